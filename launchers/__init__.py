@@ -1,0 +1,1 @@
+"""Engines as supervised subprocesses: started, watched, restarted, and never left behind."""

@@ -1,0 +1,1 @@
+"""One file an engine: what to run, and how to tell that it is ready. Data and pure functions."""

@@ -1,0 +1,1 @@
+"""The control plane: what can be asked for, and how it is."""

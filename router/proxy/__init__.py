@@ -1,0 +1,1 @@
+"""The data plane: requests in, bytes out, nothing gathered on the way."""
