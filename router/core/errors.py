@@ -1,0 +1,135 @@
+"""Everything that can go wrong with a request, once: its status, its words, and its form in each API.
+
+An error knows the HTTP status that it maps to and knows no server. Whoever meets a foreign exception (a socket's,
+a parser's) raises one of these at that boundary; whoever answers a client asks `body` or `event` for the bytes.
+
+OpenAI's form is `{"error": {message, type, param, code}}`; Anthropic's, on /v1/messages, is
+`{"type": "error", "error": {type, message}}`. Both are taken from the two vendors' published API references.
+"""
+
+from typing import Any, ClassVar
+
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
+
+
+class RouterError(Exception):
+    """What a client is told when the router, not the engine, answers.
+
+    `message` is one sentence that says what to do. `param` names the request's field at fault, if one is.
+    `retry_after` is in seconds, and becomes the Retry-After header.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"  # OpenAI's word
+    anthropic_type: ClassVar[str] = "api_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+
+class BadRequestError(RouterError):
+    """The request can't be understood: no JSON, no model, a field of the wrong type."""
+
+    status = 400
+    type = anthropic_type = "invalid_request_error"
+    code = "bad_request"
+
+
+class UnauthorizedError(RouterError):
+    """No key, or one that isn't in `auth.keys`."""
+
+    status = 401
+    type = "invalid_request_error"
+    anthropic_type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class NotFoundError(RouterError):
+    """A path that the router doesn't serve."""
+
+    status = 404
+    type = "invalid_request_error"
+    anthropic_type = "not_found_error"
+    code = "not_found"
+
+
+class ModelNotFoundError(NotFoundError):
+    """A model that no backend and no route is known by."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowedError(RouterError):
+    """A path that the router serves, asked for by a method that it doesn't."""
+
+    status = 405
+    type = anthropic_type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class BodyTooLargeError(RouterError):
+    """A request's body over `limits.max_body`."""
+
+    status = 413
+    type = "invalid_request_error"
+    anthropic_type = "request_too_large"
+    code = "request_too_large"
+
+
+class UnavailableError(RouterError):
+    """No backend can take the request now; one may, soon."""
+
+    status = 503
+    anthropic_type = "overloaded_error"
+    code = "no_backend_available"
+
+
+class BadGatewayError(RouterError):
+    """The engine broke off, or what it said was no HTTP."""
+
+    status = 502
+    code = "engine_failed"
+
+
+class GatewayTimeoutError(RouterError):
+    """The engine said nothing for too long."""
+
+    status = 504
+    anthropic_type = "timeout_error"
+    code = "engine_timeout"
+
+
+def _is_anthropic(path: str) -> bool:
+    return path.startswith("/v1/messages")
+
+
+def _openai(error: RouterError) -> dict[str, Any]:
+    return {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+
+
+def _anthropic(error: RouterError) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": error.anthropic_type, "message": error.message}}
+
+
+def body(error: RouterError, path: str) -> bytes:
+    """Give the error as the JSON body that the API of this path promises."""
+    return _encode(_anthropic(error) if _is_anthropic(path) else {"error": _openai(error)})
+
+
+def event(error: RouterError, path: str) -> bytes:
+    """Give the error as the last event of a stream that has begun, in the form of this path's API.
+
+    It opens with an empty line: what was sent before may have stopped in the middle of an event.
+    """
+    if _is_anthropic(path):
+        return b"\n\nevent: error\ndata: " + _encode(_anthropic(error)) + b"\n\n"
+    if path.startswith("/v1/responses"):
+        said = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
+        return b"\n\nevent: error\ndata: " + _encode(said) + b"\n\n"
+    return b"\n\ndata: " + _encode({"error": _openai(error)}) + b"\n\n"

@@ -1,0 +1,146 @@
+"""The data plane's state: backends with their pools, the catalog over them, and the exchanges under way.
+
+The plane is the one writer of every `Backend`. The supervisor, the prober and the exchanges tell it what they met;
+it decides by `router.core.health` what to believe.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from router.core import health
+from router.core.balance import Draw
+from router.core.catalog import Backend, Catalog
+from router.core.exchange import Failure
+from router.core.health import Health, Thresholds, Verdict
+from router.proxy.pool import Address, Pool
+from router.proxy.relay import Exchange, Record, Request, Sink
+
+_log = structlog.get_logger("router")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds an exchange. Times are in seconds."""
+
+    retries: int = 2
+    connect_timeout: float = 5.0
+    first_byte_timeout: float = 600.0
+    idle_timeout: float = 120.0
+
+
+class Plane:
+    """Where requests come in and go out. `draw` breaks ties; `on_record` hears of each ended exchange."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        thresholds: Thresholds,
+        routes: Mapping[str, tuple[str, ...]],
+        draw: Draw,
+        on_record: Callable[[Record], None] = lambda _: None,
+    ) -> None:
+        self.limits = limits
+        self.draw = draw
+        self.exchanges: set[Exchange] = set()
+        self.backends: dict[str, Backend] = {}
+        self.catalog = Catalog((), routes)
+        self._thresholds = thresholds
+        self._routes = routes
+        self._on_record = on_record
+        self._pools: dict[str, Pool] = {}
+        self._keys: dict[str, bytes] = {}
+
+    def begin(self, request: Request, sink: Sink) -> Exchange:
+        """Start an exchange; the sink hears of its answer."""
+        exchange = Exchange(self, request, sink)
+        exchange.start()
+        return exchange
+
+    # Backends: what there is
+
+    def add(self, backend: Backend, address: Address | None = None, api_key: str | None = None) -> None:
+        """Take in a backend; without an address it waits for `serve`."""
+        self.backends[backend.name] = backend
+        if address is not None:
+            self._pools[backend.name] = Pool(address, self.limits.connect_timeout)
+        if api_key is not None:
+            self._keys[backend.name] = api_key.encode("latin-1")
+        self._recatalog()
+
+    def learn_models(self, backend: Backend, models: Mapping[str, str]) -> None:
+        """Take a backend's word for what it serves."""
+        if backend.models != models:
+            backend.models = models
+            self._recatalog()
+
+    def _recatalog(self) -> None:
+        self.catalog = Catalog(self.backends.values(), self._routes)
+
+    def serve(self, backend: Backend, address: Address) -> None:
+        """Note that a launched engine is ready at this address."""
+        self._drop_pool(backend)
+        self._pools[backend.name] = Pool(address, self.limits.connect_timeout)
+        backend.health = health.declared(up=True)
+
+    def withdraw(self, backend: Backend, reason: str) -> None:
+        """Note that a launched engine can't be sent anything now."""
+        self._drop_pool(backend)
+        backend.health = health.declared(up=False, reason=reason)
+
+    def _drop_pool(self, backend: Backend) -> None:
+        pool = self._pools.pop(backend.name, None)
+        if pool is not None:
+            pool.close()
+
+    def pool(self, backend: Backend) -> Pool | None:
+        """Give the connections to a backend; None while it has no address."""
+        return self._pools.get(backend.name)
+
+    def api_key(self, backend: Backend) -> bytes | None:
+        """Give the key that this backend wants, if it wants one."""
+        return self._keys.get(backend.name)
+
+    # What exchanges and probes met
+
+    def began(self, backend: Backend) -> None:
+        """Count an attempt."""
+        backend.in_flight += 1
+
+    def ended(self, backend: Backend) -> None:
+        """Count it out again."""
+        backend.in_flight -= 1
+
+    def succeeded(self, backend: Backend) -> None:
+        """Note that a backend answered as it should."""
+        self._believe(backend, health.succeeded(backend.health, self._thresholds))
+
+    def failed(self, backend: Backend, reason: str) -> None:
+        """Note that a backend didn't."""
+        self._believe(backend, health.failed(backend.health, self._thresholds, reason))
+
+    def _believe(self, backend: Backend, now: Health) -> None:
+        before, backend.health = backend.health.verdict, now
+        if now.verdict is before:
+            return
+        if now.verdict is Verdict.DOWN:
+            _log.warning("backend is down", backend=backend.name, reason=now.reason)
+        else:
+            _log.info("backend is up", backend=backend.name)
+
+    def retried(self, request: Request, backend: Backend, failure: Failure, detail: str) -> None:
+        """Note that an exchange goes on with another attempt."""
+        if failure is not Failure.STALE:
+            _log.warning("trying again", request_id=request.id, backend=backend.name, why=f"{failure.value} ({detail})")
+
+    def finished(self, record: Record) -> None:
+        """Pass on what an exchange came to."""
+        self._on_record(record)
+
+    def close(self) -> None:
+        """Cut every exchange under way and every connection."""
+        for exchange in list(self.exchanges):
+            exchange.cancel("the router stopped")
+        for pool in self._pools.values():
+            pool.close()

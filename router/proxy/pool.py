@@ -1,0 +1,104 @@
+"""The kept-alive connections to one backend."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+
+from router.core.exchange import Failure
+from router.proxy.upstream import Connection
+
+MAX_IDLE = 64
+"""Connections kept open to one backend while no request uses them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a backend listens. `base` is what its URL has before /v1, such as "/llm", or nothing."""
+
+    host: str
+    port: int
+    tls: bool = False
+    base: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.base}"
+
+    @property
+    def authority(self) -> bytes:
+        """The value of the Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}".encode("idna" if not host.isascii() else "ascii")
+
+
+class ConnectError(Exception):
+    """No connection could be made; `failure` says how."""
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.failure = failure
+
+
+class Pool:
+    """Connections to one address, the one used last given out first: it is the least likely to be stale.
+
+    `connect_timeout` is in seconds.
+    """
+
+    def __init__(self, address: Address, connect_timeout: float) -> None:
+        self.address = address
+        self._connect_timeout = connect_timeout
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.address}: {len(self._idle)} idle of {len(self._all)}>"
+
+    def take(self) -> Connection | None:
+        """Take an idle connection, if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def connect(self) -> Connection:
+        """Make a fresh connection. Raises ConnectError."""
+        loop = asyncio.get_running_loop()
+        address = self.address
+        context = ssl.create_default_context() if address.tls else None
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self._keep, self._forget), address.host, address.port, ssl=context
+                )
+        except TimeoutError as error:
+            raise ConnectError(Failure.CONNECT_TIMEOUT, f"{address} in {self._connect_timeout:g} s") from error
+        except (OSError, UnicodeError) as error:  # refused, no such host, a certificate that isn't trusted, …
+            raise ConnectError(Failure.REFUSED, f"{address}: {error}") from error
+        self._all.add(connection)
+        return connection
+
+    def _keep(self, connection: Connection) -> None:
+        if self._closed or len(self._idle) >= MAX_IDLE:
+            connection.abort()
+        else:
+            self._idle.append(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        """Close the idle connections now, and each busy one when its answer has ended."""
+        self._closed = True
+        for connection in list(self._idle):
+            connection.abort()
+
+    def abort(self) -> None:
+        """Close every connection at once; whoever waits on one is told."""
+        self._closed = True
+        for connection in list(self._all):
+            connection.connection_lost(ConnectionAbortedError("the backend was taken away"))

@@ -1,0 +1,166 @@
+"""One connection to a backend: an asyncio protocol that sends a request and hands on its answer as it comes.
+
+A connection carries one request at a time. To its receiver it tells four moments and no more: the answer's head, a
+piece of its body, its end, its failure; after the last two it forgets the receiver. Nothing is gathered: what one
+read brought is handed on before the next. When the answer has ended cleanly, the connection offers itself to its
+pool; after anything else it is closed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from router.core.exchange import Failure
+from router.proxy.framing import Body, ProtocolError, ResponseHead, body_of, parse_head
+
+
+class Receiver(Protocol):
+    """Whoever waits for an answer."""
+
+    def on_head(self, head: ResponseHead) -> None:
+        """Take the answer's head; its body has not begun."""
+
+    def on_body(self, data: bytes) -> None:
+        """Take the next bytes of the body, free of framing; never empty."""
+
+    def on_end(self) -> None:
+        """Note that the answer is whole. The connection is no longer this receiver's."""
+
+    def on_failure(self, failure: Failure, detail: str) -> None:
+        """Note that nothing more will come. The connection is no longer this receiver's."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection to a backend, made by its pool.
+
+    `on_idle` is called when it could carry another request, `on_closed` once it can't ever.
+    """
+
+    _transport: asyncio.Transport  # from connection_made on; before it nobody has the connection
+
+    def __init__(self, on_idle: Callable[["Connection"], None], on_closed: Callable[["Connection"], None]) -> None:
+        self._on_idle = on_idle
+        self._on_closed = on_closed
+        self._receiver: Receiver | None = None
+        self._body: Body | None = None  # once the head has come
+        self._keep_alive = False
+        self._held = b""  # a head that isn't whole yet
+        self._reused = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "busy" if self._receiver else "idle"
+        return f"<Connection {state}{' reused' if self._reused else ''}>"
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request can be sent now."""
+        return not self._closed and self._receiver is None
+
+    def send(self, head: bytes, body: bytes, receiver: Receiver) -> None:
+        """Send a request; its answer goes to the receiver."""
+        self._receiver = receiver
+        self._body = None
+        self._transport.writelines((head, body))
+
+    def pause(self) -> None:
+        """Read no more from the backend until `resume`: whoever should take the bytes is slow."""
+        if not self._closed:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if not self._closed:
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once and tell the receiver nothing: it is the one who asked."""
+        self._receiver = None
+        self._close()
+
+    def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._transport.abort()
+            self._on_closed(self)
+
+    def _fail(self, failure: Failure, detail: str = "") -> None:
+        receiver, self._receiver = self._receiver, None
+        self._close()
+        if receiver is not None:
+            receiver.on_failure(failure, detail)
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what came."""
+        if self._receiver is None:
+            self._close()  # bytes that nobody asked for
+            return
+        try:
+            if self._body is None:
+                data = self._read_head(self._held + data, self._receiver)
+            if self._body is not None:
+                self._read_body(self._body, data)
+        except ProtocolError as error:
+            self._fail(Failure.GARBLED, str(error))
+
+    def _read_head(self, data: bytes, receiver: Receiver) -> bytes:
+        """Read the head, and past any interim ones (1xx); give what came after it."""
+        self._held = b""
+        while data:
+            parsed = parse_head(data)
+            if parsed is None:
+                self._held = data
+                return b""
+            head, length = parsed
+            data = data[length:]
+            if head.status == 101:
+                raise ProtocolError("a switch of protocols that nobody asked for")
+            if head.status >= 200:
+                self._body, self._keep_alive = body_of(head), head.keep_alive
+                receiver.on_head(head)
+                return data
+        return b""
+
+    def _read_body(self, body: Body, data: bytes) -> None:
+        if body.done:  # none was announced
+            body.surplus = bool(data)
+        else:
+            data = body.feed(data) if data else b""
+            if data and self._receiver is not None:
+                self._receiver.on_body(data)
+        if body.done:
+            self._end(body)
+
+    def _end(self, body: Body) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is None:
+            return  # it left while it was being told of the last bytes
+        if self._keep_alive and not body.surplus and not self._closed:
+            self._reused = True
+            self.resume()
+            self._on_idle(self)
+        else:
+            self._close()
+        receiver.on_end()
+
+    def eof_received(self) -> None:
+        """Take the backend's end for the connection's."""
+        self.connection_lost(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell the receiver what the lost connection means for its answer."""
+        detail = str(error) if error else "the connection closed"
+        if self._body is None:
+            fresh = self._held or not self._reused
+            self._fail(Failure.CLOSED if fresh else Failure.STALE, detail)
+        elif error is None and self._body.ends_at_eof():
+            self._end(self._body)
+        else:
+            self._fail(Failure.BROKEN, detail)
+        self._close()

@@ -1,0 +1,94 @@
+import pytest
+
+from router.core.catalog import Backend, Candidate, Catalog, Listing
+from router.core.errors import ModelNotFoundError
+from router.core.health import declared
+
+A = Backend("a", {"llama": "meta/llama", "qwen": "qwen"}, health=declared(up=True))
+B = Backend("b", {"llama": "llama-8b"}, health=declared(up=False, reason="gone"))
+
+
+def catalog(**routes):
+    return Catalog([A, B], {name.replace("_", "-"): targets for name, targets in routes.items()})
+
+
+def test_a_model_has_every_backend_that_serves_it():
+    """One tier, each candidate with the name that its engine knows."""
+    assert catalog().resolve("llama") == ((Candidate(A, "meta/llama"), Candidate(B, "llama-8b")),)
+
+
+def test_a_route_is_a_tier_for_each_target_in_order():
+    """A chain keeps its order."""
+    assert catalog(best=("qwen", "llama")).resolve("best") == (
+        (Candidate(A, "qwen"),),
+        (Candidate(A, "meta/llama"), Candidate(B, "llama-8b")),
+    )
+
+
+def test_a_target_that_nobody_serves_now_is_passed_over():
+    """A route to a model not discovered yet has fewer tiers, or none."""
+    assert catalog(best=("gone", "qwen")).resolve("best") == ((Candidate(A, "qwen"),),)
+    assert catalog(best=("gone",)).resolve("best") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("gpt-4o", "qwen"),  # an exact route beats any wildcard
+        ("gpt-4-turbo", "llama-8b"),  # the longest pattern beats a shorter one
+        ("gpt-3", "qwen"),
+        ("llama", "llama-8b"),  # a model beats a route of its name
+    ],
+)
+def test_precedence(name, known):
+    """A model, then an exact route, then the longest wildcard."""
+    b = Backend("b", {"llama": "llama-8b", "qwen": "qwen"})
+    routes = {"gpt-*": ("qwen",), "gpt-4*": ("llama",), "gpt-4o": ("qwen",), "llama": ("qwen",)}
+    assert Catalog([b], routes).resolve(name)[0][0].model == known
+
+
+def test_a_wildcard_is_no_regular_expression():
+    """Only * is special."""
+    routes = {"gpt.4*": ("qwen",)}
+    assert Catalog([A], routes).resolve("gpt.4o")
+    with pytest.raises(ModelNotFoundError):
+        Catalog([A], routes).resolve("gptx4o")
+
+
+def test_unknown_names_the_known():
+    """The error says what could be asked for, models and routes."""
+    with pytest.raises(ModelNotFoundError, match="'nope'.*Known: llama, qwen, best") as caught:
+        catalog(best=("qwen",)).resolve("nope")
+    assert caught.value.param == "model"
+
+
+def test_unknown_names_not_all_of_a_thousand():
+    """The error's length is bounded."""
+    many = Backend("many", {f"m{i}": "x" for i in range(1000)})
+    with pytest.raises(ModelNotFoundError, match="980 more") as caught:
+        Catalog([many], {}).resolve("nope")
+    assert len(caught.value.message) < 300
+
+
+def test_unknown_before_anything_is_known():
+    """With nothing to list, it says so."""
+    with pytest.raises(ModelNotFoundError, match="No model is known yet"):
+        Catalog([], {}).resolve("nope")
+
+
+def test_listing():
+    """Models first, then exact routes, each with whether it could be served; wildcards are no names."""
+    only_b = Backend("c", {"big": "big"}, health=declared(up=False, reason="gone"))
+    routes = {"best": ("big", "qwen"), "worst": ("big",), "gpt-*": ("qwen",), "qwen": ("big",)}
+    assert Catalog([A, only_b], routes).listing() == [
+        Listing("llama", (), ready=True),
+        Listing("qwen", (), ready=True),
+        Listing("big", (), ready=False),
+        Listing("best", ("big", "qwen"), ready=True),
+        Listing("worst", ("big",), ready=False),
+    ]
+
+
+def test_load_is_by_weight():
+    """Twice the weight carries twice the requests."""
+    assert Backend("a", {}, weight=2.0, in_flight=4).load == Backend("b", {}, in_flight=2).load

@@ -1,0 +1,69 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core.errors import BadRequestError
+from router.core.peek import peek, renamed
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model": "m"}', ("m", False)),
+        (b'{"model": "m", "stream": null}', ("m", False)),
+        (b'{"stream": true, "x": {"model": "no"}, "model": "m"}', ("m", True)),
+        (b'{"model": "a", "model": "m"}', ("m", False)),  # the last counts, as for the engines
+        ('{"model": "möd/el:7b"}'.encode(), ("möd/el:7b", False)),
+    ],
+)
+def test_peek(body, expected):
+    """The model and the wish for a stream are found wherever they stand."""
+    assert peek(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "said", "param"),
+    [
+        (b"", "not valid JSON", None),
+        (b"model=m", "not valid JSON", None),
+        (b'{"model": "m"', "not valid JSON", None),
+        (b'{"model": "m"} {}', "not valid JSON", None),
+        (b'{"model": "\xff"}', "not valid JSON", None),
+        (b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}", "not valid JSON", None),
+        (b"[]", "object", None),
+        (b'"m"', "object", None),
+        (b"{}", "names no model", "model"),
+        (b'{"model": null}', "names no model", "model"),
+        (b'{"model": ""}', "names no model", "model"),
+        (b'{"model": 7}', "str", "model"),
+        (b'{"model": "m", "stream": "yes"}', "bool", "stream"),
+    ],
+)
+def test_peek_refuses(body, said, param):
+    """What can't be routed is refused in one sentence, with the field at fault."""
+    with pytest.raises(BadRequestError, match=said) as caught:
+        peek(body)
+    assert caught.value.param == param
+
+
+@given(st.dictionaries(st.text(), values), st.text(min_size=1), st.text(min_size=1))
+def test_renamed_changes_the_model_alone(fields, before, after):
+    """All else means what it meant."""
+    fields["model"] = before
+    for ascii_only in (True, False):
+        body = json.dumps(fields, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        if "\\ud" not in json.dumps(fields).lower():
+            assert json.loads(renamed(body, after)) == {**fields, "model": after}
+
+
+def test_renamed_copies_numbers_as_they_stood():
+    """No number is rounded on the way."""
+    assert b"0.10000000000000000000001" in renamed(b'{"model":"a","x":0.10000000000000000000001}', "b")
