@@ -1,1 +1,21 @@
 """router.yaml: read, checked, and turned into frozen types. Every error names its place."""
+
+from router.config.load import Loaded, load
+from router.config.problems import ConfigError, Problem
+from router.config.types import Auth, Backend, Balance, Config, Health, Launch, Limits, Logging, Server
+
+__all__ = [
+    "Auth",
+    "Backend",
+    "Balance",
+    "Config",
+    "ConfigError",
+    "Health",
+    "Launch",
+    "Limits",
+    "Loaded",
+    "Logging",
+    "Problem",
+    "Server",
+    "load",
+]

@@ -1,0 +1,108 @@
+"""pydantic's errors in our own words, with their places, and with what the rules say besides."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from router.config import rules
+from router.config.fields import targets
+from router.config.problems import Fault, KeyPath, Problem, did_you_mean, either
+from router.config.types import NO_BACKENDS, Backend, Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic_core import ErrorDetails
+
+    from router.config.document import Document
+
+MOST_PROBLEMS = 200
+"""Nobody reads more, and a hostile file has 100,000."""
+
+_BOUNDS = {
+    "greater_than": "must be more than {gt}, got {{got}}",
+    "greater_than_equal": "must be at least {ge}, got {{got}}",
+    "less_than_equal": "must be at most {le}, got {{got}}",
+}
+_MISSING = {
+    "backends": NO_BACKENDS,
+    "model": "is missing: what to run, a path or a hub id, such as `model: models/demo`",
+}
+
+
+def problems(error: ValidationError, document: Document) -> list[Problem]:
+    """All that is wrong with a document whose data was refused."""
+    details = error.errors(include_url=False, include_input=False)
+    faults = [Fault(detail["loc"], _message(detail)) for detail in islice(details, MOST_PROBLEMS)]
+    faults += islice(rules.faults(*_sketch(document.data)), MOST_PROBLEMS)
+    return [document.problem(*fault) for fault in faults if fault.path not in document.broken]
+
+
+def _message(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "extra_forbidden":
+        return _unknown_key(error["loc"])
+    if kind == "missing":
+        return _MISSING[str(error["loc"][-1])]
+    if kind in _BOUNDS:
+        return _BOUNDS[kind].format(**context)
+    return error["msg"]  # ours: see fields.faulty
+
+
+def _unknown_key(path: KeyPath) -> str:
+    *section, key = path
+    known = list(_section(section).model_fields)
+    if near := did_you_mean(str(key), known):
+        return f"unknown key; did you mean {near!r}?"
+    return f"unknown key; known here: {either(known)}"
+
+
+def _section(path: list[str | int]) -> type[BaseModel]:
+    """The type of the part of the configuration at a path."""
+    section: type[BaseModel] = Config
+    for key in path:
+        if isinstance(key, str):
+            section = _models(section.model_fields[key].annotation)[0]
+    return section
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - annotations have no common type
+    """The pydantic models in a type such as `tuple[Backend, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _sketch(data: Mapping[str, Any]) -> tuple[list[Backend | None], dict[str, tuple[str, ...]]]:
+    """As much of the backends and routes as the rules need and can be made of data with mistakes in it.
+
+    Without it a misspelt key would hide a route to nothing until the next try.
+    """
+    entries, routes = data.get("backends"), data.get("routes")
+    listing = entries if isinstance(entries, list) else [None]
+    return [_sketched(entry) for entry in listing], dict(_leading(routes)) if isinstance(routes, dict) else {}
+
+
+def _sketched(entry: object) -> Backend | None:
+    """A backend of what the rules look at, as if the rest were right."""
+    if not isinstance(entry, dict):
+        return None
+    sketch = {key: entry[key] for key in ("name", "url", "models") if key in entry}
+    if entry.get("launch") is not None:
+        sketch["launch"] = {"model": "any"}
+    try:
+        return Backend.model_validate(sketch)
+    except ValidationError:
+        return None
+
+
+def _leading(routes: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name, value in routes.items():
+        with suppress(ValueError):
+            yield name, targets(value)

@@ -1,0 +1,55 @@
+"""Keys that are understood, but change nothing yet. Using one is no error; whoever does is told so at the start.
+
+A line here is to be deleted with the commit that makes its key work.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from router.config.document import Document
+    from router.config.problems import KeyPath, Problem
+    from router.config.types import Config
+
+
+class _Pending(NamedTuple):
+    """A key, with `*` for any index; the values of it that ask for nothing; what isn't done yet."""
+
+    key: str
+    idle: tuple[object, ...]
+    message: str
+
+
+_PENDING = (
+    _Pending("backends.*.launch.load", ("startup",), "models are loaded at the start"),
+    _Pending("backends.*.launch.unload_after", (math.inf,), "models stay loaded"),
+    _Pending("backends.*.max_in_flight", (None,), "a backend gets as many requests as come"),
+    _Pending("balance.policy", ("least_in_flight",), "every request goes where the fewest are in flight"),
+    _Pending("health.stall_after", (math.inf,), "a backend that stalls is not noticed"),
+    _Pending("limits.max_queue", (), "requests aren't queued"),
+    _Pending("limits.queue_timeout", (), "requests aren't queued"),
+    _Pending("auth.admin_keys", ((),), "the management API asks for no keys of its own"),
+)
+
+
+def problems(config: Config, document: Document) -> Iterator[Problem]:
+    """A problem for each key that the document sets, to a value that asks for something that isn't there yet."""
+    for pending in _PENDING:
+        for path, value in _values(config, tuple(pending.key.split(".")), ()):
+            if path in document.places and value not in pending.idle:
+                yield document.problem(path, f"has no effect yet: {pending.message}")
+
+
+def _values(part: Any, keys: tuple[str, ...], path: KeyPath) -> Iterator[tuple[KeyPath, object]]:  # noqa: ANN401
+    """Each value that a key with `*` in it leads to, with its path."""
+    if not keys:
+        yield path, part
+    elif keys[0] == "*":
+        for index, item in enumerate(part):
+            yield from _values(item, keys[1:], (*path, index))
+    elif part is not None:
+        yield from _values(getattr(part, keys[0]), keys[1:], (*path, keys[0]))

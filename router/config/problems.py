@@ -1,0 +1,95 @@
+"""What can be wrong with a configuration, and how it is said.
+
+A problem has a place (the file or environment variable, a line, a column), the path of the key that it is about,
+and one sentence that says what would be right. Problems are collected, never raised one by one.
+
+Validators know what is wrong, but not whether the value may be shown. They write `{got}` where the value would
+stand; `document.Document` fills it in, or hides it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KeyPath = tuple[str | int, ...]
+"""Where a value stands in the data: `("backends", 2, "launch", "engine")`."""
+
+_SIMPLE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Place(NamedTuple):
+    """Where something was written. Lines and columns count from 1; an environment variable has neither."""
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+
+class Fault(NamedTuple):
+    """Something wrong with the value at a path: a problem whose place isn't looked up yet."""
+
+    path: KeyPath
+    message: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, or of no effect, and where."""
+
+    file: str
+    line: int | None
+    column: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        """`router.yaml:14:7 backends[2].launch.engine: 'vlm' is not an engine; did you mean 'vllm'?`."""
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        return f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+
+
+class ConfigError(Exception):
+    """A configuration can't be used. `problems` are all the reasons, in the order of their places."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems), key=_by_place))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def _by_place(problem: Problem) -> tuple[str, int, int, str, str]:
+    return problem.file, problem.line or 0, problem.column or 0, problem.key, problem.message
+
+
+def dotted(path: KeyPath) -> str:
+    """A path as people write it: `backends[2].launch.engine`, `routes['gpt-4.1']`."""
+    text = ""
+    for key in path:
+        if isinstance(key, str) and _SIMPLE_KEY.fullmatch(key):
+            text += f".{key}" if text else key
+        else:
+            text += f"[{shortened(key)}]"
+    return text
+
+
+def shortened(value: object, most: int = 60) -> str:
+    """The value's repr, on one line and of bounded length."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that `word` was probably meant to be, if one is near."""
+    near = get_close_matches(word[:64].lower(), list(choices), n=1)
+    return near[0] if near else None
+
+
+def either(choices: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *first, last = choices
+    return f"{', '.join(first)} or {last}" if first else last

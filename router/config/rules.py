@@ -1,0 +1,49 @@
+"""What must hold between entries that are each right on their own: names are unique, and routes lead somewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.config.problems import Fault, did_you_mean, either
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from router.config.types import Backend
+
+_MOST_LISTED = 20
+
+
+def faults(backends: Sequence[Backend | None], routes: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
+    """All that is wrong. A backend that is wrong itself is None: nothing is known of its name and models."""
+    yield from _names(backends)
+    models = list(dict.fromkeys(name for backend in backends if backend for name in backend.models))
+    for name in routes:
+        if name in models:
+            yield Fault(("routes", name), "is a backend's model, too: a name can mean one thing only")
+    complete = all(backend and backend.models for backend in backends)  # else more may be found later
+    for name, targets in routes.items():
+        for index, target in enumerate(targets):
+            if target in routes and target not in models:
+                yield Fault(("routes", name, index), "{got} is a route itself: name the models it leads to")
+            elif complete and target not in models:
+                yield Fault(("routes", name, index), f"{{got}} is no backend's model{_hint(target, models)}")
+
+
+def _names(backends: Sequence[Backend | None]) -> Iterator[Fault]:
+    """Letters of either case count as the same: some file systems can't tell them apart, nor can some readers."""
+    first: dict[str, int] = {}
+    for index, backend in enumerate(backends):
+        if backend is None:
+            continue
+        other = first.setdefault(backend.name.casefold(), index)
+        if other != index:
+            message = f"backends[{other}] has this name already: give each a `name` of its own"
+            yield Fault(("backends", index, "name"), message)
+
+
+def _hint(target: str, models: list[str]) -> str:
+    if near := did_you_mean(target, models):
+        return f"; did you mean {near!r}?"
+    more = f", and {len(models) - _MOST_LISTED} more" if len(models) > _MOST_LISTED else ""
+    return f"; there is {either([repr(name) for name in models[:_MOST_LISTED]])}{more}"

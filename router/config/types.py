@@ -1,0 +1,232 @@
+"""router.yaml's types: every key with its meaning, its bounds and its default. All frozen, compared by value.
+
+`Config.model_validate` takes the plain data of the file; `load` does so, and puts the errors into words. Durations
+are seconds, sizes are bytes, lists are tuples, mappings are read-only and keep the file's order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - pydantic looks the field's type up
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from router.config import rules
+from router.config.fields import (
+    ENGINES,
+    Arguments,
+    FileName,
+    MaybeSecret,
+    ModelSource,
+    Names,
+    Number,
+    Routes,
+    Secrets,
+    Text,
+    Url,
+    Variables,
+    Whole,
+    absent_if_empty,
+    choice,
+    faulty,
+    file_name,
+    host_and_port,
+    listed,
+    text,
+)
+from router.config.units import Duration, DurationOrNever, Size, lasting, sized
+
+POLICIES = ("least_latency", "least_in_flight", "round_robin", "weighted", "random")
+LEVELS = ("debug", "info", "warning", "error")
+
+NO_BACKENDS = 'there is none; the least that works is `backends: [{url: "http://127.0.0.1:8000"}]`'
+
+
+def setting(default: Any, meaning: str) -> Any:  # noqa: ANN401 - the default is as in YAML, the field as in Python
+    """A field whose default is written as a user would write it, and said in its description."""
+    said = "none" if default is None else "empty" if default in ((), {}) else default
+    description = f"{meaning} Default: {said}."
+    return Field(default=default, validate_default=True, description=description)
+
+
+class Section(BaseModel):
+    """A part of router.yaml. An unknown key is an error; a key with nothing behind it is as good as left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_mapping(cls, data: object) -> object:
+        if data is None:
+            return {}
+        if not isinstance(data, dict | cls):
+            first = next(iter(cls.model_fields))
+            raise ValueError(f"expected keys with values, such as `{first}: …`, got {{got}}")  # noqa: TRY004
+        return data
+
+
+class Server(Section):
+    """Where the router listens."""
+
+    host: Text = setting("127.0.0.1", "Address to listen at; 0.0.0.0 is every network of this machine.")
+    port: Annotated[Whole, Field(ge=0, le=65535)] = setting(8001, "Port to listen at; 0 takes a free one.")
+
+
+class Launch(Section):
+    """How to start an engine's own server, one process a replica."""
+
+    engine: Annotated[
+        Literal["auto", "mlx", "vllm", "llama_cpp", "llama_server"], choice("an engine", "auto", *ENGINES)
+    ] = setting("auto", "Which engine runs the model; auto is the profile's.")
+    model: ModelSource = Field(description="What to run: a path or a hub id, or one for each engine. Required.")
+    replicas: Annotated[Whole, Field(ge=1, le=64)] = setting(1, "How many processes run it.")
+    args: Arguments = setting({}, "Options passed on to the engine, over the profile's.")
+    env: Variables = setting({}, "Environment variables of the engine's process, over the router's own.")
+    load: Annotated[Literal["startup", "on_demand"], choice("a time to load", "startup", "on_demand")] = setting(
+        "startup", "When to start it: with the router, or with the first request that wants it."
+    )
+    unload_after: Annotated[DurationOrNever, lasting("1s", "8760h")] = setting(
+        "never", "How long it may be idle before it is stopped."
+    )
+    start_timeout: Annotated[Duration, lasting("1s", "24h")] = setting(
+        "10m", "How long it may take until it answers; a large model loads slowly."
+    )
+
+
+class Backend(Section):
+    """One place that requests can be sent to: a URL, or an engine that is launched here."""
+
+    # The order matters: each of the four is checked against those before it.
+    url: Url | None = setting(None, "Where a server runs already.")
+    launch: Launch | None = setting(None, "How to start it here. A backend has either this or a url.")
+    name: str = setting(None, "Its name in logs and metrics, unlike any other's. Left out, a url has its host:port.")
+    models: Names = setting(
+        None,
+        "Models it serves: a list, or a mapping of the name clients use to the name it knows. "
+        "Left out, a url is asked for its own, and a launched backend serves one of its own name.",
+    )
+    api_key: MaybeSecret = setting(None, "Bearer token sent to it.")
+    weight: Annotated[Number, Field(gt=0, le=1000)] = setting(1.0, "Capacity hint before anything is measured.")
+    max_in_flight: Annotated[Annotated[Whole, Field(ge=1, le=100_000)] | None, absent_if_empty] = setting(
+        None, "Most requests sent to it at a time."
+    )
+
+    @field_validator("launch")
+    @classmethod
+    def _either_url_or_launch(cls, launch: Launch | None, info: ValidationInfo) -> Launch | None:
+        if "url" in info.data and (launch is None) == (info.data["url"] is None):
+            raise ValueError("a backend has either `url` (it runs elsewhere) or `launch` (it is started here)")
+        return launch
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _is_named(cls, name: object, info: ValidationInfo) -> str:
+        url, launch = info.data.get("url"), info.data.get("launch")
+        if name is not None:
+            return file_name(name) if launch else text(name)
+        if launch:
+            raise ValueError("a launched backend needs a name: its log file and its metrics have it")
+        return host_and_port(url) if url else "unnamed"  # which nobody sees: the URL is wrong, and said to be
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _serves_something(cls, models: object, info: ValidationInfo) -> object:
+        launched = info.data.get("launch") is not None
+        if models is None:
+            return [info.data["name"]] if launched and "name" in info.data else []
+        if launched and models in ([], (), {}):
+            raise ValueError("a launched backend serves at least one model; left out, it is one of its own name")
+        return models
+
+
+class Balance(Section):
+    """Which of several backends gets a request."""
+
+    policy: Annotated[
+        Literal["least_latency", "least_in_flight", "round_robin", "weighted", "random"],
+        choice("a policy", *POLICIES),
+    ] = setting("least_latency", "By what to choose among the backends that can take a request.")
+
+
+class Health(Section):
+    """How backends are watched."""
+
+    interval: Annotated[Duration, lasting("100ms", "1h")] = setting("5s", "Time between two probes of a backend.")
+    timeout: Annotated[Duration, lasting("10ms", "10m")] = setting("2s", "How long a probe's answer may take.")
+    unhealthy_after: Annotated[Whole, Field(ge=1, le=100)] = setting(
+        3, "Failures in a row until a backend gets no more requests."
+    )
+    healthy_after: Annotated[Whole, Field(ge=1, le=100)] = setting(2, "Successes in a row until it gets them again.")
+    stall_after: Annotated[DurationOrNever, lasting("1s", "24h")] = setting(
+        "60s", "Time with requests in flight and no byte of any answer, after which a backend counts as stuck."
+    )
+
+
+class Limits(Section):
+    """Bounds on what clients and backends may take."""
+
+    max_body: Annotated[Size, sized("1KiB", "16GiB")] = setting("64MiB", "Largest request body.")
+    max_queue: Annotated[Whole, Field(ge=0, le=1_000_000)] = setting(
+        512, "Most requests that wait for a backend at a time; the next gets 429."
+    )
+    queue_timeout: Annotated[Duration, lasting("0", "24h")] = setting("60s", "Longest wait in the queue.")
+    connect_timeout: Annotated[Duration, lasting("10ms", "10m")] = setting(
+        "5s", "How long a connection to a backend may take."
+    )
+    first_byte_timeout: Annotated[Duration, lasting("10ms", "24h")] = setting(
+        "10m", "How long a backend may take to begin its answer; a long prompt takes its time."
+    )
+    idle_timeout: Annotated[Duration, lasting("10ms", "24h")] = setting(
+        "2m", "Longest pause within an answer that has begun."
+    )
+    retries: Annotated[Whole, Field(ge=0, le=10)] = setting(
+        2, "How many more backends may be tried while no byte has reached the client."
+    )
+    drain_timeout: Annotated[Duration, lasting("0", "24h")] = setting(
+        "5m", "How long requests in flight may go on when a backend is removed or the router stops."
+    )
+
+
+class Auth(Section):
+    """Who may ask. Without keys, everybody who reaches the port."""
+
+    keys: Secrets = setting((), "Bearer tokens of clients.")
+    admin_keys: Secrets = setting((), "Bearer tokens for /admin.")
+
+
+class Logging(Section):
+    """What is written down, and where."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], choice("a level", *LEVELS)] = setting(
+        "info", "The least important kind of line that is written."
+    )
+    dir: Annotated[Path, BeforeValidator(text)] = setting("logs", "Folder of the launched engines' output.")
+
+
+class Config(Section):
+    """All of router.yaml."""
+
+    server: Server = Field(default_factory=Server, description=Server.__doc__)
+    profile: FileName = setting("auto", "What this platform runs, and how: auto, or a name in profiles/.")
+    backends: Annotated[tuple[Backend, ...], BeforeValidator(listed)] = Field(
+        description="The places requests can be sent to. Required: at least one."
+    )
+    routes: Routes = setting({}, "More names that clients may ask for, and the models each leads to, in order.")
+    balance: Balance = Field(default_factory=Balance, description=Balance.__doc__)
+    health: Health = Field(default_factory=Health, description=Health.__doc__)
+    limits: Limits = Field(default_factory=Limits, description=Limits.__doc__)
+    auth: Auth = Field(default_factory=Auth, description=Auth.__doc__)
+    logging: Logging = Field(default_factory=Logging, description=Logging.__doc__)
+
+    @field_validator("backends")
+    @classmethod
+    def _has_backends(cls, backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+        if not backends:
+            raise ValueError(NO_BACKENDS)
+        return backends
+
+    @model_validator(mode="after")
+    def _obeys_rules(self) -> Config:
+        if faults := [*rules.faults(self.backends, self.routes)]:
+            raise faulty(faults)
+        return self

@@ -1,0 +1,209 @@
+"""YAML text to plain data with places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from router.config import places
+from router.config.problems import ConfigError
+from router.config.scalars import read as read_word
+
+if TYPE_CHECKING:
+    from router.config.document import Document
+
+
+@pytest.fixture(params=["CSafeLoader", "SafeLoader"], autouse=True)
+def loader(request, monkeypatch):
+    """Each test runs with the C parser, where there is one, and with Python's."""
+    base = getattr(yaml, request.param, yaml.SafeLoader)
+    monkeypatch.setattr(places, "_LOADER", places._without_guesses(base))
+    return request.param
+
+
+def parse(text: str | bytes) -> Document:
+    return places.parse(text if isinstance(text, bytes) else text.encode(), "f.yaml")
+
+
+def refusal(text: str | bytes) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        *[(word, None) for word in ("", "~", "null")],
+        *[("true", True), ("False", False), ("TRUE", True)],
+        *[
+            ("0", 0),
+            ("42", 42),
+            ("-1", -1),
+            ("0.5", 0.5),
+            (".5", 0.5),
+            ("1.", 1.0),
+            ("1e3", 1000.0),
+            ("-2.5e-1", -0.25),
+        ],
+        *[
+            (w, w)
+            for w in ("yes", "no", "on", "off", "017", "0x10", "1_000", "12:30", "2024-01-01", "+1", "-0", "1.2.3")
+        ],
+        *[(w, w) for w in (".inf", ".nan", "-", ".", "9" * 5000)],
+    ],
+)
+def test_words_are_what_json_would_make_of_them(word, value):
+    """An unquoted word is null, a bool or a number only in JSON's forms; all else is text."""
+    found = read_word(word)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_data_comes_with_the_places_of_its_keys_and_items():
+    """Each key and each item of a list has a line and a column, counted from 1."""
+    document = parse("a: 1\nb:\n  - x\n  - {c: 'no', d: no}\n")
+    assert document.data == {"a": 1, "b": ["x", {"c": "no", "d": "no"}]}
+    at = {path: (place.line, place.column) for path, place in document.places.items()}
+    assert at == {
+        (): (1, 1),
+        ("a",): (1, 1),
+        ("b",): (2, 1),
+        ("b", 0): (3, 5),
+        ("b", 1): (4, 5),
+        ("b", 1, "c"): (4, 6),
+        ("b", 1, "d"): (4, 15),
+    }
+    assert ("b", 1, "c") not in document.unquoted
+    assert ("b", 1, "d") in document.unquoted
+
+
+@pytest.mark.parametrize("text", ["", "# only this\n", "---\n", "null", "\ufeff"])
+def test_an_empty_file_is_empty_data(text):
+    """Nothing, or nothing but comments, is no data; the types say what is missing."""
+    document = parse(text)
+    assert document.data == {}
+    assert document.problems == []
+
+
+def test_a_byte_order_mark_is_passed_over():
+    """What Windows editors put before the text is no part of it."""
+    assert parse(b"\xef\xbb\xbfa: 1").data == {"a": 1}
+
+
+def test_aliases_are_copied_out():
+    """An alias gives equal data that isn't shared, with places at its own paths."""
+    document = parse("a: &x {b: 1}\nc: *x\n")
+    assert document.data["a"] == document.data["c"]
+    assert document.data["a"] is not document.data["c"]
+    assert ("c", "b") in document.places
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "f.yaml:3:1 a: stands here a second time (first: line 1)"),
+        ("s:\n  a: 1\n  a: 2\n", "f.yaml:3:3 s.a: stands here a second time (first: line 2)"),
+        ("1: x\n", "f.yaml:1:1: a key must be text: put it in quotes"),
+        ("s: {true: x}\n", "f.yaml:1:5 s: a key must be text: put it in quotes"),
+        ("? [a]\n: x\n", "f.yaml:1:3: a key must be text, not a list or a mapping"),
+        ("a: &a {}\nb:\n  <<: *a\n", "f.yaml:3:3 b: merge keys (<<) are not supported: write the keys out"),
+        ("a: !!int 5\n", "f.yaml:1:4 a: a tag (!…) has no meaning here: put text that starts with ! in quotes"),
+        ("a: !sk-secret\n", "f.yaml:1:4 a: a tag (!…) has no meaning here: put text that starts with ! in quotes"),
+    ],
+)
+def test_what_can_be_passed_over_is_reported_with_the_rest(text, problem):
+    """Problems that leave data to check are kept in the document."""
+    assert [str(found) for found in parse(text).problems] == [problem]
+
+
+def test_quoted_keys_are_text():
+    """A key in quotes, or with the tag !!str, is text whatever is in it."""
+    assert parse("'1': a\n\"<<\": b\n!!str 2: c\n").data == {"1": "a", "<<": "b", "2": "c"}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- a\n", "f.yaml:1:1: expected keys and values"),
+        ("just words\n", "f.yaml:1:1: expected keys and values"),
+        ("a: 1\n---\nb: 2\n", "f.yaml:2:1: a second document starts here"),
+        ("a:\n\t- b\n", "f.yaml:2:1: a tab stands where only spaces may"),
+        ("a: [${X}]\n", "inside [ ] and { }, put ${…} in quotes"),
+        ("a: [1\nb: 2", "this is no valid YAML"),
+        ("a: *sk-secret\n", "f.yaml:1:4: this is no valid YAML: found undefined alias"),
+        ("a: &a [*a]\n", "f.yaml:1:4 a[0]: is an alias of something that it is part of"),
+        ("a: " + "[" * 40 + "]" * 40, "is nested deeper than 32 levels"),
+        ("a: " + "[" * 100_000, "is nested deeper than 32 levels"),
+        ('a: "\\UFFFFFFFF"\n', "this is no valid YAML"),
+        ("a: b\ufeffc: [\n", "this is no valid YAML"),
+        (b"\xef\xbb\xbfa: \xc3\xa4\xff", "f.yaml:1:5: is not UTF-8 text"),
+        (b"a: \xff\n", "f.yaml:1:4: is not UTF-8 text"),
+        ("a: 1".encode("utf-16"), "f.yaml:1:1: is not UTF-8 text"),
+        ("a: 1\nb: \x00\n", "f.yaml:2:4: the character '\\x00' can't stand in YAML"),
+        (b"#" * (places.MAX_BYTES + 1), "f.yaml: is larger than 4 MiB"),
+    ],
+)
+def test_what_leaves_no_data_is_raised(text, problem):
+    """A file that can't be taken apart is one clear problem, with its place."""
+    assert problem in refusal(text)
+
+
+def test_an_alias_bomb_is_stopped():
+    """Aliases of aliases are counted as what they grow to."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    assert "grows beyond 200000 values" in refusal("\n".join(lines))
+
+
+def test_a_chain_of_aliases_is_no_way_around_the_depth():
+    """Depth is bounded after aliases are expanded, too."""
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 60))]
+    assert "is nested deeper than 32 levels" in refusal("\n".join(lines))
+
+
+def test_a_missing_file(tmp_path):
+    """A file that isn't there is said to be missing, under the name it was asked by."""
+    with pytest.raises(ConfigError, match=r"router\.yaml: there is no such file"):
+        places.read(tmp_path / "router.yaml")
+
+
+def test_a_directory(tmp_path):
+    """A directory is no file."""
+    with pytest.raises(ConfigError, match="is a directory"):
+        places.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Permission denied"), "check the file's owner and permissions"),
+        (OSError(5, "Input/output error"), "can't be read: Input/output error"),
+        (ValueError("embedded null byte"), "can't be read: embedded null byte"),
+    ],
+)
+def test_a_file_that_cannot_be_read(monkeypatch, error, message):
+    """Whatever the system says, it becomes a problem."""
+
+    def refuse(*_arguments):
+        raise error
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ConfigError, match=message):
+        places.read(Path("router.yaml"))
+
+
+def test_a_path_is_shown_as_given(tmp_path, monkeypatch):
+    """The file's name in problems is the one that the user gave."""
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text("a: 1\na: 2\n", encoding="utf-8")
+    assert str(places.read(Path("r.yaml")).problems[0]).startswith("r.yaml:2:1 a:")
+
+
+def test_an_error_without_a_mark_has_no_line():
+    """A parser's error that names no place is still a problem."""
+    error = places._syntax_error(yaml.MarkedYAMLError(problem="odd"), "a", "f.yaml")
+    assert str(error) == "f.yaml: this is no valid YAML: odd"

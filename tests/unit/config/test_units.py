@@ -1,0 +1,90 @@
+"""Durations and sizes."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from router.config.units import Duration, DurationOrNever, Size, duration, duration_or_never, lasting, size, sized
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("5s", 5.0), ("10m", 600.0), ("1h", 3600.0), ("1.5s", 1.5), ("2 m", 120.0), (0, 0.0), ("0", 0.0)],
+)
+def test_a_duration_is_seconds(text, seconds):
+    """A number and a unit give seconds; only 0 needs no unit."""
+    assert duration(text) == pytest.approx(seconds)
+    assert TypeAdapter(Duration).validate_python(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("value", [5, 1.5, "5", "7.5"])
+def test_a_bare_number_is_no_duration(value):
+    """A number without a unit is refused, with what to write instead."""
+    with pytest.raises(ValueError, match=r"needs a unit.*5s"):
+        duration(value)
+
+
+@pytest.mark.parametrize("value", ["", "s", "-5s", "5 hours", "5S", "1e3s", "٣s", True, False, None, [], "never"])
+def test_other_things_are_no_durations(value):
+    """Anything else is refused with examples."""
+    with pytest.raises(ValueError, match="expected a duration such as"):
+        duration(value)
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("never", math.inf), (math.inf, math.inf), ("1s", 1.0)])
+def test_never_is_infinite(value, seconds):
+    """`never` is infinity where it is allowed."""
+    assert duration_or_never(value) == seconds
+    assert TypeAdapter(DurationOrNever).validate_python(value) == seconds
+
+
+def test_an_error_says_that_never_is_allowed():
+    """Where `never` is allowed, the error says so."""
+    with pytest.raises(ValueError, match="or never"):
+        duration_or_never("forever")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("64MiB", 64 * 1024**2),
+        ("2GB", 2 * 10**9),
+        ("1.5KiB", 1536),
+        ("1 tib", 1024**4),
+        ("7B", 7),
+        ("4096", 4096),
+        (4096, 4096),
+        (0, 0),
+    ],
+)
+def test_a_size_is_bytes(text, count):
+    """A number and a unit give bytes, and so does a whole number without."""
+    assert size(text) == count
+    assert TypeAdapter(Size).validate_python(text) == count
+
+
+@pytest.mark.parametrize("value", ["", "64M", "-1", -1, 1.5, True, None, "MiB", {}])
+def test_other_things_are_no_sizes(value):
+    """Anything else is refused with examples."""
+    with pytest.raises(ValueError, match="expected a size such as"):
+        size(value)
+
+
+def test_bounds_are_allowed_themselves():
+    """A bound's value is within it, and so is `never`; beyond, the error names both bounds."""
+    seconds = TypeAdapter[float](Annotated[DurationOrNever, lasting("1s", "1m")])
+    assert [seconds.validate_python(value) for value in ("1s", "1m", "never")] == [1.0, 60.0, math.inf]
+    count = TypeAdapter[int](Annotated[Size, sized("1KiB", "1MiB")])
+    assert [count.validate_python(value) for value in (1024, "1MiB")] == [1024, 1024**2]
+    with pytest.raises(ValidationError, match="must be from 1s to 1m"):
+        seconds.validate_python("999ms")
+
+
+def test_pydantic_refuses_too():
+    """The types raise what pydantic gathers."""
+    with pytest.raises(ValidationError):
+        TypeAdapter(Duration).validate_python("soon")
