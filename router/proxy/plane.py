@@ -4,6 +4,7 @@ The plane is the one writer of every `Backend`. The supervisor, the prober and t
 it decides by `router.core.health` what to believe.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import structlog
 from router.core import health
 from router.core.balance import Draw
 from router.core.catalog import Backend, Catalog
+from router.core.errors import UnavailableError
 from router.core.exchange import Failure
 from router.core.health import Health, Thresholds, Verdict
 from router.proxy.pool import Address, Pool
@@ -49,12 +51,14 @@ class Plane:
         self._thresholds = thresholds
         self._routes = routes
         self._on_record = on_record
+        self._idle = asyncio.Event()  # set when the last exchange ends
         self._pools: dict[str, Pool] = {}
         self._keys: dict[str, bytes] = {}
 
     def begin(self, request: Request, sink: Sink) -> Exchange:
         """Start an exchange; the sink hears of its answer."""
         exchange = Exchange(self, request, sink)
+        self.exchanges.add(exchange)
         exchange.start()
         return exchange
 
@@ -134,13 +138,23 @@ class Plane:
         if failure is not Failure.STALE:
             _log.warning("trying again", request_id=request.id, backend=backend.name, why=f"{failure.value} ({detail})")
 
-    def finished(self, record: Record) -> None:
-        """Pass on what an exchange came to."""
+    def finished(self, exchange: Exchange, record: Record) -> None:
+        """Let go of an exchange, and pass on what it came to."""
+        self.exchanges.discard(exchange)
+        if not self.exchanges:
+            self._idle.set()
         self._on_record(record)
 
+    async def idle(self) -> None:
+        """Wait until no exchange is under way."""
+        while self.exchanges:
+            self._idle.clear()
+            await self._idle.wait()
+
     def close(self) -> None:
-        """Cut every exchange under way and every connection."""
+        """Cut every exchange under way, which its client is told, and every connection."""
+        stopped = UnavailableError("The router stopped before the answer was whole. Try again soon.", retry_after=5)
         for exchange in list(self.exchanges):
-            exchange.cancel("the router stopped")
+            exchange.break_off(stopped, "the router stopped")
         for pool in self._pools.values():
             pool.close()

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from router.proxy.plane import Plane
     from router.proxy.upstream import Connection
 
-_TAIL = 64
-"""Bytes of an answer's end that are kept, enough to see `data: [DONE]` in them."""
+_DONE = b"\ndata: [DONE]"
+_TAIL = len(_DONE) + 8
+"""Bytes of an answer's end that are kept: enough to see `_DONE` and the line ends behind it."""
 
 _DROPPED = frozenset({
     b"host",
@@ -117,12 +118,11 @@ class Exchange:
 
     def start(self) -> None:
         """Send the request where it will be answered."""
-        self.plane.exchanges.add(self)
         try:
             self._attempts.tiers = self.plane.catalog.resolve(self.request.model)
             candidate = self._attempts.first(self.request.model, self.plane.draw)
         except errors.RouterError as error:
-            self._refuse(error, error.message)
+            self.break_off(error, error.message)
         else:
             self._begin(candidate)
 
@@ -130,6 +130,16 @@ class Exchange:
         """Stop at once, and free the engine: nobody waits for the answer any more."""
         if not self._finished:
             self._finish(499, outcome)
+
+    def break_off(self, error: "RouterError", outcome: str) -> None:
+        """Stop at once, and tell the client why: as its answer, or behind what it got of one."""
+        head = self._attempt.head if self._attempt is not None else None
+        if head is None or self._first_byte_at is None:
+            self._sink.refuse(error)
+            self._finish(error.status, outcome)
+        else:
+            self._sink.cut(errors.event(error, self.request.path) if head.is_event_stream else b"")
+            self._finish(head.status, outcome)
 
     def pause(self) -> None:
         """Read no more from the engine: the client is slower."""
@@ -169,13 +179,8 @@ class Exchange:
 
     def failed(self, attempt: "Attempt", failure: Failure, detail: str) -> None:
         """Try again while nothing has reached the client; else tell it that its answer broke off."""
-        outcome, error = f"{failure.value} ({detail})", error_of(failure, attempt.backend.name)
-        if attempt.head is not None and self._first_byte_at is not None:
-            last_words = errors.event(error, self.request.path) if attempt.head.is_event_stream else b""
-            self._sink.cut(last_words)
-            self._finish(attempt.head.status, outcome)
-        elif not self._retry(attempt, failure, detail):
-            self._refuse(error, outcome)
+        if self._first_byte_at is not None or not self._retry(attempt, failure, detail):
+            self.break_off(error_of(failure, attempt.backend.name), f"{failure.value} ({detail})")
 
     def client_stalled(self, seconds: float) -> None:
         """Give up on a client that takes nothing."""
@@ -198,10 +203,6 @@ class Exchange:
         self._begin(candidate, fresh=failure is Failure.STALE)
         return True
 
-    def _refuse(self, error: "RouterError", outcome: str) -> None:
-        self._sink.refuse(error)
-        self._finish(error.status, outcome)
-
     def _finish(self, status: int, outcome: str) -> None:
         self._finished = True
         tried = self._attempts.tried
@@ -209,10 +210,10 @@ class Exchange:
         if self._attempt is not None:
             self._attempt.over()
             self._attempt = None
-        self.plane.exchanges.discard(self)
         ttft = None if self._first_byte_at is None else self._first_byte_at - self._began
         duration = self.loop.time() - self._began
-        self.plane.finished(Record(self.request, backend, status, outcome, len(tried), ttft, duration, self._sent))
+        record = Record(self.request, backend, status, outcome, len(tried), ttft, duration, self._sent)
+        self.plane.finished(self, record)
 
 
 class Attempt:
@@ -347,7 +348,7 @@ class Attempt:
             and head.status == 200
             and head.is_event_stream
             and self._exchange.request.path in _ENDS_WITH_DONE
-            and b"[DONE]" not in self._tail
+            and not self._tail.rstrip(b"\r\n").endswith(_DONE)
         )
 
     # What the clock tells

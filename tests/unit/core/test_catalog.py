@@ -57,7 +57,7 @@ def test_a_wildcard_is_no_regular_expression():
 
 def test_unknown_names_the_known():
     """The error says what could be asked for, models and routes."""
-    with pytest.raises(ModelNotFoundError, match="'nope'.*Known: llama, qwen, best") as caught:
+    with pytest.raises(ModelNotFoundError, match=r"'nope'.*Known: llama, qwen, best") as caught:
         catalog(best=("qwen",)).resolve("nope")
     assert caught.value.param == "model"
 

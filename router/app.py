@@ -1,0 +1,239 @@
+"""The composition root: builds the parts from a configuration, starts and stops them in order.
+
+Start:  plan the launches → bind the port → stop what an earlier router left → start the engines → probe
+Stop:   close the port → let requests in flight end, at most `drain_timeout` → stop the engines
+Kill:   cut everything now
+
+The port is bound before any engine starts, so that a port in use costs no model's loading; requests that come
+before a model is ready are told so.
+"""
+
+import asyncio
+import errno
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+
+from launchers.engines import ENGINES, Engine
+from launchers.leftovers import reap
+from launchers.states import State
+from launchers.supervisor import Status, Supervisor
+from profiles import Facts, gather
+from router.api.surface import Surface
+from router.config import Backend as BackendConfig
+from router.config import Config
+from router.core.catalog import Backend
+from router.core.health import Thresholds
+from router.launches import Launch, StartError, plan_launches
+from router.proxy.downstream import Downstream
+from router.proxy.plane import Limits, Plane
+from router.proxy.pool import Address
+from router.proxy.probe import Prober, Target
+from router.proxy.relay import Record
+
+log = structlog.get_logger("router")
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class App:
+    """One router. `folder` is router.yaml's own: relative paths count from it.
+
+    `engines` and `facts` stand in for what this machine has, in tests.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        *,
+        engines: Mapping[str, Engine] = ENGINES,
+        facts: Facts | None = None,
+        random_source: random.Random | None = None,
+    ) -> None:
+        chance = random_source or random.Random()  # noqa: S311  (it breaks ties; it keeps no secret)
+        limits, health = config.limits, config.health
+        self._config = config
+        self._folder = folder
+        self._engines = engines
+        self._facts = facts or gather({name: engine.module for name, engine in engines.items()})
+        self._logs = folder / config.logging.dir
+        self._supervisors: list[Supervisor] = []
+        self._runner: web.AppRunner | None = None
+        self._announced = False
+        self.plane = Plane(
+            Limits(limits.retries, limits.connect_timeout, limits.first_byte_timeout, limits.idle_timeout),
+            Thresholds(health.unhealthy_after, health.healthy_after),
+            config.routes,
+            draw=chance.randrange,
+            on_record=log_record,
+        )
+        keys = [key.get_secret_value() for key in config.auth.keys]
+        self._downstream = Downstream(self.plane, max_body=limits.max_body, keys=keys)
+        self._prober = Prober(self.plane, interval=health.interval, timeout=health.timeout, uniform=chance.random)
+
+    @property
+    def url(self) -> str:
+        """Where the router can be reached from this machine; once it has started."""
+        host, port = self._config.server.host, self._config.server.port
+        if self._runner is not None and self._runner.addresses:
+            port = self._runner.addresses[0][1]
+        if host in {"0.0.0.0", "::"}:  # every address: name one that works here
+            host = "127.0.0.1"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    # Start
+
+    async def start(self) -> None:
+        """Serve, and start the engines; returns before these are ready. Raises StartError."""
+        why, launches = plan_launches(self._config, self._folder, self._engines, self._facts)
+        await self._bind()
+        log.info(f"listening at {self.url}")
+        for leftover in await asyncio.to_thread(reap, self._logs / "run"):
+            log.warning(f"stopped what an earlier router had left running: {leftover}")
+        if launches:
+            log.info(f"profile {why}")
+        targets = [self._add_remote(backend) for backend in self._config.backends if backend.url is not None]
+        targets += [self._launch(launch) for launch in launches]
+        self._prober.start(targets)
+        if not launches:
+            self._announce()
+
+    async def _bind(self) -> None:
+        server = self._config.server
+        app = web.Application(middlewares=[self._downstream.guard], client_max_size=self._config.limits.max_body + 1)
+        app.add_routes(Surface(self.plane).routes())
+        app.router.add_post("/v1/{rest:.*}", self._downstream.proxy)
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, server.host, server.port, backlog=1024).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise StartError(_why_not_bound(error, server.host, server.port)) from error
+
+    def _add_remote(self, config: BackendConfig) -> Target:
+        backend = Backend(config.name, dict(config.models), config.weight)
+        key = config.api_key.get_secret_value() if config.api_key else None
+        self.plane.add(backend, address_of(config.url or ""), key)
+        return Target(backend, discovers=not config.models)
+
+    def _launch(self, launch: Launch) -> Target:
+        spec, engine = launch.spec, launch.engine
+        models = dict.fromkeys(launch.backend.models, spec.served_name)
+        backend = Backend(spec.name, models, launch.backend.weight, uuid_request_ids=engine.uuid_request_ids)
+        self.plane.add(backend)
+        self.plane.withdraw(backend, "not started yet")
+        log.info(f"{spec.name}: {launch.why}")
+        supervisor = Supervisor(spec, engine, logs=self._logs, on_change=lambda status: self._changed(backend, status))
+        self._supervisors.append(supervisor)
+        supervisor.start()
+        return Target(backend, engine.ready_path)
+
+    def _changed(self, backend: Backend, status: Status) -> None:
+        """Take the supervisor's word for a launched backend, and tell people."""
+        if status.state is State.RUNNING and status.address is not None:
+            self.plane.serve(backend, Address(*status.address))
+        else:
+            self.plane.withdraw(backend, status.detail)
+        if status.state in {State.BACKOFF, State.FATAL}:
+            said = "".join(f"\n    | {line}" for line in status.last_lines[-10:])
+            log.error(f"{status.name}: {status.detail}{said}")
+        else:
+            log.info(f"{status.name}: {status.detail}")
+        if all(each.status.state in {State.RUNNING, State.FATAL} for each in self._supervisors):
+            self._announce()
+
+    def _announce(self) -> None:
+        """Say once, when the engines have settled, what can be asked for and how."""
+        ready = [listing.name for listing in self.plane.catalog.listing() if listing.ready]
+        if self._announced:
+            return
+        self._announced = True
+        print(welcome(self.url, ready), flush=True)  # noqa: T201  (for the person who started it, not for the log)
+
+    # Stop
+
+    async def stop(self) -> None:
+        """Take no new requests, let those in flight end, stop the engines."""
+        self._downstream.draining = True
+        if self._runner is not None:
+            for site in list(self._runner.sites):
+                await site.stop()
+        await self._drained(self._config.limits.drain_timeout)
+        await self._prober.stop()
+        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
+        await self._close()
+
+    async def _drained(self, seconds: float) -> None:
+        exchanges = self.plane.exchanges
+        if exchanges:
+            log.info(f"{len(exchanges)} requests in flight may end within {seconds:g} s; Ctrl-C again stops now")
+        try:
+            async with asyncio.timeout(seconds):
+                await self.plane.idle()
+        except TimeoutError:
+            log.warning(f"{len(exchanges)} requests are cut: they were still in flight after {seconds:g} s")
+
+    async def kill(self) -> None:
+        """Stop now: cut every request, kill every engine."""
+        self._downstream.draining = True
+        await asyncio.gather(*(supervisor.kill() for supervisor in self._supervisors))
+        await self._prober.stop()
+        await self._close()
+
+    async def _close(self) -> None:
+        self.plane.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+def address_of(url: str) -> Address:
+    """Read a backend's URL; a /v1 at its end, as OpenAI's clients are given it, means the same without."""
+    parts = urlsplit(url)
+    base = parts.path.rstrip("/").removesuffix("/v1")
+    return Address(parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme == "https", base)
+
+
+def _why_not_bound(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"server.port: {port} is in use by another program. Stop that one, or take another port: "
+            f"set server.port in router.yaml, or start with ROUTER_SERVER__PORT={port + 1}"
+        )
+    return f"server: can't listen at {host}:{port}: {error.strerror or error}. Set server.host and server.port"
+
+
+def welcome(url: str, ready: list[str]) -> str:
+    """Write what a person needs next: the address, and a line to try."""
+    if not ready:
+        return f"\nThe router is at {url}/v1, but no model can be served yet: see {url}/ready\n"
+    body = f'{{"model": "{ready[0]}", "max_tokens": 40, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    return (
+        f"\nReady at {url}/v1 with {', '.join(ready)}. Try:\n\n"
+        f"  curl {url}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{body}'\n"
+    )
+
+
+def log_record(record: Record) -> None:
+    """Write a line for each exchange; one that went wrong is a warning."""
+    request = record.request
+    details = {
+        "status": record.status,
+        "model": request.model,
+        "backend": record.backend,
+        "seconds": round(record.duration, 3),
+        "ttft": None if record.ttft is None else round(record.ttft, 3),
+        "bytes": record.sent,
+        "request_id": request.id,
+    }
+    if record.attempts > 1:
+        details["attempts"] = record.attempts
+    if record.outcome == "answered":
+        log.info(f"POST {request.path}", **details)
+    else:
+        log.warning(f"POST {request.path}: {record.outcome}", **details)

@@ -1,0 +1,102 @@
+"""From router.yaml's backends to what runs: which engine, which model on disk, and why, before anything is started.
+
+Everything that can be wrong with a launch is found here, for all of them at once, so that a person hears of it in
+one message and not from a process that dies.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from launchers.engines import Engine
+from launchers.errors import LaunchError
+from launchers.files import Disk
+from launchers.spec import LaunchSpec
+from profiles import Facts, Profile, ProfileError, choose_engine, detect, load_profiles
+from router.config import Backend, Config
+
+
+class StartError(Exception):
+    """The router can't start; each of `problems` is one sentence that says what to do."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One engine to start: a replica of one backend of router.yaml."""
+
+    backend: Backend
+    spec: LaunchSpec
+    engine: Engine
+    why: str  # this engine
+
+
+def plan_launches(
+    config: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts
+) -> tuple[str, tuple[Launch, ...]]:
+    """Plan every launch; give the profile's reason with them. Relative model paths count from `folder`.
+
+    Raises StartError with everything that is wrong.
+    """
+    problems: list[str] = []
+    launches: list[Launch] = []
+    try:
+        choice = detect(facts, load_profiles(), config.profile)
+    except ProfileError as error:
+        raise StartError(f"profile: {error}") from error
+    for i, backend in enumerate(config.backends):
+        if backend.launch is None:
+            continue
+        try:
+            launches += _replicas(backend, choice.profile, folder, engines, facts)
+        except (ProfileError, LaunchError) as error:
+            problems.append(f"backends[{i}] ({backend.name}): {error}")
+    problems += _clashes(config, launches)
+    if problems:
+        raise StartError(*problems)
+    return choice.why, tuple(launches)
+
+
+def _replicas(
+    backend: Backend, profile: Profile, folder: Path, engines: Mapping[str, Engine], facts: Facts
+) -> Iterator[Launch]:
+    launch = backend.launch
+    assert launch is not None  # noqa: S101  (the caller asked)
+    installs = {name: engine.install for name, engine in engines.items()}
+    choice = choose_engine(profile, facts, installs, launch.engine)
+    engine = engines[choice.name]
+    written = launch.model if isinstance(launch.model, str) else launch.model.get(choice.name)
+    if written is None:
+        raise LaunchError(f"launch.model names no model for {choice.name}, the engine of this machine")
+    model = engine.find_model(_placed(written, folder), Disk())
+    for number in range(1, launch.replicas + 1):
+        spec = LaunchSpec(
+            name=backend.name if launch.replicas == 1 else f"{backend.name}-{number}",
+            engine=choice.name,
+            model=model,
+            served_name=next(iter(backend.models)),
+            args={**choice.args, **launch.args},
+            env=dict(launch.env),
+            start_timeout=launch.start_timeout,
+        )
+        engine.command(spec, 1, sys.executable)  # raises for arguments that can't be passed on
+        yield Launch(backend, spec, engine, choice.why)
+
+
+def _placed(model: str, folder: Path) -> str:
+    """Give a path from router.yaml's own folder where one is there; else what was written (a hub id, perhaps)."""
+    place = folder / model
+    looks_like_a_path = model.startswith((".", "/")) or place.exists()
+    return str(place) if looks_like_a_path else model
+
+
+def _clashes(config: Config, launches: list[Launch]) -> Iterator[str]:
+    names = [backend.name for backend in config.backends if backend.launch is None]
+    for launch in launches:
+        if launch.spec.name in names:
+            yield f"two backends would be called '{launch.spec.name}': rename one (replicas are numbered)"
+        names.append(launch.spec.name)
