@@ -1,0 +1,44 @@
+"""What to launch, as plain values: a `LaunchSpec` is what was configured, a `Command` is what will be executed.
+
+Both are frozen and know no process. An engine (launchers.engines) turns the one into the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+Scalar = str | int | float | bool
+ArgValue = Scalar | Sequence[Scalar] | Mapping[str, object] | None
+"""One engine argument. `None` leaves it out, also where a profile sets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """One replica of one model, to be run by one engine.
+
+    `name` is the replica's own: unique in this router, and safe as a file name.
+    `served_name` is what clients call the model; the engine is told, so that its answers carry it.
+    """
+
+    name: str
+    engine: str  # a key of launchers.engines.ENGINES
+    model: str  # a path or a hub id, in the forms that the engine's find_model knows
+    served_name: str
+    args: Mapping[str, ArgValue]  # the profile's with the user's over them
+    env: Mapping[str, str]
+    start_timeout: float  # seconds from the spawn until it must be ready
+    stop_timeout: float = 10.0  # seconds from SIGTERM until SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to execute, and how its environment differs from the router's."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]  # set, over what is inherited
+    unset: tuple[str, ...]  # not inherited; compared without regard to case, as pydantic-settings reads them
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """The whole environment of the program, where the router's is `inherited`."""
+        unset = {name.lower() for name in self.unset}
+        kept = {name: value for name, value in inherited.items() if name.lower() not in unset}
+        return kept | dict(self.env)

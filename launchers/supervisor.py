@@ -1,0 +1,285 @@
+"""Keeps one engine running: feeds the state machine, and does what it says. The one writer of its Supervision.
+
+The machine is level-triggered. One task asks in turn what is the case (somebody asked for something, the process is
+gone, it is ready, a deadline has passed), makes one step of it, does the step's actions, and asks again; when nothing
+is the case it sleeps until something may be. No event is queued that could be stale when it is read: the process and
+the probe in question are always those of now.
+
+The task lives from start() until the process is STOPPED or FATAL; nothing runs before, after, or in between.
+Should the supervisor itself fail (a bug), the engine is killed, the status says so, and stop() raises it.
+"""
+
+import asyncio
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from launchers import leftovers, wording
+from launchers.engines import Engine
+from launchers.errors import LaunchError
+from launchers.files import Disk
+from launchers.probe import is_ready
+from launchers.process import Process, free_port, spawn
+from launchers.spec import LaunchSpec
+from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
+
+PROBE_FIRST, PROBE_SLOWEST = 0.05, 0.25  # seconds between two probes of an engine that starts
+PROGRESS_EVERY = 5.0  # seconds between two words about an engine that starts
+
+AT_REST = frozenset({State.STOPPED, State.FATAL})
+
+log = structlog.get_logger("launchers")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the rest of the program, and people, may know of a supervised engine."""
+
+    name: str
+    state: State
+    address: tuple[str, int] | None  # where it serves, while RUNNING
+    pid: int | None
+    detail: str  # a sentence for people
+    last_lines: tuple[str, ...]  # what the engine said last
+    since: float  # when it came into this state, in seconds since the epoch
+
+
+class Supervisor:
+    """Supervises one replica. Use it from one event loop, that of the main thread (see launchers.process).
+
+    `logs` is the folder for NAME.log and for run/NAME.json; `python` the interpreter that has the engine;
+    `on_change` is called with each new Status, and every 5 s with the progress of a start.
+    """
+
+    def __init__(
+        self,
+        spec: LaunchSpec,
+        engine: Engine,
+        *,
+        logs: Path,
+        on_change: Callable[[Status], None],
+        python: str = sys.executable,
+        policy: RestartPolicy | None = None,
+    ) -> None:
+        self._spec = spec
+        self._engine = engine
+        self._log = logs / f"{spec.name}.log"
+        self._records = logs / "run"
+        self._on_change = on_change
+        self._python = python
+        self._now = Supervision(spec.start_timeout, spec.stop_timeout, policy or RestartPolicy())
+        self._status = Status(spec.name, State.STOPPED, None, None, "not started", (), time.time())
+        # The process of now, its port and its probe; and of the last one, how it ended and what it said.
+        self._process: Process | None = None
+        self._port = 0
+        self._probe: asyncio.Task[None] | None = None
+        self._end = ""
+        self._last_lines: tuple[str, ...] = ()
+        self._next_word = 0.0  # when to speak of a start's progress
+        # What was asked and not yet looked at; who waits for the process to be gone; who does it all.
+        self._asked: deque[tuple[Event, asyncio.Future[None] | None]] = deque()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Supervisor {self._spec.name} {self._now.state.name} {self._process}>"
+
+    @property
+    def status(self) -> Status:
+        """The latest status, with what the engine said up to now."""
+        return replace(self._status, last_lines=self._lines())
+
+    def start(self) -> None:
+        """Have it run, from now on until stop(). Nothing changes where it does already."""
+        self._ask(Event.START)
+
+    async def stop(self) -> None:
+        """End it well: SIGTERM, then SIGKILL after `stop_timeout`. Returns when the process is gone."""
+        await self._ask_and_wait(Event.STOP)
+
+    async def kill(self) -> None:
+        """End it now. Returns when the process is gone."""
+        await self._ask_and_wait(Event.KILL)
+
+    # Asking: from outside, at any time.
+
+    def _ask(self, event: Event, gone: asyncio.Future[None] | None = None) -> None:
+        self._asked.append((event, gone))
+        self._wake.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._supervise(), name=f"supervisor of {self._spec.name}")
+            self._task.add_done_callback(self._ended)
+
+    async def _ask_and_wait(self, event: Event) -> None:
+        gone = asyncio.get_running_loop().create_future()
+        self._ask(event, gone)
+        await gone
+
+    # The task.
+
+    async def _supervise(self) -> None:
+        try:
+            while self._asked or self._now.state not in AT_REST:
+                event = self._what_is_the_case()
+                if event is None:
+                    await self._sleep()
+                else:
+                    await self._step(event)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+
+    def _what_is_the_case(self) -> Event | None:
+        """The first of what calls for a step, in this order."""
+        # 1. The process is gone: whatever was asked of it meets that.
+        if self._process is not None and self._process.gone:
+            return Event.EXITED
+        # 2. Somebody asked.
+        if self._asked:
+            event, gone = self._asked.popleft()
+            if gone is not None:
+                self._waiting.append(gone)
+            return event
+        # 3. It is ready. A probe that failed by a bug of its own raises here.
+        if self._probe is not None and self._probe.done():
+            self._probe.result()
+            return Event.READY
+        # 4. Time is up.
+        if self._now.deadline is not None and time.monotonic() >= self._now.deadline:
+            return Event.TIMED_OUT
+        return None
+
+    async def _sleep(self) -> None:
+        """Until something may be the case; a start that takes long is spoken of meanwhile."""
+        self._wake.clear()
+        due = [] if self._now.deadline is None else [self._now.deadline]
+        if self._now.state is State.STARTING:
+            self._speak_of_progress()
+            due.append(self._next_word)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, min(due) - time.monotonic()) if due else None):
+                await self._wake.wait()
+
+    async def _step(self, event: Event) -> None:
+        before = self._now
+        self._now, actions = step(before, event, time.monotonic())
+        if event is Event.EXITED:
+            self._bury()
+        if self._now.state is not State.STARTING:
+            await self._stop_probing()
+        if self._process is None:
+            self._release()  # now: an action may start the next one
+        for action in actions:
+            await self._do(action)
+        if self._now is not before:
+            self._announce(wording.change(before, event, self._now, self._end, self._lines()))
+
+    # Actions.
+
+    async def _do(self, action: Action) -> None:
+        if action is Action.SPAWN:
+            await self._spawn()
+        elif self._process is not None and action is Action.TERMINATE:
+            self._process.terminate()
+        elif self._process is not None:
+            self._process.kill()
+
+    async def _spawn(self) -> None:
+        try:
+            model = self._engine.find_model(self._spec.model, Disk())
+            self._port = free_port()
+            command = self._engine.command(replace(self._spec, model=model), self._port, self._python)
+            self._process = await spawn(command, self._log, self._wake.set)
+        except (LaunchError, OSError) as error:
+            self._end = str(error)
+            self._asked.appendleft((Event.SPAWN_FAILED, None))
+            return
+        leftovers.remember(self._records, self._spec.name, self._process.pid, command.argv)
+        self._next_word = time.monotonic() + PROGRESS_EVERY
+        self._probe = asyncio.create_task(self._until_ready(), name=f"probe of {self._spec.name}")
+        self._probe.add_done_callback(lambda _: self._wake.set())
+
+    async def _until_ready(self) -> None:
+        pause = PROBE_FIRST
+        while not await is_ready(self._port, self._engine.ready_path):
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, PROBE_SLOWEST)
+
+    async def _stop_probing(self) -> None:
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            probe.cancel()
+            await asyncio.wait([probe])
+
+    def _bury(self) -> None:
+        """The process is gone: keep what it leaves to know, and drop it."""
+        if self._process is not None:
+            self._end = wording.exit_in_words(self._process.exit_code)
+            self._last_lines = self._process.last_lines
+            self._process = None
+        leftovers.forget(self._records, self._spec.name)
+
+    # Telling.
+
+    def _lines(self) -> tuple[str, ...]:
+        return self._last_lines if self._process is None else self._process.last_lines
+
+    def _speak_of_progress(self) -> None:
+        if time.monotonic() >= self._next_word:
+            self._next_word = time.monotonic() + PROGRESS_EVERY
+            self._announce(wording.progress(time.monotonic() - self._now.since, self._lines()))
+
+    def _announce(self, detail: str) -> None:
+        state = self._now.state
+        self._status = Status(
+            name=self._spec.name,
+            state=state,
+            address=("127.0.0.1", self._port) if state is State.RUNNING else None,
+            pid=None if self._process is None else self._process.pid,
+            detail=detail,
+            last_lines=self._lines(),
+            since=self._status.since if state is self._status.state else time.time(),
+        )
+        self._on_change(self._status)
+
+    # Endings.
+
+    def _release(self, error: BaseException | None = None) -> None:
+        """Tell those who wait that the process is gone, or why nobody can tell."""
+        waiting, self._waiting = self._waiting, []
+        for gone in waiting:
+            if gone.done():  # its caller was cancelled
+                continue
+            if error is None:
+                gone.set_result(None)
+            else:
+                gone.set_exception(error)
+
+    def _abandon(self, error: BaseException) -> None:
+        """The supervisor failed, or its loop is closing: leave no engine that nobody watches."""
+        if self._process is not None:
+            self._process.kill()
+        if self._probe is not None:
+            self._probe.cancel()
+        if not isinstance(error, asyncio.CancelledError):
+            self._status = replace(
+                self._status, state=State.FATAL, address=None, detail=f"supervisor failed: {error!r}"
+            )
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            return
+        self._waiting += [gone for _, gone in self._asked if gone is not None]
+        self._asked.clear()
+        self._release(error)
+        if not task.cancelled():
+            log.error("a supervisor failed; its engine was killed", name=self._spec.name, exc_info=error)
+            self._on_change(self.status)

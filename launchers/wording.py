@@ -1,0 +1,64 @@
+"""What the supervisor says to people: one sentence for each step and for each long wait. Decides nothing."""
+
+import signal
+from collections.abc import Sequence
+
+from launchers.states import Event, State, Supervision
+
+
+def exit_in_words(code: int | None) -> str:
+    """`exited with code 1`, `was ended by SIGKILL`."""
+    if code is None:
+        return "ended"
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def change(before: Supervision, event: Event, now: Supervision, end: str, last_lines: Sequence[str]) -> str:
+    """What this step means. `end` is how the process ended, or why it could not be started."""
+    match now.state:
+        case State.STOPPED:
+            return "stopped"
+        case State.STARTING:
+            return f"starting, after {now.failures} failed starts in a row" if now.failures else "starting"
+        case State.RUNNING:
+            return f"ready after {now.since - before.since:.1f} s"
+        case State.STOPPING:
+            return _stopping(before, event, now)
+        case State.BACKOFF:
+            delay = (now.deadline or now.since) - now.since
+            return f"{_failure(before, event, now, end)}; next try in {delay:.1f} s"
+        case State.FATAL:
+            words = f"; its last words: {last_lines[-1]}" if last_lines else ""
+            failure = _failure(before, event, now, end)
+            return f"gave up after {now.failures} failed starts in a row; the last: {failure}{words}"
+
+
+def progress(seconds: float, last_lines: Sequence[str]) -> str:
+    """How far a long start has come."""
+    said = f"the engine last said: {last_lines[-1]}" if last_lines else "the engine has said nothing yet"
+    return f"loading for {seconds:.0f} s; {said}"
+
+
+def _stopping(before: Supervision, event: Event, now: Supervision) -> str:
+    if now.then is State.BACKOFF:
+        return f"not ready within {now.start_timeout:g} s; killed"
+    if now.then is State.STARTING:
+        return "stopping, to start again"
+    if event is Event.TIMED_OUT:
+        return f"did not end within {before.stop_timeout:g} s; killed"
+    return "killed" if event is Event.KILL else "stopping"
+
+
+def _failure(before: Supervision, event: Event, now: Supervision, end: str) -> str:
+    if event is Event.SPAWN_FAILED:
+        return end
+    if before.state is State.RUNNING:
+        return f"{end} after serving for {now.since - before.since:.0f} s"
+    if before.state is State.STOPPING:
+        return f"was not ready within {before.start_timeout:g} s"
+    return f"{end} while starting"

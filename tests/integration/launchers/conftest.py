@@ -1,0 +1,49 @@
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from launchers.spec import LaunchSpec
+from launchers.states import RestartPolicy, State
+from tests.integration.launchers.scripted import BOUND, SERVER, Scripted, Watched
+
+MAKE_DEMO_MODEL = Path(__file__).parents[3] / "scripts" / "make_demo_model.py"
+
+
+@pytest.fixture
+def engine(tmp_path):
+    (tmp_path / "server.py").write_text(SERVER)
+    return Scripted(tmp_path)
+
+
+@pytest.fixture
+async def supervise(tmp_path, engine):
+    """Makes supervisors, and ends them."""
+    made = []
+
+    def make(model="any", start_timeout=BOUND, stop_timeout=BOUND, give_up_after=5, **kwargs):
+        spec = LaunchSpec("demo-1", "scripted", model, "demo", {}, {}, start_timeout, stop_timeout)
+        policy = RestartPolicy(first_delay=0.05, longest_delay=0.05, give_up_after=give_up_after)
+        made.append(Watched(spec, engine, logs=tmp_path / "logs", policy=policy, **kwargs))
+        return made[-1]
+
+    yield make
+    for supervisor in made:
+        if supervisor.status.state not in {State.STOPPED, State.FATAL}:
+            await supervisor.kill()
+
+
+@pytest.fixture(scope="session")
+def demo_model(tmp_path_factory):
+    """The folder of a model that is small and real."""
+    folder = tmp_path_factory.mktemp("demo")
+    subprocess.run([sys.executable, MAKE_DEMO_MODEL, folder], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def pytest_asyncio_loop_factories(config, item):  # noqa: ARG001 -- the hook's signature
+    """Each test here runs on both loops: they spawn processes in ways of their own."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

@@ -1,0 +1,314 @@
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+from structlog.testing import capture_logs
+
+from launchers import leftovers, supervisor
+from launchers.engines import ENGINES
+from launchers.spec import LaunchSpec
+from launchers.states import State
+from tests.integration.launchers.scripted import BOUND, Watched, lives, until
+
+TINY = """
+import asyncio, sys, uvloop
+from pathlib import Path
+sys.path[:0] = [{root!r}, {here!r}]
+from scripted import Scripted
+from launchers.spec import LaunchSpec
+from launchers.supervisor import Supervisor
+
+async def main():
+    folder = Path({folder!r})
+    engine = Scripted(folder, ["parent"])
+    spec = LaunchSpec("demo-1", "scripted", "any", "demo", {{}}, {{}}, 60)
+    Supervisor(spec, engine, logs=folder / "logs", on_change=lambda s: print(s.state.value, s.pid, flush=True)).start()
+    await asyncio.Event().wait()
+
+with asyncio.Runner(loop_factory={loop}.new_event_loop) as runner:
+    runner.run(main())
+"""
+
+
+async def crash(status, code):
+    """Have a running engine exit."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.post("http://{}:{}/{code}".format(*status.address, code=code))
+
+
+def nothing_runs_but_the_test():
+    return len(asyncio.all_tasks()) == 1
+
+
+async def test_it_becomes_ready_and_serves_where_it_says(supervise, engine):
+    demo = supervise()
+    assert (demo.status.state, demo.status.detail) == (State.STOPPED, "not started")
+    demo.start()
+    status = await demo.until(State.RUNNING)
+    assert status.address == ("127.0.0.1", int(engine.ports[0]))
+    assert lives(status.pid)
+    assert status.detail.startswith("ready after ")
+    assert demo.status.last_lines == (f"starting on {engine.ports[0]}", "loading")
+    assert demo.states[0] is State.STARTING
+    assert repr(demo).startswith("<Supervisor demo-1 RUNNING <Process ")
+    await demo.stop()
+    assert (demo.status.state, demo.status.address, demo.status.pid) == (State.STOPPED, None, None)
+    assert not lives(status.pid)
+    assert nothing_runs_but_the_test()
+
+
+async def test_a_start_of_what_runs_changes_nothing(supervise, engine):
+    demo = supervise()
+    demo.start()
+    demo.start()
+    await demo.until(State.RUNNING)
+    demo.start()
+    await demo.stop()
+    assert demo.states == [State.STARTING, State.RUNNING, State.STOPPING, State.STOPPED]
+    assert len(engine.ports) == 1
+
+
+async def test_it_is_not_ready_before_it_answers_200_and_says_how_it_goes(supervise, engine, monkeypatch):
+    monkeypatch.setattr(supervisor, "PROGRESS_EVERY", 0.05)
+    engine.loading.touch()
+    demo = supervise()
+    demo.start()
+    await until(lambda: any("the engine last said: loading" in status.detail for status in demo.seen))
+    assert set(demo.states) == {State.STARTING}
+    engine.loading.unlink()
+    await demo.until(State.RUNNING)
+
+
+async def test_a_start_that_takes_too_long_is_tried_again(supervise, engine):
+    engine.loading.touch()
+    demo = supervise(start_timeout=0.3)
+    demo.start()
+    status = await demo.until(State.BACKOFF)
+    assert "was not ready within 0.3 s" in status.detail
+    await demo.stop()
+    assert nothing_runs_but_the_test()
+
+
+async def test_an_engine_that_fails_to_start_is_given_up(supervise, engine):
+    engine.flags = ["fail"]
+    demo = supervise(give_up_after=3)
+    demo.start()
+    status = await demo.until(State.BACKOFF)
+    assert status.detail == "exited with code 1 while starting; next try in 0.1 s"
+    assert status.last_lines[-1] == "no such model"
+    status = await demo.until(State.FATAL)
+    assert status.detail == (
+        "gave up after 3 failed starts in a row; the last: exited with code 1 while starting;"
+        " its last words: no such model"
+    )
+    assert len(engine.ports) == len(set(engine.ports)) == 3
+    assert nothing_runs_but_the_test()
+    engine.flags = []
+    demo.start()
+    await demo.until(State.RUNNING)
+
+
+async def test_a_model_that_is_missing_is_said(supervise):
+    demo = supervise(model="missing", give_up_after=2)
+    demo.start()
+    assert (await demo.until(State.BACKOFF)).detail.startswith("missing: there is no such model; next try")
+    assert "missing: there is no such model" in (await demo.until(State.FATAL)).detail
+
+
+@pytest.mark.parametrize("code", [0, 3])
+async def test_any_exit_that_nobody_asked_for_is_a_crash_and_restarted(supervise, engine, code):
+    demo = supervise()
+    demo.start()
+    first = await demo.until(State.RUNNING)
+    await crash(first, code)
+    status = await demo.until(State.BACKOFF)
+    assert status.detail.startswith(f"exited with code {code} after serving for ")
+    second = await demo.until(State.RUNNING, times=2)
+    assert second.pid != first.pid
+    assert second.address == ("127.0.0.1", int(engine.ports[1]))
+    assert second.address != first.address
+
+
+async def test_an_engine_that_is_killed_from_outside_is_restarted(supervise):
+    demo = supervise()
+    demo.start()
+    os.kill((await demo.until(State.RUNNING)).pid, signal.SIGKILL)
+    assert "was ended by SIGKILL" in (await demo.until(State.BACKOFF)).detail
+    await demo.until(State.RUNNING, times=2)
+
+
+async def test_what_ignores_sigterm_is_killed(supervise, engine):
+    engine.flags = ["deaf"]
+    demo = supervise(stop_timeout=0.2)
+    demo.start()
+    pid = (await demo.until(State.RUNNING)).pid
+    await demo.stop()
+    assert not lives(pid)
+    assert [status.detail for status in demo.seen][-2:] == ["did not end within 0.2 s; killed", "stopped"]
+
+
+async def test_a_kill_does_not_wait(supervise, engine):
+    engine.flags = ["deaf"]
+    demo = supervise()
+    demo.start()
+    pid = (await demo.until(State.RUNNING)).pid
+    slow = asyncio.create_task(demo.stop())
+    await demo.until(State.STOPPING)
+    await demo.kill()
+    await slow
+    assert not lives(pid)
+
+
+async def test_what_it_started_ends_with_it(supervise, engine):
+    engine.flags = ["parent"]
+    demo = supervise()
+    demo.start()
+    await demo.until(State.RUNNING)
+    child = int((engine.folder / "child").read_text())
+    assert lives(child)
+    await demo.stop()
+    await until(lambda: not lives(child))
+
+
+async def test_a_stop_while_starting(supervise, engine):
+    engine.loading.touch()
+    demo = supervise()
+    demo.start()
+    await until(lambda: demo.status.last_lines)
+    await demo.stop()
+    assert demo.status.state is State.STOPPED
+    assert nothing_runs_but_the_test()
+
+
+async def test_a_stop_while_backing_off(supervise, engine):
+    engine.flags = ["fail"]
+    demo = supervise(give_up_after=100)
+    demo.start()
+    await demo.until(State.BACKOFF)
+    await demo.stop()
+    assert demo.status.state is State.STOPPED
+    assert nothing_runs_but_the_test()
+
+
+async def test_stops_at_the_same_time_and_of_what_is_stopped(supervise):
+    demo = supervise()
+    await demo.stop()
+    demo.start()
+    await demo.until(State.RUNNING)
+    await asyncio.gather(demo.stop(), demo.stop(), demo.kill(), demo.stop())
+    assert demo.status.state is State.STOPPED
+    await demo.stop()
+    assert nothing_runs_but_the_test()
+
+
+async def test_a_start_right_after_a_stop_starts_anew(supervise, engine):
+    demo = supervise()
+    demo.start()
+    first = await demo.until(State.RUNNING)
+    stopping = asyncio.create_task(demo.stop())
+    await demo.until(State.STOPPING)
+    demo.start()
+    await stopping
+    assert not lives(first.pid)
+    second = await demo.until(State.RUNNING, times=2)
+    assert second.pid != first.pid
+    assert len(engine.ports) == 2
+
+
+async def test_a_caller_of_stop_who_gives_up_stops_nothing_else(supervise, engine):
+    engine.flags = ["deaf"]
+    demo = supervise(stop_timeout=0.3)
+    demo.start()
+    await demo.until(State.RUNNING)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(demo.stop(), 0.01)
+    await demo.until(State.STOPPED)
+
+
+async def test_a_running_engine_has_a_record_and_an_ended_one_has_none(supervise, engine):
+    demo = supervise()
+    demo.start()
+    record = engine.folder / "logs" / "run" / "demo-1.json"
+    pid = (await demo.until(State.RUNNING)).pid
+    assert json.loads(record.read_text())["pid"] == pid
+    await demo.stop()
+    assert not record.exists()
+
+
+async def test_a_failure_of_its_own_ends_the_engine_and_is_raised(supervise):
+    demo = supervise()
+    demo.start()
+    pid = (await demo.until(State.RUNNING)).pid
+
+    def broken(status):
+        raise ZeroDivisionError(status.detail)
+
+    demo._on_change = broken
+    # That it can't be told either is the loop's to report.
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    with capture_logs() as logs, pytest.raises(ZeroDivisionError):
+        await demo.stop()
+    assert [entry["event"] for entry in logs] == ["a supervisor failed; its engine was killed"]
+    assert demo.status.state is State.FATAL
+    await until(lambda: not lives(pid))
+    demo._on_change = demo.seen.append
+    demo.start()
+    await demo.until(State.RUNNING, times=2)
+
+
+async def test_a_loop_that_closes_takes_the_engine_along(supervise):
+    demo = supervise()
+    demo.start()
+    pid = (await demo.until(State.RUNNING)).pid
+    demo._task.cancel()
+    await until(lambda: not lives(pid))
+    await demo.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the next start finds it")
+async def test_no_engine_outlives_a_router_that_is_killed(engine):
+    here = Path(__file__).parent
+    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    code = TINY.format(root=str(here.parents[2]), here=str(here), folder=str(engine.folder), loop=loop)
+    router = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
+    with router:
+        assert router.stdout is not None
+        while not (line := router.stdout.readline()).startswith("running"):
+            assert line, "the router ended early"
+        pid, child = int(line.split()[1]), int((engine.folder / "child").read_text())
+        router.kill()
+        router.wait()
+    # The engine dies with its router; what it had started is found by the next one.
+    await until(lambda: not lives(pid))
+    assert lives(child)
+    (record,) = leftovers.reap(engine.folder / "logs" / "run")
+    assert record.pid == pid
+    assert not lives(child)
+
+
+async def test_the_real_llama_cpp(tmp_path, demo_model):
+    engine = ENGINES["llama_cpp"]
+    spec = LaunchSpec("demo-1", "llama_cpp", str(demo_model), "demo", {"n_ctx": 512, "embedding": True}, {}, BOUND * 2)
+    demo = Watched(spec, engine, logs=tmp_path / "logs")
+    demo.start()
+    try:
+        host, port = (await demo.until(State.RUNNING)).address
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+            body = {"model": "demo", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
+            async with session.post("/v1/chat/completions", json=body) as answer:
+                assert (await answer.json())["model"] == "demo"
+            async with session.post("/v1/embeddings", json={"model": "demo", "input": "hello"}) as answer:
+                assert len((await answer.json())["data"][0]["embedding"]) > 1
+            headers = {"X-Request-ID": "no-uuid"}
+            async with session.post("/v1/chat/completions", json=body, headers=headers) as answer:
+                assert (answer.status == 400) == engine.uuid_request_ids
+    finally:
+        await demo.stop()
+    assert demo.status.state is State.STOPPED

@@ -1,0 +1,234 @@
+"""The machine, each move by itself; then any order of events against the invariants of its docstring."""
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from launchers.states import (
+    TABLE,
+    Action,
+    Event,
+    IllegalEventError,
+    RestartPolicy,
+    State,
+    Supervision,
+    step,
+)
+
+POLICY = RestartPolicy(first_delay=1, factor=2, longest_delay=5, steady_after=60, give_up_after=3)
+FRESH = Supervision(start_timeout=100, stop_timeout=10, policy=POLICY)
+
+
+def after(*events, start=FRESH, apart=1.0):
+    """The record and the last actions after `events`, the first of them at time 0."""
+    now = start
+    actions: tuple[Action, ...] = ()
+    for number, event in enumerate(events):
+        now, actions = step(now, event, number * apart)
+    return now, actions
+
+
+def test_a_start_spawns_and_has_a_deadline():
+    now, actions = after(Event.START)
+    assert (now.state, now.deadline, actions) == (State.STARTING, 100, (Action.SPAWN,))
+
+
+def test_ready_runs_without_a_deadline():
+    now, actions = after(Event.START, Event.READY)
+    assert (now.state, now.deadline, now.since, actions) == (State.RUNNING, None, 1, ())
+
+
+@pytest.mark.parametrize("failure", [Event.EXITED, Event.SPAWN_FAILED])
+def test_a_start_that_fails_is_tried_again_after_a_delay(failure):
+    now, actions = after(Event.START, failure)
+    assert (now.state, now.deadline, now.failures, actions) == (State.BACKOFF, 2, 1, ())
+    now, actions = step(now, Event.TIMED_OUT, 2)
+    assert (now.state, actions) == (State.STARTING, (Action.SPAWN,))
+
+
+def test_starts_that_keep_failing_are_fatal():
+    now, actions = after(*[Event.START, Event.EXITED], *[Event.TIMED_OUT, Event.EXITED] * 2)
+    assert (now.state, now.failures, now.deadline, actions) == (State.FATAL, 3, None, ())
+
+
+def test_a_start_that_takes_too_long_is_killed_and_counts_as_failed():
+    now, actions = after(Event.START, Event.TIMED_OUT)
+    assert (now.state, now.deadline, actions) == (State.STOPPING, 11, (Action.KILL,))
+    now, actions = step(now, Event.EXITED, 2)
+    assert (now.state, now.failures, actions) == (State.BACKOFF, 1, ())
+
+
+def test_a_crash_is_no_failed_start_and_the_first_restart_comes_soonest():
+    now, _ = after(Event.START, Event.READY, Event.EXITED)
+    assert (now.state, now.failures, now.deadline) == (State.BACKOFF, 0, 2 + POLICY.first_delay)
+
+
+def test_the_default_restart_after_a_crash_takes_less_than_half_a_second():
+    assert RestartPolicy().first_delay < 0.5
+
+
+def test_delays_double_up_to_the_longest_while_runs_are_short():
+    now, delays = after(Event.START)[0], []
+    for _ in range(5):
+        now, _ = step(step(now, Event.READY, 0)[0], Event.EXITED, 0)
+        delays.append(now.deadline)
+        now, _ = step(now, Event.TIMED_OUT, 0)
+    assert delays == [1, 2, 4, 5, 5]
+
+
+def test_crashes_without_end_overflow_nothing():
+    now, _ = step(Supervision(1, 1, POLICY, State.RUNNING, delays=10**6), Event.EXITED, 0)
+    assert now.deadline == POLICY.longest_delay
+
+
+def test_a_steady_run_earns_the_first_delay_again():
+    tired = Supervision(1, 1, POLICY, State.RUNNING, since=0, delays=7)
+    assert step(tired, Event.EXITED, 59.9)[0].deadline == pytest.approx(59.9 + POLICY.longest_delay)
+    assert step(tired, Event.EXITED, 60)[0].deadline == 60 + POLICY.first_delay
+
+
+def test_ready_forgets_failed_starts():
+    now, _ = after(Event.START, Event.EXITED, Event.TIMED_OUT, Event.READY)
+    assert now.failures == 0
+
+
+@pytest.mark.parametrize("events", [[Event.START], [Event.START, Event.READY]])
+@pytest.mark.parametrize(("ask", "action"), [(Event.STOP, Action.TERMINATE), (Event.KILL, Action.KILL)])
+def test_what_lives_is_told_to_end(events, ask, action):
+    now, actions = after(*events, ask)
+    assert (now.state, now.deadline, actions) == (State.STOPPING, len(events) + 10, (action,))
+    assert step(now, Event.EXITED, 5)[0].state is State.STOPPED
+
+
+def test_what_does_not_end_is_killed_again_and_again():
+    now, actions = after(Event.START, Event.STOP, Event.TIMED_OUT)
+    assert (now.state, now.deadline, actions) == (State.STOPPING, 12, (Action.KILL,))
+    assert step(now, Event.TIMED_OUT, 12)[1] == (Action.KILL,)
+
+
+def test_a_start_while_stopping_starts_when_it_is_gone():
+    now, actions = after(Event.START, Event.READY, Event.STOP, Event.START)
+    assert (now.state, actions) == (State.STOPPING, ())
+    now, actions = step(now, Event.EXITED, 5)
+    assert (now.state, actions) == (State.STARTING, (Action.SPAWN,))
+
+
+def test_the_last_word_counts_while_stopping():
+    now, _ = after(Event.START, Event.STOP, Event.START, Event.STOP, Event.EXITED)
+    assert now.state is State.STOPPED
+
+
+def test_a_stop_is_not_forgotten_when_the_kill_repeats():
+    now, _ = after(Event.START, Event.TIMED_OUT, Event.STOP, Event.TIMED_OUT, Event.EXITED)
+    assert now.state is State.STOPPED
+
+
+@pytest.mark.parametrize("ask", [Event.STOP, Event.KILL])
+@pytest.mark.parametrize("state", [State.STOPPED, State.BACKOFF, State.FATAL])
+def test_what_does_not_live_stops_at_once(state, ask):
+    now, actions = step(Supervision(1, 1, state=state), ask, 5)
+    assert (now.state, now.deadline, actions) == (State.STOPPED, None, ())
+
+
+@pytest.mark.parametrize("state", [State.STOPPED, State.BACKOFF, State.FATAL])
+def test_a_start_that_was_asked_for_is_a_fresh_one(state):
+    now, actions = step(Supervision(1, 1, state=state, failures=4, delays=9), Event.START, 5)
+    assert (now.state, now.failures, now.delays, actions) == (State.STARTING, 0, 0, (Action.SPAWN,))
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.RUNNING])
+def test_a_start_of_what_runs_changes_nothing(state):
+    now = Supervision(1, 1, state=state, deadline=3)
+    assert step(now, Event.START, 5) == (now, ())
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("event", Event)
+def test_every_event_is_legal_or_raises_and_changes_nothing(state, event):
+    now = Supervision(1, 1, state=state)
+    before = repr(now)
+    if event in TABLE[state]:
+        step(now, event, 1)
+    else:
+        with pytest.raises(IllegalEventError, match=f"{event.name} can't happen in {state.name}"):
+            step(now, event, 1)
+    assert repr(now) == before
+
+
+def test_what_a_person_asks_is_legal_everywhere():
+    assert all({Event.START, Event.STOP, Event.KILL} <= set(moves) for moves in TABLE.values())
+
+
+class AnyLife(RuleBasedStateMachine):
+    """A world with at most one process, driven by any legal events."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = FRESH
+        self.time = 0.0
+        self.alive = False
+        self.killed = False
+
+    def happen(self, event):
+        """Make a step, and do its actions in this world."""
+        if event in {Event.EXITED, Event.SPAWN_FAILED}:
+            self.alive = False
+        self.now, actions = step(self.now, event, self.time)
+        for action in actions:
+            if action is Action.SPAWN:
+                assert not self.alive, "two processes"
+                self.alive, self.killed = True, False
+            else:
+                assert self.alive, "a signal to nobody"
+                self.killed |= action is Action.KILL
+
+    @rule(seconds=st.floats(0, 200))
+    def pass_time(self, seconds):
+        """Time passes without an event."""
+        self.time += seconds
+
+    @rule(event=st.sampled_from([Event.START, Event.STOP, Event.KILL]))
+    def ask(self, event):
+        """A person asks."""
+        self.happen(event)
+
+    @precondition(lambda self: self.alive)
+    @rule()
+    def exit(self):
+        """The process ends."""
+        self.happen(Event.EXITED)
+
+    @precondition(lambda self: self.now.state is State.STARTING)
+    @rule(event=st.sampled_from([Event.READY, Event.SPAWN_FAILED]))
+    def starting(self, event):
+        """A start comes to something."""
+        self.happen(event)
+
+    @precondition(lambda self: self.now.deadline is not None)
+    @rule()
+    def time_out(self):
+        """The deadline passes."""
+        assert self.now.deadline is not None
+        self.time = max(self.time, self.now.deadline)
+        self.happen(Event.TIMED_OUT)
+        if self.now.state is State.STOPPING:
+            assert self.killed, "out of time, and still not killed"
+
+    @invariant()
+    def a_process_lives_exactly_where_the_state_says(self):
+        """Invariant 1."""
+        assert self.alive == (self.now.state in {State.STARTING, State.RUNNING, State.STOPPING})
+
+    @invariant()
+    def every_wait_is_bounded(self):
+        """Invariant 2."""
+        waiting = self.now.state in {State.STARTING, State.STOPPING, State.BACKOFF}
+        assert (self.now.deadline is not None) == waiting
+
+    @invariant()
+    def failures_are_bounded(self):
+        """FATAL is where too many failures are, and nowhere else."""
+        assert (self.now.failures >= POLICY.give_up_after) == (self.now.state is State.FATAL)
+
+
+TestAnyLife = AnyLife.TestCase
