@@ -94,7 +94,7 @@ class App:
         await self._bind()
         log.info(f"listening at {self.url}")
         for leftover in await asyncio.to_thread(reap, self._logs / "run"):
-            log.warning(f"stopped what an earlier router had left running: {leftover}")
+            log.warning(f"{leftover.name}: stopped what an earlier router had left running", pid=leftover.pid)
         if launches:
             log.info(f"profile {why}")
         targets = [self._add_remote(backend) for backend in self._config.backends if backend.url is not None]

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from router.config.problems import Fault, did_you_mean, either
-from router.config.scalars import FromEnvironment, Scalar, read, typed
+from router.config.scalars import FromEnvironment, read, typed
 
 T = TypeVar("T")
 
@@ -33,7 +33,8 @@ ENGINES = ("mlx", "vllm", "llama_cpp", "llama_server")
 MOST_TEXT = 4096
 MOST_ITEMS = 10_000
 
-Argument = Scalar | tuple[Scalar, ...]
+Item = str | int | float | bool
+Argument = Item | None | tuple[Item, ...]
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _URL = re.compile(
@@ -224,11 +225,17 @@ def _model(value: object) -> str | Mapping[str, str]:
 
 def _argument(value: object) -> Argument:
     if isinstance(value, list | tuple):
-        return tuple(_each(enumerate(listed(value)), _plain))
+        return tuple(_each(enumerate(listed(value)), _item))
     return _plain(value)
 
 
-def _plain(value: object) -> Scalar:
+def _item(value: object) -> Item:
+    if (item := _plain(value)) is not None:
+        return item
+    raise ValueError("expected text, a number, true or false; nothing can't stand in a list")
+
+
+def _plain(value: object) -> Item | None:
     if isinstance(value, FromEnvironment):
         value = read(value) if value.unquoted else str(value)
     if isinstance(value, float) and not math.isfinite(value):

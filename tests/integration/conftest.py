@@ -1,7 +1,5 @@
 """A router inside the test's own loop, in front of whatever backends the test names, and a client of it."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,14 +11,6 @@ from router.app import App
 from router.config import Config
 
 StartRouter = Callable[..., Awaitable[App]]
-
-
-async def eventually(condition: Callable[[], object], within: float = 10.0) -> None:
-    """Wait until a condition holds; fail if it doesn't within so many seconds."""
-    until = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        await asyncio.sleep(0.005)
 
 
 @pytest.fixture

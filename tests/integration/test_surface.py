@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import eventually
+from tests.running import eventually
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}]}

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.fakes.engine import FakeEngine, expected_body, expected_stream
-from tests.integration.conftest import eventually
+from tests.running import eventually
 
 CHAT = "/v1/chat/completions"
 

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from tests.fakes.engine import FakeEngine, expected_body, expected_stream
-from tests.integration.conftest import eventually
+from tests.running import eventually
 
 CHAT = "/v1/chat/completions"
 

@@ -1,0 +1,42 @@
+"""The router as a person runs it, on the real llama_cpp.server and a demo model made afresh."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from openai import AsyncOpenAI
+
+from tests.running import REPOSITORY, RunningRouter
+
+CONFIG = """
+server: {port: 0}
+backends:
+  - name: demo
+    models: [demo]
+    launch: {model: MODEL, args: {embedding: true, n_ctx: 8192}}
+routes: {gpt-4o-mini: demo}
+"""
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the demo model."""
+    folder = tmp_path_factory.mktemp("model")
+    subprocess.run([sys.executable, REPOSITORY / "scripts/make_demo_model.py", folder], check=True)
+    return folder
+
+
+@pytest.fixture
+async def router(tmp_path: Path, model: Path) -> AsyncIterator[RunningRouter]:
+    """Start a router that is ready."""
+    async with RunningRouter(tmp_path, CONFIG.replace("MODEL", str(model))) as running:
+        yield await running.ready()
+
+
+@pytest.fixture
+async def client(router: RunningRouter) -> AsyncIterator[AsyncOpenAI]:
+    """Give OpenAI's own client, which doesn't try again by itself."""
+    async with AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0) as openai:
+        yield openai

@@ -1,0 +1,139 @@
+"""The main job, on the real engine, through OpenAI's own client."""
+
+import asyncio
+import re
+import signal
+import time
+from typing import Any
+
+import openai
+import psutil
+import pytest
+
+from tests.running import alive, eventually
+
+HELLO = [{"role": "user", "content": "Hello"}]
+WORDS = re.compile(r"[ a-z.,!?]+")
+
+
+async def test_models_are_listed(client):
+    """By the names that clients use."""
+    assert [model.id async for model in client.models.list()] == ["demo", "gpt-4o-mini"]
+    assert (await client.models.retrieve("demo")).id == "demo"
+
+
+@pytest.mark.parametrize("name", ["demo", "gpt-4o-mini"])
+async def test_chat(client, name):
+    """An answer of so many tokens, in printable words, by its own name and by a route's."""
+    answer = await client.chat.completions.create(model=name, messages=HELLO, max_tokens=20)
+    assert answer.usage.completion_tokens == 20
+    assert answer.choices[0].finish_reason == "length"
+    assert WORDS.fullmatch(answer.choices[0].message.content)
+
+
+async def test_chat_streamed(client):
+    """Piece by piece, the same words as in one piece."""
+    ask = {"model": "demo", "messages": HELLO, "max_tokens": 20, "temperature": 0}
+    whole = (await client.chat.completions.create(**ask)).choices[0].message.content
+    stream = await client.chat.completions.create(**ask, stream=True)
+    choices = [chunk.choices[0] async for chunk in stream]
+    assert "".join(choice.delta.content or "" for choice in choices) == whole
+    assert choices[-1].finish_reason == "length"
+    assert len(choices) > 20
+
+
+async def test_completions(client):
+    """The older API, in one piece and streamed."""
+    ask = {"model": "demo", "prompt": "the cat", "max_tokens": 10, "temperature": 0}
+    whole = (await client.completions.create(**ask)).choices[0].text
+    stream = await client.completions.create(**ask, stream=True)
+    assert "".join([chunk.choices[0].text async for chunk in stream]) == whole
+    assert WORDS.fullmatch(whole)
+
+
+async def test_embeddings(client):
+    """One vector for each text."""
+    answer = await client.embeddings.create(model="demo", input=["the cat", "the dog"])
+    assert [len(each.embedding) for each in answer.data] == [64, 64]
+    assert answer.data[0].embedding != answer.data[1].embedding
+
+
+async def test_an_unknown_model(client):
+    """The client's own exception, with the names that would do."""
+    with pytest.raises(openai.NotFoundError, match="demo, gpt-4o-mini"):
+        await client.chat.completions.create(model="nope", messages=HELLO)
+
+
+async def test_20_clients_at_once(client):
+    """The engine takes one at a time; all are answered, and none cuts off another."""
+
+    async def one(stream: bool) -> int:
+        ask = {"model": "demo", "messages": HELLO, "max_tokens": 30}
+        if not stream:
+            answer = await client.chat.completions.create(**ask)
+            return int(answer.usage.completion_tokens)
+        chunks = [chunk.choices[0] async for chunk in await client.chat.completions.create(**ask, stream=True)]
+        assert chunks[-1].finish_reason == "length"
+        return sum(bool(chunk.delta.content) for chunk in chunks)
+
+    assert await asyncio.gather(*(one(number % 2 == 0) for number in range(20))) == [30] * 20
+
+
+async def test_a_client_that_leaves_mid_stream_frees_the_engine(client):
+    """The next request is answered within a second, though the first wanted thousands of tokens."""
+    stream = await client.chat.completions.create(model="demo", messages=HELLO, max_tokens=8000, stream=True)
+    async for _ in stream:
+        break
+    left = time.monotonic()
+    await stream.close()
+    await client.chat.completions.create(model="demo", messages=HELLO, max_tokens=1)
+    assert time.monotonic() - left < 1.0
+
+
+async def served_again(client, router, before: psutil.Process) -> None:
+    """Wait until another process than before answers."""
+    await eventually(lambda: not alive(before))
+    await eventually(lambda: router.engines and router.engines[0].pid != before.pid)
+    await router.ready()
+    answer = await client.chat.completions.create(model="demo", messages=HELLO, max_tokens=5)
+    assert answer.usage.completion_tokens == 5
+
+
+async def test_kill_9_of_the_idle_engine(client, router):
+    """It is started again, and serves."""
+    (engine,) = router.engines
+    engine.kill()
+    await served_again(client, router, engine)
+
+
+async def test_kill_9_of_the_engine_mid_stream(client, router):
+    """The client is told that its answer broke off; then the engine serves again."""
+    (engine,) = router.engines
+    stream = await client.chat.completions.create(model="demo", messages=HELLO, max_tokens=8000, stream=True)
+    await anext(aiter(stream))
+    engine.kill()
+    with pytest.raises(openai.APIError, match="'demo' broke off"):
+        await anext(event async for event in stream if event is None)
+    await served_again(client, router, engine)
+
+
+async def test_kill_9_of_the_router(router):
+    """Nothing is left running."""
+    (engine,) = router.engines
+    router.signal(signal.SIGKILL)
+    await router.exit_code()
+    await eventually(lambda: not alive(engine))
+
+
+async def test_ctrl_c_lets_a_stream_end(client, router):
+    """The stream under way ends whole; then the engine stops, and the router with 0."""
+    (engine,) = router.engines
+    stream = await client.chat.completions.create(model="demo", messages=HELLO, max_tokens=500, stream=True)
+    chunks: list[Any] = []
+    async for chunk in stream:
+        if not chunks:
+            router.signal(signal.SIGINT)
+        chunks.append(chunk.choices[0])
+    assert chunks[-1].finish_reason == "length"
+    assert await router.exit_code() == 0
+    assert not alive(engine)

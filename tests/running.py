@@ -1,0 +1,105 @@
+"""A router in a process of its own, as a person would start it."""
+
+import asyncio
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import psutil
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+async def eventually(condition: Callable[[], object], within: float = 10.0) -> None:
+    """Wait until a condition holds; fail if it doesn't within so many seconds."""
+    until = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < until, "it never came true"
+        await asyncio.sleep(0.005)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Give what a process has started, and what those have; nothing of a process that is gone."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process still runs: one that nobody has waited for yet is gone all the same."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+class RunningRouter:
+    """`python -m router` on a router.yaml of these words, from entering to leaving; then nothing of it is left."""
+
+    def __init__(self, folder: Path, config: str, *options: str, env: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.said = ""
+        self.url = ""
+        self._options = options or ("--config", str(folder / "router.yaml"))
+        self._env = env
+        (folder / "router.yaml").write_text(config, encoding="utf-8")
+
+    async def __aenter__(self) -> Self:
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "router", *self._options,
+            cwd=REPOSITORY, env=self._env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        self._listening = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        left = descendants(self.process.pid)
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+        await self._listening
+        for each in left:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+
+    async def _listen(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.said += line.decode()
+            if found := re.search(r"listening at (http://\S+)", self.said):
+                self.url = found[1]
+
+    @property
+    def engines(self) -> list[psutil.Process]:
+        """The engines' processes that run now."""
+        return [each for each in descendants(self.process.pid) if alive(each)]
+
+    def signal(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Send a signal, as Ctrl-C does."""
+        self.process.send_signal(number)
+
+    async def exit_code(self, within: float = 20.0) -> int:
+        """Wait until it has ended; give its exit code."""
+        async with asyncio.timeout(within):
+            code = await self.process.wait()
+            await self._listening
+        return code
+
+    async def ready(self, within: float = 60.0) -> Self:
+        """Wait until a model can be served."""
+        until = time.monotonic() + within
+        async with aiohttp.ClientSession() as session:
+            while time.monotonic() < until and self.process.returncode is None:
+                with suppress(aiohttp.ClientError):
+                    if self.url and (await session.get(self.url + "/ready")).status == 200:
+                        return self
+                await asyncio.sleep(0.02)
+        raise AssertionError(f"it never became ready; it said:\n{self.said}")
