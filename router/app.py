@@ -154,7 +154,7 @@ class App:
         if self._announced:
             return
         self._announced = True
-        print(welcome(self.url, ready), flush=True)  # noqa: T201  (for the person who started it, not for the log)
+        print(welcome(self.url, ready, with_key=bool(self._config.auth.keys)), flush=True)  # noqa: T201  (for the person who started it, not for the log)
 
     # Stop
 
@@ -208,14 +208,15 @@ def _why_not_bound(error: OSError, host: str, port: int) -> str:
     return f"server: can't listen at {host}:{port}: {error.strerror or error}. Set server.host and server.port"
 
 
-def welcome(url: str, ready: list[str]) -> str:
-    """Write what a person needs next: the address, and a line to try."""
+def welcome(url: str, ready: list[str], *, with_key: bool) -> str:
+    """Write what a person needs next: the address, and a line to try. A key is asked for, not shown."""
     if not ready:
         return f"\nThe router is at {url}/v1, but no model can be served yet: see {url}/ready\n"
     body = f'{{"model": "{ready[0]}", "max_tokens": 40, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    key = " -H 'authorization: Bearer YOUR_KEY'" if with_key else ""
     return (
         f"\nReady at {url}/v1 with {', '.join(ready)}. Try:\n\n"
-        f"  curl {url}/v1/chat/completions -H 'content-type: application/json' \\\n    -d '{body}'\n"
+        f"  curl {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n    -d '{body}'\n"
     )
 
 

@@ -1,11 +1,13 @@
 """A router inside the test's own loop, in front of whatever backends the test names, and a client of it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 
 from router.app import App
 from router.config import Config
@@ -34,3 +36,8 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """An HTTP client without limits of its own."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
         yield client
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run on the loop that the router itself runs on."""
+    return {"uvloop": uvloop.new_event_loop}
