@@ -29,7 +29,9 @@ async def refused(folder, config, *options, env=None) -> str:
 
 async def test_mistakes_in_router_yaml(tmp_path):
     """All of them at once, each with file, line, column and key."""
-    said = await refused(tmp_path, "server:\n  port: many\nbackends:\n  - name: x\n    launch: {model: m, engine: vlm}\n")
+    said = await refused(
+        tmp_path, "server:\n  port: many\nbackends:\n  - name: x\n    launch: {model: m, engine: vlm}\n"
+    )
     assert "router.yaml:2:3 server.port: expected a whole number, got 'many'" in said
     assert "router.yaml:5:24 backends[0].launch.engine: 'vlm' is not an engine; did you mean 'vllm'?" in said
 
@@ -132,7 +134,8 @@ async def test_an_engine_that_can_not_start(tmp_path):
     """Its last words are shown, it is tried again, and the rest serves on."""
     (tmp_path / "broken.gguf").write_bytes(b"this is no model")
     async with FakeEngine() as fake:
-        config = remote(fake).replace("models: [demo]}", "models: [demo]}, {name: broken, launch: {model: broken.gguf}}")
+        broken = "{name: broken, launch: {model: broken.gguf}}"
+        config = remote(fake).replace("models: [demo]}", f"models: [demo]}}, {broken}")
         async with RunningRouter(tmp_path, config) as router:
             await router.ready()
             await eventually(lambda: "next try in" in router.said, within=60)
@@ -151,9 +154,7 @@ async def test_an_engine_that_can_not_start(tmp_path):
 async def test_ctrl_c_while_an_engine_starts(tmp_path):
     """It isn't waited for, and nothing of it is left."""
     (tmp_path / "m.gguf").write_bytes(b"this is no model")
-    async with RunningRouter(
-        tmp_path, "server: {port: 0}\nbackends: [{name: m, launch: {model: m.gguf}}]\n"
-    ) as router:
+    async with RunningRouter(tmp_path, "server: {port: 0}\nbackends: [{name: m, launch: {model: m.gguf}}]\n") as router:
         await eventually(lambda: router.engines)
         engines = router.engines
         router.signal()
