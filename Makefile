@@ -33,7 +33,7 @@ test: setup check  ## every check and test
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
 
 bench: setup  ## what the router adds to a request and to a streamed event
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python -m scripts.bench
 
 clean:  ## remove what setup made
 	rm -rf .venv models/demo build *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

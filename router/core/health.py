@@ -1,13 +1,15 @@
 """Whether a backend can be sent requests: a table, fed by probes, by requests, and by the supervisor.
 
-            succeeded          failed                        declared
-  UNKNOWN   UP                 DOWN                          UP or DOWN, at once: the supervisor knows
-  UP        UP                 DOWN after `unhealthy_after`
-  DOWN      UP after           DOWN
+            succeeded          a probe failed          a request failed        declared (by the supervisor)
+  UNKNOWN   UP                 DOWN                    DOWN after              UP or DOWN, at once
+                                                       `unhealthy_after`
+  UP        UP                 DOWN after              DOWN after
+                               `unhealthy_after`       `unhealthy_after`
+  DOWN      UP after           DOWN                    DOWN
             `healthy_after`
 
-A backend that nothing is known of may be tried: its first request, or its first probe, decides. From there on it
-takes several in a row to change the verdict, so that one lost packet doesn't take a backend out.
+A backend that nothing is known of may be tried, until its first probe decides. From there on it takes several in a
+row to change the verdict, so that one lost packet doesn't take a backend out.
 """
 
 from dataclasses import dataclass, replace
@@ -53,9 +55,10 @@ def succeeded(health: Health, thresholds: Thresholds) -> Health:
     return Health(Verdict.UP, 0, "")
 
 
-def failed(health: Health, thresholds: Thresholds, reason: str) -> Health:
-    """Take note of a probe or a request that came to nothing."""
-    if health.verdict is Verdict.UP and health.against + 1 < thresholds.unhealthy_after:
+def failed(health: Health, thresholds: Thresholds, reason: str, *, probe: bool) -> Health:
+    """Take note of a probe, or of a request, that came to nothing."""
+    in_doubt = health.verdict is Verdict.UP or (health.verdict is Verdict.UNKNOWN and not probe)
+    if in_doubt and health.against + 1 < thresholds.unhealthy_after:
         return replace(health, against=health.against + 1, reason=reason)
     return Health(Verdict.DOWN, 0, reason)
 

@@ -120,9 +120,9 @@ class Plane:
         """Note that a backend answered as it should."""
         self._believe(backend, health.succeeded(backend.health, self._thresholds))
 
-    def failed(self, backend: Backend, reason: str) -> None:
+    def failed(self, backend: Backend, reason: str, *, probe: bool = False) -> None:
         """Note that a backend didn't."""
-        self._believe(backend, health.failed(backend.health, self._thresholds, reason))
+        self._believe(backend, health.failed(backend.health, self._thresholds, reason, probe=probe))
 
     def _believe(self, backend: Backend, now: Health) -> None:
         before, backend.health = backend.health.verdict, now

@@ -87,7 +87,7 @@ class Prober:
         if pool is None or pool.address != address:
             return  # it was restarted meanwhile: this speaks of one that is gone
         if verdict:
-            self._plane.failed(backend, verdict)
+            self._plane.failed(backend, verdict, probe=True)
         else:
             self._plane.succeeded(backend)
 

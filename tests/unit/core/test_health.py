@@ -8,10 +8,13 @@ THRESHOLDS = Thresholds(unhealthy_after=3, healthy_after=2)
 
 
 def after(events: str) -> Health:
-    """Feed a story: s for a success, f for a failure."""
+    """Feed a story: s for a success, f for a probe that failed, r for a request that did."""
     health = Health()
     for event in events:
-        health = succeeded(health, THRESHOLDS) if event == "s" else failed(health, THRESHOLDS, "why")
+        if event == "s":
+            health = succeeded(health, THRESHOLDS)
+        else:
+            health = failed(health, THRESHOLDS, "why", probe=event == "f")
     return health
 
 
@@ -21,6 +24,12 @@ def after(events: str) -> Health:
         ("", Verdict.UNKNOWN),
         ("s", Verdict.UP),  # the first word decides
         ("f", Verdict.DOWN),
+        ("rr", Verdict.UNKNOWN),  # of a probe, that is; requests may have hiccups
+        ("rrr", Verdict.DOWN),
+        ("rf", Verdict.DOWN),
+        ("rs", Verdict.UP),
+        ("srf", Verdict.UP),
+        ("srfr", Verdict.DOWN),  # once it is up, both count alike
         ("sff", Verdict.UP),  # two failures are not three
         ("sfff", Verdict.DOWN),
         ("sffsff", Verdict.UP),  # in a row, not in all
@@ -61,9 +70,9 @@ def test_the_supervisor_decides_at_once():
     assert declared(up=True).verdict is Verdict.UP
 
 
-@given(st.text("sf", max_size=30))
+@given(st.text("sfr", max_size=30))
 def test_count_against_is_bounded(story):
     """Fewer speak against a verdict than would change it."""
     health = after(story)
     assert 0 <= health.against < 3
-    assert (health.verdict is Verdict.UNKNOWN) == (story == "")
+    assert (health.verdict is Verdict.UNKNOWN) == (story in {"", "r", "rr"})
