@@ -57,7 +57,7 @@ ANSWER = _reply(
             "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
         }
-    )  # fmt: skip
+    )
 )
 MODELS = _reply(_json({"object": "list", "data": [{"id": "bench", "object": "model", "owned_by": "bench"}]}))
 
