@@ -10,9 +10,16 @@ before a model is ready are told so.
 
 import asyncio
 import errno
+import json
+import os
 import random
+import shlex
+import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -29,11 +36,15 @@ from router.config import Config
 from router.core.catalog import Backend
 from router.core.health import Thresholds
 from router.launches import Launch, StartError, plan_launches
-from router.proxy.downstream import Downstream
+from router.proxy.downstream import Client, Lane
 from router.proxy.plane import Limits, Plane
 from router.proxy.pool import Address
 from router.proxy.probe import Prober, Target
 from router.proxy.relay import Record
+from router.proxy.requests import Rules
+from router.proxy.slow import SlowLane, expect
+from router.telemetry.access import AccessLog
+from router.telemetry.logs import printable
 
 log = structlog.get_logger("router")
 
@@ -70,18 +81,22 @@ class App:
             Thresholds(health.unhealthy_after, health.healthy_after),
             config.routes,
             draw=chance.randrange,
-            on_record=log_record,
+            on_record=self._log,
         )
         keys = [key.get_secret_value() for key in config.auth.keys]
-        self._downstream = Downstream(self.plane, max_body=limits.max_body, keys=keys)
+        self.rules = Rules(max_body=limits.max_body, keys=keys, source=chance)
+        self._access: AccessLog | None = None
+        self._slow = SlowLane(self.plane, self.rules)
+        self._lane: Lane | None = None
+        self._server: asyncio.Server | None = None
         self._prober = Prober(self.plane, interval=health.interval, timeout=health.timeout, uniform=chance.random)
 
     @property
     def url(self) -> str:
         """Where the router can be reached from this machine; once it has started."""
         host, port = self._config.server.host, self._config.server.port
-        if self._runner is not None and self._runner.addresses:
-            port = self._runner.addresses[0][1]
+        if self._server is not None and self._server.sockets:
+            port = self._server.sockets[0].getsockname()[1]
         if host in {"0.0.0.0", "::"}:  # every address: name one that works here
             host = "127.0.0.1"
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -92,6 +107,7 @@ class App:
         """Serve, and start the engines; returns before these are ready. Raises StartError."""
         why, launches = plan_launches(self._config, self._folder, self._engines, self._facts)
         await self._bind()
+        self._access = AccessLog(self._logs, sys.stderr if sys.stderr.isatty() else None)
         log.info(f"listening at {self.url}")
         for leftover in await asyncio.to_thread(reap, self._logs / "run"):
             log.warning(f"{leftover.name}: stopped what an earlier router had left running", pid=leftover.pid)
@@ -104,17 +120,21 @@ class App:
             self._announce()
 
     async def _bind(self) -> None:
-        server = self._config.server
-        app = web.Application(middlewares=[self._downstream.guard], client_max_size=self._config.limits.max_body + 1)
+        where, slow = self._config.server, self._slow
+        app = web.Application(middlewares=[slow.guard], client_max_size=self.rules.max_body + 1)
         app.add_routes(Surface(self.plane).routes())
-        app.router.add_post("/v1/{rest:.*}", self._downstream.proxy)
+        app.router.add_post("/v1/{rest:.*}", slow.proxy, expect_handler=expect)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
+        lane = self._lane = Lane(self.plane, self.rules, cast("web.Server", self._runner.server))
         try:
-            await web.TCPSite(self._runner, server.host, server.port, backlog=1024).start()
+            self._server = await lane.loop.create_server(
+                lambda: Client(lane), where.host, where.port, backlog=4096, reuse_address=os.name == "posix"
+            )
         except OSError as error:
+            lane.close()
             await self._runner.cleanup()
-            raise StartError(_why_not_bound(error, server.host, server.port)) from error
+            raise StartError(_why_not_bound(error, where.host, where.port)) from error
 
     def _add_remote(self, config: BackendConfig) -> Target:
         backend = Backend(config.name, dict(config.models), config.weight)
@@ -154,16 +174,14 @@ class App:
         if self._announced:
             return
         self._announced = True
-        print(welcome(self.url, ready, with_key=bool(self._config.auth.keys)), flush=True)  # noqa: T201  (for the person who started it, not for the log)
+        with suppress(OSError):  # a closed terminal, a full disk: nobody reads it then
+            print(welcome(self.url, ready, with_key=bool(self._config.auth.keys)), flush=True)  # noqa: T201
 
     # Stop
 
     async def stop(self) -> None:
         """Take no new requests, let those in flight end, stop the engines."""
-        self._downstream.draining = True
-        if self._runner is not None:
-            for site in list(self._runner.sites):
-                await site.stop()
+        self._close_port()
         await self._drained(self._config.limits.drain_timeout)
         await self._prober.stop()
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
@@ -173,23 +191,60 @@ class App:
         exchanges = self.plane.exchanges
         if exchanges:
             log.info(f"{len(exchanges)} requests in flight may end within {seconds:g} s; Ctrl-C again stops now")
-        try:
-            async with asyncio.timeout(seconds):
-                await self.plane.idle()
-        except TimeoutError:
-            log.warning(f"{len(exchanges)} requests are cut: they were still in flight after {seconds:g} s")
+        until = time.monotonic() + seconds
+        while exchanges or self._slow.under_way or (self._lane is not None and self._lane.busy):
+            if time.monotonic() > until:
+                log.warning(f"{len(exchanges)} requests are cut: they were still in flight after {seconds:g} s")
+                return
+            await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
         """Stop now: cut every request, kill every engine."""
-        self._downstream.draining = True
+        self._close_port()
         await asyncio.gather(*(supervisor.kill() for supervisor in self._supervisors))
         await self._prober.stop()
         await self._close()
 
+    def _close_port(self) -> None:
+        self.rules.draining = True
+        if self._server is not None:
+            self._server.close()
+
     async def _close(self) -> None:
         self.plane.close()
+        if self._lane is not None:
+            self._lane.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._access is not None:
+            self._access.close()
+
+    def _log(self, record: Record) -> None:
+        """Write a line for each exchange, and a warning for one that went wrong."""
+        request = record.request
+        if self._access is not None:
+            self._access.write(access_line(record))
+        if record.outcome != "answered":
+            log.warning(
+                f"POST {request.path}: {printable(record.outcome)}",
+                status=record.status,
+                model=request.model,
+                backend=record.backend,
+                seconds=round(record.duration, 3),
+                attempts=record.attempts,
+                request_id=request.id,
+            )
+
+
+def access_line(record: Record) -> str:
+    """Write an exchange as a line of access.log."""
+    request = record.request
+    ttft = "-" if record.ttft is None else f"{record.ttft:.3f}s"
+    retried = f" attempts={record.attempts}" if record.attempts > 1 else ""
+    return (
+        f"{record.status} POST {request.path} {printable(request.model)} {record.backend or '-'}"
+        f" {record.duration:.3f}s ttft={ttft} {record.sent}B {request.id}{retried}"
+    )
 
 
 def address_of(url: str) -> Address:
@@ -212,29 +267,10 @@ def welcome(url: str, ready: list[str], *, with_key: bool) -> str:
     """Write what a person needs next: the address, and a line to try. A key is asked for, not shown."""
     if not ready:
         return f"\nThe router is at {url}/v1, but no model can be served yet: see {url}/ready\n"
-    body = f'{{"model": "{ready[0]}", "max_tokens": 40, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    ask = {"model": ready[0], "max_tokens": 40, "messages": [{"role": "user", "content": "Hello"}]}
+    body = shlex.quote(json.dumps(ask))  # a name that another machine made up must not leave its quotes
     key = " -H 'authorization: Bearer YOUR_KEY'" if with_key else ""
     return (
-        f"\nReady at {url}/v1 with {', '.join(ready)}. Try:\n\n"
-        f"  curl {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n    -d '{body}'\n"
+        f"\nReady at {url}/v1 with {', '.join(map(printable, ready))}. Try:\n\n"
+        f"  curl {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n    -d {body}\n"
     )
-
-
-def log_record(record: Record) -> None:
-    """Write a line for each exchange; one that went wrong is a warning."""
-    request = record.request
-    details = {
-        "status": record.status,
-        "model": request.model,
-        "backend": record.backend,
-        "seconds": round(record.duration, 3),
-        "ttft": None if record.ttft is None else round(record.ttft, 3),
-        "bytes": record.sent,
-        "request_id": request.id,
-    }
-    if record.attempts > 1:
-        details["attempts"] = record.attempts
-    if record.outcome == "answered":
-        log.info(f"POST {request.path}", **details)
-    else:
-        log.warning(f"POST {request.path}: {record.outcome}", **details)

@@ -90,13 +90,16 @@ def _replicas(
 def _placed(model: str, folder: Path) -> str:
     """Give a path from router.yaml's own folder where one is there; else what was written (a hub id, perhaps)."""
     place = folder / model
-    looks_like_a_path = model.startswith((".", "/")) or place.exists()
-    return str(place) if looks_like_a_path else model
+    try:
+        is_a_path = model.startswith((".", "/")) or place.exists()
+    except OSError:  # too long a name, a folder that can't be read
+        is_a_path = False
+    return str(place) if is_a_path else model
 
 
 def _clashes(config: Config, launches: list[Launch]) -> Iterator[str]:
-    names = [backend.name for backend in config.backends if backend.launch is None]
+    names = [backend.name.casefold() for backend in config.backends if backend.launch is None]
     for launch in launches:
-        if launch.spec.name in names:
+        if launch.spec.name.casefold() in names:  # their logs are files, and some systems' files know no case
             yield f"two backends would be called '{launch.spec.name}': rename one (replicas are numbered)"
-        names.append(launch.spec.name)
+        names.append(launch.spec.name.casefold())

@@ -7,8 +7,7 @@ is reloaded meanwhile.
 A name means, in this order: a model, a route of exactly that name, the longest wildcard that matches it.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -70,7 +69,7 @@ class Catalog:
         self._models: dict[str, Tier] = {name: tuple(tier) for name, tier in models.items()}
         self._routes = {name: targets for name, targets in routes.items() if "*" not in name}
         patterns = sorted((name for name in routes if "*" in name), key=len, reverse=True)
-        self._wildcards = [(_pattern(name), routes[name]) for name in patterns]
+        self._wildcards = [(name.split("*"), routes[name]) for name in patterns]
 
     def resolve(self, name: str) -> tuple[Tier, ...]:
         """Find the tiers to try, in order; none of them is empty, but there may be none.
@@ -86,8 +85,8 @@ class Catalog:
     def _targets(self, name: str) -> tuple[str, ...]:
         if name in self._routes:
             return self._routes[name]
-        for pattern, targets in self._wildcards:
-            if pattern.fullmatch(name):
+        for parts, targets in self._wildcards:
+            if _matches(parts, name):
                 return targets
         raise ModelNotFoundError(f"The model '{name}' does not exist. {self._known()}", param="model")
 
@@ -114,6 +113,18 @@ def _ready(tiers: Iterable[Tier]) -> bool:
     return any(candidate.backend.health.usable for tier in tiers for candidate in tier)
 
 
-def _pattern(wildcard: str) -> re.Pattern[str]:
-    """Compile a wildcard: `*` stands for any run of characters, all else for itself."""
-    return re.compile(".*".join(re.escape(part) for part in wildcard.split("*")), re.DOTALL)
+def _matches(parts: Sequence[str], name: str) -> bool:
+    """Tell whether a wildcard, split at its asterisks, fits a name: each part in its order, the outer ones at the ends.
+
+    In time that grows with the name alone: an asterisk never needs to take more than it must.
+    """
+    first, *middle, last = parts
+    if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for part in middle:
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

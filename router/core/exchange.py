@@ -43,10 +43,14 @@ class Failure(Enum):
     FIRST_BYTE_TIMEOUT = "sent no answer in time"
     IDLE_TIMEOUT = "stopped sending in the middle of its answer"
     STATUS = "answered that it can't take the request"
+    NO_FILES = "can't be reached while the router has no file descriptor left"
 
 
 AGAIN = frozenset({Failure.REFUSED, Failure.STALE, Failure.CLOSED, Failure.BROKEN, Failure.GARBLED})
 """Failures after which the same backend may be tried once more, where there is no other."""
+
+NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES})
+"""Failures that say nothing of the backend."""
 
 _TIMEOUTS = frozenset({Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.IDLE_TIMEOUT})
 
@@ -56,6 +60,8 @@ def error_of(failure: Failure, backend: str) -> RouterError:
     sentence = f"The backend '{backend}' {failure.value}."
     if failure in _TIMEOUTS:
         return GatewayTimeoutError(f"{sentence} Try again, or ask for fewer tokens.")
+    if failure is Failure.NO_FILES:
+        return UnavailableError(f"{sentence} Try again soon; raise its limit (ulimit -n).", retry_after=RETRY_AFTER)
     return BadGatewayError(f"{sentence} Try again; the router's log says more.")
 
 

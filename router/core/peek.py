@@ -9,6 +9,9 @@ import msgspec
 
 from router.core.errors import BadRequestError
 
+MAX_NAME = 512
+"""Characters of a model's name; a hub's id has fewer than a hundred."""
+
 
 class Peek(msgspec.Struct, frozen=True):
     """What a request's body says of where it should go."""
@@ -33,6 +36,8 @@ def peek(body: bytes) -> tuple[str, bool]:
         raise BadRequestError(f"The request's body is not as expected: {error}.", param=_param(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(f"The request's body is not valid JSON: {error}.") from error
+    if seen.model and len(seen.model) > MAX_NAME:
+        raise BadRequestError(f"The model's name has more than {MAX_NAME} characters.", param="model")
     if not seen.model:
         raise BadRequestError('The request names no model: give its name as "model".', param="model")
     return seen.model, bool(seen.stream)
@@ -44,7 +49,13 @@ def _param(error: msgspec.ValidationError) -> str | None:
 
 
 def renamed(body: bytes, model: str) -> bytes:
-    """Write another model's name into a body that `peek` has read; of a name given twice, the last counts."""
-    fields = _shallow.decode(body)
+    """Write another model's name into a body that `peek` has read; of a name given twice, the last counts.
+
+    Raises BadRequestError for field names that are no text, which `peek` doesn't look at.
+    """
+    try:
+        fields = _shallow.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequestError(f"The request's body is not valid JSON: {error}.") from error
     fields["model"] = msgspec.Raw(_encode(model))
     return _encode(fields)

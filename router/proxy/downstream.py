@@ -1,205 +1,282 @@
-"""The client's side, on aiohttp: read a request whole, begin its exchange, and write the answer as it comes.
+"""The client's side: one connection, read by an asyncio protocol, handed to aiohttp when it asks for anything unusual.
 
-The exchange speaks in callbacks and the handler is a coroutine; `HandlerSink` stands between them. It holds at most
-`HIGH_WATER` bytes and what one read brought: above that the engine isn't read from until the client has taken them.
+The fast lane is for the ordinary request (heads.parse_request): its head is parsed once, its body peeked at once, no
+request or response object is made, and the connection itself is the sink of the exchange. A connection that sends
+anything else is handed over to aiohttp, with the bytes that it sent, for the rest of its life: the slow lane.
+
+A connection is in one of these states:
+
+    READING    a request isn't whole yet (or hasn't begun: then the connection is idle)
+    ASKING     an exchange is under way; bytes that come meanwhile are the next request's, and wait
+    LINGERING  it was refused before its body was read: what still comes is dropped until the client closes
+
+What doesn't get on is cut by `Lane.sweep`: a head that isn't whole in time, a body that stops coming, an idle
+connection, a lingering one. One sweep looks at all connections, so none needs a timer of its own.
 """
 
 import asyncio
-import hmac
-import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import cast
 
-from aiohttp import web
-
-from router.core import errors
-from router.core.errors import RouterError
-from router.core.peek import peek
-from router.proxy.framing import Headers, end_to_end
+from router.core.errors import BadRequestError, RouterError
+from router.proxy.heads import MAX_REQUEST_HEAD, RequestHead, is_well_formed, parse_request
 from router.proxy.plane import Plane
-from router.proxy.relay import Exchange, Request
+from router.proxy.relay import Exchange
+from router.proxy.requests import Rules, error_answer, path_of
 
 HIGH_WATER = 64 * 1024
-"""Bytes that wait for a slow client before the engine is paused."""
+"""Bytes that wait for a slow client before the engine isn't read from any more."""
 
-_MAX_REQUEST_ID = 128
-_ID = web.RequestKey("id", str)
+MAX_PIPELINED = 64 * 1024
+"""Bytes of next requests that are read while one is under way."""
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+HEAD_TIMEOUT = 10.0
+"""Seconds that a request's head may take."""
 
+BODY_TIMEOUT = 30.0
+"""Seconds without a byte, in the middle of a request's body."""
 
-def request_id(request: web.Request) -> str:
-    """Give the client's own id, if it is one that can stand in a header and a log, or a new one; always the same."""
-    if _ID in request:
-        return request[_ID]
-    theirs = request.headers.get("x-request-id", "")
-    if 0 < len(theirs) <= _MAX_REQUEST_ID and theirs.isascii() and theirs.isprintable():
-        request[_ID] = theirs
-    else:
-        request[_ID] = str(uuid.uuid4())
-    return request[_ID]
+IDLE_TIMEOUT = 75.0
+"""Seconds that a connection may stay open without a request."""
 
+LINGER_TIMEOUT = 5.0
+"""Seconds that a refused client may go on sending its body."""
 
-def error_response(error: RouterError, request: web.Request) -> web.Response:
-    """Answer with an error in the form of the path's API."""
-    response = web.Response(status=error.status, body=errors.body(error, request.path), content_type="application/json")
-    response.headers["x-request-id"] = request_id(request)
-    if error.retry_after is not None:
-        response.headers["retry-after"] = str(error.retry_after)
-    return response
+SWEEP_EVERY = 2.5
+"""Seconds between two looks at all connections."""
 
 
-class HandlerSink:
-    """Takes an answer in callbacks, and writes it in a coroutine."""
+class State(Enum):
+    """What a connection is doing."""
 
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
+    READING = auto()
+    ASKING = auto()
+    LINGERING = auto()
+
+
+class Lane:
+    """What all connections of the fast lane share. `slow_lane` makes an aiohttp protocol."""
+
+    def __init__(self, plane: Plane, rules: Rules, slow_lane: Callable[[], asyncio.Protocol]) -> None:
+        self.plane = plane
+        self.rules = rules
+        self.slow_lane = slow_lane
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Client] = set()
+        self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
+
+    def sweep(self) -> None:
+        """Cut the connections that don't get on."""
+        now = self.loop.time()
+        for connection in [each for each in self.connections if each.overdue(now)]:
+            connection.abort()
+        self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way on any connection, or its last bytes are."""
+        return any(connection.busy for connection in self.connections)
+
+    def close(self) -> None:
+        """Close every connection, once what was written to it is sent."""
+        self._sweeper.cancel()
+        for connection in list(self.connections):
+            connection.hang_up()
+
+
+class Client(asyncio.Protocol):
+    """One client's connection, and the sink of its exchanges (relay.Sink)."""
+
+    __slots__ = (
+        "_body", "_buffer", "_drops", "_exchange", "_head", "_id", "_lane", "_missing", "_since", "_state",
+        "_transport", "_unsent",
+    )  # fmt: skip
+
+    _transport: asyncio.Transport
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._state = State.READING
+        self._since = lane.loop.time()  # when the state's clock began
+        self._buffer = b""  # read, and not yet understood
+        self._head: RequestHead | None = None  # of a request whose body isn't whole yet
+        self._id = ""
+        self._body: list[bytes] = []
+        self._missing = 0  # bytes of the body still to come
         self._exchange: Exchange | None = None
-        self._head: asyncio.Future[web.StreamResponse | RouterError] = asyncio.get_running_loop().create_future()
-        self._wake = asyncio.Event()
-        self._pieces: list[bytes] = []
-        self._waiting = 0  # bytes in pieces
-        self._paused = False
-        self._ended = False
-        self._cut = False
+        self._drops = False  # whether too much came before its time: then the connection ends with this answer
+        self._unsent = 0  # bytes that waited for the client at the last sweep
 
-    # What the exchange tells (relay.Sink)
+    def __repr__(self) -> str:
+        return f"<Client {self._state.name.lower()}>"
 
-    def start(self, status: int, headers: Headers, length: int | None) -> None:
-        """Make the response, not yet sent."""
-        response = web.StreamResponse(status=status)
-        for name, value in headers:
-            response.headers.add(name.decode("latin-1"), value.decode("latin-1"))
-        response.content_length = length
-        self._head.set_result(response)
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way, or the last bytes of its answer are."""
+        return self._state is State.ASKING or self._head is not None or self._transport.get_write_buffer_size() > 0
 
-    def body(self, data: bytes) -> None:
-        """Keep a piece until it is written; pause the engine if there are too many."""
-        self._pieces.append(data)
-        self._waiting += len(data)
-        if self._waiting > HIGH_WATER and not self._paused and self._exchange is not None:
-            self._paused = True
+    def overdue(self, now: float) -> bool:
+        """Tell whether it has taken too long for what it is doing."""
+        if self._state is State.ASKING:
+            return False  # the exchange has its own limits
+        before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
+        if self._unsent < before:  # it still takes the last answer
+            self._since = now
+        if self._state is State.LINGERING:
+            limit = LINGER_TIMEOUT
+        elif self._head is not None:
+            limit = BODY_TIMEOUT
+        else:
+            limit = HEAD_TIMEOUT if self._buffer else IDLE_TIMEOUT
+        return now - self._since > limit
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to read."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(HIGH_WATER)
+        self._lane.connections.add(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Free the engine, in this turn of the loop."""
+        self._lane.connections.discard(self)
+        if self._exchange is not None:
+            self._exchange.cancel()
+            self._exchange = None
+
+    def pause_writing(self) -> None:
+        """Stop the engine: the client is slower."""
+        if self._exchange is not None:
             self._exchange.pause()
-        self._wake.set()
 
-    def end(self) -> None:
-        """Note the end."""
-        self._ended = True
-        self._wake.set()
+    def resume_writing(self) -> None:
+        """Let the engine go on."""
+        if self._exchange is not None:
+            self._exchange.resume()
 
-    def refuse(self, error: RouterError) -> None:
-        """Keep the error for the answer."""
-        self._head.set_result(error)
+    def data_received(self, data: bytes) -> None:
+        """Read on, if there is something to read."""
+        if self._state is State.READING:
+            if self._head is not None:
+                self._read_body(data)
+            else:
+                self._read_head(self._buffer + data if self._buffer else data)
+        elif self._state is State.ASKING and not self._drops:
+            self._buffer += data
+            if len(self._buffer) > MAX_PIPELINED:  # reading goes on, or a client that leaves wouldn't be noticed
+                self._drops, self._buffer = True, b""
 
-    def cut(self, last_words: bytes) -> None:
-        """Say the last words, then close the connection without the body's proper end."""
-        if last_words:
-            self._pieces.append(last_words)
-        elif self._request.transport is not None:  # nothing to say, and perhaps nobody reads: don't wait
-            self._request.transport.abort()
-        self._cut = True
-        self._wake.set()
+    # Reading
 
-    # What the handler does
-
-    async def serve(self, exchange: Exchange) -> web.StreamResponse:
-        """Write the answer as it comes, to its end. Raises the RouterError that is the answer instead."""
-        self._exchange = exchange
-        response = await self._head
-        if isinstance(response, RouterError):
-            raise response
-        await response.prepare(self._request)
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            ended, cut = self._ended, self._cut
-            pieces, self._pieces, self._waiting = self._pieces, [], 0
-            if pieces:
-                await response.write(b"".join(pieces))
-            if cut:
-                self._hang_up(response)
-                return response
-            if ended:
-                await response.write_eof()
-                return response
-            if self._paused:
-                self._paused = False
-                exchange.resume()
-
-    def _hang_up(self, response: web.StreamResponse) -> None:
-        """Flush what was said, then close: a body without its proper end is seen to be cut."""
-        response.force_close()
-        if self._request.transport is not None:
-            self._request.transport.close()
-
-
-class Downstream:
-    """The handler of everything that is proxied.
-
-    `keys`: those that a client must show one of; none, and everybody may ask. `max_body` is in bytes.
-    """
-
-    def __init__(self, plane: Plane, *, max_body: int, keys: Iterable[str] = ()) -> None:
-        self._plane = plane
-        self._max_body = max_body
-        self._keys = [key.encode() for key in keys]
-        self.draining = False
-
-    async def proxy(self, request: web.Request) -> web.StreamResponse:
-        """Route a POST by the model that its body names."""
-        body = await self._read(request)
-        model, stream = peek(body)
-        headers = end_to_end(request.raw_headers)
-        if self._keys:  # the client's key is the router's, and no backend's business
-            headers = [header for header in headers if header[0] not in {b"authorization", b"x-api-key"}]
-        parsed = Request(request_id(request), request.path, request.raw_path, headers, body, model, stream)
-        sink = HandlerSink(request)
-        exchange = self._plane.begin(parsed, sink)
-        try:
-            return await sink.serve(exchange)
-        finally:
-            exchange.cancel()  # nothing, unless the client has left
-
-    async def _read(self, request: web.Request) -> bytes:
-        too_large = errors.BodyTooLargeError(
-            f"The request's body is over {self._max_body} bytes. Send less, or raise limits.max_body."
-        )
-        if request.content_length is not None and request.content_length > self._max_body:
-            raise too_large
-        try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge as error:
-            raise too_large from error
-
-    @web.middleware
-    async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Turn away who has no key, and everybody while the router stops; give every error its API's form."""
-        try:
-            if self.draining:
-                raise errors.UnavailableError("The router is stopping. Try again soon.", retry_after=5)
-            if request.path.startswith("/v1/"):
-                self._authorize(request)
-            response = await handler(request)
-        except RouterError as error:
-            response = error_response(error, request)
-        except web.HTTPMethodNotAllowed as refused:
-            allowed = ", ".join(sorted(refused.allowed_methods))
-            sentence = f"{request.path} takes {allowed}, not {request.method}."
-            response = error_response(errors.MethodNotAllowedError(sentence), request)
-            response.headers["allow"] = allowed
-        except web.HTTPNotFound:
-            sentence = f"There is no {request.method} {request.path} here. See /v1/models, /health, /ready."
-            response = error_response(errors.NotFoundError(sentence), request)
-        if not response.prepared:
-            response.headers.setdefault("x-request-id", request_id(request))
-            if self.draining:
-                response.force_close()
-        return response
-
-    def _authorize(self, request: web.Request) -> None:
-        if not self._keys:
+    def _read_head(self, data: bytes) -> None:
+        if data.startswith(b"\r\n"):  # an empty line before a request is ignored (RFC 9112, 2.2)
+            data = data[2:]
+        end = data.find(b"\r\n\r\n", 0, MAX_REQUEST_HEAD)
+        if end < 0:
+            if len(data) >= MAX_REQUEST_HEAD:
+                self._turn_away(BadRequestError(f"The request's head is over {MAX_REQUEST_HEAD} bytes."), "/v1/")
+                return
+            if not self._buffer:
+                self._since = self._lane.loop.time()
+            self._buffer = data
             return
-        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-        shown = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-        given = shown.encode("utf-8", "surrogateescape")
-        if not sum(hmac.compare_digest(given, key) for key in self._keys):  # all are compared, in constant time
-            raise errors.UnauthorizedError("No valid API key: send one as 'Authorization: Bearer KEY'.")
+        head = parse_request(data[:end])
+        if head is None:
+            if is_well_formed(data[:end]):
+                self._hand_over(data)
+            else:
+                self._turn_away(BadRequestError("This is no well-formed HTTP request."), "/v1/")
+            return
+        rules = self._lane.rules
+        self._id = rules.request_id(head.headers)
+        try:
+            rules.admit(head.headers)
+            rules.check_length(head.length)
+        except RouterError as error:
+            self._turn_away(error, path_of(head.target))
+            return
+        self._buffer = b""
+        self._head, self._missing = head, head.length
+        self._read_body(data[end + 4 :])
+
+    def _read_body(self, data: bytes) -> None:
+        """Gather the body; with its last byte, ask."""
+        if len(data) < self._missing:
+            self._missing -= len(data)
+            self._body.append(data)
+            self._since = self._lane.loop.time()
+            return
+        body, self._buffer = data[: self._missing], data[self._missing :]
+        if self._body:
+            body = b"".join([*self._body, body])
+            self._body = []
+        head, self._head = self._head, None
+        assert head is not None  # noqa: S101  (the state says so)
+        self._ask(head, body)
+
+    def _ask(self, head: RequestHead, body: bytes) -> None:
+        lane = self._lane
+        self._state = State.ASKING
+        keep_alive = head.keep_alive and not lane.rules.draining
+        try:
+            request = lane.rules.understand(
+                self._id, head.target, head.headers, body, http11=True, keep_alive=keep_alive
+            )
+        except RouterError as error:
+            self.write(error_answer(error, path_of(head.target), self._id, keep_alive=keep_alive))
+            self.finish(keep_alive=keep_alive)
+            return
+        self._exchange = exchange = Exchange(lane.plane, request, body, self)
+        exchange.start()
+
+    def _turn_away(self, error: RouterError, path: str) -> None:
+        """Refuse a request whose body hasn't been read, and let the client notice before the connection goes."""
+        self.write(error_answer(error, path, self._id, keep_alive=False))
+        self._state, self._since = State.LINGERING, self._lane.loop.time()
+        self._buffer = b""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _hand_over(self, data: bytes) -> None:
+        """Give the connection to the slow lane, with what was read of it."""
+        self._lane.connections.discard(self)
+        protocol = self._lane.slow_lane()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        protocol.data_received(data)
+
+    # What the exchange asks (relay.Sink)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self._transport.write(data)
+
+    def finish(self, *, keep_alive: bool) -> None:
+        """Go on with the next request, or close."""
+        self._exchange = None
+        self._state, self._since = State.READING, self._lane.loop.time()
+        if not keep_alive or self._drops:
+            self._transport.close()
+            return
+        if self._buffer:  # pipelined; not at once, or a thousand of them would be a stack of a thousand calls
+            self._lane.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        data, self._buffer = self._buffer, b""
+        if data and self._state is State.READING and not self._transport.is_closing():
+            self._read_head(data)
+
+    def hang_up(self) -> None:
+        """Close, once all is sent."""
+        self._exchange = None
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        self._transport.abort()
+
+    def unsent(self) -> int:
+        """Tell how many bytes wait for the client."""
+        return self._transport.get_write_buffer_size()

@@ -17,7 +17,8 @@ from router.core.errors import UnavailableError
 from router.core.exchange import Failure
 from router.core.health import Health, Thresholds, Verdict
 from router.proxy.pool import Address, Pool
-from router.proxy.relay import Exchange, Record, Request, Sink
+from router.proxy.relay import Exchange, Record
+from router.proxy.requests import Request
 
 _log = structlog.get_logger("router")
 
@@ -48,19 +49,14 @@ class Plane:
         self.exchanges: set[Exchange] = set()
         self.backends: dict[str, Backend] = {}
         self.catalog = Catalog((), routes)
+        self.loop = asyncio.get_running_loop()
         self._thresholds = thresholds
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._sweep_every = min(1.0, max(0.01, min(limits.first_byte_timeout, limits.idle_timeout) / 10))
         self._routes = routes
         self._on_record = on_record
-        self._idle = asyncio.Event()  # set when the last exchange ends
         self._pools: dict[str, Pool] = {}
         self._keys: dict[str, bytes] = {}
-
-    def begin(self, request: Request, sink: Sink) -> Exchange:
-        """Start an exchange; the sink hears of its answer."""
-        exchange = Exchange(self, request, sink)
-        self.exchanges.add(exchange)
-        exchange.start()
-        return exchange
 
     # Backends: what there is
 
@@ -70,7 +66,7 @@ class Plane:
         if address is not None:
             self._pools[backend.name] = Pool(address, self.limits.connect_timeout)
         if api_key is not None:
-            self._keys[backend.name] = api_key.encode("latin-1")
+            self._keys[backend.name] = api_key.encode()
         self._recatalog()
 
     def learn_models(self, backend: Backend, models: Mapping[str, str]) -> None:
@@ -133,6 +129,20 @@ class Plane:
         else:
             _log.info("backend is up", backend=backend.name)
 
+    def entered(self, exchange: Exchange) -> None:
+        """Take note of an exchange that starts."""
+        self.exchanges.add(exchange)
+        if self._sweeping is None:
+            self._sweeping = self.loop.call_later(self._sweep_every, self._sweep)
+
+    def _sweep(self) -> None:
+        """Look at each exchange under way, and again as long as there are some."""
+        now = self.loop.time()
+        for exchange in list(self.exchanges):
+            exchange.look(now)
+        again = bool(self.exchanges)
+        self._sweeping = self.loop.call_later(self._sweep_every, self._sweep) if again else None
+
     def retried(self, request: Request, backend: Backend, failure: Failure, detail: str) -> None:
         """Note that an exchange goes on with another attempt."""
         if failure is not Failure.STALE:
@@ -141,15 +151,7 @@ class Plane:
     def finished(self, exchange: Exchange, record: Record) -> None:
         """Let go of an exchange, and pass on what it came to."""
         self.exchanges.discard(exchange)
-        if not self.exchanges:
-            self._idle.set()
         self._on_record(record)
-
-    async def idle(self) -> None:
-        """Wait until no exchange is under way."""
-        while self.exchanges:
-            self._idle.clear()
-            await self._idle.wait()
 
     def close(self) -> None:
         """Cut every exchange under way, which its client is told, and every connection."""

@@ -1,6 +1,7 @@
 """The kept-alive connections to one backend."""
 
 import asyncio
+import errno
 import ssl
 from dataclasses import dataclass
 
@@ -48,6 +49,7 @@ class Pool:
     def __init__(self, address: Address, connect_timeout: float) -> None:
         self.address = address
         self._connect_timeout = connect_timeout
+        self._tls = ssl.create_default_context() if address.tls else None
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._closed = False
@@ -67,16 +69,18 @@ class Pool:
         """Make a fresh connection. Raises ConnectError."""
         loop = asyncio.get_running_loop()
         address = self.address
-        context = ssl.create_default_context() if address.tls else None
         try:
             async with asyncio.timeout(self._connect_timeout):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._keep, self._forget), address.host, address.port, ssl=context
+                    lambda: Connection(self._keep, self._forget), address.host, address.port, ssl=self._tls
                 )
         except TimeoutError as error:
             raise ConnectError(Failure.CONNECT_TIMEOUT, f"{address} in {self._connect_timeout:g} s") from error
         except (OSError, UnicodeError) as error:  # refused, no such host, a certificate that isn't trusted, …
-            raise ConnectError(Failure.REFUSED, f"{address}: {error}") from error
+            no_files = isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
+            raise ConnectError(Failure.NO_FILES if no_files else Failure.REFUSED, f"{address}: {error}") from error
+        if not connection.usable:
+            raise ConnectError(Failure.CLOSED, f"{address} closed the connection as soon as it was made")
         self._all.add(connection)
         return connection
 

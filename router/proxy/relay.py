@@ -10,79 +10,57 @@ client nothing. What decides is `router.core.exchange`; this acts on it. All of 
 thread: between two awaits nobody else moves, and a client that leaves closes the engine's connection at once.
 """
 
-import asyncio
-import uuid
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+from uuid import UUID
+
+import structlog
 
 from router.core import errors
-from router.core.exchange import RETRY_STATUSES, UNWELL_STATUSES, Attempts, Failure, error_of
+from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, UNWELL_STATUSES, Attempts, Failure, error_of
 from router.core.peek import renamed
-from router.proxy.framing import Framing, Headers, ResponseHead, end_to_end, request_head
+from router.proxy.framing import LAST_CHUNK, chunk
+from router.proxy.heads import Framing, ResponseHead, request_head, response_head
 from router.proxy.pool import Address, ConnectError
+from router.proxy.requests import Request, error_answer
 
 if TYPE_CHECKING:
+    import asyncio
+
     from router.core.catalog import Backend, Candidate
     from router.core.errors import RouterError
     from router.proxy.plane import Plane
     from router.proxy.upstream import Connection
 
-_DONE = b"\ndata: [DONE]"
-_TAIL = len(_DONE) + 8
-"""Bytes of an answer's end that are kept: enough to see `_DONE` and the line ends behind it."""
+log = structlog.get_logger("router")
 
-_DROPPED = frozenset({
-    b"host",
-    b"content-length",
-    b"expect",
-    b"accept-encoding",  # answers pass as bytes: an event must not wait for a compressor's block
-    b"x-request-id",
-})  # fmt: skip
-"""Request headers that the router writes itself, or leaves out."""
+_TAIL = 64
+"""Bytes that are kept of the end of an answer whose framing can't tell whether it is whole."""
 
-_DROPPED_WITH_KEY = _DROPPED | {b"authorization", b"x-api-key"}
-"""The same, for a backend that has a key of its own."""
-
-_REWRITTEN = frozenset({b"content-length", b"x-request-id", b"x-router-backend"})
-"""Answer headers that the router writes itself."""
-
-_OPEN_ENDED = frozenset({Framing.CHUNKED, Framing.CLOSE})
-"""Framings of a body whose length isn't known beforehand."""
+_DONE = re.compile(rb"(?:^|\n)data: ?\[DONE\]\s*$")
 
 _ENDS_WITH_DONE = ("/v1/chat/completions", "/v1/completions")
 """APIs whose streams end with `data: [DONE]`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A client's request, read and understood. `headers` are end-to-end, their names in lower case."""
-
-    id: str
-    path: str
-    target: str  # the path with its query, as it came
-    headers: Headers
-    body: bytes
-    model: str
-    stream: bool
-
-
 class Sink(Protocol):
-    """The client's side of an exchange: it takes an answer in pieces, at once, and says when it has too much."""
+    """The client's side of an exchange: a wire that takes bytes, at once, and says when it has too much."""
 
-    def start(self, status: int, headers: Headers, length: int | None) -> None:
-        """Take the head; the length of the body in bytes, None where it isn't known."""
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
 
-    def body(self, data: bytes) -> None:
-        """Take a piece of the body."""
+    def finish(self, *, keep_alive: bool) -> None:
+        """Note that the answer is whole; the connection may go on, or is to be closed once all is sent."""
 
-    def end(self) -> None:
-        """Note that the body is whole."""
+    def hang_up(self) -> None:
+        """Close the connection once all is sent: the answer broke off."""
 
-    def refuse(self, error: "RouterError") -> None:
-        """Answer with an error; nothing was sent before."""
+    def abort(self) -> None:
+        """Close the connection now: nobody reads."""
 
-    def cut(self, last_words: bytes) -> None:
-        """Break off an answer that has begun, so that it can't be taken for whole."""
+    def unsent(self) -> int:
+        """Tell how many bytes wait for the client."""
 
 
 class Record(NamedTuple):
@@ -101,10 +79,12 @@ class Record(NamedTuple):
 class Exchange:
     """One request's life. Its owner calls `start`, and `cancel` if the client leaves; the sink hears the rest."""
 
-    def __init__(self, plane: "Plane", request: Request, sink: Sink) -> None:
+    def __init__(self, plane: "Plane", request: Request, body: bytes, sink: Sink) -> None:
         self.plane = plane
         self.request = request
-        self.loop = asyncio.get_running_loop()
+        self.body = body  # the request's, as long as there may be another attempt
+        self.blamed: tuple[Backend, ...] = ()
+        self.loop = plane.loop
         self.paused = False
         self._sink = sink
         self._began = self.loop.time()
@@ -112,19 +92,23 @@ class Exchange:
         self._attempt: Attempt | None = None  # the one under way; None before the first and after the last
         self._finished = False
         self._first_byte_at: float | None = None
+        self._lead = b""  # the answer's head, until the first piece of its body goes with it
+        self._chunking = False  # whether the body is to be put into chunks here
+        self._keep_alive = request.keep_alive
         self._sent = 0
 
     # What the client's side asks
 
     def start(self) -> None:
         """Send the request where it will be answered."""
+        self.plane.entered(self)
         try:
             self._attempts.tiers = self.plane.catalog.resolve(self.request.model)
             candidate = self._attempts.first(self.request.model, self.plane.draw)
         except errors.RouterError as error:
             self.break_off(error, error.message)
-        else:
-            self._begin(candidate)
+            return
+        self._begin(candidate)
 
     def cancel(self, outcome: str = "the client left") -> None:
         """Stop at once, and free the engine: nobody waits for the answer any more."""
@@ -133,13 +117,18 @@ class Exchange:
 
     def break_off(self, error: "RouterError", outcome: str) -> None:
         """Stop at once, and tell the client why: as its answer, or behind what it got of one."""
-        head = self._attempt.head if self._attempt is not None else None
-        if head is None or self._first_byte_at is None:
-            self._sink.refuse(error)
+        attempt = self._attempt
+        if attempt is None or attempt.head is None or self._first_byte_at is None:
+            self._sink.write(error_answer(error, self.request.path, self.request.id, keep_alive=self._keep_alive))
+            self._sink.finish(keep_alive=self._keep_alive)
             self._finish(error.status, outcome)
-        else:
-            self._sink.cut(errors.event(error, self.request.path) if head.is_event_stream else b"")
-            self._finish(head.status, outcome)
+            return
+        if attempt.head.is_event_stream:
+            words = attempt.interrupt(errors.event(error, self.request.path))
+            if words:
+                self._sink.write(chunk(words) if self._chunking else words)
+        self._sink.hang_up()
+        self._finish(attempt.head.status, outcome)
 
     def pause(self) -> None:
         """Read no more from the engine: the client is slower."""
@@ -160,21 +149,44 @@ class Exchange:
         return head.status in RETRY_STATUSES and self._retry(attempt, Failure.STATUS, f"status {head.status}")
 
     def answer(self, head: ResponseHead, backend: "Backend") -> None:
-        """Pass on the head: from here on there is no other attempt."""
-        headers = [header for header in end_to_end(head.headers) if header[0] not in _REWRITTEN]
-        headers.append((b"x-request-id", self.request.id.encode("latin-1")))
-        headers.append((b"x-router-backend", backend.name.encode("latin-1")))
+        """Write the head, to go with the first piece of the body: from here on there is no other attempt."""
         self._first_byte_at = self.loop.time()
-        self._sink.start(head.status, headers, None if head.framing in _OPEN_ENDED else head.length)
+        self.body = b""
+        lines = b"%sx-request-id: %s\r\nx-router-backend: %s\r\n" % (
+            head.lines,
+            self.request.id.encode("ascii"),
+            backend.name.encode("ascii", "replace"),
+        )
+        events = (
+            head.is_event_stream
+        )  # which are put into chunks here, where they aren't: something may have to be added
+        if head.framing is Framing.LENGTH and not events:
+            lines += b"content-length: %d\r\n" % head.length
+        elif head.framing is not Framing.NONE:
+            if self.request.http11:
+                lines += b"transfer-encoding: chunked\r\n"
+                self._chunking = head.framing is not Framing.CHUNKED  # else the engine's own pass as they are
+            else:
+                self._keep_alive = False
+        if not self._keep_alive:
+            lines += b"connection: close\r\n"
+        self._lead = response_head(head.status, lines)
 
     def pass_on(self, data: bytes) -> None:
         """Pass on a piece of the body."""
         self._sent += len(data)
-        self._sink.body(data)
+        if self._chunking:
+            data = chunk(data)
+        if self._lead:
+            data, self._lead = self._lead + data, b""
+        self._sink.write(data)
 
     def complete(self, head: ResponseHead) -> None:
         """Finish: the answer is whole."""
-        self._sink.end()
+        last = self._lead + (LAST_CHUNK if self._chunking else b"")
+        if last:
+            self._sink.write(last)
+        self._sink.finish(keep_alive=self._keep_alive)
         self._finish(head.status, "answered")
 
     def failed(self, attempt: "Attempt", failure: Failure, detail: str) -> None:
@@ -182,16 +194,35 @@ class Exchange:
         if self._first_byte_at is not None or not self._retry(attempt, failure, detail):
             self.break_off(error_of(failure, attempt.backend.name), f"{failure.value} ({detail})")
 
+    def look(self, now: float) -> None:
+        """Have the attempt under way looked at, some times a second: one timer for all, none for each."""
+        if self._attempt is not None:
+            self._attempt.look(now)
+
+    def unsent(self) -> int:
+        """Tell how many bytes wait for the client."""
+        return self._sink.unsent()
+
     def client_stalled(self, seconds: float) -> None:
         """Give up on a client that takes nothing."""
-        self._sink.cut(b"")
+        self._sink.abort()
         self._finish(499, f"the client took nothing for {seconds:g} s")
 
     # What follows
 
     def _begin(self, candidate: "Candidate", *, fresh: bool = False) -> None:
         self._attempt = Attempt(self, candidate)
-        self._attempt.start(fresh=fresh)
+        self.guarded(self._attempt.start, fresh=fresh)
+
+    def guarded(self, step: Callable[..., None], *arguments: object, **options: object) -> None:
+        """Take a step that must not leave the client without an answer, whatever is wrong with it."""
+        try:
+            step(*arguments, **options)
+        except errors.RouterError as error:
+            self.break_off(error, error.message)
+        except Exception:
+            log.exception("a request failed by a mistake of the router's", request_id=self.request.id)
+            self.break_off(errors.RouterError("The router made a mistake; its log says more."), "a mistake")
 
     def _retry(self, attempt: "Attempt", failure: Failure, detail: str) -> bool:
         """Begin another attempt, if one is allowed."""
@@ -227,9 +258,10 @@ class Attempt:
         self._model = candidate.model
         self._connecting: asyncio.Task[Connection] | None = None
         self._connection: Connection | None = None
-        self._timer = exchange.loop.call_later(self._plane.limits.first_byte_timeout, self._first_byte_due)
+        self._began = exchange.loop.time()
         self._last_byte_at: float | None = None
         self._tail = b""
+        self._unsent = -1  # bytes that waited for the client when it was last looked at
         self._over = False
         self._plane.began(self.backend)
 
@@ -244,7 +276,9 @@ class Attempt:
             self._send(connection, pool.address)
         else:
             self._connecting = self._exchange.loop.create_task(pool.connect())
-            self._connecting.add_done_callback(lambda connecting: self._connected(connecting, pool.address))
+            self._connecting.add_done_callback(
+                lambda connecting: self._exchange.guarded(self._connected, connecting, pool.address)
+            )
 
     def _connected(self, connecting: "asyncio.Task[Connection]", address: Address) -> None:
         if self._over:
@@ -262,20 +296,23 @@ class Attempt:
     def _send(self, connection: "Connection", address: Address) -> None:
         request = self._exchange.request
         self._connection = connection
-        body = request.body if self._model == request.model else renamed(request.body, self._model)
-        target = f"{address.base}{request.target}".encode("latin-1")
-        head = request_head(b"POST", target, self._headers(address, len(body)))
-        connection.send(head, body, self)
+        body = self._exchange.body
+        if self._model != request.model:
+            body = renamed(body, self._model)
+        target = address.base.encode("ascii") + request.target
+        connection.send(request_head(target, self._headers(address, len(body))) + body, self, raw=request.http11)
 
-    def _headers(self, address: Address, length: int) -> Headers:
+    def _headers(self, address: Address, length: int) -> bytes:
         request, key = self._exchange.request, self._plane.api_key(self.backend)
-        headers = [(b"host", address.authority), (b"content-length", b"%d" % length)]
+        own = b"host: %s\r\ncontent-length: %d\r\n" % (address.authority, length)
         if not self.backend.uuid_request_ids or is_uuid(request.id):
-            headers.append((b"x-request-id", request.id.encode("latin-1")))
-        if key:
-            headers.append((b"authorization", b"Bearer " + key))
-        dropped = _DROPPED_WITH_KEY if key else _DROPPED
-        return headers + [header for header in request.headers if header[0] not in dropped]
+            own += b"x-request-id: %s\r\n" % request.id.encode("ascii")
+        own += b"authorization: Bearer %s\r\n" % key if key else request.credentials
+        return own + request.headers
+
+    def interrupt(self, words: bytes) -> bytes:
+        """Frame last words behind what came of the body; b"" where nothing can be said any more."""
+        return b"" if self._connection is None else self._connection.interrupt(words)
 
     def pause(self) -> None:
         """Read no more."""
@@ -283,7 +320,8 @@ class Attempt:
             self._connection.pause()
 
     def resume(self) -> None:
-        """Read on."""
+        """Read on. The pause was the client's: the engine's time to say something begins anew."""
+        self._last_byte_at = self._exchange.loop.time()
         if self._connection is not None:
             self._connection.resume()
 
@@ -292,7 +330,6 @@ class Attempt:
         if self._over:
             return
         self._over = True
-        self._timer.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
         if self._connection is not None:
@@ -315,7 +352,6 @@ class Attempt:
         now = self._exchange.loop.time()
         if self._last_byte_at is None:
             self._exchange.answer(self.head, self.backend)
-            self._watch(now)
         self._last_byte_at = now
         if self.head.framing is Framing.CLOSE:
             self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
@@ -325,10 +361,10 @@ class Attempt:
         """Finish, if the answer is whole by its API's own mark too."""
         if self.head is None:
             return
-        self._connection = None  # it is its pool's again
         if self._lacks_its_end(self.head):
             self.on_failure(Failure.BROKEN, "a stream without its [DONE]")
             return
+        self._connection = None  # it is its pool's again
         if self._last_byte_at is None:
             self._exchange.answer(self.head, self.backend)
         if self.head.status not in UNWELL_STATUSES:
@@ -337,7 +373,8 @@ class Attempt:
 
     def on_failure(self, failure: Failure, detail: str) -> None:
         """Tell the exchange, and what it says of the backend."""
-        if failure is not Failure.STALE:
+        if failure not in NOT_ITS_FAULT and self.backend not in self._exchange.blamed:
+            self._exchange.blamed += (self.backend,)  # once a request: a bad one must not take a backend out alone
             self._plane.failed(self.backend, failure.value)
         self._exchange.failed(self, failure, detail)
 
@@ -348,33 +385,31 @@ class Attempt:
             and head.status == 200
             and head.is_event_stream
             and self._exchange.request.path in _ENDS_WITH_DONE
-            and not self._tail.rstrip(b"\r\n").endswith(_DONE)
+            and not _DONE.search(self._tail)
         )
 
     # What the clock tells
 
-    def _first_byte_due(self) -> None:
-        self.on_failure(Failure.FIRST_BYTE_TIMEOUT, f"{self._plane.limits.first_byte_timeout:g} s")
-
-    def _watch(self, since: float) -> None:
-        """Look again when nothing might have come for `idle_timeout`: one timer a stream, not one an event."""
-        self._timer.cancel()
-        self._timer = self._exchange.loop.call_at(since + self._plane.limits.idle_timeout, self._idle_due)
-
-    def _idle_due(self) -> None:
-        limit, last = self._plane.limits.idle_timeout, self._last_byte_at or 0.0
-        if self._exchange.loop.time() < last + limit:
-            self._watch(last)
-        elif self._exchange.paused:
-            self._exchange.client_stalled(limit)
-        else:
-            self.on_failure(Failure.IDLE_TIMEOUT, f"{limit:g} s")
+    def look(self, now: float) -> None:
+        """Give up on an engine that has been silent for too long, or on a client that takes nothing."""
+        limits, last = self._plane.limits, self._last_byte_at
+        if last is None:
+            if now >= self._began + limits.first_byte_timeout:
+                self.on_failure(Failure.FIRST_BYTE_TIMEOUT, f"{limits.first_byte_timeout:g} s")
+        elif now < last + limits.idle_timeout:
+            pass
+        elif not self._exchange.paused:
+            self.on_failure(Failure.IDLE_TIMEOUT, f"{limits.idle_timeout:g} s")
+        elif self._unsent == self._exchange.unsent():
+            self._exchange.client_stalled(limits.idle_timeout)
+        else:  # it takes its time, but it takes
+            self._unsent, self._last_byte_at = self._exchange.unsent(), now
 
 
 def is_uuid(text: str) -> bool:
     """Tell whether this is a UUID in a form that strict engines take."""
     try:
-        uuid.UUID(text)
+        UUID(text)
     except ValueError:
         return False
     return True

@@ -11,7 +11,11 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from router.core.exchange import Failure
-from router.proxy.framing import Body, ProtocolError, ResponseHead, body_of, parse_head
+from router.proxy.framing import Body, body_of
+from router.proxy.heads import ProtocolError, ResponseHead, parse_response
+
+STALE_WITHIN = 1.0
+"""Seconds within which a kept connection shows that it was closed already; later, the engine died at work."""
 
 
 class Receiver(Protocol):
@@ -21,7 +25,7 @@ class Receiver(Protocol):
         """Take the answer's head; its body has not begun."""
 
     def on_body(self, data: bytes) -> None:
-        """Take the next bytes of the body, free of framing; never empty."""
+        """Take the next bytes of the body, in their chunks if it was sent `raw`; never empty."""
 
     def on_end(self) -> None:
         """Note that the answer is whole. The connection is no longer this receiver's."""
@@ -44,8 +48,11 @@ class Connection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._body: Body | None = None  # once the head has come
         self._keep_alive = False
+        self._raw = False
         self._held = b""  # a head that isn't whole yet
         self._reused = False
+        self._loop = asyncio.get_running_loop()
+        self._sent_at = 0.0
         self._closed = False
 
     def __repr__(self) -> str:
@@ -57,11 +64,17 @@ class Connection(asyncio.Protocol):
         """Whether a request can be sent now."""
         return not self._closed and self._receiver is None
 
-    def send(self, head: bytes, body: bytes, receiver: Receiver) -> None:
-        """Send a request; its answer goes to the receiver."""
+    def send(self, request: bytes, receiver: Receiver, *, raw: bool) -> None:
+        """Send a request; its answer goes to the receiver, a chunked body as it comes if `raw`, else decoded."""
         self._receiver = receiver
         self._body = None
-        self._transport.writelines((head, body))
+        self._raw = raw
+        self._sent_at = self._loop.time()
+        self._transport.write(request)
+
+    def interrupt(self, words: bytes) -> bytes:
+        """Frame last words behind what was handed on of a body that breaks off (framing.Body.interrupt)."""
+        return b"" if self._body is None else self._body.interrupt(words)
 
     def pause(self) -> None:
         """Read no more from the backend until `resume`: whoever should take the bytes is slow."""
@@ -113,7 +126,7 @@ class Connection(asyncio.Protocol):
         """Read the head, and past any interim ones (1xx); give what came after it."""
         self._held = b""
         while data:
-            parsed = parse_head(data)
+            parsed = parse_response(data)
             if parsed is None:
                 self._held = data
                 return b""
@@ -122,7 +135,7 @@ class Connection(asyncio.Protocol):
             if head.status == 101:
                 raise ProtocolError("a switch of protocols that nobody asked for")
             if head.status >= 200:
-                self._body, self._keep_alive = body_of(head), head.keep_alive
+                self._body, self._keep_alive = body_of(head, raw=self._raw), head.keep_alive
                 receiver.on_head(head)
                 return data
         return b""
@@ -141,7 +154,8 @@ class Connection(asyncio.Protocol):
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return  # it left while it was being told of the last bytes
-        if self._keep_alive and not body.surplus and not self._closed:
+        unsent = self._transport.get_write_buffer_size()  # it answered before it had read the request
+        if self._keep_alive and not body.surplus and not unsent and not self._closed:
             self._reused = True
             self.resume()
             self._on_idle(self)
@@ -157,8 +171,8 @@ class Connection(asyncio.Protocol):
         """Tell the receiver what the lost connection means for its answer."""
         detail = str(error) if error else "the connection closed"
         if self._body is None:
-            fresh = self._held or not self._reused
-            self._fail(Failure.CLOSED if fresh else Failure.STALE, detail)
+            stale = self._reused and not self._held and self._loop.time() - self._sent_at < STALE_WITHIN
+            self._fail(Failure.STALE if stale else Failure.CLOSED, detail)
         elif error is None and self._body.ends_at_eof():
             self._end(self._body)
         else:

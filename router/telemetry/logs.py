@@ -19,16 +19,35 @@ FILES = 4
 _MARKS = {"warning": "! ", "error": "! ", "critical": "! "}
 
 
-class _File(logging.handlers.RotatingFileHandler):
-    """A rotating file that complains once, and then not again, when it can't be written."""
+class BoundedFile(logging.handlers.RotatingFileHandler):
+    """A file of bounded size and number that complains once, and then not again, when it can't be written."""
 
     _complained = False
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=FILE_SIZE, backupCount=FILES - 1, encoding="utf-8", delay=True)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (logging's name)
+        """Say it the first time."""
+        self._complain()
+
+    def close(self) -> None:
+        """Write what still waits, if it can be written."""
+        try:
+            super().close()
+        except OSError:
+            self._complain()
+
+    def _complain(self) -> None:
         if not self._complained:
             self._complained = True
             error = sys.exc_info()[1]
             print(f"! the log {self.baseFilename} can't be written: {error}", file=sys.stderr)  # noqa: T201
+
+
+def printable(text: str) -> str:
+    """Give text that can't forge a line or steer a terminal, whoever chose it."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _for_people(_: WrappedLogger, __: str, event: EventDict) -> str:
@@ -39,8 +58,8 @@ def _for_people(_: WrappedLogger, __: str, event: EventDict) -> str:
     mark = _MARKS.get(str(event.pop("level", "")), "")
     event.pop("logger", None)
     trace = event.pop("exception", None)
-    said = str(event.pop("event", ""))
-    details = "".join(f"  {key}={value}" for key, value in event.items())
+    said = "\n".join(printable(line) for line in str(event.pop("event", "")).split("\n"))
+    details = "".join(f"  {key}={printable(str(value))}" for key, value in event.items())
     return f"{moment} {mark}{said}{details}" + (f"\n{trace}" if trace else "")
 
 
@@ -78,8 +97,7 @@ def configure(level: str, folder: Path | None, stream: IO[str] = sys.stderr) -> 
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = _File(folder / "router.log", maxBytes=FILE_SIZE, backupCount=FILES - 1, encoding="utf-8")
-            handlers.append(_handler(file, structlog.processors.JSONRenderer()))
+            handlers.append(_handler(BoundedFile(folder / "router.log"), structlog.processors.JSONRenderer()))
         except OSError as error:
             trouble = error
     root = logging.getLogger()

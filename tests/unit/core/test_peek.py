@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import BadRequestError
-from router.core.peek import peek, renamed
+from router.core.peek import MAX_NAME, peek, renamed
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -54,6 +54,15 @@ def test_peek_refuses(body, said, param):
     assert caught.value.param == param
 
 
+def test_a_models_name_is_bounded():
+    """It goes into errors and logs; in characters, not bytes."""
+    assert peek(b'{"model": "%s"}' % ("ü" * MAX_NAME).encode())[0] == "ü" * MAX_NAME
+    with pytest.raises(BadRequestError, match=f"more than {MAX_NAME} characters") as caught:
+        peek(b'{"model": "%s"}' % ("ü" * (MAX_NAME + 1)).encode())
+    assert caught.value.param == "model"
+    assert len(caught.value.message) < 100
+
+
 @given(st.dictionaries(st.text(), values), st.text(min_size=1), st.text(min_size=1))
 def test_renamed_changes_the_model_alone(fields, before, after):
     """All else means what it meant."""
@@ -67,3 +76,12 @@ def test_renamed_changes_the_model_alone(fields, before, after):
 def test_renamed_copies_numbers_as_they_stood():
     """No number is rounded on the way."""
     assert b"0.10000000000000000000001" in renamed(b'{"model":"a","x":0.10000000000000000000001}', "b")
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"model": "m", "\xff": 1}', b'{"model": "m", "\xed\xa0\x80": 1}', b'{"model": "m", 1: 2}']
+)
+def test_renamed_refuses_field_names_that_are_no_text(body):
+    """What peek passes over is the client's mistake all the same."""
+    with pytest.raises(BadRequestError, match="not valid JSON"):
+        renamed(body, "b")

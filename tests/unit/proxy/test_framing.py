@@ -1,150 +1,22 @@
+from contextlib import suppress
 from itertools import pairwise
 
 import h11
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.proxy.framing import (
-    MAX_HEAD,
+    LAST_CHUNK,
     MAX_LINE,
+    MAX_PADDING,
     ChunkedBody,
     CloseBody,
-    Framing,
     LengthBody,
-    ProtocolError,
     body_of,
-    end_to_end,
-    parse_head,
-    request_head,
+    chunk,
 )
-
-
-def head_of(*lines: str):
-    parsed = parse_head("\r\n".join([*lines, "", ""]).encode("latin-1"))
-    assert parsed is not None
-    return parsed
-
-
-@pytest.mark.parametrize(
-    ("lines", "framing", "length", "keep_alive"),
-    [
-        (["HTTP/1.1 200 OK", "Content-Length: 12"], Framing.LENGTH, 12, True),
-        (["HTTP/1.1 200 OK", "Content-Length: 12", "Connection: close"], Framing.LENGTH, 12, False),
-        (["HTTP/1.1 200 OK", "Transfer-Encoding: Chunked"], Framing.CHUNKED, 0, True),
-        (["HTTP/1.1 200 OK"], Framing.CLOSE, 0, False),
-        (["HTTP/1.1 200"], Framing.CLOSE, 0, False),  # no reason at all
-        (["HTTP/1.0 200 OK"], Framing.CLOSE, 0, False),
-        (["HTTP/1.0 200 OK", "Content-Length: 3"], Framing.LENGTH, 3, False),
-        (["HTTP/1.0 200 OK", "Content-Length: 3", "Connection: Keep-Alive"], Framing.LENGTH, 3, True),
-        (["HTTP/1.1 204 No Content"], Framing.NONE, 0, True),
-        (["HTTP/1.1 204 No Content", "Content-Length: 3"], Framing.NONE, 0, True),
-        (["HTTP/1.1 304 Not Modified"], Framing.NONE, 0, True),
-        (["HTTP/1.1 100 Continue"], Framing.NONE, 0, True),
-    ],
-)
-def test_framing(lines, framing, length, keep_alive):
-    """How the body ends is told by the head alone."""
-    head, _ = head_of(*lines)
-    assert (head.framing, head.length, head.keep_alive) == (framing, length, keep_alive)
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        ["HTTP/2 200 OK"],
-        ["HTTP/1.1 2000 OK"],
-        ["HTTP/1.1 99 OK"],
-        ["HTTP/1.1  200 OK"],
-        ["HTTP/1.1 200 O\x00K"],
-        ["ICY 200 OK"],
-        ["HTTP/1.1 200 OK", "no colon"],
-        ["HTTP/1.1 200 OK", "name : value"],
-        ["HTTP/1.1 200 OK", ": value"],
-        ["HTTP/1.1 200 OK", "a: b", " folded"],
-        ["HTTP/1.1 200 OK", "a: b\x00c"],
-        ["HTTP/1.1 200 OK", "a: b\nc: d"],
-        ["HTTP/1.1 200 OK", "Content-Length: 1", "Content-Length: 1"],
-        ["HTTP/1.1 200 OK", "Content-Length: 1", "Transfer-Encoding: chunked"],
-        ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
-        ["HTTP/1.1 200 OK", "Transfer-Encoding: gzip, chunked"],
-        ["HTTP/1.0 200 OK", "Transfer-Encoding: chunked"],
-        ["HTTP/1.1 200 OK", "Content-Length: -1"],
-        ["HTTP/1.1 200 OK", "Content-Length: 1, 1"],
-        ["HTTP/1.1 200 OK", "Content-Length: 0x1"],
-        ["HTTP/1.1 200 OK", "Content-Length: "],
-        ["HTTP/1.1 200 OK", "Content-Length: 9999999999999999999"],
-    ],
-)
-def test_a_head_that_could_be_read_in_two_ways_is_refused(lines):
-    """Nothing is guessed."""
-    with pytest.raises(ProtocolError):
-        head_of(*lines)
-
-
-def test_parse_head_gives_headers_and_length():
-    """Names in lower case, values trimmed, and where the body begins."""
-    data = b"HTTP/1.1 200 OK\r\nX-One:  1 \r\nx-TWO:2\r\nx-empty:\r\n\r\nbody"
-    parsed = parse_head(data)
-    assert parsed is not None
-    head, length = parsed
-    assert head.headers == [(b"x-one", b"1"), (b"x-two", b"2"), (b"x-empty", b"")]
-    assert data[length:] == b"body"
-
-
-def test_parse_head_waits_for_the_whole():
-    """Every beginning of a head is a beginning."""
-    data = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    assert [parse_head(data[:i]) for i in range(len(data))] == [None] * len(data)
-    assert parse_head(data) is not None
-
-
-def test_what_is_no_http_is_refused_at_its_first_bytes():
-    """Garbage isn't waited for."""
-    with pytest.raises(ProtocolError, match="no HTTP/1 answer"):
-        parse_head(b"\x15\x03\x01")
-
-
-def test_a_head_without_end_is_refused():
-    """A head is bounded."""
-    with pytest.raises(ProtocolError, match="more than"):
-        parse_head(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * MAX_HEAD)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [("text/event-stream", True), ("Text/Event-Stream; charset=utf-8", True), ("application/json", False)],
-)
-def test_is_event_stream(value, expected):
-    """A stream of events is known by its type."""
-    head, _ = head_of("HTTP/1.1 200 OK", f"Content-Type: {value}")
-    assert head.is_event_stream is expected
-
-
-def test_end_to_end():
-    """Hop-by-hop headers go, and those that Connection names."""
-    headers = [
-        (b"Connection", b"close, X-Hop"),
-        (b"X-Hop", b"1"),
-        (b"Keep-Alive", b"timeout=5"),
-        (b"TE", b"trailers"),
-        (b"Transfer-Encoding", b"chunked"),
-        (b"X-Kept", b"1"),
-    ]
-    assert end_to_end(headers) == [(b"x-kept", b"1")]
-
-
-def test_request_head_is_read_by_another_parser():
-    """h11 reads what we write."""
-    server = h11.Connection(h11.SERVER)
-    server.receive_data(request_head(b"POST", b"/v1/x?y=1", [(b"host", b"a:1"), (b"content-length", b"0")]))
-    request = server.next_event()
-    assert isinstance(request, h11.Request)
-    assert (request.method, request.target) == (b"POST", b"/v1/x?y=1")
-    assert list(request.headers) == [(b"host", b"a:1"), (b"content-length", b"0")]
-
-
-# Bodies
+from router.proxy.heads import ProtocolError, ResponseHead, parse_response
 
 
 def fed(body, pieces):
@@ -157,38 +29,94 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(edges) if a < b]
 
 
+def decoded(wire: bytes) -> bytes:
+    """Read a chunked body that must be whole, with nothing after it, by another's reader."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("host", "a")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + wire)
+    assert isinstance(client.next_event(), h11.Response)
+    payload = b""
+    while isinstance(event := client.next_event(), h11.Data):
+        payload += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    assert not list(event.headers)
+    assert client.trailing_data == (b"", False)
+    return payload
+
+
 chunks = st.lists(
     st.binary(min_size=1, max_size=40) | st.sampled_from([b"0\r\n\r\n", b"\r\n", b"data: x\n\n", b"5\r\n"]),
     max_size=8,
 )
-extensions = st.sampled_from([b"", b";a=b", b' ; a="b"', b"  "])
+extensions = st.sampled_from([b"", b";a=b", b';a="b";c', b"  "])
 trailers = st.sampled_from([b"", b"X-A: b\r\n", b"X-A: b\r\nX-C: d\r\n"])
+cuts = st.lists(st.integers(0, 500), max_size=12)
 
 
-@given(chunks, extensions, trailers, st.lists(st.integers(0, 500), max_size=12), st.booleans())
-def test_chunked_body_split_anywhere(parts, extension, trailer, places, upper):
+def wire_of(parts, extension=b"", trailer=b"", number=b"%x"):
+    wire = b"".join(number % len(part) + extension + b"\r\n" + part + b"\r\n" for part in parts)
+    return wire + b"0" + extension + b"\r\n" + trailer + b"\r\n"
+
+
+# Chunked bodies
+
+
+@given(chunks, extensions | st.just(b' ; a="b"'), trailers, cuts, st.sampled_from([b"%x", b"%X", b"%05x"]))
+def test_chunked_body_split_anywhere(parts, extension, trailer, places, number):
     """Whatever the chunks hold and wherever reads split them, the payload is what was sent, and the end is seen."""
-    number = (lambda n: b"%X" % n) if upper else (lambda n: b"%x" % n)
-    wire = b"".join(number(len(part)) + extension + b"\r\n" + part + b"\r\n" for part in parts)
-    wire += b"0" + extension + b"\r\n" + trailer + b"\r\n"
     body = ChunkedBody()
-    pieces = cut(wire, places)
+    pieces = cut(wire_of(parts, extension, trailer, number), places)
     assert fed(body, pieces[:-1]) + body.feed(pieces[-1]) == b"".join(parts)
     assert body.done
     assert body.ends_at_eof()
     assert not body.surplus
 
 
-@given(chunks, st.lists(st.integers(0, 500), max_size=12))
-def test_chunked_body_without_its_last_chunk_is_not_done(parts, places):
+@given(chunks, extensions, trailers, cuts)
+def test_a_raw_body_split_anywhere(parts, extension, trailer, places):
+    """What is passed on is the same body, framing and all, but for its trailers."""
+    wire = wire_of(parts, extension, trailer)
+    body = ChunkedBody(raw=True)
+    passed = fed(body, cut(wire, places))
+    assert passed == wire.removesuffix(b"0" + extension + b"\r\n" + trailer + b"\r\n") + b"0\r\n\r\n"
+    assert decoded(passed) == b"".join(parts)
+    assert body.done
+    assert body.ends_at_eof()
+    assert not body.surplus
+
+
+@given(chunks, extensions, trailers)
+def test_nothing_of_a_partial_line_is_passed_on(parts, extension, trailer):
+    """Byte by byte: a size line comes whole with its last byte, and the last chunk with its own."""
+    wire, body, passed = wire_of(parts, extension, trailer), ChunkedBody(raw=True), b""
+    lines = [b"%x%s\r\n" % (len(part), extension) for part in parts]
+    may_end = {0}  # where a line may begin: between two chunks
+    within: set[int] = set()  # inside a chunk
+    for line, part in zip(lines, parts, strict=True):
+        begins = max(may_end) + len(line)
+        within |= set(range(begins, begins + len(part) + 2))
+        may_end.add(begins + len(part) + 2)
+    for i in range(len(wire) - 1):
+        passed += body.feed(wire[i : i + 1])
+        assert len(passed) in may_end | within
+    assert passed == b"".join(line + part + b"\r\n" for line, part in zip(lines, parts, strict=True))
+    assert not body.done
+    assert body.feed(wire[-1:]) == LAST_CHUNK
+    assert body.done
+
+
+@given(chunks, cuts, st.booleans())
+def test_chunked_body_without_its_last_chunk_is_not_done(parts, places, raw):
     """A body that stops before its end hasn't ended, however it is cut."""
     wire = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
-    body = ChunkedBody()
-    assert fed(body, cut(wire, places)) == b"".join(parts)
+    body = ChunkedBody(raw=raw)
+    assert fed(body, cut(wire, places)) == (wire if raw else b"".join(parts))
     assert not body.done
     assert not body.ends_at_eof()
 
 
+@pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize(
     "wire",
     [
@@ -199,27 +127,150 @@ def test_chunked_body_without_its_last_chunk_is_not_done(parts, places):
         b"+5\r\n",
         b"0x5\r\n",
         b"5_0\r\n",
+        b"\xb2\r\n",
         b"1" * 16 + b"\r\n",
         b"5\r\nhelloX\r\n",
         b"5\r\nhelloX",
+        b"5\r\nhello\rX",
+        b"5\r\nhello\n",
         b"5\nhello\n",
         b"5" * (MAX_LINE + 1),
         b"5;" + b"x" * (MAX_LINE + 1) + b"\r\n",
         b"0\r\n" + b"a: b\r\n" * MAX_LINE,
+        b"0\r\n" + b"a" * MAX_LINE,
     ],
 )
-def test_a_bad_chunk_is_refused(wire):
-    """Sizes are hexadecimal digits and nothing else; data is as long as it said; lines are bounded."""
+@pytest.mark.parametrize("size", [7, 1 << 20])
+def test_a_bad_chunk_is_refused(wire, raw, size):
+    """Sizes are hexadecimal digits and nothing else; data is as long as it said; lines and trailers are bounded."""
+    pieces = [wire[i : i + size] for i in range(0, len(wire), size)]
     with pytest.raises(ProtocolError):
-        fed(ChunkedBody(), [wire[i : i + 7] for i in range(0, len(wire), 7)] + [b"\r\n"])
+        fed(ChunkedBody(raw=raw), [*pieces, b"\r\n"])
 
 
-def test_bytes_after_the_last_chunk_are_surplus():
-    """They belong to no answer."""
-    body = ChunkedBody()
-    assert body.feed(b"2\r\nhi\r\n0\r\n\r\nHTTP/1.1") == b"hi"
+@pytest.mark.parametrize("extension", [b";a\nb", b";a\rb", b"; \x00", b"\x0b;a"])
+def test_an_extension_that_another_parser_may_take_for_a_lines_end_is_refused(extension):
+    """It would be passed on to a client, for whom a chunk might then begin elsewhere."""
+    with pytest.raises(ProtocolError):
+        ChunkedBody(raw=True).feed(b"5%s\r\nhello\r\n" % extension)
+
+
+def test_trailers_within_bounds_are_waited_for():
+    """A last chunk may come in many pieces."""
+    body = ChunkedBody(raw=True)
+    pieces = [b"0\r\n", *[b"a: b\r\n"] * 500]
+    assert fed(body, pieces) == b""
+    assert not body.done
+    assert body.feed(b"\r\n") == b"0\r\n\r\n"
+    assert body.done
+
+
+@pytest.mark.parametrize(("raw", "passed"), [(False, b"hi"), (True, b"2\r\nhi\r\n0\r\n\r\n")])
+@pytest.mark.parametrize("trailer", [b"", b"a: b\r\n"])
+def test_bytes_after_the_last_chunk_are_surplus(raw, passed, trailer):
+    """They belong to no answer, and aren't passed on."""
+    body = ChunkedBody(raw=raw)
+    assert body.feed(b"2\r\nhi\r\n0\r\n" + trailer + b"\r\nHTTP/1.1") == passed
     assert body.done
     assert body.surplus
+
+
+def test_a_body_is_raw_only_if_it_is_asked_to_be():
+    """The payload is the default."""
+    assert ChunkedBody().feed(b"2\r\nhi\r\n") == b"hi"
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_a_chunk_that_we_write_is_read_by_another_parser(data):
+    """Its size in hexadecimal, its data, and its line ends."""
+    assert decoded(chunk(data) + LAST_CHUNK) == data
+
+
+@given(st.binary(max_size=200), cuts, st.booleans())
+def test_no_bytes_break_the_reader(data, places, raw):
+    """Whatever comes is read or refused, never a crash."""
+    body = ChunkedBody(raw=raw)
+    with suppress(ProtocolError):
+        fed(body, cut(data, places))
+
+
+# Bodies that break off
+
+WORDS = b"\n\ndata: it broke\n\n"
+
+
+def assert_said(wire: bytes, parts: list[bytes]) -> None:
+    """Assert that a client reads a beginning of the parts, line ends that fill it up, and the words."""
+    payload, whole = decoded(wire), b"".join(parts)
+    assert payload.endswith(WORDS)
+    before = payload.removesuffix(WORDS)
+    filled = next(n for n in range(len(before) + 1) if whole.startswith(before[: len(before) - n]))
+    assert before[len(before) - filled :] == b"\n" * filled
+    assert len(before) <= len(whole)
+
+
+@given(chunks, extensions, trailers, st.integers(0, 1000), cuts)
+@example([b"hello"], b"", b"", 0, [])
+@example([b"hello"], b"", b"", 1, [])  # in a size line
+@example([b"hello"], b"", b"", 5, [])  # in a chunk
+@example([b"hello"], b"", b"", 8, [])  # behind its data
+@example([b"hello"], b"", b"", 9, [])  # in its CRLF
+@example([b"hello"], b"", b"", 10, [])  # between two
+@example([b"hello"], b"", b"", 13, [])  # in the last
+def test_something_can_be_said_wherever_a_raw_body_breaks_off(parts, extension, trailer, at, places):
+    """Cut at any byte, the words make a whole body of it, and stand at its end in a chunk of their own."""
+    wire = wire_of(parts, extension, trailer)
+    body = ChunkedBody(raw=True)
+    passed = fed(body, cut(wire[: at % len(wire)], places))
+    assert_said(passed + body.interrupt(WORDS) + LAST_CHUNK, parts)
+
+
+@given(chunks, st.integers(0, 1000), cuts, st.sampled_from([b"zz\r\n", b"lo\r\nzz\r\n", b"x" * (2 * MAX_LINE)]))
+@example([b"hello"], 6, [], b"lo\r\nzz\r\n")
+def test_something_can_be_said_where_a_raw_body_turns_to_garbage(parts, at, places, garbage):
+    """What was refused was not passed on: the words come where the client stands, not where the reader got to."""
+    wire = wire_of(parts)
+    body = ChunkedBody(raw=True)
+    passed = fed(body, cut(wire[: at % len(wire)], places))
+    with pytest.raises(ProtocolError):  # noqa: PT012  (which of the two is refused depends on the cut)
+        for piece in (garbage, b"zz\r\n" * MAX_LINE):
+            passed += body.feed(piece)
+    assert decoded(passed + body.interrupt(WORDS) + LAST_CHUNK).endswith(WORDS)
+
+
+def test_an_interrupted_chunk_is_filled_up_within_bounds():
+    """Where too much is missing, nothing can be said any more."""
+    for missing, said in ((MAX_PADDING, True), (MAX_PADDING + 1, False)):
+        body = ChunkedBody(raw=True)
+        body.feed(b"%x\r\nx" % (missing + 1))
+        assert bool(body.interrupt(WORDS)) is said
+
+
+@given(chunks, st.integers(0, 1000))
+def test_words_behind_a_decoded_body_are_the_words_alone(parts, at):
+    """Their framing is the business of who framed what went before."""
+    wire = wire_of(parts)
+    body = ChunkedBody()
+    body.feed(wire[: at % len(wire)])
+    assert body.interrupt(WORDS) == WORDS
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_nothing_is_said_behind_the_end(raw):
+    """A body that is whole stays as it is."""
+    body = ChunkedBody(raw=raw)
+    body.feed(b"0\r\n\r\n")
+    assert body.interrupt(WORDS) == b""
+
+
+@pytest.mark.parametrize("body", [LengthBody(3), CloseBody()])
+def test_words_behind_an_unchunked_body_are_the_words_alone(body):
+    """What words may be added to has been framed anew."""
+    body.feed(b"a")
+    assert body.interrupt(WORDS) == WORDS
+
+
+# The other framings
 
 
 @pytest.mark.parametrize(
@@ -229,6 +280,7 @@ def test_bytes_after_the_last_chunk_are_surplus():
         ([b"a", b"bc"], b"abc", True, False),
         ([b"ab"], b"ab", False, False),
         ([b"abcd"], b"abc", True, True),
+        ([b"ab", b"cd"], b"abc", True, True),
     ],
 )
 def test_length_body(pieces, payload, done, surplus):
@@ -240,7 +292,10 @@ def test_length_body(pieces, payload, done, surplus):
 
 def test_an_empty_body_is_done_before_it_begins():
     """A length of nothing needs no byte."""
-    assert LengthBody(0).done
+    body = LengthBody(0)
+    assert body.done
+    assert not body.surplus
+    assert body.ends_at_eof()
 
 
 def test_close_body():
@@ -248,30 +303,36 @@ def test_close_body():
     body = CloseBody()
     assert body.feed(b"abc") == b"abc"
     assert not body.done
+    assert not body.surplus
     assert body.ends_at_eof()
 
 
+def head_of(framing: bytes) -> ResponseHead:
+    parsed = parse_response(b"HTTP/1.1 " + framing + b"\r\n\r\n")
+    assert parsed is not None
+    return parsed[0]
+
+
 @pytest.mark.parametrize(
-    ("lines", "kind"),
+    ("framing", "kind", "done"),
     [
-        (["HTTP/1.1 200 OK", "Transfer-Encoding: chunked"], ChunkedBody),
-        (["HTTP/1.1 200 OK", "Content-Length: 3"], LengthBody),
-        (["HTTP/1.1 204 No Content"], LengthBody),
-        (["HTTP/1.0 200 OK"], CloseBody),
+        (b"200\r\nTransfer-Encoding: chunked", ChunkedBody, False),
+        (b"200\r\nContent-Length: 3", LengthBody, False),
+        (b"200\r\nContent-Length: 0", LengthBody, True),
+        (b"204", LengthBody, True),
+        (b"200", CloseBody, False),
     ],
 )
-def test_body_of(lines, kind):
-    """Each framing has its reader."""
-    head, _ = head_of(*lines)
-    assert isinstance(body_of(head), kind)
+@pytest.mark.parametrize("raw", [False, True])
+def test_body_of(framing, kind, done, raw):
+    """Each framing has its reader; what has no body is done at once."""
+    body = body_of(head_of(framing), raw=raw)
+    assert isinstance(body, kind)
+    assert body.done is done
 
 
-@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
-def test_no_bytes_break_the_readers(data, places):
-    """Whatever comes is read or refused, never a crash."""
-    body = ChunkedBody()
-    try:
-        parse_head(data)
-        fed(body, cut(data, places))
-    except ProtocolError:
-        pass
+@pytest.mark.parametrize(("raw", "passed"), [(False, b"hi"), (True, b"2\r\nhi\r\n")])
+def test_body_of_leaves_chunks_as_they_are_if_raw(raw, passed):
+    """A client that reads chunks too gets them as they came."""
+    body = body_of(head_of(b"200\r\nTransfer-Encoding: chunked"), raw=raw)
+    assert body.feed(b"2\r\nhi\r\n") == passed

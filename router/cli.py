@@ -1,0 +1,126 @@
+"""The command line: options, a configuration, a running router, an exit code."""
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from router.app import App
+from router.config import ConfigError, Loaded, load
+from router.launches import StartError
+from router.telemetry import logs
+
+log = structlog.get_logger("router")
+
+BAD_START = 2
+"""The exit code where something must be put right first: router.yaml, a port, an engine, a model."""
+
+MOST_FILES = 65536
+"""File descriptors that are asked for, where the system allows more than it gives."""
+
+STOPPED_NOW = 130
+"""The exit code after a second Ctrl-C, as shells have it."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    described = argparse.ArgumentParser(
+        prog="python -m router",
+        description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
+        epilog="Ctrl-C lets requests in flight end; a second one stops now.",
+    )
+    described.add_argument(
+        "--config", type=Path, default=Path("router.yaml"), metavar="FILE", help="default: router.yaml, in this folder"
+    )
+    described.add_argument("--version", action="version", version=f"router {version('router')}")
+    return described
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until told to stop; give the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        loaded = load(options.config, os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return BAD_START
+    folder = options.config.resolve().parent
+    raise_file_limit()
+    logs.configure(loaded.config.logging.level, folder / loaded.config.logging.dir)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(serve(loaded, folder))
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return BAD_START
+
+
+def raise_file_limit() -> None:
+    """Take as many file descriptors as this user may: each stream needs two, and defaults are as low as 256."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource  # noqa: PLC0415  (Windows has none)
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        if soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def settle_garbage_collector() -> None:
+    """Have the collector look at what requests leave, seldom, and never again at what the start made.
+
+    What an exchange makes is freed by its counts of references; by default the collector would walk over all modules
+    every few hundred requests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415  (Windows has none)
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def serve(loaded: Loaded, folder: Path) -> int:
+    """Start, wait for a signal, stop; a second signal stops now."""
+    asked, insisted = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (insisted if asked.is_set() else asked).set()
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last, when a terminal is closed
+        asyncio.get_running_loop().add_signal_handler(signal.Signals[name], on_signal)
+    for problem in loaded.not_yet:
+        log.warning(str(problem))
+    app = App(loaded.config, folder)
+    try:
+        await app.start()
+        settle_garbage_collector()
+        await asked.wait()
+    except BaseException:
+        await app.kill()  # whatever it was, no engine stays behind
+        raise
+    log.info("stopping")
+    stopping = asyncio.create_task(app.stop(), name="stop")
+    insisting = asyncio.create_task(insisted.wait(), name="second signal")
+    await asyncio.wait({stopping, insisting}, return_when=asyncio.FIRST_COMPLETED)
+    insisting.cancel()
+    if stopping.done():
+        stopping.result()
+        return 0
+    log.warning("stopping now")
+    stopping.cancel()
+    await app.kill()
+    return STOPPED_NOW

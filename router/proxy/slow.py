@@ -1,0 +1,215 @@
+"""The slow lane: everything that isn't an ordinary request, through aiohttp.
+
+A POST under /v1/ that is chunked, of HTTP/1.0, or otherwise unusual is read by aiohttp, and then goes the same way as
+all others: the same rules make a request of it, the same exchange answers it, and its bytes are written to the same
+wire. Only what the router itself answers (api/) is written by aiohttp.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from router.core import errors
+from router.core.errors import RouterError
+from router.proxy.heads import Headers
+from router.proxy.plane import Plane
+from router.proxy.relay import Exchange
+from router.proxy.requests import Rules, error_answer, path_of
+
+BODY_TIMEOUT = 300.0
+"""Seconds that the body of an unusual request may take, all of it."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Written(web.StreamResponse):
+    """A response that is on the wire already: what aiohttp would do to send it is left out."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._goes_on = keep_alive
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Whether the connection goes on."""
+        return self._goes_on
+
+    @property
+    def prepared(self) -> bool:
+        """Say yes: nothing of it can be changed any more."""
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Do nothing."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing."""
+
+
+class Wire:
+    """The sink of an exchange on aiohttp's connection (relay.Sink)."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._http11 = request.version >= (1, 1)
+        self._wake = asyncio.Event()
+        self._exchange: Exchange | None = None
+        self._paused = False
+        self._done = False
+        self._keep_alive = False
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; stop the engine when too many wait for the client."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(data)
+        _, high = transport.get_write_buffer_limits()
+        if transport.get_write_buffer_size() > high and self._exchange is not None and not self._paused:
+            self._paused = True
+            self._exchange.pause()
+            self._wake.set()
+
+    def finish(self, *, keep_alive: bool) -> None:
+        """Note the end."""
+        self._done, self._keep_alive = True, keep_alive
+        self._wake.set()
+
+    def hang_up(self) -> None:
+        """Close, once all is sent; under HTTP/1.0 that would be a proper end, so there the connection is reset."""
+        transport = self._request.transport
+        if transport is not None and self._http11:
+            transport.close()
+        elif transport is not None:
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        self.finish(keep_alive=False)
+
+    def abort(self) -> None:
+        """Close now."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+        self.finish(keep_alive=False)
+
+    def unsent(self) -> int:
+        """Tell how many bytes wait for the client."""
+        return 0 if self._request.transport is None else self._request.transport.get_write_buffer_size()
+
+    async def carry(self, exchange: Exchange) -> Written:
+        """Wait for the exchange's end, and let the engine go on each time the client has caught up."""
+        self._exchange = exchange
+        exchange.start()
+        try:
+            while not self._done:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._paused and not self._done:
+                    await self._request.writer.drain()
+                    self._paused = False
+                    exchange.resume()
+        finally:
+            exchange.cancel()  # nothing, unless the client has left
+        return Written(keep_alive=self._keep_alive)
+
+
+class SlowLane:
+    """aiohttp's handlers, and its middleware."""
+
+    def __init__(self, plane: Plane, rules: Rules) -> None:
+        self._plane = plane
+        self._rules = rules
+        self.under_way = 0  # requests
+
+    async def proxy(self, request: web.Request) -> web.StreamResponse:
+        """Route a POST by the model that its body names."""
+        self.under_way += 1
+        try:
+            return await self._proxy(request)
+        except ConnectionResetError:  # the client left; the exchange has been told
+            return Written(keep_alive=False)
+        finally:
+            self.under_way -= 1
+
+    async def _proxy(self, request: web.Request) -> web.StreamResponse:
+        headers = lowered(request)
+        target = request.rel_url.raw_path_qs.encode("latin-1", "replace")
+        id_ = self._rules.request_id(headers)
+        http11 = request.version >= (1, 1)
+        wire, goes_on = Wire(request), False
+        try:
+            self._rules.admit(headers)
+            body = await self._read(request, headers)
+            if b"content-encoding" in dict(headers):  # it was decoded
+                headers = tuple(header for header in headers if header[0] != b"content-encoding")
+            goes_on = http11 and request.keep_alive and not self._rules.draining
+            parsed = self._rules.understand(id_, target, headers, body, http11=http11, keep_alive=goes_on)
+        except RouterError as error:
+            wire.write(error_answer(error, path_of(target), id_, keep_alive=goes_on))
+            return Written(keep_alive=goes_on)
+        return await wire.carry(Exchange(self._plane, parsed, body, wire))
+
+    async def _read(self, request: web.Request, headers: Headers) -> bytes:
+        self._rules.check_length(request.content_length or 0)
+        expected = dict(headers).get(b"expect")
+        if expected is not None:
+            if expected.lower() != b"100-continue":
+                raise errors.BadRequestError("The request expects what this server doesn't do; leave Expect out.")
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            self._rules.check_length(self._rules.max_body + 1)
+            raise
+        except (web.RequestPayloadError, aiohttp.ClientError, HttpProcessingError) as error:
+            raise errors.BadRequestError("The request's body can't be read as its headers say.") from error
+        except TimeoutError as error:
+            raise errors.BadRequestError(f"The request's body didn't come within {BODY_TIMEOUT:g} s.") from error
+
+    @web.middleware
+    async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turn away who has no key, and everybody while the router stops; give every error its API's form."""
+        if request.method == "POST" and request.path.startswith("/v1/"):
+            return await handler(request)
+        headers = lowered(request)
+        try:
+            if request.path.startswith("/v1/") or self._rules.draining:
+                self._rules.admit(headers)
+            response = await handler(request)
+        except RouterError as error:
+            response = _error_response(error, request)
+        except web.HTTPMethodNotAllowed as refused:
+            allowed = ", ".join(sorted(refused.allowed_methods))
+            sentence = f"{request.path} takes {allowed}, not {request.method}."
+            response = _error_response(errors.MethodNotAllowedError(sentence), request)
+            response.headers["allow"] = allowed
+        except web.HTTPNotFound:
+            sentence = f"There is no {request.method} {request.path} here. See /v1/models, /health, /ready."
+            response = _error_response(errors.NotFoundError(sentence), request)
+        except web.HTTPException as refused:
+            response = _error_response(errors.BadRequestError(f"{refused.status}: {refused.reason}."), request)
+        response.headers["x-request-id"] = self._rules.request_id(headers)
+        if self._rules.draining:
+            response.force_close()
+        return response
+
+
+async def expect(_: web.Request) -> None:
+    """Say nothing yet to `Expect: 100-continue`: the handler does, once it knows that it wants the body."""
+
+
+def lowered(request: web.Request) -> Headers:
+    """Give a request's headers as heads.Headers."""
+    return tuple((name.lower(), value) for name, value in request.raw_headers)
+
+
+def _error_response(error: RouterError, request: web.Request) -> web.Response:
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    body = errors.body(error, request.path)
+    return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)

@@ -1,0 +1,302 @@
+import json
+import random
+from uuid import UUID
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core.errors import (
+    BadRequestError,
+    BodyTooLargeError,
+    RouterError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from router.proxy.heads import Headers
+from router.proxy.requests import Rules, error_answer, path_of
+
+BODY = b'{"model": "m", "stream": true}'
+
+
+def rules(*keys: str, max_body: int = 100) -> Rules:
+    return Rules(max_body=max_body, keys=keys, source=random.Random(7))  # noqa: S311  (the same ids in each run)
+
+
+def headers(*lines: str) -> Headers:
+    pairs = [line.split(": ", 1) for line in lines]
+    return tuple((name.encode(), value.encode()) for name, value in pairs)
+
+
+def understood(*lines, target=b"/v1/chat/completions", keys=(), body=BODY, http11=True, keep_alive=True):
+    return rules(*keys).understand("id-1", target, headers(*lines), body, http11=http11, keep_alive=keep_alive)
+
+
+# Who may ask
+
+
+@pytest.mark.parametrize("lines", [[], ["authorization: Bearer whatever"], ["x-api-key: whatever"]])
+def test_without_keys_everybody_may_ask(lines):
+    """No key is asked for where none is configured."""
+    rules().admit(headers(*lines))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["authorization: Bearer sesame"],
+        ["authorization: Bearer two"],
+        ["authorization: bearer  sesame"],
+        ["x-api-key: two"],
+        ["authorization: Basic eDp5", "x-api-key: two"],
+        ["x-api-key: wrong", "authorization: Bearer sesame"],
+        ["authorization: Bearer schlüssel"],
+    ],
+)
+def test_who_shows_a_key_may_ask(lines):
+    """Any of the keys, as OpenAI's clients show it or as Anthropic's do."""
+    rules("sesame", "two", "schlüssel").admit(headers(*lines))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["authorization: sesame"],
+        ["authorization: Basic sesame"],
+        ["authorization: Bearer "],
+        ["authorization: Bearer sesam"],
+        ["authorization: Bearer sesame two"],
+        ["authorization: Bearer SESAME"],
+        ["authorization: Bearer wrong", "x-api-key: sesame"],
+        ["x-api-key: Bearer sesame"],
+        ["cookie: sesame"],
+    ],
+)
+def test_who_shows_none_may_not(lines):
+    """What isn't a key, letter by letter, is none; the answer says how to send sesame and doesn't show any."""
+    with pytest.raises(UnauthorizedError, match="Authorization: Bearer KEY") as caught:
+        rules("sesame", "two").admit(headers(*lines))
+    assert "sesame" not in caught.value.message
+
+
+def test_nobody_may_ask_while_the_router_stops():
+    """Not with a key either; and everybody is told to come back."""
+    stopping = rules("one")
+    stopping.draining = True
+    with pytest.raises(UnavailableError) as caught:
+        stopping.admit(headers("authorization: Bearer one"))
+    assert caught.value.retry_after
+
+
+def test_a_body_may_be_as_long_as_the_limit():
+    """One byte more is refused, with the setting that would allow it."""
+    rules(max_body=100).check_length(100)
+    with pytest.raises(BodyTooLargeError, match=r"over 100 bytes.*limits\.max_body"):
+        rules(max_body=100).check_length(101)
+
+
+# Ids
+
+
+def test_an_id_is_made_where_the_client_has_none():
+    """A UUID of version 4, each another; the source of chance decides which."""
+    one, same = rules(), rules()
+    made = [one.request_id(()) for _ in range(100)]
+    assert all(str(UUID(id_)) == id_ for id_ in made)
+    assert {UUID(id_).version for id_ in made} == {4}
+    assert {UUID(id_).variant for id_ in made} == {"specified in RFC 4122"}
+    assert len(set(made)) == 100
+    assert [same.request_id(()) for _ in range(100)] == made
+
+
+@pytest.mark.parametrize("theirs", ["1", "my request", "a" * 128, "5f0c7a52-12f1-4a5c-a9a2-1f9f8b1f2f10", "\"'<>;%"])
+def test_a_clients_own_id_is_kept(theirs):
+    """Whatever can stand in a header and in a log's line."""
+    assert rules().request_id(headers("host: a", f"x-request-id: {theirs}")) == theirs
+
+
+@pytest.mark.parametrize("theirs", [b"", b"a" * 129, b"\xc3\xbc", b"\xff", b"a\tb", b"a\x1b[2J", b"a\x7f", b"a\nb"])
+def test_an_odd_id_is_replaced(theirs):
+    """One that is empty, too long, or could steer a terminal."""
+    assert UUID(rules().request_id(((b"x-request-id", theirs),))).version == 4
+
+
+# What is understood
+
+
+def test_a_request_is_understood():
+    """All that routing needs, and the headers as they go on."""
+    request = understood("host: a:1", "x-one: 1", "content-type: application/json", target=b"/v1/messages?beta=1")
+    assert (request.id, request.path, request.target) == ("id-1", "/v1/messages", b"/v1/messages?beta=1")
+    assert (request.model, request.stream) == ("m", True)
+    assert request.headers == b"x-one: 1\r\ncontent-type: application/json\r\n"
+    assert (request.http11, request.keep_alive) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "host: a:1",
+        "content-length: 3",
+        "expect: 100-continue",
+        "accept-encoding: gzip",
+        "x-request-id: 1",
+        "connection: keep-alive",
+        "keep-alive: timeout=5",
+        "te: trailers",
+        "transfer-encoding: chunked",
+        "upgrade: h2c",
+        "proxy-authorization: Basic eDp5",
+    ],
+)
+def test_a_header_that_is_not_the_engines_business_is_dropped(line):
+    """What the router writes itself, what it doesn't want of an engine, and what is for one connection alone."""
+    assert understood("x-one: 1", line, "x-two: 2").headers == b"x-one: 1\r\nx-two: 2\r\n"
+
+
+def test_a_header_that_connection_names_is_dropped():
+    """It was for the router."""
+    assert understood("x-hop: 1", "connection: X-Hop, close", "x-two: 2").headers == b"x-two: 2\r\n"
+
+
+CREDENTIALS = ["authorization: Bearer theirs", "x-api-key: theirs"]
+
+
+def test_a_clients_credentials_are_kept_where_the_router_has_no_keys():
+    """A backend may want them; they stand apart from the other headers, as a backend's own key goes over them."""
+    request = understood(*CREDENTIALS, "x-one: 1")
+    assert request.credentials == b"authorization: Bearer theirs\r\nx-api-key: theirs\r\n"
+    assert request.headers == b"x-one: 1\r\n"
+
+
+def test_a_clients_credentials_are_dropped_where_they_are_the_routers():
+    """No backend gets to see the router's keys."""
+    request = understood(*CREDENTIALS, "x-one: 1", keys=["theirs"])
+    assert request.credentials == b""
+    assert request.headers == b"x-one: 1\r\n"
+
+
+@pytest.mark.parametrize("target", [b"/v1/", b"/v1/a.b", b"/v1/..a", b"/v1/a..b/c", b"/v1/%2e%2ea", b"/v1/x?y=../z"])
+def test_a_path_may_have_dots(target):
+    """A folder's name isn't its parent for that, and a query is no path."""
+    assert understood(target=target).target == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/v1/..",
+        b"/v1/../admin",
+        b"/v1/a/../../admin",
+        b"/v1/%2e%2e/admin",
+        b"/v1/.%2E/admin",
+        b"/v1/%2E./admin?x",
+        b"/v1/..%2fadmin",
+        b"/v1/a%2F..%2F..%2Fadmin",
+        b"/v2/x",
+        b"/v1",
+        b"v1/x",
+        b"http://a/v1/x",
+        b"*",
+        b"",
+        b"/v1/%2e#",
+    ],
+)
+def test_a_path_that_leads_elsewhere_is_refused(target):
+    """Whatever an engine serves outside /v1/ isn't reached through the router, however it is written."""
+    with pytest.raises(BadRequestError, match="must begin with /v1/ and name no parent folder"):
+        understood(target=target)
+
+
+@given(st.text(st.sampled_from("./%2eEfF5?ab"), max_size=12))
+def test_no_spelling_of_a_parent_folder_is_understood(rest):
+    """What is passed on has no .. among its folders, read as an engine would read it."""
+    try:
+        request = understood(target=b"/v1/" + rest.encode())
+    except BadRequestError:
+        return
+    plain = request.target.decode().partition("?")[0].lower().replace("%2e", ".").replace("%2f", "/")
+    assert ".." not in plain.split("/")
+
+
+def test_a_body_that_names_no_model_is_refused():
+    """The body is read here, too."""
+    with pytest.raises(BadRequestError, match="names no model"):
+        understood(body=b"{}")
+
+
+@pytest.mark.parametrize(
+    ("http11", "wanted", "draining", "goes_on"),
+    [
+        (True, True, False, True),
+        (True, False, False, False),
+        (False, True, False, False),
+        (True, True, True, False),
+    ],
+)
+def test_a_connection_goes_on_if_all_agree(http11, wanted, draining, goes_on):
+    """The client wants it to, its version of HTTP allows for it, and the router stays."""
+    some = rules()
+    some.draining = draining
+    request = some.understand("id-1", b"/v1/x", (), BODY, http11=http11, keep_alive=wanted)
+    assert request.keep_alive is goes_on
+    assert request.http11 is http11
+
+
+def test_what_is_remembered_of_headers_is_not_another_requests():
+    """The same headers again, the same lines; others, others."""
+    assert [understood(line).headers for line in ("x: 1", "x: 2", "x: 1")] == [b"x: 1\r\n", b"x: 2\r\n", b"x: 1\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [(b"/v1/x", "/v1/x"), (b"/v1/x?y=1?z", "/v1/x"), (b"/v1/x?", "/v1/x"), (b"/v1/\xfc", "/v1/ü"), (b"", "")],
+)
+def test_path_of(target, path):
+    """All before the query."""
+    assert path_of(target) == path
+
+
+# What is answered
+
+
+def answered(data: bytes) -> tuple[h11.Response, bytes, h11.Connection]:
+    """Read a whole answer, as a client that knows HTTP."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="POST", target="/v1/x", headers=[("host", "a"), ("content-length", "0")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(data)
+    response, body = client.next_event(), b""
+    assert isinstance(response, h11.Response)
+    while isinstance(event := client.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    assert client.trailing_data == (b"", False)
+    return response, body, client
+
+
+@pytest.mark.parametrize("kind", RouterError.__subclasses__())
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_an_error_is_a_whole_answer(kind, keep_alive):
+    """Another parser reads its status, its type, its id and its body, and whether the connection goes on."""
+    response, body, client = answered(error_answer(kind("Tü what?"), "/v1/x", "id-1", keep_alive=keep_alive))
+    fields = dict(response.headers)
+    assert response.status_code == kind.status
+    assert (fields[b"content-type"], fields[b"x-request-id"]) == (b"application/json", b"id-1")
+    assert b"retry-after" not in fields
+    assert json.loads(body)["error"]["message"] == "Tü what?"
+    assert (client.their_state is h11.DONE) is keep_alive
+
+
+def test_an_error_says_when_to_come_back():
+    """In whole seconds, where it knows."""
+    response, _, _ = answered(error_answer(UnavailableError("x", retry_after=5), "/v1/x", "1", keep_alive=True))
+    assert dict(response.headers)[b"retry-after"] == b"5"
+
+
+def test_an_error_has_the_form_of_its_paths_api():
+    """Anthropic's on /v1/messages."""
+    _, body, _ = answered(error_answer(BadRequestError("x"), "/v1/messages", "1", keep_alive=True))
+    assert json.loads(body)["type"] == "error"

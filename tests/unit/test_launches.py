@@ -1,0 +1,172 @@
+from pathlib import Path
+
+import pytest
+
+from launchers.engines import ENGINES
+from profiles import Facts
+from router.config import Config
+from router.launches import StartError, plan_launches
+
+FACTS = Facts("Linux", "x86_64", "3.11.7", cpus=6, memory_bytes=8 << 30, engines={"llama_cpp": "0.3.36"})
+BARE = Facts("Linux", "x86_64", "3.11.7", cpus=6, memory_bytes=8 << 30, engines={})
+MODEL = "models/demo.gguf"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give router.yaml's folder, with a model in it; it isn't the working directory."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / MODEL).touch()
+    return tmp_path
+
+
+def plan(folder: Path, *backends: object, facts: Facts = FACTS, **others: object):
+    config = Config.model_validate({"backends": list(backends), **others})
+    return plan_launches(config, folder, ENGINES, facts)
+
+
+def problems(folder: Path, *backends: object, facts: Facts = FACTS, **others: object) -> tuple[str, ...]:
+    with pytest.raises(StartError) as caught:
+        plan(folder, *backends, facts=facts, **others)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return caught.value.problems
+
+
+def launched(name="demo", **launch: object):
+    return {"name": name, "launch": {"model": MODEL, **launch}}
+
+
+def test_a_backend_becomes_a_launch(folder):
+    """With the model that is on disk, the profile's arguments, and the reason for the engine."""
+    why, (launch,) = plan(folder, launched())
+    assert why.startswith("cpu: ")
+    assert launch.engine is ENGINES["llama_cpp"]
+    assert launch.backend.name == launch.spec.name == launch.spec.served_name == "demo"
+    assert launch.spec.engine == "llama_cpp"
+    assert launch.spec.model == str(folder / MODEL)
+    assert launch.spec.args == {"n_ctx": 4096, "n_threads": 3, "n_threads_batch": 6}
+    assert launch.spec.start_timeout == 600
+    assert launch.why == "llama_cpp 0.3.36: the first of the cpu profile's engines that is installed"
+
+
+def test_what_router_yaml_says_goes_over_the_profile(folder):
+    """Arguments one by one; variables and the time to start as they are."""
+    _, (launch,) = plan(folder, launched(args={"n_ctx": 512, "seed": 1}, env={"A": "b"}, start_timeout="5s"))
+    assert launch.spec.args == {"n_ctx": 512, "n_threads": 3, "n_threads_batch": 6, "seed": 1}
+    assert (launch.spec.env, launch.spec.start_timeout) == ({"A": "b"}, 5)
+
+
+def test_an_engine_serves_the_first_of_the_models_names(folder):
+    """One process has one name for it; the router knows the others."""
+    _, (launch,) = plan(folder, {**launched(), "models": ["chat", "demo"]})
+    assert launch.spec.served_name == "chat"
+
+
+def test_a_backend_elsewhere_is_not_launched(folder):
+    """Nothing is asked of this machine for it, not even an engine."""
+    why, launches = plan(folder, {"url": "http://gpu-box:8000"}, facts=BARE)
+    assert why
+    assert launches == ()
+
+
+@pytest.mark.parametrize(("replicas", "names"), [(1, ["demo"]), (3, ["demo-1", "demo-2", "demo-3"])])
+def test_replicas_are_numbered(folder, replicas, names):
+    """A single one isn't."""
+    _, launches = plan(folder, launched(replicas=replicas))
+    assert [launch.spec.name for launch in launches] == names
+    assert {launch.backend.name for launch in launches} == {"demo"}
+    assert {launch.spec.served_name for launch in launches} == {"demo"}
+
+
+@pytest.mark.parametrize("other", [{"name": "demo-2", "url": "http://gpu-box:8000"}, launched("demo-2")])
+@pytest.mark.parametrize("replicas_first", [True, False])
+def test_a_replica_may_not_have_anothers_name(folder, other, replicas_first):
+    """Its log and its metrics would be the other's."""
+    backends = [launched(replicas=2), other]
+    said = problems(folder, *(backends if replicas_first else reversed(backends)))
+    assert said == ("two backends would be called 'demo-2': rename one (replicas are numbered)",)
+
+
+def test_everything_that_is_wrong_is_said_at_once(folder):
+    """Each with its place in router.yaml, its name, and what to do; what is right is passed over."""
+    said = problems(
+        folder,
+        launched("gone", model="./gone.gguf"),
+        launched("good"),
+        launched("mine", args={"port": 1}),
+        launched("yours", env={"HOST": "x"}),
+        launched("fancy", engine="vllm"),
+        launched("many", replicas=2),
+        {"name": "many-1", "url": "http://gpu-box:8000"},
+    )
+    starts = (
+        f"backends[0] (gone): {folder / 'gone.gguf'}: there is no such file",
+        "backends[2] (mine): launch.args: port can't be set for llama_cpp: ",
+        "backends[3] (yours): launch.env: HOST can't be set for llama_cpp: ",
+        "backends[4] (fancy): the router can't launch vllm; it can: auto, llama_cpp",
+        "two backends would be called 'many-1'",
+    )
+    assert len(said) == len(starts)
+    assert [text for text, start in zip(said, starts, strict=True) if not text.startswith(start)] == []
+
+
+def test_a_profile_that_there_is_not_is_said_alone(folder):
+    """Without one nothing else can be known."""
+    said = problems(folder, launched(model="gone"), profile="tpu")
+    assert said == ("profile: there is no profile tpu; there are: auto, cpu",)
+
+
+def test_no_engine_says_how_to_get_one(folder):
+    """With the command."""
+    (said,) = problems(folder, launched(), facts=BARE)
+    assert said.startswith("backends[0] (demo): no engine of the cpu profile is installed")
+    assert "pip install" in said
+
+
+def test_each_engine_may_have_its_own_model(folder):
+    """The one that was chosen gets its own."""
+    _, (launch,) = plan(folder, launched(model={"vllm": "org/name", "llama_cpp": MODEL}))
+    assert launch.spec.model == str(folder / MODEL)
+
+
+def test_an_engine_without_a_model_of_its_own_is_said(folder):
+    """No other engine's model would do."""
+    (said,) = problems(folder, launched(model={"vllm": "org/name"}))
+    assert said == "backends[0] (demo): launch.model names no model for llama_cpp, the engine of this machine"
+
+
+@pytest.mark.parametrize("model", [MODEL, f"./{MODEL}", "models", "models/", "./models/../models"])
+def test_a_relative_path_counts_from_router_yamls_folder(folder, monkeypatch, model):
+    """Wherever the router was started."""
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    _, (launch,) = plan(folder, launched(model=model))
+    assert Path(launch.spec.model).resolve() == (folder / MODEL).resolve()
+    assert Path(launch.spec.model).is_absolute()
+
+
+def test_an_absolute_path_stays_as_it_is(folder, tmp_path):
+    """Of whatever folder."""
+    _, (launch,) = plan(folder / "models", launched(model=str(tmp_path / MODEL)))
+    assert launch.spec.model == str(tmp_path / MODEL)
+
+
+def test_a_hubs_id_stays_as_it_is(folder):
+    """What is no path here may be one of a hub."""
+    _, (launch,) = plan(folder, launched(model="org/name:*Q4_K_M.gguf"))
+    assert launch.spec.model == "org/name:*Q4_K_M.gguf"
+
+
+def test_a_folder_named_like_a_hubs_id_goes_before_it(folder):
+    """What is here needn't be fetched."""
+    (folder / "org" / "name").mkdir(parents=True)
+    (folder / "org" / "name" / "a.gguf").touch()
+    _, (launch,) = plan(folder, launched(model="org/name"))
+    assert launch.spec.model == str(folder / "org" / "name" / "a.gguf")
+
+
+def test_a_model_that_is_neither_is_said_with_what_it_could_be(folder):
+    """A hub's repository needs a file named."""
+    (said,) = problems(folder, launched(model="org/name"))
+    assert said.startswith("backends[0] (demo): org/name: there is no such file or folder")
+    assert "org/name:*Q4_K_M.gguf" in said
