@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PEERS := vllm-router sglang-router smg
 JOBS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
 # llama-cpp-python is compiled on this machine. These flags leave out what the server doesn't need, which takes
@@ -9,7 +10,7 @@ JOBS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 LLAMA_CPP := CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF \
 	-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/scripts/llama_cpp_fast_build.cmake"
 
-.PHONY: setup run test check bench clean help
+.PHONY: setup run test check bench bench-peers clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -31,6 +32,11 @@ test: setup check  ## every check and test
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
+
+bench-peers:  ## install the routers that `make bench` measures ours against
+	for peer in $(PEERS); do \
+		$(PYTHON) -m venv .peers/$$peer && .peers/$$peer/bin/pip install --quiet --disable-pip-version-check $$peer || exit 1; \
+	done
 
 bench: setup  ## what the router adds to a request and to a streamed event
 	$(BIN)/python -m scripts.bench

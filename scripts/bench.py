@@ -1,6 +1,7 @@
 """What a proxy adds to a request and to a streamed event, in CPU time: ours beside those that are installed.
 
-    make bench                                     ours, nginx and haproxy, where they are there
+    make bench                                     ours, and of nginx, haproxy and the peers those that are there
+    make bench-peers                               installs the peers, each in an environment of its own
     .venv/bin/python -m scripts.bench --runs 5 --out bench
 
 The proxy under test has the first core for itself where there are two; engine and load share the other. What counts is
@@ -32,6 +33,7 @@ from scripts import bench_load
 from scripts.bench_engine import EVENTS
 
 HERE = Path(__file__).parent
+PEERS = HERE.parent / ".peers"
 MODEL = "bench"
 
 
@@ -103,10 +105,25 @@ backend engine
     return ["haproxy", "-f", str(config)]
 
 
+def peer(name: str, *command: str) -> Proxy:
+    """Describe a router for language models that `make bench-peers` installs: round robin, and no line a request."""
+    program = PEERS / name / "bin" / command[0]
+
+    def launch(port: int, engine: int, _: Path) -> list[str]:
+        own = ["--host", "127.0.0.1", "--port", str(port), "--worker-urls", f"http://127.0.0.1:{engine}"]
+        quiet = ["--policy", "round_robin", "--log-level", "error", "--prometheus-port", str(free_port())]
+        return [str(program), *command[1:], *own, *quiet]
+
+    return Proxy(name, program.exists, launch)
+
+
 PROXIES = (
     Proxy("router", lambda: True, ours),
     Proxy("nginx", lambda: shutil.which("nginx") is not None, nginx),
     Proxy("haproxy", lambda: shutil.which("haproxy") is not None, haproxy),
+    peer("vllm-router", "vllm-router"),
+    peer("sglang-router", "python", "-m", "sglang_router.launch_router"),
+    peer("smg", "smg", "launch"),
 )
 
 
@@ -151,7 +168,7 @@ def running(command: Sequence[str], core: int, port: int, log: Path) -> Iterator
             tree.cpu_affinity([core])
         until = time.monotonic() + 60
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            if answers(port):
                 break
             if time.monotonic() > until or process.poll() is not None:
                 raise SystemExit(f"{command[0]} didn't start; see {log}:\n{log.read_text()[-2000:]}")
@@ -162,6 +179,15 @@ def running(command: Sequence[str], core: int, port: int, log: Path) -> Iterator
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.terminate()
         process.wait()
+
+
+def answers(port: int) -> bool:
+    """Tell whether a request is answered at this port: some proxies listen before they know their backends."""
+    body = _body()
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as sock:
+        sock.sendall(bench_load.request(body))
+        return sock.recv(12) == b"HTTP/1.1 200"
+    return False
 
 
 def family(tree: psutil.Process) -> list[psutil.Process]:

@@ -92,8 +92,9 @@ class Engine(asyncio.Protocol):
         if b"100-continue" in head and not body:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         at = head.find(b"content-length:")
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
-        if len(body) < length:
+        length = head[at + 15 :].split(b"\r\n", 1)[0]
+        whole = body.endswith(b"0\r\n\r\n") if at < 0 else len(body) >= int(length)  # chunked, or of a length
+        if not whole:
             return
         self._held = b""
         tight = body.replace(b" ", b"")
