@@ -5,8 +5,8 @@ BIN := .venv/bin
 PEERS := vllm-router sglang-router smg
 JOBS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
-# llama-cpp-python is compiled on this machine. These flags leave out what the server doesn't need, which takes
-# the build from a quarter of an hour to two minutes on two cores; its code fits every CPU of the last ten years.
+# llama-cpp-python is compiled on this machine. These flags leave out what the server doesn't need, which
+# brings the build down to a minute or two on two cores; its code fits every CPU of the last ten years.
 LLAMA_CPP := CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF \
 	-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/scripts/llama_cpp_fast_build.cmake"
 

@@ -42,7 +42,7 @@ from router.proxy.pool import Address
 from router.proxy.probe import Prober, Target
 from router.proxy.relay import Record
 from router.proxy.requests import Rules
-from router.proxy.slow import SlowLane, expect
+from router.proxy.slow import Connection, SlowLane, expect
 from router.telemetry.access import AccessLog
 from router.telemetry.logs import printable
 
@@ -126,7 +126,8 @@ class App:
         app.router.add_post("/v1/{rest:.*}", slow.proxy, expect_handler=expect)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        lane = self._lane = Lane(self.plane, self.rules, cast("web.Server", self._runner.server))
+        server = cast("web.Server", self._runner.server)
+        lane = self._lane = Lane(self.plane, self.rules, lambda: Connection(server, self.rules))
         try:
             self._server = await lane.loop.create_server(
                 lambda: Client(lane), where.host, where.port, backlog=4096, reuse_address=os.name == "posix"

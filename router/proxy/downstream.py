@@ -89,7 +89,7 @@ class Client(asyncio.Protocol):
     """One client's connection, and the sink of its exchanges (relay.Sink)."""
 
     __slots__ = (
-        "_body", "_buffer", "_drops", "_exchange", "_head", "_id", "_lane", "_missing", "_since", "_state",
+        "_body", "_buffer", "_drops", "_exchange", "_full", "_head", "_id", "_lane", "_missing", "_since", "_state",
         "_transport", "_unsent",
     )  # fmt: skip
 
@@ -105,6 +105,7 @@ class Client(asyncio.Protocol):
         self._body: list[bytes] = []
         self._missing = 0  # bytes of the body still to come
         self._exchange: Exchange | None = None
+        self._full = False  # whether too much waits for the client
         self._drops = False  # whether too much came before its time: then the connection ends with this answer
         self._unsent = 0  # bytes that waited for the client at the last sweep
 
@@ -148,11 +149,13 @@ class Client(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop the engine: the client is slower."""
+        self._full = True
         if self._exchange is not None:
             self._exchange.pause()
 
     def resume_writing(self) -> None:
         """Let the engine go on."""
+        self._full = False
         if self._exchange is not None:
             self._exchange.resume()
 
@@ -229,11 +232,14 @@ class Client(asyncio.Protocol):
             self.finish(keep_alive=keep_alive)
             return
         self._exchange = exchange = Exchange(lane.plane, request, body, self)
+        if self._full:  # the client still has the last answer to take
+            exchange.pause()
         exchange.start()
 
     def _turn_away(self, error: RouterError, path: str) -> None:
         """Refuse a request whose body hasn't been read, and let the client notice before the connection goes."""
-        self.write(error_answer(error, path, self._id, keep_alive=False))
+        id_ = self._id or self._lane.rules.request_id(())
+        self.write(error_answer(error, path, id_, keep_alive=False))
         self._state, self._since = State.LINGERING, self._lane.loop.time()
         self._buffer = b""
         if self._transport.can_write_eof():
@@ -245,6 +251,8 @@ class Client(asyncio.Protocol):
         protocol = self._lane.slow_lane()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
+        if self._full:
+            protocol.pause_writing()
         protocol.data_received(data)
 
     # What the exchange asks (relay.Sink)
@@ -255,7 +263,7 @@ class Client(asyncio.Protocol):
 
     def finish(self, *, keep_alive: bool) -> None:
         """Go on with the next request, or close."""
-        self._exchange = None
+        self._exchange, self._id = None, ""
         self._state, self._since = State.READING, self._lane.loop.time()
         if not keep_alive or self._drops:
             self._transport.close()
@@ -271,6 +279,7 @@ class Client(asyncio.Protocol):
     def hang_up(self) -> None:
         """Close, once all is sent."""
         self._exchange = None
+        self._state, self._since = State.READING, self._lane.loop.time()  # of the client, the rest: `overdue` watches
         self._transport.close()
 
     def abort(self) -> None:

@@ -301,6 +301,8 @@ class Attempt:
             body = renamed(body, self._model)
         target = address.base.encode("ascii") + request.target
         connection.send(request_head(target, self._headers(address, len(body))) + body, self, raw=request.http11)
+        if self._exchange.paused:
+            connection.pause()
 
     def _headers(self, address: Address, length: int) -> bytes:
         request, key = self._exchange.request, self._plane.api_key(self.backend)
@@ -321,7 +323,8 @@ class Attempt:
 
     def resume(self) -> None:
         """Read on. The pause was the client's: the engine's time to say something begins anew."""
-        self._last_byte_at = self._exchange.loop.time()
+        if self._last_byte_at is not None:
+            self._last_byte_at = self._exchange.loop.time()
         if self._connection is not None:
             self._connection.resume()
 

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Awaitable, Callable
 
 import aiohttp
+import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -20,6 +21,11 @@ from router.proxy.heads import Headers
 from router.proxy.plane import Plane
 from router.proxy.relay import Exchange
 from router.proxy.requests import Rules, error_answer, path_of
+
+log = structlog.get_logger("router")
+
+IDLE_TIMEOUT = 75.0
+"""Seconds that a connection may stay open without a request."""
 
 BODY_TIMEOUT = 300.0
 """Seconds that the body of an unusual request may take, all of it."""
@@ -118,6 +124,34 @@ class Wire:
         return Written(keep_alive=self._keep_alive)
 
 
+class Connection(web.RequestHandler):
+    """aiohttp's side of a connection, whose errors have our form, not a page's."""
+
+    def __init__(self, server: web.Server, rules: Rules) -> None:
+        loop = asyncio.get_running_loop()
+        # aiohttp writes no access log where there is none; its types don't say so
+        super().__init__(server, loop=loop, access_log=None, keepalive_timeout=IDLE_TIMEOUT)  # type: ignore[arg-type]
+        self._rules = rules
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  (aiohttp's, for its page)
+    ) -> web.StreamResponse:
+        """Answer what aiohttp couldn't read, or a mistake of ours; the connection ends with it."""
+        if status < 500:
+            error: RouterError = errors.BadRequestError("This is no well-formed HTTP request.")
+        else:
+            log.error("a request failed by a mistake of the router's", path=request.path, exc_info=exc)
+            error = RouterError("The router made a mistake; its log says more.")
+        response = _error_response(error, request)
+        response.headers["x-request-id"] = self._rules.request_id(())
+        response.force_close()
+        return response
+
+
 class SlowLane:
     """aiohttp's handlers, and its middleware."""
 
@@ -209,7 +243,7 @@ def lowered(request: web.Request) -> Headers:
     return tuple((name.lower(), value) for name, value in request.raw_headers)
 
 
-def _error_response(error: RouterError, request: web.Request) -> web.Response:
+def _error_response(error: RouterError, request: web.BaseRequest) -> web.Response:
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     body = errors.body(error, request.path)
     return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
