@@ -121,7 +121,22 @@ class Wire:
                     exchange.resume()
         finally:
             exchange.cancel()  # nothing, unless the client has left
+        await self._taken()
         return Written(keep_alive=self._keep_alive)
+
+    async def _taken(self) -> None:
+        """Wait until the client has taken all, and cut it if it takes too long: until then the request is under way."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing() or not transport.get_write_buffer_size():
+            return
+        _, high = transport.get_write_buffer_limits()
+        transport.set_write_buffer_limits(0)
+        try:
+            async with asyncio.timeout(IDLE_TIMEOUT):
+                await self._request.writer.drain()
+            transport.set_write_buffer_limits(high)
+        except TimeoutError:
+            transport.abort()
 
 
 class Connection(web.RequestHandler):
