@@ -106,6 +106,8 @@ class App:
     async def start(self) -> None:
         """Serve, and start the engines; returns before these are ready. Raises StartError."""
         why, launches = plan_launches(self._config, self._folder, self._engines, self._facts)
+        targets = [self._add_remote(backend) for backend in self._config.backends if backend.url is not None]
+        targets += [self._add_launched(launch) for launch in launches]  # known, so that no request meets a 404
         await self._bind()
         self._access = AccessLog(self._logs, sys.stderr if sys.stderr.isatty() else None)
         log.info(f"listening at {self.url}")
@@ -113,8 +115,9 @@ class App:
             log.warning(f"{leftover.name}: stopped what an earlier router had left running", pid=leftover.pid)
         if launches:
             log.info(f"profile {why}")
-        targets = [self._add_remote(backend) for backend in self._config.backends if backend.url is not None]
-        targets += [self._launch(launch) for launch in launches]
+        for launch, supervisor in zip(launches, self._supervisors, strict=True):
+            log.info(f"{launch.spec.name}: {launch.why}")
+            supervisor.start()
         self._prober.start(targets)
         if not launches:
             self._announce()
@@ -143,16 +146,15 @@ class App:
         self.plane.add(backend, address_of(config.url or ""), key)
         return Target(backend, discovers=not config.models)
 
-    def _launch(self, launch: Launch) -> Target:
+    def _add_launched(self, launch: Launch) -> Target:
         spec, engine = launch.spec, launch.engine
         models = dict.fromkeys(launch.backend.models, spec.served_name)
         backend = Backend(spec.name, models, launch.backend.weight, uuid_request_ids=engine.uuid_request_ids)
         self.plane.add(backend)
         self.plane.withdraw(backend, "not started yet")
-        log.info(f"{spec.name}: {launch.why}")
-        supervisor = Supervisor(spec, engine, logs=self._logs, on_change=lambda status: self._changed(backend, status))
-        self._supervisors.append(supervisor)
-        supervisor.start()
+        self._supervisors.append(
+            Supervisor(spec, engine, logs=self._logs, on_change=lambda status: self._changed(backend, status))
+        )
         return Target(backend, engine.ready_path)
 
     def _changed(self, backend: Backend, status: Status) -> None:

@@ -1,9 +1,11 @@
-"""A router inside the test's own loop, in front of whatever backends the test names, and a client of it."""
+"""A router inside the test's own loop, in front of whatever backends the test names, and clients of it."""
 
 import asyncio
+import json as json_module
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -11,8 +13,11 @@ import uvloop
 
 from router.app import App
 from router.config import Config
+from tests.integration.raw import LANES, Raw, connect
+from tests.running import RunningRouter
 
 StartRouter = Callable[..., Awaitable[App]]
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @pytest.fixture
@@ -31,11 +36,93 @@ async def start_router(tmp_path: Path) -> AsyncIterator[StartRouter]:
         yield start
 
 
+@pytest.fixture(params=LANES)
+def lane(request: pytest.FixtureRequest) -> str:
+    """Run the test once in each lane: with requests that say their length, and with chunked ones."""
+    return str(request.param)
+
+
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """An HTTP client without limits of its own."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
         yield client
+
+
+@pytest.fixture
+async def asking(lane: str) -> AsyncIterator["aiohttp.ClientSession | Chunked"]:
+    """Such a client in each lane: its POSTs say their length, or go out in chunks."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
+        yield client if lane == "fast" else Chunked(client)
+
+
+class Chunked:
+    """A client whose POSTs don't say how long they are."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    def post(self, url: str, *, json: object = None, data: Any = None, **options: Any) -> Any:
+        """Send a body in chunks."""
+        if json is not None:
+            data = json_module.dumps(json).encode()
+        return self._session.post(url, data=_pieces(data) if isinstance(data, bytes) else data, **options)
+
+    def get(self, url: str, **options: Any) -> Any:
+        """Send what has no body."""
+        return self._session.get(url, **options)
+
+    def request(self, method: str, url: str, **options: Any) -> Any:
+        """Send either."""
+        return self.post(url, **options) if method == "post" else self._session.request(method, url, **options)
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    half = len(data) // 2
+    for piece in filter(None, (data[:half], data[half:])):
+        yield piece
+
+
+@pytest.fixture
+async def raw() -> AsyncIterator[Callable[..., Awaitable[Raw]]]:
+    """Give a function that connects to a router, for raw bytes."""
+    made: list[Raw] = []
+
+    async def to(router: App | RunningRouter, **options: int) -> Raw:
+        made.append(await connect(router.url, **options))
+        return made[-1]
+
+    yield to
+    for each in made:
+        each.leave()
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
+    """Give a function that starts an engine, each of its connections played by a coroutine; it gives the URL."""
+    servers: list[asyncio.Server] = []
+    playing: set[asyncio.Task[None]] = set()
+
+    async def start(handle: Handler) -> str:
+        async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            playing.add(task)
+            try:
+                with suppress(ConnectionError, asyncio.IncompleteReadError):
+                    await handle(reader, writer)
+            finally:
+                writer.transport.abort()
+
+        servers.append(await asyncio.start_server(play, "127.0.0.1", 0))
+        return f"http://127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}"
+
+    yield start
+    for server in servers:
+        server.close()
+    for task in playing:
+        task.cancel()
+    await asyncio.gather(*playing, return_exceptions=True)
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

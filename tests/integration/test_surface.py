@@ -1,12 +1,12 @@
 """What the router itself answers: models, health, and every error in its API's form."""
 
 import asyncio
-import json
 import socket
 
 import pytest
 
 from tests.fakes.engine import FakeEngine
+from tests.integration.raw import post
 from tests.running import eventually
 
 CHAT = "/v1/chat/completions"
@@ -77,9 +77,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "code"), BAD)
-async def test_errors_in_openais_form(router, session, fake, method, path, body, status, code):
+async def test_errors_in_openais_form(router, asking, fake, method, path, body, status, code):
     """The right status, the four fields, an id; and the engine never hears of it."""
-    async with session.request(method, router.url + path, data=body) as answer:
+    async with asking.request(method, router.url + path, data=body) as answer:
         assert answer.status == status
         assert answer.content_type == "application/json"
         assert answer.headers["x-request-id"]
@@ -90,9 +90,9 @@ async def test_errors_in_openais_form(router, session, fake, method, path, body,
     assert fake.stats.begun == 0
 
 
-async def test_an_unknown_model_is_told_the_known(router, session):
+async def test_an_unknown_model_is_told_the_known(router, asking):
     """The list spares a second look."""
-    async with session.post(router.url + CHAT, json={"model": "nope"}) as answer:
+    async with asking.post(router.url + CHAT, json={"model": "nope"}) as answer:
         message = (await answer.json())["error"]["message"]
     assert "'nope'" in message
     assert "demo, best" in message
@@ -102,9 +102,9 @@ async def test_an_unknown_model_is_told_the_known(router, session):
     ("body", "status", "kind"),
     [(b"{", 400, "invalid_request_error"), (b'{"model": "nope"}', 404, "not_found_error")],
 )
-async def test_errors_in_anthropics_form(router, session, body, status, kind):
+async def test_errors_in_anthropics_form(router, asking, body, status, kind):
     """On /v1/messages, Anthropic's words."""
-    async with session.post(router.url + "/v1/messages", data=body) as answer:
+    async with asking.post(router.url + "/v1/messages", data=body) as answer:
         assert answer.status == status
         told = await answer.json()
     assert told["type"] == "error"
@@ -134,23 +134,23 @@ async def test_a_chunked_upload_is_sent_on_with_a_length(router, session, fake):
     assert fake.stats.last.body == '{"model": "demo"}'
 
 
-async def test_no_backend_up(start_router, session):
+async def test_no_backend_up(start_router, asking):
     """503, when to come back, and why; /ready and /v1/models say the same."""
     url = unused_url()
     router = await start_router([{"url": url, "models": ["demo"], "name": "gone"}])
     await eventually(lambda: not router.plane.backends["gone"].health.usable)
-    async with session.post(router.url + CHAT, json=ASK) as answer:
+    async with asking.post(router.url + CHAT, json=ASK) as answer:
         assert answer.status == 503
         assert int(answer.headers["retry-after"]) > 0
         told = (await answer.json())["error"]
     assert told["code"] == "no_backend_available"
     assert "gone: " in told["message"]
-    async with session.get(router.url + "/ready") as answer:
+    async with asking.get(router.url + "/ready") as answer:
         assert answer.status == 503
         assert "gone" in (await answer.json())["backends"]
-    async with session.get(router.url + "/v1/models") as answer:
+    async with asking.get(router.url + "/v1/models") as answer:
         assert [model["state"] for model in (await answer.json())["data"]] == ["unavailable"]
-    async with session.get(router.url + "/health") as answer:
+    async with asking.get(router.url + "/health") as answer:
         assert answer.status == 200  # the router itself lives
 
 
@@ -198,16 +198,16 @@ async def test_a_backend_whose_probes_say_503_is_down(start_router):
         await eventually(lambda: "503" in router.plane.backends["b"].health.reason)
 
 
-async def test_load_is_shared(start_router, session):
+async def test_load_is_shared(start_router, asking):
     """Two backends of one model carry the same number of requests at once."""
     async with FakeEngine(fault="hang", fault_after=0) as a, FakeEngine(fault="hang", fault_after=0) as b:
         router = await start_router([{"url": each.url, "models": ["demo"]} for each in (a, b)])
-        asking = [asyncio.create_task(session.post(router.url + CHAT, json=ASK)) for _ in range(20)]
+        tasks = [asyncio.create_task(asking.post(router.url + CHAT, json=ASK)) for _ in range(20)]
         await eventually(lambda: a.stats.in_flight + b.stats.in_flight == 20)
         assert a.stats.in_flight == b.stats.in_flight == 10
-        for each in asking:
+        for each in tasks:
             each.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # Keys
@@ -222,9 +222,9 @@ async def guarded(start_router, fake):
     "headers",
     [{"authorization": "Bearer one"}, {"authorization": "bearer  two"}, {"x-api-key": "two"}],
 )
-async def test_a_key_opens(guarded, session, fake, headers):
+async def test_a_key_opens(guarded, asking, fake, headers):
     """Any of the keys does, in OpenAI's way or Anthropic's; and it isn't shown to the backend."""
-    async with session.post(guarded.url + CHAT, json=ASK, headers=headers) as answer:
+    async with asking.post(guarded.url + CHAT, json=ASK, headers=headers) as answer:
         assert answer.status == 200
     assert not {name.lower() for name, _ in fake.stats.last.headers} & {"authorization", "x-api-key"}
 
@@ -232,14 +232,14 @@ async def test_a_key_opens(guarded, session, fake, headers):
 @pytest.mark.parametrize(
     "headers", [{}, {"authorization": "Bearer three"}, {"authorization": "Basic one"}, {"authorization": "one"}]
 )
-async def test_without_a_key(guarded, session, fake, headers):
+async def test_without_a_key(guarded, asking, fake, headers):
     """401 on everything under /v1; whether the router lives, anybody may know."""
-    async with session.post(guarded.url + CHAT, json=ASK, headers=headers) as answer:
+    async with asking.post(guarded.url + CHAT, json=ASK, headers=headers) as answer:
         assert answer.status == 401
         assert (await answer.json())["error"]["code"] == "invalid_api_key"
-    async with session.get(guarded.url + "/v1/models", headers=headers) as answer:
+    async with asking.get(guarded.url + "/v1/models", headers=headers) as answer:
         assert answer.status == 401
-    async with session.get(guarded.url + "/health", headers=headers) as answer:
+    async with asking.get(guarded.url + "/health", headers=headers) as answer:
         assert answer.status == 200
     assert fake.stats.begun == 0
 
@@ -247,51 +247,46 @@ async def test_without_a_key(guarded, session, fake, headers):
 # Stopping
 
 
-async def test_stopping_lets_requests_in_flight_end(start_router, session):
+async def test_stopping_lets_requests_in_flight_end(start_router, asking):
     """The stream under way ends whole; nobody new is let in; then the router is gone."""
     async with FakeEngine(events=40, delay=0.01) as fake:
         router = await start_router([{"url": fake.url, "models": ["demo"]}])
         url = router.url
-        async with session.post(url + CHAT, json={**ASK, "stream": True}) as answer:
+        async with asking.post(url + CHAT, json={**ASK, "stream": True}) as answer:
             stopping = asyncio.create_task(router.stop())
             body = await answer.read()
         assert body.endswith(b"data: [DONE]\n\n")
         await stopping
         assert fake.stats.ended == 1
         with pytest.raises(OSError):
-            await session.get(url + "/health")
+            await asking.get(url + "/health")
 
 
-async def test_a_kept_connection_is_told_that_the_router_stops(start_router):
+async def test_a_kept_connection_is_told_that_the_router_stops(start_router, raw, lane):
     """A client that stays connected gets 503 and a closed connection, not silence."""
     async with FakeEngine(events=5, delay=0.05) as fake:
         router = await start_router([{"url": fake.url, "models": ["demo"]}])
-        host, port = router.url.removeprefix("http://").split(":")
-        first, second = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
-        body = json.dumps({**ASK, "stream": True}).encode()
-        request = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (CHAT.encode(), len(body), body)
-        first[1].write(request)
+        first, second = await raw(router), await raw(router)
+        request = post({**ASK, "stream": True}, lane=lane)
+        first.send(request)
         await eventually(lambda: fake.stats.in_flight == 1)
         stopping = asyncio.create_task(router.stop())
-        await eventually(lambda: router._downstream.draining)
-        second[1].write(request)
-        told = await second[0].read()
-        assert told.startswith(b"HTTP/1.1 503 ")
-        assert b"retry-after" in told.lower()
-        assert b"[DONE]" in await first[0].read()
+        await eventually(lambda: router.rules.draining)
+        second.send(request)
+        told = await second.answer()
+        assert (told.status, told.headers[b"connection"]) == (503, b"close")
+        assert b"retry-after" in told.headers
+        assert b"[DONE]" in await first.rest()
         await stopping
-        for _, writer in (first, second):
-            writer.close()
-            await writer.wait_closed()
 
 
-async def test_draining_is_bounded(start_router, session):
+async def test_draining_is_bounded(start_router, asking):
     """A request that never ends is cut after drain_timeout, and its client told so."""
     async with FakeEngine(fault="hang", fault_after=0) as fake:
         router = await start_router([{"url": fake.url, "models": ["demo"]}], limits={"drain_timeout": "200ms"})
-        asking = asyncio.create_task(session.post(router.url + CHAT, json=ASK))
+        task = asyncio.create_task(asking.post(router.url + CHAT, json=ASK))
         await eventually(lambda: fake.stats.in_flight == 1)
         await router.stop()
         await eventually(lambda: fake.stats.aborted == 1)
-        async with await asking as answer:
+        async with await task as answer:
             assert answer.status == 503

@@ -26,7 +26,7 @@ async def supervise(tmp_path, engine):
 
     def make(model="any", start_timeout=BOUND, stop_timeout=BOUND, give_up_after=5, **kwargs):
         spec = LaunchSpec("demo-1", "scripted", model, "demo", {}, {}, start_timeout, stop_timeout)
-        policy = RestartPolicy(first_delay=0.05, longest_delay=0.05, give_up_after=give_up_after)
+        policy = RestartPolicy(first_delay=0.06, longest_delay=0.06, give_up_after=give_up_after)
         made.append(Watched(spec, engine, logs=tmp_path / "logs", policy=policy, **kwargs))
         return made[-1]
 

@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from tests.fakes.engine import FakeEngine, expected_body, expected_stream
+from tests.integration.raw import nothing_left, post
 from tests.running import eventually
 
 CHAT = "/v1/chat/completions"
@@ -181,19 +182,6 @@ async def test_a_client_that_leaves_while_the_router_connects(start_router, sess
             await eventually(lambda: not router.plane.exchanges)
 
 
-async def slow_client(router, body) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Ask over a socket with a small buffer, and read nothing."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    sock.setblocking(False)
-    host, port = router.url.removeprefix("http://").split(":")
-    await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
-    data = json.dumps(body).encode()
-    writer.write(b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (CHAT.encode(), len(data), data))
-    return reader, writer
-
-
 async def no_longer_grows(value) -> int:
     """Wait until a number stays what it is."""
     before = -1
@@ -203,31 +191,26 @@ async def no_longer_grows(value) -> int:
     return before
 
 
-async def test_a_slow_client_stops_the_reading_from_the_engine(router, fake):
+async def test_a_slow_client_stops_the_reading_from_the_engine(router, fake, raw, lane):
     """Of 40 MB no more is under way than buffers hold; when the client reads on, all of it comes."""
     events, size = 400, 100_000
-    reader, writer = await slow_client(router, chat(stream=True, events=events, size=size))
+    client = await raw(router, receive_buffer=8192)
+    client.send(post(chat(stream=True, events=events, size=size), lane=lane))
     await eventually(lambda: fake.stats.bytes_written > 0)
     stuck_at = await no_longer_grows(lambda: fake.stats.bytes_written)
     assert stuck_at < 16_000_000  # the kernel's buffers on both sides; ours are 64 KiB and one read
     exchange = next(iter(router.plane.exchanges))
     assert exchange.paused
-    received = 0
-    while data := await reader.read(1_000_000):
-        received += len(data)
-        if data.endswith(b"0\r\n\r\n"):
-            break
-    assert received > len(expected_stream(0, events, size))
+    answer = await client.answer()
+    assert answer.body == expected_stream(0, events, size)
     assert fake.stats.ended == 1
-    writer.close()
-    await writer.wait_closed()
 
 
-async def test_a_client_that_takes_nothing_is_cut(start_router, fake):
+async def test_a_client_that_takes_nothing_is_cut(start_router, fake, raw, lane):
     """It may not hold an engine for ever."""
     router = await start_router([backend(fake)], limits={"idle_timeout": "300ms"})
-    _, writer = await slow_client(router, chat(stream=True, events=400, size=100_000))
+    client = await raw(router, receive_buffer=8192)
+    client.send(post(chat(stream=True, events=400, size=100_000), lane=lane))
     await eventually(lambda: fake.stats.aborted == 1)
-    assert not router.plane.exchanges
+    assert nothing_left(router)
     assert next(iter(router.plane.backends.values())).health.usable  # it is not the engine's fault
-    writer.transport.abort()

@@ -1,0 +1,452 @@
+"""Clients that send what they shouldn't, or what few do."""
+
+import asyncio
+import gzip
+import json
+
+import pytest
+
+from router.proxy import downstream, slow
+from tests.fakes.engine import FakeEngine, expected_body
+from tests.integration.raw import ASK, CHAT, Answer, connect, lane_of_connections, nothing_left, post
+from tests.running import RunningRouter, eventually
+
+
+@pytest.fixture
+async def fake():
+    async with FakeEngine() as engine:
+        yield engine
+
+
+@pytest.fixture
+async def router(start_router, fake):
+    backend = {"url": fake.url, "name": "b", "models": {"demo": "demo", "alias": "real/name"}}
+    return await start_router([backend], routes={"*-*-*:free": "demo"}, limits={"max_body": "6MiB"})
+
+
+# Every error is an answer, in its API's form
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["connect", "pooled"])
+async def test_field_names_that_are_no_text(router, raw, lane, warm):
+    """What can't be renamed for the backend is the client's mistake, and leaves nothing hanging."""
+    client = await raw(router)
+    if warm:
+        client.send(post(ASK, lane=lane))
+        assert (await client.answer()).status == 200
+    client.send(post(b'{"model":"alias","\xff":1}', lane=lane))
+    assert (await client.answer()).status == 400
+    await eventually(lambda: nothing_left(router))
+
+
+@pytest.mark.parametrize("query", [b"?q=\xff", b"?q=\xe7\x8b\x90", b"?q=\xc3\xa9"], ids=["ff", "utf-8", "latin-1"])
+async def test_a_target_of_odd_bytes(router, raw, lane, fake, query):
+    """It is refused, or reaches the engine in ASCII: no target is sent on as anything but a URL."""
+    client = await raw(router)
+    client.send(post(ASK, CHAT + query, lane=lane))
+    answer = await client.answer()
+    assert answer.status in {200, 400}
+    assert fake.stats.last is None or fake.stats.last.path.isascii()
+    await eventually(lambda: nothing_left(router))
+
+
+ODD_REQUESTS = {
+    "surrogate": post(b'{"model": "\\ud800"}'),
+    "raw path": post(ASK, b"/elsewhere\xff"),
+    "escaped path": post(ASK, b"/elsewhere%ff"),
+    "raw get": b"GET /elsewhere\xe7\x8b HTTP/1.1\r\nhost: x\r\n\r\n",
+    "raw model": b"GET /v1/models/\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+    "escaped model": b"GET /v1/models/%ff HTTP/1.1\r\nhost: x\r\n\r\n",
+    "expectation": post(ASK, headers=b"expect: nonsense\r\n"),
+    "no gzip": post(b"not gzip at all", headers=b"content-encoding: gzip\r\n"),
+    "no chunk": b"POST %s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n" % CHAT,
+    "no second chunk": b"POST %s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n" % CHAT,
+    "no http": b"hello\r\n\r\n",
+    "no version": b"GET /health\r\n\r\n",
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "long head": b"GET / HTTP/1.1\r\nx: " + b"a" * 40_000 + b"\r\n\r\n",
+    "long target": b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+    "bad value": post(ASK, headers=b"x: a\x00b\r\n"),
+    "two codings": b"POST %s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\nzz" % CHAT,
+}
+
+
+@pytest.mark.parametrize("request_bytes", ODD_REQUESTS.values(), ids=ODD_REQUESTS)
+async def test_every_error_is_in_openais_form(router, raw, fake, request_bytes):
+    """A 4xx with the four fields and an id, whichever parser was at a loss; the engine never hears of it."""
+    client = await raw(router)
+    client.send(request_bytes)
+    answer = await client.answer()
+    assert 400 <= answer.status < 500, answer
+    assert answer.headers[b"content-type"].startswith(b"application/json"), answer
+    assert answer.headers[b"x-request-id"]
+    assert json.loads(answer.body)["error"].keys() == {"message", "type", "param", "code"}
+    assert fake.stats.begun == 0
+
+
+@pytest.mark.parametrize("request_bytes", [b"hello\r\n\r\n", b"x" * 40_000], ids=["no http", "long head"])
+async def test_an_error_has_an_id_of_its_own(router, raw, request_bytes):
+    """Not that of the request before it on the same connection."""
+    client = await raw(router)
+    client.send(post(ASK, headers=b"x-request-id: before\r\n"))
+    assert (await client.answer()).headers[b"x-request-id"] == b"before"
+    client.send(request_bytes)
+    answer = await client.answer()
+    assert answer.status == 400
+    assert answer.headers[b"x-request-id"] not in {b"", b"before"}
+
+
+async def test_head_has_no_body(router, raw):
+    """HEAD is answered with a head alone, whatever the path."""
+    for path in (b"/v1/models", b"/health", b"/nope", CHAT):
+        client = await raw(router)
+        client.send(b"HEAD %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % path)
+        data = await client.rest()
+        assert data.endswith(b"\r\n\r\n")
+        assert data.count(b"\r\n\r\n") == 1
+
+
+# Targets
+
+
+async def test_absolute_form(router, raw, lane, fake):
+    """A target with a host in it, as proxies are sent, means its path."""
+    client = await raw(router)
+    client.send(post(ASK, b"http://elsewhere.example" + CHAT, lane=lane))
+    assert (await client.answer()).status == 200
+    assert fake.stats.last.path == CHAT.decode()
+
+
+@pytest.mark.parametrize("target", [b"/v1/../fake/stats", b"/v1/%2e%2e/sleep", b"/v1/x/..%2f..%2fsleep", b"/v1/.."])
+async def test_dot_segments_do_not_leave_v1(router, raw, lane, fake, target):
+    """An engine's other paths are nobody's business."""
+    client = await raw(router)
+    client.send(post(ASK, target, lane=lane))
+    assert (await client.answer()).status == 400
+    assert fake.stats.begun == 0
+
+
+async def test_a_double_slash_is_another_path(router, raw, lane):
+    """It is 404, in the API's form."""
+    client = await raw(router)
+    client.send(post(ASK, b"/" + CHAT, lane=lane))
+    answer = await client.answer()
+    assert answer.status == 404
+    assert b'"not_found"' in answer.body
+
+
+async def test_a_fragment_stays_here(router, raw, lane, fake):
+    """It is refused or left out."""
+    client = await raw(router)
+    client.send(post(ASK, CHAT + b"#fragment", lane=lane))
+    answer = await client.answer()
+    assert answer.status == 400 or fake.stats.last.path == CHAT.decode()
+
+
+AROUND_THE_KEY = [
+    "/V1/models",
+    "//v1/models",
+    "/v1//models",
+    "/%761/models",
+    "/v1%2fmodels",
+    "/./v1/models",
+    "/x/../v1/models",
+    "http://h/v1/models",
+    "/v1/models/",
+    "/v1/models?x",
+    "/v1;/models",
+    "/v1/models/demo",
+]
+
+
+@pytest.mark.parametrize("path", AROUND_THE_KEY)
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
+async def test_no_way_around_the_key(start_router, fake, raw, path, method):
+    """However the path is written, nothing under /v1 is shown or asked without a key."""
+    router = await start_router([{"url": fake.url, "models": ["demo"]}], auth={"keys": ["one"]})
+    client = await raw(router)
+    asked = post(ASK, path.encode(), headers=b"connection: close\r\n")
+    client.send(asked.replace(b"POST", method.encode(), 1))
+    data = await client.rest()
+    assert data.split()[1] in {b"401", b"404", b"400", b"405"}
+    assert b'"demo"' not in data
+    assert fake.stats.begun == 0
+
+
+# Bodies
+
+
+async def test_a_compressed_body_is_unpacked(router, raw, fake):
+    """The engine gets it plain, and isn't told otherwise."""
+    client = await raw(router)
+    plain = json.dumps(ASK).encode()
+    client.send(post(gzip.compress(plain), headers=b"content-encoding: gzip\r\n"))
+    assert (await client.answer()).status == 200
+    assert fake.stats.last.body == plain.decode()
+    assert not fake.stats.last.header("content-encoding")
+
+
+async def test_a_decompression_bomb_is_bounded(router, raw):
+    """The bound is of the unpacked body."""
+    client = await raw(router)
+    client.send(post(gzip.compress(b'{"model":"demo"}' + b" " * 50_000_000), headers=b"content-encoding: gzip\r\n"))
+    assert (await client.answer()).status == 413
+
+
+async def test_expect_with_a_body_too_large(router, raw):
+    """The answer is 413, not an invitation to send it."""
+    client = await raw(router)
+    client.send(b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\nexpect: 100-continue\r\n\r\n" % CHAT)
+    assert (await client.answer()).status == 413
+
+
+async def test_expect_is_answered_first(router, raw):
+    """100 comes before the body has been sent, and then the answer."""
+    client = await raw(router)
+    head, body = post(ASK, headers=b"expect: 100-continue\r\n").split(b"\r\n\r\n")
+    client.send(head + b"\r\n\r\n")
+    assert (await client.answer()).status == 100
+    client.send(body)
+    assert (await client.answer()).body == expected_body(0, 8)
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.0"])
+async def test_an_upgrade_is_not_taken_up(router, raw, lane, protocol):
+    """java.net.http.HttpClient asks for h2c with every first request: it is answered over HTTP/1.1."""
+    wanted = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: %s\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n" % protocol
+    client = await raw(router)
+    client.send(post(ASK, headers=wanted, lane=lane))
+    assert (await client.answer()).body == expected_body(0, 8)
+
+
+async def test_a_model_name_of_megabytes(router, raw, lane):
+    """It isn't said back."""
+    client = await raw(router)
+    client.send(post({"model": "x" * 5_000_000}, lane=lane))
+    answer = await client.answer()
+    assert answer.status == 400
+    assert len(answer.body) < 10_000
+
+
+async def test_a_wildcard_does_not_backtrack(router, raw):
+    """A name that nearly matches in a million ways is decided at once (a backtracking match would take hours)."""
+    client = await raw(router)
+    client.send(post({"model": "a-" * 250}))
+    assert (await client.answer()).status == 404
+
+
+FORGERIES = {
+    "model": post({"model": "x\n12:00:00 all is well \x1b]0;owned\x07\x1b[2J"}),
+    "path": post({"model": "none"}, b"/v1/a%0a12:00:00%20forged%1b[31m"),
+    "slow path": post({"model": "none"}, b"/v1/a%0a12:00:00%20forged%1b[31m", lane="slow"),
+    "id": post({"model": "none"}, headers=b"x-request-id: a\x1b[31m\r\n"),
+    "tab in id": post({"model": "none"}, headers=b"x-request-id: a\tb\r\n"),
+}
+
+
+async def test_nobody_steers_the_terminal_or_forges_a_line(tmp_path):
+    """Each request is one line of access.log, and none holds a control character."""
+    async with FakeEngine() as fake:
+        words = f"server: {{port: 0}}\nbackends: [{{url: '{fake.url}', models: [demo]}}]\n"
+        async with RunningRouter(tmp_path, words) as router:
+            await router.ready()
+            for request in FORGERIES.values():
+                client = await connect(router.url)
+                client.send(request)
+                await client.answer()
+                client.leave()
+            router.signal()
+            assert await router.exit_code() == 0
+    logged = [(tmp_path / "logs" / name).read_text() for name in ("access.log", "router.log")]
+    for text in (router.said, *logged):
+        assert all(character.isprintable() for character in text.replace("\n", ""))
+        assert not any(line.startswith("12:00:00") for line in text.splitlines())
+    assert len(logged[0].splitlines()) <= len(FORGERIES)
+
+
+# HTTP/1.0
+
+
+async def test_http10_gets_a_whole_answer(router, raw):
+    """Without chunks, which it doesn't know; the connection's end is the answer's."""
+    client = await raw(router)
+    client.send(post({**ASK, "fake": {"framing": "chunked"}}, version=b"1.0"))
+    head, _, body = (await client.rest()).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert body == expected_body(0, 8)
+
+
+async def test_http10_sees_that_an_answer_broke_off(router, raw):
+    """There is no framing to break: only a reset says so."""
+    client = await raw(router)
+    cut = {"framing": "chunked", "fault": "die", "fault_after": 1, "events": 50}
+    client.send(post({**ASK, "fake": cut}, version=b"1.0"))
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
+
+
+# Clients that leave
+
+
+async def test_many_clients_that_leave(router, raw, lane):
+    """Half of 300 streams are left in the middle; the others are whole, and all is counted back."""
+
+    async def one(number: int) -> bool:
+        client = await raw(router)
+        client.send(post({**ASK, "stream": True, "fake": {"events": 20, "delay": 0.01}}, lane=lane))
+        if number % 2:
+            await client.reader.readuntil(b"data: ")
+            client.leave()
+            return True
+        answer: Answer = await client.answer()
+        return answer.body.endswith(b"data: [DONE]\n\n")
+
+    assert all(await asyncio.gather(*(one(number) for number in range(300))))
+    await eventually(lambda: nothing_left(router))
+    pool = router.plane.pool(router.plane.backends["b"])
+    assert len(pool._all) == len(pool._idle) <= 64
+
+
+async def test_a_client_that_leaves_in_the_turn_of_the_answer(start_router, engine, raw, lane):
+    """No callback raises, and the engine isn't blamed."""
+    troubles: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
+    engines: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            if head.startswith(b"GET"):
+                writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            else:
+                engines.put_nowait(writer)
+
+    router = await start_router([{"url": await engine(handle), "name": "b", "models": ["demo"]}])
+    for _ in range(50):
+        client = await raw(router)
+        client.send(post(ASK, lane=lane))
+        answering = await engines.get()
+        client.leave()
+        answering.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await eventually(lambda: nothing_left(router))
+    assert router.plane.backends["b"].health.against == 0
+    assert troubles == []
+
+
+async def test_kill_while_clients_leave(start_router, fake, raw, lane):
+    """A client that has just left doesn't keep the rest from ending."""
+    router = await start_router([{"url": fake.url, "models": ["demo"]}])
+    clients = [await raw(router) for _ in range(3)]
+    for client in clients:
+        client.send(post({**ASK, "fake": {"fault": "hang", "fault_after": 0}}, lane=lane))
+    await eventually(lambda: fake.stats.in_flight == 3)
+    clients[0].leave()
+    await router.kill()
+    assert nothing_left(router)
+    assert [(await client.answer()).status for client in clients[1:]] == [503, 503]
+    await eventually(lambda: fake.stats.aborted == 3)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body(router, raw, fake, lane):
+    """Nobody is asked, and nothing is left of it."""
+    client = await raw(router)
+    client.send(post(ASK, lane=lane)[:-4])
+    await eventually(lambda: sum(lane_of_connections(router)) == 1)
+    client.leave()
+    await eventually(lambda: lane_of_connections(router) == (0, 0))
+    assert nothing_left(router)
+    assert fake.stats.begun == 0
+
+
+# Clients that don't get on
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Bring every limit of the client's side within a test's reach."""
+    for name in ("HEAD_TIMEOUT", "BODY_TIMEOUT", "IDLE_TIMEOUT", "LINGER_TIMEOUT"):
+        monkeypatch.setattr(downstream, name, 0.1)
+    monkeypatch.setattr(downstream, "SWEEP_EVERY", 0.02)
+    monkeypatch.setattr(slow, "BODY_TIMEOUT", 0.1)
+
+
+SLOW_SENDERS = {
+    "nothing": b"",
+    "half a line": b"POST /v1/ch",
+    "half a head": b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n",
+    "half a body": post(ASK)[:-4],
+}
+
+
+@pytest.mark.parametrize("sent", SLOW_SENDERS.values(), ids=SLOW_SENDERS)
+@pytest.mark.usefixtures("impatient")
+async def test_who_sends_nothing_more_is_cut(router, raw, sent):
+    """A connection isn't held for a request that doesn't come."""
+    client = await raw(router)
+    client.send(sent)
+    assert await client.cut() == b""
+    await eventually(lambda: lane_of_connections(router) == (0, 0))
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_head_that_drips_is_cut(router, raw):
+    """A byte now and then buys no time: the head has its limit as a whole."""
+    client = await raw(router)
+    client.send(b"POST /v1/chat/completions HTTP/1.1\r\nx: ")
+
+    async def drip() -> None:
+        while True:
+            client.send(b"a")
+            await asyncio.sleep(0.01)
+
+    dripping = asyncio.create_task(drip())
+    assert await client.cut() == b""
+    dripping.cancel()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_chunked_body_that_does_not_come_is_400(router, raw, fake):
+    """The slow lane bounds it too, and says so."""
+    client = await raw(router)
+    client.send(post(ASK, lane="slow")[:-4])
+    answer = await client.answer()
+    assert answer.status == 400
+    assert b"didn't come" in answer.body
+    assert fake.stats.begun == 0
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_who_was_refused_and_does_not_close_is_cut(router, raw):
+    """Its answer comes whole; then what it still sends is dropped for so long, and no longer."""
+    client = await raw(router)
+    client.send(b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n" % CHAT)
+    assert (await client.answer()).status == 413
+    client.send(b"x" * 100_000)
+    await eventually(lambda: lane_of_connections(router) == (0, 0))
+
+
+async def test_who_gets_on_is_not_cut(router, raw):
+    """The limits are of standing still: told by their clock alone, for each state."""
+    client = await raw(router)
+    await eventually(lambda: lane_of_connections(router) == (1, 0))
+    (connection,) = router._lane.connections
+    assert not connection.overdue(connection._since + downstream.IDLE_TIMEOUT)
+    request = post({**ASK, "x": "y" * 1000})
+    client.send(request[:-900])
+    await eventually(lambda: connection._head is not None)
+    before = connection._missing
+    assert not connection.overdue(connection._since + downstream.BODY_TIMEOUT)
+    client.send(request[-900:-500])
+    await eventually(lambda: connection._missing < before)
+    assert not connection.overdue(connection._since + downstream.BODY_TIMEOUT)
+    assert connection.overdue(connection._since + downstream.BODY_TIMEOUT + 1)
+    client.send(request[-500:])
+    assert (await client.answer()).status == 200
+
+
+async def test_an_idle_connection_of_the_slow_lane_is_not_kept_for_an_hour(router, raw):
+    """It is closed as soon as one of the fast lane would be."""
+    client = await raw(router)
+    client.send(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert (await client.answer()).status == 200
+    (connection,) = router._runner.server.connections
+    assert connection.keepalive_timeout <= downstream.IDLE_TIMEOUT
