@@ -1,6 +1,6 @@
 """The composition root: builds the parts from a configuration, starts and stops them in order.
 
-Start:  plan the launches → bind the port → stop what an earlier router left → start the engines → probe
+Start:  plan the launches → know every backend → bind the port → stop leftovers → start the engines → probe
 Stop:   close the port → let requests in flight end, at most `drain_timeout` → stop the engines
 Kill:   cut everything now
 
