@@ -306,7 +306,7 @@ class Attempt:
 
     def _headers(self, address: Address, length: int) -> bytes:
         request, key = self._exchange.request, self._plane.api_key(self.backend)
-        own = b"host: %s\r\ncontent-length: %d\r\n" % (address.authority, length)
+        own = b"host: %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (address.authority, length)
         if not self.backend.uuid_request_ids or is_uuid(request.id):
             own += b"x-request-id: %s\r\n" % request.id.encode("ascii")
         own += b"authorization: Bearer %s\r\n" % key if key else request.credentials

@@ -26,6 +26,7 @@ _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
 _REWRITTEN = frozenset({
     b"host",
     b"content-length",
+    b"content-type",  # the body was read as JSON, whatever curl calls it; engines go by the word
     b"expect",
     b"accept-encoding",  # answers pass as bytes: an event must not wait for a compressor's block
     b"x-request-id",

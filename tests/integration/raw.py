@@ -92,14 +92,16 @@ class Raw:
         return Answer(int(first.split()[1]), headers, body, head + framed)
 
     async def _chunks(self) -> tuple[bytes, bytes]:
-        body, framed, size = b"", b"", 1
+        body: list[bytes] = []
+        framed: list[bytes] = []
+        size = 1
         while size:
             line = await self.reader.readuntil(b"\r\n")
             size = int(line, 16)
             data = await self.reader.readexactly(size + 2)
-            body += data[:-2]
-            framed += line + data
-        return body, framed
+            body.append(data[:-2])
+            framed += (line, data)
+        return b"".join(body), b"".join(framed)
 
 
 async def connect(url: str, *, receive_buffer: int = 0) -> Raw:

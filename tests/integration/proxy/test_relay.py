@@ -214,3 +214,11 @@ async def test_a_client_that_takes_nothing_is_cut(start_router, fake, raw, lane)
     await eventually(lambda: fake.stats.aborted == 1)
     assert nothing_left(router)
     assert next(iter(router.plane.backends.values())).health.usable  # it is not the engine's fault
+
+
+async def test_the_engine_is_told_that_it_is_json(router, session, fake):
+    """A plain `curl -d` calls its body a form; engines go by the word."""
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    async with session.post(router.url + CHAT, data=b'{"model": "demo"}', headers=headers) as answer:
+        assert answer.status == 200
+    assert [value for name, value in fake.stats.last.headers if name.lower() == "content-type"] == ["application/json"]
