@@ -102,7 +102,7 @@ class Rules:
     ) -> Request:
         """Make a request of what was read. Raises BadRequestError."""
         path = path_of(target)
-        doubtful = b".." in target or b"%" in target or not target.startswith(b"/v1/")
+        doubtful = b".." in target or b"%" in target or not target.startswith(b"/v1/") or not target.isascii()
         if doubtful and (not _TARGET.fullmatch(target) or ".." in unquote(path).split("/")):
             raise errors.BadRequestError("The request's path must begin with /v1/ and name no parent folder.")
         model, stream = peek(body)

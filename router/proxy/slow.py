@@ -187,7 +187,7 @@ class SlowLane:
 
     async def _proxy(self, request: web.Request) -> web.StreamResponse:
         headers = lowered(request)
-        target = request.rel_url.raw_path_qs.encode("latin-1", "replace")
+        target = request.rel_url.raw_path_qs.encode("utf-8", "surrogateescape")
         id_ = self._rules.request_id(headers)
         http11 = request.version >= (1, 1)
         wire, goes_on = Wire(request), False
