@@ -100,9 +100,3 @@ class Pool:
         self._closed = True
         for connection in list(self._idle):
             connection.abort()
-
-    def abort(self) -> None:
-        """Close every connection at once; whoever waits on one is told."""
-        self._closed = True
-        for connection in list(self._all):
-            connection.connection_lost(ConnectionAbortedError("the backend was taken away"))

@@ -13,11 +13,19 @@ import uvloop
 
 from router.app import App
 from router.config import Config
+from tests.fakes.engine import FakeEngine
 from tests.integration.raw import LANES, Raw, connect
 from tests.running import RunningRouter
 
 StartRouter = Callable[..., Awaitable[App]]
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeEngine]:
+    """Give a fake engine of the model `demo`, which does as each request's own body asks."""
+    async with FakeEngine() as engine:
+        yield engine
 
 
 @pytest.fixture

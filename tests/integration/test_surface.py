@@ -14,12 +14,6 @@ ASK = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 @pytest.fixture
-async def fake():
-    async with FakeEngine(models=["demo"]) as engine:
-        yield engine
-
-
-@pytest.fixture
 async def router(start_router, fake):
     return await start_router(
         [{"url": fake.url, "models": ["demo"], "name": "fake"}],

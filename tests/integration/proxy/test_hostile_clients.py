@@ -13,12 +13,6 @@ from tests.running import RunningRouter, eventually
 
 
 @pytest.fixture
-async def fake():
-    async with FakeEngine() as engine:
-        yield engine
-
-
-@pytest.fixture
 async def router(start_router, fake):
     backend = {"url": fake.url, "name": "b", "models": {"demo": "demo", "alias": "real/name"}}
     return await start_router([backend], routes={"*-*-*:free": "demo"}, limits={"max_body": "6MiB"})

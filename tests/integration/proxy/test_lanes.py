@@ -6,18 +6,12 @@ import resource
 
 import pytest
 
-from tests.fakes.engine import FakeEngine, Script, expected_body, expected_stream
+from tests.fakes.engine import Script, expected_body, expected_stream
 from tests.integration.raw import ASK, CHAT, LANES, chunked, connect, lane_of_connections, nothing_left, post
 from tests.running import eventually
 
 ID = b"x-request-id: the-same\r\n"
 KEY = b"authorization: Bearer one\r\n"
-
-
-@pytest.fixture
-async def fake():
-    async with FakeEngine() as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from router.proxy import downstream
-from tests.fakes.engine import FakeEngine, expected_body, expected_stream
+from tests.fakes.engine import expected_body, expected_stream
 from tests.integration.raw import ASK, lane_of_connections, nothing_left, post, small_send_buffers
 from tests.running import eventually
 
@@ -17,12 +17,6 @@ MUCH = {**ASK, "stream": True, "fake": {"events": 400, "size": 100_000}}  # 40 M
 MUCH_WHOLE = expected_stream(0, 400, 100_000)
 MIDDLING = {**ASK, "fake": {"events": 15_000}}  # 110 KB: more than the kernel takes here, less than is read at once
 MIDDLING_WHOLE = expected_body(0, 15_000)
-
-
-@pytest.fixture
-async def fake():
-    async with FakeEngine() as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -23,12 +23,6 @@ def backend(fake: FakeEngine, **keys):
 
 
 @pytest.fixture
-async def fake():
-    async with FakeEngine() as engine:
-        yield engine
-
-
-@pytest.fixture
 async def router(start_router, fake):
     return await start_router([backend(fake)])
 
