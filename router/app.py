@@ -35,12 +35,12 @@ from router.config import Backend as BackendConfig
 from router.config import Config
 from router.core.catalog import Backend
 from router.core.health import Thresholds
+from router.core.record import Record
 from router.launches import Launch, StartError, plan_launches
 from router.proxy.downstream import Client, Lane
 from router.proxy.plane import Limits, Plane
 from router.proxy.pool import Address
 from router.proxy.probe import Prober, Target
-from router.proxy.relay import Record
 from router.proxy.requests import Rules
 from router.proxy.slow import Connection, SlowLane, expect
 from router.telemetry.access import AccessLog
@@ -48,13 +48,16 @@ from router.telemetry.logs import printable
 
 log = structlog.get_logger("router")
 
+_OTHER_FILES = 128  # logs, pipes to engines, probes
+
 _PORTS = {"http": 80, "https": 443}
 
 
 class App:
     """One router. `folder` is router.yaml's own: relative paths count from it.
 
-    `engines` and `facts` stand in for what this machine has, in tests.
+    `engines` and `facts` stand in for what this machine has, in tests. `files` is how many file descriptors this
+    process may open, if that is bounded: each stream needs two.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class App:
         *,
         engines: Mapping[str, Engine] = ENGINES,
         facts: Facts | None = None,
+        files: int | None = None,
         random_source: random.Random | None = None,
     ) -> None:
         chance = random_source or random.Random()  # noqa: S311  (it breaks ties; it keeps no secret)
@@ -85,6 +89,7 @@ class App:
         )
         keys = [key.get_secret_value() for key in config.auth.keys]
         self.rules = Rules(max_body=limits.max_body, keys=keys, source=chance)
+        self._room = limits.max_connections if files is None else min(limits.max_connections, room_for_clients(files))
         self._access: AccessLog | None = None
         self._slow = SlowLane(self.plane, self.rules)
         self._lane: Lane | None = None
@@ -111,6 +116,8 @@ class App:
         await self._bind()
         self._access = AccessLog(self._logs, sys.stderr if sys.stderr.isatty() else None)
         log.info(f"listening at {self.url}")
+        if self._room < self._config.limits.max_connections:
+            log.info(f"room for {self._room} connections: this system's file limit allows no more (ulimit -n)")
         for leftover in await asyncio.to_thread(reap, self._logs / "run"):
             log.warning(f"{leftover.name}: stopped what an earlier router had left running", pid=leftover.pid)
         if launches:
@@ -130,7 +137,9 @@ class App:
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         server = cast("web.Server", self._runner.server)
-        lane = self._lane = Lane(self.plane, self.rules, lambda: Connection(server, self.rules))
+        lane = self._lane = Lane(
+            self.plane, self.rules, lambda left: Connection(server, self.rules, left), room=self._room
+        )
         try:
             self._server = await lane.loop.create_server(
                 lambda: Client(lane), where.host, where.port, backlog=4096, reuse_address=os.name == "posix"
@@ -224,30 +233,23 @@ class App:
 
     def _log(self, record: Record) -> None:
         """Write a line for each exchange, and a warning for one that went wrong."""
-        request = record.request
         if self._access is not None:
-            self._access.write(access_line(record))
+            self._access.write(record)
         if record.outcome != "answered":
             log.warning(
-                f"POST {request.path}: {printable(record.outcome)}",
+                f"POST {record.path}: {printable(record.outcome)}",
                 status=record.status,
-                model=request.model,
+                model=record.model,
                 backend=record.backend,
                 seconds=round(record.duration, 3),
                 attempts=record.attempts,
-                request_id=request.id,
+                request_id=record.id,
             )
 
 
-def access_line(record: Record) -> str:
-    """Write an exchange as a line of access.log."""
-    request = record.request
-    ttft = "-" if record.ttft is None else f"{record.ttft:.3f}s"
-    retried = f" attempts={record.attempts}" if record.attempts > 1 else ""
-    return (
-        f"{record.status} POST {request.path} {printable(request.model)} {record.backend or '-'}"
-        f" {record.duration:.3f}s ttft={ttft} {record.sent}B {request.id}{retried}"
-    )
+def room_for_clients(files: int) -> int:
+    """Tell how many clients' connections this many file descriptors allow, each with one to a backend."""
+    return max(1, (files - _OTHER_FILES) // 2)
 
 
 def address_of(url: str) -> Address:

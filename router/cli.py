@@ -53,18 +53,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return BAD_START
     folder = options.config.resolve().parent
-    raise_file_limit()
+    files = raise_file_limit()
     logs.configure(loaded.config.logging.level, folder / loaded.config.logging.dir)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(serve(loaded, folder))
+            return runner.run(serve(loaded, folder, files))
     except StartError as error:
         print(error, file=sys.stderr)
         return BAD_START
 
 
-def raise_file_limit() -> None:
-    """Take as many file descriptors as this user may: each stream needs two, and defaults are as low as 256."""
+def raise_file_limit() -> int | None:
+    """Take as many file descriptors as this user may: each stream needs two, and defaults are as low as 256.
+
+    Gives how many there are, where that is bounded.
+    """
     with suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415  (Windows has none)
 
@@ -72,6 +75,8 @@ def raise_file_limit() -> None:
         wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
         if soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return max(soft, wanted)
+    return None
 
 
 def settle_garbage_collector() -> None:
@@ -93,7 +98,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def serve(loaded: Loaded, folder: Path) -> int:
+async def serve(loaded: Loaded, folder: Path, files: int | None = None) -> int:
     """Start, wait for a signal, stop; a second signal stops now."""
     asked, insisted = asyncio.Event(), asyncio.Event()
 
@@ -104,7 +109,7 @@ async def serve(loaded: Loaded, folder: Path) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.Signals[name], on_signal)
     for problem in loaded.not_yet:
         log.warning(str(problem))
-    app = App(loaded.config, folder)
+    app = App(loaded.config, folder, files=files)
     try:
         await app.start()
         settle_garbage_collector()

@@ -166,6 +166,9 @@ class Limits(Section):
     """Bounds on what clients and backends may take."""
 
     max_body: Annotated[Size, sized("1KiB", "16GiB")] = setting("64MiB", "Largest request body.")
+    max_connections: Annotated[Whole, Field(ge=1, le=1_000_000)] = setting(
+        16384, "Most clients' connections at a time; the next is told so and closed. The file limit may allow fewer."
+    )
     max_queue: Annotated[Whole, Field(ge=0, le=1_000_000)] = setting(
         512, "Most requests that wait for a backend at a time; the next gets 429."
     )

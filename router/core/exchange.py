@@ -13,7 +13,6 @@ After the first byte there is no other attempt: the client is told that its answ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 
 from router.core.balance import Draw, least_in_flight
@@ -65,46 +64,40 @@ def error_of(failure: Failure, backend: str) -> RouterError:
     return BadGatewayError(f"{sentence} Try again; the router's log says more.")
 
 
-@dataclass(slots=True)
-class Attempts:
-    """The attempts of one exchange: where it may go, where it has been, and how often it may go on."""
+def first(model: str, tiers: Sequence[Tier], draw: Draw) -> Candidate:
+    """Choose where a request goes first.
 
-    tiers: tuple[Tier, ...]
-    retries_left: int
-    tried: list[Candidate] = field(default_factory=list)
+    Raises UnavailableError, which says why, where no backend is up.
+    """
+    chosen = _untried(tiers, (), draw)
+    if chosen is None:
+        raise UnavailableError(_why_none(model, tiers), retry_after=RETRY_AFTER)
+    return chosen
 
-    def first(self, model: str, draw: Draw) -> Candidate:
-        """Choose where the request goes first.
 
-        Raises UnavailableError, which says why, where no backend is up.
-        """
-        chosen = self._choose(draw, again=False)
-        if chosen is None:
-            raise UnavailableError(_why_none(model, self.tiers), retry_after=RETRY_AFTER)
-        self.tried.append(chosen)
-        return chosen
+def after(
+    failure: Failure, tiers: Sequence[Tier], tried: Sequence[Candidate], retries: int, draw: Draw
+) -> Candidate | None:
+    """Choose where a request goes next, or None: there it ends. Only before the first byte.
 
-    def after(self, failure: Failure, draw: Draw) -> Candidate | None:
-        """Choose where the request goes next, or None: there it ends. Only before the first byte."""
-        if failure is Failure.STALE:
-            return self.tried[-1]
-        if self.retries_left < 1:
-            return None
-        chosen = self._choose(draw, again=failure in AGAIN)
-        if chosen is not None:
-            self.retries_left -= 1
-            self.tried.append(chosen)
-        return chosen
-
-    def _choose(self, draw: Draw, *, again: bool) -> Candidate | None:
-        for tier in self.tiers:
-            fresh = [c for c in tier if c not in self.tried and c.backend.health.usable]
-            if fresh:
-                return least_in_flight(fresh, draw)
-        if again:
-            usable = [c for c in self.tried if c.backend.health.usable]
-            return usable[-1] if usable else None
+    `tried` has every attempt so far, but none that met a stale connection: its like is tried at once, and at no cost.
+    """
+    if failure is Failure.STALE:
+        return tried[-1]
+    if len(tried) > retries:
         return None
+    chosen = _untried(tiers, tried, draw)
+    if chosen is None and failure in AGAIN:
+        chosen = next((candidate for candidate in reversed(tried) if candidate.backend.health.usable), None)
+    return chosen
+
+
+def _untried(tiers: Sequence[Tier], tried: Sequence[Candidate], draw: Draw) -> Candidate | None:
+    for tier in tiers:
+        fresh = [each for each in tier if each.backend.health.usable and each not in tried]
+        if fresh:
+            return least_in_flight(fresh, draw)
+    return None
 
 
 def _why_none(model: str, tiers: Sequence[Tier]) -> str:

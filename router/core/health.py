@@ -24,6 +24,9 @@ class Verdict(Enum):
     DOWN = "down"
 
 
+_DOWN = Verdict.DOWN  # at hand: it is asked for by every request
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """How many in a row change the verdict."""
@@ -43,16 +46,18 @@ class Health:
     @property
     def usable(self) -> bool:
         """Whether a request may be sent."""
-        return self.verdict is not Verdict.DOWN
+        return self.verdict is not _DOWN
+
+
+WELL = Health(Verdict.UP, 0, "")
+"""What is believed of a backend that answers, and has nothing against it."""
 
 
 def succeeded(health: Health, thresholds: Thresholds) -> Health:
     """Take note of a probe or a request that was answered."""
-    if health.verdict is Verdict.UP and not health.against:
-        return health  # the common case, on every request
     if health.verdict is Verdict.DOWN and health.against + 1 < thresholds.healthy_after:
         return replace(health, against=health.against + 1)
-    return Health(Verdict.UP, 0, "")
+    return WELL
 
 
 def failed(health: Health, thresholds: Thresholds, reason: str, *, probe: bool) -> Health:
@@ -65,4 +70,4 @@ def failed(health: Health, thresholds: Thresholds, reason: str, *, probe: bool) 
 
 def declared(*, up: bool, reason: str = "") -> Health:
     """Take the supervisor's word: the engine has become ready, or its process is gone."""
-    return Health(Verdict.UP if up else Verdict.DOWN, 0, reason)
+    return WELL if up else Health(Verdict.DOWN, 0, reason)

@@ -20,7 +20,7 @@ class Peek(msgspec.Struct, frozen=True):
     stream: bool | None = None
 
 
-_peek = msgspec.json.Decoder(Peek)
+_peek = msgspec.json.Decoder(Peek).decode
 _shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
@@ -31,16 +31,17 @@ def peek(body: bytes) -> tuple[str, bool]:
     Raises BadRequestError for what is no JSON object, names no model, or has either of the wrong type.
     """
     try:
-        seen = _peek.decode(body)
+        seen = _peek(body)
     except msgspec.ValidationError as error:
         raise BadRequestError(f"The request's body is not as expected: {error}.", param=_param(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(f"The request's body is not valid JSON: {error}.") from error
-    if seen.model and len(seen.model) > MAX_NAME:
-        raise BadRequestError(f"The model's name has more than {MAX_NAME} characters.", param="model")
-    if not seen.model:
+    model = seen.model
+    if not model:
         raise BadRequestError('The request names no model: give its name as "model".', param="model")
-    return seen.model, bool(seen.stream)
+    if len(model) > MAX_NAME:
+        raise BadRequestError(f"The model's name has more than {MAX_NAME} characters.", param="model")
+    return model, seen.stream is True
 
 
 def _param(error: msgspec.ValidationError) -> str | None:

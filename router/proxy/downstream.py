@@ -19,11 +19,11 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import cast
 
-from router.core.errors import BadRequestError, RouterError
-from router.proxy.heads import MAX_REQUEST_HEAD, RequestHead, is_well_formed, parse_request
+from router.core.errors import BadRequestError, RouterError, UnavailableError
+from router.proxy.heads import MAX_REQUEST_HEAD, Known, RequestHead, is_well_formed, parse_request
 from router.proxy.plane import Plane
 from router.proxy.relay import Exchange
-from router.proxy.requests import Rules, error_answer, path_of
+from router.proxy.requests import Rules, error_answer
 
 HIGH_WATER = 64 * 1024
 """Bytes that wait for a slow client before the engine isn't read from any more."""
@@ -55,13 +55,27 @@ class State(Enum):
     LINGERING = auto()
 
 
-class Lane:
-    """What all connections of the fast lane share. `slow_lane` makes an aiohttp protocol."""
+READING, ASKING, LINGERING = State
 
-    def __init__(self, plane: Plane, rules: Rules, slow_lane: Callable[[], asyncio.Protocol]) -> None:
+_FULL = UnavailableError(
+    "The router has as many connections open as it may. Try again soon, or raise limits.max_connections.", retry_after=1
+)
+
+
+class Lane:
+    """What all connections of the fast lane share.
+
+    `slow_lane` makes an aiohttp protocol, which calls `left` when its connection ends. `room` is how many connections
+    there may be, those handed over included.
+    """
+
+    def __init__(
+        self, plane: Plane, rules: Rules, slow_lane: Callable[[Callable[[], None]], asyncio.Protocol], room: int
+    ) -> None:
         self.plane = plane
         self.rules = rules
         self.slow_lane = slow_lane
+        self.room = room  # for more connections
         self.loop = asyncio.get_running_loop()
         self.connections: set[Client] = set()
         self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
@@ -78,6 +92,10 @@ class Lane:
         """Whether a request is under way on any connection, or its last bytes are."""
         return any(connection.busy for connection in self.connections)
 
+    def left(self) -> None:
+        """Note that a connection has ended."""
+        self.room += 1
+
     def close(self) -> None:
         """Close every connection, once what was written to it is sent."""
         self._sweeper.cancel()
@@ -88,18 +106,16 @@ class Lane:
 class Client(asyncio.Protocol):
     """One client's connection, and the sink of its exchanges (relay.Sink)."""
 
-    __slots__ = (
-        "_body", "_buffer", "_drops", "_exchange", "_full", "_head", "_id", "_lane", "_missing", "_since", "_state",
-        "_transport", "_unsent",
-    )  # fmt: skip
-
     _transport: asyncio.Transport
+    write: Callable[[bytes], None]
+    """Send bytes: the transport's own method, as each piece of an answer passes here."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
-        self._state = State.READING
+        self._state = READING
         self._since = lane.loop.time()  # when the state's clock began
         self._buffer = b""  # read, and not yet understood
+        self._known: Known[RequestHead] | None = None  # the latest request's head
         self._head: RequestHead | None = None  # of a request whose body isn't whole yet
         self._id = ""
         self._body: list[bytes] = []
@@ -115,16 +131,16 @@ class Client(asyncio.Protocol):
     @property
     def busy(self) -> bool:
         """Whether a request is under way, or the last bytes of its answer are."""
-        return self._state is State.ASKING or self._head is not None or self._transport.get_write_buffer_size() > 0
+        return self._state is ASKING or self._head is not None or self._transport.get_write_buffer_size() > 0
 
     def overdue(self, now: float) -> bool:
         """Tell whether it has taken too long for what it is doing."""
-        if self._state is State.ASKING:
+        if self._state is ASKING:
             return False  # the exchange has its own limits
         before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
         if self._unsent < before:  # it still takes the last answer
             self._since = now
-        if self._state is State.LINGERING:
+        if self._state is LINGERING:
             limit = LINGER_TIMEOUT
         elif self._head is not None:
             limit = BODY_TIMEOUT
@@ -137,12 +153,18 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to read."""
         self._transport = cast("asyncio.Transport", transport)
+        self.write = self._transport.write
         self._transport.set_write_buffer_limits(HIGH_WATER)
-        self._lane.connections.add(self)
+        lane = self._lane
+        lane.connections.add(self)
+        lane.room -= 1
+        if lane.room < 0:
+            self._turn_away(_FULL, "/v1/")
 
     def connection_lost(self, _: Exception | None) -> None:
         """Free the engine, in this turn of the loop."""
         self._lane.connections.discard(self)
+        self._lane.left()
         if self._exchange is not None:
             self._exchange.cancel()
             self._exchange = None
@@ -161,12 +183,12 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, if there is something to read."""
-        if self._state is State.READING:
-            if self._head is not None:
-                self._read_body(data)
-            else:
+        if self._state is READING:
+            if self._head is None:
                 self._read_head(self._buffer + data if self._buffer else data)
-        elif self._state is State.ASKING and not self._drops:
+            else:
+                self._read_body(data)
+        elif self._state is ASKING and not self._drops:
             self._buffer += data
             if len(self._buffer) > MAX_PIPELINED:  # reading goes on, or a client that leaves wouldn't be noticed
                 self._drops, self._buffer = True, b""
@@ -174,35 +196,53 @@ class Client(asyncio.Protocol):
     # Reading
 
     def _read_head(self, data: bytes) -> None:
+        known = self._known
+        recalled = None if known is None else known.recall(data)
+        if known is None or recalled is None:
+            self._read_new_head(data)
+        else:
+            self._admit(known.head, *recalled)
+
+    def _read_new_head(self, data: bytes) -> None:
         if data.startswith(b"\r\n"):  # an empty line before a request is ignored (RFC 9112, 2.2)
             data = data[2:]
-        end = data.find(b"\r\n\r\n", 0, MAX_REQUEST_HEAD)
-        if end < 0:
-            if len(data) >= MAX_REQUEST_HEAD:
-                self._turn_away(BadRequestError(f"The request's head is over {MAX_REQUEST_HEAD} bytes."), "/v1/")
-                return
-            if not self._buffer:
-                self._since = self._lane.loop.time()
-            self._buffer = data
+        end = data.find(b"\r\n\r\n", 0, MAX_REQUEST_HEAD) + 4
+        if end < 4:
+            self._wait_for_head(data)
             return
-        head = parse_request(data[:end])
-        if head is None:
-            if is_well_formed(data[:end]):
-                self._hand_over(data)
-            else:
-                self._turn_away(BadRequestError("This is no well-formed HTTP request."), "/v1/")
-            return
+        ordinary = parse_request(data[:end])
+        if ordinary is not None:
+            self._known, length = ordinary
+            self._admit(self._known.head, length, data[end:])
+        elif is_well_formed(data[: end - 4]):
+            self._hand_over(data)
+        else:
+            self._turn_away(BadRequestError("This is no well-formed HTTP request."), "/v1/")
+
+    def _admit(self, head: RequestHead, length: int, rest: bytes) -> None:
+        """Turn away who may not ask, or read on."""
         rules = self._lane.rules
-        self._id = rules.request_id(head.headers)
+        self._id = head.id or rules.new_id()
         try:
             rules.admit(head.headers)
-            rules.check_length(head.length)
+            rules.check_length(length)
         except RouterError as error:
-            self._turn_away(error, path_of(head.target))
+            self._turn_away(error, head.path)
             return
         self._buffer = b""
-        self._head, self._missing = head, head.length
-        self._read_body(data[end + 4 :])
+        if len(rest) == length:
+            self._ask(head, rest)
+        else:
+            self._head, self._missing = head, length
+            self._read_body(rest)
+
+    def _wait_for_head(self, data: bytes) -> None:
+        if len(data) >= MAX_REQUEST_HEAD:
+            self._turn_away(BadRequestError(f"The request's head is over {MAX_REQUEST_HEAD} bytes."), "/v1/")
+            return
+        if not self._buffer:
+            self._since = self._lane.loop.time()
+        self._buffer = data
 
     def _read_body(self, data: bytes) -> None:
         """Gather the body; with its last byte, ask."""
@@ -216,31 +256,29 @@ class Client(asyncio.Protocol):
             body = b"".join([*self._body, body])
             self._body = []
         head, self._head = self._head, None
-        assert head is not None  # noqa: S101  (the state says so)
+        assert head is not None  # noqa: S101  (its body came behind it)
         self._ask(head, body)
 
     def _ask(self, head: RequestHead, body: bytes) -> None:
         lane = self._lane
-        self._state = State.ASKING
-        keep_alive = head.keep_alive and not lane.rules.draining
+        self._state = ASKING
         try:
-            request = lane.rules.understand(
-                self._id, head.target, head.headers, body, http11=True, keep_alive=keep_alive
-            )
+            request = lane.rules.understand(head, self._id, body, http11=True, keep_alive=head.keep_alive)
         except RouterError as error:
-            self.write(error_answer(error, path_of(head.target), self._id, keep_alive=keep_alive))
+            keep_alive = head.keep_alive and not lane.rules.draining
+            self.write(error_answer(error, head.path, self._id, keep_alive=keep_alive))
             self.finish(keep_alive=keep_alive)
             return
-        self._exchange = exchange = Exchange(lane.plane, request, body, self)
+        exchange = self._exchange = Exchange(lane.plane, request, body, self)
         if self._full:  # the client still has the last answer to take
             exchange.pause()
         exchange.start()
 
     def _turn_away(self, error: RouterError, path: str) -> None:
         """Refuse a request whose body hasn't been read, and let the client notice before the connection goes."""
-        id_ = self._id or self._lane.rules.request_id(())
+        id_ = self._id or self._lane.rules.new_id()
         self.write(error_answer(error, path, id_, keep_alive=False))
-        self._state, self._since = State.LINGERING, self._lane.loop.time()
+        self._state, self._since = LINGERING, self._lane.loop.time()
         self._buffer = b""
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -248,7 +286,7 @@ class Client(asyncio.Protocol):
     def _hand_over(self, data: bytes) -> None:
         """Give the connection to the slow lane, with what was read of it."""
         self._lane.connections.discard(self)
-        protocol = self._lane.slow_lane()
+        protocol = self._lane.slow_lane(self._lane.left)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         if self._full:
@@ -257,14 +295,10 @@ class Client(asyncio.Protocol):
 
     # What the exchange asks (relay.Sink)
 
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
-        self._transport.write(data)
-
     def finish(self, *, keep_alive: bool) -> None:
         """Go on with the next request, or close."""
         self._exchange, self._id = None, ""
-        self._state, self._since = State.READING, self._lane.loop.time()
+        self._state, self._since = READING, self._lane.loop.time()
         if not keep_alive or self._drops:
             self._transport.close()
             return
@@ -273,13 +307,13 @@ class Client(asyncio.Protocol):
 
     def _read_on(self) -> None:
         data, self._buffer = self._buffer, b""
-        if data and self._state is State.READING and not self._transport.is_closing():
+        if data and self._state is READING and not self._transport.is_closing():
             self._read_head(data)
 
     def hang_up(self) -> None:
         """Close, once all is sent."""
         self._exchange = None
-        self._state, self._since = State.READING, self._lane.loop.time()  # of the client, the rest: `overdue` watches
+        self._state, self._since = READING, self._lane.loop.time()  # of the client, the rest: `overdue` watches
         self._transport.close()
 
     def abort(self) -> None:

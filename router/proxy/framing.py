@@ -15,7 +15,7 @@ import re
 from functools import lru_cache
 from typing import Protocol
 
-from router.proxy.heads import Framing, ProtocolError, ResponseHead
+from router.proxy.heads import CHUNKED, CLOSE, LENGTH, ProtocolError, ResponseHead
 
 MAX_LINE = 4 * 1024
 """Bytes of a chunk's size line with its extensions, and of the last one with all trailers."""
@@ -52,13 +52,13 @@ class Body(Protocol):
         ...
 
 
-def body_of(head: ResponseHead, *, raw: bool) -> Body:
+def body_of(head: ResponseHead, length: int, *, raw: bool) -> Body:
     """Choose the reader for the body that this head announces; `raw` leaves chunks as they are."""
-    if head.framing is Framing.CHUNKED:
+    if head.framing is CHUNKED:
         return ChunkedBody(raw=raw)
-    if head.framing is Framing.CLOSE:
+    if head.framing is CLOSE:
         return CloseBody()
-    return LengthBody(head.length)
+    return LengthBody(length if head.framing is LENGTH else 0)
 
 
 class LengthBody:

@@ -14,11 +14,10 @@ from router.core import health
 from router.core.balance import Draw
 from router.core.catalog import Backend, Catalog
 from router.core.errors import UnavailableError
-from router.core.exchange import Failure
 from router.core.health import Health, Thresholds, Verdict
+from router.core.record import Record
 from router.proxy.pool import Address, Pool
-from router.proxy.relay import Exchange, Record
-from router.proxy.requests import Request
+from router.proxy.relay import Exchange
 
 _log = structlog.get_logger("router")
 
@@ -56,17 +55,17 @@ class Plane:
         self._routes = routes
         self._on_record = on_record
         self._pools: dict[str, Pool] = {}
-        self._keys: dict[str, bytes] = {}
+        self._keys: dict[str, str] = {}
 
     # Backends: what there is
 
     def add(self, backend: Backend, address: Address | None = None, api_key: str | None = None) -> None:
         """Take in a backend; without an address it waits for `serve`."""
         self.backends[backend.name] = backend
-        if address is not None:
-            self._pools[backend.name] = Pool(address, self.limits.connect_timeout)
         if api_key is not None:
-            self._keys[backend.name] = api_key.encode()
+            self._keys[backend.name] = api_key
+        if address is not None:
+            self._open_pool(backend, address)
         self._recatalog()
 
     def learn_models(self, backend: Backend, models: Mapping[str, str]) -> None:
@@ -81,13 +80,16 @@ class Plane:
     def serve(self, backend: Backend, address: Address) -> None:
         """Note that a launched engine is ready at this address."""
         self._drop_pool(backend)
-        self._pools[backend.name] = Pool(address, self.limits.connect_timeout)
+        self._open_pool(backend, address)
         backend.health = health.declared(up=True)
 
     def withdraw(self, backend: Backend, reason: str) -> None:
         """Note that a launched engine can't be sent anything now."""
         self._drop_pool(backend)
         backend.health = health.declared(up=False, reason=reason)
+
+    def _open_pool(self, backend: Backend, address: Address) -> None:
+        self._pools[backend.name] = Pool(address, self.limits.connect_timeout, self.api_key(backend))
 
     def _drop_pool(self, backend: Backend) -> None:
         pool = self._pools.pop(backend.name, None)
@@ -98,7 +100,7 @@ class Plane:
         """Give the connections to a backend; None while it has no address."""
         return self._pools.get(backend.name)
 
-    def api_key(self, backend: Backend) -> bytes | None:
+    def api_key(self, backend: Backend) -> str | None:
         """Give the key that this backend wants, if it wants one."""
         return self._keys.get(backend.name)
 
@@ -142,11 +144,6 @@ class Plane:
             exchange.look(now)
         again = bool(self.exchanges)
         self._sweeping = self.loop.call_later(self._sweep_every, self._sweep) if again else None
-
-    def retried(self, request: Request, backend: Backend, failure: Failure, detail: str) -> None:
-        """Note that an exchange goes on with another attempt."""
-        if failure is not Failure.STALE:
-            _log.warning("trying again", request_id=request.id, backend=backend.name, why=f"{failure.value} ({detail})")
 
     def finished(self, exchange: Exchange, record: Record) -> None:
         """Let go of an exchange, and pass on what it came to."""

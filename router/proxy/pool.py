@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from router.core.exchange import Failure
 from router.proxy.upstream import Connection
 
-MAX_IDLE = 64
+MAX_IDLE = 128
 """Connections kept open to one backend while no request uses them."""
 
 
@@ -43,11 +43,15 @@ class ConnectError(Exception):
 class Pool:
     """Connections to one address, the one used last given out first: it is the least likely to be stale.
 
-    `connect_timeout` is in seconds.
+    `connect_timeout` is in seconds. `api_key` is what the backend there wants to be shown. `base`, `host_line` and
+    `credentials` are what each request's head has of them, serialised.
     """
 
-    def __init__(self, address: Address, connect_timeout: float) -> None:
+    def __init__(self, address: Address, connect_timeout: float, api_key: str | None = None) -> None:
         self.address = address
+        self.base = address.base.encode("ascii")
+        self.host_line = b"host: %s\r\n" % address.authority
+        self.credentials = b"authorization: Bearer %s\r\n" % api_key.encode() if api_key else b""
         self._connect_timeout = connect_timeout
         self._tls = ssl.create_default_context() if address.tls else None
         self._idle: list[Connection] = []

@@ -123,4 +123,4 @@ class Prober:
 
     def _headers(self, backend: Backend) -> Mapping[str, str]:
         key = self._plane.api_key(backend)
-        return {"authorization": f"Bearer {key.decode()}"} if key else {}
+        return {"authorization": f"Bearer {key}"} if key else {}

@@ -1,44 +1,43 @@
 """A request's whole life on the data plane: attempts out, one answer back.
 
-    Exchange.start → pick → Attempt.start → connect, or take a kept connection → send
-                            on_head → (another attempt, or the head is held)
-                            on_body → (with the first byte the head goes to the client) → the bytes follow
-                            on_end / on_failure → (another attempt, or the end) → record
+    start → choose a backend → connect, or take a kept connection → send
+            on_head → (another attempt, or the head is held)
+            on_body → (with the first byte the head goes to the client) → the bytes follow
+            on_end / on_failure → (another attempt, or the end) → record
 
 The head is held back until the first byte of the body, so that an engine that says 200 and then dies costs the
 client nothing. What decides is `router.core.exchange`; this acts on it. All of it runs in callbacks on the loop's
 thread: between two awaits nobody else moves, and a client that leaves closes the engine's connection at once.
+
+This is the hot path: what runs for each request, and above all for each piece of an answer (`Exchange.on_body`), is
+kept to what must be done there. What can wait until the answer has ended is done from its record, many at a time.
 """
 
-import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import structlog
 
-from router.core import errors
-from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, UNWELL_STATUSES, Attempts, Failure, error_of
+from router.core import errors, exchange, health
+from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, UNWELL_STATUSES, Failure
 from router.core.peek import renamed
+from router.core.record import Record, Tail, is_done
 from router.proxy.framing import LAST_CHUNK, chunk
-from router.proxy.heads import Framing, ResponseHead, request_head, response_head
-from router.proxy.pool import Address, ConnectError
+from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
+from router.proxy.pool import ConnectError, Pool
 from router.proxy.requests import Request, error_answer
 
 if TYPE_CHECKING:
     import asyncio
 
-    from router.core.catalog import Backend, Candidate
+    from router.core.catalog import Backend, Candidate, Tier
     from router.core.errors import RouterError
     from router.proxy.plane import Plane
     from router.proxy.upstream import Connection
 
 log = structlog.get_logger("router")
-
-_TAIL = 64
-"""Bytes that are kept of the end of an answer whose framing can't tell whether it is whole."""
-
-_DONE = re.compile(rb"(?:^|\n)data: ?\[DONE\]\s*$")
 
 _ENDS_WITH_DONE = ("/v1/chat/completions", "/v1/completions")
 """APIs whose streams end with `data: [DONE]`."""
@@ -47,7 +46,8 @@ _ENDS_WITH_DONE = ("/v1/chat/completions", "/v1/completions")
 class Sink(Protocol):
     """The client's side of an exchange: a wire that takes bytes, at once, and says when it has too much."""
 
-    def write(self, data: bytes) -> None:
+    @property
+    def write(self) -> Callable[[bytes], None]:
         """Send bytes."""
 
     def finish(self, *, keep_alive: bool) -> None:
@@ -63,52 +63,60 @@ class Sink(Protocol):
         """Tell how many bytes wait for the client."""
 
 
-class Record(NamedTuple):
-    """What an exchange came to. Times are in seconds; `status` is 499 for a client that left."""
-
-    request: Request
-    backend: str | None
-    status: int
-    outcome: str
-    attempts: int
-    ttft: float | None  # from the request's arrival to the first byte of the answer's body
-    duration: float
-    sent: int  # bytes of body passed to the client
-
-
 class Exchange:
-    """One request's life. Its owner calls `start`, and `cancel` if the client leaves; the sink hears the rest."""
+    """One request's life. Its owner calls `start`, and `cancel` if the client leaves; the sink hears the rest.
+
+    Towards the engine it is the receiver (upstream.Receiver) of the attempt under way, the latest of `_tried`.
+    """
+
+    # What every exchange begins with. The first attempt to be answered ends with most of it unchanged.
+    _tiers: tuple["Tier", ...] = ()
+    _tried: tuple["Candidate", ...] = ()
+    _blamed: tuple["Backend", ...] = ()  # once a request: a bad one must not take a backend out alone
+    _finished = False
+    paused = False
+    # Of the attempt under way
+    _backend: "Backend | None" = None
+    _connecting: "asyncio.Task[Connection] | None" = None
+    _connection: "Connection | None" = None
+    _sent_at = 0.0
+    # Of the answer
+    _head: ResponseHead | None = None
+    _length = 0  # of its body, where the head says it
+    _first_byte_at: float | None = None
+    _lead = b""  # its head, until the first piece of its body goes with it
+    _chunking = False  # whether the body is to be put into chunks here
+    _passed = 0  # bytes of its body
+    _counts = False  # whether it is a stream of events
+    _events = 0
+    # Of the last look at it
+    _moved_at = 0.0
+    _seen = 0  # bytes passed by then
+    _unsent = -1  # bytes that waited for the client
 
     def __init__(self, plane: "Plane", request: Request, body: bytes, sink: Sink) -> None:
-        self.plane = plane
         self.request = request
-        self.body = body  # the request's, as long as there may be another attempt
-        self.blamed: tuple[Backend, ...] = ()
-        self.loop = plane.loop
-        self.paused = False
+        self._plane = plane
+        self._body = body  # as long as there may be another attempt
         self._sink = sink
-        self._began = self.loop.time()
-        self._attempts = Attempts((), plane.limits.retries)
-        self._attempt: Attempt | None = None  # the one under way; None before the first and after the last
-        self._finished = False
-        self._first_byte_at: float | None = None
-        self._lead = b""  # the answer's head, until the first piece of its body goes with it
-        self._chunking = False  # whether the body is to be put into chunks here
+        self._write = sink.write
         self._keep_alive = request.keep_alive
-        self._sent = 0
+        self._tail = Tail()
+        self._began = plane.loop.time()
 
     # What the client's side asks
 
     def start(self) -> None:
         """Send the request where it will be answered."""
-        self.plane.entered(self)
+        plane, model = self._plane, self.request.model
+        plane.entered(self)
         try:
-            self._attempts.tiers = self.plane.catalog.resolve(self.request.model)
-            candidate = self._attempts.first(self.request.model, self.plane.draw)
-        except errors.RouterError as error:
-            self.break_off(error, error.message)
-            return
-        self._begin(candidate)
+            self._tiers = plane.catalog.resolve(model)
+            candidate = exchange.first(model, self._tiers, plane.draw)
+            self._tried = (candidate,)
+            self._attempt(candidate)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
+            self._go_wrong(error)
 
     def cancel(self, outcome: str = "the client left") -> None:
         """Stop at once, and free the engine: nobody waits for the answer any more."""
@@ -117,296 +125,262 @@ class Exchange:
 
     def break_off(self, error: "RouterError", outcome: str) -> None:
         """Stop at once, and tell the client why: as its answer, or behind what it got of one."""
-        attempt = self._attempt
-        if attempt is None or attempt.head is None or self._first_byte_at is None:
-            self._sink.write(error_answer(error, self.request.path, self.request.id, keep_alive=self._keep_alive))
+        request, head = self.request, self._head
+        if head is None or self._first_byte_at is None:
+            self._write(error_answer(error, request.head.path, request.id, keep_alive=self._keep_alive))
             self._sink.finish(keep_alive=self._keep_alive)
             self._finish(error.status, outcome)
             return
-        if attempt.head.is_event_stream:
-            words = attempt.interrupt(errors.event(error, self.request.path))
+        if head.is_event_stream and self._connection is not None:
+            words = self._connection.interrupt(errors.event(error, request.head.path))
             if words:
-                self._sink.write(chunk(words) if self._chunking else words)
+                self._write(chunk(words) if self._chunking else words)
         self._sink.hang_up()
-        self._finish(attempt.head.status, outcome)
+        self._finish(head.status, outcome)
 
     def pause(self) -> None:
         """Read no more from the engine: the client is slower."""
         self.paused = True
-        if self._attempt is not None:
-            self._attempt.pause()
-
-    def resume(self) -> None:
-        """Read on."""
-        self.paused = False
-        if self._attempt is not None:
-            self._attempt.resume()
-
-    # What an attempt tells
-
-    def may_turn_elsewhere(self, attempt: "Attempt", head: ResponseHead) -> bool:
-        """Leave an engine that says it can't take the request, if there is another to ask."""
-        return head.status in RETRY_STATUSES and self._retry(attempt, Failure.STATUS, f"status {head.status}")
-
-    def answer(self, head: ResponseHead, backend: "Backend") -> None:
-        """Write the head, to go with the first piece of the body: from here on there is no other attempt."""
-        self._first_byte_at = self.loop.time()
-        self.body = b""
-        lines = b"%sx-request-id: %s\r\nx-router-backend: %s\r\n" % (
-            head.lines,
-            self.request.id.encode("ascii"),
-            backend.name.encode("ascii", "replace"),
-        )
-        events = (
-            head.is_event_stream
-        )  # which are put into chunks here, where they aren't: something may have to be added
-        if head.framing is Framing.LENGTH and not events:
-            lines += b"content-length: %d\r\n" % head.length
-        elif head.framing is not Framing.NONE:
-            if self.request.http11:
-                lines += b"transfer-encoding: chunked\r\n"
-                self._chunking = head.framing is not Framing.CHUNKED  # else the engine's own pass as they are
-            else:
-                self._keep_alive = False
-        if not self._keep_alive:
-            lines += b"connection: close\r\n"
-        self._lead = response_head(head.status, lines)
-
-    def pass_on(self, data: bytes) -> None:
-        """Pass on a piece of the body."""
-        self._sent += len(data)
-        if self._chunking:
-            data = chunk(data)
-        if self._lead:
-            data, self._lead = self._lead + data, b""
-        self._sink.write(data)
-
-    def complete(self, head: ResponseHead) -> None:
-        """Finish: the answer is whole."""
-        last = self._lead + (LAST_CHUNK if self._chunking else b"")
-        if last:
-            self._sink.write(last)
-        self._sink.finish(keep_alive=self._keep_alive)
-        self._finish(head.status, "answered")
-
-    def failed(self, attempt: "Attempt", failure: Failure, detail: str) -> None:
-        """Try again while nothing has reached the client; else tell it that its answer broke off."""
-        if self._first_byte_at is not None or not self._retry(attempt, failure, detail):
-            self.break_off(error_of(failure, attempt.backend.name), f"{failure.value} ({detail})")
-
-    def look(self, now: float) -> None:
-        """Have the attempt under way looked at, some times a second: one timer for all, none for each."""
-        if self._attempt is not None:
-            self._attempt.look(now)
-
-    def unsent(self) -> int:
-        """Tell how many bytes wait for the client."""
-        return self._sink.unsent()
-
-    def client_stalled(self, seconds: float) -> None:
-        """Give up on a client that takes nothing."""
-        self._sink.abort()
-        self._finish(499, f"the client took nothing for {seconds:g} s")
-
-    # What follows
-
-    def _begin(self, candidate: "Candidate", *, fresh: bool = False) -> None:
-        self._attempt = Attempt(self, candidate)
-        self.guarded(self._attempt.start, fresh=fresh)
-
-    def guarded(self, step: Callable[..., None], *arguments: object, **options: object) -> None:
-        """Take a step that must not leave the client without an answer, whatever is wrong with it."""
-        try:
-            step(*arguments, **options)
-        except errors.RouterError as error:
-            self.break_off(error, error.message)
-        except Exception:
-            log.exception("a request failed by a mistake of the router's", request_id=self.request.id)
-            self.break_off(errors.RouterError("The router made a mistake; its log says more."), "a mistake")
-
-    def _retry(self, attempt: "Attempt", failure: Failure, detail: str) -> bool:
-        """Begin another attempt, if one is allowed."""
-        candidate = self._attempts.after(failure, self.plane.draw)
-        if candidate is None:
-            return False
-        self.plane.retried(self.request, attempt.backend, failure, detail)
-        attempt.over()
-        self._begin(candidate, fresh=failure is Failure.STALE)
-        return True
-
-    def _finish(self, status: int, outcome: str) -> None:
-        self._finished = True
-        tried = self._attempts.tried
-        backend = tried[-1].backend.name if tried else None
-        if self._attempt is not None:
-            self._attempt.over()
-            self._attempt = None
-        ttft = None if self._first_byte_at is None else self._first_byte_at - self._began
-        duration = self.loop.time() - self._began
-        record = Record(self.request, backend, status, outcome, len(tried), ttft, duration, self._sent)
-        self.plane.finished(self, record)
-
-
-class Attempt:
-    """One try of a request at one backend (an upstream.Receiver): it holds what `over` must let go of."""
-
-    def __init__(self, exchange: Exchange, candidate: "Candidate") -> None:
-        self.backend = candidate.backend
-        self.head: ResponseHead | None = None
-        self._exchange = exchange
-        self._plane = exchange.plane
-        self._model = candidate.model
-        self._connecting: asyncio.Task[Connection] | None = None
-        self._connection: Connection | None = None
-        self._began = exchange.loop.time()
-        self._last_byte_at: float | None = None
-        self._tail = b""
-        self._unsent = -1  # bytes that waited for the client when it was last looked at
-        self._over = False
-        self._plane.began(self.backend)
-
-    def start(self, *, fresh: bool) -> None:
-        """Send the request, on a kept-alive connection if there is one and `fresh` isn't asked for."""
-        pool = self._plane.pool(self.backend)
-        if pool is None:
-            self.on_failure(Failure.REFUSED, "it has no address")
-            return
-        connection = None if fresh else pool.take()
-        if connection is not None:
-            self._send(connection, pool.address)
-        else:
-            self._connecting = self._exchange.loop.create_task(pool.connect())
-            self._connecting.add_done_callback(
-                lambda connecting: self._exchange.guarded(self._connected, connecting, pool.address)
-            )
-
-    def _connected(self, connecting: "asyncio.Task[Connection]", address: Address) -> None:
-        if self._over:
-            if not connecting.cancelled() and not connecting.exception():
-                connecting.result().abort()
-            return
-        self._connecting = None
-        try:
-            connection = connecting.result()
-        except ConnectError as error:
-            self.on_failure(error.failure, str(error))
-        else:
-            self._send(connection, address)
-
-    def _send(self, connection: "Connection", address: Address) -> None:
-        request = self._exchange.request
-        self._connection = connection
-        body = self._exchange.body
-        if self._model != request.model:
-            body = renamed(body, self._model)
-        target = address.base.encode("ascii") + request.target
-        connection.send(request_head(target, self._headers(address, len(body))) + body, self, raw=request.http11)
-        if self._exchange.paused:
-            connection.pause()
-
-    def _headers(self, address: Address, length: int) -> bytes:
-        request, key = self._exchange.request, self._plane.api_key(self.backend)
-        own = b"host: %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (address.authority, length)
-        if not self.backend.uuid_request_ids or is_uuid(request.id):
-            own += b"x-request-id: %s\r\n" % request.id.encode("ascii")
-        own += b"authorization: Bearer %s\r\n" % key if key else request.credentials
-        return own + request.headers
-
-    def interrupt(self, words: bytes) -> bytes:
-        """Frame last words behind what came of the body; b"" where nothing can be said any more."""
-        return b"" if self._connection is None else self._connection.interrupt(words)
-
-    def pause(self) -> None:
-        """Read no more."""
         if self._connection is not None:
             self._connection.pause()
 
     def resume(self) -> None:
         """Read on. The pause was the client's: the engine's time to say something begins anew."""
-        if self._last_byte_at is not None:
-            self._last_byte_at = self._exchange.loop.time()
+        self.paused = False
+        self._moved_at = self._plane.loop.time()
         if self._connection is not None:
             self._connection.resume()
 
-    def over(self) -> None:
-        """Let go of everything: the engine is free in the same turn of the loop."""
-        if self._over:
+    # An attempt
+
+    def _attempt(self, candidate: "Candidate", *, fresh: bool = False) -> None:
+        """Send the request, on a kept-alive connection if there is one and `fresh` isn't asked for."""
+        plane, backend = self._plane, candidate.backend
+        self._backend = backend
+        self._sent_at = plane.loop.time()
+        plane.began(backend)
+        pool = plane.pool(backend)
+        if pool is None:
+            self.on_failure(Failure.REFUSED, "it has no address")
             return
-        self._over = True
-        if self._connecting is not None:
-            self._connecting.cancel()
-        if self._connection is not None:
-            self._connection.abort()
-        self._plane.ended(self.backend)
+        connection = None if fresh else pool.take()
+        if connection is not None:
+            self._send(connection, pool)
+        else:
+            self._connecting = plane.loop.create_task(pool.connect())
+            self._connecting.add_done_callback(lambda connecting: self._connected(connecting, pool))
 
-    # What the connection tells
+    def _connected(self, connecting: "asyncio.Task[Connection]", pool: Pool) -> None:
+        if connecting is not self._connecting:  # nobody waits for it any more
+            if not connecting.cancelled() and not connecting.exception():
+                connecting.result().abort()
+            return
+        self._connecting = None
+        try:
+            self._send(connecting.result(), pool)
+        except ConnectError as refused:
+            self.on_failure(refused.failure, str(refused))
+        except Exception as error:  # noqa: BLE001  (as in `start`)
+            self._go_wrong(error)
 
-    def on_head(self, head: ResponseHead) -> None:
+    def _send(self, connection: "Connection", pool: Pool) -> None:
+        self._connection = connection
+        request, body = self.request, self._body
+        head, candidate = request.head, self._tried[-1]
+        lines = pool.credentials or request.credentials
+        if candidate.model != request.model:
+            body = renamed(body, candidate.model)
+        if not candidate.backend.uuid_request_ids or is_uuid(request.id):
+            lines += b"x-request-id: %s\r\n" % request.id.encode("ascii")
+        connection.send(
+            b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+            % (pool.base, head.target, pool.host_line, head.lines, lines, len(body), body),
+            self,
+            raw=request.http11,
+        )
+        if self.paused:
+            connection.pause()
+
+    def _end_attempt(self) -> None:
+        """Let go of everything: the engine is free in the same turn of the loop."""
+        backend, self._backend = self._backend, None
+        if backend is None:
+            return
+        self._plane.ended(backend)
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    def _retry(self, failure: Failure, detail: str) -> bool:
+        """Begin another attempt, if one is allowed."""
+        plane = self._plane
+        candidate = exchange.after(failure, self._tiers, self._tried, plane.limits.retries, plane.draw)
+        if candidate is None:
+            return False
+        if failure is not Failure.STALE:
+            log.warning(
+                "trying again",
+                request_id=self.request.id,
+                backend=self._tried[-1].backend.name,
+                why=f"{failure.value} ({detail})",
+            )
+            self._tried = (*self._tried, candidate)
+        self._end_attempt()
+        self._head = None
+        try:
+            self._attempt(candidate, fresh=failure is Failure.STALE)
+        except Exception as error:  # noqa: BLE001  (as in `start`)
+            self._go_wrong(error)
+        return True
+
+    def _go_wrong(self, error: Exception) -> None:
+        """Answer a request that can't be sent on, or that the router makes a mistake with."""
+        if isinstance(error, errors.RouterError):
+            self.break_off(error, error.message)
+            return
+        log.error("a request failed by a mistake of the router's", request_id=self.request.id, exc_info=error)
+        self.break_off(errors.RouterError("The router made a mistake; its log says more."), "a mistake")
+
+    # What the engine's side tells (upstream.Receiver)
+
+    def on_head(self, head: ResponseHead, length: int) -> None:
         """Hold the head until the body begins, or leave for another backend."""
         if head.status in UNWELL_STATUSES:
-            self._plane.failed(self.backend, f"answered {head.status}")
-        if not self._exchange.may_turn_elsewhere(self, head):
-            self.head = head
+            self._plane.failed(self._tried[-1].backend, f"answered {head.status}")
+        if head.status in RETRY_STATUSES and self._retry(Failure.STATUS, f"status {head.status}"):
+            return
+        self._head, self._length = head, length
 
     def on_body(self, data: bytes) -> None:
         """Pass the bytes on, the held head before the first of them."""
-        if self.head is None:
-            return  # the head was turned away
-        now = self._exchange.loop.time()
-        if self._last_byte_at is None:
-            self._exchange.answer(self.head, self.backend)
-        self._last_byte_at = now
-        if self.head.framing is Framing.CLOSE:
-            self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
-        self._exchange.pass_on(data)
+        if self._first_byte_at is None:
+            self._begin_answer()
+        self._passed += len(data)
+        if self._counts:
+            self._events += data.count(b"\ndata:") + data.startswith(b"data:")
+        self._tail.add(data)
+        if self._chunking:
+            data = chunk(data)
+        if self._lead:
+            data, self._lead = self._lead + data, b""
+        self._write(data)
 
     def on_end(self) -> None:
         """Finish, if the answer is whole by its API's own mark too."""
-        if self.head is None:
-            return
-        if self._lacks_its_end(self.head):
+        head, backend = self._head, self._tried[-1].backend
+        if head is None:
+            return  # it was turned away
+        if head.framing is CLOSE and self._lacks_its_end(head):
             self.on_failure(Failure.BROKEN, "a stream without its [DONE]")
             return
         self._connection = None  # it is its pool's again
-        if self._last_byte_at is None:
-            self._exchange.answer(self.head, self.backend)
-        if self.head.status not in UNWELL_STATUSES:
-            self._plane.succeeded(self.backend)
-        self._exchange.complete(self.head)
+        if self._first_byte_at is None:
+            self._begin_answer()
+        if backend.health is not health.WELL and head.status not in UNWELL_STATUSES:
+            self._plane.succeeded(backend)
+        if self._chunking:
+            self._write(self._lead + LAST_CHUNK)
+        elif self._lead:
+            self._write(self._lead)
+        self._sink.finish(keep_alive=self._keep_alive)
+        self._finish(head.status, "answered")
 
     def on_failure(self, failure: Failure, detail: str) -> None:
-        """Tell the exchange, and what it says of the backend."""
-        if failure not in NOT_ITS_FAULT and self.backend not in self._exchange.blamed:
-            self._exchange.blamed += (self.backend,)  # once a request: a bad one must not take a backend out alone
-            self._plane.failed(self.backend, failure.value)
-        self._exchange.failed(self, failure, detail)
+        """Try again while nothing has reached the client; else tell it that its answer broke off."""
+        backend = self._tried[-1].backend
+        if failure not in NOT_ITS_FAULT and backend not in self._blamed:
+            self._blamed += (backend,)
+            self._plane.failed(backend, failure.value)
+        if self._first_byte_at is not None or not self._retry(failure, detail):
+            self.break_off(exchange.error_of(failure, backend.name), f"{failure.value} ({detail})")
 
     def _lacks_its_end(self, head: ResponseHead) -> bool:
         """Tell whether a stream that ended with its connection ended too soon: its framing can't say."""
         return (
-            head.framing is Framing.CLOSE
-            and head.status == 200
+            head.status == 200
             and head.is_event_stream
-            and self._exchange.request.path in _ENDS_WITH_DONE
-            and not _DONE.search(self._tail)
+            and self.request.head.path in _ENDS_WITH_DONE
+            and not is_done(self._tail.bytes())
+        )
+
+    def _begin_answer(self) -> None:
+        """Write the head, to go with the first piece of the body: from here on there is no other attempt."""
+        head, request = self._head, self.request
+        assert head is not None  # noqa: S101  (a body comes after its head)
+        self._first_byte_at = self._moved_at = self._plane.loop.time()
+        self._body, self._counts = b"", head.is_event_stream
+        rest = b"" if self._keep_alive else b"connection: close\r\n"
+        if head.framing is LENGTH and not head.is_event_stream:
+            rest += b"content-length: %d\r\n" % self._length
+        elif head.framing is not NONE:
+            if request.http11:
+                # Events are put into chunks here, where they aren't: something may have to be added.
+                self._chunking = head.framing is not CHUNKED  # else the engine's own pass as they are
+                rest += b"transfer-encoding: chunked\r\n"
+            elif self._keep_alive:
+                self._keep_alive = False
+                rest = b"connection: close\r\n"
+        self._lead = b"%sx-request-id: %s\r\nx-router-backend: %s\r\n%s\r\n" % (
+            head.lines,
+            request.id.encode("ascii"),
+            _header_value(self._tried[-1].backend.name),
+            rest,
         )
 
     # What the clock tells
 
     def look(self, now: float) -> None:
-        """Give up on an engine that has been silent for too long, or on a client that takes nothing."""
-        limits, last = self._plane.limits, self._last_byte_at
-        if last is None:
-            if now >= self._began + limits.first_byte_timeout:
+        """Give up on an engine that has been silent for too long, or on a client that takes nothing.
+
+        Called some times a second: one timer for all exchanges, none for each, and no clock read for each event.
+        """
+        limits = self._plane.limits
+        if self._first_byte_at is None:
+            if self._backend is not None and now >= self._sent_at + limits.first_byte_timeout:
                 self.on_failure(Failure.FIRST_BYTE_TIMEOUT, f"{limits.first_byte_timeout:g} s")
-        elif now < last + limits.idle_timeout:
+        elif self._passed != self._seen:
+            self._seen, self._moved_at = self._passed, now
+        elif now < self._moved_at + limits.idle_timeout:
             pass
-        elif not self._exchange.paused:
+        elif not self.paused:
             self.on_failure(Failure.IDLE_TIMEOUT, f"{limits.idle_timeout:g} s")
-        elif self._unsent == self._exchange.unsent():
-            self._exchange.client_stalled(limits.idle_timeout)
+        elif self._unsent == self._sink.unsent():
+            self._sink.abort()
+            self._finish(499, f"the client took nothing for {limits.idle_timeout:g} s")
         else:  # it takes its time, but it takes
-            self._unsent, self._last_byte_at = self._exchange.unsent(), now
+            self._unsent, self._moved_at = self._sink.unsent(), now
+
+    # The end
+
+    def _finish(self, status: int, outcome: str) -> None:
+        self._finished = True
+        self._end_attempt()
+        request, began, tried = self.request, self._began, self._tried
+        self._plane.finished(
+            self,
+            Record(
+                request.id,
+                request.head.path,
+                request.model,
+                tried[-1].backend.name if tried else None,
+                status,
+                outcome,
+                len(tried),
+                None if self._first_byte_at is None else self._first_byte_at - began,
+                self._plane.loop.time() - began,
+                self._passed,
+                self._events,
+                self._tail.bytes(),
+            ),
+        )
+
+
+@lru_cache(maxsize=256)
+def _header_value(text: str) -> bytes:
+    return text.encode("ascii", "replace")
 
 
 def is_uuid(text: str) -> bool:

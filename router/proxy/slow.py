@@ -17,10 +17,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from router.core import errors
 from router.core.errors import RouterError
-from router.proxy.heads import Headers
+from router.proxy.heads import Headers, RequestHead, describe_request, usable_id
 from router.proxy.plane import Plane
 from router.proxy.relay import Exchange
-from router.proxy.requests import Rules, error_answer, path_of
+from router.proxy.requests import Rules, error_answer
 
 log = structlog.get_logger("router")
 
@@ -142,11 +142,17 @@ class Wire:
 class Connection(web.RequestHandler):
     """aiohttp's side of a connection, whose errors have our form, not a page's."""
 
-    def __init__(self, server: web.Server, rules: Rules) -> None:
+    def __init__(self, server: web.Server, rules: Rules, on_lost: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         # aiohttp writes no access log where there is none; its types don't say so
         super().__init__(server, loop=loop, access_log=None, keepalive_timeout=IDLE_TIMEOUT)  # type: ignore[arg-type]
         self._rules = rules
+        self._on_lost = on_lost
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell the lane that it came from, too."""
+        super().connection_lost(exc)
+        self._on_lost()
 
     def handle_error(
         self,
@@ -162,7 +168,7 @@ class Connection(web.RequestHandler):
             log.error("a request failed by a mistake of the router's", path=request.path, exc_info=exc)
             error = RouterError("The router made a mistake; its log says more.")
         response = _error_response(error, request)
-        response.headers["x-request-id"] = self._rules.request_id(())
+        response.headers["x-request-id"] = self._rules.new_id()
         response.force_close()
         return response
 
@@ -186,20 +192,18 @@ class SlowLane:
             self.under_way -= 1
 
     async def _proxy(self, request: web.Request) -> web.StreamResponse:
-        headers = lowered(request)
         target = request.rel_url.raw_path_qs.encode("utf-8", "surrogateescape")
-        id_ = self._rules.request_id(headers)
+        head = _head_of(request, target)
+        id_ = head.id or self._rules.new_id()
         http11 = request.version >= (1, 1)
         wire, goes_on = Wire(request), False
         try:
-            self._rules.admit(headers)
-            body = await self._read(request, headers)
-            if b"content-encoding" in dict(headers):  # it was decoded
-                headers = tuple(header for header in headers if header[0] != b"content-encoding")
+            self._rules.admit(head.headers)
+            body = await self._read(request, head.headers)
             goes_on = http11 and request.keep_alive and not self._rules.draining
-            parsed = self._rules.understand(id_, target, headers, body, http11=http11, keep_alive=goes_on)
+            parsed = self._rules.understand(head, id_, body, http11=http11, keep_alive=goes_on)
         except RouterError as error:
-            wire.write(error_answer(error, path_of(target), id_, keep_alive=goes_on))
+            wire.write(error_answer(error, head.path, id_, keep_alive=goes_on))
             return Written(keep_alive=goes_on)
         return await wire.carry(Exchange(self._plane, parsed, body, wire))
 
@@ -243,7 +247,7 @@ class SlowLane:
             response = _error_response(errors.NotFoundError(sentence), request)
         except web.HTTPException as refused:
             response = _error_response(errors.BadRequestError(f"{refused.status}: {refused.reason}."), request)
-        response.headers["x-request-id"] = self._rules.request_id(headers)
+        response.headers["x-request-id"] = usable_id(headers) or self._rules.new_id()
         if self._rules.draining:
             response.force_close()
         return response
@@ -251,6 +255,12 @@ class SlowLane:
 
 async def expect(_: web.Request) -> None:
     """Say nothing yet to `Expect: 100-continue`: the handler does, once it knows that it wants the body."""
+
+
+def _head_of(request: web.Request, target: bytes) -> RequestHead:
+    """Give a request's head; its body will have been decoded by aiohttp."""
+    headers = tuple(header for header in lowered(request) if header[0] != b"content-encoding")
+    return describe_request(target, headers, keep_alive=bool(request.keep_alive))
 
 
 def lowered(request: web.Request) -> Headers:

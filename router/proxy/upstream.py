@@ -12,7 +12,7 @@ from typing import Protocol, cast
 
 from router.core.exchange import Failure
 from router.proxy.framing import Body, body_of
-from router.proxy.heads import ProtocolError, ResponseHead, parse_response
+from router.proxy.heads import Known, ProtocolError, ResponseHead, parse_response
 
 STALE_WITHIN = 1.0
 """Seconds within which a kept connection shows that it was closed already; later, the engine died at work."""
@@ -21,8 +21,8 @@ STALE_WITHIN = 1.0
 class Receiver(Protocol):
     """Whoever waits for an answer."""
 
-    def on_head(self, head: ResponseHead) -> None:
-        """Take the answer's head; its body has not begun."""
+    def on_head(self, head: ResponseHead, length: int) -> None:
+        """Take the answer's head, and its body's length if that is known; the body has not begun."""
 
     def on_body(self, data: bytes) -> None:
         """Take the next bytes of the body, in their chunks if it was sent `raw`; never empty."""
@@ -49,10 +49,12 @@ class Connection(asyncio.Protocol):
         self._body: Body | None = None  # once the head has come
         self._keep_alive = False
         self._raw = False
+        self._known: Known[ResponseHead] | None = None  # the latest answer's head
         self._held = b""  # a head that isn't whole yet
         self._reused = False
         self._loop = asyncio.get_running_loop()
         self._sent_at = 0.0
+        self._paused = False
         self._closed = False
 
     def __repr__(self) -> str:
@@ -78,12 +80,14 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more from the backend until `resume`: whoever should take the bytes is slow."""
-        if not self._closed:
+        if not self._closed and not self._paused:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
-        if not self._closed:
+        if not self._closed and self._paused:
+            self._paused = False
             self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -111,42 +115,51 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what came."""
-        if self._receiver is None:
+        receiver, body = self._receiver, self._body
+        if receiver is None:
             self._close()  # bytes that nobody asked for
             return
         try:
-            if self._body is None:
-                data = self._read_head(self._held + data, self._receiver)
-            if self._body is not None:
-                self._read_body(self._body, data)
+            if body is None:
+                self._read_head(self._held + data, receiver)
+                return
+            data = body.feed(data)
+            if data:
+                receiver.on_body(data)
+            if body.done:
+                self._end(body)
         except ProtocolError as error:
             self._fail(Failure.GARBLED, str(error))
 
-    def _read_head(self, data: bytes, receiver: Receiver) -> bytes:
-        """Read the head, and past any interim ones (1xx); give what came after it."""
-        self._held = b""
-        while data:
+    def _read_head(self, data: bytes, receiver: Receiver) -> None:
+        """Read the head, past any interim ones (1xx), and what came behind it."""
+        known = self._known
+        recalled = None if known is None else known.recall(data)
+        if known is None or recalled is None:
             parsed = parse_response(data)
+            while parsed is not None and parsed[0].head.status < 200:
+                if parsed[0].head.status == 101:
+                    raise ProtocolError("a switch of protocols that nobody asked for")
+                data = parsed[2]
+                parsed = parse_response(data)
             if parsed is None:
                 self._held = data
-                return b""
-            head, length = parsed
-            data = data[length:]
-            if head.status == 101:
-                raise ProtocolError("a switch of protocols that nobody asked for")
-            if head.status >= 200:
-                self._body, self._keep_alive = body_of(head, raw=self._raw), head.keep_alive
-                receiver.on_head(head)
-                return data
-        return b""
-
-    def _read_body(self, body: Body, data: bytes) -> None:
+                return
+            known, length, data = parsed
+            self._known = known
+        else:
+            length, data = recalled
+        self._held = b""
+        head = known.head
+        self._keep_alive = head.keep_alive
+        body = self._body = body_of(head, length, raw=self._raw)
+        receiver.on_head(head, length)
         if body.done:  # none was announced
             body.surplus = bool(data)
-        else:
-            data = body.feed(data) if data else b""
-            if data and self._receiver is not None:
-                self._receiver.on_body(data)
+        elif data:
+            data = body.feed(data)
+            if data and self._receiver is not None:  # else the head was turned away
+                receiver.on_body(data)
         if body.done:
             self._end(body)
 
@@ -157,7 +170,8 @@ class Connection(asyncio.Protocol):
         unsent = self._transport.get_write_buffer_size()  # it answered before it had read the request
         if self._keep_alive and not body.surplus and not unsent and not self._closed:
             self._reused = True
-            self.resume()
+            if self._paused:
+                self.resume()
             self._on_idle(self)
         else:
             self._close()

@@ -1,9 +1,10 @@
-"""A line for each request, cheaply: lines are gathered and written together, some times a second.
+"""A line for each request, cheaply: records are gathered, and their lines are written together, some times a second.
 
-    05:11:58 200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B 003c4d29-de6a-443a-92cd-963cd4c4ec7a
+    05:11:58 200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B 12+40tok stop 003c4d29-de6a-443a-92cd-…
 
-They go to `<dir>/access.log` (bounded, as router.log is), and to the terminal where there is one. What went wrong is
-said in router.log as well, with its reason.
+Status, path, model, backend, duration, TTFT, bytes; what the engine said of the tokens (prompt + completion) and why it
+stopped; the id. They go to `<dir>/access.log` (bounded, as router.log is), and to the terminal where there is one. What
+went wrong is said in router.log as well, with its reason.
 """
 
 import asyncio
@@ -13,13 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from router.telemetry.logs import BoundedFile
+from router.core.record import Record, ending
+from router.telemetry.logs import BoundedFile, printable
 
 FLUSH_EVERY = 0.25
-"""Seconds that a line may wait to be written."""
+"""Seconds that a record may wait to be written."""
 
-MOST_LINES = 4096
-"""Lines that may wait: more of them are written at once."""
+MOST_RECORDS = 1024
+"""Records that may wait: more of them are written at once."""
 
 
 class AccessLog:
@@ -28,31 +30,28 @@ class AccessLog:
     def __init__(self, folder: Path | None, terminal: IO[str] | None) -> None:
         self._file = None if folder is None else BoundedFile(folder / "access.log")
         self._terminal = terminal
-        self._lines: list[str] = []
+        self._records: list[Record] = []
         self._loop = asyncio.get_running_loop()
         self._flushing: asyncio.TimerHandle | None = None
-        self._second, self._clock = 0, ""
 
-    def write(self, line: str) -> None:
-        """Take a line, without its time."""
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._clock = second, time.strftime("%H:%M:%S ", time.localtime(second))
-        self._lines.append(self._clock + line)
-        if len(self._lines) >= MOST_LINES:
-            self.flush()
-        elif self._flushing is None:
+    def write(self, record: Record) -> None:
+        """Take a record."""
+        self._records.append(record)
+        if self._flushing is None:
             self._flushing = self._loop.call_later(FLUSH_EVERY, self.flush)
+        elif len(self._records) >= MOST_RECORDS:
+            self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits; its time is now, a quarter of a second late at most."""
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
-        if not self._lines:
+        records, self._records = self._records, []
+        if not records:
             return
-        text = "\n".join(self._lines)
-        self._lines = []
+        clock = time.strftime("%H:%M:%S")
+        text = "\n".join([f"{clock} {line(record)}" for record in records])
         if self._file is not None:
             self._file.handle(logging.makeLogRecord({"msg": text}))
         if self._terminal is not None:
@@ -64,3 +63,20 @@ class AccessLog:
         self.flush()
         if self._file is not None:
             self._file.close()
+
+
+def line(record: Record) -> str:
+    """Write an exchange as a line of access.log, without its time."""
+    said = ending(record.tail)
+    prompt, completion = said.prompt_tokens, said.completion_tokens
+    ttft = "-" if record.ttft is None else f"{record.ttft:.3f}s"
+    tokens = ""
+    if prompt is not None or completion is not None:
+        tokens = f" {'-' if prompt is None else prompt}+{'-' if completion is None else completion}tok"
+    why = f" {said.finish_reason}" if said.finish_reason else ""
+    failed = " error" if said.error and record.status < 400 else ""
+    retried = f" attempts={record.attempts}" if record.attempts > 1 else ""
+    return (
+        f"{record.status} POST {record.path} {printable(record.model)} {record.backend or '-'}"
+        f" {record.duration:.3f}s ttft={ttft} {record.sent}B{tokens}{why}{failed} {record.id}{retried}"
+    )

@@ -3,10 +3,8 @@ import shlex
 
 import pytest
 
-from router.app import access_line, address_of, welcome
+from router.app import address_of, room_for_clients, welcome
 from router.proxy.pool import Address
-from router.proxy.relay import Record
-from router.proxy.requests import Request
 
 
 @pytest.mark.parametrize(
@@ -59,30 +57,7 @@ def test_welcome_without_a_model_says_where_to_look():
     assert "curl" not in said
 
 
-def record(**changed) -> Record:
-    request = Request("id-1", "/v1/chat/completions", b"/v1/chat/completions?x=1", b"", b"", "demo", stream=True)
-    return Record(request, "gpu-box", 200, "answered", 1, 0.0361, 1.2044, 1418)._replace(**changed)
-
-
-def test_access_line():
-    """Status, path, model, backend, times, bytes, and the id."""
-    assert access_line(record()) == (
-        "200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B id-1"
-    )  # fmt: skip
-
-
-def test_access_line_of_a_request_that_reached_no_backend():
-    """What there is none of is a dash: the fields stay where they are."""
-    line = access_line(record(backend=None, status=503, ttft=None, sent=0, attempts=0))
-    assert line == "503 POST /v1/chat/completions demo - 1.204s ttft=- 0B id-1"
-
-
-def test_access_line_of_a_request_that_was_tried_again():
-    """How often, at the end."""
-    assert access_line(record(attempts=3)).endswith(" id-1 attempts=3")
-
-
-def test_access_line_is_one_line_whatever_model_was_asked_for():
-    """A client chooses that name."""
-    request = record().request._replace(model="m\n12:00:00 200 POST\x1b[2J")
-    assert access_line(record(request=request)).isprintable()
+@pytest.mark.parametrize(("files", "room"), [(65536, 32704), (1024, 448), (256, 64), (0, 1)])
+def test_room_for_clients(files, room):
+    """Two descriptors a client, its own and its backend's, and some for all else; never none."""
+    assert room_for_clients(files) == room

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from router.proxy import downstream, slow
+from router.proxy.pool import MAX_IDLE
 from tests.fakes.engine import FakeEngine, expected_body
 from tests.integration.raw import ASK, CHAT, Answer, connect, lane_of_connections, nothing_left, post
 from tests.running import RunningRouter, eventually
@@ -279,6 +280,33 @@ async def test_http10_sees_that_an_answer_broke_off(router, raw):
         await client.rest()
 
 
+# Too many clients
+
+
+async def test_connections_are_bounded(start_router, fake, raw, lane):
+    """One more than may be is told so and closed; it costs nobody else anything, and who leaves makes room."""
+    router = await start_router([{"url": fake.url, "models": ["demo"]}], limits={"max_connections": 2})
+    first, second, third = [await raw(router) for _ in range(3)]
+    answer = await third.answer()
+    assert (answer.status, answer.headers[b"retry-after"]) == (503, b"1")
+    assert b"limits.max_connections" in answer.body
+    for client in (first, second):
+        client.send(post(ASK, lane=lane))
+        assert (await client.answer()).status == 200
+    second.leave()
+    third.leave()
+
+    async def admitted() -> bool:
+        client = await raw(router)
+        client.send(post(ASK, lane=lane))
+        answer: Answer = await client.answer()
+        return answer.status == 200
+
+    async with asyncio.timeout(10):
+        while not await admitted():
+            pass
+
+
 # Clients that leave
 
 
@@ -298,7 +326,7 @@ async def test_many_clients_that_leave(router, raw, lane):
     assert all(await asyncio.gather(*(one(number) for number in range(300))))
     await eventually(lambda: nothing_left(router))
     pool = router.plane.pool(router.plane.backends["b"])
-    assert len(pool._all) == len(pool._idle) <= 64
+    assert len(pool._all) == len(pool._idle) <= MAX_IDLE
 
 
 async def test_a_client_that_leaves_in_the_turn_of_the_answer(start_router, engine, raw, lane):

@@ -2,84 +2,102 @@ import pytest
 
 from router.core.catalog import Backend, Candidate
 from router.core.errors import BadGatewayError, GatewayTimeoutError, UnavailableError
-from router.core.exchange import AGAIN, Attempts, Failure, error_of
+from router.core.exchange import AGAIN, Failure, after, error_of, first
 from router.core.health import declared
 
 
-def up(name, in_flight=0):
+def up(name, in_flight=0) -> Candidate:
     return Candidate(Backend(name, {}, health=declared(up=True), in_flight=in_flight), "m")
 
 
-def down(name, reason="gone"):
+def down(name, reason="gone") -> Candidate:
     return Candidate(Backend(name, {}, health=declared(up=False, reason=reason)), "m")
 
 
-def first(_: int) -> int:
+def lowest(_: int) -> int:
     return 0
+
+
+def way(tiers, retries, *failures):
+    """Go where a request goes, each of its attempts failing in turn; `tried` is kept as an exchange keeps it."""
+    tried = [first("m", tiers, lowest)]
+    went: list[Candidate | None] = [*tried]
+    for failure in failures:
+        chosen = after(failure, tiers, tuple(tried), retries, lowest)
+        went.append(chosen)
+        if chosen is not None and failure is not Failure.STALE:
+            tried.append(chosen)
+    return went
 
 
 def test_the_first_attempt_goes_to_the_first_tier_that_can_take_it():
     """A tier with nobody up is passed over."""
     c = up("c")
-    assert Attempts(((down("a"),), (down("b"), c)), 2).first("m", first) is c
+    assert first("m", ((down("a"),), (down("b"), c)), lowest) is c
 
 
 def test_nobody_up():
     """Each backend's reason is told, and when to come back."""
     with pytest.raises(UnavailableError, match="a: gone; b: loading") as caught:
-        Attempts(((down("a"), down("b", "loading")),), 2).first("m", first)
+        first("m", ((down("a"), down("b", "loading")),), lowest)
     assert caught.value.retry_after
 
 
 def test_nobody_there():
     """A route to models that nobody serves now is unavailable too."""
     with pytest.raises(UnavailableError, match="No backend serves 'm'"):
-        Attempts((), 2).first("m", first)
+        first("m", (), lowest)
 
 
 def test_retries_go_to_the_untried_tier_by_tier():
     """Never one already tried while another is left; then, and only then, again."""
     a, b, c = up("a"), up("b", 5), up("c")
-    attempts = Attempts(((a, b), (c,)), 9)
-    assert attempts.first("m", first) is a
-    assert attempts.after(Failure.CLOSED, first) is b
-    assert attempts.after(Failure.STATUS, first) is c
-    assert attempts.after(Failure.CLOSED, first) is c
+    assert way(((a, b), (c,)), 9, Failure.CLOSED, Failure.STATUS, Failure.CLOSED) == [a, b, c, c]
+
+
+def test_ties_are_broken_by_the_draw():
+    """At the first attempt, and at each retry, among those that are left."""
+    a, b, c = up("a"), up("b"), up("c")
+    tiers = ((a, b, c),)
+    assert [first("m", tiers, {3: at}.__getitem__) for at in range(3)] == [a, b, c]
+    assert [after(Failure.CLOSED, tiers, (b,), 2, {2: at}.__getitem__) for at in range(2)] == [a, c]
 
 
 @pytest.mark.parametrize("failure", sorted(set(Failure) - AGAIN, key=str))
 def test_no_second_try_where_it_would_only_be_repeated(failure):
     """An engine that says 503, or nothing for minutes, isn't asked again at once."""
-    attempts = Attempts(((up("a"),),), 2)
-    attempts.first("m", first)
-    assert attempts.after(failure, first) is None
-    assert attempts.retries_left == 2
+    a = up("a")
+    assert way(((a,),), 2, failure) == [a, None]
 
 
 def test_a_broken_connection_is_tried_again_at_the_only_backend():
     """As often as retries allow."""
     a = up("a")
-    attempts = Attempts(((a,),), 2)
-    attempts.first("m", first)
-    assert [attempts.after(Failure.CLOSED, first) for _ in range(3)] == [a, a, None]
+    assert way(((a,),), 2, *[Failure.CLOSED] * 3) == [a, a, a, None]
+
+
+def test_retries_are_bounded_where_backends_are_left():
+    """However many there are; none at all is a bound too."""
+    some = tuple(up(name) for name in "abcd")
+    assert way((some,), 2, *[Failure.STATUS] * 3) == [*some[:3], None]
+    assert way((some,), 0, Failure.REFUSED) == [some[0], None]
 
 
 def test_a_backend_that_went_down_is_not_tried_again():
-    """The supervisor's word reaches exchanges under way."""
-    a = up("a")
-    attempts = Attempts(((a,),), 2)
-    attempts.first("m", first)
+    """The supervisor's word reaches exchanges under way; of those tried, the latest that is still up is."""
+    a, b = up("a"), up("b")
+    tiers, tried = ((a, b),), (a, b)
+    b.backend.health = declared(up=False, reason="exited")
+    assert after(Failure.CLOSED, tiers, tried, 9, lowest) is a
     a.backend.health = declared(up=False, reason="exited")
-    assert attempts.after(Failure.CLOSED, first) is None
+    assert after(Failure.CLOSED, tiers, tried, 9, lowest) is None
 
 
 def test_a_stale_connection_costs_no_retry():
     """It says nothing of the backend: the same one again."""
     a, b = up("a"), up("b")
-    attempts = Attempts(((a, b),), 0)
-    attempts.first("m", first)
-    assert attempts.after(Failure.STALE, first) is a
-    assert attempts.after(Failure.CLOSED, first) is None
+    assert way(((a, b),), 0, Failure.STALE, Failure.STALE, Failure.CLOSED) == [a, a, a, None]
+    assert way(((a, b),), 1, Failure.STALE, Failure.CLOSED, Failure.STALE, Failure.CLOSED) == [a, a, b, b, None]
 
 
 @pytest.mark.parametrize("failure", Failure)

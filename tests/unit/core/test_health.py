@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.health import Health, Thresholds, Verdict, declared, failed, succeeded
+from router.core.health import WELL, Health, Thresholds, Verdict, declared, failed, succeeded
 
 THRESHOLDS = Thresholds(unhealthy_after=3, healthy_after=2)
 
@@ -61,6 +61,14 @@ def test_success_of_a_healthy_backend_changes_nothing():
     """The common case makes no new object."""
     health = after("s")
     assert succeeded(health, THRESHOLDS) is health
+
+
+@pytest.mark.parametrize("story", ["s", "rs", "srs", "sffs", "fss", "ffss"])
+def test_a_backend_with_nothing_against_it_is_well(story):
+    """However it came to that: it is known by this one object that there is nothing to take note of."""
+    assert after(story) is WELL
+    assert declared(up=True) is WELL
+    assert failed(WELL, THRESHOLDS, "why", probe=False) is not WELL
 
 
 def test_the_supervisor_decides_at_once():

@@ -307,10 +307,11 @@ def test_close_body():
     assert body.ends_at_eof()
 
 
-def head_of(framing: bytes) -> ResponseHead:
+def head_of(framing: bytes) -> tuple[ResponseHead, int]:
     parsed = parse_response(b"HTTP/1.1 " + framing + b"\r\n\r\n")
     assert parsed is not None
-    return parsed[0]
+    known, length, _ = parsed
+    return known.head, length
 
 
 @pytest.mark.parametrize(
@@ -320,13 +321,15 @@ def head_of(framing: bytes) -> ResponseHead:
         (b"200\r\nContent-Length: 3", LengthBody, False),
         (b"200\r\nContent-Length: 0", LengthBody, True),
         (b"204", LengthBody, True),
+        (b"204\r\nContent-Length: 3", LengthBody, True),
+        (b"304\r\nContent-Length: 3", LengthBody, True),
         (b"200", CloseBody, False),
     ],
 )
 @pytest.mark.parametrize("raw", [False, True])
 def test_body_of(framing, kind, done, raw):
     """Each framing has its reader; what has no body is done at once."""
-    body = body_of(head_of(framing), raw=raw)
+    body = body_of(*head_of(framing), raw=raw)
     assert isinstance(body, kind)
     assert body.done is done
 
@@ -334,5 +337,5 @@ def test_body_of(framing, kind, done, raw):
 @pytest.mark.parametrize(("raw", "passed"), [(False, b"hi"), (True, b"2\r\nhi\r\n")])
 def test_body_of_leaves_chunks_as_they_are_if_raw(raw, passed):
     """A client that reads chunks too gets them as they came."""
-    body = body_of(head_of(b"200\r\nTransfer-Encoding: chunked"), raw=raw)
+    body = body_of(*head_of(b"200\r\nTransfer-Encoding: chunked"), raw=raw)
     assert body.feed(b"2\r\nhi\r\n") == passed

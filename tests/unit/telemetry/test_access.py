@@ -5,11 +5,87 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from router.core.record import Record
 from router.telemetry import access
-from router.telemetry.access import FLUSH_EVERY, MOST_LINES, AccessLog
+from router.telemetry.access import FLUSH_EVERY, MOST_RECORDS, AccessLog, line
 
 CLOCK = re.compile(r"\d\d:\d\d:\d\d ")
+RECORD = Record(
+    "id-1", "/v1/chat/completions", "demo", "gpu-box", 200, "answered", 1, 0.0361, 1.2044, sent=1418, events=7, tail=b""
+)
+
+
+def record(**changed) -> Record:
+    return replace(RECORD, **changed)
+
+
+# A record's line
+
+
+def test_line():
+    """Status, path, model, backend, times, bytes, and the id."""
+    assert line(record()) == "200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B id-1"
+
+
+def test_line_of_a_request_that_reached_no_backend():
+    """What there is none of is a dash: the fields stay where they are."""
+    said = line(record(backend=None, status=503, ttft=None, sent=0, attempts=0))
+    assert said == "503 POST /v1/chat/completions demo - 1.204s ttft=- 0B id-1"
+
+
+def test_line_of_a_request_that_was_tried_again():
+    """How often, at the end."""
+    assert line(record(attempts=3)).endswith(" id-1 attempts=3")
+
+
+@pytest.mark.parametrize(
+    ("tail", "said"),
+    [
+        (b'{"usage":{"prompt_tokens":12,"completion_tokens":40}}', "1418B 12+40tok id-1"),
+        (b'{"usage":{"prompt_tokens":0,"completion_tokens":0}}', "1418B 0+0tok id-1"),
+        (b'{"usage":{"prompt_tokens":12,"total_tokens":12}}', "1418B 12+-tok id-1"),  # embeddings
+        (b'{"usage":{"output_tokens":40}}', "1418B -+40tok id-1"),
+        (b'{"usage":{}}', "1418B id-1"),
+        (b'{"finish_reason":"length"}', "1418B length id-1"),
+        (b'{"finish_reason":"stop","usage":{"prompt_tokens":1,"completion_tokens":2}}', "1418B 1+2tok stop id-1"),
+        (b'data: {"error": {"message": "out of memory"}}\n\n', "1418B error id-1"),
+        (
+            b'data: {"finish_reason":"stop","usage":{"input_tokens":1,"output_tokens":2}}\n\ndata: {"error":{}}\n\n',
+            "1418B 1+2tok stop error id-1",
+        ),
+        (b"", "1418B id-1"),
+        (b"\x00\xff not an answer", "1418B id-1"),
+    ],
+)
+def test_line_of_what_the_end_of_an_answer_says(tail, said):
+    """The tokens, why the engine stopped, and an error that its status doesn't tell of, between bytes and id."""
+    assert line(record(tail=tail)).endswith(f" ttft=0.036s {said}")
+
+
+@pytest.mark.parametrize(("status", "told"), [(200, True), (399, True), (400, False), (503, False)])
+def test_line_says_error_where_the_status_does_not(status, told):
+    """A status that is an error's says it already."""
+    assert (" error " in line(record(status=status, tail=b'{"error":{"message":"no"}}'))) is told
+
+
+def test_line_is_one_line_whatever_model_was_asked_for():
+    """A client chooses that name."""
+    assert line(record(model="m\n12:00:00 200 POST\x1b[2J")).isprintable()
+
+
+@given(st.binary(max_size=60) | st.text(st.sampled_from(' \n\x1b":{},a_1')).map(str.encode))
+def test_line_is_one_line_whatever_an_answer_ends_with(said):
+    """An engine chooses that."""
+    for name in (b"finish_reason", b"usage", b"error"):
+        tail = b'\n{"%s":%s,"%s":{"prompt_tokens":%s}}' % (name, said, name, said)
+        assert line(record(tail=tail)).isprintable()
+
+
+# The log of them
 
 
 class Terminal:
@@ -31,27 +107,28 @@ async def soon(condition) -> None:
             await asyncio.sleep(FLUSH_EVERY / 10)
 
 
-async def test_lines_are_gathered_and_written_together(tmp_path):
-    """Within FLUSH_EVERY of the first, each with its time; once to the file, once to the terminal."""
+async def test_records_are_gathered_and_written_together(tmp_path):
+    """Within FLUSH_EVERY of the first, each with a time; once to the file, once to the terminal."""
     terminal, began = Terminal(), time.monotonic()
+    one, two = record(id="one"), record(id="two %s\\n {}")
     log = AccessLog(tmp_path, terminal)  # type: ignore[arg-type]  # write is all that is asked of it
-    log.write("one")
-    log.write("two %s\\n {}")
+    log.write(one)
+    log.write(two)
     assert terminal.writes == []
     assert not (tmp_path / "access.log").exists()
     await soon(lambda: terminal.writes)
     assert time.monotonic() - began >= FLUSH_EVERY * 0.9
-    assert [CLOCK.sub("", text) for text in terminal.writes] == ["one\ntwo %s\\n {}\n"]
+    assert [CLOCK.sub("", text) for text in terminal.writes] == [f"{line(one)}\n{line(two)}\n"]
     assert len(CLOCK.findall(terminal.writes[0])) == 2
     assert (tmp_path / "access.log").read_text() == terminal.writes[0]
     log.close()
 
 
-async def test_lines_after_a_flush_are_flushed_too(tmp_path):
+async def test_records_after_a_flush_are_flushed_too(tmp_path):
     """There is always a next time."""
     log = AccessLog(tmp_path, None)
     for count in (1, 2, 3):
-        log.write("line")
+        log.write(RECORD)
         await soon(lambda count=count: (tmp_path / "access.log").exists() and lines(tmp_path) == count)
     log.close()
 
@@ -60,26 +137,26 @@ def lines(folder: Path) -> int:
     return len((folder / "access.log").read_text().splitlines())
 
 
-async def test_many_lines_are_written_at_once(tmp_path):
+async def test_many_records_are_written_at_once(tmp_path):
     """What waits is bounded."""
     log = AccessLog(tmp_path, None)
-    for _ in range(MOST_LINES - 1):
-        log.write("line")
+    for _ in range(MOST_RECORDS - 1):
+        log.write(RECORD)
     assert not (tmp_path / "access.log").exists()
-    log.write("line")
-    assert lines(tmp_path) == MOST_LINES
-    log.write("line")
+    log.write(RECORD)
+    assert lines(tmp_path) == MOST_RECORDS
+    log.write(RECORD)
     log.close()
-    assert lines(tmp_path) == MOST_LINES + 1
+    assert lines(tmp_path) == MOST_RECORDS + 1
 
 
 async def test_what_waits_is_written_at_the_close(tmp_path):
     """And nothing is left that would write later."""
     terminal = Terminal()
     log = AccessLog(tmp_path, terminal)  # type: ignore[arg-type]
-    log.write("last words")
+    log.write(RECORD)
     log.close()
-    assert CLOCK.sub("", (tmp_path / "access.log").read_text()) == "last words\n"
+    assert CLOCK.sub("", (tmp_path / "access.log").read_text()) == f"{line(RECORD)}\n"
     assert log._flushing is None
     await asyncio.sleep(0)
     assert len(terminal.writes) == 1
@@ -95,21 +172,37 @@ async def test_a_terminal_alone_is_enough():
     """And so is neither."""
     terminal = Terminal()
     for log in (AccessLog(None, terminal), AccessLog(None, None)):  # type: ignore[arg-type]
-        log.write("line")
+        log.write(RECORD)
         log.close()
     assert len(terminal.writes) == 1
 
 
+async def test_a_closed_terminal_costs_nothing(tmp_path):
+    """The file goes on."""
+
+    class Closed:
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    log = AccessLog(tmp_path, Closed())  # type: ignore[arg-type]
+    for count in (1, 2):
+        log.write(RECORD)
+        log.flush()
+        assert lines(tmp_path) == count
+    log.close()
+
+
 async def test_the_clock_moves_on(monkeypatch):
-    """A line has the second in which it was taken, not that in which it is written."""
-    terminal, now = Terminal(), iter([10.9, 11.0, 11.5])
+    """A line has the time at which it is written, the same as those written with it; the next ones have another."""
+    terminal, now = Terminal(), iter([10.9, 11.0])
     log = AccessLog(None, terminal)  # type: ignore[arg-type]
-    clock = SimpleNamespace(time=lambda: next(now), localtime=time.gmtime, strftime=time.strftime)
+    clock = SimpleNamespace(strftime=lambda form: time.strftime(form, time.gmtime(next(now))))
     monkeypatch.setattr(access, "time", clock)
-    for _ in range(3):
-        log.write("line")
-    log.flush()
-    assert terminal.writes == ["00:00:10 line\n00:00:11 line\n00:00:11 line\n"]
+    for count in (3, 1):
+        for _ in range(count):
+            log.write(RECORD)
+        log.flush()
+    assert terminal.writes == [f"00:00:10 {line(RECORD)}\n" * 3, f"00:00:11 {line(RECORD)}\n"]
     log.close()
 
 
@@ -119,7 +212,7 @@ async def test_a_full_disk_costs_nothing(tmp_path, capsys):
     (tmp_path / "access.log").symlink_to("/dev/full")
     log = AccessLog(tmp_path, None)
     for _ in range(3):
-        log.write("line")
+        log.write(RECORD)
         log.flush()
     log.close()
     assert capsys.readouterr().err.count("can't be written") == 1

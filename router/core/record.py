@@ -1,0 +1,121 @@
+"""What an exchange came to, and what the end of its answer says: pure, and read only after the answer is whole.
+
+No answer is parsed on its way. The relay keeps the last `TAIL` bytes, and what is wanted of an answer stands there:
+engines send the counts of tokens, the reason why they stopped, and their errors last.
+"""
+
+import re
+
+import msgspec
+
+TAIL = 2048
+"""Bytes that are kept of an answer's end: a stream's last events, or the last fields of a JSON answer."""
+
+_PIECE = 256  # bytes: what is shorter is joined with the next
+_MOST_TOKENS = 10**12  # what is more is a mistake
+
+_DONE = re.compile(rb"(?:^|\n)data: ?\[DONE\]\s*$")
+_WORD = re.compile(rb'\s*:\s*"([A-Za-z_]{1,40})"')
+_ERROR = re.compile(rb'(?:\n|^)(?:data: ?)?\{\s*"(?:error"\s*:\s*[{"]|(?:type|object)"\s*:\s*"error")')
+
+
+class Tail:
+    """The end of an answer, kept at little cost: pieces as they come, small ones joined, no more than are needed."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = [b""]
+
+    def add(self, data: bytes) -> None:
+        """Take the next piece."""
+        pieces = self._pieces
+        if len(data) > TAIL:
+            data = data[-TAIL:]
+        if len(pieces[-1]) < _PIECE:
+            pieces[-1] += data
+            return
+        pieces.append(data)
+        if len(pieces) > TAIL // _PIECE:
+            del pieces[0]
+
+    def bytes(self) -> bytes:
+        """Give the last bytes: `TAIL` at most, and not much less where there are as many."""
+        return b"".join(self._pieces)[-TAIL:]
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What an exchange came to. Times are in seconds; `status` is 499 for a client that left."""
+
+    id: str
+    path: str
+    model: str
+    backend: str | None
+    status: int
+    outcome: str
+    attempts: int
+    ttft: float | None  # from the request's arrival to the first byte of the answer's body
+    duration: float
+    sent: int  # bytes of body passed to the client
+    events: int  # server-sent events passed to the client
+    tail: bytes  # the last of them
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What the end of an answer says; None is what it doesn't."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    finish_reason: str | None
+    error: bool  # whether it ends with an error, whatever its status was
+
+
+_read = msgspec.json.Decoder(dict[str, object]).decode
+
+
+def ending(tail: bytes) -> Ending:
+    """Read the end of an answer: the last mention of each counts."""
+    usage = _usage(tail)
+    return Ending(
+        _count(usage, "prompt_tokens", "input_tokens"),
+        _count(usage, "completion_tokens", "output_tokens"),
+        _reason(tail, b'"finish_reason"') or _reason(tail, b'"stop_reason"'),
+        tail.rfind(b'"error"') >= 0 and _ERROR.search(tail) is not None,
+    )
+
+
+def _usage(tail: bytes) -> dict[str, object]:
+    """Read the last object that is called usage; it may hold others."""
+    at = tail.rfind(b'"usage"')
+    begins = ends = tail.find(b"{", at + 7, at + 12) if at >= 0 else -1
+    while begins >= 0 and (ends := tail.find(b"}", ends) + 1) > 0:
+        said = tail[begins:ends]
+        if said.count(b"{") == said.count(b"}"):
+            try:
+                return _read(said)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                break
+    return {}
+
+
+def _count(usage: dict[str, object], *names: str) -> int | None:
+    """Give a count of tokens by the first of its names: OpenAI's older one, or Anthropic's and OpenAI's newer one."""
+    for name in names:
+        said = usage.get(name)
+        if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < _MOST_TOKENS:
+            return said
+    return None
+
+
+def _reason(tail: bytes, name: bytes) -> str | None:
+    """Find the last word said as this: engines say null until there is one."""
+    at = tail.rfind(name)
+    while at >= 0:
+        said = _WORD.match(tail, at + len(name))
+        if said is not None:
+            return said[1].decode("ascii")
+        at = tail.rfind(name, 0, at)
+    return None
+
+
+def is_done(tail: bytes) -> bool:
+    """Tell whether a stream of OpenAI's form has ended as it should: with `data: [DONE]`."""
+    return _DONE.search(tail) is not None

@@ -1,0 +1,486 @@
+import json
+from itertools import accumulate, pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from router.core.record import TAIL, Ending, Tail, ending, is_done
+
+NOTHING = Ending(None, None, None, error=False)
+
+
+def chunked(*parts: bytes) -> bytes:
+    """Put each part into a chunk, and end: so a body is kept that passes with its framing."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def kept(pieces) -> bytes:
+    """Give what is kept of an answer that came in these pieces."""
+    tail = Tail()
+    for piece in pieces:
+        tail.add(piece)
+    return tail.bytes()
+
+
+# What is kept
+
+sizes = st.integers(0, 600) | st.sampled_from([1, 255, 256, 257, TAIL - 1, TAIL, TAIL + 1, 3 * TAIL])
+
+
+@given(st.lists(st.tuples(sizes, st.integers(1, 40)), max_size=8))
+@example([(1, 3 * TAIL)])
+@example([(255, 40)])
+@example([(256, 40)])
+@example([(257, 40), (1, 1)])
+@example([(TAIL, 40), (255, 1)])
+def test_the_last_bytes_are_kept(runs):
+    """All of a short answer; of a longer one nearly as many as are wanted, and never more."""
+    edges = [0, *accumulate(size for size, times in runs for _ in range(times))]
+    whole = (bytes(range(251)) * (edges[-1] // 251 + 1))[: edges[-1]]
+    tail = kept(whole[begin:end] for begin, end in pairwise(edges))
+    assert whole.endswith(tail)
+    assert min(len(whole), TAIL * 3 // 4) <= len(tail) <= TAIL
+
+
+def test_what_is_kept_can_be_looked_at_before_the_end():
+    """It changes nothing."""
+    tail = Tail()
+    assert tail.bytes() == b""
+    for number in range(5 * TAIL):
+        tail.add(b"%c" % (number % 251))
+        assert tail.bytes()[-1] == number % 251
+    assert len(tail.bytes()) <= TAIL
+
+
+def test_little_is_held_for_it():
+    """However many pieces an answer has, and however small or large they are."""
+    for size in (1, 255, 256, TAIL, 100 * TAIL):
+        tail = Tail()
+        for _ in range(1000):
+            tail.add(b"x" * size)
+        assert sum(map(len, tail._pieces)) <= 10 * TAIL
+
+
+# Answers that are one JSON object
+
+OPENAI = (
+    b'{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"demo","choices":[{"index":0,'
+    b'"message":{"role":"assistant","content":"Hi!","refusal":null},"logprobs":null,"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":12,"completion_tokens":40,"total_tokens":52}}'
+)
+DETAILS = (
+    b'{"choices":[{"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":12,"completion_tokens":40,"total_tokens":52,'
+    b'"prompt_tokens_details":{"cached_tokens":8,"audio":{"tokens":1}},"completion_tokens_details":'
+    b'{"reasoning_tokens":20,"accepted_prediction_tokens":0}},"service_tier":"default","system_fingerprint":"fp_1"}'
+)
+DETAILS_FIRST = (
+    b'{"usage":{"completion_tokens_details":{"reasoning_tokens":20},"prompt_tokens_details":{"cached_tokens":8},'
+    b'"completion_tokens":40,"prompt_tokens":12}}'
+)
+INDENTED = json.dumps(json.loads(DETAILS), indent=2).encode()
+LLAMA_CPP = (
+    b'{"choices":[{"finish_reason":"length","index":0,"message":{"role":"assistant","content":"Hi"}}],"created":1,'
+    b'"usage":{"completion_tokens":40,"prompt_tokens":12,"total_tokens":52},"id":"chatcmpl-1",'
+    b'"timings":{"prompt_n":12,"prompt_ms":31.5,"predicted_n":40,"predicted_per_second":97.4}}'
+)
+VLLM = (
+    b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop","stop_reason":null}],'
+    b'"usage":{"prompt_tokens":12,"total_tokens":52,"completion_tokens":40,"prompt_tokens_details":null},'
+    b'"prompt_logprobs":null,"kv_transfer_params":null}'
+)
+EMBEDDINGS = b'{"object":"list","data":[{"embedding":[0.1,-2e-05]}],"usage":{"prompt_tokens":12,"total_tokens":12}}'
+RESPONSES = (
+    b'{"id":"resp_1","object":"response","status":"completed","error":null,"incomplete_details":null,"output":[],'
+    b'"usage":{"input_tokens":12,"input_tokens_details":{"cached_tokens":0},"output_tokens":40,'
+    b'"output_tokens_details":{"reasoning_tokens":0},"total_tokens":52},"user":null,"metadata":{}}'
+)
+ANTHROPIC = (
+    b'{"id":"msg_1","type":"message","role":"assistant","content":[{"type":"text","text":"Hi!"}],'
+    b'"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":40}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "completion"),
+    [
+        (OPENAI, "stop", 40),
+        (DETAILS, "tool_calls", 40),
+        (DETAILS_FIRST, None, 40),
+        (INDENTED, "tool_calls", 40),
+        (LLAMA_CPP, "length", 40),
+        (VLLM, "stop", 40),
+        (EMBEDDINGS, None, None),
+        (RESPONSES, None, 40),
+        (ANTHROPIC, "end_turn", 40),
+    ],
+)
+def test_a_json_answer(body, reason, completion):
+    """Whoever's form it has, and with or without its chunks, its tail alone too."""
+    json.loads(body)
+    expected = Ending(12, completion, reason, error=False)
+    for whole in (body, body + b"\n", chunked(body), chunked(body, b"\n")):
+        assert ending(whole) == expected
+    assert ending((b"x" * TAIL + body)[-TAIL:]) == expected
+
+
+# Streams
+
+
+def chunk_of(delta: str, reason: str = "null", usage: str = "null") -> bytes:
+    """Write an event of a chat's stream that was asked for its usage."""
+    return (
+        f'data: {{"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{{"index":0,"delta":{{{delta}}},'
+        f'"logprobs":null,"finish_reason":{reason}}}],"usage":{usage}}}\n\n'
+    ).encode()
+
+
+DONE = b"data: [DONE]\n\n"
+USAGE = '{"prompt_tokens":12,"completion_tokens":40,"total_tokens":52,"prompt_tokens_details":{"cached_tokens":0}}'
+CHAT = [
+    chunk_of('"role":"assistant"'),
+    chunk_of('"content":"Hi"'),
+    chunk_of('"content":"!"'),
+    chunk_of("", '"stop"'),
+    f'data: {{"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[],"usage":{USAGE}}}\n\n'.encode(),
+    DONE,
+]
+WITHOUT_USAGE = [
+    b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":null}]}\n\n',
+    b'data: {"choices":[{"delta":{},"finish_reason":"length"}]}\n\n',
+    DONE,
+]
+IN_EVERY_CHUNK = [
+    chunk_of('"content":"a"', usage='{"prompt_tokens":12,"completion_tokens":1}'),
+    chunk_of('"content":"b"', '"stop"', usage='{"prompt_tokens":12,"completion_tokens":40}'),
+    DONE,
+]
+MESSAGE_START = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","content":[],'
+    b'"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":1}}}\n\n'
+)
+MESSAGE_DELTA = (
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"max_tokens","stop_sequence":null},'
+    b'"usage":{"output_tokens":40}}\n\n'
+)
+MESSAGES = [
+    MESSAGE_START,
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"text":"Hi"}}\n\n',
+    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n',
+    MESSAGE_DELTA,
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+]
+RESPONSE_EVENTS = [
+    b'event: response.output_text.done\ndata: {"type":"response.output_text.done","text":"Hi"}\n\n',
+    b'event: response.completed\ndata: {"type":"response.completed","response":' + RESPONSES + b"}\n\n",
+]
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        (CHAT, Ending(12, 40, "stop", error=False)),
+        (WITHOUT_USAGE, Ending(None, None, "length", error=False)),
+        (IN_EVERY_CHUNK, Ending(12, 40, "stop", error=False)),
+        (MESSAGES, Ending(None, 40, "max_tokens", error=False)),
+        (RESPONSE_EVENTS, Ending(12, 40, None, error=False)),
+        ([CHAT[3], chunk_of("", usage=USAGE), DONE], Ending(12, 40, "stop", error=False)),
+        (CHAT[:3], NOTHING),  # it broke off
+    ],
+)
+@pytest.mark.parametrize("spaced", [False, True])
+def test_a_stream(events, expected, spaced):
+    """The latest counts, the latest reason that is one: plain, with CRLF, in chunks of one event, of all, of halves."""
+    if spaced:
+        events = [event.replace(b'":', b'": ') for event in events]
+    crlf = [event.replace(b"\n", b"\r\n") for event in events]
+    halves = [piece for event in events for piece in (event[:9], event[9:])]
+    for tail in (
+        b"".join(events),
+        b"".join(crlf),
+        chunked(*events),
+        chunked(*crlf),
+        chunked(b"".join(events)),
+        chunked(*halves),
+    ):
+        assert ending(tail) == expected
+        assert ending(kept([tail])) == expected
+        assert ending(kept(tail[at : at + 7] for at in range(0, len(tail), 7))) == expected
+
+
+@pytest.mark.parametrize("at", range(1, len(USAGE)))
+def test_counts_that_two_chunks_part_are_not_misread(at):
+    """Where a chunk ends amid the counts, they are those that were said, or none."""
+    said = ending(chunked(f'{{"usage":{USAGE[:at]}'.encode(), f"{USAGE[at:]}}}".encode()))
+    assert said in (NOTHING, Ending(12, 40, None, error=False))
+
+
+@pytest.mark.parametrize("events", [CHAT, IN_EVERY_CHUNK, MESSAGES, RESPONSE_EVENTS, [OPENAI], [INDENTED], [DETAILS]])
+def test_what_was_cut_off_is_not_misread(events):
+    """Wherever a tail begins, what it says is what the whole says, or nothing."""
+    whole = b"".join(events)
+    expected = ending(whole)
+    for at in range(len(whole)):
+        said = ending(whole[at:])
+        assert said.prompt_tokens in {None, expected.prompt_tokens}
+        assert said.completion_tokens in {None, expected.completion_tokens}
+        assert said.finish_reason in {None, expected.finish_reason}
+        assert not said.error
+
+
+# What only looks like an end
+
+TALK = [
+    'the "usage":{"prompt_tokens":7,"completion_tokens":8} of it',
+    '"usage": {"input_tokens": 7, "output_tokens": 8}}',
+    '{"finish_reason":"stop","stop_reason":"end_turn"}',
+    'data: {"error": {"message": "no"}}\n\ndata: {"error":"no"}',
+    '\n{"error": "no"}',
+    '\n{"type": "error", "error": {}}\n',
+    'event: error\ndata: {"type": "error", "error": {}}\n\n',
+    "data: [DONE]\n\n",
+]
+
+
+@pytest.mark.parametrize("talk", TALK)
+def test_an_answer_may_talk_of_all_that(talk):
+    """A string's words are no fields, whatever they say."""
+    text = json.dumps(talk)
+    body = f'{{"choices":[{{"message":{{"content":{text}}}}}]}}'.encode()
+    event = f'data: {{"choices":[{{"delta":{{"content":{text}}}}}]}}\n\n'.encode()
+    arguments = f'data: {{"delta":{{"arguments":{json.dumps(text)}}}}}\n\n'.encode()  # JSON in JSON: escaped twice
+    for tail in (body, event, arguments):
+        for at in range(len(tail)):
+            assert ending(tail[at:]) == NOTHING
+            assert ending(chunked(tail[at:])) == NOTHING
+        assert not is_done(tail)
+
+
+@pytest.mark.parametrize("talk", TALK)
+def test_what_an_answer_talks_of_does_not_hide_what_it_says(talk):
+    """Before the end of it, or behind."""
+    said = chunk_of(f'"content":{json.dumps(talk)}')
+    assert ending(b"".join([said, *CHAT])) == ending(b"".join(CHAT))
+    named = f'{OPENAI[:-1].decode()},"note":{json.dumps(talk)}}}'.encode()
+    assert ending(named) == ending(OPENAI)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"",
+        b"\n",
+        b"OK",
+        b"<html><body>Bad gateway</body></html>",
+        b"\x00\xff\xfe\x80",
+        b"null",
+        b"{}",
+        b"[]",
+        b'"usage"',
+        b'"usage":',
+        b'"usage":{',
+        b'"usage":{"prompt_tokens":12',
+        b'"usage":{"prompt_tokens":12,"prompt_tokens_details":{"cached_tokens":0}',
+        b'"usage":null',
+        b'"usage":null,"timings":{"prompt_tokens":12}}',
+        b'"usage":[]',
+        b'"usage":"{}"',
+        b'"usage":12}',
+        b'"usage":}{',
+        b'"usage":{}',
+        b'"usage":{"prompt_tokens":null,"completion_tokens":null}',
+        b'"usage":{"\xff":12}',
+        b'"usage":{"prompt_tokens":12,,}',
+        b'"Usage":{"prompt_tokens":12}',
+        b'{"usage_of_words":{"prompt_tokens":12}}',
+        b'"finish_reason"',
+        b'"finish_reason":',
+        b'"finish_reason":null',
+        b'"finish_reason":"',
+        b'"finish_reason":"sto',
+        b'"finish_reason":""',
+        b'"finish_reason":{"type":"stop"}',
+        b'"finish_reason":"no word"',
+        b'"finish_reason":"\x1b[2J"',
+        b'"finish_reason":"%s"' % (b"a" * 41),
+        b'"error"',
+        b'{"error":null}',
+        b'{"error":false}',
+        b'{"status":"completed","error":{}}',
+    ],
+)
+def test_nothing_is_said(tail):
+    """Garbage says nothing, and neither does what is empty, or only begins."""
+    assert ending(tail) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("number", "read"),
+    [
+        (b"0", 0),
+        (b"12", 12),
+        (b"999999999999", 999_999_999_999),
+        (b"1000000000000", None),  # what is more is a mistake
+        (b"-1", None),
+        (b"9" * 30, None),
+        (b"9" * 1500, None),
+        (b"12.5", None),
+        (b"null", None),
+        (b"true", None),
+        (b'"12"', None),
+        (b"[12]", None),
+        (b'{"tokens":12}', None),
+    ],
+)
+def test_an_odd_number(number, read):
+    """What can be no count is none; what stands beside it counts."""
+    for prompt, completion in ((b"prompt_tokens", b"completion_tokens"), (b"input_tokens", b"output_tokens")):
+        assert ending(b'"usage":{"%s":%s,"%s":3}}' % (prompt, number, completion)) == Ending(read, 3, None, error=False)
+        assert ending(b'"usage":{"%s":3,"%s":%s}}' % (prompt, completion, number)) == Ending(3, read, None, error=False)
+
+
+@pytest.mark.parametrize("number", [b"-", b"01", b"1e400", b"NaN", b"0x1", b"1_000", b"", b"\xb2"])
+def test_what_is_no_number_spoils_all(number):
+    """It is no JSON: nothing that stands with it is trusted."""
+    assert ending(b'"usage":{"prompt_tokens":%s,"completion_tokens":3}}' % number) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("usage", "prompt", "completion"),
+    [
+        (b'{"prompt_tokens":1,"input_tokens":2}', 1, None),
+        (b'{"output_tokens":2,"completion_tokens":1}', None, 1),
+        (b'{"prompt_tokens":null,"input_tokens":2,"completion_tokens":-1,"output_tokens":3}', 2, 3),
+    ],
+)
+def test_a_count_that_is_said_by_two_names(usage, prompt, completion):
+    """The older name goes first, where it says something."""
+    assert ending(b'"usage":' + usage) == Ending(prompt, completion, None, error=False)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"error":{"message":"out of memory","type":"server_error","code":500}}',
+        b'{"error": {"message": "out of memory"}}',
+        b'{ "error" : "out of memory" }',
+        b'{\n  "error": {\n    "message": "out of memory"\n  }\n}\n',
+        b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}',
+        b'{"type": "error", "error": {"type": "overloaded_error"}}',
+    ],
+)
+def test_an_answer_that_ends_with_an_error(said):
+    """As a body of JSON, and as a stream's event after others, whatever its status was."""
+    event = b"data: " + said.replace(b"\n", b"") + b"\n\n"
+    named = b"event: error\n" + event
+    for tail in (
+        said,
+        chunked(said),
+        event,
+        b"".join([*CHAT[:3], event]),
+        b"".join([*CHAT[:3], event, DONE]),
+        b"".join([*CHAT[:3], event]).replace(b"\n", b"\r\n"),
+        b"".join([*MESSAGES[:2], named]),
+        b"".join([*CHAT[:3], event.replace(b"data: ", b"data:")]),
+        chunked(*CHAT[:3], event),
+        chunked(*CHAT[:3], event, DONE),
+        chunked(*MESSAGES[:2], named),
+    ):
+        assert ending(tail).error
+        assert ending(tail).finish_reason is None
+
+
+def test_an_error_after_the_counts_hides_them_not():
+    """All that was said is told."""
+    assert ending(b"".join([*CHAT[:5], b'data: {"error":{"message":"x"}}\n\n'])) == Ending(12, 40, "stop", error=True)
+
+
+# Whatever comes
+
+words = st.sampled_from([
+    b'"usage"', b'"finish_reason"', b'"stop_reason"', b'"error"', b'"type"', b'"prompt_tokens"', b'"output_tokens"',
+    b"data: ", b"[DONE]", b"\n", b"\r\n", b"{", b"}", b"[", b"]", b":", b",", b"null", b"12", b"-", b"\\", b'"',
+])  # fmt: skip
+
+
+@given(st.binary(max_size=TAIL) | st.lists(words, max_size=60).map(b"".join))
+@example(b'"usage":{' + b"{" * 1000 + b"}" * 1000)
+@example(b'"usage":' + b"{}" * 1000)
+@example(b'"usage":{"prompt_tokens":' + b"9" * 2000 + b"}")
+@example(b'"finish_reason":' * 128)
+@example(b"\n{" + b" " * 2000 + b'"error"')
+@example(b"\ndata: [DONE]" + b" " * 2000 + b"x")
+def test_no_bytes_break_the_reading_of_an_end(tail):
+    """Whatever an engine sends is read, or says nothing."""
+    said = ending(tail)
+    assert all(isinstance(count, int | None) for count in (said.prompt_tokens, said.completion_tokens))
+    assert said.finish_reason is None or said.finish_reason.replace("_", "").isalpha()
+    assert isinstance(is_done(tail), bool)
+
+
+def test_no_depth_breaks_the_reading_of_an_end():
+    """Brackets within brackets fit into a tail by the thousand."""
+    assert ending(b'"usage":{"prompt_tokens":' + b"[" * 2000 + b"}") == NOTHING
+
+
+# [DONE]
+
+
+@pytest.mark.parametrize(
+    ("tail", "done"),
+    [
+        (b"data: [DONE]\n\n", True),
+        (b"data: [DONE]\n", True),
+        (b"data: [DONE]", True),
+        (b"data:[DONE]\n\n", True),
+        (b"data: [DONE]\r\n\r\n", True),
+        (b"data: [DONE]\r\n\r\n\n  \n", True),
+        (b"data: {}\n\ndata: [DONE]\n\n", True),
+        (b"data: {}\r\n\r\ndata: [DONE]\r\n\r\n", True),
+        (b"event: end\ndata: [DONE]\n\n", True),
+        (b"", False),
+        (b"data: {}\n\n", False),
+        (b"data: [DONE", False),
+        (b"data: [D", False),
+        (b"[DONE]\n\n", False),
+        (b"data: DONE\n\n", False),
+        (b"data: [DONE]]\n\n", False),
+        (b"data: [DONE]\n\ndata: {}\n\n", False),
+        (b"data: {}data: [DONE]\n\n", False),
+        (b': "data: [DONE]\n\n', False),
+        (b'data: "data: [DONE]"\n\n', False),
+        (b'data: "\\ndata: [DONE]\\n\\n"\n\n', False),
+    ],
+)
+def test_is_done(tail, done):
+    """The mark is a line of its own, and the last that isn't empty."""
+    assert is_done(tail) is done
+
+
+@given(
+    st.lists(st.sampled_from([*CHAT[:5], b": ping\n\n", b"\n"])),
+    st.sampled_from(["", "\n", "\n\n", "\r\n\r\n"]),
+    st.integers(1, 3000),
+)
+@example(CHAT[:5] * 4, "\n\n", 1)
+@example(CHAT[:5] * 4, "\n\n", 256)
+def test_is_done_at_the_end_alone(events, end, size):
+    """Whatever events came before, in pieces of whatever size: with the mark it is done, and not a byte sooner."""
+    stream = b"".join(events)
+    for mark, done in (
+        (b"data: [DONE]" + end.encode(), True),
+        (b"data: [DONE", False),
+        (b"data:", False),
+        (b"", False),
+    ):
+        whole = stream + mark
+        assert is_done(kept(whole[at : at + size] for at in range(0, len(whole), size))) is done
+
+
+def test_is_done_is_asked_of_a_body_without_its_framing():
+    """A tail with chunks in it isn't done: there the framing tells the end, and nobody asks (relay._lacks_its_end)."""
+    assert is_done(DONE)
+    assert not is_done(chunked(*CHAT))
