@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PEERS := vllm-router sglang-router smg
+PEERS := vllm-router sglang-router smg litellm[proxy]
+BENCH := --runs 5 --soak 2000000
 JOBS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
 # llama-cpp-python is compiled on this machine. These flags leave out what the server doesn't need, which
@@ -10,7 +11,7 @@ JOBS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 LLAMA_CPP := CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF \
 	-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/scripts/llama_cpp_fast_build.cmake"
 
-.PHONY: setup run test check bench bench-peers clean help
+.PHONY: setup run test check fast pure bench bench-peers clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -18,8 +19,13 @@ help:  ## what can be made here
 
 setup: .venv/ready models/demo/ready  ## the whole environment in .venv, and the demo model
 
-run: setup  ## start the router on router.yaml, which launches a real engine
+run: setup fast  ## start the router on router.yaml, which launches a real engine
 	@$(BIN)/python -m router --config router.yaml
+
+fast: build/fast  ## compile the hot path, in place: half the cost a request; `make run` does it
+
+pure:  ## run the sources as they stand again
+	@rm -rf build *.so router/*/*.so
 
 check: .venv/ready  ## lint, format, types, and who may import whom
 	$(BIN)/ruff check .
@@ -27,22 +33,31 @@ check: .venv/ready  ## lint, format, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup check  ## every check and test
+test: setup pure check  ## every check and test, and those of the hot path again as it is compiled
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
+	@$(MAKE) --no-print-directory fast
+	$(BIN)/python -c 'from router.proxy import relay; assert not relay.__file__.endswith(".py"), relay.__file__'
+	$(BIN)/python -m pytest tests/unit/core tests/unit/proxy tests/integration/proxy
 
 bench-peers:  ## install the routers that `make bench` measures ours against
 	for peer in $(PEERS); do \
-		$(PYTHON) -m venv .peers/$$peer && .peers/$$peer/bin/pip install --quiet --disable-pip-version-check $$peer || exit 1; \
+		folder=.peers/$${peer%%'['*}; \
+		$(PYTHON) -m venv $$folder && $$folder/bin/pip install --quiet --disable-pip-version-check "$$peer" || exit 1; \
 	done
 
-bench: setup  ## what the router adds to a request and to a streamed event
-	$(BIN)/python -m scripts.bench
+bench: setup .peers/router/ready  ## what the router costs, beside others; BENCH="--runs 1" for a shorter one
+	$(BIN)/python -m scripts.bench $(BENCH)
+
+.peers/router/ready: setup.py pyproject.toml $(shell find router launchers profiles -name '*.py' -o -name '*.yaml')
+	$(PYTHON) -m venv .peers/router
+	.peers/router/bin/pip install --quiet --disable-pip-version-check -c constraints.txt .
+	@touch $@
 
 clean:  ## remove what setup made
-	rm -rf .venv models/demo build *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv models/demo build *.egg-info *.so router/*/*.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 .venv/ready: pyproject.toml constraints.txt Makefile scripts/llama_cpp_fast_build.cmake
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -50,8 +65,13 @@ clean:  ## remove what setup made
 	@command -v cc >/dev/null || { \
 		echo "A C/C++ compiler is needed to build llama.cpp: apt install build-essential, or xcode-select --install"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(LLAMA_CPP) $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llama-cpp,dev]'
+	ROUTER_PURE=1 $(LLAMA_CPP) $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llama-cpp,dev]'
 	@touch $@
+
+# Where nothing can be compiled, the sources run as they are.
+build/fast: setup.py .venv/ready $(wildcard router/core/*.py router/proxy/*.py)
+	@$(BIN)/python setup.py -q build_ext --inplace
+	@touch $@ $$(find router -name '*.so')   # those whose source didn't really change are as new
 
 models/demo/ready: scripts/make_demo_model.py .venv/ready
 	$(BIN)/python scripts/make_demo_model.py models/demo

@@ -35,14 +35,15 @@ class Proxy:
 
 
 def ours(port: int, engine: int, folder: Path) -> list[str]:
-    """Run our router with the default features on: balancing, health, logs."""
+    """Run our router as `pip install .` makes it, with the default features on: balancing, health, logs."""
     config = folder / "router.yaml"
     config.write_text(f"""
 server: {{port: {port}}}
 backends: [{{url: 'http://127.0.0.1:{engine}', models: [{MODEL}]}}]
 logging: {{dir: '{folder}/logs'}}
 """)
-    return [sys.executable, "-m", "router", "--config", str(config)]
+    installed = PEERS / "router" / "bin" / "python"
+    return [str(installed) if installed.exists() else sys.executable, "-P", "-m", "router", "--config", str(config)]
 
 
 def nginx(port: int, engine: int, folder: Path) -> list[str]:

@@ -42,7 +42,7 @@ class Tail:
         return b"".join(self._pieces)[-TAIL:]
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct):
     """What an exchange came to. Times are in seconds; `status` is 499 for a client that left."""
 
     id: str
@@ -59,7 +59,7 @@ class Record(msgspec.Struct, frozen=True):
     tail: bytes  # the last of them
 
 
-class Ending(msgspec.Struct, frozen=True):
+class Ending(msgspec.Struct):
     """What the end of an answer says; None is what it doesn't."""
 
     prompt_tokens: int | None

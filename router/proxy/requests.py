@@ -17,7 +17,7 @@ from router.core.peek import peek
 from router.proxy.heads import Headers, RequestHead, status_line
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct):
     """A client's request, read and understood; its body goes beside it, and is let go of sooner."""
 
     head: RequestHead
