@@ -19,7 +19,7 @@ Nobody may be killed by mistake, and pids are given again. So:
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,20 +40,22 @@ class Record:
     name: str
     pid: int
     started: float  # psutil's create_time: seconds since the epoch
-    command: tuple[str, ...]  # its first words, for the log
+    port: int
+    fingerprint: str  # spec.Command.fingerprint
     router_pid: int
     router_started: float
     world: str
 
 
-def remember(folder: Path, name: str, pid: int, command: Sequence[str]) -> None:
-    """Write the record of an engine that was just spawned by this process."""
+def remember(folder: Path, name: str, pid: int, port: int, fingerprint: str) -> None:
+    """Write the record of an engine that this process has just spawned or adopted."""
     try:
         record = Record(
             name=name,
             pid=pid,
             started=psutil.Process(pid).create_time(),
-            command=tuple(command[:3]),
+            port=port,
+            fingerprint=fingerprint,
             router_pid=os.getpid(),
             router_started=psutil.Process().create_time(),
             world=_world(),
@@ -75,14 +77,27 @@ def forget(folder: Path, name: str) -> None:
         _path(folder, name).unlink()
 
 
-def reap(folder: Path) -> list[Record]:
-    """End what dead routers left running, and return the records of it. Blocks until it is gone, 5 s at most."""
+def left_running(folder: Path, name: str) -> Record | None:
+    """Find the engine of this name that a dead router left running; None if there is none."""
+    record = _read(_path(folder, name))
+    if record is None or _is_alive(record.router_pid, record.router_started, record.world):
+        return None
+    return record if _is_alive(record.pid, record.started, record.world) else None
+
+
+def reap(folder: Path, spared: Collection[str] = ()) -> list[Record]:
+    """End what dead routers left running, and return the records of it. Blocks until it is gone, 5 s at most.
+
+    `spared` are names of engines that are to be adopted.
+    """
     reaped = []
     for path in sorted(folder.glob("*.json")):
         record = _read(path)
-        if record is not None and _is_alive(record.router_pid, record.router_started, record.world):
+        if record is not None and (
+            _is_alive(record.router_pid, record.router_started, record.world) or record.name in spared
+        ):
             continue
-        if record is not None and _end(record):
+        if record is not None and end(record):
             reaped.append(record)
         with suppress(OSError):
             path.unlink()
@@ -96,8 +111,7 @@ def _path(folder: Path, name: str) -> Path:
 def _read(path: Path) -> Record | None:
     """The record in a file; None where it holds none."""
     try:
-        values = json.loads(path.read_text())
-        return Record(**{**values, "command": tuple(values["command"])})
+        return Record(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -118,7 +132,7 @@ def _started(pid: int) -> float | None:
         return 0.0  # another user's, so none of ours
 
 
-def _end(record: Record) -> bool:
+def end(record: Record) -> bool:
     """Kill the engine and all of its session. Whether there was anything to kill."""
     leader = _started(record.pid)
     theirs = leader is not None and abs(leader - record.started) > TOLERANCE

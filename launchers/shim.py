@@ -1,6 +1,7 @@
 """What stands between fork and exec of an engine: ties its life to the router's, then becomes the engine.
 
-Run as `python -I -S shim.py ROUTER_PID PROGRAM ARGUMENT...`; the program keeps this process's pid.
+Run as `python -I -S shim.py ROUTER_PID PROGRAM ARGUMENT...`; the program keeps this process's pid. With 0 for the
+router's pid nothing is tied: the engine is to outlive it.
 
 On Linux the kernel is told to SIGKILL this process when its parent ends (PR_SET_PDEATHSIG, which outlives exec),
 so that even `kill -9` of the router takes the engine along. "Its parent" is the *thread* that forked: the router
@@ -17,7 +18,7 @@ import sys
 def main() -> None:
     """Tie, check, exec."""
     router, argv = int(sys.argv[1]), sys.argv[2:]
-    if sys.platform == "linux":
+    if router and sys.platform == "linux":
         tie_to_parent()
         if os.getppid() != router:  # it ended before the tie held: nobody would end us
             sys.exit("the router ended while it started this engine")

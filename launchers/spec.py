@@ -3,6 +3,8 @@
 Both are frozen and know no process. An engine (launchers.engines) turns the one into the other.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +29,7 @@ class LaunchSpec:
     env: Mapping[str, str]
     start_timeout: float  # seconds from the spawn until it must be ready
     stop_timeout: float = 10.0  # seconds from SIGTERM until SIGKILL
+    keep: bool = False  # whether it runs on when the router ends, and is adopted by the next one
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,12 @@ class Command:
     argv: tuple[str, ...]
     env: Mapping[str, str]  # set, over what is inherited
     unset: tuple[str, ...]  # not inherited; compared without regard to case, as pydantic-settings reads them
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name for this very program with these arguments and settings."""
+        said = json.dumps([self.argv, sorted(self.env.items()), sorted(self.unset)])
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The whole environment of the program, where the router's is `inherited`."""

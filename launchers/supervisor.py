@@ -21,10 +21,11 @@ from pathlib import Path
 import structlog
 
 from launchers import leftovers, wording
+from launchers.detached import Detached, adopt, spawn_detached
 from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Disk
-from launchers.probe import is_ready
+from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
 from launchers.process import Process, free_port, spawn
 from launchers.spec import LaunchSpec
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
@@ -76,7 +77,7 @@ class Supervisor:
         self._now = Supervision(spec.start_timeout, spec.stop_timeout, policy or RestartPolicy())
         self._status = Status(spec.name, State.STOPPED, None, None, "not started", (), time.time())
         # The process of now, its port and its probe; and of the last one, how it ended and what it said.
-        self._process: Process | None = None
+        self._process: Process | Detached | None = None
         self._port = 0
         self._probe: asyncio.Task[None] | None = None
         self._end = ""
@@ -87,6 +88,7 @@ class Supervisor:
         self._waiting: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._left = False  # whether it is to run on, unwatched
 
     def __repr__(self) -> str:
         return f"<Supervisor {self._spec.name} {self._now.state.name} {self._process}>"
@@ -100,6 +102,12 @@ class Supervisor:
         """Have it run, from now on until stop(). Nothing changes where it does already."""
         self._ask(Event.START)
 
+    def restart(self) -> None:
+        """End it now, and start it afresh: it doesn't work any more. Nothing happens while nobody wants it to run."""
+        if self._now.state in {State.STARTING, State.RUNNING}:
+            self._ask(Event.KILL)
+            self._ask(Event.START)
+
     async def stop(self) -> None:
         """End it well: SIGTERM, then SIGKILL after `stop_timeout`. Returns when the process is gone."""
         await self._ask_and_wait(Event.STOP)
@@ -107,6 +115,17 @@ class Supervisor:
     async def kill(self) -> None:
         """End it now. Returns when the process is gone."""
         await self._ask_and_wait(Event.KILL)
+
+    async def leave(self) -> None:
+        """Watch over it no more, and let it run on, if it is one that is kept; end it otherwise."""
+        if not self._spec.keep:
+            await self.stop()
+            return
+        task, self._task = self._task, None
+        if task is not None:
+            self._left = True
+            task.cancel()
+            await asyncio.wait([task])
 
     # Asking: from outside, at any time.
 
@@ -194,21 +213,55 @@ class Supervisor:
     async def _spawn(self) -> None:
         try:
             model = self._engine.find_model(self._spec.model, Disk())
-            self._port = free_port()
-            command = self._engine.command(replace(self._spec, model=model), self._port, self._python)
-            self._process = await spawn(command, self._log, self._wake.set)
+            spec = replace(self._spec, model=model)
+            if spec.keep and await self._adopt(spec):
+                command = self._engine.command(spec, self._port, self._python)
+            else:
+                self._port = free_port()
+                command = self._engine.command(spec, self._port, self._python)
+                if spec.keep:
+                    self._process = spawn_detached(command, self._log, self._wake.set)
+                else:
+                    self._process = await spawn(command, self._log, self._wake.set)
         except (LaunchError, OSError) as error:
             self._end = str(error)
             self._asked.appendleft((Event.SPAWN_FAILED, None))
             return
-        leftovers.remember(self._records, self._spec.name, self._process.pid, command.argv)
+        assert self._process is not None  # noqa: S101 -- it was spawned, or adopted
+        leftovers.remember(self._records, self._spec.name, self._process.pid, self._port, command.fingerprint)
         self._next_word = time.monotonic() + PROGRESS_EVERY
         self._probe = asyncio.create_task(self._until_ready(), name=f"probe of {self._spec.name}")
         self._probe.add_done_callback(lambda _: self._wake.set())
 
+    async def _adopt(self, spec: LaunchSpec) -> bool:
+        """Take over the engine that an earlier router left running, if it is what would be started now.
+
+        One that isn't is ended: its memory is wanted.
+        """
+        record = leftovers.left_running(self._records, spec.name)
+        if record is None:
+            return False
+        if self._engine.command(spec, record.port, self._python).fingerprint != record.fingerprint:
+            await asyncio.to_thread(leftovers.end, record)
+            return False
+        try:
+            self._process = adopt(record.pid, self._log, self._wake.set)
+        except ProcessLookupError:
+            return False
+        self._port = record.port
+        log.info(f"{spec.name}: took over the engine that an earlier router left running", pid=record.pid)
+        return True
+
     async def _until_ready(self) -> None:
+        await self._until_answered(self._engine.ready_path)
+        request = getattr(self._engine, "ready_request", None)
+        if request is not None:
+            path, body = request
+            await self._until_answered(path, body, TIMEOUT_OF_A_REQUEST)
+
+    async def _until_answered(self, path: str, body: bytes = b"", patience: float = TIMEOUT) -> None:
         pause = PROBE_FIRST
-        while not await is_ready(self._port, self._engine.ready_path):
+        while not await is_ready(self._port, path, body, patience):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, PROBE_SLOWEST)
 
@@ -264,10 +317,12 @@ class Supervisor:
 
     def _abandon(self, error: BaseException) -> None:
         """The supervisor failed, or its loop is closing: leave no engine that nobody watches."""
-        if self._process is not None:
-            self._process.kill()
         if self._probe is not None:
             self._probe.cancel()
+        if isinstance(self._process, Detached) and self._left:
+            self._process.release()
+        elif self._process is not None:
+            self._process.kill()
         if not isinstance(error, asyncio.CancelledError):
             self._status = replace(
                 self._status, state=State.FATAL, address=None, detail=f"supervisor failed: {error!r}"

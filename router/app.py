@@ -4,6 +4,8 @@ Start:  plan the launches → know every backend → bind the port → stop left
 Stop:   close the port → let requests in flight end, at most `drain_timeout` → stop the engines
 Kill:   cut everything now
 
+With server.keep_engines, engines run on at the end, and the next start takes them over.
+
 The port is bound before any engine starts, so that a port in use costs no model's loading; requests that come
 before a model is ready are told so.
 """
@@ -16,7 +18,7 @@ import random
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -78,14 +80,22 @@ class App:
         self._facts = facts or gather({name: engine.module for name, engine in engines.items()})
         self._logs = folder / config.logging.dir
         self._supervisors: list[Supervisor] = []
+        self._restarts: dict[str, Callable[[], None]] = {}  # of what was launched here
         self._runner: web.AppRunner | None = None
         self._announced = False
         self.plane = Plane(
-            Limits(limits.retries, limits.connect_timeout, limits.first_byte_timeout, limits.idle_timeout),
+            Limits(
+                limits.retries,
+                limits.connect_timeout,
+                limits.first_byte_timeout,
+                limits.idle_timeout,
+                health.stall_after,
+            ),
             Thresholds(health.unhealthy_after, health.healthy_after),
             config.routes,
             draw=chance.randrange,
             on_record=self._log,
+            on_stall=self._restart,
         )
         keys = [key.get_secret_value() for key in config.auth.keys]
         self.rules = Rules(max_body=limits.max_body, keys=keys, source=chance)
@@ -94,7 +104,13 @@ class App:
         self._slow = SlowLane(self.plane, self.rules)
         self._lane: Lane | None = None
         self._server: asyncio.Server | None = None
-        self._prober = Prober(self.plane, interval=health.interval, timeout=health.timeout, uniform=chance.random)
+        self._prober = Prober(
+            self.plane,
+            interval=health.interval,
+            timeout=health.timeout,
+            uniform=chance.random,
+            stall_after=health.stall_after,
+        )
 
     @property
     def url(self) -> str:
@@ -118,7 +134,8 @@ class App:
         log.info(f"listening at {self.url}")
         if self._room < self._config.limits.max_connections:
             log.info(f"room for {self._room} connections: this system's file limit allows no more (ulimit -n)")
-        for leftover in await asyncio.to_thread(reap, self._logs / "run"):
+        kept = [launch.spec.name for launch in launches if launch.spec.keep]
+        for leftover in await asyncio.to_thread(reap, self._logs / "run", kept):
             log.warning(f"{leftover.name}: stopped what an earlier router had left running", pid=leftover.pid)
         if launches:
             log.info(f"profile {why}")
@@ -161,10 +178,10 @@ class App:
         backend = Backend(spec.name, models, launch.backend.weight, uuid_request_ids=engine.uuid_request_ids)
         self.plane.add(backend)
         self.plane.withdraw(backend, "not started yet")
-        self._supervisors.append(
-            Supervisor(spec, engine, logs=self._logs, on_change=lambda status: self._changed(backend, status))
-        )
-        return Target(backend, engine.ready_path)
+        supervisor = Supervisor(spec, engine, logs=self._logs, on_change=lambda status: self._changed(backend, status))
+        self._supervisors.append(supervisor)
+        self._restarts[backend.name] = supervisor.restart
+        return Target(backend, engine.ready_path, launched=True)
 
     def _changed(self, backend: Backend, status: Status) -> None:
         """Take the supervisor's word for a launched backend, and tell people."""
@@ -179,6 +196,12 @@ class App:
             log.info(f"{status.name}: {status.detail}")
         if all(each.status.state in {State.RUNNING, State.FATAL} for each in self._supervisors):
             self._announce()
+
+    def _restart(self, backend: Backend) -> None:
+        """Restart an engine that has stalled, if it is ours."""
+        restart = self._restarts.get(backend.name)
+        if restart is not None:
+            restart()
 
     def _announce(self) -> None:
         """Say once, when the engines have settled, what can be asked for and how."""
@@ -196,7 +219,7 @@ class App:
         self._close_port()
         await self._drained(self._config.limits.drain_timeout)
         await self._prober.stop()
-        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
+        await asyncio.gather(*(supervisor.leave() for supervisor in self._supervisors))
         await self._close()
 
     async def _drained(self, seconds: float) -> None:
@@ -213,7 +236,8 @@ class App:
     async def kill(self) -> None:
         """Stop now: cut every request, kill every engine."""
         self._close_port()
-        await asyncio.gather(*(supervisor.kill() for supervisor in self._supervisors))
+        keep = self._config.server.keep_engines
+        await asyncio.gather(*(each.leave() if keep else each.kill() for each in self._supervisors))
         await self._prober.stop()
         await self._close()
 

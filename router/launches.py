@@ -52,7 +52,7 @@ def plan_launches(
         if backend.launch is None:
             continue
         try:
-            launches += _replicas(backend, choice.profile, folder, engines, facts)
+            launches += _replicas(backend, choice.profile, folder, engines, facts, keep=config.server.keep_engines)
         except (ProfileError, LaunchError) as error:
             problems.append(f"backends[{i}] ({backend.name}): {error}")
     problems += _clashes(config, launches)
@@ -62,7 +62,7 @@ def plan_launches(
 
 
 def _replicas(
-    backend: Backend, profile: Profile, folder: Path, engines: Mapping[str, Engine], facts: Facts
+    backend: Backend, profile: Profile, folder: Path, engines: Mapping[str, Engine], facts: Facts, *, keep: bool
 ) -> Iterator[Launch]:
     launch = backend.launch
     assert launch is not None  # noqa: S101  (the caller asked)
@@ -82,6 +82,7 @@ def _replicas(
             args={**choice.args, **launch.args},
             env=dict(launch.env),
             start_timeout=launch.start_timeout,
+            keep=keep,
         )
         engine.command(spec, 1, sys.executable)  # raises for arguments that can't be passed on
         yield Launch(backend, spec, engine, choice.why)

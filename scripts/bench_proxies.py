@@ -84,6 +84,7 @@ defaults
     timeout connect 5s
     timeout client 600s
     timeout server 600s
+    option http-no-delay
     http-reuse always
 frontend front
     bind 127.0.0.1:{port}

@@ -96,6 +96,13 @@ def _number(value: object) -> float:
     raise ValueError("expected a number, got {got}")
 
 
+def _switch(value: object) -> bool:
+    value = typed(value)
+    if isinstance(value, bool):
+        return value
+    raise ValueError("expected true or false, got {got}")
+
+
 def _absent_if_empty(value: object) -> object:
     """`api_key: ${KEY:-}` means no key, as `api_key:` does."""
     return None if isinstance(value, FromEnvironment) and not value else value
@@ -270,6 +277,7 @@ absent_if_empty = BeforeValidator(_absent_if_empty)
 Text = Annotated[str, BeforeValidator(text), Field(min_length=1)]
 FileName = Annotated[str, BeforeValidator(file_name), Field(pattern=f"^{_FILE_NAME.pattern}$")]
 Url = Annotated[str, BeforeValidator(url), Field(examples=["http://gpu-box:8000"])]
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
 Secret = Annotated[SecretStr, BeforeValidator(text)]

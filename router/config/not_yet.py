@@ -29,7 +29,6 @@ _PENDING = (
     _Pending("backends.*.launch.unload_after", (math.inf,), "models stay loaded"),
     _Pending("backends.*.max_in_flight", (None,), "a backend gets as many requests as come"),
     _Pending("balance.policy", ("least_in_flight",), "every request goes where the fewest are in flight"),
-    _Pending("health.stall_after", (math.inf,), "a backend that stalls is not noticed"),
     _Pending("limits.max_queue", (), "requests aren't queued"),
     _Pending("limits.queue_timeout", (), "requests aren't queued"),
     _Pending("auth.admin_keys", ((),), "the management API asks for no keys of its own"),

@@ -22,6 +22,7 @@ from router.config.fields import (
     Number,
     Routes,
     Secrets,
+    Switch,
     Text,
     Url,
     Variables,
@@ -45,6 +46,7 @@ NO_BACKENDS = 'there is none; the least that works is `backends: [{url: "http://
 def setting(default: Any, meaning: str) -> Any:  # noqa: ANN401 - the default is as in YAML, the field as in Python
     """A field whose default is written as a user would write it, and said in its description."""
     said = "none" if default is None else "empty" if default in ((), {}) else default
+    said = str(said).lower() if isinstance(said, bool) else said
     description = f"{meaning} Default: {said}."
     return Field(default=default, validate_default=True, description=description)
 
@@ -70,6 +72,10 @@ class Server(Section):
 
     host: Text = setting("127.0.0.1", "Address to listen at; 0.0.0.0 is every network of this machine.")
     port: Annotated[Whole, Field(ge=0, le=65535)] = setting(8001, "Port to listen at; 0 takes a free one.")
+    keep_engines: Switch = setting(
+        default=False,
+        meaning="Whether launched engines run on when the router stops, to be taken over by its next start.",
+    )
 
 
 class Launch(Section):
@@ -158,7 +164,7 @@ class Health(Section):
     )
     healthy_after: Annotated[Whole, Field(ge=1, le=100)] = setting(2, "Successes in a row until it gets them again.")
     stall_after: Annotated[DurationOrNever, lasting("1s", "24h")] = setting(
-        "60s", "Time with requests in flight and no byte of any answer, after which a backend counts as stuck."
+        "60s", "Time with requests in flight and no content of any answer, after which a backend counts as stuck."
     )
 
 

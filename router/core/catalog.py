@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from router.core.errors import ModelNotFoundError
 from router.core.health import Health
+from router.core.stall import Prefill
 
 _NAMES_IN_AN_ERROR = 20
 
@@ -22,8 +23,11 @@ class Backend:
     """One place that requests can be sent: a launched engine's replica, or a URL.
 
     `models` maps the names that clients use to the names that the engine knows. `weight` is its capacity beside
-    the others'. `in_flight` counts attempts sent and not yet ended. `uuid_request_ids`: the engine refuses an
-    X-Request-ID that is no UUID, so it gets none other.
+    the others'. `in_flight` counts attempts sent and not yet ended, `answered` those that were answered whole.
+    `uuid_request_ids`: the engine refuses an X-Request-ID that is no UUID, so it gets none other.
+
+    `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `worked_at` is when it
+    was last seen at work, in seconds of the loop's clock, and `counted` how many it had answered by then.
     """
 
     name: str
@@ -31,7 +35,12 @@ class Backend:
     weight: float = 1.0
     health: Health = field(default_factory=Health)
     in_flight: int = 0
+    answered: int = 0
     uuid_request_ids: bool = False
+    stalled: bool = False
+    worked_at: float = 0.0
+    counted: int = 0
+    prefill: Prefill = field(default_factory=Prefill)
 
     @property
     def load(self) -> float:

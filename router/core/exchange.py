@@ -41,6 +41,7 @@ class Failure(Enum):
     GARBLED = "sent what is no valid HTTP answer"
     FIRST_BYTE_TIMEOUT = "sent no answer in time"
     IDLE_TIMEOUT = "stopped sending in the middle of its answer"
+    STALLED = "stopped working"
     STATUS = "answered that it can't take the request"
     NO_FILES = "can't be reached while the router has no file descriptor left"
 
@@ -48,10 +49,15 @@ class Failure(Enum):
 AGAIN = frozenset({Failure.REFUSED, Failure.STALE, Failure.CLOSED, Failure.BROKEN, Failure.GARBLED})
 """Failures after which the same backend may be tried once more, where there is no other."""
 
-NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES})
-"""Failures that say nothing of the backend."""
+NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED})
+"""Failures that say nothing of the backend, or nothing that isn't known already."""
 
-_TIMEOUTS = frozenset({Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.IDLE_TIMEOUT})
+_TIMEOUTS = frozenset({
+    Failure.CONNECT_TIMEOUT,
+    Failure.FIRST_BYTE_TIMEOUT,
+    Failure.IDLE_TIMEOUT,
+    Failure.STALLED,
+})  # fmt: skip
 
 
 def error_of(failure: Failure, backend: str) -> RouterError:

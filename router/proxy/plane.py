@@ -7,13 +7,15 @@ it decides by `router.core.health` what to believe.
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 import structlog
 
-from router.core import health
+from router.core import health, stall
 from router.core.balance import Draw
 from router.core.catalog import Backend, Catalog
 from router.core.errors import UnavailableError
+from router.core.exchange import UNWELL_STATUSES, Failure
 from router.core.health import Health, Thresholds, Verdict
 from router.core.record import Record
 from router.proxy.pool import Address, Pool
@@ -30,6 +32,7 @@ class Limits:
     connect_timeout: float = 5.0
     first_byte_timeout: float = 600.0
     idle_timeout: float = 120.0
+    stall_after: float = inf
 
 
 class Plane:
@@ -42,6 +45,7 @@ class Plane:
         routes: Mapping[str, tuple[str, ...]],
         draw: Draw,
         on_record: Callable[[Record], None] = lambda _: None,
+        on_stall: Callable[[Backend], None] = lambda _: None,
     ) -> None:
         self.limits = limits
         self.draw = draw
@@ -51,9 +55,11 @@ class Plane:
         self.loop = asyncio.get_running_loop()
         self._thresholds = thresholds
         self._sweeping: asyncio.TimerHandle | None = None
-        self._sweep_every = min(1.0, max(0.01, min(limits.first_byte_timeout, limits.idle_timeout) / 10))
+        shortest = min(limits.first_byte_timeout, limits.idle_timeout, limits.stall_after)
+        self._sweep_every = min(1.0, max(0.01, shortest / 10))
         self._routes = routes
         self._on_record = on_record
+        self._on_stall = on_stall
         self._pools: dict[str, Pool] = {}
         self._keys: dict[str, str] = {}
 
@@ -81,7 +87,7 @@ class Plane:
         """Note that a launched engine is ready at this address."""
         self._drop_pool(backend)
         self._open_pool(backend, address)
-        backend.health = health.declared(up=True)
+        backend.health, backend.stalled = health.declared(up=True), False
 
     def withdraw(self, backend: Backend, reason: str) -> None:
         """Note that a launched engine can't be sent anything now."""
@@ -100,6 +106,11 @@ class Plane:
         """Give the connections to a backend; None while it has no address."""
         return self._pools.get(backend.name)
 
+    def address(self, backend: Backend) -> Address | None:
+        """Tell where a backend listens now."""
+        pool = self.pool(backend)
+        return None if pool is None else pool.address
+
     def api_key(self, backend: Backend) -> str | None:
         """Give the key that this backend wants, if it wants one."""
         return self._keys.get(backend.name)
@@ -114,8 +125,31 @@ class Plane:
         """Count it out again."""
         backend.in_flight -= 1
 
+    def worked(self, backend: Backend, now: float) -> None:
+        """Note that a backend has sent content: a stalled one has come to life again."""
+        backend.worked_at = now
+        if backend.stalled:
+            backend.stalled = False
+            _log.info("backend works again", backend=backend.name)
+
+    def stalled(self, backend: Backend, reason: str) -> None:
+        """Take a backend out that has stopped working: what it holds is sent elsewhere, or told so."""
+        backend.stalled = True
+        self._believe(backend, health.declared(up=False, reason=reason))
+        for each in [each for each in self.exchanges if each.backend is backend]:
+            each.on_failure(Failure.STALLED, reason)
+        self._on_stall(backend)
+
+    def answered(self, backend: Backend, status: int) -> None:
+        """Note that a backend has answered a request whole, be it with an error."""
+        backend.answered += 1
+        if backend.health is not health.WELL and status not in UNWELL_STATUSES:
+            self.succeeded(backend)
+
     def succeeded(self, backend: Backend) -> None:
-        """Note that a backend answered as it should."""
+        """Note that a backend answered as it should; of a stalled one that says nothing."""
+        if backend.stalled:
+            return
         self._believe(backend, health.succeeded(backend.health, self._thresholds))
 
     def failed(self, backend: Backend, reason: str, *, probe: bool = False) -> None:
@@ -140,10 +174,27 @@ class Plane:
     def _sweep(self) -> None:
         """Look at each exchange under way, and again as long as there are some."""
         now = self.loop.time()
-        for exchange in list(self.exchanges):
-            exchange.look(now)
+        for each in list(self.exchanges):
+            each.look(now)
+        if self.limits.stall_after < inf:
+            self._find_stalled(now)
         again = bool(self.exchanges)
         self._sweeping = self.loop.call_later(self._sweep_every, self._sweep) if again else None
+
+    def _find_stalled(self, now: float) -> None:
+        """Look for backends that have had requests for too long without a word."""
+        waiting: dict[Backend, list[stall.Silence]] = {}
+        for each in self.exchanges:
+            backend, silence = each.backend, each.silence(now)
+            if backend is not None and silence is not None and not backend.stalled:
+                waiting.setdefault(backend, []).append(silence)
+        for backend, silences in waiting.items():
+            if backend.answered != backend.counted:
+                backend.counted, backend.worked_at = backend.answered, now
+            worked = now - backend.worked_at
+            if stall.is_stalled(silences, worked, self.limits.stall_after, backend.prefill.speed):
+                longest = max(silence.seconds for silence in silences)
+                self.stalled(backend, f"stalled: no content for {longest:.0f} s with requests in flight")
 
     def finished(self, exchange: Exchange, record: Record) -> None:
         """Let go of an exchange, and pass on what it came to."""
@@ -153,7 +204,7 @@ class Plane:
     def close(self) -> None:
         """Cut every exchange under way, which its client is told, and every connection."""
         stopped = UnavailableError("The router stopped before the answer was whole. Try again soon.", retry_after=5)
-        for exchange in list(self.exchanges):
-            exchange.break_off(stopped, "the router stopped")
+        for each in list(self.exchanges):
+            each.break_off(stopped, "the router stopped")
         for pool in self._pools.values():
             pool.close()

@@ -4,12 +4,17 @@ A probe must not wait behind a running answer: GET /v1/models does in some engin
 asked of a path that takes no lock. Any answer below 500 shows life, a 404 too. A probe that times out while requests
 are in flight shows only that the backend is busy. What a backend serves is asked of GET /v1/models, and only of
 those whose models router.yaml doesn't list; no answer changes nothing.
+
+An engine can be stuck, and say that it is well. So a backend that was found stalled is asked for one token, and stays
+out until that is answered; and a launched one, too, each `stall_after` in which nobody asks it for anything.
 """
 
 import asyncio
 import errno
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 import aiohttp
 import msgspec
@@ -40,16 +45,20 @@ class Target:
     backend: Backend
     path: str = "/health"
     discovers: bool = False
+    launched: bool = False
 
 
 class Prober:
-    """Probes every target in a task of its own. `interval` and `timeout` are in seconds.
+    """Probes every target in a task of its own. `interval`, `timeout` and `stall_after` are in seconds.
 
     `uniform` gives a random number from 0 to 1.
     """
 
-    def __init__(self, plane: Plane, *, interval: float, timeout: float, uniform: Callable[[], float]) -> None:
+    def __init__(
+        self, plane: Plane, *, interval: float, timeout: float, uniform: Callable[[], float], stall_after: float = inf
+    ) -> None:
         self._plane = plane
+        self._stall_after = stall_after
         self._interval = interval
         self._timeout = timeout
         self._uniform = uniform
@@ -67,6 +76,7 @@ class Prober:
 
     async def _watch(self, target: Target) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout)) as session:
+            idle_since, answered = time.monotonic(), 0
             while True:
                 pool = self._plane.pool(target.backend)
                 if pool is not None:
@@ -74,6 +84,13 @@ class Prober:
                         await self._probe(session, target, pool.address)
                         if target.discovers:
                             await self._discover(session, target.backend, pool.address)
+                        backend = target.backend
+                        if backend.in_flight or backend.answered != answered:
+                            idle_since, answered = time.monotonic(), backend.answered
+                        idle = target.launched and time.monotonic() - idle_since >= self._stall_after
+                        if backend.stalled or (idle and backend.health.usable):
+                            await self._ask_for_a_token(session, backend, pool.address)
+                            idle_since = time.monotonic()
                     except Exception:  # a bug must not end the watch over a backend: it is told, and the next one tries
                         log.exception("a probe failed by itself", backend=target.backend.name)
                 await asyncio.sleep(self._interval * (1 + _JITTER * (2 * self._uniform() - 1)))
@@ -94,13 +111,33 @@ class Prober:
             if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
                 return  # it is the router that has no file descriptor left
             verdict = f"a probe failed: {error or type(error).__name__}"
-        pool = self._plane.pool(backend)
-        if pool is None or pool.address != address:
+        if self._plane.address(backend) != address:
             return  # it was restarted meanwhile: this speaks of one that is gone
         if verdict:
             self._plane.failed(backend, verdict, probe=True)
         else:
             self._plane.succeeded(backend)
+
+    async def _ask_for_a_token(self, session: aiohttp.ClientSession, backend: Backend, address: Address) -> None:
+        """See whether a backend works: any answer shows it, none within `stall_after` that it doesn't."""
+        model = next(iter(backend.models.values()), None)
+        if model is None:
+            return
+        body = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
+        answered, within = backend.answered, aiohttp.ClientTimeout(total=self._stall_after)
+        try:
+            async with session.post(
+                f"{address}/v1/chat/completions", json=body, headers=self._headers(backend), timeout=within
+            ) as answer:
+                await answer.read()
+        except TimeoutError:
+            idle = not backend.in_flight and backend.answered == answered  # else it was busy with what others asked
+            if idle and not backend.stalled and self._plane.address(backend) == address:
+                self._plane.stalled(backend, f"stalled: no token in {self._stall_after:g} s")
+        except (aiohttp.ClientError, OSError):
+            return  # the probe of its health tells
+        else:
+            self._plane.worked(backend, self._plane.loop.time())
 
     async def _discover(self, session: aiohttp.ClientSession, backend: Backend, address: Address) -> None:
         body = bytearray()

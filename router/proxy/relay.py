@@ -20,10 +20,11 @@ from uuid import UUID
 
 import structlog
 
-from router.core import errors, exchange, health
+from router.core import errors, exchange
 from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, UNWELL_STATUSES, Failure
 from router.core.peek import renamed
 from router.core.record import Record, Tail, is_done
+from router.core.stall import Silence
 from router.proxy.framing import LAST_CHUNK, chunk
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
 from router.proxy.pool import ConnectError, Pool
@@ -82,6 +83,7 @@ class Exchange:
     _sent_at = 0.0
     # Of the answer
     _head: ResponseHead | None = None
+    _size = 0  # bytes of the request that it answers
     _length = 0  # of its body, where the head says it
     _first_byte_at: float | None = None
     _lead = b""  # its head, until the first piece of its body goes with it
@@ -92,6 +94,8 @@ class Exchange:
     # Of the last look at it
     _moved_at = 0.0
     _seen = 0  # bytes passed by then
+    _worked_at = 0.0  # when its content was last seen to grow
+    _content = 0  # by then: events of a stream, bytes of another answer
     _unsent = -1  # bytes that waited for the client
 
     def __init__(self, plane: "Plane", request: Request, body: bytes, sink: Sink) -> None:
@@ -279,8 +283,7 @@ class Exchange:
         self._connection = None  # it is its pool's again
         if self._first_byte_at is None:
             self._begin_answer()
-        if backend.health is not health.WELL and head.status not in UNWELL_STATUSES:
-            self._plane.succeeded(backend)
+        self._plane.answered(backend, head.status)
         if self._chunking:
             self._write(self._lead + LAST_CHUNK)
         elif self._lead:
@@ -311,6 +314,7 @@ class Exchange:
         head, request = self._head, self.request
         assert head is not None  # noqa: S101  (a body comes after its head)
         self._first_byte_at = self._moved_at = self._plane.loop.time()
+        self._size = len(self._body)
         self._body, self._counts = b"", head.is_event_stream
         rest = b"" if self._keep_alive else b"connection: close\r\n"
         if head.framing is LENGTH and not head.is_event_stream:
@@ -338,6 +342,9 @@ class Exchange:
         Called some times a second: one timer for all exchanges, none for each, and no clock read for each event.
         """
         limits = self._plane.limits
+        content = self._events if self._counts else self._passed
+        if content != self._content:
+            self._at_work(now, content)
         if self._first_byte_at is None:
             if self._backend is not None and now >= self._sent_at + limits.first_byte_timeout:
                 self.on_failure(Failure.FIRST_BYTE_TIMEOUT, f"{limits.first_byte_timeout:g} s")
@@ -352,6 +359,27 @@ class Exchange:
             self._finish(499, f"the client took nothing for {limits.idle_timeout:g} s")
         else:  # it takes its time, but it takes
             self._unsent, self._moved_at = self._sink.unsent(), now
+
+    def _at_work(self, now: float, content: int) -> None:
+        """Note that the backend sends content, and how long the first took."""
+        backend = self._tried[-1].backend
+        if not self._content:
+            backend.prefill.note(self._size, now - self._sent_at)  # not of the first byte: that may have been a ping
+        self._content, self._worked_at = content, now
+        self._plane.worked(backend, now)
+
+    def silence(self, now: float) -> Silence | None:
+        """Tell how long the attempt under way has had no content; None if there is none, or the client holds it up."""
+        if self._backend is None or self.paused:
+            return None
+        begun = self._content > 0
+        size = self._size if self._first_byte_at is not None else len(self._body)
+        return Silence(now - (self._worked_at if begun else self._sent_at), begun, self.request.stream, size)
+
+    @property
+    def backend(self) -> "Backend | None":
+        """Where the attempt under way is."""
+        return self._backend
 
     # The end
 

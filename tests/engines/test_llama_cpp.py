@@ -9,8 +9,10 @@ from typing import Any
 import openai
 import psutil
 import pytest
+from openai import AsyncOpenAI
 
-from tests.running import alive, eventually
+from tests.engines.conftest import CONFIG
+from tests.running import RunningRouter, alive, eventually
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WORDS = re.compile(r"[ a-z.,!?]+")
@@ -137,3 +139,20 @@ async def test_ctrl_c_lets_a_stream_end(client, router):
     assert chunks[-1].finish_reason == "length"
     assert await router.exit_code() == 0
     assert not alive(engine)
+
+
+async def test_an_engine_that_hangs_is_restarted(tmp_path, model):
+    """Stopped in mid-stream, it still has its port open: its silence tells."""
+    config = CONFIG.replace("MODEL", str(model)) + "health: {interval: 1s, stall_after: 2s}\n"
+    async with RunningRouter(tmp_path, config) as router:
+        await router.ready()
+        (engine,) = router.engines
+        async with AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0) as client:
+            stream = await client.chat.completions.create(model="demo", messages=HELLO, max_tokens=8000, stream=True)
+            await anext(aiter(stream))
+            engine.send_signal(signal.SIGSTOP)
+            stopped = time.monotonic()
+            with pytest.raises(openai.APIError, match="'demo' stopped working"):
+                await anext(event async for event in stream if event is None)
+            assert time.monotonic() - stopped < 2 + 1
+            await served_again(client, router, engine)

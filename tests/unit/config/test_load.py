@@ -232,7 +232,6 @@ backends:
   - {name: a, launch: {model: m, load: on_demand, unload_after: 15m}}
   - {name: b, launch: {model: m, load: startup, unload_after: never}}
 balance: {policy: random}
-health: {stall_after: 60s}
 limits: {max_queue: 512, queue_timeout: 60s}
 auth: {admin_keys: [x]}
 """
@@ -242,10 +241,9 @@ auth: {admin_keys: [x]}
         "3:51 backends[1].launch.unload_after",
         "2:25 backends[0].max_in_flight",
         "5:11 balance.policy",
-        "6:10 health.stall_after",
-        "7:10 limits.max_queue",
-        "7:26 limits.queue_timeout",
-        "8:8 auth.admin_keys",
+        "6:10 limits.max_queue",
+        "6:26 limits.queue_timeout",
+        "7:8 auth.admin_keys",
     ]
     assert all("has no effect yet: " in problem.message for problem in loaded.not_yet)
 

@@ -104,7 +104,7 @@ def test_a_stale_connection_costs_no_retry():
 def test_error_of(failure):
     """Time-outs are 504, the router's own want of files is 503, all else 502; the backend is named."""
     error = error_of(failure, "gpu-box")
-    late = {Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.IDLE_TIMEOUT}
+    late = {Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.IDLE_TIMEOUT, Failure.STALLED}
     own = {Failure.NO_FILES}
     expected = GatewayTimeoutError if failure in late else UnavailableError if failure in own else BadGatewayError
     assert type(error) is expected

@@ -45,7 +45,7 @@ def edit(folder, **changes):
 
 def orphan(folder, process, **changes):
     """The record of an engine whose router is dead."""
-    leftovers.remember(folder, "demo", process.pid, SLEEP)
+    leftovers.remember(folder, "demo", process.pid, 20001, "f")
     edit(folder, router_started=1.0, **changes)
 
 
@@ -53,7 +53,7 @@ def test_an_engine_whose_router_is_dead_is_killed(tmp_path, engine):
     process = engine(SLEEP)
     orphan(tmp_path, process)
     (record,) = leftovers.reap(tmp_path)
-    assert (record.name, record.pid, record.command[0]) == ("demo", process.pid, sys.executable)
+    assert (record.name, record.pid, record.port, record.fingerprint) == ("demo", process.pid, 20001, "f")
     assert not psutil.pid_exists(process.pid)
     assert not list(tmp_path.iterdir())
 
@@ -70,9 +70,30 @@ def test_what_a_dead_engine_started_is_killed_too(tmp_path, engine):
         assert time.monotonic() < deadline
 
 
+def test_an_engine_that_is_spared_is_left_to_be_adopted(tmp_path, engine):
+    process = engine(SLEEP)
+    orphan(tmp_path, process)
+    assert leftovers.reap(tmp_path, ["demo"]) == []
+    found = leftovers.left_running(tmp_path, "demo")
+    assert found is not None
+    assert (found.pid, found.port, found.fingerprint) == (process.pid, 20001, "f")
+    assert leftovers.left_running(tmp_path, "other") is None
+
+
+@pytest.mark.parametrize("changes", [{"started": 5.0}, {"world": "before the reboot"}, {"pid": 2**22 + 1}])
+def test_what_is_not_that_very_engine_is_not_adopted(tmp_path, engine, changes):
+    orphan(tmp_path, engine(SLEEP), **changes)
+    assert leftovers.left_running(tmp_path, "demo") is None
+
+
+def test_an_engine_of_a_living_router_is_not_adopted(tmp_path, engine):
+    leftovers.remember(tmp_path, "demo", engine(SLEEP).pid, 20001, "f")
+    assert leftovers.left_running(tmp_path, "demo") is None
+
+
 def test_an_engine_of_a_living_router_is_left_alone(tmp_path, engine):
     process = engine(SLEEP)
-    leftovers.remember(tmp_path, "demo", process.pid, SLEEP)
+    leftovers.remember(tmp_path, "demo", process.pid, 20001, "f")
     assert leftovers.reap(tmp_path) == []
     assert process.poll() is None
     assert (tmp_path / "demo.json").exists()
@@ -96,7 +117,7 @@ def test_an_engine_that_is_gone_needs_only_its_record_removed(tmp_path, engine):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"pid": 1, "command": []}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"pid": 1, "port": 1}', b"\xff"])
 def test_a_record_that_is_none_is_removed(tmp_path, content):
     (tmp_path / "demo.json").write_bytes(content)
     assert leftovers.reap(tmp_path) == []
@@ -108,7 +129,7 @@ def test_no_folder_no_leftovers(tmp_path):
 
 
 def test_an_engine_that_ended_is_forgotten(tmp_path, engine):
-    leftovers.remember(tmp_path, "demo", engine(SLEEP).pid, SLEEP)
+    leftovers.remember(tmp_path, "demo", engine(SLEEP).pid, 20001, "f")
     leftovers.forget(tmp_path, "demo")
     leftovers.forget(tmp_path, "demo")
     assert not list(tmp_path.iterdir())
@@ -117,5 +138,5 @@ def test_an_engine_that_ended_is_forgotten(tmp_path, engine):
 def test_a_record_that_can_not_be_written_is_a_warning(tmp_path):
     (tmp_path / "run").write_text("a file, not a folder")
     with capture_logs() as logs:
-        leftovers.remember(tmp_path / "run", "demo", os.getpid(), SLEEP)
+        leftovers.remember(tmp_path / "run", "demo", os.getpid(), 20001, "f")
     assert [entry["log_level"] for entry in logs] == ["warning"]

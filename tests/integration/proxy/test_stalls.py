@@ -1,0 +1,92 @@
+"""Backends that answer every probe, and do no work."""
+
+import asyncio
+import time
+
+from router.proxy import probe
+from tests.fakes.engine import FakeEngine, expected_stream
+from tests.integration.proxy.test_failures import CHAT, chat, parsed, until_cut
+from tests.running import eventually
+
+STALL = {"health": {"interval": "0.1s", "stall_after": "1s"}}
+
+
+async def pinging(reader, writer) -> None:
+    """Answer probes at once; of a POST say 200, a first event if it is told to, and then nothing but pings."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    if head.startswith(b"GET"):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await reader.read()
+        return
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    if b"/v1/completions" in head:
+        writer.write(b'16\r\ndata: {"choices":[]}\n\n\r\n')
+    while True:
+        writer.write(b"8\r\n: ping\n\n\r\n")
+        await asyncio.sleep(0.1)
+
+
+async def test_a_stream_of_pings_is_no_progress(start_router, engine, session):
+    """A stream that has begun and gets nothing but pings is cut, honestly, and the backend is out."""
+    router = await start_router([{"url": await engine(pinging), "models": ["demo"], "name": "b"}], **STALL)
+    began = time.monotonic()
+    async with session.post(f"{router.url}/v1/completions", json=chat(stream=True)) as answer:
+        received = await until_cut(answer)
+    assert time.monotonic() - began < 2 + 1
+    assert parsed(received)[-1]["error"]["message"].startswith("The backend 'b' stopped working.")
+    backend = router.plane.backends["b"]
+    assert (backend.stalled, backend.health.usable) == (True, False)
+    await asyncio.sleep(0.5)  # probes go on, and say that all is well
+    assert not backend.health.usable
+
+
+async def test_what_has_not_begun_goes_elsewhere(start_router, fake, session):
+    """Requests that wait at a stuck backend are answered by another; one that it works on meanwhile is not."""
+    async with FakeEngine(fault="hang", fault_after=0, fault_times=1) as stuck:
+        backends = [
+            {"url": stuck.url, "models": ["demo"], "name": "stuck"},
+            {"url": fake.url, "models": ["demo"], "name": "good"},
+        ]
+        router = await start_router(backends, **STALL)
+        router.plane.backends["good"].in_flight += 1  # it looks busier
+        async with session.post(router.url + CHAT, json=chat(stream=True)) as answer:
+            assert answer.headers["x-router-backend"] == "good"
+            assert await answer.read() == expected_stream(0, 8, 16)
+        assert router.plane.backends["stuck"].stalled
+        # It has answered the one token that it was asked for: it is back.
+        await eventually(lambda: router.plane.backends["stuck"].health.usable)
+        assert not router.plane.backends["stuck"].stalled
+
+
+async def test_a_backend_that_works_on_others_is_not_stalled(start_router, session):
+    """While one stream gets its events, another may wait for its turn."""
+    async with FakeEngine(max_concurrent=1) as slow:
+        router = await start_router([{"url": slow.url, "models": ["demo"], "name": "b"}], **STALL)
+
+        async def ask(events: int) -> bytes:
+            async with session.post(router.url + CHAT, json=chat(stream=True, events=events, delay=0.2)) as answer:
+                return await answer.read()
+
+        long, short = await asyncio.gather(ask(15), ask(2))
+        assert (long, short) == (expected_stream(0, 15, 16), expected_stream(0, 2, 16))
+        assert not router.plane.backends["b"].stalled
+
+
+async def test_an_answer_that_does_not_stream_may_take_its_time(start_router, session):
+    """It is silent to its end."""
+    async with FakeEngine(first_delay=2.5) as slow:
+        router = await start_router([{"url": slow.url, "models": ["demo"], "name": "b"}], **STALL)
+        async with session.post(router.url + CHAT, json=chat()) as answer:
+            assert answer.status == 200
+
+
+async def test_an_idle_engine_is_asked_for_a_token(start_router, engine):
+    """A launched one that is well by its own word, and gives none, is out, and whoever can restart it is told."""
+    router = await start_router([{"url": await engine(pinging), "models": ["demo"], "name": "b"}], **STALL)
+    backend, told = router.plane.backends["b"], []
+    router.plane._on_stall = told.append
+    prober = probe.Prober(router.plane, interval=0.1, timeout=1.0, uniform=lambda: 0.5, stall_after=0.3)
+    prober.start([probe.Target(backend, launched=True)])
+    await eventually(lambda: told == [backend])
+    await prober.stop()
+    assert backend.health.reason == "stalled: no token in 0.3 s"
