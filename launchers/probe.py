@@ -1,24 +1,52 @@
-"""One question to an engine, whether it is ready.
+"""Whether an engine is ready: one question to it, and one to the system, whose port that is.
 
-A raw GET, of which only the status line is read: no session to keep, no body to hold.
+A raw GET, or a POST of a request's body, of which only the status line is read: no session to keep, no body to hold.
 """
 
 import asyncio
+from contextlib import suppress
+
+import psutil
 
 TIMEOUT = 5.0  # seconds for one answer; an engine that is busy loading may take some
+TIMEOUT_OF_A_REQUEST = 120.0  # seconds; it may wait for the model, and the first one has weights read and code compiled
 
 
-async def is_ready(port: int, path: str, timeout: float = TIMEOUT) -> bool:  # noqa: ASYNC109 -- of this one try
-    """Whether GET `path` on 127.0.0.1:`port` is answered with 200 within `timeout` seconds."""
+async def is_ready(
+    port: int,
+    path: str,
+    body: bytes = b"",
+    timeout: float = TIMEOUT,  # noqa: ASYNC109 -- of this one try
+) -> bool:
+    """Whether GET `path` on 127.0.0.1:`port`, or POST with a body, is answered with 200 within `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
-                writer.write(request.encode())
+                method = "POST" if body else "GET"
+                head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+                if body:
+                    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+                writer.write(head.encode() + b"\r\n" + body)
                 status_line = await reader.readline()
             finally:
                 writer.close()
     except (OSError, TimeoutError, ValueError):  # ValueError: a line without an end, so no HTTP
         return False
     return status_line.split()[1:2] == [b"200"]
+
+
+def owns_port(pid: int, port: int) -> bool:
+    """Whether a process, or one that it started, listens at `port`; yes, where the system doesn't tell."""
+    try:
+        leader = psutil.Process(pid)
+        for process in (leader, *leader.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                for connection in process.net_connections("tcp"):
+                    if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                        return True
+    except psutil.NoSuchProcess:
+        return False
+    except (psutil.AccessDenied, OSError):
+        return True
+    return False

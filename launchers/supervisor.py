@@ -25,7 +25,7 @@ from launchers.detached import Detached, adopt, spawn_detached
 from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Disk
-from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
+from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready, owns_port
 from launchers.process import Process, free_port, spawn
 from launchers.spec import LaunchSpec
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
@@ -254,16 +254,19 @@ class Supervisor:
 
     async def _until_ready(self) -> None:
         await self._until_answered(self._engine.ready_path)
-        request = getattr(self._engine, "ready_request", None)
-        if request is not None:
-            path, body = request
+        if self._engine.ready_request is not None:
+            path, body = self._engine.ready_request
             await self._until_answered(path, body, TIMEOUT_OF_A_REQUEST)
 
     async def _until_answered(self, path: str, body: bytes = b"", patience: float = TIMEOUT) -> None:
         pause = PROBE_FIRST
-        while not await is_ready(self._port, path, body, patience):
+        while not (await is_ready(self._port, path, body, patience) and await self._has_the_port()):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, PROBE_SLOWEST)
+
+    async def _has_the_port(self) -> bool:
+        """Tell whether it is the engine that answers, and not a stranger who was quicker to take its port."""
+        return self._process is not None and await asyncio.to_thread(owns_port, self._process.pid, self._port)
 
     async def _stop_probing(self) -> None:
         probe, self._probe = self._probe, None

@@ -1,10 +1,20 @@
 """What this machine is, and which engines it should run.
 
-facts reads the machine, load reads the profiles, detect (pure) brings them together. Knows engines by name alone:
-which module shows that one is installed, and which command installs it, is passed in.
+facts reads the machine (parsers, pure, understand what it says), load reads the profiles, detect (pure) brings them
+together. Knows engines by name alone: which module or program shows that one is installed, and which command installs
+it, is passed in.
+
+A platform is one YAML file beside this one: apple_silicon, nvidia, rocm, windows, and cpu for everything else.
+
+    about:    one line for people
+    memory:   the share of the machine's memory (ram) or of its GPUs' (gpu) that all models together may take
+    engines:  the first that is installed serves, unless router.yaml names one; `args` are what it gets unless
+              router.yaml's launch.args say otherwise. Words such as $cpus stand for this machine's numbers:
+              detect.WORDS has them all
 """
 
 from profiles.detect import (
+    AUTO,
     Choice,
     EngineChoice,
     EngineNotInstalledError,
@@ -19,6 +29,7 @@ from profiles.facts import Facts, gather
 from profiles.load import load_profiles
 
 __all__ = [
+    "AUTO",
     "Choice",
     "EngineChoice",
     "EngineNotInstalledError",

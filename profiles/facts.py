@@ -1,18 +1,36 @@
-"""What this machine is: read once, at start, into a value. Decides nothing, and imports no engine to look at it."""
+"""What this machine is: read once, at start, into a value. Decides nothing, and imports no engine to look at it.
+
+Reading stands here, parsing in profiles.parsers. Whatever can't be read is left out, and where that may matter, a
+note says so: a start never fails, nor waits, for it. Without a GPU's driver on this machine, no process is started.
+"""
 
 import importlib.metadata
 import importlib.util
-import math
 import os
 import platform
-from collections.abc import Mapping
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "200000 100000" is two CPUs, "max 100000" all
+from profiles import parsers
+from profiles.parsers import Gpu
+
+PATIENCE = 2.0
+"""Seconds that a program which is asked about the machine may take."""
+
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+CARDS = Path("/sys/class/drm")
+KFD = Path("/dev/kfd")  # what ROCm computes through; a container sees the host's cards in /sys, but not this
+WSL_PROGRAMS = "/usr/lib/wsl/lib"  # nvidia-smi lies there, on PATH or not
+
+_NO_PROGRAMS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,34 +42,189 @@ class Facts:
     python: str  # 3.11.7
     cpus: int  # that this process may use: what taskset and a container leave of the machine's; 1 at least
     memory_bytes: int  # of the machine
-    engines: Mapping[str, str]  # those installed in this Python: name → version
+    engines: Mapping[str, str]  # those installed: name → version
+    os: str = ""  # Debian GNU/Linux 12 (bookworm), macOS 15.1, Windows 11 (10.0.22631)
+    chip: str = ""  # Apple M3 Ultra; of Macs alone
+    gpus: tuple[Gpu, ...] = ()
+    machine_cpus: int = 0  # that the machine has; 0 is unknown
+    memory_limit_bytes: int | None = None  # a container's, below the machine's
+    wsl: bool = False  # Linux inside Windows
+    notes: tuple[str, ...] = ()  # what could not be read although it is there, each with what to do
+
+    @property
+    def usable_memory_bytes(self) -> int:
+        """Memory that this process may use, of the CPU's."""
+        return self.memory_bytes if self.memory_limit_bytes is None else self.memory_limit_bytes
 
 
-def gather(modules: Mapping[str, str]) -> Facts:
-    """Read this machine. `modules` names, for each engine to look for, a top-level module of it."""
+def gather(modules: Mapping[str, str], programs: Mapping[str, str] = _NO_PROGRAMS) -> Facts:
+    """Read this machine.
+
+    `modules` names, for each engine to look for, a top-level Python module of it; `programs`, for those that have
+    one, a program on PATH. An engine is installed where either is found.
+    """
+    system, release = platform.system(), platform.release()
+    memory = psutil.virtual_memory().total
+    gpus, notes = _gpus(system, os.environ)
+    membership = _text(MEMBERSHIP) if system == "Linux" else ""
     return Facts(
-        system=platform.system(),
+        system=system,
         machine=platform.machine(),
         python=platform.python_version(),
-        cpus=_usable_cpus(CGROUP_QUOTA),
-        memory_bytes=psutil.virtual_memory().total,
-        engines=_installed(modules),
+        cpus=_usable_cpus(membership, CGROUPS),
+        memory_bytes=memory,
+        engines=_installed(modules) | _on_path(programs, but=_found(modules)),
+        os=_os_name(system, release),
+        chip=_output(("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")).strip() if system == "Darwin" else "",
+        gpus=gpus,
+        machine_cpus=os.cpu_count() or 0,
+        memory_limit_bytes=_memory_limit(membership, CGROUPS, memory),
+        wsl=system == "Linux" and parsers.is_wsl(release),
+        notes=notes,
     )
 
 
-def _usable_cpus(quota: Path) -> int:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):
-        allowed, period = quota.read_text().split()
-        cpus = min(cpus, math.ceil(int(allowed) / int(period)))
-    return max(cpus, 1)
+def program_version(path: str) -> str:
+    """The version that a program says with --version; nothing where it says none within PATIENCE."""
+    return parsers.first_version(_output((path, "--version")))
+
+
+# The system
+
+
+def _os_name(system: str, release: str) -> str:
+    if system == "Darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    if system == "Windows":
+        return f"Windows {release} ({platform.version()})"
+    with suppress(OSError, KeyError):
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    return f"{system} {release}"
+
+
+def _usable_cpus(membership: str, root: Path) -> int:
+    """`root` is where control groups are mounted."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = []
+    for folder in parsers.cgroup_folders(membership, "cpu"):
+        group = root / folder
+        quotas.append(parsers.cpu_quota(_text(group / "cpu.max")))
+        quotas.append(parsers.cpu_quota_v1(_text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us")))
+    return parsers.usable_cpus(allowed, quotas)
+
+
+def _memory_limit(membership: str, root: Path, total: int) -> int | None:
+    limits = []
+    for folder in parsers.cgroup_folders(membership, "memory"):
+        limits += [
+            parsers.memory_limit(_text(root / folder / name)) for name in ("memory.max", "memory.limit_in_bytes")
+        ]
+    return parsers.tightest(limits, total)
+
+
+# GPUs
+
+
+def _gpus(system: str, environ: Mapping[str, str]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
+    """Those that engines may use, and what is to be said of those that they may not."""
+    if system == "Darwin":
+        return (), ()  # the chip's own, which shares the machine's memory
+    found, notes = _nvidia()
+    gpus = parsers.visible(found, environ.get("CUDA_VISIBLE_DEVICES"))
+    hidden = len(found) - len(gpus)
+    if hidden:
+        notes = (*notes, f"CUDA_VISIBLE_DEVICES hides {hidden} of {len(found)} NVIDIA GPUs")
+    if system == "Linux" and (cards := _amd(CARDS)):
+        if KFD.exists():
+            wish = environ.get("ROCR_VISIBLE_DEVICES", environ.get("HIP_VISIBLE_DEVICES"))
+            gpus += parsers.visible(cards, wish)
+        else:
+            names = ", ".join(sorted({card.name for card in cards}))
+            why = f"{names}: can't be computed with, for {KFD} is missing; load the amdgpu driver"
+            notes = (*notes, f"{why}, or, in a container, pass --device /dev/kfd --device /dev/dri")
+    return gpus, notes
+
+
+def _nvidia() -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
+    program = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=WSL_PROGRAMS)
+    if program is None:
+        return (), ()
+    try:
+        said = _ask((program, f"--query-gpu={','.join(parsers.NVIDIA_FIELDS)}", "--format=csv,noheader,nounits"))
+    except subprocess.TimeoutExpired:
+        why = f"nvidia-smi said nothing within {PATIENCE:g} s: start nvidia-persistenced, or set profile: nvidia"
+        return (), (why,)
+    except OSError as error:
+        return (), (f"nvidia-smi can't be started: {error.strerror or error}",)
+    gpus = parsers.nvidia_gpus(said)
+    if gpus:
+        return gpus, ()
+    first = next(iter(said.strip().splitlines()), "nothing")
+    return (), (f"nvidia-smi names no GPU; it said: {first}",)
+
+
+def _amd(cards: Path) -> tuple[Gpu, ...]:
+    """Each card's folder is named cardN; cardN-HDMI-A-1 and the like are its sockets."""
+    names = ("vendor", "mem_info_vram_total", "product_name")
+    found = sorted(cards.glob("card[0-9]*"), key=lambda card: (len(card.name), card.name))
+    folders = [card / "device" for card in found if "-" not in card.name]
+    gpus = (parsers.amd_gpu(*(_text(folder / name) for name in names)) for folder in folders)
+    return tuple(gpu for gpu in gpus if gpu is not None)
+
+
+# Engines
+
+
+def _found(modules: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(engine for engine, module in modules.items() if importlib.util.find_spec(module) is not None)
 
 
 def _installed(modules: Mapping[str, str]) -> dict[str, str]:
-    distributions = importlib.metadata.packages_distributions()
-    found = {}
-    for engine, module in modules.items():
-        if importlib.util.find_spec(module) is not None:
-            names = distributions.get(module)
-            found[engine] = importlib.metadata.version(names[0]) if names else "of an unknown version"
-    return found
+    return {engine: _version(modules[engine]) for engine in _found(modules)}
+
+
+def _version(module: str) -> str:
+    """Of the distribution that a module came with: it is mostly called as the module is, which is found faster."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(module)
+    names = importlib.metadata.packages_distributions().get(module)
+    return importlib.metadata.version(names[0]) if names else "of an unknown version"
+
+
+def _on_path(programs: Mapping[str, str], but: Sequence[str]) -> dict[str, str]:
+    """Asking a program for its version may cost it a second: where it lies must do."""
+    found = {engine: shutil.which(name) for engine, name in programs.items() if engine not in but}
+    return {engine: f"at {path}" for engine, path in found.items() if path is not None}
+
+
+# Files and programs
+
+
+def _text(path: Path) -> str:
+    """A file's text; nothing where it can't be read."""
+    with suppress(OSError, ValueError):
+        return path.read_text(encoding="utf-8")
+    return ""
+
+
+def _output(argv: Sequence[str]) -> str:
+    """What a program says; nothing where it can't be started or takes too long."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        return _ask(argv)
+    return ""
+
+
+def _ask(argv: Sequence[str]) -> str:
+    """What a program says, on either of its outputs. Raises OSError, or TimeoutExpired after PATIENCE."""
+    process = subprocess.Popen(  # one that hangs in its driver can't be waited for, as `run` would
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    try:
+        return process.communicate(timeout=PATIENCE)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+        if process.stdout is not None:
+            process.stdout.close()
+        raise

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
-from profiles.detect import Arg, EngineDefaults, Profile, ProfileError
+from profiles.detect import WORDS, Arg, EngineDefaults, Memory, Profile, ProfileError
 
 FOLDER = Path(__file__).parent
 
@@ -17,10 +18,25 @@ class _Engine(BaseModel):
     name: str
     args: dict[str, JsonValue] = Field(default_factory=dict)
 
+    @field_validator("args")
+    @classmethod
+    def _has_known_words(cls, args: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name, value in args.items():
+            if isinstance(value, str) and value.startswith("$") and value not in WORDS:
+                raise ValueError(f"{name}: there is no word {value}; there are: {', '.join(WORDS)}")
+        return args
+
+
+class _Memory(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    of: Literal["ram", "gpu"]
+    share: Annotated[float, Field(gt=0, le=1)]
+
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
     about: str
+    memory: _Memory
     engines: list[_Engine] = Field(min_length=1)
 
 
@@ -38,7 +54,7 @@ def _load(path: Path) -> Profile:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors())
         raise ProfileError(f"{path}: {wrong}") from error
     engines = tuple(EngineDefaults(engine.name, _frozen(engine.args)) for engine in file.engines)
-    return Profile(path.stem, file.about, engines)
+    return Profile(path.stem, file.about, engines, Memory(file.memory.of, file.memory.share))
 
 
 def _frozen(args: dict[str, JsonValue]) -> Mapping[str, Arg]:

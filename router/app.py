@@ -28,6 +28,7 @@ import structlog
 from aiohttp import web
 
 from launchers.engines import ENGINES, Engine
+from launchers.errors import UnfitRequestError
 from launchers.leftovers import reap
 from launchers.states import State
 from launchers.supervisor import Status, Supervisor
@@ -36,6 +37,7 @@ from router.api.surface import Surface
 from router.config import Backend as BackendConfig
 from router.config import Config
 from router.core.catalog import Backend
+from router.core.errors import BadRequestError
 from router.core.health import Thresholds
 from router.core.record import Record
 from router.launches import Launch, StartError, plan_launches
@@ -77,7 +79,10 @@ class App:
         self._config = config
         self._folder = folder
         self._engines = engines
-        self._facts = facts or gather({name: engine.module for name, engine in engines.items()})
+        self._facts = facts or gather(
+            {name: engine.module for name, engine in engines.items()},
+            {name: engine.program for name, engine in engines.items() if engine.program is not None},
+        )
         self._logs = folder / config.logging.dir
         self._supervisors: list[Supervisor] = []
         self._restarts: dict[str, Callable[[], None]] = {}  # of what was launched here
@@ -175,10 +180,22 @@ class App:
     def _add_launched(self, launch: Launch) -> Target:
         spec, engine = launch.spec, launch.engine
         models = dict.fromkeys(launch.backend.models, spec.served_name)
-        backend = Backend(spec.name, models, launch.backend.weight, uuid_request_ids=engine.uuid_request_ids)
+        backend = Backend(
+            spec.name,
+            models,
+            launch.backend.weight,
+            uuid_request_ids=engine.uuid_request_ids,
+            put_right=_right_for(engine) if engine.puts_right else None,
+        )
         self.plane.add(backend)
         self.plane.withdraw(backend, "not started yet")
-        supervisor = Supervisor(spec, engine, logs=self._logs, on_change=lambda status: self._changed(backend, status))
+        supervisor = Supervisor(
+            spec,
+            engine,
+            logs=self._logs,
+            on_change=lambda status: self._changed(backend, status),
+            python=launch.python,
+        )
         self._supervisors.append(supervisor)
         self._restarts[backend.name] = supervisor.restart
         return Target(backend, engine.ready_path, launched=True)
@@ -274,6 +291,18 @@ class App:
 def room_for_clients(files: int) -> int:
     """Tell how many clients' connections this many file descriptors allow, each with one to a backend."""
     return max(1, (files - _OTHER_FILES) // 2)
+
+
+def _right_for(engine: Engine) -> Callable[[str, bytes], bytes]:
+    """Have an engine put requests right; one that it must not get is its client's mistake."""
+
+    def put_right(path: str, body: bytes) -> bytes:
+        try:
+            return engine.put_right(path, body)
+        except UnfitRequestError as error:
+            raise BadRequestError(error.message, param=error.param) from error
+
+    return put_right
 
 
 def address_of(url: str) -> Address:

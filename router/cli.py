@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from router import doctor
 from router.app import App
 from router.config import ConfigError, Loaded, load
 from router.launches import StartError
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     described = argparse.ArgumentParser(
         prog="python -m router",
+        usage="python -m router [--config FILE] [--version]\n       python -m router doctor [--config FILE]",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
@@ -41,12 +43,24 @@ def parser() -> argparse.ArgumentParser:
         "--config", type=Path, default=Path("router.yaml"), metavar="FILE", help="default: router.yaml, in this folder"
     )
     described.add_argument("--version", action="version", version=f"router {version('router')}")
+    commands = described.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="python -m router")
+    examined = commands.add_parser(
+        "doctor",
+        help="say what this machine is and what the router would run, and start nothing",
+        description="Say what this machine is, what the router would run on it, and what would be in its way.",
+        epilog="Exit code: 0, or 1 where something would stop the router.",
+    )
+    examined.add_argument(
+        "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="default: router.yaml, in this folder"
+    )
     return described
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to stop; give the exit code."""
     options = parser().parse_args(arguments)
+    if options.command == "doctor":
+        return examine(options.config)
     try:
         loaded = load(options.config, os.environ)
     except ConfigError as error:
@@ -61,6 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(error, file=sys.stderr)
         return BAD_START
+
+
+def examine(config: Path) -> int:
+    """Print the doctor's findings; give the exit code."""
+    sections = asyncio.run(doctor.examine(config, os.environ))
+    encoding = sys.stdout.encoding or "utf-8"
+    print(doctor.render(sections).encode(encoding, errors="replace").decode(encoding))  # not every terminal has a ✗
+    return doctor.exit_code(sections)
 
 
 def raise_file_limit() -> int | None:

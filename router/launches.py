@@ -12,8 +12,8 @@ from pathlib import Path
 from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Disk
-from launchers.spec import LaunchSpec
-from profiles import Facts, Profile, ProfileError, choose_engine, detect, load_profiles
+from launchers.spec import ArgValue, LaunchSpec
+from profiles import AUTO, Facts, Profile, ProfileError, choose_engine, detect, load_profiles
 from router.config import Backend, Config
 
 
@@ -32,7 +32,20 @@ class Launch:
     backend: Backend
     spec: LaunchSpec
     engine: Engine
+    python: str  # the interpreter that has the engine, or the engine's own program
     why: str  # this engine
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """What all launches have in common."""
+
+    folder: Path  # router.yaml's
+    profile: Profile
+    engines: Mapping[str, Engine]
+    facts: Facts
+    processes: int  # that are launched in all, and share what the machine has
+    keep: bool  # whether they outlive the router
 
 
 def plan_launches(
@@ -48,11 +61,12 @@ def plan_launches(
         choice = detect(facts, load_profiles(), config.profile)
     except ProfileError as error:
         raise StartError(f"profile: {error}") from error
+    machine = _Machine(folder, choice.profile, engines, facts, _processes(config), keep=config.server.keep_engines)
     for i, backend in enumerate(config.backends):
         if backend.launch is None:
             continue
         try:
-            launches += _replicas(backend, choice.profile, folder, engines, facts, keep=config.server.keep_engines)
+            launches += _replicas(backend, machine)
         except (ProfileError, LaunchError) as error:
             problems.append(f"backends[{i}] ({backend.name}): {error}")
     problems += _clashes(config, launches)
@@ -61,31 +75,44 @@ def plan_launches(
     return choice.why, tuple(launches)
 
 
-def _replicas(
-    backend: Backend, profile: Profile, folder: Path, engines: Mapping[str, Engine], facts: Facts, *, keep: bool
-) -> Iterator[Launch]:
+def _processes(config: Config) -> int:
+    return sum(backend.launch.replicas for backend in config.backends if backend.launch is not None)
+
+
+def _replicas(backend: Backend, machine: _Machine) -> Iterator[Launch]:
     launch = backend.launch
     assert launch is not None  # noqa: S101  (the caller asked)
-    installs = {name: engine.install for name, engine in engines.items()}
-    choice = choose_engine(profile, facts, installs, launch.engine)
-    engine = engines[choice.name]
+    installs = {name: engine.install for name, engine in machine.engines.items()}
+    if launch.engine == AUTO and not isinstance(launch.model, str):
+        named = {name for name in machine.facts.engines if name in launch.model}  # the others have no model to run
+        installs = {name: install for name, install in installs.items() if name in named} or installs
+    choice = choose_engine(machine.profile, machine.facts, installs, launch.engine, launched=machine.processes)
+    engine = machine.engines[choice.name]
     written = launch.model if isinstance(launch.model, str) else launch.model.get(choice.name)
     if written is None:
         raise LaunchError(f"launch.model names no model for {choice.name}, the engine of this machine")
-    model = engine.find_model(_placed(written, folder), Disk())
+    version = machine.facts.engines[choice.name]
+    python = version.removeprefix("at ") if version.startswith("at ") else sys.executable  # a program's is its place
+    model = engine.find_model(_placed(written, machine.folder), Disk())
     for number in range(1, launch.replicas + 1):
         spec = LaunchSpec(
             name=backend.name if launch.replicas == 1 else f"{backend.name}-{number}",
             engine=choice.name,
             model=model,
             served_name=next(iter(backend.models)),
-            args={**choice.args, **launch.args},
+            args=_over(choice.args, launch.args),
             env=dict(launch.env),
             start_timeout=launch.start_timeout,
-            keep=keep,
+            keep=machine.keep,
         )
-        engine.command(spec, 1, sys.executable)  # raises for arguments that can't be passed on
-        yield Launch(backend, spec, engine, choice.why)
+        engine.command(spec, 1, python)  # raises for arguments that can't be passed on
+        yield Launch(backend, spec, engine, python, choice.why)
+
+
+def _over(defaults: Mapping[str, ArgValue], wanted: Mapping[str, ArgValue]) -> dict[str, ArgValue]:
+    """Lay the user's arguments over the profile's; n-ctx and n_ctx are the same."""
+    named = {name.replace("-", "_") for name in wanted}
+    return {name: value for name, value in defaults.items() if name.replace("-", "_") not in named} | dict(wanted)
 
 
 def _placed(model: str, folder: Path) -> str:

@@ -66,6 +66,7 @@ class RunningRouter:
             self.process.kill()
         await self.process.wait()
         await self._listening
+        print(self.said)  # noqa: T201  (pytest shows it of a test that fails)
         for each in left:
             with suppress(psutil.NoSuchProcess):
                 each.kill()

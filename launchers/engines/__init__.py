@@ -4,7 +4,8 @@ An engine here is a description. It starts nothing and reads nothing: the port, 
 disk are passed in, so that every command line can be tested as a value. What an engine has learned the hard way
 (variables that would override its arguments, ids that it refuses) belongs in its file and nowhere else.
 
-A new engine is one file beside this one, and one line in ENGINES.
+A new engine is one file beside this one, and one line in ENGINES; docs/adding-an-engine.md shows a whole one. Two of
+the files here are programs, not descriptions (*_server.py): they run in an engine's process, and nothing imports them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,9 @@ from types import MappingProxyType
 from typing import Protocol
 
 from launchers.engines.llama_cpp import LlamaCpp
+from launchers.engines.llama_server import LlamaServer
+from launchers.engines.mlx_lm import Mlx
+from launchers.engines.vllm import Vllm
 from launchers.spec import Command, LaunchSpec
 
 
@@ -44,12 +48,23 @@ class Engine(Protocol):
         """The top-level Python module that can be found where the engine is installed."""
 
     @property
+    def program(self) -> str | None:
+        """A program on PATH that does as well as the module; None where there is none."""
+
+    @property
     def install(self) -> str:
         """The one command that installs it."""
 
     @property
     def ready_path(self) -> str:
-        """A path whose GET is answered with 200 once requests can be served, busy or not, and not before."""
+        """A path whose GET is answered with 200 once requests can be served, busy or not, and not before.
+
+        Where there is a `ready_request`, a 200 only says that it lives.
+        """
+
+    @property
+    def ready_request(self) -> tuple[str, bytes] | None:
+        """A path and a body whose POST is answered with 200 once requests can be served; None where a GET can tell."""
 
     @property
     def uuid_request_ids(self) -> bool:
@@ -57,7 +72,23 @@ class Engine(Protocol):
 
     @property
     def parallel(self) -> int:
-        """How many requests it works on at once; more wait inside of it."""
+        """How many requests it works on at once, unless its arguments say otherwise; more wait inside of it."""
+
+    @property
+    def apis(self) -> frozenset[str]:
+        """The paths that it may serve, all below /v1/; some only with certain arguments or models."""
+
+    @property
+    def usage_in_streams(self) -> bool:
+        """Whether a stream tells the usage of tokens, when `stream_options.include_usage` asks for it."""
+
+    @property
+    def stops_when_left(self) -> bool:
+        """Whether a request that isn't a stream stops when its client leaves; a stream always does."""
+
+    @property
+    def puts_right(self) -> bool:
+        """Whether `put_right` does anything: where not, no body need be shown to it."""
 
     def find_model(self, model: str, files: Files) -> str:
         """The model to name in the command, for what was configured; its own answer it returns unchanged.
@@ -68,9 +99,17 @@ class Engine(Protocol):
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
         """What to execute so that `spec`, its model found already, is served on 127.0.0.1:`port`.
 
-        `python` is the interpreter in which the engine is installed. Raises ArgumentError for an argument that
-        isn't the user's to set.
+        `python` is the interpreter in which the engine is installed, or the path of its `program`. Raises
+        ArgumentError for an argument that isn't the user's to set.
+        """
+
+    def put_right(self, path: str, body: bytes) -> bytes:
+        """The body of a POST of `path`, as this engine must get it; the same object where nothing is to be changed.
+
+        Raises UnfitRequestError for a request that would stall the engine or end it.
         """
 
 
-ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (LlamaCpp(),)})
+ENGINES: Mapping[str, Engine] = MappingProxyType({
+    engine.name: engine for engine in (LlamaCpp(), LlamaServer(), Mlx(), Vllm())
+})  # fmt: skip

@@ -10,32 +10,36 @@ What running it taught (0.3.36):
    where the command line doesn't set it. `MODEL`, `SEED` or `CACHE` of somebody's shell must not get in.
    HOST, PORT and CONFIG_FILE win even over the command line; WEB_CONCURRENCY makes uvicorn refuse to start.
 4. Repeating a flag keeps the last alone: a list is one flag with several values.
+5. A chat without messages is answered with noise to the end of the context; a field of the wrong type, a null where
+   there is a default, an empty prompt or a list of prompts is a 500, often one that names the server's files. A
+   grammar that can't be read is a segmentation fault.
 """
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from launchers.errors import ArgumentError, ModelNotFoundError
-from launchers.spec import ArgValue, Command, LaunchSpec, Scalar
+import msgspec
+
+from launchers.engines import bodies, common
+from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Rule, Text
+from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
     from launchers.engines import Files
 
 NOT_TO_SET: Mapping[str, str] = MappingProxyType({
-    "host": "launched engines listen on 127.0.0.1 alone",
-    "port": "the router gives each start a free port",
-    "model": "say it in launch.model",
+    "host": common.LISTENS,
+    "port": common.PORT,
+    "model": common.MODEL,
     "hf_model_repo_id": "say it in launch.model, as org/name:*Q4_K_M.gguf",
-    "model_alias": "it is the name that clients ask for",
+    "model_alias": common.NAME,
     "interrupt_requests": "true would let any request cut off the stream of another",
     "config_file": "it would replace the whole command line",
-    "api_key": "the router's own auth guards launched engines, which only this machine reaches",
-    "ssl_keyfile": "the router speaks plain HTTP to the engines of its own machine",
-    "ssl_certfile": "the router speaks plain HTTP to the engines of its own machine",
+    "api_key": common.KEY,
+    "ssl_keyfile": common.PLAIN,
+    "ssl_certfile": common.PLAIN,
 })  # fmt: skip
 """Arguments that are the router's, each with the reason that a user is told."""
 
@@ -52,10 +56,25 @@ SETTINGS = (
 )  # fmt: skip
 """Every field of llama_cpp.server.settings; a test compares them with those of the installed version."""
 
-HUB_FILE = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+):(?P<file>.+)")
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-NOT_A_MODEL = re.compile(r"mmproj|-(?!00001-of)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
-"""Files beside a model that belong to it: a vision projector, and the parts of a split file after the first."""
+OneText = Annotated[list[Text], msgspec.Meta(min_length=1, max_length=1)]
+
+STYLE = common.Style(dashes=False, booleans="words", lists="words")
+
+_ALWAYS: Mapping[str, Rule] = MappingProxyType({
+    "temperature": Rule(float, "must be a number"),
+    "stream": Rule(bool, "must be true or false"),
+    "grammar": Rule(Literal[""], "is not for llama_cpp: a mistake in it would end it; response_format takes a schema"),
+})  # fmt: skip
+RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
+    CHAT: {"messages": bodies.MESSAGES, "max_tokens": Rule(int, "must be a whole number"), **_ALWAYS},
+    COMPLETIONS: {
+        "prompt": Rule(Text | OneText, "must be one text, and not an empty one", required=True),
+        "max_tokens": Rule(bodies.Positive, "must be a whole number, 1 or more"),
+        **_ALWAYS,
+    },
+    EMBEDDINGS: {"input": Rule(str | list[str], "must be a text or a list of texts", required=True)},
+})  # fmt: skip
+"""What is looked at before a request is sent; see 5 above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,34 +83,25 @@ class LlamaCpp:
 
     name: str = "llama_cpp"
     module: str = "llama_cpp"
+    program: str | None = None
     install: str = "pip install 'llama-cpp-python[server]'"
     ready_path: str = "/openapi.json"
+    ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = True
     parallel: int = 1
+    apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
+    usage_in_streams: bool = False
+    stops_when_left: bool = False
+    puts_right: bool = True
 
     def find_model(self, model: str, files: "Files") -> str:
         """A *.gguf file, a folder that holds one, or `org/name:pattern` of a hub."""
-        path = files.home + model[1:] if model.startswith("~/") else model
-        # 1. A path that exists wins over what it might mean on a hub.
-        if files.is_file(path):
-            return f"./{path}" if HUB_FILE.fullmatch(path) else path
-        if files.is_dir(path):
-            return _only_gguf(path, files)
-        # 2. A hub's repository, with the file to take from it.
-        if HUB_FILE.fullmatch(model):
-            return model
-        # 3. Neither: say what would be.
-        hint = f"a hub's model needs the file named too, as {model}:*Q4_K_M.gguf"
-        raise ModelNotFoundError(
-            f"{path}: there is no such file or folder"
-            + (f" (and {hint})" if HUB_ID.fullmatch(model) else "")
-            + "; llama_cpp needs a *.gguf file, a folder that holds one, or org/name:*Q4_K_M.gguf"
-        )
+        return common.find_gguf(model, files, self.name, "*Q4_K_M.gguf")
 
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
         """`python -m llama_cpp.server` with the user's arguments over ours."""
-        _check_ownership(spec)
-        hub = HUB_FILE.fullmatch(spec.model)
+        common.check_ownership(spec, NOT_TO_SET, NOT_TO_SET)
+        hub = common.HUB_FILE.fullmatch(spec.model)
         args: dict[str, ArgValue] = {"verbose": False, **spec.args}
         if hub:
             args |= {"hf_model_repo_id": hub["repo"], "model": hub["file"]}
@@ -104,46 +114,16 @@ class LlamaCpp:
             "interrupt_requests": False,
         }
         return Command(
-            argv=(python, "-m", "llama_cpp.server", *_flags(args)),
-            # Last words must not stay in a buffer; a folder here named like a module must not be imported.
-            env={"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", **spec.env},
+            argv=(python, "-m", "llama_cpp.server", *common.flags(args, STYLE)),
+            env={**common.PYTHON_ENV, **spec.env},
             unset=(*SETTINGS, "config_file", "web_concurrency"),
         )
 
-
-def _only_gguf(folder: str, files: "Files") -> str:
-    """The one model in a folder."""
-    found = [name for name in files.list(folder) if name.lower().endswith(".gguf") and not NOT_A_MODEL.search(name)]
-    if not found:
-        raise ModelNotFoundError(f"{folder}: the folder holds no *.gguf file; put one there, or name another place")
-    if len(found) > 1:
-        raise ModelNotFoundError(f"{folder}: the folder holds several models; name one of them: {', '.join(found)}")
-    return f"{folder.rstrip('/')}/{found[0]}"
-
-
-def _check_ownership(spec: LaunchSpec) -> None:
-    """Refuse what is the router's to decide, as an argument and as a variable."""
-    for kind, names in (("args", spec.args), ("env", spec.env)):
-        for name in names:
-            reason = NOT_TO_SET.get(name.lower().replace("-", "_"))
-            if reason:
-                raise ArgumentError(f"launch.{kind}: {name} can't be set for llama_cpp: {reason}")
-
-
-def _flags(args: Mapping[str, ArgValue]) -> Iterator[str]:
-    """`{n_ctx: 4096, embedding: true}` → `--n_ctx 4096 --embedding true`."""
-    for name, value in args.items():
-        if value is None:
-            continue
-        yield f"--{name}"
-        if isinstance(value, Mapping):
-            yield json.dumps(value)
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            yield from map(_text, value)
-        else:
-            yield _text(value)
-
-
-def _text(value: Scalar) -> str:
-    """A value as its command line has it: booleans in lower case."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    def put_right(self, path: str, body: bytes) -> bytes:
+        """Refuse what it would answer without end or with a 500, and leave out nulls, which are a 500 too."""
+        rules = RULES.get(path)
+        if rules is None:
+            return body
+        found, nulls = bodies.fields(body)
+        bodies.check(found, rules)
+        return bodies.written(found) if nulls else body

@@ -7,7 +7,7 @@ is reloaded meanwhile.
 A name means, in this order: a model, a route of exactly that name, the longest wildcard that matches it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,6 +28,9 @@ class Backend:
 
     `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `worked_at` is when it
     was last seen at work, in seconds of the loop's clock, and `counted` how many it had answered by then.
+
+    `put_right` makes of a path and a request's body the body that the engine must get, and raises RouterError for a
+    request that would end it; None where any will do.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Backend:
     in_flight: int = 0
     answered: int = 0
     uuid_request_ids: bool = False
+    put_right: Callable[[str, bytes], bytes] | None = None
     stalled: bool = False
     worked_at: float = 0.0
     counted: int = 0

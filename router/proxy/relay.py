@@ -194,6 +194,8 @@ class Exchange:
         lines = pool.credentials or request.credentials
         if candidate.model != request.model:
             body = renamed(body, candidate.model)
+        if candidate.backend.put_right is not None:
+            body = candidate.backend.put_right(head.path, body)
         if not candidate.backend.uuid_request_ids or is_uuid(request.id):
             lines += b"x-request-id: %s\r\n" % request.id.encode("ascii")
         connection.send(

@@ -143,12 +143,13 @@ async def test_ctrl_c_lets_a_stream_end(client, router):
 
 async def test_an_engine_that_hangs_is_restarted(tmp_path, model):
     """Stopped in mid-stream, it still has its port open: its silence tells."""
+    ask: Any = {"model": "demo", "messages": HELLO, "max_tokens": 8000, "stream": True}
     config = CONFIG.replace("MODEL", str(model)) + "health: {interval: 1s, stall_after: 2s}\n"
     async with RunningRouter(tmp_path, config) as router:
         await router.ready()
         (engine,) = router.engines
         async with AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0) as client:
-            stream = await client.chat.completions.create(model="demo", messages=HELLO, max_tokens=8000, stream=True)
+            stream = await client.chat.completions.create(**ask)
             await anext(aiter(stream))
             engine.send_signal(signal.SIGSTOP)
             stopped = time.monotonic()
@@ -156,3 +157,10 @@ async def test_an_engine_that_hangs_is_restarted(tmp_path, model):
                 await anext(event async for event in stream if event is None)
             assert time.monotonic() - stopped < 2 + 1
             await served_again(client, router, engine)
+
+
+async def test_a_request_that_the_engine_must_not_get(client):
+    """It would generate to the end of the context: it is told what is missing, and nobody waits for it."""
+    with pytest.raises(openai.BadRequestError, match="messages") as caught:
+        await client.post("/chat/completions", body={"model": "demo"}, cast_to=object)
+    assert caught.value.param == "messages"

@@ -61,7 +61,7 @@ async def test_a_missing_model_and_an_engine_that_is_not_there(tmp_path):
     )
     assert "backends[0] (a): " in said
     assert f"{tmp_path}/nowhere.gguf: there is no such file or folder" in said
-    assert "backends[1] (b): the router can't launch vllm" in said
+    assert "backends[1] (b): vllm is not installed" in said
 
 
 async def test_an_argument_that_is_the_routers(tmp_path):

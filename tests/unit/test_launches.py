@@ -1,9 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from launchers.engines import ENGINES
 from profiles import Facts
+from profiles.parsers import Gpu
 from router.config import Config
 from router.launches import StartError, plan_launches
 
@@ -103,7 +105,7 @@ def test_everything_that_is_wrong_is_said_at_once(folder):
         f"backends[0] (gone): {folder / 'gone.gguf'}: there is no such file",
         "backends[2] (mine): launch.args: port can't be set for llama_cpp: ",
         "backends[3] (yours): launch.env: HOST can't be set for llama_cpp: ",
-        "backends[4] (fancy): the router can't launch vllm; it can: auto, llama_cpp",
+        "backends[4] (fancy): vllm is not installed in this Python; install it: pip install",
         "two backends would be called 'many-1'",
     )
     assert len(said) == len(starts)
@@ -113,7 +115,7 @@ def test_everything_that_is_wrong_is_said_at_once(folder):
 def test_a_profile_that_there_is_not_is_said_alone(folder):
     """Without one nothing else can be known."""
     said = problems(folder, launched(model="gone"), profile="tpu")
-    assert said == ("profile: there is no profile tpu; there are: auto, cpu",)
+    assert said == ("profile: there is no profile tpu; there are: auto, apple_silicon, cpu, nvidia, rocm, windows",)
 
 
 def test_no_engine_says_how_to_get_one(folder):
@@ -170,3 +172,64 @@ def test_a_model_that_is_neither_is_said_with_what_it_could_be(folder):
     (said,) = problems(folder, launched(model="org/name"))
     assert said.startswith("backends[0] (demo): org/name: there is no such file or folder")
     assert "org/name:*Q4_K_M.gguf" in said
+
+
+def test_dashes_and_underscores_are_the_same(folder):
+    """What router.yaml says goes over the profile's, however the engine's manual writes it."""
+    _, (launch,) = plan(folder, launched(args={"n-ctx": 512}))
+    assert launch.spec.args == {"n_threads": 3, "n_threads_batch": 6, "n-ctx": 512}
+
+
+def test_an_engine_that_no_model_is_named_for_is_passed_over(folder):
+    """The next one that is installed, and has one, runs it."""
+    facts = replace(FACTS, engines={"llama_cpp": "0.3.36", "llama_server": "2026.10"})
+    _, (launch,) = plan(folder, launched(model={"llama_server": MODEL}), facts=facts)
+    assert launch.spec.engine == "llama_server"
+
+
+def test_an_engine_that_is_a_program_runs_by_itself(folder):
+    """Its own path stands where the interpreter would."""
+    facts = replace(FACTS, engines={"llama_server": "at /usr/bin/llama-server"})
+    _, (launch,) = plan(folder, launched(), facts=facts)
+    assert launch.python == "/usr/bin/llama-server"
+    assert launch.engine.command(launch.spec, 1, launch.python).argv[0] == "/usr/bin/llama-server"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_engines_outlive_the_router_if_asked(folder, keep):
+    """All of them."""
+    _, (launch,) = plan(folder, launched(), server={"keep_engines": keep})
+    assert launch.spec.keep is keep
+
+
+H100 = Gpu("NVIDIA", "NVIDIA H100 80GB HBM3", 80 << 30, "580.159.04", "9.0")
+ALL = {"mlx": "0.32", "vllm": "0.32", "llama_server": "2026.10", "llama_cpp": "0.3.36"}
+MACHINES = {
+    "mac": (Facts("Darwin", "arm64", "3.12.1", 12, 64 << 30, ALL, chip="Apple M3 Max"), "mlx"),
+    "nvidia": (Facts("Linux", "x86_64", "3.11.7", 16, 128 << 30, ALL, gpus=(H100,)), "vllm"),
+    "cpu": (Facts("Linux", "x86_64", "3.11.7", 2, 8 << 30, ALL), "llama_cpp"),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_one_router_yaml_gives_each_machine_its_engine(folder, machine):
+    """With auto, the same file runs everywhere."""
+    facts, engine = MACHINES[machine]
+    (folder / "hf").mkdir()
+    (folder / "hf" / "config.json").touch()
+    (folder / "hf" / "model.safetensors").touch()
+    models = {"mlx": "hf", "vllm": "hf", "llama_cpp": MODEL}
+    _, (launch,) = plan(folder, launched(model=models), facts=facts)
+    assert launch.spec.engine == engine
+
+
+def test_engines_that_share_a_gpu_share_its_memory(folder):
+    """Each is given its part of what one would have."""
+    facts, _ = MACHINES["nvidia"]
+    (folder / "hf").mkdir()
+    (folder / "hf" / "config.json").touch()
+    alone = plan(folder, launched(model="hf"), facts=facts)[1]
+    both = plan(folder, launched("a", model="hf"), launched("b", model="hf"), facts=facts)[1]
+    shares = [float(str(launch.spec.args["gpu-memory-utilization"])) for launch in (*alone, *both)]
+    assert shares[0] == 0.9
+    assert sum(shares[1:]) <= 0.9

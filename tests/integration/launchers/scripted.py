@@ -53,7 +53,10 @@ class Scripted:
     name: str = "scripted"
     module: str = "scripted"
     install: str = "nothing to install"
+    program: str | None = None
     ready_path: str = "/ready"
+    ready_request: tuple[str, bytes] | None = None
+    puts_right: bool = False
     uuid_request_ids: bool = False
     parallel: int = 1
 

@@ -65,7 +65,8 @@ async def test_a_backend_that_works_on_others_is_not_stalled(start_router, sessi
 
         async def ask(events: int) -> bytes:
             async with session.post(router.url + CHAT, json=chat(stream=True, events=events, delay=0.2)) as answer:
-                return await answer.read()
+                body: bytes = await answer.read()
+                return body
 
         long, short = await asyncio.gather(ask(15), ask(2))
         assert (long, short) == (expected_stream(0, 15, 16), expected_stream(0, 2, 16))
@@ -83,7 +84,7 @@ async def test_an_answer_that_does_not_stream_may_take_its_time(start_router, se
 async def test_an_idle_engine_is_asked_for_a_token(start_router, engine):
     """A launched one that is well by its own word, and gives none, is out, and whoever can restart it is told."""
     router = await start_router([{"url": await engine(pinging), "models": ["demo"], "name": "b"}], **STALL)
-    backend, told = router.plane.backends["b"], []
+    backend, told = router.plane.backends["b"], list[object]()
     router.plane._on_stall = told.append
     prober = probe.Prober(router.plane, interval=0.1, timeout=1.0, uniform=lambda: 0.5, stall_after=0.3)
     prober.start([probe.Target(backend, launched=True)])

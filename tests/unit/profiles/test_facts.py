@@ -1,18 +1,54 @@
 import os
+import platform
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from profiles import facts
+from profiles.parsers import Gpu
+
+H100 = Gpu("NVIDIA", "NVIDIA H100 80GB HBM3", 81559 << 20, "580.159.04", "9.0")
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Give a function that puts a program of this name and these words on PATH; on it is nothing else."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(facts, "WSL_PROGRAMS", str(folder))
+    monkeypatch.setattr(facts, "CARDS", tmp_path / "none")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def put(name: str, script: str) -> Path:
+        path: Path = folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    return put
 
 
 def test_this_machine():
     found = facts.gather({"llama_cpp": "llama_cpp", "none": "no_such_module_anywhere"})
     assert found.system
-    assert 1 <= found.cpus <= (os.cpu_count() or 1)
-    assert found.memory_bytes > 1 << 20
+    assert found.os
+    assert 1 <= found.cpus <= found.machine_cpus == os.cpu_count()
+    assert 1 << 20 < found.usable_memory_bytes <= found.memory_bytes
     assert found.engines["llama_cpp"][0].isdigit()
     assert "none" not in found.engines
+
+
+def test_what_other_systems_are_called(monkeypatch):
+    monkeypatch.setattr(platform, "mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
+    monkeypatch.setattr(platform, "version", lambda: "10.0.22631")
+    monkeypatch.setattr(platform, "freedesktop_os_release", dict)
+    assert facts._os_name("Darwin", "24.1.0") == "macOS 15.1"
+    assert facts._os_name("Windows", "11") == "Windows 11 (10.0.22631)"
+    assert facts._os_name("FreeBSD", "14.1-RELEASE") == "FreeBSD 14.1-RELEASE"
 
 
 def test_looking_for_an_engine_does_not_import_it():
@@ -21,11 +57,127 @@ def test_looking_for_an_engine_does_not_import_it():
     assert "wave" not in sys.modules
 
 
-@pytest.mark.parametrize(
-    ("quota", "cpus"),
-    [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("99900000 100000", None), ("?", None)],
-)
-def test_a_containers_quota_bounds_the_cpus(tmp_path, quota, cpus):
-    path = tmp_path / "cpu.max"
-    path.write_text(quota)
-    assert facts._usable_cpus(path) == (cpus or facts._usable_cpus(tmp_path / "none"))
+def test_an_engine_may_be_a_program_on_path(program):
+    """Its module, if it is there too, goes before it: its version is known."""
+    server, _ = program("llama-server", "exit 1"), program("yaml", "exit 1")
+    found = facts.gather(
+        {"llama_server": "no_such_module", "yaml": "yaml", "gone": "no_such_module"},
+        {"llama_server": "llama-server", "yaml": "yaml", "gone": "no-such-program"},
+    ).engines
+    assert found.keys() == {"llama_server", "yaml"}
+    assert found["llama_server"] == f"at {server}"
+    assert found["yaml"][0].isdigit()
+
+
+@pytest.mark.usefixtures("program")
+def test_without_gpus_no_process_is_started(monkeypatch):
+    """A start must not wait for what isn't there."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert facts._gpus("Linux", {}) == ((), ())
+
+
+def test_nvidia_smi_is_asked(program):
+    """For what is understood, in the order in which it is."""
+    program(
+        "nvidia-smi",
+        '[ "$1" = --query-gpu=index,name,memory.total,driver_version,compute_cap ] || exit 1\n'
+        '[ "$2" = --format=csv,noheader,nounits ] || exit 1\n'
+        "echo '0, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0'\n"
+        "echo '1, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0'",
+    )
+    assert facts._gpus("Linux", {}) == ((H100, H100), ())
+    gpus, (note,) = facts._gpus("Linux", {"CUDA_VISIBLE_DEVICES": "1"})
+    assert (gpus, note) == ((H100,), "CUDA_VISIBLE_DEVICES hides 1 of 2 NVIDIA GPUs")
+
+
+def test_an_nvidia_smi_that_fails_is_told(program):
+    """A driver that was updated and not loaded, most often."""
+    program("nvidia-smi", "echo 'NVIDIA-SMI has failed because ...'; exit 9")
+    assert facts._gpus("Linux", {}) == ((), ("nvidia-smi names no GPU; it said: NVIDIA-SMI has failed because ...",))
+
+
+def test_an_nvidia_smi_that_can_not_be_started_is_told(program):
+    program("nvidia-smi", "").write_bytes(b"\x7fELF, but not of this machine")
+    gpus, (note,) = facts._gpus("Linux", {})
+    assert gpus == ()
+    assert note.startswith("nvidia-smi can't be started: ")
+
+
+def test_an_nvidia_smi_that_hangs_is_left(program, monkeypatch):
+    """Its time is bounded, and it is no error."""
+    monkeypatch.setenv("PATH", os.environ["PATH"] + ":/usr/bin:/bin")
+    program("nvidia-smi", "exec sleep 100")
+    monkeypatch.setattr(facts, "PATIENCE", 0.05)
+    began = time.monotonic()
+    gpus, (note,) = facts._gpus("Linux", {})
+    assert time.monotonic() - began < 50
+    assert gpus == ()
+    assert note.startswith("nvidia-smi said nothing within 0.05 s: ")
+
+
+def card(folder: Path, name: str, **files: str) -> None:
+    device = folder / name / "device"
+    device.mkdir(parents=True)
+    for file, text in files.items():
+        (device / file).write_text(text + "\n")
+
+
+def test_amd_cards_are_read_of_their_files(tmp_path):
+    """In the order of their numbers; their sockets and others' cards are passed over."""
+    for number in (10, 2):
+        card(tmp_path, f"card{number}", vendor="0x1002", mem_info_vram_total=str(number << 30), product_name="MI300X")
+    card(tmp_path, "card2-DP-1", vendor="0x1002", mem_info_vram_total="1")
+    card(tmp_path, "card3", vendor="0x8086")
+    assert facts._amd(tmp_path) == (Gpu("AMD", "MI300X", 2 << 30), Gpu("AMD", "MI300X", 10 << 30))
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.usefixtures("program")
+def test_amd_cards_count_where_they_can_be_computed_with(tmp_path, monkeypatch, there):
+    """A container sees its host's cards, whether it may use them or not."""
+    card(tmp_path / "drm", "card0", vendor="0x1002", mem_info_vram_total=str(192 << 30), product_name="MI300X")
+    monkeypatch.setattr(facts, "CARDS", tmp_path / "drm")
+    monkeypatch.setattr(facts, "KFD", tmp_path if there else tmp_path / "none")
+    gpus, notes = facts._gpus("Linux", {})
+    assert gpus == ((Gpu("AMD", "MI300X", 192 << 30),) if there else ())
+    assert [note.startswith("MI300X: can't be computed with") for note in notes] == ([] if there else [True])
+
+
+def group(root: Path, name: str, **files: str) -> None:
+    (root / name).mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        (root / name / file.replace("__", ".")).write_text(text + "\n")
+
+
+def test_a_containers_limits_of_version_2(tmp_path):
+    """The tightest of its group and of those that hold it."""
+    group(tmp_path, "a", cpu__max="100000 100000", memory__max="max")
+    group(tmp_path, "a/b", cpu__max="max 100000", memory__max=str(4 << 30))
+    assert facts._usable_cpus("0::/a/b\n", tmp_path) == 1
+    assert facts._memory_limit("0::/a/b\n", tmp_path, 64 << 30) == 4 << 30
+
+
+def test_a_containers_limits_of_version_1(tmp_path):
+    """Its path is the host's, but it sees its own group at the root."""
+    membership = "3:memory:/docker/f00\n2:cpu,cpuacct:/docker/f00\n"
+    group(tmp_path, "cpu", cpu__cfs_quota_us="50000", cpu__cfs_period_us="100000")
+    group(tmp_path, "memory", memory__limit_in_bytes=str(4 << 30))
+    assert facts._usable_cpus(membership, tmp_path) == 1
+    assert facts._memory_limit(membership, tmp_path, 64 << 30) == 4 << 30
+
+
+def test_without_a_container_nothing_is_limited(tmp_path):
+    group(tmp_path, "memory", memory__limit_in_bytes="9223372036854771712")
+    assert facts._memory_limit("3:memory:/\n0::/\n", tmp_path, 64 << 30) is None
+    assert facts._usable_cpus("0::/\n", tmp_path) == facts._usable_cpus("", tmp_path) >= 1
+
+
+def test_a_programs_version(program):
+    """Whichever output it is said on; nothing where it isn't said."""
+    assert facts.program_version(str(program("llama-server", "echo 'version: 6710 (abc)' >&2"))) == "6710"
+    assert facts.program_version(str(program("mute", "exit 1"))) == ""
+    assert facts.program_version("/no/such/program") == ""

@@ -1,0 +1,93 @@
+"""How an engine looks at a request's body before it is sent: the top level alone, each value as it stood.
+
+A null at the top level means what leaving the field out means; some engines know the latter only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+
+from launchers.errors import UnfitRequestError
+
+Fields = dict[str, msgspec.Raw]
+
+CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+NULL = b"null"
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Message(msgspec.Struct):
+    """As much of a chat's message as every engine asks for."""
+
+    role: str
+
+
+Messages = Annotated[list[Message], msgspec.Meta(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a field may be, and the words for it, which follow the field's name in a sentence."""
+
+    kind: Any
+    words: str
+    required: bool = False
+
+    def holds(self, value: msgspec.Raw) -> bool:
+        """Whether a value is of that kind. Not strict: "20" passes for 20, as it does in most engines."""
+        try:
+            msgspec.json.decode(value, type=self.kind, strict=False)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        return True
+
+
+MESSAGES = Rule(Messages, "must be a list of one message or more, each an object with its role", required=True)
+
+_decode = msgspec.json.Decoder(Fields).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def fields(body: bytes) -> tuple[Fields, bool]:
+    """Read a body's top level without its nulls, and whether there were any.
+
+    Raises UnfitRequestError for what is no JSON object.
+    """
+    try:
+        found = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnfitRequestError(f"The request's body is not valid JSON: {error}.") from error
+    nulls = [name for name, value in found.items() if bytes(value) == NULL]
+    for name in nulls:
+        del found[name]
+    return found, bool(nulls)
+
+
+def check(found: Fields, rules: Mapping[str, Rule]) -> None:
+    """Raise UnfitRequestError for the first field that breaks its rule."""
+    for name, rule in rules.items():
+        value = found.get(name)
+        if value is None:
+            if rule.required:
+                raise UnfitRequestError(f"The request has no {name}; {name} {rule.words}.", name)
+        elif not rule.holds(value):
+            raise UnfitRequestError(f"{name} {rule.words}.", name)
+
+
+def written(found: Fields) -> bytes:
+    """The body again."""
+    return _encode(found)
+
+
+def raw(value: object) -> msgspec.Raw:
+    """A value as it stands in a body."""
+    return msgspec.Raw(_encode(value))
+
+
+def value(found: msgspec.Raw) -> Any:  # noqa: ANN401 -- it is what a client wrote
+    """What stands in a field that `check` has passed."""
+    return msgspec.json.decode(found)

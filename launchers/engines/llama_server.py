@@ -1,0 +1,127 @@
+"""llama_server: llama.cpp's C++ server. GGUF models, any machine; several requests at once, and the newer APIs.
+
+It comes in two forms with one command line: the program `llama-server` (of Homebrew, of a package, of one's own
+build), or the package xllamacpp, which has the same server as a library (see xllamacpp_server.py beside this).
+
+What running it taught (xllamacpp 2026.10):
+
+1. /health tells the truth: nobody listens, then 503 while it loads, then 200, busy or not.
+2. Each flag is also read from a variable, LLAMA_ARG_ and its name, where the command line doesn't set it. Some would
+   have it serve something else, or ask for a key; LLAMA_SERVER_ROUTER_PORT makes it the child of another server.
+3. Left alone it takes four requests at once, which share one context: said here, so that `parallel` is true.
+4. It looks once a second whether a client has left, of a stream or not, and stops its work then. A SIGTERM that the
+   program gets at work waits for the work to end; the package has no handler, and ends.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from launchers.engines import common
+from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS
+from launchers.spec import ArgValue, Command, LaunchSpec
+
+if TYPE_CHECKING:
+    from launchers.engines import Files
+
+SCRIPT = common.script("xllamacpp_server.py")
+
+NOT_TO_SET: Mapping[str, str] = MappingProxyType({
+    "host": common.LISTENS,
+    "port": common.PORT,
+    "reuse_port": common.PORT,
+    "model": common.MODEL,
+    "model_url": common.MODEL,
+    "docker_repo": common.MODEL,
+    "hf_repo": "say it in launch.model, as org/name:Q4_K_M",
+    "hf_file": "say it in launch.model, as org/name:file.gguf",
+    "models_dir": "the router itself decides which models run",
+    "models_preset": "the router itself decides which models run",
+    "alias": common.NAME,
+    "api_key": common.KEY,
+    "api_key_file": common.KEY,
+    "api_prefix": common.PATHS,
+    "ssl_key_file": common.PLAIN,
+    "ssl_cert_file": common.PLAIN,
+})  # fmt: skip
+"""Arguments that are the router's, each with the reason that a user is told."""
+
+VARIABLES: Mapping[str, str] = MappingProxyType({
+    "llama_api_key": common.KEY,
+    "llama_server_router_port": "it would make this the child of another server",
+    "llama_server_child_mode": "it would make this the child of another server",
+    **{f"llama_arg_{name}": reason for name, reason in NOT_TO_SET.items()},
+})  # fmt: skip
+
+SETTINGS = (
+    "agent", "embeddings", "pooling", "reranking", "n_predict", "ctx_size", "n_parallel", "kv_unified", "mmproj",
+    "mmproj_url", "rpc", "tools", "mcp_servers_config", "mcp_servers_json", "log_file", "offline",
+)  # fmt: skip
+"""Variables after LLAMA_ARG_ that would change what is served; those of speed alone may come from the shell."""
+
+SWITCHES = frozenset({
+    "check-tensors", "cpu-moe", "embedding", "embeddings", "metrics", "mlock", "offline", "props", "rerank",
+    "reranking", "special", "swa-full", "verbose",
+})  # fmt: skip
+"""Of these there is no --no-…: false leaves them out."""
+
+ON_OFF = frozenset({"flash-attn", "fit", "log-colors"})  # these want a word
+STYLE = common.Style(dashes=True, booleans="pairs", lists="commas", switches=SWITCHES)
+
+APIS = frozenset({
+    CHAT, COMPLETIONS, "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", EMBEDDINGS, "/v1/rerank",
+    "/v1/audio/transcriptions",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaServer:
+    """See launchers.engines.Engine for what each of these means."""
+
+    name: str = "llama_server"
+    module: str = "xllamacpp"
+    program: str | None = "llama-server"
+    install: str = "pip install xllamacpp"
+    ready_path: str = "/health"
+    ready_request: tuple[str, bytes] | None = None
+    uuid_request_ids: bool = False
+    parallel: int = 4
+    apis: frozenset[str] = APIS
+    usage_in_streams: bool = True
+    stops_when_left: bool = True
+    puts_right: bool = False
+
+    def find_model(self, model: str, files: "Files") -> str:
+        """A *.gguf file, a folder that holds one, or `org/name:Q4_K_M` (or `:file.gguf`) of a hub."""
+        return common.find_gguf(model, files, self.name, "Q4_K_M")
+
+    def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
+        """`llama-server`, or a Python with xllamacpp on our script: both read the same flags."""
+        common.check_ownership(spec, NOT_TO_SET, VARIABLES)
+        args = common.over({"parallel": 4, "kv-unified": True, "jinja": True}, spec.args, STYLE)
+        for name in ON_OFF & args.keys():
+            if isinstance(args[name], bool):
+                args[name] = "on" if args[name] else "off"
+        args |= _place(spec.model)
+        args |= {"host": "127.0.0.1", "port": port, "alias": spec.served_name}
+        is_program = python.rpartition("/")[2].startswith("llama-server")
+        return Command(
+            argv=(python, *(() if is_program else ("-P", SCRIPT)), *common.flags(args, STYLE)),
+            env={**common.PYTHON_ENV, **spec.env},
+            unset=(*VARIABLES, *(f"llama_arg_{name}" for name in SETTINGS)),
+        )
+
+    def put_right(self, path: str, body: bytes) -> bytes:  # noqa: ARG002 -- it takes every request as it is
+        """The body itself."""
+        return body
+
+
+def _place(model: str) -> dict[str, ArgValue]:
+    """The flags that say where the model is."""
+    hub = common.HUB_FILE.fullmatch(model)
+    if hub is None:
+        return {"model": model}
+    if hub["file"].lower().endswith(".gguf"):
+        return {"hf-repo": hub["repo"], "hf-file": hub["file"]}
+    return {"hf-repo": model}

@@ -1,0 +1,142 @@
+"""mlx: the server that comes with mlx-lm. Models in Hugging Face's layout, on a Mac's GPU; on Linux for tests.
+
+What running it taught (mlx-lm 0.32.2):
+
+1. /health says 200 while the model still loads: that it serves is shown by a completion alone, of one token. A
+   request that comes before waits in its queue.
+2. A model that can't be loaded, and later a request that it doesn't expect, end the thread that generates; the process
+   and its port stay. mlx_lm_server.py beside this ends the process then, and that is seen.
+3. It takes a request's `model` for a path or a hub's name, and loads that instead: to it, its own model is
+   `default_model`, and its answers say so. `adapters` and `draft_model` have it load, too.
+4. What kills the thread, or the process: an empty prompt, or a list of them; stop words that are no text; a `top_k`
+   above the vocabulary; a `logit_bias` of a token that isn't; an `xtc_threshold` above a half; a number of more than
+   64 bits. A `stream_options` without `include_usage` breaks the stream's end, a negative seed the connection. A null
+   is refused where there is a default. An answer has no end but `max_tokens`, not even the context's.
+5. It joins a group of machines that MLX_RANK, MLX_HOSTFILE and their like name.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from launchers.engines import bodies, common
+from launchers.engines.bodies import CHAT, COMPLETIONS, Rule, Text
+from launchers.errors import UnfitRequestError
+from launchers.spec import Command, LaunchSpec
+
+if TYPE_CHECKING:
+    from launchers.engines import Files
+
+SCRIPT = common.script("mlx_lm_server.py")
+ITSELF = "default_model"
+MOST_TOP_K = 500
+"""Below the smallest vocabulary, above what anybody samples from."""
+MOST = 1_000_000
+"""Tokens: more than any context holds."""
+
+TopK = Annotated[int, msgspec.Meta(ge=-1, le=MOST_TOP_K)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Length = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Threshold = Annotated[float, msgspec.Meta(ge=0, le=0.5)]
+
+NOT_TO_SET: Mapping[str, str] = MappingProxyType({
+    "host": common.LISTENS,
+    "port": common.PORT,
+    "model": common.MODEL,
+    "pipeline": "a launched engine runs on this machine alone",
+})  # fmt: skip
+"""Arguments that are the router's, each with the reason that a user is told."""
+
+GROUP = (
+    "mlx_rank",
+    "mlx_world_size",
+    "mlx_hostfile",
+    "mlx_ibv_devices",
+    "mlx_ibv_coordinator",
+    "mlx_jaccl_coordinator",
+)
+VARIABLES: Mapping[str, str] = MappingProxyType(dict.fromkeys(GROUP, NOT_TO_SET["pipeline"]))
+
+STYLE = common.Style(dashes=True, booleans="switches", lists="commas")
+
+RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
+    CHAT: {"messages": bodies.MESSAGES},
+    COMPLETIONS: {"prompt": Rule(Text, "must be one text, and not an empty one", required=True)},
+})  # fmt: skip
+LENGTH = Rule(Length, f"must be a whole number from 1 to {MOST:,}")
+SIZE = Rule(Size, f"must be a whole number from 0 to {MOST:,}")
+ALWAYS: Mapping[str, Rule] = MappingProxyType({
+    "logit_bias": Rule(dict[str, float], "must be an object of numbers"),
+    "max_tokens": LENGTH,
+    "max_completion_tokens": LENGTH,
+    "repetition_context_size": SIZE,
+    "presence_context_size": SIZE,
+    "frequency_context_size": SIZE,
+    "seed": Rule(Seed, "must be a whole number of 64 bits"),
+    "stop": Rule(str | list[str], "must be a text or a list of texts"),
+    "stream_options": Rule(dict[str, object], "must be an object"),
+    "top_k": Rule(TopK, f"must be a whole number up to {MOST_TOP_K}: mlx ends when it is above the vocabulary"),
+    "xtc_threshold": Rule(Threshold, "must be a number from 0 to 0.5"),
+})  # fmt: skip
+SAY_NOTHING: Mapping[str, Callable[[Any], bool]] = MappingProxyType({
+    "logit_bias": lambda bias: not bias,
+    "seed": lambda seed: float(seed) < 0,  # to many clients, any seed
+    "stream_options": lambda options: "include_usage" not in options,
+})  # fmt: skip
+"""Fields that it takes amiss although nothing is asked by them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mlx:
+    """See launchers.engines.Engine for what each of these means. `linux`: no GPU, so no compiling for one."""
+
+    name: str = "mlx"
+    module: str = "mlx_lm"
+    program: str | None = None
+    install: str = "pip install mlx-lm" + (" 'mlx[cpu]'" if sys.platform == "linux" else "")
+    ready_path: str = "/health"
+    ready_request: tuple[str, bytes] | None = (COMPLETIONS, b'{"prompt": "a", "max_tokens": 1}')
+    uuid_request_ids: bool = False
+    parallel: int = 32
+    apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
+    usage_in_streams: bool = True
+    stops_when_left: bool = False
+    puts_right: bool = True
+    linux: bool = sys.platform == "linux"
+
+    def find_model(self, model: str, files: "Files") -> str:
+        """A folder in Hugging Face's layout, or `org/name` of a hub."""
+        return common.find_folder(model, files, self.name)
+
+    def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
+        """`mlx_lm.server`, run by our script, with the user's arguments."""
+        common.check_ownership(spec, NOT_TO_SET, VARIABLES)
+        args = common.over({}, spec.args, STYLE)
+        args |= {"model": spec.model, "host": "127.0.0.1", "port": port}
+        env = dict(common.PYTHON_ENV)
+        if common.is_path(spec.model):
+            env["HF_HUB_OFFLINE"] = "1"  # else it asks the hub about a folder, and waits where there is no network
+        if self.linux:
+            env["MLX_DISABLE_COMPILE"] = "1"  # its first answers wait for a C++ compiler
+        return Command((python, "-P", SCRIPT, *common.flags(args, STYLE)), {**env, **spec.env}, GROUP)
+
+    def put_right(self, path: str, body: bytes) -> bytes:
+        """Take out what would have it load another model, and refuse what would end it."""
+        found, _ = bodies.fields(body)
+        bodies.check(found, {**RULES.get(path, {}), **ALWAYS})
+        for name in ("adapters", "draft_model"):
+            found.pop(name, None)
+        for name, says_nothing in SAY_NOTHING.items():
+            if name in found and says_nothing(bodies.value(found[name])):
+                del found[name]
+        if "logit_bias" in found:
+            raise UnfitRequestError(
+                "logit_bias is not for mlx: a token that it doesn't know would end it.", "logit_bias"
+            )
+        found["model"] = bodies.raw(ITSELF)
+        return bodies.written(found)

@@ -1,0 +1,119 @@
+"""llama.cpp's server, out of the package xllamacpp: a program that reads llama-server's flags.
+
+Run as `python -P xllamacpp_server.py --model FILE --port PORT ...`. The package takes its parameters as an object,
+whose attributes have llama.cpp's inner names: most are a flag's name with underscores, and NAMES has the others. A
+value takes the type of the default in its place.
+
+It installs no handler of signals: SIGTERM ends it at once, busy or not.
+"""
+
+import enum
+import importlib
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+NAMES = {
+    "alias": "model_alias",
+    "batch-size": "n_batch",
+    "context-shift": "ctx_shift",
+    "ctx-size": "n_ctx",
+    "embeddings": "embedding",
+    "fit": "fit_params",
+    "flash-attn": "flash_attn_type",
+    "frequency-penalty": "sampling.penalty_freq",
+    "gpu-layers": "n_gpu_layers",
+    "host": "hostnames",
+    "jinja": "use_jinja",
+    "keep": "n_keep",
+    "log-verbosity": "verbosity",
+    "metrics": "endpoint_metrics",
+    "mmproj": "mmproj.path",
+    "model": "model.path",
+    "n-predict": "n_predict",
+    "parallel": "n_parallel",
+    "pooling": "pooling_type",
+    "predict": "n_predict",
+    "presence-penalty": "sampling.penalty_present",
+    "props": "endpoint_props",
+    "repeat-penalty": "sampling.penalty_repeat",
+    "slots": "endpoint_slots",
+    "threads": "cpuparams.n_threads",
+    "threads-batch": "cpuparams_batch.n_threads",
+    "threads-http": "n_threads_http",
+    "timeout": "timeout_read",
+    "ubatch-size": "n_ubatch",
+    **{name: f"sampling.{name.replace('-', '_')}" for name in ("min-p", "seed", "temp", "top-k", "top-p")},
+}
+WORDS = {"on": "enabled", "off": "disabled"}  # a flag's word → the end of an enumeration's member
+TRUE, FALSE = ("on", "true", "1"), ("off", "false", "0")
+
+
+def main() -> None:
+    """Serve until a signal ends it; a model that can't be loaded is exit code 1."""
+    xllamacpp = importlib.import_module("xllamacpp")  # here, as the tests read this file where it isn't installed
+    parameters = xllamacpp.CommonParams()
+    for flag, value in read(sys.argv[1:]):
+        if flag.startswith("hf-"):
+            sys.exit("xllamacpp loads files: download the model and name its file, or install llama-server")
+        try:
+            put(parameters, flag, value)
+        except (AttributeError, ValueError) as error:
+            sys.exit(f"--{flag}: {error}")
+    try:
+        server = xllamacpp.Server(parameters)
+    except Exception as error:  # noqa: BLE001 -- whatever it is, what follows is the same
+        sys.exit(f"the server did not start: {error}")
+    print(f"serving at {server.listening_address}", flush=True)  # noqa: T201
+    threading.Event().wait()
+
+
+def read(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """`--a 1 --b --no-c` → (a, 1), (b, true), (c, false)."""
+    for i, word in enumerate(words):
+        if word.startswith("--"):
+            value = words[i + 1] if i + 1 < len(words) and not words[i + 1].startswith("--") else None
+            negative = value is None and word.startswith("--no-")
+            yield word[5 if negative else 2 :], value or ("false" if negative else "true")
+
+
+def put(parameters: object, flag: str, value: str) -> None:
+    """Set what a flag stands for. Raises AttributeError where there is none, ValueError for a value that isn't one."""
+    *owners, name = NAMES.get(flag, flag.replace("-", "_")).split(".")
+    for owner in owners:
+        parameters = getattr(parameters, owner)
+    if not hasattr(parameters, name):
+        raise AttributeError("the server of xllamacpp has no such option")
+    setattr(parameters, name, as_was(getattr(parameters, name), value))
+
+
+def as_was(default: object, value: str) -> object:
+    """A value in the type of its default."""
+    match default:
+        case bool():
+            if value.lower() not in TRUE + FALSE:
+                raise ValueError(f"{value} is neither on nor off")
+            return value.lower() in TRUE
+        case enum.Enum():
+            return member(type(default), WORDS.get(value, value))
+        case set():
+            return {value}
+        case list():
+            return [as_was(default[0], each) if default else each for each in value.split(",")]
+        case int() | float():
+            return type(default)(value)
+        case str():
+            return value
+    raise ValueError("this option can't be set by a word")
+
+
+def member(kind: type[enum.Enum], word: str) -> enum.Enum:
+    """The member that a word stands for, which is the end of its name: q8_0 → GGML_TYPE_Q8_0."""
+    for each in kind:
+        if each.name.lower().endswith(f"_{word.lower()}"):
+            return each
+    raise ValueError(f"{word} is none of its values")
+
+
+if __name__ == "__main__":
+    main()

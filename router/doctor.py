@@ -1,0 +1,396 @@
+"""`python -m router doctor`: what this machine is, what the router would run on it, and what would be in its way.
+
+`examine` looks (at the machine, the disk, the port, the servers elsewhere) and starts nothing; what it saw becomes
+findings in plain functions; `render` writes them down, and `exit_code` says how it stands. A finding that stops the
+router is marked ✗, one that hampers it !, what was checked and is right ok; mere facts have no mark.
+"""
+
+import asyncio
+import errno
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+from fnmatch import fnmatch
+from pathlib import Path
+
+import aiohttp
+
+from launchers.engines import ENGINES, Engine
+from profiles import Facts, Profile, ProfileError, detect, gather, load_profiles
+from profiles.detect import cpus, describe, gibibytes, model_memory
+from profiles.facts import program_version
+from router.app import address_of
+from router.config import Backend, Config, ConfigError, load
+from router.launches import Launch, StartError, plan_launches
+from router.telemetry.logs import printable
+
+PATIENCE = 2.0
+"""Seconds that a server elsewhere may take to answer."""
+
+WEIGHTS = ("*.safetensors", "*.gguf", "*.npz", "*.bin", "*.pt")
+"""What a model's weights are called; a folder may hold them in several forms, of which an engine reads the first."""
+
+_PART = re.compile(r"(.*)-00001(-of-\d{5}\.gguf)", re.IGNORECASE)
+_HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(:(?P<pattern>.+))?")
+
+
+class Mark(Enum):
+    """How a finding stands."""
+
+    FACT = ""
+    OK = "ok"
+    LOOK = "!"  # the router starts, but something of it may not work
+    STOP = "✗"  # the router doesn't start
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what it is about, and a sentence, which for LOOK and STOP says what to do."""
+
+    mark: Mark
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Findings of one kind."""
+
+    title: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a launched backend serves, and the bytes that it takes on disk; None where they aren't known."""
+
+    backend: str
+    engine: str
+    why: str  # this engine
+    place: str
+    here: bool  # on this machine's disk
+    size: int | None
+    replicas: int
+
+
+# What is said
+
+
+def exit_code(sections: Iterable[Section]) -> int:
+    """1 where something would stop the router, else 0."""
+    return int(any(finding.mark is Mark.STOP for section in sections for finding in section.findings))
+
+
+def render(sections: Sequence[Section]) -> str:
+    """Plain aligned text, a line a finding, and one sentence at the end."""
+    width = max((len(finding.what) for section in sections for finding in section.findings), default=0)
+    lines: list[str] = []
+    for section in sections:
+        lines.append(section.title)
+        lines += [
+            f"  {finding.mark.value:<2}  {printable(finding.what):<{width}}  {printable(finding.text)}"
+            for finding in section.findings
+        ]
+        lines.append("")
+    return "\n".join([*lines, verdict(sections)])
+
+
+def verdict(sections: Iterable[Section]) -> str:
+    """One sentence: whether the router can start."""
+    marks = [finding.mark for section in sections for finding in section.findings]
+    stops, looks = marks.count(Mark.STOP), marks.count(Mark.LOOK)
+    if stops:
+        return f"The router can't start: put right what is marked {Mark.STOP.value} first ({stops} of it)."
+    if looks:
+        return f"The router can start; what is marked {Mark.LOOK.value} deserves a look ({looks} of it)."
+    return "The router can start, and nothing is in its way."
+
+
+# The machine and its engines
+
+
+def of_machine(facts: Facts) -> Iterator[Finding]:
+    """What the machine is."""
+    windows = " inside Windows (WSL)" if facts.wsl else ""
+    yield Finding(Mark.FACT, "system", f"{facts.os or facts.system} on {facts.machine}{windows}")
+    yield Finding(Mark.FACT, "python", facts.python)
+    if facts.chip:
+        yield Finding(Mark.FACT, "chip", facts.chip)
+    yield Finding(Mark.FACT, "cpu", cpus(facts))
+    limit = "" if facts.memory_limit_bytes is None else f", of which a container leaves {_limit(facts)}"
+    yield Finding(Mark.FACT, "memory", gibibytes(facts.memory_bytes) + limit)
+    for gpu in facts.gpus:
+        more = (f"driver {gpu.driver}" * bool(gpu.driver), f"compute {gpu.capability}" * bool(gpu.capability))
+        yield Finding(Mark.FACT, "gpu", ", ".join(filter(None, (describe([gpu]), *more))))
+    if not facts.gpus and facts.system != "Darwin":
+        yield Finding(Mark.FACT, "gpu", "none")
+    for note in facts.notes:
+        yield Finding(Mark.LOOK, "gpu", note)
+
+
+def _limit(facts: Facts) -> str:
+    return gibibytes(facts.usable_memory_bytes)
+
+
+def of_profile(facts: Facts, profiles: Mapping[str, Profile], wanted: str) -> tuple[Profile | None, list[Finding]]:
+    """The profile, why it is that, and what models may take; no profile where router.yaml names one there isn't."""
+    try:
+        choice = detect(facts, profiles, wanted)
+    except ProfileError as error:
+        return None, [Finding(Mark.STOP, "profile", str(error))]
+    name, _, why = choice.why.partition(": ")
+    return choice.profile, [
+        Finding(Mark.OK, name, why),
+        Finding(Mark.FACT, "models", f"may take {model_memory(choice.profile, facts)[1]}"),
+    ]
+
+
+def of_engines(engines: Mapping[str, Engine], facts: Facts) -> Iterator[Finding]:
+    """Each engine's version, or the command that installs it. A missing one is no fault: a backend's may be."""
+    for name, engine in engines.items():
+        if name in facts.engines:
+            yield Finding(Mark.OK, name, facts.engines[name])
+        else:
+            yield Finding(Mark.FACT, name, f"not installed; to install it: {engine.install}")
+
+
+# The launched models
+
+
+def of_models(models: Sequence[Model], profile: Profile, facts: Facts) -> Iterator[Finding]:
+    """Whether each model can be found, and fits beside those before it."""
+    usable, limit = model_memory(profile, facts)
+    taken = 0
+    for model in models:
+        need = (model.size or 0) * model.replicas
+        yield Finding(Mark.FACT, model.backend, model.why)
+        what = model.place
+        if not model.here:
+            text = f"{what}: not on this disk; {model.engine} fetches it from its hub at the first start"
+            yield Finding(Mark.LOOK, model.backend, text)
+        elif model.size is None:
+            yield Finding(Mark.OK, model.backend, f"{what}; its size is not known")
+        elif taken + need > usable:
+            beside = f", and those before it take {gibibytes(taken)}" if taken else ""
+            text = f"{what}, takes {_size(model)}, but models may take {limit}{beside}: take a smaller one, or fewer"
+            yield Finding(Mark.LOOK, model.backend, text)
+        else:
+            yield Finding(Mark.OK, model.backend, f"{what}, {_size(model)}, fits")
+        taken += need
+
+
+def _size(model: Model) -> str:
+    one = gibibytes(model.size or 0)
+    return one if model.replicas == 1 else f"{model.replicas} x {one}"
+
+
+def found(launches: Iterable[Launch], environ: Mapping[str, str]) -> list[Model]:
+    """Look for each backend's model; its replicas are counted."""
+    by_backend: dict[str, list[Launch]] = {}
+    for launch in launches:
+        by_backend.setdefault(launch.backend.name, []).append(launch)
+    models = []
+    for name, replicas in by_backend.items():
+        spec = replicas[0].spec
+        files = weights(spec.model, {**environ, **spec.env})
+        size = sum(path.stat().st_size for path in files) if files else None
+        models.append(Model(name, spec.engine, replicas[0].why, spec.model, files is not None, size, len(replicas)))
+    return models
+
+
+def weights(model: str, environ: Mapping[str, str]) -> list[Path] | None:
+    """The files that a model's weights are in, here or in the hub's cache; None where it is in neither.
+
+    A model whose files have unusual names has none: an empty list.
+    """
+    path = Path(model)
+    with suppress(OSError):
+        if path.is_file():
+            part = _PART.fullmatch(path.name)
+            return sorted(path.parent.glob(f"{_literally(part[1])}-*{_literally(part[2])}")) if part else [path]
+        if path.is_dir():
+            return _of_one_form(path)
+        if hub := _HUB.fullmatch(model):
+            folder = hub_cache(environ) / f"models--{hub['repository'].replace('/', '--')}" / "snapshots"
+            snapshots = sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)
+            if snapshots and hub["pattern"]:
+                wanted = f"*{hub['pattern'].lower()}*"  # a file, a pattern, or a quantisation that names have in them
+                return [each for each in snapshots[-1].rglob("*") if fnmatch(each.name.lower(), wanted)] or None
+            return _of_one_form(snapshots[-1]) if snapshots else None
+    return None
+
+
+def _literally(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _of_one_form(folder: Path) -> list[Path]:
+    return next(filter(None, (sorted(folder.glob(form)) for form in WEIGHTS)), [])
+
+
+def hub_cache(environ: Mapping[str, str]) -> Path:
+    """Where huggingface_hub, and so every engine, keeps what it has fetched."""
+    if place := environ.get("HF_HUB_CACHE"):
+        return Path(place).expanduser()
+    cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(environ.get("HF_HOME") or cache / "huggingface").expanduser() / "hub"
+
+
+# The port
+
+
+def of_port(host: str, port: int, error: OSError | None) -> Finding:
+    """Whether the router can listen there; `error` is what came of trying."""
+    if error is None:
+        return Finding(Mark.OK, "port", f"{host}:{port} is free" if port else "any that is free")
+    if error.errno == errno.EADDRINUSE:
+        text = (
+            f"{port} is in use, perhaps by this router, which runs already: stop what uses it, or take another port, "
+            f"with server.port in router.yaml or ROUTER_SERVER__PORT={port + 1}"
+        )
+    else:
+        text = f"can't listen at {host}:{port}: {error.strerror or error}; set server.host and server.port"
+    return Finding(Mark.STOP, "port", text)
+
+
+def try_port(host: str, port: int) -> OSError | None:
+    """Take the port for a moment, on every address that the host stands for; give what prevents it."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            try:
+                taking = socket.socket(family, kind, protocol)
+            except OSError:
+                continue  # a family that this machine doesn't have, which the router passes over too
+            with taking:
+                if os.name == "posix":
+                    taking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    taking.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                taking.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+# The servers elsewhere
+
+
+def of_remote(name: str, url: str, failure: str) -> Finding:
+    """Whether a server elsewhere answers; `failure` says what came instead, or nothing."""
+    if failure:
+        return Finding(Mark.LOOK, name, f"{url}: {failure}; it gets requests as soon as it answers")
+    return Finding(Mark.OK, name, f"{url} answers")
+
+
+async def reach(backends: Sequence[Backend], patience: float = PATIENCE) -> list[Finding]:
+    """Ask all servers elsewhere at once whether they live, as the router's probes do; `patience` is in seconds."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=patience)) as session:
+        failures = await asyncio.gather(*(_failure(session, backend, patience) for backend in backends))
+    return [of_remote(each.name, each.url or "", why) for each, why in zip(backends, failures, strict=True)]
+
+
+async def _failure(session: aiohttp.ClientSession, backend: Backend, patience: float) -> str:
+    key = backend.api_key.get_secret_value() if backend.api_key else None
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    address = address_of(backend.url or "")
+    try:
+        async with session.get(f"{address}/health", headers=headers, allow_redirects=False) as answer:
+            if answer.status >= 500:
+                return f"answers {answer.status} to /health"
+        if not backend.models:
+            async with session.get(f"{address}/v1/models", headers=headers, allow_redirects=False) as answer:
+                if answer.status in {401, 403}:
+                    return f"answers {answer.status} to /v1/models: set api_key, or list its models in router.yaml"
+                if answer.status != 200:
+                    return f"answers {answer.status} to /v1/models: list its models in router.yaml"
+    except TimeoutError:
+        return f"no answer within {patience:g} s"
+    except (aiohttp.ClientError, OSError) as error:
+        return f"can't be reached ({error or type(error).__name__})"
+    return ""
+
+
+# Looking
+
+
+async def examine(
+    path: Path, environ: Mapping[str, str], *, engines: Mapping[str, Engine] = ENGINES, facts: Facts | None = None
+) -> list[Section]:
+    """Look at this machine and at all that the router.yaml at `path` names."""
+    facts = facts or look_at_machine(engines)
+    folder = path.resolve().parent  # noqa: ASYNC240  (nobody else waits on this loop)
+    try:
+        loaded = load(path, environ)
+    except ConfigError as error:
+        _, of_this = of_profile(facts, load_profiles(), "auto")
+        mistakes = [Finding(Mark.STOP, "mistake", str(problem)) for problem in error.problems]
+        return _sections(
+            machine=of_machine(facts), profile=of_this, engines=of_engines(engines, facts), config=mistakes
+        )
+    config = loaded.config
+    profile, of_this = of_profile(facts, load_profiles(), config.profile)
+    of_launches: list[Finding] = []
+    if profile is not None:
+        launches, problems = planned(config, folder, engines, facts)
+        of_launches = [*of_models(found(launches, environ), profile, facts)]
+        of_launches += [Finding(Mark.STOP, "mistake", problem) for problem in problems]
+    return _sections(
+        machine=of_machine(facts),
+        profile=of_this,
+        engines=of_engines(engines, facts),
+        config=[Finding(Mark.LOOK, "no effect", str(problem)) for problem in loaded.not_yet],
+        launched=of_launches,
+        elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),
+        server=[of_port(config.server.host, config.server.port, try_port(config.server.host, config.server.port))],
+    )
+
+
+def look_at_machine(engines: Mapping[str, Engine]) -> Facts:
+    """The facts, with the versions that programs on PATH say; a start has no time for these."""
+    programs = {name: program for name, engine in engines.items() if (program := getattr(engine, "program", None))}
+    facts = gather({name: engine.module for name, engine in engines.items()}, programs)
+    said = {}
+    for name, program in programs.items():
+        path = shutil.which(program)
+        if path is not None and facts.engines.get(name) == f"at {path}":
+            said[name] = f"{program_version(path)} at {path}".strip()
+    return replace(facts, engines={**facts.engines, **said})
+
+
+def planned(
+    config: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts
+) -> tuple[tuple[Launch, ...], tuple[str, ...]]:
+    """What can be launched, and what is wrong with the rest."""
+    try:
+        return plan_launches(config, folder, engines, facts)[1], ()
+    except StartError as error:
+        problems = error.problems
+    launches: list[Launch] = []
+    for backend in config.backends:  # one by one: those that are right are looked at too
+        with suppress(StartError):
+            launches += plan_launches(config.model_copy(update={"backends": (backend,)}), folder, engines, facts)[1]
+    return tuple(launches), problems
+
+
+_TITLES = {
+    "machine": "This machine",
+    "profile": "Profile",
+    "engines": "Engines",
+    "config": "router.yaml",
+    "launched": "Backends that are started here",
+    "elsewhere": "Backends elsewhere",
+    "server": "Server",
+}
+
+
+def _sections(**findings: Iterable[Finding]) -> list[Section]:
+    """In the order in which they were given; one without findings is left out."""
+    sections = [Section(_TITLES[key], tuple(found)) for key, found in findings.items()]
+    return [section for section in sections if section.findings]

@@ -1,0 +1,303 @@
+"""What every engine must do, behind a router as a person runs it: each that is installed here, for real.
+
+One router for each engine serves the tests that leave it as they found it; starting some takes a minute.
+"""
+
+import asyncio
+import importlib.util
+import re
+import signal
+import socket
+import time
+import tomllib
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import psutil
+import pytest
+import pytest_asyncio
+from openai import AsyncOpenAI
+
+from launchers.engines import ENGINES, Engine
+from tests.running import REPOSITORY, RunningRouter, alive, eventually
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+WORDS = re.compile(r"[ a-z.,!?]+")
+LONG = 3000  # tokens; whoever asks for them doesn't wait for the last
+STARTS_WITHIN = 180.0  # seconds
+
+CONFIG = """
+server: {port: 0}
+backends:
+  - name: demo
+    launch: {engine: ENGINE, model: "FOLDER", args: ARGS, env: ENV}
+routes: {public: demo}
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One engine, with what makes it small. `package` brings it; without `spoiled`, a file, it can't load the model."""
+
+    package: str
+    args: str
+    spoiled: str
+    env: str = "{}"
+
+
+CASES = {
+    "llama_cpp": Case("llama-cpp-python", "{n_ctx: 8192}", "demo.gguf"),
+    "llama_server": Case("xllamacpp", "{ctx-size: 16384, threads: 1}", "demo.gguf"),
+    "mlx": Case("mlx-lm", "{}", "config.json"),
+    "vllm": Case(
+        "vllm",
+        "{max-model-len: 4096, max-num-seqs: 16, enforce-eager: true, kv-cache-memory-bytes: 64M}",
+        "config.json",
+        env='{VLLM_CPU_OMP_THREADS_BIND: nobind, OMP_NUM_THREADS: "1"}',
+    ),
+}
+
+
+def installed() -> list[str]:
+    """The engines to test: those that are here, and those that the tests' own set-up should have brought."""
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    set_up = {re.split(r"[^\w-]", requirement)[0] for requirement in extras["dev"]}
+    return [
+        name
+        for name, case in CASES.items()
+        if case.package in set_up or importlib.util.find_spec(ENGINES[name].module) is not None
+    ]
+
+
+def config(name: str, folder: Path) -> str:
+    """A router.yaml that launches an engine on a model's folder, which clients know as `public`."""
+    case = CASES[name]
+    values = {"ENGINE": name, "FOLDER": str(folder), "ARGS": case.args, "ENV": case.env}
+    return re.sub("|".join(values), lambda word: values[word[0]], CONFIG)
+
+
+@pytest.fixture(scope="module", params=installed())
+def name(request: pytest.FixtureRequest) -> str:
+    """Name an engine."""
+    return str(request.param)
+
+
+@pytest.fixture
+def engine(name: str) -> Engine:
+    """What the router knows of it."""
+    return ENGINES[name]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def router(tmp_path_factory: pytest.TempPathFactory, model: Path, name: str) -> AsyncIterator[RunningRouter]:
+    """Start the router that an engine's tests share, and wait until it serves."""
+    async with RunningRouter(tmp_path_factory.mktemp(name), config(name, model)) as running:
+        yield await running.ready(STARTS_WITHIN)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(router: RunningRouter) -> AsyncIterator[AsyncOpenAI]:
+    """Give OpenAI's own client, which doesn't try again by itself."""
+    async with AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def ports(processes: list[psutil.Process]) -> list[int]:
+    """The ports that processes listen at."""
+    found = []
+    for process in processes:
+        with suppress(psutil.Error):
+            found += [each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+    return found
+
+
+def nobody_listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def none_left(processes: list[psutil.Process]) -> Callable[[], bool]:
+    return lambda: not any(alive(each) for each in processes)
+
+
+async def working(client: AsyncOpenAI) -> Any:
+    """Have it begin a long stream."""
+    stream = await client.chat.completions.create(model="public", messages=HELLO, max_tokens=LONG, stream=True)
+    await anext(aiter(stream))
+    return stream
+
+
+async def told_or_whole(stream: Any) -> None:
+    """Read on to the end: an error, or all that was asked for, where the engine was faster than its end."""
+    reason = None
+    with suppress(openai.APIError):
+        async for chunk in stream:
+            reason = chunk.choices[0].finish_reason or reason
+        assert reason == "length", "half an answer passed for a whole one"
+
+
+async def served(client: AsyncOpenAI) -> None:
+    """Wait until a request is answered."""
+    until = time.monotonic() + STARTS_WITHIN
+    while True:
+        try:
+            answer = await client.chat.completions.create(model="public", messages=HELLO, max_tokens=5, timeout=20)
+        except openai.APIError:
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            assert answer.usage is not None
+            assert answer.usage.completion_tokens == 5
+            return
+
+
+async def test_chat(client):
+    """The same words in one piece and streamed, as many as were asked for."""
+    ask = {"model": "public", "messages": HELLO, "max_tokens": 20, "temperature": 0}
+    answer = await client.chat.completions.create(**ask)
+    assert answer.usage.completion_tokens == 20
+    assert answer.choices[0].finish_reason == "length"
+    assert WORDS.fullmatch(answer.choices[0].message.content)
+    choices = [chunk.choices[0] async for chunk in await client.chat.completions.create(**ask, stream=True)]
+    assert "".join(choice.delta.content or "" for choice in choices) == answer.choices[0].message.content
+    assert choices[-1].finish_reason == "length"
+
+
+async def test_completions(client):
+    """The older API."""
+    ask = {"model": "public", "prompt": "the cat", "max_tokens": 20, "temperature": 0}
+    whole = (await client.completions.create(**ask)).choices[0].text
+    stream = await client.completions.create(**ask, stream=True)
+    assert "".join([chunk.choices[0].text async for chunk in stream]) == whole
+    assert WORDS.fullmatch(whole)
+
+
+async def test_usage_in_a_stream(client, engine):
+    """Told, or not, as its description says."""
+    stream = await client.chat.completions.create(
+        model="public", messages=HELLO, max_tokens=5, stream=True, stream_options={"include_usage": True}
+    )
+    told = [chunk.usage.completion_tokens async for chunk in stream if chunk.usage is not None]
+    assert told == ([5] if engine.usage_in_streams else [])
+
+
+async def test_8_clients_at_once(client):
+    """All are answered, and none cuts off another."""
+
+    async def one(stream: bool) -> Any:
+        ask: Any = {"model": "public", "messages": HELLO, "max_tokens": 30}
+        if not stream:
+            return (await client.chat.completions.create(**ask)).choices[0].finish_reason
+        chunks = [chunk async for chunk in await client.chat.completions.create(**ask, stream=True)]
+        return chunks[-1].choices[0].finish_reason
+
+    assert await asyncio.gather(*(one(number % 2 == 0) for number in range(8))) == ["length"] * 8
+
+
+async def test_any_request_id_will_do(client):
+    """One that is no UUID, too."""
+    ask = {"model": "public", "messages": HELLO, "max_tokens": 1}
+    await client.chat.completions.create(**ask, extra_headers={"x-request-id": "no-uuid"})
+
+
+async def test_an_empty_prompt_does_no_harm(client, engine):
+    """Where it would, the client is told what is wrong."""
+    with pytest.raises(openai.BadRequestError) if engine.puts_right else suppress(openai.BadRequestError):
+        await client.completions.create(model="public", prompt="", max_tokens=1)
+    await served(client)
+
+
+async def test_clients_that_leave_mid_stream_free_the_engine(client, router, engine):
+    """As many as it takes at once, or four: the next is answered soon, and then it rests."""
+    streams = [await working(client) for _ in range(min(engine.parallel, 4))]
+    await asyncio.gather(*(stream.close() for stream in streams))
+    left = time.monotonic()
+    await client.chat.completions.create(model="public", messages=HELLO, max_tokens=1)
+    assert time.monotonic() - left < 5.0
+    until = time.monotonic() + 10.0
+    while await busy(router.engines) > 0.5:
+        assert time.monotonic() < until, "it works on for nobody"
+
+
+async def busy(processes: list[psutil.Process]) -> float:
+    """How many CPUs processes keep busy, over half a second."""
+
+    def used() -> float:
+        return sum(sum(each.cpu_times()[:2]) for each in processes)
+
+    before, began = used(), time.monotonic()
+    await asyncio.sleep(0.5)
+    return (used() - before) / (time.monotonic() - began)
+
+
+async def test_kill_9_of_each_of_its_processes(client, router):
+    """While it works: the client is told, nothing of the old is left, and it serves again."""
+    for number in range(len(router.engines)):
+        before = sorted(router.engines, key=lambda each: each.create_time())
+        if "resource_tracker" in " ".join(before[number].cmdline()):
+            continue  # Python's own; nothing depends on it
+        stream = await working(client)
+        before[number].kill()
+        await told_or_whole(stream)
+        await eventually(none_left(before), within=30.0)
+        await served(client)
+
+
+async def test_a_model_that_can_not_be_loaded(tmp_path, model, name):
+    """It is said at once what is wrong: the engine ends, and its last words are shown."""
+    folder = tmp_path / "spoiled"
+    folder.mkdir()
+    for file in model.iterdir():
+        (folder / file.name).write_bytes(b"{}" if file.name == CASES[name].spoiled else file.read_bytes())
+    async with RunningRouter(tmp_path, config(name, folder)) as router:
+        await eventually(lambda: "next try in" in router.said, within=STARTS_WITHIN)
+        assert re.search(r"demo: .*(exited with code [1-9]|was ended by SIGTERM).*\n( +\| .*\n)+", router.said)
+        router.signal()
+        assert await router.exit_code() == 0
+
+
+async def test_stopped_while_it_starts(tmp_path, model, name):
+    """It ends within the time that it has for it, and leaves nothing."""
+    async with RunningRouter(tmp_path, config(name, model)) as router:
+        await eventually(lambda: router.engines)
+        await asyncio.sleep(0.3)  # well into it, for those that take long
+        started = router.engines
+        router.signal()
+        assert await router.exit_code() == 0
+        await eventually(none_left(started))
+
+
+async def test_stopped_while_it_works(tmp_path, model, name):
+    """The second Ctrl-C stops now: no process and no port is left."""
+    async with RunningRouter(tmp_path, config(name, model)) as router:
+        await router.ready(STARTS_WITHIN)
+        async with AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0) as client:
+            stream = await working(client)
+            started, taken = router.engines, ports(router.engines)
+            assert taken
+            router.signal()
+            await eventually(lambda: "may end within" in router.said)
+            router.signal()
+            await told_or_whole(stream)
+        assert await router.exit_code() == 130
+        await eventually(none_left(started))
+        await eventually(lambda: all(map(nobody_listens, taken)))
+
+
+async def test_kill_9_of_the_router(tmp_path, model, name):
+    """What the system's tie doesn't end, the next router does."""
+    async with RunningRouter(tmp_path, config(name, model)) as router:
+        await router.ready(STARTS_WITHIN)
+        started = router.engines
+        router.signal(signal.SIGKILL)
+        await router.exit_code()
+    remote = "server: {port: 0}\nbackends: [{url: 'http://127.0.0.1:9', models: [m]}]\n"
+    async with RunningRouter(tmp_path, remote):
+        await eventually(none_left(started))

@@ -1,0 +1,86 @@
+"""What is mlx's own: how it fails, and what it must not get. Asked past the router, at the engine's port."""
+
+import importlib.util
+import json
+from contextlib import suppress
+
+import aiohttp
+import psutil
+import pytest
+
+from launchers.engines import ENGINES
+from launchers.errors import UnfitRequestError
+from tests.running import RunningRouter, alive, eventually
+
+ENGINE = ENGINES["mlx"]
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec(ENGINE.module) is None, reason="mlx-lm is not installed")
+
+CONFIG = """
+server: {port: 0}
+backends:
+  - name: demo
+    launch: {engine: mlx, model: "MODEL"}
+"""
+
+
+@pytest.fixture
+async def router(tmp_path, model):
+    """Start a router that is ready."""
+    async with RunningRouter(tmp_path, CONFIG.replace("MODEL", str(model))) as running:
+        yield await running.ready()
+
+
+@pytest.fixture
+async def ask(router):
+    """Ask the engine of now, past the router; give the answer's status, and 0 where there is none."""
+
+    async def asked(path: str, body: bytes) -> int:
+        connections = [each for process in router.engines for each in process.net_connections("tcp")]
+        (port,) = [each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN]
+        headers = {"content-type": "application/json"}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session:
+            with suppress(aiohttp.ClientError):
+                answer = await session.post(path, data=body)
+                await answer.read()
+                return answer.status
+        return 0
+
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (COMPLETIONS, {"prompt": ""}),
+        (CHAT, {**HELLO, "stop": [1]}),
+        (CHAT, {**HELLO, "logit_bias": {"999999": 5}}),
+    ],
+)
+async def test_what_would_end_it_is_refused_and_it_does_not_stay_dead(router, ask, path, body):
+    """Its description refuses what the engine dies of; should it die all the same, another takes its place."""
+    (before,) = router.engines
+    body = json.dumps(body).encode()
+    with pytest.raises(UnfitRequestError):
+        ENGINE.put_right(path, body)
+    assert await ask(path, body) == 0
+    await eventually(lambda: not alive(before))
+    await eventually(lambda: router.engines and router.engines[0].pid != before.pid)
+    await router.ready()
+    assert await ask(CHAT, ENGINE.put_right(CHAT, json.dumps(HELLO).encode())) == 200
+
+
+async def test_what_is_put_right_is_answered(ask):
+    """Another's model, adapters, nulls, and options that say nothing."""
+    bodies: tuple[dict[str, object], ...] = (
+        {"model": "nobody/knows-it", "adapters": "/etc", "draft_model": "/etc"},
+        {"temperature": None, "stop": None, "max_completion_tokens": None, "logit_bias": {}},
+        {"stream": True, "stream_options": {}},
+        {"seed": -1},
+        {"top_k": 500, "temperature": 1, "xtc_probability": 0.5, "xtc_threshold": 0.5},
+        {"stop": [""], "repetition_penalty": 2, "repetition_context_size": 1_000_000},
+    )
+    for more in bodies:
+        assert await ask(CHAT, ENGINE.put_right(CHAT, json.dumps({**HELLO, **more}).encode())) == 200, more

@@ -1,0 +1,211 @@
+"""What is true of every engine, and what several share."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from launchers.engines import ENGINES, Engine, llama_cpp
+from launchers.errors import ArgumentError, ModelNotFoundError, UnfitRequestError
+from launchers.spec import LaunchSpec
+
+PAGE = Path(__file__).parents[3] / "docs" / "adding-an-engine.md"
+CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
+
+
+@dataclass(frozen=True)
+class Folders:
+    """A disk that is a table: folder → names."""
+
+    folders: dict[str, list[str]]
+    home: str = "/home/me"
+
+    def is_dir(self, path):
+        """See launchers.engines.Files."""
+        return path.rstrip("/").removeprefix("./") in self.folders
+
+    def is_file(self, path):
+        """See launchers.engines.Files."""
+        folder, _, name = path.removeprefix("./").rpartition("/")
+        return name in self.folders.get(folder, [])
+
+    def list(self, folder):
+        """See launchers.engines.Files."""
+        return sorted(self.folders[folder.rstrip("/").removeprefix("./")])
+
+
+DISK = Folders({
+    "models": [],
+    "models/demo": ["config.json", "demo.gguf", "model.safetensors"],
+    "models/gguf": ["demo.gguf"],
+    "/models/demo": ["config.json"],
+    "/home/me/demo": ["config.json"],
+})  # fmt: skip
+
+
+def test_the_engines_and_their_order():
+    assert list(ENGINES) == ["llama_cpp", "llama_server", "mlx", "vllm"]
+
+
+@pytest.fixture(params=ENGINES.values(), ids=list(ENGINES))
+def engine(request):
+    return request.param
+
+
+def test_what_every_engine_says_of_itself(engine):
+    assert ENGINES[engine.name] is engine
+    assert engine.install.startswith("pip install ")
+    assert engine.ready_path.startswith("/")
+    assert engine.parallel >= 1
+    assert {CHAT, COMPLETIONS} <= engine.apis
+    assert all(api.startswith("/v1/") for api in engine.apis)
+
+
+def test_every_engine_is_found_and_commanded(engine):
+    """A model that is found is found again by its own answer; the command names place and model."""
+    found = engine.find_model("models/demo", DISK)
+    assert engine.find_model(found, DISK) == found
+    command = engine.command(LaunchSpec("demo-1", engine.name, found, "demo", {}, {}, 60), 1234, "/python")
+    assert command.argv[0] == "/python"
+    assert found in command.argv
+    assert command.argv[command.argv.index("--port") + 1] == "1234"
+    assert command.argv[command.argv.index("--host") + 1] == "127.0.0.1"
+    assert command.env["PYTHONUNBUFFERED"] == "1"
+
+
+@pytest.mark.parametrize("name", ["host", "port", "model", "HOST", "Port"])
+def test_no_engine_lets_the_router_s_be_set(engine, name):
+    spec = LaunchSpec("demo-1", engine.name, "m", "demo", {name: "x"}, {}, 60)
+    with pytest.raises(ArgumentError, match=f"{name} can't be set for {engine.name}: "):
+        engine.command(spec, 1, "python")
+
+
+def test_a_good_request_goes_through_every_engine(engine):
+    body = json.dumps({"model": "demo", **HELLO, "max_tokens": 5, "temperature": 0.5, "stream": True}).encode()
+    sent = engine.put_right(CHAT, body)
+    assert json.loads(sent)["messages"] == HELLO["messages"]
+    assert engine.puts_right or sent is body
+
+
+def test_what_shows_that_it_is_ready_is_a_request_that_it_may_get(engine):
+    if engine.ready_request is not None:
+        path, body = engine.ready_request
+        assert path in engine.apis
+        assert engine.put_right(path, body)
+
+
+# Folders in Hugging Face's layout
+
+
+@pytest.fixture(params=["mlx", "vllm"])
+def hf(request):
+    return ENGINES[request.param]
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ("models/demo", "./models/demo"),
+        ("./models/demo", "./models/demo"),
+        ("/models/demo", "/models/demo"),
+        ("~/demo", "/home/me/demo"),
+        ("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct"),
+    ],
+)
+def test_a_model_is_a_folder_or_of_a_hub(hf, model, found):
+    assert hf.find_model(model, DISK) == found
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("models/gone", "models/gone: there is no such folder"),
+        ("/gone", "/gone: there is no such folder"),
+        ("models/gguf", r"models/gguf: the folder holds no config\.json"),
+        ("models/demo/demo.gguf", "this is a file"),
+        ("gone", "there is no such folder"),
+        ("", "there is no such folder"),
+    ],
+)
+def test_a_model_that_is_not_there_says_what_is_needed(hf, model, message):
+    with pytest.raises(ModelNotFoundError, match=f"{message}; {hf.name} needs a folder in Hugging Face's layout"):
+        hf.find_model(model, DISK)
+
+
+# Requests for llama_cpp
+
+
+def test_llama_cpp_gets_a_good_request_as_it_is():
+    body = json.dumps({**HELLO, "max_tokens": -1, "temperature": 1, "other": {"a": None}}).encode()
+    assert ENGINES["llama_cpp"].put_right(CHAT, body) is body
+    body = b'{"prompt": ["one"], "max_tokens": 20}'
+    assert ENGINES["llama_cpp"].put_right(COMPLETIONS, body) is body
+    body = b'{"input": ["one", "two"]}'
+    assert ENGINES["llama_cpp"].put_right(EMBEDDINGS, body) is body
+    assert ENGINES["llama_cpp"].put_right("/v1/others", b"anything") == b"anything"
+
+
+def test_llama_cpp_gets_no_nulls():
+    body = json.dumps({**HELLO, "temperature": None, "stream": None}).encode()
+    assert json.loads(ENGINES["llama_cpp"].put_right(CHAT, body)) == HELLO
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (CHAT, {}, "messages"),
+        (CHAT, {"messages": None}, "messages"),
+        (CHAT, {"messages": []}, "messages"),
+        (CHAT, {"messages": [{"content": "no role"}]}, "messages"),
+        (CHAT, {**HELLO, "max_tokens": "many"}, "max_tokens"),
+        (CHAT, {**HELLO, "temperature": {}}, "temperature"),
+        (CHAT, {**HELLO, "stream": "perhaps"}, "stream"),
+        (COMPLETIONS, {}, "prompt"),
+        (COMPLETIONS, {"prompt": ["one", "two"]}, "prompt"),
+        (COMPLETIONS, {"prompt": 1}, "prompt"),
+        (COMPLETIONS, {"prompt": ""}, "prompt"),
+        (COMPLETIONS, {"prompt": "one", "grammar": "x"}, "grammar"),
+        (EMBEDDINGS, {"input": [1, 2]}, "input"),
+        (COMPLETIONS, {"prompt": "one", "max_tokens": 0}, "max_tokens"),
+    ],
+)
+def test_llama_cpp_is_spared_what_it_would_answer_badly(path, body, param):
+    with pytest.raises(UnfitRequestError) as caught:
+        ENGINES["llama_cpp"].put_right(path, json.dumps(body).encode())
+    assert caught.value.param == param
+    assert caught.value.message.endswith(".")
+
+
+def test_llama_cpp_looks_at_no_more_than_it_names():
+    assert set(llama_cpp.RULES) <= ENGINES["llama_cpp"].apis
+
+
+# The page that shows how to add one
+
+
+@pytest.fixture
+def example() -> Engine:
+    """Give the engine of the page's example, made of the page's own words."""
+    (source,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    module = ModuleType("launchers.engines.tiny")
+    exec(compile(source, str(PAGE), "exec"), module.__dict__)  # noqa: S102 -- it is our own page
+    made: Engine = module.Tiny()
+    return made
+
+
+def test_the_pages_example_is_a_whole_engine(example):
+    """It has all that an engine has, finds a model, builds a command, and refuses what isn't the user's."""
+    assert {name for name in vars(Engine) if not name.startswith("_")} <= set(dir(example))
+    found = example.find_model("models/demo", DISK)
+    spec = LaunchSpec("demo-1", "tiny", found, "demo", {"max_batch": 8}, {}, 60)
+    assert " ".join(example.command(spec, 1234, "python").argv) == (
+        "python -m tiny_server --max-batch 8 --model ./models/demo --host 127.0.0.1 --port 1234 --name demo"
+    )
+    with pytest.raises(ArgumentError, match="name can't be set for tiny: it is the name that clients ask for"):
+        example.command(LaunchSpec("demo-1", "tiny", found, "demo", {"name": "x"}, {}, 60), 1, "python")
+    with pytest.raises(UnfitRequestError, match="no messages"):
+        example.put_right(CHAT, b"{}")

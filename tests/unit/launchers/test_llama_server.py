@@ -1,0 +1,166 @@
+import enum
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from launchers.engines import ENGINES, xllamacpp_server
+from launchers.engines.llama_server import SCRIPT
+from launchers.errors import ArgumentError
+from launchers.spec import LaunchSpec
+
+ENGINE = ENGINES["llama_server"]
+
+
+def spec(model="demo.gguf", args=None, env=None):
+    return LaunchSpec("demo-1", "llama_server", model, "demo", args or {}, env or {}, start_timeout=60)
+
+
+def words(python="/usr/bin/llama-server", model="demo.gguf", **args):
+    return " ".join(ENGINE.command(spec(model, args), 1234, python).argv)
+
+
+OURS = "--parallel 4 --kv-unified --jinja"
+PLACE = "--model demo.gguf --host 127.0.0.1 --port 1234 --alias demo"
+
+
+def test_the_program_and_the_package_get_one_command_line():
+    assert words() == f"/usr/bin/llama-server {OURS} {PLACE}"
+    assert words("/usr/bin/python3") == f"/usr/bin/python3 -P {SCRIPT} {OURS} {PLACE}"
+    assert SCRIPT.endswith("launchers/engines/xllamacpp_server.py")
+
+
+@pytest.mark.parametrize(
+    ("args", "written"),
+    [
+        ({"ctx_size": 4096}, "--ctx-size 4096"),
+        ({"embeddings": True}, "--embeddings"),
+        ({"embeddings": False}, ""),
+        ({"warmup": False}, "--no-warmup"),
+        ({"flash-attn": True}, "--flash-attn on"),
+        ({"flash_attn": "auto"}, "--flash-attn auto"),
+        ({"tensor-split": [3, 1]}, "--tensor-split 3,1"),
+        ({"chat_template_kwargs": {"a": 1}}, '--chat-template-kwargs {"a": 1}'),
+        ({"threads": None}, ""),
+    ],
+)
+def test_an_argument_is_written_as_the_server_reads_it(args, written):
+    assert words(**args) == " ".join(filter(None, ("/usr/bin/llama-server", OURS, written, PLACE)))
+
+
+def test_the_users_arguments_go_over_ours():
+    assert "--parallel 8 --no-kv-unified --no-jinja" in words(parallel=8, kv_unified=False, jinja=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "written"),
+    [
+        ("org/name:Q4_K_M", "--hf-repo org/name:Q4_K_M"),
+        ("org/name:a-Q4_K_M.gguf", "--hf-repo org/name --hf-file a-Q4_K_M.gguf"),
+    ],
+)
+def test_a_hubs_model(model, written):
+    assert f" {written} --host" in words(model=model)
+
+
+@pytest.mark.parametrize("name", ["host", "port", "model", "hf-repo", "alias", "api-key", "ssl_key_file", "api_prefix"])
+def test_what_is_the_routers_can_not_be_set(name):
+    with pytest.raises(ArgumentError, match=rf"launch\.args: {name} can't be set for llama_server: \w+"):
+        ENGINE.command(spec(args={name: "x"}), 1, "python")
+
+
+@pytest.mark.parametrize("name", ["LLAMA_API_KEY", "LLAMA_ARG_HOST", "LLAMA_ARG_API_KEY"])
+def test_nor_by_a_variable(name):
+    with pytest.raises(ArgumentError, match=rf"launch\.env: {name} can't be set for llama_server: \w+"):
+        ENGINE.command(spec(env={name: "x"}), 1, "python")
+
+
+def test_a_shells_variables_change_nothing_that_is_served():
+    shell = {"PATH": "/bin", "LLAMA_ARG_PORT": "1", "LLAMA_SERVER_ROUTER_PORT": "1", "LLAMA_ARG_EMBEDDINGS": "1"}
+    environment = ENGINE.command(spec(env={"LLAMA_ARG_THREADS": "2"}), 1, "python").environment(shell)
+    assert environment == {
+        "PATH": "/bin", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "LLAMA_ARG_THREADS": "2",
+    }  # fmt: skip
+
+
+def test_every_request_is_passed_on_as_it_is():
+    body = b"anything"
+    assert not ENGINE.puts_right
+    assert ENGINE.put_right("/v1/chat/completions", body) is body
+
+
+# The program for the package
+
+
+class Kind(enum.IntEnum):
+    """As the package names its choices."""
+
+    FLASH_ATTN_TYPE_AUTO = -1
+    FLASH_ATTN_TYPE_DISABLED = 0
+    FLASH_ATTN_TYPE_ENABLED = 1
+
+
+@dataclass
+class Parameters:
+    """A few of the package's, each with a default of its type."""
+
+    n_ctx: int = 0
+    warmup: bool = True
+    embedding: bool = False
+    flash_attn_type: Kind = Kind.FLASH_ATTN_TYPE_AUTO
+    hostnames: list[str] = field(default_factory=lambda: ["0.0.0.0"])
+    tensor_split: list[float] = field(default_factory=lambda: [0.0] * 4)
+    model_alias: set[str] = field(default_factory=set)
+    chat_template: str = ""
+    default_template_kwargs: dict[str, str] = field(default_factory=dict)
+    model: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(path=""))
+    sampling: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(temp=0.8))
+
+
+def test_flags_are_read():
+    line = ["--ctx-size", "-1", "--embeddings", "--no-warmup", "--host", "127.0.0.1"]
+    assert list(xllamacpp_server.read(line)) == [
+        ("ctx-size", "-1"), ("embeddings", "true"), ("warmup", "false"), ("host", "127.0.0.1"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "attribute", "expected"),
+    [
+        ("ctx-size", "4096", "n_ctx", 4096),
+        ("warmup", "false", "warmup", False),
+        ("embeddings", "true", "embedding", True),
+        ("flash-attn", "on", "flash_attn_type", Kind.FLASH_ATTN_TYPE_ENABLED),
+        ("flash-attn", "auto", "flash_attn_type", Kind.FLASH_ATTN_TYPE_AUTO),
+        ("host", "127.0.0.1", "hostnames", ["127.0.0.1"]),
+        ("tensor-split", "3,1", "tensor_split", [3.0, 1.0]),
+        ("alias", "demo", "model_alias", {"demo"}),
+        ("chat-template", "chatml", "chat_template", "chatml"),
+    ],
+)
+def test_a_flag_sets_its_parameter_in_the_parameters_type(flag, value, attribute, expected):
+    parameters = Parameters()
+    xllamacpp_server.put(parameters, flag, value)
+    assert getattr(parameters, attribute) == expected
+
+
+def test_a_flag_may_set_a_parameter_of_a_part():
+    parameters = Parameters()
+    xllamacpp_server.put(parameters, "model", "a.gguf")
+    xllamacpp_server.put(parameters, "temp", "0.1")
+    assert (parameters.model.path, parameters.sampling.temp) == ("a.gguf", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "error"),
+    [
+        ("nonsense", "1", AttributeError),
+        ("ctx-size", "many", ValueError),
+        ("flash-attn", "perhaps", ValueError),
+        ("warmup", "perhaps", ValueError),
+        ("default-template-kwargs", "{}", ValueError),
+    ],
+)
+def test_a_flag_that_can_not_be_set_is_an_error(flag, value, error):
+    with pytest.raises(error):
+        xllamacpp_server.put(Parameters(), flag, value)

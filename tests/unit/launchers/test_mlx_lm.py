@@ -1,0 +1,169 @@
+import http.server
+import json
+import threading
+
+import pytest
+
+from launchers.engines import mlx_lm_server
+from launchers.engines.mlx_lm import SCRIPT, Mlx
+from launchers.errors import ArgumentError, UnfitRequestError
+from launchers.spec import LaunchSpec
+
+ENGINE = Mlx(linux=False)
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
+ITSELF = {"model": "default_model"}
+
+
+def spec(model="/models/demo", args=None, env=None):
+    return LaunchSpec("demo-1", "mlx", model, "demo", args or {}, env or {}, start_timeout=60)
+
+
+def right(body, path=CHAT):
+    return json.loads(ENGINE.put_right(path, json.dumps(body).encode()))
+
+
+def test_the_command_line():
+    command = ENGINE.command(spec(args={"max_tokens": 100, "trust-remote-code": True}), 1234, "/usr/bin/python3")
+    assert " ".join(command.argv) == (
+        f"/usr/bin/python3 -P {SCRIPT} --max-tokens 100 --trust-remote-code"
+        " --model /models/demo --host 127.0.0.1 --port 1234"
+    )
+
+
+def test_a_switch_that_is_off_is_left_out():
+    assert "--trust-remote-code" not in ENGINE.command(spec(args={"trust_remote_code": False}), 1, "python").argv
+
+
+@pytest.mark.parametrize(
+    ("model", "linux", "more"),
+    [
+        ("/models/demo", False, {"HF_HUB_OFFLINE": "1"}),
+        ("./models/demo", True, {"HF_HUB_OFFLINE": "1", "MLX_DISABLE_COMPILE": "1"}),
+        ("mlx-community/Qwen2.5-7B-Instruct-4bit", False, {}),
+    ],
+)
+def test_its_environment(model, linux, more):
+    environment = Mlx(linux=linux).command(spec(model), 1, "python").environment({"PATH": "/bin", "MLX_RANK": "0"})
+    assert environment == {"PATH": "/bin", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", **more}
+
+
+def test_the_users_variables_go_over_ours():
+    assert ENGINE.command(spec(env={"HF_HUB_OFFLINE": "0"}), 1, "python").env["HF_HUB_OFFLINE"] == "0"
+
+
+@pytest.mark.parametrize("name", ["host", "port", "model", "pipeline"])
+def test_what_is_the_routers_can_not_be_set(name):
+    with pytest.raises(ArgumentError, match=rf"launch\.args: {name} can't be set for mlx: \w+"):
+        ENGINE.command(spec(args={name: "x"}), 1, "python")
+
+
+def test_nor_by_a_variable():
+    with pytest.raises(ArgumentError, match=r"launch\.env: MLX_RANK can't be set for mlx"):
+        ENGINE.command(spec(env={"MLX_RANK": "1"}), 1, "python")
+
+
+# Requests
+
+
+def test_a_request_is_for_its_own_model():
+    assert right({**HELLO, "model": "demo"}) == {**HELLO, **ITSELF}
+    assert right(HELLO) == {**HELLO, **ITSELF}
+
+
+@pytest.mark.parametrize("name", ["adapters", "draft_model"])
+def test_what_would_load_another_model_is_left_out(name):
+    assert name not in right({**HELLO, name: "/etc"})
+
+
+def test_a_null_is_as_good_as_nothing():
+    assert right({**HELLO, "temperature": None, "stop": None, "tools": None}) == {**HELLO, **ITSELF}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"stop": "a"},
+        {"stop": ["a", "b"]},
+        {"stop": []},
+        {"seed": 0},
+        {"top_k": 40},
+        {"stream": True, "stream_options": {"include_usage": True}},
+        {"temperature": 0.5, "max_tokens": 10, "anything": {"a": [1, None]}},
+    ],
+)
+def test_what_it_understands_stays(more):
+    assert right({**HELLO, **more}) == {**HELLO, **ITSELF, **more}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"stream_options": {}}, {"stream_options": {"other": True}}, {"logit_bias": {}}, {"seed": -1}, {"seed": "-1.0"}],
+)
+def test_what_says_nothing_is_left_out(more):
+    assert right({**HELLO, **more}) == {**HELLO, **ITSELF}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param", "words"),
+    [
+        (COMPLETIONS, {}, "prompt", "The request has no prompt; prompt must be one text, and not an empty one."),
+        (COMPLETIONS, {"prompt": ""}, "prompt", "prompt must be one text, and not an empty one."),
+        (COMPLETIONS, {"prompt": ["a"]}, "prompt", "prompt must be one text"),
+        (COMPLETIONS, {"prompt": None}, "prompt", "no prompt"),
+        (CHAT, {}, "messages", "no messages"),
+        (CHAT, {"messages": []}, "messages", "one message or more"),
+        (CHAT, {"messages": "hello"}, "messages", "must be a list"),
+        (CHAT, {"messages": ["hello"]}, "messages", "each an object with its role"),
+        (CHAT, {**HELLO, "stop": [1]}, "stop", "must be a text or a list of texts"),
+        (CHAT, {**HELLO, "stop": 1}, "stop", "must be a text"),
+        (CHAT, {**HELLO, "top_k": 501}, "top_k", "up to 500"),
+        (CHAT, {**HELLO, "top_k": -2}, "top_k", "up to 500"),
+        (CHAT, {**HELLO, "top_k": "many"}, "top_k", "whole number"),
+        (CHAT, {**HELLO, "logit_bias": {"999999": 5}}, "logit_bias", "not for mlx"),
+        (CHAT, {**HELLO, "max_tokens": 10**9}, "max_tokens", "from 1 to 1,000,000"),
+        (CHAT, {**HELLO, "max_completion_tokens": 0}, "max_completion_tokens", "from 1 to"),
+        (CHAT, {**HELLO, "repetition_context_size": 10**30}, "repetition_context_size", "from 0 to"),
+        (CHAT, {**HELLO, "xtc_threshold": 0.9}, "xtc_threshold", r"to 0\.5"),
+        (CHAT, {**HELLO, "seed": 2**70}, "seed", "64 bits"),
+        (CHAT, {**HELLO, "stream_options": True}, "stream_options", "must be an object"),
+    ],
+)
+def test_what_would_end_it_is_refused(path, body, param, words):
+    with pytest.raises(UnfitRequestError, match=words) as caught:
+        right(body, path)
+    assert caught.value.param == param
+    assert caught.value.message == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{", b'{"a": 1} x', b'{"messages": [{"role": "user"}], "stop": "\\ud800"}', b"\xff", b"[" * 100_000],
+)
+def test_what_is_no_json_object_is_refused(body):
+    with pytest.raises(UnfitRequestError):
+        ENGINE.put_right(CHAT, body)
+
+
+# The program
+
+
+class Health(http.server.BaseHTTPRequestHandler):
+    """A server that isn't well."""
+
+    def do_GET(self):
+        """Say so."""
+        self.send_response(503 if self.path == "/health" else 200)
+        self.end_headers()
+
+    def log_message(self, *_args):
+        """Say nothing else."""
+
+
+def test_it_asks_for_health():
+    """Nobody there is no answer, which is no reason to end."""
+    with http.server.HTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.handle_request).start()
+        port = server.server_address[1]
+        assert mlx_lm_server.health(port) == 503
+    assert mlx_lm_server.health(port) == 0

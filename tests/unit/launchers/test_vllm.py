@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import pytest
+
+from launchers.engines import ENGINES
+from launchers.errors import ArgumentError
+from launchers.spec import LaunchSpec
+
+ENGINE = ENGINES["vllm"]
+
+
+def spec(model="/models/demo", args=None, env=None):
+    return LaunchSpec("demo-1", "vllm", model, "demo", args or {}, env or {}, start_timeout=60)
+
+
+def words(**args):
+    return " ".join(ENGINE.command(spec(args=args), 1234, "/usr/bin/python3").argv)
+
+
+SERVE = "/usr/bin/python3 -m vllm.entrypoints.cli.main serve /models/demo"
+PLACE = "--host 127.0.0.1 --port 1234 --served-model-name demo"
+
+
+@pytest.mark.parametrize(
+    ("args", "written"),
+    [
+        ({}, "--shutdown-timeout 8"),
+        ({"max_model_len": 1024}, "--shutdown-timeout 8 --max-model-len 1024"),
+        ({"enforce-eager": True}, "--shutdown-timeout 8 --enforce-eager"),
+        ({"enable_prefix_caching": False}, "--shutdown-timeout 8 --no-enable-prefix-caching"),
+        ({"lora-modules": ["a=/a", "b=/b"]}, "--shutdown-timeout 8 --lora-modules a=/a b=/b"),
+        ({"speculative_config": {"a": 1}}, '--shutdown-timeout 8 --speculative-config {"a": 1}'),
+        ({"shutdown_timeout": 20}, "--shutdown-timeout 20"),
+        ({"shutdown_timeout": None}, ""),
+    ],
+)
+def test_the_command_line(args, written):
+    assert words(**args) == " ".join(filter(None, (SERVE, written, PLACE)))
+
+
+def test_it_is_to_have_drained_before_it_is_killed():
+    argv = ENGINE.command(replace(spec(), stop_timeout=1.5), 1, "python").argv
+    assert argv[argv.index("--shutdown-timeout") + 1] == "0"
+
+
+@pytest.mark.parametrize(
+    ("model", "more"), [("/models/demo", {"HF_HUB_OFFLINE": "1"}), ("Qwen/Qwen2.5-7B-Instruct", {})]
+)
+def test_its_environment(model, more):
+    shell = {"PATH": "/bin", "VLLM_PORT": "tcp://10.0.0.1:80", "VLLM_API_KEY": "x", "VLLM_SERVER_DEV_MODE": "1"}
+    environment = ENGINE.command(spec(model), 1, "python").environment({**shell, "VLLM_TARGET_DEVICE": "cpu"})
+    assert environment == {
+        "PATH": "/bin", "VLLM_TARGET_DEVICE": "cpu", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1",
+        "VLLM_NO_USAGE_STATS": "1", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75", **more,
+    }  # fmt: skip
+
+
+def test_router_yaml_may_set_what_a_shell_may_not():
+    assert ENGINE.command(spec(env={"VLLM_SERVER_DEV_MODE": "1"}), 1, "python").env["VLLM_SERVER_DEV_MODE"] == "1"
+
+
+@pytest.mark.parametrize("name", ["host", "port", "model", "served_model_name", "api-key", "ssl-keyfile", "config"])
+def test_what_is_the_routers_can_not_be_set(name):
+    with pytest.raises(ArgumentError, match=rf"launch\.args: {name} can't be set for vllm: \w+"):
+        words(**{name: "x"})
+
+
+@pytest.mark.parametrize("name", ["VLLM_PORT", "VLLM_HOST_IP", "VLLM_API_KEY"])
+def test_nor_by_a_variable(name):
+    with pytest.raises(ArgumentError, match=rf"launch\.env: {name} can't be set for vllm: \w+"):
+        ENGINE.command(spec(env={name: "1"}), 1, "python")
+
+
+def test_every_request_is_passed_on_as_it_is():
+    body = b"anything"
+    assert not ENGINE.puts_right
+    assert ENGINE.put_right("/v1/chat/completions", body) is body

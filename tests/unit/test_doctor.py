@@ -1,0 +1,284 @@
+import errno
+import os
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from aiohttp import web
+
+from launchers.engines import ENGINES
+from profiles import Facts, load_profiles
+from profiles.detect import Memory, Profile
+from profiles.parsers import Gpu
+from router import doctor
+from router.config import Backend
+from router.doctor import Finding, Mark, Model, Section
+from tests.fakes.engine import FakeEngine
+
+GIB = 1 << 30
+H100 = Gpu("NVIDIA", "NVIDIA H100 80GB HBM3", 81559 << 20, "580.159.04", "9.0")
+FACTS = Facts("Linux", "x86_64", "3.11.7", cpus=2, memory_bytes=8 * GIB, engines={"llama_cpp": "0.3.36"})
+CPU = Profile("cpu", "any machine", (), Memory("ram", 0.5))
+OK, LOOK, STOP, FACT = Mark.OK, Mark.LOOK, Mark.STOP, Mark.FACT
+
+
+def sections(*marks: Mark) -> list[Section]:
+    return [Section("Some", tuple(Finding(mark, "thing", "is so") for mark in marks))]
+
+
+@pytest.mark.parametrize(
+    ("marks", "code", "verdict"),
+    [
+        ((), 0, "The router can start, and nothing is in its way."),
+        ((FACT, OK), 0, "The router can start, and nothing is in its way."),
+        ((OK, LOOK, LOOK), 0, "The router can start; what is marked ! deserves a look (2 of it)."),
+        ((STOP, LOOK), 1, "The router can't start: put right what is marked ✗ first (1 of it)."),
+    ],
+)
+def test_the_sentence_at_the_end_and_the_exit_code(marks, code, verdict):
+    """Only what stops the router makes it 1."""
+    assert doctor.exit_code(sections(*marks)) == code
+    assert doctor.render(sections(*marks)).splitlines()[-1] == verdict
+
+
+def test_findings_are_aligned_a_line_each():
+    """Whatever a device or a file is called."""
+    text = doctor.render([
+        Section("One", (Finding(OK, "a", "b"), Finding(STOP, "long name", "two\nlines"))),
+        Section("Two", (Finding(FACT, "x", "y"),)),
+    ])  # fmt: skip
+    assert text.splitlines()[:-1] == [
+        "One",
+        "  ok  a          b",
+        r"  ✗   long name  two\nlines",
+        "",
+        "Two",
+        "      x          y",
+        "",
+    ]
+
+
+def said(findings) -> list[str]:
+    return [" ".join(filter(None, (each.mark.value, each.what, each.text))) for each in findings]
+
+
+def test_what_the_machine_is():
+    """All of it, where there is much to say."""
+    facts = Facts(
+        "Linux", "x86_64", "3.11.7", 2, 64 * GIB, {}, os="Ubuntu 24.04.3 LTS", gpus=(H100,), machine_cpus=64,
+        memory_limit_bytes=4 * GIB, wsl=True, notes=("CUDA_VISIBLE_DEVICES hides 1 of 2 NVIDIA GPUs",),
+    )  # fmt: skip
+    assert said(doctor.of_machine(facts)) == [
+        "system Ubuntu 24.04.3 LTS on x86_64 inside Windows (WSL)",
+        "python 3.11.7",
+        "cpu 2 of 64 CPUs",
+        "memory 64 GiB, of which a container leaves 4 GiB",
+        "gpu NVIDIA H100 80GB HBM3 (79.6 GiB), driver 580.159.04, compute 9.0",
+        "! gpu CUDA_VISIBLE_DEVICES hides 1 of 2 NVIDIA GPUs",
+    ]
+
+
+def test_what_a_mac_is():
+    """Its GPU is its chip's."""
+    facts = Facts("Darwin", "arm64", "3.11.7", 12, 32 * GIB, {}, os="macOS 15.1", chip="Apple M2 Pro")
+    assert said(doctor.of_machine(facts))[2:] == ["chip Apple M2 Pro", "cpu 12 CPUs", "memory 32 GiB"]
+
+
+def test_the_profile_and_why():
+    """With what models may take."""
+    profile, findings = doctor.of_profile(FACTS, load_profiles(), "auto")
+    assert profile is not None
+    assert profile.name == "cpu"
+    assert said(findings) == [
+        "ok cpu Linux on x86_64 with 2 CPUs and no GPU that engines can use",
+        "models may take 6.4 GiB, 0.8 of memory (8 GiB)",
+    ]
+
+
+def test_a_profile_that_there_is_not():
+    """It stops the router."""
+    profile, (finding,) = doctor.of_profile(FACTS, {"cpu": CPU}, "tpu")
+    assert profile is None
+    assert said([finding]) == ["✗ profile there is no profile tpu; there are: auto, cpu"]
+
+
+def test_each_engine_has_its_version_or_its_command():
+    """A missing one is no fault."""
+    for finding in doctor.of_engines(ENGINES, FACTS):
+        if finding.what == "llama_cpp":
+            assert (finding.mark, finding.text) == (OK, "0.3.36")
+        else:
+            assert finding.mark is FACT
+            assert finding.text == f"not installed; to install it: {ENGINES[finding.what].install}"
+
+
+def test_a_program_on_path_is_asked_for_its_version(tmp_path, monkeypatch):
+    """A start only sees where it lies."""
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\necho 'version: 6710 (74b8fc17)' >&2\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    engine = SimpleNamespace(name="server", module="no_such_module", program="llama-server", install="")
+    other = SimpleNamespace(name="other", module="no_such_module", install="")
+    facts = doctor.look_at_machine({"server": engine, "other": other})
+    assert facts.engines == {"server": f"6710 at {program}"}
+
+
+def model(backend: str, size: int | None, replicas: int = 1, *, here: bool = True) -> Model:
+    return Model(backend, "llama_cpp", "llama_cpp 0.3.36: so", f"/{backend}.gguf", here, size, replicas)
+
+
+def test_models_that_fit_and_one_that_does_not():
+    """Each beside those before it, its replicas counted; 4 GiB are theirs."""
+    models = [model("a", GIB), model("b", GIB, 2), model("c", 2 * GIB), model("d", None), model("e", None, here=False)]
+    findings = [*doctor.of_models(models, CPU, FACTS)]
+    limit = "models may take 4 GiB, 0.5 of memory (8 GiB)"
+    assert said(findings[::2]) == [f"{name} llama_cpp 0.3.36: so" for name in "abcde"]
+    assert said(findings[1::2]) == [
+        "ok a /a.gguf, 1 GiB, fits",
+        "ok b /b.gguf, 2 x 1 GiB, fits",
+        f"! c /c.gguf, takes 2 GiB, but {limit}, and those before it take 3 GiB: take a smaller one, or fewer",
+        "ok d /d.gguf; its size is not known",
+        "! e /e.gguf: not on this disk; llama_cpp fetches it from its hub at the first start",
+    ]
+
+
+def put(folder: Path, **sizes: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, size in sizes.items():
+        (folder / name.replace("__", "-").replace("_DOT_", ".")).write_bytes(b"x" * size)
+
+
+def taken(model: object, environ: dict[str, str] | None = None) -> int | None:
+    files = doctor.weights(str(model), {"HF_HOME": "/nowhere", **(environ or {})})
+    return None if files is None else sum(file.stat().st_size for file in files)
+
+
+def test_the_size_of_a_file(tmp_path):
+    """A split one has all of its parts, and no other's."""
+    put(tmp_path, a_DOT_gguf=5)
+    for part in (1, 2, 3):
+        (tmp_path / f"b[1]-0000{part}-of-00003.gguf").write_bytes(b"x" * part)
+    (tmp_path / "b[1]-00004-of-00004.gguf").write_bytes(b"x" * 100)
+    assert taken(tmp_path / "a.gguf") == 5
+    assert taken(tmp_path / "b[1]-00001-of-00003.gguf") == 6
+
+
+def test_the_size_of_a_folder(tmp_path):
+    """Its weights, in the form that an engine reads; what else lies there isn't loaded."""
+    put(tmp_path, a_DOT_safetensors=5, b_DOT_safetensors=6, a_DOT_bin=100, config_DOT_json=100)
+    assert taken(tmp_path) == 11
+    put(tmp_path / "empty")
+    assert taken(tmp_path / "empty") == 0
+
+
+def test_the_size_of_a_hubs_model_that_was_fetched(tmp_path):
+    """The newest of it; a name may choose a file."""
+    snapshots = tmp_path / "hub" / "models--org--name" / "snapshots"
+    put(snapshots / "old", a_DOT_safetensors=100)
+    os.utime(snapshots / "old", (1, 1))
+    put(snapshots / "new", a_DOT_safetensors=5, m__Q4_K_M_DOT_gguf=7, m__Q8_0_DOT_gguf=9)
+    environ = {"HF_HOME": str(tmp_path)}
+    assert taken("org/name", environ) == 5
+    assert taken("org/name:*Q4_K_M.gguf", environ) == 7
+    assert taken("org/name:q8_0", environ) == 9
+    assert taken("org/name:*Q2_K.gguf", environ) is None
+    assert taken("org/other", environ) is None
+    assert taken("no model", environ) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "place"),
+    [
+        ({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}, "/a"),
+        ({"HF_HOME": "/b", "XDG_CACHE_HOME": "/c"}, "/b/hub"),
+        ({"XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),
+        ({}, "~/.cache/huggingface/hub"),
+    ],
+)
+def test_where_the_hubs_models_are_kept(environ, place):
+    assert doctor.hub_cache(environ) == Path(place).expanduser()
+
+
+def test_a_port_that_is_free():
+    """Port 0 is always."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert doctor.try_port("127.0.0.1", port) is None
+    assert doctor.try_port("127.0.0.1", 0) is None
+    assert said([doctor.of_port("127.0.0.1", port, None)]) == [f"ok port 127.0.0.1:{port} is free"]
+    assert said([doctor.of_port("127.0.0.1", 0, None)]) == ["ok port any that is free"]
+
+
+def test_a_port_that_is_not_free():
+    """It stops the router; the way out is said."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        error = doctor.try_port("127.0.0.1", port)
+    assert error is not None
+    assert error.errno == errno.EADDRINUSE
+    (text,) = said([doctor.of_port("127.0.0.1", port, error)])
+    assert text.startswith(f"✗ port {port} is in use")
+    assert f"ROUTER_SERVER__PORT={port + 1}" in text
+
+
+def test_an_address_that_is_not_this_machines():
+    """What the system says of it, and which keys to set."""
+    error = doctor.try_port("192.0.2.1", 8001)
+    (text,) = said([doctor.of_port("192.0.2.1", 8001, error)])
+    assert text.startswith("✗ port can't listen at 192.0.2.1:8001: ")
+    assert text.endswith("; set server.host and server.port")
+
+
+def remote(url: str, **more: object) -> Backend:
+    return Backend.model_validate({"url": url, "name": "there", "models": ["demo"], **more})
+
+
+async def test_servers_elsewhere():
+    """None of them stops the router: they may come later."""
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as mute:
+        gone, silent = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in (free, mute))
+        free.close()
+        async with FakeEngine() as fake:
+            findings = await doctor.reach(
+                [remote(fake.url), remote(f"{fake.url}/v1", models=None), remote(gone), remote(silent)], patience=0.5
+            )
+    lines = said(findings)
+    assert lines[:2] == [f"ok there {fake.url} answers", f"ok there {fake.url}/v1 answers"]
+    assert lines[2].startswith(f"! there {gone}: can't be reached (")
+    assert lines[3] == f"! there {silent}: no answer within 0.5 s; it gets requests as soon as it answers"
+
+
+@pytest.mark.parametrize(
+    ("health", "models", "failure"),
+    [
+        (200, 200, ""),
+        (404, 200, ""),
+        (503, 200, "answers 503 to /health"),
+        (200, 401, "answers 401 to /v1/models: set api_key, or list its models in router.yaml"),
+        (200, 404, "answers 404 to /v1/models: list its models in router.yaml"),
+    ],
+)
+async def test_a_server_elsewhere_that_is_asked_for_its_models(aiohttp_server, health, models, failure):
+    """With its key, as the router will ask it."""
+    keys = set()
+
+    def answer(status: int):
+        async def give(request: web.Request) -> web.Response:
+            keys.add(request.headers.get("authorization"))
+            return web.Response(status=status)
+
+        return give
+
+    app = web.Application()
+    app.add_routes([web.get("/health", answer(health)), web.get("/v1/models", answer(models))])
+    url = str((await aiohttp_server(app)).make_url(""))
+    (finding,) = await doctor.reach([remote(url, models=None, api_key="s3cret")])
+    assert (finding.mark, keys) == (LOOK if failure else OK, {"Bearer s3cret"})
+    assert failure in finding.text
+    assert "s3cret" not in finding.text
+
+
+async def test_no_servers_elsewhere():
+    assert await doctor.reach([]) == []
