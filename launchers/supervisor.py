@@ -25,10 +25,11 @@ from launchers.detached import Detached, adopt, spawn_detached
 from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Disk
-from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready, owns_port
+from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
 from launchers.process import Process, free_port, spawn
 from launchers.spec import LaunchSpec
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
+from launchers.tree import memory_of, owns_port
 
 PROBE_FIRST, PROBE_SLOWEST = 0.05, 0.25  # seconds between two probes of an engine that starts
 PROGRESS_EVERY = 5.0  # seconds between two words about an engine that starts
@@ -290,7 +291,8 @@ class Supervisor:
     def _speak_of_progress(self) -> None:
         if time.monotonic() >= self._next_word:
             self._next_word = time.monotonic() + PROGRESS_EVERY
-            self._announce(wording.progress(time.monotonic() - self._now.since, self._lines()))
+            memory = 0 if self._process is None else memory_of(self._process.pid)
+            self._announce(wording.progress(time.monotonic() - self._now.since, memory, self._lines()))
 
     def _announce(self, detail: str) -> None:
         state = self._now.state

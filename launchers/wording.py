@@ -38,10 +38,10 @@ def change(before: Supervision, event: Event, now: Supervision, end: str, last_l
             return f"gave up after {now.failures} failed starts in a row; the last: {failure}{words}"
 
 
-def progress(seconds: float, last_lines: Sequence[str]) -> str:
-    """How far a long start has come."""
+def progress(seconds: float, memory: int, last_lines: Sequence[str]) -> str:
+    """How far a long start has come; `memory` is what its processes have, in bytes."""
     said = f"the engine last said: {last_lines[-1]}" if last_lines else "the engine has said nothing yet"
-    return f"loading for {seconds:.0f} s; {said}"
+    return f"loading for {seconds:.0f} s, {memory / 2**30:.1f} GiB in memory; {said}"
 
 
 def _stopping(before: Supervision, event: Event, now: Supervision) -> str:

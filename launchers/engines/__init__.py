@@ -83,10 +83,6 @@ class Engine(Protocol):
         """Whether a stream tells the usage of tokens, when `stream_options.include_usage` asks for it."""
 
     @property
-    def stops_when_left(self) -> bool:
-        """Whether a request that isn't a stream stops when its client leaves; a stream always does."""
-
-    @property
     def puts_right(self) -> bool:
         """Whether `put_right` does anything: where not, no body need be shown to it."""
 

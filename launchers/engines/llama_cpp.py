@@ -1,4 +1,4 @@
-"""llama_cpp: the server that comes with llama-cpp-python, `python -m llama_cpp.server`. GGUF models, any machine.
+"""llama_cpp: the server that comes with llama-cpp-python, `llama_cpp.server`. GGUF models, any machine.
 
 What running it taught (0.3.36):
 
@@ -13,6 +13,7 @@ What running it taught (0.3.36):
 5. A chat without messages is answered with noise to the end of the context; a field of the wrong type, a null where
    there is a default, an empty prompt or a list of prompts is a 500, often one that names the server's files. A
    grammar that can't be read is a segmentation fault.
+6. It looks for its client between the pieces of a stream alone: llama_cpp_server.py beside this looks always.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
     from launchers.engines import Files
+
+SCRIPT = common.script("llama_cpp_server.py")
 
 NOT_TO_SET: Mapping[str, str] = MappingProxyType({
     "host": common.LISTENS,
@@ -91,7 +94,6 @@ class LlamaCpp:
     parallel: int = 1
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
     usage_in_streams: bool = False
-    stops_when_left: bool = False
     puts_right: bool = True
 
     def find_model(self, model: str, files: "Files") -> str:
@@ -99,7 +101,7 @@ class LlamaCpp:
         return common.find_gguf(model, files, self.name, "*Q4_K_M.gguf")
 
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
-        """`python -m llama_cpp.server` with the user's arguments over ours."""
+        """`llama_cpp.server`, by our script, with the user's arguments over ours."""
         common.check_ownership(spec, NOT_TO_SET, NOT_TO_SET)
         hub = common.HUB_FILE.fullmatch(spec.model)
         args: dict[str, ArgValue] = {"verbose": False, **spec.args}
@@ -114,7 +116,7 @@ class LlamaCpp:
             "interrupt_requests": False,
         }
         return Command(
-            argv=(python, "-m", "llama_cpp.server", *common.flags(args, STYLE)),
+            argv=(python, "-P", SCRIPT, *common.flags(args, STYLE)),
             env={**common.PYTHON_ENV, **spec.env},
             unset=(*SETTINGS, "config_file", "web_concurrency"),
         )

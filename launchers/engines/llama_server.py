@@ -89,7 +89,6 @@ class LlamaServer:
     parallel: int = 4
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
-    stops_when_left: bool = True
     puts_right: bool = False
 
     def find_model(self, model: str, files: "Files") -> str:

@@ -13,6 +13,7 @@ What running it taught (mlx-lm 0.32.2):
    64 bits. A `stream_options` without `include_usage` breaks the stream's end, a negative seed the connection. A null
    is refused where there is a default. An answer has no end but `max_tokens`, not even the context's.
 5. It joins a group of machines that MLX_RANK, MLX_HOSTFILE and their like name.
+6. It notices that a client has left when it writes to a stream; mlx_lm_server.py looks always.
 """
 
 import sys
@@ -105,7 +106,6 @@ class Mlx:
     parallel: int = 32
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
     usage_in_streams: bool = True
-    stops_when_left: bool = False
     puts_right: bool = True
     linux: bool = sys.platform == "linux"
 

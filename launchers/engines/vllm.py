@@ -9,7 +9,8 @@ What running it taught (0.32.0):
 3. On SIGTERM it cuts its streams, which then end with an error and a [DONE], unless --shutdown-timeout (from 0.18 on)
    gives them time. That is kept below the time that the supervisor gives it. None leaves it out, for an older one.
 4. It closes idle connections after 5 s; the router would keep them longer.
-5. `python -m vllm.entrypoints.cli.main` is what the command `vllm` runs.
+5. `python -m vllm.entrypoints.cli.main` is what the command `vllm` runs. It pins much of what it stands on, so that
+   many have it in an environment of its own: the command on PATH will do.
 """
 
 from collections.abc import Mapping
@@ -73,7 +74,7 @@ class Vllm:
 
     name: str = "vllm"
     module: str = "vllm"
-    program: str | None = None
+    program: str | None = "vllm"
     install: str = "pip install vllm"
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None
@@ -81,7 +82,6 @@ class Vllm:
     parallel: int = 256
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
-    stops_when_left: bool = True
     puts_right: bool = False
 
     def find_model(self, model: str, files: "Files") -> str:
@@ -96,8 +96,9 @@ class Vllm:
         env = {**common.PYTHON_ENV, "VLLM_NO_USAGE_STATS": "1", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE)}
         if common.is_path(spec.model):
             env["HF_HUB_OFFLINE"] = "1"  # else it asks the hub about a folder, and waits where there is no network
-        serve = ("-m", "vllm.entrypoints.cli.main", "serve", spec.model)
-        return Command((python, *serve, *common.flags(args, STYLE)), {**env, **spec.env}, UNSET)
+        is_program = python.rpartition("/")[2] == self.program
+        run = (python,) if is_program else (python, "-m", "vllm.entrypoints.cli.main")
+        return Command((*run, "serve", spec.model, *common.flags(args, STYLE)), {**env, **spec.env}, UNSET)
 
     def put_right(self, path: str, body: bytes) -> bytes:  # noqa: ARG002 -- it answers every mistake by itself
         """The body itself."""

@@ -6,6 +6,7 @@ One router for each engine serves the tests that leave it as they found it; star
 import asyncio
 import importlib.util
 import re
+import shutil
 import signal
 import socket
 import time
@@ -71,7 +72,9 @@ def installed() -> list[str]:
     return [
         name
         for name, case in CASES.items()
-        if case.package in set_up or importlib.util.find_spec(ENGINES[name].module) is not None
+        if case.package in set_up
+        or importlib.util.find_spec(ENGINES[name].module) is not None
+        or shutil.which(ENGINES[name].program or "") is not None
     ]
 
 
@@ -218,6 +221,21 @@ async def test_clients_that_leave_mid_stream_free_the_engine(client, router, eng
     """As many as it takes at once, or four: the next is answered soon, and then it rests."""
     streams = [await working(client) for _ in range(min(engine.parallel, 4))]
     await asyncio.gather(*(stream.close() for stream in streams))
+    left = time.monotonic()
+    await client.chat.completions.create(model="public", messages=HELLO, max_tokens=1)
+    assert time.monotonic() - left < 5.0
+    until = time.monotonic() + 10.0
+    while await busy(router.engines) > 0.5:
+        assert time.monotonic() < until, "it works on for nobody"
+
+
+async def test_clients_that_leave_before_an_answer_free_the_engine(client, router, engine):
+    """Of an answer in one piece, too: nothing is generated for nobody."""
+    ask: Any = {"model": "public", "messages": HELLO, "max_tokens": LONG}
+    asking = [asyncio.create_task(client.chat.completions.create(**ask)) for _ in range(min(engine.parallel, 4))]
+    await asyncio.sleep(0.3)
+    for task in asking:
+        task.cancel()
     left = time.monotonic()
     await client.chat.completions.create(model="public", messages=HELLO, max_tokens=1)
     assert time.monotonic() - left < 5.0

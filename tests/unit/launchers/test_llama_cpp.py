@@ -5,7 +5,7 @@ import pytest
 from llama_cpp.server.settings import ConfigFileSettings, Settings
 
 from launchers.engines import ENGINES
-from launchers.engines.llama_cpp import SETTINGS
+from launchers.engines.llama_cpp import SCRIPT, SETTINGS
 from launchers.errors import ArgumentError, ModelNotFoundError
 from launchers.spec import LaunchSpec
 
@@ -99,7 +99,7 @@ def test_a_model_that_is_not_there_says_what_to_do(model, message):
 def test_the_command_line():
     command = ENGINE.command(spec("models/demo/demo.gguf"), 1234, "/usr/bin/python3")
     assert " ".join(command.argv) == (
-        "/usr/bin/python3 -m llama_cpp.server --verbose false --model models/demo/demo.gguf"
+        f"/usr/bin/python3 -P {SCRIPT} --verbose false --model models/demo/demo.gguf"
         " --host 127.0.0.1 --port 1234 --model_alias demo --interrupt_requests false"
     )
 

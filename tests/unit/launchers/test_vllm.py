@@ -38,6 +38,14 @@ def test_the_command_line(args, written):
     assert words(**args) == " ".join(filter(None, (SERVE, written, PLACE)))
 
 
+def test_the_command_of_another_environment():
+    assert ENGINE.command(spec(), 1234, "/opt/vllm/bin/vllm").argv[:3] == (
+        "/opt/vllm/bin/vllm",
+        "serve",
+        "/models/demo",
+    )
+
+
 def test_it_is_to_have_drained_before_it_is_killed():
     argv = ENGINE.command(replace(spec(), stop_timeout=1.5), 1, "python").argv
     assert argv[argv.index("--shutdown-timeout") + 1] == "0"

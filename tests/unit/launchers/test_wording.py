@@ -68,6 +68,8 @@ def test_exits_are_said_in_words(code, words):
     assert exit_in_words(code) == words
 
 
-def test_progress_tells_what_the_engine_said():
-    assert progress(12.4, ("a", "loading 3/7")) == "loading for 12 s; the engine last said: loading 3/7"
-    assert progress(5, ()) == "loading for 5 s; the engine has said nothing yet"
+def test_progress_tells_what_the_engine_has_and_said():
+    assert progress(12.4, 3 << 29, ("a", "loading 3/7")) == (
+        "loading for 12 s, 1.5 GiB in memory; the engine last said: loading 3/7"
+    )
+    assert progress(5, 0, ()) == "loading for 5 s, 0.0 GiB in memory; the engine has said nothing yet"

@@ -3,7 +3,9 @@ import socket
 import subprocess
 import sys
 
-from launchers.probe import owns_port
+import psutil
+
+from launchers.tree import memory_of, owns_port
 
 CHILD = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
@@ -32,3 +34,13 @@ def test_a_connection_is_no_listener():
             assert not owns_port(other.pid, port)
             other.communicate(b"\n")
         child.communicate(b"\n")
+
+
+def test_memory_is_that_of_all_processes():
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()  # the child is there
+        alone = psutil.Process(parent.pid).memory_info().rss
+        assert memory_of(parent.pid) > alone * 1.5
+        parent.communicate(b"\n")
+    assert memory_of(parent.pid) == 0
