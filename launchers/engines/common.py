@@ -96,9 +96,9 @@ def check_ownership(spec: LaunchSpec, args: Mapping[str, str], env: Mapping[str,
                 raise ArgumentError(f"launch.{kind}: {name} can't be set for {spec.engine}: {reason}")
 
 
-def script(name: str) -> str:
-    """A program that stands beside this file, for a Python that need not know this package."""
-    return str(PurePath(__file__).with_name(name))
+def wrapper(name: str) -> str:
+    """The path of a program of `launchers/wrappers`, for a Python that need not know this package."""
+    return str(PurePath(__file__).parent.with_name("wrappers") / name)
 
 
 # Models

@@ -13,7 +13,7 @@ What running it taught (0.3.36):
 5. A chat without messages is answered with noise to the end of the context; a field of the wrong type, a null where
    there is a default, an empty prompt or a list of prompts is a 500, often one that names the server's files. A
    grammar that can't be read is a segmentation fault.
-6. It looks for its client between the pieces of a stream alone: llama_cpp_server.py beside this looks always.
+6. It looks for its client between the pieces of a stream alone: wrappers/llama_cpp_server.py looks always.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from launchers.spec import ArgValue, Command, LaunchSpec
 if TYPE_CHECKING:
     from launchers.engines import Files
 
-SCRIPT = common.script("llama_cpp_server.py")
+SCRIPT = common.wrapper("llama_cpp_server.py")
 
 NOT_TO_SET: Mapping[str, str] = MappingProxyType({
     "host": common.LISTENS,

@@ -1,7 +1,7 @@
 """llama_server: llama.cpp's C++ server. GGUF models, any machine; several requests at once, and the newer APIs.
 
 It comes in two forms with one command line: the program `llama-server` (of Homebrew, of a package, of one's own
-build), or the package xllamacpp, which has the same server as a library (see xllamacpp_server.py beside this).
+build), or the package xllamacpp, which has the same server as a library (see wrappers/xllamacpp_server.py).
 
 What running it taught (xllamacpp 2026.10):
 
@@ -25,7 +25,7 @@ from launchers.spec import ArgValue, Command, LaunchSpec
 if TYPE_CHECKING:
     from launchers.engines import Files
 
-SCRIPT = common.script("xllamacpp_server.py")
+SCRIPT = common.wrapper("xllamacpp_server.py")
 
 NOT_TO_SET: Mapping[str, str] = MappingProxyType({
     "host": common.LISTENS,

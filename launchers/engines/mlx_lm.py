@@ -5,7 +5,7 @@ What running it taught (mlx-lm 0.32.2):
 1. /health says 200 while the model still loads: that it serves is shown by a completion alone, of one token. A
    request that comes before waits in its queue.
 2. A model that can't be loaded, and later a request that it doesn't expect, end the thread that generates; the process
-   and its port stay. mlx_lm_server.py beside this ends the process then, and that is seen.
+   and its port stay. wrappers/mlx_lm_server.py ends the process then, and that is seen.
 3. It takes a request's `model` for a path or a hub's name, and loads that instead: to it, its own model is
    `default_model`, and its answers say so. `adapters` and `draft_model` have it load, too.
 4. What kills the thread, or the process: an empty prompt, or a list of them; stop words that are no text; a `top_k`
@@ -13,7 +13,7 @@ What running it taught (mlx-lm 0.32.2):
    64 bits. A `stream_options` without `include_usage` breaks the stream's end, a negative seed the connection. A null
    is refused where there is a default. An answer has no end but `max_tokens`, not even the context's.
 5. It joins a group of machines that MLX_RANK, MLX_HOSTFILE and their like name.
-6. It notices that a client has left when it writes to a stream; mlx_lm_server.py looks always.
+6. It notices that a client has left when it writes to a stream; wrappers/mlx_lm_server.py looks always.
 """
 
 import sys
@@ -32,7 +32,7 @@ from launchers.spec import Command, LaunchSpec
 if TYPE_CHECKING:
     from launchers.engines import Files
 
-SCRIPT = common.script("mlx_lm_server.py")
+SCRIPT = common.wrapper("mlx_lm_server.py")
 ITSELF = "default_model"
 MOST_TOP_K = 500
 """Below the smallest vocabulary, above what anybody samples from."""

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from launchers.engines import ENGINES, xllamacpp_server
+from launchers.engines import ENGINES
 from launchers.engines.llama_server import SCRIPT
 from launchers.errors import ArgumentError
 from launchers.spec import LaunchSpec
+from launchers.wrappers import xllamacpp_server
 
 ENGINE = ENGINES["llama_server"]
 
@@ -27,7 +28,7 @@ PLACE = "--model demo.gguf --host 127.0.0.1 --port 1234 --alias demo"
 def test_the_program_and_the_package_get_one_command_line():
     assert words() == f"/usr/bin/llama-server {OURS} {PLACE}"
     assert words("/usr/bin/python3") == f"/usr/bin/python3 -P {SCRIPT} {OURS} {PLACE}"
-    assert SCRIPT.endswith("launchers/engines/xllamacpp_server.py")
+    assert SCRIPT.endswith("launchers/wrappers/xllamacpp_server.py")
 
 
 @pytest.mark.parametrize(

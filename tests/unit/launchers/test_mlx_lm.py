@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from launchers.engines import mlx_lm_server
 from launchers.engines.mlx_lm import SCRIPT, Mlx
 from launchers.errors import ArgumentError, UnfitRequestError
 from launchers.spec import LaunchSpec
+from launchers.wrappers import mlx_lm_server
 
 ENGINE = Mlx(linux=False)
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
