@@ -97,12 +97,12 @@ class App:
                 health.stall_after,
             ),
             Thresholds(health.unhealthy_after, health.healthy_after),
-            config.routes,
+            config.targets,
             draw=chance.randrange,
             on_record=self._log,
             on_stall=self._restart,
         )
-        keys = [key.get_secret_value() for key in config.auth.keys]
+        keys = [each.key.get_secret_value() for each in config.auth.keys]
         self.rules = Rules(max_body=limits.max_body, keys=keys, source=chance)
         self._room = limits.max_connections if files is None else min(limits.max_connections, room_for_clients(files))
         self._access: AccessLog | None = None

@@ -2,7 +2,8 @@
 
 from router.config.load import Loaded, load
 from router.config.problems import ConfigError, Problem
-from router.config.types import Auth, Backend, Balance, Config, Health, Launch, Limits, Logging, Server
+from router.config.routes import Route
+from router.config.types import Auth, Backend, Balance, Config, Health, Key, Launch, Limits, Logging, Server
 
 __all__ = [
     "Auth",
@@ -11,11 +12,13 @@ __all__ = [
     "Config",
     "ConfigError",
     "Health",
+    "Key",
     "Launch",
     "Limits",
     "Loaded",
     "Logging",
     "Problem",
+    "Route",
     "Server",
     "load",
 ]

@@ -6,14 +6,11 @@ against its data. It alone decides what of the user's values a message may show.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from router.config.problems import KeyPath, Place, Problem, dotted, shortened
-
-_SECRET_KEY = re.compile(r"key|token|secret|password|\bauth\b|\benv\b", re.IGNORECASE)
-_HIDDEN = "a hidden value"
+from router.config.redact import is_secret
 
 
 @dataclass
@@ -27,19 +24,41 @@ class Document:
     hidden: dict[KeyPath, str] = field(default_factory=dict)  # what ${…} became; never shown
     broken: set[KeyPath] = field(default_factory=set)  # said to be wrong already: one error is enough
     problems: list[Problem] = field(default_factory=list)
+    size: int = 0  # how many values it has, after aliases are expanded
 
-    def problem(self, path: KeyPath, message: str) -> Problem:
-        """A problem with the value at `path`, or with the nearest thing around it that was written."""
-        if path and path not in self.places and isinstance(path[-1], int):
-            path = path[:-1]  # the only item of what was written without a list
-        written = path
-        while written and written not in self.places:
-            written = written[:-1]
-        place = self.places.get(written, Place(self.file))
+    def problem(self, path: KeyPath, message: str, other: KeyPath = ()) -> Problem:
+        """A problem with the value at `path`, or with the nearest thing around it that was written.
+
+        In the message, `{got}` becomes the value, and `{other}` another path, with its place.
+        """
+        path = self._as_written(path)
+        place = self._nearest(path)
+        if other:
+            message = message.replace("{other}", f"{dotted(other)} ({self.place(other)})")
         message = message.replace("{got}", self.shown(path))
-        for text in self.hidden.values():  # a suggestion may name one, too
-            message = message.replace(repr(text), "'…'")
+        if "'" in message:
+            for text in set(self.hidden.values()):  # a suggestion may name one, too
+                message = message.replace(repr(text), "'…'")
         return Problem(*place, key=dotted(path), message=message)
+
+    def place(self, path: KeyPath) -> str:
+        """Where something was written: `conf.d/a.yaml:14:7`."""
+        return str(self._nearest(self._as_written(path)))
+
+    def _nearest(self, path: KeyPath) -> Place:
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, Place(self.file))
+
+    def _as_written(self, path: KeyPath) -> KeyPath:
+        """The path without the steps that a short form leaves out: `x: a` is one for `x: {to: [a]}`."""
+        written: KeyPath = ()
+        here: Any = self.data
+        for key in path:
+            if isinstance(here, dict if isinstance(key, str) else list):
+                written = (*written, key)
+                here = self.value(written)
+        return written
 
     def shown(self, path: KeyPath) -> str:
         """The value at `path` as a message may show it: short, and never a secret."""
@@ -48,10 +67,8 @@ class Document:
             return "a mapping" if isinstance(value, dict) else "a list"
         if value is None or isinstance(value, bool):
             return "nothing" if value is None else str(value).lower()
-        if path in self.hidden or any(_SECRET_KEY.search(str(key)) for key in path):
-            return _HIDDEN
-        if isinstance(value, str) and "://" in value and ("@" in value or "?" in value):
-            return _HIDDEN  # http://user:password@host
+        if path in self.hidden or any(is_secret(key, value) for key in path):
+            return "a hidden value"
         return shortened(str(value) if isinstance(value, str) else value)
 
     def value(self, path: KeyPath) -> object:

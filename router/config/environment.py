@@ -44,6 +44,9 @@ def override(document: Document, environ: Mapping[str, str]) -> None:
         if "" in levels or len(levels) > _MAX_LEVELS:
             message = f"two underscores go between the names of levels, {_MAX_LEVELS} at most"
             document.problems.append(Problem(variable, None, None, "", message))
+        elif levels[0].lower() == "include":
+            message = "can't be set from here: write ${NAME} into it"
+            document.problems.append(Problem(variable, None, None, "include", message))
         elif problem := _set(document, variable, levels, environ[variable]):
             document.problems.append(problem)
 
@@ -84,9 +87,13 @@ def _missing(here: Any, key: str | int) -> bool:  # noqa: ANN401 - a list or a m
     return (key not in here if isinstance(here, dict) else False) or here[key] is None
 
 
-def expand(document: Document, environ: Mapping[str, str]) -> None:
-    """Expand the references in all values of the file. One that can't be is reported, and leaves BROKEN."""
-    _Expansion(document, environ).of(document.data, ())
+def expand(document: Document, environ: Mapping[str, str], section: str | None = None) -> None:
+    """Expand the references in all values, or in one section. One that can't be is reported, and leaves BROKEN."""
+    expansion = _Expansion(document, environ)
+    if section is None:
+        expansion.of(document.data, ())
+    elif section in document.data:
+        document.data[section] = expansion.of(document.data[section], (section,))
 
 
 class _Expansion:

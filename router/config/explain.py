@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from router.config import rules
-from router.config.fields import targets
 from router.config.problems import Fault, KeyPath, Problem, did_you_mean, either
+from router.config.routes import Route
 from router.config.types import NO_BACKENDS, Backend, Config
 
 if TYPE_CHECKING:
@@ -30,15 +30,17 @@ _BOUNDS = {
 }
 _MISSING = {
     "backends": NO_BACKENDS,
+    "to": "is missing: the model that the route leads to, or several in order",
+    "key": "is missing: the bearer token that clients send",
     "model": "is missing: what to run, a path or a hub id, such as `model: models/demo`",
 }
 
 
 def problems(error: ValidationError, document: Document) -> list[Problem]:
     """All that is wrong with a document whose data was refused."""
-    details = error.errors(include_url=False, include_input=False)
+    details = (each for each in error.errors(include_url=False, include_input=False) if each["type"] != "rule")
     faults = [Fault(detail["loc"], _message(detail)) for detail in islice(details, MOST_PROBLEMS)]
-    faults += islice(rules.faults(*_sketch(document.data)), MOST_PROBLEMS)
+    faults += islice(rules.faults(*_sketch(document)), MOST_PROBLEMS)
     return [document.problem(*fault) for fault in faults if fault.path not in document.broken]
 
 
@@ -64,11 +66,11 @@ def _unknown_key(path: KeyPath) -> str:
 
 
 def _section(path: list[str | int]) -> type[BaseModel]:
-    """The type of the part of the configuration at a path."""
+    """The type of the part of the configuration at a path. Indices, and names of routes, lead to each of a kind."""
     section: type[BaseModel] = Config
     for key in path:
-        if isinstance(key, str):
-            section = _models(section.model_fields[key].annotation)[0]
+        if field := section.model_fields.get(str(key)):
+            section = _models(field.annotation)[0]
     return section
 
 
@@ -79,14 +81,17 @@ def _models(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - annotat
     return [model for argument in get_args(annotation) for model in _models(argument)]
 
 
-def _sketch(data: Mapping[str, Any]) -> tuple[list[Backend | None], dict[str, tuple[str, ...]]]:
+def _sketch(document: Document) -> tuple[list[Backend | None], dict[str, tuple[str, ...]]]:
     """As much of the backends and routes as the rules need and can be made of data with mistakes in it.
 
     Without it a misspelt key would hide a route to nothing until the next try.
     """
-    entries, routes = data.get("backends"), data.get("routes")
-    listing = entries if isinstance(entries, list) else [None]
-    return [_sketched(entry) for entry in listing], dict(_leading(routes)) if isinstance(routes, dict) else {}
+    entries, routes = document.data.get("backends"), document.data.get("routes")
+    listing = entries if isinstance(entries, list) else []
+    sketched = [_sketched(entry) for entry in listing]
+    if not listing or ("backends",) in document.broken:
+        sketched.append(None)  # more may have been meant
+    return sketched, dict(_leading(routes)) if isinstance(routes, dict) else {}
 
 
 def _sketched(entry: object) -> Backend | None:
@@ -104,5 +109,6 @@ def _sketched(entry: object) -> Backend | None:
 
 def _leading(routes: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
     for name, value in routes.items():
-        with suppress(ValueError):
-            yield name, targets(value)
+        with suppress(ValidationError):
+            to = value.get("to") if isinstance(value, dict) else value
+            yield name, Route.model_validate({"to": to}).to

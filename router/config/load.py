@@ -1,8 +1,9 @@
 """router.yaml and the environment → a checked `Config`, or all that is wrong with them.
 
-The steps, each in its own module: read the file (`places`), put `ROUTER_…` variables in their places and expand
-`${NAME}` (`environment`), check keys, types and bounds (`types`) and what holds between them (`rules`), put what is
-wrong into words (`explain`). Nothing is looked up on the network or, but for the one file, on the disk.
+The steps, each in its own module: read the file and what it includes (`files`, `places`, `include`), put `ROUTER_…`
+variables in their places and expand `${NAME}` (`environment`), check keys, types and bounds (`types`) and what holds
+between them (`rules`), put what is wrong into words (`explain`). Nothing is looked up on the network or, but for
+these files, on the disk.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from router.config import environment, explain, not_yet, places
+from router.config import environment, explain, not_yet
+from router.config.include import Sources, gathered
 from router.config.problems import ConfigError, Problem
 from router.config.types import Config
 
@@ -25,20 +27,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration that can be used, where it came from, and which of its keys have no effect yet."""
+    """A configuration that can be used, where it came from, and which of its keys have no effect yet.
+
+    `files` are the file at `path` and those that it includes; `patterns` are absolute, and say which files would be
+    included, too, if they were there.
+    """
 
     config: Config
     path: Path
+    files: tuple[Path, ...]
+    patterns: tuple[str, ...]
     not_yet: tuple[Problem, ...]
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
     """The configuration in a file, with what the environment adds. Raises ConfigError with all problems at once."""
-    document = places.read(path)
-    environment.override(document, environ)
-    environment.expand(document, environ)
-    config = _checked(document)
-    return Loaded(config, path, tuple(not_yet.problems(config, document)))
+    sources = Sources((path,))
+    try:
+        document, sources = gathered(path, environ)
+        environment.override(document, environ)
+        environment.expand(document, environ)
+        config = _checked(document)
+    except ConfigError as error:
+        error.files, error.patterns = sources
+        raise
+    return Loaded(config, path, *sources, tuple(not_yet.problems(config, document)))
 
 
 def _checked(document: Document) -> Config:

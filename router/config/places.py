@@ -4,207 +4,210 @@ Only a part of YAML is accepted, the part that a configuration needs: one docume
 are text and appear once, no tags, no merge keys (`<<`). Anchors and aliases work. How words become values:
 `scalars`.
 
-Nothing here trusts the file. Its size, its depth, and the number of its nodes after aliases are expanded have
-bounds, and whatever is wrong becomes a `Problem`. What leaves no data to go on with (no file, no UTF-8, broken
-syntax, a bound) is raised at once; the rest is left in the document, to be reported with all that follows.
+Nothing here trusts the text. Its depth, and the number of its values after aliases are expanded, have bounds, and
+whatever is wrong becomes a `Problem`. What leaves no data to go on with (broken syntax, a bound) is raised at once;
+the rest is left in the document, to be reported with all that follows.
 """
 
 from __future__ import annotations
 
-import codecs
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
-from yaml.reader import Reader
 
 from router.config import scalars
 from router.config.document import Document
+from router.config.files import decoded, fatal
 from router.config.problems import ConfigError, KeyPath, Place, Problem, dotted
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-MAX_BYTES = 4 * 1024 * 1024
-MAX_NODES = 200_000
+MAX_VALUES = 200_000
 MAX_DEPTH = 32
 
-_UNQUOTED = "unquoted"  # our own tag: a scalar that YAML would guess the type of
-_PLAIN_TAGS = {_UNQUOTED, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))}
+_CORE = "tag:yaml.org,2002:"
+_TAGS = {None, *(f"{_CORE}{kind}" for kind in ("str", "seq", "map"))}
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fast, where it was built
 
 
-def _without_guesses(loader: type) -> Any:  # noqa: ANN401 - PyYAML's loaders share no base class
-    """The loader with one resolver in place of YAML 1.1's: it only tells unquoted words from the others."""
-    return type("Loader", (loader,), {"yaml_implicit_resolvers": {None: [(_UNQUOTED, re.compile(""))]}})
-
-
-_LOADER = _without_guesses(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-
-
-def read(path: Path) -> Document:
-    """The document in a file. Raises ConfigError if there is no data to be had from it."""
-    file = str(path)
+def parse(raw: bytes, file: str, most: int = MAX_VALUES) -> Document:
+    """The document in a file's bytes, of at most so many values. Raises ConfigError if there is none."""
+    text = decoded(raw, file)
+    document = Document(file, places={(): Place(file, 1, 1)})
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise _fatal(Place(file), "there is no such file") from None
-    except IsADirectoryError:
-        raise _fatal(Place(file), "is a directory; name the file in it") from None
-    except PermissionError:
-        raise _fatal(Place(file), "may not be read: check the file's owner and permissions") from None
-    except (OSError, ValueError) as error:
-        raise _fatal(Place(file), f"can't be read: {getattr(error, 'strerror', None) or error}") from None
-    return parse(raw, file)
-
-
-def parse(raw: bytes, file: str) -> Document:
-    """The document in a file's bytes. A UTF-8 byte order mark, as some editors write, is passed over."""
-    text = _decoded(raw, file)
-    try:
-        _survey(text, file)
-        root = yaml.compose(text, Loader=_LOADER)
+        events = _events(text, file)
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from None
     except (yaml.YAMLError, ValueError, OverflowError):  # as Python's parser has it for "\\UFFFFFFFF"
-        raise _fatal(Place(file), "this is no valid YAML: it has a character that is none") from None
-    document = Document(file, places={(): Place(file, 1, 1)})
-    if root is not None:  # a file of comments has no root; what is missing then is said by the types
-        _Builder(document).build(root)
+        raise fatal(Place(file, 1, 1), "this is no valid YAML: it has a character that is none") from None
+    if events:
+        _Builder(document, events, most).build()
     return document
 
 
-def _decoded(raw: bytes, file: str) -> str:
-    if len(raw) > MAX_BYTES:
-        raise _fatal(Place(file), f"is larger than {MAX_BYTES >> 20} MiB: this can't be a router.yaml")
-    raw = raw.removeprefix(codecs.BOM_UTF8)
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        place = _place_at(raw[: error.start].decode(), file)
-        raise _fatal(place, "is not UTF-8 text: save the file as UTF-8") from None
-    if odd := Reader.NON_PRINTABLE.search(text):
-        raise _fatal(_place_at(text[: odd.start()], file), f"the character {odd[0]!r} can't stand in YAML")
-    return text
-
-
-def _survey(text: str, file: str) -> None:
-    """Bound the depth, and count the documents, before anything recursive runs over the text."""
+def _events(text: str, file: str) -> list[Any]:
+    """What the parser meets, from the first node to the last; no more, and no deeper, than a file may have."""
+    events: list[Any] = []
     depth = documents = 0
     for event in yaml.parse(text, Loader=_LOADER):
-        if isinstance(event, yaml.DocumentStartEvent):
+        if isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
+            events.append(event)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise fatal(_at(event, file), f"is nested deeper than {MAX_DEPTH} levels")
+            if len(events) > 2 * MAX_VALUES:
+                raise fatal(_at(event, file), f"the file grows beyond {MAX_VALUES} values")
+        elif isinstance(event, yaml.DocumentStartEvent):
             documents += 1
-        elif isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if documents > 1:
-            raise _fatal(_at(event.start_mark, file), "a second document starts here: router.yaml is one")
-        if depth > MAX_DEPTH:
-            raise _fatal(_at(event.start_mark, file), f"is nested deeper than {MAX_DEPTH} levels")
+            if documents > 1:
+                raise fatal(_at(event, file), "a second document starts here: router.yaml is one")
+    return events
 
 
 class _Builder:
-    """One walk over the nodes of a document, which fills it. Aliases are copied out, so that no data is shared."""
+    """One walk over a document's events, which fills it. An alias walks over its anchor's events once more."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, events: list[Any], most: int) -> None:
         self._document = document
-        self._open: set[int] = set()  # the nodes that are being built: an alias to one has no end
-        self._nodes = 0
+        self._events = events
+        self._next = 0
+        self._most = most
+        self._anchors: dict[str, int] = {}  # where in the events the node begins
+        self._open: set[str] = set()  # anchors of nodes that are being built: an alias to one has no end
 
-    def build(self, root: yaml.Node) -> None:
-        data = self._value(root, ())
+    def build(self) -> None:
+        top = self._events[0]
+        data = self._value(())
         if isinstance(data, dict):
             self._document.data = data
         elif data is not None:
-            place = _at(root.start_mark, self._document.file)
-            raise _fatal(place, "expected keys and values, such as `server:`, at the top of the file")
+            place = _at(top, self._document.file)
+            raise fatal(place, "expected keys and values, such as `server:`, at the top of the file")
 
-    def _value(self, node: yaml.Node, path: KeyPath) -> Any:  # noqa: ANN401 - whatever the file holds
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise self._stop(path, f"the file grows beyond {MAX_NODES} values")
+    def _take(self) -> Any:  # noqa: ANN401 - PyYAML's events have no types
+        event = self._events[self._next]
+        self._next += 1
+        return event
+
+    def _value(self, path: KeyPath) -> Any:  # noqa: ANN401 - whatever the file holds
+        event = self._take()
+        self._document.size += 1
+        if self._document.size > self._most:
+            raise self._stop(event, path, f"the file grows beyond {MAX_VALUES} values")
         if len(path) > MAX_DEPTH:
-            raise self._stop(path, f"is nested deeper than {MAX_DEPTH} levels")
-        if node.tag not in _PLAIN_TAGS:
-            self._report(path, "a tag (!…) has no meaning here: put text that starts with ! in quotes", node)
-        if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, path)
-        if id(node) in self._open:
-            raise self._stop(path, "is an alias of something that it is part of")
-        self._open.add(id(node))
-        value = self._mapping(node, path) if isinstance(node, yaml.MappingNode) else self._list(node, path)
-        self._open.remove(id(node))
+            raise self._stop(event, path, f"is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, path)
+        self._anchor(event, path)
+        if event.tag not in _TAGS:
+            self._report(event, path, "a tag (!…) has no meaning here: put text that starts with ! in quotes")
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(event, path)
+        self._open.add(event.anchor)
+        value = self._mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._list(path)
+        self._open.discard(event.anchor)
         return value
 
-    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> scalars.Scalar:
-        if node.tag != _UNQUOTED:
-            return str(node.value)
+    def _anchor(self, event: Any, path: KeyPath) -> None:  # noqa: ANN401
+        """Keep where a node begins, if it has a name for aliases."""
+        if event.anchor and self._anchors.setdefault(event.anchor, self._next - 1) != self._next - 1:
+            self._report(event, path, "an anchor (&…) of this name stands further up: give it another")
+
+    def _alias(self, event: Any, path: KeyPath) -> Any:  # noqa: ANN401
+        if event.anchor not in self._anchors:
+            raise self._stop(event, path, "is an alias (*…) of nothing: put text that starts with * in quotes")
+        if event.anchor in self._open:
+            raise self._stop(event, path, "is an alias of something that it is part of")
+        behind, self._next = self._next, self._anchors[event.anchor]
+        value = self._value(path)
+        self._next = behind
+        return value
+
+    def _scalar(self, event: Any, path: KeyPath) -> scalars.Scalar:  # noqa: ANN401
+        if not _is_unquoted(event):
+            return str(event.value)
         self._document.unquoted.add(path)
-        return scalars.read(node.value)
+        return scalars.read(event.value)
 
-    def _list(self, node: yaml.Node, path: KeyPath) -> list[Any]:
-        for index, item in enumerate(node.value):
-            self._document.places[*path, index] = _at(item.start_mark, self._document.file)
-        return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
+    def _list(self, path: KeyPath) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := self._events[self._next], yaml.SequenceEndEvent):
+            item = (*path, len(items))
+            self._document.places[item] = _at(event, self._document.file)
+            items.append(self._value(item))
+        self._next += 1
+        return items
 
-    def _mapping(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
+    def _mapping(self, path: KeyPath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = self._key(key_node, path)
+        while not isinstance(event := self._events[self._next], yaml.MappingEndEvent):
+            key = self._key(path)
             if key is None:
-                continue
-            if key in mapping:
+                self._pass(path)
+            elif key in mapping:
                 first = self._document.places[*path, key]
-                self._report((*path, key), f"stands here a second time (first: line {first.line})", key_node)
-                continue
-            self._document.places[*path, key] = _at(key_node.start_mark, self._document.file)
-            mapping[key] = self._value(value_node, (*path, key))
+                self._report(event, (*path, key), f"stands here a second time (first: line {first.line})")
+                self._pass(path)
+            else:
+                self._document.places[*path, key] = _at(event, self._document.file)
+                mapping[key] = self._value((*path, key))
+        self._next += 1
         return mapping
 
-    def _key(self, node: yaml.Node, path: KeyPath) -> str | None:
+    def _key(self, path: KeyPath) -> str | None:
         """The key, or None if it can't be one, which is reported."""
-        if not isinstance(node, yaml.ScalarNode):
-            self._report(path, "a key must be text, not a list or a mapping", node)
+        event = self._events[self._next]
+        if not isinstance(event, yaml.ScalarEvent):
+            self._report(event, path, "a key must be text, not a list, a mapping or an alias")
+            self._pass(path)
             return None
-        if node.tag == _UNQUOTED and node.value == "<<":
-            self._report(path, "merge keys (<<) are not supported: write the keys out", node)
+        self._next += 1
+        self._anchor(event, path)
+        if _is_unquoted(event) and event.value == "<<":
+            self._report(event, path, "merge keys (<<) are not supported: write the keys out")
             return None
-        if node.tag == _UNQUOTED and not isinstance(scalars.read(node.value), str):
-            self._report(path, "a key must be text: put it in quotes", node)
+        if _is_unquoted(event) and not isinstance(scalars.read(event.value), str):
+            self._report(event, path, "a key must be text: put it in quotes")
             return None
-        return str(node.value)
+        return str(event.value)
 
-    def _report(self, path: KeyPath, message: str, node: yaml.Node) -> None:
-        place = _at(node.start_mark, self._document.file)
+    def _pass(self, path: KeyPath) -> None:
+        """Pass over a value that nobody will look at; its anchors may be referred to all the same."""
+        depth = 0
+        while True:
+            event = self._take()
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
+                self._anchor(event, path)
+            if not depth:
+                return
+
+    def _report(self, event: Any, path: KeyPath, message: str) -> None:  # noqa: ANN401
+        place = _at(event, self._document.file)
         self._document.problems.append(Problem(*place, key=dotted(path), message=message))
 
-    def _stop(self, path: KeyPath, message: str) -> ConfigError:
-        return ConfigError([*self._document.problems, self._document.problem(path, message)])
+    def _stop(self, event: Any, path: KeyPath, message: str) -> ConfigError:  # noqa: ANN401
+        self._report(event, path, message)
+        return ConfigError(self._document.problems)
+
+
+def _is_unquoted(event: Any) -> bool:  # noqa: ANN401
+    return not event.style and event.tag is None
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> ConfigError:
     """The parser's complaint, after the mistakes that it words badly."""
     mark = error.problem_mark or error.context_mark
-    place = _at(mark, file) if mark else Place(file)
+    place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
     lines = text.splitlines()
     line = lines[place.line - 1] if place.line and place.line <= len(lines) else ""
     indent = line[: len(line) - len(line.lstrip())]
     if "\t" in indent:
-        return _fatal(place, "a tab stands where only spaces may: YAML is indented with spaces")
+        return fatal(place, "a tab stands where only spaces may: YAML is indented with spaces")
     hint = "; inside [ ] and { }, put ${…} in quotes" if "${" in line else ""
     problem = re.sub(r"'[^']{2,}'", "'…'", str(error.problem or error.context))  # it may be a secret with a * before
-    return _fatal(place, f"this is no valid YAML: {problem}{hint}")
+    return fatal(place, f"this is no valid YAML: {problem}{hint}")
 
 
-def _at(mark: Any, file: str) -> Place:  # noqa: ANN401 - the C parser's marks are a type of their own
-    return Place(file, mark.line + 1, mark.column + 1)
-
-
-def _place_at(before: str, file: str) -> Place:
-    """The place after the text `before`."""
-    return Place(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
-
-
-def _fatal(place: Place, message: str) -> ConfigError:
-    return ConfigError([Problem(*place, key="", message=message)])
+def _at(event: Any, file: str) -> Place:  # noqa: ANN401
+    return Place(file, event.start_mark.line + 1, event.start_mark.column + 1)

@@ -3,8 +3,8 @@
 A problem has a place (the file or environment variable, a line, a column), the path of the key that it is about,
 and one sentence that says what would be right. Problems are collected, never raised one by one.
 
-Validators know what is wrong, but not whether the value may be shown. They write `{got}` where the value would
-stand; `document.Document` fills it in, or hides it.
+Validators know what is wrong, but not whether the value may be shown, nor where others were written. They write
+`{got}` where the value would stand, and `{other}` for another; `document.Document` fills it in, or hides it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands in the data: `("backends", 2, "launch", "engine")`."""
@@ -30,12 +31,17 @@ class Place(NamedTuple):
     line: int | None = None
     column: int | None = None
 
+    def __str__(self) -> str:
+        """`router.yaml:14:7`."""
+        return ":".join(str(part) for part in self if part is not None)
+
 
 class Fault(NamedTuple):
-    """Something wrong with the value at a path: a problem whose place isn't looked up yet."""
+    """Something wrong with the value at a path, and perhaps with another: a problem whose place isn't looked up yet."""
 
     path: KeyPath
     message: str
+    other: KeyPath = ()
 
 
 @dataclass(frozen=True)
@@ -50,14 +56,19 @@ class Problem:
 
     def __str__(self) -> str:
         """`router.yaml:14:7 backends[2].launch.engine: 'vlm' is not an engine; did you mean 'vllm'?`."""
-        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        place = Place(self.file, self.line, self.column)
         return f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
 
 
 class ConfigError(Exception):
-    """A configuration can't be used. `problems` are all the reasons, in the order of their places."""
+    """A configuration can't be used. `problems` are all the reasons, in the order of their places.
+
+    `files` and `patterns` are those of `Loaded`, as far as they are known: where a change may put it right.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
+        self.files: tuple[Path, ...] = ()
+        self.patterns: tuple[str, ...] = ()
         self.problems = tuple(sorted(set(problems), key=_by_place))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 

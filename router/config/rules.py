@@ -17,7 +17,7 @@ _MOST_LISTED = 20
 def faults(backends: Sequence[Backend | None], routes: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
     """All that is wrong. A backend that is wrong itself is None: nothing is known of its name and models."""
     yield from _names(backends)
-    models = list(dict.fromkeys(name for backend in backends if backend for name in backend.models))
+    models = dict.fromkeys(name for backend in backends if backend for name in backend.models)
     for name in routes:
         if name in models:
             yield Fault(("routes", name), "is a backend's model, too: a name can mean one thing only")
@@ -25,9 +25,11 @@ def faults(backends: Sequence[Backend | None], routes: Mapping[str, tuple[str, .
     for name, targets in routes.items():
         for index, target in enumerate(targets):
             if target in routes and target not in models:
-                yield Fault(("routes", name, index), "{got} is a route itself: name the models it leads to")
+                yield Fault(("routes", name, "to", index), "{got} is a route itself: name the models it leads to")
             elif complete and target not in models:
-                yield Fault(("routes", name, index), f"{{got}} is no backend's model{_hint(target, models)}")
+                yield Fault(
+                    ("routes", name, "to", index), f"{{got}} is no backend's model{_hint(target, list(models))}"
+                )
 
 
 def _names(backends: Sequence[Backend | None]) -> Iterator[Fault]:
@@ -38,8 +40,8 @@ def _names(backends: Sequence[Backend | None]) -> Iterator[Fault]:
             continue
         other = first.setdefault(backend.name.casefold(), index)
         if other != index:
-            message = f"backends[{other}] has this name already: give each a `name` of its own"
-            yield Fault(("backends", index, "name"), message)
+            message = "{other} has this name already: give each a `name` of its own"
+            yield Fault(("backends", index, "name"), message, ("backends", other))
 
 
 def _hint(target: str, models: list[str]) -> str:

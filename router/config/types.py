@@ -6,65 +6,49 @@ are seconds, sizes are bytes, lists are tuples, mappings are read-only and keep 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path  # noqa: TC003 - pydantic looks the field's type up
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from router.config import rules
 from router.config.fields import (
     ENGINES,
-    Arguments,
+    TEXT,
     FileName,
     MaybeSecret,
-    ModelSource,
-    Names,
     Number,
-    Routes,
-    Secrets,
+    Secret,
     Switch,
     Text,
     Url,
-    Variables,
     Whole,
     absent_if_empty,
     choice,
-    faulty,
     file_name,
     host_and_port,
-    listed,
     text,
 )
-from router.config.units import Duration, DurationOrNever, Size, lasting, sized
+from router.config.groups import Arguments, ModelSource, Names, Variables, faulty, listed, mapping
+from router.config.problems import Fault
+from router.config.routes import Policy, Route
+from router.config.section import Section, setting
+from router.config.units import Duration, DurationOrNever, HedgeAfter, Size, lasting, sized
 
-POLICIES = ("least_latency", "least_in_flight", "round_robin", "weighted", "random")
 LEVELS = ("debug", "info", "warning", "error")
 
 NO_BACKENDS = 'there is none; the least that works is `backends: [{url: "http://127.0.0.1:8000"}]`'
-
-
-def setting(default: Any, meaning: str) -> Any:  # noqa: ANN401 - the default is as in YAML, the field as in Python
-    """A field whose default is written as a user would write it, and said in its description."""
-    said = "none" if default is None else "empty" if default in ((), {}) else default
-    said = str(said).lower() if isinstance(said, bool) else said
-    description = f"{meaning} Default: {said}."
-    return Field(default=default, validate_default=True, description=description)
-
-
-class Section(BaseModel):
-    """A part of router.yaml. An unknown key is an error; a key with nothing behind it is as good as left out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_mapping(cls, data: object) -> object:
-        if data is None:
-            return {}
-        if not isinstance(data, dict | cls):
-            first = next(iter(cls.model_fields))
-            raise ValueError(f"expected keys with values, such as `{first}: …`, got {{got}}")  # noqa: TRY004
-        return data
 
 
 class Server(Section):
@@ -105,7 +89,9 @@ class Backend(Section):
     # The order matters: each of the four is checked against those before it.
     url: Url | None = setting(None, "Where a server runs already.")
     launch: Launch | None = setting(None, "How to start it here. A backend has either this or a url.")
-    name: str = setting(None, "Its name in logs and metrics, unlike any other's. Left out, a url has its host:port.")
+    name: Annotated[str, WithJsonSchema({"anyOf": [TEXT, {"type": "null"}]})] = setting(
+        None, "Its name in logs and metrics, unlike any other's. Left out, a url has its host:port."
+    )
     models: Names = setting(
         None,
         "Models it serves: a list, or a mapping of the name clients use to the name it knows. "
@@ -115,6 +101,9 @@ class Backend(Section):
     weight: Annotated[Number, Field(gt=0, le=1000)] = setting(1.0, "Capacity hint before anything is measured.")
     max_in_flight: Annotated[Annotated[Whole, Field(ge=1, le=100_000)] | None, absent_if_empty] = setting(
         None, "Most requests sent to it at a time."
+    )
+    max_prompt_bytes: Annotated[Annotated[Size, sized("1KiB", "1TiB")] | None, absent_if_empty] = setting(
+        None, "Most bytes of requests' bodies that it works on at a time; a larger one goes there alone."
     )
 
     @field_validator("launch")
@@ -148,10 +137,18 @@ class Backend(Section):
 class Balance(Section):
     """Which of several backends gets a request."""
 
-    policy: Annotated[
-        Literal["least_latency", "least_in_flight", "round_robin", "weighted", "random"],
-        choice("a policy", *POLICIES),
-    ] = setting("least_latency", "By what to choose among the backends that can take a request.")
+    policy: Policy = setting("least_latency", "By what to choose among the backends that can take a request.")
+    affinity: Switch = setting(
+        default=True, meaning="Whether a conversation goes back to the backend that has its beginning cached."
+    )
+    hedge_after: Annotated[HedgeAfter, lasting("1ms", "1h")] = setting(
+        "never",
+        "Silence after which a second backend is asked, too, and the first answer taken; p95 is the time "
+        "within which 95 of 100 answers began.",
+    )
+    retry_share: Annotated[Number, Field(ge=0, le=1)] = setting(
+        0.2, "Largest share of the recent requests that retries may be, so that they can't flood what is left."
+    )
 
 
 class Health(Section):
@@ -165,6 +162,15 @@ class Health(Section):
     healthy_after: Annotated[Whole, Field(ge=1, le=100)] = setting(2, "Successes in a row until it gets them again.")
     stall_after: Annotated[DurationOrNever, lasting("1s", "24h")] = setting(
         "60s", "Time with requests in flight and no content of any answer, after which a backend counts as stuck."
+    )
+    trial: Annotated[Whole, Field(ge=1, le=1000)] = setting(
+        2, "Requests at a time that a backend gets when it comes back, until one has succeeded."
+    )
+    ramp: Annotated[Duration, lasting("0", "1h")] = setting(
+        "30s", "Time over which a backend that came back rises to its full share."
+    )
+    error_rate: Annotated[Number, Field(gt=0, le=1)] = setting(
+        0.5, "Share of failures among the recent requests at which a backend gets no more."
     )
 
 
@@ -196,11 +202,39 @@ class Limits(Section):
     )
 
 
+class Key(Section):
+    """A client's key. The key alone is short for `key`."""
+
+    short_for: ClassVar[str | None] = "key"
+
+    key: Secret = Field(description="The bearer token. Required.")
+    name: Text | None = setting(None, "Whose it is, in logs and metrics.")
+    weight: Annotated[Number, Field(gt=0, le=1000)] = setting(
+        1.0, "Its share of what there is where requests wait, beside those of other keys."
+    )
+    priority: Annotated[Whole, Field(ge=-100, le=100)] = setting(
+        0, "Of requests that wait, those of a higher priority go first."
+    )
+
+
 class Auth(Section):
     """Who may ask. Without keys, everybody who reaches the port."""
 
-    keys: Secrets = setting((), "Bearer tokens of clients.")
-    admin_keys: Secrets = setting((), "Bearer tokens for /admin.")
+    keys: Annotated[tuple[Key, ...], BeforeValidator(listed)] = setting((), "Keys of clients.")
+    admin_keys: Annotated[tuple[Secret, ...], BeforeValidator(listed)] = setting((), "Bearer tokens for /admin.")
+
+    @field_validator("keys")
+    @classmethod
+    def _differ(cls, keys: tuple[Key, ...]) -> tuple[Key, ...]:
+        faults = []
+        for part in ("key", "name"):
+            values = [getattr(key, part) for key in keys]
+            for index, value in enumerate(values):
+                if value is not None and (first := values.index(value)) < index:
+                    faults.append(Fault((index, part), f"stands at keys[{first}], too: each is one client's"))
+        if faults:
+            raise faulty(faults)
+        return keys
 
 
 class Logging(Section):
@@ -212,9 +246,25 @@ class Logging(Section):
     dir: Annotated[Path, BeforeValidator(text)] = setting("logs", "Folder of the launched engines' output.")
 
 
+Patterns = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(lambda value: listed([value] if isinstance(value, str) else value)),
+    WithJsonSchema({"anyOf": [TEXT, {"type": ["array", "null"], "items": TEXT}]}),
+]
+Routes = Annotated[
+    Mapping[str, Route],
+    BeforeValidator(mapping),
+    AfterValidator(MappingProxyType),
+    PlainSerializer(dict, return_type=dict[str, Route], when_used="json"),
+]
+
+
 class Config(Section):
     """All of router.yaml."""
 
+    include: Patterns = setting(
+        (), "More files, or patterns of them such as conf.d/*.yaml, with backends, routes and sections of their own."
+    )
     server: Server = Field(default_factory=Server, description=Server.__doc__)
     profile: FileName = setting("auto", "What this platform runs, and how: auto, or a name in profiles/.")
     backends: Annotated[tuple[Backend, ...], BeforeValidator(listed)] = Field(
@@ -236,6 +286,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _obeys_rules(self) -> Config:
-        if faults := [*rules.faults(self.backends, self.routes)]:
-            raise faulty(faults)
+        if faults := [*rules.faults(self.backends, self.targets)]:
+            raise faulty(faults, "rule")
         return self
+
+    @property
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """The models that each route leads to, in order."""
+        return {name: route.to for name, route in self.routes.items()}

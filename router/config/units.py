@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic_core.core_schema import no_info_after_validator_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"": 1, "b": 1}
 _BYTES |= {f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)}
 _BYTES |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", start=1)}
+
+_UNITS = [
+    (f"{letter}{i}B", (1024 if i else 1000) ** power) for power, letter in enumerate("KMGT", 1) for i in ("", "i")
+]
+_UNITS.reverse()
+
+BOUNDS = "x-bounds"
+"""Where a type's JSON Schema keeps its bounds, as a sentence, until `schema` moves them into the description."""
 
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)"
 _DURATION = re.compile(rf"{_NUMBER} ?(ms|s|m|h)")
@@ -46,6 +58,16 @@ def duration_or_never(value: object) -> float:
         raise ValueError(f"{error}; or never") from None
 
 
+def hedge_after(value: object) -> float | str:
+    """Seconds, infinity for `never`, or `p95` as it stands."""
+    if value == "p95":
+        return "p95"
+    try:
+        return duration_or_never(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or p95") from None
+
+
 def size(value: object) -> int:
     """Bytes. Raises ValueError, with `{got}` for the value, if it isn't a size."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -55,25 +77,51 @@ def size(value: object) -> int:
     raise ValueError("expected a size such as 64MiB, 2GB or a whole number of bytes, got {got}")
 
 
-def lasting(least: str, most: str) -> AfterValidator:
-    """Bounds of a duration, both allowed. `never` is longer than `most`, and allowed where it can be said."""
-    return _between(duration, least, most)
+def duration_in_words(seconds: float | str) -> str:
+    """The shortest text that `duration` reads as so many seconds; `never` for infinity, and a word as it stands."""
+    if isinstance(seconds, str) or seconds == math.inf:
+        return seconds if isinstance(seconds, str) else "never"
+    for unit, length in reversed(_SECONDS.items()):
+        if seconds >= length and (count := round(seconds / length, 9)).is_integer():
+            return f"{count:.0f}{unit}"
+    return f"{seconds:.15f}".rstrip("0").rstrip(".") + "s"
 
 
-def sized(least: str, most: str) -> AfterValidator:
-    """Bounds of a size, both allowed."""
-    return _between(size, least, most)
+def size_in_words(count: int) -> str | int:
+    """The shortest text that `size` reads as so many bytes; a number, if no unit fits."""
+    for unit, length in _UNITS:
+        if count and count % length == 0:
+            return f"{count // length}{unit}"
+    return count
 
 
-def _between(parse: Callable[[object], Any], least: str, most: str) -> AfterValidator:
-    low, high = parse(least), parse(most)
+class _Between:
+    """Bounds, both allowed, as a user would write them. What is no number, or infinite, is beyond them."""
 
-    def check(value: float) -> float:
-        if low <= value <= high or value == math.inf:
+    def __init__(self, parse: Callable[[object], float], least: str, most: str) -> None:
+        self._least, self._most = least, most
+        self._low, self._high = parse(least), parse(most)
+
+    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), BOUNDS: f"From {self._least} to {self._most}."}
+
+    def _check(self, value: float | str) -> float | str:
+        if isinstance(value, str) or self._low <= value <= self._high or value == math.inf:
             return value
-        raise ValueError(f"must be from {least} to {most}, got {{got}}")
+        raise ValueError(f"must be from {self._least} to {self._most}, got {{got}}")
 
-    return AfterValidator(check)
+
+def lasting(least: str, most: str) -> _Between:
+    """Bounds of a duration. `never` is longer than `most`, and allowed where it can be said."""
+    return _Between(duration, least, most)
+
+
+def sized(least: str, most: str) -> _Between:
+    """Bounds of a size."""
+    return _Between(size, least, most)
 
 
 def _is_number(value: object) -> bool:
@@ -82,15 +130,45 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-_DURATION_SCHEMA = {"type": ["string", "integer"], "examples": ["500ms", "5s", "10m", "1h"]}
+_in_words = PlainSerializer(duration_in_words, when_used="json")
+_LENGTH = {
+    "title": "duration",
+    "anyOf": [{"type": "string", "pattern": f"^(?:0|{_DURATION.pattern})$"}, {"const": 0}],
+    "examples": ["500ms", "5s", "10m", "1h"],
+}
 
-Duration = Annotated[float, BeforeValidator(duration), WithJsonSchema(_DURATION_SCHEMA)]
+Duration = Annotated[float, BeforeValidator(duration), _in_words, WithJsonSchema(_LENGTH)]
 """Seconds."""
 
-DurationOrNever = Annotated[float, BeforeValidator(duration_or_never), WithJsonSchema(_DURATION_SCHEMA)]
+DurationOrNever = Annotated[
+    float,
+    BeforeValidator(duration_or_never),
+    _in_words,
+    WithJsonSchema({"anyOf": [_LENGTH, {"const": "never"}]}),
+]
 """Seconds, or math.inf for `never`."""
 
+HedgeAfter = Annotated[
+    float | Literal["p95"],
+    PlainValidator(hedge_after),
+    _in_words,
+    WithJsonSchema({"anyOf": [_LENGTH, {"enum": ["p95", "never"]}]}),
+]
+"""Seconds, math.inf for `never`, or `p95`: as measured."""
+
 Size = Annotated[
-    int, BeforeValidator(size), WithJsonSchema({"type": ["string", "integer"], "examples": ["64MiB", "2GB"]})
+    int,
+    BeforeValidator(size),
+    PlainSerializer(size_in_words, when_used="json"),
+    WithJsonSchema(
+        {
+            "title": "size",
+            "anyOf": [
+                {"type": "string", "pattern": f"^{_NUMBER} ?([kKmMgGtT]?[iI]?[bB])?$"},
+                {"type": "integer", "minimum": 0},
+            ],
+            "examples": ["64MiB", "2GB"],
+        }
+    ),
 ]
 """Bytes."""

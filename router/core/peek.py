@@ -8,6 +8,7 @@ and then its top level alone: each value is copied as it stood.
 import msgspec
 
 from router.core.errors import BadRequestError
+from router.core.reshape import reshaped
 
 MAX_NAME = 512
 """Characters of a model's name; a hub's id has fewer than a hundred."""
@@ -21,8 +22,6 @@ class Peek(msgspec.Struct, frozen=True):
 
 
 _peek = msgspec.json.Decoder(Peek).decode
-_shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_encode = msgspec.json.Encoder().encode
 
 
 def peek(body: bytes) -> tuple[str, bool]:
@@ -50,13 +49,5 @@ def _param(error: msgspec.ValidationError) -> str | None:
 
 
 def renamed(body: bytes, model: str) -> bytes:
-    """Write another model's name into a body that `peek` has read; of a name given twice, the last counts.
-
-    Raises BadRequestError for field names that are no text, which `peek` doesn't look at.
-    """
-    try:
-        fields = _shallow.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequestError(f"The request's body is not valid JSON: {error}.") from error
-    fields["model"] = msgspec.Raw(_encode(model))
-    return _encode(fields)
+    """Write another model's name into a body that `peek` has read: see `reshaped`."""
+    return reshaped(body, None, model)

@@ -50,7 +50,7 @@ def test_the_shipped_file_works_untouched():
     (demo,) = config.backends
     assert demo.launch is not None
     assert (demo.name, dict(demo.models), demo.launch.model) == ("demo", {"demo": "demo"}, "models/demo")
-    assert dict(config.routes) == {"gpt-4o-mini": ("demo",), "gpt-*": ("demo",)}
+    assert config.targets == {"gpt-4o-mini": ("demo",), "gpt-*": ("demo",)}
 
 
 def test_the_shipped_file_shows_the_defaults():
@@ -99,7 +99,10 @@ profile: ${NOPE}
         ),
         "router.yaml:9:7 backends[1].launch.engine: 'vlm' is not an engine; did you mean 'vllm'?",
         "router.yaml:10:7 backends[1].launch.replicas: must be at most 64, got 99",
-        "router.yaml:11:6 backends[2].name: backends[1] has this name already: give each a `name` of its own",
+        (
+            "router.yaml:11:6 backends[2].name: backends[1] (router.yaml:7:5) has this name already:"
+            " give each a `name` of its own"
+        ),
         (
             "router.yaml:11:34 backends[2].launch.start_timeout: a duration needs a unit, got 5;"
             " write 5s for five seconds, or 500ms, 10m, 1h"
@@ -121,7 +124,10 @@ profile: ${NOPE}
             "",
             'router.yaml:1:1 backends: there is none; the least that works is `backends: [{url: "http://127.0.0.1:8000"}]`',
         ),
-        (REMOTE + "x: 1", "router.yaml:2:1 x: unknown key; known here: server, profile, backends, routes, balance,"),
+        (
+            REMOTE + "x: 1",
+            "router.yaml:2:1 x: unknown key; known here: include, server, profile, backends, routes, balance,",
+        ),
         (REMOTE + "server: {port: 70000}", "router.yaml:2:10 server.port: must be at most 65535, got 70000"),
         (REMOTE + "server: {port: true}", "router.yaml:2:10 server.port: expected a whole number, got true"),
         (REMOTE + "server: {port: }", "router.yaml:2:10 server.port: expected a whole number, got nothing"),
@@ -214,7 +220,7 @@ def test_no_file_content_is_needed(write):
     """A container can say everything in its environment."""
     config = write("", ROUTER_BACKENDS__0__URL="http://box:8000", ROUTER_AUTH__KEYS__0="1234").config
     assert config.backends[0].name == "box:8000"
-    assert config.auth.keys[0].get_secret_value() == "1234"
+    assert config.auth.keys[0].key.get_secret_value() == "1234"
 
 
 def test_an_override_with_a_wrong_value(refused):

@@ -12,7 +12,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from router.config import rules
 from router.config.problems import did_you_mean, dotted, either, shortened
 from router.config.scalars import FromEnvironment
-from router.config.types import Backend, Config, Launch, Section
+from router.config.section import Section
+from router.config.types import Backend, Config, Launch
 
 REMOTE = {"url": "http://box:8000"}
 LAUNCHED = {"name": "demo", "launch": {"model": "models/demo"}}
@@ -45,6 +46,9 @@ def test_all_but_backends_has_a_default():
         "unhealthy_after": 3,
         "healthy_after": 2,
         "stall_after": 60.0,
+        "trial": 2,
+        "ramp": 30.0,
+        "error_rate": 0.5,
     }
     assert config.limits.model_dump() == {
         "max_body": 64 * 1024**2,
@@ -148,7 +152,7 @@ def test_routes_lead_to_models_in_order():
     """A name and a list of names become a tuple."""
     routes = {"a": "demo", "b": ["demo", "demo"], "gpt-*": "demo"}
     config = Config.model_validate({"backends": [LAUNCHED], "routes": routes})
-    assert dict(config.routes) == {"a": ("demo",), "b": ("demo", "demo"), "gpt-*": ("demo",)}
+    assert config.targets == {"a": ("demo",), "b": ("demo", "demo"), "gpt-*": ("demo",)}
 
 
 def test_arguments_keep_their_types():
@@ -229,12 +233,12 @@ def test_a_wrong_launch(launch, error):
 @pytest.mark.parametrize(
     ("routes", "error"),
     [
-        ({"x": "dmo"}, "routes.x[0]: {got} is no backend's model; did you mean 'demo'?"),
-        ({"x": ["demo", "zzz"]}, "routes.x[1]: {got} is no backend's model; there is 'demo'"),
-        ({"x": "y", "y": "demo"}, "routes.x[0]: {got} is a route itself: name the models it leads to"),
+        ({"x": "dmo"}, "routes.x.to[0]: {got} is no backend's model; did you mean 'demo'?"),
+        ({"x": ["demo", "zzz"]}, "routes.x.to[1]: {got} is no backend's model; there is 'demo'"),
+        ({"x": "y", "y": "demo"}, "routes.x.to[0]: {got} is a route itself: name the models it leads to"),
         ({"demo": "demo"}, "routes.demo: is a backend's model, too: a name can mean one thing only"),
-        ({"x": []}, "routes.x: a route needs a model to lead to"),
-        ({"x": "dem*"}, "routes.x: a model's name can't have a *"),
+        ({"x": []}, "routes.x.to: Value error, a route needs a model to lead to"),
+        ({"x": "dem*"}, "routes.x.to[0]: a model's name can't have a *"),
     ],
 )
 def test_a_wrong_route(routes, error):
@@ -245,13 +249,13 @@ def test_a_wrong_route(routes, error):
 def test_a_model_may_be_found_later():
     """Where a backend doesn't list its models, a route to an unknown one may lead somewhere."""
     config = Config.model_validate({"backends": [REMOTE, LAUNCHED], "routes": {"x": "unheard"}})
-    assert config.routes["x"] == ("unheard",)
+    assert config.routes["x"].to == ("unheard",)
 
 
 @pytest.mark.parametrize("name", ["demo", "DEMO"])
 def test_names_are_unique(name):
     """No two backends have the same name, whatever the letters' case."""
-    message = "backends[1].name: backends[0] has this name already: give each a `name` of its own"
+    message = "backends[1].name: {other} has this name already: give each a `name` of its own"
     assert errors({"backends": [LAUNCHED, {**REMOTE, "name": name}]}) == [message]
 
 

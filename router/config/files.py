@@ -1,0 +1,72 @@
+"""A file's bytes, and its text: whatever lies there instead of a small text file in UTF-8 becomes a `Problem`.
+
+Nothing is waited for: a FIFO nobody writes to, a terminal or a device is refused before it is read.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from stat import S_ISREG
+from typing import TYPE_CHECKING
+
+from yaml.reader import Reader
+
+from router.config.problems import ConfigError, Place, Problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_BYTES = 4 * 1024 * 1024
+"""Of router.yaml and all that it includes, together."""
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read(path: Path, most: int = MAX_BYTES) -> bytes:
+    """The bytes of a file, at most so many. Raises ConfigError under the name that the path gives it."""
+    file = str(path)
+    try:
+        with open(path, "rb", opener=_at_once) as stream:
+            if not S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise fatal(Place(file), "is no ordinary file: write what it gives to one, and name that")
+            raw: bytes = stream.read(most + 1)
+    except FileNotFoundError:
+        raise fatal(Place(file), "there is no such file") from None
+    except IsADirectoryError:
+        raise fatal(Place(file), "is a directory; name the file in it") from None
+    except PermissionError:
+        raise fatal(Place(file), "may not be read: check the file's owner and permissions") from None
+    except (OSError, ValueError) as error:
+        raise fatal(Place(file), f"can't be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(raw) > most:
+        whole = "" if most == MAX_BYTES else ", with what was read before it"
+        raise fatal(Place(file), f"is larger than {MAX_BYTES >> 20} MiB{whole}: this can't be a router.yaml")
+    return raw
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a FIFO would wait for its writer
+
+
+def decoded(raw: bytes, file: str) -> str:
+    """The text of a file's bytes. A UTF-8 byte order mark, as some editors write, is passed over."""
+    if raw.startswith(_UTF_16):
+        raise fatal(Place(file, 1, 1), "is UTF-16 text: save the file as UTF-8")
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise fatal(_place_after(raw[: error.start].decode(), file), "is not UTF-8 text: save it as UTF-8") from None
+    if odd := Reader.NON_PRINTABLE.search(text):
+        raise fatal(_place_after(text[: odd.start()], file), f"the character {odd[0]!r} can't stand in YAML")
+    return text
+
+
+def _place_after(before: str, file: str) -> Place:
+    return Place(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+
+
+def fatal(place: Place, message: str, key: str = "") -> ConfigError:
+    """An error that leaves no data to go on with."""
+    return ConfigError([Problem(*place, key=key, message=message)])

@@ -1,0 +1,47 @@
+"""What of a configuration may be shown: to whoever reads a message, a log, or `check --show`.
+
+Three things are secret: values of keys that are named like secrets, whole environments of engines, and text that an
+environment variable had a part in, where the key alone doesn't say what it is (an engine's arguments, a route's
+fields). Dumps in pydantic's JSON mode show none of them: the types' own serializers see to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from router.config.scalars import FromEnvironment
+
+if TYPE_CHECKING:
+    from router.config.types import Config
+
+HIDDEN = "(hidden)"
+
+_SECRET = re.compile(r"key|token(?!iz)|secret|passw|credential|\bauth\b|\benv\b", re.IGNORECASE)
+
+
+def redacted(config: Config) -> dict[str, Any]:
+    """The configuration as plain data in router.yaml's own words, with every default, and without its secrets.
+
+    It can be loaded again where nothing in it was secret. What was included stands in it; `include` doesn't.
+    """
+    return config.model_dump(mode="json", exclude={"include"}, exclude_none=True)
+
+
+def shown(value: Any, key: str = "") -> Any:  # noqa: ANN401 - whatever JSON can say
+    """Plain lists and dicts of what stands at a key, secrets hidden."""
+    if isinstance(value, Mapping):
+        return {name: shown(item, name) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [shown(item, key) for item in value]
+    return HIDDEN if isinstance(value, FromEnvironment) or is_secret(key, value) else value
+
+
+def is_secret(key: object, value: object) -> bool:
+    """Whether a value is secret by its key, or by its form: a URL with a password or a query."""
+    if isinstance(value, str) and "://" in value and ("@" in value or "?" in value):
+        return True
+    if isinstance(value, int | float) and str(key).lower().endswith("tokens"):
+        return False  # how many
+    return _SECRET.search(str(key)) is not None

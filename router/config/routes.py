@@ -1,0 +1,126 @@
+"""A route: the models that a name leads to, and what becomes of a request on the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar, Literal, TypeVar
+
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+
+from router.config.fields import TEXT, Switch, choice, model_name, number, text, whole
+from router.config.groups import as_shown, each, each_item, each_value, faulty, item_or_items, mapping, plain
+from router.config.problems import Fault, KeyPath
+from router.config.section import Section, setting
+
+T = TypeVar("T")
+
+MOST_LEVELS = 8
+POLICIES = ("least_latency", "least_in_flight", "least_response_time", "round_robin", "weighted", "random")
+
+_ROUTED_BY = ("model", "stream")
+
+
+def _targets(value: object) -> tuple[str, ...]:
+    """A model's name, or a list of them in order."""
+    if value in ([], ()):
+        raise ValueError("a route needs a model to lead to: name one, or several in order")
+    return item_or_items(value, model_name)
+
+
+def _json(value: object, levels: int = MOST_LEVELS) -> object:
+    """Whatever JSON can say, nested so deep at most."""
+    if isinstance(value, list | tuple | Mapping) and not levels:
+        raise ValueError(f"is nested deeper than {MOST_LEVELS} levels")
+    if isinstance(value, list | tuple):
+        return each_item(value, lambda item: _json(item, levels - 1))
+    if isinstance(value, Mapping):
+        return each_value(value, lambda item: _json(item, levels - 1))
+    single = plain(value)
+    if isinstance(single, int) and not -(2**63) <= single < 2**63:
+        raise ValueError("is a larger number than engines read: 64 bits at most")
+    return single
+
+
+def _field(name: object) -> str:
+    if (field := text(name)) in _ROUTED_BY:
+        raise ValueError(f"{field} is the router's own to read and write: a route changes other fields")
+    return field
+
+
+def _fields(value: object, check: Callable[[object], T]) -> Mapping[str, T]:
+    each(((name, name) for name in mapping(value)), _field)
+    return each_value(value, check)
+
+
+def _status(value: object) -> int:
+    if 400 <= (status := whole(value)) <= 599:
+        return status
+    raise ValueError("expected an error's status, 400 to 599, got {got}")
+
+
+_LIST_OF_NAMES = {"type": "array", "items": TEXT, "minItems": 1}
+_STATUS_SCHEMA = {"type": "integer", "minimum": 400, "maximum": 599}
+
+Policy = Annotated[
+    Literal["least_latency", "least_in_flight", "least_response_time", "round_robin", "weighted", "random"],
+    choice("a policy", *POLICIES),
+]
+Targets = Annotated[tuple[str, ...], PlainValidator(_targets), WithJsonSchema({"anyOf": [TEXT, _LIST_OF_NAMES]})]
+JsonFields = Annotated[
+    Mapping[str, object],
+    PlainValidator(lambda value: _fields(value, _json)),
+    as_shown,
+    WithJsonSchema({"type": ["object", "null"]}),
+]
+Bounds = Annotated[
+    Mapping[str, float],
+    PlainValidator(lambda value: _fields(value, number)),
+    PlainSerializer(dict, when_used="json"),
+    WithJsonSchema({"type": ["object", "null"], "additionalProperties": {"type": "number"}}),
+]
+FieldNames = Annotated[
+    tuple[str, ...],
+    PlainValidator(lambda value: item_or_items(value, _field) if value is not None else ()),
+    WithJsonSchema({"anyOf": [TEXT, {"type": ["array", "null"], "items": TEXT}]}),
+]
+Statuses = Annotated[
+    tuple[int, ...] | None,
+    PlainValidator(lambda value: item_or_items(value, _status) if value is not None else None),
+    WithJsonSchema({"anyOf": [_STATUS_SCHEMA, {"type": "array", "items": _STATUS_SCHEMA}, {"type": "null"}]}),
+]
+
+
+class Route(Section):
+    """Where a name leads, and what becomes of a request on the way. A model, or a list of them, is short for `to`."""
+
+    short_for: ClassVar[str | None] = "to"
+
+    to: Targets = Field(description="The model, or several: the next, where none before can be served. Required.")
+    set: JsonFields = setting({}, "Fields of the request's body that are written over what the client says.")
+    default: JsonFields = setting({}, "Fields of the body for where the client says nothing, or null.")
+    at_most: Bounds = setting({}, "Largest values of the body's numbers; a larger one is lowered to it.")
+    strip: FieldNames = setting((), "Fields of the body that are dropped.")
+    next_on: Statuses = setting(
+        None, "Statuses of an answer after which the next model is tried. Left out, those that are retried anyhow."
+    )
+    policy: Policy | None = setting(None, "By what to choose among backends; left out, as balance.policy says.")
+    hidden: Switch = setting(default=False, meaning="Whether the name is served, but not listed by /v1/models.")
+
+    @model_validator(mode="after")
+    def _says_one_thing_of_each_field(self) -> Route:
+        written: list[tuple[KeyPath, str]] = [(("set", name), name) for name in self.set]
+        written += [(("strip", index), name) for index, name in enumerate(self.strip)]
+        faults = [
+            Fault(path, f"stands in `{other}`, too, which has no effect then")
+            for path, name in written
+            for other in ("set", "default", "at_most")
+            if other != path[0] and name in getattr(self, other)
+        ]
+        faults += [
+            Fault(("default", name), f"is more than `at_most` allows: {most}")
+            for name, most in self.at_most.items()
+            if isinstance(value := self.default.get(name), int | float) and value > most
+        ]
+        if faults:
+            raise faulty(faults)
+        return self

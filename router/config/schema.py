@@ -1,0 +1,87 @@
+"""router.yaml as a JSON Schema, for editors: what a key means, what it takes, what it is when left out.
+
+It describes the file as it is written, so a `${NAME}` may stand wherever a single value may. It accepts all that
+`load` accepts, and can't refuse all that `load` refuses: what holds between entries is beyond it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from router.config.section import Section
+from router.config.types import Config
+from router.config.units import BOUNDS
+
+Schema = dict[str, Any]
+
+_REFERENCE = {
+    "title": "reference",
+    "description": "From the environment: ${NAME}, or ${NAME:-default}.",
+    "type": "string",
+    "pattern": r"\$\{",
+}
+_REFERRED = {"$ref": "#/$defs/Reference"}
+_WORDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum"}  # pydantic's → JSON Schema's
+_SINGLE = {"integer", "number", "boolean"}
+
+
+class _Generator(GenerateJsonSchema):
+    def field_title_should_be_set(self, _schema: Any) -> bool:  # noqa: ANN401 - one of forty kinds
+        return False  # it would only be the key in other letters
+
+
+def schema() -> Schema:
+    """The JSON Schema, of draft 2020-12."""
+    made = Config.model_json_schema(schema_generator=_Generator)
+    sections = {section.__name__: section for section in Section.__subclasses__()}
+    parts = {name: _section(part, sections[name].short_for) for name, part in made.pop("$defs").items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_section(made, None),
+        "title": "router.yaml",
+        "$defs": dict(sorted(parts.items())) | {"Reference": _REFERENCE},
+    }
+
+
+def _section(part: Schema, short_for: str | None) -> Schema:
+    """A section: with its keys, with nothing, or in the short form that stands for one of its keys."""
+    about: Schema = {key: part.pop(key) for key in ("title", "description", "examples") if key in part}
+    part["properties"] = {key: _value(value) for key, value in part["properties"].items()}
+    if short_for is None:
+        return {**about, **part, "type": ["object", "null"]}
+    short = part["properties"][short_for]
+    return {**about, "anyOf": [*short.get("anyOf", [_without(short, "description")]), part]}
+
+
+def _value(value: Schema) -> Schema:
+    """What may stand at a key or in a list: each of its forms, and a reference if one of them is a single value."""
+    about: Schema = {key: value[key] for key in ("description", "default") if key in value}
+    forms = value["anyOf"] if "anyOf" in value else [_without(value, *about)]
+    if bounds := next((each[BOUNDS] for each in (value, *forms) if BOUNDS in each), None):
+        about["description"] = about["description"].replace(" Default:", f" {bounds} Default:")
+    if value.get("default") in ({}, []) and len(forms) == 1:
+        forms = [{**forms[0], "type": [forms[0]["type"], "null"]}] if isinstance(forms[0]["type"], str) else forms
+    single = any(_is_single(form) for form in forms)
+    forms = [_form(form) for form in forms] + [_REFERRED] * single
+    return {**about, "anyOf": forms} if len(forms) > 1 else {**about, **forms[0]}
+
+
+def _form(form: Schema) -> Schema:
+    """One form of a value, with what is inside it."""
+    form = {_WORDS.get(key, key): value for key, value in form.items() if key != BOUNDS}
+    for inside in ("items", "additionalProperties"):
+        if isinstance(form.get(inside), dict):
+            form[inside] = _value(form[inside])
+    return form
+
+
+def _is_single(form: Schema) -> bool:
+    """Whether a form is a single value that a reference doesn't look like."""
+    closed = form.keys() & {"enum", "const", "pattern"} or form.get("type") in _SINGLE
+    return bool(closed) or any(_is_single(each) for each in form.get("anyOf", ()))
+
+
+def _without(schema: Schema, *keys: str) -> Schema:
+    return {key: value for key, value in schema.items() if key not in keys}

@@ -1,0 +1,36 @@
+"""What all parts of router.yaml have in common."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+def setting(default: Any, meaning: str) -> Any:  # noqa: ANN401 - the default is as in YAML, the field as in Python
+    """A field whose default is written as a user would write it, and said in its description."""
+    said = "none" if default is None else "empty" if default in ((), {}) else default
+    said = str(said).lower() if isinstance(said, bool) else said
+    description = f"{meaning} Default: {said}."
+    return Field(default=default, validate_default=True, description=description)
+
+
+class Section(BaseModel):
+    """A part of router.yaml. An unknown key is an error; a key with nothing behind it is as good as left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    short_for: ClassVar[str | None] = None
+    """The key that a value means where it stands in place of the whole section, if there is such a short form."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_mapping(cls, data: object) -> object:
+        if isinstance(data, dict | cls):
+            return data
+        if cls.short_for is not None:
+            return {cls.short_for: data}
+        if data is None:
+            return {}
+        first = next(iter(cls.model_fields))
+        raise ValueError(f"expected keys with values, such as `{first}: …`, got {{got}}")

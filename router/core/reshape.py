@@ -1,0 +1,84 @@
+"""What a route changes of a request's body: its top level alone, in one pass with the model's name.
+
+The body is taken apart into its fields' names and the bytes of their values, and put together again: a value that no
+rule names is copied as it stood, down to the last digit.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from router.core.errors import BadRequestError
+
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _plain(value: object) -> object:
+    """What msgspec makes JSON of: it knows no read-only mappings, and no text of a class derived from str."""
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_NULL = msgspec.Raw(b"null")
+_NUMBER = tuple(b"-0123456789")
+
+
+class Reshape:
+    """A route's rules for a body's fields. Values are whatever JSON can say, and are written once, here.
+
+    `strip` are dropped. `default` counts where the client says nothing, or null. `set` counts in any case. `at_most`
+    bounds numbers that are there then; what is no number is left for the engine to judge.
+    """
+
+    def __init__(
+        self,
+        set: Mapping[str, object] = _NOTHING,  # noqa: A002  (the words of router.yaml)
+        default: Mapping[str, object] = _NOTHING,
+        at_most: Mapping[str, float] = _NOTHING,  # type: ignore[assignment]
+        strip: Iterable[str] = (),
+    ) -> None:
+        self._set = _written(set)
+        self._default = _written(default)
+        self._at_most = [(name, most, msgspec.Raw(_encode(most))) for name, most in at_most.items()]
+        self._strip = tuple(strip)
+
+    def apply(self, fields: dict[str, msgspec.Raw]) -> None:
+        """Change the fields of a body in place."""
+        for name in self._strip:
+            fields.pop(name, None)
+        for name, value in self._default.items():
+            if fields.get(name, _NULL) == _NULL:
+                fields[name] = value
+        fields.update(self._set)
+        for name, most, written in self._at_most:
+            if name in fields and _exceeds(fields[name], most):
+                fields[name] = written
+
+
+def reshaped(body: bytes, reshape: Reshape | None, model: str | None) -> bytes:
+    """Apply a route's rules to a body that `peek` has read, and write another model's name; None leaves either be.
+
+    Of a field given twice, the last counts. Raises BadRequestError for field names that are no text, which `peek`
+    doesn't look at.
+    """
+    try:
+        fields = _fields_of(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequestError(f"The request's body is not valid JSON: {error}.") from error
+    if reshape is not None:
+        reshape.apply(fields)
+    if model is not None:
+        fields["model"] = msgspec.Raw(_encode(model))
+    return _encode(fields)
+
+
+def _written(values: Mapping[str, object]) -> dict[str, msgspec.Raw]:
+    return {name: msgspec.Raw(_encode(value)) for name, value in values.items()}
+
+
+def _exceeds(value: msgspec.Raw, most: float) -> bool:
+    text = bytes(value)
+    return text[0] in _NUMBER and float(text) > most

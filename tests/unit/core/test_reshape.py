@@ -1,0 +1,105 @@
+import json
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core.errors import BadRequestError
+from router.core.peek import renamed
+from router.core.reshape import Reshape, reshaped
+
+names = st.sampled_from(["model", "temperature", "max_tokens", "messages", "user", "ü"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+bodies = st.dictionaries(names, values)
+
+
+def shaped(body: str, model: str | None = None, **rules) -> str:
+    return reshaped(body.encode(), Reshape(**rules), model).decode()
+
+
+@pytest.mark.parametrize(
+    ("rules", "body", "expected"),
+    [
+        ({"set": {"t": 0}}, '{"m": 1}', '{"m":1,"t":0}'),
+        ({"set": {"t": 0}}, '{"t": 1.5, "m": 1}', '{"t":0,"m":1}'),
+        ({"set": {"t": None}}, '{"t": 1}', '{"t":null}'),
+        ({"set": {"t": {"a": [1, "ü"]}}}, "{}", '{"t":{"a":[1,"ü"]}}'),
+        ({"set": {"t": MappingProxyType({"a": (1, MappingProxyType({}))})}}, "{}", '{"t":{"a":[1,{}]}}'),
+        ({"default": {"t": 0}}, "{}", '{"t":0}'),
+        ({"default": {"t": 0}}, '{"t": null}', '{"t":0}'),
+        ({"default": {"t": 0}}, '{"t": 1}', '{"t":1}'),
+        ({"default": {"t": 0}}, '{"t": false}', '{"t":false}'),
+        ({"at_most": {"t": 9}}, '{"t": 10}', '{"t":9}'),
+        ({"at_most": {"t": 9}}, '{"t": 9}', '{"t":9}'),
+        ({"at_most": {"t": 9}}, '{"t": 9.0}', '{"t":9.0}'),
+        ({"at_most": {"t": 9}}, '{"t": -10}', '{"t":-10}'),
+        ({"at_most": {"t": 0.5}}, '{"t": 5.1e-1}', '{"t":0.5}'),
+        ({"at_most": {"t": 0.5}}, '{"t": 1E999}', '{"t":0.5}'),
+        ({"at_most": {"t": 9}}, '{"t": 123456789012345678901234567890}', '{"t":9}'),
+        ({"at_most": {"t": -1}}, '{"t": 0}', '{"t":-1}'),
+        *[
+            ({"at_most": {"t": 9}}, f'{{"t":{odd}}}', f'{{"t":{odd}}}')
+            for odd in ('"10"', "true", "null", "[10]", "{}")
+        ],
+        ({"at_most": {"t": 9}}, "{}", "{}"),
+        ({"strip": ("t", "u")}, '{"t": 1, "m": 2}', '{"m":2}'),
+        ({"default": {"t": 7}, "at_most": {"t": 9}}, '{"t": 10}', '{"t":9}'),
+    ],
+)
+def test_each_rule(rules, body, expected):
+    """What is set is written over, a default fills in, a bound lowers numbers alone, what is stripped is gone."""
+    assert shaped(body, **rules) == expected
+
+
+def test_all_at_once_with_the_models_name():
+    """One pass does it all; what no rule names stands as it stood."""
+    body = (
+        '{"model": "best", "messages": [ {"x":1} ], "n": 0.10000000000000000000001, '
+        '"logit_bias": {}, "max_tokens": 5000}'
+    )
+    rules = {"set": {"temperature": 0}, "at_most": {"max_tokens": 1024}, "strip": ["logit_bias"]}
+    assert shaped(body, "llama", **rules) == (
+        '{"model":"llama","messages":[ {"x":1} ],"n":0.10000000000000000000001,"max_tokens":1024,"temperature":0}'
+    )
+
+
+def test_of_a_field_given_twice_the_last_counts():
+    """As it does for the engines."""
+    assert shaped('{"t": 1, "t": 20}', at_most={"t": 9}) == '{"t":9}'
+
+
+@given(bodies)
+def test_without_rules_nothing_changes_but_the_name(fields):
+    """No rules and no model leave a body's meaning; a model changes that alone."""
+    body = json.dumps(fields).encode()
+    assert json.loads(reshaped(body, None, None)) == fields
+    assert json.loads(reshaped(body, Reshape(), "m")) == {**fields, "model": "m"}
+    assert reshaped(body, None, "m") == renamed(body, "m")
+
+
+@given(bodies, bodies, bodies, st.dictionaries(names, st.integers(-9, 9)), st.lists(names))
+def test_it_does_what_the_rules_say(fields, always, default, at_most, strip):
+    """Against the same rules in plain Python, on what was decoded."""
+    expected = {name: value for name, value in fields.items() if name not in strip}
+    expected |= {name: value for name, value in default.items() if expected.get(name) is None}
+    expected |= always
+    for name, most in at_most.items():
+        value = expected.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > most:
+            expected[name] = most
+    reshape = Reshape(always, default, at_most, strip)
+    assert json.loads(reshaped(json.dumps(fields).encode(), reshape, None)) == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"\xff": 1}', b'{"\xed\xa0\x80": 1}', b"{1: 2}", b'{"a":1}x'])
+def test_what_is_no_object_is_the_clients_mistake(body):
+    """It is refused as it would be for a name alone."""
+    with pytest.raises(BadRequestError, match="not valid JSON"):
+        reshaped(body, Reshape(strip=["t"]), None)
