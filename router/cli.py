@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import json
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ import structlog
 
 from router import doctor
 from router.app import App
-from router.config import ConfigError, Loaded, load
+from router.config import ConfigError, Loaded, load, schema
 from router.launches import StartError
 from router.telemetry import logs
 
@@ -35,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     described = argparse.ArgumentParser(
         prog="python -m router",
-        usage="python -m router [--config FILE] [--version]\n       python -m router doctor [--config FILE]",
+        usage="python -m router [--config FILE] [--version]\n       python -m router {doctor,check} [--config FILE]\n"
+        "       python -m router schema",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
@@ -53,6 +55,16 @@ def parser() -> argparse.ArgumentParser:
     examined.add_argument(
         "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="default: router.yaml, in this folder"
     )
+    checked = commands.add_parser(
+        "check",
+        help="say all that is wrong with router.yaml, and start nothing",
+        description="Read router.yaml, and say all that is wrong with it: where, and what would be right.",
+        epilog="Exit code: 0, or 2 where the file can't be used.",
+    )
+    checked.add_argument(
+        "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="default: router.yaml, in this folder"
+    )
+    commands.add_parser("schema", help="print the JSON Schema of router.yaml, for editors")
     return described
 
 
@@ -61,11 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.command == "doctor":
         return examine(options.config)
+    if options.command == "schema":
+        print(json.dumps(schema(), indent=1))
+        return 0
     try:
         loaded = load(options.config, os.environ)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_START
+    if options.command == "check":
+        return approve(loaded)
     folder = options.config.resolve().parent
     files = raise_file_limit()
     logs.configure(loaded.config.logging.level, folder / loaded.config.logging.dir)
@@ -75,6 +92,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(error, file=sys.stderr)
         return BAD_START
+
+
+def approve(loaded: Loaded) -> int:
+    """Say that a configuration can be used, and what of it has no effect yet."""
+    for problem in loaded.not_yet:
+        print(problem, file=sys.stderr)
+    config = loaded.config
+    print(f"{loaded.path} can be used. Backends: {len(config.backends)}, routes: {len(config.routes)}.")
+    return 0
 
 
 def examine(config: Path) -> int:

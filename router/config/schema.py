@@ -24,7 +24,7 @@ _REFERENCE = {
 }
 _REFERRED = {"$ref": "#/$defs/Reference"}
 _WORDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum"}  # pydantic's → JSON Schema's
-_SINGLE = {"integer", "number", "boolean"}
+_SINGLE = ("integer", "number", "boolean")
 
 
 class _Generator(GenerateJsonSchema):
@@ -47,7 +47,7 @@ def schema() -> Schema:
 
 def _section(part: Schema, short_for: str | None) -> Schema:
     """A section: with its keys, with nothing, or in the short form that stands for one of its keys."""
-    about: Schema = {key: part.pop(key) for key in ("title", "description", "examples") if key in part}
+    about: Schema = {key: part.pop(key) for key in ("title", "description") if key in part}
     part["properties"] = {key: _value(value) for key, value in part["properties"].items()}
     if short_for is None:
         return {**about, **part, "type": ["object", "null"]}
@@ -80,7 +80,7 @@ def _form(form: Schema) -> Schema:
 def _is_single(form: Schema) -> bool:
     """Whether a form is a single value that a reference doesn't look like."""
     closed = form.keys() & {"enum", "const", "pattern"} or form.get("type") in _SINGLE
-    return bool(closed) or any(_is_single(each) for each in form.get("anyOf", ()))
+    return bool(closed)
 
 
 def _without(schema: Schema, *keys: str) -> Schema:
