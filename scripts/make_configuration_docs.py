@@ -41,8 +41,8 @@ quotes. A name that the environment lacks is an error, `$${` is a literal `${`. 
 the file: `ROUTER_SERVER__PORT=9000` is `server.port`, `ROUTER_BACKENDS__0__URL` the first backend's `url`; these win
 over the file.
 
-**Secrets.** Keys, tokens and passwords, engines' environments, and what `${…}` became are shown nowhere: not in errors,
-not in logs, not by the management API.
+**Secrets.** Keys, tokens, passwords and engines' environments are shown nowhere: not in errors, not in logs, not by the
+management API. Nor is what `${…}` became, in any error, and in an engine's arguments and a route's fields anywhere.
 
 **In parts.** With `include: conf.d/*.yaml`, or a list of such patterns, more files are read, in the order of the
 patterns and by name within one; patterns and paths are relative to router.yaml. The backends of each are put behind
@@ -94,7 +94,7 @@ def _section(part: Schema, path: str, made: Schema) -> Iterator[str]:
             inner += steps
             below[inner] = made["$defs"][name]
         takes = f"[{_plain(inner)}](#{re.sub(r'[^a-z_]', '', inner)})" if name else _takes(value)
-        default = "*required*" if key in form.get("required", ()) else _default(value)
+        default = "*required*" if "Required" in value.get("description", "") else _default(value)
         yield f"| `{key}` | {takes} | {default} | {_meaning(value, inner, made)} |"
     yield ""
     for inner, section in below.items():

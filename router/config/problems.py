@@ -63,7 +63,12 @@ class Problem:
         """`router.yaml:14:7 backends[2].launch.engine: 'vlm' is not an engine; did you mean 'vllm'?`."""
         place = Place(self.file, self.line, self.column)
         text = f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
-        return text.encode(errors="backslashreplace").decode()  # names of files and variables may be no text
+        return text if text.isprintable() else _printable(text)
+
+
+def _printable(text: str) -> str:
+    """The text on one line: names of files and variables may hold anything."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 class ConfigError(Exception):

@@ -39,7 +39,7 @@ def schema() -> Schema:
     parts = {name: _section(part, sections[name].short_for) for name, part in made.pop("$defs").items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_section(made, None),
+        **_without(_section(made, None), "required"),  # the backends may all stand in included files
         "title": "router.yaml",
         "$defs": dict(sorted(parts.items())) | {"Reference": _REFERENCE},
     }
@@ -61,8 +61,8 @@ def _value(value: Schema) -> Schema:
     forms = value["anyOf"] if "anyOf" in value else [_without(value, *about)]
     if bounds := next((each[BOUNDS] for each in (value, *forms) if BOUNDS in each), None):
         about["description"] = about["description"].replace(" Default:", f" {bounds} Default:")
-    if value.get("default") in ({}, []) and len(forms) == 1:
-        forms = [{**forms[0], "type": [forms[0]["type"], "null"]}] if isinstance(forms[0]["type"], str) else forms
+    if forms[0].get("type") in ("array", "object") and len(forms) == 1:  # which may be empty
+        forms = [{**forms[0], "type": [forms[0]["type"], "null"]}]
     single = any(_is_single(form) for form in forms)
     forms = [_form(form) for form in forms] + [_REFERRED] * single
     return {**about, "anyOf": forms} if len(forms) > 1 else {**about, **forms[0]}

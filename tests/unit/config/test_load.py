@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from router.config import Backend, Config, ConfigError, Launch, Loaded, Route, load, places
 from router.config.problems import MOST_PROBLEMS
+from tests.shipped import SHIPPED, WHOLE, uncommented
 
-if TYPE_CHECKING:
-    from collections.abc import Container
-
-SHIPPED = Path(__file__).parents[3] / "router.yaml"
 REMOTE = "backends: [{url: 'http://box:8000'}]\n"
 
 
@@ -59,20 +52,6 @@ def test_the_shipped_file_works_untouched():
     assert config.targets == {"gpt-4o-mini": ("demo",), "gpt-*": ("demo",)}
 
 
-COMMENTED_KEY = re.compile(r"( *)# ( *(?:- )?[\w\"*-]+:(?: .*)?)")
-
-
-def uncommented(sections: Container[str]) -> bytes:
-    """The shipped file with the keys in the comments of some sections made real."""
-    lines, section = [], ""
-    for line in SHIPPED.read_text(encoding="utf-8").splitlines()[1:]:
-        if line[:1].isalpha() or line.startswith("# include"):
-            section = line.strip("# ").partition(":")[0]
-        key = COMMENTED_KEY.fullmatch(line)
-        lines.append(key[1] + key[2] if key and section in sections else line)
-    return "\n".join(lines).encode()
-
-
 def test_the_shipped_file_shows_the_defaults():
     """What stands in its comments as a default is the default: uncommented, nothing changes."""
     made = uncommented({"server", "balance", "health", "limits", "auth", "logging"})
@@ -86,12 +65,12 @@ def test_the_shipped_file_shows_the_defaults():
 def test_the_shipped_file_shows_every_key(tmp_path):
     """All that stands in its comments can be used, and no key is missing."""
     path = tmp_path / "router.yaml"
-    path.write_bytes(uncommented({"include", "server", "backends", "routes", *Config.model_fields}))
+    path.write_bytes(WHOLE)
     config = load(path, {"MAC_KEY": "k"}).config
     demo, qwen, _, mac = config.backends
     assert demo.launch == Launch(model="models/demo", args={"embedding": True})
     assert qwen.launch is not None
-    assert set(Config.model_fields) == set(places.parse(path.read_bytes(), "f").data)
+    assert set(Config.model_fields) == set(places.parse(WHOLE, "f").data)
     assert {*mac.model_fields_set, "launch"} == set(Backend.model_fields)
     assert demo.launch.model_fields_set == set(Launch.model_fields)
     assert config.routes["careful"].model_fields_set == set(Route.model_fields)
@@ -316,52 +295,3 @@ def test_defaults_and_idle_values_have_no_effect_to_miss(write):
 def test_a_flood_of_problems_is_bounded(refused):
     """A file of nothing but mistakes is answered in good time."""
     assert len(refused("".join(f"x{n}: 1\n" for n in range(5000)))) == MOST_PROBLEMS
-
-
-LINES = [
-    *SHIPPED.read_bytes().splitlines(keepends=True),
-    b"auth: {keys: ['${KEY:-x}']}\n",
-    b"  - {url: 'http://box', models: {a: b}}\n",
-    b"limits: {max_body: 1MiB, queue_timeout: 0}\n",
-]
-EDIT = st.tuples(
-    st.sampled_from(("drop", "double", "insert", "overwrite", "swap")),
-    st.integers(0, 10_000),
-    st.one_of(
-        st.binary(max_size=6), st.sampled_from(LINES), st.sampled_from([b"${", b"*a", b"&a ", b"!x ", b"[", b"- "])
-    ),
-)
-
-
-def edited(edits: list[tuple[str, int, bytes]]) -> bytes:
-    lines = list(LINES)
-    for kind, where, added in edits:
-        at = where % len(lines)
-        line = lines[at]
-        column = where % (len(line) + 1)
-        lines[at] = {
-            "drop": b"",
-            "double": line + line,
-            "insert": line[:column] + added + line[column:],
-            "overwrite": line[:column] + added + line[column + len(added) :],
-            "swap": line.lstrip(b"# "),
-        }[kind]
-    return b"".join(lines)
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(EDIT, max_size=8),
-    st.dictionaries(st.sampled_from(["ROUTER_A__B", "ROUTER_AUTH__KEYS__0", "KEY"]), st.text()),
-)
-def test_no_text_does_anything_else(tmp_path, edits, environ):
-    """Whatever becomes of the file, it is loaded or refused with reasons: there is no third way."""
-    path = tmp_path / "router.yaml"
-    path.write_bytes(edited(edits))
-    try:
-        config, refusal = load(path, environ).config, "loaded"
-    except ConfigError as error:
-        config, refusal = None, str(error)
-    assert isinstance(config, Config) or refusal
-    assert refusal.encode()
-    assert not any(jargon in refusal for jargon in ("Input should", "pydantic", "Value error", "{got}"))
