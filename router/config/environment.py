@@ -111,6 +111,8 @@ class _Expansion:
         """The value with all references expanded; containers are changed in place."""
         if isinstance(value, dict | list):
             for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                if isinstance(key, str) and "${" in key:
+                    self._document.report(self._document.problem((*path, key), "${…} stands in values, not in keys"))
                 value[key] = self.of(item, (*path, key))
         elif isinstance(value, str) and "${" in value and not isinstance(value, FromEnvironment):
             return self._text(value, path)

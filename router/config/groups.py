@@ -43,6 +43,8 @@ def listed(value: object) -> tuple[object, ...]:
     """A list, of bounded length. Nothing is an empty one."""
     if value is None:
         return ()
+    if isinstance(value, FromEnvironment):
+        raise ValueError("expected a list: the environment gives its items one by one, as ROUTER_AUTH__KEYS__0 does")  # noqa: TRY004
     if not isinstance(value, list | tuple):
         raise ValueError("expected a list, such as `[a, b]` or lines that start with `- `, got {got}")  # noqa: TRY004
     if len(value) > MOST_ITEMS:

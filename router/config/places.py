@@ -11,7 +11,6 @@ the rest is left in the document, to be reported with all that follows.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import yaml
@@ -20,6 +19,7 @@ from router.config import scalars
 from router.config.document import Document
 from router.config.files import decoded, fatal
 from router.config.problems import ConfigError, KeyPath, Place, Problem, dotted
+from router.config.syntax import syntax_error
 
 MAX_VALUES = 200_000
 MAX_DEPTH = 32
@@ -37,7 +37,7 @@ def parse(raw: bytes, file: str, most: int = MAX_VALUES) -> Document:
     try:
         events = _events(text, file)
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error, text, file) from None
+        raise syntax_error(error, text, file) from None
     except (yaml.YAMLError, ValueError, OverflowError):  # as Python's parser has it for "\\UFFFFFFFF"
         raise fatal(Place(file, 1, 1), "this is no valid YAML: it has a character that is none") from None
     if events:
@@ -193,20 +193,6 @@ class _Builder:
 
 def _is_unquoted(event: Any) -> bool:  # noqa: ANN401
     return not event.style and event.tag is None
-
-
-def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> ConfigError:
-    """The parser's complaint, after the mistakes that it words badly."""
-    mark = error.problem_mark or error.context_mark
-    place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
-    lines = text.splitlines()
-    line = lines[place.line - 1] if place.line and place.line <= len(lines) else ""
-    indent = line[: len(line) - len(line.lstrip())]
-    if "\t" in indent:
-        return fatal(place, "a tab stands where only spaces may: YAML is indented with spaces")
-    hint = "; inside [ ] and { }, put ${…} in quotes" if "${" in line else ""
-    problem = re.sub(r"'[^']{2,}'", "'…'", str(error.problem or error.context))  # it may be a secret with a * before
-    return fatal(place, f"this is no valid YAML: {problem}{hint}")
 
 
 def _at(event: Any, file: str) -> Place:  # noqa: ANN401

@@ -42,5 +42,5 @@ class Section(BaseModel):
             return {cls.short_for: data}
         if data is None:
             return {}
-        first = next(iter(cls.model_fields))
+        first = min(cls.model_fields, key=lambda name: not cls.model_fields[name].is_required())
         raise ValueError(f"expected keys with values, such as `{first}: …`, got {{got}}")

@@ -33,6 +33,7 @@ def expanded(text: str, **environ: str):
         ("${EMPTY:-8}", "8"),
         ("${EMPTY}", ""),
         ("${X:-8}", "7"),
+        ("${NONE:-$8}", "$8"),
         ("$${X}", "${X}"),
         ("$X and $$", "$X and $$"),
         ("${NESTED}", "${X}"),
@@ -47,10 +48,13 @@ def test_references_are_expanded(text, value):
 
 
 def test_references_are_expanded_in_lists_and_mappings():
-    """Values at any depth are expanded; keys are not."""
+    """Values at any depth are expanded; in a key, a reference is a mistake."""
     document = parse("a:\n  - b: ${X}\n    ${X}: 1\n")
     environment.expand(document, {"X": "y"})
     assert document.data == {"a": [{"b": "y", "${X}": 1}]}
+    assert [str(found) for found in document.problems] == [
+        "f.yaml:3:5 a[0]['${X}']: ${…} stands in values, not in keys"
+    ]
 
 
 def test_a_value_cannot_add_structure():
@@ -73,6 +77,8 @@ def test_the_key_decides_the_type():
         ("${}", "f.yaml:1:1 a: write ${NAME} or ${NAME:-default}, with letters, digits and _; $${ is a literal ${"),
         ("${sk-12}", "f.yaml:1:1 a: write ${NAME} or"),
         ("${OPEN", "f.yaml:1:1 a: write ${NAME} or"),
+        ("${A:-${B}}", "f.yaml:1:1 a: write ${NAME} or"),
+        ("${A:-}" * 101, "f.yaml:1:1 a: has more than 100 references"),
     ],
 )
 def test_a_reference_that_cannot_be_expanded(text, problem):

@@ -35,6 +35,16 @@ def test_mutations_of_the_file(path, content):
     taken_or_refused(path, ENVIRON)
 
 
+def test_a_file_that_is_half_written(path):
+    """Wherever an editor is in the middle of writing it."""
+    lines = WHOLE.splitlines(keepends=True)
+    taken = []
+    for end in range(len(lines)):
+        path.write_bytes(b"".join(lines[:end]))
+        taken.append(taken_or_refused(path, ENVIRON))
+    assert set(taken) == {True, False}
+
+
 NAMES = st.lists(
     st.sampled_from(
         ["SERVER", "PORT", "BACKENDS", "0", "1", "99", "LAUNCH", "env", "A", "ROUTES", "gpt-*", "AUTH", "KEYS"]

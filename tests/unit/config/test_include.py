@@ -102,7 +102,7 @@ def test_each_mistake_is_told_with_its_own_file():
         "c.yaml:3:3 routes.x: stands in router.yaml:3:10, too: a route is written once",
         "c.yaml:4:1 backends: stands in router.yaml:4:1, too: a section is written in one file",
         "d.yaml:1:1 include: a file that is included can't include others: name them in the first file",
-        "e.yaml:2:1: this is no valid YAML: did not find expected node content",
+        "e.yaml:2:1: this is no valid YAML: a value is missing before this, or a bracket is too many",
         "router.yaml:1:43 include[4]: there is no such file: 'none.yaml'",
         "router.yaml:2:10 limits.retries: must be at most 10, got 99",
     ]

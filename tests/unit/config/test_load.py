@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,25 @@ def test_an_override_with_a_wrong_value(refused):
     assert refused(REMOTE, ROUTER_SERVER__PORT="high") == [
         "ROUTER_SERVER__PORT server.port: expected a whole number, got 'high'"
     ]
+
+
+def test_a_list_is_not_one_variable(refused):
+    """Its items go by number, and the message says so."""
+    (found,) = refused(REMOTE, ROUTER_AUTH__KEYS="a,b")
+    assert found.startswith("ROUTER_AUTH__KEYS auth.keys: expected a list: the environment gives its items one by one")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(write, refused, enabled):
+    """It waits while a file is read, which may fail."""
+    if not enabled:
+        gc.disable()
+    try:
+        write(REMOTE)
+        refused("x")
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
 
 
 def test_keys_without_an_effect_are_named(write):

@@ -10,6 +10,7 @@ import yaml
 from router.config import places
 from router.config.problems import ConfigError
 from router.config.scalars import read as read_word
+from router.config.syntax import syntax_error
 
 if TYPE_CHECKING:
     from router.config.document import Document
@@ -166,7 +167,35 @@ def test_a_chain_of_aliases_is_no_way_around_the_depth():
     assert "is nested deeper than 32 levels" in refusal("\n".join(lines))
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: b: c\n", "f.yaml:1:5: this is no valid YAML: a second `: ` stands here, or one too deep"),
+        ("a:\n  b: 1\n   c: 2\n", "f.yaml:3:5: this is no valid YAML: a second `: ` stands here, or one too deep"),
+        ("a: 1\nb\nc: 2\n", "f.yaml:2:1: this is no valid YAML: this is no `key: value`: is the colon missing"),
+        ("a:\n  - b: 1\n    laun", "f.yaml:3:5: this is no valid YAML: this is no `key: value`"),
+        ("a: %b\n", "f.yaml:1:4: this is no valid YAML: this character has a meaning in YAML"),
+        ("a: @b\n", "f.yaml:1:4: this is no valid YAML: this character has a meaning in YAML"),
+        ("a:\n- [b,\nc: d\n", "f.yaml:4:1: this is no valid YAML: the bracket of line 2 is not closed before this"),
+        ("a: [${X}]", "f.yaml:1:6: this is no valid YAML: inside [ ] and { }, put ${…} in quotes"),
+        ("a: 1\nb: 'c\n\n", "f.yaml:2:4: this is no valid YAML: these quotes are not closed"),
+        ("a: ]\n", "f.yaml:1:4: this is no valid YAML: a value is missing before this, or a bracket is too many"),
+        ("a: 'b' c\n", "f.yaml:1:8: this is no valid YAML: this doesn't fit what stands before it"),
+        ("a:\n- b: 1\n c: 2\n", "f.yaml:3:2: this is no valid YAML: this doesn't fit what stands before it"),
+        ("*: a\n", "f.yaml:1:2: this is no valid YAML: text that starts with * or & belongs in quotes"),
+        ('a: "\\q"\n', "this is no valid YAML: a \\ means something in double quotes"),
+        ("a: 1\n\tb: 2\n", "f.yaml:2:1: a tab stands where only spaces may"),
+        ("a:\n  -\tb: 1\n", "f.yaml:2:4: a tab stands where only spaces may"),
+        ("a: !sk-secret!x y\n", "f.yaml:1:4: this is no valid YAML: found undefined tag handle"),
+    ],
+)
+def test_broken_syntax_is_told_in_words(text, problem):
+    """Both parsers' complaints say what would be right, where the mistake begins."""
+    assert problem in refusal(text)
+    assert "secret" not in refusal(text)
+
+
 def test_an_error_without_a_mark_has_no_line():
     """A parser's error that names no place is still a problem."""
-    error = places._syntax_error(yaml.MarkedYAMLError(problem="odd"), "a", "f.yaml")
+    error = syntax_error(yaml.MarkedYAMLError(problem="odd"), "a", "f.yaml")
     assert str(error) == "f.yaml:1:1: this is no valid YAML: odd"
