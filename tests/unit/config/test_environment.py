@@ -134,6 +134,7 @@ def test_other_variables_are_ignored(variable):
         ("ROUTER_B__7__U", "ROUTER_B__7__U b: has no '7': its next item is 1"),
         ("ROUTER_B__X__U", "ROUTER_B__X__U b: has no 'X': its next item is 1"),
         ("ROUTER_A__X", "ROUTER_A__X a: has no 'X': it holds a single value"),
+        ("ROUTER_INCLUDE__0", "ROUTER_INCLUDE__0 include: can't be set from here: write ${NAME} into it"),
         ("ROUTER___A", "ROUTER___A: two underscores go between"),
         ("ROUTER_A__" + "__".join("abcdefgh"), "two underscores go between"),
     ],

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from router.config import places
-from router.config.problems import ConfigError
+from router.config.problems import MOST_PROBLEMS, ConfigError
 from router.config.scalars import read as read_word
 from router.config.syntax import syntax_error
 
@@ -159,6 +159,18 @@ def test_an_alias_bomb_is_stopped():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     assert "grows beyond 200000 values" in refusal("\n".join(lines))
+
+
+def test_many_values_are_bounded(monkeypatch):
+    """The parser is stopped as soon as there are too many."""
+    monkeypatch.setattr(places, "MAX_VALUES", 100)
+    assert refusal(f"a: [{'x,' * 500} b: ]") == "f.yaml:1:399: the file grows beyond 100 values"
+
+
+def test_many_mistakes_are_bounded():
+    """Nobody reads more."""
+    text = "a: 1\n" * (MOST_PROBLEMS - 10) + "b: {" + "x: 1," * 50 + "}"
+    assert len(refusal(text).splitlines()) == MOST_PROBLEMS
 
 
 def test_a_chain_of_aliases_is_no_way_around_the_depth():

@@ -218,6 +218,7 @@ def test_a_wrong_backend(entry, error):
         ({"model": "m", "replicas": 65}, "replicas: Input should be less than"),
         ({"model": "m", "args": {"a": {"b": 1}}}, "args.a: expected text, a number"),
         ({"model": "m", "args": {"a": [1, [2]]}}, "args.a[1]: expected text, a number"),
+        ({"model": "m", "args": {"a": [None]}}, "args.a[0]: expected text, a number, true or false"),
         ({"model": "m", "args": {"a": math.inf}}, "args.a: expected a finite number"),
         ({"model": "m", "args": {"a": "\0"}}, "args.a: a program can't be given this text"),
         ({"model": "m", "env": {"A": True}}, "env.A: expected text; put it in quotes"),
@@ -250,6 +251,15 @@ def test_a_model_may_be_found_later():
     """Where a backend doesn't list its models, a route to an unknown one may lead somewhere."""
     config = Config.model_validate({"backends": [REMOTE, LAUNCHED], "routes": {"x": "unheard"}})
     assert config.routes["x"].to == ("unheard",)
+
+
+def test_keys_and_their_names_differ():
+    """A key says which client it is, so no two have one, in whichever form."""
+    keys = ["a", {"key": "b", "name": "n"}, {"key": "a", "name": "n"}, {"key": "c"}, "d"]
+    assert errors({"backends": [REMOTE], "auth": {"keys": keys}}) == [
+        "auth.keys[2].key: stands at keys[0], too: each is one client's",
+        "auth.keys[2].name: stands at keys[1], too: each is one client's",
+    ]
 
 
 @pytest.mark.parametrize("name", ["demo", "DEMO"])

@@ -6,9 +6,23 @@ import math
 from typing import Annotated
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from router.config.units import Duration, DurationOrNever, Size, duration, duration_or_never, lasting, size, sized
+from router.config.units import (
+    Duration,
+    DurationOrNever,
+    Size,
+    duration,
+    duration_in_words,
+    duration_or_never,
+    hedge_after,
+    lasting,
+    size,
+    size_in_words,
+    sized,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +96,34 @@ def test_bounds_are_allowed_themselves():
     assert [count.validate_python(value) for value in (1024, "1MiB")] == [1024, 1024**2]
     with pytest.raises(ValidationError, match="must be from 1s to 1m"):
         seconds.validate_python("999ms")
+
+
+@pytest.mark.parametrize("words", ["0s", "1ms", "500ms", "90s", "2m", "36h", "1500ms", "0.0005s", "never", "p95"])
+def test_a_duration_in_words_is_the_same_duration(words):
+    """What is shown can be read again, and has no fraction where a unit needs none."""
+    shown = duration_in_words(hedge_after(words))
+    assert hedge_after(shown) == hedge_after(words)
+    assert len(shown) <= len(words)
+
+
+@given(st.floats(1e-6, 1e9))
+def test_any_duration_has_words(seconds):
+    """Down to what no clock measures."""
+    assert duration(duration_in_words(seconds)) == pytest.approx(seconds, rel=1e-6)
+
+
+@given(st.integers(0, 2**50))
+def test_any_size_has_words(count):
+    """To the byte."""
+    assert size(size_in_words(count)) == count
+    assert (size_in_words(64 << 20), size_in_words(2 * 10**9), size_in_words(1001)) == ("64MiB", "2GB", 1001)
+
+
+@pytest.mark.parametrize("value", ["p99", "P95", 5, None])
+def test_what_is_no_time_to_hedge_after(value):
+    """The error says all that is allowed."""
+    with pytest.raises(ValueError, match="or never, or p95"):
+        hedge_after(value)
 
 
 def test_pydantic_refuses_too():
