@@ -11,13 +11,14 @@ from __future__ import annotations
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from router.config import environment, explain, not_yet
 from router.config.include import Sources, gathered
-from router.config.problems import ConfigError, Problem
+from router.config.problems import MOST_PROBLEMS, ConfigError, Problem
 from router.config.types import Config
 
 if TYPE_CHECKING:
@@ -44,17 +45,21 @@ class Loaded:
 
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
     """The configuration in a file, with what the environment adds. Raises ConfigError with all problems at once."""
-    sources = Sources((path,))
     with _without_collections():
-        try:
-            document, sources = gathered(path, environ)
-            environment.override(document, environ)
-            environment.expand(document, environ)
-            config = _checked(document)
-        except ConfigError as error:
-            error.files, error.patterns = sources
-            raise
-        return Loaded(config, path, *sources, tuple(not_yet.problems(config, document)))
+        return _loaded(path, environ)  # all but the result is gone when collections go on
+
+
+def _loaded(path: Path, environ: Mapping[str, str]) -> Loaded:
+    sources = Sources((path,))
+    try:
+        document, sources = gathered(path, environ)
+        environment.override(document, environ)
+        environment.expand(document, environ)
+        config = _checked(document)
+    except ConfigError as error:
+        error.files, error.patterns = sources
+        raise
+    return Loaded(config, path, *sources, tuple(islice(not_yet.problems(config, document), MOST_PROBLEMS)))
 
 
 @contextmanager

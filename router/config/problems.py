@@ -25,7 +25,7 @@ KeyPath = tuple[str | int, ...]
 MOST_PROBLEMS = 100
 """Nobody reads more, and a hostile file has 100,000."""
 
-_MOST_CHOICES = 2000
+_MOST_CHOICES = 1000
 _SIMPLE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 

@@ -303,6 +303,12 @@ auth: {admin_keys: [x], keys: [a, {key: b, name: b, weight: 2, priority: 1}]}
     assert all("has no effect yet: " in problem.message for problem in loaded.not_yet)
 
 
+def test_as_many_keys_without_an_effect_are_named_as_anybody_reads(write):
+    """A file of thousands of routes fills no log."""
+    text = REMOTE + "routes:\n" + "".join(f"  r{n}: {{to: a, set: {{b: 1}}}}\n" for n in range(MOST_PROBLEMS + 9))
+    assert len(write(text).not_yet) == MOST_PROBLEMS
+
+
 def test_defaults_and_idle_values_have_no_effect_to_miss(write):
     """What isn't set, or asks for nothing, is not named."""
     text = (
