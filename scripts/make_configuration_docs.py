@@ -42,7 +42,8 @@ the file: `ROUTER_SERVER__PORT=9000` is `server.port`, `ROUTER_BACKENDS__0__URL`
 over the file.
 
 **Secrets.** Keys, tokens, passwords and engines' environments are shown nowhere: not in errors, not in logs, not by the
-management API. Nor is what `${…}` became, in any error, and in an engine's arguments and a route's fields anywhere.
+management API. What `${…}` became is in no error either, and hidden in engines' arguments, routes' fields and paths of
+URLs.
 
 **In parts.** With `include: conf.d/*.yaml`, or a list of such patterns, more files are read, in the order of the
 patterns and by name within one; patterns and paths are relative to router.yaml. The backends of each are put behind

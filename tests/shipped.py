@@ -183,24 +183,25 @@ def beside_its_part(folder: Path) -> Path:
 
 def taken_or_refused(path: Path, environ: dict[str, str]) -> bool:
     """Load a file; tell whether it was taken. It fails if that is anything but taken whole or refused with places."""
+    given = path.read_text(errors="replace") + str(environ)
     try:
         loaded = load(path, environ)
     except ConfigError as error:
-        _is_clear(error.problems, str(error))
+        _is_clear(error.problems, str(error), given)
         return False
     finally:
         assert gc.isenabled()
-    _is_clear(loaded.not_yet, "\n".join(map(str, loaded.not_yet)))
+    _is_clear(loaded.not_yet, "\n".join(map(str, loaded.not_yet)), given)
     json.dumps([redacted(loaded.config), repr(loaded.config)], allow_nan=False)
     assert environ != ENVIRON or _takes(places.parse(path.read_bytes(), "f").data)
     return True
 
 
-def _is_clear(problems: Sequence[Problem], said: str) -> None:
-    """A line each, with its place, without a secret and without words that no user has heard of."""
+def _is_clear(problems: Sequence[Problem], said: str, given: str) -> None:
+    """A line each, with its place, without a secret and without words that the user has neither heard of nor given."""
     assert len(said.splitlines()) == len(problems)
     assert SECRET not in said
-    assert not [word for word in _JARGON if word in said]
+    assert not [word for word in _JARGON if word in said and word not in given]
     for problem in problems:
         _says_where(problem)
 

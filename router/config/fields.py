@@ -11,7 +11,7 @@ import math
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainSerializer, SecretStr, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr, WithJsonSchema
 
 from router.config.problems import did_you_mean, either
 from router.config.redact import HIDDEN
@@ -108,7 +108,16 @@ def url(value: object) -> str:
     if match["port"] and not 1 <= int(match["port"]) <= 65535:
         raise ValueError("expected a port from 1 to 65535 in the URL, got {got}")
     port = f":{int(match['port'])}" if match["port"] else ""
-    return f"{match['scheme']}://{match['host']}".lower() + port + (match["path"] or "").rstrip("/")
+    checked = f"{match['scheme']}://{match['host']}".lower() + port + (match["path"] or "").rstrip("/")
+    return FromEnvironment(checked) if isinstance(value, FromEnvironment) else checked
+
+
+def _url_shown(checked: str) -> str:
+    """A URL without a path that the environment had a part in: some services take their key there."""
+    place, slash, _ = checked.removeprefix("https://").removeprefix("http://").partition("/")
+    if not slash or not isinstance(checked, FromEnvironment):
+        return checked
+    return f"{checked.partition('://')[0]}://{place}/{HIDDEN}"
 
 
 def host_and_port(checked: str) -> str:
@@ -129,7 +138,8 @@ FileName = Annotated[
 ]
 Url = Annotated[
     str,
-    BeforeValidator(url),
+    PlainValidator(url),
+    PlainSerializer(_url_shown, when_used="json"),
     WithJsonSchema({"title": "URL", "type": "string", "pattern": "^[hH][tT][tT][pP][sS]?://"}),
 ]
 Switch = Annotated[bool, BeforeValidator(_switch)]

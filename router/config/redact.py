@@ -1,8 +1,8 @@
-"""What of a configuration may be shown: to whoever reads a message, a log, or `check --show`.
+"""What of a configuration may be shown: to whoever reads a message, a log, or what the management API shows.
 
 Three things are secret: values of keys that are named like secrets, whole environments of engines, and text that an
 environment variable had a part in, where the key alone doesn't say what it is (an engine's arguments, a route's
-fields). Dumps in pydantic's JSON mode show none of them: the types' own serializers see to it.
+fields, the path of a URL). Dumps in pydantic's JSON mode show none of them: the types' own serializers see to it.
 """
 
 from __future__ import annotations

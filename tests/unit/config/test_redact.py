@@ -18,7 +18,7 @@ SECRET = "s3cr3t-d0-n0t-sh0w"
 SECRETIVE = f"""
 backends:
   - {{name: a, url: "http://a", api_key: {SECRET}, weight: 2}}
-  - {{name: b, url: "http://b", api_key: "${{KEY}}"}}
+  - {{name: b, url: "http://b:80/${{KEY}}/v1", api_key: "${{KEY}}"}}
   - name: c
     launch:
       model: m
@@ -64,6 +64,7 @@ def test_all_else_is_shown(secretive):
         "models": {},
         "weight": 2,
     }
+    assert data["backends"][1]["url"] == f"http://b:80/{HIDDEN}"
     launch = data["backends"][2]["launch"]
     assert launch["env"] == {"HF_TOKEN": HIDDEN, "ODD": HIDDEN, "OTHER": HIDDEN}
     assert launch["args"] == {
