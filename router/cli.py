@@ -13,10 +13,12 @@ from pathlib import Path
 
 import structlog
 
-from router import doctor
+from launchers.engines import ENGINES
+from router import doctor, planning
 from router.app import App
 from router.config import ConfigError, Loaded, load
 from router.launches import StartError
+from router.reload import Reloader
 from router.telemetry import logs
 
 log = structlog.get_logger("router")
@@ -35,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     described = argparse.ArgumentParser(
         prog="python -m router",
-        usage="python -m router [--config FILE] [--version]\n       python -m router doctor [--config FILE]",
+        usage="python -m router [--config FILE] [--version]\n       python -m router doctor [--config FILE]"
+        "\n       python -m router plan --config NEW [--running FILE]",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
@@ -53,6 +56,16 @@ def parser() -> argparse.ArgumentParser:
     examined.add_argument(
         "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="default: router.yaml, in this folder"
     )
+    planned = commands.add_parser(
+        "plan",
+        help="say what a running router would do to go over to another configuration, and do nothing",
+        description="Compare the configuration that runs with another, and print what a reload would do.",
+        epilog="Exit code: 0, or 2 where one of the two can't be used.",
+    )
+    planned.add_argument("--config", type=Path, required=True, metavar="NEW", help="what it would be")
+    planned.add_argument(
+        "--running", type=Path, default=Path("router.yaml"), metavar="FILE", help="what runs; default: router.yaml"
+    )
     return described
 
 
@@ -61,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.command == "doctor":
         return examine(options.config)
+    if options.command == "plan":
+        return plan(options.running, options.config)
     try:
         loaded = load(options.config, os.environ)
     except ConfigError as error:
@@ -83,6 +98,18 @@ def examine(config: Path) -> int:
     encoding = sys.stdout.encoding or "utf-8"
     print(doctor.render(sections).encode(encoding, errors="replace").decode(encoding))  # not every terminal has a ✗
     return doctor.exit_code(sections)
+
+
+def plan(running: Path, new: Path) -> int:
+    """Print what it takes to get from one file to the other; give the exit code."""
+    try:
+        old, wanted = load(running, os.environ), load(new, os.environ)
+        found = planning.preview(old.config, wanted.config, running.resolve().parent, ENGINES)
+    except (ConfigError, StartError) as error:
+        print(error, file=sys.stderr)
+        return BAD_START
+    print(f"{running} → {new}\n{planning.told(found)}")
+    return 0
 
 
 def raise_file_limit() -> int | None:
@@ -127,11 +154,21 @@ async def serve(loaded: Loaded, folder: Path, files: int | None = None) -> int:
     def on_signal() -> None:
         (insisted if asked.is_set() else asked).set()
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last, when a terminal is closed
-        asyncio.get_running_loop().add_signal_handler(signal.Signals[name], on_signal)
+    def on_hangup() -> None:
+        if by_hand and not sys.stderr.isatty():
+            on_signal()  # the terminal was closed
+        else:
+            reloader.ask()
+
+    by_hand = sys.stderr.isatty()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, on_signal)
+    loop.add_signal_handler(signal.SIGTERM, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     for problem in loaded.not_yet:
         log.warning(str(problem))
-    app = App(loaded.config, folder, files=files)
+    reloader = Reloader(loaded, lambda: load(loaded.path, os.environ))
+    app = App(loaded.config, folder, files=files, reloader=reloader)
     try:
         await app.start()
         settle_garbage_collector()
