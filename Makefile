@@ -35,11 +35,12 @@ fast: build/fast  ## compile the hot path, in place: half the cost a request; `m
 pure:  ## run the sources as they stand again
 	@rm -rf build *.so router/*/*.so
 
-check: .venv/ready  ## lint, format, types, and who may import whom
+check: .venv/ready  ## lint, format, types, who may import whom, and whether the generated docs are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.make_configuration_docs --check
 
 test: setup pure check  ## every check and test, and those of the hot path again as it is compiled
 	$(BIN)/coverage erase

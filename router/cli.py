@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import json
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ import structlog
 from launchers.engines import ENGINES
 from router import doctor, planning
 from router.app import App
-from router.config import ConfigError, Loaded, load
+from router.config import ConfigError, Loaded, load, schema
 from router.launches import StartError
 from router.reload import Reloader
 from router.telemetry import logs
@@ -37,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     described = argparse.ArgumentParser(
         prog="python -m router",
-        usage="python -m router [--config FILE] [--version]\n       python -m router doctor [--config FILE]"
-        "\n       python -m router plan --config NEW [--running FILE]",
+        usage="python -m router [--config FILE] [--version]\n       python -m router {doctor,check} [--config FILE]\n"
+        "       python -m router plan --config NEW [--running FILE]\n       python -m router schema",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
@@ -56,6 +57,16 @@ def parser() -> argparse.ArgumentParser:
     examined.add_argument(
         "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="default: router.yaml, in this folder"
     )
+    checked = commands.add_parser(
+        "check",
+        help="say all that is wrong with router.yaml, and start nothing",
+        description="Read router.yaml, and say all that is wrong with it: where, and what would be right.",
+        epilog="Exit code: 0, or 2 where the file can't be used.",
+    )
+    checked.add_argument(
+        "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="default: router.yaml, in this folder"
+    )
+    commands.add_parser("schema", help="print the JSON Schema of router.yaml, for editors")
     planned = commands.add_parser(
         "plan",
         help="say what a running router would do to go over to another configuration, and do nothing",
@@ -70,46 +81,64 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to stop; give the exit code."""
+    """Do what the command line says; give the exit code."""
     options = parser().parse_args(arguments)
-    if options.command == "doctor":
-        return examine(options.config)
-    if options.command == "plan":
-        return plan(options.running, options.config)
     try:
-        loaded = load(options.config, os.environ)
-    except ConfigError as error:
+        return COMMANDS[options.command](options)
+    except (ConfigError, StartError) as error:
         print(error, file=sys.stderr)
         return BAD_START
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the router until it is told to stop."""
+    loaded = load(options.config, os.environ)
     folder = options.config.resolve().parent
     files = raise_file_limit()
     logs.configure(loaded.config.logging.level, folder / loaded.config.logging.dir)
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(serve(loaded, folder, files))
-    except StartError as error:
-        print(error, file=sys.stderr)
-        return BAD_START
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve(loaded, folder, files))
 
 
-def examine(config: Path) -> int:
-    """Print the doctor's findings; give the exit code."""
-    sections = asyncio.run(doctor.examine(config, os.environ))
+def check(options: argparse.Namespace) -> int:
+    """Say that a configuration can be used, and what of it has no effect yet."""
+    loaded = load(options.config, os.environ)
+    for problem in loaded.not_yet:
+        print(problem, file=sys.stderr)
+    config = loaded.config
+    print(f"{loaded.path} can be used. Backends: {len(config.backends)}, routes: {len(config.routes)}.")
+    return 0
+
+
+def examine(options: argparse.Namespace) -> int:
+    """Print the doctor's findings."""
+    sections = asyncio.run(doctor.examine(options.config, os.environ))
     encoding = sys.stdout.encoding or "utf-8"
     print(doctor.render(sections).encode(encoding, errors="replace").decode(encoding))  # not every terminal has a ✗
     return doctor.exit_code(sections)
 
 
-def plan(running: Path, new: Path) -> int:
-    """Print what it takes to get from one file to the other; give the exit code."""
-    try:
-        old, wanted = load(running, os.environ), load(new, os.environ)
-        found = planning.preview(old.config, wanted.config, running.resolve().parent, ENGINES)
-    except (ConfigError, StartError) as error:
-        print(error, file=sys.stderr)
-        return BAD_START
-    print(f"{running} → {new}\n{planning.told(found)}")
+def plan(options: argparse.Namespace) -> int:
+    """Print what it takes to get from the configuration that runs to another."""
+    old, new = load(options.running, os.environ), load(options.config, os.environ)
+    found = planning.preview(old.config, new.config, options.running.resolve().parent, ENGINES)
+    print(f"{options.running} → {options.config}\n{planning.told(found)}")
     return 0
+
+
+def print_schema(_: argparse.Namespace) -> int:
+    """Print the JSON Schema of router.yaml."""
+    print(json.dumps(schema(), indent=1))
+    return 0
+
+
+COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
+    None: run,
+    "check": check,
+    "doctor": examine,
+    "plan": plan,
+    "schema": print_schema,
+}
 
 
 def raise_file_limit() -> int | None:

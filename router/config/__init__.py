@@ -2,7 +2,9 @@
 
 from router.config.load import Loaded, load
 from router.config.problems import ConfigError, Problem
+from router.config.redact import redacted
 from router.config.routes import Route
+from router.config.schema import schema
 from router.config.types import Auth, Backend, Balance, Config, Health, Key, Launch, Limits, Logging, Server
 
 __all__ = [
@@ -21,4 +23,6 @@ __all__ = [
     "Route",
     "Server",
     "load",
+    "redacted",
+    "schema",
 ]

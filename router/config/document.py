@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.config.problems import KeyPath, Place, Problem, dotted, shortened
+from router.config.problems import MOST_PROBLEMS, ConfigError, KeyPath, Place, Problem, dotted, shortened
 from router.config.redact import is_secret
 
 
@@ -26,12 +26,18 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     size: int = 0  # how many values it has, after aliases are expanded
 
+    def report(self, *problems: Problem) -> None:
+        """Keep problems, to be raised with all that follow. Raises ConfigError at once if there are too many."""
+        self.problems += problems
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise ConfigError(self.problems)
+
     def problem(self, path: KeyPath, message: str, other: KeyPath = ()) -> Problem:
         """A problem with the value at `path`, or with the nearest thing around it that was written.
 
         In the message, `{got}` becomes the value, and `{other}` another path, with its place.
         """
-        path = self._as_written(path)
+        path = self.as_written(path)
         place = self._nearest(path)
         if other:
             message = message.replace("{other}", f"{dotted(other)} ({self.place(other)})")
@@ -43,14 +49,14 @@ class Document:
 
     def place(self, path: KeyPath) -> str:
         """Where something was written: `conf.d/a.yaml:14:7`."""
-        return str(self._nearest(self._as_written(path)))
+        return str(self._nearest(self.as_written(path)))
 
     def _nearest(self, path: KeyPath) -> Place:
         while path and path not in self.places:
             path = path[:-1]
         return self.places.get(path, Place(self.file))
 
-    def _as_written(self, path: KeyPath) -> KeyPath:
+    def as_written(self, path: KeyPath) -> KeyPath:
         """The path without the steps that a short form leaves out: `x: a` is one for `x: {to: [a]}`."""
         written: KeyPath = ()
         here: Any = self.data

@@ -1,9 +1,9 @@
 """What the environment adds to a document: `${NAME}` inside values, and `ROUTER_…` variables in their place.
 
-**References.** `${NAME}` and `${NAME:-default}` may stand anywhere in a value (not in a key). The default counts
-where the variable is missing or empty. `$${` is a literal `${`. They are expanded after parsing, so that a value
-can't add keys or lines, and an expanded value isn't expanded again. What it becomes, text or a number, is decided
-by the key: see `scalars.FromEnvironment`. No message ever shows it.
+**References.** `${NAME}` and `${NAME:-default}` may stand anywhere in a value (not in a key, nor in a default). The
+default counts where the variable is missing or empty. `$${` is a literal `${`. They are expanded after parsing, so
+that a value can't add keys or lines, and an expanded value isn't expanded again. What it becomes, text or a number,
+is decided by the key: see `scalars.FromEnvironment`. No message ever shows it.
 
 **Overrides.** `ROUTER_SERVER__PORT=9000` sets `server.port`: two underscores separate the levels, letters may be of
 either case, list items go by number (`ROUTER_BACKENDS__0__URL`; the number after the last adds an item). They win
@@ -30,7 +30,11 @@ _PREFIX = "ROUTER_"
 _TOP_LEVEL_SCALARS = {"PROFILE"}
 _MAX_LEVELS = 8
 
-_REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<or>:-(?P<default>[^}]*))?\}|\$\{")
+_MOST_REFERENCES = 100
+
+_REFERENCE = re.compile(
+    r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<or>:-(?P<default>(?:[^$}]|\$(?!\{))*+))?\}|\$\{"
+)
 _INDEX = re.compile(r"[0-9]{1,6}")
 
 
@@ -43,12 +47,12 @@ def override(document: Document, environ: Mapping[str, str]) -> None:
         levels = name.split("__")
         if "" in levels or len(levels) > _MAX_LEVELS:
             message = f"two underscores go between the names of levels, {_MAX_LEVELS} at most"
-            document.problems.append(Problem(variable, None, None, "", message))
+            document.report(Problem(variable, None, None, "", message))
         elif levels[0].lower() == "include":
             message = "can't be set from here: write ${NAME} into it"
-            document.problems.append(Problem(variable, None, None, "include", message))
+            document.report(Problem(variable, None, None, "include", message))
         elif problem := _set(document, variable, levels, environ[variable]):
-            document.problems.append(problem)
+            document.report(problem)
 
 
 def _set(document: Document, variable: str, levels: list[str], text: str) -> Problem | None:
@@ -113,10 +117,10 @@ class _Expansion:
         return value
 
     def _text(self, text: str, path: KeyPath) -> object:
-        wrong = list(self._wrong(text))
+        wrong = dict.fromkeys(self._wrong(text))
         if wrong:
             self._document.broken.add(path)
-            self._document.problems += [self._document.problem(path, message) for message in wrong]
+            self._document.report(*(self._document.problem(path, message) for message in wrong))
             return BROKEN
         expanded = _REFERENCE.sub(self._value, text)
         self._document.hidden[path] = expanded
@@ -128,7 +132,10 @@ class _Expansion:
         return self._environ.get(reference["name"]) or reference["default"] or ""
 
     def _wrong(self, text: str) -> Iterator[str]:
-        for reference in _REFERENCE.finditer(text):
+        for count, reference in enumerate(_REFERENCE.finditer(text), start=1):
+            if count > _MOST_REFERENCES:
+                yield f"has more than {_MOST_REFERENCES} references"
+                return
             name = reference["name"]
             if reference[0] == "${":
                 yield "write ${NAME} or ${NAME:-default}, with letters, digits and _; $${ is a literal ${"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from router.config import rules
-from router.config.problems import Fault, KeyPath, Problem, did_you_mean, either
+from router.config.problems import MOST_PROBLEMS, Fault, KeyPath, Problem, did_you_mean, either
 from router.config.routes import Route
 from router.config.types import NO_BACKENDS, Backend, Config
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from router.config.document import Document
-
-MOST_PROBLEMS = 200
-"""Nobody reads more, and a hostile file has 100,000."""
 
 _BOUNDS = {
     "greater_than": "must be more than {gt}, got {{got}}",
@@ -41,7 +38,7 @@ def problems(error: ValidationError, document: Document) -> list[Problem]:
     details = (each for each in error.errors(include_url=False, include_input=False) if each["type"] != "rule")
     faults = [Fault(detail["loc"], _message(detail)) for detail in islice(details, MOST_PROBLEMS)]
     faults += islice(rules.faults(*_sketch(document)), MOST_PROBLEMS)
-    return [document.problem(*fault) for fault in faults if fault.path not in document.broken]
+    return [document.problem(*fault) for fault in faults if document.as_written(fault.path) not in document.broken]
 
 
 def _message(error: ErrorDetails) -> str:

@@ -15,13 +15,14 @@ from pydantic import PlainSerializer, PlainValidator, ValidationError, WithJsonS
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from router.config.fields import ENGINES, TEXT, model_name, text
-from router.config.problems import Fault, either
+from router.config.problems import Fault, either, repeated
 from router.config.redact import HIDDEN, shown
 from router.config.scalars import FromEnvironment, read
 
 T = TypeVar("T")
 
 MOST_ITEMS = 10_000
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 Item = str | int | float | bool
 Argument = Item | None | tuple[Item, ...]
@@ -82,6 +83,8 @@ def each_item(value: object, check: Callable[[Any], T]) -> tuple[T, ...]:
 def each_value(value: object, check: Callable[[Any], T]) -> Mapping[str, T]:
     """A mapping, with all its values checked."""
     given = mapping(value)
+    if not given:
+        return NOTHING
     return MappingProxyType(dict(zip(given, each(given.items(), check), strict=True)))
 
 
@@ -100,8 +103,8 @@ def _names(value: object) -> Mapping[str, str]:
         each(((name, name) for name in names), model_name)
         return names
     listing = each_item(value, model_name)
-    if again := [index for index, name in enumerate(listing) if name in listing[:index]]:
-        raise faulty(Fault((index,), "{got} is listed twice") for index in again)
+    if again := [Fault((index,), "{got} is listed twice") for index, _ in repeated(listing)]:
+        raise faulty(again)
     return MappingProxyType(dict(zip(listing, listing, strict=True)))
 
 
@@ -165,6 +168,7 @@ def _without_null(value: object, expected: str) -> str:
 
 # -------------------------------------------------------------------- types
 
+as_it_is = PlainSerializer(lambda value: value, when_used="json")  # a plain validator's own would check it again
 as_shown = PlainSerializer(shown, when_used="json")
 _all_hidden = PlainSerializer(lambda value: dict.fromkeys(value, HIDDEN), when_used="json")
 _WORDS = {"type": ["object", "null"], "additionalProperties": TEXT}
@@ -203,5 +207,5 @@ Variables = Annotated[
     Mapping[str, str],
     PlainValidator(lambda value: each_value(value, _variable)),
     _all_hidden,
-    WithJsonSchema({"type": ["object", "null"], "additionalProperties": {"type": ["string", "integer"]}}),
+    WithJsonSchema({"type": ["object", "null"], "additionalProperties": {**TEXT, "minLength": 0}}),
 ]

@@ -53,7 +53,7 @@ def gathered(path: Path, environ: Mapping[str, str]) -> tuple[Document, Sources]
                 raw = read(found, room)
                 part = places.parse(raw, str(found), MAX_VALUES - document.size)
             except ConfigError as error:
-                document.problems += error.problems
+                document.report(*error.problems)
                 document.broken.add(("backends",))  # which of them there are is not known
                 continue
             room -= len(raw)
@@ -72,7 +72,7 @@ def _patterns(document: Document) -> Iterator[tuple[KeyPath, str]]:
 
 def _matching(document: Document, key: KeyPath, folder: Path, pattern: str) -> list[Path]:
     def wrong(message: str) -> list[Path]:
-        document.problems.append(document.problem(key, message))
+        document.report(document.problem(key, message))
         return []
 
     if "**" in pattern:
@@ -106,7 +106,7 @@ class _Merge:
             if (moved := self._moved(path)) is not None:
                 document.places.setdefault(moved, place)
         document.unquoted |= {moved for path in part.unquoted if (moved := self._moved(path)) is not None}
-        document.problems += part.problems
+        document.report(*part.problems)
         document.size += part.size
 
     def _section(self, key: str, value: object) -> None:
@@ -129,7 +129,7 @@ class _Merge:
     def _refuse(self, path: KeyPath, message: str) -> None:
         self._left_out.add(path)
         message = message.replace("{other}", self._document.place(path))
-        self._document.problems.append(self._part.problem(path, message))
+        self._document.report(self._part.problem(path, message))
 
     def _moved(self, path: KeyPath) -> KeyPath | None:
         """Where a path of the part is in the whole; None for what was left out."""

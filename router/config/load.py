@@ -8,6 +8,8 @@ these files, on the disk.
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from router.config.problems import ConfigError, Problem
 from router.config.types import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from router.config.document import Document
@@ -43,15 +45,31 @@ class Loaded:
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
     """The configuration in a file, with what the environment adds. Raises ConfigError with all problems at once."""
     sources = Sources((path,))
+    with _without_collections():
+        try:
+            document, sources = gathered(path, environ)
+            environment.override(document, environ)
+            environment.expand(document, environ)
+            config = _checked(document)
+        except ConfigError as error:
+            error.files, error.patterns = sources
+            raise
+        return Loaded(config, path, *sources, tuple(not_yet.problems(config, document)))
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keep the garbage collector from walking over what is being made, which is none of it.
+
+    For a large file it would halt all threads, and streams with them, for up to 100 ms at a time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        document, sources = gathered(path, environ)
-        environment.override(document, environ)
-        environment.expand(document, environ)
-        config = _checked(document)
-    except ConfigError as error:
-        error.files, error.patterns = sources
-        raise
-    return Loaded(config, path, *sources, tuple(not_yet.problems(config, document)))
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _checked(document: Document) -> Config:

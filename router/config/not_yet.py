@@ -6,6 +6,7 @@ A line here is to be deleted with the commit that makes its key work.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -16,28 +17,42 @@ if TYPE_CHECKING:
     from router.config.types import Config
 
 
-class _Pending(NamedTuple):
-    """A key, with `*` for any index; the values of it that ask for nothing; what isn't done yet."""
+class Pending(NamedTuple):
+    """A key, with `*` for any index or name; the values of it that ask for nothing; what isn't done yet."""
 
     key: str
     idle: tuple[object, ...]
     message: str
 
 
-_PENDING = (
-    _Pending("backends.*.launch.load", ("startup",), "models are loaded at the start"),
-    _Pending("backends.*.launch.unload_after", (math.inf,), "models stay loaded"),
-    _Pending("backends.*.max_in_flight", (None,), "a backend gets as many requests as come"),
-    _Pending("balance.policy", ("least_in_flight",), "every request goes where the fewest are in flight"),
-    _Pending("limits.max_queue", (), "requests aren't queued"),
-    _Pending("limits.queue_timeout", (), "requests aren't queued"),
-    _Pending("auth.admin_keys", ((),), "the management API asks for no keys of its own"),
+_NO_QUEUE = "requests aren't queued"
+
+PENDING = (
+    Pending("backends.*.launch.load", ("startup",), "models are loaded at the start"),
+    Pending("backends.*.launch.unload_after", (math.inf,), "models stay loaded"),
+    Pending("backends.*.max_in_flight", (None,), "a backend gets as many requests as come"),
+    Pending("backends.*.max_prompt_bytes", (None,), "a backend gets as many requests as come"),
+    Pending("balance.policy", ("least_in_flight",), "every request goes where the fewest are in flight"),
+    Pending("balance.affinity", (False,), "a conversation goes wherever the fewest are in flight"),
+    Pending("balance.hedge_after", (math.inf,), "no second backend is asked"),
+    Pending("balance.retry_share", (), "limits.retries is the only bound"),
+    Pending("health.trial", (), "a backend that comes back gets requests like any other"),
+    Pending("health.ramp", (), "a backend that comes back gets requests like any other"),
+    Pending("health.error_rate", (), "only failures in a row count"),
+    Pending("limits.max_queue", (), _NO_QUEUE),
+    Pending("limits.queue_timeout", (), _NO_QUEUE),
+    Pending("routes.*.policy", (None,), "every request goes where the fewest are in flight"),
+    Pending("auth.keys.*.name", (None,), "logs and metrics don't tell keys apart"),
+    Pending("auth.keys.*.weight", (1,), _NO_QUEUE),
+    Pending("auth.keys.*.priority", (0,), _NO_QUEUE),
 )
 
 
 def problems(config: Config, document: Document) -> Iterator[Problem]:
     """A problem for each key that the document sets, to a value that asks for something that isn't there yet."""
-    for pending in _PENDING:
+    for pending in PENDING:
+        if pending.key.split(".")[0] not in document.data:
+            continue
         for path, value in _values(config, tuple(pending.key.split(".")), ()):
             if path in document.places and value not in pending.idle:
                 yield document.problem(path, f"has no effect yet: {pending.message}")
@@ -48,7 +63,7 @@ def _values(part: Any, keys: tuple[str, ...], path: KeyPath) -> Iterator[tuple[K
     if not keys:
         yield path, part
     elif keys[0] == "*":
-        for index, item in enumerate(part):
+        for index, item in part.items() if isinstance(part, Mapping) else enumerate(part):
             yield from _values(item, keys[1:], (*path, index))
     elif part is not None:
         yield from _values(getattr(part, keys[0]), keys[1:], (*path, keys[0]))

@@ -184,7 +184,7 @@ class _Builder:
 
     def _report(self, event: Any, path: KeyPath, message: str) -> None:  # noqa: ANN401
         place = _at(event, self._document.file)
-        self._document.problems.append(Problem(*place, key=dotted(path), message=message))
+        self._document.report(Problem(*place, key=dotted(path), message=message))
 
     def _stop(self, event: Any, path: KeyPath, message: str) -> ConfigError:  # noqa: ANN401
         self._report(event, path, message)

@@ -12,15 +12,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands in the data: `("backends", 2, "launch", "engine")`."""
 
+MOST_PROBLEMS = 100
+"""Nobody reads more, and a hostile file has 100,000."""
+
+_MOST_CHOICES = 2000
 _SIMPLE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -57,7 +62,13 @@ class Problem:
     def __str__(self) -> str:
         """`router.yaml:14:7 backends[2].launch.engine: 'vlm' is not an engine; did you mean 'vllm'?`."""
         place = Place(self.file, self.line, self.column)
-        return f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        text = f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        return text if text.isprintable() else _printable(text)
+
+
+def _printable(text: str) -> str:
+    """The text on one line: names of files and variables may hold anything."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 class ConfigError(Exception):
@@ -94,9 +105,17 @@ def shortened(value: object, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def repeated(values: Iterable[object]) -> Iterator[tuple[int, int]]:
+    """The index of each value that stood before, and the index where it stood first."""
+    first: dict[object, int] = {}
+    for index, value in enumerate(values):
+        if first.setdefault(value, index) != index:
+            yield index, first[value]
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, if one is near."""
-    near = get_close_matches(word[:64].lower(), list(choices), n=1)
+    near = get_close_matches(word[:64].lower(), list(islice(choices, _MOST_CHOICES)), n=1)
     return near[0] if near else None
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from router.config.fields import TEXT, Switch, choice, model_name, number, text, whole
-from router.config.groups import as_shown, each, each_item, each_value, faulty, item_or_items, mapping, plain
+from router.config.groups import as_it_is, as_shown, each, each_item, each_value, faulty, item_or_items, mapping, plain
 from router.config.problems import Fault, KeyPath
 from router.config.section import Section, setting
 
@@ -65,7 +65,9 @@ Policy = Annotated[
     Literal["least_latency", "least_in_flight", "least_response_time", "round_robin", "weighted", "random"],
     choice("a policy", *POLICIES),
 ]
-Targets = Annotated[tuple[str, ...], PlainValidator(_targets), WithJsonSchema({"anyOf": [TEXT, _LIST_OF_NAMES]})]
+Targets = Annotated[
+    tuple[str, ...], PlainValidator(_targets), as_it_is, WithJsonSchema({"anyOf": [TEXT, _LIST_OF_NAMES]})
+]
 JsonFields = Annotated[
     Mapping[str, object],
     PlainValidator(lambda value: _fields(value, _json)),
@@ -81,17 +83,33 @@ Bounds = Annotated[
 FieldNames = Annotated[
     tuple[str, ...],
     PlainValidator(lambda value: item_or_items(value, _field) if value is not None else ()),
+    as_it_is,
     WithJsonSchema({"anyOf": [TEXT, {"type": ["array", "null"], "items": TEXT}]}),
 ]
 Statuses = Annotated[
     tuple[int, ...] | None,
     PlainValidator(lambda value: item_or_items(value, _status) if value is not None else None),
+    as_it_is,
     WithJsonSchema({"anyOf": [_STATUS_SCHEMA, {"type": "array", "items": _STATUS_SCHEMA}, {"type": "null"}]}),
 ]
 
 
 class Route(Section):
     """Where a name leads, and what becomes of a request on the way. A model, or a list of them, is short for `to`."""
+
+    example: ClassVar[str] = """\
+routes:
+  gpt-4o-mini: demo                       # an alias
+  best: [llama-70b, qwen2.5-7b]           # in order
+  "gpt-*": demo                           # any name that begins so
+  careful:
+    to: qwen2.5-7b
+    set: {temperature: 0}
+    default: {max_tokens: 512}
+    at_most: {max_tokens: 4096}
+    strip: [logit_bias, user]
+    hidden: true
+"""
 
     short_for: ClassVar[str | None] = "to"
 

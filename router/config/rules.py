@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.config.problems import Fault, did_you_mean, either
+from router.config.problems import Fault, did_you_mean, either, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,14 +34,10 @@ def faults(backends: Sequence[Backend | None], routes: Mapping[str, tuple[str, .
 
 def _names(backends: Sequence[Backend | None]) -> Iterator[Fault]:
     """Letters of either case count as the same: some file systems can't tell them apart, nor can some readers."""
-    first: dict[str, int] = {}
-    for index, backend in enumerate(backends):
-        if backend is None:
-            continue
-        other = first.setdefault(backend.name.casefold(), index)
-        if other != index:
-            message = "{other} has this name already: give each a `name` of its own"
-            yield Fault(("backends", index, "name"), message, ("backends", other))
+    names = [backend.name.casefold() if backend else index for index, backend in enumerate(backends)]
+    for index, first in repeated(names):
+        message = "{other} has this name already: give each a `name` of its own"
+        yield Fault(("backends", index, "name"), message, ("backends", first))
 
 
 def _hint(target: str, models: list[str]) -> str:

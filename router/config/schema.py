@@ -24,7 +24,7 @@ _REFERENCE = {
 }
 _REFERRED = {"$ref": "#/$defs/Reference"}
 _WORDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum"}  # pydantic's → JSON Schema's
-_SINGLE = {"integer", "number", "boolean"}
+_SINGLE = ("integer", "number", "boolean")
 
 
 class _Generator(GenerateJsonSchema):
@@ -39,7 +39,7 @@ def schema() -> Schema:
     parts = {name: _section(part, sections[name].short_for) for name, part in made.pop("$defs").items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_section(made, None),
+        **_without(_section(made, None), "required"),  # the backends may all stand in included files
         "title": "router.yaml",
         "$defs": dict(sorted(parts.items())) | {"Reference": _REFERENCE},
     }
@@ -47,7 +47,7 @@ def schema() -> Schema:
 
 def _section(part: Schema, short_for: str | None) -> Schema:
     """A section: with its keys, with nothing, or in the short form that stands for one of its keys."""
-    about: Schema = {key: part.pop(key) for key in ("title", "description", "examples") if key in part}
+    about: Schema = {key: part.pop(key) for key in ("title", "description") if key in part}
     part["properties"] = {key: _value(value) for key, value in part["properties"].items()}
     if short_for is None:
         return {**about, **part, "type": ["object", "null"]}
@@ -61,8 +61,8 @@ def _value(value: Schema) -> Schema:
     forms = value["anyOf"] if "anyOf" in value else [_without(value, *about)]
     if bounds := next((each[BOUNDS] for each in (value, *forms) if BOUNDS in each), None):
         about["description"] = about["description"].replace(" Default:", f" {bounds} Default:")
-    if value.get("default") in ({}, []) and len(forms) == 1:
-        forms = [{**forms[0], "type": [forms[0]["type"], "null"]}] if isinstance(forms[0]["type"], str) else forms
+    if forms[0].get("type") in ("array", "object") and len(forms) == 1:  # which may be empty
+        forms = [{**forms[0], "type": [forms[0]["type"], "null"]}]
     single = any(_is_single(form) for form in forms)
     forms = [_form(form) for form in forms] + [_REFERRED] * single
     return {**about, "anyOf": forms} if len(forms) > 1 else {**about, **forms[0]}
@@ -80,7 +80,7 @@ def _form(form: Schema) -> Schema:
 def _is_single(form: Schema) -> bool:
     """Whether a form is a single value that a reference doesn't look like."""
     closed = form.keys() & {"enum", "const", "pattern"} or form.get("type") in _SINGLE
-    return bool(closed) or any(_is_single(each) for each in form.get("anyOf", ()))
+    return bool(closed)
 
 
 def _without(schema: Schema, *keys: str) -> Schema:

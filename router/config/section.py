@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def setting(default: Any, meaning: str) -> Any:  # noqa: ANN401 - the default is as in YAML, the field as in Python
@@ -22,6 +25,13 @@ class Section(BaseModel):
 
     short_for: ClassVar[str | None] = None
     """The key that a value means where it stands in place of the whole section, if there is such a short form."""
+
+    example: ClassVar[str] = ""
+    """How it may look in router.yaml, for the documentation."""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What may be shown: see `redact`."""
+        return self.model_dump(mode="json", exclude_none=True).items()
 
     @model_validator(mode="before")
     @classmethod

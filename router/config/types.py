@@ -41,7 +41,7 @@ from router.config.fields import (
     text,
 )
 from router.config.groups import Arguments, ModelSource, Names, Variables, faulty, listed, mapping
-from router.config.problems import Fault
+from router.config.problems import Fault, repeated
 from router.config.routes import Policy, Route
 from router.config.section import Section, setting
 from router.config.units import Duration, DurationOrNever, HedgeAfter, Size, lasting, sized
@@ -54,6 +54,12 @@ NO_BACKENDS = 'there is none; the least that works is `backends: [{url: "http://
 class Server(Section):
     """Where the router listens."""
 
+    example: ClassVar[str] = """\
+server:
+  host: 0.0.0.0          # let other machines in; auth.keys says which clients
+  port: 8080
+"""
+
     host: Text = setting("127.0.0.1", "Address to listen at; 0.0.0.0 is every network of this machine.")
     port: Annotated[Whole, Field(ge=0, le=65535)] = setting(8001, "Port to listen at; 0 takes a free one.")
     keep_engines: Switch = setting(
@@ -64,6 +70,20 @@ class Server(Section):
 
 class Launch(Section):
     """How to start an engine's own server, one process a replica."""
+
+    example: ClassVar[str] = """\
+backends:
+  - name: qwen
+    models: [qwen2.5-7b]
+    launch:
+      model:                              # the profile says which engine; each has its own form of the model
+        mlx: mlx-community/Qwen2.5-7B-Instruct-4bit
+        vllm: Qwen/Qwen2.5-7B-Instruct
+        llama_cpp: models/qwen2.5-7b-instruct-q4_k_m.gguf
+      replicas: 2
+      args: {n_ctx: 16384}
+      env: {CUDA_VISIBLE_DEVICES: "0"}
+"""
 
     engine: Annotated[
         Literal["auto", "mlx", "vllm", "llama_cpp", "llama_server"], choice("an engine", "auto", *ENGINES)
@@ -85,6 +105,16 @@ class Launch(Section):
 
 class Backend(Section):
     """One place that requests can be sent to: a URL, or an engine that is launched here."""
+
+    example: ClassVar[str] = """\
+backends:
+  - url: http://gpu-box:8000              # all that is needed: it is asked for its models
+  - name: mac-studio
+    url: http://mac-studio:8080
+    models: {qwen2.5-7b: mlx-community/Qwen2.5-7B-Instruct-4bit}
+    api_key: ${MAC_KEY:-}                 # none, where the environment has none
+    weight: 2                             # takes twice what a backend of weight 1 takes
+"""
 
     # The order matters: each of the four is checked against those before it.
     url: Url | None = setting(None, "Where a server runs already.")
@@ -137,6 +167,12 @@ class Backend(Section):
 class Balance(Section):
     """Which of several backends gets a request."""
 
+    example: ClassVar[str] = """\
+balance:
+  policy: round_robin
+  hedge_after: p95
+"""
+
     policy: Policy = setting("least_latency", "By what to choose among the backends that can take a request.")
     affinity: Switch = setting(
         default=True, meaning="Whether a conversation goes back to the backend that has its beginning cached."
@@ -153,6 +189,13 @@ class Balance(Section):
 
 class Health(Section):
     """How backends are watched."""
+
+    example: ClassVar[str] = """\
+health:
+  interval: 1s
+  unhealthy_after: 5
+  stall_after: 3m        # long silences are usual here
+"""
 
     interval: Annotated[Duration, lasting("100ms", "1h")] = setting("5s", "Time between two probes of a backend.")
     timeout: Annotated[Duration, lasting("10ms", "10m")] = setting("2s", "How long a probe's answer may take.")
@@ -176,6 +219,13 @@ class Health(Section):
 
 class Limits(Section):
     """Bounds on what clients and backends may take."""
+
+    example: ClassVar[str] = """\
+limits:
+  max_body: 256MiB       # images in prompts
+  first_byte_timeout: 30m
+  retries: 1
+"""
 
     max_body: Annotated[Size, sized("1KiB", "16GiB")] = setting("64MiB", "Largest request body.")
     max_connections: Annotated[Whole, Field(ge=1, le=1_000_000)] = setting(
@@ -205,6 +255,13 @@ class Limits(Section):
 class Key(Section):
     """A client's key. The key alone is short for `key`."""
 
+    example: ClassVar[str] = """\
+auth:
+  keys:
+    - ${TEAM_KEY:-change-me}
+    - {key: "${BATCH_KEY:-change-me-too}", name: nightly, weight: 0.5, priority: -1}
+"""
+
     short_for: ClassVar[str | None] = "key"
 
     key: Secret = Field(description="The bearer token. Required.")
@@ -220,18 +277,24 @@ class Key(Section):
 class Auth(Section):
     """Who may ask. Without keys, everybody who reaches the port."""
 
+    example: ClassVar[str] = """\
+auth:
+  keys: ["${ROUTER_KEY:-change-me}"]
+  admin_keys: ["${ROUTER_ADMIN_KEY:-change-me-too}"]
+"""
+
     keys: Annotated[tuple[Key, ...], BeforeValidator(listed)] = setting((), "Keys of clients.")
     admin_keys: Annotated[tuple[Secret, ...], BeforeValidator(listed)] = setting((), "Bearer tokens for /admin.")
 
     @field_validator("keys")
     @classmethod
     def _differ(cls, keys: tuple[Key, ...]) -> tuple[Key, ...]:
-        faults = []
-        for part in ("key", "name"):
-            values = [getattr(key, part) for key in keys]
-            for index, value in enumerate(values):
-                if value is not None and (first := values.index(value)) < index:
-                    faults.append(Fault((index, part), f"stands at keys[{first}], too: each is one client's"))
+        faults = [
+            Fault((index, part), f"stands at keys[{first}], too: each is one client's")
+            for part in ("key", "name")
+            for index, first in repeated(getattr(key, part) for key in keys)
+            if getattr(keys[index], part) is not None
+        ]
         if faults:
             raise faulty(faults)
         return keys
@@ -240,10 +303,18 @@ class Auth(Section):
 class Logging(Section):
     """What is written down, and where."""
 
+    example: ClassVar[str] = """\
+logging:
+  level: warning
+  dir: /var/log/router
+"""
+
     level: Annotated[Literal["debug", "info", "warning", "error"], choice("a level", *LEVELS)] = setting(
         "info", "The least important kind of line that is written."
     )
-    dir: Annotated[Path, BeforeValidator(text)] = setting("logs", "Folder of the launched engines' output.")
+    dir: Annotated[Path, BeforeValidator(text), WithJsonSchema(TEXT)] = setting(
+        "logs", "Folder of the launched engines' output."
+    )
 
 
 Patterns = Annotated[

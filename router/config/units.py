@@ -133,7 +133,10 @@ def _is_number(value: object) -> bool:
 _in_words = PlainSerializer(duration_in_words, when_used="json")
 _LENGTH = {
     "title": "duration",
-    "anyOf": [{"type": "string", "pattern": f"^(?:0|{_DURATION.pattern})$"}, {"const": 0}],
+    "type": ["string", "integer"],
+    "pattern": f"^(?:0|{_DURATION.pattern})$",
+    "minimum": 0,  # of the integer: only 0 needs no unit
+    "maximum": 0,
     "examples": ["500ms", "5s", "10m", "1h"],
 }
 
@@ -163,10 +166,9 @@ Size = Annotated[
     WithJsonSchema(
         {
             "title": "size",
-            "anyOf": [
-                {"type": "string", "pattern": f"^{_NUMBER} ?([kKmMgGtT]?[iI]?[bB])?$"},
-                {"type": "integer", "minimum": 0},
-            ],
+            "type": ["string", "integer"],
+            "pattern": f"^{_NUMBER} ?(?:[kKmMgGtT]?[iI]?[bB])?$",
+            "minimum": 0,
             "examples": ["64MiB", "2GB"],
         }
     ),

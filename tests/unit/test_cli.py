@@ -1,0 +1,46 @@
+"""Commands that start nothing."""
+
+import json
+
+import pytest
+
+from router import cli
+from router.config import schema
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "router.yaml"
+
+
+def test_check_says_that_a_file_can_be_used(file, capsys):
+    """Exit code 0, how much is in it, and what has no effect yet."""
+    file.write_text("backends: [{url: 'http://a', max_in_flight: 1}]\nroutes: {x: a}\n")
+    assert cli.main(["check", "--config", str(file)]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{file} can be used. Backends: 1, routes: 1.\n"
+    assert said.err.startswith(f"{file}:1:30 backends[0].max_in_flight: has no effect yet")
+
+
+def test_check_says_all_that_is_wrong(file, capsys):
+    """Exit code 2, and every problem on a line."""
+    file.write_text("backends: [{url: 'http://a', wieght: 1}]\nservr: 1\n")
+    assert cli.main(["check", "--config", str(file)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        f"{file}:1:30 backends[0].wieght: unknown key; did you mean 'weight'?",
+        f"{file}:2:1 servr: unknown key; did you mean 'server'?",
+    ]
+
+
+def test_check_of_no_file(file, capsys):
+    """A missing file is a reason like any other."""
+    assert cli.main(["--config", str(file), "check"]) == 2
+    assert capsys.readouterr().err == f"{file}: there is no such file\n"
+
+
+def test_schema_is_printed(capsys):
+    """It is the JSON Schema, and needs no file."""
+    assert cli.main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == schema()
