@@ -85,6 +85,12 @@ def left_running(folder: Path, name: str) -> Record | None:
     return record if _is_alive(record.pid, record.started, record.world) else None
 
 
+def running(folder: Path) -> dict[str, int]:
+    """Tell the pid of each engine that runs and has its record here, by its name."""
+    found = {record.name: record for path in sorted(folder.glob("*.json")) if (record := _read(path)) is not None}
+    return {name: each.pid for name, each in found.items() if _is_alive(each.pid, each.started, each.world)}
+
+
 def reap(folder: Path, spared: Collection[str] = ()) -> list[Record]:
     """End what dead routers left running, and return the records of it. Blocks until it is gone, 5 s at most.
 

@@ -55,7 +55,8 @@ class Status:
 class Supervisor:
     """Supervises one replica. Use it from one event loop, that of the main thread (see launchers.process).
 
-    `logs` is the folder for NAME.log and for run/NAME.json; `python` the interpreter that has the engine;
+    `logs` is the folder for NAME.log and for run/NAME.json, where `files` may be another name: that of a replica which
+    takes the place of one of its name, while both run. `python` is the interpreter that has the engine;
     `on_change` is called with each new Status, and every 5 s with the progress of a start.
     """
 
@@ -68,10 +69,12 @@ class Supervisor:
         on_change: Callable[[Status], None],
         python: str = sys.executable,
         policy: RestartPolicy | None = None,
+        files: str | None = None,
     ) -> None:
         self._spec = spec
         self._engine = engine
-        self._log = logs / f"{spec.name}.log"
+        self.files = files or spec.name
+        self._log = logs / f"{self.files}.log"
         self._records = logs / "run"
         self._on_change = on_change
         self._python = python
@@ -102,6 +105,11 @@ class Supervisor:
     def start(self) -> None:
         """Have it run, from now on until stop(). Nothing changes where it does already."""
         self._ask(Event.START)
+
+    def set_up(self, spec: LaunchSpec) -> None:
+        """Take another time to start, from the next start on; what else a spec says takes another supervisor."""
+        self._spec = spec
+        self._now = replace(self._now, start_timeout=spec.start_timeout)
 
     def restart(self) -> None:
         """End it now, and start it afresh: it doesn't work any more. Nothing happens while nobody wants it to run."""
@@ -229,7 +237,7 @@ class Supervisor:
             self._asked.appendleft((Event.SPAWN_FAILED, None))
             return
         assert self._process is not None  # noqa: S101 -- it was spawned, or adopted
-        leftovers.remember(self._records, self._spec.name, self._process.pid, self._port, command.fingerprint)
+        leftovers.remember(self._records, self.files, self._process.pid, self._port, command.fingerprint)
         self._next_word = time.monotonic() + PROGRESS_EVERY
         self._probe = asyncio.create_task(self._until_ready(), name=f"probe of {self._spec.name}")
         self._probe.add_done_callback(lambda _: self._wake.set())
@@ -281,7 +289,7 @@ class Supervisor:
             self._end = wording.exit_in_words(self._process.exit_code)
             self._last_lines = self._process.last_lines
             self._process = None
-        leftovers.forget(self._records, self._spec.name)
+        leftovers.forget(self._records, self.files)
 
     # Telling.
 

@@ -1,6 +1,7 @@
 """The composition root: builds the parts from a configuration, starts and stops them in order.
 
 Start:  plan the launches → know every backend → bind the port → stop leftovers → start the engines → probe
+Reload: plan → compare with what runs → do the steps between them → take over the settings
 Stop:   close the port → let requests in flight end, at most `drain_timeout` → stop the engines
 Kill:   cut everything now
 
@@ -13,55 +14,57 @@ before a model is ready are told so.
 import asyncio
 import errno
 import json
+import logging
 import os
 import random
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
 
 from launchers.engines import ENGINES, Engine
-from launchers.errors import UnfitRequestError
 from launchers.leftovers import reap
-from launchers.states import State
-from launchers.supervisor import Status, Supervisor
-from profiles import Facts, gather
+from launchers.states import RestartPolicy
+from profiles import Facts
+from router.api.admin import Admin
 from router.api.surface import Surface
-from router.config import Backend as BackendConfig
 from router.config import Config
+from router.config.redact import redacted
 from router.core.catalog import Backend
-from router.core.errors import BadRequestError
+from router.core.errors import NotFoundError
 from router.core.health import Thresholds
 from router.core.record import Record
-from router.launches import Launch, StartError, plan_launches
+from router.fleet import Fleet
+from router.launches import StartError
+from router.planning import look, plan_of, room_beside
 from router.proxy.downstream import Client, Lane
 from router.proxy.plane import Limits, Plane
-from router.proxy.pool import Address
-from router.proxy.probe import Prober, Target
+from router.proxy.probe import Prober, Rhythm
 from router.proxy.requests import Rules
 from router.proxy.slow import Connection, SlowLane, expect
+from router.reload import Reloader
+from router.steps import Plan, Room, Step, steps
 from router.telemetry.access import AccessLog
 from router.telemetry.logs import printable
 
 log = structlog.get_logger("router")
 
 _OTHER_FILES = 128  # logs, pipes to engines, probes
-
-_PORTS = {"http": 80, "https": 443}
+_MOST_ADMIN_BODY = 1024 * 1024
 
 
 class App:
     """One router. `folder` is router.yaml's own: relative paths count from it.
 
-    `engines` and `facts` stand in for what this machine has, in tests. `files` is how many file descriptors this
-    process may open, if that is bounded: each stream needs two.
+    `engines` and `facts` stand in for what this machine has, `policy` for how engines are restarted, in tests. `files`
+    is how many file descriptors this process may open, if that is bounded: each stream needs two. `reloader` is who
+    watches router.yaml, where somebody does.
     """
 
     def __init__(
@@ -73,49 +76,44 @@ class App:
         facts: Facts | None = None,
         files: int | None = None,
         random_source: random.Random | None = None,
+        policy: RestartPolicy | None = None,
+        reloader: Reloader | None = None,
     ) -> None:
         chance = random_source or random.Random()  # noqa: S311  (it breaks ties; it keeps no secret)
-        limits, health = config.limits, config.health
-        self._config = config
+        self.plan = Plan(config, {}, "")
+        self.reloader = reloader
+        self._config = config  # of the start, for what can't change
         self._folder = folder
         self._engines = engines
-        self._facts = facts or gather(
-            {name: engine.module for name, engine in engines.items()},
-            {name: engine.program for name, engine in engines.items() if engine.program is not None},
-        )
+        self._facts = facts
         self._logs = folder / config.logging.dir
-        self._supervisors: list[Supervisor] = []
-        self._restarts: dict[str, Callable[[], None]] = {}  # of what was launched here
         self._runner: web.AppRunner | None = None
         self._announced = False
         self.plane = Plane(
-            Limits(
-                limits.retries,
-                limits.connect_timeout,
-                limits.first_byte_timeout,
-                limits.idle_timeout,
-                health.stall_after,
-            ),
-            Thresholds(health.unhealthy_after, health.healthy_after),
-            config.targets,
-            draw=chance.randrange,
-            on_record=self._log,
-            on_stall=self._restart,
+            _limits(config), _thresholds(config), draw=chance.randrange, on_record=self._log, on_stall=self._restart
         )
-        keys = [each.key.get_secret_value() for each in config.auth.keys]
-        self.rules = Rules(max_body=limits.max_body, keys=keys, source=chance)
-        self._room = limits.max_connections if files is None else min(limits.max_connections, room_for_clients(files))
+        self.rules = Rules(chance)
+        most = config.limits.max_connections
+        self._room = most if files is None else min(most, room_for_clients(files))
         self._access: AccessLog | None = None
         self._slow = SlowLane(self.plane, self.rules)
         self._lane: Lane | None = None
         self._server: asyncio.Server | None = None
-        self._prober = Prober(
-            self.plane,
-            interval=health.interval,
-            timeout=health.timeout,
-            uniform=chance.random,
-            stall_after=health.stall_after,
+        self._prober = Prober(self.plane, _rhythm(config), chance.random)
+        self.fleet = Fleet(self.plane, self._prober, self._logs, self._announce, policy)
+        self._set_up(config)
+
+    def _set_up(self, config: Config) -> None:
+        """Take a configuration's settings: what isn't a backend or a route, and can change at any time."""
+        self.plane.set_up(_limits(config), _thresholds(config))
+        self._prober.rhythm = _rhythm(config)
+        self.fleet.drain_timeout = config.limits.drain_timeout
+        self.rules.set_up(
+            max_body=config.limits.max_body,
+            keys=[each.key.get_secret_value() for each in config.auth.keys],
+            admin_keys=[key.get_secret_value() for key in config.auth.admin_keys],
         )
+        logging.getLogger().setLevel(config.logging.level.upper())
 
     @property
     def url(self) -> str:
@@ -127,34 +125,48 @@ class App:
             host = "127.0.0.1"
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    # Start
+    # Start, and changes
 
     async def start(self) -> None:
         """Serve, and start the engines; returns before these are ready. Raises StartError."""
-        why, launches = plan_launches(self._config, self._folder, self._engines, self._facts)
-        targets = [self._add_remote(backend) for backend in self._config.backends if backend.url is not None]
-        targets += [self._add_launched(launch) for launch in launches]  # known, so that no request meets a 404
+        plan = plan_of(self._config, self._folder, self._engines, self._look())
+        await self.fleet.apply(steps(self.plan, plan, Room()), plan)
+        self.plan = plan
         await self._bind()
         self._access = AccessLog(self._logs, sys.stderr if sys.stderr.isatty() else None)
         log.info(f"listening at {self.url}")
         if self._room < self._config.limits.max_connections:
             log.info(f"room for {self._room} connections: this system's file limit allows no more (ulimit -n)")
-        kept = [launch.spec.name for launch in launches if launch.spec.keep]
+        kept = [launch.spec.name for launch in plan.launches if launch.spec.keep]
         for leftover in await asyncio.to_thread(reap, self._logs / "run", kept):
             log.warning(f"{leftover.name}: stopped what an earlier router had left running", pid=leftover.pid)
-        if launches:
-            log.info(f"profile {why}")
-        for launch, supervisor in zip(launches, self._supervisors, strict=True):
-            log.info(f"{launch.spec.name}: {launch.why}")
-            supervisor.start()
-        self._prober.start(targets)
-        if not launches:
-            self._announce()
+        if plan.launches:
+            log.info(f"profile {plan.why}")
+        self.fleet.start()
+        if self.reloader is not None:
+            self.reloader.start(self.reload)
+
+    async def reload(self, config: Config) -> list[Step]:
+        """Go over to another configuration; nothing that it doesn't change is touched. Gives the steps that it took.
+
+        Raises StartError, and changes nothing, where it can't be run.
+        """
+        facts = await asyncio.to_thread(self._look)
+        plan = await asyncio.to_thread(plan_of, config, self._folder, self._engines, facts, self.plan)
+        room = await asyncio.to_thread(room_beside, self.fleet.pids, facts)
+        todo = await asyncio.to_thread(steps, self.plan, plan, room)
+        self._set_up(config)
+        await self.fleet.apply(todo, plan)
+        self.plan = plan
+        return todo
+
+    def _look(self) -> Facts:
+        return self._facts or look(self._engines)
 
     async def _bind(self) -> None:
         where, slow = self._config.server, self._slow
-        app = web.Application(middlewares=[slow.guard], client_max_size=self.rules.max_body + 1)
-        app.add_routes(Surface(self.plane).routes())
+        app = web.Application(middlewares=[slow.guard], client_max_size=_MOST_ADMIN_BODY)
+        app.add_routes([*Surface(self.plane).routes(), *Admin(self).routes()])
         app.router.add_post("/v1/{rest:.*}", slow.proxy, expect_handler=expect)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -171,54 +183,8 @@ class App:
             await self._runner.cleanup()
             raise StartError(_why_not_bound(error, where.host, where.port)) from error
 
-    def _add_remote(self, config: BackendConfig) -> Target:
-        backend = Backend(config.name, dict(config.models), config.weight)
-        key = config.api_key.get_secret_value() if config.api_key else None
-        self.plane.add(backend, address_of(config.url or ""), key)
-        return Target(backend, discovers=not config.models)
-
-    def _add_launched(self, launch: Launch) -> Target:
-        spec, engine = launch.spec, launch.engine
-        models = dict.fromkeys(launch.backend.models, spec.served_name)
-        backend = Backend(
-            spec.name,
-            models,
-            launch.backend.weight,
-            uuid_request_ids=engine.uuid_request_ids,
-            put_right=_right_for(engine) if engine.puts_right else None,
-        )
-        self.plane.add(backend)
-        self.plane.withdraw(backend, "not started yet")
-        supervisor = Supervisor(
-            spec,
-            engine,
-            logs=self._logs,
-            on_change=lambda status: self._changed(backend, status),
-            python=launch.python,
-        )
-        self._supervisors.append(supervisor)
-        self._restarts[backend.name] = supervisor.restart
-        return Target(backend, engine.ready_path, launched=True)
-
-    def _changed(self, backend: Backend, status: Status) -> None:
-        """Take the supervisor's word for a launched backend, and tell people."""
-        if status.state is State.RUNNING and status.address is not None:
-            self.plane.serve(backend, Address(*status.address))
-        else:
-            self.plane.withdraw(backend, status.detail)
-        if status.state in {State.BACKOFF, State.FATAL}:
-            said = "".join(f"\n    | {line}" for line in status.last_lines[-10:])
-            log.error(f"{status.name}: {status.detail}{said}")
-        else:
-            log.info(f"{status.name}: {status.detail}")
-        if all(each.status.state in {State.RUNNING, State.FATAL} for each in self._supervisors):
-            self._announce()
-
     def _restart(self, backend: Backend) -> None:
-        """Restart an engine that has stalled, if it is ours."""
-        restart = self._restarts.get(backend.name)
-        if restart is not None:
-            restart()
+        self.fleet.restart(backend)
 
     def _announce(self) -> None:
         """Say once, when the engines have settled, what can be asked for and how."""
@@ -227,16 +193,34 @@ class App:
             return
         self._announced = True
         with suppress(OSError):  # a closed terminal, a full disk: nobody reads it then
-            print(welcome(self.url, ready, with_key=bool(self._config.auth.keys)), flush=True)  # noqa: T201
+            print(welcome(self.url, ready, with_key=bool(self.plan.config.auth.keys)), flush=True)  # noqa: T201
+
+    # What /admin asks
+
+    def status(self) -> object:
+        """Tell of every backend, and of the last reload."""
+        last = None if self.reloader is None else self.reloader.last
+        return {"backends": self.fleet.told(), "reload": None if last is None else last.told()}
+
+    def configuration(self) -> object:
+        """Give the configuration that is in force, without its secrets."""
+        return redacted(self.plan.config)
+
+    async def read_again(self) -> tuple[bool, object]:
+        """Take over what router.yaml says now."""
+        if self.reloader is None:
+            raise NotFoundError("This router was started without a file that it could read again.")
+        last = await self.reloader.reload()
+        return not last.problems, last.told()
 
     # Stop
 
     async def stop(self) -> None:
         """Take no new requests, let those in flight end, stop the engines."""
-        self._close_port()
-        await self._drained(self._config.limits.drain_timeout)
+        await self._close_port()
+        await self._drained(self.plan.config.limits.drain_timeout)
         await self._prober.stop()
-        await asyncio.gather(*(supervisor.leave() for supervisor in self._supervisors))
+        await self.fleet.stop()
         await self._close()
 
     async def _drained(self, seconds: float) -> None:
@@ -252,14 +236,15 @@ class App:
 
     async def kill(self) -> None:
         """Stop now: cut every request, kill every engine."""
-        self._close_port()
-        keep = self._config.server.keep_engines
-        await asyncio.gather(*(each.leave() if keep else each.kill() for each in self._supervisors))
+        await self._close_port()
+        await self.fleet.kill(keep=self._config.server.keep_engines)
         await self._prober.stop()
         await self._close()
 
-    def _close_port(self) -> None:
+    async def _close_port(self) -> None:
         self.rules.draining = True
+        if self.reloader is not None:
+            await self.reloader.stop()
         if self._server is not None:
             self._server.close()
 
@@ -293,23 +278,23 @@ def room_for_clients(files: int) -> int:
     return max(1, (files - _OTHER_FILES) // 2)
 
 
-def _right_for(engine: Engine) -> Callable[[str, bytes], bytes]:
-    """Have an engine put requests right; one that it must not get is its client's mistake."""
+def _limits(config: Config) -> Limits:
+    limits = config.limits
+    return Limits(
+        limits.retries,
+        limits.connect_timeout,
+        limits.first_byte_timeout,
+        limits.idle_timeout,
+        config.health.stall_after,
+    )
 
-    def put_right(path: str, body: bytes) -> bytes:
-        try:
-            return engine.put_right(path, body)
-        except UnfitRequestError as error:
-            raise BadRequestError(error.message, param=error.param) from error
 
-    return put_right
+def _thresholds(config: Config) -> Thresholds:
+    return Thresholds(config.health.unhealthy_after, config.health.healthy_after)
 
 
-def address_of(url: str) -> Address:
-    """Read a backend's URL; a /v1 at its end, as OpenAI's clients are given it, means the same without."""
-    parts = urlsplit(url)
-    base = parts.path.rstrip("/").removesuffix("/v1")
-    return Address(parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme == "https", base)
+def _rhythm(config: Config) -> Rhythm:
+    return Rhythm(config.health.interval, config.health.timeout, config.health.stall_after)
 
 
 def _why_not_bound(error: OSError, host: str, port: int) -> str:

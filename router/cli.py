@@ -14,10 +14,12 @@ from pathlib import Path
 
 import structlog
 
-from router import doctor
+from launchers.engines import ENGINES
+from router import doctor, planning
 from router.app import App
 from router.config import ConfigError, Loaded, load, schema
 from router.launches import StartError
+from router.reload import Reloader
 from router.telemetry import logs
 
 log = structlog.get_logger("router")
@@ -37,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     described = argparse.ArgumentParser(
         prog="python -m router",
         usage="python -m router [--config FILE] [--version]\n       python -m router {doctor,check} [--config FILE]\n"
-        "       python -m router schema",
+        "       python -m router plan --config NEW [--running FILE]\n       python -m router schema",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
@@ -65,37 +67,42 @@ def parser() -> argparse.ArgumentParser:
         "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="default: router.yaml, in this folder"
     )
     commands.add_parser("schema", help="print the JSON Schema of router.yaml, for editors")
+    planned = commands.add_parser(
+        "plan",
+        help="say what a running router would do to go over to another configuration, and do nothing",
+        description="Compare the configuration that runs with another, and print what a reload would do.",
+        epilog="Exit code: 0, or 2 where one of the two can't be used.",
+    )
+    planned.add_argument("--config", type=Path, required=True, metavar="NEW", help="what it would be")
+    planned.add_argument(
+        "--running", type=Path, default=Path("router.yaml"), metavar="FILE", help="what runs; default: router.yaml"
+    )
     return described
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to stop; give the exit code."""
+    """Do what the command line says; give the exit code."""
     options = parser().parse_args(arguments)
-    if options.command == "doctor":
-        return examine(options.config)
-    if options.command == "schema":
-        print(json.dumps(schema(), indent=1))
-        return 0
     try:
-        loaded = load(options.config, os.environ)
-    except ConfigError as error:
+        return COMMANDS[options.command](options)
+    except (ConfigError, StartError) as error:
         print(error, file=sys.stderr)
         return BAD_START
-    if options.command == "check":
-        return approve(loaded)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the router until it is told to stop."""
+    loaded = load(options.config, os.environ)
     folder = options.config.resolve().parent
     files = raise_file_limit()
     logs.configure(loaded.config.logging.level, folder / loaded.config.logging.dir)
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(serve(loaded, folder, files))
-    except StartError as error:
-        print(error, file=sys.stderr)
-        return BAD_START
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve(loaded, folder, files))
 
 
-def approve(loaded: Loaded) -> int:
+def check(options: argparse.Namespace) -> int:
     """Say that a configuration can be used, and what of it has no effect yet."""
+    loaded = load(options.config, os.environ)
     for problem in loaded.not_yet:
         print(problem, file=sys.stderr)
     config = loaded.config
@@ -103,12 +110,35 @@ def approve(loaded: Loaded) -> int:
     return 0
 
 
-def examine(config: Path) -> int:
-    """Print the doctor's findings; give the exit code."""
-    sections = asyncio.run(doctor.examine(config, os.environ))
+def examine(options: argparse.Namespace) -> int:
+    """Print the doctor's findings."""
+    sections = asyncio.run(doctor.examine(options.config, os.environ))
     encoding = sys.stdout.encoding or "utf-8"
     print(doctor.render(sections).encode(encoding, errors="replace").decode(encoding))  # not every terminal has a ✗
     return doctor.exit_code(sections)
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Print what it takes to get from the configuration that runs to another."""
+    old, new = load(options.running, os.environ), load(options.config, os.environ)
+    found = planning.preview(old.config, new.config, options.running.resolve().parent, ENGINES)
+    print(f"{options.running} → {options.config}\n{planning.told(found)}")
+    return 0
+
+
+def print_schema(_: argparse.Namespace) -> int:
+    """Print the JSON Schema of router.yaml."""
+    print(json.dumps(schema(), indent=1))
+    return 0
+
+
+COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
+    None: run,
+    "check": check,
+    "doctor": examine,
+    "plan": plan,
+    "schema": print_schema,
+}
 
 
 def raise_file_limit() -> int | None:
@@ -153,11 +183,21 @@ async def serve(loaded: Loaded, folder: Path, files: int | None = None) -> int:
     def on_signal() -> None:
         (insisted if asked.is_set() else asked).set()
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last, when a terminal is closed
-        asyncio.get_running_loop().add_signal_handler(signal.Signals[name], on_signal)
+    def on_hangup() -> None:
+        if by_hand and not sys.stderr.isatty():
+            on_signal()  # the terminal was closed
+        else:
+            reloader.ask()
+
+    by_hand = sys.stderr.isatty()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, on_signal)
+    loop.add_signal_handler(signal.SIGTERM, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     for problem in loaded.not_yet:
         log.warning(str(problem))
-    app = App(loaded.config, folder, files=files)
+    reloader = Reloader(loaded, lambda: load(loaded.path, os.environ))
+    app = App(loaded.config, folder, files=files, reloader=reloader)
     try:
         await app.start()
         settle_garbage_collector()

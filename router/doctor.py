@@ -24,9 +24,9 @@ from launchers.engines import ENGINES, Engine
 from profiles import Facts, Profile, ProfileError, detect, gather, load_profiles
 from profiles.detect import cpus, describe, gibibytes, model_memory
 from profiles.facts import program_version
-from router.app import address_of
 from router.config import Backend, Config, ConfigError, load
 from router.launches import Launch, StartError, plan_launches
+from router.proxy.pool import Address
 from router.telemetry.logs import printable
 
 PATIENCE = 2.0
@@ -299,7 +299,7 @@ async def reach(backends: Sequence[Backend], patience: float = PATIENCE) -> list
 async def _failure(session: aiohttp.ClientSession, backend: Backend, patience: float) -> str:
     key = backend.api_key.get_secret_value() if backend.api_key else None
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    address = address_of(backend.url or "")
+    address = Address.of(backend.url or "")
     try:
         async with session.get(f"{address}/health", headers=headers, allow_redirects=False) as answer:
             if answer.status >= 500:

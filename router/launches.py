@@ -5,8 +5,8 @@ one message and not from a process that dies.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launchers.engines import Engine
@@ -49,9 +49,12 @@ class _Machine:
 
 
 def plan_launches(
-    config: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts
+    config: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts, running: Sequence[Launch] = ()
 ) -> tuple[str, tuple[Launch, ...]]:
     """Plan every launch; give the profile's reason with them. Relative model paths count from `folder`.
+
+    What the same profile runs already, and router.yaml still asks for in the same words, stays as it was planned:
+    another engine beside it must not change its share of the machine, which would have it restarted.
 
     Raises StartError with everything that is wrong.
     """
@@ -66,7 +69,7 @@ def plan_launches(
         if backend.launch is None:
             continue
         try:
-            launches += _replicas(backend, machine)
+            launches += _replicas(backend, machine, running)
         except (ProfileError, LaunchError) as error:
             problems.append(f"backends[{i}] ({backend.name}): {error}")
     problems += _clashes(config, launches)
@@ -79,7 +82,36 @@ def _processes(config: Config) -> int:
     return sum(backend.launch.replicas for backend in config.backends if backend.launch is not None)
 
 
-def _replicas(backend: Backend, machine: _Machine) -> Iterator[Launch]:
+def _replicas(backend: Backend, machine: _Machine, running: Sequence[Launch]) -> Iterator[Launch]:
+    launch = backend.launch
+    assert launch is not None  # noqa: S101  (the caller asked)
+    # The first has the backend's own name, so that it can be joined by others and go on.
+    names = [backend.name, *(f"{backend.name}-{number}" for number in range(2, launch.replicas + 1))]
+    known = {each.spec.name: each for each in running if _asked_alike(each.backend, backend)}
+    planned: Launch | None = None
+    for name in names:
+        if name in known:
+            was = known[name]
+            yield replace(was, backend=backend, spec=replace(was.spec, start_timeout=launch.start_timeout))
+            continue
+        planned = planned or _planned(backend, machine)
+        yield replace(planned, spec=replace(planned.spec, name=name))
+
+
+def _asked_alike(one: Backend, other: Backend) -> bool:
+    """Tell whether two entries of router.yaml ask for the same process."""
+    if one.launch is None or other.launch is None:
+        return False
+    free: dict[str, object] = {"replicas": 1, "start_timeout": 1.0, "load": "startup", "unload_after": None}
+    alike = one.launch.model_copy(update=free) == other.launch.model_copy(update=free)
+    return alike and one.name == other.name and _served_name(one) == _served_name(other)
+
+
+def _served_name(backend: Backend) -> str:
+    return next(iter(backend.models))
+
+
+def _planned(backend: Backend, machine: _Machine) -> Launch:
     launch = backend.launch
     assert launch is not None  # noqa: S101  (the caller asked)
     installs = {name: engine.install for name, engine in machine.engines.items()}
@@ -93,20 +125,18 @@ def _replicas(backend: Backend, machine: _Machine) -> Iterator[Launch]:
         raise LaunchError(f"launch.model names no model for {choice.name}, the engine of this machine")
     version = machine.facts.engines[choice.name]
     python = version.removeprefix("at ") if version.startswith("at ") else sys.executable  # a program's is its place
-    model = engine.find_model(_placed(written, machine.folder), Disk())
-    for number in range(1, launch.replicas + 1):
-        spec = LaunchSpec(
-            name=backend.name if launch.replicas == 1 else f"{backend.name}-{number}",
-            engine=choice.name,
-            model=model,
-            served_name=next(iter(backend.models)),
-            args=_over(choice.args, launch.args),
-            env=dict(launch.env),
-            start_timeout=launch.start_timeout,
-            keep=machine.keep,
-        )
-        engine.command(spec, 1, python)  # raises for arguments that can't be passed on
-        yield Launch(backend, spec, engine, python, choice.why)
+    spec = LaunchSpec(
+        name=backend.name,
+        engine=choice.name,
+        model=engine.find_model(_placed(written, machine.folder), Disk()),
+        served_name=_served_name(backend),
+        args=_over(choice.args, launch.args),
+        env=dict(launch.env),
+        start_timeout=launch.start_timeout,
+        keep=machine.keep,
+    )
+    engine.command(spec, 1, python)  # raises for arguments that can't be passed on
+    return Launch(backend, spec, engine, python, choice.why)
 
 
 def _over(defaults: Mapping[str, ArgValue], wanted: Mapping[str, ArgValue]) -> dict[str, ArgValue]:

@@ -17,7 +17,8 @@ from router.core.errors import ModelNotFoundError
 _encode = msgspec.json.Encoder().encode
 
 
-def _json(content: object, status: int = 200) -> web.Response:
+def json_answer(content: object, status: int = 200) -> web.Response:
+    """Answer with JSON."""
     return web.Response(body=_encode(content), status=status, content_type="application/json")
 
 
@@ -54,31 +55,31 @@ class Surface:
 
     async def models(self, _: web.Request) -> web.Response:
         """List every model and route that can be asked for."""
-        return _json({"object": "list", "data": [self._model(each) for each in self._state.catalog.listing()]})
+        return json_answer({"object": "list", "data": [self._model(each) for each in self._state.catalog.listing()]})
 
     async def model(self, request: web.Request) -> web.Response:
         """Show one; a name that only a wildcard matches is shown as that route would be."""
         name = request.match_info["id"]
         for listing in self._state.catalog.listing():
             if listing.name == name:
-                return _json(self._model(listing))
-        tiers = self._state.catalog.resolve(name)  # raises ModelNotFoundError
+                return json_answer(self._model(listing))
+        tiers = self._state.catalog.resolve(name).tiers  # raises ModelNotFoundError
         if not tiers:
             raise ModelNotFoundError(f"The model '{name}' is not served by any backend now.", param="model")
         ready = any(candidate.backend.health.usable for tier in tiers for candidate in tier)
-        return _json(self._model(Listing(name, (), ready)))
+        return json_answer(self._model(Listing(name, (), ready)))
 
     async def health(self, _: web.Request) -> web.Response:
         """Say that the process lives."""
-        return _json({"status": "ok"})
+        return json_answer({"status": "ok"})
 
     async def ready(self, _: web.Request) -> web.Response:
         """Say whether at least one model can be served; if none can, why not."""
         served = [listing.name for listing in self._state.catalog.listing() if listing.ready]
         if served:
-            return _json({"status": "ready", "models": served})
+            return json_answer({"status": "ready", "models": served})
         waiting = {b.name: b.health.reason or "serves no model" for b in self._state.backends.values()}
-        response = _json({"status": "not ready", "backends": waiting}, 503)
+        response = json_answer({"status": "not ready", "backends": waiting}, 503)
         response.headers["retry-after"] = "1"
         return response
 

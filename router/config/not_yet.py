@@ -25,7 +25,6 @@ class Pending(NamedTuple):
     message: str
 
 
-_AS_THEY_CAME = "requests go on as they came"
 _NO_QUEUE = "requests aren't queued"
 
 PENDING = (
@@ -42,17 +41,10 @@ PENDING = (
     Pending("health.error_rate", (), "only failures in a row count"),
     Pending("limits.max_queue", (), _NO_QUEUE),
     Pending("limits.queue_timeout", (), _NO_QUEUE),
-    Pending("routes.*.set", ({},), _AS_THEY_CAME),
-    Pending("routes.*.default", ({},), _AS_THEY_CAME),
-    Pending("routes.*.at_most", ({},), _AS_THEY_CAME),
-    Pending("routes.*.strip", ((),), _AS_THEY_CAME),
-    Pending("routes.*.next_on", (None,), "the next model is tried where none before it can be served"),
     Pending("routes.*.policy", (None,), "every request goes where the fewest are in flight"),
-    Pending("routes.*.hidden", (False,), "the name is listed"),
     Pending("auth.keys.*.name", (None,), "logs and metrics don't tell keys apart"),
     Pending("auth.keys.*.weight", (1,), _NO_QUEUE),
     Pending("auth.keys.*.priority", (0,), _NO_QUEUE),
-    Pending("auth.admin_keys", ((),), "the management API asks for no keys of its own"),
 )
 
 

@@ -7,15 +7,17 @@ is reloaded meanwhile.
 A name means, in this order: a model, a route of exactly that name, the longest wildcard that matches it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from router.core.errors import ModelNotFoundError
 from router.core.health import Health
+from router.core.reshape import Reshape
 from router.core.stall import Prefill
 
 _NAMES_IN_AN_ERROR = 20
+_MOST_REMEMBERED = 4096  # names whose meaning is kept: what clients make up must not fill the memory
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +65,30 @@ Tier = tuple[Candidate, ...]
 """Candidates of equal standing. A route over several models has one tier for each, in order."""
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a name leads: to the models `targets`, in order. `reshape` changes the request's body on the way.
+
+    After an answer of a status in `next_on` the next model is tried. What is `hidden` is served, but not listed.
+    """
+
+    targets: tuple[str, ...]
+    reshape: Reshape | None = None
+    next_on: frozenset[int] = frozenset()
+    hidden: bool = False
+
+
+DIRECT = Route(())
+"""What leads to a model by its own name."""
+
+
+class Way(NamedTuple):
+    """What a name means: the tiers to try in order, none of them empty, and the route that led there."""
+
+    tiers: tuple[Tier, ...]
+    route: Route
+
+
 class Listing(NamedTuple):
     """A name that can be asked for, as /v1/models shows it."""
 
@@ -72,54 +98,79 @@ class Listing(NamedTuple):
 
 
 class Catalog:
-    """Every name that can be asked for, as of one moment's models and routes."""
+    """Every name that can be asked for, as of one moment's models and routes.
 
-    def __init__(self, backends: Iterable[Backend], routes: Mapping[str, tuple[str, ...]]) -> None:
+    A wildcard is found by what stands before its first asterisk, so that thousands of them cost no more than a few.
+    """
+
+    def __init__(self, backends: Iterable[Backend], routes: Mapping[str, Route]) -> None:
         models: dict[str, list[Candidate]] = {}
         for backend in backends:
             for public, known in backend.models.items():
                 models.setdefault(public, []).append(Candidate(backend, known))
         self._models: dict[str, Tier] = {name: tuple(tier) for name, tier in models.items()}
-        self._routes = {name: targets for name, targets in routes.items() if "*" not in name}
-        patterns = sorted((name for name in routes if "*" in name), key=len, reverse=True)
-        self._wildcards = [(name.split("*"), routes[name]) for name in patterns]
+        self._routes = dict(routes)
+        self._wildcards: dict[str, list[tuple[str, list[str]]]] = {}  # by their beginnings, the longest first
+        for name in sorted(routes, key=len, reverse=True):
+            if "*" in name:
+                parts = name.split("*")
+                self._wildcards.setdefault(parts[0], []).append((name, parts))
+        self._beginnings = sorted({len(beginning) for beginning in self._wildcards})
+        self._remembered: dict[str, Way] = {}
 
-    def resolve(self, name: str) -> tuple[Tier, ...]:
-        """Find the tiers to try, in order; none of them is empty, but there may be none.
+    def resolve(self, name: str) -> Way:
+        """Find what a name means; there may be no tier to try, where nobody serves what it leads to.
 
         Raises ModelNotFoundError, which names what could be asked for, where the name means nothing.
         """
+        way = self._remembered.get(name)
+        if way is None:
+            way = self._find(name)
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[name] = way
+        return way
+
+    def _find(self, name: str) -> Way:
         tier = self._models.get(name)
         if tier is not None:
-            return (tier,)
-        targets = self._targets(name)
-        return tuple(tier for target in targets if (tier := self._models.get(target)))
+            return Way((tier,), DIRECT)
+        route = self._route(name)
+        return Way(tuple(tier for target in route.targets if (tier := self._models.get(target))), route)
 
-    def _targets(self, name: str) -> tuple[str, ...]:
-        if name in self._routes:
-            return self._routes[name]
-        for parts, targets in self._wildcards:
-            if _matches(parts, name):
-                return targets
-        raise ModelNotFoundError(f"The model '{name}' does not exist. {self._known()}", param="model")
+    def _route(self, name: str) -> Route:
+        exact = name if name in self._routes else max(self._matching(name), key=len, default=None)
+        if exact is None:
+            raise ModelNotFoundError(f"The model '{name}' does not exist. {self._known()}", param="model")
+        return self._routes[exact]
+
+    def _matching(self, name: str) -> Iterator[str]:
+        """Give the longest wildcard of each beginning that fits."""
+        for length in self._beginnings:
+            if length > len(name):
+                return
+            for wildcard, parts in self._wildcards.get(name[:length], ()):
+                if _matches(parts, name):
+                    yield wildcard
+                    break
 
     def _known(self) -> str:
-        names = [*self._models, *self._routes]
+        names = [*self._models, *(name for name, _ in self._shown())]
         if not names:
             return "No model is known yet: no backend has said what it serves."
         shown = ", ".join(names[:_NAMES_IN_AN_ERROR])
         more = len(names) - _NAMES_IN_AN_ERROR
         return f"Known: {shown} and {more} more." if more > 0 else f"Known: {shown}."
 
+    def _shown(self) -> Iterator[tuple[str, Route]]:
+        for name, route in self._routes.items():
+            if not (route.hidden or "*" in name or name in self._models):
+                yield name, route
+
     def listing(self) -> list[Listing]:
         """Tell each model, then each route of an exact name, with whether it could be served now."""
         models = [Listing(name, (), _ready((tier,))) for name, tier in self._models.items()]
-        routes = [
-            Listing(name, targets, _ready(self.resolve(name)))
-            for name, targets in self._routes.items()
-            if name not in self._models
-        ]
-        return models + routes
+        return models + [Listing(name, route.targets, _ready(self._find(name).tiers)) for name, route in self._shown()]
 
 
 def _ready(tiers: Iterable[Tier]) -> bool:

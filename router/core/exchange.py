@@ -6,7 +6,8 @@ reached the client, a failed attempt may be followed by another:
   1. at a backend not tried yet, that is believed to be up, tier by tier;
   2. where none is left, at one tried already, if the failure was the connection's (`AGAIN`): an engine that
      said 503, or nothing for ten minutes, would only say it again;
-  3. and at most `retries` times in all. A connection that was kept alive and turned out to be closed (`STALE`)
+  3. of the next model only, where the route says so of the answer's status (`UNWANTED`);
+  4. and at most `retries` times in all. A connection that was kept alive and turned out to be closed (`STALE`)
      doesn't count: it says nothing of the backend, and the next goes out on a fresh one to the same backend.
 
 After the first byte there is no other attempt: the client is told that its answer broke off.
@@ -43,6 +44,7 @@ class Failure(Enum):
     IDLE_TIMEOUT = "stopped sending in the middle of its answer"
     STALLED = "stopped working"
     STATUS = "answered that it can't take the request"
+    UNWANTED = "gave an answer after which its route goes on"
     NO_FILES = "can't be reached while the router has no file descriptor left"
 
 
@@ -92,6 +94,8 @@ def after(
         return tried[-1]
     if len(tried) > retries:
         return None
+    if failure is Failure.UNWANTED:
+        tiers = tiers[max(i for i, tier in enumerate(tiers) if tried[-1] in tier) + 1 :]
     chosen = _untried(tiers, tried, draw)
     if chosen is None and failure in AGAIN:
         chosen = next((candidate for candidate in reversed(tried) if candidate.backend.health.usable), None)

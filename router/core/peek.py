@@ -8,7 +8,6 @@ and then its top level alone: each value is copied as it stood.
 import msgspec
 
 from router.core.errors import BadRequestError
-from router.core.reshape import reshaped
 
 MAX_NAME = 512
 """Characters of a model's name; a hub's id has fewer than a hundred."""
@@ -46,8 +45,3 @@ def peek(body: bytes) -> tuple[str, bool]:
 def _param(error: msgspec.ValidationError) -> str | None:
     _, at, path = str(error).partition("`$.")
     return path.rstrip("`") if at else None
-
-
-def renamed(body: bytes, model: str) -> bytes:
-    """Write another model's name into a body that `peek` has read: see `reshaped`."""
-    return reshaped(body, None, model)

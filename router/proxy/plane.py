@@ -13,7 +13,7 @@ import structlog
 
 from router.core import health, stall
 from router.core.balance import Draw
-from router.core.catalog import Backend, Catalog
+from router.core.catalog import Backend, Catalog, Route
 from router.core.errors import UnavailableError
 from router.core.exchange import UNWELL_STATUSES, Failure
 from router.core.health import Health, Thresholds, Verdict
@@ -22,6 +22,9 @@ from router.proxy.pool import Address, Pool
 from router.proxy.relay import Exchange
 
 _log = structlog.get_logger("router")
+
+RECATALOG_AFTER = 0.02
+"""Seconds within which changes of what can be asked for are gathered: a thousand backends may be heard of at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,52 +45,92 @@ class Plane:
         self,
         limits: Limits,
         thresholds: Thresholds,
-        routes: Mapping[str, tuple[str, ...]],
         draw: Draw,
         on_record: Callable[[Record], None] = lambda _: None,
         on_stall: Callable[[Backend], None] = lambda _: None,
     ) -> None:
-        self.limits = limits
         self.draw = draw
         self.exchanges: set[Exchange] = set()
         self.backends: dict[str, Backend] = {}
-        self.catalog = Catalog((), routes)
+        self.catalog = Catalog((), {})
         self.loop = asyncio.get_running_loop()
-        self._thresholds = thresholds
+        self.set_up(limits, thresholds)
         self._sweeping: asyncio.TimerHandle | None = None
-        shortest = min(limits.first_byte_timeout, limits.idle_timeout, limits.stall_after)
-        self._sweep_every = min(1.0, max(0.01, shortest / 10))
-        self._routes = routes
+        self._recataloging: asyncio.TimerHandle | None = None
+        self._routes: Mapping[str, Route] = {}
         self._on_record = on_record
         self._on_stall = on_stall
-        self._pools: dict[str, Pool] = {}
-        self._keys: dict[str, str] = {}
+        self._pools: dict[Backend, Pool] = {}
+        self._keys: dict[Backend, str] = {}
+        self._retired: set[Backend] = set()
 
     # Backends: what there is
 
+    def set_up(self, limits: Limits, thresholds: Thresholds) -> None:
+        """Take other bounds: those of requests under way, too."""
+        self.limits = limits
+        self._thresholds = thresholds
+        shortest = min(limits.first_byte_timeout, limits.idle_timeout, limits.stall_after)
+        self._sweep_every = min(1.0, max(0.01, shortest / 10))
+
     def add(self, backend: Backend, address: Address | None = None, api_key: str | None = None) -> None:
-        """Take in a backend; without an address it waits for `serve`."""
+        """Take in a backend, or put it in the place of one of its name; without an address it waits for `serve`."""
         self.backends[backend.name] = backend
         if api_key is not None:
-            self._keys[backend.name] = api_key
+            self._keys[backend] = api_key
         if address is not None:
             self._open_pool(backend, address)
-        self._recatalog()
+        self.recatalog()
+
+    def retire(self, backend: Backend, reason: str) -> None:
+        """Send a backend nothing more; what it has in flight goes on until `drop`."""
+        self._retired.add(backend)
+        backend.health = health.declared(up=False, reason=reason)
+        if self.backends.get(backend.name) is backend:
+            del self.backends[backend.name]
+            self.recatalog()
+
+    def drop(self, backend: Backend, reason: str) -> int:
+        """Forget a retired backend; tell how many requests it still had, which are cut."""
+        late = [each for each in self.exchanges if each.backend is backend]
+        for each in late:
+            each.break_off(
+                UnavailableError(f"The backend '{backend.name}' {reason}. Try again.", retry_after=1), reason
+            )
+        self._drop_pool(backend)
+        self._keys.pop(backend, None)
+        self._retired.discard(backend)
+        return len(late)
 
     def learn_models(self, backend: Backend, models: Mapping[str, str]) -> None:
         """Take a backend's word for what it serves."""
         if backend.models != models:
             backend.models = models
-            self._recatalog()
+            self.recatalog()
 
-    def _recatalog(self) -> None:
+    def route(self, routes: Mapping[str, Route]) -> None:
+        """Take other routes."""
+        self._routes = routes
+        self.recatalog()
+
+    def recatalog(self) -> None:
+        """Have the catalog made anew, soon: what changes together is taken in together."""
+        if self._recataloging is None:
+            self._recataloging = self.loop.call_later(RECATALOG_AFTER, self.look_up)
+
+    def look_up(self) -> None:
+        """Make the catalog anew, now."""
+        if self._recataloging is not None:
+            self._recataloging.cancel()
+            self._recataloging = None
         self.catalog = Catalog(self.backends.values(), self._routes)
 
     def serve(self, backend: Backend, address: Address) -> None:
         """Note that a launched engine is ready at this address."""
         self._drop_pool(backend)
         self._open_pool(backend, address)
-        backend.health, backend.stalled = health.declared(up=True), False
+        if backend not in self._retired:
+            backend.health, backend.stalled = health.declared(up=True), False
 
     def withdraw(self, backend: Backend, reason: str) -> None:
         """Note that a launched engine can't be sent anything now."""
@@ -95,16 +138,16 @@ class Plane:
         backend.health = health.declared(up=False, reason=reason)
 
     def _open_pool(self, backend: Backend, address: Address) -> None:
-        self._pools[backend.name] = Pool(address, self.limits.connect_timeout, self.api_key(backend))
+        self._pools[backend] = Pool(address, self.limits.connect_timeout, self.api_key(backend))
 
     def _drop_pool(self, backend: Backend) -> None:
-        pool = self._pools.pop(backend.name, None)
+        pool = self._pools.pop(backend, None)
         if pool is not None:
             pool.close()
 
     def pool(self, backend: Backend) -> Pool | None:
         """Give the connections to a backend; None while it has no address."""
-        return self._pools.get(backend.name)
+        return self._pools.get(backend)
 
     def address(self, backend: Backend) -> Address | None:
         """Tell where a backend listens now."""
@@ -113,7 +156,7 @@ class Plane:
 
     def api_key(self, backend: Backend) -> str | None:
         """Give the key that this backend wants, if it wants one."""
-        return self._keys.get(backend.name)
+        return self._keys.get(backend)
 
     # What exchanges and probes met
 
@@ -157,6 +200,8 @@ class Plane:
         self._believe(backend, health.failed(backend.health, self._thresholds, reason, probe=probe))
 
     def _believe(self, backend: Backend, now: Health) -> None:
+        if backend in self._retired:
+            return
         before, backend.health = backend.health.verdict, now
         if now.verdict is before:
             return
@@ -208,3 +253,5 @@ class Plane:
             each.break_off(stopped, "the router stopped")
         for pool in self._pools.values():
             pool.close()
+        if self._recataloging is not None:
+            self._recataloging.cancel()

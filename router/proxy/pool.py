@@ -4,12 +4,16 @@ import asyncio
 import errno
 import ssl
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from router.core.exchange import Failure
 from router.proxy.upstream import Connection
 
 MAX_IDLE = 128
 """Connections kept open to one backend while no request uses them."""
+
+
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,13 @@ class Address:
     port: int
     tls: bool = False
     base: str = ""
+
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        """Read a backend's URL; a /v1 at its end, as OpenAI's clients are given it, means the same without."""
+        parts = urlsplit(url)
+        base = parts.path.rstrip("/").removesuffix("/v1")
+        return cls(parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme == "https", base)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -27,6 +27,7 @@ from router.proxy.pool import Address
 log = structlog.get_logger("router")
 
 _JITTER = 0.1  # of the interval: probes of many backends, and of many routers, spread out
+_FIRST_PROBES_A_SECOND = 200.0
 _MAX_MODELS_BODY = 4 * 1024 * 1024
 
 
@@ -48,65 +49,85 @@ class Target:
     launched: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often a backend is probed, how long an answer may take, how long one that gives no token: in seconds."""
+
+    interval: float = 5.0
+    timeout: float = 2.0
+    stall_after: float = inf
+
+
 class Prober:
-    """Probes every target in a task of its own. `interval`, `timeout` and `stall_after` are in seconds.
+    """Probes every target in a task of its own. `uniform` gives a random number from 0 to 1."""
 
-    `uniform` gives a random number from 0 to 1.
-    """
-
-    def __init__(
-        self, plane: Plane, *, interval: float, timeout: float, uniform: Callable[[], float], stall_after: float = inf
-    ) -> None:
+    def __init__(self, plane: Plane, rhythm: Rhythm, uniform: Callable[[], float]) -> None:
+        self.rhythm = rhythm
         self._plane = plane
-        self._stall_after = stall_after
-        self._interval = interval
-        self._timeout = timeout
         self._uniform = uniform
-        self._tasks: list[asyncio.Task[None]] = []
+        self._session: aiohttp.ClientSession | None = None
+        self._tasks: dict[Backend, asyncio.Task[None]] = {}
 
-    def start(self, targets: list[Target]) -> None:
-        """Begin with a probe of each, now."""
-        self._tasks = [asyncio.create_task(self._watch(each), name=f"probe {each.backend.name}") for each in targets]
+    def watch(self, target: Target) -> None:
+        """Probe a backend from now on, in this way; where there are many, the first probes are spread out."""
+        self.forget(target.backend)
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
+        within = min(self.rhythm.interval, len(self._tasks) / _FIRST_PROBES_A_SECOND)
+        watching = self._watch(target, self._session, self._uniform() * within)
+        self._tasks[target.backend] = asyncio.create_task(watching, name=f"probe {target.backend.name}")
+
+    def forget(self, backend: Backend) -> None:
+        """Probe a backend no more."""
+        task = self._tasks.pop(backend, None)
+        if task is not None:
+            task.cancel()
 
     async def stop(self) -> None:
         """Probe no more."""
-        for task in self._tasks:
+        tasks, self._tasks = self._tasks, {}
+        for task in tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
 
-    async def _watch(self, target: Target) -> None:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout)) as session:
-            idle_since, answered = time.monotonic(), 0
-            while True:
-                pool = self._plane.pool(target.backend)
-                if pool is not None:
-                    try:
-                        await self._probe(session, target, pool.address)
-                        if target.discovers:
-                            await self._discover(session, target.backend, pool.address)
-                        backend = target.backend
-                        if backend.in_flight or backend.answered != answered:
-                            idle_since, answered = time.monotonic(), backend.answered
-                        idle = target.launched and time.monotonic() - idle_since >= self._stall_after
-                        if backend.stalled or (idle and backend.health.usable):
-                            await self._ask_for_a_token(session, backend, pool.address)
-                            idle_since = time.monotonic()
-                    except Exception:  # a bug must not end the watch over a backend: it is told, and the next one tries
-                        log.exception("a probe failed by itself", backend=target.backend.name)
-                await asyncio.sleep(self._interval * (1 + _JITTER * (2 * self._uniform() - 1)))
+    async def _watch(self, target: Target, session: aiohttp.ClientSession, first: float) -> None:
+        backend = target.backend
+        idle_since, answered = time.monotonic(), 0
+        await asyncio.sleep(first)
+        while True:
+            pool = self._plane.pool(backend)
+            if pool is not None:
+                try:
+                    await self._probe(session, target, pool.address)
+                    if target.discovers:
+                        await self._discover(session, backend, pool.address)
+                    if backend.in_flight or backend.answered != answered:
+                        idle_since, answered = time.monotonic(), backend.answered
+                    idle = target.launched and time.monotonic() - idle_since >= self.rhythm.stall_after
+                    if backend.stalled or (idle and backend.health.usable):
+                        await self._ask_for_a_token(session, backend, pool.address)
+                        idle_since = time.monotonic()
+                except Exception:  # a bug must not end the watch over a backend: it is told, and the next one tries
+                    log.exception("a probe failed by itself", backend=backend.name)
+            await asyncio.sleep(self.rhythm.interval * (1 + _JITTER * (2 * self._uniform() - 1)))
 
     async def _probe(self, session: aiohttp.ClientSession, target: Target, address: Address) -> None:
         backend, verdict = target.backend, ""
         try:
             async with session.get(
-                f"{address}{target.path}", headers=self._headers(backend), allow_redirects=False
+                f"{address}{target.path}",
+                headers=self._headers(backend),
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=self.rhythm.timeout),
             ) as answer:
                 if answer.status >= 500:
                     verdict = f"answered {answer.status} to a probe"
         except TimeoutError:
             if backend.in_flight:
                 return
-            verdict = f"no answer to a probe in {self._timeout:g} s"
+            verdict = f"no answer to a probe in {self.rhythm.timeout:g} s"
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
                 return  # it is the router that has no file descriptor left
@@ -124,7 +145,7 @@ class Prober:
         if model is None:
             return
         body = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
-        answered, within = backend.answered, aiohttp.ClientTimeout(total=self._stall_after)
+        answered, within = backend.answered, aiohttp.ClientTimeout(total=self.rhythm.stall_after)
         try:
             async with session.post(
                 f"{address}/v1/chat/completions", json=body, headers=self._headers(backend), timeout=within
@@ -133,7 +154,7 @@ class Prober:
         except TimeoutError:
             idle = not backend.in_flight and backend.answered == answered  # else it was busy with what others asked
             if idle and not backend.stalled and self._plane.address(backend) == address:
-                self._plane.stalled(backend, f"stalled: no token in {self._stall_after:g} s")
+                self._plane.stalled(backend, f"stalled: no token in {self.rhythm.stall_after:g} s")
         except (aiohttp.ClientError, OSError):
             return  # the probe of its health tells
         else:
@@ -143,7 +164,10 @@ class Prober:
         body = bytearray()
         try:
             async with session.get(
-                f"{address}/v1/models", headers=self._headers(backend), allow_redirects=False
+                f"{address}/v1/models",
+                headers=self._headers(backend),
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=self.rhythm.timeout),
             ) as answer:
                 if answer.status != 200:
                     raise ValueError(f"status {answer.status}")  # noqa: TRY301  (one place that tells)

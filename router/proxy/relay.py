@@ -22,8 +22,8 @@ import structlog
 
 from router.core import errors, exchange
 from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, UNWELL_STATUSES, Failure
-from router.core.peek import renamed
 from router.core.record import Record, Tail, is_done
+from router.core.reshape import reshaped
 from router.core.stall import Silence
 from router.proxy.framing import LAST_CHUNK, chunk
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
@@ -33,7 +33,7 @@ from router.proxy.requests import Request, error_answer
 if TYPE_CHECKING:
     import asyncio
 
-    from router.core.catalog import Backend, Candidate, Tier
+    from router.core.catalog import Backend, Candidate, Way
     from router.core.errors import RouterError
     from router.proxy.plane import Plane
     from router.proxy.upstream import Connection
@@ -71,7 +71,7 @@ class Exchange:
     """
 
     # What every exchange begins with. The first attempt to be answered ends with most of it unchanged.
-    _tiers: tuple["Tier", ...] = ()
+    _way: "Way | None" = None
     _tried: tuple["Candidate", ...] = ()
     _blamed: tuple["Backend", ...] = ()  # once a request: a bad one must not take a backend out alone
     _finished = False
@@ -115,8 +115,8 @@ class Exchange:
         plane, model = self._plane, self.request.model
         plane.entered(self)
         try:
-            self._tiers = plane.catalog.resolve(model)
-            candidate = exchange.first(model, self._tiers, plane.draw)
+            way = self._way = plane.catalog.resolve(model)
+            candidate = exchange.first(model, way.tiers, plane.draw)
             self._tried = (candidate,)
             self._attempt(candidate)
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
@@ -192,8 +192,9 @@ class Exchange:
         request, body = self.request, self._body
         head, candidate = request.head, self._tried[-1]
         lines = pool.credentials or request.credentials
-        if candidate.model != request.model:
-            body = renamed(body, candidate.model)
+        reshape = None if self._way is None else self._way.route.reshape
+        if reshape is not None or candidate.model != request.model:
+            body = reshaped(body, reshape, candidate.model)
         if candidate.backend.put_right is not None:
             body = candidate.backend.put_right(head.path, body)
         if not candidate.backend.uuid_request_ids or is_uuid(request.id):
@@ -223,7 +224,8 @@ class Exchange:
     def _retry(self, failure: Failure, detail: str) -> bool:
         """Begin another attempt, if one is allowed."""
         plane = self._plane
-        candidate = exchange.after(failure, self._tiers, self._tried, plane.limits.retries, plane.draw)
+        assert self._way is not None  # noqa: S101  (an attempt was made of it)
+        candidate = exchange.after(failure, self._way.tiers, self._tried, plane.limits.retries, plane.draw)
         if candidate is None:
             return False
         if failure is not Failure.STALE:
@@ -256,9 +258,16 @@ class Exchange:
         """Hold the head until the body begins, or leave for another backend."""
         if head.status in UNWELL_STATUSES:
             self._plane.failed(self._tried[-1].backend, f"answered {head.status}")
-        if head.status in RETRY_STATUSES and self._retry(Failure.STATUS, f"status {head.status}"):
-            return
+        if head.status >= 400:
+            failure = Failure.UNWANTED if self._is_unwanted(head.status) else Failure.STATUS
+            retried = failure is Failure.UNWANTED or head.status in RETRY_STATUSES
+            if retried and self._retry(failure, f"status {head.status}"):
+                return
         self._head, self._length = head, length
+
+    def _is_unwanted(self, status: int) -> bool:
+        """Tell whether the route has another model answer after this status."""
+        return self._way is not None and status in self._way.route.next_on
 
     def on_body(self, data: bytes) -> None:
         """Pass the bytes on, the held head before the first of them."""

@@ -5,6 +5,7 @@ the size, the body, the id.
 """
 
 import hmac
+import ipaddress
 import random
 from collections.abc import Iterable
 from itertools import count
@@ -32,35 +33,42 @@ class Request(msgspec.Struct):
 class Rules:
     """What every request must meet, whichever lane reads it.
 
-    `keys`: those that a client must show one of; none, and everybody may ask. `max_body` is in bytes.
+    `source` makes the ids of requests that bring none.
     """
 
-    def __init__(self, *, max_body: int, keys: Iterable[str] = (), source: random.Random) -> None:
-        self.max_body = max_body
+    def __init__(self, source: random.Random) -> None:
         self.draining = False
-        self._keys = [key.encode() for key in keys]
+        self.set_up()
         # Our ids are UUIDs in form (RFC 9562, 5.4), the last part counted up: they are names, not secrets.
         bits = f"{source.getrandbits(72):018x}"
         self._own = f"{bits[:8]}-{bits[8:12]}-4{bits[12:15]}-8{bits[15:]}-"
         self._number = count(source.randrange(10**11, 5 * 10**11))  # twelve digits: hexadecimal ones, too
 
+    def set_up(
+        self, *, max_body: int = 64 * 1024 * 1024, keys: Iterable[str] = (), admin_keys: Iterable[str] = ()
+    ) -> None:
+        """Take other rules, for the requests from now on.
+
+        `keys`: those that a client must show one of; none, and everybody may ask. `admin_keys`: the same for /admin;
+        none, and whoever asks from this very machine may. `max_body` is in bytes.
+        """
+        self.max_body = max_body
+        self._keys = [key.encode() for key in keys]
+        self._admin_keys = [key.encode() for key in admin_keys]
+
     def admit(self, headers: Headers) -> None:
         """Raise UnavailableError while the router stops, UnauthorizedError for who shows no key."""
         if self.draining:
             raise errors.UnavailableError("The router is stopping. Try again soon.", retry_after=5)
-        if self._keys and not self._shown(headers):
+        if self._keys and not _shown(headers, self._keys):
             raise errors.UnauthorizedError("No valid API key: send one as 'Authorization: Bearer KEY'.")
 
-    def _shown(self, headers: Headers) -> bool:
-        """Tell whether one of the keys is shown."""
-        shown = b""
-        for name, value in headers:
-            if name == b"authorization" and value[:7].lower() == b"bearer ":
-                shown = value[7:].strip()
-                break
-            if name == b"x-api-key":
-                shown = value
-        return sum(hmac.compare_digest(shown, key) for key in self._keys) > 0  # all are compared, in constant time
+    def admit_admin(self, headers: Headers, remote: str) -> None:
+        """Raise UnauthorizedError for who may not manage the router; `remote` is the address that asks."""
+        if self._admin_keys and not _shown(headers, self._admin_keys):
+            raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
+        if not self._admin_keys and not _is_here(remote):
+            raise errors.UnauthorizedError("From another machine this needs a key: set auth.admin_keys in router.yaml.")
 
     def check_length(self, length: int) -> None:
         """Raise BodyTooLargeError for a body of more bytes than may be."""
@@ -80,6 +88,28 @@ class Rules:
         model, stream = peek(body)
         credentials = b"" if self._keys else head.credentials  # a key of the router's is no backend's business
         return Request(head, id_, model, stream, credentials, http11, keep_alive and http11 and not self.draining)
+
+
+def _shown(headers: Headers, keys: Iterable[bytes]) -> bool:
+    """Tell whether one of the keys is shown."""
+    shown = b""
+    for name, value in headers:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            shown = value[7:].strip()
+            break
+        if name == b"x-api-key":
+            shown = value
+    return sum(hmac.compare_digest(shown, key) for key in keys) > 0  # all are compared, in constant time
+
+
+def _is_here(remote: str) -> bool:
+    """Tell whether an address is this machine's own to itself."""
+    try:
+        address = ipaddress.ip_address(remote)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: bool) -> bytes:

@@ -214,12 +214,13 @@ class SlowLane:
             if expected.lower() != b"100-continue":
                 raise errors.BadRequestError("The request expects what this server doesn't do; leave Expect out.")
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = bytearray()
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
-                return await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            self._rules.check_length(self._rules.max_body + 1)
-            raise
+                async for piece in request.content.iter_any():
+                    body += piece
+                    self._rules.check_length(len(body))
+            return bytes(body)
         except (web.RequestPayloadError, aiohttp.ClientError, HttpProcessingError) as error:
             raise errors.BadRequestError("The request's body can't be read as its headers say.") from error
         except TimeoutError as error:
@@ -234,6 +235,8 @@ class SlowLane:
         try:
             if request.path.startswith("/v1/") or self._rules.draining:
                 self._rules.admit(headers)
+            elif request.path.startswith("/admin"):
+                self._rules.admit_admin(headers, request.remote or "")
             response = await handler(request)
         except RouterError as error:
             response = _error_response(error, request)

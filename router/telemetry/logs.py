@@ -107,7 +107,7 @@ def configure(level: str, folder: Path | None, stream: IO[str] = sys.stderr) -> 
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(level.upper())
-    for noisy in ("asyncio", "aiohttp.access"):
+    for noisy in ("asyncio", "aiohttp.access", "watchfiles"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if trouble is not None:
         structlog.get_logger("router").warning("no log file can be written", folder=str(folder), why=str(trouble))

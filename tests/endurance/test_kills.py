@@ -3,24 +3,37 @@
 import asyncio
 import random
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 
+from launchers.states import RestartPolicy
+from router.app import App
+from router.config import Config
 from tests.engines.conftest import model
-from tests.running import RunningRouter, alive, eventually
+from tests.running import alive, descendants, eventually
 
 __all__ = ["model"]  # a fixture
 
 ROUNDS = 50
-CONFIG = """
-server: {port: 0}
-backends:
-  - name: demo
-    launch: {model: MODEL, engine: ENGINE}
-"""
+SOON = RestartPolicy(longest_delay=1.0, give_up_after=ROUNDS)
+"""Kills in quick succession look like an engine that can't run: by default, the waits would grow to half a minute."""
+
+
+@asynccontextmanager
+async def running(folder: Path, model: Path, engine: str) -> AsyncIterator[App]:
+    """Start a router in this very loop."""
+    launch = {"name": "demo", "launch": {"model": str(model), "engine": engine}}
+    app = App(Config.model_validate({"server": {"port": 0}, "backends": [launch]}), folder, policy=SOON)
+    await app.start()
+    try:
+        yield app
+    finally:
+        await app.stop()
 
 
 async def asked(session: aiohttp.ClientSession, url: str) -> bool:
@@ -32,33 +45,40 @@ async def asked(session: aiohttp.ClientSession, url: str) -> bool:
     return False
 
 
+async def back(session: aiohttp.ClientSession, url: str) -> float:
+    """Wait until it serves; tell how long that took."""
+    since = time.monotonic()
+    while not await asked(session, url):
+        assert time.monotonic() - since < 60
+        await asyncio.sleep(0.02)
+    return time.monotonic() - since
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("engine", ["llama_cpp", "llama_server"])
 async def test_kills_at_random_moments(tmp_path: Path, model: Path, engine: str) -> None:
     """After each it serves again; nothing is left over at the end."""
     seed = time.time_ns()
     source = random.Random(seed)  # noqa: S311
-    print(f"seed {seed}")  # noqa: T201
     took: list[float] = []
-    killed = []
-    config = CONFIG.replace("MODEL", str(model)).replace("ENGINE", engine)
-    async with RunningRouter(tmp_path, config) as router, aiohttp.ClientSession() as session:
-        await router.ready()
+    killed: list[psutil.Process] = []
+    here = psutil.Process().pid
+    async with running(tmp_path, model, engine) as app, aiohttp.ClientSession() as session:
+        start = await back(session, app.url)
         for _ in range(ROUNDS):
             await asyncio.sleep(source.random())
-            tree = router.engines
+            tree = [each for each in descendants(here) if alive(each)]
             if tree:
                 killed.append(source.choice(tree))
-                killed[-1].kill()
-            since = time.monotonic()
+                with suppress(psutil.NoSuchProcess):
+                    killed[-1].kill()
             await asyncio.sleep(0.05)  # its end is noticed
-            while not await asked(session, router.url):
-                assert time.monotonic() - since < 60
-                await asyncio.sleep(0.02)
-            took.append(time.monotonic() - since)
-        left = router.engines
-        router.signal()
-        assert await router.exit_code() == 0
+            took.append(await back(session, app.url))
+        left = descendants(here)
     await eventually(lambda: not any(alive(each) for each in (*left, *killed)))
     took.sort()
-    print(f"{engine}: back after {took[len(took) // 2]:.2f} s (median), {took[-1]:.2f} s (longest)")  # noqa: T201
+    print(  # noqa: T201
+        f"\n{engine}, seed {seed}: started in {start:.2f} s; {len(killed)} kills, "
+        f"back after {took[len(took) // 2]:.2f} s"
+        f" (median), {took[-1]:.2f} s (longest)"
+    )

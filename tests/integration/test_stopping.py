@@ -42,10 +42,10 @@ class Quiet(RunningRouter):
 # Signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("lane", LANES)
 async def test_a_signal_lets_requests_end(tmp_path, number, lane, raw):
-    """Ctrl-C, a service manager, a terminal that is closed: the stream under way ends whole, and then with 0."""
+    """Ctrl-C, a service manager: the stream under way ends whole, and then with 0."""
     async with FakeEngine(events=30, delay=0.02) as fake, RunningRouter(tmp_path, config(fake)) as router:
         await router.ready()
         client = await raw(router)
@@ -86,7 +86,7 @@ def has_loaded(process: psutil.Process, library: str) -> bool:
 
 
 @linux
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("library", ["multidict", "_pydantic_core", "msgspec", "uvloop"])
 async def test_a_signal_during_the_imports(tmp_path, number, library):
     """It ends, and nobody has to read a traceback."""
@@ -98,7 +98,7 @@ async def test_a_signal_during_the_imports(tmp_path, number, library):
         assert "Traceback" not in router.said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_while_it_starts(tmp_path, number):
     """As soon as it listens: it ends as it would later."""
     async with FakeEngine() as fake, RunningRouter(tmp_path, config(fake)) as router:
@@ -106,6 +106,23 @@ async def test_a_signal_while_it_starts(tmp_path, number):
         router.signal(number)
         assert await router.exit_code() == 0
         assert "Traceback" not in router.said
+
+
+async def test_a_terminal_that_is_closed_stops_it(tmp_path, raw):
+    """As Ctrl-C does, where it was started by hand: the stream under way ends whole, and no engine stays behind."""
+    mine, its = pty.openpty()
+    async with (
+        FakeEngine(events=30, delay=0.02) as fake,
+        Quiet(tmp_path, config(fake), stdout=its, stderr=its) as router,
+    ):
+        os.close(its)
+        client = await raw(await ready(router))
+        client.send(post({**ASK, "stream": True}))
+        await client.reader.readuntil(b"data: ")
+        os.close(mine)
+        router.signal(signal.SIGHUP)
+        assert b"[DONE]" in await client.rest()
+        assert await router.exit_code() == 0
 
 
 # Clients, while it stops

@@ -71,7 +71,7 @@ def test_a_backend_elsewhere_is_not_launched(folder):
     assert launches == ()
 
 
-@pytest.mark.parametrize(("replicas", "names"), [(1, ["demo"]), (3, ["demo-1", "demo-2", "demo-3"])])
+@pytest.mark.parametrize(("replicas", "names"), [(1, ["demo"]), (3, ["demo", "demo-2", "demo-3"])])
 def test_replicas_are_numbered(folder, replicas, names):
     """A single one isn't."""
     _, launches = plan(folder, launched(replicas=replicas))
@@ -99,14 +99,14 @@ def test_everything_that_is_wrong_is_said_at_once(folder):
         launched("yours", env={"HOST": "x"}),
         launched("fancy", engine="vllm"),
         launched("many", replicas=2),
-        {"name": "many-1", "url": "http://gpu-box:8000"},
+        {"name": "many-2", "url": "http://gpu-box:8000"},
     )
     starts = (
         f"backends[0] (gone): {folder / 'gone.gguf'}: there is no such file",
         "backends[2] (mine): launch.args: port can't be set for llama_cpp: ",
         "backends[3] (yours): launch.env: HOST can't be set for llama_cpp: ",
         "backends[4] (fancy): vllm is not installed in this Python; install it: pip install",
-        "two backends would be called 'many-1'",
+        "two backends would be called 'many-2'",
     )
     assert len(said) == len(starts)
     assert [text for text, start in zip(said, starts, strict=True) if not text.startswith(start)] == []

@@ -289,7 +289,7 @@ async def test_odd_answers_do_not_end_the_probes(start_router, engine, odd):
     health_section = {"interval": "100ms", "timeout": "1s"}
     router = await start_router([{"url": await engine(handle), "name": "b"}], health=health_section)
     await eventually(lambda: len(gets) >= 6)
-    assert not any(task.done() for task in router._prober._tasks)
+    assert not any(task.done() for task in router._prober._tasks.values())
 
 
 async def test_an_endless_answer_does_not_end_the_probes(start_router, engine):
@@ -306,4 +306,4 @@ async def test_an_endless_answer_does_not_end_the_probes(start_router, engine):
     health_section = {"interval": "100ms", "timeout": "200ms"}
     router = await start_router([{"url": await engine(handle), "name": "b"}], health=health_section)
     await eventually(lambda: len(probes) >= 3)
-    assert not any(task.done() for task in router._prober._tasks)
+    assert not any(task.done() for task in router._prober._tasks.values())

@@ -52,7 +52,7 @@ async def test_what_has_not_begun_goes_elsewhere(start_router, fake, session):
         async with session.post(router.url + CHAT, json=chat(stream=True)) as answer:
             assert answer.headers["x-router-backend"] == "good"
             assert await answer.read() == expected_stream(0, 8, 16)
-        assert router.plane.backends["stuck"].stalled
+        assert stuck.stats.begun > 0
         # It has answered the one token that it was asked for: it is back.
         await eventually(lambda: router.plane.backends["stuck"].health.usable)
         assert not router.plane.backends["stuck"].stalled
@@ -86,8 +86,8 @@ async def test_an_idle_engine_is_asked_for_a_token(start_router, engine):
     router = await start_router([{"url": await engine(pinging), "models": ["demo"], "name": "b"}], **STALL)
     backend, told = router.plane.backends["b"], list[object]()
     router.plane._on_stall = told.append
-    prober = probe.Prober(router.plane, interval=0.1, timeout=1.0, uniform=lambda: 0.5, stall_after=0.3)
-    prober.start([probe.Target(backend, launched=True)])
+    prober = probe.Prober(router.plane, probe.Rhythm(0.1, 1.0, 0.3), uniform=lambda: 0.5)
+    prober.watch(probe.Target(backend, launched=True))
     await eventually(lambda: told == [backend])
     await prober.stop()
     assert backend.health.reason == "stalled: no token in 0.3 s"

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.catalog import Backend, Candidate, Catalog, Listing, _matches
+from router.core import catalog as module
+from router.core.catalog import DIRECT, Backend, Candidate, Catalog, Listing, Route, _matches
 from router.core.errors import ModelNotFoundError
 from router.core.health import declared
 
@@ -12,18 +13,22 @@ A = Backend("a", {"llama": "meta/llama", "qwen": "qwen"}, health=declared(up=Tru
 B = Backend("b", {"llama": "llama-8b"}, health=declared(up=False, reason="gone"))
 
 
+def led(routes):
+    return {name: Route(targets) for name, targets in routes.items()}
+
+
 def catalog(**routes):
-    return Catalog([A, B], {name.replace("_", "-"): targets for name, targets in routes.items()})
+    return Catalog([A, B], led({name.replace("_", "-"): targets for name, targets in routes.items()}))
 
 
 def test_a_model_has_every_backend_that_serves_it():
     """One tier, each candidate with the name that its engine knows."""
-    assert catalog().resolve("llama") == ((Candidate(A, "meta/llama"), Candidate(B, "llama-8b")),)
+    assert catalog().resolve("llama").tiers == ((Candidate(A, "meta/llama"), Candidate(B, "llama-8b")),)
 
 
 def test_a_route_is_a_tier_for_each_target_in_order():
     """A chain keeps its order."""
-    assert catalog(best=("qwen", "llama")).resolve("best") == (
+    assert catalog(best=("qwen", "llama")).resolve("best").tiers == (
         (Candidate(A, "qwen"),),
         (Candidate(A, "meta/llama"), Candidate(B, "llama-8b")),
     )
@@ -31,8 +36,8 @@ def test_a_route_is_a_tier_for_each_target_in_order():
 
 def test_a_target_that_nobody_serves_now_is_passed_over():
     """A route to a model not discovered yet has fewer tiers, or none."""
-    assert catalog(best=("gone", "qwen")).resolve("best") == ((Candidate(A, "qwen"),),)
-    assert catalog(best=("gone",)).resolve("best") == ()
+    assert catalog(best=("gone", "qwen")).resolve("best").tiers == ((Candidate(A, "qwen"),),)
+    assert catalog(best=("gone",)).resolve("best").tiers == ()
 
 
 @pytest.mark.parametrize(
@@ -48,15 +53,15 @@ def test_precedence(name, known):
     """A model, then an exact route, then the longest wildcard."""
     b = Backend("b", {"llama": "llama-8b", "qwen": "qwen"})
     routes = {"gpt-*": ("qwen",), "gpt-4*": ("llama",), "gpt-4o": ("qwen",), "llama": ("qwen",)}
-    assert Catalog([b], routes).resolve(name)[0][0].model == known
+    assert Catalog([b], led(routes)).resolve(name).tiers[0][0].model == known
 
 
 def test_a_wildcard_is_no_regular_expression():
     """Only * is special."""
     routes = {"gpt.4*": ("qwen",)}
-    assert Catalog([A], routes).resolve("gpt.4o")
+    assert Catalog([A], led(routes)).resolve("gpt.4o")
     with pytest.raises(ModelNotFoundError):
-        Catalog([A], routes).resolve("gptx4o")
+        Catalog([A], led(routes)).resolve("gptx4o")
 
 
 @pytest.mark.parametrize(
@@ -121,13 +126,58 @@ def test_listing():
     """Models first, then exact routes, each with whether it could be served; wildcards are no names."""
     only_b = Backend("c", {"big": "big"}, health=declared(up=False, reason="gone"))
     routes = {"best": ("big", "qwen"), "worst": ("big",), "gpt-*": ("qwen",), "qwen": ("big",)}
-    assert Catalog([A, only_b], routes).listing() == [
+    assert Catalog([A, only_b], led(routes)).listing() == [
         Listing("llama", (), ready=True),
         Listing("qwen", (), ready=True),
         Listing("big", (), ready=False),
         Listing("best", ("big", "qwen"), ready=True),
         Listing("worst", ("big",), ready=False),
     ]
+
+
+def test_what_is_hidden_is_served_and_not_shown():
+    """In no list, and in no error."""
+    hidden = Catalog([A], {"secret": Route(("qwen",), hidden=True), "open": Route(("qwen",))})
+    assert hidden.resolve("secret").tiers == ((Candidate(A, "qwen"),),)
+    assert "secret" not in [listing.name for listing in hidden.listing()]
+    with pytest.raises(ModelNotFoundError, match=r"Known: llama, qwen, open\."):
+        hidden.resolve("nope")
+
+
+def test_a_way_tells_its_route():
+    """A model by its own name has none of its own."""
+    route = Route(("qwen",), next_on=frozenset({404}))
+    some = Catalog([A], {"q*": route})
+    assert some.resolve("q1").route is route
+    assert some.resolve("qwen").route is DIRECT
+
+
+def test_a_name_is_looked_for_once(monkeypatch):
+    """Whoever asks again gets the same way; names that clients make up don't fill the memory."""
+    monkeypatch.setattr(module, "_MOST_REMEMBERED", 3)
+    some = Catalog([A], {"*": Route(("qwen",))})
+    way = some.resolve("a")
+    assert some.resolve("a") is way
+    for i in range(10):
+        some.resolve(f"n{i}")
+    assert some.resolve("a") is not way
+
+
+@given(
+    st.lists(st.text("ab*", min_size=1, max_size=5).filter(lambda name: "*" in name), unique=True),
+    st.text("ab", max_size=6),
+)
+def test_wildcards_are_found_by_their_beginnings(patterns, name):
+    """As if each were tried, the longest that fits wins."""
+    routes = {pattern: Route((pattern,)) for pattern in patterns}
+    fit = [len(pattern) for pattern in patterns if re.fullmatch(pattern.replace("*", ".*"), name)]
+    try:
+        found = Catalog([], routes).resolve(name).route.targets[0]
+    except ModelNotFoundError:
+        assert not fit
+    else:
+        assert len(found) == max(fit)
+        assert re.fullmatch(found.replace("*", ".*"), name)
 
 
 def test_load_is_by_weight():

@@ -110,3 +110,12 @@ def test_error_of(failure):
     assert type(error) is expected
     assert bool(error.retry_after) is (failure in own)
     assert "'gpu-box'" in error.message
+
+
+def test_an_unwanted_answer_leads_to_the_next_model():
+    """Whoever else serves this one is passed over; after the last there is nothing more."""
+    a, b, c = up("a"), up("b", 5), up("c")
+    tiers = ((a, b), (c,))
+    assert way(tiers, 9, Failure.UNWANTED, Failure.UNWANTED) == [a, c, None]
+    assert way(tiers, 9, Failure.CLOSED, Failure.UNWANTED) == [a, b, c]
+    assert way(tiers, 0, Failure.UNWANTED) == [a, None]

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import BadRequestError
-from router.core.peek import MAX_NAME, peek, renamed
+from router.core.peek import MAX_NAME, peek
+from router.core.reshape import reshaped
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -70,12 +71,12 @@ def test_renamed_changes_the_model_alone(fields, before, after):
     for ascii_only in (True, False):
         body = json.dumps(fields, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
         if "\\ud" not in json.dumps(fields).lower():
-            assert json.loads(renamed(body, after)) == {**fields, "model": after}
+            assert json.loads(reshaped(body, None, after)) == {**fields, "model": after}
 
 
 def test_renamed_copies_numbers_as_they_stood():
     """No number is rounded on the way."""
-    assert b"0.10000000000000000000001" in renamed(b'{"model":"a","x":0.10000000000000000000001}', "b")
+    assert b"0.10000000000000000000001" in reshaped(b'{"model":"a","x":0.10000000000000000000001}', None, "b")
 
 
 @pytest.mark.parametrize(
@@ -84,4 +85,4 @@ def test_renamed_copies_numbers_as_they_stood():
 def test_renamed_refuses_field_names_that_are_no_text(body):
     """What peek passes over is the client's mistake all the same."""
     with pytest.raises(BadRequestError, match="not valid JSON"):
-        renamed(body, "b")
+        reshaped(body, None, "b")

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import BadRequestError
-from router.core.peek import renamed
 from router.core.reshape import Reshape, reshaped
 
 names = st.sampled_from(["model", "temperature", "max_tokens", "messages", "user", "ü"])
@@ -81,7 +80,6 @@ def test_without_rules_nothing_changes_but_the_name(fields):
     body = json.dumps(fields).encode()
     assert json.loads(reshaped(body, None, None)) == fields
     assert json.loads(reshaped(body, Reshape(), "m")) == {**fields, "model": "m"}
-    assert reshaped(body, None, "m") == renamed(body, "m")
 
 
 @given(bodies, bodies, bodies, st.dictionaries(names, st.integers(-9, 9)), st.lists(names))

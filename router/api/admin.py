@@ -1,0 +1,53 @@
+"""What manages the router: its state, its configuration, a reload; for an admin key, or from this machine.
+
+GET /admin/status    every backend with what is known of it, and what the last reload came to
+GET /admin/config    the configuration that is in force, secrets left out
+POST /admin/reload   read router.yaml again, now: 200 with the steps taken, 422 with what is wrong with it
+"""
+
+from typing import Protocol
+
+from aiohttp import web
+
+from router.api.surface import json_answer
+
+
+class Managed(Protocol):
+    """The router, as far as its managers may look into it."""
+
+    def status(self) -> object:
+        """Tell of every backend, and of the last reload."""
+
+    def configuration(self) -> object:
+        """Give the configuration that is in force, without its secrets."""
+
+    async def read_again(self) -> tuple[bool, object]:
+        """Take over what router.yaml says now; give whether it could be, and what was done, or what is wrong."""
+
+
+class Admin:
+    """The handlers."""
+
+    def __init__(self, managed: Managed) -> None:
+        self._managed = managed
+
+    async def status(self, _: web.Request) -> web.Response:
+        """Tell of every backend, and of the last reload."""
+        return json_answer(self._managed.status())
+
+    async def config(self, _: web.Request) -> web.Response:
+        """Show the configuration that is in force."""
+        return json_answer(self._managed.configuration())
+
+    async def reload(self, _: web.Request) -> web.Response:
+        """Read router.yaml again."""
+        taken, told = await self._managed.read_again()
+        return json_answer(told, 200 if taken else 422)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Give the routes, for aiohttp."""
+        return [
+            web.get("/admin/status", self.status),
+            web.get("/admin/config", self.config),
+            web.post("/admin/reload", self.reload),
+        ]

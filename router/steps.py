@@ -1,0 +1,178 @@
+"""What it takes to get from one configuration to the next: a pure comparison, told before it is done.
+
+`python -m router plan` prints these steps, and the fleet carries them out. What an edit did not change has no step but
+KEEP: its process, its connections and all that is known of it stay.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from router.config import Backend, Config
+from router.config import Route as WrittenRoute
+from router.core.catalog import Route
+from router.core.reshape import Reshape
+from router.launches import Launch
+
+SPARE = 256 * 1024 * 1024
+"""Bytes that must stay free, beside what a second process of a backend would take."""
+
+
+class Do(Enum):
+    """What is done with what a step names."""
+
+    KEEP = "keep"  # a backend that the edit didn't touch
+    TUNE = "tune"  # what is known of a backend changes, its process or server doesn't
+    ADD = "add"
+    REPLACE = "replace"
+    REMOVE = "remove"
+    ROUTE = "route"  # names lead elsewhere
+    LIMIT = "limit"  # a section of settings
+    STUCK = "stuck"  # what can't change while the router runs
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. `name` is a backend's, a route's or a section's; `why` is for people.
+
+    `new_first`: of a REPLACE, whether the new one is started while the old one still serves.
+    """
+
+    do: Do
+    name: str
+    why: str = ""
+    new_first: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.do.value:8}{self.name}{': ' if self.why else ''}{self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One backend as it is configured: a URL, or one process of a launch."""
+
+    config: Backend
+    launch: Launch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a configuration amounts to on this machine: every backend by its name."""
+
+    config: Config
+    places: Mapping[str, Place]
+    why: str  # this profile
+    routes: Mapping[str, Route] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: Config, launches: tuple[Launch, ...], why: str) -> "Plan":
+        """Gather the backends of a configuration and of its launches, in the file's order."""
+        processes: dict[str, list[Launch]] = {}
+        for launch in launches:
+            processes.setdefault(launch.backend.name, []).append(launch)
+        places: dict[str, Place] = {}
+        for backend in config.backends:
+            if backend.url is not None:
+                places[backend.name] = Place(backend)
+            for launch in processes.get(backend.name, ()):
+                places[launch.spec.name] = Place(backend, launch)
+        return cls(config, places, why, {name: _route(route) for name, route in config.routes.items()})
+
+    @property
+    def launches(self) -> tuple[Launch, ...]:
+        """Every process that is to run."""
+        return tuple(place.launch for place in self.places.values() if place.launch is not None)
+
+
+def _route(written: WrittenRoute) -> Route:
+    changes = (written.set, written.default, written.at_most, written.strip)
+    reshape = Reshape(*changes) if any(changes) else None
+    return Route(written.to, reshape, frozenset(written.next_on or ()), written.hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What this machine has left, in bytes: `free` memory, and what each running process and its children `take`.
+
+    `gpus`: whether there are GPUs with memory of their own, of which engines take their share when they start.
+    """
+
+    free: int = 0
+    take: Mapping[str, int] = field(default_factory=dict)
+    gpus: bool = False
+
+
+def steps(old: Plan, new: Plan, room: Room) -> list[Step]:
+    """Compare two plans. What is removed comes first, and what is replaced with the old one first: they make room."""
+    found = [*_backends(old, new, room), *_routes(old.config, new.config), *_sections(old.config, new.config)]
+    order = (Do.REMOVE, Do.REPLACE, Do.ADD, Do.TUNE, Do.KEEP, Do.ROUTE, Do.LIMIT, Do.STUCK)
+    return sorted(found, key=lambda step: (order.index(step.do), step.new_first))
+
+
+def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
+    for name in old.places:
+        if name not in new.places:
+            yield Step(Do.REMOVE, name, "ends what it has in flight")
+    free = room.free
+    for name, place in new.places.items():
+        before = old.places.get(name)
+        if before is None:
+            launch = place.launch
+            yield Step(Do.ADD, name, str(place.config.url) if launch is None else f"starts {launch.spec.engine}")
+        elif changed := _essentials(before, place):
+            takes = room.take.get(name, 0) + SPARE
+            kept = place.launch is not None and place.launch.spec.keep  # its record has one name
+            new_first = place.launch is None or not (kept or room.gpus or takes > free)
+            free -= takes if new_first and place.launch is not None else 0
+            order = "" if place.launch is None else "; the new one first" if new_first else "; the old one first"
+            yield Step(Do.REPLACE, name, f"other {', '.join(changed)}{order}", new_first)
+        elif changed := _details(before.config, place.config):
+            yield Step(Do.TUNE, name, f"other {', '.join(changed)}")
+        else:
+            yield Step(Do.KEEP, name)
+
+
+def _essentials(old: Place, new: Place) -> list[str]:
+    """Name what can't change without another process, or another server."""
+    if old.launch is None or new.launch is None:
+        return [key for key in ("url", "launch", "api_key") if getattr(old.config, key) != getattr(new.config, key)]
+    one, other = old.launch.spec, new.launch.spec
+    changed = [
+        key for key in ("engine", "model", "served_name", "args", "env") if getattr(one, key) != getattr(other, key)
+    ]
+    return changed + ["python"] * (old.launch.python != new.launch.python)
+
+
+def _details(old: Backend, new: Backend) -> list[str]:
+    """Name what else of an entry has changed. The number of replicas shows in the processes themselves."""
+    changed = [key for key in Backend.model_fields if key != "launch" and getattr(old, key) != getattr(new, key)]
+    if old.launch is not None and new.launch is not None:
+        keys = ("start_timeout", "load", "unload_after")
+        changed += [key for key in keys if getattr(old.launch, key) != getattr(new.launch, key)]
+    return changed
+
+
+def _routes(old: Config, new: Config) -> Iterator[Step]:
+    for name in old.routes:
+        if name not in new.routes:
+            yield Step(Do.ROUTE, name, "is no more")
+    for name, route in new.routes.items():
+        if old.routes.get(name) != route:
+            yield Step(Do.ROUTE, name, "changes" if name in old.routes else "is new")
+
+
+FIXED = {"server": ("host", "port", "keep_engines"), "logging": ("dir",), "limits": ("max_connections",)}
+"""Keys that a running router can't change."""
+
+
+def _sections(old: Config, new: Config) -> Iterator[Step]:
+    for section in ("server", "balance", "health", "limits", "auth", "logging"):
+        one, other = getattr(old, section), getattr(new, section)
+        for key in type(one).model_fields:
+            if getattr(one, key) == getattr(other, key):
+                continue
+            if key in FIXED.get(section, ()):
+                yield Step(Do.STUCK, f"{section}.{key}", "takes a restart of the router")
+            else:
+                said = "" if section == "auth" else f"{getattr(one, key)} → {getattr(other, key)}"  # no secret is shown
+                yield Step(Do.LIMIT, f"{section}.{key}", said)

@@ -1,0 +1,50 @@
+"""The fake engine as one that the router launches: it starts at once, and does as its arguments say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from launchers.engines import Engine, Files
+from launchers.errors import ModelNotFoundError
+from launchers.spec import Command, LaunchSpec
+from profiles import Facts
+
+PROGRAM = Path(__file__).with_name("engine.py")
+
+
+@dataclass(frozen=True)
+class LaunchedFake:
+    """Each of a launch's arguments is a flag of the fake engine; there is no model called `missing`."""
+
+    name: str = "llama_cpp"
+    module: str = "llama_cpp"
+    program: str | None = None
+    install: str = "nothing to install"
+    ready_path: str = "/health"
+    ready_request: tuple[str, bytes] | None = None
+    uuid_request_ids: bool = False
+    parallel: int = 8
+    apis: frozenset[str] = frozenset({"/v1/chat/completions"})
+    usage_in_streams: bool = False
+    puts_right: bool = False
+
+    def find_model(self, model: str, files: Files) -> str:  # noqa: ARG002
+        """Every model is found but one."""
+        if model == "missing":
+            raise ModelNotFoundError("missing: there is no such model")
+        return model
+
+    def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
+        """Run the fake engine."""
+        own = {name: value for name, value in spec.args.items() if not name.startswith("n_")}  # not the profile's
+        flags = [word for name, value in own.items() for word in (f"--{name}", str(value)) if word != "True"]
+        said = (python, str(PROGRAM), "--port", str(port), "--model", spec.served_name, *flags)
+        return Command(said, dict(spec.env), ())
+
+    def put_right(self, path: str, body: bytes) -> bytes:  # noqa: ARG002
+        """It takes everything."""
+        return body
+
+
+ENGINES: Mapping[str, Engine] = {"llama_cpp": LaunchedFake()}
+FACTS = Facts("Linux", "x86_64", "3.11.7", cpus=2, memory_bytes=8 << 30, engines={"llama_cpp": "0.3.36"})

@@ -1,0 +1,182 @@
+from dataclasses import replace
+
+import pytest
+
+from launchers.engines import ENGINES
+from launchers.spec import LaunchSpec
+from router.config import Config
+from router.launches import Launch
+from router.steps import Do, Plan, Room, Step, steps
+
+GIB = 1 << 30
+ROOMY = Room(free=64 * GIB)
+
+
+def plan(*backends, **sections) -> Plan:
+    """A plan as a machine would make it that has every model, and llama_cpp."""
+    config = Config.model_validate({"backends": list(backends), **sections})
+    launches = []
+    for backend in config.backends:
+        asked = backend.launch
+        if asked is None:
+            continue
+        for i in range(asked.replicas):
+            name = backend.name if i == 0 else f"{backend.name}-{i + 1}"
+            served = next(iter(backend.models))
+            spec = LaunchSpec(name, "llama_cpp", str(asked.model), served, dict(asked.args), dict(asked.env), 60.0)
+            launches.append(Launch(backend, spec, ENGINES["llama_cpp"], "python", "why"))
+    return Plan.of(config, tuple(launches), "profile")
+
+
+def url(name="a", port=1, **more):
+    return {"name": name, "url": f"http://127.0.0.1:{port}", "models": ["m"], **more}
+
+
+def launched(name="demo", model="demo.gguf", **launch):
+    return {"name": name, "models": ["demo"], "launch": {"model": model, **launch}}
+
+
+def done(old: Plan, new: Plan, room: Room = ROOMY) -> list[str]:
+    """What is done, but for what is kept."""
+    return [f"{step.do.value} {step.name}" for step in steps(old, new, room) if step.do is not Do.KEEP]
+
+
+def test_nothing_changes():
+    """Every backend is kept, and nothing else is said."""
+    one = plan(url(), launched(replicas=2))
+    assert steps(one, plan(url(), launched(replicas=2)), ROOMY) == [
+        Step(Do.KEEP, "a"),
+        Step(Do.KEEP, "demo"),
+        Step(Do.KEEP, "demo-2"),
+    ]
+
+
+def test_the_first_plan_adds_all():
+    """From nothing: each backend is new, in the file's order."""
+    assert done(Plan(plan(url()).config, {}, ""), plan(url("b"), launched(), url("a"))) == [
+        "add b",
+        "add demo",
+        "add a",
+    ]
+
+
+def test_backends_come_and_go():
+    """What is removed goes first: it makes room."""
+    assert done(plan(url("a"), url("b")), plan(url("b"), url("c"))) == ["remove a", "add c"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"weight": 2}, "tune a: other weight"),
+        ({"models": ["m", "n"]}, "tune a: other models"),
+        ({"port": 2}, "replace a: other url"),
+        ({"api_key": "secret"}, "replace a: other api_key"),
+    ],
+)
+def test_an_entry_of_a_server_changes(changed, said):
+    """What another address takes, and what doesn't; the key itself is not shown."""
+    (step,) = [each for each in steps(plan(url()), plan(url(**changed)), ROOMY) if each.name == "a"]
+    assert f"{step.do.value} {step.name}: {step.why}" == said
+    assert step.new_first
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"start_timeout": "1m"}, "tune demo: other start_timeout"),
+        ({"args": {"n_ctx": 512}}, "replace demo: other args; the new one first"),
+        ({"env": {"A": "b"}}, "replace demo: other env; the new one first"),
+        ({"model": "other.gguf"}, "replace demo: other model; the new one first"),
+    ],
+)
+def test_a_launch_changes(changed, said):
+    """A process is replaced for what it was started with, and for nothing else."""
+    found = steps(plan(launched()), plan(launched(**changed)), ROOMY)
+    assert [f"{step.do.value} {step.name}: {step.why}" for step in found] == [said]
+
+
+def test_another_python_replaces_it():
+    """The engine was installed anew, elsewhere."""
+    old, new = plan(launched()), plan(launched())
+    place = new.places["demo"]
+    assert place.launch is not None
+    new = replace(new, places={"demo": replace(place, launch=replace(place.launch, python="other"))})
+    assert done(old, new) == ["replace demo"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"), [(1, 3, ["add demo-2", "add demo-3"]), (3, 1, ["remove demo-2", "remove demo-3"])]
+)
+def test_replicas_come_and_go_alone(before, after, said):
+    """Those that stay aren't touched."""
+    assert done(plan(launched(replicas=before)), plan(launched(replicas=after))) == said
+
+
+def test_a_backend_becomes_a_launch_and_back():
+    """The same name, another kind."""
+    server, engine = plan(url("demo")), plan(launched())
+    assert done(server, engine) == ["replace demo"]
+    assert done(engine, server) == ["replace demo"]
+
+
+# Which goes first
+
+
+@pytest.mark.parametrize(
+    ("room", "new_first"),
+    [
+        (Room(free=2 * GIB, take={"demo": GIB}), True),
+        (Room(free=GIB, take={"demo": GIB}), False),
+        (Room(free=64 * GIB, take={"demo": GIB}, gpus=True), False),
+        (Room(), False),
+    ],
+)
+def test_the_new_one_first_where_there_is_room_for_both(room, new_first):
+    """As much as the old one takes, and some to spare; a GPU's memory is shared out already."""
+    (step,) = steps(plan(launched()), plan(launched(model="other.gguf")), room)
+    assert step.new_first is new_first
+
+
+def test_room_is_given_once():
+    """Of two that are replaced there is room beside one; who makes room goes first."""
+    old = plan(launched("a"), launched("b"))
+    new = plan(launched("a", model="other.gguf"), launched("b", model="other.gguf"))
+    found = steps(old, new, Room(free=2 * GIB, take={"a": GIB, "b": GIB}))
+    assert [(step.name, step.new_first) for step in found] == [("b", False), ("a", True)]
+
+
+def test_what_outlives_the_router_has_one_record():
+    """So the old one ends first."""
+    old, new = plan(launched()), plan(launched(model="other.gguf"))
+    place = new.places["demo"]
+    assert place.launch is not None
+    kept = replace(place.launch, spec=replace(place.launch.spec, keep=True))
+    (step,) = steps(old, replace(new, places={"demo": replace(place, launch=kept)}), ROOMY)
+    assert not step.new_first
+
+
+# The rest of the file
+
+
+def test_routes():
+    """New ones, those that lead elsewhere, those that are no more."""
+    two = url(models=["m", "n"])
+    old = plan(two, routes={"x": "m", "y": "m", "z": "m"})
+    new = plan(two, routes={"x": "m", "y": ["n", "m"], "w": "m"})
+    assert [str(step) for step in steps(old, new, ROOMY) if step.do is Do.ROUTE] == [
+        "route   z: is no more",
+        "route   y: changes",
+        "route   w: is new",
+    ]
+
+
+def test_settings():
+    """Each key by itself; what can't change live is said, and holds up nothing else."""
+    new = plan(url(), server={"port": 9}, limits={"retries": 7}, auth={"keys": ["a-secret-key-of-mine"]})
+    found = [str(step) for step in steps(plan(url()), new, ROOMY) if step.do is not Do.KEEP]
+    assert found == [
+        "limit   limits.retries: 2 → 7",
+        "limit   auth.keys",
+        "stuck   server.port: takes a restart of the router",
+    ]
