@@ -87,7 +87,7 @@ class Plane:
         """Note that a launched engine is ready at this address."""
         self._drop_pool(backend)
         self._open_pool(backend, address)
-        backend.health, backend.stalled = health.declared(up=True), False
+        backend.health, backend.stalled = health.declared(up=True, now=self.loop.time()), False
 
     def withdraw(self, backend: Backend, reason: str) -> None:
         """Note that a launched engine can't be sent anything now."""
@@ -144,17 +144,19 @@ class Plane:
         """Note that a backend has answered a request whole, be it with an error."""
         backend.answered += 1
         if backend.health is not health.WELL and status not in UNWELL_STATUSES:
-            self.succeeded(backend)
+            self.succeeded(backend, probe=False)
 
-    def succeeded(self, backend: Backend) -> None:
-        """Note that a backend answered as it should; of a stalled one that says nothing."""
+    def succeeded(self, backend: Backend, *, probe: bool = True) -> None:
+        """Note that a backend answered a probe, or a request, as it should; of a stalled one that says nothing."""
         if backend.stalled:
             return
-        self._believe(backend, health.succeeded(backend.health, self._thresholds))
+        now = self.loop.time()
+        self._believe(backend, health.succeeded(backend.health, self._thresholds, probe=probe, now=now))
 
     def failed(self, backend: Backend, reason: str, *, probe: bool = False) -> None:
         """Note that a backend didn't."""
-        self._believe(backend, health.failed(backend.health, self._thresholds, reason, probe=probe))
+        now = self.loop.time()
+        self._believe(backend, health.failed(backend.health, self._thresholds, reason, probe=probe, now=now))
 
     def _believe(self, backend: Backend, now: Health) -> None:
         before, backend.health = backend.health.verdict, now
@@ -162,7 +164,9 @@ class Plane:
             return
         if now.verdict is Verdict.DOWN:
             _log.warning("backend is down", backend=backend.name, reason=now.reason)
-        else:
+        elif now.verdict is Verdict.PROBING:
+            _log.info("backend is on trial", backend=backend.name)
+        elif now.verdict is Verdict.UP and before is not Verdict.SUSPECT:
             _log.info("backend is up", backend=backend.name)
 
     def entered(self, exchange: Exchange) -> None:
