@@ -12,7 +12,10 @@ import os
 from setuptools import Extension, setup
 
 HOT = [
-    *(f"router/core/{name}.py" for name in ("balance", "catalog", "exchange", "health", "record")),
+    *(
+        f"router/core/{name}.py"
+        for name in ("affinity", "balance", "catalog", "exchange", "health", "latency", "record")
+    ),
     *(
         f"router/proxy/{name}.py"
         for name in ("downstream", "framing", "heads", "plane", "pool", "relay", "requests", "upstream")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from router.core.errors import ModelNotFoundError
 from router.core.health import Health
+from router.core.latency import Estimate
 from router.core.stall import Prefill
 
 _NAMES_IN_AN_ERROR = 20
@@ -28,6 +29,9 @@ class Backend:
 
     `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `worked_at` is when it
     was last seen at work, in seconds of the loop's clock, and `counted` how many it had answered by then.
+
+    `estimate` is what is known of how soon it answers. `max_in_flight` is the most attempts that it is to have at a
+    time; None: as many as come.
 
     `put_right` makes of a path and a request's body the body that the engine must get, and raises RouterError for a
     request that would end it; None where any will do.
@@ -45,6 +49,8 @@ class Backend:
     worked_at: float = 0.0
     counted: int = 0
     prefill: Prefill = field(default_factory=Prefill)
+    estimate: Estimate = field(default_factory=Estimate)
+    max_in_flight: int | None = None
 
     @property
     def load(self) -> float:
