@@ -72,10 +72,10 @@ def least_in_flight(candidates: Sequence[Candidate], draw: Draw) -> Candidate:
 class _Scored:
     """A policy that takes one of those with the lowest score. By itself, all have the same: any is taken."""
 
-    name = "random"
     unit = ""  # of the score
 
-    def __init__(self, prefixes: Prefixes | None) -> None:
+    def __init__(self, name: str, prefixes: Prefixes | None) -> None:
+        self.name = name
         self._prefixes = prefixes
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
@@ -121,7 +121,6 @@ class _LeastLatency(_Scored):
     difference that is too small to be known to the load.
     """
 
-    name = "least_latency"
     unit = " s"
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:
@@ -149,7 +148,6 @@ class _LeastLatency(_Scored):
 class _LeastInFlight(_Scored):
     """The one with the fewest attempts in flight for its weight."""
 
-    name = "least_in_flight"
     unit = " in flight"
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
@@ -163,7 +161,6 @@ class _LeastResponseTime(_Scored):
     So do nginx's and Traefik's least time. Which prompts were long it doesn't know.
     """
 
-    name = "least_response_time"
     unit = " s"
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
@@ -174,11 +171,10 @@ class _LeastResponseTime(_Scored):
 class _RoundRobin(_Scored):
     """The one whose turn was the longest ago, whoever else may be a candidate this time."""
 
-    name = "round_robin"
     unit = " turns"
 
-    def __init__(self, prefixes: Prefixes | None) -> None:
-        super().__init__(prefixes)
+    def __init__(self, name: str, prefixes: Prefixes | None) -> None:
+        super().__init__(name, prefixes)
         self._turn = 0
         self._turns: dict[str, int] = {}
 
@@ -197,8 +193,6 @@ class _RoundRobin(_Scored):
 class _Weighted(_Scored):
     """Any, each as often as its weight is of the sum."""
 
-    name = "weighted"
-
     def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
         """Draw a point on the sum of all weights, and tell whose it is."""
         left = sum(candidate.backend.weight for candidate in good) * draw(_PARTS) / _PARTS
@@ -209,9 +203,17 @@ class _Weighted(_Scored):
         return good[-1]
 
 
-_POLICIES = (_LeastLatency, _LeastInFlight, _RoundRobin, _Weighted, _Scored, _LeastResponseTime)
+_POLICIES: dict[str, type[_Scored]] = {
+    "least_latency": _LeastLatency,
+    "least_in_flight": _LeastInFlight,
+    "round_robin": _RoundRobin,
+    "weighted": _Weighted,
+    "random": _Scored,
+    "least_response_time": _LeastResponseTime,
+}
+POLICIES = tuple(_POLICIES)
 
 
 def policy_of(name: str, prefixes: Prefixes | None = None) -> Policy:
-    """Make the policy of this name, one of router.yaml's. Without `prefixes` nothing is known of caches."""
-    return next(policy for policy in _POLICIES if policy.name == name)(prefixes)
+    """Make the policy of this name, one of `POLICIES`. Without `prefixes` nothing is known of caches."""
+    return _POLICIES[name](name, prefixes)

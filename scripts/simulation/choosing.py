@@ -15,18 +15,15 @@ from math import inf
 from random import Random
 from typing import Protocol
 
+from router.core import balance
 from router.core.affinity import Prefixes
-from router.core.balance import policy_of
 from router.core.catalog import Candidate
 from scripts.simulation.engine import Engine
 from scripts.simulation.traffic import Job
 
-REAL = ("least_latency", "least_in_flight", "round_robin", "weighted", "random", "least_response_time")
-"""The router's own policies, by their names in router.yaml."""
-
 UNAWARE, AFFINITY, ORACLE = "unaware", "affinity", "oracle"
 
-POLICIES = (*REAL, UNAWARE, AFFINITY, ORACLE)
+POLICIES = (*balance.POLICIES, UNAWARE, AFFINITY, ORACLE)
 
 
 class Chooser(Protocol):
@@ -44,7 +41,7 @@ class Real:
     sees_all = False
 
     def __init__(self, name: str, prefixes: Prefixes, random: Random) -> None:
-        self._policy = policy_of(name, prefixes)
+        self._policy = balance.policy_of(name, prefixes)
         self._draw = random.randrange
 
     def choose(self, candidates: Sequence[Candidate], job: Job, now: float) -> Candidate:

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from router.core.affinity import Prefixes, blocks_of
-from router.core.balance import _POLICIES, least_in_flight, policy_of
+from router.core.balance import POLICIES, least_in_flight, policy_of
 from router.core.catalog import Backend, Candidate
 from router.core.latency import Ask, Estimate
 
@@ -82,7 +82,7 @@ def shares(policy, candidates, picks=1000, ask=ASK, now=100.0):
     return Counter(policy.pick(candidates, ask, now, random.randrange).backend.name for _ in range(picks))
 
 
-@pytest.mark.parametrize("name", [policy.name for policy in _POLICIES])
+@pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_takes_one_of_its_candidates_and_explains_it(name):
     """Whatever it goes by: those not passed over are those that it may take, and explaining changes nothing."""
     three = among(well("a"), well("b", 0.5, 3.0), well("c"))
