@@ -31,7 +31,8 @@ LIFETIME = 1800.0
 
 _ENTRY = 160  # bytes that one hash takes: a dictionary's entry at its emptiest, its key, and a mask of 256 bits
 _NAMES = (b'"messages"', b'"prompt"', b'"input"')
-_SHORT = (1 << 60) - 1  # mask of what an integer holds without a third digit
+_BITS = 60  # that an integer holds without a third digit
+_SHORT = (1 << _BITS) - 1
 
 
 def _ends() -> tuple[int, ...]:
@@ -109,12 +110,17 @@ class Prefixes:
             key = blocks[place] ^ salt
             mask = (young.get(key, 0) | old.get(key, 0)) & ~seen
             seen |= mask
+            first = 0
             while mask:
-                low = mask & -mask
-                mask ^= low
-                holder = self._holders[low.bit_length() - 1]
-                if holder is not None:
-                    found[holder] = ENDS[place]
+                part = mask & _SHORT
+                while part:
+                    low = part & -part
+                    part ^= low
+                    holder = self._holders[first + low.bit_length() - 1]
+                    if holder is not None:
+                        found[holder] = ENDS[place]
+                mask >>= _BITS
+                first += _BITS
         return found
 
     def forget(self, backend: Backend) -> None:

@@ -16,11 +16,14 @@ from router.core.latency import Ask
 Draw = Callable[[int], int]
 """A random whole number from 0 to below its argument, such as `random.randrange`."""
 
-NEAR = 1.05
-"""Times the least that is expected, up to which a backend is as good: measurements are no more exact than that."""
+NEAR = 1.2
+"""Times the least that is expected, up to which a backend is as good: more exact than that is no expectation."""
 
 SOON = 0.001
 """Seconds above the least, up to which a backend is as good."""
+
+AGAIN = 0.5
+"""Times its seconds, that reading what another has in its cache counts more: those that wait behind it pay for it."""
 
 _PARTS = 1 << 30  # of a sum of weights, in a weighted draw
 
@@ -30,8 +33,8 @@ class Figures(NamedTuple):
 
     `expected` is the time until its first token, the sum of `queue` (until it would be this prompt's turn), `reading`
     (of the prompt, less the `cached` bytes of it that are believed to be in its cache) and `cost` (what its errors are
-    taken for). `score` is what the policy goes by, and `passed_over` why it isn't taken; empty for those that it would
-    be drawn from.
+    taken for). `score` is what the policy goes by: for least_latency that is `expected`, and more where another has
+    more in its cache. `passed_over` is why it isn't taken; empty for those that it would be drawn from.
     """
 
     name: str
@@ -108,7 +111,7 @@ class _Scored:
             cached = self._prefixes.cached(backend, model, ask.blocks) if self._prefixes is not None else 0
             why = "" if score <= worst else f"{score:.4g}{self.unit}, and another has {min(scores):.4g}{self.unit}"
             reading, cost = backend.estimate.reading(ask.size, cached, now), backend.estimate.cost(now)
-            queue = backend.estimate.queue(reading, now)
+            queue = backend.estimate.queue(now)
             expected = queue + reading + cost
             figures.append(Figures(backend.name, score, why, expected, queue, reading, cost, backend.in_flight, cached))
         return figures
@@ -126,13 +129,17 @@ class _LeastLatency(_Scored):
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:
         """Tell the seconds that are expected of each; where nothing was measured, its weight counts."""
         prefixes, blocks = self._prefixes, ask.blocks
-        model, holders = "", dict[Backend, int]()
+        model, most, holders = "", 0, dict[Backend, int]()
         scores: list[float] = []
         for backend, known_as in candidates:
             if blocks and known_as != model and prefixes is not None:
                 model, holders = known_as, prefixes.holders(known_as, blocks)
+                most = max(holders.values()) if holders else 0
             estimate = backend.estimate
-            seconds = estimate.expected(ask, holders.get(backend, 0) if holders else 0, now)
+            cached = holders.get(backend, 0) if most else 0
+            seconds = estimate.expected(ask, cached, now)
+            if cached < most:
+                seconds += AGAIN * estimate.line.slope * (most - cached)
             scores.append(seconds if estimate.measured else seconds / backend.weight)
         return scores
 

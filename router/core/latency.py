@@ -31,10 +31,16 @@ from math import inf
 from typing import NamedTuple
 
 GAIN = 1 / 32
-"""Weight of the newest sample in the line: it follows a lasting change within some thirty requests."""
+"""Weight of the newest sample in an average: it follows a lasting change within some thirty requests."""
 
 OUTLIER = 3.0
 """Times what was expected, at which a sample is cut off: a stall isn't a speed."""
+
+LATE = 4.0
+"""Seconds that are expected to be missing, for each that a prompt's reading is late."""
+
+PATIENCE = 3.0
+"""Times that an answer's end usually takes, from which on it is late."""
 
 STALE = 60.0
 """Seconds without a first token, after which a backend is taken for faster than it was."""
@@ -58,13 +64,11 @@ PROVEN = 16
 """First tokens after a start, from which on a backend is no longer taken to be cold."""
 
 COLD = 1.0
-"""Seconds, at least, that each request costs beyond those that a backend has shown to do at once since its start."""
-
-CERTAIN = 3
-"""Times that a request must be seen to wait for another's end, until it is believed that more can't be done at once."""
+"""Seconds that each prompt costs beyond those that a backend may have waiting while it is cold."""
 
 _WORTH = 1024  # bytes in the cache, from which on the time tells whether they were there
 _ORIGIN = 0.05  # weight of the line's going through the origin, where samples of like sizes leave it open
+_SHRINK = 1 / 256  # by which the longest prompt that counts gets shorter with each sample
 
 
 class Ask(NamedTuple):
@@ -80,12 +84,17 @@ class Ask(NamedTuple):
 
 
 class Line:
-    """Seconds over bytes: `base + slope * bytes`, neither negative; least squares, old samples counting less."""
+    """Seconds over bytes: `base + slope * bytes`, neither negative; least squares, old samples counting less.
+
+    `reach` is the longest prompt of late. Longer ones are taken to take no longer: who was given none but short ones
+    would never get a long one again if the line, which is a guess out there, made it look slow.
+    """
 
     def __init__(self) -> None:
         self.base = UNKNOWN
         self.slope = 0.0
         self.samples = 0
+        self.reach = 0.0
         self._x = 0.0
         self._y = 0.0
         self._xx = 0.0
@@ -94,6 +103,7 @@ class Line:
     def note(self, size: float, seconds: float) -> None:
         """Take a sample, and move the line."""
         self.samples += 1
+        self.reach = max(size, self.reach * (1 - _SHRINK))
         gain = max(1 / self.samples, GAIN)
         if self.samples > 4:
             seconds = min(seconds, OUTLIER * self._y * max(1.0, size / self._x))
@@ -102,10 +112,13 @@ class Line:
         self._y += gain * dy
         self._xx = (1 - gain) * (self._xx + gain * dx * dx)
         self._xy = (1 - gain) * (self._xy + gain * dx * dy)
-        slope = self._xy + _ORIGIN * self._x * self._y
-        spread = self._xx + _ORIGIN * self._x * self._x
-        self.slope = min(max(slope / spread, 0.0), self._y / self._x)
+        slope = (self._xy + _ORIGIN * self._x * self._y) / (self._xx + _ORIGIN * self._x * self._x)
+        self.slope = min(max(slope, 0.0), self._y / self._x)
         self.base = self._y - self.slope * self._x
+
+    def at(self, size: float) -> float:
+        """Tell the seconds for so many bytes."""
+        return self.base + self.slope * min(size, self.reach)
 
 
 class Sent:
@@ -126,8 +139,8 @@ class Sent:
 class Estimate:
     """What is known of a backend's speed and of its work. The data plane tells it what happens, and is its only writer.
 
-    `parallel` is how many requests the engine works on at once, None where that isn't known; then it is found out. All
-    times are seconds of one clock.
+    `parallel` is how many requests the engine is said to work on at once, if anything is; what is seen counts for more.
+    All times are seconds of one clock.
     """
 
     def __init__(self, parallel: int | None = None) -> None:
@@ -135,30 +148,22 @@ class Estimate:
         self.hold = 0.0  # seconds from a first token to the answer's end
         self.response = 0.0  # seconds to the first token, queue and all
         self.begun = 0  # attempts that have begun to be answered
-        self._slots = inf
-        self._learns = True
+        # The most that have been at work at once, and whether it can't do more; then as many are its slots
+        self._most = parallel or 0
+        self._slots = float(parallel) if parallel else inf
         self._waiting: list[Sent] = []  # those that haven't, in the order in which they were sent
         self._work = 0.0  # bytes to be read for them
         self._free = -inf  # when it last got free for the next
         self._moved = 0.0  # when it last began or ended an answer
         self._ended = -inf  # when it last ended one
         self._ends = 0
-        self._most = 0  # the most that have been at work at once
-        self._hints = 0  # that it can't do more
-        self._heard = inf  # when the last first token came
+        self._heard = inf  # when the last first token came; inf: never
         self._streamed = False  # whether one was an answer's that streams
         self._cost = 0.0
         self._cost_at = 0.0
         # Of prompts in its cache: bytes that were read, and bytes that aren't believed to be there, on average
         self._read = self._unknown = float(_WORTH)
         self._room = 1.0  # how many it has shown to do at once since its start
-        self.tell(parallel)
-
-    def tell(self, parallel: int | None) -> None:
-        """Set how many requests the engine works on at once; None: find out."""
-        self._learns = parallel is None
-        self._slots = inf if parallel is None else float(parallel)
-        self._most = self._hints = 0
 
     # What is asked
 
@@ -178,34 +183,30 @@ class Estimate:
 
     def reading(self, size: int, cached: int, now: float) -> float:
         """Seconds for a prompt of so many bytes once it is its turn; `cached` bytes of it are in the cache."""
-        seconds = self.line.base + self.line.slope * self._to_read(size, cached)
-        return seconds * 2 ** ((self._heard + STALE - now) / FADE) if now > self._heard + STALE else seconds
+        seconds, old = self.line.at(self._to_read(size, cached)), now - self._heard - STALE
+        return seconds * 2 ** (-old / FADE) if old > 0 else seconds
 
-    def queue(self, reading: float, now: float) -> float:
-        """Seconds until it would be the turn of a prompt that takes so long, were it sent here now."""
-        base, slope = self.line.base, self.line.slope
+    def queue(self, now: float) -> float:
+        """Seconds until it would be a prompt's turn, were it sent here now."""
         number, begun, slots = len(self._waiting), self.begun, self._slots
-        in_flight = number + begun
-        ahead = number * base + slope * self._work
+        ahead = number * self.line.base + self.line.slope * self._work
         if begun >= slots:  # the next begins when one ends
-            gap = self.hold / slots
-            ahead = max(ahead, ahead / slots + (in_flight - slots) * gap + _left(gap, now - self._moved))
+            gap, spent = self.hold / slots, now - self._moved
+            turn = (number + begun - slots) * gap + max(gap - spent, 0.4 * gap) + max(0.0, spent - PATIENCE * gap)
+            ahead = max(ahead, ahead / slots + turn)
         elif number:  # the first of them is being read
             first = self._waiting[0]
-            takes, spent = base + slope * first.work, now - max(first.at, self._free)
+            takes, spent = self.line.at(first.work), now - max(first.at, self._free)
             if self._streamed and not first.streams:  # that it has been read isn't seen
                 spent = max(min(takes, spent), spent - 2 * self.hold)
-            ahead += _left(takes, spent) - takes
-            if in_flight >= slots:
-                ahead = max(ahead, (ahead + (in_flight - slots + 1) * self.hold) / slots)
-        if in_flight >= self._room:
-            ahead += (in_flight - self._room + 1) * max(reading + self.hold, COLD)
-        return ahead
+            ahead += max(takes - spent, takes / 4) - takes + LATE * max(0.0, spent - takes)
+            if number + begun >= slots:
+                ahead = max(ahead, (ahead + (number + begun - slots + 1) * self.hold) / slots)
+        return ahead + (number - self._room + 1) * COLD if number >= self._room else ahead
 
     def expected(self, ask: Ask, cached: int, now: float) -> float:
         """Seconds until this request's first token, were it sent here now; `cached` bytes of it are in the cache."""
-        reading = self.reading(ask.size, cached, now)
-        return self.queue(reading, now) + reading + self.cost(now)
+        return self.queue(now) + self.reading(ask.size, cached, now) + self.cost(now)
 
     # What is told
 
@@ -222,11 +223,10 @@ class Estimate:
         if sent.over or not sent.waits:
             return
         self._overtake(sent, now)
-        takes = now - max(sent.at, self._free)
-        found = self._found_limit(sent, now)
+        let_in = self._slot(sent)
         if sent.streams or not self._streamed:
-            if not found:
-                self._measured(sent, takes)
+            if not let_in:
+                self._measured(sent, now - max(sent.at, self._free))
             gain = 1 / 8 if self.line.samples > 1 else 1.0
             self.response += gain * (now - sent.at - self.response)
         self._streamed = self._streamed or sent.streams
@@ -311,27 +311,17 @@ class Estimate:
     def _to_read(self, size: int, cached: int) -> float:
         return size if cached < _WORTH else min(size, self._read / self._unknown * (size - cached))
 
-    def _found_limit(self, sent: Sent, now: float) -> bool:
-        """Find out how many requests it works on at once, where that isn't known.
+    def _slot(self, sent: Sent) -> bool:
+        """Find out how many are worked on at once, as this one begins. Tells whether it had to wait for another's end.
 
-        It is as many as are at work now, if this one was overdue when another's end let it in; and that `CERTAIN`
-        times, while never more have been at work.
+        It had, if one ended after this one was due and nothing has begun in between. Then, if never more have been at
+        work, as many as now are all that there can be.
         """
         number = self.begun + 1
-        if not self._learns or number > self._most:
-            self._most, self._hints = max(number, self._most), 0
-            if self._learns:
-                self._slots = inf
+        if number > self._most:
+            self._most, self._slots = number, inf
             return False
-        takes = self.line.base + self.line.slope * sent.work
-        let_in = self._ended > sent.due and now - self._ended < 2 * takes
+        let_in = self._ended > max(sent.due, self._heard)
         if let_in and number == self._most:
-            self._hints += 1
-            if self._hints >= CERTAIN:
-                self._slots = float(number)
+            self._slots = float(number)
         return let_in
-
-
-def _left(takes: float, spent: float) -> float:
-    """Seconds that are left of what takes so long and has been under way for so long; as long again as it is late."""
-    return max(abs(takes - spent), takes / 4)

@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from router.core.latency import CERTAIN, COLD, FADE, FAILURE, FORGET, PROVEN, STALE, UNKNOWN, WORST, Ask, Estimate, Line
+from router.core.latency import COLD, FADE, FAILURE, FORGET, PROVEN, STALE, UNKNOWN, WORST, Ask, Estimate, Line
 
 ASK = Ask(1000)
 
@@ -64,6 +64,16 @@ def test_long_prompts_dont_condemn_a_backend():
         now = read(estimate, size, 0.02 + size * 4e-5, now) + 1
     assert estimate.expected(Ask(500), 0, now) < 0.15
     assert estimate.expected(Ask(64_000), 0, now) == pytest.approx(2.58, rel=0.1)
+
+
+def test_a_backend_that_had_short_prompts_alone_is_given_a_long_one_again():
+    """How long it would take there is a guess, and a guess that looks slow would never be put right."""
+    estimate, now = Estimate(), 0.0
+    for _ in range(40):
+        now = read(estimate, 500, 0.05, now) + 1
+    assert estimate.expected(Ask(64_000), 0, now) == pytest.approx(0.05)
+    now = read(estimate, 64_000, 2.7, now) + 1
+    assert estimate.expected(Ask(64_000), 0, now) == pytest.approx(2.7, rel=0.2)
 
 
 def test_a_queue_is_not_held_against_the_speed():
@@ -136,7 +146,7 @@ def test_a_backend_that_takes_one_at_a_time_ends_it_first():
 def test_how_many_it_takes_at_once_is_found_out():
     """Of an engine of two slots nothing is told; the third's wait for an end tells it, and more at once untell it."""
     estimate, now = known(takes=0.1, hold=2.0), 100.0
-    for _ in range(CERTAIN + 1):
+    for _ in range(2):
         first, second, third = (estimate.sent(ASK, 0, now) for _ in range(3))
         estimate.first_token(first, now + 0.1)
         estimate.first_token(second, now + 0.2)
@@ -153,15 +163,14 @@ def test_how_many_it_takes_at_once_is_found_out():
     assert estimate.expected(ASK, 0, now + 0.3) < 0.2
 
 
-def test_how_many_it_takes_at_once_may_be_told_anew():
-    """As a reload does."""
-    estimate = known(takes=0.1, hold=2.0, parallel=4)
-    estimate.sent(ASK, 0, 100.0)
-    assert estimate.expected(ASK, 0, 100.0) == pytest.approx(0.2)
-    estimate.tell(1)
-    assert estimate.expected(ASK, 0, 100.0) == pytest.approx(2.2)
-    estimate.tell(None)
-    assert estimate.expected(ASK, 0, 100.0) == pytest.approx(0.2)
+def test_what_was_said_of_how_many_it_takes_at_once_is_believed_until_more_are_seen():
+    """Told one, and seen to do two, it is taken to do any number until the limit shows."""
+    estimate = known(takes=0.1, hold=2.0, parallel=1)
+    first = estimate.sent(ASK, 0, 100.0)
+    estimate.first_token(first, 100.1)
+    assert estimate.expected(ASK, 0, 100.1) == pytest.approx(2.1)
+    estimate.first_token(estimate.sent(ASK, 0, 100.1), 100.2)
+    assert estimate.expected(ASK, 0, 100.2) == pytest.approx(0.1)
 
 
 def test_one_that_hangs_looks_worse_with_every_moment():
@@ -170,7 +179,7 @@ def test_one_that_hangs_looks_worse_with_every_moment():
     reading.sent(ASK, 0, 100.0)
     writing.first_token(writing.sent(ASK, 0, 100.0), 100.1)
     for estimate in (reading, writing):
-        assert estimate.expected(ASK, 0, 110.0) > 8
+        assert estimate.expected(ASK, 0, 110.0) > 6
         assert estimate.expected(ASK, 0, 160.0) > 50
 
 
@@ -244,20 +253,23 @@ def test_nothing_known_is_little_expected():
 
 @pytest.mark.parametrize("fresh", [Estimate, known])
 def test_a_backend_just_started_gets_load_gently(fresh):
-    """Nothing stands in the way of the first request; each further one costs, until so many have been answered."""
+    """One prompt at a time waits there, then one more with each that has been read, until it has proven itself."""
     estimate, now = fresh(), 100.0
     estimate.restarted(now)
-    assert estimate.expected(ASK, 0, now) < 0.2
-    under_way = []
-    for number in range(PROVEN):
-        under_way.append(estimate.sent(ASK, 0, now))
-        assert estimate.expected(ASK, 0, now) >= COLD, number
-        estimate.first_token(under_way[-1], now + 0.1)
-        now += 0.2
-        assert estimate.expected(ASK, 0, now) < COLD, number
-    for _ in range(4):
-        estimate.sent(ASK, 0, now)
-    assert estimate.expected(ASK, 0, now) < COLD
+    for room in range(1, PROVEN):
+        sent = [estimate.sent(ASK, 0, now) for _ in range(room - 1)]
+        before = estimate.queue(now)
+        sent.append(estimate.sent(ASK, 0, now))
+        assert before < 0.11 * room
+        assert estimate.queue(now) > before + COLD
+        estimate.first_token(sent[0], now + 0.1)
+        for each in sent:
+            estimate.left(each, now + 0.1)
+        now += 1.0
+    estimate.ended(estimate.sent(ASK, 0, now), now + 0.1)
+    for _ in range(2 * PROVEN):
+        estimate.sent(ASK, 0, now + 1)
+    assert estimate.expected(ASK, 0, now + 1) < 0.11 * (2 * PROVEN + 1)
 
 
 def test_a_restart_leaves_what_is_in_flight_counted():
