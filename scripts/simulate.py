@@ -1,6 +1,6 @@
 """Simulates the balancing policies: how soon first tokens come, beside an oracle that knows the engines' true state.
 
-    python scripts/simulate.py                                        all scenarios, as Markdown; some minutes
+    python scripts/simulate.py                                        all scenarios, as Markdown; ten minutes
     python scripts/simulate.py --scenario chats --scenario equal      these alone
     python scripts/simulate.py --policy least_latency --policy oracle --load 0.9 --requests 20000 --seed 7
     python scripts/simulate.py --json figures.json                    the same figures as data, too
@@ -34,16 +34,17 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="again for more (default: all)")
     parser.add_argument("--policy", action="append", choices=POLICIES, help="again for more (default: all)")
     parser.add_argument("--load", action="append", type=float, help="share of capacity (default: the scenario's own)")
-    parser.add_argument("--requests", type=int, default=6000, metavar="N", help="of each run (default: 6000)")
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    parser.add_argument("--requests", type=int, default=4000, metavar="N", help="of each run (default: 4000)")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random in the first run (default: 1)")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="with one seed more each (default: 3)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     return parser.parse_args(arguments)
 
 
-def run(key: Key, *, requests: int, seed: int) -> tuple[Key, Figures]:
-    """Do one run."""
-    return key, figures_of(simulate(*key, requests=requests, seed=seed))
+def run(key: Key, *, requests: int, seeds: range) -> tuple[Key, Figures]:
+    """Do the runs of one line of a table: the figures are of all of them together."""
+    return key, figures_of([each for seed in seeds for each in simulate(*key, requests=requests, seed=seed)])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -55,7 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
         for load in asked.load or SCENARIOS[name].loads
         for policy in asked.policy or POLICIES
     ]
-    work, began = partial(run, requests=asked.requests, seed=asked.seed), time.monotonic()
+    began, seeds = time.monotonic(), range(asked.seed, asked.seed + asked.runs)
+    work = partial(run, requests=asked.requests, seeds=seeds)
     if asked.workers > 1:
         with multiprocessing.Pool(asked.workers) as pool:
             runs = list(pool.imap_unordered(work, keys, chunksize=len(POLICIES)))
@@ -63,7 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
         runs = list(map(work, keys))
     results = ordered(runs)
     print("\n".join((*tables(results), *summary(results))))
-    print(f"{asked.requests} requests a run, seed {asked.seed}; {time.monotonic() - began:.0f} s.")
+    took = time.monotonic() - began
+    print(f"{asked.runs} runs of {asked.requests} requests a line, seeds from {asked.seed}; {took:.0f} s.")
     if asked.json:
         asked.json.write_text(json.dumps(as_json(results), indent=1) + "\n")
 

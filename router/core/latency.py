@@ -63,6 +63,9 @@ UNKNOWN = 0.001
 PROVEN = 16
 """First tokens after a start, from which on a backend is no longer taken to be cold."""
 
+SILENT = 8
+"""Answers, none of which streamed, from which on it is believed that none will."""
+
 COLD = 1.0
 """Seconds that each prompt costs beyond those that a backend may have waiting while it is cold."""
 
@@ -159,6 +162,7 @@ class Estimate:
         self._ends = 0
         self._heard = inf  # when the last first token came; inf: never
         self._streamed = False  # whether one was an answer's that streams
+        self._answers = 0  # that told something
         self._cost = 0.0
         self._cost_at = 0.0
         # Of prompts in its cache: bytes that were read, and bytes that aren't believed to be there, on average
@@ -212,6 +216,7 @@ class Estimate:
 
     def sent(self, ask: Ask, cached: int, now: float) -> Sent:
         """Note that an attempt goes out. What becomes of it is told with what this gives."""
+        self._settle(now)
         due = now + self.expected(ask, cached, now)
         sent = Sent(ask, cached, self._to_read(ask.size, cached), now, due)
         self._waiting.append(sent)
@@ -220,18 +225,21 @@ class Estimate:
 
     def first_token(self, sent: Sent, now: float) -> None:
         """Note that an answer has begun. Told again, or too late, it says nothing."""
+        self._settle(now)
         if sent.over or not sent.waits:
             return
-        self._overtake(sent, now)
-        let_in = self._slot(sent)
+        while not self._waiting[0].streams and self._waiting[0] is not sent:  # they were sent before
+            self._begin(self._waiting[0], now)
+        takes, let_in = now - max(sent.at, self._free), self._slot(sent)
+        if sent.streams and not self._streamed:  # what whole answers took says nothing of their beginnings
+            self._streamed, self.line = True, Line()
         if sent.streams or not self._streamed:
-            if not let_in:
-                self._measured(sent, now - max(sent.at, self._free))
-            gain = 1 / 8 if self.line.samples > 1 else 1.0
-            self.response += gain * (now - sent.at - self.response)
-        self._streamed = self._streamed or sent.streams
+            self._answers += 1
+            self.response += (now - sent.at - self.response) / min(self._answers, 8)
+            if not let_in and (sent.streams or self._answers > SILENT):
+                self._measured(sent, takes)
         self._begin(sent, now)
-        self._free = self._heard = now
+        self._heard = now
         self._room = self._room + 1 if self._room < PROVEN else inf
         self._cost, self._cost_at = self.cost(now) / 2, now
 
@@ -244,6 +252,7 @@ class Estimate:
         """Note that it is over, and nobody is to blame: the client has left, say. Told again, it says nothing."""
         if sent.over:
             return
+        self._settle(now)
         sent.over = True
         if sent.waits:
             self._forget(sent)
@@ -259,6 +268,7 @@ class Estimate:
         """Note that it failed: refused, reset, 503, timed out, stalled."""
         if sent.over:
             return
+        self._settle(now)
         sent.over = True
         lost = FAILURE
         if sent.waits:
@@ -286,17 +296,20 @@ class Estimate:
         waiting.remove(sent)
         self._work = self._work - sent.work if waiting else 0.0
 
-    def _begin(self, sent: Sent, now: float) -> None:
+    def _begin(self, sent: Sent, at: float) -> None:
         self._forget(sent)
-        sent.begun, sent.waits = now, False
-        self._moved = now
+        sent.begun, sent.waits = at, False
+        self._free, self._moved = max(self._free, at), max(self._moved, at)
         self.begun += 1
 
-    def _overtake(self, sent: Sent, now: float) -> None:
-        """Take those that were sent before this one, and show no first token, to have begun."""
+    def _settle(self, now: float) -> None:
+        """Take those that show no first token to have begun when it was due, in their turn and where there is room."""
         waiting = self._waiting
-        while not waiting[0].streams and waiting[0] is not sent:
-            self._begin(waiting[0], now)
+        while self._streamed and waiting and self.begun < self._slots:
+            first = waiting[0]
+            if first.streams or first.due > now:
+                break
+            self._begin(first, first.due)
 
     def _measured(self, sent: Sent, takes: float) -> None:
         """Learn from the time that one prompt took: of the line, or of what is left to read of those in the cache."""
@@ -314,14 +327,14 @@ class Estimate:
     def _slot(self, sent: Sent) -> bool:
         """Find out how many are worked on at once, as this one begins. Tells whether it had to wait for another's end.
 
-        It had, if one ended after this one was due and nothing has begun in between. Then, if never more have been at
-        work, as many as now are all that there can be.
+        It had, if one ended after this one was due and nothing has begun in between. Then, if hardly
+        ever more have been at work, as many as now are all that there can be.
         """
         number = self.begun + 1
         if number > self._most:
             self._most, self._slots = number, inf
             return False
         let_in = self._ended > max(sent.due, self._heard)
-        if let_in and number == self._most:
-            self._slots = float(number)
+        if let_in and number >= 0.8 * self._most:
+            self._most, self._slots = number, float(number)
         return let_in

@@ -7,7 +7,6 @@ from math import inf
 from random import Random
 from statistics import fmean
 
-from router.core.latency import Ask
 from scripts.simulation.choosing import UNAWARE
 from scripts.simulation.engine import Outage, Spec
 from scripts.simulation.routing import Exchange
@@ -84,6 +83,12 @@ SCENARIOS = {
             (GPU,) * 4,
             partial(singles, prompts=_mixed),
         ),
+        Scenario(
+            "half-streaming",
+            "1 fast engine, and 3 that are four times slower; half of the answers don't stream",
+            (GPU, SLOW, SLOW, SLOW),
+            partial(singles, prompts=PROMPTS.draw, streaming=0.5),
+        ),
         Scenario("serial", "4 serial engines that the router launched", (LAUNCHED,) * 4, loads=(0.7, 0.95)),
         Scenario(
             "serial-untold", "4 serial engines of which the router knows nothing", (SERIAL,) * 4, loads=(0.7, 0.95)
@@ -98,7 +103,7 @@ SCENARIOS = {
 }
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _conversations(asked: Asked, count: int, seed: int) -> list[Conversation]:
     return asked(Writer(Random(f"{seed} asked")), count)  # noqa: S311  (repeatable, no secret)
 
@@ -120,7 +125,8 @@ def simulate(name: str, load: float, policy: str, *, requests: int, seed: int) -
     starts = list(arrivals(len(conversations), rate, arrive, bursty=scenario.bursty))
     if policy == UNAWARE:
         conversations = [
-            tuple(replace(job, ask=Ask(job.ask.size)) for job in conversation) for conversation in conversations
+            tuple(replace(job, ask=job.ask._replace(blocks=())) for job in conversation)
+            for conversation in conversations
         ]
     weights = [spec.writing / GPU.writing for spec in scenario.engines] if policy == "weighted" else None
     draws = Random(f"{seed} {load} draw")  # noqa: S311

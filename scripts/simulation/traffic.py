@@ -95,14 +95,16 @@ class Writer:
         at = self.random.randrange(len(self._text) - size)
         return f"{self.key():08x}{self._text[at : at + size - 8]}"
 
-    def job(self, said: Sequence[tuple[str, str]], path: Path, answer: int, think: float) -> Job:
+    def job(
+        self, said: Sequence[tuple[str, str]], path: Path, answer: int, think: float = 0.0, *, streams: bool = True
+    ) -> Job:
         """Make a request of messages, which are pairs of a role and a text."""
         messages = [{"role": role, "content": content} for role, content in said]
-        body = json.dumps({"messages": messages, "model": "simulated", "stream": True}).encode()
+        body = json.dumps({"messages": messages, "model": "simulated", "stream": streams}).encode()
         self._numbers += 1
         return Job(
             number=self._numbers - 1,
-            ask=Ask(len(body), blocks_of(body)),
+            ask=Ask(len(body), blocks_of(body), streams),
             prompt=sum(tokens for _, tokens in path),
             answer=answer,
             path=path,
@@ -112,13 +114,14 @@ class Writer:
         )
 
 
-def singles(writer: Writer, count: int, prompts: Callable[[Random], int]) -> list[Conversation]:
-    """Make requests that share nothing, with prompts of lengths that `prompts` draws."""
+def singles(writer: Writer, count: int, prompts: Callable[[Random], int], streaming: float = 1.0) -> list[Conversation]:
+    """Make requests that share nothing, with prompts of lengths that `prompts` draws; this share of them streams."""
     made: list[Conversation] = []
     for _ in range(count):
         tokens = prompts(writer.random)
-        path = ((writer.key(), tokens),)
-        made.append((writer.job([("user", writer.text(tokens))], path, ANSWERS.draw(writer.random), 0.0),))
+        path, streams = ((writer.key(), tokens),), streaming == 1.0 or writer.random.random() < streaming
+        said = [("user", writer.text(tokens))]
+        made.append((writer.job(said, path, ANSWERS.draw(writer.random), streams=streams),))
     return made
 
 

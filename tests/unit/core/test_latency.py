@@ -343,6 +343,47 @@ def test_where_others_stream_one_that_does_not_says_nothing_of_the_reading():
     assert estimate.reading(1000, 0, 108.0) == pytest.approx(0.1)
 
 
+def test_whole_answers_say_nothing_of_their_beginnings_once_one_streams():
+    """What was believed while nothing streamed is dropped with the first token that is seen."""
+    estimate, now = Estimate(), 0.0
+    for _ in range(40):
+        estimate.ended(estimate.sent(Ask(1000, streams=False), 0, now), now + 6.0)
+        now += 10.0
+    assert estimate.expected(ASK, 0, now) == pytest.approx(6.0, rel=0.05)
+    now = read(estimate, now=now)
+    assert estimate.expected(ASK, 0, now) == pytest.approx(0.1)
+
+
+def test_a_few_whole_answers_are_no_measurement():
+    """Others may stream yet."""
+    estimate = Estimate()
+    estimate.ended(estimate.sent(Ask(1000, streams=False), 0, 0.0), 6.0)
+    assert not estimate.measured
+
+
+def test_one_that_does_not_stream_has_begun_when_it_was_due():
+    """From then on it is no prompt that has to be read before others, but one of those that are answered."""
+    estimate = known(takes=0.1, hold=5.0)
+    silent = [estimate.sent(Ask(1000, streams=False), 0, 100.0) for _ in range(2)]
+    later = estimate.sent(ASK, 0, 100.15)
+    assert estimate.begun == 1
+    assert estimate.expected(ASK, 0, 100.15) == pytest.approx(0.3, abs=0.06)
+    estimate.left(later, 100.3)
+    assert estimate.begun == 2
+    for each in silent:
+        estimate.ended(each, 105.0)
+    assert estimate.in_flight == 0
+    assert estimate.hold == pytest.approx(5.0, rel=0.02)
+
+
+def test_one_that_does_not_stream_may_end_before_it_was_due():
+    """It says nothing of the reading, be it over sooner than a reading takes."""
+    estimate = known(takes=0.1)
+    estimate.ended(estimate.sent(Ask(1000, streams=False), 0, 100.0), 100.01)
+    assert estimate.reading(1000, 0, 100.01) == pytest.approx(0.1)
+    assert estimate.in_flight == 0
+
+
 def test_one_that_does_not_stream_has_begun_when_a_later_one_has():
     """Engines begin in order."""
     estimate = known(takes=0.1, hold=5.0)

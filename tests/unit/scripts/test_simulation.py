@@ -400,7 +400,18 @@ def test_tables_show_each_policy_beside_the_oracle():
 def test_the_command_prints_tables_and_writes_the_figures(tmp_path, capsys):
     """With the scenarios, policies and loads that were asked for."""
     file = tmp_path / "figures.json"
-    asked = ["--scenario", "serial", "--policy", "least_in_flight", "--policy", "oracle", "--requests", "200"]
+    asked = [
+        "--scenario",
+        "serial",
+        "--policy",
+        "least_in_flight",
+        "--policy",
+        "oracle",
+        "--requests",
+        "200",
+        "--runs",
+        "2",
+    ]
     simulate.main([*asked, "--workers", "1", "--json", str(file)])
     assert "| 95% | oracle |" in capsys.readouterr().out
     runs = json.loads(file.read_text())
