@@ -24,7 +24,7 @@ class Figures(NamedTuple):
     p99: float
     hits: float  # tokens of prompts that were found in a cache
     failed: int  # requests that got no answer, or half of one
-    soon: float  # whose first token came within a second, and that were answered whole
+    soon: float  # whose first token came within a second
     attempts: float  # for each request
 
 
@@ -54,8 +54,7 @@ def figures_of(exchanges: Sequence[Exchange]) -> Figures:
         p99=percentile(ttfts, 0.99),
         hits=sum(each.cached for each in exchanges) / max(1, sum(each.read for each in exchanges)),
         failed=sum(each.failed for each in exchanges),
-        soon=sum(not each.failed and each.ttft is not None and each.ttft <= SOON for each in exchanges)
-        / len(exchanges),
+        soon=sum(ttft <= SOON for ttft in ttfts) / len(exchanges),
         attempts=fmean(each.attempts for each in exchanges),
     )
 
