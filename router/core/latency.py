@@ -3,25 +3,28 @@
     expected = what is ahead in its queue + the reading of this prompt + what its errors cost
 
 **Reading.** The time that a prompt takes, once it is its turn, is a line over the bytes that must be read:
-`base + slope * (size - cached)`. The line is fitted to what was measured, the newest counting most, so a long prompt
-condemns nobody. A sample isn't the whole time to the first token but what of it passed since the backend was free for
-this one: since it was sent, or since the first token before it, whichever came later. So a queue isn't held against
-the speed, and prompts that are read together show the rate at which they come.
+`base + slope * bytes`. The line is fitted to what was measured, the newest counting most, so a long prompt condemns
+nobody. A sample isn't the whole time to the first token but what of it passed since the backend was free for this one:
+since it was sent, or since the first token before it, whichever came later. So a queue isn't held against the speed,
+and prompts that are read together show the rate at which they come. Of a prompt in the cache only the rest is read;
+how much that really is, is measured too, so that a cache that holds nothing is found out.
 
-**The queue.** The prompts sent and not yet begun to be answered are read before this one. Where `parallel` requests are
-at work, the next must wait until one ends, every `hold / parallel` seconds. What is due next has been waited for for
-some time; once that is longer than it should take, the backend has stalled, and what may still be missing is guessed at
-as much as it is late already. One that hangs thus looks worse with every moment, and is given no more.
+**The queue.** The prompts sent and not yet begun to be answered are read before this one. Where all slots are taken,
+the next must wait until an answer ends, every `hold / slots` seconds. How many slots there are is seen: as many as were
+at work when one that was overdue could begin only as another ended. What is due has been waited for for some time; once
+that is longer than it should take, something is wrong there, and it looks worse with every moment. One that hangs is
+thus given no more after the first that finds out.
 
 **Errors** cost seconds, the more the more of them come in a row, and half as much each `FORGET` seconds later. Failing
 fast is never taken for speed: nothing but a first token is a measurement.
 
-**After a start** caches are cold and code isn't compiled yet, so a backend is taken to do as few requests at once as it
-has shown since: one, then one more with each first token. **What was measured long ago** fades: after `STALE` seconds
-without a first token a backend is taken for faster than it was, until somebody is sent there and tells.
+**After a start** caches are cold and code isn't compiled yet, so few prompts may wait there at a time: one, then one
+more with each first token. **What was measured long ago** fades: after `STALE` seconds without a first token a backend
+is taken for faster than it was, until somebody is sent there and tells.
 
-**An answer that doesn't stream** shows no first token, only its end. An engine begins in order, so it is taken to have
-begun when one that was sent later has. What it took is a measurement only where nothing streams.
+**An answer that doesn't stream** shows no first token, only its end. Engines begin in order, so it is taken to have
+begun when it was due, if it was its turn, and at the latest when one that was sent later has. What it took is a
+measurement only where nothing streams.
 
 Sources: Finagle's and linkerd's Peak-EWMA (latency * outstanding, stale measurements fade, failures cost), Prequal
 (NSDI '24: requests in flight tell what latency tells too late), Little's law for `hold`, TCP's slow start.

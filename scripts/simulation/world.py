@@ -64,7 +64,7 @@ class World:
     def _router(self, policy: str, weights: Sequence[float]) -> Router:
         names = [f"engine-{index}" for index in range(len(self._engines))]
         backends = [
-            Backend(name, weight=weight, estimate=Estimate())
+            Backend(name, weight=weight, estimate=Estimate(engine.spec.parallel if engine.spec.told else None))
             for name, weight, engine in zip(names, weights, self._engines, strict=True)
         ]
         prefixes = Prefixes()
