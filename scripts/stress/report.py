@@ -1,0 +1,171 @@
+"""What was found, as tables of words: what a person reads at the end in the terminal, and in report.html."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from scripts.stress import units
+from scripts.stress.results import Process, Results, Spread, Step
+
+_COLOURS = {"passed": "green", "failed": "bold red", "skipped": "dim", "holds": "green", "BROKEN": "bold red"}
+
+
+class Sheet(NamedTuple):
+    """A table: its title, its heads, its rows, and from which column on there are numbers."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: int
+
+
+def sheets(results: Results) -> list[Sheet]:
+    """Give all that has rows, but for what only a page has room for."""
+    return [sheet for sheet in (_bounds(results), _loads(results), *_others(results)) if sheet.rows]
+
+
+def _others(results: Results) -> list[Sheet]:
+    failures = [
+        (step.name, step.target, kind, step.examples.get(kind, ""), units.number(count))
+        for step in results.steps
+        for kind, count in step.failures.items()
+    ]
+    ratios = [
+        (each.step, _named(each.figure), each.target, *_both(each.figure, each.first, each.other), _ratio(each.ratio),
+         ", ".join(map(_ratio, each.rounds)))
+        for each in results.ratios
+    ]  # fmt: skip
+    drifts = [
+        (_named(each.figure), each.target, *_both(each.figure, each.early, each.late), _ratio(each.ratio))
+        for each in results.drifts
+    ]
+    checks = [(each.state, each.name, each.target, each.detail) for each in results.checks]
+    first = next(iter(results.targets), "")
+    return [
+        Sheet("Failures", ("load", "target", "kind", "said first", "number"), failures, 4),
+        Sheet(f"Compared with {first}", ("load", "figure", "target", first, "it", "ratio", "by round"), ratios, 3),
+        Sheet("Late over early", ("figure", "target", "early", "late", "ratio"), drifts, 2),
+        Sheet("Behaviour", ("", "check", "target", "what was seen"), checks, 4),
+    ]
+
+
+def _bounds(results: Results) -> Sheet:
+    rows = [
+        ("holds" if each.holds else "BROKEN", _named(each.name), *_both(each.name, each.bound, each.value))
+        for each in results.bounds
+    ]
+    return Sheet("Bounds", ("", "bound", "at most", "it was"), rows, 2)
+
+
+def _loads(results: Results) -> Sheet:
+    several, judged = len(results.targets) > 1, any(step.goodput for step in results.steps)
+    queued = any(step.times.queue.count for step in results.steps)
+    columns: dict[str, Callable[[Step], str]] = {
+        "load": lambda step: step.name,
+        **({"target": lambda step: f"{step.target} {step.round}"} if several else {}),
+        "answers": lambda step: units.number(step.requests.ok + step.requests.left),
+        "failed": lambda step: units.number(step.requests.failed),
+        "requests\n/s": lambda step: units.number(step.requests_per_second),
+        "tokens\n/s": lambda step: units.number(step.tokens_per_second),
+        "of\neach": lambda step: units.number(step.times.speed.p50) if step.times.speed.count else "-",
+        "TTFT\np50": lambda step: _time(step.times.ttft, "p50"),
+        "\np99": lambda step: _time(step.times.ttft, "p99"),
+        "token\ngap p50": lambda step: _time(step.times.gap, "p50"),
+        "\np99 ": lambda step: _time(step.times.gap, "p99"),
+        "whole\np50": lambda step: _time(step.times.whole, "p50"),
+        "\np99  ": lambda step: _time(step.times.whole, "p99"),
+        **({"queue\np99": lambda step: _time(step.times.queue, "p99")} if queued else {}),
+        **({"good\n/s": _good, "\n": _good_share} if judged else {}),
+    }
+    rows = [[write(step) for write in columns.values()] for step in results.steps]
+    title = "The loads" + (", as far as they came" if results.interrupted else "")
+    return Sheet(title, [name.rstrip(" ") for name in columns], rows, 2 if several else 1)
+
+
+def _good(step: Step) -> str:
+    return units.number(step.goodput.per_second) if step.goodput else "-"
+
+
+def _good_share(step: Step) -> str:
+    return f"{step.goodput.share:.0%}" if step.goodput else "-"
+
+
+def details(results: Results) -> list[Sheet]:
+    """Give what only a page has room for."""
+    generators = [
+        (step.name, step.target, step.generator.warning, f"{step.generator.cpu:.2f}",
+         *(units.time(late) for late in (step.generator.lag.p50, step.generator.lag.p99)))
+        for step in results.steps
+    ]  # fmt: skip
+    servers = [
+        (step.name, step.target, *_process(step.server), *_process(step.children))
+        for step in results.steps
+        if step.server
+    ]
+    heads = ("load", "target", "CPU, cores", "memory, most", "at the end", "engines' CPU", "memory, most", "at the end")
+    told = [(name, str(value)) for name, value in results.options.items()]
+    return [
+        sheet
+        for sheet in (
+            Sheet("The server and what it started, on this machine", heads, servers, 2),
+            Sheet("The load generator", ("load", "target", "", "CPU, cores", "late p50", "late p99"), generators, 3),
+            Sheet("The options", ("option", "value"), told, 2),
+        )
+        if sheet.rows
+    ]
+
+
+def _process(process: Process | None) -> tuple[str, str, str]:
+    if process is None:
+        return "-", "-", "-"
+    return f"{process.cpu:.2f}", units.size(process.memory_most), units.size(process.memory_end)
+
+
+def _time(spread: Spread, name: str) -> str:
+    return units.time(getattr(spread, name)) if spread.count else "-"
+
+
+def _named(figure: str) -> str:
+    """Leave out a figure's unit, which `_both` writes behind each value."""
+    return figure.removesuffix(", s").removesuffix(", bytes")
+
+
+def _both(figure: str, one: float, other: float) -> tuple[str, str]:
+    """Write two values of a figure, with its unit."""
+    write = units.time if figure.endswith(", s") else units.size if figure.endswith(", bytes") else units.number
+    return write(one), write(other)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def cost(results: Results) -> str:
+    """Say what the load generator itself cost."""
+    if not results.steps:
+        return "Nothing was measured."
+    busiest = max(results.steps, key=lambda step: step.generator.cpu)
+    latest = max(results.steps, key=lambda step: step.generator.lag.p99)
+    return (
+        f"The load generator used {busiest.generator.cpu:.0%} of a core at most, and was late by "
+        f"{units.time(latest.generator.lag.p99)} at p99 (timers round to 1 ms)."
+    )
+
+
+def show(results: Results, console: Console) -> None:
+    """Print it."""
+    for sheet in reversed(sheets(results)):  # what matters most stands last, where the eye is
+        table = Table(
+            title=sheet.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        )
+        for index, head in enumerate(sheet.heads):
+            table.add_column(head, justify="right" if index >= sheet.numbers else "left", overflow="fold")
+        for row in sheet.rows:
+            table.add_row(Text(row[0], _COLOURS.get(row[0], "")), *map(Text, row[1:]))
+        console.print(table)
+    for sentence in [*results.findings, cost(results)]:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
