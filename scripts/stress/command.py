@@ -8,7 +8,7 @@ import gc
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -34,12 +34,13 @@ OK, BROKEN, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 _COLUMNS = ("step", "target", *Outcome._fields, "ttft", "tpot", "whole")
 
-Checks = Callable[[Target, Asking], Awaitable[list[Check]]]
+Checks = Callable[[Target, Asking], AsyncIterator[Check]]
 
 
-async def no_checks(_: Target, __: Asking) -> list[Check]:
+async def no_checks(_: Target, __: Asking) -> AsyncIterator[Check]:
     """Look at no behaviour."""
-    return []
+    return
+    yield  # which makes it a generator
 
 
 def start(
@@ -114,8 +115,10 @@ class _Test:
         with _cancelled_by_signals(task), suppress(asyncio.CancelledError):
             self._interrupted = True  # until the end is reached
             await run.greet()
-            for target, asking in self._targets.items():
-                run.checks += await self._checks(target, asking)
+            base, asking = next(iter(self._targets.items()))
+            async for check in self._checks(base, asking):
+                run.checks.append(check)
+                self._watcher.say(f"{check.state}: {check.name}: {check.detail}")
             await run.stages(self._stages, asked.rounds or (2 if asked.compare else 1))
             self._interrupted = False
 

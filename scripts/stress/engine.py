@@ -1,24 +1,25 @@
 """An engine whose times are known, for holding the load generator against the truth.
 
-    python -m scripts.stress.engine --port 9000 --first 100ms --gap 10ms --events 30 --stall-at 5s --stall 1s
+    python -m scripts.stress.engine --port 9000 --first 100ms --gap 10ms --events 30 --stall-after 5s --stall 1s
 
 Every POST gets a stream. Its first event is due `first` after the request, each further one `gap` after the one
 before; a stall holds back everything that is due within it to its end, of all streams. Each event carries the moment
-at which it was written, on the clock that all processes of a machine share. One timer serves all streams, so it costs
-less than what measures it.
+at which it was written. All moments are on time.perf_counter, which all processes of a machine share. One timer serves
+all streams, so that it costs less than what measures it; while there are any it takes a whole core.
 """
 
 import argparse
 import asyncio
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import uvloop
 
 from scripts.stress.options import seconds
 
-_TICK = 0.001
+_TICK = 0.0001
+_IDLE = 0.001
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _TEXT = (
     b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000,'
@@ -28,9 +29,8 @@ _EVENT = b"%x\r\n" % len(_TEXT % 0.0) + _TEXT + b"\r\n"
 _END = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 
 
-@dataclass(frozen=True)
-class Times:
-    """When events are due, in seconds; a stall from `stall_at` after the start, for `stall`."""
+class Times(NamedTuple):
+    """When events are due, in seconds; there is a stall from the moment `stall_at` on, for `stall`."""
 
     first: float
     gap: float
@@ -39,12 +39,9 @@ class Times:
     stall: float = 0.0
 
     def due(self, asked: float, number: int) -> float:
-        """Say when an event is due, without the stall."""
-        return asked + self.first + number * self.gap
-
-    def held(self, due: float) -> float:
-        """Say when it is written: at the end of the stall, if it is due within."""
-        return self.stall_at + self.stall if self.stall_at <= due < self.stall_at + self.stall else due
+        """Say when an event is to be written: at the end of the stall, if it were due within."""
+        due, end = asked + self.first + number * self.gap, self.stall_at + self.stall
+        return end if self.stall_at <= due < end else due
 
 
 class Engine:
@@ -60,8 +57,8 @@ class Engine:
 
     def add(self, transport: asyncio.Transport, asked: float, number: int = 0) -> None:
         """Have an event of a stream written when it is due; the stream was asked for at this moment."""
-        held = self._times.held(self._times.due(asked - self._start, number))
-        self._due[max(self._done + 1, round(held / _TICK))].append((transport, asked, number))
+        tick = round((self._times.due(asked, number) - self._start) / _TICK)
+        self._due[max(self._done + 1, tick)].append((transport, asked, number))
 
     def _tick(self) -> None:
         last = int((time.perf_counter() - self._start) / _TICK)
@@ -69,7 +66,10 @@ class Engine:
             self._done = tick
             for stream in self._due.pop(tick, ()):
                 self._write(*stream)
-        self._loop.call_later(_TICK, self._tick)
+        if self._due:  # it spins, as timers are cut to milliseconds
+            self._loop.call_soon(self._tick)
+        else:
+            self._loop.call_later(_IDLE, self._tick)
 
     def _write(self, transport: asyncio.Transport, asked: float, number: int) -> None:
         if transport.is_closing():
@@ -122,10 +122,12 @@ def main() -> None:
     parser.add_argument("--first", type=seconds, default=0.1, metavar="TIME")
     parser.add_argument("--gap", type=seconds, default=0.01, metavar="TIME")
     parser.add_argument("--events", type=int, default=30)
-    parser.add_argument("--stall-at", type=seconds, default=0.0, metavar="TIME")
+    parser.add_argument("--stall-after", type=seconds, default=0.0, metavar="TIME")
     parser.add_argument("--stall", type=seconds, default=0.0, metavar="TIME")
     asked = parser.parse_args()
-    uvloop.run(serve(asked.port, Times(asked.first, asked.gap, asked.events, asked.stall_at, asked.stall)))
+    stall_at = time.perf_counter() + asked.stall_after
+    print(stall_at, flush=True)
+    uvloop.run(serve(asked.port, Times(asked.first, asked.gap, asked.events, stall_at, asked.stall)))
 
 
 if __name__ == "__main__":

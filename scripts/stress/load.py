@@ -109,9 +109,9 @@ class Load:
         start, places = time.perf_counter(), asyncio.Semaphore(_MOST_IN_FLIGHT)
         async with asyncio.TaskGroup() as group:
             for number, after in enumerate(due):
+                await _until(start + min(after, seconds))
                 if after >= seconds:
                     break
-                await _until(start + after)
                 ask = people[number % len(people)].ask()
                 group.create_task(self._in_place(ask, start + after, places))
 

@@ -43,13 +43,13 @@ def _others(results: Results) -> list[Sheet]:
         (_named(each.figure), each.target, *_both(each.figure, each.early, each.late), _ratio(each.ratio))
         for each in results.drifts
     ]
-    checks = [(each.state, each.name, each.target, each.detail) for each in results.checks]
+    checks = [(each.state, each.name, each.detail) for each in results.checks]
     first = next(iter(results.targets), "")
     return [
         Sheet("Failures", ("load", "target", "kind", "said first", "number"), failures, 4),
         Sheet(f"Compared with {first}", ("load", "figure", "target", first, "it", "ratio", "by round"), ratios, 3),
         Sheet("Late over early", ("figure", "target", "early", "late", "ratio"), drifts, 2),
-        Sheet("Behaviour", ("", "check", "target", "what was seen"), checks, 4),
+        Sheet("Behaviour", ("", "check", "what was seen"), checks, 3),
     ]
 
 

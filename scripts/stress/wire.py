@@ -130,7 +130,7 @@ class Answer:
         if self._stream:
             *lines, self._line = (self._line + data).split(b"\n")
             for line in lines:
-                if line.startswith(b"data:"):
+                if line.startswith(b"data:") and not self.left:
                     self._event(line, now)
 
     def _event(self, line: bytes, now: float) -> None:
