@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ OK, BROKEN, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 _COLUMNS = ("step", "target", *Outcome._fields, "ttft", "tpot", "whole")
 
+
+class Kind(Enum):
+    """How a test's stages belong together."""
+
+    STEPS = auto()  # of rising load: what is the most that is carried?
+    PARTS = auto()  # the same, one after another: what has drifted?
+    ANY = auto()
+
+
 Checks = Callable[[Target, Asking], AsyncIterator[Check]]
 
 
@@ -44,7 +54,7 @@ async def no_checks(_: Target, __: Asking) -> AsyncIterator[Check]:
 
 
 def start(
-    asked: argparse.Namespace, stages: Sequence[Stage], *, checks: Checks = no_checks, drifting: bool = False
+    asked: argparse.Namespace, stages: Sequence[Stage], *, checks: Checks = no_checks, of: Kind = Kind.ANY
 ) -> int:
     """Run the stages; print and write what was found. Gives the exit code."""
     console = Console() if sys.stdout.isatty() else Console(width=180)
@@ -65,7 +75,7 @@ def start(
         return WRONG
     finally:
         test.close()
-    results = test.results(drifting=drifting)
+    results = test.results(of)
     if asked.out:
         write(results, asked.out / "results.json")
         (asked.out / "report.html").write_text(page.page(results), encoding="utf-8")
@@ -128,11 +138,11 @@ class _Test:
         if self._csv:
             self._csv.close()
 
-    def results(self, *, drifting: bool) -> Results:
+    def results(self, of: Kind) -> Results:
         """Give what was found, whether it came to the end or not."""
         run, asked = self._run, self._asked
         assert run is not None  # noqa: S101  (it was begun)
-        drifts = [each for name in self._targets for each in verdict.drifts(run.steps, name.name)] if drifting else []
+        drifts = [each for name in self._targets for each in verdict.drifts(run.steps, name.name) if of is Kind.PARTS]
         asked_for = {
             "p99 of TTFT, s": asked.max_p99_ttft,
             "p99 between tokens, s": asked.max_p99_gap,
@@ -155,7 +165,7 @@ class _Test:
             ratios=verdict.ratios(run.found),
             drifts=drifts,
             bounds=verdict.bounds(run.steps, run.checks, drifts, asked_for),
-            findings=verdict.findings(run.steps, asked.slo),
+            findings=verdict.findings(run.steps, asked.slo if of is Kind.STEPS else None),
         )
 
 

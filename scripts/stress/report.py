@@ -25,7 +25,7 @@ class Sheet(NamedTuple):
 
 def sheets(results: Results) -> list[Sheet]:
     """Give all that has rows, but for what only a page has room for."""
-    return [sheet for sheet in (_bounds(results), _loads(results), *_others(results)) if sheet.rows]
+    return [sheet for sheet in (_loads(results), *_others(results)) if sheet.rows]
 
 
 def _others(results: Results) -> list[Sheet]:
@@ -34,31 +34,38 @@ def _others(results: Results) -> list[Sheet]:
         for step in results.steps
         for kind, count in step.failures.items()
     ]
-    ratios = [
-        (each.step, _named(each.figure), each.target, *_both(each.figure, each.first, each.other), _ratio(each.ratio),
-         ", ".join(map(_ratio, each.rounds)))
-        for each in results.ratios
-    ]  # fmt: skip
     drifts = [
         (_named(each.figure), each.target, *_both(each.figure, each.early, each.late), _ratio(each.ratio))
         for each in results.drifts
     ]
     checks = [(each.state, each.name, each.detail) for each in results.checks]
-    first = next(iter(results.targets), "")
     return [
         Sheet("Failures", ("load", "target", "kind", "said first", "number"), failures, 4),
-        Sheet(f"Compared with {first}", ("load", "figure", "target", first, "it", "ratio", "by round"), ratios, 3),
+        _ratios(results),
         Sheet("Late over early", ("figure", "target", "early", "late", "ratio"), drifts, 2),
         Sheet("Behaviour", ("", "check", "what was seen"), checks, 3),
     ]
 
 
-def _bounds(results: Results) -> Sheet:
-    rows = [
+def bounds(results: Results) -> list[tuple[str, str, str, str]]:
+    """Write each bound: whether it holds, what of, how much at most, how much it was."""
+    return [
         ("holds" if each.holds else "BROKEN", _named(each.name), *_both(each.name, each.bound, each.value))
         for each in results.bounds
     ]
-    return Sheet("Bounds", ("", "bound", "at most", "it was"), rows, 2)
+
+
+def _ratios(results: Results) -> Sheet:
+    """Write a row for each load and target, a column for each figure; in brackets, from which to which round."""
+    first, figures = next(iter(results.targets), ""), list(dict.fromkeys(each.figure for each in results.ratios))
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for each in results.ratios:
+        spread = f" ({min(each.rounds):.2f} to {max(each.rounds):.2f})" if len(each.rounds) > 1 else ""
+        rows.setdefault((each.step, each.target), {})[each.figure] = _ratio(each.ratio) + spread
+    cells = [(*where, *(row.get(figure, "-") for figure in figures)) for where, row in rows.items()]
+    return Sheet(
+        f"Ratios to {first}, and from which to which round", ("load", "target", *map(_named, figures)), cells, 2
+    )
 
 
 def _loads(results: Results) -> Sheet:
@@ -79,7 +86,7 @@ def _loads(results: Results) -> Sheet:
         "whole\np50": lambda step: _time(step.times.whole, "p50"),
         "\np99  ": lambda step: _time(step.times.whole, "p99"),
         **({"queue\np99": lambda step: _time(step.times.queue, "p99")} if queued else {}),
-        **({"good\n/s": _good, "\n": _good_share} if judged else {}),
+        **({"good\n/s": _good, "good\nshare": _good_share} if judged else {}),
     }
     rows = [[write(step) for write in columns.values()] for step in results.steps]
     title = "The loads" + (", as far as they came" if results.interrupted else "")
@@ -106,7 +113,7 @@ def details(results: Results) -> list[Sheet]:
         for step in results.steps
         if step.server
     ]
-    heads = ("load", "target", "CPU, cores", "memory, most", "at the end", "engines' CPU", "memory, most", "at the end")
+    heads = ("load", "target", "CPU, cores", "memory, most", "at the end", "started: CPU", "memory, most", "at the end")
     told = [(name, str(value)) for name, value in results.options.items()]
     return [
         sheet
@@ -158,7 +165,8 @@ def cost(results: Results) -> str:
 
 def show(results: Results, console: Console) -> None:
     """Print it."""
-    for sheet in reversed(sheets(results)):  # what matters most stands last, where the eye is
+    limits = Sheet("Bounds", ("", "bound", "at most", "it was"), bounds(results), 2)
+    for sheet in [*reversed(sheets(results)), *([limits] if limits.rows else [])]:  # what matters most stands last
         table = Table(
             title=sheet.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
         )

@@ -35,11 +35,15 @@ def coarser(samples: list[Sample]) -> list[Sample]:
     for index, sample in enumerate(samples):
         before = samples[index - 1]
         if index % 2 and before.step == sample.step:
-            counts = {name: getattr(before, name) + getattr(sample, name) for name in _COUNTS}
-            found[-1] = msgspec.structs.replace(sample, **counts)
+            found[-1] = _merged(before, sample)
         else:
             found.append(sample)
     return found
+
+
+def _merged(before: Sample, sample: Sample) -> Sample:
+    counts = {name: getattr(before, name) + getattr(sample, name) for name in _COUNTS}
+    return msgspec.structs.replace(sample, **counts, ttft=sample.ttft or before.ttft)
 
 
 class Sampler:
@@ -65,8 +69,12 @@ class Sampler:
         self._take()  # ends what was before, which belongs to no step
 
     def end(self) -> None:
-        """End a step."""
+        """End a step. Its last sample, where it is a short one, becomes part of the one before."""
         self._tell()
+        if len(self.samples) > 1:
+            before, last = self.samples[-2:]
+            if before.step == last.step and last.seconds < self._every / 2:
+                self.samples[-2:] = [_merged(before, last)]
 
     async def run(self) -> None:
         """Take samples until cancelled."""

@@ -1,5 +1,6 @@
 """What figures mean: who was in the way, how many clients are carried, what drifts, which bound is broken."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from scripts.stress.histogram import Histogram
@@ -97,17 +98,18 @@ def _warning(cpu: float, lag: Spread) -> str:
 
 def carried(steps: Sequence[Step], target: str) -> Step | None:
     """Give the heaviest step whose answers, and those of all lighter ones, were good: 99 of 100 within the bounds."""
-    heaviest = None
-    mine = [step for step in steps if step.target == target and step.goodput is not None]
-    for step in sorted(mine, key=lambda step: (step.clients, step.rate)):
-        if step.goodput is None or step.goodput.share < _CARRIED:
-            break
-        heaviest = step
-    return heaviest
+    mine = sorted((step for step in steps if step.target == target), key=lambda step: (step.clients, step.rate))
+    broken = [step for step in mine if step.goodput is None or step.goodput.share < _CARRIED]
+    least = (broken[0].clients, broken[0].rate) if broken else (math.inf, math.inf)
+    return max(
+        (step for step in mine if (step.clients, step.rate) < least),
+        key=lambda step: (step.clients, step.rate),
+        default=None,
+    )
 
 
 def findings(steps: Sequence[Step], slo: Slo | None) -> list[str]:
-    """Say in sentences what each target carries, and whether the generator was in the way."""
+    """Say in sentences what each target carries (`slo`: if asked for), and whether the generator was in the way."""
     found = []
     for target in dict.fromkeys(step.target for step in steps) if slo else ():
         heaviest = carried(steps, target)

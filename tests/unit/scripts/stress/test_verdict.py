@@ -45,6 +45,7 @@ def test_what_is_carried(step):
     assert carried is not None
     assert carried.name == "2"
     assert verdict.carried(steps[2:], "base") is None
+    assert verdict.carried([steps[0], step(clients=1, goodput=Goodput(1.0, 0.5))], "base") is None  # in another round
     assert verdict.carried(steps, "other") is None
     assert verdict.findings(steps[:3], Slo(ttft=1)) == ["base carries 2: 99 of 100 answers within ttft 1 s."]
     assert "doesn't carry the lightest" in verdict.findings(steps[2:], Slo(ttft=1))[0]
