@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from scripts.stress import units
 from scripts.stress.meter import Meter
-from scripts.stress.results import Sample
+from scripts.stress.results import Sample, Step
 from scripts.stress.tally import Outcome
 
 _FAILURES = 3
@@ -30,6 +30,9 @@ class Watcher(Protocol):
     def ended(self, one: Outcome) -> None:
         """See what came of a request."""
 
+    def finish(self, step: Step) -> None:
+        """See what came of the step."""
+
     def say(self, line: str) -> None:
         """Hear a sentence."""
 
@@ -46,6 +49,15 @@ def state(sample: Sample, meter: Meter) -> str:
     rate, tokens = (units.number(count / sample.seconds) for count in (sample.ended, sample.tokens))
     waiting = f", {sample.waiting} waiting" if sample.waiting else ""
     return f"{rate} requests/s, {sample.in_flight} in flight{waiting}, {first}, {tokens} tokens/s"
+
+
+def summary(step: Step) -> str:
+    """Say what came of a step, in a line."""
+    came, first = step.requests, "no token"
+    if step.times.ttft.count:
+        first = f"TTFT {units.time(step.times.ttft.p50)}, p99 {units.time(step.times.ttft.p99)}"
+    rate, tokens = units.number(step.requests_per_second), units.number(step.tokens_per_second)
+    return f"{rate} requests/s, {came.ok + came.left} answers, {first}, {tokens} tokens/s, {came.failed} failed"
 
 
 class Lines:
@@ -78,6 +90,10 @@ class Lines:
                 more = "; more of these are only counted" if self._seen[one.kind] == _FAILURES else ""
                 self.say(f"  failed: {one.kind}: {one.detail[:160]}{more}")
 
+    def finish(self, step: Step) -> None:
+        """Say what came of it."""
+        self.say(f"  {summary(step)}")
+
     def say(self, line: str) -> None:
         """Print it."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -101,8 +117,6 @@ class Moving(Lines):
         """Show a new bar."""
         self._seen.clear()
         self._failed, self._begun = 0, -1.0
-        if self._bar is not None:
-            self._bars.update(self._bar, completed=1e9)
         self._bar = self._bars.add_task(title, total=seconds, state="")
 
     def sample(self, sample: Sample, meter: Meter) -> None:
@@ -114,6 +128,12 @@ class Moving(Lines):
             failed = f"[red]{self._failed} failed[/]" if self._failed else "0 failed"
             text = f"{state(sample, meter)}, {failed}"
             self._bars.update(self._bar, completed=sample.at - self._begun, state=text)
+            self._bars.refresh()
+
+    def finish(self, step: Step) -> None:
+        """Leave a full bar, with what came of it."""
+        if self._bar is not None:
+            self._bars.update(self._bar, completed=1e9, state=summary(step))
             self._bars.refresh()
 
     def close(self) -> None:

@@ -129,6 +129,7 @@ class Run:
                     children=children,
                 )
             )
+            self._watcher.finish(self.steps[-1])
 
 
 class _Window:
