@@ -150,6 +150,7 @@ class Load:
             one = outcome(answer, time.perf_counter(), interrupted=interrupted)
             meter.failed += one.failed
             meter.ended += not one.failed
+            meter.tokens += one.tokens - answer.tokens  # those that were told of at the end alone
             self._tally.count(one)
             self._told(one)
         return one

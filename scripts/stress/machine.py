@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -25,15 +26,25 @@ def listener(host: str, port: int) -> psutil.Process | None:
     """Find the process that listens at a port; none, if it runs elsewhere or belongs to somebody else."""
     if host not in _LOCAL:
         return None
-    with contextlib.suppress(psutil.Error, OSError):
-        for each in psutil.net_connections(kind="tcp"):
-            if (
-                each.status == psutil.CONN_LISTEN
-                and tuple(each.laddr)[1:] == (port,)
-                and each.pid not in (None, os.getpid())
-            ):
-                return psutil.Process(each.pid)
+    try:
+        found = [(each.pid, each) for each in psutil.net_connections(kind="tcp")]
+    except (
+        psutil.AccessDenied
+    ):  # on a Mac, for all but root: so processes are asked one by one, for one's own to answer
+        found = [(process.pid, each) for process in psutil.process_iter() for each in _connections(process)]
+    except (psutil.Error, OSError):
+        return None
+    for pid, each in found:
+        if each.status == psutil.CONN_LISTEN and tuple(each.laddr)[1:] == (port,) and pid not in (None, os.getpid()):
+            with contextlib.suppress(psutil.Error):
+                return psutil.Process(pid)
     return None
+
+
+def _connections(process: psutil.Process) -> list[Any]:
+    with contextlib.suppress(psutil.Error, OSError):
+        return list(process.net_connections(kind="tcp"))
+    return []
 
 
 class Watch:

@@ -14,8 +14,8 @@ from scripts.stress.tally import Outcome
 _FAILURES = 3
 """How many of a kind are shown in a step; the rest are counted."""
 
-_PLAIN_EVERY = 5.0
-"""Seconds between two plain lines."""
+_PLAIN_EVERY, _PLAIN_MOST = 5.0, 60
+"""Seconds between two plain lines, or more where a step would have too many of them."""
 
 
 class Watcher(Protocol):
@@ -66,19 +66,23 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._seen: Counter[str] = Counter()
-        self._said = 0.0
+        self._said: float | None = None
+        self._every = _PLAIN_EVERY
         self._failed = 0
 
     def begin(self, title: str, seconds: float) -> None:
         """Say which step begins."""
         self._seen.clear()
-        self._said = self._failed = 0
+        self._said, self._failed = None, 0
+        self._every = max(_PLAIN_EVERY, seconds / _PLAIN_MOST)
         self.say(f"{title}, {units.time(seconds)}")
 
     def sample(self, sample: Sample, meter: Meter) -> None:
         """Say how it stands, every few seconds."""
         self._failed += sample.failed
-        if sample.at >= self._said + _PLAIN_EVERY:
+        if self._said is None:
+            self._said = sample.at - sample.seconds
+        if sample.at >= self._said + self._every:
             self._said = sample.at
             self.say(f"  {state(sample, meter)}, {self._failed} failed")
 

@@ -1,7 +1,7 @@
 """What figures mean: who was in the way, how many clients are carried, what drifts, which bound is broken."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from scripts.stress.histogram import Histogram
 from scripts.stress.results import (
@@ -188,20 +188,28 @@ def drifts(steps: Sequence[Step], target: str) -> list[Drift]:
     return [Drift(name, target, was, is_now, _ratio(was, is_now)) for name, was, is_now in pairs if was or is_now]
 
 
+def _worst(spreads: Iterable[Spread]) -> float | None:
+    """Give the longest 99th percentile; None where there is not a single value, which holds no bound."""
+    return max((spread.p99 for spread in spreads if spread.count), default=None)
+
+
 def bounds(
     steps: Sequence[Step], checks: Sequence[Check], drifted: Sequence[Drift], asked: Mapping[str, float | None]
 ) -> list[Bound]:
     """Hold the worst of all steps, and all checks, against what was asked for; what wasn't is None."""
     failed = sum(step.requests.failed for step in steps)
     growth = max((drift.ratio or 0.0 for drift in drifted if drift.figure != "requests/s"), default=0.0)
-    worst = {
-        "p99 of TTFT, s": max((step.times.ttft.p99 for step in steps), default=0.0),
-        "p99 between tokens, s": max((step.times.gap.p99 for step in steps), default=0.0),
+    seen: dict[str, float | None] = {
+        "p99 of TTFT, s": _worst(step.times.ttft for step in steps),
+        "p99 between tokens, s": _worst(step.times.gap for step in steps),
         "failures": float(failed),
         "drift": growth,
     }
     found = [
-        Bound(name, bound, worst[name], worst[name] <= bound) for name, bound in asked.items() if bound is not None
+        Bound(name, bound, worst or 0.0, worst is not None and worst <= bound)
+        for name, bound in asked.items()
+        for worst in [seen[name]]
+        if bound is not None
     ]
     broken = sum(check.state == "failed" for check in checks)
     if checks:

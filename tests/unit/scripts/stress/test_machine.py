@@ -10,7 +10,7 @@ from scripts.stress.machine import Watch, listener
 
 SERVER = """\
 import socket, subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
 with socket.create_server(("127.0.0.1", 0)) as server:
     print(server.getsockname()[1], flush=True)
     sys.stdin.read()
@@ -38,6 +38,17 @@ def test_a_server_and_what_it_started(server):
     assert watch.found
     assert watch.server().memory > 1e6
     assert watch.children().memory > 1e6
+
+
+def test_where_connections_of_all_may_not_be_seen(server, monkeypatch):
+    """As on a Mac: one's own processes are asked one by one."""
+
+    def denied(**_):
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "net_connections", denied)
+    pid, port = server
+    assert listener("127.0.0.1", port) == psutil.Process(pid)
 
 
 def test_what_can_t_be_watched():
