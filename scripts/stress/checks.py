@@ -24,8 +24,8 @@ _PATIENCE = 2.0
 _HUGE = 10**12
 """Bytes of a body that nobody takes."""
 
-_LONG = 1500
-"""Tokens of an answer that is left at its beginning."""
+_LONG, _TRIES = 1500, 3
+"""Tokens of an answer that is left at its beginning; and how often that is tried: a busy machine may be slow once."""
 
 
 class BrokenError(Exception):
@@ -88,32 +88,32 @@ _HELLO = {"role": "user", "content": "Hello"}
 
 async def behaviour(target: Target, asking: Asking) -> AsyncIterator[Check]:
     """Make all checks."""
-    asker = Asker(target, asking)
-    try:
-        for name, look in CHECKS.items():
-            yield await _look(name, target, look(asker))
-    finally:
-        asker.close()
+    for name in CHECKS:
+        yield await look(target, asking, name)
+
+
+async def look(target: Target, asking: Asking, name: str) -> Check:
+    """Make one check."""
+    return await _seen(name, target, asking, CHECKS[name])
 
 
 async def reload(target: Target) -> Check:
     """Have the router read its configuration again."""
-    asker = Asker(target, Asking(""))
-    try:
-        return await _look("a reload under load", target, _reload(asker))
-    finally:
-        asker.close()
+    return await _seen("a reload under load", target, Asking(""), _reload)
 
 
-async def _look(name: str, target: Target, looking: Awaitable[str]) -> Check:
+async def _seen(name: str, target: Target, asking: Asking, check: Callable[[Asker], Awaitable[str]]) -> Check:
+    asker = Asker(target, asking)
     try:
-        return Check(name, target.name, "passed", await looking)
+        return Check(name, target.name, "passed", await check(asker))
     except SkippedError as why:
         return Check(name, target.name, "skipped", str(why))
     except BrokenError as seen:
         return Check(name, target.name, "failed", str(seen))
     except (LookupError, TypeError, AttributeError) as error:  # of JSON that isn't built as it is read here
         return Check(name, target.name, "failed", f"an answer of another form: {error!r}")
+    finally:
+        asker.close()
 
 
 # --------------------------------------------------------------------------- what was answered
@@ -258,7 +258,7 @@ async def _no_key(asker: Asker) -> str:
 
 async def _leaving(asker: Asker) -> str:
     """An engine that is told works on at nothing, so the next answer doesn't wait for the rest of the first."""
-    for _ in range(3):  # a busy machine may be slow, but is not each time
+    for _ in range(_TRIES):
         left = await asker.chat(_LONG, stream=True, leave_after=8)
         if not left.left:
             raise SkippedError(f"too short an answer to leave: {left.tokens} tokens")

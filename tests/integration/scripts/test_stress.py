@@ -124,13 +124,6 @@ async def test_each_script_against_a_launched_engine(tmp_path):
     assert [bound.name for bound in every.results.bounds] == ["checks that failed"]
 
 
-@pytest.fixture
-async def fake():
-    """Give an engine that answers in pieces."""
-    async with FakeEngine() as engine:
-        yield engine
-
-
 async def test_a_comparison(tmp_path, fake):
     """The same load against each in turns, A B A B; then ratios."""
     ended = await run(
