@@ -97,18 +97,18 @@ def _plots(results: Results) -> Iterable[str]:
     yield _over_time("Tokens/s", results, {"": lambda s: s.tokens / s.seconds}, units.number)
     yield _over_time("TTFT, median", results, {"": lambda s: s.ttft}, units.time)
     yield _over_time("Requests ended/s", results, {"": lambda s: s.ended / s.seconds}, units.number)
-    flying: dict[str, Read] = {"in flight": lambda s: s.in_flight, "waiting": lambda s: s.waiting or None}
+    flying: dict[str, Read] = {"in flight": lambda s: s.in_flight, "waiting": lambda s: s.waiting}
     yield _over_time("Requests in flight", results, flying, units.number)
-    yield _over_time("Failures/s", results, {"": lambda s: s.failed / s.seconds or None}, units.number)
+    yield _over_time("Failures/s", results, {"": lambda s: s.failed / s.seconds}, units.number, colour=5)
     cpu: dict[str, Read] = {
         "server": lambda s: s.server_cpu,
-        "what it started": lambda s: s.children_cpu if s.children_memory else None,
+        "what it started": lambda s: s.children_cpu,
         "load generator": lambda s: s.generator_cpu,
     }
     yield _over_time("CPU, in cores", results, cpu, units.number)
     memory: dict[str, Read] = {
         "server": lambda s: s.server_memory,
-        "what it started": lambda s: s.children_memory or None,
+        "what it started": lambda s: s.children_memory,
     }
     yield _over_time("Resident memory", results, memory, units.size)
     yield svg.bars("Requests by backend", _shares(results.steps))
@@ -132,14 +132,20 @@ def _curves(title: str, results: Results, read: Callable[[Step], list[tuple[floa
     return svg.plot(title, lines, x, svg.value_axis([value for line in lines for _, value in line.points], units.time))
 
 
-def _over_time(title: str, results: Results, figures: Mapping[str, Read], write: svg.Write) -> str:
+def _over_time(title: str, results: Results, figures: Mapping[str, Read], write: svg.Write, colour: int = 0) -> str:
     """Plot figures over time. Each of several targets has lines of its own, in pieces, as they are asked in turns."""
     if len(results.targets) < 2:
-        lines = [Line(name, _points(results.samples, read), i) for i, (name, read) in enumerate(figures.items())]
+        lines = [
+            Line(name, _points(results.samples, read), colour + i) for i, (name, read) in enumerate(figures.items())
+        ]
         return _time_plot(title, results, lines, write)
     pairs = [(figure, target) for figure in figures for target in results.targets]
     pieces = [
-        Line(", ".join(filter(None, (figure, step.target))), _points(turn, read), pairs.index((figure, step.target)))
+        Line(
+            ", ".join(filter(None, (figure, step.target))),
+            _points(turn, read),
+            colour + pairs.index((figure, step.target)),
+        )
         for index, step in enumerate(results.steps)
         for turn in [[sample for sample in results.samples if sample.step == index]]
         for figure, read in figures.items()
@@ -152,12 +158,15 @@ def _points(samples: Sequence[Sample], read: Read) -> list[tuple[float, float]]:
 
 
 def _time_plot(title: str, results: Results, lines: Sequence[Line], write: svg.Write) -> str:
-    values = [value for line in lines for _, value in line.points]
-    if not values:
+    """Plot them, but for what is 0 all the time."""
+    there = {line.name for line in lines if any(value for _, value in line.points)}
+    if not there:
         return ""
+    lines = [line for line in lines if line.name in there]
     marks = [(step.begin, f"{step.name}, {step.target}") for step in results.steps[1:]]
     x = svg.time_axis(max(sample.at for sample in results.samples))
-    return svg.plot(title, lines, x, svg.axis(max(values), write), marks)
+    y = svg.axis(max(value for line in lines for _, value in line.points), write)
+    return svg.plot(title, lines, x, y, marks)
 
 
 def _shares(steps: Sequence[Step]) -> list[tuple[str, float, str]]:

@@ -79,10 +79,10 @@ class Sampler:
     async def run(self) -> None:
         """Take samples until cancelled."""
         while True:
-            await asyncio.sleep(self._every)
-            if self.watch is not None:
+            await asyncio.sleep(max(0.01, self._at + self._every - time.perf_counter()))
+            if self.watch is not None and time.perf_counter() > self._at + self._every / 2:  # else a step has begun
                 await asyncio.to_thread(self.watch.look)
-            self._tell()
+                self._tell()
 
     def _tell(self) -> None:
         sample = self._take()

@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
+from rich.console import Console
 
 from scripts.stress.client import Pool, Target
 from scripts.stress.distribution import Distribution
 from scripts.stress.engine import Connection, Engine, Times
 from scripts.stress.load import Asking, Load, Stage
 from scripts.stress.meter import Meter
+from scripts.stress.progress import Lines
+from scripts.stress.results import Check
+from scripts.stress.run import Run
 from scripts.stress.shapes import Shape
 from scripts.stress.tally import Outcome, Slo, Tally
 from tests.running import eventually
@@ -110,3 +114,22 @@ async def test_ctrl_c_interrupts_what_is_under_way():
         with pytest.raises(asyncio.CancelledError):
             await task
     assert (tally.all().interrupted, tally.all().failed) == (3, 0)
+
+
+async def test_what_is_done_under_load():
+    """It is done in the middle of the stage, and its check tells of the requests around it."""
+    asked_at = []
+
+    async def something(target):
+        asked_at.append(time.perf_counter())
+        return Check("something", target.name, "passed", "done")
+
+    async with paced(Times(first=0.01, gap=0.001, events=EVENTS)) as url:
+        run = Run({Target("base", url): PACED}, seed=1, slo=None, watcher=Lines(Console(quiet=True)))
+        begin = time.perf_counter()
+        await run.stages([Stage(Shape(), 0.4, clients=2, during=something)], rounds=1)
+    (step,), (check,) = run.steps, run.checks
+    assert asked_at[0] - begin >= 0.2
+    assert (check.state, check.detail) == ("passed", f"done; 0 of {step.requests.all} failed")
+    assert step.requests.ok == step.requests.all > 0
+    assert sum(sample.ended for sample in run.sampler.samples) == step.requests.all
