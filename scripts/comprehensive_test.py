@@ -25,7 +25,9 @@ from scripts.stress.load import Stage
 def main() -> int:
     """Look at the behaviour, then run the loads."""
     parser, group = options.parser(__doc__, "how much of it")
-    group.add_argument("--clients", type=int, default=8, metavar="N", help="of the loads, at a time (default: 8)")
+    group.add_argument(
+        "--clients", type=options.count, default=8, metavar="N", help="of the loads, at a time (default: 8)"
+    )
     group.add_argument(
         "--duration",
         type=options.seconds,

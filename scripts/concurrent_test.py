@@ -25,9 +25,9 @@ def main() -> int:
     """Run the steps, one after another."""
     parser, group = options.parser(__doc__, "how many at a time")
     load = group.add_mutually_exclusive_group()
-    load.add_argument("--clients", type=options.listed, default=[1, 2, 4, 8, 16], metavar="N,N,…",
+    load.add_argument("--clients", type=options.counts, default=[1, 2, 4, 8, 16], metavar="N,N,…",
         help="a step for each number of clients (default: 1,2,4,8,16)")  # fmt: skip
-    load.add_argument("--rate", type=options.listed, metavar="R,R,…", help="a step for each number of requests/s")
+    load.add_argument("--rate", type=options.rates, metavar="R,R,…", help="a step for each number of requests/s")
     group.add_argument(
         "--duration", type=options.seconds, default=15.0, metavar="TIME", help="of a step (default: 15s)"
     )
@@ -38,7 +38,7 @@ def main() -> int:
     if asked.rate:
         stages = [Stage(shape, seconds, rate=rate, arrivals=asked.arrivals) for rate in asked.rate]
     else:
-        stages = [Stage(shape, seconds, clients=round(number)) for number in asked.clients]
+        stages = [Stage(shape, seconds, clients=number) for number in asked.clients]
     return start(asked, stages, of=Kind.STEPS)
 
 

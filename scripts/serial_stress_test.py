@@ -22,7 +22,7 @@ def main() -> int:
     """Run the parts, one after another."""
     parser, group = options.parser(__doc__, "how long")
     group.add_argument("--duration", type=options.seconds, default=300.0, metavar="TIME", help="of all (default: 5m)")
-    group.add_argument("--parts", type=int, default=10, metavar="N", help="equal parts of it (default: 10)")
+    group.add_argument("--parts", type=options.count, default=10, metavar="N", help="equal parts of it (default: 10)")
     group.add_argument("--max-drift", type=float, metavar="RATIO",
         help="exit with 1, if a time or the memory is more than so many times what it was")  # fmt: skip
     asked = parser.parse_args()

@@ -72,19 +72,34 @@ def _other(text: str) -> tuple[str, str, str]:
     return Target(name, url).name, url, model
 
 
-def numbers(text: str) -> list[float]:
-    """Read numbers above 0 with commas between them. Raises ValueError."""
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(part) for part in text.split(",")]
+
+
+def _rates(text: str) -> list[float]:
     values = [float(part) for part in text.split(",")]
     if min(values) <= 0:
-        raise ValueError(f"expected numbers above 0, such as 1,2,4,8, got {text!r}")
+        raise ValueError(f"expected numbers above 0, such as 0.5,1,2, got {text!r}")
     return values
 
 
 seconds = _told(units.seconds)
 """Reads a duration, for argparse."""
 
-listed = _told(numbers)
-"""Reads numbers, for argparse."""
+count = _told(_count)
+"""Reads a whole number from 1 on, for argparse."""
+
+counts = _told(_counts)
+"""Reads several of these, with commas between them, for argparse."""
+
+rates = _told(_rates)
+"""Reads numbers above 0, with commas between them, for argparse."""
 
 arriving = _told(_arrivals)
 """Reads how requests arrive, for argparse."""
@@ -118,7 +133,7 @@ def _of_targets(group: Group) -> None:
     add("--api-key", default="", metavar="KEY", help="sent as a bearer token")
     add("--compare", type=_told(_other), action="append", default=[], metavar="NAME=URL[#MODEL]",
         help="ask this one, too, the same and in turns, and print the ratios; may be repeated")  # fmt: skip
-    add("--rounds", type=int, metavar="N", help="turns that each step has (default: 1; 2 with --compare)")
+    add("--rounds", type=count, metavar="N", help="turns that each step has (default: 1; 2 with --compare)")
     add("--timeout", type=seconds, default=120.0, metavar="TIME", help="for a whole answer (default: 120s)")
 
 

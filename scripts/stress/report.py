@@ -14,6 +14,11 @@ from scripts.stress.results import Process, Results, Spread, Step
 _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "dim", "holds": "green", "BROKEN": "bold red"}
 
 
+_OF_BACKENDS = (
+    "load", "target", "backend", "requests", "failed", "TTFT\np50", "\np99", "token\ngap p50", "\np99",
+)  # fmt: skip
+
+
 class Sheet(NamedTuple):
     """A table: its title, its heads, its rows, and from which column on there are numbers."""
 
@@ -114,10 +119,18 @@ def details(results: Results) -> list[Sheet]:
         if step.server
     ]
     heads = ("load", "target", "CPU, cores", "memory, most", "at the end", "started: CPU", "memory, most", "at the end")
+    backends = [
+        (step.name, step.target, name or "(not said)", *map(units.number, (each.requests.all, each.requests.failed)),
+         *(_time(spread, share) for spread in (each.ttft, each.gap) for share in ("p50", "p99")))
+        for step in results.steps
+        for name, each in step.backends.items()
+        if len(step.backends) > 1
+    ]  # fmt: skip
     told = [(name, str(value)) for name, value in results.options.items()]
     return [
         sheet
         for sheet in (
+            Sheet("By backend", _OF_BACKENDS, backends, 3),
             Sheet("The server and what it started, on this machine", heads, servers, 2),
             Sheet("The load generator", ("load", "target", "", "CPU, cores", "late p50", "late p99"), generators, 3),
             Sheet("The options", ("option", "value"), told, 2),

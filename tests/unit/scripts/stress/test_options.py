@@ -1,3 +1,5 @@
+import argparse
+
 import pytest
 
 from scripts.stress import options
@@ -78,8 +80,16 @@ def test_the_key_is_not_told(asked):
     assert options.command(["x.py", "--api-key=secret"]) == "x.py --api-key=…"
 
 
-@pytest.mark.parametrize("text", ["", "0", "1,-1", "a"])
-def test_numbers_are_above_0(text):
+@pytest.mark.parametrize("read", [options.count, options.counts, options.rates])
+@pytest.mark.parametrize("text", ["", "0", "1,-1", "a", "1,,2"])
+def test_numbers_are_above_0(read, text):
     """Or it is said what was expected."""
-    with pytest.raises(ValueError, match=r".+"):
-        options.numbers(text)
+    with pytest.raises(argparse.ArgumentTypeError, match=r".+"):
+        read(text)
+
+
+def test_numbers():
+    """Whole ones of clients, any of rates."""
+    assert (options.count("3"), options.counts("1,8"), options.rates("0.5,2")) == (3, [1, 8], [0.5, 2.0])
+    with pytest.raises(argparse.ArgumentTypeError):
+        options.counts("0.5")

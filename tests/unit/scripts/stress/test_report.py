@@ -26,6 +26,17 @@ def test_the_tables(finished):
     assert len(sheets(plain)["The loads"].heads) == len(found["The loads"].heads) - 1
 
 
+def test_backends(finished):
+    """Where there are several, each has a row for each load."""
+    assert "By backend" not in sheets(finished)
+    for step in finished.steps:
+        step.backends[""] = step.backends["demo"]
+    rows = sheets(finished)["By backend"].rows
+    assert [row[:5] for row in rows[:2]] == [
+        ("1 client", "base", "demo", "100", "1"), ("1 client", "base", "(not said)", "100", "1"),
+    ]  # fmt: skip
+
+
 def test_in_a_terminal(finished):
     """All of it can be read, and nothing of what others said is taken for markup."""
     console = Console(width=160, file=io.StringIO(), record=True)
