@@ -5,6 +5,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from scripts.stress import units
 from scripts.stress.meter import Meter
@@ -16,6 +17,9 @@ _FAILURES = 3
 
 _PLAIN_EVERY, _PLAIN_MOST = 5.0, 60
 """Seconds between two plain lines, or more where a step would have too many of them."""
+
+_WIDE = 110
+"""Columns of a terminal from which on there is room for a bar."""
 
 
 class Watcher(Protocol):
@@ -40,15 +44,15 @@ class Watcher(Protocol):
         """See the end."""
 
 
-def state(sample: Sample, meter: Meter) -> str:
-    """Say how it stands, in a line."""
+def state(sample: Sample, meter: Meter, failed: int) -> str:
+    """Say how it stands, in a line: what matters most first, as it may be cut off."""
     first = "no token yet"
     if meter.ttft.count:
         p50, p99 = meter.ttft.percentiles([0.5, 0.99])
         first = f"TTFT {units.time(p50)}, p99 {units.time(p99)}"
     rate, tokens = (units.number(count / sample.seconds) for count in (sample.ended, sample.tokens))
     waiting = f", {sample.waiting} waiting" if sample.waiting else ""
-    return f"{rate} requests/s, {sample.in_flight} in flight{waiting}, {first}, {tokens} tokens/s"
+    return f"{rate} requests/s, {sample.in_flight} in flight{waiting}, {failed} failed, {first}, {tokens} tokens/s"
 
 
 def summary(step: Step) -> str:
@@ -57,7 +61,7 @@ def summary(step: Step) -> str:
     if step.times.ttft.count:
         first = f"TTFT {units.time(step.times.ttft.p50)}, p99 {units.time(step.times.ttft.p99)}"
     rate, tokens = units.number(step.requests_per_second), units.number(step.tokens_per_second)
-    return f"{rate} requests/s, {came.ok + came.left} answers, {first}, {tokens} tokens/s, {came.failed} failed"
+    return f"{rate} requests/s, {came.ok + came.left} answers, {came.failed} failed, {first}, {tokens} tokens/s"
 
 
 class Lines:
@@ -84,7 +88,7 @@ class Lines:
             self._said = sample.at - sample.seconds
         if sample.at >= self._said + self._every:
             self._said = sample.at
-            self.say(f"  {state(sample, meter)}, {self._failed} failed")
+            self.say(f"  {state(sample, meter, self._failed)}")
 
     def ended(self, one: Outcome) -> None:
         """Say what failed, the first times."""
@@ -111,7 +115,9 @@ class Moving(Lines):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        columns = (TextColumn("{task.description}"), BarColumn(16), TextColumn("{task.fields[state]}"))
+        bar = [BarColumn(16)] if console.width >= _WIDE else []
+        name = TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=12))
+        columns = (name, *bar, TextColumn("{task.fields[state]}"))
         self._bars = Progress(*columns, console=console, auto_refresh=False)
         self._bar: TaskID | None = None
         self._begun = 0.0
@@ -129,8 +135,8 @@ class Moving(Lines):
         if self._begun < 0:
             self._begun = sample.at - sample.seconds
         if self._bar is not None:
-            failed = f"[red]{self._failed} failed[/]" if self._failed else "0 failed"
-            text = f"{state(sample, meter)}, {failed}"
+            text = state(sample, meter, self._failed)
+            text = text.replace(f"{self._failed} failed", f"[red]{self._failed} failed[/]") if self._failed else text
             self._bars.update(self._bar, completed=sample.at - self._begun, state=text)
             self._bars.refresh()
 

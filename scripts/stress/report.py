@@ -19,6 +19,10 @@ _OF_BACKENDS = (
 )  # fmt: skip
 
 
+_NAMES = 2
+"""Columns of words at most that a table has, which may be turned."""
+
+
 class Sheet(NamedTuple):
     """A table: its title, its heads, its rows, and from which column on there are numbers."""
 
@@ -176,17 +180,32 @@ def cost(results: Results) -> str:
     )
 
 
+def _table(sheet: Sheet) -> Table:
+    table = Table(
+        title=sheet.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for index, head in enumerate(sheet.heads):
+        table.add_column(head, justify="right" if index >= sheet.numbers else "left", overflow="fold")
+    for row in sheet.rows:
+        table.add_row(Text(row[0], _COLOURS.get(row[0], "")), *map(Text, row[1:]))
+    return table
+
+
+def _turned(sheet: Sheet) -> Sheet:
+    """Make columns of the rows, where almost all of it is numbers: for narrow terminals."""
+    if sheet.numbers > _NAMES:
+        return sheet
+    heads, *rows = zip(*([head.replace("\n", " ").strip() for head in sheet.heads], *sheet.rows), strict=True)
+    return sheet._replace(heads=heads, rows=rows, numbers=1)
+
+
 def show(results: Results, console: Console) -> None:
     """Print it."""
     limits = Sheet("Bounds", ("", "bound", "at most", "it was"), bounds(results), 2)
     for sheet in [*reversed(sheets(results)), *([limits] if limits.rows else [])]:  # what matters most stands last
-        table = Table(
-            title=sheet.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-        )
-        for index, head in enumerate(sheet.heads):
-            table.add_column(head, justify="right" if index >= sheet.numbers else "left", overflow="fold")
-        for row in sheet.rows:
-            table.add_row(Text(row[0], _COLOURS.get(row[0], "")), *map(Text, row[1:]))
+        table = _table(sheet)
+        if console.measure(table, options=console.options.update(max_width=1000)).maximum > console.width:
+            table = _table(_turned(sheet))
         console.print(table)
     for sentence in [*results.findings, cost(results)]:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -35,10 +35,10 @@ def test_plain_lines(said, make_step):
     lines.finish(make_step(Figures()))
     words = said.file.getvalue()
     assert words.startswith("2 clients, 15 s\n")
-    assert words.count("10 requests/s, 3 in flight, 2 waiting, TTFT 250 ms, p99 250 ms, 500 tokens/s, 1 failed") == 2
+    assert words.count("10 requests/s, 3 in flight, 2 waiting, 1 failed, TTFT 250 ms, p99 250 ms, 500 tokens/s") == 2
     assert words.count("failed: timeout: [late]") == 3
     assert words.count("only counted") == 1
-    assert words.endswith("0 requests/s, 0 answers, no token, 0 tokens/s, 0 failed\n")
+    assert words.endswith("0 requests/s, 0 answers, 0 failed, no token, 0 tokens/s\n")
 
 
 def test_a_bar_for_each_step(said, make_step):

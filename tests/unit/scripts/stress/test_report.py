@@ -47,6 +47,15 @@ def test_in_a_terminal(finished):
         assert words in said
 
 
+def test_in_a_narrow_terminal(finished):
+    """A wide table of numbers is turned, so that no number is cut in two."""
+    console = Console(width=70, file=io.StringIO(), record=True)
+    report.show(finished, console)
+    said = console.export_text()
+    assert re.search(r"load +1 client +1 client", said)
+    assert re.search(r"TTFT p50 +149 ms +149 ms", said)
+
+
 def test_the_page(finished):
     """One file: nothing is loaded from anywhere, what others said is text, every plot is there."""
     html = page.page(finished)
