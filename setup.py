@@ -12,7 +12,21 @@ import os
 from setuptools import Extension, setup
 
 HOT = [
-    *(f"router/core/{name}.py" for name in ("balance", "catalog", "exchange", "health", "record")),
+    *(
+        f"router/core/{name}.py"
+        for name in (
+            "admission",
+            "affinity",
+            "balance",
+            "budget",
+            "catalog",
+            "exchange",
+            "health",
+            "latency",
+            "record",
+            "turns",
+        )
+    ),
     *(
         f"router/proxy/{name}.py"
         for name in ("downstream", "framing", "heads", "plane", "pool", "relay", "requests", "upstream")

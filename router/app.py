@@ -13,6 +13,7 @@ before a model is ready are told so.
 
 import asyncio
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -34,8 +35,9 @@ from launchers.states import RestartPolicy
 from profiles import Facts
 from router.api.admin import Admin
 from router.api.surface import Surface
-from router.config import Config
+from router.config import Config, Key
 from router.config.redact import redacted
+from router.core.admission import Bounds
 from router.core.catalog import Backend
 from router.core.errors import NotFoundError
 from router.core.health import Thresholds
@@ -44,9 +46,9 @@ from router.fleet import Fleet
 from router.launches import StartError
 from router.planning import look, plan_of, room_beside
 from router.proxy.downstream import Client, Lane
-from router.proxy.plane import Limits, Plane
+from router.proxy.plane import Choice, Limits, Plane
 from router.proxy.probe import Prober, Rhythm
-from router.proxy.requests import Rules
+from router.proxy.requests import Caller, Rules
 from router.proxy.slow import Connection, SlowLane, expect
 from router.reload import Reloader
 from router.steps import Plan, Room, Step, steps
@@ -90,7 +92,12 @@ class App:
         self._runner: web.AppRunner | None = None
         self._announced = False
         self.plane = Plane(
-            _limits(config), _thresholds(config), draw=chance.randrange, on_record=self._log, on_stall=self._restart
+            _limits(config),
+            _thresholds(config),
+            _choice(config),
+            draw=chance.randrange,
+            on_record=self._log,
+            on_stall=self._restart,
         )
         self.rules = Rules(chance)
         most = config.limits.max_connections
@@ -105,12 +112,12 @@ class App:
 
     def _set_up(self, config: Config) -> None:
         """Take a configuration's settings: what isn't a backend or a route, and can change at any time."""
-        self.plane.set_up(_limits(config), _thresholds(config))
+        self.plane.set_up(_limits(config), _thresholds(config), _choice(config))
         self._prober.rhythm = _rhythm(config)
         self.fleet.drain_timeout = config.limits.drain_timeout
         self.rules.set_up(
             max_body=config.limits.max_body,
-            keys=[each.key.get_secret_value() for each in config.auth.keys],
+            keys={each.key.get_secret_value(): _caller(each) for each in config.auth.keys},
             admin_keys=[key.get_secret_value() for key in config.auth.admin_keys],
         )
         logging.getLogger().setLevel(config.logging.level.upper())
@@ -198,9 +205,17 @@ class App:
     # What /admin asks
 
     def status(self) -> object:
-        """Tell of every backend, and of the last reload."""
+        """Tell of every backend, of who waits, and of the last reload."""
         last = None if self.reloader is None else self.reloader.last
-        return {"backends": self.fleet.told(), "reload": None if last is None else last.told()}
+        return {
+            "backends": self.fleet.told(),
+            "queues": self.plane.queues(),
+            "reload": None if last is None else last.told(),
+        }
+
+    def explain(self, model: str, size: int) -> object:
+        """Tell where a request of so many bytes would go now, and why."""
+        return self.plane.explain(model, size)
 
     def configuration(self) -> object:
         """Give the configuration that is in force, without its secrets."""
@@ -290,7 +305,23 @@ def _limits(config: Config) -> Limits:
 
 
 def _thresholds(config: Config) -> Thresholds:
-    return Thresholds(config.health.unhealthy_after, config.health.healthy_after)
+    health = config.health
+    return Thresholds(
+        health.unhealthy_after, health.healthy_after, health.error_rate, trial=health.trial, slow_start=health.ramp
+    )
+
+
+def _choice(config: Config) -> Choice:
+    limits, keys = config.limits, config.auth.keys
+    weights = {_caller(key).name: key.weight for key in keys}
+    bounds = Bounds(limits.max_queue, queue_timeout=limits.queue_timeout, weights=weights)
+    return Choice(config.balance.policy, config.balance.affinity, config.balance.retry_share, bounds)
+
+
+def _caller(key: Key) -> Caller:
+    """Tell whose a key is: by its name, or by a few letters of its digest, which tell keys apart and give none away."""
+    secret = key.key.get_secret_value().encode()
+    return Caller(key.name or hashlib.sha256(secret).hexdigest()[:8], key.priority)
 
 
 def _rhythm(config: Config) -> Rhythm:

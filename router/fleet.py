@@ -8,6 +8,7 @@ room for both, and serves until that is ready; should that fail, it serves on.
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import structlog
@@ -16,8 +17,13 @@ from launchers.engines import Engine
 from launchers.errors import UnfitRequestError
 from launchers.states import RestartPolicy, State
 from launchers.supervisor import Status, Supervisor
+from launchers.tree import memory_of
+from router.config import Backend as Config
+from router.core.admission import Cap
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
+from router.core.latency import Ask, Estimate
+from router.launches import parallel_of
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
 from router.proxy.probe import Prober, Target
@@ -27,6 +33,9 @@ log = structlog.get_logger("router")
 
 SLICE = 0.005
 """Seconds that a change of many backends may hold up everything else at a time."""
+
+TYPICAL = Ask(1000)
+"""The request that `told` says the expected time to the first token of."""
 
 LOOK_EVERY = 0.02  # seconds, whether what drains has ended
 
@@ -61,6 +70,9 @@ class Member:
             "in_flight": backend.in_flight,
             "answered": backend.answered,
             "weight": backend.weight,
+            "max_in_flight": None if backend.cap.requests == inf else backend.cap.requests,
+            "bytes_in_flight": backend.size,
+            "expected_ttft": round(backend.estimate.expected(TYPICAL, 0, asyncio.get_running_loop().time()), 4),
         }
         if self.supervisor is None or self.place.launch is None:
             return told | {"url": self.place.config.url}
@@ -70,6 +82,7 @@ class Member:
             "state": status.state.value,
             "detail": status.detail,
             "pid": status.pid,
+            "memory_bytes": None if status.pid is None else memory_of(status.pid),
             "since": status.since,
         }
 
@@ -155,14 +168,16 @@ class Fleet:
     def _make(self, place: Place, files: str | None = None) -> Member:
         config, launch = place.config, place.launch
         if launch is None:
-            return Member(place, Backend(config.name, dict(config.models), config.weight))
-        engine = launch.engine
+            return Member(place, Backend(config.name, dict(config.models), config.weight, cap=_cap(config)))
+        engine, parallel = launch.engine, parallel_of(launch)
         backend = Backend(
             launch.spec.name,
             dict.fromkeys(config.models, launch.spec.served_name),
             config.weight,
             uuid_request_ids=engine.uuid_request_ids,
             put_right=_right_for(engine) if engine.puts_right else None,
+            estimate=Estimate(parallel),
+            cap=_cap(config, parallel),
         )
         member = Member(place, backend)
         self._plane.withdraw(backend, "not started yet")
@@ -189,6 +204,7 @@ class Fleet:
         discovered = place.launch is None and not member.place.config.models
         member.place = place
         backend.weight = config.weight
+        backend.cap = _cap(config, None if place.launch is None else parallel_of(place.launch))
         if place.launch is not None and member.supervisor is not None:
             self._plane.learn_models(backend, dict.fromkeys(config.models, place.launch.spec.served_name))
             member.supervisor.set_up(place.launch.spec)
@@ -305,6 +321,11 @@ class Fleet:
         for task in (*self._replacing, *self._ending.values()):
             task.cancel()
         await asyncio.gather(*(each.leave() if keep else each.kill() for each in self._supervisors))
+
+
+def _cap(config: Config, parallel: int | None = None) -> Cap:
+    """Tell how much a backend is to have in flight: what router.yaml says, or what its engine works on at once."""
+    return Cap(config.max_in_flight or parallel or inf, config.max_prompt_bytes or inf)
 
 
 def _files(member: Member) -> str | None:

@@ -87,7 +87,7 @@ class Plan:
 def _route(written: WrittenRoute) -> Route:
     changes = (written.set, written.default, written.at_most, written.strip)
     reshape = Reshape(*changes) if any(changes) else None
-    return Route(written.to, reshape, frozenset(written.next_on or ()), written.hidden)
+    return Route(written.to, reshape, frozenset(written.next_on or ()), written.policy or "", written.hidden)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ didn't answer is counted as lost elsewhere.
 
 import contextlib
 import os
-import resource
 import shutil
 import socket
 import subprocess
@@ -17,6 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+
+if sys.platform != "win32":
+    import resource
 
 ROOT = Path(__file__).parent.parent
 FILES = 65536
@@ -63,6 +65,8 @@ def pinned(where: Sequence[int]) -> Iterator[None]:
 
 def raise_file_limit() -> None:
     """Let this process and those that it starts have `FILES` descriptors, or as many as it may have."""
+    if sys.platform == "win32":  # which has no such limit
+        return
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, max(hard, FILES)))
@@ -72,7 +76,7 @@ def raise_file_limit() -> None:
 
 def file_limit() -> int:
     """Give how many descriptors each process may have."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return FILES if sys.platform == "win32" else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def free_port() -> int:

@@ -19,7 +19,9 @@ import structlog
 import uvloop
 
 from router.app import App
+from router.cli import settle_garbage_collector
 from router.config import load
+from router.reload import threads_take_turns
 
 TICK = 0.0005  # seconds
 
@@ -60,6 +62,7 @@ async def measure(backends: int, routes: int) -> str:
         file.write_text(text(1, 1))
         app = App(load(file, {}).config, Path(folder))
         await app.start()
+        settle_garbage_collector()  # as the router does
         try:
             said = []
             for name, first in (
@@ -73,9 +76,10 @@ async def measure(backends: int, routes: int) -> str:
                 await asyncio.sleep(0.05)
                 ticker.longest = 0
                 began = time.perf_counter()
-                loaded = await asyncio.to_thread(load, file, {})
-                read, held_by_reading, ticker.longest = time.perf_counter(), ticker.longest, 0
-                await app.reload(loaded.config)
+                with threads_take_turns():
+                    loaded = await asyncio.to_thread(load, file, {})
+                    read, held_by_reading, ticker.longest = time.perf_counter(), ticker.longest, 0
+                    await app.reload(loaded.config)
                 applied = time.perf_counter()
                 await asyncio.sleep(0.2)
                 said.append(

@@ -17,7 +17,7 @@ import psutil
 REPOSITORY = Path(__file__).parent.parent
 
 
-async def eventually(condition: Callable[[], object], within: float = 10.0) -> None:
+async def eventually(condition: Callable[[], object], within: float = 30.0) -> None:
     """Wait until a condition holds; fail if it doesn't within so many seconds."""
     until = time.monotonic() + within
     while not condition():

@@ -75,6 +75,10 @@ class Engine(Protocol):
         """How many requests it works on at once, unless its arguments say otherwise; more wait inside of it."""
 
     @property
+    def parallel_option(self) -> str | None:
+        """The argument that says otherwise, with dashes; None where there is none."""
+
+    @property
     def apis(self) -> frozenset[str]:
         """The paths that it may serve, all below /v1/; some only with certain arguments or models."""
 

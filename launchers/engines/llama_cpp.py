@@ -92,6 +92,7 @@ class LlamaCpp:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = True
     parallel: int = 1
+    parallel_option: str | None = None
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
     usage_in_streams: bool = False
     puts_right: bool = True

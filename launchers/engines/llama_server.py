@@ -87,6 +87,7 @@ class LlamaServer:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = False
     parallel: int = 4
+    parallel_option: str | None = "parallel"
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
     puts_right: bool = False

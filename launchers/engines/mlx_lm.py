@@ -104,6 +104,7 @@ class Mlx:
     ready_request: tuple[str, bytes] | None = (COMPLETIONS, b'{"prompt": "a", "max_tokens": 1}')
     uuid_request_ids: bool = False
     parallel: int = 32
+    parallel_option: str | None = "decode-concurrency"
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
     usage_in_streams: bool = True
     puts_right: bool = True

@@ -80,6 +80,7 @@ class Vllm:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = False
     parallel: int = 256
+    parallel_option: str | None = "max-num-seqs"
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
     puts_right: bool = False

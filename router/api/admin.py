@@ -1,6 +1,7 @@
 """What manages the router: its state, its configuration, a reload; for an admin key, or from this machine.
 
 GET /admin/status    every backend with what is known of it, and what the last reload came to
+GET /admin/explain   ?model=NAME: where a request for it would go now, and why; with &size=BYTES, one of that length
 GET /admin/config    the configuration that is in force, secrets left out
 POST /admin/reload   read router.yaml again, now: 200 with the steps taken, 422 with what is wrong with it
 """
@@ -10,6 +11,9 @@ from typing import Protocol
 from aiohttp import web
 
 from router.api.surface import json_answer
+from router.core.errors import BadRequestError
+
+_MOST_DIGITS = 12
 
 
 class Managed(Protocol):
@@ -17,6 +21,9 @@ class Managed(Protocol):
 
     def status(self) -> object:
         """Tell of every backend, and of the last reload."""
+
+    def explain(self, model: str, size: int) -> object:
+        """Tell where a request of so many bytes would go now, and why. Raises ModelNotFoundError."""
 
     def configuration(self) -> object:
         """Give the configuration that is in force, without its secrets."""
@@ -35,6 +42,13 @@ class Admin:
         """Tell of every backend, and of the last reload."""
         return json_answer(self._managed.status())
 
+    async def explain(self, request: web.Request) -> web.Response:
+        """Tell where a request would go now, and why."""
+        model, size = request.query.get("model", ""), request.query.get("size", "1000")
+        if not model or not size.isdecimal() or len(size) > _MOST_DIGITS:
+            raise BadRequestError("Ask as /admin/explain?model=NAME, perhaps with &size=BYTES.", param="model")
+        return json_answer(self._managed.explain(model, int(size)))
+
     async def config(self, _: web.Request) -> web.Response:
         """Show the configuration that is in force."""
         return json_answer(self._managed.configuration())
@@ -48,6 +62,7 @@ class Admin:
         """Give the routes, for aiohttp."""
         return [
             web.get("/admin/status", self.status),
+            web.get("/admin/explain", self.explain),
             web.get("/admin/config", self.config),
             web.post("/admin/reload", self.reload),
         ]

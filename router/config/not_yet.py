@@ -25,26 +25,10 @@ class Pending(NamedTuple):
     message: str
 
 
-_NO_QUEUE = "requests aren't queued"
-
 PENDING = (
     Pending("backends.*.launch.load", ("startup",), "models are loaded at the start"),
     Pending("backends.*.launch.unload_after", (math.inf,), "models stay loaded"),
-    Pending("backends.*.max_in_flight", (None,), "a backend gets as many requests as come"),
-    Pending("backends.*.max_prompt_bytes", (None,), "a backend gets as many requests as come"),
-    Pending("balance.policy", ("least_in_flight",), "every request goes where the fewest are in flight"),
-    Pending("balance.affinity", (False,), "a conversation goes wherever the fewest are in flight"),
     Pending("balance.hedge_after", (math.inf,), "no second backend is asked"),
-    Pending("balance.retry_share", (), "limits.retries is the only bound"),
-    Pending("health.trial", (), "a backend that comes back gets requests like any other"),
-    Pending("health.ramp", (), "a backend that comes back gets requests like any other"),
-    Pending("health.error_rate", (), "only failures in a row count"),
-    Pending("limits.max_queue", (), _NO_QUEUE),
-    Pending("limits.queue_timeout", (), _NO_QUEUE),
-    Pending("routes.*.policy", (None,), "every request goes where the fewest are in flight"),
-    Pending("auth.keys.*.name", (None,), "logs and metrics don't tell keys apart"),
-    Pending("auth.keys.*.weight", (1,), _NO_QUEUE),
-    Pending("auth.keys.*.priority", (0,), _NO_QUEUE),
 )
 
 

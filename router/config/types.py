@@ -259,7 +259,7 @@ class Key(Section):
 auth:
   keys:
     - ${TEAM_KEY:-change-me}
-    - {key: "${BATCH_KEY:-change-me-too}", name: nightly, weight: 0.5, priority: -1}
+    - {key: "${BATCH_KEY:-change-me-too}", name: nightly, weight: 0.5, priority: 1}
 """
 
     short_for: ClassVar[str | None] = "key"
@@ -269,8 +269,8 @@ auth:
     weight: Annotated[Number, Field(gt=0, le=1000)] = setting(
         1.0, "Its share of what there is where requests wait, beside those of other keys."
     )
-    priority: Annotated[Whole, Field(ge=-100, le=100)] = setting(
-        0, "Of requests that wait, those of a higher priority go first."
+    priority: Annotated[Whole, Field(ge=-10, le=10)] = setting(
+        0, "Of requests that wait, those of the lowest go first, as in vLLM's API; the others have a turn now and then."
     )
 
 

@@ -1,11 +1,63 @@
-"""Which of several backends gets a request: a pure choice over their loads, ties broken by a draw."""
+"""Which of several backends gets a request: a pure choice over what is known of them, ties broken by a draw.
+
+Each policy gives every candidate a score, and takes one of the lowest. `least_latency` is the router's own: the time
+until the backend is expected to begin its answer, which is `latency.Estimate`'s sum, less the reading of what
+`affinity.Prefixes` believes to be in its cache. The others are what other balancers have. docs/balancing.md tells why,
+and measures them beside each other.
+"""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
-from router.core.catalog import Candidate
+from router.core.affinity import Prefixes
+from router.core.catalog import Backend, Candidate
+from router.core.latency import Ask
 
 Draw = Callable[[int], int]
 """A random whole number from 0 to below its argument, such as `random.randrange`."""
+
+NEAR = 1.2
+"""Times the least that is expected, up to which a backend is as good: more exact than that is no expectation."""
+
+SOON = 0.001
+"""Seconds above the least, up to which a backend is as good."""
+
+AGAIN = 0.5
+"""Times its seconds, that reading what another has in its cache counts more: those that wait behind it pay for it."""
+
+_PARTS = 1 << 30  # of a sum of weights, in a weighted draw
+
+
+class Figures(NamedTuple):
+    """What is known of one candidate for a request, whatever the policy; times in seconds.
+
+    `expected` is the time until its first token, the sum of `queue` (until it would be this prompt's turn), `reading`
+    (of the prompt, less the `cached` bytes of it that are believed to be in its cache) and `cost` (what its errors are
+    taken for). `score` is what the policy goes by: for least_latency that is `expected`, and more where another has
+    more in its cache. `passed_over` is why it isn't taken; empty for those that it would be drawn from.
+    """
+
+    name: str
+    score: float
+    passed_over: str
+    expected: float
+    queue: float
+    reading: float
+    cost: float
+    in_flight: int
+    cached: int
+
+
+class Policy(Protocol):
+    """Chooses among candidates, of which there is at least one."""
+
+    name: str
+
+    def pick(self, candidates: Sequence[Candidate], ask: Ask, now: float, draw: Draw) -> Candidate:
+        """Choose where the request goes."""
+
+    def explain(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[Figures]:
+        """Tell what is known of each, and who would be passed over, and why. Changes nothing."""
 
 
 def least_in_flight(candidates: Sequence[Candidate], draw: Draw) -> Candidate:
@@ -18,3 +70,157 @@ def least_in_flight(candidates: Sequence[Candidate], draw: Draw) -> Candidate:
     least = min(candidate.backend.load for candidate in candidates)
     equals = [candidate for candidate in candidates if candidate.backend.load == least]
     return equals[draw(len(equals))]
+
+
+class _Scored:
+    """A policy that takes one of those with the lowest score. By itself, all have the same: any is taken."""
+
+    unit = ""  # of the score
+
+    def __init__(self, name: str, prefixes: Prefixes | None) -> None:
+        self.name = name
+        self._prefixes = prefixes
+
+    def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
+        """Score each: the lower, the better."""
+        return [0.0] * len(candidates)
+
+    def worst(self, least: float) -> float:
+        """Tell the score that is as good as the least."""
+        return least
+
+    def pick(self, candidates: Sequence[Candidate], ask: Ask, now: float, draw: Draw) -> Candidate:
+        """Choose where the request goes."""
+        if len(candidates) == 1:
+            return candidates[0]
+        scores = self.scores(candidates, ask, now)
+        worst = self.worst(min(scores))
+        good = [candidates[place] for place, score in enumerate(scores) if score <= worst]
+        return good[0] if len(good) == 1 else self.among(good, draw)
+
+    def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
+        """Choose among those that are as good."""
+        return good[draw(len(good))]
+
+    def explain(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[Figures]:
+        """Tell what is known of each, and who would be passed over, and why. Changes nothing."""
+        scores = self.scores(candidates, ask, now)
+        worst = self.worst(min(scores))
+        figures: list[Figures] = []
+        for (backend, model), score in zip(candidates, scores, strict=True):
+            cached = self._prefixes.cached(backend, model, ask.blocks) if self._prefixes is not None else 0
+            why = "" if score <= worst else f"{score:.4g}{self.unit}, and another has {min(scores):.4g}{self.unit}"
+            reading, cost = backend.estimate.reading(ask.size, cached, now), backend.estimate.cost(now)
+            queue = backend.estimate.queue(now)
+            expected = queue + reading + cost
+            figures.append(Figures(backend.name, score, why, expected, queue, reading, cost, backend.in_flight, cached))
+        return figures
+
+
+class _LeastLatency(_Scored):
+    """The one expected to begin its answer soonest; among those that are as good, the one with the fewest in flight.
+
+    That some are as good keeps several routers before the same backends from all taking the same one, and leaves a
+    difference that is too small to be known to the load.
+    """
+
+    unit = " s"
+
+    def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:
+        """Tell the seconds that are expected of each; where nothing was measured, its weight counts."""
+        prefixes, blocks = self._prefixes, ask.blocks
+        model, most, holders = "", 0, dict[Backend, int]()
+        scores: list[float] = []
+        for backend, known_as in candidates:
+            if blocks and known_as != model and prefixes is not None:
+                model, holders = known_as, prefixes.holders(known_as, blocks)
+                most = max(holders.values()) if holders else 0
+            estimate = backend.estimate
+            cached = holders.get(backend, 0) if most else 0
+            seconds = estimate.expected(ask, cached, now)
+            if cached < most:
+                seconds += AGAIN * estimate.line.slope * (most - cached)
+            scores.append(seconds if estimate.measured else seconds / backend.weight)
+        return scores
+
+    def worst(self, least: float) -> float:
+        """Tell up to what is as good as the least."""
+        return least * NEAR + SOON
+
+    def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
+        """Choose among those that are as good."""
+        return least_in_flight(good, draw)
+
+
+class _LeastInFlight(_Scored):
+    """The one with the fewest attempts in flight for its weight."""
+
+    unit = " in flight"
+
+    def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
+        """Tell what each has in flight for its weight."""
+        return [backend.load for backend, _ in candidates]
+
+
+class _LeastResponseTime(_Scored):
+    """The one whose first tokens took least of late, times what it has in flight, for its weight.
+
+    So do nginx's and Traefik's least time. Which prompts were long it doesn't know.
+    """
+
+    unit = " s"
+
+    def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
+        """Tell the seconds of each, in each other's way."""
+        return [each.estimate.response * (each.in_flight + 1) / each.weight for each, _ in candidates]
+
+
+class _RoundRobin(_Scored):
+    """The one whose turn was the longest ago, whoever else may be a candidate this time."""
+
+    unit = " turns"
+
+    def __init__(self, name: str, prefixes: Prefixes | None) -> None:
+        super().__init__(name, prefixes)
+        self._turn = 0
+        self._turns: dict[str, int] = {}
+
+    def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
+        """Tell when each had its turn."""
+        return [float(self._turns.get(backend.name, 0)) for backend, _ in candidates]
+
+    def pick(self, candidates: Sequence[Candidate], ask: Ask, now: float, draw: Draw) -> Candidate:
+        """Choose where the request goes, and note its turn."""
+        taken = super().pick(candidates, ask, now, draw)
+        self._turn += 1
+        self._turns[taken.backend.name] = self._turn
+        return taken
+
+
+class _Weighted(_Scored):
+    """Any, each as often as its weight is of the sum."""
+
+    def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
+        """Draw a point on the sum of all weights, and tell whose it is."""
+        left = sum(candidate.backend.weight for candidate in good) * draw(_PARTS) / _PARTS
+        for candidate in good[:-1]:
+            left -= candidate.backend.weight
+            if left < 0:
+                return candidate
+        return good[-1]
+
+
+_POLICIES: dict[str, type[_Scored]] = {
+    "least_latency": _LeastLatency,
+    "least_in_flight": _LeastInFlight,
+    "round_robin": _RoundRobin,
+    "weighted": _Weighted,
+    "random": _Scored,
+    "least_response_time": _LeastResponseTime,
+}
+POLICIES = tuple(_POLICIES)
+
+
+def policy_of(name: str, prefixes: Prefixes | None = None) -> Policy:
+    """Make the policy of this name, one of `POLICIES`. Without `prefixes` nothing is known of caches."""
+    return _POLICIES[name](name, prefixes)

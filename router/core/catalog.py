@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from router.core.admission import UNBOUNDED, Cap
 from router.core.errors import ModelNotFoundError
 from router.core.health import Health
+from router.core.latency import Estimate
 from router.core.reshape import Reshape
 from router.core.stall import Prefill
 
@@ -31,6 +33,9 @@ class Backend:
     `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `worked_at` is when it
     was last seen at work, in seconds of the loop's clock, and `counted` how many it had answered by then.
 
+    `estimate` is what is known of how soon it answers. `cap` is how much it is to have in flight, and `size` the bytes
+    of the bodies that are. `ramp`: which part of its weight it is to carry while it comes back.
+
     `put_right` makes of a path and a request's body the body that the engine must get, and raises RouterError for a
     request that would end it; None where any will do.
     """
@@ -47,11 +52,20 @@ class Backend:
     worked_at: float = 0.0
     counted: int = 0
     prefill: Prefill = field(default_factory=Prefill)
+    estimate: Estimate = field(default_factory=Estimate)
+    cap: Cap = UNBOUNDED
+    size: int = 0
+    ramp: float = 1.0
+
+    @property
+    def share(self) -> float:
+        """Its weight, as far as it carries it already."""
+        return self.weight * self.ramp
 
     @property
     def load(self) -> float:
         """Attempts in flight for the weight that it carries."""
-        return self.in_flight / self.weight
+        return self.in_flight / (self.weight * self.ramp)
 
 
 class Candidate(NamedTuple):
@@ -69,12 +83,14 @@ Tier = tuple[Candidate, ...]
 class Route:
     """Where a name leads: to the models `targets`, in order. `reshape` changes the request's body on the way.
 
-    After an answer of a status in `next_on` the next model is tried. What is `hidden` is served, but not listed.
+    After an answer of a status in `next_on` the next model is tried. `policy` names what chooses among backends; empty:
+    the router's own. What is `hidden` is served, but not listed.
     """
 
     targets: tuple[str, ...]
     reshape: Reshape | None = None
     next_on: frozenset[int] = frozenset()
+    policy: str = ""
     hidden: bool = False
 
 
@@ -83,10 +99,18 @@ DIRECT = Route(())
 
 
 class Way(NamedTuple):
-    """What a name means: the tiers to try in order, none of them empty, and the route that led there."""
+    """What a name means: the tiers to try in order, none of them empty, and the route that led there.
+
+    `chooses`: whether there is more than one candidate.
+    """
 
     tiers: tuple[Tier, ...]
     route: Route
+    chooses: bool = False
+
+
+def _way(tiers: tuple[Tier, ...], route: Route) -> Way:
+    return Way(tiers, route, sum(map(len, tiers)) > 1)
 
 
 class Listing(NamedTuple):
@@ -134,9 +158,9 @@ class Catalog:
     def _find(self, name: str) -> Way:
         tier = self._models.get(name)
         if tier is not None:
-            return Way((tier,), DIRECT)
+            return _way((tier,), DIRECT)
         route = self._route(name)
-        return Way(tuple(tier for target in route.targets if (tier := self._models.get(target))), route)
+        return _way(tuple(tier for target in route.targets if (tier := self._models.get(target))), route)
 
     def _route(self, name: str) -> Route:
         exact = name if name in self._routes else max(self._matching(name), key=len, default=None)

@@ -90,6 +90,22 @@ class UnavailableError(RouterError):
     code = "no_backend_available"
 
 
+class QueueFullError(RouterError):
+    """As many wait for the model as may, or as many bytes."""
+
+    status = 429
+    type = anthropic_type = "rate_limit_error"
+    code = "queue_full"
+
+
+class QueueTimeoutError(RouterError):
+    """No backend had room within `limits.queue_timeout`."""
+
+    status = 503
+    anthropic_type = "overloaded_error"
+    code = "queue_timeout"
+
+
 class BadGatewayError(RouterError):
     """The engine broke off, or what it said was no HTTP."""
 

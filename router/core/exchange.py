@@ -15,10 +15,14 @@ After the first byte there is no other attempt: the client is told that its answ
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import TypeVar
 
-from router.core.balance import Draw, least_in_flight
-from router.core.catalog import Candidate, Tier
+from router.core.catalog import Candidate, Tier, Way
+from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, RouterError, UnavailableError
+from router.core.latency import Ask
+
+T = TypeVar("T")
 
 RETRY_STATUSES = frozenset({429, 502, 503, 504})
 """Answers of an engine that another backend might better, before any of it reached the client."""
@@ -72,42 +76,41 @@ def error_of(failure: Failure, backend: str) -> RouterError:
     return BadGatewayError(f"{sentence} Try again; the router's log says more.")
 
 
-def first(model: str, tiers: Sequence[Tier], draw: Draw) -> Candidate:
-    """Choose where a request goes first.
+def first(model: str, queue: str, way: Way, ask: Ask, dispatcher: Dispatcher[T], now: float) -> Candidate | None:
+    """Choose where a request goes first; None: it has to wait in its queue.
 
-    Raises UnavailableError, which says why, where no backend is up.
+    Raises UnavailableError, which says why, where no backend is there.
     """
-    chosen = _untried(tiers, (), draw)
-    if chosen is None:
-        raise UnavailableError(_why_none(model, tiers), retry_after=RETRY_AFTER)
+    chosen = dispatcher.choose(way, (), ask, now) if dispatcher.admission.is_empty(queue) else None
+    if chosen is None and not dispatcher.may_wait(way):
+        raise UnavailableError(_why_none(model, way.tiers), retry_after=RETRY_AFTER)
     return chosen
 
 
 def after(
-    failure: Failure, tiers: Sequence[Tier], tried: Sequence[Candidate], retries: int, draw: Draw
+    failure: Failure,
+    way: Way,
+    tried: Sequence[Candidate],
+    retries: int,
+    ask: Ask,
+    dispatcher: Dispatcher[T],
+    now: float,
 ) -> Candidate | None:
     """Choose where a request goes next, or None: there it ends. Only before the first byte.
 
     `tried` has every attempt so far, but none that met a stale connection: its like is tried at once, and at no cost.
+    A retry has waited already: where all others are full it goes to one of them, which has it wait itself.
     """
     if failure is Failure.STALE:
         return tried[-1]
     if len(tried) > retries:
         return None
     if failure is Failure.UNWANTED:
-        tiers = tiers[max(i for i, tier in enumerate(tiers) if tried[-1] in tier) + 1 :]
-    chosen = _untried(tiers, tried, draw)
+        way = way._replace(tiers=way.tiers[max(i for i, tier in enumerate(way.tiers) if tried[-1] in tier) + 1 :])
+    chosen = dispatcher.choose(way, tried, ask, now) or dispatcher.choose(way, tried, ask, now, full=True)
     if chosen is None and failure in AGAIN:
         chosen = next((candidate for candidate in reversed(tried) if candidate.backend.health.usable), None)
     return chosen
-
-
-def _untried(tiers: Sequence[Tier], tried: Sequence[Candidate], draw: Draw) -> Candidate | None:
-    for tier in tiers:
-        fresh = [each for each in tier if each.backend.health.usable and each not in tried]
-        if fresh:
-            return least_in_flight(fresh, draw)
-    return None
 
 
 def _why_none(model: str, tiers: Sequence[Tier]) -> str:

@@ -57,6 +57,8 @@ class Record(msgspec.Struct):
     sent: int  # bytes of body passed to the client
     events: int  # server-sent events passed to the client
     tail: bytes  # the last of them
+    waited: float = 0.0  # for a backend with room, of the duration
+    key: str = ""  # whose: the name of the key that was shown
 
 
 class Ending(msgspec.Struct):

@@ -7,10 +7,12 @@ of each stream that waits at a backend it is known how long it has had none (`Si
   2. one that waits for its first may take as long as its prompt may take to be read, too: at the slowest speed that
      this backend has shown, or at `SLOWEST` while it has shown none;
   3. a backend that sends content to anybody works: the others wait for their turn, and their time counts from there;
-  4. an answer that doesn't stream is silent to its end, whatever the engine does: where one is under way, nothing can
+  4. one that tells how far it has come in reading a prompt (`progress`) works, too, while that advances;
+  5. an answer that doesn't stream is silent to its end, whatever the engine does: where one is under way, nothing can
      be told.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -22,6 +24,8 @@ MEMORABLE = 1024
 """Bytes of a request below which its time to the first token says nothing of the prompt's reading."""
 
 _REMEMBERED = 32
+
+_PROGRESS = re.compile(rb"(?:^|\n): ?keepalive (\d{1,9})/\d{1,9}[ \t]*\r?\n")
 
 
 class Silence(NamedTuple):
@@ -51,6 +55,15 @@ class Prefill:
     def speed(self) -> float:
         """Bytes a second."""
         return min(self._speeds, default=SLOWEST)
+
+
+def progress(tail: bytes) -> int:
+    """Tell how many tokens of a prompt have been read, as the end of a stream says it that has no event yet; else 0.
+
+    mlx_lm.server sends `: keepalive READ/ALL` while it reads a long prompt.
+    """
+    said = _PROGRESS.findall(tail)
+    return int(said[-1]) if said else 0
 
 
 def is_stalled(silences: Iterable[Silence], worked: float, stall_after: float, speed: float) -> bool:

@@ -23,7 +23,7 @@ from router.core.errors import BadRequestError, RouterError, UnavailableError
 from router.proxy.heads import MAX_REQUEST_HEAD, Known, RequestHead, is_well_formed, parse_request
 from router.proxy.plane import Plane
 from router.proxy.relay import Exchange
-from router.proxy.requests import Rules, error_answer
+from router.proxy.requests import ANYBODY, Rules, error_answer
 
 HIGH_WATER = 64 * 1024
 """Bytes that wait for a slow client before the engine isn't read from any more."""
@@ -118,6 +118,7 @@ class Client(asyncio.Protocol):
         self._known: Known[RequestHead] | None = None  # the latest request's head
         self._head: RequestHead | None = None  # of a request whose body isn't whole yet
         self._id = ""
+        self._caller = ANYBODY
         self._body: list[bytes] = []
         self._missing = 0  # bytes of the body still to come
         self._exchange: Exchange | None = None
@@ -224,7 +225,7 @@ class Client(asyncio.Protocol):
         rules = self._lane.rules
         self._id = head.id or rules.new_id()
         try:
-            rules.admit(head.headers)
+            self._caller = rules.admit(head.headers)
             rules.check_length(length)
         except RouterError as error:
             self._turn_away(error, head.path)
@@ -263,7 +264,7 @@ class Client(asyncio.Protocol):
         lane = self._lane
         self._state = ASKING
         try:
-            request = lane.rules.understand(head, self._id, body, http11=True, keep_alive=head.keep_alive)
+            request = lane.rules.understand(head, self._id, body, self._caller, http11=True, keep_alive=head.keep_alive)
         except RouterError as error:
             keep_alive = head.keep_alive and not lane.rules.draining
             self.write(error_answer(error, head.path, self._id, keep_alive=keep_alive))

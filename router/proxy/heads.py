@@ -57,7 +57,13 @@ _NOT_ORDINARY = frozenset({
 })  # fmt: skip
 
 
-_WRITTEN_TO_CLIENTS = frozenset({b"content-length", b"x-request-id", b"x-router-backend"})
+_WRITTEN_TO_CLIENTS = frozenset({
+    b"content-length",
+    b"x-request-id",
+    b"x-router-backend",
+    b"x-router-queue-ms",
+    b"x-router-explain",
+})  # fmt: skip
 """Answer headers that the router writes itself."""
 
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
@@ -69,6 +75,7 @@ _WRITTEN_TO_ENGINES = _CREDENTIALS | frozenset({
     b"expect",
     b"accept-encoding",  # answers pass as bytes: an event must not wait for a compressor's block
     b"x-request-id",
+    b"x-router-explain",
 })  # fmt: skip
 """Request headers that the router writes itself, leaves out, or passes on only where they are a backend's business."""
 
@@ -114,6 +121,7 @@ class RequestHead(NamedTuple):
     lines: bytes  # its end-to-end headers, serialised, without those that the router writes
     credentials: bytes  # serialised: those that the client shows
     well_addressed: bool  # whether its path is under /v1/ and names no parent folder
+    explain: bool  # whether the answer is to tell why this backend was taken
 
 
 Head = TypeVar("Head", ResponseHead, RequestHead)
@@ -274,6 +282,7 @@ def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> Re
         header_lines(end_to_end(headers, _WRITTEN_TO_ENGINES)),
         header_lines(credentials),
         _ORDINARY_TARGET.fullmatch(target) is not None and ".." not in unquote(path).split("/"),
+        (b"x-router-explain", b"1") in headers,
     )
 
 

@@ -6,22 +6,31 @@ it decides by `router.core.health` what to believe.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 import structlog
 
 from router.core import health, stall
+from router.core.admission import Bounds
+from router.core.affinity import blocks_of
 from router.core.balance import Draw
-from router.core.catalog import Backend, Catalog, Route
+from router.core.budget import RetryBudget
+from router.core.catalog import Backend, Candidate, Catalog, Route, Way
+from router.core.dispatch import Dispatcher
 from router.core.errors import UnavailableError
 from router.core.exchange import UNWELL_STATUSES, Failure
 from router.core.health import Health, Thresholds, Verdict
+from router.core.latency import Ask, Sent
 from router.core.record import Record
+from router.core.turns import Ticket
 from router.proxy.pool import Address, Pool
 from router.proxy.relay import Exchange
 
 _log = structlog.get_logger("router")
+
+MOST_SHOWN = 100
+"""Requests of one queue that are told of."""
 
 RECATALOG_AFTER = 0.02
 """Seconds within which changes of what can be asked for are gathered: a thousand backends may be heard of at once."""
@@ -38,6 +47,16 @@ class Limits:
     stall_after: float = inf
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a backend is chosen, and how requests wait for one; see router.core.dispatch."""
+
+    policy: str = "least_latency"
+    affinity: bool = True
+    retry_share: float = 0.2
+    bounds: Bounds = field(default_factory=Bounds)
+
+
 class Plane:
     """Where requests come in and go out. `draw` breaks ties; `on_record` hears of each ended exchange."""
 
@@ -45,16 +64,18 @@ class Plane:
         self,
         limits: Limits,
         thresholds: Thresholds,
+        choice: Choice,
         draw: Draw,
         on_record: Callable[[Record], None] = lambda _: None,
         on_stall: Callable[[Backend], None] = lambda _: None,
     ) -> None:
-        self.draw = draw
+        self.dispatcher: Dispatcher[Exchange] = Dispatcher(draw)
+        self.budget = RetryBudget()
         self.exchanges: set[Exchange] = set()
         self.backends: dict[str, Backend] = {}
         self.catalog = Catalog((), {})
         self.loop = asyncio.get_running_loop()
-        self.set_up(limits, thresholds)
+        self.set_up(limits, thresholds, choice)
         self._sweeping: asyncio.TimerHandle | None = None
         self._recataloging: asyncio.TimerHandle | None = None
         self._routes: Mapping[str, Route] = {}
@@ -66,10 +87,12 @@ class Plane:
 
     # Backends: what there is
 
-    def set_up(self, limits: Limits, thresholds: Thresholds) -> None:
+    def set_up(self, limits: Limits, thresholds: Thresholds, choice: Choice) -> None:
         """Take other bounds: those of requests under way, too."""
         self.limits = limits
         self._thresholds = thresholds
+        self.dispatcher.set_up(choice.policy, thresholds, choice.bounds, affinity=choice.affinity)
+        self.budget.share = choice.retry_share
         shortest = min(limits.first_byte_timeout, limits.idle_timeout, limits.stall_after)
         self._sweep_every = min(1.0, max(0.01, shortest / 10))
 
@@ -85,7 +108,7 @@ class Plane:
     def retire(self, backend: Backend, reason: str) -> None:
         """Send a backend nothing more; what it has in flight goes on until `drop`."""
         self._retired.add(backend)
-        backend.health = health.declared(up=False, reason=reason)
+        self._take_out(backend, reason)
         if self.backends.get(backend.name) is backend:
             del self.backends[backend.name]
             self.recatalog()
@@ -124,18 +147,28 @@ class Plane:
             self._recataloging.cancel()
             self._recataloging = None
         self.catalog = Catalog(self.backends.values(), self._routes)
+        self._offer_all()
 
     def serve(self, backend: Backend, address: Address) -> None:
         """Note that a launched engine is ready at this address."""
         self._drop_pool(backend)
         self._open_pool(backend, address)
         if backend not in self._retired:
-            backend.health, backend.stalled = health.declared(up=True), False
+            now = self.loop.time()
+            backend.health, backend.stalled = health.declared(up=True, now=now), False
+            backend.estimate.restarted(now)
+            self._offer_soon(backend)
 
     def withdraw(self, backend: Backend, reason: str) -> None:
         """Note that a launched engine can't be sent anything now."""
         self._drop_pool(backend)
+        self._take_out(backend, reason)
+
+    def _take_out(self, backend: Backend, reason: str) -> None:
+        """Note that a backend is not there: what its cache had goes with it, and what is kept for who waits."""
         backend.health = health.declared(up=False, reason=reason)
+        self.dispatcher.prefixes.forget(backend)
+        self.dispatcher.admission.forget(backend.name)
 
     def _open_pool(self, backend: Backend, address: Address) -> None:
         self._pools[backend] = Pool(address, self.limits.connect_timeout, self.api_key(backend))
@@ -160,13 +193,89 @@ class Plane:
 
     # What exchanges and probes met
 
-    def began(self, backend: Backend) -> None:
-        """Count an attempt."""
-        backend.in_flight += 1
+    def ask(self, way: Way, body: bytes, *, stream: bool) -> Ask:
+        """Tell what a request is like before it is sent: where there is a choice, which beginnings its prompt has."""
+        return Ask(len(body), blocks_of(body) if way.chooses and self.dispatcher.affinity else (), stream)
 
-    def ended(self, backend: Backend) -> None:
-        """Count it out again."""
+    def began(self, candidate: Candidate, ask: Ask, now: float) -> Sent:
+        """Count an attempt."""
+        backend = candidate.backend
+        backend.in_flight += 1
+        backend.size += ask.size
+        cached = 0
+        if ask.blocks:
+            prefixes = self.dispatcher.prefixes
+            cached = prefixes.cached(backend, candidate.model, ask.blocks)
+            prefixes.note(backend, candidate.model, ask.blocks, now)
+        return backend.estimate.sent(ask, cached, now)
+
+    def ended(self, backend: Backend, ask: Ask, sent: Sent) -> None:
+        """Count it out again; who waits may have its room."""
         backend.in_flight -= 1
+        backend.size -= ask.size
+        backend.estimate.left(sent, self.loop.time())
+        if len(self.dispatcher.admission):
+            self._offer_soon(backend)
+
+    # Who waits
+
+    def wait(self, exchange: Exchange, way: Way, queue: str) -> Ticket[Exchange]:
+        """Have an exchange wait until a backend has room for it. Raises QueueFullError."""
+        caller, admission, now = exchange.request.caller, self.dispatcher.admission, self.loop.time()
+        ticket, refused = admission.enter(queue, exchange, caller.name, caller.priority, exchange.weight, now)
+        if refused is not None:
+            refused[0].payload.break_off(refused[1], "had to make room in the queue")
+        for tier in way.tiers:
+            for candidate in tier:  # it may fit where those before it don't
+                self._offer_soon(candidate.backend)
+        return ticket
+
+    def leave(self, ticket: Ticket[Exchange]) -> None:
+        """Forget who waited; what was kept for it is for others."""
+        kept = self.backends.get(ticket.kept_at)
+        self.dispatcher.admission.leave(ticket)
+        if kept is not None:
+            self._offer_soon(kept)
+
+    def queues(self) -> dict[str, list[dict[str, object]]]:
+        """Tell who waits for each model, who would go next first: of a long queue its beginning."""
+        now, admission = self.loop.time(), self.dispatcher.admission
+        return {
+            model: [
+                {
+                    "request_id": ticket.payload.request.id,
+                    "key": ticket.key,
+                    "priority": ticket.priority,
+                    "seconds": round(now - ticket.entered, 3),
+                    "bytes": ticket.size,
+                }
+                for ticket in admission.order(model)[:MOST_SHOWN]
+            ]
+            for model in admission.models()
+        }
+
+    def explain(self, model: str, size: int) -> list[dict[str, object]]:
+        """Tell where a request of so many bytes would go now, and why. Raises ModelNotFoundError."""
+        return self.dispatcher.explain(self.catalog.resolve(model), Ask(size), self.loop.time())
+
+    def _offer_soon(self, backend: Backend) -> None:
+        if len(self.dispatcher.admission):
+            self.loop.call_soon(self._offer, backend)
+
+    def _offer(self, backend: Backend) -> None:
+        """Send a backend who waits for it, as far as it has room."""
+        if backend in self._retired or self.backends.get(backend.name) is not backend:
+            return
+        now = self.loop.time()
+        while ticket := self.dispatcher.next_for(backend, now, lambda each: each.payload.takes(backend) is not None):
+            candidate = ticket.payload.takes(backend)
+            assert candidate is not None  # noqa: S101  (that was asked)
+            ticket.payload.go(candidate)
+
+    def _offer_all(self) -> None:
+        if len(self.dispatcher.admission):
+            for backend in list(self.backends.values()):
+                self._offer(backend)
 
     def worked(self, backend: Backend, now: float) -> None:
         """Note that a backend has sent content: a stalled one has come to life again."""
@@ -183,36 +292,50 @@ class Plane:
             each.on_failure(Failure.STALLED, reason)
         self._on_stall(backend)
 
-    def answered(self, backend: Backend, status: int) -> None:
+    def answered(self, backend: Backend, status: int, sent: Sent | None) -> None:
         """Note that a backend has answered a request whole, be it with an error."""
         backend.answered += 1
+        if status < 400 and sent is not None:  # an error's haste is no speed
+            backend.estimate.ended(sent, self.loop.time())
         if backend.health is not health.WELL and status not in UNWELL_STATUSES:
-            self.succeeded(backend)
+            self.succeeded(backend, probe=False)
 
-    def succeeded(self, backend: Backend) -> None:
-        """Note that a backend answered as it should; of a stalled one that says nothing."""
+    def succeeded(self, backend: Backend, *, probe: bool = True) -> None:
+        """Note that a backend answered a probe, or a request, as it should; of a stalled one that says nothing."""
         if backend.stalled:
             return
-        self._believe(backend, health.succeeded(backend.health, self._thresholds))
+        now = self.loop.time()
+        self._believe(backend, health.succeeded(backend.health, self._thresholds, probe=probe, now=now))
 
-    def failed(self, backend: Backend, reason: str, *, probe: bool = False) -> None:
-        """Note that a backend didn't."""
-        self._believe(backend, health.failed(backend.health, self._thresholds, reason, probe=probe))
+    def failed(self, backend: Backend, reason: str, sent: Sent | None = None) -> None:
+        """Note that a backend didn't answer a probe as it should, or an attempt that was `sent`."""
+        now = self.loop.time()
+        if sent is not None:
+            backend.estimate.failed(sent, now)
+        self._believe(backend, health.failed(backend.health, self._thresholds, reason, probe=sent is None, now=now))
 
     def _believe(self, backend: Backend, now: Health) -> None:
         if backend in self._retired:
             return
         before, backend.health = backend.health.verdict, now
+        if now is health.WELL:
+            backend.ramp = 1.0
         if now.verdict is before:
             return
         if now.verdict is Verdict.DOWN:
+            self.dispatcher.admission.forget(backend.name)
             _log.warning("backend is down", backend=backend.name, reason=now.reason)
-        else:
+        elif now.verdict is Verdict.PROBING:
+            backend.estimate.restarted(self.loop.time())
+            _log.info("backend is on trial", backend=backend.name)
+        elif now.verdict is Verdict.UP and before is not Verdict.SUSPECT:
             _log.info("backend is up", backend=backend.name)
+        self._offer_soon(backend)
 
     def entered(self, exchange: Exchange) -> None:
         """Take note of an exchange that starts."""
         self.exchanges.add(exchange)
+        self.budget.deposit()
         if self._sweeping is None:
             self._sweeping = self.loop.call_later(self._sweep_every, self._sweep)
 
@@ -221,6 +344,9 @@ class Plane:
         now = self.loop.time()
         for each in list(self.exchanges):
             each.look(now)
+        for ticket, error in self.dispatcher.admission.expired(now):
+            ticket.payload.break_off(error, "waited too long for a backend with room")
+        self._offer_all()
         if self.limits.stall_after < inf:
             self._find_stalled(now)
         again = bool(self.exchanges)

@@ -135,7 +135,7 @@ class Prober:
         if self._plane.address(backend) != address:
             return  # it was restarted meanwhile: this speaks of one that is gone
         if verdict:
-            self._plane.failed(backend, verdict, probe=True)
+            self._plane.failed(backend, verdict)
         else:
             self._plane.succeeded(backend)
 

@@ -14,14 +14,18 @@ kept to what must be done there. What can wait until the answer has ended is don
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+import msgspec
 import structlog
 
-from router.core import errors, exchange
+from router.core import errors, exchange, stall
+from router.core.errors import ModelNotFoundError
 from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, UNWELL_STATUSES, Failure
+from router.core.latency import Ask
 from router.core.record import Record, Tail, is_done
 from router.core.reshape import reshaped
 from router.core.stall import Silence
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 
     from router.core.catalog import Backend, Candidate, Way
     from router.core.errors import RouterError
+    from router.core.latency import Sent
+    from router.core.turns import Ticket
     from router.proxy.plane import Plane
     from router.proxy.upstream import Connection
 
@@ -42,6 +48,11 @@ log = structlog.get_logger("router")
 
 _ENDS_WITH_DONE = ("/v1/chat/completions", "/v1/completions")
 """APIs whose streams end with `data: [DONE]`."""
+
+_MOST_EXPLAINED = 16  # candidates
+
+
+NOTHING = Ask(0)
 
 
 class Sink(Protocol):
@@ -72,12 +83,16 @@ class Exchange:
 
     # What every exchange begins with. The first attempt to be answered ends with most of it unchanged.
     _way: "Way | None" = None
+    _explained = b""  # why the first attempt went where it went, if that was asked for
+    _ticket: "Ticket[Exchange] | None" = None  # while it waits for a backend with room
+    _waited = 0.0
     _tried: tuple["Candidate", ...] = ()
     _blamed: tuple["Backend", ...] = ()  # once a request: a bad one must not take a backend out alone
     _finished = False
     paused = False
     # Of the attempt under way
     _backend: "Backend | None" = None
+    _sent: "Sent | None" = None
     _connecting: "asyncio.Task[Connection] | None" = None
     _connection: "Connection | None" = None
     _sent_at = 0.0
@@ -95,6 +110,7 @@ class Exchange:
     _moved_at = 0.0
     _seen = 0  # bytes passed by then
     _worked_at = 0.0  # when its content was last seen to grow
+    _progress = 0  # tokens of the prompt that it said it had read by then
     _content = 0  # by then: events of a stream, bytes of another answer
     _unsent = -1  # bytes that waited for the client
 
@@ -106,6 +122,7 @@ class Exchange:
         self._write = sink.write
         self._keep_alive = request.keep_alive
         self._tail = Tail()
+        self._ask = NOTHING  # until it is known where it may go
         self._began = plane.loop.time()
 
     # What the client's side asks
@@ -116,10 +133,41 @@ class Exchange:
         plane.entered(self)
         try:
             way = self._way = plane.catalog.resolve(model)
-            candidate = exchange.first(model, way.tiers, plane.draw)
+            ask = self._ask = plane.ask(way, self._body, stream=self.request.stream)
+            if self.request.head.explain:
+                self._explained = explained(plane.dispatcher.explain(way, ask, self._began))
+            queue = way.route.targets[0] if way.route.targets else model  # one for all names that lead there
+            candidate = exchange.first(model, queue, way, ask, plane.dispatcher, self._began)
+            if candidate is None:
+                self._ticket = plane.wait(self, way, queue)
+                return
             self._tried = (candidate,)
             self._attempt(candidate)
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
+            self._go_wrong(error)
+
+    def takes(self, backend: "Backend") -> "Candidate | None":
+        """Give the name by which a backend knows what this request waits for, if it may serve it.
+
+        What was reloaded meanwhile counts: a backend that has joined may be the one with room.
+        """
+        with suppress(ModelNotFoundError):  # its route is no more; it may still go where that led
+            self._way = self._plane.catalog.resolve(self.request.model)
+        return None if self._way is None else self._plane.dispatcher.hopes_for(self._way, backend)
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes up while it waits."""
+        return len(self._body)
+
+    def go(self, candidate: "Candidate") -> None:
+        """Wait no longer: this backend has room."""
+        self._ticket = None
+        self._waited = self._plane.loop.time() - self._began
+        self._tried = (candidate,)
+        try:
+            self._attempt(candidate)
+        except Exception as error:  # noqa: BLE001  (as in `start`)
             self._go_wrong(error)
 
     def cancel(self, outcome: str = "the client left") -> None:
@@ -161,8 +209,8 @@ class Exchange:
         """Send the request, on a kept-alive connection if there is one and `fresh` isn't asked for."""
         plane, backend = self._plane, candidate.backend
         self._backend = backend
-        self._sent_at = plane.loop.time()
-        plane.began(backend)
+        now = self._sent_at = plane.loop.time()
+        self._sent = plane.began(candidate, self._ask, now)
         pool = plane.pool(backend)
         if pool is None:
             self.on_failure(Failure.REFUSED, "it has no address")
@@ -213,7 +261,8 @@ class Exchange:
         backend, self._backend = self._backend, None
         if backend is None:
             return
-        self._plane.ended(backend)
+        if self._sent is not None:
+            self._plane.ended(backend, self._ask, self._sent)
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -225,8 +274,9 @@ class Exchange:
         """Begin another attempt, if one is allowed."""
         plane = self._plane
         assert self._way is not None  # noqa: S101  (an attempt was made of it)
-        candidate = exchange.after(failure, self._way.tiers, self._tried, plane.limits.retries, plane.draw)
-        if candidate is None:
+        now, retries = plane.loop.time(), plane.limits.retries
+        candidate = exchange.after(failure, self._way, self._tried, retries, self._ask, plane.dispatcher, now)
+        if candidate is None or (failure is not Failure.STALE and not plane.budget.withdraw(now)):
             return False
         if failure is not Failure.STALE:
             log.warning(
@@ -257,7 +307,7 @@ class Exchange:
     def on_head(self, head: ResponseHead, length: int) -> None:
         """Hold the head until the body begins, or leave for another backend."""
         if head.status in UNWELL_STATUSES:
-            self._plane.failed(self._tried[-1].backend, f"answered {head.status}")
+            self._plane.failed(self._tried[-1].backend, f"answered {head.status}", self._sent)
         if head.status >= 400:
             failure = Failure.UNWANTED if self._is_unwanted(head.status) else Failure.STATUS
             retried = failure is Failure.UNWANTED or head.status in RETRY_STATUSES
@@ -294,7 +344,7 @@ class Exchange:
         self._connection = None  # it is its pool's again
         if self._first_byte_at is None:
             self._begin_answer()
-        self._plane.answered(backend, head.status)
+        self._plane.answered(backend, head.status, self._sent)
         if self._chunking:
             self._write(self._lead + LAST_CHUNK)
         elif self._lead:
@@ -307,7 +357,7 @@ class Exchange:
         backend = self._tried[-1].backend
         if failure not in NOT_ITS_FAULT and backend not in self._blamed:
             self._blamed += (backend,)
-            self._plane.failed(backend, failure.value)
+            self._plane.failed(backend, failure.value, self._sent)
         if self._first_byte_at is not None or not self._retry(failure, detail):
             self.break_off(exchange.error_of(failure, backend.name), f"{failure.value} ({detail})")
 
@@ -324,10 +374,16 @@ class Exchange:
         """Write the head, to go with the first piece of the body: from here on there is no other attempt."""
         head, request = self._head, self.request
         assert head is not None  # noqa: S101  (a body comes after its head)
-        self._first_byte_at = self._moved_at = self._plane.loop.time()
+        now = self._first_byte_at = self._moved_at = self._plane.loop.time()
+        if head.status < 400 and self._sent is not None:
+            self._tried[-1].backend.estimate.first_token(self._sent, now)
         self._size = len(self._body)
         self._body, self._counts = b"", head.is_event_stream
-        rest = b"" if self._keep_alive else b"connection: close\r\n"
+        rest = self._explained
+        if self._waited:
+            rest += b"x-router-queue-ms: %d\r\n" % (self._waited * 1000)
+        if not self._keep_alive:
+            rest += b"connection: close\r\n"
         if head.framing is LENGTH and not head.is_event_stream:
             rest += b"content-length: %d\r\n" % self._length
         elif head.framing is not NONE:
@@ -337,7 +393,7 @@ class Exchange:
                 rest += b"transfer-encoding: chunked\r\n"
             elif self._keep_alive:
                 self._keep_alive = False
-                rest = b"connection: close\r\n"
+                rest += b"connection: close\r\n"
         self._lead = b"%sx-request-id: %s\r\nx-router-backend: %s\r\n%s\r\n" % (
             head.lines,
             request.id.encode("ascii"),
@@ -356,6 +412,8 @@ class Exchange:
         content = self._events if self._counts else self._passed
         if content != self._content:
             self._at_work(now, content)
+        elif self._counts and not content and self._passed != self._seen:
+            self._look_for_progress(now)
         if self._first_byte_at is None:
             if self._backend is not None and now >= self._sent_at + limits.first_byte_timeout:
                 self.on_failure(Failure.FIRST_BYTE_TIMEOUT, f"{limits.first_byte_timeout:g} s")
@@ -371,6 +429,13 @@ class Exchange:
         else:  # it takes its time, but it takes
             self._unsent, self._moved_at = self._sink.unsent(), now
 
+    def _look_for_progress(self, now: float) -> None:
+        """Note that the engine reads on in a long prompt, where it says so between the pings."""
+        progress = stall.progress(self._tail.bytes())
+        if progress > self._progress:
+            self._progress, self._worked_at = progress, now
+            self._plane.worked(self._tried[-1].backend, now)
+
     def _at_work(self, now: float, content: int) -> None:
         """Note that the backend sends content, and how long the first took."""
         backend = self._tried[-1].backend
@@ -385,7 +450,8 @@ class Exchange:
             return None
         begun = self._content > 0
         size = self._size if self._first_byte_at is not None else len(self._body)
-        return Silence(now - (self._worked_at if begun else self._sent_at), begun, self.request.stream, size)
+        since = max(self._worked_at, self._sent_at)
+        return Silence(now - since, begun, self.request.stream, size)
 
     @property
     def backend(self) -> "Backend | None":
@@ -396,6 +462,9 @@ class Exchange:
 
     def _finish(self, status: int, outcome: str) -> None:
         self._finished = True
+        if self._ticket is not None:
+            self._plane.leave(self._ticket)
+            self._ticket = None
         self._end_attempt()
         request, began, tried = self.request, self._began, self._tried
         self._plane.finished(
@@ -413,8 +482,15 @@ class Exchange:
                 self._passed,
                 self._events,
                 self._tail.bytes(),
+                self._waited,
+                request.caller.name,
             ),
         )
+
+
+def explained(figures: list[dict[str, object]]) -> bytes:
+    """Write why a request goes where it goes as a header of its answer; of many candidates the first."""
+    return b"x-router-explain: %s\r\n" % msgspec.json.encode(figures[:_MOST_EXPLAINED])
 
 
 @lru_cache(maxsize=256)

@@ -7,8 +7,10 @@ the size, the body, the id.
 import hmac
 import ipaddress
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count
+from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,6 +18,17 @@ from router.core import errors
 from router.core.errors import RouterError
 from router.core.peek import peek
 from router.proxy.heads import Headers, RequestHead, status_line
+
+
+class Caller(NamedTuple):
+    """Whose key a client showed, and in which class its requests wait: the lowest first."""
+
+    name: str = ""
+    priority: int = 0
+
+
+ANYBODY = Caller()
+_NOBODY: Mapping[str, Caller] = MappingProxyType({})
 
 
 class Request(msgspec.Struct):
@@ -28,6 +41,7 @@ class Request(msgspec.Struct):
     credentials: bytes = b""  # serialised: the client's own, where they aren't the router's
     http11: bool = True  # else no chunk may be sent
     keep_alive: bool = True  # whether the client's connection may go on after the answer
+    caller: Caller = ANYBODY
 
 
 class Rules:
@@ -45,27 +59,32 @@ class Rules:
         self._number = count(source.randrange(10**11, 5 * 10**11))  # twelve digits: hexadecimal ones, too
 
     def set_up(
-        self, *, max_body: int = 64 * 1024 * 1024, keys: Iterable[str] = (), admin_keys: Iterable[str] = ()
+        self, *, max_body: int = 64 * 1024 * 1024, keys: Mapping[str, Caller] = _NOBODY, admin_keys: Iterable[str] = ()
     ) -> None:
         """Take other rules, for the requests from now on.
 
-        `keys`: those that a client must show one of; none, and everybody may ask. `admin_keys`: the same for /admin;
-        none, and whoever asks from this very machine may. `max_body` is in bytes.
+        `keys`: those that a client must show one of, and whose they are; none, and everybody may ask. `admin_keys`: the
+        same for /admin; none, and whoever asks from this very machine may. `max_body` is in bytes.
         """
         self.max_body = max_body
         self._keys = [key.encode() for key in keys]
+        self._callers = list(keys.values())
         self._admin_keys = [key.encode() for key in admin_keys]
 
-    def admit(self, headers: Headers) -> None:
-        """Raise UnavailableError while the router stops, UnauthorizedError for who shows no key."""
+    def admit(self, headers: Headers) -> Caller:
+        """Tell who asks. Raises UnavailableError while the router stops, UnauthorizedError for who shows no key."""
         if self.draining:
             raise errors.UnavailableError("The router is stopping. Try again soon.", retry_after=5)
-        if self._keys and not _shown(headers, self._keys):
+        if not self._keys:
+            return ANYBODY
+        place = _shown(headers, self._keys)
+        if place < 0:
             raise errors.UnauthorizedError("No valid API key: send one as 'Authorization: Bearer KEY'.")
+        return self._callers[place]
 
     def admit_admin(self, headers: Headers, remote: str) -> None:
         """Raise UnauthorizedError for who may not manage the router; `remote` is the address that asks."""
-        if self._admin_keys and not _shown(headers, self._admin_keys):
+        if self._admin_keys and _shown(headers, self._admin_keys) < 0:
             raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
         if not self._admin_keys and not _is_here(remote):
             raise errors.UnauthorizedError("From another machine this needs a key: set auth.admin_keys in router.yaml.")
@@ -81,17 +100,20 @@ class Rules:
         """Make an id for a request whose client gave none that can be used: a UUID."""
         return self._own + str(next(self._number))
 
-    def understand(self, head: RequestHead, id_: str, body: bytes, *, http11: bool, keep_alive: bool) -> Request:
+    def understand(
+        self, head: RequestHead, id_: str, body: bytes, caller: Caller, *, http11: bool, keep_alive: bool
+    ) -> Request:
         """Make a request of what was read. Raises BadRequestError."""
         if not head.well_addressed:
             raise errors.BadRequestError("The request's path must begin with /v1/ and name no parent folder.")
         model, stream = peek(body)
         credentials = b"" if self._keys else head.credentials  # a key of the router's is no backend's business
-        return Request(head, id_, model, stream, credentials, http11, keep_alive and http11 and not self.draining)
+        goes_on = keep_alive and http11 and not self.draining
+        return Request(head, id_, model, stream, credentials, http11, goes_on, caller)
 
 
-def _shown(headers: Headers, keys: Iterable[bytes]) -> bool:
-    """Tell whether one of the keys is shown."""
+def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
+    """Tell which of the keys is shown; -1: none is."""
     shown = b""
     for name, value in headers:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
@@ -99,7 +121,11 @@ def _shown(headers: Headers, keys: Iterable[bytes]) -> bool:
             break
         if name == b"x-api-key":
             shown = value
-    return sum(hmac.compare_digest(shown, key) for key in keys) > 0  # all are compared, in constant time
+    place = -1
+    for number, key in enumerate(keys):  # all are compared, in constant time
+        if hmac.compare_digest(shown, key):
+            place = number
+    return place
 
 
 def _is_here(remote: str) -> bool:

@@ -198,10 +198,10 @@ class SlowLane:
         http11 = request.version >= (1, 1)
         wire, goes_on = Wire(request), False
         try:
-            self._rules.admit(head.headers)
+            caller = self._rules.admit(head.headers)
             body = await self._read(request, head.headers)
             goes_on = http11 and request.keep_alive and not self._rules.draining
-            parsed = self._rules.understand(head, id_, body, http11=http11, keep_alive=goes_on)
+            parsed = self._rules.understand(head, id_, body, caller, http11=http11, keep_alive=goes_on)
         except RouterError as error:
             wire.write(error_answer(error, head.path, id_, keep_alive=goes_on))
             return Written(keep_alive=goes_on)

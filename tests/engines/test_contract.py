@@ -5,12 +5,14 @@ One router for each engine serves the tests that leave it as they found it; star
 
 import asyncio
 import importlib.util
+import json
 import re
 import shutil
 import signal
 import socket
 import time
 import tomllib
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ STARTS_WITHIN = 180.0  # seconds
 
 CONFIG = """
 server: {port: 0}
+health: {stall_after: 8s}
 backends:
   - name: demo
     launch: {engine: ENGINE, model: "FOLDER", args: ARGS, env: ENV}
@@ -266,6 +269,27 @@ async def test_kill_9_of_each_of_its_processes(client, router):
         await told_or_whole(stream)
         await eventually(none_left(before), within=30.0)
         await served(client)
+
+
+async def test_a_worker_that_is_stopped_is_a_stall(client, router):
+    """SIGSTOP: it holds its port and its memory, and does nothing. Its client is told, and another takes its place."""
+    before = router.engines
+    worker = max(before, key=lambda each: each.memory_info().rss)
+    stream = await working(client)
+    worker.send_signal(signal.SIGSTOP)
+    await told_or_whole(stream)
+    await eventually(none_left(before), within=60)
+    await served(client)
+    assert "stalled" in router.said
+
+
+async def test_memory_of_all_its_processes(router):
+    """As /admin/status tells it: the model's, the workers', whatever the engine has started."""
+    status = await asyncio.to_thread(urllib.request.urlopen, f"{router.url}/admin/status")
+    told = json.loads(status.read())["backends"][0]["memory_bytes"]
+    actual = sum(each.memory_info().rss for each in router.engines)
+    assert 0.5 * actual < told < 2 * actual
+    assert told > 20 * 2**20
 
 
 async def test_a_model_that_can_not_be_loaded(tmp_path, model, name):

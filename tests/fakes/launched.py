@@ -24,6 +24,7 @@ class LaunchedFake:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = False
     parallel: int = 8
+    parallel_option: str | None = None
     apis: frozenset[str] = frozenset({"/v1/chat/completions"})
     usage_in_streams: bool = False
     puts_right: bool = False

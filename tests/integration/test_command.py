@@ -84,9 +84,9 @@ async def test_the_environment_overrides(tmp_path):
 
 async def test_keys_without_effect_are_said(tmp_path):
     """Nothing is silently ignored."""
-    async with FakeEngine() as fake, RunningRouter(tmp_path, remote(fake, "limits: {max_queue: 7}\n")) as router:
+    async with FakeEngine() as fake, RunningRouter(tmp_path, remote(fake, "balance: {hedge_after: 7s}\n")) as router:
         await router.ready()
-        assert "router.yaml:3:10 limits.max_queue: has no effect yet" in router.said
+        assert "router.yaml:3:11 balance.hedge_after: has no effect yet" in router.said
 
 
 async def test_what_is_said_when_it_is_ready(tmp_path):

@@ -59,6 +59,7 @@ class Scripted:
     puts_right: bool = False
     uuid_request_ids: bool = False
     parallel: int = 1
+    parallel_option: str | None = None
 
     def find_model(self, model, files):  # noqa: ARG002
         """Every model is found but one."""

@@ -40,6 +40,41 @@ async def test_a_stream_of_pings_is_no_progress(start_router, engine, session):
     assert not backend.health.usable
 
 
+def reading(steps):
+    """Make an engine that says of a long prompt how far it has come, and then answers."""
+
+    async def handle(reader, writer) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET"):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            await reader.read()
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        for read in steps:
+            said = b": keepalive %d/1000\n\n" % read
+            writer.write(b"%x\r\n%s\r\n" % (len(said), said))
+            await asyncio.sleep(0.25)
+        said = b'data: {"choices":[]}\n\ndata: [DONE]\n\n'
+        writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(said), said))
+        await reader.read()
+
+    return handle
+
+
+async def test_progress_in_reading_a_prompt_is_work(start_router, engine, session):
+    """Several times longer than anybody may be silent."""
+    router = await start_router([{"url": await engine(reading(range(24))), "models": ["demo"], "name": "b"}], **STALL)
+    async with session.post(f"{router.url}{CHAT}", json=chat(stream=True)) as answer:
+        assert (await answer.read()).endswith(b"data: [DONE]\n\n")
+
+
+async def test_progress_that_does_not_advance_is_none(start_router, engine, session):
+    """The same number again and again is a ping like any other."""
+    router = await start_router([{"url": await engine(reading([7] * 60)), "models": ["demo"], "name": "b"}], **STALL)
+    async with session.post(f"{router.url}{CHAT}", json=chat(stream=True)) as answer:
+        assert b"stopped working" in await until_cut(answer)
+
+
 async def test_what_has_not_begun_goes_elsewhere(start_router, fake, session):
     """Requests that wait at a stuck backend are answered by another; one that it works on meanwhile is not."""
     async with FakeEngine(fault="hang", fault_after=0, fault_times=1) as stuck:

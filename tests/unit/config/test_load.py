@@ -278,21 +278,7 @@ auth: {admin_keys: [x], keys: [a, {key: b, name: b, weight: 2, priority: 1}]}
     assert [problem.key for problem in loaded.not_yet] == [
         "backends[1].launch.load",
         "backends[1].launch.unload_after",
-        "backends[0].max_in_flight",
-        "backends[0].max_prompt_bytes",
-        "balance.policy",
-        "balance.affinity",
         "balance.hedge_after",
-        "balance.retry_share",
-        "health.trial",
-        "health.ramp",
-        "health.error_rate",
-        "limits.max_queue",
-        "limits.queue_timeout",
-        "routes.x.policy",
-        "auth.keys[1].name",
-        "auth.keys[1].weight",
-        "auth.keys[1].priority",
     ]
     assert all("has no effect yet: " in problem.message for problem in loaded.not_yet)
 

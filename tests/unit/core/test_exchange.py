@@ -1,9 +1,13 @@
 import pytest
 
-from router.core.catalog import Backend, Candidate
+from router.core import exchange
+from router.core.admission import Bounds, Cap
+from router.core.catalog import DIRECT, Backend, Candidate, Way
+from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, UnavailableError
-from router.core.exchange import AGAIN, Failure, after, error_of, first
-from router.core.health import declared
+from router.core.exchange import AGAIN, Failure, error_of
+from router.core.health import Thresholds, declared
+from router.core.latency import Ask
 
 
 def up(name, in_flight=0) -> Candidate:
@@ -18,10 +22,24 @@ def lowest(_: int) -> int:
     return 0
 
 
+def dispatcher(draw) -> Dispatcher[str]:
+    made = Dispatcher[str](draw)
+    made.set_up("least_in_flight", Thresholds(), Bounds(), affinity=False)
+    return made
+
+
+def first(model, tiers, draw) -> Candidate | None:
+    return exchange.first(model, model, Way(tiers, DIRECT), Ask(10), dispatcher(draw), 0.0)
+
+
+def after(failure, tiers, tried, retries, draw) -> Candidate | None:
+    return exchange.after(failure, Way(tiers, DIRECT), tried, retries, Ask(10), dispatcher(draw), 0.0)
+
+
 def way(tiers, retries, *failures):
     """Go where a request goes, each of its attempts failing in turn; `tried` is kept as an exchange keeps it."""
-    tried = [first("m", tiers, lowest)]
-    went: list[Candidate | None] = [*tried]
+    went = [first("m", tiers, lowest)]
+    tried = [*went]
     for failure in failures:
         chosen = after(failure, tiers, tuple(tried), retries, lowest)
         went.append(chosen)
@@ -119,3 +137,19 @@ def test_an_unwanted_answer_leads_to_the_next_model():
     assert way(tiers, 9, Failure.UNWANTED, Failure.UNWANTED) == [a, c, None]
     assert way(tiers, 9, Failure.CLOSED, Failure.UNWANTED) == [a, b, c]
     assert way(tiers, 0, Failure.UNWANTED) == [a, None]
+
+
+def test_a_retry_goes_to_a_full_backend():
+    """It has waited already; a first attempt would wait here."""
+    a, b = up("a"), up("b", 1)
+    b.backend.cap = Cap(1)
+    assert way(((a, b),), 1, Failure.CLOSED) == [a, b]
+    assert first("m", ((b,),), lowest) is None
+
+
+def test_whoever_comes_after_those_who_wait_waits():
+    """Though there is room this very moment: it is for those."""
+    some, tiers = dispatcher(lowest), ((up("a"),),)
+    some.admission.enter("m", "a request", "", 0, 10, 0.0)
+    assert exchange.first("x", "m", Way(tiers, DIRECT), Ask(10), some, 0.0) is None
+    assert exchange.first("x", "other", Way(tiers, DIRECT), Ask(10), some, 0.0) is tiers[0][0]

@@ -1,6 +1,6 @@
 import pytest
 
-from router.core.stall import MEMORABLE, SLOWEST, Prefill, Silence, is_stalled
+from router.core.stall import MEMORABLE, SLOWEST, Prefill, Silence, is_stalled, progress
 
 
 def waiting(seconds: float, size: int = 0) -> Silence:
@@ -73,3 +73,20 @@ def test_what_says_nothing_of_a_prompt_is_not_noted(size, seconds):
     prefill = Prefill()
     prefill.note(size, seconds)
     assert prefill.speed == SLOWEST
+
+
+@pytest.mark.parametrize(
+    ("tail", "read"),
+    [
+        (b": keepalive 512/4000\n\n", 512),
+        (b"16\r\n: keepalive 512/4000\n\n\r\n18\r\n: keepalive 1024/4000\n\n\r\n", 1024),
+        (b":keepalive 5/6\r\n\r\n", 5),
+        (b": ping\n\n", 0),
+        (b": keepalive 5", 0),
+        (b'data: {"content": ": keepalive 5/6"}\n\n', 0),
+        (b"", 0),
+    ],
+)
+def test_progress(tail, read):
+    """The last that the engine said, whole, and as a comment of its own."""
+    assert progress(tail) == read

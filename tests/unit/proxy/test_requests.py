@@ -15,14 +15,14 @@ from router.core.errors import (
     UnavailableError,
 )
 from router.proxy.heads import Headers, describe_request
-from router.proxy.requests import Request, Rules, error_answer
+from router.proxy.requests import ANYBODY, Caller, Request, Rules, error_answer
 
 BODY = b'{"model": "m", "stream": true}'
 
 
 def rules(*keys: str, max_body: int = 100) -> Rules:
     made = Rules(random.Random(7))  # noqa: S311  (the same ids in each run)
-    made.set_up(max_body=max_body, keys=keys)
+    made.set_up(max_body=max_body, keys={key: Caller(key) for key in keys})
     return made
 
 
@@ -33,7 +33,7 @@ def headers(*lines: str) -> Headers:
 
 def understood(*lines, target=b"/v1/chat/completions", keys=(), body=BODY, http11=True, keep_alive=True) -> Request:
     head = describe_request(target, headers(*lines), keep_alive=keep_alive)
-    return rules(*keys).understand(head, "id-1", body, http11=http11, keep_alive=keep_alive)
+    return rules(*keys).understand(head, "id-1", body, ANYBODY, http11=http11, keep_alive=keep_alive)
 
 
 # Who may ask
@@ -42,7 +42,7 @@ def understood(*lines, target=b"/v1/chat/completions", keys=(), body=BODY, http1
 @pytest.mark.parametrize("lines", [[], ["authorization: Bearer whatever"], ["x-api-key: whatever"]])
 def test_without_keys_everybody_may_ask(lines):
     """No key is asked for where none is configured."""
-    rules().admit(headers(*lines))
+    assert rules().admit(headers(*lines)) is ANYBODY
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_connection_goes_on_if_all_agree(http11, wanted, draining, goes_on):
     some = rules()
     some.draining = draining
     head = describe_request(b"/v1/x", (), keep_alive=wanted)
-    request = some.understand(head, "id-1", BODY, http11=http11, keep_alive=wanted)
+    request = some.understand(head, "id-1", BODY, ANYBODY, http11=http11, keep_alive=wanted)
     assert request.keep_alive is goes_on
     assert request.http11 is http11
 

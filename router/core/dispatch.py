@@ -1,0 +1,144 @@
+"""Where a request goes: of those who may serve it, who has room, and which of these a policy chooses. Pure.
+
+  1. Tier by tier: the first that has a usable backend with room, and there the one that the policy takes.
+  2. Where all who may serve it are full, it waits (`router.core.admission`), and goes to the first that has room.
+  3. Where all of them look bad, the least bad is tried rather than none: what looks bad might work.
+
+A backend has room up to its cap; on trial, up to the few requests of a trial (`router.core.health`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from router.core.admission import Admission, Bounds
+from router.core.affinity import Prefixes
+from router.core.balance import Draw, Policy, policy_of
+from router.core.catalog import Backend, Candidate, Way
+from router.core.health import WELL, Health, Thresholds, least_bad
+from router.core.latency import Ask
+from router.core.turns import Ticket
+
+T = TypeVar("T")
+
+
+class _Any:
+    """Contains every model: a ticket knows by itself where it may go."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+_ANY_MODEL = _Any()
+
+
+class Dispatcher(Generic[T]):
+    """Chooses, and has those wait for whom there is no room. `T` is what the caller keeps for each of these."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.admission: Admission[T] = Admission(Bounds())
+        self.prefixes = Prefixes()
+        self.affinity = True
+        self._draw = draw
+        self._thresholds = Thresholds()
+        self._policy = ""
+        self._policies: dict[str, Policy] = {}
+
+    def set_up(self, policy: str, thresholds: Thresholds, bounds: Bounds, *, affinity: bool) -> None:
+        """Take other settings, for the requests from now on. `policy` is for routes that name none."""
+        self._policy = policy
+        self._thresholds = thresholds
+        self.admission.bounds = bounds
+        self.affinity = affinity
+
+    def policy(self, way: Way) -> Policy:
+        """Give the policy that counts for a request that goes this way."""
+        name = way.route.policy or self._policy
+        policy = self._policies.get(name)
+        if policy is None:
+            policy = self._policies[name] = policy_of(name, self.prefixes)
+        return policy
+
+    def room(self, backend: Backend, now: float) -> float:
+        """Tell how many bytes of a request a backend has room for; below 0: not even for an empty one."""
+        cap, health = backend.cap, backend.health
+        if health is not WELL:
+            backend.ramp = health.ramp(now, self._thresholds)
+            most = health.cap(cap.requests, self._thresholds)
+            if backend.in_flight >= most:
+                return -1.0
+        return cap.room(backend.in_flight, backend.size)
+
+    def choose(
+        self, way: Way, tried: Sequence[Candidate], ask: Ask, now: float, *, full: bool = False
+    ) -> Candidate | None:
+        """Choose among those not tried yet; None: nobody of them has room, or, with `full`, there is nobody."""
+        for tier in way.tiers:
+            able = [each for each in tier if each.backend.health.usable and each not in tried]
+            if able and not full:
+                able = self._with_room(able, ask, now)
+            if able:
+                return self.policy(way).pick(able, ask, now, self._draw)
+        everybody = [each for tier in way.tiers for each in tier]
+        if any(each.backend.health.usable for each in everybody):
+            return None
+        able = least_bad((each for each in everybody if each not in tried), _health_of)
+        if not full:
+            able = self._with_room(able, ask, now)
+        return self.policy(way).pick(able, ask, now, self._draw) if able else None
+
+    def _with_room(self, able: Sequence[Candidate], ask: Ask, now: float) -> list[Candidate]:
+        admission = self.admission
+        return [
+            each for each in able if self.room(each.backend, now) >= ask.size and not admission.keeps(each.backend.name)
+        ]
+
+    def may_wait(self, way: Way) -> bool:
+        """Tell whether anybody may come to have room for a request that goes this way: a backend that is there."""
+        return any(each.backend.health.hope for tier in way.tiers for each in tier)
+
+    def hopes_for(self, way: Way, backend: Backend) -> Candidate | None:
+        """Tell by what name a request that waits may go to a backend; None: not at all, or not while others are up."""
+        found = None
+        for tier in way.tiers:
+            for each in tier:
+                if each.backend is backend:
+                    found = each
+                elif each.backend.health.usable and not backend.health.usable:
+                    return None
+        return found
+
+    def next_for(self, backend: Backend, now: float, may: Callable[[Ticket[T]], bool]) -> Ticket[T] | None:
+        """Let go who waits, and may now be sent to this backend; None where nobody can go there.
+
+        To one that looks bad nobody is sent who may hope for another: that is `may`'s to tell, as `hopes_for` does.
+        """
+        if not backend.health.hope:
+            return None
+        return self.admission.take(backend.name, _ANY_MODEL, self.room(backend, now), now, may)
+
+    def explain(self, way: Way, ask: Ask, now: float) -> list[dict[str, object]]:
+        """Tell of each candidate what is known of it, and why it would be taken, or passed over."""
+        policy, found = self.policy(way), []
+        chosen = False
+        for number, tier in enumerate(way.tiers):
+            able = self._with_room([each for each in tier if each.backend.health.usable], ask, now)
+            figures = policy.explain(able, ask, now) if able else []
+            for each in figures:
+                told: dict[str, object] = {"backend": each.name, "tier": number, "policy": policy.name}
+                over = each.passed_over or ("an earlier model of the route can take it" if chosen else "")
+                found.append(told | each._asdict() | {"passed_over": over})
+            chosen = chosen or bool(able)
+            for candidate in tier:
+                if candidate not in able:
+                    backend = candidate.backend
+                    why = (
+                        "it has no room"
+                        if backend.health.usable
+                        else f"{backend.health.verdict.value}: {backend.health.reason}"
+                    )
+                    found.append({"backend": backend.name, "tier": number, "policy": policy.name, "passed_over": why})
+        return found
+
+
+def _health_of(candidate: Candidate) -> Health:
+    return candidate.backend.health

@@ -1,0 +1,343 @@
+"""How soon a backend would begin to answer: what has been measured of it, and what it has been sent, in one sum.
+
+    expected = what is ahead in its queue + the reading of this prompt + what its errors cost
+
+**Reading.** The time that a prompt takes, once it is its turn, is a line over the bytes that must be read:
+`base + slope * bytes`. The line is fitted to what was measured, the newest counting most, so a long prompt condemns
+nobody. A sample isn't the whole time to the first token but what of it passed since the backend was free for this one:
+since it was sent, or since the first token before it, whichever came later. So a queue isn't held against the speed,
+and prompts that are read together show the rate at which they come. Of a prompt in the cache only the rest is read;
+how much that really is, is measured too, so that a cache that holds nothing is found out.
+
+**The queue.** The prompts sent and not yet begun to be answered are read before this one. Where all slots are taken,
+the next must wait until an answer ends, every `hold / slots` seconds. How many slots there are is seen: as many as were
+at work when one that was overdue could begin only as another ended. What is due has been waited for for some time; once
+that is longer than it should take, something is wrong there, and it looks worse with every moment. One that hangs is
+thus given no more after the first that finds out.
+
+**Errors** cost seconds, the more the more of them come in a row, and half as much each `FORGET` seconds later. Failing
+fast is never taken for speed: nothing but a first token is a measurement.
+
+**After a start** caches are cold and code isn't compiled yet, so few prompts may wait there at a time: one, then one
+more with each first token. **What was measured long ago** fades: after `STALE` seconds without a first token a backend
+is taken for faster than it was, until somebody is sent there and tells.
+
+**An answer that doesn't stream** shows no first token, only its end. Engines begin in order, so it is taken to have
+begun when it was due, if it was its turn, and at the latest when one that was sent later has. What it took is a
+measurement only where nothing streams.
+
+Sources: Finagle's and linkerd's Peak-EWMA (latency * outstanding, stale measurements fade, failures cost), Prequal
+(NSDI '24: requests in flight tell what latency tells too late), Little's law for `hold`, TCP's slow start.
+"""
+
+from math import inf
+from typing import NamedTuple
+
+GAIN = 1 / 32
+"""Weight of the newest sample in an average: it follows a lasting change within some thirty requests."""
+
+OUTLIER = 3.0
+"""Times what was expected, at which a sample is cut off: a stall isn't a speed."""
+
+LATE = 4.0
+"""Seconds that are expected to be missing, for each that a prompt's reading is late."""
+
+PATIENCE = 3.0
+"""Times that an answer's end usually takes, from which on it is late."""
+
+STALE = 60.0
+"""Seconds without a first token, after which a backend is taken for faster than it was."""
+
+FADE = 120.0
+"""Seconds in which, from then on, what its reading is expected to take halves."""
+
+FORGET = 10.0
+"""Seconds in which the cost of errors halves."""
+
+FAILURE = 1.0
+"""Seconds that the first failure costs, beside the time that was lost with it."""
+
+WORST = 60.0
+"""Seconds that errors cost at most."""
+
+UNKNOWN = 0.001
+"""Seconds for a prompt where nothing has been measured: little, so that it soon is."""
+
+PROVEN = 16
+"""First tokens after a start, from which on a backend is no longer taken to be cold."""
+
+SILENT = 8
+"""Answers, none of which streamed, from which on it is believed that none will."""
+
+COLD = 1.0
+"""Seconds that each prompt costs beyond those that a backend may have waiting while it is cold."""
+
+_WORTH = 1024  # bytes in the cache, from which on the time tells whether they were there
+_ORIGIN = 0.05  # weight of the line's going through the origin, where samples of like sizes leave it open
+_SHRINK = 1 / 256  # by which the longest prompt that counts gets shorter with each sample
+
+
+class Ask(NamedTuple):
+    """What is known of a request before it is sent.
+
+    `size` is the bytes of its body, `blocks` are the hashes of its prompt's prefixes (`affinity.blocks_of`). An answer
+    that doesn't stream (`streams`) shows no first token.
+    """
+
+    size: int
+    blocks: tuple[int, ...] = ()
+    streams: bool = True
+
+
+class Line:
+    """Seconds over bytes: `base + slope * bytes`, neither negative; least squares, old samples counting less.
+
+    `reach` is the longest prompt of late. Longer ones are taken to take no longer: who was given none but short ones
+    would never get a long one again if the line, which is a guess out there, made it look slow.
+    """
+
+    def __init__(self) -> None:
+        self.base = UNKNOWN
+        self.slope = 0.0
+        self.samples = 0
+        self.reach = 0.0
+        self._x = 0.0
+        self._y = 0.0
+        self._xx = 0.0
+        self._xy = 0.0
+
+    def note(self, size: float, seconds: float) -> None:
+        """Take a sample, and move the line."""
+        self.samples += 1
+        self.reach = max(size, self.reach * (1 - _SHRINK))
+        gain = max(1 / self.samples, GAIN)
+        if self.samples > 4:
+            seconds = min(seconds, OUTLIER * self._y * max(1.0, size / self._x))
+        dx, dy = size - self._x, seconds - self._y
+        self._x += gain * dx
+        self._y += gain * dy
+        self._xx = (1 - gain) * (self._xx + gain * dx * dx)
+        self._xy = (1 - gain) * (self._xy + gain * dx * dy)
+        slope = (self._xy + _ORIGIN * self._x * self._y) / (self._xx + _ORIGIN * self._x * self._x)
+        self.slope = min(max(slope, 0.0), self._y / self._x)
+        self.base = self._y - self.slope * self._x
+
+    def at(self, size: float) -> float:
+        """Tell the seconds for so many bytes."""
+        return self.base + self.slope * min(size, self.reach)
+
+
+class Sent:
+    """An attempt at a backend, from its sending to its end."""
+
+    def __init__(self, ask: Ask, cached: int, work: float, at: float, due: float) -> None:
+        self.size = max(1, ask.size)
+        self.streams = ask.streams
+        self.cached = cached  # bytes believed to be in the cache
+        self.work = work  # bytes to be read, as far as is believed
+        self.at = at
+        self.due = due  # when its first token was expected
+        self.begun = 0.0  # when it began to be answered, if it has
+        self.waits = True  # for its first token
+        self.over = False
+
+
+class Estimate:
+    """What is known of a backend's speed and of its work. The data plane tells it what happens, and is its only writer.
+
+    `parallel` is how many requests the engine is said to work on at once, if anything is; what is seen counts for more.
+    All times are seconds of one clock.
+    """
+
+    def __init__(self, parallel: int | None = None) -> None:
+        self.line = Line()
+        self.hold = 0.0  # seconds from a first token to the answer's end
+        self.response = 0.0  # seconds to the first token, queue and all
+        self.begun = 0  # attempts that have begun to be answered
+        # The most that have been at work at once, and whether it can't do more; then as many are its slots
+        self._most = parallel or 0
+        self._slots = float(parallel) if parallel else inf
+        self._waiting: list[Sent] = []  # those that haven't, in the order in which they were sent
+        self._work = 0.0  # bytes to be read for them
+        self._free = -inf  # when it last got free for the next
+        self._moved = 0.0  # when it last began or ended an answer
+        self._ended = -inf  # when it last ended one
+        self._ends = 0
+        self._heard = inf  # when the last first token came; inf: never
+        self._streamed = False  # whether one was an answer's that streams
+        self._answers = 0  # that told something
+        self._cost = 0.0
+        self._cost_at = 0.0
+        # Of prompts in its cache: bytes that were read, and bytes that aren't believed to be there, on average
+        self._read = self._unknown = float(_WORTH)
+        self._room = 1.0  # how many it has shown to do at once since its start
+
+    # What is asked
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts sent and not yet ended."""
+        return len(self._waiting) + self.begun
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything is known of its speed."""
+        return self.line.samples > 0
+
+    def cost(self, now: float) -> float:
+        """Seconds that its errors cost."""
+        return self._cost * 2 ** ((self._cost_at - now) / FORGET) if self._cost > 0 else 0.0
+
+    def reading(self, size: int, cached: int, now: float) -> float:
+        """Seconds for a prompt of so many bytes once it is its turn; `cached` bytes of it are in the cache."""
+        seconds, old = self.line.at(self._to_read(size, cached)), now - self._heard - STALE
+        return seconds * 2 ** (-old / FADE) if old > 0 else seconds
+
+    def queue(self, now: float) -> float:
+        """Seconds until it would be a prompt's turn, were it sent here now."""
+        number, begun, slots = len(self._waiting), self.begun, self._slots
+        ahead = number * self.line.base + self.line.slope * self._work
+        if begun >= slots:  # the next begins when one ends
+            gap, spent = self.hold / slots, now - self._moved
+            turn = (number + begun - slots) * gap + max(gap - spent, 0.4 * gap) + max(0.0, spent - PATIENCE * gap)
+            ahead = max(ahead, ahead / slots + turn)
+        elif number:  # the first of them is being read
+            first = self._waiting[0]
+            takes, spent = self.line.at(first.work), now - max(first.at, self._free)
+            if self._streamed and not first.streams:  # that it has been read isn't seen
+                spent = max(min(takes, spent), spent - 2 * self.hold)
+            ahead += max(takes - spent, takes / 4) - takes + LATE * max(0.0, spent - takes)
+            if number + begun >= slots:
+                ahead = max(ahead, (ahead + (number + begun - slots + 1) * self.hold) / slots)
+        return ahead + (number - self._room + 1) * COLD if number >= self._room else ahead
+
+    def expected(self, ask: Ask, cached: int, now: float) -> float:
+        """Seconds until this request's first token, were it sent here now; `cached` bytes of it are in the cache."""
+        return self.queue(now) + self.reading(ask.size, cached, now) + self.cost(now)
+
+    # What is told
+
+    def sent(self, ask: Ask, cached: int, now: float) -> Sent:
+        """Note that an attempt goes out. What becomes of it is told with what this gives."""
+        self._settle(now)
+        due = now + self.expected(ask, cached, now)
+        sent = Sent(ask, cached, self._to_read(ask.size, cached), now, due)
+        self._waiting.append(sent)
+        self._work += sent.work
+        return sent
+
+    def first_token(self, sent: Sent, now: float) -> None:
+        """Note that an answer has begun. Told again, or too late, it says nothing."""
+        self._settle(now)
+        if sent.over or not sent.waits:
+            return
+        while not self._waiting[0].streams and self._waiting[0] is not sent:  # they were sent before
+            self._begin(self._waiting[0], now)
+        takes, let_in = now - max(sent.at, self._free), self._slot(sent)
+        if sent.streams and not self._streamed:  # what whole answers took says nothing of their beginnings
+            self._streamed, self.line = True, Line()
+        if sent.streams or not self._streamed:
+            self._answers += 1
+            self.response += (now - sent.at - self.response) / min(self._answers, 8)
+            if not let_in and (sent.streams or self._answers > SILENT):
+                self._measured(sent, takes)
+        self._begin(sent, now)
+        self._heard = now
+        self._room = self._room + 1 if self._room < PROVEN else inf
+        self._cost, self._cost_at = self.cost(now) / 2, now
+
+    def ended(self, sent: Sent, now: float) -> None:
+        """Note that it was answered whole."""
+        self.first_token(sent, now)
+        self.left(sent, now)
+
+    def left(self, sent: Sent, now: float) -> None:
+        """Note that it is over, and nobody is to blame: the client has left, say. Told again, it says nothing."""
+        if sent.over:
+            return
+        self._settle(now)
+        sent.over = True
+        if sent.waits:
+            self._forget(sent)
+            return
+        self._ends += 1
+        self.hold += max(1 / self._ends, GAIN) * (now - sent.begun - self.hold)
+        if self.begun >= self._slots:
+            self._free = now
+        self.begun -= 1
+        self._ended = self._moved = now
+
+    def failed(self, sent: Sent, now: float) -> None:
+        """Note that it failed: refused, reset, 503, timed out, stalled."""
+        if sent.over:
+            return
+        self._settle(now)
+        sent.over = True
+        lost = FAILURE
+        if sent.waits:
+            self._forget(sent)
+            lost += now - sent.at
+        else:
+            self.begun -= 1
+            self._moved = now
+        again = 2 if sent.at >= self._cost_at else 1  # else it was under way when another failed
+        self._cost = min(WORST, max(again * self.cost(now), lost))
+        self._cost_at = now
+
+    def restarted(self, now: float) -> None:
+        """Note that the backend has just started, or has come back: its speed may be as it was, but it starts slowly.
+
+        What is in flight stays counted: each attempt's end is told.
+        """
+        self._room, self._cost = 1.0, 0.0
+        self._free = max(self._free, now)
+
+    # How it is kept
+
+    def _forget(self, sent: Sent) -> None:
+        waiting = self._waiting
+        waiting.remove(sent)
+        self._work = self._work - sent.work if waiting else 0.0
+
+    def _begin(self, sent: Sent, at: float) -> None:
+        self._forget(sent)
+        sent.begun, sent.waits = at, False
+        self._free, self._moved = max(self._free, at), max(self._moved, at)
+        self.begun += 1
+
+    def _settle(self, now: float) -> None:
+        """Take those that show no first token to have begun when it was due, in their turn and where there is room."""
+        waiting = self._waiting
+        while self._streamed and waiting and self.begun < self._slots:
+            first = waiting[0]
+            if first.streams or first.due > now:
+                break
+            self._begin(first, first.due)
+
+    def _measured(self, sent: Sent, takes: float) -> None:
+        """Learn from the time that one prompt took: of the line, or of what is left to read of those in the cache."""
+        line = self.line
+        if sent.cached < _WORTH or line.slope <= 0:
+            line.note(sent.size, takes)
+            return
+        was_read = min(max((takes - line.base) / line.slope, 0.0), sent.size)
+        self._read += GAIN * (was_read - self._read)
+        self._unknown += GAIN * (sent.size - sent.cached - self._unknown)
+
+    def _to_read(self, size: int, cached: int) -> float:
+        return size if cached < _WORTH else min(size, self._read / self._unknown * (size - cached))
+
+    def _slot(self, sent: Sent) -> bool:
+        """Find out how many are worked on at once, as this one begins. Tells whether it had to wait for another's end.
+
+        It had, if one ended after this one was due and nothing has begun in between. Then, if hardly
+        ever more have been at work, as many as now are all that there can be.
+        """
+        number = self.begun + 1
+        if number > self._most:
+            self._most, self._slots = number, inf
+            return False
+        let_in = self._ended > max(sent.due, self._heard)
+        if let_in and number >= 0.8 * self._most:
+            self._most, self._slots = number, float(number)
+        return let_in

@@ -1,0 +1,187 @@
+"""Whose turn it is among those that wait for a model: classes of priority, and fair between keys in each. Pure.
+
+  Which class?  The lowest `priority` first, as in vLLM. But each `ageing`-th turn goes to the class that has had none
+                for longest, so that each of k classes has at least one turn in any `ageing * k`.
+  Which key?    Within a class, by virtual time (start-time fair queueing; Goyal, Vin & Cheng, 1996): a turn takes a key
+                1 / weight of it, and the one that is due first goes. Requests are counted, not bytes. Who comes anew is
+                due a turn from now: neither patience nor haste is saved up.
+  Which ticket? The key's oldest.
+
+A class goes with its last key, and a key with its last ticket. With n keys that wait, all but `weakest` and `order`
+costs O(log n).
+"""
+
+from bisect import bisect_left, insort
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from heapq import heappop, heapreplace
+from itertools import islice
+from math import ceil
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+LONGEST_RETRY_AFTER = 300
+"""Seconds that a client is asked to wait at most, however slowly the queue drains."""
+
+_MEASURED = 32  # departures that the drain rate is measured over
+
+
+_Due = tuple[float, int, str]
+"""When a key's next turn is due in virtual time, a number that tells equals apart by age, and the key."""
+
+
+class Ticket(Generic[T]):
+    """A request that waits. `payload` is the caller's; `size` is in bytes, `entered` in seconds of its clock.
+
+    `kept_at` names the backend that is kept for it, if one is: whoever lets the ticket go may offer that to others.
+    """
+
+    def __init__(self, model: str, payload: T, key: str, priority: int, size: int, entered: float) -> None:
+        self.model = model
+        self.payload = payload
+        self.key = key
+        self.priority = priority
+        self.size = size
+        self.entered = entered
+        self.kept_at = ""
+        self.offers = 0  # of too little room, in its turn
+
+
+class _Line(Generic[T]):
+    """One key's tickets of one class, oldest first, and when its next turn is due."""
+
+    def __init__(self, weight: float, due: _Due) -> None:
+        self.weight = weight
+        self.due = due
+        self.tickets: OrderedDict[Ticket[T], None] = OrderedDict()
+
+    def load(self) -> float:
+        """Tell how many wait, for the weight of the key."""
+        return len(self.tickets) / self.weight
+
+
+class _Class(Generic[T]):
+    """The lines of one priority, by when they are due."""
+
+    def __init__(self, turn: int) -> None:
+        self.turn = turn  # when it had its latest, as its queue counts them
+        self.lines: dict[str, _Line[T]] = {}
+        self._dues: list[_Due] = []  # sorted
+        self._time = 0.0  # virtual: when the latest that went was due
+        self._number = 0
+
+    def add(self, ticket: Ticket[T], weight: float) -> None:
+        """Let a ticket wait behind its key's others; a key that had none is due a turn from now."""
+        line = self.lines.get(ticket.key)
+        if line is None:
+            line = self.lines[ticket.key] = _Line(weight, self._due(ticket.key, self._time + 1 / weight))
+            insort(self._dues, line.due)
+        line.tickets[ticket] = None
+
+    def _due(self, key: str, time: float) -> _Due:
+        self._number += 1
+        return time, self._number, key
+
+    def remove(self, ticket: Ticket[T]) -> None:
+        """Forget a ticket, and its line with the last one."""
+        line = self.lines[ticket.key]
+        del line.tickets[ticket]
+        if not line.tickets:
+            del self.lines[ticket.key]
+            del self._dues[bisect_left(self._dues, line.due)]
+
+    def charge(self, ticket: Ticket[T]) -> None:
+        """Count a ticket's departure as its key's turn. Virtual time goes on to when that was due, never back."""
+        line = self.lines[ticket.key]
+        time = line.due[0]
+        del self._dues[bisect_left(self._dues, line.due)]
+        line.due = self._due(ticket.key, time + 1 / line.weight)
+        insort(self._dues, line.due)
+        self._time = max(self._time, time)
+
+    def in_turn(self) -> Iterator[Ticket[T]]:
+        """Go through the tickets: the oldest of each line, in the order in which they are due; then all others."""
+        for _, _, key in self._dues:
+            yield next(iter(self.lines[key].tickets))
+        for _, _, key in self._dues:
+            yield from islice(self.lines[key].tickets, 1, None)
+
+    def order(self) -> list[Ticket[T]]:
+        """Give all tickets in the order in which they would go, if nobody came and all fitted."""
+        dues, number = list(self._dues), self._number  # what is sorted is a heap
+        tickets = {key: iter(line.tickets) for key, line in self.lines.items()}
+        order: list[Ticket[T]] = []
+        while dues:
+            time, _, key = dues[0]
+            ticket = next(tickets[key], None)
+            if ticket is None:
+                heappop(dues)
+                continue
+            order.append(ticket)
+            number += 1
+            heapreplace(dues, (time + 1 / self.lines[key].weight, number, key))
+        return order
+
+
+class Queue(Generic[T]):
+    """What waits for one model: classes of lines of tickets, and how fast they go."""
+
+    def __init__(self, now: float) -> None:
+        self.classes: dict[int, _Class[T]] = {}
+        self.waiting = 0
+        self._turns = 0
+        self._departures = deque([now], _MEASURED + 1)  # in seconds, behind the time from which they are counted
+
+    def add(self, ticket: Ticket[T], weight: float) -> None:
+        """Let a ticket wait in its class."""
+        level = self.classes.get(ticket.priority)
+        if level is None:
+            level = self.classes[ticket.priority] = _Class(self._turns)
+        level.add(ticket, weight)
+        self.waiting += 1
+
+    def remove(self, ticket: Ticket[T]) -> None:
+        """Forget a ticket, and what only it kept alive."""
+        level = self.classes[ticket.priority]
+        level.remove(ticket)
+        if not level.lines:
+            del self.classes[ticket.priority]
+        self.waiting -= 1
+
+    def charge(self, ticket: Ticket[T], now: float) -> None:
+        """Count a ticket's departure as a turn of its class and of its key."""
+        self._turns += 1
+        self._departures.append(now)
+        level = self.classes[ticket.priority]
+        level.turn = self._turns
+        level.charge(ticket)
+
+    def in_turn(self, ageing: int) -> Iterator[Ticket[T]]:
+        """Go through all tickets, class by class."""
+        order = sorted(self.classes)
+        if len(order) > 1 and (self._turns + 1) % ageing == 0:
+            order.sort(key=lambda priority: self.classes[priority].turn)
+        for priority in order:
+            yield from self.classes[priority].in_turn()
+
+    def order(self) -> list[Ticket[T]]:
+        """Give all tickets in the order in which they would go, if nobody came, all fitted, and none aged."""
+        return [ticket for priority in sorted(self.classes) for ticket in self.classes[priority].order()]
+
+    def retry_after(self, now: float) -> int:
+        """Tell in how many seconds all that wait now will have gone, at the speed of the last departures."""
+        departed = max(1, len(self._departures) - 1)  # of none yet, as if the first went now
+        seconds = self.waiting * (now - self._departures[0]) / departed
+        return max(1, min(LONGEST_RETRY_AFTER, ceil(seconds)))
+
+    def weakest(self, ticket: Ticket[T], weight: float) -> Ticket[T] | None:
+        """Find who has the weakest claim, if it is weaker than a newcomer's."""
+        last = max(self.classes)
+        lines = self.classes[last].lines
+        longest = max(lines.values(), key=_Line.load)
+        own = lines.get(ticket.key)
+        held = 0 if own is None else len(own.tickets)
+        if last < ticket.priority or (last == ticket.priority and longest.load() <= (held + 1) / weight):
+            return None
+        return next(reversed(longest.tickets))

@@ -1,0 +1,188 @@
+"""A simulated router: its own view of the backends, fed as the data plane feeds it, and its retries.
+
+What decides is the router's own code: policies, estimates, prefixes, health, and which failures are retried. This is
+`router/proxy/plane.py` and `relay.py` without their sockets. Where no backend is believed to be up, any is
+tried.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from router.core import health
+from router.core.affinity import Prefixes
+from router.core.catalog import Backend, Candidate
+from router.core.exchange import AGAIN, NOT_ITS_FAULT, Failure
+from router.core.health import Thresholds
+from router.core.latency import Sent
+from router.core.stall import Silence, is_stalled
+from scripts.simulation.choosing import Chooser
+from scripts.simulation.traffic import Job
+
+RETRIES = 2
+THRESHOLDS = Thresholds()
+STALL_AFTER = 60.0
+"""Seconds; as `health.stall_after` is by default."""
+
+_MODEL = "simulated"
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """A job's life in a router. Times are the simulation's; `ttft` is from its arrival, None until it is known."""
+
+    job: Job
+    router: "Router"
+    arrived: float
+    ttft: float | None = None
+    failed: bool = False
+    attempts: int = 0
+    read: int = 0  # tokens of prompts whose reading began, over all attempts
+    cached: int = 0  # of them, those that the engine had in its cache
+    # Of the attempt under way
+    candidate: Candidate | None = None
+    sent: Sent | None = None  # what its backend's estimate knows of it
+    tried: list[Candidate] = field(default_factory=list)
+    blamed: list[Backend] = field(default_factory=list)
+
+    @property
+    def began(self) -> bool:
+        """Whether its first token has come: from there on there is no other attempt."""
+        return self.ttft is not None
+
+    @property
+    def attempt(self) -> tuple[Backend, Sent]:
+        """The attempt under way."""
+        assert self.candidate is not None  # noqa: S101  (it has been sent)
+        assert self.sent is not None  # noqa: S101
+        return self.candidate.backend, self.sent
+
+
+class Router:
+    """One router. `send` hands an attempt to the engine of this index, and `finished` hears of each ended exchange."""
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        prefixes: Prefixes,
+        chooser: Chooser,
+        send: Callable[[int, Exchange], None],
+        finished: Callable[[Exchange], None],
+    ) -> None:
+        self.backends = backends
+        self._prefixes = prefixes
+        self._chooser = chooser
+        self._send = send
+        self._finished = finished
+        self._candidates = [Candidate(backend, _MODEL) for backend in backends]
+        self._index = {backend.name: index for index, backend in enumerate(backends)}
+        self._under_way: set[Exchange] = set()
+
+    # An exchange
+
+    def start(self, exchange: Exchange, now: float) -> None:
+        """Send a request where it will be answered."""
+        self._under_way.add(exchange)
+        candidates = self._untried(exchange) or self._candidates
+        self._attempt(exchange, self._choose(candidates, exchange, now), now)
+
+    def _untried(self, exchange: Exchange) -> list[Candidate]:
+        """Give those that may be sent it: believed to be up, and not tried yet."""
+        if self._chooser.sees_all:
+            return [each for each in self._candidates if each not in exchange.tried]
+        return [each for each in self._candidates if each.backend.health.usable and each not in exchange.tried]
+
+    def _choose(self, candidates: Sequence[Candidate], exchange: Exchange, now: float) -> Candidate:
+        return candidates[0] if len(candidates) == 1 else self._chooser.choose(candidates, exchange.job, now)
+
+    def _attempt(self, exchange: Exchange, candidate: Candidate, now: float) -> None:
+        backend, ask = candidate.backend, exchange.job.ask
+        exchange.candidate = candidate
+        exchange.attempts += 1
+        exchange.tried.append(candidate)
+        exchange.sent = backend.estimate.sent(ask, self._prefixes.cached(backend, _MODEL, ask.blocks), now)
+        self._prefixes.note(backend, _MODEL, ask.blocks, now)
+        backend.in_flight += 1
+        self._send(self._index[backend.name], exchange)
+
+    def on_first_token(self, exchange: Exchange, now: float) -> None:
+        """Take note of an answer's beginning."""
+        backend, sent = exchange.attempt
+        exchange.ttft = now - exchange.arrived
+        if exchange.job.ask.streams:
+            backend.prefill.note(sent.size, now - sent.at)
+            backend.estimate.first_token(sent, now)
+
+    def on_end(self, exchange: Exchange, now: float) -> None:
+        """Take note of a whole answer."""
+        backend, sent = exchange.attempt
+        backend.in_flight -= 1
+        backend.answered += 1
+        if backend.health is not health.WELL and not backend.stalled:
+            backend.health = health.succeeded(backend.health, THRESHOLDS)
+        backend.estimate.ended(sent, now)
+        self._finish(exchange)
+
+    def on_failure(self, exchange: Exchange, failure: Failure, now: float) -> None:
+        """Take note of an attempt that failed, and make another one, if one is allowed."""
+        backend, sent = exchange.attempt
+        backend.in_flight -= 1
+        backend.estimate.failed(sent, now)
+        if failure not in NOT_ITS_FAULT and backend not in exchange.blamed:
+            exchange.blamed.append(backend)
+            backend.health = health.failed(backend.health, THRESHOLDS, failure.value, probe=False)
+        again = None if exchange.began or exchange.attempts > RETRIES else self._again(exchange, failure, now)
+        if again is not None:
+            self._attempt(exchange, again, now)
+            return
+        exchange.failed = True
+        self._finish(exchange)
+
+    def _again(self, exchange: Exchange, failure: Failure, now: float) -> Candidate | None:
+        untried = self._untried(exchange)
+        if untried:
+            return self._choose(untried, exchange, now)
+        usable = (each for each in reversed(exchange.tried) if each.backend.health.usable)
+        return next(usable, None) if failure in AGAIN else None
+
+    def _finish(self, exchange: Exchange) -> None:
+        self._under_way.discard(exchange)
+        self._finished(exchange)
+
+    # What it is told of a backend, by its index
+
+    def probed(self, index: int, *, answered: bool, works: bool) -> None:
+        """Take note of a probe: whether it was answered, and, of a stalled backend, whether it gave a token."""
+        backend = self.backends[index]
+        if not answered:
+            backend.health = health.failed(backend.health, THRESHOLDS, "a probe failed", probe=True)
+            return
+        backend.stalled = backend.stalled and not works
+        if not backend.stalled:
+            backend.health = health.succeeded(backend.health, THRESHOLDS)
+
+    def declared(self, index: int, now: float, *, up: bool) -> None:
+        """Take the supervisor's word: the engine's process is gone, or a new one is ready."""
+        backend = self.backends[index]
+        backend.health = health.declared(up=True) if up else health.declared(up=False, reason="restarts")
+        if up:
+            backend.estimate.restarted(now)
+        else:
+            self._prefixes.forget(backend)
+
+    def finds_stalled(self, index: int, since: float, now: float) -> list[Exchange]:
+        """Look at a backend that has said nothing since then: where it is found stalled, it is out.
+
+        Gives the exchanges that are to fail of it.
+        """
+        backend = self.backends[index]
+        waiting = [each for each in self._under_way if each.attempt[0] is backend]
+        silences = [
+            Silence(
+                now - (since if each.began else each.attempt[1].at), each.began, streams=True, size=each.job.ask.size
+            )
+            for each in waiting
+        ]
+        if backend.stalled or not is_stalled(silences, now - since, STALL_AFTER, backend.prefill.speed):
+            return []
+        backend.stalled, backend.health = True, health.declared(up=False, reason="stalled")
+        return waiting

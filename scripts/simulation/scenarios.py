@@ -1,0 +1,134 @@
+"""What is simulated: engines and their faults, traffic, and loads as shares of what the engines can do at most."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from math import inf
+from random import Random
+from statistics import fmean
+
+from scripts.simulation.choosing import UNAWARE
+from scripts.simulation.engine import Outage, Spec
+from scripts.simulation.routing import Exchange
+from scripts.simulation.traffic import PROMPTS, Conversation, Writer, arrivals, chats, singles
+from scripts.simulation.world import World
+
+GPU = Spec()
+SLOW = Spec(reading=1500.0, writing=12.5)
+SERIAL = Spec(parallel=1, reading=2000.0, writing=40.0, cache=4096)
+"""llama_cpp: one request at a time, the rest waits in the engine; what it last read is all that it has cached."""
+
+LAUNCHED = replace(SERIAL, told=True)
+
+WARM_UP = 0.1
+"""Share of the requests, the first ones, that the figures leave out: the engines fill up with them."""
+
+Asked = Callable[[Writer, int], list[Conversation]]
+
+_LONG, _SHORT, _LONG_SHARE = 16_000, 100, 0.1
+
+
+def _mixed(random: Random) -> int:
+    return _LONG if random.random() < _LONG_SHARE else _SHORT
+
+
+_ordinary: Asked = partial(singles, prompts=PROMPTS.draw)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A name, what it is in words, and all that a run needs. `loads` are shares of the engines' capacity together.
+
+    That capacity is what they can do at most with ever busy slots, with what faults leave of their time, and with all
+    that turns of a conversation share found in caches.
+    """
+
+    name: str
+    says: str
+    engines: tuple[Spec, ...]
+    asked: Asked = _ordinary
+    loads: tuple[float, ...] = (0.6, 0.75, 0.9)
+    bursty: bool = False
+    routers: int = 1
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("equal", "4 equal engines", (GPU,) * 4),
+        Scenario("bursty", "4 equal engines, bursts of three times the mean rate", (GPU,) * 4, bursty=True),
+        Scenario("fast-slow", "1 fast engine, and 3 that are four times slower", (GPU, SLOW, SLOW, SLOW)),
+        Scenario(
+            "stalling",
+            "4 equal engines, one of which stalls for 2 s every 10 s",
+            (Spec(stalls=Outage(every=10.0, lasts=2.0, first=5.0)), GPU, GPU, GPU),
+        ),
+        Scenario("refusing", "4 equal engines, one of which answers 503 at once", (Spec(refuses=True), GPU, GPU, GPU)),
+        Scenario(
+            "restarting",
+            "4 equal engines, one of which restarts every 30 s: down for 5 s, its cache lost",
+            (Spec(restarts=Outage(every=30.0, lasts=5.0, first=10.0)), GPU, GPU, GPU),
+        ),
+        Scenario("two-routers", "2 routers before the same 4 equal engines", (GPU,) * 4, routers=2),
+        Scenario("chats", "4 equal engines, conversations over 20 system prompts", (GPU,) * 4, chats),
+        Scenario(
+            "chats-skewed",
+            "the same, where one system prompt has half of all conversations",
+            (GPU,) * 4,
+            partial(chats, skewed=True),
+        ),
+        Scenario(
+            "mixed",
+            "4 equal engines, prompts of 100 tokens, and every tenth of 16,000",
+            (GPU,) * 4,
+            partial(singles, prompts=_mixed),
+        ),
+        Scenario(
+            "half-streaming",
+            "1 fast engine, and 3 that are four times slower; half of the answers don't stream",
+            (GPU, SLOW, SLOW, SLOW),
+            partial(singles, prompts=PROMPTS.draw, streaming=0.5),
+        ),
+        Scenario("serial", "4 serial engines that the router launched", (LAUNCHED,) * 4, loads=(0.7, 0.95)),
+        Scenario(
+            "serial-untold", "4 serial engines of which the router knows nothing", (SERIAL,) * 4, loads=(0.7, 0.95)
+        ),
+        Scenario(
+            "eleven",
+            "11 equal engines, one of which stalls for good after 20 s; the others have enough to spare",
+            (Spec(stalls=Outage(every=inf, lasts=inf, first=20.0)), *(GPU,) * 10),
+            loads=(0.5,),
+        ),
+    )
+}
+
+
+@lru_cache(maxsize=4)
+def _conversations(asked: Asked, count: int, seed: int) -> list[Conversation]:
+    return asked(Writer(Random(f"{seed} asked")), count)  # noqa: S311  (repeatable, no secret)
+
+
+def simulate(name: str, load: float, policy: str, *, requests: int, seed: int) -> list[Exchange]:
+    """Run a scenario at a load with a policy. Gives the exchanges that count.
+
+    These are all but the first ones, while the engines fill up, and those after the last conversation began. The
+    `weighted` policy, and no other, is told the engines' true capacities; `unaware` is least_latency that sees nothing
+    of prompts but their size.
+    """
+    scenario = SCENARIOS[name]
+    conversations = _conversations(scenario.asked, requests, seed)
+    jobs = [job for conversation in conversations for job in conversation]
+    fresh, answer = fmean(job.fresh for job in jobs), fmean(job.answer for job in jobs)
+    capacity = sum(spec.capacity(fresh, answer) for spec in scenario.engines)
+    rate = load * capacity * len(conversations) / len(jobs)
+    arrive = Random(f"{seed} {load} arrive")  # noqa: S311
+    starts = list(arrivals(len(conversations), rate, arrive, bursty=scenario.bursty))
+    if policy == UNAWARE:
+        conversations = [
+            tuple(replace(job, ask=job.ask._replace(blocks=())) for job in conversation)
+            for conversation in conversations
+        ]
+    weights = [spec.writing / GPU.writing for spec in scenario.engines] if policy == "weighted" else None
+    draws = Random(f"{seed} {load} draw")  # noqa: S311
+    world = World(scenario.engines, policy, conversations, starts, draws, scenario.routers, weights)
+    return [each for each in world.run()[round(WARM_UP * len(jobs)) :] if each.arrived <= starts[-1]]

@@ -1,0 +1,191 @@
+"""The simulation's clock: jobs come, engines step, faults begin and end, routers probe. Each run is repeatable.
+
+What is at the same moment happens in the order in which it was planned.
+"""
+
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from itertools import count, pairwise
+from math import inf
+from random import Random
+from typing import Any
+
+from router.core.affinity import Prefixes
+from router.core.catalog import Backend
+from router.core.exchange import Failure
+from router.core.latency import Estimate
+from scripts.simulation.choosing import chooser_of
+from scripts.simulation.engine import Engine, Outage, Spec
+from scripts.simulation.routing import STALL_AFTER, Exchange, Router
+from scripts.simulation.traffic import Conversation, Job
+
+_REFUSED_AFTER = 0.001
+"""Seconds until a router knows that a connection is refused, or reads a 503 that was said at once."""
+
+_PROBE_EVERY, _PROBE_JITTER = 5.0, 0.1
+_SWEEP_EVERY = 1.0
+
+
+class World:
+    """One run: these engines behind so many routers, each with this policy, asked these conversations.
+
+    `starts` says when each conversation begins, in seconds. `random` is for the routers alone: draws and the jitter of
+    probes. `weights` are the capacities that router.yaml would tell, as far as a policy looks at them.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        policy: str,
+        conversations: Sequence[Conversation],
+        starts: Sequence[float],
+        random: Random,
+        routers: int = 1,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        self.now = 0.0
+        self.exchanges: list[Exchange] = []
+        self._engines = [Engine(spec) for spec in specs]
+        self._armed = [inf] * len(specs)
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = count()
+        self._random = random
+        self._left = sum(map(len, conversations))
+        self._by_job: dict[int, Exchange] = {}
+        self._behind = {turn.number: after for each in conversations for turn, after in pairwise(each)}
+        self._routers = [self._router(policy, weights or [1.0] * len(specs)) for _ in range(routers)]
+        for engine in self._engines:
+            engine.on_read = self._on_read
+        for conversation, start in zip(conversations, starts, strict=True):
+            self._at(start, self._arrive, conversation[0])
+        for index, spec in enumerate(specs):
+            self._plan_faults(index, spec)
+
+    def _router(self, policy: str, weights: Sequence[float]) -> Router:
+        names = [f"engine-{index}" for index in range(len(self._engines))]
+        backends = [
+            Backend(name, weight=weight, estimate=Estimate(engine.spec.parallel if engine.spec.told else None))
+            for name, weight, engine in zip(names, weights, self._engines, strict=True)
+        ]
+        prefixes = Prefixes()
+        chooser = chooser_of(policy, prefixes, dict(zip(names, self._engines, strict=True)), self._random)
+        router = Router(backends, prefixes, chooser, self._send, self._finished)
+        for index in range(len(backends)):
+            self._probe(router, index)
+        return router
+
+    def run(self) -> list[Exchange]:
+        """Run until every job has ended. Gives all exchanges, in the order of their arrival."""
+        while self._left:
+            self.now, _, action, arguments = heappop(self._events)
+            action(*arguments)
+        return self.exchanges
+
+    def _at(self, time: float, action: Callable[..., None], *arguments: object) -> None:
+        heappush(self._events, (time, next(self._order), action, arguments))
+
+    # Jobs
+
+    def _arrive(self, job: Job) -> None:
+        exchange = Exchange(job, self._routers[job.lane % len(self._routers)], self.now)
+        self._by_job[job.number] = exchange
+        self.exchanges.append(exchange)
+        exchange.router.start(exchange, self.now)
+
+    def _finished(self, exchange: Exchange) -> None:
+        self._left -= 1
+        after = self._behind.get(exchange.job.number)
+        if after is not None:
+            self._at(self.now + after.think, self._arrive, after)
+
+    def _send(self, index: int, exchange: Exchange) -> None:
+        engine = self._engines[index]
+        if not engine.up or engine.spec.refuses:
+            failure = Failure.STATUS if engine.up else Failure.REFUSED
+            self._at(self.now + _REFUSED_AFTER, self._fail, exchange, failure)
+            return
+        engine.offer(exchange.job, self.now)
+        self._arm(index)
+
+    def _fail(self, exchange: Exchange, failure: Failure) -> None:
+        exchange.router.on_failure(exchange, failure, self.now)
+
+    def _on_read(self, job: Job, cached: int) -> None:
+        exchange = self._by_job[job.number]
+        exchange.read += job.prompt
+        exchange.cached += cached
+
+    # Engines
+
+    def _arm(self, index: int) -> None:
+        """See to it that an engine is woken; an alarm that no longer fits is let go by when it rings."""
+        wake = self._engines[index].wake
+        if wake not in {inf, self._armed[index]}:
+            self._armed[index] = wake
+            self._at(wake, self._ring, index)
+
+    def _ring(self, index: int) -> None:
+        engine = self._engines[index]
+        if engine.wake != self.now:
+            return
+        begun, ended = engine.advance()
+        self._armed[index] = inf
+        self._arm(index)
+        for job in begun:
+            exchange = self._by_job[job.number]
+            exchange.router.on_first_token(exchange, self.now)
+        for job in ended:
+            exchange = self._by_job[job.number]
+            exchange.router.on_end(exchange, self.now)
+
+    # Faults
+
+    def _plan_faults(self, index: int, spec: Spec) -> None:
+        if spec.stalls is not None:
+            self._at(spec.stalls.first, self._stall, index, spec.stalls)
+        if spec.restarts is not None:
+            self._at(spec.restarts.first, self._end, index, spec.restarts)
+
+    def _stall(self, index: int, outage: Outage) -> None:
+        self._engines[index].stall(self.now)
+        if outage.lasts >= STALL_AFTER:
+            self._sweep(index, self.now)
+        if outage.lasts < inf:
+            self._at(self.now + outage.lasts, self._thaw, index)
+            self._at(self.now + outage.every, self._stall, index, outage)
+
+    def _thaw(self, index: int) -> None:
+        self._engines[index].thaw(self.now)
+        self._arm(index)
+
+    def _sweep(self, index: int, since: float) -> None:
+        """Have the routers look at a stalled engine. Others would be looked at in vain: one that works shows it."""
+        engine = self._engines[index]
+        if engine.stalled_at != since:
+            return
+        lost = [each for router in self._routers for each in router.finds_stalled(index, since, self.now)]
+        engine.forget({each.job for each in lost})
+        for each in lost:
+            each.router.on_failure(each, Failure.STALLED, self.now)
+        self._at(self.now + _SWEEP_EVERY, self._sweep, index, since)
+
+    def _end(self, index: int, outage: Outage) -> None:
+        lost = self._engines[index].end()
+        for router in self._routers:
+            router.declared(index, self.now, up=False)
+        for job in lost:
+            self._fail(self._by_job[job.number], Failure.BROKEN)
+        self._at(self.now + outage.lasts, self._begin, index)
+        self._at(self.now + outage.every, self._end, index, outage)
+
+    def _begin(self, index: int) -> None:
+        self._engines[index].begin()
+        for router in self._routers:
+            router.declared(index, self.now, up=True)
+
+    def _probe(self, router: Router, index: int) -> None:
+        """Probe: a stalled engine says that it is well, one that refuses all requests too; one that is down can't."""
+        engine = self._engines[index]
+        router.probed(index, answered=engine.up, works=engine.stalled_at is None)
+        jitter = 1 + _PROBE_JITTER * (2 * self._random.random() - 1)
+        self._at(self.now + _PROBE_EVERY * jitter, self._probe, router, index)

@@ -1,0 +1,163 @@
+"""The two loads. A closed loop has so many clients, each of which waits for its answer; an open loop has a schedule.
+
+In an open loop nothing waits for answers: a target that is slow is asked all the same, and a request counts from the
+moment that it was due, so what a stall does to those behind it is seen in full (no coordinated omission).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from scripts.stress import units
+from scripts.stress.client import Pool, Target
+from scripts.stress.distribution import due as arrivals_due
+from scripts.stress.meter import Meter
+from scripts.stress.results import Check
+from scripts.stress.shapes import Ask, Person, Shape
+from scripts.stress.tally import Outcome, Tally, outcome
+from scripts.stress.wire import Answer
+
+_PEOPLE = 64
+"""How many conversations go on in an open loop."""
+
+_LONGEST_PAUSE = 1.0
+"""Seconds that a client pauses at most after failures in a row, from 20 ms doubling, as OpenAI's own clients do."""
+
+_MOST_IN_FLIGHT = 10_000
+"""Requests of an open loop that are in flight at most; more of them wait, and that counts."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How requests are written, and how long their answers may take (seconds)."""
+
+    model: str
+    endpoint: str = "chat/completions"
+    extra: Mapping[str, Any] | None = None
+    timeout: float = 120.0
+
+    def body(self, ask: Ask) -> bytes:
+        """Write a request's body."""
+        return ask.body(self.model, self.endpoint, self.extra or {})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a test: for some seconds a load of so many clients (a closed loop), or of a rate (an open one).
+
+    `rate` is in requests/s. `during` is done in the middle of it, and says what it saw.
+    """
+
+    shape: Shape
+    seconds: float
+    clients: int = 0
+    rate: float = 0.0
+    arrivals: str = "poisson"
+    label: str = ""
+    during: Callable[[Target], Awaitable[Check]] | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        if self.label:
+            return self.label
+        if self.clients:
+            return f"{self.clients} client{'s' * (self.clients != 1)}"
+        return f"{units.number(self.rate)} requests/s"
+
+
+class Load:
+    """Asks a target, and tells of each outcome: to the tally, the meter and `told`."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        asking: Asking,
+        tally: Tally,
+        meter: Meter,
+        told: Callable[[Outcome], None],
+        answers: type[Answer] = Answer,
+    ) -> None:
+        self._pool = pool
+        self._asking = asking
+        self._tally = tally
+        self._meter = meter
+        self._told = told
+        self._answers = answers
+
+    async def run(self, stage: Stage, seed: str) -> None:
+        """Load the target as a stage says, and wait for what is under way. The same seed asks the same again."""
+
+        def rng(whose: object) -> Random:
+            return Random(f"{seed}/{whose}")  # noqa: S311  (a load, not a secret)
+
+        people = [Person(stage.shape, rng(number)) for number in range(stage.clients or _PEOPLE)]
+        if stage.clients:
+            await self._closed(people, time.perf_counter() + stage.seconds)
+        else:
+            await self._open(people, arrivals_due(stage.arrivals, stage.rate, rng("arrivals")), stage.seconds)
+
+    async def _closed(self, people: Sequence[Person], until: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            for person in people:
+                group.create_task(self._keep_asking(person, until))
+
+    async def _open(self, people: Sequence[Person], due: Iterator[float], seconds: float) -> None:
+        start, places = time.perf_counter(), asyncio.Semaphore(_MOST_IN_FLIGHT)
+        async with asyncio.TaskGroup() as group:
+            for number, after in enumerate(due):
+                await _until(start + min(after, seconds))
+                if after >= seconds:
+                    break
+                ask = people[number % len(people)].ask()
+                group.create_task(self._in_place(ask, start + after, places))
+
+    async def _in_place(self, ask: Ask, due: float, places: asyncio.Semaphore) -> None:
+        self._meter.waiting += 1
+        try:
+            await places.acquire()
+        finally:
+            self._meter.waiting -= 1
+        try:
+            await self._one(ask, due)
+        finally:
+            places.release()
+
+    async def _keep_asking(self, person: Person, until: float) -> None:
+        failed = 0
+        while (now := time.perf_counter()) < until:
+            ask = person.ask()
+            one = await self._one(ask, now)
+            failed = failed + 1 if one.failed else 0
+            pause = ask.think + (min(_LONGEST_PAUSE, 0.01 * 2 ** min(failed, 10)) if failed else 0)
+            if pause:
+                await asyncio.sleep(min(pause, max(0.0, until - one.ended)))
+
+    async def _one(self, ask: Ask, due: float) -> Outcome:
+        asking, meter = self._asking, self._meter
+        request = self._pool.target.request("POST", f"/v1/{asking.endpoint}", asking.body(ask))
+        answer = self._answers(due, meter, self._tally.gaps, ask.leave_after)
+        interrupted = True
+        meter.in_flight += 1
+        try:
+            await self._pool.ask(request, answer, asking.timeout)
+            interrupted = False
+        finally:
+            meter.in_flight -= 1
+            one = outcome(answer, time.perf_counter(), interrupted=interrupted)
+            meter.failed += one.failed
+            meter.ended += not one.failed
+            meter.tokens += one.tokens - answer.tokens  # those that were told of at the end alone
+            self._tally.count(one)
+            self._told(one)
+        return one
+
+
+async def _until(moment: float) -> None:
+    """Sleep until then, and let others run in any case."""
+    await asyncio.sleep(max(0.0, moment - time.perf_counter()))
+    while time.perf_counter() < moment:  # noqa: ASYNC110  (timers are cut to milliseconds: some wake too early)
+        await asyncio.sleep(0)

@@ -1,0 +1,199 @@
+"""Who waits for a backend with room, who goes, and what those are told who can't."""
+
+import asyncio
+import json
+
+import pytest
+
+from router.core.catalog import Backend
+from router.proxy.pool import Address
+from tests.fakes.engine import FakeEngine, expected_stream
+from tests.running import eventually
+
+CHAT = "/v1/chat/completions"
+
+
+def chat(model="demo", *, size=0, **wishes):
+    return {
+        "model": model,
+        "stream": True,
+        "messages": [],
+        "pad": "x" * size,
+        "fake": {"events": 4, "size": 8} | wishes,
+    }
+
+
+def one(fake: FakeEngine, **known):
+    return [{"url": fake.url, "models": ["demo"], "name": "b", "max_in_flight": 1, **known}]
+
+
+async def ask(session, router, *, key="", **wishes) -> dict[str, str]:
+    """Stream an answer whole; give its headers."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with session.post(router.url + CHAT, json=chat(**wishes), headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+        assert await answer.read() == expected_stream(0, 4, 8)
+        return dict(answer.headers)
+
+
+async def waiting(session, router, at_least=0):
+    """Tell who waits; with a number, once there are so many."""
+    while True:
+        async with session.get(f"{router.url}/admin/status") as answer:
+            shown = (await answer.json())["queues"].get("demo", [])
+        if len(shown) >= at_least:
+            return shown
+        await asyncio.sleep(0.002)
+
+
+async def test_no_more_than_its_cap_at_a_time(start_router, fake, session):
+    """The others wait, and go one by one; each is told how long it waited."""
+    router = await start_router(one(fake, max_in_flight=2))
+    asking = [asyncio.create_task(ask(session, router, first_delay=0.05)) for _ in range(8)]
+    most = 0
+    while not all(each.done() for each in asking):
+        most = max(most, fake.stats.in_flight)
+        await asyncio.sleep(0.002)
+    answered = [await each for each in asking]
+    assert most == 2
+    assert sum("x-router-queue-ms" in headers for headers in answered) == 6
+    assert fake.stats.ended == 8
+
+
+async def test_a_client_that_leaves_the_queue_leaves_no_trace(start_router, fake, session):
+    """Its place is another's, and the engine never hears of it."""
+    router = await start_router(one(fake))
+    first = asyncio.create_task(ask(session, router, first_delay=0.5))
+    await eventually(lambda: fake.stats.in_flight == 1)
+    gone, stays = asyncio.create_task(ask(session, router)), asyncio.create_task(ask(session, router))
+    await waiting(session, router, 2)
+    gone.cancel()
+    await first
+    await stays
+    assert fake.stats.begun == 2
+    assert await waiting(session, router) == []
+    assert len(router.plane.dispatcher.admission) == 0
+
+
+async def test_a_full_queue_is_said(start_router, fake, session):
+    """With 429, and when to come back."""
+    router = await start_router(one(fake), limits={"max_queue": 1})
+    asking = [asyncio.create_task(ask(session, router, first_delay=0.3)) for _ in range(2)]
+    await waiting(session, router, 1)
+    async with session.post(router.url + CHAT, json=chat()) as answer:
+        assert answer.status == 429
+        assert int(answer.headers["retry-after"]) > 0
+        assert (await answer.json())["error"]["code"] == "queue_full"
+    await asyncio.gather(*asking)
+
+
+async def test_nobody_waits_longer_than_the_limit(start_router, fake, session):
+    """503, and when to come back; the one that is at work goes on."""
+    router = await start_router(one(fake), limits={"queue_timeout": "200ms"})
+    first = asyncio.create_task(ask(session, router, first_delay=2))
+    await eventually(lambda: fake.stats.in_flight == 1)
+    async with session.post(router.url + CHAT, json=chat()) as answer:
+        assert answer.status == 503
+        assert (await answer.json())["error"]["code"] == "queue_timeout"
+    await first
+
+
+async def test_a_key_that_asks_much_does_not_hold_up_another(start_router, fake, session):
+    """The one that came last goes next: its key has had no turn yet."""
+    keys = {"keys": [{"key": "key-of-many-requests", "name": "many"}, {"key": "key-of-a-single-one", "name": "single"}]}
+    router = await start_router(one(fake), auth=keys)
+    many = [asyncio.create_task(ask(session, router, key="key-of-many-requests", delay=0.02)) for _ in range(10)]
+    await waiting(session, router, 9)
+    await ask(session, router, key="key-of-a-single-one")
+    assert sum(each.done() for each in many) <= 4
+    await asyncio.gather(*many)
+
+
+async def test_priority(start_router, fake, session):
+    """The lowest goes first, as in vLLM's API."""
+    keys = {"keys": [{"key": "key-of-the-batch", "priority": 5}, {"key": "key-of-a-person", "priority": 0}]}
+    router = await start_router(one(fake), auth=keys)
+    batch = [asyncio.create_task(ask(session, router, key="key-of-the-batch", delay=0.02)) for _ in range(6)]
+    await waiting(session, router, 5)
+    person = asyncio.create_task(ask(session, router, key="key-of-a-person"))
+    shown = await waiting(session, router, 2)
+    await person
+    assert sum(each.done() for each in batch) <= 3
+    await asyncio.gather(*batch)
+    assert {each["priority"] for each in shown} <= {0, 5}
+
+
+async def test_who_waits_goes_to_the_backend_that_joins(start_router, fake, session):
+    """Whoever has room first."""
+    async with FakeEngine() as other:
+        router = await start_router(one(fake))
+        first = asyncio.create_task(ask(session, router, first_delay=3))
+        await eventually(lambda: fake.stats.in_flight == 1)
+        second = asyncio.create_task(ask(session, router))
+        await waiting(session, router, 1)
+        router.plane.add(Backend("c", {"demo": "demo"}), Address.of(other.url))
+        assert (await second)["x-router-backend"] == "c"
+        assert not first.done()
+        await first
+
+
+async def test_a_slow_upload_of_a_large_prompt(start_router, fake, session):
+    """Bytes are bounded, too; one that is larger than the bound goes alone."""
+    router = await start_router(one(fake, max_in_flight=9, max_prompt_bytes="10KiB"))
+    large = asyncio.create_task(ask(session, router, size=20_000, first_delay=0.3))
+    await eventually(lambda: fake.stats.in_flight == 1)
+    small = asyncio.create_task(ask(session, router))
+    await waiting(session, router, 1)
+    await large
+    assert "x-router-queue-ms" in await small
+
+
+async def test_why_a_request_went_where_it_went(start_router, fake, session):
+    """With the answer, or beforehand; each candidate with its figures."""
+    async with FakeEngine() as other:
+        backends = [*one(fake), {"url": other.url, "models": ["demo"], "name": "c"}]
+        router = await start_router(backends, routes={"alias": "demo"})
+        async with session.post(router.url + CHAT, json=chat("alias"), headers={"x-router-explain": "1"}) as answer:
+            told = json.loads(answer.headers["x-router-explain"])
+            assert {each["backend"] for each in told} == {"b", "c"}
+            assert any(each["passed_over"] == "" for each in told)
+            assert {"expected", "queue", "reading", "cost", "in_flight", "cached", "score"} <= set(told[0])
+        async with session.get(f"{router.url}/admin/explain?model=alias&size=5000") as answer:
+            assert {each["backend"] for each in await answer.json()} == {"b", "c"}
+        async with session.get(f"{router.url}/admin/explain?model=nope") as answer:
+            assert answer.status == 404
+        async with session.get(f"{router.url}/admin/explain") as answer:
+            assert answer.status == 400
+
+
+@pytest.mark.parametrize("policy", ["least_latency", "least_in_flight", "round_robin", "weighted", "random"])
+async def test_each_policy_serves(start_router, fake, session, policy):
+    """Both backends, when there is enough to do."""
+    async with FakeEngine() as other:
+        backends = [{"url": each.url, "models": ["demo"], "name": name} for name, each in (("a", fake), ("b", other))]
+        router = await start_router(backends, balance={"policy": policy})
+        by = await asyncio.gather(*(ask(session, router, delay=0.02) for _ in range(40)))
+        assert {headers["x-router-backend"] for headers in by} == {"a", "b"}
+
+
+async def test_a_conversation_goes_back_to_who_knows_it(start_router, fake, session):
+    """Its beginning is in that backend's cache; other conversations go where they will."""
+    async with FakeEngine() as other:
+        backends = [{"url": each.url, "models": ["demo"], "name": name} for name, each in (("a", fake), ("b", other))]
+        router = await start_router(backends)
+        for _ in range(30):  # both are measured: 1 ms for each 100 bytes
+            await asyncio.gather(*(ask(session, router, size=2000, first_delay=0.02) for _ in range(2)))
+        said = "x" * 4000
+        for _ in range(3):
+            body = {**chat(first_delay=0.02), "messages": [{"role": "user", "content": said}]}
+            async with session.post(router.url + CHAT, json=body) as answer:
+                await answer.read()
+                last = answer.headers["x-router-backend"]
+            async with session.post(
+                router.url + CHAT,
+                json={**body, "messages": [*body["messages"], {"role": "user", "content": "more"}]},
+                headers={"x-router-explain": "1"},
+            ) as answer:
+                told = {each["backend"]: each for each in json.loads(answer.headers["x-router-explain"])}
+                assert told[last]["cached"] > 3000
+                await answer.read()

@@ -1,0 +1,154 @@
+import pytest
+
+from router.core.admission import Bounds, Cap
+from router.core.catalog import DIRECT, Backend, Candidate, Route, Way
+from router.core.dispatch import Dispatcher
+from router.core.health import Health, Thresholds, Verdict, declared
+from router.core.latency import Ask
+
+ASK = Ask(100)
+DOWN = Health(Verdict.DOWN, reason="refused")
+ABSENT = declared(up=False, reason="starting")
+
+
+def lowest(_: int) -> int:
+    return 0
+
+
+@pytest.fixture
+def dispatcher() -> Dispatcher[str]:
+    """Give one that sends where least is in flight."""
+    made = Dispatcher[str](lowest)
+    made.set_up("least_in_flight", Thresholds(trial=2), Bounds(), affinity=True)
+    return made
+
+
+def backend(name, **known) -> Candidate:
+    return Candidate(Backend(name, {"m": "m"}, **({"health": declared(up=True)} | known)), "m")
+
+
+def way(*tiers, **route) -> Way:
+    return Way(tiers, Route(("m",), **route) if route else DIRECT)
+
+
+def test_the_first_tier_that_has_room(dispatcher):
+    """Who is down, tried or full is passed over, and so is a tier of nobody else."""
+    down, full, tried, free = (backend(name) for name in "abcd")
+    down.backend.health = DOWN
+    full.backend.cap, full.backend.in_flight = Cap(1), 1
+    tiers = way((down, full, tried), (free,))
+    assert dispatcher.choose(tiers, (tried,), ASK, 0.0) is free
+    assert dispatcher.choose(tiers, (), ASK, 0.0) is tried
+    assert dispatcher.choose(tiers, (tried,), ASK, 0.0, full=True) is full
+
+
+def test_nobody_has_room(dispatcher):
+    """Then it waits, as it may; where nobody is there, there is nothing to wait for."""
+    full, absent = backend("a", cap=Cap(1), in_flight=1), backend("b", health=ABSENT)
+    assert dispatcher.choose(way((full, absent)), (), ASK, 0.0) is None
+    assert dispatcher.may_wait(way((full, absent)))
+    assert dispatcher.choose(way((absent,)), (), ASK, 0.0) is None
+    assert not dispatcher.may_wait(way((absent,)))
+    assert dispatcher.choose(way(), (), ASK, 0.0) is None
+    assert not dispatcher.may_wait(way())
+
+
+def test_bytes_are_room_too(dispatcher):
+    """An idle backend takes any request; beside others one that fits."""
+    small = backend("a", cap=Cap(size=150))
+    assert dispatcher.choose(way((small,)), (), Ask(1000), 0.0) is small
+    small.backend.in_flight, small.backend.size = 1, 100
+    assert dispatcher.choose(way((small,)), (), Ask(51), 0.0) is None
+    assert dispatcher.choose(way((small,)), (), Ask(50), 0.0) is small
+
+
+def test_the_least_bad_where_all_are_bad(dispatcher):
+    """Up to a trial's requests; one that is known to be gone is not tried."""
+    down, absent = backend("a", health=DOWN), backend("b", health=ABSENT)
+    assert dispatcher.choose(way((down, absent)), (), ASK, 0.0) is down
+    assert dispatcher.choose(way((down, absent)), (down,), ASK, 0.0) is None
+    down.backend.in_flight = 2
+    assert dispatcher.choose(way((down, absent)), (), ASK, 0.0) is None
+    assert dispatcher.choose(way((down, absent)), (), ASK, 0.0, full=True) is down
+
+
+def test_nobody_bad_while_another_is_well(dispatcher):
+    """A retry doesn't go to who is known to be down, while the one that was tried still looks well."""
+    well, down = backend("a"), backend("b", health=DOWN)
+    assert dispatcher.choose(way((well, down)), (well,), ASK, 0.0, full=True) is None
+
+
+def test_on_trial_it_gets_few(dispatcher):
+    """Whatever its cap."""
+    trial = backend("a", health=Health(Verdict.PROBING), in_flight=1)
+    assert dispatcher.choose(way((trial,)), (), ASK, 0.0) is trial
+    trial.backend.in_flight = 2
+    assert dispatcher.choose(way((trial,)), (), ASK, 0.0) is None
+
+
+def test_back_again_it_carries_a_part_of_its_weight(dispatcher):
+    """More of it with time; so others get more until then."""
+    back, well = backend("back", in_flight=1), backend("well", in_flight=3)
+    back.backend.health = Health(Verdict.UP, since=100.0)
+    assert dispatcher.choose(way((back, well)), (), ASK, 103.0) is well
+    assert dispatcher.choose(way((back, well)), (), ASK, 120.0) is back
+
+
+def test_a_routes_own_policy(dispatcher):
+    """Goes over the router's; each is made once."""
+    a, b = backend("a", in_flight=5), backend("b", in_flight=1)
+    assert dispatcher.choose(way((a, b)), (), ASK, 0.0) is b
+    turns = way((a, b), policy="round_robin")
+    assert [dispatcher.choose(turns, (), ASK, 0.0) for _ in range(4)] == [a, b, a, b]
+
+
+def test_who_waits_goes_where_there_is_room(dispatcher):
+    """If it may go there; a backend that is kept for one is nobody else's."""
+    a = backend("a", cap=Cap(1, 150))
+    dispatcher.admission.enter("m", "mine", "", 0, 100, 0.0)
+    assert dispatcher.next_for(a.backend, 1.0, lambda _: False) is None
+    a.backend.in_flight = 1
+    assert dispatcher.next_for(a.backend, 1.0, lambda _: True) is None
+    a.backend.in_flight = 0
+    ticket = dispatcher.next_for(a.backend, 1.0, lambda _: True)
+    assert ticket is not None
+    assert ticket.payload == "mine"
+
+
+def test_who_waits_is_not_sent_to_who_is_gone(dispatcher):
+    """Nor to who looks bad, while there is another to wait for."""
+    absent, down, full = backend("a", health=ABSENT), backend("b", health=DOWN), backend("c", cap=Cap(1), in_flight=1)
+    dispatcher.admission.enter("m", "mine", "", 0, 100, 0.0)
+    assert dispatcher.next_for(absent.backend, 1.0, lambda _: True) is None
+    assert dispatcher.hopes_for(way((down, full)), down.backend) is None
+    assert dispatcher.hopes_for(way((absent,), (down,)), down.backend) is down
+    assert dispatcher.hopes_for(way((down, full)), full.backend) is full
+    assert dispatcher.hopes_for(way((full,)), down.backend) is None
+    assert dispatcher.next_for(down.backend, 1.0, lambda _: True) is not None
+
+
+def test_a_backend_that_is_kept(dispatcher):
+    """One request is too large for what is free again and again: it gets the backend to itself."""
+    a = backend("a", cap=Cap(9, 150), in_flight=1, size=100)
+    dispatcher.admission.enter("m", "large", "", 0, 120, 0.0)
+    for _ in range(20):
+        assert dispatcher.next_for(a.backend, 1.0, lambda _: True) is None
+    assert dispatcher.choose(way((a,)), (), Ask(1), 0.0) is None
+    assert dispatcher.choose(way((a,)), (), Ask(1), 0.0, full=True) is a
+
+
+def test_explain(dispatcher):
+    """Each candidate is there with its figures, or with the reason why it has none; one would be taken."""
+    busy, free = backend("busy", in_flight=3), backend("free")
+    down, full, later = backend("down", health=DOWN), backend("full", cap=Cap(1), in_flight=1), backend("later")
+    told = {
+        str(each["backend"]): each for each in dispatcher.explain(way((busy, free, down, full), (later,)), ASK, 0.0)
+    }
+    assert told["free"]["passed_over"] == ""
+    assert told["busy"]["passed_over"] == "3 in flight, and another has 0 in flight"
+    assert told["down"]["passed_over"] == "down: refused"
+    assert told["full"]["passed_over"] == "it has no room"
+    assert told["later"]["passed_over"] == "an earlier model of the route can take it"
+    assert {each["policy"] for each in told.values()} == {"least_in_flight"}
+    assert [told[name]["tier"] for name in ("free", "down", "later")] == [0, 0, 1]
+    assert [each["passed_over"] for each in dispatcher.explain(way((full,)), ASK, 0.0)] == ["it has no room"]

@@ -1,0 +1,395 @@
+from math import inf
+
+import pytest
+
+from router.core.latency import COLD, FADE, FAILURE, FORGET, PROVEN, STALE, UNKNOWN, WORST, Ask, Estimate, Line
+
+ASK = Ask(1000)
+
+
+def read(estimate, size=1000, takes=0.1, now=0.0, hold=0.0, cached=0):
+    """Send one prompt to an idle backend that answers it. Gives when it is over."""
+    sent = estimate.sent(Ask(size), cached, now)
+    estimate.first_token(sent, now + takes)
+    estimate.ended(sent, now + takes + hold)
+    return now + takes + hold
+
+
+def known(takes=0.1, hold=0.0, parallel=None, until=100.0):
+    """An estimate that is sure of itself: so many seconds a prompt of 1000 bytes."""
+    estimate = Estimate(parallel)
+    for number in range(40):
+        read(estimate, takes=takes, hold=hold, now=until - (40 - number) * (takes + hold + 1))
+    return estimate
+
+
+# The reading
+
+
+def test_a_line_finds_base_and_slope():
+    """Of exact samples, nearly what made them; the pull to the origin matters less the more sizes differ."""
+    line = Line()
+    for number in range(200):
+        size = 500 + 7919 * number % 40_000
+        line.note(size, 0.05 + size * 1e-5)
+    assert line.slope == pytest.approx(1e-5, rel=0.1)
+    assert line.base + line.slope * 20_000 == pytest.approx(0.25, rel=0.05)
+
+
+def test_a_line_is_never_negative():
+    """Where long prompts took less than short ones, size says nothing; where only long ones cost, the base is none."""
+    falling, steep = Line(), Line()
+    for number in range(50):
+        size = 1000 + number % 2 * 9000
+        falling.note(size, 2 - size * 1e-4)
+        steep.note(size, 0.001 if size == 1000 else 5.0)
+    assert falling.slope >= 0
+    assert steep.base >= 0
+
+
+def test_a_stall_is_no_speed():
+    """One sample beyond all measure moves the line by no more than three of the usual ones would."""
+    line = Line()
+    for _ in range(50):
+        line.note(1000, 0.1)
+    line.note(1000, 60.0)
+    assert line.base + 1000 * line.slope < 0.11
+
+
+def test_long_prompts_dont_condemn_a_backend():
+    """After a prompt of 64,000 bytes that took its time, a short one is expected as soon as ever."""
+    estimate, now = Estimate(), 0.0
+    for number in range(40):
+        size = 64_000 if number % 4 == 0 else 500
+        now = read(estimate, size, 0.02 + size * 4e-5, now) + 1
+    assert estimate.expected(Ask(500), 0, now) < 0.15
+    assert estimate.expected(Ask(64_000), 0, now) == pytest.approx(2.58, rel=0.1)
+
+
+def test_a_backend_that_had_short_prompts_alone_is_given_a_long_one_again():
+    """How long it would take there is a guess, and a guess that looks slow would never be put right."""
+    estimate, now = Estimate(), 0.0
+    for _ in range(40):
+        now = read(estimate, 500, 0.05, now) + 1
+    assert estimate.expected(Ask(64_000), 0, now) == pytest.approx(0.05)
+    now = read(estimate, 64_000, 2.7, now) + 1
+    assert estimate.expected(Ask(64_000), 0, now) == pytest.approx(2.7, rel=0.2)
+
+
+def test_a_queue_is_not_held_against_the_speed():
+    """Of ten that are sent at once, and read one after the other, each counts with its own reading."""
+    estimate = known()
+    sent = [estimate.sent(ASK, 0, 100.0) for _ in range(10)]
+    for number, each in enumerate(sent):
+        estimate.first_token(each, 100.1 + 0.1 * number)
+    for each in sent:
+        estimate.ended(each, 101.0)
+    assert estimate.reading(1000, 0, 101.0) == pytest.approx(0.1)
+
+
+def test_what_is_cached_need_not_be_read():
+    """The bytes that are believed to be in the cache are saved at the speed of reading."""
+    estimate, now = Estimate(), 0.0
+    for number in range(40):
+        size = 1000 + number % 5 * 10_000
+        now = read(estimate, size, size * 1e-4, now) + 1
+    assert estimate.expected(Ask(41_000), 0, now) == pytest.approx(4.1, rel=0.05)
+    assert estimate.expected(Ask(41_000), 40_000, now) == pytest.approx(0.1, abs=0.1)
+
+
+def test_caches_that_hold_nothing_are_found_out():
+    """Where what was believed to be cached is read each time, no more is expected of it."""
+    estimate, now = Estimate(), 0.0
+    for number in range(40):
+        size = 1000 + number % 5 * 10_000
+        now = read(estimate, size, size * 1e-4, now) + 1
+    for _ in range(200):
+        now = read(estimate, 41_000, 4.1, now, cached=40_000) + 1
+    assert estimate.expected(Ask(41_000), 40_000, now) > 3.5
+
+
+def test_while_the_speed_is_unknown_the_cache_says_nothing_of_itself():
+    """A first measurement of a prompt in the cache is taken for one of the line."""
+    estimate = Estimate()
+    read(estimate, 41_000, 1.0, cached=40_000)
+    assert estimate.line.samples == 1
+
+
+# The queue
+
+
+def test_what_was_sent_before_is_read_before():
+    """Each waiting prompt adds its reading."""
+    estimate = known()
+    alone = estimate.expected(ASK, 0, 100.0)
+    for _ in range(5):
+        estimate.sent(ASK, 0, 100.0)
+    assert estimate.expected(ASK, 0, 100.0) == pytest.approx(6 * alone)
+    assert estimate.in_flight == 5
+
+
+def test_a_backend_that_takes_one_at_a_time_ends_it_first():
+    """With room for one, the second waits for the whole first, and counts what has passed of it."""
+    estimate = known(takes=0.1, hold=2.0, parallel=1)
+    first = estimate.sent(ASK, 0, 100.0)
+    assert estimate.expected(ASK, 0, 100.0) == pytest.approx(0.1 + 2.0 + 0.1)
+    estimate.first_token(first, 100.1)
+    assert estimate.expected(ASK, 0, 101.1) == pytest.approx(1.0 + 0.1)
+    second = estimate.sent(ASK, 0, 101.1)
+    assert estimate.expected(ASK, 0, 101.1) == pytest.approx(1.0 + 0.1 + 2.0 + 0.1)
+    estimate.ended(first, 102.1)
+    assert estimate.expected(ASK, 0, 102.1) == pytest.approx(0.1 + 2.0 + 0.1)
+    estimate.first_token(second, 102.2)
+    assert estimate.reading(1000, 0, 102.2) == pytest.approx(0.1)
+
+
+def test_how_many_it_takes_at_once_is_found_out():
+    """Of an engine of two slots nothing is told; the third's wait for an end tells it, and more at once untell it."""
+    estimate, now = known(takes=0.1, hold=2.0), 100.0
+    for _ in range(2):
+        first, second, third = (estimate.sent(ASK, 0, now) for _ in range(3))
+        estimate.first_token(first, now + 0.1)
+        estimate.first_token(second, now + 0.2)
+        before = estimate.expected(ASK, 0, now + 0.3)
+        estimate.ended(first, now + 2.1)
+        estimate.first_token(third, now + 2.2)
+        estimate.ended(second, now + 2.2)
+        estimate.ended(third, now + 4.2)
+        now += 10.0
+    assert before > 2.0
+    assert estimate.reading(1000, 0, now) == pytest.approx(0.1, rel=0.2)
+    for number, each in enumerate([estimate.sent(ASK, 0, now) for _ in range(3)]):
+        estimate.first_token(each, now + 0.1 * (number + 1))
+    assert estimate.expected(ASK, 0, now + 0.3) < 0.2
+
+
+def test_what_was_said_of_how_many_it_takes_at_once_is_believed_until_more_are_seen():
+    """Told one, and seen to do two, it is taken to do any number until the limit shows."""
+    estimate = known(takes=0.1, hold=2.0, parallel=1)
+    first = estimate.sent(ASK, 0, 100.0)
+    estimate.first_token(first, 100.1)
+    assert estimate.expected(ASK, 0, 100.1) == pytest.approx(2.1)
+    estimate.first_token(estimate.sent(ASK, 0, 100.1), 100.2)
+    assert estimate.expected(ASK, 0, 100.2) == pytest.approx(0.1)
+
+
+def test_one_that_hangs_looks_worse_with_every_moment():
+    """Whether it is reading that doesn't end, or answers that don't."""
+    reading, writing = known(), known(hold=1.0, parallel=1)
+    reading.sent(ASK, 0, 100.0)
+    writing.first_token(writing.sent(ASK, 0, 100.0), 100.1)
+    for estimate in (reading, writing):
+        assert estimate.expected(ASK, 0, 110.0) > 6
+        assert estimate.expected(ASK, 0, 160.0) > 50
+
+
+def test_a_client_that_leaves_frees_its_place():
+    """Before its first token or after; and it says nothing of the speed."""
+    estimate = known()
+    waits, begun = estimate.sent(ASK, 0, 100.0), estimate.sent(Ask(9000), 0, 100.0)
+    estimate.first_token(begun, 100.1)
+    before = estimate.line.samples
+    estimate.left(waits, 130.0)
+    estimate.left(begun, 130.0)
+    estimate.left(begun, 131.0)
+    assert (estimate.in_flight, estimate.line.samples) == (0, before)
+    assert estimate.expected(ASK, 0, 130.0) == pytest.approx(estimate.reading(1000, 0, 130.0))
+
+
+# Errors
+
+
+def test_a_backend_that_fails_fast_does_not_look_fast():
+    """Each failure in a row doubles what it is taken to cost; with time it is forgotten."""
+    estimate, well = known(), known()
+    for number in range(4):
+        estimate.failed(estimate.sent(ASK, 0, 100.0 + number / 100), 100.001 + number / 100)
+        assert estimate.cost(100.001 + number / 100) == pytest.approx(FAILURE * 2**number, rel=0.01)
+    assert estimate.expected(ASK, 0, 100.1) > 70 * well.expected(ASK, 0, 100.1)
+    assert estimate.cost(100.031 + 3 * FORGET) == pytest.approx(FAILURE, rel=0.01)
+    assert estimate.in_flight == 0
+
+
+def test_failures_cost_the_time_that_was_lost_and_no_more_than_the_worst():
+    """A time-out of 20 s counts for 21; those that were under way together count once."""
+    estimate = known()
+    together = [estimate.sent(ASK, 0, 100.0) for _ in range(30)]
+    for each in together:
+        estimate.failed(each, 120.0)
+    assert estimate.cost(120.0) == FAILURE + 20.0
+    estimate.failed(together[0], 121.0)
+    assert estimate.cost(120.0) == FAILURE + 20.0
+    for number in range(9):
+        estimate.failed(estimate.sent(ASK, 0, 120.1 + number / 10), 120.1 + number / 10)
+    assert estimate.cost(121.0) == pytest.approx(WORST, rel=0.02)
+
+
+def test_an_answer_that_breaks_off_costs_and_frees():
+    """After its first token, too."""
+    estimate = known()
+    sent = estimate.sent(ASK, 0, 100.0)
+    estimate.first_token(sent, 100.1)
+    estimate.failed(sent, 105.0)
+    assert estimate.in_flight == 0
+    assert estimate.cost(105.0) == FAILURE
+
+
+def test_success_halves_the_cost_of_failures():
+    """So that one that is well again is soon believed."""
+    estimate = known()
+    estimate.failed(estimate.sent(ASK, 0, 100.0), 100.0)
+    read(estimate, now=100.0)
+    assert estimate.cost(100.1) == pytest.approx(FAILURE / 2, rel=0.01)
+
+
+# The beginning, and what is old
+
+
+def test_nothing_known_is_little_expected():
+    """So that it soon is."""
+    assert not Estimate().measured
+    assert Estimate().expected(ASK, 0, 0.0) == UNKNOWN
+
+
+@pytest.mark.parametrize("fresh", [Estimate, known])
+def test_a_backend_just_started_gets_load_gently(fresh):
+    """One prompt at a time waits there, then one more with each that has been read, until it has proven itself."""
+    estimate, now = fresh(), 100.0
+    estimate.restarted(now)
+    for room in range(1, PROVEN):
+        sent = [estimate.sent(ASK, 0, now) for _ in range(room - 1)]
+        before = estimate.queue(now)
+        sent.append(estimate.sent(ASK, 0, now))
+        assert before < 0.11 * room
+        assert estimate.queue(now) > before + COLD
+        estimate.first_token(sent[0], now + 0.1)
+        for each in sent:
+            estimate.left(each, now + 0.1)
+        now += 1.0
+    estimate.ended(estimate.sent(ASK, 0, now), now + 0.1)
+    for _ in range(2 * PROVEN):
+        estimate.sent(ASK, 0, now + 1)
+    assert estimate.expected(ASK, 0, now + 1) < 0.11 * (2 * PROVEN + 1)
+
+
+def test_a_restart_leaves_what_is_in_flight_counted():
+    """Each attempt's end is told by itself; errors from before are forgotten."""
+    estimate = known()
+    sent = estimate.sent(ASK, 0, 100.0)
+    estimate.failed(estimate.sent(ASK, 0, 100.0), 100.0)
+    estimate.restarted(105.0)
+    assert (estimate.in_flight, estimate.cost(105.0)) == (1, 0.0)
+    estimate.failed(sent, 106.0)
+    assert estimate.in_flight == 0
+
+
+def test_stale_measurements_fade_and_what_waits_does_not():
+    """An idle backend is expected to be faster than it was, until it is looked at again; one that hangs isn't."""
+    estimate, last = known(takes=8.0), 100.0
+    heard = last - 1  # what it last answered
+    assert estimate.expected(ASK, 0, heard + STALE) == pytest.approx(8.0)
+    assert estimate.expected(ASK, 0, heard + STALE + FADE) == pytest.approx(4.0)
+    estimate.sent(ASK, 0, 200.0)
+    assert estimate.expected(ASK, 0, 2000.0) > 1700
+    assert Estimate().expected(ASK, 0, inf) == UNKNOWN
+
+
+# What is told at odd moments
+
+
+def test_a_first_token_counts_once_and_not_after_the_end():
+    """A ping that passed for it is all that it is taken for; what comes too late changes nothing."""
+    estimate = known()
+    sent, over = estimate.sent(ASK, 0, 100.0), estimate.sent(ASK, 0, 100.0)
+    estimate.left(over, 100.0)
+    estimate.first_token(over, 100.05)
+    estimate.first_token(sent, 100.1)
+    estimate.first_token(sent, 109.0)
+    assert (estimate.in_flight, estimate.begun) == (1, 1)
+    assert estimate.reading(1000, 0, 109.0) == pytest.approx(0.1)
+    estimate.ended(sent, 110.0)
+    estimate.ended(sent, 111.0)
+    assert estimate.in_flight == 0
+
+
+def test_an_end_without_a_first_token_is_both():
+    """An answer of one piece."""
+    estimate = Estimate()
+    estimate.ended(estimate.sent(ASK, 0, 1.0), 1.5)
+    assert estimate.measured
+    assert estimate.response == 0.5
+    assert estimate.in_flight == 0
+
+
+# Answers that don't stream
+
+
+def test_where_nothing_streams_the_whole_answer_is_what_is_expected():
+    """As of embeddings: so the slower of two is still known."""
+    estimate, now = Estimate(), 0.0
+    for _ in range(40):
+        estimate.ended(estimate.sent(Ask(1000, streams=False), 0, now), now + 2.0)
+        now += 3.0
+    assert estimate.expected(ASK, 0, now) == pytest.approx(2.0, rel=0.05)
+
+
+def test_where_others_stream_one_that_does_not_says_nothing_of_the_reading():
+    """Its end is long after its first token; and it isn't taken for a stall meanwhile."""
+    estimate = known(takes=0.1, hold=5.0)
+    silent = estimate.sent(Ask(1000, streams=False), 0, 100.0)
+    assert estimate.expected(ASK, 0, 105.0) < 0.3
+    assert estimate.expected(ASK, 0, 120.0) > 5
+    estimate.ended(silent, 108.0)
+    assert estimate.reading(1000, 0, 108.0) == pytest.approx(0.1)
+
+
+def test_whole_answers_say_nothing_of_their_beginnings_once_one_streams():
+    """What was believed while nothing streamed is dropped with the first token that is seen."""
+    estimate, now = Estimate(), 0.0
+    for _ in range(40):
+        estimate.ended(estimate.sent(Ask(1000, streams=False), 0, now), now + 6.0)
+        now += 10.0
+    assert estimate.expected(ASK, 0, now) == pytest.approx(6.0, rel=0.05)
+    now = read(estimate, now=now)
+    assert estimate.expected(ASK, 0, now) == pytest.approx(0.1)
+
+
+def test_a_few_whole_answers_are_no_measurement():
+    """Others may stream yet."""
+    estimate = Estimate()
+    estimate.ended(estimate.sent(Ask(1000, streams=False), 0, 0.0), 6.0)
+    assert not estimate.measured
+
+
+def test_one_that_does_not_stream_has_begun_when_it_was_due():
+    """From then on it is no prompt that has to be read before others, but one of those that are answered."""
+    estimate = known(takes=0.1, hold=5.0)
+    silent = [estimate.sent(Ask(1000, streams=False), 0, 100.0) for _ in range(2)]
+    later = estimate.sent(ASK, 0, 100.15)
+    assert estimate.begun == 1
+    assert estimate.expected(ASK, 0, 100.15) == pytest.approx(0.3, abs=0.06)
+    estimate.left(later, 100.3)
+    assert estimate.begun == 2
+    for each in silent:
+        estimate.ended(each, 105.0)
+    assert estimate.in_flight == 0
+    assert estimate.hold == pytest.approx(5.0, rel=0.02)
+
+
+def test_one_that_does_not_stream_may_end_before_it_was_due():
+    """It says nothing of the reading, be it over sooner than a reading takes."""
+    estimate = known(takes=0.1)
+    estimate.ended(estimate.sent(Ask(1000, streams=False), 0, 100.0), 100.01)
+    assert estimate.reading(1000, 0, 100.01) == pytest.approx(0.1)
+    assert estimate.in_flight == 0
+
+
+def test_one_that_does_not_stream_has_begun_when_a_later_one_has():
+    """Engines begin in order."""
+    estimate = known(takes=0.1, hold=5.0)
+    silent, streams = estimate.sent(Ask(1000, streams=False), 0, 100.0), estimate.sent(ASK, 0, 100.0)
+    estimate.first_token(streams, 100.2)
+    assert estimate.begun == 2
+    estimate.ended(streams, 103.0)
+    estimate.ended(silent, 104.0)
+    assert estimate.in_flight == 0
