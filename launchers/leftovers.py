@@ -18,6 +18,8 @@ Nobody may be killed by mistake, and pids are given again. So:
 
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -28,6 +30,7 @@ import psutil
 import structlog
 
 TOLERANCE = 1.0  # seconds by which the start time of the same process may differ between two readings
+_SCRATCH = "router-"
 GONE_WITHIN = 5.0  # seconds to wait for what was killed
 
 log = structlog.get_logger("launchers")
@@ -45,9 +48,21 @@ class Record:
     router_pid: int
     router_started: float
     world: str
+    scratch: str = ""  # its own folder for temporary files
 
 
-def remember(folder: Path, name: str, pid: int, port: int, fingerprint: str) -> None:
+def make_scratch() -> str:
+    """Make a folder for one engine's temporary files: killed, it would leave them. A short path, as sockets want it."""
+    return tempfile.mkdtemp(prefix=_SCRATCH)
+
+
+def remove_scratch(folder: str) -> None:
+    """Remove such a folder with all that is in it; nothing else, whatever a record may say."""
+    if Path(folder).name.startswith(_SCRATCH):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remember(folder: Path, name: str, pid: int, port: int, fingerprint: str, scratch: str = "") -> None:
     """Write the record of an engine that this process has just spawned or adopted."""
     try:
         record = Record(
@@ -59,6 +74,7 @@ def remember(folder: Path, name: str, pid: int, port: int, fingerprint: str) -> 
             router_pid=os.getpid(),
             router_started=psutil.Process().create_time(),
             world=_world(),
+            scratch=scratch,
         )
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f"{name}.json.new"
@@ -103,8 +119,10 @@ def reap(folder: Path, spared: Collection[str] = ()) -> list[Record]:
             _is_alive(record.router_pid, record.router_started, record.world) or record.name in spared
         ):
             continue
-        if record is not None and end(record):
-            reaped.append(record)
+        if record is not None:
+            if end(record):
+                reaped.append(record)
+            remove_scratch(record.scratch)
         with suppress(OSError):
             path.unlink()
     return reaped

@@ -34,6 +34,9 @@ from launchers.tree import memory_of, owns_port
 PROBE_FIRST, PROBE_SLOWEST = 0.05, 0.25  # seconds between two probes of an engine that starts
 PROGRESS_EVERY = 5.0  # seconds between two words about an engine that starts
 
+TEMPORARY = ("TMPDIR", "TEMP", "TMP")
+"""Variables that say where temporary files go, on one system or another."""
+
 AT_REST = frozenset({State.STOPPED, State.FATAL})
 
 log = structlog.get_logger("launchers")
@@ -92,6 +95,7 @@ class Supervisor:
         self._waiting: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._scratch = ""  # its folder for temporary files
         self._left = False  # whether it is to run on, unwatched
 
     def __repr__(self) -> str:
@@ -228,16 +232,19 @@ class Supervisor:
             else:
                 self._port = free_port()
                 command = self._engine.command(spec, self._port, self._python)
+                self._scratch = leftovers.make_scratch()
+                here = replace(command, env=dict.fromkeys(TEMPORARY, self._scratch) | dict(command.env))
                 if spec.keep:
-                    self._process = spawn_detached(command, self._log, self._wake.set)
+                    self._process = spawn_detached(here, self._log, self._wake.set)
                 else:
-                    self._process = await spawn(command, self._log, self._wake.set)
+                    self._process = await spawn(here, self._log, self._wake.set)
         except (LaunchError, OSError) as error:
+            leftovers.remove_scratch(self._scratch)
             self._end = str(error)
             self._asked.appendleft((Event.SPAWN_FAILED, None))
             return
         assert self._process is not None  # noqa: S101 -- it was spawned, or adopted
-        leftovers.remember(self._records, self.files, self._process.pid, self._port, command.fingerprint)
+        leftovers.remember(self._records, self.files, self._process.pid, self._port, command.fingerprint, self._scratch)
         self._next_word = time.monotonic() + PROGRESS_EVERY
         self._probe = asyncio.create_task(self._until_ready(), name=f"probe of {self._spec.name}")
         self._probe.add_done_callback(lambda _: self._wake.set())
@@ -252,12 +259,13 @@ class Supervisor:
             return False
         if self._engine.command(spec, record.port, self._python).fingerprint != record.fingerprint:
             await asyncio.to_thread(leftovers.end, record)
+            leftovers.remove_scratch(record.scratch)
             return False
         try:
             self._process = adopt(record.pid, self._log, self._wake.set)
         except ProcessLookupError:
             return False
-        self._port = record.port
+        self._port, self._scratch = record.port, record.scratch
         log.info(f"{spec.name}: took over the engine that an earlier router left running", pid=record.pid)
         return True
 
@@ -290,6 +298,7 @@ class Supervisor:
             self._last_lines = self._process.last_lines
             self._process = None
         leftovers.forget(self._records, self.files)
+        leftovers.remove_scratch(self._scratch)
 
     # Telling.
 

@@ -6,14 +6,16 @@ One router for each engine serves the tests that leave it as they found it; star
 import asyncio
 import importlib.util
 import json
+import os
 import re
 import shutil
 import signal
 import socket
+import tempfile
 import time
 import tomllib
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +132,33 @@ def nobody_listens(port: int) -> bool:
 
 def none_left(processes: list[psutil.Process]) -> Callable[[], bool]:
     return lambda: not any(alive(each) for each in processes)
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """Give a folder for temporary files, of a short path: the names of sockets are bounded."""
+    folder = Path(tempfile.mkdtemp())
+    yield folder
+    shutil.rmtree(folder)
+
+
+def files_in(folder: Path) -> list[str]:
+    return [str(file) for file in folder.rglob("*")]
+
+
+def in_shared_memory() -> set[str]:
+    """What lies in the memory that processes share as files."""
+    folder = Path("/dev/shm")  # noqa: S108
+    return set(files_in(folder)) if folder.is_dir() else set()
+
+
+def forgotten(files: set[str]) -> set[str]:
+    """Those that no process has open, nor mapped: whoever made them is gone."""
+    used: set[str] = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            used |= {mapped.path for mapped in process.memory_maps()} | {opened.path for opened in process.open_files()}
+    return {file for file in files if Path(file).exists()} - used
 
 
 async def working(client: AsyncOpenAI) -> Any:
@@ -316,9 +345,11 @@ async def test_stopped_while_it_starts(tmp_path, model, name):
         await eventually(none_left(started))
 
 
-async def test_stopped_while_it_works(tmp_path, model, name):
-    """The second Ctrl-C stops now: no process and no port is left."""
-    async with RunningRouter(tmp_path, config(name, model)) as router:
+async def test_stopped_while_it_works(tmp_path, temporary, model, name):
+    """The second Ctrl-C stops now: no process and no port is left, no file in the temporary folder or shared memory."""
+    shared = in_shared_memory()
+    env = {**os.environ, "TMPDIR": str(temporary)}
+    async with RunningRouter(tmp_path, config(name, model), env=env) as router:
         await router.ready(STARTS_WITHIN)
         async with AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0) as client:
             stream = await working(client)
@@ -331,11 +362,14 @@ async def test_stopped_while_it_works(tmp_path, model, name):
         assert await router.exit_code() == 130
         await eventually(none_left(started))
         await eventually(lambda: all(map(nobody_listens, taken)))
+    assert forgotten(in_shared_memory() - shared) == set()
+    assert files_in(temporary) == []
 
 
-async def test_kill_9_of_the_router(tmp_path, model, name):
-    """What the system's tie doesn't end, the next router does."""
-    async with RunningRouter(tmp_path, config(name, model)) as router:
+async def test_kill_9_of_the_router(tmp_path, temporary, model, name):
+    """What the system's tie doesn't end, the next router does; it removes their temporary files, too."""
+    env = {**os.environ, "TMPDIR": str(temporary)}
+    async with RunningRouter(tmp_path, config(name, model), env=env) as router:
         await router.ready(STARTS_WITHIN)
         started = router.engines
         router.signal(signal.SIGKILL)
@@ -343,3 +377,4 @@ async def test_kill_9_of_the_router(tmp_path, model, name):
     remote = "server: {port: 0}\nbackends: [{url: 'http://127.0.0.1:9', models: [m]}]\n"
     async with RunningRouter(tmp_path, remote):
         await eventually(none_left(started))
+        await eventually(lambda: files_in(temporary) == [])
