@@ -39,6 +39,10 @@ GAIN: Final = 1 / 32
 OUTLIER: Final = 3.0
 """Times what was expected, at which a sample is cut off: a stall isn't a speed."""
 
+CROWD: Final = 0.0005
+"""Seconds by which each answer under way is taken to delay a first token. Little, but where an engine sends pings at
+once, first bytes say nothing else of its load."""
+
 LATE: Final = 4.0
 """Seconds that are expected to be missing, for each that a prompt's reading is late."""
 
@@ -196,7 +200,7 @@ class Estimate:
     def queue(self, now: float) -> float:
         """Seconds until it would be a prompt's turn, were it sent here now."""
         number, begun, slots = len(self._waiting), self.begun, self._slots
-        ahead = number * self.line.base + self.line.slope * self._work
+        ahead = number * self.line.base + self.line.slope * self._work + CROWD * begun
         if begun >= slots:  # the next begins when one ends
             gap, spent = self.hold / slots, now - self._moved
             turn = (number + begun - slots) * gap + max(gap - spent, 0.4 * gap) + max(0.0, spent - PATIENCE * gap)
