@@ -33,7 +33,7 @@ def test_first_tokens_come_nearly_as_soon_as_an_oracle_could_have_them(name):
 
 
 def test_a_stall_is_felt_by_those_who_find_out_alone():
-    """Little more than one request a stall waits for its end, which is one in a hundred: a p99 falls on the edge of it."""
+    """Little more than one request a stall waits for its end; that is one in a hundred, where a p99 is on the edge."""
     assert figures("stalling", OURS).soon >= 0.985
 
 
