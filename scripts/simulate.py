@@ -1,6 +1,6 @@
 """Simulates the balancing policies: how soon first tokens come, beside an oracle that knows the engines' true state.
 
-    python scripts/simulate.py                                        all scenarios, as Markdown; ten minutes
+    python scripts/simulate.py                                        all scenarios, as Markdown; five minutes
     python scripts/simulate.py --scenario chats --scenario equal      these alone
     python scripts/simulate.py --policy least_latency --policy oracle --load 0.9 --requests 20000 --seed 7
     python scripts/simulate.py --json figures.json                    the same figures as data, too

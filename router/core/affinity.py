@@ -13,26 +13,27 @@ the old one is forgotten. That is least recently used, but for a factor of two, 
 """
 
 from collections.abc import Sequence
+from typing import Final
 from zlib import crc32
 
 from router.core.catalog import Backend
 
-STEP = 256
+STEP: Final = 256
 """Bytes between the first ends of blocks: some 64 tokens, which take any engine but milliseconds to read."""
 
-LONGEST = 512 * 1024
+LONGEST: Final = 512 * 1024
 """Bytes of a prompt beyond which nothing is hashed: 128,000 tokens."""
 
-LIMIT = 32 * 1024 * 1024
+LIMIT: Final = 32 * 1024 * 1024
 """Bytes of memory for all that is known of prefixes."""
 
-LIFETIME = 1800.0
+LIFETIME: Final = 1800.0
 """Seconds after which a prefix that nobody asks for is forgotten, at the latest; it may be half of it."""
 
-_ENTRY = 160  # bytes that one hash takes: a dictionary's entry at its emptiest, its key, and a mask of 256 bits
+_ENTRY: Final = 160  # bytes that one hash takes: a dictionary's entry at its emptiest, its key, and a mask of 256 bits
 _NAMES = (b'"messages"', b'"prompt"', b'"input"')
-_BITS = 60  # that an integer holds without a third digit
-_SHORT = (1 << _BITS) - 1
+_BITS: Final = 60  # that an integer holds without a third digit
+_SHORT: Final = (1 << _BITS) - 1
 
 
 def _ends() -> tuple[int, ...]:
@@ -103,22 +104,22 @@ class Prefixes:
 
     def holders(self, model: str, blocks: Sequence[int]) -> dict[Backend, int]:
         """Tell it of every backend that has any of it."""
-        young, old, salt = self._young, self._old, hash(model) & _SHORT
+        young, old, holders, salt = self._young, self._old, self._holders, hash(model) & _SHORT
         found: dict[Backend, int] = {}
         seen = 0
         for place in range(len(blocks) - 1, -1, -1):
             key = blocks[place] ^ salt
             mask = (young.get(key, 0) | old.get(key, 0)) & ~seen
             seen |= mask
-            first = 0
+            first, end = 0, ENDS[place]
             while mask:
                 part = mask & _SHORT
                 while part:
                     low = part & -part
                     part ^= low
-                    holder = self._holders[first + low.bit_length() - 1]
+                    holder = holders[first + low.bit_length() - 1]
                     if holder is not None:
-                        found[holder] = ENDS[place]
+                        found[holder] = end
                 mask >>= _BITS
                 first += _BITS
         return found

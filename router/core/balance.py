@@ -7,7 +7,7 @@ and measures them beside each other.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend, Candidate
@@ -16,16 +16,16 @@ from router.core.latency import Ask
 Draw = Callable[[int], int]
 """A random whole number from 0 to below its argument, such as `random.randrange`."""
 
-NEAR = 1.2
+NEAR: Final = 1.2
 """Times the least that is expected, up to which a backend is as good: more exact than that is no expectation."""
 
-SOON = 0.001
+SOON: Final = 0.001
 """Seconds above the least, up to which a backend is as good."""
 
-AGAIN = 0.5
+AGAIN: Final = 0.5
 """Times its seconds, that reading what another has in its cache counts more: those that wait behind it pay for it."""
 
-_PARTS = 1 << 30  # of a sum of weights, in a weighted draw
+_PARTS: Final = 1 << 30  # of a sum of weights, in a weighted draw
 
 
 class Figures(NamedTuple):
@@ -136,10 +136,12 @@ class _LeastLatency(_Scored):
                 model, holders = known_as, prefixes.holders(known_as, blocks)
                 most = max(holders.values()) if holders else 0
             estimate = backend.estimate
-            cached = holders.get(backend, 0) if most else 0
-            seconds = estimate.expected(ask, cached, now)
-            if cached < most:
-                seconds += AGAIN * estimate.line.slope * (most - cached)
+            if most:
+                cached = holders.get(backend, 0)
+                again = AGAIN * estimate.line.slope * (most - cached)
+                seconds = estimate.expected(ask, cached, now) + again
+            else:
+                seconds = estimate.expected(ask, 0, now)
             scores.append(seconds if estimate.measured else seconds / backend.weight)
         return scores
 

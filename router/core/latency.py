@@ -31,50 +31,54 @@ Sources: Finagle's and linkerd's Peak-EWMA (latency * outstanding, stale measure
 """
 
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-GAIN = 1 / 32
+GAIN: Final = 1 / 32
 """Weight of the newest sample in an average: it follows a lasting change within some thirty requests."""
 
-OUTLIER = 3.0
+OUTLIER: Final = 3.0
 """Times what was expected, at which a sample is cut off: a stall isn't a speed."""
 
-LATE = 4.0
+CROWD: Final = 0.0005
+"""Seconds by which each answer under way is taken to delay a first token. Little, but where an engine sends pings at
+once, first bytes say nothing else of its load."""
+
+LATE: Final = 4.0
 """Seconds that are expected to be missing, for each that a prompt's reading is late."""
 
-PATIENCE = 3.0
+PATIENCE: Final = 3.0
 """Times that an answer's end usually takes, from which on it is late."""
 
-STALE = 60.0
+STALE: Final = 60.0
 """Seconds without a first token, after which a backend is taken for faster than it was."""
 
-FADE = 120.0
+FADE: Final = 120.0
 """Seconds in which, from then on, what its reading is expected to take halves."""
 
-FORGET = 10.0
+FORGET: Final = 10.0
 """Seconds in which the cost of errors halves."""
 
-FAILURE = 1.0
+FAILURE: Final = 1.0
 """Seconds that the first failure costs, beside the time that was lost with it."""
 
-WORST = 60.0
+WORST: Final = 60.0
 """Seconds that errors cost at most."""
 
-UNKNOWN = 0.001
+UNKNOWN: Final = 0.001
 """Seconds for a prompt where nothing has been measured: little, so that it soon is."""
 
-PROVEN = 16
+PROVEN: Final = 16
 """First tokens after a start, from which on a backend is no longer taken to be cold."""
 
-SILENT = 8
+SILENT: Final = 8
 """Answers, none of which streamed, from which on it is believed that none will."""
 
-COLD = 1.0
+COLD: Final = 1.0
 """Seconds that each prompt costs beyond those that a backend may have waiting while it is cold."""
 
-_WORTH = 1024  # bytes in the cache, from which on the time tells whether they were there
-_ORIGIN = 0.05  # weight of the line's going through the origin, where samples of like sizes leave it open
-_SHRINK = 1 / 256  # by which the longest prompt that counts gets shorter with each sample
+_WORTH: Final = 1024  # bytes in the cache, from which on the time tells whether they were there
+_ORIGIN: Final = 0.05  # weight of the line's going through the origin, where samples of like sizes leave it open
+_SHRINK: Final = 1 / 256  # by which the longest prompt that counts gets shorter with each sample
 
 
 class Ask(NamedTuple):
@@ -196,7 +200,7 @@ class Estimate:
     def queue(self, now: float) -> float:
         """Seconds until it would be a prompt's turn, were it sent here now."""
         number, begun, slots = len(self._waiting), self.begun, self._slots
-        ahead = number * self.line.base + self.line.slope * self._work
+        ahead = number * self.line.base + self.line.slope * self._work + CROWD * begun
         if begun >= slots:  # the next begins when one ends
             gap, spent = self.hold / slots, now - self._moved
             turn = (number + begun - slots) * gap + max(gap - spent, 0.4 * gap) + max(0.0, spent - PATIENCE * gap)

@@ -8,8 +8,7 @@
     world       the clock: what happens when, faults and probes too
     figures     what came of it, and the tables
 
-Each policy of a scenario meets the same jobs at the same moments, so that figures may be compared. `paced` is the same
-engine as a process, for `scripts/bench_balance.py`.
+Each policy of a scenario meets the same jobs at the same moments, so that figures may be compared.
 
 Left out, and so not to be learned here: the network's time, the router's own, the cost of long contexts (attention is
 taken to be linear), the memory of what runs (a slot is always enough), and admission (a router's queue is unbounded).
