@@ -21,13 +21,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 import structlog
+
+from launchers.tree import remove_shared_memory
 
 TOLERANCE = 1.0  # seconds by which the start time of the same process may differ between two readings
 _SCRATCH = "router-"
@@ -49,6 +51,7 @@ class Record:
     router_started: float
     world: str
     scratch: str = ""  # its own folder for temporary files
+    shared: tuple[str, ...] = ()  # its files in shared memory
 
 
 def make_scratch() -> str:
@@ -62,8 +65,16 @@ def remove_scratch(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def remember(folder: Path, name: str, pid: int, port: int, fingerprint: str, scratch: str = "") -> None:
-    """Write the record of an engine that this process has just spawned or adopted."""
+def clean_up(scratch: str, shared: Iterable[str]) -> None:
+    """Remove what an engine that has ended has left in files."""
+    remove_scratch(scratch)
+    remove_shared_memory(shared)
+
+
+def remember(
+    folder: Path, name: str, pid: int, port: int, fingerprint: str, scratch: str = "", shared: Iterable[str] = ()
+) -> None:
+    """Write the record of an engine that this process has spawned or adopted."""
     try:
         record = Record(
             name=name,
@@ -75,6 +86,7 @@ def remember(folder: Path, name: str, pid: int, port: int, fingerprint: str, scr
             router_started=psutil.Process().create_time(),
             world=_world(),
             scratch=scratch,
+            shared=tuple(shared),
         )
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f"{name}.json.new"
@@ -122,7 +134,7 @@ def reap(folder: Path, spared: Collection[str] = ()) -> list[Record]:
         if record is not None:
             if end(record):
                 reaped.append(record)
-            remove_scratch(record.scratch)
+            clean_up(record.scratch, record.shared)
         with suppress(OSError):
             path.unlink()
     return reaped

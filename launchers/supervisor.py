@@ -29,7 +29,7 @@ from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
 from launchers.process import Process, free_port, spawn
 from launchers.spec import LaunchSpec
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
-from launchers.tree import memory_of, owns_port
+from launchers.tree import memory_of, owns_port, shared_memory_of
 
 PROBE_FIRST, PROBE_SLOWEST = 0.05, 0.25  # seconds between two probes of an engine that starts
 PROGRESS_EVERY = 5.0  # seconds between two words about an engine that starts
@@ -95,7 +95,9 @@ class Supervisor:
         self._waiting: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._fingerprint = ""  # of the command that runs
         self._scratch = ""  # its folder for temporary files
+        self._shared: frozenset[str] = frozenset()  # its files in shared memory
         self._left = False  # whether it is to run on, unwatched
 
     def __repr__(self) -> str:
@@ -204,6 +206,10 @@ class Supervisor:
         self._now, actions = step(before, event, time.monotonic())
         if event is Event.EXITED:
             self._bury()
+            await asyncio.to_thread(leftovers.clean_up, self._scratch, self._shared)
+            self._shared = frozenset()
+        elif event in {Event.READY, Event.KILL, Event.TIMED_OUT}:
+            await self._look_at_shared_memory()
         if self._now.state is not State.STARTING:
             await self._stop_probing()
         if self._process is None:
@@ -244,10 +250,25 @@ class Supervisor:
             self._asked.appendleft((Event.SPAWN_FAILED, None))
             return
         assert self._process is not None  # noqa: S101 -- it was spawned, or adopted
-        leftovers.remember(self._records, self.files, self._process.pid, self._port, command.fingerprint, self._scratch)
+        self._fingerprint = command.fingerprint
+        self._remember()
         self._next_word = time.monotonic() + PROGRESS_EVERY
         self._probe = asyncio.create_task(self._until_ready(), name=f"probe of {self._spec.name}")
         self._probe.add_done_callback(lambda _: self._wake.set())
+
+    def _remember(self) -> None:
+        if self._process is not None:
+            leftovers.remember(
+                self._records, self.files, self._process.pid, self._port, self._fingerprint, self._scratch, self._shared
+            )
+
+    async def _look_at_shared_memory(self) -> None:
+        """Know what it would leave there, should it be killed, or the router."""
+        if self._process is not None:
+            shared = await asyncio.to_thread(shared_memory_of, self._process.pid)
+            if shared - self._shared:
+                self._shared |= shared
+                self._remember()
 
     async def _adopt(self, spec: LaunchSpec) -> bool:
         """Take over the engine that an earlier router left running, if it is what would be started now.
@@ -259,13 +280,13 @@ class Supervisor:
             return False
         if self._engine.command(spec, record.port, self._python).fingerprint != record.fingerprint:
             await asyncio.to_thread(leftovers.end, record)
-            leftovers.remove_scratch(record.scratch)
+            await asyncio.to_thread(leftovers.clean_up, record.scratch, record.shared)
             return False
         try:
             self._process = adopt(record.pid, self._log, self._wake.set)
         except ProcessLookupError:
             return False
-        self._port, self._scratch = record.port, record.scratch
+        self._port, self._scratch, self._shared = record.port, record.scratch, frozenset(record.shared)
         log.info(f"{spec.name}: took over the engine that an earlier router left running", pid=record.pid)
         return True
 
@@ -298,7 +319,6 @@ class Supervisor:
             self._last_lines = self._process.last_lines
             self._process = None
         leftovers.forget(self._records, self.files)
-        leftovers.remove_scratch(self._scratch)
 
     # Telling.
 

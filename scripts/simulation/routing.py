@@ -1,18 +1,19 @@
 """A simulated router: its own view of the backends, fed as the data plane feeds it, and its retries.
 
 What decides is the router's own code: policies, estimates, prefixes, health, and which failures are retried. This is
-`router/proxy/plane.py` and `relay.py` without their sockets. Where no backend is believed to be up, any is
-tried.
+`router/proxy/plane.py` and `relay.py` without their sockets. Where no backend is believed to be up, the least bad is
+tried; one that is on trial gets no more at a time than it may have, as long as there is another.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from router.core import health
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend, Candidate
 from router.core.exchange import AGAIN, NOT_ITS_FAULT, Failure
-from router.core.health import Thresholds
+from router.core.health import Health, Thresholds
 from router.core.latency import Sent
 from router.core.stall import Silence, is_stalled
 from scripts.simulation.choosing import Chooser
@@ -24,6 +25,10 @@ STALL_AFTER = 60.0
 """Seconds; as `health.stall_after` is by default."""
 
 _MODEL = "simulated"
+
+
+def _health_of(candidate: Candidate) -> Health:
+    return candidate.backend.health
 
 
 @dataclass(slots=True, eq=False)
@@ -82,14 +87,15 @@ class Router:
     def start(self, exchange: Exchange, now: float) -> None:
         """Send a request where it will be answered."""
         self._under_way.add(exchange)
-        candidates = self._untried(exchange) or self._candidates
+        candidates = self._untried(exchange) or health.least_bad(self._candidates, _health_of) or self._candidates
         self._attempt(exchange, self._choose(candidates, exchange, now), now)
 
     def _untried(self, exchange: Exchange) -> list[Candidate]:
-        """Give those that may be sent it: believed to be up, and not tried yet."""
+        """Give those that may be sent it: up, or on trial and with room for another, and not tried yet."""
         if self._chooser.sees_all:
             return [each for each in self._candidates if each not in exchange.tried]
-        return [each for each in self._candidates if each.backend.health.usable and each not in exchange.tried]
+        usable = [each for each in self._candidates if each.backend.health.usable and each not in exchange.tried]
+        return [each for each in usable if each.backend.in_flight < each.backend.health.cap(inf, THRESHOLDS)] or usable
 
     def _choose(self, candidates: Sequence[Candidate], exchange: Exchange, now: float) -> Candidate:
         return candidates[0] if len(candidates) == 1 else self._chooser.choose(candidates, exchange.job, now)
@@ -118,7 +124,7 @@ class Router:
         backend.in_flight -= 1
         backend.answered += 1
         if backend.health is not health.WELL and not backend.stalled:
-            backend.health = health.succeeded(backend.health, THRESHOLDS)
+            backend.health = health.succeeded(backend.health, THRESHOLDS, now=now)
         backend.estimate.ended(sent, now)
         self._finish(exchange)
 
@@ -129,7 +135,7 @@ class Router:
         backend.estimate.failed(sent, now)
         if failure not in NOT_ITS_FAULT and backend not in exchange.blamed:
             exchange.blamed.append(backend)
-            backend.health = health.failed(backend.health, THRESHOLDS, failure.value, probe=False)
+            backend.health = health.failed(backend.health, THRESHOLDS, failure.value, probe=False, now=now)
         again = None if exchange.began or exchange.attempts > RETRIES else self._again(exchange, failure, now)
         if again is not None:
             self._attempt(exchange, again, now)
@@ -150,20 +156,20 @@ class Router:
 
     # What it is told of a backend, by its index
 
-    def probed(self, index: int, *, answered: bool, works: bool) -> None:
+    def probed(self, index: int, now: float, *, answered: bool, works: bool) -> None:
         """Take note of a probe: whether it was answered, and, of a stalled backend, whether it gave a token."""
         backend = self.backends[index]
         if not answered:
-            backend.health = health.failed(backend.health, THRESHOLDS, "a probe failed", probe=True)
+            backend.health = health.failed(backend.health, THRESHOLDS, "a probe failed", probe=True, now=now)
             return
         backend.stalled = backend.stalled and not works
         if not backend.stalled:
-            backend.health = health.succeeded(backend.health, THRESHOLDS)
+            backend.health = health.succeeded(backend.health, THRESHOLDS, probe=True, now=now)
 
     def declared(self, index: int, now: float, *, up: bool) -> None:
         """Take the supervisor's word: the engine's process is gone, or a new one is ready."""
         backend = self.backends[index]
-        backend.health = health.declared(up=True) if up else health.declared(up=False, reason="restarts")
+        backend.health = health.declared(up=True, now=now) if up else health.declared(up=False, reason="restarts")
         if up:
             backend.estimate.restarted(now)
         else:

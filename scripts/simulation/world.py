@@ -186,6 +186,6 @@ class World:
     def _probe(self, router: Router, index: int) -> None:
         """Probe: a stalled engine says that it is well, one that refuses all requests too; one that is down can't."""
         engine = self._engines[index]
-        router.probed(index, answered=engine.up, works=engine.stalled_at is None)
+        router.probed(index, self.now, answered=engine.up, works=engine.stalled_at is None)
         jitter = 1 + _PROBE_JITTER * (2 * self._random.random() - 1)
         self._at(self.now + _PROBE_EVERY * jitter, self._probe, router, index)

@@ -28,6 +28,7 @@ import pytest_asyncio
 from openai import AsyncOpenAI
 
 from launchers.engines import ENGINES, Engine
+from launchers.tree import shared_inodes
 from tests.running import REPOSITORY, RunningRouter, alive, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -153,12 +154,9 @@ def in_shared_memory() -> set[str]:
 
 
 def forgotten(files: set[str]) -> set[str]:
-    """Those that no process has open, nor mapped: whoever made them is gone."""
-    used: set[str] = set()
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            used |= {mapped.path for mapped in process.memory_maps()} | {opened.path for opened in process.open_files()}
-    return {file for file in files if Path(file).exists()} - used
+    """Those that no process has mapped: whoever made them is gone."""
+    used = set[int]().union(*map(shared_inodes, psutil.pids()))
+    return {file for file in files if Path(file).exists() and Path(file).stat().st_ino not in used}
 
 
 async def working(client: AsyncOpenAI) -> Any:
