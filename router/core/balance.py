@@ -204,9 +204,9 @@ class _Weighted(_Scored):
 
     def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
         """Draw a point on the sum of all weights, and tell whose it is."""
-        left = sum(candidate.backend.weight for candidate in good) * draw(_PARTS) / _PARTS
+        left = sum(candidate.backend.share for candidate in good) * draw(_PARTS) / _PARTS
         for candidate in good[:-1]:
-            left -= candidate.backend.weight
+            left -= candidate.backend.share
             if left < 0:
                 return candidate
         return good[-1]

@@ -27,6 +27,9 @@ T = TypeVar("T")
 RETRY_STATUSES = frozenset({429, 502, 503, 504})
 """Answers of an engine that another backend might better, before any of it reached the client."""
 
+TOO_MANY = 429
+"""An answer that says nothing against the backend's health, and that it has no room."""
+
 UNWELL_STATUSES = frozenset({502, 503, 504})
 """Answers that speak against the backend's health. 500 doesn't: some engines say it of a request that they don't
 understand, and a client must not be able to take a backend out by asking nonsense."""

@@ -24,7 +24,7 @@ import structlog
 
 from router.core import errors, exchange, stall
 from router.core.errors import ModelNotFoundError
-from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, UNWELL_STATUSES, Failure
+from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, TOO_MANY, UNWELL_STATUSES, Failure
 from router.core.latency import Ask
 from router.core.record import Record, Tail, is_done
 from router.core.reshape import reshaped
@@ -308,6 +308,8 @@ class Exchange:
         """Hold the head until the body begins, or leave for another backend."""
         if head.status in UNWELL_STATUSES:
             self._plane.failed(self._tried[-1].backend, f"answered {head.status}", self._sent)
+        elif head.status == TOO_MANY and self._sent is not None:
+            self._tried[-1].backend.estimate.failed(self._sent, self._plane.loop.time())
         if head.status >= 400:
             failure = Failure.UNWANTED if self._is_unwanted(head.status) else Failure.STATUS
             retried = failure is Failure.UNWANTED or head.status in RETRY_STATUSES
@@ -375,7 +377,7 @@ class Exchange:
         head, request = self._head, self.request
         assert head is not None  # noqa: S101  (a body comes after its head)
         now = self._first_byte_at = self._moved_at = self._plane.loop.time()
-        if head.status < 400 and self._sent is not None:
+        if head.status < 400 and head.is_event_stream and self._sent is not None:
             self._tried[-1].backend.estimate.first_token(self._sent, now)
         self._size = len(self._body)
         self._body, self._counts = b"", head.is_event_stream
