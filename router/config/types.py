@@ -270,7 +270,9 @@ auth:
         1.0, "Its share of what there is where requests wait, beside those of other keys."
     )
     priority: Annotated[Whole, Field(ge=-10, le=10)] = setting(
-        0, "Of requests that wait, those of the lowest go first, as in vLLM's API; the others have a turn now and then."
+        0,
+        "Of requests that wait, those of the lowest go first, as in vLLM's API; the others have a turn now and then. "
+        "A request's own `priority` counts where it is the larger number, or where there are no keys.",
     )
 
 

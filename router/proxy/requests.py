@@ -21,7 +21,7 @@ from router.proxy.heads import Headers, RequestHead, status_line
 
 
 class Caller(NamedTuple):
-    """Whose key a client showed, and in which class its requests wait: the lowest first."""
+    """Whose key a client showed, and in which class its requests wait, unless they ask for a later one."""
 
     name: str = ""
     priority: int = 0
@@ -42,6 +42,7 @@ class Request(msgspec.Struct):
     http11: bool = True  # else no chunk may be sent
     keep_alive: bool = True  # whether the client's connection may go on after the answer
     caller: Caller = ANYBODY
+    priority: int = 0  # the class in which it waits: the lowest first
 
 
 class Rules:
@@ -106,10 +107,11 @@ class Rules:
         """Make a request of what was read. Raises BadRequestError."""
         if not head.well_addressed:
             raise errors.BadRequestError("The request's path must begin with /v1/ and name no parent folder.")
-        model, stream = peek(body)
+        model, stream, wish = peek(body)
         credentials = b"" if self._keys else head.credentials  # a key of the router's is no backend's business
         goes_on = keep_alive and http11 and not self.draining
-        return Request(head, id_, model, stream, credentials, http11, goes_on, caller)
+        priority = caller.priority if wish is None else max(wish, caller.priority) if self._keys else wish
+        return Request(head, id_, model, stream, credentials, http11, goes_on, caller, priority)
 
 
 def _shown(headers: Headers, keys: Iterable[bytes]) -> int:

@@ -123,6 +123,27 @@ async def test_priority(start_router, fake, session):
     assert {each["priority"] for each in shown} <= {0, 5}
 
 
+async def test_priority_in_the_request(start_router, fake, session):
+    """Where there are no keys, it counts as it stands."""
+    router = await start_router(one(fake))
+    first = asyncio.create_task(ask(session, router, first_delay=0.5))
+    await eventually(lambda: fake.stats.in_flight == 1)
+    went: list[int] = []
+
+    async def wait(priority):
+        async with session.post(router.url + CHAT, json={**chat(delay=0.01), "priority": priority}) as answer:
+            await answer.read()
+        went.append(priority)
+
+    async with asyncio.TaskGroup() as asking:
+        for number, priority in enumerate((7, 0, -7), 1):
+            asking.create_task(wait(priority))
+            await waiting(session, router, number)
+        assert [each["priority"] for each in await waiting(session, router, 3)] == [-7, 0, 7]
+    assert went == [-7, 0, 7]
+    await first
+
+
 async def test_who_waits_goes_to_the_backend_that_joins(start_router, fake, session):
     """Whoever has room first."""
     async with FakeEngine() as other:

@@ -18,16 +18,26 @@ values = st.recursive(
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b'{"model": "m"}', ("m", False)),
-        (b'{"model": "m", "stream": null}', ("m", False)),
-        (b'{"stream": true, "x": {"model": "no"}, "model": "m"}', ("m", True)),
-        (b'{"model": "a", "model": "m"}', ("m", False)),  # the last counts, as for the engines
-        ('{"model": "möd/el:7b"}'.encode(), ("möd/el:7b", False)),
+        (b'{"model": "m"}', ("m", False, None)),
+        (b'{"model": "m", "stream": null}', ("m", False, None)),
+        (b'{"stream": true, "x": {"model": "no", "priority": 1}, "model": "m"}', ("m", True, None)),
+        (b'{"model": "a", "model": "m"}', ("m", False, None)),  # the last counts, as for the engines
+        ('{"model": "möd/el:7b"}'.encode(), ("möd/el:7b", False, None)),
+        (b'{"priority": -3, "model": "m", "stream": true}', ("m", True, -3)),
+        (b'{"model": "m", "priority" :\n 0 , "priority":12 }', ("m", False, 12)),
     ],
 )
 def test_peek(body, expected):
-    """The model and the wish for a stream are found wherever they stand."""
+    """The model, the wish for a stream and the priority are found wherever they stand."""
     assert peek(body) == expected
+
+
+@pytest.mark.parametrize(
+    "said", ["null", "true", "1.0", "1e2", '"5"', '"high"', "[]", "[5]", '{"of": 5}', "-0.5", "9" * 5000]
+)
+def test_a_priority_that_is_no_whole_number(said):
+    """Is nobody's mistake: another API may use the word in its own way."""
+    assert peek(b'{"model": "m", "priority": %s}' % said.encode()) == ("m", False, None)
 
 
 @pytest.mark.parametrize(

@@ -286,3 +286,24 @@ def test_an_error_has_the_form_of_its_paths_api():
     """Anthropic's on /v1/messages."""
     _, body, _ = answered(error_answer(BadRequestError("x"), "/v1/messages", "1", keep_alive=True))
     assert json.loads(body)["type"] == "error"
+
+
+# Its class in the queue
+
+
+@pytest.mark.parametrize(
+    ("of_its_key", "wish", "priority"),
+    [(0, None, 0), (3, None, 3), (-3, None, -3), (0, 5, 5), (3, 5, 5), (3, -5, 3), (-3, 0, 0), (0, -1, 0)],
+)
+def test_a_client_can_only_lower_itself_beneath_its_keys_priority(of_its_key, wish, priority):
+    """The larger number counts: it waits longer."""
+    body = BODY if wish is None else b'{"model": "m", "priority": %d}' % wish
+    head = describe_request(b"/v1/chat/completions", (), keep_alive=True)
+    caller = Caller("team", of_its_key)
+    assert rules("team").understand(head, "id-1", body, caller, http11=True, keep_alive=True).priority == priority
+
+
+@pytest.mark.parametrize(("wish", "priority"), [(b"-5", -5), (b"0", 0), (b"7", 7), (b'"high"', 0), (b"0.5", 0)])
+def test_without_keys_a_requests_own_priority_counts(wish, priority):
+    """Where it is a whole number."""
+    assert understood(body=b'{"model": "m", "priority": %s}' % wish).priority == priority
