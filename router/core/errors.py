@@ -133,6 +133,27 @@ def _anthropic(error: RouterError) -> dict[str, Any]:
     return {"type": "error", "error": {"type": error.anthropic_type, "message": error.message}}
 
 
+def refusal(status: int, said: bytes) -> RouterError:
+    """Make of an engine's answer that is an error what can be said in a stream: its words, in its status's class."""
+    sentence = f"The engine answered {status}: {_words(said) or 'nothing more'}"
+    if status in {429, 503}:
+        return UnavailableError(sentence)
+    return BadRequestError(sentence) if 400 <= status < 500 else BadGatewayError(sentence)
+
+
+def _words(said: bytes) -> str:
+    """Give the message of an error in OpenAI's form, Anthropic's, or an older one; of any other text, all."""
+    try:
+        fields = msgspec.json.decode(said, type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return said.decode("utf-8", "replace")
+    error = fields.get("error", fields)
+    for each in (error.get("message"), error.get("detail")) if isinstance(error, dict) else (error,):
+        if isinstance(each, str):
+            return each
+    return said.decode("utf-8", "replace")
+
+
 def body(error: RouterError, path: str) -> bytes:
     """Give the error as the JSON body that the API of this path promises."""
     return _encode(_anthropic(error) if _is_anthropic(path) else {"error": _openai(error)})

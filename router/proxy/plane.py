@@ -254,6 +254,14 @@ class Plane:
             for model in admission.models()
         }
 
+    def tell_places(self, now: float) -> None:
+        """Tell the streaming clients that have waited for long how many are before them."""
+        models = {each.queue for each in self.exchanges if each.due(now)}
+        for model in models:
+            for ahead, ticket in enumerate(self.dispatcher.admission.order(model)):
+                if ticket.payload.due(now):
+                    ticket.payload.tell(ahead, now)
+
     def explain(self, model: str, size: int) -> list[dict[str, object]]:
         """Tell where a request of so many bytes would go now, and why. Raises ModelNotFoundError."""
         return self.dispatcher.explain(self.catalog.resolve(model), Ask(size), self.loop.time())
@@ -347,6 +355,8 @@ class Plane:
         for ticket, error in self.dispatcher.admission.expired(now):
             ticket.payload.break_off(error, "waited too long for a backend with room")
         self._offer_all()
+        if len(self.dispatcher.admission):
+            self.tell_places(now)
         if self.limits.stall_after < inf:
             self._find_stalled(now)
         again = bool(self.exchanges)

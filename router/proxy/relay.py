@@ -6,8 +6,9 @@
             on_end / on_failure → (another attempt, or the end) → record
 
 The head is held back until the first byte of the body, so that an engine that says 200 and then dies costs the
-client nothing. What decides is `router.core.exchange`; this acts on it. All of it runs in callbacks on the loop's
-thread: between two awaits nobody else moves, and a client that leaves closes the engine's connection at once.
+client nothing. A streaming client that waits long for a backend with room has the head of a stream before (`tell`).
+What decides is `router.core.exchange`; this acts on it. All of it runs in callbacks on the loop's thread: between two
+awaits nobody else moves, and a client that leaves closes the engine's connection at once.
 
 This is the hot path: what runs for each request, and above all for each piece of an answer (`Exchange.on_body`), is
 kept to what must be done there. What can wait until the answer has ended is done from its record, many at a time.
@@ -30,7 +31,7 @@ from router.core.record import Record, Tail, is_done
 from router.core.reshape import reshaped
 from router.core.stall import Silence
 from router.proxy.framing import LAST_CHUNK, chunk
-from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
+from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead, status_line
 from router.proxy.pool import ConnectError, Pool
 from router.proxy.requests import Request, error_answer
 
@@ -48,6 +49,14 @@ log = structlog.get_logger("router")
 
 _ENDS_WITH_DONE = ("/v1/chat/completions", "/v1/completions")
 """APIs whose streams end with `data: [DONE]`."""
+
+_STREAMS = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses")
+"""APIs whose streams are events, whatever the engine."""
+
+TELL_EVERY = 5.0
+"""Seconds that a streaming client waits in the queue until it is told its place, and until it is told again."""
+
+_MOST_REFUSAL = 64 * 1024  # bytes that are read of an engine's error
 
 _MOST_EXPLAINED = 16  # candidates
 
@@ -86,6 +95,9 @@ class Exchange:
     _explained = b""  # why the first attempt went where it went, if that was asked for
     _ticket: "Ticket[Exchange] | None" = None  # while it waits for a backend with room
     _waited = 0.0
+    _told_at = 0.0  # when its client was last told its place in the queue
+    _promised = False  # whether the client has the head of a stream: that was told while there was no answer
+    _refusal: bytes | None = None  # the beginning of an answer that such a client can't be given as it is
     _tried: tuple["Candidate", ...] = ()
     _blamed: tuple["Backend", ...] = ()  # once a request: a bad one must not take a backend out alone
     _finished = False
@@ -170,6 +182,37 @@ class Exchange:
         except Exception as error:  # noqa: BLE001  (as in `start`)
             self._go_wrong(error)
 
+    @property
+    def queue(self) -> str:
+        """The queue that it waits in; empty: none."""
+        return "" if self._ticket is None else self._ticket.model
+
+    def due(self, now: float) -> bool:
+        """Tell whether the client should hear of its place in the queue: one that streams, and has waited for long."""
+        ticket, request = self._ticket, self.request
+        return (
+            ticket is not None
+            and now >= max(ticket.entered, self._told_at) + TELL_EVERY
+            and request.stream
+            and request.http11
+            and request.head.path in _STREAMS
+        )
+
+    def tell(self, ahead: int, now: float) -> None:
+        """Tell the client how many are before it, in a comment that every reader of events passes over.
+
+        With the first of these goes the head of a stream. From there on an error is an event.
+        """
+        self._told_at = now
+        words = chunk(b": queued, %d before you\n\n" % ahead)
+        if not self._promised:
+            self._promised = True
+            rest = self._explained if self._keep_alive else self._explained + b"connection: close\r\n"
+            words = b"%sx-request-id: %s\r\n%s\r\n%s" % (_STREAM_HEAD, self.request.id.encode("ascii"), rest, words)
+        elif self._sink.unsent():
+            return  # it hasn't taken the last yet
+        self._write(words)
+
     def cancel(self, outcome: str = "the client left") -> None:
         """Stop at once, and free the engine: nobody waits for the answer any more."""
         if not self._finished:
@@ -178,10 +221,14 @@ class Exchange:
     def break_off(self, error: "RouterError", outcome: str) -> None:
         """Stop at once, and tell the client why: as its answer, or behind what it got of one."""
         request, head = self.request, self._head
-        if head is None or self._first_byte_at is None:
-            self._write(error_answer(error, request.head.path, request.id, keep_alive=self._keep_alive))
-            self._sink.finish(keep_alive=self._keep_alive)
-            self._finish(error.status, outcome)
+        if head is None or self._first_byte_at is None or self._refusal is not None:
+            if self._promised:
+                self._sink.write(chunk(errors.event(error, request.head.path)))
+                self._sink.hang_up()
+            else:
+                self._write(error_answer(error, request.head.path, request.id, keep_alive=self._keep_alive))
+                self._sink.finish(keep_alive=self._keep_alive)
+            self._finish(error.status if head is None or self._refusal is None else head.status, outcome)
             return
         if head.is_event_stream and self._connection is not None:
             words = self._connection.interrupt(errors.event(error, request.head.path))
@@ -251,7 +298,7 @@ class Exchange:
             b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
             % (pool.base, head.target, pool.host_line, head.lines, lines, len(body), body),
             self,
-            raw=request.http11,
+            raw=request.http11 and not self._promised,
         )
         if self.paused:
             connection.pause()
@@ -347,6 +394,9 @@ class Exchange:
         if self._first_byte_at is None:
             self._begin_answer()
         self._plane.answered(backend, head.status, self._sent)
+        if self._refusal is not None:
+            self._refuse()
+            return
         if self._chunking:
             self._write(self._lead + LAST_CHUNK)
         elif self._lead:
@@ -381,6 +431,9 @@ class Exchange:
             self._tried[-1].backend.estimate.first_token(self._sent, now)
         self._size = len(self._body)
         self._body, self._counts = b"", head.is_event_stream
+        if self._promised:
+            self._keep_promise(head)
+            return
         rest = self._explained
         if self._waited:
             rest += b"x-router-queue-ms: %d\r\n" % (self._waited * 1000)
@@ -402,6 +455,25 @@ class Exchange:
             _header_value(self._tried[-1].backend.name),
             rest,
         )
+
+    def _keep_promise(self, head: ResponseHead) -> None:
+        """Pass on a stream whose head the client has; what is no stream becomes an event when all of it is here."""
+        if head.status == 200 and head.is_event_stream:
+            self._chunking = True
+        else:
+            self._refusal, self._write = b"", self._gather
+
+    def _gather(self, data: bytes) -> None:
+        assert self._refusal is not None  # noqa: S101  (that is why it comes here)
+        self._refusal += data
+        if len(self._refusal) >= _MOST_REFUSAL:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        head, said = self._head, self._refusal
+        assert head is not None  # noqa: S101  (as in `_gather`)
+        assert said is not None  # noqa: S101
+        self.break_off(errors.refusal(head.status, said[:_MOST_REFUSAL]), "answered")
 
     # What the clock tells
 
@@ -488,6 +560,12 @@ class Exchange:
                 request.caller.name,
             ),
         )
+
+
+_STREAM_HEAD = (
+    status_line(200)
+    + b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n"
+)
 
 
 def explained(figures: list[dict[str, object]]) -> bytes:

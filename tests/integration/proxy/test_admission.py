@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from router.core.catalog import Backend
 from router.proxy.pool import Address
+from router.proxy.relay import TELL_EVERY
 from tests.fakes.engine import FakeEngine, expected_stream
+from tests.integration.raw import nothing_left, post
 from tests.running import eventually
 
 CHAT = "/v1/chat/completions"
@@ -218,3 +221,242 @@ async def test_a_conversation_goes_back_to_who_knows_it(start_router, fake, sess
                 told = {each["backend"]: each for each in json.loads(answer.headers["x-router-explain"])}
                 assert told[last]["cached"] > 3000
                 await answer.read()
+
+
+# What a client that waits for long is told
+
+
+@pytest.fixture
+def records(monkeypatch):
+    """Give a function by which a router's records are kept, too."""
+
+    def of(router):
+        kept: list[Any] = []
+        monkeypatch.setattr(router.plane, "_on_record", kept.append)
+        return kept
+
+    return of
+
+
+class Busy:
+    """Starts a router whose one place is taken, until it is set free."""
+
+    def __init__(self, start, fake, session):
+        self.start, self.fake, self.session = start, fake, session
+        self.asking: Any = None
+
+    async def __call__(self, **sections):
+        """Start it."""
+        router = await self.start(one(self.fake), **sections)
+        self.asking = asyncio.create_task(ask(self.session, router, first_delay=600))
+        await eventually(lambda: self.fake.stats.in_flight == 1)
+        return router
+
+    def free(self):
+        """Have who takes the place leave."""
+        self.asking.cancel()
+
+
+@pytest.fixture
+async def busy(start_router, fake, session):
+    """Give what starts a router whose one place is taken."""
+    made = Busy(start_router, fake, session)
+    yield made
+    made.free()
+    await asyncio.gather(made.asking, return_exceptions=True)
+
+
+@pytest.fixture
+def queued(raw, session, lane):
+    """Give a function that sends a request, waits until it waits, and gives its connection."""
+
+    async def send(router, number=1, target=CHAT, version=b"1.1", **wishes):
+        client = await raw(router)
+        client.send(post({**chat(), **wishes}, target.encode(), b"x-request-id: mine\r\n", lane=lane, version=version))
+        await waiting(session, router, number)
+        return client
+
+    return send
+
+
+def later(router):
+    """Have those told their place who will have waited for long, soon."""
+    router.plane.tell_places(router.plane.loop.time() + TELL_EVERY)
+
+
+PLACE = b"18\r\n: queued, %d before you\n\n\r\n"
+
+
+async def told(client, ahead, *, first=True):
+    """Read a head, if it is the first time, and a comment."""
+    async with asyncio.timeout(20):
+        head = await client.reader.readuntil(b"\r\n\r\n") if first else b""
+        assert await client.reader.readexactly(len(PLACE % 0)) == PLACE % ahead
+    return head
+
+
+def error_in(rest):
+    """Read the one event that an answer broke off with."""
+    assert not rest.endswith(b"0\r\n\r\n")
+    event = rest[rest.rindex(b"data: ") + 6 :]
+    return json.loads(event[: event.index(b"\n\n")])["error"]
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+async def test_a_streaming_client_is_told_its_place(busy, queued, framing):
+    """In a comment, behind the head of its answer; the stream follows, and then the connection goes on."""
+    router = await busy()
+    first = await queued(router, fake={"events": 4, "size": 8, "framing": framing, "delay": 0.01})
+    second = await queued(router, 2)
+    now = router.plane.loop.time() + TELL_EVERY
+    router.plane.tell_places(now)
+    head = await told(first, 0)
+    await told(second, 1)
+    assert head.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream")
+    assert b"x-request-id: mine\r\n" in head
+    assert b"cache-control: no-cache\r\n" in head
+    assert b"x-router-" not in head
+    router.plane.tell_places(now + TELL_EVERY - 0.1)
+    router.plane.tell_places(now + TELL_EVERY)
+    await told(first, 0, first=False)
+    busy.free()
+    for client in (first, second):
+        async with asyncio.timeout(20):
+            body, _ = await client._chunks()
+        assert body.endswith(expected_stream(0, 4, 8))
+        assert body.count(b"queued") == (client is second)
+        client.send(post(chat()))
+        assert (await client.answer()).headers[b"x-router-backend"] == b"b"
+
+
+async def test_it_is_told_by_the_clock(busy, queued):
+    """Of those that have waited for long, and of no others."""
+    router = await busy()
+    client, other = await queued(router), await queued(router, 2)
+    long, short = router.plane.dispatcher.admission.order("demo")
+    long.entered -= TELL_EVERY
+    short.entered += 1000
+    await told(client, 0)
+    assert not other.reader._buffer
+
+
+@pytest.mark.parametrize(
+    "unlike",
+    [{"stream": False}, {"target": "/v1/embeddings"}, {"version": b"1.0"}],
+    ids=lambda unlike: next(iter(unlike)),
+)
+async def test_others_are_told_nothing(busy, queued, unlike):
+    """Who asked for no stream of events, or can't be sent chunks, gets its answer as it is."""
+    router = await busy()
+    client = await queued(router, **unlike)
+    later(router)
+    busy.free()
+    async with asyncio.timeout(20):
+        head = await client.reader.readuntil(b"\r\n\r\n")
+    assert b"x-router-queue-ms" in head
+
+
+async def test_a_retry_is_still_possible(busy, queued, records):
+    """The head of the answer says nothing of who gives it."""
+    router = await busy()
+    kept = records(router)
+    fault = {"events": 4, "size": 8, "fault": "close_before", "fault_times": 1, "fault_key": "one"}
+    client = await queued(router, fake=fault)
+    later(router)
+    await told(client, 0)
+    busy.free()
+    async with asyncio.timeout(20):
+        body, _ = await client._chunks()
+    assert body == expected_stream(0, 4, 8)
+    await eventually(lambda: nothing_left(router))
+    assert [(each.status, each.attempts) for each in kept if each.id == "mine"] == [(200, 2)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "code", "status"),
+    [
+        ("status:400", "The engine answered 400: asked for 400", "bad_request", 400),
+        ("status:500", "The engine answered 500: asked for 500", "engine_failed", 500),
+        ("status:503", "The engine answered 503: asked for 503", "no_backend_available", 503),
+        ("close_before", "closed the connection without an answer", "engine_failed", 502),
+        ("truncate", "broke off", "engine_failed", 200),
+    ],
+)
+async def test_an_error_behind_the_head(busy, queued, records, fault, said, code, status):
+    """It is an event; the connection ends without a proper end of the stream. The record is honest."""
+    router = await busy(limits={"retries": 0})
+    kept = records(router)
+    client = await queued(router, fake={"events": 4, "size": 8, "fault": fault})
+    later(router)
+    await told(client, 0)
+    busy.free()
+    error = error_in(await client.rest())
+    assert said in error["message"]
+    assert error["code"] == code
+    await eventually(lambda: nothing_left(router))
+    assert [each.status for each in kept if each.id == "mine"] == [status]
+
+
+async def test_an_error_without_end_behind_the_head(busy, queued, engine, session):
+    """Of what an engine says of its error, only so much is read, chunks or not."""
+
+    async def endless(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 500 No\r\ntransfer-encoding: chunked\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b"3e8\r\n" + b"e" * 1000 + b"\r\n")
+            await writer.drain()
+
+    router = await busy()
+    client = await queued(router)
+    later(router)
+    await told(client, 0)
+    router.plane.add(Backend("endless", {"demo": "demo"}), Address.of(await engine(endless)))
+    error = error_in(await client.rest())
+    assert error["message"] == "The engine answered 500: " + "e" * 65536
+    assert await waiting(session, router) == []
+
+
+async def test_who_waits_too_long_behind_the_head(busy, queued, session):
+    """Is told so in an event."""
+    router = await busy(limits={"queue_timeout": "300s"})
+    client = await queued(router)
+    later(router)
+    await told(client, 0)
+    for ticket in router.plane.dispatcher.admission.order("demo"):
+        ticket.entered -= 300
+    assert error_in(await client.rest())["code"] == "queue_timeout"
+    assert await waiting(session, router) == []
+
+
+async def test_who_has_to_make_room_behind_the_head(busy, queued):
+    """Is told so in an event, too."""
+    router = await busy(limits={"max_queue": 1})
+    client = await queued(router, priority=5)
+    later(router)
+    await told(client, 0)
+    await queued(router, priority=0)
+    assert error_in(await client.rest())["code"] == "queue_full"
+
+
+async def test_the_routers_end_behind_the_head(busy, queued):
+    """A stream that never began has not ended properly."""
+    router = await busy()
+    client = await queued(router)
+    later(router)
+    await told(client, 0)
+    router.plane.close()
+    assert "stopped" in error_in(await client.rest())["message"]
+
+
+async def test_a_client_that_was_told_leaves(busy, queued, fake, session):
+    """And leaves no trace."""
+    router = await busy()
+    client = await queued(router)
+    later(router)
+    await told(client, 0)
+    client.leave()
+    while await waiting(session, router):
+        pass
+    assert len(router.plane.exchanges) == 1
+    assert fake.stats.begun == 1

@@ -41,3 +41,40 @@ def test_event_form(path, name, key):
 def test_event_never_says_done():
     """An error event can't be taken for a proper end."""
     assert b"[DONE]" not in errors.event(errors.BadGatewayError("It broke."), "/v1/chat/completions")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b'{"error": {"message": "No such\\nmodel.", "type": "x"}}', "No such\nmodel."),
+        (b'{"type": "error", "error": {"type": "api_error", "message": "Busy."}}', "Busy."),
+        (b'{"object": "error", "message": "Too long.", "code": 400}', "Too long."),
+        (b'{"detail": "Not found"}', "Not found"),
+        (b'{"error": "model not loaded"}', "model not loaded"),
+        (b'{"detail": [{"loc": ["body"]}]}', '{"detail": [{"loc": ["body"]}]}'),
+        (b'{"error": null}', '{"error": null}'),
+        (b"<html>\xff", "<html>\ufffd"),
+        (b"[" * 100_000, "[" * 100_000),
+        (b"[]", "[]"),
+        (b"", "nothing more"),
+    ],
+)
+def test_refusal_keeps_the_engines_words(said, words):
+    """In whatever form it said them."""
+    assert errors.refusal(500, said).message == f"The engine answered 500: {words}"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (200, errors.BadGatewayError),
+        (400, errors.BadRequestError),
+        (404, errors.BadRequestError),
+        (429, errors.UnavailableError),
+        (500, errors.BadGatewayError),
+        (503, errors.UnavailableError),
+    ],
+)
+def test_refusal_is_of_its_statuss_kind(status, kind):
+    """Whose fault it is can be told from an event, too."""
+    assert type(errors.refusal(status, b"")) is kind
