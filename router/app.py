@@ -315,7 +315,9 @@ def _choice(config: Config) -> Choice:
     limits, keys = config.limits, config.auth.keys
     weights = {_caller(key).name: key.weight for key in keys}
     bounds = Bounds(limits.max_queue, queue_timeout=limits.queue_timeout, weights=weights)
-    return Choice(config.balance.policy, config.balance.affinity, config.balance.retry_share, bounds)
+    return Choice(
+        config.balance.policy, config.balance.affinity, config.balance.retry_share, bounds, config.balance.hedge_after
+    )
 
 
 def _caller(key: Key) -> Caller:

@@ -28,7 +28,6 @@ class Pending(NamedTuple):
 PENDING = (
     Pending("backends.*.launch.load", ("startup",), "models are loaded at the start"),
     Pending("backends.*.launch.unload_after", (math.inf,), "models stay loaded"),
-    Pending("balance.hedge_after", (math.inf,), "no second backend is asked"),
 )
 
 

@@ -116,6 +116,18 @@ def after(
     return chosen
 
 
+def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatcher[T], now: float) -> Candidate | None:
+    """Choose who is asked, too, while the latest attempt is silent: one of the same model that is up and has room.
+
+    Where anybody waits for room, nobody is asked twice.
+    """
+    if len(dispatcher.admission):
+        return None
+    same = way._replace(tiers=tuple(tier for tier in way.tiers if tried[-1] in tier)[:1])
+    candidate = dispatcher.choose(same, tried, ask, now)
+    return candidate if candidate is not None and candidate.backend.health.usable else None
+
+
 def _why_none(model: str, tiers: Sequence[Tier]) -> str:
     reasons = {c.backend.name: c.backend.health.reason for tier in tiers for c in tier}
     if not reasons:

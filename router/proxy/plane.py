@@ -22,6 +22,7 @@ from router.core.errors import UnavailableError
 from router.core.exchange import UNWELL_STATUSES, Failure
 from router.core.health import Health, Thresholds, Verdict
 from router.core.latency import Ask, Sent
+from router.core.patience import Patience
 from router.core.record import Record
 from router.core.turns import Ticket
 from router.proxy.pool import Address, Pool
@@ -55,6 +56,7 @@ class Choice:
     affinity: bool = True
     retry_share: float = 0.2
     bounds: Bounds = field(default_factory=Bounds)
+    hedge_after: float | str = inf
 
 
 class Plane:
@@ -71,6 +73,7 @@ class Plane:
     ) -> None:
         self.dispatcher: Dispatcher[Exchange] = Dispatcher(draw)
         self.budget = RetryBudget()
+        self.patience = Patience()
         self.exchanges: set[Exchange] = set()
         self.backends: dict[str, Backend] = {}
         self.catalog = Catalog((), {})
@@ -93,6 +96,8 @@ class Plane:
         self._thresholds = thresholds
         self.dispatcher.set_up(choice.policy, thresholds, choice.bounds, affinity=choice.affinity)
         self.budget.share = choice.retry_share
+        self.patience.after = choice.hedge_after
+        self.hedges = self.patience.ends
         shortest = min(limits.first_byte_timeout, limits.idle_timeout, limits.stall_after)
         self._sweep_every = min(1.0, max(0.01, shortest / 10))
 
@@ -115,6 +120,8 @@ class Plane:
 
     def drop(self, backend: Backend, reason: str) -> int:
         """Forget a retired backend; tell how many requests it still had, which are cut."""
+        for each in self.exchanges:
+            each.lose_at(backend)
         late = [each for each in self.exchanges if each.backend is backend]
         for each in late:
             each.break_off(
@@ -296,6 +303,8 @@ class Plane:
         """Take a backend out that has stopped working: what it holds is sent elsewhere, or told so."""
         backend.stalled = True
         self._believe(backend, health.declared(up=False, reason=reason))
+        for each in self.exchanges:
+            each.lose_at(backend)
         for each in [each for each in self.exchanges if each.backend is backend]:
             each.on_failure(Failure.STALLED, reason)
         self._on_stall(backend)

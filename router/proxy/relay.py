@@ -17,6 +17,7 @@ kept to what must be done there. What can wait until the answer has ended is don
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from router.core.reshape import reshaped
 from router.core.stall import Silence
 from router.proxy.framing import LAST_CHUNK, chunk
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead, status_line
+from router.proxy.hedge import Hedge
 from router.proxy.pool import ConnectError, Pool
 from router.proxy.requests import Request, error_answer
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from router.core.latency import Sent
     from router.core.turns import Ticket
     from router.proxy.plane import Plane
-    from router.proxy.upstream import Connection
+    from router.proxy.upstream import Connection, Receiver
 
 log = structlog.get_logger("router")
 
@@ -108,6 +110,7 @@ class Exchange:
     _connecting: "asyncio.Task[Connection] | None" = None
     _connection: "Connection | None" = None
     _sent_at = 0.0
+    _hedge: "Hedge | None" = None  # what may become of its silence
     # Of the answer
     _head: ResponseHead | None = None
     _size = 0  # bytes of the request that it answers
@@ -258,6 +261,8 @@ class Exchange:
         self._backend = backend
         now = self._sent_at = plane.loop.time()
         self._sent = plane.began(candidate, self._ask, now)
+        if plane.hedges:
+            self._watch()
         pool = plane.pool(backend)
         if pool is None:
             self.on_failure(Failure.REFUSED, "it has no address")
@@ -267,9 +272,10 @@ class Exchange:
             self._send(connection, pool)
         else:
             self._connecting = plane.loop.create_task(pool.connect())
-            self._connecting.add_done_callback(lambda connecting: self._connected(connecting, pool))
+            self._connecting.add_done_callback(lambda connecting: self.connected(connecting, pool))
 
-    def _connected(self, connecting: "asyncio.Task[Connection]", pool: Pool) -> None:
+    def connected(self, connecting: "asyncio.Task[Connection]", pool: Pool) -> None:
+        """Send the request on the connection that was made for it."""
         if connecting is not self._connecting:  # nobody waits for it any more
             if not connecting.cancelled() and not connecting.exception():
                 connecting.result().abort()
@@ -284,8 +290,14 @@ class Exchange:
 
     def _send(self, connection: "Connection", pool: Pool) -> None:
         self._connection = connection
+        self.send(connection, pool, self._tried[-1], self)
+        if self.paused:
+            connection.pause()
+
+    def send(self, connection: "Connection", pool: Pool, candidate: "Candidate", receiver: "Receiver") -> None:
+        """Write the request as this backend is to have it; the answer goes to the receiver."""
         request, body = self.request, self._body
-        head, candidate = request.head, self._tried[-1]
+        head = request.head
         lines = pool.credentials or request.credentials
         reshape = None if self._way is None else self._way.route.reshape
         if reshape is not None or candidate.model != request.model:
@@ -297,14 +309,14 @@ class Exchange:
         connection.send(
             b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
             % (pool.base, head.target, pool.host_line, head.lines, lines, len(body), body),
-            self,
+            receiver,
             raw=request.http11 and not self._promised,
         )
-        if self.paused:
-            connection.pause()
 
     def _end_attempt(self) -> None:
         """Let go of everything: the engine is free in the same turn of the loop."""
+        if self._hedge is not None:
+            self._end_hedge()
         backend, self._backend = self._backend, None
         if backend is None:
             return
@@ -318,8 +330,11 @@ class Exchange:
             connection.abort()
 
     def _retry(self, failure: Failure, detail: str) -> bool:
-        """Begin another attempt, if one is allowed."""
-        plane = self._plane
+        """Begin another attempt, if one is allowed; one that is under way already takes its place."""
+        plane, hedge = self._plane, self._hedge
+        if hedge is not None and hedge.candidate is not None:
+            self.take_over(hedge)
+            return True
         assert self._way is not None  # noqa: S101  (an attempt was made of it)
         now, retries = plane.loop.time(), plane.limits.retries
         candidate = exchange.after(failure, self._way, self._tried, retries, self._ask, plane.dispatcher, now)
@@ -348,6 +363,69 @@ class Exchange:
             return
         log.error("a request failed by a mistake of the router's", request_id=self.request.id, exc_info=error)
         self.break_off(errors.RouterError("The router made a mistake; its log says more."), "a mistake")
+
+    # A second attempt beside it (hedge.Hedge)
+
+    def _watch(self) -> None:
+        """Have a second backend asked if this one is silent for long."""
+        after = self._plane.patience.seconds(self.request.model, stream=self.request.stream)
+        if after < inf:
+            self._hedge = Hedge(self, self._plane, after)
+
+    def _settle(self, status: int, now: float) -> None:
+        """Note how long the first byte took, and end the second attempt: the first has won."""
+        if status < 400:
+            seconds = now - self._began - self._waited
+            self._plane.patience.note(self.request.model, seconds, stream=self.request.stream)
+        self._end_hedge()
+
+    @property
+    def ask(self) -> Ask:
+        """What is known of the request by whoever sends it."""
+        return self._ask
+
+    def second(self, now: float) -> "Candidate | None":
+        """Choose who else could be asked."""
+        if self._way is None or self._finished:
+            return None
+        return exchange.second(self._way, self._tried, self._ask, self._plane.dispatcher, now)
+
+    def take_over(self, hedge: Hedge) -> None:
+        """Go on with the second attempt, and end the first."""
+        assert hedge.candidate is not None  # noqa: S101  (it has been sent)
+        self._hedge = None
+        self._end_attempt()
+        self._tried = (*self._tried, hedge.candidate)
+        self._backend, self._sent, self._sent_at = hedge.candidate.backend, hedge.sent, hedge.sent_at
+        self._connecting, hedge.connecting = hedge.connecting, None
+        self._connection, self._head, self._length = hedge.connection, hedge.head, hedge.length
+        if self._connection is not None:
+            self._connection.hand_over(self)
+            if self.paused:
+                self._connection.pause()
+
+    def lose(self, failure: Failure | None, reason: str) -> None:
+        """End the second attempt, which failed or was answered with an error, and go on with the first."""
+        hedge = self._hedge
+        if hedge is None or hedge.candidate is None:
+            return
+        if failure is not None:
+            self._blame(failure, hedge.candidate.backend, hedge.sent)
+        elif reason:
+            self._plane.failed(hedge.candidate.backend, reason, hedge.sent)
+        self._end_hedge()
+
+    def lose_at(self, backend: "Backend") -> None:
+        """End the second attempt if it is at this backend, of which nothing more is hoped."""
+        hedge = self._hedge
+        if hedge is not None and hedge.candidate is not None and hedge.candidate.backend is backend:
+            self._end_hedge()
+
+    def _end_hedge(self) -> None:
+        hedge, self._hedge = self._hedge, None
+        lost = None if hedge is None else hedge.end()
+        if lost is not None:
+            self._tried = (*self._tried[:-1], lost, self._tried[-1])
 
     # What the engine's side tells (upstream.Receiver)
 
@@ -407,11 +485,14 @@ class Exchange:
     def on_failure(self, failure: Failure, detail: str) -> None:
         """Try again while nothing has reached the client; else tell it that its answer broke off."""
         backend = self._tried[-1].backend
-        if failure not in NOT_ITS_FAULT and backend not in self._blamed:
-            self._blamed += (backend,)
-            self._plane.failed(backend, failure.value, self._sent)
+        self._blame(failure, backend, self._sent)
         if self._first_byte_at is not None or not self._retry(failure, detail):
             self.break_off(exchange.error_of(failure, backend.name), f"{failure.value} ({detail})")
+
+    def _blame(self, failure: Failure, backend: "Backend", sent: "Sent | None") -> None:
+        if failure not in NOT_ITS_FAULT and backend not in self._blamed:
+            self._blamed += (backend,)
+            self._plane.failed(backend, failure.value, sent)
 
     def _lacks_its_end(self, head: ResponseHead) -> bool:
         """Tell whether a stream that ended with its connection ended too soon: its framing can't say."""
@@ -429,6 +510,8 @@ class Exchange:
         now = self._first_byte_at = self._moved_at = self._plane.loop.time()
         if head.status < 400 and head.is_event_stream and self._sent is not None:
             self._tried[-1].backend.estimate.first_token(self._sent, now)
+        if self._plane.hedges or self._hedge is not None:
+            self._settle(head.status, now)
         self._size = len(self._body)
         self._body, self._counts = b"", head.is_event_stream
         if self._promised:

@@ -74,6 +74,11 @@ class Connection(asyncio.Protocol):
         self._sent_at = self._loop.time()
         self._transport.write(request)
 
+    def hand_over(self, receiver: Receiver) -> None:
+        """Have another receiver hear the rest of an answer that is under way."""
+        if self._receiver is not None:
+            self._receiver = receiver
+
     def interrupt(self, words: bytes) -> bytes:
         """Frame last words behind what was handed on of a body that breaks off (framing.Body.interrupt)."""
         return b"" if self._body is None else self._body.interrupt(words)

@@ -278,7 +278,6 @@ auth: {admin_keys: [x], keys: [a, {key: b, name: b, weight: 2, priority: 1}]}
     assert [problem.key for problem in loaded.not_yet] == [
         "backends[1].launch.load",
         "backends[1].launch.unload_after",
-        "balance.hedge_after",
     ]
     assert all("has no effect yet: " in problem.message for problem in loaded.not_yet)
 

@@ -153,3 +153,41 @@ def test_whoever_comes_after_those_who_wait_waits():
     some.admission.enter("m", "a request", "", 0, 10, 0.0)
     assert exchange.first("x", "m", Way(tiers, DIRECT), Ask(10), some, 0.0) is None
     assert exchange.first("x", "other", Way(tiers, DIRECT), Ask(10), some, 0.0) is tiers[0][0]
+
+
+# Who is asked, too, while the first is silent
+
+
+def second(tiers, tried, dispatcher) -> Candidate | None:
+    return exchange.second(Way(tiers, DIRECT), tried, Ask(10), dispatcher, 0.0)
+
+
+def test_a_second_is_of_the_same_model():
+    """What a route would try next is for failures, not for slowness."""
+    a, b, c = up("a", 1), up("b", 3), up("c")
+    assert second(((a, b), (c,)), (a,), dispatcher(lowest)) is b
+    assert second(((a,), (c,)), (a,), dispatcher(lowest)) is None
+    assert second(((a, b), (c,)), (c,), dispatcher(lowest)) is None
+
+
+def test_a_second_has_not_been_tried_and_has_room():
+    """Else it would be no sooner."""
+    a, b, full = up("a"), up("b"), up("full", 1)
+    full.backend.cap = Cap(1)
+    assert second(((a, b),), (a, b), dispatcher(lowest)) is None
+    assert second(((a, full),), (a,), dispatcher(lowest)) is None
+
+
+def test_a_second_is_not_one_that_looks_bad():
+    """Not even where the first looks bad by now."""
+    assert second(((down("a"), down("b")),), (down("c"),), dispatcher(lowest)) is None
+    a = down("a")
+    assert second(((a, down("b")),), (a,), dispatcher(lowest)) is None
+
+
+def test_nobody_is_asked_twice_while_somebody_waits():
+    """What room there is, is for those."""
+    a, b = up("a"), up("b")
+    chooses = dispatcher(lowest)
+    chooses.admission.enter("other", "somebody", "", 0, 1, 0.0)
+    assert second(((a, b),), (a,), chooses) is None

@@ -1,0 +1,110 @@
+"""A second attempt beside an exchange's own, for as long as neither has brought a byte of an answer.
+
+    a timer → another backend of the same model has room, and the retry budget pays → sent there, too
+            its first byte, or the failure of the exchange's own attempt → it becomes the exchange's own (`take_over`)
+            its own failure, an error as its answer, or the first byte of the other → it is over
+
+It exists only where `balance.hedge_after` asks for it. It never speaks to the client.
+"""
+
+from typing import TYPE_CHECKING
+
+from router.core.errors import RouterError
+from router.core.exchange import UNWELL_STATUSES, Failure
+from router.proxy.pool import ConnectError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from router.core.catalog import Candidate
+    from router.core.latency import Sent
+    from router.proxy.heads import ResponseHead
+    from router.proxy.plane import Plane
+    from router.proxy.pool import Pool
+    from router.proxy.relay import Exchange
+    from router.proxy.upstream import Connection
+
+
+class Hedge:
+    """An exchange's second attempt, from `after` seconds on; its engine's receiver (upstream.Receiver)."""
+
+    def __init__(self, exchange: "Exchange", plane: "Plane", after: float) -> None:
+        self.candidate: Candidate | None = None  # once it has been sent
+        self.sent: Sent | None = None
+        self.sent_at = 0.0
+        self.connecting: asyncio.Task[Connection] | None = None
+        self.connection: Connection | None = None
+        self.head: ResponseHead | None = None
+        self.length = 0
+        self._exchange = exchange
+        self._plane = plane
+        self._timer = plane.loop.call_later(after, self._begin)
+
+    def _begin(self) -> None:
+        """Ask a second backend, if that can be done."""
+        plane, now = self._plane, self._plane.loop.time()
+        candidate = self._exchange.second(now)
+        pool = None if candidate is None else plane.pool(candidate.backend)
+        if candidate is None or pool is None or not plane.budget.withdraw(now):
+            return
+        self.candidate, self.sent_at = candidate, now
+        self.sent = plane.began(candidate, self._exchange.ask, now)
+        connection = pool.take()
+        if connection is not None:
+            self._send(connection, pool)
+        else:
+            self.connecting = plane.loop.create_task(pool.connect())
+            self.connecting.add_done_callback(lambda connecting: self._connected(connecting, pool))
+
+    def _connected(self, connecting: "asyncio.Task[Connection]", pool: "Pool") -> None:
+        if connecting is not self.connecting:  # it is the exchange's own now, or nobody's
+            self._exchange.connected(connecting, pool)
+            return
+        self.connecting = None
+        try:
+            self._send(connecting.result(), pool)
+        except ConnectError as refused:
+            self.on_failure(refused.failure, str(refused))
+
+    def _send(self, connection: "Connection", pool: "Pool") -> None:
+        assert self.candidate is not None  # noqa: S101  (it was chosen)
+        self.connection = connection
+        try:
+            self._exchange.send(connection, pool, self.candidate, self)
+        except RouterError:  # it can't be said to this engine
+            self._exchange.lose(None, "")
+
+    def end(self) -> "Candidate | None":
+        """Let go of everything, in this turn of the loop; tell who was asked, if anybody was."""
+        self._timer.cancel()
+        if self.candidate is not None and self.sent is not None:
+            self._plane.ended(self.candidate.backend, self._exchange.ask, self.sent)
+        connecting, self.connecting = self.connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.abort()
+        return self.candidate
+
+    # What the engine's side tells (upstream.Receiver)
+
+    def on_head(self, head: "ResponseHead", length: int) -> None:
+        """Hold the head; an error is no answer to be glad of: the first attempt may do better."""
+        if head.status >= 400:
+            self._exchange.lose(None, f"answered {head.status}" if head.status in UNWELL_STATUSES else "")
+        self.head, self.length = head, length
+
+    def on_body(self, data: bytes) -> None:
+        """Win, with the first byte."""
+        self._exchange.take_over(self)
+        self._exchange.on_body(data)
+
+    def on_end(self) -> None:
+        """Win with an answer of no bytes."""
+        self._exchange.take_over(self)
+        self._exchange.on_end()
+
+    def on_failure(self, failure: Failure, detail: str) -> None:
+        """Be over: the first attempt goes on."""
+        self._exchange.lose(failure, detail)

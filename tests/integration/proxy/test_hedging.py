@@ -1,0 +1,323 @@
+"""A second backend is asked while the first is silent; who has the first byte answers, the other is let go of."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from router.core.budget import RetryBudget
+from tests.fakes.engine import FakeEngine, expected_stream
+from tests.integration.raw import ASK, CHAT, nothing_left
+from tests.running import eventually
+
+STREAM = {**ASK, "stream": True}
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+NOTHING = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+CLOSE = b""
+
+
+def error(status: int) -> bytes:
+    return b"HTTP/1.1 %d No\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}" % status
+
+
+class Held:
+    """An engine that says what it is told to, when it is told to; CLOSE closes the connection."""
+
+    def __init__(self, name, begun):
+        self.name = name
+        self.left = 0  # by the router, before it had said all
+        self.says: asyncio.Queue[bytes] = asyncio.Queue()
+        self.begun = begun
+
+    async def play(self, reader, writer):
+        """Answer one request."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"POST"):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            return
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+        self.begun.append(self)
+        leaves = asyncio.ensure_future(reader.read(1))
+        while True:
+            says = asyncio.ensure_future(self.says.get())
+            await asyncio.wait({leaves, says}, return_when=asyncio.FIRST_COMPLETED)
+            if not says.done():
+                says.cancel()
+                self.left += 1
+                return
+            if says.result() == CLOSE:
+                leaves.cancel()
+                return
+            writer.write(says.result())
+
+
+class Race:
+    """A router before two such engines, and a request that both have."""
+
+    def __init__(self, router, session, begun):
+        self.router, self.session, self.begun = router, session, begun
+        self.records: list[Any] = []
+
+    async def run(self, body=STREAM):
+        """Ask, and wait until the second engine has been asked; give the client's task, and the engines in order."""
+        self.asking = asyncio.create_task(self.ask(body))
+        await eventually(lambda: len(self.begun) == 2 or self.asking.done())
+        return self.asking, *self.begun
+
+    async def ask(self, body=STREAM):
+        """Ask, and give the answer's status, who gave it, and its body."""
+        async with self.session.post(self.router.url + CHAT.decode(), json=body) as answer:
+            return answer.status, answer.headers.get("x-router-backend"), await answer.read()
+
+    def in_flight(self, engine):
+        """Tell what the router thinks that an engine has."""
+        return self.router.plane.backends[engine.name].in_flight
+
+    async def over(self):
+        """Wait until nothing is under way, and give the one record."""
+        await eventually(lambda: nothing_left(self.router) and self.records)
+        assert all(each._hedge is None for each in self.router.plane.exchanges)
+        (record,) = self.records
+        return record
+
+
+@pytest.fixture
+async def race(start_router, engine, session, monkeypatch):
+    """Give a function that starts the engines and the router."""
+
+    async def start(hedge_after="20ms", **sections):
+        begun: list[Held] = []
+        engines = [Held("a", begun), Held("b", begun)]
+        backends = [{"url": await engine(each.play), "name": each.name, "models": ["demo"]} for each in engines]
+        made = Race(await start_router(backends, balance={"hedge_after": hedge_after}, **sections), session, begun)
+        monkeypatch.setattr(made.router.plane, "_on_record", made.records.append)
+        return made
+
+    return start
+
+
+async def test_the_second_wins(race):
+    """Its answer is the client's; the first one's connection is closed."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    second.says.put_nowait(HEAD)
+    second.says.put_nowait(b"7\r\ndata: x\r\n")
+    await eventually(lambda: first.left == 1)
+    assert ran.in_flight(first) == 0
+    assert ran.in_flight(second) == 1
+    second.says.put_nowait(b"2\r\n\n\n\r\n" + DONE)
+    assert await asking == (200, second.name, b"data: x\n\ndata: [DONE]\n\n")
+    record = await ran.over()
+    assert (record.status, record.backend, record.attempts) == (200, second.name, 2)
+    assert second.left == 0
+
+
+async def test_the_first_wins(race):
+    """Though the second was asked, which is let go of."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    second.says.put_nowait(HEAD)  # no byte of a body
+    first.says.put_nowait(HEAD + DONE)
+    assert await asking == (200, first.name, b"data: [DONE]\n\n")
+    await eventually(lambda: second.left == 1)
+    record = await ran.over()
+    assert (record.backend, record.attempts) == (first.name, 2)
+    assert first.left == 0
+
+
+async def test_an_answer_in_one_piece(race):
+    """Is raced for, too; one of no bytes wins with its end."""
+    ran = await race()
+    asking, first, second = await ran.run(ASK)
+    second.says.put_nowait(NOTHING)
+    assert await asking == (200, second.name, b"")
+    await eventually(lambda: first.left == 1)
+    assert (await ran.over()).backend == second.name
+
+
+@pytest.mark.parametrize("failure", [CLOSE, b"garbage\r\n\r\n", error(503), error(429)])
+async def test_the_first_fails(race, failure):
+    """The second is its retry, and no third is asked."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    first.says.put_nowait(failure)
+    await eventually(lambda: ran.in_flight(first) == 0)
+    second.says.put_nowait(HEAD + DONE)
+    assert (await asking)[:2] == (200, second.name)
+    assert (await ran.over()).attempts == 2
+
+
+async def test_the_first_fails_behind_the_seconds_head(race):
+    """The head is not lost."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    second.says.put_nowait(HEAD)
+    (exchange,) = ran.router.plane.exchanges
+    await eventually(lambda: exchange._hedge.head)
+    first.says.put_nowait(CLOSE)
+    await eventually(lambda: ran.in_flight(first) == 0)
+    second.says.put_nowait(DONE)
+    assert (await asking)[:2] == (200, second.name)
+
+
+@pytest.mark.parametrize("failure", [CLOSE, b"garbage\r\n\r\n", error(503), error(400), error(500)])
+async def test_the_second_fails(race, failure):
+    """It is let go of, whatever it said, and the first one's answer counts."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    second.says.put_nowait(failure)
+    await eventually(lambda: ran.in_flight(second) == 0)
+    first.says.put_nowait(HEAD + DONE)
+    assert (await asking)[:2] == (200, first.name)
+    assert (await ran.over()).attempts == 2
+
+
+async def test_both_fail(race):
+    """The last failure is told."""
+    ran = await race(limits={"retries": 0})
+    asking, first, second = await ran.run()
+    first.says.put_nowait(CLOSE)
+    await eventually(lambda: ran.in_flight(first) == 0)
+    second.says.put_nowait(CLOSE)
+    assert (await asking)[0] == 502
+    record = await ran.over()
+    assert (record.status, record.backend, record.attempts) == (502, second.name, 2)
+
+
+async def test_the_client_leaves(race):
+    """Both engines are free at once."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    asking.cancel()
+    await eventually(lambda: first.left == second.left == 1)
+    assert (await ran.over()).status == 499
+
+
+@pytest.mark.parametrize("end", ["stalled", "drop"])
+async def test_the_seconds_backend_goes(race, end):
+    """The first goes on alone."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    plane = ran.router.plane
+    backend = plane.backends[second.name]
+    if end == "drop":
+        plane.retire(backend, "was removed")
+    getattr(plane, end)(backend, "was removed")
+    await eventually(lambda: second.left == 1)
+    first.says.put_nowait(HEAD + DONE)
+    assert (await asking)[:2] == (200, first.name)
+
+
+async def test_the_second_is_being_connected_to(start_router, engine, session):
+    """When the first fails, it goes on being connected to."""
+    begun: list[Held] = []
+    quick = Held("quick", begun)
+    hello, ends = asyncio.Event(), asyncio.Event()
+
+    async def no_tls(reader, _):
+        await reader.read(1)
+        hello.set()
+        await ends.wait()
+
+    router = await start_router(
+        [{"url": await engine(quick.play), "name": "quick", "models": ["demo"], "weight": 1000}],
+        balance={"hedge_after": "1h"},
+        limits={"retries": 0, "connect_timeout": "60s"},
+    )
+    asking = asyncio.create_task(Race(router, session, begun).ask())
+    await eventually(lambda: begun)
+    (exchange,) = router.plane.exchanges
+    backends = [{"url": (await engine(no_tls)).replace("http:", "https:"), "name": "tls", "models": ["demo"]}]
+    other = await start_router(backends)  # it knows how to make one
+    backend = other.plane.backends["tls"]
+    router.plane.add(backend, other.plane.address(backend))
+    router.plane.look_up()
+    exchange._way = router.plane.catalog.resolve("demo")
+    exchange._hedge._begin()
+    await hello.wait()
+    quick.says.put_nowait(CLOSE)
+    await eventually(lambda: exchange.backend is backend)
+    ends.set()
+    status, _, said = await asking
+    assert status == 502
+    assert b"'tls' refused the connection" in said
+
+
+async def test_nobody_is_asked_twice_unless_told_to(race):
+    """By default, however long the first is silent."""
+    ran = await race("never")
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    await asyncio.sleep(0.1)
+    (first,) = ran.begun
+    first.says.put_nowait(HEAD + DONE)
+    assert (await asking)[0] == 200
+    assert (await ran.over()).attempts == 1
+
+
+async def test_nobody_is_asked_twice_where_the_budget_is_spent(race):
+    """So that hedging doesn't double a load that is the reason for the silence."""
+    ran = await race()
+    ran.router.plane.budget = RetryBudget(0, reserve=0)
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    await asyncio.sleep(0.1)
+    (first,) = ran.begun
+    first.says.put_nowait(HEAD + DONE)
+    assert (await asking)[0] == 200
+    assert (await ran.over()).attempts == 1
+
+
+async def test_p95_is_measured(race):
+    """From answers; then it is waited for as long as those."""
+    ran = await race("p95")
+    patience = ran.router.plane.patience
+    for _ in range(20):
+        patience.note("demo", 0.02, stream=True)
+    asking, first, _ = await ran.run()
+    first.says.put_nowait(HEAD + DONE)
+    assert (await asking)[0] == 200
+
+
+async def test_answers_are_measured(start_router, fake, session):
+    """Each kind apart; errors say nothing."""
+    router = await start_router([{"url": fake.url, "models": ["demo"]}], balance={"hedge_after": "p95"})
+    for fault in ["none"] * 20 + ["status:400"] * 20:
+        body = {**STREAM, "stream": fault == "none", "fake": {"events": 1, "size": 8, "fault": fault}}
+        async with session.post(router.url + CHAT.decode(), json=body) as answer:
+            await answer.read()
+    assert router.plane.patience.seconds("demo", stream=True) < 60
+    assert router.plane.patience.seconds("demo", stream=False) > 1e9
+
+
+async def test_many_at_once(start_router, session):
+    """Whoever wins, every answer is whole, and nothing is left."""
+    async with FakeEngine(delay=0.001) as one, FakeEngine(delay=0.001) as other:
+        backends = [{"url": each.url, "models": ["demo"], "name": name} for name, each in (("a", one), ("b", other))]
+        router = await start_router(backends, balance={"hedge_after": "5ms", "retry_share": 1})
+
+        async def ask(number):
+            wishes = {"events": 4, "size": 8, "first_delay": 0.005 * (number % 3)}
+            async with session.post(router.url + CHAT.decode(), json={**STREAM, "fake": wishes}) as answer:
+                assert await answer.read() == expected_stream(0, 4, 8)
+
+        for _ in range(5):
+            await asyncio.gather(*(ask(number) for number in range(20)))
+        await eventually(lambda: nothing_left(router))
+        await eventually(lambda: one.stats.in_flight == other.stats.in_flight == 0)
+        assert one.stats.begun + other.stats.begun > 100
+
+
+async def test_who_won_may_break_off(race):
+    """Then it is over: the client has had a byte."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    second.says.put_nowait(HEAD + b"7\r\ndata: x\r\n")
+    await eventually(lambda: first.left == 1)
+    second.says.put_nowait(CLOSE)
+    with pytest.raises(aiohttp.ClientError):
+        await asking
+    assert "broke off" in (await ran.over()).outcome
