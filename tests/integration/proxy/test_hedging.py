@@ -247,11 +247,12 @@ async def test_the_second_is_being_connected_to(start_router, engine, session):
 
 
 async def test_nobody_is_asked_twice_unless_told_to(race):
-    """By default, however long the first is silent."""
+    """By default nothing waits for the silence's end."""
     ran = await race("never")
     asking = asyncio.create_task(ran.ask())
     await eventually(lambda: ran.begun)
-    await asyncio.sleep(0.1)
+    (exchange,) = ran.router.plane.exchanges
+    assert exchange._hedge is None
     (first,) = ran.begun
     first.says.put_nowait(HEAD + DONE)
     assert (await asking)[0] == 200
@@ -260,11 +261,13 @@ async def test_nobody_is_asked_twice_unless_told_to(race):
 
 async def test_nobody_is_asked_twice_where_the_budget_is_spent(race):
     """So that hedging doesn't double a load that is the reason for the silence."""
-    ran = await race()
+    ran = await race("1h")
     ran.router.plane.budget = RetryBudget(0, reserve=0)
     asking = asyncio.create_task(ran.ask())
     await eventually(lambda: ran.begun)
-    await asyncio.sleep(0.1)
+    (exchange,) = ran.router.plane.exchanges
+    exchange._hedge._begin()  # the hour is over
+    assert exchange._hedge.candidate is None
     (first,) = ran.begun
     first.says.put_nowait(HEAD + DONE)
     assert (await asking)[0] == 200
