@@ -84,9 +84,14 @@ async def test_the_environment_overrides(tmp_path):
 
 async def test_keys_without_effect_are_said(tmp_path):
     """Nothing is silently ignored."""
-    async with FakeEngine() as fake, RunningRouter(tmp_path, remote(fake, "balance: {hedge_after: 7s}\n")) as router:
+    (tmp_path / "empty.gguf").touch()
+    launch = "{name: a, launch: {engine: llama_cpp, model: ./empty.gguf, unload_after: 5m}}"
+    async with (
+        FakeEngine() as fake,
+        RunningRouter(tmp_path, remote(fake).replace("backends: [", f"backends: [{launch}, ")) as router,
+    ):
         await router.ready()
-        assert "router.yaml:3:11 balance.hedge_after: has no effect yet" in router.said
+        assert "backends[0].launch.unload_after: has no effect yet" in router.said
 
 
 async def test_what_is_said_when_it_is_ready(tmp_path):

@@ -15,11 +15,11 @@ def file(tmp_path):
 
 def test_check_says_that_a_file_can_be_used(file, capsys):
     """Exit code 0, how much is in it, and what has no effect yet."""
-    file.write_text("backends: [{url: 'http://a', models: [a]}]\nbalance: {hedge_after: 1s}\nroutes: {x: a}\n")
+    file.write_text("backends: [{name: a, launch: {model: m, load: on_demand}}]\nroutes: {x: a}\n")
     assert cli.main(["check", "--config", str(file)]) == 0
     said = capsys.readouterr()
     assert said.out == f"{file} can be used. Backends: 1, routes: 1.\n"
-    assert said.err.startswith(f"{file}:2:11 balance.hedge_after: has no effect yet")
+    assert said.err.startswith(f"{file}:1:41 backends[0].launch.load: has no effect yet")
 
 
 def test_check_says_all_that_is_wrong(file, capsys):
