@@ -5,6 +5,7 @@ reload runs at a time; what is asked for meanwhile is one more, after it, so tha
 """
 
 import asyncio
+import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -97,6 +98,7 @@ class Reloader:
             self._wanted.clear()
             waiting, self._waiting = self._waiting, []
             self.last = await self._once(take)
+            gc.collect()  # what was looked up for it lies in cycles, and the router has the collector look seldom
             for each in waiting:
                 if not each.done():
                     each.set_result(self.last)
