@@ -20,6 +20,7 @@ HOT = [
             "balance",
             "budget",
             "catalog",
+            "dispatch",
             "exchange",
             "health",
             "latency",
