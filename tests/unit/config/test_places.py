@@ -144,6 +144,8 @@ def test_quoted_keys_are_text():
         ("a: b\ufeffc: [\n", "this is no valid YAML"),
         (b"\xef\xbb\xbfa: \xc3\xa4\xff", "f.yaml:1:5: is not UTF-8 text"),
         (b"a: \xff\n", "f.yaml:1:4: is not UTF-8 text"),
+        (b"\ra: \xff\n", "f.yaml:2:4: is not UTF-8 text"),
+        (b"x: 1\r\n\xc2\x85a: \xff\n", "f.yaml:3:4: is not UTF-8 text"),
         ("a: 1".encode("utf-16"), "f.yaml:1:1: is UTF-16 text: save the file as UTF-8"),
         ("a: 1".encode("utf-16-be"), "f.yaml:1:1: the character '\\x00' can't stand in YAML"),
         ("a: 1\nb: \x00\n", "f.yaml:2:4: the character '\\x00' can't stand in YAML"),
