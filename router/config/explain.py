@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,7 +15,7 @@ from router.config.routes import Route
 from router.config.types import NO_BACKENDS, Backend, Config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from pydantic_core import ErrorDetails
 
@@ -65,9 +66,13 @@ def _unknown_key(path: KeyPath) -> str:
 def _section(path: list[str | int]) -> type[BaseModel]:
     """The type of the part of the configuration at a path. Indices, and names of routes, lead to each of a kind."""
     section: type[BaseModel] = Config
+    is_name = False  # of a route, which may be called as a key is
     for key in path:
-        if field := section.model_fields.get(str(key)):
+        if not is_name and (field := section.model_fields.get(str(key))):
             section = _models(field.annotation)[0]
+            is_name = get_origin(field.annotation) is Mapping
+        else:
+            is_name = False
     return section
 
 

@@ -301,3 +301,13 @@ def test_defaults_and_idle_values_have_no_effect_to_miss(write):
 def test_a_flood_of_problems_is_bounded(refused):
     """A file of nothing but mistakes is answered in good time."""
     assert len(refused("".join(f"x{n}: 1\n" for n in range(5000)))) == MOST_PROBLEMS
+
+
+@pytest.mark.parametrize("name", ["set", "to", "hidden", "routes", "backends"])
+def test_a_route_may_be_called_as_a_key_is(write, name):
+    """What is wrong below it is a route's, and told as such."""
+    assert write(f"backends: [{{url: 'http://a', models: [m]}}]\nroutes: {{{name}: m}}\n").config.routes[name].to == (
+        "m",
+    )
+    with pytest.raises(ConfigError, match=rf"routes\.{name}\.hiden: unknown key; did you mean 'hidden'\?"):
+        write(f"backends: [{{url: 'http://a', models: [m]}}]\nroutes: {{{name}: {{to: m, hiden: true}}}}\n")
