@@ -53,7 +53,9 @@ def gathered(path: Path, environ: Mapping[str, str]) -> tuple[Document, Sources]
                 raw = read(found, room)
                 part = places.parse(raw, str(found), MAX_VALUES - document.size)
             except ConfigError as error:
-                document.report(*error.problems)
+                for problem in error.problems:  # of a file that can't be read, the place is where it is named
+                    named = document.problem(key, f"{found}: {problem.message}")
+                    document.report(problem if problem.line is not None else named)
                 document.broken.add(("backends",))  # which of them there are is not known
                 continue
             room -= len(raw)

@@ -127,7 +127,7 @@ def test_a_loop_is_no_loop():
     [
         ("none.yaml", "router.yaml:1:1 include: there is no such file: 'none.yaml'"),
         ("[none.yaml]", "router.yaml:1:11 include[0]: there is no such file: 'none.yaml'"),
-        ("parts", "parts: is a directory; name the file in it"),
+        ("parts", "router.yaml:1:1 include: parts: is a directory; name the file in it"),
         ("parts/**/*.yaml", "router.yaml:1:1 include: ** is not supported: name the folders"),
         ("{a: b}", "router.yaml:1:1 include: expected a list, such as"),
         ("7.5", "router.yaml:1:1 include: expected"),
@@ -144,7 +144,10 @@ def test_it_is_bounded(monkeypatch):
     """Files that one pattern matches, and their size and values together, have bounds."""
     write(b="# " + "x" * (MAX_BYTES // 2), c="# " + "x" * (MAX_BYTES // 2))
     assert refusal("include: [b.yaml, c.yaml]\n" + url("a")) == [
-        "c.yaml: is larger than 4 MiB, with what was read before it: this can't be a router.yaml"
+        (
+            "router.yaml:1:19 include[1]: c.yaml: is larger than 4 MiB, with what was read before it: "
+            "this can't be a router.yaml"
+        )
     ]
     monkeypatch.setattr(include, "MAX_FILES", 2)
     assert refusal("include: '?.yaml'\n" + url("a"), b="", c="", d="")[0].endswith("matches more than 2 files")
