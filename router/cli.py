@@ -43,9 +43,7 @@ def parser() -> argparse.ArgumentParser:
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
-    described.add_argument(
-        "--config", type=Path, default=Path("router.yaml"), metavar="FILE", help="default: router.yaml, in this folder"
-    )
+    _takes_file(described, Path("router.yaml"))
     described.add_argument("--version", action="version", version=f"router {version('router')}")
     commands = described.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="python -m router")
     examined = commands.add_parser(
@@ -54,18 +52,14 @@ def parser() -> argparse.ArgumentParser:
         description="Say what this machine is, what the router would run on it, and what would be in its way.",
         epilog="Exit code: 0, or 1 where something would stop the router.",
     )
-    examined.add_argument(
-        "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="default: router.yaml, in this folder"
-    )
+    _takes_file(examined)
     checked = commands.add_parser(
         "check",
         help="say all that is wrong with router.yaml, and start nothing",
         description="Read router.yaml, and say all that is wrong with it: where, and what would be right.",
         epilog="Exit code: 0, or 2 where the file can't be used.",
     )
-    checked.add_argument(
-        "--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="default: router.yaml, in this folder"
-    )
+    _takes_file(checked)
     commands.add_parser("schema", help="print the JSON Schema of router.yaml, for editors")
     planned = commands.add_parser(
         "plan",
@@ -78,6 +72,13 @@ def parser() -> argparse.ArgumentParser:
         "--running", type=Path, default=Path("router.yaml"), metavar="FILE", help="what runs; default: router.yaml"
     )
     return described
+
+
+def _takes_file(described: argparse.ArgumentParser, default: Path | str = argparse.SUPPRESS) -> None:
+    """Add the option that names router.yaml; a command's own, where it is given, goes over the one before it."""
+    described.add_argument(
+        "--config", type=Path, default=default, metavar="FILE", help="default: router.yaml, in this folder"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,11 +21,12 @@ from pathlib import Path
 import aiohttp
 
 from launchers.engines import ENGINES, Engine
-from profiles import Facts, Profile, ProfileError, detect, gather, load_profiles
+from profiles import Facts, Profile, ProfileError, detect, load_profiles
 from profiles.detect import cpus, describe, gibibytes, model_memory
 from profiles.facts import program_version
 from router.config import Backend, Config, ConfigError, load
 from router.launches import Launch, StartError, plan_launches
+from router.planning import look
 from router.proxy.pool import Address
 from router.telemetry.logs import printable
 
@@ -354,11 +355,10 @@ async def examine(
 
 def look_at_machine(engines: Mapping[str, Engine]) -> Facts:
     """The facts, with the versions that programs on PATH say; a start has no time for these."""
-    programs = {name: program for name, engine in engines.items() if (program := getattr(engine, "program", None))}
-    facts = gather({name: engine.module for name, engine in engines.items()}, programs)
+    facts = look(engines)
     said = {}
-    for name, program in programs.items():
-        path = shutil.which(program)
+    for name, engine in engines.items():
+        path = shutil.which(engine.program or "")
         if path is not None and facts.engines.get(name) == f"at {path}":
             said[name] = f"{program_version(path)} at {path}".strip()
     return replace(facts, engines={**facts.engines, **said})

@@ -120,7 +120,7 @@ def test_a_program_on_path_is_asked_for_its_version(tmp_path, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     engine = SimpleNamespace(name="server", module="no_such_module", program="llama-server", install="")
-    other = SimpleNamespace(name="other", module="no_such_module", install="")
+    other = SimpleNamespace(name="other", module="no_such_module", program=None, install="")
     facts = doctor.look_at_machine({"server": engine, "other": other})
     assert facts.engines == {"server": f"6710 at {program}"}
 

@@ -11,14 +11,22 @@ from tests.running import eventually
 STALL = {"health": {"interval": "0.1s", "stall_after": "1s"}}
 
 
-async def pinging(reader, writer) -> None:
-    """Answer probes at once; of a POST say 200, a first event if it is told to, and then nothing but pings."""
-    head = await reader.readuntil(b"\r\n\r\n")
+async def asked(reader, writer) -> bytes:
+    """Answer probes at once; of a POST begin a stream, and give its head."""
+    head: bytes = await reader.readuntil(b"\r\n\r\n")
     if head.startswith(b"GET"):
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         await reader.read()
-        return
+        return b""
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    return head
+
+
+async def pinging(reader, writer) -> None:
+    """Of a stream say a first event if it is told to, and then nothing but pings."""
+    head = await asked(reader, writer)
+    if not head:
+        return
     if b"/v1/completions" in head:
         writer.write(b'16\r\ndata: {"choices":[]}\n\n\r\n')
     while True:
@@ -44,12 +52,8 @@ def reading(steps):
     """Make an engine that says of a long prompt how far it has come, and then answers."""
 
     async def handle(reader, writer) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        if head.startswith(b"GET"):
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            await reader.read()
+        if not await asked(reader, writer):
             return
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for read in steps:
             said = b": keepalive %d/1000\n\n" % read
             writer.write(b"%x\r\n%s\r\n" % (len(said), said))
