@@ -23,7 +23,8 @@ SOON: Final = 0.001
 """Seconds above the least, up to which a backend is as good."""
 
 AGAIN: Final = 0.5
-"""Times its seconds, that reading what another has in its cache counts more: those that wait behind it pay for it."""
+"""Times its seconds, that reading what another has in its cache counts more, once and once for each who comes to wait
+behind it (`Estimate.behind`): they pay for it."""
 
 _PARTS: Final = 1 << 30  # of a sum of weights, in a weighted draw
 
@@ -138,7 +139,7 @@ class _LeastLatency(_Scored):
             estimate = backend.estimate
             if most:
                 cached = holders.get(backend, 0)
-                again = AGAIN * estimate.line.slope * (most - cached)
+                again = AGAIN * (1 + estimate.behind) * estimate.line.slope * (most - cached)
                 seconds = estimate.expected(ask, cached, now) + again
             else:
                 seconds = estimate.expected(ask, 0, now)

@@ -33,7 +33,8 @@ class Backend:
     `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `worked_at` is when it
     was last seen at work, in seconds of the loop's clock, and `counted` how many it had answered by then.
 
-    `estimate` is what is known of how soon it answers. `cap` is how much it is to have in flight, and `size` the bytes
+    `estimate` is what is known of how soon it answers. `spoke`: an answer has brought something that the estimate
+    hasn't been told of. `cap` is how much it is to have in flight, and `size` the bytes
     of the bodies that are. `ramp`: which part of its weight it is to carry while it comes back.
 
     `put_right` makes of a path and a request's body the body that the engine must get, and raises RouterError for a
@@ -51,6 +52,7 @@ class Backend:
     stalled: bool = False
     worked_at: float = 0.0
     counted: int = 0
+    spoke: bool = False
     prefill: Prefill = field(default_factory=Prefill)
     estimate: Estimate = field(default_factory=Estimate)
     cap: Cap = UNBOUNDED

@@ -15,6 +15,9 @@ at work when one that was overdue could begin only as another ended. What is due
 that is longer than it should take, something is wrong there, and it looks worse with every moment. One that hangs is
 thus given no more after the first that finds out.
 
+**Silence.** Most often nobody need find out. Where answers are under way, and none of them has brought anything for
+longer than they usually do (`Rhythm`), something is wrong there, too: what is expected grows with each moment of it.
+
 **Errors** cost seconds, the more the more of them come in a row, and half as much each `FORGET` seconds later. Failing
 fast is never taken for speed: nothing but a first token is a measurement.
 
@@ -46,6 +49,9 @@ once, first bytes say nothing else of its load."""
 LATE: Final = 4.0
 """Seconds that are expected to be missing, for each that a prompt's reading is late."""
 
+LISTEN: Final = 0.05
+"""Seconds, as often as it is looked whether answers under way have brought anything."""
+
 PATIENCE: Final = 3.0
 """Times that an answer's end usually takes, from which on it is late."""
 
@@ -69,6 +75,9 @@ UNKNOWN: Final = 0.001
 
 PROVEN: Final = 16
 """First tokens after a start, from which on a backend is no longer taken to be cold."""
+
+FULL: Final = 0.9
+"""Share of its slots from which on a backend isn't taken to be any busier: what it has grows without end."""
 
 SILENT: Final = 8
 """Answers, none of which streamed, from which on it is believed that none will."""
@@ -131,6 +140,25 @@ class Line:
         return self.base + self.slope * min(size, self.reach)
 
 
+class Rhythm:
+    """How long the answers of a backend usually bring nothing, all of them together, in seconds.
+
+    `longest` is the mean and four times the deviation, or `LISTEN` more: TCP waits so long for an answer (RFC 6298).
+    """
+
+    def __init__(self) -> None:
+        self._mean = LISTEN
+        self._deviation = LISTEN / 2
+        self.longest = self._mean + 4 * self._deviation
+
+    def note(self, pause: float) -> None:
+        """Take a pause that has ended."""
+        off = min(pause, OUTLIER * self.longest) - self._mean
+        self._mean += off / 8
+        self._deviation += (abs(off) - self._deviation) / 4
+        self.longest = self._mean + max(LISTEN, 4 * self._deviation)
+
+
 class Sent:
     """An attempt at a backend, from its sending to its end."""
 
@@ -144,6 +172,7 @@ class Sent:
         self.begun = 0.0  # when it began to be answered, if it has
         self.waits = True  # for its first token
         self.over = False
+        self.audible = False  # whether it is an answer under way that shows each of its pieces
 
 
 class Estimate:
@@ -158,6 +187,10 @@ class Estimate:
         self.hold = 0.0  # seconds from a first token to the answer's end
         self.response = 0.0  # seconds to the first token, queue and all
         self.begun = 0  # attempts that have begun to be answered
+        self.behind = 0.0  # how many come to wait, on average, where as much of a backend is busy as of this one
+        self._rhythm = Rhythm()
+        self._audible = 0  # answers under way that show their pieces
+        self._spoke = 0.0  # when they last did
         # The most that have been at work at once, and whether it can't do more; then as many are its slots
         self._most = parallel or 0
         self._slots = float(parallel) if parallel else inf
@@ -213,6 +246,8 @@ class Estimate:
             ahead += max(takes - spent, takes / 4) - takes + LATE * max(0.0, spent - takes)
             if number + begun >= slots:
                 ahead = max(ahead, (ahead + (number + begun - slots + 1) * self.hold) / slots)
+        if self._audible and not self._reads(number, begun):
+            ahead += LATE * max(0.0, now - self._spoke - self._rhythm.longest)
         return ahead + (number - self._room + 1) * COLD if number >= self._room else ahead
 
     def expected(self, ask: Ask, cached: int, now: float) -> float:
@@ -228,6 +263,7 @@ class Estimate:
         sent = Sent(ask, cached, self._to_read(ask.size, cached), now, due)
         self._waiting.append(sent)
         self._work += sent.work
+        self._crowd()
         return sent
 
     def first_token(self, sent: Sent, now: float) -> None:
@@ -250,6 +286,17 @@ class Estimate:
         self._room = self._room + 1 if self._room < PROVEN else inf
         self._cost, self._cost_at = self.cost(now) / 2, now
 
+    def spoke(self, now: float) -> None:
+        """Note that answers under way have brought something. Told each `LISTEN` seconds in which they did."""
+        if not self._reads(len(self._waiting), self.begun):
+            self._rhythm.note(now - self._spoke)
+        self._spoke = now
+
+    def muted(self, sent: Sent, now: float, *, muted: bool) -> None:
+        """Note that an answer isn't read on for now, because its client is slower; or that it is again."""
+        if sent.audible is muted and not sent.waits and not sent.over and sent.streams:
+            self._hear(sent, now, audible=not muted)
+
     def ended(self, sent: Sent, now: float) -> None:
         """Note that it was answered whole."""
         self.first_token(sent, now)
@@ -263,12 +310,15 @@ class Estimate:
         sent.over = True
         if sent.waits:
             self._forget(sent)
+            self._crowd()
             return
         self._ends += 1
         self.hold += max(1 / self._ends, GAIN) * (now - sent.begun - self.hold)
         if self.begun >= self._slots:
             self._free = now
         self.begun -= 1
+        self._hear(sent, now, audible=False)
+        self._crowd()
         self._ended = self._moved = now
 
     def failed(self, sent: Sent, now: float) -> None:
@@ -283,7 +333,9 @@ class Estimate:
             lost += now - sent.at
         else:
             self.begun -= 1
+            self._hear(sent, now, audible=False)
             self._moved = now
+        self._crowd()
         again = 2 if sent.at >= self._cost_at else 1  # else it was under way when another failed
         self._cost = min(WORST, max(again * self.cost(now), lost))
         self._cost_at = now
@@ -298,6 +350,15 @@ class Estimate:
 
     # How it is kept
 
+    def _reads(self, waiting: int, begun: int) -> bool:
+        """Tell whether a prompt may be being read: a reason for answers under way to bring nothing for a while."""
+        return waiting > 0 and begun < self._slots
+
+    def _crowd(self) -> None:
+        """Tell anew who comes to wait: u²/(1 - u) of a queue with one server (M/M/1), a share u of its time busy."""
+        busy = min(FULL, self.in_flight / self._slots)
+        self.behind = busy * busy / (1 - busy)
+
     def _forget(self, sent: Sent) -> None:
         waiting = self._waiting
         waiting.remove(sent)
@@ -308,6 +369,13 @@ class Estimate:
         sent.begun, sent.waits = at, False
         self._free, self._moved = max(self._free, at), max(self._moved, at)
         self.begun += 1
+        self._hear(sent, at, audible=sent.streams)
+
+    def _hear(self, sent: Sent, now: float, *, audible: bool) -> None:
+        if sent.audible is not audible:
+            sent.audible = audible
+            self._audible += 1 if audible else -1
+            self._spoke = max(self._spoke, now)
 
     def _settle(self, now: float) -> None:
         """Take those that show no first token to have begun when it was due, in their turn and where there is room."""

@@ -21,7 +21,7 @@ from router.core.dispatch import Dispatcher
 from router.core.errors import UnavailableError
 from router.core.exchange import UNWELL_STATUSES, Failure
 from router.core.health import Health, Thresholds, Verdict
-from router.core.latency import Ask, Sent
+from router.core.latency import LISTEN, Ask, Sent
 from router.core.patience import Patience
 from router.core.record import Record
 from router.core.turns import Ticket
@@ -80,6 +80,7 @@ class Plane:
         self.loop = asyncio.get_running_loop()
         self.set_up(limits, thresholds, choice)
         self._sweeping: asyncio.TimerHandle | None = None
+        self._listening: asyncio.TimerHandle | None = None
         self._recataloging: asyncio.TimerHandle | None = None
         self._routes: Mapping[str, Route] = {}
         self._on_record = on_record
@@ -355,6 +356,17 @@ class Plane:
         self.budget.deposit()
         if self._sweeping is None:
             self._sweeping = self.loop.call_later(self._sweep_every, self._sweep)
+        if self._listening is None:
+            self._listening = self.loop.call_later(LISTEN, self._listen)
+
+    def _listen(self) -> None:
+        """Tell the estimates whose answers have brought something, and again as long as there are some under way."""
+        now = self.loop.time()
+        for backend in self.backends.values():
+            if backend.spoke:
+                backend.spoke = False
+                backend.estimate.spoke(now)
+        self._listening = self.loop.call_later(LISTEN, self._listen) if self.exchanges else None
 
     def _sweep(self) -> None:
         """Look at each exchange under way, and again as long as there are some."""

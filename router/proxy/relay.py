@@ -245,6 +245,7 @@ class Exchange:
         self.paused = True
         if self._connection is not None:
             self._connection.pause()
+        self._mute()
 
     def resume(self) -> None:
         """Read on. The pause was the client's: the engine's time to say something begins anew."""
@@ -252,6 +253,12 @@ class Exchange:
         self._moved_at = self._plane.loop.time()
         if self._connection is not None:
             self._connection.resume()
+        self._mute()
+
+    def _mute(self) -> None:
+        """Tell that nobody can hear whether the engine speaks, or that it can be heard again."""
+        if self._backend is not None and self._sent is not None:
+            self._backend.estimate.muted(self._sent, self._plane.loop.time(), muted=self.paused)
 
     # An attempt
 
@@ -454,6 +461,8 @@ class Exchange:
         if self._counts:
             self._events += data.count(b"\ndata:") + data.startswith(b"data:")
         self._tail.add(data)
+        if self._backend is not None:
+            self._backend.spoke = True
         if self._chunking:
             data = chunk(data)
         if self._lead:

@@ -96,6 +96,7 @@ class Engine:
         self._left = inf  # of a run that a stall has stopped, in seconds
         self._portion = 0  # tokens that each step reads of the first prompt; 0: `_read` says what the only step reads
         self._read: list[Job] = []  # prompts whose ends the run's only step reads
+        self._spoke = -inf  # when the last token was written, before the present run
         self._filled = 0  # their tokens: what is left of the step's portion goes to the next prompt
         self.on_read: Callable[[Job, int], None] = lambda _job, _cached: None
 
@@ -160,6 +161,8 @@ class Engine:
         """Go to `wake`: give those whose first token has come, and those whose last has."""
         now, spec = self.wake, self.spec
         self._steps += self._count
+        if self._writing or self._read:
+            self._spoke = now
         begun, ended = self._read, []
         if self._portion:
             job, left = self._reading[0]
@@ -214,6 +217,12 @@ class Engine:
         self._filled = filled
         whole = len(self._read) == len(self._reading)
         self._pace += (filled if whole else spec.chunk) / spec.reading
+
+    def spoke(self, now: float) -> float:
+        """Tell when a token was last written, to whomever; -inf: never."""
+        at = now if self.stalled_at is None else self.stalled_at
+        steps = int((at - self._began) / self._pace) if self._writing else 0
+        return self._began + min(steps, self._count) * self._pace if steps else self._spoke
 
     # What an oracle may ask
 

@@ -13,7 +13,7 @@ from typing import Any
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend
 from router.core.exchange import Failure
-from router.core.latency import Estimate
+from router.core.latency import LISTEN, Estimate
 from scripts.simulation.choosing import chooser_of
 from scripts.simulation.engine import Engine, Outage, Spec
 from scripts.simulation.routing import STALL_AFTER, Exchange, Router
@@ -72,6 +72,7 @@ class World:
         router = Router(backends, prefixes, chooser, self._send, self._finished)
         for index in range(len(backends)):
             self._probe(router, index)
+            self._listen(router, index, self.now)
         return router
 
     def run(self) -> list[Exchange]:
@@ -182,6 +183,12 @@ class World:
         self._engines[index].begin()
         for router in self._routers:
             router.declared(index, self.now, up=True)
+
+    def _listen(self, router: Router, index: int, last: float) -> None:
+        """Have a router hear whether an engine has written anything since the last time."""
+        if self._engines[index].spoke(self.now) > last:
+            router.backends[index].estimate.spoke(self.now)
+        self._at(self.now + LISTEN, self._listen, router, index, self.now)
 
     def _probe(self, router: Router, index: int) -> None:
         """Probe: a stalled engine says that it is well, one that refuses all requests too; one that is down can't."""

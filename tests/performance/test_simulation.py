@@ -26,15 +26,15 @@ def figures(name: str, policy: str) -> Figures:
     return figures_of(simulate(name, loads[len(loads) // 2], policy, requests=REQUESTS, seed=SEED))
 
 
-@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "stalling"])
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_first_tokens_come_nearly_as_soon_as_an_oracle_could_have_them(name):
     """The p99 of TTFT is at most 1.3 times that of who knows the true state."""
     assert figures(name, OURS).p99 <= 1.3 * figures(name, ORACLE).p99
 
 
-def test_a_stall_is_felt_by_those_who_find_out_alone():
-    """Little more than one request a stall waits for its end; that is one in a hundred, where a p99 is on the edge."""
-    assert figures("stalling", OURS).soon >= 0.985
+def test_a_stall_is_felt_by_those_who_are_there_alone():
+    """Hardly one request a stall goes to a stalled engine: that it has fallen silent is heard."""
+    assert figures("stalling", OURS).soon >= figures("stalling", ORACLE).soon - 0.005
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

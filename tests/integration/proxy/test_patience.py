@@ -78,6 +78,18 @@ async def test_an_engine_that_was_held_back_is_not_blamed_for_the_pause(router, 
     assert router.plane.backends["b"].health.against == 0
 
 
+async def test_an_engine_that_was_held_back_does_not_look_silent(router, raw, lane):
+    """However long its client takes nothing, the next request is expected to be answered as soon as ever."""
+    client = await raw(router, receive_buffer=4096)
+    client.send(post(MUCH, lane=lane))
+    await until_paused(router)
+    estimate, clock = router.plane.backends["b"].estimate, router.plane.loop.time
+    assert estimate.queue(clock() + 30) < 1
+    assert (await client.answer()).body == MUCH_WHOLE
+    await eventually(lambda: estimate.in_flight == 0)
+    assert estimate.queue(clock() + 30) < 1
+
+
 async def test_a_client_that_catches_up_between_two_answers(router, fake, raw, lane):
     """It took the last of the first answer while the engine was thinking about the second: both are whole."""
     client = await raw(router, receive_buffer=4096)

@@ -97,6 +97,33 @@ async def test_what_has_not_begun_goes_elsewhere(start_router, fake, session):
         assert not router.plane.backends["stuck"].stalled
 
 
+async def test_a_backend_that_falls_silent_is_not_expected_to_answer_soon(start_router, engine, session):
+    """Long before it counts as stalled, and before any request has waited there; with its next word it is."""
+    silent, over = asyncio.Event(), asyncio.Event()
+
+    async def handle(reader, writer) -> None:
+        if not await asked(reader, writer):
+            return
+        while not over.is_set():
+            if not silent.is_set():
+                writer.write(b'16\r\ndata: {"choices":[]}\n\n\r\n')
+            await asyncio.sleep(0.02)
+        writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+        await reader.read()
+
+    router = await start_router([{"url": await engine(handle), "models": ["demo"], "name": "b"}])
+    estimate, clock = router.plane.backends["b"].estimate, router.plane.loop.time
+    async with session.post(router.url + CHAT, json=chat(stream=True)) as answer:
+        await answer.content.readany()
+        silent.set()
+        await eventually(lambda: estimate.queue(clock()) > 2)
+        silent.clear()
+        await eventually(lambda: estimate.queue(clock()) < 2)
+        over.set()
+        assert (await answer.read()).endswith(b"data: [DONE]\n\n")
+    await eventually(lambda: router.plane._listening is None)  # nothing is under way: nobody listens
+
+
 async def test_a_backend_that_works_on_others_is_not_stalled(start_router, session):
     """While one stream gets its events, another may wait for its turn."""
     async with FakeEngine(max_concurrent=1) as slow:

@@ -233,9 +233,9 @@ def chat(size, backend, prefixes):
     return Ask(len(body), blocks_of(body))
 
 
-def reads(name, speed=1e-4):
+def reads(name, slots=None, speed=1e-4):
     """A backend that reads at so many seconds a byte."""
-    backend = Backend(name)
+    backend = Backend(name, estimate=Estimate(slots))
     for number in range(40):
         size = 1000 + number % 5 * 10_000
         send(backend, number * 10.0 - 400, size * speed, 0.0, size)
@@ -254,6 +254,21 @@ def test_a_conversation_goes_back_to_who_has_it_until_waiting_costs_more():
     assert figures["other"].cached == 0
     send(holder, 100.0, size=30_000)
     assert policy.pick(among(other, holder), ask, 100.0, never).backend is other
+
+
+def test_where_slots_are_short_a_conversation_stays():
+    """What is read twice is paid for by those that come after, and where little is free, many do."""
+    slots = 10
+    idle = [reads(name, slots) for name in ("holder", "other")]
+    busy = [reads(name, slots) for name in ("holder", "other")]
+    for backend in busy:
+        for _ in range(slots - 1):
+            send(backend, 100.0, takes=0.0)
+    for pair, stays in ((idle, False), (busy, True)):
+        prefixes = Prefixes()
+        ask, policy = chat(20_000, pair[0], prefixes), policy_of("least_latency", prefixes)
+        send(pair[0], 100.0, size=35_000)
+        assert (policy.pick(among(*pair), ask, 100.0, never).backend is pair[0]) is stays
 
 
 def test_a_prefix_that_all_share_makes_no_hot_spot():

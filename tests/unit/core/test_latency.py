@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from router.core.latency import COLD, FADE, FAILURE, FORGET, PROVEN, STALE, UNKNOWN, WORST, Ask, Estimate, Line
+from router.core.latency import COLD, FADE, FAILURE, FORGET, LATE, PROVEN, STALE, UNKNOWN, WORST, Ask, Estimate, Line
 
 ASK = Ask(1000)
 
@@ -134,6 +134,7 @@ def test_a_backend_that_takes_one_at_a_time_ends_it_first():
     first = estimate.sent(ASK, 0, 100.0)
     assert estimate.expected(ASK, 0, 100.0) == pytest.approx(0.1 + 2.0 + 0.1, abs=0.01)
     estimate.first_token(first, 100.1)
+    estimate.spoke(101.1)
     assert estimate.expected(ASK, 0, 101.1) == pytest.approx(1.0 + 0.1, abs=0.01)
     second = estimate.sent(ASK, 0, 101.1)
     assert estimate.expected(ASK, 0, 101.1) == pytest.approx(1.0 + 0.1 + 2.0 + 0.1, abs=0.01)
@@ -202,6 +203,91 @@ def test_answers_under_way_count_where_first_bytes_are_pings():
     for number in range(50):
         estimate.first_token(estimate.sent(ASK, 0, 100.0 + number / 100), 100.005 + number / 100)
     assert estimate.expected(ASK, 0, 101.0) > 5 * estimate.reading(1000, 0, 101.0)
+
+
+# Silence
+
+
+def speaking(estimate, since=100.0, until=110.0, every=0.05):
+    """Begin an answer that brings something so often. Gives it, and when it last did."""
+    sent = estimate.sent(ASK, 0, since)
+    estimate.first_token(sent, since + 0.1)
+    for number in range(int((until - since - 0.1) / every)):
+        estimate.spoke(since + 0.1 + (number + 1) * every)
+    return sent, since + 0.1 + int((until - since - 0.1) / every) * every
+
+
+def test_one_that_falls_silent_in_its_answers_is_avoided_before_anybody_waits_there():
+    """A few times longer than usual is enough; with its next word all is well again."""
+    estimate = known()
+    _, last = speaking(estimate)
+    usual = estimate.expected(ASK, 0, last)
+    assert estimate.expected(ASK, 0, last + 0.05) == usual
+    assert estimate.expected(ASK, 0, last + 0.5) > usual + LATE * 0.3
+    assert estimate.expected(ASK, 0, last + 2.0) > usual + LATE * 1.8
+    estimate.spoke(last + 2.0)
+    assert estimate.expected(ASK, 0, last + 2.05) == usual
+
+
+def test_one_that_speaks_seldom_is_not_silent():
+    """What counts as silence is learned: a slow engine, or one that sends a second's words at a time."""
+    estimate = known()
+    _, last = speaking(estimate, until=200.0, every=1.0)
+    assert estimate.expected(ASK, 0, last + 0.95) < 0.2
+    assert estimate.expected(ASK, 0, last + 4.0) > 5
+
+
+def test_a_prompt_that_is_being_read_is_a_reason_for_silence():
+    """Answers pause meanwhile. One that waits for a slot isn't being read."""
+    roomy, full = known(), known(parallel=1)
+    for estimate in (roomy, full):
+        _, last = speaking(estimate)
+        estimate.sent(Ask(1000), 0, last)
+        estimate.spoke(last)
+    assert roomy.queue(last + 0.1) < 0.2
+    assert full.queue(last + 2.0) - full.queue(last) > LATE * 1.5
+    before = roomy.queue(last + 30.0)
+    roomy.spoke(last + 30.0)  # and says nothing of how long answers pause usually
+    assert roomy.queue(last + 30.0) == before
+
+
+def test_one_that_nobody_reads_is_not_silent():
+    """A slow client holds its answer up; from when it reads on, the silence counts anew."""
+    estimate = known()
+    sent, last = speaking(estimate)
+    usual = estimate.expected(ASK, 0, last)
+    for _ in range(2):
+        estimate.muted(sent, last, muted=True)
+    assert estimate.expected(ASK, 0, last + 30.0) == usual
+    estimate.muted(sent, last + 30.0, muted=False)
+    assert estimate.expected(ASK, 0, last + 30.05) == usual
+    assert estimate.expected(ASK, 0, last + 32.0) > usual + 5
+    estimate.ended(sent, last + 32.0)
+    estimate.muted(sent, last + 32.0, muted=False)
+    assert estimate.expected(ASK, 0, last + 50.0) < 0.2
+
+
+def test_answers_that_show_nothing_until_they_end_are_not_silent():
+    """Of those nobody hears."""
+    estimate = known()
+    sent = estimate.sent(Ask(1000, (), streams=False), 0, 100.0)
+    estimate.muted(sent, 100.0, muted=False)
+    estimate.expected(ASK, 0, 100.2)
+    speaker, last = speaking(estimate, since=100.2)
+    estimate.left(speaker, last)
+    assert estimate.expected(ASK, 0, last + 5.0) < 0.2
+
+
+def test_what_comes_to_wait_behind_grows_with_what_is_busy():
+    """As in a queue: little while there is room, much where there is hardly any, and never without end."""
+    estimate = known(parallel=10)
+    assert estimate.behind == 0
+    sent = [estimate.sent(ASK, 0, 100.0) for _ in range(30)]
+    assert estimate.behind == pytest.approx(0.9**2 / 0.1)
+    for each in sent[5:]:
+        estimate.left(each, 100.0)
+    assert estimate.behind == pytest.approx(0.5)
+    assert Estimate().behind == 0
 
 
 # Errors
