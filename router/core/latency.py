@@ -183,31 +183,32 @@ class Estimate:
     """
 
     def __init__(self, parallel: int | None = None) -> None:
+        # What a choice among many looks at stands together: so it does in memory, once it is compiled
         self.line = Line()
-        self.hold = 0.0  # seconds from a first token to the answer's end
-        self.response = 0.0  # seconds to the first token, queue and all
         self.begun = 0  # attempts that have begun to be answered
-        self.behind = 0.0  # how many come to wait, on average, where as much of a backend is busy as of this one
-        self._rhythm = Rhythm()
-        self._audible = 0  # answers under way that show their pieces
-        self._spoke = 0.0  # when they last did
-        # The most that have been at work at once, and whether it can't do more; then as many are its slots
-        self._most = parallel or 0
-        self._slots = float(parallel) if parallel else inf
         self._waiting: list[Sent] = []  # those that haven't, in the order in which they were sent
-        self._work = 0.0  # bytes to be read for them
+        self._slots = float(parallel) if parallel else inf
+        self._work = 0.0  # bytes to be read for those that wait
+        self.hold = 0.0  # seconds from a first token to the answer's end
         self._free = -inf  # when it last got free for the next
         self._moved = 0.0  # when it last began or ended an answer
-        self._ended = -inf  # when it last ended one
-        self._ends = 0
+        self._audible = 0  # answers under way that show their pieces
+        self._spoke = 0.0  # when they last did
+        self._room = 1.0  # how many it has shown to do at once since its start
         self._heard = inf  # when the last first token came; inf: never
         self._streamed = False  # whether one was an answer's that streams
-        self._answers = 0  # that told something
         self._cost = 0.0
         self._cost_at = 0.0
+        self.behind = 0.0  # how many come to wait, on average, where as much of a backend is busy as of this one
+        # The rest
+        self.response = 0.0  # seconds to the first token, queue and all
+        self._rhythm = Rhythm()
+        self._most = parallel or 0  # that have been at work at once; `_slots` is as many where it can't do more
+        self._ended = -inf  # when it last ended one
+        self._ends = 0
+        self._answers = 0  # that told something
         # Of prompts in its cache: bytes that were read, and bytes that aren't believed to be there, on average
         self._read = self._unknown = float(_WORTH)
-        self._room = 1.0  # how many it has shown to do at once since its start
 
     # What is asked
 
