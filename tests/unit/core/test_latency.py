@@ -482,7 +482,7 @@ def test_one_that_does_not_stream_has_begun_when_a_later_one_has():
     """Engines begin in order."""
     estimate = known(takes=0.1, hold=5.0)
     silent, streams = estimate.sent(Ask(1000, streams=False), 0, 100.0), estimate.sent(ASK, 0, 100.0)
-    estimate.first_token(streams, 100.2)
+    estimate.first_token(streams, 100.05)
     assert estimate.begun == 2
     estimate.ended(streams, 103.0)
     estimate.ended(silent, 104.0)
