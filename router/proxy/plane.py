@@ -229,7 +229,10 @@ class Plane:
     def wait(self, exchange: Exchange, way: Way, queue: str) -> Ticket[Exchange]:
         """Have an exchange wait until a backend has room for it. Raises QueueFullError."""
         request, admission, now = exchange.request, self.dispatcher.admission, self.loop.time()
-        ticket, refused = admission.enter(queue, exchange, request.caller.name, request.priority, exchange.weight, now)
+        pace = self.dispatcher.pace(way) if admission.is_empty(queue) else 0.0
+        ticket, refused = admission.enter(
+            queue, exchange, request.caller.name, request.priority, exchange.weight, now, pace
+        )
         if refused is not None:
             refused[0].payload.break_off(refused[1], "had to make room in the queue")
         for tier in way.tiers:
