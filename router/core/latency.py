@@ -18,6 +18,10 @@ thus given no more after the first that finds out.
 **Errors** cost seconds, the more the more of them come in a row, and half as much each `FORGET` seconds later. Failing
 fast is never taken for speed: nothing but a first token is a measurement.
 
+**An attempt let go of** before it began, as its client left or another backend was sooner, took at least that long.
+Where that is far more than was expected, it costs as an error does. So a backend that hangs doesn't look good again as
+soon as the last one has given up on it.
+
 **After a start** caches are cold and code isn't compiled yet, so few prompts may wait there at a time: one, then one
 more with each first token. **What was measured long ago** fades: after `STALE` seconds without a first token a backend
 is taken for faster than it was, until somebody is sent there and tells.
@@ -47,7 +51,7 @@ LATE: Final = 4.0
 """Seconds that are expected to be missing, for each that a prompt's reading is late."""
 
 PATIENCE: Final = 3.0
-"""Times that an answer's end usually takes, from which on it is late."""
+"""Times that an answer's beginning or its end usually takes, from which on it is late."""
 
 STALE: Final = 60.0
 """Seconds without a first token, after which a backend is taken for faster than it was."""
@@ -134,13 +138,14 @@ class Line:
 class Sent:
     """An attempt at a backend, from its sending to its end."""
 
-    def __init__(self, ask: Ask, cached: int, work: float, at: float, due: float) -> None:
+    def __init__(self, ask: Ask, cached: int, work: float, at: float, due: float, late: float) -> None:
         self.size = max(1, ask.size)
         self.streams = ask.streams
         self.cached = cached  # bytes believed to be in the cache
         self.work = work  # bytes to be read, as far as is believed
         self.at = at
         self.due = due  # when its first token was expected
+        self.late = late  # from when on its silence isn't to be expected any more
         self.begun = 0.0  # when it began to be answered, if it has
         self.waits = True  # for its first token
         self.over = False
@@ -158,6 +163,7 @@ class Estimate:
         self.hold = 0.0  # seconds from a first token to the answer's end
         self.response = 0.0  # seconds to the first token, queue and all
         self.begun = 0  # attempts that have begun to be answered
+        self.unheard = 0  # attempts that were late when they were let go of, since the last first token
         # The most that have been at work at once, and whether it can't do more; then as many are its slots
         self._most = parallel or 0
         self._slots = float(parallel) if parallel else inf
@@ -224,8 +230,10 @@ class Estimate:
     def sent(self, ask: Ask, cached: int, now: float) -> Sent:
         """Note that an attempt goes out. What becomes of it is told with what this gives."""
         self._settle(now)
-        due = now + self.expected(ask, cached, now)
-        sent = Sent(ask, cached, self._to_read(ask.size, cached), now, due)
+        turn, work = now + self.queue(now), self._to_read(ask.size, cached)
+        due = turn + self.reading(ask.size, cached, now) + self.cost(now)
+        late = now + PATIENCE * (turn - now + self.line.at(work))  # what fades is no longer known, but may be as it was
+        sent = Sent(ask, cached, work, now, due, late)
         self._waiting.append(sent)
         self._work += sent.work
         return sent
@@ -246,7 +254,7 @@ class Estimate:
             if not let_in and (sent.streams or self._answers > SILENT):
                 self._measured(sent, takes)
         self._begin(sent, now)
-        self._heard = now
+        self._heard, self.unheard = now, 0
         self._room = self._room + 1 if self._room < PROVEN else inf
         self._cost, self._cost_at = self.cost(now) / 2, now
 
@@ -256,7 +264,7 @@ class Estimate:
         self.left(sent, now)
 
     def left(self, sent: Sent, now: float) -> None:
-        """Note that it is over, and nobody is to blame: the client has left, say. Told again, it says nothing."""
+        """Note that it is over, and that this says nothing. Told again, it changes nothing."""
         if sent.over:
             return
         self._settle(now)
@@ -271,6 +279,19 @@ class Estimate:
         self.begun -= 1
         self._ended = self._moved = now
 
+    def lost(self, sent: Sent, now: float) -> None:
+        """Note that it was let go of: its client has left, or another backend was sooner. Told again, it says nothing.
+
+        One that is late took at least so long, and this costs: of a backend that hangs, nothing else is ever heard.
+        """
+        if sent.over:
+            return
+        self._settle(now)
+        if sent.waits and now > sent.late:
+            self.unheard += 1
+            self._charge(sent, now - sent.at, now)
+        self.left(sent, now)
+
     def failed(self, sent: Sent, now: float) -> None:
         """Note that it failed: refused, reset, 503, timed out, stalled."""
         if sent.over:
@@ -284,9 +305,7 @@ class Estimate:
         else:
             self.begun -= 1
             self._moved = now
-        again = 2 if sent.at >= self._cost_at else 1  # else it was under way when another failed
-        self._cost = min(WORST, max(again * self.cost(now), lost))
-        self._cost_at = now
+        self._charge(sent, lost, now)
 
     def restarted(self, now: float) -> None:
         """Note that the backend has just started, or has come back: its speed may be as it was, but it starts slowly.
@@ -297,6 +316,12 @@ class Estimate:
         self._free = max(self._free, now)
 
     # How it is kept
+
+    def _charge(self, sent: Sent, lost: float, now: float) -> None:
+        """Have what went wrong with an attempt cost the seconds that were lost with it; again and again, ever more."""
+        again = 2 if sent.at >= self._cost_at else 1  # else it was under way when another failed
+        self._cost = min(WORST, max(again * self.cost(now), lost))
+        self._cost_at = now
 
     def _forget(self, sent: Sent) -> None:
         waiting = self._waiting

@@ -217,10 +217,10 @@ class Plane:
         return backend.estimate.sent(ask, cached, now)
 
     def ended(self, backend: Backend, ask: Ask, sent: Sent) -> None:
-        """Count it out again; who waits may have its room."""
+        """Count it out again; who waits may have its room. If nobody has told yet how it ended, it is let go of."""
         backend.in_flight -= 1
         backend.size -= ask.size
-        backend.estimate.left(sent, self.loop.time())
+        backend.estimate.lost(sent, self.loop.time())
         if len(self.dispatcher.admission):
             self._offer_soon(backend)
 
@@ -297,7 +297,7 @@ class Plane:
 
     def worked(self, backend: Backend, now: float) -> None:
         """Note that a backend has sent content: a stalled one has come to life again."""
-        backend.worked_at = now
+        backend.worked_at, backend.estimate.unheard = now, 0
         if backend.stalled:
             backend.stalled = False
             _log.info("backend works again", backend=backend.name)
@@ -319,6 +319,14 @@ class Plane:
             backend.estimate.ended(sent, self.loop.time())
         if backend.health is not health.WELL and status not in UNWELL_STATUSES:
             self.succeeded(backend, probe=False)
+
+    def excused(self, backend: Backend, sent: Sent) -> None:
+        """Note that an attempt is as good as over, and that what it took says nothing of its backend."""
+        backend.estimate.left(sent, self.loop.time())
+
+    def is_silent(self, backend: Backend) -> bool:
+        """Tell whether a backend is asked for an answer that doesn't stream: it may work on that unheard."""
+        return any(each.backend is backend and not each.request.stream for each in self.exchanges)
 
     def succeeded(self, backend: Backend, *, probe: bool = True) -> None:
         """Note that a backend answered a probe, or a request, as it should; of a stalled one that says nothing."""

@@ -413,6 +413,8 @@ class Exchange:
             self._blame(failure, hedge.candidate.backend, hedge.sent)
         elif reason:
             self._plane.failed(hedge.candidate.backend, reason, hedge.sent)
+        elif hedge.sent is not None:
+            self._plane.excused(hedge.candidate.backend, hedge.sent)
         self._end_hedge()
 
     def lose_at(self, backend: "Backend") -> None:
@@ -435,6 +437,8 @@ class Exchange:
             self._plane.failed(self._tried[-1].backend, f"answered {head.status}", self._sent)
         elif head.status == TOO_MANY and self._sent is not None:
             self._tried[-1].backend.estimate.failed(self._sent, self._plane.loop.time())
+        elif head.status >= 400 and self._sent is not None:
+            self._plane.excused(self._tried[-1].backend, self._sent)
         if head.status >= 400:
             failure = Failure.UNWANTED if self._is_unwanted(head.status) else Failure.STATUS
             retried = failure is Failure.UNWANTED or head.status in RETRY_STATUSES
@@ -490,7 +494,10 @@ class Exchange:
             self.break_off(exchange.error_of(failure, backend.name), f"{failure.value} ({detail})")
 
     def _blame(self, failure: Failure, backend: "Backend", sent: "Sent | None") -> None:
-        if failure not in NOT_ITS_FAULT and backend not in self._blamed:
+        if failure in NOT_ITS_FAULT:
+            if sent is not None:
+                self._plane.excused(backend, sent)
+        elif backend not in self._blamed:
             self._blamed += (backend,)
             self._plane.failed(backend, failure.value, sent)
 

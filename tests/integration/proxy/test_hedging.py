@@ -76,6 +76,10 @@ class Race:
         """Tell what the router thinks that an engine has."""
         return self.router.plane.backends[engine.name].in_flight
 
+    def estimate(self, engine):
+        """Give what the router has learned of an engine."""
+        return self.router.plane.backends[engine.name].estimate
+
     async def over(self):
         """Wait until nothing is under way, and give the one record."""
         await eventually(lambda: nothing_left(self.router) and self.records)
@@ -324,3 +328,70 @@ async def test_who_won_may_break_off(race):
     with pytest.raises(aiohttp.ClientError):
         await asking
     assert "broke off" in (await ran.over()).outcome
+
+
+# What is learned of who is let go of
+
+
+async def test_one_that_hangs_is_not_asked_again_at_once(race):
+    """The first that loses is remembered: the next request goes to the other, and nobody is asked twice for it."""
+    ran = await race("500ms")
+    asking, first, second = await ran.run()
+    second.says.put_nowait(HEAD + DONE)
+    assert (await asking)[:2] == (200, second.name)
+    await ran.over()
+    assert ran.estimate(first).unheard == 1
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: len(ran.begun) == 3)
+    assert ran.begun[2] is second
+    second.says.put_nowait(HEAD + DONE)
+    assert (await asking)[:2] == (200, second.name)
+
+
+async def test_a_client_that_gives_up_leaves_knowledge_behind(race):
+    """One that hangs costs the next client nothing."""
+    ran = await race("never")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await ran.ask()
+    await ran.over()
+    (first,) = ran.begun
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: len(ran.begun) == 2)
+    assert ran.begun[1] is not first
+    ran.begun[1].says.put_nowait(HEAD + DONE)
+    assert (await asking)[0] == 200
+
+
+async def late(ran):
+    """Ask one backend alone, until its silence isn't to be expected any more; give the client's task, and it."""
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    (exchange,) = ran.router.plane.exchanges
+    await eventually(lambda: ran.router.plane.loop.time() > exchange._sent.late)
+    return asking, *ran.begun
+
+
+async def test_an_error_that_took_its_time_is_no_silence(race):
+    """It is the client's, say."""
+    ran = await race("never")
+    asking, first = await late(ran)
+    first.says.put_nowait(error(400))
+    assert (await asking)[0] == 400
+    await ran.over()
+    assert ran.estimate(first).unheard == 0
+    assert ran.estimate(first).cost(ran.router.plane.loop.time()) == 0
+
+
+async def test_an_error_of_the_second_is_no_silence(race):
+    """It is as good as over, though nobody has looked at it for long."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    now = ran.router.plane.loop.time
+    began = now()
+    await eventually(lambda: now() > began + 0.01)
+    second.says.put_nowait(error(400))
+    await eventually(lambda: ran.in_flight(second) == 0)
+    assert ran.estimate(second).unheard == 0
+    first.says.put_nowait(HEAD + DONE)
+    assert (await asking)[:2] == (200, first.name)
