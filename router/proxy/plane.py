@@ -25,6 +25,7 @@ from router.core.latency import Ask, Sent
 from router.core.patience import Patience
 from router.core.record import Record
 from router.core.turns import Ticket
+from router.proxy.place import Place
 from router.proxy.pool import Address, Pool
 from router.proxy.relay import Exchange
 
@@ -71,7 +72,7 @@ class Plane:
         on_record: Callable[[Record], None] = lambda _: None,
         on_stall: Callable[[Backend], None] = lambda _: None,
     ) -> None:
-        self.dispatcher: Dispatcher[Exchange] = Dispatcher(draw)
+        self.dispatcher: Dispatcher[Place] = Dispatcher(draw)
         self.budget = RetryBudget()
         self.patience = Patience()
         self.exchanges: set[Exchange] = set()
@@ -226,21 +227,19 @@ class Plane:
 
     # Who waits
 
-    def wait(self, exchange: Exchange, way: Way, queue: str) -> Ticket[Exchange]:
+    def wait(self, place: Place, way: Way, queue: str) -> Ticket[Place]:
         """Have an exchange wait until a backend has room for it. Raises QueueFullError."""
-        request, admission, now = exchange.request, self.dispatcher.admission, self.loop.time()
+        request, admission, now = place.request, self.dispatcher.admission, self.loop.time()
         pace = self.dispatcher.pace(way) if admission.is_empty(queue) else 0.0
-        ticket, refused = admission.enter(
-            queue, exchange, request.caller.name, request.priority, exchange.weight, now, pace
-        )
+        ticket, refused = admission.enter(queue, place, request.caller.name, request.priority, place.size, now, pace)
         if refused is not None:
-            refused[0].payload.break_off(refused[1], "had to make room in the queue")
+            refused[0].payload.exchange.break_off(refused[1], "had to make room in the queue")
         for tier in way.tiers:
             for candidate in tier:  # it may fit where those before it don't
                 self._offer_soon(candidate.backend)
         return ticket
 
-    def leave(self, ticket: Ticket[Exchange]) -> None:
+    def leave(self, ticket: Ticket[Place]) -> None:
         """Forget who waited; what was kept for it is for others."""
         kept = self.backends.get(ticket.kept_at)
         self.dispatcher.admission.leave(ticket)
@@ -266,7 +265,7 @@ class Plane:
 
     def tell_places(self, now: float) -> None:
         """Tell the streaming clients that have waited for long how many are before them."""
-        models = {each.queue for each in self.exchanges if each.due(now)}
+        models = {each.place.queue for each in self.exchanges if each.place is not None and each.place.due(now)}
         for model in models:
             for ahead, ticket in enumerate(self.dispatcher.admission.order(model)):
                 if ticket.payload.due(now):
@@ -373,7 +372,7 @@ class Plane:
         for each in list(self.exchanges):
             each.look(now)
         for ticket, error in self.dispatcher.admission.expired(now):
-            ticket.payload.break_off(error, "waited too long for a backend with room")
+            ticket.payload.exchange.break_off(error, "waited too long for a backend with room")
         self._offer_all()
         if len(self.dispatcher.admission):
             self.tell_places(now)

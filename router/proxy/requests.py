@@ -8,9 +8,11 @@ import hmac
 import ipaddress
 import random
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
 from typing import NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -18,6 +20,8 @@ from router.core import errors
 from router.core.errors import RouterError
 from router.core.peek import peek
 from router.proxy.heads import Headers, RequestHead, status_line
+
+_MOST_EXPLAINED = 16  # candidates
 
 
 class Caller(NamedTuple):
@@ -153,3 +157,23 @@ def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: 
     if not keep_alive:
         lines += b"connection: close\r\n"
     return b"%s\r\n%s" % (lines, body)
+
+
+def explained(figures: list[dict[str, object]]) -> bytes:
+    """Write why a request goes where it goes as a header of its answer; of many candidates the first."""
+    return b"x-router-explain: %s\r\n" % msgspec.json.encode(figures[:_MOST_EXPLAINED])
+
+
+@lru_cache(maxsize=256)
+def header_value(text: str) -> bytes:
+    """Write a backend's name as a header has it: in ASCII."""
+    return text.encode("ascii", "replace")
+
+
+def is_uuid(text: str) -> bool:
+    """Tell whether this is a UUID in a form that strict engines take."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -8,8 +8,8 @@ import pytest
 
 from router.core.catalog import Backend
 from router.core.latency import Ask
+from router.proxy.place import TELL_EVERY
 from router.proxy.pool import Address
-from router.proxy.relay import TELL_EVERY
 from tests.fakes.engine import FakeEngine, expected_stream
 from tests.integration.raw import nothing_left, post
 from tests.running import eventually
