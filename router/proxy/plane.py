@@ -19,7 +19,7 @@ from router.core.budget import RetryBudget
 from router.core.catalog import Backend, Candidate, Catalog, Route, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import UnavailableError
-from router.core.exchange import UNWELL_STATUSES, Failure
+from router.core.exchange import TOO_MANY, UNWELL_STATUSES, Failure
 from router.core.health import Health, Thresholds, Verdict
 from router.core.latency import Ask, Sent
 from router.core.patience import Patience
@@ -318,6 +318,15 @@ class Plane:
             backend.estimate.ended(sent, self.loop.time())
         if backend.health is not health.WELL and status not in UNWELL_STATUSES:
             self.succeeded(backend, probe=False)
+
+    def refused(self, backend: Backend, status: int, sent: Sent | None) -> None:
+        """Note that a backend answers an attempt with an error: how soon says nothing, and how well its status."""
+        if status in UNWELL_STATUSES:
+            self.failed(backend, f"answered {status}", sent)
+        elif sent is not None and status == TOO_MANY:
+            backend.estimate.failed(sent, self.loop.time())
+        elif sent is not None:
+            self.excused(backend, sent)
 
     def excused(self, backend: Backend, sent: Sent) -> None:
         """Note that an attempt is as good as over, and that what it took says nothing of its backend."""

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from router.core import errors, exchange, stall
-from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, TOO_MANY, UNWELL_STATUSES, Failure
+from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, Failure
 from router.core.latency import Ask
 from router.core.record import Record, Tail, is_done
 from router.core.reshape import reshaped
 from router.core.stall import Silence
 from router.proxy.framing import LAST_CHUNK, chunk
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
-from router.proxy.hedge import Hedge
+from router.proxy.hedge import Hedge, is_silence
 from router.proxy.place import Place
 from router.proxy.pool import ConnectError, Pool
 from router.proxy.requests import Request, error_answer, explained, header_value, is_uuid
@@ -91,11 +91,14 @@ class Exchange:
     _connection: "Connection | None" = None
     _sent_at = 0.0
     _hedge: "Hedge | None" = None  # what may become of its silence
+    _raced = ""  # how a second attempt ended, if there was one
     # Of the answer
     _head: ResponseHead | None = None
     _size = 0  # bytes of the request that it answers
     _length = 0  # of its body, where the head says it
+    _held = b""  # of its body, while another backend may yet be sooner with more than pings
     _first_byte_at: float | None = None
+    _event_at: float | None = None  # when the first event of a stream came: before it there may be pings
     _lead = b""  # its head, until the first piece of its body goes with it
     _chunking = False  # whether the body is to be put into chunks here
     _passed = 0  # bytes of its body
@@ -283,7 +286,7 @@ class Exchange:
             )
             self._tried = (*self._tried, candidate)
         self._end_attempt()
-        self._head = None
+        self._head, self._held = None, b""
         try:
             self._attempt(candidate, fresh=failure is Failure.STALE)
         except Exception as error:  # noqa: BLE001  (as in `start`)
@@ -306,13 +309,6 @@ class Exchange:
         if after < inf:
             self._hedge = Hedge(self, self._plane, after)
 
-    def _settle(self, status: int, now: float) -> None:
-        """Note how long the first byte took, and end the second attempt: the first has won."""
-        if status < 400:
-            seconds = now - self._began - (0.0 if self.place is None else self.place.waited)
-            self._plane.patience.note(self.request.model, seconds, stream=self.request.stream)
-        self._end_hedge()
-
     @property
     def ask(self) -> Ask:
         """What is known of the request by whoever sends it."""
@@ -333,47 +329,39 @@ class Exchange:
         self._backend, self._sent, self._sent_at = hedge.candidate.backend, hedge.sent, hedge.sent_at
         self._connecting, hedge.connecting = hedge.connecting, None
         self._connection, self._head, self._length = hedge.connection, hedge.head, hedge.length
+        self._held, self._raced = b"", "won"
         if self._connection is not None:
             self._connection.hand_over(self)
             if self.paused:
                 self._connection.pause()
+        if hedge.held:
+            self.on_body(hedge.held)
 
-    def lose(self, failure: Failure | None, reason: str) -> None:
-        """End the second attempt, which failed or was answered with an error, and go on with the first."""
-        hedge = self._hedge
-        if hedge is None or hedge.candidate is None:
-            return
-        if failure is not None:
-            self._blame(failure, hedge.candidate.backend, hedge.sent)
-        elif reason:
-            self._plane.failed(hedge.candidate.backend, reason, hedge.sent)
-        elif hedge.sent is not None:
-            self._plane.excused(hedge.candidate.backend, hedge.sent)
+    def go_alone(self) -> None:
+        """End the second attempt, or have none, and pass on what was held back for its sake."""
         self._end_hedge()
+        held, self._held = self._held, b""
+        if held:
+            self.on_body(held)
 
     def lose_at(self, backend: "Backend") -> None:
         """End the second attempt if it is at this backend, of which nothing more is hoped."""
         hedge = self._hedge
         if hedge is not None and hedge.candidate is not None and hedge.candidate.backend is backend:
-            self._end_hedge()
+            self.go_alone()
 
     def _end_hedge(self) -> None:
         hedge, self._hedge = self._hedge, None
         lost = None if hedge is None else hedge.end()
         if lost is not None:
-            self._tried = (*self._tried[:-1], lost, self._tried[-1])
+            self._tried, self._raced = (*self._tried[:-1], lost, self._tried[-1]), "lost"
 
     # What the engine's side tells (upstream.Receiver)
 
     def on_head(self, head: ResponseHead, length: int) -> None:
         """Hold the head until the body begins, or leave for another backend."""
-        if head.status in UNWELL_STATUSES:
-            self._plane.failed(self._tried[-1].backend, f"answered {head.status}", self._sent)
-        elif head.status == TOO_MANY and self._sent is not None:
-            self._tried[-1].backend.estimate.failed(self._sent, self._plane.loop.time())
-        elif head.status >= 400 and self._sent is not None:
-            self._plane.excused(self._tried[-1].backend, self._sent)
         if head.status >= 400:
+            self._plane.refused(self._tried[-1].backend, head.status, self._sent)
             failure = Failure.UNWANTED if self._is_unwanted(head.status) else Failure.STATUS
             retried = failure is Failure.UNWANTED or head.status in RETRY_STATUSES
             if retried and self._retry(failure, f"status {head.status}"):
@@ -387,7 +375,9 @@ class Exchange:
     def on_body(self, data: bytes) -> None:
         """Pass the bytes on, the held head before the first of them."""
         if self._first_byte_at is None:
-            self._begin_answer()
+            data = self._begin(data)
+            if not data:
+                return
         self._passed += len(data)
         if self._counts:
             self._events += data.count(b"\ndata:") + data.startswith(b"data:")
@@ -407,6 +397,8 @@ class Exchange:
             self.on_failure(Failure.BROKEN, "a stream without its [DONE]")
             return
         self._connection = None  # it is its pool's again
+        if self._held:
+            self.go_alone()
         if self._first_byte_at is None:
             self._begin_answer()
         self._plane.answered(backend, head.status, self._sent)
@@ -423,11 +415,12 @@ class Exchange:
     def on_failure(self, failure: Failure, detail: str) -> None:
         """Try again while nothing has reached the client; else tell it that its answer broke off."""
         backend = self._tried[-1].backend
-        self._blame(failure, backend, self._sent)
+        self.blame(failure, backend, self._sent)
         if self._first_byte_at is not None or not self._retry(failure, detail):
             self.break_off(exchange.error_of(failure, backend.name), f"{failure.value} ({detail})")
 
-    def _blame(self, failure: Failure, backend: "Backend", sent: "Sent | None") -> None:
+    def blame(self, failure: Failure, backend: "Backend", sent: "Sent | None") -> None:
+        """Note that an attempt failed."""
         if failure in NOT_ITS_FAULT:
             if sent is not None:
                 self._plane.excused(backend, sent)
@@ -444,15 +437,31 @@ class Exchange:
             and not is_done(self._tail.bytes())
         )
 
+    def _begin(self, data: bytes) -> bytes:
+        """Begin to answer, and give all that has come to be passed on.
+
+        Or give nothing: these are pings, and a second backend may be the first to say more. They are held back, as
+        nobody else can be heard once the client has a byte.
+        """
+        data = self._held + data
+        if self._hedge is not None and is_silence(self._head, data):
+            self._held = data
+            return b""
+        self._held = b""
+        self._begin_answer()
+        return data
+
     def _begin_answer(self) -> None:
         """Write the head, to go with the first piece of the body: from here on there is no other attempt."""
         head, request = self._head, self.request
         assert head is not None  # noqa: S101  (a body comes after its head)
         now = self._first_byte_at = self._moved_at = self._plane.loop.time()
-        if head.status < 400 and head.is_event_stream and self._sent is not None:
-            self._tried[-1].backend.estimate.first_token(self._sent, now)
-        if self._plane.hedges or self._hedge is not None:
-            self._settle(head.status, now)
+        if self._hedge is not None:
+            self._end_hedge()
+        if head.is_event_stream and head.status < 400:
+            self._write = self._write_until_event
+        elif self._plane.hedges:
+            self._note_patience(head.status, now)
         self._size = len(self._body)
         self._body, self._counts = b"", head.is_event_stream
         rest, place = self._explained, self.place
@@ -473,6 +482,23 @@ class Exchange:
             header_value(self._tried[-1].backend.name),
             rest,
         )
+
+    def _write_until_event(self, data: bytes) -> None:
+        """Write pings, and with the first event note that its backend has begun to answer."""
+        if self._events:
+            now = self._event_at = self._plane.loop.time()
+            if self._sent is not None:
+                self._tried[-1].backend.estimate.first_token(self._sent, now)
+            if self._plane.hedges:
+                self._note_patience(200, now)
+            self._write = self._sink.write
+        self._sink.write(data)
+
+    def _note_patience(self, status: int, now: float) -> None:
+        """Note how long an answer took to begin."""
+        if status < 400:
+            seconds = now - self._began - (0.0 if self.place is None else self.place.waited)
+            self._plane.patience.note(self.request.model, seconds, stream=self.request.stream)
 
     def _frame(self, head: ResponseHead) -> bytes:
         """Tell the client how it knows the body's end."""
@@ -497,7 +523,7 @@ class Exchange:
         content = self._events if self._counts else self._passed
         if content != self._content:
             self._at_work(now, content)
-        elif self._counts and not content and self._passed != self._seen:
+        elif self._held or (self._counts and not content and self._passed != self._seen):
             self._look_for_progress(now)
         if self._first_byte_at is None:
             if self._backend is not None and now >= self._sent_at + limits.first_byte_timeout:
@@ -516,7 +542,7 @@ class Exchange:
 
     def _look_for_progress(self, now: float) -> None:
         """Note that the engine reads on in a long prompt, where it says so between the pings."""
-        progress = stall.progress(self._tail.bytes())
+        progress = stall.progress(self._held or self._tail.bytes())
         if progress > self._progress:
             self._progress, self._worked_at = progress, now
             self._plane.worked(self._tried[-1].backend, now)
@@ -551,6 +577,7 @@ class Exchange:
             self.place.leave()
         self._end_attempt()
         request, began, tried = self.request, self._began, self._tried
+        answered_at = self._event_at or self._first_byte_at
         self._plane.finished(
             self,
             Record(
@@ -561,12 +588,13 @@ class Exchange:
                 status,
                 outcome,
                 len(tried),
-                None if self._first_byte_at is None else self._first_byte_at - began,
+                None if answered_at is None else answered_at - began,
                 self._plane.loop.time() - began,
                 self._passed,
                 self._events,
                 self._tail.bytes(),
                 0.0 if self.place is None else self.place.waited,
                 request.caller.name,
+                self._raced,
             ),
         )
