@@ -44,8 +44,8 @@ OUTLIER: Final = 3.0
 """Times what was expected, at which a sample is cut off: a stall isn't a speed."""
 
 CROWD: Final = 0.0005
-"""Seconds by which each answer under way is taken to delay a first token. Little, but where an engine sends pings at
-once, first bytes say nothing else of its load."""
+"""Seconds by which each answer under way is taken to delay a first token. Little, but where an engine sends an empty
+event at once, first tokens say nothing else of its load."""
 
 LATE: Final = 4.0
 """Seconds that are expected to be missing, for each that a prompt's reading is late."""
@@ -312,7 +312,7 @@ class Estimate:
 
         What is in flight stays counted: each attempt's end is told.
         """
-        self._room, self._cost = 1.0, 0.0
+        self._room, self._cost, self.unheard = 1.0, 0.0, 0
         self._free = max(self._free, now)
 
     # How it is kept

@@ -196,8 +196,8 @@ def test_a_client_that_leaves_frees_its_place():
     assert estimate.expected(ASK, 0, 130.0) == pytest.approx(estimate.reading(1000, 0, 130.0))
 
 
-def test_answers_under_way_count_where_first_bytes_are_pings():
-    """A backend whose first bytes come at once, whatever it does, isn't given everything."""
+def test_answers_under_way_count_where_first_tokens_are_empty():
+    """A backend whose first events come at once, whatever it does, isn't given everything."""
     estimate = known(takes=0.005)
     for number in range(50):
         estimate.first_token(estimate.sent(ASK, 0, 100.0 + number / 100), 100.005 + number / 100)
@@ -364,8 +364,9 @@ def test_a_restart_leaves_what_is_in_flight_counted():
     estimate = known()
     sent = estimate.sent(ASK, 0, 100.0)
     estimate.failed(estimate.sent(ASK, 0, 100.0), 100.0)
+    estimate.lost(estimate.sent(ASK, 0, 100.0), 104.0)
     estimate.restarted(105.0)
-    assert (estimate.in_flight, estimate.cost(105.0)) == (1, 0.0)
+    assert (estimate.in_flight, estimate.cost(105.0), estimate.unheard) == (1, 0.0, 0)
     estimate.failed(sent, 106.0)
     assert estimate.in_flight == 0
 
@@ -385,7 +386,7 @@ def test_stale_measurements_fade_and_what_waits_does_not():
 
 
 def test_a_first_token_counts_once_and_not_after_the_end():
-    """A ping that passed for it is all that it is taken for; what comes too late changes nothing."""
+    """An empty event that passed for it is all that it is taken for; what comes too late changes nothing."""
     estimate = known()
     sent, over = estimate.sent(ASK, 0, 100.0), estimate.sent(ASK, 0, 100.0)
     estimate.left(over, 100.0)
@@ -472,10 +473,10 @@ def test_one_that_does_not_stream_may_end_before_it_was_due():
 
 
 def test_one_that_does_not_stream_has_begun_when_a_later_one_has():
-    """Engines begin in order."""
+    """Engines begin in order, and before it was due."""
     estimate = known(takes=0.1, hold=5.0)
     silent, streams = estimate.sent(Ask(1000, streams=False), 0, 100.0), estimate.sent(ASK, 0, 100.0)
-    estimate.first_token(streams, 100.2)
+    estimate.first_token(streams, 100.05)
     assert estimate.begun == 2
     estimate.ended(streams, 103.0)
     estimate.ended(silent, 104.0)
