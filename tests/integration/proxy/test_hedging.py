@@ -317,20 +317,19 @@ async def test_a_kept_connection_that_was_closed_is_no_answer(start_router, engi
     """The second is sent once more, on a fresh one, as a first attempt is."""
     begun: list[Held] = []
     first, second = Held("a", begun), Held("b", begun)
-    closes = True
+    answered = False
 
     async def keeps(reader, writer):
         """Answer once, keep the connection, and close it when more is asked on it."""
-        nonlocal closes
-        if not closes:
+        nonlocal answered
+        if answered:
             await second.play(reader, writer)
             return
-        closes = False
         head = await reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"POST"):
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            closes = True
             return
+        answered = True
         writer.write(NOTHING)
         await reader.readuntil(b"\r\n\r\n")
 
