@@ -52,7 +52,7 @@ class Record(msgspec.Struct):
     status: int
     outcome: str
     attempts: int
-    ttft: float | None  # from the request's arrival to a stream's first event, or another answer's first byte
+    ttft: float | None  # from the request's arrival to a stream's first event (no ping), or another answer's first byte
     duration: float
     sent: int  # bytes of body passed to the client
     events: int  # server-sent events passed to the client

@@ -5,7 +5,7 @@
             its own failure, an error as its answer, or the first words of the other → it is over (`go_alone`)
 
 Pings are no words: many engines send comments into a stream while a request waits there. While there may be a second
-attempt, either's are held back (`is_silence`), as one byte at the client ends the race.
+attempt, either's are held back, as one byte at the client ends the race.
 
 It exists only where `balance.hedge_after` asks for it. It never speaks to the client.
 """
@@ -16,6 +16,7 @@ import structlog
 
 from router.core.errors import RouterError
 from router.core.exchange import Failure
+from router.proxy.framing import has_event
 from router.proxy.pool import ConnectError
 
 if TYPE_CHECKING:
@@ -34,17 +35,6 @@ log = structlog.get_logger("router")
 
 MOST_HELD = 512
 """Bytes of pings that are held back: then the client is to see that somebody lives, and that decides the race."""
-
-
-def is_silence(head: "ResponseHead | None", data: bytes) -> bool:
-    """Tell whether the beginning of a body, in its chunks or not, is as good as none: a stream without an event yet."""
-    return (
-        len(data) < MOST_HELD
-        and head is not None
-        and head.is_event_stream
-        and b"\ndata:" not in data
-        and not data.startswith(b"data:")
-    )
 
 
 class Hedge:
@@ -135,7 +125,8 @@ class Hedge:
     def on_body(self, data: bytes) -> None:
         """Win, with the first words."""
         self.held += data
-        if not is_silence(self.head, self.held):
+        streams = self.head is not None and self.head.is_event_stream
+        if not streams or has_event(self.held) or len(self.held) >= MOST_HELD:
             self._exchange.take_over(self)
 
     def on_end(self) -> None:

@@ -26,9 +26,9 @@ from router.core.latency import Ask
 from router.core.record import Record, Tail, is_done
 from router.core.reshape import reshaped
 from router.core.stall import Silence
-from router.proxy.framing import LAST_CHUNK, chunk
+from router.proxy.framing import LAST_CHUNK, chunk, has_event
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
-from router.proxy.hedge import Hedge, is_silence
+from router.proxy.hedge import MOST_HELD, Hedge
 from router.proxy.place import Place
 from router.proxy.pool import ConnectError, Pool
 from router.proxy.requests import Request, error_answer, explained, header_value, is_uuid
@@ -98,7 +98,7 @@ class Exchange:
     _length = 0  # of its body, where the head says it
     _held = b""  # of its body, while another backend may yet be sooner with more than pings
     _first_byte_at: float | None = None
-    _event_at: float | None = None  # when the first event of a stream came: before it there may be pings
+    _begun_at: float | None = None  # as `_first_byte_at`, but of a stream when its first event came, not a ping
     _lead = b""  # its head, until the first piece of its body goes with it
     _chunking = False  # whether the body is to be put into chunks here
     _passed = 0  # bytes of its body
@@ -443,25 +443,26 @@ class Exchange:
         Or give nothing: these are pings, and a second backend may be the first to say more. They are held back, as
         nobody else can be heard once the client has a byte.
         """
-        data = self._held + data
-        if self._hedge is not None and is_silence(self._head, data):
+        if self._held:
+            data, self._held = self._held + data, b""
+        silent = self._head is not None and self._head.is_event_stream and not has_event(data)
+        if silent and self._hedge is not None and len(data) < MOST_HELD:
             self._held = data
             return b""
-        self._held = b""
-        self._begin_answer()
+        self._begin_answer(silent=silent)
         return data
 
-    def _begin_answer(self) -> None:
+    def _begin_answer(self, *, silent: bool = False) -> None:
         """Write the head, to go with the first piece of the body: from here on there is no other attempt."""
         head, request = self._head, self.request
         assert head is not None  # noqa: S101  (a body comes after its head)
         now = self._first_byte_at = self._moved_at = self._plane.loop.time()
         if self._hedge is not None:
             self._end_hedge()
-        if head.is_event_stream and head.status < 400:
+        if silent:
             self._write = self._write_until_event
-        elif self._plane.hedges:
-            self._note_patience(head.status, now)
+        else:
+            self._note_beginning(head, now)
         self._size = len(self._body)
         self._body, self._counts = b"", head.is_event_stream
         rest, place = self._explained, self.place
@@ -485,18 +486,19 @@ class Exchange:
 
     def _write_until_event(self, data: bytes) -> None:
         """Write pings, and with the first event note that its backend has begun to answer."""
-        if self._events:
-            now = self._event_at = self._plane.loop.time()
-            if self._sent is not None:
-                self._tried[-1].backend.estimate.first_token(self._sent, now)
-            if self._plane.hedges:
-                self._note_patience(200, now)
+        if self._events and self._head is not None:
+            self._note_beginning(self._head, self._plane.loop.time())
             self._write = self._sink.write
         self._sink.write(data)
 
-    def _note_patience(self, status: int, now: float) -> None:
-        """Note how long an answer took to begin."""
-        if status < 400:
+    def _note_beginning(self, head: ResponseHead, now: float) -> None:
+        """Note when an answer began; of an error that says nothing of its backend."""
+        self._begun_at = now
+        if head.status >= 400:
+            return
+        if head.is_event_stream and self._sent is not None:
+            self._tried[-1].backend.estimate.first_token(self._sent, now)
+        if self._plane.hedges:
             seconds = now - self._began - (0.0 if self.place is None else self.place.waited)
             self._plane.patience.note(self.request.model, seconds, stream=self.request.stream)
 
@@ -577,7 +579,6 @@ class Exchange:
             self.place.leave()
         self._end_attempt()
         request, began, tried = self.request, self._began, self._tried
-        answered_at = self._event_at or self._first_byte_at
         self._plane.finished(
             self,
             Record(
@@ -588,7 +589,7 @@ class Exchange:
                 status,
                 outcome,
                 len(tried),
-                None if answered_at is None else answered_at - began,
+                None if self._begun_at is None else self._begun_at - began,
                 self._plane.loop.time() - began,
                 self._passed,
                 self._events,

@@ -588,6 +588,7 @@ async def test_a_stream_of_nothing_but_pings(race):
     asking, first, _ = await ran.run()
     first.says.put_nowait(HEAD + PING + b"0\r\n\r\n")
     assert await asking == (200, first.name, b": ping\n\n")
+    assert (await ran.over()).ttft is None
 
 
 async def test_progress_behind_held_pings_is_work(race):
