@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from router.core.turns import Ticket
     from router.proxy.heads import ResponseHead
     from router.proxy.plane import Plane
-    from router.proxy.relay import Exchange, Sink
+    from router.proxy.relay import Exchange
     from router.proxy.requests import Request
+    from router.proxy.sink import Sink
 
 TELL_EVERY = 5.0
 """Seconds that a streaming client waits in the queue until it is told its place, and until it is told again."""

@@ -14,9 +14,8 @@ This is the hot path: what runs for each request, and above all for each piece o
 kept to what must be done there. What can wait until the answer has ended is done from its record, many at a time.
 """
 
-from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -24,14 +23,13 @@ from router.core import errors, exchange, stall
 from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, Failure
 from router.core.latency import Ask
 from router.core.record import Record, Tail, is_done
-from router.core.reshape import reshaped
 from router.core.stall import Silence
 from router.proxy.framing import LAST_CHUNK, chunk, has_event
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
 from router.proxy.hedge import MOST_HELD, Hedge
 from router.proxy.place import Place
 from router.proxy.pool import ConnectError, Pool
-from router.proxy.requests import Request, error_answer, explained, header_value, is_uuid
+from router.proxy.requests import Request, error_answer, explained, header_value, written
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from router.core.errors import RouterError
     from router.core.latency import Sent
     from router.proxy.plane import Plane
+    from router.proxy.sink import Sink
     from router.proxy.upstream import Connection, Receiver
 
 log = structlog.get_logger("router")
@@ -48,26 +47,6 @@ _ENDS_WITH_DONE = ("/v1/chat/completions", "/v1/completions")
 """APIs whose streams end with `data: [DONE]`."""
 
 NOTHING = Ask(0)
-
-
-class Sink(Protocol):
-    """The client's side of an exchange: a wire that takes bytes, at once, and says when it has too much."""
-
-    @property
-    def write(self) -> Callable[[bytes], None]:
-        """Send bytes."""
-
-    def finish(self, *, keep_alive: bool) -> None:
-        """Note that the answer is whole; the connection may go on, or is to be closed once all is sent."""
-
-    def hang_up(self) -> None:
-        """Close the connection once all is sent: the answer broke off."""
-
-    def abort(self) -> None:
-        """Close the connection now: nobody reads."""
-
-    def unsent(self) -> int:
-        """Tell how many bytes wait for the client."""
 
 
 class Exchange:
@@ -112,7 +91,7 @@ class Exchange:
     _content = 0  # by then: events of a stream, bytes of another answer
     _unsent = -1  # bytes that waited for the client
 
-    def __init__(self, plane: "Plane", request: Request, body: bytes, sink: Sink) -> None:
+    def __init__(self, plane: "Plane", request: Request, body: bytes, sink: "Sink") -> None:
         self.request = request
         self._plane = plane
         self._body = body  # as long as there may be another attempt
@@ -233,21 +212,11 @@ class Exchange:
 
     def send(self, connection: "Connection", pool: Pool, candidate: "Candidate", receiver: "Receiver") -> None:
         """Write the request as this backend is to have it; the answer goes to the receiver."""
-        request, body = self.request, self._body
-        head = request.head
-        lines = pool.credentials or request.credentials
         reshape = None if self._way is None else self._way.route.reshape
-        if reshape is not None or candidate.model != request.model:
-            body = reshaped(body, reshape, candidate.model)
-        if candidate.backend.put_right is not None:
-            body = candidate.backend.put_right(head.path, body)
-        if not candidate.backend.uuid_request_ids or is_uuid(request.id):
-            lines += b"x-request-id: %s\r\n" % request.id.encode("ascii")
         connection.send(
-            b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
-            % (pool.base, head.target, pool.host_line, head.lines, lines, len(body), body),
+            written(self.request, self._body, candidate, reshape, pool),
             receiver,
-            raw=request.http11 and (self.place is None or not self.place.promised),
+            raw=self.request.http11 and (self.place is None or not self.place.promised),
         )
 
     def _end_attempt(self) -> None:

@@ -1,7 +1,7 @@
 """A client's request as the data plane has it, and the rules by which both lanes make one.
 
 The lanes differ in how they read; what is asked of a request, and in what order, stands here once: the path, the key,
-the size, the body, the id.
+the size, the body, the id. So does how it is written for a backend.
 """
 
 import hmac
@@ -11,15 +11,20 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from router.core import errors
+from router.core.catalog import Candidate
 from router.core.errors import RouterError
 from router.core.peek import peek
+from router.core.reshape import Reshape, reshaped
 from router.proxy.heads import Headers, RequestHead, status_line
+
+if TYPE_CHECKING:
+    from router.proxy.pool import Pool
 
 _MOST_EXPLAINED = 16  # candidates
 
@@ -142,6 +147,27 @@ def _is_here(remote: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshape | None, pool: "Pool") -> bytes:
+    """Write a request as this backend is to have it. Raises RouterError where it can't be said to its engine."""
+    head, backend = request.head, candidate.backend
+    lines = pool.credentials or request.credentials
+    if reshape is not None or candidate.model != request.model:
+        body = reshaped(body, reshape, candidate.model)
+    if backend.put_right is not None:
+        body = backend.put_right(head.path, body)
+    if not backend.uuid_request_ids or is_uuid(request.id):
+        lines += b"x-request-id: %s\r\n" % request.id.encode("ascii")
+    return b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+        pool.base,
+        head.target,
+        pool.host_line,
+        head.lines,
+        lines,
+        len(body),
+        body,
+    )
 
 
 def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: bool) -> bytes:
