@@ -175,7 +175,7 @@ class Fleet:
             dict.fromkeys(config.models, launch.spec.served_name),
             config.weight,
             uuid_request_ids=engine.uuid_request_ids,
-            put_right=_right_for(engine) if engine.puts_right else None,
+            put_right=_right_for(engine) if engine.puts_right(launch.spec.args) else None,
             estimate=Estimate(parallel),
             cap=_cap(config, parallel),
         )

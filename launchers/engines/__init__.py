@@ -16,7 +16,7 @@ from launchers.engines.llama_cpp import LlamaCpp
 from launchers.engines.llama_server import LlamaServer
 from launchers.engines.mlx_lm import Mlx
 from launchers.engines.vllm import Vllm
-from launchers.spec import Command, LaunchSpec
+from launchers.spec import ArgValue, Command, LaunchSpec
 
 
 class Files(Protocol):
@@ -86,10 +86,6 @@ class Engine(Protocol):
     def usage_in_streams(self) -> bool:
         """Whether a stream tells the usage of tokens, when `stream_options.include_usage` asks for it."""
 
-    @property
-    def puts_right(self) -> bool:
-        """Whether `put_right` does anything: where not, no body need be shown to it."""
-
     def find_model(self, model: str, files: Files) -> str:
         """The model to name in the command, for what was configured; its own answer it returns unchanged.
 
@@ -102,6 +98,9 @@ class Engine(Protocol):
         `python` is the interpreter in which the engine is installed, or the path of its `program`. Raises
         ArgumentError for an argument that isn't the user's to set.
         """
+
+    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:
+        """Whether `put_right` is for an engine of these arguments: where not, no body need be shown to it."""
 
     def put_right(self, path: str, body: bytes) -> bytes:
         """The body of a POST of `path`, as this engine must get it; the same object where nothing is to be changed.

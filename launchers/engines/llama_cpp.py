@@ -95,7 +95,6 @@ class LlamaCpp:
     parallel_option: str | None = None
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
     usage_in_streams: bool = False
-    puts_right: bool = True
 
     def find_model(self, model: str, files: "Files") -> str:
         """A *.gguf file, a folder that holds one, or `org/name:pattern` of a hub."""
@@ -121,6 +120,10 @@ class LlamaCpp:
             env={**common.PYTHON_ENV, **spec.env},
             unset=(*SETTINGS, "config_file", "web_concurrency"),
         )
+
+    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
 
     def put_right(self, path: str, body: bytes) -> bytes:
         """Refuse what it would answer without end or with a 500, and leave out nulls, which are a 500 too."""

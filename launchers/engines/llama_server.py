@@ -90,7 +90,6 @@ class LlamaServer:
     parallel_option: str | None = "parallel"
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
-    puts_right: bool = False
 
     def find_model(self, model: str, files: "Files") -> str:
         """A *.gguf file, a folder that holds one, or `org/name:Q4_K_M` (or `:file.gguf`) of a hub."""
@@ -111,6 +110,10 @@ class LlamaServer:
             env={**common.PYTHON_ENV, **spec.env},
             unset=(*VARIABLES, *(f"llama_arg_{name}" for name in SETTINGS)),
         )
+
+    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:  # noqa: ARG002
+        """It takes every request as it is."""
+        return False
 
     def put_right(self, path: str, body: bytes) -> bytes:  # noqa: ARG002 -- it takes every request as it is
         """The body itself."""

@@ -27,7 +27,7 @@ import msgspec
 from launchers.engines import bodies, common
 from launchers.engines.bodies import CHAT, COMPLETIONS, Rule, Text
 from launchers.errors import UnfitRequestError
-from launchers.spec import Command, LaunchSpec
+from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
     from launchers.engines import Files
@@ -107,7 +107,6 @@ class Mlx:
     parallel_option: str | None = "decode-concurrency"
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
     usage_in_streams: bool = True
-    puts_right: bool = True
     linux: bool = sys.platform == "linux"
 
     def find_model(self, model: str, files: "Files") -> str:
@@ -125,6 +124,10 @@ class Mlx:
         if self.linux:
             env["MLX_DISABLE_COMPILE"] = "1"  # its first answers wait for a C++ compiler
         return Command((python, "-P", SCRIPT, *common.flags(args, STYLE)), {**env, **spec.env}, GROUP)
+
+    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
 
     def put_right(self, path: str, body: bytes) -> bytes:
         """Take out what would have it load another model, and refuse what would end it."""

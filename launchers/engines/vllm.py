@@ -11,6 +11,7 @@ What running it taught (0.32.0):
 4. It closes idle connections after 5 s; the router would keep them longer.
 5. `python -m vllm.entrypoints.cli.main` is what the command `vllm` runs. It pins much of what it stands on, so that
    many have it in an environment of its own: the command on PATH will do.
+6. A `priority` other than 0 is answered with 400, unless it runs with --scheduling-policy priority.
 """
 
 from collections.abc import Mapping
@@ -18,9 +19,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from launchers.engines import common
+from launchers.engines import bodies, common
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS
-from launchers.spec import Command, LaunchSpec
+from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
     from launchers.engines import Files
@@ -83,7 +84,6 @@ class Vllm:
     parallel_option: str | None = "max-num-seqs"
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
-    puts_right: bool = False
 
     def find_model(self, model: str, files: "Files") -> str:
         """A folder in Hugging Face's layout, or `org/name` of a hub."""
@@ -101,6 +101,13 @@ class Vllm:
         run = (python,) if is_program else (python, "-m", "vllm.entrypoints.cli.main")
         return Command((*run, "serve", spec.model, *common.flags(args, STYLE)), {**env, **spec.env}, UNSET)
 
-    def put_right(self, path: str, body: bytes) -> bytes:  # noqa: ARG002 -- it answers every mistake by itself
-        """The body itself."""
-        return body
+    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:
+        """Unless it orders requests by their priority itself."""
+        return common.over({}, args, STYLE).get("scheduling-policy") != "priority"
+
+    def put_right(self, path: str, body: bytes) -> bytes:  # noqa: ARG002 -- it is the same for all
+        """Take out the priority: the router's queue has heeded it. All other mistakes it answers by itself."""
+        if b'"priority"' not in body:
+            return body
+        found, _ = bodies.fields(body)
+        return body if found.pop("priority", None) is None else bodies.written(found)

@@ -113,11 +113,12 @@ class Admission(Generic[T]):
     # Who comes
 
     def enter(
-        self, model: str, payload: T, key: str, priority: int, size: int, now: float
+        self, model: str, payload: T, key: str, priority: int, size: int, now: float, pace: float = 0.0
     ) -> tuple[Ticket[T], Refused[T] | None]:
         """Let a request wait; the second is who had to go for it, if anybody had.
 
-        Raises QueueFullError, where nobody had to.
+        `pace` counts for who comes first: in how many seconds one is believed to go, 0 where nothing is known. Raises
+        QueueFullError, where nobody had to go.
         """
         bounds = self.bounds
         ticket = Ticket(model, payload, key, max(-CLASSES, min(CLASSES, priority)), size, now)
@@ -132,7 +133,7 @@ class Admission(Generic[T]):
             refused = weakest, error
             queue = self._queues.get(model)
         if queue is None:
-            queue = self._queues[model] = Queue(now)
+            queue = self._queues[model] = Queue(now, pace)
         queue.add(ticket, bounds.weight(key))
         self._waiting[ticket] = None
         self.size += size

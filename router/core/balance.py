@@ -38,7 +38,7 @@ class Figures(NamedTuple):
     more in its cache. `passed_over` is why it isn't taken; empty for those that it would be drawn from.
     """
 
-    name: str
+    backend: str
     score: float
     passed_over: str
     expected: float

@@ -96,6 +96,19 @@ class Dispatcher(Generic[T]):
         """Tell whether anybody may come to have room for a request that goes this way: a backend that is there."""
         return any(each.backend.health.hope for tier in way.tiers for each in tier)
 
+    def pace(self, way: Way) -> float:
+        """Tell each how many seconds those who are under way of all who may serve it end, one by one; 0: not known.
+
+        By Little's law: as many as are in flight end in the time that each of them takes.
+        """
+        ends = 0.0
+        for tier in way.tiers:
+            for backend, _ in tier:
+                takes = backend.estimate.response + backend.estimate.hold
+                if takes > 0:
+                    ends += backend.in_flight / takes
+        return 1 / ends if ends else 0.0
+
     def hopes_for(self, way: Way, backend: Backend) -> Candidate | None:
         """Tell by what name a request that waits may go to a backend; None: not at all, or not while others are up."""
         found = None
@@ -124,9 +137,9 @@ class Dispatcher(Generic[T]):
             able = self._with_room([each for each in tier if each.backend.health.usable], ask, now)
             figures = policy.explain(able, ask, now) if able else []
             for each in figures:
-                told: dict[str, object] = {"backend": each.name, "tier": number, "policy": policy.name}
+                told: dict[str, object] = {"tier": number, "policy": policy.name}
                 over = each.passed_over or ("an earlier model of the route can take it" if chosen else "")
-                found.append(told | each._asdict() | {"passed_over": over})
+                found.append(each._asdict() | told | {"passed_over": over})
             chosen = chosen or bool(able)
             for candidate in tier:
                 if candidate not in able:

@@ -21,6 +21,10 @@ longer than they usually do (`Rhythm`), something is wrong there, too: what is e
 **Errors** cost seconds, the more the more of them come in a row, and half as much each `FORGET` seconds later. Failing
 fast is never taken for speed: nothing but a first token is a measurement.
 
+**An attempt let go of** before it began, as its client left or another backend was sooner, took at least that long.
+Where that is far more than was expected, it costs as an error does. So a backend that hangs doesn't look good again as
+soon as the last one has given up on it.
+
 **After a start** caches are cold and code isn't compiled yet, so few prompts may wait there at a time: one, then one
 more with each first token. **What was measured long ago** fades: after `STALE` seconds without a first token a backend
 is taken for faster than it was, until somebody is sent there and tells.
@@ -43,8 +47,8 @@ OUTLIER: Final = 3.0
 """Times what was expected, at which a sample is cut off: a stall isn't a speed."""
 
 CROWD: Final = 0.0005
-"""Seconds by which each answer under way is taken to delay a first token. Little, but where an engine sends pings at
-once, first bytes say nothing else of its load."""
+"""Seconds by which each answer under way is taken to delay a first token. Little, but where an engine sends an empty
+event at once, first tokens say nothing else of its load."""
 
 LATE: Final = 4.0
 """Seconds that are expected to be missing, for each that a prompt's reading is late."""
@@ -53,7 +57,7 @@ LISTEN: Final = 0.05
 """Seconds, as often as it is looked whether answers under way have brought anything."""
 
 PATIENCE: Final = 3.0
-"""Times that an answer's end usually takes, from which on it is late."""
+"""Times that an answer's beginning or its end usually takes, from which on it is late."""
 
 STALE: Final = 60.0
 """Seconds without a first token, after which a backend is taken for faster than it was."""
@@ -162,13 +166,14 @@ class Rhythm:
 class Sent:
     """An attempt at a backend, from its sending to its end."""
 
-    def __init__(self, ask: Ask, cached: int, work: float, at: float, due: float) -> None:
+    def __init__(self, ask: Ask, cached: int, work: float, at: float, due: float, late: float) -> None:
         self.size = max(1, ask.size)
         self.streams = ask.streams
         self.cached = cached  # bytes believed to be in the cache
         self.work = work  # bytes to be read, as far as is believed
         self.at = at
         self.due = due  # when its first token was expected
+        self.late = late  # from when on its silence isn't to be expected any more
         self.begun = 0.0  # when it began to be answered, if it has
         self.waits = True  # for its first token
         self.over = False
@@ -207,6 +212,7 @@ class Estimate:
         self._ended = -inf  # when it last ended one
         self._ends = 0
         self._answers = 0  # that told something
+        self.unheard = 0  # attempts that were late when they were let go of, since the last first token
         # Of prompts in its cache: bytes that were read, and bytes that aren't believed to be there, on average
         self._read = self._unknown = float(_WORTH)
 
@@ -260,8 +266,10 @@ class Estimate:
     def sent(self, ask: Ask, cached: int, now: float) -> Sent:
         """Note that an attempt goes out. What becomes of it is told with what this gives."""
         self._settle(now)
-        due = now + self.expected(ask, cached, now)
-        sent = Sent(ask, cached, self._to_read(ask.size, cached), now, due)
+        turn, work = now + self.queue(now), self._to_read(ask.size, cached)
+        due = turn + self.reading(ask.size, cached, now) + self.cost(now)
+        late = now + PATIENCE * (turn - now + self.line.at(work))  # what fades is no longer known, but may be as it was
+        sent = Sent(ask, cached, work, now, due, late)
         self._waiting.append(sent)
         self._work += sent.work
         self._crowd()
@@ -283,7 +291,7 @@ class Estimate:
             if not let_in and (sent.streams or self._answers > SILENT):
                 self._measured(sent, takes)
         self._begin(sent, now)
-        self._heard = now
+        self._heard, self.unheard = now, 0
         self._room = self._room + 1 if self._room < PROVEN else inf
         self._cost, self._cost_at = self.cost(now) / 2, now
 
@@ -304,7 +312,7 @@ class Estimate:
         self.left(sent, now)
 
     def left(self, sent: Sent, now: float) -> None:
-        """Note that it is over, and nobody is to blame: the client has left, say. Told again, it says nothing."""
+        """Note that it is over, and that this says nothing. Told again, it changes nothing."""
         if sent.over:
             return
         self._settle(now)
@@ -322,6 +330,19 @@ class Estimate:
         self._crowd()
         self._ended = self._moved = now
 
+    def lost(self, sent: Sent, now: float) -> None:
+        """Note that it was let go of: its client has left, or another backend was sooner. Told again, it says nothing.
+
+        One that is late took at least so long, and this costs: of a backend that hangs, nothing else is ever heard.
+        """
+        if sent.over:
+            return
+        self._settle(now)
+        if sent.waits and now > sent.late:
+            self.unheard += 1
+            self._charge(sent, now - sent.at, now)
+        self.left(sent, now)
+
     def failed(self, sent: Sent, now: float) -> None:
         """Note that it failed: refused, reset, 503, timed out, stalled."""
         if sent.over:
@@ -337,16 +358,14 @@ class Estimate:
             self._hear(sent, now, audible=False)
             self._moved = now
         self._crowd()
-        again = 2 if sent.at >= self._cost_at else 1  # else it was under way when another failed
-        self._cost = min(WORST, max(again * self.cost(now), lost))
-        self._cost_at = now
+        self._charge(sent, lost, now)
 
     def restarted(self, now: float) -> None:
         """Note that the backend has just started, or has come back: its speed may be as it was, but it starts slowly.
 
         What is in flight stays counted: each attempt's end is told.
         """
-        self._room, self._cost = 1.0, 0.0
+        self._room, self._cost, self.unheard = 1.0, 0.0, 0
         self._free = max(self._free, now)
 
     # How it is kept
@@ -359,6 +378,12 @@ class Estimate:
         """Tell anew who comes to wait: u²/(1 - u) of a queue with one server (M/M/1), a share u of its time busy."""
         busy = min(FULL, self.in_flight / self._slots)
         self.behind = busy * busy / (1 - busy)
+
+    def _charge(self, sent: Sent, lost: float, now: float) -> None:
+        """Have what went wrong with an attempt cost the seconds that were lost with it; again and again, ever more."""
+        again = 2 if sent.at >= self._cost_at else 1  # else it was under way when another failed
+        self._cost = min(WORST, max(again * self.cost(now), lost))
+        self._cost_at = now
 
     def _forget(self, sent: Sent) -> None:
         waiting = self._waiting

@@ -52,13 +52,14 @@ class Record(msgspec.Struct):
     status: int
     outcome: str
     attempts: int
-    ttft: float | None  # from the request's arrival to the first byte of the answer's body
+    ttft: float | None  # from the request's arrival to a stream's first event (no ping), or another answer's first byte
     duration: float
     sent: int  # bytes of body passed to the client
     events: int  # server-sent events passed to the client
     tail: bytes  # the last of them
     waited: float = 0.0  # for a backend with room, of the duration
     key: str = ""  # whose: the name of the key that was shown
+    hedge: str = ""  # how a second attempt beside the first ended, if there was one: "won" or "lost"
 
 
 class Ending(msgspec.Struct):

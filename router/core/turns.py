@@ -125,9 +125,13 @@ class _Class(Generic[T]):
 
 
 class Queue(Generic[T]):
-    """What waits for one model: classes of lines of tickets, and how fast they go."""
+    """What waits for one model: classes of lines of tickets, and how fast they go.
 
-    def __init__(self, now: float) -> None:
+    `pace` is in how many seconds one is believed to go, before any has; 0 where nothing is known.
+    """
+
+    def __init__(self, now: float, pace: float = 0.0) -> None:
+        self._pace = pace
         self.classes: dict[int, _Class[T]] = {}
         self.waiting = 0
         self._turns = 0
@@ -170,9 +174,12 @@ class Queue(Generic[T]):
         return [ticket for priority in sorted(self.classes) for ticket in self.classes[priority].order()]
 
     def retry_after(self, now: float) -> int:
-        """Tell in how many seconds all that wait now will have gone, at the speed of the last departures."""
-        departed = max(1, len(self._departures) - 1)  # of none yet, as if the first went now
-        seconds = self.waiting * (now - self._departures[0]) / departed
+        """Tell in how many seconds all that wait now will have gone, at the speed of the last departures.
+
+        What was believed beforehand counts as one of them. Where nothing was and none has gone, as if one went now.
+        """
+        departed = max(1, len(self._departures) - (0 if self._pace else 1))
+        seconds = self.waiting * (now - self._departures[0] + self._pace) / departed
         return max(1, min(LONGEST_RETRY_AFTER, ceil(seconds)))
 
     def weakest(self, ticket: Ticket[T], weight: float) -> Ticket[T] | None:

@@ -104,7 +104,7 @@ class Lane:
 
 
 class Client(asyncio.Protocol):
-    """One client's connection, and the sink of its exchanges (relay.Sink)."""
+    """One client's connection, and the sink of its exchanges (sink.Sink)."""
 
     _transport: asyncio.Transport
     write: Callable[[bytes], None]
@@ -294,7 +294,7 @@ class Client(asyncio.Protocol):
             protocol.pause_writing()
         protocol.data_received(data)
 
-    # What the exchange asks (relay.Sink)
+    # What the exchange asks (sink.Sink)
 
     def finish(self, *, keep_alive: bool) -> None:
         """Go on with the next request, or close."""

@@ -28,6 +28,11 @@ LAST_CHUNK = b"0\r\n\r\n"
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")  # 2^60 bytes are a mistake
 
 
+def has_event(data: bytes) -> bool:
+    """Tell whether an event begins in the first bytes of a stream, in chunks or not: if none does, they are pings."""
+    return b"\ndata:" in data or data.startswith(b"data:")
+
+
 def chunk(data: bytes) -> bytes:
     """Frame data, which isn't empty, as a chunk."""
     return b"%x\r\n%s\r\n" % (len(data), data)

@@ -1,16 +1,22 @@
-"""A second attempt beside an exchange's own, for as long as neither has brought a byte of an answer.
+"""A second attempt beside an exchange's own, for as long as neither has brought any of an answer.
 
     a timer → another backend of the same model has room, and the retry budget pays → sent there, too
-            its first byte, or the failure of the exchange's own attempt → it becomes the exchange's own (`take_over`)
-            its own failure, an error as its answer, or the first byte of the other → it is over
+            its first words, or the failure of the exchange's own attempt → it becomes the exchange's own (`take_over`)
+            its own failure, an error as its answer, or the first words of the other → it is over (`go_alone`)
+
+Pings are no words: many engines send comments into a stream while a request waits there. While there may be a second
+attempt, either's are held back, as one byte at the client ends the race.
 
 It exists only where `balance.hedge_after` asks for it. It never speaks to the client.
 """
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from router.core.errors import RouterError
-from router.core.exchange import UNWELL_STATUSES, Failure
+from router.core.exchange import Failure
+from router.proxy.framing import has_event
 from router.proxy.pool import ConnectError
 
 if TYPE_CHECKING:
@@ -25,6 +31,12 @@ if TYPE_CHECKING:
     from router.proxy.upstream import Connection
 
 
+log = structlog.get_logger("router")
+
+MOST_HELD = 512
+"""Bytes of pings that are held back: then the client is to see that somebody lives, and that decides the race."""
+
+
 class Hedge:
     """An exchange's second attempt, from `after` seconds on; its engine's receiver (upstream.Receiver)."""
 
@@ -36,6 +48,7 @@ class Hedge:
         self.connection: Connection | None = None
         self.head: ResponseHead | None = None
         self.length = 0
+        self.held = b""  # of its body: pings
         self._exchange = exchange
         self._plane = plane
         self._timer = plane.loop.call_later(after, self._begin)
@@ -46,15 +59,26 @@ class Hedge:
         candidate = self._exchange.second(now)
         pool = None if candidate is None else plane.pool(candidate.backend)
         if candidate is None or pool is None or not plane.budget.withdraw(now):
+            self._exchange.go_alone()
             return
+        first, second = self._exchange.backend, candidate.backend
+        log.info(
+            "asked a second backend",
+            request_id=self._exchange.request.id,
+            backend=None if first is None else first.name,
+            second=second.name,
+        )
         self.candidate, self.sent_at = candidate, now
         self.sent = plane.began(candidate, self._exchange.ask, now)
         connection = pool.take()
         if connection is not None:
             self._send(connection, pool)
         else:
-            self.connecting = plane.loop.create_task(pool.connect())
-            self.connecting.add_done_callback(lambda connecting: self._connected(connecting, pool))
+            self._connect(pool)
+
+    def _connect(self, pool: "Pool") -> None:
+        self.connecting = self._plane.loop.create_task(pool.connect())
+        self.connecting.add_done_callback(lambda connecting: self._connected(connecting, pool))
 
     def _connected(self, connecting: "asyncio.Task[Connection]", pool: "Pool") -> None:
         if connecting is not self.connecting:  # it is the exchange's own now, or nobody's
@@ -68,11 +92,13 @@ class Hedge:
 
     def _send(self, connection: "Connection", pool: "Pool") -> None:
         assert self.candidate is not None  # noqa: S101  (it was chosen)
+        assert self.sent is not None  # noqa: S101
         self.connection = connection
         try:
             self._exchange.send(connection, pool, self.candidate, self)
         except RouterError:  # it can't be said to this engine
-            self._exchange.lose(None, "")
+            self._plane.excused(self.candidate.backend, self.sent)
+            self._exchange.go_alone()
 
     def end(self) -> "Candidate | None":
         """Let go of everything, in this turn of the loop; tell who was asked, if anybody was."""
@@ -91,20 +117,30 @@ class Hedge:
 
     def on_head(self, head: "ResponseHead", length: int) -> None:
         """Hold the head; an error is no answer to be glad of: the first attempt may do better."""
-        if head.status >= 400:
-            self._exchange.lose(None, f"answered {head.status}" if head.status in UNWELL_STATUSES else "")
         self.head, self.length = head, length
+        if head.status >= 400 and self.candidate is not None:
+            self._plane.refused(self.candidate.backend, head.status, self.sent)
+            self._exchange.go_alone()
 
     def on_body(self, data: bytes) -> None:
-        """Win, with the first byte."""
-        self._exchange.take_over(self)
-        self._exchange.on_body(data)
+        """Win, with the first words."""
+        self.held += data
+        streams = self.head is not None and self.head.is_event_stream
+        if not streams or has_event(self.held) or len(self.held) >= MOST_HELD:
+            self._exchange.take_over(self)
 
     def on_end(self) -> None:
-        """Win with an answer of no bytes."""
+        """Win with an answer of no words."""
         self._exchange.take_over(self)
         self._exchange.on_end()
 
-    def on_failure(self, failure: Failure, detail: str) -> None:
-        """Be over: the first attempt goes on."""
-        self._exchange.lose(failure, detail)
+    def on_failure(self, failure: Failure, detail: str) -> None:  # noqa: ARG002  (it is the first attempt that is told of)
+        """Try once more where it was a kept connection that failed; else be over, and let the first attempt go on."""
+        assert self.candidate is not None  # noqa: S101  (it was asked)
+        pool = self._plane.pool(self.candidate.backend)
+        self.connection = None
+        if failure is Failure.STALE and pool is not None:
+            self._connect(pool)
+            return
+        self._exchange.blame(failure, self.candidate.backend, self.sent)
+        self._exchange.go_alone()

@@ -19,12 +19,13 @@ from router.core.budget import RetryBudget
 from router.core.catalog import Backend, Candidate, Catalog, Route, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import UnavailableError
-from router.core.exchange import UNWELL_STATUSES, Failure
+from router.core.exchange import TOO_MANY, UNWELL_STATUSES, Failure
 from router.core.health import Health, Thresholds, Verdict
 from router.core.latency import LISTEN, Ask, Sent
 from router.core.patience import Patience
 from router.core.record import Record
 from router.core.turns import Ticket
+from router.proxy.place import Place
 from router.proxy.pool import Address, Pool
 from router.proxy.relay import Exchange
 
@@ -71,7 +72,7 @@ class Plane:
         on_record: Callable[[Record], None] = lambda _: None,
         on_stall: Callable[[Backend], None] = lambda _: None,
     ) -> None:
-        self.dispatcher: Dispatcher[Exchange] = Dispatcher(draw)
+        self.dispatcher: Dispatcher[Place] = Dispatcher(draw)
         self.budget = RetryBudget()
         self.patience = Patience()
         self.exchanges: set[Exchange] = set()
@@ -218,27 +219,28 @@ class Plane:
         return backend.estimate.sent(ask, cached, now)
 
     def ended(self, backend: Backend, ask: Ask, sent: Sent) -> None:
-        """Count it out again; who waits may have its room."""
+        """Count it out again; who waits may have its room. If nobody has told yet how it ended, it is let go of."""
         backend.in_flight -= 1
         backend.size -= ask.size
-        backend.estimate.left(sent, self.loop.time())
+        backend.estimate.lost(sent, self.loop.time())
         if len(self.dispatcher.admission):
             self._offer_soon(backend)
 
     # Who waits
 
-    def wait(self, exchange: Exchange, way: Way, queue: str) -> Ticket[Exchange]:
+    def wait(self, place: Place, way: Way, queue: str) -> Ticket[Place]:
         """Have an exchange wait until a backend has room for it. Raises QueueFullError."""
-        request, admission, now = exchange.request, self.dispatcher.admission, self.loop.time()
-        ticket, refused = admission.enter(queue, exchange, request.caller.name, request.priority, exchange.weight, now)
+        request, admission, now = place.request, self.dispatcher.admission, self.loop.time()
+        pace = self.dispatcher.pace(way) if admission.is_empty(queue) else 0.0
+        ticket, refused = admission.enter(queue, place, request.caller.name, request.priority, place.size, now, pace)
         if refused is not None:
-            refused[0].payload.break_off(refused[1], "had to make room in the queue")
+            refused[0].payload.exchange.break_off(refused[1], "had to make room in the queue")
         for tier in way.tiers:
             for candidate in tier:  # it may fit where those before it don't
                 self._offer_soon(candidate.backend)
         return ticket
 
-    def leave(self, ticket: Ticket[Exchange]) -> None:
+    def leave(self, ticket: Ticket[Place]) -> None:
         """Forget who waited; what was kept for it is for others."""
         kept = self.backends.get(ticket.kept_at)
         self.dispatcher.admission.leave(ticket)
@@ -264,7 +266,7 @@ class Plane:
 
     def tell_places(self, now: float) -> None:
         """Tell the streaming clients that have waited for long how many are before them."""
-        models = {each.queue for each in self.exchanges if each.due(now)}
+        models = {each.place.queue for each in self.exchanges if each.place is not None and each.place.due(now)}
         for model in models:
             for ahead, ticket in enumerate(self.dispatcher.admission.order(model)):
                 if ticket.payload.due(now):
@@ -295,7 +297,7 @@ class Plane:
 
     def worked(self, backend: Backend, now: float) -> None:
         """Note that a backend has sent content: a stalled one has come to life again."""
-        backend.worked_at = now
+        backend.worked_at, backend.estimate.unheard = now, 0
         if backend.stalled:
             backend.stalled = False
             _log.info("backend works again", backend=backend.name)
@@ -317,6 +319,23 @@ class Plane:
             backend.estimate.ended(sent, self.loop.time())
         if backend.health is not health.WELL and status not in UNWELL_STATUSES:
             self.succeeded(backend, probe=False)
+
+    def refused(self, backend: Backend, status: int, sent: Sent | None) -> None:
+        """Note that a backend answers an attempt with an error: how soon says nothing, and how well its status."""
+        if status in UNWELL_STATUSES:
+            self.failed(backend, f"answered {status}", sent)
+        elif sent is not None and status == TOO_MANY:
+            backend.estimate.failed(sent, self.loop.time())
+        elif sent is not None:
+            self.excused(backend, sent)
+
+    def excused(self, backend: Backend, sent: Sent) -> None:
+        """Note that an attempt is as good as over, and that what it took says nothing of its backend."""
+        backend.estimate.left(sent, self.loop.time())
+
+    def is_silent(self, backend: Backend) -> bool:
+        """Tell whether a backend is asked for an answer that doesn't stream: it may work on that unheard."""
+        return any(each.backend is backend and not each.request.stream for each in self.exchanges)
 
     def succeeded(self, backend: Backend, *, probe: bool = True) -> None:
         """Note that a backend answered a probe, or a request, as it should; of a stalled one that says nothing."""
@@ -374,7 +393,7 @@ class Plane:
         for each in list(self.exchanges):
             each.look(now)
         for ticket, error in self.dispatcher.admission.expired(now):
-            ticket.payload.break_off(error, "waited too long for a backend with room")
+            ticket.payload.exchange.break_off(error, "waited too long for a backend with room")
         self._offer_all()
         if len(self.dispatcher.admission):
             self.tell_places(now)

@@ -6,7 +6,9 @@ are in flight shows only that the backend is busy. What a backend serves is aske
 those whose models router.yaml doesn't list; no answer changes nothing.
 
 An engine can be stuck, and say that it is well. So a backend that was found stalled is asked for one token, and stays
-out until that is answered; and a launched one, too, each `stall_after` in which nobody asks it for anything.
+out until that is answered; a launched one, too, each `stall_after` in which nobody asks it for anything; and one that
+`SUSPECT` attempts in a row were let go of, because they were late: where somebody else answers, or clients soon give
+up, nobody waits long enough to find it stalled.
 """
 
 import asyncio
@@ -25,6 +27,9 @@ from router.proxy.plane import Plane
 from router.proxy.pool import Address
 
 log = structlog.get_logger("router")
+
+SUSPECT = 3
+"""Attempts in a row that were late when they were let go of, after which a backend has to show that it works."""
 
 _JITTER = 0.1  # of the interval: probes of many backends, and of many routers, spread out
 _FIRST_PROBES_A_SECOND = 200.0
@@ -106,7 +111,8 @@ class Prober:
                     if backend.in_flight or backend.answered != answered:
                         idle_since, answered = time.monotonic(), backend.answered
                     idle = target.launched and time.monotonic() - idle_since >= self.rhythm.stall_after
-                    if backend.stalled or (idle and backend.health.usable):
+                    suspect = backend.estimate.unheard >= SUSPECT and self.rhythm.stall_after < inf
+                    if backend.stalled or ((idle or suspect) and backend.health.usable):
                         await self._ask_for_a_token(session, backend, pool.address)
                         idle_since = time.monotonic()
                 except Exception:  # a bug must not end the watch over a backend: it is told, and the next one tries
@@ -140,21 +146,25 @@ class Prober:
             self._plane.succeeded(backend)
 
     async def _ask_for_a_token(self, session: aiohttp.ClientSession, backend: Backend, address: Address) -> None:
-        """See whether a backend works: any answer shows it, none within `stall_after` that it doesn't."""
+        """See whether a backend works: any answer shows it, none in time that it doesn't, if nobody else gets any.
+
+        What it has to read before counts, too; where that may take long, nothing could be told.
+        """
+        stall_after, reading = self.rhythm.stall_after, backend.size / backend.prefill.speed
         model = next(iter(backend.models.values()), None)
-        if model is None:
+        if model is None or reading > stall_after:
             return
         body = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
-        answered, within = backend.answered, aiohttp.ClientTimeout(total=self.rhythm.stall_after)
+        before, within = (backend.answered, backend.worked_at), aiohttp.ClientTimeout(total=stall_after + reading)
         try:
             async with session.post(
                 f"{address}/v1/chat/completions", json=body, headers=self._headers(backend), timeout=within
             ) as answer:
                 await answer.read()
         except TimeoutError:
-            idle = not backend.in_flight and backend.answered == answered  # else it was busy with what others asked
-            if idle and not backend.stalled and self._plane.address(backend) == address:
-                self._plane.stalled(backend, f"stalled: no token in {self.rhythm.stall_after:g} s")
+            busy = (backend.answered, backend.worked_at) != before or self._plane.is_silent(backend)
+            if not (busy or backend.stalled) and self._plane.address(backend) == address:
+                self._plane.stalled(backend, f"stalled: no token in {stall_after + reading:g} s")
         except (aiohttp.ClientError, OSError):
             return  # the probe of its health tells
         else:

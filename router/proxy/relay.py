@@ -6,36 +6,30 @@
             on_end / on_failure → (another attempt, or the end) → record
 
 The head is held back until the first byte of the body, so that an engine that says 200 and then dies costs the
-client nothing. A streaming client that waits long for a backend with room has the head of a stream before (`tell`).
-What decides is `router.core.exchange`; this acts on it. All of it runs in callbacks on the loop's thread: between two
-awaits nobody else moves, and a client that leaves closes the engine's connection at once.
+client nothing. A streaming client that waits long for a backend with room has the head of a stream before
+(`proxy.place`). What decides is `router.core.exchange`; this acts on it. All of it runs in callbacks on the loop's
+thread: between two awaits nobody else moves, and a client that leaves closes the engine's connection at once.
 
 This is the hot path: what runs for each request, and above all for each piece of an answer (`Exchange.on_body`), is
 kept to what must be done there. What can wait until the answer has ended is done from its record, many at a time.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
-from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING, Protocol
-from uuid import UUID
+from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from router.core import errors, exchange, stall
-from router.core.errors import ModelNotFoundError
-from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, TOO_MANY, UNWELL_STATUSES, Failure
+from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, Failure
 from router.core.latency import Ask
 from router.core.record import Record, Tail, is_done
-from router.core.reshape import reshaped
 from router.core.stall import Silence
-from router.proxy.framing import LAST_CHUNK, chunk
-from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead, status_line
-from router.proxy.hedge import Hedge
+from router.proxy.framing import LAST_CHUNK, chunk, has_event
+from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
+from router.proxy.hedge import MOST_HELD, Hedge
+from router.proxy.place import Place
 from router.proxy.pool import ConnectError, Pool
-from router.proxy.requests import Request, error_answer
+from router.proxy.requests import Request, error_answer, explained, header_value, written
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,8 +37,8 @@ if TYPE_CHECKING:
     from router.core.catalog import Backend, Candidate, Way
     from router.core.errors import RouterError
     from router.core.latency import Sent
-    from router.core.turns import Ticket
     from router.proxy.plane import Plane
+    from router.proxy.sink import Sink
     from router.proxy.upstream import Connection, Receiver
 
 log = structlog.get_logger("router")
@@ -52,38 +46,7 @@ log = structlog.get_logger("router")
 _ENDS_WITH_DONE = ("/v1/chat/completions", "/v1/completions")
 """APIs whose streams end with `data: [DONE]`."""
 
-_STREAMS = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses")
-"""APIs whose streams are events, whatever the engine."""
-
-TELL_EVERY = 5.0
-"""Seconds that a streaming client waits in the queue until it is told its place, and until it is told again."""
-
-_MOST_REFUSAL = 64 * 1024  # bytes that are read of an engine's error
-
-_MOST_EXPLAINED = 16  # candidates
-
-
 NOTHING = Ask(0)
-
-
-class Sink(Protocol):
-    """The client's side of an exchange: a wire that takes bytes, at once, and says when it has too much."""
-
-    @property
-    def write(self) -> Callable[[bytes], None]:
-        """Send bytes."""
-
-    def finish(self, *, keep_alive: bool) -> None:
-        """Note that the answer is whole; the connection may go on, or is to be closed once all is sent."""
-
-    def hang_up(self) -> None:
-        """Close the connection once all is sent: the answer broke off."""
-
-    def abort(self) -> None:
-        """Close the connection now: nobody reads."""
-
-    def unsent(self) -> int:
-        """Tell how many bytes wait for the client."""
 
 
 class Exchange:
@@ -95,11 +58,7 @@ class Exchange:
     # What every exchange begins with. The first attempt to be answered ends with most of it unchanged.
     _way: "Way | None" = None
     _explained = b""  # why the first attempt went where it went, if that was asked for
-    _ticket: "Ticket[Exchange] | None" = None  # while it waits for a backend with room
-    _waited = 0.0
-    _told_at = 0.0  # when its client was last told its place in the queue
-    _promised = False  # whether the client has the head of a stream: that was told while there was no answer
-    _refusal: bytes | None = None  # the beginning of an answer that such a client can't be given as it is
+    place: Place | None = None  # in the queue, if it had to wait
     _tried: tuple["Candidate", ...] = ()
     _blamed: tuple["Backend", ...] = ()  # once a request: a bad one must not take a backend out alone
     _finished = False
@@ -111,11 +70,14 @@ class Exchange:
     _connection: "Connection | None" = None
     _sent_at = 0.0
     _hedge: "Hedge | None" = None  # what may become of its silence
+    _raced = ""  # how a second attempt ended, if there was one
     # Of the answer
     _head: ResponseHead | None = None
     _size = 0  # bytes of the request that it answers
     _length = 0  # of its body, where the head says it
+    _held = b""  # of its body, while another backend may yet be sooner with more than pings
     _first_byte_at: float | None = None
+    _begun_at: float | None = None  # as `_first_byte_at`, but of a stream when its first event came, not a ping
     _lead = b""  # its head, until the first piece of its body goes with it
     _chunking = False  # whether the body is to be put into chunks here
     _passed = 0  # bytes of its body
@@ -129,7 +91,7 @@ class Exchange:
     _content = 0  # by then: events of a stream, bytes of another answer
     _unsent = -1  # bytes that waited for the client
 
-    def __init__(self, plane: "Plane", request: Request, body: bytes, sink: Sink) -> None:
+    def __init__(self, plane: "Plane", request: Request, body: bytes, sink: "Sink") -> None:
         self.request = request
         self._plane = plane
         self._body = body  # as long as there may be another attempt
@@ -154,67 +116,21 @@ class Exchange:
             queue = way.route.targets[0] if way.route.targets else model  # one for all names that lead there
             candidate = exchange.first(model, queue, way, ask, plane.dispatcher, self._began)
             if candidate is None:
-                self._ticket = plane.wait(self, way, queue)
+                lines = self._explained if self._keep_alive else self._explained + b"connection: close\r\n"
+                self.place = Place(self, plane, self._sink, way, queue, lines)
                 return
             self._tried = (candidate,)
             self._attempt(candidate)
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
             self._go_wrong(error)
 
-    def takes(self, backend: "Backend") -> "Candidate | None":
-        """Give the name by which a backend knows what this request waits for, if it may serve it.
-
-        What was reloaded meanwhile counts: a backend that has joined may be the one with room.
-        """
-        with suppress(ModelNotFoundError):  # its route is no more; it may still go where that led
-            self._way = self._plane.catalog.resolve(self.request.model)
-        return None if self._way is None else self._plane.dispatcher.hopes_for(self._way, backend)
-
-    @property
-    def weight(self) -> int:
-        """Bytes that it takes up while it waits."""
-        return len(self._body)
-
-    def go(self, candidate: "Candidate") -> None:
-        """Wait no longer: this backend has room."""
-        self._ticket = None
-        self._waited = self._plane.loop.time() - self._began
-        self._tried = (candidate,)
+    def go(self, way: "Way", candidate: "Candidate") -> None:
+        """Send the request there: it has waited for room."""
+        self._way, self._tried = way, (candidate,)
         try:
             self._attempt(candidate)
         except Exception as error:  # noqa: BLE001  (as in `start`)
             self._go_wrong(error)
-
-    @property
-    def queue(self) -> str:
-        """The queue that it waits in; empty: none."""
-        return "" if self._ticket is None else self._ticket.model
-
-    def due(self, now: float) -> bool:
-        """Tell whether the client should hear of its place in the queue: one that streams, and has waited for long."""
-        ticket, request = self._ticket, self.request
-        return (
-            ticket is not None
-            and now >= max(ticket.entered, self._told_at) + TELL_EVERY
-            and request.stream
-            and request.http11
-            and request.head.path in _STREAMS
-        )
-
-    def tell(self, ahead: int, now: float) -> None:
-        """Tell the client how many are before it, in a comment that every reader of events passes over.
-
-        With the first of these goes the head of a stream. From there on an error is an event.
-        """
-        self._told_at = now
-        words = chunk(b": queued, %d before you\n\n" % ahead)
-        if not self._promised:
-            self._promised = True
-            rest = self._explained if self._keep_alive else self._explained + b"connection: close\r\n"
-            words = b"%sx-request-id: %s\r\n%s\r\n%s" % (_STREAM_HEAD, self.request.id.encode("ascii"), rest, words)
-        elif self._sink.unsent():
-            return  # it hasn't taken the last yet
-        self._write(words)
 
     def cancel(self, outcome: str = "the client left") -> None:
         """Stop at once, and free the engine: nobody waits for the answer any more."""
@@ -223,15 +139,15 @@ class Exchange:
 
     def break_off(self, error: "RouterError", outcome: str) -> None:
         """Stop at once, and tell the client why: as its answer, or behind what it got of one."""
-        request, head = self.request, self._head
-        if head is None or self._first_byte_at is None or self._refusal is not None:
-            if self._promised:
-                self._sink.write(chunk(errors.event(error, request.head.path)))
-                self._sink.hang_up()
-            else:
-                self._write(error_answer(error, request.head.path, request.id, keep_alive=self._keep_alive))
-                self._sink.finish(keep_alive=self._keep_alive)
-            self._finish(error.status if head is None or self._refusal is None else head.status, outcome)
+        request, head, place = self.request, self._head, self.place
+        if place is not None and place.promised and (self._first_byte_at is None or place.refuses):
+            place.break_off(error)
+            self._finish(head.status if head is not None and place.refuses else error.status, outcome)
+            return
+        if head is None or self._first_byte_at is None:
+            self._write(error_answer(error, request.head.path, request.id, keep_alive=self._keep_alive))
+            self._sink.finish(keep_alive=self._keep_alive)
+            self._finish(error.status, outcome)
             return
         if head.is_event_stream and self._connection is not None:
             words = self._connection.interrupt(errors.event(error, request.head.path))
@@ -303,21 +219,11 @@ class Exchange:
 
     def send(self, connection: "Connection", pool: Pool, candidate: "Candidate", receiver: "Receiver") -> None:
         """Write the request as this backend is to have it; the answer goes to the receiver."""
-        request, body = self.request, self._body
-        head = request.head
-        lines = pool.credentials or request.credentials
         reshape = None if self._way is None else self._way.route.reshape
-        if reshape is not None or candidate.model != request.model:
-            body = reshaped(body, reshape, candidate.model)
-        if candidate.backend.put_right is not None:
-            body = candidate.backend.put_right(head.path, body)
-        if not candidate.backend.uuid_request_ids or is_uuid(request.id):
-            lines += b"x-request-id: %s\r\n" % request.id.encode("ascii")
         connection.send(
-            b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
-            % (pool.base, head.target, pool.host_line, head.lines, lines, len(body), body),
+            written(self.request, self._body, candidate, reshape, pool),
             receiver,
-            raw=request.http11 and not self._promised,
+            raw=self.request.http11 and (self.place is None or not self.place.promised),
         )
 
     def _end_attempt(self) -> None:
@@ -356,7 +262,7 @@ class Exchange:
             )
             self._tried = (*self._tried, candidate)
         self._end_attempt()
-        self._head = None
+        self._head, self._held = None, b""
         try:
             self._attempt(candidate, fresh=failure is Failure.STALE)
         except Exception as error:  # noqa: BLE001  (as in `start`)
@@ -379,13 +285,6 @@ class Exchange:
         if after < inf:
             self._hedge = Hedge(self, self._plane, after)
 
-    def _settle(self, status: int, now: float) -> None:
-        """Note how long the first byte took, and end the second attempt: the first has won."""
-        if status < 400:
-            seconds = now - self._began - self._waited
-            self._plane.patience.note(self.request.model, seconds, stream=self.request.stream)
-        self._end_hedge()
-
     @property
     def ask(self) -> Ask:
         """What is known of the request by whoever sends it."""
@@ -406,43 +305,39 @@ class Exchange:
         self._backend, self._sent, self._sent_at = hedge.candidate.backend, hedge.sent, hedge.sent_at
         self._connecting, hedge.connecting = hedge.connecting, None
         self._connection, self._head, self._length = hedge.connection, hedge.head, hedge.length
+        self._held, self._raced = b"", "won"
         if self._connection is not None:
             self._connection.hand_over(self)
             if self.paused:
                 self._connection.pause()
+        if hedge.held:
+            self.on_body(hedge.held)
 
-    def lose(self, failure: Failure | None, reason: str) -> None:
-        """End the second attempt, which failed or was answered with an error, and go on with the first."""
-        hedge = self._hedge
-        if hedge is None or hedge.candidate is None:
-            return
-        if failure is not None:
-            self._blame(failure, hedge.candidate.backend, hedge.sent)
-        elif reason:
-            self._plane.failed(hedge.candidate.backend, reason, hedge.sent)
+    def go_alone(self) -> None:
+        """End the second attempt, or have none, and pass on what was held back for its sake."""
         self._end_hedge()
+        held, self._held = self._held, b""
+        if held:
+            self.on_body(held)
 
     def lose_at(self, backend: "Backend") -> None:
         """End the second attempt if it is at this backend, of which nothing more is hoped."""
         hedge = self._hedge
         if hedge is not None and hedge.candidate is not None and hedge.candidate.backend is backend:
-            self._end_hedge()
+            self.go_alone()
 
     def _end_hedge(self) -> None:
         hedge, self._hedge = self._hedge, None
         lost = None if hedge is None else hedge.end()
         if lost is not None:
-            self._tried = (*self._tried[:-1], lost, self._tried[-1])
+            self._tried, self._raced = (*self._tried[:-1], lost, self._tried[-1]), "lost"
 
     # What the engine's side tells (upstream.Receiver)
 
     def on_head(self, head: ResponseHead, length: int) -> None:
         """Hold the head until the body begins, or leave for another backend."""
-        if head.status in UNWELL_STATUSES:
-            self._plane.failed(self._tried[-1].backend, f"answered {head.status}", self._sent)
-        elif head.status == TOO_MANY and self._sent is not None:
-            self._tried[-1].backend.estimate.failed(self._sent, self._plane.loop.time())
         if head.status >= 400:
+            self._plane.refused(self._tried[-1].backend, head.status, self._sent)
             failure = Failure.UNWANTED if self._is_unwanted(head.status) else Failure.STATUS
             retried = failure is Failure.UNWANTED or head.status in RETRY_STATUSES
             if retried and self._retry(failure, f"status {head.status}"):
@@ -456,7 +351,9 @@ class Exchange:
     def on_body(self, data: bytes) -> None:
         """Pass the bytes on, the held head before the first of them."""
         if self._first_byte_at is None:
-            self._begin_answer()
+            data = self._begin(data)
+            if not data:
+                return
         self._passed += len(data)
         if self._counts:
             self._events += data.count(b"\ndata:") + data.startswith(b"data:")
@@ -478,11 +375,13 @@ class Exchange:
             self.on_failure(Failure.BROKEN, "a stream without its [DONE]")
             return
         self._connection = None  # it is its pool's again
+        if self._held:
+            self.go_alone()
         if self._first_byte_at is None:
             self._begin_answer()
         self._plane.answered(backend, head.status, self._sent)
-        if self._refusal is not None:
-            self._refuse()
+        if self.place is not None and self.place.refuses:
+            self.place.refuse()
             return
         if self._chunking:
             self._write(self._lead + LAST_CHUNK)
@@ -494,12 +393,16 @@ class Exchange:
     def on_failure(self, failure: Failure, detail: str) -> None:
         """Try again while nothing has reached the client; else tell it that its answer broke off."""
         backend = self._tried[-1].backend
-        self._blame(failure, backend, self._sent)
+        self.blame(failure, backend, self._sent)
         if self._first_byte_at is not None or not self._retry(failure, detail):
             self.break_off(exchange.error_of(failure, backend.name), f"{failure.value} ({detail})")
 
-    def _blame(self, failure: Failure, backend: "Backend", sent: "Sent | None") -> None:
-        if failure not in NOT_ITS_FAULT and backend not in self._blamed:
+    def blame(self, failure: Failure, backend: "Backend", sent: "Sent | None") -> None:
+        """Note that an attempt failed."""
+        if failure in NOT_ITS_FAULT:
+            if sent is not None:
+                self._plane.excused(backend, sent)
+        elif backend not in self._blamed:
             self._blamed += (backend,)
             self._plane.failed(backend, failure.value, sent)
 
@@ -512,60 +415,82 @@ class Exchange:
             and not is_done(self._tail.bytes())
         )
 
-    def _begin_answer(self) -> None:
+    def _begin(self, data: bytes) -> bytes:
+        """Begin to answer, and give all that has come to be passed on.
+
+        Or give nothing: these are pings, and a second backend may be the first to say more. They are held back, as
+        nobody else can be heard once the client has a byte.
+        """
+        if self._held:
+            data, self._held = self._held + data, b""
+        silent = self._head is not None and self._head.is_event_stream and not has_event(data)
+        if silent and self._hedge is not None and len(data) < MOST_HELD:
+            self._held = data
+            return b""
+        self._begin_answer(silent=silent)
+        return data
+
+    def _begin_answer(self, *, silent: bool = False) -> None:
         """Write the head, to go with the first piece of the body: from here on there is no other attempt."""
         head, request = self._head, self.request
         assert head is not None  # noqa: S101  (a body comes after its head)
         now = self._first_byte_at = self._moved_at = self._plane.loop.time()
-        if head.status < 400 and head.is_event_stream and self._sent is not None:
-            self._tried[-1].backend.estimate.first_token(self._sent, now)
-        if self._plane.hedges or self._hedge is not None:
-            self._settle(head.status, now)
+        if self._hedge is not None:
+            self._end_hedge()
+        if silent:
+            self._write = self._write_until_event
+        else:
+            self._note_beginning(head, now)
         self._size = len(self._body)
         self._body, self._counts = b"", head.is_event_stream
-        if self._promised:
-            self._keep_promise(head)
-            return
-        rest = self._explained
-        if self._waited:
-            rest += b"x-router-queue-ms: %d\r\n" % (self._waited * 1000)
+        rest, place = self._explained, self.place
+        if place is not None:
+            if place.promised:  # the client has the head
+                if head.status == 200 and head.is_event_stream:
+                    self._chunking = True
+                else:
+                    self._write = place.gather(head)
+                return
+            rest += b"x-router-queue-ms: %d\r\n" % (place.waited * 1000)
         if not self._keep_alive:
             rest += b"connection: close\r\n"
-        if head.framing is LENGTH and not head.is_event_stream:
-            rest += b"content-length: %d\r\n" % self._length
-        elif head.framing is not NONE:
-            if request.http11:
-                # Events are put into chunks here, where they aren't: something may have to be added.
-                self._chunking = head.framing is not CHUNKED  # else the engine's own pass as they are
-                rest += b"transfer-encoding: chunked\r\n"
-            elif self._keep_alive:
-                self._keep_alive = False
-                rest += b"connection: close\r\n"
+        rest += self._frame(head)
         self._lead = b"%sx-request-id: %s\r\nx-router-backend: %s\r\n%s\r\n" % (
             head.lines,
             request.id.encode("ascii"),
-            _header_value(self._tried[-1].backend.name),
+            header_value(self._tried[-1].backend.name),
             rest,
         )
 
-    def _keep_promise(self, head: ResponseHead) -> None:
-        """Pass on a stream whose head the client has; what is no stream becomes an event when all of it is here."""
-        if head.status == 200 and head.is_event_stream:
-            self._chunking = True
-        else:
-            self._refusal, self._write = b"", self._gather
+    def _write_until_event(self, data: bytes) -> None:
+        """Write pings, and with the first event note that its backend has begun to answer."""
+        if self._events and self._head is not None:
+            self._note_beginning(self._head, self._plane.loop.time())
+            self._write = self._sink.write
+        self._sink.write(data)
 
-    def _gather(self, data: bytes) -> None:
-        assert self._refusal is not None  # noqa: S101  (that is why it comes here)
-        self._refusal += data
-        if len(self._refusal) >= _MOST_REFUSAL:
-            self._refuse()
+    def _note_beginning(self, head: ResponseHead, now: float) -> None:
+        """Note when an answer began; of an error that says nothing of its backend."""
+        self._begun_at = now
+        if head.status >= 400:
+            return
+        if head.is_event_stream and self._sent is not None:
+            self._tried[-1].backend.estimate.first_token(self._sent, now)
+        if self._plane.hedges:
+            seconds = now - self._began - (0.0 if self.place is None else self.place.waited)
+            self._plane.patience.note(self.request.model, seconds, stream=self.request.stream)
 
-    def _refuse(self) -> None:
-        head, said = self._head, self._refusal
-        assert head is not None  # noqa: S101  (as in `_gather`)
-        assert said is not None  # noqa: S101
-        self.break_off(errors.refusal(head.status, said[:_MOST_REFUSAL]), "answered")
+    def _frame(self, head: ResponseHead) -> bytes:
+        """Tell the client how it knows the body's end."""
+        if head.framing is LENGTH and not head.is_event_stream:
+            return b"content-length: %d\r\n" % self._length
+        if head.framing is NONE:
+            return b""
+        if self.request.http11:
+            # Events are put into chunks here, where they aren't: something may have to be added.
+            self._chunking = head.framing is not CHUNKED  # else the engine's own pass as they are
+            return b"transfer-encoding: chunked\r\n"
+        return b""  # it ends with the connection: of HTTP/1.0 none is kept alive
 
     # What the clock tells
 
@@ -578,7 +503,7 @@ class Exchange:
         content = self._events if self._counts else self._passed
         if content != self._content:
             self._at_work(now, content)
-        elif self._counts and not content and self._passed != self._seen:
+        elif self._held or (self._counts and not content and self._passed != self._seen):
             self._look_for_progress(now)
         if self._first_byte_at is None:
             if self._backend is not None and now >= self._sent_at + limits.first_byte_timeout:
@@ -597,7 +522,7 @@ class Exchange:
 
     def _look_for_progress(self, now: float) -> None:
         """Note that the engine reads on in a long prompt, where it says so between the pings."""
-        progress = stall.progress(self._tail.bytes())
+        progress = stall.progress(self._held or self._tail.bytes())
         if progress > self._progress:
             self._progress, self._worked_at = progress, now
             self._plane.worked(self._tried[-1].backend, now)
@@ -628,9 +553,8 @@ class Exchange:
 
     def _finish(self, status: int, outcome: str) -> None:
         self._finished = True
-        if self._ticket is not None:
-            self._plane.leave(self._ticket)
-            self._ticket = None
+        if self.place is not None:
+            self.place.leave()
         self._end_attempt()
         request, began, tried = self.request, self._began, self._tried
         self._plane.finished(
@@ -643,37 +567,13 @@ class Exchange:
                 status,
                 outcome,
                 len(tried),
-                None if self._first_byte_at is None else self._first_byte_at - began,
+                None if self._begun_at is None else self._begun_at - began,
                 self._plane.loop.time() - began,
                 self._passed,
                 self._events,
                 self._tail.bytes(),
-                self._waited,
+                0.0 if self.place is None else self.place.waited,
                 request.caller.name,
+                self._raced,
             ),
         )
-
-
-_STREAM_HEAD = (
-    status_line(200)
-    + b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n"
-)
-
-
-def explained(figures: list[dict[str, object]]) -> bytes:
-    """Write why a request goes where it goes as a header of its answer; of many candidates the first."""
-    return b"x-router-explain: %s\r\n" % msgspec.json.encode(figures[:_MOST_EXPLAINED])
-
-
-@lru_cache(maxsize=256)
-def _header_value(text: str) -> bytes:
-    return text.encode("ascii", "replace")
-
-
-def is_uuid(text: str) -> bool:
-    """Tell whether this is a UUID in a form that strict engines take."""
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -1,23 +1,32 @@
 """A client's request as the data plane has it, and the rules by which both lanes make one.
 
 The lanes differ in how they read; what is asked of a request, and in what order, stands here once: the path, the key,
-the size, the body, the id.
+the size, the body, the id. So does how it is written for a backend.
 """
 
 import hmac
 import ipaddress
 import random
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
 
 import msgspec
 
 from router.core import errors
+from router.core.catalog import Candidate
 from router.core.errors import RouterError
 from router.core.peek import peek
+from router.core.reshape import Reshape, reshaped
 from router.proxy.heads import Headers, RequestHead, status_line
+
+if TYPE_CHECKING:
+    from router.proxy.pool import Pool
+
+_MOST_EXPLAINED = 16  # candidates
 
 
 class Caller(NamedTuple):
@@ -140,6 +149,27 @@ def _is_here(remote: str) -> bool:
     return (mapped or address).is_loopback
 
 
+def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshape | None, pool: "Pool") -> bytes:
+    """Write a request as this backend is to have it. Raises RouterError where it can't be said to its engine."""
+    head, backend = request.head, candidate.backend
+    lines = pool.credentials or request.credentials
+    if reshape is not None or candidate.model != request.model:
+        body = reshaped(body, reshape, candidate.model)
+    if backend.put_right is not None:
+        body = backend.put_right(head.path, body)
+    if not backend.uuid_request_ids or is_uuid(request.id):
+        lines += b"x-request-id: %s\r\n" % request.id.encode("ascii")
+    return b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+        pool.base,
+        head.target,
+        pool.host_line,
+        head.lines,
+        lines,
+        len(body),
+        body,
+    )
+
+
 def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: bool) -> bytes:
     """Write a whole answer that is an error, in the form of the path's API."""
     body = errors.body(error, path)
@@ -153,3 +183,23 @@ def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: 
     if not keep_alive:
         lines += b"connection: close\r\n"
     return b"%s\r\n%s" % (lines, body)
+
+
+def explained(figures: list[dict[str, object]]) -> bytes:
+    """Write why a request goes where it goes as a header of its answer; of many candidates the first."""
+    return b"x-router-explain: %s\r\n" % msgspec.json.encode(figures[:_MOST_EXPLAINED])
+
+
+@lru_cache(maxsize=256)
+def header_value(text: str) -> bytes:
+    """Write a backend's name as a header has it: in ASCII."""
+    return text.encode("ascii", "replace")
+
+
+def is_uuid(text: str) -> bool:
+    """Tell whether this is a UUID in a form that strict engines take."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -58,7 +58,7 @@ class Written(web.StreamResponse):
 
 
 class Wire:
-    """The sink of an exchange on aiohttp's connection (relay.Sink)."""
+    """The sink of an exchange on aiohttp's connection (sink.Sink)."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request

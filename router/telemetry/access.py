@@ -3,9 +3,9 @@
     05:11:58 200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B 12+40tok stop 003c4d29-de6a-443a-92cd-…
 
 Status, path, model, backend, duration, TTFT, bytes; what the engine said of the tokens (prompt + completion) and why it
-stopped; the id; and where there is something to say, the attempts, the time in the queue, whose key it was. They go to
-`<dir>/access.log` (bounded, as router.log is), and to the terminal where there is one. What went wrong is said in
-router.log as well, with its reason.
+stopped; the id; and where there is something to say, the attempts, whether a hedge won or lost, the time in the queue,
+whose key it was. They go to `<dir>/access.log` (bounded, as router.log is), and to the terminal where there is one.
+What went wrong is said in router.log as well, with its reason.
 """
 
 import asyncio
@@ -77,6 +77,7 @@ def line(record: Record) -> str:
     why = f" {said.finish_reason}" if said.finish_reason else ""
     failed = " error" if said.error and record.status < 400 else ""
     retried = f" attempts={record.attempts}" if record.attempts > 1 else ""
+    retried += f" hedge={record.hedge}" if record.hedge else ""
     waited = f" queued={record.waited:.3f}s" if record.waited else ""
     key = f" key={printable(record.key)}" if record.key else ""
     return (

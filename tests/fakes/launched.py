@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launchers.engines import Engine, Files
 from launchers.errors import ModelNotFoundError
-from launchers.spec import Command, LaunchSpec
+from launchers.spec import ArgValue, Command, LaunchSpec
 from profiles import Facts
 
 PROGRAM = Path(__file__).with_name("engine.py")
@@ -27,7 +27,6 @@ class LaunchedFake:
     parallel_option: str | None = None
     apis: frozenset[str] = frozenset({"/v1/chat/completions"})
     usage_in_streams: bool = False
-    puts_right: bool = False
 
     def find_model(self, model: str, files: Files) -> str:  # noqa: ARG002
         """Every model is found but one."""
@@ -41,6 +40,10 @@ class LaunchedFake:
         flags = [word for name, value in own.items() for word in (f"--{name}", str(value)) if word != "True"]
         said = (python, str(PROGRAM), "--port", str(port), "--model", spec.served_name, *flags)
         return Command(said, dict(spec.env), ())
+
+    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
 
     def put_right(self, path: str, body: bytes) -> bytes:  # noqa: ARG002
         """It takes everything."""

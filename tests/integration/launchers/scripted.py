@@ -56,7 +56,6 @@ class Scripted:
     program: str | None = None
     ready_path: str = "/ready"
     ready_request: tuple[str, bytes] | None = None
-    puts_right: bool = False
     uuid_request_ids: bool = False
     parallel: int = 1
     parallel_option: str | None = None

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from router.core.catalog import Backend
+from router.core.latency import Ask
+from router.proxy.place import TELL_EVERY
 from router.proxy.pool import Address
-from router.proxy.relay import TELL_EVERY
 from tests.fakes.engine import FakeEngine, expected_stream
 from tests.integration.raw import nothing_left, post
 from tests.running import eventually
@@ -87,6 +88,20 @@ async def test_a_full_queue_is_said(start_router, fake, session):
         assert answer.status == 429
         assert int(answer.headers["retry-after"]) > 0
         assert (await answer.json())["error"]["code"] == "queue_full"
+    await asyncio.gather(*asking)
+
+
+async def test_the_first_of_a_burst_is_told_truly(start_router, fake, session):
+    """Before any of the queue has gone: by what those take that are under way."""
+    router = await start_router(one(fake), limits={"max_queue": 1})
+    estimate = router.plane.backends["b"].estimate
+    sent = estimate.sent(Ask(100), 0, 0.0)
+    estimate.first_token(sent, 1.0)
+    estimate.ended(sent, 30.0)
+    asking = [asyncio.create_task(ask(session, router, first_delay=0.5)) for _ in range(2)]
+    await waiting(session, router, 1)
+    async with session.post(router.url + CHAT, json=chat()) as answer:
+        assert 30 <= int(answer.headers["retry-after"]) < 40
     await asyncio.gather(*asking)
 
 
@@ -182,6 +197,7 @@ async def test_why_a_request_went_where_it_went(start_router, fake, session):
             assert {each["backend"] for each in told} == {"b", "c"}
             assert any(each["passed_over"] == "" for each in told)
             assert {"expected", "queue", "reading", "cost", "in_flight", "cached", "score"} <= set(told[0])
+            assert "name" not in told[0]
         async with session.get(f"{router.url}/admin/explain?model=alias&size=5000") as answer:
             assert {each["backend"] for each in await answer.json()} == {"b", "c"}
         async with session.get(f"{router.url}/admin/explain?model=nope") as answer:

@@ -7,6 +7,8 @@ import aiohttp
 import pytest
 
 from router.core.budget import RetryBudget
+from router.core.latency import Ask
+from router.proxy.hedge import MOST_HELD
 from tests.fakes.engine import FakeEngine, expected_stream
 from tests.integration.raw import ASK, CHAT, nothing_left
 from tests.running import eventually
@@ -76,6 +78,20 @@ class Race:
         """Tell what the router thinks that an engine has."""
         return self.router.plane.backends[engine.name].in_flight
 
+    def estimate(self, engine):
+        """Give what the router has learned of an engine."""
+        return self.router.plane.backends[engine.name].estimate
+
+    def knows(self, **seconds):
+        """Have the router believe that the engines of these names take so long to begin."""
+        began = self.router.plane.loop.time() - 20
+        for name, takes in seconds.items():
+            estimate = self.router.plane.backends[name].estimate
+            for number in range(10):
+                sent = estimate.sent(Ask(100), 0, began + number)
+                estimate.first_token(sent, began + number + takes)
+                estimate.ended(sent, began + number + takes)
+
     async def over(self):
         """Wait until nothing is under way, and give the one record."""
         await eventually(lambda: nothing_left(self.router) and self.records)
@@ -111,7 +127,7 @@ async def test_the_second_wins(race):
     second.says.put_nowait(b"2\r\n\n\n\r\n" + DONE)
     assert await asking == (200, second.name, b"data: x\n\ndata: [DONE]\n\n")
     record = await ran.over()
-    assert (record.status, record.backend, record.attempts) == (200, second.name, 2)
+    assert (record.status, record.backend, record.attempts, record.hedge) == (200, second.name, 2, "won")
     assert second.left == 0
 
 
@@ -124,7 +140,7 @@ async def test_the_first_wins(race):
     assert await asking == (200, first.name, b"data: [DONE]\n\n")
     await eventually(lambda: second.left == 1)
     record = await ran.over()
-    assert (record.backend, record.attempts) == (first.name, 2)
+    assert (record.backend, record.attempts, record.hedge) == (first.name, 2, "lost")
     assert first.left == 0
 
 
@@ -267,7 +283,7 @@ async def test_nobody_is_asked_twice_where_the_budget_is_spent(race):
     await eventually(lambda: ran.begun)
     (exchange,) = ran.router.plane.exchanges
     exchange._hedge._begin()  # the hour is over
-    assert exchange._hedge.candidate is None
+    assert exchange._hedge is None
     (first,) = ran.begun
     first.says.put_nowait(HEAD + DONE)
     assert (await asking)[0] == 200
@@ -283,6 +299,62 @@ async def test_p95_is_measured(race):
     asking, first, _ = await ran.run()
     first.says.put_nowait(HEAD + DONE)
     assert (await asking)[0] == 200
+
+
+async def test_a_second_attempt_is_told_of(race, capsys):
+    """Which request, and who is asked beside whom."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    first.says.put_nowait(HEAD + DONE)
+    await asking
+    (said,) = (line for line in capsys.readouterr().out.splitlines() if "asked a second backend" in line)
+    assert f"backend={first.name}" in said
+    assert f"second={second.name}" in said
+    assert "request_id=" in said
+
+
+async def test_a_kept_connection_that_was_closed_is_no_answer(start_router, engine, session):
+    """The second is sent once more, on a fresh one, as a first attempt is."""
+    begun: list[Held] = []
+    first, second = Held("a", begun), Held("b", begun)
+    answered = False
+
+    async def keeps(reader, writer):
+        """Answer once, keep the connection, and close it when more is asked on it."""
+        nonlocal answered
+        if answered:
+            await second.play(reader, writer)
+            return
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"POST"):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            return
+        answered = True
+        writer.write(NOTHING)
+        await reader.readuntil(b"\r\n\r\n")
+
+    router = await start_router(
+        [{"url": await engine(keeps), "name": "b", "models": ["demo"]}], balance={"hedge_after": "1h"}
+    )
+    ran = Race(router, session, begun)
+    assert (await ran.ask(ASK))[0] == 200
+    other = await start_router([{"url": await engine(first.play), "name": "a", "models": ["demo"], "weight": 1000}])
+    router.plane.add(other.plane.backends["a"], other.plane.address(other.plane.backends["a"]))
+    router.plane.look_up()
+    router.plane.backends["b"].in_flight += 1000
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: begun == [first])
+    (exchange,) = router.plane.exchanges
+    router.plane.backends["b"].in_flight -= 1000
+    tokens = router.plane.budget.tokens
+    exchange._hedge._begin()
+    assert not exchange._hedge.connecting  # it is sent on the connection that was kept
+    await eventually(lambda: begun == [first, second])
+    assert router.plane.budget.tokens <= tokens - 1 + 0.01  # once
+    assert router.plane.backends["b"].in_flight == 1
+    second.says.put_nowait(HEAD + DONE)
+    assert (await asking)[:2] == (200, "b")
+    await eventually(lambda: nothing_left(router))
 
 
 async def test_answers_are_measured(start_router, fake, session):
@@ -324,3 +396,245 @@ async def test_who_won_may_break_off(race):
     with pytest.raises(aiohttp.ClientError):
         await asking
     assert "broke off" in (await ran.over()).outcome
+
+
+# What is learned of who is let go of
+
+
+async def test_one_that_hangs_is_not_asked_again_at_once(race):
+    """The first that loses is remembered: the next request goes to the other, and nobody is asked twice for it."""
+    ran = await race("500ms")
+    ran.knows(a=0.01, b=0.1)
+    asking, first, second = await ran.run()
+    assert first.name == "a"
+    second.says.put_nowait(HEAD + DONE)
+    assert (await asking)[:2] == (200, second.name)
+    await ran.over()
+    assert ran.estimate(first).unheard == 1
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: len(ran.begun) == 3)
+    assert ran.begun[2] is second
+    second.says.put_nowait(HEAD + DONE)
+    assert (await asking)[:2] == (200, second.name)
+
+
+async def test_a_client_that_gives_up_leaves_knowledge_behind(race):
+    """One that hangs costs the next client nothing."""
+    ran = await race("never")
+    ran.knows(a=0.01, b=0.1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await ran.ask()
+    await ran.over()
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: len(ran.begun) == 2)
+    assert [each.name for each in ran.begun] == ["a", "b"]
+    ran.begun[1].says.put_nowait(HEAD + DONE)
+    assert (await asking)[0] == 200
+
+
+async def late(ran):
+    """Ask one backend alone, until its silence isn't to be expected any more; give the client's task, and it."""
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    (exchange,) = ran.router.plane.exchanges
+    await eventually(lambda: ran.router.plane.loop.time() > exchange._sent.late)
+    return asking, *ran.begun
+
+
+async def test_an_error_that_took_its_time_is_no_silence(race):
+    """It is the client's, say."""
+    ran = await race("never")
+    asking, first = await late(ran)
+    first.says.put_nowait(error(400))
+    assert (await asking)[0] == 400
+    await ran.over()
+    assert ran.estimate(first).unheard == 0
+    assert ran.estimate(first).cost(ran.router.plane.loop.time()) == 0
+
+
+async def test_an_error_of_the_second_is_no_silence(race):
+    """It is as good as over, though nobody has looked at it for long."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    now = ran.router.plane.loop.time
+    began = now()
+    await eventually(lambda: now() > began + 0.01)
+    second.says.put_nowait(error(400))
+    await eventually(lambda: ran.in_flight(second) == 0)
+    assert ran.estimate(second).unheard == 0
+    first.says.put_nowait(HEAD + DONE)
+    assert (await asking)[:2] == (200, first.name)
+
+
+# Pings
+
+PING = b"8\r\n: ping\n\n\r\n"
+
+
+async def held(ran, what=PING):
+    """Wait until the exchange under way, or its second attempt, holds so many bytes back; give it."""
+    (exchange,) = ran.router.plane.exchanges
+    await eventually(lambda: what in (exchange._held, exchange._hedge and exchange._hedge.held))
+    return exchange
+
+
+async def test_a_ping_of_the_first_does_not_win(race):
+    """Who has the first event wins; of the other's pings the client sees none."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    first.says.put_nowait(HEAD + PING)
+    await held(ran)
+    second.says.put_nowait(HEAD + PING)
+    second.says.put_nowait(PING)
+    second.says.put_nowait(DONE)
+    assert await asking == (200, second.name, b": ping\n\n" * 2 + b"data: [DONE]\n\n")
+    await eventually(lambda: first.left == 1)
+    assert (await ran.over()).hedge == "won"
+
+
+async def test_a_ping_of_the_second_does_not_win(race):
+    """Nor does its failure behind it cost anything."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    second.says.put_nowait(HEAD + PING)
+    await held(ran)
+    second.says.put_nowait(CLOSE)
+    await eventually(lambda: ran.in_flight(second) == 0)
+    first.says.put_nowait(HEAD + DONE)
+    assert await asking == (200, first.name, b"data: [DONE]\n\n")
+    assert (await ran.over()).hedge == "lost"
+
+
+async def test_pings_before_the_second_is_asked(race):
+    """Don't keep it from being asked; and when it fails, the client gets them."""
+    ran = await race("1h")
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    (first,) = ran.begun
+    first.says.put_nowait(HEAD + PING)
+    exchange = await held(ran)
+    assert exchange._first_byte_at is None
+    exchange._hedge._begin()
+    await eventually(lambda: len(ran.begun) == 2)
+    ran.begun[1].says.put_nowait(error(503))
+    await eventually(lambda: exchange._passed == len(PING))
+    first.says.put_nowait(DONE)
+    assert await asking == (200, first.name, b": ping\n\ndata: [DONE]\n\n")
+
+
+async def test_nobody_else_can_be_asked(race):
+    """Then the client gets the pings that were held back, and those that come."""
+    ran = await race("1h")
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    (first,) = ran.begun
+    first.says.put_nowait(HEAD + PING)
+    exchange = await held(ran)
+    ran.router.plane.budget = RetryBudget(0, reserve=0)
+    exchange._hedge._begin()
+    assert exchange._passed == len(PING)
+    first.says.put_nowait(PING)
+    await eventually(lambda: exchange._passed == 2 * len(PING))
+    first.says.put_nowait(DONE)
+    assert (await asking)[2] == b": ping\n\n" * 2 + b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("end", [CLOSE, b"garbage\r\n"])
+async def test_the_first_fails_behind_its_pings(race, end):
+    """The second has the field to itself, and the client sees its pings at once."""
+    ran = await race()
+    asking, first, second = await ran.run()
+    first.says.put_nowait(HEAD + PING)
+    exchange = await held(ran)
+    second.says.put_nowait(HEAD + PING)
+    await eventually(lambda: exchange._hedge.held)
+    first.says.put_nowait(end)
+    await eventually(lambda: exchange._passed == len(PING))
+    second.says.put_nowait(DONE)
+    assert await asking == (200, second.name, b": ping\n\ndata: [DONE]\n\n")
+
+
+async def test_a_retry_behind_pings(race):
+    """Nothing has reached the client."""
+    ran = await race("1h")
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    (first,) = ran.begun
+    first.says.put_nowait(HEAD + PING)
+    await held(ran)
+    first.says.put_nowait(CLOSE)
+    await eventually(lambda: len(ran.begun) == 2)
+    ran.begun[1].says.put_nowait(HEAD + DONE)
+    assert await asking == (200, ran.begun[1].name, b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("who", [0, 1])
+async def test_many_pings_win(race, who):
+    """What is held back is bounded."""
+    ran = await race()
+    asking, *engines = await ran.run()
+    winner = engines[who]
+    many = MOST_HELD // len(PING) + 1
+    winner.says.put_nowait(HEAD + PING * many)
+    await eventually(lambda: engines[1 - who].left == 1)
+    winner.says.put_nowait(DONE)
+    assert await asking == (200, winner.name, b": ping\n\n" * many + b"data: [DONE]\n\n")
+
+
+async def test_a_stream_of_nothing_but_pings(race):
+    """Is passed on when it ends."""
+    ran = await race()
+    asking, first, _ = await ran.run()
+    first.says.put_nowait(HEAD + PING + b"0\r\n\r\n")
+    assert await asking == (200, first.name, b": ping\n\n")
+    assert (await ran.over()).ttft is None
+
+
+async def test_progress_behind_held_pings_is_work(race):
+    """An engine that says how far it has come in a prompt isn't taken to be stuck meanwhile."""
+    ran = await race("1h")
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    (first,) = ran.begun
+    said = b": keepalive 7/40\n\n"
+    piece = b"%x\r\n%s\r\n" % (len(said), said)
+    first.says.put_nowait(HEAD + piece)
+    exchange = await held(ran, piece)
+    worked = ran.router.plane.loop.time() + 1
+    exchange.look(worked)
+    assert ran.router.plane.backends[first.name].worked_at == worked
+    first.says.put_nowait(DONE)
+    assert (await asking)[0] == 200
+
+
+async def test_a_ping_is_no_first_token(race):
+    """The client has it at once; what is learned of the backend, and told of the answer, waits for an event."""
+    ran = await race("never")
+    asking, first = await late(ran)
+    (exchange,) = ran.router.plane.exchanges
+    first.says.put_nowait(HEAD + PING)
+    await eventually(lambda: exchange._passed)
+    assert not ran.estimate(first).measured
+    pinged = exchange._first_byte_at - exchange._began
+    now = ran.router.plane.loop.time
+    await eventually(lambda: now() > exchange._first_byte_at + 0.01)
+    first.says.put_nowait(DONE)
+    assert await asking == (200, first.name, b": ping\n\ndata: [DONE]\n\n")
+    record = await ran.over()
+    assert record.ttft > pinged + 0.005
+    assert ran.estimate(first).response > pinged + 0.005
+
+
+async def test_patience_waits_for_an_event(race):
+    """The 95th percentile is of answers, not of pings."""
+    ran = await race("p95")
+    asking, first = await late(ran)
+    (exchange,) = ran.router.plane.exchanges
+    noted = ran.router.plane.patience._recent
+    first.says.put_nowait(HEAD + PING)
+    await eventually(lambda: exchange._passed)
+    assert not noted
+    first.says.put_nowait(DONE)
+    await asking
+    assert len(noted["demo", True].times) == 1

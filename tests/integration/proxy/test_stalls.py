@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from contextlib import suppress
+
+import pytest
 
 from router.proxy import probe
 from tests.fakes.engine import FakeEngine, expected_stream
@@ -157,3 +160,35 @@ async def test_an_idle_engine_is_asked_for_a_token(start_router, engine):
     await eventually(lambda: told == [backend])
     await prober.stop()
     assert backend.health.reason == "stalled: no token in 0.3 s"
+
+
+async def test_one_that_nobody_waits_for_long_is_found_too(start_router, session):
+    """Each client gives up before anything could be told of it; so it is asked for a token."""
+    async with FakeEngine(fault="hang", fault_after=0) as stuck:
+        router = await start_router([{"url": stuck.url, "models": ["demo"], "name": "b"}], **STALL)
+        backend = router.plane.backends["b"]
+        while not backend.stalled:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.2), session.post(router.url + CHAT, json=chat(stream=True)):
+                    pass
+        assert backend.health.reason.startswith("stalled: no token in 1")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_that_works_for_others_is_asked_and_left_alone(start_router, session, stream):
+    """Its token waits behind one that is answered, be it in one piece at the end."""
+    async with FakeEngine(max_concurrent=1) as slow:
+        router = await start_router([{"url": slow.url, "models": ["demo"], "name": "b"}], **STALL)
+        backend = router.plane.backends["b"]
+        backend.prefill.note(1024, 0.001)  # it reads fast
+        wishes = {"events": 30, "delay": 0.1} if stream else {"first_delay": 3}
+        long = asyncio.create_task(session.post(router.url + CHAT, json=chat(stream=stream, **wishes)).__aenter__())
+        await eventually(lambda: slow.stats.in_flight == 1)
+        while slow.stats.begun < 2:
+            backend.estimate.unheard = probe.SUSPECT
+            await asyncio.sleep(0.005)
+        answer = await long
+        assert (await answer.read()).endswith(b"[DONE]\n\n" if stream else b"}")
+        assert answer.status == 200
+        await eventually(lambda: slow.stats.in_flight == 0 and not backend.estimate.unheard)
+        assert not backend.stalled

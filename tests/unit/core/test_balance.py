@@ -92,9 +92,9 @@ def test_a_policy_takes_one_of_its_candidates_and_explains_it(name):
     for _ in range(3):
         figures = policy.explain(three, ASK, 100.0)
         assert figures == policy.explain(three, ASK, 100.0)
-        open_to = {each.name for each in figures if not each.passed_over}
+        open_to = {each.backend for each in figures if not each.passed_over}
         assert policy.pick(three, ASK, 100.0, lambda n: n - 1).backend.name in open_to
-        assert [each.name for each in figures] == ["a", "b", "c"]
+        assert [each.backend for each in figures] == ["a", "b", "c"]
         for each in figures:
             assert each.expected == pytest.approx(each.queue + each.reading + each.cost)
 
@@ -249,7 +249,7 @@ def test_a_conversation_goes_back_to_who_has_it_until_waiting_costs_more():
     assert policy.pick(among(other, holder), ask, 100.0, never).backend is holder
     send(holder, 100.0, size=10_000)
     assert policy.pick(among(other, holder), ask, 100.0, never).backend is holder
-    figures = {each.name: each for each in policy.explain(among(other, holder), ask, 100.0)}
+    figures = {each.backend: each for each in policy.explain(among(other, holder), ask, 100.0)}
     assert figures["holder"].cached > 18_000
     assert figures["other"].cached == 0
     send(holder, 100.0, size=30_000)

@@ -152,3 +152,14 @@ def test_explain(dispatcher):
     assert {each["policy"] for each in told.values()} == {"least_in_flight"}
     assert [told[name]["tier"] for name in ("free", "down", "later")] == [0, 0, 1]
     assert [each["passed_over"] for each in dispatcher.explain(way((full,)), ASK, 0.0)] == ["it has no room"]
+
+
+def test_the_pace_of_those_under_way(dispatcher):
+    """Of two that take 2 s and 4 s for each, and have four and two in flight, one ends each 0.4 s."""
+    one, other, new = (backend(name, in_flight=number) for name, number in (("a", 4), ("b", 2), ("c", 9)))
+    assert dispatcher.pace(way((one, other))) == 0.0
+    for each, takes in ((one, 2.0), (other, 4.0)):
+        sent = each.backend.estimate.sent(ASK, 0, 0.0)
+        each.backend.estimate.first_token(sent, takes / 4)
+        each.backend.estimate.ended(sent, takes)
+    assert dispatcher.pace(way((one,), (other, new))) == pytest.approx(0.4)

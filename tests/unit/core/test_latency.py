@@ -197,8 +197,8 @@ def test_a_client_that_leaves_frees_its_place():
     assert estimate.expected(ASK, 0, 130.0) == pytest.approx(estimate.reading(1000, 0, 130.0))
 
 
-def test_answers_under_way_count_where_first_bytes_are_pings():
-    """A backend whose first bytes come at once, whatever it does, isn't given everything."""
+def test_answers_under_way_count_where_first_tokens_are_empty():
+    """A backend whose first events come at once, whatever it does, isn't given everything."""
     estimate = known(takes=0.005)
     for number in range(50):
         estimate.first_token(estimate.sent(ASK, 0, 100.0 + number / 100), 100.005 + number / 100)
@@ -336,6 +336,85 @@ def test_success_halves_the_cost_of_failures():
     assert estimate.cost(100.1) == pytest.approx(FAILURE / 2, rel=0.01)
 
 
+# What is let go of before it began
+
+
+def test_one_that_hangs_is_known_by_those_that_were_let_go_of():
+    """It costs what was lost with each; each again doubles that, and it is forgotten as errors are."""
+    estimate, well = known(), known()
+    estimate.lost(estimate.sent(ASK, 0, 100.0), 102.0)
+    assert (estimate.cost(102.0), estimate.unheard, estimate.in_flight) == (2.0, 1, 0)
+    assert estimate.expected(ASK, 0, 102.0) > 20 * well.expected(ASK, 0, 102.0)
+    estimate.lost(estimate.sent(ASK, 0, 102.0 + FORGET), 104.0 + FORGET)
+    assert estimate.cost(104.0 + FORGET) == pytest.approx(2.0, rel=0.15)
+    for number in range(20):
+        estimate.lost(estimate.sent(ASK, 0, 120.0 + number), 120.5 + number)
+    assert estimate.cost(140.0) == pytest.approx(WORST, rel=0.1)
+    assert estimate.unheard == 22
+
+
+def test_those_that_were_let_go_of_together_count_once():
+    """A hedge's rivals, say, or all clients of a program that ends."""
+    estimate = known()
+    together = [estimate.sent(ASK, 0, 100.0) for _ in range(3)]
+    for each in together:
+        estimate.lost(each, 105.0)
+        estimate.lost(each, 106.0)
+    assert (estimate.cost(105.0), estimate.unheard) == (5.0, 3)
+
+
+def test_a_first_token_clears_the_suspicion():
+    """And halves the cost, as of errors."""
+    estimate = known()
+    estimate.lost(estimate.sent(ASK, 0, 100.0), 102.0)
+    estimate.first_token(estimate.sent(ASK, 0, 102.0), 102.1)
+    assert estimate.unheard == 0
+    assert estimate.cost(102.1) == pytest.approx(1.0, rel=0.01)
+
+
+@pytest.mark.parametrize("idle", [0.0, STALE + 5 * FADE])
+def test_who_leaves_early_condemns_nobody(idle):
+    """Also where what was believed has faded: it may be as fast as it was, and no faster."""
+    estimate = known()
+    estimate.lost(estimate.sent(ASK, 0, 100.0 + idle), 100.2 + idle)
+    assert (estimate.cost(100.2 + idle), estimate.unheard) == (0.0, 0)
+
+
+def test_who_leaves_an_honest_queue_condemns_nobody():
+    """Of fifty prompts before it, none of them late."""
+    estimate = known()
+    for _ in range(50):
+        estimate.sent(ASK, 0, 100.0)
+    estimate.lost(estimate.sent(ASK, 0, 100.0), 110.0)
+    assert (estimate.cost(110.0), estimate.unheard) == (0.0, 0)
+
+
+def test_what_errors_cost_is_no_time_to_wait():
+    """One that has failed, and hangs now, is late as soon as any."""
+    estimate = known()
+    estimate.failed(estimate.sent(ASK, 0, 90.0), 100.0)
+    estimate.lost(estimate.sent(ASK, 0, 100.0), 101.0)
+    assert estimate.unheard == 1
+
+
+@pytest.mark.parametrize("over", ["lost", "left"])
+def test_who_leaves_an_answer_that_has_begun_says_nothing_of_its_beginning(over):
+    """However long it took."""
+    estimate = known()
+    sent = estimate.sent(ASK, 0, 100.0)
+    estimate.first_token(sent, 100.1)
+    getattr(estimate, over)(sent, 160.0)
+    assert (estimate.cost(160.0), estimate.unheard, estimate.in_flight) == (0.0, 0, 0)
+    assert estimate.hold > 0
+
+
+def test_who_leaves_an_answer_that_does_not_stream_says_nothing():
+    """Where others stream: it is taken to have begun, and how long it is isn't known."""
+    estimate = known(hold=5.0)
+    estimate.lost(estimate.sent(Ask(1000, streams=False), 0, 100.0), 130.0)
+    assert (estimate.cost(130.0), estimate.unheard) == (0.0, 0)
+
+
 # The beginning, and what is old
 
 
@@ -371,8 +450,9 @@ def test_a_restart_leaves_what_is_in_flight_counted():
     estimate = known()
     sent = estimate.sent(ASK, 0, 100.0)
     estimate.failed(estimate.sent(ASK, 0, 100.0), 100.0)
+    estimate.lost(estimate.sent(ASK, 0, 100.0), 104.0)
     estimate.restarted(105.0)
-    assert (estimate.in_flight, estimate.cost(105.0)) == (1, 0.0)
+    assert (estimate.in_flight, estimate.cost(105.0), estimate.unheard) == (1, 0.0, 0)
     estimate.failed(sent, 106.0)
     assert estimate.in_flight == 0
 
@@ -392,7 +472,7 @@ def test_stale_measurements_fade_and_what_waits_does_not():
 
 
 def test_a_first_token_counts_once_and_not_after_the_end():
-    """A ping that passed for it is all that it is taken for; what comes too late changes nothing."""
+    """An empty event that passed for it is all that it is taken for; what comes too late changes nothing."""
     estimate = known()
     sent, over = estimate.sent(ASK, 0, 100.0), estimate.sent(ASK, 0, 100.0)
     estimate.left(over, 100.0)
@@ -479,7 +559,7 @@ def test_one_that_does_not_stream_may_end_before_it_was_due():
 
 
 def test_one_that_does_not_stream_has_begun_when_a_later_one_has():
-    """Engines begin in order."""
+    """Engines begin in order, and before it was due."""
     estimate = known(takes=0.1, hold=5.0)
     silent, streams = estimate.sent(Ask(1000, streams=False), 0, 100.0), estimate.sent(ASK, 0, 100.0)
     estimate.first_token(streams, 100.05)

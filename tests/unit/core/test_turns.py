@@ -159,6 +159,24 @@ def test_retry_after_is_what_the_queue_takes_to_drain(gone_at, now, seconds):
 
 
 @pytest.mark.parametrize(
+    ("gone_at", "now", "seconds"),
+    [
+        ([], 0.0, 20),  # of a burst: four wait, and one is believed to go each 5 s
+        ([1.0], 1.0, 12),  # one of 1 s, one of 5 s
+        ([float(n) for n in range(1, 33)], 32.0, 5),
+    ],
+)
+def test_before_any_has_gone_it_is_what_was_believed(gone_at, now, seconds):
+    """And that counts ever less."""
+    waiting = Queue[str](0.0, 5.0)
+    joined(waiting, "a1 a2 a3 a4")
+    for at in gone_at:
+        go(waiting, now=at)
+        joined(waiting, f"a{next(_NUMBERS)}")
+    assert waiting.retry_after(now) == seconds
+
+
+@pytest.mark.parametrize(
     ("waiting", "newcomer", "weakest"),
     [
         ("a1 a2 a3 a4", "a5", None),  # one's own are no worse

@@ -86,7 +86,7 @@ def test_a_shells_variables_change_nothing_that_is_served():
 
 def test_every_request_is_passed_on_as_it_is():
     body = b"anything"
-    assert not ENGINE.puts_right
+    assert not ENGINE.puts_right({})
     assert ENGINE.put_right("/v1/chat/completions", body) is body
 
 

@@ -79,7 +79,24 @@ def test_nor_by_a_variable(name):
         ENGINE.command(spec(env={name: "1"}), 1, "python")
 
 
-def test_every_request_is_passed_on_as_it_is():
-    body = b"anything"
-    assert not ENGINE.puts_right
+@pytest.mark.parametrize("body", [b"anything", b'{"tools":[{"priority":1}]}'])
+def test_requests_are_passed_on_as_they_are(body):
     assert ENGINE.put_right("/v1/chat/completions", body) is body
+
+
+def test_it_gets_no_priority():
+    body = b'{"model":"demo","priority":7,"temperature":0.50}'
+    assert ENGINE.put_right("/v1/chat/completions", body) == b'{"model":"demo","temperature":0.50}'
+
+
+@pytest.mark.parametrize(
+    ("args", "without"),
+    [
+        ({}, True),
+        ({"scheduling_policy": "fcfs"}, True),
+        ({"scheduling_policy": "priority"}, False),
+        ({"scheduling-policy": "priority"}, False),
+    ],
+)
+def test_unless_it_goes_by_it(args, without):
+    assert ENGINE.puts_right(args) is without

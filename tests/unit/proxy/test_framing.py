@@ -15,6 +15,7 @@ from router.proxy.framing import (
     LengthBody,
     body_of,
     chunk,
+    has_event,
 )
 from router.proxy.heads import ProtocolError, ResponseHead, parse_response
 
@@ -339,3 +340,22 @@ def test_body_of_leaves_chunks_as_they_are_if_raw(raw, passed):
     """A client that reads chunks too gets them as they came."""
     body = body_of(*head_of(b"200\r\nTransfer-Encoding: chunked"), raw=raw)
     assert body.feed(b"2\r\nhi\r\n") == passed
+
+
+@pytest.mark.parametrize(
+    ("data", "has"),
+    [
+        (b"", False),
+        (b": ping\n\n", False),
+        (b"8\r\n: ping\n\n\r\n", False),
+        (b": data: none\n\n", False),
+        (b"event: message_start\n", False),
+        (b"data: x", True),
+        (b": ping\n\ndata:x", True),
+        (b"event: message_start\ndata: {}\n\n", True),
+        (b"8\r\n: ping\n\n\r\n9\r\ndata: x\n\n\r\n", True),
+    ],
+)
+def test_an_event_is_told_from_pings(data, has):
+    """With the size of a chunk before it or not."""
+    assert has_event(data) is has

@@ -40,6 +40,7 @@ def test_line_of_a_request_that_reached_no_backend():
 def test_line_of_a_request_that_was_tried_again():
     """How often, at the end."""
     assert line(record(attempts=3)).endswith(" id-1 attempts=3")
+    assert line(record(attempts=2, hedge="won")).endswith(" id-1 attempts=2 hedge=won")
 
 
 @pytest.mark.parametrize(
