@@ -87,6 +87,10 @@ class Engine(Protocol):
         """Whether a stream tells the usage of tokens, when `stream_options.include_usage` asks for it."""
 
     @property
+    def publishes(self) -> bool:
+        """Whether its /metrics says how many requests it works on, and how many wait in it."""
+
+    @property
     def puts_right(self) -> bool:
         """Whether `put_right` does anything: where not, no body need be shown to it."""
 

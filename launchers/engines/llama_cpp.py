@@ -95,6 +95,7 @@ class LlamaCpp:
     parallel_option: str | None = None
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
     usage_in_streams: bool = False
+    publishes: bool = False
     puts_right: bool = True
 
     def find_model(self, model: str, files: "Files") -> str:

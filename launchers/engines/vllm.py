@@ -83,6 +83,7 @@ class Vllm:
     parallel_option: str | None = "max-num-seqs"
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
+    publishes: bool = True
     puts_right: bool = False
 
     def find_model(self, model: str, files: "Files") -> str:

@@ -22,6 +22,7 @@ from router.core.errors import UnavailableError
 from router.core.exchange import UNWELL_STATUSES, Failure
 from router.core.health import Health, Thresholds, Verdict
 from router.core.latency import Ask, Sent
+from router.core.load import Load
 from router.core.patience import Patience
 from router.core.record import Record
 from router.core.turns import Ticket
@@ -75,6 +76,7 @@ class Plane:
         self.budget = RetryBudget()
         self.patience = Patience()
         self.exchanges: set[Exchange] = set()
+        self.asked = 0  # exchanges, since the start
         self.backends: dict[str, Backend] = {}
         self.catalog = Catalog((), {})
         self.loop = asyncio.get_running_loop()
@@ -292,6 +294,10 @@ class Plane:
             for backend in list(self.backends.values()):
                 self._offer(backend)
 
+    def published(self, backend: Backend, load: Load | None, ours: int) -> None:
+        """Note what an engine says that it has, of which `ours` at most came from here; None: it says nothing."""
+        backend.estimate.published(load, ours, self.loop.time())
+
     def worked(self, backend: Backend, now: float) -> None:
         """Note that a backend has sent content: a stalled one has come to life again."""
         backend.worked_at = now
@@ -352,6 +358,7 @@ class Plane:
     def entered(self, exchange: Exchange) -> None:
         """Take note of an exchange that starts."""
         self.exchanges.add(exchange)
+        self.asked += 1
         self.budget.deposit()
         if self._sweeping is None:
             self._sweeping = self.loop.call_later(self._sweep_every, self._sweep)
