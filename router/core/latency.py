@@ -191,7 +191,7 @@ class Estimate:
         self._room = 1.0  # how many it has shown to do at once since its start
         self.load: Load | None = None  # what it published last
         self._others = 0.0  # requests that it had then, and not from here
-        self._others_wait = 0.0  # of these, those that waited for a slot
+        self._others_wait = 0.0  # of these, those that had waited for a slot for some time
         self._others_at = -inf
         self._full = float(parallel) if parallel else inf  # requests that it works on while more wait, ours or not
 
@@ -327,13 +327,14 @@ class Estimate:
         before, self.load, self._others = self.load, load, 0.0
         if load is None:
             return
-        if load.waiting and before is not None and before.waiting:  # not only for a moment
-            running, full = max(1.0, min(before.running, load.running)), self._full
+        waiting = min(load.waiting, before.waiting) if before is not None else 0.0  # not only for a moment
+        if waiting > 0:
+            running, full = max(1.0, load.running), self._full
             self._full = running if full == inf else max(running, full + (running - full) / 8)
         elif load.running > self._full:
             self._full = inf
         self._others = max(0.0, load.running + load.waiting - ours)
-        self._others_wait = min(self._others, max(0.0, load.waiting - len(self._waiting)))
+        self._others_wait = min(self._others, max(0.0, waiting - len(self._waiting)))
         self._others_at = now
 
     # How it is kept

@@ -27,7 +27,7 @@ def figures(name: str, policy: str) -> Figures:
 
 
 SHARED = ["guests", "two-routers-few"]
-"""Others send requests to the same engines, in which few of them are many, and a router can't see them."""
+"""What others send to the same engines matters, and isn't seen, or late."""
 
 
 @pytest.mark.parametrize(
