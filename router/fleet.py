@@ -74,6 +74,8 @@ class Member:
             "bytes_in_flight": backend.size,
             "expected_ttft": round(backend.estimate.expected(TYPICAL, 0, asyncio.get_running_loop().time()), 4),
         }
+        if backend.estimate.load is not None:
+            told["published"] = backend.estimate.load._asdict()
         if self.supervisor is None or self.place.launch is None:
             return told | {"url": self.place.config.url}
         status = self.supervisor.status
@@ -153,7 +155,8 @@ class Fleet:
         if launch is not None and member.supervisor is not None:
             log.info(f"{member.name}: {launch.why}")
             member.supervisor.start()
-            self._prober.watch(Target(member.backend, launch.engine.ready_path, launched=True))
+            engine = launch.engine
+            self._prober.watch(Target(member.backend, engine.ready_path, launched=True, publishes=engine.publishes))
         else:
             self._prober.watch(Target(member.backend, discovers=not member.place.config.models))
 

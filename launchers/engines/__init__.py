@@ -86,6 +86,10 @@ class Engine(Protocol):
     def usage_in_streams(self) -> bool:
         """Whether a stream tells the usage of tokens, when `stream_options.include_usage` asks for it."""
 
+    @property
+    def publishes(self) -> bool:
+        """Whether its /metrics says how many requests it works on, and how many wait in it."""
+
     def find_model(self, model: str, files: Files) -> str:
         """The model to name in the command, for what was configured; its own answer it returns unchanged.
 

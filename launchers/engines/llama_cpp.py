@@ -95,6 +95,7 @@ class LlamaCpp:
     parallel_option: str | None = None
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
     usage_in_streams: bool = False
+    publishes: bool = False
 
     def find_model(self, model: str, files: "Files") -> str:
         """A *.gguf file, a folder that holds one, or `org/name:pattern` of a hub."""

@@ -90,6 +90,7 @@ class LlamaServer:
     parallel_option: str | None = "parallel"
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
+    publishes: bool = True
 
     def find_model(self, model: str, files: "Files") -> str:
         """A *.gguf file, a folder that holds one, or `org/name:Q4_K_M` (or `:file.gguf`) of a hub."""
@@ -98,7 +99,7 @@ class LlamaServer:
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
         """`llama-server`, or a Python with xllamacpp on our script: both read the same flags."""
         common.check_ownership(spec, NOT_TO_SET, VARIABLES)
-        args = common.over({"parallel": 4, "kv-unified": True, "jinja": True}, spec.args, STYLE)
+        args = common.over({"parallel": 4, "kv-unified": True, "jinja": True, "metrics": True}, spec.args, STYLE)
         for name in ON_OFF & args.keys():
             if isinstance(args[name], bool):
                 args[name] = "on" if args[name] else "off"

@@ -107,6 +107,7 @@ class Mlx:
     parallel_option: str | None = "decode-concurrency"
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
     usage_in_streams: bool = True
+    publishes: bool = False
     linux: bool = sys.platform == "linux"
 
     def find_model(self, model: str, files: "Files") -> str:

@@ -84,6 +84,7 @@ class Vllm:
     parallel_option: str | None = "max-num-seqs"
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
+    publishes: bool = True
 
     def find_model(self, model: str, files: "Files") -> str:
         """A folder in Hugging Face's layout, or `org/name` of a hub."""

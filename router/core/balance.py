@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend, Candidate
 from router.core.latency import Ask
+from router.core.load import Load
 
 Draw = Callable[[int], int]
 """A random whole number from 0 to below its argument, such as `random.randrange`."""
@@ -36,6 +37,9 @@ class Figures(NamedTuple):
     (of the prompt, less the `cached` bytes of it that are believed to be in its cache) and `cost` (what its errors are
     taken for). `score` is what the policy goes by: for least_latency that is `expected`, and more where another has
     more in its cache. `passed_over` is why it isn't taken; empty for those that it would be drawn from.
+
+    `published` is what the engine said last of its load, if it says anything, and `others` how many requests are
+    believed of that to be there now and not from here.
     """
 
     backend: str
@@ -47,6 +51,8 @@ class Figures(NamedTuple):
     cost: float
     in_flight: int
     cached: int
+    published: Load | None
+    others: float
 
 
 class Policy(Protocol):
@@ -111,10 +117,23 @@ class _Scored:
         for (backend, model), score in zip(candidates, scores, strict=True):
             cached = self._prefixes.cached(backend, model, ask.blocks) if self._prefixes is not None else 0
             why = "" if score <= worst else f"{score:.4g}{self.unit}, and another has {min(scores):.4g}{self.unit}"
-            reading, cost = backend.estimate.reading(ask.size, cached, now), backend.estimate.cost(now)
-            queue = backend.estimate.queue(now)
-            expected = queue + reading + cost
-            figures.append(Figures(backend.name, score, why, expected, queue, reading, cost, backend.in_flight, cached))
+            estimate = backend.estimate
+            queue, reading, cost = estimate.queue(now), estimate.reading(ask.size, cached, now), estimate.cost(now)
+            figures.append(
+                Figures(
+                    backend=backend.name,
+                    score=score,
+                    passed_over=why,
+                    expected=queue + reading + cost,
+                    queue=queue,
+                    reading=reading,
+                    cost=cost,
+                    in_flight=backend.in_flight,
+                    cached=cached,
+                    published=estimate.load,
+                    others=estimate.others(now),
+                )
+            )
         return figures
 
 

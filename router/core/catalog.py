@@ -157,6 +157,10 @@ class Catalog:
             self._remembered[name] = way
         return way
 
+    def has_rivals(self, backend: Backend) -> bool:
+        """Tell whether another backend serves a model of this one's, so that there is a choice between them."""
+        return any(len(self._models.get(name, ())) > 1 for name in backend.models)
+
     def _find(self, name: str) -> Way:
         tier = self._models.get(name)
         if tier is not None:

@@ -33,12 +33,19 @@ is taken for faster than it was, until somebody is sent there and tells.
 begun when it was due, if it was its turn, and at the latest when one that was sent later has. What it took is a
 measurement only where nothing streams.
 
+**What others have there**, who don't come through this router, is only known where the engine publishes its load
+(`router.core.load`): what it has beyond ours. Their prompts that wait are read before this one, less the time that has
+passed since; and where theirs and ours together fill the slots, the next waits for an end. What was published counts
+half as much each `FRESH` seconds. Where nobody else asks anything, nothing of this counts.
+
 Sources: Finagle's and linkerd's Peak-EWMA (latency * outstanding, stale measurements fade, failures cost), Prequal
 (NSDI '24: requests in flight tell what latency tells too late), Little's law for `hold`, TCP's slow start.
 """
 
 from math import inf
 from typing import Final, NamedTuple
+
+from router.core.load import Load
 
 GAIN: Final = 1 / 32
 """Weight of the newest sample in an average: it follows a lasting change within some thirty requests."""
@@ -53,7 +60,7 @@ event at once, first tokens say nothing else of its load."""
 LATE: Final = 4.0
 """Seconds that are expected to be missing, for each that a prompt's reading is late."""
 
-LISTEN: Final = 0.05
+HEAR: Final = 0.05
 """Seconds, as often as it is looked whether answers under way have brought anything."""
 
 PATIENCE: Final = 3.0
@@ -89,6 +96,9 @@ SILENT: Final = 8
 COLD: Final = 1.0
 """Seconds that each prompt costs beyond those that a backend may have waiting while it is cold."""
 
+FRESH: Final = 1.0
+"""Seconds in which the work of others counts half as much, if no more is heard of it. It is asked for as often."""
+
 _WORTH: Final = 1024  # bytes in the cache, from which on the time tells whether they were there
 _ORIGIN: Final = 0.05  # weight of the line's going through the origin, where samples of like sizes leave it open
 _SHRINK: Final = 1 / 256  # by which the longest prompt that counts gets shorter with each sample
@@ -118,7 +128,7 @@ class Line:
         self.slope = 0.0
         self.samples = 0
         self.reach = 0.0
-        self._x = 0.0
+        self._x = 0.0  # the mean size, of late
         self._y = 0.0
         self._xx = 0.0
         self._xy = 0.0
@@ -143,16 +153,20 @@ class Line:
         """Tell the seconds for so many bytes."""
         return self.base + self.slope * min(size, self.reach)
 
+    def usual(self) -> float:
+        """Tell the seconds for a prompt of the usual size."""
+        return self.at(self._x)
+
 
 class Rhythm:
     """How long the answers of a backend usually bring nothing, all of them together, in seconds.
 
-    `longest` is the mean and four times the deviation, or `LISTEN` more: TCP waits so long for an answer (RFC 6298).
+    `longest` is the mean and four times the deviation, or `HEAR` more: TCP waits so long for an answer (RFC 6298).
     """
 
     def __init__(self) -> None:
-        self._mean = LISTEN
-        self._deviation = LISTEN / 2
+        self._mean = HEAR
+        self._deviation = HEAR / 2
         self.longest = self._mean + 4 * self._deviation
 
     def note(self, pause: float) -> None:
@@ -160,7 +174,7 @@ class Rhythm:
         off = min(pause, OUTLIER * self.longest) - self._mean
         self._mean += off / 8
         self._deviation += (abs(off) - self._deviation) / 4
-        self.longest = self._mean + max(LISTEN, 4 * self._deviation)
+        self.longest = self._mean + max(HEAR, 4 * self._deviation)
 
 
 class Sent:
@@ -204,6 +218,7 @@ class Estimate:
         self._streamed = False  # whether one was an answer's that streams
         self._cost = 0.0
         self._cost_at = 0.0
+        self._others = 0.0  # requests that it had when it published last, and not from here
         self.behind = 0.0  # how many come to wait, on average, where as much of a backend is busy as of this one
         # The rest
         self.response = 0.0  # seconds to the first token, queue and all
@@ -213,6 +228,10 @@ class Estimate:
         self._ends = 0
         self._answers = 0  # that told something
         self.unheard = 0  # attempts that were late when they were let go of, since the last first token
+        self.load: Load | None = None  # what it published last
+        self._others_wait = 0.0  # of these `_others`, those that had waited for a slot for some time
+        self._others_at = -inf
+        self._full = float(parallel) if parallel else inf  # requests that it works on while more wait, ours or not
         # Of prompts in its cache: bytes that were read, and bytes that aren't believed to be there, on average
         self._read = self._unknown = float(_WORTH)
 
@@ -237,6 +256,10 @@ class Estimate:
         seconds, old = self.line.at(self._to_read(size, cached)), now - self._heard - STALE
         return seconds * 2 ** (-old / FADE) if old > 0 else seconds
 
+    def others(self, now: float) -> float:
+        """Requests that are taken to be there, and were not sent from here."""
+        return self._others * 2 ** ((self._others_at - now) / FRESH) if self._others > 0 else 0.0
+
     def queue(self, now: float) -> float:
         """Seconds until it would be a prompt's turn, were it sent here now."""
         number, begun, slots = len(self._waiting), self.begun, self._slots
@@ -255,6 +278,8 @@ class Estimate:
                 ahead = max(ahead, (ahead + (number + begun - slots + 1) * self.hold) / slots)
         if self._audible and not self._reads(number, begun):
             ahead += LATE * max(0.0, now - self._spoke - self._rhythm.longest)
+        if self._others > 0:
+            ahead = self._behind_others(ahead, now)
         return ahead + (number - self._room + 1) * COLD if number >= self._room else ahead
 
     def expected(self, ask: Ask, cached: int, now: float) -> float:
@@ -296,7 +321,7 @@ class Estimate:
         self._cost, self._cost_at = self.cost(now) / 2, now
 
     def spoke(self, now: float) -> None:
-        """Note that answers under way have brought something. Told each `LISTEN` seconds in which they did."""
+        """Note that answers under way have brought something. Told each `HEAR` seconds in which they did."""
         if not self._reads(len(self._waiting), self.begun):
             self._rhythm.note(now - self._spoke)
         self._spoke = now
@@ -367,6 +392,22 @@ class Estimate:
         """
         self._room, self._cost, self.unheard = 1.0, 0.0, 0
         self._free = max(self._free, now)
+        self.load, self._others = None, 0.0
+
+    def published(self, load: Load | None, ours: float, now: float) -> None:
+        """Take note of what it says that it has, of which `ours` at most came from here; None: it says nothing."""
+        before, self.load, self._others = self.load, load, 0.0
+        if load is None:
+            return
+        waiting = min(load.waiting, before.waiting) if before is not None else 0.0  # not only for a moment
+        if waiting > 0:
+            running, full = max(1.0, load.running), self._full
+            self._full = running if full == inf else max(running, full + (running - full) / 8)
+        elif load.running > self._full:
+            self._full = inf
+        self._others = max(0.0, load.running + load.waiting - ours)
+        self._others_wait = min(self._others, max(0.0, waiting - len(self._waiting)))
+        self._others_at = now
 
     # How it is kept
 
@@ -384,6 +425,13 @@ class Estimate:
         again = 2 if sent.at >= self._cost_at else 1  # else it was under way when another failed
         self._cost = min(WORST, max(again * self.cost(now), lost))
         self._cost_at = now
+
+    def _behind_others(self, ahead: float, now: float) -> float:
+        """Add what others have there to what is ahead in the queue."""
+        age, others, full = now - self._others_at, self.others(now), self._full
+        ahead += max(0.0, self._others_wait * self.line.usual() - age) + CROWD * others
+        over = self.in_flight + others - full + 1
+        return max(ahead, over * self.hold / full) if over > 0 else ahead
 
     def _forget(self, sent: Sent) -> None:
         waiting = self._waiting

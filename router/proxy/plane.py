@@ -21,7 +21,8 @@ from router.core.dispatch import Dispatcher
 from router.core.errors import UnavailableError
 from router.core.exchange import TOO_MANY, UNWELL_STATUSES, Failure
 from router.core.health import Health, Thresholds, Verdict
-from router.core.latency import LISTEN, Ask, Sent
+from router.core.latency import HEAR, Ask, Sent
+from router.core.load import Load
 from router.core.patience import Patience
 from router.core.record import Record
 from router.core.turns import Ticket
@@ -76,12 +77,13 @@ class Plane:
         self.budget = RetryBudget()
         self.patience = Patience()
         self.exchanges: set[Exchange] = set()
+        self.asked = 0  # exchanges, since the start
         self.backends: dict[str, Backend] = {}
         self.catalog = Catalog((), {})
         self.loop = asyncio.get_running_loop()
         self.set_up(limits, thresholds, choice)
         self._sweeping: asyncio.TimerHandle | None = None
-        self._listening: asyncio.TimerHandle | None = None
+        self._hearing: asyncio.TimerHandle | None = None
         self._recataloging: asyncio.TimerHandle | None = None
         self._routes: Mapping[str, Route] = {}
         self._on_record = on_record
@@ -295,6 +297,10 @@ class Plane:
             for backend in list(self.backends.values()):
                 self._offer(backend)
 
+    def published(self, backend: Backend, load: Load | None, ours: int) -> None:
+        """Note what an engine says that it has, of which `ours` at most came from here; None: it says nothing."""
+        backend.estimate.published(load, ours, self.loop.time())
+
     def worked(self, backend: Backend, now: float) -> None:
         """Note that a backend has sent content: a stalled one has come to life again."""
         backend.worked_at, backend.estimate.unheard = now, 0
@@ -372,20 +378,21 @@ class Plane:
     def entered(self, exchange: Exchange) -> None:
         """Take note of an exchange that starts."""
         self.exchanges.add(exchange)
+        self.asked += 1
         self.budget.deposit()
         if self._sweeping is None:
             self._sweeping = self.loop.call_later(self._sweep_every, self._sweep)
-        if self._listening is None:
-            self._listening = self.loop.call_later(LISTEN, self._listen)
+        if self._hearing is None:
+            self._hearing = self.loop.call_later(HEAR, self._hear)
 
-    def _listen(self) -> None:
+    def _hear(self) -> None:
         """Tell the estimates whose answers have brought something, and again as long as there are some under way."""
         now = self.loop.time()
         for backend in self.backends.values():
             if backend.spoke:
                 backend.spoke = False
                 backend.estimate.spoke(now)
-        self._listening = self.loop.call_later(LISTEN, self._listen) if self.exchanges else None
+        self._hearing = self.loop.call_later(HEAR, self._hear) if self.exchanges else None
 
     def _sweep(self) -> None:
         """Look at each exchange under way, and again as long as there are some."""

@@ -9,6 +9,8 @@ An engine can be stuck, and say that it is well. So a backend that was found sta
 out until that is answered; a launched one, too, each `stall_after` in which nobody asks it for anything; and one that
 `SUSPECT` attempts in a row were let go of, because they were late: where somebody else answers, or clients soon give
 up, nobody waits long enough to find it stalled.
+
+Between two probes, what an engine publishes of its load is read (`router.proxy.listen`).
 """
 
 import asyncio
@@ -23,6 +25,7 @@ import msgspec
 import structlog
 
 from router.core.catalog import Backend
+from router.proxy.listen import Listener
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
 
@@ -33,6 +36,7 @@ SUSPECT = 3
 
 _JITTER = 0.1  # of the interval: probes of many backends, and of many routers, spread out
 _FIRST_PROBES_A_SECOND = 200.0
+_MOST_LOOKS_A_SECOND = 50.0
 _MAX_MODELS_BODY = 4 * 1024 * 1024
 
 
@@ -46,12 +50,13 @@ class _Models(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How one backend is probed: the path that shows life, and whether its models are asked for."""
+    """How one backend is probed: the path that shows life, whether its models are asked for, and its load."""
 
     backend: Backend
     path: str = "/health"
     discovers: bool = False
     launched: bool = False
+    publishes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class Prober:
     async def _watch(self, target: Target, session: aiohttp.ClientSession, first: float) -> None:
         backend = target.backend
         idle_since, answered = time.monotonic(), 0
+        listener = Listener(self._plane, backend, session, self.rhythm.timeout) if target.publishes else None
         await asyncio.sleep(first)
         while True:
             pool = self._plane.pool(backend)
@@ -117,7 +123,13 @@ class Prober:
                         idle_since = time.monotonic()
                 except Exception:  # a bug must not end the watch over a backend: it is told, and the next one tries
                     log.exception("a probe failed by itself", backend=backend.name)
-            await asyncio.sleep(self.rhythm.interval * (1 + _JITTER * (2 * self._uniform() - 1)))
+            until = time.monotonic() + self.rhythm.interval * (1 + _JITTER * (2 * self._uniform() - 1))
+            if listener is not None:
+                try:
+                    await listener.listen(until, len(self._tasks) / _MOST_LOOKS_A_SECOND, self._headers(backend))
+                except Exception:  # as above
+                    log.exception("what an engine publishes could not be read", backend=backend.name)
+            await asyncio.sleep(max(0.0, until - time.monotonic()))
 
     async def _probe(self, session: aiohttp.ClientSession, target: Target, address: Address) -> None:
         backend, verdict = target.backend, ""

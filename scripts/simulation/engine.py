@@ -21,6 +21,7 @@ from heapq import heappop, heappush
 from math import inf
 from typing import NamedTuple
 
+from router.core.load import Load
 from scripts.simulation.cache import Cache, Foreseen
 from scripts.simulation.traffic import Job
 
@@ -57,6 +58,7 @@ class Spec:
     restarts: Outage | None = None
     refuses: bool = False
     told: bool = False  # whether the router knows `parallel`, as of an engine that it launched
+    publishes: bool = False  # whether it says how many requests it works on, and how many wait in it
 
     def step(self, streams: int) -> float:
         """Tell how long a step takes that writes for so many streams, and reads nothing; in seconds."""
@@ -85,6 +87,7 @@ class Engine:
         self.stalled_at: float | None = None
         self.cache = Cache(spec.cache)
         self.wake = inf
+        self.load = Load(0, 0)  # what it publishes: it counts between two runs of steps
         self._waiting: deque[Job] = deque()
         self._reading: deque[tuple[Job, int]] = deque()  # with what is left to read; the first one's turn it is
         self._writing: list[tuple[int, int, Job]] = []  # a heap, by the step that writes the last token
@@ -189,6 +192,7 @@ class Engine:
             cached = self.cache.hit(job.path)
             self.on_read(job, cached)
             reading.append((job, max(1, job.prompt - cached)))  # the last token is always read: it gives the next
+        self.load = Load(len(reading) + len(writing), len(self._waiting))
         self._began, self._read, self._portion = now, [], 0
         self._pace = spec.step(len(writing))
         if reading:

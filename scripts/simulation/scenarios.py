@@ -18,6 +18,9 @@ SLOW = Spec(reading=1500.0, writing=12.5)
 SERIAL = Spec(parallel=1, reading=2000.0, writing=40.0, cache=4096)
 """llama_cpp: one request at a time, the rest waits in the engine; what it last read is all that it has cached."""
 
+FEW = replace(SERIAL, parallel=4, cache=16_384)
+"""llama.cpp's own server: four at once, as it comes."""
+
 LAUNCHED = replace(SERIAL, told=True)
 
 WARM_UP = 0.1
@@ -50,6 +53,17 @@ class Scenario:
     loads: tuple[float, ...] = (0.6, 0.75, 0.9)
     bursty: bool = False
     routers: int = 1
+    guests: float = 0.0
+
+
+_GUESTS = "one of which gets 30% of all requests directly, past the router"
+
+
+def _and_published(scenario: Scenario) -> tuple[Scenario, Scenario]:
+    """Give a scenario, and the same with engines that publish their load."""
+    engines = tuple(replace(spec, publishes=True) for spec in scenario.engines)
+    says = f"{scenario.says}; the engines publish their load"
+    return scenario, replace(scenario, name=f"{scenario.name}-published", says=says, engines=engines)
 
 
 SCENARIOS = {
@@ -69,7 +83,11 @@ SCENARIOS = {
             "4 equal engines, one of which restarts every 30 s: down for 5 s, its cache lost",
             (Spec(restarts=Outage(every=30.0, lasts=5.0, first=10.0)), GPU, GPU, GPU),
         ),
-        Scenario("two-routers", "2 routers before the same 4 equal engines", (GPU,) * 4, routers=2),
+        *_and_published(Scenario("two-routers", "2 routers before the same 4 equal engines", (GPU,) * 4, routers=2)),
+        *_and_published(
+            Scenario("two-routers-few", "2 routers before the same 4 engines of four slots", (FEW,) * 4, routers=2)
+        ),
+        *_and_published(Scenario("guests", f"4 equal engines, {_GUESTS}", (GPU,) * 4, loads=(0.6, 0.75), guests=0.3)),
         Scenario("chats", "4 equal engines, conversations over 20 system prompts", (GPU,) * 4, chats),
         Scenario(
             "chats-skewed",
@@ -111,7 +129,8 @@ def _conversations(asked: Asked, count: int, seed: int) -> list[Conversation]:
 def simulate(name: str, load: float, policy: str, *, requests: int, seed: int) -> list[Exchange]:
     """Run a scenario at a load with a policy. Gives the exchanges that count.
 
-    These are all but the first ones, while the engines fill up, and those after the last conversation began. The
+    These are all but the first ones, while the engines fill up, those after the last conversation began, and those
+    that didn't come through a router. The
     `weighted` policy, and no other, is told the engines' true capacities; `unaware` is least_latency that sees nothing
     of prompts but their size.
     """
@@ -130,5 +149,6 @@ def simulate(name: str, load: float, policy: str, *, requests: int, seed: int) -
         ]
     weights = [spec.writing / GPU.writing for spec in scenario.engines] if policy == "weighted" else None
     draws = Random(f"{seed} {load} draw")  # noqa: S311
-    world = World(scenario.engines, policy, conversations, starts, draws, scenario.routers, weights)
-    return [each for each in world.run()[round(WARM_UP * len(jobs)) :] if each.arrived <= starts[-1]]
+    world = World(scenario.engines, policy, conversations, starts, draws, scenario.routers, weights, scenario.guests)
+    counted = world.run()[round(WARM_UP * len(jobs)) :]
+    return [each for each in counted if each.arrived <= starts[-1] and not each.job.is_guest(scenario.guests)]

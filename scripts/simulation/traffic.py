@@ -17,6 +17,8 @@ from scripts.simulation.cache import Path
 
 BYTES_A_TOKEN = 4
 
+_LANES = 1 << 16
+
 _BURST = 3.0  # times the mean rate, in a burst; a fifth of the time is one
 _QUIET = 0.5  # times the mean rate, between them
 _BURST_LASTS, _QUIET_LASTS = 2.0, 8.0  # seconds, on average
@@ -44,6 +46,10 @@ class Job:
     def fresh(self) -> int:
         """Tokens that are this request's own: what must be read if all that could be cached is."""
         return self.path[-1][1]
+
+    def is_guest(self, share: float) -> bool:
+        """Whether it is one of those, this share of all, that don't come through a router."""
+        return self.lane < share * _LANES
 
 
 Conversation = tuple[Job, ...]
@@ -110,7 +116,7 @@ class Writer:
             path=path,
             kept=(*path, (self.key(), answer)),
             think=think,
-            lane=self.random.randrange(1 << 16),
+            lane=self.random.randrange(_LANES),
         )
 
 

@@ -13,7 +13,9 @@ from typing import Any
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend
 from router.core.exchange import Failure
-from router.core.latency import LISTEN, Estimate
+from router.core.latency import HEAR, Estimate
+from router.core.load import Load
+from router.proxy.listen import EVERY, SETTLES
 from scripts.simulation.choosing import chooser_of
 from scripts.simulation.engine import Engine, Outage, Spec
 from scripts.simulation.routing import STALL_AFTER, Exchange, Router
@@ -30,7 +32,8 @@ class World:
     """One run: these engines behind so many routers, each with this policy, asked these conversations.
 
     `starts` says when each conversation begins, in seconds. `random` is for the routers alone: draws and the jitter of
-    probes. `weights` are the capacities that router.yaml would tell, as far as a policy looks at them.
+    probes. `weights` are the capacities that router.yaml would tell, as far as a policy looks at them. `guests` is the
+    share of the requests that go to the first engine directly: here, by a router that knows no other.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class World:
         random: Random,
         routers: int = 1,
         weights: Sequence[float] | None = None,
+        guests: float = 0.0,
     ) -> None:
         self.now = 0.0
         self.exchanges: list[Exchange] = []
@@ -53,7 +57,10 @@ class World:
         self._left = sum(map(len, conversations))
         self._by_job: dict[int, Exchange] = {}
         self._behind = {turn.number: after for each in conversations for turn, after in pairwise(each)}
-        self._routers = [self._router(policy, weights or [1.0] * len(specs)) for _ in range(routers)]
+        weights = weights or [1.0] * len(specs)
+        self._routers = [self._router(policy, weights) for _ in range(routers)]
+        self._guests = guests
+        self._direct = self._router(policy, weights[:1]) if guests else self._routers[0]
         for engine in self._engines:
             engine.on_read = self._on_read
         for conversation, start in zip(conversations, starts, strict=True):
@@ -62,17 +69,19 @@ class World:
             self._plan_faults(index, spec)
 
     def _router(self, policy: str, weights: Sequence[float]) -> Router:
-        names = [f"engine-{index}" for index in range(len(self._engines))]
+        engines = {f"engine-{index}": engine for index, engine in enumerate(self._engines[: len(weights)])}
         backends = [
             Backend(name, weight=weight, estimate=Estimate(engine.spec.parallel if engine.spec.told else None))
-            for name, weight, engine in zip(names, weights, self._engines, strict=True)
+            for (name, engine), weight in zip(engines.items(), weights, strict=True)
         ]
         prefixes = Prefixes()
-        chooser = chooser_of(policy, prefixes, dict(zip(names, self._engines, strict=True)), self._random)
+        chooser = chooser_of(policy, prefixes, engines, self._random)
         router = Router(backends, prefixes, chooser, self._send, self._finished)
         for index in range(len(backends)):
             self._probe(router, index)
-            self._listen(router, index, self.now)
+            self._hear(router, index, self.now)
+            if self._engines[index].spec.publishes:
+                self._look(router, index)
         return router
 
     def run(self) -> list[Exchange]:
@@ -88,7 +97,9 @@ class World:
     # Jobs
 
     def _arrive(self, job: Job) -> None:
-        exchange = Exchange(job, self._routers[job.lane % len(self._routers)], self.now)
+        guest = job.is_guest(self._guests)
+        router = self._direct if guest else self._routers[job.lane % len(self._routers)]
+        exchange = Exchange(job, router, self.now)
         self._by_job[job.number] = exchange
         self.exchanges.append(exchange)
         exchange.router.start(exchange, self.now)
@@ -184,11 +195,11 @@ class World:
         for router in self._routers:
             router.declared(index, self.now, up=True)
 
-    def _listen(self, router: Router, index: int, last: float) -> None:
+    def _hear(self, router: Router, index: int, last: float) -> None:
         """Have a router hear whether an engine has written anything since the last time."""
         if self._engines[index].spoke(self.now) > last:
             router.backends[index].estimate.spoke(self.now)
-        self._at(self.now + LISTEN, self._listen, router, index, self.now)
+        self._at(self.now + HEAR, self._hear, router, index, self.now)
 
     def _probe(self, router: Router, index: int) -> None:
         """Probe: a stalled engine says that it is well, one that refuses all requests too; one that is down can't."""
@@ -196,3 +207,13 @@ class World:
         router.probed(index, self.now, answered=engine.up, works=engine.stalled_at is None)
         jitter = 1 + _PROBE_JITTER * (2 * self._random.random() - 1)
         self._at(self.now + _PROBE_EVERY * jitter, self._probe, router, index)
+
+    def _look(self, router: Router, index: int) -> None:
+        """Have a router read what an engine publishes: it comes as late as the router takes it to come at most."""
+        backend, engine = router.backends[index], self._engines[index]
+        if engine.up:
+            self._at(self.now + SETTLES, self._published, backend, engine.load, backend.answered)
+        self._at(self.now + EVERY, self._look, router, index)
+
+    def _published(self, backend: Backend, load: Load, answered: int) -> None:
+        backend.estimate.published(load, backend.in_flight + backend.answered - answered, self.now)

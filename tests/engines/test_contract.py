@@ -221,6 +221,31 @@ async def test_usage_in_a_stream(client, engine):
     assert told == ([5] if engine.usage_in_streams else [])
 
 
+async def test_its_load_is_read(client, router, engine):
+    """Where its description says that it is published."""
+
+    async def work() -> None:
+        while True:
+            async with await working(client) as stream:
+                async for _ in stream:
+                    pass
+
+    async def published() -> Any:
+        answer = await asyncio.to_thread(urllib.request.urlopen, f"{router.url}/admin/status")
+        return json.load(answer)["backends"][0].get("published")
+
+    at_work = asyncio.create_task(work())
+    try:
+        until = time.monotonic() + 30.0
+        while (load := await published()) != {"running": 1, "waiting": 0} and engine.publishes:
+            assert time.monotonic() < until, load
+            await asyncio.sleep(0.2)
+    finally:
+        at_work.cancel()
+        await asyncio.wait([at_work])
+    assert (load is not None) == engine.publishes
+
+
 async def test_8_clients_at_once(client):
     """All are answered, and none cuts off another."""
 

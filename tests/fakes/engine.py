@@ -3,8 +3,8 @@
     python tests/fakes/engine.py --port 8000 --events 20 --delay 0.05        a process of its own
     async with FakeEngine(models=["demo"], framing="close") as fake: ...     inside a test
 
-It answers GET /health, /openapi.json, /v1/models and /fake/stats, and POST to any /v1/… path. What a POST's
-answer is like is a `Script`: the engine's defaults, over which the request's own body can lay its wishes:
+It answers GET /health, /openapi.json, /v1/models, /fake/stats and, if asked to, /metrics; and POST to any /v1/… path.
+What a POST's answer is like is a `Script`: the engine's defaults, over which the request's own body can lay its wishes:
 
     {"model": "demo", "stream": true, "fake": {"events": 5, "fault": "die", "fault_after": 2}}
 
@@ -241,6 +241,12 @@ def _batches(parts: Iterator[bytes], size: int) -> Iterator[bytes]:
         yield batch
 
 
+def text(body: str) -> bytes:
+    """Build a whole answer in plain text."""
+    data = body.encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%b" % (len(data), data)
+
+
 def reply(status: int, body: object, headers: Mapping[str, str] | None = None) -> bytes:
     """Build a whole answer in JSON."""
     data = to_json(body)
@@ -303,8 +309,9 @@ class FakeEngine:
     """The engine: listens, plays plans, counts.
 
     `max_concurrent` answers are made at a time, and the rest wait (0: no bound). Where `ready` is false, GETs
-    get 503; it can be changed at any time. `defaults` are the fields of `Script`. The fault "exit" is for an
-    engine in a process of its own: elsewhere it is a ValueError.
+    get 503; where `publishes` is true, /metrics tells its load as vllm's does. Both can be changed at any time.
+    `defaults` are the fields of `Script`. The fault "exit" is for an engine in a process of its own: elsewhere it is a
+    ValueError.
     """
 
     def __init__(
@@ -315,12 +322,14 @@ class FakeEngine:
         port: int = 0,
         max_concurrent: int = 0,
         ready: bool = True,
+        publishes: bool = False,
         own_process: bool = False,
         **defaults: object,
     ) -> None:
         self.host = host
         self.port = port  # the real one, once it listens
         self.ready = ready
+        self.publishes = publishes
         self.stats = Stats()
         self._models = list(models)
         self._own_process = own_process
@@ -392,6 +401,12 @@ class FakeEngine:
         if not self.ready:
             return error(503, "loading the model")
         path = request.path.partition("?")[0]
+        if path == "/metrics" and self.publishes:
+            waiting = self.stats.waiting
+            gauges = {"running": self.stats.in_flight - waiting, "waiting": waiting}
+            return text(
+                "".join(f'vllm:num_requests_{name}{{engine="0"}} {count}.0\n' for name, count in gauges.items())
+            )
         return reply(200, documents[path]) if path in documents else error(404, path)
 
     async def _post(self, link: Link, request: Request) -> bool:
@@ -593,6 +608,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", action="append", dest="models", help="what /v1/models lists; may be repeated")
     parser.add_argument("--max-concurrent", type=int, default=0, metavar="N", help="answers made at a time; 0: all")
     parser.add_argument("--start-delay", type=float, default=0, metavar="S", help="listen only after S seconds")
+    parser.add_argument("--publishes", action="store_true", help="tell its load at /metrics, as vllm does")
     parser.add_argument("--no-ready", action="store_true", help="answer 503 to every GET")
     parser.add_argument("--fail-start", action="store_true", help="print an error and exit with 1 at once")
     parser.add_argument("--ignore-sigterm", action="store_true")
@@ -613,6 +629,7 @@ async def _run(options: argparse.Namespace) -> int:
         port=options.port,
         max_concurrent=options.max_concurrent,
         ready=not options.no_ready,
+        publishes=options.publishes,
         own_process=True,
         **{item.name: getattr(options, item.name) for item in fields(Script)},
     )

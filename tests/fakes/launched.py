@@ -27,6 +27,7 @@ class LaunchedFake:
     parallel_option: str | None = None
     apis: frozenset[str] = frozenset({"/v1/chat/completions"})
     usage_in_streams: bool = False
+    publishes: bool = False
 
     def find_model(self, model: str, files: Files) -> str:  # noqa: ARG002
         """Every model is found but one."""

@@ -26,10 +26,21 @@ def figures(name: str, policy: str) -> Figures:
     return figures_of(simulate(name, loads[len(loads) // 2], policy, requests=REQUESTS, seed=SEED))
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+SHARED = ["guests", "two-routers-few"]
+"""What others send to the same engines matters, and isn't seen, or late."""
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name.removesuffix("-published") not in SHARED])
 def test_first_tokens_come_nearly_as_soon_as_an_oracle_could_have_them(name):
     """The p99 of TTFT is at most 1.3 times that of who knows the true state."""
     assert figures(name, OURS).p99 <= 1.3 * figures(name, ORACLE).p99
+
+
+@pytest.mark.parametrize("name", [*SHARED, "two-routers"])
+def test_what_engines_publish_shows_the_load_of_others(name):
+    """First tokens come sooner where few requests fill an engine, or others fill one; elsewhere no later."""
+    most = 1.0 if name in SHARED else 1.05
+    assert figures(f"{name}-published", OURS).mean <= most * figures(name, OURS).mean
 
 
 def test_a_stall_is_felt_by_those_who_are_there_alone():

@@ -183,3 +183,15 @@ def test_wildcards_are_found_by_their_beginnings(patterns, name):
 def test_load_is_by_weight():
     """Twice the weight carries twice the requests."""
     assert Backend("a", {}, weight=2.0, in_flight=4).load == Backend("b", {}, in_flight=2).load
+
+
+def test_backends_that_serve_the_same_are_rivals():
+    """One that serves alone is nobody's, nor one that isn't there."""
+    one, other, alone = Backend("a", {"m": "m", "n": "n"}), Backend("b", {"m": "x"}), Backend("c", {"o": "o"})
+    catalog = Catalog([one, other, alone], {})
+    assert [catalog.has_rivals(each) for each in (one, other, alone, Backend("d", {"p": "p"}))] == [
+        True,
+        True,
+        False,
+        False,
+    ]

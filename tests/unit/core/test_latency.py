@@ -2,7 +2,23 @@ from math import inf
 
 import pytest
 
-from router.core.latency import COLD, FADE, FAILURE, FORGET, LATE, PROVEN, STALE, UNKNOWN, WORST, Ask, Estimate, Line
+from router.core.latency import (
+    COLD,
+    CROWD,
+    FADE,
+    FAILURE,
+    FORGET,
+    FRESH,
+    LATE,
+    PROVEN,
+    STALE,
+    UNKNOWN,
+    WORST,
+    Ask,
+    Estimate,
+    Line,
+)
+from router.core.load import Load
 
 ASK = Ask(1000)
 
@@ -290,6 +306,87 @@ def test_what_comes_to_wait_behind_grows_with_what_is_busy():
     assert Estimate().behind == 0
 
 
+# What others have there
+
+
+def test_what_came_from_here_is_no_load_of_others():
+    """Not even what was in flight when the page was asked for, or might have been: nothing at all is added."""
+    told, untold = known(hold=1.0), known(hold=1.0)
+    for estimate in (told, untold):
+        begun = estimate.sent(ASK, 0, 100.0)
+        estimate.first_token(begun, 100.1)
+        estimate.sent(ASK, 0, 100.1)
+    for running, waiting, ours in ((1, 1, 2), (2, 0, 3), (0, 0, 2)):
+        told.published(Load(running, waiting), ours, 100.2)
+        assert told.queue(100.3) == untold.queue(100.3)
+        assert told.others(100.3) == 0
+
+
+def test_answers_that_others_get_count_as_ours_do():
+    """Each a little; half as many as were published a second ago, and soon none."""
+    estimate = known()
+    alone = estimate.queue(100.0)
+    estimate.published(Load(12, 0), 2, 100.0)
+    assert estimate.others(100.0) == 10
+    assert estimate.queue(100.0) == pytest.approx(alone + 10 * CROWD)
+    assert estimate.queue(100.0 + FRESH) == pytest.approx(alone + 5 * CROWD)
+    assert estimate.queue(130.0) == pytest.approx(alone, abs=1e-9)
+
+
+def test_prompts_of_others_that_wait_are_read_before():
+    """As if they were of the usual size; what has passed since they were published they have been read in."""
+    estimate = known(takes=0.1)
+    estimate.sent(ASK, 0, 100.0)
+    alone = estimate.queue(100.0)
+    estimate.published(Load(0, 4), 1, 99.0)
+    assert estimate.queue(100.0) == pytest.approx(alone, abs=0.01)  # a step of the engine may be all that they wait for
+    estimate.published(Load(0, 4), 1, 100.0)
+    assert estimate.queue(100.0) == pytest.approx(alone + 3 * 0.1, abs=0.01)
+    assert estimate.queue(100.2) == pytest.approx(known_with_one_sent().queue(100.2) + 0.1, abs=0.01)
+    assert estimate.queue(101.0) == pytest.approx(known_with_one_sent().queue(101.0), abs=0.01)
+
+
+def known_with_one_sent():
+    estimate = known(takes=0.1)
+    estimate.sent(ASK, 0, 100.0)
+    return estimate
+
+
+def test_slots_that_others_take_are_waited_for():
+    """Of an engine that works on one at a time: the next begins when theirs ends."""
+    estimate = known(takes=0.1, hold=2.0, parallel=1)
+    estimate.published(Load(1, 0), 0, 100.0)
+    assert estimate.expected(ASK, 0, 100.0) == pytest.approx(2.1, abs=0.01)
+    estimate.published(Load(1, 3), 0, 100.1)
+    assert estimate.expected(ASK, 0, 100.1) == pytest.approx(8.1, abs=0.01)
+
+
+def test_how_many_an_engine_works_on_is_learned_of_what_it_publishes():
+    """While some wait for longer than a moment it can't do more; and when it does, that is known for wrong."""
+    estimate = known(takes=0.1, hold=2.0)
+    estimate.published(Load(4, 1), 0, 100.0)
+    assert estimate.queue(100.0) < 0.2
+    estimate.published(Load(4, 1), 0, 101.0)
+    assert estimate.queue(101.0) == pytest.approx((5 - 4 + 1) * 2.0 / 4)
+    estimate.published(Load(2, 2), 0, 102.0)  # soon after it has done four, it isn't believed that only two fit
+    assert estimate.queue(102.0) == pytest.approx((4 - 3.75 + 1) * 2.0 / 3.75)
+    estimate.published(Load(8, 0), 0, 103.0)
+    assert estimate.queue(103.0) < 0.1
+    for now in (104.0, 105.0):
+        estimate.published(Load(0, 5), 0, now)  # it works on none of those that wait
+    assert estimate.queue(105.0) == pytest.approx(5 * 2.0)
+
+
+def test_an_engine_that_says_nothing_more_has_no_others():
+    """As one that was restarted hasn't."""
+    estimate = known()
+    for end in (lambda: estimate.published(None, 0, 100.0), lambda: estimate.restarted(100.0)):
+        estimate.published(Load(9, 9), 0, 100.0)
+        assert estimate.load == Load(9, 9)
+        end()
+        assert (estimate.load, estimate.others(100.0)) == (None, 0.0)
+
+
 # Errors
 
 
@@ -559,7 +656,11 @@ def test_one_that_does_not_stream_may_end_before_it_was_due():
 
 
 def test_one_that_does_not_stream_has_begun_when_a_later_one_has():
-    """Engines begin in order, and before it was due."""
+    """Engines begin in order, be it sooner than was expected."""
+    early = known(takes=0.1, hold=5.0)
+    silent, streams = early.sent(Ask(1000, streams=False), 0, 100.0), early.sent(ASK, 0, 100.0)
+    early.first_token(streams, 100.05)
+    assert (early.begun, silent.begun) == (2, 100.05)
     estimate = known(takes=0.1, hold=5.0)
     silent, streams = estimate.sent(Ask(1000, streams=False), 0, 100.0), estimate.sent(ASK, 0, 100.0)
     estimate.first_token(streams, 100.05)

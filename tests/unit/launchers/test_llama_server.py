@@ -21,7 +21,7 @@ def words(python="/usr/bin/llama-server", model="demo.gguf", **args):
     return " ".join(ENGINE.command(spec(model, args), 1234, python).argv)
 
 
-OURS = "--parallel 4 --kv-unified --jinja"
+OURS = "--parallel 4 --kv-unified --jinja --metrics"
 PLACE = "--model demo.gguf --host 127.0.0.1 --port 1234 --alias demo"
 
 

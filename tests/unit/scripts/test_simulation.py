@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from math import inf, isclose
 from random import Random
@@ -370,6 +371,39 @@ def test_the_oracle_beats_blind_choice_everywhere():
             for policy in ("random", ORACLE)
         ]
         assert means[1] < means[0], name
+
+
+def test_an_engine_publishes_what_it_works_on_and_what_waits():
+    """As it counts them between two steps."""
+    engine = Engine(PLAIN)
+    for number in range(5):
+        engine.offer(job(number), 0.0)
+    assert engine.load == (1, 0)
+    engine.advance()
+    assert engine.load == (3, 2)
+    work(engine, [])
+    assert engine.load == (0, 0)
+
+
+def test_what_engines_publish_changes_nothing_where_nobody_else_asks_them():
+    """To the last digit, whatever the load."""
+    silent, telling = (
+        world([replace(Spec(), publishes=told)] * 3, "least_latency", rate=30.0) for told in (False, True)
+    )
+    assert [each.ttft for each in silent.run()] == [each.ttft for each in telling.run()]
+    assert {each.router.backends[0].estimate.load is None for each in silent.exchanges} == {True}
+    assert {each.router.backends[0].estimate.load is None for each in telling.exchanges} == {False}
+
+
+def test_guests_go_to_the_first_engine_alone():
+    """As many as there should be; and the figures leave them out."""
+    exchanges = world([Spec()] * 3, guests=0.25).run()
+    guests = [each for each in exchanges if each.job.is_guest(0.25)]
+    assert len(guests) == pytest.approx(100, abs=25)
+    assert {each.candidate.backend.name for each in guests} == {"engine-0"}
+    assert len({each.candidate.backend.name for each in exchanges}) == 3
+    counted = simulate_scenario("guests", 0.6, "least_latency", requests=600, seed=1)
+    assert not any(each.job.is_guest(0.3) for each in counted)
 
 
 # Figures
