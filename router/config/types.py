@@ -183,7 +183,9 @@ balance:
         "within which 95 of 100 answers began.",
     )
     retry_share: Annotated[Number, Field(ge=0, le=1)] = setting(
-        0.2, "Largest share of the recent requests that retries may be, so that they can't flood what is left."
+        0.2,
+        "Largest share of the recent requests that retries may be, so that they can't flood what is left. What no "
+        "engine has read, or one that is out, is sent on in any case.",
     )
 
 

@@ -1,5 +1,7 @@
 """How many retries the traffic of late pays for, so that a bad day doesn't double the load. Pure.
 
+What no engine has read, or one that is out, is no load, and isn't paid for (`exchange.FREE`).
+
 A token bucket, as in Finagle and linkerd: each request pays in `share` of a token, each retry takes out a whole one. It
 never holds more than `most`, so that a quiet, healthy day doesn't pay for a storm. Up to `reserve` it fills by itself,
 at `per_second`: where there is little traffic, a retry now and then is always affordable.

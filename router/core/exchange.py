@@ -61,6 +61,10 @@ AGAIN = frozenset({Failure.REFUSED, Failure.STALE, Failure.CLOSED, Failure.BROKE
 NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED})
 """Failures that say nothing of the backend, or nothing that isn't known already."""
 
+FREE = frozenset({Failure.REFUSED, Failure.STALE, Failure.STALLED})
+"""Failures after which another attempt is no further load: no engine has read the request, or the one that has is out,
+and lets go of it. So the budget of retries doesn't pay for it (as gRPC's transparent retries)."""
+
 _TIMEOUTS = frozenset({
     Failure.CONNECT_TIMEOUT,
     Failure.FIRST_BYTE_TIMEOUT,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from router.core import errors, exchange, stall
-from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, Failure
+from router.core.exchange import FREE, NOT_ITS_FAULT, RETRY_STATUSES, Failure
 from router.core.latency import Ask
 from router.core.record import Record, Tail, is_done
 from router.core.stall import Silence
@@ -251,7 +251,7 @@ class Exchange:
         assert self._way is not None  # noqa: S101  (an attempt was made of it)
         now, retries = plane.loop.time(), plane.limits.retries
         candidate = exchange.after(failure, self._way, self._tried, retries, self._ask, plane.dispatcher, now)
-        if candidate is None or (failure is not Failure.STALE and not plane.budget.withdraw(now)):
+        if candidate is None or (failure not in FREE and not plane.budget.withdraw(now)):
             return False
         if failure is not Failure.STALE:
             log.warning(

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from router.core.budget import RetryBudget
 from tests.fakes.engine import FakeEngine, expected_body, expected_stream
 from tests.running import eventually
 
@@ -109,6 +110,28 @@ async def test_a_refused_connection_leads_to_another_backend(start_router, sessi
     async with session.post(router.url + CHAT, json=chat()) as answer:
         assert answer.headers["x-router-backend"] == "good"
     await eventually(lambda: not router.plane.backends["bad"].health.usable)
+
+
+async def test_what_no_engine_has_read_is_sent_on_whatever_the_budget(start_router, session, good):
+    """A refused connection costs nobody anything: not even on a bad day is a request lost of it."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        backends = [{"url": url, "models": ["demo"], "name": "bad"}, backend(good, "good")]
+        router = await start_router(backends, health={"unhealthy_after": 100})
+        router.plane.budget = RetryBudget(0, reserve=0)
+        for _ in range(3):
+            router.plane.backends["good"].in_flight = 1  # it looks busier
+            async with session.post(router.url + CHAT, json=chat()) as answer:
+                assert answer.headers["x-router-backend"] == "good"
+
+
+async def test_what_an_engine_refuses_is_paid_for(start_router, session, good):
+    """It has read the request: with nothing left for retries, what it said is the answer."""
+    async with bad_before_good(start_router, good, fault="status:503") as (router, _):
+        router.plane.budget = RetryBudget(0, reserve=0)
+        async with session.post(router.url + CHAT, json=chat()) as answer:
+            assert answer.status == 503
 
 
 async def test_the_only_backend_is_tried_again_on_a_broken_connection(start_router, session):

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from router.core.budget import RetryBudget
 from router.proxy import probe
 from tests.fakes.engine import FakeEngine, expected_stream
 from tests.integration.proxy.test_failures import CHAT, chat, parsed, until_cut
@@ -91,6 +92,7 @@ async def test_what_has_not_begun_goes_elsewhere(start_router, fake, session):
         ]
         router = await start_router(backends, **STALL)
         router.plane.backends["good"].in_flight += 1  # it looks busier
+        router.plane.budget = RetryBudget(0, reserve=0)  # the stuck one is out: this is no further load
         async with session.post(router.url + CHAT, json=chat(stream=True)) as answer:
             assert answer.headers["x-router-backend"] == "good"
             assert await answer.read() == expected_stream(0, 8, 16)
