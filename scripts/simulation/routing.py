@@ -17,14 +17,12 @@ from router.core.health import Health, Thresholds
 from router.core.latency import Sent
 from router.core.stall import Silence, is_stalled
 from scripts.simulation.choosing import Chooser
-from scripts.simulation.traffic import Job
+from scripts.simulation.traffic import MODEL, Job
 
 RETRIES = 2
 THRESHOLDS = Thresholds()
 STALL_AFTER = 60.0
 """Seconds; as `health.stall_after` is by default."""
-
-_MODEL = "simulated"
 
 
 def _health_of(candidate: Candidate) -> Health:
@@ -78,7 +76,7 @@ class Router:
         self._chooser = chooser
         self._send = send
         self._finished = finished
-        self._candidates = [Candidate(backend, _MODEL) for backend in backends]
+        self._candidates = [Candidate(backend, MODEL) for backend in backends]
         self._index = {backend.name: index for index, backend in enumerate(backends)}
         self._under_way: set[Exchange] = set()
 
@@ -105,8 +103,8 @@ class Router:
         exchange.candidate = candidate
         exchange.attempts += 1
         exchange.tried.append(candidate)
-        exchange.sent = backend.estimate.sent(ask, self._prefixes.cached(backend, _MODEL, ask.blocks), now)
-        self._prefixes.note(backend, _MODEL, ask.blocks, now)
+        exchange.sent = backend.estimate.sent(ask, self._prefixes.cached(backend, MODEL, ask.blocks), now)
+        self._prefixes.note(backend, MODEL, ask.blocks, now)
         backend.in_flight += 1
         self._send(self._index[backend.name], exchange)
 

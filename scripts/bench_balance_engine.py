@@ -1,0 +1,313 @@
+"""A simulated engine (scripts/simulation/engine.py) that serves HTTP: the same model, driven by the real clock.
+
+    python -m scripts.bench_balance_engine --scenario stalling --number 0 --pace 2
+
+It is engine `number` of a scenario, faults included, `pace` times as fast. All times in here are the model's: one of
+its seconds lasts 1 / `pace` of a real one. It listens on a port of its own choice, and says which.
+
+POST anything is a request. What a simulated engine is told of a job comes in the header `x-job` (`described`); who
+sends none asks for one token. Head and first event go out with the first token, further events now and then while it
+writes, the rest with the last. POST /start sets the clock to 0, from which on faults come; GET /report tells how it
+went (`Report`); GET anything else is a probe, which it answers whatever it does, as real engines do.
+
+An engine that restarts stops listening and cuts all connections: from outside there is no difference to a process that
+ends.
+"""
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from math import inf
+from typing import NamedTuple
+
+import msgspec
+import uvloop
+
+from router.core.latency import Ask
+from scripts.bench_open import percentile
+from scripts.simulation.cache import Path
+from scripts.simulation.engine import Engine, Outage, Spec
+from scripts.simulation.scenarios import SCENARIOS
+from scripts.simulation.traffic import Job
+
+EVENT_EVERY = 0.25
+"""Real seconds between two events of a stream: seldom enough to cost little, often enough to show that it lives."""
+
+_FIELDS = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "so "}}]}
+_ANSWER = json.dumps({"object": "chat.completion", "choices": [{"index": 0, "message": {"content": "so"}}]}).encode()
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def _reply(body: bytes, status: bytes = b"200 OK") -> bytes:
+    return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body)
+
+
+_EVENT = _chunk(b"data: " + json.dumps(_FIELDS).encode() + b"\n\n")
+_BEGIN = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" + _EVENT
+_END = _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+_REFUSAL = _reply(b'{"error": {"message": "No.", "type": "server_error"}}', b"503 Service Unavailable")
+
+
+class Report(NamedTuple):
+    """How it went. `late` is how late a token was written, in 99 of 100 cases at most, in seconds of the model."""
+
+    late: float
+    read: int  # tokens of prompts
+    cached: int  # of them, those that were found in the cache
+
+
+class _Told(NamedTuple):
+    """What an engine is told of a job, in tokens and keys of prefixes: `kept` is what its answer adds to the cache."""
+
+    answer: int
+    path: Path
+    kept: tuple[int, int]
+
+
+def described(job: Job) -> str:
+    """Write the header's value that tells an engine of a job."""
+    return msgspec.json.encode(_Told(job.answer, job.path, job.kept[-1])).decode()
+
+
+def job_of(description: str, number: int, size: int) -> Job:
+    """Read it again; of nothing, a job of one token that shares its prompt with nobody."""
+    said = msgspec.json.decode(description, type=_Told) if description else _Told(1, ((-number, 1),), (-number, 1))
+    prompt = sum(tokens for _, tokens in said.path)
+    return Job(number, Ask(size), prompt, said.answer, said.path, (*said.path, said.kept))
+
+
+class Desk:
+    """The model, driven by the clock: takes requests in, and tells lines of their first tokens and their last."""
+
+    def __init__(self, spec: Spec, pace: float) -> None:
+        self.spec = spec
+        self._pace = pace
+        self._loop = asyncio.get_running_loop()
+        self._began = time.perf_counter()
+        self._engine = Engine(spec)
+        self._engine.on_read = self._on_read
+        self._lines: dict[Job, Line] = {}
+        self._numbers = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._late: list[float] = []
+        self._read = self._cached = 0
+
+    @property
+    def now(self) -> float:
+        """The model's time."""
+        return (time.perf_counter() - self._began) * self._pace
+
+    def start(self) -> None:
+        """Set the clock to 0. Nothing may be in hand."""
+        self._began = time.perf_counter()
+        if self.spec.stalls is not None:
+            self._at(self.spec.stalls.first, self._stall, self.spec.stalls)
+
+    def _at(self, when: float, action: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+        return self._loop.call_later(max(0.0, (when - self.now) / self._pace), action, *arguments)
+
+    def report(self) -> Report:
+        """Tell how it went."""
+        return Report(percentile(self._late, 0.99), self._read, self._cached)
+
+    # Requests
+
+    def take(self, line: "Line", description: str, size: int) -> Job:
+        """Take in a request."""
+        self._numbers += 1
+        job = job_of(description, self._numbers, size)
+        self._lines[job] = line
+        self._catch_up()
+        self._engine.offer(job, self.now)
+        self._arm()
+        return job
+
+    def leave(self, job: Job) -> None:
+        """Let go of a request whose client has left. An engine that works is through with it only in its time."""
+        self._lines.pop(job, None)
+        if self._engine.stalled_at is not None:
+            self._engine.forget({job})
+
+    def _on_read(self, job: Job, cached: int) -> None:
+        self._read += job.prompt
+        self._cached += cached
+
+    def _catch_up(self) -> None:
+        """Do what is due by now, each at its own time: a process that is woken late doesn't lag behind for good."""
+        while (at := self._engine.wake) <= self.now:
+            begun, ended = self._engine.advance()
+            self._late += [self.now - at] * len(begun)
+            for job in begun:
+                if (line := self._lines.get(job)) is not None:
+                    line.begin()
+            for job in ended:
+                if (line := self._lines.pop(job, None)) is not None:
+                    line.end()
+
+    def _ring(self) -> None:
+        self._catch_up()
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._at(self._engine.wake, self._ring) if self._engine.wake < inf else None
+
+    def write_on(self) -> None:
+        """Write another event to each stream that has begun, unless it is stalled; and again after a while."""
+        self._loop.call_later(EVENT_EVERY, self.write_on)
+        if self._engine.stalled_at is None:
+            for line in self._lines.values():
+                line.go_on()
+
+    # Faults
+
+    def _stall(self, outage: Outage) -> None:
+        self._catch_up()
+        self._engine.stall(self.now)
+        self._arm()
+        if outage.lasts < inf:
+            self._at(self.now + outage.lasts, self._thaw)
+            self._at(self.now + outage.every, self._stall, outage)
+
+    def _thaw(self) -> None:
+        self._engine.thaw(self.now)
+        self._arm()
+
+    def die(self) -> None:
+        """Lose all that is in hand and in the cache; the lines are the caller's to cut."""
+        self._engine.end()
+        self._lines.clear()
+        self._arm()
+
+    def revive(self) -> None:
+        """Be there again."""
+        self._engine.begin()
+
+
+class Line(asyncio.Protocol):
+    """One connection, kept alive; a request at a time."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+        self._desk = service.desk
+        self._held = b""
+        self._job: Job | None = None
+        self._streams = self._begun = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's are none by name
+        self._service.lines.add(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Let go of what it waits for."""
+        self._service.lines.discard(self)
+        if self._job is not None:
+            self._desk.leave(self._job)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a request once it is whole."""
+        self._held += data
+        head, found, body = self._held.partition(b"\r\n\r\n")
+        if not found:
+            return
+        request, *lines = head.decode("latin-1").split("\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        if len(body) < int(fields.get("content-length", 0)):
+            return
+        self._held = b""
+        if request.startswith("GET /report"):
+            self.transport.write(_reply(json.dumps(self._desk.report()).encode()))
+        elif request.startswith("GET "):
+            self.transport.write(_reply(b"{}"))
+        elif request.startswith("POST /start"):
+            self._service.start()
+            self.transport.write(_reply(b"{}"))
+        elif self._desk.spec.refuses:
+            self.transport.write(_REFUSAL)
+        else:
+            self._streams, self._begun = b'"stream": true' in body[-64:], False
+            self._job = self._desk.take(self, fields.get("x-job", ""), len(body))
+
+    def begin(self) -> None:
+        """Write the first token."""
+        self._begun = True
+        if self._streams:
+            self.transport.write(_BEGIN)
+
+    def go_on(self) -> None:
+        """Write some more."""
+        if self._begun and self._streams:
+            self.transport.write(_EVENT)
+
+    def end(self) -> None:
+        """Write the rest."""
+        self._job = None
+        self.transport.write(_END if self._streams else _reply(_ANSWER))
+
+
+class Service:
+    """The port: whether anybody listens there, and who is connected."""
+
+    def __init__(self, desk: Desk, pace: float) -> None:
+        self.desk = desk
+        self.lines: set[Line] = set()
+        self._pace = pace
+        self._restarting: asyncio.Task[None] | None = None
+
+    async def listen(self, port: int = 0) -> None:
+        """Listen at a port, or at a free one."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Line(self), "127.0.0.1", port, backlog=1024)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    def start(self) -> None:
+        """Start the clock, and what happens by it."""
+        self.desk.start()
+        if self.desk.spec.restarts is not None:
+            self._restarting = asyncio.create_task(self._restart(self.desk.spec.restarts))
+
+    async def _restart(self, outage: Outage) -> None:
+        due = outage.first
+        while True:
+            await self._until(due)
+            self._server.close()
+            for line in tuple(self.lines):
+                line.transport.abort()
+            self.desk.die()
+            await self._until(due + outage.lasts)
+            self.desk.revive()
+            await self.listen(self.port)
+            due += outage.every
+
+    async def _until(self, when: float) -> None:
+        await asyncio.sleep(max(0.0, (when - self.desk.now) / self._pace))
+
+
+async def serve(spec: Spec, pace: float) -> None:
+    """Serve until ended."""
+    service = Service(Desk(spec, pace), pace)
+    await service.listen()
+    print(f"listening at http://127.0.0.1:{service.port}", flush=True)
+    service.desk.write_on()
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Serve as the flags say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", choices=SCENARIOS, required=True)
+    parser.add_argument("--number", type=int, required=True, help="which of its engines, from 0 on")
+    parser.add_argument("--pace", type=float, default=1.0, help="how many times as fast as the model (default: 1)")
+    asked = parser.parse_args()
+    uvloop.run(serve(SCENARIOS[asked.scenario].engines[asked.number], asked.pace))
+
+
+if __name__ == "__main__":
+    main()
