@@ -97,14 +97,14 @@ async def real(part: Part, policies: Sequence[str], folder: Path) -> dict[Key, M
     return {part.key(policy): each.result() for policy, each in zip(policies, running, strict=True)}
 
 
-async def _one(part: Part, before: Fleet) -> Measured:
-    await before.start()
-    began, spent = time.monotonic(), before.cpu()
-    outcomes = await Load([each.url for each in before.routers], part.pace).run(part.conversations, part.starts)
-    took, spent_now = time.monotonic() - began, before.cpu()
+async def _one(part: Part, stands: Fleet) -> Measured:
+    await stands.start()
+    began, spent = time.monotonic(), stands.cpu()
+    outcomes = await Load([each.url for each in stands.routers], part.pace).run(part.conversations, part.starts)
+    took, spent_now = time.monotonic() - began, stands.cpu()
     busiest = {kind: (spent_now[kind] - spent[kind]) / took for kind in spent}
     warm_up = round(WARM_UP * sum(map(len, part.conversations)))
-    return measured(outcomes[warm_up:], await before.reports(), part.pace, busiest)
+    return measured(outcomes[warm_up:], await stands.reports(), part.pace, busiest)
 
 
 def groups(policies: Sequence[str], engines: int, most: int) -> Iterator[Sequence[str]]:
@@ -158,7 +158,10 @@ def main(arguments: list[str] | None = None) -> None:
         work = partial(simulate, requests=asked.requests, seed=asked.seed)
         simulated = dict(zip(keys, pool.map(work, keys, chunksize=len(policies) + 1), strict=True))
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(run(parts, policies, asked.engines, Path(folder)))
+        try:
+            found = runner.run(run(parts, policies, asked.engines, Path(folder)))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise SystemExit("Ended before its time.") from None
     results = {
         key: Beside(figures, simulated[key], simulated[key._replace(policy=ORACLE)]) for key, figures in found.items()
     }

@@ -102,14 +102,28 @@ class Desk:
         """The model's time."""
         return (time.perf_counter() - self._began) * self._pace
 
+    @property
+    def stalled(self) -> bool:
+        """Whether it is stalled now."""
+        return self._engine.stalled_at is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many requests it has in hand whose clients are there."""
+        return len(self._lines)
+
     def start(self) -> None:
         """Set the clock to 0. Nothing may be in hand."""
         self._began = time.perf_counter()
         if self.spec.stalls is not None:
             self._at(self.spec.stalls.first, self._stall, self.spec.stalls)
 
+    def until(self, when: float) -> float:
+        """Tell how long it is until a moment of the model, in real seconds; 0: it is past."""
+        return max(0.0, (when - self.now) / self._pace)
+
     def _at(self, when: float, action: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
-        return self._loop.call_later(max(0.0, (when - self.now) / self._pace), action, *arguments)
+        return self._loop.call_later(self.until(when), action, *arguments)
 
     def report(self) -> Report:
         """Tell how it went."""
@@ -130,7 +144,7 @@ class Desk:
     def leave(self, job: Job) -> None:
         """Let go of a request whose client has left. An engine that works is through with it only in its time."""
         self._lines.pop(job, None)
-        if self._engine.stalled_at is not None:
+        if self.stalled:
             self._engine.forget({job})
 
     def _on_read(self, job: Job, cached: int) -> None:
@@ -161,7 +175,7 @@ class Desk:
     def write_on(self) -> None:
         """Write another event to each stream that has begun, unless it is stalled; and again after a while."""
         self._loop.call_later(EVENT_EVERY, self.write_on)
-        if self._engine.stalled_at is None:
+        if not self.stalled:
             for line in self._lines.values():
                 line.go_on()
 
@@ -255,10 +269,9 @@ class Line(asyncio.Protocol):
 class Service:
     """The port: whether anybody listens there, and who is connected."""
 
-    def __init__(self, desk: Desk, pace: float) -> None:
+    def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.lines: set[Line] = set()
-        self._pace = pace
         self._restarting: asyncio.Task[None] | None = None
 
     async def listen(self, port: int = 0) -> None:
@@ -266,6 +279,22 @@ class Service:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Line(self), "127.0.0.1", port, backlog=1024)
         self.port: int = self._server.sockets[0].getsockname()[1]
+
+    @property
+    def listens(self) -> bool:
+        """Whether it is there."""
+        return self._server.is_serving()
+
+    def _cut(self) -> None:
+        self._server.close()
+        for line in tuple(self.lines):
+            line.transport.abort()
+
+    def close(self) -> None:
+        """Be gone for good."""
+        if self._restarting is not None:
+            self._restarting.cancel()
+        self._cut()
 
     def start(self) -> None:
         """Start the clock, and what happens by it."""
@@ -276,23 +305,18 @@ class Service:
     async def _restart(self, outage: Outage) -> None:
         due = outage.first
         while True:
-            await self._until(due)
-            self._server.close()
-            for line in tuple(self.lines):
-                line.transport.abort()
+            await asyncio.sleep(self.desk.until(due))
+            self._cut()
             self.desk.die()
-            await self._until(due + outage.lasts)
+            await asyncio.sleep(self.desk.until(due + outage.lasts))
             self.desk.revive()
             await self.listen(self.port)
             due += outage.every
 
-    async def _until(self, when: float) -> None:
-        await asyncio.sleep(max(0.0, (when - self.desk.now) / self._pace))
-
 
 async def serve(spec: Spec, pace: float) -> None:
     """Serve until ended."""
-    service = Service(Desk(spec, pace), pace)
+    service = Service(Desk(spec, pace))
     await service.listen()
     print(f"listening at http://127.0.0.1:{service.port}", flush=True)
     service.desk.write_on()
