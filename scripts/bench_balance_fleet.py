@@ -136,10 +136,11 @@ async def fleet(scenario: Scenario, policy: str, pace: float, folder: Path) -> A
 
         numbers = range(len(scenario.engines))
         engines = await together({f"engine-{number}": [*engine, str(number)] for number in numbers})
-        config = empty_folder(folder / "config") / "router.yaml"
-        config.write_text(configuration(scenario, policy, pace, [each.url for each in engines]))
-        router = ["router", "--config", str(config)]
-        routers = await together({f"router-{number}": router for number in range(scenario.routers)})
+        written = configuration(scenario, policy, pace, [each.url for each in engines])
+        configs = [empty_folder(folder / f"config-{number}") / "router.yaml" for number in range(scenario.routers)]
+        for config in configs:
+            config.write_text(written)
+        routers = await together({f"router-{each.parent.name}": ["router", "--config", str(each)] for each in configs})
         for each in routers:
             await _ready(each)
         yield Fleet(engines, routers)
