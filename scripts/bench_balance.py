@@ -34,7 +34,7 @@ from typing import NamedTuple
 import uvloop
 
 from router.core.balance import POLICIES
-from scripts.bench_balance_figures import Beside, Measured, as_json, conditions, measured, table, warnings
+from scripts.bench_balance_figures import Beside, Measured, as_json, conditions, hits, measured, table, warnings
 from scripts.bench_balance_fleet import Fleet, fleet
 from scripts.bench_balance_load import Load
 from scripts.bench_processes import raise_file_limit
@@ -104,7 +104,7 @@ async def _one(part: Part, stands: Fleet) -> Measured:
     took, spent_now = time.monotonic() - began, stands.cpu()
     busiest = {kind: (spent_now[kind] - spent[kind]) / took for kind in spent}
     warm_up = round(WARM_UP * sum(map(len, part.conversations)))
-    return measured(outcomes[warm_up:], await stands.reports(), part.pace, busiest)
+    return measured(outcomes[warm_up:], await stands.lateness(), part.pace, busiest)
 
 
 def groups(policies: Sequence[str], engines: int, most: int) -> Iterator[Sequence[str]]:
@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     results = {
         key: Beside(figures, simulated[key], simulated[key._replace(policy=ORACLE)]) for key, figures in found.items()
     }
-    print("\n".join((*table(results), *conditions(results), *warnings(results))))
+    print("\n".join((*table(results), *hits(results), *conditions(results), *warnings(results))))
     print(f"{asked.requests} requests a run, seed {asked.seed}; {time.monotonic() - began:.0f} s.")
     if asked.json:
         asked.json.write_text(json.dumps(as_json(results), indent=1) + "\n")

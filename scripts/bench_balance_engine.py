@@ -7,8 +7,9 @@ its seconds lasts 1 / `pace` of a real one. It listens on a port of its own choi
 
 POST anything is a request. What a simulated engine is told of a job comes in the header `x-job` (`described`); who
 sends none asks for one token. Head and first event go out with the first token, further events now and then while it
-writes, the rest with the last. POST /start sets the clock to 0, from which on faults come; GET /report tells how it
-went (`Report`); GET anything else is a probe, which it answers whatever it does, as real engines do.
+writes, the rest with the last; the header `x-cached` says how many tokens of the prompt were found in the cache. POST
+/start sets the clock to 0, from which on faults come; GET /lateness says how late first tokens were written, in 99 of
+100 cases at most; GET anything else is a probe, which it answers whatever it does, as real engines do.
 
 An engine that restarts stops listening and cuts all connections: from outside there is no difference to a process that
 ends.
@@ -48,17 +49,9 @@ def _reply(body: bytes, status: bytes = b"200 OK") -> bytes:
 
 
 _EVENT = _chunk(b"data: " + json.dumps(_FIELDS).encode() + b"\n\n")
-_BEGIN = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" + _EVENT
+_HEAD = b"HTTP/1.1 200 OK\r\nx-cached: %d\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _END = _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 _REFUSAL = _reply(b'{"error": {"message": "No.", "type": "server_error"}}', b"503 Service Unavailable")
-
-
-class Report(NamedTuple):
-    """How it went. `late` is how late a token was written, in 99 of 100 cases at most, in seconds of the model."""
-
-    late: float
-    read: int  # tokens of prompts
-    cached: int  # of them, those that were found in the cache
 
 
 class _Told(NamedTuple):
@@ -95,7 +88,7 @@ class Desk:
         self._numbers = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._late: list[float] = []
-        self._read = self._cached = 0
+        self._cached: dict[Job, int] = {}  # of those that are being read
 
     @property
     def now(self) -> float:
@@ -125,9 +118,9 @@ class Desk:
     def _at(self, when: float, action: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
         return self._loop.call_later(self.until(when), action, *arguments)
 
-    def report(self) -> Report:
-        """Tell how it went."""
-        return Report(percentile(self._late, 0.99), self._read, self._cached)
+    def lateness(self) -> float:
+        """Tell how late first tokens were written, in 99 of 100 cases at most."""
+        return percentile(self._late, 0.99)
 
     # Requests
 
@@ -146,10 +139,10 @@ class Desk:
         self._lines.pop(job, None)
         if self.stalled:
             self._engine.forget({job})
+            self._cached.pop(job, None)
 
     def _on_read(self, job: Job, cached: int) -> None:
-        self._read += job.prompt
-        self._cached += cached
+        self._cached[job] = cached
 
     def _catch_up(self) -> None:
         """Do what is due by now, each at its own time: a process that is woken late doesn't lag behind for good."""
@@ -157,8 +150,9 @@ class Desk:
             begun, ended = self._engine.advance()
             self._late += [self.now - at] * len(begun)
             for job in begun:
+                cached = self._cached.pop(job)
                 if (line := self._lines.get(job)) is not None:
-                    line.begin()
+                    line.begin(cached)
             for job in ended:
                 if (line := self._lines.pop(job, None)) is not None:
                     line.end()
@@ -197,6 +191,7 @@ class Desk:
         """Lose all that is in hand and in the cache; the lines are the caller's to cut."""
         self._engine.end()
         self._lines.clear()
+        self._cached.clear()
         self._arm()
 
     def revive(self) -> None:
@@ -236,8 +231,8 @@ class Line(asyncio.Protocol):
         if len(body) < int(fields.get("content-length", 0)):
             return
         self._held = b""
-        if request.startswith("GET /report"):
-            self.transport.write(_reply(json.dumps(self._desk.report()).encode()))
+        if request.startswith("GET /lateness"):
+            self.transport.write(_reply(b"%r" % self._desk.lateness()))
         elif request.startswith("GET "):
             self.transport.write(_reply(b"{}"))
         elif request.startswith("POST /start"):
@@ -249,11 +244,11 @@ class Line(asyncio.Protocol):
             self._streams, self._begun = b'"stream": true' in body[-64:], False
             self._job = self._desk.take(self, fields.get("x-job", ""), len(body))
 
-    def begin(self) -> None:
+    def begin(self, cached: int) -> None:
         """Write the first token."""
         self._begun = True
         if self._streams:
-            self.transport.write(_BEGIN)
+            self.transport.write(_HEAD % cached + _EVENT)
 
     def go_on(self) -> None:
         """Write some more."""

@@ -1,10 +1,9 @@
 """What came of real runs, beside what the simulator says of the same requests; and the table that shows both."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from scripts.bench_balance_engine import Report
 from scripts.bench_balance_load import Outcome
 from scripts.simulation.choosing import ORACLE
 from scripts.simulation.figures import SOON, Figures, Key, percentile
@@ -52,23 +51,20 @@ class Beside(NamedTuple):
 Results = Mapping[Key, Beside]
 
 
-def measured(
-    outcomes: Sequence[Outcome], reports: Iterable[Report], pace: float, busiest: Mapping[str, float]
-) -> Measured:
+def measured(outcomes: Sequence[Outcome], written_late: float, pace: float, busiest: Mapping[str, float]) -> Measured:
     """Count. `outcomes` are those that count."""
     ttfts = sorted(each.ttft for each in outcomes if each.ttft is not None)
-    told = list(reports)
     return Measured(
         requests=len(outcomes),
         pace=pace,
         mean=fmean(ttfts) if ttfts else float("nan"),
         p50=percentile(ttfts, 0.5),
         p99=percentile(ttfts, 0.99),
-        hits=sum(each.cached for each in told) / max(1, sum(each.read for each in told)),
+        hits=sum(each.cached for each in outcomes) / max(1, sum(each.prompt for each in outcomes)),
         failed=sum(each.failed for each in outcomes),
         soon=sum(ttft <= SOON for ttft in ttfts) / max(1, len(outcomes)),
         sent_late=percentile(sorted(each.late for each in outcomes), 0.99),
-        written_late=max((each.late for each in told), default=0.0),
+        written_late=written_late,
         busiest=busiest,
     )
 
@@ -116,6 +112,17 @@ def table(results: Results) -> Iterator[str]:
     yield from (f"| {' | '.join(heads)} |", "|---|---:|---|---:|---:|---:|---:|---:|---|")
     for key, run in results.items():
         yield _row(key, run, results)
+    yield ""
+
+
+def hits(results: Results) -> Iterator[str]:
+    """Write the lines of what was found in caches, of the runs in which anything was."""
+    found = {key: run for key, run in results.items() if run.real.hits}
+    if not found:
+        return
+    yield from ("| scenario | load | policy | tokens of prompts found in caches |", "|---|---:|---|---:|")
+    for key, (real, simulated, _) in found.items():
+        yield f"| {key.scenario} | {key.load:.0%} | {key.policy} | {real.hits:.1%} ({simulated.hits:.1%}) |"
     yield ""
 
 

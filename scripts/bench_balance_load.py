@@ -21,13 +21,17 @@ _LONGEST = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a request. `ttft` is None if no token came; `late` is how long after it was due it was sent."""
+    """What came of a request. `ttft` is None if no token came; `late` is how long after it was due it was sent.
+
+    `prompt` are the tokens of its prompt, and `cached` those that were found in a cache, if it began to be answered.
+    """
 
     due: float
     late: float
     ttft: float | None
     failure: str
-    backend: str
+    prompt: int = 0
+    cached: int = 0
 
     @property
     def failed(self) -> bool:
@@ -84,4 +88,6 @@ class Load:
         await pool.ask(request, answer, _LONGEST)
         after = (moment - answer.due for moment in (answer.sent, answer.first))
         late, first = (seconds * self._pace for seconds in after)
-        return Outcome(due, late, first if answer.first else None, answer.failure, answer.backend)
+        if not answer.first:
+            return Outcome(due, late, None, answer.failure)
+        return Outcome(due, late, first, answer.failure, job.prompt, int(answer.headers["x-cached"]))

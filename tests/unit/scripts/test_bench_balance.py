@@ -6,8 +6,8 @@ from router.config import load
 from router.core.affinity import blocks_of
 from router.core.latency import Ask
 from scripts import bench_balance
-from scripts.bench_balance_engine import Report, described, job_of
-from scripts.bench_balance_figures import Beside, as_json, best_other, conditions, measured, table, warnings
+from scripts.bench_balance_engine import described, job_of
+from scripts.bench_balance_figures import Beside, as_json, best_other, conditions, hits, measured, table, warnings
 from scripts.bench_balance_fleet import configuration
 from scripts.bench_balance_load import Outcome
 from scripts.simulation.figures import Figures, Key, figures_of
@@ -19,12 +19,12 @@ ORACLE = SIMULATED._replace(p99=0.6)
 BUSIEST = {"engine": 0.02, "router": 0.03}
 
 
-def outcome(ttft, failure="", late=0.001, due=0.0):
-    return Outcome(due, late, ttft, failure, "engine-0")
+def outcome(ttft, failure="", late=0.001, cached=0):
+    return Outcome(0.0, late, ttft, failure, 100, cached)
 
 
-def beside(ttft, late=0.001):
-    real = measured([outcome(ttft, late=late)] * 10, [Report(0.002, 100, 25)], 4.0, BUSIEST)
+def beside(ttft, late=0.001, cached=0):
+    real = measured([outcome(ttft, late=late, cached=cached)] * 10, 0.002, 4.0, BUSIEST)
     return Beside(real, SIMULATED, ORACLE)
 
 
@@ -103,9 +103,9 @@ def test_a_router_is_told_the_engines_and_times_of_their_pace(tmp_path):
 
 def test_figures_of_a_run():
     """What failed after its first token counts in both; what had none, in the shares alone."""
-    outcomes = [*(outcome(0.1 * n) for n in range(1, 20)), outcome(0.3, "cut off", 0.5), outcome(None, "no answer")]
-    real = measured(outcomes, [Report(0.2, 100, 50), Report(0.1, 100, 0)], 4.0, BUSIEST)
-    assert (real.requests, real.failed, real.hits) == (21, 2, 0.25)
+    outcomes = [*(outcome(0.1 * n) for n in range(1, 20)), outcome(0.3, "cut off", 0.5, 42), outcome(None, "no answer")]
+    real = measured(outcomes, 0.2, 4.0, BUSIEST)
+    assert (real.requests, real.failed, real.hits) == (21, 2, 0.02)
     assert [real.p50, real.p99] == pytest.approx([0.9, 1.9])
     assert real.soon == pytest.approx(11 / 21)
     assert (real.sent_late, real.written_late, real.late) == (0.5, 0.2, 0.5)
@@ -113,9 +113,9 @@ def test_figures_of_a_run():
 
 def test_figures_of_nothing():
     """They are none, and don't end the bench."""
-    real = measured([outcome(None, "no answer")], [], 4.0, BUSIEST)
+    real = measured([outcome(None, "no answer")], 0.0, 4.0, BUSIEST)
     assert repr(real.p99) == repr(nan)
-    assert (real.soon, real.written_late) == (0.0, 0.0)
+    assert real.soon == 0.0
 
 
 def test_the_table_has_both_side_by_side():
@@ -128,6 +128,15 @@ def test_the_table_has_both_side_by_side():
     assert rows[2] == f"{row} 0.75\N{MULTIPLICATION SIGN} round_robin |"
     assert rows[4].endswith("| 0.0% (99.0%) | 0 (1) | 0.6 |  |")
     assert len(rows) == 7
+
+
+def test_what_was_found_in_caches():
+    """It has lines where there was anything; else there is no table."""
+    assert list(hits({OURS: beside(0.6, cached=40), OTHER: beside(0.6)}))[2:] == [
+        "| equal | 75% | least_latency | 40.0% (0.0%) |",
+        "",
+    ]
+    assert not list(hits({OTHER: beside(0.6)}))
 
 
 def test_what_the_machine_could_not_do_is_told():
