@@ -10,10 +10,10 @@ when they come there, whatever is answered (bench_balance_load). So what differs
 it leaves out: sockets, the router's data plane, its probes, the operating system. TTFT counts from the moment when a
 request was due; the first tenth of the requests is left out.
 
-The engines' time runs faster than the clock, so that `--rate` requests a second come: a line's pace says how much. All
-figures are in the engines' time; what the router takes by the clock, such as a millisecond for a choice, thus counts
-more. Policies run side by side, each with engines and routers of its own, as many as make
-no more engines than `--engines` at a time. No oracle can be built; the simulated one's figures stand beside the others.
+The engines' time runs faster than the clock, so that `--rate` requests a second come: a scenario's pace says how much.
+All figures are in the engines' time, in which what a real machine takes for anything, some milliseconds, counts as many
+times more. Policies run side by side, each with engines and routers of its own, as many as make no more engines than
+`--engines` at a time. No oracle can be built; the simulated one's p99 stands beside the others.
 """
 
 import argparse
