@@ -6,7 +6,7 @@ It is engine `number` of a scenario, faults included, `pace` times as fast. All 
 its seconds lasts 1 / `pace` of a real one. It listens on a port of its own choice, and says which.
 
 POST anything is a request. What a simulated engine is told of a job comes in the header `x-job` (`described`); who
-sends none asks for one token. Head and first event go out with the first token, further events now and then while it
+sends none asks for one token. Head and first event go out with the first token, an event now and then while the model
 writes, the rest with the last; the header `x-cached` says how many tokens of the prompt were found in the cache. POST
 /start sets the clock to 0, from which on faults come; GET /lateness says how late first tokens were written, in 99 of
 100 cases at most; GET anything else is a probe, which it answers whatever it does, as real engines do.
@@ -33,8 +33,9 @@ from scripts.simulation.engine import Engine, Outage, Spec
 from scripts.simulation.scenarios import SCENARIOS
 from scripts.simulation.traffic import Job
 
-EVENT_EVERY = 0.25
-"""Real seconds between two events of a stream: seldom enough to cost little, often enough to show that it lives."""
+SPEAK_EVERY = 0.02
+"""Real seconds between two events, of all streams together: few enough to cost little, and often enough to show who is
+silent. One of the streams in turn has it, and none while the model writes no token."""
 
 _FIELDS = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "so "}}]}
 _ANSWER = json.dumps({"object": "chat.completion", "choices": [{"index": 0, "message": {"content": "so"}}]}).encode()
@@ -85,6 +86,8 @@ class Desk:
         self._engine = Engine(spec)
         self._engine.on_read = self._on_read
         self._lines: dict[Job, Line] = {}
+        self._begun: dict[Job, Line] = {}  # of them, those whose first token is out; who is to speak next is the first
+        self._spoke = -inf
         self._numbers = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._late: list[float] = []
@@ -107,7 +110,7 @@ class Desk:
 
     def start(self) -> None:
         """Set the clock to 0. Nothing may be in hand."""
-        self._began = time.perf_counter()
+        self._began, self._spoke = time.perf_counter(), -inf
         if self.spec.stalls is not None:
             self._at(self.spec.stalls.first, self._stall, self.spec.stalls)
 
@@ -137,6 +140,7 @@ class Desk:
     def leave(self, job: Job) -> None:
         """Let go of a request whose client has left. An engine that works is through with it only in its time."""
         self._lines.pop(job, None)
+        self._begun.pop(job, None)
         if self.stalled:
             self._engine.forget({job})
             self._cached.pop(job, None)
@@ -152,8 +156,10 @@ class Desk:
             for job in begun:
                 cached = self._cached.pop(job)
                 if (line := self._lines.get(job)) is not None:
+                    self._begun[job] = line
                     line.begin(cached)
             for job in ended:
+                self._begun.pop(job, None)
                 if (line := self._lines.pop(job, None)) is not None:
                     line.end()
 
@@ -166,12 +172,14 @@ class Desk:
             self._alarm.cancel()
         self._alarm = self._at(self._engine.wake, self._ring) if self._engine.wake < inf else None
 
-    def write_on(self) -> None:
-        """Write another event to each stream that has begun, unless it is stalled; and again after a while."""
-        self._loop.call_later(EVENT_EVERY, self.write_on)
-        if not self.stalled:
-            for line in self._lines.values():
-                line.go_on()
+    def speak(self) -> None:
+        """Write an event to a stream, if the model has written tokens since the last time; and again after a while."""
+        self._loop.call_later(SPEAK_EVERY, self.speak)
+        if (at := self._engine.spoke(self.now)) > self._spoke and self._begun:
+            self._spoke = at
+            job = next(iter(self._begun))
+            self._begun[job] = line = self._begun.pop(job)
+            line.go_on()
 
     # Faults
 
@@ -191,6 +199,7 @@ class Desk:
         """Lose all that is in hand and in the cache; the lines are the caller's to cut."""
         self._engine.end()
         self._lines.clear()
+        self._begun.clear()
         self._cached.clear()
         self._arm()
 
@@ -207,7 +216,7 @@ class Line(asyncio.Protocol):
         self._desk = service.desk
         self._held = b""
         self._job: Job | None = None
-        self._streams = self._begun = False
+        self._streams = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -241,18 +250,17 @@ class Line(asyncio.Protocol):
         elif self._desk.spec.refuses:
             self.transport.write(_REFUSAL)
         else:
-            self._streams, self._begun = b'"stream": true' in body[-64:], False
+            self._streams = b'"stream": true' in body[-64:]
             self._job = self._desk.take(self, fields.get("x-job", ""), len(body))
 
     def begin(self, cached: int) -> None:
         """Write the first token."""
-        self._begun = True
         if self._streams:
             self.transport.write(_HEAD % cached + _EVENT)
 
     def go_on(self) -> None:
         """Write some more."""
-        if self._begun and self._streams:
+        if self._streams:
             self.transport.write(_EVENT)
 
     def end(self) -> None:
@@ -314,7 +322,7 @@ async def serve(spec: Spec, pace: float) -> None:
     service = Service(Desk(spec, pace))
     await service.listen()
     print(f"listening at http://127.0.0.1:{service.port}", flush=True)
-    service.desk.write_on()
+    service.desk.speak()
     await asyncio.Event().wait()
 
 

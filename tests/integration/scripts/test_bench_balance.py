@@ -28,7 +28,7 @@ async def engine(**faults):
     """Run an engine in this loop; give it, and its URL."""
     service = Service(Desk(Spec(**faults), PACE))
     await service.listen()
-    service.desk.write_on()
+    service.desk.speak()
     try:
         yield service, f"http://127.0.0.1:{service.port}"
     finally:
