@@ -85,6 +85,14 @@ def simulate(key: Key, *, requests: int, seed: int) -> Figures:
     return figures_of(play(scenario_of(key.scenario), key.load, key.policy, requests=requests, seed=seed))
 
 
+def simulate_all(keys: Sequence[Key], asked: argparse.Namespace) -> dict[Key, Figures]:
+    """Have the simulator say it of all runs. Ctrl-C is for this process alone, which ends those that help it."""
+    tell("simulating")
+    work = partial(simulate, requests=asked.requests, seed=asked.seed)
+    with multiprocessing.Pool(2, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        return dict(zip(keys, pool.map(work, keys), strict=True))
+
+
 async def real(part: Part, policies: Sequence[str], folder: Path) -> dict[Key, Measured]:
     """Run a part with these policies, side by side."""
     async with AsyncExitStack() as stack:
@@ -152,16 +160,12 @@ def main(arguments: list[str] | None = None) -> None:
         for name in asked.scenario or DEFAULT_SCENARIOS
         for load in asked.load or [middling(name)]
     ]
-    tell("simulating")
-    keys = [part.key(policy) for part in parts for policy in (*policies, ORACLE)]
-    with multiprocessing.Pool(2) as pool:
-        work = partial(simulate, requests=asked.requests, seed=asked.seed)
-        simulated = dict(zip(keys, pool.map(work, keys, chunksize=len(policies) + 1), strict=True))
-    with tempfile.TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
+    try:
+        simulated = simulate_all([part.key(policy) for part in parts for policy in (*policies, ORACLE)], asked)
+        with tempfile.TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found = runner.run(run(parts, policies, asked.engines, Path(folder)))
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            raise SystemExit("Ended before its time.") from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise SystemExit("Ended before its time.") from None
     results = {
         key: Beside(figures, simulated[key], simulated[key._replace(policy=ORACLE)]) for key, figures in found.items()
     }
