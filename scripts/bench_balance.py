@@ -5,10 +5,10 @@
     python -m scripts.bench_balance --requests 5000 --seed 7 --json figures.json
 
 Each engine is a process that serves HTTP and drives the simulator's own model of an engine by the clock
-(bench_balance_engine); each router is `python -m router`; the requests are the simulation's, byte by byte, and come
-when they come there, whatever is answered (bench_balance_load). So what differs from the simulator's figures is what
-it leaves out: sockets, the router's data plane, its probes, the operating system. TTFT counts from the moment when a
-request was due; the first tenth of the requests is left out.
+(bench_balance_engine, bench_balance_desk); each router is `python -m router`; the requests are the simulation's, byte
+by byte, and come when they come there, whatever is answered (bench_balance_load). So what differs from the simulator's
+figures is what it leaves out: sockets, the router's data plane, its probes, the operating system. TTFT counts from the
+moment when a request was due; the first tenth of the requests is left out.
 
 The engines' time runs faster than the clock, so that `--rate` requests a second come: a scenario's pace says how much.
 All figures are in the engines' time, in which what a real machine takes for anything, some milliseconds, counts as many

@@ -1,7 +1,7 @@
 """The load on real routers: a simulation's conversations, each turn when it is due, whatever is answered meanwhile.
 
 Only the turns of one conversation wait for each other, as in the simulation. Times are the model's, as in
-`bench_balance_engine`: TTFT counts from the moment when a request was due, so that a late sender shows in it.
+`bench_balance_desk`: TTFT counts from the moment when a request was due, so that a late sender shows in it.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.bench_balance_engine import described
+from scripts.bench_balance_desk import described
 from scripts.simulation.traffic import Conversation, Job
 from scripts.stress.client import Pool, Target
 from scripts.stress.meter import Meter

@@ -12,7 +12,8 @@ import aiohttp
 import psutil
 import pytest
 
-from scripts.bench_balance_engine import Desk, Service, described
+from scripts.bench_balance_desk import Desk, described
+from scripts.bench_balance_engine import Service
 from scripts.bench_balance_fleet import ask
 from scripts.simulation.engine import Outage, Spec
 from scripts.simulation.scenarios import SCENARIOS, conversations_of

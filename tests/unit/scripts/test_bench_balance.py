@@ -6,7 +6,7 @@ from router.config import load
 from router.core.affinity import blocks_of
 from router.core.latency import Ask
 from scripts import bench_balance
-from scripts.bench_balance_engine import described, job_of
+from scripts.bench_balance_desk import described, job_of
 from scripts.bench_balance_figures import Beside, as_json, best_other, conditions, hits, measured, table, warnings
 from scripts.bench_balance_fleet import configuration
 from scripts.bench_balance_load import Outcome
