@@ -12,7 +12,7 @@ JOBS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 LLAMA_CPP := CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF \
 	-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/scripts/llama_cpp_fast_build.cmake"
 
-.PHONY: setup run test test-engines test-endurance check fast pure bench bench-peers clean help
+.PHONY: setup run test test-engines test-endurance check fast pure bench bench-peers bench-balance clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -59,6 +59,9 @@ bench-peers:  ## install the routers that `make bench` measures ours against
 
 bench: setup .peers/router/ready  ## what the router costs, beside others; BENCH="--runs 1" for a shorter one
 	$(BIN)/python -m scripts.bench $(BENCH)
+
+bench-balance: setup  ## the balancing policies on real processes, beside the simulator; a quarter of an hour
+	$(BIN)/python -m scripts.bench_balance
 
 .peers/router/ready: setup.py pyproject.toml $(shell find router launchers profiles -name '*.py' -o -name '*.yaml')
 	$(PYTHON) -m venv .peers/router

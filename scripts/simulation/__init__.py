@@ -11,5 +11,6 @@
 Each policy of a scenario meets the same jobs at the same moments, so that figures may be compared.
 
 Left out, and so not to be learned here: the network's time, the router's own, the cost of long contexts (attention is
-taken to be linear), the memory of what runs (a slot is always enough), and admission (a router's queue is unbounded).
+taken to be linear), the memory of what runs (a slot is always enough), admission (a router's queue is unbounded), and
+the budget of retries (each is allowed).
 """

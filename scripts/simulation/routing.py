@@ -13,18 +13,16 @@ from router.core import health
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend, Candidate
 from router.core.exchange import AGAIN, NOT_ITS_FAULT, Failure
-from router.core.health import Health, Thresholds
+from router.core.health import Health, Thresholds, Verdict
 from router.core.latency import Sent
 from router.core.stall import Silence, is_stalled
 from scripts.simulation.choosing import Chooser
-from scripts.simulation.traffic import Job
+from scripts.simulation.traffic import MODEL, Job
 
 RETRIES = 2
 THRESHOLDS = Thresholds()
 STALL_AFTER = 60.0
 """Seconds; as `health.stall_after` is by default."""
-
-_MODEL = "simulated"
 
 
 def _health_of(candidate: Candidate) -> Health:
@@ -78,7 +76,7 @@ class Router:
         self._chooser = chooser
         self._send = send
         self._finished = finished
-        self._candidates = [Candidate(backend, _MODEL) for backend in backends]
+        self._candidates = [Candidate(backend, MODEL) for backend in backends]
         self._index = {backend.name: index for index, backend in enumerate(backends)}
         self._under_way: set[Exchange] = set()
 
@@ -87,11 +85,13 @@ class Router:
     def start(self, exchange: Exchange, now: float) -> None:
         """Send a request where it will be answered."""
         self._under_way.add(exchange)
-        candidates = self._untried(exchange) or health.least_bad(self._candidates, _health_of) or self._candidates
+        candidates = self._untried(exchange, now) or health.least_bad(self._candidates, _health_of) or self._candidates
         self._attempt(exchange, self._choose(candidates, exchange, now), now)
 
-    def _untried(self, exchange: Exchange) -> list[Candidate]:
+    def _untried(self, exchange: Exchange, now: float) -> list[Candidate]:
         """Give those that may be sent it: up, or on trial and with room for another, and not tried yet."""
+        for backend in self.backends:
+            backend.ramp = backend.health.ramp(now, THRESHOLDS)
         if self._chooser.sees_all:
             return [each for each in self._candidates if each not in exchange.tried]
         usable = [each for each in self._candidates if each.backend.health.usable and each not in exchange.tried]
@@ -105,8 +105,8 @@ class Router:
         exchange.candidate = candidate
         exchange.attempts += 1
         exchange.tried.append(candidate)
-        exchange.sent = backend.estimate.sent(ask, self._prefixes.cached(backend, _MODEL, ask.blocks), now)
-        self._prefixes.note(backend, _MODEL, ask.blocks, now)
+        exchange.sent = backend.estimate.sent(ask, self._prefixes.cached(backend, MODEL, ask.blocks), now)
+        self._prefixes.note(backend, MODEL, ask.blocks, now)
         backend.in_flight += 1
         self._send(self._index[backend.name], exchange)
 
@@ -124,7 +124,7 @@ class Router:
         backend.in_flight -= 1
         backend.answered += 1
         if backend.health is not health.WELL and not backend.stalled:
-            backend.health = health.succeeded(backend.health, THRESHOLDS, now=now)
+            self._believe(backend, health.succeeded(backend.health, THRESHOLDS, now=now), now)
         backend.estimate.ended(sent, now)
         self._finish(exchange)
 
@@ -135,7 +135,8 @@ class Router:
         backend.estimate.failed(sent, now)
         if failure not in NOT_ITS_FAULT and backend not in exchange.blamed:
             exchange.blamed.append(backend)
-            backend.health = health.failed(backend.health, THRESHOLDS, failure.value, probe=False, now=now)
+            verdict = health.failed(backend.health, THRESHOLDS, failure.value, probe=False, now=now)
+            self._believe(backend, verdict, now)
         again = None if exchange.began or exchange.attempts > RETRIES else self._again(exchange, failure, now)
         if again is not None:
             self._attempt(exchange, again, now)
@@ -144,7 +145,7 @@ class Router:
         self._finish(exchange)
 
     def _again(self, exchange: Exchange, failure: Failure, now: float) -> Candidate | None:
-        untried = self._untried(exchange)
+        untried = self._untried(exchange, now)
         if untried:
             return self._choose(untried, exchange, now)
         usable = (each for each in reversed(exchange.tried) if each.backend.health.usable)
@@ -160,11 +161,18 @@ class Router:
         """Take note of a probe: whether it was answered, and, of a stalled backend, whether it gave a token."""
         backend = self.backends[index]
         if not answered:
-            backend.health = health.failed(backend.health, THRESHOLDS, "a probe failed", probe=True, now=now)
+            self._believe(
+                backend, health.failed(backend.health, THRESHOLDS, "a probe failed", probe=True, now=now), now
+            )
             return
         backend.stalled = backend.stalled and not works
         if not backend.stalled:
-            backend.health = health.succeeded(backend.health, THRESHOLDS, probe=True, now=now)
+            self._believe(backend, health.succeeded(backend.health, THRESHOLDS, probe=True, now=now), now)
+
+    def _believe(self, backend: Backend, verdict: Health, now: float) -> None:
+        before, backend.health = backend.health.verdict, verdict
+        if verdict.verdict is Verdict.PROBING and before is not Verdict.PROBING:
+            backend.estimate.restarted(now)
 
     def declared(self, index: int, now: float, *, up: bool) -> None:
         """Take the supervisor's word: the engine's process is gone, or a new one is ready."""

@@ -1,6 +1,6 @@
 """What is simulated: engines and their faults, traffic, and loads as shares of what the engines can do at most."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from math import inf
@@ -43,7 +43,8 @@ class Scenario:
     """A name, what it is in words, and all that a run needs. `loads` are shares of the engines' capacity together.
 
     That capacity is what they can do at most with ever busy slots, with what faults leave of their time, and with all
-    that turns of a conversation share found in caches.
+    that turns of a conversation share found in caches. `supervised`: the routers are told when an engine ends, and when
+    it is back, as of those that they launched; of others they find out.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Scenario:
     bursty: bool = False
     routers: int = 1
     guests: float = 0.0
+    supervised: bool = True
 
 
 _GUESTS = "one of which gets 30% of all requests directly, past the router"
@@ -122,11 +124,27 @@ SCENARIOS = {
 
 
 @lru_cache(maxsize=4)
-def _conversations(asked: Asked, count: int, seed: int) -> list[Conversation]:
-    return asked(Writer(Random(f"{seed} asked")), count)  # noqa: S311  (repeatable, no secret)
+def conversations_of(asked: Asked, count: int, seed: int, *, keep_bodies: bool = False) -> list[Conversation]:
+    """Make the conversations of all runs with this seed: about `count` requests."""
+    return asked(Writer(Random(f"{seed} asked"), keeps=keep_bodies), count)  # noqa: S311  (repeatable, no secret)
+
+
+def starts_of(scenario: Scenario, conversations: Sequence[Conversation], load: float, seed: int) -> list[float]:
+    """Tell when each conversation begins, in seconds: at random, as often as makes that load."""
+    jobs = [job for conversation in conversations for job in conversation]
+    fresh, answer = fmean(job.fresh for job in jobs), fmean(job.answer for job in jobs)
+    capacity = sum(spec.capacity(fresh, answer) for spec in scenario.engines)
+    rate = load * capacity * len(conversations) / len(jobs)
+    arrive = Random(f"{seed} {load} arrive")  # noqa: S311
+    return list(arrivals(len(conversations), rate, arrive, bursty=scenario.bursty))
 
 
 def simulate(name: str, load: float, policy: str, *, requests: int, seed: int) -> list[Exchange]:
+    """Run the scenario of this name as `play` does."""
+    return play(SCENARIOS[name], load, policy, requests=requests, seed=seed)
+
+
+def play(scenario: Scenario, load: float, policy: str, *, requests: int, seed: int) -> list[Exchange]:
     """Run a scenario at a load with a policy. Gives the exchanges that count.
 
     These are all but the first ones, while the engines fill up, those after the last conversation began, and those
@@ -134,21 +152,30 @@ def simulate(name: str, load: float, policy: str, *, requests: int, seed: int) -
     `weighted` policy, and no other, is told the engines' true capacities; `unaware` is least_latency that sees nothing
     of prompts but their size.
     """
-    scenario = SCENARIOS[name]
-    conversations = _conversations(scenario.asked, requests, seed)
-    jobs = [job for conversation in conversations for job in conversation]
-    fresh, answer = fmean(job.fresh for job in jobs), fmean(job.answer for job in jobs)
-    capacity = sum(spec.capacity(fresh, answer) for spec in scenario.engines)
-    rate = load * capacity * len(conversations) / len(jobs)
-    arrive = Random(f"{seed} {load} arrive")  # noqa: S311
-    starts = list(arrivals(len(conversations), rate, arrive, bursty=scenario.bursty))
+    conversations = conversations_of(scenario.asked, requests, seed)
+    starts = starts_of(scenario, conversations, load, seed)
     if policy == UNAWARE:
         conversations = [
             tuple(replace(job, ask=job.ask._replace(blocks=())) for job in conversation)
             for conversation in conversations
         ]
-    weights = [spec.writing / GPU.writing for spec in scenario.engines] if policy == "weighted" else None
     draws = Random(f"{seed} {load} draw")  # noqa: S311
-    world = World(scenario.engines, policy, conversations, starts, draws, scenario.routers, weights, scenario.guests)
-    counted = world.run()[round(WARM_UP * len(jobs)) :]
+    world = World(
+        scenario.engines,
+        policy,
+        conversations,
+        starts,
+        draws,
+        scenario.routers,
+        weights_of(scenario) if policy == "weighted" else None,
+        supervised=scenario.supervised,
+        guests=scenario.guests,
+    )
+    warm_up = round(WARM_UP * sum(map(len, conversations)))
+    counted = world.run()[warm_up:]
     return [each for each in counted if each.arrived <= starts[-1] and not each.job.is_guest(scenario.guests)]
+
+
+def weights_of(scenario: Scenario) -> list[float]:
+    """Tell the engines' true capacities, beside that of a GPU."""
+    return [spec.writing / GPU.writing for spec in scenario.engines]

@@ -1,7 +1,8 @@
 """What is asked of the engines: jobs, conversations of them, and when these begin.
 
 A body is made as a client would send it, four bytes a token, so that the router's own code finds the prefixes in it.
-The bodies are not kept: a policy sees an `Ask`, an engine the `Job`.
+In a simulation the bodies are not kept: a policy sees an `Ask`, an engine the `Job`. Where they are really sent
+(scripts/bench_balance.py), they are.
 """
 
 import json
@@ -16,6 +17,7 @@ from router.core.latency import Ask
 from scripts.simulation.cache import Path
 
 BYTES_A_TOKEN = 4
+MODEL = "simulated"
 
 _LANES = 1 << 16
 
@@ -30,7 +32,7 @@ class Job:
 
     `path` is the prompt as the prefixes that it may share, `kept` the same with the answer behind it: what an engine's
     cache holds once it has answered. `think` is how many seconds after the turn before it comes. `lane` says, of a
-    number of routers, which gets it.
+    number of routers, which gets it. `body` is empty, unless its writer keeps them.
     """
 
     number: int
@@ -41,6 +43,7 @@ class Job:
     kept: Path
     think: float = 0.0
     lane: int = 0
+    body: bytes = b""
 
     @property
     def fresh(self) -> int:
@@ -84,8 +87,9 @@ _TURNS = 5  # on average
 class Writer:
     """Makes jobs: text at random, keys for prefixes, numbers in order. All randomness is `random`'s."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, *, keeps: bool = False) -> None:
         self.random = random
+        self._keeps = keeps
         self._text = random.randbytes(1 << 19).hex()
         self._keys = 0
         self._numbers = 0
@@ -106,7 +110,7 @@ class Writer:
     ) -> Job:
         """Make a request of messages, which are pairs of a role and a text."""
         messages = [{"role": role, "content": content} for role, content in said]
-        body = json.dumps({"messages": messages, "model": "simulated", "stream": streams}).encode()
+        body = json.dumps({"messages": messages, "model": MODEL, "stream": streams}).encode()
         self._numbers += 1
         return Job(
             number=self._numbers - 1,
@@ -117,6 +121,7 @@ class Writer:
             kept=(*path, (self.key(), answer)),
             think=think,
             lane=self.random.randrange(_LANES),
+            body=body if self._keeps else b"",
         )
 
 

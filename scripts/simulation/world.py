@@ -32,8 +32,9 @@ class World:
     """One run: these engines behind so many routers, each with this policy, asked these conversations.
 
     `starts` says when each conversation begins, in seconds. `random` is for the routers alone: draws and the jitter of
-    probes. `weights` are the capacities that router.yaml would tell, as far as a policy looks at them. `guests` is the
-    share of the requests that go to the first engine directly: here, by a router that knows no other.
+    probes. `weights` are the capacities that router.yaml would tell, as far as a policy looks at them. `supervised`:
+    the routers hear of an engine's end, and of its return, at once. `guests` is the share of the requests that go to
+    the first engine directly: here, by a router that knows no other.
     """
 
     def __init__(
@@ -45,9 +46,12 @@ class World:
         random: Random,
         routers: int = 1,
         weights: Sequence[float] | None = None,
+        *,
+        supervised: bool = True,
         guests: float = 0.0,
     ) -> None:
         self.now = 0.0
+        self._supervised = supervised
         self.exchanges: list[Exchange] = []
         self._engines = [Engine(spec) for spec in specs]
         self._armed = [inf] * len(specs)
@@ -183,8 +187,7 @@ class World:
 
     def _end(self, index: int, outage: Outage) -> None:
         lost = self._engines[index].end()
-        for router in self._routers:
-            router.declared(index, self.now, up=False)
+        self._declare(index, up=False)
         for job in lost:
             self._fail(self._by_job[job.number], Failure.BROKEN)
         self._at(self.now + outage.lasts, self._begin, index)
@@ -192,8 +195,11 @@ class World:
 
     def _begin(self, index: int) -> None:
         self._engines[index].begin()
-        for router in self._routers:
-            router.declared(index, self.now, up=True)
+        self._declare(index, up=True)
+
+    def _declare(self, index: int, *, up: bool) -> None:
+        for router in self._routers if self._supervised else ():
+            router.declared(index, self.now, up=up)
 
     def _hear(self, router: Router, index: int, last: float) -> None:
         """Have a router hear whether an engine has written anything since the last time."""

@@ -11,12 +11,14 @@ import pytest
 
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend, Candidate
+from router.core.health import Verdict
 from router.core.latency import Ask
 from scripts import simulate
 from scripts.simulation.cache import Cache, Foreseen
 from scripts.simulation.choosing import AFFINITY, ORACLE, POLICIES, Affinity, Oracle
 from scripts.simulation.engine import Engine, Outage, Spec
 from scripts.simulation.figures import Figures, Key, figures_of, ordered, percentile, summary, tables
+from scripts.simulation.routing import Exchange
 from scripts.simulation.scenarios import SCENARIOS
 from scripts.simulation.scenarios import simulate as simulate_scenario
 from scripts.simulation.traffic import ANSWERS, PROMPTS, Job, Writer, arrivals, chats, singles
@@ -336,6 +338,30 @@ def test_an_engine_that_stalls_for_good_is_found_and_its_requests_go_elsewhere()
     assert waited
     assert all(each.ttft < 75 for each in exchanges)
     assert all(each.candidate.backend.name != "engine-0" for each in exchanges if each.arrived > 80)
+
+
+def test_a_restart_that_nobody_tells_of_is_found_out():
+    """It is out with the first failures, and gets requests again only after two probes have found it well."""
+    specs = [Spec(restarts=Outage(every=1e9, lasts=3.0, first=5.0)), Spec(), Spec()]
+    exchanges = world(specs, supervised=False).run()
+    back = exchanges[0].router.backends[0]
+    there = [each.arrived for each in exchanges if each.tried[0].backend is back]
+    assert not [moment for moment in there if 5.5 < moment < 8.0 + 4.5]
+    assert max(there) > 20.0
+
+
+def test_one_that_is_on_trial_begins_anew_and_slowly():
+    """As in the data plane: what its errors cost is forgotten, and it carries a part of its load."""
+    router = world([Spec()] * 2)._routers[0]
+    backend = router.backends[0]
+    backend.estimate.failed(backend.estimate.sent(Ask(9), 0, 0.0), 0.0)
+    for answered in (False, False, False, True):
+        router.probed(0, 1.0, answered=answered, works=True)
+    assert backend.estimate.cost(1.0) > 0
+    router.probed(0, 1.0, answered=True, works=True)
+    assert (backend.health.verdict, backend.estimate.cost(1.0)) == (Verdict.PROBING, 0.0)
+    router._untried(Exchange(job(1), router, 1.0), 1.0)
+    assert [each.ramp for each in router.backends] == [0.1, 1.0]
 
 
 def test_two_routers_see_only_what_they_sent_themselves():
