@@ -40,11 +40,17 @@ from scripts.bench_balance_load import Load
 from scripts.bench_processes import raise_file_limit
 from scripts.simulation.choosing import ORACLE
 from scripts.simulation.figures import Figures, Key, figures_of
-from scripts.simulation.scenarios import SCENARIOS, WARM_UP, Scenario, conversations_of, play, starts_of
+from scripts.simulation.scenarios import SCENARIOS, Scenario, conversations_of, play, starts_of
 from scripts.simulation.traffic import Conversation
 
-POSSIBLE = tuple(name for name in SCENARIOS if name not in {"half-streaming", "serial"})
-"""An answer that doesn't stream shows no first token, and of what the router doesn't launch it is told nothing."""
+_NOT_HERE = {"half-streaming", "serial"}
+POSSIBLE = tuple(
+    name
+    for name, scenario in SCENARIOS.items()
+    if name not in _NOT_HERE and not scenario.guests and not scenario.engines[0].publishes
+)
+"""An answer that doesn't stream shows no first token, of what the router doesn't launch it is told nothing, and these
+engines publish no load."""
 
 DEFAULT_SCENARIOS = tuple(name for name in POSSIBLE if name not in {"bursty", "chats-skewed"})
 FASTEST = 20.0
@@ -111,7 +117,7 @@ async def _one(part: Part, stands: Fleet) -> Measured:
     outcomes = await Load([each.url for each in stands.routers], part.pace).run(part.conversations, part.starts)
     took, spent_now = time.monotonic() - began, stands.cpu()
     busiest = {kind: (spent_now[kind] - spent[kind]) / took for kind in spent}
-    warm_up = round(WARM_UP * sum(map(len, part.conversations)))
+    warm_up = round(part.scenario.warm_up * sum(map(len, part.conversations)))
     return measured(outcomes[warm_up:], await stands.lateness(), part.pace, busiest)
 
 

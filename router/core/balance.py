@@ -170,8 +170,10 @@ class _LeastLatency(_Scored):
         return least * NEAR + SOON
 
     def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
-        """Choose among those that are as good."""
-        return least_in_flight(good, draw)
+        """Choose among those that are as good: whether one has just come back, the estimate knows by itself."""
+        least = min(backend.in_flight / backend.weight for backend, _ in good)
+        equals = [each for each in good if each.backend.in_flight / each.backend.weight == least]
+        return equals[draw(len(equals))]
 
 
 class _LeastInFlight(_Scored):

@@ -26,6 +26,9 @@ LAUNCHED = replace(SERIAL, told=True)
 WARM_UP = 0.1
 """Share of the requests, the first ones, that the figures leave out: the engines fill up with them."""
 
+TALKING = 0.4
+"""The same where conversations go on for minutes: until then fewer of them are going on than the load means."""
+
 Asked = Callable[[Writer, int], list[Conversation]]
 
 _LONG, _SHORT, _LONG_SHARE = 16_000, 100, 0.1
@@ -56,6 +59,7 @@ class Scenario:
     routers: int = 1
     guests: float = 0.0
     supervised: bool = True
+    warm_up: float = WARM_UP
 
 
 _GUESTS = "one of which gets 30% of all requests directly, past the router"
@@ -90,12 +94,13 @@ SCENARIOS = {
             Scenario("two-routers-few", "2 routers before the same 4 engines of four slots", (FEW,) * 4, routers=2)
         ),
         *_and_published(Scenario("guests", f"4 equal engines, {_GUESTS}", (GPU,) * 4, loads=(0.6, 0.75), guests=0.3)),
-        Scenario("chats", "4 equal engines, conversations over 20 system prompts", (GPU,) * 4, chats),
+        Scenario("chats", "4 equal engines, conversations over 20 system prompts", (GPU,) * 4, chats, warm_up=TALKING),
         Scenario(
             "chats-skewed",
             "the same, where one system prompt has half of all conversations",
             (GPU,) * 4,
             partial(chats, skewed=True),
+            warm_up=TALKING,
         ),
         Scenario(
             "mixed",
@@ -171,7 +176,7 @@ def play(scenario: Scenario, load: float, policy: str, *, requests: int, seed: i
         supervised=scenario.supervised,
         guests=scenario.guests,
     )
-    warm_up = round(WARM_UP * sum(map(len, conversations)))
+    warm_up = round(scenario.warm_up * sum(map(len, conversations)))
     counted = world.run()[warm_up:]
     return [each for each in counted if each.arrived <= starts[-1] and not each.job.is_guest(scenario.guests)]
 
