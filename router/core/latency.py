@@ -93,6 +93,14 @@ FULL: Final = 0.9
 SILENT: Final = 8
 """Answers, none of which streamed, from which on it is believed that none will."""
 
+PROOF: Final = 8
+"""How many at work, all told, have others wait for an end of theirs, until it is believed that more can't be. A single
+one proves little: what came as it ended may have begun then by chance."""
+
+LAPSE: Final = 300.0
+"""Seconds after which that is believed no more, if nothing has proved it again. To one that is taken to be full hardly
+anything is sent, so nothing would ever prove that it isn't."""
+
 COLD: Final = 1.0
 """Seconds that each prompt costs beyond those that a backend may have waiting while it is cold."""
 
@@ -224,6 +232,9 @@ class Estimate:
         self.response = 0.0  # seconds to the first token, queue and all
         self._rhythm = Rhythm()
         self._most = parallel or 0  # that have been at work at once; `_slots` is as many where it can't do more
+        self._told = self._slots  # by whoever launched it, until it is seen to do more
+        self._proofs = 0  # of that it can't
+        self._proved_at = 0.0
         self._ended = -inf  # when it last ended one
         self._ends = 0
         self._answers = 0  # that told something
@@ -307,7 +318,7 @@ class Estimate:
             return
         while not self._waiting[0].streams and self._waiting[0] is not sent:  # they were sent before
             self._begin(self._waiting[0], now)
-        takes, let_in = now - max(sent.at, self._free), self._slot(sent)
+        takes, let_in = now - max(sent.at, self._free), self._slot(sent, now)
         if sent.streams and not self._streamed:  # what whole answers took says nothing of their beginnings
             self._streamed, self.line = True, Line()
         if sent.streams or not self._streamed:
@@ -473,17 +484,21 @@ class Estimate:
     def _to_read(self, size: int, cached: int) -> float:
         return size if cached < _WORTH else min(size, self._read / self._unknown * (size - cached))
 
-    def _slot(self, sent: Sent) -> bool:
+    def _slot(self, sent: Sent, now: float) -> bool:
         """Find out how many are worked on at once, as this one begins. Tells whether it had to wait for another's end.
 
-        It had, if one ended after this one was due and nothing has begun in between. Then, if hardly
-        ever more have been at work, as many as now are all that there can be.
+        It had, if one ended after this one was due and nothing has begun in between. Then, if hardly ever more have
+        been at work, as many as now are all that there can be; where they are few, not until it has been so repeatedly.
         """
         number = self.begun + 1
         if number > self._most:
-            self._most, self._slots = number, inf
+            self._most, self._slots, self._told, self._proofs = number, inf, inf, 0
             return False
         let_in = self._ended > max(sent.due, self._heard)
         if let_in and number >= 0.8 * self._most:
-            self._most, self._slots = number, float(number)
+            self._proofs += number
+            if self._proofs >= PROOF:
+                self._most, self._slots, self._proved_at = number, float(number), now
+        elif now - self._proved_at > LAPSE:
+            self._slots, self._proofs = self._told, 0
         return let_in

@@ -9,7 +9,9 @@ from router.core.latency import (
     FAILURE,
     FORGET,
     FRESH,
+    LAPSE,
     LATE,
+    PROOF,
     PROVEN,
     STALE,
     UNKNOWN,
@@ -163,7 +165,7 @@ def test_a_backend_that_takes_one_at_a_time_ends_it_first():
 def test_how_many_it_takes_at_once_is_found_out():
     """Of an engine of two slots nothing is told; the third's wait for an end tells it, and more at once untell it."""
     estimate, now = known(takes=0.1, hold=2.0), 100.0
-    for _ in range(2):
+    for _ in range(5):
         first, second, third = (estimate.sent(ASK, 0, now) for _ in range(3))
         estimate.first_token(first, now + 0.1)
         estimate.first_token(second, now + 0.2)
@@ -178,6 +180,48 @@ def test_how_many_it_takes_at_once_is_found_out():
     for number, each in enumerate([estimate.sent(ASK, 0, now) for _ in range(3)]):
         estimate.first_token(each, now + 0.1 * (number + 1))
     assert estimate.expected(ASK, 0, now + 0.3) < 0.2
+
+
+def waited_for(estimate, now):
+    """Of two that are sent at once, the second begins as the first ends. Gives when it is over."""
+    first, second = estimate.sent(ASK, 0, now), estimate.sent(ASK, 0, now)
+    estimate.first_token(first, now + 0.1)
+    estimate.ended(first, now + 2.1)
+    estimate.first_token(second, now + 2.2)
+    estimate.ended(second, now + 4.2)
+    return now + 5.0
+
+
+def full_of_one(estimate, now):
+    """Tell whether a second is expected to wait for the first that is at work."""
+    first = estimate.sent(ASK, 0, now)
+    estimate.first_token(first, now + 0.1)
+    estimate.spoke(now + 0.3)
+    waits = estimate.expected(ASK, 0, now + 0.3) > 1.0
+    estimate.ended(first, now + 2.1)
+    return waits
+
+
+def test_what_may_be_by_chance_proves_little():
+    """That one began as the only other ended: once is nothing, eight times is an engine that does one at a time."""
+    estimate = known(takes=0.1, hold=2.0)
+    now = waited_for(estimate, 100.0)
+    assert not full_of_one(estimate, now)
+    for _ in range(PROOF):
+        now = waited_for(estimate, now + 5.0)
+    assert full_of_one(estimate, now)
+
+
+def test_what_nothing_proves_again_is_believed_no_more():
+    """One that is taken to be full gets hardly anything: so it could never show that it isn't."""
+    estimate, now = known(takes=0.1, hold=2.0), 100.0
+    for _ in range(PROOF):
+        now = waited_for(estimate, now)
+    assert full_of_one(estimate, now)
+    read(estimate, takes=0.1, now=now + LAPSE, hold=2.0)
+    assert not full_of_one(estimate, now + LAPSE + 10.0)
+    told = known(takes=0.1, hold=2.0, parallel=1)
+    assert full_of_one(told, 100.0 + 2 * LAPSE)
 
 
 def test_what_was_said_of_how_many_it_takes_at_once_is_believed_until_more_are_seen():
