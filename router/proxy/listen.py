@@ -1,8 +1,8 @@
 """Reads what an engine publishes of its load, so that what others send there counts, too (`router.core.load`).
 
 A page is read after each probe; and each second while requests come, and there is a choice between this backend and
-others. The engine has to write it, which takes some of them milliseconds: so one that is slow to answer is left alone
-for ten times as long as it took. Where a page tells nothing, it is asked for again after `AGAIN` probes, or when the
+others. The engine has to write it beside its work: so one that is slow to answer is left alone for ten times as long as
+it took. Where a page tells nothing, it is asked for again after `AGAIN` probes, or when the
 backend has been out. Whatever fails here says nothing of a backend's health.
 
 What of an engine's load is this router's own can't be known to the request: a page is as old as the engine's last step,
