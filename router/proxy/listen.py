@@ -2,8 +2,8 @@
 
 A page is read after each probe; and each second while requests come, and there is a choice between this backend and
 others. The engine has to write it beside its work: so one that is slow to answer is left alone for ten times as long as
-it took. Where a page tells nothing, it is asked for again after `AGAIN` probes, or when the
-backend has been out. Whatever fails here says nothing of a backend's health.
+it took. Where a page tells nothing, it is asked for again after `AGAIN` probes, or when the backend has been out.
+Whatever fails here says nothing of a backend's health.
 
 What of an engine's load is this router's own can't be known to the request: a page is as old as the engine's last step,
 and as its way here. So all that were in flight at any time since shortly before (`SETTLES`) are taken for our own.
