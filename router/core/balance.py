@@ -7,6 +7,7 @@ and measures them beside each other.
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Final, NamedTuple, Protocol
 
 from router.core.affinity import Prefixes
@@ -137,6 +138,18 @@ class _Scored:
         return figures
 
 
+class _Found:
+    """Who has how many bytes of a prompt cached that they know by this model, and how many have those with the most."""
+
+    def __init__(self, model: str, holders: dict[Backend, int]) -> None:
+        self.model = model
+        self.holders = holders
+        self.most = max(holders.values()) if holders else 0
+
+
+_NOTHING = _Found("", {})
+
+
 class _LeastLatency(_Scored):
     """The one expected to begin its answer soonest; among those that are as good, the one with the fewest in flight.
 
@@ -148,22 +161,46 @@ class _LeastLatency(_Scored):
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:
         """Tell the seconds that are expected of each; where nothing was measured, its weight counts."""
-        prefixes, blocks = self._prefixes, ask.blocks
-        model, most, holders = "", 0, dict[Backend, int]()
-        scores: list[float] = []
-        for backend, known_as in candidates:
-            if blocks and known_as != model and prefixes is not None:
-                model, holders = known_as, prefixes.holders(known_as, blocks)
-                most = max(holders.values()) if holders else 0
-            estimate = backend.estimate
-            if most:
-                cached = holders.get(backend, 0)
-                again = AGAIN * (1 + estimate.behind) * estimate.line.slope * (most - cached)
-                seconds = estimate.expected(ask, cached, now) + again
-            else:
-                seconds = estimate.expected(ask, 0, now)
-            scores.append(seconds if estimate.measured else seconds / backend.weight)
+        found, scores = _NOTHING, list[float]()
+        for backend, model in candidates:
+            if model != found.model:
+                found = self._find(model, ask.blocks)
+            scores.append(self._score(backend, found, ask, now))
         return scores
+
+    def pick(self, candidates: Sequence[Candidate], ask: Ask, now: float, draw: Draw) -> Candidate:
+        """Choose where the request goes: as any policy, but among hundreds no score is kept that can't be near."""
+        if len(candidates) == 1:
+            return candidates[0]
+        found, least, worst = _NOTHING, inf, inf
+        near, theirs = list[Candidate](), list[float]()
+        for candidate in candidates:
+            backend, model = candidate
+            if model != found.model:
+                found = self._find(model, ask.blocks)
+            score = self._score(backend, found, ask, now)
+            if score <= worst:
+                near.append(candidate)
+                theirs.append(score)
+                if score < least:
+                    least, worst = score, self.worst(score)
+        good = [candidate for candidate, score in zip(near, theirs, strict=True) if score <= worst]
+        return good[0] if len(good) == 1 else self.among(good, draw)
+
+    def _find(self, model: str, blocks: Sequence[int]) -> "_Found":
+        if self._prefixes is None or not blocks:
+            return _Found(model, {})
+        return _Found(model, self._prefixes.holders(model, blocks))
+
+    def _score(self, backend: Backend, found: "_Found", ask: Ask, now: float) -> float:
+        estimate = backend.estimate
+        if found.most:
+            cached = found.holders.get(backend, 0)
+            again = AGAIN * (1 + estimate.behind) * estimate.line.slope * (found.most - cached)
+            seconds = estimate.expected(ask, cached, now) + again
+        else:
+            seconds = estimate.expected(ask, 0, now)
+        return seconds if estimate.measured else seconds / backend.weight
 
     def worst(self, least: float) -> float:
         """Tell up to what is as good as the least."""
