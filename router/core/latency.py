@@ -7,7 +7,8 @@
 nobody. A sample isn't the whole time to the first token but what of it passed since the backend was free for this one:
 since it was sent, or since the first token before it, whichever came later. So a queue isn't held against the speed,
 and prompts that are read together show the rate at which they come. Of a prompt in the cache only the rest is read;
-how much that really is, is measured too, so that a cache that holds nothing is found out.
+how much that really is, is measured too, so that a cache that holds nothing is found out. And as such a prompt takes
+little more than the base, the base can't be more: where most are cached, a line through the others alone is a guess.
 
 **The queue.** The prompts sent and not yet begun to be answered are read before this one. Where all slots are taken,
 the next must wait until an answer ends, every `hold / slots` seconds. How many slots there are is seen: as many as were
@@ -140,6 +141,7 @@ class Line:
         self._y = 0.0
         self._xx = 0.0
         self._xy = 0.0
+        self._bound = inf  # what prompts take of which hardly anything has to be read
 
     def note(self, size: float, seconds: float) -> None:
         """Take a sample, and move the line."""
@@ -153,8 +155,17 @@ class Line:
         self._y += gain * dy
         self._xx = (1 - gain) * (self._xx + gain * dx * dx)
         self._xy = (1 - gain) * (self._xy + gain * dx * dy)
+        self._draw()
+
+    def bound(self, seconds: float) -> None:
+        """Take what a prompt took of which hardly anything had to be read: the base can't be more."""
+        self._bound = seconds if self._bound == inf else self._bound + GAIN * (seconds - self._bound)
+        if self.base > self._bound:
+            self._draw()
+
+    def _draw(self) -> None:
         slope = (self._xy + _ORIGIN * self._x * self._y) / (self._xx + _ORIGIN * self._x * self._x)
-        self.slope = min(max(slope, 0.0), self._y / self._x)
+        self.slope = min(max(slope, (self._y - self._bound) / self._x, 0.0), self._y / self._x)
         self.base = self._y - self.slope * self._x
 
     def at(self, size: float) -> float:
@@ -477,6 +488,7 @@ class Estimate:
         if sent.cached < _WORTH or line.slope <= 0:
             line.note(sent.size, takes)
             return
+        line.bound(takes)
         was_read = min(max((takes - line.base) / line.slope, 0.0), sent.size)
         self._read += GAIN * (was_read - self._read)
         self._unknown += GAIN * (sent.size - sent.cached - self._unknown)

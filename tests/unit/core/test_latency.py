@@ -65,6 +65,35 @@ def test_a_line_is_never_negative():
     assert steep.base >= 0
 
 
+def test_the_base_is_no_more_than_what_cached_prompts_take():
+    """Two samples say little of it; prompts of which hardly anything was read say more, and the line turns."""
+    line = Line()
+    line.note(2000, 0.5)
+    line.note(16_000, 0.5)
+    guessed = line.base
+    assert guessed > 0.3
+    for _ in range(5):
+        line.bound(0.04)
+    assert line.base == pytest.approx(0.04)
+    assert line.at(9000) == pytest.approx(0.5, rel=0.01)  # its middle stays
+    line.note(9000, 0.5)
+    assert line.base == pytest.approx(0.04)
+    for _ in range(200):
+        line.bound(60.0)  # caches that held nothing: that bounds nothing
+    line.note(9000, 0.5)
+    assert line.base == pytest.approx(guessed, rel=0.2)
+
+
+def test_where_prompts_are_cached_a_bad_guess_of_the_base_is_put_right():
+    """However seldom one comes of which all has to be read."""
+    estimate = Estimate()
+    for number, size in enumerate((2000, 16_000)):
+        read(estimate, size, takes=0.5, now=10.0 * number)
+    assert estimate.expected(Ask(9000), 8800, 30.0) > 0.3
+    now = read(estimate, 9000, takes=0.04, now=40.0, cached=8800)
+    assert estimate.expected(Ask(9000), 8800, now + 1) < 0.1
+
+
 def test_a_stall_is_no_speed():
     """One sample beyond all measure moves the line by no more than three of the usual ones would."""
     line = Line()
