@@ -27,7 +27,8 @@ class Backend:
     """One place that requests can be sent: a launched engine's replica, or a URL.
 
     `models` maps the names that clients use to the names that the engine knows. `weight` is its capacity beside
-    the others'. `in_flight` counts attempts sent and not yet ended, `answered` those that were answered whole.
+    the others'. `in_flight` counts attempts sent and not yet ended, `ended` those that have, and `answered` those that
+    were answered whole.
     `uuid_request_ids`: the engine refuses an X-Request-ID that is no UUID, so it gets none other.
 
     `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `worked_at` is when it
@@ -46,6 +47,7 @@ class Backend:
     weight: float = 1.0
     health: Health = field(default_factory=Health)
     in_flight: int = 0
+    ended: int = 0
     answered: int = 0
     uuid_request_ids: bool = False
     put_right: Callable[[str, bytes], bytes] | None = None

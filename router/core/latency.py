@@ -245,7 +245,7 @@ class Estimate:
         self._most = parallel or 0  # that have been at work at once; `_slots` is as many where it can't do more
         self._told = self._slots  # by whoever launched it, until it is seen to do more
         self._proofs = 0  # of that it can't
-        self._proved_at = 0.0
+        self._proved_at = -inf  # when it was last believed, or the first of these came
         self._ended = -inf  # when it last ended one
         self._ends = 0
         self._answers = 0  # that told something
@@ -344,7 +344,7 @@ class Estimate:
 
     def spoke(self, now: float) -> None:
         """Note that answers under way have brought something. Told each `HEAR` seconds in which they did."""
-        if not self._reads(len(self._waiting), self.begun):
+        if self._audible and not self._reads(len(self._waiting), self.begun):  # else nothing was to be heard
             self._rhythm.note(now - self._spoke)
         self._spoke = now
 
@@ -508,6 +508,8 @@ class Estimate:
             return False
         let_in = self._ended > max(sent.due, self._heard)
         if let_in and number >= 0.8 * self._most:
+            if not self._proofs:
+                self._proved_at = now  # else what is seen of the others from now on would lapse at once
             self._proofs += number
             if self._proofs >= PROOF:
                 self._most, self._slots, self._proved_at = number, float(number), now

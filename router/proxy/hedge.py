@@ -96,7 +96,9 @@ class Hedge:
         self.connection = connection
         try:
             self._exchange.send(connection, pool, self.candidate, self)
-        except RouterError:  # it can't be said to this engine
+        except Exception as error:  # whatever it is, the first attempt is still there
+            if not isinstance(error, RouterError):  # else it can't be said to this engine
+                log.exception("a second attempt failed by a mistake of the router's")
             self._plane.excused(self.candidate.backend, self.sent)
             self._exchange.go_alone()
 

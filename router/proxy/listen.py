@@ -69,7 +69,7 @@ class Listener:
 
     async def _look(self, settles: float, headers: Mapping[str, str]) -> float:
         """Read the page once, and tell what it says. Gives the seconds that the engine took to answer."""
-        plane, backend, answered = self._plane, self._backend, self._backend.answered
+        plane, backend, ended = self._plane, self._backend, self._backend.ended
         await asyncio.sleep(settles)
         address, began = plane.address(backend), time.monotonic()
         if address is None or not backend.health.usable:
@@ -80,7 +80,7 @@ class Listener:
         if plane.address(backend) == address:  # else it was restarted meanwhile: this is of one that is gone
             found = None if page is None else load_of(page)
             self._silent = AGAIN if page is not None and found is None else 0
-            plane.published(backend, found, backend.in_flight + backend.answered - answered)
+            plane.published(backend, found, backend.in_flight + backend.ended - ended)
         return took
 
     async def _read(self, address: Address, headers: Mapping[str, str]) -> bytes | None:

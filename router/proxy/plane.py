@@ -223,6 +223,7 @@ class Plane:
     def ended(self, backend: Backend, ask: Ask, sent: Sent) -> None:
         """Count it out again; who waits may have its room. If nobody has told yet how it ended, it is let go of."""
         backend.in_flight -= 1
+        backend.ended += 1
         backend.size -= ask.size
         backend.estimate.lost(sent, self.loop.time())
         if len(self.dispatcher.admission):

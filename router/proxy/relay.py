@@ -234,6 +234,8 @@ class Exchange:
         if backend is None:
             return
         if self._sent is not None:
+            if self.paused:  # it may have begun long ago: nobody listened
+                self._plane.excused(backend, self._sent)
             self._plane.ended(backend, self._ask, self._sent)
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
@@ -262,7 +264,7 @@ class Exchange:
             )
             self._tried = (*self._tried, candidate)
         self._end_attempt()
-        self._head, self._held = None, b""
+        self._head, self._held, self._progress = None, b"", 0
         try:
             self._attempt(candidate, fresh=failure is Failure.STALE)
         except Exception as error:  # noqa: BLE001  (as in `start`)
@@ -292,7 +294,7 @@ class Exchange:
 
     def second(self, now: float) -> "Candidate | None":
         """Choose who else could be asked."""
-        if self._way is None or self._finished:
+        if self._way is None or self._finished or self.paused:  # paused: nobody listens to the first one
             return None
         return exchange.second(self._way, self._tried, self._ask, self._plane.dispatcher, now)
 
@@ -305,7 +307,7 @@ class Exchange:
         self._backend, self._sent, self._sent_at = hedge.candidate.backend, hedge.sent, hedge.sent_at
         self._connecting, hedge.connecting = hedge.connecting, None
         self._connection, self._head, self._length = hedge.connection, hedge.head, hedge.length
-        self._held, self._raced = b"", "won"
+        self._held, self._progress, self._raced = b"", 0, "won"
         if self._connection is not None:
             self._connection.hand_over(self)
             if self.paused:
@@ -553,8 +555,10 @@ class Exchange:
 
     def _finish(self, status: int, outcome: str) -> None:
         self._finished = True
-        if self.place is not None:
-            self.place.leave()
+        place, self.place = self.place, None  # what refers to each other would be let go of by the collector alone
+        self._write = self._sink.write
+        if place is not None:
+            place.leave()
         self._end_attempt()
         request, began, tried = self.request, self._began, self._tried
         self._plane.finished(
@@ -572,7 +576,7 @@ class Exchange:
                 self._passed,
                 self._events,
                 self._tail.bytes(),
-                0.0 if self.place is None else self.place.waited,
+                0.0 if place is None else place.waited,
                 request.caller.name,
                 self._raced,
             ),

@@ -121,6 +121,7 @@ class Wire:
                     exchange.resume()
         finally:
             exchange.cancel()  # nothing, unless the client has left
+            self._exchange = None  # it has this as its sink: each would keep the other
         await self._taken()
         return Written(keep_alive=self._keep_alive)
 

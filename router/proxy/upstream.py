@@ -84,8 +84,11 @@ class Connection(asyncio.Protocol):
         return b"" if self._body is None else self._body.interrupt(words)
 
     def pause(self) -> None:
-        """Read no more from the backend until `resume`: whoever should take the bytes is slow."""
-        if not self._closed and not self._paused:
+        """Read no more from the backend until `resume`: whoever should take the bytes is slow.
+
+        One whose answer has ended is its pool's, and read on: the next to have it wouldn't know that it is paused.
+        """
+        if self._receiver is not None and not self._closed and not self._paused:
             self._paused = True
             self._transport.pause_reading()
 

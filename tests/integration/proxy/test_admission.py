@@ -1,6 +1,7 @@
 """Who waits for a backend with room, who goes, and what those are told who can't."""
 
 import asyncio
+import gc
 import json
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 
 from router.core.catalog import Backend
 from router.core.latency import Ask
-from router.proxy.place import TELL_EVERY
+from router.proxy.place import TELL_EVERY, Place
 from router.proxy.pool import Address
+from router.proxy.relay import Exchange
 from tests.fakes.engine import FakeEngine, expected_stream
 from tests.integration.raw import nothing_left, post
 from tests.running import eventually
@@ -476,3 +478,17 @@ async def test_a_client_that_was_told_leaves(busy, queued, fake, session):
         pass
     assert len(router.plane.exchanges) == 1
     assert fake.stats.begun == 1
+
+
+async def test_who_has_waited_leaves_nothing_to_the_collector(start_router, fake, session):
+    """It looks seldom: what is let go of must not refer to itself, with its body and all."""
+    router = await start_router(one(fake))
+    await ask(session, router)
+    gc.collect()
+    gc.disable()
+    try:
+        await asyncio.gather(*(ask(session, router, first_delay=0.02) for _ in range(4)))
+        await eventually(lambda: nothing_left(router))
+        await eventually(lambda: not any(isinstance(each, Exchange | Place) for each in gc.get_objects()))
+    finally:
+        gc.enable()

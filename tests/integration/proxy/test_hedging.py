@@ -638,3 +638,82 @@ async def test_patience_waits_for_an_event(race):
     first.says.put_nowait(DONE)
     await asking
     assert len(noted["demo", True].times) == 1
+
+
+# Slow clients, and mistakes
+
+
+async def test_while_the_client_is_slow_nobody_else_is_asked(race):
+    """The first may have answered long ago: nobody listens to it, and its backend isn't to blame."""
+    ran = await race("1h")
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    (first,) = ran.begun
+    (exchange,) = ran.router.plane.exchanges
+    exchange.pause()
+    exchange._hedge._begin()
+    exchange._sent.late = 0.0
+    asking.cancel()
+    assert (await ran.over()).hedge == ""
+    assert len(ran.begun) == 1
+    assert ran.estimate(first).unheard == 0
+    assert ran.estimate(first).cost(ran.router.plane.loop.time()) == 0
+
+
+async def test_a_connection_goes_to_its_pool_as_it_is_to_be_read(race):
+    """The answer that it brought had ended when the second attempt won with it, of a client that was slow by then."""
+    ran = await race()
+    asking, _, second = await ran.run()
+    (exchange,) = ran.router.plane.exchanges
+    exchange.pause()
+    second.says.put_nowait(NOTHING)
+    assert await asking == (200, second.name, b"")
+    await ran.over()
+    connection = ran.router.plane.pool(ran.router.plane.backends[second.name]).take()
+    assert connection is not None
+    assert not connection._paused
+
+
+async def test_progress_is_an_attempts_own(race):
+    """How far another backend had come in the prompt says nothing of this one, which has to begin anew."""
+    ran = await race("1h")
+
+    async def works(engine, read):
+        """Have an engine say how much it has read, and tell whether that is taken for work."""
+        said = b": keepalive %b/40\n\n" % read
+        piece = b"%x\r\n%s\r\n" % (len(said), said)
+        engine.says.put_nowait(HEAD + piece)
+        exchange = await held(ran, piece)
+        worked = ran.router.plane.loop.time() + 1
+        exchange.look(worked)
+        return ran.router.plane.backends[engine.name].worked_at == worked
+
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    assert await works(ran.begun[0], b"9")
+    ran.begun[0].says.put_nowait(CLOSE)
+    await eventually(lambda: len(ran.begun) == 2)
+    assert await works(ran.begun[1], b"2")
+    ran.begun[1].says.put_nowait(DONE)
+    assert (await asking)[0] == 200
+
+
+async def test_a_mistake_with_the_second_leaves_the_first_alone(race):
+    """It is told of, and nothing of the second is left."""
+    ran = await race("1h")
+    asking = asyncio.create_task(ran.ask())
+    await eventually(lambda: ran.begun)
+    (first,) = ran.begun
+    (other,) = (each for each in ran.router.plane.backends.values() if each.name != first.name)
+
+    def mistaken(path, body):
+        raise ValueError(path, body)
+
+    other.put_right = mistaken
+    (exchange,) = ran.router.plane.exchanges
+    exchange._hedge._begin()
+    await eventually(lambda: exchange._hedge is None)
+    assert other.in_flight == 0
+    first.says.put_nowait(HEAD + DONE)
+    assert await asking == (200, first.name, b"data: [DONE]\n\n")
+    assert (await ran.over()).hedge == "lost"

@@ -181,3 +181,36 @@ async def test_it_is_shown_the_key_and_need_not_compress(start_router, engine):
     await eventually(lambda: heads)
     assert b"authorization: bearer secret" in heads[0]
     assert b"accept-encoding: identity" in heads[0]
+
+
+async def test_who_left_while_the_page_was_read_is_none_of_others(start_router, engine, session, monkeypatch):
+    """The engine may still count it, as one that it hasn't noticed to be gone."""
+    monkeypatch.setattr(listen, "AGAIN", 1)
+    asked, reading, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def play(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"POST"):
+            asked.set()
+            await reader.read()  # until the router lets go of it
+        elif b"/metrics" not in head:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        elif not asked.is_set():
+            await none(writer, head)
+        elif not reading.is_set():
+            reading.set()
+            await gone.wait()
+            writer.write(HEAD + b"vllm:num_requests_running 1\n")
+        else:
+            await late()
+
+    health = {"interval": "0.1s", "timeout": "30s"}
+    router = await start_router([{"url": await engine(play), "models": ["demo"], "name": "b"}], health=health)
+    backend = router.plane.backends["b"]
+    asking = asyncio.create_task(session.post(router.url + CHAT, json=chat(stream=True)))
+    await asyncio.wait_for(reading.wait(), 20)
+    asking.cancel()
+    await eventually(lambda: backend.in_flight == 0)
+    gone.set()
+    await eventually(lambda: backend.estimate.load == Load(1, 0))
+    assert backend.estimate.others(router.plane.loop.time()) == 0

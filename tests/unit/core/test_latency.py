@@ -231,10 +231,14 @@ def full_of_one(estimate, now):
     return waits
 
 
-def test_what_may_be_by_chance_proves_little():
-    """That one began as the only other ended: once is nothing, eight times is an engine that does one at a time."""
-    estimate = known(takes=0.1, hold=2.0)
-    now = waited_for(estimate, 100.0)
+@pytest.mark.parametrize("start", [100.0, 1e6])
+def test_what_may_be_by_chance_proves_little(start):
+    """That one began as the only other ended: once is nothing, eight times is an engine that does one at a time.
+
+    However long ago the clock began.
+    """
+    estimate = known(takes=0.1, hold=2.0, until=start)
+    now = waited_for(estimate, start)
     assert not full_of_one(estimate, now)
     for _ in range(PROOF):
         now = waited_for(estimate, now + 5.0)
@@ -251,6 +255,14 @@ def test_what_nothing_proves_again_is_believed_no_more():
     assert not full_of_one(estimate, now + LAPSE + 10.0)
     told = known(takes=0.1, hold=2.0, parallel=1)
     assert full_of_one(told, 100.0 + 2 * LAPSE)
+
+
+def test_proofs_that_come_seldom_prove_nothing():
+    """Each long after the last: by then enough have come to it, and had no need to wait, to have forgotten that."""
+    estimate, now = known(takes=0.1, hold=2.0), 100.0
+    for _ in range(2 * PROOF):
+        now = waited_for(estimate, now) + LAPSE
+    assert not full_of_one(estimate, now)
 
 
 def test_what_was_said_of_how_many_it_takes_at_once_is_believed_until_more_are_seen():
@@ -354,6 +366,19 @@ def test_one_that_nobody_reads_is_not_silent():
     estimate.ended(sent, last + 32.0)
     estimate.muted(sent, last + 32.0, muted=False)
     assert estimate.expected(ASK, 0, last + 50.0) < 0.2
+
+
+def test_what_answers_in_one_piece_leave_between_them_is_no_pause():
+    """Where none of them shows its pieces there is nothing to be heard, however seldom they come."""
+    estimate, now = known(takes=0.1, hold=2.0), 100.0
+    for _ in range(20):
+        estimate.ended(estimate.sent(Ask(1000, streams=False), 0, now), now + 2.0)
+        estimate.spoke(now + 2.0)
+        now += 60.0
+    sent = estimate.sent(ASK, 0, now)
+    estimate.first_token(sent, now + 0.1)
+    estimate.spoke(now + 0.1)
+    assert estimate.queue(now + 5.1) > 10
 
 
 def test_answers_that_show_nothing_until_they_end_are_not_silent():
