@@ -169,6 +169,7 @@ async def test_one_that_nobody_waits_for_long_is_found_too(start_router, session
     async with FakeEngine(fault="hang", fault_after=0) as stuck:
         router = await start_router([{"url": stuck.url, "models": ["demo"], "name": "b"}], **STALL)
         backend = router.plane.backends["b"]
+        backend.prefill.note(1024, 0.001)  # it reads fast: what others have there is no reason to wait
         while not backend.stalled:
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.2), session.post(router.url + CHAT, json=chat(stream=True)):
