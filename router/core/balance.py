@@ -71,12 +71,13 @@ class Policy(Protocol):
 def least_in_flight(candidates: Sequence[Candidate], draw: Draw) -> Candidate:
     """Take the candidate with the fewest attempts in flight for its weight; among equals, any.
 
-    Ties are drawn, not taken in order: else every quiet moment's request goes to the first of the list.
+    Ties are drawn, not taken in order: else every quiet moment's request goes to the first of the list. The weight is
+    all of it, of one that has just come back, too (unlike `Backend.load`): who asks here knows that by its estimate.
     """
     if len(candidates) == 1:
         return candidates[0]
-    least = min(candidate.backend.load for candidate in candidates)
-    equals = [candidate for candidate in candidates if candidate.backend.load == least]
+    least = min(backend.in_flight / backend.weight for backend, _ in candidates)
+    equals = [each for each in candidates if each.backend.in_flight / each.backend.weight == least]
     return equals[draw(len(equals))]
 
 
@@ -207,10 +208,8 @@ class _LeastLatency(_Scored):
         return least * NEAR + SOON
 
     def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
-        """Choose among those that are as good: whether one has just come back, the estimate knows by itself."""
-        least = min(backend.in_flight / backend.weight for backend, _ in good)
-        equals = [each for each in good if each.backend.in_flight / each.backend.weight == least]
-        return equals[draw(len(equals))]
+        """Choose among those that are as good."""
+        return least_in_flight(good, draw)
 
 
 class _LeastInFlight(_Scored):

@@ -28,8 +28,7 @@ class Backend:
 
     `models` maps the names that clients use to the names that the engine knows. `weight` is its capacity beside
     the others'. `in_flight` counts attempts sent and not yet ended, `ended` those that have, and `answered` those that
-    were answered whole.
-    `uuid_request_ids`: the engine refuses an X-Request-ID that is no UUID, so it gets none other.
+    were answered whole. `uuid_request_ids`: the engine refuses an X-Request-ID that is no UUID, so it gets none other.
 
     `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `worked_at` is when it
     was last seen at work, in seconds of the loop's clock, and `counted` how many it had answered by then.

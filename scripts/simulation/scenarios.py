@@ -47,7 +47,8 @@ class Scenario:
 
     That capacity is what they can do at most with ever busy slots, with what faults leave of their time, and with all
     that turns of a conversation share found in caches. `supervised`: the routers are told when an engine ends, and when
-    it is back, as of those that they launched; of others they find out.
+    it is back, as of those that they launched; of others they find out. `guests`: the share of the requests that goes
+    to the first engine directly. `warm_up`: the share of them, the first ones, that the figures leave out.
     """
 
     name: str
@@ -153,9 +154,8 @@ def play(scenario: Scenario, load: float, policy: str, *, requests: int, seed: i
     """Run a scenario at a load with a policy. Gives the exchanges that count.
 
     These are all but the first ones, while the engines fill up, those after the last conversation began, and those
-    that didn't come through a router. The
-    `weighted` policy, and no other, is told the engines' true capacities; `unaware` is least_latency that sees nothing
-    of prompts but their size.
+    that didn't come through a router. The `weighted` policy, and no other, is told the engines' true capacities;
+    `unaware` is least_latency that sees nothing of prompts but their size.
     """
     conversations = conversations_of(scenario.asked, requests, seed)
     starts = starts_of(scenario, conversations, load, seed)
