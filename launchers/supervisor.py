@@ -53,6 +53,7 @@ class Status:
     detail: str  # a sentence for people
     last_lines: tuple[str, ...]  # what the engine said last
     since: float  # when it came into this state, in seconds since the epoch
+    next_try: float | None = None  # while in BACKOFF: when it starts again, by time.monotonic(), the loop's clock
 
 
 class Supervisor:
@@ -341,6 +342,7 @@ class Supervisor:
             detail=detail,
             last_lines=self._lines(),
             since=self._status.since if state is self._status.state else time.time(),
+            next_try=self._now.deadline if state is State.BACKOFF else None,
         )
         self._on_change(self._status)
 
