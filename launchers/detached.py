@@ -23,20 +23,33 @@ import psutil
 
 from launchers.output import KEPT_LINES, MAX_FILE, MAX_LINE
 from launchers.process import SHIM
+from launchers.reason import first_error
 from launchers.spec import Command
 
 LOOK_EVERY = 0.25  # seconds between two looks, where a process can't be waited for
+MOST_READ = 1024 * 1024  # bytes of a start's output that are read for why it failed
 CUT_EVERY = 60.0  # seconds between two looks at the size of its log
 
 
 class Detached:
-    """One running process that isn't tied to this one. `on_gone` is called once, when it has ended."""
+    """One running process that isn't tied to this one. `on_gone` is called once, when it has ended.
 
-    def __init__(self, pid: int, log: Path, on_gone: Callable[[], None], child: subprocess.Popen[bytes] | None) -> None:
+    `begins` is how long its log was before its own output.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        log: Path,
+        on_gone: Callable[[], None],
+        child: subprocess.Popen[bytes] | None,
+        begins: int = 0,
+    ) -> None:
         self.pid = pid
         self.exit_code: int | None = None
         self.gone = False
         self._log = log
+        self._begins = begins
         self._on_gone = on_gone
         self._child = child
         self._loop = asyncio.get_running_loop()
@@ -61,6 +74,18 @@ class Detached:
         except OSError:
             return ()
         return tuple(line[:MAX_LINE].decode(errors="replace").rstrip() for line in lines if line.strip())[-KEPT_LINES:]
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, if it did before it was ready."""
+        try:
+            with self._log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(self._begins if self._begins <= size else 0)  # the log was cut meanwhile
+                said = file.read(MOST_READ)
+        except OSError:
+            return ""
+        return first_error(said.decode(errors="replace").replace("\r", "\n").split("\n")).text
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM to the leader)."""
@@ -118,6 +143,7 @@ def spawn_detached(command: Command, log: Path, on_gone: Callable[[], None] = la
     """Start a process that stays when this one ends. Raises OSError where none can be started."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
+        begins = file.tell()
         child = subprocess.Popen(
             (sys.executable, "-I", "-S", str(SHIM), "0", *command.argv),
             stdin=subprocess.DEVNULL,
@@ -126,7 +152,7 @@ def spawn_detached(command: Command, log: Path, on_gone: Callable[[], None] = la
             start_new_session=True,
             env=command.environment(os.environ),
         )
-    return Detached(child.pid, log, on_gone, child)
+    return Detached(child.pid, log, on_gone, child, begins)
 
 
 def adopt(pid: int, log: Path, on_gone: Callable[[], None] = lambda: None) -> Detached:

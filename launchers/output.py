@@ -8,10 +8,13 @@ local disk.
 """
 
 from collections import deque
+from copy import copy
 from pathlib import Path
 from typing import BinaryIO
 
 import structlog
+
+from launchers.reason import FirstError
 
 KEPT_LINES = 40
 MAX_LINE = 2000  # bytes of a line that are kept; the rest of it is only in the file
@@ -26,6 +29,7 @@ class Output:
     def __init__(self, path: Path, max_file: int = MAX_FILE) -> None:
         self._path = path
         self._max_file = max_file
+        self._first_error = FirstError()
         self._lines: deque[bytes] = deque(maxlen=KEPT_LINES)
         self._unfinished = b""  # the line that has no end yet, cut at MAX_LINE
         self._file: BinaryIO | None = None
@@ -41,6 +45,13 @@ class Output:
         """The last lines that say something, the oldest first."""
         lines = (*self._lines, self._unfinished) if self._unfinished.strip() else self._lines
         return tuple(line.decode(errors="replace").rstrip() for line in lines)[-KEPT_LINES:]
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, if it did before it was ready: its first error, however much it said since."""
+        heard = copy(self._first_error)
+        heard.hear(self._unfinished.decode(errors="replace"))
+        return heard.text
 
     def feed(self, data: bytes) -> None:
         """Take in what the engine said."""
@@ -68,6 +79,7 @@ class Output:
             self._unfinished = b""
             if line.strip():
                 self._lines.append(line)
+                self._first_error.hear(line.decode(errors="replace"))
         self._unfinished = (self._unfinished + rest[:MAX_LINE])[:MAX_LINE]
 
     def _open(self) -> None:

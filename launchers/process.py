@@ -56,6 +56,11 @@ class Process(asyncio.SubprocessProtocol):
         """What it said last."""
         return self._output.last_lines
 
+    @property
+    def reason(self) -> str:
+        """Why it ended, if it did before it was ready."""
+        return self._output.reason
+
     def terminate(self) -> None:
         """Ask it to end (SIGTERM to the leader)."""
         if self._transport is not None and self.exit_code is None:

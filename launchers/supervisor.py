@@ -27,6 +27,7 @@ from launchers.errors import LaunchError
 from launchers.files import Disk
 from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
 from launchers.process import Process, free_port, spawn
+from launchers.reason import first_error
 from launchers.spec import LaunchSpec
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
 from launchers.tree import memory_of, owns_port, shared_memory_of
@@ -89,6 +90,7 @@ class Supervisor:
         self._port = 0
         self._probe: asyncio.Task[None] | None = None
         self._end = ""
+        self._why = ""
         self._last_lines: tuple[str, ...] = ()
         self._next_word = 0.0  # when to speak of a start's progress
         # What was asked and not yet looked at; who waits for the process to be gone; who does it all.
@@ -206,7 +208,7 @@ class Supervisor:
         before = self._now
         self._now, actions = step(before, event, time.monotonic())
         if event is Event.EXITED:
-            self._bury()
+            self._bury(served=before.state is State.RUNNING)
             await asyncio.to_thread(leftovers.clean_up, self._scratch, self._shared)
             self._shared = frozenset()
         elif event in {Event.READY, Event.KILL, Event.TIMED_OUT}:
@@ -218,7 +220,7 @@ class Supervisor:
         for action in actions:
             await self._do(action)
         if self._now is not before:
-            self._announce(wording.change(before, event, self._now, self._end, self._lines()))
+            self._announce(wording.change(before, event, self._now, self._end, self._why))
 
     # Actions.
 
@@ -313,11 +315,15 @@ class Supervisor:
             probe.cancel()
             await asyncio.wait([probe])
 
-    def _bury(self) -> None:
-        """The process is gone: keep what it leaves to know, and drop it."""
+    def _bury(self, *, served: bool) -> None:
+        """The process is gone: keep what it leaves to know, and drop it.
+
+        Of one that `served`, an old error may be any request's: only its last words count.
+        """
         if self._process is not None:
             self._end = wording.exit_in_words(self._process.exit_code)
             self._last_lines = self._process.last_lines
+            self._why = first_error(self._last_lines).known if served else self._process.reason
             self._process = None
         leftovers.forget(self._records, self.files)
 
@@ -330,7 +336,8 @@ class Supervisor:
         if time.monotonic() >= self._next_word:
             self._next_word = time.monotonic() + PROGRESS_EVERY
             memory = 0 if self._process is None else memory_of(self._process.pid)
-            self._announce(wording.progress(time.monotonic() - self._now.since, memory, self._lines()))
+            how_far = wording.progress(time.monotonic() - self._now.since, memory, self._lines())
+            self._announce(how_far + wording.again(self._now.failures, self._why))
 
     def _announce(self, detail: str) -> None:
         state = self._now.state

@@ -18,24 +18,34 @@ def exit_in_words(code: int | None) -> str:
         return f"was ended by signal {-code}"
 
 
-def change(before: Supervision, event: Event, now: Supervision, end: str, last_lines: Sequence[str]) -> str:
-    """What this step means. `end` is how the process ended, or why it could not be started."""
+def change(before: Supervision, event: Event, now: Supervision, end: str, why: str = "") -> str:
+    """What this step means.
+
+    `end` is how the process ended, or why it could not be started; `why` is what the engine said of it.
+    """
     match now.state:
         case State.STOPPED:
             return "stopped"
         case State.STARTING:
-            return f"starting, after {now.failures} failed starts in a row" if now.failures else "starting"
+            return f"starting{again(now.failures, why)}"
         case State.RUNNING:
             return f"ready after {now.since - before.since:.1f} s"
         case State.STOPPING:
             return _stopping(before, event, now)
         case State.BACKOFF:
             delay = (now.deadline or now.since) - now.since
-            return f"{_failure(before, event, now, end)}; next try in {delay:.1f} s"
+            return f"{_failure(before, event, now, end, why)}; next try in {delay:.1f} s"
         case State.FATAL:
-            words = f"; its last words: {last_lines[-1]}" if last_lines else ""
-            failure = _failure(before, event, now, end)
-            return f"gave up after {now.failures} failed starts in a row; the last: {failure}{words}"
+            failure = _failure(before, event, now, end, why)
+            return f"gave up after {now.failures} failed starts in a row; the last: {failure}"
+
+
+def again(failures: int, why: str) -> str:
+    """What is to be said of the starts that failed before this one, `why` being the last one's reason."""
+    if not failures:
+        return ""
+    because = f"; the last: {why}" if why else ""
+    return f", after {failures} failed start{'s' * (failures > 1)} in a row{because}"
 
 
 def progress(seconds: float, memory: int, last_lines: Sequence[str]) -> str:
@@ -54,11 +64,12 @@ def _stopping(before: Supervision, event: Event, now: Supervision) -> str:
     return "killed" if event is Event.KILL else "stopping"
 
 
-def _failure(before: Supervision, event: Event, now: Supervision, end: str) -> str:
+def _failure(before: Supervision, event: Event, now: Supervision, end: str, why: str) -> str:
     if event is Event.SPAWN_FAILED:
         return end
+    because = f": {why}" if why else ""
     if before.state is State.RUNNING:
-        return f"{end} after serving for {now.since - before.since:.0f} s"
+        return f"{end} after serving for {now.since - before.since:.0f} s{because}"
     if before.state is State.STOPPING:
-        return f"was not ready within {before.start_timeout:g} s"
-    return f"{end} while starting"
+        return f"was not ready within {before.start_timeout:g} s{because}"
+    return f"{end} while starting{because}"

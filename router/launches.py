@@ -80,10 +80,7 @@ def plan_launches(
 
 def parallel_of(launch: Launch) -> int:
     """Tell how many requests an engine works on at once, as its arguments say, or as it does of itself."""
-    option = launch.engine.parallel_option
-    said = next((value for name, value in launch.spec.args.items() if name.replace("_", "-") == option), None)
-    number = int(said) if isinstance(said, int | str) and str(said).isdigit() else 0
-    return number or launch.engine.parallel
+    return launch.engine.works_on(launch.spec.args)
 
 
 def _processes(config: Config) -> int:

@@ -75,10 +75,6 @@ class Engine(Protocol):
         """How many requests it works on at once, unless its arguments say otherwise; more wait inside of it."""
 
     @property
-    def parallel_option(self) -> str | None:
-        """The argument that says otherwise, with dashes; None where there is none."""
-
-    @property
     def apis(self) -> frozenset[str]:
         """The paths that it may serve, all below /v1/; some only with certain arguments or models."""
 
@@ -89,6 +85,9 @@ class Engine(Protocol):
     @property
     def publishes(self) -> bool:
         """Whether its /metrics says how many requests it works on, and how many wait in it."""
+
+    def works_on(self, args: Mapping[str, ArgValue]) -> int:
+        """How many requests it works on at once with these arguments."""
 
     def find_model(self, model: str, files: Files) -> str:
         """The model to name in the command, for what was configured; its own answer it returns unchanged.

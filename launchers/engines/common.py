@@ -82,6 +82,12 @@ def over(ours: Mapping[str, ArgValue], theirs: Mapping[str, ArgValue], style: St
     return {**ours, **{name.replace("_", "-"): value for name, value in theirs.items()}}
 
 
+def number(args: Mapping[str, ArgValue], option: str) -> int:
+    """A whole number above 0 among arguments, whichever of `max-num-seqs` and `max_num_seqs` it is; 0 where none is."""
+    said = next((value for name, value in args.items() if name.replace("_", "-") == option), None)
+    return int(said) if isinstance(said, int | str) and str(said).isdigit() else 0
+
+
 def _text(value: Scalar) -> str:
     """A value as its command line has it: booleans in lower case."""
     return str(value).lower() if isinstance(value, bool) else str(value)

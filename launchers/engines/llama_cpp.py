@@ -92,10 +92,13 @@ class LlamaCpp:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = True
     parallel: int = 1
-    parallel_option: str | None = None
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
     usage_in_streams: bool = False
     publishes: bool = False
+
+    def works_on(self, args: Mapping[str, ArgValue]) -> int:  # noqa: ARG002
+        """One."""
+        return self.parallel
 
     def find_model(self, model: str, files: "Files") -> str:
         """A *.gguf file, a folder that holds one, or `org/name:pattern` of a hub."""

@@ -87,10 +87,13 @@ class LlamaServer:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = False
     parallel: int = 4
-    parallel_option: str | None = "parallel"
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
     publishes: bool = True
+
+    def works_on(self, args: Mapping[str, ArgValue]) -> int:
+        """As many as --parallel says."""
+        return common.number(args, "parallel") or self.parallel
 
     def find_model(self, model: str, files: "Files") -> str:
         """A *.gguf file, a folder that holds one, or `org/name:Q4_K_M` (or `:file.gguf`) of a hub."""

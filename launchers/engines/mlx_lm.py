@@ -104,11 +104,14 @@ class Mlx:
     ready_request: tuple[str, bytes] | None = (COMPLETIONS, b'{"prompt": "a", "max_tokens": 1}')
     uuid_request_ids: bool = False
     parallel: int = 32
-    parallel_option: str | None = "decode-concurrency"
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
     usage_in_streams: bool = True
     publishes: bool = False
     linux: bool = sys.platform == "linux"
+
+    def works_on(self, args: Mapping[str, ArgValue]) -> int:
+        """As many as --decode-concurrency says."""
+        return common.number(args, "decode-concurrency") or self.parallel
 
     def find_model(self, model: str, files: "Files") -> str:
         """A folder in Hugging Face's layout, or `org/name` of a hub."""

@@ -80,11 +80,19 @@ class Vllm:
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = False
-    parallel: int = 256
-    parallel_option: str | None = "max-num-seqs"
+    parallel: int = 256  # its own default is 1024 on large GPUs: no more is asked of one than others can be
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
     publishes: bool = True
+
+    def works_on(self, args: Mapping[str, ArgValue]) -> int:
+        """As many as --max-num-seqs says, for each of its --data-parallel-size."""
+        each = common.number(args, "max-num-seqs") or self._batch(args)
+        return each * (common.number(args, "data-parallel-size") or 1)
+
+    def _batch(self, args: Mapping[str, ArgValue]) -> int:
+        """It refuses to start where a step has fewer tokens than it is to work on requests."""
+        return min(self.parallel, common.number(args, "max-num-batched-tokens") or self.parallel)
 
     def find_model(self, model: str, files: "Files") -> str:
         """A folder in Hugging Face's layout, or `org/name` of a hub."""
@@ -93,7 +101,11 @@ class Vllm:
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
         """`vllm serve MODEL` with the user's arguments over ours."""
         common.check_ownership(spec, NOT_TO_SET, VARIABLES)
-        args = common.over({"shutdown-timeout": max(0, int(spec.stop_timeout) - TO_END)}, spec.args, STYLE)
+        ours = {
+            "max-num-seqs": self._batch(spec.args),  # always said: the router counts on it
+            "shutdown-timeout": max(0, int(spec.stop_timeout) - TO_END),
+        }
+        args = common.over(ours, spec.args, STYLE)
         args |= {"host": "127.0.0.1", "port": port, "served-model-name": spec.served_name}
         env = {**common.PYTHON_ENV, "VLLM_NO_USAGE_STATS": "1", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE)}
         if common.is_path(spec.model):

@@ -24,10 +24,13 @@ class LaunchedFake:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = False
     parallel: int = 8
-    parallel_option: str | None = None
     apis: frozenset[str] = frozenset({"/v1/chat/completions"})
     usage_in_streams: bool = False
     publishes: bool = False
+
+    def works_on(self, args: Mapping[str, ArgValue]) -> int:  # noqa: ARG002
+        """Always as many."""
+        return self.parallel
 
     def find_model(self, model: str, files: Files) -> str:  # noqa: ARG002
         """Every model is found but one."""

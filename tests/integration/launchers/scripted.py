@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from launchers.errors import ModelNotFoundError
-from launchers.spec import Command
+from launchers.spec import ArgValue, Command
 from launchers.supervisor import Status, Supervisor
 
 BOUND = 30.0  # seconds after which a condition that doesn't come is a failure
@@ -58,7 +59,10 @@ class Scripted:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = False
     parallel: int = 1
-    parallel_option: str | None = None
+
+    def works_on(self, args: Mapping[str, ArgValue]) -> int:  # noqa: ARG002
+        """Always as many."""
+        return self.parallel
 
     def find_model(self, model, files):  # noqa: ARG002
         """Every model is found but one."""

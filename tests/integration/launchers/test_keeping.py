@@ -44,6 +44,17 @@ async def test_an_adopted_process_is_watched(kept, tmp_path):
     await eventually(lambda: kept.exit_code == -signal.SIGTERM)
 
 
+async def test_the_first_error_of_this_start_is_its_reason(tmp_path):
+    """Whatever an earlier one's was, in the same log, and however much is said after it."""
+    log = tmp_path / "demo.log"
+    log.write_text("ValueError: of an earlier start\n")
+    process = spawn_detached(command("print('ValueError: no room\\n' + 'cleaning up\\n' * 1000)"), log)
+    await eventually(lambda: process.gone)
+    assert process.reason == "ValueError: no room"
+    log.unlink()
+    assert process.reason == ""
+
+
 async def test_without_descriptors_of_processes_it_is_looked_at(tmp_path, monkeypatch):
     """Its end is noticed all the same."""
     monkeypatch.setattr(detached, "_descriptor_of", lambda _: None)

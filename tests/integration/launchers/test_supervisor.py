@@ -101,15 +101,14 @@ async def test_an_engine_that_fails_to_start_is_given_up(supervise, engine):
     demo = supervise(give_up_after=3)
     demo.start()
     status = await demo.until(State.BACKOFF)
-    assert status.detail == "exited with code 1 while starting; next try in 0.1 s"
+    assert status.detail == "exited with code 1 while starting: no such model; next try in 0.1 s"
     assert status.next_try is not None
     assert abs(status.next_try - asyncio.get_running_loop().time()) < BOUND
     assert status.last_lines[-1] == "no such model"
     status = await demo.until(State.FATAL)
     assert status.next_try is None
     assert status.detail == (
-        "gave up after 3 failed starts in a row; the last: exited with code 1 while starting;"
-        " its last words: no such model"
+        "gave up after 3 failed starts in a row; the last: exited with code 1 while starting: no such model"
     )
     assert len(engine.ports) == len(set(engine.ports)) == 3
     assert nothing_runs_but_the_test()

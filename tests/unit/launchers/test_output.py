@@ -89,3 +89,18 @@ def test_a_full_disk_costs_one_warning(path):
         output.close()
     assert output.last_lines == ("still", "heard")
     assert [entry["log_level"] for entry in logs] == ["warning"]
+
+
+def test_the_first_error_is_known_however_much_is_said_after_it(path):
+    output = Output(path)
+    output.feed(b"loading\nValueError: no room\n" + b"cleaning up\n" * 1000 + b"RuntimeError: see above")
+    output.close()
+    assert output.reason == "ValueError: no room"
+    assert len(output.last_lines) == KEPT_LINES
+
+
+def test_last_words_without_a_line_end_are_a_reason_too(path):
+    output = Output(path)
+    output.feed(b"loading\nno such model")
+    output.close()
+    assert output.reason == output.reason == "no such model"

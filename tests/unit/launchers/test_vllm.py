@@ -24,18 +24,37 @@ PLACE = "--host 127.0.0.1 --port 1234 --served-model-name demo"
 @pytest.mark.parametrize(
     ("args", "written"),
     [
-        ({}, "--shutdown-timeout 8"),
-        ({"max_model_len": 1024}, "--shutdown-timeout 8 --max-model-len 1024"),
-        ({"enforce-eager": True}, "--shutdown-timeout 8 --enforce-eager"),
-        ({"enable_prefix_caching": False}, "--shutdown-timeout 8 --no-enable-prefix-caching"),
-        ({"lora-modules": ["a=/a", "b=/b"]}, "--shutdown-timeout 8 --lora-modules a=/a b=/b"),
-        ({"speculative_config": {"a": 1}}, '--shutdown-timeout 8 --speculative-config {"a": 1}'),
-        ({"shutdown_timeout": 20}, "--shutdown-timeout 20"),
-        ({"shutdown_timeout": None}, ""),
+        ({}, "--max-num-seqs 256 --shutdown-timeout 8"),
+        ({"max_model_len": 1024}, "--max-num-seqs 256 --shutdown-timeout 8 --max-model-len 1024"),
+        ({"enforce-eager": True}, "--max-num-seqs 256 --shutdown-timeout 8 --enforce-eager"),
+        ({"enable_prefix_caching": False}, "--max-num-seqs 256 --shutdown-timeout 8 --no-enable-prefix-caching"),
+        ({"lora-modules": ["a=/a", "b=/b"]}, "--max-num-seqs 256 --shutdown-timeout 8 --lora-modules a=/a b=/b"),
+        ({"speculative_config": {"a": 1}}, '--max-num-seqs 256 --shutdown-timeout 8 --speculative-config {"a": 1}'),
+        ({"shutdown_timeout": 20}, "--max-num-seqs 256 --shutdown-timeout 20"),
+        ({"shutdown_timeout": None}, "--max-num-seqs 256"),
+        ({"max_num_seqs": 1024}, "--max-num-seqs 1024 --shutdown-timeout 8"),
+        ({"max-num-batched-tokens": 128}, "--max-num-seqs 128 --shutdown-timeout 8 --max-num-batched-tokens 128"),
     ],
 )
 def test_the_command_line(args, written):
     assert words(**args) == " ".join(filter(None, (SERVE, written, PLACE)))
+
+
+@pytest.mark.parametrize(
+    ("args", "number"),
+    [
+        ({}, 256),
+        ({"max_num_seqs": 1024}, 1024),
+        ({"max-num-seqs": "8"}, 8),
+        ({"max-num-batched-tokens": 128}, 128),
+        ({"max-num-batched-tokens": 8192}, 256),
+        ({"max-num-seqs": 8, "data_parallel_size": 2}, 16),
+        ({"max-num-seqs": None}, 256),
+    ],
+)
+def test_it_works_on_as_many_requests_as_its_arguments_say(args, number):
+    """The router sends it as many, and it is told the same number."""
+    assert ENGINE.works_on(args) == number
 
 
 def test_the_command_of_another_environment():

@@ -6,12 +6,12 @@ from launchers.wording import change, exit_in_words, progress
 FRESH = Supervision(start_timeout=60, stop_timeout=10, policy=RestartPolicy(give_up_after=2))
 
 
-def said(*events, end="exited with code 1", lines=("no such model",)):
+def said(*events, end="exited with code 1", why="ValueError: no such model"):
     """The sentence for the last of `events`, each a second after the one before."""
     before = now = FRESH
     for time, event in enumerate(events):
         before, now = now, step(now, event, time)[0]
-    return change(before, events[-1], now, end, lines)
+    return change(before, events[-1], now, end, why)
 
 
 START, READY, EXITED, TIMED_OUT, STOP, KILL = (
@@ -23,12 +23,15 @@ START, READY, EXITED, TIMED_OUT, STOP, KILL = (
     ("events", "sentence"),
     [
         ([START], "starting"),
-        ([START, EXITED, TIMED_OUT], "starting, after 1 failed starts in a row"),
+        ([START, EXITED, TIMED_OUT], "starting, after 1 failed start in a row; the last: ValueError: no such model"),
         ([START, READY], "ready after 1.0 s"),
-        ([START, EXITED], "exited with code 1 while starting; next try in 0.2 s"),
-        ([START, READY, EXITED], "exited with code 1 after serving for 1 s; next try in 0.2 s"),
+        ([START, EXITED], "exited with code 1 while starting: ValueError: no such model; next try in 0.2 s"),
+        (
+            [START, READY, EXITED],
+            "exited with code 1 after serving for 1 s: ValueError: no such model; next try in 0.2 s",
+        ),
         ([START, TIMED_OUT], "not ready within 60 s; killed"),
-        ([START, TIMED_OUT, EXITED], "was not ready within 60 s; next try in 0.2 s"),
+        ([START, TIMED_OUT, EXITED], "was not ready within 60 s: ValueError: no such model; next try in 0.2 s"),
         ([START, STOP], "stopping"),
         ([START, KILL], "killed"),
         ([START, STOP, TIMED_OUT], "did not end within 10 s; killed"),
@@ -38,7 +41,7 @@ START, READY, EXITED, TIMED_OUT, STOP, KILL = (
             [START, EXITED, TIMED_OUT, EXITED],
             (
                 "gave up after 2 failed starts in a row; "
-                "the last: exited with code 1 while starting; its last words: no such model"
+                "the last: exited with code 1 while starting: ValueError: no such model"
             ),
         ),
     ],
@@ -48,11 +51,11 @@ def test_each_step_is_said_in_a_sentence(events, sentence):
 
 
 def test_what_could_not_be_started_says_why():
-    assert said(START, Event.SPAWN_FAILED, end="no python", lines=()) == "no python; next try in 0.2 s"
+    assert said(START, Event.SPAWN_FAILED, end="no python") == "no python; next try in 0.2 s"
 
 
 def test_giving_up_on_what_said_nothing():
-    assert "last words" not in said(START, EXITED, TIMED_OUT, EXITED, lines=())
+    assert said(START, EXITED, TIMED_OUT, EXITED, why="").endswith("the last: exited with code 1 while starting")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""What real engines said when they failed to start (said/), and the reason that is taken from it.
+
+The files are the whole output of llama-cpp-python 0.3.36, xllamacpp 2026.10, mlx-lm 0.32.2 and vllm 0.32.0, with
+shortened paths: a model file that is random bytes (bad) or cut off (trunc), a port in use, a wrong option (opt), a
+context too long (len), a share of memory that isn't free (mem), a batch too small (batch), no such tool parser.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from launchers.reason import LONGEST, first_error
+
+SAID = Path(__file__).with_name("said")
+
+
+def reason(*lines: str) -> str:
+    return first_error(lines).text
+
+
+@pytest.mark.parametrize(
+    ("file", "beginning"),
+    [
+        ("llama_cpp_bad_verbose", "llama_model_load: error loading model: llama_model_loader: failed to load model"),
+        ("llama_cpp_opt", "unrecognized arguments: --no_such 1"),
+        ("llama_cpp_port", "[Errno 98] error while attempting to bind on address ('127.0.0.1', 29777): address"),
+        ("llama_cpp_trunc", "ValueError: Failed to load model from file: nohead/demo.gguf"),
+        ("llama_server_bad", "gguf_init_from_reader: invalid magic characters"),
+        ("llama_server_opt", "--no-such: the server of xllamacpp has no such option"),
+        ("llama_server_port", "start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 29778"),
+        (
+            "llama_server_trunc",
+            "llama_model_load: error loading model: tensor 'blk.0.ffn_up.weight' data is not within",
+        ),
+        ("mlx_bad", "FileNotFoundError: No safetensors found in bad_hf"),
+        ("mlx_opt", "unrecognized arguments: --no-such 1"),
+        ("mlx_port", "OSError: [Errno 98] Address already in use"),
+        ("mlx_trunc", "RuntimeError: [load_safetensors] Tensor 'lm_head.weight' invalid data offsets"),
+        ("vllm_bad", "Error parsing config for bad_hf: The checkpoint you are trying to load has model type `nope`"),
+        (
+            "vllm_batch",
+            "ValidationError: 1 validation error for SchedulerConfig: Value error, max_num_batched_tokens (100) must",
+        ),
+        ("vllm_len", "ValidationError: 1 validation error for ModelConfig: Value error, User-specified max_model_len"),
+        (
+            "vllm_mem",
+            "ValueError: Available memory on node 0 (7.03/9.46 GiB) on startup is less than desired CPU memory",
+        ),
+        ("vllm_opt", "unrecognized arguments: --embedding"),
+        ("vllm_parser", "KeyError: 'invalid tool call parser: nope"),
+        ("vllm_port", "OSError: [Errno 98] Address already in use"),
+        (
+            "vllm_trunc",
+            "SafetensorError: Error while deserializing header: incomplete metadata, file not fully covered",
+        ),
+    ],
+)
+def test_of_a_real_engine_s_words_the_reason_is_its_first_error(file, beginning):
+    lines = (SAID / f"{file}.txt").read_text().splitlines()
+    said = reason(*lines)
+    assert said[: len(beginning)] == beginning
+    assert len(said) <= LONGEST
+    assert reason(*lines, *["(APIServer pid=1) INFO 11-23 04:28:42 [x.py:1] still here"] * 300) == said
+
+
+CORE = "(EngineCore pid=413) ERROR 11-23 04:28:42 [core.py:1100] "
+ON_A_GPU = (
+    f"{CORE}EngineCore failed to start.",
+    f"{CORE}Traceback (most recent call last):",
+    f'{CORE}  File "/venv/vllm/v1/worker/utils.py", line 435, in request_memory',
+    f"{CORE}    raise ValueError(",
+    f"{CORE}ValueError: Free memory on device cuda:0 (12.66/139.8 GiB) on startup is less than desired GPU memory",
+    "(EngineCore pid=413) Process EngineCore:",
+    "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+)
+
+
+def test_the_cores_exception_counts_not_the_line_above_it_nor_the_last_words():
+    assert reason(*ON_A_GPU).startswith("ValueError: Free memory on device cuda:0 (12.66/139.8 GiB)")
+
+
+def test_two_tracebacks_may_be_told_through_each_other():
+    other = f"{CORE.replace('413', '414')}  File"
+    lines = [line for each in ON_A_GPU for line in (each, other)]
+    assert reason(*lines).startswith("ValueError: Free memory")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ((), ""),
+        (("loading", ""), "loading"),
+        (("cudaMalloc failed: out of memory", "bye"), "cudaMalloc failed: out of memory"),
+        (("cudaMalloc failed: out of memory", "main: error: no model", "bye"), "no model"),
+        (("INFO:     error in nothing", "WARNING 11-23 04:28:42 [a.py:1] ValueError: harmless", "end"), "end"),
+        (("INFO:     Traceback (most recent call last):", "no such model"), "no such model"),
+        (("ERROR:    Traceback (most recent call last):", '  File "x"', "KeyError: 1"), "KeyError: 1"),
+        (("ERROR:    one", "ERROR:    two"), "one"),
+        (("ERROR:    one", "Traceback (most recent call last):", " x", "RuntimeError: See root cause above"), "one"),
+        (("RuntimeError: Engine core failed. See root cause above",), ""),
+        (("1 ValueError",), "1 ValueError"),
+        (
+            ("Traceback (most recent call last):", "  x", "During handling of it", "KeyboardInterrupt"),
+            "KeyboardInterrupt",
+        ),
+    ],
+)
+def test_other_words(lines, expected):
+    assert reason(*lines) == expected
+
+
+def test_only_errors_are_known_for_certain():
+    assert first_error(["cudaMalloc failed"]).known == ""
+    assert first_error(["ValueError: x"]).known == "ValueError: x"
+
+
+def test_a_long_reason_is_cut():
+    assert reason("ValueError: " + "x" * 1000) == "ValueError: " + "x" * (LONGEST - 13) + "…"
