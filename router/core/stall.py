@@ -25,6 +25,8 @@ MEMORABLE = 1024
 
 _REMEMBERED = 32
 
+_NO_CONTENT = re.compile(rb"(?m)^[:eir].*")  # comments, which are pings, and the fields event, id and retry
+
 _PROGRESS = re.compile(rb"(?:^|\n): ?keepalive (\d{1,9})/\d{1,9}[ \t]*\r?\n")
 
 
@@ -64,6 +66,19 @@ def progress(tail: bytes) -> int:
     """
     said = _PROGRESS.findall(tail)
     return int(said[-1]) if said else 0
+
+
+def content(data: bytes, line: bytes) -> tuple[bool, bytes]:
+    """Tell whether the next bytes of a stream of events, cut anywhere, hold content: anything of a line of data.
+
+    `line` is the first byte of the line in which they begin, empty where they begin one. Given back with the answer is
+    the same of the line in which they end.
+    """
+    text = (line + data).replace(b"\r", b"\n")
+    left = _NO_CONTENT.sub(b"", text)
+    if line and _NO_CONTENT.match(line) is None:
+        left = left[1:]
+    return bool(left.strip()), text.rpartition(b"\n")[2][:1]
 
 
 def is_stalled(silences: Iterable[Silence], worked: float, stall_after: float, speed: float) -> bool:

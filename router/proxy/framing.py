@@ -66,6 +66,13 @@ def body_of(head: ResponseHead, length: int, *, raw: bool) -> Body:
     return LengthBody(length if head.framing is LENGTH else 0)
 
 
+def payload(data: bytes, position: tuple[int, int]) -> bytes:
+    """Give the data in bytes of a raw body in chunks, from this position on (ChunkedBody.position)."""
+    body = ChunkedBody()
+    body._left, body._crlf = position  # noqa: SLF001  (its own kind)
+    return body.feed(data)
+
+
 class LengthBody:
     """A body of so many bytes, none included."""
 
@@ -133,6 +140,11 @@ class ChunkedBody:
         self._held = b""
         self.done = False
         self.surplus = False
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Where in its framing is what has been passed on so far: bytes that a chunk still lacks, and of its CRLF."""
+        return self._left, self._crlf
 
     def feed(self, data: bytes) -> bytes:
         """Take what came; give what of it is to be passed on. What is refused leaves the state as it was."""

@@ -24,7 +24,7 @@ from router.core.exchange import FREE, NOT_ITS_FAULT, RETRY_STATUSES, Failure
 from router.core.latency import Ask
 from router.core.record import Record, Tail, is_done
 from router.core.stall import Silence
-from router.proxy.framing import LAST_CHUNK, chunk, has_event
+from router.proxy.framing import LAST_CHUNK, chunk, has_event, payload
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
 from router.proxy.hedge import MOST_HELD, Hedge
 from router.proxy.place import Place
@@ -88,7 +88,10 @@ class Exchange:
     _seen = 0  # bytes passed by then
     _worked_at = 0.0  # when its content was last seen to grow
     _progress = 0  # tokens of the prompt that it said it had read by then
-    _content = 0  # by then: events of a stream, bytes of another answer
+    _spoken = False  # whether it has had content by then
+    _heard = 0  # events by then
+    _position: tuple[int, int] | None = None  # in its chunks (upstream.Connection.position)
+    _line: bytes | None = None  # the first byte of the stream's line that was the last; None: not known
     _unsent = -1  # bytes that waited for the client
 
     def __init__(self, plane: "Plane", request: Request, body: bytes, sink: "Sink") -> None:
@@ -466,7 +469,7 @@ class Exchange:
 
     def _write_until_event(self, data: bytes) -> None:
         """Write pings, and with the first event note that its backend has begun to answer."""
-        if self._events and self._head is not None:
+        if self._events and self._begun_at is None and self._head is not None:
             self._note_beginning(self._head, self._plane.loop.time())
             self._write = self._sink.write
         self._sink.write(data)
@@ -502,10 +505,9 @@ class Exchange:
         Called some times a second: one timer for all exchanges, none for each, and no clock read for each event.
         """
         limits = self._plane.limits
-        content = self._events if self._counts else self._passed
-        if content != self._content:
-            self._at_work(now, content)
-        elif self._held or (self._counts and not content and self._passed != self._seen):
+        if self._passed != self._seen and self._has_content():
+            self._at_work(now)
+        elif self._held or (self._counts and not self._spoken and self._passed != self._seen):
             self._look_for_progress(now)
         if self._first_byte_at is None:
             if self._backend is not None and now >= self._sent_at + limits.first_byte_timeout:
@@ -529,22 +531,50 @@ class Exchange:
             self._progress, self._worked_at = progress, now
             self._plane.worked(self._tried[-1].backend, now)
 
-    def _at_work(self, now: float, content: int) -> None:
+    def _has_content(self) -> bool:
+        """Tell whether there was more than pings in what has come since the last look, however it was cut.
+
+        Events that begin a piece, or come whole in one, have been counted. Where there was none, the bytes are read.
+        """
+        position, line, came = self._position, self._line, self._passed - self._seen
+        self._position = None if self._connection is None else self._connection.position
+        if not self._seen and self._position is not None:
+            position = 0, 0
+        if self._events != self._heard:
+            self._heard, self._line = self._events, None
+            return True
+        kept = self._tail.bytes()
+        if came > len(kept) or self._is_compressed():
+            self._line = None
+            return True  # pings are few and short
+        data = kept[-came:] if position is None else payload(kept[-came:], position)
+        if not self._counts:
+            return bool(data.strip())
+        if line is None:
+            line = kept[:-came].rpartition(b"\n")[2][:1]
+        found, self._line = stall.content(data, line)
+        return found
+
+    def _is_compressed(self) -> bool:
+        return self._head is not None and b"\r\ncontent-encoding:" in b"\r\n" + self._head.lines.lower()
+
+    def _at_work(self, now: float) -> None:
         """Note that the backend sends content, and how long the first took."""
         backend = self._tried[-1].backend
-        if not self._content:
+        if not self._spoken:
             backend.prefill.note(self._size, now - self._sent_at)  # not of the first byte: that may have been a ping
-        self._content, self._worked_at = content, now
+            if self._begun_at is None and self._head is not None:
+                self._note_beginning(self._head, now)
+        self._spoken, self._worked_at = True, now
         self._plane.worked(backend, now)
 
     def silence(self, now: float) -> Silence | None:
         """Tell how long the attempt under way has had no content; None if there is none, or the client holds it up."""
         if self._backend is None or self.paused:
             return None
-        begun = self._content > 0
         size = self._size if self._first_byte_at is not None else len(self._body)
         since = max(self._worked_at, self._sent_at)
-        return Silence(now - since, begun, self.request.stream, size)
+        return Silence(now - since, self._spoken, self.request.stream, size)
 
     @property
     def backend(self) -> "Backend | None":

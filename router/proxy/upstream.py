@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from router.core.exchange import Failure
-from router.proxy.framing import Body, body_of
+from router.proxy.framing import Body, ChunkedBody, body_of
 from router.proxy.heads import Known, ProtocolError, ResponseHead, parse_response
 
 STALE_WITHIN = 1.0
@@ -78,6 +78,11 @@ class Connection(asyncio.Protocol):
         """Have another receiver hear the rest of an answer that is under way."""
         if self._receiver is not None:
             self._receiver = receiver
+
+    @property
+    def position(self) -> tuple[int, int] | None:
+        """Where in the chunks of a raw body is what was handed on so far; None: it is not in chunks, or not raw."""
+        return self._body.position if self._raw and isinstance(self._body, ChunkedBody) else None
 
     def interrupt(self, words: bytes) -> bytes:
         """Frame last words behind what was handed on of a body that breaks off (framing.Body.interrupt)."""

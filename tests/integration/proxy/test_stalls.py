@@ -52,6 +52,76 @@ async def test_a_stream_of_pings_is_no_progress(start_router, engine, session):
     assert not backend.health.usable
 
 
+EVENT = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+
+
+def cut_inside_data(said: bytes) -> list[bytes]:
+    """Every piece ends inside of an event's first word."""
+    return [piece + b"dat" for piece in (b"dat" + said).split(b"dat")[1:-1]]
+
+
+def one_by_one(said: bytes) -> list[bytes]:
+    return [said[at : at + 1] for at in range(len(said))]
+
+
+CUTS = {
+    "inside data:": cut_inside_data(EVENT * 30),
+    "into bytes": one_by_one(EVENT * 2),
+    "crlf": [piece.replace(b"\n", b"\r\n") for piece in cut_inside_data(EVENT * 30)],
+    "named events": [b"a: x\n\nevent: token\ndat"] * 30,
+    "lines of JSON": [b'"a"}\n{"response": '] * 30,
+}
+
+
+def in_pieces(pieces, kind, *, chunked, end):
+    """Make an engine that sends such pieces for 3 s, each in a chunk, or with none to the connection's end."""
+
+    async def handle(reader, writer) -> None:
+        head: bytes = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET"):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            await reader.read()
+            return
+        version, framing = (b"1.1", b"transfer-encoding: chunked\r\n") if chunked else (b"1.0", b"")
+        writer.write(b"HTTP/%s 200 OK\r\ncontent-type: %s\r\n%s\r\n" % (version, kind, framing))
+        for piece in pieces:
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            await asyncio.sleep(3 / len(pieces))
+        writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(end), end) if chunked else end)
+
+    return handle
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("cut", CUTS)
+async def test_content_is_seen_however_it_is_cut(start_router, engine, session, cut, chunked):
+    """A stream of which no piece holds the beginning of an event in one is no silence; it has a first token, too."""
+    end = b"a: [DONE]\n\n" if "inside" in cut or "named" in cut else b"\n\ndata: [DONE]\n\n"
+    kind = b"application/x-ndjson" if "JSON" in cut else b"text/event-stream"
+    url = await engine(in_pieces(CUTS[cut], kind, chunked=chunked, end=end))
+    router = await start_router([{"url": url, "models": ["demo"], "name": "b"}], **STALL)
+    estimate = router.plane.backends["b"].estimate
+    async with session.post(router.url + CHAT, json=chat(stream=True)) as answer:
+        received, begun = b"", 0
+        while piece := await answer.content.readany():
+            received += piece
+            begun = max(begun, estimate.begun)
+    assert received == b"".join(CUTS[cut]) + end
+    assert begun == ("JSON" not in cut)
+    assert not router.plane.backends["b"].stalled
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_pings_are_none_however_they_are_cut(start_router, engine, session, chunked):
+    """Not even in chunks of one byte."""
+    pieces = one_by_one(b": ping\r\n\r\n" * 20)
+    url = await engine(in_pieces(pieces, b"text/event-stream", chunked=chunked, end=b"data: [DONE]\n\n"))
+    router = await start_router([{"url": url, "models": ["demo"], "name": "b"}], **STALL)
+    async with session.post(router.url + CHAT, json=chat(stream=True)) as answer:
+        assert b"stopped working" in await until_cut(answer)
+    assert router.plane.backends["b"].stalled
+
+
 def reading(steps):
     """Make an engine that says of a long prompt how far it has come, and then answers."""
 

@@ -1,6 +1,6 @@
 import pytest
 
-from router.core.stall import MEMORABLE, SLOWEST, Prefill, Silence, is_stalled, progress
+from router.core.stall import MEMORABLE, SLOWEST, Prefill, Silence, content, is_stalled, progress
 
 
 def waiting(seconds: float, size: int = 0) -> Silence:
@@ -90,3 +90,46 @@ def test_what_says_nothing_of_a_prompt_is_not_noted(size, seconds):
 def test_progress(tail, read):
     """The last that the engine said, whole, and as a comment of its own."""
     assert progress(tail) == read
+
+
+EVENTS = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "found"),
+    [
+        (b"", b"", False),
+        (b": ping\n\n", b"", False),
+        (b":\r\n\r\n", b"", False),
+        (b"\n\n", b"d", False),
+        (EVENTS, b"", True),
+        (b"dat", b"", True),
+        (b"a: x", b"d", True),
+        (b"x", b"d", True),
+        (b":1}", b"d", True),  # inside a line a colon begins no comment
+        (b"ng\n: pi", b":", False),
+        (b"ng\ndata: x", b":", True),
+        (b"event: ping\nid: 1\nretry: 5\n\n", b"", False),
+        (b"event: x\r\ndata: 1\r\n\r\n", b"", True),
+        (b": a\rdata: 1\r\r", b"", True),  # a CR alone ends a line, too
+        (b'{"response": "a"}\n', b"", True),
+    ],
+)
+def test_content(data, line, found):
+    """What is in a line of data, and neither comments nor other fields."""
+    assert content(data, line)[0] is found
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 11])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_content_however_it_is_cut(size, end):
+    """Each piece that has a byte of a line of data but its end is content, and none of pings."""
+    for stream, expected in ((EVENTS * 3, True), (b": ping\n\n:\n\nevent: ping\n\n" * 3, False)):
+        line, found = b"", []
+        said = stream.replace(b"\n", end)
+        for at in range(0, len(said), size):
+            one, line = content(said[at : at + size], line)
+            found.append(one)
+        assert any(found) is expected
+        if expected and size == 11:
+            assert all(found[:-1])  # the last is of line ends alone
