@@ -55,6 +55,7 @@ class Status:
     last_lines: tuple[str, ...]  # what the engine said last
     since: float  # when it came into this state, in seconds since the epoch
     next_try: float | None = None  # while in BACKOFF: when it starts again, by time.monotonic(), the loop's clock
+    coming: bool = False  # whether it starts, or is going to
 
 
 class Supervisor:
@@ -350,8 +351,14 @@ class Supervisor:
             last_lines=self._lines(),
             since=self._status.since if state is self._status.state else time.time(),
             next_try=self._now.deadline if state is State.BACKOFF else None,
+            coming=self._coming(),
         )
         self._on_change(self._status)
+
+    def _coming(self) -> bool:
+        now = self._now
+        again = now.then is not State.STOPPED or any(event is Event.START for event, _ in self._asked)
+        return now.state in {State.STARTING, State.BACKOFF} or (again and now.state in {State.STOPPING, State.STOPPED})
 
     # Endings.
 
@@ -376,7 +383,7 @@ class Supervisor:
             self._process.kill()
         if not isinstance(error, asyncio.CancelledError):
             self._status = replace(
-                self._status, state=State.FATAL, address=None, detail=f"supervisor failed: {error!r}"
+                self._status, state=State.FATAL, address=None, coming=False, detail=f"supervisor failed: {error!r}"
             )
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -8,7 +8,7 @@ Kill:   cut everything now
 With server.keep_engines, engines run on at the end, and the next start takes them over.
 
 The port is bound before any engine starts, so that a port in use costs no model's loading; requests that come
-before a model is ready are told so.
+before a model is ready wait for it in its queue.
 """
 
 import asyncio

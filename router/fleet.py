@@ -181,9 +181,10 @@ class Fleet:
             put_right=_right_for(engine) if engine.puts_right(launch.spec.args) else None,
             estimate=Estimate(parallel),
             cap=_cap(config, parallel),
+            supervised=True,
         )
         member = Member(place, backend)
-        self._plane.withdraw(backend, "not started yet")
+        self._plane.withdraw(backend, "not started yet", due=0.0)
         member.supervisor = Supervisor(
             launch.spec,
             engine,
@@ -200,7 +201,8 @@ class Fleet:
         config = member.place.config
         self.members[member.name] = member
         key = config.api_key.get_secret_value() if config.api_key else None
-        self._plane.add(member.backend, Address.of(config.url) if config.url else None, key)
+        address = Address.of(config.url) if config.url else None
+        self._plane.add(member.backend, address, key, discovers=address is not None and not config.models)
 
     def _tune(self, member: Member, place: Place) -> None:
         config, backend = place.config, member.backend
@@ -235,7 +237,7 @@ class Fleet:
         self._retire(old, "was replaced")
         member = self._make(place)
         self._join(member)
-        self._plane.withdraw(member.backend, "waits for the one that it replaces to end")
+        self._plane.withdraw(member.backend, "waits for the one that it replaces to end", due=0.0)
         ended = self._ending[old]
         task = asyncio.create_task(self._after(ended, member), name=f"replace {member.name}")
         self._replacing.add(task)
@@ -283,7 +285,7 @@ class Fleet:
                 self._join(member)
                 self._plane.look_up()
         else:
-            self._plane.withdraw(backend, status.detail)
+            self._plane.withdraw(backend, status.detail, due=_due(status, asyncio.get_running_loop().time()))
         if status.state in {State.BACKOFF, State.FATAL}:
             said = "".join(f"\n    | {line}" for line in status.last_lines[-10:])
             more = "\n    the one before it serves on" if member.before is not None else ""
@@ -329,6 +331,13 @@ class Fleet:
 def _cap(config: Config, parallel: int | None = None) -> Cap:
     """Tell how much a backend is to have in flight: what router.yaml says, or what its engine works on at once."""
     return Cap(config.max_in_flight or parallel or inf, config.max_prompt_bytes or inf)
+
+
+def _due(status: Status, now: float) -> float | None:
+    """Tell in how many seconds an engine is started; 0 while it starts, None: nobody is going to."""
+    if not status.coming:
+        return None
+    return 0.0 if status.next_try is None else max(0.0, status.next_try - now)
 
 
 def _files(member: Member) -> str | None:

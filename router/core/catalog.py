@@ -30,6 +30,8 @@ class Backend:
     the others'. `in_flight` counts attempts sent and not yet ended, `ended` those that have, and `answered` those that
     were answered whole. `uuid_request_ids`: the engine refuses an X-Request-ID that is no UUID, so it gets none other.
 
+    `supervised`: the router starts it, and will again if it ends.
+
     `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `worked_at` is when it
     was last seen at work, in seconds of the loop's clock, and `counted` how many it had answered by then.
 
@@ -50,6 +52,7 @@ class Backend:
     answered: int = 0
     uuid_request_ids: bool = False
     put_right: Callable[[str, bytes], bytes] | None = None
+    supervised: bool = False
     stalled: bool = False
     worked_at: float = 0.0
     counted: int = 0
@@ -100,6 +103,9 @@ class Route:
 DIRECT = Route(())
 """What leads to a model by its own name."""
 
+UNTOLD = "a model that is not known yet"
+"""The queue of all names that mean nothing while a backend has yet to say what it serves."""
+
 
 class Way(NamedTuple):
     """What a name means: the tiers to try in order, none of them empty, and the route that led there.
@@ -110,6 +116,10 @@ class Way(NamedTuple):
     tiers: tuple[Tier, ...]
     route: Route
     chooses: bool = False
+
+
+NOWHERE = Way((), DIRECT)
+"""What a name means while it means nothing."""
 
 
 def _way(tiers: tuple[Tier, ...], route: Route) -> Way:

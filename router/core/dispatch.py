@@ -93,8 +93,12 @@ class Dispatcher(Generic[T]):
         ]
 
     def may_wait(self, way: Way) -> bool:
-        """Tell whether anybody may come to have room for a request that goes this way: a backend that is there."""
-        return any(each.backend.health.hope for tier in way.tiers for each in tier)
+        """Tell whether anybody may come to have room for a request that goes this way: who is there, or is coming."""
+        return any(each.backend.health.hope or each.backend.health.coming for tier in way.tiers for each in tier)
+
+    def awaits(self, way: Way) -> bool:
+        """Tell whether somebody who may serve a request that goes this way is not there, but about to be."""
+        return any(each.backend.health.coming for tier in way.tiers for each in tier)
 
     def pace(self, way: Way) -> float:
         """Tell each how many seconds those who are under way of all who may serve it end, one by one; 0: not known.

@@ -7,7 +7,8 @@ reached the client, a failed attempt may be followed by another:
   2. where none is left, at one tried already, if the failure was the connection's (`AGAIN`): an engine that
      said 503, or nothing for ten minutes, would only say it again;
   3. of the next model only, where the route says so of the answer's status (`UNWANTED`);
-  4. and at most `retries` times in all. A connection that was kept alive and turned out to be closed (`STALE`)
+  4. where nobody is up but an engine is about to be, in its queue, if the connection was at fault (`waits`);
+  5. and at most `retries` times in all. A connection that was kept alive and turned out to be closed (`STALE`)
      doesn't count: it says nothing of the backend, and the next goes out on a fresh one to the same backend.
 
 After the first byte there is no other attempt: the client is told that its answer broke off.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TypeVar
 
-from router.core.catalog import Candidate, Tier, Way
+from router.core.catalog import Backend, Candidate, Tier, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, RouterError, UnavailableError
 from router.core.latency import Ask
@@ -90,8 +91,13 @@ def first(model: str, queue: str, way: Way, ask: Ask, dispatcher: Dispatcher[T],
     """
     chosen = dispatcher.choose(way, (), ask, now) if dispatcher.admission.is_empty(queue) else None
     if chosen is None and not dispatcher.may_wait(way):
-        raise UnavailableError(_why_none(model, way.tiers), retry_after=RETRY_AFTER)
+        raise nobody(model, way)
     return chosen
+
+
+def nobody(model: str, way: Way) -> UnavailableError:
+    """Tell a client that no backend is there, nor about to be, and why."""
+    return UnavailableError(_why_none(model, way.tiers), retry_after=RETRY_AFTER)
 
 
 def after(
@@ -118,6 +124,29 @@ def after(
     if chosen is None and failure in AGAIN:
         chosen = next((candidate for candidate in reversed(tried) if candidate.backend.health.usable), None)
     return chosen
+
+
+def waits(
+    failure: Failure, way: Way, tried: Sequence[Candidate], retries: int, age: float, dispatcher: Dispatcher[T]
+) -> bool:
+    """Tell whether a request goes back to its queue, as `after` finds nobody, but an engine is about to be there.
+
+    `age` is for how many seconds it has been under way. One that may be what ends the engines has a single attempt more
+    than others; one that no engine has read has as many as fit into the time that it may wait.
+    """
+    return (
+        (failure in FREE or (failure in AGAIN and len(tried) <= retries + 1))
+        and age < dispatcher.admission.bounds.queue_timeout
+        and dispatcher.awaits(way)
+    )
+
+
+def is_free(failure: Failure, backend: Backend) -> bool:
+    """Tell whether another attempt is no further load, so that the budget of retries doesn't pay for it.
+
+    A launched engine that closes a connection without an answer is going: it lets go of all that it has.
+    """
+    return failure in FREE or (backend.supervised and failure in AGAIN)
 
 
 def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatcher[T], now: float) -> Candidate | None:

@@ -67,7 +67,7 @@ class Health:
     `by_requests`: the latest failure was a request's, not a probe's. `recent` is one bit for each of the last requests
     since one failed, the latest lowest, 1 for a failure. `since` is when it came back, in seconds of the caller's
     clock, and `relapses` how often it fell again before it was well. `absent`: nobody is there who could answer, as the
-    supervisor knows.
+    supervisor knows. `coming`: but it is started, or will soon be, so that requests may wait for it.
     """
 
     # Not a frozen dataclass: a storm of failures makes one of these for each, and a dataclass takes four times as long.
@@ -83,6 +83,7 @@ class Health:
         since: float = -inf,
         relapses: int = 0,
         absent: bool = False,
+        coming: bool = False,
     ) -> None:
         self.verdict: Final = verdict
         self.against: Final = against
@@ -92,6 +93,7 @@ class Health:
         self.since: Final = since
         self.relapses: Final = relapses
         self.absent: Final = absent
+        self.coming: Final = coming
 
     @property
     def usable(self) -> bool:
@@ -182,13 +184,13 @@ def _mask(thresholds: Thresholds) -> int:
     return (1 << thresholds.window) - 1
 
 
-def declared(*, up: bool, reason: str = "", now: float = -inf) -> Health:
+def declared(*, up: bool, reason: str = "", now: float = -inf, coming: bool = False) -> Health:
     """Take the supervisor's word: the engine has become ready, or its process is gone or does nothing.
 
-    With `now`, one that has become ready begins slowly.
+    With `now`, one that has become ready begins slowly. `coming`: one that is not there is about to be.
     """
     if not up:
-        return Health(Verdict.DOWN, 0, reason, absent=True)
+        return Health(Verdict.DOWN, 0, reason, absent=True, coming=coming)
     return WELL if now == -inf else Health(Verdict.UP, 0, "", since=now)
 
 

@@ -86,7 +86,7 @@ class Hedge:
             return
         self.connecting = None
         try:
-            self._send(connecting.result(), pool)
+            self._send(pool.made(connecting), pool)
         except ConnectError as refused:
             self.on_failure(refused.failure, str(refused))
 

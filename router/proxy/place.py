@@ -10,7 +10,7 @@ alone, and of anything else an event that tells the error.
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from router.core import errors
+from router.core import errors, exchange
 from router.core.errors import ModelNotFoundError
 from router.proxy.framing import chunk
 from router.proxy.heads import status_line
@@ -64,12 +64,22 @@ class Place:
         self._head: ResponseHead | None = None  # of that
         self._way = way
         self._catalog = plane.catalog  # that the way is of
-        self._ticket: Ticket[Place] | None = plane.wait(self, way, queue)
+        self._ticket: Ticket[Place] | None = None
+        self.enter(way, queue)
 
     # In the queue
 
+    def enter(self, way: "Way", queue: str) -> None:
+        """Wait, at first or once more. Raises QueueFullError."""
+        self._way = way
+        self._ticket = self._plane.wait(self, way, queue)
+
     def takes(self, backend: "Backend") -> "Candidate | None":
-        """Give the name by which a backend knows what this request waits for, if it may serve it.
+        """Give the name by which a backend knows what this request waits for, if it may serve it."""
+        return self._plane.dispatcher.hopes_for(self._now(), backend)
+
+    def _now(self) -> "Way":
+        """Tell what the request's name means now.
 
         What was reloaded meanwhile counts: a backend that has joined may be the one with room.
         """
@@ -78,12 +88,26 @@ class Place:
             self._catalog = catalog
             with suppress(ModelNotFoundError):  # its route is no more; it may still go where that led
                 self._way = catalog.resolve(self.request.model)
-        return self._plane.dispatcher.hopes_for(self._way, backend)
+        return self._way
+
+    def look(self, now: float) -> None:
+        """Wait no longer, if there is nobody left who could come to serve it."""
+        if self._ticket is None:
+            return
+        way, plane, model = self._now(), self._plane, self.request.model
+        if plane.dispatcher.may_wait(way) or plane.may_learn(now):
+            return
+        error: RouterError = exchange.nobody(model, way)
+        try:
+            plane.catalog.resolve(model)
+        except ModelNotFoundError as unknown:
+            error = unknown
+        self.exchange.break_off(error, "waited for nobody")
 
     def go(self, candidate: "Candidate") -> None:
         """Wait no longer: this backend has room."""
         if self._ticket is not None:
-            self.waited = self._plane.loop.time() - self._ticket.entered
+            self.waited += self._plane.loop.time() - self._ticket.entered
             self._ticket = None
         self.exchange.go(self._way, candidate)
 

@@ -35,6 +35,10 @@ _log = structlog.get_logger("router")
 MOST_SHOWN = 100
 """Requests of one queue that are told of."""
 
+UNTOLD_FOR = 10.0
+"""Seconds for which requests for names that mean nothing wait, while a new backend has yet to say what it serves. Long
+enough for a server that is started along with the router; and a name that is mistyped is told so soon enough."""
+
 RECATALOG_AFTER = 0.02
 """Seconds within which changes of what can be asked for are gathered: a thousand backends may be heard of at once."""
 
@@ -91,6 +95,7 @@ class Plane:
         self._pools: dict[Backend, Pool] = {}
         self._keys: dict[Backend, str] = {}
         self._retired: set[Backend] = set()
+        self._untold: dict[Backend, float] = {}  # who has yet to say what it serves, and until when that is waited for
 
     # Backends: what there is
 
@@ -105,9 +110,16 @@ class Plane:
         shortest = min(limits.first_byte_timeout, limits.idle_timeout, limits.stall_after)
         self._sweep_every = min(1.0, max(0.01, shortest / 10))
 
-    def add(self, backend: Backend, address: Address | None = None, api_key: str | None = None) -> None:
-        """Take in a backend, or put it in the place of one of its name; without an address it waits for `serve`."""
+    def add(
+        self, backend: Backend, address: Address | None = None, api_key: str | None = None, *, discovers: bool = False
+    ) -> None:
+        """Take in a backend, or put it in the place of one of its name; without an address it waits for `serve`.
+
+        `discovers`: it will say what it serves.
+        """
         self.backends[backend.name] = backend
+        if discovers:
+            self._untold[backend] = self.loop.time() + UNTOLD_FOR
         if api_key is not None:
             self._keys[backend] = api_key
         if address is not None:
@@ -117,6 +129,7 @@ class Plane:
     def retire(self, backend: Backend, reason: str) -> None:
         """Send a backend nothing more; what it has in flight goes on until `drop`."""
         self._retired.add(backend)
+        self._untold.pop(backend, None)
         self._take_out(backend, reason)
         if self.backends.get(backend.name) is backend:
             del self.backends[backend.name]
@@ -138,9 +151,18 @@ class Plane:
 
     def learn_models(self, backend: Backend, models: Mapping[str, str]) -> None:
         """Take a backend's word for what it serves."""
+        self._untold.pop(backend, None)
         if backend.models != models:
             backend.models = models
             self.recatalog()
+
+    def tells_nothing(self, backend: Backend) -> None:
+        """Note that a backend answers, but not what it serves: nobody need wait for that."""
+        self._untold.pop(backend, None)
+
+    def may_learn(self, now: float) -> bool:
+        """Tell whether a name that means nothing may soon mean something: a backend is about to say what it serves."""
+        return bool(self._untold) and any(now < until for until in self._untold.values())
 
     def route(self, routes: Mapping[str, Route]) -> None:
         """Take other routes."""
@@ -170,14 +192,24 @@ class Plane:
             backend.estimate.restarted(now)
             self._offer_soon(backend)
 
-    def withdraw(self, backend: Backend, reason: str) -> None:
-        """Note that a launched engine can't be sent anything now."""
-        self._drop_pool(backend)
-        self._take_out(backend, reason)
+    def withdraw(self, backend: Backend, reason: str, *, due: float | None = None) -> None:
+        """Note that a launched engine can't be sent anything now; it is started in `due` seconds, None: it isn't.
 
-    def _take_out(self, backend: Backend, reason: str) -> None:
+        If that is within the time for which requests wait, they wait for it.
+        """
+        self._drop_pool(backend)
+        self._take_out(
+            backend, reason, coming=due is not None and due <= self.dispatcher.admission.bounds.queue_timeout
+        )
+
+    def vanished(self, backend: Backend) -> None:
+        """Note that nobody listens at a launched engine's address: its supervisor is about to say so, too."""
+        if backend.health.usable and backend not in self._retired:
+            self._take_out(backend, Failure.REFUSED.value, coming=True)
+
+    def _take_out(self, backend: Backend, reason: str, *, coming: bool = False) -> None:
         """Note that a backend is not there: what its cache had goes with it, and what is kept for who waits."""
-        backend.health = health.declared(up=False, reason=reason)
+        backend.health = health.declared(up=False, reason=reason, coming=coming)
         self.dispatcher.prefixes.forget(backend)
         self.dispatcher.admission.forget(backend.name)
 
@@ -312,7 +344,7 @@ class Plane:
     def stalled(self, backend: Backend, reason: str) -> None:
         """Take a backend out that has stopped working: what it holds is sent elsewhere, or told so."""
         backend.stalled = True
-        self._believe(backend, health.declared(up=False, reason=reason))
+        self._believe(backend, health.declared(up=False, reason=reason, coming=backend.supervised))
         for each in self.exchanges:
             each.lose_at(backend)
         for each in [each for each in self.exchanges if each.backend is backend]:
@@ -404,6 +436,8 @@ class Plane:
             ticket.payload.exchange.break_off(error, "waited too long for a backend with room")
         self._offer_all()
         if len(self.dispatcher.admission):
+            for place in [each.place for each in self.exchanges if each.place is not None]:
+                place.look(now)
             self.tell_places(now)
         if self.limits.stall_after < inf:
             self._find_stalled(now)

@@ -94,9 +94,15 @@ class Pool:
         except (OSError, UnicodeError) as error:  # refused, no such host, a certificate that isn't trusted, …
             no_files = isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
             raise ConnectError(Failure.NO_FILES if no_files else Failure.REFUSED, f"{address}: {error}") from error
+        if connection.usable:  # else it was closed as soon as it was made, which `made` tells
+            self._all.add(connection)
+        return connection
+
+    def made(self, connecting: "asyncio.Task[Connection]") -> Connection:
+        """Give the connection that `connect` made. Raises ConnectError, also where it has been closed again by now."""
+        connection = connecting.result()
         if not connection.usable:
-            raise ConnectError(Failure.CLOSED, f"{address} closed the connection as soon as it was made")
-        self._all.add(connection)
+            raise ConnectError(Failure.CLOSED, f"{self.address} closed the connection as soon as it was made")
         return connection
 
     def _keep(self, connection: Connection) -> None:

@@ -199,6 +199,8 @@ class Prober:
                         raise ValueError(f"a list of more than {_MAX_MODELS_BODY} bytes")  # noqa: TRY301
             models = msgspec.json.decode(body, type=_Models)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
+            if isinstance(error, ValueError | RecursionError):  # it has answered
+                self._plane.tells_nothing(backend)
             if not backend.models:
                 log.warning("can't tell what a backend serves", backend=backend.name, why=str(error) or "no answer")
             return

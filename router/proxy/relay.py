@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from router.core import errors, exchange, stall
-from router.core.exchange import FREE, NOT_ITS_FAULT, RETRY_STATUSES, Failure
+from router.core.catalog import NOWHERE, UNTOLD
+from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, Failure
 from router.core.latency import Ask
 from router.core.record import Record, Tail, is_done
 from router.core.stall import Silence
@@ -112,24 +113,43 @@ class Exchange:
         plane, model = self._plane, self.request.model
         plane.entered(self)
         try:
-            way = self._way = plane.catalog.resolve(model)
+            way = self._way = self._resolve(model)
             ask = self._ask = plane.ask(way, self._body, stream=self.request.stream)
             if self.request.head.explain:
                 self._explained = explained(plane.dispatcher.explain(way, ask, self._began))
             queue = way.route.targets[0] if way.route.targets else model  # one for all names that lead there
+            if not way.tiers and plane.may_learn(self._began):
+                self._wait(way, UNTOLD)
+                return
             candidate = exchange.first(model, queue, way, ask, plane.dispatcher, self._began)
             if candidate is None:
-                lines = self._explained if self._keep_alive else self._explained + b"connection: close\r\n"
-                self.place = Place(self, plane, self._sink, way, queue, lines)
+                self._wait(way, queue)
                 return
             self._tried = (candidate,)
             self._attempt(candidate)
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
             self._go_wrong(error)
 
+    def _resolve(self, model: str) -> "Way":
+        """Find what the model's name means. Raises ModelNotFoundError, but not while that may soon change."""
+        try:
+            return self._plane.catalog.resolve(model)
+        except errors.ModelNotFoundError:
+            if self._plane.may_learn(self._began):
+                return NOWHERE
+            raise
+
+    def _wait(self, way: "Way", queue: str) -> None:
+        """Wait for a backend with room, or for one that is about to be there. Raises QueueFullError."""
+        if self.place is not None:
+            self.place.enter(way, queue)
+            return
+        lines = self._explained if self._keep_alive else self._explained + b"connection: close\r\n"
+        self.place = Place(self, self._plane, self._sink, way, queue, lines)
+
     def go(self, way: "Way", candidate: "Candidate") -> None:
         """Send the request there: it has waited for room."""
-        self._way, self._tried = way, (candidate,)
+        self._way, self._tried = way, (*self._tried, candidate)
         try:
             self._attempt(candidate)
         except Exception as error:  # noqa: BLE001  (as in `start`)
@@ -208,7 +228,7 @@ class Exchange:
             return
         self._connecting = None
         try:
-            self._send(connecting.result(), pool)
+            self._send(pool.made(connecting), pool)
         except ConnectError as refused:
             self.on_failure(refused.failure, str(refused))
         except Exception as error:  # noqa: BLE001  (as in `start`)
@@ -256,7 +276,13 @@ class Exchange:
         assert self._way is not None  # noqa: S101  (an attempt was made of it)
         now, retries = plane.loop.time(), plane.limits.retries
         candidate = exchange.after(failure, self._way, self._tried, retries, self._ask, plane.dispatcher, now)
-        if candidate is None or (failure not in FREE and not plane.budget.withdraw(now)):
+        if candidate is None:
+            age = now - self._began
+            if exchange.waits(failure, self._way, self._tried, retries, age, plane.dispatcher):
+                self._wait_again(failure, detail)
+                return True
+            return False
+        if not exchange.is_free(failure, self._tried[-1].backend) and not plane.budget.withdraw(now):
             return False
         if failure is not Failure.STALE:
             log.warning(
@@ -273,6 +299,23 @@ class Exchange:
         except Exception as error:  # noqa: BLE001  (as in `start`)
             self._go_wrong(error)
         return True
+
+    def _wait_again(self, failure: Failure, detail: str) -> None:
+        """Wait for an engine that is about to be there: all that there were are gone."""
+        way, model = self._way, self.request.model
+        assert way is not None  # noqa: S101  (an attempt was made of it)
+        log.warning(
+            "waits for an engine",
+            request_id=self.request.id,
+            backend=self._tried[-1].backend.name,
+            why=f"{failure.value} ({detail})",
+        )
+        self._end_attempt()
+        self._head, self._held, self._progress = None, b"", 0
+        try:
+            self._wait(way, way.route.targets[0] if way.route.targets else model)
+        except Exception as error:  # noqa: BLE001  (as in `start`)
+            self._go_wrong(error)
 
     def _go_wrong(self, error: Exception) -> None:
         """Answer a request that can't be sent on, or that the router makes a mistake with."""
@@ -410,6 +453,8 @@ class Exchange:
         elif backend not in self._blamed:
             self._blamed += (backend,)
             self._plane.failed(backend, failure.value, sent)
+        if failure is Failure.REFUSED and backend.supervised:
+            self._plane.vanished(backend)
 
     def _lacks_its_end(self, head: ResponseHead) -> bool:
         """Tell whether a stream that ended with its connection ended too soon: its framing can't say."""

@@ -117,6 +117,24 @@ async def test_an_engine_that_fails_to_start_is_given_up(supervise, engine):
     await demo.until(State.RUNNING)
 
 
+async def test_it_says_whether_it_is_started_again(supervise, engine):
+    """Who waits for it can tell whether that is worth while."""
+    engine.flags = ["fail"]
+    demo = supervise(give_up_after=2)
+    demo.start()
+    assert (await demo.until(State.STARTING)).coming
+    assert (await demo.until(State.BACKOFF)).coming
+    assert not (await demo.until(State.FATAL)).coming
+    engine.flags = []
+    demo.start()
+    assert not (await demo.until(State.RUNNING)).coming
+    demo.restart()
+    assert (await demo.until(State.STOPPING)).coming
+    await demo.until(State.RUNNING, times=2)
+    await demo.stop()
+    assert not demo.status.coming
+
+
 async def test_a_model_that_is_missing_is_said(supervise):
     demo = supervise(model="missing", give_up_after=2)
     demo.start()

@@ -53,6 +53,15 @@ def test_nobody_has_room(dispatcher):
     assert not dispatcher.may_wait(way())
 
 
+def test_who_is_about_to_be_there_is_waited_for(dispatcher):
+    """Nothing is sent there yet."""
+    starting, absent = backend("a", health=declared(up=False, coming=True)), backend("b", health=ABSENT)
+    assert dispatcher.choose(way((starting, absent)), (), ASK, 0.0, full=True) is None
+    assert dispatcher.may_wait(way((absent,), (starting,)))
+    assert dispatcher.awaits(way((absent,), (starting,)))
+    assert not dispatcher.awaits(way((absent, backend("c"))))
+
+
 def test_bytes_are_room_too(dispatcher):
     """An idle backend takes any request; beside others one that fits."""
     small = backend("a", cap=Cap(size=150))

@@ -5,7 +5,7 @@ from router.core.admission import Bounds, Cap
 from router.core.catalog import DIRECT, Backend, Candidate, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, UnavailableError
-from router.core.exchange import AGAIN, Failure, error_of
+from router.core.exchange import AGAIN, FREE, Failure, error_of
 from router.core.health import Thresholds, declared
 from router.core.latency import Ask
 
@@ -153,6 +153,49 @@ def test_whoever_comes_after_those_who_wait_waits():
     some.admission.enter("m", "a request", "", 0, 10, 0.0)
     assert exchange.first("x", "m", Way(tiers, DIRECT), Ask(10), some, 0.0) is None
     assert exchange.first("x", "other", Way(tiers, DIRECT), Ask(10), some, 0.0) is tiers[0][0]
+
+
+# Who is about to be there
+
+
+def coming(name) -> Candidate:
+    return Candidate(Backend(name, {}, health=declared(up=False, coming=True), supervised=True), "m")
+
+
+def waits(failure, tiers, attempts, retries=2, age=0.0) -> bool:
+    tried = [tiers[0][0]] * attempts
+    return exchange.waits(failure, Way(tiers, DIRECT), tried, retries, age, dispatcher(lowest))
+
+
+def test_an_engine_that_is_about_to_be_there_is_waited_for():
+    """At first, and again where it was gone before it answered; one that is gone for good isn't."""
+    assert first("m", ((down("a"), coming("b")),), lowest) is None
+    assert waits(Failure.REFUSED, ((down("a"), coming("b")),), 1)
+    assert not waits(Failure.REFUSED, ((down("a"), up("b")),), 1)
+
+
+def test_who_waits_again_does_not_end_engines_for_ever():
+    """What was read has one attempt more than others, what no engine has read has as many as its time allows."""
+    tiers = ((coming("a"),),)
+    assert [waits(Failure.CLOSED, tiers, attempts) for attempts in (1, 3, 4)] == [True, True, False]
+    assert waits(Failure.REFUSED, tiers, 9)
+    assert not waits(Failure.REFUSED, tiers, 9, age=60.0)
+
+
+@pytest.mark.parametrize("failure", sorted(set(Failure) - AGAIN - FREE, key=str))
+def test_what_an_engine_has_answered_does_not_wait_again(failure):
+    """Nor what it was silent on."""
+    assert not waits(failure, ((coming("a"),),), 1)
+
+
+def test_what_a_dying_engine_lets_go_of_is_no_load():
+    """One that is launched here, that is; of others nobody knows."""
+    assert exchange.is_free(Failure.CLOSED, coming("a").backend)
+    assert not exchange.is_free(Failure.STATUS, coming("a").backend)
+    assert [exchange.is_free(failure, up("a").backend) for failure in (Failure.CLOSED, Failure.REFUSED)] == [
+        False,
+        True,
+    ]
 
 
 # Who is asked, too, while the first is silent

@@ -77,6 +77,15 @@ def test_of_who_is_gone_the_supervisor_says_why():
     assert not after("ss", gone).absent
 
 
+def test_who_is_gone_may_be_about_to_be_there():
+    """The supervisor says that, too; what fails meanwhile changes nothing of it, an answer ends it."""
+    assert not declared(up=False, reason="failed for good").coming
+    starting = declared(up=False, reason="starting", coming=True)
+    assert (starting.usable, starting.hope, starting.coming) == (False, 0, True)
+    assert after("rf", starting) is starting
+    assert not after("s", starting).coming
+
+
 def test_usable():
     """Every backend may be sent requests but one that is down."""
     assert {verdict for verdict in Verdict if not Health(verdict).usable} == {DOWN}
