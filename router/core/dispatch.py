@@ -97,8 +97,15 @@ class Dispatcher(Generic[T]):
         return any(each.backend.health.hope or each.backend.health.coming for tier in way.tiers for each in tier)
 
     def awaits(self, way: Way) -> bool:
-        """Tell whether somebody who may serve a request that goes this way is not there, but about to be."""
-        return any(each.backend.health.coming for tier in way.tiers for each in tier)
+        """Tell whether somebody who may serve a request that goes this way is not there, but about to be.
+
+        A launched engine that looks bad is, too: its process is gone, which its supervisor will soon say, or it works.
+        """
+        return any(
+            backend.health.coming or (backend.supervised and not backend.health.usable and not backend.health.absent)
+            for tier in way.tiers
+            for backend, _ in tier
+        )
 
     def pace(self, way: Way) -> float:
         """Tell each how many seconds those who are under way of all who may serve it end, one by one; 0: not known.

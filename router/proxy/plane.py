@@ -202,9 +202,10 @@ class Plane:
             backend, reason, coming=due is not None and due <= self.dispatcher.admission.bounds.queue_timeout
         )
 
-    def vanished(self, backend: Backend) -> None:
-        """Note that nobody listens at a launched engine's address: its supervisor is about to say so, too."""
-        if backend.health.usable and backend not in self._retired:
+    def vanished(self, backend: Backend, sent: Sent | None) -> None:
+        """Note that nobody listens where an attempt was sent: the engine's supervisor is about to say so, too."""
+        was_there = not backend.health.absent and (sent is None or sent.at >= backend.health.since)
+        if was_there and backend not in self._retired:
             self._take_out(backend, Failure.REFUSED.value, coming=True)
 
     def _take_out(self, backend: Backend, reason: str, *, coming: bool = False) -> None:

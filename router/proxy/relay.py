@@ -454,7 +454,7 @@ class Exchange:
             self._blamed += (backend,)
             self._plane.failed(backend, failure.value, sent)
         if failure is Failure.REFUSED and backend.supervised:
-            self._plane.vanished(backend)
+            self._plane.vanished(backend, sent)
 
     def _lacks_its_end(self, head: ResponseHead) -> bool:
         """Tell whether a stream that ended with its connection ended too soon: its framing can't say."""

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -23,11 +24,11 @@ SOON = RestartPolicy(first_delay=0.05, longest_delay=0.05, give_up_after=2)
 StartLaunched = Callable[..., Awaitable[App]]
 
 
-def launched(replicas: int = 1, name: str = "demo", **args: object) -> dict[str, object]:
+def launched(replicas: Any = 1, name: Any = "demo", **args: object) -> dict[str, object]:
     return {"name": name, "launch": {"engine": "llama_cpp", "model": "any", "replicas": replicas, "args": args}}
 
 
-def ask(model: str = "demo", **more: object) -> dict[str, object]:
+def ask(model: Any = "demo", **more: object) -> dict[str, object]:
     return {"model": model, "messages": [{"role": "user", "content": "Hi"}], **more}
 
 

@@ -59,7 +59,8 @@ def test_who_is_about_to_be_there_is_waited_for(dispatcher):
     assert dispatcher.choose(way((starting, absent)), (), ASK, 0.0, full=True) is None
     assert dispatcher.may_wait(way((absent,), (starting,)))
     assert dispatcher.awaits(way((absent,), (starting,)))
-    assert not dispatcher.awaits(way((absent, backend("c"))))
+    assert not dispatcher.awaits(way((absent, backend("c"), backend("d", health=DOWN))))
+    assert dispatcher.awaits(way((backend("d", health=DOWN, supervised=True),)))
 
 
 def test_bytes_are_room_too(dispatcher):
