@@ -21,22 +21,18 @@ from pathlib import Path
 import structlog
 
 from launchers import leftovers, wording
-from launchers.detached import Detached, adopt, spawn_detached
 from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Disk
 from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
-from launchers.process import Process, free_port, spawn
+from launchers.process import Keepers, Process, free_port
 from launchers.reason import first_error
 from launchers.spec import LaunchSpec
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
-from launchers.tree import memory_of, owns_port, shared_memory_of
+from launchers.tree import memory_of, owns_port
 
 PROBE_FIRST, PROBE_SLOWEST = 0.05, 0.25  # seconds between two probes of an engine that starts
 PROGRESS_EVERY = 5.0  # seconds between two words about an engine that starts
-
-TEMPORARY = ("TMPDIR", "TEMP", "TMP")
-"""Variables that say where temporary files go, on one system or another."""
 
 AT_REST = frozenset({State.STOPPED, State.FATAL})
 
@@ -59,7 +55,7 @@ class Status:
 
 
 class Supervisor:
-    """Supervises one replica. Use it from one event loop, that of the main thread (see launchers.process).
+    """Supervises one replica, whose process is kept by one of the `keepers`.
 
     `logs` is the folder for NAME.log and for run/NAME.json, where `files` may be another name: that of a replica which
     takes the place of one of its name, while both run. `python` is the interpreter that has the engine;
@@ -71,6 +67,7 @@ class Supervisor:
         spec: LaunchSpec,
         engine: Engine,
         *,
+        keepers: Keepers,
         logs: Path,
         on_change: Callable[[Status], None],
         python: str = sys.executable,
@@ -79,15 +76,16 @@ class Supervisor:
     ) -> None:
         self._spec = spec
         self._engine = engine
+        self._keepers = keepers
         self.files = files or spec.name
         self._log = logs / f"{self.files}.log"
-        self._records = logs / "run"
+        self._record = logs / "run" / f"{self.files}.json"
         self._on_change = on_change
         self._python = python
         self._now = Supervision(spec.start_timeout, spec.stop_timeout, policy or RestartPolicy())
         self._status = Status(spec.name, State.STOPPED, None, None, "not started", (), time.time())
         # The process of now, its port and its probe; and of the last one, how it ended and what it said.
-        self._process: Process | Detached | None = None
+        self._process: Process | None = None
         self._port = 0
         self._probe: asyncio.Task[None] | None = None
         self._end = ""
@@ -99,9 +97,6 @@ class Supervisor:
         self._waiting: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._fingerprint = ""  # of the command that runs
-        self._scratch = ""  # its folder for temporary files
-        self._shared: frozenset[str] = frozenset()  # its files in shared memory
         self._left = False  # whether it is to run on, unwatched
 
     def __repr__(self) -> str:
@@ -210,10 +205,8 @@ class Supervisor:
         self._now, actions = step(before, event, time.monotonic())
         if event is Event.EXITED:
             self._bury(served=before.state is State.RUNNING)
-            await asyncio.to_thread(leftovers.clean_up, self._scratch, self._shared)
-            self._shared = frozenset()
-        elif event in {Event.READY, Event.KILL, Event.TIMED_OUT}:
-            await self._look_at_shared_memory()
+        elif event is Event.READY and self._process is not None:
+            self._process.look()
         if self._now.state is not State.STARTING:
             await self._stop_probing()
         if self._process is None:
@@ -237,60 +230,37 @@ class Supervisor:
         try:
             model = self._engine.find_model(self._spec.model, Disk())
             spec = replace(self._spec, model=model)
-            if spec.keep and await self._adopt(spec):
-                command = self._engine.command(spec, self._port, self._python)
-            else:
+            if not (spec.keep and await self._adopt(spec)):
                 self._port = free_port()
                 command = self._engine.command(spec, self._port, self._python)
-                self._scratch = leftovers.make_scratch()
-                here = replace(command, env=dict.fromkeys(TEMPORARY, self._scratch) | dict(command.env))
-                if spec.keep:
-                    self._process = spawn_detached(here, self._log, self._wake.set)
-                else:
-                    self._process = await spawn(here, self._log, self._wake.set)
+                self._process = await self._keepers.spawn(
+                    command, self._log, self._record, self._wake.set, port=self._port, keep=spec.keep
+                )
         except (LaunchError, OSError) as error:
-            leftovers.remove_scratch(self._scratch)
             self._end = str(error)
             self._asked.appendleft((Event.SPAWN_FAILED, None))
             return
-        assert self._process is not None  # noqa: S101 -- it was spawned, or adopted
-        self._fingerprint = command.fingerprint
-        self._remember()
         self._next_word = time.monotonic() + PROGRESS_EVERY
         self._probe = asyncio.create_task(self._until_ready(), name=f"probe of {self._spec.name}")
         self._probe.add_done_callback(lambda _: self._wake.set())
-
-    def _remember(self) -> None:
-        if self._process is not None:
-            leftovers.remember(
-                self._records, self.files, self._process.pid, self._port, self._fingerprint, self._scratch, self._shared
-            )
-
-    async def _look_at_shared_memory(self) -> None:
-        """Know what it would leave there, should it be killed, or the router."""
-        if self._process is not None:
-            shared = await asyncio.to_thread(shared_memory_of, self._process.pid)
-            if shared - self._shared:
-                self._shared |= shared
-                self._remember()
 
     async def _adopt(self, spec: LaunchSpec) -> bool:
         """Take over the engine that an earlier router left running, if it is what would be started now.
 
         One that isn't is ended: its memory is wanted.
         """
-        record = leftovers.left_running(self._records, spec.name)
+        record = leftovers.left_running(self._record.parent, spec.name)
         if record is None:
             return False
-        if self._engine.command(spec, record.port, self._python).fingerprint != record.fingerprint:
-            await asyncio.to_thread(leftovers.end, record)
-            await asyncio.to_thread(leftovers.clean_up, record.scratch, record.shared)
-            return False
+        alike = self._engine.command(spec, record.port, self._python).fingerprint == record.fingerprint
         try:
-            self._process = adopt(record.pid, self._log, self._wake.set)
-        except ProcessLookupError:
+            self._process = await self._keepers.adopt(record, self._wake.set) if alike else None
+        except OSError:  # it ended meanwhile
+            self._process = None
+        if self._process is None:
+            await asyncio.to_thread(leftovers.end, record)
             return False
-        self._port, self._scratch, self._shared = record.port, record.scratch, frozenset(record.shared)
+        self._port = record.port
         log.info(f"{spec.name}: took over the engine that an earlier router left running", pid=record.pid)
         return True
 
@@ -326,7 +296,6 @@ class Supervisor:
             self._last_lines = self._process.last_lines
             self._why = first_error(self._last_lines).known if served else self._process.reason
             self._process = None
-        leftovers.forget(self._records, self.files)
 
     # Telling.
 
@@ -377,7 +346,7 @@ class Supervisor:
         """The supervisor failed, or its loop is closing: leave no engine that nobody watches."""
         if self._probe is not None:
             self._probe.cancel()
-        if isinstance(self._process, Detached) and self._left:
+        if self._process is not None and self._left:
             self._process.release()
         elif self._process is not None:
             self._process.kill()

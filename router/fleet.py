@@ -15,6 +15,7 @@ import structlog
 
 from launchers.engines import Engine
 from launchers.errors import UnfitRequestError
+from launchers.process import Keepers
 from launchers.states import RestartPolicy, State
 from launchers.supervisor import Status, Supervisor
 from launchers.tree import memory_of
@@ -107,6 +108,7 @@ class Fleet:
         self._logs = logs
         self._on_settled = on_settled
         self._policy = policy
+        self._keepers = Keepers()
         self._ending: dict[Member, asyncio.Task[None]] = {}
         self._replacing: set[asyncio.Task[None]] = set()
         self._started = False
@@ -188,6 +190,7 @@ class Fleet:
         member.supervisor = Supervisor(
             launch.spec,
             engine,
+            keepers=self._keepers,
             logs=self._logs,
             on_change=lambda status: self._changed(member, status),
             python=launch.python,
@@ -320,12 +323,14 @@ class Fleet:
         gone = [member.supervisor for member in ending if member.supervisor is not None]
         kept = [supervisor for supervisor in self._supervisors if supervisor not in gone]
         await asyncio.gather(*(each.stop() for each in gone), *(each.leave() for each in kept))
+        await self._keepers.close()
 
     async def kill(self, *, keep: bool) -> None:
         """End every engine now; with `keep`, those that are to be kept run on."""
         for task in (*self._replacing, *self._ending.values()):
             task.cancel()
         await asyncio.gather(*(each.leave() if keep else each.kill() for each in self._supervisors))
+        await self._keepers.close()
 
 
 def _cap(config: Config, parallel: int | None = None) -> Cap:

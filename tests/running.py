@@ -39,6 +39,13 @@ def alive(process: psutil.Process) -> bool:
     return False
 
 
+def is_keeper(process: psutil.Process) -> bool:
+    """Whether a process is the keeper of a router's engines."""
+    with suppress(psutil.Error):
+        return any("launchers.keeper" in word for word in process.cmdline())
+    return False
+
+
 class RunningRouter:
     """`python -m router` on a router.yaml of these words, from entering to leaving; then nothing of it is left."""
 
@@ -80,8 +87,14 @@ class RunningRouter:
 
     @property
     def engines(self) -> list[psutil.Process]:
-        """The engines' processes that run now."""
-        return [each for each in descendants(self.process.pid) if alive(each)]
+        """The engines' processes that run now: those of its keeper."""
+        return [each for each in descendants(self.process.pid) if alive(each) and not is_keeper(each)]
+
+    @property
+    def keeper(self) -> psutil.Process:
+        """The process that keeps its engines."""
+        (keeper,) = filter(is_keeper, descendants(self.process.pid))
+        return keeper
 
     def signal(self, number: signal.Signals = signal.SIGINT) -> None:
         """Send a signal, as Ctrl-C does."""

@@ -28,7 +28,7 @@ import pytest_asyncio
 from openai import AsyncOpenAI
 
 from launchers.engines import ENGINES, Engine
-from launchers.tree import shared_inodes
+from launchers.kin import shared_inodes
 from tests.running import REPOSITORY, RunningRouter, alive, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from launchers.process import Keepers
 from launchers.spec import LaunchSpec
 from launchers.states import RestartPolicy, State
 from tests.integration.launchers.scripted import BOUND, SERVER, Scripted, Watched
@@ -20,14 +21,22 @@ def engine(tmp_path):
 
 
 @pytest.fixture
-async def supervise(tmp_path, engine):
+async def keepers():
+    """Gives a router's keepers; in the end, they end."""
+    made = Keepers()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def supervise(tmp_path, engine, keepers):
     """Makes supervisors, and ends them."""
     made = []
 
     def make(model="any", start_timeout=BOUND, stop_timeout=BOUND, give_up_after=5, **kwargs):
         spec = LaunchSpec("demo-1", "scripted", model, "demo", {}, {}, start_timeout, stop_timeout)
         policy = RestartPolicy(first_delay=0.06, longest_delay=0.06, give_up_after=give_up_after)
-        made.append(Watched(spec, engine, logs=tmp_path / "logs", policy=policy, **kwargs))
+        made.append(Watched(spec, engine, keepers=keepers, logs=tmp_path / "logs", policy=policy, **kwargs))
         return made[-1]
 
     yield make

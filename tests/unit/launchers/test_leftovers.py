@@ -7,26 +7,28 @@ from contextlib import suppress
 
 import psutil
 import pytest
-from structlog.testing import capture_logs
 
-from launchers import leftovers
+from launchers import kin, leftovers
+from launchers.record import Record
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
 PARENT = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=bool(sys.argv[1:]))
 print(child.pid, flush=True)
 time.sleep(300)
 """
+DEAD = 2**22 + 1  # no process has it
 
 
 @pytest.fixture
-def engine():
-    """Starts processes that lead sessions of their own, and ends them."""
+def engine(tmp_path):
+    """Starts processes that lead sessions of their own and have an engine's mark, and ends them."""
     started = []
 
     def start(argv):
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True)
+        env = {**os.environ, kin.MARK: str(tmp_path / "router-1")}
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True, env=env)
         started.append(process)
         return process
 
@@ -37,106 +39,128 @@ def engine():
         process.communicate()
 
 
-def edit(folder, **changes):
-    """Change the one record of a folder, as if another router had written it."""
-    (path,) = folder.glob("*.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "run"
 
 
-def orphan(folder, process, **changes):
-    """The record of an engine whose router is dead."""
-    leftovers.remember(folder, "demo", process.pid, 20001, "f")
-    edit(folder, router_started=1.0, **changes)
+def leave(folder, process, **changes):
+    """Write the record of an engine whose router and keeper are dead."""
+    record = Record(
+        path=str(folder / "demo.json"), name="demo", pid=process.pid, started=kin.started(process.pid) or "",
+        port=20001, fingerprint="f", keep=False,
+        scratch=str(folder.parent / "router-1"), router_pid=DEAD, router_started="1", keeper_pid=DEAD,
+        keeper_started="1", keeper_at="", world=kin.world(),
+    )._replace(**changes)  # fmt: skip
+    record.write()
+    return record
 
 
-def test_an_engine_whose_router_is_dead_is_killed(tmp_path, engine):
+def me():
+    return {"pid": os.getpid(), "started": kin.started(os.getpid())}
+
+
+def test_an_engine_whose_router_and_keeper_are_dead_is_killed(folder, engine):
     process = engine(SLEEP)
-    orphan(tmp_path, process)
-    (record,) = leftovers.reap(tmp_path)
-    assert (record.name, record.pid, record.port, record.fingerprint) == ("demo", process.pid, 20001, "f")
-    assert not psutil.pid_exists(process.pid)
-    assert not list(tmp_path.iterdir())
+    record = leave(folder, process)
+    (folder.parent / "router-1").mkdir()
+    assert leftovers.reap(folder) == [record]
+    assert process.wait(1) == -9
+    assert not list(folder.iterdir())
+    assert not (folder.parent / "router-1").exists()
 
 
-def test_what_a_dead_engine_started_is_killed_too(tmp_path, engine):
-    process = engine([sys.executable, "-c", PARENT])
+@pytest.mark.parametrize("session", [[], ["of its own"]])
+def test_what_a_dead_engine_started_is_killed_too(folder, engine, session):
+    process = engine([sys.executable, "-c", PARENT, *session])
     child = psutil.Process(int(process.stdout.readline()))
-    orphan(tmp_path, process)
+    leave(folder, process)
     process.kill()
     process.wait()
-    assert len(leftovers.reap(tmp_path)) == 1
+    assert len(leftovers.reap(folder)) == 1
     deadline = time.monotonic() + 5
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
 
 
-def test_an_engine_that_is_spared_is_left_to_be_adopted(tmp_path, engine):
+def test_an_engine_that_is_kept_is_left_to_be_adopted(folder, engine):
+    """While its keeper, here the test, lives."""
     process = engine(SLEEP)
-    orphan(tmp_path, process)
-    assert leftovers.reap(tmp_path, ["demo"]) == []
-    found = leftovers.left_running(tmp_path, "demo")
-    assert found is not None
-    assert (found.pid, found.port, found.fingerprint) == (process.pid, 20001, "f")
-    assert leftovers.left_running(tmp_path, "other") is None
+    record = leave(folder, process, keep=True, keeper_pid=os.getpid(), keeper_started=me()["started"])
+    assert leftovers.reap(folder, ["demo"]) == []
+    assert leftovers.left_running(folder, "demo") == record
+    assert leftovers.left_running(folder, "other") is None
+    assert leftovers.running(folder) == {"demo": process.pid}
 
 
-@pytest.mark.parametrize("changes", [{"started": 5.0}, {"world": "before the reboot"}, {"pid": 2**22 + 1}])
-def test_what_is_not_that_very_engine_is_not_adopted(tmp_path, engine, changes):
-    orphan(tmp_path, engine(SLEEP), **changes)
-    assert leftovers.left_running(tmp_path, "demo") is None
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"started": "5"},
+        {"world": "before the reboot"},
+        {"pid": DEAD},
+        {"keep": False},
+        {"keeper_started": "5"},
+        {"router_pid": os.getpid(), "router_started": kin.started(os.getpid())},
+        {"format": 1},
+    ],
+)
+def test_who_is_not_adopted(folder, engine, changes):
+    """Another process; one that isn't kept, or has no keeper; that of a living router; one of another version."""
+    kept = {"keep": True, "keeper_pid": os.getpid(), "keeper_started": me()["started"]}
+    leave(folder, engine(SLEEP), **{**kept, **changes})
+    assert leftovers.left_running(folder, "demo") is None
 
 
-def test_an_engine_of_a_living_router_is_not_adopted(tmp_path, engine):
-    leftovers.remember(tmp_path, "demo", engine(SLEEP).pid, 20001, "f")
-    assert leftovers.left_running(tmp_path, "demo") is None
-
-
-def test_an_engine_of_a_living_router_is_left_alone(tmp_path, engine):
+def test_an_engine_of_a_living_router_is_left_alone(folder, engine):
     process = engine(SLEEP)
-    leftovers.remember(tmp_path, "demo", process.pid, 20001, "f")
-    assert leftovers.reap(tmp_path) == []
+    leave(folder, process, router_pid=os.getpid(), router_started=me()["started"])
+    assert leftovers.reap(folder) == []
     assert process.poll() is None
-    assert (tmp_path / "demo.json").exists()
+    assert (folder / "demo.json").exists()
 
 
-@pytest.mark.parametrize("changes", [{"started": 5.0}, {"world": "before the reboot"}])
-def test_another_program_with_the_same_pid_is_left_alone(tmp_path, engine, changes):
+@pytest.mark.parametrize("changes", [{"started": "5"}, {"world": "before the reboot"}])
+def test_another_program_with_the_same_pid_is_left_alone(folder, engine, changes):
     process = engine(SLEEP)
-    orphan(tmp_path, process, **changes)
-    assert leftovers.reap(tmp_path) == []
+    leave(folder, process, **changes, scratch="/nowhere/router-another")
+    assert leftovers.reap(folder) == []
     assert process.poll() is None
-    assert not list(tmp_path.iterdir())
+    assert not list(folder.iterdir())
+    assert leftovers.running(folder) == {}
 
 
-def test_an_engine_that_is_gone_needs_only_its_record_removed(tmp_path, engine):
+def test_an_engine_that_is_gone_needs_only_its_record_removed(folder, engine):
     process = engine(SLEEP)
-    orphan(tmp_path, process)
+    leave(folder, process)
     process.kill()
     process.wait()
-    assert leftovers.reap(tmp_path) == []
-    assert not list(tmp_path.iterdir())
+    assert leftovers.reap(folder) == []
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"pid": 1, "port": 1}', b"\xff"])
-def test_a_record_that_is_none_is_removed(tmp_path, content):
-    (tmp_path / "demo.json").write_bytes(content)
-    assert leftovers.reap(tmp_path) == []
-    assert not list(tmp_path.iterdir())
+def test_a_record_that_is_none_is_removed(folder, content):
+    folder.mkdir()
+    (folder / "demo.json").write_bytes(content)
+    assert leftovers.reap(folder) == []
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("changes", [{"pid": "1"}, {"scratch": 5}, {"shared": 3}, {"more": 1}])
+def test_a_record_with_wrong_values_is_none(folder, engine, changes):
+    leave(folder, engine(SLEEP))
+    path = folder / "demo.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert Record.read(path) is None
+
+
+def test_no_folder_but_an_engines_own_is_removed(folder, engine):
+    (folder.parent / "mine").mkdir()
+    record = leave(folder, engine(SLEEP), scratch=str(folder.parent / "mine"))
+    record.clean_up()
+    assert (folder.parent / "mine").exists()
 
 
 def test_no_folder_no_leftovers(tmp_path):
     assert leftovers.reap(tmp_path / "none") == []
-
-
-def test_an_engine_that_ended_is_forgotten(tmp_path, engine):
-    leftovers.remember(tmp_path, "demo", engine(SLEEP).pid, 20001, "f")
-    leftovers.forget(tmp_path, "demo")
-    leftovers.forget(tmp_path, "demo")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_record_that_can_not_be_written_is_a_warning(tmp_path):
-    (tmp_path / "run").write_text("a file, not a folder")
-    with capture_logs() as logs:
-        leftovers.remember(tmp_path / "run", "demo", os.getpid(), 20001, "f")
-    assert [entry["log_level"] for entry in logs] == ["warning"]

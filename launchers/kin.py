@@ -1,0 +1,170 @@
+"""Which processes belong to an engine, by the system's table of processes; and what they would leave behind.
+
+An engine's processes hide without meaning to: they lead sessions of their own, fork twice, outlive their parents. One
+belongs to an engine if any of these is true:
+
+1. It is the engine's first process, or descends from one that belongs to it.
+2. Its session is one that a process of the engine leads, or led: no new process gets that number for a pid while
+   anybody has it as a session. Where another process has that pid now, nobody of the engine's session is left.
+3. Its environment has the engine's mark, which all inherit that don't ask for another environment.
+4. It was seen to belong to the engine earlier. Pids are given again: one counts only together with its start time.
+
+Standard library alone: the keeper runs this. Each look at the table takes some milliseconds.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+MARK = "LAUNCH_MARK"
+"""The variable that marks an engine's processes."""
+
+SHARED = "/dev/shm/"  # noqa: S108 -- where Linux keeps what processes share
+
+HAS_PROC = sys.platform == "linux"
+
+
+class Seen(NamedTuple):
+    """One process of the table."""
+
+    parent: int
+    session: int
+    started: str  # tells it from another that has its pid at another time
+    alive: bool  # it is no zombie
+
+
+Table = Mapping[int, Seen]
+
+
+def processes() -> dict[int, Seen]:
+    """Read the whole table, by pid."""
+    if not HAS_PROC:
+        return by_ps()
+    found = {int(name): seen(int(name)) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 -- names
+    return {pid: each for pid, each in found.items() if each is not None}
+
+
+def seen(pid: int) -> Seen | None:
+    """Look at one process; None where there is none."""
+    if not HAS_PROC:
+        return by_ps("-p", str(pid)).get(pid)
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = stat.rpartition(b")")[2].split()  # a program's name may hold spaces, and parentheses
+    return Seen(int(fields[1]), int(fields[3]), fields[19].decode(), fields[0] not in {b"Z", b"X"})
+
+
+def by_ps(*which: str) -> dict[int, Seen]:
+    """Read the table where there is no /proc."""
+    said = subprocess.run(
+        ["ps", *(which or ["-A"]), "-o", "pid=,ppid=,stat=,lstart="],  # noqa: S607 -- of the system's own PATH
+        capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"},
+    )  # fmt: skip
+    found = {}
+    for line in said.stdout.splitlines():
+        pid, parent, state, started = line.split(maxsplit=3)
+        with suppress(ProcessLookupError, PermissionError):
+            found[int(pid)] = Seen(int(parent), os.getsid(int(pid)), started.strip(), not state.startswith("Z"))
+    return found
+
+
+def started(pid: int) -> str | None:
+    """When this process started, in words of the system's own; None where there is none, or only its zombie."""
+    found = seen(pid)
+    return found.started if found is not None and found.alive else None
+
+
+def world() -> str:
+    """Names the time and place in which a pid means something: this boot of this machine, this container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        said = subprocess.run(["sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False)  # noqa: S607
+        return said.stdout.strip()
+
+
+def has_mark(pid: int, mark: str) -> bool:
+    """Whether a process was started with this mark in its environment; no, where the system doesn't tell."""
+    try:
+        return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+class Kin:
+    """The processes of one engine, as far as they were seen. `leader` is its first one."""
+
+    def __init__(self, leader: int, started: str, mark: str) -> None:
+        self._mark = mark
+        self._sessions = {leader: started}  # those that they lead or led, with the start of who does
+        self._known = {leader: started}
+
+    def look(self, table: Table, marked: Callable[[int, str], bool] = has_mark) -> set[int]:
+        """Give its processes that are in the table, and remember them."""
+        self._sessions = {pid: when for pid, when in self._sessions.items()
+                          if pid not in table or table[pid].started == when}  # fmt: skip
+        strangers = set(table) - {os.getpid(), 1}
+        found: set[int] = set()
+        news = {pid for pid in strangers if self._known.get(pid) == table[pid].started
+                or table[pid].session in self._sessions or marked(pid, self._mark)}  # fmt: skip
+        while news:
+            found |= news
+            strangers -= news
+            self._sessions |= {pid: table[pid].started for pid in news if table[pid].session == pid}
+            news = {pid for pid in strangers if table[pid].parent in found or table[pid].session in self._sessions}
+        self._known = {pid: table[pid].started for pid in found}
+        return found
+
+
+def descendants(table: Table, of: int) -> set[int]:
+    """Give all processes that descend from one."""
+    found: set[int] = set()
+    news = {of}
+    while news:
+        news = {pid for pid, each in table.items() if each.parent in news} - found
+        found |= news
+    return found
+
+
+# Shared memory: files that a process which is killed leaves behind. Linux alone has such.
+
+
+def shared_inodes(pid: int) -> set[int]:
+    """Give what a process has of shared memory; by inode, as a semaphore's file was mapped before it had its name."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    except OSError:
+        return set()
+    return {int(line.split(maxsplit=5)[4]) for line in maps.splitlines() if SHARED in line}
+
+
+def shared_memory_of(pids: Iterable[int], since: float) -> set[str]:
+    """Name the files in shared memory that these processes use, and that were made after `since`, in epoch seconds.
+
+    What was there before the engine is another's.
+    """
+    mapped: set[int] = set().union(*map(shared_inodes, pids))
+    found = set()
+    for file in Path(SHARED).iterdir() if mapped else ():
+        with suppress(OSError):
+            stat = file.stat()
+            if stat.st_ino in mapped and stat.st_ctime >= since:
+                found.add(str(file))
+    return found
+
+
+def remove_shared_memory(files: Iterable[str]) -> None:
+    """Remove such files, but for those that anybody uses."""
+    left = [Path(file) for file in files if file.startswith(SHARED)]
+    used: set[int] = set().union(*map(shared_inodes, processes())) if left else set()
+    for file in left:
+        with suppress(OSError):
+            if file.stat().st_ino not in used:
+                file.unlink()

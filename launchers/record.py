@@ -1,0 +1,68 @@
+"""The record of a running engine: `run/NAME.json` in the folder of logs, which tells the next router of it.
+
+A keeper writes it after the spawn, and removes it when nothing of the engine is left. Standard library alone.
+"""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from launchers import kin
+
+SCRATCH = "router-"
+"""What the names of engines' own folders for temporary files begin with; no other is ever removed."""
+
+FORMAT = 2
+"""Of the record, and of what is said to a keeper: those of another version are ended, not adopted."""
+
+
+class Record(NamedTuple):
+    """One running engine, who keeps it, and whose it is."""
+
+    path: str  # the record's own
+    name: str
+    pid: int
+    started: str  # kin.started, as are the other two
+    port: int
+    fingerprint: str  # spec.Command.fingerprint
+    keep: bool  # whether it outlives its router
+    scratch: str  # its own folder for temporary files; also its mark, and what its keeper knows it by
+    router_pid: int
+    router_started: str
+    keeper_pid: int
+    keeper_started: str
+    keeper_at: str  # the keeper's socket; none where nothing is kept
+    world: str  # kin.world
+    shared: tuple[str, ...] = ()  # its files in shared memory
+    format: int = FORMAT
+
+    def write(self) -> None:
+        """Write it whole or not at all. Raises OSError."""
+        path = Path(self.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.new")
+        draft.write_text(json.dumps(self._asdict()))
+        draft.replace(path)
+
+    def clean_up(self) -> None:
+        """Remove what the engine, which has ended, has left in files, and in the end the record itself."""
+        import shutil  # noqa: PLC0415 -- takes as long to import as all else that a keeper needs
+
+        if Path(self.scratch).name.startswith(SCRATCH):
+            shutil.rmtree(self.scratch, ignore_errors=True)
+        kin.remove_shared_memory(self.shared)
+        with suppress(OSError):
+            Path(self.path).unlink()
+
+    @staticmethod
+    def read(path: Path) -> "Record | None":
+        """Read the record in a file; None where it holds none."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            read = Record(**(json.loads(path.read_text()) | {"path": str(path.absolute())}))
+            if [type(value) for value in read[:-2]] == [type(value) for value in _EXAMPLE[:-2]]:
+                return read._replace(shared=tuple(map(str, read.shared)))
+        return None
+
+
+_EXAMPLE = Record("", "", 0, "", 0, "", False, "", 0, "", 0, "", "", "")  # noqa: FBT003 -- types alone
