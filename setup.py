@@ -15,6 +15,7 @@ HOT = [
     *(
         f"router/core/{name}.py"
         for name in (
+            "access",
             "admission",
             "affinity",
             "balance",

@@ -19,9 +19,10 @@ import logging
 import os
 import random
 import shlex
+import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -37,6 +38,7 @@ from router.api.admin import Admin
 from router.api.surface import Surface
 from router.config import Config, Key
 from router.config.redact import redacted
+from router.core.access import Access, is_wide
 from router.core.admission import Bounds
 from router.core.catalog import Backend
 from router.core.errors import NotFoundError
@@ -119,6 +121,7 @@ class App:
             max_body=config.limits.max_body,
             keys={each.key.get_secret_value(): _caller(each) for each in config.auth.keys},
             admin_keys=[key.get_secret_value() for key in config.auth.admin_keys],
+            access=_access(config),
         )
         logging.getLogger().setLevel(config.logging.level.upper())
 
@@ -158,6 +161,7 @@ class App:
 
         Raises StartError, and changes nothing, where it can't be run.
         """
+        self._check_doors(config)
         facts = await asyncio.to_thread(self._look)
         plan = await asyncio.to_thread(plan_of, config, self._folder, self._engines, facts, self.plan)
         room = await asyncio.to_thread(room_beside, self.fleet.pids, facts)
@@ -173,7 +177,7 @@ class App:
     async def _bind(self) -> None:
         where, slow = self._config.server, self._slow
         app = web.Application(middlewares=[slow.guard], client_max_size=_MOST_ADMIN_BODY)
-        app.add_routes([*Surface(self.plane).routes(), *Admin(self).routes()])
+        app.add_routes([*Surface(self.plane, slow.may_look).routes(), *Admin(self).routes()])
         app.router.add_post("/v1/{rest:.*}", slow.proxy, expect_handler=expect)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -182,13 +186,32 @@ class App:
             self.plane, self.rules, lambda left: Connection(server, self.rules, left), room=self._room
         )
         try:
-            self._server = await lane.loop.create_server(
-                lambda: Client(lane), where.host, where.port, backlog=4096, reuse_address=os.name == "posix"
-            )
-        except OSError as error:
+            self._server = await _listening(lambda: Client(lane), where.host, where.port)
+            self._check_doors(self._config)
+            await self._server.start_serving()
+        except (OSError, StartError) as error:
+            if self._server is not None:
+                self._server.close()
             lane.close()
             await self._runner.cleanup()
+            if isinstance(error, StartError):
+                raise
             raise StartError(_why_not_bound(error, where.host, where.port)) from error
+
+    def _check_doors(self, config: Config) -> None:
+        """Raise StartError where other machines reach the port, and nothing says who of them may ask.
+
+        What router.yaml says of an address is checked with it; but a name may stand for any, and the port of the start
+        stays open whatever a reload says.
+        """
+        sockets = () if self._server is None else self._server.sockets
+        wide = [address for each in sockets if is_wide(address := each.getsockname()[0])]
+        if wide and not config.auth.keys and not config.auth.open:
+            raise StartError(
+                f"server.host: {self._config.server.host} lets other machines in, at {', '.join(wide)}, and nothing "
+                "says who of them may ask. Set auth.keys, or auth.open: true if all of them may; or start the router "
+                "with server.host: 127.0.0.1"
+            )
 
     def _restart(self, backend: Backend) -> None:
         self.fleet.restart(backend)
@@ -288,6 +311,23 @@ class App:
             )
 
 
+async def _listening(client: Callable[[], Client], host: str, port: int) -> asyncio.Server:
+    """Bind the port, and serve nobody yet. `::` is every address, also of IPv4; where there is no IPv6, these alone."""
+    loop, listening = asyncio.get_running_loop(), None
+    if host == "::":
+        try:
+            listening = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
+        except OSError as error:
+            if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+                raise
+            host = "0.0.0.0"
+    if listening is not None:
+        return await loop.create_server(client, sock=listening, backlog=4096, start_serving=False)
+    return await loop.create_server(
+        client, host, port, backlog=4096, reuse_address=os.name == "posix", start_serving=False
+    )
+
+
 def room_for_clients(files: int) -> int:
     """Tell how many clients' connections this many file descriptors allow, each with one to a backend."""
     return max(1, (files - _OTHER_FILES) // 2)
@@ -302,6 +342,12 @@ def _limits(config: Config) -> Limits:
         limits.idle_timeout,
         config.health.stall_after,
     )
+
+
+def _access(config: Config) -> Access:
+    """Who may ask without a key; a name that the router listens at is its own."""
+    server = config.server
+    return Access((server.host, *server.hosts), server.cors, is_open=config.auth.open)
 
 
 def _thresholds(config: Config) -> Thresholds:

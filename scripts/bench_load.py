@@ -16,7 +16,7 @@ _LONGEST = 300.0
 def request(body: bytes) -> bytes:
     """Write the request that every client sends."""
     return (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\nuser-agent: bench\r\naccept: */*\r\n"
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nuser-agent: bench\r\naccept: */*\r\n"
         b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
     )
 

@@ -5,7 +5,7 @@ not) and, for a route, `targets`.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -35,10 +35,14 @@ class State(Protocol):
 
 
 class Surface:
-    """The handlers that need no backend. `started` is the router's start as a Unix time, in seconds."""
+    """The handlers that need no backend. `started` is the router's start as a Unix time, in seconds.
 
-    def __init__(self, state: State, *, started: float | None = None) -> None:
+    `may_look` tells who may be told of models and backends, where everybody may ask.
+    """
+
+    def __init__(self, state: State, may_look: Callable[[web.Request], bool], *, started: float | None = None) -> None:
         self._state = state
+        self._may_look = may_look
         self._started = int(time.time() if started is None else started)
 
     def _model(self, listing: Listing) -> dict[str, Any]:
@@ -73,13 +77,16 @@ class Surface:
         """Say that the process lives."""
         return json_answer({"status": "ok"})
 
-    async def ready(self, _: web.Request) -> web.Response:
-        """Say whether at least one model can be served; if none can, why not."""
+    async def ready(self, request: web.Request) -> web.Response:
+        """Say whether at least one model can be served; to whom may know, which, or why none can."""
         served = [listing.name for listing in self._state.catalog.listing() if listing.ready]
+        told: dict[str, object] = {"status": "ready" if served else "not ready"}
+        if self._may_look(request):
+            waiting = {b.name: b.health.reason or "serves no model" for b in self._state.backends.values()}
+            told |= {"models": served} if served else {"backends": waiting}
         if served:
-            return json_answer({"status": "ready", "models": served})
-        waiting = {b.name: b.health.reason or "serves no model" for b in self._state.backends.values()}
-        response = json_answer({"status": "not ready", "backends": waiting}, 503)
+            return json_answer(told)
+        response = json_answer(told, 503)
         response.headers["retry-after"] = "1"
         return response
 

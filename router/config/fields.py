@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from ipaddress import ip_address
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr, WithJsonSchema
@@ -21,6 +22,11 @@ ENGINES = ("mlx", "vllm", "llama_cpp", "llama_server")
 MOST_TEXT = 4096
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME = r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
+_HOST_NAME = re.compile(_NAME, re.ASCII)
+_ORIGIN = re.compile(
+    rf"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\*|{_NAME}|\[[0-9a-f:.]+\])?(?::(?P<port>[0-9]{{1,5}}|\*))?", re.ASCII
+)
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>/[\w.~!$&'()*+,;=:@%/-]*)?",
@@ -112,6 +118,44 @@ def url(value: object) -> str:
     return FromEnvironment(checked) if isinstance(value, FromEnvironment) else checked
 
 
+def host_name(value: object) -> str:
+    """A host's name, in lower case; `*.example.org` is every name that ends so."""
+    match = _HOST_NAME.fullmatch(said := text(value).lower().removesuffix("."))
+    if match is None:
+        raise ValueError("expected a host's name alone, such as router.lan or *.example.org, got {got}")
+    return said
+
+
+def origin(value: object) -> str:
+    """The origin of a web page as browsers say it, in lower case; or a pattern of such; or `*`, or `null`."""
+    said = text(value).lower().removesuffix("/")
+    match = _ORIGIN.fullmatch(said)
+    if said in {"*", "null"}:
+        return said
+    if match is None:
+        raise ValueError(
+            "expected an origin, such as https://chat.example.org or http://localhost:*: no path behind it; got {got}"
+        )
+    if match["scheme"] in {"http", "https"}:
+        if match["host"] in {None, "*"}:
+            raise ValueError("{got} would be every page there is; '*' says so, and needs auth.keys")
+        if match["port"] == ("80" if match["scheme"] == "http" else "443"):  # which browsers leave out
+            said = said.rpartition(":")[0]
+    return said
+
+
+def address(value: object) -> str:
+    """An address or a name to listen at. One of IPv6 may stand in brackets, as in URLs."""
+    said = text(value).strip()
+    inner = said[1:-1] if said.startswith("[") and said.endswith("]") else said
+    try:
+        return str(ip_address(inner))
+    except ValueError:
+        if inner is said and not any(letter in "[]/@ " for letter in said) and said.count(":") != 1:
+            return said
+    raise ValueError("expected an address or a name to listen at, such as 127.0.0.1, without a port, got {got}")
+
+
 def _url_shown(checked: str) -> str:
     """A URL without a path that the environment had a part in: some services take their key there."""
     place, slash, _ = checked.removeprefix("https://").removeprefix("http://").partition("/")
@@ -142,6 +186,9 @@ Url = Annotated[
     PlainSerializer(_url_shown, when_used="json"),
     WithJsonSchema({"title": "URL", "type": "string", "pattern": "^[hH][tT][tT][pP][sS]?://"}),
 ]
+Address = Annotated[str, BeforeValidator(address), WithJsonSchema(TEXT)]
+HostName = Annotated[str, BeforeValidator(host_name), WithJsonSchema(TEXT)]
+Origin = Annotated[str, BeforeValidator(origin), WithJsonSchema(TEXT)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Whole = Annotated[int, BeforeValidator(whole)]
 Number = Annotated[float, BeforeValidator(number)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.config.problems import Fault, did_you_mean, either, repeated
+from router.core.access import is_wide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from router.config.types import Backend
+    from router.config.types import Auth, Backend, Server
 
 _MOST_LISTED = 20
 
@@ -30,6 +31,21 @@ def faults(backends: Sequence[Backend | None], routes: Mapping[str, tuple[str, .
                 yield Fault(
                     ("routes", name, "to", index), f"{{got}} is no backend's model{_hint(target, list(models))}"
                 )
+
+
+def open_doors(server: Server, auth: Auth) -> Iterator[Fault]:
+    """What would let in whom nobody has said may ask. It is looked for once every value by itself is right."""
+    if auth.keys:
+        return
+    if is_wide(server.host) and not auth.open:
+        yield Fault(
+            ("server", "host"),
+            "{got} lets other machines in, and nothing says who of them may ask: set auth.keys, or auth.open: true "
+            "if all of them may",
+        )
+    for index, origin in enumerate(server.cors):
+        if origin in {"*", "null"}:
+            yield Fault(("server", "cors", index), "{got} lets every web page in: set auth.keys, or name its origin")
 
 
 def _names(backends: Sequence[Backend | None]) -> Iterator[Fault]:

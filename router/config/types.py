@@ -26,9 +26,12 @@ from router.config import rules
 from router.config.fields import (
     ENGINES,
     TEXT,
+    Address,
     FileName,
+    HostName,
     MaybeSecret,
     Number,
+    Origin,
     Secret,
     Switch,
     Text,
@@ -58,13 +61,30 @@ class Server(Section):
 server:
   host: 0.0.0.0          # let other machines in; auth.keys says which clients
   port: 8080
+  hosts: [router.lan]
+  cors: ["https://chat.example.org", "http://localhost:*"]
+auth: {keys: ["${ROUTER_KEY:-change-me}"]}
 """
 
-    host: Text = setting("127.0.0.1", "Address to listen at; 0.0.0.0 is every network of this machine.")
+    host: Address = setting(
+        "127.0.0.1",
+        "Address to listen at. 0.0.0.0 is every network of this machine, `::` those of IPv6, too; both need auth.keys, "
+        "or auth.open.",
+    )
     port: Annotated[Whole, Field(ge=0, le=65535)] = setting(8001, "Port to listen at; 0 takes a free one.")
     keep_engines: Switch = setting(
         default=False,
         meaning="Whether launched engines run on when the router stops, to be taken over by its next start.",
+    )
+    hosts: Annotated[tuple[HostName, ...], BeforeValidator(listed)] = setting(
+        (),
+        "Names of this machine by which clients without a key may ask, beside localhost and addresses; "
+        "*.example.org is every name that ends so.",
+    )
+    cors: Annotated[tuple[Origin, ...], BeforeValidator(listed)] = setting(
+        (),
+        "Origins of web pages and browser extensions that may ask, such as http://localhost:*, "
+        "chrome-extension://*, app://obsidian.md. With auth.keys, * is every page.",
     )
 
 
@@ -279,7 +299,7 @@ auth:
 
 
 class Auth(Section):
-    """Who may ask. Without keys, everybody who reaches the port."""
+    """Who may ask. Without keys, programs on this machine, and no pages but those of server.cors."""
 
     example: ClassVar[str] = """\
 auth:
@@ -289,6 +309,10 @@ auth:
 
     keys: Annotated[tuple[Key, ...], BeforeValidator(listed)] = setting((), "Keys of clients.")
     admin_keys: Annotated[tuple[Secret, ...], BeforeValidator(listed)] = setting((), "Bearer tokens for /admin.")
+    open: Switch = setting(
+        default=False,
+        meaning="Whether other machines may ask without a key; /admin is for this machine all the same.",
+    )
 
     @field_validator("keys")
     @classmethod
@@ -361,6 +385,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _obeys_rules(self) -> Config:
+        if faults := [*rules.open_doors(self.server, self.auth)]:
+            raise faulty(faults)
         if faults := [*rules.faults(self.backends, self.targets)]:
             raise faulty(faults, "rule")
         return self

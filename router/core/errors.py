@@ -50,6 +50,15 @@ class UnauthorizedError(RouterError):
     code = "invalid_api_key"
 
 
+class ForbiddenError(RouterError):
+    """Somebody who may not ask without a key: see `core.access`."""
+
+    status = 403
+    type = "invalid_request_error"
+    anthropic_type = "permission_error"
+    code = "not_allowed"
+
+
 class NotFoundError(RouterError):
     """A path that the router doesn't serve."""
 

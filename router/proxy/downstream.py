@@ -17,13 +17,16 @@ connection, a lingering one. One sweep looks at all connections, so none needs a
 import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from router.core.errors import BadRequestError, RouterError, UnavailableError
 from router.proxy.heads import MAX_REQUEST_HEAD, Known, RequestHead, is_well_formed, parse_request
 from router.proxy.plane import Plane
 from router.proxy.relay import Exchange
 from router.proxy.requests import ANYBODY, Rules, error_answer
+
+if TYPE_CHECKING:
+    from router.core.access import Access
 
 HIGH_WATER = 64 * 1024
 """Bytes that wait for a slow client before the engine isn't read from any more."""
@@ -119,6 +122,7 @@ class Client(asyncio.Protocol):
         self._head: RequestHead | None = None  # of a request whose body isn't whole yet
         self._id = ""
         self._caller = ANYBODY
+        self._let_in_by: Access | None = None  # who let in the latest head, and so another like it
         self._body: list[bytes] = []
         self._missing = 0  # bytes of the body still to come
         self._exchange: Exchange | None = None
@@ -214,6 +218,7 @@ class Client(asyncio.Protocol):
         ordinary = parse_request(data[:end])
         if ordinary is not None:
             self._known, length = ordinary
+            self._let_in_by = None
             self._admit(self._known.head, length, data[end:])
         elif is_well_formed(data[: end - 4]):
             self._hand_over(data)
@@ -225,10 +230,12 @@ class Client(asyncio.Protocol):
         rules = self._lane.rules
         self._id = head.id or rules.new_id()
         try:
-            self._caller = rules.admit(head.headers)
+            if self._let_in_by is not rules.access or rules.draining:
+                self._caller = rules.admit(head.headers)
+                self._let_in_by = rules.access
             rules.check_length(length)
         except RouterError as error:
-            self._turn_away(error, head.path)
+            self._turn_away(error, head.path, rules.cors(head.headers))
             return
         self._buffer = b""
         if len(rest) == length:
@@ -267,7 +274,8 @@ class Client(asyncio.Protocol):
             request = lane.rules.understand(head, self._id, body, self._caller, http11=True, keep_alive=head.keep_alive)
         except RouterError as error:
             keep_alive = head.keep_alive and not lane.rules.draining
-            self.write(error_answer(error, head.path, self._id, keep_alive=keep_alive))
+            cors = self._caller.cors
+            self.write(error_answer(error, head.path, self._id, keep_alive=keep_alive, cors=cors))
             self.finish(keep_alive=keep_alive)
             return
         exchange = self._exchange = Exchange(lane.plane, request, body, self)
@@ -275,10 +283,10 @@ class Client(asyncio.Protocol):
             exchange.pause()
         exchange.start()
 
-    def _turn_away(self, error: RouterError, path: str) -> None:
+    def _turn_away(self, error: RouterError, path: str, cors: bytes = b"") -> None:
         """Refuse a request whose body hasn't been read, and let the client notice before the connection goes."""
         id_ = self._id or self._lane.rules.new_id()
-        self.write(error_answer(error, path, id_, keep_alive=False))
+        self.write(error_answer(error, path, id_, keep_alive=False, cors=cors))
         self._state, self._since = LINGERING, self._lane.loop.time()
         self._buffer = b""
         if self._transport.can_write_eof():

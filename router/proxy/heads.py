@@ -14,6 +14,8 @@ from http import HTTPStatus
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import unquote
 
+from router.core.access import is_forwarded
+
 MAX_HEAD = 64 * 1024
 """Bytes of an answer's head, all its lines; an engine's is a few hundred."""
 
@@ -63,8 +65,18 @@ _WRITTEN_TO_CLIENTS = frozenset({
     b"x-router-backend",
     b"x-router-queue-ms",
     b"x-router-explain",
+    b"location",
+    b"content-location",
+    b"refresh",
+    b"set-cookie",
+    b"clear-site-data",
+    b"strict-transport-security",
+    b"alt-svc",
+    b"timing-allow-origin",
 })  # fmt: skip
-"""Answer headers that the router writes itself."""
+"""Answer headers that the router writes itself, or that would tell a browser of the engine what holds of the router.
+
+Which pages may read an answer is the router's word alone, so access-control-* and cross-origin-* go with these."""
 
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
 
@@ -76,8 +88,16 @@ _WRITTEN_TO_ENGINES = _CREDENTIALS | frozenset({
     b"accept-encoding",  # answers pass as bytes: an event must not wait for a compressor's block
     b"x-request-id",
     b"x-router-explain",
+    b"origin",
+    b"referer",
+    b"cookie",
+    b"cookie2",
+    b"api-key",
 })  # fmt: skip
-"""Request headers that the router writes itself, leaves out, or passes on only where they are a backend's business."""
+"""Request headers that the router writes itself, leaves out, or passes on only where they are a backend's business.
+
+What a browser says of its page (access-control-*, sec-*) and a proxy of its client isn't, either: the router has judged
+by it, and an engine would judge again, by rules of its own."""
 
 _MAX_REQUEST_ID = 128
 _MAX_DIGITS = 18
@@ -307,7 +327,12 @@ def end_to_end(headers: Headers, dropped: frozenset[bytes]) -> Headers:
     for name, value in headers:
         if name == b"connection":
             without |= {option.strip().lower() for option in value.split(b",")}
-    return tuple([header for header in headers if header[0] not in without])
+    return tuple([header for header in headers if header[0] not in without and not _is_between_others(header[0])])
+
+
+def _is_between_others(name: bytes) -> bool:
+    """Tell whether a header is between a browser, or a proxy, and one server: not for the next behind that."""
+    return name.startswith((b"access-control-", b"cross-origin-", b"sec-")) or is_forwarded(name)
 
 
 @lru_cache(maxsize=16)

@@ -144,7 +144,9 @@ class Exchange:
         if self.place is not None:
             self.place.enter(way, queue)
             return
-        lines = self._explained if self._keep_alive else self._explained + b"connection: close\r\n"
+        lines = self._explained + self.request.caller.cors
+        if not self._keep_alive:
+            lines += b"connection: close\r\n"
         self.place = Place(self, self._plane, self._sink, way, queue, lines)
 
     def go(self, way: "Way", candidate: "Candidate") -> None:
@@ -168,7 +170,8 @@ class Exchange:
             self._finish(head.status if head is not None and place.refuses else error.status, outcome)
             return
         if head is None or self._first_byte_at is None:
-            self._write(error_answer(error, request.head.path, request.id, keep_alive=self._keep_alive))
+            path, cors = request.head.path, request.caller.cors
+            self._write(error_answer(error, path, request.id, keep_alive=self._keep_alive, cors=cors))
             self._sink.finish(keep_alive=self._keep_alive)
             self._finish(error.status, outcome)
             return
@@ -493,7 +496,7 @@ class Exchange:
             self._note_beginning(head, now)
         self._size = len(self._body)
         self._body, self._counts = b"", head.is_event_stream
-        rest, place = self._explained, self.place
+        rest, place = self._explained + request.caller.cors, self.place
         if place is not None:
             if place.promised:  # the client has the head
                 if head.status == 200 and head.is_event_stream:

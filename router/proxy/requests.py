@@ -5,9 +5,10 @@ the size, the body, the id. So does how it is written for a backend.
 """
 
 import hmac
-import ipaddress
 import random
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
@@ -15,18 +16,30 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from router.core import errors
+from router.core.access import Access, Asked, asked_of
 from router.core.catalog import Candidate
 from router.core.errors import RouterError
 from router.core.peek import peek
 from router.core.reshape import Reshape, reshaped
 from router.proxy.heads import Headers, RequestHead, status_line
+from router.telemetry.logs import printable
 
 if TYPE_CHECKING:
     from router.proxy.pool import Pool
 
+log = structlog.get_logger("router")
+
 _MOST_EXPLAINED = 16  # candidates
+_MOST_TOLD = 64  # refusals that are logged, each of them once
+
+_CORS = b"access-control-allow-origin: %s\r\naccess-control-expose-headers: %s\r\nvary: origin\r\n"
+_METHODS = b"GET, HEAD, POST"
+_READABLE = b"x-request-id, x-router-backend, x-router-queue-ms, x-router-explain, retry-after"
+_MAY_SEND = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z, ]{0,4096}")
+_PREFLIGHT_LASTS = 7200  # seconds: as long as any browser remembers one
 
 
 class Caller(NamedTuple):
@@ -34,6 +47,7 @@ class Caller(NamedTuple):
 
     name: str = ""
     priority: int = 0
+    cors: bytes = b""  # the lines of its answers that let a page of another origin read them
 
 
 ANYBODY = Caller()
@@ -69,35 +83,106 @@ class Rules:
         self._number = count(source.randrange(10**11, 5 * 10**11))  # twelve digits: hexadecimal ones, too
 
     def set_up(
-        self, *, max_body: int = 64 * 1024 * 1024, keys: Mapping[str, Caller] = _NOBODY, admin_keys: Iterable[str] = ()
+        self,
+        *,
+        max_body: int = 64 * 1024 * 1024,
+        keys: Mapping[str, Caller] = _NOBODY,
+        admin_keys: Iterable[str] = (),
+        access: Access | None = None,
     ) -> None:
         """Take other rules, for the requests from now on.
 
-        `keys`: those that a client must show one of, and whose they are; none, and everybody may ask. `admin_keys`: the
-        same for /admin; none, and whoever asks from this very machine may. `max_body` is in bytes.
+        `keys`: those that a client must show one of, and whose they are. `admin_keys`: the same for /admin. Where there
+        are none, `access` decides. `max_body` is in bytes.
         """
         self.max_body = max_body
+        self.access = access or Access()  # another with each set_up: what an earlier one let in is looked at again
+        self._told: set[str] = set()
         self._keys = [key.encode() for key in keys]
         self._callers = list(keys.values())
         self._admin_keys = [key.encode() for key in admin_keys]
 
-    def admit(self, headers: Headers) -> Caller:
-        """Tell who asks. Raises UnavailableError while the router stops, UnauthorizedError for who shows no key."""
+    def admit(self, headers: Headers, authority: str = "") -> Caller:
+        """Tell who asks; `authority` is that of the request's target, if it has one.
+
+        Raises UnavailableError while the router stops, UnauthorizedError for who shows no key, and ForbiddenError for
+        who may not ask without one.
+        """
         if self.draining:
             raise errors.UnavailableError("The router is stopping. Try again soon.", retry_after=5)
-        if not self._keys:
-            return ANYBODY
-        place = _shown(headers, self._keys)
-        if place < 0:
-            raise errors.UnauthorizedError("No valid API key: send one as 'Authorization: Bearer KEY'.")
-        return self._callers[place]
+        asked = asked_of(headers, authority)
+        caller = ANYBODY
+        if self._keys:
+            place = _shown(headers, self._keys)
+            if place < 0:
+                raise errors.UnauthorizedError("No valid API key: send one as 'Authorization: Bearer KEY'.")
+            caller = self._callers[place]
+        else:
+            self._let_in(asked)
+        cors = self._cors(asked)
+        return caller._replace(cors=cors) if cors else caller
 
-    def admit_admin(self, headers: Headers, remote: str) -> None:
-        """Raise UnauthorizedError for who may not manage the router; `remote` is the address that asks."""
-        if self._admin_keys and _shown(headers, self._admin_keys) < 0:
+    def _let_in(self, asked: Asked) -> None:
+        """Raise ForbiddenError for who may not ask without a key; tell the log, too: a page can't read the answer."""
+        try:
+            self.access.check(asked)
+        except errors.ForbiddenError as error:
+            if error.message not in self._told and len(self._told) < _MOST_TOLD:
+                self._told.add(error.message)
+                log.warning(f"refused: {printable(error.message)}")
+            raise
+
+    def admit_admin(self, headers: Headers, remote: str, authority: str = "") -> None:
+        """Raise UnauthorizedError or ForbiddenError for who may not manage the router.
+
+        `remote` is the address that asks, `authority` that of the request's target, if it has one.
+        """
+        if not self._admin_keys:
+            self.access.check_admin(asked_of(headers, authority), remote)
+        elif _shown(headers, self._admin_keys) < 0:
             raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
-        if not self._admin_keys and not _is_here(remote):
-            raise errors.UnauthorizedError("From another machine this needs a key: set auth.admin_keys in router.yaml.")
+
+    def may_look(self, headers: Headers, remote: str, authority: str = "") -> bool:
+        """Tell whether who asks may be told of models and backends: it may use them, or manage them."""
+        asked = asked_of(headers, authority)
+        if _shown(headers, [*self._keys, *self._admin_keys]) >= 0:
+            return True
+        with suppress(errors.RouterError):
+            if self._keys:
+                self.access.check_admin(asked, remote)
+            else:
+                self.access.check(asked)
+            return True
+        return False
+
+    def cors(self, headers: Headers) -> bytes:
+        """Write the lines of an answer that let the page that asks read it; for a page that may not, none."""
+        return self._cors(asked_of(headers))
+
+    def _cors(self, asked: Asked) -> bytes:
+        reader = self.access.reader(asked) if asked.origins else ""
+        return b"" if not reader else _CORS % (reader.encode("latin-1"), _READABLE)
+
+    def preflight(self, headers: Headers) -> bytes | None:
+        """Write the lines that answer a browser's question whether a page may ask; None where it may not.
+
+        The question carries no key, so that no key is asked for here.
+        """
+        cors = self.cors(headers)
+        if not cors:
+            return None
+        fields = dict(headers)
+        lines = b"%saccess-control-allow-methods: %s\r\naccess-control-max-age: %d\r\n" % (
+            cors,
+            _METHODS,
+            _PREFLIGHT_LASTS,
+        )
+        wanted = fields.get(b"access-control-request-headers", b"")
+        if wanted and _MAY_SEND.fullmatch(wanted):
+            lines += b"access-control-allow-headers: %s\r\n" % wanted
+        if fields.get(b"access-control-request-private-network") == b"true":
+            lines += b"access-control-allow-private-network: true\r\n"
+        return lines
 
     def check_length(self, length: int) -> None:
         """Raise BodyTooLargeError for a body of more bytes than may be."""
@@ -139,16 +224,6 @@ def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
     return place
 
 
-def _is_here(remote: str) -> bool:
-    """Tell whether an address is this machine's own to itself."""
-    try:
-        address = ipaddress.ip_address(remote)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
-
-
 def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshape | None, pool: "Pool") -> bytes:
     """Write a request as this backend is to have it. Raises RouterError where it can't be said to its engine."""
     head, backend = request.head, candidate.backend
@@ -170,13 +245,14 @@ def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshap
     )
 
 
-def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: bool) -> bytes:
-    """Write a whole answer that is an error, in the form of the path's API."""
+def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: bool, cors: bytes = b"") -> bytes:
+    """Write a whole answer that is an error, in the form of the path's API; `cors` are lines of its head."""
     body = errors.body(error, path)
-    lines = b"%scontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n" % (
+    lines = b"%scontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n%s" % (
         status_line(error.status),
         len(body),
         request_id.encode("latin-1"),
+        cors,
     )
     if error.retry_after is not None:
         lines += b"retry-after: %d\r\n" % error.retry_after

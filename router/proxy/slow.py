@@ -30,6 +30,9 @@ IDLE_TIMEOUT = 75.0
 BODY_TIMEOUT = 300.0
 """Seconds that the body of an unusual request may take, all of it."""
 
+OPEN = ("/health", "/ready")
+"""What everybody may ask, whatever the Host: load balancers do. To whom may not ask for models, it names none."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -199,12 +202,13 @@ class SlowLane:
         http11 = request.version >= (1, 1)
         wire, goes_on = Wire(request), False
         try:
-            caller = self._rules.admit(head.headers)
+            caller = self._rules.admit(head.headers, authority_of(request))
             body = await self._read(request, head.headers)
             goes_on = http11 and request.keep_alive and not self._rules.draining
             parsed = self._rules.understand(head, id_, body, caller, http11=http11, keep_alive=goes_on)
         except RouterError as error:
-            wire.write(error_answer(error, head.path, id_, keep_alive=goes_on))
+            cors = self._rules.cors(head.headers)
+            wire.write(error_answer(error, head.path, id_, keep_alive=goes_on, cors=cors))
             return Written(keep_alive=goes_on)
         return await wire.carry(Exchange(self._plane, parsed, body, wire))
 
@@ -229,16 +233,15 @@ class SlowLane:
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Turn away who has no key, and everybody while the router stops; give every error its API's form."""
+        """Turn away who may not ask, and everybody while the router stops; give every error its API's form.
+
+        Whoever asks for anything but OPEN must be let in: a path that isn't there is no exception.
+        """
         if request.method == "POST" and request.path.startswith("/v1/"):
             return await handler(request)
         headers = lowered(request)
         try:
-            if request.path.startswith("/v1/") or self._rules.draining:
-                self._rules.admit(headers)
-            elif request.path.startswith("/admin"):
-                self._rules.admit_admin(headers, request.remote or "")
-            response = await handler(request)
+            response = await self._let_in(request, headers, handler)
         except RouterError as error:
             response = _error_response(error, request)
         except web.HTTPMethodNotAllowed as refused:
@@ -252,9 +255,28 @@ class SlowLane:
         except web.HTTPException as refused:
             response = _error_response(errors.BadRequestError(f"{refused.status}: {refused.reason}."), request)
         response.headers["x-request-id"] = usable_id(headers) or self._rules.new_id()
+        response.headers["vary"] = "origin"
+        response.headers.update(_fields(self._rules.cors(headers)))
         if self._rules.draining:
             response.force_close()
         return response
+
+    async def _let_in(self, request: web.Request, headers: Headers, handler: Handler) -> web.StreamResponse:
+        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+            lines = self._rules.preflight(headers)
+            if lines is None:
+                raise errors.ForbiddenError("Pages of this origin may not ask. Name it in server.cors.")
+            return web.Response(status=204, headers=_fields(lines))
+        rules, authority, remote = self._rules, authority_of(request), request.remote or ""
+        if rules.draining or not (request.path in OPEN or request.path.startswith("/admin")):
+            rules.admit(headers, authority)
+        elif request.path not in OPEN:
+            rules.admit_admin(headers, remote, authority)
+        return await handler(request)
+
+    def may_look(self, request: web.Request) -> bool:
+        """Tell whether who asks what is OPEN may be told of models and backends."""
+        return self._rules.may_look(lowered(request), request.remote or "", authority_of(request))
 
 
 async def expect(_: web.Request) -> None:
@@ -265,6 +287,16 @@ def _head_of(request: web.Request, target: bytes) -> RequestHead:
     """Give a request's head; its body will have been decoded by aiohttp."""
     headers = tuple(header for header in lowered(request) if header[0] != b"content-encoding")
     return describe_request(target, headers, keep_alive=bool(request.keep_alive))
+
+
+def authority_of(request: web.Request) -> str:
+    """Give the authority that the request's target names: in the form that is meant for proxies, it does."""
+    url = request._message.url  # noqa: SLF001  (what request.rel_url leaves out)
+    return url.raw_authority if url.absolute else ""
+
+
+def _fields(lines: bytes) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in lines.decode("latin-1").splitlines())
 
 
 def lowered(request: web.Request) -> Headers:

@@ -25,7 +25,7 @@ def post(
         framing, data = b"transfer-encoding: chunked", chunked(data)
     else:
         framing = b"content-length: %d" % len(data)
-    return b"POST %s HTTP/%s\r\nhost: x\r\n%s\r\n%s\r\n%s" % (target, version, framing, headers, data)
+    return b"POST %s HTTP/%s\r\nhost: localhost\r\n%s\r\n%s\r\n%s" % (target, version, framing, headers, data)
 
 
 def chunked(data: bytes) -> bytes:

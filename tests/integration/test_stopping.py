@@ -16,7 +16,7 @@ from tests.fakes.engine import FakeEngine, expected_body
 from tests.integration.raw import ASK, LANES, nothing_left, post, small_send_buffers
 from tests.running import REPOSITORY, RunningRouter, eventually
 
-GET = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
+GET = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 
 

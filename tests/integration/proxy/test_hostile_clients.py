@@ -49,20 +49,20 @@ ODD_REQUESTS = {
     "surrogate": post(b'{"model": "\\ud800"}'),
     "raw path": post(ASK, b"/elsewhere\xff"),
     "escaped path": post(ASK, b"/elsewhere%ff"),
-    "raw get": b"GET /elsewhere\xe7\x8b HTTP/1.1\r\nhost: x\r\n\r\n",
-    "raw model": b"GET /v1/models/\xff HTTP/1.1\r\nhost: x\r\n\r\n",
-    "escaped model": b"GET /v1/models/%ff HTTP/1.1\r\nhost: x\r\n\r\n",
+    "raw get": b"GET /elsewhere\xe7\x8b HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "raw model": b"GET /v1/models/\xff HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "escaped model": b"GET /v1/models/%ff HTTP/1.1\r\nhost: localhost\r\n\r\n",
     "expectation": post(ASK, headers=b"expect: nonsense\r\n"),
     "no gzip": post(b"not gzip at all", headers=b"content-encoding: gzip\r\n"),
-    "no chunk": b"POST %s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n" % CHAT,
-    "no second chunk": b"POST %s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n" % CHAT,
+    "no chunk": b"POST %s HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n" % CHAT,
+    "no second chunk": b"POST %s HTTP/1.1\r\nhost: [::1]\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n" % CHAT,
     "no http": b"hello\r\n\r\n",
     "no version": b"GET /health\r\n\r\n",
     "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "long head": b"GET / HTTP/1.1\r\nx: " + b"a" * 40_000 + b"\r\n\r\n",
-    "long target": b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+    "long target": b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n",
     "bad value": post(ASK, headers=b"x: a\x00b\r\n"),
-    "two codings": b"POST %s HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\nzz" % CHAT,
+    "two codings": b"POST %s HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip, chunked\r\n\r\nzz" % CHAT,
 }
 
 
@@ -95,7 +95,7 @@ async def test_head_has_no_body(router, raw):
     """HEAD is answered with a head alone, whatever the path."""
     for path in (b"/v1/models", b"/health", b"/nope", CHAT):
         client = await raw(router)
-        client.send(b"HEAD %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % path)
+        client.send(b"HEAD %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n" % path)
         data = await client.rest()
         assert data.endswith(b"\r\n\r\n")
         assert data.count(b"\r\n\r\n") == 1
@@ -105,11 +105,13 @@ async def test_head_has_no_body(router, raw):
 
 
 async def test_absolute_form(router, raw, lane, fake):
-    """A target with a host in it, as proxies are sent, means its path."""
+    """A target with a host in it, as proxies are sent, means its path; and its host is the Host (RFC 9112, 3.2.2)."""
     client = await raw(router)
-    client.send(post(ASK, b"http://elsewhere.example" + CHAT, lane=lane))
+    client.send(post(ASK, b"http://localhost" + CHAT, lane=lane))
     assert (await client.answer()).status == 200
     assert fake.stats.last.path == CHAT.decode()
+    client.send(post(ASK, b"http://elsewhere.example" + CHAT, lane=lane))
+    assert (await client.answer()).status == 403
 
 
 @pytest.mark.parametrize("target", [b"/v1/../fake/stats", b"/v1/%2e%2e/sleep", b"/v1/x/..%2f..%2fsleep", b"/v1/.."])
@@ -191,7 +193,9 @@ async def test_a_decompression_bomb_is_bounded(router, raw):
 async def test_expect_with_a_body_too_large(router, raw):
     """The answer is 413, not an invitation to send it."""
     client = await raw(router)
-    client.send(b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\nexpect: 100-continue\r\n\r\n" % CHAT)
+    client.send(
+        b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999\r\nexpect: 100-continue\r\n\r\n" % CHAT
+    )
     assert (await client.answer()).status == 413
 
 
@@ -394,7 +398,7 @@ def impatient(monkeypatch):
 SLOW_SENDERS = {
     "nothing": b"",
     "half a line": b"POST /v1/ch",
-    "half a head": b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n",
+    "half a head": b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n",
     "half a body": post(ASK)[:-4],
 }
 
@@ -440,7 +444,7 @@ async def test_a_chunked_body_that_does_not_come_is_400(router, raw, fake):
 async def test_who_was_refused_and_does_not_close_is_cut(router, raw):
     """Its answer comes whole; then what it still sends is dropped for so long, and no longer."""
     client = await raw(router)
-    client.send(b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n" % CHAT)
+    client.send(b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999\r\n\r\n" % CHAT)
     assert (await client.answer()).status == 413
     client.send(b"x" * 100_000)
     await eventually(lambda: lane_of_connections(router) == (0, 0))
@@ -468,7 +472,7 @@ async def test_who_gets_on_is_not_cut(router, raw):
 async def test_an_idle_connection_of_the_slow_lane_is_not_kept_for_an_hour(router, raw):
     """It is closed as soon as one of the fast lane would be."""
     client = await raw(router)
-    client.send(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+    client.send(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
     assert (await client.answer()).status == 200
     (connection,) = router._runner.server.connections
     assert connection.keepalive_timeout <= downstream.IDLE_TIMEOUT

@@ -257,7 +257,7 @@ async def test_odd_lists_of_models_do_not_end_the_probes(start_router, engine, r
     router = await start_router([{"url": await engine(handle), "name": "b"}], health={"interval": "100ms"})
     await eventually(lambda: len(gets) >= 5)
     client = await raw(router)
-    client.send(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n" + post({"model": "nope"}))
+    client.send(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n" + post({"model": "nope"}))
     assert [(await client.answer()).status for _ in range(2)] == [200, 404]
 
 

@@ -142,6 +142,29 @@ def test_an_answers_lines_are_those_that_go_on_to_the_client():
     assert head.lines == b"HTTP/1.1 200 OK\r\nserver: x\r\ncontent-type: text/plain\r\n"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Access-Control-Allow-Origin: *",
+        "Access-Control-Allow-Credentials: true",
+        "access-control-expose-headers: *",
+        "Cross-Origin-Resource-Policy: cross-origin",
+        "Timing-Allow-Origin: *",
+        "Location: http://127.0.0.1:8000/v1/x",
+        "Content-Location: /x",
+        "Refresh: 0; url=http://evil.test",
+        "Set-Cookie: session=1",
+        "Clear-Site-Data: *",
+        "Strict-Transport-Security: max-age=1",
+        "Alt-Svc: h3",
+    ],
+)
+def test_what_an_engine_tells_browsers_does_not_go_on(line):
+    """Which pages may read, where they go next, what they keep: they speak with the router, not with the engine."""
+    head, _ = head_of("HTTP/1.1 200 OK", "X-One: 1", line, "Content-Length: 2", "X-Two: 2")
+    assert head.lines == b"HTTP/1.1 200 OK\r\nx-one: 1\r\nx-two: 2\r\n"
+
+
 def test_answers_that_differ_in_their_length_alone_are_told_apart():
     """What is remembered of a head is not its body's length."""
     lengths = [2, 30, 2, 0, 999_999_999_999_999_999]

@@ -6,10 +6,13 @@ import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from router.core.access import Access
 from router.core.errors import (
     BadRequestError,
     BodyTooLargeError,
+    ForbiddenError,
     RouterError,
     UnauthorizedError,
     UnavailableError,
@@ -100,6 +103,139 @@ def test_a_body_may_be_as_long_as_the_limit():
         rules(max_body=100).check_length(101)
 
 
+# From where
+
+
+def of_pages(*keys: str, cors: tuple[str, ...] = ("https://chat.test",)) -> Rules:
+    made = rules(*keys)
+    made.set_up(keys={key: Caller(key) for key in keys}, access=Access(["router.lan"], cors))
+    return made
+
+
+PAGE = "origin: https://chat.test"
+READS = (
+    b"access-control-allow-origin: https://chat.test\r\n"
+    b"access-control-expose-headers: x-request-id, x-router-backend, x-router-queue-ms, x-router-explain, "
+    b"retry-after\r\n"
+    b"vary: origin\r\n"
+)
+BAD_PLACES = [
+    ["host: evil.test"],
+    ["host: localhost", "origin: https://evil.test"],
+    ["host: localhost", "sec-fetch-site: cross-site"],
+    ["host: localhost", "x-forwarded-for: 10.0.0.7"],
+]
+
+
+@pytest.mark.parametrize("lines", BAD_PLACES)
+def test_without_keys_it_counts_where_a_request_is_from(lines):
+    """A name that isn't the router's, a page, a proxy: whatever key they show, there is none that could be right."""
+    for shown in ([], ["authorization: Bearer sesame"]):
+        with pytest.raises(ForbiddenError):
+            of_pages().admit(headers(*lines, *shown))
+
+
+@pytest.mark.parametrize("lines", BAD_PLACES)
+def test_who_shows_a_key_may_be_anywhere(lines):
+    """It is no cookie: no browser adds it by itself."""
+    assert of_pages("sesame").admit(headers(*lines, "authorization: Bearer sesame")) == Caller("sesame")
+    with pytest.raises(UnauthorizedError):
+        of_pages("sesame").admit(headers(*lines, "cookie: key=sesame"))
+
+
+def test_a_page_that_is_named_reads_its_answers():
+    """With a key or without; another one reads nothing, though its key may be right."""
+    bearer = "authorization: Bearer sesame"
+    assert of_pages().admit(headers(PAGE)).cors == READS
+    assert of_pages("sesame").admit(headers(PAGE, bearer)) == Caller("sesame", cors=READS)
+    assert of_pages("sesame").admit(headers("origin: https://evil.test", bearer)) == Caller("sesame")
+
+
+def test_the_target_may_name_the_host():
+    """In the form that is meant for proxies."""
+    with pytest.raises(ForbiddenError):
+        of_pages().admit(headers("host: localhost"), "evil.test")
+    with pytest.raises(ForbiddenError):
+        of_pages().admit_admin(headers("host: localhost"), "127.0.0.1", "evil.test")
+
+
+def test_an_admin_key_manages_from_anywhere():
+    """Without one it is this machine that does."""
+    managed = of_pages()
+    managed.set_up(admin_keys=["sesame"], access=Access())
+    for lines in BAD_PLACES:
+        managed.admit_admin(headers(*lines, "authorization: Bearer sesame"), "10.0.0.7")
+        with pytest.raises(UnauthorizedError, match="No valid admin key"):
+            managed.admit_admin(headers(*lines), "127.0.0.1")
+
+
+ASKS = ["access-control-request-method: POST"]
+
+
+def test_a_preflight_of_a_page_that_is_named():
+    """It is told what it may send, before it has shown a key."""
+    wanted = "access-control-request-headers: authorization,content-type,x-stainless-os,anthropic-version"
+    for some in (of_pages(), of_pages("sesame")):
+        told = some.preflight(headers("host: anything", PAGE, *ASKS, wanted))
+        assert told is not None
+        assert told.startswith(READS)
+        assert b"access-control-allow-methods: GET, HEAD, POST\r\n" in told
+        assert b"access-control-allow-headers: authorization,content-type,x-stainless-os,anthropic-version\r\n" in told
+        assert b"private-network" not in told
+
+
+def test_a_preflight_asks_for_the_private_network():
+    """A page on the web asks so for what is on this machine."""
+    told = of_pages().preflight(headers(PAGE, *ASKS, "access-control-request-private-network: true"))
+    assert told is not None
+    assert b"access-control-allow-private-network: true\r\n" in told
+    assert b"access-control-allow-headers" not in told
+
+
+@pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://localhost:3000"])
+def test_a_preflight_of_another_page(origin):
+    """It may not ask, whatever key it would show."""
+    for some in (of_pages(), of_pages("sesame")):
+        assert some.preflight(headers("host: localhost", f"origin: {origin}", *ASKS)) is None
+
+
+def test_headers_that_are_none_are_not_allowed():
+    """They are not sent back."""
+    told = of_pages().preflight(headers(PAGE, *ASKS, "access-control-request-headers: a: b"))
+    assert told is not None
+    assert b"access-control-allow-headers" not in told
+
+
+def test_an_answer_to_a_page_that_is_named_may_be_an_error():
+    """It can read that, too."""
+    response, _, _ = answered(error_answer(BadRequestError("x"), "/v1/x", "1", keep_alive=True, cors=READS))
+    assert dict(response.headers)[b"access-control-allow-origin"] == b"https://chat.test"
+
+
+def test_what_is_refused_is_logged_once():
+    """A page can't read why; the log says it, and not for each of its tries, nor for ever more of them."""
+    some = of_pages()
+    with capture_logs() as said:
+        for number in range(200):
+            for _ in range(3):
+                with pytest.raises(ForbiddenError):
+                    some.admit(headers(f"host: evil{number}.test\x7f"))
+    assert len(said) == 64
+    assert "evil0.test" in said[0]["event"]
+    assert "\x7f" not in said[0]["event"]
+
+
+def test_who_may_be_told_of_models():
+    """Whoever shows a key, and otherwise this machine, or whoever may ask."""
+    bearer, local, far = "authorization: Bearer sesame", "127.0.0.1", "10.0.0.7"
+    assert of_pages().may_look(headers("host: localhost"), local)
+    assert not of_pages().may_look(headers("host: evil.test"), local)
+    assert of_pages("sesame").may_look(headers("host: evil.test", bearer), far)
+    assert of_pages("sesame").may_look(headers("host: localhost"), local)
+    assert not of_pages("sesame").may_look(headers("host: localhost"), far)
+    assert not of_pages("sesame").may_look(headers("host: evil.test"), local)
+
+
 # Ids
 
 
@@ -148,6 +284,19 @@ def test_a_request_is_understood():
         "transfer-encoding: chunked",
         "upgrade: h2c",
         "proxy-authorization: Basic eDp5",
+        "origin: http://localhost:3000",
+        "referer: http://localhost:3000/page",
+        "cookie: session=1",
+        "api-key: theirs",
+        "sec-fetch-mode: cors",
+        "sec-fetch-site: cross-site",
+        "sec-ch-ua: x",
+        "access-control-request-method: POST",
+        "forwarded: for=10.0.0.7",
+        "x-forwarded-for: 10.0.0.7",
+        "x-forwarded-proto: https",
+        "x-real-ip: 10.0.0.7",
+        "via: 1.1 proxy",
     ],
 )
 def test_a_header_that_is_not_the_engines_business_is_dropped(line):
