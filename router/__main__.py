@@ -1,14 +1,22 @@
-"""`python -m router`: see router.cli."""
+"""`python -m router`, and the command `router`: see router.cli."""
 
 import sys
 
+from launchers import init
+
 INTERRUPTED = 130
 
-if __name__ == "__main__":
-    try:
-        from router.cli import main
 
-        code = main()
+def main() -> int:
+    """Do what the command line says; give the exit code."""
+    init.stand_aside()  # before anything else: what follows is not to be process 1
+    try:
+        from router import cli  # noqa: PLC0415  (an interrupt of the imports is one, too)
+
+        return cli.main()
     except KeyboardInterrupt:  # before there was a loop to hear of it
-        code = INTERRUPTED
-    sys.exit(code)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
