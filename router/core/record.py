@@ -11,10 +11,27 @@ import msgspec
 TAIL = 2048
 """Bytes that are kept of an answer's end: a stream's last events, or the last fields of a JSON answer."""
 
+RESPONSES = "/v1/responses"
+
 _PIECE = 256  # bytes: what is shorter is joined with the next
 _MOST_TOKENS = 10**12  # what is more is a mistake
 
-_DONE = re.compile(rb"(?:^|\n)data: ?\[DONE\]\s*$")
+_DONE = rb"(?:^|\n)data: ?\[DONE\][ \t]*(?:\r?\n|\Z)"
+_ERROR_EVENT = rb"(?:^|\n)event: ?error\r?\ndata:[^\n]*\}\r?\n"
+_STOPPED = rb'(?:^|\n)(?:event: ?message_stop\r?\ndata:|data: ?\{[^\n]*"type" ?: ?"message_stop")[^\n]*\}\r?\n'
+_MARKS = {
+    "/v1/chat/completions": re.compile(_DONE),
+    "/v1/completions": re.compile(_DONE),
+    "/v1/messages": re.compile(b"|".join((_STOPPED, _ERROR_EVENT, _DONE))),
+}
+_RESPONDED = re.compile(
+    rb"(?:^|\n)(?:event: ?(?:response\.(?:completed|incomplete|failed)|error)\r?\n"
+    rb'|data: ?\{"type": ?"(?:response\.(?:completed|incomplete|failed)|error)")|' + _DONE
+)
+_NAME = 64  # bytes that the beginning of such an event takes at most
+
+_EMPTY_LINE = re.compile(rb"(?:\r?\n){2}\Z")
+_CHUNK_LINE = re.compile(rb"\r\n[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n]*)?\r\n")
 _WORD = re.compile(rb'\s*:\s*"([A-Za-z_]{1,40})"')
 _ERROR = re.compile(rb'(?:\n|^)(?:data: ?)?\{\s*"(?:error"\s*:\s*[{"]|(?:type|object)"\s*:\s*"error")')
 
@@ -40,6 +57,44 @@ class Tail:
     def bytes(self) -> bytes:
         """Give the last bytes: `TAIL` at most, and not much less where there are as many."""
         return b"".join(self._pieces)[-TAIL:]
+
+    def is_whole(self, path: str) -> bool:
+        """Tell whether a stream of this API has said its own end mark; False where the API has none.
+
+        What an engine says behind the mark doesn't count. A body in chunks may be cut into them anywhere, but for
+        chunks of hexadecimal digits alone, which look like sizes.
+        """
+        mark = _MARKS.get(path)
+        return mark is not None and mark.search(_CHUNK_LINE.sub(b"", self.bytes())) is not None
+
+
+class ResponsesTail(Tail):
+    """The end of a stream of /v1/responses, whose last event has all of the answer in it: it may exceed a tail.
+
+    So the beginning of that event is noted as it passes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before = b""
+        self._is_last = False
+
+    def add(self, data: bytes) -> None:
+        """Take the next piece."""
+        super().add(data)
+        if not self._is_last:
+            seen = _CHUNK_LINE.sub(b"", self._before + data)
+            self._is_last = _RESPONDED.search(seen) is not None
+            self._before = seen[-_NAME:]
+
+    def is_whole(self, path: str) -> bool:  # noqa: ARG002  (of one API)
+        """Tell whether the last event has come to its end, an empty line."""
+        return self._is_last and _EMPTY_LINE.search(self.bytes()[-8:]) is not None
+
+
+def needs_mark(path: str) -> bool:
+    """Tell whether a stream of this API ends with a mark of its own."""
+    return path in _MARKS or path == RESPONSES
 
 
 class Record(msgspec.Struct):
@@ -117,8 +172,3 @@ def _reason(tail: bytes, name: bytes) -> str | None:
             return said[1].decode("ascii")
         at = tail.rfind(name, 0, at)
     return None
-
-
-def is_done(tail: bytes) -> bool:
-    """Tell whether a stream of OpenAI's form has ended as it should: with `data: [DONE]`."""
-    return _DONE.search(tail) is not None

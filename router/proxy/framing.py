@@ -5,7 +5,8 @@ Three framings are in use, and four ways to read them. All have one interface:
     feed(data) -> bytes        what of the data is to be passed on; `done` turns true with the body's last byte
     surplus                    whether bytes came after the end: the connection can't be trusted with another request
     ends_at_eof() -> bool      whether the connection's end is this body's proper end
-    interrupt(words) -> bytes  what can still be said behind what was passed on, where the body has broken off
+    interrupt(words) -> bytes  what can still be said behind what was passed on, where the body has broken off;
+                               no words: what ends the body, if it passes on framing of its own
 
 Chunked bodies can be decoded, or passed on raw, framing and all, to a client that speaks HTTP/1.1 too. Either way only
 the sizes are read, never the data: an event whose text holds `0\r\n\r\n` ends nothing.

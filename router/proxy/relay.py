@@ -10,6 +10,16 @@ client nothing. A streaming client that waits long for a backend with room has t
 (`proxy.place`). What decides is `router.core.exchange`; this acts on it. All of it runs in callbacks on the loop's
 thread: between two awaits nobody else moves, and a client that leaves closes the engine's connection at once.
 
+An answer is over where its framing ends, or its message: many clients leave, and some engines break off, between its
+API's own end mark (`[DONE]`, message_stop, response.completed) and the end of the framing. So:
+
+  1. The framing ends: it is whole. But where the connection's end is all that frames a stream, its mark must have come.
+  2. The mark has come, and the engine breaks off: it is whole, and the client gets a proper end of the framing.
+  3. The mark has come, and then nothing, until the next look at it: the same.
+  4. The mark has come, and the client leaves: it is whole; the engine's connection is read to the end, and kept.
+  5. The client leaves before: nobody is at fault; the engine's connection is closed at once.
+  6. The engine breaks off before: it has failed, and the client is told.
+
 This is the hot path: what runs for each request, and above all for each piece of an answer (`Exchange.on_body`), is
 kept to what must be done there. What can wait until the answer has ended is done from its record, many at a time.
 """
@@ -23,7 +33,7 @@ from router.core import errors, exchange, stall
 from router.core.catalog import NOWHERE, UNTOLD
 from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, Failure
 from router.core.latency import Ask
-from router.core.record import Record, Tail, is_done
+from router.core.record import RESPONSES, Record, ResponsesTail, Tail, needs_mark
 from router.core.stall import Silence
 from router.proxy.framing import LAST_CHUNK, chunk, has_event, payload
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
@@ -44,8 +54,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("router")
 
-_ENDS_WITH_DONE = ("/v1/chat/completions", "/v1/completions")
-"""APIs whose streams end with `data: [DONE]`."""
+END_WITHIN = 1.0
+"""Seconds that an engine has for the end of the framing, once the message is whole and nobody waits for it."""
 
 NOTHING = Ask(0)
 
@@ -94,6 +104,7 @@ class Exchange:
     _position: tuple[int, int] | None = None  # in its chunks (upstream.Connection.position)
     _line: bytes | None = None  # the first byte of the stream's line that was the last; None: not known
     _unsent = -1  # bytes that waited for the client
+    _checked = 0  # bytes passed when it was last seen whether the message is whole
 
     def __init__(self, plane: "Plane", request: Request, body: bytes, sink: "Sink") -> None:
         self.request = request
@@ -159,12 +170,19 @@ class Exchange:
 
     def cancel(self, outcome: str = "the client left") -> None:
         """Stop at once, and free the engine: nobody waits for the answer any more."""
-        if not self._finished:
+        if self._finished:
+            return
+        if self._is_whole() and not self.paused and not self._sink.unsent():
+            self._end_whole(left=True)
+        else:
             self._finish(499, outcome)
 
     def break_off(self, error: "RouterError", outcome: str) -> None:
         """Stop at once, and tell the client why: as its answer, or behind what it got of one."""
         request, head, place = self.request, self._head, self.place
+        if self._is_whole():
+            self._end_whole()
+            return
         if place is not None and place.promised and (self._first_byte_at is None or place.refuses):
             place.break_off(error)
             self._finish(head.status if head is not None and place.refuses else error.status, outcome)
@@ -423,7 +441,7 @@ class Exchange:
         if head is None:
             return  # it was turned away
         if head.framing is CLOSE and self._lacks_its_end(head):
-            self.on_failure(Failure.BROKEN, "a stream without its [DONE]")
+            self.on_failure(Failure.BROKEN, "a stream without its end mark")
             return
         self._connection = None  # it is its pool's again
         if self._held:
@@ -443,6 +461,9 @@ class Exchange:
 
     def on_failure(self, failure: Failure, detail: str) -> None:
         """Try again while nothing has reached the client; else tell it that its answer broke off."""
+        if self._is_whole():
+            self._end_whole()
+            return
         backend = self._tried[-1].backend
         self.blame(failure, backend, self._sent)
         if self._first_byte_at is not None or not self._retry(failure, detail):
@@ -462,11 +483,40 @@ class Exchange:
     def _lacks_its_end(self, head: ResponseHead) -> bool:
         """Tell whether a stream that ended with its connection ended too soon: its framing can't say."""
         return (
-            head.status == 200
-            and head.is_event_stream
-            and self.request.head.path in _ENDS_WITH_DONE
-            and not is_done(self._tail.bytes())
+            head.status == 200 and head.is_event_stream and needs_mark(self.request.head.path) and not self._is_whole()
         )
+
+    def _is_whole(self) -> bool:
+        """Tell whether all of a stream's message has passed by its API's own mark, whatever its framing still lacks."""
+        head = self._head
+        return (
+            head is not None
+            and head.status == 200
+            and head.is_event_stream
+            and self._tail.is_whole(self.request.head.path)
+        )
+
+    def _end_whole(self, *, left: bool = False) -> None:
+        """End an answer at its message's end: no failure of its framing is told, and a client that `left` had it all.
+
+        The engine gets a moment for the end of its framing, so that the connection can be kept.
+        """
+        head, connection, keep_alive = self._head, self._connection, self._keep_alive
+        assert head is not None  # noqa: S101  (it is whole)
+        self._plane.answered(self._tried[-1].backend, head.status, self._sent)
+        if not left:
+            end = b"" if connection is None else connection.interrupt(b"")
+            if self._chunking:
+                end = LAST_CHUNK
+            elif not end and head.framing is CHUNKED and self.request.http11:
+                keep_alive = False  # in the middle of a chunk that can't be filled up
+            if end:
+                self._write(end)
+            self._sink.finish(keep_alive=keep_alive)
+        if connection is not None:
+            self._connection = None
+            connection.let_end(END_WITHIN)
+        self._finish(head.status, "answered")
 
     def _begin(self, data: bytes) -> bytes:
         """Begin to answer, and give all that has come to be passed on.
@@ -496,6 +546,8 @@ class Exchange:
             self._note_beginning(head, now)
         self._size = len(self._body)
         self._body, self._counts = b"", head.is_event_stream
+        if request.head.path == RESPONSES:
+            self._tail = ResponsesTail()
         rest, place = self._explained + request.caller.cors, self.place
         if place is not None:
             if place.promised:  # the client has the head
@@ -562,8 +614,10 @@ class Exchange:
                 self.on_failure(Failure.FIRST_BYTE_TIMEOUT, f"{limits.first_byte_timeout:g} s")
         elif self._passed != self._seen:
             self._seen, self._moved_at = self._passed, now
+        elif self._counts and self._checked != self._passed and not self.paused and self._is_whole():
+            self._end_whole()
         elif now < self._moved_at + limits.idle_timeout:
-            pass
+            self._checked = self._passed
         elif not self.paused:
             self.on_failure(Failure.IDLE_TIMEOUT, f"{limits.idle_timeout:g} s")
         elif self._unsent == self._sink.unsent():

@@ -34,6 +34,22 @@ class Receiver(Protocol):
         """Note that nothing more will come. The connection is no longer this receiver's."""
 
 
+class Nobody:
+    """The receiver of an answer's end that nobody waits for."""
+
+    def on_head(self, head: ResponseHead, length: int) -> None:
+        """Do nothing."""
+
+    def on_body(self, data: bytes) -> None:
+        """Do nothing."""
+
+    def on_end(self) -> None:
+        """Do nothing: the connection is its pool's again."""
+
+    def on_failure(self, failure: Failure, detail: str) -> None:
+        """Do nothing: the connection is closed."""
+
+
 class Connection(asyncio.Protocol):
     """A connection to a backend, made by its pool.
 
@@ -102,6 +118,16 @@ class Connection(asyncio.Protocol):
         if not self._closed and self._paused:
             self._paused = False
             self._transport.resume_reading()
+
+    def let_end(self, seconds: float) -> None:
+        """Read an answer to its end for nobody, for so long at most: then another request can have the connection."""
+        if self._receiver is not None:
+            nobody = self._receiver = Nobody()
+            self._loop.call_later(seconds, self._end_waiting, nobody)
+
+    def _end_waiting(self, nobody: "Nobody") -> None:
+        if self._receiver is nobody:
+            self.abort()
 
     def abort(self) -> None:
         """Close at once and tell the receiver nothing: it is the one who asked."""

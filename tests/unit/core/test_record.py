@@ -5,14 +5,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.core.record import TAIL, Ending, Tail, ending, is_done
+from router.core.record import TAIL, Ending, ResponsesTail, Tail, ending, needs_mark
 
+APIS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
 NOTHING = Ending(None, None, None, error=False)
 
 
 def chunked(*parts: bytes) -> bytes:
     """Put each part into a chunk, and end: so a body is kept that passes with its framing."""
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def is_whole(path: str, *pieces: bytes) -> bool:
+    """Tell whether a stream of these pieces has said its end mark."""
+    tail = ResponsesTail() if path == "/v1/responses" else Tail()
+    for piece in pieces:
+        tail.add(piece)
+    return tail.is_whole(path)
 
 
 def kept(pieces) -> bytes:
@@ -253,7 +262,7 @@ def test_an_answer_may_talk_of_all_that(talk):
         for at in range(len(tail)):
             assert ending(tail[at:]) == NOTHING
             assert ending(chunked(tail[at:])) == NOTHING
-        assert not is_done(tail)
+        assert not any(is_whole(path, tail) for path in APIS)
 
 
 @pytest.mark.parametrize("talk", TALK)
@@ -418,7 +427,7 @@ def test_no_bytes_break_the_reading_of_an_end(tail):
     said = ending(tail)
     assert all(isinstance(count, int | None) for count in (said.prompt_tokens, said.completion_tokens))
     assert said.finish_reason is None or said.finish_reason.replace("_", "").isalpha()
-    assert isinstance(is_done(tail), bool)
+    assert all(isinstance(is_whole(path, tail), bool) for path in APIS)
 
 
 def test_no_depth_breaks_the_reading_of_an_end():
@@ -448,16 +457,19 @@ def test_no_depth_breaks_the_reading_of_an_end():
         (b"[DONE]\n\n", False),
         (b"data: DONE\n\n", False),
         (b"data: [DONE]]\n\n", False),
-        (b"data: [DONE]\n\ndata: {}\n\n", False),
+        (b"data: [DONE]\n\ndata: {}\n\n", True),  # what comes behind the mark is no part of the message
+        (b"data: [DONE]\n\n: ping\n\n", True),
         (b"data: {}data: [DONE]\n\n", False),
         (b': "data: [DONE]\n\n', False),
         (b'data: "data: [DONE]"\n\n', False),
         (b'data: "\\ndata: [DONE]\\n\\n"\n\n', False),
     ],
 )
-def test_is_done(tail, done):
-    """The mark is a line of its own, and the last that isn't empty."""
-    assert is_done(tail) is done
+def test_the_mark_of_openais_older_apis(tail, done):
+    """It is a line of its own; nothing behind it counts."""
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        assert is_whole(path, tail) is done
+        assert is_whole(path, chunked(tail)[: -len(b"0\r\n\r\n")] if tail else b"") is done
 
 
 @given(
@@ -467,8 +479,8 @@ def test_is_done(tail, done):
 )
 @example(CHAT[:5] * 4, "\n\n", 1)
 @example(CHAT[:5] * 4, "\n\n", 256)
-def test_is_done_at_the_end_alone(events, end, size):
-    """Whatever events came before, in pieces of whatever size: with the mark it is done, and not a byte sooner."""
+def test_a_stream_is_whole_with_its_mark(events, end, size):
+    """Whatever events came before, in pieces of whatever size: with the mark it is whole, and not a byte sooner."""
     stream = b"".join(events)
     for mark, done in (
         (b"data: [DONE]" + end.encode(), True),
@@ -477,10 +489,54 @@ def test_is_done_at_the_end_alone(events, end, size):
         (b"", False),
     ):
         whole = stream + mark
-        assert is_done(kept(whole[at : at + size] for at in range(0, len(whole), size))) is done
+        pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+        assert is_whole("/v1/chat/completions", *pieces) is done
+        if size >= 7:  # a chunk that is nothing but hexadecimal digits looks like the size of one
+            assert is_whole("/v1/chat/completions", chunked(*pieces)[: -len(b"0\r\n\r\n")]) is done
 
 
-def test_is_done_is_asked_of_a_body_without_its_framing():
-    """A tail with chunks in it isn't done: there the framing tells the end, and nobody asks (relay._lacks_its_end)."""
-    assert is_done(DONE)
-    assert not is_done(chunked(*CHAT))
+STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+RESPONSE = b'{"id":"resp_1","output":"%s"}' % (b"x" * 3 * TAIL)
+COMPLETED = b'event: response.completed\ndata: {"type":"response.completed","response":%s}\n\n' % RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("path", "last", "whole"),
+    [
+        ("/v1/messages", STOP, True),
+        ("/v1/messages", STOP.replace(b"\n", b"\r\n"), True),
+        ("/v1/messages", STOP + b"data: [DONE]\n\n", True),  # as vllm does
+        ("/v1/messages", STOP.split(b"\n", 1)[1], True),
+        ("/v1/messages", b'event: error\ndata: {"type":"error","error":{}}\n\n', True),
+        ("/v1/messages", STOP[:-3], False),
+        ("/v1/messages", b'event: message_delta\ndata: {"type":"message_delta"}\n\n', False),
+        ("/v1/messages", b'event: x\ndata: {"t":"\\"type\\":\\"message_stop\\""}\n\n', False),
+        ("/v1/responses", COMPLETED, True),
+        ("/v1/responses", COMPLETED.replace(b"\n", b"\r\n"), True),
+        ("/v1/responses", COMPLETED.replace(b"completed", b"incomplete"), True),
+        ("/v1/responses", COMPLETED.replace(b"completed", b"failed"), True),
+        ("/v1/responses", COMPLETED + b": ping\n\n", True),
+        ("/v1/responses", COMPLETED.split(b"\n", 1)[1], True),
+        ("/v1/responses", b'event: error\ndata: {"type":"error"}\n\n', True),
+        ("/v1/responses", b"data: [DONE]\n\n", True),
+        ("/v1/responses", COMPLETED[:-2], False),
+        ("/v1/responses", COMPLETED.replace(b"response.completed", b"response.created"), False),
+        ("/v1/embeddings", b"data: [DONE]\n\n", False),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 64, 1500, 10**6])
+def test_each_api_has_its_own_mark(path, last, whole, size):
+    """However the stream is cut into pieces, and into chunks."""
+    stream = b'event: ping\ndata: {"type": "ping"}\n\n' * 3 + last
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    assert is_whole(path, *pieces) is whole
+    if size >= 7:
+        framed = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces]
+        assert is_whole(path, *framed) is whole
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"])
+def test_which_streams_have_a_mark(path):
+    """All that are events whatever the engine; of no other is it known."""
+    assert needs_mark(path)
+    assert not needs_mark("/v1/audio/speech")
