@@ -52,7 +52,8 @@ test: setup pure check  ## every check and test, and those of the hot path again
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
 	@$(MAKE) --no-print-directory fast
 	$(BIN)/python -c 'from router.proxy import relay; assert not relay.__file__.endswith(".py"), relay.__file__'
-	$(BIN)/python -m pytest $(TWO) tests/unit/core tests/unit/proxy tests/integration/proxy
+	$(BIN)/python -m pytest $(TWO) tests/unit/core tests/unit/proxy tests/integration/proxy \
+		tests/integration/test_install.py
 
 bench-peers:  ## install the routers that `make bench` measures ours against
 	for peer in $(PEERS); do \

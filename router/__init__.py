@@ -1,13 +1,22 @@
 """One port for every OpenAI client, in front of engines on this machine and others."""
 
+import sys
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 _HERE = Path(__file__).parent
 _COMPILED = EXTENSION_SUFFIXES[0]
+_SHARED = "router__mypyc"  # mypyc's name of what all compiled modules share: they import it from sys.path
 
-if (_HERE.parent / "setup.py").exists():  # a checkout: what was compiled of it must not hide what was edited since
+if (_HERE.parent / "setup.py").exists():  # a checkout
+    # 1. What was compiled of it must not hide what was edited since.
     for built in _HERE.glob(f"*/*{_COMPILED}"):
         source = built.with_name(built.name.removesuffix(_COMPILED) + ".py")
         if source.stat().st_mtime > built.stat().st_mtime:
             raise ImportError(f"{source} is newer than what was compiled of it: run `make fast`, or `make pure`")
+    # 2. What that shares lies in the checkout's root, which is on sys.path for those alone who stand there.
+    shared = spec_from_file_location(_SHARED, _HERE.parent / (_SHARED + _COMPILED))
+    if shared is not None and shared.loader is not None and Path(shared.origin or "").exists():
+        sys.modules[_SHARED] = module_from_spec(shared)
+        shared.loader.exec_module(sys.modules[_SHARED])

@@ -36,16 +36,17 @@ STOPPED_NOW = 130
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
+    name = "router" if Path(sys.argv[0]).stem == "router" else "python -m router"
     described = argparse.ArgumentParser(
-        prog="python -m router",
-        usage="python -m router [--config FILE] [--version]\n       python -m router {doctor,check} [--config FILE]\n"
-        "       python -m router plan --config NEW [--running FILE]\n       python -m router schema",
+        prog=name,
+        usage=f"{name} [--config FILE] [--version]\n       {name} {{doctor,check}} [--config FILE]\n"
+        f"       {name} plan --config NEW [--running FILE]\n       {name} schema",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
     _takes_file(described, Path("router.yaml"))
     described.add_argument("--version", action="version", version=f"router {version('router')}")
-    commands = described.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="python -m router")
+    commands = described.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=name)
     examined = commands.add_parser(
         "doctor",
         help="say what this machine is and what the router would run, and start nothing",

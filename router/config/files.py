@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 MAX_BYTES = 4 * 1024 * 1024
 """Of router.yaml and all that it includes, together."""
 
+BEGINNING = (
+    "name another with --config FILE, or write one: a line is enough to begin with, "
+    "`backends: [{name: mine, launch: {model: /path/to/model.gguf}}]`"
+)
+"""What to do where there is no router.yaml. A test reads the line."""
+
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML takes for one
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -34,7 +40,7 @@ def read(path: Path, most: int = MAX_BYTES) -> bytes:
                 raise fatal(Place(file), "is no ordinary file: write what it gives to one, and name that")
             raw: bytes = stream.read(most + 1)
     except FileNotFoundError:
-        raise fatal(Place(file), "there is no such file") from None
+        raise fatal(Place(file), f"there is no such file in {path.absolute().parent}; {BEGINNING}") from None
     except IsADirectoryError:
         raise fatal(Place(file), "is a directory; name the file in it") from None
     except PermissionError:

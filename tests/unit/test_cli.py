@@ -6,6 +6,7 @@ import pytest
 
 from router import cli
 from router.config import schema
+from router.config.files import BEGINNING
 
 
 @pytest.fixture
@@ -35,9 +36,17 @@ def test_check_says_all_that_is_wrong(file, capsys):
 
 
 def test_check_of_no_file(file, capsys):
-    """A missing file is a reason like any other."""
-    assert cli.main(["--config", str(file), "check"]) == 2
-    assert capsys.readouterr().err == f"{file}: there is no such file\n"
+    """One sentence, which says what to do; so do the other commands."""
+    for words in (["check"], [], ["plan"]):
+        assert cli.main([*words, "--config", str(file)]) == 2
+        assert capsys.readouterr().err == f"{file}: there is no such file in {file.parent}; {BEGINNING}\n"
+
+
+def test_no_router_yaml_in_this_folder(tmp_path, monkeypatch, capsys):
+    """The folder is named, as people stand in another than they think."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([]) == 2
+    assert capsys.readouterr().err == f"router.yaml: there is no such file in {tmp_path}; {BEGINNING}\n"
 
 
 def test_schema_is_printed(capsys):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from router.config import files
+from router.config import files, load
 from router.config.files import MAX_BYTES, read
 from router.config.problems import ConfigError
 
@@ -19,8 +20,18 @@ def refusal(path: Path, most: int = MAX_BYTES) -> str:
 
 
 def test_a_missing_file(tmp_path):
-    """A file that isn't there is said to be missing, under the name it was asked by."""
-    assert refusal(tmp_path / "router.yaml") == f"{tmp_path}/router.yaml: there is no such file"
+    """A file that isn't there is said to be missing, under the name it was asked by, and what to do is said."""
+    said = f"there is no such file in {tmp_path}; {files.BEGINNING}"
+    assert refusal(tmp_path / "router.yaml") == f"{tmp_path}/router.yaml: {said}"
+
+
+def test_the_line_to_begin_with_is_a_whole_router_yaml(tmp_path):
+    """What is told to write can be used as it stands."""
+    (line,) = re.findall("`(.+)`", files.BEGINNING)
+    (tmp_path / "router.yaml").write_text(line)
+    (backend,) = load(tmp_path / "router.yaml", {}).config.backends
+    assert backend.launch is not None
+    assert backend.launch.model == "/path/to/model.gguf"
 
 
 def test_a_directory(tmp_path):
