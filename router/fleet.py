@@ -16,6 +16,7 @@ import structlog
 from launchers.engines import Engine
 from launchers.errors import UnfitRequestError
 from launchers.process import Keepers
+from launchers.spec import LaunchSpec
 from launchers.states import RestartPolicy, State
 from launchers.supervisor import Status, Supervisor
 from launchers.tree import memory_of
@@ -180,7 +181,7 @@ class Fleet:
             dict.fromkeys(config.models, launch.spec.served_name),
             config.weight,
             uuid_request_ids=engine.uuid_request_ids,
-            put_right=_right_for(engine) if engine.puts_right(launch.spec.args) else None,
+            put_right=_right_for(engine, launch.spec),
             estimate=Estimate(parallel),
             cap=_cap(config, parallel),
             supervised=True,
@@ -349,12 +350,12 @@ def _files(member: Member) -> str | None:
     return None if member.supervisor is None else member.supervisor.files
 
 
-def _right_for(engine: Engine) -> Callable[[str, bytes], bytes]:
+def _right_for(engine: Engine, spec: LaunchSpec) -> Callable[[str, bytes], bytes]:
     """Have an engine put requests right; one that it must not get is its client's mistake."""
 
     def put_right(path: str, body: bytes) -> bytes:
         try:
-            return engine.put_right(path, body)
+            return engine.put_right(path, body, spec)
         except UnfitRequestError as error:
             raise BadRequestError(error.message, param=error.param) from error
 

@@ -102,13 +102,11 @@ class Engine(Protocol):
         ArgumentError for an argument that isn't the user's to set.
         """
 
-    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:
-        """Whether `put_right` is for an engine of these arguments: where not, no body need be shown to it."""
-
-    def put_right(self, path: str, body: bytes) -> bytes:
+    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """The body of a POST of `path`, as this engine must get it; the same object where nothing is to be changed.
 
-        Raises UnfitRequestError for a request that would stall the engine or end it.
+        `spec` is how the engine was launched, where what it can do depends on that. Raises UnfitRequestError for a
+        request that would stall the engine or end it, or that it would answer with less than was asked for.
         """
 
 

@@ -14,7 +14,8 @@ from launchers.errors import UnfitRequestError
 Fields = dict[str, msgspec.Raw]
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
-NULL = b"null"
+NULL, TRUE, NO_TEXT = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.Raw(b'""')
+"""Values as they stand in a body. Only a Raw equals a Raw."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -27,6 +28,12 @@ class Message(msgspec.Struct):
 
 
 Messages = Annotated[list[Message], msgspec.Meta(min_length=1)]
+
+APIS = frozenset({
+    CHAT, COMPLETIONS, EMBEDDINGS, "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/v1/rerank",
+    "/v1/score", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/speech", "/v1/images/generations",
+})  # fmt: skip
+"""What some engine serves. Of a 404 for one of these, some clients say that there is no such model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +68,16 @@ def fields(body: bytes) -> tuple[Fields, bool]:
         found = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnfitRequestError(f"The request's body is not valid JSON: {error}.") from error
-    nulls = [name for name, value in found.items() if bytes(value) == NULL]
+    nulls = [name for name, value in found.items() if value == NULL]
     for name in nulls:
         del found[name]
     return found, bool(nulls)
+
+
+def check_path(path: str, apis: frozenset[str], engine: str) -> None:
+    """Raise UnfitRequestError for an API that others have, and this engine has not."""
+    if path in APIS - apis:
+        raise UnfitRequestError(f"This model runs on {engine}, which has no {path}; it has {', '.join(sorted(apis))}.")
 
 
 def check(found: Fields, rules: Mapping[str, Rule]) -> None:

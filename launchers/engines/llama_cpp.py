@@ -13,18 +13,24 @@ What running it taught (0.3.36):
 5. A chat without messages is answered with noise to the end of the context; a field of the wrong type, a null where
    there is a default, an empty prompt or a list of prompts is a 500, often one that names the server's files. A
    grammar that can't be read is a segmentation fault.
-6. It looks for its client between the pieces of a stream alone: wrappers/llama_cpp_server.py looks always.
+6. It looks for its client between the pieces of a stream alone: wrappers/llama_cpp_server.py looks always. That also
+   has it say what it can't do with a 400, tell the usage in streams, and write embeddings as base64.
+7. Of OpenAI's API it takes the forms of 2023: not `max_completion_tokens` (it would run to the end of the context),
+   `developer`, `json_schema`, a tool without parameters, nulls and lists of texts within messages. It gives one answer
+   a request, whatever `n` says, and for a `suffix` it puts tokens in the prompt that mean something else.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from launchers.engines import bodies, common
-from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Rule, Text
+from launchers.engines import bodies, chats, common
+from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
+from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
@@ -60,24 +66,45 @@ SETTINGS = (
 """Every field of llama_cpp.server.settings; a test compares them with those of the installed version."""
 
 OneText = Annotated[list[Text], msgspec.Meta(min_length=1, max_length=1)]
+Texts = Annotated[list[Text], msgspec.Meta(min_length=1)]
+Limit = Annotated[int, msgspec.Meta(ge=-1)]
 
 STYLE = common.Style(dashes=False, booleans="words", lists="words")
 
+ONE = Rule(Literal[1], "must be 1: llama_cpp gives one answer a request")
+LIMIT = Rule(Limit, "must be a whole number, 1 or more")  # or -1, as llama.cpp has it: to the end of the context
+LIMITS = ("max_tokens", "max_completion_tokens")
 _ALWAYS: Mapping[str, Rule] = MappingProxyType({
     "temperature": Rule(float, "must be a number"),
     "stream": Rule(bool, "must be true or false"),
+    "stream_options": Rule(dict[str, object], "must be an object"),
+    "logit_bias": Rule(dict[str, float], "must be an object of numbers"),
     "grammar": Rule(Literal[""], "is not for llama_cpp: a mistake in it would end it; response_format takes a schema"),
+    "n": ONE,
 })  # fmt: skip
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
-    CHAT: {"messages": bodies.MESSAGES, "max_tokens": Rule(int, "must be a whole number"), **_ALWAYS},
+    CHAT: {**dict.fromkeys(LIMITS, LIMIT), **_ALWAYS},
     COMPLETIONS: {
         "prompt": Rule(Text | OneText, "must be one text, and not an empty one", required=True),
         "max_tokens": Rule(bodies.Positive, "must be a whole number, 1 or more"),
+        "best_of": ONE,
+        "suffix": Rule(Literal[""], "is not for llama_cpp: it can't fill in what stands before it"),
         **_ALWAYS,
     },
-    EMBEDDINGS: {"input": Rule(str | list[str], "must be a text or a list of texts", required=True)},
+    EMBEDDINGS: {
+        "input": Rule(
+            Text | Texts, "must be a text or a list of texts, none of them empty, and not of tokens", required=True
+        ),
+        "encoding_format": Rule(Literal["float", "base64"], "must be float or base64"),
+        "dimensions": Rule(bodies.Positive, "must be a whole number, 1 or more"),
+    },
 })  # fmt: skip
-"""What is looked at before a request is sent; see 5 above."""
+"""What is looked at before a request is sent; see 5 and 7 above."""
+
+TAKES = chats.Takes(
+    "llama_cpp", frozenset({"system", "user", "assistant", "tool", "function"}), frozenset({"image_url"})
+)
+FORMATS = "response_format must be an object whose type is text, json_object or json_schema"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +120,7 @@ class LlamaCpp:
     uuid_request_ids: bool = True
     parallel: int = 1
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
-    usage_in_streams: bool = False
+    usage_in_streams: bool = True
     publishes: bool = False
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:  # noqa: ARG002
@@ -125,15 +152,72 @@ class LlamaCpp:
             unset=(*SETTINGS, "config_file", "web_concurrency"),
         )
 
-    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:  # noqa: ARG002
-        """Always."""
-        return True
-
-    def put_right(self, path: str, body: bytes) -> bytes:
-        """Refuse what it would answer without end or with a 500, and leave out nulls, which are a 500 too."""
+    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
+        """Say it in the forms that it knows, and refuse what it would answer without end, wrongly, or with a 500."""
+        if path == CHAT and chats.usual(body, native=False):
+            return body
         rules = RULES.get(path)
         if rules is None:
+            bodies.check_path(path, self.apis, self.name)
             return body
         found, nulls = bodies.fields(body)
+        was = dict(found)
         bodies.check(found, rules)
-        return bodies.written(found) if nulls else body
+        if path == CHAT:
+            _put_chat_right(found)
+        if path != EMBEDDINGS:
+            chats.put_stop_right(found)
+        return bodies.written(found) if nulls or found != was else body
+
+
+def _put_chat_right(found: Fields) -> None:
+    """Put right what only a chat may have."""
+    chats.put_messages_right(found, TAKES)
+    chats.put_tools_right(found, "llama_cpp")
+    _force_the_only_tool(found)
+    if "functions" in found:
+        functions = bodies.value(found["functions"])
+        if not isinstance(functions, list):
+            raise UnfitRequestError("functions must be a list of objects.", "functions")
+        whole = [chats.whole_function(each, f"functions[{n}]", "functions") for n, each in enumerate(functions)]
+        found["functions"] = bodies.raw(whole)
+    limits = [int(bodies.value(found[name])) for name in LIMITS if name in found]
+    if 0 in limits:
+        raise UnfitRequestError(f"max_tokens {LIMIT.words}.", "max_tokens")
+    if found.pop("max_completion_tokens", None) is not None:
+        # the smaller of the two, where both are said: neither is exceeded
+        found["max_tokens"] = bodies.raw(min(limits, key=lambda limit: limit if limit > 0 else inf))
+    if found.get("logprobs") == bodies.TRUE:
+        found.setdefault("top_logprobs", bodies.raw(0))  # else it gives none
+    if "response_format" in found:
+        form = _form(bodies.value(found.pop("response_format")))
+        if form is not None:
+            found["response_format"] = bodies.raw(form)
+
+
+def _force_the_only_tool(found: Fields) -> None:
+    """Of a call that is required it takes no notice, but of one that is named."""
+    if chats.chosen(found) == "required":
+        names = [tool["function"]["name"] for tool in chats.tools(found)]
+        if len(names) == 1:
+            found["tool_choice"] = bodies.raw({"type": "function", "function": {"name": names[0]}})
+
+
+def _form(given: Any) -> dict[str, Any] | None:  # noqa: ANN401 -- it is what a client wrote
+    """What it calls the form that an answer must have; None where any will do."""
+    kind = given.get("type") if isinstance(given, dict) else None
+    match kind:
+        case "text":
+            return None
+        case "json_object":
+            schema = given.get("schema")
+        case "json_schema":
+            inner = given.get("json_schema")
+            schema = inner.get("schema") if isinstance(inner, dict) else None
+            if not isinstance(schema, dict):
+                raise UnfitRequestError(
+                    "response_format.json_schema must be an object with its schema.", "response_format"
+                )
+        case _:
+            raise UnfitRequestError(f"{FORMATS}.", "response_format")
+    return {"type": "json_object"} | ({"schema": schema} if isinstance(schema, dict) else {})

@@ -11,15 +11,17 @@ What running it taught (xllamacpp 2026.10):
 3. Left alone it takes four requests at once, which share one context: said here, so that `parallel` is true.
 4. It looks once a second whether a client has left, of a stream or not, and stops its work then. A SIGTERM that the
    program gets at work waits for the work to end; the package has no handler, and ends.
+5. Most forms of OpenAI's API it takes. But a null of a tool or of `encoding_format` is an error, a `tool_choice` that
+   is no word is left out, silently, as are `functions` and `suffix`, and an empty stop word ends the answer.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from launchers.engines import common
-from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS
+from launchers.engines import bodies, chats, common
+from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule
 from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
@@ -75,6 +77,16 @@ APIS = frozenset({
 })  # fmt: skip
 
 
+RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
+    CHAT: {},  # no more than `chats` knows
+    COMPLETIONS: {"suffix": Rule(Literal[""], "is not for llama_server here; /infill fills in what stands before it")},
+    EMBEDDINGS: {},
+})  # fmt: skip
+
+
+TEXT_ALONE = chats.Takes("llama_server without launch.args.mmproj", parts=frozenset())
+
+
 @dataclass(frozen=True, slots=True)
 class LlamaServer:
     """See launchers.engines.Engine for what each of these means."""
@@ -115,13 +127,37 @@ class LlamaServer:
             unset=(*VARIABLES, *(f"llama_arg_{name}" for name in SETTINGS)),
         )
 
-    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:  # noqa: ARG002
-        """It takes every request as it is."""
-        return False
+    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
+        """Say in other words what it would leave out or fail at."""
+        rules = RULES.get(path)
+        reads_media = spec is None or _reads_media(spec)
+        if rules is None or (path == CHAT and chats.usual(body, native=reads_media)):
+            return body
+        found, nulls = bodies.fields(body)
+        was = dict(found)
+        bodies.check(found, rules)
+        if path == CHAT:
+            chats.put_messages_right(found, chats.Takes(self.name) if reads_media else TEXT_ALONE)
+            chats.put_tools_right(found, self.name)
+            _force(found)
+            chats.refuse_functions(found, self.name)
+        if path != EMBEDDINGS:
+            chats.put_stop_right(found)
+        return bodies.written(found) if nulls or found != was else body
 
-    def put_right(self, path: str, body: bytes) -> bytes:  # noqa: ARG002 -- it takes every request as it is
-        """The body itself."""
-        return body
+
+def _reads_media(spec: LaunchSpec) -> bool:
+    """Whether it may: a hub's model may bring its projector."""
+    named = {name.replace("_", "-") for name in spec.args}
+    return bool(named & {"mmproj", "mmproj-url"}) or common.HUB_FILE.fullmatch(spec.model) is not None
+
+
+def _force(found: Fields) -> None:
+    """It knows words alone: a call of one tool is required where there is no other."""
+    choice = chats.chosen(found)
+    if isinstance(choice, dict):
+        chats.only(found, {choice["function"]["name"]})
+        found["tool_choice"] = bodies.raw("required")
 
 
 def _place(model: str) -> dict[str, ArgValue]:

@@ -6,26 +6,28 @@ What running it taught (mlx-lm 0.32.2):
    request that comes before waits in its queue.
 2. A model that can't be loaded, and later a request that it doesn't expect, end the thread that generates; the process
    and its port stay. wrappers/mlx_lm_server.py ends the process then, and that is seen.
-3. It takes a request's `model` for a path or a hub's name, and loads that instead: to it, its own model is
-   `default_model`, and its answers say so. `adapters` and `draft_model` have it load, too.
+3. It takes a request's `model` for a path or a hub's name, and loads that instead, which wrappers/mlx_lm_server.py
+   prevents. `adapters` and `draft_model` have it load, too.
 4. What kills the thread, or the process: an empty prompt, or a list of them; stop words that are no text; a `top_k`
    above the vocabulary; a `logit_bias` of a token that isn't; an `xtc_threshold` above a half; a number of more than
    64 bits. A `stream_options` without `include_usage` breaks the stream's end, a negative seed the connection. A null
-   is refused where there is a default. An answer has no end but `max_tokens`, not even the context's.
+   is refused where there is a default.
 5. It joins a group of machines that MLX_RANK, MLX_HOSTFILE and their like name.
-6. It notices that a client has left when it writes to a stream; wrappers/mlx_lm_server.py looks always.
+6. It leaves out, silently, what it doesn't know: `response_format`, `n`, `suffix`, `echo`, `functions`, and
+   `tool_choice`. `developer` is a role that most templates don't know either. The wrapper has more of OpenAI's API.
+7. It notices that a client has left when it writes to a stream; wrappers/mlx_lm_server.py looks always.
 """
 
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import msgspec
 
-from launchers.engines import bodies, common
-from launchers.engines.bodies import CHAT, COMPLETIONS, Rule, Text
+from launchers.engines import bodies, chats, common
+from launchers.engines.bodies import CHAT, COMPLETIONS, Fields, Rule, Text
 from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from launchers.engines import Files
 
 SCRIPT = common.wrapper("mlx_lm_server.py")
-ITSELF = "default_model"
 MOST_TOP_K = 500
 """Below the smallest vocabulary, above what anybody samples from."""
 MOST = 1_000_000
@@ -65,13 +66,32 @@ VARIABLES: Mapping[str, str] = MappingProxyType(dict.fromkeys(GROUP, NOT_TO_SET[
 
 STYLE = common.Style(dashes=True, booleans="switches", lists="commas")
 
+OneText = Annotated[list[Text], msgspec.Meta(min_length=1, max_length=1)]
+
+
+class AnyForm(TypedDict):
+    """A response_format that asks for nothing."""
+
+    type: Literal["text"]
+
+
+ONE = Rule(Literal[1], "must be 1: mlx gives one answer a request")
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
-    CHAT: {"messages": bodies.MESSAGES},
-    COMPLETIONS: {"prompt": Rule(Text, "must be one text, and not an empty one", required=True)},
+    CHAT: {
+        "response_format": Rule(AnyForm, "is not for mlx: it can't hold an answer to a form, so ask for it in words"),
+    },
+    COMPLETIONS: {
+        "prompt": Rule(Text | OneText, "must be one text, and not an empty one", required=True),
+        "suffix": Rule(Literal[""], "is not for mlx: it can't fill in what stands before it"),
+        "echo": Rule(Literal[False], "is not for mlx: it gives the answer alone"),
+        "logprobs": Rule(Literal[0, False], "is not for mlx, but in chats"),
+        "best_of": ONE,
+    },
 })  # fmt: skip
 LENGTH = Rule(Length, f"must be a whole number from 1 to {MOST:,}")
 SIZE = Rule(Size, f"must be a whole number from 0 to {MOST:,}")
 ALWAYS: Mapping[str, Rule] = MappingProxyType({
+    "n": ONE,
     "logit_bias": Rule(dict[str, float], "must be an object of numbers"),
     "max_tokens": LENGTH,
     "max_completion_tokens": LENGTH,
@@ -129,14 +149,20 @@ class Mlx:
             env["MLX_DISABLE_COMPILE"] = "1"  # its first answers wait for a C++ compiler
         return Command((python, "-P", SCRIPT, *common.flags(args, STYLE)), {**env, **spec.env}, GROUP)
 
-    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:  # noqa: ARG002
-        """Always."""
-        return True
-
-    def put_right(self, path: str, body: bytes) -> bytes:
-        """Take out what would have it load another model, and refuse what would end it."""
-        found, _ = bodies.fields(body)
+    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
+        """Say it in the forms that it knows; refuse what it would leave out, and what would end it."""
+        if path == CHAT and chats.usual(body, native=False):
+            return body
+        bodies.check_path(path, self.apis, self.name)
+        found, nulls = bodies.fields(body)
+        was = dict(found)
         bodies.check(found, {**RULES.get(path, {}), **ALWAYS})
+        if path == CHAT:
+            _put_chat_right(found)
+        elif path == COMPLETIONS:
+            prompt = bodies.value(found["prompt"])
+            if isinstance(prompt, list):
+                found["prompt"] = bodies.raw(prompt[0])
         for name in ("adapters", "draft_model"):
             found.pop(name, None)
         for name, says_nothing in SAY_NOTHING.items():
@@ -146,5 +172,18 @@ class Mlx:
             raise UnfitRequestError(
                 "logit_bias is not for mlx: a token that it doesn't know would end it.", "logit_bias"
             )
-        found["model"] = bodies.raw(ITSELF)
-        return bodies.written(found)
+        return bodies.written(found) if nulls or found != was else body
+
+
+def _put_chat_right(found: Fields) -> None:
+    """Put right what a chat may have. It shows tools to the model, but knows of no choice among them."""
+    chats.put_messages_right(found, chats.Takes("mlx"))
+    chats.put_tools_right(found, "mlx")
+    chats.refuse_functions(found, "mlx")
+    choice = chats.chosen(found)
+    if isinstance(choice, dict):
+        chats.only(found, {choice["function"]["name"]})
+    elif choice == "none":
+        found.pop("tools", None)
+    if found.get("logprobs") == bodies.TRUE:
+        found.setdefault("top_logprobs", bodies.raw(1))  # else it gives numbers of tokens without their words

@@ -12,6 +12,8 @@ What running it taught (0.32.0):
 5. `python -m vllm.entrypoints.cli.main` is what the command `vllm` runs. It pins much of what it stands on, so that
    many have it in an environment of its own: the command on PATH will do.
 6. A `priority` other than 0 is answered with 400, unless it runs with --scheduling-policy priority.
+7. It takes most forms of OpenAI's API, and answers 400 to mistakes. It refuses what says nothing, though: no tools, a
+   choice of none, an empty suffix or stop word, stream options without a stream, a null where a message has its text.
 """
 
 from collections.abc import Mapping
@@ -19,8 +21,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from launchers.engines import bodies, common
-from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS
+from launchers.engines import bodies, chats, common
+from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields
+from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
@@ -69,6 +72,9 @@ APIS = frozenset({
 })  # fmt: skip
 
 
+PUT_RIGHT = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
+
+
 @dataclass(frozen=True, slots=True)
 class Vllm:
     """See launchers.engines.Engine for what each of these means."""
@@ -114,13 +120,46 @@ class Vllm:
         run = (python,) if is_program else (python, "-m", "vllm.entrypoints.cli.main")
         return Command((*run, "serve", spec.model, *common.flags(args, STYLE)), {**env, **spec.env}, UNSET)
 
-    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:
-        """Unless it orders requests by their priority itself."""
-        return common.over({}, args, STYLE).get("scheduling-policy") != "priority"
-
-    def put_right(self, path: str, body: bytes) -> bytes:  # noqa: ARG002 -- it is the same for all
-        """Take out the priority: the router's queue has heeded it. All other mistakes it answers by itself."""
-        if b'"priority"' not in body:
+    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
+        """Leave out what says nothing, and the priority, which the router's queue has heeded."""
+        if path not in PUT_RIGHT:
             return body
-        found, _ = bodies.fields(body)
-        return body if found.pop("priority", None) is None else bodies.written(found)
+        args = common.over({}, spec.args if spec else {}, STYLE)
+        if path == CHAT:
+            usual = chats.usual(body, native=True)
+            if usual is not None and (usual.tools is None or args.get("tool-call-parser")):
+                return body
+        found, nulls = bodies.fields(body)
+        was = dict(found)
+        if args.get("scheduling-policy") != "priority":
+            found.pop("priority", None)
+        if path == CHAT:
+            chats.put_messages_right(found, chats.Takes(self.name))
+            chats.put_tools_right(found, self.name)
+            chats.refuse_functions(found, self.name)
+            if spec is not None:
+                _check_tools(found, args)
+        if path != EMBEDDINGS:
+            chats.put_stop_right(found)
+            _drop_what_says_nothing(found)
+        return bodies.written(found) if nulls or found != was else body
+
+
+def _check_tools(found: Fields, args: Mapping[str, ArgValue]) -> None:
+    """It tells by its own flags what is missing; whoever reads router.yaml knows launch.args."""
+    if "tools" in found and chats.chosen(found) != "none" and not args.get("tool-call-parser"):
+        raise UnfitRequestError(
+            "This model takes no tools as it is launched: for them, vllm needs enable-auto-tool-choice: true and the"
+            " model's tool-call-parser in launch.args.",
+            "tools",
+        )
+
+
+def _drop_what_says_nothing(found: Fields) -> None:
+    """Drop stream options of no stream, a suffix of no words, and a choice of no tools."""
+    if found.get("stream") != bodies.TRUE:
+        found.pop("stream_options", None)
+    if found.get("suffix") == bodies.NO_TEXT:
+        del found["suffix"]
+    if "tools" not in found:
+        found.pop("tool_choice", None)

@@ -1,41 +1,81 @@
-"""llama_cpp.server, so that it stops when its client leaves.
+"""llama_cpp.server, with what it lacks of OpenAI's API, and so that it stops when its client leaves.
 
 Run as `python -P llama_cpp_server.py --model FILE ...`, with the arguments of `llama_cpp.server`. That one looks for
 its client between the pieces of a stream alone; any other answer is generated to its end, for nobody, while all others
 wait. Here each request is watched for its client, and the next token is not made once that has left.
+
+1. A stream ends with its usage, where `stream_options` asks for it.
+2. Embeddings are base64 where `encoding_format` says so: little-endian floats of 32 bits.
+3. An error is one sentence: a 400 for what is the client's, and nothing of the server's files. A stream's head waits
+   for its first event, so that a prompt that is too long is a 400 there, too.
+4. What it would do otherwise than asked is an error: an image that the model can't read, a schema that can't be made a
+   grammar, a text that is too long to embed, an embedding of another size, a bias for a token that there isn't.
+5. In a stream, the name and the id of a tool's call stand in its first piece alone: clients add up what they get.
 """
 
 import asyncio
+import base64
 import importlib
+import re
+import struct
+import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from json import dumps
 from typing import Any
+
+import pydantic
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-App = Callable[[Any, Receive, Any], Awaitable[None]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Receive, Send], Awaitable[None]]
+Chunk = dict[str, Any]
+Told = tuple[int, dict[str, Any]]
+"""A status, and an error in OpenAI's form."""
 
-LEFT: ContextVar[threading.Event | None] = ContextVar("left", default=None)
-"""Whether the client of the request that is worked on has left; the threads that work on it know it, too."""
+BAD_REQUEST, FAILED = 400, 500
+TOO_LONG = re.compile(r"Requested tokens \((\d+)\) exceed context window of (\d+)")
+
+
+@dataclass
+class Asked:
+    """A request that is worked on; the threads that work on it know it, too.
+
+    `left`: its client has left. `prompt` and `made`: tokens. `error`: what its stream is to be answered with instead.
+    """
+
+    left: threading.Event = field(default_factory=threading.Event)
+    prompt: int = 0
+    made: int = 0
+    error: Told | None = None
+
+
+ASKED: ContextVar[Asked | None] = ContextVar("asked", default=None)
+
+
+# The requests of the application
 
 
 def watched(app: App) -> App:
-    """Have each request of an ASGI application know when its client has left."""
+    """Have each request of an ASGI application know when its client has left, and its stream begin with an event."""
 
-    async def watch(scope: Any, receive: Receive, send: Any) -> None:  # noqa: ANN401 -- ASGI's own types
+    async def watch(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 -- ASGI's own type
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        left = threading.Event()
-        LEFT.set(left)
+        asked = Asked()
+        ASKED.set(asked)
         watching: list[asyncio.Task[None]] = []
 
         async def wait() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            left.set()
+            asked.left.set()
 
         async def received() -> Message:
             message = await receive()
@@ -44,7 +84,7 @@ def watched(app: App) -> App:
             return message
 
         try:
-            await app(scope, received, send)
+            await app(scope, received, held(send, asked))
         finally:
             for task in watching:
                 task.cancel()
@@ -54,26 +94,241 @@ def watched(app: App) -> App:
     return watch
 
 
-def stopping(generate: Callable[..., Iterator[int]]) -> Callable[..., Iterator[int]]:
-    """Have what makes tokens stop when nobody waits for them."""
+def held(send: Send, asked: Asked) -> Send:
+    """Hold an answer's head until its body begins, and give the error in its place where there is one by then."""
+    head: list[Message] = []
+    answered = False
 
-    def until_left(*args: Any, **options: Any) -> Iterator[int]:  # noqa: ANN401 -- passed on as they are
-        left = LEFT.get()
-        for token in generate(*args, **options):
-            if left is not None and left.is_set():
+    async def sent(message: Message) -> None:
+        nonlocal answered
+        if answered:
+            return
+        if message["type"] == "http.response.start":
+            head.append(message)
+            return
+        if head:
+            begin = head.pop()
+            if asked.error is not None:
+                answered = True
+                await answer(send, *asked.error)
                 return
+            await send(begin)
+        await send(message)
+
+    return sent
+
+
+async def answer(send: Send, status: int, error: dict[str, Any]) -> None:
+    """Answer with an error."""
+    body = dumps({"error": error}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+# What generates
+
+
+def stopping(generate: Callable[..., Iterator[int]], ends: Callable[[Any, int], bool]) -> Callable[..., Iterator[int]]:
+    """Have what makes tokens stop when nobody waits for them, and count them; one that ends an answer is none of it."""
+
+    def until_left(llama: Any, tokens: Any, *args: Any, **options: Any) -> Iterator[int]:  # noqa: ANN401
+        asked = ASKED.get() or Asked()
+        asked.prompt = len(tokens)
+        for token in generate(llama, tokens, *args, **options):
+            if asked.left.is_set():
+                return
+            asked.made += not ends(llama, token)
             yield token
 
     return until_left
 
 
+def completing(call: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
+    """Have a call that completes a prompt or a chat check what it is asked, and tell its stream's usage."""
+
+    def complete(llama: Any, *, stream_options: Any = None, **options: Any) -> Any:  # noqa: ANN401
+        check(llama, options)
+        answer = call(llama, **options)
+        if not options.get("stream"):
+            return answer
+        return streamed(answer, with_usage=bool((stream_options or {}).get("include_usage")))
+
+    return complete
+
+
+def streamed(chunks: Iterable[Chunk], *, with_usage: bool) -> Iterator[Chunk]:
+    """1, 3 and 5 above."""
+    asked = ASKED.get() or Asked()
+    chunk: Chunk = {}
+    named = False
+    try:
+        for chunk in chunks:
+            named = once_named(chunk, named=named)
+            if with_usage:
+                chunk["usage"] = None
+            yield chunk
+    except Exception as error:
+        if chunk:
+            raise  # an answer that has begun breaks off
+        asked.error = explained(error)
+        yield {"error": asked.error[1]}
+        return
+    if with_usage and chunk:
+        usage = {"prompt_tokens": asked.prompt, "completion_tokens": asked.made}
+        usage["total_tokens"] = asked.prompt + asked.made
+        yield {**chunk, "choices": [], "usage": usage}
+
+
+def once_named(chunk: Chunk, *, named: bool) -> bool:
+    """Take the name of a call out of a piece that isn't its first; tell whether it has been said now."""
+    for choice in chunk.get("choices", ()):
+        delta = choice.get("delta") or {}
+        calls = delta.get("tool_calls")
+        if not calls:
+            continue
+        if named:
+            for call in calls:
+                call.pop("id", None)
+                call["function"].pop("name", None)
+            if delta.get("function_call"):
+                delta["function_call"].pop("name", None)
+        named = True
+    return named
+
+
+def check_completion(llama: Any, options: dict[str, Any]) -> None:  # noqa: ANN401 -- llama_cpp's own class
+    """Raise ValueError for a bias that would be for another token, or for none."""
+    size = llama.n_vocab()
+    for token in options.get("logit_bias") or ():
+        if not 0 <= int(token) < size:
+            raise ValueError(f"logit_bias has no token {token}: the model has {size}")
+
+
+def check_chat(llama: Any, options: dict[str, Any]) -> None:  # noqa: ANN401
+    """Raise ValueError for parts of a message that a model of text alone would get as noise."""
+    check_completion(llama, options)
+    if llama.chat_handler is None and any(isinstance(each.get("content"), list) for each in options["messages"]):
+        raise ValueError("This model reads text alone; one that reads images runs with clip_model_path and chat_format")
+
+
+def embedding(create: Callable[..., Any]) -> Callable[..., Any]:
+    """Have what embeds take OpenAI's fields, and refuse what it would do otherwise."""
+
+    def embed(
+        llama: Any,  # noqa: ANN401
+        input: str | list[str],  # noqa: A002 -- the server's word
+        model: str | None = None,
+        encoding_format: str | None = None,
+        dimensions: int | None = None,
+    ) -> Any:  # noqa: ANN401
+        if not llama.context_params.embeddings:
+            raise ValueError("This model runs without embeddings; they need embedding: true in its launch.args")
+        if dimensions not in (None, llama.n_embd()):
+            raise ValueError(f"dimensions must be {llama.n_embd()}, the size of this model's embeddings, or left out")
+        for place, text in enumerate([input] if isinstance(input, str) else input):
+            tokens = len(llama.tokenize(text.encode()))
+            if not 0 < tokens <= llama.n_batch:
+                raise ValueError(
+                    f"input[{place}] has {tokens} tokens; this model embeds 1 to {llama.n_batch} (n_batch)"
+                )
+        answer = create(llama, input, model)
+        if encoding_format == "base64":
+            for each in answer["data"]:
+                each["embedding"] = as_base64(each["embedding"])
+        return answer
+
+    return embed
+
+
+def as_base64(vector: list[Any]) -> str:
+    """Floats of 32 bits, little-endian; those of all tokens behind each other, where there is no one vector."""
+    numbers = [number for each in vector for number in each] if vector and isinstance(vector[0], list) else vector
+    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+
+
+def strict(grammar: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a schema that can't be made a grammar be an error: the answer would be any JSON."""
+
+    def made(schema: str, verbose: bool = False, **_: Any) -> Any:  # noqa: ANN401, FBT001, FBT002 -- as it is called
+        try:
+            return grammar(schema, verbose=verbose, fallback_to_json=False)
+        except Exception as error:
+            raise ValueError(f"The schema can't be made a grammar: {error}") from error
+
+    return made
+
+
+# Errors
+
+
+def explained(error: Exception) -> Told:
+    """3 above."""
+    problems = getattr(error, "errors", None)
+    if callable(problems):  # of FastAPI: what a field should be
+        first = problems()[0]
+        place = [str(each) for each in first["loc"][1:]]
+        several = [number for number, each in enumerate(place) if not each.isdigit() and not each.islower()]
+        if several:  # of a value that may be one of several types, only that it is none of them
+            place, first = place[: several[0]], {"msg": "this is nothing that llama_cpp takes"}
+        return BAD_REQUEST, told(f"{'.'.join(place)}: {first['msg']}.", place[0] if place else None)
+    text = str(error).strip().partition("\n")[0]
+    if found := TOO_LONG.search(text):
+        message = (
+            f"This model's maximum context length is {found[2]} tokens, but the prompt has {found[1]}; shorten it."
+        )
+        return BAD_REQUEST, told(message, "messages", "context_length_exceeded")
+    if "logits_all" in text:
+        text = "This model runs without log probabilities; they need logits_all: true in its launch.args"
+    if isinstance(error, ValueError) or type(error).__module__.startswith("jinja2"):
+        return BAD_REQUEST, told(text.removesuffix(".") + ".")
+    traceback.print_exception(error, file=sys.stderr)
+    error_type = type(error).__name__
+    return FAILED, told(f"llama_cpp failed at this request ({error_type}); its log has more.", type="server_error")
+
+
+def told(
+    message: str,
+    param: str | None = None,
+    code: str | None = None,
+    type: str = "invalid_request_error",  # noqa: A002 -- OpenAI's word
+) -> dict[str, Any]:
+    """Write an error in OpenAI's form."""
+    return {"message": message, "type": type, "param": param, "code": code}
+
+
+def extend(types: Any) -> None:  # noqa: ANN401 -- a module
+    """Have the server's requests keep the fields that it would drop; before the server itself is imported."""
+    more: dict[str, dict[str, Any]] = {
+        "CreateChatCompletionRequest": {"stream_options": (dict[str, Any] | None, None)},
+        "CreateCompletionRequest": {"stream_options": (dict[str, Any] | None, None)},
+        "CreateEmbeddingRequest": {"encoding_format": (str | None, None), "dimensions": (int | None, None)},
+    }
+    for name, fields in more.items():
+        setattr(types, name, pydantic.create_model(name, __base__=getattr(types, name), **fields))
+
+
 def main() -> None:
     """Serve until a signal ends it."""
+    extend(importlib.import_module("llama_cpp.server.types"))
     server: Any = importlib.import_module("llama_cpp.server.__main__")
-    llama = importlib.import_module("llama_cpp").Llama
+    library: Any = importlib.import_module("llama_cpp")
+    forms: Any = importlib.import_module("llama_cpp.llama_chat_format")
+    handler: Any = importlib.import_module("llama_cpp.server.errors").RouteErrorHandler
+
     create = server.create_app
     server.create_app = lambda **settings: watched(create(**settings))
-    llama.generate = stopping(llama.generate)
+    handler.error_message_wrapper = lambda _self, error, body=None: explained(error)  # noqa: ARG005 -- as it is called
+    forms._grammar_for_json_schema = strict(forms._grammar_for_json_schema)  # noqa: SLF001
+
+    llama = library.Llama
+    llama.generate = stopping(
+        llama.generate,
+        lambda made, token: library.llama_vocab_is_eog(made._model.vocab, token),  # noqa: SLF001
+    )
+    llama.create_chat_completion = completing(llama.create_chat_completion, check_chat)
+    llama.__call__ = completing(llama.__call__, check_completion)
+    llama.create_embedding = embedding(llama.create_embedding)
     server.main()
 
 

@@ -8,11 +8,20 @@ It notices that a client has left when it writes to it: to a stream. Any other a
 nobody. Here each client is looked for between two tokens, and between two steps through a prompt.
 
 The queue of connections not yet accepted is made longer, too: five, the library's own, turns away a burst of clients.
+
+What it lacks of OpenAI's API:
+
+1. A path may have a query behind it.
+2. It serves one model, its own, by whatever name a request and its answer have.
+3. An error has OpenAI's form, and is a 400 where it is the request's; a 404 would say that there is no such model.
+4. A prompt that leaves no room in the context is an error; an answer ends with the context, not after 512 tokens, its
+   default, unless less is asked for. An empty prompt, which would end what generates, is an error, too.
 """
 
 import contextlib
 import http.client
 import importlib
+import json
 import select
 import signal
 import socket
@@ -20,12 +29,16 @@ import socketserver
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 ASK_EVERY = 1.0  # seconds
 LONGEST_WAIT = 10.0  # seconds for an answer; a busy one may be late, and only a clear no counts
 BACKLOG = 128
+MOST_TOKENS = 131_072  # of an answer, where nobody says how many and the model's context isn't known
+ITSELF = "default_model"  # what the server calls the model that it was started with
+ERROR = b'{"error": "'
+THREAD_DIED = "generation thread died"
 
 
 def main() -> None:
@@ -33,6 +46,10 @@ def main() -> None:
     server = importlib.import_module("mlx_lm.server")
     socketserver.TCPServer.request_queue_size = BACKLOG
     stop_when_left(server.APIHandler, server.ResponseGenerator)
+    speak_as_openai(server.APIHandler)
+    serve_one_model(server)
+    if "--max-tokens" not in sys.argv:
+        sys.argv += ["--max-tokens", str(MOST_TOKENS)]
     port = int(sys.argv[sys.argv.index("--port") + 1])
     threading.Thread(target=watch, args=(port,), daemon=True).start()
     try:
@@ -87,6 +104,88 @@ def has_left(connection: socket.socket) -> bool:
         return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1, socket.MSG_PEEK)
     except OSError:
         return True
+
+
+def speak_as_openai(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
+    """1 and 3 above."""
+    setup, post, begin = handler.setup, handler.do_POST, handler._set_completion_headers  # noqa: SLF001
+
+    def set_up(self: Any) -> None:  # noqa: ANN401
+        setup(self)
+        write = self.wfile.write
+        self.wfile.write = lambda data: write(in_openais_form(data) if data[: len(ERROR)] == ERROR else data)
+
+    def posted(self: Any) -> None:  # noqa: ANN401
+        self.path = self.path.partition("?")[0]
+        post(self)
+
+    def begun(self: Any, status: int = 200) -> None:  # noqa: ANN401
+        begin(self, status_of(sys.exc_info()[1], status))
+
+    handler.setup, handler.do_POST, handler._set_completion_headers = set_up, posted, begun  # noqa: SLF001
+
+
+def status_of(error: BaseException | None, status: int) -> int:
+    """The status of an answer that is given because of an error, if there is one."""
+    if error is None or status != http.client.NOT_FOUND:
+        return status
+    if str(error) == THREAD_DIED:
+        return http.client.SERVICE_UNAVAILABLE
+    return http.client.INTERNAL_SERVER_ERROR if isinstance(error, RuntimeError) else http.client.BAD_REQUEST
+
+
+def in_openais_form(body: bytes) -> bytes:
+    """`{"error": "text"}` as OpenAI's clients know it."""
+    text = json.loads(body)["error"]
+    kind = "server_error" if text == THREAD_DIED else "invalid_request_error"
+    return json.dumps({"error": {"message": text, "type": kind, "param": None, "code": None}}).encode()
+
+
+def serve_one_model(server: Any) -> None:  # noqa: ANN401 -- the module
+    """2 and 4 above."""
+    load, provide = server.load, server.ModelProvider.load
+    tokenize = server.ResponseGenerator._tokenize  # noqa: SLF001
+    context: list[int | None] = [None]
+
+    def loaded(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+        found = load(*args, **options)
+        if options.get("return_config"):
+            context[0] = context_of(found[2])
+        return found
+
+    def provided(self: Any, *_: Any) -> Any:  # noqa: ANN401
+        return provide(self, ITSELF, None, ITSELF)
+
+    def tokenized(self: Any, tokenizer: Any, request: Any, args: Any) -> Any:  # noqa: ANN401
+        found = tokenize(self, tokenizer, request, args)
+        args.max_tokens = room(len(found[0]), context[0], args.max_tokens)
+        return found
+
+    server.load, server.ModelProvider.load = loaded, provided
+    server.ResponseGenerator._tokenize = tokenized  # noqa: SLF001
+
+
+def context_of(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a model's configuration says that it can look back on; None where it doesn't."""
+    config = config.get("text_config") or config
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int):
+        return None
+    factor = (config.get("rope_scaling") or {}).get("factor") or 1
+    return int(positions * max(1, factor))
+
+
+def room(prompt: int, context: int | None, wanted: int) -> int:
+    """How many tokens an answer may have. Raises ValueError where there is no room for any."""
+    if prompt == 0:
+        raise ValueError("The prompt is empty.")
+    if context is None:
+        return wanted
+    if prompt >= context:
+        raise ValueError(
+            f"This model's maximum context length is {context} tokens, but the prompt has {prompt}; shorten it."
+        )
+    return min(wanted, context - prompt)
 
 
 def watch(port: int) -> None:

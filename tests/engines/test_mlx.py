@@ -54,7 +54,7 @@ async def ask(router):
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        (COMPLETIONS, {"prompt": ""}),
+        (COMPLETIONS, {"prompt": ["a", "b"]}),
         (CHAT, {**HELLO, "stop": [1]}),
         (CHAT, {**HELLO, "logit_bias": {"999999": 5}}),
     ],
@@ -70,6 +70,14 @@ async def test_what_would_end_it_is_refused_and_it_does_not_stay_dead(router, as
     await eventually(lambda: router.engines and router.engines[0].pid != before.pid)
     await router.ready()
     assert await ask(CHAT, ENGINE.put_right(CHAT, json.dumps(HELLO).encode())) == 200
+
+
+async def test_an_empty_prompt_does_no_harm_past_the_router_either(router, ask):
+    """A chat's template may make one of a chat that isn't empty; the program around the server refuses it."""
+    (before,) = router.engines
+    assert await ask(COMPLETIONS, b'{"prompt": ""}') == 400
+    assert await ask(CHAT, json.dumps(HELLO).encode()) == 200
+    assert alive(before)
 
 
 async def test_what_is_put_right_is_answered(ask):

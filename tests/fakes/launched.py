@@ -45,11 +45,7 @@ class LaunchedFake:
         said = (python, str(PROGRAM), "--port", str(port), "--model", spec.served_name, *flags)
         return Command(said, dict(spec.env), ())
 
-    def puts_right(self, args: Mapping[str, ArgValue]) -> bool:  # noqa: ARG002
-        """Never."""
-        return False
-
-    def put_right(self, path: str, body: bytes) -> bytes:  # noqa: ARG002
+    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
         """It takes everything."""
         return body
 

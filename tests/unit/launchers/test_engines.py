@@ -88,7 +88,7 @@ def test_a_good_request_goes_through_every_engine(engine):
     body = json.dumps({"model": "demo", **HELLO, "max_tokens": 5, "temperature": 0.5, "stream": True}).encode()
     sent = engine.put_right(CHAT, body)
     assert json.loads(sent)["messages"] == HELLO["messages"]
-    assert engine.puts_right({}) or sent is body
+    assert sent is body
 
 
 def test_what_shows_that_it_is_ready_is_a_request_that_it_may_get(engine):
@@ -142,11 +142,79 @@ def test_a_model_that_is_not_there_says_what_is_needed(hf, model, message):
 def test_llama_cpp_gets_a_good_request_as_it_is():
     body = json.dumps({**HELLO, "max_tokens": -1, "temperature": 1, "other": {"a": None}}).encode()
     assert ENGINES["llama_cpp"].put_right(CHAT, body) is body
+    body = json.dumps({"model": "m", **HELLO, "max_tokens": 20, "temperature": 1, "stream": True}).encode()
+    assert ENGINES["llama_cpp"].put_right(CHAT, body) is body
     body = b'{"prompt": ["one"], "max_tokens": 20}'
     assert ENGINES["llama_cpp"].put_right(COMPLETIONS, body) is body
     body = b'{"input": ["one", "two"]}'
     assert ENGINES["llama_cpp"].put_right(EMBEDDINGS, body) is body
     assert ENGINES["llama_cpp"].put_right("/v1/others", b"anything") == b"anything"
+
+
+@pytest.mark.parametrize("name", ["llama_cpp", "mlx"])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses", "/v1/rerank"])
+def test_an_api_that_an_engine_lacks_is_said_to_be_lacking(name, path):
+    with pytest.raises(UnfitRequestError, match=f"runs on {name}, which has no {path}; it has /v1/chat/completions, "):
+        ENGINES[name].put_right(path, b"{}")
+
+
+def chat_for_llama_cpp(**more):
+    return json.loads(ENGINES["llama_cpp"].put_right(CHAT, json.dumps({**HELLO, **more}).encode()))
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        ({"max_completion_tokens": 5}, 5),
+        ({"max_completion_tokens": 5, "max_tokens": 7}, 5),
+        ({"max_completion_tokens": 7, "max_tokens": 5}, 5),
+        ({"max_completion_tokens": 7, "max_tokens": -1}, 7),
+        ({"max_completion_tokens": -1, "max_tokens": 7}, 7),
+        ({"max_completion_tokens": -1}, -1),
+        ({"max_completion_tokens": "7", "max_tokens": 9}, 7),
+        ({"max_completion_tokens": None, "max_tokens": 9}, 9),
+    ],
+)
+def test_llama_cpp_knows_the_limit_by_one_name_and_gets_the_smaller(limits, limit):
+    assert chat_for_llama_cpp(**limits) == {**HELLO, "max_tokens": limit}
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {"type": "json_object"}),
+        ({"type": "json_object", "schema": None}, {"type": "json_object"}),
+        ({"type": "json_object", "schema": SCHEMA}, {"type": "json_object", "schema": SCHEMA}),
+        (
+            {"type": "json_schema", "json_schema": {"name": "A", "strict": True, "schema": SCHEMA}},
+            {"type": "json_object", "schema": SCHEMA},
+        ),
+    ],
+)
+def test_llama_cpp_gets_a_schema_as_it_knows_it(given, sent):
+    assert chat_for_llama_cpp(response_format=given).get("response_format") == sent
+
+
+def test_llama_cpp_is_asked_for_the_logprobs_that_it_would_not_give():
+    assert chat_for_llama_cpp(logprobs=True)["top_logprobs"] == 0
+    assert chat_for_llama_cpp(logprobs=True, top_logprobs=3)["top_logprobs"] == 3
+    assert "top_logprobs" not in chat_for_llama_cpp(logprobs=False)
+
+
+def test_llama_cpp_calls_the_only_tool_where_a_call_is_required():
+    tools = [{"type": "function", "function": {"name": name, "parameters": SCHEMA}} for name in "fg"]
+    named = {"type": "function", "function": {"name": "f"}}
+    assert chat_for_llama_cpp(tools=tools[:1], tool_choice="required")["tool_choice"] == named
+    assert chat_for_llama_cpp(tools=tools, tool_choice="required")["tool_choice"] == "required"
+
+
+def test_llama_cpp_gets_functions_with_their_parameters():
+    sent = chat_for_llama_cpp(functions=[{"name": "f", "description": None}])
+    assert sent["functions"] == [{"name": "f", "parameters": {"type": "object", "properties": {}}}]
 
 
 def test_llama_cpp_gets_no_nulls():
@@ -164,6 +232,26 @@ def test_llama_cpp_gets_no_nulls():
         (CHAT, {**HELLO, "max_tokens": "many"}, "max_tokens"),
         (CHAT, {**HELLO, "temperature": {}}, "temperature"),
         (CHAT, {**HELLO, "stream": "perhaps"}, "stream"),
+        (CHAT, {**HELLO, "max_tokens": 0}, "max_tokens"),
+        (CHAT, {**HELLO, "max_completion_tokens": 0}, "max_tokens"),
+        (CHAT, {**HELLO, "n": 2}, "n"),
+        (CHAT, {**HELLO, "logit_bias": [1]}, "logit_bias"),
+        (CHAT, {**HELLO, "stream_options": 1}, "stream_options"),
+        (CHAT, {**HELLO, "functions": {}}, "functions"),
+        (CHAT, {**HELLO, "response_format": {"type": "grammar"}}, "response_format"),
+        (CHAT, {**HELLO, "response_format": "json"}, "response_format"),
+        (CHAT, {**HELLO, "response_format": {"type": "json_schema"}}, "response_format"),
+        (CHAT, {"messages": [{"role": "wizard", "content": "a"}]}, "messages"),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages"),
+        (COMPLETIONS, {"prompt": "one", "n": 2}, "n"),
+        (COMPLETIONS, {"prompt": "one", "best_of": 2}, "best_of"),
+        (COMPLETIONS, {"prompt": "one", "suffix": "two"}, "suffix"),
+        (EMBEDDINGS, {"input": ""}, "input"),
+        (EMBEDDINGS, {"input": []}, "input"),
+        (EMBEDDINGS, {"input": ["a", ""]}, "input"),
+        (EMBEDDINGS, {"input": [[1, 2]]}, "input"),
+        (EMBEDDINGS, {"input": "a", "encoding_format": "int8"}, "encoding_format"),
+        (EMBEDDINGS, {"input": "a", "dimensions": "few"}, "dimensions"),
         (COMPLETIONS, {}, "prompt"),
         (COMPLETIONS, {"prompt": ["one", "two"]}, "prompt"),
         (COMPLETIONS, {"prompt": 1}, "prompt"),

@@ -1,4 +1,5 @@
 import enum
+import json
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -6,7 +7,7 @@ import pytest
 
 from launchers.engines import ENGINES
 from launchers.engines.llama_server import SCRIPT
-from launchers.errors import ArgumentError
+from launchers.errors import ArgumentError, UnfitRequestError
 from launchers.spec import LaunchSpec
 from launchers.wrappers import xllamacpp_server
 
@@ -84,10 +85,68 @@ def test_a_shells_variables_change_nothing_that_is_served():
     }  # fmt: skip
 
 
-def test_every_request_is_passed_on_as_it_is():
-    body = b"anything"
-    assert not ENGINE.puts_right({})
-    assert ENGINE.put_right("/v1/chat/completions", body) is body
+CHAT = "/v1/chat/completions"
+HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+OTHER = {"type": "function", "function": {"name": "g", "parameters": {"type": "object"}}}
+IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]
+
+
+def right(body, path=CHAT, spec=None):
+    return json.loads(ENGINE.put_right(path, json.dumps(body).encode(), spec))
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, {"model": "m", **HELLO, "max_tokens": 5, "stream": True, "stream_options": {"include_usage": True}}),
+        (CHAT, {**HELLO, "max_completion_tokens": 5, "n": 2, "tools": [TOOL], "tool_choice": "required"}),
+        ("/v1/completions", {"prompt": ["a", "b"], "stop": ["x"]}),
+        ("/v1/embeddings", {"input": "a", "encoding_format": "base64"}),
+        ("/v1/responses", {"input": None}),
+    ],
+)
+def test_most_requests_are_taken_as_they_are(path, body):
+    body = json.dumps(body).encode()
+    assert ENGINE.put_right(path, body) is body
+
+
+def test_nulls_are_left_out():
+    assert right({"input": "a", "encoding_format": None}, "/v1/embeddings") == {"input": "a"}
+    null = {"type": "function", "function": {"name": "f", "description": None, "parameters": {"type": "object"}}}
+    assert right({**HELLO, "tools": [null]})["tools"] == [TOOL]
+
+
+def test_a_choice_of_one_tool_leaves_no_other():
+    body = {**HELLO, "tools": [TOOL, OTHER], "tool_choice": {"type": "function", "function": {"name": "g"}}}
+    assert right(body) == {**HELLO, "tools": [OTHER], "tool_choice": "required"}
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "param"),
+    [
+        (CHAT, {"functions": []}, "functions"),
+        (CHAT, {"function_call": "auto"}, "function_call"),
+        ("/v1/completions", {"prompt": "a", "suffix": "b"}, "suffix"),
+    ],
+)
+def test_what_it_would_leave_out_is_refused(path, more, param):
+    with pytest.raises(UnfitRequestError) as caught:
+        right({**HELLO, **more}, path)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("model", "args"),
+    [("demo.gguf", {"mmproj": "p.gguf"}), ("demo.gguf", {"mmproj_url": "x"}), ("org/name:Q4_K_M", {})],
+)
+def test_images_go_to_a_model_that_may_read_them(model, args):
+    assert right({"messages": IMAGE}, spec=spec(model, args)) == {"messages": IMAGE}
+
+
+def test_images_are_refused_where_it_would_fail_at_them():
+    with pytest.raises(UnfitRequestError, match=r"of type image_url; llama_server without launch\.args\.mmproj"):
+        right({"messages": IMAGE}, spec=spec())
 
 
 # The program for the package

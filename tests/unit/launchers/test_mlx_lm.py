@@ -12,7 +12,6 @@ from launchers.wrappers import mlx_lm_server
 ENGINE = Mlx(linux=False)
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
-ITSELF = {"model": "default_model"}
 
 
 def spec(model="/models/demo", args=None, env=None):
@@ -66,9 +65,9 @@ def test_nor_by_a_variable():
 # Requests
 
 
-def test_a_request_is_for_its_own_model():
-    assert right({**HELLO, "model": "demo"}) == {**HELLO, **ITSELF}
-    assert right(HELLO) == {**HELLO, **ITSELF}
+def test_a_request_keeps_the_name_that_its_answer_is_to_have():
+    assert right({**HELLO, "model": "demo", "adapters": "x"}) == {**HELLO, "model": "demo"}
+    assert right(HELLO) == HELLO
 
 
 @pytest.mark.parametrize("name", ["adapters", "draft_model"])
@@ -77,7 +76,7 @@ def test_what_would_load_another_model_is_left_out(name):
 
 
 def test_a_null_is_as_good_as_nothing():
-    assert right({**HELLO, "temperature": None, "stop": None, "tools": None}) == {**HELLO, **ITSELF}
+    assert right({**HELLO, "temperature": None, "stop": None, "tools": None}) == HELLO
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def test_a_null_is_as_good_as_nothing():
     ],
 )
 def test_what_it_understands_stays(more):
-    assert right({**HELLO, **more}) == {**HELLO, **ITSELF, **more}
+    assert right({**HELLO, **more}) == {**HELLO, **more}
 
 
 @pytest.mark.parametrize(
@@ -101,15 +100,24 @@ def test_what_it_understands_stays(more):
     [{"stream_options": {}}, {"stream_options": {"other": True}}, {"logit_bias": {}}, {"seed": -1}, {"seed": "-1.0"}],
 )
 def test_what_says_nothing_is_left_out(more):
-    assert right({**HELLO, **more}) == {**HELLO, **ITSELF}
+    assert right({**HELLO, **more}) == HELLO
 
 
 @pytest.mark.parametrize(
     ("path", "body", "param", "words"),
     [
+        (CHAT, {**HELLO, "n": 2}, "n", "one answer a request"),
+        (CHAT, {**HELLO, "functions": []}, "functions", "say it by tools"),
+        (CHAT, {**HELLO, "response_format": {"type": "json_object"}}, "response_format", "ask for it in words"),
+        (CHAT, {**HELLO, "response_format": {"type": "json_schema"}}, "response_format", "is not for mlx"),
+        (COMPLETIONS, {"prompt": "a", "suffix": "b"}, "suffix", "is not for mlx"),
+        (COMPLETIONS, {"prompt": "a", "echo": True}, "echo", "is not for mlx"),
+        (COMPLETIONS, {"prompt": "a", "logprobs": 2}, "logprobs", "is not for mlx"),
+        (COMPLETIONS, {"prompt": "a", "best_of": 2}, "best_of", "must be 1"),
+        (COMPLETIONS, {"prompt": ["a", "b"]}, "prompt", "prompt must be one text"),
         (COMPLETIONS, {}, "prompt", "The request has no prompt; prompt must be one text, and not an empty one."),
         (COMPLETIONS, {"prompt": ""}, "prompt", "prompt must be one text, and not an empty one."),
-        (COMPLETIONS, {"prompt": ["a"]}, "prompt", "prompt must be one text"),
+        (COMPLETIONS, {"prompt": [""]}, "prompt", "prompt must be one text"),
         (COMPLETIONS, {"prompt": None}, "prompt", "no prompt"),
         (CHAT, {}, "messages", "no messages"),
         (CHAT, {"messages": []}, "messages", "one message or more"),
@@ -134,6 +142,34 @@ def test_what_would_end_it_is_refused(path, body, param, words):
         right(body, path)
     assert caught.value.param == param
     assert caught.value.message == str(caught.value)
+
+
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "fg"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "left"),
+    [
+        ("none", None),
+        ("auto", TOOLS),
+        ("required", TOOLS),
+        ({"type": "function", "function": {"name": "g"}}, TOOLS[1:]),
+    ],
+)
+def test_the_model_sees_the_tools_that_may_be_called(choice, left):
+    assert right({**HELLO, "tools": TOOLS, "tool_choice": choice}).get("tools") == left
+
+
+def test_a_prompt_may_be_a_list_of_one():
+    assert right({"prompt": ["a"], "suffix": "", "echo": False, "logprobs": None}, COMPLETIONS)["prompt"] == "a"
+
+
+def test_a_form_of_no_kind_is_no_form():
+    assert right({**HELLO, "response_format": {"type": "text"}})["messages"] == HELLO["messages"]
+
+
+def test_logprobs_come_with_their_words():
+    assert right({**HELLO, "logprobs": True})["top_logprobs"] == 1
 
 
 @pytest.mark.parametrize(
@@ -167,3 +203,50 @@ def test_it_asks_for_health():
         port = server.server_address[1]
         assert mlx_lm_server.health(port) == 503
     assert mlx_lm_server.health(port) == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "context"),
+    [
+        ({"max_position_embeddings": 8192}, 8192),
+        ({"max_position_embeddings": 4096, "rope_scaling": {"type": "yarn", "factor": 4.0}}, 16384),
+        ({"max_position_embeddings": 4096, "rope_scaling": {"factor": 0.5}}, 4096),
+        ({"max_position_embeddings": 4096, "rope_scaling": None}, 4096),
+        ({"text_config": {"max_position_embeddings": 100}}, 100),
+        ({}, None),
+    ],
+)
+def test_a_models_context(config, context):
+    assert mlx_lm_server.context_of(config) == context
+
+
+def test_an_answer_ends_with_the_context():
+    assert mlx_lm_server.room(prompt=10, context=100, wanted=50) == 50
+    assert mlx_lm_server.room(prompt=10, context=100, wanted=1000) == 90
+    assert mlx_lm_server.room(prompt=10, context=None, wanted=1000) == 1000
+    with pytest.raises(ValueError, match="maximum context length is 100 tokens, but the prompt has 100"):
+        mlx_lm_server.room(prompt=100, context=100, wanted=1)
+    with pytest.raises(ValueError, match="The prompt is empty"):
+        mlx_lm_server.room(prompt=0, context=None, wanted=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "given"),
+    [
+        (None, 404, 404),
+        (None, 200, 200),
+        (ValueError("no"), 404, 400),
+        (KeyError("no"), 400, 400),
+        (RuntimeError("no memory"), 404, 500),
+        (RuntimeError("generation thread died"), 404, 503),
+    ],
+)
+def test_an_error_is_no_lack_of_a_model(error, status, given):
+    assert mlx_lm_server.status_of(error, status) == given
+
+
+def test_an_error_has_openais_form():
+    told = json.loads(mlx_lm_server.in_openais_form(b'{"error": "top_p must be at most 1"}'))
+    assert told == {
+        "error": {"message": "top_p must be at most 1", "type": "invalid_request_error", "param": None, "code": None}
+    }

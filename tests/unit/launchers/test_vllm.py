@@ -1,9 +1,10 @@
+import json
 from dataclasses import replace
 
 import pytest
 
 from launchers.engines import ENGINES
-from launchers.errors import ArgumentError
+from launchers.errors import ArgumentError, UnfitRequestError
 from launchers.spec import LaunchSpec
 
 ENGINE = ENGINES["vllm"]
@@ -98,14 +99,34 @@ def test_nor_by_a_variable(name):
         ENGINE.command(spec(env={name: "1"}), 1, "python")
 
 
-@pytest.mark.parametrize("body", [b"anything", b'{"tools":[{"priority":1}]}'])
-def test_requests_are_passed_on_as_they_are(body):
-    assert ENGINE.put_right("/v1/chat/completions", body) is body
+HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"priority": 1}}}
+
+
+def right(body, path="/v1/chat/completions", spec=None):
+    return json.loads(ENGINE.put_right(path, json.dumps(body).encode(), spec))
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"model": "demo", **HELLO, "temperature": 0.5, "stream": True}),
+        ("/v1/chat/completions", {**HELLO, "tools": [TOOL], "unknown": {"null": 1}}),
+        ("/v1/completions", {"prompt": ["a", "b"], "n": 2, "logprobs": 1}),
+        ("/v1/embeddings", {"input": [[1, 2]], "encoding_format": "base64"}),
+    ],
+)
+def test_requests_are_passed_on_as_they_are(path, body):
+    body = json.dumps(body).encode()
+    assert ENGINE.put_right(path, body) is body
+    assert ENGINE.put_right("/v1/score", b"anything") == b"anything"
 
 
 def test_it_gets_no_priority():
-    body = b'{"model":"demo","priority":7,"temperature":0.50}'
-    assert ENGINE.put_right("/v1/chat/completions", body) == b'{"model":"demo","temperature":0.50}'
+    body = b'{"model":"demo","messages":[{"role":"user","content":"a"}],"priority":7,"temperature":0.50}'
+    sent = b'{"model":"demo","messages":[{"role":"user","content":"a"}],"temperature":0.50}'
+    assert ENGINE.put_right("/v1/chat/completions", body) == sent
+    assert ENGINE.put_right("/v1/completions", b'{"prompt":"a","priority":7}') == b'{"prompt":"a"}'
 
 
 @pytest.mark.parametrize(
@@ -118,4 +139,42 @@ def test_it_gets_no_priority():
     ],
 )
 def test_unless_it_goes_by_it(args, without):
-    assert ENGINE.puts_right(args) is without
+    assert ("priority" not in right({**HELLO, "priority": 7}, spec=spec(args=args))) is without
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [], "tool_choice": "auto", "parallel_tool_calls": False},
+        {"tool_choice": "none"},
+        {"stream_options": {"include_usage": True}},
+        {"stop": ""},
+        {"temperature": None},
+    ],
+)
+def test_what_says_nothing_is_left_out(more):
+    assert right({**HELLO, **more}) == HELLO
+
+
+def test_an_empty_suffix_is_none():
+    assert right({"prompt": "a", "suffix": ""}, "/v1/completions") == {"prompt": "a"}
+
+
+def test_stream_options_of_a_stream_stay():
+    body = json.dumps({"model": "m", **HELLO, "stream": True, "stream_options": {"include_usage": True}}).encode()
+    assert ENGINE.put_right("/v1/chat/completions", body) is body
+
+
+def test_tools_need_a_parser_and_it_is_said_where_to_name_it():
+    body = {"model": "m", **HELLO, "tools": [TOOL]}
+    with pytest.raises(UnfitRequestError, match=r"tool-call-parser in launch\.args") as caught:
+        right(body, spec=spec())
+    assert caught.value.param == "tools"
+    with_parser = spec(args={"enable-auto-tool-choice": True, "tool_call_parser": "hermes"})
+    assert right(body, spec=with_parser) == body
+    assert right({**body, "tool_choice": "none"}, spec=spec())["tools"] == [TOOL]
+
+
+def test_functions_are_refused():
+    with pytest.raises(UnfitRequestError, match="functions is not for vllm"):
+        right({**HELLO, "functions": []})
