@@ -224,8 +224,12 @@ class Keepers:
         *,
         port: int = 0,
         keep: bool = False,
+        fingerprint: str = "",
     ) -> Process:
-        """Start a process whose output goes to `log`. Raises OSError where none can be started."""
+        """Start a process whose output goes to `log`. Raises OSError where none can be started.
+
+        A later router knows it by the command's fingerprint, or by another one, if that is given.
+        """
         async with self._starting:
             if self._own is None or self._own.lost:
                 self._own = await _start_keeper()
@@ -236,7 +240,7 @@ class Keepers:
         link.tell(
             do="spawn", id=scratch, argv=command.argv, env=command.environment(os.environ),
             temporary=[name for name in TEMPORARY if name not in command.env], log=str(log), path=str(record),
-            name=record.stem, port=port, fingerprint=command.fingerprint, keep=keep, router=_me(),
+            name=record.stem, port=port, fingerprint=fingerprint or command.fingerprint, keep=keep, router=_me(),
         )  # fmt: skip
         await self._begun(process)
         return process

@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from launchers.gpus import Claim
+
 Scalar = str | int | float | bool
 ArgValue = Scalar | Sequence[Scalar] | Mapping[str, object] | None
 """One engine argument. `None` leaves it out, also where a profile sets it."""
@@ -29,6 +31,7 @@ class LaunchSpec:
     env: Mapping[str, str]
     start_timeout: float  # seconds from the spawn until it must be ready
     stop_timeout: float = 10.0  # seconds from SIGTERM until SIGKILL
+    claim: Claim | None = None  # what it takes of GPUs that others use, too
     keep: bool = False  # whether it runs on when the router ends, and is adopted by the next one
 
 

@@ -8,11 +8,14 @@
        │
     STOPPING ◀──STOP, or TIMED_OUT while STARTING
 
+One that takes turns with others (see launchers.gpus) is WAITING before each STARTING: it asks for its turn, and again
+when that may have come (TIMED_OUT); TURN has it spawned. The time to start counts from there.
+
 Invariants, which the tests hold against any order of events:
 
 1. There is a process in STARTING, RUNNING and STOPPING, and in no other state. SPAWN is asked for only where
    there is none, so there are never two.
-2. STARTING, STOPPING and BACKOFF have a deadline, and TIMED_OUT says that it has passed; the others have none.
+2. WAITING, STARTING, STOPPING and BACKOFF have a deadline, and TIMED_OUT says that it has passed; others have none.
    Nothing waits without a bound: a process that survives SIGKILL gets it again.
 3. What a person asks for (START, STOP, KILL) is legal in every state. START after FATAL tries afresh.
 4. An event that can't happen in a state raises IllegalEvent, and changes nothing: records are frozen.
@@ -32,6 +35,7 @@ class State(Enum):
     """Where a process is in its life; the words are those of Supervisor, the program."""
 
     STOPPED = "stopped"  # nobody wants it
+    WAITING = "waiting"  # to be started, when it is its turn
     STARTING = "starting"  # spawned, not ready yet
     RUNNING = "running"  # ready
     BACKOFF = "backoff"  # it failed; the next start is at the deadline
@@ -45,6 +49,7 @@ class Event(Enum):
     START = "start"  # asked by a person, or by the router for one
     STOP = "stop"
     KILL = "kill"  # STOP, without the time to end well
+    TURN = "turn"  # it may start
     READY = "ready"
     SPAWN_FAILED = "spawn failed"
     EXITED = "exited"
@@ -54,6 +59,7 @@ class Event(Enum):
 class Action(Enum):
     """What the supervisor is to do."""
 
+    ASK = "ask"  # whether it may start now; the answer is TURN, or none
     SPAWN = "spawn"  # start the process, and watch for its being ready
     TERMINATE = "terminate"
     KILL = "kill"
@@ -72,6 +78,7 @@ class RestartPolicy:
     longest_delay: float = 30.0
     steady_after: float = 60.0  # of RUNNING: the next delay is the first again
     give_up_after: int = 5  # starts in a row that never became ready
+    ask_again: float = 2.0  # of WAITING: nobody tells when another program has given memory back
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ class Supervision:
     failures: int = 0  # starts in a row that never became ready
     delays: int = 0  # backoffs in a row without a steady run in between
     then: State = State.STOPPED  # of STOPPING: STOPPED, STARTING (asked to) or BACKOFF (its start took too long)
+    takes_turns: bool = False  # whether it asks before it is spawned
 
 
 Actions = tuple[Action, ...]
@@ -114,6 +122,15 @@ def _stay(now: Supervision, _: float) -> Step:
 
 
 def _spawn(now: Supervision, time: float) -> Step:
+    """Spawn it, or have it wait for its turn to be."""
+    return _ask(now, time) if now.takes_turns else _take_turn(now, time)
+
+
+def _ask(now: Supervision, time: float) -> Step:
+    return _enter(now, State.WAITING, time, now.policy.ask_again), (Action.ASK,)
+
+
+def _take_turn(now: Supervision, time: float) -> Step:
     return _enter(now, State.STARTING, time, now.start_timeout), (Action.SPAWN,)
 
 
@@ -188,6 +205,13 @@ TABLE: Mapping[State, Mapping[Event, Move]] = MappingProxyType({
         Event.START: _spawn_afresh,
         Event.STOP: _stay,
         Event.KILL: _stay,
+    },
+    State.WAITING: {
+        Event.START: _stay,
+        Event.STOP: _rest,
+        Event.KILL: _rest,
+        Event.TURN: _take_turn,
+        Event.TIMED_OUT: _ask,
     },
     State.STARTING: {
         Event.START: _stay,

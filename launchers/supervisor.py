@@ -10,6 +10,7 @@ Should the supervisor itself fail (a bug), the engine is killed, the status says
 """
 
 import asyncio
+import re
 import sys
 import time
 from collections import deque
@@ -24,15 +25,20 @@ from launchers import leftovers, wording
 from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Disk
+from launchers.gpus import Verdict, with_share
 from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
 from launchers.process import Keepers, Process, free_port
 from launchers.reason import first_error
+from launchers.record import Record
 from launchers.spec import LaunchSpec
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
 from launchers.tree import memory_of, owns_port
+from launchers.turns import Turns
 
 PROBE_FIRST, PROBE_SLOWEST = 0.05, 0.25  # seconds between two probes of an engine that starts
 PROGRESS_EVERY = 5.0  # seconds between two words about an engine that starts
+
+_NUMBER = re.compile(r"[\d.]+")
 
 AT_REST = frozenset({State.STOPPED, State.FATAL})
 
@@ -50,6 +56,7 @@ class Status:
     detail: str  # a sentence for people
     last_lines: tuple[str, ...]  # what the engine said last
     since: float  # when it came into this state, in seconds since the epoch
+    lacks: bool = False  # while WAITING: for memory, perhaps for ever
     next_try: float | None = None  # while in BACKOFF: when it starts again, by time.monotonic(), the loop's clock
     coming: bool = False  # whether it starts, or is going to
 
@@ -58,8 +65,9 @@ class Supervisor:
     """Supervises one replica, whose process is kept by one of the `keepers`.
 
     `logs` is the folder for NAME.log and for run/NAME.json, where `files` may be another name: that of a replica which
-    takes the place of one of its name, while both run. `python` is the interpreter that has the engine;
-    `on_change` is called with each new Status, and every 5 s with the progress of a start.
+    takes the place of one of its name, while both run. `python` is the interpreter that has the engine; `turns` are
+    those that it takes with others on the same GPUs; `on_change` is called with each new Status, and every 5 s with the
+    progress of a start.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class Supervisor:
         python: str = sys.executable,
         policy: RestartPolicy | None = None,
         files: str | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._spec = spec
         self._engine = engine
@@ -82,7 +91,10 @@ class Supervisor:
         self._record = logs / "run" / f"{self.files}.json"
         self._on_change = on_change
         self._python = python
-        self._now = Supervision(spec.start_timeout, spec.stop_timeout, policy or RestartPolicy())
+        self._turns = turns
+        self._now = Supervision(
+            spec.start_timeout, spec.stop_timeout, policy or RestartPolicy(), takes_turns=self._takes_turns(spec)
+        )
         self._status = Status(spec.name, State.STOPPED, None, None, "not started", (), time.time())
         # The process of now, its port and its probe; and of the last one, how it ended and what it said.
         self._process: Process | None = None
@@ -90,6 +102,9 @@ class Supervisor:
         self._probe: asyncio.Task[None] | None = None
         self._end = ""
         self._why = ""
+        # While it waits for its turn: why, and whether to ask again; and the share of GPUs that it got with it.
+        self._verdict = Verdict()
+        self._called = False
         self._last_lines: tuple[str, ...] = ()
         self._next_word = 0.0  # when to speak of a start's progress
         # What was asked and not yet looked at; who waits for the process to be gone; who does it all.
@@ -114,7 +129,10 @@ class Supervisor:
     def set_up(self, spec: LaunchSpec) -> None:
         """Take another time to start, from the next start on; what else a spec says takes another supervisor."""
         self._spec = spec
-        self._now = replace(self._now, start_timeout=spec.start_timeout)
+        self._now = replace(self._now, start_timeout=spec.start_timeout, takes_turns=self._takes_turns(spec))
+
+    def _takes_turns(self, spec: LaunchSpec) -> bool:
+        return self._turns is not None and spec.claim is not None
 
     def restart(self) -> None:
         """End it now, and start it afresh: it doesn't work any more. Nothing happens while nobody wants it to run."""
@@ -180,11 +198,14 @@ class Supervisor:
             if gone is not None:
                 self._waiting.append(gone)
             return event
-        # 3. It is ready. A probe that failed by a bug of its own raises here.
+        # 3. Its turn may have come.
+        if self._called and self._now.state is State.WAITING:
+            return Event.TIMED_OUT
+        # 4. It is ready. A probe that failed by a bug of its own raises here.
         if self._probe is not None and self._probe.done():
             self._probe.result()
             return Event.READY
-        # 4. Time is up.
+        # 5. Time is up.
         if self._now.deadline is not None and time.monotonic() >= self._now.deadline:
             return Event.TIMED_OUT
         return None
@@ -209,11 +230,14 @@ class Supervisor:
             self._process.look()
         if self._now.state is not State.STARTING:
             await self._stop_probing()
+        self._end_turn(event)
         if self._process is None:
             self._release()  # now: an action may start the next one
         for action in actions:
             await self._do(action)
-        if self._now is not before:
+        if self._now.state is State.WAITING:
+            self._speak_of_waiting()
+        elif self._now is not before:
             self._announce(wording.change(before, event, self._now, self._end, self._why))
 
     # Actions.
@@ -221,20 +245,63 @@ class Supervisor:
     async def _do(self, action: Action) -> None:
         if action is Action.SPAWN:
             await self._spawn()
+        elif action is Action.ASK:
+            await self._ask_for_turn()
         elif self._process is not None and action is Action.TERMINATE:
             self._process.terminate()
         elif self._process is not None:
             self._process.kill()
 
+    async def _ask_for_turn(self) -> None:
+        self._called = False
+        claim = self._spec.claim
+        assert self._turns is not None  # noqa: S101 -- it takes turns
+        assert claim is not None  # noqa: S101
+        if await self._left_running() is not None:  # that one has its memory
+            self._turns.adopted(self.files, claim)
+            self._verdict = Verdict(share=claim.share)
+        else:
+            self._verdict = await self._turns.ask(self.files, claim, self._call)
+        if not self._verdict.why:
+            self._asked.appendleft((Event.TURN, None))
+
+    def _call(self) -> None:
+        self._called = True
+        self._wake.set()
+
+    def _end_turn(self, event: Event) -> None:
+        """Let the next start, where this one has, or doesn't want to any more."""
+        if self._turns is None or self._spec.claim is None:
+            return
+        if event is Event.READY:
+            self._turns.started(self.files)
+        elif event in {Event.EXITED, Event.SPAWN_FAILED} or self._now.state is State.STOPPED:
+            self._turns.gone(self.files)
+
+    def _executed(self, spec: LaunchSpec) -> LaunchSpec:
+        """What is started of what was planned: with a lower share of the GPUs, where no more is free."""
+        claim, share = spec.claim, self._verdict.share
+        if claim is None or share is None or share == claim.share:
+            return spec
+        log.warning(f"{spec.name}: takes {share:g} of its GPU's memory, instead of {claim.share:g}: no more is free")
+        return replace(spec, args=with_share(spec.args, claim, share))
+
     async def _spawn(self) -> None:
         try:
             model = self._engine.find_model(self._spec.model, Disk())
             spec = replace(self._spec, model=model)
-            if not (spec.keep and await self._adopt(spec)):
+            if not await self._adopt():
                 self._port = free_port()
                 command = self._engine.command(spec, self._port, self._python)
+                executed = self._engine.command(self._executed(spec), self._port, self._python)
                 self._process = await self._keepers.spawn(
-                    command, self._log, self._record, self._wake.set, port=self._port, keep=spec.keep
+                    executed,
+                    self._log,
+                    self._record,
+                    self._wake.set,
+                    port=self._port,
+                    keep=spec.keep,
+                    fingerprint=command.fingerprint,
                 )
         except (LaunchError, OSError) as error:
             self._end = str(error)
@@ -244,24 +311,33 @@ class Supervisor:
         self._probe = asyncio.create_task(self._until_ready(), name=f"probe of {self._spec.name}")
         self._probe.add_done_callback(lambda _: self._wake.set())
 
-    async def _adopt(self, spec: LaunchSpec) -> bool:
-        """Take over the engine that an earlier router left running, if it is what would be started now.
+    async def _left_running(self) -> Record | None:
+        """Give what an earlier router left running, if it is what would be started now; else end it.
 
-        One that isn't is ended: its memory is wanted.
+        Its memory is wanted.
         """
-        record = leftovers.left_running(self._record.parent, spec.name)
+        record = leftovers.left_running(self._record.parent, self._spec.name) if self._spec.keep else None
+        if record is None:
+            return None
+        with suppress(LaunchError):
+            spec = replace(self._spec, model=self._engine.find_model(self._spec.model, Disk()))
+            if self._engine.command(spec, record.port, self._python).fingerprint == record.fingerprint:
+                return record
+        await asyncio.to_thread(leftovers.end, record)
+        return None
+
+    async def _adopt(self) -> bool:
+        """Take over the engine that an earlier router left running, if there is one that will do."""
+        record = await self._left_running()
         if record is None:
             return False
-        alike = self._engine.command(spec, record.port, self._python).fingerprint == record.fingerprint
         try:
-            self._process = await self._keepers.adopt(record, self._wake.set) if alike else None
+            self._process = await self._keepers.adopt(record, self._wake.set)
         except OSError:  # it ended meanwhile
-            self._process = None
-        if self._process is None:
             await asyncio.to_thread(leftovers.end, record)
             return False
         self._port = record.port
-        log.info(f"{spec.name}: took over the engine that an earlier router left running", pid=record.pid)
+        log.info(f"{self._spec.name}: took over the engine that an earlier router left running", pid=record.pid)
         return True
 
     async def _until_ready(self) -> None:
@@ -299,6 +375,18 @@ class Supervisor:
 
     # Telling.
 
+    def _speak_of_waiting(self) -> None:
+        """Once, until what it waits for changes; the numbers in it may change each time.
+
+        One that lacks memory may have to wait for a turn before it is looked at again: it is the memory that it lacks.
+        """
+        if self._status.lacks and not self._verdict.lacks:
+            return
+        why = self._verdict.why + wording.again(self._now.failures, self._why)
+        said = self._status.detail if self._status.state is State.WAITING else ""
+        if self._verdict.why and _NUMBER.sub("", why) != _NUMBER.sub("", said):
+            self._announce(why)
+
     def _lines(self) -> tuple[str, ...]:
         return self._last_lines if self._process is None else self._process.last_lines
 
@@ -319,6 +407,7 @@ class Supervisor:
             detail=detail,
             last_lines=self._lines(),
             since=self._status.since if state is self._status.state else time.time(),
+            lacks=state is State.WAITING and self._verdict.lacks,
             next_try=self._now.deadline if state is State.BACKOFF else None,
             coming=self._coming(),
         )
@@ -327,7 +416,10 @@ class Supervisor:
     def _coming(self) -> bool:
         now = self._now
         again = now.then is not State.STOPPED or any(event is Event.START for event, _ in self._asked)
-        return now.state in {State.STARTING, State.BACKOFF} or (again and now.state in {State.STOPPING, State.STOPPED})
+        starts = now.state in {State.STARTING, State.BACKOFF} or (
+            now.state is State.WAITING and not self._verdict.lacks
+        )
+        return starts or (again and now.state in {State.STOPPING, State.STOPPED})
 
     # Endings.
 
@@ -346,6 +438,8 @@ class Supervisor:
         """The supervisor failed, or its loop is closing: leave no engine that nobody watches."""
         if self._probe is not None:
             self._probe.cancel()
+        if self._turns is not None:
+            self._turns.gone(self.files)
         if self._process is not None and self._left:
             self._process.release()
         elif self._process is not None:

@@ -24,8 +24,8 @@ def change(before: Supervision, event: Event, now: Supervision, end: str, why: s
     `end` is how the process ended, or why it could not be started; `why` is what the engine said of it.
     """
     match now.state:
-        case State.STOPPED:
-            return "stopped"
+        case State.STOPPED | State.WAITING:
+            return str(now.state.value)
         case State.STARTING:
             return f"starting{again(now.failures, why)}"
         case State.RUNNING:

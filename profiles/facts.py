@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -145,6 +145,11 @@ def _gpus(system: str, environ: Mapping[str, str]) -> tuple[tuple[Gpu, ...], tup
     return gpus, notes
 
 
+def gpus_now() -> tuple[Gpu, ...]:
+    """All GPUs of this machine, visible to this process or not, with what is free of each now. It may take seconds."""
+    return _nvidia()[0] + _amd(CARDS)
+
+
 def _nvidia() -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
     program = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=WSL_PROGRAMS)
     if program is None:
@@ -165,11 +170,12 @@ def _nvidia() -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
 
 def _amd(cards: Path) -> tuple[Gpu, ...]:
     """Each card's folder is named cardN; cardN-HDMI-A-1 and the like are its sockets."""
-    names = ("vendor", "mem_info_vram_total", "product_name")
+    names = ("vendor", "mem_info_vram_total", "product_name", "mem_info_vram_used")
     found = sorted(cards.glob("card[0-9]*"), key=lambda card: (len(card.name), card.name))
     folders = [card / "device" for card in found if "-" not in card.name]
-    gpus = (parsers.amd_gpu(*(_text(folder / name) for name in names)) for folder in folders)
-    return tuple(gpu for gpu in gpus if gpu is not None)
+    read = (parsers.amd_gpu(*(_text(folder / name) for name in names)) for folder in folders)
+    gpus = (gpu for gpu in read if gpu is not None)
+    return tuple(replace(gpu, number=number) for number, gpu in enumerate(gpus))
 
 
 # Engines

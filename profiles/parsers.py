@@ -7,9 +7,9 @@ release, an engine's `--version`. What it can't read it passes over: a machine i
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-NVIDIA_FIELDS = ("index", "name", "memory.total", "driver_version", "compute_cap")
+NVIDIA_FIELDS = ("index", "name", "memory.total", "driver_version", "compute_cap", "memory.free", "uuid")
 """What nvidia-smi is asked for, in the order in which `nvidia_gpus` reads it."""
 
 NVIDIA, AMD = "NVIDIA", "AMD"
@@ -27,43 +27,67 @@ class Gpu:
     memory_bytes: int | None  # its own; None where it shares the machine's (a DGX Spark, a Jetson)
     driver: str = ""  # 580.159.04
     capability: str = ""  # NVIDIA's compute capability: 9.0
+    # Two of a kind are equal, wherever they are and whatever they do:
+    number: int = field(default=0, compare=False)  # its place among the machine's of its vendor
+    uuid: str = field(default="", compare=False)  # GPU-…; of NVIDIA's
+    free_bytes: int | None = field(default=None, compare=False)  # when it was looked at; None is unknown
+
+    @property
+    def id(self) -> str:
+        """What tells it from this machine's others: `NVIDIA 0`; of a part of one (MIG-…), the part's own."""
+        return self.uuid if self.uuid.startswith("MIG-") else f"{self.vendor} {self.number}"
 
 
 def nvidia_gpus(text: str) -> tuple[Gpu, ...]:
     """Read `nvidia-smi --query-gpu=… --format=csv,noheader,nounits`: a GPU a line, its memory in MiB."""
     rows = ([cell.strip() for cell in line.split(",")] for line in text.splitlines())
-    return tuple(
-        Gpu(NVIDIA, name, int(memory) * _MIB if memory.isdecimal() else None, _known(driver), _known(capability))
-        for index, name, memory, driver, capability in (row for row in rows if len(row) == len(NVIDIA_FIELDS))
-        if index.isdecimal()
+    return tuple(_nvidia_gpu(*row) for row in rows if 5 <= len(row) <= len(NVIDIA_FIELDS) and row[0].isdecimal())
+
+
+def _nvidia_gpu(
+    index: str, name: str, memory: str, driver: str, capability: str, free: str = "", uuid: str = ""
+) -> Gpu:
+    return Gpu(
+        NVIDIA, name, _mebibytes(memory), _known(driver), _known(capability), int(index), _known(uuid), _mebibytes(free)
     )
+
+
+def _mebibytes(cell: str) -> int | None:
+    return int(cell) * _MIB if cell.isdecimal() else None
 
 
 def _known(cell: str) -> str:
     return "" if cell.startswith("[") else cell  # [N/A], [Not Supported]
 
 
-def amd_gpu(vendor: str, memory: str, product: str) -> Gpu | None:
-    """Read the files vendor, mem_info_vram_total (bytes) and product_name of one card; None for another vendor's."""
+def amd_gpu(vendor: str, memory: str, product: str, used: str = "") -> Gpu | None:
+    """Read the files vendor, mem_info_vram_total, product_name and mem_info_vram_used of a card; None for another's."""
     if vendor.strip() != _AMD_VENDOR or not memory.strip().isdecimal():
         return None
-    return Gpu(AMD, product.strip() or "AMD GPU", int(memory))
+    free = max(int(memory) - int(used), 0) if used.strip().isdecimal() else None
+    return Gpu(AMD, product.strip() or "AMD GPU", int(memory), free_bytes=free)
 
 
 def visible(gpus: Sequence[Gpu], wish: str | None) -> tuple[Gpu, ...]:
     """Those that CUDA_VISIBLE_DEVICES, or its like of AMD, leaves: `wish` is its value, None where it isn't set.
 
-    As the drivers have it: the order is the wish's, and the first number without a GPU ends it. An id (GPU-…, MIG-…)
-    counts as one GPU, the next in order.
+    As the drivers have it: the order is the wish's, and the first number without a GPU ends it. An id (GPU-…) may be
+    cut off; one that is none of theirs (MIG-…, a part of a GPU) counts as one GPU, the next in order, of which it isn't
+    known what is free.
     """
     if wish is None:
         return tuple(gpus)
     left: list[Gpu] = []
     for entry in filter(None, map(str.strip, wish.split(","))):
-        place = int(entry) if re.fullmatch(r"-?[0-9]+", entry) else len(left)
+        known = next((gpu for gpu in gpus if gpu.uuid and gpu.uuid.startswith(entry)), None)
+        if known is not None:
+            left.append(known)
+            continue
+        number = re.fullmatch(r"-?[0-9]+", entry) is not None
+        place = int(entry) if number else len(left)
         if not 0 <= place < len(gpus):
             break
-        left.append(gpus[place])
+        left.append(gpus[place] if number else replace(gpus[place], uuid=entry, free_bytes=None))
     return tuple(left)
 
 

@@ -8,19 +8,20 @@ router is marked ✗, one that hampers it !, what was checked and is right ok; m
 import asyncio
 import errno
 import os
-import re
 import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from fnmatch import fnmatch
 from pathlib import Path
 
 import aiohttp
 
 from launchers.engines import ENGINES, Engine
+from launchers.gpus import lacking
+from launchers.leftovers import running
+from launchers.weights import weights
 from profiles import Facts, Profile, ProfileError, detect, load_profiles
 from profiles.detect import cpus, describe, gibibytes, model_memory
 from profiles.facts import program_version
@@ -32,12 +33,6 @@ from router.telemetry.logs import printable
 
 PATIENCE = 2.0
 """Seconds that a server elsewhere may take to answer."""
-
-WEIGHTS = ("*.safetensors", "*.gguf", "*.npz", "*.bin", "*.pt")
-"""What a model's weights are called; a folder may hold them in several forms, of which an engine reads the first."""
-
-_PART = re.compile(r"(.*)-00001(-of-\d{5}\.gguf)", re.IGNORECASE)
-_HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(:(?P<pattern>.+))?")
 
 
 class Mark(Enum):
@@ -185,6 +180,26 @@ def of_models(models: Sequence[Model], profile: Profile, facts: Facts) -> Iterat
         taken += need
 
 
+def of_gpus(launches: Sequence[Launch], runs: Iterable[str], facts: Facts) -> Iterator[Finding]:
+    """What of the GPUs' memory is free, by any program, and which launch won't get what it claims; `runs` has it."""
+    claims = {launch.spec.name: launch.spec.claim for launch in launches if launch.spec.claim is not None}
+    if not claims:
+        return
+    for gpu in facts.gpus:
+        if gpu.free_bytes is not None and gpu.memory_bytes is not None:
+            text = f"{gibibytes(gpu.free_bytes)} of {gibibytes(gpu.memory_bytes)} are free now"
+            yield Finding(Mark.FACT, f"{gpu.vendor} GPU {gpu.number}", text)
+    has = {name: claims[name] for name in runs if name in claims}
+    starts = {name: claim for name, claim in claims.items() if name not in has}
+    lacks = lacking(starts, has, facts.gpus)
+    for name, claim in claims.items():
+        if name in lacks:
+            yield Finding(Mark.LOOK, name, lacks[name])
+        elif claim.share:
+            at = " and ".join(gpu.replace(" ", " GPU ") for gpu in claim.gpus)
+            yield Finding(Mark.OK, name, f"{'has' if name in has else 'gets'} {claim.share:g} of {at}")
+
+
 def _size(model: Model) -> str:
     one = gibibytes(model.size or 0)
     return one if model.replicas == 1 else f"{model.replicas} x {one}"
@@ -202,44 +217,6 @@ def found(launches: Iterable[Launch], environ: Mapping[str, str]) -> list[Model]
         size = sum(path.stat().st_size for path in files) if files else None
         models.append(Model(name, spec.engine, replicas[0].why, spec.model, files is not None, size, len(replicas)))
     return models
-
-
-def weights(model: str, environ: Mapping[str, str]) -> list[Path] | None:
-    """The files that a model's weights are in, here or in the hub's cache; None where it is in neither.
-
-    A model whose files have unusual names has none: an empty list.
-    """
-    path = Path(model)
-    with suppress(OSError):
-        if path.is_file():
-            part = _PART.fullmatch(path.name)
-            return sorted(path.parent.glob(f"{_literally(part[1])}-*{_literally(part[2])}")) if part else [path]
-        if path.is_dir():
-            return _of_one_form(path)
-        if hub := _HUB.fullmatch(model):
-            folder = hub_cache(environ) / f"models--{hub['repository'].replace('/', '--')}" / "snapshots"
-            snapshots = sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)
-            if snapshots and hub["pattern"]:
-                wanted = f"*{hub['pattern'].lower()}*"  # a file, a pattern, or a quantisation that names have in them
-                return [each for each in snapshots[-1].rglob("*") if fnmatch(each.name.lower(), wanted)] or None
-            return _of_one_form(snapshots[-1]) if snapshots else None
-    return None
-
-
-def _literally(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
-
-
-def _of_one_form(folder: Path) -> list[Path]:
-    return next(filter(None, (sorted(folder.glob(form)) for form in WEIGHTS)), [])
-
-
-def hub_cache(environ: Mapping[str, str]) -> Path:
-    """Where huggingface_hub, and so every engine, keeps what it has fetched."""
-    if place := environ.get("HF_HUB_CACHE"):
-        return Path(place).expanduser()
-    cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return Path(environ.get("HF_HOME") or cache / "huggingface").expanduser() / "hub"
 
 
 # The port
@@ -341,6 +318,7 @@ async def examine(
     if profile is not None:
         launches, problems = planned(config, folder, engines, facts)
         of_launches = [*of_models(found(launches, environ), profile, facts)]
+        of_launches += of_gpus(launches, running(folder / config.logging.dir / "run"), facts)
         of_launches += [Finding(Mark.STOP, "mistake", problem) for problem in problems]
     return _sections(
         machine=of_machine(facts),

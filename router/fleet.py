@@ -20,6 +20,7 @@ from launchers.spec import LaunchSpec
 from launchers.states import RestartPolicy, State
 from launchers.supervisor import Status, Supervisor
 from launchers.tree import memory_of
+from launchers.turns import Turns
 from router.config import Backend as Config
 from router.core.admission import Cap
 from router.core.catalog import Backend
@@ -59,7 +60,10 @@ class Member:
     @property
     def settled(self) -> bool:
         """Whether it needs no more time to serve, or never will."""
-        return self.supervisor is None or self.supervisor.status.state in {State.RUNNING, State.FATAL}
+        if self.supervisor is None:
+            return True
+        status = self.supervisor.status
+        return status.lacks or status.state in {State.RUNNING, State.FATAL}
 
     def told(self) -> dict[str, object]:
         """Give what is known of it as plain data. Times are in seconds since the epoch."""
@@ -101,6 +105,7 @@ class Fleet:
         logs: Path,
         on_settled: Callable[[], None],
         policy: RestartPolicy | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.members: dict[str, Member] = {}
         self.drain_timeout = 300.0
@@ -110,6 +115,7 @@ class Fleet:
         self._on_settled = on_settled
         self._policy = policy
         self._keepers = Keepers()
+        self._turns = turns or Turns()
         self._ending: dict[Member, asyncio.Task[None]] = {}
         self._replacing: set[asyncio.Task[None]] = set()
         self._started = False
@@ -197,6 +203,7 @@ class Fleet:
             python=launch.python,
             policy=self._policy,
             files=files,
+            turns=self._turns,
         )
         return member
 
@@ -295,7 +302,7 @@ class Fleet:
             more = "\n    the one before it serves on" if member.before is not None else ""
             log.error(f"{status.name}: {status.detail}{said}{more}")
         else:
-            log.info(f"{status.name}: {status.detail}")
+            (log.warning if status.lacks else log.info)(f"{status.name}: {status.detail}")
         self._settle()
 
     def _settle(self) -> None:

@@ -15,6 +15,7 @@ from launchers.files import Disk
 from launchers.spec import ArgValue, LaunchSpec
 from profiles import AUTO, Facts, Profile, ProfileError, choose_engine, detect, load_profiles
 from router.config import Backend, Config
+from router.shares import claimed, seen_by, settled
 
 
 class StartError(Exception):
@@ -72,10 +73,17 @@ def plan_launches(
             launches += _replicas(backend, machine, running)
         except (ProfileError, LaunchError) as error:
             problems.append(f"backends[{i}] ({backend.name}): {error}")
+    launches = _settled(launches)
     problems += _clashes(config, launches)
     if problems:
         raise StartError(*problems)
     return choice.why, tuple(launches)
+
+
+def _settled(launches: Sequence[Launch]) -> list[Launch]:
+    """Give those that share GPUs their parts of them."""
+    specs = settled([launch.spec for launch in launches])
+    return [replace(launch, spec=spec) for launch, spec in zip(launches, specs, strict=True)]
 
 
 def parallel_of(launch: Launch) -> int:
@@ -123,7 +131,8 @@ def _planned(backend: Backend, machine: _Machine) -> Launch:
     if launch.engine == AUTO and not isinstance(launch.model, str):
         named = {name for name in machine.facts.engines if name in launch.model}  # the others have no model to run
         installs = {name: install for name, install in installs.items() if name in named} or installs
-    choice = choose_engine(machine.profile, machine.facts, installs, launch.engine, launched=machine.processes)
+    seen = seen_by(machine.facts, launch.env)
+    choice = choose_engine(machine.profile, seen, installs, launch.engine, launched=machine.processes)
     engine = machine.engines[choice.name]
     written = launch.model if isinstance(launch.model, str) else launch.model.get(choice.name)
     if written is None:
@@ -141,6 +150,14 @@ def _planned(backend: Backend, machine: _Machine) -> Launch:
         keep=machine.keep,
     )
     engine.command(spec, 1, python)  # raises for arguments that can't be passed on
+    spec = claimed(
+        spec,
+        {name.replace("_", "-") for name in launch.args},
+        seen,
+        seqs=engine.works_on(spec.args),
+        launched=machine.processes,
+        of_gpus=machine.profile.memory.of == "gpu",
+    )
     return Launch(backend, spec, engine, python, choice.why)
 
 

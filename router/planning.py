@@ -43,6 +43,7 @@ def room_beside(pids: Mapping[str, int], facts: Facts) -> Room:
         free=psutil.virtual_memory().available,
         take={name: memory_of(pid) for name, pid in pids.items()},
         gpus=bool(facts.gpus),
+        cards=facts.gpus,
     )
 
 

@@ -51,7 +51,7 @@ class Reload:
 
     def told(self) -> dict[str, object]:
         """Give it as plain data."""
-        steps = [{"do": step.do.value, "name": step.name, "why": step.why} for step in self.steps]
+        steps = [{"do": step.do.value, "name": step.name, "why": step.why, "but": step.but} for step in self.steps]
         return {"at": self.at, "seconds": round(self.seconds, 4), "problems": list(self.problems), "steps": steps}
 
 
@@ -124,7 +124,7 @@ class Reloader:
             log.error(f"router.yaml is not taken over: {problem}")
         changes = [step for step in steps if step.do is not Do.KEEP]
         for step in changes[:MOST_SAID]:
-            (log.warning if step.do is Do.STUCK else log.info)(f"reload: {step}")
+            (log.warning if step.do is Do.STUCK or step.but else log.info)(f"reload: {step}")
         if len(changes) > MOST_SAID:
             log.info(f"reload: and {len(changes) - MOST_SAID} more changes")
         if not problems and not changes:

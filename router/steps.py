@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from launchers.gpus import lacking
+from profiles.parsers import Gpu
 from router.config import Backend, Config
 from router.config import Route as WrittenRoute
 from router.core.catalog import Route
@@ -35,16 +37,20 @@ class Do(Enum):
 class Step:
     """One step. `name` is a backend's, a route's or a section's; `why` is for people.
 
-    `new_first`: of a REPLACE, whether the new one is started while the old one still serves.
+    `new_first`: of a REPLACE, whether the new one is started while the old one still serves. `but`: what will be in its
+    way, and what to write.
     """
 
     do: Do
     name: str
     why: str = ""
     new_first: bool = True
+    but: str = ""
 
     def __str__(self) -> str:
-        return f"{self.do.value:8}{self.name}{': ' if self.why else ''}{self.why}"
+        return (
+            f"{self.do.value:8}{self.name}{': ' if self.why else ''}{self.why}{'; but ' if self.but else ''}{self.but}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +100,14 @@ def _route(written: WrittenRoute) -> Route:
 class Room:
     """What this machine has left, in bytes: `free` memory, and what each running process and its children `take`.
 
-    `gpus`: whether there are GPUs with memory of their own, of which engines take their share when they start.
+    `gpus`: whether there are GPUs with memory of their own, of which engines take their share when they start; `cards`
+    are these, with what is free of each.
     """
 
     free: int = 0
     take: Mapping[str, int] = field(default_factory=dict)
     gpus: bool = False
+    cards: tuple[Gpu, ...] = ()
 
 
 def steps(old: Plan, new: Plan, room: Room) -> list[Step]:
@@ -114,22 +122,43 @@ def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
         if name not in new.places:
             yield Step(Do.REMOVE, name, "ends what it has in flight")
     free = room.free
+    lacks = _lacking(old, new, room)
     for name, place in new.places.items():
         before = old.places.get(name)
         if before is None:
             launch = place.launch
-            yield Step(Do.ADD, name, str(place.config.url) if launch is None else f"starts {launch.spec.engine}")
+            yield Step(
+                Do.ADD,
+                name,
+                str(place.config.url) if launch is None else f"starts {launch.spec.engine}",
+                but=lacks.get(name, ""),
+            )
         elif changed := _essentials(before, place):
             takes = room.take.get(name, 0) + SPARE
             kept = place.launch is not None and place.launch.spec.keep  # its record has one name
             new_first = place.launch is None or not (kept or room.gpus or takes > free)
             free -= takes if new_first and place.launch is not None else 0
             order = "" if place.launch is None else "; the new one first" if new_first else "; the old one first"
-            yield Step(Do.REPLACE, name, f"other {', '.join(changed)}{order}", new_first)
+            yield Step(Do.REPLACE, name, f"other {', '.join(changed)}{order}", new_first, lacks.get(name, ""))
         elif changed := _details(before.config, place.config):
             yield Step(Do.TUNE, name, f"other {', '.join(changed)}")
         else:
             yield Step(Do.KEEP, name)
+
+
+def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
+    """Tell of those that will start what memory of GPUs they will not get."""
+    claims = {launch.spec.name: launch.spec.claim for launch in new.launches if launch.spec.claim is not None}
+    had = {launch.spec.name: launch.spec.claim for launch in old.launches if launch.spec.claim is not None}
+    stays = {
+        name for name, place in new.places.items() if name in old.places and not _essentials(old.places[name], place)
+    }
+    runs = {name for name in had if name in room.take}
+    back = [had[name] for name in runs - stays]
+    starts = {name: claim for name, claim in claims.items() if name not in runs & stays}
+    first = sorted(starts, key=lambda name: name not in stays)  # those that the change doesn't touch were asked before
+    others = {name: claims[name] for name in runs & stays if name in claims}
+    return lacking({name: starts[name] for name in first}, others, room.cards, back)
 
 
 def _essentials(old: Place, new: Place) -> list[str]:

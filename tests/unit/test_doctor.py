@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from launchers.engines import ENGINES
+from launchers.weights import hub_cache, weights
 from profiles import Facts, load_profiles
 from profiles.detect import Memory, Profile
 from profiles.parsers import Gpu
@@ -151,7 +152,7 @@ def put(folder: Path, **sizes: int) -> None:
 
 
 def taken(model: object, environ: dict[str, str] | None = None) -> int | None:
-    files = doctor.weights(str(model), {"HF_HOME": "/nowhere", **(environ or {})})
+    files = weights(str(model), {"HF_HOME": "/nowhere", **(environ or {})})
     return None if files is None else sum(file.stat().st_size for file in files)
 
 
@@ -198,7 +199,7 @@ def test_the_size_of_a_hubs_model_that_was_fetched(tmp_path):
     ],
 )
 def test_where_the_hubs_models_are_kept(environ, place):
-    assert doctor.hub_cache(environ) == Path(place).expanduser()
+    assert hub_cache(environ) == Path(place).expanduser()
 
 
 def test_a_port_that_is_free():

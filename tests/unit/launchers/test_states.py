@@ -124,7 +124,7 @@ def test_a_stop_is_not_forgotten_when_the_kill_repeats():
 
 
 @pytest.mark.parametrize("ask", [Event.STOP, Event.KILL])
-@pytest.mark.parametrize("state", [State.STOPPED, State.BACKOFF, State.FATAL])
+@pytest.mark.parametrize("state", [State.STOPPED, State.WAITING, State.BACKOFF, State.FATAL])
 def test_what_does_not_live_stops_at_once(state, ask):
     now, actions = step(Supervision(1, 1, state=state), ask, 5)
     assert (now.state, now.deadline, actions) == (State.STOPPED, None, ())
@@ -136,7 +136,7 @@ def test_a_start_that_was_asked_for_is_a_fresh_one(state):
     assert (now.state, now.failures, now.delays, actions) == (State.STARTING, 0, 0, (Action.SPAWN,))
 
 
-@pytest.mark.parametrize("state", [State.STARTING, State.RUNNING])
+@pytest.mark.parametrize("state", [State.WAITING, State.STARTING, State.RUNNING])
 def test_a_start_of_what_runs_changes_nothing(state):
     now = Supervision(1, 1, state=state, deadline=3)
     assert step(now, Event.START, 5) == (now, ())
@@ -159,12 +159,35 @@ def test_what_a_person_asks_is_legal_everywhere():
     assert all({Event.START, Event.STOP, Event.KILL} <= set(moves) for moves in TABLE.values())
 
 
+TAKES_TURNS = Supervision(start_timeout=100, stop_timeout=10, policy=POLICY, takes_turns=True)
+
+
+def test_one_that_takes_turns_asks_before_it_is_spawned_and_its_time_counts_from_there():
+    now, actions = after(Event.START, start=TAKES_TURNS)
+    assert (now.state, now.deadline, actions) == (State.WAITING, POLICY.ask_again, (Action.ASK,))
+    now, actions = step(now, Event.TIMED_OUT, 50)
+    assert (now.state, now.deadline, actions) == (State.WAITING, 50 + POLICY.ask_again, (Action.ASK,))
+    now, actions = step(now, Event.TURN, 1000)
+    assert (now.state, now.deadline, actions) == (State.STARTING, 1100, (Action.SPAWN,))
+
+
+def test_it_waits_again_before_each_restart_and_waiting_is_no_failed_start():
+    now, actions = after(Event.START, Event.TURN, Event.READY, Event.EXITED, Event.TIMED_OUT, start=TAKES_TURNS)
+    assert (now.state, now.failures, actions) == (State.WAITING, 0, (Action.ASK,))
+    now, actions = after(Event.START, Event.TURN, Event.STOP, Event.START, Event.EXITED, start=TAKES_TURNS)
+    assert (now.state, actions) == (State.WAITING, (Action.ASK,))
+    now, actions = after(Event.START, Event.TURN, Event.EXITED, Event.TIMED_OUT, start=TAKES_TURNS)
+    assert (now.state, now.failures, actions) == (State.WAITING, 1, (Action.ASK,))
+
+
 class AnyLife(RuleBasedStateMachine):
     """A world with at most one process, driven by any legal events."""
 
+    start = FRESH
+
     def __init__(self):
         super().__init__()
-        self.now = FRESH
+        self.now = self.start
         self.time = 0.0
         self.alive = False
         self.killed = False
@@ -175,7 +198,9 @@ class AnyLife(RuleBasedStateMachine):
             self.alive = False
         self.now, actions = step(self.now, event, self.time)
         for action in actions:
-            if action is Action.SPAWN:
+            if action is Action.ASK:
+                assert not self.alive, "it runs already"
+            elif action is Action.SPAWN:
                 assert not self.alive, "two processes"
                 self.alive, self.killed = True, False
             else:
@@ -204,6 +229,12 @@ class AnyLife(RuleBasedStateMachine):
         """A start comes to something."""
         self.happen(event)
 
+    @precondition(lambda self: self.now.state is State.WAITING)
+    @rule()
+    def turn(self):
+        """Its turn comes."""
+        self.happen(Event.TURN)
+
     @precondition(lambda self: self.now.deadline is not None)
     @rule()
     def time_out(self):
@@ -222,7 +253,7 @@ class AnyLife(RuleBasedStateMachine):
     @invariant()
     def every_wait_is_bounded(self):
         """Invariant 2."""
-        waiting = self.now.state in {State.STARTING, State.STOPPING, State.BACKOFF}
+        waiting = self.now.state in {State.WAITING, State.STARTING, State.STOPPING, State.BACKOFF}
         assert (self.now.deadline is not None) == waiting
 
     @invariant()
@@ -232,3 +263,12 @@ class AnyLife(RuleBasedStateMachine):
 
 
 TestAnyLife = AnyLife.TestCase
+
+
+class AnyLifeInTurns(AnyLife):
+    """The same, of one that takes turns."""
+
+    start = TAKES_TURNS
+
+
+TestAnyLifeInTurns = AnyLifeInTurns.TestCase

@@ -84,14 +84,16 @@ def test_nvidia_smi_is_asked(program):
     """For what is understood, in the order in which it is."""
     program(
         "nvidia-smi",
-        '[ "$1" = --query-gpu=index,name,memory.total,driver_version,compute_cap ] || exit 1\n'
+        '[ "$1" = --query-gpu=index,name,memory.total,driver_version,compute_cap,memory.free,uuid ] || exit 1\n'
         '[ "$2" = --format=csv,noheader,nounits ] || exit 1\n'
-        "echo '0, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0'\n"
-        "echo '1, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0'",
+        "echo '0, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0, 81079, GPU-0a'\n"
+        "echo '1, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0, 1000, GPU-1b'",
     )
     assert facts._gpus("Linux", {}) == ((H100, H100), ())
     gpus, (note,) = facts._gpus("Linux", {"CUDA_VISIBLE_DEVICES": "1"})
     assert (gpus, note) == ((H100,), "CUDA_VISIBLE_DEVICES hides 1 of 2 NVIDIA GPUs")
+    assert (gpus[0].id, gpus[0].uuid, gpus[0].free_bytes) == ("NVIDIA 1", "GPU-1b", 1000 << 20)
+    assert [gpu.number for gpu in facts.gpus_now()] == [0, 1]
 
 
 def test_an_nvidia_smi_that_fails_is_told(program):
@@ -132,7 +134,10 @@ def test_amd_cards_are_read_of_their_files(tmp_path):
         card(tmp_path, f"card{number}", vendor="0x1002", mem_info_vram_total=str(number << 30), product_name="MI300X")
     card(tmp_path, "card2-DP-1", vendor="0x1002", mem_info_vram_total="1")
     card(tmp_path, "card3", vendor="0x8086")
-    assert facts._amd(tmp_path) == (Gpu("AMD", "MI300X", 2 << 30), Gpu("AMD", "MI300X", 10 << 30))
+    (tmp_path / "card10" / "device" / "mem_info_vram_used").write_text(f"{3 << 30}\n")
+    found = facts._amd(tmp_path)
+    assert found == (Gpu("AMD", "MI300X", 2 << 30), Gpu("AMD", "MI300X", 10 << 30))
+    assert [(gpu.id, gpu.free_bytes) for gpu in found] == [("AMD 0", None), ("AMD 1", 7 << 30)]
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -72,6 +72,14 @@ def test_what_is_visible(wish, left):
     assert "".join(gpu.name for gpu in parsers.visible(gpus, wish)) == left
 
 
+def test_an_id_names_its_gpu():
+    """Cut off or not; of a part of a GPU, it isn't known what is free."""
+    gpus = parsers.nvidia_gpus("0, A, 80, 5, 9.0, 70, GPU-0a\n1, A, 80, 5, 9.0, [N/A], GPU-1b\n")
+    assert [gpu.number for gpu in parsers.visible(gpus, "GPU-1,GPU-0a")] == [1, 0]
+    assert [(gpu.number, gpu.free_bytes) for gpu in gpus] == [(0, 70 << 20), (1, None)]
+    assert [(gpu.number, gpu.free_bytes) for gpu in parsers.visible(gpus, "MIG-0a")] == [(0, None)]
+
+
 V1 = "9:name=systemd:/\n4:memory:/process_api/349\n3:cpuset:/\n2:cpu,cpuacct:/docker/f00\n0::/\n"
 
 

@@ -1,0 +1,61 @@
+"""Where a model's files lie on this disk: its weights, and what it says of itself. Reads, and fetches nothing."""
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from fnmatch import fnmatch
+from pathlib import Path
+
+WEIGHTS = ("*.safetensors", "*.gguf", "*.npz", "*.bin", "*.pt")
+"""What a model's weights are called; a folder may hold them in several forms, of which an engine reads the first."""
+
+_PART = re.compile(r"(.*)-00001(-of-\d{5}\.gguf)", re.IGNORECASE)
+_HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(:(?P<pattern>.+))?")
+
+
+def weights(model: str, environ: Mapping[str, str]) -> list[Path] | None:
+    """The files that a model's weights are in, here or in the hub's cache; None where it is in neither.
+
+    A model whose files have unusual names has none: an empty list.
+    """
+    path = Path(model)
+    with suppress(OSError):
+        if path.is_file():
+            part = _PART.fullmatch(path.name)
+            return sorted(path.parent.glob(f"{_literally(part[1])}-*{_literally(part[2])}")) if part else [path]
+        if path.is_dir():
+            return _of_one_form(path)
+        if hub := _HUB.fullmatch(model):
+            folder = hub_cache(environ) / f"models--{hub['repository'].replace('/', '--')}" / "snapshots"
+            snapshots = sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)
+            if snapshots and hub["pattern"]:
+                wanted = f"*{hub['pattern'].lower()}*"  # a file, a pattern, or a quantisation that names have in them
+                return [each for each in snapshots[-1].rglob("*") if fnmatch(each.name.lower(), wanted)] or None
+            return _of_one_form(snapshots[-1]) if snapshots else None
+    return None
+
+
+def _literally(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _of_one_form(folder: Path) -> list[Path]:
+    return next(filter(None, (sorted(folder.glob(form)) for form in WEIGHTS)), [])
+
+
+def hub_cache(environ: Mapping[str, str]) -> Path:
+    """Where huggingface_hub, and so every engine, keeps what it has fetched."""
+    if place := environ.get("HF_HUB_CACHE"):
+        return Path(place).expanduser()
+    cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(environ.get("HF_HOME") or cache / "huggingface").expanduser() / "hub"
+
+
+def described(model: str, environ: Mapping[str, str]) -> Mapping[str, object]:
+    """What the config.json beside a model's weights says; nothing where there is none that can be read."""
+    files = weights(model, environ)
+    with suppress(OSError, ValueError):
+        found = json.loads((files[0].parent / "config.json").read_text()) if files else None
+        return found if isinstance(found, dict) else {}
+    return {}

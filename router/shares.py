@@ -1,0 +1,115 @@
+"""What each launch claims of the GPUs, and what it is told of them: which it uses, and which part of their memory.
+
+`launchers.gpus` deals the shares, and later the turns of starting; here is what they are asked for: by router.yaml, by
+the profile, and by the model on disk (`launchers.footprint`). What a person wrote always stands.
+"""
+
+import math
+import os
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from launchers.engines.common import number
+from launchers.footprint import Footprint, footprint
+from launchers.gpus import CACHE, LEAST_SHARE, SHARE, TOGETHER, Claim, dealt, floored
+from launchers.spec import ArgValue, LaunchSpec
+from launchers.weights import described, weights
+from profiles import Facts
+from profiles.parsers import Gpu, visible
+
+SPREAD = "tensor-parallel-size"
+SPREADS = (SPREAD, "pipeline-parallel-size", "data-parallel-size")
+"""vllm's options that have it use several GPUs."""
+
+LAYERS = "n-gpu-layers"
+"""llama.cpp's option for how much of a model is on the GPUs."""
+
+VLLMS_OWN = 0.92
+"""The share that vllm takes where none is said (`gpu-memory-utilization: null`)."""
+
+UNKNOWN = Gpu("NVIDIA", "a GPU", None)
+"""What stands for the GPUs of a profile that says there are some, where none could be read."""
+
+
+def seen_by(facts: Facts, env: Mapping[str, str]) -> Facts:
+    """The machine, with the GPUs that a process with these variables sees."""
+    wishes = (env.get(name) for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"))
+    wish = next((wish for wish in wishes if wish is not None), None)
+    if wish is None or not facts.gpus:
+        return facts
+    everyone = {gpu.number: gpu for gpu in facts.gpus}
+    placed = [everyone.get(place, replace(facts.gpus[0], number=place)) for place in range(max(everyone) + 1)]
+    return replace(facts, gpus=visible(placed, wish))
+
+
+def claimed(
+    spec: LaunchSpec, written: Container[str], facts: Facts, *, seqs: int, launched: int, of_gpus: bool
+) -> LaunchSpec:
+    """Give a launch its claim; a share that isn't known yet is 0 (see `settled`).
+
+    With it goes over how many GPUs it is spread, and, where the model can't use more, its share and its cache.
+
+    `facts` are as the launch sees them, `of_gpus` says that its profile is one of GPUs. `written` names, with dashes,
+    the arguments that a person wrote; `seqs` is how many requests it works on, `launched` how many engines there are.
+    """
+    args: dict[str, ArgValue] = {name.replace("_", "-"): value for name, value in spec.args.items()}
+    gpus = facts.gpus or ((UNKNOWN,) if of_gpus else ())
+    if not gpus or SHARE not in args:
+        return replace(spec, claim=Claim(_ids(gpus))) if gpus and args.get(LAYERS) not in {None, 0, "0"} else spec
+    environ = {**os.environ, **spec.env}
+    files = weights(spec.model, environ) or []
+    size, config = sum(path.stat().st_size for path in files), described(spec.model, environ)
+    own = {name: value for name, value in args.items() if name in written}
+    most = min((gpu.memory_bytes or 0) for gpu in gpus)
+    spread = _spread(args, config, fixed=SPREAD in written)
+    needs = footprint(config, size, own, seqs, _width(args | {SPREAD: spread}))
+    if SHARE in written:
+        said = args[SHARE]
+        share = float(said) if isinstance(said, int | float) else VLLMS_OWN
+        return replace(spec, claim=Claim(_ids(gpus[: _width(args)]), share, written=True, least=needs.least))
+    if not _fits(alone := footprint(config, size, own, seqs, 1), most, launched):
+        args |= {SPREAD: spread} if SPREAD in args else {}
+        return _over(spec, args, Claim(_ids(gpus[: _width(args)]), 0.0, least=needs.least))
+    share = max(math.ceil(100 * (alone.whole or 0) / most) / 100, LEAST_SHARE)
+    args |= {SPREAD: 1} if SPREAD in args and SPREAD not in written else {}
+    args |= {SHARE: share, CACHE: alone.cache}
+    return _over(spec, args, Claim(_ids(gpus[: _width(args)]), share, least=alone.least, sized=True))
+
+
+def settled(specs: Sequence[LaunchSpec]) -> list[LaunchSpec]:
+    """Deal the shares that nobody wrote, among all that are to run."""
+    claims = dealt({spec.name: spec.claim for spec in specs if spec.claim is not None})
+    return [
+        spec if spec.claim is None or claims[spec.name] is spec.claim
+        else _over(spec, {SHARE: claims[spec.name].share}, claims[spec.name])
+        for spec in specs
+    ]  # fmt: skip
+
+
+def _over(spec: LaunchSpec, more: Mapping[str, ArgValue], claim: Claim) -> LaunchSpec:
+    """A launch with other arguments; those that stay as they are stay as they were written."""
+    args = {name: more.get(name.replace("_", "-"), value) for name, value in spec.args.items()}
+    added = {name: value for name, value in more.items() if name not in {known.replace("_", "-") for known in args}}
+    return replace(spec, args=args | added, claim=claim)
+
+
+def _ids(gpus: Iterable[Gpu]) -> tuple[str, ...]:
+    return tuple(gpu.id for gpu in gpus)
+
+
+def _width(args: Mapping[str, ArgValue]) -> int:
+    """Over how many GPUs it is spread."""
+    return math.prod(number(args, name) or 1 for name in SPREADS)
+
+
+def _spread(args: Mapping[str, ArgValue], config: Mapping[str, object], *, fixed: bool) -> int:
+    """Of all GPUs, as many as its attention heads can be dealt out to; what a person wrote stands."""
+    spread, heads = number(args, SPREAD) or 1, config.get("num_attention_heads")
+    while not fixed and isinstance(heads, int) and heads > 0 and heads % spread:
+        spread //= 2
+    return spread
+
+
+def _fits(needs: Footprint, memory: int, launched: int) -> bool:
+    """Whether the model can't use more than its part of one GPU."""
+    return needs.whole is not None and bool(memory) and needs.whole <= floored(TOGETHER / max(launched, 1)) * memory
