@@ -51,6 +51,7 @@ from router.proxy.downstream import Client, Lane
 from router.proxy.plane import Choice, Limits, Plane
 from router.proxy.probe import Prober, Rhythm
 from router.proxy.requests import Caller, Rules
+from router.proxy.resolve import Names, fixed
 from router.proxy.slow import Connection, SlowLane, expect
 from router.reload import Reloader
 from router.steps import Plan, Room, Step, steps
@@ -60,15 +61,16 @@ from router.telemetry.logs import printable
 log = structlog.get_logger("router")
 
 _OTHER_FILES = 128  # logs, pipes to engines, probes
+_NAME_WITHIN = 10.0  # seconds that server.host's name may take to be resolved
 _MOST_ADMIN_BODY = 1024 * 1024
 
 
 class App:
     """One router. `folder` is router.yaml's own: relative paths count from it.
 
-    `engines` and `facts` stand in for what this machine has, `policy` for how engines are restarted, in tests. `files`
-    is how many file descriptors this process may open, if that is bounded: each stream needs two. `reloader` is who
-    watches router.yaml, where somebody does.
+    `engines`, `facts` and `names` (of hosts) stand in for what this machine has, `policy` for how engines are
+    restarted, in tests. `files` is how many file descriptors this process may open, if that is bounded: each stream
+    needs two. `reloader` is who watches router.yaml, where somebody does.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class App:
         random_source: random.Random | None = None,
         policy: RestartPolicy | None = None,
         reloader: Reloader | None = None,
+        names: Names | None = None,
     ) -> None:
         chance = random_source or random.Random()  # noqa: S311  (it breaks ties; it keeps no secret)
         self.plan = Plan(config, {}, "")
@@ -100,6 +103,7 @@ class App:
             draw=chance.randrange,
             on_record=self._log,
             on_stall=self._restart,
+            names=names,
         )
         self.rules = Rules(chance)
         most = config.limits.max_connections
@@ -186,7 +190,7 @@ class App:
             self.plane, self.rules, lambda left: Connection(server, self.rules, left), room=self._room
         )
         try:
-            self._server = await _listening(lambda: Client(lane), where.host, where.port)
+            self._server = await _listening(lambda: Client(lane), where.host, where.port, self.plane.names)
             self._check_doors(self._config)
             await self._server.start_serving()
         except (OSError, StartError) as error:
@@ -311,7 +315,7 @@ class App:
             )
 
 
-async def _listening(client: Callable[[], Client], host: str, port: int) -> asyncio.Server:
+async def _listening(client: Callable[[], Client], host: str, port: int, names: Names) -> asyncio.Server:
     """Bind the port, and serve nobody yet. `::` is every address, also of IPv4; where there is no IPv6, these alone."""
     loop, listening = asyncio.get_running_loop(), None
     if host == "::":
@@ -323,8 +327,9 @@ async def _listening(client: Callable[[], Client], host: str, port: int) -> asyn
             host = "0.0.0.0"
     if listening is not None:
         return await loop.create_server(client, sock=listening, backlog=4096, start_serving=False)
+    hosts = host if not host or fixed(host) else await names.addresses(host, _NAME_WITHIN)
     return await loop.create_server(
-        client, host, port, backlog=4096, reuse_address=os.name == "posix", start_serving=False
+        client, hosts, port, backlog=4096, reuse_address=os.name == "posix", start_serving=False
     )
 
 

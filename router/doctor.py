@@ -29,6 +29,7 @@ from router.config import Backend, Config, ConfigError, load
 from router.launches import Launch, StartError, plan_launches
 from router.planning import look
 from router.proxy.pool import Address
+from router.proxy.resolve import Names, Resolver
 from router.telemetry.logs import printable
 
 PATIENCE = 2.0
@@ -269,7 +270,8 @@ def of_remote(name: str, url: str, failure: str) -> Finding:
 
 async def reach(backends: Sequence[Backend], patience: float = PATIENCE) -> list[Finding]:
     """Ask all servers elsewhere at once whether they live, as the router's probes do; `patience` is in seconds."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=patience)) as session:
+    within, resolver = aiohttp.ClientTimeout(total=patience), Resolver(Names())
+    async with aiohttp.ClientSession(timeout=within, connector=aiohttp.TCPConnector(resolver=resolver)) as session:
         failures = await asyncio.gather(*(_failure(session, backend, patience) for backend in backends))
     return [of_remote(each.name, each.url or "", why) for each, why in zip(backends, failures, strict=True)]
 

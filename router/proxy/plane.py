@@ -29,6 +29,7 @@ from router.core.turns import Ticket
 from router.proxy.place import Place
 from router.proxy.pool import Address, Pool
 from router.proxy.relay import Exchange
+from router.proxy.resolve import Names
 
 _log = structlog.get_logger("router")
 
@@ -76,7 +77,9 @@ class Plane:
         draw: Draw,
         on_record: Callable[[Record], None] = lambda _: None,
         on_stall: Callable[[Backend], None] = lambda _: None,
+        names: Names | None = None,
     ) -> None:
+        self.names = names or Names()  # of hosts
         self.dispatcher: Dispatcher[Place] = Dispatcher(draw)
         self.budget = RetryBudget()
         self.patience = Patience()
@@ -215,7 +218,7 @@ class Plane:
         self.dispatcher.admission.forget(backend.name)
 
     def _open_pool(self, backend: Backend, address: Address) -> None:
-        self._pools[backend] = Pool(address, self.limits.connect_timeout, self.api_key(backend))
+        self._pools[backend] = Pool(address, self.limits.connect_timeout, self.names, self.api_key(backend))
 
     def _drop_pool(self, backend: Backend) -> None:
         pool = self._pools.pop(backend, None)

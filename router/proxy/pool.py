@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from router.core.exchange import Failure
+from router.proxy import resolve
 from router.proxy.upstream import Connection
 
 MAX_IDLE = 128
@@ -58,8 +59,11 @@ class Pool:
     `credentials` are what each request's head has of them, serialised.
     """
 
-    def __init__(self, address: Address, connect_timeout: float, api_key: str | None = None) -> None:
+    def __init__(
+        self, address: Address, connect_timeout: float, names: resolve.Names, api_key: str | None = None
+    ) -> None:
         self.address = address
+        self._names = names
         self.base = address.base.encode("ascii")
         self.host_line = b"host: %s\r\n" % address.authority
         self.credentials = b"authorization: Bearer %s\r\n" % api_key.encode() if api_key else b""
@@ -82,14 +86,19 @@ class Pool:
 
     async def connect(self) -> Connection:
         """Make a fresh connection. Raises ConnectError."""
-        loop = asyncio.get_running_loop()
-        address = self.address
+        address, patience = self.address, self._connect_timeout
         try:
-            async with asyncio.timeout(self._connect_timeout):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self._keep, self._forget), address.host, address.port, ssl=self._tls
+            async with asyncio.timeout(patience):
+                _, connection = await resolve.connect(
+                    self._names,
+                    lambda: Connection(self._keep, self._forget),
+                    address.host,
+                    address.port,
+                    self._tls,
+                    patience * 0.8,
                 )
         except TimeoutError as error:
+            self._names.doubt(address.host)
             raise ConnectError(Failure.CONNECT_TIMEOUT, f"{address} in {self._connect_timeout:g} s") from error
         except (OSError, UnicodeError) as error:  # refused, no such host, a certificate that isn't trusted, …
             no_files = isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}

@@ -28,6 +28,7 @@ from router.core.catalog import Backend
 from router.proxy.listen import Listener
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
+from router.proxy.resolve import Resolver
 
 log = structlog.get_logger("router")
 
@@ -82,7 +83,11 @@ class Prober:
         """Probe a backend from now on, in this way; where there are many, the first probes are spread out."""
         self.forget(target.backend)
         if self._session is None:
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, force_close=True, resolver=Resolver(self._plane.names), use_dns_cache=False
+                )
+            )
         within = min(self.rhythm.interval, len(self._tasks) / _FIRST_PROBES_A_SECOND)
         watching = self._watch(target, self._session, self._uniform() * within)
         self._tasks[target.backend] = asyncio.create_task(watching, name=f"probe {target.backend.name}")
