@@ -27,7 +27,7 @@ class Turns:
         why = self._line.ask(name, claim)
         if why:
             return Verdict(why)
-        gpus = await asyncio.to_thread(self._look)
+        gpus = () if claim.share is None else await asyncio.to_thread(self._look)
         verdict = self._line.look(name, gpus, time.monotonic())
         if verdict.why:
             self._call_others(name)

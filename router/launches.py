@@ -5,9 +5,10 @@ one message and not from a process that dies.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from launchers.engines import Engine
 from launchers.errors import LaunchError
@@ -137,6 +138,7 @@ def _planned(backend: Backend, machine: _Machine) -> Launch:
     written = launch.model if isinstance(launch.model, str) else launch.model.get(choice.name)
     if written is None:
         raise LaunchError(f"launch.model names no model for {choice.name}, the engine of this machine")
+    wanted = _args_for(choice.name, launch.args, machine.engines)
     version = machine.facts.engines[choice.name]
     python = version.removeprefix("at ") if version.startswith("at ") else sys.executable  # a program's is its place
     spec = LaunchSpec(
@@ -144,7 +146,7 @@ def _planned(backend: Backend, machine: _Machine) -> Launch:
         engine=choice.name,
         model=engine.find_model(_placed(written, machine.folder), Disk()),
         served_name=_served_name(backend),
-        args=_over(choice.args, launch.args),
+        args=_over(choice.args, wanted),
         env=dict(launch.env),
         start_timeout=launch.start_timeout,
         keep=machine.keep,
@@ -152,13 +154,19 @@ def _planned(backend: Backend, machine: _Machine) -> Launch:
     engine.command(spec, 1, python)  # raises for arguments that can't be passed on
     spec = claimed(
         spec,
-        {name.replace("_", "-") for name in launch.args},
+        {name.replace("_", "-") for name in wanted},
         seen,
         seqs=engine.works_on(spec.args),
         launched=machine.processes,
         of_gpus=machine.profile.memory.of == "gpu",
     )
     return Launch(backend, spec, engine, python, choice.why)
+
+
+def _args_for(engine: str, args: Mapping[str, ArgValue], engines: Container[str]) -> dict[str, ArgValue]:
+    """Give an engine the arguments that are for all, and over them those that stand below its own name."""
+    own = cast("Mapping[str, ArgValue]", args.get(engine, {}))
+    return _over({name: value for name, value in args.items() if name not in engines}, own)
 
 
 def _over(defaults: Mapping[str, ArgValue], wanted: Mapping[str, ArgValue]) -> dict[str, ArgValue]:

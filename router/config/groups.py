@@ -129,6 +129,23 @@ def _model(value: object) -> str | Mapping[str, str]:
 # -------------------------------------------------- of an engine's process
 
 
+def _arguments(value: object) -> Mapping[str, Argument | Mapping[str, Argument]]:
+    """Options for whichever engine it is; below an engine's name, options for it alone."""
+    given = mapping(value)
+    faults = [
+        Fault((name,), "is an engine: below it stand options for it alone, such as `n_ctx: 4096`")
+        for name, it in given.items()
+        if name in ENGINES and not isinstance(it, Mapping)
+    ]
+    if faults:
+        raise faulty(faults)
+    for_all = each_value({name: it for name, it in given.items() if name not in ENGINES}, _argument)
+    for_one = each_value(
+        {name: it for name, it in given.items() if name in ENGINES}, lambda it: each_value(it, _argument)
+    )
+    return MappingProxyType({**for_all, **for_one})
+
+
 def _argument(value: object) -> Argument:
     return each_item(value, _item) if isinstance(value, list | tuple) else plain(value)
 
@@ -200,8 +217,8 @@ ModelSource = Annotated[
     ),
 ]
 Arguments = Annotated[
-    Mapping[str, Argument],
-    PlainValidator(lambda value: each_value(value, _argument)),
+    Mapping[str, Argument | Mapping[str, Argument]],
+    PlainValidator(_arguments),
     as_shown,
     WithJsonSchema({"type": ["object", "null"]}),
 ]

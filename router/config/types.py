@@ -110,7 +110,9 @@ backends:
     ] = setting("auto", "Which engine runs the model; auto is the profile's.")
     model: ModelSource = Field(description="What to run: a path or a hub id, or one for each engine. Required.")
     replicas: Annotated[Whole, Field(ge=1, le=64)] = setting(1, "How many processes run it.")
-    args: Arguments = setting({}, "Options passed on to the engine, over the profile's.")
+    args: Arguments = setting(
+        {}, "Options passed on to the engine, over the profile's; below an engine's name, those for it alone."
+    )
     env: Variables = setting({}, "Environment variables of the engine's process, over the router's own.")
     load: Annotated[Literal["startup", "on_demand"], choice("a time to load", "startup", "on_demand")] = setting(
         "startup", "When to start it: with the router, or with the first request that wants it."

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +50,11 @@ class Machine:
     def router(self, *backends: str) -> RunningRouter:
         """Give a router on these backends."""
         return RunningRouter(self.folder, self.text(*backends), env=self.env)
+
+    def make_demo_model(self) -> None:
+        """Make what `make setup` does."""
+        place = str(self.folder / "models" / "demo")
+        subprocess.run((sys.executable, "scripts/make_demo_model.py", place), cwd=REPOSITORY, check=True)
 
     def caches(self) -> dict[object, object]:
         """What each one's latest start that came to something has for its cache, in GiB."""
@@ -222,3 +228,18 @@ async def test_the_reason_of_a_failed_start_is_the_cores(machine):
         ):
             assert answer.status == 503
             assert "ValueError: No available memory" in await answer.text()
+
+
+async def test_the_shipped_router_yaml_and_the_readmes_second_backend_run_here(machine):
+    """As they stand, by the engine of this machine."""
+    machine.make_demo_model()
+    shipped = (REPOSITORY / "router.yaml").read_text().replace("  port: 8001", "  port: 0")
+    readme = (REPOSITORY / "README.md").read_text()
+    (second,) = re.findall(r"```yaml\n(  - name: second\n.*?)```", readme, re.DOTALL)
+    async with RunningRouter(machine.folder, shipped, env=machine.env) as router:
+        await until(router, demo="running")
+        lines = shipped.splitlines(keepends=True)
+        at = lines.index("backends:\n") + 1
+        (machine.folder / "router.yaml").write_text("".join([*lines[:at], second, *lines[at:]]))
+        await until(router, demo="running", second="running")
+        assert [(start["name"], "error" in start) for start in gpu.starts(machine.gpu)] == [("demo", False)] * 2

@@ -202,6 +202,13 @@ def test_engines_outlive_the_router_if_asked(folder, keep):
     assert launch.spec.keep is keep
 
 
+def test_arguments_below_an_engines_name_are_for_it_alone(folder):
+    """So one router.yaml can have options that only one of its engines knows."""
+    args = {"seed": 1, "n_ctx": 512, "llama_cpp": {"n-ctx": 1024, "embedding": True}, "vllm": {"max-model-len": 8}}
+    _, (launch,) = plan(folder, launched(args=args))
+    assert launch.spec.args == {"n_threads": 3, "n_threads_batch": 6, "seed": 1, "n-ctx": 1024, "embedding": True}
+
+
 H100 = Gpu("NVIDIA", "NVIDIA H100 80GB HBM3", 80 << 30, "580.159.04", "9.0")
 ALL = {"mlx": "0.32", "vllm": "0.32", "llama_server": "2026.10", "llama_cpp": "0.3.36"}
 MACHINES = {

@@ -70,7 +70,9 @@ def test_the_shipped_file_shows_every_key(tmp_path):
     path.write_bytes(WHOLE)
     config = load(path, {"MAC_KEY": "k"}).config
     demo, qwen, _, mac = config.backends
-    assert demo.launch == Launch(model="models/demo", args={"embedding": True})
+    assert demo.launch == Launch(
+        model="models/demo", args={name: {"embedding": True} for name in ("llama_cpp", "llama_server")}
+    )
     assert qwen.launch is not None
     assert set(Config.model_fields) == set(places.parse(WHOLE, "f").data)
     assert {*mac.model_fields_set, "launch"} == set(Backend.model_fields)

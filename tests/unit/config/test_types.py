@@ -217,6 +217,8 @@ def test_a_wrong_backend(entry, error):
         ({"model": {"mlx": 1.5}}, "model.mlx: expected text"),
         ({"model": "m", "replicas": 65}, "replicas: Input should be less than"),
         ({"model": "m", "args": {"a": {"b": 1}}}, "args.a: expected text, a number"),
+        ({"model": "m", "args": {"vllm": 1}}, "args.vllm: is an engine: below it stand options for it alone"),
+        ({"model": "m", "args": {"vllm": {"a": {"b": 1}}}}, "args.vllm.a: expected text, a number"),
         ({"model": "m", "args": {"a": [1, [2]]}}, "args.a[1]: expected text, a number"),
         ({"model": "m", "args": {"a": [None]}}, "args.a[0]: expected text, a number, true or false"),
         ({"model": "m", "args": {"a": math.inf}}, "args.a: expected a finite number"),
