@@ -1,7 +1,8 @@
-"""What a process and all that it started have: ports, memory. Blocks for some milliseconds."""
+"""What a process and all that it started have: ports, memory, CPU time. Blocks for some milliseconds."""
 
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 import psutil
 
@@ -27,6 +28,25 @@ def memory_of(pid: int) -> int:
             with suppress(psutil.NoSuchProcess):
                 memory += process.memory_info().rss
     return memory
+
+
+class Work(NamedTuple):
+    """What a process and all that it started have done."""
+
+    seconds: float  # of CPU time, of those that live
+    stopped: bool  # whether one of them is stopped, by SIGSTOP or a debugger
+
+
+def work_of(pid: int) -> Work:
+    """Read the CPU time of a process and all that it started."""
+    seconds, stopped = 0.0, False
+    with suppress(psutil.AccessDenied, OSError):
+        for process in _tree(pid):
+            with suppress(psutil.NoSuchProcess), process.oneshot():
+                used = process.cpu_times()
+                seconds += used.user + used.system
+                stopped = stopped or process.status() == psutil.STATUS_STOPPED
+    return Work(seconds, stopped)
 
 
 def _tree(pid: int) -> Iterator[psutil.Process]:

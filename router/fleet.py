@@ -7,7 +7,7 @@ room for both, and serves until that is ready; should that fail, it serves on.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -26,7 +26,8 @@ from router.core.admission import Cap
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
 from router.core.latency import Ask, Estimate
-from router.launches import parallel_of
+from router.launches import Launch, parallel_of
+from router.proxy.examine import Process
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
 from router.proxy.probe import Prober, Target
@@ -164,8 +165,9 @@ class Fleet:
         if launch is not None and member.supervisor is not None:
             log.info(f"{member.name}: {launch.why}")
             member.supervisor.start()
-            engine = launch.engine
-            self._prober.watch(Target(member.backend, engine.ready_path, launched=True, publishes=engine.publishes))
+            engine, supervisor = launch.engine, member.supervisor
+            target = Target(member.backend, engine.ready_path, launched=True, publishes=engine.publishes)
+            self._prober.watch(replace(target, process=lambda: _process(supervisor, launch)))
         else:
             self._prober.watch(Target(member.backend, discovers=not member.place.config.models))
 
@@ -351,6 +353,12 @@ def _due(status: Status, now: float) -> float | None:
     if not status.coming:
         return None
     return 0.0 if status.next_try is None else max(0.0, status.next_try - now)
+
+
+def _process(supervisor: Supervisor, launch: Launch) -> Process | None:
+    """Tell what shows whether an engine works."""
+    pid = supervisor.status.pid
+    return None if pid is None else Process(pid, launch.engine.works_on_cpu, launch.on_cpu)
 
 
 def _files(member: Member) -> str | None:

@@ -36,6 +36,7 @@ class Launch:
     engine: Engine
     python: str  # the interpreter that has the engine, or the engine's own program
     why: str  # this engine
+    on_cpu: bool = False  # whether it can only work on the CPU: the machine has nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,8 @@ def _planned(backend: Backend, machine: _Machine) -> Launch:
         launched=machine.processes,
         of_gpus=machine.profile.memory.of == "gpu",
     )
-    return Launch(backend, spec, engine, python, choice.why)
+    on_cpu = not machine.facts.gpus and machine.facts.system != "Darwin"
+    return Launch(backend, spec, engine, python, choice.why, on_cpu)
 
 
 def _args_for(engine: str, args: Mapping[str, ArgValue], engines: Container[str]) -> dict[str, ArgValue]:

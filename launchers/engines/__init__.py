@@ -89,6 +89,10 @@ class Engine(Protocol):
     def works_on(self, args: Mapping[str, ArgValue]) -> int:
         """How many requests it works on at once with these arguments."""
 
+    @property
+    def works_on_cpu(self) -> bool:
+        """Whether CPU time shows that it works: whether it takes next to none while it waits, or hangs."""
+
     def find_model(self, model: str, files: Files) -> str:
         """The model to name in the command, for what was configured; its own answer it returns unchanged.
 

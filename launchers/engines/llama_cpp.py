@@ -122,6 +122,7 @@ class LlamaCpp:
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
     usage_in_streams: bool = True
     publishes: bool = False
+    works_on_cpu: bool = True
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:  # noqa: ARG002
         """One."""

@@ -102,6 +102,7 @@ class LlamaServer:
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
     publishes: bool = True
+    works_on_cpu: bool = True
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:
         """As many as --parallel says."""

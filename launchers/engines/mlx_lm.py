@@ -127,6 +127,7 @@ class Mlx:
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
     usage_in_streams: bool = True
     publishes: bool = False
+    works_on_cpu: bool = True
     linux: bool = sys.platform == "linux"
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:

@@ -14,6 +14,7 @@ What running it taught (0.32.0):
 6. A `priority` other than 0 is answered with 400, unless it runs with --scheduling-policy priority.
 7. It takes most forms of OpenAI's API, and answers 400 to mistakes. It refuses what says nothing, though: no tools, a
    choice of none, an empty suffix or stop word, stream options without a stream, a null where a message has its text.
+8. What waits for a worker keeps a CPU busy, be the worker stuck: CPU time says nothing. Its counters do.
 """
 
 from collections.abc import Mapping
@@ -90,6 +91,7 @@ class Vllm:
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
     publishes: bool = True
+    works_on_cpu: bool = False
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:
         """As many as --max-num-seqs says, for each of its --data-parallel-size."""

@@ -16,7 +16,7 @@ from router.core.errors import ModelNotFoundError
 from router.core.health import Health
 from router.core.latency import Estimate
 from router.core.reshape import Reshape
-from router.core.stall import Prefill
+from router.core.stall import Prefill, Progress
 
 _NAMES_IN_AN_ERROR = 20
 _MOST_REMEMBERED = 4096  # names whose meaning is kept: what clients make up must not fill the memory
@@ -32,8 +32,8 @@ class Backend:
 
     `supervised`: the router starts it, and will again if it ends.
 
-    `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `worked_at` is when it
-    was last seen at work, in seconds of the loop's clock, and `counted` how many it had answered by then.
+    `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `progress` is what
+    shows whether it works, and `counted` how many it had answered when that was last told.
 
     `estimate` is what is known of how soon it answers. `spoke`: an answer has brought something that the estimate
     hasn't been told of. `cap` is how much it is to have in flight, and `size` the bytes
@@ -54,14 +54,19 @@ class Backend:
     put_right: Callable[[str, bytes], bytes] | None = None
     supervised: bool = False
     stalled: bool = False
-    worked_at: float = 0.0
     counted: int = 0
     spoke: bool = False
     prefill: Prefill = field(default_factory=Prefill)
+    progress: Progress = field(default_factory=Progress)
     estimate: Estimate = field(default_factory=Estimate)
     cap: Cap = UNBOUNDED
     size: int = 0
     ramp: float = 1.0
+
+    @property
+    def worked_at(self) -> float:
+        """When it was last seen at work, in seconds of the loop's clock."""
+        return self.progress.at
 
     @property
     def share(self) -> float:

@@ -1,21 +1,54 @@
-"""Whether a backend has stopped working, though it may still answer: silence beside what may take its time. Pure.
+"""Whether a backend has stopped working, though it may still answer. Pure.
 
-A stuck engine says 200 to every probe of its health, and pings to every stream. Only content shows that it works. So
-of each stream that waits at a backend it is known how long it has had none (`Silence`), and:
+A stuck engine says 200 to every probe of its health, and pings to every stream. Only progress shows that it works. All
+signs of it come together in one `Progress` a backend: content of an answer, the end of one, what it says of a prompt's
+reading, CPU time of its processes, its own counters of tokens. Each sign sets the silence back to nothing. The silence
+is the time since the last sign in which requests were in flight there, be it those of clients that have left since.
 
-  1. a stream whose content has begun may pause for `stall_after`;
-  2. one that waits for its first may take as long as its prompt may take to be read, too: at the slowest speed that
-     this backend has shown, or at `SLOWEST` while it has shown none;
-  3. a backend that sends content to anybody works: the others wait for their turn, and their time counts from there;
-  4. one that tells how far it has come in reading a prompt (`progress`) works, too, while that advances;
-  5. an answer that doesn't stream is silent to its end, whatever the engine does: where one is under way, nothing can
-     be told.
+`judge` has the one rule, whatever is in flight: silent for `stall_after`, and it is stalled. How long a silence may be
+honest depends on what can be seen of the backend's work (`Sight`):
+
+  1. ALL: its CPU time tells, one of its processes is stopped, or it no longer answers probes as it did while it worked.
+     Whatever it were doing would show. Nothing excuses the silence.
+  2. COUNTED: its own counters tell of each step, and they stand still. A step may be the reading of a prompt: for as
+     long as the longest that waits may take to be read, at the slowest speed that this backend has shown, or at
+     `SLOWEST` while it has shown none.
+  3. NOTHING but answers: their reading excuses it as above, and one request, or ours for a token, must itself have
+     waited for long. An answer in one piece is silent to its end. Where one is in flight, silence counts only beside a
+     token that isn't answered: at once, where the backend has room for it; else after the time that its answers in one
+     piece have taken, `PATIENCE` times over.
+
+A backend that is silent for a part of the time (`QUIET`) is looked into: its CPU time and its counters are read, it is
+probed (`router.proxy.examine`). Silent for `SILENT` of it, what has no byte yet goes elsewhere.
 """
 
 import re
 from collections import deque
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Sequence
+from enum import Enum
+from math import inf
+from typing import Final, NamedTuple
+
+QUIET: Final = 0.2
+"""Share of `stall_after` from which on a silent backend is looked into: early enough for several looks."""
+
+SILENT: Final = 1 / 3
+"""Share of `stall_after` after which what has no byte yet goes elsewhere: two looks have found nothing by then."""
+
+EVERY: Final = 0.1
+"""Share of `stall_after` between two looks."""
+
+DEAF: Final = 2
+"""Probes in a row without an answer that show more than a lost packet."""
+
+CORES: Final = 0.05
+"""Cores that an engine keeps busy at least while it works. Pings, probes and idling take less than half of it."""
+
+TICKS: Final = 0.03
+"""Seconds of CPU time at least that count as work: systems count in hundredths."""
+
+PATIENCE: Final = 3.0
+"""Times that answers in one piece have taken of late, for which another may take, where nothing else can be seen."""
 
 SLOWEST = 80.0
 """Bytes of a prompt that any machine reads in a second: about 20 tokens, as a large model does on a small CPU."""
@@ -39,24 +72,170 @@ class Silence(NamedTuple):
     size: int  # bytes of the request
 
 
+class Sight(Enum):
+    """How much of a backend's work can be seen now, beside what its answers show."""
+
+    NOTHING = "nothing"
+    COUNTED = "its counters"
+    ALL = "all"
+
+
+class Verdict(Enum):
+    """What a backend's silence comes to."""
+
+    WORKS = "works"
+    QUIET = "quiet"  # it is to be looked into
+    SILENT = "silent"  # what has no byte yet had better go elsewhere
+    STALLED = "stalled"
+
+
 class Prefill:
     """How fast a backend reads prompts, in bytes of the request a second: the slowest of the last few times counts.
 
     Prompts that it had read before take no time, and a queue takes some, so that only the slowest is safe to expect.
+    What answers in one piece took shows that it is not slower than that. `longest` is how long these took of late.
     """
 
     def __init__(self) -> None:
+        self.longest = 0.0
         self._speeds: deque[float] = deque(maxlen=_REMEMBERED)
+        self._wholes: deque[float] = deque(maxlen=_REMEMBERED)
 
     def note(self, size: int, seconds: float) -> None:
         """Take note of a request's bytes, and of the time that its first token took."""
         if size >= MEMORABLE and seconds > 0:
             self._speeds.append(size / seconds)
 
+    def whole(self, size: int, seconds: float) -> None:
+        """Take note of a request's bytes, and of the time that its answer in one piece took."""
+        self.longest = max(seconds, self.longest * (1 - 1 / _REMEMBERED))
+        if size >= MEMORABLE and seconds > 0:
+            self._wholes.append(size / seconds)
+
     @property
     def speed(self) -> float:
         """Bytes a second."""
-        return min(self._speeds, default=SLOWEST)
+        return min(self._speeds) if self._speeds else max(SLOWEST, min(self._wholes, default=SLOWEST))
+
+
+class Progress:
+    """One backend's signs of work, and how long it has owed any. All times are seconds of one clock.
+
+    `at` is when it gave the last sign, and `in_flight` how many requests it holds. `excuse` is the longest time, in
+    seconds, that a prompt sent since then may take to be read.
+    """
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.in_flight = 0
+        self.excuse = 0.0
+        self.answers_busy = False  # whether it has answered a probe while it held requests
+        self._deaf_at_work = False  # whether it has worked on while it answered none
+        self._since = 0.0  # when the first of these in flight was sent
+        self._owed = 0.0  # seconds of silence before that
+        self._evidence = False  # whether anything below is of this silence
+        self._clear()
+
+    def _clear(self) -> None:
+        self.stopped = False  # whether one of its processes is
+        self.unanswered = 0  # probes in a row
+        self._deaf_since = inf
+        self._cpu: tuple[float, float] | None = None  # the first reading: seconds of CPU time, and when
+        self._idle_until = -inf  # when CPU time was last found not to have grown
+        self._count: float | None = None
+        self._still_until = -inf  # as `_idle_until`, of the counters
+
+    # What is told
+
+    def began(self, now: float) -> None:
+        """Count a request."""
+        if self.in_flight == 0:
+            self._since = now
+        self.in_flight += 1
+
+    def ended(self, now: float) -> None:
+        """Count it out again."""
+        self.in_flight -= 1
+        if self.in_flight == 0:
+            self._owed += now - max(self._since, self.at)
+
+    def moved(self, now: float) -> None:
+        """Note a sign of work; or that none can be expected before now."""
+        self.at, self._owed, self.excuse = now, 0.0, 0.0
+        if self._evidence:
+            self._deaf_at_work = self._deaf_at_work or self.unanswered >= DEAF
+            self._evidence = False
+            self._clear()
+
+    def cpu(self, seconds: float, now: float, *, stopped: bool, tells: bool) -> None:
+        """Note the CPU time that its processes have used, and whether one is stopped. Much is a sign of work.
+
+        `tells`: it can't work without, so that little is a sign that it doesn't.
+        """
+        self._evidence, self.stopped = True, stopped
+        if self._cpu is None or seconds < self._cpu[0]:  # a process of it has ended
+            self._cpu = seconds, now
+            return
+        used, span = seconds - self._cpu[0], now - self._cpu[1]
+        if used >= max(TICKS, CORES * span):
+            self.moved(now)
+            self._evidence, self._cpu = True, (seconds, now)
+        elif tells:
+            self._idle_until = now
+
+    def counted(self, value: float, now: float, *, tells: bool) -> None:
+        """Note what its own counters of work come to. One that has grown is a sign; `tells`: each step would show."""
+        self._evidence = True
+        if self._count is not None and value > self._count:
+            self.moved(now)
+            self._evidence = True
+        elif self._count == value and tells:
+            self._still_until = now
+        self._count = value
+
+    def probed(self, sent: float, *, answered: bool) -> None:
+        """Note a probe that was sent then, and what became of it."""
+        if answered:
+            self.unanswered, self._deaf_since = 0, inf
+            if self.in_flight:
+                self.answers_busy, self._deaf_at_work = True, False
+        else:
+            self._evidence = True
+            self.unanswered, self._deaf_since = self.unanswered + 1, min(self._deaf_since, sent)
+
+    # What is asked
+
+    def silence(self, now: float) -> float:
+        """Tell for how many seconds it has held requests since its last sign."""
+        return self._owed + (now - max(self._since, self.at) if self.in_flight else 0.0)
+
+    def sight(self, now: float, stall_after: float) -> Sight:
+        """Tell what can be seen of its work: of what was read not long ago."""
+        late = now - 3 * EVERY * stall_after
+        if self.stopped or self._idle_until >= late or self._is_deaf(now, stall_after):
+            return Sight.ALL
+        return Sight.COUNTED if self._still_until >= late else Sight.NOTHING
+
+    def deaf(self, now: float) -> float:
+        """Tell for how many seconds it has answered no probe."""
+        return max(0.0, now - self._deaf_since)
+
+    def _is_deaf(self, now: float, stall_after: float) -> bool:
+        """Tell whether it answers no probe, and that isn't its way while it works; or has gone on for very long."""
+        if self.unanswered < DEAF or self._deaf_at_work:
+            return False
+        return self.answers_busy or self.deaf(now) >= PATIENCE * stall_after
+
+    def why(self, now: float, stall_after: float) -> str:
+        """Say what shows that it doesn't work."""
+        sight = self.sight(now, stall_after)
+        if sight is Sight.COUNTED:
+            return "its own counters stand still"
+        if sight is Sight.NOTHING:
+            return "no content"
+        if self.stopped:
+            return "a process of it is stopped"
+        return "no answer to probes" if self.unanswered >= DEAF else "no CPU time"
 
 
 def progress(tail: bytes) -> int:
@@ -81,15 +260,41 @@ def content(data: bytes, line: bytes) -> tuple[bool, bytes]:
     return bool(left.strip()), text.rpartition(b"\n")[2][:1]
 
 
-def is_stalled(silences: Iterable[Silence], worked: float, stall_after: float, speed: float) -> bool:
-    """Tell whether what waits at a backend has waited too long.
+def judge(
+    progress: Progress,
+    waits: Sequence[Silence],
+    now: float,
+    stall_after: float,
+    prefill: Prefill,
+    token: float = 0.0,
+    *,
+    room: bool = False,
+) -> Verdict:
+    """Tell what a backend's silence comes to. `waits` are the attempts in flight that their clients don't hold up.
 
-    `worked` is how long ago, in seconds, anybody got content from it; `speed` is Prefill's.
+    `token` is for how many seconds one that was asked for has not been given; `room`: nothing there is before it.
     """
-    overdue = False
-    for silence in silences:
-        if not silence.streams:
-            return False
-        reading = 0.0 if silence.begun else silence.size / speed
-        overdue = overdue or min(silence.seconds, worked) >= stall_after + reading
-    return overdue
+    silence = progress.silence(now)
+    longest = max((wait.size for wait in waits if not wait.begun), default=0)
+    progress.excuse = max(progress.excuse, longest / prefill.speed)
+    if silence < QUIET * stall_after:
+        return Verdict.WORKS
+    sight, excuse = progress.sight(now, stall_after), progress.excuse
+    if sight is Sight.ALL:
+        return _of(silence, stall_after)
+    if sight is Sight.COUNTED:
+        return _of(silence - excuse, stall_after)
+    whole = any(not wait.streams for wait in waits)
+    waited = 0.0 if whole else max((wait.seconds for wait in waits), default=0.0)
+    if whole and not room:
+        excuse += PATIENCE * prefill.longest if prefill.longest else inf
+    if max(waited, token) < stall_after / 2:
+        return Verdict.QUIET
+    verdict = _of(silence - excuse, stall_after)
+    return Verdict.QUIET if whole and verdict is Verdict.SILENT else verdict
+
+
+def _of(silence: float, stall_after: float) -> Verdict:
+    if silence >= stall_after:
+        return Verdict.STALLED
+    return Verdict.SILENT if silence >= SILENT * stall_after else Verdict.QUIET

@@ -25,6 +25,7 @@ from router.core.latency import HEAR, Ask, Sent
 from router.core.load import Load
 from router.core.patience import Patience
 from router.core.record import Record
+from router.core.stall import Verdict as Silent
 from router.core.turns import Ticket
 from router.proxy.place import Place
 from router.proxy.pool import Address, Pool
@@ -99,6 +100,7 @@ class Plane:
         self._keys: dict[Backend, str] = {}
         self._retired: set[Backend] = set()
         self._untold: dict[Backend, float] = {}  # who has yet to say what it serves, and until when that is waited for
+        self.on_quiet: Callable[[Backend], None] = lambda _: None  # hears of those that are to be looked into
 
     # Backends: what there is
 
@@ -193,6 +195,7 @@ class Plane:
             now = self.loop.time()
             backend.health, backend.stalled = health.declared(up=True, now=now), False
             backend.estimate.restarted(now)
+            backend.progress.moved(now)
             self._offer_soon(backend)
 
     def withdraw(self, backend: Backend, reason: str, *, due: float | None = None) -> None:
@@ -248,6 +251,7 @@ class Plane:
         """Count an attempt."""
         backend = candidate.backend
         backend.in_flight += 1
+        backend.progress.began(now)
         backend.size += ask.size
         cached = 0
         if ask.blocks:
@@ -258,10 +262,12 @@ class Plane:
 
     def ended(self, backend: Backend, ask: Ask, sent: Sent) -> None:
         """Count it out again; who waits may have its room. If nobody has told yet how it ended, it is let go of."""
+        now = self.loop.time()
         backend.in_flight -= 1
+        backend.progress.ended(now)
         backend.ended += 1
         backend.size -= ask.size
-        backend.estimate.lost(sent, self.loop.time())
+        backend.estimate.lost(sent, now)
         if len(self.dispatcher.admission):
             self._offer_soon(backend)
 
@@ -340,7 +346,8 @@ class Plane:
 
     def worked(self, backend: Backend, now: float) -> None:
         """Note that a backend has sent content: a stalled one has come to life again."""
-        backend.worked_at, backend.estimate.unheard = now, 0
+        backend.progress.moved(now)
+        backend.estimate.unheard = 0
         if backend.stalled:
             backend.stalled = False
             _log.info("backend works again", backend=backend.name)
@@ -359,7 +366,10 @@ class Plane:
         """Note that a backend has answered a request whole, be it with an error."""
         backend.answered += 1
         if status < 400 and sent is not None:  # an error's haste is no speed
-            backend.estimate.ended(sent, self.loop.time())
+            now = self.loop.time()
+            backend.estimate.ended(sent, now)
+            if not sent.streams:
+                backend.prefill.whole(sent.size, now - sent.at)
         if backend.health is not health.WELL and status not in UNWELL_STATUSES:
             self.succeeded(backend, probe=False)
 
@@ -376,8 +386,8 @@ class Plane:
         """Note that an attempt is as good as over, and that what it took says nothing of its backend."""
         backend.estimate.left(sent, self.loop.time())
 
-    def is_silent(self, backend: Backend) -> bool:
-        """Tell whether a backend is asked for an answer that doesn't stream: it may work on that unheard."""
+    def has_whole(self, backend: Backend) -> bool:
+        """Tell whether a backend is asked for an answer in one piece: it may work on that unheard."""
         return any(each.backend is backend and not each.request.stream for each in self.exchanges)
 
     def succeeded(self, backend: Backend, *, probe: bool = True) -> None:
@@ -385,6 +395,8 @@ class Plane:
         if backend.stalled:
             return
         now = self.loop.time()
+        if probe:
+            backend.progress.probed(now, answered=True)
         self._believe(backend, health.succeeded(backend.health, self._thresholds, probe=probe, now=now))
 
     def failed(self, backend: Backend, reason: str, sent: Sent | None = None) -> None:
@@ -449,19 +461,42 @@ class Plane:
         self._sweeping = self.loop.call_later(self._sweep_every, self._sweep) if again else None
 
     def _find_stalled(self, now: float) -> None:
-        """Look for backends that have had requests for too long without a word."""
-        waiting: dict[Backend, list[stall.Silence]] = {}
+        """Look for backends that have had requests for too long without a sign of work."""
+        at_work: dict[Backend, list[Exchange]] = {}
         for each in self.exchanges:
-            backend, silence = each.backend, each.silence(now)
-            if backend is not None and silence is not None and not backend.stalled:
-                waiting.setdefault(backend, []).append(silence)
-        for backend, silences in waiting.items():
-            if backend.answered != backend.counted:
-                backend.counted, backend.worked_at = backend.answered, now
-            worked = now - backend.worked_at
-            if stall.is_stalled(silences, worked, self.limits.stall_after, backend.prefill.speed):
-                longest = max(silence.seconds for silence in silences)
-                self.stalled(backend, f"stalled: no content for {longest:.0f} s with requests in flight")
+            if each.backend is not None:
+                at_work.setdefault(each.backend, []).append(each)
+        for backend, exchanges in at_work.items():
+            self._judge(backend, exchanges, now, 0.0)
+
+    def judge(self, backend: Backend, token: float) -> Silent:
+        """Tell what a backend's silence comes to, and act on it; it has owed a token that it was asked for so long."""
+        return self._judge(
+            backend, [each for each in self.exchanges if each.backend is backend], self.loop.time(), token
+        )
+
+    def _judge(self, backend: Backend, exchanges: list[Exchange], now: float, token: float) -> Silent:
+        progress, stall_after = backend.progress, self.limits.stall_after
+        if backend.answered != backend.counted:
+            backend.counted = backend.answered
+            progress.moved(now)
+        waits = [silence for each in exchanges if (silence := each.silence(now)) is not None]
+        held_up = len(exchanges) - len(waits)
+        if held_up and (not waits or held_up >= backend.cap.requests):  # clients that are slow may keep it from working
+            progress.moved(now)
+        room = backend.in_flight < backend.cap.requests < inf
+        if backend.stalled:
+            return Silent.STALLED
+        verdict = stall.judge(progress, waits, now, stall_after, backend.prefill, token, room=room)
+        if verdict is Silent.STALLED:
+            why = progress.why(now, stall_after)
+            self.stalled(backend, f"stalled: {why} for {progress.silence(now):.0f} s with requests in flight")
+        elif verdict is Silent.SILENT:
+            for each in exchanges:
+                each.leave(now)
+        if verdict is not Silent.WORKS:
+            self.on_quiet(backend)
+        return verdict
 
     def finished(self, exchange: Exchange, record: Record) -> None:
         """Let go of an exchange, and pass on what it came to."""

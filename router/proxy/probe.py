@@ -25,6 +25,7 @@ import msgspec
 import structlog
 
 from router.core.catalog import Backend
+from router.proxy.examine import Examiner, Process, Subject, ask_for_a_token
 from router.proxy.listen import Listener
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
@@ -34,6 +35,9 @@ log = structlog.get_logger("router")
 
 SUSPECT = 3
 """Attempts in a row that were late when they were let go of, after which a backend has to show that it works."""
+
+UNHEARD = 3
+"""Probes in a row that a launched engine doesn't answer while it has nothing to do, after which it may be restarted."""
 
 _JITTER = 0.1  # of the interval: probes of many backends, and of many routers, spread out
 _FIRST_PROBES_A_SECOND = 200.0
@@ -58,6 +62,7 @@ class Target:
     discovers: bool = False
     launched: bool = False
     publishes: bool = True
+    process: Callable[[], Process | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,17 @@ class Prober:
         self._uniform = uniform
         self._session: aiohttp.ClientSession | None = None
         self._tasks: dict[Backend, asyncio.Task[None]] = {}
+        self._targets: dict[Backend, Target] = {}
+        self._examiner = Examiner(plane, self._headers)
+        plane.on_quiet = self._examine
+
+    def _examine(self, backend: Backend) -> None:
+        """Look into a backend that is silent."""
+        target = self._targets.get(backend)
+        if target is not None and self._session is not None:
+            self._examiner.timeout = self.rhythm.timeout
+            subject = Subject(backend, target.path, target.publishes, target.process)
+            self._examiner.look_into(subject, self._session)
 
     def watch(self, target: Target) -> None:
         """Probe a backend from now on, in this way; where there are many, the first probes are spread out."""
@@ -90,10 +106,13 @@ class Prober:
             )
         within = min(self.rhythm.interval, len(self._tasks) / _FIRST_PROBES_A_SECOND)
         watching = self._watch(target, self._session, self._uniform() * within)
+        self._targets[target.backend] = target
         self._tasks[target.backend] = asyncio.create_task(watching, name=f"probe {target.backend.name}")
 
     def forget(self, backend: Backend) -> None:
         """Probe a backend no more."""
+        self._targets.pop(backend, None)
+        self._examiner.forget(backend)
         task = self._tasks.pop(backend, None)
         if task is not None:
             task.cancel()
@@ -103,7 +122,7 @@ class Prober:
         tasks, self._tasks = self._tasks, {}
         for task in tasks.values():
             task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks.values(), self._examiner.stop(), return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
@@ -123,6 +142,8 @@ class Prober:
                         idle_since, answered = time.monotonic(), backend.answered
                     idle = target.launched and time.monotonic() - idle_since >= self.rhythm.stall_after
                     suspect = backend.estimate.unheard >= SUSPECT and self.rhythm.stall_after < inf
+                    if target.launched and not backend.in_flight:
+                        self._find_deaf(backend)
                     if backend.stalled or ((idle or suspect) and backend.health.usable):
                         await self._ask_for_a_token(session, backend, pool.address)
                         idle_since = time.monotonic()
@@ -137,7 +158,7 @@ class Prober:
             await asyncio.sleep(max(0.0, until - time.monotonic()))
 
     async def _probe(self, session: aiohttp.ClientSession, target: Target, address: Address) -> None:
-        backend, verdict = target.backend, ""
+        backend, verdict, sent = target.backend, "", self._plane.loop.time()
         try:
             async with session.get(
                 f"{address}{target.path}",
@@ -148,6 +169,7 @@ class Prober:
                 if answer.status >= 500:
                     verdict = f"answered {answer.status} to a probe"
         except TimeoutError:
+            backend.progress.probed(sent, answered=False)
             if backend.in_flight:
                 return
             verdict = f"no answer to a probe in {self.rhythm.timeout:g} s"
@@ -162,6 +184,12 @@ class Prober:
         else:
             self._plane.succeeded(backend)
 
+    def _find_deaf(self, backend: Backend) -> None:
+        """Take a launched engine for stuck that has nothing to do, and answers no probe."""
+        deaf = backend.progress.deaf(self._plane.loop.time())
+        if not backend.stalled and backend.progress.unanswered >= UNHEARD and deaf >= self.rhythm.stall_after:
+            self._plane.stalled(backend, f"stalled: no answer to a probe for {deaf:.0f} s")
+
     async def _ask_for_a_token(self, session: aiohttp.ClientSession, backend: Backend, address: Address) -> None:
         """See whether a backend works: any answer shows it, none in time that it doesn't, if nobody else gets any.
 
@@ -171,17 +199,13 @@ class Prober:
         model = next(iter(backend.models.values()), None)
         if model is None or reading > stall_after:
             return
-        body = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
-        before, within = (backend.answered, backend.worked_at), aiohttp.ClientTimeout(total=stall_after + reading)
+        before, within = (backend.answered, backend.worked_at), stall_after + reading
         try:
-            async with session.post(
-                f"{address}/v1/chat/completions", json=body, headers=self._headers(backend), timeout=within
-            ) as answer:
-                await answer.read()
+            await ask_for_a_token(session, backend, address, self._headers(backend), within)
         except TimeoutError:
-            busy = (backend.answered, backend.worked_at) != before or self._plane.is_silent(backend)
+            busy = (backend.answered, backend.worked_at) != before or self._plane.has_whole(backend)
             if not (busy or backend.stalled) and self._plane.address(backend) == address:
-                self._plane.stalled(backend, f"stalled: no token in {stall_after + reading:g} s")
+                self._plane.stalled(backend, f"stalled: no token in {within:g} s")
         except (aiohttp.ClientError, OSError):
             return  # the probe of its health tells
         else:

@@ -313,13 +313,32 @@ class Exchange:
                 why=f"{failure.value} ({detail})",
             )
             self._tried = (*self._tried, candidate)
+        self._go_on(candidate, fresh=failure is Failure.STALE)
+        return True
+
+    def leave(self, now: float) -> None:
+        """Go to another backend that has room while nothing has come of the answer: this one shows no sign of work."""
+        plane, tried = self._plane, self._tried
+        way, long = self._way, stall.SILENT * plane.limits.stall_after
+        raced = self._hedge is not None and self._hedge.candidate is not None
+        if way is None or self._first_byte_at is not None or self.paused or raced or len(tried) > plane.limits.retries:
+            return
+        silent = tuple(each for tier in way.tiers for each in tier if each.backend.progress.silence(now) >= long)
+        candidate = exchange.second(way, (*silent, *tried), self._ask, plane.dispatcher, now)
+        if candidate is None or not plane.budget.withdraw(now):
+            return
+        log.warning("goes elsewhere", request_id=self.request.id, backend=tried[-1].backend.name, why="it is silent")
+        self._tried = (*tried, candidate)
+        self._go_on(candidate)
+
+    def _go_on(self, candidate: "Candidate", *, fresh: bool = False) -> None:
+        """Begin another attempt in the place of the one under way."""
         self._end_attempt()
         self._head, self._held, self._progress = None, b"", 0
         try:
-            self._attempt(candidate, fresh=failure is Failure.STALE)
+            self._attempt(candidate, fresh=fresh)
         except Exception as error:  # noqa: BLE001  (as in `start`)
             self._go_wrong(error)
-        return True
 
     def _wait_again(self, failure: Failure, detail: str) -> None:
         """Wait for an engine that is about to be there: all that there were are gone."""

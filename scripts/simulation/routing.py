@@ -15,7 +15,8 @@ from router.core.catalog import Backend, Candidate
 from router.core.exchange import AGAIN, NOT_ITS_FAULT, Failure
 from router.core.health import Health, Thresholds, Verdict
 from router.core.latency import Sent
-from router.core.stall import Silence, is_stalled
+from router.core.stall import Progress, Silence, judge
+from router.core.stall import Verdict as Silent
 from scripts.simulation.choosing import Chooser
 from scripts.simulation.traffic import MODEL, Job
 
@@ -196,7 +197,11 @@ class Router:
             )
             for each in waiting
         ]
-        if backend.stalled or not is_stalled(silences, now - since, STALL_AFTER, backend.prefill.speed):
+        progress = Progress()
+        progress.began(min((each.attempt[1].at for each in waiting), default=now))
+        progress.moved(since)
+        verdict = judge(progress, silences, now, STALL_AFTER, backend.prefill)
+        if backend.stalled or not waiting or verdict is not Silent.STALLED:
             return []
         backend.stalled, backend.health = True, health.declared(up=False, reason="stalled")
         return waiting

@@ -27,6 +27,7 @@ class LaunchedFake:
     apis: frozenset[str] = frozenset({"/v1/chat/completions"})
     usage_in_streams: bool = False
     publishes: bool = False
+    works_on_cpu: bool = False
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:  # noqa: ARG002
         """Always as many."""

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from router.core.load import MOST, Load, load_of
+from router.core.load import MOST, Load, Work, load_of, work_of
 
 VLLM = b"""\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -111,3 +111,32 @@ def test_a_hostile_page_costs_no_time(page):
     began = time.process_time()
     load_of(page)
     assert time.process_time() - began < 5
+
+
+STEPS = b"""\
+# TYPE vllm:prompt_tokens counter
+vllm:prompt_tokens_total{engine="0",model_name="org/name"} 100.0
+vllm:prompt_tokens_total{engine="1",model_name="org/name"} 1.0e+02
+vllm:prompt_tokens_created{engine="0",model_name="org/name"} 1.7e+09
+vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="org/name"} 900.0
+vllm:iteration_tokens_total_count{engine="0",model_name="org/name"} 30.0
+vllm:generation_tokens_total{engine="0",model_name="org/name"} 5.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("page", "work"),
+    [
+        (STEPS, Work(235, tells=True)),
+        (b"llamacpp:n_decode_total 7\nllamacpp:tokens_predicted_total 20\n", Work(27, tells=True)),
+        (b"llamacpp:tokens_predicted_total 20\n", Work(20, tells=False)),  # an older one counts when an answer ends
+        (b'sglang:generation_tokens_total{model_name="m"} 3.0\n', Work(3, tells=False)),
+        (VLLM, None),
+        (ROUTER, None),
+        (b"llamacpp:n_decode_total 1e\n", None),
+        (b"", None),
+    ],
+)
+def test_counters_of_work(page, work):
+    """All of an engine's in one sum; whether each step shows depends on which are there."""
+    assert work_of(page) == work

@@ -1,11 +1,13 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import psutil
 
-from launchers.tree import memory_of, owns_port
+from launchers.tree import Work, memory_of, owns_port, work_of
 
 CHILD = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
@@ -44,3 +46,32 @@ def test_memory_is_that_of_all_processes():
         assert memory_of(parent.pid) > alone * 1.5
         parent.communicate(b"\n")
     assert memory_of(parent.pid) == 0
+
+
+BUSY = """
+import subprocess, sys, time
+if len(sys.argv) > 1: subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+while time.process_time() < 0.3: pass
+time.sleep(600)
+"""
+
+
+def test_work_is_that_of_all_its_processes():
+    """The CPU time of its children counts; whether one of them is stopped, too; who is gone has done nothing."""
+    with subprocess.Popen([sys.executable, "-c", BUSY, BUSY]) as parent:
+        children: list[psutil.Process] = []
+        try:
+            until = time.monotonic() + 30
+            while (work := work_of(parent.pid)).seconds < 0.5:  # more than the one uses
+                assert time.monotonic() < until, work
+                time.sleep(0.01)
+            assert not work.stopped
+            children = psutil.Process(parent.pid).children()
+            children[0].send_signal(signal.SIGSTOP)
+            while not work_of(parent.pid).stopped:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        finally:
+            for each in (*children, psutil.Process(parent.pid)):
+                each.kill()
+    assert work_of(parent.pid) == Work(0.0, stopped=False)
