@@ -1,7 +1,13 @@
 """The disk, as much of it as finding a model needs: what launchers.engines, which do no I/O, are given to look with."""
 
+import glob
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+MOST_STAMPED = 10_000
+"""Files of a folder that are looked at for changes."""
 
 
 class Disk:
@@ -23,3 +29,29 @@ class Disk:
     def list(self, folder: str) -> list[str]:
         """The names in `folder`, sorted. Raises OSError where it can't be read."""
         return sorted(os.listdir(folder))  # noqa: PTH208 -- names are what is wanted, not paths
+
+
+Stamp = tuple[tuple[str, int, int], ...]
+"""What tells files from what they were: names, times of change, sizes."""
+
+
+def stamp(paths: Iterable[str]) -> Stamp:
+    """Look at files, and at those in folders, as they are now; what isn't there is left out."""
+    return tuple(each for path in paths for each in _stamps(Path(path)))
+
+
+def _stamps(path: Path) -> list[tuple[str, int, int]]:
+    found = []
+    with suppress(OSError, ValueError):  # ValueError: a name that no file can have
+        files = sorted(path.iterdir())[:MOST_STAMPED] if path.is_dir() else [path, *_parts(path)]
+        for file in files:
+            with suppress(OSError):
+                stat = file.stat()
+                found.append((str(file), stat.st_mtime_ns, stat.st_size))
+    return found
+
+
+def _parts(path: Path) -> list[Path]:
+    """Give the files beside `x-00001-of-00003.gguf` that are of the same model."""
+    name, of, _ = path.name.partition("-00001-of-")
+    return sorted(path.parent.glob(f"{glob.escape(name)}-*-of-*")) if of else []

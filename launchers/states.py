@@ -6,7 +6,7 @@
        │                │                     ▼
        │             BACKOFF ◀─────────────failure ──too often──▶ FATAL
        │
-    STOPPING ◀──STOP, or TIMED_OUT while STARTING
+    STOPPING ◀──STOP, or TIMED_OUT while STARTING           FATAL ──START, or WANTED after a rest──▶ STARTING
 
 One that takes turns with others (see launchers.gpus) is WAITING before each STARTING: it asks for its turn, and again
 when that may have come (TIMED_OUT); TURN has it spawned. The time to start counts from there.
@@ -17,17 +17,20 @@ Invariants, which the tests hold against any order of events:
    there is none, so there are never two.
 2. WAITING, STARTING, STOPPING and BACKOFF have a deadline, and TIMED_OUT says that it has passed; others have none.
    Nothing waits without a bound: a process that survives SIGKILL gets it again.
-3. What a person asks for (START, STOP, KILL) is legal in every state. START after FATAL tries afresh.
+3. What is asked for (START, STOP, KILL, WANTED) is legal in every state. START after FATAL tries afresh.
 4. An event that can't happen in a state raises IllegalEvent, and changes nothing: records are frozen.
 
 Restarts: the first comes almost at once, for most crashes are one of a kind, then the delay doubles. A process
 that served for `steady_after` has earned a fresh start. Starts that never became ready are counted, and
-`give_up_after` of them in a row are FATAL: what fails like that waits for a person, not for another try.
+`give_up_after` of them in a row are FATAL: what fails like that waits for something to change. What a person does
+(a reload, another model file) starts it afresh; a request that wants it has it tried once more after a rest, as what
+was wrong may have gone by itself: other programs' memory, a network. Each such try that fails doubles the rest.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from math import inf
 from types import MappingProxyType
 
 
@@ -40,7 +43,7 @@ class State(Enum):
     RUNNING = "running"  # ready
     BACKOFF = "backoff"  # it failed; the next start is at the deadline
     STOPPING = "stopping"  # told to end, not gone yet
-    FATAL = "fatal"  # it failed too often; a person must ask
+    FATAL = "fatal"  # it failed too often
 
 
 class Event(Enum):
@@ -50,6 +53,7 @@ class Event(Enum):
     STOP = "stop"
     KILL = "kill"  # STOP, without the time to end well
     TURN = "turn"  # it may start
+    WANTED = "wanted"  # a request asks for it
     READY = "ready"
     SPAWN_FAILED = "spawn failed"
     EXITED = "exited"
@@ -79,6 +83,8 @@ class RestartPolicy:
     steady_after: float = 60.0  # of RUNNING: the next delay is the first again
     give_up_after: int = 5  # starts in a row that never became ready
     ask_again: float = 2.0  # of WAITING: nobody tells when another program has given memory back
+    first_rest: float = 30.0  # of FATAL, until a request has it tried again: its clients wait for that in vain
+    longest_rest: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,15 @@ class Supervision:
     delays: int = 0  # backoffs in a row without a steady run in between
     then: State = State.STOPPED  # of STOPPING: STOPPED, STARTING (asked to) or BACKOFF (its start took too long)
     takes_turns: bool = False  # whether it asks before it is spawned
+
+    @property
+    def rested_at(self) -> float:
+        """When a request may have it tried again; never, where nobody gave it up."""
+        if self.state is not State.FATAL:
+            return inf
+        policy = self.policy
+        rests = min(max(0, self.failures - policy.give_up_after), 32)
+        return self.since + min(policy.first_rest * 2.0**rests, policy.longest_rest)
 
 
 Actions = tuple[Action, ...]
@@ -136,6 +151,11 @@ def _take_turn(now: Supervision, time: float) -> Step:
 
 def _spawn_afresh(now: Supervision, time: float) -> Step:
     return _spawn(replace(now, failures=0, delays=0), time)
+
+
+def _revive(now: Supervision, time: float) -> Step:
+    """Try once more: the failures so far stay counted, so that one more is the last."""
+    return _spawn(now, time) if time >= now.rested_at else (now, ())
 
 
 def _run(now: Supervision, time: float) -> Step:
@@ -205,11 +225,13 @@ TABLE: Mapping[State, Mapping[Event, Move]] = MappingProxyType({
         Event.START: _spawn_afresh,
         Event.STOP: _stay,
         Event.KILL: _stay,
+        Event.WANTED: _stay,
     },
     State.WAITING: {
         Event.START: _stay,
         Event.STOP: _rest,
         Event.KILL: _rest,
+        Event.WANTED: _stay,
         Event.TURN: _take_turn,
         Event.TIMED_OUT: _ask,
     },
@@ -217,6 +239,7 @@ TABLE: Mapping[State, Mapping[Event, Move]] = MappingProxyType({
         Event.START: _stay,
         Event.STOP: _terminate,
         Event.KILL: _kill,
+        Event.WANTED: _stay,
         Event.READY: _run,
         Event.SPAWN_FAILED: _fail_to_start,
         Event.EXITED: _fail_to_start,
@@ -226,23 +249,27 @@ TABLE: Mapping[State, Mapping[Event, Move]] = MappingProxyType({
         Event.START: _stay,
         Event.STOP: _terminate,
         Event.KILL: _kill,
+        Event.WANTED: _stay,
         Event.EXITED: _crash,
     },
     State.BACKOFF: {
         Event.START: _spawn_afresh,
         Event.STOP: _rest,
         Event.KILL: _rest,
+        Event.WANTED: _stay,
         Event.TIMED_OUT: _spawn,
     },
     State.STOPPING: {
         Event.START: _then_start,
         Event.STOP: _then_stop,
         Event.KILL: _kill,
+        Event.WANTED: _stay,
         Event.EXITED: _gone,
         Event.TIMED_OUT: _kill_again,
     },
     State.FATAL: {
         Event.START: _spawn_afresh,
+        Event.WANTED: _revive,
         Event.STOP: _rest,
         Event.KILL: _rest,
     },

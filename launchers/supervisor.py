@@ -5,7 +5,8 @@ gone, it is ready, a deadline has passed), makes one step of it, does the step's
 is the case it sleeps until something may be. No event is queued that could be stale when it is read: the process and
 the probe in question are always those of now.
 
-The task lives from start() until the process is STOPPED or FATAL; nothing runs before, after, or in between.
+The task lives from start() until the process is STOPPED; nothing runs before or after. While it is FATAL, it looks
+some times a minute whether the model has changed, or a request wants it.
 Should the supervisor itself fail (a bug), the engine is killed, the status says so, and stop() raises it.
 """
 
@@ -24,7 +25,7 @@ import structlog
 from launchers import leftovers, wording
 from launchers.engines import Engine
 from launchers.errors import LaunchError
-from launchers.files import Disk
+from launchers.files import Disk, Stamp, stamp
 from launchers.gpus import Verdict, with_share
 from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
 from launchers.process import Keepers, Process, free_port
@@ -37,10 +38,9 @@ from launchers.turns import Turns
 
 PROBE_FIRST, PROBE_SLOWEST = 0.05, 0.25  # seconds between two probes of an engine that starts
 PROGRESS_EVERY = 5.0  # seconds between two words about an engine that starts
+LOOK_EVERY = 2.0  # seconds between two looks at the model of an engine that was given up
 
 _NUMBER = re.compile(r"[\d.]+")
-
-AT_REST = frozenset({State.STOPPED, State.FATAL})
 
 log = structlog.get_logger("launchers")
 
@@ -67,7 +67,8 @@ class Supervisor:
     `logs` is the folder for NAME.log and for run/NAME.json, where `files` may be another name: that of a replica which
     takes the place of one of its name, while both run. `python` is the interpreter that has the engine; `turns` are
     those that it takes with others on the same GPUs; `on_change` is called with each new Status, and every 5 s with the
-    progress of a start.
+    progress of a start. `is_wanted` tells whether requests ask for what it serves since it was given up, though nobody
+    calls `want`, as others serve it.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Supervisor:
         policy: RestartPolicy | None = None,
         files: str | None = None,
         turns: Turns | None = None,
+        is_wanted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._spec = spec
         self._engine = engine
@@ -112,6 +114,9 @@ class Supervisor:
         self._waiting: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_wanted = is_wanted
+        self._stamp: Stamp = ()  # of its model, before the last start; and at the last look since
+        self._last_stamp: Stamp = ()
         self._left = False  # whether it is to run on, unwatched
 
     def __repr__(self) -> str:
@@ -138,6 +143,18 @@ class Supervisor:
         """End it now, and start it afresh: it doesn't work any more. Nothing happens while nobody wants it to run."""
         if self._now.state in {State.STARTING, State.RUNNING}:
             self._ask(Event.KILL)
+            self._ask(Event.START)
+
+    def want(self) -> bool:
+        """Have it tried once more for a request, if it was given up some time ago; tell whether it is."""
+        if time.monotonic() < self._now.rested_at:
+            return False
+        self._ask(Event.WANTED)
+        return True
+
+    def revive(self) -> None:
+        """Start it afresh, if it was given up: something has changed."""
+        if self._now.state is State.FATAL:
             self._ask(Event.START)
 
     async def stop(self) -> None:
@@ -177,7 +194,7 @@ class Supervisor:
 
     async def _supervise(self) -> None:
         try:
-            while self._asked or self._now.state not in AT_REST:
+            while self._asked or self._now.state is not State.STOPPED:
                 event = self._what_is_the_case()
                 if event is None:
                     await self._sleep()
@@ -217,9 +234,28 @@ class Supervisor:
         if self._now.state is State.STARTING:
             self._speak_of_progress()
             due.append(self._next_word)
+        elif self._now.state is State.FATAL:
+            due.append(time.monotonic() + LOOK_EVERY)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(due) - time.monotonic()) if due else None):
                 await self._wake.wait()
+        if self._now.state is State.FATAL and not self._asked:
+            await self._look_for_a_change()
+
+    async def _look_for_a_change(self) -> None:
+        """See whether there is a reason to try again. A model that is being written waits until it is whole."""
+        now = await self._stamp_of_model()
+        if now != self._stamp and now == self._last_stamp:
+            log.info(f"{self._spec.name}: its model has changed")
+            self.revive()
+        elif self._is_wanted():
+            self.want()
+        self._last_stamp = now
+
+    async def _stamp_of_model(self) -> Stamp:
+        given = [value for value in self._spec.args.values() if isinstance(value, str) and "/" in value]
+        paths = [self._spec.model, *given]  # an adapter, a template
+        return await asyncio.to_thread(stamp, paths)
 
     async def _step(self, event: Event) -> None:
         before = self._now
@@ -287,6 +323,7 @@ class Supervisor:
         return replace(spec, args=with_share(spec.args, claim, share))
 
     async def _spawn(self) -> None:
+        self._stamp = self._last_stamp = await self._stamp_of_model()
         try:
             model = self._engine.find_model(self._spec.model, Disk())
             spec = replace(self._spec, model=model)

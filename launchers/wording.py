@@ -37,7 +37,11 @@ def change(before: Supervision, event: Event, now: Supervision, end: str, why: s
             return f"{_failure(before, event, now, end, why)}; next try in {delay:.1f} s"
         case State.FATAL:
             failure = _failure(before, event, now, end, why)
-            return f"gave up after {now.failures} failed starts in a row; the last: {failure}"
+            return f"gave up after {now.failures} failed starts in a row; the last: {failure}; {_revived_by(now)}"
+
+
+def _revived_by(now: Supervision) -> str:
+    return f"a reload or a change of its model starts it again, as does a request after {now.rested_at - now.since:g} s"
 
 
 def again(failures: int, why: str) -> str:

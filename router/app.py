@@ -104,6 +104,7 @@ class App:
             on_record=self._log,
             on_stall=self._restart,
             names=names,
+            on_want=self._want,
         )
         self.rules = Rules(chance)
         most = config.limits.max_connections
@@ -172,6 +173,7 @@ class App:
         todo = await asyncio.to_thread(steps, self.plan, plan, room)
         self._set_up(config)
         await self.fleet.apply(todo, plan)
+        self.fleet.revive()
         self.plan = plan
         return todo
 
@@ -216,6 +218,9 @@ class App:
                 "says who of them may ask. Set auth.keys, or auth.open: true if all of them may; or start the router "
                 "with server.host: 127.0.0.1"
             )
+
+    def _want(self, backend: Backend) -> bool:
+        return self.fleet.want(backend)
 
     def _restart(self, backend: Backend) -> None:
         self.fleet.restart(backend)

@@ -51,6 +51,7 @@ class Member:
     place: Place
     backend: Backend
     supervisor: Supervisor | None = None
+    asked: int = 0  # what others had been asked of what it serves, when its engine was given up
     before: "Member | None" = None
 
     @property
@@ -206,6 +207,7 @@ class Fleet:
             policy=self._policy,
             files=files,
             turns=self._turns,
+            is_wanted=lambda: self._plane.asked_beside(backend) != member.asked,
         )
         return member
 
@@ -299,6 +301,8 @@ class Fleet:
                 self._plane.look_up()
         else:
             self._plane.withdraw(backend, status.detail, due=_due(status, asyncio.get_running_loop().time()))
+        if status.state is State.FATAL:
+            member.asked = self._plane.asked_beside(backend)
         if status.state in {State.BACKOFF, State.FATAL}:
             said = "".join(f"\n    | {line}" for line in status.last_lines[-10:])
             more = "\n    the one before it serves on" if member.before is not None else ""
@@ -310,6 +314,22 @@ class Fleet:
     def _settle(self) -> None:
         if all(member.settled for member in self.members.values()):
             self._on_settled()
+
+    def revive(self) -> None:
+        """Start every engine afresh that was given up: something may have changed."""
+        for member in self.members.values():
+            if member.supervisor is not None:
+                member.supervisor.revive()
+
+    def want(self, backend: Backend) -> bool:
+        """Have an engine that was given up some time ago tried once more, for a request; tell whether it is."""
+        member = self.members.get(backend.name)
+        return (
+            member is not None
+            and member.backend is backend
+            and member.supervisor is not None
+            and member.supervisor.want()
+        )
 
     def restart(self, backend: Backend) -> None:
         """Restart an engine that has stalled, if it is ours."""

@@ -14,9 +14,10 @@ reached the client, a failed attempt may be followed by another:
 After the first byte there is no other attempt: the client is told that its answer broke off.
 """
 
+import re
 from collections.abc import Sequence
 from enum import Enum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from router.core.catalog import Backend, Candidate, Tier, Way
 from router.core.dispatch import Dispatcher
@@ -34,6 +35,9 @@ TOO_MANY = 429
 UNWELL_STATUSES = frozenset({502, 503, 504})
 """Answers that speak against the backend's health. 500 doesn't: some engines say it of a request that they don't
 understand, and a client must not be able to take a backend out by asking nonsense."""
+
+_FOLDERS: Final = re.compile(r"(?<![\w./:])/(?:[^\s/'\":,;()]+/)+")
+"""The folders before a file's name."""
 
 RETRY_AFTER = 5
 """Seconds that a client is asked to wait where nothing better is known."""
@@ -165,5 +169,6 @@ def _why_none(model: str, tiers: Sequence[Tier]) -> str:
     reasons = {c.backend.name: c.backend.health.reason for tier in tiers for c in tier}
     if not reasons:
         return f"No backend serves '{model}' at the moment. Try again soon."
-    said = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    # An engine's own words name files; in which folders these are is nothing for clients.
+    said = "; ".join(f"{name}: {_FOLDERS.sub('', reason)}" for name, reason in reasons.items())
     return f"No backend of '{model}' can take a request at the moment ({said}). Try again soon."

@@ -79,6 +79,7 @@ class Plane:
         on_record: Callable[[Record], None] = lambda _: None,
         on_stall: Callable[[Backend], None] = lambda _: None,
         names: Names | None = None,
+        on_want: Callable[[Backend], bool] = lambda _: False,
     ) -> None:
         self.names = names or Names()  # of hosts
         self.dispatcher: Dispatcher[Place] = Dispatcher(draw)
@@ -96,6 +97,7 @@ class Plane:
         self._routes: Mapping[str, Route] = {}
         self._on_record = on_record
         self._on_stall = on_stall
+        self._on_want = on_want
         self._pools: dict[Backend, Pool] = {}
         self._keys: dict[Backend, str] = {}
         self._retired: set[Backend] = set()
@@ -207,6 +209,23 @@ class Plane:
         self._take_out(
             backend, reason, coming=due is not None and due <= self.dispatcher.admission.bounds.queue_timeout
         )
+
+    def revive(self, way: Way) -> bool:
+        """Have engines that were given up tried again, as nobody else can serve a request; tell whether any is."""
+        given_up = {each.backend for tier in way.tiers for each in tier if each.backend.supervised}
+        revived = [backend for backend in given_up if self._on_want(backend)]
+        for backend in revived:
+            self._take_out(backend, "is tried again", coming=True)
+        return bool(revived)
+
+    def asked_beside(self, backend: Backend) -> int:
+        """Count the attempts at all others who serve what a backend does, by their models' names or by routes."""
+        names = set(backend.models)
+        for route in self._routes.values():
+            if names.intersection(route.targets):
+                names = names.union(route.targets)
+        beside = [each for each in self.backends.values() if each is not backend and names.intersection(each.models)]
+        return sum(each.ended + each.in_flight for each in beside)
 
     def vanished(self, backend: Backend, sent: Sent | None) -> None:
         """Note that nobody listens where an attempt was sent: the engine's supervisor is about to say so, too."""

@@ -132,7 +132,12 @@ class Exchange:
             if not way.tiers and plane.may_learn(self._began):
                 self._wait(way, UNTOLD)
                 return
-            candidate = exchange.first(model, queue, way, ask, plane.dispatcher, self._began)
+            try:
+                candidate = exchange.first(model, queue, way, ask, plane.dispatcher, self._began)
+            except errors.UnavailableError:
+                if not plane.revive(way):
+                    raise
+                candidate = None
             if candidate is None:
                 self._wait(way, queue)
                 return

@@ -111,13 +111,107 @@ async def test_an_engine_that_fails_to_start_is_given_up(supervise, engine):
     status = await demo.until(State.FATAL)
     assert status.next_try is None
     assert status.detail == (
-        "gave up after 3 failed starts in a row; the last: exited with code 1 while starting: no such model"
+        "gave up after 3 failed starts in a row; the last: exited with code 1 while starting: no such model; "
+        "a reload or a change of its model starts it again, as does a request after 30 s"
     )
     assert len(engine.ports) == len(set(engine.ports)) == 3
-    assert nothing_runs_but_the_test()
+    assert not demo.want()
     engine.flags = []
     demo.start()
     await demo.until(State.RUNNING)
+
+
+async def test_one_that_was_given_up_is_stopped_at_once(supervise, engine):
+    engine.flags = ["fail"]
+    demo = supervise(give_up_after=1)
+    demo.start()
+    await demo.until(State.FATAL)
+    await demo.stop()
+    assert demo.status.state is State.STOPPED
+    assert nothing_runs_but_the_test()
+
+
+async def test_something_has_changed_and_what_was_given_up_starts_afresh(supervise, engine):
+    """What runs isn't touched by that."""
+    engine.flags = ["fail"]
+    demo = supervise(give_up_after=2)
+    demo.start()
+    await demo.until(State.FATAL)
+    engine.flags = []
+    demo.revive()
+    pid = (await demo.until(State.RUNNING)).pid
+    demo.revive()
+    await demo.stop()
+    assert [seen.pid for seen in demo.changes() if seen.state is State.RUNNING] == [pid]
+
+
+async def test_a_model_that_changes_starts_what_was_given_up(supervise, engine, tmp_path, monkeypatch):
+    """Be it a file, a folder, or nothing before; and whatever the rest that a request would have to wait for."""
+    monkeypatch.setattr(supervisor, "LOOK_EVERY", 0.05)
+    engine.flags = ["fail"]
+    model = tmp_path / "models" / "m.gguf"
+    for number, change in enumerate(
+        (model.parent.mkdir, lambda: model.write_text("bad"), lambda: model.write_text("another")), 1
+    ):
+        demo = supervise(model=str(model.parent), give_up_after=2)
+        demo.start()
+        await demo.until(State.FATAL)
+        change()
+        if number > 1:  # an empty folder tells nothing
+            await demo.until(State.FATAL, times=2)
+        await demo.kill()
+    demo = supervise(model=str(model), give_up_after=2)
+    demo.start()
+    await demo.until(State.FATAL)
+    engine.flags = []
+    model.write_text("good")
+    await demo.until(State.RUNNING)
+
+
+async def test_a_model_that_is_being_written_is_waited_for(supervise, engine, tmp_path, monkeypatch):
+    """Half of it would only fail again."""
+    monkeypatch.setattr(supervisor, "LOOK_EVERY", 0.2)
+    engine.flags = ["fail"]
+    model = tmp_path / "m.gguf"
+    demo = supervise(model=str(model), give_up_after=1)
+    demo.start()
+    await demo.until(State.FATAL)
+    began = len(engine.ports)
+    with model.open("w") as file:
+        for _ in range(40):
+            file.write("part")
+            file.flush()
+            await asyncio.sleep(0.02)
+        assert len(engine.ports) == began
+    await demo.until(State.FATAL, times=2)
+
+
+async def test_a_request_has_it_tried_once_more_after_a_rest(supervise, engine):
+    engine.flags = ["fail"]
+    demo = supervise(give_up_after=2, rest=0.3)
+    demo.start()
+    await demo.until(State.FATAL)
+    await until(demo.want)
+    await demo.until(State.FATAL, times=2)
+    assert "gave up after 3 failed starts" in demo.status.detail
+    assert not demo.want()
+    engine.flags = []
+    await until(demo.want)
+    await demo.until(State.RUNNING)
+    assert len(engine.ports) == 4
+
+
+async def test_requests_that_others_serve_have_it_tried_too(supervise, engine, monkeypatch):
+    monkeypatch.setattr(supervisor, "LOOK_EVERY", 0.05)
+    engine.flags = ["fail"]
+    asked: list[bool] = []
+    demo = supervise(give_up_after=1, rest=0.1, is_wanted=lambda: bool(asked))
+    demo.start()
+    await demo.until(State.FATAL)
+    await asyncio.sleep(0.3)
+    assert len(engine.ports) == 1
+    asked.append(True)
+    await until(lambda: len(engine.ports) > 1)
 
 
 async def test_it_says_whether_it_is_started_again(supervise, engine):

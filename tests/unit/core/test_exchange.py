@@ -61,6 +61,20 @@ def test_nobody_up():
     assert caught.value.retry_after
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("/home/me/models/m.gguf: no such file", "m.gguf: no such file"),
+        ("can't read '/srv/a/m.gguf' at http://127.0.0.1:1/v1/x", "can't read 'm.gguf' at http://127.0.0.1:1/v1/x"),
+        ("org/name/x is no model; 1/2 done", "org/name/x is no model; 1/2 done"),
+    ],
+)
+def test_why_nobody_is_up_names_files_without_their_folders(reason, said):
+    with pytest.raises(UnavailableError) as caught:
+        first("m", ((down("a", reason),),), lowest)
+    assert f"(a: {said})" in caught.value.message
+
+
 def test_nobody_there():
     """A route to models that nobody serves now is unavailable too."""
     with pytest.raises(UnavailableError, match="No backend serves 'm'"):

@@ -9,7 +9,7 @@ from launchers import kin
 from launchers.kin import Kin, Seen, descendants
 
 ENGINE, CHILD, GRANDCHILD, STRANGER = 100, 101, 102, 200
-SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
+SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(300)"]
 
 
 def table(**more: tuple[int, int, str] | None):
@@ -82,7 +82,10 @@ def test_descendants_are_those_of_any_depth():
 
 @pytest.fixture
 def sleeper():
-    with subprocess.Popen(SLEEP, start_new_session=True, env={**os.environ, kin.MARK: "this one"}) as process:
+    env = {**os.environ, kin.MARK: "this one"}
+    with subprocess.Popen(SLEEP, start_new_session=True, env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         yield process.pid
         process.kill()
 

@@ -51,6 +51,47 @@ def test_starts_that_keep_failing_are_fatal():
     assert (now.state, now.failures, now.deadline, actions) == (State.FATAL, 3, None, ())
 
 
+@pytest.fixture
+def fatal():
+    """One that gave up at second 5."""
+    now, _ = after(*[Event.START, Event.EXITED], *[Event.TIMED_OUT, Event.EXITED] * 2)
+    assert (now.state, now.since) == (State.FATAL, 5)
+    return now
+
+
+def test_a_request_has_it_tried_again_after_a_rest(fatal):
+    assert fatal.rested_at == 5 + POLICY.first_rest
+    assert step(fatal, Event.WANTED, 5 + POLICY.first_rest - 0.1) == (fatal, ())
+    now, actions = step(fatal, Event.WANTED, 5 + POLICY.first_rest)
+    assert (now.state, now.failures, actions) == (State.STARTING, 3, (Action.SPAWN,))
+
+
+def test_one_try_is_all_that_a_request_gets_and_the_rest_doubles_up_to_the_longest(fatal):
+    rests, now = [], fatal
+    for _ in range(7):
+        rests.append(now.rested_at - now.since)
+        now, _ = step(now, Event.WANTED, now.rested_at)
+        now, actions = step(now, Event.EXITED, now.since)
+        assert (now.state, actions) == (State.FATAL, ())
+    assert rests == [30, 60, 120, 240, 480, 600, 600]
+
+
+def test_rests_without_end_overflow_nothing():
+    assert Supervision(1, 1, POLICY, State.FATAL, failures=10**6).rested_at == POLICY.longest_rest
+
+
+def test_who_serves_again_after_a_request_has_all_tries_again(fatal):
+    now, _ = step(fatal, Event.WANTED, fatal.rested_at)
+    assert step(now, Event.READY, 100)[0].failures == 0
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.FATAL])
+def test_a_request_changes_nothing_where_nobody_gave_up(state):
+    now = Supervision(1, 1, state=state, deadline=3)
+    assert now.rested_at == float("inf")
+    assert step(now, Event.WANTED, 5) == (now, ())
+
+
 def test_a_start_that_takes_too_long_is_killed_and_counts_as_failed():
     now, actions = after(Event.START, Event.TIMED_OUT)
     assert (now.state, now.deadline, actions) == (State.STOPPING, 11, (Action.KILL,))
@@ -155,8 +196,8 @@ def test_every_event_is_legal_or_raises_and_changes_nothing(state, event):
     assert repr(now) == before
 
 
-def test_what_a_person_asks_is_legal_everywhere():
-    assert all({Event.START, Event.STOP, Event.KILL} <= set(moves) for moves in TABLE.values())
+def test_what_is_asked_is_legal_everywhere():
+    assert all({Event.START, Event.STOP, Event.KILL, Event.WANTED} <= set(moves) for moves in TABLE.values())
 
 
 TAKES_TURNS = Supervision(start_timeout=100, stop_timeout=10, policy=POLICY, takes_turns=True)
@@ -212,9 +253,9 @@ class AnyLife(RuleBasedStateMachine):
         """Time passes without an event."""
         self.time += seconds
 
-    @rule(event=st.sampled_from([Event.START, Event.STOP, Event.KILL]))
+    @rule(event=st.sampled_from([Event.START, Event.STOP, Event.KILL, Event.WANTED]))
     def ask(self, event):
-        """A person asks."""
+        """A person asks, or a request."""
         self.happen(event)
 
     @precondition(lambda self: self.alive)
@@ -258,8 +299,10 @@ class AnyLife(RuleBasedStateMachine):
 
     @invariant()
     def failures_are_bounded(self):
-        """FATAL is where too many failures are, and nowhere else."""
-        assert (self.now.failures >= POLICY.give_up_after) == (self.now.state is State.FATAL)
+        """FATAL is where too many failures are; a request alone has it tried again with them."""
+        tried = {State.FATAL, State.WAITING, State.STARTING, State.STOPPING}
+        assert self.now.failures >= POLICY.give_up_after or self.now.state is not State.FATAL
+        assert self.now.failures < POLICY.give_up_after or self.now.state in tried
 
 
 TestAnyLife = AnyLife.TestCase
