@@ -109,6 +109,9 @@ def check(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     config = loaded.config
     print(f"{loaded.path} can be used. Backends: {len(config.backends)}, routes: {len(config.routes)}.")
+    for finding in doctor.of_doors(config):
+        if finding.mark is doctor.Mark.LOOK:
+            print(f"{finding.what}: {finding.text}")
     return 0
 
 

@@ -237,11 +237,31 @@ def of_port(host: str, port: int, error: OSError | None) -> Finding:
     return Finding(Mark.STOP, "port", text)
 
 
+def of_doors(config: Config) -> Iterator[Finding]:
+    """Who may ask, and what stands open wider than by default."""
+    server, auth = config.server, config.auth
+    if auth.keys:
+        yield Finding(Mark.OK, "who", f"whoever shows one of {len(auth.keys)} keys (auth.keys)")
+    elif auth.open:
+        text = f"everybody who reaches {server.host} may use the models (auth.open); with auth.keys, who has a key"
+        yield Finding(Mark.LOOK, "who", text)
+    else:
+        names = ", ".join(["localhost", "addresses", *server.hosts])
+        yield Finding(Mark.OK, "who", f"programs of this machine, without a key, under these names: {names}")
+    if "*" in server.cors:
+        yield Finding(Mark.LOOK, "pages", "every web page that has a key, as server.cors says: name those that should")
+    else:
+        yield Finding(Mark.OK, "pages", ", ".join(server.cors) or "none but the router's own (server.cors)")
+    admins = "whoever shows an admin key" if auth.admin_keys else "this machine alone, and nothing through a proxy"
+    yield Finding(Mark.OK, "/admin", admins)
+
+
 def try_port(host: str, port: int) -> OSError | None:
     """Take the port for a moment, on every address that the host stands for; give what prevents it."""
+    every = None if host == "::" else host  # of IPv4, too
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            every, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
             try:
                 taking = socket.socket(family, kind, protocol)
@@ -329,7 +349,10 @@ async def examine(
         config=[Finding(Mark.LOOK, "no effect", str(problem)) for problem in loaded.not_yet],
         launched=of_launches,
         elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),
-        server=[of_port(config.server.host, config.server.port, try_port(config.server.host, config.server.port))],
+        server=[
+            of_port(config.server.host, config.server.port, try_port(config.server.host, config.server.port)),
+            *of_doors(config),
+        ],
     )
 
 

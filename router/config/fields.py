@@ -128,7 +128,8 @@ def host_name(value: object) -> str:
 
 def origin(value: object) -> str:
     """The origin of a web page as browsers say it, in lower case; or a pattern of such; or `*`, or `null`."""
-    said = text(value).lower().removesuffix("/")
+    said = text(value).lower()
+    said = said if said.endswith("://") else said.removesuffix("/")
     match = _ORIGIN.fullmatch(said)
     if said in {"*", "null"}:
         return said

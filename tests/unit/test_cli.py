@@ -23,6 +23,14 @@ def test_check_says_that_a_file_can_be_used(file, capsys):
     assert said.err.startswith(f"{file}:1:41 backends[0].launch.load: has no effect yet")
 
 
+def test_check_says_what_is_open(file, capsys):
+    """It can be used, and perhaps by more than was meant."""
+    file.write_text("backends: [{url: 'http://a'}]\nserver: {host: '::'}\nauth: {open: true}\n")
+    assert cli.main(["check", "--config", str(file)]) == 0
+    _, told = capsys.readouterr().out.splitlines()
+    assert told.startswith("who: everybody who reaches :: may use the models (auth.open)")
+
+
 def test_check_says_all_that_is_wrong(file, capsys):
     """Exit code 2, and every problem on a line."""
     file.write_text("backends: [{url: 'http://a', wieght: 1}]\nservr: 1\n")

@@ -13,7 +13,7 @@ from profiles import Facts, load_profiles
 from profiles.detect import Memory, Profile
 from profiles.parsers import Gpu
 from router import doctor
-from router.config import Backend
+from router.config import Backend, Config
 from router.doctor import Finding, Mark, Model, Section
 from tests.fakes.engine import FakeEngine
 
@@ -230,6 +230,65 @@ def test_an_address_that_is_not_this_machines():
     (text,) = said([doctor.of_port("192.0.2.1", 8001, error)])
     assert text.startswith("✗ port can't listen at 192.0.2.1:8001: ")
     assert text.endswith("; set server.host and server.port")
+
+
+def test_every_address_means_those_of_ipv4_too():
+    """A port that is taken at 0.0.0.0 is no free one for `::`."""
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        error = doctor.try_port("::", taken.getsockname()[1])
+    assert error is not None
+    assert error.errno == errno.EADDRINUSE
+
+
+KEYS = {"keys": ["one", "two"]}
+WIDE = {"host": "0.0.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("server", "auth", "told"),
+    [
+        (
+            {},
+            {},
+            [
+                "ok who programs of this machine, without a key, under these names: localhost, addresses",
+                "ok pages none but the router's own (server.cors)",
+                "ok /admin this machine alone, and nothing through a proxy",
+            ],
+        ),
+        (
+            {"hosts": ["router.lan"], "cors": ["https://chat.test", "app://obsidian.md"]},
+            {"admin_keys": ["a"]},
+            [
+                "ok who programs of this machine, without a key, under these names: localhost, addresses, router.lan",
+                "ok pages https://chat.test, app://obsidian.md",
+                "ok /admin whoever shows an admin key",
+            ],
+        ),
+        (
+            {**WIDE, "cors": ["*"]},
+            KEYS,
+            [
+                "ok who whoever shows one of 2 keys (auth.keys)",
+                "! pages every web page that has a key, as server.cors says: name those that should",
+                "ok /admin this machine alone, and nothing through a proxy",
+            ],
+        ),
+        (
+            WIDE,
+            {"open": True},
+            [
+                "! who everybody who reaches 0.0.0.0 may use the models (auth.open); with auth.keys, who has a key",
+                "ok pages none but the router's own (server.cors)",
+                "ok /admin this machine alone, and nothing through a proxy",
+            ],
+        ),
+    ],
+)
+def test_who_may_ask(server, auth, told):
+    """What stands open wider than by default deserves a look."""
+    config = Config.model_validate({"backends": [{"url": "http://a"}], "server": server, "auth": auth})
+    assert said(doctor.of_doors(config)) == told
 
 
 def remote(url: str, **more: object) -> Backend:

@@ -1,0 +1,150 @@
+"""server.host, server.hosts, server.cors and auth.open: their forms, and what they must not say together."""
+
+import pytest
+from pydantic import ValidationError
+
+from router.config import Config, ConfigError, load
+
+REMOTE = {"url": "http://box:8000"}
+
+
+def server(**keys: object):
+    return Config.model_validate({"backends": [REMOTE], "server": keys, "auth": {"keys": ["k"]}}).server
+
+
+def problems(tmp_path, words: str, environ: dict[str, str] | None = None) -> list[str]:
+    path = tmp_path / "router.yaml"
+    path.write_text("backends: [{url: 'http://box:8000'}]\n" + words)
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ or {})
+    return [str(each).removeprefix(f"{path}:") for each in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("written", "host"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("[::1]", "::1"),
+        ("::1", "::1"),
+        ("::", "::"),
+        ("[::]", "::"),
+        ("0:0:0:0:0:0:0:0", "::"),
+        ("FE80::1%eth0", "fe80::1%eth0"),
+        ("localhost", "localhost"),
+        ("box.lan", "box.lan"),
+    ],
+)
+def test_an_address_to_listen_at(written, host):
+    """As people write them: in brackets, too."""
+    assert server(host=written).host == host
+
+
+@pytest.mark.parametrize(
+    "written", ["127.0.0.1:8001", "localhost:8001", "http://localhost", "[::1]:8001", "[box]", "a b", "x@y", "::1]", ""]
+)
+def test_what_is_no_address(written):
+    """The port has its own key."""
+    with pytest.raises(ValidationError, match=r"expected (an address or a name to listen at|text)"):
+        server(host=written)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("Router.LAN", "router.lan"), ("box.", "box"), ("*.Example.org", "*.example.org"), ("a_b", "a_b")],
+)
+def test_a_hosts_name(written, name):
+    """Letters of either case are the same."""
+    assert server(hosts=[written]).hosts == (name,)
+
+
+@pytest.mark.parametrize("written", ["box:8001", "http://box", "*", "*.", "a.*", "a b", "a/b", "[::1]", "*box", "a..b"])
+def test_what_is_no_hosts_name(written):
+    """A name alone: any port is answered."""
+    with pytest.raises(ValidationError, match="expected a host's name alone"):
+        server(hosts=[written])
+
+
+@pytest.mark.parametrize(
+    ("written", "origin"),
+    [
+        ("https://Chat.Example.org", "https://chat.example.org"),
+        ("https://chat.example.org/", "https://chat.example.org"),
+        ("https://chat.example.org:443", "https://chat.example.org"),
+        ("http://chat.example.org:443", "http://chat.example.org:443"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://localhost:*", "http://localhost:*"),
+        ("https://*.example.org", "https://*.example.org"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("chrome-extension://*", "chrome-extension://*"),
+        ("app://obsidian.md", "app://obsidian.md"),
+        ("vscode-webview://*", "vscode-webview://*"),
+        ("file://", "file://"),
+        ("*", "*"),
+        ("null", "null"),
+    ],
+)
+def test_an_origin(written, origin):
+    """As browsers say it, however people write it."""
+    assert server(cors=[written]).cors == (origin,)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "chat.example.org",
+        "localhost:3000",
+        "https://chat.example.org/page",
+        "https://chat.example.org?x",
+        "https://a,https://b",
+        "https://a b",
+        "https://user@a",
+        "https://chat.*.org",
+        "://a",
+        "https:a",
+    ],
+)
+def test_what_is_no_origin(written):
+    """It has a scheme and no path."""
+    with pytest.raises(ValidationError, match="expected an origin, such as"):
+        server(cors=[written])
+
+
+@pytest.mark.parametrize("written", ["https://*", "http://*:3000", "https://", "HTTP://*:*"])
+def test_every_page_there_is_has_one_spelling(written):
+    """So that nobody says it by mistake."""
+    with pytest.raises(ValidationError, match="every page there is"):
+        server(cors=[written])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "'::'", "192.168.1.5", "'[::]'", "'::ffff:10.0.0.1'"])
+def test_other_machines_need_somebody_to_say_that_they_may(tmp_path, host):
+    """The mistake has its place, and both ways out; either is enough."""
+    wide = f"server: {{host: {host}}}\n"
+    (told,) = problems(tmp_path, wide)
+    assert told.startswith("2:10 server.host: ")
+    assert "set auth.keys, or auth.open: true" in told
+    path = tmp_path / "router.yaml"
+    for auth in ("{open: true}", "{keys: [k]}"):
+        path.write_text("backends: [{url: 'http://box:8000'}]\n" + wide + f"auth: {auth}\n")
+        load(path, {})
+
+
+def test_the_environment_may_not_let_other_machines_in_either(tmp_path):
+    """It is told by the variable's name."""
+    (told,) = problems(tmp_path, "", {"ROUTER_SERVER__HOST": "0.0.0.0"})
+    assert "ROUTER_SERVER__HOST" in told or "environment" in told
+    assert "auth.open" in told
+
+
+@pytest.mark.parametrize("origin", ["*", "null"])
+def test_every_page_needs_a_key(tmp_path, origin):
+    """Without keys any page that is looked at could use the models."""
+    (told,) = problems(tmp_path, f"server: {{cors: [app://x, '{origin}']}}\nauth: {{open: true}}\n")
+    assert told.startswith("2:26 server.cors[1]: ")
+    assert "set auth.keys, or name its origin" in told
+
+
+def test_what_lets_too_many_in_is_told_beside_other_mistakes_between_entries(tmp_path):
+    """All that is wrong is told at once."""
+    told = problems(tmp_path, "server: {host: 0.0.0.0}\nroutes: {a: b}\nauth: {open: false}\n")
+    assert any("server.host" in each for each in told)
