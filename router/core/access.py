@@ -106,13 +106,16 @@ class Access:
                 f"The page's origin {_shown(asked.origins)} isn't one that may ask. Name it in server.cors."
             )
 
-    def check_admin(self, asked: Asked, remote: str) -> None:
+    def check_admin(self, asked: Asked, remote: str, *, http11: bool = True) -> None:
         """Raise UnauthorizedError or ForbiddenError for who may not manage the router without an admin key.
 
-        `remote` is the address of the connection's other end. Origins of server.cors are for the models alone.
+        `remote` is the address of the connection's other end. Origins of server.cors are for the models alone. What
+        isn't `http11` counts as forwarded: nginx, of itself, says so of no request but asks by HTTP/1.0.
         """
-        if not is_loopback(remote) or asked.forwarded:
-            raise UnauthorizedError("From another machine this needs a key: set auth.admin_keys in router.yaml.")
+        if not is_loopback(remote) or asked.forwarded or not http11:
+            raise UnauthorizedError(
+                "From another machine, or through a proxy, this needs a key: set auth.admin_keys in router.yaml."
+            )
         self._check_hosts(asked)
         if not asked.origins:
             _check_site(asked)

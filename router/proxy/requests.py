@@ -132,13 +132,13 @@ class Rules:
                 log.warning(f"refused: {printable(error.message)}")
             raise
 
-    def admit_admin(self, headers: Headers, remote: str, authority: str = "") -> None:
+    def admit_admin(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> None:
         """Raise UnauthorizedError or ForbiddenError for who may not manage the router.
 
         `remote` is the address that asks, `authority` that of the request's target, if it has one.
         """
         if not self._admin_keys:
-            self.access.check_admin(asked_of(headers, authority), remote)
+            self.access.check_admin(asked_of(headers, authority), remote, http11=http11)
         elif _shown(headers, self._admin_keys) < 0:
             raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
 

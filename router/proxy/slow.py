@@ -237,7 +237,7 @@ class SlowLane:
 
         Whoever asks for anything but OPEN must be let in: a path that isn't there is no exception.
         """
-        if request.method == "POST" and request.path.startswith("/v1/"):
+        if request.match_info.handler == self.proxy:  # which asks the same, and answers in bytes
             return await handler(request)
         headers = lowered(request)
         try:
@@ -271,7 +271,7 @@ class SlowLane:
         if rules.draining or not (request.path in OPEN or request.path.startswith("/admin")):
             rules.admit(headers, authority)
         elif request.path not in OPEN:
-            rules.admit_admin(headers, remote, authority)
+            rules.admit_admin(headers, remote, authority, http11=request.version >= (1, 1))
         return await handler(request)
 
     def may_look(self, request: web.Request) -> bool:

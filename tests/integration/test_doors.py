@@ -168,6 +168,14 @@ async def test_behind_a_proxy_on_this_machine_nobody_is_local(client, name, fake
     assert fake.stats.begun == 0
 
 
+async def test_a_proxy_that_adds_no_header_does_not_manage(client):
+    """What a plain `proxy_pass` of nginx makes of anybody's request; to another address it says the same."""
+    client.send(b"GET /admin/config HTTP/1.0\r\nhost: 127.0.0.1:8001\r\nconnection: close\r\n\r\n")
+    told = await client.answer()
+    assert told.status == 401
+    assert b"auth.admin_keys" in told.body
+
+
 async def test_open_to_everybody_is_open_behind_a_proxy_too(start_router, raw, fake, lane):
     """But what manages the router, and what pages may do, stays as it is."""
     router = await start_router([{"url": fake.url, "models": ["demo"]}], auth={"open": True})

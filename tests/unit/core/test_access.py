@@ -314,6 +314,12 @@ def test_other_headers_say_nothing():
     assert asked("authorization: Bearer x", "user-agent: curl", "cookie: a=b") == asked()
 
 
+def test_a_version_that_proxies_speak_manages_nothing():
+    """A plain `proxy_pass` of nginx adds no header, and has the Host of its target: it is HTTP/1.0 that tells."""
+    with pytest.raises(UnauthorizedError, match="through a proxy"):
+        SOME.check_admin(asked(), HERE, http11=False)
+
+
 # Addresses
 
 
