@@ -11,6 +11,7 @@ wait. Here each request is watched for its client, and the next token is not mad
 4. What it would do otherwise than asked is an error: an image that the model can't read, a schema that can't be made a
    grammar, a text that is too long to embed, an embedding of another size, a bias for a token that there isn't.
 5. In a stream, the name and the id of a tool's call stand in its first piece alone: clients add up what they get.
+6. A web page gets nothing: its port is on the machine of whoever looks at pages, and it would answer any of them.
 """
 
 import asyncio
@@ -38,7 +39,8 @@ Chunk = dict[str, Any]
 Told = tuple[int, dict[str, Any]]
 """A status, and an error in OpenAI's form."""
 
-BAD_REQUEST, FAILED = 400, 500
+BAD_REQUEST, FORBIDDEN, FAILED = 400, 403, 500
+OWN_NAMES = (b"127.0.0.1", b"localhost")
 TOO_LONG = re.compile(r"Requested tokens \((\d+)\) exceed context window of (\d+)")
 
 
@@ -68,6 +70,9 @@ def watched(app: App) -> App:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
+        if is_of_a_page(scope["headers"]):
+            await answer(send, FORBIDDEN, told("No web page may ask an engine; ask the router.", code="not_allowed"))
+            return
         asked = Asked()
         ASKED.set(asked)
         watching: list[asyncio.Task[None]] = []
@@ -92,6 +97,14 @@ def watched(app: App) -> App:
                     await task
 
     return watch
+
+
+def is_of_a_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """6 above: a browser says where a page is from, or asks by a name that was pointed here. The router doesn't."""
+    for name, value in headers:
+        if name == b"origin" or (name == b"host" and value.partition(b":")[0] not in OWN_NAMES):
+            return True
+    return False
 
 
 def held(send: Send, asked: Asked) -> Send:

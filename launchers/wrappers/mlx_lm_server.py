@@ -9,6 +9,8 @@ nobody. Here each client is looked for between two tokens, and between two steps
 
 The queue of connections not yet accepted is made longer, too: five, the library's own, turns away a burst of clients.
 
+A web page gets nothing: its port is on the machine of whoever looks at pages, and it would answer any of them.
+
 What it lacks of OpenAI's API:
 
 1. A path may have a query behind it.
@@ -39,6 +41,7 @@ MOST_TOKENS = 131_072  # of an answer, where nobody says how many and the model'
 ITSELF = "default_model"  # what the server calls the model that it was started with
 ERROR = b'{"error": "'
 THREAD_DIED = "generation thread died"
+OWN_NAMES = ("127.0.0.1", "localhost")
 
 
 def main() -> None:
@@ -47,6 +50,7 @@ def main() -> None:
     socketserver.TCPServer.request_queue_size = BACKLOG
     stop_when_left(server.APIHandler, server.ResponseGenerator)
     speak_as_openai(server.APIHandler)
+    refuse_pages(server.APIHandler)
     serve_one_model(server)
     if "--max-tokens" not in sys.argv:
         sys.argv += ["--max-tokens", str(MOST_TOKENS)]
@@ -123,6 +127,22 @@ def speak_as_openai(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
         begin(self, status_of(sys.exc_info()[1], status))
 
     handler.setup, handler.do_POST, handler._set_completion_headers = set_up, posted, begun  # noqa: SLF001
+
+
+def refuse_pages(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
+    """Have it answer nobody whose browser says where a page is from, or who asks by a name that was pointed here."""
+    parse = handler.parse_request
+
+    def parsed(self: Any) -> bool:  # noqa: ANN401
+        if not parse(self):
+            return False
+        host = self.headers.get("Host", OWN_NAMES[0])
+        if "Origin" not in self.headers and host.partition(":")[0] in OWN_NAMES:
+            return True
+        self.send_error(http.client.FORBIDDEN, "No web page may ask an engine; ask the router.")
+        return False
+
+    handler.parse_request = parsed
 
 
 def status_of(error: BaseException | None, status: int) -> int:

@@ -45,6 +45,9 @@ NAMES = {
     "ubatch-size": "n_ubatch",
     **{name: f"sampling.{name.replace('-', '_')}" for name in ("min-p", "seed", "temp", "top-k", "top-p")},
 }
+OWN_ORIGIN = "http://127.0.0.1"
+"""Whose pages may read answers; by default those of every site may. No page has it: the port is another."""
+
 WORDS = {"on": "enabled", "off": "disabled"}  # a flag's word → the end of an enumeration's member
 TRUE, FALSE = ("on", "true", "1"), ("off", "false", "0")
 
@@ -53,6 +56,8 @@ def main() -> None:
     """Serve until a signal ends it; a model that can't be loaded is exit code 1."""
     xllamacpp = importlib.import_module("xllamacpp")  # here, as the tests read this file where it isn't installed
     parameters = xllamacpp.CommonParams()
+    if hasattr(parameters, "cors_origins"):
+        parameters.cors_origins = OWN_ORIGIN
     for flag, value in read(sys.argv[1:]):
         if flag.startswith("hf-"):
             sys.exit("xllamacpp loads files: download the model and name its file, or install llama-server")
