@@ -23,7 +23,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -56,7 +55,7 @@ from router.proxy.slow import Connection, SlowLane, expect
 from router.reload import Reloader
 from router.steps import Plan, Room, Step, steps
 from router.telemetry.access import AccessLog
-from router.telemetry.logs import printable
+from router.telemetry.logs import printable, tell, terminal_of
 
 log = structlog.get_logger("router")
 
@@ -148,7 +147,7 @@ class App:
         await self.fleet.apply(steps(self.plan, plan, Room()), plan)
         self.plan = plan
         await self._bind()
-        self._access = AccessLog(self._logs, sys.stderr if sys.stderr.isatty() else None)
+        self._access = AccessLog(self._logs, terminal_of(sys.stderr) if sys.stderr.isatty() else None)
         log.info(f"listening at {self.url}")
         if self._room < self._config.limits.max_connections:
             log.info(f"room for {self._room} connections: this system's file limit allows no more (ulimit -n)")
@@ -231,8 +230,7 @@ class App:
         if self._announced:
             return
         self._announced = True
-        with suppress(OSError):  # a closed terminal, a full disk: nobody reads it then
-            print(welcome(self.url, ready, with_key=bool(self.plan.config.auth.keys)), flush=True)  # noqa: T201
+        tell(welcome(self.url, ready, with_key=bool(self.plan.config.auth.keys)))
 
     # What /admin asks
 

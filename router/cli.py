@@ -21,11 +21,15 @@ from router.config import ConfigError, Loaded, load, schema
 from router.launches import StartError
 from router.reload import Reloader
 from router.telemetry import logs
+from router.telemetry.terminal import say, secure_standard_streams
 
 log = structlog.get_logger("router")
 
 BAD_START = 2
 """The exit code where something must be put right first: router.yaml, a port, an engine, a model."""
+
+UNSAID = 74
+"""The exit code where what was asked for can't be printed, as on a full disk; `EX_IOERR` of sysexits.h."""
 
 MOST_FILES = 65536
 """File descriptors that are asked for, where the system allows more than it gives."""
@@ -84,11 +88,12 @@ def _takes_file(described: argparse.ArgumentParser, default: Path | str = argpar
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; give the exit code."""
+    secure_standard_streams()
     options = parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
     except (ConfigError, StartError) as error:
-        print(error, file=sys.stderr)
+        say(f"{error}\n", sys.stderr)
         return BAD_START
 
 
@@ -106,35 +111,36 @@ def check(options: argparse.Namespace) -> int:
     """Say that a configuration can be used, and what of it has no effect yet."""
     loaded = load(options.config, os.environ)
     for problem in loaded.not_yet:
-        print(problem, file=sys.stderr)
+        say(f"{problem}\n", sys.stderr)
     config = loaded.config
-    print(f"{loaded.path} can be used. Backends: {len(config.backends)}, routes: {len(config.routes)}.")
-    for finding in doctor.of_doors(config):
-        if finding.mark is doctor.Mark.LOOK:
-            print(f"{finding.what}: {finding.text}")
-    return 0
+    told = [f"{loaded.path} can be used. Backends: {len(config.backends)}, routes: {len(config.routes)}."]
+    told += [f"{each.what}: {each.text}" for each in doctor.of_doors(config) if each.mark is doctor.Mark.LOOK]
+    return _printed("\n".join(told))
 
 
 def examine(options: argparse.Namespace) -> int:
     """Print the doctor's findings."""
     sections = asyncio.run(doctor.examine(options.config, os.environ))
-    encoding = sys.stdout.encoding or "utf-8"
-    print(doctor.render(sections).encode(encoding, errors="replace").decode(encoding))  # not every terminal has a ✗
-    return doctor.exit_code(sections)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = doctor.render(sections).encode(encoding, errors="replace").decode(encoding)  # not every terminal has a ✗
+    return max(_printed(text), doctor.exit_code(sections))
 
 
 def plan(options: argparse.Namespace) -> int:
     """Print what it takes to get from the configuration that runs to another."""
     old, new = load(options.running, os.environ), load(options.config, os.environ)
     found = planning.preview(old.config, new.config, options.running.resolve().parent, ENGINES)
-    print(f"{options.running} → {options.config}\n{planning.told(found)}")
-    return 0
+    return _printed(f"{options.running} → {options.config}\n{planning.told(found)}")
 
 
 def print_schema(_: argparse.Namespace) -> int:
     """Print the JSON Schema of router.yaml."""
-    print(json.dumps(schema(), indent=1))
-    return 0
+    return _printed(json.dumps(schema(), indent=1))
+
+
+def _printed(text: str) -> int:
+    """Print what a command is asked for; give the exit code."""
+    return 0 if say(text + "\n", sys.stdout) else UNSAID
 
 
 COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {

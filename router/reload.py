@@ -11,12 +11,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from router.config import Config, ConfigError, Loaded
 from router.launches import StartError
 from router.steps import Do, Step
+from router.telemetry.tasks import aside, for_ever
 from router.watch import Watcher
 
 log = structlog.get_logger("router")
@@ -24,6 +26,9 @@ log = structlog.get_logger("router")
 MOST_SAID = 50
 """Changes of one reload that are logged by themselves."""
 
+
+READ_WITHIN = 30.0
+"""Seconds that reading router.yaml, and all that it includes, may take."""
 
 SWITCH_EVERY = 0.0005
 """Seconds that a thread may go on while another wants to, during a reload."""
@@ -69,8 +74,8 @@ class Reloader:
     def start(self, take: Callable[[Config], Awaitable[list[Step]]]) -> None:
         """Follow the file from now on; `take` goes over to what it says."""
         self._tasks = [
-            asyncio.create_task(self._watcher.watch(), name="watch router.yaml"),
-            asyncio.create_task(self._follow(take), name="reload"),
+            asyncio.create_task(for_ever("the watch over router.yaml", self._watcher.watch), name="watch router.yaml"),
+            asyncio.create_task(for_ever("the reload", partial(self._follow, take)), name="reload"),
         ]
 
     async def stop(self) -> None:
@@ -109,7 +114,8 @@ class Reloader:
         problems: tuple[str, ...] = ()
         try:
             with threads_take_turns():
-                loaded = await asyncio.to_thread(self._read)
+                async with asyncio.timeout(READ_WITHIN):
+                    loaded = await aside(self._read)
                 self._watcher.look_at(loaded.files, loaded.patterns)
                 steps = await take(loaded.config)
         except ConfigError as error:
@@ -117,6 +123,8 @@ class Reloader:
             problems = tuple(map(str, error.problems))
         except StartError as error:
             problems = error.problems
+        except TimeoutError:
+            problems = (f"it could not be read within {READ_WITHIN:g} s: does a file server hang that it lies on?",)
         except Exception as error:  # a bug must not end the following: what was before serves on
             log.exception("a reload failed by itself")
             problems = (f"the reload failed: {error!r}",)

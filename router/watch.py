@@ -7,6 +7,7 @@ files have stood still for `SETTLED`, so that what is written in two halves is r
 """
 
 import asyncio
+import errno
 import glob
 import hashlib
 from collections.abc import Callable, Iterable
@@ -15,6 +16,9 @@ from pathlib import Path
 
 import structlog
 import watchfiles
+
+from router.config.files import read_ordinary
+from router.telemetry.tasks import aside
 
 log = structlog.get_logger("router")
 
@@ -28,6 +32,9 @@ LONGEST = 0.6
 MOST = 64 * 1024 * 1024
 """Bytes that are read of a file; what is longer is no router.yaml."""
 
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
+"""Errors that say nothing of a file: the router has no descriptor left, or a server of files is away for a while."""
+
 State = dict[str, str]
 
 
@@ -37,6 +44,8 @@ class Watcher:
     def __init__(self, files: Iterable[Path], patterns: Iterable[str], changed: Callable[[], None]) -> None:
         self._changed = changed
         self._moved = asyncio.Event()  # what is watched has changed: watch that
+        self._unwatched = ""  # why the system can't tell of changes, if it can't
+        self._known: State = {}
         self.look_at(files, patterns)
         self._known = self._state()
 
@@ -52,26 +61,32 @@ class Watcher:
         """Watch until cancelled."""
         while True:
             self._moved.clear()
+            why = ""
             try:
                 async for _ in watchfiles.awatch(
                     *self._watched, debounce=50, step=25, recursive=False, watch_filter=None,
                     rust_timeout=int(LOOK_EVERY * 1000), yield_on_timeout=True, stop_event=self._moved,
                 ):  # fmt: skip
                     await self._look()
-            except OSError as error:  # a folder that is gone, no more watches to be had: look by the clock
-                log.debug("can't watch router.yaml's folder", why=str(error))
+            except (OSError, RuntimeError) as error:  # its folder is gone, the system has no more watches to give, …
+                why = f"{error}".partition("\n")[0] or type(error).__name__
+            if why and why != self._unwatched:
+                log.warning(
+                    f"the system can't tell when router.yaml changes: it is looked at each {LOOK_EVERY:g} s", why=why
+                )
+            self._unwatched = why
             await asyncio.sleep(0 if self._moved.is_set() else LOOK_EVERY)
             await self._look()
 
     async def _look(self) -> None:
-        state = await asyncio.to_thread(self._state)
+        state = await aside(self._state)
         if state == self._known:
             return
         loop = asyncio.get_running_loop()
         until = loop.time() + LONGEST
         while loop.time() < until:
             await asyncio.sleep(SETTLED)
-            before, state = state, await asyncio.to_thread(self._state)
+            before, state = state, await aside(self._state)
             if state == before:
                 break
         if state != self._known:
@@ -79,11 +94,11 @@ class Watcher:
             self._changed()
 
     def _state(self) -> State:
-        """What each file says, in short; what can't be read says nothing."""
+        """What each file says, in short; what can't be read says nothing, or what it said, if that is to pass."""
         found = {str(path) for path in self._files}
         for pattern in self._patterns:
             found.update(glob.glob(pattern))  # noqa: PTH207 -- Path.glob takes no absolute pattern
-        return {path: _digest(path) for path in sorted(found)}
+        return {path: _digest(path, self._known.get(path, "")) for path in sorted(found)}
 
     def _folders(self) -> tuple[Path, ...]:
         """The folders in which a change shows: of the files as they are called, and as links lead to them."""
@@ -96,9 +111,8 @@ class Watcher:
         return tuple(sorted(folder for folder in folders if folder.is_dir()))
 
 
-def _digest(path: str) -> str:
+def _digest(path: str, before: str) -> str:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return hashlib.blake2b(file.read(MOST)).hexdigest()
-    except OSError:
-        return ""
+        return hashlib.blake2b(read_ordinary(path, MOST)).hexdigest()
+    except OSError as error:
+        return before if error.errno in _PASSING else f"{type(error).__name__}"

@@ -35,10 +35,9 @@ def read(path: Path, most: int = MAX_BYTES) -> bytes:
     """The bytes of a file, at most so many. Raises ConfigError under the name that the path gives it."""
     file = str(path)
     try:
-        with open(path, "rb", opener=_at_once) as stream:
-            if not S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise fatal(Place(file), "is no ordinary file: write what it gives to one, and name that")
-            raw: bytes = stream.read(most + 1)
+        raw = read_ordinary(path, most + 1)
+    except NoFileError:
+        raise fatal(Place(file), "is no ordinary file: write what it gives to one, and name that") from None
     except FileNotFoundError:
         raise fatal(Place(file), f"there is no such file in {path.absolute().parent}; {BEGINNING}") from None
     except IsADirectoryError:
@@ -51,6 +50,18 @@ def read(path: Path, most: int = MAX_BYTES) -> bytes:
         whole = "" if most == MAX_BYTES else ", with what was read before it"
         raise fatal(Place(file), f"is larger than {MAX_BYTES >> 20} MiB{whole}: this can't be a router.yaml")
     return raw
+
+
+class NoFileError(OSError):
+    """A FIFO, a device, a socket."""
+
+
+def read_ordinary(path: Path | str, most: int) -> bytes:
+    """The first bytes of a file; nothing else is waited for. Raises OSError, of a directory IsADirectoryError."""
+    with open(path, "rb", opener=_at_once) as stream:
+        if not S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise NoFileError(f"{path} is no ordinary file")
+        return stream.read(most)
 
 
 def _at_once(path: str, flags: int) -> int:

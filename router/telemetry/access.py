@@ -11,12 +11,11 @@ What went wrong is said in router.log as well, with its reason.
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from router.core.record import Record, ending
 from router.telemetry.logs import BoundedFile, printable
+from router.telemetry.terminal import Terminal
 
 FLUSH_EVERY = 0.25
 """Seconds that a record may wait to be written."""
@@ -28,7 +27,7 @@ MOST_RECORDS = 1024
 class AccessLog:
     """Writes lines to a folder's access.log and to a terminal; either may be none."""
 
-    def __init__(self, folder: Path | None, terminal: IO[str] | None) -> None:
+    def __init__(self, folder: Path | None, terminal: Terminal | None) -> None:
         self._file = None if folder is None else BoundedFile(folder / "access.log")
         self._terminal = terminal
         self._records: list[Record] = []
@@ -56,8 +55,7 @@ class AccessLog:
         if self._file is not None:
             self._file.handle(logging.makeLogRecord({"msg": text}))
         if self._terminal is not None:
-            with suppress(OSError):  # a terminal that was closed
-                self._terminal.write(text + "\n")
+            self._terminal.write(text + "\n")
 
     def close(self) -> None:
         """Write what waits, and write no more."""

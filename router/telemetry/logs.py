@@ -7,12 +7,16 @@ written (a full disk) is said once and costs no request.
 
 import logging
 import logging.handlers
+import os
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from router.telemetry.terminal import Terminal
 
 FILE_SIZE = 16 * 1024 * 1024
 FILES = 4
@@ -20,12 +24,34 @@ _MARKS = {"warning": "! ", "error": "! ", "critical": "! "}
 
 
 class BoundedFile(logging.handlers.RotatingFileHandler):
-    """A file of bounded size and number that complains once, and then not again, when it can't be written."""
+    """A file of bounded size and number that complains once, and then not again, when it can't be written.
+
+    One that was removed, or whose folder was, is made again.
+    """
 
     _complained = False
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, maxBytes=FILE_SIZE, backupCount=FILES - 1, encoding="utf-8", delay=True)
+        super().__init__(
+            path, maxBytes=FILE_SIZE, backupCount=FILES - 1, encoding="utf-8", delay=True, errors="backslashreplace"
+        )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, where the file is looked for."""
+        if not os.path.exists(self.baseFilename):  # noqa: PTH110  (this handler's path is text)
+            try:
+                if self.stream is not None:
+                    self.stream.close()
+                    self.stream = None
+                os.makedirs(os.path.dirname(self.baseFilename), exist_ok=True)  # noqa: PTH103, PTH120
+            except OSError:
+                self._complain()
+                return
+        super().emit(record)
+
+    def _open(self) -> IO[str]:  # type: ignore[override]
+        """Open the file; a FIFO in its place would wait for a reader."""
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_at_once)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (logging's name)
         """Say it the first time."""
@@ -42,7 +68,45 @@ class BoundedFile(logging.handlers.RotatingFileHandler):
         if not self._complained:
             self._complained = True
             error = sys.exc_info()[1]
-            print(f"! the log {self.baseFilename} can't be written: {error}", file=sys.stderr)  # noqa: T201
+            terminal_of(sys.stderr).write(f"! the log {self.baseFilename} can't be written: {error}\n")
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
+class Spoken(logging.Handler):
+    """Says records to a terminal. What goes wrong with that is said once, and costs the speaker nothing."""
+
+    _complained = False
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__()
+        self._terminal = terminal_of(stream)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say a record."""
+        try:
+            self._terminal.write(self.format(record) + "\n")
+        except Exception as error:  # noqa: BLE001  (of a value that can't be shown, whatever it is)
+            if not self._complained:
+                self._complained = True
+                self._terminal.write(f"! what was to be logged can't be shown: {type(error).__name__}\n")
+
+    def flush(self) -> None:
+        """Wait until all has been said, but not for long."""
+        self._terminal.flush()
+
+
+@lru_cache(maxsize=4)
+def terminal_of(stream: IO[str]) -> Terminal:
+    """Give the one terminal of a stream: its lines keep their order."""
+    return Terminal(stream)
+
+
+def tell(text: str) -> None:
+    """Say something to whoever reads standard output, beside the log; never raises, never waits."""
+    terminal_of(sys.stdout).write(text + "\n")
 
 
 def printable(text: str) -> str:
@@ -92,7 +156,7 @@ def configure(level: str, folder: Path | None, stream: IO[str] = sys.stderr) -> 
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handlers = [_handler(logging.StreamHandler(stream), _for_people)]
+    handlers = [_handler(Spoken(stream), _for_people)]
     trouble: OSError | None = None
     if folder is not None:
         try:

@@ -1,12 +1,16 @@
 """What editors and orchestrators do to a file, on a real file system."""
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 import watchfiles
+from structlog.testing import capture_logs
 
 from router import watch
 from router.watch import Watcher
@@ -26,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 async def watching(*files: Path, patterns: tuple[str, ...] = ()) -> AsyncIterator[list[str]]:
     """Give the list to which each change adds what the first of the files says then."""
     told: list[str] = []
-    watcher = Watcher(files, patterns, lambda: told.append(files[0].read_text() if files[0].exists() else "gone"))
+    watcher = Watcher(files, patterns, lambda: told.append(files[0].read_text() if files[0].is_file() else "gone"))
     task = asyncio.create_task(watcher.watch())
     await asyncio.sleep(0.2)  # until the system watches, too: what comes before is found by the clock
     try:
@@ -175,15 +179,54 @@ async def test_a_folder_that_is_gone_for_a_while(tmp_path, monkeypatch):
         await eventually(lambda: told == ["gone", AFTER])
 
 
-async def test_what_the_system_tells_nothing_of(file, monkeypatch):
-    """Some network file systems tell of no change: it is found by looking."""
+@pytest.mark.parametrize("error", [OSError("too many watches"), RuntimeError("Too many open files (os error 24)")])
+async def test_what_the_system_tells_nothing_of(file, monkeypatch, error):
+    """Some network file systems tell of no change, others have no watch to give: it is found by looking."""
     monkeypatch.setattr(watch, "LOOK_EVERY", 0.05)
 
     def refuse(*_: object, **__: object) -> None:
-        raise OSError("too many watches")
+        raise error
 
     monkeypatch.setattr(watchfiles, "awatch", refuse)
+    with capture_logs() as said:
+        async with watching(file) as told:
+            for text in (AFTER, BEFORE):
+                file.write_text(text)
+                await eventually(partial(told.__contains__, text))
+    assert [(each["log_level"], each["why"]) for each in said] == [("warning", str(error))]
+
+
+async def test_a_fifo_is_not_read(file):
+    """It would be waited for until somebody writes to it: that it is there is the change."""
     async with watching(file) as told:
+        before = file.with_name("before")
+        file.rename(before)
+        os.mkfifo(file)
+        told_at_once = asyncio.get_running_loop().run_in_executor(
+            None, lambda: file.open("w").close()
+        )  # for `watching`
+        await eventually(lambda: len(told) == 1)
+        await told_at_once
+        before.replace(file)
+        await eventually(lambda: len(told) == 2)
+        assert told[-1] == BEFORE
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE])
+async def test_a_router_that_can_not_read_for_a_while_sees_no_change(file, monkeypatch, number):
+    """It has no descriptor left, or the file's server is away: that says nothing of the file."""
+    monkeypatch.setattr(watch, "LOOK_EVERY", 0.02)
+    looked = 0
+
+    def refuse(*_: object) -> bytes:
+        nonlocal looked
+        looked += 1
+        raise OSError(number, os.strerror(number))
+
+    async with watching(file) as told:
+        with monkeypatch.context() as patch:
+            patch.setattr(watch, "read_ordinary", refuse)
+            await eventually(lambda: looked > 5)
         file.write_text(AFTER)
         await eventually(lambda: told)
         assert told == [AFTER]

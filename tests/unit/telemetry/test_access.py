@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from router.core.record import Record
-from router.telemetry import access
+from router.telemetry import access, terminal
 from router.telemetry.access import FLUSH_EVERY, MOST_RECORDS, AccessLog, line
 
 CLOCK = re.compile(r"\d\d:\d\d:\d\d ")
@@ -185,7 +185,7 @@ async def test_a_closed_terminal_costs_nothing(tmp_path):
         def write(self, _: str) -> int:
             raise BrokenPipeError
 
-    log = AccessLog(tmp_path, Closed())  # type: ignore[arg-type]
+    log = AccessLog(tmp_path, terminal.Terminal(Closed()))  # type: ignore[arg-type]
     for count in (1, 2):
         log.write(RECORD)
         log.flush()

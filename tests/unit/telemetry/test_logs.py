@@ -1,5 +1,7 @@
 import json
 import logging
+import os
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -203,15 +205,63 @@ def test_the_files_are_bounded_in_size_and_number(tmp_path, monkeypatch):
 
 def test_a_file_that_can_not_be_written_is_said_once(tmp_path, capsys):
     """Then it goes on, and writes as soon as it can."""
-    file = BoundedFile(tmp_path / "gone" / "router.log")
+    (tmp_path / "taken").write_text("no folder")
+    file = BoundedFile(tmp_path / "taken" / "router.log")
     for _ in range(3):
         file.handle(record("lost"))
     assert capsys.readouterr().err.count("\n") == 1
-    (tmp_path / "gone").mkdir()
+    (tmp_path / "taken").unlink()
     file.handle(record("kept"))
     file.close()
-    assert (tmp_path / "gone" / "router.log").read_text() == "kept\n"
+    assert (tmp_path / "taken" / "router.log").read_text() == "kept\n"
     assert capsys.readouterr().err == ""
+
+
+def test_a_file_that_was_removed_is_made_again(tmp_path, capsys):
+    """And so is its folder: what is written to a file without a name nobody reads."""
+    file = BoundedFile(tmp_path / "logs" / "router.log")
+    file.handle(record("one"))
+    shutil.rmtree(tmp_path / "logs")
+    file.handle(record("two"))
+    (tmp_path / "logs" / "router.log").unlink()
+    file.handle(record("three"))
+    file.close()
+    assert (tmp_path / "logs" / "router.log").read_text() == "three\n"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_fifo_in_a_files_place_is_not_waited_for(tmp_path, capsys):
+    """Nobody reads it: it can't be written, which is said."""
+    os.mkfifo(tmp_path / "router.log")
+    file = BoundedFile(tmp_path / "router.log")
+    file.handle(record("lost"))
+    file.close()
+    assert "can't be written" in capsys.readouterr().err
+
+
+def test_half_a_character_is_written_in_ascii(tmp_path, capsys):
+    """Whoever chose the text: the line isn't lost."""
+    file = BoundedFile(tmp_path / "router.log")
+    file.handle(record("cut \ud83d"))
+    file.close()
+    assert (tmp_path / "router.log").read_text() == "cut \\ud83d\n"
+    assert capsys.readouterr().err == ""
+
+
+class Unshowable:
+    """A value that raises when it is shown."""
+
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+def test_what_can_not_be_shown_is_said_once():
+    """It harms nobody who logs."""
+    stream = StringIO()
+    handler = logs.Spoken(stream)
+    for said in (Unshowable(), Unshowable(), "and on"):
+        handler.handle(logging.makeLogRecord({"msg": said}))
+    assert stream.getvalue() == "! what was to be logged can't be shown: ValueError\nand on\n"
 
 
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
