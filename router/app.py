@@ -108,6 +108,7 @@ class App:
         self.rules = Rules(chance)
         most = config.limits.max_connections
         self._room = most if files is None else min(most, room_for_clients(files))
+        self.plane.spare_connections = self._room // 2
         self._access: AccessLog | None = None
         self._slow = SlowLane(self.plane, self.rules)
         self._lane: Lane | None = None

@@ -224,7 +224,7 @@ class Fleet:
         discovered = place.launch is None and not member.place.config.models
         member.place = place
         backend.weight = config.weight
-        backend.cap = _cap(config, None if place.launch is None else parallel_of(place.launch))
+        self._plane.bound(backend, _cap(config, None if place.launch is None else parallel_of(place.launch)))
         if place.launch is not None and member.supervisor is not None:
             self._plane.learn_models(backend, dict.fromkeys(config.models, place.launch.spec.served_name))
             member.supervisor.set_up(place.launch.spec)
@@ -293,7 +293,7 @@ class Fleet:
         """Take the supervisor's word for a launched backend, and tell people."""
         backend = member.backend
         if status.state is State.RUNNING and status.address is not None:
-            self._plane.serve(backend, Address(*status.address))
+            self._plane.serve(backend, Address(*status.address), ahead=_ahead(member))
             if member.before is not None and self.members.get(member.name) is member:
                 before, member.before = member.before, None
                 self._retire(before, "was replaced")
@@ -379,6 +379,12 @@ def _process(supervisor: Supervisor, launch: Launch) -> Process | None:
     """Tell what shows whether an engine works."""
     pid = supervisor.status.pid
     return None if pid is None else Process(pid, launch.engine.works_on_cpu, launch.on_cpu)
+
+
+def _ahead(member: Member) -> int:
+    """Tell how many connections an engine that accepts them slowly is to have before they are needed."""
+    launch, most = member.place.launch, member.backend.cap.requests
+    return 0 if launch is None or not launch.engine.accepts_slowly or most == inf else int(most)
 
 
 def _files(member: Member) -> str | None:

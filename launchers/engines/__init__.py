@@ -75,6 +75,10 @@ class Engine(Protocol):
         """How many requests it works on at once, unless its arguments say otherwise; more wait inside of it."""
 
     @property
+    def accepts_slowly(self) -> bool:
+        """Whether a busy one takes long to accept a connection: the router then has some open before it needs them."""
+
+    @property
     def apis(self) -> frozenset[str]:
         """The paths that it may serve, all below /v1/; some only with certain arguments or models."""
 

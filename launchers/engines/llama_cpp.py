@@ -119,6 +119,7 @@ class LlamaCpp:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = True
     parallel: int = 1
+    accepts_slowly: bool = False
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
     usage_in_streams: bool = True
     publishes: bool = False

@@ -99,6 +99,7 @@ class LlamaServer:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = False
     parallel: int = 4
+    accepts_slowly: bool = False
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
     publishes: bool = True

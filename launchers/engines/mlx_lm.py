@@ -124,6 +124,7 @@ class Mlx:
     ready_request: tuple[str, bytes] | None = (COMPLETIONS, b'{"prompt": "a", "max_tokens": 1}')
     uuid_request_ids: bool = False
     parallel: int = 32
+    accepts_slowly: bool = False
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
     usage_in_streams: bool = True
     publishes: bool = False

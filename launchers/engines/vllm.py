@@ -88,6 +88,7 @@ class Vllm:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = False
     parallel: int = 256  # its own default is 1024 on large GPUs: no more is asked of one than others can be
+    accepts_slowly: bool = True  # one a turn of its loop, and a busy turn takes 20 ms
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
     publishes: bool = True

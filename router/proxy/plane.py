@@ -12,7 +12,7 @@ from math import inf
 import structlog
 
 from router.core import health, stall
-from router.core.admission import Bounds
+from router.core.admission import Bounds, Cap
 from router.core.affinity import blocks_of
 from router.core.balance import Draw
 from router.core.budget import RetryBudget
@@ -28,7 +28,7 @@ from router.core.record import Record
 from router.core.stall import Verdict as Silent
 from router.core.turns import Ticket
 from router.proxy.place import Place
-from router.proxy.pool import Address, Pool
+from router.proxy.pool import MAX_IDLE, Address, Pool
 from router.proxy.relay import Exchange
 from router.proxy.resolve import Names
 
@@ -101,6 +101,7 @@ class Plane:
         self._pools: dict[Backend, Pool] = {}
         self._keys: dict[Backend, str] = {}
         self._retired: set[Backend] = set()
+        self.spare_connections = 1024  # that may be open to all backends before they are needed
         self._untold: dict[Backend, float] = {}  # who has yet to say what it serves, and until when that is waited for
         self.on_quiet: Callable[[Backend], None] = lambda _: None  # hears of those that are to be looked into
 
@@ -189,10 +190,11 @@ class Plane:
         self.catalog = Catalog(self.backends.values(), self._routes)
         self._offer_all()
 
-    def serve(self, backend: Backend, address: Address) -> None:
-        """Note that a launched engine is ready at this address."""
+    def serve(self, backend: Backend, address: Address, *, ahead: int = 0) -> None:
+        """Note that a launched engine is ready at this address; have so many connections open there ahead of need."""
         self._drop_pool(backend)
-        self._open_pool(backend, address)
+        self._open_pool(backend, address).ahead = ahead
+        self.warm(backend)
         if backend not in self._retired:
             now = self.loop.time()
             backend.health, backend.stalled = health.declared(up=True, now=now), False
@@ -239,8 +241,23 @@ class Plane:
         self.dispatcher.prefixes.forget(backend)
         self.dispatcher.admission.forget(backend.name)
 
-    def _open_pool(self, backend: Backend, address: Address) -> None:
-        self._pools[backend] = Pool(address, self.limits.connect_timeout, self.names, self.api_key(backend))
+    def _open_pool(self, backend: Backend, address: Address) -> Pool:
+        pool = Pool(address, self.limits.connect_timeout, self.names, self.api_key(backend))
+        pool.most_idle = _most_idle(backend.cap)
+        self._pools[backend] = pool
+        return pool
+
+    def bound(self, backend: Backend, cap: Cap) -> None:
+        """Take another bound of what a backend has in flight; as many connections to it are kept while idle."""
+        backend.cap = cap
+        if (pool := self.pool(backend)) is not None:
+            pool.most_idle = _most_idle(cap)
+
+    def warm(self, backend: Backend) -> None:
+        """Have connections open ahead of need, where it takes them; clients' own connections go before these."""
+        pool = self.pool(backend)
+        if pool is not None and pool.ahead:
+            pool.warm(pool.open + self.spare_connections - sum(each.open for each in self._pools.values()))
 
     def _drop_pool(self, backend: Backend) -> None:
         pool = self._pools.pop(backend, None)
@@ -531,3 +548,8 @@ class Plane:
             pool.close()
         if self._recataloging is not None:
             self._recataloging.cancel()
+
+
+def _most_idle(cap: Cap) -> int:
+    """Tell how many connections are kept to a backend: as many as it may have requests."""
+    return MAX_IDLE if cap.requests == inf else int(cap.requests)

@@ -10,9 +10,11 @@ from router.core.exchange import Failure
 from router.proxy import resolve
 from router.proxy.upstream import Connection
 
-MAX_IDLE = 128
-"""Connections kept open to one backend while no request uses them."""
+MAX_IDLE = 256
+"""Connections kept open to a backend without a cap: as many as servers for many users work on at once, unless told."""
 
+AT_ONCE = 8
+"""Connections that are made ahead of need at a time: a server that has a short queue of them drops no more."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -72,9 +74,17 @@ class Pool:
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._closed = False
+        self.most_idle = MAX_IDLE  # connections kept while no request uses them
+        self.ahead = 0  # connections to have open before they are needed; see `warm`
+        self._warming: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Pool {self.address}: {len(self._idle)} idle of {len(self._all)}>"
+
+    @property
+    def open(self) -> int:
+        """How many there are, idle or not."""
+        return len(self._all)
 
     def take(self) -> Connection | None:
         """Take an idle connection, if there is one."""
@@ -115,7 +125,7 @@ class Pool:
         return connection
 
     def _keep(self, connection: Connection) -> None:
-        if self._closed or len(self._idle) >= MAX_IDLE:
+        if self._closed or len(self._idle) >= self.most_idle:
             connection.abort()
         else:
             self._idle.append(connection)
@@ -125,8 +135,32 @@ class Pool:
         if connection in self._idle:
             self._idle.remove(connection)
 
+    def warm(self, most: int) -> None:
+        """Have `ahead` connections open, busy ones counted, but no more than `most`.
+
+        A server that accepts one connection a turn of its loop takes seconds to accept hundreds once it is busy.
+        """
+        if self._warming is None and len(self._all) < min(self.ahead, most) and not self._closed:
+            self._warming = asyncio.get_running_loop().create_task(self._warm(min(self.ahead, most)))
+
+    async def _warm(self, most: int) -> None:
+        try:
+            while (missing := most - len(self._all)) > 0 and not self._closed:
+                made = await asyncio.gather(
+                    *[self.connect() for _ in range(min(missing, AT_ONCE))], return_exceptions=True
+                )
+                for each in made:
+                    if not isinstance(each, Connection) or not each.usable:
+                        return  # the next request tells of it, or the next probe
+                    each.rest()
+                    self._keep(each)
+        finally:
+            self._warming = None
+
     def close(self) -> None:
         """Close the idle connections now, and each busy one when its answer has ended."""
         self._closed = True
+        if self._warming is not None:
+            self._warming.cancel()
         for connection in list(self._idle):
             connection.abort()

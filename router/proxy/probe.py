@@ -136,6 +136,7 @@ class Prober:
             if pool is not None:
                 try:
                     await self._probe(session, target, pool.address)
+                    self._plane.warm(backend)
                     if target.discovers:
                         await self._discover(session, backend, pool.address)
                     if backend.in_flight or backend.answered != answered:

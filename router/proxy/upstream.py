@@ -129,6 +129,10 @@ class Connection(asyncio.Protocol):
         if self._receiver is nobody:
             self.abort()
 
+    def rest(self) -> None:
+        """Take it for one that was used before: it may be closed, by its peer, when its first request comes."""
+        self._reused = True
+
     def abort(self) -> None:
         """Close at once and tell the receiver nothing: it is the one who asked."""
         self._receiver = None

@@ -24,6 +24,7 @@ class LaunchedFake:
     ready_request: tuple[str, bytes] | None = None
     uuid_request_ids: bool = False
     parallel: int = 8
+    accepts_slowly: bool = False
     apis: frozenset[str] = frozenset({"/v1/chat/completions"})
     usage_in_streams: bool = False
     publishes: bool = False
