@@ -24,7 +24,7 @@ run: setup fast  ## start the router on router.yaml, which launches a real engin
 	@$(BIN)/python -m router --config router.yaml
 
 test-engines: setup pure .venv-vllm/ready  ## vllm too, on the CPU, in an environment of its own (2.5 GB)
-	PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" $(BIN)/python -m pytest tests/engines/test_contract.py -k vllm
+	PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" $(BIN)/python -m pytest tests/engines/test_contract.py tests/engines/test_forms.py -k vllm
 	$(BIN)/python -m pytest tests/engines
 
 test-endurance: setup pure  ## what takes minutes: processes killed at random moments

@@ -5,6 +5,7 @@ A null at the top level means what leaving the field out means; some engines kno
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -20,14 +21,6 @@ NULL, TRUE, NO_TEXT = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.Raw(b'
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
-
-class Message(msgspec.Struct):
-    """As much of a chat's message as every engine asks for."""
-
-    role: str
-
-
-Messages = Annotated[list[Message], msgspec.Meta(min_length=1)]
 
 APIS = frozenset({
     CHAT, COMPLETIONS, EMBEDDINGS, "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/v1/rerank",
@@ -53,7 +46,16 @@ class Rule:
         return True
 
 
-MESSAGES = Rule(Messages, "must be a list of one message or more, each an object with its role", required=True)
+NUMBER, WHOLE = Rule(float, "must be a number"), Rule(int, "must be a whole number")
+SWITCH, OBJECT = Rule(bool, "must be true or false"), Rule(dict[str, object], "must be an object")
+TYPES: Mapping[str, Rule] = MappingProxyType({
+    **dict.fromkeys(("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty"), NUMBER),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "n", "seed", "top_k"), WHOLE),
+    **dict.fromkeys(("stream", "parallel_tool_calls"), SWITCH),
+    "stream_options": OBJECT,
+    "logit_bias": Rule(dict[str, float], "must be an object of numbers"),
+})  # fmt: skip
+"""What every engine asks of the fields of a chat or a completion; some tell it in many words, or in none."""
 
 _decode = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode

@@ -75,21 +75,18 @@ ONE = Rule(Literal[1], "must be 1: llama_cpp gives one answer a request")
 LIMIT = Rule(Limit, "must be a whole number, 1 or more")  # or -1, as llama.cpp has it: to the end of the context
 LIMITS = ("max_tokens", "max_completion_tokens")
 _ALWAYS: Mapping[str, Rule] = MappingProxyType({
-    "temperature": Rule(float, "must be a number"),
-    "stream": Rule(bool, "must be true or false"),
-    "stream_options": Rule(dict[str, object], "must be an object"),
-    "logit_bias": Rule(dict[str, float], "must be an object of numbers"),
+    **bodies.TYPES,
     "grammar": Rule(Literal[""], "is not for llama_cpp: a mistake in it would end it; response_format takes a schema"),
     "n": ONE,
 })  # fmt: skip
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
-    CHAT: {**dict.fromkeys(LIMITS, LIMIT), **_ALWAYS},
+    CHAT: {**_ALWAYS, **dict.fromkeys(LIMITS, LIMIT)},
     COMPLETIONS: {
+        **_ALWAYS,
         "prompt": Rule(Text | OneText, "must be one text, and not an empty one", required=True),
         "max_tokens": Rule(bodies.Positive, "must be a whole number, 1 or more"),
         "best_of": ONE,
         "suffix": Rule(Literal[""], "is not for llama_cpp: it can't fill in what stands before it"),
-        **_ALWAYS,
     },
     EMBEDDINGS: {
         "input": Rule(
@@ -169,6 +166,7 @@ class LlamaCpp:
             _put_chat_right(found)
         if path != EMBEDDINGS:
             chats.put_stop_right(found)
+            found.pop("suffix", None)  # an empty one, by now, which it would put tokens in the prompt for
         return bodies.written(found) if nulls or found != was else body
 
 

@@ -78,8 +78,11 @@ APIS = frozenset({
 
 
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
-    CHAT: {},  # no more than `chats` knows
-    COMPLETIONS: {"suffix": Rule(Literal[""], "is not for llama_server here; /infill fills in what stands before it")},
+    CHAT: bodies.TYPES,
+    COMPLETIONS: {
+        **bodies.TYPES,
+        "suffix": Rule(Literal[""], "is not for llama_server here; /infill fills in what stands before it"),
+    },
     EMBEDDINGS: {},
 })  # fmt: skip
 

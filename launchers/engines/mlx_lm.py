@@ -91,8 +91,8 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
 LENGTH = Rule(Length, f"must be a whole number from 1 to {MOST:,}")
 SIZE = Rule(Size, f"must be a whole number from 0 to {MOST:,}")
 ALWAYS: Mapping[str, Rule] = MappingProxyType({
+    **bodies.TYPES,
     "n": ONE,
-    "logit_bias": Rule(dict[str, float], "must be an object of numbers"),
     "max_tokens": LENGTH,
     "max_completion_tokens": LENGTH,
     "repetition_context_size": SIZE,
@@ -100,7 +100,6 @@ ALWAYS: Mapping[str, Rule] = MappingProxyType({
     "frequency_context_size": SIZE,
     "seed": Rule(Seed, "must be a whole number of 64 bits"),
     "stop": Rule(str | list[str], "must be a text or a list of texts"),
-    "stream_options": Rule(dict[str, object], "must be an object"),
     "top_k": Rule(TopK, f"must be a whole number up to {MOST_TOP_K}: mlx ends when it is above the vocabulary"),
     "xtc_threshold": Rule(Threshold, "must be a number from 0 to 0.5"),
 })  # fmt: skip

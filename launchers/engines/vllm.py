@@ -20,10 +20,12 @@ What running it taught (0.32.0):
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from launchers.engines import bodies, chats, common
-from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields
+from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule
 from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
@@ -73,7 +75,45 @@ APIS = frozenset({
 })  # fmt: skip
 
 
-PUT_RIGHT = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
+class AnyForm(msgspec.Struct, tag_field="type", tag="text"):
+    """A form that an answer is to have: none."""
+
+
+class AnyJson(msgspec.Struct, tag_field="type", tag="json_object"):
+    """Any JSON."""
+
+
+class Named(msgspec.Struct):
+    """A schema and its name."""
+
+    name: str
+    schema: dict[str, msgspec.Raw] | bool
+
+
+class BySchema(msgspec.Struct, tag_field="type", tag="json_schema"):
+    """JSON by a schema."""
+
+    json_schema: Named
+
+
+class ByTag(msgspec.Struct, tag_field="type", tag="structural_tag"):
+    """What it knows beside OpenAI's."""
+
+
+FORM = Rule(
+    AnyForm | AnyJson | BySchema | ByTag,
+    "must be an object whose type is text, json_object or json_schema, the last with a name and a schema",
+)
+RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
+    CHAT: {**bodies.TYPES, "response_format": FORM},
+    COMPLETIONS: {**bodies.TYPES, "response_format": FORM},
+    EMBEDDINGS: {
+        "input": Rule(str | list[object], "must be a text, or a list of texts or of tokens"),
+        "encoding_format": Rule(Literal["float", "base64", "bytes", "bytes_only"], "must be float or base64"),
+        "dimensions": bodies.WHOLE,
+    },
+})  # fmt: skip
+"""What it would tell in the words of its own classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +165,8 @@ class Vllm:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Leave out what says nothing, and the priority, which the router's queue has heeded."""
-        if path not in PUT_RIGHT:
+        rules = RULES.get(path)
+        if rules is None:
             return body
         args = common.over({}, spec.args if spec else {}, STYLE)
         if path == CHAT:
@@ -134,6 +175,7 @@ class Vllm:
                 return body
         found, nulls = bodies.fields(body)
         was = dict(found)
+        bodies.check(found, rules)
         if args.get("scheduling-policy") != "priority":
             found.pop("priority", None)
         if path == CHAT:

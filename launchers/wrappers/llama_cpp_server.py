@@ -284,7 +284,7 @@ def explained(error: Exception) -> Told:
         several = [number for number, each in enumerate(place) if not each.isdigit() and not each.islower()]
         if several:  # of a value that may be one of several types, only that it is none of them
             place, first = place[: several[0]], {"msg": "this is nothing that llama_cpp takes"}
-        return BAD_REQUEST, told(f"{'.'.join(place)}: {first['msg']}.", place[0] if place else None)
+        return BAD_REQUEST, told(f"{'.'.join(place) or 'body'}: {first['msg']}.", place[0] if place else None)
     text = str(error).strip().partition("\n")[0]
     if found := TOO_LONG.search(text):
         message = (

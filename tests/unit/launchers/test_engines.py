@@ -212,6 +212,12 @@ def test_llama_cpp_calls_the_only_tool_where_a_call_is_required():
     assert chat_for_llama_cpp(tools=tools, tool_choice="required")["tool_choice"] == "required"
 
 
+def test_llama_cpp_gets_no_empty_suffix():
+    """It would put the tokens of another model in the prompt for it."""
+    sent = ENGINES["llama_cpp"].put_right(COMPLETIONS, b'{"prompt":"a","suffix":""}')
+    assert sent == b'{"prompt":"a"}'
+
+
 def test_llama_cpp_gets_functions_with_their_parameters():
     sent = chat_for_llama_cpp(functions=[{"name": "f", "description": None}])
     assert sent["functions"] == [{"name": "f", "parameters": {"type": "object", "properties": {}}}]
