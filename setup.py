@@ -18,6 +18,7 @@ HOT = [
             "access",
             "admission",
             "affinity",
+            "aside",
             "balance",
             "budget",
             "catalog",

@@ -37,6 +37,10 @@ class RetryBudget:
         self._tokens -= 1
         return True
 
+    def refund(self) -> None:
+        """Give a retry back: it has shown that the backend before it is at fault, and its health bounds that."""
+        self._tokens = min(self._most, self._tokens + 1)
+
     @property
     def tokens(self) -> float:
         """How many retries could be paid for now, but for what time has added since the last."""

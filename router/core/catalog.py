@@ -18,6 +18,10 @@ from router.core.latency import Estimate
 from router.core.reshape import Reshape
 from router.core.stall import Prefill, Progress
 
+DOUBT = 2
+"""Errors in a row from which on a backend is in doubt, whatever they say of the requests. A client that asks nonsense
+again and again has every third of its requests sent twice."""
+
 _NAMES_IN_AN_ERROR = 20
 _MOST_REMEMBERED = 4096  # names whose meaning is kept: what clients make up must not fill the memory
 
@@ -29,6 +33,8 @@ class Backend:
     `models` maps the names that clients use to the names that the engine knows. `weight` is its capacity beside
     the others'. `in_flight` counts attempts sent and not yet ended, `ended` those that have, and `answered` those that
     were answered whole. `uuid_request_ids`: the engine refuses an X-Request-ID that is no UUID, so it gets none other.
+
+    `errors` counts its answers in a row that were errors.
 
     `supervised`: the router starts it, and will again if it ends.
 
@@ -50,6 +56,7 @@ class Backend:
     in_flight: int = 0
     ended: int = 0
     answered: int = 0
+    errors: int = 0
     uuid_request_ids: bool = False
     put_right: Callable[[str, bytes], bytes] | None = None
     supervised: bool = False

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from router.core.admission import Admission, Bounds
 from router.core.affinity import Prefixes
+from router.core.aside import Aside
 from router.core.balance import Draw, Policy, policy_of
 from router.core.catalog import Backend, Candidate, Way
 from router.core.health import WELL, Health, Thresholds, least_bad
@@ -37,6 +38,7 @@ class Dispatcher(Generic[T]):
     def __init__(self, draw: Draw) -> None:
         self.admission: Admission[T] = Admission(Bounds())
         self.prefixes = Prefixes()
+        self.aside = Aside()
         self.affinity = True
         self._draw = draw
         self._thresholds = Thresholds()
@@ -74,6 +76,8 @@ class Dispatcher(Generic[T]):
         """Choose among those not tried yet; None: nobody of them has room, or, with `full`, there is nobody."""
         for tier in way.tiers:
             able = [each for each in tier if each.backend.health.usable and each not in tried]
+            if self.aside.any:
+                able = self._not_aside(able, ask, now)
             if able and not full:
                 able = self._with_room(able, ask, now)
             if able:
@@ -85,6 +89,10 @@ class Dispatcher(Generic[T]):
         if not full:
             able = self._with_room(able, ask, now)
         return self.policy(way).pick(able, ask, now, self._draw) if able else None
+
+    def _not_aside(self, able: list[Candidate], ask: Ask, now: float) -> list[Candidate]:
+        """Leave out those that refused such requests, if any are left."""
+        return [each for each in able if not self.aside.has(each, ask, now)] or able
 
     def _with_room(self, able: Sequence[Candidate], ask: Ask, now: float) -> list[Candidate]:
         admission = self.admission
@@ -120,16 +128,19 @@ class Dispatcher(Generic[T]):
                     ends += backend.in_flight / takes
         return 1 / ends if ends else 0.0
 
-    def hopes_for(self, way: Way, backend: Backend) -> Candidate | None:
+    def hopes_for(self, way: Way, backend: Backend, ask: Ask, now: float) -> Candidate | None:
         """Tell by what name a request that waits may go to a backend; None: not at all, or not while others are up."""
-        found = None
+        found, others = None, False
+        aside = self.aside
         for tier in way.tiers:
             for each in tier:
                 if each.backend is backend:
                     found = each
-                elif each.backend.health.usable and not backend.health.usable:
-                    return None
-        return found
+                elif each.backend.health.usable:
+                    if not backend.health.usable:
+                        return None
+                    others = others or (aside.any and not aside.has(each, ask, now))
+        return None if found is not None and others and aside.has(found, ask, now) else found
 
     def next_for(self, backend: Backend, now: float, may: Callable[[Ticket[T]], bool]) -> Ticket[T] | None:
         """Let go who waits, and may now be sent to this backend; None where nobody can go there.
@@ -145,7 +156,9 @@ class Dispatcher(Generic[T]):
         policy, found = self.policy(way), []
         chosen = False
         for number, tier in enumerate(way.tiers):
-            able = self._with_room([each for each in tier if each.backend.health.usable], ask, now)
+            usable = [each for each in tier if each.backend.health.usable]
+            welcome = self._not_aside(usable, ask, now)
+            able = self._with_room(welcome, ask, now)
             figures = policy.explain(able, ask, now) if able else []
             for each in figures:
                 told: dict[str, object] = {"tier": number, "policy": policy.name}
@@ -155,11 +168,9 @@ class Dispatcher(Generic[T]):
             for candidate in tier:
                 if candidate not in able:
                     backend = candidate.backend
-                    why = (
-                        "it has no room"
-                        if backend.health.usable
-                        else f"{backend.health.verdict.value}: {backend.health.reason}"
-                    )
+                    why = f"{backend.health.verdict.value}: {backend.health.reason}"
+                    if backend.health.usable:
+                        why = "it has no room" if candidate in welcome else "it has just refused such a request"
                     found.append({"backend": backend.name, "tier": number, "policy": policy.name, "passed_over": why})
         return found
 

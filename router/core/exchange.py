@@ -8,7 +8,9 @@ reached the client, a failed attempt may be followed by another:
      said 503, or nothing for ten minutes, would only say it again;
   3. of the next model only, where the route says so of the answer's status (`UNWANTED`);
   4. where nobody is up but an engine is about to be, in its queue, if the connection was at fault (`waits`);
-  5. and at most `retries` times in all. A connection that was kept alive and turned out to be closed (`STALE`)
+  5. at another backend of the same model, where an answer may be an error of its backend (`is_doubtful`), and only
+     its: if that one answers, the first is at fault; if both refuse alike, the client gets the first one's words;
+  6. and at most `retries` times in all. A connection that was kept alive and turned out to be closed (`STALE`)
      doesn't count: it says nothing of the backend, and the next goes out on a fresh one to the same backend.
 
 After the first byte there is no other attempt: the client is told that its answer broke off.
@@ -19,9 +21,10 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final, TypeVar
 
-from router.core.catalog import Backend, Candidate, Tier, Way
+from router.core.catalog import DOUBT, Backend, Candidate, Tier, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, RouterError, UnavailableError
+from router.core.health import WELL, Verdict
 from router.core.latency import Ask
 
 T = TypeVar("T")
@@ -33,8 +36,15 @@ TOO_MANY = 429
 """An answer that says nothing against the backend's health, and that it has no room."""
 
 UNWELL_STATUSES = frozenset({502, 503, 504})
-"""Answers that speak against the backend's health. 500 doesn't: some engines say it of a request that they don't
-understand, and a client must not be able to take a backend out by asking nonsense."""
+"""Answers that speak against the backend's health. Others, 500 too, do so where another backend answers the same
+request: some engines say it of one that they don't understand, and a client must not be able to take a backend out by
+asking nonsense."""
+
+OF_THE_REQUEST = frozenset({400, 406, 411, 412, 413, 414, 415, 416, 417, 422, 428, 431, 451})
+"""Answers that speak of the request: every backend would give them, so they are believed of all that isn't in doubt."""
+
+LIES = 500
+"""What counts as the status of an answer that says that it is good, and is none: empty, a web page, an error."""
 
 _FOLDERS: Final = re.compile(r"(?<![\w./:])/(?:[^\s/'\":,;()]+/)+")
 """The folders before a file's name."""
@@ -56,6 +66,8 @@ class Failure(Enum):
     IDLE_TIMEOUT = "stopped sending in the middle of its answer"
     STALLED = "stopped working"
     STATUS = "answered that it can't take the request"
+    DENIED = "turned the request away"
+    ERROR = "answered with an error"
     UNWANTED = "gave an answer after which its route goes on"
     NO_FILES = "can't be reached while the router has no file descriptor left"
 
@@ -122,6 +134,8 @@ def after(
         return tried[-1]
     if len(tried) > retries:
         return None
+    if failure is Failure.DENIED or failure is Failure.ERROR:
+        return rival(way, tried, ask, dispatcher, now)
     if failure is Failure.UNWANTED:
         way = way._replace(tiers=way.tiers[max(i for i, tier in enumerate(way.tiers) if tried[-1] in tier) + 1 :])
     chosen = dispatcher.choose(way, tried, ask, now) or dispatcher.choose(way, tried, ask, now, full=True)
@@ -148,9 +162,40 @@ def waits(
 def is_free(failure: Failure, backend: Backend) -> bool:
     """Tell whether another attempt is no further load, so that the budget of retries doesn't pay for it.
 
-    A launched engine that closes a connection without an answer is going: it lets go of all that it has.
+    A launched engine that closes a connection without an answer is going: it lets go of all that it has. One that turns
+    a request away at its door has not worked on it.
     """
-    return failure in FREE or (backend.supervised and failure in AGAIN)
+    return failure in FREE or failure is Failure.DENIED or (backend.supervised and failure in AGAIN)
+
+
+def in_doubt(backend: Backend) -> bool:
+    """Tell whether nothing that a backend refuses is to be believed unless another refuses it, too."""
+    health = backend.health
+    return backend.errors >= DOUBT or (health is not WELL and (health.by_requests or health.verdict is Verdict.PROBING))
+
+
+def is_doubtful(status: int, backend: Backend) -> bool:
+    """Tell whether an answer that isn't good may be its backend's fault rather than the request's."""
+    return status not in OF_THE_REQUEST or in_doubt(backend)
+
+
+def doubt(status: int) -> Failure:
+    """Tell how an attempt has failed whose answer is doubtful: an engine may have worked on what it says 500 to."""
+    return Failure.DENIED if status < LIES else Failure.ERROR
+
+
+def rival(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatcher[T], now: float) -> Candidate | None:
+    """Choose who else of the same model may show whose fault an error is: of those that are up, whoever errs least."""
+    same = next(tier for tier in way.tiers if tried[-1] in tier)
+    able = [each for each in same if each.backend.health.usable and each not in tried]
+    if dispatcher.aside.any:
+        able = [each for each in able if not dispatcher.aside.has(each, ask, now)]
+    least = min((each.backend.errors for each in able), default=0)
+    best = tuple(each for each in able if each.backend.errors == least)
+    if not best:
+        return None
+    way = way._replace(tiers=(best,))
+    return dispatcher.choose(way, (), ask, now) or dispatcher.choose(way, (), ask, now, full=True)
 
 
 def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatcher[T], now: float) -> Candidate | None:

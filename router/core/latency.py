@@ -117,12 +117,14 @@ class Ask(NamedTuple):
     """What is known of a request before it is sent.
 
     `size` is the bytes of its body, `blocks` are the hashes of its prompt's prefixes (`affinity.blocks_of`). An answer
-    that doesn't stream (`streams`) shows no first token.
+    that doesn't stream (`streams`) shows no first token. `key` is what the client shows of its own to the backend.
     """
 
     size: int
     blocks: tuple[int, ...] = ()
     streams: bool = True
+    path: str = ""
+    key: bytes = b""
 
 
 class Line:
@@ -406,6 +408,10 @@ class Estimate:
             self._moved = now
         self._crowd()
         self._charge(sent, lost, now)
+
+    def disproved(self, sent: Sent, now: float) -> None:
+        """Note that another backend has answered what this one refused: its haste was no speed."""
+        self._charge(sent, FAILURE, now)
 
     def restarted(self, now: float) -> None:
         """Note that the backend has just started, or has come back: its speed may be as it was, but it starts slowly.

@@ -126,6 +126,17 @@ class Ending(msgspec.Struct):
     error: bool  # whether it ends with an error, whatever its status was
 
 
+_SAYS_ERROR = re.compile(
+    rb"\s*(?:[0-9A-Fa-f]{1,8}[^\r\n]{0,64}\r\n)?(?:event: ?error\r?\n)?(?:data: ?)?"
+    rb'\{\s*"(?:error"\s*:\s*[{"]|(?:type|object)"\s*:\s*"error")'
+)
+
+
+def says_error(data: bytes) -> bool:
+    """Tell whether an answer begins with an error: as an event or not, in its chunk or not, whatever its status."""
+    return data.find(b"error", 0, 96) >= 0 and _SAYS_ERROR.match(data) is not None
+
+
 _read = msgspec.json.Decoder(dict[str, object]).decode
 
 

@@ -127,6 +127,7 @@ class ResponseHead(NamedTuple):
     framing: Framing
     keep_alive: bool
     is_event_stream: bool  # whether the body is server-sent events
+    odd: bool  # whether it is no good answer: an error, a redirection, nothing, a web page
     lines: bytes  # its status line and its end-to-end headers, serialised, without those that the router writes
 
 
@@ -249,6 +250,9 @@ def _framed(status: int, headers: Headers, *, http11: bool, has_length: bool) ->
         framing,
         keep_alive and framing is not CLOSE,
         any(name == b"content-type" and value[:17].lower() == b"text/event-stream" for name, value in headers),
+        not 200 <= status < 300
+        or status in {204, 205}
+        or any(name == b"content-type" and value[:9].lower() == b"text/html" for name, value in headers),
         status_line(status) + header_lines(end_to_end(headers, _WRITTEN_TO_CLIENTS)),
     )
 

@@ -120,7 +120,7 @@ class Hedge:
     def on_head(self, head: "ResponseHead", length: int) -> None:
         """Hold the head; an error is no answer to be glad of: the first attempt may do better."""
         self.head, self.length = head, length
-        if head.status >= 400 and self.candidate is not None:
+        if head.odd and self.candidate is not None:
             self._plane.refused(self.candidate.backend, head.status, self.sent)
             self._exchange.go_alone()
 

@@ -76,7 +76,8 @@ class Place:
 
     def takes(self, backend: "Backend") -> "Candidate | None":
         """Give the name by which a backend knows what this request waits for, if it may serve it."""
-        return self._plane.dispatcher.hopes_for(self._now(), backend)
+        plane = self._plane
+        return plane.dispatcher.hopes_for(self._now(), backend, self.exchange.ask, plane.loop.time())
 
     def _now(self) -> "Way":
         """Tell what the request's name means now.

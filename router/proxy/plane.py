@@ -14,12 +14,13 @@ import structlog
 from router.core import health, stall
 from router.core.admission import Bounds, Cap
 from router.core.affinity import blocks_of
+from router.core.aside import BUSY, LONGEST_BUSY, Kind, scope
 from router.core.balance import Draw
 from router.core.budget import RetryBudget
-from router.core.catalog import Backend, Candidate, Catalog, Route, Way
+from router.core.catalog import DOUBT, Backend, Candidate, Catalog, Route, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import UnavailableError
-from router.core.exchange import TOO_MANY, UNWELL_STATUSES, Failure
+from router.core.exchange import LIES, OF_THE_REQUEST, TOO_MANY, UNWELL_STATUSES, Failure
 from router.core.health import Health, Thresholds, Verdict
 from router.core.latency import HEAR, Ask, Sent
 from router.core.load import Load
@@ -30,6 +31,7 @@ from router.core.turns import Ticket
 from router.proxy.place import Place
 from router.proxy.pool import MAX_IDLE, Address, Pool
 from router.proxy.relay import Exchange
+from router.proxy.requests import Request
 from router.proxy.resolve import Names
 
 _log = structlog.get_logger("router")
@@ -239,6 +241,7 @@ class Plane:
         """Note that a backend is not there: what its cache had goes with it, and what is kept for who waits."""
         backend.health = health.declared(up=False, reason=reason, coming=coming)
         self.dispatcher.prefixes.forget(backend)
+        self.dispatcher.aside.forget(backend)
         self.dispatcher.admission.forget(backend.name)
 
     def _open_pool(self, backend: Backend, address: Address) -> Pool:
@@ -279,9 +282,10 @@ class Plane:
 
     # What exchanges and probes met
 
-    def ask(self, way: Way, body: bytes, *, stream: bool) -> Ask:
+    def ask(self, way: Way, body: bytes, request: Request) -> Ask:
         """Tell what a request is like before it is sent: where there is a choice, which beginnings its prompt has."""
-        return Ask(len(body), blocks_of(body) if way.chooses and self.dispatcher.affinity else (), stream)
+        blocks = blocks_of(body) if way.chooses and self.dispatcher.affinity else ()
+        return Ask(len(body), blocks, request.stream, request.head.path, request.credentials)
 
     def began(self, candidate: Candidate, ask: Ask, now: float) -> Sent:
         """Count an attempt."""
@@ -406,17 +410,47 @@ class Plane:
             backend.estimate.ended(sent, now)
             if not sent.streams:
                 backend.prefill.whole(sent.size, now - sent.at)
-        if backend.health is not health.WELL and status not in UNWELL_STATUSES:
+        if status < 400 and backend.errors:
+            backend.errors = 0
+        believed = status < 400 or (status in OF_THE_REQUEST and backend.errors < DOUBT)
+        if backend.health is not health.WELL and believed:
             self.succeeded(backend, probe=False)
 
     def refused(self, backend: Backend, status: int, sent: Sent | None) -> None:
         """Note that a backend answers an attempt with an error: how soon says nothing, and how well its status."""
+        backend.errors += 1
         if status in UNWELL_STATUSES:
             self.failed(backend, f"answered {status}", sent)
         elif sent is not None and status == TOO_MANY:
             backend.estimate.failed(sent, self.loop.time())
         elif sent is not None:
             self.excused(backend, sent)
+
+    def busy(self, candidate: Candidate, ask: Ask, seconds: float) -> None:
+        """Note that a backend says that it has no room, and for how long, if it does: for all, or for this client."""
+        own = self.api_key(candidate.backend) is not None or not ask.key
+        kind = Kind(candidate.backend) if own else Kind(candidate.backend, key=ask.key)
+        self.dispatcher.aside.put(kind, self.loop.time(), seconds or BUSY, LONGEST_BUSY)
+
+    def disproved(self, candidate: Candidate, ask: Ask, status: int, sent: Sent | None) -> None:
+        """Note that another backend of the same model has answered what this one refused: so it was at fault."""
+        backend, now = candidate.backend, self.loop.time()
+        if backend in self._retired:
+            return
+        if status >= LIES:
+            self.budget.refund()
+        kind = scope(status, candidate, ask, own_key=self.api_key(backend) is not None)
+        if kind is not None:
+            self.dispatcher.aside.put(kind, now)
+            return
+        if sent is not None:
+            backend.estimate.disproved(sent, now)
+        reason = f"answered {status} to what another backend answers"
+        self._believe(backend, health.failed(backend.health, self._thresholds, reason, probe=False, now=now))
+
+    def confirmed(self, backend: Backend) -> None:
+        """Note that another backend refuses what this one refused: nothing speaks against it."""
+        backend.errors = 0
 
     def excused(self, backend: Backend, sent: Sent) -> None:
         """Note that an attempt is as good as over, and that what it took says nothing of its backend."""

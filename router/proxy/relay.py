@@ -25,22 +25,22 @@ kept to what must be done there. What can wait until the answer has ended is don
 """
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from router.core import errors, exchange, stall
 from router.core.catalog import NOWHERE, UNTOLD
-from router.core.exchange import NOT_ITS_FAULT, RETRY_STATUSES, Failure
+from router.core.exchange import LIES, NOT_ITS_FAULT, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY, Failure
 from router.core.latency import Ask
-from router.core.record import RESPONSES, Record, ResponsesTail, Tail, needs_mark
+from router.core.record import RESPONSES, Record, ResponsesTail, Tail, needs_mark, says_error
 from router.core.stall import Silence
 from router.proxy.framing import LAST_CHUNK, chunk, has_event, payload
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
 from router.proxy.hedge import MOST_HELD, Hedge
 from router.proxy.place import Place
 from router.proxy.pool import ConnectError, Pool
-from router.proxy.requests import Request, error_answer, explained, header_value, written
+from router.proxy.requests import Request, error_answer, explained, header_value, retry_after, written
 
 if TYPE_CHECKING:
     import asyncio
@@ -57,7 +57,24 @@ log = structlog.get_logger("router")
 END_WITHIN = 1.0
 """Seconds that an engine has for the end of the framing, once the message is whole and nobody waits for it."""
 
+REST_WITHIN = 1.0
+"""Seconds that the rest of an error has to come, before another backend is asked without it."""
+
+MOST_KEPT = 64 * 1024
+"""Bytes that are kept of an error, to be passed on if no backend does better."""
+
 NOTHING = Ask(0)
+
+
+class Refusal(NamedTuple):
+    """An answer that wasn't good, and was doubted. `body` is None where not all of it is known."""
+
+    candidate: "Candidate"
+    status: int
+    sent: "Sent | None"
+    head: ResponseHead
+    length: int
+    body: bytes | None
 
 
 class Exchange:
@@ -82,6 +99,9 @@ class Exchange:
     _sent_at = 0.0
     _hedge: "Hedge | None" = None  # what may become of its silence
     _raced = ""  # how a second attempt ended, if there was one
+    _status = 0  # of its answer, if that isn't good
+    _doubts = False  # whether that is kept until another backend has been asked
+    _refusals: tuple[Refusal, ...] = ()  # of those that were doubted before
     # Of the answer
     _head: ResponseHead | None = None
     _size = 0  # bytes of the request that it answers
@@ -125,7 +145,7 @@ class Exchange:
         plane.entered(self)
         try:
             way = self._way = self._resolve(model)
-            ask = self._ask = plane.ask(way, self._body, stream=self.request.stream)
+            ask = self._ask = plane.ask(way, self._body, self.request)
             if self.request.head.explain:
                 self._explained = explained(plane.dispatcher.explain(way, ask, self._began))
             queue = way.route.targets[0] if way.route.targets else model  # one for all names that lead there
@@ -339,7 +359,7 @@ class Exchange:
     def _go_on(self, candidate: "Candidate", *, fresh: bool = False) -> None:
         """Begin another attempt in the place of the one under way."""
         self._end_attempt()
-        self._head, self._held, self._progress = None, b"", 0
+        self._head, self._held, self._progress, self._status, self._doubts = None, b"", 0, 0, False
         try:
             self._attempt(candidate, fresh=fresh)
         except Exception as error:  # noqa: BLE001  (as in `start`)
@@ -399,6 +419,7 @@ class Exchange:
         self._connecting, hedge.connecting = hedge.connecting, None
         self._connection, self._head, self._length = hedge.connection, hedge.head, hedge.length
         self._held, self._progress, self._raced = b"", 0, "won"
+        self._status, self._doubts = 0, False
         if self._connection is not None:
             self._connection.hand_over(self)
             if self.paused:
@@ -429,13 +450,80 @@ class Exchange:
 
     def on_head(self, head: ResponseHead, length: int) -> None:
         """Hold the head until the body begins, or leave for another backend."""
-        if head.status >= 400:
-            self._plane.refused(self._tried[-1].backend, head.status, self._sent)
-            failure = Failure.UNWANTED if self._is_unwanted(head.status) else Failure.STATUS
-            retried = failure is Failure.UNWANTED or head.status in RETRY_STATUSES
-            if retried and self._retry(failure, f"status {head.status}"):
-                return
+        if head.odd and self._goes_on(head):
+            return
         self._head, self._length = head, length
+
+    def _goes_on(self, head: ResponseHead) -> bool:
+        """Take note of an answer that isn't good; leave it for another backend, or see whether it is to be doubted."""
+        status, candidate = head.status, self._tried[-1]
+        self._status = status if status >= 400 else LIES
+        self._plane.refused(candidate.backend, status, self._sent)
+        if status == TOO_MANY:
+            self._plane.busy(candidate, self._ask, retry_after(head.headers))
+        if self._is_unwanted(status) and self._retry(Failure.UNWANTED, f"status {status}"):
+            return True
+        if status in RETRY_STATUSES:
+            return self._retry(Failure.STATUS, f"status {status}")
+        self._doubt(self._status)
+        return False
+
+    # Whose fault an error is (exchange.is_doubtful)
+
+    def _doubt(self, status: int) -> None:
+        """Keep an answer for now, if another backend may show that it is this one's fault, or one has refused, too."""
+        candidate, way, self._status = self._tried[-1], self._way, status
+        if way is None or not exchange.is_doubtful(status, candidate.backend):
+            return
+        plane, now = self._plane, self._plane.loop.time()
+        if self._refusals or exchange.rival(way, self._tried, self._ask, plane.dispatcher, now) is not None:
+            self._doubts, self._moved_at = True, now
+
+    def _ask_another(self, *, whole: bool) -> bool:
+        """Ask another backend what this one refused, or, if there is none any more, answer as the first one did."""
+        head, status, candidate = self._head, self._status, self._tried[-1]
+        assert head is not None  # noqa: S101  (it is in doubt)
+        self._doubts = False
+        refusal = Refusal(candidate, status, self._sent, head, self._length, self._held if whole else None)
+        again = status < LIES or not self._refusals  # what an engine may have worked on is tried once more, not twice
+        before, self._refusals = self._refusals, (*self._refusals, refusal)
+        if again and self._retry(exchange.doubt(status), f"status {head.status}"):
+            return True
+        self._refusals = before
+        if before:
+            self._confirm()
+            self._plane.confirmed(candidate.backend)
+        return self._repeat()
+
+    def _repeat(self) -> bool:
+        """Answer as the first backend did that refused, if it is known what it said."""
+        first = next((each for each in self._refusals if each.body is not None), None)
+        if first is None or first.body is None:
+            return False
+        self._end_attempt()
+        self._refusals = ()
+        self._tried = (*(each for each in self._tried if each != first.candidate), first.candidate)
+        self._head, self._length, self._held, self._status = first.head, first.length, b"", first.status
+        if first.body:
+            self.on_body(first.body)
+        self._complete(first.head)
+        return True
+
+    def _judge(self) -> None:
+        """Note what an answer says of those that have refused the same, now or before."""
+        if self._status:
+            if self._status in OF_THE_REQUEST:
+                self._confirm()
+            return
+        refusals, self._refusals = self._refusals, ()
+        for each in refusals:
+            self._plane.disproved(each.candidate, self._ask, each.status, each.sent)
+        self._plane.dispatcher.aside.clear(self._tried[-1], self._ask)
+
+    def _confirm(self) -> None:
+        """Note that what others have refused is refused here, too."""
+        for each in self._refusals:
+            self._plane.confirmed(each.candidate.backend)
 
     def _is_unwanted(self, status: int) -> bool:
         """Tell whether the route has another model answer after this status."""
@@ -468,11 +556,23 @@ class Exchange:
             self.on_failure(Failure.BROKEN, "a stream without its end mark")
             return
         self._connection = None  # it is its pool's again
+        if self._first_byte_at is None:
+            if not self._held and head.status < 300 and not self._status:  # empty
+                self._plane.refused(backend, LIES, self._sent)
+                self._doubt(LIES)
+            if self._doubts and self._ask_another(whole=True):
+                return
         if self._held:
             self.go_alone()
         if self._first_byte_at is None:
             self._begin_answer()
-        self._plane.answered(backend, head.status, self._sent)
+        self._plane.answered(backend, self._status or head.status, self._sent)
+        self._complete(head)
+
+    def _complete(self, head: ResponseHead) -> None:
+        """Write what is left of a whole answer."""
+        if self._first_byte_at is None:
+            self._begin_answer()
         if self.place is not None and self.place.refuses:
             self.place.refuse()
             return
@@ -490,8 +590,10 @@ class Exchange:
             return
         backend = self._tried[-1].backend
         self.blame(failure, backend, self._sent)
-        if self._first_byte_at is not None or not self._retry(failure, detail):
-            self.break_off(exchange.error_of(failure, backend.name), f"{failure.value} ({detail})")
+        self._doubts = False
+        if self._first_byte_at is None and (self._retry(failure, detail) or self._repeat()):
+            return
+        self.break_off(exchange.error_of(failure, backend.name), f"{failure.value} ({detail})")
 
     def blame(self, failure: Failure, backend: "Backend", sent: "Sent | None") -> None:
         """Note that an attempt failed."""
@@ -527,7 +629,7 @@ class Exchange:
         """
         head, connection, keep_alive = self._head, self._connection, self._keep_alive
         assert head is not None  # noqa: S101  (it is whole)
-        self._plane.answered(self._tried[-1].backend, head.status, self._sent)
+        self._plane.answered(self._tried[-1].backend, self._status or head.status, self._sent)
         if not left:
             end = b"" if connection is None else connection.interrupt(b"")
             if self._chunking:
@@ -550,6 +652,14 @@ class Exchange:
         """
         if self._held:
             data, self._held = self._held + data, b""
+        if not self._status and says_error(data):
+            self._plane.refused(self._tried[-1].backend, LIES, self._sent)
+            self._doubt(LIES)
+        if self._doubts:
+            self._held = data
+            if len(data) < MOST_KEPT or self._ask_another(whole=False):
+                return b""
+            self._held = b""
         silent = self._head is not None and self._head.is_event_stream and not has_event(data)
         if silent and self._hedge is not None and len(data) < MOST_HELD:
             self._held = data
@@ -562,6 +672,8 @@ class Exchange:
         head, request = self._head, self.request
         assert head is not None  # noqa: S101  (a body comes after its head)
         now = self._first_byte_at = self._moved_at = self._plane.loop.time()
+        if self._refusals or self._plane.dispatcher.aside.any:
+            self._judge()
         if self._hedge is not None:
             self._end_hedge()
         if silent:
@@ -601,7 +713,7 @@ class Exchange:
     def _note_beginning(self, head: ResponseHead, now: float) -> None:
         """Note when an answer began; of an error that says nothing of its backend."""
         self._begun_at = now
-        if head.status >= 400:
+        if self._status:
             return
         if head.is_event_stream and self._sent is not None:
             self._tried[-1].backend.estimate.first_token(self._sent, now)
@@ -634,8 +746,7 @@ class Exchange:
         elif self._held or (self._counts and not self._spoken and self._passed != self._seen):
             self._look_for_progress(now)
         if self._first_byte_at is None:
-            if self._backend is not None and now >= self._sent_at + limits.first_byte_timeout:
-                self.on_failure(Failure.FIRST_BYTE_TIMEOUT, f"{limits.first_byte_timeout:g} s")
+            self._look_for_beginning(now)
         elif self._passed != self._seen:
             self._seen, self._moved_at = self._passed, now
         elif self._counts and self._checked != self._passed and not self.paused and self._is_whole():
@@ -649,6 +760,15 @@ class Exchange:
             self._finish(499, f"the client took nothing for {limits.idle_timeout:g} s")
         else:  # it takes its time, but it takes
             self._unsent, self._moved_at = self._sink.unsent(), now
+
+    def _look_for_beginning(self, now: float) -> None:
+        """Wait no longer for the rest of an error, nor for ever for an answer's first byte."""
+        limit = self._plane.limits.first_byte_timeout
+        if self._doubts and now >= self._moved_at + REST_WITHIN:
+            if not self._ask_another(whole=False):
+                self.go_alone()
+        elif self._backend is not None and now >= self._sent_at + limit:
+            self.on_failure(Failure.FIRST_BYTE_TIMEOUT, f"{limit:g} s")
 
     def _look_for_progress(self, now: float) -> None:
         """Note that the engine reads on in a long prompt, where it says so between the pings."""

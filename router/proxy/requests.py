@@ -266,6 +266,12 @@ def explained(figures: list[dict[str, object]]) -> bytes:
     return b"x-router-explain: %s\r\n" % msgspec.json.encode(figures[:_MOST_EXPLAINED])
 
 
+def retry_after(headers: Headers) -> float:
+    """Tell how many seconds an answer's Retry-After asks for; 0: none."""
+    said = next((value for name, value in headers if name == b"retry-after"), b"")
+    return float(said) if said.isdigit() and len(said) < 7 else 0.0
+
+
 @lru_cache(maxsize=256)
 def header_value(text: str) -> bytes:
     """Write a backend's name as a header has it: in ASCII."""

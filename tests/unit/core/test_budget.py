@@ -65,3 +65,14 @@ def test_retries_never_exceed_what_was_paid_for(steps, share, reserve, per_secon
         retries += granted(budget, failing, now)
         assert 0 <= budget.tokens <= max(most, reserve)
         assert retries <= max(most, reserve) + share * requests + per_second * now + 1e-6
+
+
+def test_a_retry_that_proved_something_is_given_back():
+    """Up to the most that there can be."""
+    budget = RetryBudget(0, reserve=2, per_second=0, most=3)
+    assert budget.withdraw(0.0)
+    budget.refund()
+    assert budget.tokens == 2
+    budget.refund()
+    budget.refund()
+    assert budget.tokens == 3

@@ -2,11 +2,12 @@ import pytest
 
 from router.core import exchange
 from router.core.admission import Bounds, Cap
-from router.core.catalog import DIRECT, Backend, Candidate, Way
+from router.core.aside import Kind
+from router.core.catalog import DIRECT, DOUBT, Backend, Candidate, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, UnavailableError
 from router.core.exchange import AGAIN, FREE, Failure, error_of
-from router.core.health import Thresholds, declared
+from router.core.health import WELL, Health, Thresholds, Verdict, declared, failed
 from router.core.latency import Ask
 
 
@@ -167,6 +168,60 @@ def test_whoever_comes_after_those_who_wait_waits():
     some.admission.enter("m", "a request", "", 0, 10, 0.0)
     assert exchange.first("x", "m", Way(tiers, DIRECT), Ask(10), some, 0.0) is None
     assert exchange.first("x", "other", Way(tiers, DIRECT), Ask(10), some, 0.0) is tiers[0][0]
+
+
+# Whose fault an error is
+
+
+def rival(tiers, tried, chooses) -> Candidate | None:
+    return exchange.rival(Way(tiers, DIRECT), tried, Ask(10), chooses, 0.0)
+
+
+def test_a_rival_is_of_the_same_model_and_up():
+    """Not tried yet, and not one that has just refused such a request; whether it has room or not."""
+    a, b, c = up("a"), up("b", 1), up("c")
+    b.backend.cap = Cap(1)
+    assert rival(((a, b), (c,)), (a,), dispatcher(lowest)) is b
+    assert rival(((a, b), (c,)), (a, b), dispatcher(lowest)) is None
+    assert rival(((a, down("d")),), (a,), dispatcher(lowest)) is None
+    chooses = dispatcher(lowest)
+    chooses.aside.put(Kind(b.backend), 0.0)
+    assert rival(((a, b),), (a,), chooses) is None
+
+
+def test_the_rival_that_errs_least_is_asked():
+    """Of two bad ones and a good one, the good one shows it."""
+    a, b, c = up("a"), up("b"), up("c", 9)
+    b.backend.errors = 1
+    assert rival(((a, b, c),), (a,), dispatcher(lowest)) is c
+
+
+@pytest.mark.parametrize("failure", [Failure.DENIED, Failure.ERROR])
+def test_after_an_error_a_rival_is_asked(failure):
+    """Of the same model alone, and as often as retries allow."""
+    a, b, c = up("a"), up("b", 5), up("c")
+    assert way(((a, b), (c,)), 9, failure, failure) == [a, b, None]
+    assert way(((a, b),), 0, failure) == [a, None]
+
+
+def test_what_is_turned_away_at_the_door_is_no_load():
+    """An engine that says 500 may have worked on it."""
+    assert [exchange.doubt(status) for status in (401, 404, 500, 501)] == [Failure.DENIED] * 2 + [Failure.ERROR] * 2
+    assert exchange.is_free(Failure.DENIED, up("a").backend)
+    assert not exchange.is_free(Failure.ERROR, up("a").backend)
+
+
+def test_what_speaks_of_the_request_is_believed_of_who_is_not_in_doubt():
+    """In doubt is who errs in a row, who failed of late, and who is on trial."""
+    well, errs, suspect, trial, probed = (up(name).backend for name in "abcde")
+    errs.errors = DOUBT
+    suspect.health = failed(WELL, Thresholds(), "why", probe=False)
+    trial.health = Health(Verdict.PROBING)
+    probed.health = failed(WELL, Thresholds(), "why", probe=True)
+    assert [exchange.is_doubtful(422, each) for each in (well, probed, errs, suspect, trial)] == [False] * 2 + [
+        True
+    ] * 3
+    assert exchange.is_doubtful(401, well)
 
 
 # Who is about to be there

@@ -523,6 +523,17 @@ def test_an_answer_that_breaks_off_costs_and_frees():
     assert estimate.cost(105.0) == FAILURE
 
 
+def test_what_another_has_answered_costs_as_a_failure_does():
+    """Though the attempt is long over: each time again costs more."""
+    estimate = known()
+    for number in range(3):
+        sent = estimate.sent(ASK, 0, 100.0 + number / 100)
+        estimate.left(sent, 100.001 + number / 100)
+        estimate.disproved(sent, 100.002 + number / 100)
+        assert estimate.cost(100.002 + number / 100) == pytest.approx(FAILURE * 2**number, rel=0.01)
+    assert estimate.in_flight == 0
+
+
 def test_success_halves_the_cost_of_failures():
     """So that one that is well again is soon believed."""
     estimate = known()

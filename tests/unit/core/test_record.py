@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.core.record import TAIL, Ending, ResponsesTail, Tail, ending, needs_mark
+from router.core.record import TAIL, Ending, ResponsesTail, Tail, ending, needs_mark, says_error
 
 APIS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
 NOTHING = Ending(None, None, None, error=False)
@@ -540,3 +540,33 @@ def test_which_streams_have_a_mark(path):
     """All that are events whatever the engine; of no other is it known."""
     assert needs_mark(path)
     assert not needs_mark("/v1/audio/speech")
+
+
+ERROR = b'{"error": {"message": "no"}}'
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (ERROR, True),
+        (b"\n" + ERROR, True),
+        (b'{"error":"no"}', True),
+        (b'{"object":"error","message":"no"}', True),
+        (b'{"type": "error", "error": {}}', True),
+        (b"data: " + ERROR + b"\n\n", True),
+        (b"data:" + ERROR, True),
+        (b"event: error\r\ndata: " + ERROR, True),
+        (b"2a\r\ndata: " + ERROR, True),
+        (b"2a;x=y\r\nevent: error\ndata: " + ERROR, True),
+        (b"", False),
+        (b'{"error": null, "choices": []}', False),
+        (b'{"id": "x", "error": {}}', False),
+        (b'data: {"choices":[{"delta":{"content":"{\\"error\\": {}}"}}]}', False),
+        (b'data: {"id":"1"}\n\ndata: ' + ERROR, False),
+        (b": ping\n\n", False),
+        (b"event: error", False),
+    ],
+)
+def test_an_answer_that_begins_with_an_error(data, expected):
+    """In any form that engines have for it; what comes later, or within a text, is none."""
+    assert says_error(data) is expected

@@ -200,6 +200,23 @@ def test_an_error_shows_only_the_beginning_of_a_head():
 
 
 @pytest.mark.parametrize(
+    ("line", "value", "expected"),
+    [
+        ("HTTP/1.1 200 OK", "application/json", False),
+        ("HTTP/1.1 201 Created", "audio/mpeg", False),
+        ("HTTP/1.1 200 OK", "Text/HTML; charset=utf-8", True),
+        ("HTTP/1.1 204 No Content", "application/json", True),
+        ("HTTP/1.1 302 Found", "application/json", True),
+        ("HTTP/1.1 404 Not Found", "application/json", True),
+        ("HTTP/1.1 500 No", "text/event-stream", True),
+    ],
+)
+def test_what_is_no_good_answer_is_odd(line, value, expected):
+    """Errors, redirections, nothing, web pages."""
+    assert head_of(line, f"Content-Type: {value}")[0].odd is expected
+
+
+@pytest.mark.parametrize(
     ("value", "expected"),
     [("text/event-stream", True), ("Text/Event-Stream; charset=utf-8", True), ("application/json", False)],
 )
