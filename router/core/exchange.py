@@ -184,8 +184,13 @@ def doubt(status: int) -> Failure:
     return Failure.DENIED if status < LIES else Failure.ERROR
 
 
-def rival(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatcher[T], now: float) -> Candidate | None:
-    """Choose who else of the same model may show whose fault an error is: of those that are up, whoever errs least."""
+def rival(
+    way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatcher[T], now: float, *, full: bool = True
+) -> Candidate | None:
+    """Choose who else of the same model may show whose fault an error is: of those that are up, whoever errs least.
+
+    With `full`, whether it has room or not.
+    """
     same = next(tier for tier in way.tiers if tried[-1] in tier)
     able = [each for each in same if each.backend.health.usable and each not in tried]
     if dispatcher.aside.any:
@@ -195,7 +200,8 @@ def rival(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatcher
     if not best:
         return None
     way = way._replace(tiers=(best,))
-    return dispatcher.choose(way, (), ask, now) or dispatcher.choose(way, (), ask, now, full=True)
+    chosen = dispatcher.choose(way, (), ask, now)
+    return chosen if chosen is not None or not full else dispatcher.choose(way, (), ask, now, full=True)
 
 
 def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatcher[T], now: float) -> Candidate | None:

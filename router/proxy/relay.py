@@ -472,12 +472,15 @@ class Exchange:
 
     def _doubt(self, status: int) -> None:
         """Keep an answer for now, if another backend may show that it is this one's fault, or one has refused, too."""
-        candidate, way, self._status = self._tried[-1], self._way, status
-        if way is None or not exchange.is_doubtful(status, candidate.backend):
-            return
-        plane, now = self._plane, self._plane.loop.time()
-        if self._refusals or exchange.rival(way, self._tried, self._ask, plane.dispatcher, now) is not None:
-            self._doubts, self._moved_at = True, now
+        self._status = status
+        if exchange.is_doubtful(status, self._tried[-1].backend) and (self._refusals or self._has_rival(full=True)):
+            self._doubts, self._moved_at = True, self._plane.loop.time()
+
+    def _has_rival(self, *, full: bool) -> bool:
+        plane, way = self._plane, self._way
+        if way is None:
+            return False
+        return exchange.rival(way, self._tried, self._ask, plane.dispatcher, plane.loop.time(), full=full) is not None
 
     def _ask_another(self, *, whole: bool) -> bool:
         """Ask another backend what this one refused, or, if there is none any more, answer as the first one did."""
@@ -657,9 +660,9 @@ class Exchange:
             self._doubt(LIES)
         if self._doubts:
             self._held = data
-            if len(data) < MOST_KEPT or self._ask_another(whole=False):
+            if len(data) < MOST_KEPT or (self._has_rival(full=False) and self._ask_another(whole=False)):
                 return b""
-            self._held = b""
+            self._held, self._doubts = b"", False
         silent = self._head is not None and self._head.is_event_stream and not has_event(data)
         if silent and self._hedge is not None and len(data) < MOST_HELD:
             self._held = data
