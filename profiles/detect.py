@@ -29,7 +29,7 @@ WORDS: Mapping[str, str] = MappingProxyType({
     "$cpus": "CPUs that the router may use, which in a container are fewer than the machine's",
     "$half_the_cpus": "half of them, 1 at least",
     "$gpus": "GPUs that one model is spread over: all, if they are of one kind, down to a power of two; 1 at least",
-    "$gpu_share": "0.9 of a GPU's memory, divided by the launched models: what one engine may take of it",
+    "$gpu_share": "0.9 of a GPU's memory, divided by the launched models: what one engine may take of it at most",
     "$gpu_layers": f"{ALL_LAYERS} where there is a GPU, which is all layers of a model; 0 where there is none",
 })  # fmt: skip
 """The words of profiles, each with its meaning. `numbers` has their values."""
