@@ -1,13 +1,16 @@
 import errno
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from aiohttp import web
 
 from launchers.engines import ENGINES
+from launchers.gpus import Claim
 from launchers.weights import hub_cache, weights
 from profiles import Facts, load_profiles
 from profiles.detect import Memory, Profile
@@ -15,6 +18,7 @@ from profiles.parsers import Gpu
 from router import doctor
 from router.config import Backend, Config
 from router.doctor import Finding, Mark, Model, Section
+from router.launches import Launch
 from tests.fakes.engine import FakeEngine
 
 GIB = 1 << 30
@@ -26,6 +30,25 @@ OK, LOOK, STOP, FACT = Mark.OK, Mark.LOOK, Mark.STOP, Mark.FACT
 
 def sections(*marks: Mark) -> list[Section]:
     return [Section("Some", tuple(Finding(mark, "thing", "is so") for mark in marks))]
+
+
+def test_of_gpus_what_is_free_is_told_and_what_will_not_fit():
+    """What of ours runs has its share already; what does not run asks for its own, in order."""
+
+    def launch(name: str, share: float | None, least: int = 0) -> Launch:
+        claim = None if share == 0 else Claim(("NVIDIA 0",), share, least=least)
+        return cast("Launch", SimpleNamespace(spec=SimpleNamespace(name=name, claim=claim)))
+
+    facts = replace(FACTS, gpus=(replace(H100, free_bytes=7 * GIB),))
+    launches = [launch("a", 0.9), launch("b", 0.45, 20 * GIB), launch("c", None), launch("d", 0)]
+    free, a, b = doctor.of_gpus(launches, ["a", "other"], facts)
+    assert free == Finding(Mark.FACT, "NVIDIA GPU 0", "7 GiB of 79.6 GiB are free now")
+    assert a == Finding(Mark.OK, "a", "has 0.9 of NVIDIA GPU 0")
+    assert (b.mark, b.what) == (Mark.LOOK, "b")
+    assert "a has 0.9; to share it, write" in b.text
+    assert list(doctor.of_gpus([launch("d", 0)], [], facts)) == []
+    (unknown,) = doctor.of_gpus([launch("a", 0.9)], [], replace(FACTS, gpus=(H100,)))
+    assert unknown == Finding(Mark.OK, "a", "gets 0.9 of NVIDIA GPU 0")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ from launchers.engines import ENGINES
 from profiles import Facts
 from profiles.parsers import Gpu
 from router.config import Config
-from router.launches import StartError, plan_launches
+from router.launches import Launch, StartError, plan_launches
 
 FACTS = Facts("Linux", "x86_64", "3.11.7", cpus=6, memory_bytes=8 << 30, engines={"llama_cpp": "0.3.36"})
 BARE = Facts("Linux", "x86_64", "3.11.7", cpus=6, memory_bytes=8 << 30, engines={})
@@ -240,3 +242,99 @@ def test_engines_that_share_a_gpu_share_its_memory(folder):
     shares = [float(str(launch.spec.args["gpu-memory-utilization"])) for launch in (*alone, *both)]
     assert shares[0] == 0.9
     assert sum(shares[1:]) <= 0.9
+
+
+H200 = Gpu("NVIDIA", "NVIDIA H200", 143771 << 20, free_bytes=143291 << 20)
+QWEN = {
+    "model_type": "qwen2", "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+    "hidden_size": 3584, "intermediate_size": 18944, "max_position_embeddings": 32768, "vocab_size": 152064,
+    "torch_dtype": "bfloat16",
+}  # fmt: skip
+TINY = {**QWEN, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 64, "max_position_embeddings": 4096}
+
+
+@pytest.fixture
+def on_gpus(folder):
+    """Give a function that plans launches on GPUs, with a large model and a tiny one, and tells args and claims."""
+    for name, config in (("qwen", QWEN), ("tiny", TINY)):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps(config))
+        with (folder / name / "model.safetensors").open("wb") as file:
+            file.truncate(15 << 30 if name == "qwen" else 1 << 20)
+
+    def planned(*backends: object, gpus: int = 1, running: Sequence[Launch] = ()) -> tuple[Launch, ...]:
+        facts = replace(MACHINES["nvidia"][0], gpus=tuple(replace(H200, number=number) for number in range(gpus)))
+        return plan_launches(Config.model_validate({"backends": list(backends)}), folder, ENGINES, facts, running)[1]
+
+    return planned
+
+
+def share(launch: Launch) -> object:
+    return launch.spec.args["gpu-memory-utilization"]
+
+
+def test_a_model_that_can_not_use_a_gpu_leaves_the_rest_to_others(on_gpus):
+    tiny, qwen = on_gpus(launched("tiny", model="tiny"), launched("qwen", model="qwen"))
+    assert (share(tiny), tiny.spec.args["kv-cache-memory-bytes"]) == (0.05, 2 * 2 * 4 * 32 * 2 * 4096 * 257)
+    assert share(qwen) == 0.85
+    assert "kv-cache-memory-bytes" not in qwen.spec.args
+
+
+def test_what_is_added_live_leaves_what_runs_as_it_is(on_gpus):
+    first = on_gpus(launched("a", model="qwen"))
+    a, b = on_gpus(launched("a", model="qwen"), launched("b", model="qwen"), running=first)
+    assert (a.spec, share(b)) == (first[0].spec, 0.45)
+
+
+def test_a_written_share_stands_and_the_others_share_what_it_leaves(on_gpus):
+    args = {"gpu_memory_utilization": 0.6}
+    a, b, c = on_gpus(launched("a", model="qwen", args=args), *(launched(name, model="qwen") for name in "bc"))
+    assert (a.spec.args["gpu_memory_utilization"], share(b), share(c)) == (0.6, 0.15, 0.15)
+    assert a.spec.claim is not None
+    assert (a.spec.claim.share, a.spec.claim.written) == (0.6, True)
+
+
+def test_replicas_share_evenly(on_gpus):
+    assert [share(launch) for launch in on_gpus(launched("a", model="qwen", replicas=3))] == [0.3, 0.3, 0.3]
+
+
+def test_a_share_that_was_taken_out_is_vllm_s_own(on_gpus):
+    (launch,) = on_gpus(launched("a", model="tiny", args={"gpu-memory-utilization": None}))
+    assert launch.spec.claim is not None
+    assert launch.spec.claim.share == 0.92
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "gpus", "spread", "claimed"),
+    [
+        ("qwen", {}, 1, 1, ("NVIDIA 0",)),
+        ("qwen", {}, 8, 4, ("NVIDIA 0", "NVIDIA 1", "NVIDIA 2", "NVIDIA 3")),  # 28 heads
+        ("tiny", {}, 8, 1, ("NVIDIA 0",)),  # it can't use one
+        ("qwen", {"args": {"tensor-parallel-size": 2}}, 8, 2, ("NVIDIA 0", "NVIDIA 1")),
+        ("qwen", {"env": {"CUDA_VISIBLE_DEVICES": "2,3"}}, 8, 2, ("NVIDIA 2", "NVIDIA 3")),
+        ("qwen", {"env": {"CUDA_VISIBLE_DEVICES": "9"}}, 8, 1, ()),
+    ],
+)
+def test_it_is_spread_over_the_gpus_that_it_sees_as_its_heads_allow(on_gpus, model, more, gpus, spread, claimed):
+    (launch,) = on_gpus(launched("a", model=model, **more), gpus=gpus)
+    assert launch.spec.args["tensor-parallel-size"] == spread
+    assert launch.spec.claim is not None
+    assert launch.spec.claim.gpus == (claimed or ("NVIDIA 0",))
+
+
+def test_launches_on_other_gpus_share_nothing(on_gpus):
+    envs = ({"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"})
+    launches = on_gpus(*(launched(f"a{i}", model="qwen", env=env) for i, env in enumerate(envs)), gpus=2)
+    assert [share(launch) for launch in launches] == [0.9, 0.9]
+
+
+def test_llama_cpp_on_a_gpu_claims_it_without_a_share(folder):
+    facts, _ = MACHINES["nvidia"]
+    (on_gpu,) = plan(folder, launched(engine="llama_server"), facts=facts)[1]
+    (on_cpu,) = plan(folder, launched(engine="llama_server", args={"n_gpu_layers": 0}), facts=facts)[1]
+    assert on_gpu.spec.claim is not None
+    assert (on_gpu.spec.claim.gpus, on_gpu.spec.claim.share, on_cpu.spec.claim) == (("NVIDIA 0",), None, None)
+
+
+def test_on_a_machine_without_gpus_nothing_is_claimed(folder):
+    assert plan(folder, launched())[1][0].spec.claim is None

@@ -3,7 +3,9 @@ from dataclasses import replace
 import pytest
 
 from launchers.engines import ENGINES
+from launchers.gpus import Claim
 from launchers.spec import LaunchSpec
+from profiles.parsers import Gpu
 from router.config import Config
 from router.launches import Launch
 from router.steps import Do, Plan, Room, Step, steps
@@ -154,6 +156,45 @@ def test_what_outlives_the_router_has_one_record():
     kept = replace(place.launch, spec=replace(place.launch.spec, keep=True))
     (step,) = steps(old, replace(new, places={"demo": replace(place, launch=kept)}), ROOMY)
     assert not step.new_first
+
+
+# What doesn't fit on a GPU
+
+CARD = Gpu("NVIDIA", "NVIDIA H100", 80 * GIB, free_bytes=79 * GIB)
+
+
+def on_gpu(found: Plan, *shares: float) -> Plan:
+    """Have the backends of a plan claim shares of the GPU, whose models need 20 GiB."""
+    places = {}
+    for (name, place), share in zip(found.places.items(), shares, strict=True):
+        assert place.launch is not None
+        claim = Claim(("NVIDIA 0",), share, least=20 * GIB)
+        args = {"gpu-memory-utilization": share}
+        places[name] = replace(
+            place, launch=replace(place.launch, spec=replace(place.launch.spec, claim=claim, args=args))
+        )
+    return replace(found, places=places)
+
+
+def test_what_will_not_fit_beside_what_runs_is_said_with_what_to_write():
+    old, new = on_gpu(plan(launched("a")), 0.9), on_gpu(plan(launched("a"), launched("b")), 0.9, 0.45)
+    room = Room(take={"a": GIB}, gpus=True, cards=(replace(CARD, free_bytes=7 * GIB),))
+    add, keep = steps(old, new, room)
+    assert (add.do, keep.do, keep.but) == (Do.ADD, Do.KEEP, "")
+    assert "a has 0.9; to share it, write `args: {gpu-memory-utilization: 0.45}`" in add.but
+    assert str(add) == f"add     b: starts llama_cpp; but {add.but}"
+
+
+def test_what_the_replaced_one_has_is_there_for_its_successor_and_others():
+    old, new = on_gpu(plan(launched("a")), 0.9), on_gpu(plan(launched("a"), launched("b")), 0.45, 0.45)
+    room = Room(take={"a": GIB}, gpus=True, cards=(replace(CARD, free_bytes=7 * GIB),))
+    assert [(step.do, step.but) for step in steps(old, new, room)] == [(Do.REPLACE, ""), (Do.ADD, "")]
+
+
+def test_what_is_kept_but_does_not_run_yet_gets_its_memory_first():
+    old, new = on_gpu(plan(launched("b")), 0.9), on_gpu(plan(launched("a"), launched("b")), 0.45, 0.9)
+    add, _ = steps(old, new, Room(gpus=True, cards=(CARD,)))
+    assert "b has 0.9" in add.but
 
 
 # The rest of the file
