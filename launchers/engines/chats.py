@@ -238,16 +238,17 @@ def _parts(place: str) -> str:
 
 
 def _put_calls_right(message: Fields, place: str) -> None:
-    """What a call needs: its type, and arguments that are JSON in a text. A message that makes none needs no list."""
-    problem = f"{place} must be a list of objects, each with its id and its function."
+    """A call needs its id, its type, and arguments that are JSON in a text. A message that makes none needs no list."""
+    problem = f"{place} must be a list of objects, each with its function."
     given = message["tool_calls"]
     calls: list[Call] = _read(given, list[Call], problem, "messages")
     changed = not calls
-    for call in calls:
+    for number, call in enumerate(calls):
         was = dict(call), dict(call.get("function") or {})
         function = call.get("function")
         if not isinstance(function, dict):
             raise UnfitRequestError(problem, "messages")
+        call["id"] = call.get("id") or f"call_{number}"
         call["type"] = call.get("type") or "function"
         arguments = function.get("arguments") or {}
         if not isinstance(arguments, str):

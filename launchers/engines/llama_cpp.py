@@ -166,6 +166,7 @@ class LlamaCpp:
             _put_chat_right(found)
         if path != EMBEDDINGS:
             chats.put_stop_right(found)
+            _put_limit_right(found)
             found.pop("suffix", None)  # an empty one, by now, which it would put tokens in the prompt for
         return bodies.written(found) if nulls or found != was else body
 
@@ -181,18 +182,21 @@ def _put_chat_right(found: Fields) -> None:
             raise UnfitRequestError("functions must be a list of objects.", "functions")
         whole = [chats.whole_function(each, f"functions[{n}]", "functions") for n, each in enumerate(functions)]
         found["functions"] = bodies.raw(whole)
-    limits = [int(bodies.value(found[name])) for name in LIMITS if name in found]
-    if 0 in limits:
-        raise UnfitRequestError(f"max_tokens {LIMIT.words}.", "max_tokens")
-    if found.pop("max_completion_tokens", None) is not None:
-        # the smaller of the two, where both are said: neither is exceeded
-        found["max_tokens"] = bodies.raw(min(limits, key=lambda limit: limit if limit > 0 else inf))
     if found.get("logprobs") == bodies.TRUE:
         found.setdefault("top_logprobs", bodies.raw(0))  # else it gives none
     if "response_format" in found:
         form = _form(bodies.value(found.pop("response_format")))
         if form is not None:
             found["response_format"] = bodies.raw(form)
+
+
+def _put_limit_right(found: Fields) -> None:
+    """It knows one name of the limit: the smaller of the two is said by it, so that neither is exceeded."""
+    limits = [int(bodies.value(found[name])) for name in LIMITS if name in found]
+    if 0 in limits:
+        raise UnfitRequestError(f"max_tokens {LIMIT.words}.", "max_tokens")
+    if found.pop("max_completion_tokens", None) is not None:
+        found["max_tokens"] = bodies.raw(min(limits, key=lambda limit: limit if limit > 0 else inf))
 
 
 def _force_the_only_tool(found: Fields) -> None:

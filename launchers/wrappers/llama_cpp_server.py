@@ -9,7 +9,8 @@ wait. Here each request is watched for its client, and the next token is not mad
 3. An error is one sentence: a 400 for what is the client's, and nothing of the server's files. A stream's head waits
    for its first event, so that a prompt that is too long is a 400 there, too.
 4. What it would do otherwise than asked is an error: an image that the model can't read, a schema that can't be made a
-   grammar, a text that is too long to embed, an embedding of another size, a bias for a token that there isn't.
+   grammar, a text that is too long to embed, an embedding of another size, a bias for a token that there isn't. So is a
+   grammar that can't be read, or one that is huge, as long texts in a schema make it: either would end the process.
 5. In a stream, the name and the id of a tool's call stand in its first piece alone: clients add up what they get.
 6. A web page gets nothing: its port is on the machine of whoever looks at pages, and it would answer any of them.
 """
@@ -41,6 +42,7 @@ Told = tuple[int, dict[str, Any]]
 
 BAD_REQUEST, FORBIDDEN, FAILED = 400, 403, 500
 OWN_NAMES = (b"127.0.0.1", b"localhost")
+MOST_GRAMMAR = 64 << 10  # bytes; one of nested optional parts is read by recursion
 TOO_LONG = re.compile(r"Requested tokens \((\d+)\) exceed context window of (\d+)")
 
 
@@ -272,6 +274,23 @@ def strict(grammar: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
+def checked(read: Callable[..., Any], use: Callable[..., None]) -> Callable[..., None]:
+    """Have a grammar be read before it is used: `read` gives a null pointer where it can't be."""
+
+    def add(sampler: Any, model: Any, grammar: Any) -> None:  # noqa: ANN401 -- llama_cpp's own classes
+        text, root = grammar._grammar.encode(), grammar._root.encode()  # noqa: SLF001
+        if len(text) > MOST_GRAMMAR:
+            raise ValueError("The schema makes too large a grammar: take shorter minLength, maxLength or minItems")
+        found = read(model.vocab, text, root)
+        if not found:
+            raise ValueError(
+                "The schema makes a grammar that can't be read: it is contradictory, or its limits are too high"
+            )
+        use(sampler.sampler, found)
+
+    return add
+
+
 # Errors
 
 
@@ -333,6 +352,9 @@ def main() -> None:
     server.create_app = lambda **settings: watched(create(**settings))
     handler.error_message_wrapper = lambda _self, error, body=None: explained(error)  # noqa: ARG005 -- as it is called
     forms._grammar_for_json_schema = strict(forms._grammar_for_json_schema)  # noqa: SLF001
+
+    sampler = importlib.import_module("llama_cpp._internals").LlamaSampler
+    sampler.add_grammar = checked(library.llama_sampler_init_grammar, library.llama_sampler_chain_add)
 
     llama = library.Llama
     llama.generate = stopping(

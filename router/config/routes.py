@@ -116,7 +116,11 @@ routes:
     to: Targets = Field(description="The model, or several: the next, where none before can be served. Required.")
     set: JsonFields = setting({}, "Fields of the request's body that are written over what the client says.")
     default: JsonFields = setting({}, "Fields of the body for where the client says nothing, or null.")
-    at_most: Bounds = setting({}, "Largest values of the body's numbers; a larger one is lowered to it.")
+    at_most: Bounds = setting(
+        {},
+        "Largest values of the body's numbers; a larger one is lowered to it."
+        " `max_tokens` means `max_completion_tokens`, too.",
+    )
     strip: FieldNames = setting((), "Fields of the body that are dropped.")
     next_on: Statuses = setting(
         None, "Statuses of an answer after which the next model is tried. Left out, those that are retried anyhow."

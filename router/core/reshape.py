@@ -21,6 +21,11 @@ def _plain(value: object) -> object:
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode
 
+ALIKE: Mapping[str, str] = MappingProxyType(
+    {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+)
+"""The two names of one thing, of which a client says whichever it knows."""
+
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _NULL = msgspec.Raw(b"null")
 _NUMBER = tuple(b"-0123456789")
@@ -30,7 +35,8 @@ class Reshape:
     """A route's rules for a body's fields. Values are whatever JSON can say, and are written once, here.
 
     `strip` are dropped. `default` counts where the client says nothing, or null. `set` counts in any case. `at_most`
-    bounds numbers that are there then; what is no number is left for the engine to judge.
+    bounds numbers that are there then; what is no number is left for the engine to judge. A client can't get past what
+    is set or bounded by a field's other name.
     """
 
     def __init__(
@@ -41,16 +47,17 @@ class Reshape:
         strip: Iterable[str] = (),
     ) -> None:
         self._set = _written(set)
-        self._default = _written(default)
-        self._at_most = [(name, most, msgspec.Raw(_encode(most))) for name, most in at_most.items()]
-        self._strip = tuple(strip)
+        self._default = [(name, ALIKE.get(name, name), value) for name, value in _written(default).items()]
+        bounds = {ALIKE[name]: most for name, most in at_most.items() if name in ALIKE} | dict(at_most)
+        self._at_most = [(name, most, msgspec.Raw(_encode(most))) for name, most in bounds.items()]
+        self._strip = (*strip, *(ALIKE[name] for name in set if name in ALIKE and ALIKE[name] not in set))
 
     def apply(self, fields: dict[str, msgspec.Raw]) -> None:
         """Change the fields of a body in place."""
         for name in self._strip:
             fields.pop(name, None)
-        for name, value in self._default.items():
-            if fields.get(name, _NULL) == _NULL:
+        for name, alike, value in self._default:
+            if fields.get(name, _NULL) == _NULL and (alike == name or fields.get(alike, _NULL) == _NULL):
                 fields[name] = value
         fields.update(self._set)
         for name, most, written in self._at_most:

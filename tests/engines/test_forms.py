@@ -393,6 +393,34 @@ async def test_a_schema(ask, name):
     assert re.match(r'\s*{\s*("a"|$)', content), content
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"enum": []},
+        {"anyOf": []},
+        {"type": "string", "maxLength": 100_000},
+        {"type": "array", "items": {"type": "string"}, "minItems": 100_000},
+        {"type": "string", "pattern": "^(["},
+        {"$ref": "#/$defs/nowhere"},
+        {"$ref": "https://example.com/schema.json"},
+        {"type": "object", "properties": {'a "b"\n': {"type": "string"}}, "required": ['a "b"\n']},
+        {"type": "object", "properties": [1]},
+    ],
+    ids=lambda schema: json.dumps(schema)[:40],
+)
+async def test_a_schema_does_no_harm(ask, schema):
+    """Whatever is in it: it is answered or refused, and so is the next request."""
+    form = {"type": "json_schema", "json_schema": {"name": "A", "schema": schema}}
+    status, words = await ask.raw(CHAT, {"messages": [USER], "response_format": form, "max_tokens": 10})
+    assert status in {200, 400}, words
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    status, words = await ask.raw(
+        CHAT, {"messages": [USER], "tools": [tool], "tool_choice": THE_CALL, "max_tokens": 10}
+    )
+    assert status in {200, 400}, words
+    await ask.chat()
+
+
 async def test_json(ask, name):
     """The older way to ask for it."""
     body = {"messages": [USER], "response_format": {"type": "json_object"}, "max_tokens": 20, "temperature": 0}

@@ -69,6 +69,36 @@ def test_all_at_once_with_the_models_name():
     )
 
 
+@pytest.mark.parametrize(
+    ("rules", "body", "expected"),
+    [
+        ({"at_most": {"max_tokens": 9}}, '{"max_completion_tokens":10}', '{"max_completion_tokens":9}'),
+        ({"at_most": {"max_completion_tokens": 9}}, '{"max_tokens":10}', '{"max_tokens":9}'),
+        (
+            {"at_most": {"max_tokens": 9, "max_completion_tokens": 5}},
+            '{"max_tokens":10,"max_completion_tokens":10}',
+            '{"max_tokens":9,"max_completion_tokens":5}',
+        ),
+        ({"default": {"max_tokens": 9}}, '{"max_completion_tokens":10}', '{"max_completion_tokens":10}'),
+        (
+            {"default": {"max_tokens": 9}},
+            '{"max_completion_tokens":null}',
+            '{"max_completion_tokens":null,"max_tokens":9}',
+        ),
+        ({"set": {"max_tokens": 9}}, '{"max_completion_tokens":10}', '{"max_tokens":9}'),
+        (
+            {"set": {"max_tokens": 9, "max_completion_tokens": 5}},
+            '{"max_completion_tokens":10}',
+            '{"max_completion_tokens":5,"max_tokens":9}',
+        ),
+        ({"strip": ["max_tokens"]}, '{"max_completion_tokens":10,"max_tokens":5}', '{"max_completion_tokens":10}'),
+    ],
+)
+def test_a_limit_has_two_names_and_neither_gets_past_its_rule(rules, body, expected):
+    """Most clients say max_completion_tokens now; what router.yaml says of max_tokens is meant for it, too."""
+    assert json.loads(shaped(body, **rules)) == json.loads(expected)
+
+
 def test_of_a_field_given_twice_the_last_counts():
     """As it does for the engines."""
     assert shaped('{"t": 1, "t": 20}', at_most={"t": 9}) == '{"t":9}'

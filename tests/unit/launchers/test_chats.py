@@ -151,9 +151,10 @@ def test_parts_that_are_more_than_text_stay_for_an_engine_that_takes_them():
         ([{**CALL, "function": {"name": "f", "arguments": ""}}], "{}"),
         ([{**CALL, "function": {"name": "f", "arguments": None}}], "{}"),
         ([{**CALL, "function": {"name": "f"}}], "{}"),
+        ([{"function": CALL["function"]}], [{**CALL, "id": "call_0"}]),
     ],
 )
-def test_a_call_has_its_type_and_its_arguments_as_a_text(calls, sent):
+def test_a_call_has_its_id_its_type_and_its_arguments_as_a_text(calls, sent):
     (message,) = right({"role": "assistant", "content": "a", "tool_calls": calls})
     if isinstance(sent, str):
         sent = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": sent}}]
@@ -176,7 +177,7 @@ def test_a_call_has_its_type_and_its_arguments_as_a_text(calls, sent):
         ([{"role": "user", "content": [{"text": "a"}]}], "each an object with its type"),
         ([{"role": "user", "content": [{"type": "text"}]}], r"content\[0\]\.text must be a text"),
         ([{"role": "assistant", "content": "", "tool_calls": {}}], r"tool_calls must be a list of objects"),
-        ([{"role": "assistant", "content": "", "tool_calls": [{"id": "x"}]}], r"each with its id and its function"),
+        ([{"role": "assistant", "content": "", "tool_calls": [{"id": "x"}]}], r"each with its function"),
     ],
 )
 def test_messages_that_nobody_understands_are_refused(messages, words):

@@ -212,6 +212,11 @@ def test_llama_cpp_calls_the_only_tool_where_a_call_is_required():
     assert chat_for_llama_cpp(tools=tools, tool_choice="required")["tool_choice"] == "required"
 
 
+def test_llama_cpp_knows_the_limit_of_a_prompt_by_the_same_name():
+    sent = ENGINES["llama_cpp"].put_right(COMPLETIONS, b'{"prompt":"a","max_completion_tokens":5}')
+    assert sent == b'{"prompt":"a","max_tokens":5}'
+
+
 def test_llama_cpp_gets_no_empty_suffix():
     """It would put the tokens of another model in the prompt for it."""
     sent = ENGINES["llama_cpp"].put_right(COMPLETIONS, b'{"prompt":"a","suffix":""}')

@@ -246,3 +246,23 @@ def test_a_schema_that_is_none_is_an_error_and_no_other_form():
     assert program.strict(grammar)("good", verbose=True) == ("good", True)
     with pytest.raises(ValueError, match="can't be made a grammar"):
         program.strict(grammar)("bad")
+
+
+def grammar_of(text):
+    return SimpleNamespace(_grammar=text, _root="root")
+
+
+def test_a_grammar_is_read_before_it_is_used():
+    used = []
+    add = program.checked(lambda *what: what, lambda *what: used.append(what))
+    add(SimpleNamespace(sampler="s"), SimpleNamespace(vocab="v"), grammar_of("g"))
+    assert used == [("s", ("v", b"g", b"root"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("g", "can't be read"), ("g" * (program.MOST_GRAMMAR + 1), "too large a grammar")]
+)
+def test_a_grammar_that_would_end_the_process_is_an_error(text, words):
+    add = program.checked(lambda *_: None, lambda *_: pytest.fail("it was used"))
+    with pytest.raises(ValueError, match=words):
+        add(SimpleNamespace(sampler="s"), SimpleNamespace(vocab="v"), grammar_of(text))
