@@ -324,6 +324,14 @@ async def test_kill_9_of_each_of_its_processes(client, router):
         await served(client)
 
 
+async def test_kill_9_of_the_keeper(client, router):
+    """Its engines end with it, all of them; with another keeper it serves again."""
+    before = router.engines
+    router.keeper.kill()
+    await eventually(none_left(before), within=30.0)
+    await served(client)
+
+
 async def test_a_worker_that_is_stopped_is_a_stall(client, router):
     """SIGSTOP: it holds its port and its memory, and does nothing. Its client is told, and another takes its place."""
     before = router.engines
@@ -391,14 +399,19 @@ async def test_stopped_while_it_works(tmp_path, temporary, model, name):
 
 
 async def test_kill_9_of_the_router(tmp_path, temporary, model, name):
-    """What the system's tie doesn't end, the next router does; it removes their temporary files, too."""
+    """While it works: soon nothing of the engine is left, no file of it either; nobody has to start another router."""
+    shared = in_shared_memory()
     env = {**os.environ, "TMPDIR": str(temporary)}
     async with RunningRouter(tmp_path, config(name, model), env=env) as router:
         await router.ready(STARTS_WITHIN)
-        started = router.engines
-        router.signal(signal.SIGKILL)
+        started = [*router.engines, router.keeper]
+        async with AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0) as client:
+            stream = await working(client)
+            router.signal(signal.SIGKILL)
+            await eventually(none_left(started), within=10.0)
+            with suppress(openai.APIError):
+                await told_or_whole(stream)
         await router.exit_code()
-    remote = "server: {port: 0}\nbackends: [{url: 'http://127.0.0.1:9', models: [m]}]\n"
-    async with RunningRouter(tmp_path, remote):
-        await eventually(none_left(started))
-        await eventually(lambda: files_in(temporary) == [])
+    assert forgotten(in_shared_memory() - shared) == set()
+    assert files_in(temporary) == []
+    assert list((tmp_path / "logs" / "run").iterdir()) == []
