@@ -24,7 +24,6 @@ engines as soon as it has no router: who serves is stopped by its router. One th
 import ctypes
 import json
 import os
-import secrets
 import selectors
 import signal
 import socket
@@ -375,7 +374,7 @@ class Keeper:
             os._exit(127)
 
     def _listen_for_routers(self, folder: Path) -> None:
-        door = folder / f"{SCRATCH}{secrets.token_hex(4)}"
+        door = folder / f"{SCRATCH}{os.urandom(4).hex()}"
         door.mkdir(mode=0o700)
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(door / "keeper"))

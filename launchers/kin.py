@@ -13,7 +13,6 @@ Standard library alone: the keeper runs this. Each look at the table takes some 
 """
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -62,16 +61,20 @@ def seen(pid: int) -> Seen | None:
 
 def by_ps(*which: str) -> dict[int, Seen]:
     """Read the table where there is no /proc."""
-    said = subprocess.run(
-        ["ps", *(which or ["-A"]), "-o", "pid=,ppid=,stat=,lstart="],  # noqa: S607 -- of the system's own PATH
-        capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"},
-    )  # fmt: skip
+    said = _said_by("ps", *(which or ["-A"]), "-o", "pid=,ppid=,stat=,lstart=")
     found = {}
-    for line in said.stdout.splitlines():
+    for line in said.splitlines():
         pid, parent, state, started = line.split(maxsplit=3)
         with suppress(ProcessLookupError, PermissionError):
             found[int(pid)] = Seen(int(parent), os.getsid(int(pid)), started.strip(), not state.startswith("Z"))
     return found
+
+
+def _said_by(*command: str) -> str:
+    import subprocess  # noqa: PLC0415 -- Linux needs none of it
+
+    env = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env).stdout
 
 
 def started(pid: int) -> str | None:
@@ -86,8 +89,7 @@ def world() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
-        said = subprocess.run(["sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False)  # noqa: S607
-        return said.stdout.strip()
+        return _said_by("sysctl", "-n", "kern.bootsessionuuid").strip()
 
 
 def has_mark(pid: int, mark: str) -> bool:
