@@ -131,6 +131,8 @@ SYSTEM = bodies.raw("system")
 NO_PARAMETERS = {"type": "object", "properties": {}}
 TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 """Types of parts that are text → the field that has it."""
+THOUGHTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
+"""Types of parts that a model isn't shown again: templates leave out what was thought before an answer, too."""
 
 _MESSAGES = "messages must be a list of one message or more, each an object with its role."
 _TOOLS = "tools must be a list of objects, each with its type and its function."
@@ -225,6 +227,8 @@ def _joined(content: msgspec.Raw, place: str, takes: Takes) -> str | None:
         kind: str = _read(part.get("type", NULL), str, _parts(place), "messages")
         if name := TEXT_PARTS.get(kind):
             texts.append(_read(part.get(name, NULL), str, f"{place}[{number}].{name} must be a text.", "messages"))
+        elif kind in THOUGHTS:
+            continue
         elif takes.parts is None or kind in takes.parts:
             others = True
         else:

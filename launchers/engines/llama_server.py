@@ -77,10 +77,17 @@ APIS = frozenset({
 })  # fmt: skip
 
 
+TYPES: Mapping[str, Rule] = {
+    **bodies.TYPES,
+    "logit_bias": Rule(dict[str, object] | list[object], "must be an object of numbers"),  # or llama.cpp's own form
+}
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
-    CHAT: bodies.TYPES,
+    CHAT: TYPES,
     COMPLETIONS: {
-        **bodies.TYPES,
+        **TYPES,
+        "prompt": Rule(
+            str | list[object] | dict[str, object], "must be a text, or a list of texts or of tokens", required=True
+        ),
         "suffix": Rule(Literal[""], "is not for llama_server here; /infill fills in what stands before it"),
     },
     EMBEDDINGS: {},

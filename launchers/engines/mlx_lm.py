@@ -164,6 +164,7 @@ class Mlx:
             prompt = bodies.value(found["prompt"])
             if isinstance(prompt, list):
                 found["prompt"] = bodies.raw(prompt[0])
+            found.pop("logprobs", None)  # none are asked for, by now, but perhaps by a number
         for name in ("adapters", "draft_model"):
             found.pop(name, None)
         for name, says_nothing in SAY_NOTHING.items():

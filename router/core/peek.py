@@ -5,12 +5,21 @@ the engine as the bytes that came. Only where the engine knows the model by anot
 and then its top level alone: each value is copied as it stood.
 """
 
+import re
+
 import msgspec
 
 from router.core.errors import BadRequestError
 
 MAX_NAME = 512
 """Characters of a model's name; a hub's id has fewer than a hundred."""
+
+HALF_A_PAIR = (
+    "a text has half of a surrogate pair (such as \\ud83d without the \\ude00 that follows it in an emoji);"
+    " whoever cuts texts must not cut between the two"
+)
+_SURROGATES = re.compile(rb"\\(?:\\|u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w))")
+"""Escapes: a backslash, a pair of surrogates, or (the group) one alone."""
 
 
 class Peek(msgspec.Struct, frozen=True):
@@ -36,13 +45,19 @@ def peek(body: bytes) -> tuple[str, bool, int | None]:
     except msgspec.ValidationError as error:
         raise BadRequestError(f"The request's body is not as expected: {error}.", param=_param(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequestError(f"The request's body is not valid JSON: {error}.") from error
+        why = HALF_A_PAIR if _half_a_pair(body) else error
+        raise BadRequestError(f"The request's body is not valid JSON: {why}.") from error
     model = seen.model
     if not model:
         raise BadRequestError('The request names no model: give its name as "model".', param="model")
     if len(model) > MAX_NAME:
         raise BadRequestError(f"The model's name has more than {MAX_NAME} characters.", param="model")
     return model, seen.stream is True, _whole(seen.priority) if seen.priority else None
+
+
+def _half_a_pair(body: bytes) -> bool:
+    """Tell whether a text has an escaped surrogate that is no half of a pair, which a decoder tells in odd words."""
+    return any(found[1] for found in _SURROGATES.finditer(body))
 
 
 def _whole(value: msgspec.Raw) -> int | None:

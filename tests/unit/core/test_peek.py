@@ -65,6 +65,21 @@ def test_peek_refuses(body, said, param):
     assert caught.value.param == param
 
 
+@pytest.mark.parametrize("text", [r"cut \ud83d", r"\uDE00 cut", r"\ud83d\ud83d\ude00", r"\\\ud83d"])
+def test_half_a_pair_of_surrogates_is_told_as_what_it_is(text):
+    body = rb'{"model":"m","messages":[{"content":"%s"}]}' % text.encode()
+    with pytest.raises(BadRequestError, match="half of a surrogate pair"):
+        peek(body)
+
+
+@pytest.mark.parametrize("text", [r"\ud83d\ude00", r"\\ud83d", r"\ufffd"])
+def test_whole_pairs_are_none_of_that(text):
+    assert peek(rb'{"model":"m","messages":[{"content":"%s"}]}' % text.encode())[0] == "m"
+    with pytest.raises(BadRequestError) as caught:
+        peek(rb'{"model":"m","messages":[{"content":"%s"}' % text.encode())
+    assert "surrogate" not in caught.value.message
+
+
 def test_a_models_name_is_bounded():
     """It goes into errors and logs; in characters, not bytes."""
     assert peek(b'{"model": "%s"}' % ("ü" * MAX_NAME).encode())[0] == "ü" * MAX_NAME

@@ -126,6 +126,7 @@ def test_the_developer_is_the_system():
         ),
         ([{"type": "refusal", "refusal": "no"}], "no"),
         ([{"type": "input_text", "text": "a"}, {"type": "output_text", "text": "b"}], "a\nb"),
+        ([{"type": "thinking", "thinking": "hm", "signature": ""}, {"type": "text", "text": "a"}], "a"),
         (["a", "b"], "a\nb"),
         ([], ""),
     ],

@@ -104,6 +104,7 @@ def right(body, path=CHAT, spec=None):
         ("/v1/completions", {"prompt": ["a", "b"], "stop": ["x"]}),
         ("/v1/embeddings", {"input": "a", "encoding_format": "base64"}),
         ("/v1/responses", {"input": None}),
+        (CHAT, {**HELLO, "logit_bias": [[5, -1.0], ["cat", False]]}),
     ],
 )
 def test_most_requests_are_taken_as_they_are(path, body):

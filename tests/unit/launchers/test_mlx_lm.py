@@ -164,6 +164,10 @@ def test_a_prompt_may_be_a_list_of_one():
     assert right({"prompt": ["a"], "suffix": "", "echo": False, "logprobs": None}, COMPLETIONS)["prompt"] == "a"
 
 
+def test_no_logprobs_are_none():
+    assert right({"prompt": "a", "logprobs": 0}, COMPLETIONS) == {"prompt": "a"}
+
+
 def test_a_form_of_no_kind_is_no_form():
     assert right({**HELLO, "response_format": {"type": "text"}})["messages"] == HELLO["messages"]
 
