@@ -26,7 +26,7 @@ from profiles import Facts, Profile, ProfileError, detect, load_profiles
 from profiles.detect import cpus, describe, gibibytes, model_memory
 from profiles.facts import program_version
 from router.config import Backend, Config, ConfigError, load
-from router.launches import Launch, StartError, plan_launches
+from router.launches import Launch, StartError, install_command, plan_launches
 from router.planning import look
 from router.proxy.pool import Address
 from router.proxy.resolve import Names, Resolver
@@ -147,13 +147,22 @@ def of_profile(facts: Facts, profiles: Mapping[str, Profile], wanted: str) -> tu
     ]
 
 
-def of_engines(engines: Mapping[str, Engine], facts: Facts) -> Iterator[Finding]:
-    """Each engine's version, or the command that installs it. A missing one is no fault: a backend's may be."""
-    for name, engine in engines.items():
+def of_engines(engines: Mapping[str, Engine], facts: Facts, profile: Profile | None) -> Iterator[Finding]:
+    """Each engine with its version, or the command that installs it, and what it suits; the profile's come first.
+
+    A missing one is no fault: a backend's may be.
+    """
+    preferred = [each.name for each in profile.engines if each.name in engines] if profile else []
+    for name in (*preferred, *(name for name in engines if name not in preferred)):
+        engine = engines[name]
         if name in facts.engines:
-            yield Finding(Mark.OK, name, facts.engines[name])
+            yield Finding(Mark.OK, name, f"{facts.engines[name]}: {engine.suits}")
         else:
-            yield Finding(Mark.FACT, name, f"not installed; to install it: {engine.install}")
+            text = f"not installed: {engine.suits}; to install it: {install_command(engine)}"
+            yield Finding(Mark.FACT, name, text)
+    if profile and (taken := next((name for name in preferred if name in facts.engines), None)):
+        why = f"the first of the {profile.name} profile's that is installed"
+        yield Finding(Mark.FACT, "auto", f"takes {taken}, {why}; `engine: NAME` below a backend's launch takes another")
 
 
 # The launched models
@@ -329,10 +338,10 @@ async def examine(
     try:
         loaded = load(path, environ)
     except ConfigError as error:
-        _, of_this = of_profile(facts, load_profiles(), "auto")
+        profile, of_this = of_profile(facts, load_profiles(), "auto")
         mistakes = [Finding(Mark.STOP, "mistake", str(problem)) for problem in error.problems]
         return _sections(
-            machine=of_machine(facts), profile=of_this, engines=of_engines(engines, facts), config=mistakes
+            machine=of_machine(facts), profile=of_this, engines=of_engines(engines, facts, profile), config=mistakes
         )
     config = loaded.config
     profile, of_this = of_profile(facts, load_profiles(), config.profile)
@@ -345,7 +354,7 @@ async def examine(
     return _sections(
         machine=of_machine(facts),
         profile=of_this,
-        engines=of_engines(engines, facts),
+        engines=of_engines(engines, facts, profile),
         config=[Finding(Mark.LOOK, "no effect", str(problem)) for problem in loaded.not_yet],
         launched=of_launches,
         elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),

@@ -4,6 +4,7 @@ Everything that can be wrong with a launch is found here, for all of them at onc
 one message and not from a process that dies.
 """
 
+import shlex
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -113,6 +114,12 @@ def _replicas(backend: Backend, machine: _Machine, running: Sequence[Launch]) ->
         yield replace(planned, spec=replace(planned.spec, name=name))
 
 
+def install_command(engine: Engine) -> str:
+    """The command that installs an engine where the router looks for it: in its own Python, activated or not."""
+    here = f"{shlex.quote(sys.executable)} -m "
+    return here * engine.install.startswith("pip ") + engine.install
+
+
 def _asked_alike(one: Backend, other: Backend) -> bool:
     """Tell whether two entries of router.yaml ask for the same process."""
     if one.launch is None or other.launch is None:
@@ -129,7 +136,7 @@ def _served_name(backend: Backend) -> str:
 def _planned(backend: Backend, machine: _Machine) -> Launch:
     launch = backend.launch
     assert launch is not None  # noqa: S101  (the caller asked)
-    installs = {name: engine.install for name, engine in machine.engines.items()}
+    installs = {name: install_command(engine) for name, engine in machine.engines.items()}
     if launch.engine == AUTO and not isinstance(launch.model, str):
         named = {name for name in machine.facts.engines if name in launch.model}  # the others have no model to run
         installs = {name: install for name, install in installs.items() if name in named} or installs

@@ -52,6 +52,10 @@ class Engine(Protocol):
         """A program on PATH that does as well as the module; None where there is none."""
 
     @property
+    def suits(self) -> str:
+        """What it is good for, in a few words: a person chooses by them."""
+
+    @property
     def install(self) -> str:
         """The one command that installs it."""
 

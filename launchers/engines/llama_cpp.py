@@ -111,6 +111,7 @@ class LlamaCpp:
     name: str = "llama_cpp"
     module: str = "llama_cpp"
     program: str | None = None
+    suits: str = "GGUF models, one request at a time; compiled on this machine"
     install: str = "pip install 'llama-cpp-python[server]'"
     ready_path: str = "/openapi.json"
     ready_request: tuple[str, bytes] | None = None

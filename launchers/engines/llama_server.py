@@ -104,6 +104,7 @@ class LlamaServer:
     name: str = "llama_server"
     module: str = "xllamacpp"
     program: str | None = "llama-server"
+    suits: str = "GGUF models, several requests at once, more APIs (/v1/responses, /v1/messages, rerank); no compiler"
     install: str = "pip install xllamacpp"
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None

@@ -118,6 +118,7 @@ class Mlx:
     name: str = "mlx"
     module: str = "mlx_lm"
     program: str | None = None
+    suits: str = "Hugging Face models on Apple silicon, many requests at once"
     install: str = "pip install mlx-lm" + (" 'mlx[cpu]'" if sys.platform == "linux" else "")
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = (COMPLETIONS, b'{"prompt": "a", "max_tokens": 1}')

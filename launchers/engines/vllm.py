@@ -123,6 +123,7 @@ class Vllm:
     name: str = "vllm"
     module: str = "vllm"
     program: str | None = "vllm"
+    suits: str = "Hugging Face models on NVIDIA and AMD GPUs, very many requests at once; some GB"
     install: str = "pip install vllm"
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None

@@ -19,6 +19,7 @@ class LaunchedFake:
     name: str = "llama_cpp"
     module: str = "llama_cpp"
     program: str | None = None
+    suits: str = "tests"
     install: str = "nothing to install"
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None

@@ -1,6 +1,7 @@
 import errno
 import os
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,14 +128,31 @@ def test_a_profile_that_there_is_not():
     assert said([finding]) == ["✗ profile there is no profile tpu; there are: auto, cpu"]
 
 
-def test_each_engine_has_its_version_or_its_command():
-    """A missing one is no fault."""
-    for finding in doctor.of_engines(ENGINES, FACTS):
+def test_each_engine_has_what_it_suits_and_its_version_or_its_command():
+    """A missing one is no fault; the command is for this very Python, as it stands."""
+    findings = list(doctor.of_engines(ENGINES, FACTS, None))
+    assert [finding.what for finding in findings] == list(ENGINES)
+    for finding in findings:
+        engine = ENGINES[finding.what]
         if finding.what == "llama_cpp":
-            assert (finding.mark, finding.text) == (OK, "0.3.36")
+            assert (finding.mark, finding.text) == (OK, f"0.3.36: {engine.suits}")
         else:
-            assert finding.mark is FACT
-            assert finding.text == f"not installed; to install it: {ENGINES[finding.what].install}"
+            command = f"{sys.executable} -m {engine.install}"
+            text = f"not installed: {engine.suits}; to install it: {command}"
+            assert (finding.mark, finding.text) == (FACT, text)
+
+
+def test_the_profiles_engines_come_first_and_the_one_that_auto_takes_is_named():
+    """With the way to another."""
+    *findings, auto = doctor.of_engines(ENGINES, FACTS, load_profiles()["nvidia"])
+    assert [finding.what for finding in findings] == ["vllm", "llama_server", "llama_cpp", "mlx"]
+    assert said([auto])[0].startswith("auto takes llama_cpp, the first of the nvidia profile's that is installed; ")
+    bare = replace(FACTS, engines={})
+    assert [each.what for each in doctor.of_engines(ENGINES, bare, load_profiles()["cpu"])][:2] == [
+        "llama_cpp",
+        "llama_server",
+    ]
+    assert all(each.what != "auto" for each in doctor.of_engines(ENGINES, bare, load_profiles()["cpu"]))
 
 
 def test_a_program_on_path_is_asked_for_its_version(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_everything_that_is_wrong_is_said_at_once(folder):
         f"backends[0] (gone): {folder / 'gone.gguf'}: there is no such file",
         "backends[2] (mine): launch.args: port can't be set for llama_cpp: ",
         "backends[3] (yours): launch.env: HOST can't be set for llama_cpp: ",
-        "backends[4] (fancy): vllm is not installed in this Python; install it: pip install",
+        "backends[4] (fancy): vllm is not installed in this Python; install it: " + sys.executable,
         "two backends would be called 'many-2'",
     )
     assert len(said) == len(starts)
@@ -124,7 +125,7 @@ def test_no_engine_says_how_to_get_one(folder):
     """With the command."""
     (said,) = problems(folder, launched(), facts=BARE)
     assert said.startswith("backends[0] (demo): no engine of the cpu profile is installed")
-    assert "pip install" in said
+    assert f"install llama_cpp: {sys.executable} -m pip install 'llama-cpp-python" in said
 
 
 def test_each_engine_may_have_its_own_model(folder):

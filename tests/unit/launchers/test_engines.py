@@ -59,6 +59,7 @@ def engine(request):
 def test_what_every_engine_says_of_itself(engine):
     assert ENGINES[engine.name] is engine
     assert engine.install.startswith("pip install ")
+    assert engine.suits
     assert engine.ready_path.startswith("/")
     assert engine.parallel >= 1
     assert {CHAT, COMPLETIONS} <= engine.apis
