@@ -102,9 +102,7 @@ class Access:
         if not asked.origins:
             _check_site(asked)
         elif not self.reader(asked):
-            raise ForbiddenError(
-                f"The page's origin {_shown(asked.origins)} isn't one that may ask. Name it in server.cors."
-            )
+            raise unnamed(asked)
 
     def check_admin(self, asked: Asked, remote: str, *, http11: bool = True) -> None:
         """Raise UnauthorizedError or ForbiddenError for who may not manage the router without an admin key.
@@ -162,6 +160,11 @@ class Access:
         if port != (host[1] or _PORTS[scheme]):
             return False
         return name == host[0] or (self._is_own_name(name) and self._is_own_name(host[0]))
+
+
+def unnamed(asked: Asked) -> ForbiddenError:
+    """Say that a page may not ask, and what would let it."""
+    return ForbiddenError(f"The page's origin {_shown(asked.origins)} isn't one that may ask. Name it in server.cors.")
 
 
 def is_loopback(remote: str) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from router.core import errors
-from router.core.access import Access, Asked, asked_of
+from router.core.access import Access, Asked, asked_of, unnamed
 from router.core.catalog import Candidate
 from router.core.errors import RouterError
 from router.core.peek import peek
@@ -118,19 +118,19 @@ class Rules:
                 raise errors.UnauthorizedError("No valid API key: send one as 'Authorization: Bearer KEY'.")
             caller = self._callers[place]
         else:
-            self._let_in(asked)
+            try:
+                self.access.check(asked)
+            except errors.ForbiddenError as error:
+                self._note(error)
+                raise
         cors = self._cors(asked)
         return caller._replace(cors=cors) if cors else caller
 
-    def _let_in(self, asked: Asked) -> None:
-        """Raise ForbiddenError for who may not ask without a key; tell the log, too: a page can't read the answer."""
-        try:
-            self.access.check(asked)
-        except errors.ForbiddenError as error:
-            if error.message not in self._told and len(self._told) < _MOST_TOLD:
-                self._told.add(error.message)
-                log.warning(f"refused: {printable(error.message)}")
-            raise
+    def _note(self, error: errors.ForbiddenError) -> None:
+        """Tell the log of what is refused, each once: a page can't read the answer."""
+        if error.message not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(error.message)
+            log.warning(f"refused: {printable(error.message)}")
 
     def admit_admin(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> None:
         """Raise UnauthorizedError or ForbiddenError for who may not manage the router.
@@ -163,17 +163,18 @@ class Rules:
         reader = self.access.reader(asked) if asked.origins else ""
         return b"" if not reader else _CORS % (reader.encode("latin-1"), _READABLE)
 
-    def preflight(self, headers: Headers) -> bytes | None:
-        """Write the lines that answer a browser's question whether a page may ask; None where it may not.
+    def preflight(self, headers: Headers) -> bytes:
+        """Write the lines that answer a browser's question whether a page may ask. Raises ForbiddenError if it may not.
 
         The question carries no key, so that no key is asked for here.
         """
-        cors = self.cors(headers)
+        asked, fields = asked_of(headers), dict(headers)
+        cors = self._cors(asked)
         if not cors:
-            return None
-        fields = dict(headers)
-        lines = b"%saccess-control-allow-methods: %s\r\naccess-control-max-age: %d\r\n" % (
-            cors,
+            error = unnamed(asked)
+            self._note(error)
+            raise error
+        lines = cors + b"access-control-allow-methods: %s\r\naccess-control-max-age: %d\r\n" % (
             _METHODS,
             _PREFLIGHT_LASTS,
         )
