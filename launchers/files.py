@@ -5,9 +5,31 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 MOST_STAMPED = 10_000
 """Files of a folder that are looked at for changes."""
+
+
+MOST = 16 * 1024 * 1024
+"""Bytes of a file that is read whole: what tells of a model or an engine is far smaller."""
+
+
+class NoFileError(OSError):
+    """A FIFO, a device, a socket."""
+
+
+def read_ordinary(path: Path | str, most: int = MOST) -> bytes:
+    """Read the first bytes of a file; nothing else is waited for. Raises OSError, of a directory IsADirectoryError."""
+    with open(path, "rb", opener=at_once) as stream:
+        if not S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise NoFileError(f"{path} is no ordinary file")
+        return stream.read(most)
+
+
+def at_once(path: str, flags: int) -> int:
+    """Open a file without waiting, as opening a FIFO would for its other end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 class Disk:

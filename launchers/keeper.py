@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from launchers import kin
+from launchers.files import at_once
 from launchers.record import SCRATCH, Record
 
 LINGER = 0.5  # seconds from the last process's end until the output is taken for complete
@@ -85,7 +86,7 @@ class Log:
             self._file = None
 
     def _open(self) -> None:
-        self._file = self._path.open("ab", buffering=0)
+        self._file = open(self._path, "ab", buffering=0, opener=at_once)  # noqa: SIM115 -- it stays open
 
     def _give_up(self, error: OSError) -> None:
         self._warn(f"{self._path}: the engine's log can't be written, and is left out: {error.strerror or error}")

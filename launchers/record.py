@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from launchers import kin
+from launchers.files import read_ordinary
 
 SCRATCH = "router-"
 """What the names of engines' own folders for temporary files begin with; no other is ever removed."""
@@ -59,7 +60,7 @@ class Record(NamedTuple):
     def read(path: Path) -> "Record | None":
         """Read the record in a file; None where it holds none."""
         with suppress(OSError, ValueError, TypeError, KeyError):
-            read = Record(**(json.loads(path.read_text()) | {"path": str(path.absolute())}))
+            read = Record(**(json.loads(read_ordinary(path)) | {"path": str(path.absolute())}))
             if [type(value) for value in read[:-2]] == [type(value) for value in _EXAMPLE[:-2]]:
                 return read._replace(shared=tuple(map(str, read.shared)))
         return None

@@ -448,7 +448,14 @@ class Supervisor:
             next_try=self._now.deadline if state is State.BACKOFF else None,
             coming=self._coming(),
         )
-        self._on_change(self._status)
+        self._tell(self._status)
+
+    def _tell(self, status: Status) -> None:
+        """Tell whoever wants to know; what goes wrong there is no reason to end an engine that is well."""
+        try:
+            self._on_change(status)
+        except Exception:
+            log.exception("what an engine's status means to the rest of the program failed", name=self._spec.name)
 
     def _coming(self) -> bool:
         now = self._now
@@ -495,4 +502,4 @@ class Supervisor:
         self._release(error)
         if not task.cancelled():
             log.error("a supervisor failed; its engine was killed", name=self._spec.name, exc_info=error)
-            self._on_change(self.status)
+            self._tell(self.status)

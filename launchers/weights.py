@@ -7,6 +7,8 @@ from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
+from launchers.files import read_ordinary
+
 WEIGHTS = ("*.safetensors", "*.gguf", "*.npz", "*.bin", "*.pt")
 """What a model's weights are called; a folder may hold them in several forms, of which an engine reads the first."""
 
@@ -56,6 +58,6 @@ def described(model: str, environ: Mapping[str, str]) -> Mapping[str, object]:
     """What the config.json beside a model's weights says; nothing where there is none that can be read."""
     files = weights(model, environ)
     with suppress(OSError, ValueError):
-        found = json.loads((files[0].parent / "config.json").read_text()) if files else None
+        found = json.loads(read_ordinary(files[0].parent / "config.json")) if files else None
         return found if isinstance(found, dict) else {}
     return {}

@@ -56,6 +56,7 @@ from router.reload import Reloader
 from router.steps import Plan, Room, Step, steps
 from router.telemetry.access import AccessLog
 from router.telemetry.logs import printable, tell, terminal_of
+from router.telemetry.tasks import aside
 
 log = structlog.get_logger("router")
 
@@ -153,7 +154,7 @@ class App:
         if self._room < self._config.limits.max_connections:
             log.info(f"room for {self._room} connections: this system's file limit allows no more (ulimit -n)")
         kept = [launch.spec.name for launch in plan.launches if launch.spec.keep]
-        for leftover in await asyncio.to_thread(reap, self._logs / "run", kept):
+        for leftover in await aside(reap, self._logs / "run", kept):
             log.warning(f"{leftover.name}: stopped what an earlier router had left running", pid=leftover.pid)
         if plan.launches:
             log.info(f"profile {plan.why}")
@@ -167,10 +168,10 @@ class App:
         Raises StartError, and changes nothing, where it can't be run.
         """
         self._check_doors(config)
-        facts = await asyncio.to_thread(self._look)
-        plan = await asyncio.to_thread(plan_of, config, self._folder, self._engines, facts, self.plan)
-        room = await asyncio.to_thread(room_beside, self.fleet.pids, facts)
-        todo = await asyncio.to_thread(steps, self.plan, plan, room)
+        facts = await aside(self._look)
+        plan = await aside(plan_of, config, self._folder, self._engines, facts, self.plan)
+        room = await aside(room_beside, self.fleet.pids, facts)
+        todo = await aside(steps, self.plan, plan, room)
         self._set_up(config)
         await self.fleet.apply(todo, plan)
         self.fleet.revive()

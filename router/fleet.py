@@ -32,6 +32,7 @@ from router.proxy.plane import Plane
 from router.proxy.pool import Address
 from router.proxy.probe import Prober, Target
 from router.steps import Do, Place, Plan, Step
+from router.telemetry.tasks import heard, unharmed
 
 log = structlog.get_logger("router")
 
@@ -254,7 +255,7 @@ class Fleet:
         self._join(member)
         self._plane.withdraw(member.backend, "waits for the one that it replaces to end", due=0.0)
         ended = self._ending[old]
-        task = asyncio.create_task(self._after(ended, member), name=f"replace {member.name}")
+        task = asyncio.create_task(heard(self._after(ended, member)), name=f"replace {member.name}")
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
 
@@ -270,7 +271,7 @@ class Fleet:
             member.before = None
         self._prober.forget(member.backend)
         self._plane.retire(member.backend, why)
-        self._ending[member] = asyncio.create_task(self._end(member, why), name=f"end {member.name}")
+        self._ending[member] = asyncio.create_task(heard(self._end(member, why)), name=f"end {member.name}")
 
     async def _end(self, member: Member, why: str) -> None:
         loop, backend = asyncio.get_running_loop(), member.backend
@@ -281,11 +282,13 @@ class Fleet:
             await asyncio.sleep(LOOK_EVERY)
         if backend.in_flight:
             log.warning(f"{member.name}: {backend.in_flight} requests are cut after {self.drain_timeout:g} s: it {why}")
-        self._plane.drop(backend, why)
-        if member.supervisor is not None:
-            await member.supervisor.stop()
-        log.info(f"{member.name}: {why}")
-        del self._ending[member]
+        unharmed(f"the end of {member.name}'s requests", self._plane.drop, backend, why)
+        try:
+            if member.supervisor is not None:
+                await member.supervisor.stop()
+            log.info(f"{member.name}: {why}")
+        finally:
+            del self._ending[member]
 
     # What supervisors say
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 import watchfiles
 
-from router.config.files import read_ordinary
+from launchers.files import read_ordinary
 from router.telemetry.tasks import aside
 
 log = structlog.get_logger("router")

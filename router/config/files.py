@@ -6,13 +6,12 @@ Nothing is waited for: a FIFO nobody writes to, a terminal or a device is refuse
 from __future__ import annotations
 
 import codecs
-import os
 import re
-from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from yaml.reader import Reader
 
+from launchers.files import NoFileError, read_ordinary
 from router.config.problems import ConfigError, Place, Problem
 
 if TYPE_CHECKING:
@@ -50,22 +49,6 @@ def read(path: Path, most: int = MAX_BYTES) -> bytes:
         whole = "" if most == MAX_BYTES else ", with what was read before it"
         raise fatal(Place(file), f"is larger than {MAX_BYTES >> 20} MiB{whole}: this can't be a router.yaml")
     return raw
-
-
-class NoFileError(OSError):
-    """A FIFO, a device, a socket."""
-
-
-def read_ordinary(path: Path | str, most: int) -> bytes:
-    """The first bytes of a file; nothing else is waited for. Raises OSError, of a directory IsADirectoryError."""
-    with open(path, "rb", opener=_at_once) as stream:
-        if not S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise NoFileError(f"{path} is no ordinary file")
-        return stream.read(most)
-
-
-def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a FIFO would wait for its writer
 
 
 def decoded(raw: bytes, file: str) -> str:

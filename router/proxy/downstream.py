@@ -24,6 +24,7 @@ from router.proxy.heads import MAX_REQUEST_HEAD, Known, RequestHead, is_well_for
 from router.proxy.plane import Plane
 from router.proxy.relay import Exchange
 from router.proxy.requests import ANYBODY, Rules, error_answer
+from router.telemetry.tasks import unharmed
 
 if TYPE_CHECKING:
     from router.core.access import Access
@@ -84,11 +85,14 @@ class Lane:
         self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
 
     def sweep(self) -> None:
-        """Cut the connections that don't get on."""
+        """Cut the connections that don't get on, and again."""
+        unharmed("the look at all connections", self._cut_overdue)
+        self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
+
+    def _cut_overdue(self) -> None:
         now = self.loop.time()
         for connection in [each for each in self.connections if each.overdue(now)]:
             connection.abort()
-        self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
 
     @property
     def busy(self) -> bool:

@@ -33,6 +33,7 @@ from router.proxy.pool import MAX_IDLE, Address, Pool
 from router.proxy.relay import Exchange
 from router.proxy.requests import Request
 from router.proxy.resolve import Names
+from router.telemetry.tasks import unharmed
 
 _log = structlog.get_logger("router")
 
@@ -505,19 +506,31 @@ class Plane:
             self._hearing = self.loop.call_later(HEAR, self._hear)
 
     def _hear(self) -> None:
-        """Tell the estimates whose answers have brought something, and again as long as there are some under way."""
+        """Listen to all answers, and again as long as there are some under way."""
+        unharmed("the listening to answers", self._hear_all)
+        self._hearing = self.loop.call_later(HEAR, self._hear) if self.exchanges else None
+
+    def _hear_all(self) -> None:
+        """Tell the estimates whose answers have brought something."""
         now = self.loop.time()
         for backend in self.backends.values():
             if backend.spoke:
                 backend.spoke = False
                 backend.estimate.spoke(now)
-        self._hearing = self.loop.call_later(HEAR, self._hear) if self.exchanges else None
 
     def _sweep(self) -> None:
-        """Look at each exchange under way, and again as long as there are some."""
+        """Look at all exchanges, and again as long as there are some under way."""
+        unharmed("the look at all requests", self._look_at_all)
+        self._sweeping = self.loop.call_later(self._sweep_every, self._sweep) if self.exchanges else None
+
+    def _look_at_all(self) -> None:
+        """Look at each exchange under way, at who waits, and at who is silent."""
         now = self.loop.time()
         for each in list(self.exchanges):
-            each.look(now)
+            try:
+                each.look(now)
+            except Exception as mistake:  # noqa: BLE001  (the others are looked at all the same)
+                each.go_wrong(mistake)
         for ticket, error in self.dispatcher.admission.expired(now):
             ticket.payload.exchange.break_off(error, "waited too long for a backend with room")
         self._offer_all()
@@ -527,8 +540,6 @@ class Plane:
             self.tell_places(now)
         if self.limits.stall_after < inf:
             self._find_stalled(now)
-        again = bool(self.exchanges)
-        self._sweeping = self.loop.call_later(self._sweep_every, self._sweep) if again else None
 
     def _find_stalled(self, now: float) -> None:
         """Look for backends that have had requests for too long without a sign of work."""
@@ -571,7 +582,10 @@ class Plane:
     def finished(self, exchange: Exchange, record: Record) -> None:
         """Let go of an exchange, and pass on what it came to."""
         self.exchanges.discard(exchange)
-        self._on_record(record)
+        try:
+            self._on_record(record)
+        except Exception:  # noqa: BLE001  (what is done with it is no part of the answer)
+            _log.exception("a request could not be recorded", request_id=record.id)
 
     def close(self) -> None:
         """Cut every exchange under way, which its client is told, and every connection."""

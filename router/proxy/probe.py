@@ -18,6 +18,7 @@ import errno
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 import aiohttp
@@ -30,6 +31,7 @@ from router.proxy.listen import Listener
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
 from router.proxy.resolve import Resolver
+from router.telemetry.tasks import for_ever
 
 log = structlog.get_logger("router")
 
@@ -105,7 +107,8 @@ class Prober:
                 )
             )
         within = min(self.rhythm.interval, len(self._tasks) / _FIRST_PROBES_A_SECOND)
-        watching = self._watch(target, self._session, self._uniform() * within)
+        watch = partial(self._watch, target, self._session, self._uniform() * within)
+        watching = for_ever(f"the watch over {target.backend.name}", watch)
         self._targets[target.backend] = target
         self._tasks[target.backend] = asyncio.create_task(watching, name=f"probe {target.backend.name}")
 

@@ -164,7 +164,7 @@ class Exchange:
             self._tried = (candidate,)
             self._attempt(candidate)
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
-            self._go_wrong(error)
+            self.go_wrong(error)
 
     def _resolve(self, model: str) -> "Way":
         """Find what the model's name means. Raises ModelNotFoundError, but not while that may soon change."""
@@ -191,7 +191,7 @@ class Exchange:
         try:
             self._attempt(candidate)
         except Exception as error:  # noqa: BLE001  (as in `start`)
-            self._go_wrong(error)
+            self.go_wrong(error)
 
     def cancel(self, outcome: str = "the client left") -> None:
         """Stop at once, and free the engine: nobody waits for the answer any more."""
@@ -278,7 +278,7 @@ class Exchange:
         except ConnectError as refused:
             self.on_failure(refused.failure, str(refused))
         except Exception as error:  # noqa: BLE001  (as in `start`)
-            self._go_wrong(error)
+            self.go_wrong(error)
 
     def _send(self, connection: "Connection", pool: Pool) -> None:
         self._connection = connection
@@ -363,7 +363,7 @@ class Exchange:
         try:
             self._attempt(candidate, fresh=fresh)
         except Exception as error:  # noqa: BLE001  (as in `start`)
-            self._go_wrong(error)
+            self.go_wrong(error)
 
     def _wait_again(self, failure: Failure, detail: str) -> None:
         """Wait for an engine that is about to be there: all that there were are gone."""
@@ -380,9 +380,9 @@ class Exchange:
         try:
             self._wait(way, way.route.targets[0] if way.route.targets else model)
         except Exception as error:  # noqa: BLE001  (as in `start`)
-            self._go_wrong(error)
+            self.go_wrong(error)
 
-    def _go_wrong(self, error: Exception) -> None:
+    def go_wrong(self, error: Exception) -> None:
         """Answer a request that can't be sent on, or that the router makes a mistake with."""
         if isinstance(error, errors.RouterError):
             self.break_off(error, error.message)

@@ -16,6 +16,7 @@ from typing import IO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from launchers.files import at_once
 from router.telemetry.terminal import Terminal
 
 FILE_SIZE = 16 * 1024 * 1024
@@ -51,7 +52,7 @@ class BoundedFile(logging.handlers.RotatingFileHandler):
 
     def _open(self) -> IO[str]:  # type: ignore[override]
         """Open the file; a FIFO in its place would wait for a reader."""
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_at_once)
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=at_once)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (logging's name)
         """Say it the first time."""
@@ -69,10 +70,6 @@ class BoundedFile(logging.handlers.RotatingFileHandler):
             self._complained = True
             error = sys.exc_info()[1]
             terminal_of(sys.stderr).write(f"! the log {self.baseFilename} can't be written: {error}\n")
-
-
-def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 class Spoken(logging.Handler):

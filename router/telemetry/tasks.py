@@ -46,6 +46,14 @@ def unharmed(name: str, do: Callable[..., object], *arguments: object) -> None:
         log.exception(f"{name} failed by a mistake of the router's")
 
 
+async def heard(work: Awaitable[None]) -> None:
+    """Do what nobody waits for; if it fails, that is told at once."""
+    try:
+        await work
+    except Exception:  # as above
+        log.exception("what nobody waits for failed by a mistake of the router's")
+
+
 async def aside(do: Callable[..., T], *arguments: object) -> T:
     """Call what may block for ever, in a thread that nobody waits for at the end, as the loop's own would be."""
     loop = asyncio.get_running_loop()

@@ -364,10 +364,10 @@ async def test_a_failure_of_its_own_ends_the_engine_and_is_raised(supervise):
     demo.start()
     pid = (await demo.until(State.RUNNING)).pid
 
-    def broken(status):
-        raise ZeroDivisionError(status.detail)
+    async def broken():
+        raise ZeroDivisionError
 
-    demo._on_change = broken
+    demo._stop_probing = broken
     # That it can't be told either is the loop's to report.
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     with capture_logs() as logs, pytest.raises(ZeroDivisionError):
@@ -375,9 +375,31 @@ async def test_a_failure_of_its_own_ends_the_engine_and_is_raised(supervise):
     assert [entry["event"] for entry in logs] == ["a supervisor failed; its engine was killed"]
     assert demo.status.state is State.FATAL
     await until(lambda: not lives(pid))
-    demo._on_change = demo.seen.append
+    del demo._stop_probing
     demo.start()
     await demo.until(State.RUNNING, times=2)
+
+
+async def test_who_fails_to_hear_of_it_does_not_end_the_engine(supervise):
+    """A terminal that can't show its name, a mistake in what is done about it: it is told, and the engine runs on."""
+    demo = supervise()
+    seen = demo._on_change
+
+    def broken(status):
+        seen(status)
+        raise ZeroDivisionError
+
+    demo._on_change = broken
+    with capture_logs() as logs:
+        demo.start()
+        pid = (await demo.until(State.RUNNING)).pid
+        assert lives(pid)
+    assert {entry["event"] for entry in logs if entry["log_level"] == "error"} == {
+        "what an engine's status means to the rest of the program failed"
+    }
+    demo._on_change = seen
+    await demo.stop()
+    assert State.FATAL not in demo.states
 
 
 async def test_a_loop_that_closes_takes_the_engine_along(supervise):

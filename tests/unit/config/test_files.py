@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_read(monkeypatch, error, message):
     def refuse(*_arguments):
         raise error
 
-    monkeypatch.setattr(files, "_at_once", refuse)
+    monkeypatch.setattr("launchers.files.at_once", refuse)
     assert message in refusal(Path("router.yaml"))
 
 

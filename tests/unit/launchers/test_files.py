@@ -1,6 +1,12 @@
+import os
 from pathlib import Path
 
-from launchers.files import Disk, stamp
+import pytest
+
+from launchers.files import Disk, NoFileError, read_ordinary, stamp
+from launchers.keeper import Log
+from launchers.record import Record
+from launchers.weights import described
 
 
 def test_the_disk_is_seen_as_it_is(tmp_path):
@@ -28,3 +34,33 @@ def test_a_stamp_tells_a_file_from_what_it_was(tmp_path):
     whole.unlink()
     assert stamp([str(tmp_path)]) != of_folder
     assert stamp(["org/name", str(tmp_path / "none"), "\0", "x" * 5000]) == ()
+
+
+def test_a_file_is_read(tmp_path):
+    """As much of it as is asked for."""
+    (tmp_path / "file").write_text("12345")
+    assert read_ordinary(tmp_path / "file") == b"12345"
+    assert read_ordinary(str(tmp_path / "file"), 2) == b"12"
+
+
+@pytest.mark.parametrize("place", ["fifo", "/dev/zero", "/dev/tty"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, place):
+    """Nor is a device read, which may have no end."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match=r"is no ordinary file|No such device"):
+        read_ordinary(tmp_path / place)
+    with pytest.raises(NoFileError):
+        read_ordinary(tmp_path / "fifo")
+
+
+def test_a_fifo_among_the_files_of_engines_holds_up_nobody(tmp_path):
+    """A record of an engine that ran, what a model says of itself, an engine's log."""
+    for name in ("demo.json", "config.json", "demo.log"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "model.safetensors").touch()
+    assert Record.read(tmp_path / "demo.json") is None
+    assert described(str(tmp_path), {}) == {}
+    said: list[str] = []
+    log = Log(tmp_path / "demo.log", said.append)
+    log.write(b"lost")
+    assert "can't be written" in said[0]
