@@ -33,6 +33,7 @@ class LaunchSpec:
     stop_timeout: float = 10.0  # seconds from SIGTERM until SIGKILL
     claim: Claim | None = None  # what it takes of GPUs that others use, too
     keep: bool = False  # whether it runs on when the router ends, and is adopted by the next one
+    source: str = ""  # where the model was looked for, as a folder, if it is to be looked for again at each start
 
 
 @dataclass(frozen=True, slots=True)

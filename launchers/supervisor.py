@@ -254,7 +254,7 @@ class Supervisor:
 
     async def _stamp_of_model(self) -> Stamp:
         given = [value for value in self._spec.args.values() if isinstance(value, str) and "/" in value]
-        paths = [self._spec.model, *given]  # an adapter, a template
+        paths = [self._spec.source or self._spec.model, *given]  # an adapter, a template
         return await asyncio.to_thread(stamp, paths)
 
     async def _step(self, event: Event) -> None:
@@ -314,6 +314,10 @@ class Supervisor:
         elif event in {Event.EXITED, Event.SPAWN_FAILED} or self._now.state is State.STOPPED:
             self._turns.gone(self.files)
 
+    def _found(self) -> LaunchSpec:
+        """Look for the model afresh: another file may be in its folder by now. Raises ModelNotFoundError."""
+        return replace(self._spec, model=self._engine.find_model(self._spec.source or self._spec.model, Disk()))
+
     def _executed(self, spec: LaunchSpec) -> LaunchSpec:
         """What is started of what was planned: with a lower share of the GPUs, where no more is free."""
         claim, share = spec.claim, self._verdict.share
@@ -325,8 +329,7 @@ class Supervisor:
     async def _spawn(self) -> None:
         self._stamp = self._last_stamp = await self._stamp_of_model()
         try:
-            model = self._engine.find_model(self._spec.model, Disk())
-            spec = replace(self._spec, model=model)
+            spec = self._found()
             if not await self._adopt():
                 self._port = free_port()
                 command = self._engine.command(spec, self._port, self._python)
@@ -357,7 +360,7 @@ class Supervisor:
         if record is None:
             return None
         with suppress(LaunchError):
-            spec = replace(self._spec, model=self._engine.find_model(self._spec.model, Disk()))
+            spec = self._found()
             if self._engine.command(spec, record.port, self._python).fingerprint == record.fingerprint:
                 return record
         await asyncio.to_thread(leftovers.end, record)

@@ -149,10 +149,12 @@ def _planned(backend: Backend, machine: _Machine) -> Launch:
     wanted = _args_for(choice.name, launch.args, machine.engines)
     version = machine.facts.engines[choice.name]
     python = version.removeprefix("at ") if version.startswith("at ") else sys.executable  # a program's is its place
+    source = _placed(written, machine.folder)
     spec = LaunchSpec(
         name=backend.name,
         engine=choice.name,
-        model=engine.find_model(_placed(written, machine.folder), Disk()),
+        model=engine.find_model(source, Disk()),
+        source=source,
         served_name=_served_name(backend),
         args=_over(choice.args, wanted),
         env=dict(launch.env),

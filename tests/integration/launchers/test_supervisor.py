@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -12,9 +13,10 @@ from structlog.testing import capture_logs
 
 from launchers import supervisor
 from launchers.engines import ENGINES
+from launchers.errors import ModelNotFoundError
 from launchers.spec import LaunchSpec
 from launchers.states import State
-from tests.integration.launchers.scripted import BOUND, Watched, lives, until
+from tests.integration.launchers.scripted import BOUND, Scripted, Watched, lives, until
 
 TINY = """
 import asyncio, sys, uvloop
@@ -165,6 +167,30 @@ async def test_a_model_that_changes_starts_what_was_given_up(supervise, engine, 
     await demo.until(State.FATAL)
     engine.flags = []
     model.write_text("good")
+    await demo.until(State.RUNNING)
+
+
+@dataclass
+class InFolder(Scripted):
+    """Its model is the one file of a folder."""
+
+    def find_model(self, model, files):
+        """Look for it now."""
+        if not (names := files.list(model)):
+            raise ModelNotFoundError(f"{model}: the folder is empty")
+        return f"{model}/{names[0]}"
+
+
+async def test_a_model_of_another_name_starts_what_was_given_up(supervise, engine, tmp_path, monkeypatch):
+    """The folder is looked into at each start, not only when it was planned."""
+    monkeypatch.setattr(supervisor, "LOOK_EVERY", 0.05)
+    folder = tmp_path / "models"
+    folder.mkdir()
+    demo = supervise(model=str(folder / "gone.gguf"), source=str(folder), give_up_after=2)
+    demo._engine = InFolder(engine.folder)
+    demo.start()
+    assert "the folder is empty" in (await demo.until(State.FATAL)).detail
+    (folder / "other.gguf").write_text("good")
     await demo.until(State.RUNNING)
 
 
