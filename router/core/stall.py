@@ -15,8 +15,8 @@ honest depends on what can be seen of the backend's work (`Sight`):
      `SLOWEST` while it has shown none.
   3. NOTHING but answers: their reading excuses it as above, and one request, or ours for a token, must itself have
      waited for long. An answer in one piece is silent to its end. Where one is in flight, silence counts only beside a
-     token that isn't answered: at once, where the backend has room for it; else after the time that its answers in one
-     piece have taken, `PATIENCE` times over.
+     token that isn't answered: where the backend has room for it; else where the token was asked for before any such
+     answer, and `PATIENCE` times as long as these take has passed, as the engine may go on for clients that have left.
 
 A backend that is silent for a part of the time (`QUIET`) is looked into: its CPU time and its counters are read, it is
 probed (`router.proxy.examine`). Silent for `SILENT` of it, what has no byte yet goes elsewhere.
@@ -286,8 +286,10 @@ def judge(
         return _of(silence - excuse, stall_after)
     whole = any(not wait.streams for wait in waits)
     waited = 0.0 if whole else max((wait.seconds for wait in waits), default=0.0)
-    if whole and not room:
-        excuse += PATIENCE * prefill.longest if prefill.longest else inf
+    if whole and not room:  # the token waits behind those before it, and behind what goes on for clients that have left
+        excuse += PATIENCE * (prefill.longest or stall_after)
+        if any(not wait.streams and wait.seconds > token for wait in waits):
+            return Verdict.QUIET
     if max(waited, token) < stall_after / 2:
         return Verdict.QUIET
     verdict = _of(silence - excuse, stall_after)

@@ -396,6 +396,8 @@ class Plane:
     def stalled(self, backend: Backend, reason: str) -> None:
         """Take a backend out that has stopped working: what it holds is sent elsewhere, or told so."""
         backend.stalled = True
+        if not backend.health.usable:  # that it is out has been said, and not why it is restarted
+            _log.warning("backend is down", backend=backend.name, reason=reason)
         self._believe(backend, health.declared(up=False, reason=reason, coming=backend.supervised))
         for each in self.exchanges:
             each.lose_at(backend)
