@@ -243,3 +243,28 @@ async def test_the_shipped_router_yaml_and_the_readmes_second_backend_run_here(m
         (machine.folder / "router.yaml").write_text("".join([*lines[:at], second, *lines[at:]]))
         await until(router, demo="running", second="running")
         assert [(start["name"], "error" in start) for start in gpu.starts(machine.gpu)] == [("demo", False)] * 2
+
+
+async def test_a_kept_engine_is_taken_over_though_its_share_was_lowered(machine, hog):
+    """It is known by what was planned; what it has is nobody else's."""
+    other = await hog(80)
+    text = machine.text("one qwen").replace("port: 0", "port: 0, keep_engines: true")
+    async with RunningRouter(machine.folder, text, env=machine.env) as router:
+        pid = (await until(router, one="running"))["one"]["pid"]
+        router.signal()
+        assert await router.exit_code() == 0
+    other.kill()
+    await other.wait()
+    async with RunningRouter(machine.folder, text, env=machine.env) as router:
+        assert (await until(router, one="running"))["one"]["pid"] == pid
+        (machine.folder / "router.yaml").write_text(
+            text.replace("keep_engines: true", "keep_engines: true ")
+            + machine.text("two qwen").partition("backends:\n")[2]
+        )
+        await until(router, one="running", two="running")
+        assert [start["name"] for start in gpu.starts(machine.gpu)] == ["one", "two"]
+        router.signal()
+        assert await router.exit_code() == 0
+    for each in (machine.gpu / "held").iterdir():
+        if gpu.lives(int(each.name)):
+            os.kill(int(each.name), signal.SIGKILL)
