@@ -216,10 +216,21 @@ def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatche
     return candidate if candidate is not None and candidate.backend.health.usable else None
 
 
+def waited_in_vain(error: RouterError, tiers: Sequence[Tier]) -> RouterError:
+    """Say in an error of the queue what became of the engines, where none was there to have room."""
+    if any(not c.backend.health.absent for tier in tiers for c in tier):
+        return error
+    return type(error)(f"{error.message} Of its engines: {_reasons(tiers)}.", retry_after=error.retry_after)
+
+
 def _why_none(model: str, tiers: Sequence[Tier]) -> str:
-    reasons = {c.backend.name: c.backend.health.reason for tier in tiers for c in tier}
-    if not reasons:
+    said = _reasons(tiers)
+    if not said:
         return f"No backend serves '{model}' at the moment. Try again soon."
-    # An engine's own words name files; in which folders these are is nothing for clients.
-    said = "; ".join(f"{name}: {_FOLDERS.sub('', reason)}" for name, reason in reasons.items())
     return f"No backend of '{model}' can take a request at the moment ({said}). Try again soon."
+
+
+def _reasons(tiers: Sequence[Tier]) -> str:
+    reasons = {c.backend.name: c.backend.health.reason for tier in tiers for c in tier}
+    # An engine's own words name files; in which folders these are is nothing for clients.
+    return "; ".join(f"{name}: {_FOLDERS.sub('', reason)}" for name, reason in reasons.items())

@@ -62,7 +62,7 @@ class Place:
         self._told_at = 0.0  # when the client was last told
         self._said = b""  # the beginning of what the engine gave instead
         self._head: ResponseHead | None = None  # of that
-        self._way = way
+        self.way = way
         self._catalog = plane.catalog  # that the way is of
         self._ticket: Ticket[Place] | None = None
         self.enter(way, queue)
@@ -71,7 +71,7 @@ class Place:
 
     def enter(self, way: "Way", queue: str) -> None:
         """Wait, at first or once more. Raises QueueFullError."""
-        self._way = way
+        self.way = way
         self._ticket = self._plane.wait(self, way, queue)
 
     def takes(self, backend: "Backend") -> "Candidate | None":
@@ -88,8 +88,8 @@ class Place:
         if catalog is not self._catalog:
             self._catalog = catalog
             with suppress(ModelNotFoundError):  # its route is no more; it may still go where that led
-                self._way = catalog.resolve(self.request.model)
-        return self._way
+                self.way = catalog.resolve(self.request.model)
+        return self.way
 
     def look(self, now: float) -> None:
         """Wait no longer, if there is nobody left who could come to serve it."""
@@ -110,7 +110,7 @@ class Place:
         if self._ticket is not None:
             self.waited += self._plane.loop.time() - self._ticket.entered
             self._ticket = None
-        self.exchange.go(self._way, candidate)
+        self.exchange.go(self.way, candidate)
 
     def leave(self) -> None:
         """Wait no longer: the exchange is over."""

@@ -20,7 +20,7 @@ from router.core.budget import RetryBudget
 from router.core.catalog import DOUBT, Backend, Candidate, Catalog, Route, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import UnavailableError
-from router.core.exchange import LIES, OF_THE_REQUEST, TOO_MANY, UNWELL_STATUSES, Failure
+from router.core.exchange import LIES, OF_THE_REQUEST, TOO_MANY, UNWELL_STATUSES, Failure, waited_in_vain
 from router.core.health import Health, Thresholds, Verdict
 from router.core.latency import HEAR, Ask, Sent
 from router.core.load import Load
@@ -534,7 +534,8 @@ class Plane:
             except Exception as mistake:  # noqa: BLE001  (the others are looked at all the same)
                 each.go_wrong(mistake)
         for ticket, error in self.dispatcher.admission.expired(now):
-            ticket.payload.exchange.break_off(error, "waited too long for a backend with room")
+            place = ticket.payload
+            place.exchange.break_off(waited_in_vain(error, place.way.tiers), "waited too long for a backend with room")
         self._offer_all()
         if len(self.dispatcher.admission):
             for place in [each.place for each in self.exchanges if each.place is not None]:

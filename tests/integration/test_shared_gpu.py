@@ -268,3 +268,16 @@ async def test_a_kept_engine_is_taken_over_though_its_share_was_lowered(machine,
     for each in (machine.gpu / "held").iterdir():
         if gpu.lives(int(each.name)):
             os.kill(int(each.name), signal.SIGKILL)
+
+
+async def test_who_waits_for_an_engine_that_fails_to_start_is_told_why(machine):
+    """Also where the next start is under way: the last one's reason is told."""
+    text = machine.text("one qwen , args: {gpu-memory-utilization: 0.015}") + "limits: {queue_timeout: 1s}\n"
+    async with RunningRouter(machine.folder, text, env=machine.env) as router:
+        await eventually(lambda: "next try" in router.said)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(router.url + CHAT, json={**ASK, "model": "one"}) as answer,
+        ):
+            assert answer.status == 503
+            assert "ValueError: No available memory" in await answer.text()

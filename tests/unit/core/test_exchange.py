@@ -5,7 +5,7 @@ from router.core.admission import Bounds, Cap
 from router.core.aside import Kind
 from router.core.catalog import DIRECT, DOUBT, Backend, Candidate, Way
 from router.core.dispatch import Dispatcher
-from router.core.errors import BadGatewayError, GatewayTimeoutError, UnavailableError
+from router.core.errors import BadGatewayError, GatewayTimeoutError, QueueTimeoutError, UnavailableError
 from router.core.exchange import AGAIN, FREE, Failure, error_of
 from router.core.health import WELL, Health, Thresholds, Verdict, declared, failed
 from router.core.latency import Ask
@@ -53,6 +53,15 @@ def test_the_first_attempt_goes_to_the_first_tier_that_can_take_it():
     """A tier with nobody up is passed over."""
     c = up("c")
     assert first("m", ((down("a"),), (down("b"), c)), lowest) is c
+
+
+def test_who_waited_for_engines_that_did_not_come_is_told_why():
+    """Where one was there, it had no room, and that says it all."""
+    error = QueueTimeoutError("No backend of 'm' had room within 60 s.", retry_after=7)
+    told = exchange.waited_in_vain(error, ((down("a", "ValueError: no room on /gpus/of/0"), down("b", "starting")),))
+    assert (type(told), told.retry_after) == (QueueTimeoutError, 7)
+    assert told.message == f"{error.message} Of its engines: a: ValueError: no room on 0; b: starting."
+    assert exchange.waited_in_vain(error, ((down("a"), up("b", in_flight=9)),)) is error
 
 
 def test_nobody_up():
