@@ -6,7 +6,7 @@ the profile, and by the model on disk (`launchers.footprint`). What a person wro
 
 import math
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from launchers.engines.common import number
@@ -15,6 +15,7 @@ from launchers.gpus import CACHE, LEAST_SHARE, SHARE, TOGETHER, Claim, dealt, fl
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import described, weights
 from profiles import Facts
+from profiles.detect import usable_gpus
 from profiles.parsers import Gpu, visible
 
 SPREAD = "tensor-parallel-size"
@@ -26,6 +27,9 @@ LAYERS = "n-gpu-layers"
 
 VLLMS_OWN = 0.92
 """The share that vllm takes where none is said (`gpu-memory-utilization: null`)."""
+
+SOME = "of some kind"
+"""In the place of a GPU's number, where it isn't known which is used."""
 
 UNKNOWN = Gpu("NVIDIA", "a GPU", None)
 """What stands for the GPUs of a profile that says there are some, where none could be read."""
@@ -53,9 +57,12 @@ def claimed(
     the arguments that a person wrote; `seqs` is how many requests it works on, `launched` how many engines there are.
     """
     args: dict[str, ArgValue] = {name.replace("_", "-"): value for name, value in spec.args.items()}
-    gpus = facts.gpus or ((UNKNOWN,) if of_gpus else ())
-    if not gpus or SHARE not in args:
-        return replace(spec, claim=Claim(_ids(gpus))) if gpus and args.get(LAYERS) not in {None, 0, "0"} else spec
+    gpus = usable_gpus(facts.gpus) or ((UNKNOWN,) if of_gpus else ())
+    if not gpus:
+        return spec
+    if SHARE not in args:
+        on_gpus = args.get(LAYERS) not in {None, 0, "0"}
+        return replace(spec, claim=Claim(_ids(gpus, len(gpus)))) if on_gpus else spec
     environ = {**os.environ, **spec.env}
     files = weights(spec.model, environ) or []
     size, config = sum(path.stat().st_size for path in files), described(spec.model, environ)
@@ -66,14 +73,14 @@ def claimed(
     if SHARE in written:
         said = args[SHARE]
         share = float(said) if isinstance(said, int | float) else VLLMS_OWN
-        return replace(spec, claim=Claim(_ids(gpus[: _width(args)]), share, written=True, least=needs.least))
+        return replace(spec, claim=Claim(_ids(gpus, _width(args)), share, written=True, least=needs.least))
     if not _fits(alone := footprint(config, size, own, seqs, 1), most, launched):
         args |= {SPREAD: spread} if SPREAD in args else {}
-        return _over(spec, args, Claim(_ids(gpus[: _width(args)]), 0.0, least=needs.least))
+        return _over(spec, args, Claim(_ids(gpus, _width(args)), 0.0, least=needs.least))
     share = max(math.ceil(100 * (alone.whole or 0) / most) / 100, LEAST_SHARE)
     args |= {SPREAD: 1} if SPREAD in args and SPREAD not in written else {}
     args |= {SHARE: share, CACHE: alone.cache}
-    return _over(spec, args, Claim(_ids(gpus[: _width(args)]), share, least=alone.least, sized=True))
+    return _over(spec, args, Claim(_ids(gpus, _width(args)), share, least=alone.least, sized=True))
 
 
 def settled(specs: Sequence[LaunchSpec]) -> list[LaunchSpec]:
@@ -93,8 +100,11 @@ def _over(spec: LaunchSpec, more: Mapping[str, ArgValue], claim: Claim) -> Launc
     return replace(spec, args=args | added, claim=claim)
 
 
-def _ids(gpus: Iterable[Gpu]) -> tuple[str, ...]:
-    return tuple(gpu.id for gpu in gpus)
+def _ids(gpus: Sequence[Gpu], width: int) -> tuple[str, ...]:
+    """Those that it uses: the first. Of GPUs of several kinds CUDA has an order of its own, the fastest first."""
+    if width < len(gpus) and len(set(gpus)) > 1:
+        return (f"{gpus[0].vendor} {SOME}",)  # all who use some of them take turns; what is free isn't known
+    return tuple(gpu.id for gpu in gpus[:width])
 
 
 def _width(args: Mapping[str, ArgValue]) -> int:

@@ -255,17 +255,23 @@ TINY = {**QWEN, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size":
 
 
 @pytest.fixture
-def on_gpus(folder):
-    """Give a function that plans launches on GPUs, with a large model and a tiny one, and tells args and claims."""
+def models(folder: Path) -> Path:
+    """Give the folder with a large model in it, and a tiny one."""
     for name, config in (("qwen", QWEN), ("tiny", TINY)):
         (folder / name).mkdir()
         (folder / name / "config.json").write_text(json.dumps(config))
         with (folder / name / "model.safetensors").open("wb") as file:
             file.truncate(15 << 30 if name == "qwen" else 1 << 20)
+    return folder
+
+
+@pytest.fixture
+def on_gpus(models):
+    """Give a function that plans launches on so many GPUs."""
 
     def planned(*backends: object, gpus: int = 1, running: Sequence[Launch] = ()) -> tuple[Launch, ...]:
         facts = replace(MACHINES["nvidia"][0], gpus=tuple(replace(H200, number=number) for number in range(gpus)))
-        return plan_launches(Config.model_validate({"backends": list(backends)}), folder, ENGINES, facts, running)[1]
+        return plan_launches(Config.model_validate({"backends": list(backends)}), models, ENGINES, facts, running)[1]
 
     return planned
 
@@ -321,6 +327,19 @@ def test_it_is_spread_over_the_gpus_that_it_sees_as_its_heads_allow(on_gpus, mod
     assert launch.spec.args["tensor-parallel-size"] == spread
     assert launch.spec.claim is not None
     assert launch.spec.claim.gpus == (claimed or ("NVIDIA 0",))
+
+
+def test_of_gpus_of_several_kinds_it_is_not_known_which_is_used(models):
+    """Those who use one take turns all the same; a GPU that is too small for a model counts for nothing."""
+    small, other = Gpu("NVIDIA", "MX150", 2 << 30), Gpu("NVIDIA", "RTX 4090", 24 << 30, number=1, free_bytes=20 << 30)
+
+    def claimed(*gpus: Gpu) -> object:
+        facts = replace(MACHINES["nvidia"][0], gpus=gpus)
+        (launch,) = plan(models, launched(model="qwen"), facts=facts)[1]
+        return launch.spec.claim and launch.spec.claim.gpus
+
+    assert claimed(small, other) == ("NVIDIA 1",)
+    assert claimed(other, H200) == ("NVIDIA of some kind",)
 
 
 def test_launches_on_other_gpus_share_nothing(on_gpus):
