@@ -323,8 +323,8 @@ class Keeper:
             self._engines[id].terminate()
 
     def _do_kill(self, link: Link, id: str) -> None:  # noqa: A002
+        link.tell(id=id, killing=True)
         if id in self._engines:
-            link.tell(id=id, killing=True)
             self._kill(self._engines[id])
 
     # Engines

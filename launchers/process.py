@@ -91,8 +91,13 @@ class Process:
 
     def kill(self) -> None:
         """End it and all that it started."""
-        if not self.gone and self._unheard is None:
-            self._unheard = asyncio.get_running_loop().call_later(ANSWER_WITHIN, self._link.give_up)
+        if self.id in self._link.processes and self._unheard is None:
+            self._unheard = asyncio.get_running_loop().call_later(ANSWER_WITHIN, self._doubt)
+        self._order("kill")
+
+    def _doubt(self) -> None:
+        """Its keeper has not answered: ask again, once. Its answer may lie unread where it is us who slept."""
+        self._unheard = asyncio.get_running_loop().call_later(ANSWER_WITHIN, self._link.give_up)
         self._order("kill")
 
     def look(self) -> None:
@@ -101,11 +106,11 @@ class Process:
 
     def release(self) -> None:
         """Hear no more of it: it runs on, and so does its keeper."""
-        if self._link.processes.pop(self.id, None) is not None:
-            self._link.keeps_on = True
+        self._link.keeps_on = True
+        self._link.forget(self)
 
     def _order(self, what: str) -> None:
-        if not self.gone:
+        if self.id in self._link.processes:
             self._link.tell(do=what, id=self.id)
 
     # What its keeper says
@@ -127,13 +132,13 @@ class Process:
 
     def fail(self, why: str) -> None:
         """It never ran."""
-        self._link.processes.pop(self.id, None)
+        self._heard()
+        self._link.forget(self)
         if not self.began.done():
             self.began.set_exception(ChildProcessError(why))
 
     def end(self, code: int | None) -> None:
         """It is gone."""
-        self._heard()
         self.fail("the engines' keeper ended before it had started one")
         self.exit_code, self.gone = code, True
         self._on_gone()
@@ -152,7 +157,7 @@ class _Link(asyncio.Protocol):
         self.processes: dict[str, Process] = {}
         self.lost = False
         self.keeps_on = False  # whether it has engines that run on when we go
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended = asyncio.Event()
         self._child = child
         self._rest = b""
         self._transport: asyncio.WriteTransport | None = None
@@ -182,6 +187,12 @@ class _Link(asyncio.Protocol):
         if self._transport is not None and not self.lost:
             self._transport.write(json.dumps(order).encode() + b"\n")
 
+    def forget(self, process: Process) -> None:
+        """Speak of a process no more; with the last of them, another router's keeper is left."""
+        self.processes.pop(process.id, None)
+        if self._child is None and not self.processes:
+            self.close()
+
     def close(self) -> None:
         """Leave it: what isn't kept ends."""
         if self._transport is not None:
@@ -195,16 +206,17 @@ class _Link(asyncio.Protocol):
 
     async def _bury(self) -> None:
         """End what a dead keeper has left of ours; take our child's exit code."""
-        orphans = list(self.processes.values())
-        for process in orphans:
-            if process.record is not None:
-                await asyncio.to_thread(leftovers.end, process.record)
-            process.end(None)
-        if self._child is not None and self.keeps_on:
-            self._child.returncode = self._child.poll() or 0  # it is meant to run on: subprocess would warn of it
-        elif self._child is not None:
-            await asyncio.to_thread(_wait_for, self._child)
-        self.ended.set_result(None)
+        try:
+            for process in list(self.processes.values()):
+                if process.record is not None:
+                    await asyncio.to_thread(leftovers.end, process.record)
+                process.end(None)
+            if self._child is not None and self.keeps_on:
+                self._child.returncode = self._child.poll() or 0  # it is meant to run on: subprocess would warn of it
+            elif self._child is not None:
+                await asyncio.to_thread(_wait_for, self._child)
+        finally:
+            self.ended.set()
 
 
 class Keepers:
@@ -263,7 +275,7 @@ class Keepers:
             async with asyncio.timeout(BEGIN_WITHIN):
                 await asyncio.shield(process.began)
         except BaseException as error:
-            process.kill()  # it may have begun
+            process.kill()  # if it has begun, or yet does
             if isinstance(error, TimeoutError):
                 raise ChildProcessError(f"the engines' keeper has not answered for {BEGIN_WITHIN:g} s") from error
             raise
@@ -274,12 +286,12 @@ class Keepers:
         for link in links:
             link.close()
         for link in links:
-            await link.ended
+            await link.ended.wait()
 
 
 async def _start_keeper() -> _Link:
     ours, its = socket.socketpair()
-    with its:
+    try:
         child = subprocess.Popen(  # noqa: ASYNC220 -- it forks, and doesn't wait
             (sys.executable, "-I", "-S", "-c", KEEPER, str(Path(__file__).parent.parent), str(its.fileno())),
             stdin=subprocess.DEVNULL,
@@ -288,6 +300,11 @@ async def _start_keeper() -> _Link:
             pass_fds=(its.fileno(),),
             start_new_session=True,
         )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        its.close()
     _, link = await asyncio.get_running_loop().create_unix_connection(lambda: _Link(child.pid, child), sock=ours)
     return link
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -226,11 +227,38 @@ async def test_a_keeper_that_is_killed_takes_its_engines_along(keepers, nasty, t
 async def test_a_keeper_that_does_not_answer_is_killed(keepers, nasty, tmp_path, monkeypatch):
     """Its engines end all the same."""
     monkeypatch.setattr(process, "ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr(leftovers, "GONE_WITHIN", 0.5)
     engine = await start(keepers, nasty, "session")
     os.kill(keeper_of(tmp_path), signal.SIGSTOP)
     engine.kill()
     await until(lambda: engine.gone)
     assert not left(tmp_path)
+
+
+async def test_a_process_that_can_not_be_started_costs_no_other(keepers, nasty, tmp_path, monkeypatch):
+    """It is said, and its keeper is not taken for one that doesn't answer."""
+    monkeypatch.setattr(process, "ANSWER_WITHIN", 0.1)
+    engine = await start(keepers, nasty, "group")
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "file"))
+    with pytest.raises(OSError, match="no process can be started: Not a directory"):
+        await start(keepers, nasty, "group")
+    await asyncio.sleep(0.5)
+    assert not engine.gone
+    engine.kill()
+    await until(lambda: engine.gone)
+
+
+async def test_a_close_that_is_given_up_can_be_made_again(nasty):
+    """As a second Ctrl-C does."""
+    keepers = Keepers()
+    await start(keepers, nasty, "group")
+    closing = asyncio.create_task(keepers.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await keepers.close()
+    assert not left(nasty.parent)
 
 
 async def test_a_keeper_outlives_a_ctrl_c_and_a_sigterm(keepers, nasty, tmp_path):
