@@ -201,7 +201,7 @@ def dealt(claims: Mapping[str, Claim]) -> dict[str, Claim]:
     """
     found = dict(claims)
     for name, claim in claims.items():
-        if claim.share != 0:
+        if claim.share != 0 or claim.written:
             continue
         rivals = [other for rival, other in claims.items() if rival != name and claim.clashes(other)]
         fixed = sum(rival.share or 0.0 for rival in rivals)

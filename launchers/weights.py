@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -52,6 +52,11 @@ def hub_cache(environ: Mapping[str, str]) -> Path:
         return Path(place).expanduser()
     cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache")
     return Path(environ.get("HF_HOME") or cache / "huggingface").expanduser() / "hub"
+
+
+def size_of(files: Iterable[Path]) -> int:
+    """The bytes of files; a link to nothing has none."""
+    return sum(path.stat().st_size for path in files if path.exists())
 
 
 def described(model: str, environ: Mapping[str, str]) -> Mapping[str, object]:

@@ -21,7 +21,7 @@ import aiohttp
 from launchers.engines import ENGINES, Engine
 from launchers.gpus import lacking
 from launchers.leftovers import running
-from launchers.weights import weights
+from launchers.weights import size_of, weights
 from profiles import Facts, Profile, ProfileError, detect, load_profiles
 from profiles.detect import cpus, describe, gibibytes, model_memory
 from profiles.facts import program_version
@@ -224,7 +224,7 @@ def found(launches: Iterable[Launch], environ: Mapping[str, str]) -> list[Model]
     for name, replicas in by_backend.items():
         spec = replicas[0].spec
         files = weights(spec.model, {**environ, **spec.env})
-        size = sum(path.stat().st_size for path in files) if files else None
+        size = size_of(files) if files else None
         models.append(Model(name, spec.engine, replicas[0].why, spec.model, files is not None, size, len(replicas)))
     return models
 

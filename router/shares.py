@@ -7,13 +7,14 @@ the profile, and by the model on disk (`launchers.footprint`). What a person wro
 import math
 import os
 from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from launchers.engines.common import number
 from launchers.footprint import Footprint, footprint
 from launchers.gpus import CACHE, LEAST_SHARE, SHARE, TOGETHER, Claim, dealt, floored
 from launchers.spec import ArgValue, LaunchSpec
-from launchers.weights import described, weights
+from launchers.weights import described, size_of, weights
 from profiles import Facts
 from profiles.detect import usable_gpus
 from profiles.parsers import Gpu, visible
@@ -65,20 +66,19 @@ def claimed(
         return replace(spec, claim=Claim(_ids(gpus, len(gpus)))) if on_gpus else spec
     environ = {**os.environ, **spec.env}
     files = weights(spec.model, environ) or []
-    size, config = sum(path.stat().st_size for path in files), described(spec.model, environ)
+    size, config = size_of(files), described(spec.model, environ)
     own = {name: value for name, value in args.items() if name in written}
     most = min((gpu.memory_bytes or 0) for gpu in gpus)
-    spread = _spread(args, config, fixed=SPREAD in written)
-    needs = footprint(config, size, own, seqs, _width(args | {SPREAD: spread}))
+    alone = footprint(config, size, own, seqs, 1)
+    small = SHARE not in written and _fits(alone, most, launched)
+    if SPREAD in args and SPREAD not in written:
+        args[SPREAD] = 1 if small else _spread(args, config, len(gpus))
+    needs = footprint(config, size, own, seqs, _width(args))
     if SHARE in written:
-        said = args[SHARE]
-        share = float(said) if isinstance(said, int | float) else VLLMS_OWN
-        return replace(spec, claim=Claim(_ids(gpus, _width(args)), share, written=True, least=needs.least))
-    if not _fits(alone := footprint(config, size, own, seqs, 1), most, launched):
-        args |= {SPREAD: spread} if SPREAD in args else {}
+        return _over(spec, args, Claim(_ids(gpus, _width(args)), _said(args[SHARE]), written=True, least=needs.least))
+    if not small:
         return _over(spec, args, Claim(_ids(gpus, _width(args)), 0.0, least=needs.least))
     share = max(math.ceil(100 * (alone.whole or 0) / most) / 100, LEAST_SHARE)
-    args |= {SPREAD: 1} if SPREAD in args and SPREAD not in written else {}
     args |= {SHARE: share, CACHE: alone.cache}
     return _over(spec, args, Claim(_ids(gpus, _width(args)), share, least=alone.least, sized=True))
 
@@ -112,12 +112,21 @@ def _width(args: Mapping[str, ArgValue]) -> int:
     return math.prod(number(args, name) or 1 for name in SPREADS)
 
 
-def _spread(args: Mapping[str, ArgValue], config: Mapping[str, object], *, fixed: bool) -> int:
-    """Of all GPUs, as many as its attention heads can be dealt out to; what a person wrote stands."""
-    spread, heads = number(args, SPREAD) or 1, config.get("num_attention_heads")
-    while not fixed and isinstance(heads, int) and heads > 0 and heads % spread:
-        spread //= 2
-    return spread
+def _spread(args: Mapping[str, ArgValue], config: Mapping[str, object], gpus: int) -> int:
+    """Of the GPUs that the profile gives it, as many as its attention heads can be dealt out to, and there are."""
+    said, heads = number(args, SPREAD) or 1, config.get("num_attention_heads")
+    dealt_out = heads if isinstance(heads, int) and heads > 0 else said
+    while said > 1 and (dealt_out % said or _width({**args, SPREAD: said}) > gpus):
+        said //= 2
+    return said
+
+
+def _said(share: ArgValue) -> float:
+    """The share that a person wrote."""
+    with suppress(ValueError):
+        if isinstance(share, int | float | str):
+            return float(share)
+    return VLLMS_OWN
 
 
 def _fits(needs: Footprint, memory: int, launched: int) -> bool:

@@ -309,6 +309,9 @@ def test_a_share_that_was_taken_out_is_vllm_s_own(on_gpus):
     (launch,) = on_gpus(launched("a", model="tiny", args={"gpu-memory-utilization": None}))
     assert launch.spec.claim is not None
     assert launch.spec.claim.share == 0.92
+    (launch,) = on_gpus(launched("a", model="tiny", args={"gpu-memory-utilization": "0.5"}))
+    assert launch.spec.claim is not None
+    assert launch.spec.claim.share == 0.5
 
 
 @pytest.mark.parametrize(
@@ -318,6 +321,9 @@ def test_a_share_that_was_taken_out_is_vllm_s_own(on_gpus):
         ("qwen", {}, 8, 4, ("NVIDIA 0", "NVIDIA 1", "NVIDIA 2", "NVIDIA 3")),  # 28 heads
         ("tiny", {}, 8, 1, ("NVIDIA 0",)),  # it can't use one
         ("qwen", {"args": {"tensor-parallel-size": 2}}, 8, 2, ("NVIDIA 0", "NVIDIA 1")),
+        ("qwen", {"args": {"gpu-memory-utilization": 0.5}}, 8, 4, ("NVIDIA 0", "NVIDIA 1", "NVIDIA 2", "NVIDIA 3")),
+        ("qwen", {"args": {"data-parallel-size": 4}}, 8, 2, tuple(f"NVIDIA {number}" for number in range(8))),
+        ("qwen", {"args": {"data-parallel-size": 8}}, 8, 1, tuple(f"NVIDIA {number}" for number in range(8))),
         ("qwen", {"env": {"CUDA_VISIBLE_DEVICES": "2,3"}}, 8, 2, ("NVIDIA 2", "NVIDIA 3")),
         ("qwen", {"env": {"CUDA_VISIBLE_DEVICES": "9"}}, 8, 1, ()),
     ],
