@@ -53,8 +53,8 @@ class Disk:
         return sorted(os.listdir(folder))  # noqa: PTH208 -- names are what is wanted, not paths
 
 
-Stamp = tuple[tuple[str, int, int], ...]
-"""What tells files from what they were: names, times of change, sizes."""
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""What tells files from what they were: names, inodes, sizes, and times of any change, of who may read them, too."""
 
 
 def stamp(paths: Iterable[str]) -> Stamp:
@@ -62,14 +62,14 @@ def stamp(paths: Iterable[str]) -> Stamp:
     return tuple(each for path in paths for each in _stamps(Path(path)))
 
 
-def _stamps(path: Path) -> list[tuple[str, int, int]]:
+def _stamps(path: Path) -> list[tuple[str, int, int, int]]:
     found = []
     with suppress(OSError, ValueError):  # ValueError: a name that no file can have
         files = sorted(path.iterdir())[:MOST_STAMPED] if path.is_dir() else [path, *_parts(path)]
         for file in files:
             with suppress(OSError):
                 stat = file.stat()
-                found.append((str(file), stat.st_mtime_ns, stat.st_size))
+                found.append((str(file), stat.st_ino, stat.st_size, stat.st_ctime_ns))
     return found
 
 

@@ -154,7 +154,7 @@ class Supervisor:
 
     def revive(self) -> None:
         """Start it afresh, if it was given up: something has changed."""
-        if self._now.state is State.FATAL:
+        if self._status.state is State.FATAL:  # which is also said of one whose supervisor failed
             self._ask(Event.START)
 
     async def stop(self) -> None:

@@ -30,6 +30,9 @@ def test_a_stamp_tells_a_file_from_what_it_was(tmp_path):
     assert stamp(paths) == seen
     second.write_text("ab")
     assert stamp(paths) != seen
+    seen = stamp(paths)
+    whole.chmod(0o400)
+    assert stamp(paths) != seen
     of_folder = stamp([str(tmp_path)])
     whole.unlink()
     assert stamp([str(tmp_path)]) != of_folder
