@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -194,6 +195,20 @@ async def test_what_the_system_tells_nothing_of(file, monkeypatch, error):
                 file.write_text(text)
                 await eventually(partial(told.__contains__, text))
     assert [(each["log_level"], each["why"]) for each in said] == [("warning", str(error))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such a name can't be elsewhere")
+async def test_a_folder_whose_name_is_no_utf_8(tmp_path, monkeypatch):
+    """The library can't watch it: it is looked at by the clock."""
+    monkeypatch.setattr(watch, "LOOK_EVERY", 0.05)
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()  # noqa: ASYNC240
+    file = folder / "router.yaml"
+    file.write_text(BEFORE)
+    async with watching(file) as told:
+        file.write_text(AFTER)
+        await eventually(lambda: told)
+        assert told == [AFTER]
 
 
 async def test_a_fifo_is_not_read(file):
