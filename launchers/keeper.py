@@ -147,7 +147,8 @@ class Engine:
     def terminate(self) -> None:
         """Ask it to end; its first process knows the right order."""
         if self.code is None:
-            os.kill(self.record.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self.record.pid, signal.SIGTERM)
 
     def say_gone(self) -> None:
         """Tell its router, once, that it is gone."""
@@ -272,12 +273,14 @@ class Keeper:
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._hear(link))
 
     def _hear(self, link: Link) -> None:
-        orders = link.hear()
+        try:
+            orders = link.hear()
+            for order in orders or ():
+                getattr(self, f"_do_{order.pop('do')}")(link, **order)
+        except (ValueError, TypeError, KeyError, AttributeError):  # no router of ours: the others' engines stay
+            orders = None
         if orders is None:
             self._lost(link)
-            return
-        for order in orders:
-            getattr(self, f"_do_{order.pop('do')}")(link, **order)
 
     def _lost(self, link: Link) -> None:
         self._links.remove(link)
@@ -382,7 +385,11 @@ class Keeper:
         listener.listen()
         listener.setblocking(False)  # noqa: FBT003
         self._door = door
-        self._selector.register(listener, selectors.EVENT_READ, lambda: self._link(listener.accept()[0]))
+        self._selector.register(listener, selectors.EVENT_READ, lambda: self._let_in(listener))
+
+    def _let_in(self, listener: socket.socket) -> None:
+        with suppress(OSError):  # who knocked has left
+            self._link(listener.accept()[0])
 
     def _listen(self, engine: Engine) -> None:
         if engine.pipe is not None and not engine.hear():

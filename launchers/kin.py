@@ -43,7 +43,7 @@ def processes() -> dict[int, Seen]:
     """Read the whole table, by pid."""
     if not HAS_PROC:
         return by_ps()
-    found = {int(name): seen(int(name)) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 -- names
+    found = {int(name): seen(int(name)) for name in _names("/proc") if name.isdigit()}
     return {pid: each for pid, each in found.items() if each is not None}
 
 
@@ -154,12 +154,18 @@ def shared_memory_of(pids: Iterable[int], since: float) -> set[str]:
     """
     mapped: set[int] = set().union(*map(shared_inodes, pids))
     found = set()
-    for file in Path(SHARED).iterdir() if mapped else ():
+    for name in _names(SHARED) if mapped else ():
         with suppress(OSError):
-            stat = file.stat()
+            stat = os.stat(SHARED + name)  # noqa: PTH116
             if stat.st_ino in mapped and stat.st_ctime >= since:
-                found.add(str(file))
+                found.add(SHARED + name)
     return found
+
+
+def _names(folder: str) -> list[str]:
+    with suppress(OSError):
+        return os.listdir(folder)  # noqa: PTH208 -- names
+    return []
 
 
 def remove_shared_memory(files: Iterable[str]) -> None:

@@ -395,6 +395,21 @@ async def test_a_keeper_without_a_router_ends_its_engines_when_it_is_told_to(kep
     await until(lambda: not left(tmp_path) and not lives(record.keeper_pid))
 
 
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\r\n\r\n", b'{"do": "fly"}\n', b'{"do": "attach"}\n', b"[1]\n", b"\xff\n"]
+)
+async def test_a_stranger_at_the_keepers_door_does_no_harm(keepers, kept, said):
+    """It is shown out; who is kept can be adopted."""
+    record = kept("group")
+    reader, writer = await asyncio.open_unix_connection(record.keeper_at)
+    writer.write(said)
+    assert await reader.read() == b""
+    writer.close()
+    engine = await keepers.adopt(record)
+    engine.kill()
+    await until(lambda: engine.gone)
+
+
 @linux
 async def test_an_engine_whose_keeper_is_killed_is_not_adopted(kept, tmp_path):
     """Nothing of it runs on unwatched."""

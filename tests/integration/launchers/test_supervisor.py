@@ -402,7 +402,7 @@ async def test_a_failure_of_its_own_ends_the_engine_and_is_raised(supervise):
     assert demo.status.state is State.FATAL
     await until(lambda: not lives(pid))
     del demo._stop_probing
-    demo.start()
+    demo.revive()
     await demo.until(State.RUNNING, times=2)
 
 
