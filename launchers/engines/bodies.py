@@ -106,3 +106,9 @@ def raw(value: object) -> msgspec.Raw:
 def value(found: msgspec.Raw) -> Any:  # noqa: ANN401 -- it is what a client wrote
     """What stands in a field that `check` has passed."""
     return msgspec.json.decode(found)
+
+
+def whole(found: msgspec.Raw) -> int:
+    """The whole number in a field that `check` has passed as one, perhaps written as a text."""
+    number: int = msgspec.json.decode(found, type=int, strict=False)
+    return number

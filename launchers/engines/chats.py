@@ -248,10 +248,10 @@ def _put_calls_right(message: Fields, place: str) -> None:
     calls: list[Call] = _read(given, list[Call], problem, "messages")
     changed = not calls
     for number, call in enumerate(calls):
-        was = dict(call), dict(call.get("function") or {})
         function = call.get("function")
         if not isinstance(function, dict):
             raise UnfitRequestError(problem, "messages")
+        was = dict(call), dict(function)
         call["id"] = call.get("id") or f"call_{number}"
         call["type"] = call.get("type") or "function"
         arguments = function.get("arguments") or {}
@@ -312,8 +312,9 @@ def _narrow(found: Fields) -> None:
     if choice.get("type") == "allowed_tools":
         allowed = choice.get("allowed_tools")
         allowed = allowed if isinstance(allowed, dict) else choice
-        only(found, {_name(each) for each in allowed.get("tools") or ()})
-        found["tool_choice"] = bodies.raw(allowed.get("mode") or "auto")
+        names = allowed.get("tools")
+        only(found, {_name(each) for each in names} if isinstance(names, list) else ())
+        found["tool_choice"] = bodies.raw("required" if allowed.get("mode") == "required" else "auto")
         return
     name = _name(choice)
     only(found, {name}, keep=True)

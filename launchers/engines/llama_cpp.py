@@ -90,7 +90,9 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
     },
     EMBEDDINGS: {
         "input": Rule(
-            Text | Texts, "must be a text or a list of texts, none of them empty, and not of tokens", required=True
+            Text | Texts,
+            "must be a text or a list of texts, none empty; not tokens (LangChain: check_embedding_ctx_length=False)",
+            required=True,
         ),
         "encoding_format": Rule(Literal["float", "base64"], "must be float or base64"),
         "dimensions": Rule(bodies.Positive, "must be a whole number, 1 or more"),
@@ -193,7 +195,7 @@ def _put_chat_right(found: Fields) -> None:
 
 def _put_limit_right(found: Fields) -> None:
     """It knows one name of the limit: the smaller of the two is said by it, so that neither is exceeded."""
-    limits = [int(bodies.value(found[name])) for name in LIMITS if name in found]
+    limits = [bodies.whole(found[name]) for name in LIMITS if name in found]
     if 0 in limits:
         raise UnfitRequestError(f"max_tokens {LIMIT.words}.", "max_tokens")
     if found.pop("max_completion_tokens", None) is not None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from launchers.engines import ENGINES, Engine, llama_cpp
 from launchers.errors import ArgumentError, ModelNotFoundError, UnfitRequestError
@@ -97,6 +99,71 @@ def test_what_shows_that_it_is_ready_is_a_request_that_it_may_get(engine):
         path, body = engine.ready_request
         assert path in engine.apis
         assert engine.put_right(path, body)
+
+
+FIELDS = [
+    *["prompt", "input", "tool_choice", "functions", "function_call", "response_format", "stop", "stream", "n"],
+    *["stream_options", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs", "logit_bias", "suffix"],
+    *["echo", "best_of", "seed", "temperature", "priority", "encoding_format", "dimensions", "top_k", "adapters"],
+]
+INNER = [
+    *["role", "content", "tool_calls", "type", "text", "refusal", "function", "name", "arguments", "parameters"],
+    *["allowed_tools", "mode", "tools", "schema", "json_schema", "include_usage", "image_url", "id"],
+]
+WORDS = ["f", "", "user", "tool", "function", "text", "image_url", "auto", "none", "required", "5", "5.0", "1e2"]
+SCALARS = st.none() | st.booleans() | st.integers(-1, 9) | st.sampled_from(WORDS) | st.floats(0, 2)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(INNER), inner, max_size=4),
+    max_leaves=8,
+)
+FUNCTIONS = st.fixed_dictionaries(
+    {}, optional={"name": st.just("f") | SCALARS, "arguments": SCALARS, "parameters": ANYTHING}
+)
+CALLS = st.fixed_dictionaries(
+    {}, optional={"id": SCALARS, "type": st.just("function") | SCALARS, "function": FUNCTIONS | ANYTHING}
+)
+PARTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "refusal", "image_url", "thinking", 5])}, optional={"text": SCALARS}
+)
+MESSAGES = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "developer", "user", "assistant", "tool", "wizard", None])},
+    optional={
+        "content": st.none() | st.text(max_size=3) | st.lists(PARTS | ANYTHING, max_size=3) | ANYTHING,
+        "tool_calls": st.lists(CALLS, max_size=2) | ANYTHING,
+        "refusal": st.none(),
+    },
+)
+CHOICES = st.fixed_dictionaries(
+    {"type": st.sampled_from(["function", "allowed_tools", None])},
+    optional={"function": FUNCTIONS, "name": SCALARS, "allowed_tools": ANYTHING, "tools": ANYTHING, "mode": ANYTHING},
+)
+BODIES = st.tuples(
+    st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=4),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "messages": st.lists(MESSAGES | ANYTHING, max_size=3) | ANYTHING,
+            "tools": st.lists(CALLS, max_size=2) | ANYTHING,
+            "tool_choice": CHOICES | ANYTHING,
+        },
+    ),
+).map(lambda parts: parts[0] | parts[1])
+
+
+@settings(deadline=None, max_examples=200)
+@given(BODIES)
+def test_whatever_a_client_sends_is_sent_on_or_refused(body):
+    """Nothing else can be raised, and what is sent on is JSON; put right once more, it stays as it is."""
+    for engine in ENGINES.values():
+        spec = LaunchSpec("demo-1", engine.name, "demo", "demo", {"tool-call-parser": "x"}, {}, 60)
+        for path in (CHAT, COMPLETIONS, EMBEDDINGS):
+            try:
+                sent = engine.put_right(path, json.dumps(body).encode(), spec)
+            except UnfitRequestError:
+                continue
+            assert isinstance(json.loads(sent), dict)
+            assert json.loads(engine.put_right(path, sent, spec)) == json.loads(sent)
 
 
 # Folders in Hugging Face's layout
