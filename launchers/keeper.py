@@ -218,7 +218,7 @@ class Keeper:
         self._door = Path()  # the folder of the socket where other routers come in
         self._pause = LOOK_FIRST
         self._told_to_end = False
-        self._libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+        self._libc = ctypes.CDLL(None, use_errno=True) if kin.IS_LINUX else None
         if self._libc is not None:
             self._libc.prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans among the engines' processes are ours
         self._hear_signals()

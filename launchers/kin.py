@@ -24,7 +24,8 @@ MARK = "LAUNCH_MARK"
 
 SHARED = "/dev/shm/"  # noqa: S108 -- where Linux keeps what processes share
 
-HAS_PROC = sys.platform == "linux"
+IS_LINUX = sys.platform == "linux"
+"""Whether there is /proc, and all that a keeper asks of the kernel; elsewhere, `ps` tells what it can."""
 
 
 class Seen(NamedTuple):
@@ -41,7 +42,7 @@ Table = Mapping[int, Seen]
 
 def processes() -> dict[int, Seen]:
     """Read the whole table, by pid."""
-    if not HAS_PROC:
+    if not IS_LINUX:
         return by_ps()
     found = {int(name): seen(int(name)) for name in _names("/proc") if name.isdigit()}
     return {pid: each for pid, each in found.items() if each is not None}
@@ -49,7 +50,7 @@ def processes() -> dict[int, Seen]:
 
 def seen(pid: int) -> Seen | None:
     """Look at one process; None where there is none."""
-    if not HAS_PROC:
+    if not IS_LINUX:
         return by_ps("-p", str(pid)).get(pid)
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -94,6 +95,8 @@ def world() -> str:
 
 def has_mark(pid: int, mark: str) -> bool:
     """Whether a process was started with this mark in its environment; no, where the system doesn't tell."""
+    if not IS_LINUX:
+        return False
     try:
         return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:

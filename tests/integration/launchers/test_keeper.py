@@ -309,6 +309,52 @@ async def test_an_engine_has_a_folder_for_temporary_files_while_it_runs(keepers,
     assert not os.path.exists(engine.id)  # noqa: ASYNC240, PTH110
 
 
+# Elsewhere than on Linux
+
+
+ELSEWHERE = process.KEEPER.replace(
+    "from launchers.keeper", "from launchers import kin; kin.IS_LINUX = False; from launchers.keeper"
+)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Have keepers, and this router, do without what Linux alone has: subreapers, /proc, marks, ties to parents."""
+    assert "IS_LINUX" in ELSEWHERE
+    monkeypatch.setattr(process, "KEEPER", ELSEWHERE)
+    monkeypatch.setattr(kin, "IS_LINUX", False)
+    process._me.cache_clear()
+    yield
+    process._me.cache_clear()
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("form", ["session", "deaf"])
+@pytest.mark.parametrize("how", ["kill", "terminate", "dies", "router", "keeper"])
+async def test_elsewhere_too_nothing_survives(nasty, tmp_path, form, how):
+    """Of what descends from the engine, or has been seen to: the end of the engine, of the router, of the keeper."""
+    keepers = Keepers()
+    engine = await start(keepers, nasty, form)
+    engine.look()
+    if how == "kill" or (how, form) == ("terminate", "deaf"):
+        engine.kill()
+    elif how == "terminate":
+        engine.terminate()
+    elif how == "dies":
+        said = Command((sys.executable, "-c", ""), {}, ())
+        after_it = await keepers.spawn(said, tmp_path / "other.log", tmp_path / "run" / "other.json")
+        os.kill(engine.pid, signal.SIGKILL)
+        await until(lambda: after_it.gone)
+    elif how == "keeper":
+        os.kill(keeper_of(tmp_path), signal.SIGKILL)
+    else:
+        await keepers.close()
+    await until(lambda: engine.gone)
+    assert not left(tmp_path)
+    await keepers.close()
+    assert not list((tmp_path / "run").iterdir())
+
+
 # Engines that are kept
 
 
