@@ -107,6 +107,7 @@ class Plane:
         self.spare_connections = 1024  # that may be open to all backends before they are needed
         self._untold: dict[Backend, float] = {}  # who has yet to say what it serves, and until when that is waited for
         self.on_quiet: Callable[[Backend], None] = lambda _: None  # hears of those that are to be looked into
+        self.on_doubt: Callable[[Backend], None] = lambda _: None  # and of those that are to be probed now
 
     # Backends: what there is
 
@@ -324,6 +325,8 @@ class Plane:
         for tier in way.tiers:
             for candidate in tier:  # it may fit where those before it don't
                 self._offer_soon(candidate.backend)
+                if not candidate.backend.health.usable:
+                    self.on_doubt(candidate.backend)
         return ticket
 
     def leave(self, ticket: Ticket[Place]) -> None:
@@ -405,6 +408,11 @@ class Plane:
             each.on_failure(Failure.STALLED, reason)
         self._on_stall(backend)
 
+    def begun(self, backend: Backend) -> None:
+        """Note that a backend that isn't known to be well has begun an answer: on a first trial that is enough."""
+        if backend.health.verdict is Verdict.PROBING and not backend.health.relapses:
+            self.succeeded(backend, probe=False)
+
     def answered(self, backend: Backend, status: int, sent: Sent | None) -> None:
         """Note that a backend has answered a request whole, be it with an error."""
         backend.answered += 1
@@ -483,6 +491,8 @@ class Plane:
         if backend in self._retired:
             return
         before, backend.health = backend.health.verdict, now
+        if now.by_requests and now.verdict is not Verdict.UNKNOWN:
+            self.on_doubt(backend)
         if now is health.WELL:
             backend.ramp = 1.0
         if now.verdict is before:

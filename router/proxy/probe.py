@@ -17,6 +17,7 @@ import asyncio
 import errno
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -26,6 +27,7 @@ import msgspec
 import structlog
 
 from router.core.catalog import Backend
+from router.core.health import Verdict, pause
 from router.proxy.examine import Examiner, Process, Subject, ask_for_a_token
 from router.proxy.listen import Listener
 from router.proxy.plane import Plane
@@ -41,6 +43,7 @@ SUSPECT = 3
 UNHEARD = 3
 """Probes in a row that a launched engine doesn't answer while it has nothing to do, after which it may be restarted."""
 
+_MOST_PROBES_A_SECOND = 50.0  # of those that are out or in doubt, all of them together
 _JITTER = 0.1  # of the interval: probes of many backends, and of many routers, spread out
 _FIRST_PROBES_A_SECOND = 200.0
 _MOST_LOOKS_A_SECOND = 50.0
@@ -86,8 +89,11 @@ class Prober:
         self._session: aiohttp.ClientSession | None = None
         self._tasks: dict[Backend, asyncio.Task[None]] = {}
         self._targets: dict[Backend, Target] = {}
+        self._ill: dict[Backend, float] = {}  # who is out or in doubt, and since when
+        self._rests: dict[Backend, tuple[float, asyncio.Timeout]] = {}  # when each was probed, and its rest since then
         self._examiner = Examiner(plane, self._headers)
         plane.on_quiet = self._examine
+        plane.on_doubt = self._hurry
 
     def _examine(self, backend: Backend) -> None:
         """Look into a backend that is silent."""
@@ -96,6 +102,13 @@ class Prober:
             self._examiner.timeout = self.rhythm.timeout
             subject = Subject(backend, target.path, target.publishes, target.process)
             self._examiner.look_into(subject, self._session)
+
+    def _hurry(self, backend: Backend) -> None:
+        """Probe a backend that is out or in doubt now, if it wasn't just probed: a request failed, or waits for it."""
+        probed, rest = self._rests.get(backend, (0.0, None))
+        if rest is not None and not rest.expired():
+            soonest = max(self._plane.loop.time(), probed + pause(backend.health, self.rhythm.interval, 0.0))
+            rest.reschedule(min(soonest, rest.when() or inf))
 
     def watch(self, target: Target) -> None:
         """Probe a backend from now on, in this way; where there are many, the first probes are spread out."""
@@ -115,6 +128,8 @@ class Prober:
     def forget(self, backend: Backend) -> None:
         """Probe a backend no more."""
         self._targets.pop(backend, None)
+        self._ill.pop(backend, None)
+        self._rests.pop(backend, None)
         self._examiner.forget(backend)
         task = self._tasks.pop(backend, None)
         if task is not None:
@@ -135,12 +150,12 @@ class Prober:
         listener = Listener(self._plane, backend, session, self.rhythm.timeout) if target.publishes else None
         await asyncio.sleep(first)
         while True:
-            pool = self._plane.pool(backend)
+            pool, probed = self._plane.pool(backend), self._plane.loop.time()
             if pool is not None:
                 try:
-                    await self._probe(session, target, pool.address)
+                    reached = await self._probe(session, target, pool.address)
                     self._plane.warm(backend)
-                    if target.discovers:
+                    if target.discovers and reached:
                         await self._discover(session, backend, pool.address)
                     if backend.in_flight or backend.answered != answered:
                         idle_since, answered = time.monotonic(), backend.answered
@@ -153,16 +168,34 @@ class Prober:
                         idle_since = time.monotonic()
                 except Exception:  # a bug must not end the watch over a backend: it is told, and the next one tries
                     log.exception("a probe failed by itself", backend=backend.name)
-            until = time.monotonic() + self.rhythm.interval * (1 + _JITTER * (2 * self._uniform() - 1))
-            if listener is not None:
-                try:
-                    await listener.listen(until, len(self._tasks) / _MOST_LOOKS_A_SECOND, self._headers(backend))
-                except Exception:  # as above
-                    log.exception("what an engine publishes could not be read", backend=backend.name)
-            await asyncio.sleep(max(0.0, until - time.monotonic()))
+            until = time.monotonic() + self._pause(backend) * (1 + _JITTER * (2 * self._uniform() - 1))
+            with suppress(TimeoutError):  # somebody is in a hurry
+                async with asyncio.timeout(None) as rest:
+                    self._rests[backend] = probed, rest
+                    await self._rest(backend, listener, until)
+            self._rests.pop(backend, None)
 
-    async def _probe(self, session: aiohttp.ClientSession, target: Target, address: Address) -> None:
-        backend, verdict, sent = target.backend, "", self._plane.loop.time()
+    def _pause(self, backend: Backend) -> float:
+        """Tell in how many seconds a backend is probed again."""
+        now, interval = self._plane.loop.time(), self.rhythm.interval
+        if backend.health.verdict is Verdict.UP:
+            self._ill.pop(backend, None)
+            return interval
+        ill = now - self._ill.setdefault(backend, now)
+        return min(interval, max(pause(backend.health, interval, ill), len(self._ill) / _MOST_PROBES_A_SECOND))
+
+    async def _rest(self, backend: Backend, listener: Listener | None, until: float) -> None:
+        """Wait until the next probe; read meanwhile what the backend publishes."""
+        if listener is not None:
+            try:
+                await listener.listen(until, len(self._tasks) / _MOST_LOOKS_A_SECOND, self._headers(backend))
+            except Exception:  # as in `_watch`
+                log.exception("what an engine publishes could not be read", backend=backend.name)
+        await asyncio.sleep(max(0.0, until - time.monotonic()))
+
+    async def _probe(self, session: aiohttp.ClientSession, target: Target, address: Address) -> bool:
+        """See whether a backend lives; tell whether there is anybody at its address."""
+        backend, verdict, reached, sent = target.backend, "", True, self._plane.loop.time()
         try:
             async with session.get(
                 f"{address}{target.path}",
@@ -175,18 +208,20 @@ class Prober:
         except TimeoutError:
             backend.progress.probed(sent, answered=False)
             if backend.in_flight:
-                return
+                return True
             verdict = f"no answer to a probe in {self.rhythm.timeout:g} s"
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
-                return  # it is the router that has no file descriptor left
+                return True  # it is the router that has no file descriptor left
+            reached = False
             verdict = f"a probe failed: {error or type(error).__name__}"
         if self._plane.address(backend) != address:
-            return  # it was restarted meanwhile: this speaks of one that is gone
+            return False  # it was restarted meanwhile: this speaks of one that is gone
         if verdict:
             self._plane.failed(backend, verdict)
         else:
             self._plane.succeeded(backend)
+        return reached
 
     def _find_deaf(self, backend: Backend) -> None:
         """Take a launched engine for stuck that has nothing to do, and answers no probe."""

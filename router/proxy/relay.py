@@ -32,6 +32,7 @@ import structlog
 from router.core import errors, exchange, stall
 from router.core.catalog import NOWHERE, UNTOLD
 from router.core.exchange import LIES, NOT_ITS_FAULT, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY, Failure
+from router.core.health import WELL
 from router.core.latency import Ask
 from router.core.record import RESPONSES, Record, ResponsesTail, Tail, needs_mark, says_error
 from router.core.stall import Silence
@@ -718,8 +719,11 @@ class Exchange:
         self._begun_at = now
         if self._status:
             return
+        backend = self._tried[-1].backend
+        if backend.health is not WELL:
+            self._plane.begun(backend)
         if head.is_event_stream and self._sent is not None:
-            self._tried[-1].backend.estimate.first_token(self._sent, now)
+            backend.estimate.first_token(self._sent, now)
         if self._plane.hedges:
             seconds = now - self._began - (0.0 if self.place is None else self.place.waited)
             self._plane.patience.note(self.request.model, seconds, stream=self.request.stream)

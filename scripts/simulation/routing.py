@@ -21,6 +21,9 @@ from scripts.simulation.choosing import Chooser
 from scripts.simulation.traffic import MODEL, Job
 
 RETRIES = 2
+PROBE_EVERY = 5.0
+"""Seconds; as `health.interval` is by default."""
+
 THRESHOLDS = Thresholds()
 STALL_AFTER = 60.0
 """Seconds; as `health.stall_after` is by default."""
@@ -80,6 +83,8 @@ class Router:
         self._candidates = [Candidate(backend, MODEL) for backend in backends]
         self._index = {backend.name: index for index, backend in enumerate(backends)}
         self._under_way: set[Exchange] = set()
+        self._ill: dict[int, float] = {}  # which backends are out or in doubt, and since when
+        self.on_doubt: Callable[[int], None] = lambda _: None  # hears of those that are to be probed now
 
     # An exchange
 
@@ -138,6 +143,7 @@ class Router:
             exchange.blamed.append(backend)
             verdict = health.failed(backend.health, THRESHOLDS, failure.value, probe=False, now=now)
             self._believe(backend, verdict, now)
+            self.on_doubt(self._index[backend.name])
         again = None if exchange.began or exchange.attempts > RETRIES else self._again(exchange, failure, now)
         if again is not None:
             self._attempt(exchange, again, now)
@@ -169,6 +175,14 @@ class Router:
         backend.stalled = backend.stalled and not works
         if not backend.stalled:
             self._believe(backend, health.succeeded(backend.health, THRESHOLDS, probe=True, now=now), now)
+
+    def pause(self, index: int, now: float) -> float:
+        """Tell in how many seconds a backend is probed again."""
+        found = self.backends[index].health
+        if found.verdict is Verdict.UP:
+            self._ill.pop(index, None)
+            return PROBE_EVERY
+        return health.pause(found, PROBE_EVERY, now - self._ill.setdefault(index, now))
 
     def _believe(self, backend: Backend, verdict: Health, now: float) -> None:
         before, backend.health = backend.health.verdict, verdict

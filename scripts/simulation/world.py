@@ -10,6 +10,7 @@ from math import inf
 from random import Random
 from typing import Any
 
+from router.core import health
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend
 from router.core.exchange import Failure
@@ -18,13 +19,13 @@ from router.core.load import Load
 from router.proxy.listen import EVERY, SETTLES
 from scripts.simulation.choosing import chooser_of
 from scripts.simulation.engine import Engine, Outage, Spec
-from scripts.simulation.routing import STALL_AFTER, Exchange, Router
+from scripts.simulation.routing import PROBE_EVERY, STALL_AFTER, Exchange, Router
 from scripts.simulation.traffic import Conversation, Job
 
 _REFUSED_AFTER = 0.001
 """Seconds until a router knows that a connection is refused, or reads a 503 that was said at once."""
 
-_PROBE_EVERY, _PROBE_JITTER = 5.0, 0.1
+_PROBE_JITTER = 0.1
 _SWEEP_EVERY = 1.0
 
 
@@ -60,6 +61,7 @@ class World:
         self._random = random
         self._left = sum(map(len, conversations))
         self._by_job: dict[int, Exchange] = {}
+        self._probes: dict[tuple[Router, int], float] = {}  # when a router probes an engine next
         self._behind = {turn.number: after for each in conversations for turn, after in pairwise(each)}
         weights = weights or [1.0] * len(specs)
         self._routers = [self._router(policy, weights) for _ in range(routers)]
@@ -81,6 +83,7 @@ class World:
         prefixes = Prefixes()
         chooser = chooser_of(policy, prefixes, engines, self._random)
         router = Router(backends, prefixes, chooser, self._send, self._finished)
+        router.on_doubt = lambda index: self._hurry(router, index)
         for index in range(len(backends)):
             self._probe(router, index)
             self._hear(router, index, self.now)
@@ -212,7 +215,21 @@ class World:
         engine = self._engines[index]
         router.probed(index, self.now, answered=engine.up, works=engine.stalled_at is None)
         jitter = 1 + _PROBE_JITTER * (2 * self._random.random() - 1)
-        self._at(self.now + _PROBE_EVERY * jitter, self._probe, router, index)
+        self._probe_at(router, index, self.now + router.pause(index, self.now) * jitter)
+
+    def _probe_at(self, router: Router, index: int, when: float) -> None:
+        """Have a router probe an engine then, and not at another time."""
+        self._probes[router, index] = when
+        self._at(when, self._probe_if, router, index, when)
+
+    def _probe_if(self, router: Router, index: int, when: float) -> None:
+        if self._probes[router, index] == when:
+            self._probe(router, index)
+
+    def _hurry(self, router: Router, index: int) -> None:
+        soon = self.now + health.pause(router.backends[index].health, PROBE_EVERY, 0.0)
+        if soon < self._probes[router, index]:
+            self._probe_at(router, index, soon)
 
     def _look(self, router: Router, index: int) -> None:
         """Have a router read what an engine publishes: it comes as late as the router takes it to come at most."""

@@ -47,7 +47,7 @@ def test_all_but_backends_has_a_default():
         "healthy_after": 2,
         "stall_after": 60.0,
         "trial": 2,
-        "ramp": 30.0,
+        "ramp": 5.0,
         "error_rate": 0.5,
     }
     assert config.limits.model_dump() == {

@@ -20,7 +20,7 @@ def lowest(_: int) -> int:
 def dispatcher() -> Dispatcher[str]:
     """Give one that sends where least is in flight."""
     made = Dispatcher[str](lowest)
-    made.set_up("least_in_flight", Thresholds(trial=2), Bounds(), affinity=True)
+    made.set_up("least_in_flight", Thresholds(trial=2, slow_start=30), Bounds(), affinity=True)
     return made
 
 

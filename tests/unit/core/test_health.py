@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.health import WELL, Health, Thresholds, Verdict, declared, failed, least_bad, succeeded
+from router.core.health import WELL, Health, Thresholds, Verdict, declared, failed, least_bad, pause, succeeded
 
 UNKNOWN, UP, SUSPECT, DOWN, PROBING = Verdict
-THRESHOLDS = Thresholds(unhealthy_after=3, healthy_after=2)
+THRESHOLDS = Thresholds(unhealthy_after=3, healthy_after=2, slow_start=30)
 WELL_AGAIN = "rsrs" + "a" * 20
 """A story of two failures that nobody remembers."""
 
@@ -42,14 +42,13 @@ def after(events: str, health: Health | None = None, thresholds: Thresholds = TH
         ("f", DOWN, DOWN, DOWN, DOWN),
         ("fs", PROBING, PROBING, DOWN, DOWN),
         ("fsf", DOWN, DOWN, DOWN, DOWN),  # one success is not two
-        ("fss", PROBING, PROBING, DOWN, DOWN),
+        ("fss", PROBING, UP, DOWN, DOWN),  # a request proves more than a probe
         ("fsss", UP, UP, DOWN, DOWN),  # probes put it out, probes bring it back
         ("rrr", DOWN, DOWN, DOWN, DOWN),
-        ("rrrss", PROBING, PROBING, DOWN, DOWN),
-        ("rrrssss", PROBING, PROBING, DOWN, DOWN),  # requests put it out: probes give it a trial, and no more
-        ("rrrssa", PROBING, UP, DOWN, DOWN),
-        ("rrrssaa", UP, UP, SUSPECT, SUSPECT),  # back up, it starts afresh
-        ("rrrfss", PROBING, PROBING, DOWN, DOWN),
+        ("rrrss", PROBING, UP, DOWN, DOWN),
+        ("rrrssss", PROBING, UP, DOWN, DOWN),  # requests put it out: probes give it a trial, and no more
+        ("rrrssa", UP, UP, SUSPECT, SUSPECT),  # back up, it starts afresh
+        ("rrrfss", PROBING, UP, DOWN, DOWN),
         ("rrrfsss", UP, UP, DOWN, DOWN),
     ],
 )
@@ -174,6 +173,42 @@ def test_each_relapse_doubles_the_way_back():
         needed.append(successes)
         health = after("r", trial)
     assert needed == [2, 4, 8, 16, 32, 64, 64, 64]
+
+
+def test_a_relapse_takes_a_whole_answer():
+    """As the first trial does."""
+    relapsed = after("ssss", after("r", after("ss", after("rrr"))))
+    assert (relapsed.verdict, relapsed.relapses) == (PROBING, 1)
+    assert after("a", relapsed).verdict is UP
+
+
+@pytest.mark.parametrize(
+    ("story", "ill", "expected"),
+    [
+        ("s", 99, 5),
+        ("sr", 0, 0.1),
+        ("rrr", 0, 0.1),
+        ("rrr", 2.5, 0.35),
+        ("rrr", 99, 5),
+        ("fs", 99, 0.1),
+        ("fss", 99, 0.1),
+        ("", 0, 0.1),
+    ],
+)
+def test_who_is_out_or_in_doubt_is_probed_soon(story, ill, expected):
+    """The later, the longer it has been so, and as seldom as others at last."""
+    assert pause(after(story), 5.0, ill) == pytest.approx(expected)
+
+
+def test_who_relapses_is_probed_less_often():
+    """Each relapse doubles it."""
+    health, pauses = after("rrr"), []
+    for _ in range(8):
+        pauses.append(pause(health, 60.0, 0.0))
+        while health.verdict is not PROBING:
+            health = after("s", health)
+        health = after("r", health)
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 3.2, 3.2]
 
 
 def test_a_relapse_is_soon():
