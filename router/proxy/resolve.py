@@ -15,15 +15,14 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
 import aiohappyeyeballs
 from aiohttp.abc import AbstractResolver, ResolveResult
+
+from router.telemetry.tasks import aside
 
 FRESH = 30.0
 """Seconds that addresses are taken for true: what most programs that don't see a record's time to live take."""
@@ -81,7 +80,7 @@ class _Name:
         self.error: Exception | None = None  # of the last look-up
         self.asked_at = 0.0  # when the last look-up was asked for
         self.told_at = -FRESH  # when it ended
-        self.looking: asyncio.Future[None] | None = None  # one that is under way, or waits for its turn
+        self.looking: asyncio.Task[None] | None = None  # one that is under way, or waits for its turn
 
 
 class Names:
@@ -89,9 +88,8 @@ class Names:
 
     def __init__(self, look_up: LookUp = look_up, most: int = MOST) -> None:
         self._look_up = look_up
-        self._room = most
+        self._room = asyncio.Semaphore(most)
         self._names: dict[str, _Name] = {}
-        self._waiting: deque[str] = deque()  # for room
 
     async def addresses(self, host: str, within: float) -> tuple[str, ...]:
         """Give a host's addresses, the best first. Raises OSError.
@@ -112,7 +110,7 @@ class Names:
             raise UnknownNameError(host, name.error or f"no answer in {within:g} s")
         return name.addresses
 
-    def doubt(self, host: str) -> "asyncio.Future[None] | None":
+    def doubt(self, host: str) -> "asyncio.Task[None] | None":
         """Ask for a name again, as its addresses couldn't be connected to; None: that has just been done."""
         if fixed(host):
             return None
@@ -121,9 +119,10 @@ class Names:
 
     async def renewed(self, host: str) -> tuple[str, ...]:
         """Give other addresses than were known, if a look-up of `AGAIN` seconds at most brings any; else none."""
-        looking, before = self.doubt(host), self._name(host)[0].addresses
+        looking = self.doubt(host)
         if looking is None:
             return ()
+        before = self._name(host)[0].addresses
         await asyncio.wait([looking], timeout=AGAIN)
         after = self._name(host)[0].addresses
         return after if after != before else ()
@@ -137,47 +136,22 @@ class Names:
             name = self._names[host] = _Name()
         return name, time.monotonic() - name.told_at
 
-    def _begin(self, host: str, name: _Name) -> "asyncio.Future[None]":
+    def _begin(self, host: str, name: _Name) -> "asyncio.Task[None]":
         """Look a name up, or join the look-up that is under way."""
         if name.looking is None:
-            name.looking, name.asked_at = asyncio.get_running_loop().create_future(), time.monotonic()
-            self._waiting.append(host)
-            self._go_on()
+            name.asked_at = time.monotonic()
+            name.looking = asyncio.create_task(self._ask(host, name), name=f"look up {host}")
         return name.looking
 
-    def _go_on(self) -> None:
-        """Start what there is room for."""
-        loop = asyncio.get_running_loop()
-        while self._waiting and self._room > 0:
-            self._room -= 1
-            host = self._waiting.popleft()
+    async def _ask(self, host: str, name: _Name) -> None:
+        """Look up, when there is room; one that fails doesn't take away what was known."""
+        async with self._room:
             try:
-                threading.Thread(target=self._ask, args=(host, loop), name=f"look up {host}", daemon=True).start()
-            except RuntimeError as error:  # no more threads are to be had
-                loop.call_soon(self._told, host, (), error)
-
-    def _ask(self, host: str, loop: asyncio.AbstractEventLoop) -> None:
-        """Look up, in a thread."""
-        found: tuple[str, ...] = ()
-        error: Exception | None = None
-        try:
-            found = self._look_up(host)
-        except Exception as failed:  # noqa: BLE001  (a name that can't be encoded, …: whatever it is, somebody waits)
-            error = failed
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(self._told, host, found, error)
-
-    def _told(self, host: str, found: tuple[str, ...], error: Exception | None) -> None:
-        """Take what a look-up came to; one that failed doesn't take away what was known."""
-        name = self._name(host)[0]
-        name.told_at = time.monotonic()
-        name.addresses = found or name.addresses
-        name.error = None if found else error or OSError("it has no address")
-        looking, name.looking = name.looking, None
-        if looking is not None and not looking.done():
-            looking.set_result(None)
-        self._room += 1
-        self._go_on()
+                name.addresses = await aside(self._look_up, host) or name.addresses
+                name.error = None if name.addresses else OSError("it has no address")
+            except Exception as error:  # noqa: BLE001  (whatever it is, a name that can't be encoded too: somebody waits)
+                name.error = error
+        name.told_at, name.looking = time.monotonic(), None
 
 
 async def connect(
