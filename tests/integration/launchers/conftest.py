@@ -33,8 +33,19 @@ async def supervise(tmp_path, engine, keepers):
     """Makes supervisors, and ends them."""
     made = []
 
-    def make(model="any", start_timeout=BOUND, stop_timeout=BOUND, give_up_after=5, rest=30.0, source="", **kwargs):
-        spec = LaunchSpec("demo-1", "scripted", model, "demo", {}, {}, start_timeout, stop_timeout, source=source)
+    def make(
+        model="any",
+        start_timeout=BOUND,
+        stop_timeout=BOUND,
+        give_up_after=5,
+        rest=30.0,
+        source="",
+        claim=None,
+        **kwargs,
+    ):
+        spec = LaunchSpec(
+            "demo-1", "scripted", model, "demo", {}, {}, start_timeout, stop_timeout, source=source, claim=claim
+        )
         policy = RestartPolicy(first_delay=0.06, longest_delay=0.06, give_up_after=give_up_after, first_rest=rest)
         made.append(Watched(spec, engine, keepers=keepers, logs=tmp_path / "logs", policy=policy, **kwargs))
         return made[-1]
