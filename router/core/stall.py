@@ -131,6 +131,7 @@ class Progress:
         self.excuse = 0.0
         self.answers_busy = False  # whether it has answered a probe while it held requests
         self._deaf_at_work = False  # whether it has worked on while it answered none
+        self._deaf_before = False  # whether it answered none before its last sign, and has answered none since
         self._since = 0.0  # when the first of these in flight was sent
         self._owed = 0.0  # seconds of silence before that
         self._evidence = False  # whether anything below is of this silence
@@ -163,9 +164,16 @@ class Progress:
         """Note a sign of work; or that none can be expected before now."""
         self.at, self._owed, self.excuse = now, 0.0, 0.0
         if self._evidence:
-            self._deaf_at_work = self._deaf_at_work or self.unanswered >= DEAF
+            deaf = self.unanswered >= DEAF and self._since <= self._deaf_since  # else it had nothing to do then
+            self._deaf_before = self._deaf_before or deaf
             self._evidence = False
             self._clear()
+
+    def back(self, now: float) -> None:
+        """Note that it is there again: what it didn't answer meanwhile says nothing of how it works."""
+        self._clear()
+        self._deaf_before = False
+        self.moved(now)
 
     def cpu(self, seconds: float, now: float, *, stopped: bool, tells: bool) -> None:
         """Note the CPU time that its processes have used, and whether one is stopped. Much is a sign of work.
@@ -196,11 +204,12 @@ class Progress:
     def probed(self, sent: float, *, answered: bool) -> None:
         """Note a probe that was sent then, and what became of it."""
         if answered:
-            self.unanswered, self._deaf_since = 0, inf
+            self.unanswered, self._deaf_since, self._deaf_before = 0, inf, False
             if self.in_flight:
                 self.answers_busy, self._deaf_at_work = True, False
         else:
             self._evidence = True
+            self._deaf_at_work = self._deaf_at_work or (self._deaf_before and self.in_flight > 0)
             self.unanswered, self._deaf_since = self.unanswered + 1, min(self._deaf_since, sent)
 
     # What is asked

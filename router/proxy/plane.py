@@ -203,7 +203,7 @@ class Plane:
             now = self.loop.time()
             backend.health, backend.stalled = health.declared(up=True, now=now), False
             backend.estimate.restarted(now)
-            backend.progress.moved(now)
+            backend.progress.back(now)
             self._offer_soon(backend)
 
     def withdraw(self, backend: Backend, reason: str, *, due: float | None = None) -> None:
@@ -390,9 +390,11 @@ class Plane:
 
     def worked(self, backend: Backend, now: float) -> None:
         """Note that a backend has sent content: a stalled one has come to life again."""
-        backend.progress.moved(now)
         backend.estimate.unheard = 0
-        if backend.stalled:
+        if not backend.stalled:
+            backend.progress.moved(now)
+        else:
+            backend.progress.back(now)
             backend.stalled = False
             _log.info("backend works again", backend=backend.name)
 

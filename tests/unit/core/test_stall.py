@@ -225,6 +225,27 @@ def test_one_that_works_while_it_answers_no_probe_is_not_judged_by_it():
     assert of(progress, WHOLE) is STALLED
 
 
+def test_one_that_answered_no_probe_while_it_had_nothing_to_do_is_judged_by_them():
+    """That is no sign of how it works."""
+    progress = Progress()
+    for at in (1.0, 2.0):
+        progress.probed(at, answered=False)
+    progress.began(700.0)
+    progress.moved(800.0)
+    for at in (801.0, 802.0):
+        progress.probed(at, answered=False)
+    assert of(progress, WHOLE) is STALLED
+
+
+def test_one_that_is_back_is_judged_by_its_probes_as_before():
+    """What it didn't answer while it was stuck is no sign that it never does."""
+    progress = deaf(200)
+    progress.back(NOW - 100)
+    for _ in range(2):
+        progress.probed(NOW - 99, answered=False)
+    assert of(progress, WHOLE) is STALLED
+
+
 @pytest.mark.parametrize(
     ("silence", "token", "room", "expected"),
     [
