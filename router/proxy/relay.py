@@ -506,7 +506,7 @@ class Exchange:
             return False
         self._end_attempt()
         self._refusals = ()
-        self._tried = (*(each for each in self._tried if each != first.candidate), first.candidate)
+        self._tried = (*[each for each in self._tried if each != first.candidate], first.candidate)
         self._head, self._length, self._held, self._status = first.head, first.length, b"", first.status
         if first.body:
             self.on_body(first.body)

@@ -18,7 +18,7 @@ from router.core.errors import (
     UnavailableError,
 )
 from router.proxy.heads import Headers, describe_request
-from router.proxy.requests import ANYBODY, Caller, Request, Rules, error_answer
+from router.proxy.requests import ANYBODY, Caller, Request, Rules, error_answer, retry_after
 
 BODY = b'{"model": "m", "stream": true}'
 
@@ -455,3 +455,18 @@ def test_a_client_can_only_lower_itself_beneath_its_keys_priority(of_its_key, wi
 def test_without_keys_a_requests_own_priority_counts(wish, priority):
     """Where it is a whole number."""
     assert understood(body=b'{"model": "m", "priority": %s}' % wish).priority == priority
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (((b"retry-after", b"7"),), 7.0),
+        (((b"content-type", b"x"), (b"retry-after", b"0")), 0.0),
+        (((b"retry-after", b"Wed, 21 Oct 2026 07:28:00 GMT"),), 0.0),
+        (((b"retry-after", b"9" * 40),), 0.0),
+        ((), 0.0),
+    ],
+)
+def test_how_long_an_engine_asks_to_be_left_alone(headers, expected):
+    """In seconds; a date, or what is no time, is as good as nothing."""
+    assert retry_after(headers) == expected
