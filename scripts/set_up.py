@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,8 @@ import sys
 import time
 import tomllib
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -165,13 +167,29 @@ def pip(name: str, *arguments: str | Path, env: Mapping[str, str] | None = None)
     return Job(name, (PYTHON, "-m", "pip", *arguments), {**always, **(env or {})})
 
 
-def compiling(version: str, folder: Path) -> Job:
-    """Compile llama-cpp-python into a wheel: without what its server doesn't need, for CPUs of the last ten years."""
+def environment() -> Job:
+    """Make .venv."""
+    return Job("an environment", (sys.executable, "-m", "venv", VENV))
+
+
+def after(first: Job, then: Job) -> Job:
+    """Give the second job, with the first before it."""
+    words = (*first.command, "&&", *then.command)
+    script = " ".join(word if word == "&&" else shlex.quote(str(word)) for word in words)
+    return Job(then.name, ("sh", "-c", script), then.env)
+
+
+def compiling(version: str, folder: Path, python: Path | str) -> Job:
+    """Compile llama-cpp-python into a wheel, with a Python's pip.
+
+    What its server doesn't need is left out; the code fits CPUs of the last ten years.
+    """
     less = CHECKOUT / "scripts/llama_cpp_fast_build.cmake"
     flags = f"-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE={less}"
     env = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1), "CMAKE_ARGS": flags}
     wanted = f"llama-cpp-python=={version}"
-    return pip("llama.cpp", "wheel", "-v", "--no-deps", "--progress-bar=off", "-w", folder, wanted, env=env)
+    job = pip("llama.cpp", "wheel", "-v", "--no-deps", "--progress-bar=off", "-w", folder, wanted, env=env)
+    return replace(job, command=(python, *job.command[1:]))
 
 
 def install(*what: str | Path, name: str = "the router", more: Sequence[str] = ()) -> Job:
@@ -189,9 +207,10 @@ def set_up(*, dev: bool) -> int:
     choice = choose(platform.system(), platform.machine(), compiler=compiler, nvidia=nvidia)
     extra = LLAMA_CPP if dev else choice.extra
     print(f"Setting up .venv for {'tests' if dev else 'the router'}. Engine: {choice.why}.", flush=True)
-    if not PYTHON.exists():
-        VENV.mkdir(exist_ok=True)
-        made = Job("an environment", (sys.executable, "-m", "venv", VENV))
+    VENV.mkdir(exist_ok=True)
+    beside = not PYTHON.exists() and find_spec("pip") is not None  # then llama.cpp needn't wait for .venv's pip
+    if not PYTHON.exists() and not beside:
+        made = environment()
         if run(made):
             tell(made)
             return 2
@@ -206,8 +225,9 @@ def set_up(*, dev: bool) -> int:
         if not list(VENV.glob(f"lib/*/site-packages/llama_cpp_python-{version}.dist-info")):
             cores = os.cpu_count() or 1
             print(f"  llama.cpp compiles: {COMPILE_SECONDS // cores} s and more on {cores} cores", flush=True)
-            jobs.append(compiling(version, wheels))
-    bad = run(*jobs, install(*packages, name="packages", more=("--no-compile",)))
+            jobs.append(compiling(version, wheels, sys.executable if beside else PYTHON))
+    fetching = install(*packages, name="packages", more=("--no-compile",))
+    bad = run(*jobs, after(environment(), fetching) if beside else fetching)
     if jobs and jobs[0] in bad and not dev:
         tell(jobs[0])
         print("llama.cpp can't be compiled here; llama_server, a wheel, takes its place.", flush=True)

@@ -1,6 +1,7 @@
 """What is installed where, and what is said meanwhile."""
 
 import re
+import shlex
 import sys
 from types import SimpleNamespace
 
@@ -158,18 +159,40 @@ def words(ran: SimpleNamespace, name: str) -> list[list[str]]:
 def test_running_needs_no_linters_no_mlx_and_no_second_engine(ran):
     """They are what tests need."""
     assert set_up.set_up(dev=False) == 0
-    named = {re.split(r"[^\w-]", word)[0] for _, command in ran.jobs for word in command}
+    named = {re.split(r"[^\w-]", word)[0] for _, command in ran.jobs for text in command for word in shlex.split(text)}
     assert not named & {"ruff", "mypy", "pytest", "mlx", "mlx-lm", "xllamacpp"}
     assert {"aiohttp", "llama-cpp-python", "numpy"} <= named
-    assert [name for name, _ in ran.jobs] == ["an environment", "llama.cpp", "packages", "the router"]
+    assert [name for name, _ in ran.jobs] == ["llama.cpp", "packages", "the router"]
+    assert words(ran, "llama.cpp")[0][0] == sys.executable
+    assert f" -m venv {set_up.VENV} && " in words(ran, "packages")[0][-1]
     assert words(ran, "the router")[0][-2:] == ["-e", ".[llama-cpp]"]
+
+
+def test_a_python_without_pip_makes_the_environment_first(ran, monkeypatch):
+    """Whose pip does the rest."""
+    monkeypatch.setattr(set_up, "find_spec", lambda _: None)
+    assert set_up.set_up(dev=False) == 0
+    assert [name for name, _ in ran.jobs] == ["an environment", "llama.cpp", "packages", "the router"]
+    assert words(ran, "llama.cpp")[0][0] == words(ran, "packages")[0][0] == str(set_up.PYTHON)
+
+
+@pytest.mark.usefixtures("venv")
+def test_jobs_after_one_another():
+    """The second doesn't begin where the first fails."""
+    good, bad = job("good", "print('good')"), job("bad", "raise SystemExit('bad')")
+    both = set_up.after(good, job("x y", "print('it\\'s done')"))
+    assert set_up.run(both) == []
+    assert both.said() == "good\nit's done\n"
+    failing = set_up.after(bad, good)
+    assert set_up.run(failing) == [failing]
+    assert failing.said() == "bad\n"
 
 
 def test_tests_get_all_of_it_at_once(ran):
     """Also those engines that the platform wouldn't take."""
     assert set_up.set_up(dev=True) == 0
     assert words(ran, "the router")[0][-2:] == ["-e", ".[llama-cpp,dev]"]
-    assert any(word.startswith("ruff") for word in words(ran, "packages")[0])
+    assert "ruff" in words(ran, "packages")[0][-1]
 
 
 def test_what_is_compiled_already_is_not_compiled_again(ran, venv):
@@ -195,8 +218,10 @@ def test_a_compiler_that_can_not_compile_is_none(ran, capsys):
 
 
 @pytest.mark.parametrize("fails", ["an environment", "packages", "the router"])
-def test_what_can_not_be_installed_ends_it(ran, capsys, fails):
+def test_what_can_not_be_installed_ends_it(ran, capsys, fails, monkeypatch):
     """With its last words."""
+    if fails == "an environment":
+        monkeypatch.setattr(set_up, "find_spec", lambda _: None)
     ran.fails = fails
     assert set_up.set_up(dev=False) == 2
     assert "    | why" in capsys.readouterr().err
