@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 SCRIPT = common.wrapper("mlx_lm_server.py")
 MOST_TOP_K = 500
 """Below the smallest vocabulary, above what anybody samples from."""
+MOST_OF_A_PROMPT = 512
+"""Tokens of a completion that nobody bounds: as many as mlx gives. A chat has an end, which a prompt has not."""
 MOST = 1_000_000
 """Tokens: more than any context holds."""
 
@@ -151,7 +153,7 @@ class Mlx:
             env["MLX_DISABLE_COMPILE"] = "1"  # its first answers wait for a C++ compiler
         return Command((python, "-P", SCRIPT, *common.flags(args, STYLE)), {**env, **spec.env}, GROUP)
 
-    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
+    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Say it in the forms that it knows; refuse what it would leave out, and what would end it."""
         if path == CHAT and chats.usual(body, native=False):
             return body
@@ -166,6 +168,9 @@ class Mlx:
             if isinstance(prompt, list):
                 found["prompt"] = bodies.raw(prompt[0])
             found.pop("logprobs", None)  # none are asked for, by now, but perhaps by a number
+            if not found.keys() & {"max_tokens", "max_completion_tokens"}:
+                args = common.over({}, spec.args if spec else {}, STYLE)
+                found["max_tokens"] = bodies.raw(args.get("max-tokens") or MOST_OF_A_PROMPT)
         for name in ("adapters", "draft_model"):
             found.pop(name, None)
         for name, says_nothing in SAY_NOTHING.items():

@@ -165,7 +165,15 @@ def test_a_prompt_may_be_a_list_of_one():
 
 
 def test_no_logprobs_are_none():
-    assert right({"prompt": "a", "logprobs": 0}, COMPLETIONS) == {"prompt": "a"}
+    assert right({"prompt": "a", "logprobs": 0, "max_tokens": 5}, COMPLETIONS) == {"prompt": "a", "max_tokens": 5}
+
+
+def test_a_prompt_that_nobody_bounds_is_bounded():
+    assert right({"prompt": "a"}, COMPLETIONS)["max_tokens"] == 512
+    assert "max_tokens" not in right({"prompt": "a", "max_completion_tokens": 5}, COMPLETIONS)
+    assert "max_tokens" not in right(HELLO)
+    sent = ENGINE.put_right(COMPLETIONS, b'{"prompt":"a"}', spec(args={"max_tokens": 9}))
+    assert json.loads(sent)["max_tokens"] == 9
 
 
 def test_a_form_of_no_kind_is_no_form():
