@@ -27,6 +27,7 @@ HOT = [
             "health",
             "latency",
             "record",
+            "stall",
             "turns",
         )
     ),

@@ -232,7 +232,7 @@ health:
     )
     healthy_after: Annotated[Whole, Field(ge=1, le=100)] = setting(2, "Successes in a row until it gets them again.")
     stall_after: Annotated[DurationOrNever, lasting("1s", "24h")] = setting(
-        "60s", "Time with requests in flight and no content of any answer, after which a backend counts as stuck."
+        "60s", "Time with requests in flight and no sign of work on any, after which a backend counts as stuck."
     )
     trial: Annotated[Whole, Field(ge=1, le=1000)] = setting(
         2, "Requests at a time that a backend gets when it comes back, until one has succeeded."
