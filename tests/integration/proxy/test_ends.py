@@ -202,6 +202,19 @@ async def test_a_client_that_leaves_at_the_mark_has_its_answer(started, raw, lan
     assert untouched(router)
 
 
+@pytest.mark.parametrize(("events", "outcome"), [([EVENT, DONE], "answered"), ([EVENT], "the client left")])
+async def test_a_client_that_closes_its_half_has_left(started, raw, lane, events, outcome):
+    """That it still reads can't be told: with the whole message it is answered, before that the engine is free."""
+    router, _, records = await started("chunked", events, "late", limits={"idle_timeout": "1h"})
+    client = await raw(router)
+    client.send(ask(b"/v1/chat/completions", lane))
+    await client.reader.readuntil(events[-1])
+    client._writer.write_eof()
+    await eventually(lambda: records)
+    assert [each.outcome for each in records] == [outcome]
+    assert untouched(router)
+
+
 async def test_an_engine_that_never_ends_its_framing_is_not_waited_for(started, raw, lane):
     """Its connection is closed, and that is all."""
     router, _, records = await started("chunked", [EVENT, DONE], "silence", limits={"idle_timeout": "1h"})
