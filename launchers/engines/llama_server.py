@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 from launchers.engines import bodies, chats, common
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule
+from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
@@ -94,6 +95,13 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
 })  # fmt: skip
 
 
+RERANKS = frozenset({"rerank", "reranking"})
+NEEDS: Mapping[str, tuple[frozenset[str], str]] = MappingProxyType({
+    EMBEDDINGS: (RERANKS | {"embedding", "embeddings"}, "embeddings: true"),
+    "/v1/rerank": (RERANKS | {"pooling"}, "reranking: true"),
+})  # fmt: skip
+"""An API → the options of which one has it served, and the one to name."""
+
 TEXT_ALONE = chats.Takes("llama_server without launch.args.mmproj", parts=frozenset())
 
 
@@ -142,6 +150,9 @@ class LlamaServer:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Say in other words what it would leave out or fail at."""
+        bodies.check_path(path, self.apis, self.name)
+        if spec is not None and path in NEEDS:
+            _check_options(spec, path)
         rules = RULES.get(path)
         reads_media = spec is None or _reads_media(spec)
         if rules is None or (path == CHAT and chats.usual(body, native=reads_media)):
@@ -157,6 +168,15 @@ class LlamaServer:
         if path != EMBEDDINGS:
             chats.put_stop_right(found)
         return bodies.written(found) if nulls or found != was else body
+
+
+def _check_options(spec: LaunchSpec, path: str) -> None:
+    """It answers 501 where it wasn't told to serve an API, which clients try again."""
+    options, example = NEEDS[path]
+    given = {name.replace("_", "-") for name, value in spec.args.items() if value is not False}
+    given |= {name.lower().removeprefix("llama_arg_") for name in spec.env}
+    if not given & options:
+        raise UnfitRequestError(f"This model is launched without {path}: it needs {example} in its launch.args.")
 
 
 def _reads_media(spec: LaunchSpec) -> bool:

@@ -166,6 +166,7 @@ class Vllm:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Leave out what says nothing, and the priority, which the router's queue has heeded."""
+        bodies.check_path(path, self.apis, self.name)
         rules = RULES.get(path)
         if rules is None:
             return body

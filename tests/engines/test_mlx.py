@@ -2,11 +2,15 @@
 
 import importlib.util
 import json
+import shutil
 from contextlib import suppress
+from typing import Any
 
 import aiohttp
+import openai
 import psutil
 import pytest
+from openai import AsyncOpenAI
 
 from launchers.engines import ENGINES
 from launchers.errors import UnfitRequestError
@@ -92,3 +96,25 @@ async def test_what_is_put_right_is_answered(ask):
     )
     for more in bodies:
         assert await ask(CHAT, ENGINE.put_right(CHAT, json.dumps({**HELLO, **more}).encode())) == 200, more
+
+
+async def test_an_answer_ends_with_the_context_and_has_the_models_name(tmp_path, model):
+    """Where nobody says how long it may be; a prompt that fills the context is refused before it is read."""
+    folder = tmp_path / "small"
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 100}))
+    async with RunningRouter(tmp_path, CONFIG.replace("MODEL", str(folder))) as running:
+        await running.ready()
+        async with AsyncOpenAI(base_url=running.url + "/v1", api_key="none", max_retries=0) as client:
+            ask: dict[str, Any] = {"model": "demo", "messages": HELLO["messages"], "temperature": 0}
+            answer = await client.chat.completions.create(**ask)
+            assert answer.usage is not None
+            assert (answer.usage.total_tokens, answer.choices[0].finish_reason) == (100, "length")
+            assert answer.model == "demo"
+            bounded = await client.chat.completions.create(**ask, max_tokens=5)
+            assert bounded.usage is not None
+            assert bounded.usage.completion_tokens == 5
+            ask["messages"] = [{"role": "user", "content": "the cat " * 100}]
+            with pytest.raises(openai.BadRequestError, match="maximum context length is 100 tokens"):
+                await client.chat.completions.create(**ask)

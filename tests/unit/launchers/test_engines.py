@@ -226,6 +226,13 @@ def test_an_api_that_an_engine_lacks_is_said_to_be_lacking(name, path):
         ENGINES[name].put_right(path, b"{}")
 
 
+@pytest.mark.parametrize("name", ["llama_server", "vllm"])
+def test_nor_do_the_others_have_all(name):
+    with pytest.raises(UnfitRequestError, match=f"runs on {name}, which has no /v1/audio/speech"):
+        ENGINES[name].put_right("/v1/audio/speech", b"{}")
+    assert ENGINES[name].put_right("/v1/responses", b"{}") == b"{}"
+
+
 def chat_for_llama_cpp(**more):
     return json.loads(ENGINES["llama_cpp"].put_right(CHAT, json.dumps({**HELLO, **more}).encode()))
 

@@ -225,3 +225,27 @@ def test_a_flag_may_set_a_parameter_of_a_part():
 def test_a_flag_that_can_not_be_set_is_an_error(flag, value, error):
     with pytest.raises(error):
         xllamacpp_server.put(Parameters(), flag, value)
+
+
+@pytest.mark.parametrize(
+    ("path", "args", "env", "serves"),
+    [
+        ("/v1/embeddings", {}, {}, False),
+        ("/v1/embeddings", {"embeddings": False}, {}, False),
+        ("/v1/embeddings", {"embeddings": True}, {}, True),
+        ("/v1/embeddings", {"embedding": True}, {}, True),
+        ("/v1/embeddings", {"reranking": True}, {}, True),
+        ("/v1/embeddings", {}, {"LLAMA_ARG_EMBEDDINGS": "1"}, True),
+        ("/v1/rerank", {"embeddings": True}, {}, False),
+        ("/v1/rerank", {"reranking": True}, {}, True),
+        ("/v1/rerank", {"embedding": True, "pooling": "rank"}, {}, True),
+    ],
+)
+def test_what_it_is_not_launched_for_is_said_to_be_so(path, args, env, serves):
+    """It would say 501, which clients try again."""
+    body = b'{"input":"a"}'
+    if serves:
+        assert ENGINE.put_right(path, body, spec(args=args, env=env)) == body
+        return
+    with pytest.raises(UnfitRequestError, match=rf"launched without {path}: it needs \w+: true in its launch\.args"):
+        ENGINE.put_right(path, body, spec(args=args, env=env))
