@@ -172,6 +172,61 @@ async def test_what_has_not_begun_goes_elsewhere(start_router, fake, session):
         assert not router.plane.backends["stuck"].stalled
 
 
+def counting(count):
+    """Make an engine that begins no answer, answers probes, and counts what it has done: it calls `count` for that."""
+
+    async def handle(reader, writer) -> None:
+        head: bytes = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET"):
+            page = b"vllm:generation_tokens_total %d\n" % count()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (len(page), page))
+        await reader.read()
+
+    return handle
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_has_no_byte_leaves_a_silent_backend_before_it_counts_as_stalled(
+    start_router, engine, fake, session, stream
+):
+    """Where its own counters stand still, and another has room; that is paid for."""
+    backends = [
+        {"url": await engine(counting(lambda: 7)), "models": ["demo"], "name": "still"},
+        {"url": fake.url, "models": ["demo"], "name": "good"},
+    ]
+    router = await start_router(backends, health={"interval": "0.1s", "stall_after": "6s"})
+    router.plane.backends["good"].in_flight += 1  # it looks busier
+    tokens = router.plane.budget.tokens
+    began = time.monotonic()
+    async with session.post(router.url + CHAT, json=chat(stream=stream)) as answer:
+        assert answer.headers["x-router-backend"] == "good"
+        assert answer.status == 200
+    assert 2 <= time.monotonic() - began < 6
+    assert router.plane.budget.tokens < tokens
+    # It has nothing in flight any more, and is found all the same.
+    await eventually(lambda: router.plane.backends["still"].stalled)
+
+
+async def test_one_whose_counters_stand_still_is_stalled_whatever_is_in_flight(start_router, engine, session):
+    """An answer in one piece, too."""
+    url = await engine(counting(lambda: 7))
+    router = await start_router([{"url": url, "models": ["demo"], "name": "b"}], **STALL)
+    async with session.post(router.url + CHAT, json=chat()) as answer:
+        assert answer.status == 504
+    assert router.plane.backends["b"].health.reason.startswith("stalled: its own counters stand still for ")
+
+
+async def test_one_whose_counters_grow_works(start_router, engine, session):
+    """For several times as long as anybody may be silent."""
+    count = iter(range(10_000))
+    url = await engine(counting(lambda: next(count)))
+    router = await start_router([{"url": url, "models": ["demo"], "name": "b"}], **STALL)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(4), session.post(router.url + CHAT, json=chat(stream=True)):
+            pass
+    assert not router.plane.backends["b"].stalled
+
+
 async def test_a_backend_that_falls_silent_is_not_expected_to_answer_soon(start_router, engine, session):
     """Long before it counts as stalled, and before any request has waited there; with its next word it is."""
     silent, over = asyncio.Event(), asyncio.Event()
