@@ -79,14 +79,37 @@ class Plain(msgspec.Struct, forbid_unknown_fields=True):
     content: str
 
 
-class Native(msgspec.Struct, forbid_unknown_fields=True):
+class Native(msgspec.Struct, forbid_unknown_fields=True, tag_field="role", kw_only=True):
     """A message that an engine takes that follows OpenAI's API of today."""
 
-    role: Literal["user", "assistant", "system", "tool"]
-    content: str | list[TextPart | ImagePart]
     name: str = ""
+
+
+class FromUser(Native, tag="user", kw_only=True):
+    """One by the user."""
+
+    content: str | list[TextPart | ImagePart]
+
+
+class FromSystem(Native, tag="system", kw_only=True):
+    """One by whoever made the application."""
+
+    content: str | list[TextPart]
+
+
+class FromTool(Native, tag="tool", kw_only=True):
+    """What a call came to."""
+
+    content: str | list[TextPart | ImagePart]
     tool_call_id: str = ""
-    tool_calls: list[WholeCall] = []
+
+
+class FromAssistant(Native, tag="assistant", kw_only=True):
+    """One by the model, which may have called tools and said nothing."""
+
+    content: str | list[TextPart] | None
+    tool_calls: list[WholeCall] | None = None
+    refusal: str | None = None
 
 
 WholeTools = Annotated[list[WholeTool], msgspec.Meta(min_length=1)]
@@ -120,7 +143,8 @@ class UsualPlain(Usual, kw_only=True):
 class UsualNative(Usual, kw_only=True):
     """One whose messages may have tools and images in them."""
 
-    messages: Annotated[list[Native], msgspec.Meta(min_length=1)]
+    messages: Annotated[list[FromUser | FromSystem | FromTool | FromAssistant], msgspec.Meta(min_length=1)]
+    max_completion_tokens: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
 
 
 Parts = list[str | dict[str, msgspec.Raw]]

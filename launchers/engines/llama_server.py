@@ -102,6 +102,7 @@ NEEDS: Mapping[str, tuple[frozenset[str], str]] = MappingProxyType({
 })  # fmt: skip
 """An API → the options of which one has it served, and the one to name."""
 
+IMAGE = b"image_url"
 TEXT_ALONE = chats.Takes("llama_server without launch.args.mmproj", parts=frozenset())
 
 
@@ -154,8 +155,10 @@ class LlamaServer:
         if spec is not None and path in NEEDS:
             _check_options(spec, path)
         rules = RULES.get(path)
+        if rules is None:
+            return body
         reads_media = spec is None or _reads_media(spec)
-        if rules is None or (path == CHAT and chats.usual(body, native=reads_media)):
+        if path == CHAT and chats.usual(body, native=True) and (reads_media or IMAGE not in body):
             return body
         found, nulls = bodies.fields(body)
         was = dict(found)

@@ -56,10 +56,11 @@ def test_a_usual_chat_is_known_by_one_look(more):
         {"role": "user", "name": "bob", "content": [{"type": "text", "text": "a", "cache_control": {}}]},
         {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]},
         {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None},
     ],
 )
 def test_some_engines_take_more(message):
-    body = json.dumps({"model": "m", "messages": [message]}).encode()
+    body = json.dumps({"model": "m", "messages": [message], "max_completion_tokens": 5}).encode()
     assert chats.usual(body, native=True)
     assert chats.usual(body, native=False) is None
 
@@ -71,8 +72,10 @@ def test_some_engines_take_more(message):
         {"messages": [{"role": "developer", "content": "a"}]},
         {"messages": [{"role": "user", "content": None}]},
         {"messages": [{**HELLO, "refusal": None}]},
+        {"messages": [{"role": "tool", "tool_call_id": "c1", "content": None}]},
+        {"messages": [{"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}]},
         {"messages": [{"role": "assistant", "content": "", "tool_calls": [{**CALL, "function": {"name": "f"}}]}]},
-        {"max_completion_tokens": 5},
+        {"max_completion_tokens": 0},
         {"max_tokens": 0},
         {"max_tokens": -1},
         {"stop": ""},
