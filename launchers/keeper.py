@@ -410,6 +410,9 @@ class Keeper:
         for engine in engines:
             if engine.ending is None:
                 engine.ending, self._pause = time.monotonic(), LOOK_FIRST
+                if kin.IS_LINUX and not kin.is_ours():  # there is no table: its group alone is sure to be its own
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.killpg(engine.record.pid, signal.SIGKILL)
 
     def _bury(self) -> None:
         """Take the exit codes of all children that have ended: engines, and orphans of theirs."""

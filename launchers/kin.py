@@ -41,11 +41,21 @@ Table = Mapping[int, Seen]
 
 
 def processes() -> dict[int, Seen]:
-    """Read the whole table, by pid."""
+    """Read the whole table, by pid; an empty one where /proc shows the pids of another namespace: ours mean others."""
     if not IS_LINUX:
         return by_ps()
+    if not is_ours():
+        return {}
     found = {int(name): seen(int(name)) for name in _names("/proc") if name.isdigit()}
     return {pid: each for pid, each in found.items() if each is not None}
+
+
+def is_ours(me: str = "/proc/self") -> bool:
+    """Whether /proc counts processes as we do: in a namespace of processes it has to be mounted anew."""
+    try:
+        return os.readlink(me) == str(os.getpid())  # noqa: PTH115
+    except OSError:
+        return False
 
 
 def seen(pid: int) -> Seen | None:

@@ -355,6 +355,23 @@ async def test_elsewhere_too_nothing_survives(nasty, tmp_path, form, how):
     assert not list((tmp_path / "run").iterdir())
 
 
+@linux
+async def test_without_a_proc_of_its_own_a_keeper_kills_no_stranger(nasty, tmp_path, monkeypatch):
+    """The pids in it are others': what is surely the engine's, its group, is ended."""
+    blind = process.KEEPER.replace(
+        "from launchers.keeper", "from launchers import kin; kin.is_ours = lambda: False; from launchers.keeper"
+    )
+    monkeypatch.setattr(process, "KEEPER", blind)
+    keepers = Keepers()
+    for how in (lambda engine: engine.kill(), lambda engine: os.kill(engine.pid, signal.SIGKILL)):
+        engine = await start(keepers, nasty, "group")
+        how(engine)
+        await until(lambda engine=engine: engine.gone)
+        assert engine.exit_code == -9
+        await until(lambda: not left(tmp_path))
+    await keepers.close()
+
+
 # Engines that are kept
 
 

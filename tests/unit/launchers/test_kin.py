@@ -105,6 +105,13 @@ def test_the_table_of_ps_says_the_same(sleeper):
     assert kin.by_ps("-p", str(sleeper)) == {sleeper: there[sleeper]}
 
 
+def test_a_table_of_another_namespace_is_none(monkeypatch):
+    assert kin.is_ours()
+    assert not kin.is_ours("/proc/1")
+    monkeypatch.setattr(kin, "is_ours", lambda: False)
+    assert kin.processes() == {}
+
+
 def test_a_zombie_does_not_run():
     with subprocess.Popen(SLEEP) as process:
         process.kill()
