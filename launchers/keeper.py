@@ -334,7 +334,7 @@ class Keeper:
 
     def _spawn(
         self, link: Link, *, id: str, argv: list[str], env: dict[str, str], temporary: list[str], log: str, path: str,  # noqa: A002
-        name: str, port: int, fingerprint: str, keep: bool, router: tuple[int, str],
+        name: str, port: int, fingerprint: str, keep: bool, key: str, router: tuple[int, str],
     ) -> Engine:  # fmt: skip
         if keep and not self._door.name:
             self._listen_for_routers(Path(id).parent)
@@ -354,7 +354,7 @@ class Keeper:
         door = str(self._door / "keeper") if self._door.name else ""
         child = kin.seen(pid)  # it may have ended, but is there until it is waited for
         record = Record(path, name, pid, child.started if child else "", port, fingerprint, keep, id, *router,
-                        self._me[0], self._me[1], door, self._me[2])  # fmt: skip
+                        self._me[0], self._me[1], door, self._me[2], key)  # fmt: skip
         return Engine(record, Log(Path(log), lambda text: link.tell(warning=text)), ours, link)
 
     def _become(self, argv: list[str], env: dict[str, str], output: int) -> None:

@@ -14,6 +14,7 @@ async def is_ready(
     path: str,
     body: bytes = b"",
     timeout: float = TIMEOUT,  # noqa: ASYNC109 -- of this one try
+    key: str = "",
 ) -> bool:
     """Whether GET `path` on 127.0.0.1:`port`, or POST with a body, is answered with 200 within `timeout` seconds."""
     try:
@@ -22,6 +23,8 @@ async def is_ready(
             try:
                 method = "POST" if body else "GET"
                 head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+                if key:
+                    head += f"Authorization: Bearer {key}\r\n"
                 if body:
                     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
                 writer.write(head.encode() + b"\r\n" + body)

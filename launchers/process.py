@@ -237,10 +237,11 @@ class Keepers:
         port: int = 0,
         keep: bool = False,
         fingerprint: str = "",
+        key: str = "",
     ) -> Process:
         """Start a process whose output goes to `log`. Raises OSError where none can be started.
 
-        A later router knows it by the command's fingerprint, or by another one, if that is given.
+        A later router knows it by the command's fingerprint, or by another one, if that is given, and shows it the key.
         """
         async with self._starting:
             if self._own is None or self._own.lost:
@@ -252,7 +253,8 @@ class Keepers:
         link.tell(
             do="spawn", id=scratch, argv=command.argv, env=command.environment(os.environ),
             temporary=[name for name in TEMPORARY if name not in command.env], log=str(log), path=str(record),
-            name=record.stem, port=port, fingerprint=fingerprint or command.fingerprint, keep=keep, router=_me(),
+            name=record.stem, port=port, fingerprint=fingerprint or command.fingerprint, keep=keep, key=key,
+            router=_me(),
         )  # fmt: skip
         await self._begun(process)
         return process

@@ -4,6 +4,7 @@ A keeper writes it after the spawn, and removes it when nothing of the engine is
 """
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -35,15 +36,18 @@ class Record(NamedTuple):
     keeper_started: str
     keeper_at: str  # the keeper's socket; none where nothing is kept
     world: str  # kin.world
+    key: str = ""  # what it is to be shown with each request
     shared: tuple[str, ...] = ()  # its files in shared memory
     format: int = FORMAT
 
     def write(self) -> None:
-        """Write it whole or not at all. Raises OSError."""
+        """Write it whole or not at all, for nobody else to read. Raises OSError."""
         path = Path(self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.new")
-        draft.write_text(json.dumps(self._asdict()))
+        draft.unlink(missing_ok=True)
+        with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            json.dump(self._asdict(), file)
         draft.replace(path)
 
     def clean_up(self) -> None:
@@ -61,8 +65,8 @@ class Record(NamedTuple):
         """Read the record in a file; None where it holds none."""
         with suppress(OSError, ValueError, TypeError, KeyError):
             read = Record(**(json.loads(read_ordinary(path)) | {"path": str(path.absolute())}))
-            if [type(value) for value in read[:-2]] == [type(value) for value in _EXAMPLE[:-2]]:
-                return read._replace(shared=tuple(map(str, read.shared)))
+            if [type(value) for value in read[:-3]] == [type(value) for value in _EXAMPLE[:-3]]:
+                return read._replace(key=str(read.key), shared=tuple(map(str, read.shared)))
         return None
 
 

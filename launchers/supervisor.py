@@ -12,12 +12,13 @@ Should the supervisor itself fail (a bug), the engine is killed, the status says
 
 import asyncio
 import re
+import secrets
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -56,6 +57,7 @@ class Status:
     detail: str  # a sentence for people
     last_lines: tuple[str, ...]  # what the engine said last
     since: float  # when it came into this state, in seconds since the epoch
+    key: str = field(default="", repr=False)  # what it is to be shown with each request
     lacks: bool = False  # while WAITING: for memory, perhaps for ever
     next_try: float | None = None  # while in BACKOFF: when it starts again, by time.monotonic(), the loop's clock
     coming: bool = False  # whether it starts, or is going to
@@ -98,9 +100,10 @@ class Supervisor:
             spec.start_timeout, spec.stop_timeout, policy or RestartPolicy(), takes_turns=self._takes_turns(spec)
         )
         self._status = Status(spec.name, State.STOPPED, None, None, "not started", (), time.time())
-        # The process of now, its port and its probe; and of the last one, how it ended and what it said.
+        # The process of now, its port, its key and its probe; and of the last one, how it ended and what it said.
         self._process: Process | None = None
         self._port = 0
+        self._key = ""
         self._probe: asyncio.Task[None] | None = None
         self._end = ""
         self._why = ""
@@ -331,17 +334,18 @@ class Supervisor:
         try:
             spec = self._found()
             if not await self._adopt():
-                self._port = free_port()
+                self._port, self._key = free_port(), secrets.token_urlsafe(32)
                 command = self._engine.command(spec, self._port, self._python)
                 executed = self._engine.command(self._executed(spec), self._port, self._python)
                 self._process = await self._keepers.spawn(
-                    executed,
+                    replace(executed, env={**executed.env, self._engine.key_variable: self._key}),
                     self._log,
                     self._record,
                     self._wake.set,
                     port=self._port,
                     keep=spec.keep,
                     fingerprint=command.fingerprint,
+                    key=self._key,
                 )
         except (LaunchError, OSError) as error:
             self._end = str(error)
@@ -376,7 +380,7 @@ class Supervisor:
         except OSError:  # it ended meanwhile
             await asyncio.to_thread(leftovers.end, record)
             return False
-        self._port = record.port
+        self._port, self._key = record.port, record.key
         log.info(f"{self._spec.name}: took over the engine that an earlier router left running", pid=record.pid)
         return True
 
@@ -388,7 +392,7 @@ class Supervisor:
 
     async def _until_answered(self, path: str, body: bytes = b"", patience: float = TIMEOUT) -> None:
         pause = PROBE_FIRST
-        while not (await is_ready(self._port, path, body, patience) and await self._has_the_port()):
+        while not (await is_ready(self._port, path, body, patience, self._key) and await self._has_the_port()):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, PROBE_SLOWEST)
 
@@ -447,6 +451,7 @@ class Supervisor:
             detail=detail,
             last_lines=self._lines(),
             since=self._status.since if state is self._status.state else time.time(),
+            key=self._key,
             lacks=state is State.WAITING and self._verdict.lacks,
             next_try=self._now.deadline if state is State.BACKOFF else None,
             coming=self._coming(),

@@ -296,7 +296,7 @@ class Fleet:
         """Take the supervisor's word for a launched backend, and tell people."""
         backend = member.backend
         if status.state is State.RUNNING and status.address is not None:
-            self._plane.serve(backend, Address(*status.address), ahead=_ahead(member))
+            self._plane.serve(backend, Address(*status.address), status.key, ahead=_ahead(member))
             if member.before is not None and self.members.get(member.name) is member:
                 before, member.before = member.before, None
                 self._retire(before, "was replaced")

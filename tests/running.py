@@ -1,6 +1,7 @@
 """A router in a process of its own, as a person would start it."""
 
 import asyncio
+import json
 import re
 import signal
 import sys
@@ -95,6 +96,11 @@ class RunningRouter:
         """The process that keeps its engines."""
         (keeper,) = filter(is_keeper, descendants(self.process.pid))
         return keeper
+
+    def key(self, engine: str = "demo") -> dict[str, str]:
+        """Give the header without which an engine answers nobody."""
+        (record,) = self.folder.rglob(f"run/{engine}.json")
+        return {"authorization": f"Bearer {json.loads(record.read_text())['key']}"}
 
     def signal(self, number: signal.Signals = signal.SIGINT) -> None:
         """Send a signal, as Ctrl-C does."""

@@ -71,6 +71,10 @@ class Engine(Protocol):
         """A path and a body whose POST is answered with 200 once requests can be served; None where a GET can tell."""
 
     @property
+    def key_variable(self) -> str:
+        """The variable that gives it the key without which it answers nobody; the router makes one for each start."""
+
+    @property
     def uuid_request_ids(self) -> bool:
         """Whether a request is refused when its X-Request-ID is no UUID."""
 

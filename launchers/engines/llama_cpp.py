@@ -117,6 +117,7 @@ class LlamaCpp:
     install: str = "pip install 'llama-cpp-python[server]'"
     ready_path: str = "/openapi.json"
     ready_request: tuple[str, bytes] | None = None
+    key_variable: str = "API_KEY"
     uuid_request_ids: bool = True
     parallel: int = 1
     accepts_slowly: bool = False

@@ -117,6 +117,7 @@ class LlamaServer:
     install: str = "pip install xllamacpp"
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None
+    key_variable: str = "LLAMA_API_KEY"
     uuid_request_ids: bool = False
     parallel: int = 4
     accepts_slowly: bool = False

@@ -124,6 +124,7 @@ class Mlx:
     install: str = "pip install mlx-lm" + (" 'mlx[cpu]'" if sys.platform == "linux" else "")
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = (COMPLETIONS, b'{"prompt": "a", "max_tokens": 1}')
+    key_variable: str = "ENGINE_API_KEY"
     uuid_request_ids: bool = False
     parallel: int = 32
     accepts_slowly: bool = False

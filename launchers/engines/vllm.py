@@ -127,6 +127,7 @@ class Vllm:
     install: str = "pip install vllm"
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None
+    key_variable: str = "VLLM_API_KEY"
     uuid_request_ids: bool = False
     parallel: int = 256  # its own default is 1024 on large GPUs: no more is asked of one than others can be
     accepts_slowly: bool = True  # one a turn of its loop, and a busy turn takes 20 ms
@@ -151,7 +152,8 @@ class Vllm:
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
         """`vllm serve MODEL` with the user's arguments over ours."""
         common.check_ownership(spec, NOT_TO_SET, VARIABLES)
-        ours = {
+        ours: dict[str, ArgValue] = {
+            "allowed-origins": "[]",  # older ones let every page read what they answer
             "max-num-seqs": self._batch(spec.args),  # always said: the router counts on it
             "shutdown-timeout": max(0, int(spec.stop_timeout) - TO_END),
         }

@@ -9,7 +9,8 @@ nobody. Here each client is looked for between two tokens, and between two steps
 
 The queue of connections not yet accepted is made longer, too: five, the library's own, turns away a burst of clients.
 
-A web page gets nothing: its port is on the machine of whoever looks at pages, and it would answer any of them.
+A web page gets nothing: its port is on the machine of whoever looks at pages, and it would answer any of them. Nor does
+whoever lacks the key that is in its environment, but for /health.
 
 What it lacks of OpenAI's API:
 
@@ -24,6 +25,7 @@ import contextlib
 import http.client
 import importlib
 import json
+import os
 import select
 import signal
 import socket
@@ -42,6 +44,7 @@ ITSELF = "default_model"  # what the server calls the model that it was started 
 ERROR = b'{"error": "'
 THREAD_DIED = "generation thread died"
 OWN_NAMES = ("127.0.0.1", "localhost")
+KEY = os.environ.get("ENGINE_API_KEY", "")
 
 
 def main() -> None:
@@ -50,7 +53,7 @@ def main() -> None:
     socketserver.TCPServer.request_queue_size = BACKLOG
     stop_when_left(server.APIHandler, server.ResponseGenerator)
     speak_as_openai(server.APIHandler)
-    refuse_pages(server.APIHandler)
+    refuse_strangers(server.APIHandler)
     serve_one_model(server)
     if "--max-tokens" not in sys.argv:
         sys.argv += ["--max-tokens", str(MOST_TOKENS)]
@@ -129,18 +132,21 @@ def speak_as_openai(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
     handler.setup, handler.do_POST, handler._set_completion_headers = set_up, posted, begun  # noqa: SLF001
 
 
-def refuse_pages(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
-    """Have it answer nobody whose browser says where a page is from, or who asks by a name that was pointed here."""
+def refuse_strangers(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
+    """Have it answer nobody without the key, and no page: a browser names its origin, or asks by a strange name."""
     parse = handler.parse_request
 
     def parsed(self: Any) -> bool:  # noqa: ANN401
         if not parse(self):
             return False
         host = self.headers.get("Host", OWN_NAMES[0])
-        if "Origin" not in self.headers and host.partition(":")[0] in OWN_NAMES:
-            return True
-        self.send_error(http.client.FORBIDDEN, "No web page may ask an engine; ask the router.")
-        return False
+        if "Origin" in self.headers or host.partition(":")[0] not in OWN_NAMES:
+            self.send_error(http.client.FORBIDDEN, "No web page may ask an engine; ask the router.")
+            return False
+        if KEY and self.path != "/health" and self.headers.get("Authorization", "") != f"Bearer {KEY}":
+            self.send_error(http.client.UNAUTHORIZED, "Only the router may ask its engine; ask the router.")
+            return False
+        return True
 
     handler.parse_request = parsed
 

@@ -9,6 +9,7 @@ It installs no handler of signals: SIGTERM ends it at once, busy or not.
 
 import enum
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -58,6 +59,7 @@ def main() -> None:
     parameters = xllamacpp.CommonParams()
     if hasattr(parameters, "cors_origins"):
         parameters.cors_origins = OWN_ORIGIN
+    parameters.api_keys = [os.environ["LLAMA_API_KEY"]] if "LLAMA_API_KEY" in os.environ else []
     for flag, value in read(sys.argv[1:]):
         if flag.startswith("hf-"):
             sys.exit("xllamacpp loads files: download the model and name its file, or install llama-server")

@@ -194,8 +194,10 @@ class Plane:
         self.catalog = Catalog(self.backends.values(), self._routes)
         self._offer_all()
 
-    def serve(self, backend: Backend, address: Address, *, ahead: int = 0) -> None:
+    def serve(self, backend: Backend, address: Address, api_key: str = "", *, ahead: int = 0) -> None:
         """Note that a launched engine is ready at this address; have so many connections open there ahead of need."""
+        if api_key:
+            self._keys[backend] = api_key
         self._drop_pool(backend)
         self._open_pool(backend, address).ahead = ahead
         self.warm(backend)

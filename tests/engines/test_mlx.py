@@ -44,7 +44,7 @@ async def ask(router):
     async def asked(path: str, body: bytes) -> int:
         connections = [each for process in router.engines for each in process.net_connections("tcp")]
         (port,) = [each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN]
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", **router.key()}
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session:
             with suppress(aiohttp.ClientError):
                 answer = await session.post(path, data=body)

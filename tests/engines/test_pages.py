@@ -1,6 +1,7 @@
 """What web pages get of a launched engine itself: its port is on the machine of whoever looks at them."""
 
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import aiohttp
 import psutil
@@ -11,48 +12,82 @@ from tests.running import RunningRouter
 CONFIG = """
 server: {port: 0}
 backends: [{name: demo, launch: {engine: ENGINE, model: "FOLDER"}}]
+logging: {dir: "LOGS"}
 """
 CHAT = "/v1/chat/completions"
-ASK = json.dumps({"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1})
+BODY = json.dumps({"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1})
+
+
+Ask = Callable[..., Awaitable[tuple[int, Mapping[str, str]]]]
 
 
 @pytest.fixture
-async def session(tmp_path, model, name):
-    """Ask the engine itself."""
-    config = CONFIG.replace("ENGINE", name).replace("FOLDER", str(model))
-    async with RunningRouter(tmp_path, config) as router:
-        await router.ready()
-        connections = [each for process in router.engines for each in process.net_connections("tcp")]
-        (port,) = {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as asking:
-            yield asking
+async def router(tmp_path, model, name):
+    """Start a router with one engine."""
+    config = CONFIG.replace("ENGINE", name).replace("FOLDER", str(model)).replace("LOGS", str(tmp_path / "logs"))
+    async with RunningRouter(tmp_path, config) as running:
+        yield await running.ready()
+
+
+@pytest.fixture
+async def ask(router) -> AsyncIterator[Ask]:
+    """Ask the engine itself; give the answer's status and headers."""
+    connections = [each for process in router.engines for each in process.net_connections("tcp")]
+    (port,) = {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+
+        async def asked(method: str, path: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str]]:
+            body = BODY if method == "POST" else None
+            async with session.request(method, path, data=body, headers=headers) as answer:
+                return answer.status, answer.headers
+
+        yield asked
+
+
+@pytest.mark.parametrize("name", ["llama_cpp", "llama_server", "mlx"])
+async def test_an_engine_answers_nobody_without_its_key(router, ask):
+    """Neither a page's simple POST, nor one whose name was pointed here, nor another program of this machine."""
+    for more in (
+        {"origin": "https://evil.test", "content-type": "text/plain"},
+        {"host": "evil.test", "content-type": "application/json"},
+        {"content-type": "application/json"},
+        {"content-type": "application/json", "authorization": "Bearer guessed"},
+    ):
+        for method, path in (("POST", CHAT), ("POST", "/v1/completions"), ("GET", "/v1/models")):
+            status, _ = await ask(method, path, more)
+            assert status in {401, 403}, (method, path, more)
+    status, _ = await ask("POST", CHAT, {"content-type": "application/json", **router.key()})
+    assert status == 200
 
 
 @pytest.mark.parametrize("name", ["llama_cpp", "mlx"])
-async def test_no_page_is_answered_by_an_engine(session):
-    """Neither a simple POST, nor a preflight, nor one whose name was pointed here; a program is."""
-    for more in (
-        {"origin": "https://evil.test", "content-type": "text/plain"},
-        {"origin": "null", "content-type": "application/json"},
-        {"host": "evil.test", "content-type": "application/json"},
-    ):
-        async with session.post(CHAT, data=ASK, headers=more) as answer:
-            assert answer.status == 403
-            assert not any(header.lower().startswith("access-control") for header in answer.headers)
-        async with session.get("/v1/models", headers=more) as answer:
-            assert answer.status == 403
-    asks = {"origin": "https://evil.test", "access-control-request-method": "POST"}
-    async with session.options(CHAT, headers=asks) as answer:
-        assert answer.status == 403
-        assert "access-control-allow-origin" not in answer.headers
-    async with session.post(CHAT, data=ASK, headers={"content-type": "application/json"}) as answer:
-        assert answer.status == 200
+async def test_no_page_is_answered_by_an_engine(router, ask):
+    """Not even one that has its key."""
+    for more in ({"origin": "https://evil.test"}, {"origin": "null"}, {"host": "evil.test"}):
+        for method, path in (("POST", CHAT), ("GET", "/v1/models"), ("OPTIONS", CHAT)):
+            asks = {"access-control-request-method": "POST"} if method == "OPTIONS" else router.key()
+            status, headers = await ask(method, path, {"content-type": "application/json", **more, **asks})
+            assert status == 403
+            assert not any(header.lower().startswith("access-control") for header in headers)
 
 
 @pytest.mark.parametrize("name", ["llama_server"])
-async def test_no_page_can_read_what_an_engine_answers(session):
-    """The package's server answers whoever asks; a browser keeps what it says from the page."""
+async def test_no_page_can_read_what_an_engine_answers(ask):
+    """A browser keeps from the page what the package's server says to it."""
     asks = {"origin": "https://evil.test", "access-control-request-method": "POST"}
     for method, more in (("POST", {"origin": "https://evil.test", "content-type": "text/plain"}), ("OPTIONS", asks)):
-        async with session.request(method, CHAT, data=ASK, headers=more) as answer:
-            assert answer.headers["access-control-allow-origin"] == "http://127.0.0.1"
+        _, headers = await ask(method, CHAT, more)
+        assert headers["access-control-allow-origin"] == "http://127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["llama_cpp"])
+async def test_the_key_of_an_engine_stands_where_no_other_user_reads_it(router):
+    """In its record, for the next router, and in its environment; on no command line, and in no log."""
+    key = router.key()["authorization"].removeprefix("Bearer ")
+    assert len(key) >= 32
+    (record,) = router.folder.rglob("run/demo.json")
+    assert record.stat().st_mode & 0o777 == 0o600
+    assert not any(key in word for process in (router.keeper, *router.engines) for word in process.cmdline())
+    logs = [path.read_text(errors="replace") for path in (router.folder / "logs").glob("*.log")]
+    assert logs
+    assert not any(key in said for said in (router.said, *logs))

@@ -309,9 +309,9 @@ class FakeEngine:
     """The engine: listens, plays plans, counts.
 
     `max_concurrent` answers are made at a time, and the rest wait (0: no bound). Where `ready` is false, GETs
-    get 503; where `publishes` is true, /metrics tells its load as vllm's does. Both can be changed at any time.
-    `defaults` are the fields of `Script`. The fault "exit" is for an engine in a process of its own: elsewhere it is a
-    ValueError.
+    get 503; where `publishes` is true, /metrics tells its load as vllm's does. Both can be changed at any time. Where
+    there is a `key`, nothing but /health and /fake/ is answered without it. `defaults` are the fields of `Script`. The
+    fault "exit" is for an engine in a process of its own: elsewhere it is a ValueError.
     """
 
     def __init__(
@@ -324,6 +324,7 @@ class FakeEngine:
         ready: bool = True,
         publishes: bool = False,
         own_process: bool = False,
+        key: str = "",
         **defaults: object,
     ) -> None:
         self.host = host
@@ -333,6 +334,7 @@ class FakeEngine:
         self.stats = Stats()
         self._models = list(models)
         self._own_process = own_process
+        self._key = key.lower()  # as Request.header gives it
         self._defaults = self._allowed(Script().revised(defaults))
         self._turns = asyncio.Semaphore(max_concurrent or sys.maxsize)
         self._faults_met: Counter[str] = Counter()
@@ -382,6 +384,10 @@ class FakeEngine:
         if request.header("transfer-encoding"):
             await link.send(error(411, "a Content-Length is needed"))
             return False
+        is_open = not self._key or request.path == "/health" or request.path.startswith("/fake/")
+        if not is_open and request.header("authorization") != f"bearer {self._key}":
+            await link.send(error(401, "no key, or another's"))
+            return keep
         if request.method == "POST" and request.path.startswith("/v1/"):
             return await self._post(link, request) and keep
         await link.send(self._get(request) if request.method == "GET" else error(404, request.path))
@@ -631,6 +637,7 @@ async def _run(options: argparse.Namespace) -> int:
         ready=not options.no_ready,
         publishes=options.publishes,
         own_process=True,
+        key=os.environ.get("ENGINE_API_KEY", ""),
         **{item.name: getattr(options, item.name) for item in fields(Script)},
     )
     async with engine:

@@ -23,6 +23,7 @@ class LaunchedFake:
     install: str = "nothing to install"
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None
+    key_variable: str = "ENGINE_API_KEY"
     uuid_request_ids: bool = False
     parallel: int = 8
     accepts_slowly: bool = False

@@ -57,6 +57,7 @@ class Scripted:
     program: str | None = None
     ready_path: str = "/ready"
     ready_request: tuple[str, bytes] | None = None
+    key_variable: str = "ENGINE_API_KEY"
     uuid_request_ids: bool = False
     parallel: int = 1
 

@@ -459,8 +459,12 @@ async def test_the_real_llama_cpp(tmp_path, demo_model, keepers):
     demo = Watched(spec, engine, keepers=keepers, logs=tmp_path / "logs")
     demo.start()
     try:
-        host, port = (await demo.until(State.RUNNING)).address
+        status = await demo.until(State.RUNNING)
+        host, port = status.address
         async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+            assert (await session.get("/v1/models")).status == 401
+        shown = {"authorization": f"Bearer {status.key}"}
+        async with aiohttp.ClientSession(f"http://{host}:{port}", headers=shown) as session:
             body = {"model": "demo", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
             async with session.post("/v1/chat/completions", json=body) as answer:
                 assert (await answer.json())["model"] == "demo"

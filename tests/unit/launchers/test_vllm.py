@@ -18,7 +18,7 @@ def words(**args):
     return " ".join(ENGINE.command(spec(args=args), 1234, "/usr/bin/python3").argv)
 
 
-SERVE = "/usr/bin/python3 -m vllm.entrypoints.cli.main serve /models/demo"
+SERVE = "/usr/bin/python3 -m vllm.entrypoints.cli.main serve /models/demo --allowed-origins []"
 PLACE = "--host 127.0.0.1 --port 1234 --served-model-name demo"
 
 
