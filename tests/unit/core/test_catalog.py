@@ -195,3 +195,10 @@ def test_backends_that_serve_the_same_are_rivals():
         False,
         False,
     ]
+
+
+def test_when_a_backend_was_last_seen_at_work():
+    """As its progress tells."""
+    backend = Backend("a")
+    backend.progress.moved(5.0)
+    assert backend.worked_at == 5.0
