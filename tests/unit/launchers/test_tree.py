@@ -6,8 +6,9 @@ import sys
 import time
 
 import psutil
+import pytest
 
-from launchers.tree import Work, memory_of, owns_port, work_of
+from launchers.tree import READ_A_SECOND, Work, memory_of, owns_port, work_of
 
 CHILD = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
@@ -75,3 +76,31 @@ def test_work_is_that_of_all_its_processes():
             for each in (*children, psutil.Process(parent.pid)):
                 each.kill()
     assert work_of(parent.pid) == Work(0.0, stopped=False)
+
+
+READS = """
+import os, sys, time
+file = os.open(sys.argv[1], os.O_RDONLY)
+os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+while os.read(file, 1 << 20): pass
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has read")
+def test_what_is_read_from_a_disk_is_work(tmp_path):
+    """As of a model that doesn't fit into memory; that it came from a disk is the kernel's word, not ours."""
+    file = tmp_path / "model"
+    file.write_bytes(bytes(50 << 20))
+    os.sync()
+    with subprocess.Popen([sys.executable, "-c", READS, file]) as reader:
+        try:
+            process, until = psutil.Process(reader.pid), time.monotonic() + 30
+            while process.io_counters().read_chars < 50 << 20:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            used = process.cpu_times()
+            read = process.io_counters().read_bytes / READ_A_SECOND
+            assert work_of(reader.pid).seconds == pytest.approx(used.user + used.system + read, abs=0.05)
+        finally:
+            reader.kill()
