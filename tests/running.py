@@ -75,6 +75,9 @@ class RunningRouter:
         await self.process.wait()
         await self._listening
         print(self.said)  # noqa: T201  (pytest shows it of a test that fails)
+        if "keep_engines: true" not in (self.folder / "router.yaml").read_text(encoding="utf-8"):
+            with suppress(AssertionError):  # its keeper cleans up
+                await eventually(lambda: not any(alive(each) for each in left if is_keeper(each)), within=10)
         for each in left:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
