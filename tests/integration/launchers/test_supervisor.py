@@ -461,8 +461,8 @@ async def test_the_real_llama_cpp(tmp_path, demo_model, keepers):
     try:
         status = await demo.until(State.RUNNING)
         host, port = status.address
-        async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
-            assert (await session.get("/v1/models")).status == 401
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as session, session.get("/v1/models") as refused:
+            assert refused.status == 401
         shown = {"authorization": f"Bearer {status.key}"}
         async with aiohttp.ClientSession(f"http://{host}:{port}", headers=shown) as session:
             body = {"model": "demo", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
