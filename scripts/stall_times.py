@@ -23,6 +23,8 @@ from typing import Self
 import aiohttp
 import psutil
 
+from launchers.engines import ENGINES
+
 HERE = Path(__file__).parent.parent
 LONG = 3000  # tokens
 LONGEST = 60.0  # seconds after which a row is over
@@ -186,15 +188,18 @@ async def started(options: argparse.Namespace, folder: Path) -> AsyncIterator[tu
         return
     config = f"server: {{port: 0}}\nhealth: {{stall_after: never, unhealthy_after: 100}}\nbackends:\n  - {backend}\n"
     async with Router(HERE, folder / "holder", config) as holder:
-        ports = [
-            each.laddr.port
+        listening = [
+            (each.laddr.port, process)
             for process in holder.engines()
             for each in process.net_connections("tcp")
             if each.status == psutil.CONN_LISTEN
         ]
+        port, process = listening[0]
+        key = process.environ()[ENGINES[options.engine].key_variable]
         name = "default_model" if options.engine == "mlx" else "m"
-        url = f"http://127.0.0.1:{ports[0]}"
-        config = f"server: {{port: 0}}\n{health}\nbackends:\n  - {{name: b, url: '{url}', models: {{m: {name}}}}}\n"
+        url = f"http://127.0.0.1:{port}"
+        backend = f"{{name: b, url: '{url}', api_key: '{key}', models: {{m: {name}}}}}"
+        config = f"server: {{port: 0}}\n{health}\nbackends:\n  - {backend}\n"
         async with Router(options.router, folder / "router", config) as router:
             yield router, holder
 

@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
 
+from launchers.engines import ENGINES
 from tests.engines.test_contract import CASES, HELLO, LONG, STARTS_WITHIN, installed, none_left, ports, served, working
 from tests.running import RunningRouter, eventually
 
@@ -37,7 +38,7 @@ REMOTE = """
 server: {port: 0}
 health: {stall_after: 4s, interval: 1s}
 backends:
-  - {name: demo, url: "http://127.0.0.1:%d", models: {public: %s}}
+  - {name: demo, url: "http://127.0.0.1:%d", api_key: "%s", models: {public: %s}}
 """
 
 SECONDS = {"llama_server": LONG, "vllm": 300}  # tokens that take some to make; else 1000
@@ -82,10 +83,18 @@ async def theirs(
     tmp_path_factory: pytest.TempPathFactory, holder: RunningRouter, name: str
 ) -> AsyncIterator[RunningRouter]:
     """Start a router that knows this engine by its URL alone."""
-    known = "default_model" if name == "mlx" else "public"
-    config = REMOTE % (ports(holder.engines)[0], known)
+    config = by_url(name, holder)
     async with RunningRouter(tmp_path_factory.mktemp(name), config) as running:
         yield await running.ready(STARTS_WITHIN)
+
+
+def by_url(name: str, holder: RunningRouter) -> str:
+    """A router.yaml that knows another router's engine by its URL alone, and has the key that it was started with."""
+    (listener,) = [each for each in holder.engines if ENGINES[name].key_variable in each.environ() and ports([each])][
+        :1
+    ]
+    known = "default_model" if name == "mlx" else "public"
+    return REMOTE % (ports([listener])[0], listener.environ()[ENGINES[name].key_variable], known)
 
 
 def client_of(router: RunningRouter) -> AsyncOpenAI:
@@ -185,11 +194,7 @@ PROMPTS: dict[str, Any] = {
 @pytest.mark.parametrize("remote", [False, True])
 async def test_long_honest_work_is_no_stall(tmp_path, model, name, holder, remote):
     """Answers in one piece, one of them long, the others behind it; prompts that take long to be read."""
-    if remote:
-        known = "default_model" if name == "mlx" else "public"
-        config = (REMOTE % (ports(holder.engines)[0], known)).replace("4s", "1s")
-    else:
-        config = launched(name, model, "1s")
+    config = by_url(name, holder).replace("4s", "1s") if remote else launched(name, model, "1s")
     async with RunningRouter(tmp_path, config) as router, client_of(await router.ready(STARTS_WITHIN)) as client:
         before = holder.engines if remote else router.engines
         asking = [
