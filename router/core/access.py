@@ -33,17 +33,19 @@ _MOST_SHOWN = 100  # letters of what a client said
 _FORWARDED = frozenset({
     b"forwarded",
     b"via",
+    b"cdn-loop",
+    b"x-azure-clientip",
+    b"x-envoy-external-address",
+    b"x-proxyuser-ip",
     b"x-real-ip",
-    b"x-client-ip",
-    b"x-cluster-client-ip",
-    b"true-client-ip",
-    b"cf-connecting-ip",
 })  # fmt: skip
+_FORWARDED_BEGINS = (b"x-forwarded", b"x-original-", b"tailscale-")
+_FORWARDED_ENDS = (b"client-ip", b"connecting-ip", b"forwarded-for", b"remote-ip", b"remote-addr")
 
 
 def is_forwarded(name: bytes) -> bool:
     """Tell whether a header of this name, in lower case, is a proxy's word about its client."""
-    return name in _FORWARDED or name.startswith(b"x-forwarded")
+    return name in _FORWARDED or name.startswith(_FORWARDED_BEGINS) or name.endswith(_FORWARDED_ENDS)
 
 
 class Asked(NamedTuple):
@@ -164,7 +166,10 @@ class Access:
 
 def unnamed(asked: Asked) -> ForbiddenError:
     """Say that a page may not ask, and what would let it."""
-    return ForbiddenError(f"The page's origin {_shown(asked.origins)} isn't one that may ask. Name it in server.cors.")
+    more = " That needs auth.keys, too: every page can take on this origin." if "null" in asked.origins else ""
+    return ForbiddenError(
+        f"The page's origin {_shown(asked.origins)} isn't one that may ask. Name it in server.cors.{more}"
+    )
 
 
 def is_loopback(remote: str) -> bool:

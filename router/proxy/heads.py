@@ -73,6 +73,10 @@ _WRITTEN_TO_CLIENTS = frozenset({
     b"strict-transport-security",
     b"alt-svc",
     b"timing-allow-origin",
+    b"www-authenticate",  # a browser would ask for a password, in the router's name
+    b"service-worker-allowed",
+    b"report-to",
+    b"nel",
 })  # fmt: skip
 """Answer headers that the router writes itself, or that would tell a browser of the engine what holds of the router.
 

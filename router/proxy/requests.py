@@ -130,7 +130,8 @@ class Rules:
         """Tell the log of what is refused, each once: a page can't read the answer."""
         if error.message not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(error.message)
-            log.warning(f"refused: {printable(error.message)}")
+            more = "" if len(self._told) < _MOST_TOLD else " (No further kinds of refusals are logged until a reload.)"
+            log.warning(f"refused: {printable(error.message)}{more}")
 
     def admit_admin(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> None:
         """Raise UnauthorizedError or ForbiddenError for who may not manage the router.
@@ -138,7 +139,11 @@ class Rules:
         `remote` is the address that asks, `authority` that of the request's target, if it has one.
         """
         if not self._admin_keys:
-            self.access.check_admin(asked_of(headers, authority), remote, http11=http11)
+            try:
+                self.access.check_admin(asked_of(headers, authority), remote, http11=http11)
+            except errors.ForbiddenError as error:
+                self._note(error)
+                raise
         elif _shown(headers, self._admin_keys) < 0:
             raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
 

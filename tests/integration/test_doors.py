@@ -17,6 +17,8 @@ CORS = {"server": {"port": 0, "cors": ["https://chat.test"]}}
 PERMISSIVE = (
     b"access-control-allow-origin: *\r\naccess-control-allow-credentials: true\r\nlocation: http://10.0.0.7/\r\n"
     b"set-cookie: session=1\r\n"
+    b"www-authenticate: Basic realm=engine\r\n"
+    b"service-worker-allowed: /\r\n"
 )
 """What an engine may say that no business of a browser is."""
 
@@ -282,7 +284,8 @@ async def test_what_an_engine_tells_browsers_is_not_passed_on(start_router, engi
         told = await client.answer()
         assert told.status == 200
         assert told.headers.get(b"access-control-allow-origin") == allowed
-        assert not {b"location", b"set-cookie", b"access-control-allow-credentials"} & told.headers.keys()
+        dropped = {b"location", b"set-cookie", b"access-control-allow-credentials", b"www-authenticate"}
+        assert not (dropped | {b"service-worker-allowed"}) & told.headers.keys()
         assert told.bytes.count(b"access-control-allow-origin") == (allowed is not None)
 
 

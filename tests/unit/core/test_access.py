@@ -239,6 +239,12 @@ def test_no_origin_is_the_routers_own_at_a_host_that_is_not(host):
     assert SOME.reader(who) == ""
 
 
+def test_a_page_without_an_origin_of_its_own_is_told_what_helps():
+    """To name it is not enough: without keys, router.yaml may not."""
+    with pytest.raises(ForbiddenError, match=r"Name it in server\.cors\. That needs auth\.keys, too"):
+        SOME.check(asked("origin: null"))
+
+
 def test_two_origins_are_nobodys():
     """No browser sends two."""
     who = asked("origin: https://chat.example.com", "origin: https://chat.example.com")
@@ -284,8 +290,14 @@ def test_a_link_may_be_followed():
 
 
 @pytest.mark.parametrize(
-    "name", ["forwarded", "x-forwarded-for", "x-real-ip", "via", "x-forwarded-proto", "x-forwarded-host", "x-client-ip"]
-)
+    "name",
+    [
+        "forwarded", "x-forwarded-for", "x-real-ip", "via", "x-forwarded-proto", "x-forwarded-host", "x-client-ip",
+        "cf-connecting-ip", "true-client-ip", "fastly-client-ip", "fly-client-ip", "x-cluster-client-ip", "cdn-loop",
+        "wl-proxy-client-ip", "x-original-forwarded-for", "x-original-host", "x-envoy-external-address",
+        "x-remote-addr", "x-azure-clientip", "x-appengine-remote-addr", "tailscale-user-login",
+    ],
+)  # fmt: skip
 def test_what_comes_through_a_proxy_is_not_local(name):
     """Everybody looks local behind one; where the router is open to everybody, that doesn't matter for models."""
     who = asked(f"{name}: 203.0.113.9")

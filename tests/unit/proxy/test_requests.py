@@ -222,6 +222,14 @@ def test_what_is_refused_is_logged_once():
     assert len(said) == 64
     assert "evil0.test" in said[0]["event"]
     assert "\x7f" not in said[0]["event"]
+    assert [number for number, each in enumerate(said) if "No further" in each["event"]] == [63]
+
+
+def test_what_may_not_manage_is_logged_too():
+    """A page that tries /admin can't read why it may not, either."""
+    with capture_logs() as said, pytest.raises(ForbiddenError):
+        of_pages().admit_admin(headers("host: localhost", "origin: https://evil.test"), "127.0.0.1")
+    assert ["https://evil.test" in each["event"] for each in said] == [True]
 
 
 def test_who_may_be_told_of_models():
