@@ -147,14 +147,14 @@ class Rules:
         elif _shown(headers, self._admin_keys) < 0:
             raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
 
-    def may_look(self, headers: Headers, remote: str, authority: str = "") -> bool:
+    def may_look(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> bool:
         """Tell whether who asks may be told of models and backends: it may use them, or manage them."""
         asked = asked_of(headers, authority)
         if _shown(headers, [*self._keys, *self._admin_keys]) >= 0:
             return True
         with suppress(errors.RouterError):
             if self._keys:
-                self.access.check_admin(asked, remote)
+                self.access.check_admin(asked, remote, http11=http11)
             else:
                 self.access.check(asked)
             return True

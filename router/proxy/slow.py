@@ -273,7 +273,8 @@ class SlowLane:
 
     def may_look(self, request: web.Request) -> bool:
         """Tell whether who asks what is OPEN may be told of models and backends."""
-        return self._rules.may_look(lowered(request), request.remote or "", authority_of(request))
+        remote, http11 = request.remote or "", request.version >= (1, 1)
+        return self._rules.may_look(lowered(request), remote, authority_of(request), http11=http11)
 
 
 async def expect(_: web.Request) -> None:

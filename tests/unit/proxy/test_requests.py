@@ -240,6 +240,7 @@ def test_who_may_be_told_of_models():
     assert of_pages("sesame").may_look(headers("host: evil.test", bearer), far)
     assert of_pages("sesame").may_look(headers("host: localhost"), local)
     assert not of_pages("sesame").may_look(headers("host: localhost"), far)
+    assert not of_pages("sesame").may_look(headers("host: localhost"), local, http11=False)
     assert not of_pages("sesame").may_look(headers("host: evil.test"), local)
 
 
