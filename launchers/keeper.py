@@ -43,8 +43,13 @@ GIVE_UP = 60.0  # seconds, after which what can't be killed is left to the kerne
 SAY_GONE = 10.0  # seconds, after which an engine is said to be gone though something of it can't be killed
 LOOK_FIRST, LOOK_LAST = 0.01, 0.5  # seconds between two looks at what is ending
 
-MOST_UNSAID = 1024 * 1024  # bytes of an engine's latest output that wait for a router which doesn't read
+MOST_UNSAID = 1024 * 1024  # bytes of an engine's latest output that wait for the router
+MOST_SAID, SAY_EVERY = (
+    64 * 1024,
+    0.1,
+)  # bytes that it is told at a time, and seconds between: it reads them line by line
 MOST_SENT = 256 * 1024  # bytes that wait in a socket; output waits beyond that
+LONGEST_DOOR = 100  # bytes of a socket's path: systems take 103 or 107
 KEPT = 16 * 1024  # bytes of an engine's last output, for who adopts it
 MAX_FILE = 8 * 1024 * 1024  # bytes of a log; then it becomes NAME.log.1, and its predecessor is gone
 
@@ -104,19 +109,24 @@ class Engine:
         self.ending: float | None = None  # since when all of it is killed
         self.empty: float | None = None  # since when none of it runs
         self.unsaid = bytearray()
+        self.said_at = 0.0
         self.last = bytearray()
         self._log = log
         self._since = time.time() - 1  # files' clocks tick seldom
         self._kin = kin.Kin(record.pid, record.started, record.scratch)
-        self.remember()
+        if not self.remember() and record.keep:  # nobody would find it again
+            self.record = record._replace(keep=False)
+            self.warn(f"{record.name}: will end with the router, as a later one couldn't find it")
 
-    def remember(self) -> None:
-        """Write its record."""
+    def remember(self) -> bool:
+        """Write its record; whether that could be done."""
         try:
             self.record.write()
         except OSError as error:
-            why = error.strerror or error
-            self.warn(f"{self.record.path}: can't be written; should its keeper be killed, this engine may stay: {why}")
+            name, path, why = self.record.name, self.record.path, error.strerror or error
+            self.warn(f"{name}: {path} can't be written, by which a later router would find the engine: {why}")
+            return False
+        return True
 
     def warn(self, text: str) -> None:
         """Tell its router of a trouble."""
@@ -153,7 +163,7 @@ class Engine:
     def say_gone(self) -> None:
         """Tell its router, once, that it is gone."""
         if self.link is not None:
-            self.link.say(self)
+            self.link.say(self, MOST_UNSAID)
             self.link.tell(id=self.record.scratch, gone=self.code)
             self.link = None
 
@@ -176,11 +186,12 @@ class Link:
         """Have the router know, soon."""
         self._out += json.dumps(message).encode() + b"\n"
 
-    def say(self, engine: Engine) -> None:
+    def say(self, engine: Engine, most: int) -> None:
         """Pass on what an engine has said."""
         if engine.unsaid:
-            self.tell(id=engine.record.scratch, said=engine.unsaid.decode("latin-1"))
-            engine.unsaid.clear()
+            self.tell(id=engine.record.scratch, said=engine.unsaid[:most].decode("latin-1"))
+            del engine.unsaid[:most]
+            engine.said_at = time.monotonic()
 
     def hear(self) -> list[dict[str, Any]] | None:
         """Read what the router wants; None: it is gone."""
@@ -197,14 +208,14 @@ class Link:
         return [json.loads(line) for line in lines]
 
     def send(self, engines: list[Engine]) -> bool:
-        """Send what can be sent; whether there is more."""
+        """Send what can be sent by now; whether something waits for the router to read."""
         with suppress(OSError):  # it is full, or the router is gone, which reading will tell
             for engine in engines:
-                if len(self._out) < MOST_SENT:
-                    self.say(engine)
+                if len(self._out) < MOST_SENT and time.monotonic() >= engine.said_at + SAY_EVERY:
+                    self.say(engine, MOST_SAID)
             while self._out:
                 del self._out[: self.connection.send(self._out)]
-        return bool(self._out) or any(engine.unsaid for engine in engines)
+        return bool(self._out)
 
 
 class Keeper:
@@ -227,8 +238,10 @@ class Keeper:
     def run(self) -> None:
         """Keep them, until there is nobody to keep them for and none to keep."""
         while self._links or self._engines:
-            ending = any(engine.ending is not None for engine in self._engines.values())
-            for key, _ in self._selector.select(self._pause if ending else None):
+            engines = self._engines.values()
+            pauses = [self._pause] if any(engine.ending is not None for engine in engines) else []
+            pauses += [SAY_EVERY] if any(engine.unsaid and engine.link for engine in engines) else []
+            for key, _ in self._selector.select(min(pauses, default=None)):
                 key.data()
             self._bury()
             if self._told_to_end and not self._links:
@@ -337,7 +350,13 @@ class Keeper:
         name: str, port: int, fingerprint: str, keep: bool, key: str, router: tuple[int, str],
     ) -> Engine:  # fmt: skip
         if keep and not self._door.name:
-            self._listen_for_routers(Path(id).parent)
+            try:
+                self._listen_for_routers(Path(id).parent)
+            except OSError as error:
+                keep = False
+                link.tell(
+                    warning=f"{name}: will end with the router, as there can be no socket for the next one: {error}"
+                )
         Path(id).mkdir(mode=0o700)
         env = {**env, **dict.fromkeys(temporary, id), kin.MARK: id}
         ours, its = os.pipe()
@@ -379,10 +398,18 @@ class Keeper:
 
     def _listen_for_routers(self, folder: Path) -> None:
         door = folder / f"{SCRATCH}{os.urandom(4).hex()}"
+        if len(os.fsencode(door / "keeper")) > LONGEST_DOOR:
+            door = Path("/tmp", door.name)  # noqa: S108 -- nobody else may enter it
         door.mkdir(mode=0o700)
         listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(door / "keeper"))
-        listener.listen()
+        try:
+            listener.bind(str(door / "keeper"))
+            listener.listen()
+        except OSError:
+            listener.close()
+            (door / "keeper").unlink(missing_ok=True)
+            door.rmdir()
+            raise
         listener.setblocking(False)  # noqa: FBT003
         self._door = door
         self._selector.register(listener, selectors.EVENT_READ, lambda: self._let_in(listener))

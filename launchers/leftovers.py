@@ -30,16 +30,25 @@ LOOK_EVERY = 0.02
 
 def left_running(folder: Path, name: str) -> Record | None:
     """Find the engine of this name that a dead router left to its keeper; None if there is none."""
-    record = Record.read(folder / f"{name}.json")
-    if record is None or record.format != FORMAT or not record.keep or _has_router(record):
-        return None
-    return record if _is_alive(record.pid, record.started, record) and _has_keeper(record) else None
+    for record in _records(folder):
+        is_left = record.name == name and record.format == FORMAT and record.keep and not _has_router(record)
+        if is_left and _is_alive(record.pid, record.started, record) and _has_keeper(record):
+            return record
+    return None
+
+
+def place(folder: Path, name: str) -> Path:
+    """Where the record of an engine is to be: another router's that lives, with the same folder, is left as it is."""
+    path = folder / f"{name}.json"
+    record = Record.read(path)
+    if record is None or record.router_pid == os.getpid() or not _has_router(record):
+        return path
+    return folder / f"{name}@{os.getpid()}.json"
 
 
 def running(folder: Path) -> dict[str, int]:
     """Tell the pid of each engine that runs and has its record here, by its name."""
-    found = [record for path in sorted(folder.glob("*.json")) if (record := Record.read(path)) is not None]
-    return {record.name: record.pid for record in found if _is_alive(record.pid, record.started, record)}
+    return {record.name: record.pid for record in _records(folder) if _is_alive(record.pid, record.started, record)}
 
 
 def reap(folder: Path, spared: Collection[str] = ()) -> list[Record]:
@@ -51,7 +60,7 @@ def reap(folder: Path, spared: Collection[str] = ()) -> list[Record]:
     for path in sorted(folder.glob("*.json")):
         record = Record.read(path)
         if record is not None and (
-            _has_router(record) or (record.name in spared and left_running(folder, record.name))
+            _has_router(record) or (record.name in spared and left_running(folder, record.name) == record)
         ):
             continue
         if record is None:
@@ -84,6 +93,10 @@ def end(record: Record) -> bool:
     _eventually(lambda: not _kill(engine))  # again and again: it may be starting another
     record.clean_up()
     return found
+
+
+def _records(folder: Path) -> list[Record]:
+    return [record for path in sorted(folder.glob("*.json")) if (record := Record.read(path)) is not None]
 
 
 def _kill(engine: kin.Kin) -> bool:

@@ -76,6 +76,11 @@ class Process:
         return 0 if self.record is None else self.record.pid
 
     @property
+    def is_kept(self) -> bool:
+        """Whether it will outlive its router, if that wants it to."""
+        return self.record is not None and self.record.keep
+
+    @property
     def last_lines(self) -> tuple[str, ...]:
         """What it said last."""
         return self._output.last_lines
@@ -242,6 +247,7 @@ class Keepers:
         """Start a process whose output goes to `log`. Raises OSError where none can be started.
 
         A later router knows it by the command's fingerprint, or by another one, if that is given, and shows it the key.
+        Where another router that lives has its own record at `record`, this one's goes beside it.
         """
         async with self._starting:
             if self._own is None or self._own.lost:
@@ -252,11 +258,12 @@ class Keepers:
         link.processes[scratch] = process
         link.tell(
             do="spawn", id=scratch, argv=command.argv, env=command.environment(os.environ),
-            temporary=[name for name in TEMPORARY if name not in command.env], log=str(log), path=str(record),
+            temporary=[name for name in TEMPORARY if name not in command.env], log=str(log),
+            path=str(await asyncio.to_thread(leftovers.place, record.parent, record.stem)),
             name=record.stem, port=port, fingerprint=fingerprint or command.fingerprint, keep=keep, key=key,
             router=_me(),
         )  # fmt: skip
-        await self._begun(process)
+        await self._begun(process, BEGIN_WITHIN)
         return process
 
     async def adopt(self, record: Record, on_gone: Callable[[], None] = lambda: None) -> Process:
@@ -269,17 +276,17 @@ class Keepers:
         process = Process(record.scratch, link, on_gone)
         link.processes[record.scratch] = process
         link.tell(do="attach", id=record.scratch, router=_me())
-        await self._begun(process)
+        await self._begun(process, ANSWER_WITHIN)
         return process
 
-    async def _begun(self, process: Process) -> None:
+    async def _begun(self, process: Process, within: float) -> None:
         try:
-            async with asyncio.timeout(BEGIN_WITHIN):
+            async with asyncio.timeout(within):
                 await asyncio.shield(process.began)
         except BaseException as error:
             process.kill()  # if it has begun, or yet does
             if isinstance(error, TimeoutError):
-                raise ChildProcessError(f"the engines' keeper has not answered for {BEGIN_WITHIN:g} s") from error
+                raise ChildProcessError(f"the engines' keeper has not answered for {within:g} s") from error
             raise
 
     async def close(self) -> None:

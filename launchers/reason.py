@@ -61,7 +61,7 @@ class FirstError:
     @property
     def text(self) -> str:
         """The first error, or what comes nearest to one; nothing where nothing was said."""
-        return self.known or self._failure or self._last
+        return self.known or _short(self._failure or self._last)
 
     def hear(self, line: str) -> None:
         """Take in the next line."""
@@ -89,7 +89,7 @@ class FirstError:
         elif level not in _HARMLESS and not text[0].isspace():
             self._read_line(text, level)
         else:
-            self._last = _short(text)
+            self._last = text
 
     def _take_exception(self, text: str) -> None:
         if _ONLY_REPEATS.search(text) and self._error:
@@ -99,14 +99,15 @@ class FirstError:
             self._cut_short = bool(_MORE_FOLLOWS.search(text))
 
     def _read_line(self, text: str, level: str) -> None:
-        said = _OF_A_PROGRAM.sub("", text, count=1)
+        # Asked for first, as the pattern takes the square of a long word's length.
+        said = _OF_A_PROGRAM.sub("", text, count=1) if ": error: " in text else text
         if _ONLY_REPEATS.search(text):
             return
         if level in _BAD or said is not text or _EXCEPTION.match(text) or _ERROR.search(text):
             self._error = _short(said)
         elif not self._failure and _FAILURE.search(text):
-            self._failure = _short(text)
-        self._last = _short(text)
+            self._failure = text
+        self._last = text
 
 
 def first_error(lines: Iterable[str]) -> FirstError:

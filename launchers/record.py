@@ -7,7 +7,7 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from launchers import kin
 from launchers.files import read_ordinary
@@ -57,17 +57,36 @@ class Record(NamedTuple):
         if Path(self.scratch).name.startswith(SCRATCH):
             shutil.rmtree(self.scratch, ignore_errors=True)
         kin.remove_shared_memory(self.shared)
-        with suppress(OSError):
-            Path(self.path).unlink()
+        written = Record.read(Path(self.path))
+        if written is None or written.scratch == self.scratch:  # another router may have put its own there
+            with suppress(OSError):
+                Path(self.path).unlink()
 
     @staticmethod
     def read(path: Path) -> "Record | None":
-        """Read the record in a file; None where it holds none."""
+        """Read the record in a file, of another version, too; None where it holds none."""
         with suppress(OSError, ValueError, TypeError, KeyError):
-            read = Record(**(json.loads(read_ordinary(path)) | {"path": str(path.absolute())}))
+            said = json.loads(read_ordinary(path)) | {"path": str(path.absolute())}
+            if "keeper_pid" not in said:
+                said = _without_keeper(said)
+            read = Record(**{name: value for name, value in said.items() if name in Record._fields})
             if [type(value) for value in read[:-3]] == [type(value) for value in _EXAMPLE[:-3]]:
                 return read._replace(key=str(read.key), shared=tuple(map(str, read.shared)))
         return None
+
+
+def _without_keeper(said: dict[str, Any]) -> dict[str, Any]:
+    """Put a record of format 1 into the words of today: engines had no keeper, and started in seconds since 1970."""
+    stat = read_ordinary("/proc/stat").decode()
+    booted = float(stat.partition("btime")[2].split()[0])
+    ticks = {
+        each: str(round((said[each] - booted) * os.sysconf("SC_CLK_TCK"))) for each in ("started", "router_started")
+    }
+    return (
+        {"scratch": "", "keep": True, "keeper_pid": 0, "keeper_started": "", "keeper_at": "", "format": 1}
+        | said
+        | ticks
+    )
 
 
 _EXAMPLE = Record("", "", 0, "", 0, "", False, "", 0, "", 0, "", "", "")  # noqa: FBT003 -- types alone

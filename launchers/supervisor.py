@@ -170,7 +170,7 @@ class Supervisor:
 
     async def leave(self) -> None:
         """Watch over it no more, and let it run on, if it is one that is kept; end it otherwise."""
-        if not self._spec.keep:
+        if not self._spec.keep or (self._process is not None and not self._process.is_kept):
             await self.stop()
             return
         task, self._task = self._task, None
@@ -377,7 +377,8 @@ class Supervisor:
             return False
         try:
             self._process = await self._keepers.adopt(record, self._wake.set)
-        except OSError:  # it ended meanwhile
+        except OSError as error:  # it ended meanwhile, or can't be spoken to
+            log.warning(f"{self._spec.name}: can't be taken over from an earlier router, and is started anew: {error}")
             await asyncio.to_thread(leftovers.end, record)
             return False
         self._port, self._key = record.port, record.key

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launchers import kin, leftovers, process
+from launchers import keeper, kin, leftovers, process
 from launchers.process import Keepers
 from launchers.record import Record
 from launchers.spec import Command
@@ -482,6 +482,71 @@ async def test_an_engine_whose_keeper_is_killed_is_not_adopted(kept, tmp_path):
     assert leftovers.left_running(tmp_path / "run", "demo") is None
     await asyncio.to_thread(leftovers.reap, tmp_path / "run")
     assert not left(tmp_path)
+
+
+async def test_an_engine_is_kept_where_the_path_of_temporary_files_is_too_long_for_a_socket(
+    keepers, nasty, tmp_path, monkeypatch
+):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    engine = await start(keepers, nasty, "group", keep=True)
+    assert engine.is_kept
+    engine.release()
+    await keepers.close()
+    next_router = Keepers()
+    record = Record.read(tmp_path / "run" / "demo.json")
+    assert record is not None
+    adopted = await next_router.adopt(record)
+    adopted.kill()
+    await until(lambda: adopted.gone)
+    await next_router.close()
+    await until(lambda: not lives(record.keeper_pid))
+    assert not Path(record.keeper_at).parent.exists()
+    assert not scratch_folders(folder)
+
+
+async def test_an_engine_that_a_later_router_could_not_find_is_not_kept(keepers, nasty, tmp_path):
+    """It would hold its memory for ever."""
+    (tmp_path / "run").write_text("a file, not a folder")
+    engine = await start(keepers, nasty, "session", keep=True)
+    assert not engine.is_kept
+    await keepers.close()
+    await until(lambda: not left(tmp_path))
+
+
+async def test_a_keeper_that_does_not_answer_is_not_waited_for_long(keepers, kept, tmp_path, monkeypatch):
+    """What it keeps is ended, and started anew."""
+    monkeypatch.setattr(process, "ANSWER_WITHIN", 0.3)
+    monkeypatch.setattr(leftovers, "GONE_WITHIN", 0.3)
+    record = kept("session")
+    os.kill(record.keeper_pid, signal.SIGSTOP)
+    with pytest.raises(OSError, match="not answered"):
+        await keepers.adopt(record)
+    await asyncio.to_thread(leftovers.end, record)
+    assert not left(tmp_path)
+    assert not lives(record.keeper_pid)
+
+
+async def test_an_engine_that_floods_its_log_costs_the_router_little(keepers, tmp_path):
+    """It gets the latest at a bounded pace, and the very last."""
+    program = f"import time\nend = time.time() + 2\nwhile time.time() < end: print({'x' * 99!r})\nprint('the last')"
+    engine = await keepers.spawn(
+        Command((sys.executable, "-c", program), {}, ()), tmp_path / "demo.log", tmp_path / "run" / "demo.json"
+    )
+    heard = 0
+    hear = engine.hear
+
+    def count(message):
+        nonlocal heard
+        heard += len(message.get("said", ""))
+        hear(message)
+
+    engine.hear = count
+    await until(lambda: engine.gone)
+    assert engine.last_lines[-1] == "the last"
+    written = sum(file.stat().st_size for file in tmp_path.glob("demo.log*"))
+    assert heard < min(written, 64 * 1024 * 25 + keeper.MOST_UNSAID)
 
 
 async def test_nobody_is_adopted_who_is_gone(keepers, kept):

@@ -5,6 +5,7 @@ shortened paths: a model file that is random bytes (bad) or cut off (trunc), a p
 context too long (len), a share of memory that isn't free (mem), a batch too small (batch), no such tool parser.
 """
 
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,12 @@ def test_other_words(lines, expected):
 def test_only_errors_are_known_for_certain():
     assert first_error(["cudaMalloc failed"]).known == ""
     assert first_error(["ValueError: x"]).known == "ValueError: x"
+
+
+def test_a_long_word_takes_no_long_time():
+    began = time.process_time()
+    assert first_error(["x" * 2000] * 200).text.startswith("xxx")
+    assert time.process_time() - began < 1  # it took 20 s
 
 
 def test_a_long_reason_is_cut():
