@@ -19,9 +19,10 @@ _MOST_TOKENS = 10**12  # what is more is a mistake
 _DONE = rb"(?:^|\n)data: ?\[DONE\][ \t]*(?:\r?\n|\Z)"
 _ERROR_EVENT = rb"(?:^|\n)event: ?error\r?\ndata:[^\n]*\}\r?\n"
 _STOPPED = rb'(?:^|\n)(?:event: ?message_stop\r?\ndata:|data: ?\{[^\n]*"type" ?: ?"message_stop")[^\n]*\}\r?\n'
+_SAYS_DONE = re.compile(_DONE)  # to clients, whatever API it is: OpenAI's read no further
 _MARKS = {
-    "/v1/chat/completions": re.compile(_DONE),
-    "/v1/completions": re.compile(_DONE),
+    "/v1/chat/completions": _SAYS_DONE,
+    "/v1/completions": _SAYS_DONE,
     "/v1/messages": re.compile(b"|".join((_STOPPED, _ERROR_EVENT, _DONE))),
 }
 _RESPONDED = re.compile(
@@ -59,13 +60,12 @@ class Tail:
         return b"".join(self._pieces)[-TAIL:]
 
     def is_whole(self, path: str) -> bool:
-        """Tell whether a stream of this API has said its own end mark; False where the API has none.
+        """Tell whether a stream of this API has said its end mark: its own, or where it has none, `[DONE]`.
 
         What an engine says behind the mark doesn't count. A body in chunks may be cut into them anywhere, but for
         chunks of hexadecimal digits alone, which look like sizes.
         """
-        mark = _MARKS.get(path)
-        return mark is not None and mark.search(_CHUNK_LINE.sub(b"", self.bytes())) is not None
+        return _MARKS.get(path, _SAYS_DONE).search(_CHUNK_LINE.sub(b"", self.bytes())) is not None
 
 
 class ResponsesTail(Tail):
@@ -92,9 +92,28 @@ class ResponsesTail(Tail):
         return self._is_last and _EMPTY_LINE.search(self.bytes()[-8:]) is not None
 
 
+def tail_of(path: str) -> Tail:
+    """Give what keeps the end of a stream of this API."""
+    return ResponsesTail() if path == RESPONSES else Tail()
+
+
 def needs_mark(path: str) -> bool:
-    """Tell whether a stream of this API ends with a mark of its own."""
+    """Tell whether a stream of this API ends with a mark, whatever the engine."""
     return path in _MARKS or path == RESPONSES
+
+
+def is_cut(tail: bytes, length: int) -> bool:
+    """Tell whether an answer of JSON, of so many bytes, of which these are the last, lacks its end.
+
+    Of one that isn't kept whole only the last bracket is known.
+    """
+    if length > len(tail):
+        return not tail.rstrip().endswith((b"}", b"]"))
+    try:
+        _parse(tail)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
+    return False
 
 
 class Record(msgspec.Struct):
@@ -138,6 +157,7 @@ def says_error(data: bytes) -> bool:
 
 
 _read = msgspec.json.Decoder(dict[str, object]).decode
+_parse = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def ending(tail: bytes) -> Ending:

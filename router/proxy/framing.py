@@ -124,6 +124,14 @@ class CloseBody:
         return words
 
 
+class _BadChunkError(ProtocolError):
+    """What is no chunk, so many bytes into what came."""
+
+    def __init__(self, words: str, at: int) -> None:
+        super().__init__(words)
+        self.at = at
+
+
 class ChunkedBody:
     """A body in chunks, each with its size in hexadecimal before it (RFC 9112, 7.1).
 
@@ -148,15 +156,18 @@ class ChunkedBody:
         return self._left, self._crlf
 
     def feed(self, data: bytes) -> bytes:
-        """Take what came; give what of it is to be passed on. What is refused leaves the state as it was."""
-        before = self._left, self._crlf
+        """Take what came; give what of it is to be passed on. What is refused is taken up to its mistake."""
+        if self._held:
+            data = self._held + data
+        position = self._left, self._crlf
         try:
-            return self._feed(self._held + data if self._held else data)
-        except ProtocolError:
-            self._left, self._crlf = before
+            return self._feed(data)
+        except _BadChunkError as error:
+            self._left, self._crlf = position
+            error.before = self._feed(data[: error.at])
             raise
 
-    def _feed(self, data: bytes) -> bytes:  # noqa: C901  (one loop of three cases; calls would cost a third)
+    def _feed(self, data: bytes) -> bytes:  # noqa: C901, PLR0912  (one loop; calls would cost a third)
         self._held = b""
         payload: list[bytes] = []
         at, end, raw = 0, len(data), self._raw
@@ -171,7 +182,7 @@ class ChunkedBody:
             # 2. In the CRLF behind it.
             elif self._crlf:
                 if data[at] != (13 if self._crlf == 2 else 10):
-                    raise ProtocolError(f"a chunk longer than it said: {data[at : at + 60]!r}")
+                    raise _BadChunkError(f"a chunk longer than it said: {data[at : at + 60]!r}", at)
                 self._crlf -= 1
                 at += 1
             # 3. At a size line.
@@ -181,6 +192,8 @@ class ChunkedBody:
                     self._hold(data, at)
                     break
                 size, begins = _size(data[at:stop]), stop + 2
+                if size < 0:
+                    raise _BadChunkError(f"a bad chunk size: {data[at:stop][:60]!r}", at)
                 if size == 0:
                     return self._finish(data, at, begins, payload)
                 at = begins + size + 2
@@ -206,9 +219,9 @@ class ChunkedBody:
         return b"".join(payload)
 
     def _hold(self, data: bytes, at: int) -> None:
+        if len(data) - at >= MAX_LINE:
+            raise _BadChunkError(f"a chunk's line of more than {MAX_LINE} bytes", at)
         self._held = data[at:]
-        if len(self._held) >= MAX_LINE:
-            raise ProtocolError(f"a chunk's line of more than {MAX_LINE} bytes")
 
     def ends_at_eof(self) -> bool:
         """Tell whether the last chunk has come."""
@@ -228,8 +241,6 @@ class ChunkedBody:
 
 @lru_cache(maxsize=8192)
 def _size(line: bytes) -> int:
-    """Read a size line: hexadecimal digits, and extensions, which are ignored. Raises ProtocolError."""
+    """Read a size line: hexadecimal digits, and extensions, which are ignored; -1: it is none."""
     read = _SIZE_LINE.fullmatch(line)
-    if read is None:
-        raise ProtocolError(f"a bad chunk size: {line[:60]!r}")
-    return int(read[1], 16)
+    return -1 if read is None else int(read[1], 16)

@@ -108,7 +108,14 @@ _MAX_DIGITS = 18
 
 
 class ProtocolError(Exception):
-    """The peer sent what is no HTTP/1.1, or more of it than is bounded."""
+    """The peer sent what is no HTTP/1.1, or more of it than is bounded.
+
+    `before` is what is to be passed on of what came with it: all before the mistake.
+    """
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.before = b""  # no class attribute: compiled, an exception wouldn't have it
 
 
 class Framing(Enum):

@@ -131,6 +131,9 @@ class Hedge:
         if not streams or has_event(self.held) or len(self.held) >= MOST_HELD:
             self._exchange.take_over(self)
 
+    def on_remains(self, data: bytes) -> None:
+        """Don't win with it: the first attempt may do better."""
+
     def on_end(self) -> None:
         """Win with an answer of no words."""
         self._exchange.take_over(self)

@@ -13,9 +13,10 @@ thread: between two awaits nobody else moves, and a client that leaves closes th
 An answer is over where its framing ends, or its message: many clients leave, and some engines break off, between its
 API's own end mark (`[DONE]`, message_stop, response.completed) and the end of the framing. So:
 
-  1. The framing ends: it is whole. But where the connection's end is all that frames a stream, its mark must have come.
+  1. The framing ends: it is whole. But where the connection's end is all that frames it, a stream's mark must have
+     come, or JSON's end.
   2. The mark has come, and the engine breaks off: it is whole, and the client gets a proper end of the framing.
-  3. The mark has come, and then nothing, until the next look at it: the same.
+  3. The mark has come, and then nothing, or pings, until the next look at it: the same.
   4. The mark has come, and the client leaves: it is whole; the engine's connection is read to the end, and kept.
   5. The client leaves before: nobody is at fault; the engine's connection is closed at once.
   6. The engine breaks off before: it has failed, and the client is told.
@@ -34,7 +35,7 @@ from router.core.catalog import NOWHERE, UNTOLD
 from router.core.exchange import LIES, NOT_ITS_FAULT, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY, Failure
 from router.core.health import WELL
 from router.core.latency import Ask
-from router.core.record import RESPONSES, Record, ResponsesTail, Tail, needs_mark, says_error
+from router.core.record import RESPONSES, Record, ResponsesTail, Tail, is_cut, needs_mark, says_error, tail_of
 from router.core.stall import Silence
 from router.proxy.framing import LAST_CHUNK, chunk, has_event, payload
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
@@ -551,13 +552,24 @@ class Exchange:
             data, self._lead = self._lead + data, b""
         self._write(data)
 
+    def on_remains(self, data: bytes) -> None:
+        """Pass on what came before a mistake: behind what the client has, or if its message is whole with it."""
+        head = self._head
+        if self._first_byte_at is None:
+            path = self.request.head.path
+            tail = tail_of(path)
+            tail.add(self._held + data)
+            if head is None or head.status != 200 or not head.is_event_stream or not tail.is_whole(path):
+                return
+        self.on_body(data)
+
     def on_end(self) -> None:
         """Finish, if the answer is whole by its API's own mark too."""
         head, backend = self._head, self._tried[-1].backend
         if head is None:
             return  # it was turned away
         if head.framing is CLOSE and self._lacks_its_end(head):
-            self.on_failure(Failure.BROKEN, "a stream without its end mark")
+            self.on_failure(Failure.BROKEN, "an answer without its end")
             return
         self._connection = None  # it is its pool's again
         if self._first_byte_at is None:
@@ -611,10 +623,13 @@ class Exchange:
             self._plane.vanished(backend, sent)
 
     def _lacks_its_end(self, head: ResponseHead) -> bool:
-        """Tell whether a stream that ended with its connection ended too soon: its framing can't say."""
-        return (
-            head.status == 200 and head.is_event_stream and needs_mark(self.request.head.path) and not self._is_whole()
-        )
+        """Tell whether an answer that ended with its connection ended too soon: its framing can't say."""
+        if head.status != 200:
+            return False
+        if head.is_event_stream:
+            return needs_mark(self.request.head.path) and not self._is_whole()
+        is_json = b"\r\ncontent-type: application/json" in head.lines.lower() and not self._is_compressed()
+        return is_json and self._passed > 0 and is_cut(self._tail.bytes(), self._passed)
 
     def _is_whole(self) -> bool:
         """Tell whether all of a stream's message has passed by its API's own mark, whatever its framing still lacks."""
@@ -750,6 +765,9 @@ class Exchange:
         limits = self._plane.limits
         if self._passed != self._seen and self._has_content():
             self._at_work(now)
+        elif self._passed != self._seen and self._spoken and not self.paused and self._is_whole():
+            self._end_whole()  # it only pings
+            return
         elif self._held or (self._counts and not self._spoken and self._passed != self._seen):
             self._look_for_progress(now)
         if self._first_byte_at is None:

@@ -27,6 +27,9 @@ class Receiver(Protocol):
     def on_body(self, data: bytes) -> None:
         """Take the next bytes of the body, in their chunks if it was sent `raw`; never empty."""
 
+    def on_remains(self, data: bytes) -> None:
+        """Take the bytes that came well framed before a mistake in the framing, which is told next."""
+
     def on_end(self) -> None:
         """Note that the answer is whole. The connection is no longer this receiver's."""
 
@@ -41,6 +44,9 @@ class Nobody:
         """Do nothing."""
 
     def on_body(self, data: bytes) -> None:
+        """Do nothing."""
+
+    def on_remains(self, data: bytes) -> None:
         """Do nothing."""
 
     def on_end(self) -> None:
@@ -172,6 +178,8 @@ class Connection(asyncio.Protocol):
             if body.done:
                 self._end(body)
         except ProtocolError as error:
+            if error.before:
+                receiver.on_remains(error.before)
             self._fail(Failure.GARBLED, str(error))
 
     def _read_head(self, data: bytes, receiver: Receiver) -> None:

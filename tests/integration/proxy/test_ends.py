@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from router.core import health
+from router.proxy.framing import chunk
 from tests.integration.proxy.test_hostile_engines import NOT_FOUND, head_of
 from tests.integration.raw import ASK, WITHIN, nothing_left, post
 from tests.running import eventually
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
 DONE = b"data: [DONE]\n\n"
+PING = b": ping\n\n"
 STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 COMPLETED = b'event: response.completed\ndata: {"type":"response.completed","response":{"output":"%s"}}\n\n' % (
     b"x" * 9000
@@ -54,13 +56,18 @@ class Engine:
                 writer.write(NOT_FOUND)
                 continue
             stream = b"".join(self._events)
-            if self._framing == "length":
-                writer.write(HEADS["length"] % (len(stream) + MISSING))
-            else:
-                writer.write(HEADS[self._framing])
-            for event in self._events:
-                writer.write(b"%x\r\n%s\r\n" % (len(event), event) if self._framing == "chunked" else event)
+            begins = (
+                HEADS[self._framing] % (len(stream) + MISSING) if self._framing == "length" else HEADS[self._framing]
+            )
+            pieces = [chunk(event) if self._framing == "chunked" else event for event in self._events]
+            if self._end in {"garbage with it", "all at once"}:
+                pieces[-1] += b"no size\r\n" if self._framing == "chunked" else b""
+            if self._end == "all at once":
+                begins, pieces = begins + b"".join(pieces), []
+            for piece in (begins, *pieces):
+                writer.write(piece)
                 await writer.drain()
+                await asyncio.sleep(0)
             if await self._ends(writer):
                 return
 
@@ -71,6 +78,9 @@ class Engine:
             return self._framing == "close"
         if self._end == "silence":
             await asyncio.Event().wait()
+        while self._end == "pings":
+            writer.write(chunk(PING) if self._framing == "chunked" else PING)
+            await asyncio.sleep(0.05)
         await asyncio.sleep(0.02)  # a reset overtakes what was sent
         if self._end == "garbage":
             writer.write(b"no size\r\n" if self._framing == "chunked" else b"")
@@ -113,7 +123,7 @@ def ask(path, lane, version=b"1.1") -> bytes:
 
 @APIS
 @FRAMINGS
-@pytest.mark.parametrize("end", ["reset", "shut", "garbage", "silence"])
+@pytest.mark.parametrize("end", ["reset", "shut", "garbage", "garbage with it", "all at once", "silence"])
 async def test_what_comes_after_the_mark_is_no_failure(started, raw, lane, path, framing, end):
     """The client gets the whole message and a proper end, and goes on; the backend has answered, and is well."""
     events = [EVENT, EVENT, MARKS[path]]
@@ -127,6 +137,66 @@ async def test_what_comes_after_the_mark_is_no_failure(started, raw, lane, path,
     assert router.plane.backends["b"].answered == 2
     assert untouched(router)
     assert nothing_left(router)
+
+
+@APIS
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+async def test_pings_behind_the_mark_hold_no_client_up(started, raw, lane, path, framing):
+    """An engine that goes on with nothing but them says nothing more."""
+    router, _, records = await started(framing, [EVENT, MARKS[path]], "pings")
+    client = await raw(router)
+    client.send(ask(path, lane))
+    answer = await client.answer()
+    assert answer.body.replace(PING, b"") == EVENT + MARKS[path]
+    assert [(each.status, each.outcome) for each in records] == [(200, "answered")]
+    assert untouched(router)
+    await eventually(lambda: nothing_left(router))
+
+
+@pytest.mark.parametrize("end", ["garbage with it", "all at once"])
+async def test_garbage_with_less_than_the_mark_is_a_failure(started, raw, lane, end):
+    """As it is when it comes behind."""
+    router, _, records = await started("chunked", [EVENT, EVENT], end)
+    client = await raw(router)
+    client.send(ask(b"/v1/chat/completions", lane))
+    if end == "all at once":  # nothing has reached the client: it could have been tried elsewhere
+        assert (await client.answer()).status == 502
+        assert records[0].sent == 0
+    else:
+        received = await client.cut()
+        assert received.count(EVENT) == 2
+        assert b'"engine_failed"' in received
+    assert not untouched(router)
+
+
+# What isn't events, and ends with its connection
+
+JSON = b'{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"%s"}}]}\n'
+
+
+@pytest.mark.parametrize("size", [5, 9000])
+async def test_json_that_ends_with_its_connection_is_whole_with_its_last_bracket(start_router, engine, raw, lane, size):
+    """Half of it isn't passed for the whole: its client sees its connection break off."""
+    body, kind = JSON % (b"x" * size), b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n"
+    ends = [len(body), -4 if size < 9 else -9, -7]
+
+    async def play(reader, writer):
+        head, length = await head_of(reader)
+        await reader.readexactly(length)
+        writer.write(NOT_FOUND if head.startswith(b"get") else kind + body[: ends.pop(0)])
+
+    router = await start_router([{"url": await engine(play), "name": "b", "models": ["demo"]}])
+    await eventually(lambda: router.plane.backends["b"].health.verdict is health.Verdict.UP)
+    client = await raw(router)
+    client.send(post(ASK, lane=lane))
+    assert (await client.answer()).body == body
+    assert untouched(router)
+    for _ in range(2):
+        client = await raw(router)
+        client.send(post(ASK, lane=lane))
+        with pytest.raises(asyncio.IncompleteReadError):
+            await client.answer()
+    assert not untouched(router)
 
 
 @FRAMINGS

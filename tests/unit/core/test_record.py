@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.core.record import TAIL, Ending, ResponsesTail, Tail, ending, needs_mark, says_error
+from router.core.record import TAIL, Ending, Tail, ending, is_cut, needs_mark, says_error, tail_of
 
 APIS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
 NOTHING = Ending(None, None, None, error=False)
@@ -18,7 +18,7 @@ def chunked(*parts: bytes) -> bytes:
 
 def is_whole(path: str, *pieces: bytes) -> bool:
     """Tell whether a stream of these pieces has said its end mark."""
-    tail = ResponsesTail() if path == "/v1/responses" else Tail()
+    tail = tail_of(path)
     for piece in pieces:
         tail.add(piece)
     return tail.is_whole(path)
@@ -521,7 +521,8 @@ COMPLETED = b'event: response.completed\ndata: {"type":"response.completed","res
         ("/v1/responses", b"data: [DONE]\n\n", True),
         ("/v1/responses", COMPLETED[:-2], False),
         ("/v1/responses", COMPLETED.replace(b"response.completed", b"response.created"), False),
-        ("/v1/embeddings", b"data: [DONE]\n\n", False),
+        ("/v1/audio/transcriptions", b"data: [DONE]\n\n", True),  # of no API of its own: OpenAI's clients stop there
+        ("/v1/audio/transcriptions", b"data: {}\n\n", False),
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 64, 1500, 10**6])
@@ -540,6 +541,26 @@ def test_which_streams_have_a_mark(path):
     """All that are events whatever the engine; of no other is it known."""
     assert needs_mark(path)
     assert not needs_mark("/v1/audio/speech")
+
+
+@pytest.mark.parametrize(
+    ("tail", "length", "cut"),
+    [
+        (b'{"a": [1]}\n', 11, False),
+        (b'{"a":\n{"b": 1}}\n{"c": 2}', 25, False),  # several
+        (b"[]", 2, False),
+        (b'{"a": {"b": 1}', 14, True),
+        (b'{"a": "b', 8, True),
+        (b"\xff", 1, True),
+        (b"[" * 2000, 2000, True),
+        (b'b": 1}}\n', 4000, False),
+        (b"1, 2]", 4000, False),
+        (b'b": 1', 4000, True),
+    ],
+)
+def test_json_that_is_cut(tail, length, cut):
+    """What isn't kept whole is known by its last bracket."""
+    assert is_cut(tail, length) is cut
 
 
 ERROR = b'{"error": {"message": "no"}}'

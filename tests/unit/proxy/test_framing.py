@@ -233,10 +233,21 @@ def test_something_can_be_said_where_a_raw_body_turns_to_garbage(parts, at, plac
     wire = wire_of(parts)
     body = ChunkedBody(raw=True)
     passed = fed(body, cut(wire[: at % len(wire)], places))
-    with pytest.raises(ProtocolError):  # noqa: PT012  (which of the two is refused depends on the cut)
+    with pytest.raises(ProtocolError) as refused:  # noqa: PT012  (which of the two is refused depends on the cut)
         for piece in (garbage, b"zz\r\n" * MAX_LINE):
             passed += body.feed(piece)
-    assert decoded(passed + body.interrupt(WORDS) + LAST_CHUNK).endswith(WORDS)
+    assert decoded(passed + refused.value.before + body.interrupt(WORDS) + LAST_CHUNK).endswith(WORDS)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), max_size=5), st.booleans(), cuts)
+def test_what_came_before_garbage_is_known(parts, raw, places):
+    """Wherever it was cut, and be it in the same piece."""
+    wire = b"".join(chunk(part) for part in parts)
+    body, passed = ChunkedBody(raw=raw), b""
+    with pytest.raises(ProtocolError) as refused:  # noqa: PT012  (as above)
+        for piece in cut(wire + b"zz\r\n", places):
+            passed += body.feed(piece)
+    assert passed + refused.value.before == (wire if raw else b"".join(parts))
 
 
 def test_an_interrupted_chunk_is_filled_up_within_bounds():
