@@ -191,6 +191,7 @@ PROMPTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("remote", [False, True])
 async def test_long_honest_work_is_no_stall(tmp_path, model, name, holder, remote):
     """Answers in one piece, one of them long, the others behind it; prompts that take long to be read."""
