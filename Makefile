@@ -25,8 +25,8 @@ later:
 		echo "The hot path is compiled: from the next start on, a request costs half as much." || true
 
 test-engines: setup pure .venv-vllm/ready  ## vllm too, on the CPU, in an environment of its own (2.5 GB)
-	PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" $(BIN)/python -m pytest tests/engines/test_contract.py tests/engines/test_stalls.py tests/engines/test_forms.py -k vllm
-	$(BIN)/python -m pytest tests/engines
+	PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" $(BIN)/python -m pytest -m "" tests/engines/test_contract.py tests/engines/test_stalls.py tests/engines/test_forms.py -k vllm
+	$(BIN)/python -m pytest -m "" tests/engines
 
 test-endurance: setup pure  ## what takes minutes: processes killed at random moments
 	$(BIN)/python -m pytest -s tests/endurance
