@@ -162,10 +162,13 @@ def waits(
 def is_free(failure: Failure, backend: Backend) -> bool:
     """Tell whether another attempt is no further load, so that the budget of retries doesn't pay for it.
 
-    A launched engine that closes a connection without an answer is going: it lets go of all that it has. One that turns
-    a request away at its door has not worked on it.
+    A launched engine that closes a connection without an answer is going, as is any server of which nobody is left: it
+    lets go of all that it has. One that turns a request away at its door has not worked on it. And where a route says
+    that the next model is to be tried, that is no retry.
     """
-    return failure in FREE or failure is Failure.DENIED or (backend.supervised and failure in AGAIN)
+    if failure in FREE or failure is Failure.DENIED or failure is Failure.UNWANTED:
+        return True
+    return failure in AGAIN and (backend.supervised or backend.health.absent)
 
 
 def in_doubt(backend: Backend) -> bool:

@@ -23,6 +23,8 @@ What the table doesn't say:
   5. Who is out or in doubt is probed soon, then each time a little later (`pause`): what comes back is found within a
      tenth of the time that it was away, and what doesn't costs next to nothing.
   6. Where all of a model's backends are DOWN, the `least_bad` may be tried: any but those known to be `absent`.
+  7. A server that answered before, and now refuses the connection of one request, is out at once: nobody is there. As
+     it may just be restarted, requests wait for it as for an engine that is `coming`, for `RETURNS_WITHIN` at most.
 """
 
 from collections.abc import Callable, Iterable
@@ -40,6 +42,10 @@ SOONEST = 0.1
 
 _LATER = 0.1
 """Of the time that it has been so, that each probe of it comes later."""
+
+RETURNS_WITHIN = 5.0
+"""Seconds for which a server is waited for that nobody launches here, once it refuses connections: time enough for it
+to be restarted, and soon enough to be told that it is gone."""
 
 _LEAST_RAMP = 0.1
 """What a backend carries at once when it is back; Envoy's slow start begins with a tenth, too."""
@@ -76,7 +82,8 @@ class Health:
     `by_requests`: the latest failure was a request's, not a probe's. `recent` is one bit for each of the last requests
     since one failed, the latest lowest, 1 for a failure. `since` is when it came back, in seconds of the caller's
     clock, and `relapses` how often it fell again before it was well. `absent`: nobody is there who could answer, as the
-    supervisor knows. `coming`: but it is started, or will soon be, so that requests may wait for it.
+    supervisor knows, or as it refuses connections, which it began to do at `since`. `coming`: but it is started, or
+    will soon be, so that requests may wait for it.
     """
 
     # Not a frozen dataclass: a storm of failures makes one of these for each, and a dataclass takes four times as long.
@@ -163,20 +170,27 @@ def _on_the_way_back(health: Health, thresholds: Thresholds, now: float, *, prob
     return Health(Verdict.UP, 0, "", since=now, relapses=relapses)
 
 
-def failed(health: Health, thresholds: Thresholds, reason: str, *, probe: bool, now: float = 0.0) -> Health:
-    """Take note of a probe, or of a request, that came to nothing."""
+def failed(
+    health: Health, thresholds: Thresholds, reason: str, *, probe: bool, now: float = 0.0, refused: bool = False
+) -> Health:
+    """Take note of a probe, or of a request, that came to nothing. `refused`: nobody took its connection."""
     verdict, relapses = health.verdict, health.relapses
     if verdict is _DOWN:
-        # Of who isn't there, the supervisor's reason says more.
-        return health if health.absent else Health(_DOWN, 0, reason, by_requests=not probe, relapses=relapses)
+        if health.absent and (health.since == -inf or now < health.since + RETURNS_WITHIN):
+            return health  # of who isn't there, the supervisor's reason says more; or it may return
+        return Health(_DOWN, 0, reason, by_requests=not probe, relapses=relapses)
+    gone = refused and verdict is not Verdict.UNKNOWN
     recent = health.recent if probe else (health.recent << 1 | 1) & _mask(thresholds)
     if (
         health.against + 1 >= thresholds.unhealthy_after
+        or (gone and not probe)
         or (recent and recent.bit_count() >= thresholds.error_rate * thresholds.window)
         or verdict is Verdict.PROBING
         or (verdict is Verdict.UNKNOWN and probe)
     ):
         relapses = min(relapses + 1, _MOST_RELAPSES) if health.ramp(now, thresholds) < 1 else 0
+        if gone:
+            return Health(_DOWN, 0, reason, since=now, relapses=relapses, absent=True, coming=True)
         return Health(_DOWN, 0, reason, by_requests=not probe, relapses=relapses)
     return Health(
         verdict if verdict is Verdict.UNKNOWN else Verdict.SUSPECT,

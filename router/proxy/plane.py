@@ -484,22 +484,32 @@ class Plane:
             backend.progress.probed(now, answered=True)
         self._believe(backend, health.succeeded(backend.health, self._thresholds, probe=probe, now=now))
 
-    def failed(self, backend: Backend, reason: str, sent: Sent | None = None) -> None:
-        """Note that a backend didn't answer a probe as it should, or an attempt that was `sent`."""
+    def failed(self, backend: Backend, reason: str, sent: Sent | None = None, *, refused: bool = False) -> None:
+        """Note that a backend didn't answer a probe as it should, or an attempt that was `sent`.
+
+        `refused`: nobody took its connection. Of an engine that is launched here its supervisor says what that means.
+        """
         now = self.loop.time()
         if sent is not None:
             backend.estimate.failed(sent, now)
-        self._believe(backend, health.failed(backend.health, self._thresholds, reason, probe=sent is None, now=now))
+        gone, probe = refused and not backend.supervised, sent is None
+        if gone:
+            self.dispatcher.prefixes.forget(backend)
+        self._believe(
+            backend, health.failed(backend.health, self._thresholds, reason, probe=probe, now=now, refused=gone)
+        )
 
     def _believe(self, backend: Backend, now: Health) -> None:
         if backend in self._retired:
             return
-        before, backend.health = backend.health.verdict, now
-        if now.by_requests and now.verdict is not Verdict.UNKNOWN:
+        before, was_absent, backend.health = backend.health.verdict, backend.health.absent, now
+        if now.coming or (now.by_requests and now.verdict is not Verdict.UNKNOWN):
             self.on_doubt(backend)
         if now is health.WELL:
             backend.ramp = 1.0
         if now.verdict is before:
+            if was_absent and not now.absent:  # who waits for it may try, or is told that it is gone
+                self._offer_soon(backend)
             return
         if now.verdict is Verdict.DOWN:
             self.dispatcher.admission.forget(backend.name)

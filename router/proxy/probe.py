@@ -195,7 +195,7 @@ class Prober:
 
     async def _probe(self, session: aiohttp.ClientSession, target: Target, address: Address) -> bool:
         """See whether a backend lives; tell whether there is anybody at its address."""
-        backend, verdict, reached, sent = target.backend, "", True, self._plane.loop.time()
+        backend, verdict, reached, refused, sent = target.backend, "", True, False, self._plane.loop.time()
         try:
             async with session.get(
                 f"{address}{target.path}",
@@ -213,12 +213,12 @@ class Prober:
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
                 return True  # it is the router that has no file descriptor left
-            reached = False
+            reached, refused = False, isinstance(error, OSError)
             verdict = f"a probe failed: {error or type(error).__name__}"
         if self._plane.address(backend) != address:
             return False  # it was restarted meanwhile: this speaks of one that is gone
         if verdict:
-            self._plane.failed(backend, verdict)
+            self._plane.failed(backend, verdict, refused=refused)
         else:
             self._plane.succeeded(backend)
         return reached

@@ -616,9 +616,9 @@ class Exchange:
         if failure in NOT_ITS_FAULT:
             if sent is not None:
                 self._plane.excused(backend, sent)
-        elif backend not in self._blamed:
+        elif backend not in self._blamed or failure is Failure.REFUSED:  # which no request can bring about
             self._blamed += (backend,)
-            self._plane.failed(backend, failure.value, sent)
+            self._plane.failed(backend, failure.value, sent, refused=failure is Failure.REFUSED)
         if failure is Failure.REFUSED and backend.supervised:
             self._plane.vanished(backend, sent)
 

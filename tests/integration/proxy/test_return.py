@@ -99,3 +99,31 @@ async def test_one_that_fails_its_trials_costs_nobody_an_answer(start_router, se
                     assert await answer.read() == expected_body(0, 8)
                 await asyncio.sleep(0.005)
         assert broken.stats.begun < 12
+
+
+# All are away at once
+
+
+async def test_servers_that_are_restarted_are_waited_for(start_router, session):
+    """Nobody launches them here: what they had and what comes meanwhile waits for the first that is back."""
+    async with FakeEngine() as first, FakeEngine() as second:
+        router = await start_router([backend(first, "one"), backend(second, "two")], health=SELDOM)
+        await eventually(lambda: first.stats.gets and second.stats.gets)
+    asking = [asyncio.create_task(asked(session, router)) for _ in range(20)]
+    await eventually(lambda: len(router.plane.dispatcher.admission) == len(asking))
+    async with FakeEngine(port=second.port), asyncio.timeout(20):
+        assert await asyncio.gather(*asking) == [(200, "two")] * len(asking)
+
+
+async def test_a_server_that_does_not_return_is_soon_told_of(start_router, session, monkeypatch):
+    """Who waited hears so, and from then on nobody waits any more."""
+    monkeypatch.setattr("router.core.health.RETURNS_WITHIN", 0.5)
+    async with FakeEngine() as only:
+        router = await start_router([backend(only, "only")], health=SELDOM)
+        await eventually(lambda: router.plane.backends["only"].health.usable and only.stats.gets)
+    asking = asyncio.create_task(asked(session, router))
+    await eventually(lambda: len(router.plane.dispatcher.admission))
+    async with asyncio.timeout(20):
+        assert (await asking)[0] == 502
+    assert not router.plane.backends["only"].health.coming
+    assert (await asked(session, router))[0] == 502

@@ -50,6 +50,19 @@ async def test_after_a_status_the_next_model_answers(start_router, session, next
             assert (answer.status, answer.headers["x-router-backend"]) == (status, model)
 
 
+async def test_the_next_model_answers_each_time(start_router, session):
+    """That is the route's own rule, and no retry: the budget of retries doesn't pay for it."""
+    async with FakeEngine(["a"], fault="status:500") as one, FakeEngine(["b"]) as two:
+        router = await start_router(
+            [{"url": one.url, "models": ["a"]}, {"url": two.url, "models": ["b"]}],
+            routes={"best": {"to": ["a", "b"], "next_on": [500]}},
+            balance={"retry_share": 0},
+        )
+        for _ in range(20):  # twice what the budget begins with
+            async with session.post(router.url + CHAT, json={"model": "best", "messages": []}) as answer:
+                assert answer.status == 200
+
+
 async def test_a_hidden_route_is_served_and_not_listed(start_router, fake, session):
     """Whoever knows it may ask."""
     router = await start_router(

@@ -276,6 +276,19 @@ def test_what_a_dying_engine_lets_go_of_is_no_load():
     ]
 
 
+def test_what_a_server_that_is_gone_lets_go_of_is_no_load():
+    """Whoever launched it."""
+    backend = up("a").backend
+    backend.health = failed(WELL, Thresholds(), "why", probe=False, refused=True)
+    assert exchange.is_free(Failure.CLOSED, backend)
+    assert not exchange.is_free(Failure.STATUS, backend)
+
+
+def test_the_next_model_of_a_route_is_no_retry():
+    """Its own rule sends the request there."""
+    assert exchange.is_free(Failure.UNWANTED, up("a").backend)
+
+
 # Who is asked, too, while the first is silent
 
 

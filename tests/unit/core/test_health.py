@@ -85,6 +85,47 @@ def test_who_is_gone_may_be_about_to_be_there():
     assert not after("s", starting).coming
 
 
+def refused(health: Health, now: float, *, probe: bool = False) -> Health:
+    return failed(health, THRESHOLDS, "refused", probe=probe, now=now, refused=True)
+
+
+def test_a_server_that_refuses_connections_is_gone_and_may_return():
+    """One request tells, of who had answered; it takes several probes, as any of them might be mistaken."""
+    gone = refused(WELL, 7.0)
+    assert (gone.usable, gone.absent, gone.coming, gone.since, gone.relapses) == (False, True, True, 7.0, 0)
+    assert refused(refused(WELL, 7.0, probe=True), 8.0, probe=True).usable
+    probed = refused(after("ff", WELL), 9.0, probe=True)
+    assert (probed.usable, probed.coming, probed.since) == (False, True, 9.0)
+    assert refused(after("fss"), 7.0).relapses == 1  # it was on trial
+
+
+@pytest.mark.parametrize("story", ["", "f", "rrr"])
+def test_a_server_that_was_not_there_before_is_not_waited_for(story):
+    """Neither who was never heard of, nor who was out already."""
+    assert not refused(after(story), 1.0).coming
+
+
+def test_a_server_that_does_not_return_is_soon_given_up():
+    """From then on it is tried as any other that is out, so that its failure is told."""
+    gone = refused(WELL, 7.0)
+    assert refused(gone, 11.9, probe=True) is gone
+    late = refused(gone, 12.0, probe=True)
+    assert (late.usable, late.absent, late.coming, late.reason) == (False, False, False, "refused")
+    assert late.hope
+    assert not refused(late, 13.0).coming
+
+
+def test_a_server_that_returns_may_be_asked():
+    """Its first good probe shows that somebody is there again, the next puts it on trial."""
+    gone = refused(WELL, 7.0)
+    assert after("s", gone).hope > late_hope(gone)
+    assert after("ss", gone).verdict is PROBING
+
+
+def late_hope(gone: Health) -> int:
+    return refused(gone, 99.0).hope
+
+
 def test_usable():
     """Every backend may be sent requests but one that is down."""
     assert {verdict for verdict in Verdict if not Health(verdict).usable} == {DOWN}
