@@ -302,7 +302,8 @@ class Keeper:
         for engine in self._engines.values():
             if engine.link is link:
                 engine.link = None
-                if not engine.record.keep:
+                # The next router finds it by its record, whose folder may have been removed meanwhile.
+                if not engine.record.keep or not engine.remember():
                     self._kill(engine)
 
     # What they want

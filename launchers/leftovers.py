@@ -14,6 +14,7 @@ world that its record was written in. After a reboot, or in a new container over
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -22,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from launchers import kin
-from launchers.record import FORMAT, Record
+from launchers.record import FORMAT, SCRATCH, Record
 
 GONE_WITHIN = 5.0  # seconds to wait for what is to end
 LOOK_EVERY = 0.02
@@ -88,6 +89,8 @@ def end(record: Record) -> bool:
             return found
         with suppress(ProcessLookupError):
             os.kill(record.keeper_pid, signal.SIGKILL)
+    if (door := Path(record.keeper_at).parent).name.startswith(SCRATCH):  # of a keeper that is dead by now
+        shutil.rmtree(door, ignore_errors=True)
     engine = kin.Kin(record.pid, record.started, record.scratch)
     found |= _kill(engine)
     _eventually(lambda: not _kill(engine))  # again and again: it may be starting another

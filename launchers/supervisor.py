@@ -118,7 +118,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_wanted = is_wanted
-        self._stamp: Stamp = ()  # of its model, before the last start; and at the last look since
+        self._stamp: Stamp = ()  # of its model and its program, before the last start; and at the last look since
         self._last_stamp: Stamp = ()
         self._left = False  # whether it is to run on, unwatched
 
@@ -249,7 +249,7 @@ class Supervisor:
         """See whether there is a reason to try again. A model that is being written waits until it is whole."""
         now = await self._stamp_of_model()
         if now != self._stamp and now == self._last_stamp:
-            log.info(f"{self._spec.name}: its model has changed")
+            log.info(f"{self._spec.name}: its model or its program has changed")
             self.revive()
         elif self._is_wanted():
             self.want()
@@ -257,7 +257,7 @@ class Supervisor:
 
     async def _stamp_of_model(self) -> Stamp:
         given = [value for value in self._spec.args.values() if isinstance(value, str) and "/" in value]
-        paths = [self._spec.source or self._spec.model, *given]  # an adapter, a template
+        paths = [self._spec.source or self._spec.model, *given, self._python]  # given: an adapter, a template
         return await asyncio.to_thread(stamp, paths)
 
     async def _step(self, event: Event) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -515,6 +516,30 @@ async def test_an_engine_that_a_later_router_could_not_find_is_not_kept(keepers,
     await until(lambda: not left(tmp_path))
 
 
+async def test_a_kept_engine_is_found_again_though_the_folder_of_records_was_removed(keepers, nasty, tmp_path):
+    """Somebody made room, or began afresh."""
+    engine = await start(keepers, nasty, "session", keep=True)
+    shutil.rmtree(tmp_path / "run")
+    engine.release()
+    await keepers.close()
+    await until((tmp_path / "run" / "demo.json").exists)
+    record = Record.read(tmp_path / "run" / "demo.json")
+    assert record is not None
+    assert record.pid == engine.pid
+    assert leftovers.end(record)
+    assert not left(tmp_path)
+
+
+async def test_a_kept_engine_that_could_not_be_found_again_ends_with_its_router(keepers, nasty, tmp_path):
+    """The folder of records can't be written any more."""
+    engine = await start(keepers, nasty, "session", keep=True)
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").write_text("a file, not a folder")
+    engine.release()
+    await keepers.close()
+    await until(lambda: not left(tmp_path))
+
+
 async def test_a_keeper_that_does_not_answer_is_not_waited_for_long(keepers, kept, tmp_path, monkeypatch):
     """What it keeps is ended, and started anew."""
     monkeypatch.setattr(process, "ANSWER_WITHIN", 0.3)
@@ -526,6 +551,7 @@ async def test_a_keeper_that_does_not_answer_is_not_waited_for_long(keepers, kep
     await asyncio.to_thread(leftovers.end, record)
     assert not left(tmp_path)
     assert not lives(record.keeper_pid)
+    assert not scratch_folders(tmp_path)  # nor the one of the keeper's door
 
 
 async def test_an_engine_that_floods_its_log_costs_the_router_little(keepers, tmp_path):

@@ -147,6 +147,20 @@ async def test_something_has_changed_and_what_was_given_up_starts_afresh(supervi
     assert [seen.pid for seen in demo.changes() if seen.state is State.RUNNING] == [pid]
 
 
+async def test_a_program_that_changes_starts_what_was_given_up(supervise, tmp_path, monkeypatch):
+    """It was installed anew."""
+    monkeypatch.setattr(supervisor, "LOOK_EVERY", 0.05)
+    program = tmp_path / "program"
+    demo = supervise(give_up_after=2, python=str(program))
+    demo.start()
+    assert "program" in (await demo.until(State.FATAL)).detail
+    draft = tmp_path / "draft"
+    draft.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    draft.chmod(0o755)
+    draft.rename(program)
+    await demo.until(State.RUNNING)
+
+
 async def test_a_model_that_changes_starts_what_was_given_up(supervise, engine, tmp_path, monkeypatch):
     """Be it a file, a folder, or nothing before; and whatever the rest that a request would have to wait for."""
     monkeypatch.setattr(supervisor, "LOOK_EVERY", 0.05)
