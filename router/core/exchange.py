@@ -57,6 +57,7 @@ class Failure(Enum):
     """How an attempt failed."""
 
     REFUSED = "refused the connection"
+    UNKNOWN = "can't be found by its name"
     CONNECT_TIMEOUT = "could not be connected to in time"
     STALE = "had closed the kept-alive connection"
     CLOSED = "closed the connection without an answer"
@@ -72,13 +73,13 @@ class Failure(Enum):
     NO_FILES = "can't be reached while the router has no file descriptor left"
 
 
-AGAIN = frozenset({Failure.REFUSED, Failure.STALE, Failure.CLOSED, Failure.BROKEN, Failure.GARBLED})
+AGAIN = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.CLOSED, Failure.BROKEN, Failure.GARBLED})
 """Failures after which the same backend may be tried once more, where there is no other."""
 
 NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED})
 """Failures that say nothing of the backend, or nothing that isn't known already."""
 
-FREE = frozenset({Failure.REFUSED, Failure.STALE, Failure.STALLED})
+FREE = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.STALLED})
 """Failures after which another attempt is no further load: no engine has read the request, or the one that has is out,
 and lets go of it. So the budget of retries doesn't pay for it (as gRPC's transparent retries)."""
 
@@ -95,6 +96,8 @@ def error_of(failure: Failure, backend: str) -> RouterError:
     sentence = f"The backend '{backend}' {failure.value}."
     if failure in _TIMEOUTS:
         return GatewayTimeoutError(f"{sentence} Try again, or ask for fewer tokens.")
+    if failure is Failure.UNKNOWN:
+        return BadGatewayError(f"{sentence} Try again; the router's log says why: check its url, and DNS.")
     if failure is Failure.NO_FILES:
         return UnavailableError(f"{sentence} Try again soon; raise its limit (ulimit -n).", retry_after=RETRY_AFTER)
     return BadGatewayError(f"{sentence} Try again; the router's log says more.")

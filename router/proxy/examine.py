@@ -21,6 +21,7 @@ from launchers.tree import work_of as cpu_work_of
 from router.core.load import PATH, work_of
 from router.core.stall import EVERY, QUIET, SILENT, Sight, Verdict
 from router.proxy.plane import Plane
+from router.telemetry.tasks import aside
 
 if TYPE_CHECKING:
     from router.core.catalog import Backend
@@ -144,7 +145,7 @@ class _Examination:
         process = self._subject.process()
         if process is None:
             return False
-        work = await asyncio.to_thread(cpu_work_of, process.pid)
+        work = await aside(cpu_work_of, process.pid)
         seconds = work.seconds if process.works else 0.0
         now = self._plane.loop.time()
         self._subject.backend.progress.cpu(

@@ -110,6 +110,8 @@ class Pool:
         except TimeoutError as error:
             self._names.doubt(address.host)
             raise ConnectError(Failure.CONNECT_TIMEOUT, f"{address} in {self._connect_timeout:g} s") from error
+        except resolve.UnknownNameError as error:
+            raise ConnectError(Failure.UNKNOWN, str(error)) from error
         except (OSError, UnicodeError) as error:  # refused, no such host, a certificate that isn't trusted, …
             no_files = isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
             raise ConnectError(Failure.NO_FILES if no_files else Failure.REFUSED, f"{address}: {error}") from error

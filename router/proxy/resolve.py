@@ -6,9 +6,9 @@
 
 The system's resolver blocks, some of its ways for minutes, and can't be stopped. An event loop has few threads for it
 (libuv four) and waits for them at its end: five names that hang, and no other is found, nor does the program stop. So
-each look-up has a thread of its own, which nobody waits for at the end; one for each name, `MOST` in all. The last good
-addresses stay good while a newer look-up hangs or fails. A connection to them that failed has them asked for at once
-(`renewed`), as the name may have moved.
+each look-up has a thread of its own, which nobody waits for at the end; one for each name, `MOST` at a time, of which
+those that hang don't count. The last good addresses stay good while a newer look-up hangs or fails. A connection to
+them that failed has them asked for at once (`renewed`), as the name may have moved.
 """
 
 import asyncio
@@ -32,6 +32,9 @@ AGAIN = 1.0
 
 MOST = 64
 """Names that are looked up at the same time; the next waits. A thread that waits costs some tens of kilobytes."""
+
+HANGS = 0.25
+"""Seconds after which a look-up no longer holds up the next: most take a few milliseconds."""
 
 STAGGER = 0.25
 """Seconds that a name's first address has, before the next is tried beside it (RFC 8305)."""
@@ -62,8 +65,11 @@ def look_up(host: str) -> tuple[str, ...]:
 
 
 def fixed(host: str) -> tuple[str, ...]:
-    """Give the addresses of what needn't be asked for: of an address itself, and of this machine; else none."""
-    if host.lower().rstrip(".") == "localhost":
+    """Give the addresses of what needn't be asked for: of an address itself, and of this machine; else none.
+
+    All names under localhost are this machine's (RFC 6761), though few resolvers know it.
+    """
+    if host.lower().rstrip(".").rpartition(".")[2] == "localhost":
         return ("127.0.0.1", "::1")
     try:
         ipaddress.ip_address(host)
@@ -146,11 +152,13 @@ class Names:
     async def _ask(self, host: str, name: _Name) -> None:
         """Look up, when there is room; one that fails doesn't take away what was known."""
         async with self._room:
-            try:
-                name.addresses = await aside(self._look_up, host) or name.addresses
-                name.error = None if name.addresses else OSError("it has no address")
-            except Exception as error:  # noqa: BLE001  (whatever it is, a name that can't be encoded too: somebody waits)
-                name.error = error
+            asking = asyncio.ensure_future(aside(self._look_up, host))
+            await asyncio.wait([asking], timeout=HANGS)
+        try:
+            name.addresses = await asking or name.addresses
+            name.error = None if name.addresses else OSError("it has no address")
+        except Exception as error:  # noqa: BLE001  (whatever it is, a name that can't be encoded too: somebody waits)
+            name.error = error
         name.told_at, name.looking = time.monotonic(), None
 
 

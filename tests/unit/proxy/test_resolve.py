@@ -66,6 +66,8 @@ def later(monkeypatch):
         ("fe80::1%eth0", ("fe80::1%eth0",)),
         ("localhost", ("127.0.0.1", "::1")),
         ("LocalHost.", ("127.0.0.1", "::1")),
+        ("llm.localhost", ("127.0.0.1", "::1")),
+        ("notlocalhost", ()),
         ("gpu-box", ()),
         ("1.2.3", ()),
         ("localhost.example.org", ()),
@@ -102,8 +104,9 @@ async def test_names_that_hang_hold_up_no_other(system):
     await asyncio.gather(*hanging, return_exceptions=True)
 
 
-async def test_no_more_names_are_looked_up_at_once_than_may_be(system):
+async def test_no_more_names_are_looked_up_at_once_than_may_be(system, monkeypatch):
     """The next waits for the end of one."""
+    monkeypatch.setattr(resolve, "HANGS", 60.0)
     system.hanging = {"a"}
     names = Names(system, most=1)
     first = asyncio.create_task(names.addresses("a", 60.0))
@@ -113,6 +116,19 @@ async def test_no_more_names_are_looked_up_at_once_than_may_be(system):
     assert system.asked == ["a"]
     system.go_on.set()
     assert (await first, await second) == (("192.0.2.1",), ("192.0.2.2",))
+
+
+async def test_more_names_that_hang_than_are_looked_up_at_once_hold_up_no_other(system, monkeypatch):
+    """They give their places up; what they bring in the end still counts."""
+    monkeypatch.setattr(resolve, "HANGS", 0.01)
+    system.hanging = {f"hangs{number}" for number in range(9)}
+    system.found |= dict.fromkeys(system.hanging, ("192.0.2.9",))
+    names = Names(system, most=2)
+    hanging = [asyncio.create_task(names.addresses(host, 60.0)) for host in system.hanging]
+    assert await names.addresses("a", 5.0) == ("192.0.2.1",)
+    assert not any(each.done() for each in hanging)
+    system.go_on.set()
+    assert await asyncio.gather(*hanging) == [("192.0.2.9",)] * 9
 
 
 async def test_who_waits_for_a_name_that_hangs_is_told(system):
