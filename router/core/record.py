@@ -167,8 +167,13 @@ def ending(tail: bytes) -> Ending:
         _count(usage, "prompt_tokens", "input_tokens"),
         _count(usage, "completion_tokens", "output_tokens"),
         _reason(tail, b'"finish_reason"') or _reason(tail, b'"stop_reason"'),
-        tail.rfind(b'"error"') >= 0 and _ERROR.search(tail) is not None,
+        ends_in_error(tail),
     )
+
+
+def ends_in_error(tail: bytes) -> bool:
+    """Tell whether there is an error in the end of an answer."""
+    return tail.rfind(b'"error"') >= 0 and _ERROR.search(tail) is not None
 
 
 def _usage(tail: bytes) -> dict[str, object]:

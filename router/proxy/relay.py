@@ -35,7 +35,17 @@ from router.core.catalog import NOWHERE, UNTOLD
 from router.core.exchange import LIES, NOT_ITS_FAULT, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY, Failure
 from router.core.health import WELL
 from router.core.latency import Ask
-from router.core.record import RESPONSES, Record, ResponsesTail, Tail, is_cut, needs_mark, says_error, tail_of
+from router.core.record import (
+    RESPONSES,
+    Record,
+    ResponsesTail,
+    Tail,
+    ends_in_error,
+    is_cut,
+    needs_mark,
+    says_error,
+    tail_of,
+)
 from router.core.stall import Silence
 from router.proxy.framing import LAST_CHUNK, chunk, has_event, payload
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
@@ -582,7 +592,7 @@ class Exchange:
             self.go_alone()
         if self._first_byte_at is None:
             self._begin_answer()
-        self._plane.answered(backend, self._status or head.status, self._sent)
+        self._plane.answered(backend, self._judged(head), self._sent)
         self._complete(head)
 
     def _complete(self, head: ResponseHead) -> None:
@@ -641,6 +651,11 @@ class Exchange:
             and self._tail.is_whole(self.request.head.path)
         )
 
+    def _judged(self, head: ResponseHead) -> int:
+        """Give the status that an answer counts by: a stream may end with an error, whatever its head said."""
+        status = self._status or head.status
+        return LIES if status == 200 and self._counts and ends_in_error(self._tail.bytes()) else status
+
     def _end_whole(self, *, left: bool = False) -> None:
         """End an answer at its message's end: no failure of its framing is told, and a client that `left` had it all.
 
@@ -648,7 +663,7 @@ class Exchange:
         """
         head, connection, keep_alive = self._head, self._connection, self._keep_alive
         assert head is not None  # noqa: S101  (it is whole)
-        self._plane.answered(self._tried[-1].backend, self._status or head.status, self._sent)
+        self._plane.answered(self._tried[-1].backend, self._judged(head), self._sent)
         if not left:
             end = b"" if connection is None else connection.interrupt(b"")
             if self._chunking:

@@ -153,6 +153,24 @@ async def test_pings_behind_the_mark_hold_no_client_up(started, raw, lane, path,
     await eventually(lambda: nothing_left(router))
 
 
+FAILED = b'data: {"error": {"message": "out of memory", "code": 500}}\n\n'
+
+
+@pytest.mark.parametrize("end", ["late", "shut"])
+@pytest.mark.parametrize(("events", "errors"), [([EVENT, DONE], 0), ([EVENT, FAILED, DONE], 2)])
+async def test_an_error_before_the_mark_is_no_success(started, raw, lane, events, errors, end):
+    """The client gets it as it came; that the engine was done with it speaks for nothing."""
+    router, engine, records = await started("chunked", events, end)
+    engine.finish.set()
+    backend = router.plane.backends["b"]
+    backend.errors = 2
+    client = await raw(router)
+    client.send(ask(b"/v1/chat/completions", lane))
+    assert (await client.answer()).body == b"".join(events)
+    assert [(each.status, each.outcome) for each in records] == [(200, "answered")]
+    assert (backend.answered, backend.errors) == (1, errors)
+
+
 @pytest.mark.parametrize("end", ["garbage with it", "all at once"])
 async def test_garbage_with_less_than_the_mark_is_a_failure(started, raw, lane, end):
     """As it is when it comes behind."""
