@@ -123,7 +123,9 @@ routes:
     )
     strip: FieldNames = setting((), "Fields of the body that are dropped.")
     next_on: Statuses = setting(
-        None, "Statuses of an answer after which the next model is tried. Left out, those that are retried anyhow."
+        None,
+        "Statuses of an answer after which the next model is tried. It is tried anyhow after an error that is retried, "
+        "a 404, and a 401, 402, 403 or 407 that refuses the backend's `api_key`.",
     )
     policy: Policy | None = setting(None, "By what to choose among backends; left out, as balance.policy says.")
     hidden: Switch = setting(default=False, meaning="Whether the name is served, but not listed by /v1/models.")

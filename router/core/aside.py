@@ -31,6 +31,10 @@ MOST: Final = 4096
 """Refusals that are kept: paths and keys are the clients' to make up."""
 
 
+OF_THE_KEY: Final = frozenset({401, 402, 403, 407})
+"""Answers that speak of the key that was shown."""
+
+
 class Kind(NamedTuple):
     """Requests of which a backend has refused one: all, or those for a model on a path, or those that show a key."""
 
@@ -45,7 +49,7 @@ def scope(status: int, candidate: Candidate, ask: Ask, *, own_key: bool) -> Kind
 
     `own_key`: the router shows this backend a key of its own, whatever the client shows.
     """
-    if status in {401, 402, 403, 407}:
+    if status in OF_THE_KEY:
         return None if own_key else Kind(candidate.backend, key=ask.key or b"none")
     if status in {404, 405, 410, 501}:
         return Kind(candidate.backend, candidate.model, ask.path)

@@ -6,7 +6,8 @@ reached the client, a failed attempt may be followed by another:
   1. at a backend not tried yet, that is believed to be up, tier by tier;
   2. where none is left, at one tried already, if the failure was the connection's (`AGAIN`): an engine that
      said 503, or nothing for ten minutes, would only say it again;
-  3. of the next model only, where the route says so of the answer's status (`UNWANTED`);
+  3. of the next model only, where the route says so of the answer's status, or the answer says that this backend can't
+     serve the model (`is_unable`) and no other is left that might (`UNWANTED`);
   4. where nobody is up but an engine is about to be, in its queue, if the connection was at fault (`waits`);
   5. at another backend of the same model, where an answer may be an error of its backend (`is_doubtful`), and only
      its: if that one answers, the first is at fault; if both refuse alike, the client gets the first one's words;
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final, TypeVar
 
+from router.core.aside import OF_THE_KEY
 from router.core.catalog import DOUBT, Backend, Candidate, Tier, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, RouterError, UnavailableError
@@ -42,6 +44,9 @@ asking nonsense."""
 
 OF_THE_REQUEST = frozenset({400, 406, 411, 412, 413, 414, 415, 416, 417, 422, 428, 431, 451})
 """Answers that speak of the request: every backend would give them, so they are believed of all that isn't in doubt."""
+
+LACKS = 404
+"""An answer that says that there is no such model, or no such path."""
 
 LIES = 500
 """What counts as the status of an answer that says that it is good, and is none: empty, a web page, an error."""
@@ -183,6 +188,11 @@ def in_doubt(backend: Backend) -> bool:
 def is_doubtful(status: int, backend: Backend) -> bool:
     """Tell whether an answer that isn't good may be its backend's fault rather than the request's."""
     return status not in OF_THE_REQUEST or in_doubt(backend)
+
+
+def is_unable(status: int, *, own_key: bool) -> bool:
+    """Tell whether an answer says that its backend lacks the model, or doesn't take the router's `own_key`."""
+    return status == LACKS or (own_key and status in OF_THE_KEY)
 
 
 def doubt(status: int) -> Failure:

@@ -541,8 +541,13 @@ class Exchange:
             self._plane.confirmed(each.candidate.backend)
 
     def _is_unwanted(self, status: int) -> bool:
-        """Tell whether the route has another model answer after this status."""
-        return self._way is not None and status in self._way.route.next_on
+        """Tell whether the route's next model is to answer: the route says so, or nobody is able to serve this one."""
+        way = self._way
+        if way is None:
+            return False
+        own_key = self._plane.api_key(self._tried[-1].backend) is not None
+        unable = exchange.is_unable(status, own_key=own_key) and not self._has_rival(full=True)
+        return unable or status in way.route.next_on
 
     def on_body(self, data: bytes) -> None:
         """Pass the bytes on, the held head before the first of them."""

@@ -63,6 +63,35 @@ async def test_the_next_model_answers_each_time(start_router, session):
                 assert answer.status == 200
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("copies", [1, 2])
+async def test_the_next_model_answers_where_nobody_can_serve_the_first(start_router, session, status, copies):
+    """Its backends refuse the router's own key, or lack the model."""
+    async with FakeEngine(["a"], fault=f"status:{status}") as one, FakeEngine(["b"]) as two:
+        fails = [
+            {"url": one.url, "models": ["a"], "name": f"a{number}", "api_key": "expired"} for number in range(copies)
+        ]
+        router = await start_router(
+            [*fails, {"url": two.url, "models": ["b"], "name": "b"}],
+            routes={"best": ["a", "b"]},
+            balance={"retry_share": 0},
+        )
+        for _ in range(20):
+            async with session.post(router.url + CHAT, json={"model": "best", "messages": []}) as answer:
+                assert (answer.status, answer.headers["x-router-backend"]) == (200, "b")
+
+
+async def test_a_clients_own_key_is_not_tried_at_the_next_model(start_router, session):
+    """That it is refused is the client's to know."""
+    async with FakeEngine(["a"], fault="status:401") as one, FakeEngine(["b"]) as two:
+        router = await start_router(
+            [{"url": one.url, "models": ["a"]}, {"url": two.url, "models": ["b"]}], routes={"best": ["a", "b"]}
+        )
+        async with session.post(router.url + CHAT, json={"model": "best", "messages": []}) as answer:
+            assert answer.status == 401
+        assert two.stats.last is None
+
+
 async def test_a_hidden_route_is_served_and_not_listed(start_router, fake, session):
     """Whoever knows it may ask."""
     router = await start_router(

@@ -233,6 +233,19 @@ def test_what_speaks_of_the_request_is_believed_of_who_is_not_in_doubt():
     assert exchange.is_doubtful(401, well)
 
 
+@pytest.mark.parametrize("status", [401, 402, 403, 407])
+def test_a_key_that_is_refused_is_its_owners_fault(status):
+    """The router's own, that is; of the client's key it says nothing of the backend."""
+    assert exchange.is_unable(status, own_key=True)
+    assert not exchange.is_unable(status, own_key=False)
+
+
+def test_a_model_that_is_not_there_can_not_be_served():
+    """Whoever asks; of what else a client might be at fault, the next model isn't asked."""
+    assert exchange.is_unable(404, own_key=False)
+    assert not any(exchange.is_unable(status, own_key=True) for status in (400, 405, 422, 429, 500))
+
+
 # Who is about to be there
 
 
