@@ -69,7 +69,9 @@ class BoundedFile(logging.handlers.RotatingFileHandler):
         if not self._complained:
             self._complained = True
             error = sys.exc_info()[1]
-            terminal_of(sys.stderr).write(f"! the log {self.baseFilename} can't be written: {error}\n")
+            terminal_of(sys.stderr).write(
+                f"! the log {self.baseFilename} can't be written: {error}; what belongs there is lost until it can\n"
+            )
 
 
 class Spoken(logging.Handler):
