@@ -50,7 +50,7 @@ from router.proxy.downstream import Client, Lane
 from router.proxy.plane import Choice, Limits, Plane
 from router.proxy.probe import Prober, Rhythm
 from router.proxy.requests import Caller, Rules
-from router.proxy.resolve import Names, fixed
+from router.proxy.resolve import OWN_WITHIN, Names, fixed
 from router.proxy.slow import Connection, SlowLane, expect
 from router.reload import Reloader
 from router.steps import Plan, Room, Step, steps
@@ -61,7 +61,6 @@ from router.telemetry.tasks import aside
 log = structlog.get_logger("router")
 
 _OTHER_FILES = 128  # logs, pipes to engines, probes
-_NAME_WITHIN = 10.0  # seconds that server.host's name may take to be resolved
 _MOST_ADMIN_BODY = 1024 * 1024
 
 
@@ -332,7 +331,7 @@ async def _listening(client: Callable[[], Client], host: str, port: int, names: 
             host = "0.0.0.0"
     if listening is not None:
         return await loop.create_server(client, sock=listening, backlog=4096, start_serving=False)
-    hosts = host if not host or fixed(host) else await names.addresses(host, _NAME_WITHIN)
+    hosts = host if not host or fixed(host) else await names.addresses(host, OWN_WITHIN)
     return await loop.create_server(
         client, hosts, port, backlog=4096, reuse_address=os.name == "posix", start_serving=False
     )

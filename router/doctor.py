@@ -29,8 +29,9 @@ from router.config import Backend, Config, ConfigError, load
 from router.launches import Launch, StartError, install_command, plan_launches
 from router.planning import look
 from router.proxy.pool import Address
-from router.proxy.resolve import Names, Resolver
+from router.proxy.resolve import OWN_WITHIN, Names, Resolver, UnknownNameError
 from router.telemetry.logs import printable
+from router.telemetry.tasks import aside
 
 PATIENCE = 2.0
 """Seconds that a server elsewhere may take to answer."""
@@ -287,6 +288,14 @@ def try_port(host: str, port: int) -> OSError | None:
     return None
 
 
+async def taken(host: str, port: int, patience: float = OWN_WITHIN) -> OSError | None:
+    """The same of a host whose name may hang, for which it waits so many seconds."""
+    try:
+        return await asyncio.wait_for(aside(try_port, host, port), patience)
+    except TimeoutError:
+        return UnknownNameError(host, f"no answer in {patience:g} s")
+
+
 # The servers elsewhere
 
 
@@ -359,7 +368,7 @@ async def examine(
         launched=of_launches,
         elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),
         server=[
-            of_port(config.server.host, config.server.port, try_port(config.server.host, config.server.port)),
+            of_port(config.server.host, config.server.port, await taken(config.server.host, config.server.port)),
             *of_doors(config),
         ],
     )

@@ -42,6 +42,9 @@ STAGGER = 0.25
 WAIT = 1.5
 """Seconds that a probe waits for a name that isn't known yet: less than `health.timeout`, so that it can say why."""
 
+OWN_WITHIN = 10.0
+"""Seconds that the name of `server.host` may take at the start."""
+
 MOST_NAMES = 4096
 """Names that are remembered: those of router.yaml, and of what it was before."""
 

@@ -2,6 +2,7 @@ import errno
 import os
 import socket
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -271,6 +272,16 @@ def test_an_address_that_is_not_this_machines():
     (text,) = said([doctor.of_port("192.0.2.1", 8001, error)])
     assert text.startswith("✗ port can't listen at 192.0.2.1:8001: ")
     assert text.endswith("; set server.host and server.port")
+
+
+async def test_a_name_of_its_own_that_hangs(monkeypatch):
+    """It is not waited for: the router, too, would give it up."""
+    go_on = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: go_on.wait(60) and [])
+    error = await doctor.taken("me.example", 8001, 0.02)
+    go_on.set()
+    (text,) = said([doctor.of_port("me.example", 8001, error)])
+    assert "the name 'me.example' can't be resolved (no answer in 0.02 s)" in text
 
 
 def test_every_address_means_those_of_ipv4_too():
