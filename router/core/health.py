@@ -83,7 +83,7 @@ class Health:
     since one failed, the latest lowest, 1 for a failure. `since` is when it came back, in seconds of the caller's
     clock, and `relapses` how often it fell again before it was well. `absent`: nobody is there who could answer, as the
     supervisor knows, or as it refuses connections, which it began to do at `since`. `coming`: but it is started, or
-    will soon be, so that requests may wait for it.
+    will soon be, so that requests may wait for it. `refused`: it refuses connections, and nobody waits for it any more.
     """
 
     # Not a frozen dataclass: a storm of failures makes one of these for each, and a dataclass takes four times as long.
@@ -100,6 +100,7 @@ class Health:
         relapses: int = 0,
         absent: bool = False,
         coming: bool = False,
+        refused: bool = False,
     ) -> None:
         self.verdict: Final = verdict
         self.against: Final = against
@@ -110,6 +111,7 @@ class Health:
         self.relapses: Final = relapses
         self.absent: Final = absent
         self.coming: Final = coming
+        self.refused: Final = refused
 
     @property
     def usable(self) -> bool:
@@ -178,7 +180,9 @@ def failed(
     if verdict is _DOWN:
         if health.absent and (health.since == -inf or now < health.since + RETURNS_WITHIN):
             return health  # of who isn't there, the supervisor's reason says more; or it may return
-        return Health(_DOWN, 0, reason, by_requests=not probe, relapses=relapses)
+        if not refused or health.refused or health.absent:
+            return Health(_DOWN, 0, reason, by_requests=not probe, relapses=relapses, refused=refused)
+        return _gone(reason, relapses, now)  # somebody was there, though it was out
     gone = refused and verdict is not Verdict.UNKNOWN
     recent = health.recent if probe else (health.recent << 1 | 1) & _mask(thresholds)
     if (
@@ -190,8 +194,8 @@ def failed(
     ):
         relapses = min(relapses + 1, _MOST_RELAPSES) if health.ramp(now, thresholds) < 1 else 0
         if gone:
-            return Health(_DOWN, 0, reason, since=now, relapses=relapses, absent=True, coming=True)
-        return Health(_DOWN, 0, reason, by_requests=not probe, relapses=relapses)
+            return _gone(reason, relapses, now)
+        return Health(_DOWN, 0, reason, by_requests=not probe, relapses=relapses, refused=refused)
     return Health(
         verdict if verdict is Verdict.UNKNOWN else Verdict.SUSPECT,
         health.against + 1,
@@ -201,6 +205,10 @@ def failed(
         since=health.since,
         relapses=relapses,
     )
+
+
+def _gone(reason: str, relapses: int, now: float) -> Health:
+    return Health(_DOWN, 0, reason, since=now, relapses=relapses, absent=True, coming=True)
 
 
 def _mask(thresholds: Thresholds) -> int:
@@ -220,12 +228,13 @@ def declared(*, up: bool, reason: str = "", now: float = -inf, coming: bool = Fa
 def pause(health: Health, interval: float, ill: float) -> float:
     """Tell in how many seconds a backend is to be probed again, that has been out or in doubt for `ill` seconds.
 
-    Once it has answered, that doesn't count: it is on its way back.
+    Once it has answered, that doesn't count: it is on its way back. Nor do the relapses of who may be waited for.
     """
     if health.verdict is Verdict.UP:
         return interval
     answered = health.verdict is Verdict.PROBING or (health.verdict is _DOWN and health.against > 0)
-    return min(interval, SOONEST * (1 << health.relapses) + (0.0 if answered else _LATER * ill))
+    relapses = 0 if health.coming else health.relapses
+    return min(interval, SOONEST * (1 << relapses) + (0.0 if answered else _LATER * ill))
 
 
 def least_bad(candidates: Iterable[T], health_of: Callable[[T], Health]) -> list[T]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from router.core.health import Health, Verdict
+from router.core.health import RETURNS_WITHIN, Health, Verdict
 from tests.fakes.engine import FakeEngine, expected_body
 from tests.running import eventually
 
@@ -115,14 +115,18 @@ async def test_servers_that_are_restarted_are_waited_for(start_router, session):
         assert await asyncio.gather(*asking) == [(200, "two")] * len(asking)
 
 
-async def test_a_server_that_does_not_return_is_soon_told_of(start_router, session, monkeypatch):
+async def test_a_server_that_does_not_return_is_soon_told_of(start_router, session):
     """Who waited hears so, and from then on nobody waits any more."""
-    monkeypatch.setattr("router.core.health.RETURNS_WITHIN", 0.5)
     async with FakeEngine() as only:
         router = await start_router([backend(only, "only")], health=SELDOM)
         await eventually(lambda: router.plane.backends["only"].health.usable and only.stats.gets)
     asking = asyncio.create_task(asked(session, router))
     await eventually(lambda: len(router.plane.dispatcher.admission))
+    gone = router.plane.backends["only"].health
+    long_ago = gone.since - RETURNS_WITHIN
+    router.plane.backends["only"].health = Health(
+        gone.verdict, 0, gone.reason, since=long_ago, absent=gone.absent, coming=gone.coming
+    )
     async with asyncio.timeout(20):
         assert (await asking)[0] == 502
     assert not router.plane.backends["only"].health.coming

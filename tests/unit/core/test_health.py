@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.health import WELL, Health, Thresholds, Verdict, declared, failed, least_bad, pause, succeeded
+from router.core.health import SOONEST, WELL, Health, Thresholds, Verdict, declared, failed, least_bad, pause, succeeded
 
 UNKNOWN, UP, SUSPECT, DOWN, PROBING = Verdict
 THRESHOLDS = Thresholds(unhealthy_after=3, healthy_after=2, slow_start=30)
@@ -99,10 +99,13 @@ def test_a_server_that_refuses_connections_is_gone_and_may_return():
     assert refused(after("fss"), 7.0).relapses == 1  # it was on trial
 
 
-@pytest.mark.parametrize("story", ["", "f", "rrr"])
-def test_a_server_that_was_not_there_before_is_not_waited_for(story):
-    """Neither who was never heard of, nor who was out already."""
-    assert not refused(after(story), 1.0).coming
+def test_a_server_that_was_never_there_is_not_waited_for():
+    """Its failure is told at once. One that had taken connections is, be it that it was out."""
+    never = refused(Health(), 1.0, probe=True)
+    assert (never.verdict, never.coming, never.refused) == (DOWN, False, True)
+    assert not refused(never, 2.0).coming
+    assert not refused(Health(), 1.0).coming
+    assert refused(after("rrr"), 2.0).coming
 
 
 def test_a_server_that_does_not_return_is_soon_given_up():
@@ -120,6 +123,20 @@ def test_a_server_that_returns_may_be_asked():
     gone = refused(WELL, 7.0)
     assert after("s", gone).hope > late_hope(gone)
     assert after("ss", gone).verdict is PROBING
+
+
+def test_a_server_that_goes_again_is_waited_for_again():
+    """Though it was not back for good: it had answered."""
+    again = refused(after("s", refused(WELL, 7.0)), 20.0)
+    assert (again.usable, again.coming, again.since) == (False, True, 20.0)
+    assert refused(after("sr", refused(WELL, 7.0)), 20.0).coming
+
+
+def test_who_is_waited_for_is_probed_soon_however_often_it_fell():
+    """One that is out otherwise is left alone for longer each time."""
+    relapsed = Health(DOWN, relapses=3)
+    waited = Health(DOWN, relapses=3, absent=True, coming=True)
+    assert [pause(each, 5.0, 0.0) for each in (relapsed, waited)] == [8 * SOONEST, SOONEST]
 
 
 def late_hope(gone: Health) -> int:
