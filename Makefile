@@ -17,8 +17,9 @@ setup: .venv/dev models/demo/ready  ## the whole environment in .venv, of tests 
 # The hot path is compiled beside the first start, of which it would be a fifth: the next one has it. What was compiled
 # before an edit goes first. `make fast` does it at once.
 run: .venv/run models/demo/ready  ## start the router on router.yaml, which launches a real engine
-	@$(MAKE) -q --no-print-directory build/fast || { rm -rf build *.so router/*/*.so; nice -n 19 $(MAKE) --no-print-directory later & }; \
-		exec $(BIN)/python -m router --config router.yaml
+	@$(MAKE) -q --no-print-directory build/fast || \
+		{ $(MAKE) --no-print-directory pure; nice -n 19 $(MAKE) --no-print-directory later & }
+	@exec $(BIN)/python -m router --config router.yaml
 
 later:
 	@command -v cc >/dev/null && $(MAKE) --no-print-directory build/fast >.venv/fast.log 2>&1 && \
