@@ -17,8 +17,9 @@ from launchers.spec import ArgValue, LaunchSpec, Scalar
 if TYPE_CHECKING:
     from launchers.engines import Files
 
-PYTHON_ENV: Mapping[str, str] = MappingProxyType({"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"})
-"""For every Python: last words must not stay in a buffer; a folder here named like a module must not be imported."""
+PYTHON_ENV: Mapping[str, str] = MappingProxyType({"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"})
+"""For every Python: last words must not stay in a buffer; a folder here named like a module must not be imported; a
+model's name must be read as it was given, whatever the locale."""
 
 LISTENS = "launched engines listen on 127.0.0.1 alone"
 PORT = "the router gives each start a free port"

@@ -152,7 +152,7 @@ def test_nothing_of_the_environment_gets_into_the_servers_settings():
     shell = {"PATH": "/bin", "LD_LIBRARY_PATH": "/lib", "Seed": "1", "PORT": "80", "CONFIG_FILE": "c"}
     environment = command.environment({**shell, "WEB_CONCURRENCY": "4"})
     assert set(environment) == {
-        "PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PYTHONUNBUFFERED", "PYTHONSAFEPATH",
+        "PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PYTHONUNBUFFERED", "PYTHONSAFEPATH", "PYTHONUTF8",
     }  # fmt: skip
 
 

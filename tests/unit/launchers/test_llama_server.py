@@ -81,7 +81,7 @@ def test_a_shells_variables_change_nothing_that_is_served():
     shell = {"PATH": "/bin", "LLAMA_ARG_PORT": "1", "LLAMA_SERVER_ROUTER_PORT": "1", "LLAMA_ARG_EMBEDDINGS": "1"}
     environment = ENGINE.command(spec(env={"LLAMA_ARG_THREADS": "2"}), 1, "python").environment(shell)
     assert environment == {
-        "PATH": "/bin", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "LLAMA_ARG_THREADS": "2",
+        "PATH": "/bin", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1", "LLAMA_ARG_THREADS": "2",
     }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def test_a_switch_that_is_off_is_left_out():
 )
 def test_its_environment(model, linux, more):
     environment = Mlx(linux=linux).command(spec(model), 1, "python").environment({"PATH": "/bin", "MLX_RANK": "0"})
-    assert environment == {"PATH": "/bin", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", **more}
+    assert environment == {"PATH": "/bin", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1", **more}
 
 
 def test_the_users_variables_go_over_ours():

@@ -78,7 +78,7 @@ def test_its_environment(model, more):
     shell = {"PATH": "/bin", "VLLM_PORT": "tcp://10.0.0.1:80", "VLLM_API_KEY": "x", "VLLM_SERVER_DEV_MODE": "1"}
     environment = ENGINE.command(spec(model), 1, "python").environment({**shell, "VLLM_TARGET_DEVICE": "cpu"})
     assert environment == {
-        "PATH": "/bin", "VLLM_TARGET_DEVICE": "cpu", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1",
+        "PATH": "/bin", "VLLM_TARGET_DEVICE": "cpu", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1",
         "VLLM_NO_USAGE_STATS": "1", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75", **more,
     }  # fmt: skip
 
