@@ -366,6 +366,17 @@ async def test_a_model_that_can_not_be_loaded(tmp_path, model, name):
         assert await router.exit_code() == 0
 
 
+async def test_a_models_name_beyond_the_locale(tmp_path, model, name):
+    """It is the engine's as it was given, where neither it nor the router would read it so by itself."""
+    words = config(name, model).replace("- name: demo", '- name: demo\n    models: ["modèle 🦙", demo]')
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    async with RunningRouter(tmp_path, words, env=env) as router:
+        await router.ready(STARTS_WITHIN)
+        async with AsyncOpenAI(base_url=f"{router.url}/v1", api_key="none", max_retries=0) as client:
+            answer = await client.completions.create(model="modèle 🦙", prompt="Hi", max_tokens=2)
+        assert answer.choices
+
+
 async def test_stopped_while_it_starts(tmp_path, model, name):
     """It ends within the time that it has for it, and leaves nothing."""
     async with RunningRouter(tmp_path, config(name, model)) as router:
