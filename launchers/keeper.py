@@ -109,7 +109,7 @@ class Engine:
         self.ending: float | None = None  # since when all of it is killed
         self.empty: float | None = None  # since when none of it runs
         self.unsaid = bytearray()
-        self.said_at = 0.0
+        self.say_at = 0.0  # when its router is told more: sooner, the less it was told before
         self.last = bytearray()
         self._log = log
         self._since = time.time() - 1  # files' clocks tick seldom
@@ -190,8 +190,8 @@ class Link:
         """Pass on what an engine has said."""
         if engine.unsaid:
             self.tell(id=engine.record.scratch, said=engine.unsaid[:most].decode("latin-1"))
+            engine.say_at = time.monotonic() + SAY_EVERY * len(engine.unsaid[:most]) / MOST_SAID
             del engine.unsaid[:most]
-            engine.said_at = time.monotonic()
 
     def hear(self) -> list[dict[str, Any]] | None:
         """Read what the router wants; None: it is gone."""
@@ -211,7 +211,7 @@ class Link:
         """Send what can be sent by now; whether something waits for the router to read."""
         with suppress(OSError):  # it is full, or the router is gone, which reading will tell
             for engine in engines:
-                if len(self._out) < MOST_SENT and time.monotonic() >= engine.said_at + SAY_EVERY:
+                if len(self._out) < MOST_SENT and time.monotonic() >= engine.say_at:
                     self.say(engine, MOST_SAID)
             while self._out:
                 del self._out[: self.connection.send(self._out)]
@@ -240,7 +240,9 @@ class Keeper:
         while self._links or self._engines:
             engines = self._engines.values()
             pauses = [self._pause] if any(engine.ending is not None for engine in engines) else []
-            pauses += [SAY_EVERY] if any(engine.unsaid and engine.link for engine in engines) else []
+            pauses += [
+                max(LOOK_FIRST, engine.say_at - time.monotonic()) for engine in engines if engine.unsaid and engine.link
+            ]
             for key, _ in self._selector.select(min(pauses, default=None)):
                 key.data()
             self._bury()
