@@ -12,7 +12,6 @@ Should the supervisor itself fail (a bug), the engine is killed, the status says
 
 import asyncio
 import re
-import secrets
 import sys
 import time
 from collections import deque
@@ -28,6 +27,7 @@ from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Disk, Stamp, stamp
 from launchers.gpus import Verdict, with_share
+from launchers.keys import key_of
 from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
 from launchers.process import Keepers, Process, free_port
 from launchers.reason import first_error
@@ -334,7 +334,7 @@ class Supervisor:
         try:
             spec = self._found()
             if not await self._adopt():
-                self._port, self._key = free_port(), secrets.token_urlsafe(32)
+                self._port, self._key = free_port(), key_of(self._record.parents[1] / "engines.key", spec.name)
                 command = self._engine.command(spec, self._port, self._python)
                 executed = self._engine.command(self._executed(spec), self._port, self._python)
                 self._process = await self._keepers.spawn(

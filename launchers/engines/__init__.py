@@ -72,7 +72,7 @@ class Engine(Protocol):
 
     @property
     def key_variable(self) -> str:
-        """The variable that gives it the key without which it answers nobody; the router makes one for each start."""
+        """The variable that gives it the key without which it answers nobody; the router makes one."""
 
     @property
     def uuid_request_ids(self) -> bool:

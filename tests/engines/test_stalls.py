@@ -175,6 +175,8 @@ async def test_a_frozen_remote_one_is_out_until_it_goes_on(theirs, holder, name,
         asking = await begin(client, theirs, what, SECONDS.get(name, 1000))
         frozen, said = largest(holder.engines), len(theirs.said)
         frozen.send_signal(signal.SIGSTOP)
+        if name == "vllm" and not asking:  # its HTTP is a process of its own, and well: the first who asks finds out
+            asking = [asyncio.create_task(ask(client, 10, stream=False))]
         try:
             await eventually(lambda: "backend is down" in theirs.said[said:], within=FOUND_WITHIN)
             done, waiting = await asyncio.wait(asking, timeout=10) if asking else (set(), set())
@@ -185,10 +187,13 @@ async def test_a_frozen_remote_one_is_out_until_it_goes_on(theirs, holder, name,
         await served(client)
 
 
-PROMPTS: dict[str, Any] = {
-    "a long prompt": {"messages": [{"role": "user", "content": "the cat sat on the mat " * 600}], "max_tokens": 5},
-    "a long answer": {"messages": HELLO, "max_tokens": LONG},
-}
+def honest(name: str) -> list[dict[str, Any]]:
+    """A long prompt, of which vllm is launched with room for a short one, and a long answer."""
+    prompt = "the cat sat on the mat " * (150 if name == "vllm" else 600)
+    return [
+        {"messages": [{"role": "user", "content": prompt}], "max_tokens": 5},
+        {"messages": HELLO, "max_tokens": LONG},
+    ]
 
 
 @pytest.mark.long
@@ -199,8 +204,8 @@ async def test_long_honest_work_is_no_stall(tmp_path, model, name, holder, remot
     async with RunningRouter(tmp_path, config) as router, client_of(await router.ready(STARTS_WITHIN)) as client:
         before = holder.engines if remote else router.engines
         asking = [
-            client.chat.completions.create(model="public", stream=stream, **PROMPTS[what])
-            for what in PROMPTS
+            client.chat.completions.create(model="public", stream=stream, **what)
+            for what in honest(name)
             for stream in (False, True)
         ]
         for answer in await asyncio.gather(*asking):
