@@ -123,12 +123,15 @@ async def ask(client: AsyncOpenAI, tokens: int, *, stream: bool) -> str:
 
 
 async def begin(client: AsyncOpenAI, router: RunningRouter, what: str, tokens: int) -> list["asyncio.Task[str]"]:
-    """Have requests in flight."""
+    """Have requests in flight; ask again where the engine was done with one before that was seen."""
     kinds = IN_FLIGHT[what]
-    asking = [asyncio.create_task(ask(client, tokens, stream=stream)) for stream in kinds]
-    until = time.monotonic() + 30
-    while (await status(router))["in_flight"] < min(2, len(kinds)):
+    asking: list[asyncio.Task[str]] = []
+    until = time.monotonic() + 60
+    while (await status(router))["in_flight"] < min(2, len(kinds)) or any(each.done() for each in asking):
         assert time.monotonic() < until
+        if any(each.done() for each in asking) or not asking:
+            await asyncio.gather(*asking)
+            asking = [asyncio.create_task(ask(client, tokens, stream=stream)) for stream in kinds]
         await asyncio.sleep(0.02)
     return asking
 

@@ -117,11 +117,12 @@ async def test_a_backend_is_added_and_removed(edited, session):
 async def test_what_is_known_of_a_backend_stays(edited, session):
     """Its connections, its counts and its health: an edit that is not about it costs it nothing."""
     async with FakeEngine() as one, FakeEngine() as two:
-        router = await edited(remote(one))
+        turns = "{policy: round_robin}"  # with least_latency the first might never be the sooner one again
+        router = await edited(remote(one, balance=turns))
         backend = router.app.plane.backends["b0"]
         await stream(session, router)
         before = one.stats.connections_opened - one.stats.gets  # each look at it has a connection of its own
-        await router.becomes(remote(one, two, limits="{retries: 1}"))
+        await router.becomes(remote(one, two, balance=turns, limits="{retries: 1}"))
         assert router.app.plane.backends["b0"] is backend
         while await stream(session, router) != "b0":
             pass

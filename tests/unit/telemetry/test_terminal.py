@@ -39,10 +39,11 @@ def test_a_terminal_that_takes_nothing_holds_up_nobody(pipe):
     for _ in range(lines):
         terminal.write("x" * 99 + "\n")
     terminal.flush(0.01)
-    assert MOST_WAITING - 200 < terminal._size <= MOST_WAITING
+    assert MOST_WAITING // 2 < terminal._size <= MOST_WAITING  # its thread may have filled the pipe before, or after
     read = b""
     while terminal._size or select.select([reading], [], [], 0)[0]:
-        read += os.read(reading, 1 << 20)
+        if select.select([reading], [], [], 0.05)[0]:  # all may be read, and not yet be counted
+            read += os.read(reading, 1 << 20)
     terminal.write("and on\n")
     terminal.flush(20)
     read += os.read(reading, 1000)
