@@ -5,7 +5,8 @@ What running it taught (0.32.0):
 1. It is a family of processes: EngineCore and its workers are children, which must end with it. When one of them
    dies, the parent exits with 0 some seconds later.
 2. VLLM_PORT and VLLM_HOST_IP are for the talk among these, and no place to listen at; a service called "vllm" in
-   Kubernetes sets VLLM_PORT to a URL, which breaks the start. VLLM_API_KEY would lock the router out.
+   Kubernetes sets VLLM_PORT to a URL, which breaks the start. VLLM_API_KEY is the router's to set, and
+   the same at each start: what vllm has compiled is kept under a name that all of its variables go into.
 3. On SIGTERM it cuts its streams, which then end with an error and a [DONE], unless --shutdown-timeout (from 0.18 on)
    gives them time. That is kept below the time that the supervisor gives it. None leaves it out, for an older one.
 4. It closes idle connections after 5 s; the router would keep them longer.
