@@ -15,6 +15,8 @@ from typing import Self
 import aiohttp
 import psutil
 
+from launchers.files import read_ordinary
+
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -56,6 +58,7 @@ class RunningRouter:
         self.url = ""
         self._options = options or ("--config", str(folder / "router.yaml"))
         self._env = env
+        self._config = config
         (folder / "router.yaml").write_text(config, encoding="utf-8")
 
     async def __aenter__(self) -> Self:
@@ -75,7 +78,9 @@ class RunningRouter:
         await self.process.wait()
         await self._listening
         print(self.said)  # noqa: T201  (pytest shows it of a test that fails)
-        if "keep_engines: true" not in (self.folder / "router.yaml").read_text(encoding="utf-8"):
+        with suppress(OSError):  # what lies in its place by now may be anything
+            self._config = read_ordinary(self.folder / "router.yaml").decode()
+        if "keep_engines: true" not in self._config:
             with suppress(AssertionError):  # its keeper cleans up
                 await eventually(lambda: not any(alive(each) for each in left if is_keeper(each)), within=10)
         for each in left:
