@@ -5,6 +5,7 @@ BIN := .venv/bin
 PEERS := vllm-router sglang-router smg litellm[proxy]
 BENCH := --runs 5 --soak 2000000
 TWO := --numprocesses=2 --dist=worksteal
+DECIDES := tests/unit/core tests/unit/launchers/test_states.py   # the tests of what decides, and does no I/O
 
 .PHONY: setup run later test test-engines test-endurance test-browser check fast pure bench bench-peers bench-balance clean help
 .DEFAULT_GOAL := help
@@ -47,11 +48,14 @@ check: .venv/dev  ## lint, format, types, who may import whom, and whether the g
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.make_configuration_docs --check
 
+# What decides is covered wholly by its own tests alone: so only they are run with coverage, which makes a request twice
+# as slow. Then comes all the rest, and then, of the compiled hot path, all that it is tested by.
 test: setup pure check  ## every check and test, and those of the hot path again as it is compiled
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(TWO)
+	$(BIN)/coverage run -m pytest $(TWO) $(DECIDES)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
+	$(BIN)/python -m pytest $(TWO) $(addprefix --ignore=,$(DECIDES))
 	@$(MAKE) --no-print-directory fast
 	$(BIN)/python -c 'from router.proxy import relay; assert not relay.__file__.endswith(".py"), relay.__file__'
 	$(BIN)/python -m pytest $(TWO) tests/unit/core tests/unit/proxy tests/integration/proxy \

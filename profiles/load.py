@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from profiles.detect import WORDS, Arg, EngineDefaults, Memory, Profile, ProfileError
 
 FOLDER = Path(__file__).parent
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fast, where it was built
 
 
 class _Engine(BaseModel):
@@ -47,7 +48,7 @@ def load_profiles(folder: Path = FOLDER) -> Mapping[str, Profile]:
 
 def _load(path: Path) -> Profile:
     try:
-        file = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        file = _File.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))  # noqa: S506  (it is a safe one)
     except (OSError, yaml.YAMLError) as error:
         raise ProfileError(f"{path}: {error}") from error
     except ValidationError as error:

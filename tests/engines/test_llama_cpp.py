@@ -1,14 +1,20 @@
-"""The main job, on the real engine, through OpenAI's own client."""
+"""The main job, on the real engine, through OpenAI's own client.
+
+One router serves the tests that leave it serving.
+"""
 
 import asyncio
 import re
 import signal
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import psutil
 import pytest
+import pytest_asyncio
 from openai import AsyncOpenAI
 
 from tests.engines.conftest import CONFIG
@@ -16,6 +22,22 @@ from tests.running import RunningRouter, alive, eventually
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WORDS = re.compile(r"[ a-z.,!?]+")
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def router(tmp_path_factory: pytest.TempPathFactory, model: Path) -> AsyncIterator[RunningRouter]:
+    """Start the router that they share."""
+    async with RunningRouter(tmp_path_factory.mktemp("shared"), CONFIG.replace("MODEL", str(model))) as running:
+        yield await running.ready()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(router: RunningRouter) -> AsyncIterator[AsyncOpenAI]:
+    """Give OpenAI's own client of it, which doesn't try again by itself."""
+    async with AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0) as openai:
+        yield openai
 
 
 async def test_models_are_listed(client):
@@ -119,26 +141,29 @@ async def test_kill_9_of_the_engine_mid_stream(client, router):
     await served_again(client, router, engine)
 
 
-async def test_kill_9_of_the_router(router):
+async def test_kill_9_of_the_router(tmp_path, model):
     """Nothing is left running."""
-    (engine,) = router.engines
-    router.signal(signal.SIGKILL)
-    await router.exit_code()
-    await eventually(lambda: not alive(engine))
+    async with RunningRouter(tmp_path, CONFIG.replace("MODEL", str(model))) as router:
+        (engine,) = (await router.ready()).engines
+        router.signal(signal.SIGKILL)
+        await router.exit_code()
+        await eventually(lambda: not alive(engine))
 
 
-async def test_ctrl_c_lets_a_stream_end(client, router):
+async def test_ctrl_c_lets_a_stream_end(tmp_path, model):
     """The stream under way ends whole; then the engine stops, and the router with 0."""
-    (engine,) = router.engines
-    stream = await client.chat.completions.create(model="demo", messages=HELLO, max_tokens=500, stream=True)
-    chunks: list[Any] = []
-    async for chunk in stream:
-        if not chunks:
-            router.signal(signal.SIGINT)
-        chunks.append(chunk.choices[0])
-    assert chunks[-1].finish_reason == "length"
-    assert await router.exit_code() == 0
-    assert not alive(engine)
+    ask: Any = {"model": "demo", "messages": HELLO, "max_tokens": 500, "stream": True}
+    async with RunningRouter(tmp_path, CONFIG.replace("MODEL", str(model))) as router:
+        (engine,) = (await router.ready()).engines
+        async with AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0) as client:
+            chunks: list[Any] = []
+            async for chunk in await client.chat.completions.create(**ask):
+                if not chunks:
+                    router.signal(signal.SIGINT)
+                chunks.append(chunk.choices[0])
+        assert chunks[-1].finish_reason == "length"
+        assert await router.exit_code() == 0
+        assert not alive(engine)
 
 
 async def test_an_engine_that_hangs_is_restarted(tmp_path, model):

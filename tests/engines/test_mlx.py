@@ -10,6 +10,7 @@ import aiohttp
 import openai
 import psutil
 import pytest
+import pytest_asyncio
 from openai import AsyncOpenAI
 
 from launchers.engines import ENGINES
@@ -20,7 +21,10 @@ ENGINE = ENGINES["mlx"]
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec(ENGINE.module) is None, reason="mlx-lm is not installed")
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec(ENGINE.module) is None, reason="mlx-lm is not installed"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 CONFIG = """
 server: {port: 0}
@@ -30,14 +34,14 @@ backends:
 """
 
 
-@pytest.fixture
-async def router(tmp_path, model):
-    """Start a router that is ready."""
-    async with RunningRouter(tmp_path, CONFIG.replace("MODEL", str(model))) as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def router(tmp_path_factory, model):
+    """Start the router that most of the tests share."""
+    async with RunningRouter(tmp_path_factory.mktemp("mlx"), CONFIG.replace("MODEL", str(model))) as running:
         yield await running.ready()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def ask(router):
     """Ask the engine of now, past the router; give the answer's status, and 0 where there is none."""
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 import aiohttp
 import psutil
 import pytest
+import pytest_asyncio
 
 from tests.running import RunningRouter
 
@@ -18,18 +19,21 @@ CHAT = "/v1/chat/completions"
 BODY = json.dumps({"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1})
 
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 Ask = Callable[..., Awaitable[tuple[int, Mapping[str, str]]]]
 
 
-@pytest.fixture
-async def router(tmp_path, model, name):
-    """Start a router with one engine."""
-    config = CONFIG.replace("ENGINE", name).replace("FOLDER", str(model)).replace("LOGS", str(tmp_path / "logs"))
-    async with RunningRouter(tmp_path, config) as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def router(tmp_path_factory, model, name):
+    """Start a router with one engine, which its tests share."""
+    folder = tmp_path_factory.mktemp(name)
+    config = CONFIG.replace("ENGINE", name).replace("FOLDER", str(model)).replace("LOGS", str(folder / "logs"))
+    async with RunningRouter(folder, config) as running:
         yield await running.ready()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def ask(router) -> AsyncIterator[Ask]:
     """Ask the engine itself; give the answer's status and headers."""
     connections = [each for process in router.engines for each in process.net_connections("tcp")]
@@ -44,7 +48,7 @@ async def ask(router) -> AsyncIterator[Ask]:
         yield asked
 
 
-@pytest.mark.parametrize("name", ["llama_cpp", "llama_server", "mlx"])
+@pytest.mark.parametrize("name", ["llama_cpp", "llama_server", "mlx"], scope="module")
 async def test_an_engine_answers_nobody_without_its_key(router, ask):
     """Neither a page's simple POST, nor one whose name was pointed here, nor another program of this machine."""
     for more in (
@@ -60,7 +64,7 @@ async def test_an_engine_answers_nobody_without_its_key(router, ask):
     assert status == 200
 
 
-@pytest.mark.parametrize("name", ["llama_cpp", "mlx"])
+@pytest.mark.parametrize("name", ["llama_cpp", "mlx"], scope="module")
 async def test_no_page_is_answered_by_an_engine(router, ask):
     """Not even one that has its key."""
     for more in ({"origin": "https://evil.test"}, {"origin": "null"}, {"host": "evil.test"}):
@@ -71,7 +75,7 @@ async def test_no_page_is_answered_by_an_engine(router, ask):
             assert not any(header.lower().startswith("access-control") for header in headers)
 
 
-@pytest.mark.parametrize("name", ["llama_server"])
+@pytest.mark.parametrize("name", ["llama_server"], scope="module")
 async def test_no_page_can_read_what_an_engine_answers(ask):
     """A browser keeps from the page what the package's server says to it."""
     asks = {"origin": "https://evil.test", "access-control-request-method": "POST"}
@@ -80,7 +84,7 @@ async def test_no_page_can_read_what_an_engine_answers(ask):
         assert headers["access-control-allow-origin"] == "http://127.0.0.1"
 
 
-@pytest.mark.parametrize("name", ["llama_cpp"])
+@pytest.mark.parametrize("name", ["llama_cpp"], scope="module")
 async def test_the_key_of_an_engine_stands_where_no_other_user_reads_it(router):
     """In its record, for the next router, and in its environment; on no command line, and in no log."""
     key = router.key()["authorization"].removeprefix("Bearer ")

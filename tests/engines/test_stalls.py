@@ -51,6 +51,9 @@ IN_FLIGHT = {
     "queued ones": (False,) * 5,
 }
 """What is in flight: whether each streams. Two may be; more wait."""
+EACH = [
+    pytest.param(what, marks=[pytest.mark.long] if what in {"nothing", "queued ones"} else []) for what in IN_FLIGHT
+]
 
 
 @pytest.fixture(scope="module", params=installed())
@@ -140,7 +143,7 @@ def largest(processes: list[psutil.Process]) -> psutil.Process:
     return max(processes, key=lambda each: each.memory_info().rss)
 
 
-@pytest.mark.parametrize("what", IN_FLIGHT)
+@pytest.mark.parametrize("what", EACH)
 async def test_a_frozen_engine_of_ours_is_found_and_restarted(ours, name, what):
     """Whatever is in flight there; its clients have an answer of the next one, or are told."""
     async with client_of(ours) as client:
@@ -155,6 +158,7 @@ async def test_a_frozen_engine_of_ours_is_found_and_restarted(ours, name, what):
         await served(client)
 
 
+@pytest.mark.long
 async def test_it_is_found_by_clients_that_give_up_one_after_the_other(ours):
     """None of them waits for as long as it takes."""
     async with client_of(ours) as client:
@@ -170,7 +174,7 @@ async def test_it_is_found_by_clients_that_give_up_one_after_the_other(ours):
         await served(client)
 
 
-@pytest.mark.parametrize("what", IN_FLIGHT)
+@pytest.mark.parametrize("what", EACH)
 async def test_a_frozen_remote_one_is_out_until_it_goes_on(theirs, holder, name, what):
     """Whatever is in flight there."""
     async with client_of(theirs) as client:

@@ -1,9 +1,11 @@
+import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -40,6 +42,25 @@ def test_this_machine():
     assert 1 << 20 < found.usable_memory_bytes <= found.memory_bytes
     assert found.engines["llama_cpp"][0].isdigit()
     assert "none" not in found.engines
+
+
+def test_a_version_is_found_without_looking_through_all_that_is_installed(tmp_path, monkeypatch):
+    """Beside the module: of a name that begins as its own, and not of one that only begins so."""
+    for name, file in (("some_engine-python", "some_engine/__init__.py"), ("some_engine_extras", "some_engine_x/a.py")):
+        info = tmp_path / f"{name.replace('-', '_')}-1.5.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.{len(name)}\n")
+        (info / "RECORD").write_text(f"{info.name}/METADATA,,\n{file},,\n")
+    for name in ("some_engine", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    look_through = Mock(return_value={})
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", look_through)
+    assert facts._installed({"some": "some_engine"}) == {"some": "1.18"}
+    assert look_through.call_count == 0
+    assert facts._installed({"other": "other"}) == {"other": "of an unknown version"}
+    assert look_through.call_count == 1
 
 
 def test_what_other_systems_are_called(monkeypatch):
