@@ -6,7 +6,8 @@ processes says "see root cause above"; llama.cpp's last word is that it cleans u
 1. The first that is an error wins: by its level, by being an exception, or by the word.
 2. Where a traceback follows at once, or after more errors (several processes may speak at the same time), it is the
    traceback's exception, which says more than the line above it.
-3. Without such a line: the first that speaks of a failure, else the last.
+3. What that exception led to (Python prints a chain of them, the first one first) is told after it.
+4. Without such a line: the first that speaks of a failure, else the last.
 
 Lines of the levels below an error are passed over: engines warn of much that is harmless.
 """
@@ -18,8 +19,8 @@ LONGEST = 400
 """Characters of a reason: it is read in a log, in an answer's error and in a status."""
 
 _PREFIX = re.compile(
-    r"""(?:\([\w\ =.-]+\)\ )?                                               # vllm: which of its processes
-    (?:(?P<vllm>[A-Z]+)\ [\d-]+\ [\d:]+\ \[[^\]]*\]\ ?                      # ERROR 11-23 04:28:42 [core.py:1100]
+    r"""(?:\([\w\ =.,:-]+\)(?:\ |$))?(?:\[rank\d+\]:\ ?)?                     # vllm, torch: which of its processes
+    (?:(?P<vllm>[A-Z]+)\ [\d-]+\ [\d:,.]+\ \[[^\]]*\]\ ?                      # ERROR 11-23 04:28:42 [core.py:1100]
     |\d{4}-\d\d-\d\d\ [\d:]+,\d+\ -\ (?P<logging>[A-Z]+)\ -\                # 2026-11-29 08:01:35,871 - ERROR -
     |(?P<uvicorn>[A-Z]+):\s+                                                # ERROR:    [Errno 98] …
     |[\d.]+\ (?P<llama>[DIWE])\ (?:(?:cmn|srv|slot)\s+)?                    # 0.00.002.026 E srv   start: …
@@ -30,13 +31,16 @@ _PREFIX = re.compile(
 _HARMLESS = frozenset({"DEBUG", "INFO", "WARNING", "D", "I", "W"})
 _BAD = frozenset({"ERROR", "CRITICAL", "FATAL", "E"})
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)(?::|$)")
-_OF_A_PROGRAM = re.compile(r"[\w./-]+: error: ")  # argparse's: `vllm: error: unrecognized arguments: --x`
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")  # vllm up to 0.12 colours the names of its processes, terminal or not
+_MARGIN = re.compile(r"\s+\| ")  # of each exception in an ExceptionGroup
+_OF_A_PROGRAM = re.compile(r"[\w./-]+(?: [\w-]+){0,2}: error: ")  # argparse's: `vllm serve: error: …`
 _ERROR = re.compile(r"\berror\b", re.IGNORECASE)
-_FAILURE = re.compile(r"fail|fatal|could ?n.t|can.?not|unable|invalid|no such", re.IGNORECASE)
+_FAILURE = re.compile(r"fail|fatal|could ?n.t|can.?not|unable|invalid|no such|segfault|killed", re.IGNORECASE)
 _TRACEBACK = "Traceback (most recent call last)"
-_BETWEEN = (_TRACEBACK, "During handling of", "The above exception")  # of a traceback, but no exception
+_CHAINED = ("During handling of", "The above exception")
+_BETWEEN = (_TRACEBACK, *_CHAINED)  # of a traceback, but no exception
 _ONLY_REPEATS = re.compile(r"root cause above|why stands above", re.IGNORECASE)
-_MORE_FOLLOWS = re.compile(r"validation errors? for")  # pydantic says what is wrong in the next lines
+_MORE_FOLLOWS = re.compile(r"validation errors? for|^terminate called after throwing")  # pydantic's, and C++'s
 _DETAILS = re.compile(r" \[type=\w+, input.*")
 _MODULE = re.compile(r"^(?:\w+\.)+(?=\w+: )")
 
@@ -46,17 +50,20 @@ class FirstError:
 
     def __init__(self) -> None:
         self._found = ""  # for certain
+        self._led_to = ""  # the last exception of a chain that began with it
         self._error = ""  # unless a traceback follows at once
         self._more = False  # whether other lines have followed
         self._failure = ""
         self._last = ""
         self._in_traceback = False
-        self._cut_short = False  # the exception goes on in the next line that says something
+        self._chained = False  # whether the next traceback belongs to what was found
+        self._closed = False
+        self._missing = 0  # lines in which the exception goes on, at most
 
     @property
     def known(self) -> str:
         """The first error; nothing where no line was one."""
-        return self._found or self._error
+        return f"{self._found}; it led to {self._led_to}" if self._led_to else self._found or self._error
 
     @property
     def text(self) -> str:
@@ -65,21 +72,25 @@ class FirstError:
 
     def hear(self, line: str) -> None:
         """Take in the next line."""
-        if self._found and not self._cut_short:
+        if self._closed:
             return
+        line = _COLOUR.sub("", line)
         prefix = _PREFIX.match(line)
         level = prefix[prefix.lastgroup] if prefix and prefix.lastgroup else ""
         text = line[prefix.end() :] if prefix else line
         if text.strip():
-            self._read(text.rstrip(), level)
+            self._read(_MARGIN.sub("", text.rstrip(), count=1) if "| " in text else text.rstrip(), level)
 
     def _read(self, text: str, level: str) -> None:
-        if self._cut_short:
-            self._found, self._cut_short = _short(f"{self._found}: {text.strip()}"), False
+        if self._missing:
+            self._found = _short(f"{self._found}: {text.strip()}")
+            self._missing = 0 if text[0].isspace() else self._missing - 1
         elif self._in_traceback:
             if not (text[0].isspace() or text.startswith(_BETWEEN)):
                 self._in_traceback = False
                 self._take_exception(text)
+        elif self._found:
+            self._follow(text)
         elif self._error and self._more and level not in _BAD:  # no traceback explains it
             self._found = self._error
         elif level not in _HARMLESS and text.startswith(_TRACEBACK):
@@ -92,18 +103,31 @@ class FirstError:
             self._last = text
 
     def _take_exception(self, text: str) -> None:
-        if _ONLY_REPEATS.search(text) and self._error:
-            self._found = self._error
-        elif not _ONLY_REPEATS.search(text):
-            self._found = _short(_MODULE.sub("", text))
-            self._cut_short = bool(_MORE_FOLLOWS.search(text))
+        if _ONLY_REPEATS.search(text):
+            self._found = self._found or self._error
+        elif self._found:
+            self._led_to = _short(_MODULE.sub("", text), LONGEST // 2)
+        else:
+            self._find(_MODULE.sub("", text))
+
+    def _find(self, text: str) -> None:
+        self._found = _short(text)
+        self._missing = 2 if _MORE_FOLLOWS.search(text) else 0  # perhaps a field's name, then what is wrong with it
+
+    def _follow(self, text: str) -> None:
+        """Hear whether another exception was raised because of the one that was found."""
+        if text.startswith(_CHAINED):
+            self._chained = True
+        elif text.startswith(_TRACEBACK):
+            self._in_traceback, self._closed, self._chained = self._chained, not self._chained, False
 
     def _read_line(self, text: str, level: str) -> None:
-        # Asked for first, as the pattern takes the square of a long word's length.
-        said = _OF_A_PROGRAM.sub("", text, count=1) if ": error: " in text else text
+        said = _OF_A_PROGRAM.sub("", text, count=1) if _OF_A_PROGRAM.match(text) else text
         if _ONLY_REPEATS.search(text):
             return
-        if level in _BAD or said is not text or _EXCEPTION.match(text) or _ERROR.search(text):
+        if _MORE_FOLLOWS.search(said):
+            self._find(said)
+        elif level in _BAD or said is not text or _EXCEPTION.match(text) or _ERROR.search(text):
             self._error = _short(said)
         elif not self._failure and _FAILURE.search(text):
             self._failure = text
@@ -118,6 +142,6 @@ def first_error(lines: Iterable[str]) -> FirstError:
     return heard
 
 
-def _short(text: str) -> str:
+def _short(text: str, longest: int = LONGEST) -> str:
     text = _DETAILS.sub("", " ".join(text.split()))
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -110,6 +110,65 @@ def test_other_words(lines, expected):
     assert reason(*lines) == expected
 
 
+TRACEBACK = ("Traceback (most recent call last):", '  File "/venv/x.py", line 1, in f', "    raise error")
+CAUSED = ("", "The above exception was the direct cause of the following exception:", "")
+
+
+@pytest.mark.parametrize(
+    "marks", ["\x1b[1;36m(EngineCore_DP0 pid=413)\x1b[0;0m ", "(RayWorkerWrapper pid=4, ip=10.0.0.1) "]
+)
+def test_the_name_of_the_process_that_speaks_may_be_coloured_or_have_an_address(marks):
+    prefix = f"{marks}ERROR 11-23 04:28:42 [core.py:708] "
+    lines = ("Error executing method 'load_model'.", *TRACEBACK, "ValueError: no room", "and more")
+    assert reason(*(prefix + line for line in lines)) == "ValueError: no room"
+
+
+def test_torch_names_its_ranks():
+    assert reason(*(f"[rank0]: {line}" for line in (*TRACEBACK, "torch.OutOfMemoryError: 1"))) == "OutOfMemoryError: 1"
+
+
+def test_what_an_exception_led_to_is_told_too():
+    """A gated model: the first says 401, the last what it means; what others say after it is nothing new."""
+    chain = (
+        *TRACEBACK, "requests.exceptions.HTTPError: 401 Client Error", *CAUSED,
+        *TRACEBACK, "hub.errors.GatedRepoError: 401", "", "Cannot access gated repo", *CAUSED,
+        *TRACEBACK, "OSError: You are trying to access a gated repo.", "Make sure to have access to it",
+    )  # fmt: skip
+    said = "HTTPError: 401 Client Error; it led to OSError: You are trying to access a gated repo."
+    assert reason(*(f"(APIServer pid=1) {line}" for line in chain)) == said
+    assert reason(*chain, *TRACEBACK, "RuntimeError: another", *CAUSED, *TRACEBACK, "RuntimeError: a third") == said
+    again = (*CAUSED, *TRACEBACK, "RuntimeError: Engine core initialization failed. See root cause above.")
+    assert reason(*TRACEBACK, "ValueError: one", *again) == "ValueError: one"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            ("  + Exception Group Traceback (most recent call last):", '  |   File "x"', "  | ExceptionGroup: some",
+             "  +-+------- 1 -------", *(f"    | {line}" for line in (*TRACEBACK, "ValueError: one")), "    +----"),
+            "ValueError: one",
+        ),
+        (
+            ("terminate called after throwing an instance of 'c10::Error'", "  what():  no GPU", "frame #0: c10"),
+            "terminate called after throwing an instance of 'c10::Error': what(): no GPU",
+        ),
+        (
+            ("usage: x", "vllm serve: error: argument --max-model-len: invalid value: '12x'"),
+            "argument --max-model-len: invalid value: '12x'",
+        ),
+        (
+            ("1 validation error for ModelSettings", "n_ctx", "  Input should be >= 0 [type=x, input=1",
+             "    For further information visit x"),
+            "1 validation error for ModelSettings: n_ctx: Input should be >= 0",
+        ),
+        (("loading", "!!!! Segfault encountered !!!!", '  File "<unknown>", line 0'), "!!!! Segfault encountered !!!!"),
+    ],
+)  # fmt: skip
+def test_words_of_several_lines(lines, expected):
+    assert reason(*lines) == expected
+
+
 def test_only_errors_are_known_for_certain():
     assert first_error(["cudaMalloc failed"]).known == ""
     assert first_error(["ValueError: x"]).known == "ValueError: x"
