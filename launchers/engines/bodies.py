@@ -5,8 +5,9 @@ A null at the top level means what leaving the field out means; some engines kno
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -15,16 +16,20 @@ from launchers.errors import UnfitRequestError
 Fields = dict[str, msgspec.Raw]
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
-NULL, TRUE, NO_TEXT = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.Raw(b'""')
+NULL, TRUE, ZERO, NO_TEXT = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.Raw(b"0"), msgspec.Raw(b'""')
 """Values as they stand in a body. Only a Raw equals a Raw."""
+
+QUOTE = ord('"')
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+One = Annotated[int, msgspec.Meta(ge=1, le=1)]
 
 
 APIS = frozenset({
     CHAT, COMPLETIONS, EMBEDDINGS, "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/v1/rerank",
     "/v1/score", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/speech", "/v1/images/generations",
+    "/v1/images/edits", "/v1/images/variations", "/v1/moderations",
 })  # fmt: skip
 """What some engine serves. Of a 404 for one of these, some clients say that there is no such model."""
 
@@ -37,25 +42,38 @@ class Rule:
     words: str
     required: bool = False
 
-    def holds(self, value: msgspec.Raw) -> bool:
-        """Whether a value is of that kind. Not strict: "20" passes for 20, as it does in most engines."""
+    def read(self, value: msgspec.Raw) -> msgspec.Raw | None:
+        """The value, if it is of that kind. "20" and 20.0 pass for 20, which engines differ about: it is written so."""
         try:
-            msgspec.json.decode(value, type=self.kind, strict=False)
+            found = msgspec.json.decode(value, type=self.kind, strict=False)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return False
-        return True
+            return None
+        if isinstance(found, bool):
+            return raw(found)
+        if isinstance(found, int):  # of any size
+            return msgspec.Raw(b"%d" % found)
+        return raw(found) if isinstance(found, float) and memoryview(value)[0] == QUOTE else value
 
 
+LIMITS = ("max_tokens", "max_completion_tokens")
 NUMBER, WHOLE = Rule(float, "must be a number"), Rule(int, "must be a whole number")
 SWITCH, OBJECT = Rule(bool, "must be true or false"), Rule(dict[str, object], "must be an object")
 TYPES: Mapping[str, Rule] = MappingProxyType({
     **dict.fromkeys(("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty"), NUMBER),
-    **dict.fromkeys(("max_tokens", "max_completion_tokens", "n", "seed", "top_k"), WHOLE),
+    **dict.fromkeys((*LIMITS, "n", "seed", "top_k"), WHOLE),
     **dict.fromkeys(("stream", "parallel_tool_calls"), SWITCH),
     "stream_options": OBJECT,
     "logit_bias": Rule(dict[str, float], "must be an object of numbers"),
 })  # fmt: skip
 """What every engine asks of the fields of a chat or a completion; some tell it in many words, or in none."""
+
+CHAT_TYPES: Mapping[str, Rule] = MappingProxyType({
+    **TYPES,
+    "logprobs": SWITCH,
+    "top_logprobs": Rule(Annotated[int, msgspec.Meta(ge=0)], "must be a whole number, 0 or more"),
+    "modalities": Rule(list[Literal["text"]], 'must be ["text"]: no engine here makes anything else'),
+})  # fmt: skip
+"""The same of a chat alone, and what none of them can do, but would leave out."""
 
 _decode = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
@@ -66,6 +84,7 @@ def fields(body: bytes) -> tuple[Fields, bool]:
 
     Raises UnfitRequestError for what is no JSON object.
     """
+    check_text(body)
     try:
         found = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -76,6 +95,14 @@ def fields(body: bytes) -> tuple[Fields, bool]:
     return found, bool(nulls)
 
 
+def check_text(body: bytes) -> None:
+    """Raise UnfitRequestError for what isn't UTF-8, which a decoder doesn't see in a value that it copies."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise UnfitRequestError(f"The request's body must be UTF-8, which it is not at byte {error.start}.") from error
+
+
 def check_path(path: str, apis: frozenset[str], engine: str) -> None:
     """Raise UnfitRequestError for an API that others have, and this engine has not."""
     if path in APIS - apis:
@@ -83,14 +110,17 @@ def check_path(path: str, apis: frozenset[str], engine: str) -> None:
 
 
 def check(found: Fields, rules: Mapping[str, Rule]) -> None:
-    """Raise UnfitRequestError for the first field that breaks its rule."""
+    """Write numbers as numbers. Raises UnfitRequestError for the first field that breaks its rule."""
     for name, rule in rules.items():
         value = found.get(name)
         if value is None:
             if rule.required:
                 raise UnfitRequestError(f"The request has no {name}; {name} {rule.words}.", name)
-        elif not rule.holds(value):
-            raise UnfitRequestError(f"{name} {rule.words}.", name)
+        else:
+            read = rule.read(value)
+            if read is None:
+                raise UnfitRequestError(f"{name} {rule.words}.", name)
+            found[name] = read
 
 
 def written(found: Fields) -> bytes:
@@ -101,6 +131,34 @@ def written(found: Fields) -> bytes:
 def raw(value: object) -> msgspec.Raw:
     """A value as it stands in a body."""
     return msgspec.Raw(_encode(value))
+
+
+def check_limits(found: Fields) -> None:
+    """Raise UnfitRequestError for an answer of no tokens: llama.cpp would give one, or all that it has room for."""
+    for name in LIMITS:
+        if found.get(name) == ZERO:
+            raise UnfitRequestError(f"{name} must be a whole number, 1 or more.", name)
+
+
+def put_limit_right(found: Fields) -> None:
+    """Say the limit by its older name alone: the smaller of the two, so that neither is exceeded. -1 is none."""
+    limits = [whole(found[name]) for name in LIMITS if name in found]
+    if found.pop("max_completion_tokens", None) is not None:
+        found["max_tokens"] = raw(min(limits, key=lambda limit: limit if limit > 0 else inf))
+
+
+def check_best_of(found: Fields, engine: str) -> None:
+    """Raise UnfitRequestError where the best of more answers is to be given: an engine makes as many as it gives."""
+    if "best_of" in found and whole(found["best_of"]) > whole(found.get("n", raw(1))):
+        raise UnfitRequestError(
+            f"best_of is not for {engine}: it gives every answer that it makes; n says how many.", "best_of"
+        )
+
+
+def check_log_probabilities(found: Fields) -> None:
+    """Raise UnfitRequestError for those of other tokens where there are to be none of the tokens that are given."""
+    if found.get("top_logprobs", ZERO) != ZERO and found.get("logprobs") != TRUE:
+        raise UnfitRequestError("top_logprobs needs logprobs: true.", "top_logprobs")
 
 
 def value(found: msgspec.Raw) -> Any:  # noqa: ANN401 -- it is what a client wrote

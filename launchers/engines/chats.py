@@ -151,6 +151,8 @@ Parts = list[str | dict[str, msgspec.Raw]]
 Call = dict[str, Any]
 
 LIST, TEXT = b'["'
+TEXTS = ("name", "tool_call_id", "refusal", "reasoning_content")
+"""Fields of a message that are texts, whoever knows them."""
 SYSTEM = bodies.raw("system")
 NO_PARAMETERS = {"type": "object", "properties": {}}
 TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
@@ -175,7 +177,29 @@ def usual(body: bytes, *, native: bool) -> Usual | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     says_nothing = (chat.stream_options and not chat.stream) or (chat.tool_choice and not chat.tools)
-    return None if says_nothing else chat
+    if says_nothing or (chat.tools and not _is_text(body)):
+        return None
+    return chat
+
+
+def calls_are_json(chat: UsualNative) -> bool:
+    """Whether what tools were called with are JSON objects, which a model may have failed to write."""
+    for message in chat.messages:
+        for call in (isinstance(message, FromAssistant) and message.tool_calls) or ():
+            try:
+                msgspec.json.decode(call.function.arguments, type=Fields)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return False
+    return True
+
+
+def _is_text(body: bytes) -> bool:
+    """Whether a body is UTF-8, of which parts were not looked at."""
+    try:
+        bodies.check_text(body)
+    except UnfitRequestError:
+        return False
+    return True
 
 
 def _read(value: msgspec.Raw | bytes, kind: Any, problem: str, param: str) -> Any:  # noqa: ANN401
@@ -191,11 +215,15 @@ def _read(value: msgspec.Raw | bytes, kind: Any, problem: str, param: str) -> An
 
 @dataclass(frozen=True, slots=True)
 class Takes:
-    """What an engine takes of messages: roles, and types of parts beside texts. None: it tells by itself."""
+    """What an engine takes of messages: roles, and types of parts beside texts. None: it tells by itself.
+
+    `reads_arguments`: it reads what a tool was called with, which a model may have written as no JSON.
+    """
 
     engine: str
     roles: frozenset[str] | None = None
     parts: frozenset[str] | None = None
+    reads_arguments: bool = False
 
 
 def put_messages_right(found: Fields, takes: Takes) -> None:
@@ -224,15 +252,16 @@ def _put_message_right(message: Fields, place: str, takes: Takes) -> bool:
         raise UnfitRequestError(f"{place}.role is {role}; {takes.engine} knows {known}.", "messages")
     for name in [name for name, value in message.items() if value == NULL]:
         del message[name]
+    for name in TEXTS:
+        if name in message and _begins(message[name]) != TEXT:
+            raise UnfitRequestError(f"{place}.{name} must be a text.", "messages")
     begins = _begins(message.setdefault("content", bodies.NO_TEXT))
     if begins == LIST:
-        text = _joined(message["content"], f"{place}.content", takes)
-        if text is not None:
-            message["content"] = bodies.raw(text)
+        message["content"] = _joined(message["content"], f"{place}.content", takes)
     elif begins != TEXT:
         raise UnfitRequestError(f"{place}.content must be a text or a list of parts.", "messages")
     if "tool_calls" in message:
-        _put_calls_right(message, f"{place}.tool_calls")
+        _put_calls_right(message, f"{place}.tool_calls", takes)
     return message != was
 
 
@@ -241,10 +270,11 @@ def _begins(value: msgspec.Raw) -> int:
     return memoryview(value)[0]
 
 
-def _joined(content: msgspec.Raw, place: str, takes: Takes) -> str | None:
-    """Parts that are all text, as one; None where others are among them, which the engine takes."""
-    texts, others = [], False
-    for number, part in enumerate(_read(content, Parts, _parts(place), "messages")):
+def _joined(content: msgspec.Raw, place: str, takes: Takes) -> msgspec.Raw:
+    """Parts that are all text, as one; as parts where others are among them, which the engine takes."""
+    texts, others, changed = [], False, False
+    parts: Parts = _read(content, Parts, _parts(place), "messages")
+    for number, part in enumerate(parts):
         if isinstance(part, str):
             texts.append(part)
             continue
@@ -254,26 +284,43 @@ def _joined(content: msgspec.Raw, place: str, takes: Takes) -> str | None:
         elif kind in THOUGHTS:
             continue
         elif takes.parts is None or kind in takes.parts:
+            if kind == "image_url":
+                changed |= _put_image_right(part, f"{place}[{number}]")
             others = True
         else:
             known = ", ".join(["text", *sorted(takes.parts)])
             raise UnfitRequestError(f"{place}[{number}] is of type {kind}; {takes.engine} takes {known}.", "messages")
-    return None if others else "\n".join(texts)
+    if not others:
+        return bodies.raw("\n".join(texts))
+    return bodies.raw(parts) if changed else content
+
+
+def _put_image_right(part: Fields, place: str) -> bool:
+    """An image is an object with its URL, or was the URL alone; which may be megabytes, and is not read."""
+    image = part.get("image_url", NULL)
+    if _begins(image) == TEXT:
+        part["image_url"] = bodies.raw({"url": image})
+        return True
+    problem = f"{place}.image_url must be an object with the image's url."
+    inner: Fields = _read(image, Fields, problem, "messages")
+    if _begins(inner.get("url", NULL)) != TEXT:
+        raise UnfitRequestError(problem, "messages")
+    return False
 
 
 def _parts(place: str) -> str:
     return f"{place} must be a text or a list of parts, each an object with its type."
 
 
-def _put_calls_right(message: Fields, place: str) -> None:
+def _put_calls_right(message: Fields, place: str, takes: Takes) -> None:
     """A call needs its id, its type, and arguments that are JSON in a text. A message that makes none needs no list."""
-    problem = f"{place} must be a list of objects, each with its function."
+    problem = f"{place} must be a list of objects, each with its function and the function's name."
     given = message["tool_calls"]
     calls: list[Call] = _read(given, list[Call], problem, "messages")
     changed = not calls
     for number, call in enumerate(calls):
         function = call.get("function")
-        if not isinstance(function, dict):
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise UnfitRequestError(problem, "messages")
         was = dict(call), dict(function)
         call["id"] = call.get("id") or f"call_{number}"
@@ -281,6 +328,9 @@ def _put_calls_right(message: Fields, place: str) -> None:
         arguments = function.get("arguments") or {}
         if not isinstance(arguments, str):
             arguments = msgspec.json.encode(arguments).decode()
+        elif takes.reads_arguments:
+            problem = f"{place}[{number}].function.arguments must be a JSON object in a text."
+            _read(arguments.encode(), Fields, problem, "messages")
         function["arguments"] = arguments
         changed |= was != (call, function)
     if not calls:
@@ -308,7 +358,7 @@ def _put_each_tool_right(found: Fields, given: msgspec.Raw, engine: str) -> None
     if every:
         found["tools"] = bodies.raw([_whole_tool(tool, f"tools[{place}]", engine) for place, tool in enumerate(every)])
         return
-    for name in ("tools", "tool_choice", "parallel_tool_calls"):
+    for name in ("tools", "parallel_tool_calls"):
         found.pop(name, None)
 
 
@@ -325,13 +375,17 @@ def whole_function(function: object, place: str, param: str) -> dict[str, Any]:
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise UnfitRequestError(f"{place} must be an object with the function's name.", param)
     whole = {name: value for name, value in function.items() if value is not None}
-    return {**whole, "parameters": whole.get("parameters") or NO_PARAMETERS}
+    parameters = whole.get("parameters") or NO_PARAMETERS
+    if not isinstance(parameters, dict):
+        raise UnfitRequestError(f"{place}.parameters must be an object, a JSON schema.", param)
+    return {**whole, "parameters": parameters}
 
 
 def _narrow(found: Fields) -> None:
     """Leave `allowed_tools` alone of the tools; what names a function must name one of them."""
     choice = chosen(found)
     if not isinstance(choice, dict):
+        _check_word(found, choice)
         return
     if choice.get("type") == "allowed_tools":
         allowed = choice.get("allowed_tools")
@@ -343,6 +397,16 @@ def _narrow(found: Fields) -> None:
     name = _name(choice)
     only(found, {name}, keep=True)
     found["tool_choice"] = bodies.raw({"type": "function", "function": {"name": name}})
+
+
+def _check_word(found: Fields, choice: str | None) -> None:
+    """A word that leaves the choice says nothing without tools; one that wants a call can't be followed."""
+    if choice not in (None, "auto", "none", "required"):
+        raise UnfitRequestError(_CHOICE, "tool_choice")
+    if choice and "tools" not in found and "functions" not in found:
+        if choice == "required":
+            raise UnfitRequestError("tool_choice is required, but there are no tools.", "tool_choice")
+        del found["tool_choice"]
 
 
 def chosen(found: Fields) -> str | dict[str, Any] | None:

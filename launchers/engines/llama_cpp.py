@@ -22,7 +22,6 @@ What running it taught (0.3.36):
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -71,16 +70,15 @@ Limit = Annotated[int, msgspec.Meta(ge=-1)]
 
 STYLE = common.Style(dashes=False, booleans="words", lists="words")
 
-ONE = Rule(Literal[1], "must be 1: llama_cpp gives one answer a request")
+ONE = Rule(bodies.One, "must be 1: llama_cpp gives one answer a request")
 LIMIT = Rule(Limit, "must be a whole number, 1 or more")  # or -1, as llama.cpp has it: to the end of the context
-LIMITS = ("max_tokens", "max_completion_tokens")
 _ALWAYS: Mapping[str, Rule] = MappingProxyType({
     **bodies.TYPES,
     "grammar": Rule(Literal[""], "is not for llama_cpp: a mistake in it would end it; response_format takes a schema"),
     "n": ONE,
 })  # fmt: skip
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
-    CHAT: {**_ALWAYS, **dict.fromkeys(LIMITS, LIMIT)},
+    CHAT: {**bodies.CHAT_TYPES, **_ALWAYS, **dict.fromkeys(bodies.LIMITS, LIMIT)},
     COMPLETIONS: {
         **_ALWAYS,
         "prompt": Rule(Text | OneText, "must be one text, and not an empty one", required=True),
@@ -170,7 +168,8 @@ class LlamaCpp:
             _put_chat_right(found)
         if path != EMBEDDINGS:
             chats.put_stop_right(found)
-            _put_limit_right(found)
+            bodies.check_limits(found)
+            bodies.put_limit_right(found)
             found.pop("suffix", None)  # an empty one, by now, which it would put tokens in the prompt for
         return bodies.written(found) if nulls or found != was else body
 
@@ -186,21 +185,13 @@ def _put_chat_right(found: Fields) -> None:
             raise UnfitRequestError("functions must be a list of objects.", "functions")
         whole = [chats.whole_function(each, f"functions[{n}]", "functions") for n, each in enumerate(functions)]
         found["functions"] = bodies.raw(whole)
+    bodies.check_log_probabilities(found)
     if found.get("logprobs") == bodies.TRUE:
-        found.setdefault("top_logprobs", bodies.raw(0))  # else it gives none
+        found.setdefault("top_logprobs", bodies.ZERO)  # else it gives none
     if "response_format" in found:
         form = _form(bodies.value(found.pop("response_format")))
         if form is not None:
             found["response_format"] = bodies.raw(form)
-
-
-def _put_limit_right(found: Fields) -> None:
-    """It knows one name of the limit: the smaller of the two is said by it, so that neither is exceeded."""
-    limits = [bodies.whole(found[name]) for name in LIMITS if name in found]
-    if 0 in limits:
-        raise UnfitRequestError(f"max_tokens {LIMIT.words}.", "max_tokens")
-    if found.pop("max_completion_tokens", None) is not None:
-        found["max_tokens"] = bodies.raw(min(limits, key=lambda limit: limit if limit > 0 else inf))
 
 
 def _force_the_only_tool(found: Fields) -> None:

@@ -12,16 +12,23 @@ What running it taught (xllamacpp 2026.10):
 4. It looks once a second whether a client has left, of a stream or not, and stops its work then. A SIGTERM that the
    program gets at work waits for the work to end; the package has no handler, and ends.
 5. Most forms of OpenAI's API it takes. But a null of a tool or of `encoding_format` is an error, a `tool_choice` that
-   is no word is left out, silently, as are `functions` and `suffix`, and an empty stop word ends the answer.
+   is no word is left out, silently, as are `functions`, `suffix`, `echo`, `best_of`, the `dimensions` of embeddings, a
+   `response_format` that it can't read and `text.format` of /v1/responses; an empty stop word ends the answer. Of
+   completions it writes log probabilities as those of chats.
+6. An assistant's last message is one that it goes on with; where that is empty, it cuts off the end of the prompt.
+7. An image without `mmproj`, a call without a name and one whose arguments are no JSON are a 500, and an empty prompt
+   or a list of no messages is answered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
 
 from launchers.engines import bodies, chats, common
-from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule
+from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
 from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
@@ -72,26 +79,81 @@ SWITCHES = frozenset({
 ON_OFF = frozenset({"flash-attn", "fit", "log-colors"})  # these want a word
 STYLE = common.Style(dashes=True, booleans="pairs", lists="commas", switches=SWITCHES)
 
-APIS = frozenset({
-    CHAT, COMPLETIONS, "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", EMBEDDINGS, "/v1/rerank",
-    "/v1/audio/transcriptions",
-})  # fmt: skip
+RESPONSES, MESSAGES, COUNT = "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+APIS = frozenset({CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT, EMBEDDINGS, "/v1/rerank", TRANSCRIPTIONS})
+
+Prompts = Annotated[
+    list[int | Text | Annotated[list[int | Text], msgspec.Meta(min_length=1)] | dict[str, object]],
+    msgspec.Meta(min_length=1),
+]
+Items = Annotated[list[dict[str, msgspec.Raw]], msgspec.Meta(min_length=1)]
+
+
+class AnyForm(msgspec.Struct, tag_field="type", tag="text"):
+    """A form that an answer is to have: none."""
+
+
+class AnyJson(msgspec.Struct, tag_field="type", tag="json_object"):
+    """Any JSON, or by a schema."""
+
+    schema: dict[str, msgspec.Raw] = {}
+
+
+class Schema(msgspec.Struct):
+    """A schema."""
+
+    schema: dict[str, msgspec.Raw]
+
+
+class BySchema(msgspec.Struct, tag_field="type", tag="json_schema"):
+    """JSON by a schema."""
+
+    json_schema: Schema
+
+
+class NamedSchema(Schema, tag_field="type", tag="json_schema"):
+    """The same as /v1/responses says it."""
+
+
+class TextOptions(msgspec.Struct):
+    """How /v1/responses says what form its text is to have."""
+
+    format: AnyForm | AnyJson | NamedSchema | None = None
 
 
 TYPES: Mapping[str, Rule] = {
     **bodies.TYPES,
-    "logit_bias": Rule(dict[str, object] | list[object], "must be an object of numbers"),  # or llama.cpp's own form
+    "logit_bias": Rule(dict[str, float | bool] | list[object], "must be an object of numbers"),  # or llama.cpp's form
 }
+SCHEMAS = "must be an object whose type is text, json_object or json_schema, the last with a schema"
+CONVERSATION = Rule(Items, "must be a list of one message or more", required=True)
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
-    CHAT: TYPES,
+    CHAT: {**bodies.CHAT_TYPES, **TYPES, "response_format": Rule(AnyForm | AnyJson | BySchema, SCHEMAS)},
     COMPLETIONS: {
         **TYPES,
         "prompt": Rule(
-            str | list[object] | dict[str, object], "must be a text, or a list of texts or of tokens", required=True
+            Text | Prompts | dict[str, object],
+            "must be a text, or a list of texts or of tokens, and not an empty one",
+            required=True,
         ),
         "suffix": Rule(Literal[""], "is not for llama_server here; /infill fills in what stands before it"),
+        "best_of": bodies.WHOLE,
+        "echo": Rule(Literal[False], "is not for llama_server: it gives the answer alone"),
+        "logprobs": Rule(Literal[False], "is not for llama_server, but in chats; n_probs gives them in its own form"),
     },
-    EMBEDDINGS: {},
+    EMBEDDINGS: {
+        "dimensions": Rule(None, "must be left out: llama_server gives as many as the model has"),
+    },
+    RESPONSES: {
+        "input": Rule(Text | Items, "must be a text or a list of one item or more, none empty"),
+        "text": Rule(TextOptions, f"must be an object whose format {SCHEMAS}"),
+        "temperature": bodies.NUMBER,
+        "top_p": bodies.NUMBER,
+        "max_output_tokens": bodies.WHOLE,
+    },
+    MESSAGES: {"messages": CONVERSATION},
+    COUNT: {"messages": CONVERSATION},
 })  # fmt: skip
 
 
@@ -99,11 +161,18 @@ RERANKS = frozenset({"rerank", "reranking"})
 NEEDS: Mapping[str, tuple[frozenset[str], str]] = MappingProxyType({
     EMBEDDINGS: (RERANKS | {"embedding", "embeddings"}, "embeddings: true"),
     "/v1/rerank": (RERANKS | {"pooling"}, "reranking: true"),
+    TRANSCRIPTIONS: (frozenset({"mmproj", "mmproj-url"}), "mmproj: FILE of a model that hears"),
 })  # fmt: skip
 """An API → the options of which one has it served, and the one to name."""
 
 IMAGE = b"image_url"
-TEXT_ALONE = chats.Takes("llama_server without launch.args.mmproj", parts=frozenset())
+TEXT_ALONE = chats.Takes("llama_server without launch.args.mmproj", parts=frozenset(), reads_arguments=True)
+MEDIA: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    RESPONSES: ("input_image", "input_audio"), MESSAGES: ("image",), COUNT: ("image",),
+})  # fmt: skip
+"""Types of parts that need a projector, of the APIs that aren't chats."""
+LEFT_OUT = "document"
+"""A type of part of /v1/messages that it would leave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,19 +228,78 @@ class LlamaServer:
         if rules is None:
             return body
         reads_media = spec is None or _reads_media(spec)
-        if path == CHAT and chats.usual(body, native=True) and (reads_media or IMAGE not in body):
+        if path == CHAT and (reads_media or IMAGE not in body) and _is_usual(body):
             return body
         found, nulls = bodies.fields(body)
         was = dict(found)
         bodies.check(found, rules)
         if path == CHAT:
-            chats.put_messages_right(found, chats.Takes(self.name) if reads_media else TEXT_ALONE)
+            takes = chats.Takes(self.name, reads_arguments=True) if reads_media else TEXT_ALONE
+            chats.put_messages_right(found, takes)
+            _drop_empty_end(found)
             chats.put_tools_right(found, self.name)
             _force(found)
             chats.refuse_functions(found, self.name)
-        if path != EMBEDDINGS:
+        elif path in MEDIA:
+            _check_media(found, path, reads_media=reads_media)
+        if path == RESPONSES:
+            _put_response_right(found)
+        if path in {CHAT, COMPLETIONS}:
+            bodies.check_best_of(found, self.name)
+            bodies.check_limits(found)
             chats.put_stop_right(found)
         return bodies.written(found) if nulls or found != was else body
+
+
+def _is_usual(body: bytes) -> bool:
+    """See 6 and 7 above."""
+    chat = chats.usual(body, native=True)
+    if not isinstance(chat, chats.UsualNative):
+        return False
+    last = chat.messages[-1]
+    return not (isinstance(last, chats.FromAssistant) and not last.content) and chats.calls_are_json(chat)
+
+
+def _drop_empty_end(found: Fields) -> None:
+    """6 above: to go on with nothing is to begin."""
+    messages: list[dict[str, Any]] = bodies.value(found["messages"])
+    last = messages[-1]
+    if len(messages) > 1 and last["role"] == "assistant" and not last["content"] and "tool_calls" not in last:
+        found["messages"] = bodies.raw(messages[:-1])
+
+
+def _check_media(found: Fields, path: str, *, reads_media: bool) -> None:
+    """7 above, in what isn't a chat."""
+    for kind in _kinds(bodies.value(found.get("input" if path == RESPONSES else "messages", bodies.NO_TEXT))):
+        if kind in MEDIA[path] and not reads_media:
+            raise UnfitRequestError(f"A part is of type {kind}; {TEXT_ALONE.engine} takes text.")
+        if kind == LEFT_OUT:
+            raise UnfitRequestError(f"A part is of type {kind}, which llama_server doesn't take; send its text.")
+
+
+def _kinds(items: object) -> Iterator[str]:
+    """The types of parts in messages or items, and in what calls came to."""
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            if isinstance(item.get("type"), str):
+                yield item["type"]
+            yield from _kinds(item.get("content"))
+            yield from _kinds(item.get("output"))
+
+
+def _put_response_right(found: Fields) -> None:
+    """A form that it doesn't look for here it takes as chats say it; a thought of which nothing is told, it doesn't."""
+    if "text" in found:
+        form = bodies.value(found["text"]).get("format") or {}
+        if form.get("type") == "json_schema":
+            found["response_format"] = bodies.raw({"type": "json_schema", "json_schema": form})
+        elif form.get("type") == "json_object":
+            found["response_format"] = bodies.raw(form)
+    items = bodies.value(found.get("input", bodies.NO_TEXT))
+    if isinstance(items, list):
+        told = [each for each in items if each.get("type") != "reasoning" or each.get("content")]
+        if len(told) < len(items):
+            found["input"] = bodies.raw(told)
 
 
 def _check_options(spec: LaunchSpec, path: str) -> None:

@@ -77,16 +77,17 @@ class AnyForm(TypedDict):
     type: Literal["text"]
 
 
-ONE = Rule(Literal[1], "must be 1: mlx gives one answer a request")
+ONE = Rule(bodies.One, "must be 1: mlx gives one answer a request")
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
     CHAT: {
+        **bodies.CHAT_TYPES,
         "response_format": Rule(AnyForm, "is not for mlx: it can't hold an answer to a form, so ask for it in words"),
     },
     COMPLETIONS: {
         "prompt": Rule(Text | OneText, "must be one text, and not an empty one", required=True),
         "suffix": Rule(Literal[""], "is not for mlx: it can't fill in what stands before it"),
         "echo": Rule(Literal[False], "is not for mlx: it gives the answer alone"),
-        "logprobs": Rule(Literal[0, False], "is not for mlx, but in chats"),
+        "logprobs": Rule(Literal[False], "is not for mlx, but in chats"),
         "best_of": ONE,
     },
 })  # fmt: skip
@@ -168,10 +169,10 @@ class Mlx:
             prompt = bodies.value(found["prompt"])
             if isinstance(prompt, list):
                 found["prompt"] = bodies.raw(prompt[0])
-            found.pop("logprobs", None)  # none are asked for, by now, but perhaps by a number
             if not found.keys() & {"max_tokens", "max_completion_tokens"}:
                 args = common.over({}, spec.args if spec else {}, STYLE)
                 found["max_tokens"] = bodies.raw(args.get("max-tokens") or MOST_OF_A_PROMPT)
+        chats.put_stop_right(found)
         for name in ("adapters", "draft_model"):
             found.pop(name, None)
         for name, says_nothing in SAY_NOTHING.items():
@@ -186,7 +187,8 @@ class Mlx:
 
 def _put_chat_right(found: Fields) -> None:
     """Put right what a chat may have. It shows tools to the model, but knows of no choice among them."""
-    chats.put_messages_right(found, chats.Takes("mlx"))
+    bodies.check_log_probabilities(found)
+    chats.put_messages_right(found, chats.Takes("mlx", reads_arguments=True))
     chats.put_tools_right(found, "mlx")
     chats.refuse_functions(found, "mlx")
     choice = chats.chosen(found)
@@ -194,5 +196,5 @@ def _put_chat_right(found: Fields) -> None:
         chats.only(found, {choice["function"]["name"]})
     elif choice == "none":
         found.pop("tools", None)
-    if found.get("logprobs") == bodies.TRUE:
-        found.setdefault("top_logprobs", bodies.raw(1))  # else it gives numbers of tokens without their words
+    if found.get("logprobs") == bodies.TRUE and found.get("top_logprobs", bodies.ZERO) == bodies.ZERO:
+        found["top_logprobs"] = bodies.raw(1)  # else it gives numbers of tokens without their words

@@ -13,7 +13,8 @@ What running it taught (0.32.0):
 5. `python -m vllm.entrypoints.cli.main` is what the command `vllm` runs. It pins much of what it stands on, so that
    many have it in an environment of its own: the command on PATH will do.
 6. A `priority` other than 0 is answered with 400, unless it runs with --scheduling-policy priority.
-7. It takes most forms of OpenAI's API, and answers 400 to mistakes. It refuses what says nothing, though: no tools, a
+7. It takes most forms of OpenAI's API, and answers 400 to mistakes. Of a completion it leaves out `best_of` and
+   `max_completion_tokens`. It refuses what says nothing, though: no tools, a
    choice of none, an empty suffix or stop word, stream options without a stream, a null where a message has its text.
 8. What waits for a worker keeps a CPU busy, be the worker stuck: CPU time says nothing. Its counters do.
 """
@@ -21,7 +22,7 @@ What running it taught (0.32.0):
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -88,7 +89,7 @@ class Named(msgspec.Struct):
     """A schema and its name."""
 
     name: str
-    schema: dict[str, msgspec.Raw] | bool
+    schema: dict[str, msgspec.Raw]
 
 
 class BySchema(msgspec.Struct, tag_field="type", tag="json_schema"):
@@ -105,9 +106,13 @@ FORM = Rule(
     AnyForm | AnyJson | BySchema | ByTag,
     "must be an object whose type is text, json_object or json_schema, the last with a name and a schema",
 )
+MORE: Mapping[str, Rule] = {
+    "response_format": FORM,
+    "seed": Rule(Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)], "must be a whole number of 64 bits"),
+}
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
-    CHAT: {**bodies.TYPES, "response_format": FORM},
-    COMPLETIONS: {**bodies.TYPES, "response_format": FORM},
+    CHAT: {**bodies.CHAT_TYPES, **MORE},
+    COMPLETIONS: {**bodies.TYPES, **MORE, "best_of": bodies.WHOLE},
     EMBEDDINGS: {
         "input": Rule(str | list[object], "must be a text, or a list of texts or of tokens"),
         "encoding_format": Rule(Literal["float", "base64", "bytes", "bytes_only"], "must be float or base64"),
@@ -184,11 +189,14 @@ class Vllm:
         if args.get("scheduling-policy") != "priority":
             found.pop("priority", None)
         if path == CHAT:
-            chats.put_messages_right(found, chats.Takes(self.name))
+            chats.put_messages_right(found, chats.Takes(self.name, reads_arguments=True))
             chats.put_tools_right(found, self.name)
             chats.refuse_functions(found, self.name)
             if spec is not None:
                 _check_tools(found, args)
+        if path == COMPLETIONS:
+            bodies.check_best_of(found, self.name)
+            bodies.put_limit_right(found)
         if path != EMBEDDINGS:
             chats.put_stop_right(found)
             _drop_what_says_nothing(found)

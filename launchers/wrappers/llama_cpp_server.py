@@ -302,7 +302,7 @@ def explained(error: Exception) -> Told:
         place = [str(each) for each in first["loc"][1:]]
         several = [number for number, each in enumerate(place) if not each.isdigit() and not each.islower()]
         if several:  # of a value that may be one of several types, only that it is none of them
-            place, first = place[: several[0]], {"msg": "this is nothing that llama_cpp takes"}
+            place, first = place[: several[0]], {"msg": "a field is missing here, or of the wrong type"}
         return BAD_REQUEST, told(f"{'.'.join(place) or 'body'}: {first['msg']}.", place[0] if place else None)
     text = str(error).strip().partition("\n")[0]
     if found := TOO_LONG.search(text):

@@ -19,6 +19,9 @@ What it lacks of OpenAI's API:
 3. An error has OpenAI's form, and is a 400 where it is the request's; a 404 would say that there is no such model.
 4. A prompt that leaves no room in the context is an error; an answer ends with the context, not after 512 tokens, its
    default, unless less is asked for. An empty prompt, which would end what generates, is an error, too.
+5. A stop word ends an answer wherever it stands. It would only where it is whole tokens; elsewhere it would be cut out
+   of the text, which would go on.
+6. A token among log probabilities is the text that it stands for, not as the vocabulary writes it.
 """
 
 import contextlib
@@ -33,7 +36,8 @@ import socketserver
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 ASK_EVERY = 1.0  # seconds
@@ -49,12 +53,14 @@ KEY = os.environ.get("ENGINE_API_KEY", "")
 
 def main() -> None:
     """Serve until a signal, or the failure of what generates, ends it."""
-    server = importlib.import_module("mlx_lm.server")
+    server: Any = importlib.import_module("mlx_lm.server")
     socketserver.TCPServer.request_queue_size = BACKLOG
     stop_when_left(server.APIHandler, server.ResponseGenerator)
     speak_as_openai(server.APIHandler)
     refuse_strangers(server.APIHandler)
     serve_one_model(server)
+    server._format_top_logprobs = worded(server._format_top_logprobs)  # noqa: SLF001
+    server._inline_image_urls = fetching(server._inline_image_urls)  # noqa: SLF001
     if "--max-tokens" not in sys.argv:
         sys.argv += ["--max-tokens", str(MOST_TOKENS)]
     port = int(sys.argv[sys.argv.index("--port") + 1])
@@ -73,10 +79,10 @@ class LeftError(Exception):
 def stop_when_left(handler: Any, generator: Any) -> None:  # noqa: ANN401 -- mlx_lm's own classes
     """Have what answers a client end when that has left: with what answers it ends the generating."""
     mine = threading.local()  # a thread answers one client
-    answer, generate = handler.handle_completion, generator.generate
+    answer, generate, write = handler.handle_completion, generator.generate, handler.generate_response
 
     def answering(self: Any, *args: Any) -> None:  # noqa: ANN401
-        mine.connection = self.connection
+        mine.connection, mine.stopped = self.connection, False
         with contextlib.suppress(LeftError):
             answer(self, *args)
 
@@ -99,10 +105,59 @@ def stop_when_left(handler: Any, generator: Any) -> None:  # noqa: ANN401 -- mlx
             look()
             progress_callback(processed, total)
 
+        words, options.stop_words = options.stop_words, []
         context, tokens = generate(self, request, options, progressed)
-        return context, watched(tokens)
+        return context, watched(until_stopped(tokens, words) if words else tokens)
 
-    handler.handle_completion, generator.generate = answering, generating
+    def until_stopped(tokens: Iterator[Any], words: list[str]) -> Iterator[Any]:
+        mine.stopped = yield from before(tokens, words)
+
+    def written(self: Any, text: str, reason: str | None, *args: Any, **more: Any) -> Any:  # noqa: ANN401
+        return write(self, text, "stop" if reason and mine.stopped else reason, *args, **more)
+
+    handler.handle_completion, generator.generate, handler.generate_response = answering, generating, written
+
+
+def before(tokens: Iterable[Any], words: list[str]) -> Generator[Any, None, bool]:
+    """The tokens before the first of some words, which may begin within one; tell whether one was found.
+
+    Those that may be the beginning of a word wait for what follows. The last says that it is so by reason of length:
+    of one that stops by itself, the server drops the text.
+    """
+    waiting: list[Any] = []
+    text = ""
+    for token in tokens:
+        waiting.append(token)
+        text += "" if token.finish_reason == "stop" else token.text  # the end's own text is dropped
+        found = [place for place in map(text.find, words) if place >= 0]
+        if found:
+            left = min(found)
+            for each in waiting:
+                ends = "length" if each is token else None
+                yield replace(each, text=each.text[:left], finish_reason=ends)
+                left = max(0, left - len(each.text))
+            return True
+        open_at = 0 if token.finish_reason else begun(text, words)
+        while waiting and (token.finish_reason or len(text) - len(waiting[0].text) >= open_at):
+            text = text[len(waiting[0].text) :]
+            yield waiting.pop(0)
+    return False
+
+
+def begun(text: str, words: list[str]) -> int:
+    """How much of a text's end may be the beginning of a word."""
+    longest = min(len(text), max(map(len, words)) - 1)
+    return next((size for size in range(longest, 0, -1) if any(word.startswith(text[-size:]) for word in words)), 0)
+
+
+def worded(form: Callable[..., Any]) -> Callable[..., Any]:
+    """6 above."""
+
+    def formed(logprobs: Any, most: int, tokenizer: Any) -> Any:  # noqa: ANN401 -- mlx's own classes
+        found = [(each, tokenizer.decode([each["id"]])) for each in form(logprobs, most, tokenizer)]
+        return tuple({**each, "token": text, "bytes": list(text.encode())} for each, text in found)
+
+    return formed
 
 
 def has_left(connection: socket.socket) -> bool:
@@ -130,6 +185,20 @@ def speak_as_openai(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
         begin(self, status_of(sys.exc_info()[1], status))
 
     handler.setup, handler.do_POST, handler._set_completion_headers = set_up, posted, begun  # noqa: SLF001
+
+
+def fetching(inline: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Have it say what it was that couldn't be fetched."""
+
+    def inlined(messages: Any) -> None:  # noqa: ANN401
+        try:
+            inline(messages)
+        except OSError as error:
+            raise ValueError(
+                f"An image of this request can't be fetched: {getattr(error, 'reason', error)}."
+            ) from error
+
+    return inlined
 
 
 def refuse_strangers(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class

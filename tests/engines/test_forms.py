@@ -464,6 +464,50 @@ async def test_a_prompt_in_a_list(ask):
     assert of_a_list["choices"][0]["text"] == one["choices"][0]["text"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_stop_word_ends_the_answer_wherever_it_stands(ask, stream):
+    """In the midst of a token, over two of them, and at an end; it isn't cut out of a text that goes on."""
+    body = {"messages": [USER], "max_tokens": 8, "temperature": 0, "stream": stream}
+    whole, _ = await ask.chat(max_tokens=8)
+    word = whole.split()[1]
+    for stop in ([word[1:3]], [f"{word[-1]} "], ["nowhere", f"{word} "], word):
+        if stream:
+            choices = [event["choices"][0] for event in await ask.events(CHAT, body | {"stop": stop})]
+            given, reason = (
+                "".join(each["delta"].get("content") or "" for each in choices),
+                choices[-1]["finish_reason"],
+            )
+        else:
+            (choice,) = (await ask.given(CHAT, body | {"stop": stop}))["choices"]
+            given, reason = choice["message"]["content"], choice["finish_reason"]
+        last = stop if isinstance(stop, str) else stop[-1]
+        assert (given.lstrip(), reason) == (whole.partition(last)[0].lstrip(), "stop"), stop
+    await ask.chat()
+
+
+async def test_a_completions_limit_by_its_newer_name(ask):
+    """Which vllm would leave out."""
+    body = {"prompt": "the cat", "max_completion_tokens": 3, "temperature": 0}
+    assert (await ask.given(COMPLETIONS, body))["usage"]["completion_tokens"] == 3
+
+
+@pytest.mark.parametrize(
+    "more", [{"echo": True}, {"logprobs": 1}, {"logprobs": 0}, {"best_of": 2}, {"prompt": ""}, {"max_tokens": 0}]
+)
+async def test_a_completion_is_what_was_asked_for_or_a_400(ask, name, more):
+    """llama_server would leave out most of these."""
+    body = {"prompt": "the cat", "max_tokens": 3, "temperature": 0, **more}
+    status, words = await ask.raw(COMPLETIONS, body)
+    if status != 200:
+        assert await ask.refused(COMPLETIONS, body)
+        return
+    (choice,) = json.loads(words)["choices"]
+    assert name in {"llama_cpp", "vllm"}
+    assert "echo" not in more or choice["text"].startswith("the cat")
+    assert "logprobs" not in more or len(choice["logprobs"]["tokens"]) == 3
+    assert more.keys() <= {"echo", "logprobs"}
+
+
 @pytest.mark.parametrize("more", [{"prompt": ["the cat", "the dog"]}, {"n": 2}, {"best_of": 2, "n": 2}])
 async def test_several_completions(ask, name, more):
     """As many as were asked for, or a 400."""
@@ -526,6 +570,26 @@ async def test_what_llama_cpp_would_embed_otherwise_than_asked(ask, name, body):
         assert len((await ask.given(EMBEDDINGS, {"input": "a", "dimensions": 64}))["data"][0]["embedding"]) == 64
 
 
+async def test_dimensions_are_those_of_the_model(ask, name):
+    """llama_server would leave out what was asked for."""
+    if name == "llama_server":
+        assert "dimensions" in await ask.refused(EMBEDDINGS, {"input": "the cat", "dimensions": 16})
+
+
+# Other APIs
+
+
+async def test_a_form_of_a_response(ask, name):
+    """It has that form."""
+    if name not in {"llama_server", "vllm"}:
+        assert "/v1/responses" in await ask.refused("/v1/responses", {"input": "Hello"})
+        return
+    form = {"type": "json_schema", "name": "A", "strict": True, "schema": SCHEMA}
+    body = {"input": "Hello", "max_output_tokens": 60, "temperature": 0, "text": {"format": form}}
+    (item, *_) = (await ask.given("/v1/responses", body))["output"]
+    assert re.match(r'\s*{\s*("a"|$)', item["content"][0]["text"]), item
+
+
 # Mistakes
 
 
@@ -556,6 +620,15 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw
         {"messages": [USER], "max_tokens": "many"},
         {"messages": [USER], "max_completion_tokens": {}},
         {"messages": [USER], "stream": "perhaps"},
+        {"messages": [USER], "max_tokens": 0},
+        {"messages": [USER], "modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}},
+        {"messages": [USER], "tool_choice": "required"},
+        {"messages": [USER], "top_logprobs": 2},
+        {"messages": [USER], "response_format": "json"},
+        {"messages": [USER], "response_format": {"type": "json_schema", "name": "A", "schema": SCHEMA}},
+        {"messages": [{**USER, "name": 5}]},
+        {"messages": [USER, {**CALLED, "tool_calls": [{**CALL, "function": {"arguments": "{}"}}]}, RESULT]},
+        {"messages": [USER], "tools": [{"type": "function", "function": {"name": "f", "parameters": "{}"}}]},
     ],
     ids=lambda body: json.dumps(body)[:60],
 )

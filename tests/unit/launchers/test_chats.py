@@ -182,12 +182,33 @@ def test_a_call_has_its_id_its_type_and_its_arguments_as_a_text(calls, sent):
         ([{"role": "user", "content": [{"type": "text"}]}], r"content\[0\]\.text must be a text"),
         ([{"role": "assistant", "content": "", "tool_calls": {}}], r"tool_calls must be a list of objects"),
         ([{"role": "assistant", "content": "", "tool_calls": [{"id": "x"}]}], r"each with its function"),
+        ([{"role": "assistant", "content": "", "tool_calls": [{"function": {}}]}], r"the function's name"),
+        ([{"role": "user", "content": "a", "name": 5}], r"messages\[0\]\.name must be a text"),
+        ([{"role": "tool", "content": "a", "tool_call_id": 5}], r"tool_call_id must be a text"),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], r"content\[0\]\.image_url must be an object with the"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": 5}}]}], "with the image's url"),
     ],
 )
 def test_messages_that_nobody_understands_are_refused(messages, words):
     with pytest.raises(UnfitRequestError, match=words) as caught:
         chats.put_messages_right(fields(messages=messages), ANY)
     assert caught.value.param == "messages"
+
+
+def test_an_image_may_be_its_url_alone():
+    part = {"type": "image_url", "image_url": "data:,"}
+    (message,) = right({"role": "user", "content": [{"type": "text", "text": "a"}, part]})
+    assert message["content"][1] == {"type": "image_url", "image_url": {"url": "data:,"}}
+
+
+@pytest.mark.parametrize("arguments", ["{bad", "[1]", "5"])
+def test_an_engine_that_reads_arguments_gets_json_objects_alone(arguments):
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}
+    assert right(call)
+    with pytest.raises(
+        UnfitRequestError, match=r"tool_calls\[0\]\.function\.arguments must be a JSON object in a text"
+    ):
+        right(call, takes=chats.Takes("it", reads_arguments=True))
 
 
 def test_what_an_engine_does_not_take_is_named():
@@ -254,6 +275,10 @@ def test_what_may_be_called(choice, tools, sent):
         ([F], {"type": "allowed_tools", "allowed_tools": {"tools": [5]}}, "tool_choice", "names a function"),
         ([F], {"type": "allowed_tools"}, "tool_choice", "none of the tools"),
         (None, {"type": "function", "function": {"name": "x"}}, "tool_choice", "names x, which is none of the tools"),
+        (None, "required", "tool_choice", "required, but there are no tools"),
+        ([], "required", "tool_choice", "required, but there are no tools"),
+        ([F], "any", "tool_choice", "must be auto, none or required"),
+        ([{"function": {"name": "f", "parameters": "{}"}}], None, "tools", r"\.parameters must be an object"),
     ],
 )
 def test_tools_that_nobody_understands_are_refused(tools, choice, param, words):

@@ -319,7 +319,7 @@ def test_llama_cpp_gets_no_nulls():
         (CHAT, {**HELLO, "temperature": {}}, "temperature"),
         (CHAT, {**HELLO, "stream": "perhaps"}, "stream"),
         (CHAT, {**HELLO, "max_tokens": 0}, "max_tokens"),
-        (CHAT, {**HELLO, "max_completion_tokens": 0}, "max_tokens"),
+        (CHAT, {**HELLO, "max_completion_tokens": 0}, "max_completion_tokens"),
         (CHAT, {**HELLO, "n": 2}, "n"),
         (CHAT, {**HELLO, "logit_bias": [1]}, "logit_bias"),
         (CHAT, {**HELLO, "stream_options": 1}, "stream_options"),

@@ -216,7 +216,7 @@ class Invalid(Exception):  # noqa: N818 -- as FastAPI's is
         (
             Invalid(("body", "messages", 0, "ChatSystemMessage", "role"), "Input should be 'system'"),
             400,
-            "messages.0: this is nothing that llama_cpp takes.",
+            "messages.0: a field is missing here, or of the wrong type.",
         ),
         (Invalid(("body",), "Field required"), 400, "body: Field required."),
         (ValueError("Tool choice 'x' not found in tools."), 400, "Tool choice 'x' not found in tools."),

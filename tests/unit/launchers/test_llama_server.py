@@ -103,7 +103,7 @@ def right(body, path=CHAT, spec=None):
         (CHAT, {**HELLO, "max_completion_tokens": 5, "n": 2, "tools": [TOOL], "tool_choice": "required"}),
         ("/v1/completions", {"prompt": ["a", "b"], "stop": ["x"]}),
         ("/v1/embeddings", {"input": "a", "encoding_format": "base64"}),
-        ("/v1/responses", {"input": None}),
+        ("/v1/responses", {"input": "a"}),
         (CHAT, {**HELLO, "logit_bias": [[5, -1.0], ["cat", False]]}),
     ],
 )
@@ -129,6 +129,25 @@ def test_a_choice_of_one_tool_leaves_no_other():
         (CHAT, {"functions": []}, "functions"),
         (CHAT, {"function_call": "auto"}, "function_call"),
         ("/v1/completions", {"prompt": "a", "suffix": "b"}, "suffix"),
+        ("/v1/completions", {"prompt": "a", "echo": True}, "echo"),
+        ("/v1/completions", {"prompt": "a", "logprobs": 0}, "logprobs"),
+        ("/v1/completions", {"prompt": "a", "best_of": 3, "n": 2}, "best_of"),
+        ("/v1/completions", {"prompt": ""}, "prompt"),
+        ("/v1/completions", {"prompt": [[]]}, "prompt"),
+        ("/v1/completions", {"prompt": ["a", ""]}, "prompt"),
+        (CHAT, {"max_tokens": 0}, "max_tokens"),
+        (CHAT, {"max_completion_tokens": 0}, "max_completion_tokens"),
+        (CHAT, {"logit_bias": {"5": "x"}}, "logit_bias"),
+        (CHAT, {"modalities": ["text", "audio"]}, "modalities"),
+        (CHAT, {"response_format": "json"}, "response_format"),
+        (CHAT, {"response_format": {}}, "response_format"),
+        (CHAT, {"response_format": {"type": "json_schema"}}, "response_format"),
+        (CHAT, {"response_format": {"type": "json_schema", "schema": {}}}, "response_format"),
+        ("/v1/embeddings", {"input": "a", "dimensions": 2}, "dimensions"),
+        ("/v1/messages", {"messages": []}, "messages"),
+        ("/v1/messages", {"messages": "a"}, "messages"),
+        ("/v1/responses", {"input": []}, "input"),
+        ("/v1/responses", {"input": "a", "text": {"format": {"type": "xml"}}}, "text"),
     ],
 )
 def test_what_it_would_leave_out_is_refused(path, more, param):
@@ -143,6 +162,68 @@ def test_what_it_would_leave_out_is_refused(path, more, param):
 )
 def test_images_go_to_a_model_that_may_read_them(model, args):
     assert right({"messages": IMAGE}, spec=spec(model, args)) == {"messages": IMAGE}
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize("content", ["", None, []])
+def test_an_answer_that_is_empty_is_not_one_to_go_on_with(content):
+    """It would cut off the end of the prompt."""
+    assert right({"messages": [*HELLO["messages"], {"role": "assistant", "content": content}]}) == HELLO
+    calls = [*HELLO["messages"], {"role": "assistant", "content": "", "tool_calls": [CALL]}]
+    assert right({"messages": calls})["messages"] == calls
+
+
+def test_arguments_that_are_no_json_are_refused():
+    call = {**CALL, "function": {"name": "f", "arguments": "{bad"}}
+    messages = [{"role": "assistant", "content": None, "tool_calls": [call]}, *HELLO["messages"]]
+    with pytest.raises(UnfitRequestError, match="arguments must be a JSON object"):
+        right({"messages": messages})
+
+
+RESPONSES = "/v1/responses"
+SCHEMA = {"type": "json_schema", "name": "x", "schema": {"type": "object"}}
+
+
+def test_a_responses_form_is_said_as_chats_say_it():
+    form = {"type": "json_schema", "json_schema": SCHEMA}
+    assert right({"input": "a", "text": {"format": SCHEMA}}, RESPONSES)["response_format"] == form
+    assert right({"input": "a", "text": {"format": {"type": "json_object"}}}, RESPONSES)["response_format"] == {
+        "type": "json_object"
+    }
+    assert "response_format" not in right({"input": "a", "text": {"format": {"type": "text"}}}, RESPONSES)
+
+
+def test_a_thought_of_which_nothing_is_told_is_left_out():
+    told = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "a"}]}
+    untold: dict[str, object] = {"type": "reasoning", "summary": [], "content": None, "encrypted_content": "x"}
+    user = {"role": "user", "content": "a"}
+    assert right({"input": [untold, told, user]}, RESPONSES)["input"] == [told, user]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}]}),
+        (RESPONSES, {"input": [{"type": "function_call_output", "output": [{"type": "input_image"}]}]}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}),
+        (
+            "/v1/messages/count_tokens",
+            {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"type": "image"}]}]}]},
+        ),
+    ],
+)
+def test_images_of_the_other_apis_too(path, body):
+    """They are a 500 without a projector."""
+    with pytest.raises(UnfitRequestError, match=r"is of type (input_)?image; llama_server without"):
+        right(body, path, spec())
+    assert right(body, path, spec(args={"mmproj": "p.gguf"})) == body
+
+
+def test_a_document_would_be_left_out():
+    with pytest.raises(UnfitRequestError, match="of type document, which llama_server doesn't take; send its text"):
+        right({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "/v1/messages")
 
 
 def test_images_are_refused_where_it_would_fail_at_them():

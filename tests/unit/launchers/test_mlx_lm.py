@@ -1,6 +1,9 @@
 import http.server
 import json
 import threading
+from dataclasses import dataclass
+from types import SimpleNamespace
+from urllib.error import URLError
 
 import pytest
 
@@ -84,7 +87,6 @@ def test_a_null_is_as_good_as_nothing():
     [
         {"stop": "a"},
         {"stop": ["a", "b"]},
-        {"stop": []},
         {"seed": 0},
         {"top_k": 40},
         {"stream": True, "stream_options": {"include_usage": True}},
@@ -97,7 +99,15 @@ def test_what_it_understands_stays(more):
 
 @pytest.mark.parametrize(
     "more",
-    [{"stream_options": {}}, {"stream_options": {"other": True}}, {"logit_bias": {}}, {"seed": -1}, {"seed": "-1.0"}],
+    [
+        {"stream_options": {}},
+        {"stream_options": {"other": True}},
+        {"logit_bias": {}},
+        {"seed": -1},
+        {"seed": "-1.0"},
+        {"stop": []},
+        {"stop": ""},
+    ],
 )
 def test_what_says_nothing_is_left_out(more):
     assert right({**HELLO, **more}) == HELLO
@@ -113,6 +123,8 @@ def test_what_says_nothing_is_left_out(more):
         (COMPLETIONS, {"prompt": "a", "suffix": "b"}, "suffix", "is not for mlx"),
         (COMPLETIONS, {"prompt": "a", "echo": True}, "echo", "is not for mlx"),
         (COMPLETIONS, {"prompt": "a", "logprobs": 2}, "logprobs", "is not for mlx"),
+        (COMPLETIONS, {"prompt": "a", "logprobs": 0}, "logprobs", "is not for mlx"),
+        (CHAT, {**HELLO, "top_logprobs": 2}, "top_logprobs", "needs logprobs: true"),
         (COMPLETIONS, {"prompt": "a", "best_of": 2}, "best_of", "must be 1"),
         (COMPLETIONS, {"prompt": ["a", "b"]}, "prompt", "prompt must be one text"),
         (COMPLETIONS, {}, "prompt", "The request has no prompt; prompt must be one text, and not an empty one."),
@@ -164,10 +176,6 @@ def test_a_prompt_may_be_a_list_of_one():
     assert right({"prompt": ["a"], "suffix": "", "echo": False, "logprobs": None}, COMPLETIONS)["prompt"] == "a"
 
 
-def test_no_logprobs_are_none():
-    assert right({"prompt": "a", "logprobs": 0, "max_tokens": 5}, COMPLETIONS) == {"prompt": "a", "max_tokens": 5}
-
-
 def test_a_prompt_that_nobody_bounds_is_bounded():
     assert right({"prompt": "a"}, COMPLETIONS)["max_tokens"] == 512
     assert "max_tokens" not in right({"prompt": "a", "max_completion_tokens": 5}, COMPLETIONS)
@@ -206,6 +214,75 @@ class Health(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_args):
         """Say nothing else."""
+
+
+@dataclass
+class Token:
+    """As the server's own."""
+
+    text: str
+    finish_reason: str | None = None
+
+
+def stopped(texts, words, end=None):
+    """What is left of an answer's texts, why it ended, how many tokens were looked at, and whether by a word."""
+    given = iter([*map(Token, texts[:-1]), Token(texts[-1], end)])
+    left = []
+    tokens = mlx_lm_server.before(given, words)
+    while True:
+        try:
+            left.append(next(tokens))
+        except StopIteration as done:
+            return [each.text for each in left], [each.finish_reason for each in left][-1], done.value, len(list(given))
+
+
+@pytest.mark.parametrize(
+    ("texts", "words", "left", "unread"),
+    [
+        ([" may", " near", " way"], ["near"], [" may", " "], 1),
+        ([" may", " near", " way"], ["ea"], [" may", " n"], 1),
+        ([" may", " near", " way"], ["y n"], [" ma", ""], 1),
+        ([" may", " near", " way"], ["y near w"], [" ma", "", ""], 0),
+        ([" may", " near", " way"], ["way", "ay"], [" m"], 2),
+        (["a", "a", "b", "c"], ["ab"], ["a", "", ""], 1),
+        (["x", "", "\n", "\n", "y"], ["\n\n"], ["x", "", "", ""], 1),
+    ],
+)
+def test_a_stop_word_ends_an_answer_wherever_it_stands(texts, words, left, unread):
+    """Each token counts that was made."""
+    assert stopped(texts, words) == (left, "length", True, unread)
+
+
+@pytest.mark.parametrize(
+    ("texts", "words", "end"),
+    [
+        ([" may", " near", " wa"], ["way"], "length"),
+        ([" may", " nea", "<end>"], ["near", "<end>"], "stop"),
+        ([" may", " near"], ["far"], "length"),
+    ],
+)
+def test_what_only_begins_like_a_stop_word_is_not_lost(texts, words, end):
+    assert stopped(texts, words, end) == (texts, end, False, 0)
+
+
+def test_what_can_not_be_a_stop_word_is_not_held_back():
+    tokens = mlx_lm_server.before(iter([Token("a"), Token("b"), Token("c")]), ["cd"])
+    assert next(tokens).text == "a"
+
+
+def test_a_token_is_its_text():
+    """And not `Ġmay`, as the vocabulary writes it."""
+    form = mlx_lm_server.worded(lambda *_: ({"id": 5, "token": "\u0120may", "logprob": -1.0},))
+    tokenizer = SimpleNamespace(decode=lambda ids: f" may{ids[0]}")
+    assert form(None, 1, tokenizer) == ({"id": 5, "token": " may5", "logprob": -1.0, "bytes": list(b" may5")},)
+
+
+def test_an_image_that_is_not_there_is_said_to_be_so():
+    def inline(_messages):
+        raise URLError(ConnectionRefusedError(111, "Connection refused"))
+
+    with pytest.raises(ValueError, match=r"An image of this request can't be fetched: .*Connection refused\."):
+        mlx_lm_server.fetching(inline)([])
 
 
 def test_it_asks_for_health():

@@ -175,6 +175,17 @@ def test_tools_need_a_parser_and_it_is_said_where_to_name_it():
     assert right({**body, "tool_choice": "none"}, spec=spec())["tools"] == [TOOL]
 
 
+def test_a_completions_limit_has_one_name():
+    """It leaves out the newer one."""
+    assert right({"prompt": "a", "max_completion_tokens": 2}, "/v1/completions") == {"prompt": "a", "max_tokens": 2}
+
+
+def test_the_best_of_more_is_refused():
+    assert right({"prompt": "a", "best_of": 2, "n": 2}, "/v1/completions") == {"prompt": "a", "best_of": 2, "n": 2}
+    with pytest.raises(UnfitRequestError, match="best_of is not for vllm"):
+        right({"prompt": "a", "best_of": 2}, "/v1/completions")
+
+
 def test_functions_are_refused():
     with pytest.raises(UnfitRequestError, match="functions is not for vllm"):
         right({**HELLO, "functions": []})
