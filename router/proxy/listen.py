@@ -11,7 +11,7 @@ and as its way here. So all that were in flight at any time since shortly before
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 
@@ -36,21 +36,32 @@ _MAX_PAGE = 2 * 1024 * 1024
 
 
 class Listener:
-    """Reads one backend's page. `timeout`, in seconds, is how long an answer may take."""
+    """Reads one backend's page. `timeout`, in seconds, is how long an answer may take.
 
-    def __init__(self, plane: Plane, backend: Backend, session: aiohttp.ClientSession, timeout: float) -> None:
+    `headers` gives what a backend wants to be shown: its key of then, as an engine that is started may have another.
+    """
+
+    def __init__(
+        self,
+        plane: Plane,
+        backend: Backend,
+        session: aiohttp.ClientSession,
+        timeout: float,
+        headers: Callable[[Backend], Mapping[str, str]],
+    ) -> None:
         self._plane = plane
         self._backend = backend
         self._session = session
         self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._headers = headers
         self._silent = 0  # probes for which it isn't asked
         self._asked = 0  # exchanges that the router had had at the last look
         self._next = 0.0  # when it may be asked again
 
-    async def listen(self, until: float, least: float, headers: Mapping[str, str]) -> None:
+    async def listen(self, until: float, least: float) -> None:
         """Read the page now, and until then as often as it is of use; at most each `least` seconds.
 
-        Times are `time.monotonic`'s. `headers` are what the backend wants to be shown.
+        Times are `time.monotonic`'s.
         """
         if self._silent and self._backend.health.usable:
             self._silent -= 1
@@ -61,13 +72,13 @@ class Listener:
             began = time.monotonic()
             if first or (self._plane.asked != self._asked and self._plane.catalog.has_rivals(self._backend)):
                 self._asked = self._plane.asked
-                took = await self._look(min(SETTLES, (until - began) / 2), headers)
+                took = await self._look(min(SETTLES, (until - began) / 2))
                 self._next = max(began + max(EVERY, least), time.monotonic() + PATIENCE * took)
             else:
                 self._next = began + EVERY
             first = False
 
-    async def _look(self, settles: float, headers: Mapping[str, str]) -> float:
+    async def _look(self, settles: float) -> float:
         """Read the page once, and tell what it says. Gives the seconds that the engine took to answer."""
         plane, backend, ended = self._plane, self._backend, self._backend.ended
         await asyncio.sleep(settles)
@@ -75,7 +86,7 @@ class Listener:
         if address is None or not backend.health.usable:
             plane.published(backend, None, 0)
             return 0.0
-        page = await self._read(address, headers)
+        page = await self._read(address)
         took = time.monotonic() - began
         if plane.address(backend) == address:  # else it was restarted meanwhile: this is of one that is gone
             found = None if page is None else load_of(page)
@@ -83,13 +94,16 @@ class Listener:
             plane.published(backend, found, backend.in_flight + backend.ended - ended)
         return took
 
-    async def _read(self, address: Address, headers: Mapping[str, str]) -> bytes | None:
+    async def _read(self, address: Address) -> bytes | None:
         """Fetch the page: empty where there is none, or one that is too long; None where there was no answer."""
         page = bytearray()
         try:
             async with self._session.get(
                 f"{address}{PATH}",
-                headers={**headers, "accept-encoding": "identity"},  # to compress it would be the engine's work
+                headers={
+                    **self._headers(self._backend),
+                    "accept-encoding": "identity",
+                },  # compressing would be its work
                 allow_redirects=False,
                 timeout=self._timeout,
             ) as answer:

@@ -147,7 +147,9 @@ class Prober:
     async def _watch(self, target: Target, session: aiohttp.ClientSession, first: float) -> None:
         backend = target.backend
         idle_since, answered = time.monotonic(), 0
-        listener = Listener(self._plane, backend, session, self.rhythm.timeout) if target.publishes else None
+        listener = None
+        if target.publishes:
+            listener = Listener(self._plane, backend, session, self.rhythm.timeout, self._headers)
         await asyncio.sleep(first)
         while True:
             pool, probed = self._plane.pool(backend), self._plane.loop.time()
@@ -188,7 +190,7 @@ class Prober:
         """Wait until the next probe; read meanwhile what the backend publishes."""
         if listener is not None:
             try:
-                await listener.listen(until, len(self._tasks) / _MOST_LOOKS_A_SECOND, self._headers(backend))
+                await listener.listen(until, len(self._tasks) / _MOST_LOOKS_A_SECOND)
             except Exception:  # as in `_watch`
                 log.exception("what an engine publishes could not be read", backend=backend.name)
         await asyncio.sleep(max(0.0, until - time.monotonic()))

@@ -183,6 +183,25 @@ async def test_it_is_shown_the_key_and_need_not_compress(start_router, engine):
     assert b"accept-encoding: identity" in heads[0]
 
 
+async def test_it_is_shown_the_key_of_the_engine_that_runs_by_then(start_router, engine, monkeypatch):
+    """One that was started since the probe; refused, its page would pass for one that tells nothing, for minutes."""
+    monkeypatch.setattr(listen, "SETTLES", 0.3)
+
+    async def page(writer, head):
+        if b"authorization: bearer of-now" in head.lower():
+            writer.write(HEAD + b"vllm:num_requests_running 1\n")
+        else:
+            writer.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+
+    pages = Pages(page)
+    router = await start_router([{"url": await engine(pages), "models": ["demo"], "name": "b", "api_key": "of-before"}])
+    plane, backend = router.plane, router.plane.backends["b"]
+    await eventually(lambda: pages.asked["/health"] == 1)
+    plane.serve(backend, plane.address(backend), "of-now")
+    await eventually(lambda: backend.estimate.load == Load(1, 0))
+    assert pages.asked["/metrics"] == 1
+
+
 async def test_who_left_while_the_page_was_read_is_none_of_others(start_router, engine, session, monkeypatch):
     """The engine may still count it, as one that it hasn't noticed to be gone."""
     monkeypatch.setattr(listen, "AGAIN", 1)
