@@ -32,6 +32,9 @@ LEAST_SHARE = 0.02
 BESIDE = 1 << 30
 """Bytes that one takes beside its share, or before it looks: CUDA's context."""
 
+CACHE_ROOM = 2 << 30
+"""Bytes for the cache, beside what a model can't work without, in a share that a person is told to write."""
+
 SURELY = 0.99
 """A driver tells a little more memory than an engine sees: below this part of it, a share is too large for certain."""
 
@@ -52,6 +55,7 @@ class Claim:
     written: bool = False  # by a person: it isn't lowered
     least: int = 0  # bytes of each that it can't work without; 0 where they aren't known
     sized: bool = False  # to what the model can ever use, with the cache in bytes beside it
+    needs: float = 0.0  # `least` as a share of the smallest of its GPUs
 
     def clashes(self, other: "Claim") -> bool:
         """Whether the two must not start at the same time."""
@@ -156,26 +160,63 @@ def with_share(args: Mapping[str, Value], claim: Claim, share: float) -> dict[st
 
 
 def _too_little(claim: Claim, needed: float, gpu: Gpu, others: Mapping[str, Claim]) -> str:
-    """`needs 62.9 GiB of NVIDIA GPU 0, of which 12.7 of 139.8 GiB are free: …`, and what to write."""
+    """`NVIDIA GPU 0 has 12.7 of 139.8 GiB free, and this needs about 62.9 GiB: …`, and what to write."""
     total, free = gpu.memory_bytes or 0, gpu.free_bytes or 0
     wants = f"asks for {claim.share:g} of it, " if claim.written else "needs about " if needed else "needs some"
     amount = f"{needed / _GIB:.1f} GiB" if needed else ""
     said = f"{_called(gpu)} has {free / _GIB:.1f} of {total / _GIB:.1f} GiB free, and this {wants}{amount}"
-    return f"{said}: {_advice(claim, gpu, others)}"
+    have = {name: other for name, other in others.items() if other.share and gpu.id in other.gpus}
+    return f"{said}: {_beside(claim, gpu, have) if have else _alone(claim, gpu)}"
 
 
-def _advice(claim: Claim, gpu: Gpu, others: Mapping[str, Claim]) -> str:
+def _alone(claim: Claim, gpu: Gpu) -> str:
+    """What to do where other programs hold what is missing."""
     total, free = gpu.memory_bytes or 0, gpu.free_bytes or 0
-    have = {name: other.share for name, other in others.items() if other.share and gpu.id in other.gpus}
-    if have:
-        held = ", ".join(f"{name} has {share:g}" for name, share in have.items())
-        each = floored(TOGETHER / (len(have) + 1))
-        whose = " and ".join(have)
-        return f"{held}; to share it, write `args: {{{SHARE}: {each:g}}}` below launch, of {whose}, and of this one"
     room = floored((free - BESIDE) / total)
     if room >= LEAST_SHARE and room * total >= claim.least:
-        return f"other programs hold the rest; end them, or write `args: {{{SHARE}: {room:g}}}` below its launch"
+        return f"other programs hold the rest; end them, or {_write(room)} below its launch"
     return "other programs hold the rest; end them, or take a smaller model"
+
+
+def _beside(claim: Claim, gpu: Gpu, have: Mapping[str, Claim]) -> str:
+    """What to do where others of ours have what is missing: equal shares of what is theirs and what is free.
+
+    Where the model doesn't fit into that, it gets what it needs, if the others' models fit into the rest.
+    """
+    total = gpu.memory_bytes or 1
+    held = ", ".join(f"{name} has {other.share:g}" for name, other in have.items())
+    whose = " and ".join(have)
+    count = len(have) + 1
+    theirs = sum(_takes(other, gpu) for other in have.values())
+    room = min(((gpu.free_bytes or 0) + theirs - count * BESIDE // 2) / total, TOGETHER)
+    each, most = floored(room / count), max(other.least for other in have.values()) / total
+    if each >= LEAST_SHARE and each >= max(claim.least / total, most):
+        return f"{held}; to share it, {_write(each)} below launch, of {whose}, and of this one"
+    enough = _enough(claim, total)
+    rest = floored((room - enough) / len(have))
+    if rest >= max(most, LEAST_SHARE):
+        return f"{held}; to share it, {_write(rest)} below launch, of {whose}, and {enough:g} for this one"
+    return f"{held}; there is no room for all of them: take a smaller model, or another GPU"
+
+
+def too_small(claim: Claim, gpu: Gpu) -> str:
+    """Say that a model can't work with its share, though that is free; nothing where it can."""
+    total = gpu.memory_bytes or 0
+    if not total or not claim.share or claim.share * total >= claim.least:
+        return ""
+    said = f"{claim.share:g} of {_called(gpu)} are {claim.share * total / _GIB:.1f} GiB, and this needs about "
+    fits = claim.least <= TOGETHER * total
+    advice = f"{_write(_enough(claim, total))} below its launch" if fits else "give it more GPUs"
+    return f"{said}{claim.least / _GIB:.1f} GiB: {advice}, or take a smaller model"
+
+
+def _enough(claim: Claim, total: int) -> float:
+    """A share with which it works, and has a cache that is worth having."""
+    return min(raised((claim.least + CACHE_ROOM) / total), TOGETHER)
+
+
+def _write(share: float) -> str:
+    return f"write `args: {{{SHARE}: {share:g}}}`"
 
 
 def _called(gpu: Gpu) -> str:
@@ -194,22 +235,36 @@ def floored(share: float) -> float:
     return math.floor(round(100 * share, 6)) / 100
 
 
-def dealt(claims: Mapping[str, Claim]) -> dict[str, Claim]:
-    """Give those their shares that nobody wrote one for (`share` is 0): equal parts of what the others leave.
+def raised(share: float) -> float:
+    """A share in whole hundredths, never below what it was."""
+    return math.ceil(round(100 * share, 6)) / 100
 
-    Where these leave nothing, it is an equal part of all: it doesn't fit then, and `lacking` says what to write.
+
+def dealt(claims: Mapping[str, Claim]) -> dict[str, Claim]:
+    """Give those their shares that nobody wrote one for (`share` is 0), of what the others leave of each GPU.
+
+    Where these leave too little, it is an equal part of all: it doesn't fit then, and `lacking` says what to write.
     """
     found = dict(claims)
     for name, claim in claims.items():
         if claim.share != 0 or claim.written:
             continue
-        rivals = [other for rival, other in claims.items() if rival != name and claim.clashes(other)]
-        fixed = sum(rival.share or 0.0 for rival in rivals)
-        even = 1 + sum(rival.share == 0 for rival in rivals)
-        share = floored((TOGETHER - fixed) / even)
-        sharing = sum(rival.share is not None for rival in rivals)
-        found[name] = replace(claim, share=share if share >= LEAST_SHARE else floored(TOGETHER / (1 + sharing)))
+        there = [[other for other in claims.values() if other.share is not None and gpu in other.gpus]
+                 for gpu in claim.gpus]  # fmt: skip
+        share = min((_part(claim, sharing) for sharing in there), default=0.0)
+        most = max((len(sharing) for sharing in there), default=1)
+        found[name] = replace(claim, share=share if share >= LEAST_SHARE else floored(TOGETHER / most))
     return found
+
+
+def _part(claim: Claim, sharing: Sequence[Claim]) -> float:
+    """Its part of a GPU: an equal one; where one of them needs more, what it needs and an equal part of the rest."""
+    room = TOGETHER - sum(other.share or 0.0 for other in sharing)
+    needs = [other.needs for other in sharing if other.share == 0]
+    even = room / len(needs)
+    if max(needs) <= even or sum(needs) > room:
+        return floored(even)
+    return floored(claim.needs + (room - sum(needs)) / len(needs))
 
 
 def lacking(
@@ -227,7 +282,10 @@ def lacking(
         if verdict.why:
             said[name] = verdict.why
             continue
-        if verdict.share != claim.share:
+        known = [now[gpu] for gpu in claim.gpus if gpu in now]
+        if small := next(filter(None, (too_small(claim, gpu) for gpu in known)), ""):
+            said[name] = small
+        elif verdict.share != claim.share:
             said[name] = f"gets {verdict.share:g} of its GPU's memory, instead of {claim.share:g}: no more is free"
         have[name] = replace(claim, share=verdict.share)
         now.update({gpu: _changed(now[gpu], -_takes(have[name], now[gpu])) for gpu in claim.gpus if gpu in now})

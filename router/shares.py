@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from launchers.engines.common import number
 from launchers.footprint import Footprint, footprint
-from launchers.gpus import CACHE, LEAST_SHARE, SHARE, TOGETHER, Claim, dealt, floored
+from launchers.gpus import CACHE, LEAST_SHARE, SHARE, TOGETHER, Claim, dealt, floored, raised
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import described, size_of, weights
 from profiles import Facts
@@ -68,19 +68,20 @@ def claimed(
     files = weights(spec.model, environ) or []
     size, config = size_of(files), described(spec.model, environ)
     own = {name: value for name, value in args.items() if name in written}
-    most = min((gpu.memory_bytes or 0) for gpu in gpus)
+    most = min(0 if gpu.uuid.startswith("MIG-") else gpu.memory_bytes or 0 for gpu in gpus)  # of a part: not known
     alone = footprint(config, size, own, seqs, 1)
     small = SHARE not in written and _fits(alone, most, launched)
     if SPREAD in args and SPREAD not in written:
         args[SPREAD] = 1 if small else _spread(args, config, len(gpus))
-    needs = footprint(config, size, own, seqs, _width(args))
+    width = _width(args)
+    least = footprint(config, size, own, seqs, width).least
+    claim = Claim(_ids(gpus, width), 0.0, least=least, needs=least / most if most else 0.0)
     if SHARE in written:
-        return _over(spec, args, Claim(_ids(gpus, _width(args)), _said(args[SHARE]), written=True, least=needs.least))
+        return _over(spec, args, replace(claim, share=_said(args[SHARE]), written=True))
     if not small:
-        return _over(spec, args, Claim(_ids(gpus, _width(args)), 0.0, least=needs.least))
-    share = max(math.ceil(100 * (alone.whole or 0) / most) / 100, LEAST_SHARE)
-    args |= {SHARE: share, CACHE: alone.cache}
-    return _over(spec, args, Claim(_ids(gpus, _width(args)), share, least=alone.least, sized=True))
+        return _over(spec, args, claim)
+    share = max(raised((alone.whole or 0) / most), LEAST_SHARE)
+    return _over(spec, args | {SHARE: share, CACHE: alone.cache}, replace(claim, share=share, sized=True))
 
 
 def settled(specs: Sequence[LaunchSpec]) -> list[LaunchSpec]:

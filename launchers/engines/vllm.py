@@ -20,6 +20,7 @@ What running it taught (0.32.0):
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -28,7 +29,7 @@ import msgspec
 
 from launchers.engines import bodies, chats, common
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule
-from launchers.errors import UnfitRequestError
+from launchers.errors import ArgumentError, UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class Vllm:
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
         """`vllm serve MODEL` with the user's arguments over ours."""
         common.check_ownership(spec, NOT_TO_SET, VARIABLES)
+        _check_share(spec.args)
         ours: dict[str, ArgValue] = {
             "allowed-origins": "[]",  # older ones let every page read what they answer
             "max-num-seqs": self._batch(spec.args),  # always said: the router counts on it
@@ -201,6 +203,21 @@ class Vllm:
             chats.put_stop_right(found)
             _drop_what_says_nothing(found)
         return bodies.written(found) if nulls or found != was else body
+
+
+def _check_share(args: Mapping[str, ArgValue]) -> None:
+    """It would fail at its start, or wait for more memory than there is."""
+    said = next((value for name, value in args.items() if name.replace("_", "-") == "gpu-memory-utilization"), None)
+    if said is None:
+        return
+    share = 0.0
+    with suppress(ValueError):
+        share = float(said) if isinstance(said, int | float | str) and not isinstance(said, bool) else 0.0
+    if not 0 < share <= 1:
+        raise ArgumentError(
+            f"launch.args: gpu-memory-utilization: {said} is no share of a GPU's memory; write a number above 0 and up"
+            " to 1, such as 0.45"
+        )
 
 
 def _check_tools(found: Fields, args: Mapping[str, ArgValue]) -> None:

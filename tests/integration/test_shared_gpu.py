@@ -215,6 +215,40 @@ async def test_a_share_that_is_written_is_not_lowered(machine, hog):
         assert "write `args: {gpu-memory-utilization: 0.41}`" in str(status["one"]["detail"])
 
 
+async def test_what_it_is_told_to_write_works_beside_another_program(machine, hog):
+    """Equal shares of what ours have and of what is free, not of the whole GPU: neither would start any more."""
+    await hog(80)
+    async with machine.router("one qwen") as router:
+        await until(router, one="running")
+        (machine.folder / "router.yaml").write_text(machine.text("one qwen", "two qwen"))
+        detail = str((await until(router, two="waiting"))["two"]["detail"])
+        written = re.findall(r"`(args: \{.*?\})`", detail)
+        assert len(written) == 1
+        both = machine.text(f"one qwen , {written[0]}", f"two qwen , {written[0]}")
+        (machine.folder / "router.yaml").write_text(both)
+        await until(router, one="running", two="running")
+        assert [start["share"] for start in gpu.starts(machine.gpu)] == [0.41, 0.2, 0.2]
+
+
+async def test_a_model_that_needs_more_than_an_equal_share_gets_it(machine):
+    """And the other what is left."""
+    with (machine.folder / "qwen" / "model.safetensors").open("wb") as file:
+        file.truncate(90 << 30)
+    (machine.folder / "small").mkdir()
+    (machine.folder / "small" / "config.json").write_text(json.dumps(QWEN))
+    with (machine.folder / "small" / "model.safetensors").open("wb") as file:
+        file.truncate(15 << 30)
+    async with machine.router("one qwen", "two small") as router:
+        await until(router, one="running", two="running")
+        assert [start["share"] for start in gpu.starts(machine.gpu)] == [0.71, 0.18]
+
+
+def test_doctor_says_that_a_share_is_too_small_for_its_model(machine):
+    (machine.folder / "router.yaml").write_text(machine.text("one qwen , args: {gpu-memory-utilization: 0.05}"))
+    said = machine.command("doctor", "--config", str(machine.folder / "router.yaml")).stdout
+    assert "0.05 of NVIDIA GPU 0 are 7.0 GiB, and this needs about 16.0 GiB: write `args: {gpu-mem" in said
+
+
 async def test_the_reason_of_a_failed_start_is_the_cores(machine):
     """In the log, the answer and the status."""
     async with machine.router("one qwen , args: {gpu-memory-utilization: 0.015}") as router:

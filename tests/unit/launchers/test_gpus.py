@@ -147,10 +147,33 @@ def test_a_gpu_of_which_nothing_is_known_is_no_hindrance(gpu):
             ("NVIDIA GPU 0 has 2.0 of 80.0 GiB free, and this needs some: a has 0.5, b has 0.4; to share it, write "
             "`args: {gpu-memory-utilization: 0.3}` below launch, of a and b, and of this one"),
         ),
+        (  # what other programs hold can't be shared
+            claim(0.45, least=8 * GIB), 2, {"a": claim(0.4)},
+            ("NVIDIA GPU 0 has 2.0 of 80.0 GiB free, and this needs about 8.0 GiB: a has 0.4; to share it, write "
+            "`args: {gpu-memory-utilization: 0.2}` below launch, of a, and of this one"),
+        ),
+        (  # what one needs goes before equal shares
+            claim(0.45, least=50 * GIB), 7, {"a": claim(0.9, least=16 * GIB)},
+            ("NVIDIA GPU 0 has 7.0 of 80.0 GiB free, and this needs about 50.0 GiB: a has 0.9; to share it, write "
+            "`args: {gpu-memory-utilization: 0.25}` below launch, of a, and 0.65 for this one"),
+        ),
+        (
+            claim(0.45, least=50 * GIB), 7, {"a": claim(0.9, least=40 * GIB)},
+            ("NVIDIA GPU 0 has 7.0 of 80.0 GiB free, and this needs about 50.0 GiB: a has 0.9; there is no room for "
+            "all of them: take a smaller model, or another GPU"),
+        ),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_with_what_to_write(wish, free, others, why):
     assert fit(wish, [card(free)], others) == Verdict(why, lacks=True)
+
+
+def test_what_it_is_told_to_write_fits_beside_what_other_programs_hold():
+    """Written, each gets it, one after the other."""
+    said = fit(claim(0.45), [card(2)], {"a": claim(0.4)}).why
+    share = float(said.rpartition("utilization: ")[2].partition("}")[0])
+    written = claim(share, written=True)
+    assert lacking({"a": written, "b": written}, {}, [card(2)], back=[claim(0.4)]) == {}
 
 
 def test_a_lower_share_takes_the_place_of_the_planned_one():
@@ -185,6 +208,13 @@ OPEN = claim(0.0)
         ({"a": OPEN, "b": claim(0.0, CARD, OTHER_CARD)}, {"a": 0.45, "b": 0.45}),
         ({"a": claim(0.9), "b": OPEN}, {"a": 0.9, "b": 0.45}),  # it runs, and leaves nothing: b won't fit
         ({"a": OPEN, "b": LLAMA}, {"a": 0.9, "b": None}),
+        (
+            {"a": claim(0.0, CARD, OTHER_CARD), "b": OPEN, "c": claim(0.0, OTHER_CARD)},
+            {"a": 0.45, "b": 0.45, "c": 0.45},
+        ),
+        ({"a": claim(0.0, needs=0.7), "b": claim(0.0, needs=0.1)}, {"a": 0.75, "b": 0.15}),
+        ({"a": claim(0.0, needs=0.4), "b": claim(0.0, needs=0.1)}, {"a": 0.45, "b": 0.45}),
+        ({"a": claim(0.0, needs=0.7), "b": claim(0.0, needs=0.7)}, {"a": 0.45, "b": 0.45}),  # no part is enough
     ],
 )
 def test_what_nobody_wrote_is_dealt_evenly_of_what_the_others_leave(claims, expected):
@@ -225,6 +255,26 @@ def test_a_lower_share_is_said():
         "a": "gets 0.5 of its GPU's memory, instead of 0.9: no more is free"
     }
     assert lacking({"a": claim(0.9)}, {}, [replace(card(), free_bytes=None)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        (
+            claim(0.1, written=True, least=16 * GIB),
+            ("0.1 of NVIDIA GPU 0 are 8.0 GiB, and this needs about 16.0 GiB: write `args: {gpu-memory-utilization: "
+             "0.23}` below its launch, or take a smaller model"),
+        ),
+        (
+            claim(0.45, least=79 * GIB),
+            ("0.45 of NVIDIA GPU 0 are 36.0 GiB, and this needs about 79.0 GiB: give it more GPUs, or take a smaller "
+             "model"),
+        ),
+    ],
+)  # fmt: skip
+def test_a_share_that_is_too_small_for_the_model_is_said(wish, said):
+    assert lacking({"a": wish}, {}, [card()]) == {"a": said}
+    assert lacking({"a": wish}, {}, [replace(card(), memory_bytes=None)]) == {}
 
 
 def test_the_context_beside_a_share_counts():

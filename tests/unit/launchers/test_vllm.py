@@ -122,6 +122,17 @@ def test_requests_are_passed_on_as_they_are(path, body):
     assert ENGINE.put_right("/v1/score", b"anything") == b"anything"
 
 
+@pytest.mark.parametrize("share", [45, "45%", 0, -0.3, 1.01, True, [0.4], float("nan"), "0.45x"])
+def test_a_share_that_is_none_is_refused_before_anything_starts(share):
+    with pytest.raises(ArgumentError, match="no share of a GPU's memory; write a number above 0 and up to 1"):
+        ENGINE.command(spec(args={"gpu_memory_utilization": share}), 1, "python")
+
+
+@pytest.mark.parametrize("share", [0.45, "0.45", 1, None])
+def test_a_share_is_a_number_or_left_to_vllm(share):
+    ENGINE.command(spec(args={"gpu-memory-utilization": share}), 1, "python")
+
+
 def test_it_gets_no_priority():
     body = b'{"model":"demo","messages":[{"role":"user","content":"a"}],"priority":7,"temperature":0.50}'
     sent = b'{"model":"demo","messages":[{"role":"user","content":"a"}],"temperature":0.50}'
