@@ -153,6 +153,8 @@ _SAYS_ERROR = re.compile(
 
 def says_error(data: bytes) -> bool:
     """Tell whether an answer begins with an error: as an event or not, in its chunk or not, whatever its status."""
+    if data[:5] == b'{"id"':  # as nearly every answer in one piece begins: the search below costs ten times this
+        return False
     return data.find(b"error", 0, 96) >= 0 and _SAYS_ERROR.match(data) is not None
 
 

@@ -289,7 +289,7 @@ class Plane:
     def ask(self, way: Way, body: bytes, request: Request) -> Ask:
         """Tell what a request is like before it is sent: where there is a choice, which beginnings its prompt has."""
         blocks = blocks_of(body) if way.chooses and self.dispatcher.affinity else ()
-        return Ask(len(body), blocks, request.stream, request.head.path, request.credentials)
+        return Ask(len(body), blocks, streams=request.stream, path=request.head.path, key=request.credentials)
 
     def began(self, candidate: Candidate, ask: Ask, now: float) -> Sent:
         """Count an attempt."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import count
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -54,18 +54,38 @@ ANYBODY = Caller()
 _NOBODY: Mapping[str, Caller] = MappingProxyType({})
 
 
-class Request(msgspec.Struct):
-    """A client's request, read and understood; its body goes beside it, and is let go of sooner."""
+class Request:
+    """A client's request, read and understood; its body goes beside it, and is let go of sooner.
 
-    head: RequestHead
-    id: str
-    model: str
-    stream: bool
-    credentials: bytes = b""  # serialised: the client's own, where they aren't the router's
-    http11: bool = True  # else no chunk may be sent
-    keep_alive: bool = True  # whether the client's connection may go on after the answer
-    caller: Caller = ANYBODY
-    priority: int = 0  # the class in which it waits: the lowest first
+    `credentials` are the client's own, serialised, where they aren't the router's. Without `http11` no chunk may be
+    sent. `keep_alive`: the client's connection may go on after the answer. `priority` is the class in which it waits:
+    the lowest first.
+    """
+
+    # No msgspec.Struct, no NamedTuple: compiled, this one's attributes are read in a tenth of the time.
+
+    def __init__(
+        self,
+        head: RequestHead,
+        id_: str,
+        model: str,
+        caller: Caller,
+        priority: int,
+        *,
+        stream: bool,
+        credentials: bytes,
+        http11: bool,
+        keep_alive: bool,
+    ) -> None:
+        self.head: Final = head
+        self.id: Final = id_
+        self.model: Final = model
+        self.stream: Final = stream
+        self.credentials: Final = credentials
+        self.http11: Final = http11
+        self.keep_alive: Final = keep_alive
+        self.caller: Final = caller
+        self.priority: Final = priority
 
 
 class Rules:
@@ -211,7 +231,17 @@ class Rules:
         credentials = b"" if self._keys else head.credentials  # a key of the router's is no backend's business
         goes_on = keep_alive and http11 and not self.draining
         priority = caller.priority if wish is None else max(wish, caller.priority) if self._keys else wish
-        return Request(head, id_, model, stream, credentials, http11, goes_on, caller, priority)
+        return Request(
+            head,
+            id_,
+            model,
+            caller,
+            priority,
+            stream=stream,
+            credentials=credentials,
+            http11=http11,
+            keep_alive=goes_on,
+        )
 
 
 def _shown(headers: Headers, keys: Iterable[bytes]) -> int:

@@ -7,6 +7,7 @@ from math import inf
 from random import Random
 from statistics import fmean
 
+from router.core.latency import Ask
 from scripts.simulation.choosing import UNAWARE
 from scripts.simulation.engine import Outage, Spec
 from scripts.simulation.routing import Exchange
@@ -161,7 +162,7 @@ def play(scenario: Scenario, load: float, policy: str, *, requests: int, seed: i
     starts = starts_of(scenario, conversations, load, seed)
     if policy == UNAWARE:
         conversations = [
-            tuple(replace(job, ask=job.ask._replace(blocks=())) for job in conversation)
+            tuple(replace(job, ask=Ask(job.ask.size, streams=job.ask.streams)) for job in conversation)
             for conversation in conversations
         ]
     draws = Random(f"{seed} {load} draw")  # noqa: S311

@@ -114,7 +114,7 @@ class Writer:
         self._numbers += 1
         return Job(
             number=self._numbers - 1,
-            ask=Ask(len(body), blocks_of(body), streams),
+            ask=Ask(len(body), blocks_of(body), streams=streams),
             prompt=sum(tokens for _, tokens in path),
             answer=answer,
             path=path,

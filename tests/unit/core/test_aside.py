@@ -39,7 +39,7 @@ def test_requests_of_a_kind_pass_a_backend_over(kind):
     assert aside.has(A, ASK, 10.0 + 0.9 * FIRST)
     assert not aside.has(A, ASK, 10.0 + FIRST)
     assert not aside.has(B, ASK, 10.0)
-    other = ASK._replace(path="/v1/embeddings", key=b"other")
+    other = Ask(10, path="/v1/embeddings", key=b"other")
     assert aside.has(Candidate(A.backend, "n"), other, 10.0) is (kind == Kind(A.backend))
 
 
@@ -87,5 +87,5 @@ def test_it_is_bounded():
     aside = Aside()
     for number in range(MOST + 1):
         aside.put(Kind(A.backend, key=b"%d" % number), 0.0)
-    assert not aside.has(A, ASK._replace(key=b"0"), 0.0)
-    assert aside.has(A, ASK._replace(key=b"1"), 0.0)
+    assert not aside.has(A, Ask(100, key=b"0"), 0.0)
+    assert aside.has(A, Ask(100, key=b"1"), 0.0)
