@@ -15,9 +15,8 @@ from pathlib import Path
 import structlog
 
 from launchers.engines import ENGINES
-from router import doctor, planning
 from router.app import App
-from router.config import ConfigError, Loaded, load, schema
+from router.config import ConfigError, Loaded, load
 from router.launches import StartError
 from router.reload import Reloader
 from router.telemetry import logs
@@ -109,6 +108,8 @@ def run(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Say that a configuration can be used, and what of it has no effect yet."""
+    from router import doctor  # noqa: PLC0415  (half a megabyte that a router at work needs none of)
+
     loaded = load(options.config, os.environ)
     for problem in loaded.not_yet:
         say(f"{problem}\n", sys.stderr)
@@ -120,6 +121,8 @@ def check(options: argparse.Namespace) -> int:
 
 def examine(options: argparse.Namespace) -> int:
     """Print the doctor's findings."""
+    from router import doctor  # noqa: PLC0415  (as above)
+
     sections = asyncio.run(doctor.examine(options.config, os.environ))
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     text = doctor.render(sections).encode(encoding, errors="replace").decode(encoding)  # not every terminal has a ✗
@@ -128,6 +131,8 @@ def examine(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """Print what it takes to get from the configuration that runs to another."""
+    from router import planning  # noqa: PLC0415  (as above)
+
     old, new = load(options.running, os.environ), load(options.config, os.environ)
     found = planning.preview(old.config, new.config, options.running.resolve().parent, ENGINES)
     return _printed(f"{options.running} → {options.config}\n{planning.told(found)}")
@@ -135,6 +140,8 @@ def plan(options: argparse.Namespace) -> int:
 
 def print_schema(_: argparse.Namespace) -> int:
     """Print the JSON Schema of router.yaml."""
+    from router.config.schema import schema  # noqa: PLC0415  (as above)
+
     return _printed(json.dumps(schema(), indent=1))
 
 

@@ -12,7 +12,8 @@ import yaml
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from router.config import Config, ConfigError, load, places, redacted, schema
+from router.config import Config, ConfigError, load, places, redacted
+from router.config.schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence

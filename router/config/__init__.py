@@ -4,7 +4,6 @@ from router.config.load import Loaded, load
 from router.config.problems import ConfigError, Problem
 from router.config.redact import redacted
 from router.config.routes import Route
-from router.config.schema import schema
 from router.config.types import Auth, Backend, Balance, Config, Health, Key, Launch, Limits, Logging, Server
 
 __all__ = [
@@ -24,5 +23,4 @@ __all__ = [
     "Server",
     "load",
     "redacted",
-    "schema",
 ]

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from router import cli
-from router.config import schema
 from router.config.files import BEGINNING
+from router.config.schema import schema
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from router.config import Config, ConfigError, load, places, schema
+from router.config import Config, ConfigError, load, places
+from router.config.schema import schema
 from router.config.section import Section
 
 SHIPPED = Path(__file__).parents[3] / "router.yaml"

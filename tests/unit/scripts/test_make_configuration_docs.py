@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from router.config import schema
 from router.config.not_yet import PENDING
+from router.config.schema import schema
 from scripts import make_configuration_docs as docs
 
 
