@@ -65,11 +65,11 @@ def one_by_one(said: bytes) -> list[bytes]:
 
 
 CUTS = {
-    "inside data:": cut_inside_data(EVENT * 30),
-    "into bytes": one_by_one(EVENT * 2),
+    "inside": cut_inside_data(EVENT * 30),
+    "bytes": one_by_one(EVENT * 2),
     "crlf": [piece.replace(b"\n", b"\r\n") for piece in cut_inside_data(EVENT * 30)],
-    "named events": [b"a: x\n\nevent: token\ndat"] * 30,
-    "lines of JSON": [b'"a"}\n{"response": '] * 30,
+    "named": [b"a: x\n\nevent: token\ndat"] * 30,
+    "json": [b'"a"}\n{"response": '] * 30,
 }
 
 
@@ -92,23 +92,38 @@ def in_pieces(pieces, kind, *, chunked, end):
     return handle
 
 
+def kind_and_end(cut: str) -> tuple[bytes, bytes]:
+    """Give what such a stream is, and what it ends with."""
+    end = b"a: [DONE]\n\n" if cut in {"inside", "named"} else b"\n\ndata: [DONE]\n\n"
+    return b"application/x-ndjson" if cut == "json" else b"text/event-stream", end
+
+
 @pytest.mark.parametrize("chunked", [True, False])
-@pytest.mark.parametrize("cut", CUTS)
-async def test_content_is_seen_however_it_is_cut(start_router, engine, session, cut, chunked):
-    """A stream of which no piece holds the beginning of an event in one is no silence; it has a first token, too."""
-    end = b"a: [DONE]\n\n" if "inside" in cut or "named" in cut else b"\n\ndata: [DONE]\n\n"
-    kind = b"application/x-ndjson" if "JSON" in cut else b"text/event-stream"
-    url = await engine(in_pieces(CUTS[cut], kind, chunked=chunked, end=end))
-    router = await start_router([{"url": url, "models": ["demo"], "name": "b"}], **STALL)
-    estimate = router.plane.backends["b"].estimate
-    async with session.post(router.url + CHAT, json=chat(stream=True)) as answer:
-        received, begun = b"", 0
-        while piece := await answer.content.readany():
-            received += piece
-            begun = max(begun, estimate.begun)
-    assert received == b"".join(CUTS[cut]) + end
-    assert begun == ("JSON" not in cut)
-    assert not router.plane.backends["b"].stalled
+async def test_content_is_seen_however_it_is_cut(start_router, engine, session, chunked):
+    """A stream of which no piece holds the beginning of an event in one is no silence; it has a first token, too.
+
+    Each way of cutting has a backend of its own, and all are asked at once.
+    """
+    backends = []
+    for cut, pieces in CUTS.items():
+        kind, end = kind_and_end(cut)
+        url = await engine(in_pieces(pieces, kind, chunked=chunked, end=end))
+        backends.append({"url": url, "models": [cut], "name": cut})
+    router = await start_router(backends, **STALL)
+
+    async def ask(cut: str) -> tuple[bytes, int]:
+        estimate = router.plane.backends[cut].estimate
+        async with session.post(router.url + CHAT, json=chat(stream=True, model=cut)) as answer:
+            received, begun = b"", 0
+            while piece := await answer.content.readany():
+                received += piece
+                begun = max(begun, estimate.begun)
+        return received, begun
+
+    for cut, (received, begun) in zip(CUTS, await asyncio.gather(*map(ask, CUTS)), strict=True):
+        assert received == b"".join(CUTS[cut]) + kind_and_end(cut)[1], cut
+        assert begun == (cut != "json"), cut
+        assert not router.plane.backends[cut].stalled, cut
 
 
 @pytest.mark.parametrize("chunked", [True, False])
