@@ -75,6 +75,23 @@ CHAT_TYPES: Mapping[str, Rule] = MappingProxyType({
 })  # fmt: skip
 """The same of a chat alone, and what none of them can do, but would leave out."""
 
+
+class AnyForm(msgspec.Struct, tag_field="type", tag="text"):
+    """A form that an answer is to have: none."""
+
+
+class AnyJson(msgspec.Struct, tag_field="type", tag="json_object"):
+    """Any JSON, or by a schema."""
+
+    schema: dict[str, msgspec.Raw] = {}
+
+
+class Schema(msgspec.Struct):
+    """A schema."""
+
+    schema: dict[str, msgspec.Raw]
+
+
 _decode = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
 

@@ -150,7 +150,7 @@ class UsualNative(Usual, kw_only=True):
 Parts = list[str | dict[str, msgspec.Raw]]
 Call = dict[str, Any]
 
-LIST, TEXT = b'["'
+LIST, TEXT, OBJECT = b'["{'
 TEXTS = ("name", "tool_call_id", "refusal", "reasoning_content")
 """Fields of a message that are texts, whoever knows them."""
 SYSTEM = bodies.raw("system")
@@ -168,6 +168,7 @@ _CHOICE = "tool_choice must be auto, none or required, or an object that names a
 _plain = msgspec.json.Decoder(UsualPlain).decode
 _native = msgspec.json.Decoder(UsualNative).decode
 _whole = msgspec.json.Decoder(WholeTools).decode
+_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def usual(body: bytes, *, native: bool) -> Usual | None:
@@ -184,13 +185,16 @@ def usual(body: bytes, *, native: bool) -> Usual | None:
 
 def calls_are_json(chat: UsualNative) -> bool:
     """Whether what tools were called with are JSON objects, which a model may have failed to write."""
-    for message in chat.messages:
-        for call in (isinstance(message, FromAssistant) and message.tool_calls) or ():
-            try:
-                msgspec.json.decode(call.function.arguments, type=Fields)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                return False
-    return True
+    called = [message.tool_calls for message in chat.messages if isinstance(message, FromAssistant)]
+    return all(is_json_object(call.function.arguments) for calls in called if calls for call in calls)
+
+
+def is_json_object(text: str) -> bool:
+    """Whether a text is one, which isn't taken apart."""
+    try:
+        return _begins(_any(text)) == OBJECT
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _is_text(body: bytes) -> bool:
@@ -328,9 +332,9 @@ def _put_calls_right(message: Fields, place: str, takes: Takes) -> None:
         arguments = function.get("arguments") or {}
         if not isinstance(arguments, str):
             arguments = msgspec.json.encode(arguments).decode()
-        elif takes.reads_arguments:
+        elif takes.reads_arguments and not is_json_object(arguments):
             problem = f"{place}[{number}].function.arguments must be a JSON object in a text."
-            _read(arguments.encode(), Fields, problem, "messages")
+            raise UnfitRequestError(problem, "messages")
         function["arguments"] = arguments
         changed |= was != (call, function)
     if not calls:

@@ -90,36 +90,20 @@ Prompts = Annotated[
 Items = Annotated[list[dict[str, msgspec.Raw]], msgspec.Meta(min_length=1)]
 
 
-class AnyForm(msgspec.Struct, tag_field="type", tag="text"):
-    """A form that an answer is to have: none."""
-
-
-class AnyJson(msgspec.Struct, tag_field="type", tag="json_object"):
-    """Any JSON, or by a schema."""
-
-    schema: dict[str, msgspec.Raw] = {}
-
-
-class Schema(msgspec.Struct):
-    """A schema."""
-
-    schema: dict[str, msgspec.Raw]
-
-
 class BySchema(msgspec.Struct, tag_field="type", tag="json_schema"):
     """JSON by a schema."""
 
-    json_schema: Schema
+    json_schema: bodies.Schema
 
 
-class NamedSchema(Schema, tag_field="type", tag="json_schema"):
+class NamedSchema(bodies.Schema, tag_field="type", tag="json_schema"):
     """The same as /v1/responses says it."""
 
 
 class TextOptions(msgspec.Struct):
     """How /v1/responses says what form its text is to have."""
 
-    format: AnyForm | AnyJson | NamedSchema | None = None
+    format: bodies.AnyForm | bodies.AnyJson | NamedSchema | None = None
 
 
 TYPES: Mapping[str, Rule] = {
@@ -129,7 +113,7 @@ TYPES: Mapping[str, Rule] = {
 SCHEMAS = "must be an object whose type is text, json_object or json_schema, the last with a schema"
 CONVERSATION = Rule(Items, "must be a list of one message or more", required=True)
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
-    CHAT: {**bodies.CHAT_TYPES, **TYPES, "response_format": Rule(AnyForm | AnyJson | BySchema, SCHEMAS)},
+    CHAT: {**bodies.CHAT_TYPES, **TYPES, "response_format": Rule(bodies.AnyForm | bodies.AnyJson | BySchema, SCHEMAS)},
     COMPLETIONS: {
         **TYPES,
         "prompt": Rule(
@@ -171,6 +155,10 @@ MEDIA: Mapping[str, tuple[str, ...]] = MappingProxyType({
     RESPONSES: ("input_image", "input_audio"), MESSAGES: ("image",), COUNT: ("image",),
 })  # fmt: skip
 """Types of parts that need a projector, of the APIs that aren't chats."""
+CONVERSATIONS: Mapping[str, str] = MappingProxyType({
+    CHAT: "messages", MESSAGES: "messages", COUNT: "messages", RESPONSES: "input",
+})  # fmt: skip
+"""An API → its field that has the conversation."""
 LEFT_OUT = "document"
 """A type of part of /v1/messages that it would leave out."""
 
@@ -236,7 +224,7 @@ class LlamaServer:
         if path == CHAT:
             takes = chats.Takes(self.name, reads_arguments=True) if reads_media else TEXT_ALONE
             chats.put_messages_right(found, takes)
-            _drop_empty_end(found)
+            _put_log_probabilities_right(found)
             chats.put_tools_right(found, self.name)
             _force(found)
             chats.refuse_functions(found, self.name)
@@ -244,6 +232,8 @@ class LlamaServer:
             _check_media(found, path, reads_media=reads_media)
         if path == RESPONSES:
             _put_response_right(found)
+        if path in CONVERSATIONS:
+            _drop_empty_end(found, CONVERSATIONS[path])
         if path in {CHAT, COMPLETIONS}:
             bodies.check_best_of(found, self.name)
             bodies.check_limits(found)
@@ -260,17 +250,32 @@ def _is_usual(body: bytes) -> bool:
     return not (isinstance(last, chats.FromAssistant) and not last.content) and chats.calls_are_json(chat)
 
 
-def _drop_empty_end(found: Fields) -> None:
+def _drop_empty_end(found: Fields, name: str) -> None:
     """6 above: to go on with nothing is to begin."""
-    messages: list[dict[str, Any]] = bodies.value(found["messages"])
-    last = messages[-1]
-    if len(messages) > 1 and last["role"] == "assistant" and not last["content"] and "tool_calls" not in last:
-        found["messages"] = bodies.raw(messages[:-1])
+    messages = bodies.value(found.get(name, bodies.NO_TEXT))
+    if isinstance(messages, list) and len(messages) > 1 and _is_empty_answer(messages[-1]):
+        found[name] = bodies.raw(messages[:-1])
+
+
+def _is_empty_answer(message: dict[str, Any]) -> bool:
+    """Whether it is the assistant's, and says and calls nothing."""
+    if message.get("role") != "assistant" or message.get("tool_calls"):
+        return False
+    content = message.get("content")
+    return not content or (
+        isinstance(content, list) and all(isinstance(part, dict) and part.get("text") == "" for part in content)
+    )
+
+
+def _put_log_probabilities_right(found: Fields) -> None:
+    """Of none beside the token's own it gives none at all."""
+    if found.get("logprobs") == bodies.TRUE and found.get("top_logprobs") == bodies.ZERO:
+        found["top_logprobs"] = bodies.raw(1)
 
 
 def _check_media(found: Fields, path: str, *, reads_media: bool) -> None:
     """7 above, in what isn't a chat."""
-    for kind in _kinds(bodies.value(found.get("input" if path == RESPONSES else "messages", bodies.NO_TEXT))):
+    for kind in _kinds(bodies.value(found.get(CONVERSATIONS[path], bodies.NO_TEXT))):
         if kind in MEDIA[path] and not reads_media:
             raise UnfitRequestError(f"A part is of type {kind}; {TEXT_ALONE.engine} takes text.")
         if kind == LEFT_OUT:

@@ -78,19 +78,10 @@ APIS = frozenset({
 })  # fmt: skip
 
 
-class AnyForm(msgspec.Struct, tag_field="type", tag="text"):
-    """A form that an answer is to have: none."""
-
-
-class AnyJson(msgspec.Struct, tag_field="type", tag="json_object"):
-    """Any JSON."""
-
-
-class Named(msgspec.Struct):
-    """A schema and its name."""
+class Named(bodies.Schema):
+    """One that has a name."""
 
     name: str
-    schema: dict[str, msgspec.Raw]
 
 
 class BySchema(msgspec.Struct, tag_field="type", tag="json_schema"):
@@ -104,7 +95,7 @@ class ByTag(msgspec.Struct, tag_field="type", tag="structural_tag"):
 
 
 FORM = Rule(
-    AnyForm | AnyJson | BySchema | ByTag,
+    bodies.AnyForm | bodies.AnyJson | BySchema | ByTag,
     "must be an object whose type is text, json_object or json_schema, the last with a name and a schema",
 )
 MORE: Mapping[str, Rule] = {

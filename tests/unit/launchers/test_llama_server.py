@@ -175,6 +175,19 @@ def test_an_answer_that_is_empty_is_not_one_to_go_on_with(content):
     assert right({"messages": calls})["messages"] == calls
 
 
+def test_nor_is_one_of_the_other_apis():
+    for path, name in (("/v1/messages", "messages"), ("/v1/messages/count_tokens", "messages"), (RESPONSES, "input")):
+        user, empty = {"role": "user", "content": "a"}, {"role": "assistant", "content": [{"type": "text", "text": ""}]}
+        assert right({name: [user, empty]}, path) == {name: [user]}
+        calls = {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {}}]}
+        assert right({name: [user, calls]}, path) == {name: [user, calls]}
+
+
+def test_log_probabilities_of_the_tokens_alone():
+    """It would give none."""
+    assert right({**HELLO, "logprobs": True, "top_logprobs": 0})["top_logprobs"] == 1
+
+
 def test_arguments_that_are_no_json_are_refused():
     call = {**CALL, "function": {"name": "f", "arguments": "{bad"}}
     messages = [{"role": "assistant", "content": None, "tool_calls": [call]}, *HELLO["messages"]]
