@@ -10,6 +10,7 @@ pass, and only the others are taken apart.
 4. `developer` is what OpenAI calls the system now; templates know `system`.
 5. A tool without parameters takes none.
 6. `allowed_tools` is a shorter list of tools, and a mode.
+7. A message's `function_call` is a call of a tool, and the role `function` that of what a tool came to.
 """
 
 from collections.abc import Iterable
@@ -52,6 +53,12 @@ class WholeCall(msgspec.Struct):
     id: str
     type: Literal["function"]
     function: WholeCalled
+
+
+class Named(msgspec.Struct):
+    """What has a name."""
+
+    name: str
 
 
 class TextPart(msgspec.Struct, tag_field="type", tag="text"):
@@ -153,7 +160,7 @@ Call = dict[str, Any]
 LIST, TEXT, OBJECT = b'["{'
 TEXTS = ("name", "tool_call_id", "refusal", "reasoning_content")
 """Fields of a message that are texts, whoever knows them."""
-SYSTEM = bodies.raw("system")
+SYSTEM, TOOL = bodies.raw("system"), bodies.raw("tool")
 NO_PARAMETERS = {"type": "object", "properties": {}}
 TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 """Types of parts that are text → the field that has it."""
@@ -221,17 +228,19 @@ def _read(value: msgspec.Raw | bytes, kind: Any, problem: str, param: str) -> An
 class Takes:
     """What an engine takes of messages: roles, and types of parts beside texts. None: it tells by itself.
 
-    `reads_arguments`: it reads what a tool was called with, which a model may have written as no JSON.
+    `reads_arguments`: it reads what a tool was called with, which a model may have written as no JSON. `functions`: it
+    knows what tools were before there were tools.
     """
 
     engine: str
     roles: frozenset[str] | None = None
     parts: frozenset[str] | None = None
     reads_arguments: bool = False
+    functions: bool = False
 
 
 def put_messages_right(found: Fields, takes: Takes) -> None:
-    """1 to 4 above. A chat without messages is refused: some engines would answer it without end."""
+    """1 to 4 and 7 above. A chat without messages is refused: some engines would answer it without end."""
     given = found.get("messages")
     if given is None:
         raise UnfitRequestError(f"The request has no messages; {_MESSAGES}", "messages")
@@ -256,6 +265,8 @@ def _put_message_right(message: Fields, place: str, takes: Takes) -> bool:
         raise UnfitRequestError(f"{place}.role is {role}; {takes.engine} knows {known}.", "messages")
     for name in [name for name, value in message.items() if value == NULL]:
         del message[name]
+    if not takes.functions:
+        _put_function_right(message, role, place)
     for name in TEXTS:
         if name in message and _begins(message[name]) != TEXT:
             raise UnfitRequestError(f"{place}.{name} must be a text.", "messages")
@@ -267,6 +278,18 @@ def _put_message_right(message: Fields, place: str, takes: Takes) -> bool:
     if "tool_calls" in message:
         _put_calls_right(message, f"{place}.tool_calls", takes)
     return message != was
+
+
+def _put_function_right(message: Fields, role: str, place: str) -> None:
+    """7 above. Of a function that was called, and what it came to, templates would show nothing, or half."""
+    if role == "function":
+        name: str = _read(message.get("name", NULL), str, f"{place}.name must be that of the function.", "messages")
+        message |= {"role": TOOL, "tool_call_id": bodies.raw(f"call_{name}")}
+    called = message.pop("function_call", None)
+    if called is not None and "tool_calls" not in message:
+        problem = f"{place}.function_call must be an object with the function's name."
+        name = _read(called, Named, problem, "messages").name
+        message["tool_calls"] = bodies.raw([{"id": f"call_{name}", "type": "function", "function": called}])
 
 
 def _begins(value: msgspec.Raw) -> int:

@@ -99,7 +99,10 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
 """What is looked at before a request is sent; see 5 and 7 above."""
 
 TAKES = chats.Takes(
-    "llama_cpp", frozenset({"system", "user", "assistant", "tool", "function"}), frozenset({"image_url"})
+    "llama_cpp",
+    frozenset({"system", "user", "assistant", "tool", "function"}),
+    frozenset({"image_url"}),
+    functions=True,
 )
 FORMATS = "response_format must be an object whose type is text, json_object or json_schema"
 
@@ -219,4 +222,13 @@ def _form(given: Any) -> dict[str, Any] | None:  # noqa: ANN401 -- it is what a 
                 )
         case _:
             raise UnfitRequestError(f"{FORMATS}.", "response_format")
-    return {"type": "json_object"} | ({"schema": schema} if isinstance(schema, dict) else {})
+    return {"type": "json_object"} | ({"schema": _unwrapped(schema)} if isinstance(schema, dict) else {})
+
+
+def _unwrapped(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema that one only names, as pydantic writes one that contains itself; it would fail at that."""
+    reference, definitions = schema.get("$ref"), schema.get("$defs")
+    if not isinstance(reference, str) or not isinstance(definitions, dict):
+        return schema
+    named = definitions.get(reference.removeprefix("#/$defs/"))
+    return {**named, "$defs": definitions} if isinstance(named, dict) else schema

@@ -94,6 +94,7 @@ class ByTag(msgspec.Struct, tag_field="type", tag="structural_tag"):
     """What it knows beside OpenAI's."""
 
 
+Token = Annotated[int, msgspec.Meta(ge=0)]
 FORM = Rule(
     bodies.AnyForm | bodies.AnyJson | BySchema | ByTag,
     "must be an object whose type is text, json_object or json_schema, the last with a name and a schema",
@@ -104,7 +105,14 @@ MORE: Mapping[str, Rule] = {
 }
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
     CHAT: {**bodies.CHAT_TYPES, **MORE},
-    COMPLETIONS: {**bodies.TYPES, **MORE, "best_of": bodies.WHOLE},
+    COMPLETIONS: {
+        **bodies.TYPES,
+        **MORE,
+        "best_of": bodies.WHOLE,
+        "prompt": Rule(
+            str | list[str | Token | list[Token]], "must be a text, or a list of texts or of tokens, none below 0"
+        ),
+    },
     EMBEDDINGS: {
         "input": Rule(str | list[object], "must be a text, or a list of texts or of tokens"),
         "encoding_format": Rule(Literal["float", "base64", "bytes", "bytes_only"], "must be float or base64"),

@@ -269,7 +269,8 @@ def strict(grammar: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return grammar(schema, verbose=verbose, fallback_to_json=False)
         except Exception as error:
-            raise ValueError(f"The schema can't be made a grammar: {error}") from error
+            why = f"{error} refers to itself" if isinstance(error, KeyError) else error
+            raise ValueError(f"The schema can't be made a grammar: {why}") from error
 
     return made
 

@@ -394,6 +394,19 @@ async def test_a_schema(ask, name):
     assert re.match(r'\s*{\s*("a"|$)', content), content
 
 
+async def test_a_schema_that_contains_itself(ask, name):
+    """As pydantic writes it."""
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}, "additionalProperties": False}
+    schema = {"$ref": "#/$defs/Node", "$defs": {"Node": node}}
+    form = {"type": "json_schema", "json_schema": {"name": "Node", "schema": schema}}
+    body = {"messages": [USER], "response_format": form, "max_tokens": 60, "temperature": 0}
+    if name == "mlx":
+        await ask.refused(CHAT, body)
+        return
+    content = (await ask.given(CHAT, body))["choices"][0]["message"]["content"]
+    assert re.match(r'\s*{\s*("next"|}|$)', content), content
+
+
 @pytest.mark.parametrize(
     "schema",
     [

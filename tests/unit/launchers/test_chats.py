@@ -195,6 +195,28 @@ def test_messages_that_nobody_understands_are_refused(messages, words):
     assert caught.value.param == "messages"
 
 
+def test_functions_are_tools_now():
+    """Templates know tools alone."""
+    call = {"name": "f", "arguments": "{}"}
+    messages: list[dict[str, object]] = [
+        {"role": "assistant", "function_call": call},
+        {"role": "function", "name": "f", "content": "a"},
+    ]
+    assert right(*messages) == [
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "call_f", "type": "function", "function": call}]},
+        {"role": "tool", "name": "f", "tool_call_id": "call_f", "content": "a"},
+    ]
+    old = chats.Takes("it", functions=True)
+    assert right(*messages, takes=old) == [{**messages[0], "content": ""}, messages[1]]
+    assert right({"role": "assistant", "content": "a", "function_call": None}) == [
+        {"role": "assistant", "content": "a"}
+    ]
+    with pytest.raises(UnfitRequestError, match=r"messages\[0\]\.name must be that of the function"):
+        right({"role": "function", "content": "a"})
+    with pytest.raises(UnfitRequestError, match=r"function_call must be an object with the function's name"):
+        right({"role": "assistant", "function_call": "f"})
+
+
 def test_an_image_may_be_its_url_alone():
     part = {"type": "image_url", "image_url": "data:,"}
     (message,) = right({"role": "user", "content": [{"type": "text", "text": "a"}, part]})

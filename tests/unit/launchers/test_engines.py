@@ -280,6 +280,18 @@ def test_llama_cpp_is_asked_for_the_logprobs_that_it_would_not_give():
     assert "top_logprobs" not in chat_for_llama_cpp(logprobs=False)
 
 
+def test_a_schema_that_contains_itself_begins_with_itself_for_llama_cpp():
+    """As pydantic writes it, it fails."""
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
+    schema = {"$ref": "#/$defs/Node", "$defs": {"Node": node}}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    sent = chat_for_llama_cpp(response_format=form)["response_format"]["schema"]
+    assert sent == {**node, "$defs": {"Node": node}}
+    for other in ({"$ref": "#/$defs/No", "$defs": {"Node": node}}, {"$ref": "#/$defs/No"}, {"$defs": {"Node": node}}):
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": other}}
+        assert chat_for_llama_cpp(response_format=form)["response_format"]["schema"] == other
+
+
 def test_llama_cpp_calls_the_only_tool_where_a_call_is_required():
     tools = [{"type": "function", "function": {"name": name, "parameters": SCHEMA}} for name in "fg"]
     named = {"type": "function", "function": {"name": "f"}}
