@@ -9,8 +9,9 @@ engine is ready or gone; replacements and restarts after a crash wait in the sam
 2. One whose memory isn't free lets those behind it go first, and is asked again: the memory may be freed by another
    program, or never.
 
-What is free is looked at before each start. A share that nobody wrote is lowered to it, if the model still fits; not
-while memory may still be given back by an engine that has just ended (`SETTLE`).
+What is free is looked at before each start. A share that nobody wrote is lowered to it, if the model still fits, and
+further, so that others who want to start get what their models need; not while memory may still be given back by an
+engine that has just ended (`SETTLE`).
 """
 
 import math
@@ -78,7 +79,8 @@ class Line:
         self._waiting: dict[str, Claim] = {}
         self._starting: dict[str, Claim] = {}
         self._has: dict[str, Claim] = {}
-        self._freed_at = now  # an earlier router's engines may just have ended
+        self._wants: dict[str, Claim] = {}  # all who asked and have not started, whether they stand in the line or not
+        self._began = self._freed_at = now  # an earlier router's engines may just have ended
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -87,7 +89,7 @@ class Line:
 
     def ask(self, name: str, claim: Claim) -> str:
         """Have a turn from now on, if it is this one's; else wait in the line, and give the reason."""
-        self._waiting[name] = claim  # at its old place, if it has one
+        self._waiting[name] = self._wants[name] = claim  # at its old place, if it has one
         for other, theirs in self._starting.items():
             if claim.clashes(theirs):
                 return f"waits until {other} has started: they share {_named(claim.gpus)}"
@@ -104,8 +106,12 @@ class Line:
         """Tell one whose turn it is whether its memory is free; one that lacks it has lost its turn."""
         claim = self._starting[name]
         others = {other: has for other, has in {**self._has, **self._starting}.items() if other != name}
+        settled = now - self._freed_at > SETTLE
+        # One that crashed doesn't wait to be told how much it may leave to those who came after it.
+        after = dict(self._wants) if settled or self._freed_at == self._began else {}
+        after.pop(name, None)
         verdict = fit(
-            claim, [gpu for gpu in gpus if gpu.id in claim.gpus], others, settled=now - self._freed_at > SETTLE
+            claim, [gpu for gpu in gpus if gpu.id in claim.gpus], others, after=[*after.values()], settled=settled
         )
         if verdict.why:
             del self._starting[name]
@@ -115,11 +121,13 @@ class Line:
 
     def started(self, name: str) -> None:
         """Note that it is ready: its turn is over, what it has it keeps."""
+        self._wants.pop(name, None)
         if name in self._starting:
             self._has[name] = self._starting.pop(name)
 
     def adopted(self, name: str, claim: Claim) -> None:
         """Note that one has what it claims already."""
+        self._wants.pop(name, None)
         self._has[name] = claim
 
     def gone(self, name: str, now: float) -> None:
@@ -128,12 +136,21 @@ class Line:
         if had is not None:
             self._freed_at = now
         self._waiting.pop(name, None)
+        self._wants.pop(name, None)
 
 
-def fit(claim: Claim, gpus: Sequence[Gpu], others: Mapping[str, Claim], *, settled: bool = True) -> Verdict:
+def fit(
+    claim: Claim,
+    gpus: Sequence[Gpu],
+    others: Mapping[str, Claim],
+    *,
+    after: Sequence[Claim] = (),
+    settled: bool = True,
+) -> Verdict:
     """Tell whether what is free of these GPUs is enough, beside what `others` of ours have.
 
-    Not `settled`: more may be free in a moment. A GPU of which it isn't known what is free is no hindrance.
+    What nobody wrote is lowered so that those who start `after` it get what they need. Not `settled`: more may be free
+    in a moment. A GPU of which it isn't known what is free is no hindrance.
     """
     share = claim.share
     for gpu in gpus:
@@ -143,14 +160,30 @@ def fit(claim: Claim, gpus: Sequence[Gpu], others: Mapping[str, Claim], *, settl
         if claim.written:
             if free < claim.share * total * SURELY:
                 return Verdict(_too_little(claim, claim.share * total, gpu, others), lacks=True)
-        elif free < claim.share * total + BESIDE:
-            lower = floored((free - BESIDE) / total)
+        elif (lower := _room(claim, gpu, after)) < claim.share:
             if lower < LEAST_SHARE or lower * total < claim.least:
                 return Verdict(_too_little(claim, claim.least, gpu, others), lacks=True)
             if not settled:
                 return Verdict(f"waits for memory of {_called(gpu)} that was in use to be given back", lacks=True)
             share = min(share, lower)
     return Verdict(share=share)
+
+
+def _room(claim: Claim, gpu: Gpu, after: Sequence[Claim]) -> float:
+    """The largest share that one can have of what is free of a GPU, and leave what they need to those after it.
+
+    If not all can have that, it is what is free.
+    """
+    total, free = gpu.memory_bytes or 1, gpu.free_bytes or 0
+    share = claim.share or 0.0
+    next_ones = [other for other in after if other.share and gpu.id in other.gpus]
+    fixed = sum(other.share or 0.0 for other in next_ones if other.written or other.sized)
+    needs = [max(other.needs, LEAST_SHARE) for other in next_ones if not (other.written or other.sized)]
+    alone = (free - BESIDE) / total
+    room = alone - len(next_ones) * (BESIDE // 2) / total - fixed
+    if claim.sized or share + sum(needs) <= room or claim.needs + sum(needs) > room:
+        return floored(alone)
+    return _part(room, claim.needs, needs)
 
 
 def with_share(args: Mapping[str, Value], claim: Claim, share: float) -> dict[str, Value | float]:
@@ -249,22 +282,27 @@ def dealt(claims: Mapping[str, Claim]) -> dict[str, Claim]:
     for name, claim in claims.items():
         if claim.share != 0 or claim.written:
             continue
-        there = [[other for other in claims.values() if other.share is not None and gpu in other.gpus]
-                 for gpu in claim.gpus]  # fmt: skip
-        share = min((_part(claim, sharing) for sharing in there), default=0.0)
-        most = max((len(sharing) for sharing in there), default=1)
+        rivals = [other for rival, other in claims.items() if other.share is not None and rival != name]
+        there = [[other for other in rivals if gpu in other.gpus] for gpu in claim.gpus]
+        share = min((_dealt(claim, sharing) for sharing in there), default=0.0)
+        most = 1 + max((len(sharing) for sharing in there), default=0)
         found[name] = replace(claim, share=share if share >= LEAST_SHARE else floored(TOGETHER / most))
     return found
 
 
-def _part(claim: Claim, sharing: Sequence[Claim]) -> float:
-    """Its part of a GPU: an equal one; where one of them needs more, what it needs and an equal part of the rest."""
+def _dealt(claim: Claim, sharing: Sequence[Claim]) -> float:
+    """Its part of a GPU on which these are, too."""
     room = TOGETHER - sum(other.share or 0.0 for other in sharing)
-    needs = [other.needs for other in sharing if other.share == 0]
+    return _part(room, claim.needs, [other.needs for other in sharing if other.share == 0])
+
+
+def _part(room: float, need: float, others: Sequence[float]) -> float:
+    """Its part of a room: an equal one; where one of them needs more, what it needs and an equal part of the rest."""
+    needs = [need, *others]
     even = room / len(needs)
     if max(needs) <= even or sum(needs) > room:
         return floored(even)
-    return floored(claim.needs + (room - sum(needs)) / len(needs))
+    return floored(need + (room - sum(needs)) / len(needs))
 
 
 def lacking(
@@ -277,8 +315,10 @@ def lacking(
     said: dict[str, str] = {}
     have = dict(others)
     now = {gpu.id: _changed(gpu, sum(_takes(claim, gpu) for claim in back)) for gpu in gpus}
+    wants = dict(starts)
     for name, claim in starts.items():
-        verdict = fit(claim, [now[gpu] for gpu in claim.gpus if gpu in now], have)
+        del wants[name]
+        verdict = fit(claim, [now[gpu] for gpu in claim.gpus if gpu in now], have, after=[*wants.values()])
         if verdict.why:
             said[name] = verdict.why
             continue

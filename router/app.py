@@ -45,7 +45,7 @@ from router.core.health import Thresholds
 from router.core.record import Record
 from router.fleet import Fleet
 from router.launches import StartError
-from router.planning import look, plan_of, room_beside
+from router.planning import look, plan_of, room_beside, with_known_gpus
 from router.proxy.downstream import Client, Lane
 from router.proxy.plane import Choice, Limits, Plane
 from router.proxy.probe import Prober, Rhythm
@@ -92,6 +92,7 @@ class App:
         self._folder = folder
         self._engines = engines
         self._facts = facts
+        self._seen = facts  # the machine as it was looked at last
         self._logs = folder / config.logging.dir
         self._runner: web.AppRunner | None = None
         self._announced = False
@@ -144,7 +145,7 @@ class App:
 
     async def start(self) -> None:
         """Serve, and start the engines; returns before these are ready. Raises StartError."""
-        plan = plan_of(self._config, self._folder, self._engines, self._look())
+        plan = self._first_plan()
         await self.fleet.apply(steps(self.plan, plan, Room()), plan)
         self.plan = plan
         await self._bind()
@@ -167,7 +168,10 @@ class App:
         Raises StartError, and changes nothing, where it can't be run.
         """
         self._check_doors(config)
-        facts = await aside(self._look)
+        looked = await aside(self._look)
+        facts = self._seen = with_known_gpus(looked, self._seen)
+        if facts is not looked and facts.gpus:
+            log.warning(f"its GPUs can't be seen now, and are taken to be there: {'; '.join(looked.notes)}")
         plan = await aside(plan_of, config, self._folder, self._engines, facts, self.plan)
         room = await aside(room_beside, self.fleet.pids, facts)
         todo = await aside(steps, self.plan, plan, room)
@@ -176,6 +180,18 @@ class App:
         self.fleet.revive()
         self.plan = plan
         return todo
+
+    def _first_plan(self) -> Plan:
+        """Plan what runs. Where no GPU is seen though there may be one, that is said: it may be all that is wrong."""
+        seen = self._seen = self._look()
+        notes = () if seen.gpus else seen.notes
+        try:
+            plan = plan_of(self._config, self._folder, self._engines, seen)
+        except StartError as error:
+            raise StartError(*error.problems, *notes) from error
+        for note in notes:
+            log.warning(note)
+        return plan
 
     def _look(self) -> Facts:
         return self._facts or look(self._engines)

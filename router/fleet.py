@@ -149,6 +149,8 @@ class Fleet:
                 self._replace(self.members.pop(step.name), plan.places[step.name], new_first=step.new_first)
             elif step.do is Do.TUNE:
                 self._tune(self.members[step.name], plan.places[step.name])
+            elif step.do is Do.KEEP:
+                self._keep(self.members[step.name], plan.places[step.name])
             if loop.time() - began > SLICE:
                 await asyncio.sleep(0)
                 began = loop.time()
@@ -233,6 +235,13 @@ class Fleet:
         if config.models or not discovered:
             self._plane.learn_models(backend, dict(config.models))
         self._prober.watch(Target(backend, discovers=not config.models))
+
+    def _keep(self, member: Member, place: Place) -> None:
+        """What is the same may be written now, where it was only planned: a share of a GPU is not lowered any more."""
+        before, now = member.place.launch, place.launch
+        if before is not None and now is not None and member.supervisor and before.spec.claim != now.spec.claim:
+            member.place = place
+            member.supervisor.set_up(now.spec)
 
     def _replace(self, old: Member, place: Place, *, new_first: bool) -> None:
         while old.before is not None:  # it has not taken its place yet, and won't

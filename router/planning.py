@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -23,6 +24,16 @@ def look(engines: Mapping[str, Engine]) -> Facts:
         {name: engine.module for name, engine in engines.items()},
         {name: engine.program for name, engine in engines.items() if engine.program is not None},
     )
+
+
+def with_known_gpus(facts: Facts, before: Facts | None) -> Facts:
+    """Give the machine the GPUs that it had, where none can be seen any more; what is free of them isn't known.
+
+    Else a driver's program that hangs for a moment would have the next model run on the CPU.
+    """
+    if facts.gpus or before is None:
+        return facts
+    return replace(facts, gpus=tuple(replace(gpu, free_bytes=None) for gpu in before.gpus))
 
 
 def plan_of(

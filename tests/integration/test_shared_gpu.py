@@ -208,6 +208,14 @@ async def test_a_share_that_nobody_wrote_is_lowered_to_what_is_free(machine, hog
         assert "one: takes 0.41 of its GPU's memory, instead of 0.9: no more is free" in router.said
 
 
+async def test_what_is_free_is_shared_by_all_that_start(machine, hog):
+    """The first doesn't take its planned half of a GPU of which another has 60 GiB: the second would lack it."""
+    await hog(60)
+    async with machine.router("one qwen", "two qwen") as router:
+        await until(router, one="running", two="running")
+        assert [start["share"] for start in gpu.starts(machine.gpu)] == [0.27, 0.28]
+
+
 async def test_a_share_that_is_written_is_not_lowered(machine, hog):
     await hog(80)
     async with machine.router("one qwen , args: {gpu-memory-utilization: 0.6}") as router:
@@ -277,6 +285,38 @@ async def test_the_shipped_router_yaml_and_the_readmes_second_backend_run_here(m
         (machine.folder / "router.yaml").write_text("".join([*lines[:at], second, *lines[at:]]))
         await until(router, demo="running", second="running")
         assert [(start["name"], "error" in start) for start in gpu.starts(machine.gpu)] == [("demo", False)] * 2
+
+
+async def test_a_driver_that_says_nothing_for_a_moment_has_no_model_run_on_the_cpu(machine):
+    """A reload meanwhile: what is added runs in vllm, too, and the log says what is wrong."""
+    async with machine.router("one tiny") as router:
+        await until(router, one="running")
+        program = machine.gpu / "bin" / "nvidia-smi"
+        program.write_text("#!/bin/sh\necho NVIDIA-SMI has failed\n")
+        (machine.folder / "router.yaml").write_text(machine.text("one tiny", "two tiny"))
+        await until(router, one="running", two="running")
+        assert "NVIDIA-SMI has failed" in router.said
+        assert [start["name"] for start in gpu.starts(machine.gpu)] == ["one", "two"]
+
+
+def test_a_start_that_fails_for_no_gpu_is_seen_says_so(machine):
+    """The model is right for vllm, and there is no other engine for it."""
+    (machine.gpu / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho NVIDIA-SMI has failed\n")
+    (machine.folder / "router.yaml").write_text(machine.text("one qwen"))
+    assert "nvidia-smi names no GPU; it said: NVIDIA-SMI has failed" in machine.command(
+        "--config", str(machine.folder / "router.yaml")
+    ).stderr  # fmt: skip
+
+
+async def test_a_share_that_is_written_as_it_was_planned_is_written(machine, hog):
+    """No other args, and so no restart; but what a person wrote is not lowered when it starts again."""
+    async with machine.router("one qwen") as router:
+        await until(router, one="running")
+        (machine.folder / "router.yaml").write_text(machine.text("one qwen , args: {gpu-memory-utilization: 0.9}"))
+        await eventually(lambda: "nothing has changed" in router.said)
+        await hog(60)
+        os.kill(int(str((await told(router))["one"]["pid"])), signal.SIGKILL)
+        assert "asks for 0.9 of it" in str((await until(router, one="waiting"))["one"]["detail"])
 
 
 async def test_a_kept_engine_is_taken_over_though_its_share_was_lowered(machine, hog):

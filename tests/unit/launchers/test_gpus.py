@@ -87,6 +87,64 @@ def test_a_share_is_not_lowered_while_memory_may_still_be_given_back():
     assert line.look("a", [card(free=20)], 101 + SETTLE).share == 0.23
 
 
+NEEDS = claim(needs=0.2, least=16 * GIB)
+
+
+def test_who_starts_first_leaves_what_it_needs_to_who_wants_to_start_too():
+    """Also where that one was sent away, as memory may still be given back; but not more than what is free."""
+    line = Line(0)
+    line.ask("a", NEEDS)
+    line.ask("b", NEEDS)
+    assert line.look("a", [card(free=45)], 1).lacks
+    assert line.ask("b", NEEDS) == ""
+    assert line.look("b", [card(free=45)], 1).lacks
+    line.ask("a", NEEDS)
+    assert line.look("a", [card(free=45)], SETTLE + 1).share == 0.27
+    line.started("a")
+    line.ask("b", NEEDS)
+    assert line.look("b", [card(free=22.9)], SETTLE + 1).share == 0.27
+
+
+def test_who_wants_to_start_no_longer_is_left_nothing():
+    for end in (lambda line: line.gone("b", 0), lambda line: line.adopted("b", NEEDS)):
+        line = Line(0)
+        line.ask("a", NEEDS)
+        line.ask("b", NEEDS)
+        end(line)
+        assert line.look("a", [card(free=45)], SETTLE + 1).share == 0.45
+
+
+def test_one_that_crashed_starts_again_with_what_it_had():
+    """At once, though another waits that did not fit beside it."""
+    line = Line(0)
+    line.ask("a", claim(0.9))
+    line.look("a", [card()], 100)
+    line.started("a")
+    line.ask("b", NEEDS)
+    assert line.look("b", [card(free=7)], 100).lacks
+    line.gone("a", 200)
+    line.ask("a", claim(0.9))
+    assert line.look("a", [card()], 200) == Verdict(share=0.9)
+
+
+@pytest.mark.parametrize(
+    ("after", "share"),
+    [
+        ([], 0.55),
+        ([NEEDS], 0.27),
+        ([claim(needs=0.1, least=8 * GIB)], 0.45),  # it has room in what is left
+        ([claim(needs=0.5, least=40 * GIB)], 0.55),  # and it has not, however little this one takes
+        ([claim(needs=0.35, least=28 * GIB)], 0.18),  # it needs more than its equal part
+        ([claim(0.3, written=True)], 0.25),
+        ([claim(0.0, OTHER_CARD, needs=0.5)], 0.55),
+        ([LLAMA], 0.55),
+    ],
+)
+def test_what_is_left_to_those_after_it(after, share):
+    wish = claim(0.45 if share == 0.45 else 0.55, least=14 * GIB, needs=0.175)
+    assert fit(wish, [card(45.5)], {}, after=after).share == share
+
+
 def test_what_one_has_is_told_to_the_next():
     line = Line(0)
     line.adopted("a", claim(0.9))
@@ -242,6 +300,11 @@ def test_what_starts_before_takes_its_share():
     said = lacking({"a": claim(0.9), "b": claim(0.45, least=20 * GIB)}, {}, [card()])
     assert list(said) == ["b"]
     assert "a has 0.9; to share it" in said["b"]
+
+
+def test_one_after_the_other_they_leave_each_other_what_they_need():
+    said = "gets 0.27 of its GPU's memory, instead of 0.45: no more is free"
+    assert lacking({"a": NEEDS, "b": NEEDS}, {}, [card(45)]) == {"a": said, "b": said}
 
 
 def test_what_is_given_back_is_there():
