@@ -305,6 +305,11 @@ def _part(room: float, need: float, others: Sequence[float]) -> float:
     return floored(need + (room - sum(needs)) / len(needs))
 
 
+def as_started(claims: Mapping[str, Claim], shares: Mapping[str, float]) -> dict[str, Claim]:
+    """Give the claims of those that run with the shares that they have: one may have got less than was planned."""
+    return {name: replace(claim, share=shares.get(name, claim.share)) for name, claim in claims.items()}
+
+
 def lacking(
     starts: Mapping[str, Claim], others: Mapping[str, Claim], gpus: Sequence[Gpu], back: Sequence[Claim] = ()
 ) -> dict[str, str]:

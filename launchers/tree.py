@@ -30,6 +30,15 @@ def memory_of(pid: int) -> int:
     return memory
 
 
+def said_to(pid: int, option: str) -> str:
+    """Give the value of an option among the words that a process was started with; nothing where it has none."""
+    with suppress(psutil.Error, OSError):
+        words = psutil.Process(pid).cmdline()
+        if option in words[:-1]:
+            return words[words.index(option) + 1]
+    return ""
+
+
 READ_A_SECOND = 100e6
 """Bytes read from a disk that count as a second of CPU time: a model that doesn't fit into memory is read again and
 again, and hardly any CPU is busy with it."""

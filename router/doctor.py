@@ -15,11 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 
 import aiohttp
 
 from launchers.engines import ENGINES, Engine
-from launchers.gpus import lacking
+from launchers.gpus import as_started, lacking
 from launchers.leftovers import running
 from launchers.weights import size_of, weights
 from profiles import Facts, Profile, ProfileError, detect, load_profiles
@@ -27,14 +28,18 @@ from profiles.detect import cpus, describe, gibibytes, model_memory
 from profiles.facts import program_version
 from router.config import Backend, Config, ConfigError, load
 from router.launches import Launch, StartError, install_command, plan_launches
-from router.planning import look
+from router.planning import look, shares_of
 from router.proxy.pool import Address
 from router.proxy.resolve import OWN_WITHIN, Names, Resolver, UnknownNameError
+from router.shares import SOME
 from router.telemetry.logs import printable
 from router.telemetry.tasks import aside
 
 PATIENCE = 2.0
 """Seconds that a server elsewhere may take to answer."""
+
+
+NONE: Mapping[str, float] = MappingProxyType({})
 
 
 class Mark(Enum):
@@ -191,8 +196,13 @@ def of_models(models: Sequence[Model], profile: Profile, facts: Facts) -> Iterat
         taken += need
 
 
-def of_gpus(launches: Sequence[Launch], runs: Iterable[str], facts: Facts) -> Iterator[Finding]:
-    """What of the GPUs' memory is free, by any program, and which launch won't get what it claims; `runs` has it."""
+def of_gpus(
+    launches: Sequence[Launch], runs: Iterable[str], facts: Facts, shares: Mapping[str, float] = NONE
+) -> Iterator[Finding]:
+    """What of the GPUs' memory is free, by any program, and which launch won't get what it claims.
+
+    Of those that run, `runs`, `shares` are what they have.
+    """
     claims = {launch.spec.name: launch.spec.claim for launch in launches if launch.spec.claim is not None}
     if not claims:
         return
@@ -200,14 +210,19 @@ def of_gpus(launches: Sequence[Launch], runs: Iterable[str], facts: Facts) -> It
         if gpu.free_bytes is not None and gpu.memory_bytes is not None:
             text = f"{gibibytes(gpu.free_bytes)} of {gibibytes(gpu.memory_bytes)} are free now"
             yield Finding(Mark.FACT, f"{gpu.vendor} GPU {gpu.number}", text)
-    has = {name: claims[name] for name in runs if name in claims}
+    has = as_started({name: claims[name] for name in runs if name in claims}, shares)
+    claims |= has
     starts = {name: claim for name, claim in claims.items() if name not in has}
     lacks = lacking(starts, has, facts.gpus)
     for name, claim in claims.items():
         if name in lacks:
             yield Finding(Mark.LOOK, name, lacks[name])
+        elif claim.share and any(gpu.endswith(SOME) for gpu in claim.gpus):
+            which = "the fastest first, and what is free there isn't looked at before it starts; to say which"
+            write = 'write `env: {CUDA_VISIBLE_DEVICES: "0"}` below its launch'
+            yield Finding(Mark.LOOK, name, f"takes {claim.share:g} of one of these GPUs, {which}, {write}")
         elif claim.share:
-            at = " and ".join(gpu.replace(" ", " GPU ") for gpu in claim.gpus)
+            at = " and ".join(gpu.replace(" ", " GPU ", 1) for gpu in claim.gpus)
             yield Finding(Mark.OK, name, f"{'has' if name in has else 'gets'} {claim.share:g} of {at}")
 
 
@@ -358,7 +373,8 @@ async def examine(
     if profile is not None:
         launches, problems = planned(config, folder, engines, facts)
         of_launches = [*of_models(found(launches, environ), profile, facts)]
-        of_launches += of_gpus(launches, running(folder / config.logging.dir / "run"), facts)
+        runs = running(folder / config.logging.dir / "run")
+        of_launches += of_gpus(launches, runs, facts, shares_of(runs))
         of_launches += [Finding(Mark.STOP, "mistake", problem) for problem in problems]
     return _sections(
         machine=of_machine(facts),

@@ -17,7 +17,7 @@ from launchers.files import Disk
 from launchers.spec import ArgValue, LaunchSpec
 from profiles import AUTO, Facts, Profile, ProfileError, choose_engine, detect, load_profiles
 from router.config import Backend, Config
-from router.shares import claimed, seen_by, settled
+from router.shares import claimed, counted, seen_by, settled
 
 
 class StartError(Exception):
@@ -157,7 +157,7 @@ def _planned(backend: Backend, machine: _Machine) -> Launch:
         source=source,
         served_name=_served_name(backend),
         args=_over(choice.args, wanted),
-        env=dict(launch.env),
+        env=counted(launch.env, machine.facts),
         start_timeout=launch.start_timeout,
         keep=machine.keep,
     )

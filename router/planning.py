@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 
 from launchers.engines import Engine
+from launchers.gpus import SHARE
 from launchers.leftovers import running
-from launchers.tree import memory_of
+from launchers.tree import memory_of, said_to
 from profiles import Facts, gather
 from router.config import Config
 from router.launches import plan_launches
@@ -55,7 +56,14 @@ def room_beside(pids: Mapping[str, int], facts: Facts) -> Room:
         take={name: memory_of(pid) for name, pid in pids.items()},
         gpus=bool(facts.gpus),
         cards=facts.gpus,
+        shares=shares_of(pids),
     )
+
+
+def shares_of(pids: Mapping[str, int]) -> dict[str, float]:
+    """Tell which share of a GPU's memory each of these processes was started with, where it was with one."""
+    said = {name: said_to(pid, f"--{SHARE}") for name, pid in pids.items()}
+    return {name: float(share) for name, share in said.items() if share}
 
 
 def preview(old: Config, new: Config, folder: Path, engines: Mapping[str, Engine]) -> list[Step]:

@@ -32,6 +32,9 @@ VLLMS_OWN = 0.92
 SOME = "of some kind"
 """In the place of a GPU's number, where it isn't known which is used."""
 
+ORDER, IN_ORDER = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
+"""The variable that has CUDA count GPUs as nvidia-smi does; else it counts the fastest first."""
+
 UNKNOWN = Gpu("NVIDIA", "a GPU", None)
 """What stands for the GPUs of a profile that says there are some, where none could be read."""
 
@@ -45,6 +48,12 @@ def seen_by(facts: Facts, env: Mapping[str, str]) -> Facts:
     everyone = {gpu.number: gpu for gpu in facts.gpus}
     placed = [everyone.get(place, replace(facts.gpus[0], number=place)) for place in range(max(everyone) + 1)]
     return replace(facts, gpus=visible(placed, wish))
+
+
+def counted(env: Mapping[str, str], facts: Facts) -> dict[str, str]:
+    """Give a launch's variables, with which a GPU's number is what nvidia-smi and doctor call it."""
+    numbered = "CUDA_VISIBLE_DEVICES" in env and ORDER not in {**os.environ, **env}
+    return {**env, ORDER: IN_ORDER} if numbered and len(set(facts.gpus)) > 1 else dict(env)
 
 
 def claimed(
@@ -63,8 +72,9 @@ def claimed(
         return spec
     if SHARE not in args:
         on_gpus = args.get(LAYERS) not in {None, 0, "0"}
-        return replace(spec, claim=Claim(_ids(gpus, len(gpus)))) if on_gpus else spec
+        return replace(spec, claim=Claim(tuple(gpu.id for gpu in gpus))) if on_gpus else spec
     environ = {**os.environ, **spec.env}
+    in_order = environ.get(ORDER) == IN_ORDER
     files = weights(spec.model, environ) or []
     size, config = size_of(files), described(spec.model, environ)
     own = {name: value for name, value in args.items() if name in written}
@@ -75,7 +85,7 @@ def claimed(
         args[SPREAD] = 1 if small else _spread(args, config, len(gpus))
     width = _width(args)
     least = footprint(config, size, own, seqs, width).least
-    claim = Claim(_ids(gpus, width), 0.0, least=least, needs=least / most if most else 0.0)
+    claim = Claim(_ids(gpus, width, in_order=in_order), 0.0, least=least, needs=least / most if most else 0.0)
     if SHARE in written:
         return _over(spec, args, replace(claim, share=_said(args[SHARE]), written=True))
     if not small:
@@ -101,9 +111,9 @@ def _over(spec: LaunchSpec, more: Mapping[str, ArgValue], claim: Claim) -> Launc
     return replace(spec, args=args | added, claim=claim)
 
 
-def _ids(gpus: Sequence[Gpu], width: int) -> tuple[str, ...]:
-    """Those that it uses: the first. Of GPUs of several kinds CUDA has an order of its own, the fastest first."""
-    if width < len(gpus) and len(set(gpus)) > 1:
+def _ids(gpus: Sequence[Gpu], width: int, *, in_order: bool) -> tuple[str, ...]:
+    """Those that it uses: the first. Of GPUs of several kinds CUDA has an order of its own, if it isn't told ours."""
+    if width < len(gpus) and len(set(gpus)) > 1 and not in_order:
         return (f"{gpus[0].vendor} {SOME}",)  # all who use some of them take turns; what is free isn't known
     return tuple(gpu.id for gpu in gpus[:width])
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from launchers.gpus import lacking
+from launchers.gpus import as_started, lacking
 from profiles.parsers import Gpu
 from router.config import Backend, Config
 from router.config import Route as WrittenRoute
@@ -101,13 +101,14 @@ class Room:
     """What this machine has left, in bytes: `free` memory, and what each running process and its children `take`.
 
     `gpus`: whether there are GPUs with memory of their own, of which engines take their share when they start; `cards`
-    are these, with what is free of each.
+    are these, with what is free of each. `shares` are what running processes have of these.
     """
 
     free: int = 0
     take: Mapping[str, int] = field(default_factory=dict)
     gpus: bool = False
     cards: tuple[Gpu, ...] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def steps(old: Plan, new: Plan, room: Room) -> list[Step]:
@@ -149,7 +150,8 @@ def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
 def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
     """Tell of those that will start what memory of GPUs they will not get."""
     claims = {launch.spec.name: launch.spec.claim for launch in new.launches if launch.spec.claim is not None}
-    had = {launch.spec.name: launch.spec.claim for launch in old.launches if launch.spec.claim is not None}
+    planned = {launch.spec.name: launch.spec.claim for launch in old.launches if launch.spec.claim is not None}
+    had = as_started(planned, room.shares)
     stays = {
         name for name, place in new.places.items() if name in old.places and not _essentials(old.places[name], place)
     }
@@ -157,7 +159,7 @@ def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
     back = [had[name] for name in runs - stays]
     starts = {name: claim for name, claim in claims.items() if name not in runs & stays}
     first = sorted(starts, key=lambda name: name not in stays)  # those that the change doesn't touch were asked before
-    others = {name: claims[name] for name in runs & stays if name in claims}
+    others = {name: had[name] for name in runs & stays if name in claims}
     return lacking({name: starts[name] for name in first}, others, room.cards, back)
 
 

@@ -230,6 +230,10 @@ async def test_what_it_is_told_to_write_works_beside_another_program(machine, ho
         await until(router, one="running")
         (machine.folder / "router.yaml").write_text(machine.text("one qwen", "two qwen"))
         detail = str((await until(router, two="waiting"))["two"]["detail"])
+        assert "but NVIDIA GPU 0 has 1.9 of 140.4 GiB free" in router.said  # of the reload, which says the same
+        assert router.said.count("one has 0.41; to share it, write `args: {gpu-memory-utilization: 0.2}`") == 2
+        doctor = machine.command("doctor", "--config", str(machine.folder / "router.yaml")).stdout
+        assert "has 0.41 of NVIDIA GPU 0" in doctor
         written = re.findall(r"`(args: \{.*?\})`", detail)
         assert len(written) == 1
         both = machine.text(f"one qwen , {written[0]}", f"two qwen , {written[0]}")

@@ -37,8 +37,8 @@ def sections(*marks: Mark) -> list[Section]:
 def test_of_gpus_what_is_free_is_told_and_what_will_not_fit():
     """What of ours runs has its share already; what does not run asks for its own, in order."""
 
-    def launch(name: str, share: float | None, least: int = 0) -> Launch:
-        claim = None if share == 0 else Claim(("NVIDIA 0",), share, least=least)
+    def launch(name: str, share: float | None, least: int = 0, gpu: str = "NVIDIA 0") -> Launch:
+        claim = None if share == 0 else Claim((gpu,), share, least=least)
         return cast("Launch", SimpleNamespace(spec=SimpleNamespace(name=name, claim=claim)))
 
     facts = replace(FACTS, gpus=(replace(H100, free_bytes=7 * GIB),))
@@ -51,6 +51,11 @@ def test_of_gpus_what_is_free_is_told_and_what_will_not_fit():
     assert list(doctor.of_gpus([launch("d", 0)], [], facts)) == []
     (unknown,) = doctor.of_gpus([launch("a", 0.9)], [], replace(FACTS, gpus=(H100,)))
     assert unknown == Finding(Mark.OK, "a", "gets 0.9 of NVIDIA GPU 0")
+    (_, less) = doctor.of_gpus([launch("a", 0.9)], ["a"], facts, {"a": 0.41})
+    assert less.text == "has 0.41 of NVIDIA GPU 0"
+    (mixed,) = doctor.of_gpus([launch("a", 0.9, gpu="NVIDIA of some kind")], [], replace(FACTS, gpus=(H100,)))
+    assert mixed.mark is Mark.LOOK
+    assert 'write `env: {CUDA_VISIBLE_DEVICES: "0"}` below its launch' in mixed.text
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,36 @@ def test_of_gpus_of_several_kinds_it_is_not_known_which_is_used(models):
     assert claimed(other, H200) == ("NVIDIA of some kind",)
 
 
+def test_of_gpus_of_several_kinds_a_number_is_that_of_nvidia_smi(models, monkeypatch):
+    """CUDA counts the fastest first, unless it is told to count as the driver does; then what is free is known."""
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    other = Gpu("NVIDIA", "RTX 4090", 24 << 30, number=1)
+
+    def launch(*gpus: Gpu, **env: str) -> Launch:
+        facts = replace(MACHINES["nvidia"][0], gpus=gpus)
+        (planned,) = plan(models, launched(model="qwen", env=env), facts=facts)[1]
+        assert isinstance(planned, Launch)
+        return planned
+
+    def gpus(one: Launch) -> object:
+        return one.spec.claim and one.spec.claim.gpus
+
+    numbered = launch(H200, other, CUDA_VISIBLE_DEVICES="1")
+    assert numbered.spec.env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert gpus(numbered) == ("NVIDIA 1",)
+    assert gpus(launch(H200, other, CUDA_DEVICE_ORDER="PCI_BUS_ID")) == ("NVIDIA 0",)
+    said = {"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "FASTEST_FIRST"}
+    assert launch(H200, other, **said).spec.env == said
+    assert launch(H200, replace(H200, number=1), CUDA_VISIBLE_DEVICES="1").spec.env == {"CUDA_VISIBLE_DEVICES": "1"}
+
+
+def test_a_part_of_a_gpu_has_a_share_of_its_own_memory(on_gpus):
+    """Which isn't known: a share that suits the whole card would be next to nothing."""
+    (launch,) = on_gpus(launched("a", model="tiny", env={"CUDA_VISIBLE_DEVICES": "MIG-1"}), gpus=1)
+    assert share(launch) == 0.9
+    assert launch.spec.claim.gpus == ("MIG-1",)
+
+
 def test_launches_on_other_gpus_share_nothing(on_gpus):
     envs = ({"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"})
     launches = on_gpus(*(launched(f"a{i}", model="qwen", env=env) for i, env in enumerate(envs)), gpus=2)
