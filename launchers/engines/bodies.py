@@ -17,6 +17,7 @@ Fields = dict[str, msgspec.Raw]
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 NULL, TRUE, ZERO, NO_TEXT = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.Raw(b"0"), msgspec.Raw(b'""')
+NO_LIMIT = msgspec.Raw(b"-1")
 """Values as they stand in a body. Only a Raw equals a Raw."""
 
 QUOTE = ord('"')
@@ -155,6 +156,13 @@ def check_limits(found: Fields) -> None:
     for name in LIMITS:
         if found.get(name) == ZERO:
             raise UnfitRequestError(f"{name} must be a whole number, 1 or more.", name)
+
+
+def drop_no_limits(found: Fields) -> None:
+    """Leave out -1, by which clients of llama.cpp and LM Studio say that there is no limit."""
+    for name in LIMITS:
+        if found.get(name) == NO_LIMIT:
+            del found[name]
 
 
 def put_limit_right(found: Fields) -> None:

@@ -128,10 +128,10 @@ class Usual(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     model: str
     stream: bool = False
     stream_options: StreamOptions | None = None
-    temperature: float = 0
-    top_p: float = 0
-    presence_penalty: float = 0
-    frequency_penalty: float = 0
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0
+    presence_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] = 0
+    frequency_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] = 0
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
     stop: Text | Annotated[list[Text], msgspec.Meta(min_length=1, max_length=4)] = "-"

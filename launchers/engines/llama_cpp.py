@@ -82,7 +82,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
     COMPLETIONS: {
         **_ALWAYS,
         "prompt": Rule(Text | OneText, "must be one text, and not an empty one", required=True),
-        "max_tokens": Rule(bodies.Positive, "must be a whole number, 1 or more"),
+        **dict.fromkeys(bodies.LIMITS, LIMIT),
         "best_of": ONE,
         "suffix": Rule(Literal[""], "is not for llama_cpp: it can't fill in what stands before it"),
     },

@@ -108,6 +108,9 @@ class TextOptions(msgspec.Struct):
 
 TYPES: Mapping[str, Rule] = {
     **bodies.TYPES,
+    "reasoning_format": Rule(
+        Literal["none", "auto", "deepseek", "deepseek-legacy"], "must be none, auto, deepseek or deepseek-legacy"
+    ),
     "logit_bias": Rule(dict[str, float | bool] | list[object], "must be an object of numbers"),  # or llama.cpp's form
 }
 SCHEMAS = "must be an object whose type is text, json_object or json_schema, the last with a schema"
@@ -234,8 +237,9 @@ class LlamaServer:
             _put_response_right(found)
         if path in CONVERSATIONS:
             _drop_empty_end(found, CONVERSATIONS[path])
-        if path in {CHAT, COMPLETIONS}:
+        if path == COMPLETIONS:
             bodies.check_best_of(found, self.name)
+        if path in {CHAT, COMPLETIONS}:
             bodies.check_limits(found)
             chats.put_stop_right(found)
         return bodies.written(found) if nulls or found != was else body

@@ -10,8 +10,8 @@ What running it taught (mlx-lm 0.32.2):
    prevents. `adapters` and `draft_model` have it load, too.
 4. What kills the thread, or the process: an empty prompt, or a list of them; stop words that are no text; a `top_k`
    above the vocabulary; a `logit_bias` of a token that isn't; an `xtc_threshold` above a half; a number of more than
-   64 bits. A `stream_options` without `include_usage` breaks the stream's end, a negative seed the connection. A null
-   is refused where there is a default.
+   64 bits, as a temperature or a penalty, too. A `stream_options` without `include_usage` breaks the stream's end, a
+   negative seed the connection. A null is refused where there is a default.
 5. It joins a group of machines that MLX_RANK, MLX_HOSTFILE and their like name.
 6. It leaves out, silently, what it doesn't know: `response_format`, `n`, `suffix`, `echo`, `functions`, and
    `tool_choice`. `developer` is a role that most templates don't know either. The wrapper has more of OpenAI's API.
@@ -46,6 +46,8 @@ TopK = Annotated[int, msgspec.Meta(ge=-1, le=MOST_TOP_K)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Length = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Penalty = Annotated[float, msgspec.Meta(ge=-100, le=100)]
+Degree = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Threshold = Annotated[float, msgspec.Meta(ge=0, le=0.5)]
 
 NOT_TO_SET: Mapping[str, str] = MappingProxyType({
@@ -91,10 +93,15 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
         "best_of": ONE,
     },
 })  # fmt: skip
+PENALTY, DEGREE = Rule(Penalty, "must be a number from -100 to 100"), Rule(Degree, "must be a number from 0 to 100")
 LENGTH = Rule(Length, f"must be a whole number from 1 to {MOST:,}")
 SIZE = Rule(Size, f"must be a whole number from 0 to {MOST:,}")
 ALWAYS: Mapping[str, Rule] = MappingProxyType({
     **bodies.TYPES,
+    "temperature": DEGREE,
+    "repetition_penalty": DEGREE,
+    "presence_penalty": PENALTY,
+    "frequency_penalty": PENALTY,
     "n": ONE,
     "max_tokens": LENGTH,
     "max_completion_tokens": LENGTH,
@@ -162,6 +169,7 @@ class Mlx:
         bodies.check_path(path, self.apis, self.name)
         found, nulls = bodies.fields(body)
         was = dict(found)
+        bodies.drop_no_limits(found)
         bodies.check(found, {**RULES.get(path, {}), **ALWAYS})
         if path == CHAT:
             _put_chat_right(found)

@@ -186,6 +186,7 @@ class Vllm:
                 return body
         found, nulls = bodies.fields(body)
         was = dict(found)
+        bodies.drop_no_limits(found)
         bodies.check(found, rules)
         if args.get("scheduling-policy") != "priority":
             found.pop("priority", None)

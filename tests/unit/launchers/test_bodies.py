@@ -78,6 +78,14 @@ def test_the_smaller_limit_is_the_limit(limits, limit):
     assert {name: bodies.value(value) for name, value in found.items()} == {"max_tokens": limit}
 
 
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("name", bodies.LIMITS)
+def test_no_limit_is_none_on_every_engine(engine, name):
+    """llama.cpp says it so; the others would refuse it."""
+    sent = json.loads(ENGINES[engine].put_right(CHAT, json.dumps({"messages": HELLO, name: -1}).encode()))
+    assert {sent.get("max_tokens", -1), sent.get("max_completion_tokens", -1)} == {-1}
+
+
 def test_all_apis_that_clients_know_are_known():
     with pytest.raises(UnfitRequestError, match="runs on llama_cpp, which has no /v1/moderations"):
         ENGINES["llama_cpp"].put_right("/v1/moderations", b"{}")

@@ -138,6 +138,7 @@ def test_a_choice_of_one_tool_leaves_no_other():
         (CHAT, {"max_tokens": 0}, "max_tokens"),
         (CHAT, {"max_completion_tokens": 0}, "max_completion_tokens"),
         (CHAT, {"logit_bias": {"5": "x"}}, "logit_bias"),
+        (CHAT, {"reasoning_format": "x"}, "reasoning_format"),
         (CHAT, {"modalities": ["text", "audio"]}, "modalities"),
         (CHAT, {"response_format": "json"}, "response_format"),
         (CHAT, {"response_format": {}}, "response_format"),

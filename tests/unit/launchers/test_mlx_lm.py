@@ -146,6 +146,10 @@ def test_what_says_nothing_is_left_out(more):
         (CHAT, {**HELLO, "repetition_context_size": 10**30}, "repetition_context_size", "from 0 to"),
         (CHAT, {**HELLO, "xtc_threshold": 0.9}, "xtc_threshold", r"to 0\.5"),
         (CHAT, {**HELLO, "seed": 2**70}, "seed", "64 bits"),
+        (CHAT, {"model": "m", **HELLO, "temperature": 10**20}, "temperature", "from 0 to 100"),
+        (CHAT, {"model": "m", **HELLO, "presence_penalty": -(10**20)}, "presence_penalty", "from -100 to 100"),
+        (COMPLETIONS, {"prompt": "a", "frequency_penalty": 10**20}, "frequency_penalty", "from -100 to 100"),
+        (CHAT, {**HELLO, "repetition_penalty": 10**20}, "repetition_penalty", "from 0 to 100"),
         (CHAT, {**HELLO, "stream_options": True}, "stream_options", "must be an object"),
     ],
 )
