@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PEERS := vllm-router sglang-router smg litellm[proxy]
 BENCH := --runs 5 --soak 2000000
-TWO := --numprocesses=2 --dist=worksteal
+TOGETHER := --numprocesses=3 --dist=worksteal   # most tests wait for something: on two cores, a third is free
 DECIDES := tests/unit/core tests/unit/launchers/test_states.py   # the tests of what decides, and does no I/O
 
 .PHONY: setup run later test test-engines test-endurance test-browser check fast pure bench bench-peers bench-balance clean help
@@ -52,13 +52,13 @@ check: .venv/dev  ## lint, format, types, who may import whom, and whether the g
 # as slow. Then comes all the rest, and then, of the compiled hot path, all that it is tested by.
 test: setup pure check  ## every check and test, and those of the hot path again as it is compiled
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(TWO) $(DECIDES)
+	$(BIN)/coverage run -m pytest $(TOGETHER) $(DECIDES)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
-	$(BIN)/python -m pytest $(TWO) $(addprefix --ignore=,$(DECIDES))
+	$(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES))
 	@$(MAKE) --no-print-directory fast
 	$(BIN)/python -c 'from router.proxy import relay; assert not relay.__file__.endswith(".py"), relay.__file__'
-	$(BIN)/python -m pytest $(TWO) tests/unit/core tests/unit/proxy tests/integration/proxy \
+	$(BIN)/python -m pytest $(TOGETHER) tests/unit/core tests/unit/proxy tests/integration/proxy \
 		tests/integration/test_install.py
 
 bench-peers:  ## install the routers that `make bench` measures ours against

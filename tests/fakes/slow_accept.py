@@ -1,6 +1,7 @@
 """An engine that accepts one connection a turn of its loop, whose turns are slow while it works, as vllm's are.
 
-GET /accepted tells how many connections it has accepted up to now. Every POST is answered with a stream of two events.
+GET /accepted tells how many connections it has accepted up to now, beside those of probes. Every POST is answered with
+a stream of two events.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer requests that are whole."""
+        global accepted  # noqa: PLW0603
         self.held += data
         head, end, rest = self.held.partition(b"\r\n\r\n")
         length = next(
@@ -45,6 +47,7 @@ class Client(asyncio.Protocol):
             if head.startswith(b"POST"):
                 self.task = asyncio.get_running_loop().create_task(self.stream())
             else:
+                accepted -= head.startswith(b"GET /health")
                 said = str(accepted).encode()
                 self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(said), said))
 

@@ -103,7 +103,7 @@ async def test_a_backend_is_added_and_removed(edited, session):
     async with FakeEngine() as one, FakeEngine() as two:
         router = await edited(remote(one))
         await router.becomes(remote(one, two))
-        streams = [asyncio.create_task(stream(session, router, events=40, delay=0.02)) for _ in range(20)]
+        streams = [asyncio.create_task(stream(session, router, events=40, delay=0.1)) for _ in range(20)]
         await eventually(lambda: one.stats.in_flight == two.stats.in_flight == 10)
         last = await router.becomes(remote(one))
         assert [str(step) for step in last.steps] == ["remove  b1: ends what it has in flight", "keep    b0"]
@@ -268,11 +268,14 @@ async def test_an_engine_is_replaced_without_a_gap(edited, session):
     last = await router.becomes("backends:\n" + DEMO % ", args: {start-delay: 0.3}")
     assert [str(step) for step in last.steps] == ["replace demo: other args; the new one first"]
     while router.member("demo")["pid"] in {pid, None} or router.member("demo")["state"] != "running":
+        if long.done():  # the new one takes long to start: have another under way when it has
+            assert await long == "demo"
+            long = asyncio.create_task(stream(session, router, events=100, delay=0.02))
         assert await stream(session, router) == "demo"
         await asyncio.sleep(0)
     assert not long.done()
     assert await stream(session, router) == "demo"
-    await long
+    assert await long == "demo"
     await eventually(lambda: len(router.app.fleet.told()) == 1)
     assert router.member("demo")["pid"] != pid
 

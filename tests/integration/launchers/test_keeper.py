@@ -288,6 +288,7 @@ async def test_keepers_end_with_their_router(nasty, tmp_path):
 
 async def test_signals_are_the_engines_as_any_programs(keepers, tmp_path):
     """None is ignored, none is blocked."""
+    before = signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell has what it starts in the background ignore it
     said = (
         "import signal; print([s.name for s in signal.Signals if signal.getsignal(s) is signal.SIG_IGN], "
         "signal.pthread_sigmask(signal.SIG_BLOCK, []))"
@@ -296,6 +297,7 @@ async def test_signals_are_the_engines_as_any_programs(keepers, tmp_path):
         Command((sys.executable, "-c", said), {}, ()), tmp_path / "demo.log", tmp_path / "run" / "demo.json"
     )
     await until(lambda: engine.gone)
+    signal.signal(signal.SIGQUIT, before)
     assert engine.last_lines == ("['SIGPIPE', 'SIGXFSZ'] set()",)  # Python itself ignores these two
 
 
