@@ -276,7 +276,8 @@ def raised(share: float) -> float:
 def dealt(claims: Mapping[str, Claim]) -> dict[str, Claim]:
     """Give those their shares that nobody wrote one for (`share` is 0), of what the others leave of each GPU.
 
-    Where these leave too little, it is an equal part of all: it doesn't fit then, and `lacking` says what to write.
+    Where these leave too little, it is an equal part of all, or what it needs: it may not fit then, and `lacking` says
+    what to write; or it is lowered to what is free when it starts.
     """
     found = dict(claims)
     for name, claim in claims.items():
@@ -286,7 +287,9 @@ def dealt(claims: Mapping[str, Claim]) -> dict[str, Claim]:
         there = [[other for other in rivals if gpu in other.gpus] for gpu in claim.gpus]
         share = min((_dealt(claim, sharing) for sharing in there), default=0.0)
         most = 1 + max((len(sharing) for sharing in there), default=0)
-        found[name] = replace(claim, share=share if share >= LEAST_SHARE else floored(TOGETHER / most))
+        if share < max(LEAST_SHARE, claim.needs):
+            share = min(max(floored(TOGETHER / most), raised(claim.needs + LEAST_SHARE)), TOGETHER)
+        found[name] = replace(claim, share=share)
     return found
 
 

@@ -255,6 +255,16 @@ async def test_a_model_that_needs_more_than_an_equal_share_gets_it(machine):
         assert [start["share"] for start in gpu.starts(machine.gpu)] == [0.71, 0.18]
 
 
+async def test_of_two_that_do_not_fit_beside_each_other_one_serves(machine):
+    """And the other says so, instead of both failing with half of what they need."""
+    with (machine.folder / "qwen" / "model.safetensors").open("wb") as file:
+        file.truncate(100 << 30)
+    async with machine.router("one qwen", "two qwen") as router:
+        await eventually(lambda: "there is no room for all of them: take a smaller model, or another" in router.said)
+        await until(router, one="running", two="waiting")
+    assert not any("error" in start for start in gpu.starts(machine.gpu))
+
+
 def test_doctor_says_that_a_share_is_too_small_for_its_model(machine):
     (machine.folder / "router.yaml").write_text(machine.text("one qwen , args: {gpu-memory-utilization: 0.05}"))
     said = machine.command("doctor", "--config", str(machine.folder / "router.yaml")).stdout

@@ -272,7 +272,9 @@ OPEN = claim(0.0)
         ),
         ({"a": claim(0.0, needs=0.7), "b": claim(0.0, needs=0.1)}, {"a": 0.75, "b": 0.15}),
         ({"a": claim(0.0, needs=0.4), "b": claim(0.0, needs=0.1)}, {"a": 0.45, "b": 0.45}),
-        ({"a": claim(0.0, needs=0.7), "b": claim(0.0, needs=0.7)}, {"a": 0.45, "b": 0.45}),  # no part is enough
+        ({"a": claim(0.0, needs=0.7), "b": claim(0.0, needs=0.7)}, {"a": 0.72, "b": 0.72}),  # one of them fits
+        ({"a": claim(0.85, written=True), "b": claim(0.0, needs=0.1)}, {"a": 0.85, "b": 0.45}),  # lowered, or it waits
+        ({"a": claim(0.0, needs=1.2)}, {"a": 0.9}),
     ],
 )
 def test_what_nobody_wrote_is_dealt_evenly_of_what_the_others_leave(claims, expected):
