@@ -90,6 +90,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
         "suffix": Rule(Literal[""], "is not for mlx: it can't fill in what stands before it"),
         "echo": Rule(Literal[False], "is not for mlx: it gives the answer alone"),
         "logprobs": Rule(Literal[False], "is not for mlx, but in chats"),
+        "top_logprobs": Rule(Literal[0], "is not for mlx, but in chats"),
         "best_of": ONE,
     },
 })  # fmt: skip

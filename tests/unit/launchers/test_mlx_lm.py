@@ -124,6 +124,7 @@ def test_what_says_nothing_is_left_out(more):
         (COMPLETIONS, {"prompt": "a", "echo": True}, "echo", "is not for mlx"),
         (COMPLETIONS, {"prompt": "a", "logprobs": 2}, "logprobs", "is not for mlx"),
         (COMPLETIONS, {"prompt": "a", "logprobs": 0}, "logprobs", "is not for mlx"),
+        (COMPLETIONS, {"prompt": "a", "top_logprobs": True}, "top_logprobs", "is not for mlx"),
         (CHAT, {**HELLO, "top_logprobs": 2}, "top_logprobs", "needs logprobs: true"),
         (COMPLETIONS, {"prompt": "a", "best_of": 2}, "best_of", "must be 1"),
         (COMPLETIONS, {"prompt": ["a", "b"]}, "prompt", "prompt must be one text"),
