@@ -134,7 +134,10 @@ def plan(options: argparse.Namespace) -> int:
     from router import planning  # noqa: PLC0415  (as above)
 
     old, new = load(options.running, os.environ), load(options.config, os.environ)
-    found = planning.preview(old.config, new.config, options.running.resolve().parent, ENGINES)
+    facts = planning.look(ENGINES)
+    for note in () if facts.gpus else facts.notes:
+        say(f"{note}\n", sys.stderr)
+    found = planning.preview(old.config, new.config, options.running.resolve().parent, ENGINES, facts)
     return _printed(f"{options.running} → {options.config}\n{planning.told(found)}")
 
 

@@ -66,9 +66,8 @@ def shares_of(pids: Mapping[str, int]) -> dict[str, float]:
     return {name: float(share) for name, share in said.items() if share}
 
 
-def preview(old: Config, new: Config, folder: Path, engines: Mapping[str, Engine]) -> list[Step]:
+def preview(old: Config, new: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts) -> list[Step]:
     """Tell what a running router of the old configuration would do to go over to the new one. Raises StartError."""
-    facts = look(engines)
     before = plan_of(old, folder, engines, facts)
     after = plan_of(new, folder, engines, facts, before)
     return steps(before, after, room_beside(running(folder / old.logging.dir / "run"), facts))

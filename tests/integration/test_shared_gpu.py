@@ -314,12 +314,13 @@ async def test_a_driver_that_says_nothing_for_a_moment_has_no_model_run_on_the_c
 
 
 def test_a_start_that_fails_for_no_gpu_is_seen_says_so(machine):
-    """The model is right for vllm, and there is no other engine for it."""
+    """The model is right for vllm, and there is no other engine for it. `plan` says so, too."""
     (machine.gpu / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho NVIDIA-SMI has failed\n")
-    (machine.folder / "router.yaml").write_text(machine.text("one qwen"))
-    assert "nvidia-smi names no GPU; it said: NVIDIA-SMI has failed" in machine.command(
-        "--config", str(machine.folder / "router.yaml")
-    ).stderr  # fmt: skip
+    file = machine.folder / "router.yaml"
+    file.write_text(machine.text("one qwen"))
+    said = "nvidia-smi names no GPU; it said: NVIDIA-SMI has failed"
+    assert said in machine.command("--config", str(file)).stderr
+    assert said in machine.command("plan", "--config", str(file), "--running", str(file)).stderr
 
 
 async def test_a_share_that_is_written_as_it_was_planned_is_written(machine, hog):
