@@ -26,6 +26,7 @@ HOT = [
             "exchange",
             "health",
             "latency",
+            "ledger",
             "record",
             "stall",
             "turns",

@@ -226,7 +226,7 @@ class Fleet:
         config, backend = place.config, member.backend
         discovered = place.launch is None and not member.place.config.models
         member.place = place
-        backend.weight = config.weight
+        self._plane.ledger.weigh(backend, config.weight)
         self._plane.bound(backend, _cap(config, None if place.launch is None else parallel_of(place.launch)))
         if place.launch is not None and member.supervisor is not None:
             self._plane.learn_models(backend, dict.fromkeys(config.models, place.launch.spec.served_name))

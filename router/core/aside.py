@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from router.core.catalog import Backend, Candidate
 from router.core.latency import Ask
+from router.core.statuses import OF_THE_KEY
 
 FIRST: Final = 1.0
 """Seconds for which the first refusal counts."""
@@ -29,10 +30,6 @@ LONGEST_BUSY: Final = 30.0
 
 MOST: Final = 4096
 """Refusals that are kept: paths and keys are the clients' to make up."""
-
-
-OF_THE_KEY: Final = frozenset({401, 402, 403, 407})
-"""Answers that speak of the key that was shown."""
 
 
 class Kind(NamedTuple):

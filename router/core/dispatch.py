@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from router.core.admission import Admission, Bounds
-from router.core.affinity import Prefixes
-from router.core.aside import Aside
 from router.core.balance import Draw, Policy, policy_of
 from router.core.catalog import Backend, Candidate, Way
-from router.core.health import WELL, Health, Thresholds, least_bad
+from router.core.health import Health, least_bad
 from router.core.latency import Ask
+from router.core.ledger import Ledger
 from router.core.turns import Ticket
 
 T = TypeVar("T")
@@ -33,22 +32,19 @@ _ANY_MODEL = _Any()
 
 
 class Dispatcher(Generic[T]):
-    """Chooses, and has those wait for whom there is no room. `T` is what the caller keeps for each of these."""
+    """Chooses a backend, and queues requests that none has room for. `T` is what the caller keeps for each of these."""
 
-    def __init__(self, draw: Draw) -> None:
+    def __init__(self, ledger: Ledger, draw: Draw) -> None:
         self.admission: Admission[T] = Admission(Bounds())
-        self.prefixes = Prefixes()
-        self.aside = Aside()
         self.affinity = True
+        self.ledger = ledger
         self._draw = draw
-        self._thresholds = Thresholds()
         self._policy = ""
         self._policies: dict[str, Policy] = {}
 
-    def set_up(self, policy: str, thresholds: Thresholds, bounds: Bounds, *, affinity: bool) -> None:
+    def set_up(self, policy: str, bounds: Bounds, *, affinity: bool) -> None:
         """Take other settings, for the requests from now on. `policy` is for routes that name none."""
         self._policy = policy
-        self._thresholds = thresholds
         self.admission.bounds = bounds
         self.affinity = affinity
 
@@ -57,18 +53,8 @@ class Dispatcher(Generic[T]):
         name = way.route.policy or self._policy
         policy = self._policies.get(name)
         if policy is None:
-            policy = self._policies[name] = policy_of(name, self.prefixes)
+            policy = self._policies[name] = policy_of(name, self.ledger.prefixes)
         return policy
-
-    def room(self, backend: Backend, now: float) -> float:
-        """Tell how many bytes of a request a backend has room for; below 0: not even for an empty one."""
-        cap, health = backend.cap, backend.health
-        if health is not WELL:
-            backend.ramp = health.ramp(now, self._thresholds)
-            most = health.cap(cap.requests, self._thresholds)
-            if backend.in_flight >= most:
-                return -1.0
-        return cap.room(backend.in_flight, backend.size)
 
     def choose(
         self, way: Way, tried: Sequence[Candidate], ask: Ask, now: float, *, full: bool = False
@@ -76,7 +62,7 @@ class Dispatcher(Generic[T]):
         """Choose among those not tried yet; None: nobody of them has room, or, with `full`, there is nobody."""
         for tier in way.tiers:
             able = [each for each in tier if each.backend.health.usable and each not in tried]
-            if self.aside.any:
+            if self.ledger.aside.any:
                 able = self._not_aside(able, ask, now)
             if able and not full:
                 able = self._with_room(able, ask, now)
@@ -92,12 +78,15 @@ class Dispatcher(Generic[T]):
 
     def _not_aside(self, able: list[Candidate], ask: Ask, now: float) -> list[Candidate]:
         """Leave out those that refused such requests, if any are left."""
-        return [each for each in able if not self.aside.has(each, ask, now)] or able
+        aside = self.ledger.aside
+        return [each for each in able if not aside.has(each, ask, now)] or able
 
     def _with_room(self, able: Sequence[Candidate], ask: Ask, now: float) -> list[Candidate]:
-        admission = self.admission
+        admission, ledger = self.admission, self.ledger
         return [
-            each for each in able if self.room(each.backend, now) >= ask.size and not admission.keeps(each.backend.name)
+            each
+            for each in able
+            if ledger.room(each.backend, now) >= ask.size and not admission.keeps(each.backend.name)
         ]
 
     def may_wait(self, way: Way) -> bool:
@@ -131,7 +120,7 @@ class Dispatcher(Generic[T]):
     def hopes_for(self, way: Way, backend: Backend, ask: Ask, now: float) -> Candidate | None:
         """Tell by what name a request that waits may go to a backend; None: not at all, or not while others are up."""
         found, others = None, False
-        aside = self.aside
+        aside = self.ledger.aside
         for tier in way.tiers:
             for each in tier:
                 if each.backend is backend:
@@ -149,7 +138,7 @@ class Dispatcher(Generic[T]):
         """
         if not backend.health.hope:
             return None
-        return self.admission.take(backend.name, _ANY_MODEL, self.room(backend, now), now, may)
+        return self.admission.take(backend.name, _ANY_MODEL, self.ledger.room(backend, now), now, may)
 
     def explain(self, way: Way, ask: Ask, now: float) -> list[dict[str, object]]:
         """Tell of each candidate what is known of it, and why it would be taken, or passed over."""

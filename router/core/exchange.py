@@ -22,34 +22,14 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final, TypeVar
 
-from router.core.aside import OF_THE_KEY
 from router.core.catalog import DOUBT, Backend, Candidate, Tier, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, RouterError, UnavailableError
 from router.core.health import WELL, Verdict
 from router.core.latency import Ask
+from router.core.statuses import LACKS, LIES, OF_THE_KEY, OF_THE_REQUEST
 
 T = TypeVar("T")
-
-RETRY_STATUSES = frozenset({429, 502, 503, 504})
-"""Answers of an engine that another backend might better, before any of it reached the client."""
-
-TOO_MANY = 429
-"""An answer that says nothing against the backend's health, and that it has no room."""
-
-UNWELL_STATUSES = frozenset({502, 503, 504})
-"""Answers that speak against the backend's health. Others, 500 too, do so where another backend answers the same
-request: some engines say it of one that they don't understand, and a client must not be able to take a backend out by
-asking nonsense."""
-
-OF_THE_REQUEST = frozenset({400, 406, 411, 412, 413, 414, 415, 416, 417, 422, 428, 431, 451})
-"""Answers that speak of the request: every backend would give them, so they are believed of all that isn't in doubt."""
-
-LACKS = 404
-"""An answer that says that there is no such model, or no such path."""
-
-LIES = 500
-"""What counts as the status of an answer that says that it is good, and is none: empty, a web page, an error."""
 
 _FOLDERS: Final = re.compile(r"(?<![\w./:])/(?:[^\s/'\":,;()]+/)+")
 """The folders before a file's name."""
@@ -209,8 +189,8 @@ def rival(
     """
     same = next(tier for tier in way.tiers if tried[-1] in tier)
     able = [each for each in same if each.backend.health.usable and each not in tried]
-    if dispatcher.aside.any:
-        able = [each for each in able if not dispatcher.aside.has(each, ask, now)]
+    if dispatcher.ledger.aside.any:
+        able = [each for each in able if not dispatcher.ledger.aside.has(each, ask, now)]
     least = min((each.backend.errors for each in able), default=0)
     best = tuple(each for each in able if each.backend.errors == least)
     if not best:

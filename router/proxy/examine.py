@@ -148,9 +148,8 @@ class _Examination:
         work = await aside(cpu_work_of, process.pid)
         seconds = work.seconds if process.works else 0.0
         now = self._plane.loop.time()
-        self._subject.backend.progress.cpu(
-            seconds, now, stopped=work.stopped, tells=process.works and process.tells and work.seconds > 0
-        )
+        tells = process.works and process.tells and work.seconds > 0
+        self._plane.ledger.read_cpu(self._subject.backend, seconds, now, stopped=work.stopped, tells=tells)
         return True
 
     async def _read_counters(self) -> bool:
@@ -159,13 +158,14 @@ class _Examination:
         page = await self._get(PATH)
         work = None if page is None else work_of(page)
         if work is not None:
-            self._subject.backend.progress.counted(work.done, self._plane.loop.time(), tells=work.tells)
+            now = self._plane.loop.time()
+            self._plane.ledger.read_counter(self._subject.backend, work.done, now, tells=work.tells)
         return page is None or work is not None
 
     async def _probe(self) -> bool:
         sent = self._plane.loop.time()
         answered = await self._get(self._subject.path) is not None
-        self._subject.backend.progress.probed(sent, answered=answered)
+        self._plane.ledger.probed(self._subject.backend, sent, answered=answered)
         return True
 
     async def _get(self, path: str) -> bytes | None:
@@ -196,9 +196,9 @@ class _Examination:
         return unsure and progress.sight(now, self._stall_after) is Sight.NOTHING
 
     async def _get_token(self) -> None:
-        backend, progress, clock = self._subject.backend, self._subject.backend.progress, self._plane.loop.time
+        backend, ledger, clock = self._subject.backend, self._plane.ledger, self._plane.loop.time
         self._owed_since = clock()
-        progress.began(self._owed_since)
+        ledger.asked(backend, self._owed_since)
         try:
             await ask_for_a_token(self._session, backend, self._address, self._headers, None)
         except (aiohttp.ClientError, OSError):
@@ -206,7 +206,7 @@ class _Examination:
         else:
             self._plane.worked(backend, clock())
         finally:
-            progress.ended(clock())
+            ledger.unasked(backend, clock())
             self._owed_since = None
 
 

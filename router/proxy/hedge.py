@@ -58,7 +58,7 @@ class Hedge:
         plane, now = self._plane, self._plane.loop.time()
         candidate = self._exchange.second(now)
         pool = None if candidate is None else plane.pool(candidate.backend)
-        if candidate is None or pool is None or not plane.budget.withdraw(now):
+        if candidate is None or pool is None or not plane.ledger.budget.withdraw(now):
             self._exchange.go_alone()
             return
         first, second = self._exchange.backend, candidate.backend
@@ -69,7 +69,7 @@ class Hedge:
             second=second.name,
         )
         self.candidate, self.sent_at = candidate, now
-        self.sent = plane.began(candidate, self._exchange.ask, now)
+        self.sent = plane.ledger.began(candidate, self._exchange.ask, now)
         connection = pool.take()
         if connection is not None:
             self._send(connection, pool)

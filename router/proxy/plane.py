@@ -1,7 +1,7 @@
-"""The data plane's state: backends with their pools, the catalog over them, and the exchanges under way.
+"""The data plane: the loop, its timers, the connections to backends, the catalog, and the exchanges under way.
 
-The plane is the one writer of every `Backend`. The supervisor, the prober and the exchanges tell it what they met;
-it decides by `router.core.health` what to believe.
+What is known of backends is in the ledger (`router.core.ledger`), which alone decides what to believe. Supervisor,
+prober and exchanges tell the plane what they met; the plane tells the ledger, with the time, and does what it asks for.
 """
 
 import asyncio
@@ -11,18 +11,16 @@ from math import inf
 
 import structlog
 
-from router.core import health, stall
 from router.core.admission import Bounds, Cap
 from router.core.affinity import blocks_of
-from router.core.aside import BUSY, LONGEST_BUSY, Kind, scope
 from router.core.balance import Draw
-from router.core.budget import RetryBudget
-from router.core.catalog import DOUBT, Backend, Candidate, Catalog, Route, Way
+from router.core.catalog import Backend, Candidate, Catalog, Route, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import UnavailableError
-from router.core.exchange import LIES, OF_THE_REQUEST, TOO_MANY, UNWELL_STATUSES, Failure, waited_in_vain
-from router.core.health import Health, Thresholds, Verdict
+from router.core.exchange import Failure, waited_in_vain
+from router.core.health import Thresholds
 from router.core.latency import HEAR, Ask, Sent
+from router.core.ledger import Change, Ledger, News
 from router.core.load import Load
 from router.core.patience import Patience
 from router.core.record import Record
@@ -43,6 +41,8 @@ MOST_SHOWN = 100
 UNTOLD_FOR = 10.0
 """Seconds for which requests for names that mean nothing wait, while a new backend has yet to say what it serves. Long
 enough for a server that is started along with the router; and a name that is mistyped is told so soon enough."""
+
+_SAID = {News.TRIAL: "backend is on trial", News.UP: "backend is up", News.WORKS: "backend works again"}
 
 RECATALOG_AFTER = 0.02
 """Seconds within which changes of what can be asked for are gathered: a thousand backends may be heard of at once."""
@@ -85,8 +85,8 @@ class Plane:
         on_want: Callable[[Backend], bool] = lambda _: False,
     ) -> None:
         self.names = names or Names()  # of hosts
-        self.dispatcher: Dispatcher[Place] = Dispatcher(draw)
-        self.budget = RetryBudget()
+        self.ledger = Ledger()
+        self.dispatcher: Dispatcher[Place] = Dispatcher(self.ledger, draw)
         self.patience = Patience()
         self.exchanges: set[Exchange] = set()
         self.asked = 0  # exchanges, since the start
@@ -103,7 +103,6 @@ class Plane:
         self._on_want = on_want
         self._pools: dict[Backend, Pool] = {}
         self._keys: dict[Backend, str] = {}
-        self._retired: set[Backend] = set()
         self.spare_connections = 1024  # that may be open to all backends before they are needed
         self._untold: dict[Backend, float] = {}  # who has yet to say what it serves, and until when that is waited for
         self.on_quiet: Callable[[Backend], None] = lambda _: None  # hears of those that are to be looked into
@@ -114,9 +113,9 @@ class Plane:
     def set_up(self, limits: Limits, thresholds: Thresholds, choice: Choice) -> None:
         """Take other bounds: those of requests under way, too."""
         self.limits = limits
-        self._thresholds = thresholds
-        self.dispatcher.set_up(choice.policy, thresholds, choice.bounds, affinity=choice.affinity)
-        self.budget.share = choice.retry_share
+        self.ledger.thresholds = thresholds
+        self.ledger.budget.share = choice.retry_share
+        self.dispatcher.set_up(choice.policy, choice.bounds, affinity=choice.affinity)
         self.patience.after = choice.hedge_after
         self.hedges = self.patience.ends
         shortest = min(limits.first_byte_timeout, limits.idle_timeout, limits.stall_after)
@@ -140,9 +139,9 @@ class Plane:
 
     def retire(self, backend: Backend, reason: str) -> None:
         """Send a backend nothing more; what it has in flight goes on until `drop`."""
-        self._retired.add(backend)
         self._untold.pop(backend, None)
-        self._take_out(backend, reason)
+        self.ledger.retire(backend, reason)
+        self.dispatcher.admission.forget(backend.name)
         if self.backends.get(backend.name) is backend:
             del self.backends[backend.name]
             self.recatalog()
@@ -158,14 +157,13 @@ class Plane:
             )
         self._drop_pool(backend)
         self._keys.pop(backend, None)
-        self._retired.discard(backend)
+        self.ledger.forget(backend)
         return len(late)
 
     def learn_models(self, backend: Backend, models: Mapping[str, str]) -> None:
         """Take a backend's word for what it serves."""
         self._untold.pop(backend, None)
-        if backend.models != models:
-            backend.models = models
+        if self.ledger.learn_models(backend, models):
             self.recatalog()
 
     def tells_nothing(self, backend: Backend) -> None:
@@ -201,11 +199,7 @@ class Plane:
         self._drop_pool(backend)
         self._open_pool(backend, address).ahead = ahead
         self.warm(backend)
-        if backend not in self._retired:
-            now = self.loop.time()
-            backend.health, backend.stalled = health.declared(up=True, now=now), False
-            backend.estimate.restarted(now)
-            backend.progress.back(now)
+        if self.ledger.ready(backend, self.loop.time()):
             self._offer_soon(backend)
 
     def withdraw(self, backend: Backend, reason: str, *, due: float | None = None) -> None:
@@ -237,15 +231,12 @@ class Plane:
 
     def vanished(self, backend: Backend, sent: Sent | None) -> None:
         """Note that nobody listens where an attempt was sent: the engine's supervisor is about to say so, too."""
-        was_there = not backend.health.absent and (sent is None or sent.at >= backend.health.since)
-        if was_there and backend not in self._retired:
-            self._take_out(backend, Failure.REFUSED.value, coming=True)
+        if self.ledger.vanished(backend, sent, Failure.REFUSED.value):
+            self.dispatcher.admission.forget(backend.name)
 
     def _take_out(self, backend: Backend, reason: str, *, coming: bool = False) -> None:
-        """Note that a backend is not there: what its cache had goes with it, and what is kept for who waits."""
-        backend.health = health.declared(up=False, reason=reason, coming=coming)
-        self.dispatcher.prefixes.forget(backend)
-        self.dispatcher.aside.forget(backend)
+        """Note that a backend is gone: its cache, and the room that was kept there for a request."""
+        self.ledger.take_out(backend, reason, coming=coming)
         self.dispatcher.admission.forget(backend.name)
 
     def _open_pool(self, backend: Backend, address: Address) -> Pool:
@@ -256,7 +247,7 @@ class Plane:
 
     def bound(self, backend: Backend, cap: Cap) -> None:
         """Take another bound of what a backend has in flight; as many connections to it are kept while idle."""
-        backend.cap = cap
+        self.ledger.bound(backend, cap)
         if (pool := self.pool(backend)) is not None:
             pool.most_idle = _most_idle(cap)
 
@@ -291,27 +282,9 @@ class Plane:
         blocks = blocks_of(body) if way.chooses and self.dispatcher.affinity else ()
         return Ask(len(body), blocks, streams=request.stream, path=request.head.path, key=request.credentials)
 
-    def began(self, candidate: Candidate, ask: Ask, now: float) -> Sent:
-        """Count an attempt."""
-        backend = candidate.backend
-        backend.in_flight += 1
-        backend.progress.began(now)
-        backend.size += ask.size
-        cached = 0
-        if ask.blocks:
-            prefixes = self.dispatcher.prefixes
-            cached = prefixes.cached(backend, candidate.model, ask.blocks)
-            prefixes.note(backend, candidate.model, ask.blocks, now)
-        return backend.estimate.sent(ask, cached, now)
-
     def ended(self, backend: Backend, ask: Ask, sent: Sent) -> None:
-        """Count it out again; who waits may have its room. If nobody has told yet how it ended, it is let go of."""
-        now = self.loop.time()
-        backend.in_flight -= 1
-        backend.progress.ended(now)
-        backend.ended += 1
-        backend.size -= ask.size
-        backend.estimate.lost(sent, now)
+        """Release an attempt's room; requests that wait may have it."""
+        self.ledger.ended(backend, ask, sent, self.loop.time())
         if len(self.dispatcher.admission):
             self._offer_soon(backend)
 
@@ -373,7 +346,7 @@ class Plane:
 
     def _offer(self, backend: Backend) -> None:
         """Send a backend who waits for it, as far as it has room."""
-        if backend in self._retired or self.backends.get(backend.name) is not backend:
+        if self.ledger.is_retired(backend) or self.backends.get(backend.name) is not backend:
             return
         now = self.loop.time()
         while ticket := self.dispatcher.next_for(backend, now, lambda each: each.payload.takes(backend) is not None):
@@ -387,25 +360,18 @@ class Plane:
                 self._offer(backend)
 
     def published(self, backend: Backend, load: Load | None, ours: int) -> None:
-        """Note what an engine says that it has, of which `ours` at most came from here; None: it says nothing."""
-        backend.estimate.published(load, ours, self.loop.time())
+        """Note what an engine publishes of its load, of which `ours` at most came from here; None: nothing."""
+        self.ledger.published(backend, load, ours, self.loop.time())
 
     def worked(self, backend: Backend, now: float) -> None:
         """Note that a backend has sent content: a stalled one has come to life again."""
-        backend.estimate.unheard = 0
-        if not backend.stalled:
-            backend.progress.moved(now)
-        else:
-            backend.progress.back(now)
-            backend.stalled = False
-            _log.info("backend works again", backend=backend.name)
+        self.follow(backend, self.ledger.worked(backend, now))
 
     def stalled(self, backend: Backend, reason: str) -> None:
         """Take a backend out that has stopped working: what it holds is sent elsewhere, or told so."""
-        backend.stalled = True
         if not backend.health.usable:  # that it is out has been said, and not why it is restarted
             _log.warning("backend is down", backend=backend.name, reason=reason)
-        self._believe(backend, health.declared(up=False, reason=reason, coming=backend.supervised))
+        self.follow(backend, self.ledger.stalled(backend, reason, self.loop.time()))
         for each in self.exchanges:
             each.lose_at(backend)
         for each in [each for each in self.exchanges if each.backend is backend]:
@@ -413,119 +379,65 @@ class Plane:
         self._on_stall(backend)
 
     def begun(self, backend: Backend) -> None:
-        """Note that a backend that isn't known to be well has begun an answer: on a first trial that is enough."""
-        if backend.health.verdict is Verdict.PROBING and not backend.health.relapses:
-            self.succeeded(backend, probe=False)
+        """Note that a backend that isn't known to be well has begun an answer."""
+        self.follow(backend, self.ledger.begun(backend, self.loop.time()))
 
     def answered(self, backend: Backend, status: int, sent: Sent | None) -> None:
-        """Note that a backend has answered a request whole, be it with an error."""
-        backend.answered += 1
-        if status < 400 and sent is not None:  # an error's haste is no speed
-            now = self.loop.time()
-            backend.estimate.ended(sent, now)
-            if not sent.streams:
-                backend.prefill.whole(sent.size, now - sent.at)
-        if status < 400 and backend.errors:
-            backend.errors = 0
-        believed = status < 400 or (status in OF_THE_REQUEST and backend.errors < DOUBT)
-        if backend.health is not health.WELL and believed:
-            self.succeeded(backend, probe=False)
+        """Note a whole answer, which may be an error."""
+        change = self.ledger.answered(backend, status, sent, self.loop.time())
+        if change is not None:
+            self.follow(backend, change)
 
     def refused(self, backend: Backend, status: int, sent: Sent | None) -> None:
-        """Note that a backend answers an attempt with an error: how soon says nothing, and how well its status."""
-        backend.errors += 1
-        if status in UNWELL_STATUSES:
-            self.failed(backend, f"answered {status}", sent)
-        elif sent is not None and status == TOO_MANY:
-            backend.estimate.failed(sent, self.loop.time())
-        elif sent is not None:
-            self.excused(backend, sent)
+        """Note an error's status."""
+        self.follow(backend, self.ledger.refused(backend, status, sent, self.loop.time()))
 
     def busy(self, candidate: Candidate, ask: Ask, seconds: float) -> None:
-        """Note that a backend says that it has no room, and for how long, if it does: for all, or for this client."""
-        own = self.api_key(candidate.backend) is not None or not ask.key
-        kind = Kind(candidate.backend) if own else Kind(candidate.backend, key=ask.key)
-        self.dispatcher.aside.put(kind, self.loop.time(), seconds or BUSY, LONGEST_BUSY)
+        """Note a 429: the backend has no room for `seconds`; 0: it didn't say for how long."""
+        own_key = self.api_key(candidate.backend) is not None
+        self.ledger.busy(candidate, ask, seconds, self.loop.time(), own_key=own_key)
 
     def disproved(self, candidate: Candidate, ask: Ask, status: int, sent: Sent | None) -> None:
-        """Note that another backend of the same model has answered what this one refused: so it was at fault."""
+        """Note that another backend of the same model has answered what this one refused: this one was at fault."""
         backend, now = candidate.backend, self.loop.time()
-        if backend in self._retired:
-            return
-        if status >= LIES:
-            self.budget.refund()
-        kind = scope(status, candidate, ask, own_key=self.api_key(backend) is not None)
-        if kind is not None:
-            self.dispatcher.aside.put(kind, now)
-            return
-        if sent is not None:
-            backend.estimate.disproved(sent, now)
-        reason = f"answered {status} to what another backend answers"
-        self._believe(backend, health.failed(backend.health, self._thresholds, reason, probe=False, now=now))
-
-    def confirmed(self, backend: Backend) -> None:
-        """Note that another backend refuses what this one refused: nothing speaks against it."""
-        backend.errors = 0
+        own_key = self.api_key(backend) is not None
+        self.follow(backend, self.ledger.disproved(candidate, ask, status, sent, now, own_key=own_key))
 
     def excused(self, backend: Backend, sent: Sent) -> None:
-        """Note that an attempt is as good as over, and that what it took says nothing of its backend."""
-        backend.estimate.left(sent, self.loop.time())
+        """Note that an attempt is as good as over, and that its latency says nothing of its backend."""
+        self.ledger.excused(backend, sent, self.loop.time())
 
     def has_whole(self, backend: Backend) -> bool:
         """Tell whether a backend is asked for an answer in one piece: it may work on that unheard."""
         return any(each.backend is backend and not each.request.stream for each in self.exchanges)
 
-    def succeeded(self, backend: Backend, *, probe: bool = True) -> None:
-        """Note that a backend answered a probe, or a request, as it should; of a stalled one that says nothing."""
-        if backend.stalled:
-            return
-        now = self.loop.time()
-        if probe:
-            backend.progress.probed(now, answered=True)
-        self._believe(backend, health.succeeded(backend.health, self._thresholds, probe=probe, now=now))
+    def succeeded(self, backend: Backend) -> None:
+        """Note that a backend answered a probe as it should."""
+        self.follow(backend, self.ledger.succeeded(backend, self.loop.time(), probe=True))
 
     def failed(self, backend: Backend, reason: str, sent: Sent | None = None, *, refused: bool = False) -> None:
-        """Note that a backend didn't answer a probe as it should, or an attempt that was `sent`.
+        """Note that a backend failed an attempt that was `sent`, or without one, a probe; see Ledger.failed."""
+        self.follow(backend, self.ledger.failed(backend, reason, self.loop.time(), sent, refused=refused))
 
-        `refused`: nobody took its connection. Of an engine that is launched here its supervisor says what that means.
-        """
-        now = self.loop.time()
-        if sent is not None:
-            backend.estimate.failed(sent, now)
-        gone, probe = refused and not backend.supervised, sent is None
-        if gone:
-            self.dispatcher.prefixes.forget(backend)
-        self._believe(
-            backend, health.failed(backend.health, self._thresholds, reason, probe=probe, now=now, refused=gone)
-        )
-
-    def _believe(self, backend: Backend, now: Health) -> None:
-        if backend in self._retired:
+    def follow(self, backend: Backend, change: Change | None) -> None:
+        """Do what a change of a backend's state asks for."""
+        if change is None:
             return
-        before, was_absent, backend.health = backend.health.verdict, backend.health.absent, now
-        if now.coming or (now.by_requests and now.verdict is not Verdict.UNKNOWN):
+        if change.probe:
             self.on_doubt(backend)
-        if now is health.WELL:
-            backend.ramp = 1.0
-        if now.verdict is before:
-            if was_absent and not now.absent:  # who waits for it may try, or is told that it is gone
-                self._offer_soon(backend)
-            return
-        if now.verdict is Verdict.DOWN:
+        if change.news is News.DOWN:
             self.dispatcher.admission.forget(backend.name)
-            _log.warning("backend is down", backend=backend.name, reason=now.reason)
-        elif now.verdict is Verdict.PROBING:
-            backend.estimate.restarted(self.loop.time())
-            _log.info("backend is on trial", backend=backend.name)
-        elif now.verdict is Verdict.UP and before is not Verdict.SUSPECT:
-            _log.info("backend is up", backend=backend.name)
-        self._offer_soon(backend)
+            _log.warning("backend is down", backend=backend.name, reason=change.reason)
+        elif change.news is not News.NONE:
+            _log.info(_SAID[change.news], backend=backend.name)
+        if change.offer:
+            self._offer_soon(backend)
 
     def entered(self, exchange: Exchange) -> None:
         """Take note of an exchange that starts."""
         self.exchanges.add(exchange)
         self.asked += 1
-        self.budget.deposit()
+        self.ledger.budget.deposit()
         if self._sweeping is None:
             self._sweeping = self.loop.call_later(self._sweep_every, self._sweep)
         if self._hearing is None:
@@ -538,11 +450,7 @@ class Plane:
 
     def _hear_all(self) -> None:
         """Tell the estimates whose answers have brought something."""
-        now = self.loop.time()
-        for backend in self.backends.values():
-            if backend.spoke:
-                backend.spoke = False
-                backend.estimate.spoke(now)
+        self.ledger.hear(self.backends.values(), self.loop.time())
 
     def _sweep(self) -> None:
         """Look at all exchanges, and again as long as there are some under way."""
@@ -584,19 +492,15 @@ class Plane:
         )
 
     def _judge(self, backend: Backend, exchanges: list[Exchange], now: float, token: float) -> Silent:
-        progress, stall_after = backend.progress, self.limits.stall_after
-        if backend.answered != backend.counted:
-            backend.counted = backend.answered
-            progress.moved(now)
-        waits = [silence for each in exchanges if (silence := each.silence(now)) is not None]
-        held_up = len(exchanges) - len(waits)
-        if held_up and (not waits or held_up >= backend.cap.requests):  # clients that are slow may keep it from working
-            progress.moved(now)
-        room = backend.in_flight < backend.cap.requests < inf
+        stall_after = self.limits.stall_after
+        silences = [silence for each in exchanges if (silence := each.silence(now)) is not None]
+        verdict = self.ledger.judge(
+            backend, silences, now, stall_after, held_up=len(exchanges) - len(silences), token=token
+        )
         if backend.stalled:
-            return Silent.STALLED
-        verdict = stall.judge(progress, waits, now, stall_after, backend.prefill, token, room=room)
+            return verdict
         if verdict is Silent.STALLED:
+            progress = backend.progress
             why = progress.why(now, stall_after)
             self.stalled(backend, f"stalled: {why} for {progress.silence(now):.0f} s with requests in flight")
         elif verdict is Silent.SILENT:

@@ -208,7 +208,7 @@ class Prober:
                 if answer.status >= 500:
                     verdict = f"answered {answer.status} to a probe"
         except TimeoutError:
-            backend.progress.probed(sent, answered=False)
+            self._plane.ledger.probed(backend, sent, answered=False)
             if backend.in_flight:
                 return True
             verdict = f"no answer to a probe in {self.rhythm.timeout:g} s"

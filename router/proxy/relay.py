@@ -32,7 +32,7 @@ import structlog
 
 from router.core import errors, exchange, stall
 from router.core.catalog import NOWHERE, UNTOLD
-from router.core.exchange import LIES, NOT_ITS_FAULT, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY, Failure
+from router.core.exchange import NOT_ITS_FAULT, Failure
 from router.core.health import WELL
 from router.core.latency import Ask
 from router.core.record import (
@@ -47,6 +47,7 @@ from router.core.record import (
     tail_of,
 )
 from router.core.stall import Silence
+from router.core.statuses import LIES, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
 from router.proxy.framing import LAST_CHUNK, chunk, has_event, payload
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
 from router.proxy.hedge import MOST_HELD, Hedge
@@ -147,6 +148,7 @@ class Exchange:
         self._keep_alive = request.keep_alive
         self._tail = Tail()
         self._ask = NOTHING  # until it is known where it may go
+        self._ledger = plane.ledger
         self._began = plane.loop.time()
 
     # What the client's side asks
@@ -255,7 +257,7 @@ class Exchange:
     def _mute(self) -> None:
         """Tell that nobody can hear whether the engine speaks, or that it can be heard again."""
         if self._backend is not None and self._sent is not None:
-            self._backend.estimate.muted(self._sent, self._plane.loop.time(), muted=self.paused)
+            self._ledger.muted(self._backend, self._sent, self._plane.loop.time(), muted=self.paused)
 
     # An attempt
 
@@ -264,7 +266,7 @@ class Exchange:
         plane, backend = self._plane, candidate.backend
         self._backend = backend
         now = self._sent_at = plane.loop.time()
-        self._sent = plane.began(candidate, self._ask, now)
+        self._sent = self._ledger.began(candidate, self._ask, now)
         if plane.hedges:
             self._watch()
         pool = plane.pool(backend)
@@ -340,7 +342,7 @@ class Exchange:
                 self._wait_again(failure, detail)
                 return True
             return False
-        if not exchange.is_free(failure, self._tried[-1].backend) and not plane.budget.withdraw(now):
+        if not exchange.is_free(failure, self._tried[-1].backend) and not self._ledger.budget.withdraw(now):
             return False
         if failure is not Failure.STALE:
             log.warning(
@@ -362,7 +364,7 @@ class Exchange:
             return
         silent = tuple(each for tier in way.tiers for each in tier if each.backend.progress.silence(now) >= long)
         candidate = exchange.second(way, (*silent, *tried), self._ask, plane.dispatcher, now)
-        if candidate is None or not plane.budget.withdraw(now):
+        if candidate is None or not self._ledger.budget.withdraw(now):
             return
         log.warning("goes elsewhere", request_id=self.request.id, backend=tried[-1].backend.name, why="it is silent")
         self._tried = (*tried, candidate)
@@ -507,7 +509,7 @@ class Exchange:
         self._refusals = before
         if before:
             self._confirm()
-            self._plane.confirmed(candidate.backend)
+            self._ledger.confirmed(candidate.backend)
         return self._repeat()
 
     def _repeat(self) -> bool:
@@ -533,12 +535,12 @@ class Exchange:
         refusals, self._refusals = self._refusals, ()
         for each in refusals:
             self._plane.disproved(each.candidate, self._ask, each.status, each.sent)
-        self._plane.dispatcher.aside.clear(self._tried[-1], self._ask)
+        self._ledger.aside.clear(self._tried[-1], self._ask)
 
     def _confirm(self) -> None:
         """Note that what others have refused is refused here, too."""
         for each in self._refusals:
-            self._plane.confirmed(each.candidate.backend)
+            self._ledger.confirmed(each.candidate.backend)
 
     def _is_unwanted(self, status: int) -> bool:
         """Tell whether the route's next model is to answer: the route says so, or nobody is able to serve this one."""
@@ -560,7 +562,7 @@ class Exchange:
             self._events += data.count(b"\ndata:") + data.startswith(b"data:")
         self._tail.add(data)
         if self._backend is not None:
-            self._backend.spoke = True
+            self._ledger.spoke(self._backend)
         if self._chunking:
             data = chunk(data)
         if self._lead:
@@ -711,7 +713,7 @@ class Exchange:
         head, request = self._head, self.request
         assert head is not None  # noqa: S101  (a body comes after its head)
         now = self._first_byte_at = self._moved_at = self._plane.loop.time()
-        if self._refusals or self._plane.dispatcher.aside.any:
+        if self._refusals or self._ledger.aside.any:
             self._judge()
         if self._hedge is not None:
             self._end_hedge()
@@ -758,7 +760,7 @@ class Exchange:
         if backend.health is not WELL:
             self._plane.begun(backend)
         if head.is_event_stream and self._sent is not None:
-            backend.estimate.first_token(self._sent, now)
+            self._ledger.first_token(backend, self._sent, now)
         if self._plane.hedges:
             seconds = now - self._began - (0.0 if self.place is None else self.place.waited)
             self._plane.patience.note(self.request.model, seconds, stream=self.request.stream)
@@ -853,7 +855,8 @@ class Exchange:
         """Note that the backend sends content, and how long the first took."""
         backend = self._tried[-1].backend
         if not self._spoken:
-            backend.prefill.note(self._size, now - self._sent_at)  # not of the first byte: that may have been a ping
+            # Of the first content, not of the first byte: that may have been a ping.
+            self._ledger.read_prompt(backend, self._size, now - self._sent_at)
             if self._begun_at is None and self._head is not None:
                 self._note_beginning(self._head, now)
         self._spoken, self._worked_at = True, now

@@ -1,21 +1,20 @@
 """A simulated router: its own view of the backends, fed as the data plane feeds it, and its retries.
 
-What decides is the router's own code: policies, estimates, prefixes, health, and which failures are retried. This is
+What decides is the router's own code: the ledger, the policies, and which failures are retried. This is
 `router/proxy/plane.py` and `relay.py` without their sockets. Where no backend is believed to be up, the least bad is
 tried; one that is on trial gets no more at a time than it may have, as long as there is another.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import inf
 
 from router.core import health
-from router.core.affinity import Prefixes
 from router.core.catalog import Backend, Candidate
 from router.core.exchange import AGAIN, NOT_ITS_FAULT, Failure
-from router.core.health import Health, Thresholds, Verdict
+from router.core.health import Health, Verdict
 from router.core.latency import Sent
-from router.core.stall import Progress, Silence, judge
+from router.core.ledger import Change, Ledger
+from router.core.stall import Silence
 from router.core.stall import Verdict as Silent
 from scripts.simulation.choosing import Chooser
 from scripts.simulation.traffic import MODEL, Job
@@ -24,7 +23,6 @@ RETRIES = 2
 PROBE_EVERY = 5.0
 """Seconds; as `health.interval` is by default."""
 
-THRESHOLDS = Thresholds()
 STALL_AFTER = 60.0
 """Seconds; as `health.stall_after` is by default."""
 
@@ -70,13 +68,13 @@ class Router:
     def __init__(
         self,
         backends: Sequence[Backend],
-        prefixes: Prefixes,
+        ledger: Ledger,
         chooser: Chooser,
         send: Callable[[int, Exchange], None],
         finished: Callable[[Exchange], None],
     ) -> None:
         self.backends = backends
-        self._prefixes = prefixes
+        self.ledger = ledger
         self._chooser = chooser
         self._send = send
         self._finished = finished
@@ -96,54 +94,48 @@ class Router:
 
     def _untried(self, exchange: Exchange, now: float) -> list[Candidate]:
         """Give those that may be sent it: up, or on trial and with room for another, and not tried yet."""
-        for backend in self.backends:
-            backend.ramp = backend.health.ramp(now, THRESHOLDS)
+        room = {backend: self.ledger.room(backend, now) for backend in self.backends}
         if self._chooser.sees_all:
             return [each for each in self._candidates if each not in exchange.tried]
         usable = [each for each in self._candidates if each.backend.health.usable and each not in exchange.tried]
-        return [each for each in usable if each.backend.in_flight < each.backend.health.cap(inf, THRESHOLDS)] or usable
+        return [each for each in usable if room[each.backend] >= 0] or usable
 
     def _choose(self, candidates: Sequence[Candidate], exchange: Exchange, now: float) -> Candidate:
         return candidates[0] if len(candidates) == 1 else self._chooser.choose(candidates, exchange.job, now)
 
     def _attempt(self, exchange: Exchange, candidate: Candidate, now: float) -> None:
-        backend, ask = candidate.backend, exchange.job.ask
         exchange.candidate = candidate
         exchange.attempts += 1
         exchange.tried.append(candidate)
-        exchange.sent = backend.estimate.sent(ask, self._prefixes.cached(backend, MODEL, ask.blocks), now)
-        self._prefixes.note(backend, MODEL, ask.blocks, now)
-        backend.in_flight += 1
-        self._send(self._index[backend.name], exchange)
+        exchange.sent = self.ledger.began(candidate, exchange.job.ask, now)
+        self._send(self._index[candidate.backend.name], exchange)
 
     def on_first_token(self, exchange: Exchange, now: float) -> None:
         """Take note of an answer's beginning."""
         backend, sent = exchange.attempt
         exchange.ttft = now - exchange.arrived
         if exchange.job.ask.streams:
-            backend.prefill.note(sent.size, now - sent.at)
-            backend.estimate.first_token(sent, now)
+            self.ledger.first_token(backend, sent, now)
+            self.ledger.read_prompt(backend, sent.size, now - sent.at)
+            self.ledger.worked(backend, now)
 
     def on_end(self, exchange: Exchange, now: float) -> None:
         """Take note of a whole answer."""
         backend, sent = exchange.attempt
-        backend.in_flight -= 1
-        backend.answered += 1
-        if backend.health is not health.WELL and not backend.stalled:
-            self._believe(backend, health.succeeded(backend.health, THRESHOLDS, now=now), now)
-        backend.estimate.ended(sent, now)
+        self._follow(backend, self.ledger.answered(backend, 200, sent, now))
+        self.ledger.ended(backend, exchange.job.ask, sent, now)
         self._finish(exchange)
 
     def on_failure(self, exchange: Exchange, failure: Failure, now: float) -> None:
         """Take note of an attempt that failed, and make another one, if one is allowed."""
         backend, sent = exchange.attempt
-        backend.in_flight -= 1
-        backend.estimate.failed(sent, now)
-        if failure not in NOT_ITS_FAULT and backend not in exchange.blamed:
+        if failure in NOT_ITS_FAULT:
+            self.ledger.excused(backend, sent, now)
+        elif backend not in exchange.blamed:
             exchange.blamed.append(backend)
-            verdict = health.failed(backend.health, THRESHOLDS, failure.value, probe=False, now=now)
-            self._believe(backend, verdict, now)
-            self.on_doubt(self._index[backend.name])
+            refused = failure is Failure.REFUSED
+            self._follow(backend, self.ledger.failed(backend, failure.value, now, sent, refused=refused))
+        self.ledger.ended(backend, exchange.job.ask, sent, now)
         again = None if exchange.began or exchange.attempts > RETRIES else self._again(exchange, failure, now)
         if again is not None:
             self._attempt(exchange, again, now)
@@ -168,13 +160,11 @@ class Router:
         """Take note of a probe: whether it was answered, and, of a stalled backend, whether it gave a token."""
         backend = self.backends[index]
         if not answered:
-            self._believe(
-                backend, health.failed(backend.health, THRESHOLDS, "a probe failed", probe=True, now=now), now
-            )
+            self._follow(backend, self.ledger.failed(backend, "a probe failed", now))
             return
-        backend.stalled = backend.stalled and not works
-        if not backend.stalled:
-            self._believe(backend, health.succeeded(backend.health, THRESHOLDS, probe=True, now=now), now)
+        if backend.stalled and works:
+            self._follow(backend, self.ledger.worked(backend, now))
+        self._follow(backend, self.ledger.succeeded(backend, now, probe=True))
 
     def pause(self, index: int, now: float) -> float:
         """Tell in how many seconds a backend is probed again."""
@@ -184,19 +174,17 @@ class Router:
             return PROBE_EVERY
         return health.pause(found, PROBE_EVERY, now - self._ill.setdefault(index, now))
 
-    def _believe(self, backend: Backend, verdict: Health, now: float) -> None:
-        before, backend.health = backend.health.verdict, verdict
-        if verdict.verdict is Verdict.PROBING and before is not Verdict.PROBING:
-            backend.estimate.restarted(now)
+    def _follow(self, backend: Backend, change: Change | None) -> None:
+        if change is not None and change.probe:
+            self.on_doubt(self._index[backend.name])
 
     def declared(self, index: int, now: float, *, up: bool) -> None:
         """Take the supervisor's word: the engine's process is gone, or a new one is ready."""
         backend = self.backends[index]
-        backend.health = health.declared(up=True, now=now) if up else health.declared(up=False, reason="restarts")
         if up:
-            backend.estimate.restarted(now)
+            self.ledger.ready(backend, now)
         else:
-            self._prefixes.forget(backend)
+            self.ledger.take_out(backend, "restarts", coming=True)
 
     def finds_stalled(self, index: int, since: float, now: float) -> list[Exchange]:
         """Look at a backend that has said nothing since then: where it is found stalled, it is out.
@@ -205,17 +193,17 @@ class Router:
         """
         backend = self.backends[index]
         waiting = [each for each in self._under_way if each.attempt[0] is backend]
+        if backend.stalled or not waiting:
+            return []
         silences = [
             Silence(
                 now - (since if each.began else each.attempt[1].at), each.began, streams=True, size=each.job.ask.size
             )
             for each in waiting
         ]
-        progress = Progress()
-        progress.began(min((each.attempt[1].at for each in waiting), default=now))
-        progress.moved(since)
-        verdict = judge(progress, silences, now, STALL_AFTER, backend.prefill)
-        if backend.stalled or not waiting or verdict is not Silent.STALLED:
+        if backend.progress.at < since:  # until then its engine said something all the time
+            self.ledger.worked(backend, since)
+        if self.ledger.judge(backend, silences, now, STALL_AFTER) is not Silent.STALLED:
             return []
-        backend.stalled, backend.health = True, health.declared(up=False, reason="stalled")
+        self._follow(backend, self.ledger.stalled(backend, "stalled", now))
         return waiting

@@ -11,10 +11,10 @@ from random import Random
 from typing import Any
 
 from router.core import health
-from router.core.affinity import Prefixes
 from router.core.catalog import Backend
 from router.core.exchange import Failure
 from router.core.latency import HEAR, Estimate
+from router.core.ledger import Ledger
 from router.core.load import Load
 from router.proxy.listen import EVERY, SETTLES
 from scripts.simulation.choosing import chooser_of
@@ -80,9 +80,9 @@ class World:
             Backend(name, weight=weight, estimate=Estimate(engine.spec.parallel if engine.spec.told else None))
             for (name, engine), weight in zip(engines.items(), weights, strict=True)
         ]
-        prefixes = Prefixes()
-        chooser = chooser_of(policy, prefixes, engines, self._random)
-        router = Router(backends, prefixes, chooser, self._send, self._finished)
+        ledger = Ledger()
+        chooser = chooser_of(policy, ledger.prefixes, engines, self._random)
+        router = Router(backends, ledger, chooser, self._send, self._finished)
         router.on_doubt = lambda index: self._hurry(router, index)
         for index in range(len(backends)):
             self._probe(router, index)
@@ -207,7 +207,8 @@ class World:
     def _hear(self, router: Router, index: int, last: float) -> None:
         """Have a router hear whether an engine has written anything since the last time."""
         if self._engines[index].spoke(self.now) > last:
-            router.backends[index].estimate.spoke(self.now)
+            router.ledger.spoke(router.backends[index])
+            router.ledger.hear(router.backends, self.now)
         self._at(self.now + HEAR, self._hear, router, index, self.now)
 
     def _probe(self, router: Router, index: int) -> None:
@@ -235,8 +236,8 @@ class World:
         """Have a router read what an engine publishes: it comes as late as the router takes it to come at most."""
         backend, engine = router.backends[index], self._engines[index]
         if engine.up:
-            self._at(self.now + SETTLES, self._published, backend, engine.load, backend.answered)
+            self._at(self.now + SETTLES, self._published, router, backend, engine.load, backend.ended)
         self._at(self.now + EVERY, self._look, router, index)
 
-    def _published(self, backend: Backend, load: Load, answered: int) -> None:
-        backend.estimate.published(load, backend.in_flight + backend.answered - answered, self.now)
+    def _published(self, router: Router, backend: Backend, load: Load, ended: int) -> None:
+        router.ledger.published(backend, load, backend.in_flight + backend.ended - ended, self.now)

@@ -119,7 +119,7 @@ async def test_what_no_engine_has_read_is_sent_on_whatever_the_budget(start_rout
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         backends = [{"url": url, "models": ["demo"], "name": "bad"}, backend(good, "good")]
         router = await start_router(backends, health={"unhealthy_after": 100})
-        router.plane.budget = RetryBudget(0, reserve=0)
+        router.plane.ledger.budget = RetryBudget(0, reserve=0)
         for _ in range(3):
             router.plane.backends["good"].in_flight = 1  # it looks busier
             async with session.post(router.url + CHAT, json=chat()) as answer:
@@ -129,7 +129,7 @@ async def test_what_no_engine_has_read_is_sent_on_whatever_the_budget(start_rout
 async def test_what_an_engine_refuses_is_paid_for(start_router, session, good):
     """It has read the request: with nothing left for retries, what it said is the answer."""
     async with bad_before_good(start_router, good, fault="status:503") as (router, _):
-        router.plane.budget = RetryBudget(0, reserve=0)
+        router.plane.ledger.budget = RetryBudget(0, reserve=0)
         async with session.post(router.url + CHAT, json=chat()) as answer:
             assert answer.status == 503
 

@@ -145,7 +145,7 @@ async def test_a_client_that_asks_nonsense_takes_nobody_out(start_router, sessio
             assert b"asked for" in said[1]
         assert (await asked(session, router))[0] == 200
         assert all(each.health.usable for each in router.plane.backends.values())
-        assert not router.plane.dispatcher.aside.any
+        assert not router.plane.ledger.aside.any
         assert good.stats.begun + other.stats.begun <= 61
 
 

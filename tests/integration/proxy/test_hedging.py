@@ -278,7 +278,7 @@ async def test_nobody_is_asked_twice_unless_told_to(race):
 async def test_nobody_is_asked_twice_where_the_budget_is_spent(race):
     """So that hedging doesn't double a load that is the reason for the silence."""
     ran = await race("1h")
-    ran.router.plane.budget = RetryBudget(0, reserve=0)
+    ran.router.plane.ledger.budget = RetryBudget(0, reserve=0)
     asking = asyncio.create_task(ran.ask())
     await eventually(lambda: ran.begun)
     (exchange,) = ran.router.plane.exchanges
@@ -346,11 +346,11 @@ async def test_a_kept_connection_that_was_closed_is_no_answer(start_router, engi
     await eventually(lambda: begun == [first])
     (exchange,) = router.plane.exchanges
     router.plane.backends["b"].in_flight -= 1000
-    tokens = router.plane.budget.tokens
+    tokens = router.plane.ledger.budget.tokens
     exchange._hedge._begin()
     assert not exchange._hedge.connecting  # it is sent on the connection that was kept
     await eventually(lambda: begun == [first, second])
-    assert router.plane.budget.tokens <= tokens - 1 + 0.01  # once
+    assert router.plane.ledger.budget.tokens <= tokens - 1 + 0.01  # once
     assert router.plane.backends["b"].in_flight == 1
     second.says.put_nowait(HEAD + DONE)
     assert (await asking)[:2] == (200, "b")
@@ -531,7 +531,7 @@ async def test_nobody_else_can_be_asked(race):
     (first,) = ran.begun
     first.says.put_nowait(HEAD + PING)
     exchange = await held(ran)
-    ran.router.plane.budget = RetryBudget(0, reserve=0)
+    ran.router.plane.ledger.budget = RetryBudget(0, reserve=0)
     exchange._hedge._begin()
     assert exchange._passed == len(PING)
     first.says.put_nowait(PING)

@@ -177,7 +177,7 @@ async def test_what_has_not_begun_goes_elsewhere(start_router, fake, session):
         ]
         router = await start_router(backends, **STALL)
         router.plane.backends["good"].in_flight += 1  # it looks busier
-        router.plane.budget = RetryBudget(0, reserve=0)  # the stuck one is out: this is no further load
+        router.plane.ledger.budget = RetryBudget(0, reserve=0)  # the stuck one is out: this is no further load
         async with session.post(router.url + CHAT, json=chat(stream=True)) as answer:
             assert answer.headers["x-router-backend"] == "good"
             assert await answer.read() == expected_stream(0, 8, 16)
@@ -211,13 +211,13 @@ async def test_what_has_no_byte_leaves_a_silent_backend_before_it_counts_as_stal
     ]
     router = await start_router(backends, health={"interval": "0.1s", "stall_after": "6s"})
     router.plane.backends["good"].in_flight += 1  # it looks busier
-    tokens = router.plane.budget.tokens
+    tokens = router.plane.ledger.budget.tokens
     began = time.monotonic()
     async with session.post(router.url + CHAT, json=chat(stream=stream)) as answer:
         assert answer.headers["x-router-backend"] == "good"
         assert answer.status == 200
     assert 2 <= time.monotonic() - began < 6
-    assert router.plane.budget.tokens < tokens
+    assert router.plane.ledger.budget.tokens < tokens
     # It has nothing in flight any more, and is found all the same.
     await eventually(lambda: router.plane.backends["still"].stalled)
 

@@ -6,6 +6,7 @@ from router.core.catalog import DIRECT, Backend, Candidate, Route, Way
 from router.core.dispatch import Dispatcher
 from router.core.health import Health, Thresholds, Verdict, declared
 from router.core.latency import Ask
+from router.core.ledger import Ledger
 
 ASK = Ask(100)
 DOWN = Health(Verdict.DOWN, reason="refused")
@@ -19,8 +20,9 @@ def lowest(_: int) -> int:
 @pytest.fixture
 def dispatcher() -> Dispatcher[str]:
     """Give one that sends where least is in flight."""
-    made = Dispatcher[str](lowest)
-    made.set_up("least_in_flight", Thresholds(trial=2, slow_start=30), Bounds(), affinity=True)
+    made = Dispatcher[str](Ledger(), lowest)
+    made.ledger.thresholds = Thresholds(trial=2, slow_start=30)
+    made.set_up("least_in_flight", Bounds(), affinity=True)
     return made
 
 
@@ -141,7 +143,7 @@ def test_who_waits_is_not_sent_to_who_is_gone(dispatcher):
 def test_who_has_refused_such_a_request_is_passed_over(dispatcher):
     """Where another could take it, waited for or not; else it is asked again."""
     refuses, other = backend("a"), backend("b", in_flight=5)
-    dispatcher.aside.put(Kind(refuses.backend), 10.0)
+    dispatcher.ledger.aside.put(Kind(refuses.backend), 10.0)
     both = way((refuses, other))
     assert dispatcher.choose(both, (), ASK, 10.5) is other
     assert dispatcher.choose(both, (other,), ASK, 10.5) is refuses

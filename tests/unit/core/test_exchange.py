@@ -9,6 +9,7 @@ from router.core.errors import BadGatewayError, GatewayTimeoutError, QueueTimeou
 from router.core.exchange import AGAIN, FREE, Failure, error_of
 from router.core.health import WELL, Health, Thresholds, Verdict, declared, failed
 from router.core.latency import Ask
+from router.core.ledger import Ledger
 
 
 def up(name, in_flight=0) -> Candidate:
@@ -24,8 +25,8 @@ def lowest(_: int) -> int:
 
 
 def dispatcher(draw) -> Dispatcher[str]:
-    made = Dispatcher[str](draw)
-    made.set_up("least_in_flight", Thresholds(), Bounds(), affinity=False)
+    made = Dispatcher[str](Ledger(), draw)
+    made.set_up("least_in_flight", Bounds(), affinity=False)
     return made
 
 
@@ -194,7 +195,7 @@ def test_a_rival_is_of_the_same_model_and_up():
     assert rival(((a, b), (c,)), (a, b), dispatcher(lowest)) is None
     assert rival(((a, down("d")),), (a,), dispatcher(lowest)) is None
     chooses = dispatcher(lowest)
-    chooses.aside.put(Kind(b.backend), 0.0)
+    chooses.ledger.aside.put(Kind(b.backend), 0.0)
     assert rival(((a, b),), (a,), chooses) is None
 
 

@@ -1,0 +1,355 @@
+"""The live state of all backends: what is in flight there, how healthy, how fast and how full each is. Pure.
+
+The ledger is the one writer of every `Backend`. Whoever meets something (an exchange, a probe, a supervisor) tells the
+ledger, with the time; where that changes what is believed of a backend, the ledger returns a `Change`, which says what
+the caller has to do: probe the backend, offer it to requests that wait, tell the log. The data plane, the simulator and
+the unit tests all drive this same object.
+
+What belongs to one backend is in its `Backend`. What belongs to several is beside it: which prefixes are believed to be
+in whose cache, who refused which requests, and the budget that pays for retries.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from math import inf
+from typing import Final
+
+from router.core import health, stall
+from router.core.admission import Cap
+from router.core.affinity import Prefixes
+from router.core.aside import BUSY, LONGEST_BUSY, Aside, Kind, scope
+from router.core.budget import RetryBudget
+from router.core.catalog import DOUBT, Backend, Candidate
+from router.core.health import WELL, Health, Thresholds, Verdict
+from router.core.latency import Ask, Sent
+from router.core.load import Load
+from router.core.stall import Silence
+from router.core.stall import Verdict as Silent
+from router.core.statuses import LIES, OF_THE_REQUEST, TOO_MANY, UNWELL_STATUSES
+
+
+class News(Enum):
+    """What the log is told of a backend."""
+
+    NONE = 0
+    DOWN = 1
+    TRIAL = 2
+    UP = 3
+    WORKS = 4  # after it had stalled
+
+
+class Change:
+    """What the caller does after a backend's state has changed.
+
+    `probe`: probe it soon. `offer`: offer its room to requests that wait. `reason` is why it is down, if that is the
+    `news`.
+    """
+
+    def __init__(self, news: News = News.NONE, *, probe: bool = False, offer: bool = False, reason: str = "") -> None:
+        self.news: Final = news
+        self.probe: Final = probe
+        self.offer: Final = offer
+        self.reason: Final = reason
+
+
+class Ledger:
+    """Keeps the state of backends. All times are seconds of one clock that never goes back."""
+
+    def __init__(self) -> None:
+        self.prefixes = Prefixes()
+        self.aside = Aside()
+        self.budget = RetryBudget()
+        self.thresholds = Thresholds()
+        self._retired: set[Backend] = set()
+
+    # What there is
+
+    def retire(self, backend: Backend, reason: str) -> None:
+        """Take a backend out for good; what it has in flight goes on until `forget`."""
+        self._retired.add(backend)
+        self.take_out(backend, reason)
+
+    def forget(self, backend: Backend) -> None:
+        """Forget a retired backend."""
+        self._retired.discard(backend)
+
+    def is_retired(self, backend: Backend) -> bool:
+        """Whether a backend is retired and not yet forgotten."""
+        return backend in self._retired
+
+    def bound(self, backend: Backend, cap: Cap) -> None:
+        """Bound how much a backend may have in flight."""
+        backend.cap = cap
+
+    def weigh(self, backend: Backend, weight: float) -> None:
+        """Give a backend another weight."""
+        backend.weight = weight
+
+    def learn_models(self, backend: Backend, models: Mapping[str, str]) -> bool:
+        """Take a backend's word for what it serves; tell whether that is new."""
+        is_new = backend.models != models
+        backend.models = models
+        return is_new
+
+    def room(self, backend: Backend, now: float) -> float:
+        """Bytes of a request that a backend has room for; below 0: not even for an empty one.
+
+        A backend that is coming back takes on its load step by step, so its ramp is brought up to date here.
+        """
+        cap, found = backend.cap, backend.health
+        if found is not WELL:
+            backend.ramp = found.ramp(now, self.thresholds)
+            if backend.in_flight >= found.cap(cap.requests, self.thresholds):
+                return -1.0
+        return cap.room(backend.in_flight, backend.size)
+
+    # Attempts
+
+    def began(self, candidate: Candidate, ask: Ask, now: float) -> Sent:
+        """Count an attempt that is sent now."""
+        backend = candidate.backend
+        backend.in_flight += 1
+        backend.progress.began(now)
+        backend.size += ask.size
+        cached = 0
+        if ask.blocks:
+            cached = self.prefixes.cached(backend, candidate.model, ask.blocks)
+            self.prefixes.note(backend, candidate.model, ask.blocks, now)
+        return backend.estimate.sent(ask, cached, now)
+
+    def ended(self, backend: Backend, ask: Ask, sent: Sent, now: float) -> None:
+        """Release an attempt's room. With no outcome recorded before, it counts as abandoned."""
+        backend.in_flight -= 1
+        backend.progress.ended(now)
+        backend.ended += 1
+        backend.size -= ask.size
+        backend.estimate.lost(sent, now)
+
+    def first_token(self, backend: Backend, sent: Sent, now: float) -> None:
+        """Note the first token of a stream."""
+        backend.estimate.first_token(sent, now)
+
+    def read_prompt(self, backend: Backend, size: int, seconds: float) -> None:
+        """Note how long a stream's first content took, for a request of `size` bytes."""
+        backend.prefill.note(size, seconds)
+
+    def spoke(self, backend: Backend) -> None:
+        """Note that an answer has brought something; `hear` tells the estimate."""
+        backend.spoke = True
+
+    def hear(self, backends: Iterable[Backend], now: float) -> None:
+        """Tell the estimates which backends' answers have brought something since the last call."""
+        for backend in backends:
+            if backend.spoke:
+                backend.spoke = False
+                backend.estimate.spoke(now)
+
+    def muted(self, backend: Backend, sent: Sent, now: float, *, muted: bool) -> None:
+        """Note that an answer can't be heard now, because its client is slow, or that it can be heard again."""
+        backend.estimate.muted(sent, now, muted=muted)
+
+    def begun(self, backend: Backend, now: float) -> Change | None:
+        """Note that an answer has begun: on a first trial that is enough to be up."""
+        if backend.health.verdict is Verdict.PROBING and not backend.health.relapses:
+            return self.succeeded(backend, now, probe=False)
+        return None
+
+    def answered(self, backend: Backend, status: int, sent: Sent | None, now: float) -> Change | None:
+        """Note a whole answer, which may be an error. The latency of an error isn't measured."""
+        backend.answered += 1
+        if status < 400:
+            backend.errors = 0
+            if sent is not None:
+                backend.estimate.ended(sent, now)
+                if not sent.streams:
+                    backend.prefill.whole(sent.size, now - sent.at)
+        believed = status < 400 or (status in OF_THE_REQUEST and backend.errors < DOUBT)
+        if backend.health is WELL or not believed:
+            return None
+        return self.succeeded(backend, now, probe=False)
+
+    def refused(self, backend: Backend, status: int, sent: Sent | None, now: float) -> Change | None:
+        """Note an error's status. Its latency isn't measured; its status may count against the backend's health."""
+        backend.errors += 1
+        if status in UNWELL_STATUSES:
+            return self.failed(backend, f"answered {status}", now, sent)
+        if sent is not None and status == TOO_MANY:
+            backend.estimate.failed(sent, now)
+        elif sent is not None:
+            backend.estimate.left(sent, now)
+        return None
+
+    def excused(self, backend: Backend, sent: Sent, now: float) -> None:
+        """Note that an attempt is as good as over, and that its latency says nothing of its backend."""
+        backend.estimate.left(sent, now)
+
+    def busy(self, candidate: Candidate, ask: Ask, seconds: float, now: float, *, own_key: bool) -> None:
+        """Note a 429: the backend has no room for `seconds` (0: it didn't say), for all requests or for one client's.
+
+        `own_key`: the router shows this backend a key of its own.
+        """
+        for_all = own_key or not ask.key
+        kind = Kind(candidate.backend) if for_all else Kind(candidate.backend, key=ask.key)
+        self.aside.put(kind, now, seconds or BUSY, LONGEST_BUSY)
+
+    def disproved(
+        self, candidate: Candidate, ask: Ask, status: int, sent: Sent | None, now: float, *, own_key: bool
+    ) -> Change | None:
+        """Note that another backend of the same model has answered what this one refused: this one was at fault."""
+        backend = candidate.backend
+        if backend in self._retired:
+            return None
+        if status >= LIES:
+            self.budget.refund()
+        kind = scope(status, candidate, ask, own_key=own_key)
+        if kind is not None:
+            self.aside.put(kind, now)
+            return None
+        if sent is not None:
+            backend.estimate.disproved(sent, now)
+        reason = f"answered {status} to what another backend answers"
+        return self._believe(backend, health.failed(backend.health, self.thresholds, reason, probe=False, now=now), now)
+
+    def confirmed(self, backend: Backend) -> None:
+        """Note that another backend refuses the same request: nothing speaks against this one."""
+        backend.errors = 0
+
+    # Health
+
+    def succeeded(self, backend: Backend, now: float, *, probe: bool) -> Change | None:
+        """Note that a backend answered a probe, or a request. Of a stalled one that says nothing."""
+        if backend.stalled:
+            return None
+        if probe:
+            backend.progress.probed(now, answered=True)
+        return self._believe(backend, health.succeeded(backend.health, self.thresholds, probe=probe, now=now), now)
+
+    def failed(
+        self, backend: Backend, reason: str, now: float, sent: Sent | None = None, *, refused: bool = False
+    ) -> Change | None:
+        """Note that a backend failed an attempt that was `sent`, or without one, a probe.
+
+        `refused`: it refused the connection. What that means for a launched engine its supervisor says.
+        """
+        if sent is not None:
+            backend.estimate.failed(sent, now)
+        gone, probe = refused and not backend.supervised, sent is None
+        if gone:
+            self.prefixes.forget(backend)
+        found = health.failed(backend.health, self.thresholds, reason, probe=probe, now=now, refused=gone)
+        return self._believe(backend, found, now)
+
+    def ready(self, backend: Backend, now: float) -> bool:
+        """Note that a launched engine is ready; tell whether requests may go there: not to a retired one."""
+        if backend in self._retired:
+            return False
+        backend.health, backend.stalled = health.declared(up=True, now=now), False
+        backend.estimate.restarted(now)
+        backend.progress.back(now)
+        return True
+
+    def take_out(self, backend: Backend, reason: str, *, coming: bool = False) -> None:
+        """Note that a backend is gone, and its cache with it. `coming`: it is about to be there again."""
+        backend.health = health.declared(up=False, reason=reason, coming=coming)
+        self.prefixes.forget(backend)
+        self.aside.forget(backend)
+
+    def vanished(self, backend: Backend, sent: Sent | None, reason: str) -> bool:
+        """Note that nobody listens where an attempt was sent; tell whether that is new.
+
+        The engine's supervisor is about to say so, too. What was sent to an earlier process says nothing.
+        """
+        found = backend.health
+        is_new = not found.absent and (sent is None or sent.at >= found.since) and backend not in self._retired
+        if is_new:
+            self.take_out(backend, reason, coming=True)
+        return is_new
+
+    def _believe(self, backend: Backend, found: Health, now: float) -> Change | None:
+        if backend in self._retired:
+            return None
+        was, backend.health = backend.health, found
+        probe = found.coming or (found.by_requests and found.verdict is not Verdict.UNKNOWN)
+        if found is WELL:
+            backend.ramp = 1.0
+        verdict = found.verdict
+        if verdict is was.verdict:
+            # Requests that wait for it may try it, or are told that it is gone.
+            offer = was.absent and not found.absent
+            return Change(probe=probe, offer=offer) if probe or offer else None
+        news = News.NONE
+        if verdict is Verdict.DOWN:
+            news = News.DOWN
+        elif verdict is Verdict.PROBING:
+            backend.estimate.restarted(now)
+            news = News.TRIAL
+        elif verdict is Verdict.UP and was.verdict is not Verdict.SUSPECT:
+            news = News.UP
+        return Change(news, probe=probe, offer=True, reason=found.reason)
+
+    # Progress
+
+    def worked(self, backend: Backend, now: float) -> Change | None:
+        """Note that a backend has sent content: a stalled one has come to life again."""
+        backend.estimate.unheard = 0
+        if not backend.stalled:
+            backend.progress.moved(now)
+            return None
+        backend.progress.back(now)
+        backend.stalled = False
+        return Change(News.WORKS)
+
+    def asked(self, backend: Backend, now: float) -> None:
+        """Note that a backend is asked for a token, by a probe: no client's request, but it owes an answer."""
+        backend.progress.began(now)
+
+    def unasked(self, backend: Backend, now: float) -> None:
+        """Note that this is over."""
+        backend.progress.ended(now)
+
+    def probed(self, backend: Backend, sent: float, *, answered: bool) -> None:
+        """Note whether a probe that was sent then was answered: by itself that says nothing of health."""
+        backend.progress.probed(sent, answered=answered)
+
+    def read_cpu(self, backend: Backend, seconds: float, now: float, *, stopped: bool, tells: bool) -> None:
+        """Note the CPU time that an engine's processes have used; see Progress.cpu."""
+        backend.progress.cpu(seconds, now, stopped=stopped, tells=tells)
+
+    def read_counter(self, backend: Backend, count: float, now: float, *, tells: bool) -> None:
+        """Note the work that an engine counts itself; see Progress.counted."""
+        backend.progress.counted(count, now, tells=tells)
+
+    def published(self, backend: Backend, load: Load | None, ours: int, now: float) -> None:
+        """Note what an engine publishes of its load, of which `ours` at most came from here; None: nothing."""
+        backend.estimate.published(load, ours, now)
+
+    def judge(
+        self,
+        backend: Backend,
+        silences: Sequence[Silence],
+        now: float,
+        stall_after: float,
+        *,
+        held_up: int = 0,
+        token: float = 0.0,
+    ) -> Silent:
+        """Tell what the silence of a backend's answers comes to; changes nothing that requests see.
+
+        `held_up` counts answers that are silent because their client is slow. `token`: for so long it has owed a token
+        that a probe asked for.
+        """
+        progress = backend.progress
+        if backend.answered != backend.counted:
+            backend.counted = backend.answered
+            progress.moved(now)
+        if held_up and (not silences or held_up >= backend.cap.requests):  # slow clients may keep it from working
+            progress.moved(now)
+        if backend.stalled:
+            return Silent.STALLED
+        room = backend.in_flight < backend.cap.requests < inf
+        return stall.judge(progress, silences, now, stall_after, backend.prefill, token, room=room)
+
+    def stalled(self, backend: Backend, reason: str, now: float) -> Change | None:
+        """Take a backend out that has stopped working, whatever its probes say."""
+        backend.stalled = True
+        return self._believe(backend, health.declared(up=False, reason=reason, coming=backend.supervised), now)
