@@ -1,6 +1,6 @@
 """From the name that a client asks for to the backends that could answer, in the order to try them.
 
-A `Backend` is the live record of one place that requests can be sent; the data plane is its one writer. A `Catalog`
+A `Backend` is the live record of one place that requests can be sent; the ledger is its one writer. A `Catalog`
 is an immutable view over all of them: a request resolves its name once, and holds what it got to its end, whatever
 is reloaded meanwhile.
 

@@ -364,6 +364,25 @@ def test_one_that_is_on_trial_begins_anew_and_slowly():
     assert [each.ramp for each in router.backends] == [0.1, 1.0]
 
 
+def test_a_policy_sees_here_what_it_sees_in_the_data_plane():
+    """Requests and bytes in flight, and answers, of each backend: all of it, and none is left over."""
+    ran = world([Spec()] * 2)
+    backends, most = ran._routers[0].backends, Counter()
+    note = ran._routers[0].on_first_token
+
+    def look(exchange, now):
+        backend = exchange.attempt[0]
+        assert backend.size >= exchange.job.ask.size
+        most[backend.name] = max(most[backend.name], backend.size)
+        note(exchange, now)
+
+    ran._routers[0].on_first_token = look
+    exchanges = ran.run()
+    assert [each.size for each in backends] == [each.in_flight for each in backends] == [0, 0]
+    assert sum(each.answered for each in backends) == sum(each.ended for each in backends) == len(exchanges)
+    assert len(most) == 2
+
+
 def test_two_routers_see_only_what_they_sent_themselves():
     """Each has backends of its own, and half of the requests."""
     exchanges = world([Spec()] * 2, routers=2).run()
