@@ -232,7 +232,7 @@ class Sent:
 
 
 class Estimate:
-    """What is known of a backend's speed and of its work. The data plane tells it what happens, and is its only writer.
+    """What is known of a backend's speed and of its work. The ledger tells it what happens, and is its only writer.
 
     `parallel` is how many requests the engine is said to work on at once, if anything is; what is seen counts for more.
     All times are seconds of one clock.
