@@ -367,7 +367,8 @@ def test_one_that_is_on_trial_begins_anew_and_slowly():
 def test_a_policy_sees_here_what_it_sees_in_the_data_plane():
     """Requests and bytes in flight, and answers, of each backend: all of it, and none is left over."""
     ran = world([Spec()] * 2)
-    backends, most = ran._routers[0].backends, Counter()
+    backends = ran._routers[0].backends
+    most: Counter[str] = Counter()
     note = ran._routers[0].on_first_token
 
     def look(exchange, now):
