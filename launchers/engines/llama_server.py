@@ -23,7 +23,7 @@ What running it taught (xllamacpp 2026.10):
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -257,13 +257,18 @@ def _is_usual(body: bytes) -> bool:
 def _drop_empty_end(found: Fields, name: str) -> None:
     """6 above: to go on with nothing is to begin."""
     messages = bodies.value(found.get(name, bodies.NO_TEXT))
-    if isinstance(messages, list) and len(messages) > 1 and _is_empty_answer(messages[-1]):
-        found[name] = bodies.raw(messages[:-1])
+    if not isinstance(messages, list):
+        return
+    kept = len(messages)
+    while kept > 1 and _is_empty_answer(messages[kept - 1]):
+        kept -= 1
+    if kept < len(messages):
+        found[name] = bodies.raw(messages[:kept])
 
 
-def _is_empty_answer(message: dict[str, Any]) -> bool:
+def _is_empty_answer(message: object) -> bool:
     """Whether it is the assistant's, and says and calls nothing."""
-    if message.get("role") != "assistant" or message.get("tool_calls"):
+    if not isinstance(message, dict) or message.get("role") != "assistant" or message.get("tool_calls"):
         return False
     content = message.get("content")
     return not content or (

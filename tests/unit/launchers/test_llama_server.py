@@ -180,6 +180,7 @@ def test_nor_is_one_of_the_other_apis():
     for path, name in (("/v1/messages", "messages"), ("/v1/messages/count_tokens", "messages"), (RESPONSES, "input")):
         user, empty = {"role": "user", "content": "a"}, {"role": "assistant", "content": [{"type": "text", "text": ""}]}
         assert right({name: [user, empty]}, path) == {name: [user]}
+        assert right({name: [user, empty, empty]}, path) == {name: [user]}
         calls = {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {}}]}
         assert right({name: [user, calls]}, path) == {name: [user, calls]}
 
