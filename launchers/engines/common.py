@@ -15,7 +15,7 @@ from launchers.errors import ArgumentError, ModelNotFoundError
 from launchers.spec import ArgValue, LaunchSpec, Scalar
 
 if TYPE_CHECKING:
-    from launchers.engines import Files
+    from launchers.engines.base import Files
 
 PYTHON_ENV: Mapping[str, str] = MappingProxyType({"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"})
 """For every Python: last words must not stay in a buffer; a folder here named like a module must not be imported; a

@@ -33,7 +33,7 @@ from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
-    from launchers.engines import Files
+    from launchers.engines.base import Files
 
 SCRIPT = common.wrapper("llama_cpp_server.py")
 

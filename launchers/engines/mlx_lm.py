@@ -32,7 +32,7 @@ from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
-    from launchers.engines import Files
+    from launchers.engines.base import Files
 
 SCRIPT = common.wrapper("mlx_lm_server.py")
 MOST_TOP_K = 500

@@ -33,7 +33,7 @@ from launchers.errors import ArgumentError, UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
-    from launchers.engines import Files
+    from launchers.engines.base import Files
 
 KEEP_ALIVE = 75  # seconds that an idle connection stays open
 TO_END = 2  # seconds that are left between its own end of draining and the supervisor's SIGKILL

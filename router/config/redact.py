@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from router.config.scalars import FromEnvironment
 
 if TYPE_CHECKING:
-    from router.config.types import Config
+    from pydantic import BaseModel
 
 HIDDEN = "(hidden)"
 
 _SECRET = re.compile(r"key|token(?!iz)|secret|passw|credential|\bauth\b|\benv\b", re.IGNORECASE)
 
 
-def redacted(config: Config) -> dict[str, Any]:
+def redacted(config: BaseModel) -> dict[str, Any]:
     """The configuration as plain data in router.yaml's own words, with every default, and without its secrets.
 
     It can be loaded again where nothing in it was secret. What was included stands in it; `include` doesn't.

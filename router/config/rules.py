@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from router.config.problems import Fault, did_you_mean, either, repeated
 from router.core.access import is_wide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from router.config.types import Auth, Backend, Server
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _MOST_LISTED = 20
+
+
+class Backend(Protocol):
+    """A configured backend, as far as these rules look at it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def models(self) -> Iterable[str]:
+        """The names of its models."""
 
 
 def faults(backends: Sequence[Backend | None], routes: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
@@ -33,17 +43,18 @@ def faults(backends: Sequence[Backend | None], routes: Mapping[str, tuple[str, .
                 )
 
 
-def open_doors(server: Server, auth: Auth) -> Iterator[Fault]:
-    """What would let in whom nobody has said may ask. It is looked for once every value by itself is right."""
-    if auth.keys:
-        return
-    if is_wide(server.host) and not auth.open:
+def open_doors(host: str, cors: Sequence[str], *, is_open: bool) -> Iterator[Fault]:
+    """What would let in whom nobody has said may ask, where there are no keys.
+
+    It is looked for once every value by itself is right.
+    """
+    if is_wide(host) and not is_open:
         yield Fault(
             ("server", "host"),
             "{got} lets other machines in, and nothing says who of them may ask: set auth.keys, or auth.open: true "
             "if all of them may",
         )
-    for index, origin in enumerate(server.cors):
+    for index, origin in enumerate(cors):
         if origin in {"*", "null"}:
             yield Fault(("server", "cors", index), "{got} lets every web page in: set auth.keys, or name its origin")
 

@@ -393,7 +393,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _obeys_rules(self) -> Config:
-        if faults := [*rules.open_doors(self.server, self.auth)]:
+        server, auth = self.server, self.auth
+        if not auth.keys and (faults := [*rules.open_doors(server.host, server.cors, is_open=auth.open)]):
             raise faulty(faults)
         if faults := [*rules.faults(self.backends, self.targets)]:
             raise faulty(faults, "rule")
