@@ -44,6 +44,13 @@ def known(takes=0.1, hold=0.0, parallel=None, until=100.0):
 # The reading
 
 
+def test_what_is_asked_alike_is_equal():
+    """By all that is known of it."""
+    assert Ask(9, (1,), path="/v1/x", key=b"k") == Ask(9, (1,), path="/v1/x", key=b"k")
+    assert len({Ask(9), Ask(9), Ask(8), Ask(9, (1,)), Ask(9, streams=False), Ask(9, path="p"), Ask(9, key=b"k")}) == 6
+    assert Ask(9) != 9
+
+
 def test_a_line_finds_base_and_slope():
     """Of exact samples, nearly what made them; the pull to the origin matters less the more sizes differ."""
     line = Line()
