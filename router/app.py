@@ -35,7 +35,7 @@ from launchers.states import RestartPolicy
 from profiles import Facts
 from router.api.admin import Admin
 from router.api.surface import Surface
-from router.config import Config, Key
+from router.config import Config, KeyConfig
 from router.config.redact import redacted
 from router.core.access import Access, is_wide
 from router.core.admission import Bounds
@@ -391,7 +391,7 @@ def _choice(config: Config) -> Choice:
     )
 
 
-def _caller(key: Key) -> Caller:
+def _caller(key: KeyConfig) -> Caller:
     """Tell whose a key is: by its name, or by a few letters of its digest, which tell keys apart and give none away."""
     secret = key.key.get_secret_value().encode()
     return Caller(key.name or hashlib.sha256(secret).hexdigest()[:8], key.priority)

@@ -26,7 +26,7 @@ from launchers.weights import size_of, weights
 from profiles import Facts, Profile, ProfileError, detect, load_profiles
 from profiles.detect import cpus, describe, gibibytes, model_memory
 from profiles.facts import program_version
-from router.config import Backend, Config, ConfigError, load
+from router.config import BackendConfig, Config, ConfigError, load
 from router.launches import Launch, StartError, install_command, plan_launches
 from router.planning import look, shares_of
 from router.proxy.pool import Address
@@ -321,7 +321,7 @@ def of_remote(name: str, url: str, failure: str) -> Finding:
     return Finding(Mark.OK, name, f"{url} answers")
 
 
-async def reach(backends: Sequence[Backend], patience: float = PATIENCE) -> list[Finding]:
+async def reach(backends: Sequence[BackendConfig], patience: float = PATIENCE) -> list[Finding]:
     """Ask all servers elsewhere at once whether they live, as the router's probes do; `patience` is in seconds."""
     within, resolver = aiohttp.ClientTimeout(total=patience), Resolver(Names())
     async with aiohttp.ClientSession(timeout=within, connector=aiohttp.TCPConnector(resolver=resolver)) as session:
@@ -329,7 +329,7 @@ async def reach(backends: Sequence[Backend], patience: float = PATIENCE) -> list
     return [of_remote(each.name, each.url or "", why) for each, why in zip(backends, failures, strict=True)]
 
 
-async def _failure(session: aiohttp.ClientSession, backend: Backend, patience: float) -> str:
+async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patience: float) -> str:
     key = backend.api_key.get_secret_value() if backend.api_key else None
     headers = {"authorization": f"Bearer {key}"} if key else {}
     address = Address.of(backend.url or "")

@@ -21,7 +21,7 @@ from launchers.states import RestartPolicy, State
 from launchers.supervisor import Status, Supervisor
 from launchers.tree import memory_of
 from launchers.turns import Turns
-from router.config import Backend as Config
+from router.config import BackendConfig
 from router.core.admission import Cap
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
@@ -375,7 +375,7 @@ class Fleet:
         await self._keepers.close()
 
 
-def _cap(config: Config, parallel: int | None = None) -> Cap:
+def _cap(config: BackendConfig, parallel: int | None = None) -> Cap:
     """Tell how much a backend is to have in flight: what router.yaml says, or what its engine works on at once."""
     return Cap(config.max_in_flight or parallel or inf, config.max_prompt_bytes or inf)
 

@@ -16,7 +16,7 @@ from launchers.errors import LaunchError
 from launchers.files import Disk
 from launchers.spec import ArgValue, LaunchSpec
 from profiles import AUTO, Facts, Profile, ProfileError, choose_engine, detect, load_profiles
-from router.config import Backend, Config
+from router.config import BackendConfig, Config
 from router.shares import claimed, counted, seen_by, settled
 
 
@@ -32,7 +32,7 @@ class StartError(Exception):
 class Launch:
     """One engine to start: a replica of one backend of router.yaml."""
 
-    backend: Backend
+    backend: BackendConfig
     spec: LaunchSpec
     engine: Engine
     python: str  # the interpreter that has the engine, or the engine's own program
@@ -98,7 +98,7 @@ def _processes(config: Config) -> int:
     return sum(backend.launch.replicas for backend in config.backends if backend.launch is not None)
 
 
-def _replicas(backend: Backend, machine: _Machine, running: Sequence[Launch]) -> Iterator[Launch]:
+def _replicas(backend: BackendConfig, machine: _Machine, running: Sequence[Launch]) -> Iterator[Launch]:
     launch = backend.launch
     assert launch is not None  # noqa: S101  (the caller asked)
     # The first has the backend's own name, so that it can be joined by others and go on.
@@ -120,7 +120,7 @@ def install_command(engine: Engine) -> str:
     return here * engine.install.startswith("pip ") + engine.install
 
 
-def _asked_alike(one: Backend, other: Backend) -> bool:
+def _asked_alike(one: BackendConfig, other: BackendConfig) -> bool:
     """Tell whether two entries of router.yaml ask for the same process."""
     if one.launch is None or other.launch is None:
         return False
@@ -129,11 +129,11 @@ def _asked_alike(one: Backend, other: Backend) -> bool:
     return alike and one.name == other.name and _served_name(one) == _served_name(other)
 
 
-def _served_name(backend: Backend) -> str:
+def _served_name(backend: BackendConfig) -> str:
     return next(iter(backend.models))
 
 
-def _planned(backend: Backend, machine: _Machine) -> Launch:
+def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
     launch = backend.launch
     assert launch is not None  # noqa: S101  (the caller asked)
     installs = {name: install_command(engine) for name, engine in machine.engines.items()}

@@ -10,8 +10,7 @@ from enum import Enum
 
 from launchers.gpus import as_started, lacking
 from profiles.parsers import Gpu
-from router.config import Backend, Config
-from router.config import Route as WrittenRoute
+from router.config import BackendConfig, Config, RouteConfig
 from router.core.catalog import Route
 from router.core.reshape import Reshape
 from router.launches import Launch
@@ -57,7 +56,7 @@ class Step:
 class Place:
     """One backend as it is configured: a URL, or one process of a launch."""
 
-    config: Backend
+    config: BackendConfig
     launch: Launch | None = None
 
 
@@ -90,7 +89,7 @@ class Plan:
         return tuple(place.launch for place in self.places.values() if place.launch is not None)
 
 
-def _route(written: WrittenRoute) -> Route:
+def _route(written: RouteConfig) -> Route:
     changes = (written.set, written.default, written.at_most, written.strip)
     reshape = Reshape(*changes) if any(changes) else None
     return Route(written.to, reshape, frozenset(written.next_on or ()), written.policy or "", written.hidden)
@@ -174,9 +173,9 @@ def _essentials(old: Place, new: Place) -> list[str]:
     return changed + ["python"] * (old.launch.python != new.launch.python)
 
 
-def _details(old: Backend, new: Backend) -> list[str]:
+def _details(old: BackendConfig, new: BackendConfig) -> list[str]:
     """Name what else of an entry has changed. The number of replicas shows in the processes themselves."""
-    changed = [key for key in Backend.model_fields if key != "launch" and getattr(old, key) != getattr(new, key)]
+    changed = [key for key in BackendConfig.model_fields if key != "launch" and getattr(old, key) != getattr(new, key)]
     if old.launch is not None and new.launch is not None:
         keys = ("start_timeout", "load", "unload_after")
         changed += [key for key in keys if getattr(old.launch, key) != getattr(new.launch, key)]

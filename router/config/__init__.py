@@ -3,24 +3,35 @@
 from router.config.load import Loaded, load
 from router.config.problems import ConfigError, Problem
 from router.config.redact import redacted
-from router.config.routes import Route
-from router.config.types import Auth, Backend, Balance, Config, Health, Key, Launch, Limits, Logging, Server
+from router.config.routes import RouteConfig
+from router.config.types import (
+    AuthConfig,
+    BackendConfig,
+    BalanceConfig,
+    Config,
+    HealthConfig,
+    KeyConfig,
+    LaunchConfig,
+    LimitsConfig,
+    LoggingConfig,
+    ServerConfig,
+)
 
 __all__ = [
-    "Auth",
-    "Backend",
-    "Balance",
+    "AuthConfig",
+    "BackendConfig",
+    "BalanceConfig",
     "Config",
     "ConfigError",
-    "Health",
-    "Key",
-    "Launch",
-    "Limits",
+    "HealthConfig",
+    "KeyConfig",
+    "LaunchConfig",
+    "LimitsConfig",
     "Loaded",
-    "Logging",
+    "LoggingConfig",
     "Problem",
-    "Route",
-    "Server",
+    "RouteConfig",
+    "ServerConfig",
     "load",
     "redacted",
 ]

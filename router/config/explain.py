@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from router.config import rules
 from router.config.problems import MOST_PROBLEMS, Fault, KeyPath, Problem, did_you_mean, either
-from router.config.routes import Route
-from router.config.types import NO_BACKENDS, Backend, Config
+from router.config.routes import RouteConfig
+from router.config.types import NO_BACKENDS, BackendConfig, Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - annotat
     return [model for argument in get_args(annotation) for model in _models(argument)]
 
 
-def _sketch(document: Document) -> tuple[list[Backend | None], dict[str, tuple[str, ...]]]:
+def _sketch(document: Document) -> tuple[list[BackendConfig | None], dict[str, tuple[str, ...]]]:
     """As much of the backends and routes as the rules need and can be made of data with mistakes in it.
 
     Without it a misspelt key would hide a route to nothing until the next try.
@@ -96,7 +96,7 @@ def _sketch(document: Document) -> tuple[list[Backend | None], dict[str, tuple[s
     return sketched, dict(_leading(routes)) if isinstance(routes, dict) else {}
 
 
-def _sketched(entry: object) -> Backend | None:
+def _sketched(entry: object) -> BackendConfig | None:
     """A backend of what the rules look at, as if the rest were right."""
     if not isinstance(entry, dict):
         return None
@@ -104,7 +104,7 @@ def _sketched(entry: object) -> Backend | None:
     if entry.get("launch") is not None:
         sketch["launch"] = {"model": "any"}
     try:
-        return Backend.model_validate(sketch)
+        return BackendConfig.model_validate(sketch)
     except ValidationError:
         return None
 
@@ -113,4 +113,4 @@ def _leading(routes: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]
     for name, value in routes.items():
         with suppress(ValidationError):
             to = value.get("to") if isinstance(value, dict) else value
-            yield name, Route.model_validate({"to": to}).to
+            yield name, RouteConfig.model_validate({"to": to}).to

@@ -61,7 +61,7 @@ def _status(value: object) -> int:
 _LIST_OF_NAMES = {"type": "array", "items": TEXT, "minItems": 1}
 _STATUS_SCHEMA = {"type": "integer", "minimum": 400, "maximum": 599}
 
-Policy = Annotated[
+PolicyName = Annotated[
     Literal["least_latency", "least_in_flight", "least_response_time", "round_robin", "weighted", "random"],
     choice("a policy", *POLICIES),
 ]
@@ -94,7 +94,7 @@ Statuses = Annotated[
 ]
 
 
-class Route(Section):
+class RouteConfig(Section):
     """Where a name leads, and what becomes of a request on the way. A model, or a list of them, is short for `to`."""
 
     example: ClassVar[str] = """\
@@ -127,11 +127,11 @@ routes:
         "Statuses of an answer after which the next model is tried. It is tried anyhow after an error that is retried, "
         "a 404, and a 401, 402, 403 or 407 that refuses the backend's `api_key`.",
     )
-    policy: Policy | None = setting(None, "By what to choose among backends; left out, as balance.policy says.")
+    policy: PolicyName | None = setting(None, "By what to choose among backends; left out, as balance.policy says.")
     hidden: Switch = setting(default=False, meaning="Whether the name is served, but not listed by /v1/models.")
 
     @model_validator(mode="after")
-    def _says_one_thing_of_each_field(self) -> Route:
+    def _says_one_thing_of_each_field(self) -> RouteConfig:
         written: list[tuple[KeyPath, str]] = [(("set", name), name) for name in self.set]
         written += [(("strip", index), name) for index, name in enumerate(self.strip)]
         faults = [

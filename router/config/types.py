@@ -45,7 +45,7 @@ from router.config.fields import (
 )
 from router.config.groups import Arguments, ModelSource, Names, Variables, faulty, listed, mapping
 from router.config.problems import Fault, repeated
-from router.config.routes import Policy, Route
+from router.config.routes import PolicyName, RouteConfig
 from router.config.section import Section, setting
 from router.config.units import Duration, DurationOrNever, HedgeAfter, Size, lasting, sized
 
@@ -54,7 +54,7 @@ LEVELS = ("debug", "info", "warning", "error")
 NO_BACKENDS = 'there is none; the least that works is `backends: [{url: "http://127.0.0.1:8000"}]`'
 
 
-class Server(Section):
+class ServerConfig(Section):
     """Where the router listens."""
 
     example: ClassVar[str] = """\
@@ -88,7 +88,7 @@ auth: {keys: ["${ROUTER_KEY:-change-me}"]}
     )
 
 
-class Launch(Section):
+class LaunchConfig(Section):
     """How to start an engine's own server, one process a replica."""
 
     example: ClassVar[str] = """\
@@ -125,7 +125,7 @@ backends:
     )
 
 
-class Backend(Section):
+class BackendConfig(Section):
     """One place that requests can be sent to: a URL, or an engine that is launched here."""
 
     example: ClassVar[str] = """\
@@ -140,7 +140,7 @@ backends:
 
     # The order matters: each of the four is checked against those before it.
     url: Url | None = setting(None, "Where a server runs already.")
-    launch: Launch | None = setting(None, "How to start it here. A backend has either this or a url.")
+    launch: LaunchConfig | None = setting(None, "How to start it here. A backend has either this or a url.")
     name: Annotated[str, WithJsonSchema({"anyOf": [TEXT, {"type": "null"}]})] = setting(
         None, "Its name in logs and metrics, unlike any other's. Left out, a url has its host:port."
     )
@@ -160,7 +160,7 @@ backends:
 
     @field_validator("launch")
     @classmethod
-    def _either_url_or_launch(cls, launch: Launch | None, info: ValidationInfo) -> Launch | None:
+    def _either_url_or_launch(cls, launch: LaunchConfig | None, info: ValidationInfo) -> LaunchConfig | None:
         if "url" in info.data and (launch is None) == (info.data["url"] is None):
             raise ValueError("a backend has either `url` (it runs elsewhere) or `launch` (it is started here)")
         return launch
@@ -186,7 +186,7 @@ backends:
         return models
 
 
-class Balance(Section):
+class BalanceConfig(Section):
     """Which of several backends gets a request."""
 
     example: ClassVar[str] = """\
@@ -195,7 +195,7 @@ balance:
   hedge_after: p95
 """
 
-    policy: Policy = setting("least_latency", "By what to choose among the backends that can take a request.")
+    policy: PolicyName = setting("least_latency", "By what to choose among the backends that can take a request.")
     affinity: Switch = setting(
         default=True, meaning="Whether a conversation goes back to the backend that has its beginning cached."
     )
@@ -211,7 +211,7 @@ balance:
     )
 
 
-class Health(Section):
+class HealthConfig(Section):
     """How backends are watched."""
 
     example: ClassVar[str] = """\
@@ -247,7 +247,7 @@ health:
     )
 
 
-class Limits(Section):
+class LimitsConfig(Section):
     """Bounds on what clients and backends may take."""
 
     example: ClassVar[str] = """\
@@ -282,7 +282,7 @@ limits:
     )
 
 
-class Key(Section):
+class KeyConfig(Section):
     """A client's key. The key alone is short for `key`."""
 
     example: ClassVar[str] = """\
@@ -306,7 +306,7 @@ auth:
     )
 
 
-class Auth(Section):
+class AuthConfig(Section):
     """Who may ask. Without keys, programs on this machine, and no pages but those of server.cors."""
 
     example: ClassVar[str] = """\
@@ -315,7 +315,7 @@ auth:
   admin_keys: ["${ROUTER_ADMIN_KEY:-change-me-too}"]
 """
 
-    keys: Annotated[tuple[Key, ...], BeforeValidator(listed)] = setting((), "Keys of clients.")
+    keys: Annotated[tuple[KeyConfig, ...], BeforeValidator(listed)] = setting((), "Keys of clients.")
     admin_keys: Annotated[tuple[Secret, ...], BeforeValidator(listed)] = setting((), "Bearer tokens for /admin.")
     open: Switch = setting(
         default=False,
@@ -324,7 +324,7 @@ auth:
 
     @field_validator("keys")
     @classmethod
-    def _differ(cls, keys: tuple[Key, ...]) -> tuple[Key, ...]:
+    def _differ(cls, keys: tuple[KeyConfig, ...]) -> tuple[KeyConfig, ...]:
         faults = [
             Fault((index, part), f"stands at keys[{first}], too: each is one client's")
             for part in ("key", "name")
@@ -336,7 +336,7 @@ auth:
         return keys
 
 
-class Logging(Section):
+class LoggingConfig(Section):
     """What is written down, and where."""
 
     example: ClassVar[str] = """\
@@ -359,10 +359,10 @@ Patterns = Annotated[
     WithJsonSchema({"anyOf": [TEXT, {"type": ["array", "null"], "items": TEXT}]}),
 ]
 Routes = Annotated[
-    Mapping[str, Route],
+    Mapping[str, RouteConfig],
     BeforeValidator(mapping),
     AfterValidator(MappingProxyType),
-    PlainSerializer(dict, return_type=dict[str, Route], when_used="json"),
+    PlainSerializer(dict, return_type=dict[str, RouteConfig], when_used="json"),
 ]
 
 
@@ -372,21 +372,21 @@ class Config(Section):
     include: Patterns = setting(
         (), "More files, or patterns of them such as conf.d/*.yaml, with backends, routes and sections of their own."
     )
-    server: Server = Field(default_factory=Server, description=Server.__doc__)
+    server: ServerConfig = Field(default_factory=ServerConfig, description=ServerConfig.__doc__)
     profile: FileName = setting("auto", "What this platform runs, and how: auto, or a name in profiles/.")
-    backends: Annotated[tuple[Backend, ...], BeforeValidator(listed)] = Field(
+    backends: Annotated[tuple[BackendConfig, ...], BeforeValidator(listed)] = Field(
         description="The places requests can be sent to. Required: at least one."
     )
     routes: Routes = setting({}, "More names that clients may ask for, and the models each leads to, in order.")
-    balance: Balance = Field(default_factory=Balance, description=Balance.__doc__)
-    health: Health = Field(default_factory=Health, description=Health.__doc__)
-    limits: Limits = Field(default_factory=Limits, description=Limits.__doc__)
-    auth: Auth = Field(default_factory=Auth, description=Auth.__doc__)
-    logging: Logging = Field(default_factory=Logging, description=Logging.__doc__)
+    balance: BalanceConfig = Field(default_factory=BalanceConfig, description=BalanceConfig.__doc__)
+    health: HealthConfig = Field(default_factory=HealthConfig, description=HealthConfig.__doc__)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description=LimitsConfig.__doc__)
+    auth: AuthConfig = Field(default_factory=AuthConfig, description=AuthConfig.__doc__)
+    logging: LoggingConfig = Field(default_factory=LoggingConfig, description=LoggingConfig.__doc__)
 
     @field_validator("backends")
     @classmethod
-    def _has_backends(cls, backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+    def _has_backends(cls, backends: tuple[BackendConfig, ...]) -> tuple[BackendConfig, ...]:
         if not backends:
             raise ValueError(NO_BACKENDS)
         return backends

@@ -18,7 +18,7 @@ from profiles import Facts, load_profiles
 from profiles.detect import Memory, Profile
 from profiles.parsers import Gpu
 from router import doctor
-from router.config import Backend, Config
+from router.config import BackendConfig, Config
 from router.doctor import Finding, Mark, Model, Section
 from router.launches import Launch
 from tests.fakes.engine import FakeEngine
@@ -348,8 +348,8 @@ def test_who_may_ask(server, auth, told):
     assert said(doctor.of_doors(config)) == told
 
 
-def remote(url: str, **more: object) -> Backend:
-    return Backend.model_validate({"url": url, "name": "there", "models": ["demo"], **more})
+def remote(url: str, **more: object) -> BackendConfig:
+    return BackendConfig.model_validate({"url": url, "name": "there", "models": ["demo"], **more})
 
 
 async def test_servers_elsewhere():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from router.config import Backend, Config, ConfigError, Launch, Loaded, Route, load, not_yet, places
+from router.config import BackendConfig, Config, ConfigError, LaunchConfig, Loaded, RouteConfig, load, not_yet, places
 from router.config.not_yet import Pending
 from router.config.problems import MOST_PROBLEMS
 from tests.shipped import SHIPPED, WHOLE, uncommented
@@ -70,14 +70,14 @@ def test_the_shipped_file_shows_every_key(tmp_path):
     path.write_bytes(WHOLE)
     config = load(path, {"MAC_KEY": "k"}).config
     demo, qwen, _, mac = config.backends
-    assert demo.launch == Launch(
+    assert demo.launch == LaunchConfig(
         model="models/demo", args={name: {"embedding": True} for name in ("llama_cpp", "llama_server")}
     )
     assert qwen.launch is not None
     assert set(Config.model_fields) == set(places.parse(WHOLE, "f").data)
-    assert {*mac.model_fields_set, "launch"} == set(Backend.model_fields)
-    assert demo.launch.model_fields_set == set(Launch.model_fields)
-    assert config.routes["careful"].model_fields_set == set(Route.model_fields)
+    assert {*mac.model_fields_set, "launch"} == set(BackendConfig.model_fields)
+    assert demo.launch.model_fields_set == set(LaunchConfig.model_fields)
+    assert config.routes["careful"].model_fields_set == set(RouteConfig.model_fields)
 
 
 def test_all_problems_at_once_each_at_its_place(refused):

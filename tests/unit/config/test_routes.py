@@ -7,26 +7,26 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from router.config import Route
+from router.config import RouteConfig
 from router.config.problems import dotted
 from router.config.scalars import FromEnvironment
 
 
-def route(**keys: Any) -> Route:
-    return Route.model_validate({"to": "m", **keys})
+def route(**keys: Any) -> RouteConfig:
+    return RouteConfig.model_validate({"to": "m", **keys})
 
 
 def errors(data: object) -> list[str]:
     with pytest.raises(ValidationError) as caught:
-        Route.model_validate(data)
+        RouteConfig.model_validate(data)
     return [f"{dotted(error['loc'])}: {error['msg']}" for error in caught.value.errors()]
 
 
 @pytest.mark.parametrize("short", ["m", ["m"], {"to": "m"}, {"to": ["m"], "set": None, "strip": None}])
 def test_short_forms(short):
     """A model, a list of models and the whole mapping say the same."""
-    assert Route.model_validate(short) == route()
-    assert Route.model_validate(short).to == ("m",)
+    assert RouteConfig.model_validate(short) == route()
+    assert RouteConfig.model_validate(short).to == ("m",)
 
 
 def test_a_route_says_what_it_changes():

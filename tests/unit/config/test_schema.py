@@ -18,10 +18,10 @@ SHIPPED = Path(__file__).parents[3] / "router.yaml"
 REMOTE = "backends: [{url: 'http://box:8000'}]\n"
 SECTIONS = {section.__name__: section for section in Section.__subclasses__()}
 REQUIRED: dict[str, dict[str, Any]] = {
-    "Launch": {"model": "m"},
-    "Backend": {"url": "http://a"},
-    "Route": {"to": "m"},
-    "Key": {"key": "k"},
+    "LaunchConfig": {"model": "m"},
+    "BackendConfig": {"url": "http://a"},
+    "RouteConfig": {"to": "m"},
+    "KeyConfig": {"key": "k"},
 }
 
 MADE = schema()
@@ -57,9 +57,9 @@ def test_each_key_of_the_types_is_in_it():
 def test_the_documented_default_is_the_real_one(name, key):
     """Writing the default changes nothing, and the description says the same."""
     section, documented = SECTIONS[name], properties(name)[key]
-    least = {"backends": [REQUIRED["Backend"]]} if name == "Config" else REQUIRED.get(name, {})
+    least = {"backends": [REQUIRED["BackendConfig"]]} if name == "Config" else REQUIRED.get(name, {})
     if key == "url":
-        least = {"name": "a", "launch": REQUIRED["Launch"]}
+        least = {"name": "a", "launch": REQUIRED["LaunchConfig"]}
     assert section.model_validate({**least, key: documented["default"]}) == section.model_validate(least)
     (said,) = re.findall(r"Default: (\S+)\.$", documented["description"])
     if said not in {"none", "empty"}:
@@ -72,7 +72,7 @@ def test_the_documented_default_is_the_real_one(name, key):
 def test_the_defaults_are_all_there():
     """Each key has one, but for those that are required and for sections, whose keys have theirs."""
     without = {f"{name}.{key}" for name, key in KEYS} - {f"{name}.{key}" for name, key in DEFAULTS}
-    required = {"Config.backends", "Route.to", "Key.key", "Launch.model"}
+    required = {"Config.backends", "RouteConfig.to", "KeyConfig.key", "LaunchConfig.model"}
     assert without == required | {
         f"Config.{key}" for key in ("server", "balance", "health", "limits", "auth", "logging")
     }

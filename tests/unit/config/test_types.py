@@ -13,7 +13,7 @@ from router.config import rules
 from router.config.problems import did_you_mean, dotted, either, shortened
 from router.config.scalars import FromEnvironment
 from router.config.section import Section
-from router.config.types import Backend, Config, Launch
+from router.config.types import BackendConfig, Config, LaunchConfig
 
 REMOTE = {"url": "http://box:8000"}
 LAUNCHED = {"name": "demo", "launch": {"model": "models/demo"}}
@@ -26,7 +26,7 @@ def errors(data: object) -> list[str]:
     return [f"{dotted(error['loc'])}: {error['msg']}" for error in caught.value.errors()]
 
 
-def backend(**keys: object) -> Backend:
+def backend(**keys: object) -> BackendConfig:
     return Config.model_validate({"backends": [keys]}).backends[0]
 
 
@@ -34,7 +34,7 @@ def test_all_but_backends_has_a_default():
     """The defaults are those of the documentation, in seconds and bytes."""
     config = Config.model_validate({"backends": [LAUNCHED]})
     launch = config.backends[0].launch
-    assert launch == Launch(model="models/demo")
+    assert launch == LaunchConfig(model="models/demo")
     assert launch is not None
     assert (launch.engine, launch.replicas, launch.load, launch.start_timeout) == ("auto", 1, "startup", 600.0)
     assert launch.unload_after == math.inf
