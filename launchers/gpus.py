@@ -64,7 +64,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StartVerdict:
     """Whether one may start: `why` not, in words, or with which share. `lacks` memory, it may wait for ever."""
 
     why: str = ""
@@ -102,7 +102,7 @@ class Line:
         self._starting[name] = claim
         return ""
 
-    def look(self, name: str, gpus: Sequence[Gpu], now: float) -> Verdict:
+    def look(self, name: str, gpus: Sequence[Gpu], now: float) -> StartVerdict:
         """Tell one whose turn it is whether its memory is free; one that lacks it has lost its turn."""
         claim = self._starting[name]
         others = {other: has for other, has in {**self._has, **self._starting}.items() if other != name}
@@ -146,7 +146,7 @@ def fit(
     *,
     after: Sequence[Claim] = (),
     settled: bool = True,
-) -> Verdict:
+) -> StartVerdict:
     """Tell whether what is free of these GPUs is enough, beside what `others` of ours have.
 
     What nobody wrote is lowered so that those who start `after` it get what they need. Not `settled`: more may be free
@@ -159,14 +159,14 @@ def fit(
             continue
         if claim.written:
             if free < claim.share * total * SURELY:
-                return Verdict(_too_little(claim, claim.share * total, gpu, others), lacks=True)
+                return StartVerdict(_too_little(claim, claim.share * total, gpu, others), lacks=True)
         elif (lower := _room(claim, gpu, after)) < claim.share:
             if lower < LEAST_SHARE or lower * total < claim.least:
-                return Verdict(_too_little(claim, claim.least, gpu, others), lacks=True)
+                return StartVerdict(_too_little(claim, claim.least, gpu, others), lacks=True)
             if not settled:
-                return Verdict(f"waits for memory of {_called(gpu)} that was in use to be given back", lacks=True)
+                return StartVerdict(f"waits for memory of {_called(gpu)} that was in use to be given back", lacks=True)
             share = min(share, lower)
-    return Verdict(share=share)
+    return StartVerdict(share=share)
 
 
 def _room(claim: Claim, gpu: Gpu, after: Sequence[Claim]) -> float:

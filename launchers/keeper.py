@@ -36,7 +36,7 @@ from typing import Any, BinaryIO
 
 from launchers import kin
 from launchers.files import at_once
-from launchers.record import SCRATCH, Record
+from launchers.record import SCRATCH, ProcessRecord
 
 LINGER = 0.5  # seconds from the last process's end until the output is taken for complete
 GIVE_UP = 60.0  # seconds, after which what can't be killed is left to the kernel
@@ -101,7 +101,7 @@ class Log:
 class Engine:
     """One engine, from its spawn until nothing of it is left. `scratch` names it; `pipe` is the end of its output."""
 
-    def __init__(self, record: Record, log: Log, pipe: int, link: "Link") -> None:
+    def __init__(self, record: ProcessRecord, log: Log, pipe: int, link: "Link") -> None:
         self.record = record
         self.link: Link | None = link
         self.pipe: int | None = pipe
@@ -375,7 +375,7 @@ class Keeper:
             os.close(its)
         door = str(self._door / "keeper") if self._door.name else ""
         child = kin.seen(pid)  # it may have ended, but is there until it is waited for
-        record = Record(path, name, pid, child.started if child else "", port, fingerprint, keep, id, *router,
+        record = ProcessRecord(path, name, pid, child.started if child else "", port, fingerprint, keep, id, *router,
                         self._me[0], self._me[1], door, self._me[2], key)  # fmt: skip
         return Engine(record, Log(Path(log), lambda text: link.tell(warning=text)), ours, link)
 

@@ -23,13 +23,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from launchers import kin
-from launchers.record import FORMAT, SCRATCH, Record
+from launchers.record import FORMAT, SCRATCH, ProcessRecord
 
 GONE_WITHIN = 5.0  # seconds to wait for what is to end
 LOOK_EVERY = 0.02
 
 
-def left_running(folder: Path, name: str) -> Record | None:
+def left_running(folder: Path, name: str) -> ProcessRecord | None:
     """Find the engine of this name that a dead router left to its keeper; None if there is none."""
     for record in _records(folder):
         is_left = record.name == name and record.format == FORMAT and record.keep and not _has_router(record)
@@ -41,7 +41,7 @@ def left_running(folder: Path, name: str) -> Record | None:
 def place(folder: Path, name: str) -> Path:
     """Where the record of an engine is to be: another router's that lives, with the same folder, is left as it is."""
     path = folder / f"{name}.json"
-    record = Record.read(path)
+    record = ProcessRecord.read(path)
     if record is None or record.router_pid == os.getpid() or not _has_router(record):
         return path
     return folder / f"{name}@{os.getpid()}.json"
@@ -52,14 +52,14 @@ def running(folder: Path) -> dict[str, int]:
     return {record.name: record.pid for record in _records(folder) if _is_alive(record.pid, record.started, record)}
 
 
-def reap(folder: Path, spared: Collection[str] = ()) -> list[Record]:
+def reap(folder: Path, spared: Collection[str] = ()) -> list[ProcessRecord]:
     """End what dead routers left running, and return the records of it. Blocks until it is gone, some seconds at most.
 
     `spared` are names of engines that are to be adopted.
     """
     reaped = []
     for path in sorted(folder.glob("*.json")):
-        record = Record.read(path)
+        record = ProcessRecord.read(path)
         if record is not None and (
             _has_router(record) or (record.name in spared and left_running(folder, record.name) == record)
         ):
@@ -72,7 +72,7 @@ def reap(folder: Path, spared: Collection[str] = ()) -> list[Record]:
     return reaped
 
 
-def end(record: Record) -> bool:
+def end(record: ProcessRecord) -> bool:
     """End an engine and all that belongs to it, and remove what it leaves. Whether there was anything to end.
 
     A keeper that lives does it, and removes the record; should it not within 5 s, it is killed.
@@ -98,8 +98,8 @@ def end(record: Record) -> bool:
     return found
 
 
-def _records(folder: Path) -> list[Record]:
-    return [record for path in sorted(folder.glob("*.json")) if (record := Record.read(path)) is not None]
+def _records(folder: Path) -> list[ProcessRecord]:
+    return [record for path in sorted(folder.glob("*.json")) if (record := ProcessRecord.read(path)) is not None]
 
 
 def _kill(engine: kin.Kin) -> bool:
@@ -112,7 +112,7 @@ def _kill(engine: kin.Kin) -> bool:
     return bool(living)
 
 
-def _tell_to_end(record: Record) -> None:
+def _tell_to_end(record: ProcessRecord) -> None:
     """Have its keeper end an engine; one that keeps nothing does so by itself."""
     if not record.keep:
         return
@@ -131,14 +131,14 @@ def _eventually(condition: Callable[[], bool], within: float = GONE_WITHIN) -> b
     return True
 
 
-def _has_router(record: Record) -> bool:
+def _has_router(record: ProcessRecord) -> bool:
     return _is_alive(record.router_pid, record.router_started, record)
 
 
-def _has_keeper(record: Record) -> bool:
+def _has_keeper(record: ProcessRecord) -> bool:
     return _is_alive(record.keeper_pid, record.keeper_started, record)
 
 
-def _is_alive(pid: int, started: str, record: Record) -> bool:
+def _is_alive(pid: int, started: str, record: ProcessRecord) -> bool:
     """Whether that very process runs, not another that was given its number."""
     return record.world == kin.world() and kin.started(pid) == started

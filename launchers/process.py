@@ -34,7 +34,7 @@ import structlog
 
 from launchers import kin, leftovers
 from launchers.output import Output
-from launchers.record import SCRATCH, Record
+from launchers.record import SCRATCH, ProcessRecord
 from launchers.spec import Command
 
 ANSWER_WITHIN = 5.0  # seconds; a keeper that is told to kill says at once that it does
@@ -56,7 +56,7 @@ class Process:
 
     def __init__(self, id: str, link: "_Link", on_gone: Callable[[], None]) -> None:  # noqa: A002
         self.id = id
-        self.record: Record | None = None  # once it runs
+        self.record: ProcessRecord | None = None  # once it runs
         self.exit_code: int | None = None  # negative: the signal that ended it; None: nobody knows
         self.gone = False
         self.began: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # or why it didn't
@@ -129,7 +129,7 @@ class Process:
         elif "gone" in message:
             self.end(message["gone"])
         elif "record" in message:
-            self.record = Record(**message["record"])
+            self.record = ProcessRecord(**message["record"])
             if not self.began.done():
                 self.began.set_result(None)
         else:
@@ -266,7 +266,7 @@ class Keepers:
         await self._begun(process, BEGIN_WITHIN)
         return process
 
-    async def adopt(self, record: Record, on_gone: Callable[[], None] = lambda: None) -> Process:
+    async def adopt(self, record: ProcessRecord, on_gone: Callable[[], None] = lambda: None) -> Process:
         """Watch over a process that an earlier router left running. Raises OSError if it has ended."""
         link = self._others.get(record.keeper_at)
         if link is None or link.lost:

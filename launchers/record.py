@@ -19,7 +19,7 @@ FORMAT = 2
 """Of the record, and of what is said to a keeper: those of another version are ended, not adopted."""
 
 
-class Record(NamedTuple):
+class ProcessRecord(NamedTuple):
     """One running engine, who keeps it, and whose it is."""
 
     path: str  # the record's own
@@ -57,19 +57,19 @@ class Record(NamedTuple):
         if Path(self.scratch).name.startswith(SCRATCH):
             shutil.rmtree(self.scratch, ignore_errors=True)
         kin.remove_shared_memory(self.shared)
-        written = Record.read(Path(self.path))
+        written = ProcessRecord.read(Path(self.path))
         if written is None or written.scratch == self.scratch:  # another router may have put its own there
             with suppress(OSError):
                 Path(self.path).unlink()
 
     @staticmethod
-    def read(path: Path) -> "Record | None":
+    def read(path: Path) -> "ProcessRecord | None":
         """Read the record in a file, of another version, too; None where it holds none."""
         with suppress(OSError, ValueError, TypeError, KeyError):
             said = json.loads(read_ordinary(path)) | {"path": str(path.absolute())}
             if "keeper_pid" not in said:
                 said = _without_keeper(said)
-            read = Record(**{name: value for name, value in said.items() if name in Record._fields})
+            read = ProcessRecord(**{name: value for name, value in said.items() if name in ProcessRecord._fields})
             if [type(value) for value in read[:-3]] == [type(value) for value in _EXAMPLE[:-3]]:
                 return read._replace(key=str(read.key), shared=tuple(map(str, read.shared)))
         return None
@@ -89,4 +89,4 @@ def _without_keeper(said: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-_EXAMPLE = Record("", "", 0, "", 0, "", False, "", 0, "", 0, "", "", "")  # noqa: FBT003 -- types alone
+_EXAMPLE = ProcessRecord("", "", 0, "", 0, "", False, "", 0, "", 0, "", "", "")  # noqa: FBT003 -- types alone

@@ -113,10 +113,10 @@ class Supervision:
 
 
 Actions = tuple[Action, ...]
-Step = tuple[Supervision, Actions]
+Transition = tuple[Supervision, Actions]
 
 
-def step(now: Supervision, event: Event, time: float) -> Step:
+def step(now: Supervision, event: Event, time: float) -> Transition:
     """What follows from `event` at `time`: the next record, and what to do in order."""
     move = TABLE[now.state].get(event)
     if move is None:
@@ -132,81 +132,81 @@ def _enter(now: Supervision, state: State, time: float, lasting: float | None = 
     return replace(now, state=state, since=time, deadline=deadline, then=State.STOPPED)
 
 
-def _stay(now: Supervision, _: float) -> Step:
+def _stay(now: Supervision, _: float) -> Transition:
     return now, ()
 
 
-def _spawn(now: Supervision, time: float) -> Step:
+def _spawn(now: Supervision, time: float) -> Transition:
     """Spawn it, or have it wait for its turn to be."""
     return _ask(now, time) if now.takes_turns else _take_turn(now, time)
 
 
-def _ask(now: Supervision, time: float) -> Step:
+def _ask(now: Supervision, time: float) -> Transition:
     return _enter(now, State.WAITING, time, now.policy.ask_again), (Action.ASK,)
 
 
-def _take_turn(now: Supervision, time: float) -> Step:
+def _take_turn(now: Supervision, time: float) -> Transition:
     return _enter(now, State.STARTING, time, now.start_timeout), (Action.SPAWN,)
 
 
-def _spawn_afresh(now: Supervision, time: float) -> Step:
+def _spawn_afresh(now: Supervision, time: float) -> Transition:
     return _spawn(replace(now, failures=0, delays=0), time)
 
 
-def _revive(now: Supervision, time: float) -> Step:
+def _revive(now: Supervision, time: float) -> Transition:
     """Try once more: the failures so far stay counted, so that one more is the last."""
     return _spawn(now, time) if time >= now.rested_at else (now, ())
 
 
-def _run(now: Supervision, time: float) -> Step:
+def _run(now: Supervision, time: float) -> Transition:
     return replace(_enter(now, State.RUNNING, time), failures=0), ()
 
 
-def _crash(now: Supervision, time: float) -> Step:
+def _crash(now: Supervision, time: float) -> Transition:
     steady = time - now.since >= now.policy.steady_after
     return _back_off(replace(now, delays=0) if steady else now, time)
 
 
-def _fail_to_start(now: Supervision, time: float) -> Step:
+def _fail_to_start(now: Supervision, time: float) -> Transition:
     failed = replace(now, failures=now.failures + 1)
     if failed.failures >= now.policy.give_up_after:
         return _enter(failed, State.FATAL, time), ()
     return _back_off(failed, time)
 
 
-def _back_off(now: Supervision, time: float) -> Step:
+def _back_off(now: Supervision, time: float) -> Transition:
     policy = now.policy
     # 32 doublings of any delay are past any longest_delay, and no float overflows on the way.
     delay = min(policy.first_delay * policy.factor ** min(now.delays, 32), policy.longest_delay)
     return replace(_enter(now, State.BACKOFF, time, delay), delays=now.delays + 1), ()
 
 
-def _give_up_start(now: Supervision, time: float) -> Step:
+def _give_up_start(now: Supervision, time: float) -> Transition:
     """It serves nobody, so there is nothing to end well; some engines hang on SIGTERM while they load."""
     return replace(_enter(now, State.STOPPING, time, now.stop_timeout), then=State.BACKOFF), (Action.KILL,)
 
 
-def _terminate(now: Supervision, time: float) -> Step:
+def _terminate(now: Supervision, time: float) -> Transition:
     return _enter(now, State.STOPPING, time, now.stop_timeout), (Action.TERMINATE,)
 
 
-def _kill(now: Supervision, time: float) -> Step:
+def _kill(now: Supervision, time: float) -> Transition:
     return _enter(now, State.STOPPING, time, now.stop_timeout), (Action.KILL,)
 
 
-def _kill_again(now: Supervision, time: float) -> Step:
+def _kill_again(now: Supervision, time: float) -> Transition:
     return replace(now, deadline=time + now.stop_timeout), (Action.KILL,)
 
 
-def _then_start(now: Supervision, _: float) -> Step:
+def _then_start(now: Supervision, _: float) -> Transition:
     return replace(now, then=State.STARTING), ()
 
 
-def _then_stop(now: Supervision, _: float) -> Step:
+def _then_stop(now: Supervision, _: float) -> Transition:
     return replace(now, then=State.STOPPED), ()
 
 
-def _gone(now: Supervision, time: float) -> Step:
+def _gone(now: Supervision, time: float) -> Transition:
     if now.then is State.BACKOFF:
         return _fail_to_start(now, time)
     if now.then is State.STARTING:
@@ -214,11 +214,11 @@ def _gone(now: Supervision, time: float) -> Step:
     return _rest(now, time)
 
 
-def _rest(now: Supervision, time: float) -> Step:
+def _rest(now: Supervision, time: float) -> Transition:
     return _enter(replace(now, failures=0, delays=0), State.STOPPED, time), ()
 
 
-Move = Callable[[Supervision, float], Step]
+Move = Callable[[Supervision, float], Transition]
 
 TABLE: Mapping[State, Mapping[Event, Move]] = MappingProxyType({
     State.STOPPED: {

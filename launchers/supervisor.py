@@ -26,12 +26,12 @@ from launchers import leftovers, wording
 from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Disk, Stamp, stamp
-from launchers.gpus import Verdict, with_share
+from launchers.gpus import StartVerdict, with_share
 from launchers.keys import key_of
 from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
 from launchers.process import Keepers, Process, free_port
 from launchers.reason import first_error
-from launchers.record import Record
+from launchers.record import ProcessRecord
 from launchers.spec import LaunchSpec
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
 from launchers.tree import memory_of, owns_port
@@ -108,7 +108,7 @@ class Supervisor:
         self._end = ""
         self._why = ""
         # While it waits for its turn: why, and whether to ask again; and the share of GPUs that it got with it.
-        self._verdict = Verdict()
+        self._verdict = StartVerdict()
         self._called = False
         self._last_lines: tuple[str, ...] = ()
         self._next_word = 0.0  # when to speak of a start's progress
@@ -298,7 +298,7 @@ class Supervisor:
         assert claim is not None  # noqa: S101
         if await self._left_running() is not None:  # that one has its memory
             self._turns.adopted(self.files, claim)
-            self._verdict = Verdict(share=claim.share)
+            self._verdict = StartVerdict(share=claim.share)
         else:
             self._verdict = await self._turns.ask(self.files, claim, self._call)
         if not self._verdict.why:
@@ -355,7 +355,7 @@ class Supervisor:
         self._probe = asyncio.create_task(self._until_ready(), name=f"probe of {self._spec.name}")
         self._probe.add_done_callback(lambda _: self._wake.set())
 
-    async def _left_running(self) -> Record | None:
+    async def _left_running(self) -> ProcessRecord | None:
         """Give what an earlier router left running, if it is what would be started now; else end it.
 
         Its memory is wanted.

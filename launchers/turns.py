@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from launchers.gpus import Claim, Line, Verdict
+from launchers.gpus import Claim, Line, StartVerdict
 from profiles.facts import gpus_now
 from profiles.parsers import Gpu
 
@@ -21,12 +21,12 @@ class Turns:
         self._line = Line(time.monotonic())
         self._calls: dict[str, Callable[[], None]] = {}
 
-    async def ask(self, name: str, claim: Claim, call: Callable[[], None]) -> Verdict:
+    async def ask(self, name: str, claim: Claim, call: Callable[[], None]) -> StartVerdict:
         """Tell whether `name` may start now; where it may not, `call` is called when it should ask again."""
         self._calls[name] = call
         why = self._line.ask(name, claim)
         if why:
-            return Verdict(why)
+            return StartVerdict(why)
         gpus = () if claim.share is None else await asyncio.to_thread(self._look)
         verdict = self._line.look(name, gpus, time.monotonic())
         if verdict.why:

@@ -47,11 +47,11 @@ from router.fleet import Fleet
 from router.launches import StartError
 from router.planning import look, plan_of, room_beside, with_known_gpus
 from router.proxy.downstream import Client, Lane
-from router.proxy.plane import Choice, Limits, Plane
-from router.proxy.probe import Prober, Rhythm
+from router.proxy.plane import Balancing, ExchangeLimits, Plane
+from router.proxy.probe import Prober, ProbeTiming
 from router.proxy.requests import Caller, Rules
 from router.proxy.resolve import OWN_WITHIN, Names, fixed
-from router.proxy.slow import Connection, SlowLane, expect
+from router.proxy.slow import SlowConnection, SlowLane, expect
 from router.reload import Reloader
 from router.steps import Plan, Room, Step, steps
 from router.telemetry.access import AccessLog
@@ -205,7 +205,7 @@ class App:
         await self._runner.setup()
         server = cast("web.Server", self._runner.server)
         lane = self._lane = Lane(
-            self.plane, self.rules, lambda left: Connection(server, self.rules, left), room=self._room
+            self.plane, self.rules, lambda left: SlowConnection(server, self.rules, left), room=self._room
         )
         try:
             self._server = await _listening(lambda: Client(lane), where.host, where.port, self.plane.names)
@@ -358,9 +358,9 @@ def room_for_clients(files: int) -> int:
     return max(1, (files - _OTHER_FILES) // 2)
 
 
-def _limits(config: Config) -> Limits:
+def _limits(config: Config) -> ExchangeLimits:
     limits = config.limits
-    return Limits(
+    return ExchangeLimits(
         limits.retries,
         limits.connect_timeout,
         limits.first_byte_timeout,
@@ -382,11 +382,11 @@ def _thresholds(config: Config) -> Thresholds:
     )
 
 
-def _choice(config: Config) -> Choice:
+def _choice(config: Config) -> Balancing:
     limits, keys = config.limits, config.auth.keys
     weights = {_caller(key).name: key.weight for key in keys}
     bounds = Bounds(limits.max_queue, queue_timeout=limits.queue_timeout, weights=weights)
-    return Choice(
+    return Balancing(
         config.balance.policy, config.balance.affinity, config.balance.retry_share, bounds, config.balance.hedge_after
     )
 
@@ -397,8 +397,8 @@ def _caller(key: KeyConfig) -> Caller:
     return Caller(key.name or hashlib.sha256(secret).hexdigest()[:8], key.priority)
 
 
-def _rhythm(config: Config) -> Rhythm:
-    return Rhythm(config.health.interval, config.health.timeout, config.health.stall_after)
+def _rhythm(config: Config) -> ProbeTiming:
+    return ProbeTiming(config.health.interval, config.health.timeout, config.health.stall_after)
 
 
 def _why_not_bound(error: OSError, host: str, port: int) -> str:

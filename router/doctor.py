@@ -35,7 +35,7 @@ from router.shares import SOME
 from router.telemetry.logs import printable
 from router.telemetry.tasks import aside
 
-PATIENCE = 2.0
+REMOTE_TIMEOUT = 2.0
 """Seconds that a server elsewhere may take to answer."""
 
 
@@ -321,7 +321,7 @@ def of_remote(name: str, url: str, failure: str) -> Finding:
     return Finding(Mark.OK, name, f"{url} answers")
 
 
-async def reach(backends: Sequence[BackendConfig], patience: float = PATIENCE) -> list[Finding]:
+async def reach(backends: Sequence[BackendConfig], patience: float = REMOTE_TIMEOUT) -> list[Finding]:
     """Ask all servers elsewhere at once whether they live, as the router's probes do; `patience` is in seconds."""
     within, resolver = aiohttp.ClientTimeout(total=patience), Resolver(Names())
     async with aiohttp.ClientSession(timeout=within, connector=aiohttp.TCPConnector(resolver=resolver)) as session:

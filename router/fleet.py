@@ -31,7 +31,7 @@ from router.proxy.examine import Process
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
 from router.proxy.probe import Prober, Target
-from router.steps import Do, Place, Plan, Step
+from router.steps import Do, Plan, PlannedBackend, Step
 from router.telemetry.tasks import heard, unharmed
 
 log = structlog.get_logger("router")
@@ -49,7 +49,7 @@ LOOK_EVERY = 0.02  # seconds, whether what drains has ended
 class Member:
     """One backend with what runs it. `before` is whom it will replace once it is ready."""
 
-    place: Place
+    planned: PlannedBackend
     backend: Backend
     supervisor: Supervisor | None = None
     asked: int = 0  # what others had been asked of what it serves, when its engine was given up
@@ -85,11 +85,11 @@ class Member:
         }
         if backend.estimate.load is not None:
             told["published"] = backend.estimate.load._asdict()
-        if self.supervisor is None or self.place.launch is None:
-            return told | {"url": self.place.config.url}
+        if self.supervisor is None or self.planned.launch is None:
+            return told | {"url": self.planned.config.url}
         status = self.supervisor.status
         return told | {
-            "engine": self.place.launch.spec.engine,
+            "engine": self.planned.launch.spec.engine,
             "state": status.state.value,
             "detail": status.detail,
             "pid": status.pid,
@@ -144,18 +144,18 @@ class Fleet:
             if step.do is Do.REMOVE:
                 self._retire(self.members.pop(step.name), "was removed from router.yaml")
             elif step.do is Do.ADD:
-                self._add(plan.places[step.name])
+                self._add(plan.backends[step.name])
             elif step.do is Do.REPLACE:
-                self._replace(self.members.pop(step.name), plan.places[step.name], new_first=step.new_first)
+                self._replace(self.members.pop(step.name), plan.backends[step.name], new_first=step.new_first)
             elif step.do is Do.TUNE:
-                self._tune(self.members[step.name], plan.places[step.name])
+                self._tune(self.members[step.name], plan.backends[step.name])
             elif step.do is Do.KEEP:
-                self._keep(self.members[step.name], plan.places[step.name])
+                self._keep(self.members[step.name], plan.backends[step.name])
             if loop.time() - began > SLICE:
                 await asyncio.sleep(0)
                 began = loop.time()
         self._plane.route(plan.routes)
-        self._plane.look_up()
+        self._plane.rebuild_catalog()
 
     def start(self) -> None:
         """Start every engine, and every watch; what joins later starts by itself."""
@@ -165,7 +165,7 @@ class Fleet:
         self._settle()
 
     def _start(self, member: Member) -> None:
-        launch = member.place.launch
+        launch = member.planned.launch
         if launch is not None and member.supervisor is not None:
             log.info(f"{member.name}: {launch.why}")
             member.supervisor.start()
@@ -173,20 +173,20 @@ class Fleet:
             target = Target(member.backend, engine.ready_path, launched=True, publishes=engine.publishes)
             self._prober.watch(replace(target, process=lambda: _process(supervisor, launch)))
         else:
-            self._prober.watch(Target(member.backend, discovers=not member.place.config.models))
+            self._prober.watch(Target(member.backend, discovers=not member.planned.config.models))
 
-    def _add(self, place: Place) -> Member:
+    def _add(self, planned: PlannedBackend) -> Member:
         """Take in a backend; one that is launched is known from now on, so that no request meets a 404."""
-        member = self._make(place)
+        member = self._make(planned)
         self._join(member)
         if self._started:
             self._start(member)
         return member
 
-    def _make(self, place: Place, files: str | None = None) -> Member:
-        config, launch = place.config, place.launch
+    def _make(self, planned: PlannedBackend, files: str | None = None) -> Member:
+        config, launch = planned.config, planned.launch
         if launch is None:
-            return Member(place, Backend(config.name, dict(config.models), config.weight, cap=_cap(config)))
+            return Member(planned, Backend(config.name, dict(config.models), config.weight, cap=_cap(config)))
         engine, parallel = launch.engine, parallel_of(launch)
         backend = Backend(
             launch.spec.name,
@@ -198,7 +198,7 @@ class Fleet:
             cap=_cap(config, parallel),
             supervised=True,
         )
-        member = Member(place, backend)
+        member = Member(planned, backend)
         self._plane.withdraw(backend, "not started yet", due=0.0)
         member.supervisor = Supervisor(
             launch.spec,
@@ -216,51 +216,51 @@ class Fleet:
 
     def _join(self, member: Member) -> None:
         """Have requests sent to it, once it is ready."""
-        config = member.place.config
+        config = member.planned.config
         self.members[member.name] = member
         key = config.api_key.get_secret_value() if config.api_key else None
         address = Address.of(config.url) if config.url else None
         self._plane.add(member.backend, address, key, discovers=address is not None and not config.models)
 
-    def _tune(self, member: Member, place: Place) -> None:
-        config, backend = place.config, member.backend
-        discovered = place.launch is None and not member.place.config.models
-        member.place = place
+    def _tune(self, member: Member, planned: PlannedBackend) -> None:
+        config, backend = planned.config, member.backend
+        discovered = planned.launch is None and not member.planned.config.models
+        member.planned = planned
         self._plane.ledger.weigh(backend, config.weight)
-        self._plane.bound(backend, _cap(config, None if place.launch is None else parallel_of(place.launch)))
-        if place.launch is not None and member.supervisor is not None:
-            self._plane.learn_models(backend, dict.fromkeys(config.models, place.launch.spec.served_name))
-            member.supervisor.set_up(place.launch.spec)
+        self._plane.bound(backend, _cap(config, None if planned.launch is None else parallel_of(planned.launch)))
+        if planned.launch is not None and member.supervisor is not None:
+            self._plane.learn_models(backend, dict.fromkeys(config.models, planned.launch.spec.served_name))
+            member.supervisor.set_up(planned.launch.spec)
             return
         if config.models or not discovered:
             self._plane.learn_models(backend, dict(config.models))
         self._prober.watch(Target(backend, discovers=not config.models))
 
-    def _keep(self, member: Member, place: Place) -> None:
+    def _keep(self, member: Member, planned: PlannedBackend) -> None:
         """What is the same may be written now, where it was only planned: a share of a GPU is not lowered any more."""
-        before, now = member.place.launch, place.launch
+        before, now = member.planned.launch, planned.launch
         if before is not None and now is not None and member.supervisor and before.spec.claim != now.spec.claim:
-            member.place = place
+            member.planned = planned
             member.supervisor.set_up(now.spec)
 
-    def _replace(self, old: Member, place: Place, *, new_first: bool) -> None:
-        while old.before is not None:  # it has not taken its place yet, and won't
+    def _replace(self, old: Member, planned: PlannedBackend, *, new_first: bool) -> None:
+        while old.before is not None:  # it has not taken over yet, and won't
             waiting, old.before = old.before, None
             self._retire(old, "was replaced")
             old = waiting
-        if place.launch is None:
+        if planned.launch is None:
             self._retire(old, "was replaced")
-            self._add(place)
+            self._add(planned)
             return
         if new_first:
-            other = f"{place.launch.spec.name}~"
-            member = self._make(place, files=other if _files(old) != other else None)
+            other = f"{planned.launch.spec.name}~"
+            member = self._make(planned, files=other if _files(old) != other else None)
             member.before = old
             self.members[member.name] = member
             self._start(member)
             return
         self._retire(old, "was replaced")
-        member = self._make(place)
+        member = self._make(planned)
         self._join(member)
         self._plane.withdraw(member.backend, "waits for the one that it replaces to end", due=0.0)
         ended = self._ending[old]
@@ -310,7 +310,7 @@ class Fleet:
                 before, member.before = member.before, None
                 self._retire(before, "was replaced")
                 self._join(member)
-                self._plane.look_up()
+                self._plane.rebuild_catalog()
         else:
             self._plane.withdraw(backend, status.detail, due=_due(status, asyncio.get_running_loop().time()))
         if status.state is State.FATAL:
@@ -395,7 +395,7 @@ def _process(supervisor: Supervisor, launch: Launch) -> Process | None:
 
 def _ahead(member: Member) -> int:
     """Tell how many connections an engine that accepts them slowly is to have before they are needed."""
-    launch, most = member.place.launch, member.backend.cap.requests
+    launch, most = member.planned.launch, member.backend.cap.requests
     return 0 if launch is None or not launch.engine.accepts_slowly or most == inf else int(most)
 
 

@@ -53,7 +53,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PlannedBackend:
     """One backend as it is configured: a URL, or one process of a launch."""
 
     config: BackendConfig
@@ -65,7 +65,7 @@ class Plan:
     """What a configuration amounts to on this machine: every backend by its name."""
 
     config: Config
-    places: Mapping[str, Place]
+    backends: Mapping[str, PlannedBackend]
     why: str  # this profile
     routes: Mapping[str, Route] = field(default_factory=dict)
 
@@ -75,18 +75,18 @@ class Plan:
         processes: dict[str, list[Launch]] = {}
         for launch in launches:
             processes.setdefault(launch.backend.name, []).append(launch)
-        places: dict[str, Place] = {}
+        backends: dict[str, PlannedBackend] = {}
         for backend in config.backends:
             if backend.url is not None:
-                places[backend.name] = Place(backend)
+                backends[backend.name] = PlannedBackend(backend)
             for launch in processes.get(backend.name, ()):
-                places[launch.spec.name] = Place(backend, launch)
-        return cls(config, places, why, {name: _route(route) for name, route in config.routes.items()})
+                backends[launch.spec.name] = PlannedBackend(backend, launch)
+        return cls(config, backends, why, {name: _route(route) for name, route in config.routes.items()})
 
     @property
     def launches(self) -> tuple[Launch, ...]:
         """Every process that is to run."""
-        return tuple(place.launch for place in self.places.values() if place.launch is not None)
+        return tuple(planned.launch for planned in self.backends.values() if planned.launch is not None)
 
 
 def _route(written: RouteConfig) -> Route:
@@ -118,29 +118,29 @@ def steps(old: Plan, new: Plan, room: Room) -> list[Step]:
 
 
 def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
-    for name in old.places:
-        if name not in new.places:
+    for name in old.backends:
+        if name not in new.backends:
             yield Step(Do.REMOVE, name, "ends what it has in flight")
     free = room.free
     lacks = _lacking(old, new, room)
-    for name, place in new.places.items():
-        before = old.places.get(name)
+    for name, planned in new.backends.items():
+        before = old.backends.get(name)
         if before is None:
-            launch = place.launch
+            launch = planned.launch
             yield Step(
                 Do.ADD,
                 name,
-                str(place.config.url) if launch is None else f"starts {launch.spec.engine}",
+                str(planned.config.url) if launch is None else f"starts {launch.spec.engine}",
                 but=lacks.get(name, ""),
             )
-        elif changed := _essentials(before, place):
+        elif changed := _essentials(before, planned):
             takes = room.take.get(name, 0) + SPARE
-            kept = place.launch is not None and place.launch.spec.keep  # its record has one name
-            new_first = place.launch is None or not (kept or room.gpus or takes > free)
-            free -= takes if new_first and place.launch is not None else 0
-            order = "" if place.launch is None else "; the new one first" if new_first else "; the old one first"
+            kept = planned.launch is not None and planned.launch.spec.keep  # its record has one name
+            new_first = planned.launch is None or not (kept or room.gpus or takes > free)
+            free -= takes if new_first and planned.launch is not None else 0
+            order = "" if planned.launch is None else "; the new one first" if new_first else "; the old one first"
             yield Step(Do.REPLACE, name, f"other {', '.join(changed)}{order}", new_first, lacks.get(name, ""))
-        elif changed := _details(before.config, place.config):
+        elif changed := _details(before.config, planned.config):
             yield Step(Do.TUNE, name, f"other {', '.join(changed)}")
         else:
             yield Step(Do.KEEP, name)
@@ -152,7 +152,9 @@ def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
     planned = {launch.spec.name: launch.spec.claim for launch in old.launches if launch.spec.claim is not None}
     had = as_started(planned, room.shares)
     stays = {
-        name for name, place in new.places.items() if name in old.places and not _essentials(old.places[name], place)
+        name
+        for name, backend in new.backends.items()
+        if name in old.backends and not _essentials(old.backends[name], backend)
     }
     runs = {name for name in had if name in room.take}
     back = [had[name] for name in runs - stays]
@@ -162,7 +164,7 @@ def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
     return lacking({name: starts[name] for name in first}, others, room.cards, back)
 
 
-def _essentials(old: Place, new: Place) -> list[str]:
+def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
     """Name what can't change without another process, or another server."""
     if old.launch is None or new.launch is None:
         return [key for key in ("url", "launch", "api_key") if getattr(old.config, key) != getattr(new.config, key)]

@@ -35,7 +35,7 @@ MOST = 64 * 1024 * 1024
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
 """Errors that say nothing of a file: the router has no descriptor left, or a server of files is away for a while."""
 
-State = dict[str, str]
+Digests = dict[str, str]
 
 
 class Watcher:
@@ -45,7 +45,7 @@ class Watcher:
         self._changed = changed
         self._moved = asyncio.Event()  # what is watched has changed: watch that
         self._unwatched = ""  # why the system can't tell of changes, if it can't
-        self._known: State = {}
+        self._known: Digests = {}
         self.look_at(files, patterns)
         self._known = self._state()
 
@@ -97,7 +97,7 @@ class Watcher:
             self._known = state
             self._changed()
 
-    def _state(self) -> State:
+    def _state(self) -> Digests:
         """What each file says, in short; what can't be read says nothing, or what it said, if that is to pass."""
         found = {str(path) for path in self._files}
         for pattern in self._patterns:

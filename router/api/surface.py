@@ -22,7 +22,7 @@ def json_answer(content: object, status: int = 200) -> web.Response:
     return web.Response(body=_encode(content), status=status, content_type="application/json")
 
 
-class State(Protocol):
+class DataPlane(Protocol):
     """What is shown: the data plane, as far as the control plane may look into it."""
 
     @property
@@ -40,7 +40,9 @@ class Surface:
     `may_look` tells who may be told of models and backends, where everybody may ask.
     """
 
-    def __init__(self, state: State, may_look: Callable[[web.Request], bool], *, started: float | None = None) -> None:
+    def __init__(
+        self, state: DataPlane, may_look: Callable[[web.Request], bool], *, started: float | None = None
+    ) -> None:
         self._state = state
         self._may_look = may_look
         self._started = int(time.time() if started is None else started)

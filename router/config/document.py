@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.config.problems import MOST_PROBLEMS, ConfigError, KeyPath, Place, Problem, dotted, shortened
+from router.config.problems import MOST_PROBLEMS, ConfigError, KeyPath, Problem, SourcePosition, dotted, shortened
 from router.config.redact import is_secret
 
 
@@ -19,7 +19,7 @@ class Document:
 
     file: str
     data: dict[str, Any] = field(default_factory=dict)
-    places: dict[KeyPath, Place] = field(default_factory=dict)  # of its key, for a value in a mapping
+    places: dict[KeyPath, SourcePosition] = field(default_factory=dict)  # of its key, for a value in a mapping
     unquoted: set[KeyPath] = field(default_factory=set)  # words that were written without quotes
     hidden: dict[KeyPath, str] = field(default_factory=dict)  # what ${…} became; never shown
     broken: set[KeyPath] = field(default_factory=set)  # said to be wrong already: one error is enough
@@ -51,10 +51,10 @@ class Document:
         """Where something was written: `conf.d/a.yaml:14:7`."""
         return str(self._nearest(self.as_written(path)))
 
-    def _nearest(self, path: KeyPath) -> Place:
+    def _nearest(self, path: KeyPath) -> SourcePosition:
         while path and path not in self.places:
             path = path[:-1]
-        return self.places.get(path, Place(self.file))
+        return self.places.get(path, SourcePosition(self.file))
 
     def as_written(self, path: KeyPath) -> KeyPath:
         """The path without the steps that a short form leaves out: `x: a` is one for `x: {to: [a]}`."""

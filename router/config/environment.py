@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from router.config.problems import KeyPath, Place, Problem, dotted
+from router.config.problems import KeyPath, Problem, SourcePosition, dotted
 from router.config.scalars import BROKEN, FromEnvironment
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ def _set(document: Document, variable: str, levels: list[str], text: str) -> Pro
             here.append(None)
         if below is None:
             here[key] = FromEnvironment(text)
-            document.places[path] = Place(variable)
+            document.places[path] = SourcePosition(variable)
         elif _missing(here, key):
             here[key] = [] if _INDEX.fullmatch(below) else {}
-            document.places[path] = Place(variable)
+            document.places[path] = SourcePosition(variable)
         here = here[key]
     return None
 

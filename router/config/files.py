@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from yaml.reader import Reader
 
 from launchers.files import NoFileError, read_ordinary
-from router.config.problems import ConfigError, Place, Problem
+from router.config.problems import ConfigError, Problem, SourcePosition
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,25 +36,25 @@ def read(path: Path, most: int = MAX_BYTES) -> bytes:
     try:
         raw = read_ordinary(path, most + 1)
     except NoFileError:
-        raise fatal(Place(file), "is no ordinary file: write what it gives to one, and name that") from None
+        raise fatal(SourcePosition(file), "is no ordinary file: write what it gives to one, and name that") from None
     except FileNotFoundError:
-        raise fatal(Place(file), f"there is no such file in {path.absolute().parent}; {BEGINNING}") from None
+        raise fatal(SourcePosition(file), f"there is no such file in {path.absolute().parent}; {BEGINNING}") from None
     except IsADirectoryError:
-        raise fatal(Place(file), "is a directory; name the file in it") from None
+        raise fatal(SourcePosition(file), "is a directory; name the file in it") from None
     except PermissionError:
-        raise fatal(Place(file), "may not be read: check the file's owner and permissions") from None
+        raise fatal(SourcePosition(file), "may not be read: check the file's owner and permissions") from None
     except (OSError, ValueError) as error:
-        raise fatal(Place(file), f"can't be read: {getattr(error, 'strerror', None) or error}") from None
+        raise fatal(SourcePosition(file), f"can't be read: {getattr(error, 'strerror', None) or error}") from None
     if len(raw) > most:
         whole = "" if most == MAX_BYTES else ", with what was read before it"
-        raise fatal(Place(file), f"is larger than {MAX_BYTES >> 20} MiB{whole}: this can't be a router.yaml")
+        raise fatal(SourcePosition(file), f"is larger than {MAX_BYTES >> 20} MiB{whole}: this can't be a router.yaml")
     return raw
 
 
 def decoded(raw: bytes, file: str) -> str:
     """The text of a file's bytes. A UTF-8 byte order mark, as some editors write, is passed over."""
     if raw.startswith(_UTF_16):
-        raise fatal(Place(file, 1, 1), "is UTF-16 text: save the file as UTF-8")
+        raise fatal(SourcePosition(file, 1, 1), "is UTF-16 text: save the file as UTF-8")
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         text = raw.decode()
@@ -65,11 +65,11 @@ def decoded(raw: bytes, file: str) -> str:
     return text
 
 
-def _place_after(before: str, file: str) -> Place:
+def _place_after(before: str, file: str) -> SourcePosition:
     lines = _LINE_BREAK.split(before)
-    return Place(file, len(lines), len(lines[-1]) + 1)
+    return SourcePosition(file, len(lines), len(lines[-1]) + 1)
 
 
-def fatal(place: Place, message: str, key: str = "") -> ConfigError:
+def fatal(place: SourcePosition, message: str, key: str = "") -> ConfigError:
     """An error that leaves no data to go on with."""
     return ConfigError([Problem(*place, key=key, message=message)])

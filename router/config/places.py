@@ -18,7 +18,7 @@ import yaml
 from router.config import scalars
 from router.config.document import Document
 from router.config.files import decoded, fatal
-from router.config.problems import ConfigError, KeyPath, Place, Problem, dotted
+from router.config.problems import ConfigError, KeyPath, Problem, SourcePosition, dotted
 from router.config.syntax import syntax_error
 
 MAX_VALUES = 200_000
@@ -33,13 +33,13 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fa
 def parse(raw: bytes, file: str, most: int = MAX_VALUES) -> Document:
     """The document in a file's bytes, of at most so many values. Raises ConfigError if there is none."""
     text = decoded(raw, file)
-    document = Document(file, places={(): Place(file, 1, 1)})
+    document = Document(file, places={(): SourcePosition(file, 1, 1)})
     try:
         events = _events(text, file)
     except yaml.MarkedYAMLError as error:
         raise syntax_error(error, text, file) from None
     except (yaml.YAMLError, ValueError, OverflowError):  # as Python's parser has it for "\\UFFFFFFFF"
-        raise fatal(Place(file, 1, 1), "this is no valid YAML: it has a character that is none") from None
+        raise fatal(SourcePosition(file, 1, 1), "this is no valid YAML: it has a character that is none") from None
     if events:
         _Builder(document, events, most).build()
     return document
@@ -195,5 +195,5 @@ def _is_unquoted(event: Any) -> bool:  # noqa: ANN401
     return not event.style and event.tag is None
 
 
-def _at(event: Any, file: str) -> Place:  # noqa: ANN401
-    return Place(file, event.start_mark.line + 1, event.start_mark.column + 1)
+def _at(event: Any, file: str) -> SourcePosition:  # noqa: ANN401
+    return SourcePosition(file, event.start_mark.line + 1, event.start_mark.column + 1)

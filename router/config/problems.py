@@ -29,7 +29,7 @@ _MOST_CHOICES = 1000
 _SIMPLE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-class Place(NamedTuple):
+class SourcePosition(NamedTuple):
     """Where something was written. Lines and columns count from 1; an environment variable has neither."""
 
     file: str
@@ -61,7 +61,7 @@ class Problem:
 
     def __str__(self) -> str:
         """`router.yaml:14:7 backends[2].launch.engine: 'vlm' is not an engine; did you mean 'vllm'?`."""
-        place = Place(self.file, self.line, self.column)
+        place = SourcePosition(self.file, self.line, self.column)
         text = f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
         return text if text.isprintable() else _printable(text)
 

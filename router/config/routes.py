@@ -74,7 +74,7 @@ JsonFields = Annotated[
     as_shown,
     WithJsonSchema({"type": ["object", "null"]}),
 ]
-Bounds = Annotated[
+NumberBounds = Annotated[
     Mapping[str, float],
     PlainValidator(lambda value: _fields(value, number)),
     PlainSerializer(dict, when_used="json"),
@@ -116,7 +116,7 @@ routes:
     to: Targets = Field(description="The model, or several: the next, where none before can be served. Required.")
     set: JsonFields = setting({}, "Fields of the request's body that are written over what the client says.")
     default: JsonFields = setting({}, "Fields of the body for where the client says nothing, or null.")
-    at_most: Bounds = setting(
+    at_most: NumberBounds = setting(
         {},
         "Largest values of the body's numbers; a larger one is lowered to it."
         " `max_tokens` means `max_completion_tokens`, too.",

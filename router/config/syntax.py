@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from router.config.files import fatal
-from router.config.problems import ConfigError, Place
+from router.config.problems import ConfigError, SourcePosition
 
 if TYPE_CHECKING:
     from yaml import Mark, MarkedYAMLError
@@ -36,7 +36,7 @@ def syntax_error(error: MarkedYAMLError, text: str, file: str) -> ConfigError:
     """The parser's complaint about a text, at its place."""
     problem, begun = error.problem or error.context or "", error.context_mark
     mark = (re.search(_AT_ITS_BEGINNING, problem) and begun) or error.problem_mark or begun
-    place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
+    place = SourcePosition(file, mark.line + 1, mark.column + 1) if mark else SourcePosition(file, 1, 1)
     line = _line(text, mark)
     column = mark.column if mark else 0
     if "\t" in line[: len(line) - len(line.lstrip())] or line[column : column + 1] == "\t":

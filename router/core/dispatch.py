@@ -117,7 +117,7 @@ class Dispatcher(Generic[T]):
                     ends += backend.in_flight / takes
         return 1 / ends if ends else 0.0
 
-    def hopes_for(self, way: Way, backend: Backend, ask: Ask, now: float) -> Candidate | None:
+    def candidate_for(self, way: Way, backend: Backend, ask: Ask, now: float) -> Candidate | None:
         """Tell by what name a request that waits may go to a backend; None: not at all, or not while others are up."""
         found, others = None, False
         aside = self.ledger.aside
@@ -134,7 +134,7 @@ class Dispatcher(Generic[T]):
     def next_for(self, backend: Backend, now: float, may: Callable[[Ticket[T]], bool]) -> Ticket[T] | None:
         """Let go who waits, and may now be sent to this backend; None where nobody can go there.
 
-        To one that looks bad nobody is sent who may hope for another: that is `may`'s to tell, as `hopes_for` does.
+        To one that looks bad nobody is sent who may hope for another: that is `may`'s to tell, as `candidate_for` does.
         """
         if not backend.health.hope:
             return None

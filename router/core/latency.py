@@ -64,7 +64,7 @@ LATE: Final = 4.0
 HEAR: Final = 0.05
 """Seconds, as often as it is looked whether answers under way have brought anything."""
 
-PATIENCE: Final = 3.0
+LATE_FACTOR: Final = 3.0
 """Times that an answer's beginning or its end usually takes, from which on it is late."""
 
 STALE: Final = 60.0
@@ -306,7 +306,7 @@ class Estimate:
         ahead = number * self.line.base + self.line.slope * self._work + CROWD * begun
         if begun >= slots:  # the next begins when one ends
             gap, spent = self.hold / slots, now - self._moved
-            turn = (number + begun - slots) * gap + max(gap - spent, 0.4 * gap) + max(0.0, spent - PATIENCE * gap)
+            turn = (number + begun - slots) * gap + max(gap - spent, 0.4 * gap) + max(0.0, spent - LATE_FACTOR * gap)
             ahead = max(ahead, ahead / slots + turn)
         elif number:  # the first of them is being read
             first = self._waiting[0]
@@ -333,7 +333,9 @@ class Estimate:
         self._settle(now)
         turn, work = now + self.queue(now), self._to_read(ask.size, cached)
         due = turn + self.reading(ask.size, cached, now) + self.cost(now)
-        late = now + PATIENCE * (turn - now + self.line.at(work))  # what fades is no longer known, but may be as it was
+        late = now + LATE_FACTOR * (
+            turn - now + self.line.at(work)
+        )  # what fades is no longer known, but may be as it was
         sent = Sent(ask, cached, work, now, due, late)
         self._waiting.append(sent)
         self._work += sent.work

@@ -23,8 +23,7 @@ from router.core.catalog import DOUBT, Backend, Candidate
 from router.core.health import WELL, Health, Thresholds, Verdict
 from router.core.latency import Ask, Sent
 from router.core.load import Load
-from router.core.stall import Silence
-from router.core.stall import Verdict as Silent
+from router.core.stall import Silence, StallVerdict
 from router.core.statuses import LIES, OF_THE_REQUEST, TOO_MANY, UNWELL_STATUSES
 
 
@@ -332,7 +331,7 @@ class Ledger:
         *,
         held_up: int = 0,
         token: float = 0.0,
-    ) -> Silent:
+    ) -> StallVerdict:
         """Tell what the silence of a backend's answers comes to; changes nothing that requests see.
 
         `held_up` counts answers that are silent because their client is slow. `token`: for so long it has owed a token
@@ -345,7 +344,7 @@ class Ledger:
         if held_up and (not silences or held_up >= backend.cap.requests):  # slow clients may keep it from working
             progress.moved(now)
         if backend.stalled:
-            return Silent.STALLED
+            return StallVerdict.STALLED
         room = backend.in_flight < backend.cap.requests < inf
         return stall.judge(progress, silences, now, stall_after, backend.prefill, token, room=room)
 

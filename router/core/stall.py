@@ -47,7 +47,7 @@ CORES: Final = 0.05
 TICKS: Final = 0.03
 """Seconds of CPU time at least that count as work: systems count in hundredths."""
 
-PATIENCE: Final = 3.0
+DEAF_FACTOR: Final = 3.0
 """Times that answers in one piece have taken of late, for which another may take, where nothing else can be seen."""
 
 SLOWEST = 80.0
@@ -80,7 +80,7 @@ class Sight(Enum):
     ALL = "all"
 
 
-class Verdict(Enum):
+class StallVerdict(Enum):
     """What a backend's silence comes to."""
 
     WORKS = "works"
@@ -233,7 +233,7 @@ class Progress:
         """Tell whether it answers no probe, and that isn't its way while it works; or has gone on for very long."""
         if self.unanswered < DEAF or self._deaf_at_work:
             return False
-        return self.answers_busy or self.deaf(now) >= PATIENCE * stall_after
+        return self.answers_busy or self.deaf(now) >= DEAF_FACTOR * stall_after
 
     def why(self, now: float, stall_after: float) -> str:
         """Say what shows that it doesn't work."""
@@ -278,7 +278,7 @@ def judge(
     token: float = 0.0,
     *,
     room: bool = False,
-) -> Verdict:
+) -> StallVerdict:
     """Tell what a backend's silence comes to. `waits` are the attempts in flight that their clients don't hold up.
 
     `token` is for how many seconds one that was asked for has not been given; `room`: nothing there is before it.
@@ -287,7 +287,7 @@ def judge(
     longest = max((wait.size for wait in waits if not wait.begun), default=0)
     progress.excuse = max(progress.excuse, longest / prefill.speed)
     if silence < QUIET * stall_after:
-        return Verdict.WORKS
+        return StallVerdict.WORKS
     sight, excuse = progress.sight(now, stall_after), progress.excuse
     if sight is Sight.ALL:
         return _of(silence, stall_after)
@@ -296,16 +296,16 @@ def judge(
     whole = any(not wait.streams for wait in waits)
     waited = 0.0 if whole else max((wait.seconds for wait in waits), default=0.0)
     if whole and not room:  # the token waits behind those before it, and behind what goes on for clients that have left
-        excuse += PATIENCE * (prefill.longest or stall_after)
+        excuse += DEAF_FACTOR * (prefill.longest or stall_after)
         if any(not wait.streams and wait.seconds > token for wait in waits):
-            return Verdict.QUIET
+            return StallVerdict.QUIET
     if max(waited, token) < stall_after / 2:
-        return Verdict.QUIET
+        return StallVerdict.QUIET
     verdict = _of(silence - excuse, stall_after)
-    return Verdict.QUIET if whole and verdict is Verdict.SILENT else verdict
+    return StallVerdict.QUIET if whole and verdict is StallVerdict.SILENT else verdict
 
 
-def _of(silence: float, stall_after: float) -> Verdict:
+def _of(silence: float, stall_after: float) -> StallVerdict:
     if silence >= stall_after:
-        return Verdict.STALLED
-    return Verdict.SILENT if silence >= SILENT * stall_after else Verdict.QUIET
+        return StallVerdict.STALLED
+    return StallVerdict.SILENT if silence >= SILENT * stall_after else StallVerdict.QUIET

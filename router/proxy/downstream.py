@@ -51,7 +51,7 @@ SWEEP_EVERY = 2.5
 """Seconds between two looks at all connections."""
 
 
-class State(Enum):
+class ClientState(Enum):
     """What a connection is doing."""
 
     READING = auto()
@@ -59,7 +59,7 @@ class State(Enum):
     LINGERING = auto()
 
 
-READING, ASKING, LINGERING = State
+READING, ASKING, LINGERING = ClientState
 
 _FULL = UnavailableError(
     "The router has as many connections open as it may. Try again soon, or raise limits.max_connections.", retry_after=1

@@ -19,7 +19,7 @@ import structlog
 
 from launchers.tree import work_of as cpu_work_of
 from router.core.load import PATH, work_of
-from router.core.stall import EVERY, QUIET, SILENT, Sight, Verdict
+from router.core.stall import EVERY, QUIET, SILENT, Sight, StallVerdict
 from router.proxy.plane import Plane
 from router.telemetry.tasks import aside
 
@@ -118,7 +118,7 @@ class _Examination:
             while self._goes_on():
                 now = self._plane.loop.time()
                 owed = 0.0 if self._owed_since is None else now - self._owed_since
-                if self._plane.judge(self._subject.backend, owed) in {Verdict.WORKS, Verdict.STALLED}:
+                if self._plane.judge(self._subject.backend, owed) in {StallVerdict.WORKS, StallVerdict.STALLED}:
                     return
                 if self._owed_since is None and self._needs_token(now):
                     tasks[3:] = [asyncio.create_task(self._get_token())]

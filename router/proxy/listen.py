@@ -29,7 +29,7 @@ SETTLES = 0.2
 AGAIN = 60
 """Probes until a page that told nothing is asked for again."""
 
-PATIENCE = 10.0
+SLOW_READ_FACTOR = 10.0
 """Times that an answer took, for which the engine is left alone then."""
 
 _MAX_PAGE = 2 * 1024 * 1024
@@ -73,7 +73,7 @@ class Listener:
             if first or (self._plane.asked != self._asked and self._plane.catalog.has_rivals(self._backend)):
                 self._asked = self._plane.asked
                 took = await self._look(min(SETTLES, (until - began) / 2))
-                self._next = max(began + max(EVERY, least), time.monotonic() + PATIENCE * took)
+                self._next = max(began + max(EVERY, least), time.monotonic() + SLOW_READ_FACTOR * took)
             else:
                 self._next = began + EVERY
             first = False

@@ -24,13 +24,13 @@ from router.core.ledger import Change, Ledger, News
 from router.core.load import Load
 from router.core.patience import Patience
 from router.core.record import Record
-from router.core.stall import Verdict as Silent
+from router.core.stall import StallVerdict
 from router.core.turns import Ticket
-from router.proxy.place import Place
 from router.proxy.pool import MAX_IDLE, Address, Pool
 from router.proxy.relay import Exchange
 from router.proxy.requests import Request
 from router.proxy.resolve import Names
+from router.proxy.waiting import Waiting
 from router.telemetry.tasks import unharmed
 
 _log = structlog.get_logger("router")
@@ -49,7 +49,7 @@ RECATALOG_AFTER = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ExchangeLimits:
     """What bounds an exchange. Times are in seconds."""
 
     retries: int = 2
@@ -60,7 +60,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Balancing:
     """How a backend is chosen, and how requests wait for one; see router.core.dispatch."""
 
     policy: str = "least_latency"
@@ -75,9 +75,9 @@ class Plane:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: ExchangeLimits,
         thresholds: Thresholds,
-        choice: Choice,
+        choice: Balancing,
         draw: Draw,
         on_record: Callable[[Record], None] = lambda _: None,
         on_stall: Callable[[Backend], None] = lambda _: None,
@@ -86,7 +86,7 @@ class Plane:
     ) -> None:
         self.names = names or Names()  # of hosts
         self.ledger = Ledger()
-        self.dispatcher: Dispatcher[Place] = Dispatcher(self.ledger, draw)
+        self.dispatcher: Dispatcher[Waiting] = Dispatcher(self.ledger, draw)
         self.patience = Patience()
         self.exchanges: set[Exchange] = set()
         self.asked = 0  # exchanges, since the start
@@ -110,7 +110,7 @@ class Plane:
 
     # Backends: what there is
 
-    def set_up(self, limits: Limits, thresholds: Thresholds, choice: Choice) -> None:
+    def set_up(self, limits: ExchangeLimits, thresholds: Thresholds, choice: Balancing) -> None:
         """Take other bounds: those of requests under way, too."""
         self.limits = limits
         self.ledger.thresholds = thresholds
@@ -182,9 +182,9 @@ class Plane:
     def recatalog(self) -> None:
         """Have the catalog made anew, soon: what changes together is taken in together."""
         if self._recataloging is None:
-            self._recataloging = self.loop.call_later(RECATALOG_AFTER, self.look_up)
+            self._recataloging = self.loop.call_later(RECATALOG_AFTER, self.rebuild_catalog)
 
-    def look_up(self) -> None:
+    def rebuild_catalog(self) -> None:
         """Make the catalog anew, now."""
         if self._recataloging is not None:
             self._recataloging.cancel()
@@ -290,11 +290,13 @@ class Plane:
 
     # Who waits
 
-    def wait(self, place: Place, way: Way, queue: str) -> Ticket[Place]:
+    def wait(self, waiting: Waiting, way: Way, queue: str) -> Ticket[Waiting]:
         """Have an exchange wait until a backend has room for it. Raises QueueFullError."""
-        request, admission, now = place.request, self.dispatcher.admission, self.loop.time()
+        request, admission, now = waiting.request, self.dispatcher.admission, self.loop.time()
         pace = self.dispatcher.pace(way) if admission.is_empty(queue) else 0.0
-        ticket, refused = admission.enter(queue, place, request.caller.name, request.priority, place.size, now, pace)
+        ticket, refused = admission.enter(
+            queue, waiting, request.caller.name, request.priority, waiting.size, now, pace
+        )
         if refused is not None:
             refused[0].payload.exchange.break_off(refused[1], "had to make room in the queue")
         for tier in way.tiers:
@@ -304,7 +306,7 @@ class Plane:
                     self.on_doubt(candidate.backend)
         return ticket
 
-    def leave(self, ticket: Ticket[Place]) -> None:
+    def leave(self, ticket: Ticket[Waiting]) -> None:
         """Forget who waited; what was kept for it is for others."""
         kept = self.backends.get(ticket.kept_at)
         self.dispatcher.admission.leave(ticket)
@@ -330,7 +332,7 @@ class Plane:
 
     def tell_places(self, now: float) -> None:
         """Tell the streaming clients that have waited for long how many are before them."""
-        models = {each.place.queue for each in self.exchanges if each.place is not None and each.place.due(now)}
+        models = {each.waiting.queue for each in self.exchanges if each.waiting is not None and each.waiting.due(now)}
         for model in models:
             for ahead, ticket in enumerate(self.dispatcher.admission.order(model)):
                 if ticket.payload.due(now):
@@ -349,8 +351,12 @@ class Plane:
         if self.ledger.is_retired(backend) or self.backends.get(backend.name) is not backend:
             return
         now = self.loop.time()
-        while ticket := self.dispatcher.next_for(backend, now, lambda each: each.payload.takes(backend) is not None):
-            candidate = ticket.payload.takes(backend)
+
+        def may_go(ticket: Ticket[Waiting]) -> bool:
+            return ticket.payload.candidate_at(backend) is not None
+
+        while ticket := self.dispatcher.next_for(backend, now, may_go):
+            candidate = ticket.payload.candidate_at(backend)
             assert candidate is not None  # noqa: S101  (that was asked)
             ticket.payload.go(candidate)
 
@@ -466,12 +472,14 @@ class Plane:
             except Exception as mistake:  # noqa: BLE001  (the others are looked at all the same)
                 each.go_wrong(mistake)
         for ticket, error in self.dispatcher.admission.expired(now):
-            place = ticket.payload
-            place.exchange.break_off(waited_in_vain(error, place.way.tiers), "waited too long for a backend with room")
+            waiting = ticket.payload
+            waiting.exchange.break_off(
+                waited_in_vain(error, waiting.way.tiers), "waited too long for a backend with room"
+            )
         self._offer_all()
         if len(self.dispatcher.admission):
-            for place in [each.place for each in self.exchanges if each.place is not None]:
-                place.look(now)
+            for waiting in [each.waiting for each in self.exchanges if each.waiting is not None]:
+                waiting.look(now)
             self.tell_places(now)
         if self.limits.stall_after < inf:
             self._find_stalled(now)
@@ -485,13 +493,13 @@ class Plane:
         for backend, exchanges in at_work.items():
             self._judge(backend, exchanges, now, 0.0)
 
-    def judge(self, backend: Backend, token: float) -> Silent:
+    def judge(self, backend: Backend, token: float) -> StallVerdict:
         """Tell what a backend's silence comes to, and act on it; it has owed a token that it was asked for so long."""
         return self._judge(
             backend, [each for each in self.exchanges if each.backend is backend], self.loop.time(), token
         )
 
-    def _judge(self, backend: Backend, exchanges: list[Exchange], now: float, token: float) -> Silent:
+    def _judge(self, backend: Backend, exchanges: list[Exchange], now: float, token: float) -> StallVerdict:
         stall_after = self.limits.stall_after
         silences = [silence for each in exchanges if (silence := each.silence(now)) is not None]
         verdict = self.ledger.judge(
@@ -499,14 +507,14 @@ class Plane:
         )
         if backend.stalled:
             return verdict
-        if verdict is Silent.STALLED:
+        if verdict is StallVerdict.STALLED:
             progress = backend.progress
             why = progress.why(now, stall_after)
             self.stalled(backend, f"stalled: {why} for {progress.silence(now):.0f} s with requests in flight")
-        elif verdict is Silent.SILENT:
+        elif verdict is StallVerdict.SILENT:
             for each in exchanges:
                 each.leave(now)
-        if verdict is not Silent.WORKS:
+        if verdict is not StallVerdict.WORKS:
             self.on_quiet(backend)
         return verdict
 

@@ -71,7 +71,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class ProbeTiming:
     """How often a backend is probed, how long an answer may take, how long one that gives no token: in seconds."""
 
     interval: float = 5.0
@@ -82,7 +82,7 @@ class Rhythm:
 class Prober:
     """Probes every target in a task of its own. `uniform` gives a random number from 0 to 1."""
 
-    def __init__(self, plane: Plane, rhythm: Rhythm, uniform: Callable[[], float]) -> None:
+    def __init__(self, plane: Plane, rhythm: ProbeTiming, uniform: Callable[[], float]) -> None:
         self.rhythm = rhythm
         self._plane = plane
         self._uniform = uniform

@@ -7,7 +7,7 @@
 
 The head is held back until the first byte of the body, so that an engine that says 200 and then dies costs the
 client nothing. A streaming client that waits long for a backend with room has the head of a stream before
-(`proxy.place`). What decides is `router.core.exchange`; this acts on it. All of it runs in callbacks on the loop's
+(`proxy.waiting`). What decides is `router.core.exchange`; this acts on it. All of it runs in callbacks on the loop's
 thread: between two awaits nobody else moves, and a client that leaves closes the engine's connection at once.
 
 An answer is over where its framing ends, or its message: many clients leave, and some engines break off, between its
@@ -51,9 +51,9 @@ from router.core.statuses import LIES, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
 from router.proxy.framing import LAST_CHUNK, chunk, has_event, payload
 from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
 from router.proxy.hedge import MOST_HELD, Hedge
-from router.proxy.place import Place
 from router.proxy.pool import ConnectError, Pool
 from router.proxy.requests import Request, error_answer, explained, header_value, retry_after, written
+from router.proxy.waiting import Waiting
 
 if TYPE_CHECKING:
     import asyncio
@@ -99,7 +99,7 @@ class Exchange:
     # What every exchange begins with. The first attempt to be answered ends with most of it unchanged.
     _way: "Way | None" = None
     _explained = b""  # why the first attempt went where it went, if that was asked for
-    place: Place | None = None  # in the queue, if it had to wait
+    waiting: Waiting | None = None  # in the queue, if it had to wait
     _tried: tuple["Candidate", ...] = ()
     _blamed: tuple["Backend", ...] = ()  # once a request: a bad one must not take a backend out alone
     _finished = False
@@ -191,13 +191,13 @@ class Exchange:
 
     def _wait(self, way: "Way", queue: str) -> None:
         """Wait for a backend with room, or for one that is about to be there. Raises QueueFullError."""
-        if self.place is not None:
-            self.place.enter(way, queue)
+        if self.waiting is not None:
+            self.waiting.enter(way, queue)
             return
         lines = self._explained + self.request.caller.cors
         if not self._keep_alive:
             lines += b"connection: close\r\n"
-        self.place = Place(self, self._plane, self._sink, way, queue, lines)
+        self.waiting = Waiting(self, self._plane, self._sink, way, queue, lines)
 
     def go(self, way: "Way", candidate: "Candidate") -> None:
         """Send the request there: it has waited for room."""
@@ -218,13 +218,13 @@ class Exchange:
 
     def break_off(self, error: "RouterError", outcome: str) -> None:
         """Stop at once, and tell the client why: as its answer, or behind what it got of one."""
-        request, head, place = self.request, self._head, self.place
+        request, head, waiting = self.request, self._head, self.waiting
         if self._is_whole():
             self._end_whole()
             return
-        if place is not None and place.promised and (self._first_byte_at is None or place.refuses):
-            place.break_off(error)
-            self._finish(head.status if head is not None and place.refuses else error.status, outcome)
+        if waiting is not None and waiting.promised and (self._first_byte_at is None or waiting.refuses):
+            waiting.break_off(error)
+            self._finish(head.status if head is not None and waiting.refuses else error.status, outcome)
             return
         if head is None or self._first_byte_at is None:
             path, cors = request.head.path, request.caller.cors
@@ -306,7 +306,7 @@ class Exchange:
         connection.send(
             written(self.request, self._body, candidate, reshape, pool),
             receiver,
-            raw=self.request.http11 and (self.place is None or not self.place.promised),
+            raw=self.request.http11 and (self.waiting is None or not self.waiting.promised),
         )
 
     def _end_attempt(self) -> None:
@@ -606,8 +606,8 @@ class Exchange:
         """Write what is left of a whole answer."""
         if self._first_byte_at is None:
             self._begin_answer()
-        if self.place is not None and self.place.refuses:
-            self.place.refuse()
+        if self.waiting is not None and self.waiting.refuses:
+            self.waiting.refuse()
             return
         if self._chunking:
             self._write(self._lead + LAST_CHUNK)
@@ -725,15 +725,15 @@ class Exchange:
         self._body, self._counts = b"", head.is_event_stream
         if request.head.path == RESPONSES:
             self._tail = ResponsesTail()
-        rest, place = self._explained + request.caller.cors, self.place
-        if place is not None:
-            if place.promised:  # the client has the head
+        rest, waiting = self._explained + request.caller.cors, self.waiting
+        if waiting is not None:
+            if waiting.promised:  # the client has the head
                 if head.status == 200 and head.is_event_stream:
                     self._chunking = True
                 else:
-                    self._write = place.gather(head)
+                    self._write = waiting.gather(head)
                 return
-            rest += b"x-router-queue-ms: %d\r\n" % (place.waited * 1000)
+            rest += b"x-router-queue-ms: %d\r\n" % (waiting.waited * 1000)
         if not self._keep_alive:
             rest += b"connection: close\r\n"
         rest += self._frame(head)
@@ -762,7 +762,7 @@ class Exchange:
         if head.is_event_stream and self._sent is not None:
             self._ledger.first_token(backend, self._sent, now)
         if self._plane.hedges:
-            seconds = now - self._began - (0.0 if self.place is None else self.place.waited)
+            seconds = now - self._began - (0.0 if self.waiting is None else self.waiting.waited)
             self._plane.patience.note(self.request.model, seconds, stream=self.request.stream)
 
     def _frame(self, head: ResponseHead) -> bytes:
@@ -879,10 +879,11 @@ class Exchange:
 
     def _finish(self, status: int, outcome: str) -> None:
         self._finished = True
-        place, self.place = self.place, None  # what refers to each other would be let go of by the collector alone
+        # What refers to each other would be let go of by the collector alone.
+        waiting, self.waiting = self.waiting, None
         self._write = self._sink.write
-        if place is not None:
-            place.leave()
+        if waiting is not None:
+            waiting.leave()
         self._end_attempt()
         request, began, tried = self.request, self._began, self._tried
         self._plane.finished(
@@ -900,7 +901,7 @@ class Exchange:
                 self._passed,
                 self._events,
                 self._tail.bytes(),
-                0.0 if place is None else place.waited,
+                0.0 if waiting is None else waiting.waited,
                 request.caller.name,
                 self._raced,
             ),

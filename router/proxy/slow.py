@@ -143,7 +143,7 @@ class Wire:
             transport.abort()
 
 
-class Connection(web.RequestHandler):
+class SlowConnection(web.RequestHandler):
     """aiohttp's side of a connection, whose errors have our form, not a page's."""
 
     def __init__(self, server: web.Server, rules: Rules, on_lost: Callable[[], None]) -> None:

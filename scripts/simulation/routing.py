@@ -14,8 +14,7 @@ from router.core.exchange import AGAIN, NOT_ITS_FAULT, Failure
 from router.core.health import Health, Verdict
 from router.core.latency import Sent
 from router.core.ledger import Change, Ledger
-from router.core.stall import Silence
-from router.core.stall import Verdict as Silent
+from router.core.stall import Silence, StallVerdict
 from scripts.simulation.choosing import Chooser
 from scripts.simulation.traffic import MODEL, Job
 
@@ -203,7 +202,7 @@ class Router:
         ]
         if backend.progress.at < since:  # until then its engine said something all the time
             self.ledger.worked(backend, since)
-        if self.ledger.judge(backend, silences, now, STALL_AFTER) is not Silent.STALLED:
+        if self.ledger.judge(backend, silences, now, STALL_AFTER) is not StallVerdict.STALLED:
             return []
         self._follow(backend, self.ledger.stalled(backend, "stalled", now))
         return waiting

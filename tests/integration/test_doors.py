@@ -250,7 +250,7 @@ async def test_a_page_that_is_named_reads_what_it_may_not_send(start_router, raw
 
 async def test_a_page_that_is_named_reads_its_place_in_the_queue(start_router, raw, fake, monkeypatch):
     """The head of a stream that goes out before any backend has answered is readable, too."""
-    monkeypatch.setattr("router.proxy.place.TELL_EVERY", 0.0)
+    monkeypatch.setattr("router.proxy.waiting.TELL_EVERY", 0.0)
     router = await start_router([{"url": fake.url, "models": ["demo"], "max_in_flight": 1}], **CORS)
     first, second = await raw(router), await raw(router)
     first.send(post({**ASK, "fake": {"fault": "hang", "fault_after": 0}}))

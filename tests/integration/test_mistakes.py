@@ -51,7 +51,7 @@ async def test_a_look_that_fails_at_one_request_ends_that_one_alone(router, raw)
 async def test_a_look_that_fails_is_taken_again(router, raw, monkeypatch, name):
     """Each time: late requests are cut all the same."""
     monkeypatch.setattr(router.plane, name, fails)
-    router.plane.limits = plane.Limits(idle_timeout=0.3, stall_after=60)
+    router.plane.limits = plane.ExchangeLimits(idle_timeout=0.3, stall_after=60)
     client = await raw(router)
     with capture_logs() as logs:
         for _ in range(2):

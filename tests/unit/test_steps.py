@@ -101,9 +101,9 @@ def test_a_launch_changes(changed, said):
 def test_another_python_replaces_it():
     """The engine was installed anew, elsewhere."""
     old, new = plan(launched()), plan(launched())
-    place = new.places["demo"]
+    place = new.backends["demo"]
     assert place.launch is not None
-    new = replace(new, places={"demo": replace(place, launch=replace(place.launch, python="other"))})
+    new = replace(new, backends={"demo": replace(place, launch=replace(place.launch, python="other"))})
     assert done(old, new) == ["replace demo"]
 
 
@@ -151,10 +151,10 @@ def test_room_is_given_once():
 def test_what_outlives_the_router_has_one_record():
     """So the old one ends first."""
     old, new = plan(launched()), plan(launched(model="other.gguf"))
-    place = new.places["demo"]
+    place = new.backends["demo"]
     assert place.launch is not None
     kept = replace(place.launch, spec=replace(place.launch.spec, keep=True))
-    (step,) = steps(old, replace(new, places={"demo": replace(place, launch=kept)}), ROOMY)
+    (step,) = steps(old, replace(new, backends={"demo": replace(place, launch=kept)}), ROOMY)
     assert not step.new_first
 
 
@@ -166,14 +166,14 @@ CARD = Gpu("NVIDIA", "NVIDIA H100", 80 * GIB, free_bytes=79 * GIB)
 def on_gpu(found: Plan, *shares: float) -> Plan:
     """Have the backends of a plan claim shares of the GPU, whose models need 20 GiB."""
     places = {}
-    for (name, place), share in zip(found.places.items(), shares, strict=True):
+    for (name, place), share in zip(found.backends.items(), shares, strict=True):
         assert place.launch is not None
         claim = Claim(("NVIDIA 0",), share, least=20 * GIB)
         args = {"gpu-memory-utilization": share}
         places[name] = replace(
             place, launch=replace(place.launch, spec=replace(place.launch.spec, claim=claim, args=args))
         )
-    return replace(found, places=places)
+    return replace(found, backends=places)
 
 
 def test_what_will_not_fit_beside_what_runs_is_said_with_what_to_write():

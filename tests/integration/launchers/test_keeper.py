@@ -15,7 +15,7 @@ import pytest
 
 from launchers import keeper, kin, leftovers, process
 from launchers.process import Keepers
-from launchers.record import Record
+from launchers.record import ProcessRecord
 from launchers.spec import Command
 from tests.integration.launchers.scripted import BOUND, lives, until
 
@@ -115,7 +115,7 @@ def left(folder: Path) -> list[int]:
 
 
 def keeper_of(folder: Path) -> int:
-    record = Record.read(folder / "run" / "demo.json")
+    record = ProcessRecord.read(folder / "run" / "demo.json")
     assert record is not None
     return record.keeper_pid
 
@@ -387,7 +387,7 @@ def kept(routers, tmp_path):
         router, _ = routers(form, keep=True)
         router.kill()
         router.wait()
-        record = Record.read(tmp_path / "run" / "demo.json")
+        record = ProcessRecord.read(tmp_path / "run" / "demo.json")
         assert record is not None
         records.append(record)
         return record
@@ -406,7 +406,7 @@ async def test_a_kept_engine_outlives_its_router_and_is_adopted(keepers, kept, t
     assert found == record
     engine = await keepers.adopt(found)
     await until(lambda: engine.last_lines == ("ready",))
-    owned = Record.read(tmp_path / "run" / "demo.json")
+    owned = ProcessRecord.read(tmp_path / "run" / "demo.json")
     assert owned is not None
     assert (owned.router_pid, owned.router_started) == (os.getpid(), kin.started(os.getpid()))
     assert leftovers.left_running(tmp_path / "run", "demo") is None
@@ -498,7 +498,7 @@ async def test_an_engine_is_kept_where_the_path_of_temporary_files_is_too_long_f
     engine.release()
     await keepers.close()
     next_router = Keepers()
-    record = Record.read(tmp_path / "run" / "demo.json")
+    record = ProcessRecord.read(tmp_path / "run" / "demo.json")
     assert record is not None
     adopted = await next_router.adopt(record)
     adopted.kill()
@@ -525,7 +525,7 @@ async def test_a_kept_engine_is_found_again_though_the_folder_of_records_was_rem
     engine.release()
     await keepers.close()
     await until((tmp_path / "run" / "demo.json").exists)
-    record = Record.read(tmp_path / "run" / "demo.json")
+    record = ProcessRecord.read(tmp_path / "run" / "demo.json")
     assert record is not None
     assert record.pid == engine.pid
     assert leftovers.end(record)

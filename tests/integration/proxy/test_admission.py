@@ -9,9 +9,9 @@ import pytest
 
 from router.core.catalog import Backend
 from router.core.latency import Ask
-from router.proxy.place import TELL_EVERY, Place
 from router.proxy.pool import Address
 from router.proxy.relay import Exchange
+from router.proxy.waiting import TELL_EVERY, Waiting
 from tests.fakes.engine import FakeEngine, expected_stream
 from tests.integration.raw import nothing_left, post
 from tests.running import eventually
@@ -489,6 +489,6 @@ async def test_who_has_waited_leaves_nothing_to_the_collector(start_router, fake
     try:
         await asyncio.gather(*(ask(session, router, first_delay=0.02) for _ in range(4)))
         await eventually(lambda: nothing_left(router))
-        await eventually(lambda: not any(isinstance(each, Exchange | Place) for each in gc.get_objects()))
+        await eventually(lambda: not any(isinstance(each, Exchange | Waiting) for each in gc.get_objects()))
     finally:
         gc.enable()

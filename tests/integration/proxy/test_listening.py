@@ -162,7 +162,7 @@ async def test_an_engine_that_publishes_nothing_is_not_asked(start_router, engin
     pages = Pages(none)
     router = await start_router([{"url": await engine(pages), "models": ["demo"], "name": "b"}])
     await eventually(lambda: pages.asked["/metrics"] == 1)
-    prober = probe.Prober(router.plane, probe.Rhythm(0.05), uniform=lambda: 0.5)
+    prober = probe.Prober(router.plane, probe.ProbeTiming(0.05), uniform=lambda: 0.5)
     prober.watch(probe.Target(router.plane.backends["b"], publishes=False))
     await eventually(lambda: pages.asked["/health"] >= 4)
     await prober.stop()

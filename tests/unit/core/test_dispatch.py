@@ -133,10 +133,10 @@ def test_who_waits_is_not_sent_to_who_is_gone(dispatcher):
     absent, down, full = backend("a", health=ABSENT), backend("b", health=DOWN), backend("c", cap=Cap(1), in_flight=1)
     dispatcher.admission.enter("m", "mine", "", 0, 100, 0.0)
     assert dispatcher.next_for(absent.backend, 1.0, lambda _: True) is None
-    assert dispatcher.hopes_for(way((down, full)), down.backend, ASK, 0.0) is None
-    assert dispatcher.hopes_for(way((absent,), (down,)), down.backend, ASK, 0.0) is down
-    assert dispatcher.hopes_for(way((down, full)), full.backend, ASK, 0.0) is full
-    assert dispatcher.hopes_for(way((full,)), down.backend, ASK, 0.0) is None
+    assert dispatcher.candidate_for(way((down, full)), down.backend, ASK, 0.0) is None
+    assert dispatcher.candidate_for(way((absent,), (down,)), down.backend, ASK, 0.0) is down
+    assert dispatcher.candidate_for(way((down, full)), full.backend, ASK, 0.0) is full
+    assert dispatcher.candidate_for(way((full,)), down.backend, ASK, 0.0) is None
     assert dispatcher.next_for(down.backend, 1.0, lambda _: True) is not None
 
 
@@ -150,10 +150,10 @@ def test_who_has_refused_such_a_request_is_passed_over(dispatcher):
     assert dispatcher.choose(both, (), ASK, 11.5) is refuses
     told = {each["backend"]: each["passed_over"] for each in dispatcher.explain(both, ASK, 10.5)}
     assert told == {"a": "it has just refused such a request", "b": ""}
-    assert dispatcher.hopes_for(both, refuses.backend, ASK, 10.5) is None
-    assert dispatcher.hopes_for(both, refuses.backend, ASK, 11.5) is refuses
-    assert dispatcher.hopes_for(both, other.backend, ASK, 10.5) is other
-    assert dispatcher.hopes_for(way((refuses,)), refuses.backend, ASK, 10.5) is refuses
+    assert dispatcher.candidate_for(both, refuses.backend, ASK, 10.5) is None
+    assert dispatcher.candidate_for(both, refuses.backend, ASK, 11.5) is refuses
+    assert dispatcher.candidate_for(both, other.backend, ASK, 10.5) is other
+    assert dispatcher.candidate_for(way((refuses,)), refuses.backend, ASK, 10.5) is refuses
 
 
 def test_a_backend_that_is_kept(dispatcher):

@@ -10,8 +10,7 @@ from router.core.health import RETURNS_WITHIN, WELL, Health, Thresholds, Verdict
 from router.core.latency import Ask
 from router.core.ledger import Ledger, News
 from router.core.load import Load
-from router.core.stall import Silence
-from router.core.stall import Verdict as Silent
+from router.core.stall import Silence, StallVerdict
 
 ASK = Ask(100)
 KEYED = Ask(100, path="/v1/chat/completions", key=b"k")
@@ -294,7 +293,7 @@ def test_a_stalled_backend_is_out_until_it_works(ledger):
     assert change is not None
     assert (change.news, a.stalled, a.health.coming) == (News.DOWN, True, True)
     assert ledger.succeeded(a, 11.0, probe=True) is None
-    assert ledger.judge(a, [], 11.0, 5.0) is Silent.STALLED
+    assert ledger.judge(a, [], 11.0, 5.0) is StallVerdict.STALLED
     back = ledger.worked(a, 12.0)
     assert back is not None
     assert (back.news, a.stalled, a.worked_at) == (News.WORKS, False, 12.0)
@@ -307,13 +306,13 @@ def test_silence_is_judged_by_the_last_sign_of_work(ledger):
     a = candidate(cap=Cap(2))
     ledger.began(a, ASK, 0.0)
     silent = [Silence(20.0, begun=True, streams=True, size=100)]
-    assert ledger.judge(a.backend, silent, 20.0, 5.0) is Silent.STALLED
+    assert ledger.judge(a.backend, silent, 20.0, 5.0) is StallVerdict.STALLED
     ledger.answered(a.backend, 200, None, 20.0)
-    assert ledger.judge(a.backend, silent, 20.0, 5.0) is Silent.WORKS
+    assert ledger.judge(a.backend, silent, 20.0, 5.0) is StallVerdict.WORKS
     assert a.backend.worked_at == 20.0
-    assert ledger.judge(a.backend, silent, 30.0, 5.0, held_up=1) is Silent.STALLED
-    assert ledger.judge(a.backend, silent, 30.0, 5.0, held_up=2) is Silent.WORKS
-    assert ledger.judge(a.backend, [], 40.0, 5.0, held_up=1) is Silent.WORKS
+    assert ledger.judge(a.backend, silent, 30.0, 5.0, held_up=1) is StallVerdict.STALLED
+    assert ledger.judge(a.backend, silent, 30.0, 5.0, held_up=2) is StallVerdict.WORKS
+    assert ledger.judge(a.backend, [], 40.0, 5.0, held_up=1) is StallVerdict.WORKS
     assert a.backend.worked_at == 40.0
 
 

@@ -1,6 +1,17 @@
 import pytest
 
-from router.core.stall import MEMORABLE, SLOWEST, Prefill, Progress, Sight, Silence, Verdict, content, judge, progress
+from router.core.stall import (
+    MEMORABLE,
+    SLOWEST,
+    Prefill,
+    Progress,
+    Sight,
+    Silence,
+    StallVerdict,
+    content,
+    judge,
+    progress,
+)
 
 
 def waiting(seconds: float, size: int = 0) -> Silence:
@@ -25,10 +36,10 @@ def silent(seconds: float) -> Progress:
 
 NOW = 1000.0
 LONG = 900.0
-WORKS, QUIET, SILENT, STALLED = Verdict
+WORKS, QUIET, SILENT, STALLED = StallVerdict
 
 
-def of(progress: Progress, *waits: Silence, speed: float = SLOWEST, **more: float) -> Verdict:
+def of(progress: Progress, *waits: Silence, speed: float = SLOWEST, **more: float) -> StallVerdict:
     """Judge, where a minute is long."""
     prefill = Prefill()
     prefill.note(MEMORABLE, MEMORABLE / speed)

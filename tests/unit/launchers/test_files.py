@@ -5,7 +5,7 @@ import pytest
 
 from launchers.files import Disk, NoFileError, read_ordinary, stamp
 from launchers.keeper import Log
-from launchers.record import Record
+from launchers.record import ProcessRecord
 from launchers.weights import described
 
 
@@ -61,7 +61,7 @@ def test_a_fifo_among_the_files_of_engines_holds_up_nobody(tmp_path):
     for name in ("demo.json", "config.json", "demo.log"):
         os.mkfifo(tmp_path / name)
     (tmp_path / "model.safetensors").touch()
-    assert Record.read(tmp_path / "demo.json") is None
+    assert ProcessRecord.read(tmp_path / "demo.json") is None
     assert described(str(tmp_path), {}) == {}
     said: list[str] = []
     log = Log(tmp_path / "demo.log", said.append)

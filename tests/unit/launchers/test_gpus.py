@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from launchers.gpus import BESIDE, SETTLE, Claim, Line, Verdict, dealt, fit, floored, lacking, with_share
+from launchers.gpus import BESIDE, SETTLE, Claim, Line, StartVerdict, dealt, fit, floored, lacking, with_share
 from profiles.parsers import Gpu
 
 GIB = 1 << 30
@@ -71,7 +71,7 @@ def test_one_that_lacks_memory_lets_the_next_go_first():
     verdict = line.look("large", [card(free=20)], 100)
     assert verdict.lacks
     assert line.ask("small", claim(0.1)) == ""
-    assert line.look("small", [card(free=20)], 100) == Verdict(share=0.1)
+    assert line.look("small", [card(free=20)], 100) == StartVerdict(share=0.1)
 
 
 def test_a_share_is_not_lowered_while_memory_may_still_be_given_back():
@@ -124,7 +124,7 @@ def test_one_that_crashed_starts_again_with_what_it_had():
     assert line.look("b", [card(free=7)], 100).lacks
     line.gone("a", 200)
     line.ask("a", claim(0.9))
-    assert line.look("a", [card()], 200) == Verdict(share=0.9)
+    assert line.look("a", [card()], 200) == StartVerdict(share=0.9)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_what_one_has_is_told_to_the_next():
     ],
 )
 def test_a_share_that_nobody_wrote_is_lowered_to_what_is_free(wish, free, share):
-    assert fit(wish, [card(free)], {}) == Verdict(share=share)
+    assert fit(wish, [card(free)], {}) == StartVerdict(share=share)
 
 
 def test_the_fullest_of_several_gpus_counts():
@@ -179,7 +179,7 @@ def test_the_fullest_of_several_gpus_counts():
 
 @pytest.mark.parametrize("gpu", [replace(card(), free_bytes=None), replace(card(), memory_bytes=None)])
 def test_a_gpu_of_which_nothing_is_known_is_no_hindrance(gpu):
-    assert fit(claim(0.9), [gpu], {}) == Verdict(share=0.9)
+    assert fit(claim(0.9), [gpu], {}) == StartVerdict(share=0.9)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_gpu_of_which_nothing_is_known_is_no_hindrance(gpu):
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_with_what_to_write(wish, free, others, why):
-    assert fit(wish, [card(free)], others) == Verdict(why, lacks=True)
+    assert fit(wish, [card(free)], others) == StartVerdict(why, lacks=True)
 
 
 def test_what_it_is_told_to_write_fits_beside_what_other_programs_hold():

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from launchers import kin, leftovers
-from launchers.record import Record
+from launchers.record import ProcessRecord
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
 PARENT = """
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 def leave(folder, process, **changes):
     """Write the record of an engine whose router and keeper are dead."""
-    record = Record(
+    record = ProcessRecord(
         path=str(folder / "demo.json"), name="demo", pid=process.pid, started=kin.started(process.pid) or "",
         port=20001, fingerprint="f", keep=False,
         scratch=str(folder.parent / "router-1"), router_pid=DEAD, router_started="1", keeper_pid=DEAD,
@@ -177,7 +177,7 @@ def test_a_record_that_another_has_replaced_is_left_alone(folder, engine):
     first = leave(folder, engine(SLEEP), scratch=str(folder.parent / "router-0"))
     second = leave(folder, engine(SLEEP))
     first.clean_up()
-    assert Record.read(folder / "demo.json") == second
+    assert ProcessRecord.read(folder / "demo.json") == second
 
 
 def test_an_engine_that_is_gone_needs_only_its_record_removed(folder, engine):
@@ -202,7 +202,7 @@ def test_a_record_with_wrong_values_is_none(folder, engine, changes):
     leave(folder, engine(SLEEP))
     path = folder / "demo.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    assert Record.read(path) is None
+    assert ProcessRecord.read(path) is None
 
 
 def test_no_folder_but_an_engines_own_is_removed(folder, engine):

@@ -1,4 +1,4 @@
-"""An exchange's place in the queue, what its client is told there, and what that promised it.
+"""A queued request: its place in the queue, what its client is told there, and what that promised it.
 
     no backend has room → a ticket → (the client is told its place, now and then) → a backend has room: it goes
 
@@ -41,7 +41,7 @@ _STREAM_HEAD = (
 )
 
 
-class Place:
+class Waiting:
     """Made when an exchange has to wait; it is its ticket's payload. `lines` go with the head of a promised stream.
 
     Raises QueueFullError, where it may not even wait.
@@ -64,7 +64,7 @@ class Place:
         self._head: ResponseHead | None = None  # of that
         self.way = way
         self._catalog = plane.catalog  # that the way is of
-        self._ticket: Ticket[Place] | None = None
+        self._ticket: Ticket[Waiting] | None = None
         self.enter(way, queue)
 
     # In the queue
@@ -74,10 +74,10 @@ class Place:
         self.way = way
         self._ticket = self._plane.wait(self, way, queue)
 
-    def takes(self, backend: "Backend") -> "Candidate | None":
+    def candidate_at(self, backend: "Backend") -> "Candidate | None":
         """Give the name by which a backend knows what this request waits for, if it may serve it."""
         plane = self._plane
-        return plane.dispatcher.hopes_for(self._now(), backend, self.exchange.ask, plane.loop.time())
+        return plane.dispatcher.candidate_for(self._now(), backend, self.exchange.ask, plane.loop.time())
 
     def _now(self) -> "Way":
         """Tell what the request's name means now.
