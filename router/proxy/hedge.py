@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from router.proxy.heads import ResponseHead
     from router.proxy.plane import Plane
     from router.proxy.pool import Pool
-    from router.proxy.relay import Exchange
+    from router.proxy.roles import UnderWay
     from router.proxy.upstream import Connection
 
 
@@ -40,7 +40,7 @@ MOST_HELD = 512
 class Hedge:
     """An exchange's second attempt, from `after` seconds on; its engine's receiver (upstream.Receiver)."""
 
-    def __init__(self, exchange: "Exchange", plane: "Plane", after: float) -> None:
+    def __init__(self, exchange: "UnderWay", plane: "Plane", after: float) -> None:
         self.candidate: Candidate | None = None  # once it has been sent
         self.sent: Sent | None = None
         self.sent_at = 0.0
@@ -129,14 +129,14 @@ class Hedge:
         self.held += data
         streams = self.head is not None and self.head.is_event_stream
         if not streams or has_event(self.held) or len(self.held) >= MOST_HELD:
-            self._exchange.take_over(self)
+            self._exchange.take_over()
 
     def on_remains(self, data: bytes) -> None:
         """Don't win with it: the first attempt may do better."""
 
     def on_end(self) -> None:
         """Win with an answer of no words."""
-        self._exchange.take_over(self)
+        self._exchange.take_over()
         self._exchange.on_end()
 
     def on_failure(self, failure: Failure, detail: str) -> None:  # noqa: ARG002  (it is the first attempt that is told of)

@@ -27,10 +27,9 @@ from router.core.record import Record
 from router.core.stall import StallVerdict
 from router.core.turns import Ticket
 from router.proxy.pool import MAX_IDLE, Address, Pool
-from router.proxy.relay import Exchange
 from router.proxy.requests import Request
 from router.proxy.resolve import Names
-from router.proxy.waiting import Waiting
+from router.proxy.roles import Queued, UnderWay
 from router.telemetry.tasks import unharmed
 
 _log = structlog.get_logger("router")
@@ -86,9 +85,9 @@ class Plane:
     ) -> None:
         self.names = names or Names()  # of hosts
         self.ledger = Ledger()
-        self.dispatcher: Dispatcher[Waiting] = Dispatcher(self.ledger, draw)
+        self.dispatcher: Dispatcher[Queued] = Dispatcher(self.ledger, draw)
         self.patience = Patience()
-        self.exchanges: set[Exchange] = set()
+        self.exchanges: set[UnderWay] = set()
         self.asked = 0  # exchanges, since the start
         self.backends: dict[str, Backend] = {}
         self.catalog = Catalog((), {})
@@ -290,7 +289,7 @@ class Plane:
 
     # Who waits
 
-    def wait(self, waiting: Waiting, way: Way, queue: str) -> Ticket[Waiting]:
+    def wait(self, waiting: Queued, way: Way, queue: str) -> Ticket[Queued]:
         """Have an exchange wait until a backend has room for it. Raises QueueFullError."""
         request, admission, now = waiting.request, self.dispatcher.admission, self.loop.time()
         pace = self.dispatcher.pace(way) if admission.is_empty(queue) else 0.0
@@ -306,7 +305,7 @@ class Plane:
                     self.on_doubt(candidate.backend)
         return ticket
 
-    def leave(self, ticket: Ticket[Waiting]) -> None:
+    def leave(self, ticket: Ticket[Queued]) -> None:
         """Forget who waited; what was kept for it is for others."""
         kept = self.backends.get(ticket.kept_at)
         self.dispatcher.admission.leave(ticket)
@@ -332,7 +331,7 @@ class Plane:
 
     def tell_places(self, now: float) -> None:
         """Tell the streaming clients that have waited for long how many are before them."""
-        models = {each.waiting.queue for each in self.exchanges if each.waiting is not None and each.waiting.due(now)}
+        models = {each.queued.queue for each in self.exchanges if each.queued is not None and each.queued.due(now)}
         for model in models:
             for ahead, ticket in enumerate(self.dispatcher.admission.order(model)):
                 if ticket.payload.due(now):
@@ -352,7 +351,7 @@ class Plane:
             return
         now = self.loop.time()
 
-        def may_go(ticket: Ticket[Waiting]) -> bool:
+        def may_go(ticket: Ticket[Queued]) -> bool:
             return ticket.payload.candidate_at(backend) is not None
 
         while ticket := self.dispatcher.next_for(backend, now, may_go):
@@ -439,7 +438,7 @@ class Plane:
         if change.offer:
             self._offer_soon(backend)
 
-    def entered(self, exchange: Exchange) -> None:
+    def entered(self, exchange: UnderWay) -> None:
         """Take note of an exchange that starts."""
         self.exchanges.add(exchange)
         self.asked += 1
@@ -478,7 +477,7 @@ class Plane:
             )
         self._offer_all()
         if len(self.dispatcher.admission):
-            for waiting in [each.waiting for each in self.exchanges if each.waiting is not None]:
+            for waiting in [each.queued for each in self.exchanges if each.queued is not None]:
                 waiting.look(now)
             self.tell_places(now)
         if self.limits.stall_after < inf:
@@ -486,7 +485,7 @@ class Plane:
 
     def _find_stalled(self, now: float) -> None:
         """Look for backends that have had requests for too long without a sign of work."""
-        at_work: dict[Backend, list[Exchange]] = {}
+        at_work: dict[Backend, list[UnderWay]] = {}
         for each in self.exchanges:
             if each.backend is not None:
                 at_work.setdefault(each.backend, []).append(each)
@@ -499,7 +498,7 @@ class Plane:
             backend, [each for each in self.exchanges if each.backend is backend], self.loop.time(), token
         )
 
-    def _judge(self, backend: Backend, exchanges: list[Exchange], now: float, token: float) -> StallVerdict:
+    def _judge(self, backend: Backend, exchanges: list[UnderWay], now: float, token: float) -> StallVerdict:
         stall_after = self.limits.stall_after
         silences = [silence for each in exchanges if (silence := each.silence(now)) is not None]
         verdict = self.ledger.judge(
@@ -518,7 +517,7 @@ class Plane:
             self.on_quiet(backend)
         return verdict
 
-    def finished(self, exchange: Exchange, record: Record) -> None:
+    def finished(self, exchange: UnderWay, record: Record) -> None:
         """Let go of an exchange, and pass on what it came to."""
         self.exchanges.discard(exchange)
         try:

@@ -53,6 +53,7 @@ from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
 from router.proxy.hedge import MOST_HELD, Hedge
 from router.proxy.pool import ConnectError, Pool
 from router.proxy.requests import Request, error_answer, explained, header_value, retry_after, written
+from router.proxy.roles import UnderWay
 from router.proxy.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from router.core.errors import RouterError
     from router.core.latency import Sent
     from router.proxy.plane import Plane
+    from router.proxy.roles import Queued
     from router.proxy.sink import Sink
     from router.proxy.upstream import Connection, Receiver
 
@@ -90,7 +92,7 @@ class Refusal(NamedTuple):
     body: bytes | None
 
 
-class Exchange:
+class Exchange(UnderWay):
     """One request's life. Its owner calls `start`, and `cancel` if the client leaves; the sink hears the rest.
 
     Towards the engine it is the receiver (upstream.Receiver) of the attempt under way, the latest of `_tried`.
@@ -140,14 +142,13 @@ class Exchange:
     _checked = 0  # bytes passed when it was last seen whether the message is whole
 
     def __init__(self, plane: "Plane", request: Request, body: bytes, sink: "Sink") -> None:
-        self.request = request
+        super().__init__(request, NOTHING)  # what is asked is told once it is known where it may go
         self._plane = plane
         self._body = body  # as long as there may be another attempt
         self._sink = sink
         self._write = sink.write
         self._keep_alive = request.keep_alive
         self._tail = Tail()
-        self._ask = NOTHING  # until it is known where it may go
         self._ledger = plane.ledger
         self._began = plane.loop.time()
 
@@ -159,7 +160,7 @@ class Exchange:
         plane.entered(self)
         try:
             way = self._way = self._resolve(model)
-            ask = self._ask = plane.ask(way, self._body, self.request)
+            ask = self.ask = plane.ask(way, self._body, self.request)
             if self.request.head.explain:
                 self._explained = explained(plane.dispatcher.explain(way, ask, self._began))
             queue = way.route.targets[0] if way.route.targets else model  # one for all names that lead there
@@ -266,7 +267,7 @@ class Exchange:
         plane, backend = self._plane, candidate.backend
         self._backend = backend
         now = self._sent_at = plane.loop.time()
-        self._sent = self._ledger.began(candidate, self._ask, now)
+        self._sent = self._ledger.began(candidate, self.ask, now)
         if plane.hedges:
             self._watch()
         pool = plane.pool(backend)
@@ -319,7 +320,7 @@ class Exchange:
         if self._sent is not None:
             if self.paused:  # it may have begun long ago: nobody listened
                 self._plane.excused(backend, self._sent)
-            self._plane.ended(backend, self._ask, self._sent)
+            self._plane.ended(backend, self.ask, self._sent)
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -331,11 +332,11 @@ class Exchange:
         """Begin another attempt, if one is allowed; one that is under way already takes its place."""
         plane, hedge = self._plane, self._hedge
         if hedge is not None and hedge.candidate is not None:
-            self.take_over(hedge)
+            self.take_over()
             return True
         assert self._way is not None  # noqa: S101  (an attempt was made of it)
         now, retries = plane.loop.time(), plane.limits.retries
-        candidate = exchange.after(failure, self._way, self._tried, retries, self._ask, plane.dispatcher, now)
+        candidate = exchange.after(failure, self._way, self._tried, retries, self.ask, plane.dispatcher, now)
         if candidate is None:
             age = now - self._began
             if exchange.waits(failure, self._way, self._tried, retries, age, plane.dispatcher):
@@ -363,7 +364,7 @@ class Exchange:
         if way is None or self._first_byte_at is not None or self.paused or raced or len(tried) > plane.limits.retries:
             return
         silent = tuple(each for tier in way.tiers for each in tier if each.backend.progress.silence(now) >= long)
-        candidate = exchange.second(way, (*silent, *tried), self._ask, plane.dispatcher, now)
+        candidate = exchange.second(way, (*silent, *tried), self.ask, plane.dispatcher, now)
         if candidate is None or not self._ledger.budget.withdraw(now):
             return
         log.warning("goes elsewhere", request_id=self.request.id, backend=tried[-1].backend.name, why="it is silent")
@@ -412,19 +413,16 @@ class Exchange:
         if after < inf:
             self._hedge = Hedge(self, self._plane, after)
 
-    @property
-    def ask(self) -> Ask:
-        """What is known of the request by whoever sends it."""
-        return self._ask
-
     def second(self, now: float) -> "Candidate | None":
         """Choose who else could be asked."""
         if self._way is None or self._finished or self.paused:  # paused: nobody listens to the first one
             return None
-        return exchange.second(self._way, self._tried, self._ask, self._plane.dispatcher, now)
+        return exchange.second(self._way, self._tried, self.ask, self._plane.dispatcher, now)
 
-    def take_over(self, hedge: Hedge) -> None:
+    def take_over(self) -> None:
         """Go on with the second attempt, and end the first."""
+        hedge = self._hedge
+        assert hedge is not None  # noqa: S101  (there is one)
         assert hedge.candidate is not None  # noqa: S101  (it has been sent)
         self._hedge = None
         self._end_attempt()
@@ -474,7 +472,7 @@ class Exchange:
         self._status = status if status >= 400 else LIES
         self._plane.refused(candidate.backend, status, self._sent)
         if status == TOO_MANY:
-            self._plane.busy(candidate, self._ask, retry_after(head.headers))
+            self._plane.busy(candidate, self.ask, retry_after(head.headers))
         if self._is_unwanted(status) and self._retry(Failure.UNWANTED, f"status {status}"):
             return True
         if status in RETRY_STATUSES:
@@ -494,7 +492,7 @@ class Exchange:
         plane, way = self._plane, self._way
         if way is None:
             return False
-        return exchange.rival(way, self._tried, self._ask, plane.dispatcher, plane.loop.time(), full=full) is not None
+        return exchange.rival(way, self._tried, self.ask, plane.dispatcher, plane.loop.time(), full=full) is not None
 
     def _ask_another(self, *, whole: bool) -> bool:
         """Ask another backend what this one refused, or, if there is none any more, answer as the first one did."""
@@ -534,8 +532,8 @@ class Exchange:
             return
         refusals, self._refusals = self._refusals, ()
         for each in refusals:
-            self._plane.disproved(each.candidate, self._ask, each.status, each.sent)
-        self._ledger.aside.clear(self._tried[-1], self._ask)
+            self._plane.disproved(each.candidate, self.ask, each.status, each.sent)
+        self._ledger.aside.clear(self._tried[-1], self.ask)
 
     def _confirm(self) -> None:
         """Note that what others have refused is refused here, too."""
@@ -869,6 +867,11 @@ class Exchange:
         size = self._size if self._first_byte_at is not None else len(self._body)
         since = max(self._worked_at, self._sent_at)
         return Silence(now - since, self._spoken, self.request.stream, size)
+
+    @property
+    def queued(self) -> "Queued | None":
+        """Itself as it waits, or has waited, in the queue."""
+        return self.waiting
 
     @property
     def backend(self) -> "Backend | None":

@@ -14,6 +14,7 @@ from router.core import errors, exchange
 from router.core.errors import ModelNotFoundError
 from router.proxy.framing import chunk
 from router.proxy.heads import status_line
+from router.proxy.roles import Queued
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from router.core.turns import Ticket
     from router.proxy.heads import ResponseHead
     from router.proxy.plane import Plane
-    from router.proxy.relay import Exchange
-    from router.proxy.requests import Request
+    from router.proxy.roles import UnderWay
     from router.proxy.sink import Sink
 
 TELL_EVERY = 5.0
@@ -41,18 +41,16 @@ _STREAM_HEAD = (
 )
 
 
-class Waiting:
+class Waiting(Queued):
     """Made when an exchange has to wait; it is its ticket's payload. `lines` go with the head of a promised stream.
 
     Raises QueueFullError, where it may not even wait.
     """
 
     def __init__(
-        self, exchange: "Exchange", plane: "Plane", sink: "Sink", way: "Way", queue: str, lines: bytes
+        self, exchange: "UnderWay", plane: "Plane", sink: "Sink", way: "Way", queue: str, lines: bytes
     ) -> None:
-        self.exchange = exchange
-        self.request: Request = exchange.request
-        self.size = exchange.ask.size  # bytes that it takes up while it waits
+        super().__init__(exchange, way)
         self.waited = 0.0  # seconds, once it has gone
         self.promised = False  # whether the client has the head of a stream
         self.refuses = False  # whether it was promised one, and the engine gave anything else
@@ -62,9 +60,8 @@ class Waiting:
         self._told_at = 0.0  # when the client was last told
         self._said = b""  # the beginning of what the engine gave instead
         self._head: ResponseHead | None = None  # of that
-        self.way = way
         self._catalog = plane.catalog  # that the way is of
-        self._ticket: Ticket[Waiting] | None = None
+        self._ticket: Ticket[Queued] | None = None
         self.enter(way, queue)
 
     # In the queue
