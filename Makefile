@@ -41,11 +41,12 @@ fast: build/fast  ## compile the hot path, in place: half the cost a request; `m
 pure:  ## run the sources as they stand again
 	@rm -rf build *.so router/*/*.so
 
-check: .venv/dev  ## lint, format, types, who may import whom, and whether the generated docs are current
+check: .venv/dev  ## lint, format, types, who may import whom, sizes, and whether the generated docs are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.check_structure
 	$(BIN)/python -m scripts.make_configuration_docs --check
 
 # What decides is covered wholly by its own tests alone: so only they are run with coverage, which makes a request twice
