@@ -63,7 +63,6 @@ async def ask(router):
     ("path", "body"),
     [
         (COMPLETIONS, {"prompt": ["a", "b"]}),
-        (CHAT, {**HELLO, "stop": [1]}),
         (CHAT, {**HELLO, "logit_bias": {"999999": 5}}),
     ],
 )
@@ -78,6 +77,17 @@ async def test_what_would_end_it_is_refused_and_it_does_not_stay_dead(router, as
     await eventually(lambda: router.engines and router.engines[0].pid != before.pid)
     await router.ready()
     assert await ask(CHAT, ENGINE.put_right(CHAT, json.dumps(HELLO).encode())) == 200
+
+
+async def test_a_stop_word_that_is_none_costs_its_own_request_alone(router, ask):
+    """Its description refuses that, too; past the router it gets no answer, and the engine goes on."""
+    (before,) = router.engines
+    body = json.dumps({**HELLO, "stop": [1]}).encode()
+    with pytest.raises(UnfitRequestError):
+        ENGINE.put_right(CHAT, body)
+    assert await ask(CHAT, body) == 0
+    assert await ask(CHAT, json.dumps(HELLO).encode()) == 200
+    assert alive(before)
 
 
 async def test_an_empty_prompt_does_no_harm_past_the_router_either(router, ask):

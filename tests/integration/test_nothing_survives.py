@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -75,8 +76,11 @@ class Nasty:
 
     def processes(self) -> list[psutil.Process]:
         """Those of all engines so far that run."""
-        pids = [int(line) for line in (self.folder / "pids").read_text().split()]
-        return [each for pid in pids if psutil.pid_exists(pid) and alive(each := psutil.Process(pid))]
+        found = []
+        for pid in map(int, (self.folder / "pids").read_text().split()):
+            with suppress(psutil.NoSuchProcess):  # it may end at any moment
+                found.append(psutil.Process(pid))
+        return [each for each in found if alive(each)]
 
     def is_clean(self) -> bool:
         """Whether nothing of any is left: no process, no file."""
