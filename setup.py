@@ -34,7 +34,18 @@ HOT = [
     ),
     *(
         f"router/proxy/{name}.py"
-        for name in ("downstream", "framing", "heads", "plane", "pool", "relay", "requests", "roles", "upstream", "waiting")
+        for name in (
+            "downstream",
+            "framing",
+            "heads",
+            "plane",
+            "pool",
+            "relay",
+            "requests",
+            "roles",
+            "upstream",
+            "waiting",
+        )
     ),
 ]
 """What runs for each request and each piece of an answer, but for classes that others read the annotations of."""
