@@ -43,17 +43,17 @@ from router.core.catalog import Backend
 from router.core.errors import NotFoundError
 from router.core.health import Thresholds
 from router.core.record import Record
-from router.fleet import Fleet
-from router.launches import StartError
-from router.planning import look, plan_of, room_beside, with_known_gpus
+from router.fleet.diff import Plan, Room, Step, steps
+from router.fleet.launches import StartError
+from router.fleet.members import Fleet
+from router.fleet.planning import look, plan_of, room_beside, with_known_gpus
+from router.fleet.reload import Reloader
 from router.proxy.downstream import Client, Lane
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
 from router.proxy.probe import Prober, ProbeTiming
 from router.proxy.requests import Caller, Rules
 from router.proxy.resolve import OWN_WITHIN, Names, fixed
 from router.proxy.slow import SlowConnection, SlowLane, expect
-from router.reload import Reloader
-from router.steps import Plan, Room, Step, steps
 from router.telemetry.access import AccessLog
 from router.telemetry.logs import printable, tell, terminal_of
 from router.telemetry.tasks import aside

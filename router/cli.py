@@ -17,8 +17,8 @@ import structlog
 from launchers.engines import ENGINES
 from router.app import App
 from router.config import ConfigError, Loaded, load
-from router.launches import StartError
-from router.reload import Reloader
+from router.fleet.launches import StartError
+from router.fleet.reload import Reloader
 from router.telemetry import logs
 from router.telemetry.terminal import say, secure_standard_streams
 
@@ -108,30 +108,32 @@ def run(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Say that a configuration can be used, and what of it has no effect yet."""
-    from router import doctor  # noqa: PLC0415  (half a megabyte that a router at work needs none of)
+    # Here, as a router at work needs nothing of it: half a megabyte.
+    from router.doctor.findings import Mark  # noqa: PLC0415
+    from router.doctor.judging import of_doors  # noqa: PLC0415
 
     loaded = load(options.config, os.environ)
     for problem in loaded.not_yet:
         say(f"{problem}\n", sys.stderr)
     config = loaded.config
     told = [f"{loaded.path} can be used. Backends: {len(config.backends)}, routes: {len(config.routes)}."]
-    told += [f"{each.what}: {each.text}" for each in doctor.of_doors(config) if each.mark is doctor.Mark.LOOK]
+    told += [f"{each.what}: {each.text}" for each in of_doors(config) if each.mark is Mark.LOOK]
     return _printed("\n".join(told))
 
 
 def examine(options: argparse.Namespace) -> int:
     """Print the doctor's findings."""
-    from router import doctor  # noqa: PLC0415  (as above)
+    from router.doctor import findings, looking  # noqa: PLC0415  (as above)
 
-    sections = asyncio.run(doctor.examine(options.config, os.environ))
+    sections = asyncio.run(looking.examine(options.config, os.environ))
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    text = doctor.render(sections).encode(encoding, errors="replace").decode(encoding)  # not every terminal has a ✗
-    return max(_printed(text), doctor.exit_code(sections))
+    text = findings.render(sections).encode(encoding, errors="replace").decode(encoding)  # not every terminal has a ✗
+    return max(_printed(text), findings.exit_code(sections))
 
 
 def plan(options: argparse.Namespace) -> int:
     """Print what it takes to get from the configuration that runs to another."""
-    from router import planning  # noqa: PLC0415  (as above)
+    from router.fleet import planning  # noqa: PLC0415  (as above)
 
     old, new = load(options.running, os.environ), load(options.config, os.environ)
     facts = planning.look(ENGINES)

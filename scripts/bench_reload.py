@@ -21,7 +21,7 @@ import uvloop
 from router.app import App
 from router.cli import settle_garbage_collector
 from router.config import load
-from router.reload import threads_take_turns
+from router.fleet.reload import threads_take_turns
 
 TICK = 0.0005  # seconds
 

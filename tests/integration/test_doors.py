@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from router.config import Config
-from router.launches import StartError
+from router.fleet.launches import StartError
 from tests.fakes.engine import FakeEngine
 from tests.integration.raw import ASK, CHAT, post
 from tests.running import RunningRouter, eventually

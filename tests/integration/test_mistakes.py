@@ -6,11 +6,11 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from router import reload
 from router.app import App
 from router.config import Config, Loaded, load
+from router.fleet import reload
+from router.fleet.reload import Reloader
 from router.proxy import downstream, plane
-from router.reload import Reloader
 from tests.fakes.engine import expected_body
 from tests.integration.raw import ASK, nothing_left, post
 from tests.running import eventually

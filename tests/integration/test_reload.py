@@ -11,7 +11,7 @@ import pytest
 from launchers.states import RestartPolicy
 from router.app import App
 from router.config import load
-from router.reload import Reload, Reloader
+from router.fleet.reload import Reload, Reloader
 from tests.fakes.engine import FakeEngine, expected_stream
 from tests.fakes.launched import ENGINES, FACTS
 from tests.running import RunningRouter, eventually

@@ -13,7 +13,7 @@ from launchers.spec import Command, LaunchSpec
 from launchers.states import RestartPolicy
 from router.app import App
 from router.config import load
-from router.reload import Reloader
+from router.fleet.reload import Reloader
 from tests.fakes.engine import FakeEngine
 from tests.fakes.launched import FACTS, LaunchedFake
 from tests.running import eventually

@@ -13,8 +13,8 @@ import pytest
 import watchfiles
 from structlog.testing import capture_logs
 
-from router import watch
-from router.watch import Watcher
+from router.fleet import watch
+from router.fleet.watch import Watcher
 from tests.running import eventually
 
 BEFORE, AFTER = "one: 1\n", "one: 2\n"

@@ -13,7 +13,7 @@ from profiles.parsers import Gpu
 from router.config import BackendConfig, Config, RouteConfig
 from router.core.catalog import Route
 from router.core.reshape import Reshape
-from router.launches import Launch
+from router.fleet.launches import Launch
 
 SPARE = 256 * 1024 * 1024
 """Bytes that must stay free, beside what a second process of a backend would take."""

@@ -17,7 +17,7 @@ from launchers.files import Disk
 from launchers.spec import ArgValue, LaunchSpec
 from profiles import AUTO, Facts, Profile, ProfileError, choose_engine, detect, load_profiles
 from router.config import BackendConfig, Config
-from router.shares import claimed, counted, seen_by, settled
+from router.fleet.shares import claimed, counted, seen_by, settled
 
 
 class StartError(Exception):

@@ -17,10 +17,11 @@ from launchers.weights import hub_cache, weights
 from profiles import Facts, load_profiles
 from profiles.detect import Memory, Profile
 from profiles.parsers import Gpu
-from router import doctor
 from router.config import BackendConfig, Config
-from router.doctor import Finding, Mark, Model, Section
-from router.launches import Launch
+from router.doctor import findings, judging, looking
+from router.doctor.findings import Finding, FindingGroup, Mark
+from router.doctor.judging import Model
+from router.fleet.launches import Launch
 from tests.fakes.engine import FakeEngine
 
 GIB = 1 << 30
@@ -30,8 +31,8 @@ CPU = Profile("cpu", "any machine", (), Memory("ram", 0.5))
 OK, LOOK, STOP, FACT = Mark.OK, Mark.LOOK, Mark.STOP, Mark.FACT
 
 
-def sections(*marks: Mark) -> list[Section]:
-    return [Section("Some", tuple(Finding(mark, "thing", "is so") for mark in marks))]
+def sections(*marks: Mark) -> list[FindingGroup]:
+    return [FindingGroup("Some", tuple(Finding(mark, "thing", "is so") for mark in marks))]
 
 
 def test_of_gpus_what_is_free_is_told_and_what_will_not_fit():
@@ -43,17 +44,17 @@ def test_of_gpus_what_is_free_is_told_and_what_will_not_fit():
 
     facts = replace(FACTS, gpus=(replace(H100, free_bytes=7 * GIB),))
     launches = [launch("a", 0.9), launch("b", 0.45, 20 * GIB), launch("c", None), launch("d", 0)]
-    free, a, b = doctor.of_gpus(launches, ["a", "other"], facts)
+    free, a, b = judging.of_gpus(launches, ["a", "other"], facts)
     assert free == Finding(Mark.FACT, "NVIDIA GPU 0", "7 GiB of 79.6 GiB are free now")
     assert a == Finding(Mark.OK, "a", "has 0.9 of NVIDIA GPU 0")
     assert (b.mark, b.what) == (Mark.LOOK, "b")
     assert "a has 0.9; to share it, write" in b.text
-    assert list(doctor.of_gpus([launch("d", 0)], [], facts)) == []
-    (unknown,) = doctor.of_gpus([launch("a", 0.9)], [], replace(FACTS, gpus=(H100,)))
+    assert list(judging.of_gpus([launch("d", 0)], [], facts)) == []
+    (unknown,) = judging.of_gpus([launch("a", 0.9)], [], replace(FACTS, gpus=(H100,)))
     assert unknown == Finding(Mark.OK, "a", "gets 0.9 of NVIDIA GPU 0")
-    (_, less) = doctor.of_gpus([launch("a", 0.9)], ["a"], facts, {"a": 0.41})
+    (_, less) = judging.of_gpus([launch("a", 0.9)], ["a"], facts, {"a": 0.41})
     assert less.text == "has 0.41 of NVIDIA GPU 0"
-    (mixed,) = doctor.of_gpus([launch("a", 0.9, gpu="NVIDIA of some kind")], [], replace(FACTS, gpus=(H100,)))
+    (mixed,) = judging.of_gpus([launch("a", 0.9, gpu="NVIDIA of some kind")], [], replace(FACTS, gpus=(H100,)))
     assert mixed.mark is Mark.LOOK
     assert 'write `env: {CUDA_VISIBLE_DEVICES: "0"}` below its launch' in mixed.text
 
@@ -69,15 +70,15 @@ def test_of_gpus_what_is_free_is_told_and_what_will_not_fit():
 )
 def test_the_sentence_at_the_end_and_the_exit_code(marks, code, verdict):
     """Only what stops the router makes it 1."""
-    assert doctor.exit_code(sections(*marks)) == code
-    assert doctor.render(sections(*marks)).splitlines()[-1] == verdict
+    assert findings.exit_code(sections(*marks)) == code
+    assert findings.render(sections(*marks)).splitlines()[-1] == verdict
 
 
 def test_findings_are_aligned_a_line_each():
     """Whatever a device or a file is called."""
-    text = doctor.render([
-        Section("One", (Finding(OK, "a", "b"), Finding(STOP, "long name", "two\nlines"))),
-        Section("Two", (Finding(FACT, "x", "y"),)),
+    text = findings.render([
+        FindingGroup("One", (Finding(OK, "a", "b"), Finding(STOP, "long name", "two\nlines"))),
+        FindingGroup("Two", (Finding(FACT, "x", "y"),)),
     ])  # fmt: skip
     assert text.splitlines()[:-1] == [
         "One",
@@ -100,7 +101,7 @@ def test_what_the_machine_is():
         "Linux", "x86_64", "3.11.7", 2, 64 * GIB, {}, os="Ubuntu 24.04.3 LTS", gpus=(H100,), machine_cpus=64,
         memory_limit_bytes=4 * GIB, wsl=True, notes=("CUDA_VISIBLE_DEVICES hides 1 of 2 NVIDIA GPUs",),
     )  # fmt: skip
-    assert said(doctor.of_machine(facts)) == [
+    assert said(judging.of_machine(facts)) == [
         "system Ubuntu 24.04.3 LTS on x86_64 inside Windows (WSL)",
         "python 3.11.7",
         "cpu 2 of 64 CPUs",
@@ -113,12 +114,12 @@ def test_what_the_machine_is():
 def test_what_a_mac_is():
     """Its GPU is its chip's."""
     facts = Facts("Darwin", "arm64", "3.11.7", 12, 32 * GIB, {}, os="macOS 15.1", chip="Apple M2 Pro")
-    assert said(doctor.of_machine(facts))[2:] == ["chip Apple M2 Pro", "cpu 12 CPUs", "memory 32 GiB"]
+    assert said(judging.of_machine(facts))[2:] == ["chip Apple M2 Pro", "cpu 12 CPUs", "memory 32 GiB"]
 
 
 def test_the_profile_and_why():
     """With what models may take."""
-    profile, findings = doctor.of_profile(FACTS, load_profiles(), "auto")
+    profile, findings = judging.of_profile(FACTS, load_profiles(), "auto")
     assert profile is not None
     assert profile.name == "cpu"
     assert said(findings) == [
@@ -129,14 +130,14 @@ def test_the_profile_and_why():
 
 def test_a_profile_that_there_is_not():
     """It stops the router."""
-    profile, (finding,) = doctor.of_profile(FACTS, {"cpu": CPU}, "tpu")
+    profile, (finding,) = judging.of_profile(FACTS, {"cpu": CPU}, "tpu")
     assert profile is None
     assert said([finding]) == ["✗ profile there is no profile tpu; there are: auto, cpu"]
 
 
 def test_each_engine_has_what_it_suits_and_its_version_or_its_command():
     """A missing one is no fault; the command is for this very Python, as it stands."""
-    findings = list(doctor.of_engines(ENGINES, FACTS, None))
+    findings = list(judging.of_engines(ENGINES, FACTS, None))
     assert [finding.what for finding in findings] == list(ENGINES)
     for finding in findings:
         engine = ENGINES[finding.what]
@@ -150,15 +151,15 @@ def test_each_engine_has_what_it_suits_and_its_version_or_its_command():
 
 def test_the_profiles_engines_come_first_and_the_one_that_auto_takes_is_named():
     """With the way to another."""
-    *findings, auto = doctor.of_engines(ENGINES, FACTS, load_profiles()["nvidia"])
+    *findings, auto = judging.of_engines(ENGINES, FACTS, load_profiles()["nvidia"])
     assert [finding.what for finding in findings] == ["vllm", "llama_server", "llama_cpp", "mlx"]
     assert said([auto])[0].startswith("auto takes llama_cpp, the first of the nvidia profile's that is installed; ")
     bare = replace(FACTS, engines={})
-    assert [each.what for each in doctor.of_engines(ENGINES, bare, load_profiles()["cpu"])][:2] == [
+    assert [each.what for each in judging.of_engines(ENGINES, bare, load_profiles()["cpu"])][:2] == [
         "llama_cpp",
         "llama_server",
     ]
-    assert all(each.what != "auto" for each in doctor.of_engines(ENGINES, bare, load_profiles()["cpu"]))
+    assert all(each.what != "auto" for each in judging.of_engines(ENGINES, bare, load_profiles()["cpu"]))
 
 
 def test_a_program_on_path_is_asked_for_its_version(tmp_path, monkeypatch):
@@ -169,7 +170,7 @@ def test_a_program_on_path_is_asked_for_its_version(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     engine = SimpleNamespace(name="server", module="no_such_module", program="llama-server", install="")
     other = SimpleNamespace(name="other", module="no_such_module", program=None, install="")
-    facts = doctor.look_at_machine({"server": engine, "other": other})
+    facts = looking.look_at_machine({"server": engine, "other": other})
     assert facts.engines == {"server": f"6710 at {program}"}
 
 
@@ -180,7 +181,7 @@ def model(backend: str, size: int | None, replicas: int = 1, *, here: bool = Tru
 def test_models_that_fit_and_one_that_does_not():
     """Each beside those before it, its replicas counted; 4 GiB are theirs."""
     models = [model("a", GIB), model("b", GIB, 2), model("c", 2 * GIB), model("d", None), model("e", None, here=False)]
-    findings = [*doctor.of_models(models, CPU, FACTS)]
+    findings = [*judging.of_models(models, CPU, FACTS)]
     limit = "models may take 4 GiB, 0.5 of memory (8 GiB)"
     assert said(findings[::2]) == [f"{name} llama_cpp 0.3.36: so" for name in "abcde"]
     assert said(findings[1::2]) == [
@@ -253,28 +254,28 @@ def test_a_port_that_is_free():
     """Port 0 is always."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    assert doctor.try_port("127.0.0.1", port) is None
-    assert doctor.try_port("127.0.0.1", 0) is None
-    assert said([doctor.of_port("127.0.0.1", port, None)]) == [f"ok port 127.0.0.1:{port} is free"]
-    assert said([doctor.of_port("127.0.0.1", 0, None)]) == ["ok port any that is free"]
+    assert looking.try_port("127.0.0.1", port) is None
+    assert looking.try_port("127.0.0.1", 0) is None
+    assert said([judging.of_port("127.0.0.1", port, None)]) == [f"ok port 127.0.0.1:{port} is free"]
+    assert said([judging.of_port("127.0.0.1", 0, None)]) == ["ok port any that is free"]
 
 
 def test_a_port_that_is_not_free():
     """It stops the router; the way out is said."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        error = doctor.try_port("127.0.0.1", port)
+        error = looking.try_port("127.0.0.1", port)
     assert error is not None
     assert error.errno == errno.EADDRINUSE
-    (text,) = said([doctor.of_port("127.0.0.1", port, error)])
+    (text,) = said([judging.of_port("127.0.0.1", port, error)])
     assert text.startswith(f"✗ port {port} is in use")
     assert f"ROUTER_SERVER__PORT={port + 1}" in text
 
 
 def test_an_address_that_is_not_this_machines():
     """What the system says of it, and which keys to set."""
-    error = doctor.try_port("192.0.2.1", 8001)
-    (text,) = said([doctor.of_port("192.0.2.1", 8001, error)])
+    error = looking.try_port("192.0.2.1", 8001)
+    (text,) = said([judging.of_port("192.0.2.1", 8001, error)])
     assert text.startswith("✗ port can't listen at 192.0.2.1:8001: ")
     assert text.endswith("; set server.host and server.port")
 
@@ -283,16 +284,16 @@ async def test_a_name_of_its_own_that_hangs(monkeypatch):
     """It is not waited for: the router, too, would give it up."""
     go_on = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: go_on.wait(60) and [])
-    error = await doctor.taken("me.example", 8001, 0.02)
+    error = await looking.taken("me.example", 8001, 0.02)
     go_on.set()
-    (text,) = said([doctor.of_port("me.example", 8001, error)])
+    (text,) = said([judging.of_port("me.example", 8001, error)])
     assert "the name 'me.example' can't be resolved (no answer in 0.02 s)" in text
 
 
 def test_every_address_means_those_of_ipv4_too():
     """A port that is taken at 0.0.0.0 is no free one for `::`."""
     with socket.create_server(("0.0.0.0", 0)) as taken:
-        error = doctor.try_port("::", taken.getsockname()[1])
+        error = looking.try_port("::", taken.getsockname()[1])
     assert error is not None
     assert error.errno == errno.EADDRINUSE
 
@@ -345,7 +346,7 @@ WIDE = {"host": "0.0.0.0"}
 def test_who_may_ask(server, auth, told):
     """What stands open wider than by default deserves a look."""
     config = Config.model_validate({"backends": [{"url": "http://a"}], "server": server, "auth": auth})
-    assert said(doctor.of_doors(config)) == told
+    assert said(judging.of_doors(config)) == told
 
 
 def remote(url: str, **more: object) -> BackendConfig:
@@ -358,7 +359,7 @@ async def test_servers_elsewhere():
         gone, silent = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in (free, mute))
         free.close()
         async with FakeEngine() as fake:
-            findings = await doctor.reach(
+            findings = await looking.reach(
                 [remote(fake.url), remote(f"{fake.url}/v1", models=None), remote(gone), remote(silent)], patience=0.5
             )
     lines = said(findings)
@@ -391,11 +392,11 @@ async def test_a_server_elsewhere_that_is_asked_for_its_models(aiohttp_server, h
     app = web.Application()
     app.add_routes([web.get("/health", answer(health)), web.get("/v1/models", answer(models))])
     url = str((await aiohttp_server(app)).make_url(""))
-    (finding,) = await doctor.reach([remote(url, models=None, api_key="s3cret")])
+    (finding,) = await looking.reach([remote(url, models=None, api_key="s3cret")])
     assert (finding.mark, keys) == (LOOK if failure else OK, {"Bearer s3cret"})
     assert failure in finding.text
     assert "s3cret" not in finding.text
 
 
 async def test_no_servers_elsewhere():
-    assert await doctor.reach([]) == []
+    assert await looking.reach([]) == []

@@ -15,8 +15,8 @@ from launchers.leftovers import running
 from launchers.tree import memory_of, said_to
 from profiles import Facts, gather
 from router.config import Config
-from router.launches import plan_launches
-from router.steps import Do, Plan, Room, Step, steps
+from router.fleet.diff import Do, Plan, Room, Step, steps
+from router.fleet.launches import plan_launches
 
 
 def look(engines: Mapping[str, Engine]) -> Facts:

@@ -1,6 +1,6 @@
 """Has the running router follow router.yaml: each change is read, checked, and taken in; a bad one changes nothing.
 
-A change is a write to the file or to one that it includes (see `router.watch`), a SIGHUP, or POST /admin/reload. One
+A change is a write to the file or to one that it includes (see `watch`), a SIGHUP, or POST /admin/reload. One
 reload runs at a time; what is asked for meanwhile is one more, after it, so that the last word counts.
 """
 
@@ -16,10 +16,10 @@ from functools import partial
 import structlog
 
 from router.config import Config, ConfigError, Loaded
-from router.launches import StartError
-from router.steps import Do, Step
+from router.fleet.diff import Do, Step
+from router.fleet.launches import StartError
+from router.fleet.watch import Watcher
 from router.telemetry.tasks import aside, for_ever
-from router.watch import Watcher
 
 log = structlog.get_logger("router")
 

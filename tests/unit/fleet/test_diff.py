@@ -7,8 +7,8 @@ from launchers.gpus import Claim
 from launchers.spec import LaunchSpec
 from profiles.parsers import Gpu
 from router.config import Config
-from router.launches import Launch
-from router.steps import Do, Plan, Room, Step, steps
+from router.fleet.diff import Do, Plan, Room, Step, steps
+from router.fleet.launches import Launch
 
 GIB = 1 << 30
 ROOMY = Room(free=64 * GIB)

@@ -26,12 +26,12 @@ from router.core.admission import Cap
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
 from router.core.latency import Ask, Estimate
-from router.launches import Launch, parallel_of
+from router.fleet.diff import Do, Plan, PlannedBackend, Step
+from router.fleet.launches import Launch, parallel_of
 from router.proxy.examine import Process
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
 from router.proxy.probe import Prober, Target
-from router.steps import Do, Plan, PlannedBackend, Step
 from router.telemetry.tasks import heard, unharmed
 
 log = structlog.get_logger("router")

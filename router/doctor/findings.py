@@ -1,0 +1,67 @@
+"""What the doctor says: findings, each with its mark, and how they are written down.
+
+A finding that stops the router is marked ✗, one that hampers it !, what was checked and is right ok; mere facts have no
+mark.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from router.telemetry.logs import printable
+
+
+class Mark(Enum):
+    """How a finding stands."""
+
+    FACT = ""
+    OK = "ok"
+    LOOK = "!"  # the router starts, but something of it may not work
+    STOP = "✗"  # the router doesn't start
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what it is about, and a sentence, which for LOOK and STOP says what to do."""
+
+    mark: Mark
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingGroup:
+    """Findings of one kind."""
+
+    title: str
+    findings: tuple[Finding, ...]
+
+
+def exit_code(sections: Iterable[FindingGroup]) -> int:
+    """1 where something would stop the router, else 0."""
+    return int(any(finding.mark is Mark.STOP for section in sections for finding in section.findings))
+
+
+def render(sections: Sequence[FindingGroup]) -> str:
+    """Plain aligned text, a line a finding, and one sentence at the end."""
+    width = max((len(finding.what) for section in sections for finding in section.findings), default=0)
+    lines: list[str] = []
+    for section in sections:
+        lines.append(section.title)
+        lines += [
+            f"  {finding.mark.value:<2}  {printable(finding.what):<{width}}  {printable(finding.text)}"
+            for finding in section.findings
+        ]
+        lines.append("")
+    return "\n".join([*lines, verdict(sections)])
+
+
+def verdict(sections: Iterable[FindingGroup]) -> str:
+    """One sentence: whether the router can start."""
+    marks = [finding.mark for section in sections for finding in section.findings]
+    stops, looks = marks.count(Mark.STOP), marks.count(Mark.LOOK)
+    if stops:
+        return f"The router can't start: put right what is marked {Mark.STOP.value} first ({stops} of it)."
+    if looks:
+        return f"The router can start; what is marked {Mark.LOOK.value} deserves a look ({looks} of it)."
+    return "The router can start, and nothing is in its way."

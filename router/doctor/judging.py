@@ -1,0 +1,181 @@
+"""From what was seen of the machine to findings, in plain functions: nothing is looked at here."""
+
+import errno
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from launchers.engines import Engine
+from launchers.gpus import as_started, lacking
+from profiles import Facts, Profile, ProfileError, detect
+from profiles.detect import cpus, describe, gibibytes, model_memory
+from router.config import Config
+from router.doctor.findings import Finding, Mark
+from router.fleet.launches import Launch, install_command
+from router.fleet.shares import SOME
+
+NONE: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a launched backend serves, and the bytes that it takes on disk; None where they aren't known."""
+
+    backend: str
+    engine: str
+    why: str  # this engine
+    place: str
+    here: bool  # on this machine's disk
+    size: int | None
+    replicas: int
+
+
+def of_machine(facts: Facts) -> Iterator[Finding]:
+    """What the machine is."""
+    windows = " inside Windows (WSL)" if facts.wsl else ""
+    yield Finding(Mark.FACT, "system", f"{facts.os or facts.system} on {facts.machine}{windows}")
+    yield Finding(Mark.FACT, "python", facts.python)
+    if facts.chip:
+        yield Finding(Mark.FACT, "chip", facts.chip)
+    yield Finding(Mark.FACT, "cpu", cpus(facts))
+    limit = "" if facts.memory_limit_bytes is None else f", of which a container leaves {_limit(facts)}"
+    yield Finding(Mark.FACT, "memory", gibibytes(facts.memory_bytes) + limit)
+    for gpu in facts.gpus:
+        more = (f"driver {gpu.driver}" * bool(gpu.driver), f"compute {gpu.capability}" * bool(gpu.capability))
+        yield Finding(Mark.FACT, "gpu", ", ".join(filter(None, (describe([gpu]), *more))))
+    if not facts.gpus and facts.system != "Darwin":
+        yield Finding(Mark.FACT, "gpu", "none")
+    for note in facts.notes:
+        yield Finding(Mark.LOOK, "gpu", note)
+
+
+def _limit(facts: Facts) -> str:
+    return gibibytes(facts.usable_memory_bytes)
+
+
+def of_profile(facts: Facts, profiles: Mapping[str, Profile], wanted: str) -> tuple[Profile | None, list[Finding]]:
+    """The profile, why it is that, and what models may take; no profile where router.yaml names one there isn't."""
+    try:
+        choice = detect(facts, profiles, wanted)
+    except ProfileError as error:
+        return None, [Finding(Mark.STOP, "profile", str(error))]
+    name, _, why = choice.why.partition(": ")
+    return choice.profile, [
+        Finding(Mark.OK, name, why),
+        Finding(Mark.FACT, "models", f"may take {model_memory(choice.profile, facts)[1]}"),
+    ]
+
+
+def of_engines(engines: Mapping[str, Engine], facts: Facts, profile: Profile | None) -> Iterator[Finding]:
+    """Each engine with its version, or the command that installs it, and what it suits; the profile's come first.
+
+    A missing one is no fault: a backend's may be.
+    """
+    preferred = [each.name for each in profile.engines if each.name in engines] if profile else []
+    for name in (*preferred, *(name for name in engines if name not in preferred)):
+        engine = engines[name]
+        if name in facts.engines:
+            yield Finding(Mark.OK, name, f"{facts.engines[name]}: {engine.suits}")
+        else:
+            text = f"not installed: {engine.suits}; to install it: {install_command(engine)}"
+            yield Finding(Mark.FACT, name, text)
+    if profile and (taken := next((name for name in preferred if name in facts.engines), None)):
+        why = f"the first of the {profile.name} profile's that is installed"
+        yield Finding(Mark.FACT, "auto", f"takes {taken}, {why}; `engine: NAME` below a backend's launch takes another")
+
+
+def of_models(models: Sequence[Model], profile: Profile, facts: Facts) -> Iterator[Finding]:
+    """Whether each model can be found, and fits beside those before it."""
+    usable, limit = model_memory(profile, facts)
+    taken = 0
+    for model in models:
+        need = (model.size or 0) * model.replicas
+        yield Finding(Mark.FACT, model.backend, model.why)
+        what = model.place
+        if not model.here:
+            text = f"{what}: not on this disk; {model.engine} fetches it from its hub at the first start"
+            yield Finding(Mark.LOOK, model.backend, text)
+        elif model.size is None:
+            yield Finding(Mark.OK, model.backend, f"{what}; its size is not known")
+        elif taken + need > usable:
+            beside = f", and those before it take {gibibytes(taken)}" if taken else ""
+            text = f"{what}, takes {_size(model)}, but models may take {limit}{beside}: take a smaller one, or fewer"
+            yield Finding(Mark.LOOK, model.backend, text)
+        else:
+            yield Finding(Mark.OK, model.backend, f"{what}, {_size(model)}, fits")
+        taken += need
+
+
+def of_gpus(
+    launches: Sequence[Launch], runs: Iterable[str], facts: Facts, shares: Mapping[str, float] = NONE
+) -> Iterator[Finding]:
+    """What of the GPUs' memory is free, by any program, and which launch won't get what it claims.
+
+    Of those that run, `runs`, `shares` are what they have.
+    """
+    claims = {launch.spec.name: launch.spec.claim for launch in launches if launch.spec.claim is not None}
+    if not claims:
+        return
+    for gpu in facts.gpus:
+        if gpu.free_bytes is not None and gpu.memory_bytes is not None:
+            text = f"{gibibytes(gpu.free_bytes)} of {gibibytes(gpu.memory_bytes)} are free now"
+            yield Finding(Mark.FACT, f"{gpu.vendor} GPU {gpu.number}", text)
+    has = as_started({name: claims[name] for name in runs if name in claims}, shares)
+    claims |= has
+    starts = {name: claim for name, claim in claims.items() if name not in has}
+    lacks = lacking(starts, has, facts.gpus)
+    for name, claim in claims.items():
+        if name in lacks:
+            yield Finding(Mark.LOOK, name, lacks[name])
+        elif claim.share and any(gpu.endswith(SOME) for gpu in claim.gpus):
+            which = "the fastest first, and what is free there isn't looked at before it starts; to say which"
+            write = 'write `env: {CUDA_VISIBLE_DEVICES: "0"}` below its launch'
+            yield Finding(Mark.LOOK, name, f"takes {claim.share:g} of one of these GPUs, {which}, {write}")
+        elif claim.share:
+            at = " and ".join(gpu.replace(" ", " GPU ", 1) for gpu in claim.gpus)
+            yield Finding(Mark.OK, name, f"{'has' if name in has else 'gets'} {claim.share:g} of {at}")
+
+
+def _size(model: Model) -> str:
+    one = gibibytes(model.size or 0)
+    return one if model.replicas == 1 else f"{model.replicas} x {one}"
+
+
+def of_port(host: str, port: int, error: OSError | None) -> Finding:
+    """Whether the router can listen there; `error` is what came of trying."""
+    if error is None:
+        return Finding(Mark.OK, "port", f"{host}:{port} is free" if port else "any that is free")
+    if error.errno == errno.EADDRINUSE:
+        text = (
+            f"{port} is in use, perhaps by this router, which runs already: stop what uses it, or take another port, "
+            f"with server.port in router.yaml or ROUTER_SERVER__PORT={port + 1}"
+        )
+    else:
+        text = f"can't listen at {host}:{port}: {error.strerror or error}; set server.host and server.port"
+    return Finding(Mark.STOP, "port", text)
+
+
+def of_doors(config: Config) -> Iterator[Finding]:
+    """Who may ask, and what stands open wider than by default."""
+    server, auth = config.server, config.auth
+    if auth.keys:
+        yield Finding(Mark.OK, "who", f"whoever shows one of {len(auth.keys)} keys (auth.keys)")
+    elif auth.open:
+        text = f"everybody who reaches {server.host} may use the models (auth.open); with auth.keys, who has a key"
+        yield Finding(Mark.LOOK, "who", text)
+    else:
+        names = ", ".join(["localhost", "addresses", *server.hosts])
+        yield Finding(Mark.OK, "who", f"programs of this machine, without a key, under these names: {names}")
+    if "*" in server.cors:
+        yield Finding(Mark.LOOK, "pages", "every web page that has a key, as server.cors says: name those that should")
+    else:
+        yield Finding(Mark.OK, "pages", ", ".join(server.cors) or "none but the router's own (server.cors)")
+    admins = "whoever shows an admin key" if auth.admin_keys else "this machine alone, and nothing through a proxy"
+    yield Finding(Mark.OK, "/admin", admins)
+
+
+def of_remote(name: str, url: str, failure: str) -> Finding:
+    """Whether a server elsewhere answers; `failure` says what came instead, or nothing."""
+    if failure:
+        return Finding(Mark.LOOK, name, f"{url}: {failure}; it gets requests as soon as it answers")
+    return Finding(Mark.OK, name, f"{url} answers")

@@ -1,0 +1,192 @@
+"""Looks at the machine, the disk, the port and the servers elsewhere; starts nothing. `judging` says what it means."""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+
+from launchers.engines import ENGINES, Engine
+from launchers.leftovers import running
+from launchers.weights import size_of, weights
+from profiles import Facts, load_profiles
+from profiles.facts import program_version
+from router.config import BackendConfig, Config, ConfigError, load
+from router.doctor.findings import Finding, FindingGroup, Mark
+from router.doctor.judging import (
+    Model,
+    of_doors,
+    of_engines,
+    of_gpus,
+    of_machine,
+    of_models,
+    of_port,
+    of_profile,
+    of_remote,
+)
+from router.fleet.launches import Launch, StartError, plan_launches
+from router.fleet.planning import look, shares_of
+from router.proxy.pool import Address
+from router.proxy.resolve import OWN_WITHIN, Names, Resolver, UnknownNameError
+from router.telemetry.tasks import aside
+
+REMOTE_TIMEOUT = 2.0
+"""Seconds that a server elsewhere may take to answer."""
+
+
+def found(launches: Iterable[Launch], environ: Mapping[str, str]) -> list[Model]:
+    """Look for each backend's model; its replicas are counted."""
+    by_backend: dict[str, list[Launch]] = {}
+    for launch in launches:
+        by_backend.setdefault(launch.backend.name, []).append(launch)
+    models = []
+    for name, replicas in by_backend.items():
+        spec = replicas[0].spec
+        files = weights(spec.model, {**environ, **spec.env})
+        size = size_of(files) if files else None
+        models.append(Model(name, spec.engine, replicas[0].why, spec.model, files is not None, size, len(replicas)))
+    return models
+
+
+def try_port(host: str, port: int) -> OSError | None:
+    """Take the port for a moment, on every address that the host stands for; give what prevents it."""
+    every = None if host == "::" else host  # of IPv4, too
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            every, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            try:
+                taking = socket.socket(family, kind, protocol)
+            except OSError:
+                continue  # a family that this machine doesn't have, which the router passes over too
+            with taking:
+                if os.name == "posix":
+                    taking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    taking.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                taking.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+async def taken(host: str, port: int, patience: float = OWN_WITHIN) -> OSError | None:
+    """The same of a host whose name may hang, for which it waits so many seconds."""
+    try:
+        return await asyncio.wait_for(aside(try_port, host, port), patience)
+    except TimeoutError:
+        return UnknownNameError(host, f"no answer in {patience:g} s")
+
+
+async def reach(backends: Sequence[BackendConfig], patience: float = REMOTE_TIMEOUT) -> list[Finding]:
+    """Ask all servers elsewhere at once whether they live, as the router's probes do; `patience` is in seconds."""
+    within, resolver = aiohttp.ClientTimeout(total=patience), Resolver(Names())
+    async with aiohttp.ClientSession(timeout=within, connector=aiohttp.TCPConnector(resolver=resolver)) as session:
+        failures = await asyncio.gather(*(_failure(session, backend, patience) for backend in backends))
+    return [of_remote(each.name, each.url or "", why) for each, why in zip(backends, failures, strict=True)]
+
+
+async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patience: float) -> str:
+    key = backend.api_key.get_secret_value() if backend.api_key else None
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    address = Address.of(backend.url or "")
+    try:
+        async with session.get(f"{address}/health", headers=headers, allow_redirects=False) as answer:
+            if answer.status >= 500:
+                return f"answers {answer.status} to /health"
+        if not backend.models:
+            async with session.get(f"{address}/v1/models", headers=headers, allow_redirects=False) as answer:
+                if answer.status in {401, 403}:
+                    return f"answers {answer.status} to /v1/models: set api_key, or list its models in router.yaml"
+                if answer.status != 200:
+                    return f"answers {answer.status} to /v1/models: list its models in router.yaml"
+    except TimeoutError:
+        return f"no answer within {patience:g} s"
+    except (aiohttp.ClientError, OSError) as error:
+        return f"can't be reached ({error or type(error).__name__})"
+    return ""
+
+
+async def examine(
+    path: Path, environ: Mapping[str, str], *, engines: Mapping[str, Engine] = ENGINES, facts: Facts | None = None
+) -> list[FindingGroup]:
+    """Look at this machine and at all that the router.yaml at `path` names."""
+    facts = facts or look_at_machine(engines)
+    folder = path.resolve().parent  # noqa: ASYNC240  (nobody else waits on this loop)
+    try:
+        loaded = load(path, environ)
+    except ConfigError as error:
+        profile, of_this = of_profile(facts, load_profiles(), "auto")
+        mistakes = [Finding(Mark.STOP, "mistake", str(problem)) for problem in error.problems]
+        return _sections(
+            machine=of_machine(facts), profile=of_this, engines=of_engines(engines, facts, profile), config=mistakes
+        )
+    config = loaded.config
+    profile, of_this = of_profile(facts, load_profiles(), config.profile)
+    of_launches: list[Finding] = []
+    if profile is not None:
+        launches, problems = planned(config, folder, engines, facts)
+        of_launches = [*of_models(found(launches, environ), profile, facts)]
+        runs = running(folder / config.logging.dir / "run")
+        of_launches += of_gpus(launches, runs, facts, shares_of(runs))
+        of_launches += [Finding(Mark.STOP, "mistake", problem) for problem in problems]
+    return _sections(
+        machine=of_machine(facts),
+        profile=of_this,
+        engines=of_engines(engines, facts, profile),
+        config=[Finding(Mark.LOOK, "no effect", str(problem)) for problem in loaded.not_yet],
+        launched=of_launches,
+        elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),
+        server=[
+            of_port(config.server.host, config.server.port, await taken(config.server.host, config.server.port)),
+            *of_doors(config),
+        ],
+    )
+
+
+def look_at_machine(engines: Mapping[str, Engine]) -> Facts:
+    """The facts, with the versions that programs on PATH say; a start has no time for these."""
+    facts = look(engines)
+    said = {}
+    for name, engine in engines.items():
+        path = shutil.which(engine.program or "")
+        if path is not None and facts.engines.get(name) == f"at {path}":
+            said[name] = f"{program_version(path)} at {path}".strip()
+    return replace(facts, engines={**facts.engines, **said})
+
+
+def planned(
+    config: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts
+) -> tuple[tuple[Launch, ...], tuple[str, ...]]:
+    """What can be launched, and what is wrong with the rest."""
+    try:
+        return plan_launches(config, folder, engines, facts)[1], ()
+    except StartError as error:
+        problems = error.problems
+    launches: list[Launch] = []
+    for backend in config.backends:  # one by one: those that are right are looked at too
+        with suppress(StartError):
+            launches += plan_launches(config.model_copy(update={"backends": (backend,)}), folder, engines, facts)[1]
+    return tuple(launches), problems
+
+
+_TITLES = {
+    "machine": "This machine",
+    "profile": "Profile",
+    "engines": "Engines",
+    "config": "router.yaml",
+    "launched": "Backends that are started here",
+    "elsewhere": "Backends elsewhere",
+    "server": "Server",
+}
+
+
+def _sections(**findings: Iterable[Finding]) -> list[FindingGroup]:
+    """In the order in which they were given; one without findings is left out."""
+    sections = [FindingGroup(_TITLES[key], tuple(found)) for key, found in findings.items()]
+    return [section for section in sections if section.findings]

@@ -1,0 +1,10 @@
+"""What should run, and what runs: from router.yaml to backends that come, change and go while requests pass.
+
+launches     a configuration and this machine's facts → every process that is to run
+shares       which part of a GPU's memory each of them gets
+planning     looks at the machine, and makes a `Plan` of it
+diff         two plans → the steps from one to the other
+members      does these steps: one member a backend, with what runs it
+watch        tells when router.yaml changes
+reload       reads it then, and hands it over
+"""
