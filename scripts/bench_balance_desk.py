@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from router.core.latency import Ask
+from router.core.estimate.ask import Ask
 from scripts.bench_open import percentile
 from scripts.simulation.cache import Path
 from scripts.simulation.engine import Engine, Outage, Spec

@@ -10,7 +10,8 @@ from random import Random
 from router.core import balance
 from router.core.affinity import Prefixes, blocks_of
 from router.core.catalog import Backend, Candidate
-from router.core.latency import Ask, Estimate
+from router.core.estimate.ask import Ask
+from router.core.estimate.estimate import Estimate
 
 _ROUNDS = 7
 

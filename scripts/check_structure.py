@@ -32,8 +32,6 @@ EXCEPTIONS: Final[Mapping[str, tuple[int, str]]] = {
     "router/proxy/relay.py Exchange": (48, "as above"),
     "router/proxy/plane.py": (545, "holds the pools, the catalog and the sweep: to be parted"),
     "router/proxy/plane.py Plane": (25, "as above"),
-    "router/core/latency.py": (545, "five things are learned from samples, to be files of their own"),
-    "router/core/latency.py Estimate": (33, "as above"),
     "launchers/keeper.py": (520, "one file, so that a keeper starts with next to no imports"),
     "launchers/supervisor.py": (515, "the asking of an engine whether it is ready is to be parted"),
     "launchers/supervisor.py Supervisor": (29, "as above"),

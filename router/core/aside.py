@@ -13,7 +13,7 @@ from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from router.core.catalog import Backend, Candidate
-from router.core.latency import Ask
+from router.core.estimate.ask import Ask
 from router.core.statuses import OF_THE_KEY
 
 FIRST: Final = 1.0

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend, Candidate
-from router.core.latency import Ask
+from router.core.estimate.ask import Ask
 from router.core.load import Load
 
 Draw = Callable[[int], int]

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from router.core.admission import UNBOUNDED, Cap
 from router.core.errors import ModelNotFoundError
+from router.core.estimate.estimate import Estimate
 from router.core.health import Health
-from router.core.latency import Estimate
 from router.core.reshape import Reshape
 from router.core.stall import Prefill, Progress
 

@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 from router.core.admission import Admission, Bounds
 from router.core.balance import Draw, Policy, policy_of
 from router.core.catalog import Backend, Candidate, Way
+from router.core.estimate.ask import Ask
 from router.core.health import Health, least_bad
-from router.core.latency import Ask
 from router.core.ledger import Ledger
 from router.core.turns import Ticket
 

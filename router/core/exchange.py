@@ -25,8 +25,8 @@ from typing import Final, TypeVar
 from router.core.catalog import DOUBT, Backend, Candidate, Tier, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, RouterError, UnavailableError
+from router.core.estimate.ask import Ask
 from router.core.health import WELL, Verdict
-from router.core.latency import Ask
 from router.core.statuses import LACKS, LIES, OF_THE_KEY, OF_THE_REQUEST
 
 T = TypeVar("T")

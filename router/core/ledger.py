@@ -20,8 +20,8 @@ from router.core.affinity import Prefixes
 from router.core.aside import BUSY, LONGEST_BUSY, Aside, Kind, scope
 from router.core.budget import RetryBudget
 from router.core.catalog import DOUBT, Backend, Candidate
+from router.core.estimate.ask import Ask, Sent
 from router.core.health import WELL, Health, Thresholds, Verdict
-from router.core.latency import Ask, Sent
 from router.core.load import Load
 from router.core.stall import Silence, StallVerdict
 from router.core.statuses import LIES, OF_THE_REQUEST, TOO_MANY, UNWELL_STATUSES

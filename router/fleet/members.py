@@ -25,7 +25,8 @@ from router.config import BackendConfig
 from router.core.admission import Cap
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
-from router.core.latency import Ask, Estimate
+from router.core.estimate.ask import Ask
+from router.core.estimate.estimate import Estimate
 from router.fleet.diff import Do, Plan, PlannedBackend, Step
 from router.fleet.launches import Launch, parallel_of
 from router.proxy.examine import Process

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from router.core.catalog import Candidate
-    from router.core.latency import Sent
+    from router.core.estimate.ask import Sent
     from router.proxy.heads import ResponseHead
     from router.proxy.plane import Plane
     from router.proxy.pool import Pool

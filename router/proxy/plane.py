@@ -17,9 +17,10 @@ from router.core.balance import Draw
 from router.core.catalog import Backend, Candidate, Catalog, Route, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import UnavailableError
+from router.core.estimate.ask import Ask, Sent
+from router.core.estimate.hearing import HEAR
 from router.core.exchange import Failure, waited_in_vain
 from router.core.health import Thresholds
-from router.core.latency import HEAR, Ask, Sent
 from router.core.ledger import Change, Ledger, News
 from router.core.load import Load
 from router.core.patience import Patience

@@ -32,9 +32,9 @@ import structlog
 
 from router.core import errors, exchange, stall
 from router.core.catalog import NOWHERE, UNTOLD
+from router.core.estimate.ask import Ask
 from router.core.exchange import NOT_ITS_FAULT, Failure
 from router.core.health import WELL
-from router.core.latency import Ask
 from router.core.record import (
     RESPONSES,
     Record,
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
     from router.core.catalog import Backend, Candidate, Way
     from router.core.errors import RouterError
-    from router.core.latency import Sent
+    from router.core.estimate.ask import Sent
     from router.proxy.plane import Plane
     from router.proxy.roles import Queued
     from router.proxy.sink import Sink

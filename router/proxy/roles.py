@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from router.core.catalog import Backend, Candidate, Way
 from router.core.errors import RouterError
+from router.core.estimate.ask import Ask, Sent
 from router.core.exchange import Failure
-from router.core.latency import Ask, Sent
 from router.core.stall import Silence
 from router.proxy.pool import Pool
 from router.proxy.requests import Request

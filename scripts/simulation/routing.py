@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from router.core import health
 from router.core.catalog import Backend, Candidate
+from router.core.estimate.ask import Sent
 from router.core.exchange import AGAIN, NOT_ITS_FAULT, Failure
 from router.core.health import Health, Verdict
-from router.core.latency import Sent
 from router.core.ledger import Change, Ledger
 from router.core.stall import Silence, StallVerdict
 from scripts.simulation.choosing import Chooser

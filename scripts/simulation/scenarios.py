@@ -7,7 +7,7 @@ from math import inf
 from random import Random
 from statistics import fmean
 
-from router.core.latency import Ask
+from router.core.estimate.ask import Ask
 from scripts.simulation.choosing import UNAWARE
 from scripts.simulation.engine import Outage, Spec
 from scripts.simulation.routing import Exchange

@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from router.core.affinity import blocks_of
-from router.core.latency import Ask
+from router.core.estimate.ask import Ask
 from scripts.simulation.cache import Path
 
 BYTES_A_TOKEN = 4

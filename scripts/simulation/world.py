@@ -12,8 +12,9 @@ from typing import Any
 
 from router.core import health
 from router.core.catalog import Backend
+from router.core.estimate.estimate import Estimate
+from router.core.estimate.hearing import HEAR
 from router.core.exchange import Failure
-from router.core.latency import HEAR, Estimate
 from router.core.ledger import Ledger
 from router.core.load import Load
 from router.proxy.listen import EVERY, SETTLES

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router.core.catalog import Backend
-from router.core.latency import Ask
+from router.core.estimate.ask import Ask
 from router.proxy.pool import Address
 from router.proxy.relay import Exchange
 from router.proxy.waiting import TELL_EVERY, Waiting

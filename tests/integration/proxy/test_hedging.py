@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from router.core.budget import RetryBudget
-from router.core.latency import Ask
+from router.core.estimate.ask import Ask
 from router.proxy.hedge import MOST_HELD
 from tests.fakes.engine import FakeEngine, expected_stream
 from tests.integration.raw import ASK, CHAT, nothing_left

@@ -2,7 +2,7 @@ import pytest
 
 from router.core.aside import BUSY, FIRST, LONGEST, LONGEST_BUSY, MOST, Aside, Kind, scope
 from router.core.catalog import Backend, Candidate
-from router.core.latency import Ask
+from router.core.estimate.ask import Ask
 
 A, B = Candidate(Backend("a"), "m"), Candidate(Backend("b"), "m")
 ASK = Ask(10, path="/v1/chat/completions", key=b"k")

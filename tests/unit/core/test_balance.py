@@ -7,7 +7,8 @@ import pytest
 from router.core.affinity import Prefixes, blocks_of
 from router.core.balance import POLICIES, least_in_flight, policy_of
 from router.core.catalog import Backend, Candidate
-from router.core.latency import Ask, Estimate
+from router.core.estimate.ask import Ask
+from router.core.estimate.estimate import Estimate
 
 
 def candidates(*loads, weights=None):

@@ -4,8 +4,8 @@ from router.core.admission import Bounds, Cap
 from router.core.aside import Kind
 from router.core.catalog import DIRECT, Backend, Candidate, Route, Way
 from router.core.dispatch import Dispatcher
+from router.core.estimate.ask import Ask
 from router.core.health import Health, Thresholds, Verdict, declared
-from router.core.latency import Ask
 from router.core.ledger import Ledger
 
 ASK = Ask(100)

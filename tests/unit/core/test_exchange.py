@@ -6,9 +6,9 @@ from router.core.aside import Kind
 from router.core.catalog import DIRECT, DOUBT, Backend, Candidate, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, QueueTimeoutError, UnavailableError
+from router.core.estimate.ask import Ask
 from router.core.exchange import AGAIN, FREE, Failure, error_of
 from router.core.health import WELL, Health, Thresholds, Verdict, declared, failed
-from router.core.latency import Ask
 from router.core.ledger import Ledger
 
 

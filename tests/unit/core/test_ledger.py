@@ -6,8 +6,8 @@ import pytest
 
 from router.core.admission import Cap
 from router.core.catalog import DOUBT, Backend, Candidate
+from router.core.estimate.ask import Ask
 from router.core.health import RETURNS_WITHIN, WELL, Health, Thresholds, Verdict, declared
-from router.core.latency import Ask
 from router.core.ledger import Ledger, News
 from router.core.load import Load
 from router.core.stall import Silence, StallVerdict

@@ -4,7 +4,7 @@ import pytest
 
 from router.config import load
 from router.core.affinity import blocks_of
-from router.core.latency import Ask
+from router.core.estimate.ask import Ask
 from scripts import bench_balance
 from scripts.bench_balance_desk import described, job_of
 from scripts.bench_balance_figures import Beside, as_json, best_other, conditions, hits, measured, table, warnings

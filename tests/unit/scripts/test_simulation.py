@@ -11,8 +11,8 @@ import pytest
 
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend, Candidate
+from router.core.estimate.ask import Ask
 from router.core.health import Verdict
-from router.core.latency import Ask
 from scripts import simulate
 from scripts.simulation.cache import Cache, Foreseen
 from scripts.simulation.choosing import AFFINITY, ORACLE, POLICIES, Affinity, Oracle

@@ -2,24 +2,12 @@ from math import inf
 
 import pytest
 
-from router.core.latency import (
-    COLD,
-    CROWD,
-    FADE,
-    FAILURE,
-    FORGET,
-    FRESH,
-    LAPSE,
-    LATE,
-    PROOF,
-    PROVEN,
-    STALE,
-    UNKNOWN,
-    WORST,
-    Ask,
-    Estimate,
-    Line,
-)
+from router.core.estimate.ask import Ask
+from router.core.estimate.estimate import COLD, CROWD, LATE, PROVEN, Estimate
+from router.core.estimate.others import FRESH
+from router.core.estimate.penalty import FAILURE, FORGET, WORST
+from router.core.estimate.reading import FADE, STALE, UNKNOWN, Line
+from router.core.estimate.slots import LAPSE, PROOF
 from router.core.load import Load
 
 ASK = Ask(1000)
