@@ -124,7 +124,7 @@ async def test_a_page_that_tells_nothing_is_seldom_asked_for(start_router, engin
 @pytest.mark.parametrize("page", [late, broken])
 async def test_a_page_that_does_not_come_says_nothing_of_health(start_router, engine, page, monkeypatch):
     """And one that takes its time is left alone for longer, while the probes go on."""
-    monkeypatch.setattr(listen, "PATIENCE", 1e6 if page is late else 0.0)
+    monkeypatch.setattr(listen, "SLOW_READ_FACTOR", 1e6 if page is late else 0.0)
     pages = Pages(page)
     router = await start_router([{"url": await engine(pages), "models": ["demo"], "name": "b"}], **OFTEN)
     await eventually(lambda: pages.asked["/health"] >= 10)
