@@ -39,7 +39,7 @@ test-browser: setup pure .venv/browser  ## what web pages can do, in a real Chro
 fast: build/fast  ## compile the hot path, in place: half the cost a request; `make run` does it
 
 pure:  ## run the sources as they stand again
-	@rm -rf build *.so router/*/*.so
+	@rm -rf build *.so; find router -name "*.so" -delete
 
 check: .venv/dev  ## lint, format, types, who may import whom, sizes, and whether the generated docs are current
 	$(BIN)/ruff check .
@@ -80,7 +80,7 @@ bench-balance: setup  ## the balancing policies on real processes, beside the si
 	@touch $@
 
 clean:  ## remove what setup made
-	rm -rf .venv .venv-vllm models/demo build *.egg-info *.so router/*/*.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-vllm models/demo build *.egg-info *.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # What running needs, and what tests and benches need beside it: one environment, in two steps.
 .venv/run .venv/dev: pyproject.toml constraints.txt scripts/set_up.py scripts/llama_cpp_fast_build.cmake
@@ -104,9 +104,10 @@ clean:  ## remove what setup made
 	@touch $@
 
 # Where nothing can be compiled, the sources run as they are.
-build/fast: setup.py $(wildcard router/core/*.py router/proxy/*.py) | .venv/run
+build/fast: setup.py $(shell find router/core router/proxy -name "*.py") | .venv/run
 	@$(BIN)/python -c 'import mypyc' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mypy setuptools
+	@for so in $$(find router -name '*.so'); do [ -e "$${so%%.*}.py" ] || rm "$$so"; done   # their sources have moved
 	@$(BIN)/python setup.py -q build_ext --inplace
 	@touch $@ $$(find router -name '*.so')   # those whose source didn't really change are as new
 

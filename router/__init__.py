@@ -11,8 +11,10 @@ _SHARED = "router__mypyc"  # mypyc's name of what all compiled modules share: th
 
 if (_HERE.parent / "setup.py").exists():  # a checkout
     # 1. What was compiled of it must not hide what was edited since.
-    for built in _HERE.glob(f"*/*{_COMPILED}"):
+    for built in _HERE.rglob(f"*{_COMPILED}"):
         source = built.with_name(built.name.removesuffix(_COMPILED) + ".py")
+        if not source.exists():
+            raise ImportError(f"{built} was compiled of a file that is gone: run `make fast`, or `make pure`")
         if source.stat().st_mtime > built.stat().st_mtime:
             raise ImportError(f"{source} is newer than what was compiled of it: run `make fast`, or `make pure`")
     # 2. What that shares lies in the checkout's root, which is on sys.path for those alone who stand there.
