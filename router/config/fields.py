@@ -14,11 +14,12 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr, WithJsonSchema
 
+import launchers.engines
 from router.config.problems import did_you_mean, either
 from router.config.redact import HIDDEN
 from router.config.scalars import FromEnvironment, typed
 
-ENGINES = ("mlx", "vllm", "llama_cpp", "llama_server")
+ENGINES = tuple(launchers.engines.ENGINES)
 MOST_TEXT = 4096
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -91,6 +92,11 @@ def _switch(value: object) -> bool:
 def _absent_if_empty(value: object) -> object:
     """`api_key: ${KEY:-}` means no key, as `api_key:` does."""
     return None if isinstance(value, FromEnvironment) and not value else value
+
+
+def words(*choices: str) -> WithJsonSchema:
+    """How one of a few words stands in the JSON Schema."""
+    return WithJsonSchema({"enum": list(choices), "type": "string"})
 
 
 def choice(noun: str, *choices: str) -> BeforeValidator:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from router.config.fields import TEXT, Switch, choice, model_name, number, text, whole
+from router.config.fields import TEXT, Switch, choice, model_name, number, text, whole, words
 from router.config.groups import as_it_is, as_shown, each, each_item, each_value, faulty, item_or_items, mapping, plain
 from router.config.problems import Fault, KeyPath
 from router.config.section import Section, setting
+from router.core.balance import POLICIES
 
 T = TypeVar("T")
 
 MOST_LEVELS = 8
-POLICIES = ("least_latency", "least_in_flight", "least_response_time", "round_robin", "weighted", "random")
 
 _ROUTED_BY = ("model", "stream")
 
@@ -61,10 +61,7 @@ def _status(value: object) -> int:
 _LIST_OF_NAMES = {"type": "array", "items": TEXT, "minItems": 1}
 _STATUS_SCHEMA = {"type": "integer", "minimum": 400, "maximum": 599}
 
-PolicyName = Annotated[
-    Literal["least_latency", "least_in_flight", "least_response_time", "round_robin", "weighted", "random"],
-    choice("a policy", *POLICIES),
-]
+PolicyName = Annotated[str, choice("a policy", *POLICIES), words(*POLICIES)]
 Targets = Annotated[
     tuple[str, ...], PlainValidator(_targets), as_it_is, WithJsonSchema({"anyOf": [TEXT, _LIST_OF_NAMES]})
 ]

@@ -42,6 +42,7 @@ from router.config.fields import (
     file_name,
     host_and_port,
     text,
+    words,
 )
 from router.config.groups import Arguments, ModelSource, Names, Variables, faulty, listed, mapping
 from router.config.problems import Fault, repeated
@@ -105,9 +106,9 @@ backends:
       env: {CUDA_VISIBLE_DEVICES: "0"}
 """
 
-    engine: Annotated[
-        Literal["auto", "mlx", "vllm", "llama_cpp", "llama_server"], choice("an engine", "auto", *ENGINES)
-    ] = setting("auto", "Which engine runs the model; auto is the profile's.")
+    engine: Annotated[str, choice("an engine", "auto", *ENGINES), words("auto", *ENGINES)] = setting(
+        "auto", "Which engine runs the model; auto is the profile's."
+    )
     model: ModelSource = Field(description="What to run: a path or a hub id, or one for each engine. Required.")
     replicas: Annotated[Whole, Field(ge=1, le=64)] = setting(1, "How many processes run it.")
     args: Arguments = setting(
