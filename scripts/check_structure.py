@@ -35,7 +35,6 @@ EXCEPTIONS: Final[Mapping[str, tuple[int, str]]] = {
     "launchers/keeper.py": (520, "one file, so that a keeper starts with next to no imports"),
     "launchers/supervisor.py": (515, "the asking of an engine whether it is ready is to be parted"),
     "launchers/supervisor.py Supervisor": (29, "as above"),
-    "launchers/engines/chats.py": (490, "messages and tools, to be parted"),
     "router/app.py": (425, "the composition root"),
     "router/fleet/members.py": (420, "members and their coming and going, to be parted"),
     "router/config/types.py": (410, "every section of router.yaml, in its order"),

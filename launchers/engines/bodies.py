@@ -195,3 +195,20 @@ def whole(found: msgspec.Raw) -> int:
     """The whole number in a field that `check` has passed as one, perhaps written as a text."""
     number: int = msgspec.json.decode(found, type=int, strict=False)
     return number
+
+
+def read(value: msgspec.Raw | bytes, kind: Any, problem: str, param: str) -> Any:  # noqa: ANN401
+    """Read JSON as a type; what is none raises UnfitRequestError."""
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnfitRequestError(problem, param) from error
+
+
+A_LIST, A_TEXT, AN_OBJECT = b'["{'
+"""The first byte of JSON of each kind."""
+
+
+def begins(value: msgspec.Raw) -> int:
+    """The first byte of JSON, which tells its kind; the value may be an image of megabytes."""
+    return memoryview(value)[0]

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from launchers.engines import bodies, chats, common
+from launchers.engines import bodies, chats, common, tools, usual
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
 from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
@@ -158,7 +158,7 @@ class LlamaCpp:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
         """Say it in the forms that it knows, and refuse what it would answer without end, wrongly, or with a 500."""
-        if path == CHAT and chats.usual(body, native=False):
+        if path == CHAT and usual.usual(body, native=False):
             return body
         rules = RULES.get(path)
         if rules is None:
@@ -180,13 +180,13 @@ class LlamaCpp:
 def _put_chat_right(found: Fields) -> None:
     """Put right what only a chat may have."""
     chats.put_messages_right(found, TAKES)
-    chats.put_tools_right(found, "llama_cpp")
+    tools.put_tools_right(found, "llama_cpp")
     _force_the_only_tool(found)
     if "functions" in found:
         functions = bodies.value(found["functions"])
         if not isinstance(functions, list):
             raise UnfitRequestError("functions must be a list of objects.", "functions")
-        whole = [chats.whole_function(each, f"functions[{n}]", "functions") for n, each in enumerate(functions)]
+        whole = [tools.whole_function(each, f"functions[{n}]", "functions") for n, each in enumerate(functions)]
         found["functions"] = bodies.raw(whole)
     bodies.check_log_probabilities(found)
     if found.get("logprobs") == bodies.TRUE:
@@ -199,8 +199,8 @@ def _put_chat_right(found: Fields) -> None:
 
 def _force_the_only_tool(found: Fields) -> None:
     """Of a call that is required it takes no notice, but of one that is named."""
-    if chats.chosen(found) == "required":
-        names = [tool["function"]["name"] for tool in chats.tools(found)]
+    if tools.chosen(found) == "required":
+        names = [tool["function"]["name"] for tool in tools.all_of(found)]
         if len(names) == 1:
             found["tool_choice"] = bodies.raw({"type": "function", "function": {"name": names[0]}})
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from launchers.engines import bodies, chats, common
+from launchers.engines import bodies, chats, common, tools, usual
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
 from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
@@ -228,9 +228,9 @@ class LlamaServer:
             takes = chats.Takes(self.name, reads_arguments=True) if reads_media else TEXT_ALONE
             chats.put_messages_right(found, takes)
             _put_log_probabilities_right(found)
-            chats.put_tools_right(found, self.name)
+            tools.put_tools_right(found, self.name)
             _force(found)
-            chats.refuse_functions(found, self.name)
+            tools.refuse_functions(found, self.name)
         elif path in MEDIA:
             _check_media(found, path, reads_media=reads_media)
         if path == RESPONSES:
@@ -247,11 +247,11 @@ class LlamaServer:
 
 def _is_usual(body: bytes) -> bool:
     """See 6 and 7 above."""
-    chat = chats.usual(body, native=True)
-    if not isinstance(chat, chats.UsualNative):
+    chat = usual.usual(body, native=True)
+    if not isinstance(chat, usual.UsualNative):
         return False
     last = chat.messages[-1]
-    return not (isinstance(last, chats.FromAssistant) and not last.content) and chats.calls_are_json(chat)
+    return not (isinstance(last, usual.FromAssistant) and not last.content) and usual.calls_are_json(chat)
 
 
 def _drop_empty_end(found: Fields, name: str) -> None:
@@ -333,9 +333,9 @@ def _reads_media(spec: LaunchSpec) -> bool:
 
 def _force(found: Fields) -> None:
     """It knows words alone: a call of one tool is required where there is no other."""
-    choice = chats.chosen(found)
+    choice = tools.chosen(found)
     if isinstance(choice, dict):
-        chats.only(found, {choice["function"]["name"]})
+        tools.only(found, {choice["function"]["name"]})
         found["tool_choice"] = bodies.raw("required")
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import msgspec
 
-from launchers.engines import bodies, chats, common
+from launchers.engines import bodies, chats, common, tools, usual
 from launchers.engines.bodies import CHAT, COMPLETIONS, Fields, Rule, Text
 from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
@@ -165,7 +165,7 @@ class Mlx:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Say it in the forms that it knows; refuse what it would leave out, and what would end it."""
-        if path == CHAT and chats.usual(body, native=False):
+        if path == CHAT and usual.usual(body, native=False):
             return body
         bodies.check_path(path, self.apis, self.name)
         found, nulls = bodies.fields(body)
@@ -198,11 +198,11 @@ def _put_chat_right(found: Fields) -> None:
     """Put right what a chat may have. It shows tools to the model, but knows of no choice among them."""
     bodies.check_log_probabilities(found)
     chats.put_messages_right(found, chats.Takes("mlx", reads_arguments=True))
-    chats.put_tools_right(found, "mlx")
-    chats.refuse_functions(found, "mlx")
-    choice = chats.chosen(found)
+    tools.put_tools_right(found, "mlx")
+    tools.refuse_functions(found, "mlx")
+    choice = tools.chosen(found)
     if isinstance(choice, dict):
-        chats.only(found, {choice["function"]["name"]})
+        tools.only(found, {choice["function"]["name"]})
     elif choice == "none":
         found.pop("tools", None)
     if found.get("logprobs") == bodies.TRUE and found.get("top_logprobs", bodies.ZERO) == bodies.ZERO:

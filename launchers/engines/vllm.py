@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from launchers.engines import bodies, chats, common
+from launchers.engines import bodies, chats, common, tools, usual
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule
 from launchers.errors import ArgumentError, UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
@@ -181,8 +181,8 @@ class Vllm:
             return body
         args = common.over({}, spec.args if spec else {}, STYLE)
         if path == CHAT:
-            usual = chats.usual(body, native=True)
-            if usual is not None and (usual.tools is None or args.get("tool-call-parser")):
+            chat = usual.usual(body, native=True)
+            if chat is not None and (chat.tools is None or args.get("tool-call-parser")):
                 return body
         found, nulls = bodies.fields(body)
         was = dict(found)
@@ -192,8 +192,8 @@ class Vllm:
             found.pop("priority", None)
         if path == CHAT:
             chats.put_messages_right(found, chats.Takes(self.name, reads_arguments=True))
-            chats.put_tools_right(found, self.name)
-            chats.refuse_functions(found, self.name)
+            tools.put_tools_right(found, self.name)
+            tools.refuse_functions(found, self.name)
             if spec is not None:
                 _check_tools(found, args)
         if path == COMPLETIONS:
@@ -222,7 +222,7 @@ def _check_share(args: Mapping[str, ArgValue]) -> None:
 
 def _check_tools(found: Fields, args: Mapping[str, ArgValue]) -> None:
     """It tells by its own flags what is missing; whoever reads router.yaml knows launch.args."""
-    if "tools" in found and chats.chosen(found) != "none" and not args.get("tool-call-parser"):
+    if "tools" in found and tools.chosen(found) != "none" and not args.get("tool-call-parser"):
         raise UnfitRequestError(
             "This model takes no tools as it is launched: for them, vllm needs enable-auto-tool-choice: true and the"
             " model's tool-call-parser in launch.args.",

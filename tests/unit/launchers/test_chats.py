@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from launchers.engines import bodies, chats
+from launchers.engines import bodies, chats, usual
+from launchers.engines.tools import put_tools_right
 from launchers.errors import UnfitRequestError
 
 HELLO = {"role": "user", "content": "Hello"}
@@ -28,7 +29,7 @@ def right(*messages, takes=ANY):
 
 def with_tools(tools, choice=None):
     found = fields(tools=tools, tool_choice=choice)
-    chats.put_tools_right(found, "it")
+    put_tools_right(found, "it")
     return {name: bodies.value(value) for name, value in found.items()}
 
 
@@ -45,8 +46,8 @@ def with_tools(tools, choice=None):
 )
 def test_a_usual_chat_is_known_by_one_look(more):
     body = json.dumps({"model": "m", "messages": [{"role": "system", "content": "s"}, HELLO], **more}).encode()
-    assert chats.usual(body, native=False)
-    assert chats.usual(body, native=True)
+    assert usual.usual(body, native=False)
+    assert usual.usual(body, native=True)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,8 @@ def test_a_usual_chat_is_known_by_one_look(more):
 )
 def test_some_engines_take_more(message):
     body = json.dumps({"model": "m", "messages": [message], "max_completion_tokens": 5}).encode()
-    assert chats.usual(body, native=True)
-    assert chats.usual(body, native=False) is None
+    assert usual.usual(body, native=True)
+    assert usual.usual(body, native=False) is None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_some_engines_take_more(message):
 @pytest.mark.parametrize("native", [False, True])
 def test_all_others_are_looked_at_closely(more, native):
     body = json.dumps({"model": "m", "messages": [HELLO], **more}).encode()
-    assert chats.usual(body, native=native) is None
+    assert usual.usual(body, native=native) is None
 
 
 # Messages
@@ -261,7 +262,7 @@ def test_a_tool_has_its_parameters(given, sent):
 def test_tools_that_are_whole_are_not_touched():
     found = fields(tools=[F])
     was = found["tools"]
-    chats.put_tools_right(found, "it")
+    put_tools_right(found, "it")
     assert found["tools"] is was
 
 
