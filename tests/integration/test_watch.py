@@ -13,6 +13,7 @@ import pytest
 import watchfiles
 from structlog.testing import capture_logs
 
+from launchers.files import read_ordinary
 from router.fleet import watch
 from router.fleet.watch import Watcher
 from tests.running import eventually
@@ -94,11 +95,11 @@ async def test_each_edit_is_told(file):
 async def test_a_file_that_is_written_in_parts_is_told_whole(file, monkeypatch):
     """Nobody hears of a part, though each is seen, as long as the next follows soon."""
     seen: set[bytes] = set()
-    read = watch.read_ordinary
 
     def note(path: str, most: int) -> bytes:
-        seen.add(read(path, most))
-        return read(path, most)
+        found = read_ordinary(path, most)
+        seen.add(found)
+        return found
 
     monkeypatch.setattr(watch, "read_ordinary", note)
     monkeypatch.setattr(watch, "SETTLED", 0.5)
