@@ -129,6 +129,33 @@ async def test_what_is_known_of_a_backend_stays(edited, session):
         assert one.stats.connections_opened - one.stats.gets == before
 
 
+async def test_what_a_backend_serves_is_told_found_out_and_told_again(edited, session):
+    """Models that are named count alone; where they no longer are, the backend is asked, and says more."""
+    async with FakeEngine(models=["demo", "other"]) as fake:
+        finds = f"backends:\n  - {{name: b0, url: '{fake.url}', weight: WEIGHT}}\n"
+        router = await edited(remote(fake))
+        backend = router.app.plane.backends["b0"]
+        assert await status_of(session, router, "other") == 404
+        await router.becomes(finds.replace("WEIGHT", "1"))
+        await eventually(lambda: set(backend.models) == {"demo", "other"})
+        await router.becomes(finds.replace("WEIGHT", "2"))
+        assert set(backend.models) == {"demo", "other"}  # what was found out is still so
+        await router.becomes(remote(fake))
+        assert set(backend.models) == {"demo"}
+        assert router.app.plane.backends["b0"] is backend
+
+
+async def test_what_is_no_longer_told_is_no_longer_so(edited, session):
+    """Though nothing can be found out instead."""
+    async with FakeEngine(models=["demo"], key="secret") as fake:
+        router = await edited(remote(fake))
+        backend = router.app.plane.backends["b0"]
+        assert set(backend.models) == {"demo"}
+        await router.becomes(f"backends:\n  - {{name: b0, url: '{fake.url}'}}\n")
+        assert not backend.models
+        assert await status_of(session, router) in {404, 503}
+
+
 async def test_an_address_changes(edited, session):
     """The stream that the old one has goes on; the next goes to the new one."""
     async with FakeEngine() as one, FakeEngine() as two:
