@@ -373,7 +373,8 @@ async def test_a_models_name_beyond_the_locale(tmp_path, model, name):
     async with RunningRouter(tmp_path, words, env=env) as router:
         await router.ready(STARTS_WITHIN)
         async with AsyncOpenAI(base_url=f"{router.url}/v1", api_key="none", max_retries=0) as client:
-            answer = await client.completions.create(model="modèle 🦙", prompt="Hi", max_tokens=2)
+            messages: list[Any] = [{"role": "user", "content": "Hello there"}]
+            answer = await client.chat.completions.create(model="modèle 🦙", messages=messages, max_tokens=2)
         assert answer.choices
 
 
