@@ -20,7 +20,8 @@ NULL, TRUE, ZERO, NO_TEXT = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.
 NO_LIMIT = msgspec.Raw(b"-1")
 """Values as they stand in a body. Only a Raw equals a Raw."""
 
-QUOTE = ord('"')
+A_LIST, A_TEXT, AN_OBJECT = b'["{'
+"""The first byte of JSON of each kind."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -53,7 +54,7 @@ class Rule:
             return raw(found)
         if isinstance(found, int):  # of any size
             return msgspec.Raw(b"%d" % found)
-        return raw(found) if isinstance(found, float) and memoryview(value)[0] == QUOTE else value
+        return raw(found) if isinstance(found, float) and begins(value) == A_TEXT else value
 
 
 LIMITS = ("max_tokens", "max_completion_tokens")
@@ -203,10 +204,6 @@ def read(value: msgspec.Raw | bytes, kind: Any, problem: str, param: str) -> Any
         return msgspec.json.decode(value, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnfitRequestError(problem, param) from error
-
-
-A_LIST, A_TEXT, AN_OBJECT = b'["{'
-"""The first byte of JSON of each kind."""
 
 
 def begins(value: msgspec.Raw) -> int:

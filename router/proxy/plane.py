@@ -371,13 +371,13 @@ class Plane:
 
     def worked(self, backend: Backend, now: float) -> None:
         """Note that a backend has sent content: a stalled one has come to life again."""
-        self.follow(backend, self.ledger.worked(backend, now))
+        self._follow(backend, self.ledger.worked(backend, now))
 
     def stalled(self, backend: Backend, reason: str) -> None:
         """Take a backend out that has stopped working: what it holds is sent elsewhere, or told so."""
         if not backend.health.usable:  # that it is out has been said, and not why it is restarted
             _log.warning("backend is down", backend=backend.name, reason=reason)
-        self.follow(backend, self.ledger.stalled(backend, reason, self.loop.time()))
+        self._follow(backend, self.ledger.stalled(backend, reason, self.loop.time()))
         for each in self.exchanges:
             each.lose_at(backend)
         for each in [each for each in self.exchanges if each.backend is backend]:
@@ -386,17 +386,15 @@ class Plane:
 
     def begun(self, backend: Backend) -> None:
         """Note that a backend that isn't known to be well has begun an answer."""
-        self.follow(backend, self.ledger.begun(backend, self.loop.time()))
+        self._follow(backend, self.ledger.begun(backend, self.loop.time()))
 
     def answered(self, backend: Backend, status: int, sent: Sent | None) -> None:
         """Note a whole answer, which may be an error."""
-        change = self.ledger.answered(backend, status, sent, self.loop.time())
-        if change is not None:
-            self.follow(backend, change)
+        self._follow(backend, self.ledger.answered(backend, status, sent, self.loop.time()))
 
     def refused(self, backend: Backend, status: int, sent: Sent | None) -> None:
         """Note an error's status."""
-        self.follow(backend, self.ledger.refused(backend, status, sent, self.loop.time()))
+        self._follow(backend, self.ledger.refused(backend, status, sent, self.loop.time()))
 
     def busy(self, candidate: Candidate, ask: Ask, seconds: float) -> None:
         """Note a 429: the backend has no room for `seconds`; 0: it didn't say for how long."""
@@ -407,7 +405,7 @@ class Plane:
         """Note that another backend of the same model has answered what this one refused: this one was at fault."""
         backend, now = candidate.backend, self.loop.time()
         own_key = self.api_key(backend) is not None
-        self.follow(backend, self.ledger.disproved(candidate, ask, status, sent, now, own_key=own_key))
+        self._follow(backend, self.ledger.disproved(candidate, ask, status, sent, now, own_key=own_key))
 
     def excused(self, backend: Backend, sent: Sent) -> None:
         """Note that an attempt is as good as over, and that its latency says nothing of its backend."""
@@ -419,13 +417,13 @@ class Plane:
 
     def succeeded(self, backend: Backend) -> None:
         """Note that a backend answered a probe as it should."""
-        self.follow(backend, self.ledger.succeeded(backend, self.loop.time(), probe=True))
+        self._follow(backend, self.ledger.succeeded(backend, self.loop.time(), probe=True))
 
     def failed(self, backend: Backend, reason: str, sent: Sent | None = None, *, refused: bool = False) -> None:
         """Note that a backend failed an attempt that was `sent`, or without one, a probe; see Ledger.failed."""
-        self.follow(backend, self.ledger.failed(backend, reason, self.loop.time(), sent, refused=refused))
+        self._follow(backend, self.ledger.failed(backend, reason, self.loop.time(), sent, refused=refused))
 
-    def follow(self, backend: Backend, change: Change | None) -> None:
+    def _follow(self, backend: Backend, change: Change | None) -> None:
         """Do what a change of a backend's state asks for."""
         if change is None:
             return

@@ -17,7 +17,7 @@ that is longer than it should take, something is wrong there, and it looks worse
 thus given no more after the first that finds out.
 
 **Silence.** Most often nobody need find out. Where answers are under way, and none of them has brought anything for
-longer than they usually do (`Rhythm`), something is wrong there, too: what is expected grows with each moment of it.
+longer than they usually do (`Pauses`), something is wrong there, too: what is expected grows with each moment of it.
 
 **Errors** cost seconds, the more the more of them come in a row, and half as much each `FORGET` seconds later. Failing
 fast is never taken for speed: nothing but a first token is a measurement.
