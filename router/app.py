@@ -44,8 +44,8 @@ from router.core.errors import NotFoundError
 from router.core.health import Thresholds
 from router.core.record import Record
 from router.fleet.diff import Plan, Room, Step, steps
+from router.fleet.fleet import Fleet
 from router.fleet.launches import StartError
-from router.fleet.members import Fleet
 from router.fleet.planning import look, plan_of, room_beside, with_known_gpus
 from router.fleet.reload import Reloader
 from router.proxy.downstream import Client, Lane
@@ -122,7 +122,7 @@ class App:
         """Take a configuration's settings: what isn't a backend or a route, and can change at any time."""
         self.plane.set_up(_limits(config), _thresholds(config), _choice(config))
         self._prober.rhythm = _rhythm(config)
-        self.fleet.drain_timeout = config.limits.drain_timeout
+        self.fleet.set_up(drain_timeout=config.limits.drain_timeout)
         self.rules.set_up(
             max_body=config.limits.max_body,
             keys={each.key.get_secret_value(): _caller(each) for each in config.auth.keys},

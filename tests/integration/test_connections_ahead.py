@@ -37,7 +37,7 @@ async def app(tmp_path: Path) -> AsyncIterator[App]:
     config = Config.model_validate({"server": {"port": 0}, "health": {"interval": "1h"}, "backends": [backend]})
     made = App(config, tmp_path, engines={"llama_cpp": Slow()}, facts=FACTS)
     await made.start()
-    await eventually(lambda: made.fleet.members["demo"].told()["state"] == "running")
+    await eventually(lambda: made.fleet.told()[0]["state"] == "running")
     yield made
     await made.kill()
 

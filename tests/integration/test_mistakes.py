@@ -133,5 +133,5 @@ async def test_what_is_done_at_the_end_of_a_backend_is_told_if_it_fails(router, 
     other = {"server": {"port": 0}, "backends": [{"url": fake.url, "name": "c", "models": ["demo"]}]}
     with capture_logs() as logs:
         await router.reload(Config.model_validate(other))
-        await eventually(lambda: not router.fleet._ending)
+        await eventually(lambda: not router.fleet._life.ending)
     assert told(logs, "the end of b's requests failed by a mistake of the router's")

@@ -1,0 +1,157 @@
+"""All backends of one router: does a reload's steps, starts and stops everything, and says what there is."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from launchers.process import Keepers
+from launchers.states import RestartPolicy
+from launchers.supervisor import Status, Supervisor
+from launchers.turns import Turns
+from router.core.catalog import Backend
+from router.fleet.diff import Do, Plan, Step
+from router.fleet.launches import Launch
+from router.fleet.lifecycle import Lifecycle
+from router.fleet.members import Member
+from router.proxy.plane import Plane
+from router.proxy.probe import Prober
+
+SLICE = 0.005
+"""Seconds for which a change of many backends may hold up everything else at a time."""
+
+
+class Fleet:
+    """The backends of one router. `logs` is the folder of engines' logs; `on_settled` is called when none is starting.
+
+    `policy` says how engines are restarted, by default as `RestartPolicy` does.
+    """
+
+    def __init__(
+        self,
+        plane: Plane,
+        prober: Prober,
+        logs: Path,
+        on_settled: Callable[[], None],
+        policy: RestartPolicy | None = None,
+    ) -> None:
+        self._plane = plane
+        self._logs = logs
+        self._policy = policy
+        self._keepers = Keepers()
+        self._turns = Turns()
+        self._life = Lifecycle(plane, prober, self._supervise, on_settled)
+
+    def _supervise(
+        self, launch: Launch, *, files: str | None, on_change: Callable[[Status], None], is_wanted: Callable[[], bool]
+    ) -> Supervisor:
+        return Supervisor(
+            launch.spec,
+            launch.engine,
+            keepers=self._keepers,
+            logs=self._logs,
+            on_change=on_change,
+            python=launch.python,
+            policy=self._policy,
+            files=files,
+            turns=self._turns,
+            is_wanted=is_wanted,
+        )
+
+    def set_up(self, *, drain_timeout: float) -> None:
+        """Take another bound, in seconds, for the requests in flight of what is removed or replaced."""
+        self._life.drain_timeout = drain_timeout
+
+    # What there is
+
+    @property
+    def members(self) -> dict[str, Member]:
+        """The members by their names, without those that are ending."""
+        return self._life.members
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process of each member that has one, by the member's name."""
+        found = {name: member.supervisor.status.pid for name, member in self.members.items() if member.supervisor}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
+    def told(self) -> list[dict[str, object]]:
+        """Describe each backend as plain data: those that are there, then those that are ending."""
+        now = self._plane.loop.time()
+        ending = [member.told(now) | {"ending": True} for member in self._life.ending]
+        return [member.told(now) for member in self.members.values()] + ending
+
+    # Changes
+
+    def start(self) -> None:
+        """Start every engine and every probe; what is added later starts by itself."""
+        self._life.start()
+
+    async def apply(self, steps: Iterable[Step], plan: Plan) -> None:
+        """Do what the steps say of backends, and route by the plan; others have their turn in between."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for step in steps:
+            self._do(step, plan)
+            if loop.time() - began > SLICE:
+                await asyncio.sleep(0)
+                began = loop.time()
+        self._plane.route(plan.routes)
+        self._plane.rebuild_catalog()
+
+    def _do(self, step: Step, plan: Plan) -> None:
+        match step.do:
+            case Do.REMOVE:
+                self._life.remove(step.name)
+            case Do.ADD:
+                self._life.add(plan.backends[step.name])
+            case Do.REPLACE:
+                self._life.replace(plan.backends[step.name], step.name, new_first=step.new_first)
+            case Do.TUNE:
+                self._life.tune(plan.backends[step.name], step.name)
+            case Do.KEEP:
+                self._life.keep(plan.backends[step.name], step.name)
+            case Do.ROUTE | Do.LIMIT | Do.STUCK:
+                pass  # not about a backend: `apply` routes, the app takes the settings over
+
+    def revive(self) -> None:
+        """Start every engine afresh that was given up: something may have changed."""
+        for member in self.members.values():
+            if member.supervisor is not None:
+                member.supervisor.revive()
+
+    def want(self, backend: Backend) -> bool:
+        """Have an engine that was given up some time ago tried once more, for a request; tell whether it is."""
+        member = self.members.get(backend.name)
+        return (
+            member is not None
+            and member.backend is backend
+            and member.supervisor is not None
+            and member.supervisor.want()
+        )
+
+    def restart(self, backend: Backend) -> None:
+        """Restart an engine that has stalled, if it is one of ours."""
+        for member in (*self.members.values(), *self._life.ending):
+            if member.backend is backend and member.supervisor is not None:
+                member.supervisor.restart()
+
+    # The end
+
+    async def stop(self) -> None:
+        """End every engine well; those that are to be kept run on."""
+        gone = [member.supervisor for member in self._life.ending if member.supervisor is not None]
+        kept = [supervisor for supervisor in self._supervisors if supervisor not in gone]
+        self._life.abandon()
+        await asyncio.gather(*(each.stop() for each in gone), *(each.leave() for each in kept))
+        await self._keepers.close()
+
+    async def kill(self, *, keep: bool) -> None:
+        """End every engine now; with `keep`, those that are to be kept run on."""
+        supervisors = self._supervisors
+        self._life.abandon()
+        await asyncio.gather(*(each.leave() if keep else each.kill() for each in supervisors))
+        await self._keepers.close()
+
+    @property
+    def _supervisors(self) -> list[Supervisor]:
+        return [member.supervisor for member in self._life.everybody if member.supervisor is not None]

@@ -1,0 +1,263 @@
+"""The life of a fleet's members: each event of it is one method here. The one writer of members.
+
+    add ──▶ start ──▶ ready ◀──▶ not ready          tune, keep: at any time; its process goes on
+     ▲                  │
+     │ successor        ▼
+     └──────────── replace, retire ──▶ ended
+
+1. **add**: the plane knows the backend, so its names mean something. A launched one gets nothing before it is ready.
+2. **start**: its engine starts, if it has one, and it is probed. Before the fleet starts, members are only added.
+3. **ready**, **not ready**: its supervisor says so. A URL has no supervisor: its probes decide.
+4. **tune**: what the router knows of it changes. **keep**: only its claim of a GPU may have become another.
+5. **replace**: a successor of the same name takes its place.
+   a. The new one first, where memory allows: it starts beside the old one, which serves until the new one is ready.
+      Should the new one fail, the old one serves on. A further replacement retires the one that has not taken over.
+   b. The old one first: requests wait for the new one, which starts when the old one has ended.
+6. **retire**: it gets nothing new, and what it has in flight may end within `drain_timeout`. Then it is **ended**: what
+   is still in flight is cut, its engine is stopped, and it is forgotten.
+
+Members with a predecessor (`Member.before`) are in `members` by their name, and not known to the plane yet.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from launchers.states import State
+from launchers.supervisor import Status, Supervisor
+from router.fleet.diff import PlannedBackend
+from router.fleet.launches import Launch
+from router.fleet.members import Member, ahead_of, backend_of, cap_of, due, models_of, target_of
+from router.proxy.plane import Plane
+from router.proxy.pool import Address
+from router.proxy.probe import Prober
+from router.telemetry.tasks import heard, unharmed
+
+log = structlog.get_logger("router")
+
+LOOK_EVERY = 0.02
+"""Seconds between two looks whether what a retired member has in flight has ended."""
+
+REPLACED = "was replaced"
+"""Why a member is retired that has a successor; its clients read it."""
+
+
+class Supervise(Protocol):
+    """Makes the supervisor of a launch. `files` names its log and record, where that isn't the launch's own name."""
+
+    def __call__(
+        self, launch: Launch, *, files: str | None, on_change: Callable[[Status], None], is_wanted: Callable[[], bool]
+    ) -> Supervisor:
+        """Give a supervisor that was not started yet; see its class for the callbacks."""
+
+
+class Lifecycle:
+    """Adds, changes and ends members. `on_settled` is called when every member serves, or can't."""
+
+    def __init__(self, plane: Plane, prober: Prober, supervise: Supervise, on_settled: Callable[[], None]) -> None:
+        self.members: dict[str, Member] = {}
+        self.ending: dict[Member, asyncio.Task[None]] = {}
+        self.drain_timeout = 300.0
+        self._plane = plane
+        self._prober = prober
+        self._supervise = supervise
+        self._on_settled = on_settled
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._started = False
+
+    @property
+    def everybody(self) -> list[Member]:
+        """All members that have not ended: those of now, those that are ending, and predecessors that still serve."""
+        found = [*self.members.values(), *self.ending]
+        return found + [member.before for member in found if member.before is not None]
+
+    # 1, 2: add and start
+
+    def add(self, planned: PlannedBackend) -> None:
+        """Take in a backend; it starts at once, if the fleet has started."""
+        member = self._make(planned)
+        self._join(member)
+        if self._started:
+            self._start(member)
+
+    def start(self) -> None:
+        """Start every member; those that are added from now on start by themselves."""
+        self._started = True
+        for member in self.members.values():
+            self._start(member)
+        self._settle()
+
+    def _make(self, planned: PlannedBackend, files: str | None = None) -> Member:
+        member, launch = Member(planned, backend_of(planned)), planned.launch
+        if launch is not None:
+            self._plane.withdraw(member.backend, "not started yet", due=0.0)
+            member.supervisor = self._supervise(
+                launch,
+                files=files,
+                on_change=lambda status: self._changed(member, status),
+                is_wanted=lambda: self._plane.asked_beside(member.backend) != member.asked,
+            )
+        return member
+
+    def _join(self, member: Member) -> None:
+        """Have requests sent to it, once it is ready."""
+        config = member.planned.config
+        self.members[member.name] = member
+        key = config.api_key.get_secret_value() if config.api_key else None
+        address = Address.of(config.url) if config.url else None
+        self._plane.add(member.backend, address, key, discovers=address is not None and not config.models)
+
+    def _start(self, member: Member) -> None:
+        if member.planned.launch is not None and member.supervisor is not None:
+            log.info(f"{member.name}: {member.planned.launch.why}")
+            member.supervisor.start()
+        self._prober.watch(target_of(member))
+
+    # 3: ready and not ready, as the supervisor says
+
+    def _changed(self, member: Member, status: Status) -> None:
+        if status.state is State.RUNNING and status.address is not None:
+            self._ready(member, Address(*status.address), status.key)
+        else:
+            now = asyncio.get_running_loop().time()
+            self._plane.withdraw(member.backend, status.detail, due=due(status, now))
+        if status.state is State.FATAL:
+            member.asked = self._plane.asked_beside(member.backend)
+        _log_change(member, status)
+        self._settle()
+
+    def _ready(self, member: Member, address: Address, key: str) -> None:
+        self._plane.serve(member.backend, address, key, ahead=ahead_of(member))
+        if member.before is not None and self.members.get(member.name) is member:
+            before, member.before = member.before, None
+            self._retire(before, REPLACED)
+            self._join(member)
+            self._plane.rebuild_catalog()
+
+    def _settle(self) -> None:
+        if all(member.settled for member in self.members.values()):
+            self._on_settled()
+
+    # 4: tune and keep
+
+    def tune(self, planned: PlannedBackend, name: str) -> None:
+        """Change what the router knows of a backend; its process, or its server, is the same."""
+        member = self.members[name]
+        backend, discovered = member.backend, planned.launch is None and not member.planned.config.models
+        member.planned = planned
+        self._plane.ledger.weigh(backend, planned.config.weight)
+        self._plane.bound(backend, cap_of(planned))
+        if planned.launch is not None and member.supervisor is not None:
+            self._plane.learn_models(backend, models_of(planned))
+            member.supervisor.set_up(planned.launch.spec)
+            return
+        # What was discovered stays until the server says otherwise; what router.yaml named counts no longer.
+        if planned.config.models or not discovered:
+            self._plane.learn_models(backend, models_of(planned))
+        self._prober.watch(target_of(member))
+
+    def keep(self, planned: PlannedBackend, name: str) -> None:
+        """Take over another claim: a share of a GPU that was planned may be written now, and isn't lowered any more."""
+        member = self.members[name]
+        before, now = member.planned.launch, planned.launch
+        if before is not None and now is not None and member.supervisor and before.spec.claim != now.spec.claim:
+            member.planned = planned
+            member.supervisor.set_up(now.spec)
+
+    # 5: replace
+
+    def replace(self, planned: PlannedBackend, name: str, *, new_first: bool) -> None:
+        """Have a successor take a member's place."""
+        old = self._serving(self.members.pop(name))
+        if planned.launch is None:
+            self._retire(old, REPLACED)
+            self.add(planned)
+        elif new_first:
+            self._start_beside(old, planned, planned.launch.spec.name)
+        else:
+            self._start_after(old, planned)
+
+    def _serving(self, member: Member) -> Member:
+        """Retire what has not taken over yet, and won't; give the member that serves."""
+        while member.before is not None:
+            waiting, member.before = member.before, None
+            self._retire(member, REPLACED)
+            member = waiting
+        return member
+
+    def _start_beside(self, old: Member, planned: PlannedBackend, name: str) -> None:
+        other = f"{name}~"
+        member = self._make(planned, files=other if old.files != other else None)
+        member.before = old
+        self.members[member.name] = member
+        self._start(member)
+
+    def _start_after(self, old: Member, planned: PlannedBackend) -> None:
+        ended = self._retire(old, REPLACED)
+        member = self._make(planned)
+        self._join(member)
+        self._plane.withdraw(member.backend, "waits for the one that it replaces to end", due=0.0)
+        task = asyncio.create_task(heard(self._start_when(ended, member)), name=f"replace {member.name}")
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
+
+    async def _start_when(self, ended: "asyncio.Task[None]", member: Member) -> None:
+        await asyncio.wait([ended])
+        if self.members.get(member.name) is member:  # it was not removed meanwhile
+            self._start(member)
+
+    # 6: retire and end
+
+    def remove(self, name: str) -> None:
+        """Retire a member for good."""
+        self._retire(self.members.pop(name), "was removed from router.yaml")
+
+    def _retire(self, member: Member, why: str) -> "asyncio.Task[None]":
+        """Send it nothing more; give the task that ends it when its last answer has ended."""
+        if member.before is not None:
+            self._retire(member.before, why)
+            member.before = None
+        self._prober.forget(member.backend)
+        self._plane.retire(member.backend, why)
+        task = self.ending[member] = asyncio.create_task(heard(self._end(member, why)), name=f"end {member.name}")
+        return task
+
+    async def _end(self, member: Member, why: str) -> None:
+        await self._drained(member, why)
+        unharmed(f"the end of {member.name}'s requests", self._plane.drop, member.backend, why)
+        try:
+            if member.supervisor is not None:
+                await member.supervisor.stop()
+            log.info(f"{member.name}: {why}")
+        finally:
+            del self.ending[member]
+
+    async def _drained(self, member: Member, why: str) -> None:
+        """Wait until nothing is in flight there, at most `drain_timeout`."""
+        loop, backend = asyncio.get_running_loop(), member.backend
+        until = loop.time() + self.drain_timeout
+        if backend.in_flight:
+            log.info(f"{member.name}: {why}; its {backend.in_flight} requests in flight may end")
+        while backend.in_flight and loop.time() < until:  # noqa: ASYNC110 -- an event would cost each request
+            await asyncio.sleep(LOOK_EVERY)
+        if backend.in_flight:
+            log.warning(f"{member.name}: {backend.in_flight} requests are cut after {self.drain_timeout:g} s: it {why}")
+
+    # The end of the router
+
+    def abandon(self) -> None:
+        """End no member any more: all of their supervisors are about to be stopped."""
+        for task in (*self._replacing, *self.ending.values()):
+            task.cancel()
+
+
+def _log_change(member: Member, status: Status) -> None:
+    """Tell people what a supervisor says; of a failure, with the engine's last words."""
+    if status.state in {State.BACKOFF, State.FATAL}:
+        said = "".join(f"\n    | {line}" for line in status.last_lines[-10:])
+        more = "\n    the one before it serves on" if member.before is not None else ""
+        log.error(f"{status.name}: {status.detail}{said}{more}")
+    else:
+        (log.warning if status.lacks else log.info)(f"{status.name}: {status.detail}")
