@@ -122,17 +122,17 @@ async def connect(url: str, *, receive_buffer: int = 0) -> Raw:
 
 def small_send_buffers(router: App) -> None:
     """Let the kernel take little of what the router sends to clients that connect from now on."""
-    assert router._server is not None
-    with socket.socket(fileno=socket.dup(router._server.sockets[0].fileno())) as listening:
+    assert router.listener._server is not None
+    with socket.socket(fileno=socket.dup(router.listener._server.sockets[0].fileno())) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
 
 
 def lane_of_connections(router: App) -> tuple[int, int]:
     """Count the connections that are open in the fast lane and in the slow one."""
-    assert router._lane is not None
-    assert router._runner is not None
-    assert router._runner.server is not None
-    return len(router._lane.connections), len(router._runner.server.connections)
+    assert router.listener._lane is not None
+    assert router.listener._runner is not None
+    assert router.listener._runner.server is not None
+    return len(router.listener._lane.connections), len(router.listener._runner.server.connections)
 
 
 def nothing_left(router: App) -> bool:

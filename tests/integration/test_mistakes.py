@@ -65,7 +65,7 @@ async def test_a_look_that_fails_is_taken_again(router, raw, monkeypatch, name):
 async def test_a_look_at_connections_that_fails_is_taken_again(router, raw, monkeypatch):
     """An idle one is cut in the end."""
     monkeypatch.setattr(downstream, "SWEEP_EVERY", 0.01)
-    lane = router._lane
+    lane = router.listener._lane
     client = await raw(router)
     with capture_logs() as logs:
         with monkeypatch.context() as patch:

@@ -1,9 +1,7 @@
 import json
 import shlex
 
-import pytest
-
-from router.app import room_for_clients, welcome
+from router.app import welcome
 
 
 def test_welcome_shows_a_command_that_can_be_copied():
@@ -31,9 +29,3 @@ def test_welcome_without_a_model_says_where_to_look():
     assert "no model can be served yet" in said
     assert "http://a:1/ready" in said
     assert "curl" not in said
-
-
-@pytest.mark.parametrize(("files", "room"), [(65536, 32704), (1024, 448), (256, 64), (0, 1)])
-def test_room_for_clients(files, room):
-    """Two descriptors a client, its own and its backend's, and some for all else; never none."""
-    assert room_for_clients(files) == room

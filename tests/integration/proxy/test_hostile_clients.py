@@ -454,7 +454,7 @@ async def test_who_gets_on_is_not_cut(router, raw):
     """The limits are of standing still: told by their clock alone, for each state."""
     client = await raw(router)
     await eventually(lambda: lane_of_connections(router) == (1, 0))
-    (connection,) = router._lane.connections
+    (connection,) = router.listener._lane.connections
     assert not connection.overdue(connection._since + downstream.IDLE_TIMEOUT)
     request = post({**ASK, "x": "y" * 1000})
     client.send(request[:-900])
@@ -474,5 +474,5 @@ async def test_an_idle_connection_of_the_slow_lane_is_not_kept_for_an_hour(route
     client = await raw(router)
     client.send(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
     assert (await client.answer()).status == 200
-    (connection,) = router._runner.server.connections
+    (connection,) = router.listener._runner.server.connections
     assert connection.keepalive_timeout <= downstream.IDLE_TIMEOUT

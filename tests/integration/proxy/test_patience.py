@@ -158,7 +158,7 @@ async def test_a_client_that_takes_some_after_the_engines_end_is_not_cut(router,
     client.send(post({**ASK, "fake": {"events": 15_000}}))
     await client.reader.readexactly(100)
     await eventually(lambda: nothing_left(router))
-    (connection,) = router._lane.connections
+    (connection,) = router.listener._lane.connections
     assert not connection.overdue(connection._since)
     for _ in range(3):
         before = connection.unsent()

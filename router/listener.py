@@ -1,0 +1,143 @@
+"""The router's port: one socket, both lanes behind it.
+
+bind ──▶ serves ──▶ close_port (nobody new) ──▶ close (everybody out)
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from aiohttp import web
+
+from router.config.types import AuthConfig, ServerConfig
+from router.core.access import is_wide
+from router.fleet.launches import StartError
+from router.proxy.downstream import Client, Lane
+from router.proxy.plane import Plane
+from router.proxy.requests import Rules
+from router.proxy.resolve import OWN_WITHIN, Names, fixed
+from router.proxy.slow import SlowConnection, SlowLane, expect
+
+OTHER_FILES = 128
+"""File descriptors that are no client's: of logs, of the keeper's socket, of probes."""
+
+MOST_ADMIN_BODY = 1024 * 1024
+"""Bytes of the body of a request that is for the router itself."""
+
+BACKLOG = 4096
+"""Connections that the system holds until the router accepts them: clients that all come at once."""
+
+AIOHTTP_WITHIN = 1.0
+"""Seconds that aiohttp's handlers get at the end; requests in flight have had `drain_timeout` before."""
+
+
+def room_for_clients(files: int) -> int:
+    """Tell how many clients' connections this many file descriptors allow, each with one to a backend."""
+    return max(1, (files - OTHER_FILES) // 2)
+
+
+class Listener:
+    """Listens as `where` says, for at most `room` clients at a time."""
+
+    def __init__(self, where: ServerConfig, plane: Plane, rules: Rules, *, room: int) -> None:
+        self.slow = SlowLane(plane, rules)
+        self._where = where
+        self._plane = plane
+        self._rules = rules
+        self._room = room
+        self._runner: web.AppRunner | None = None
+        self._lane: Lane | None = None
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the router can be reached from this machine, once it listens."""
+        host, port = self._where.host, self._where.port
+        if self._server is not None and self._server.sockets:
+            port = self._server.sockets[0].getsockname()[1]
+        if host in {"0.0.0.0", "::"}:  # every address: name one that works here
+            host = "127.0.0.1"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way in one of the lanes."""
+        return bool(self.slow.under_way) or (self._lane is not None and bool(self._lane.busy))
+
+    async def bind(self, routes: Iterable[web.RouteDef], auth: AuthConfig) -> None:
+        """Serve from now on; `routes` are what the router answers itself. Raises StartError."""
+        app = web.Application(middlewares=[self.slow.guard], client_max_size=MOST_ADMIN_BODY)
+        app.add_routes(routes)
+        app.router.add_post("/v1/{rest:.*}", self.slow.proxy, expect_handler=expect)
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=AIOHTTP_WITHIN)
+        await self._runner.setup()
+        server, rules = cast("web.Server", self._runner.server), self._rules
+        lane = self._lane = Lane(self._plane, rules, lambda left: SlowConnection(server, rules, left), room=self._room)
+        where = self._where
+        try:
+            self._server = await _listening(lambda: Client(lane), where.host, where.port, self._plane.names)
+            self.check(auth)
+            await self._server.start_serving()
+        except (OSError, StartError) as error:
+            self.close_port()
+            await self.close()
+            if isinstance(error, StartError):
+                raise
+            raise StartError(_why_not_bound(error, where.host, where.port)) from error
+
+    def check(self, auth: AuthConfig) -> None:
+        """Raise StartError where other machines reach the port, and nothing says who of them may ask.
+
+        What router.yaml says of an address is checked with it; but a name may stand for any, and the port of the start
+        stays open whatever a reload says.
+        """
+        sockets = () if self._server is None else self._server.sockets
+        wide = [address for each in sockets if is_wide(address := each.getsockname()[0])]
+        if wide and not auth.keys and not auth.open:
+            raise StartError(
+                f"server.host: {self._where.host} lets other machines in, at {', '.join(wide)}, and nothing "
+                "says who of them may ask. Set auth.keys, or auth.open: true if all of them may; or start the router "
+                "with server.host: 127.0.0.1"
+            )
+
+    def close_port(self) -> None:
+        """Accept nobody any more; who is connected stays."""
+        if self._server is not None:
+            self._server.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._lane is not None:
+            self._lane.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+async def _listening(client: Callable[[], Client], host: str, port: int, names: Names) -> asyncio.Server:
+    """Bind the port, and serve nobody yet. `::` is every address, also of IPv4; where there is no IPv6, these alone."""
+    loop, listening = asyncio.get_running_loop(), None
+    if host == "::":
+        try:
+            listening = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+        except OSError as error:
+            if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+                raise
+            host = "0.0.0.0"
+    if listening is not None:
+        return await loop.create_server(client, sock=listening, backlog=BACKLOG, start_serving=False)
+    hosts = host if not host or fixed(host) else await names.addresses(host, OWN_WITHIN)
+    return await loop.create_server(
+        client, hosts, port, backlog=BACKLOG, reuse_address=os.name == "posix", start_serving=False
+    )
+
+
+def _why_not_bound(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"server.port: {port} is in use by another program. Stop that one, or take another port: "
+            f"set server.port in router.yaml, or start with ROUTER_SERVER__PORT={port + 1}"
+        )
+    return f"server: can't listen at {host}:{port}: {error.strerror or error}. Set server.host and server.port"

@@ -1,0 +1,80 @@
+"""What router.yaml's sections mean to the parts: each function gives the settings of one of them.
+
+`App` hands them over at the start and after each reload. Pure.
+"""
+
+import hashlib
+
+from router.config import Config, KeyConfig
+from router.core.access import Access
+from router.core.admission import Bounds
+from router.core.health import Thresholds
+from router.proxy.plane import Balancing, ExchangeLimits
+from router.proxy.probe import ProbeTiming
+from router.proxy.requests import Caller
+
+_DIGITS = 8
+"""Digits of a key's digest that stand for a key without a name: they tell keys apart, and give none away."""
+
+
+def exchange_limits(config: Config) -> ExchangeLimits:
+    """Give the bounds of one exchange."""
+    limits = config.limits
+    return ExchangeLimits(
+        retries=limits.retries,
+        connect_timeout=limits.connect_timeout,
+        first_byte_timeout=limits.first_byte_timeout,
+        idle_timeout=limits.idle_timeout,
+        stall_after=config.health.stall_after,
+    )
+
+
+def thresholds(config: Config) -> Thresholds:
+    """Say when a backend is out, and how it comes back."""
+    health = config.health
+    return Thresholds(
+        unhealthy_after=health.unhealthy_after,
+        healthy_after=health.healthy_after,
+        error_rate=health.error_rate,
+        trial=health.trial,
+        slow_start=health.ramp,
+    )
+
+
+def balancing(config: Config) -> Balancing:
+    """Say how a backend is chosen, and how requests wait for one."""
+    balance, limits = config.balance, config.limits
+    return Balancing(
+        policy=balance.policy,
+        affinity=balance.affinity,
+        retry_share=balance.retry_share,
+        bounds=Bounds(
+            max_queue=limits.max_queue,
+            queue_timeout=limits.queue_timeout,
+            weights={caller(key).name: key.weight for key in config.auth.keys},
+        ),
+        hedge_after=balance.hedge_after,
+    )
+
+
+def probe_timing(config: Config) -> ProbeTiming:
+    """Say how often backends are probed."""
+    health = config.health
+    return ProbeTiming(interval=health.interval, timeout=health.timeout, stall_after=health.stall_after)
+
+
+def access(config: Config) -> Access:
+    """Say who may ask without a key. A name that the router listens at is one of its own."""
+    server = config.server
+    return Access(hosts=(server.host, *server.hosts), cors=server.cors, is_open=config.auth.open)
+
+
+def callers(config: Config) -> dict[str, Caller]:
+    """Give the callers by the keys that they show."""
+    return {key.key.get_secret_value(): caller(key) for key in config.auth.keys}
+
+
+def caller(key: KeyConfig) -> Caller:
+    """Tell whose a key is: by its name, else by the beginning of its digest."""
+    secret = key.key.get_secret_value().encode()
+    return Caller(key.name or hashlib.sha256(secret).hexdigest()[:_DIGITS], key.priority)
