@@ -72,7 +72,7 @@ bench: setup .peers/router/ready  ## what the router costs, beside others; BENCH
 	$(BIN)/python -m scripts.bench $(BENCH)
 
 bench-balance: setup  ## the balancing policies on real processes, beside the simulator; a quarter of an hour
-	$(BIN)/python -m scripts.bench_balance
+	$(BIN)/python -m scripts.balance.bench
 
 .peers/router/ready: setup.py pyproject.toml $(shell find router launchers profiles -name '*.py' -o -name '*.yaml')
 	$(PYTHON) -m venv .peers/router

@@ -36,7 +36,7 @@ EXCEPTIONS: Final[Mapping[str, tuple[int, str]]] = {
     "launchers/supervisor.py": (515, "the asking of an engine whether it is ready is to be parted"),
     "launchers/supervisor.py Supervisor": (29, "as above"),
     "router/config/types.py": (410, "every section of router.yaml, in its order"),
-    "scripts/bench_failures.py": (410, "one scenario after the other, each read by itself"),
+    "scripts/balance/failures.py": (410, "one scenario after the other, each read by itself"),
     "scripts/make_demo_model.py": (420, "needs nothing else of the project, so that it can be copied"),
     "scripts/stress/wire.py Answer": (27, "what is measured of an answer, a field each"),
 }

@@ -5,11 +5,11 @@
     python scripts/simulate.py --policy least_latency --policy oracle --load 0.9 --requests 20000 --seed 7
     python scripts/simulate.py --json figures.json                    the same figures as data, too
 
-The policies, the estimates, health and the rules of retries are the router's own code; engines and time are models
-(scripts/simulation says which). All policies of a scenario meet the same requests. TTFT is in seconds, from a request's
-arrival at the router, retries included; the first tenth of the requests is left out of the figures. The oracle is
-greedy: it sends each request where its first token will come soonest. That is not always the best for those that come
-after, so a policy can be better than it. A load is a share of what the engines together can do at most.
+The policies, the estimates, health and the rules of retries are the router's own code; engines and time are models,
+which scripts/balance/simulation describes. All policies of a scenario meet the same requests. TTFT is in seconds, from
+a request's arrival at the router, retries included; the first tenth of the requests is left out of the figures. The
+oracle is greedy: it sends each request where its first token will come soonest. That is not always the best for later
+requests, so a policy can be better than the oracle. A load is a share of what the engines together can do at most.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # as `python scripts/simulate.py`, too
 
-from scripts.simulation.choosing import POLICIES
-from scripts.simulation.figures import Figures, Key, as_json, figures_of, ordered, summary, tables
-from scripts.simulation.scenarios import SCENARIOS, simulate
+from scripts.balance.simulation.choosing import POLICIES
+from scripts.balance.simulation.figures import Figures, Key, as_json, figures_of, ordered, summary, tables
+from scripts.balance.simulation.scenarios import SCENARIOS, simulate
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -20,7 +20,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from scripts.bench_processes import cores, free_port, pinned, raise_file_limit, running
+from scripts.instruments.processes import cores, free_port, pinned, raise_file_limit, running
 from scripts.stress import options, units
 from scripts.stress.client import Target
 from scripts.stress.distribution import Distribution

@@ -17,8 +17,8 @@ from typing import Any
 
 from rich.console import Console
 
-from scripts.bench_processes import raise_file_limit
-from scripts.bench_results import this_machine
+from scripts.bench.results import this_machine
+from scripts.instruments.processes import raise_file_limit
 from scripts.stress import options, page, report, verdict
 from scripts.stress.client import Target
 from scripts.stress.load import Asking, Stage

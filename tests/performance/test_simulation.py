@@ -1,4 +1,4 @@
-"""What the balancing policies are held to, in simulated scenarios (scripts/simulation): pure, and repeatable.
+"""What the balancing policies are held to, in simulated scenarios (scripts/balance/simulation): pure, and repeatable.
 
 This is the short version, of one load a scenario and few requests; docs/balancing.md has the figures of the long one.
 """
@@ -8,9 +8,9 @@ from functools import cache
 import pytest
 
 from router.core import balance
-from scripts.simulation.choosing import AFFINITY, ORACLE, UNAWARE
-from scripts.simulation.figures import Figures, figures_of
-from scripts.simulation.scenarios import SCENARIOS, simulate
+from scripts.balance.simulation.choosing import AFFINITY, ORACLE, UNAWARE
+from scripts.balance.simulation.figures import Figures, figures_of
+from scripts.balance.simulation.scenarios import SCENARIOS, simulate
 
 REQUESTS = 2500
 SEED = 1

@@ -1,0 +1,93 @@
+"""The load on real routers: a simulation's conversations, each turn when it is due, whatever is answered meanwhile.
+
+Only the turns of one conversation wait for each other, as in the simulation. Times are the model's, as in
+`scripts.balance.desk`: TTFT counts from the moment when a request was due, so that a late sender shows in it.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scripts.balance.desk import described
+from scripts.balance.simulation.traffic import Conversation, Job
+from scripts.stress.client import Pool, Target
+from scripts.stress.meter import Meter
+from scripts.stress.wire import Answer
+
+_LONGEST = 300.0
+"""Real seconds after which an answer isn't waited for any longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a request. `ttft` is None if no token came; `late` is how long after it was due it was sent.
+
+    `prompt` are the tokens of its prompt, and `cached` those that were found in a cache, if it began to be answered.
+    """
+
+    due: float
+    late: float
+    ttft: float | None
+    failure: str
+    prompt: int = 0
+    cached: int = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the answer isn't whole."""
+        return bool(self.failure)
+
+
+class Load:
+    """Conversations before routers at these URLs, of which each job names its own. `pace` is the engines'."""
+
+    def __init__(self, urls: Sequence[str], pace: float) -> None:
+        self._pools = [Pool(Target("router", url)) for url in urls]
+        self._pace = pace
+        self.outcomes: list[Outcome] = []
+
+    async def run(self, conversations: Sequence[Conversation], starts: Sequence[float]) -> list[Outcome]:
+        """Hold all conversations. Gives what came of their requests, in the order in which these were due.
+
+        Turns that are due after the last conversation has begun aren't asked any more: the load has ended.
+        """
+        self._last = starts[-1]
+        self._began = time.perf_counter()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for conversation, start in zip(conversations, starts, strict=True):
+                    group.create_task(self._hold(conversation, start))
+        finally:
+            for pool in self._pools:
+                pool.close()
+        return sorted(self.outcomes, key=lambda outcome: outcome.due)
+
+    def _now(self) -> float:
+        return (time.perf_counter() - self._began) * self._pace
+
+    async def _until(self, due: float) -> None:
+        left = due - self._now()
+        while left > 0:  # the loop's timers are cut to milliseconds
+            await asyncio.sleep(left / self._pace)
+            left = due - self._now()
+
+    async def _hold(self, conversation: Conversation, due: float) -> None:
+        for job in conversation:
+            due += job.think
+            if due > self._last:
+                return
+            await self._until(due)
+            self.outcomes.append(await self._ask(job, due))
+            due = self._now()
+
+    async def _ask(self, job: Job, due: float) -> Outcome:
+        pool = self._pools[job.lane % len(self._pools)]
+        request = pool.target.request("POST", "/v1/chat/completions", job.body, {"x-job": described(job)})
+        answer = Answer(self._began + due / self._pace, Meter(), lambda _: lambda _: None)
+        await pool.ask(request, answer, _LONGEST)
+        after = (moment - answer.due for moment in (answer.sent, answer.first))
+        late, first = (seconds * self._pace for seconds in after)
+        if not answer.first:
+            return Outcome(due, late, None, answer.failure)
+        return Outcome(due, late, first, answer.failure, job.prompt, int(answer.headers["x-cached"]))

@@ -1,0 +1,137 @@
+"""Thousands of connections at once: open streams, or kept-alive connections that idle.
+
+They come over a ramp, are all there for a while, in which the proxy's memory is read, and then end: streams must be
+whole, idle connections must still be open.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scripts.bench.engine import SLOW_EVENTS, SLOW_PACE
+from scripts.bench.load import Asking, request
+
+_RAMP = 1000.0
+"""Connections a second, while they come."""
+
+_CONNECT_WITHIN = 10.0
+_GATHER_WITHIN = 10.0
+_SETTLE = 3.0
+_IDLE = 10.0
+
+
+@dataclass
+class Crowd:
+    """What is known of all: `held` are there now, `good` went as they should, `memory` is in bytes, while all held."""
+
+    held: int = 0
+    good: int = 0
+    at_once: int = 0
+    memory: float = 0.0
+
+
+class Streaming(Asking):
+    """A connection that is there while its stream is open."""
+
+    def __init__(self, sent: bytes, crowd: Crowd) -> None:
+        super().__init__(sent, events=SLOW_EVENTS)
+        self._crowd = crowd
+        self._open = False
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the stream."""
+        super().connection_made(transport)
+        self.ask()
+
+    def begun(self) -> None:
+        """Count in."""
+        self._open = True
+        self._crowd.held += 1
+
+    def answered(self) -> None:
+        """Leave with the whole stream."""
+        self._crowd.good += 1
+        self.transport.close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Count out."""
+        self._crowd.held -= self._open
+        self.done.set_result(None)
+
+
+class Idling(Asking):
+    """A connection that makes one request and stays."""
+
+    def __init__(self, sent: bytes, crowd: Crowd) -> None:
+        super().__init__(sent, events=0)
+        self._crowd = crowd
+        self._answered = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Make the request."""
+        super().connection_made(transport)
+        self.ask()
+
+    def answered(self) -> None:
+        """Count in."""
+        self._answered = True
+        self._crowd.held += 1
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Count out."""
+        self._crowd.held -= self._answered
+        self._answered = False
+
+
+async def _come(port: int, count: int, make: Callable[[], asyncio.Protocol]) -> list[asyncio.Protocol]:
+    """Open the connections over the ramp; give those that came."""
+    loop, came = asyncio.get_running_loop(), list[asyncio.Protocol]()
+
+    async def one(index: int) -> None:
+        await asyncio.sleep(index / _RAMP)
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CONNECT_WITHIN):
+                came.append((await loop.create_connection(make, "127.0.0.1", port))[1])
+
+    await asyncio.gather(*(one(index) for index in range(count)))
+    return came
+
+
+async def _until_all(crowd: Crowd, count: int) -> None:
+    """Wait until all are there, or ten seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GATHER_WITHIN):
+            while crowd.held < count:  # noqa: ASYNC110  (a count that ten thousand change; asked for a few times)
+                await asyncio.sleep(0.1)
+
+
+async def streams(port: int, body: bytes, count: int, memory: Callable[[], float]) -> Crowd:
+    """Have so many streams open at once, to their ends."""
+    crowd, sent = Crowd(), request(body)
+    came = await _come(port, count, lambda: Streaming(sent, crowd))
+    await _until_all(crowd, count)
+    await asyncio.sleep(_SETTLE)
+    crowd.at_once, crowd.memory = crowd.held, memory()
+    members = [member for member in came if isinstance(member, Streaming)]
+    if members:
+        await asyncio.wait([member.done for member in members], timeout=2 * SLOW_EVENTS * SLOW_PACE)
+    for member in members:
+        member.transport.abort()
+    await asyncio.gather(*(member.done for member in members))
+    return crowd
+
+
+async def idle(port: int, body: bytes, count: int, memory: Callable[[], float]) -> Crowd:
+    """Have so many connections idle for ten seconds, each after one request."""
+    crowd, sent = Crowd(), request(body)
+    came = await _come(port, count, lambda: Idling(sent, crowd))
+    await _until_all(crowd, count)
+    crowd.at_once = crowd.held
+    await asyncio.sleep(_IDLE)
+    crowd.good, crowd.memory = crowd.held, memory()
+    for member in came:
+        if isinstance(member, Idling):
+            member.transport.abort()
+    return crowd

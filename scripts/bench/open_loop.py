@@ -1,0 +1,147 @@
+"""An open-loop load: requests are sent by a schedule that doesn't wait for answers.
+
+    a thread ── a byte at each due moment ──> the loop ──> a free connection, or a new one
+
+So a proxy that is late is asked all the same, and what its lateness does to those behind shows in their latencies,
+which count from the moment that each was due. The thread is there because the loop's own timers round to a millisecond.
+"""
+
+import asyncio
+import gc
+import math
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+from scripts.bench.load import Asking, request
+
+_READY = 32
+"""Connections that are open before the first request."""
+
+_WAIT = 20.0
+"""Seconds that the last answers have, after the last request."""
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Give the smallest value that is at least as great as this share of them (nearest rank); 0 of none."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+
+
+class Line(Asking):
+    """A kept-alive connection. It carries one request at a time and remembers when that was due."""
+
+    def __init__(self, sent: bytes, schedule: "Schedule") -> None:
+        super().__init__(sent, events=0)
+        self._schedule = schedule
+        self.due: float | None = None
+
+    def send(self, due: float) -> None:
+        """Carry the request that was due at this moment."""
+        self.due = due
+        self.ask()
+
+    def answered(self) -> None:
+        """Tell the schedule, and be free again."""
+        due, self.due = self.due, None
+        if due is not None:
+            self._schedule.answered(self, due)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Tell the schedule; what was carried is lost."""
+        self._schedule.gone(self)
+
+
+class Schedule:
+    """`count` requests, evenly, `rate` a second. `latencies` are in seconds, from due to the answer's end."""
+
+    def __init__(self, port: int, body: bytes, rate: float, count: int) -> None:
+        self._port = port
+        self._sent = request(body)
+        self._rate = rate
+        self._count = count
+        self._next = 0
+        self._free: list[Line] = []
+        self._all: set[Line] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
+        self.lost = 0
+        self.latencies: list[float] = []
+
+    async def run(self) -> None:
+        """Send all, and wait for the answers."""
+        for _ in range(_READY):
+            await self._open(None)
+        loop, (ours, beats) = asyncio.get_running_loop(), socket.socketpair()
+        ours.setblocking(False)  # noqa: FBT003
+        self._start = time.perf_counter() + 0.1
+        pacer = threading.Thread(target=self._beat, args=(beats,), daemon=True)
+        loop.add_reader(ours, lambda: self._send(len(ours.recv(65536))))
+        gc.disable()
+        try:
+            pacer.start()
+            async with asyncio.timeout(self._count / self._rate + _WAIT):
+                await self._ended.wait()
+        except TimeoutError:
+            self.lost = self._count - len(self.latencies)
+        finally:
+            gc.enable()
+            loop.remove_reader(ours)
+            pacer.join()
+            ours.close()
+            beats.close()
+        for line in self._all:
+            line.transport.abort()
+
+    def _due(self, index: int) -> float:
+        return self._start + index / self._rate
+
+    def _beat(self, beats: socket.socket) -> None:
+        for index in range(self._count):
+            time.sleep(max(0.0, self._due(index) - time.perf_counter()))
+            beats.send(b".")
+
+    def _send(self, many: int) -> None:
+        for index in range(self._next, self._next + many):
+            if self._free:
+                self._free.pop().send(self._due(index))
+            else:
+                task = asyncio.get_running_loop().create_task(self._open(self._due(index)))
+                self._opening.add(task)
+                task.add_done_callback(self._opening.discard)
+        self._next += many
+
+    async def _open(self, due: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            _, line = await loop.create_connection(lambda: Line(self._sent, self), "127.0.0.1", self._port)
+        except OSError:
+            self._one_lost(due)
+            return
+        self._all.add(line)
+        if due is None:
+            self._free.append(line)
+        else:
+            line.send(due)
+
+    def answered(self, line: Line, due: float) -> None:
+        """Take the time of an answer, and the line back."""
+        self.latencies.append(time.perf_counter() - due)
+        self._free.append(line)
+        self._look()
+
+    def gone(self, line: Line) -> None:
+        """Forget a line, and count what it carried."""
+        self._all.discard(line)
+        if line in self._free:
+            self._free.remove(line)
+        self._one_lost(line.due)
+
+    def _one_lost(self, due: float | None) -> None:
+        self.lost += due is not None
+        self._look()
+
+    def _look(self) -> None:
+        if len(self.latencies) + self.lost >= self._count:
+            self._ended.set()

@@ -1,0 +1,4 @@
+"""The measuring instruments that bench, balance and stress share.
+
+processes   the processes of a benchmark: where they run, their CPU time and their memory
+"""
