@@ -15,7 +15,7 @@ from router.core.estimate.ask import Ask
 from scripts.balance.simulation.cache import Path
 from scripts.balance.simulation.engine import Engine, Outage, Spec
 from scripts.balance.simulation.traffic import Job
-from scripts.bench.open_loop import percentile
+from scripts.instruments.statistics import percentile
 
 SPEAK_EVERY = 0.02
 """Real seconds between two events, of all streams together: few enough to cost little, and often enough to show who is

@@ -32,7 +32,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from scripts.bench.open_loop import percentile
+from scripts.instruments.statistics import percentile
 
 HERE = Path(__file__).resolve().parents[2]
 PARTS = ("fast", "kills", "all")

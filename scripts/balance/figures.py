@@ -1,12 +1,14 @@
 """What came of real runs, beside what the simulator says of the same requests; and the table that shows both."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import nan
 from statistics import fmean
 from typing import NamedTuple
 
 from scripts.balance.load import Outcome
 from scripts.balance.simulation.choosing import ORACLE
-from scripts.balance.simulation.figures import SOON, Figures, Key, percentile
+from scripts.balance.simulation.figures import SOON, Figures, Key
+from scripts.instruments.statistics import percentile
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _OURS = "least_latency"
@@ -53,17 +55,17 @@ Results = Mapping[Key, Beside]
 
 def measured(outcomes: Sequence[Outcome], written_late: float, pace: float, busiest: Mapping[str, float]) -> Measured:
     """Count. `outcomes` are those that count."""
-    ttfts = sorted(each.ttft for each in outcomes if each.ttft is not None)
+    ttfts = [each.ttft for each in outcomes if each.ttft is not None]
     return Measured(
         requests=len(outcomes),
         pace=pace,
-        mean=fmean(ttfts) if ttfts else float("nan"),
-        p50=percentile(ttfts, 0.5),
-        p99=percentile(ttfts, 0.99),
+        mean=fmean(ttfts) if ttfts else nan,
+        p50=percentile(ttfts, 0.5, of_nothing=nan),
+        p99=percentile(ttfts, 0.99, of_nothing=nan),
         hits=sum(each.cached for each in outcomes) / max(1, sum(each.prompt for each in outcomes)),
         failed=sum(each.failed for each in outcomes),
         soon=sum(ttft <= SOON for ttft in ttfts) / max(1, len(outcomes)),
-        sent_late=percentile(sorted(each.late for each in outcomes), 0.99),
+        sent_late=percentile([each.late for each in outcomes], 0.99, of_nothing=nan),
         written_late=written_late,
         busiest=busiest,
     )

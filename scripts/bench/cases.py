@@ -15,10 +15,11 @@ import uvloop
 from scripts.bench import crowd as gathering
 from scripts.bench import load as closed_loop
 from scripts.bench.engine import EVENTS, PACE
-from scripts.bench.open_loop import Schedule, percentile
+from scripts.bench.open_loop import Schedule
 from scripts.bench.proxies import MODEL, Proxy
 from scripts.bench.results import Cost, Crowd, Crowds, Latency, Run, Soak
 from scripts.instruments.processes import cpu, empty_folder, free_port, resident, running
+from scripts.instruments.statistics import percentile
 
 RATE = 1000
 SECONDS = 10

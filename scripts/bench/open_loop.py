@@ -8,11 +8,9 @@ which count from the moment that each was due. The thread is there because the l
 
 import asyncio
 import gc
-import math
 import socket
 import threading
 import time
-from collections.abc import Sequence
 
 from scripts.bench.load import Asking, request
 
@@ -21,12 +19,6 @@ _READY = 32
 
 _WAIT = 20.0
 """Seconds that the last answers have, after the last request."""
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Give the smallest value that is at least as great as this share of them (nearest rank); 0 of none."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 class Line(Asking):

@@ -1,4 +1,5 @@
 """The measuring instruments that bench, balance and stress share.
 
 processes   the processes of a benchmark: where they run, their CPU time and their memory
+    statistics  percentiles, exact ones and those of a histogram
 """

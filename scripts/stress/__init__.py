@@ -4,7 +4,7 @@
        │
       run ─┬─ load ── shapes ── distribution, prompts      what is asked, and when
            │    └──── client ── wire                       how it is sent, and what its answer says
-           ├─ tally ── histogram                           what came of each request
+           ├─ tally                                        what came of each request
            ├─ sampler ── machine, meter                    what a moment looked like; what it cost
            ├─ progress                                     what a person sees while it runs
            └─ verdict ─→ results ─→ report, page ── svg    what it means, and how it is shown

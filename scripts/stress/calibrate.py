@@ -21,11 +21,11 @@ import uvloop
 from rich.console import Console
 
 from scripts.instruments.processes import cores, free_port, pinned, raise_file_limit, running
+from scripts.instruments.statistics import Histogram
 from scripts.stress import options, units
 from scripts.stress.client import Target
 from scripts.stress.distribution import Distribution
 from scripts.stress.engine import Times
-from scripts.stress.histogram import Histogram
 from scripts.stress.load import Asking, Stage
 from scripts.stress.meter import Meter
 from scripts.stress.progress import watcher

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from scripts.stress.histogram import Histogram
+from scripts.instruments.statistics import Histogram
 
 
 @dataclass(slots=True)

@@ -5,9 +5,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from scripts.instruments.statistics import Histogram
 from scripts.stress import verdict
 from scripts.stress.client import Pool, Target
-from scripts.stress.histogram import Histogram
 from scripts.stress.load import Asking, Load, Stage
 from scripts.stress.machine import Watch
 from scripts.stress.meter import Meter

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from scripts.stress.histogram import Histogram
+from scripts.instruments.statistics import Histogram
 from scripts.stress.machine import Used, Watch
 from scripts.stress.meter import Meter
 from scripts.stress.results import Process, Sample

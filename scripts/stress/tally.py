@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from scripts.instruments.statistics import Histogram
 from scripts.stress import units
-from scripts.stress.histogram import Histogram
 from scripts.stress.wire import Answer, Record
 
 LEFT = "left"

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from scripts.stress.histogram import Histogram
+from scripts.instruments.statistics import Histogram
 from scripts.stress.results import (
     Backend,
     Bound,

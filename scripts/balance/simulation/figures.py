@@ -1,13 +1,14 @@
 """What came of the runs: figures, and the tables that show them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import ceil, nan
+from math import nan
 from statistics import fmean
 from typing import NamedTuple
 
 from scripts.balance.simulation.choosing import ORACLE, POLICIES
 from scripts.balance.simulation.routing import Exchange
 from scripts.balance.simulation.scenarios import SCENARIOS
+from scripts.instruments.statistics import percentile
 
 SOON = 1.0
 """Seconds within which an answer should have begun."""
@@ -39,19 +40,14 @@ class Key(NamedTuple):
 Results = Mapping[Key, Figures]
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """Give the smallest value that is at least as great as this share of them (nearest rank); nan of none."""
-    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else nan
-
-
 def figures_of(exchanges: Sequence[Exchange]) -> Figures:
     """Count."""
-    ttfts = sorted(each.ttft for each in exchanges if each.ttft is not None)
+    ttfts = [each.ttft for each in exchanges if each.ttft is not None]
     return Figures(
         requests=len(exchanges),
         mean=fmean(ttfts) if ttfts else nan,
-        p50=percentile(ttfts, 0.5),
-        p99=percentile(ttfts, 0.99),
+        p50=percentile(ttfts, 0.5, of_nothing=nan),
+        p99=percentile(ttfts, 0.99, of_nothing=nan),
         hits=sum(each.cached for each in exchanges) / max(1, sum(each.read for each in exchanges)),
         failed=sum(each.failed for each in exchanges),
         soon=sum(ttft <= SOON for ttft in ttfts) / len(exchanges),

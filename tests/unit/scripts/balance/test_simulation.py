@@ -17,7 +17,7 @@ from scripts import simulate
 from scripts.balance.simulation.cache import Cache, Foreseen
 from scripts.balance.simulation.choosing import AFFINITY, ORACLE, POLICIES, Affinity, Oracle
 from scripts.balance.simulation.engine import Engine, Outage, Spec
-from scripts.balance.simulation.figures import Figures, Key, figures_of, ordered, percentile, summary, tables
+from scripts.balance.simulation.figures import Figures, Key, figures_of, ordered, summary, tables
 from scripts.balance.simulation.routing import Exchange
 from scripts.balance.simulation.scenarios import SCENARIOS
 from scripts.balance.simulation.scenarios import simulate as simulate_scenario
@@ -453,13 +453,6 @@ def test_guests_go_to_the_first_engine_alone():
 
 
 # Figures
-
-
-def test_percentiles_are_by_nearest_rank():
-    """The smallest value that is at least as great as the share."""
-    values = [float(value) for value in range(1, 101)]
-    assert (percentile(values, 0.5), percentile(values, 0.99), percentile(values, 1.0)) == (50.0, 99.0, 100.0)
-    assert percentile([3.0], 0.99) == 3.0
 
 
 def test_tables_show_each_policy_beside_the_oracle():

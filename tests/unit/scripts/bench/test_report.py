@@ -5,7 +5,6 @@ from scripts.bench import report
 from scripts.bench.cases import CASES
 from scripts.bench.engine import CHUNKS, STREAM_END
 from scripts.bench.load import Stream, whole
-from scripts.bench.open_loop import percentile
 from scripts.bench.results import Cost, Crowd, Crowds, Latency, Machine, Results, Run, Soak, read
 from scripts.instruments.processes import Spent
 
@@ -48,14 +47,6 @@ def test_a_stream_is_counted_alike_whatever_the_reads(size):
 def test_an_answer_ends_by_its_framing(answer, is_whole):
     """A length, or the last chunk."""
     assert whole(answer) is is_whole
-
-
-def test_percentile_is_a_value_that_was_there():
-    """Nearest rank; nothing of nothing."""
-    values = list(range(1, 101))
-    assert [percentile(values, share) for share in (0.0, 0.5, 0.99, 1.0)] == [1, 50, 99, 100]
-    assert percentile([7.0], 0.99) == 7.0
-    assert percentile([], 0.5) == 0.0
 
 
 def test_cpu_time_between_two_readings():

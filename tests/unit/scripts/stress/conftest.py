@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from scripts.instruments.statistics import Histogram
 from scripts.stress import verdict
-from scripts.stress.histogram import Histogram
 from scripts.stress.results import Check, Process, Results, Sample, Step
 from scripts.stress.tally import Figures, Outcome, Slo
 

@@ -1,9 +1,9 @@
 import pytest
 
+from scripts.instruments.statistics import Histogram
 from scripts.stress import calibrate, engine, verdict
 from scripts.stress.calibrate import Stamped
 from scripts.stress.engine import Times
-from scripts.stress.histogram import Histogram
 from scripts.stress.meter import Meter
 
 

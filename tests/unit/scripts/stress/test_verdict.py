@@ -1,7 +1,7 @@
 import pytest
 
+from scripts.instruments.statistics import Histogram
 from scripts.stress import verdict
-from scripts.stress.histogram import Histogram
 from scripts.stress.results import Check, Goodput, Process
 from scripts.stress.tally import Figures, Outcome, Slo
 

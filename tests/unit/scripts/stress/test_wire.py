@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from scripts.stress.histogram import Histogram
+from scripts.instruments.statistics import Histogram
 from scripts.stress.meter import Meter
 from scripts.stress.wire import Answer, MalformedError
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.stress.histogram import Histogram
+from scripts.instruments.statistics import Histogram, percentile
 
 VALUES = st.lists(st.floats(min_value=1e-3, max_value=1e4), min_size=1, max_size=200)
 
@@ -17,14 +17,29 @@ def histogram(values):
     return made
 
 
-def exactly(values, share):
-    return sorted(values)[max(0, math.ceil(share * len(values) - 1e-9) - 1)]
+def test_a_percentile_is_by_nearest_rank():
+    """So it is a value that was measured, whatever the order; that of no values is what the caller says."""
+    values = list(range(100, 0, -1))
+    assert [percentile(values, share) for share in (0.0, 0.07, 0.5, 0.99, 1.0)] == [1, 7, 50, 99, 100]
+    assert [percentile([7.0], share) for share in (0.0, 0.5, 0.99)] == [7.0] * 3
+    assert percentile([], 0.5) == 0.0
+    assert math.isnan(percentile([], 0.5, of_nothing=math.nan))
+
+
+@given(VALUES, st.sampled_from([0.0, 0.1, 0.5, 0.9, 0.99, 1.0]))
+def test_a_percentile_is_the_least_that_its_share_does_not_exceed(values, share):
+    """By the definition itself, counted."""
+    found = percentile(values, share)
+    least = share * len(values) - 1e-9
+    assert found in values
+    assert sum(value <= found for value in values) >= least
+    assert sum(value < found for value in values) < max(least, 1)
 
 
 @given(VALUES, st.sampled_from([0.0, 0.1, 0.5, 0.9, 0.99, 1.0]))
 def test_percentiles_are_those_of_a_sorted_list(values, share):
     """To 0.2 % and a µs, whatever the values."""
-    assert histogram(values).percentile(share) == pytest.approx(exactly(values, share), rel=0.002, abs=1e-6)
+    assert histogram(values).percentile(share) == pytest.approx(percentile(values, share), rel=0.002, abs=1e-6)
 
 
 @given(VALUES, VALUES)
