@@ -38,11 +38,11 @@ HOT = [
             "turns",
         )
     ),
+    *(f"router/http1/{name}.py" for name in ("bodies", "heads", "requests", "responses")),
     *(
         f"router/proxy/{name}.py"
         for name in (
             "downstream",
-            "framing",
             "heads",
             "plane",
             "pool",

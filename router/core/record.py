@@ -37,6 +37,11 @@ _WORD = re.compile(rb'\s*:\s*"([A-Za-z_]{1,40})"')
 _ERROR = re.compile(rb'(?:\n|^)(?:data: ?)?\{\s*"(?:error"\s*:\s*[{"]|(?:type|object)"\s*:\s*"error")')
 
 
+def has_event(data: bytes) -> bool:
+    """Whether an event begins in the first bytes of a stream, chunked or not; if none does, they are pings."""
+    return b"\ndata:" in data or data.startswith(b"data:")
+
+
 class Tail:
     """The end of an answer, kept at little cost: pieces as they come, small ones joined, no more than are needed."""
 

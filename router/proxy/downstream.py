@@ -20,7 +20,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
 from router.core.errors import BadRequestError, RouterError, UnavailableError
-from router.proxy.heads import MAX_REQUEST_HEAD, Known, RequestHead, is_well_formed, parse_request
+from router.http1.requests import is_well_formed
+from router.proxy.heads import MAX_REQUEST_HEAD, RequestHead, parse_request
 from router.proxy.plane import Plane
 from router.proxy.relay import Exchange
 from router.proxy.requests import ANYBODY, Rules, error_answer
@@ -28,6 +29,7 @@ from router.telemetry.tasks import unharmed
 
 if TYPE_CHECKING:
     from router.core.access import Access
+    from router.http1.heads import Known
 
 HIGH_WATER = 64 * 1024
 """Bytes that wait for a slow client before the engine isn't read from any more."""

@@ -16,7 +16,7 @@ import structlog
 
 from router.core.errors import RouterError
 from router.core.exchange import Failure
-from router.proxy.framing import has_event
+from router.core.record import has_event
 from router.proxy.pool import ConnectError
 
 if TYPE_CHECKING:

@@ -41,6 +41,7 @@ from router.core.record import (
     ResponsesTail,
     Tail,
     ends_in_error,
+    has_event,
     is_cut,
     needs_mark,
     says_error,
@@ -48,8 +49,8 @@ from router.core.record import (
 )
 from router.core.stall import Silence
 from router.core.statuses import LIES, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
-from router.proxy.framing import LAST_CHUNK, chunk, has_event, payload
-from router.proxy.heads import CHUNKED, CLOSE, LENGTH, NONE, ResponseHead
+from router.http1.bodies import CHUNKED, CLOSE, LAST_CHUNK, LENGTH, NONE, chunk, payload
+from router.proxy.heads import ResponseHead
 from router.proxy.hedge import MOST_HELD, Hedge
 from router.proxy.pool import ConnectError, Pool
 from router.proxy.requests import Request, error_answer, explained, header_value, retry_after, written

@@ -24,7 +24,8 @@ from router.core.catalog import Candidate
 from router.core.errors import RouterError
 from router.core.peek import peek
 from router.core.reshape import Reshape, reshaped
-from router.proxy.heads import Headers, RequestHead, status_line
+from router.http1.heads import Headers, status_line
+from router.proxy.heads import RequestHead
 from router.telemetry.logs import printable
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from router.core import errors
 from router.core.errors import RouterError
-from router.proxy.heads import Headers, RequestHead, describe_request, usable_id
+from router.http1.heads import Headers
+from router.proxy.heads import RequestHead, describe_request, usable_id
 from router.proxy.plane import Plane
 from router.proxy.relay import Exchange
 from router.proxy.requests import Rules, error_answer

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from router.core.exchange import Failure
-from router.proxy.framing import Body, ChunkedBody, body_of
-from router.proxy.heads import Known, ProtocolError, ResponseHead, parse_response
+from router.http1.bodies import Body, ChunkedBody, body_of
+from router.http1.heads import Known, ProtocolError
+from router.proxy.heads import ResponseHead, parse_response
 
 STALE_WITHIN = 1.0
 """Seconds within which a kept connection shows that it was closed already; later, the engine died at work."""
@@ -107,7 +108,7 @@ class Connection(asyncio.Protocol):
         return self._body.position if self._raw and isinstance(self._body, ChunkedBody) else None
 
     def interrupt(self, words: bytes) -> bytes:
-        """Frame last words behind what was handed on of a body that breaks off (framing.Body.interrupt)."""
+        """Frame last words behind what was handed on of a body that breaks off (`bodies.Body.interrupt`)."""
         return b"" if self._body is None else self._body.interrupt(words)
 
     def pause(self) -> None:
@@ -203,7 +204,7 @@ class Connection(asyncio.Protocol):
         self._held = b""
         head = known.head
         self._keep_alive = head.keep_alive
-        body = self._body = body_of(head, length, raw=self._raw)
+        body = self._body = body_of(head.framing, length, raw=self._raw)
         receiver.on_head(head, length)
         if body.done:  # none was announced
             body.surplus = bool(data)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from router.core import errors, exchange
 from router.core.errors import ModelNotFoundError
-from router.proxy.framing import chunk
-from router.proxy.heads import status_line
+from router.http1.bodies import chunk
+from router.http1.heads import status_line
 from router.proxy.roles import Queued
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from router.core import health
-from router.proxy.framing import chunk
+from router.http1.bodies import chunk
 from tests.integration.proxy.test_hostile_engines import NOT_FOUND, head_of
 from tests.integration.raw import ASK, WITHIN, nothing_left, post
 from tests.running import eventually

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.core.record import TAIL, Ending, Tail, ending, is_cut, needs_mark, says_error, tail_of
+from router.core.record import TAIL, Ending, Tail, ending, has_event, is_cut, needs_mark, says_error, tail_of
 
 APIS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
 NOTHING = Ending(None, None, None, error=False)
@@ -591,3 +591,25 @@ ERROR = b'{"error": {"message": "no"}}'
 def test_an_answer_that_begins_with_an_error(data, expected):
     """In any form that engines have for it; what comes later, or within a text, is none."""
     assert says_error(data) is expected
+
+
+# How it begins
+
+
+@pytest.mark.parametrize(
+    ("data", "has"),
+    [
+        (b"", False),
+        (b": ping\n\n", False),
+        (b"8\r\n: ping\n\n\r\n", False),
+        (b": data: none\n\n", False),
+        (b"event: message_start\n", False),
+        (b"data: x", True),
+        (b": ping\n\ndata:x", True),
+        (b"event: message_start\ndata: {}\n\n", True),
+        (b"8\r\n: ping\n\n\r\n9\r\ndata: x\n\n\r\n", True),
+    ],
+)
+def test_an_event_is_told_from_pings(data, has):
+    """With the size of a chunk before it or not."""
+    assert has_event(data) is has

@@ -7,32 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.proxy.heads import (
-    MAX_HEAD,
-    Framing,
-    Headers,
-    Known,
-    ProtocolError,
-    RequestHead,
-    ResponseHead,
-    describe_request,
-    end_to_end,
-    header_lines,
-    is_well_formed,
-    parse_request,
-    parse_response,
-    path_of,
-    status_line,
-    usable_id,
-)
-
-END = b"\r\n\r\n"
+from router.http1.heads import Known, ProtocolError, end_to_end
+from router.http1.requests import is_well_formed, path_of
+from router.proxy.heads import RequestHead, ResponseHead, describe_request, parse_request, parse_response, usable_id
+from tests.heads import END, FIRST, HOST, LENGTH, answers, edited, edits, heads, lines_of_headers, raw
 
 # Answers
-
-
-def raw(*lines: str) -> bytes:
-    return "\r\n".join(lines).encode("latin-1")
 
 
 def head_of(*lines: str) -> tuple[ResponseHead, int]:
@@ -41,90 +21,6 @@ def head_of(*lines: str) -> tuple[ResponseHead, int]:
     known, length, rest = parsed
     assert rest == b""
     return known.head, length
-
-
-@pytest.mark.parametrize(
-    ("lines", "framing", "length", "keep_alive"),
-    [
-        (["HTTP/1.1 200 OK", "Content-Length: 12"], Framing.LENGTH, 12, True),
-        (["HTTP/1.1 200 OK", "Content-Length: 12", "Connection: close"], Framing.LENGTH, 12, False),
-        (["HTTP/1.1 200 OK", "Content-Length: 12", "Connection: a", "Connection: Close"], Framing.LENGTH, 12, False),
-        (["HTTP/1.1 200 OK", "Transfer-Encoding: Chunked"], Framing.CHUNKED, 0, True),
-        (["HTTP/1.1 200 OK"], Framing.CLOSE, 0, False),
-        (["HTTP/1.1 200"], Framing.CLOSE, 0, False),  # no reason at all
-        (["HTTP/1.1 200 "], Framing.CLOSE, 0, False),
-        (["HTTP/1.1 200 gr\xfcn"], Framing.CLOSE, 0, False),
-        (["HTTP/1.0 200 OK"], Framing.CLOSE, 0, False),
-        (["HTTP/1.0 200 OK", "Content-Length: 3"], Framing.LENGTH, 3, False),
-        (["HTTP/1.0 200 OK", "Content-Length: 3", "Connection: Keep-Alive"], Framing.LENGTH, 3, True),
-        (["HTTP/1.1 204 No Content"], Framing.NONE, 0, True),
-        (["HTTP/1.1 204 No Content", "Content-Length: 3"], Framing.NONE, 3, True),  # it says so, but has none
-        (["HTTP/1.1 304 Not Modified"], Framing.NONE, 0, True),
-        (["HTTP/1.1 100 Continue"], Framing.NONE, 0, True),
-    ],
-)
-def test_framing(lines, framing, length, keep_alive):
-    """How the body ends is told by the head alone."""
-    head, said = head_of(*lines)
-    assert (head.framing, said, head.keep_alive) == (framing, length, keep_alive)
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        ["HTTP/2 200 OK"],
-        ["HTTP/1.1 2000 OK"],
-        ["HTTP/1.1 200OK"],
-        ["HTTP/1.1 99 OK"],
-        ["HTTP/1.1 600 OK"],
-        ["HTTP/1.1  200 OK"],
-        ["HTTP/1.1 200 O\x00K"],
-        ["HTTP/1.1 200 OK\rX: y"],
-        ["ICY 200 OK"],
-        ["HTTP/1.1 200 OK", "no colon"],
-        ["HTTP/1.1 200 OK", "name : value"],
-        ["HTTP/1.1 200 OK", ": value"],
-        ["HTTP/1.1 200 OK", "a: b", " folded"],
-        ["HTTP/1.1 200 OK", "a: b\x00c"],
-        ["HTTP/1.1 200 OK", "a: b\rc: d"],
-        ["HTTP/1.1 200 OK", "a: b\nc: d"],
-        ["HTTP/1.1 200 OK", "Content-Length: 1", "Content-Length: 1"],
-        ["HTTP/1.1 200 OK", "Content-Length: 1", "X: y", "content-length: 2"],
-        ["HTTP/1.1 200 OK", "Content-Length: 1", "Content-Length:"],
-        ["HTTP/1.1 200 OK", "Content-Length: 1", " folded"],
-        ["HTTP/1.1 200 OK", "Content-Length : 1"],
-        ["Content-Length: 1", "HTTP/1.1 200 OK"],
-        ["HTTP/1.1 204 No Content", "Content-Length: 1", "Content-Length: 1"],
-        ["HTTP/1.1 204 No Content", "Content-Length: x"],
-        ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "Content-Length: 1"],
-        ["HTTP/1.1 200 OK", "Content-Length:", "Content-Length: 1"],
-        ["HTTP/1.1 200 OK", "Content-Length: 1", "Transfer-Encoding: chunked"],
-        ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
-        ["HTTP/1.1 200 OK", "Transfer-Encoding: gzip, chunked"],
-        ["HTTP/1.0 200 OK", "Transfer-Encoding: chunked"],
-        ["HTTP/1.1 200 OK", "Content-Length: -1"],
-        ["HTTP/1.1 200 OK", "Content-Length: 1, 1"],
-        ["HTTP/1.1 200 OK", "Content-Length: 0x1"],
-        ["HTTP/1.1 200 OK", "Content-Length: "],
-        ["HTTP/1.1 200 OK", "Content-Length: 9999999999999999999"],
-    ],
-)
-def test_an_answers_head_that_could_be_read_in_two_ways_is_refused(lines):
-    """Nothing is guessed."""
-    with pytest.raises(ProtocolError):
-        head_of(*lines)
-
-
-def test_parse_response_gives_headers_and_what_came_behind():
-    """Names in lower case, values trimmed, the length's line taken out, and the beginning of the body."""
-    parsed = parse_response(
-        b"HTTP/1.1 200 OK\r\nX-One:  1 \r\nCONTENT-length:\t9 \r\nx-TWO:\t2: 3\r\nx-empty:\r\n\r\nbody"
-    )
-    assert parsed is not None
-    known, length, rest = parsed
-    assert known.head.status == 200
-    assert known.head.headers == ((b"x-one", b"1"), (b"x-two", b"2: 3"), (b"x-empty", b""))
-    assert (length, rest) == (9, b"body")
 
 
 def test_an_answers_lines_are_those_that_go_on_to_the_client():
@@ -178,27 +74,6 @@ def test_parse_response_waits_for_the_whole():
     assert parse_response(data) is not None
 
 
-@pytest.mark.parametrize("data", [b"\x15\x03\x01", b"HTTP/2", b"Segmentation fault"])
-def test_what_is_no_http_is_refused_at_its_first_bytes(data):
-    """Garbage isn't waited for."""
-    with pytest.raises(ProtocolError, match="no HTTP/1 answer"):
-        parse_response(data)
-
-
-@pytest.mark.parametrize("end", [b"", b"\r\n"])
-def test_a_head_without_end_is_refused(end):
-    """A head is bounded, whether its end has come by then or not."""
-    with pytest.raises(ProtocolError, match="more than"):
-        parse_response(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * MAX_HEAD + end)
-
-
-def test_an_error_shows_only_the_beginning_of_a_head():
-    """What an engine sent goes into an error, and from there into a log: it is bounded."""
-    with pytest.raises(ProtocolError) as caught:
-        head_of("HTTP/1.1 200 OK", "x" * 10_000)
-    assert len(str(caught.value)) < 300
-
-
 @pytest.mark.parametrize(
     ("line", "value", "expected"),
     [
@@ -235,10 +110,6 @@ def test_no_bytes_break_the_reading_of_an_answer(data):
 
 
 # Requests
-
-FIRST = "POST /v1/chat/completions HTTP/1.1"
-HOST = "Host: a:1"
-LENGTH = "Content-Length: 2"
 
 
 def request_of(*lines: str) -> tuple[RequestHead, int]:
@@ -387,52 +258,6 @@ def test_what_is_no_http_is_neither_ordinary_nor_well_formed(lines):
     """What one parser might read otherwise than the next is for neither lane."""
     assert parse_request(raw(*lines) + END) is None
     assert not is_well_formed(raw(*lines))
-
-
-def test_a_request_line_is_bounded():
-    """A target of more than 16 KiB is no request's."""
-    assert is_well_formed(b"GET /" + b"a" * 16_383 + b" HTTP/1.1")
-    assert not is_well_formed(b"GET /" + b"a" * 16_384 + b" HTTP/1.1")
-
-
-harmless = st.sampled_from(["X-One", "Accept", "Connection", "Content-Type", "!#$%&'*+-.^_`|~"])
-telling = st.sampled_from(["Host", "Content-Length", "Transfer-Encoding", "Expect"])
-texts = st.text(st.sampled_from('ab:; ,\t"\xa0\xfc'), max_size=8)
-values = st.sampled_from(["", "a:1", "2", "007", "close", "keep-alive, x", "chunked", "a  b"]) | texts
-spaces = st.sampled_from(["", " ", "\t "])
-lines_of_headers = st.lists(st.builds("{}:{}{}{}".format, harmless, spaces, values, spaces), max_size=5)
-telling_lines = st.lists(st.builds("{}: {}".format, telling, values), max_size=1)
-targets = st.text(st.sampled_from('ab/.?=&%"!~'), max_size=10).map("/v1/{}".format)
-digits = st.integers(0, 2000).map(str) | st.sampled_from(["007", "000000000000000000"])
-lengths = st.builds("{}:{}{}{}".format, st.just("content-LENGTH"), spaces, digits, spaces)
-heads = st.builds(
-    lambda target, before, length, after, odd: raw(f"POST {target} HTTP/1.1", *before, HOST, length, *after, *odd),
-    targets,
-    lines_of_headers,
-    lengths,
-    lines_of_headers,
-    telling_lines,
-)
-first_lines = st.sampled_from(["HTTP/1.1 200 OK", "HTTP/1.0 404", "HTTP/1.1 599 x", "HTTP/1.1 204 No Content"])
-answers = st.builds(
-    lambda first, before, length, after, odd: raw(first, *before, *length, *after, *odd),
-    first_lines,
-    lines_of_headers,
-    st.lists(lengths | st.just("Transfer-Encoding: chunked"), max_size=1),
-    lines_of_headers,
-    telling_lines,
-)
-edits = st.lists(
-    st.tuples(st.integers(0, 200), st.integers(0, 2), st.sampled_from(b" \t\r\n\0:,;#1aHT\x7f\xff")), max_size=2
-)
-
-
-def edited(head: bytes, places: list[tuple[int, int, int]]) -> bytes:
-    """Put a byte at each of these places, in the stead of none, one or two of those there."""
-    for place, removed, byte in places:
-        at = place % (len(head) + 1)
-        head = head[:at] + bytes([byte]) + head[at + removed :]
-    return head
 
 
 @given(heads, edits)
@@ -624,30 +449,7 @@ def test_a_head_without_a_length_is_recalled(framing):
     assert parsed[0].recall(raw("HTTP/1.1 200 OK", framing, "Content-Length: 2") + END + b"rest") is None
 
 
-# Headers, and what we write
-
-
-def table(said: str) -> Headers:
-    """Read `name: value, name: value`; a semicolon is a comma of a value's own."""
-    pairs = [pair.split(": ", 1) for pair in said.split(", ") if pair]
-    return tuple((name.encode(), value.replace(";", ",").encode()) for name, value in pairs)
-
-
-@pytest.mark.parametrize(
-    ("headers", "kept"),
-    [
-        ("x-kept: 1, x-kept: 2", "x-kept: 1, x-kept: 2"),
-        ("connection: keep-alive, keep-alive: timeout=5, x-kept: 1", "x-kept: 1"),
-        ("te: trailers, transfer-encoding: chunked, upgrade: h2c, trailer: x", ""),
-        ("x-hop: 1, connection: close;X-Hop, x-kept: 1", "x-kept: 1"),
-        ("connection: x-a, x-a: 1, connection:  ;X-B\t, x-b: 1", ""),
-        ("x-own: 1, x-kept: 1", "x-kept: 1"),
-        ("connection: x-hop, x-own: 1, te: , x-kept: 1", "x-kept: 1"),
-    ],
-)
-def test_end_to_end(headers, kept):
-    """Hop-by-hop headers go, those that Connection names, and those that are dropped; the others keep their order."""
-    assert end_to_end(table(headers), frozenset({b"x-own"})) == table(kept)
+# What is passed on
 
 
 @given(heads)
@@ -687,20 +489,3 @@ def test_what_goes_on_of_an_answer_is_read_by_another_parser(head):
     again = parse_response(ours)
     assert again is not None
     assert (again[0].head.status, again[0].head.headers, again[0].head.lines) == (mine.status, kept, mine.lines)
-
-
-@pytest.mark.parametrize(
-    ("status", "line"),
-    [
-        (200, b"HTTP/1.1 200 OK"),
-        (404, b"HTTP/1.1 404 Not Found"),
-        (599, b"HTTP/1.1 599 "),  # one that nobody has named
-    ],
-)
-def test_status_line_is_read_back(status, line):
-    """What we write as an answer's head, we read, whatever the status."""
-    assert status_line(status) == line + b"\r\n"
-    parsed = parse_response(status_line(status) + header_lines([(b"x-one", b"1"), (b"content-length", b"3")]) + b"\r\n")
-    assert parsed is not None
-    known, length, rest = parsed
-    assert (known.head.status, known.head.headers, length, rest) == (status, ((b"x-one", b"1"),), 3, b"")

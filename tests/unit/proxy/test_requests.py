@@ -17,7 +17,8 @@ from router.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from router.proxy.heads import Headers, describe_request
+from router.http1.heads import Headers
+from router.proxy.heads import describe_request
 from router.proxy.requests import ANYBODY, Caller, Request, Rules, error_answer, retry_after
 
 BODY = b'{"model": "m", "stream": true}'

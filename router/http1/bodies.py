@@ -1,81 +1,90 @@
-r"""The bodies of an engine's answers, without I/O: bytes in, payload or the same bytes out, and when they end.
+r"""The bodies of responses: bytes in, and out the bytes to pass on; and where a body ends.
 
-Three framings are in use, and four ways to read them. All have one interface:
+There are three framings, and four ways to read them. All readers have one interface:
 
-    feed(data) -> bytes        what of the data is to be passed on; `done` turns true with the body's last byte
-    surplus                    whether bytes came after the end: the connection can't be trusted with another request
-    ends_at_eof() -> bool      whether the connection's end is this body's proper end
-    interrupt(words) -> bytes  what can still be said behind what was passed on, where the body has broken off;
-                               no words: what ends the body, if it passes on framing of its own
+    feed(data) -> bytes        the part of the data to pass on; `done` turns true with the body's last byte
+    surplus                    whether bytes came after the end: the connection must not carry another request
+    ends_at_eof() -> bool      whether the body is whole if the connection ends now
+    interrupt(words) -> bytes  the words, framed to follow the bytes passed on so far of a body that broke off;
+                               with no words: the end of that body, if its own framing was passed on
 
-Chunked bodies can be decoded, or passed on raw, framing and all, to a client that speaks HTTP/1.1 too. Either way only
-the sizes are read, never the data: an event whose text holds `0\r\n\r\n` ends nothing.
+A chunked body can be decoded, or passed on raw, framing included, to a client of HTTP/1.1. Either way only the sizes
+are read, never the data: an event whose text holds `0\r\n\r\n` ends nothing.
 """
 
 import re
+from enum import Enum
 from functools import lru_cache
 from typing import Protocol
 
-from router.proxy.heads import CHUNKED, CLOSE, LENGTH, ProtocolError, ResponseHead
+from router.http1.heads import ProtocolError
 
 MAX_LINE = 4 * 1024
-"""Bytes of a chunk's size line with its extensions, and of the last one with all trailers."""
+"""Bytes of a chunk's size line with its extensions; of the last chunk with all trailers."""
 
 MAX_PADDING = 64 * 1024
-"""Bytes that an interrupted chunk is filled up with, at most, so that something can be said behind it."""
+"""Bytes, at most, that fill up an interrupted chunk so that words can follow it."""
 
 LAST_CHUNK = b"0\r\n\r\n"
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")  # 2^60 bytes are a mistake
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+"""Sizes have 15 digits at most: 2^60 bytes are a mistake."""
 
 
-def has_event(data: bytes) -> bool:
-    """Tell whether an event begins in the first bytes of a stream, in chunks or not: if none does, they are pings."""
-    return b"\ndata:" in data or data.startswith(b"data:")
+class Framing(Enum):
+    """How the end of a body is known."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"
+
+
+NONE, LENGTH, CHUNKED, CLOSE = Framing
 
 
 def chunk(data: bytes) -> bytes:
-    """Frame data, which isn't empty, as a chunk."""
+    """Frame data, which must not be empty, as a chunk."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 class Body(Protocol):
-    """The rest of an answer."""
+    """The reader of a body."""
 
     done: bool
     surplus: bool
 
     def feed(self, data: bytes) -> bytes:
-        """Take what came next; give what is to be passed on. Raises ProtocolError."""
+        """Take the next bytes; give those to pass on. Raises ProtocolError."""
         ...
 
     def ends_at_eof(self) -> bool:
-        """Tell whether the body is whole if the connection ends here."""
+        """Whether the body is whole if the connection ends here."""
         ...
 
     def interrupt(self, words: bytes) -> bytes:
-        """Frame some last words behind what was passed on; b"" where nothing can be said any more."""
+        """Frame words to follow the bytes passed on; b"" where nothing can follow them."""
         ...
 
 
-def body_of(head: ResponseHead, length: int, *, raw: bool) -> Body:
-    """Choose the reader for the body that this head announces; `raw` leaves chunks as they are."""
-    if head.framing is CHUNKED:
+def body_of(framing: Framing, length: int, *, raw: bool) -> Body:
+    """Make the reader of a body; `raw` leaves chunks as they are. The length counts only if the framing is LENGTH."""
+    if framing is CHUNKED:
         return ChunkedBody(raw=raw)
-    if head.framing is CLOSE:
+    if framing is CLOSE:
         return CloseBody()
-    return LengthBody(length if head.framing is LENGTH else 0)
+    return LengthBody(length if framing is LENGTH else 0)
 
 
 def payload(data: bytes, position: tuple[int, int]) -> bytes:
-    """Give the data in bytes of a raw body in chunks, from this position on (ChunkedBody.position)."""
+    """Decode bytes of a raw chunked body that begin at a position (`ChunkedBody.position`)."""
     body = ChunkedBody()
-    body._left, body._crlf = position  # noqa: SLF001  (its own kind)
+    body._left, body._crlf = position  # noqa: SLF001  (the class is of this module)
     return body.feed(data)
 
 
 class LengthBody:
-    """A body of so many bytes, none included."""
+    """A body of a known number of bytes, which may be 0."""
 
     __slots__ = ("_left", "done", "surplus")
 
@@ -94,16 +103,16 @@ class LengthBody:
         return data
 
     def ends_at_eof(self) -> bool:
-        """Tell whether all that was announced has come."""
+        """Whether all announced bytes have come."""
         return self.done
 
     def interrupt(self, words: bytes) -> bytes:
-        """Say the words as they are: a body that words may be added to has been framed anew."""
+        """Give the words as they are: where words may follow, the sender has framed the body anew."""
         return words
 
 
 class CloseBody:
-    """A body that ends with its connection, as HTTP/1.0 servers send: its end and a break look the same."""
+    """A body that ends with its connection, as HTTP/1.0 servers send: a break looks like its end."""
 
     __slots__ = ("done", "surplus")
 
@@ -112,20 +121,20 @@ class CloseBody:
         self.surplus = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take all."""
+        """Take all bytes."""
         return data
 
     def ends_at_eof(self) -> bool:
-        """Say yes: nothing else could end it."""
+        """Nothing else could end it."""
         return True
 
     def interrupt(self, words: bytes) -> bytes:
-        """Say the words as they are."""
+        """Give the words as they are."""
         return words
 
 
 class _BadChunkError(ProtocolError):
-    """What is no chunk, so many bytes into what came."""
+    """Data that is not a chunk; `at` counts the good bytes before it."""
 
     def __init__(self, words: str, at: int) -> None:
         super().__init__(words)
@@ -135,9 +144,9 @@ class _BadChunkError(ProtocolError):
 class ChunkedBody:
     """A body in chunks, each with its size in hexadecimal before it (RFC 9112, 7.1).
 
-    Raw, it passes on what came as it came, without a copy; else the payload. A size line that isn't whole is held until
-    it is, and so is the last chunk, which goes on without its trailers: the client is always either inside a chunk or
-    between two, and something can still be said to it.
+    `raw` passes on the bytes as they came, without a copy; else the payload. An incomplete size line is held back until
+    it is whole. So is the last chunk, which is passed on without its trailers. Hence the client is always inside a
+    chunk or between two, where words can still follow.
     """
 
     __slots__ = ("_crlf", "_held", "_left", "_raw", "done", "surplus")
@@ -145,18 +154,18 @@ class ChunkedBody:
     def __init__(self, *, raw: bool = False) -> None:
         self._raw = raw
         self._left = 0  # bytes still to come of a chunk's data
-        self._crlf = 0  # and of the CRLF behind it
+        self._crlf = 0  # bytes still to come of the CRLF behind it
         self._held = b""
         self.done = False
         self.surplus = False
 
     @property
     def position(self) -> tuple[int, int]:
-        """Where in its framing is what has been passed on so far: bytes that a chunk still lacks, and of its CRLF."""
+        """Where in the framing the passed-on bytes end: bytes that the chunk still lacks, and that its CRLF lacks."""
         return self._left, self._crlf
 
     def feed(self, data: bytes) -> bytes:
-        """Take what came; give what of it is to be passed on. What is refused is taken up to its mistake."""
+        """Take the next bytes; give those to pass on. The error of bad data has the good bytes before the mistake."""
         if self._held:
             data = self._held + data
         position = self._left, self._crlf
@@ -167,7 +176,7 @@ class ChunkedBody:
             error.before = self._feed(data[: error.at])
             raise
 
-    def _feed(self, data: bytes) -> bytes:  # noqa: C901, PLR0912  (one loop; calls would cost a third)
+    def _feed(self, data: bytes) -> bytes:  # noqa: C901, PLR0912  (one loop: calls would cost a third more)
         self._held = b""
         payload: list[bytes] = []
         at, end, raw = 0, len(data), self._raw
@@ -197,7 +206,8 @@ class ChunkedBody:
                 if size == 0:
                     return self._finish(data, at, begins, payload)
                 at = begins + size + 2
-                if at <= end and data[at - 2 : at] == b"\r\n":  # all of the chunk is here: the common case
+                # The common case: all of the chunk is here.
+                if at <= end and data[at - 2 : at] == b"\r\n":
                     if not raw:
                         payload.append(data[begins : at - 2])
                 else:
@@ -207,7 +217,7 @@ class ChunkedBody:
         return b"".join(payload)
 
     def _finish(self, data: bytes, at: int, begins: int, payload: list[bytes]) -> bytes:
-        """Take the last chunk, from `at`, if the empty line behind its trailers, from `begins`, is here."""
+        """Take the last chunk, which begins at `at`; its trailers begin at `begins`, and may be incomplete."""
         stop = begins - 2 + data[begins - 2 :].find(b"\r\n\r\n")
         if stop < begins - 2:
             self._hold(data, at)
@@ -224,11 +234,11 @@ class ChunkedBody:
         self._held = data[at:]
 
     def ends_at_eof(self) -> bool:
-        """Tell whether the last chunk has come."""
+        """Whether the last chunk has come."""
         return self.done
 
     def interrupt(self, words: bytes) -> bytes:
-        """Say the words in a chunk of their own, the one that broke off filled up with line ends before it."""
+        """Put the words in a chunk of their own, after line ends that fill up the chunk that broke off."""
         if self.done:
             return b""
         if not self._raw:
@@ -241,6 +251,6 @@ class ChunkedBody:
 
 @lru_cache(maxsize=8192)
 def _size(line: bytes) -> int:
-    """Read a size line: hexadecimal digits, and extensions, which are ignored; -1: it is none."""
+    """Read a size line: hexadecimal digits, then extensions, which are ignored; -1 if it is malformed."""
     read = _SIZE_LINE.fullmatch(line)
     return -1 if read is None else int(read[1], 16)
