@@ -77,3 +77,24 @@ def _parts(path: Path) -> list[Path]:
     """Give the files beside `x-00001-of-00003.gguf` that are of the same model."""
     name, of, _ = path.name.partition("-00001-of-")
     return sorted(path.parent.glob(f"{glob.escape(name)}-*-of-*")) if of else []
+
+
+class Changes:
+    """Whether files have changed since they were used last.
+
+    A change counts once two looks in a row have seen the same: what is still being written waits until it is whole.
+    """
+
+    def __init__(self) -> None:
+        self._used: Stamp = ()
+        self._seen: Stamp = ()
+
+    def used(self, now: Stamp) -> None:
+        """Note the files as they are used."""
+        self._used = self._seen = now
+
+    def look(self, now: Stamp) -> bool:
+        """Look at them again; tell whether they are others than those that were used, and whole."""
+        changed = now != self._used and now == self._seen
+        self._seen = now
+        return changed

@@ -23,10 +23,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,7 +39,6 @@ from launchers.spec import Command
 ANSWER_WITHIN = 5.0  # seconds; a keeper that is told to kill says at once that it does
 BEGIN_WITHIN = 30.0  # seconds; a machine that is busy may take some to start the keeper
 END_WITHIN = 5.0  # seconds from the last order until a keeper has ended
-PORTS = range(20000, 30000)  # below those that operating systems hand out for outgoing connections
 
 KEEPER = "import sys; sys.path.append(sys.argv[1]); from launchers.keeper import main; main()"
 """The keeper's program: without our libraries, it takes 20 ms to start and few MB."""
@@ -329,26 +327,3 @@ def _wait_for(keeper: "subprocess.Popen[bytes]") -> None:
 @cache
 def _me() -> tuple[int, str]:
     return os.getpid(), kin.started(os.getpid()) or ""
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 where nobody listens now, and that wasn't handed out lately.
-
-    An engine opens it only when its model has loaded, minutes later. So it is taken from outside of the range that
-    outgoing connections get theirs from, of which the router has many; and two engines that start at the same time
-    never get the same. Raises OSError where none is free.
-    """
-    for port in islice(_ports, len(PORTS)):
-        with closing(socket.socket()) as candidate, suppress(OSError):
-            candidate.bind(("127.0.0.1", port))
-            return port
-    raise OSError(f"no port is free on 127.0.0.1 from {PORTS.start} to {PORTS.stop - 1}")
-
-
-def _in_turn(ports: range) -> Iterator[int]:
-    """All ports again and again, from one that another router is unlikely to begin with."""
-    first = secrets.randbelow(len(ports))
-    return cycle((*ports[first:], *ports[:first]))
-
-
-_ports = _in_turn(PORTS)

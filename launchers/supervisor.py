@@ -3,64 +3,61 @@
 The machine is level-triggered. One task asks in turn what is the case (somebody asked for something, the process is
 gone, it is ready, a deadline has passed), makes one step of it, does the step's actions, and asks again; when nothing
 is the case it sleeps until something may be. No event is queued that could be stale when it is read: the process and
-the probe in question are always those of now.
+the answer in question are always those of now.
 
 The task lives from start() until the process is STOPPED; nothing runs before or after. While it is FATAL, it looks
 some times a minute whether the model has changed, or a request wants it.
 Should the supervisor itself fail (a bug), the engine is killed, the status says so, and stop() raises it.
+
+Its parts, each of which knows nothing of states:
+
+    starting    starts the process, or takes over what an earlier router left
+    readiness   asks whether it is ready
+    turns       waits for the turn of an engine that shares a GPU
+    status      what the rest of the program may know; wording: what is said to people
 """
 
 import asyncio
-import re
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
-from launchers import leftovers, wording
+from launchers import wording
 from launchers.engines import Engine
 from launchers.errors import LaunchError
-from launchers.files import Disk, Stamp, stamp
-from launchers.gpus import StartVerdict, with_share
-from launchers.keys import key_of
-from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
-from launchers.process import Keepers, Process, free_port
+from launchers.files import Changes
+from launchers.process import Keepers, Process
+from launchers.readiness import Asked, Readiness
 from launchers.reason import first_error
-from launchers.record import ProcessRecord
 from launchers.spec import LaunchSpec
+from launchers.starting import Started, Starter
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
-from launchers.tree import memory_of, owns_port
-from launchers.turns import Turns
+from launchers.status import Status, is_coming, waiting_report
+from launchers.tree import memory_of
+from launchers.turns import Turn, Turns
 
-PROBE_FIRST, PROBE_SLOWEST = 0.05, 0.25  # seconds between two probes of an engine that starts
-PROGRESS_EVERY = 5.0  # seconds between two words about an engine that starts
-LOOK_EVERY = 2.0  # seconds between two looks at the model of an engine that was given up
+PROGRESS_EVERY = 5.0
+"""Seconds between two reports of an engine that starts."""
 
-_NUMBER = re.compile(r"[\d.]+")
+LOOK_EVERY = 2.0
+"""Seconds between two looks at the model of an engine that was given up."""
 
 log = structlog.get_logger("launchers")
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """What the rest of the program, and people, may know of a supervised engine."""
+class _Remains:
+    """What is left to know of the process before: how it ended, the reason that the engine gave, what it said last."""
 
-    name: str
-    state: State
-    address: tuple[str, int] | None  # where it serves, while RUNNING
-    pid: int | None
-    detail: str  # a sentence for people
-    last_lines: tuple[str, ...]  # what the engine said last
-    since: float  # when it came into this state, in seconds since the epoch
-    key: str = field(default="", repr=False)  # what it is to be shown with each request
-    lacks: bool = False  # while WAITING: for memory, perhaps for ever
-    next_try: float | None = None  # while in BACKOFF: when it starts again, by time.monotonic(), the loop's clock
-    coming: bool = False  # whether it starts, or is going to
+    end: str = ""
+    why: str = ""
+    last_lines: tuple[str, ...] = ()
 
 
 class Supervisor:
@@ -87,43 +84,40 @@ class Supervisor:
         turns: Turns | None = None,
         is_wanted: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._spec = spec
-        self._engine = engine
-        self._keepers = keepers
         self.files = files or spec.name
-        self._log = logs / f"{self.files}.log"
-        self._record = logs / "run" / f"{self.files}.json"
+        self._starter = Starter(spec, engine, keepers, logs=logs, name=self.files, python=python)
         self._on_change = on_change
-        self._python = python
-        self._turns = turns
+        self._is_wanted = is_wanted
+        self._wake = asyncio.Event()
+        self._readiness = Readiness(engine, self._wake.set)
+        self._turn = Turn(turns, self.files, self._wake.set)
         self._now = Supervision(
-            spec.start_timeout, spec.stop_timeout, policy or RestartPolicy(), takes_turns=self._takes_turns(spec)
+            spec.start_timeout,
+            spec.stop_timeout,
+            policy or RestartPolicy(),
+            takes_turns=self._turn.is_needed(spec.claim),
         )
         self._status = Status(spec.name, State.STOPPED, None, None, "not started", (), time.time())
-        # The process of now, its port, its key and its probe; and of the last one, how it ended and what it said.
-        self._process: Process | None = None
-        self._port = 0
-        self._key = ""
-        self._probe: asyncio.Task[None] | None = None
-        self._end = ""
-        self._why = ""
-        # While it waits for its turn: why, and whether to ask again; and the share of GPUs that it got with it.
-        self._verdict = StartVerdict()
-        self._called = False
-        self._last_lines: tuple[str, ...] = ()
-        self._next_word = 0.0  # when to speak of a start's progress
+        self._started: Started | None = None
+        self._remains = _Remains()
+        self._changes = Changes()  # of its model and its program, since the last start
+        self._next_report = 0.0  # of a start's progress
         # What was asked and not yet looked at; who waits for the process to be gone; who does it all.
         self._asked: deque[tuple[Event, asyncio.Future[None] | None]] = deque()
         self._waiting: list[asyncio.Future[None]] = []
-        self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._is_wanted = is_wanted
-        self._stamp: Stamp = ()  # of its model and its program, before the last start; and at the last look since
-        self._last_stamp: Stamp = ()
         self._left = False  # whether it is to run on, unwatched
 
     def __repr__(self) -> str:
-        return f"<Supervisor {self._spec.name} {self._now.state.name} {self._process}>"
+        return f"<Supervisor {self._name} {self._now.state.name} {self._process}>"
+
+    @property
+    def _name(self) -> str:
+        return self._starter.spec.name
+
+    @property
+    def _process(self) -> Process | None:
+        return None if self._started is None else self._started.process
 
     @property
     def status(self) -> Status:
@@ -135,12 +129,9 @@ class Supervisor:
         self._ask(Event.START)
 
     def set_up(self, spec: LaunchSpec) -> None:
-        """Take another time to start, from the next start on; what else a spec says takes another supervisor."""
-        self._spec = spec
-        self._now = replace(self._now, start_timeout=spec.start_timeout, takes_turns=self._takes_turns(spec))
-
-    def _takes_turns(self, spec: LaunchSpec) -> bool:
-        return self._turns is not None and spec.claim is not None
+        """Take another time to start, and another claim, from the next start on. All else takes another supervisor."""
+        self._starter.spec = spec
+        self._now = replace(self._now, start_timeout=spec.start_timeout, takes_turns=self._turn.is_needed(spec.claim))
 
     def restart(self) -> None:
         """End it now, and start it afresh: it doesn't work any more. Nothing happens while nobody wants it to run."""
@@ -170,7 +161,7 @@ class Supervisor:
 
     async def leave(self) -> None:
         """Watch over it no more, and let it run on, if it is one that is kept; end it otherwise."""
-        if not self._spec.keep or (self._process is not None and not self._process.is_kept):
+        if not self._starter.spec.keep or (self._process is not None and not self._process.is_kept):
             await self.stop()
             return
         task, self._task = self._task, None
@@ -185,7 +176,7 @@ class Supervisor:
         self._asked.append((event, gone))
         self._wake.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._supervise(), name=f"supervisor of {self._spec.name}")
+            self._task = asyncio.create_task(self._supervise(), name=f"supervisor of {self._name}")
             self._task.add_done_callback(self._ended)
 
     async def _ask_and_wait(self, event: Event) -> None:
@@ -219,11 +210,10 @@ class Supervisor:
                 self._waiting.append(gone)
             return event
         # 3. Its turn may have come.
-        if self._called and self._now.state is State.WAITING:
+        if self._turn.called and self._now.state is State.WAITING:
             return Event.TIMED_OUT
-        # 4. It is ready. A probe that failed by a bug of its own raises here.
-        if self._probe is not None and self._probe.done():
-            self._probe.result()
+        # 4. It is ready. What was asked wrong, by a bug, raises here.
+        if self._readiness.ready:
             return Event.READY
         # 5. Time is up.
         if self._now.deadline is not None and time.monotonic() >= self._now.deadline:
@@ -235,8 +225,8 @@ class Supervisor:
         self._wake.clear()
         due = [] if self._now.deadline is None else [self._now.deadline]
         if self._now.state is State.STARTING:
-            self._speak_of_progress()
-            due.append(self._next_word)
+            self._report_progress()
+            due.append(self._next_report)
         elif self._now.state is State.FATAL:
             due.append(time.monotonic() + LOOK_EVERY)
         with suppress(TimeoutError):
@@ -246,19 +236,12 @@ class Supervisor:
             await self._look_for_a_change()
 
     async def _look_for_a_change(self) -> None:
-        """See whether there is a reason to try again. A model that is being written waits until it is whole."""
-        now = await self._stamp_of_model()
-        if now != self._stamp and now == self._last_stamp:
-            log.info(f"{self._spec.name}: its model or its program has changed")
+        """See whether there is a reason to try again: other files, or a request."""
+        if self._changes.look(await self._starter.stamp()):
+            log.info(f"{self._name}: its model or its program has changed")
             self.revive()
         elif self._is_wanted():
             self.want()
-        self._last_stamp = now
-
-    async def _stamp_of_model(self) -> Stamp:
-        given = [value for value in self._spec.args.values() if isinstance(value, str) and "/" in value]
-        paths = [self._spec.source or self._spec.model, *given, self._python]  # given: an adapter, a template
-        return await asyncio.to_thread(stamp, paths)
 
     async def _step(self, event: Event) -> None:
         before = self._now
@@ -268,16 +251,16 @@ class Supervisor:
         elif event is Event.READY and self._process is not None:
             self._process.look()
         if self._now.state is not State.STARTING:
-            await self._stop_probing()
+            await self._readiness.stop()
         self._end_turn(event)
         if self._process is None:
             self._release()  # now: an action may start the next one
         for action in actions:
             await self._do(action)
         if self._now.state is State.WAITING:
-            self._speak_of_waiting()
+            self._report_waiting()
         elif self._now is not before:
-            self._announce(wording.change(before, event, self._now, self._end, self._why))
+            self._announce(wording.change(before, event, self._now, self._remains.end, self._remains.why))
 
     # Actions.
 
@@ -292,120 +275,32 @@ class Supervisor:
             self._process.kill()
 
     async def _ask_for_turn(self) -> None:
-        self._called = False
-        claim = self._spec.claim
-        assert self._turns is not None  # noqa: S101 -- it takes turns
-        assert claim is not None  # noqa: S101
-        if await self._left_running() is not None:  # that one has its memory
-            self._turns.adopted(self.files, claim)
-            self._verdict = StartVerdict(share=claim.share)
-        else:
-            self._verdict = await self._turns.ask(self.files, claim, self._call)
-        if not self._verdict.why:
+        claim = self._starter.spec.claim
+        assert claim is not None  # noqa: S101 -- without one it takes no turns
+        runs = await self._starter.left_running() is not None
+        if await self._turn.ask(claim, has_memory=runs):
             self._asked.appendleft((Event.TURN, None))
-
-    def _call(self) -> None:
-        self._called = True
-        self._wake.set()
 
     def _end_turn(self, event: Event) -> None:
         """Let the next start, where this one has, or doesn't want to any more."""
-        if self._turns is None or self._spec.claim is None:
+        if not self._turn.is_needed(self._starter.spec.claim):
             return
         if event is Event.READY:
-            self._turns.started(self.files)
+            self._turn.started()
         elif event in {Event.EXITED, Event.SPAWN_FAILED} or self._now.state is State.STOPPED:
-            self._turns.gone(self.files)
-
-    def _found(self) -> LaunchSpec:
-        """Look for the model afresh: another file may be in its folder by now. Raises ModelNotFoundError."""
-        return replace(self._spec, model=self._engine.find_model(self._spec.source or self._spec.model, Disk()))
-
-    def _executed(self, spec: LaunchSpec) -> LaunchSpec:
-        """What is started of what was planned: with a lower share of the GPUs, where no more is free."""
-        claim, share = spec.claim, self._verdict.share
-        if claim is None or share is None or share == claim.share:
-            return spec
-        log.warning(f"{spec.name}: takes {share:g} of its GPU's memory, instead of {claim.share:g}: no more is free")
-        return replace(spec, args=with_share(spec.args, claim, share))
+            self._turn.gone()
 
     async def _spawn(self) -> None:
-        self._stamp = self._last_stamp = await self._stamp_of_model()
+        self._changes.used(await self._starter.stamp())
         try:
-            spec = self._found()
-            if not await self._adopt():
-                self._port, self._key = free_port(), key_of(self._record.parents[1] / "engines.key", spec.name)
-                command = self._engine.command(spec, self._port, self._python)
-                executed = self._engine.command(self._executed(spec), self._port, self._python)
-                self._process = await self._keepers.spawn(
-                    replace(executed, env={**executed.env, self._engine.key_variable: self._key}),
-                    self._log,
-                    self._record,
-                    self._wake.set,
-                    port=self._port,
-                    keep=spec.keep,
-                    fingerprint=command.fingerprint,
-                    key=self._key,
-                )
+            started = await self._starter.start(self._turn.verdict.share, self._wake.set)
         except (LaunchError, OSError) as error:
-            self._end = str(error)
+            self._remains = replace(self._remains, end=str(error))
             self._asked.appendleft((Event.SPAWN_FAILED, None))
             return
-        self._next_word = time.monotonic() + PROGRESS_EVERY
-        self._probe = asyncio.create_task(self._until_ready(), name=f"probe of {self._spec.name}")
-        self._probe.add_done_callback(lambda _: self._wake.set())
-
-    async def _left_running(self) -> ProcessRecord | None:
-        """Give what an earlier router left running, if it is what would be started now; else end it.
-
-        Its memory is wanted.
-        """
-        record = leftovers.left_running(self._record.parent, self._spec.name) if self._spec.keep else None
-        if record is None:
-            return None
-        with suppress(LaunchError):
-            spec = self._found()
-            if self._engine.command(spec, record.port, self._python).fingerprint == record.fingerprint:
-                return record
-        await asyncio.to_thread(leftovers.end, record)
-        return None
-
-    async def _adopt(self) -> bool:
-        """Take over the engine that an earlier router left running, if there is one that will do."""
-        record = await self._left_running()
-        if record is None:
-            return False
-        try:
-            self._process = await self._keepers.adopt(record, self._wake.set)
-        except OSError as error:  # it ended meanwhile, or can't be spoken to
-            log.warning(f"{self._spec.name}: can't be taken over from an earlier router, and is started anew: {error}")
-            await asyncio.to_thread(leftovers.end, record)
-            return False
-        self._port, self._key = record.port, record.key
-        log.info(f"{self._spec.name}: took over the engine that an earlier router left running", pid=record.pid)
-        return True
-
-    async def _until_ready(self) -> None:
-        await self._until_answered(self._engine.ready_path)
-        if self._engine.ready_request is not None:
-            path, body = self._engine.ready_request
-            await self._until_answered(path, body, TIMEOUT_OF_A_REQUEST)
-
-    async def _until_answered(self, path: str, body: bytes = b"", patience: float = TIMEOUT) -> None:
-        pause = PROBE_FIRST
-        while not (await is_ready(self._port, path, body, patience, self._key) and await self._has_the_port()):
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, PROBE_SLOWEST)
-
-    async def _has_the_port(self) -> bool:
-        """Tell whether it is the engine that answers, and not a stranger who was quicker to take its port."""
-        return self._process is not None and await asyncio.to_thread(owns_port, self._process.pid, self._port)
-
-    async def _stop_probing(self) -> None:
-        probe, self._probe = self._probe, None
-        if probe is not None:
-            probe.cancel()
-            await asyncio.wait([probe])
+        self._started = started
+        self._next_report = time.monotonic() + PROGRESS_EVERY
+        self._readiness.begin(Asked(started.process.pid, started.port, started.key))
 
     def _bury(self, *, served: bool) -> None:
         """The process is gone: keep what it leaves to know, and drop it.
@@ -413,49 +308,42 @@ class Supervisor:
         Of one that `served`, an old error may be any request's: only its last words count.
         """
         if self._process is not None:
-            self._end = wording.exit_in_words(self._process.exit_code)
-            self._last_lines = self._process.last_lines
-            self._why = first_error(self._last_lines).known if served else self._process.reason
-            self._process = None
+            said = self._process.last_lines
+            why = first_error(said).known if served else self._process.reason
+            self._remains = _Remains(wording.exit_in_words(self._process.exit_code), why, said)
+            self._started = None
 
     # Telling.
 
-    def _speak_of_waiting(self) -> None:
-        """Once, until what it waits for changes; the numbers in it may change each time.
-
-        One that lacks memory may have to wait for a turn before it is looked at again: it is the memory that it lacks.
-        """
-        if self._status.lacks and not self._verdict.lacks:
-            return
-        why = self._verdict.why + wording.again(self._now.failures, self._why)
-        said = self._status.detail if self._status.state is State.WAITING else ""
-        if self._verdict.why and _NUMBER.sub("", why) != _NUMBER.sub("", said):
-            self._announce(why)
+    def _report_waiting(self) -> None:
+        report = waiting_report(self._status, self._turn.verdict, self._now.failures, self._remains.why)
+        if report:
+            self._announce(report)
 
     def _lines(self) -> tuple[str, ...]:
-        return self._last_lines if self._process is None else self._process.last_lines
+        return self._remains.last_lines if self._process is None else self._process.last_lines
 
-    def _speak_of_progress(self) -> None:
-        if time.monotonic() >= self._next_word:
-            self._next_word = time.monotonic() + PROGRESS_EVERY
+    def _report_progress(self) -> None:
+        if time.monotonic() >= self._next_report:
+            self._next_report = time.monotonic() + PROGRESS_EVERY
             memory = 0 if self._process is None else memory_of(self._process.pid)
             how_far = wording.progress(time.monotonic() - self._now.since, memory, self._lines())
-            self._announce(how_far + wording.again(self._now.failures, self._why))
+            self._announce(how_far + wording.again(self._now.failures, self._remains.why))
 
     def _announce(self, detail: str) -> None:
-        state = self._now.state
+        state, started, lacks = self._now.state, self._started, self._turn.verdict.lacks
         self._status = Status(
-            name=self._spec.name,
+            name=self._name,
             state=state,
-            address=("127.0.0.1", self._port) if state is State.RUNNING else None,
-            pid=None if self._process is None else self._process.pid,
+            address=("127.0.0.1", started.port) if started is not None and state is State.RUNNING else None,
+            pid=None if started is None else started.process.pid,
             detail=detail,
             last_lines=self._lines(),
             since=self._status.since if state is self._status.state else time.time(),
-            key=self._key,
-            lacks=state is State.WAITING and self._verdict.lacks,
+            key="" if started is None else started.key,
+            lacks=state is State.WAITING and lacks,
             next_try=self._now.deadline if state is State.BACKOFF else None,
-            coming=self._coming(),
+            coming=is_coming(self._now, lacks=lacks, start_asked=any(event is Event.START for event, _ in self._asked)),
         )
         self._tell(self._status)
 
@@ -464,15 +352,7 @@ class Supervisor:
         try:
             self._on_change(status)
         except Exception:
-            log.exception("what an engine's status means to the rest of the program failed", name=self._spec.name)
-
-    def _coming(self) -> bool:
-        now = self._now
-        again = now.then is not State.STOPPED or any(event is Event.START for event, _ in self._asked)
-        starts = now.state in {State.STARTING, State.BACKOFF} or (
-            now.state is State.WAITING and not self._verdict.lacks
-        )
-        return starts or (again and now.state in {State.STOPPING, State.STOPPED})
+            log.exception("what an engine's status means to the rest of the program failed", name=self._name)
 
     # Endings.
 
@@ -489,10 +369,8 @@ class Supervisor:
 
     def _abandon(self, error: BaseException) -> None:
         """The supervisor failed, or its loop is closing: leave no engine that nobody watches."""
-        if self._probe is not None:
-            self._probe.cancel()
-        if self._turns is not None:
-            self._turns.gone(self.files)
+        self._readiness.cancel()
+        self._turn.gone()
         if self._process is not None and self._left:
             self._process.release()
         elif self._process is not None:
@@ -510,5 +388,5 @@ class Supervisor:
         self._asked.clear()
         self._release(error)
         if not task.cancelled():
-            log.error("a supervisor failed; its engine was killed", name=self._spec.name, exc_info=error)
+            log.error("a supervisor failed; its engine was killed", name=self._name, exc_info=error)
             self._tell(self.status)

@@ -1,7 +1,8 @@
 """The turns of engines that start on the same GPUs: `launchers.gpus` decides, here the GPUs are looked at.
 
-One for all supervisors of a router. A supervisor asks before it spawns, and again when it is called (its turn may have
-come) or some time later (memory may have been freed); it says so when its engine is ready, and when it is gone.
+`Turns` is one for all supervisors of a router, `Turn` is one supervisor's side of it. A supervisor asks before it
+spawns, and again when it is called (its turn may have come) or some time later (memory may have been freed); it says so
+when its engine is ready, and when it is gone.
 """
 
 import asyncio
@@ -52,3 +53,47 @@ class Turns:
         for other in self._line.waiting:
             if other != name and other in self._calls:
                 self._calls[other]()
+
+
+class Turn:
+    """One engine's turn: what its supervisor was told last, and whether it is to ask again.
+
+    `turns` are those that it takes with others, None where it takes none; `name` is its own there; `wake` is called
+    when it is to ask again.
+    """
+
+    def __init__(self, turns: Turns | None, name: str, wake: Callable[[], None]) -> None:
+        self.verdict = StartVerdict()
+        self.called = False
+        self._turns = turns
+        self._name = name
+        self._wake = wake
+
+    def is_needed(self, claim: Claim | None) -> bool:
+        """Whether an engine with this claim has to wait for its turn."""
+        return self._turns is not None and claim is not None
+
+    async def ask(self, claim: Claim, *, has_memory: bool) -> bool:
+        """Ask for it, and tell whether it has come. One that runs already has its memory, and needs none."""
+        assert self._turns is not None  # noqa: S101 -- only who needs a turn asks
+        self.called = False
+        if has_memory:
+            self._turns.adopted(self._name, claim)
+            self.verdict = StartVerdict(share=claim.share)
+        else:
+            self.verdict = await self._turns.ask(self._name, claim, self._call)
+        return not self.verdict.why
+
+    def _call(self) -> None:
+        self.called = True
+        self._wake()
+
+    def started(self) -> None:
+        """Let the next one start: this engine is ready."""
+        if self._turns is not None:
+            self._turns.started(self._name)
+
+    def gone(self) -> None:
+        """Let the next one start: this engine has ended, or is not to start any more."""
+        if self._turns is not None:
+            self._turns.gone(self._name)

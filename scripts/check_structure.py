@@ -33,8 +33,6 @@ EXCEPTIONS: Final[Mapping[str, tuple[int, str]]] = {
     "router/proxy/plane.py": (545, "holds the pools, the catalog and the sweep: to be parted"),
     "router/proxy/plane.py Plane": (25, "as above"),
     "launchers/keeper.py": (520, "one file, so that a keeper starts with next to no imports"),
-    "launchers/supervisor.py": (515, "the asking of an engine whether it is ready is to be parted"),
-    "launchers/supervisor.py Supervisor": (29, "as above"),
     "router/config/types.py": (410, "every section of router.yaml, in its order"),
     "scripts/balance/failures.py": (410, "one scenario after the other, each read by itself"),
     "scripts/make_demo_model.py": (420, "needs nothing else of the project, so that it can be copied"),

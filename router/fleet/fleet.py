@@ -6,7 +6,8 @@ from pathlib import Path
 
 from launchers.process import Keepers
 from launchers.states import RestartPolicy
-from launchers.supervisor import Status, Supervisor
+from launchers.status import Status
+from launchers.supervisor import Supervisor
 from launchers.turns import Turns
 from router.core.catalog import Backend
 from router.fleet.diff import Do, Plan, Step

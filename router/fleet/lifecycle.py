@@ -26,7 +26,8 @@ from typing import Protocol
 import structlog
 
 from launchers.states import State
-from launchers.supervisor import Status, Supervisor
+from launchers.status import Status
+from launchers.supervisor import Supervisor
 from router.fleet.diff import PlannedBackend
 from router.fleet.launches import Launch
 from router.fleet.members import Member, ahead_of, backend_of, cap_of, due, models_of, target_of

@@ -11,7 +11,8 @@ from launchers.engines import Engine
 from launchers.errors import UnfitRequestError
 from launchers.spec import LaunchSpec
 from launchers.states import State
-from launchers.supervisor import Status, Supervisor
+from launchers.status import Status
+from launchers.supervisor import Supervisor
 from launchers.tree import memory_of
 from router.core.admission import Cap
 from router.core.catalog import Backend

@@ -5,12 +5,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from launchers.errors import ModelNotFoundError
 from launchers.spec import ArgValue, Command
-from launchers.supervisor import Status, Supervisor
+from launchers.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from launchers.status import Status
 
 BOUND = 30.0  # seconds after which a condition that doesn't come is a failure
 

@@ -1,11 +1,15 @@
 import asyncio
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
-from launchers.process import Process, free_port
+from launchers.ports import free_port
 from launchers.spec import Command
 from tests.integration.launchers.scripted import lives, until
+
+if TYPE_CHECKING:
+    from launchers.process import Process
 
 FOREVER = "import time; print('up', flush=True); time.sleep(300)"
 PARENT = f"""

@@ -201,7 +201,7 @@ async def test_a_model_of_another_name_starts_what_was_given_up(supervise, engin
     folder = tmp_path / "models"
     folder.mkdir()
     demo = supervise(model=str(folder / "gone.gguf"), source=str(folder), give_up_after=2)
-    demo._engine = InFolder(engine.folder)
+    demo._starter._engine = InFolder(engine.folder)
     demo.start()
     assert "the folder is empty" in (await demo.until(State.FATAL)).detail
     (folder / "other.gguf").write_text("good")
@@ -407,7 +407,7 @@ async def test_a_failure_of_its_own_ends_the_engine_and_is_raised(supervise):
     async def broken():
         raise ZeroDivisionError
 
-    demo._stop_probing = broken
+    demo._readiness.stop = broken
     # That it can't be told either is the loop's to report.
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     with capture_logs() as logs, pytest.raises(ZeroDivisionError):
@@ -415,7 +415,7 @@ async def test_a_failure_of_its_own_ends_the_engine_and_is_raised(supervise):
     assert [entry["event"] for entry in logs] == ["a supervisor failed; its engine was killed"]
     assert demo.status.state is State.FATAL
     await until(lambda: not lives(pid))
-    del demo._stop_probing
+    del demo._readiness.stop
     demo.revive()
     await demo.until(State.RUNNING, times=2)
 
