@@ -7,7 +7,7 @@ import pytest
 from launchers.engines import ENGINES, bodies
 from launchers.errors import UnfitRequestError
 
-CHAT = "/v1/chat/completions"
+CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
@@ -60,6 +60,43 @@ def test_what_no_engine_can_do_is_refused(engine, name, value):
     with pytest.raises(UnfitRequestError) as caught:
         ENGINES[engine].put_right(CHAT, json.dumps({"messages": HELLO, name: value}).encode())
     assert caught.value.param == name
+
+
+@pytest.mark.parametrize(
+    ("engine", "path", "name", "least", "most"),
+    [
+        ("llama_cpp", CHAT, "n", 1, 1),
+        ("llama_cpp", CHAT, "max_tokens", -1, None),
+        ("llama_cpp", CHAT, "top_logprobs", 0, None),
+        ("llama_cpp", EMBEDDINGS, "dimensions", 1, None),
+        ("mlx", CHAT, "top_k", -1, 500),
+        ("mlx", CHAT, "seed", -(2**63), 2**63 - 1),
+        ("mlx", CHAT, "temperature", 0, 100),
+        ("mlx", CHAT, "repetition_penalty", 0, 100),
+        ("mlx", CHAT, "presence_penalty", -100, 100),
+        ("mlx", CHAT, "frequency_penalty", -100, 100),
+        ("mlx", CHAT, "xtc_threshold", 0, 0.5),
+        ("mlx", CHAT, "repetition_context_size", 0, 1_000_000),
+        ("mlx", COMPLETIONS, "max_tokens", 1, 1_000_000),
+        ("vllm", CHAT, "seed", -(2**63), 2**63 - 1),
+        ("vllm", COMPLETIONS, "prompt", [0], None),
+    ],
+)
+def test_a_bound_itself_is_allowed_and_what_is_beyond_it_is_not(engine, path, name, least, most):
+    """The first and the last value that an engine takes."""
+    beyond = [[-1]] if least == [0] else [least - 1]
+    for value in [least] if most is None else [least, most]:
+        ENGINES[engine].put_right(path, body_of(path, name, value))
+    for value in beyond if most is None else [*beyond, most + (0.01 if isinstance(most, float) else 1)]:
+        with pytest.raises(UnfitRequestError) as caught:
+            ENGINES[engine].put_right(path, body_of(path, name, value))
+        assert caught.value.param == name
+
+
+def body_of(path, name, value):
+    """A request that needs a closer look, with one field."""
+    needs = {CHAT: {"messages": HELLO}, COMPLETIONS: {"prompt": "a"}, EMBEDDINGS: {"input": "a"}}[path]
+    return json.dumps({**needs, "unusual": 1, name: value}).encode()
 
 
 @pytest.mark.parametrize("engine", ["llama_cpp", "mlx"])
