@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -85,6 +85,79 @@ def test_no_engine_lets_the_router_s_be_set(engine, name):
     spec = LaunchSpec("demo-1", engine.name, "m", "demo", {name: "x"}, {}, 60)
     with pytest.raises(ArgumentError, match=f"{name} can't be set for {engine.name}: "):
         engine.command(spec, 1, "python")
+
+
+ROUTERS_ARGUMENTS = {
+    "llama_cpp": [
+        *["hf_model_repo_id", "model_alias", "interrupt_requests", "config_file", "api_key"],
+        *["ssl_keyfile", "ssl_certfile"],
+    ],
+    "llama_server": [
+        *["reuse-port", "model-url", "docker-repo", "hf-repo", "hf-file", "models-dir", "models-preset", "alias"],
+        *["api-key", "api-key-file", "api-prefix", "ssl-key-file", "ssl-cert-file"],
+    ],
+    "mlx": ["pipeline"],
+    "vllm": [
+        *["uds", "model-tag", "served-model-name", "api-key", "root-path", "config", "headless", "grpc", "omni"],
+        *["ssl-keyfile", "ssl-certfile", "ssl-ca-certs"],
+    ],
+}
+ROUTERS_VARIABLES = {
+    "llama_cpp": ["HOST", "MODEL_ALIAS", "INTERRUPT_REQUESTS", "CONFIG_FILE", "API_KEY"],
+    "llama_server": [
+        *["LLAMA_API_KEY", "LLAMA_SERVER_ROUTER_PORT", "LLAMA_SERVER_CHILD_MODE", "LLAMA_ARG_HOST", "LLAMA_ARG_MODEL"],
+        "LLAMA_ARG_API_PREFIX",
+    ],
+    "mlx": [
+        *["MLX_RANK", "MLX_WORLD_SIZE", "MLX_HOSTFILE", "MLX_IBV_DEVICES", "MLX_IBV_COORDINATOR"],
+        "MLX_JACCL_COORDINATOR",
+    ],
+    "vllm": ["VLLM_API_KEY", "VLLM_HOST_IP", "VLLM_PORT", "VLLM_MODEL_REDIRECT_PATH"],
+}
+SHELLS_VARIABLES = {
+    "llama_cpp": ["WEB_CONCURRENCY", "SEED", "CACHE"],
+    "llama_server": [
+        f"LLAMA_ARG_{name}"
+        for name in (
+            *("AGENT", "EMBEDDINGS", "POOLING", "RERANKING", "N_PREDICT", "CTX_SIZE", "N_PARALLEL", "KV_UNIFIED"),
+            *("MMPROJ", "MMPROJ_URL", "RPC", "TOOLS", "MCP_SERVERS_CONFIG", "MCP_SERVERS_JSON", "LOG_FILE", "OFFLINE"),
+        )
+    ],
+    "mlx": [],
+    "vllm": [
+        *["VLLM_SERVER_DEV_MODE", "VLLM_LOGGING_CONFIG_PATH", "VLLM_LOOPBACK_IP", "VLLM_RPC_BASE_PATH"],
+        *["VLLM_DP_RANK", "VLLM_DP_RANK_LOCAL", "VLLM_DP_SIZE", "VLLM_DP_MASTER_IP", "VLLM_DP_MASTER_PORT"],
+    ],
+}
+
+
+def pairs(table):
+    return [(engine, name) for engine, names in table.items() for name in names]
+
+
+@pytest.mark.parametrize(("engine", "name"), pairs(ROUTERS_ARGUMENTS))
+def test_an_argument_of_the_routers_is_refused(engine, name):
+    """Each would have the engine listen elsewhere, serve something else or ask for another key."""
+    spec = LaunchSpec("demo-1", engine, "m", "demo", {name: "x"}, {}, 60)
+    with pytest.raises(ArgumentError, match=rf"launch\.args: {name} can't be set for {engine}: \w+"):
+        ENGINES[engine].command(spec, 1, "python")
+
+
+@pytest.mark.parametrize(("engine", "name"), pairs(ROUTERS_VARIABLES))
+def test_a_variable_of_the_routers_is_refused_and_not_inherited(engine, name):
+    """In launch.env it is a mistake; in somebody's shell it is left behind."""
+    spec = LaunchSpec("demo-1", engine, "m", "demo", {}, {name: "x"}, 60)
+    with pytest.raises(ArgumentError, match=rf"launch\.env: {name} can't be set for {engine}: \w+"):
+        ENGINES[engine].command(spec, 1, "python")
+    command = ENGINES[engine].command(replace(spec, env={}), 1, "python")
+    assert name not in command.environment({name: "x"})
+
+
+@pytest.mark.parametrize(("engine", "name"), pairs(SHELLS_VARIABLES))
+def test_a_variable_of_a_shell_does_not_change_what_is_served(engine, name):
+    """But launch.env may set it."""
+    spec = LaunchSpec("demo-1", engine, "m", "demo", {}, {}, 60)
+    assert name not in ENGINES[engine].command(spec, 1, "python").environment({name: "x"})
 
 
 def test_a_good_request_goes_through_every_engine(engine):

@@ -50,6 +50,24 @@ def test_an_argument_is_written_as_the_server_reads_it(args, written):
     assert words(**args) == " ".join(filter(None, ("/usr/bin/llama-server", OURS, written, PLACE)))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["check-tensors", "cpu-moe", "embedding", "embeddings", "mlock", "offline", "props", "rerank", "reranking"],
+        *["special", "swa-full", "verbose"],
+    ],
+)
+def test_a_switch_that_has_no_other_half_is_left_out_where_it_is_false(name):
+    """The server would not start with `--no-` before it."""
+    assert words(**{name: False}) == words()
+
+
+@pytest.mark.parametrize("name", ["flash-attn", "fit", "log-colors"])
+@pytest.mark.parametrize(("value", "word"), [(True, "on"), (False, "off")])
+def test_a_switch_that_wants_a_word_gets_one(name, value, word):
+    assert f" --{name} {word} " in words(**{name: value})
+
+
 def test_the_users_arguments_go_over_ours():
     assert "--parallel 8 --no-kv-unified --no-jinja" in words(parallel=8, kv_unified=False, jinja=False)
 
