@@ -95,8 +95,12 @@ def test_a_bound_itself_is_allowed_and_what_is_beyond_it_is_not(engine, path, na
 
 def body_of(path, name, value):
     """A request that needs a closer look, with one field."""
-    needs = {CHAT: {"messages": HELLO}, COMPLETIONS: {"prompt": "a"}, EMBEDDINGS: {"input": "a"}}[path]
-    return json.dumps({**needs, "unusual": 1, name: value}).encode()
+    needs: dict[str, dict[str, object]] = {
+        CHAT: {"messages": HELLO},
+        COMPLETIONS: {"prompt": "a"},
+        EMBEDDINGS: {"input": "a"},
+    }
+    return json.dumps({**needs[path], "unusual": 1, name: value}).encode()
 
 
 @pytest.mark.parametrize("engine", ["llama_cpp", "mlx"])
