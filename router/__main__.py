@@ -1,4 +1,4 @@
-"""`python -m router`, and the command `router`: see router.cli."""
+"""`python -m router`, and the command `router`: see router.cli.main."""
 
 import sys
 
@@ -9,12 +9,15 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Do what the command line says; give the exit code."""
-    init.stand_aside()  # before anything else: what follows is not to be process 1
+    # Before anything else: the rest must not run as process 1.
+    init.stand_aside()
     try:
-        from router import cli  # noqa: PLC0415  (an interrupt of the imports is one, too)
+        # Here, so that Ctrl-C during the imports ends like any other.
+        from router.cli.main import main as command_line  # noqa: PLC0415
 
-        return cli.main()
-    except KeyboardInterrupt:  # before there was a loop to hear of it
+        return command_line()
+    except KeyboardInterrupt:
+        # There was no event loop yet to handle it.
         return INTERRUPTED
 
 

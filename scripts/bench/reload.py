@@ -19,7 +19,7 @@ import structlog
 import uvloop
 
 from router.app import App
-from router.cli import settle_garbage_collector
+from router.cli.run import settle_garbage_collector
 from router.config import load
 from router.fleet.reload import threads_take_turns
 

@@ -3,9 +3,6 @@
 import os
 import socket
 
-import pytest
-
-from router import cli
 from tests.fakes.engine import FakeEngine
 from tests.running import RunningRouter
 
@@ -106,19 +103,3 @@ async def test_a_terminal_without_the_marks(tmp_path):
     code, said = await doctor(tmp_path, "server: {port: 0}\nprofile: tpu\nbackends: [{url: 'http://a'}]\n", env=env)
     assert code == 1
     assert "  ?   profile " in said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "command", "config"),
-    [
-        ((), None, "router.yaml"),
-        (("--config", "a.yaml"), None, "a.yaml"),
-        (("doctor",), "doctor", "router.yaml"),
-        (("doctor", "--config", "a.yaml"), "doctor", "a.yaml"),
-        (("--config", "a.yaml", "doctor"), "doctor", "a.yaml"),
-    ],
-)
-def test_the_command_line(arguments, command, config):
-    """The router is started without a command, as ever."""
-    options = cli.parser().parse_args(arguments)
-    assert (options.command, str(options.config)) == (command, config)

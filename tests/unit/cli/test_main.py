@@ -1,10 +1,12 @@
 """Commands that start nothing."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
-from router import cli
+from router.cli.main import main
 from router.config.files import BEGINNING
 from router.config.schema import schema
 
@@ -17,7 +19,7 @@ def file(tmp_path):
 def test_check_says_that_a_file_can_be_used(file, capsys):
     """Exit code 0, how much is in it, and what has no effect yet."""
     file.write_text("backends: [{name: a, launch: {model: m, load: on_demand}}]\nroutes: {x: a}\n")
-    assert cli.main(["check", "--config", str(file)]) == 0
+    assert main(["check", "--config", str(file)]) == 0
     said = capsys.readouterr()
     assert said.out == f"{file} can be used. Backends: 1, routes: 1.\n"
     assert said.err.startswith(f"{file}:1:41 backends[0].launch.load: has no effect yet")
@@ -26,7 +28,7 @@ def test_check_says_that_a_file_can_be_used(file, capsys):
 def test_check_says_what_is_open(file, capsys):
     """It can be used, and perhaps by more than was meant."""
     file.write_text("backends: [{url: 'http://a'}]\nserver: {host: '::'}\nauth: {open: true}\n")
-    assert cli.main(["check", "--config", str(file)]) == 0
+    assert main(["check", "--config", str(file)]) == 0
     _, told = capsys.readouterr().out.splitlines()
     assert told.startswith("who: everybody who reaches :: may use the models (auth.open)")
 
@@ -34,7 +36,7 @@ def test_check_says_what_is_open(file, capsys):
 def test_check_says_all_that_is_wrong(file, capsys):
     """Exit code 2, and every problem on a line."""
     file.write_text("backends: [{url: 'http://a', wieght: 1}]\nservr: 1\n")
-    assert cli.main(["check", "--config", str(file)]) == 2
+    assert main(["check", "--config", str(file)]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
@@ -46,18 +48,28 @@ def test_check_says_all_that_is_wrong(file, capsys):
 def test_check_of_no_file(file, capsys):
     """One sentence, which says what to do; so do the other commands."""
     for words in (["check"], [], ["plan"]):
-        assert cli.main([*words, "--config", str(file)]) == 2
+        assert main([*words, "--config", str(file)]) == 2
         assert capsys.readouterr().err == f"{file}: there is no such file in {file.parent}; {BEGINNING}\n"
 
 
 def test_no_router_yaml_in_this_folder(tmp_path, monkeypatch, capsys):
     """The folder is named, as people stand in another than they think."""
     monkeypatch.chdir(tmp_path)
-    assert cli.main([]) == 2
+    assert main([]) == 2
     assert capsys.readouterr().err == f"router.yaml: there is no such file in {tmp_path}; {BEGINNING}\n"
 
 
 def test_schema_is_printed(capsys):
     """It is the JSON Schema, and needs no file."""
-    assert cli.main(["schema"]) == 0
+    assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out) == schema()
+
+
+def test_a_router_at_work_imports_nothing_of_the_other_commands():
+    """What they need would be memory that nothing uses."""
+    code = "import sys, router.cli.main, router.cli.run; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "router.app" in modules
+    assert [name for name in modules if name.startswith(("router.cli", "router.doctor", "router.config.schema"))] == [
+        "router.cli", "router.cli.exits", "router.cli.options", "router.cli.main", "router.cli.run"
+    ]  # fmt: skip

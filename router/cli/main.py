@@ -1,0 +1,25 @@
+"""Do what the command line says."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from router.cli.exits import BAD_START
+from router.cli.options import parser
+from router.config import ConfigError
+from router.fleet.launches import StartError
+from router.telemetry.terminal import say, secure_standard_streams
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; give the exit code."""
+    secure_standard_streams()
+    options = parser().parse_args(arguments)
+    # Only the module of the command itself: a router at work has no memory to spare for those of the others.
+    command = import_module(f"router.cli.{options.command or 'run'}")
+    try:
+        code: int = command.run(options)
+    except (ConfigError, StartError) as error:
+        say(f"{error}\n", sys.stderr)
+        return BAD_START
+    return code

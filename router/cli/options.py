@@ -1,0 +1,54 @@
+"""The command line as argparse knows it."""
+
+import argparse
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line; without a command, `command` is None."""
+    name = "router" if Path(sys.argv[0]).stem == "router" else "python -m router"
+    described = argparse.ArgumentParser(
+        prog=name,
+        usage=f"{name} [--config FILE] [--version]\n       {name} {{doctor,check}} [--config FILE]\n"
+        f"       {name} plan --config NEW [--running FILE]\n       {name} schema",
+        description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
+        epilog="Ctrl-C lets requests in flight end; a second one stops now.",
+    )
+    _takes_file(described, Path("router.yaml"))
+    described.add_argument("--version", action="version", version=f"router {version('router')}")
+    commands = described.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=name)
+    examined = commands.add_parser(
+        "doctor",
+        help="say what this machine is and what the router would run, and start nothing",
+        description="Say what this machine is, what the router would run on it, and what would be in its way.",
+        epilog="Exit code: 0, or 1 where something would stop the router.",
+    )
+    _takes_file(examined)
+    checked = commands.add_parser(
+        "check",
+        help="say all that is wrong with router.yaml, and start nothing",
+        description="Read router.yaml, and say all that is wrong with it: where, and what would be right.",
+        epilog="Exit code: 0, or 2 where the file can't be used.",
+    )
+    _takes_file(checked)
+    commands.add_parser("schema", help="print the JSON Schema of router.yaml, for editors")
+    planned = commands.add_parser(
+        "plan",
+        help="say what a running router would do to go over to another configuration, and do nothing",
+        description="Compare the configuration that runs with another, and print what a reload would do.",
+        epilog="Exit code: 0, or 2 where one of the two can't be used.",
+    )
+    planned.add_argument("--config", type=Path, required=True, metavar="NEW", help="what it would be")
+    planned.add_argument(
+        "--running", type=Path, default=Path("router.yaml"), metavar="FILE", help="what runs; default: router.yaml"
+    )
+    return described
+
+
+def _takes_file(described: argparse.ArgumentParser, default: Path | str = argparse.SUPPRESS) -> None:
+    """Add the option that names router.yaml; given behind a command, it replaces the one before it."""
+    described.add_argument(
+        "--config", type=Path, default=default, metavar="FILE", help="default: router.yaml, in this folder"
+    )

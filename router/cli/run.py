@@ -1,0 +1,114 @@
+"""Without a command: start the engines, route requests, and stop at a signal."""
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from router.app import App
+from router.cli.exits import STOPPED_NOW
+from router.config import Loaded, load
+from router.fleet.reload import Reloader
+from router.telemetry import logs
+
+log = structlog.get_logger("router")
+
+MOST_FILES = 65536
+"""Open files to ask for, if the system's hard limit allows them."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the router until it is told to stop. Raises ConfigError and StartError."""
+    loaded = load(options.config, os.environ)
+    folder = options.config.resolve().parent
+    files = raise_file_limit()
+    logs.configure(loaded.config.logging.level, folder / loaded.config.logging.dir)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve(loaded, folder, files))
+
+
+def raise_file_limit() -> int | None:
+    """Raise the limit of open files as far as this user may: each stream needs two, and defaults are as low as 256.
+
+    Gives the limit; None if there is none.
+    """
+    with suppress(ImportError, OSError, ValueError):
+        import resource  # noqa: PLC0415  (Windows has none)
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        if soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return max(soft, wanted)
+    return None
+
+
+def settle_garbage_collector() -> None:
+    """Let the collector skip everything that the start allocated, and run seldom.
+
+    The objects of an exchange are freed by their reference counts; by default the collector would walk over all modules
+    every few hundred requests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415  (Windows has none)
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def serve(loaded: Loaded, folder: Path, files: int | None = None) -> int:
+    """Start, wait for a signal, stop; a second signal stops now."""
+    asked, insisted = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (insisted if asked.is_set() else asked).set()
+
+    def on_hangup() -> None:
+        if by_hand and not sys.stderr.isatty():
+            # The terminal was closed.
+            on_signal()
+        else:
+            reloader.ask()
+
+    by_hand = sys.stderr.isatty()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, on_signal)
+    loop.add_signal_handler(signal.SIGTERM, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    for problem in loaded.not_yet:
+        log.warning(str(problem))
+    reloader = Reloader(loaded, lambda: load(loaded.path, os.environ))
+    app = App(loaded.config, folder, files=files, reloader=reloader)
+    try:
+        await app.start()
+        settle_garbage_collector()
+        await asked.wait()
+    except BaseException:
+        # Whatever went wrong, no engine stays behind.
+        await app.kill()
+        raise
+    log.info("stopping")
+    stopping = asyncio.create_task(app.stop(), name="stop")
+    insisting = asyncio.create_task(insisted.wait(), name="second signal")
+    await asyncio.wait({stopping, insisting}, return_when=asyncio.FIRST_COMPLETED)
+    insisting.cancel()
+    if stopping.done():
+        stopping.result()
+        return 0
+    log.warning("stopping now")
+    stopping.cancel()
+    await app.kill()
+    return STOPPED_NOW
