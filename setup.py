@@ -42,13 +42,18 @@ HOT = [
     *(
         f"router/proxy/{name}.py"
         for name in (
+            "connections",
+            "directory",
             "downstream",
             "heads",
             "plane",
             "pool",
+            "queues",
             "relay",
+            "repeating",
             "requests",
             "roles",
+            "stalls",
             "upstream",
             "waiting",
         )

@@ -99,7 +99,7 @@ class App:
         self.rules = Rules(chance)
         most = config.limits.max_connections
         self._room = most if files is None else min(most, room_for_clients(files))
-        self.plane.spare_connections = self._room // 2
+        self.plane.connections.spare = self._room // 2
         self.listener = Listener(config.server, self.plane, self.rules, room=self._room)
         self._prober = Prober(self.plane, settings.probe_timing(config), chance.random)
         self.fleet = Fleet(self.plane, self._prober, self._logs, self._announce, policy)

@@ -78,7 +78,7 @@ class Listener:
         lane = self._lane = Lane(self._plane, rules, lambda left: SlowConnection(server, rules, left), room=self._room)
         where = self._where
         try:
-            self._server = await _listening(lambda: Client(lane), where.host, where.port, self._plane.names)
+            self._server = await _listening(lambda: Client(lane), where.host, where.port, self._plane.connections.names)
             self.check(auth)
             await self._server.start_serving()
         except (OSError, StartError) as error:

@@ -24,7 +24,7 @@ class Management:
         last = None if self._reloader is None else self._reloader.last
         return {
             "backends": self._fleet.told(),
-            "queues": self._plane.queues(),
+            "queues": self._plane.queues.told(),
             "reload": None if last is None else last.told(),
         }
 

@@ -96,8 +96,8 @@ class Fleet:
             if loop.time() - began > SLICE:
                 await asyncio.sleep(0)
                 began = loop.time()
-        self._plane.route(plan.routes)
-        self._plane.rebuild_catalog()
+        self._plane.directory.route(plan.routes)
+        self._plane.directory.rebuild()
 
     def _do(self, step: Step, plan: Plan) -> None:
         match step.do:

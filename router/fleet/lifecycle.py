@@ -98,7 +98,7 @@ class Lifecycle:
                 launch,
                 files=files,
                 on_change=lambda status: self._changed(member, status),
-                is_wanted=lambda: self._plane.asked_beside(member.backend) != member.asked,
+                is_wanted=lambda: self._plane.directory.asked_beside(member.backend) != member.asked,
             )
         return member
 
@@ -125,7 +125,7 @@ class Lifecycle:
             now = asyncio.get_running_loop().time()
             self._plane.withdraw(member.backend, status.detail, due=due(status, now))
         if status.state is State.FATAL:
-            member.asked = self._plane.asked_beside(member.backend)
+            member.asked = self._plane.directory.asked_beside(member.backend)
         _log_change(member, status)
         self._settle()
 
@@ -135,7 +135,7 @@ class Lifecycle:
             before, member.before = member.before, None
             self._retire(before, REPLACED)
             self._join(member)
-            self._plane.rebuild_catalog()
+            self._plane.directory.rebuild()
 
     def _settle(self) -> None:
         if all(member.settled for member in self.members.values()):

@@ -108,7 +108,7 @@ class _Examination:
         self._stall_after = plane.limits.stall_after
         self._every = min(_LONGEST, EVERY * self._stall_after)
         self._timeout = aiohttp.ClientTimeout(total=min(timeout, self._stall_after / 2))
-        self._address = plane.address(subject.backend)
+        self._address = plane.connections.address(subject.backend)
         self._owed_since: float | None = None  # a token
 
     async def run(self) -> None:
@@ -133,7 +133,7 @@ class _Examination:
         backend = self._subject.backend
         least = (QUIET if backend.progress.in_flight else SILENT) * self._stall_after
         silence = backend.progress.silence(self._plane.loop.time())
-        return self._plane.address(backend) == self._address and silence >= least
+        return self._plane.connections.address(backend) == self._address and silence >= least
 
     async def _again(self, look: Callable[[], Awaitable[bool]]) -> None:
         while await look():  # noqa: ASYNC110 -- what is waited for is outside of this process

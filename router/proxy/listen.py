@@ -82,13 +82,14 @@ class Listener:
         """Read the page once, and tell what it says. Gives the seconds that the engine took to answer."""
         plane, backend, ended = self._plane, self._backend, self._backend.ended
         await asyncio.sleep(settles)
-        address, began = plane.address(backend), time.monotonic()
+        address, began = plane.connections.address(backend), time.monotonic()
         if address is None or not backend.health.usable:
             plane.published(backend, None, 0)
             return 0.0
         page = await self._read(address)
         took = time.monotonic() - began
-        if plane.address(backend) == address:  # else it was restarted meanwhile: this is of one that is gone
+        # Else it was restarted meanwhile: this page is of one that is gone.
+        if plane.connections.address(backend) == address:
             found = None if page is None else load_of(page)
             self._silent = AGAIN if page is not None and found is None else 0
             plane.published(backend, found, backend.in_flight + backend.ended - ended)

@@ -116,7 +116,7 @@ class Prober:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=0, force_close=True, resolver=Resolver(self._plane.names), use_dns_cache=False
+                    limit=0, force_close=True, resolver=Resolver(self._plane.connections.names), use_dns_cache=False
                 )
             )
         within = min(self.rhythm.interval, len(self._tasks) / _FIRST_PROBES_A_SECOND)
@@ -156,7 +156,7 @@ class Prober:
             if pool is not None:
                 try:
                     reached = await self._probe(session, target, pool.address)
-                    self._plane.warm(backend)
+                    self._plane.connections.warm(backend)
                     if target.discovers and reached:
                         await self._discover(session, backend, pool.address)
                     if backend.in_flight or backend.answered != answered:
@@ -217,7 +217,7 @@ class Prober:
                 return True  # it is the router that has no file descriptor left
             reached, refused = False, isinstance(error, OSError)
             verdict = f"a probe failed: {error or type(error).__name__}"
-        if self._plane.address(backend) != address:
+        if self._plane.connections.address(backend) != address:
             return False  # it was restarted meanwhile: this speaks of one that is gone
         if verdict:
             self._plane.failed(backend, verdict, refused=refused)
@@ -245,7 +245,7 @@ class Prober:
             await ask_for_a_token(session, backend, address, self._headers(backend), within)
         except TimeoutError:
             busy = (backend.answered, backend.worked_at) != before or self._plane.has_whole(backend)
-            if not (busy or backend.stalled) and self._plane.address(backend) == address:
+            if not (busy or backend.stalled) and self._plane.connections.address(backend) == address:
                 self._plane.stalled(backend, f"stalled: no token in {within:g} s")
         except (aiohttp.ClientError, OSError):
             return  # the probe of its health tells
@@ -270,7 +270,7 @@ class Prober:
             models = msgspec.json.decode(body, type=_Models)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             if isinstance(error, ValueError | RecursionError):  # it has answered
-                self._plane.tells_nothing(backend)
+                self._plane.directory.discovered(backend)
             if not backend.models:
                 log.warning("can't tell what a backend serves", backend=backend.name, why=str(error) or "no answer")
             return

@@ -160,7 +160,7 @@ async def test_right_after_the_start_names_are_waited_for(start, session):
 
 async def test_a_server_that_tells_nothing_is_not_waited_for(start, session, monkeypatch):
     """It answers, or it has had its time."""
-    monkeypatch.setattr("router.proxy.plane.UNTOLD_FOR", 0.3)
+    monkeypatch.setattr("router.proxy.directory.DISCOVERY_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     app = await start({"name": "b", "url": f"http://127.0.0.1:{port}"})

@@ -44,7 +44,7 @@ async def app(tmp_path: Path) -> AsyncIterator[App]:
 
 async def accepted(session: aiohttp.ClientSession, app: App) -> int:
     """How many connections the engine has accepted; this one counts, too."""
-    address = app.plane.address(app.plane.backends["demo"])
+    address = app.plane.connections.address(app.plane.backends["demo"])
     async with session.get(f"{address}/accepted") as answer:
         return int(await answer.text())
 
@@ -74,7 +74,7 @@ async def test_what_was_closed_meanwhile_is_made_again(app):
     for connection in list(pool._idle)[:100]:
         connection.abort()
     assert len(pool._idle) == 156
-    app.plane.warm(backend)
+    app.plane.connections.warm(backend)
     await eventually(lambda: len(pool._idle) == 256)
 
 
@@ -85,8 +85,8 @@ async def test_no_more_than_files_allow(app):
     await eventually(lambda: len(pool._idle) == 256)
     for connection in list(pool._idle):
         connection.abort()
-    app.plane.spare_connections = 16
-    app.plane.warm(backend)
+    app.plane.connections.spare = 16
+    app.plane.connections.warm(backend)
     await eventually(lambda: pool._warming is None)
     assert len(pool._idle) == 16
 

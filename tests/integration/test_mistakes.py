@@ -47,10 +47,10 @@ async def test_a_look_that_fails_at_one_request_ends_that_one_alone(router, raw)
     assert nothing_left(router)
 
 
-@pytest.mark.parametrize("name", ["_offer_all", "_find_stalled"])
-async def test_a_look_that_fails_is_taken_again(router, raw, monkeypatch, name):
+@pytest.mark.parametrize("part", ["queues", "stalls"])
+async def test_a_look_that_fails_is_taken_again(router, raw, monkeypatch, part):
     """Each time: late requests are cut all the same."""
-    monkeypatch.setattr(router.plane, name, fails)
+    monkeypatch.setattr(getattr(router.plane, part), "look", fails)
     router.plane.limits = plane.ExchangeLimits(idle_timeout=0.3, stall_after=60)
     client = await raw(router)
     with capture_logs() as logs:

@@ -144,7 +144,7 @@ async def test_a_request_that_revives_it_in_vain_is_told(start, session):
     async with session.post(f"{app.url}/v1/chat/completions", json=ASK) as answer:
         assert answer.status == 503
         assert "gave up after 3 failed starts" in (await answer.json())["error"]["message"]
-    assert app.plane.queues() == {}
+    assert app.plane.queues.told() == {}
 
 
 async def test_requests_that_another_serves_revive_it(start, session, model, monkeypatch):

@@ -299,7 +299,7 @@ def queued(raw, session, lane):
 
 def later(router):
     """Have those told their place who will have waited for long, soon."""
-    router.plane.tell_places(router.plane.loop.time() + TELL_EVERY)
+    router.plane.queues.tell_places(router.plane.loop.time() + TELL_EVERY)
 
 
 PLACE = b"18\r\n: queued, %d before you\n\n\r\n"
@@ -327,15 +327,15 @@ async def test_a_streaming_client_is_told_its_place(busy, queued, framing):
     first = await queued(router, fake={"events": 4, "size": 8, "framing": framing, "delay": 0.01})
     second = await queued(router, 2)
     now = router.plane.loop.time() + TELL_EVERY
-    router.plane.tell_places(now)
+    router.plane.queues.tell_places(now)
     head = await told(first, 0)
     await told(second, 1)
     assert head.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream")
     assert b"x-request-id: mine\r\n" in head
     assert b"cache-control: no-cache\r\n" in head
     assert b"x-router-" not in head
-    router.plane.tell_places(now + TELL_EVERY - 0.1)
-    router.plane.tell_places(now + TELL_EVERY)
+    router.plane.queues.tell_places(now + TELL_EVERY - 0.1)
+    router.plane.queues.tell_places(now + TELL_EVERY)
     await told(first, 0, first=False)
     busy.free()
     for client in (first, second):

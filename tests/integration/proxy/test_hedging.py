@@ -249,8 +249,8 @@ async def test_the_second_is_being_connected_to(start_router, engine, session):
     backends = [{"url": (await engine(no_tls)).replace("http:", "https:"), "name": "tls", "models": ["demo"]}]
     other = await start_router(backends)  # it knows how to make one
     backend = other.plane.backends["tls"]
-    router.plane.add(backend, other.plane.address(backend))
-    router.plane.rebuild_catalog()
+    router.plane.add(backend, other.plane.connections.address(backend))
+    router.plane.directory.rebuild()
     exchange._way = router.plane.catalog.resolve("demo")
     exchange._hedge._begin()
     await hello.wait()
@@ -339,8 +339,8 @@ async def test_a_kept_connection_that_was_closed_is_no_answer(start_router, engi
     ran = Race(router, session, begun)
     assert (await ran.ask(ASK))[0] == 200
     other = await start_router([{"url": await engine(first.play), "name": "a", "models": ["demo"], "weight": 1000}])
-    router.plane.add(other.plane.backends["a"], other.plane.address(other.plane.backends["a"]))
-    router.plane.rebuild_catalog()
+    router.plane.add(other.plane.backends["a"], other.plane.connections.address(other.plane.backends["a"]))
+    router.plane.directory.rebuild()
     router.plane.backends["b"].in_flight += 1000
     asking = asyncio.create_task(ran.ask())
     await eventually(lambda: begun == [first])

@@ -197,7 +197,7 @@ async def test_it_is_shown_the_key_of_the_engine_that_runs_by_then(start_router,
     router = await start_router([{"url": await engine(pages), "models": ["demo"], "name": "b", "api_key": "of-before"}])
     plane, backend = router.plane, router.plane.backends["b"]
     await eventually(lambda: pages.asked["/health"] == 1)
-    plane.serve(backend, plane.address(backend), "of-now")
+    plane.serve(backend, plane.connections.address(backend), "of-now")
     await eventually(lambda: backend.estimate.load == Load(1, 0))
     assert pages.asked["/metrics"] == 1
 

@@ -266,7 +266,7 @@ async def test_a_backend_that_falls_silent_is_not_expected_to_answer_soon(start_
         await eventually(lambda: estimate.queue(clock()) < 2)
         over.set()
         assert (await answer.read()).endswith(b"data: [DONE]\n\n")
-    await eventually(lambda: router.plane._hearing is None)  # nothing is under way: nobody listens
+    await eventually(lambda: not router.plane.hearing.running)  # nothing is under way: nobody listens
 
 
 async def test_a_backend_that_works_on_others_is_not_stalled(start_router, session):

@@ -1,0 +1,91 @@
+"""The backends there are, and what model names mean: the routes and the catalog that both make.
+
+A backend whose models router.yaml doesn't list is asked for them. Until it answers, a name that means nothing may
+still come to mean something, so requests for it wait, for `DISCOVERY_TIMEOUT` at most.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from router.core.catalog import Backend, Catalog, Route
+
+DISCOVERY_TIMEOUT = 10.0
+"""Seconds for which requests for unknown names wait while a new backend hasn't said what it serves. It is long enough
+for a server that is started along with the router, and a client with a mistyped name still hears of it soon enough."""
+
+REBUILD_AFTER = 0.02
+"""Seconds within which changes are gathered into one rebuild: a thousand backends may report at once."""
+
+
+class Directory:
+    """What is served under which name. `on_change` is called after each rebuild of the catalog.
+
+    `backends` are by their names. `catalog` is replaced whole, never changed: a request keeps what it resolved.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self.backends: dict[str, Backend] = {}
+        self.catalog = Catalog((), {})
+        self._routes: Mapping[str, Route] = {}
+        # Backends that haven't said what they serve yet, and until when requests wait for that.
+        self._undiscovered: dict[Backend, float] = {}
+        self._loop = asyncio.get_running_loop()
+        self._rebuilding: asyncio.TimerHandle | None = None
+        self._on_change = on_change
+
+    def add(self, backend: Backend, *, discovers: bool) -> None:
+        """Add a backend, in the place of one of the same name. `discovers`: it will say what it serves."""
+        self.backends[backend.name] = backend
+        if discovers:
+            self._undiscovered[backend] = self._loop.time() + DISCOVERY_TIMEOUT
+        self.changed()
+
+    def remove(self, backend: Backend) -> None:
+        """Remove a backend. Another one of its name stays."""
+        self.discovered(backend)
+        if self.has(backend):
+            del self.backends[backend.name]
+            self.changed()
+
+    def has(self, backend: Backend) -> bool:
+        """Tell whether this very backend is served, not another one of its name."""
+        return self.backends.get(backend.name) is backend
+
+    def route(self, routes: Mapping[str, Route]) -> None:
+        """Replace the routes."""
+        self._routes = routes
+        self.changed()
+
+    def discovered(self, backend: Backend) -> None:
+        """Note that a backend has said what it serves, or that it won't: nobody waits for that any longer."""
+        self._undiscovered.pop(backend, None)
+
+    def may_learn(self, now: float) -> bool:
+        """Tell whether an unknown name may soon be known, because a backend hasn't said yet what it serves."""
+        return bool(self._undiscovered) and any(now < until for until in self._undiscovered.values())
+
+    def changed(self) -> None:
+        """Rebuild the catalog soon, together with what else changes until then."""
+        if self._rebuilding is None:
+            self._rebuilding = self._loop.call_later(REBUILD_AFTER, self.rebuild)
+
+    def rebuild(self) -> None:
+        """Rebuild the catalog now."""
+        self.close()
+        self.catalog = Catalog(self.backends.values(), self._routes)
+        self._on_change()
+
+    def asked_beside(self, backend: Backend) -> int:
+        """Count the attempts ever sent to other backends of the same models, by their names or by routes."""
+        names = set(backend.models)
+        for route in self._routes.values():
+            if names.intersection(route.targets):
+                names = names.union(route.targets)
+        beside = [each for each in self.backends.values() if each is not backend and names.intersection(each.models)]
+        return sum(each.ended + each.in_flight for each in beside)
+
+    def close(self) -> None:
+        """Cancel a rebuild that is planned."""
+        if self._rebuilding is not None:
+            self._rebuilding.cancel()
+            self._rebuilding = None
