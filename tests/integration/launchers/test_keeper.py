@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launchers import keeper, kin, leftovers, process
+from launchers import kin, leftovers, process
+from launchers.keeper.kept import MOST_UNSAID
 from launchers.process import Keepers
 from launchers.record import ProcessRecord
 from launchers.spec import Command
@@ -574,7 +575,7 @@ async def test_an_engine_that_floods_its_log_costs_the_router_little(keepers, tm
     await until(lambda: engine.gone)
     assert engine.last_lines[-1] == "the last"
     written = sum(file.stat().st_size for file in tmp_path.glob("demo.log*"))
-    assert heard < min(written, 64 * 1024 * 25 + keeper.MOST_UNSAID)
+    assert heard < min(written, 64 * 1024 * 25 + MOST_UNSAID)
 
 
 async def test_nobody_is_adopted_who_is_gone(keepers, kept):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from launchers.files import Disk, NoFileError, read_ordinary, stamp
-from launchers.keeper import Log
+from launchers.keeper.log import Log
 from launchers.record import ProcessRecord
 from launchers.weights import described
 

@@ -1,6 +1,6 @@
 import pytest
 
-from launchers.keeper import Log
+from launchers.keeper.log import Log
 
 
 @pytest.fixture
