@@ -12,7 +12,7 @@ from typing import cast
 
 from aiohttp import web
 
-from router.config.types import AuthConfig, ServerConfig
+from router.config import AuthConfig, ServerConfig
 from router.core.access import is_wide
 from router.fleet.launches import StartError
 from router.proxy.downstream import Client, Lane

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from router.config import Config
-from router.config.redact import redacted
+from router.config import Config, redacted
 from router.core.errors import NotFoundError
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader

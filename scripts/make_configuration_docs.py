@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router.config.keys.section import Section
 from router.config.not_yet import PENDING
 from router.config.problems import either
 from router.config.schema import schema
-from router.config.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

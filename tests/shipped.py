@@ -12,7 +12,8 @@ import yaml
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from router.config import Config, ConfigError, load, places, redacted
+from router.config import Config, ConfigError, load, redacted
+from router.config.reading import places
 from router.config.schema import schema
 
 if TYPE_CHECKING:

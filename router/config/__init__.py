@@ -1,21 +1,17 @@
 """router.yaml: read, checked, and turned into frozen types. Every error names its place."""
 
+from router.config.keys.auth import AuthConfig, KeyConfig
+from router.config.keys.backends import BackendConfig, LaunchConfig
+from router.config.keys.balance import BalanceConfig
+from router.config.keys.config import Config
+from router.config.keys.health import HealthConfig
+from router.config.keys.limits import LimitsConfig
+from router.config.keys.logging import LoggingConfig
+from router.config.keys.routes import RouteConfig
+from router.config.keys.server import ServerConfig
 from router.config.load import Loaded, load
 from router.config.problems import ConfigError, Problem
 from router.config.redact import redacted
-from router.config.routes import RouteConfig
-from router.config.types import (
-    AuthConfig,
-    BackendConfig,
-    BalanceConfig,
-    Config,
-    HealthConfig,
-    KeyConfig,
-    LaunchConfig,
-    LimitsConfig,
-    LoggingConfig,
-    ServerConfig,
-)
 
 __all__ = [
     "AuthConfig",

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from router.config import rules
+from router.config.keys import rules
+from router.config.keys.backends import BackendConfig
+from router.config.keys.config import NO_BACKENDS, Config
+from router.config.keys.routes import RouteConfig
 from router.config.problems import MOST_PROBLEMS, Fault, KeyPath, Problem, did_you_mean, either
-from router.config.routes import RouteConfig
-from router.config.types import NO_BACKENDS, BackendConfig, Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic_core import ErrorDetails
 
-    from router.config.document import Document
+    from router.config.reading.document import Document
 
 _BOUNDS = {
     "greater_than": "must be more than {gt}, got {{got}}",

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from router.config import environment, explain, not_yet
-from router.config.include import Sources, gathered
+from router.config import explain, not_yet
+from router.config.keys.config import Config
 from router.config.problems import MOST_PROBLEMS, ConfigError, Problem
-from router.config.types import Config
+from router.config.reading import environment
+from router.config.reading.include import Sources, gathered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from router.config.document import Document
+    from router.config.reading.document import Document
 
 
 @dataclass(frozen=True)

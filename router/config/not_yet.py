@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from router.config.document import Document
+    from router.config.keys.config import Config
     from router.config.problems import KeyPath, Problem
-    from router.config.types import Config
+    from router.config.reading.document import Document
 
 
 class Pending(NamedTuple):

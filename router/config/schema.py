@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from router.config.section import Section
-from router.config.types import Config
-from router.config.units import BOUNDS
+from router.config.keys.config import Config
+from router.config.keys.section import Section
+from router.config.keys.units import BOUNDS
 
 Schema = dict[str, Any]
 

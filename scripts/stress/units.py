@@ -2,7 +2,7 @@
 
 import math
 
-from router.config.units import duration
+from router.config.keys.units import duration
 
 _TIMES = ((60.0, 1 / 60, "min"), (1.0, 1.0, "s"), (1e-3, 1e3, "ms"), (0.0, 1e6, "µs"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "KB"), (1.0, "bytes"))

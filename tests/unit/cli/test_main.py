@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from router.cli.main import main
-from router.config.files import BEGINNING
+from router.config.reading.files import BEGINNING
 from router.config.schema import schema
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from router.config import BackendConfig, Config, ConfigError, LaunchConfig, Loaded, RouteConfig, load, not_yet, places
+from router.config import BackendConfig, Config, ConfigError, LaunchConfig, Loaded, RouteConfig, load, not_yet
 from router.config.not_yet import Pending
 from router.config.problems import MOST_PROBLEMS
+from router.config.reading import places
 from tests.shipped import SHIPPED, WHOLE, uncommented
 
 REMOTE = "backends: [{url: 'http://box:8000'}]\n"

@@ -10,9 +10,10 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from router.config import Config, ConfigError, load, places
+from router.config import Config, ConfigError, load
+from router.config.keys.section import Section
+from router.config.reading import places
 from router.config.schema import schema
-from router.config.section import Section
 
 SHIPPED = Path(__file__).parents[3] / "router.yaml"
 REMOTE = "backends: [{url: 'http://box:8000'}]\n"

@@ -5,7 +5,7 @@ from launchers.spec import LaunchSpec
 from profiles import Facts, ProfileError, choose_engine, load_profiles
 from profiles.detect import Memory
 from profiles.parsers import Gpu
-from router.config.fields import ENGINES
+from router.config.keys.values import ENGINES
 
 MEMORY = "memory: {of: ram, share: 0.5}\n"
 

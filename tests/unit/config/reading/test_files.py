@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from router.config import files, load
-from router.config.files import MAX_BYTES, read
+from router.config import load
 from router.config.problems import ConfigError
+from router.config.reading import files
+from router.config.reading.files import MAX_BYTES, read
 
 
 def refusal(path: Path, most: int = MAX_BYTES) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from router.config.units import (
+from router.config.keys.units import (
     Duration,
     DurationOrNever,
     Size,

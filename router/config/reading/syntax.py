@@ -8,11 +8,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from router.config.files import fatal
 from router.config.problems import ConfigError, SourcePosition
+from router.config.reading.files import fatal
 
 if TYPE_CHECKING:
     from yaml import Mark, MarkedYAMLError
+
+MAX_DEPTH = 32
+"""Levels that a file may be nested."""
+
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
 _AT_ITS_BEGINNING = r"could not find expected ':'|unexpected end of stream"  # not where the parser gave up
 
@@ -41,6 +46,10 @@ def syntax_error(error: MarkedYAMLError, text: str, file: str) -> ConfigError:
     column = mark.column if mark else 0
     if "\t" in line[: len(line) - len(line.lstrip())] or line[column : column + 1] == "\t":
         return fatal(place, "a tab stands where only spaces may: YAML is indented with spaces")
+    if "nesting depth" in problem:
+        # libyaml has had a bound of its own since 0.2.6. Where it applies, ours is never reached: the parser reads on
+        # along a line of brackets before it gives the first of them.
+        return fatal(place, TOO_DEEP)
     right = next((words for known, words in _WHAT_WOULD_BE_RIGHT.items() if re.search(known, problem)), None)
     if "${" in line and "expected ','" in problem:
         right = "inside [ ] and { }, put ${…} in quotes"

@@ -16,13 +16,12 @@ from typing import Any
 import yaml
 
 from router.config import scalars
-from router.config.document import Document
-from router.config.files import decoded, fatal
 from router.config.problems import ConfigError, KeyPath, Problem, SourcePosition, dotted
-from router.config.syntax import syntax_error
+from router.config.reading.document import Document
+from router.config.reading.files import decoded, fatal
+from router.config.reading.syntax import MAX_DEPTH, TOO_DEEP, syntax_error
 
 MAX_VALUES = 200_000
-MAX_DEPTH = 32
 
 _CORE = "tag:yaml.org,2002:"
 _TAGS = {None, *(f"{_CORE}{kind}" for kind in ("str", "seq", "map"))}
@@ -54,7 +53,7 @@ def _events(text: str, file: str) -> list[Any]:
             events.append(event)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
-                raise fatal(_at(event, file), f"is nested deeper than {MAX_DEPTH} levels")
+                raise fatal(_at(event, file), TOO_DEEP)
             if len(events) > 2 * MAX_VALUES:
                 raise fatal(_at(event, file), f"the file grows beyond {MAX_VALUES} values")
         elif isinstance(event, yaml.DocumentStartEvent):
@@ -95,7 +94,7 @@ class _Builder:
         if self._document.size > self._most:
             raise self._stop(event, path, f"the file grows beyond {MAX_VALUES} values")
         if len(path) > MAX_DEPTH:
-            raise self._stop(event, path, f"is nested deeper than {MAX_DEPTH} levels")
+            raise self._stop(event, path, TOO_DEEP)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, path)
         self._anchor(event, path)

@@ -17,10 +17,13 @@ from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr
 import launchers.engines
 from router.config.problems import did_you_mean, either
 from router.config.redact import HIDDEN
-from router.config.scalars import FromEnvironment, typed
+from router.config.scalars import FromEnvironment, read, typed
 
 ENGINES = tuple(launchers.engines.ENGINES)
 MOST_TEXT = 4096
+
+Item = str | int | float | bool
+"""What may stand in a list of an engine's arguments."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAME = r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
@@ -80,6 +83,29 @@ def number(value: object) -> int | float:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return value
     raise ValueError("expected a number, got {got}")
+
+
+def plain(value: object) -> Item | None:
+    """Text, a finite number, true, false or nothing; words of the environment are read if they had no quotes.
+
+    Text of the environment stays marked as such: it is not to be shown.
+    """
+    if isinstance(value, FromEnvironment) and value.unquoted:
+        value = read(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("expected a finite number")
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return program_text(value, "text, a number, true, false, null, or a list of these")
+
+
+def program_text(value: object, expected: str) -> str:
+    """Text that a program can be given as an argument or a variable; it may be empty, or have several lines."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected {expected}")  # noqa: TRY004
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError("a program can't be given this text: it has a character that is none")
+    return value
 
 
 def _switch(value: object) -> bool:

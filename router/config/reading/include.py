@@ -15,16 +15,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from router.config import environment, places
-from router.config.files import MAX_BYTES, read
-from router.config.places import MAX_VALUES
 from router.config.problems import ConfigError
+from router.config.reading import environment, places
+from router.config.reading.files import MAX_BYTES, read
+from router.config.reading.places import MAX_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from router.config.document import Document
     from router.config.problems import KeyPath
+    from router.config.reading.document import Document
 
 MAX_FILES = 500
 """Files that one pattern may match."""

@@ -7,11 +7,20 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from router.config.fields import TEXT, Switch, choice, model_name, number, text, whole, words
-from router.config.groups import as_it_is, as_shown, each, each_item, each_value, faulty, item_or_items, mapping, plain
+from router.config.keys.balance import PolicyName
+from router.config.keys.groups import (
+    as_it_is,
+    as_shown,
+    each,
+    each_item,
+    each_value,
+    faulty,
+    item_or_items,
+    mapping,
+)
+from router.config.keys.section import Section, setting
+from router.config.keys.values import TEXT, Switch, model_name, number, plain, text, whole
 from router.config.problems import Fault, KeyPath
-from router.config.section import Section, setting
-from router.core.balance import POLICIES
 
 T = TypeVar("T")
 
@@ -61,7 +70,6 @@ def _status(value: object) -> int:
 _LIST_OF_NAMES = {"type": "array", "items": TEXT, "minItems": 1}
 _STATUS_SCHEMA = {"type": "integer", "minimum": 400, "maximum": 599}
 
-PolicyName = Annotated[str, choice("a policy", *POLICIES), words(*POLICIES)]
 Targets = Annotated[
     tuple[str, ...], PlainValidator(_targets), as_it_is, WithJsonSchema({"anyOf": [TEXT, _LIST_OF_NAMES]})
 ]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from router.config import places
 from router.config.problems import MOST_PROBLEMS, ConfigError
+from router.config.reading import places
+from router.config.reading.syntax import syntax_error
 from router.config.scalars import read as read_word
-from router.config.syntax import syntax_error
 
 if TYPE_CHECKING:
-    from router.config.document import Document
+    from router.config.reading.document import Document
 
 
 @pytest.fixture(params=["CSafeLoader", "SafeLoader"], autouse=True)

@@ -24,7 +24,7 @@ from router.config.scalars import BROKEN, FromEnvironment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from router.config.document import Document
+    from router.config.reading.document import Document
 
 _PREFIX = "ROUTER_"
 _TOP_LEVEL_SCALARS = {"PROFILE"}

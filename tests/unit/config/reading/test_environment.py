@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from router.config import environment, places
+from router.config.reading import environment, places
 from router.config.scalars import BROKEN, FromEnvironment, typed
 
 if TYPE_CHECKING:
-    from router.config.document import Document
+    from router.config.reading.document import Document
 
 
 def parse(text: str) -> Document:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from router.config import ConfigError, Loaded, include, load
-from router.config.files import MAX_BYTES
+from router.config import ConfigError, Loaded, load
+from router.config.reading import include
+from router.config.reading.files import MAX_BYTES
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ import re
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from router.config import rules
+from router.config import BackendConfig, Config, LaunchConfig
+from router.config.keys import rules
+from router.config.keys.section import Section
 from router.config.problems import did_you_mean, dotted, either, shortened
 from router.config.scalars import FromEnvironment
-from router.config.section import Section
-from router.config.types import BackendConfig, Config, LaunchConfig
 
 REMOTE = {"url": "http://box:8000"}
 LAUNCHED = {"name": "demo", "launch": {"model": "models/demo"}}

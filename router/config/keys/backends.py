@@ -1,0 +1,243 @@
+"""`backends`: the places that requests can be sent to, and how the router starts those that are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import (
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from router.config.keys.groups import as_shown, each, each_item, each_value, faulty, mapping
+from router.config.keys.section import Section, setting
+from router.config.keys.units import Duration, DurationOrNever, Size, lasting, sized
+from router.config.keys.values import (
+    ENGINES,
+    TEXT,
+    Item,
+    MaybeSecret,
+    Number,
+    Url,
+    Whole,
+    absent_if_empty,
+    choice,
+    file_name,
+    host_and_port,
+    model_name,
+    plain,
+    program_text,
+    text,
+    words,
+)
+from router.config.problems import Fault, either, repeated
+from router.config.redact import HIDDEN
+
+Argument = Item | None | tuple[Item, ...]
+
+
+def _names(value: object) -> Mapping[str, str]:
+    """Public name → the name that the backend knows. A list is of names that are both."""
+    if not isinstance(value, list | tuple):
+        names = each_value(value, text)
+        each(((name, name) for name in names), model_name)
+        return names
+    listing = each_item(value, model_name)
+    if again := [Fault((index,), "{got} is listed twice") for index, _ in repeated(listing)]:
+        raise faulty(again)
+    return MappingProxyType(dict(zip(listing, listing, strict=True)))
+
+
+def _model(value: object) -> str | Mapping[str, str]:
+    """A path or hub id, or one for each engine."""
+    if not isinstance(value, Mapping):
+        return text(value)
+    unknown = [
+        Fault((name,), f"is not an engine: the keys here are {either(ENGINES)}")
+        for name in mapping(value)
+        if name not in ENGINES
+    ]
+    if unknown:
+        raise faulty(unknown)
+    if not value:
+        raise ValueError("expected a path or a hub id, or one for each engine, got nothing")
+    return each_value(value, text)
+
+
+def _arguments(value: object) -> Mapping[str, Argument | Mapping[str, Argument]]:
+    """Options for whichever engine it is; below an engine's name, options for it alone."""
+    given = mapping(value)
+    faults = [
+        Fault((name,), "is an engine: below it stand options for it alone, such as `n_ctx: 4096`")
+        for name, it in given.items()
+        if name in ENGINES and not isinstance(it, Mapping)
+    ]
+    if faults:
+        raise faulty(faults)
+    for_all = each_value({name: it for name, it in given.items() if name not in ENGINES}, _argument)
+    for_one = each_value(
+        {name: it for name, it in given.items() if name in ENGINES}, lambda it: each_value(it, _argument)
+    )
+    return MappingProxyType({**for_all, **for_one})
+
+
+def _argument(value: object) -> Argument:
+    return each_item(value, _item) if isinstance(value, list | tuple) else plain(value)
+
+
+def _item(value: object) -> Item:
+    if (item := plain(value)) is not None:
+        return item
+    raise ValueError("expected text, a number, true or false; nothing can't stand in a list")
+
+
+def _variable(value: object) -> str:
+    """An environment variable's value. A whole number will do: see `scalars`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return program_text(value, "text; put it in quotes")
+
+
+_all_hidden = PlainSerializer(lambda value: dict.fromkeys(value, HIDDEN), when_used="json")
+_WORDS = {"type": ["object", "null"], "additionalProperties": TEXT}
+
+Names = Annotated[
+    Mapping[str, str],
+    PlainValidator(_names),
+    PlainSerializer(dict, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": TEXT}, _WORDS]}),
+]
+ModelSource = Annotated[
+    str | Mapping[str, str],
+    PlainValidator(_model),
+    PlainSerializer(lambda value: value if isinstance(value, str) else dict(value), when_used="json"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                TEXT,
+                {
+                    "type": "object",
+                    "properties": dict.fromkeys(ENGINES, TEXT),
+                    "additionalProperties": False,
+                    "minProperties": 1,
+                },
+            ],
+        }
+    ),
+]
+Arguments = Annotated[
+    Mapping[str, Argument | Mapping[str, Argument]],
+    PlainValidator(_arguments),
+    as_shown,
+    WithJsonSchema({"type": ["object", "null"]}),
+]
+Variables = Annotated[
+    Mapping[str, str],
+    PlainValidator(lambda value: each_value(value, _variable)),
+    _all_hidden,
+    WithJsonSchema({"type": ["object", "null"], "additionalProperties": {**TEXT, "minLength": 0}}),
+]
+
+
+class LaunchConfig(Section):
+    """How to start an engine's own server, one process a replica."""
+
+    example: ClassVar[str] = """\
+backends:
+  - name: qwen
+    models: [qwen2.5-7b]
+    launch:
+      model:                              # the profile says which engine; each has its own form of the model
+        mlx: mlx-community/Qwen2.5-7B-Instruct-4bit
+        vllm: Qwen/Qwen2.5-7B-Instruct
+        llama_cpp: models/qwen2.5-7b-instruct-q4_k_m.gguf
+      replicas: 2
+      args: {n_ctx: 16384}
+      env: {CUDA_VISIBLE_DEVICES: "0"}
+"""
+
+    engine: Annotated[str, choice("an engine", "auto", *ENGINES), words("auto", *ENGINES)] = setting(
+        "auto", "Which engine runs the model; auto is the profile's."
+    )
+    model: ModelSource = Field(description="What to run: a path or a hub id, or one for each engine. Required.")
+    replicas: Annotated[Whole, Field(ge=1, le=64)] = setting(1, "How many processes run it.")
+    args: Arguments = setting(
+        {}, "Options passed on to the engine, over the profile's; below an engine's name, those for it alone."
+    )
+    env: Variables = setting({}, "Environment variables of the engine's process, over the router's own.")
+    load: Annotated[Literal["startup", "on_demand"], choice("a time to load", "startup", "on_demand")] = setting(
+        "startup", "When to start it: with the router, or with the first request that wants it."
+    )
+    unload_after: Annotated[DurationOrNever, lasting("1s", "8760h")] = setting(
+        "never", "How long it may be idle before it is stopped."
+    )
+    start_timeout: Annotated[Duration, lasting("1s", "24h")] = setting(
+        "10m", "How long it may take until it answers; a large model loads slowly."
+    )
+
+
+class BackendConfig(Section):
+    """One place that requests can be sent to: a URL, or an engine that is launched here."""
+
+    example: ClassVar[str] = """\
+backends:
+  - url: http://gpu-box:8000              # all that is needed: it is asked for its models
+  - name: mac-studio
+    url: http://mac-studio:8080
+    models: {qwen2.5-7b: mlx-community/Qwen2.5-7B-Instruct-4bit}
+    api_key: ${MAC_KEY:-}                 # none, where the environment has none
+    weight: 2                             # takes twice what a backend of weight 1 takes
+"""
+
+    # The order matters: each of the four is checked against those before it.
+    url: Url | None = setting(None, "Where a server runs already.")
+    launch: LaunchConfig | None = setting(None, "How to start it here. A backend has either this or a url.")
+    name: Annotated[str, WithJsonSchema({"anyOf": [TEXT, {"type": "null"}]})] = setting(
+        None, "Its name in logs and metrics, unlike any other's. Left out, a url has its host:port."
+    )
+    models: Names = setting(
+        None,
+        "Models it serves: a list, or a mapping of the name clients use to the name it knows. "
+        "Left out, a url is asked for its own, and a launched backend serves one of its own name.",
+    )
+    api_key: MaybeSecret = setting(None, "Bearer token sent to it.")
+    weight: Annotated[Number, Field(gt=0, le=1000)] = setting(1.0, "Capacity hint before anything is measured.")
+    max_in_flight: Annotated[Annotated[Whole, Field(ge=1, le=100_000)] | None, absent_if_empty] = setting(
+        None, "Most requests sent to it at a time."
+    )
+    max_prompt_bytes: Annotated[Annotated[Size, sized("1KiB", "1TiB")] | None, absent_if_empty] = setting(
+        None, "Most bytes of requests' bodies that it works on at a time; a larger one goes there alone."
+    )
+
+    @field_validator("launch")
+    @classmethod
+    def _either_url_or_launch(cls, launch: LaunchConfig | None, info: ValidationInfo) -> LaunchConfig | None:
+        if "url" in info.data and (launch is None) == (info.data["url"] is None):
+            raise ValueError("a backend has either `url` (it runs elsewhere) or `launch` (it is started here)")
+        return launch
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _is_named(cls, name: object, info: ValidationInfo) -> str:
+        url, launch = info.data.get("url"), info.data.get("launch")
+        if name is not None:
+            return file_name(name) if launch else text(name)
+        if launch:
+            raise ValueError("a launched backend needs a name: its log file and its metrics have it")
+        return host_and_port(url) if url else "unnamed"  # which nobody sees: the URL is wrong, and said to be
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _serves_something(cls, models: object, info: ValidationInfo) -> object:
+        launched = info.data.get("launch") is not None
+        if models is None:
+            return [info.data["name"]] if launched and "name" in info.data else []
+        if launched and models in ([], (), {}):
+            raise ValueError("a launched backend serves at least one model; left out, it is one of its own name")
+        return models

@@ -1,0 +1,45 @@
+"""`server`: where the router listens, and whom it answers without a key."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from router.config.keys.groups import listed
+from router.config.keys.section import Section, setting
+from router.config.keys.values import Address, HostName, Origin, Switch, Whole
+
+
+class ServerConfig(Section):
+    """Where the router listens."""
+
+    example: ClassVar[str] = """\
+server:
+  host: 0.0.0.0          # let other machines in; auth.keys says which clients
+  port: 8080
+  hosts: [router.lan]
+  cors: ["https://chat.example.org", "http://localhost:*"]
+auth: {keys: ["${ROUTER_KEY:-change-me}"]}
+"""
+
+    host: Address = setting(
+        "127.0.0.1",
+        "Address to listen at. 0.0.0.0 is every network of this machine, `::` those of IPv6, too; both need auth.keys, "
+        "or auth.open.",
+    )
+    port: Annotated[Whole, Field(ge=0, le=65535)] = setting(8001, "Port to listen at; 0 takes a free one.")
+    keep_engines: Switch = setting(
+        default=False,
+        meaning="Whether launched engines run on when the router stops, to be taken over by its next start.",
+    )
+    hosts: Annotated[tuple[HostName, ...], BeforeValidator(listed)] = setting(
+        (),
+        "Names of this machine by which clients without a key may ask, beside localhost and addresses; "
+        "*.example.org is every name that ends so.",
+    )
+    cors: Annotated[tuple[Origin, ...], BeforeValidator(listed)] = setting(
+        (),
+        "Origins of web pages and browser extensions that may ask, such as http://localhost:*, "
+        "chrome-extension://*, app://obsidian.md. With auth.keys, * is every page.",
+    )
