@@ -1,0 +1,90 @@
+"""Keepers without processes: each test says what its engines do, and hears what is asked of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launchers.process import Keepers, Process
+from launchers.spec import Command
+
+if TYPE_CHECKING:
+    from launchers.record import ProcessRecord
+
+
+class FakeProcess(Process):
+    """A process that runs until it is told to end, or the test has it end."""
+
+    def __init__(self, pid: int, on_gone: Callable[[], None]) -> None:
+        self._pid = pid
+        self._on_gone = on_gone
+        self.record: ProcessRecord | None = None
+        self.exit_code: int | None = None
+        self.gone = False
+        self.deaf = False  # whether it lives on when it is asked to end
+        self.orders: list[str] = []
+        self.said: tuple[str, ...] = ()
+
+    @property
+    def pid(self) -> int:
+        """Its pid."""
+        return self._pid
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """What the test had it say."""
+        return self.said
+
+    @property
+    def reason(self) -> str:
+        """The last of that."""
+        return self.said[-1] if self.said else ""
+
+    def exit(self, code: int) -> None:
+        """Have it end."""
+        self.exit_code, self.gone = code, True
+        self._on_gone()
+
+    def terminate(self) -> None:
+        """End, unless it is deaf."""
+        self.orders.append("terminate")
+        if not self.deaf:
+            self.exit(-15)
+
+    def kill(self) -> None:
+        """End."""
+        self.orders.append("kill")
+        self.exit(-9)
+
+    def look(self) -> None:
+        """Note that it was looked at."""
+        self.orders.append("look")
+
+    def release(self) -> None:
+        """Note that it is left alone."""
+        self.orders.append("release")
+
+
+class FakeKeepers(Keepers):
+    """Keeps what was spawned in `processes`, with the commands in `commands`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: list[FakeProcess] = []
+        self.commands: list[Command] = []
+
+    async def spawn(
+        self,
+        command: Command,
+        log: Path,  # noqa: ARG002
+        record: Path,  # noqa: ARG002
+        on_gone: Callable[[], None] = lambda: None,
+        *,
+        port: int = 0,  # noqa: ARG002
+        keep: bool = False,  # noqa: ARG002
+        fingerprint: str = "",  # noqa: ARG002
+        key: str = "",  # noqa: ARG002
+    ) -> Process:
+        """Start a process that is none. The pid is one that no process has."""
+        self.commands.append(command)
+        self.processes.append(FakeProcess(1 << 30, on_gone))
+        return self.processes[-1]

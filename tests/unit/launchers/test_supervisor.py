@@ -1,0 +1,185 @@
+"""What a supervisor does with its parts, without processes and sockets; integration tests have the real ones."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from launchers import ports, readiness, starting
+from launchers.spec import LaunchSpec
+from launchers.states import RestartPolicy, State
+from launchers.supervisor import Supervisor
+from tests.fakes.kept import FakeKeepers
+from tests.fakes.launched import LaunchedFake
+from tests.running import eventually
+
+if TYPE_CHECKING:
+    from launchers.status import Status
+
+
+class Supervised:
+    """A supervisor over fake keepers, and what it announced."""
+
+    def __init__(self, folder, start_timeout=60.0, stop_timeout=60.0, **policy):
+        self.keepers = FakeKeepers()
+        self.seen: list[Status] = []
+        self.supervisor = Supervisor(
+            LaunchSpec("demo", "llama_cpp", "any", "demo", {}, {}, start_timeout, stop_timeout),
+            LaunchedFake(),
+            keepers=self.keepers,
+            logs=folder,
+            on_change=self.seen.append,
+            policy=RestartPolicy(**policy),
+        )
+
+    @property
+    def process(self):
+        """The process of now."""
+        return self.keepers.processes[-1]
+
+    async def until(self, state):
+        """Wait for a state; give the status that told of it."""
+        await eventually(lambda: any(status.state is state for status in self.seen))
+        return next(status for status in self.seen if status.state is state)
+
+
+@pytest.fixture
+def asked():
+    """The ports that were asked whether they are ready."""
+    return []
+
+
+@pytest.fixture
+def is_ready(monkeypatch, asked):
+    """Says whether engines are ready: a list of one boolean, which the test may change."""
+    answer = [True]
+
+    async def ask(port, *_):
+        asked.append(port)
+        return answer[0]
+
+    monkeypatch.setattr(readiness, "is_ready", ask)
+    monkeypatch.setattr(readiness, "owns_port", lambda *_: True)
+    return answer
+
+
+async def test_an_engine_that_never_gets_ready_is_killed_and_asked_no_more(tmp_path, is_ready, asked):
+    """It isn't asked to end well, as it serves nobody; the next start comes after a pause."""
+    is_ready[0] = False
+    demo = Supervised(tmp_path, start_timeout=0.2, first_delay=60.0, longest_delay=60.0)
+    demo.supervisor.start()
+    assert (await demo.until(State.STOPPING)).detail == "not ready within 0.2 s; killed"
+    status = await demo.until(State.BACKOFF)
+    assert status.detail == "was not ready within 0.2 s; next try in 60.0 s"
+    assert demo.process.orders == ["kill"]
+    assert asked
+    assert not any(task.get_name().startswith("readiness") for task in asyncio.all_tasks())
+    assert len(demo.keepers.processes) == 1
+    await demo.supervisor.stop()
+
+
+async def test_it_is_asked_again_until_it_is_ready(tmp_path, is_ready, asked):
+    """And is looked at once then, for what it would leave behind."""
+    is_ready[0] = False
+    demo = Supervised(tmp_path)
+    demo.supervisor.start()
+    await eventually(lambda: len(asked) >= 3)
+    assert [status.state for status in demo.seen] == [State.STARTING]
+    is_ready[0] = True
+    status = await demo.until(State.RUNNING)
+    assert status.address == ("127.0.0.1", asked[0])
+    assert set(asked) == {asked[0]}
+    assert demo.process.orders == ["look"]
+    assert demo.keepers.commands[0].env["ENGINE_API_KEY"] == status.key != ""
+    await demo.supervisor.stop()
+
+
+async def test_a_stranger_at_its_port_is_not_taken_for_it(tmp_path, is_ready, asked, monkeypatch):
+    """Whatever that answers."""
+    theirs = [True]
+    monkeypatch.setattr(readiness, "owns_port", lambda *_: not theirs[0])
+    demo = Supervised(tmp_path)
+    demo.supervisor.start()
+    await eventually(lambda: len(asked) >= 3)
+    assert demo.supervisor.status.state is State.STARTING
+    theirs[0] = False
+    await demo.until(State.RUNNING)
+    assert is_ready[0]
+    await demo.supervisor.stop()
+
+
+async def test_no_start_comes_before_its_pause_has_passed(tmp_path, is_ready, monkeypatch):
+    """Each pause is longer than the one before, and is told beforehand."""
+    starts: list[float] = []
+    start = starting.Starter.start
+
+    async def noted(self, *arguments):
+        starts.append(time.monotonic())
+        started = await start(self, *arguments)
+        demo.process.exit(1)
+        return started
+
+    monkeypatch.setattr(starting.Starter, "start", noted)
+    demo = Supervised(tmp_path, first_delay=0.1, factor=2.0, give_up_after=4)
+    demo.supervisor.start()
+    await demo.until(State.FATAL)
+    due = [status.next_try or 0.0 for status in demo.seen if status.state is State.BACKOFF]
+    assert len(starts) == 4
+    assert all(start >= told for start, told in zip(starts[1:], due, strict=True))
+    pauses = [later - earlier for earlier, later in zip(starts, due, strict=False)]
+    assert all(pause >= least for pause, least in zip(pauses, [0.1, 0.2, 0.4], strict=True))
+    assert is_ready[0]
+    await demo.supervisor.stop()
+
+
+async def test_without_a_free_port_the_start_has_failed_and_is_tried_again(tmp_path, is_ready, monkeypatch):
+    """It is said why; a port that is given back is enough."""
+    taken = [True]
+
+    def no_port():
+        if taken[0]:
+            raise OSError("no port is free on 127.0.0.1 from 20000 to 29999")
+        return ports.free_port()
+
+    monkeypatch.setattr(starting, "free_port", no_port)
+    demo = Supervised(tmp_path, first_delay=0.02, longest_delay=0.02, give_up_after=3)
+    demo.supervisor.start()
+    status = await demo.until(State.BACKOFF)
+    assert status.detail == "no port is free on 127.0.0.1 from 20000 to 29999; next try in 0.0 s"
+    assert status.coming
+    await demo.until(State.FATAL)
+    assert not demo.keepers.processes
+    taken[0] = False
+    demo.supervisor.start()
+    await demo.until(State.RUNNING)
+    assert is_ready[0]
+    await demo.supervisor.stop()
+
+
+async def test_what_does_not_end_when_it_is_asked_to_is_killed(tmp_path, is_ready):
+    """After `stop_timeout`, and not before it was asked."""
+    demo = Supervised(tmp_path, stop_timeout=0.05)
+    demo.supervisor.start()
+    await demo.until(State.RUNNING)
+    demo.process.deaf = True
+    await demo.supervisor.stop()
+    assert demo.process.orders == ["look", "terminate", "kill"]
+    assert demo.supervisor.status.state is State.STOPPED
+    assert demo.supervisor.status.key == ""
+    assert is_ready[0]
+
+
+async def test_a_crash_is_told_with_the_engines_last_words(tmp_path, is_ready):
+    """They stay to be read while the next one starts."""
+    demo = Supervised(tmp_path, first_delay=60.0)
+    demo.supervisor.start()
+    await demo.until(State.RUNNING)
+    demo.process.said = ("loading", "segmentation fault")
+    demo.process.exit(-11)
+    status = await demo.until(State.BACKOFF)
+    assert status.detail.startswith("was ended by SIGSEGV after serving for 0 s")
+    assert status.last_lines == ("loading", "segmentation fault")
+    assert status.address is status.pid is None
+    assert is_ready[0]
+    await demo.supervisor.stop()
