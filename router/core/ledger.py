@@ -38,17 +38,30 @@ class News(Enum):
 
 
 class Change:
-    """What the caller does after a backend's state has changed.
+    """What the caller has to do after a backend's state has changed.
 
-    `probe`: probe it soon. `offer`: offer its room to requests that wait. `reason` is why it is down, if that is the
-    `news`.
+    `probe`: probe the backend soon. `release`: keep its room for nobody (`Admission.forget`), because it is out.
+    `offer`: offer its room to requests that wait. `news` is for the log; if it is DOWN, `reason` says why.
     """
 
-    def __init__(self, news: News = News.NONE, *, probe: bool = False, offer: bool = False, reason: str = "") -> None:
+    def __init__(
+        self,
+        news: News = News.NONE,
+        *,
+        probe: bool = False,
+        release: bool = False,
+        offer: bool = False,
+        reason: str = "",
+    ) -> None:
         self.news: Final = news
         self.probe: Final = probe
+        self.release: Final = release
         self.offer: Final = offer
         self.reason: Final = reason
+
+
+RELEASE: Final = Change(release=True)
+"""A backend is out, and whoever took it out has said so: there is nothing to log and nobody to probe."""
 
 
 class Ledger:
@@ -63,10 +76,10 @@ class Ledger:
 
     # What there is
 
-    def retire(self, backend: Backend, reason: str) -> None:
-        """Take a backend out for good; what it has in flight goes on until `forget`."""
+    def retire(self, backend: Backend, reason: str) -> Change:
+        """Take a backend out for good; its requests in flight go on until `forget`."""
         self._retired.add(backend)
-        self.take_out(backend, reason)
+        return self.take_out(backend, reason)
 
     def forget(self, backend: Backend) -> None:
         """Forget a retired backend."""
@@ -238,31 +251,31 @@ class Ledger:
         found = health.failed(backend.health, self.thresholds, reason, probe=probe, now=now, refused=gone)
         return self._believe(backend, found, now)
 
-    def ready(self, backend: Backend, now: float) -> bool:
-        """Note that a launched engine is ready; tell whether requests may go there: not to a retired one."""
+    def ready(self, backend: Backend, now: float) -> Change | None:
+        """Note that a launched engine is ready. A retired one gets no requests all the same."""
         if backend in self._retired:
-            return False
+            return None
         backend.health, backend.stalled = health.declared(up=True, now=now), False
         backend.estimate.restarted(now)
         backend.progress.back(now)
-        return True
+        return Change(offer=True)
 
-    def take_out(self, backend: Backend, reason: str, *, coming: bool = False) -> None:
-        """Note that a backend is gone, and its cache with it. `coming`: it is about to be there again."""
+    def take_out(self, backend: Backend, reason: str, *, coming: bool = False) -> Change:
+        """Note that a backend is gone, and its cache with it. `coming`: it will soon be back."""
         backend.health = health.declared(up=False, reason=reason, coming=coming)
         self.prefixes.forget(backend)
         self.aside.forget(backend)
+        return RELEASE
 
-    def vanished(self, backend: Backend, sent: Sent | None, reason: str) -> bool:
-        """Note that nobody listens where an attempt was sent; tell whether that is new.
+    def vanished(self, backend: Backend, sent: Sent | None, reason: str) -> Change | None:
+        """Note that nobody listens where an attempt was sent; the engine's supervisor is about to report it, too.
 
-        The engine's supervisor is about to say so, too. What was sent to an earlier process says nothing.
+        An attempt that was sent to an earlier process says nothing of this one.
         """
         found = backend.health
-        is_new = not found.absent and (sent is None or sent.at >= found.since) and backend not in self._retired
-        if is_new:
-            self.take_out(backend, reason, coming=True)
-        return is_new
+        if found.absent or backend in self._retired or (sent is not None and sent.at < found.since):
+            return None
+        return self.take_out(backend, reason, coming=True)
 
     def _believe(self, backend: Backend, found: Health, now: float) -> Change | None:
         if backend in self._retired:
@@ -284,7 +297,7 @@ class Ledger:
             news = News.TRIAL
         elif verdict is Verdict.UP and was.verdict is not Verdict.SUSPECT:
             news = News.UP
-        return Change(news, probe=probe, offer=True, reason=found.reason)
+        return Change(news, probe=probe, release=news is News.DOWN, offer=True, reason=found.reason)
 
     # Progress
 

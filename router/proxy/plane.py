@@ -149,8 +149,7 @@ class Plane:
 
     def retire(self, backend: Backend, reason: str) -> None:
         """Send a backend nothing more; its requests in flight go on until `drop`."""
-        self.ledger.retire(backend, reason)
-        self.dispatcher.admission.forget(backend.name)
+        self._follow(backend, self.ledger.retire(backend, reason))
         self.directory.remove(backend)
 
     def drop(self, backend: Backend, reason: str) -> int:
@@ -182,8 +181,7 @@ class Plane:
             self.connections.set_key(backend, api_key)
         self.connections.open(backend, address, ahead=ahead)
         self.connections.warm(backend)
-        if self.ledger.ready(backend, self.loop.time()):
-            self.queues.offer_soon(backend)
+        self._follow(backend, self.ledger.ready(backend, self.loop.time()))
 
     def withdraw(self, backend: Backend, reason: str, *, due: float | None = None) -> None:
         """Note that a launched engine can't be sent anything now; it is started in `due` seconds, None: it isn't.
@@ -191,22 +189,16 @@ class Plane:
         If that is within the time for which requests wait, they wait for it.
         """
         self.connections.close(backend)
-        self._take_out(
-            backend, reason, coming=due is not None and due <= self.dispatcher.admission.bounds.queue_timeout
-        )
+        coming = due is not None and due <= self.dispatcher.admission.bounds.queue_timeout
+        self._follow(backend, self.ledger.take_out(backend, reason, coming=coming))
 
     def revive(self, way: Way) -> bool:
         """Ask for another start of engines that were given up, as nothing else serves a request; tell if any starts."""
         given_up = {each.backend for tier in way.tiers for each in tier if each.backend.supervised}
         revived = [backend for backend in given_up if self._on_want(backend)]
         for backend in revived:
-            self._take_out(backend, "is tried again", coming=True)
+            self._follow(backend, self.ledger.take_out(backend, "is tried again", coming=True))
         return bool(revived)
-
-    def _take_out(self, backend: Backend, reason: str, *, coming: bool = False) -> None:
-        """Note that a backend is gone: its cache, and the room that was kept there for a request."""
-        self.ledger.take_out(backend, reason, coming=coming)
-        self.dispatcher.admission.forget(backend.name)
 
     def bound(self, backend: Backend, cap: Cap) -> None:
         """Change the cap of what a backend may have in flight."""
@@ -317,8 +309,7 @@ class Plane:
 
     def vanished(self, backend: Backend, sent: Sent | None) -> None:
         """Note that nobody listens where an attempt was sent: the engine's supervisor is about to say so, too."""
-        if self.ledger.vanished(backend, sent, Failure.REFUSED.value):
-            self.dispatcher.admission.forget(backend.name)
+        self._follow(backend, self.ledger.vanished(backend, sent, Failure.REFUSED.value))
 
     def published(self, backend: Backend, load: Load | None, ours: int) -> None:
         """Note the load that an engine publishes, of which at most `ours` came from here; None: it publishes none."""
@@ -346,8 +337,9 @@ class Plane:
             return
         if change.probe:
             self.on_doubt(backend)
-        if change.news is News.DOWN:
+        if change.release:
             self.dispatcher.admission.forget(backend.name)
+        if change.news is News.DOWN:
             _log.warning("backend is down", backend=backend.name, reason=change.reason)
         elif change.news is not News.NONE:
             _log.info(_MESSAGES[change.news], backend=backend.name)

@@ -8,7 +8,7 @@ from router.core.admission import Cap
 from router.core.catalog import DOUBT, Backend, Candidate
 from router.core.estimate.ask import Ask
 from router.core.health import RETURNS_WITHIN, WELL, Health, Thresholds, Verdict, declared
-from router.core.ledger import Ledger, News
+from router.core.ledger import RELEASE, Ledger, News
 from router.core.load import Load
 from router.core.stall import Silence, StallVerdict
 
@@ -247,15 +247,31 @@ def test_a_remote_that_refuses_is_waited_for_a_while(ledger):
 def test_a_launched_engine_comes_and_goes(ledger):
     """As its supervisor says; of a process that is gone already nothing is news."""
     a = candidate(supervised=True, health=Health())
-    assert ledger.ready(a.backend, 5.0)
-    assert a.backend.health.verdict is Verdict.UP
+    ready = ledger.ready(a.backend, 5.0)
+    assert ready is not None
+    assert (ready.offer, a.backend.health.verdict) == (True, Verdict.UP)
     earlier = ledger.began(a, ASK, 4.0)
-    assert not ledger.vanished(a.backend, earlier, "refused")
-    assert ledger.vanished(a.backend, None, "refused")
+    assert ledger.vanished(a.backend, earlier, "refused") is None
+    assert ledger.vanished(a.backend, None, "refused") is RELEASE
     assert (a.backend.health.absent, a.backend.health.coming) == (True, True)
-    assert not ledger.vanished(a.backend, None, "refused")
-    ledger.take_out(a.backend, "has ended")
+    assert ledger.vanished(a.backend, None, "refused") is None
+    assert ledger.take_out(a.backend, "has ended") is RELEASE
     assert not a.backend.health.coming
+
+
+def test_who_is_taken_out_keeps_room_for_nobody(ledger):
+    """Each change that takes a backend out asks for that, and no other does."""
+    doubted = ledger.failed(candidate().backend, "reset", 1.0)
+    assert doubted is not None
+    assert not doubted.release
+    assert ledger.retire(candidate().backend, "was removed") is RELEASE
+    stalled = ledger.stalled(candidate().backend, "stalled", 1.0)
+    assert stalled is not None
+    assert (stalled.news, stalled.release) == (News.DOWN, True)
+    on_trial = candidate(health=Health(Verdict.DOWN, 1)).backend
+    back = ledger.succeeded(on_trial, 1.0, probe=True)
+    assert back is not None
+    assert (back.news, back.release) == (News.TRIAL, False)
 
 
 def test_who_is_retired_stays_out(ledger):
@@ -263,8 +279,8 @@ def test_who_is_retired_stays_out(ledger):
     a = candidate()
     ledger.retire(a.backend, "was replaced")
     assert ledger.is_retired(a.backend)
-    assert not ledger.ready(a.backend, 1.0)
-    assert not ledger.vanished(a.backend, None, "refused")
+    assert ledger.ready(a.backend, 1.0) is None
+    assert ledger.vanished(a.backend, None, "refused") is None
     assert ledger.succeeded(a.backend, 1.0, probe=True) is None
     assert ledger.disproved(a, ASK, 500, None, 1.0, own_key=False) is None
     assert a.backend.health.reason == "was replaced"
