@@ -1,0 +1,297 @@
+"""How backends come, change and go, with a real plane; engines and probes are the test's."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from launchers.spec import LaunchSpec
+from launchers.states import State
+from launchers.status import Status
+from launchers.supervisor import Supervisor
+from router import settings
+from router.config import Config
+from router.core.health import Verdict
+from router.fleet.diff import PlannedBackend
+from router.fleet.launches import Launch
+from router.fleet.lifecycle import Lifecycle
+from router.proxy.plane import Plane
+from router.proxy.probe import Prober, Target
+from tests.fakes.kept import FakeKeepers
+from tests.fakes.launched import LaunchedFake
+from tests.running import eventually
+
+URL = {"name": "b", "url": "http://127.0.0.1:1"}
+LAUNCH = {"name": "demo", "models": ["demo"], "launch": {"engine": "llama_cpp", "model": "any"}}
+CONFIG = Config.model_validate({"backends": [URL]})
+RUNNING = Status("demo", State.RUNNING, ("127.0.0.1", 1), 7, "ready after 0.1 s", (), 0.0, key="secret")
+FAILED = Status("demo", State.FATAL, None, None, "gave up after 5 failed starts", ("no such model",), 0.0)
+
+
+class FakeSupervisor(Supervisor):
+    """A supervisor that the test has say what it wants; it starts nothing."""
+
+    def __init__(self, launch, files, on_change, is_wanted):
+        super().__init__(
+            launch.spec, launch.engine, keepers=FakeKeepers(), logs=Path("/none"), on_change=on_change, files=files,
+            is_wanted=is_wanted,
+        )  # fmt: skip
+        self.calls: list[str] = []
+        self.specs: list[LaunchSpec] = []
+
+    def says(self, status):
+        """Announce a status."""
+        self._status = status
+        self._on_change(status)
+
+    def start(self):
+        """Note it."""
+        self.calls.append("start")
+
+    def set_up(self, spec):
+        """Note it."""
+        self.specs.append(spec)
+
+    async def stop(self):
+        """Note it."""
+        self.calls.append("stop")
+
+
+class NoProbes(Prober):
+    """A prober that keeps its targets, and probes none."""
+
+    def __init__(self, plane):
+        super().__init__(plane, settings.probe_timing(CONFIG), random.random)
+        self.targets: dict[str, Target] = {}
+
+    def watch(self, target):
+        """Keep it."""
+        self.targets[target.backend.name] = target
+
+    def forget(self, backend):
+        """Drop it, if it is this one's."""
+        if backend.name in self.targets and self.targets[backend.name].backend is backend:
+            del self.targets[backend.name]
+
+
+class Fleet:
+    """A lifecycle whose parts the test can look into."""
+
+    def __init__(self):
+        self.plane = Plane(
+            settings.exchange_limits(CONFIG), settings.thresholds(CONFIG), settings.balancing(CONFIG),
+            draw=lambda _: 0,
+        )  # fmt: skip
+        self.prober = NoProbes(self.plane)
+        self.supervisors: list[FakeSupervisor] = []
+        self.settled = 0
+        self.life = Lifecycle(self.plane, self.prober, self._supervise, self._on_settled)
+
+    def _supervise(self, launch, *, files, on_change, is_wanted):
+        self.supervisors.append(FakeSupervisor(launch, files, on_change, is_wanted))
+        return self.supervisors[-1]
+
+    def _on_settled(self):
+        self.settled += 1
+
+    def models(self, name="b"):
+        """What a backend is believed to serve."""
+        return set(self.plane.backends[name].models)
+
+    @property
+    def serving(self):
+        """The backend that requests for `demo` go to, if one is there."""
+        self.plane.directory.rebuild()
+        backend = self.plane.backends.get("demo")
+        return backend if backend is not None and backend.health.usable else None
+
+
+@pytest.fixture
+async def fleet():
+    """Give a fleet that has started; nothing of it may run on."""
+    made = Fleet()
+    made.life.start()
+    yield made
+    made.life.abandon()
+    made.plane.close()
+
+
+def planned(entry=LAUNCH, **changes):
+    """Give what a plan has of an entry."""
+    (config,) = Config.model_validate({"backends": [{**entry, **changes}]}).backends
+    if config.url is not None:
+        return PlannedBackend(config)
+    spec = LaunchSpec(config.name, "llama_cpp", "any", "demo", {}, {}, 60.0)
+    return PlannedBackend(config, Launch(config, spec, LaunchedFake(), "python", "because"))
+
+
+# Servers elsewhere: which models they serve
+
+
+@pytest.mark.parametrize(
+    ("before", "learned", "after", "serves", "discovers"),
+    [
+        ([], ["a"], [], {"a"}, True),
+        ([], ["a"], ["told"], {"told"}, False),
+        (["told"], [], [], set(), True),
+        (["told"], [], ["other"], {"other"}, False),
+    ],
+    ids=["found out stays", "told counts alone", "told no longer", "told another"],
+)
+async def test_what_a_url_serves_after_a_change(fleet, before, learned, after, serves, discovers):
+    """It is asked for its models if none are told, and only then; what it said itself holds until it says other."""
+    fleet.life.add(planned(URL, models=before))
+    assert fleet.prober.targets["b"].discovers is not bool(before)
+    if learned:
+        fleet.plane.learn_models(fleet.plane.backends["b"], dict.fromkeys(learned, ""))
+    backend = fleet.plane.backends["b"]
+    fleet.life.tune(planned(URL, models=after, weight=3), "b")
+    assert fleet.models() == serves
+    assert fleet.prober.targets["b"].discovers is discovers
+    assert fleet.plane.backends["b"] is backend
+    assert backend.weight == 3
+
+
+async def test_a_url_is_ready_as_soon_as_it_is_added(fleet):
+    """Its probes decide from there on."""
+    fleet.life.add(planned(URL, models=["demo"]))
+    assert fleet.plane.pool(fleet.plane.backends["b"]) is not None
+    assert fleet.life.members["b"].settled
+
+
+# Launched engines
+
+
+async def test_an_engine_gets_nothing_before_it_is_ready(fleet):
+    """Its names mean something at once; it starts by itself, as the fleet has."""
+    fleet.life.add(planned())
+    backend = fleet.plane.backends["demo"]
+    assert fleet.supervisors[0].calls == ["start"]
+    assert fleet.models("demo") == {"demo"}
+    assert fleet.serving is None
+    fleet.supervisors[0].says(RUNNING)
+    assert fleet.serving is backend
+    assert fleet.plane.api_key(backend) == "secret"
+    fleet.supervisors[0].says(FAILED)
+    assert fleet.serving is None
+
+
+async def test_before_the_fleet_starts_members_are_only_added():
+    """Then all of them start, and it has settled when each serves, or can't."""
+    fleet = Fleet()
+    fleet.life.add(planned())
+    assert fleet.supervisors[0].calls == []
+    fleet.life.start()
+    assert fleet.supervisors[0].calls == ["start"]
+    assert fleet.settled == 0
+    fleet.supervisors[0].says(FAILED)
+    assert fleet.settled == 1
+    fleet.plane.close()
+
+
+async def test_a_successor_takes_over_when_it_is_ready(fleet):
+    """Until then the old one serves; it has files of its own. The old one is stopped, and forgotten."""
+    fleet.life.add(planned())
+    fleet.supervisors[0].says(RUNNING)
+    old = fleet.plane.backends["demo"]
+    fleet.life.replace(planned(weight=2), "demo", new_first=True)
+    new = fleet.supervisors[1]
+    assert (new.files, new.calls) == ("demo~", ["start"])
+    assert fleet.serving is old
+    new.says(RUNNING)
+    assert fleet.serving is not old
+    assert fleet.serving is not None
+    assert fleet.serving.weight == 2
+    await eventually(lambda: not fleet.life.ending)
+    assert fleet.supervisors[0].calls == ["start", "stop"]
+    assert fleet.life.everybody == [fleet.life.members["demo"]]
+    fleet.life.replace(planned(), "demo", new_first=True)
+    assert fleet.supervisors[2].files == "demo"
+
+
+async def test_a_successor_that_fails_leaves_the_old_one_serving(fleet):
+    """A further one takes its place, and then the old one's."""
+    fleet.life.add(planned())
+    fleet.supervisors[0].says(RUNNING)
+    old = fleet.plane.backends["demo"]
+    fleet.life.replace(planned(), "demo", new_first=True)
+    fleet.supervisors[1].says(FAILED)
+    assert fleet.serving is old
+    fleet.life.replace(planned(), "demo", new_first=True)
+    await eventually(lambda: not fleet.life.ending)
+    assert fleet.supervisors[1].calls == ["start", "stop"]
+    assert fleet.serving is old
+    fleet.supervisors[2].says(RUNNING)
+    await eventually(lambda: not fleet.life.ending)
+    assert fleet.supervisors[0].calls == ["start", "stop"]
+
+
+async def test_the_old_one_first_where_there_is_no_room_for_both(fleet):
+    """The new one starts when the old one has ended what it had in flight; requests wait for it meanwhile."""
+    fleet.life.add(planned())
+    fleet.supervisors[0].says(RUNNING)
+    old = fleet.plane.backends["demo"]
+    old.in_flight = 1
+    fleet.life.replace(planned(), "demo", new_first=False)
+    new = fleet.plane.backends["demo"]
+    assert new is not old
+    assert new.health.coming
+    assert fleet.supervisors[0].calls == ["start"]
+    assert fleet.supervisors[1].calls == []
+    old.in_flight = 0
+    await eventually(lambda: fleet.supervisors[1].calls == ["start"])
+    assert fleet.supervisors[0].calls == ["start", "stop"]
+
+
+async def test_a_successor_that_is_removed_while_it_waits_never_starts(fleet):
+    """The one before it ends all the same."""
+    fleet.life.add(planned())
+    fleet.supervisors[0].says(RUNNING)
+    fleet.life.replace(planned(), "demo", new_first=False)
+    fleet.life.remove("demo")
+    await eventually(lambda: not fleet.life.ending)
+    await asyncio.gather(*fleet.life._replacing)
+    assert fleet.supervisors[0].calls == ["start", "stop"]
+    assert fleet.supervisors[1].calls == ["stop"]
+    assert not fleet.plane.backends
+
+
+async def test_a_removed_one_ends_what_it_has_within_the_drain_timeout(fleet):
+    """It gets nothing new at once; its engine runs on until nothing is in flight, or the time is over."""
+    fleet.life.drain_timeout = 0.1
+    fleet.life.add(planned())
+    fleet.supervisors[0].says(RUNNING)
+    backend = fleet.plane.backends["demo"]
+    backend.in_flight = 1
+    fleet.life.remove("demo")
+    assert fleet.serving is None
+    assert backend.health.verdict is not Verdict.UP
+    assert fleet.prober.targets == {}
+    await asyncio.sleep(0)
+    assert fleet.supervisors[0].calls == ["start"]
+    assert [member.backend for member in fleet.life.everybody] == [backend]
+    await eventually(lambda: not fleet.life.ending)
+    assert fleet.supervisors[0].calls == ["start", "stop"]
+
+
+async def test_a_predecessor_is_removed_with_its_successor(fleet):
+    """Both end."""
+    fleet.life.add(planned())
+    fleet.supervisors[0].says(RUNNING)
+    fleet.life.replace(planned(), "demo", new_first=True)
+    fleet.life.remove("demo")
+    await eventually(lambda: not fleet.life.ending)
+    assert fleet.supervisors[0].calls == fleet.supervisors[1].calls == ["start", "stop"]
+
+
+async def test_a_tuned_engine_keeps_its_process_and_gets_its_new_times(fleet):
+    """The cap and the weight change where it stands."""
+    fleet.life.add(planned())
+    backend = fleet.plane.backends["demo"]
+    now = planned(weight=4, max_in_flight=3)
+    fleet.life.tune(now, "demo")
+    assert (backend.weight, backend.cap.requests) == (4, 3)
+    assert now.launch is not None
+    assert fleet.supervisors[0].specs == [now.launch.spec]
+    assert len(fleet.supervisors) == 1
