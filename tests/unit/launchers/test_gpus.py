@@ -145,6 +145,14 @@ def test_what_is_left_to_those_after_it(after, share):
     assert fit(wish, [card(45.5)], {}, after=after).share == share
 
 
+def test_room_that_is_just_enough_for_all_is_left_to_all():
+    """What each of the two needs and what is free are equal: neither gets any of the other's."""
+    one, other = claim(0.9, needs=0.5, least=40 * GIB), claim(0.9, needs=0.25, least=20 * GIB)
+    free = 60 + 1.5 * BESIDE / GIB
+    assert fit(one, [card(free)], {}, after=[other]).share == 0.5
+    assert fit(other, [card(free)], {}, after=[one]).share == 0.25
+
+
 def test_what_one_has_is_told_to_the_next():
     line = Line(0)
     line.adopted("a", claim(0.9))

@@ -105,6 +105,18 @@ def test_the_table_of_ps_says_the_same(sleeper):
     assert kin.by_ps("-p", str(sleeper)) == {sleeper: there[sleeper]}
 
 
+def test_elsewhere_than_on_linux_ps_tells(sleeper, monkeypatch):
+    """Of environments it tells nothing."""
+    monkeypatch.setattr(kin, "IS_LINUX", False)
+    monkeypatch.setattr(kin, "is_ours", lambda: False)  # there is no /proc
+    by_ps = kin.by_ps("-p", str(sleeper))[sleeper]
+    assert kin.processes()[sleeper] == by_ps
+    assert kin.seen(sleeper) == by_ps
+    assert kin.started(sleeper) == by_ps.started
+    assert kin.seen(2**22 + 1) is None
+    assert not kin.has_mark(sleeper, "this one")
+
+
 def test_a_table_of_another_namespace_is_none(monkeypatch):
     assert kin.is_ours()
     assert not kin.is_ours("/proc/1")

@@ -182,3 +182,9 @@ def test_a_long_word_takes_no_long_time():
 
 def test_a_long_reason_is_cut():
     assert reason("ValueError: " + "x" * 1000) == "ValueError: " + "x" * (LONGEST - 13) + "…"
+
+
+def test_what_an_exception_led_to_is_cut_sooner():
+    """The first is worth more words."""
+    chain = (*TRACEBACK, "ValueError: one", *CAUSED, *TRACEBACK, "RuntimeError: " + "x" * 1000)
+    assert reason(*chain) == "ValueError: one; it led to RuntimeError: " + "x" * (LONGEST // 2 - 15) + "…"

@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from launchers.tree import READ_A_SECOND, Work, memory_of, owns_port, work_of
+from launchers.tree import READ_A_SECOND, Work, memory_of, owns_port, said_to, work_of
 
 CHILD = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
@@ -47,6 +47,24 @@ def test_memory_is_that_of_all_processes():
         assert memory_of(parent.pid) > alone * 1.5
         parent.communicate(b"\n")
     assert memory_of(parent.pid) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--share", "0.5"], "0.5"),
+        (["serve", "--share", "0.5", "--port", "1"], "0.5"),
+        (["--port", "1"], ""),
+        (["--share"], ""),
+        (["--share=0.5"], ""),
+    ],
+)
+def test_what_a_process_was_told_by_an_option(words, value):
+    """The word behind the option; nothing where there is none, or no such process any more."""
+    with subprocess.Popen([sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE) as process:
+        assert said_to(process.pid, "--share") == value
+        process.communicate(b"\n")
+    assert said_to(process.pid, "--share") == ""
 
 
 BUSY = """
