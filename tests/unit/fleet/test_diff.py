@@ -7,6 +7,8 @@ from launchers.gpus import Claim
 from launchers.spec import LaunchSpec
 from profiles.parsers import Gpu
 from router.config import Config
+from router.core.catalog import Route
+from router.core.reshape import reshaped
 from router.fleet.diff import Do, Plan, Room, Step, steps
 from router.fleet.launches import Launch
 
@@ -221,3 +223,31 @@ def test_settings():
         "limit   auth.keys",
         "stuck   server.port: takes a restart of the router",
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "route"),
+    [
+        ({"to": "m"}, Route(("m",))),
+        ({"to": ["m", "n"], "next_on": [500, 429]}, Route(("m", "n"), next_on=frozenset({500, 429}))),
+        ({"to": "m", "policy": "random", "hidden": True}, Route(("m",), policy="random", hidden=True)),
+    ],
+)
+def test_a_plan_has_routes_as_they_are_written(written, route):
+    """What nobody wrote has no effect: no body is changed by it."""
+    assert plan(url(models=["m", "n"]), routes={"x": written}).routes == {"x": route}
+
+
+@pytest.mark.parametrize(
+    ("change", "body"),
+    [
+        ({"set": {"a": 1}}, b'{"a":1}'),
+        ({"default": {"b": 1}}, b'{"a":5,"b":1}'),
+        ({"at_most": {"a": 2}}, b'{"a":2}'),
+        ({"strip": ["a"]}, b"{}"),
+    ],
+)
+def test_a_route_that_changes_a_field_changes_bodies(change, body):
+    """By any one of its ways to."""
+    made = plan(url(), routes={"x": {"to": "m", **change}}).routes["x"]
+    assert reshaped(b'{"a": 5}', made.reshape, None) == body

@@ -301,6 +301,15 @@ def test_a_written_share_stands_and_the_others_share_what_it_leaves(on_gpus):
     assert (a.spec.claim.share, a.spec.claim.written) == (0.6, True)
 
 
+def test_an_argument_is_not_said_a_second_time_in_another_spelling(on_gpus):
+    """What the profile or the share gives takes the place of what a person wrote with underscores."""
+    args = {"gpu_memory_utilization": 0.6, "tensor_parallel_size": 1, "max_num_seqs": 8}
+    (launch,) = on_gpus(launched("a", model="qwen", args=args))
+    assert args.items() <= launch.spec.args.items()
+    names = [name.replace("_", "-") for name in launch.spec.args]
+    assert len(names) == len(set(names))
+
+
 def test_replicas_share_evenly(on_gpus):
     assert [share(launch) for launch in on_gpus(launched("a", model="qwen", replicas=3))] == [0.3, 0.3, 0.3]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from router.core.access import Access
+from router.core.catalog import Backend, Candidate
 from router.core.errors import (
     BadRequestError,
     BodyTooLargeError,
@@ -17,9 +18,23 @@ from router.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from router.core.reshape import Reshape
 from router.http1.heads import Headers
 from router.proxy.heads import describe_request
-from router.proxy.requests import ANYBODY, Caller, Request, Rules, error_answer, retry_after
+from router.proxy.pool import Address, Pool
+from router.proxy.requests import (
+    ANYBODY,
+    Caller,
+    Request,
+    Rules,
+    error_answer,
+    explained,
+    header_value,
+    is_uuid,
+    retry_after,
+    written,
+)
+from router.proxy.resolve import Names
 
 BODY = b'{"model": "m", "stream": true}'
 
@@ -444,6 +459,105 @@ def test_an_error_has_the_form_of_its_paths_api():
     """Anthropic's on /v1/messages."""
     _, body, _ = answered(error_answer(BadRequestError("x"), "/v1/messages", "1", keep_alive=True))
     assert json.loads(body)["type"] == "error"
+
+
+# What a backend gets
+
+UUID_ID = "6f1c0b52-8a53-4c3b-9f0e-2f6f0f7a1b2c"
+
+
+def sent(request: Request, backend: Backend, *, model="m", reshape=None, url="http://gpu-box:8000/llm", key=None):
+    """What is written for a backend, as another parser reads it: its target, its headers, its body."""
+    pool = Pool(Address.of(url), 1.0, Names(), key)
+    server = h11.Connection(h11.SERVER)
+    server.receive_data(written(request, BODY, Candidate(backend, model), reshape, pool))
+    head, body = server.next_event(), server.next_event()
+    assert isinstance(head, h11.Request)
+    assert isinstance(body, h11.Data)
+    assert isinstance(server.next_event(), h11.EndOfMessage)
+    return head.target, dict(head.headers), bytes(body.data)
+
+
+def test_a_request_is_sent_on_as_it_came():
+    """To the path below the backend's own, with the client's key where the router has none."""
+    asked = understood("authorization: Bearer mine", "accept: */*", target=b"/v1/chat/completions?a=b")
+    target, fields, body = sent(asked, Backend("b", {"m": "m"}))
+    assert target == b"/llm/v1/chat/completions?a=b"
+    assert body == BODY
+    assert fields[b"host"] == b"gpu-box:8000"
+    assert fields[b"authorization"] == b"Bearer mine"
+    assert fields[b"accept"] == b"*/*"
+    assert fields[b"content-type"] == b"application/json"
+    assert fields[b"content-length"] == b"%d" % len(BODY)
+    assert fields[b"x-request-id"] == b"id-1"
+
+
+def test_the_backends_own_key_takes_the_place_of_the_clients():
+    """It is the router that the backend knows."""
+    _, fields, _ = sent(understood("authorization: Bearer mine"), Backend("b"), key="its")
+    assert fields[b"authorization"] == b"Bearer its"
+
+
+def test_no_backend_gets_a_key_of_the_routers():
+    """Whoever may ask the router may not ask its backends."""
+    asked = understood("authorization: Bearer sesame", keys=["sesame"])
+    assert b"authorization" not in sent(asked, Backend("b"))[1]
+
+
+def test_a_backend_is_asked_by_the_name_that_it_knows():
+    """A route may change other fields, too."""
+    asked = understood()
+    assert json.loads(sent(asked, Backend("b"), model="big")[2]) == {"model": "big", "stream": True}
+    reshape = Reshape(set={"seed": 1})
+    assert json.loads(sent(asked, Backend("b"), reshape=reshape)[2]) == {"model": "m", "stream": True, "seed": 1}
+
+
+def test_an_engine_gets_a_request_as_it_must():
+    """After all else was changed; its length is that of the body then."""
+    backend = Backend("b", put_right=lambda path, body: body[:-1] + b', "path": "%s"}' % path.encode())
+    _, fields, body = sent(understood(), backend, model="big")
+    assert json.loads(body) == {"model": "big", "stream": True, "path": "/v1/chat/completions"}
+    assert fields[b"content-length"] == b"%d" % len(body)
+
+
+def test_what_can_not_be_said_to_an_engine_is_not_sent():
+    """The error of what puts it right is the client's."""
+
+    def refuse(path: str, _: bytes) -> bytes:
+        raise BadRequestError(f"no {path}")
+
+    with pytest.raises(BadRequestError, match="no /v1"):
+        sent(understood(), Backend("b", put_right=refuse))
+
+
+@pytest.mark.parametrize(
+    ("strict", "id_", "shown"), [(False, "id-1", True), (True, "id-1", False), (True, UUID_ID, True)]
+)
+def test_an_engine_that_takes_uuids_alone_gets_no_other_id(strict, id_, shown):
+    """It would refuse the request."""
+    head = describe_request(b"/v1/chat/completions", (), keep_alive=True)
+    asked = rules().understand(head, id_, BODY, ANYBODY, http11=True, keep_alive=True)
+    _, fields, _ = sent(asked, Backend("b", uuid_request_ids=strict))
+    assert fields.get(b"x-request-id") == (id_.encode() if shown else None)
+
+
+@pytest.mark.parametrize(("text", "expected"), [(UUID_ID, True), (UUID_ID[:-1], False), ("", False), ("id-1", False)])
+def test_what_is_a_uuid(text, expected):
+    """Of thirty-two digits."""
+    assert is_uuid(text) is expected
+
+
+def test_why_it_goes_there_is_a_header_of_the_first_candidates():
+    """However many there are: a header has room for few."""
+    line = explained([{"backend": f"b{number}"} for number in range(100)])
+    name, _, value = line.partition(b": ")
+    assert (name, line[-2:]) == (b"x-router-explain", b"\r\n")
+    assert [each["backend"] for each in json.loads(value)] == [f"b{number}" for number in range(16)]
+
+
+def test_a_backends_name_is_ascii_in_a_header():
+    """What isn't is a question mark."""
+    assert header_value("büro") == b"b?ro"
 
 
 # Its class in the queue
