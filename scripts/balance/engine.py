@@ -17,7 +17,6 @@ ends.
 
 import argparse
 import asyncio
-import json
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -25,72 +24,54 @@ import uvloop
 from scripts.balance.desk import Desk
 from scripts.balance.simulation.engine import Outage, Spec
 from scripts.balance.simulation.scenarios import SCENARIOS
+from scripts.instruments.engine import STREAM_END, EngineConnection, as_json, event, header, listen, reply, stream_head
 
 if TYPE_CHECKING:
     from scripts.balance.simulation.traffic import Job
 
-_FIELDS = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "so "}}]}
-_ANSWER = json.dumps({"object": "chat.completion", "choices": [{"index": 0, "message": {"content": "so"}}]}).encode()
+_EVENT = event({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "so "}}]})
+_ANSWER = reply(as_json({"object": "chat.completion", "choices": [{"index": 0, "message": {"content": "so"}}]}))
+_HEAD = stream_head(b"x-cached: %d\r\n")
+_DONE = reply(b"{}")
+_REFUSAL = reply(b'{"error": {"message": "No.", "type": "server_error"}}', b"503 Service Unavailable")
 
 
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-def _reply(body: bytes, status: bytes = b"200 OK") -> bytes:
-    return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body)
-
-
-_EVENT = _chunk(b"data: " + json.dumps(_FIELDS).encode() + b"\n\n")
-_HEAD = b"HTTP/1.1 200 OK\r\nx-cached: %d\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-_END = _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
-_REFUSAL = _reply(b'{"error": {"message": "No.", "type": "server_error"}}', b"503 Service Unavailable")
-
-
-class Line(asyncio.Protocol):
-    """One connection, kept alive; a request at a time."""
+class ModelConnection(EngineConnection):
+    """A connection to an engine that is the simulator's model."""
 
     def __init__(self, service: "Service") -> None:
+        super().__init__()
         self._service = service
         self._desk = service.desk
-        self._held = b""
         self._job: Job | None = None
         self._streams = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's are none by name
-        self._service.lines.add(self)
+        """Be one of the connections that a restart cuts."""
+        super().connection_made(transport)
+        self._service.connections.add(self)
 
-    def connection_lost(self, _: Exception | None) -> None:
-        """Let go of what it waits for."""
-        self._service.lines.discard(self)
+    def connection_lost(self, error: Exception | None) -> None:
+        """Let go of the request that it waits for."""
+        super().connection_lost(error)
+        self._service.connections.discard(self)
         if self._job is not None:
             self._desk.leave(self._job)
 
-    def data_received(self, data: bytes) -> None:
-        """Answer a request once it is whole."""
-        self._held += data
-        head, found, body = self._held.partition(b"\r\n\r\n")
-        if not found:
-            return
-        request, *lines = head.decode("latin-1").split("\r\n")
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        if len(body) < int(fields.get("content-length", 0)):
-            return
-        self._held = b""
-        if request.startswith("GET /lateness"):
-            self.transport.write(_reply(b"%r" % self._desk.lateness()))
-        elif request.startswith("GET "):
-            self.transport.write(_reply(b"{}"))
-        elif request.startswith("POST /start"):
+    def asked(self, head: bytes, body: bytes) -> None:
+        """Take a request in, or answer what the bench itself asks."""
+        if head.startswith(b"get /lateness"):
+            self.transport.write(reply(b"%r" % self._desk.lateness()))
+        elif head.startswith(b"get "):
+            self.transport.write(_DONE)
+        elif head.startswith(b"post /start"):
             self._service.start()
-            self.transport.write(_reply(b"{}"))
+            self.transport.write(_DONE)
         elif self._desk.spec.refuses:
             self.transport.write(_REFUSAL)
         else:
             self._streams = b'"stream": true' in body[-64:]
-            self._job = self._desk.take(self, fields.get("x-job", ""), len(body))
+            self._job = self._desk.take(self, header(head, b"x-job").decode(), len(body))
 
     def begin(self, cached: int) -> None:
         """Write the first token."""
@@ -105,7 +86,7 @@ class Line(asyncio.Protocol):
     def end(self) -> None:
         """Write the rest."""
         self._job = None
-        self.transport.write(_END if self._streams else _reply(_ANSWER))
+        self.transport.write(STREAM_END if self._streams else _ANSWER)
 
 
 class Service:
@@ -113,14 +94,12 @@ class Service:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.lines: set[Line] = set()
+        self.connections: set[ModelConnection] = set()
         self._restarting: asyncio.Task[None] | None = None
 
     async def listen(self, port: int = 0) -> None:
         """Listen at a port, or at a free one."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Line(self), "127.0.0.1", port, backlog=1024)
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._server, self.port = await listen(lambda: ModelConnection(self), port)
 
     @property
     def listens(self) -> bool:
@@ -129,8 +108,8 @@ class Service:
 
     def _cut(self) -> None:
         self._server.close()
-        for line in tuple(self.lines):
-            line.transport.abort()
+        for connection in tuple(self.connections):
+            connection.transport.abort()
 
     def close(self) -> None:
         """Be gone for good."""

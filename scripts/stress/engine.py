@@ -16,17 +16,18 @@ from typing import NamedTuple
 
 import uvloop
 
+from scripts.instruments.engine import STREAM_END, EngineConnection, reply, serve, stream_head
 from scripts.stress.options import seconds
 
 _TICK = 0.0001
 _IDLE = 0.001
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_HEAD = stream_head()
 _TEXT = (
     b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000,'
     b'"model":"paced","choices":[{"index":0,"delta":{"content":"%016.6f"},"finish_reason":null}]}\n\n'
 )
 _EVENT = b"%x\r\n" % len(_TEXT % 0.0) + _TEXT + b"\r\n"
-_END = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+_ANSWER = reply(b"{}")
 
 
 class Times(NamedTuple):
@@ -44,7 +45,7 @@ class Times(NamedTuple):
         return end if self.stall_at <= due < end else due
 
 
-class Engine:
+class TimedStreams:
     """The streams, by the tick at which they are due."""
 
     def __init__(self, times: Times) -> None:
@@ -78,41 +79,29 @@ class Engine:
         if number + 1 < self._times.events:
             self.add(transport, asked, number + 1)
         else:
-            transport.write(_END)
+            transport.write(STREAM_END)
 
 
-class Connection(asyncio.Protocol):
-    """A client's connection; a request is taken to be whole once its body's last byte, a brace, is there."""
+class TimedConnection(EngineConnection):
+    """A client's connection."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._held = b""
+    def __init__(self, streams: TimedStreams) -> None:
+        super().__init__()
+        self._streams = streams
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's are none by name
-
-    def data_received(self, data: bytes) -> None:
+    def asked(self, _: bytes, body: bytes) -> None:
         """Begin a stream."""
-        self._held += data
-        head, _, body = self._held.partition(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
-        if not head or len(body) < length:
-            return
-        self._held = b""
         if b'"stream":true' in body:
-            self._transport.write(_HEAD)
-            self._engine.add(self._transport, time.perf_counter())
+            self.transport.write(_HEAD)
+            self._streams.add(self.transport, time.perf_counter())
         else:
-            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+            self.transport.write(_ANSWER)
 
 
-async def serve(port: int, times: Times) -> None:
+async def serve_timed(port: int, times: Times) -> None:
     """Serve until ended."""
-    engine = Engine(times)
-    loop = asyncio.get_running_loop()
-    async with await loop.create_server(lambda: Connection(engine), "127.0.0.1", port, backlog=4096) as server:
-        await server.serve_forever()
+    streams = TimedStreams(times)
+    await serve(lambda: TimedConnection(streams), port)
 
 
 def main() -> None:
@@ -127,7 +116,7 @@ def main() -> None:
     asked = parser.parse_args()
     stall_at = time.perf_counter() + asked.stall_after
     print(stall_at, flush=True)
-    uvloop.run(serve(asked.port, Times(asked.first, asked.gap, asked.events, stall_at, asked.stall)))
+    uvloop.run(serve_timed(asked.port, Times(asked.first, asked.gap, asked.events, stall_at, asked.stall)))
 
 
 if __name__ == "__main__":

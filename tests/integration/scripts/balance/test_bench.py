@@ -93,7 +93,7 @@ async def test_an_engine_that_is_down_refuses_connections(session):
     """And has cut those that there were."""
     async with engine(restarts=Outage(every=NEVER, lasts=NEVER, first=0.1 * PACE)) as (service, url):
         await ask(url, "POST", "/start")
-        await eventually(lambda: not service.listens and not service.lines)
+        await eventually(lambda: not service.listens and not service.connections)
         with pytest.raises(aiohttp.ClientConnectorError):
             await asked(session, url)
 

@@ -8,9 +8,10 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
+from scripts.instruments.engine import listen
 from scripts.stress.client import Pool, Target
 from scripts.stress.distribution import Distribution
-from scripts.stress.engine import Connection, Engine, Times
+from scripts.stress.engine import TimedConnection, TimedStreams, Times
 from scripts.stress.load import Asking, Load, Stage
 from scripts.stress.meter import Meter
 from scripts.stress.progress import Lines
@@ -28,8 +29,10 @@ PACED = Asking("paced")
 @asynccontextmanager
 async def paced(times):
     """Run an engine; give its URL."""
-    engine = Engine(times)
-    async with await asyncio.get_running_loop().create_server(lambda: Connection(engine), "127.0.0.1", 0) as server:
+    streams = TimedStreams(times)
+    async with await asyncio.get_running_loop().create_server(
+        lambda: TimedConnection(streams), "127.0.0.1", 0
+    ) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 

@@ -3,9 +3,10 @@ import pytest
 from scripts.bench import __main__ as bench
 from scripts.bench import report
 from scripts.bench.cases import CASES
-from scripts.bench.engine import CHUNKS, STREAM_END
+from scripts.bench.engine import EVENT_CHUNKS
 from scripts.bench.load import Stream, whole
 from scripts.bench.results import Cost, Crowd, Crowds, Latency, Machine, Results, Run, Soak, read
+from scripts.instruments.engine import STREAM_END
 from scripts.instruments.processes import Spent
 
 MACHINE = Machine(system="Linux", kernel="6", cpu="A CPU", cores=2, python="3.11", uvloop="0.22", commit="")
@@ -26,7 +27,7 @@ def results():
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 100, 100_000])
 def test_a_stream_is_counted_alike_whatever_the_reads(size):
     """Events and the end are found where reads cut them, too."""
-    stream, data = Stream(), b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(CHUNKS[:20]) + STREAM_END
+    stream, data = Stream(), b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(EVENT_CHUNKS[:20]) + STREAM_END
     ends = []
     for at in range(0, len(data), size):
         stream.feed(data[at : at + size])

@@ -1,5 +1,6 @@
 import pytest
 
+from scripts.instruments.engine import STREAM_END
 from scripts.instruments.statistics import Histogram
 from scripts.stress import calibrate, engine, verdict
 from scripts.stress.calibrate import Stamped
@@ -13,7 +14,7 @@ def test_when_an_event_was_written_is_read_from_it():
     answer.feed(engine._HEAD, 1000.1)
     for number in range(3):
         answer.feed(engine._EVENT % (1000.25 + number), 1000.5 + number)
-    answer.feed(engine._END, 1003.0)
+    answer.feed(STREAM_END, 1003.0)
     answer.end(None)
     assert answer.written == [1000.25, 1001.25, 1002.25]
     assert (answer.tokens, answer.failure) == (3, "")
