@@ -32,7 +32,6 @@ EXCEPTIONS: Final[Mapping[str, tuple[int, str]]] = {
     "router/proxy/relay.py Exchange": (48, "as above"),
     "scripts/balance/failures.py": (410, "one scenario after the other, each read by itself"),
     "scripts/make_demo_model.py": (420, "needs nothing else of the project, so that it can be copied"),
-    "scripts/stress/wire.py Answer": (27, "what is measured of an answer, a field each"),
 }
 
 

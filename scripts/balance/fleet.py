@@ -12,10 +12,9 @@ import psutil
 
 from scripts.balance.simulation.scenarios import Scenario, weights_of
 from scripts.balance.simulation.traffic import MODEL
+from scripts.instruments.answers import HttpAnswer
+from scripts.instruments.client import ClientPool, LoadTarget
 from scripts.instruments.processes import ROOT, DidNotStartError, empty_folder
-from scripts.stress.client import Pool, Target
-from scripts.stress.meter import Meter
-from scripts.stress.wire import Answer
 
 _START_WITHIN = 60.0
 _ANSWER_WITHIN = 30.0
@@ -69,7 +68,7 @@ def _read(log: Path) -> str:
 
 async def ask(url: str, method: str, path: str) -> bytes:
     """Ask a process something, and give its answer. Raises OSError, where that isn't 200."""
-    pool, answer = Pool(Target("member", url)), Answer(0.0, Meter(), lambda _: lambda _: None)
+    pool, answer = ClientPool(LoadTarget("member", url)), HttpAnswer()
     await pool.ask(pool.target.request(method, path), answer, _ANSWER_WITHIN)
     pool.close()
     if answer.status != 200:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from scripts.balance.desk import described
 from scripts.balance.simulation.traffic import Conversation, Job
-from scripts.stress.client import Pool, Target
-from scripts.stress.meter import Meter
-from scripts.stress.wire import Answer
+from scripts.instruments.answers import TimedAnswer
+from scripts.instruments.client import ClientPool, LoadTarget
 
 _LONGEST = 300.0
 """Real seconds after which an answer isn't waited for any longer."""
@@ -43,7 +42,7 @@ class Load:
     """Conversations before routers at these URLs, of which each job names its own. `pace` is the engines'."""
 
     def __init__(self, urls: Sequence[str], pace: float) -> None:
-        self._pools = [Pool(Target("router", url)) for url in urls]
+        self._pools = [ClientPool(LoadTarget("router", url)) for url in urls]
         self._pace = pace
         self.outcomes: list[Outcome] = []
 
@@ -84,7 +83,7 @@ class Load:
     async def _ask(self, job: Job, due: float) -> Outcome:
         pool = self._pools[job.lane % len(self._pools)]
         request = pool.target.request("POST", "/v1/chat/completions", job.body, {"x-job": described(job)})
-        answer = Answer(self._began + due / self._pace, Meter(), lambda _: lambda _: None)
+        answer = TimedAnswer(self._began + due / self._pace)
         await pool.ask(request, answer, _LONGEST)
         after = (moment - answer.due for moment in (answer.sent, answer.first))
         late, first = (seconds * self._pace for seconds in after)

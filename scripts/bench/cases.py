@@ -13,8 +13,8 @@ import psutil
 import uvloop
 
 from scripts.bench import crowd as gathering
-from scripts.bench import load as closed_loop
 from scripts.bench.engine import EVENTS, PACE
+from scripts.bench.load import LoadCount, chat_request, load
 from scripts.bench.open_loop import Schedule
 from scripts.bench.proxies import MODEL, Proxy
 from scripts.bench.results import Cost, Crowd, Crowds, Latency, Run, Soak
@@ -67,7 +67,7 @@ _SOAK = Case("", _body(), clients=50, each=SOAK_SAMPLE // 50)
 def answers(port: int) -> bool:
     """Tell whether a request is answered at this port: some proxies listen before they know their backends."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
-        sock.sendall(closed_loop.request(_body()))
+        sock.sendall(chat_request(port, _body()))
         return sock.recv(12) == b"HTTP/1.1 200"
     return False
 
@@ -101,9 +101,9 @@ def run(proxy: Proxy, engine: int, core: int, folder: Path, share: float) -> Run
         return Run(costs, latency, started=at_start / 1e6, loaded=resident(tree) / 1e6)
 
 
-def _load(port: int, case: Case) -> closed_loop.Tally:
+def _load(port: int, case: Case) -> LoadCount:
     return uvloop.run(
-        closed_loop.load(port, case.body, clients=case.clients, each=case.each, events=case.events),
+        load(port, case.body, clients=case.clients, each=case.each, events=case.events),
     )
 
 
@@ -140,7 +140,7 @@ def crowds(proxy: Proxy, engine: int, core: int, folder: Path, count: int) -> Cr
 
 
 def _crowd(
-    gather: Callable[[int, bytes, int, Callable[[], float]], Awaitable[gathering.Crowd]],
+    gather: Callable[[int, bytes, int, Callable[[], float]], Awaitable[gathering.Attendance]],
     tree: psutil.Process,
     port: int,
     body: bytes,
@@ -149,7 +149,7 @@ def _crowd(
     _load(port, _WARM_UP)
     before = resident(tree)
 
-    async def go() -> gathering.Crowd:
+    async def go() -> gathering.Attendance:
         return await gather(port, body, count, lambda: resident(tree))
 
     crowd = uvloop.run(go())

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scripts.bench.engine import SLOW_EVENTS, SLOW_PACE
-from scripts.bench.load import Asking, request
+from scripts.bench.load import CountedStream, PlainAnswer, chat_request
+from scripts.instruments.client import ClientConnection
 
 _RAMP = 1000.0
 """Connections a second, while they come."""
@@ -22,8 +23,11 @@ _IDLE = 10.0
 
 
 @dataclass
-class Crowd:
-    """What is known of all: `held` are there now, `good` went as they should, `memory` is in bytes, while all held."""
+class Attendance:
+    """How many connections are there now (`held`), were there `at_once`, and went as they should (`good`).
+
+    `memory` is the proxy's, in bytes, while all were there.
+    """
 
     held: int = 0
     good: int = 0
@@ -31,11 +35,12 @@ class Crowd:
     memory: float = 0.0
 
 
-class Streaming(Asking):
+class StreamingConnection(ClientConnection):
     """A connection that is there while its stream is open."""
 
-    def __init__(self, sent: bytes, crowd: Crowd) -> None:
-        super().__init__(sent, events=SLOW_EVENTS)
+    def __init__(self, request: bytes, crowd: Attendance) -> None:
+        super().__init__()
+        self._request = request
         self._crowd = crowd
         self._open = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -43,12 +48,14 @@ class Streaming(Asking):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the stream."""
         super().connection_made(transport)
-        self.ask()
+        self.ask(self._request, CountedStream(SLOW_EVENTS))
 
-    def begun(self) -> None:
-        """Count in."""
-        self._open = True
-        self._crowd.held += 1
+    def data_received(self, data: bytes) -> None:
+        """Be counted from the first read on, if that is a stream's."""
+        super().data_received(data)
+        if not self._open and not self.transport.is_closing():
+            self._open = True
+            self._crowd.held += 1
 
     def answered(self) -> None:
         """Leave with the whole stream."""
@@ -56,31 +63,32 @@ class Streaming(Asking):
         self.transport.close()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Count out."""
+        """Be counted no more."""
         self._crowd.held -= self._open
         self.done.set_result(None)
 
 
-class Idling(Asking):
+class IdlingConnection(ClientConnection):
     """A connection that makes one request and stays."""
 
-    def __init__(self, sent: bytes, crowd: Crowd) -> None:
-        super().__init__(sent, events=0)
+    def __init__(self, request: bytes, crowd: Attendance) -> None:
+        super().__init__()
+        self._request = request
         self._crowd = crowd
         self._answered = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Make the request."""
         super().connection_made(transport)
-        self.ask()
+        self.ask(self._request, PlainAnswer())
 
     def answered(self) -> None:
-        """Count in."""
+        """Be counted."""
         self._answered = True
         self._crowd.held += 1
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Count out."""
+        """Be counted no more."""
         self._crowd.held -= self._answered
         self._answered = False
 
@@ -99,7 +107,7 @@ async def _come(port: int, count: int, make: Callable[[], asyncio.Protocol]) -> 
     return came
 
 
-async def _until_all(crowd: Crowd, count: int) -> None:
+async def _until_all(crowd: Attendance, count: int) -> None:
     """Wait until all are there, or ten seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_GATHER_WITHIN):
@@ -107,14 +115,14 @@ async def _until_all(crowd: Crowd, count: int) -> None:
                 await asyncio.sleep(0.1)
 
 
-async def streams(port: int, body: bytes, count: int, memory: Callable[[], float]) -> Crowd:
+async def streams(port: int, body: bytes, count: int, memory: Callable[[], float]) -> Attendance:
     """Have so many streams open at once, to their ends."""
-    crowd, sent = Crowd(), request(body)
-    came = await _come(port, count, lambda: Streaming(sent, crowd))
+    crowd, request = Attendance(), chat_request(port, body)
+    came = await _come(port, count, lambda: StreamingConnection(request, crowd))
     await _until_all(crowd, count)
     await asyncio.sleep(_SETTLE)
     crowd.at_once, crowd.memory = crowd.held, memory()
-    members = [member for member in came if isinstance(member, Streaming)]
+    members = [member for member in came if isinstance(member, StreamingConnection)]
     if members:
         await asyncio.wait([member.done for member in members], timeout=2 * SLOW_EVENTS * SLOW_PACE)
     for member in members:
@@ -123,15 +131,15 @@ async def streams(port: int, body: bytes, count: int, memory: Callable[[], float
     return crowd
 
 
-async def idle(port: int, body: bytes, count: int, memory: Callable[[], float]) -> Crowd:
+async def idle(port: int, body: bytes, count: int, memory: Callable[[], float]) -> Attendance:
     """Have so many connections idle for ten seconds, each after one request."""
-    crowd, sent = Crowd(), request(body)
-    came = await _come(port, count, lambda: Idling(sent, crowd))
+    crowd, request = Attendance(), chat_request(port, body)
+    came = await _come(port, count, lambda: IdlingConnection(request, crowd))
     await _until_all(crowd, count)
     crowd.at_once = crowd.held
     await asyncio.sleep(_IDLE)
     crowd.good, crowd.memory = crowd.held, memory()
     for member in came:
-        if isinstance(member, Idling):
+        if isinstance(member, IdlingConnection):
             member.transport.abort()
     return crowd

@@ -1,27 +1,28 @@
-"""The load of a benchmark: as many clients as asked for, each on a kept-alive connection, one request after another.
+"""The load of a benchmark: so many clients, each on a kept-alive connection, each with one request after another.
 
-It looks at nothing but where an answer ends and how many events it had, so that it costs little beside the engine on
-its core. `Asking` is the connection of a client; `open_loop` and `crowd` have other uses for it.
+Of an answer it looks at the status, the end and the number of events, and at nothing else, so that it costs little
+beside the engine on its core. `open_loop` and `crowd` use the same answers.
 """
 
 import asyncio
 from dataclasses import dataclass
 
+from scripts.instruments.answers import MalformedError
+from scripts.instruments.client import AwaitedAnswer, ClientConnection, LoadTarget
+
+_OK = b"HTTP/1.1 200"
 _STREAM_END = b"\r\n0\r\n\r\n"
 _EVENT = b"data: "
 _LONGEST = 300.0
-"""Seconds after which what a load still waits for is lost."""
+"""Seconds after which an answer that hasn't come is lost."""
 
 
-def request(body: bytes) -> bytes:
+def chat_request(port: int, body: bytes) -> bytes:
     """Write the request that every client sends."""
-    return (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nuser-agent: bench\r\naccept: */*\r\n"
-        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
-    )
+    return LoadTarget("proxy", f"http://127.0.0.1:{port}").request("POST", "/v1/chat/completions", body)
 
 
-def whole(answer: bytes) -> bool:
+def is_whole(answer: bytes) -> bool:
     """Tell whether these bytes are a whole answer, of a length or in chunks."""
     end = answer.find(b"\r\n\r\n")
     if end < 0:
@@ -33,127 +34,106 @@ def whole(answer: bytes) -> bool:
     return len(answer) - end - 4 >= int(head[at + 15 :].split(b"\r\n", 1)[0])
 
 
-@dataclass
-class Stream:
-    """How much of a streamed answer has come, whatever the reads that brought it."""
+class PlainAnswer:
+    """An answer that is no stream."""
 
-    events: int = 0
-    ended: bool = False
-    tail: bytes = b""
+    __slots__ = ("_held",)
 
-    def feed(self, data: bytes) -> None:
-        """Count the events in these bytes, and those that they complete; see whether they are the last."""
-        joined = self.tail + data
-        self.events += joined.count(_EVENT, max(0, len(self.tail) - len(_EVENT) + 1))
-        self.ended = joined.endswith(_STREAM_END)
-        self.tail = joined[-len(_STREAM_END) :]
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes, _now: float) -> bool:
+        """Tell whether it is whole. Raises MalformedError for an answer that is no 200."""
+        self._held += data
+        if not self._held.startswith(_OK):
+            raise MalformedError("no 200")
+        return is_whole(self._held)
 
 
-class Asking(asyncio.Protocol):
-    """A connection that asks, and knows when it is answered.
+class CountedStream:
+    """A stream whose events are counted, whatever the reads that bring it; it must have `least` of them."""
 
-    `events` is how many events an answer must have; 0 where it is no stream. An answer that is no 200, or that has
-    fewer events, closes the connection.
-    """
+    __slots__ = ("_least", "_tail", "events")
 
-    def __init__(self, sent: bytes, events: int) -> None:
-        self._sent = sent
-        self._events = events
-        self._begin()
+    def __init__(self, least: int) -> None:
+        self._least = least
+        self.events = 0
+        self._tail = b""
 
-    def _begin(self) -> None:
-        self._buffer = b""
-        self._stream: Stream | None = None
+    def feed(self, data: bytes, _now: float) -> bool:
+        """Tell whether it has ended. Raises MalformedError for one that is no 200, or has too few events."""
+        tail = self._tail
+        if not tail and not data.startswith(_OK[: len(data)]):
+            raise MalformedError("no 200")
+        joined = tail + data
+        self.events += joined.count(_EVENT, max(0, len(tail) - len(_EVENT) + 1))
+        self._tail = joined[-len(_STREAM_END) :]
+        if self._tail != _STREAM_END:
+            return False
+        if self.events < self._least:
+            raise MalformedError(f"{self.events} events")
+        return True
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's are none by name
 
-    def ask(self) -> None:
-        """Send the request."""
-        self._begin()
-        self.transport.write(self._sent)
-
-    def data_received(self, data: bytes) -> None:
-        """Look whether the answer has ended."""
-        if not self._events:
-            self._buffer += data
-            if not self._buffer.startswith(b"HTTP/1.1 200"):
-                self.transport.abort()
-            elif whole(self._buffer):
-                self.answered()
-            return
-        if self._stream is None:
-            self._stream = Stream()
-            if not data.startswith(b"HTTP/1.1 200"):
-                self.transport.abort()
-                return
-            self.begun()
-        self._stream.feed(data)
-        if self._stream.ended:
-            if self._stream.events >= self._events:
-                self.answered()
-            else:
-                self.transport.abort()
-
-    def begun(self) -> None:
-        """Take note of a stream's beginning."""
-
-    def answered(self) -> None:
-        """Take note of a whole answer."""
-        raise NotImplementedError
+def cheap_answer(events: int) -> AwaitedAnswer:
+    """Make an answer to wait for: a stream of at least so many events, or with 0 none."""
+    return CountedStream(events) if events else PlainAnswer()
 
 
 @dataclass
-class Tally:
-    """What came of a load."""
+class LoadCount:
+    """How many answers came whole, and how many didn't."""
 
     answers: int = 0
     lost: int = 0
 
 
-class Client(Asking):
+class LoopingClient(ClientConnection):
     """One client: sends, reads to the end, sends again, `count` times."""
 
-    def __init__(self, sent: bytes, events: int, count: int, tally: Tally) -> None:
-        super().__init__(sent, events)
+    def __init__(self, request: bytes, events: int, count: int, total: LoadCount) -> None:
+        super().__init__()
+        self._request = request
+        self._events = events
         self._left = count
-        self._tally = tally
+        self._total = total
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Send the first request."""
         super().connection_made(transport)
-        self.ask()
+        self.ask(self._request, cheap_answer(self._events))
 
     def answered(self) -> None:
         """Ask again, or leave."""
-        self._tally.answers += 1
+        self._total.answers += 1
         self._left -= 1
         if self._left:
-            self.ask()
+            self.ask(self._request, cheap_answer(self._events))
         else:
             self.transport.close()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Count what didn't come."""
-        self._tally.lost += self._left
+        """Count the answers that didn't come."""
+        self._total.lost += self._left
         self.done.set_result(None)
 
 
-async def load(port: int, body: bytes, *, clients: int, each: int, events: int = 0) -> Tally:
-    """Have so many clients ask `each` times; give what came of it. What isn't there after five minutes is lost."""
-    loop, tally, sent = asyncio.get_running_loop(), Tally(), request(body)
+async def load(port: int, body: bytes, *, clients: int, each: int, events: int = 0) -> LoadCount:
+    """Have so many clients ask `each` times. An answer that hasn't come after five minutes is lost."""
+    loop, total, request = asyncio.get_running_loop(), LoadCount(), chat_request(port, body)
 
     async def one() -> None:
         try:
-            _, client = await loop.create_connection(lambda: Client(sent, events, each, tally), "127.0.0.1", port)
+            _, client = await loop.create_connection(
+                lambda: LoopingClient(request, events, each, total), "127.0.0.1", port
+            )
         except OSError:
-            tally.lost += each
+            total.lost += each
             return
         await asyncio.wait([client.done], timeout=_LONGEST)
         client.transport.abort()
         await client.done
 
     await asyncio.gather(*(one() for _ in range(clients)))
-    return tally
+    return total

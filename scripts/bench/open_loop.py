@@ -12,7 +12,8 @@ import socket
 import threading
 import time
 
-from scripts.bench.load import Asking, request
+from scripts.bench.load import PlainAnswer, chat_request
+from scripts.instruments.client import ClientConnection
 
 _READY = 32
 """Connections that are open before the first request."""
@@ -21,18 +22,19 @@ _WAIT = 20.0
 """Seconds that the last answers have, after the last request."""
 
 
-class Line(Asking):
+class ScheduledConnection(ClientConnection):
     """A kept-alive connection. It carries one request at a time and remembers when that was due."""
 
-    def __init__(self, sent: bytes, schedule: "Schedule") -> None:
-        super().__init__(sent, events=0)
+    def __init__(self, request: bytes, schedule: "Schedule") -> None:
+        super().__init__()
+        self._request = request
         self._schedule = schedule
         self.due: float | None = None
 
     def send(self, due: float) -> None:
         """Carry the request that was due at this moment."""
         self.due = due
-        self.ask()
+        self.ask(self._request, PlainAnswer())
 
     def answered(self) -> None:
         """Tell the schedule, and be free again."""
@@ -50,12 +52,12 @@ class Schedule:
 
     def __init__(self, port: int, body: bytes, rate: float, count: int) -> None:
         self._port = port
-        self._sent = request(body)
+        self._request = chat_request(port, body)
         self._rate = rate
         self._count = count
         self._next = 0
-        self._free: list[Line] = []
-        self._all: set[Line] = set()
+        self._free: list[ScheduledConnection] = []
+        self._all: set[ScheduledConnection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self.lost = 0
@@ -83,8 +85,8 @@ class Schedule:
             pacer.join()
             ours.close()
             beats.close()
-        for line in self._all:
-            line.transport.abort()
+        for connection in self._all:
+            connection.transport.abort()
 
     def _due(self, index: int) -> float:
         return self._start + index / self._rate
@@ -107,28 +109,30 @@ class Schedule:
     async def _open(self, due: float | None) -> None:
         loop = asyncio.get_running_loop()
         try:
-            _, line = await loop.create_connection(lambda: Line(self._sent, self), "127.0.0.1", self._port)
+            _, connection = await loop.create_connection(
+                lambda: ScheduledConnection(self._request, self), "127.0.0.1", self._port
+            )
         except OSError:
             self._one_lost(due)
             return
-        self._all.add(line)
+        self._all.add(connection)
         if due is None:
-            self._free.append(line)
+            self._free.append(connection)
         else:
-            line.send(due)
+            connection.send(due)
 
-    def answered(self, line: Line, due: float) -> None:
-        """Take the time of an answer, and the line back."""
+    def answered(self, connection: ScheduledConnection, due: float) -> None:
+        """Take the time of an answer, and the connection back."""
         self.latencies.append(time.perf_counter() - due)
-        self._free.append(line)
+        self._free.append(connection)
         self._look()
 
-    def gone(self, line: Line) -> None:
-        """Forget a line, and count what it carried."""
-        self._all.discard(line)
-        if line in self._free:
-            self._free.remove(line)
-        self._one_lost(line.due)
+    def gone(self, connection: ScheduledConnection) -> None:
+        """Forget a connection, and count what it carried."""
+        self._all.discard(connection)
+        if connection in self._free:
+            self._free.remove(connection)
+        self._one_lost(connection.due)
 
     def _one_lost(self, due: float | None) -> None:
         self.lost += due is not None

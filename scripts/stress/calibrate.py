@@ -20,10 +20,11 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
+from scripts.instruments.client import LoadTarget
 from scripts.instruments.processes import cores, free_port, pinned, raise_file_limit, running
 from scripts.instruments.statistics import Histogram
 from scripts.stress import options, units
-from scripts.stress.client import Target
+from scripts.stress.answer import RecordTime, WatchedAnswer
 from scripts.stress.distribution import Distribution
 from scripts.stress.engine import Times
 from scripts.stress.load import Asking, Stage
@@ -32,7 +33,6 @@ from scripts.stress.progress import watcher
 from scripts.stress.results import Spread
 from scripts.stress.run import Run
 from scripts.stress.shapes import Shape
-from scripts.stress.wire import Answer, Record
 
 _CORES = cores()
 _MOST_ADDED = 0.005
@@ -46,12 +46,12 @@ _added = Histogram()
 _answers: list["Stamped"] = []
 
 
-class Stamped(Answer):
+class Stamped(WatchedAnswer):
     """An answer whose events say when they were written."""
 
     __slots__ = ("written",)
 
-    def __init__(self, due: float, meter: Meter, gaps: Callable[[str], Record], leave_after: int = 0) -> None:
+    def __init__(self, due: float, meter: Meter, gaps: Callable[[str], RecordTime], leave_after: int = 0) -> None:
         super().__init__(due, meter, gaps, leave_after)
         self.written: list[float] = []
         _answers.append(self)
@@ -87,7 +87,7 @@ def _engine(times: Times, stall_after: float = 0.0) -> Iterator[tuple[str, Times
 
 async def _measured(url: str, stage: Stage) -> Run:
     run = Run(
-        {Target("engine", url): Asking("paced")}, seed=1, slo=None, answers=Stamped,
+        {LoadTarget("engine", url): Asking("paced")}, seed=1, slo=None, answers=Stamped,
         watcher=watcher(Console(), plain=False),
     )  # fmt: skip
     await run.stages([stage], 1)

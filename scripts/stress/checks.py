@@ -10,12 +10,11 @@ from typing import Any
 
 import msgspec
 
+from scripts.instruments.answers import BACKEND, TimedAnswer
+from scripts.instruments.client import ClientPool, LoadTarget
 from scripts.stress import units
-from scripts.stress.client import Pool, Target
 from scripts.stress.load import Asking
-from scripts.stress.meter import Meter
 from scripts.stress.results import Check
-from scripts.stress.wire import BACKEND, Answer
 
 _NOBODY = "no-such-model"
 _PATIENCE = 2.0
@@ -39,11 +38,11 @@ class SkippedError(Exception):
 class Asker:
     """Somebody who asks a target, one thing after another."""
 
-    def __init__(self, target: Target, asking: Asking) -> None:
+    def __init__(self, target: LoadTarget, asking: Asking) -> None:
         self.target = target
         self.model = asking.model
         self._timeout = asking.timeout
-        self._pool = Pool(target)
+        self._pool = ClientPool(target)
 
     async def ask(
         self,
@@ -55,22 +54,22 @@ class Asker:
         auth: bool = True,
         leave_after: int = 0,
         timeout: float | None = None,  # noqa: ASYNC109  (it is told of)
-    ) -> Answer:
+    ) -> TimedAnswer:
         """Send a request, and give its answer, with its body. Raises BrokenError where none comes."""
-        answer = Answer(time.perf_counter(), Meter(), lambda _: lambda _: None, leave_after, keep=True)
+        answer = TimedAnswer(time.perf_counter(), leave_after, keep=True)
         request = self.target.request(method, path, body, headers, auth=auth)
         await self._pool.ask(request, answer, timeout or self._timeout)
         if not answer.status:
             raise BrokenError(f"{answer.failure}: {answer.detail}")
         return answer
 
-    async def post(self, path: str, fields: Mapping[str, object]) -> Answer:
+    async def post(self, path: str, fields: Mapping[str, object]) -> TimedAnswer:
         """Post JSON."""
         return await self.ask("POST", path, msgspec.json.encode(fields))
 
     async def chat(
         self, tokens: int, *, stream: bool = False, headers: Mapping[str, str] | None = None, leave_after: int = 0
-    ) -> Answer:
+    ) -> TimedAnswer:
         """Ask for an answer of so many tokens; raises BrokenError where it fails."""
         fields: dict[str, object] = {"model": self.model, "max_tokens": tokens, "messages": [_HELLO], "stream": stream}
         if stream:
@@ -86,23 +85,23 @@ class Asker:
 _HELLO = {"role": "user", "content": "Hello"}
 
 
-async def behaviour(target: Target, asking: Asking) -> AsyncIterator[Check]:
+async def behaviour(target: LoadTarget, asking: Asking) -> AsyncIterator[Check]:
     """Make all checks."""
     for name in CHECKS:
         yield await look(target, asking, name)
 
 
-async def look(target: Target, asking: Asking, name: str) -> Check:
+async def look(target: LoadTarget, asking: Asking, name: str) -> Check:
     """Make one check."""
     return await _seen(name, target, asking, CHECKS[name])
 
 
-async def reload(target: Target) -> Check:
+async def reload(target: LoadTarget) -> Check:
     """Have the router read its configuration again."""
     return await _seen("a reload under load", target, Asking(""), _reload)
 
 
-async def _seen(name: str, target: Target, asking: Asking, check: Callable[[Asker], Awaitable[str]]) -> Check:
+async def _seen(name: str, target: LoadTarget, asking: Asking, check: Callable[[Asker], Awaitable[str]]) -> Check:
     asker = Asker(target, asking)
     try:
         return Check(name, target.name, "passed", await check(asker))
@@ -124,7 +123,7 @@ def _expect(condition: object, seen: str) -> None:
         raise BrokenError(seen)
 
 
-def _well(answer: Answer) -> Answer:
+def _well(answer: TimedAnswer) -> TimedAnswer:
     _expect(not answer.failure, f"{answer.failure}: {answer.detail}")
     return answer
 
@@ -136,7 +135,7 @@ def _json(text: bytes) -> Any:  # noqa: ANN401  (JSON may be anything)
         raise BrokenError(f"no JSON: {text[:100]!r}") from None
 
 
-def _refusal(answer: Answer, *statuses: int) -> str:
+def _refusal(answer: TimedAnswer, *statuses: int) -> str:
     """Read an error in OpenAI's form, of one of these statuses."""
     wanted = " or ".join(map(str, statuses))
     _expect(answer.status in statuses, f"{answer.status} instead of {wanted}: {answer.body[:100]!r}")
@@ -147,7 +146,7 @@ def _refusal(answer: Answer, *statuses: int) -> str:
     return f"{answer.status}, {error['code']}: {error['message']}"
 
 
-def _here(answer: Answer, what: str) -> Answer:
+def _here(answer: TimedAnswer, what: str) -> TimedAnswer:
     """Skip what this server doesn't have, or doesn't let everybody have."""
     if answer.status in (401, 403, 404, 405, 501):
         raise SkippedError(f"no {what} here ({answer.status})")

@@ -18,9 +18,9 @@ from typing import Any
 from rich.console import Console
 
 from scripts.bench.results import this_machine
+from scripts.instruments.client import LoadTarget
 from scripts.instruments.processes import raise_file_limit
 from scripts.stress import options, page, report, verdict
-from scripts.stress.client import Target
 from scripts.stress.load import Asking, Stage
 from scripts.stress.progress import watcher
 from scripts.stress.results import Check, Results, write
@@ -44,10 +44,10 @@ class Kind(Enum):
     ANY = auto()
 
 
-Checks = Callable[[Target, Asking], AsyncIterator[Check]]
+Checks = Callable[[LoadTarget, Asking], AsyncIterator[Check]]
 
 
-async def no_checks(_: Target, __: Asking) -> AsyncIterator[Check]:
+async def no_checks(_: LoadTarget, __: Asking) -> AsyncIterator[Check]:
     """Look at no behaviour."""
     return
     yield  # which makes it a generator
@@ -99,7 +99,7 @@ class _Test:
     def __init__(
         self,
         asked: argparse.Namespace,
-        targets: dict[Target, Asking],
+        targets: dict[LoadTarget, Asking],
         stages: Sequence[Stage],
         checks: Checks,
         console: Console,
@@ -169,7 +169,7 @@ class _Test:
         )
 
 
-def _nobody(_: int, __: Target, ___: Outcome) -> None:
+def _nobody(_: int, __: LoadTarget, ___: Outcome) -> None:
     """Hear of an outcome, and do nothing."""
 
 
@@ -182,7 +182,7 @@ class _Csv:
         self._rows.writerow(_COLUMNS)
         self._start: float | None = None
 
-    def __call__(self, step: int, target: Target, one: Outcome) -> None:
+    def __call__(self, step: int, target: LoadTarget, one: Outcome) -> None:
         """Write a line."""
         if self._start is None:
             self._start = one.due

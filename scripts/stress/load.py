@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from scripts.instruments.client import ClientPool, LoadTarget
 from scripts.stress import units
-from scripts.stress.client import Pool, Target
+from scripts.stress.answer import WatchedAnswer
 from scripts.stress.distribution import due as arrivals_due
 from scripts.stress.meter import Meter
 from scripts.stress.results import Check
 from scripts.stress.shapes import Ask, Person, Shape
 from scripts.stress.tally import Outcome, Tally, outcome
-from scripts.stress.wire import Answer
 
 _PEOPLE = 64
 """How many conversations go on in an open loop."""
@@ -57,7 +57,7 @@ class Stage:
     rate: float = 0.0
     arrivals: str = "poisson"
     label: str = ""
-    during: Callable[[Target], Awaitable[Check]] | None = None
+    during: Callable[[LoadTarget], Awaitable[Check]] | None = None
 
     @property
     def name(self) -> str:
@@ -74,12 +74,12 @@ class Load:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: ClientPool,
         asking: Asking,
         tally: Tally,
         meter: Meter,
         told: Callable[[Outcome], None],
-        answers: type[Answer] = Answer,
+        answers: type[WatchedAnswer] = WatchedAnswer,
     ) -> None:
         self._pool = pool
         self._asking = asking

@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from scripts.instruments.client import LoadTarget
 from scripts.stress import distribution, prompts, units
-from scripts.stress.client import Target
 from scripts.stress.load import Asking
 from scripts.stress.shapes import Shape
 from scripts.stress.tally import Slo
@@ -69,7 +69,7 @@ def _other(text: str) -> tuple[str, str, str]:
     url, _, model = url.partition("#")
     if not (name and equals):
         raise ValueError(f"expected NAME=URL, such as engine=http://127.0.0.1:9001, got {text!r}")
-    return Target(name, url).name, url, model
+    return LoadTarget(name, url).name, url, model
 
 
 def _count(text: str) -> int:
@@ -173,11 +173,11 @@ def _of_reports(group: Group) -> None:
     add("--plain", action="store_true", help="plain lines, as where there is no terminal")
 
 
-def targets(asked: argparse.Namespace) -> dict[Target, str]:
+def targets(asked: argparse.Namespace) -> dict[LoadTarget, str]:
     """Give whom to ask, and for which model. Raises ValueError."""
-    found = {Target(BASE, asked.base_url, asked.api_key): asked.model}
+    found = {LoadTarget(BASE, asked.base_url, asked.api_key): asked.model}
     for name, url, model in asked.compare:
-        found[Target(name, url, asked.api_key)] = model or asked.model
+        found[LoadTarget(name, url, asked.api_key)] = model or asked.model
     if len({target.name for target in found}) < len(asked.compare) + 1:
         raise ValueError(f"--compare needs names that differ, and that are not {BASE!r}")
     return found

@@ -5,9 +5,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from scripts.instruments.answers import TimedAnswer
+from scripts.instruments.client import ClientPool, LoadTarget
 from scripts.instruments.statistics import Histogram
 from scripts.stress import verdict
-from scripts.stress.client import Pool, Target
+from scripts.stress.answer import WatchedAnswer
 from scripts.stress.load import Asking, Load, Stage
 from scripts.stress.machine import Watch
 from scripts.stress.meter import Meter
@@ -16,11 +18,10 @@ from scripts.stress.results import Check, Step
 from scripts.stress.sampler import Sampler, probe, processes
 from scripts.stress.shapes import Ask
 from scripts.stress.tally import Figures, Outcome, Slo, Tally
-from scripts.stress.wire import Answer
 
 _SAMPLE_EVERY = 0.5
 
-Told = Callable[[int, Target, Outcome], None]
+Told = Callable[[int, LoadTarget, Outcome], None]
 
 
 class UnreachableError(Exception):
@@ -32,20 +33,20 @@ class Run:
 
     def __init__(
         self,
-        targets: Mapping[Target, Asking],
+        targets: Mapping[LoadTarget, Asking],
         *,
         seed: int,
         slo: Slo | None,
         watcher: Watcher,
         told: Told = lambda *_: None,
-        answers: type[Answer] = Answer,
+        answers: type[WatchedAnswer] = WatchedAnswer,
     ) -> None:
         self.steps: list[Step] = []
         self.checks: list[Check] = []
         self.found: defaultdict[tuple[str, str], list[tuple[Figures, float]]] = defaultdict(list)  # for `ratios`
         self.sampler = Sampler(Meter(), _SAMPLE_EVERY, watcher.sample)
         self._targets = targets
-        self._pools = {target: Pool(target) for target in targets}
+        self._pools = {target: ClientPool(target) for target in targets}
         self._watches = {target: Watch(target.host, target.port) for target in targets}
         self._seed = seed
         self._slo = slo
@@ -57,7 +58,7 @@ class Run:
         """Ask each target for one short answer, which isn't counted. Raises UnreachableError."""
         hello = Ask(({"role": "user", "content": "Hello"},), 1, stream=False, leave_after=0, think=0)
         for target, asking in self._targets.items():
-            answer = Answer(time.perf_counter(), Meter(), Tally(Slo()).gaps)
+            answer = TimedAnswer(time.perf_counter())
             request = target.request("POST", f"/v1/{asking.endpoint}", asking.body(hello))
             await self._pools[target].ask(request, answer, asking.timeout)
             if answer.failure:
@@ -76,7 +77,7 @@ class Run:
             for pool in self._pools.values():
                 pool.close()
 
-    async def _stage(self, stage: Stage, target: Target, turn: int, seed: str) -> None:
+    async def _stage(self, stage: Stage, target: LoadTarget, turn: int, seed: str) -> None:
         tally, index, lag, sampler = Tally(self._slo or Slo()), len(self.steps), Histogram(), self.sampler
 
         def told(one: Outcome) -> None:
@@ -152,7 +153,7 @@ class _Window:
             self.ended, self.tokens = self._meter.ended - ended, self._meter.tokens - tokens
 
 
-async def _during(stage: Stage, target: Target, checks: list[Check]) -> None:
+async def _during(stage: Stage, target: LoadTarget, checks: list[Check]) -> None:
     if stage.during is not None:
         await asyncio.sleep(stage.seconds / 2)
         checks.append(await stage.during(target))

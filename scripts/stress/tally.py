@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from scripts.instruments.answers import TimedAnswer
 from scripts.instruments.statistics import Histogram
 from scripts.stress import units
-from scripts.stress.wire import Answer, Record
+from scripts.stress.answer import RecordTime
 
 LEFT = "left"
 INTERRUPTED = "interrupted"
@@ -55,7 +56,7 @@ class Outcome(NamedTuple):
         return self.ended - self.due
 
 
-def outcome(answer: Answer, ended: float, *, interrupted: bool) -> Outcome:
+def outcome(answer: TimedAnswer, ended: float, *, interrupted: bool) -> Outcome:
     """Read what came of a request from its answer."""
     kind = INTERRUPTED if interrupted else answer.failure or (LEFT if answer.left else "")
     return Outcome(
@@ -162,7 +163,7 @@ class Tally:
         self.backends: dict[str, Figures] = {}
         self._slo = slo
 
-    def gaps(self, backend: str) -> Record:
+    def gaps(self, backend: str) -> RecordTime:
         """Say where times between tokens of a backend are recorded."""
         return self._of(backend).gap.record
 

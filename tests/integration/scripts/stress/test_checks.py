@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from scripts.instruments.client import LoadTarget
 from scripts.stress import checks
 from scripts.stress.checks import CHECKS, behaviour, reload
-from scripts.stress.client import Target
 from scripts.stress.load import Asking
 
 ASKING = Asking("demo", timeout=10)
@@ -16,7 +16,7 @@ EVENT = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
 
 
 async def states(url, key=""):
-    return {check.name: check async for check in behaviour(Target("base", url, key), ASKING)}
+    return {check.name: check async for check in behaviour(LoadTarget("base", url, key), ASKING)}
 
 
 async def asked(reader):
@@ -82,7 +82,7 @@ async def test_nobody_there():
 )
 async def test_a_reload(engine, status, state):
     """Applied, not to be asked here, or refused."""
-    check = await reload(Target("base", await engine(answering(status, json.dumps({"applied": True}).encode()))))
+    check = await reload(LoadTarget("base", await engine(answering(status, json.dumps({"applied": True}).encode()))))
     assert (check.name, check.state) == ("a reload under load", state)
 
 
@@ -101,6 +101,6 @@ async def test_an_engine_that_writes_on_for_nobody(engine, monkeypatch):
                 else:
                     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
 
-    check = await checks.look(Target("base", await engine(handle)), ASKING, "a client that leaves frees the engine")
+    check = await checks.look(LoadTarget("base", await engine(handle)), ASKING, "a client that leaves frees the engine")
     assert check.state == "failed"
     assert "the next answer came after 1" in check.detail

@@ -8,8 +8,7 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from scripts.instruments.engine import listen
-from scripts.stress.client import Pool, Target
+from scripts.instruments.client import ClientPool, LoadTarget
 from scripts.stress.distribution import Distribution
 from scripts.stress.engine import TimedConnection, TimedStreams, Times
 from scripts.stress.load import Asking, Load, Stage
@@ -40,7 +39,7 @@ async def loaded(url, stage, asking=PACED):
     """Run a load; give what came of each request, and the tally."""
     heard: list[Outcome] = []
     tally, meter = Tally(Slo()), Meter()
-    pool = Pool(Target("engine", url))
+    pool = ClientPool(LoadTarget("engine", url))
     await Load(pool, asking, tally, meter, heard.append).run(stage, "seed")
     pool.close()
     assert (meter.in_flight, meter.waiting, meter.ended + meter.failed) == (0, 0, len(heard))
@@ -110,7 +109,7 @@ async def test_ctrl_c_interrupts_what_is_under_way():
     """It counts as interrupted, neither as a failure nor as an answer."""
     async with paced(Times(first=0.0, gap=60.0, events=2)) as url:
         tally, meter = Tally(Slo()), Meter()
-        load = Load(Pool(Target("engine", url)), Asking("paced"), tally, meter, lambda _: None)
+        load = Load(ClientPool(LoadTarget("engine", url)), Asking("paced"), tally, meter, lambda _: None)
         task = asyncio.create_task(load.run(Stage(Shape(), 60, clients=3), "seed"))
         await eventually(lambda: meter.in_flight == 3)
         task.cancel()
@@ -128,7 +127,7 @@ async def test_what_is_done_under_load():
         return Check("something", target.name, "passed", "done")
 
     async with paced(Times(first=0.01, gap=0.001, events=EVENTS)) as url:
-        run = Run({Target("base", url): PACED}, seed=1, slo=None, watcher=Lines(Console(quiet=True)))
+        run = Run({LoadTarget("base", url): PACED}, seed=1, slo=None, watcher=Lines(Console(quiet=True)))
         begin = time.perf_counter()
         await run.stages([Stage(Shape(), 0.4, clients=2, during=something)], rounds=1)
     (step,), (check,) = run.steps, run.checks

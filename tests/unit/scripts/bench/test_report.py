@@ -3,10 +3,7 @@ import pytest
 from scripts.bench import __main__ as bench
 from scripts.bench import report
 from scripts.bench.cases import CASES
-from scripts.bench.engine import EVENT_CHUNKS
-from scripts.bench.load import Stream, whole
 from scripts.bench.results import Cost, Crowd, Crowds, Latency, Machine, Results, Run, Soak, read
-from scripts.instruments.engine import STREAM_END
 from scripts.instruments.processes import Spent
 
 MACHINE = Machine(system="Linux", kernel="6", cpu="A CPU", cores=2, python="3.11", uvloop="0.22", commit="")
@@ -22,32 +19,6 @@ def results():
     """Ours costs 12, nginx 10, the cheapest router 20."""
     runs = {"router": [run(11.0), run(12.0), run(13.0)], "nginx": [run(10.0)], "smg": [run(20.0)]}
     return Results("2026-01-01", MACHINE, 1.0, {"router": "0.1"}, {}, runs=runs)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 100, 100_000])
-def test_a_stream_is_counted_alike_whatever_the_reads(size):
-    """Events and the end are found where reads cut them, too."""
-    stream, data = Stream(), b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(EVENT_CHUNKS[:20]) + STREAM_END
-    ends = []
-    for at in range(0, len(data), size):
-        stream.feed(data[at : at + size])
-        ends.append(stream.ended)
-    assert (stream.events, ends.index(True)) == (21, len(ends) - 1)
-
-
-@pytest.mark.parametrize(
-    ("answer", "is_whole"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", True),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na", False),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", False),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", True),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n", False),
-    ],
-)
-def test_an_answer_ends_by_its_framing(answer, is_whole):
-    """A length, or the last chunk."""
-    assert whole(answer) is is_whole
 
 
 def test_cpu_time_between_two_readings():

@@ -2,8 +2,8 @@ import argparse
 
 import pytest
 
+from scripts.instruments.client import LoadTarget
 from scripts.stress import options
-from scripts.stress.client import Target
 from scripts.stress.distribution import Distribution
 from scripts.stress.prompts import Turn
 from scripts.stress.tally import Slo
@@ -18,7 +18,7 @@ def asked():
 def test_the_defaults_suit_make_run(asked):
     """The router's own address and its demo model, streamed."""
     plain = asked()
-    assert options.targets(plain) == {Target("base", "http://127.0.0.1:8001"): "demo"}
+    assert options.targets(plain) == {LoadTarget("base", "http://127.0.0.1:8001"): "demo"}
     shape = options.shape(plain)
     assert (shape.stream, shape.leave, shape.shared, shape.unique) == (1.0, 0.0, 0.0, False)
     assert (plain.slo, plain.max_p99_ttft, plain.max_failures, plain.max_drift, plain.rounds) == (None,) * 5
@@ -34,7 +34,10 @@ def test_each_flag(asked, tmp_path):
         " --slo ttft=2s,tpot=100ms --max-p99-ttft 1500ms --max-failures 0 --endpoint completions --timeout 5s"
     )
     it = asked(*flags.split(), "--prompts", str(file), "--extra", '{"ignore_eos": true}')
-    assert options.targets(it) == {Target("base", "http://h:1/v1", "k"): "m", Target("other", "http://h:2", "k"): "n"}
+    assert options.targets(it) == {
+        LoadTarget("base", "http://h:1/v1", "k"): "m",
+        LoadTarget("other", "http://h:2", "k"): "n",
+    }
     shape = options.shape(it)
     assert (shape.shared, shape.shared_words, shape.stream, shape.leave, shape.unique) == (0.5, 30, 0.5, 0.1, True)
     assert (shape.answer, shape.think) == (Distribution("normal", 8, 2), Distribution("exponential", 2))

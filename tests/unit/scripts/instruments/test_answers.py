@@ -2,9 +2,10 @@ import json
 
 import pytest
 
+from scripts.instruments.answers import MalformedError
 from scripts.instruments.statistics import Histogram
+from scripts.stress.answer import WatchedAnswer
 from scripts.stress.meter import Meter
-from scripts.stress.wire import Answer, MalformedError
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Router-Backend: b-1\r\nx-router-queue-ms: 250\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
@@ -28,7 +29,7 @@ class Feeding:
 
     def __init__(self, leave_after=0):
         self.meter, self.gaps = Meter(), {}
-        self.answer = Answer(10.0, self.meter, self._gaps_of, leave_after)
+        self.answer = WatchedAnswer(10.0, self.meter, self._gaps_of, leave_after)
 
     def _gaps_of(self, backend):
         return self.gaps.setdefault(backend, Histogram()).record

@@ -1,6 +1,6 @@
 import pytest
 
-from scripts.stress.client import Target
+from scripts.instruments.client import LoadTarget
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from scripts.stress.client import Target
 )
 def test_addresses(url, path, host, port):
     """With or without /v1, behind a path or not."""
-    target = Target("x", url)
+    target = LoadTarget("x", url)
     assert target.request("GET", "/v1/models").startswith(b"GET %s HTTP/1.1\r\nhost: " % path.encode())
     assert (target.host, target.port, target.tls is not None) == (host, port, url.startswith("https"))
 
@@ -24,12 +24,12 @@ def test_addresses(url, path, host, port):
 def test_what_is_no_address(url):
     """It is refused."""
     with pytest.raises(ValueError, match=r".+"):
-        Target("x", url)
+        LoadTarget("x", url)
 
 
 def test_requests():
     """A body has its type and its length; the key goes along, unless it is left out; headers can be overridden."""
-    target = Target("x", "http://user@box:1", "secret")
+    target = LoadTarget("x", "http://user@box:1", "secret")
     asked = target.request("POST", "/v1/x", b"{}").decode()
     assert asked.endswith("\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
     assert "host: box:1\r\n" in asked
