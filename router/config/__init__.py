@@ -1,4 +1,8 @@
-"""router.yaml: read, checked, and turned into frozen types. Every error names its place."""
+"""router.yaml: read, checked, and turned into frozen types. Every error names its place.
+
+`load` does all of it. `reading` turns files into data, `keys` has the types of that data, `explain` words what is wrong
+with it. `schema` describes the types to editors; `redact` says what may be shown of their values.
+"""
 
 from router.config.keys.auth import AuthConfig, KeyConfig
 from router.config.keys.backends import BackendConfig, LaunchConfig

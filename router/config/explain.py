@@ -1,4 +1,4 @@
-"""pydantic's errors in our own words, with their places, and with what the rules say besides."""
+"""pydantic's errors in our own words, with their places; and broken rules, where pydantic did not get to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MISSING = {
 
 
 def problems(error: ValidationError, document: Document) -> list[Problem]:
-    """All that is wrong with a document whose data was refused."""
+    """All problems of a document whose data pydantic refused."""
     details = (each for each in error.errors(include_url=False, include_input=False) if each["type"] != "rule")
     faults = [Fault(detail["loc"], _message(detail)) for detail in islice(details, MOST_PROBLEMS)]
     faults += islice(rules.faults(*_sketch(document)), MOST_PROBLEMS)
@@ -53,7 +53,8 @@ def _message(error: ErrorDetails) -> str:
         return _MISSING[str(error["loc"][-1])]
     if kind in _BOUNDS:
         return _BOUNDS[kind].format(**context)
-    return error["msg"]  # ours: see fields.faulty
+    # The message of a fault is ours already: see `groups.faulty`.
+    return error["msg"]
 
 
 def _unknown_key(path: KeyPath) -> str:
@@ -65,9 +66,10 @@ def _unknown_key(path: KeyPath) -> str:
 
 
 def _section(path: list[str | int]) -> type[BaseModel]:
-    """The type of the part of the configuration at a path. Indices, and names of routes, lead to each of a kind."""
+    """The type of the section at a path. Indices and the names of routes are steps that lead to no other type."""
     section: type[BaseModel] = Config
-    is_name = False  # of a route, which may be called as a key is
+    # Whether the next step is the name of a route, which may be the same word as a key.
+    is_name = False
     for key in path:
         if not is_name and (field := section.model_fields.get(str(key))):
             section = _models(field.annotation)[0]
@@ -85,20 +87,21 @@ def _models(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - annotat
 
 
 def _sketch(document: Document) -> tuple[list[BackendConfig | None], dict[str, tuple[str, ...]]]:
-    """As much of the backends and routes as the rules need and can be made of data with mistakes in it.
+    """The backends and routes, as far as the rules need them and data with mistakes gives them.
 
-    Without it a misspelt key would hide a route to nothing until the next try.
+    Without this, a misspelt key would hide a route that leads nowhere until the next try.
     """
     entries, routes = document.data.get("backends"), document.data.get("routes")
     listing = entries if isinstance(entries, list) else []
     sketched = [_sketched(entry) for entry in listing]
     if not listing or ("backends",) in document.broken:
-        sketched.append(None)  # more may have been meant
+        # There may be backends that could not be read.
+        sketched.append(None)
     return sketched, dict(_leading(routes)) if isinstance(routes, dict) else {}
 
 
 def _sketched(entry: object) -> BackendConfig | None:
-    """A backend of what the rules look at, as if the rest were right."""
+    """A backend made of those keys that the rules look at, as if the others were right; None if these are wrong."""
     if not isinstance(entry, dict):
         return None
     sketch = {key: entry[key] for key in ("name", "url", "models") if key in entry}

@@ -1,9 +1,13 @@
 """router.yaml and the environment → a checked `Config`, or all that is wrong with them.
 
-The steps, each in its own module: read the file and what it includes (`files`, `places`, `include`), put `ROUTER_…`
-variables in their places and expand `${NAME}` (`environment`), check keys, types and bounds (`types`) and what holds
-between them (`rules`), put what is wrong into words (`explain`). Nothing is looked up on the network or, but for
-these files, on the disk.
+The steps, each in its own module:
+
+    1. read the file and the files that it includes        reading.include
+    2. set ROUTER_… variables, expand ${NAME}               reading.environment
+    3. check keys, types, bounds, and rules between them    keys.config
+    4. word the errors                                      explain
+
+Nothing is looked up on the network, and nothing on the disk except these files.
 """
 
 from __future__ import annotations
@@ -33,8 +37,8 @@ if TYPE_CHECKING:
 class Loaded:
     """A configuration that can be used, where it came from, and which of its keys have no effect yet.
 
-    `files` are the file at `path` and those that it includes; `patterns` are absolute, and say which files would be
-    included, too, if they were there.
+    `files` are the file at `path` and those that it includes. `patterns` are absolute; a file that matches one later
+    will be included, too.
     """
 
     config: Config
@@ -45,9 +49,10 @@ class Loaded:
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
-    """The configuration in a file, with what the environment adds. Raises ConfigError with all problems at once."""
+    """Load a file, with what the environment adds. Raises ConfigError with all problems at once."""
     with _without_collections():
-        return _loaded(path, environ)  # all but the result is gone when collections go on
+        # A function of its own: everything except its result is freed before collections resume.
+        return _loaded(path, environ)
 
 
 def _loaded(path: Path, environ: Mapping[str, str]) -> Loaded:
@@ -65,9 +70,9 @@ def _loaded(path: Path, environ: Mapping[str, str]) -> Loaded:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Keep the garbage collector from walking over what is being made, which is none of it.
+    """Pause GC: nothing allocated here is garbage.
 
-    For a large file it would halt all threads, and streams with them, for up to 100 ms at a time.
+    For a large file a collection would stop all threads, and with them all streams, for up to 100 ms.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,6 +1,6 @@
-"""Keys that are understood, but change nothing yet. Using one is no error; whoever does is told so at the start.
+"""Keys that are checked but have no effect yet. Using one is not an error; the router says so at its start.
 
-A line here is to be deleted with the commit that makes its key work.
+The commit that makes a key work deletes its line here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Pending(NamedTuple):
-    """A key, with `*` for any index or name; the values of it that ask for nothing; what isn't done yet."""
+    """A key, with `*` for any index or name; its values that ask for nothing; and what the router does instead."""
 
     key: str
     idle: tuple[object, ...]
@@ -32,7 +32,7 @@ PENDING = (
 
 
 def problems(config: Config, document: Document) -> Iterator[Problem]:
-    """A problem for each key that the document sets, to a value that asks for something that isn't there yet."""
+    """A problem for each pending key that the document sets to a value that is not idle."""
     for pending in PENDING:
         if pending.key.split(".")[0] not in document.data:
             continue
@@ -42,7 +42,7 @@ def problems(config: Config, document: Document) -> Iterator[Problem]:
 
 
 def _values(part: Any, keys: tuple[str, ...], path: KeyPath) -> Iterator[tuple[KeyPath, object]]:  # noqa: ANN401
-    """Each value that a key with `*` in it leads to, with its path."""
+    """Each value that a key with `*` leads to, with its path."""
     if not keys:
         yield path, part
     elif keys[0] == "*":

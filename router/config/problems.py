@@ -1,10 +1,10 @@
-"""What can be wrong with a configuration, and how it is said.
+"""Problems of a configuration, and their wording.
 
-A problem has a place (the file or environment variable, a line, a column), the path of the key that it is about,
-and one sentence that says what would be right. Problems are collected, never raised one by one.
+A problem has a place (the file or environment variable, a line, a column), the path of its key, and one sentence that
+says what would be right. Problems are collected, never raised one by one.
 
-Validators know what is wrong, but not whether the value may be shown, nor where others were written. They write
-`{got}` where the value would stand, and `{other}` for another; `document.Document` fills it in, or hides it.
+A validator knows neither whether a value may be shown nor where other values were written. It writes `{got}` for its
+value and `{other}` for the path of another one; `reading.document.Document` fills them in, or hides them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ KeyPath = tuple[str | int, ...]
 """Where a value stands in the data: `("backends", 2, "launch", "engine")`."""
 
 MOST_PROBLEMS = 100
-"""Nobody reads more, and a hostile file has 100,000."""
+"""Problems that are reported at most: nobody reads more, and a file of another kind would have 100,000."""
 
 _MOST_CHOICES = 1000
 _SIMPLE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class SourcePosition(NamedTuple):
-    """Where something was written. Lines and columns count from 1; an environment variable has neither."""
+    """Where a value was written. Lines and columns count from 1; an environment variable has neither."""
 
     file: str
     line: int | None = None
@@ -42,7 +42,7 @@ class SourcePosition(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Something wrong with the value at a path, and perhaps with another: a problem whose place isn't looked up yet."""
+    """What is wrong with the value at `path`, and perhaps with the one at `other`: a problem without its place."""
 
     path: KeyPath
     message: str
@@ -51,7 +51,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, or of no effect, and where."""
+    """One mistake, or one key without effect, and where it is."""
 
     file: str
     line: int | None
@@ -67,14 +67,14 @@ class Problem:
 
 
 def _printable(text: str) -> str:
-    """The text on one line: names of files and variables may hold anything."""
+    """The text on one line: names of files and variables may hold any character."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 class ConfigError(Exception):
     """A configuration can't be used. `problems` are all the reasons, in the order of their places.
 
-    `files` and `patterns` are those of `Loaded`, as far as they are known: where a change may put it right.
+    `files` and `patterns` are those of `Loaded`, as far as they are known: a change of these files may mend it.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -106,7 +106,7 @@ def shortened(value: object, most: int = 60) -> str:
 
 
 def repeated(values: Iterable[object]) -> Iterator[tuple[int, int]]:
-    """The index of each value that stood before, and the index where it stood first."""
+    """The index of each value that occurred before, and the index of its first occurrence."""
     first: dict[object, int] = {}
     for index, value in enumerate(values):
         if first.setdefault(value, index) != index:
@@ -114,7 +114,7 @@ def repeated(values: Iterable[object]) -> Iterator[tuple[int, int]]:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that `word` was probably meant to be, if one is near."""
+    """The choice that `word` probably means, if one is similar."""
     near = get_close_matches(word[:64].lower(), list(islice(choices, _MOST_CHOICES)), n=1)
     return near[0] if near else None
 

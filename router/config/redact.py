@@ -1,8 +1,8 @@
-"""What of a configuration may be shown: to whoever reads a message, a log, or what the management API shows.
+"""Which values of a configuration may be shown: in messages, in logs, and by the management API.
 
-Three things are secret: values of keys that are named like secrets, whole environments of engines, and text that an
-environment variable had a part in, where the key alone doesn't say what it is (an engine's arguments, a route's
-fields, the path of a URL). Dumps in pydantic's JSON mode show none of them: the types' own serializers see to it.
+Secret are the values of keys that are named like secrets; all variables of engines; and text that comes from the
+environment, wherever the key alone doesn't say what it means (an engine's arguments, a route's fields, the path of a
+URL). Dumps in pydantic's JSON mode show none of these: the types have serializers that hide them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _SECRET = re.compile(r"key|token(?!iz)|secret|passw|credential|\bauth\b|\benv\b"
 def redacted(config: BaseModel) -> dict[str, Any]:
     """The configuration as plain data in router.yaml's own words, with every default, and without its secrets.
 
-    It can be loaded again where nothing in it was secret. What was included stands in it; `include` doesn't.
+    It can be loaded again if nothing in it was secret. Included files are part of it; the key `include` is not.
     """
     return config.model_dump(mode="json", exclude={"include"}, exclude_none=True)
 
 
 def shown(value: Any, key: str = "") -> Any:  # noqa: ANN401 - whatever JSON can say
-    """Plain lists and dicts of what stands at a key, secrets hidden."""
+    """The value of a key as plain lists and dicts, with secrets hidden."""
     if isinstance(value, Mapping):
         return {name: shown(item, name) for name, item in value.items()}
     if isinstance(value, tuple):
@@ -43,5 +43,6 @@ def is_secret(key: object, value: object) -> bool:
     if isinstance(value, str) and "://" in value and ("@" in value or "?" in value):
         return True
     if isinstance(value, int | float) and str(key).lower().endswith("tokens"):
-        return False  # how many
+        # It counts tokens.
+        return False
     return _SECRET.search(str(key)) is not None

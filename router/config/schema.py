@@ -1,7 +1,7 @@
-"""router.yaml as a JSON Schema, for editors: what a key means, what it takes, what it is when left out.
+"""router.yaml as a JSON Schema, for editors: each key's meaning, its values and its default.
 
-It describes the file as it is written, so a `${NAME}` may stand wherever a single value may. It accepts all that
-`load` accepts, and can't refuse all that `load` refuses: what holds between entries is beyond it.
+It describes the file as it is written, so `${NAME}` is allowed wherever a single value is. It accepts every file that
+`load` accepts; but rules between entries, which `load` checks, can't be expressed in it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _SINGLE = ("integer", "number", "boolean")
 
 class _Generator(GenerateJsonSchema):
     def field_title_should_be_set(self, _schema: Any) -> bool:  # noqa: ANN401 - one of forty kinds
-        return False  # it would only be the key in other letters
+        # The title would only repeat the key.
+        return False
 
 
 def schema() -> Schema:
@@ -39,14 +40,15 @@ def schema() -> Schema:
     parts = {name: _section(part, sections[name].short_for) for name, part in made.pop("$defs").items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_without(_section(made, None), "required"),  # the backends may all stand in included files
+        # Nothing is required: all backends may be in included files.
+        **_without(_section(made, None), "required"),
         "title": "router.yaml",
         "$defs": dict(sorted(parts.items())) | {"Reference": _REFERENCE},
     }
 
 
 def _section(part: Schema, short_for: str | None) -> Schema:
-    """A section: with its keys, with nothing, or in the short form that stands for one of its keys."""
+    """A section: with keys, empty, or in its short form, which gives the value of one of its keys."""
     about: Schema = {key: part.pop(key) for key in ("title", "description") if key in part}
     part["properties"] = {key: _value(value) for key, value in part["properties"].items()}
     if short_for is None:
@@ -56,12 +58,13 @@ def _section(part: Schema, short_for: str | None) -> Schema:
 
 
 def _value(value: Schema) -> Schema:
-    """What may stand at a key or in a list: each of its forms, and a reference if one of them is a single value."""
+    """The value of a key or a list's item: each of its forms, and a reference if one of them is a single value."""
     about: Schema = {key: value[key] for key in ("description", "default") if key in value}
     forms = value["anyOf"] if "anyOf" in value else [_without(value, *about)]
     if bounds := next((each[BOUNDS] for each in (value, *forms) if BOUNDS in each), None):
         about["description"] = about["description"].replace(" Default:", f" {bounds} Default:")
-    if forms[0].get("type") in ("array", "object") and len(forms) == 1:  # which may be empty
+    # A list or a mapping may be empty.
+    if forms[0].get("type") in ("array", "object") and len(forms) == 1:
         forms = [{**forms[0], "type": [forms[0]["type"], "null"]}]
     single = any(_is_single(form) for form in forms)
     forms = [_form(form) for form in forms] + [_REFERRED] * single
@@ -69,7 +72,7 @@ def _value(value: Schema) -> Schema:
 
 
 def _form(form: Schema) -> Schema:
-    """One form of a value, with what is inside it."""
+    """One form of a value, with its items."""
     form = {_WORDS.get(key, key): value for key, value in form.items() if key != BOUNDS}
     for inside in ("items", "additionalProperties"):
         if isinstance(form.get(inside), dict):
@@ -78,7 +81,7 @@ def _form(form: Schema) -> Schema:
 
 
 def _is_single(form: Schema) -> bool:
-    """Whether a form is a single value that a reference doesn't look like."""
+    """Whether a form is a single value that would not match a reference."""
     closed = form.keys() & {"enum", "const", "pattern"} or form.get("type") in _SINGLE
     return bool(closed)
 

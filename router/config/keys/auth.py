@@ -25,14 +25,14 @@ auth:
     short_for: ClassVar[str | None] = "key"
 
     key: Secret = Field(description="The bearer token. Required.")
-    name: Text | None = setting(None, "Whose it is, in logs and metrics.")
+    name: Text | None = setting(None, "Name of its owner in logs and metrics.")
     weight: Annotated[Number, Field(gt=0, le=1000)] = setting(
-        1.0, "Its share of what there is where requests wait, beside those of other keys."
+        1.0, "Its share, relative to other keys, when requests have to wait."
     )
     priority: Annotated[Whole, Field(ge=-10, le=10)] = setting(
         0,
-        "Of requests that wait, those of the lowest go first, as in vLLM's API; the others have a turn now and then. "
-        "A request's own `priority` counts where it is the larger number, or where there are no keys.",
+        "Waiting requests with the lowest number go first, as in vLLM's API; the others get a turn now and then. "
+        "A request's own `priority` counts if it is the larger number, or if there are no keys.",
     )
 
 

@@ -43,7 +43,7 @@ Argument = Item | None | tuple[Item, ...]
 
 
 def _names(value: object) -> Mapping[str, str]:
-    """Public name → the name that the backend knows. A list is of names that are both."""
+    """Public name → the backend's own name. In a list both are the same."""
     if not isinstance(value, list | tuple):
         names = each_value(value, text)
         each(((name, name) for name in names), model_name)
@@ -71,7 +71,7 @@ def _model(value: object) -> str | Mapping[str, str]:
 
 
 def _arguments(value: object) -> Mapping[str, Argument | Mapping[str, Argument]]:
-    """Options for whichever engine it is; below an engine's name, options for it alone."""
+    """Options for any engine; below an engine's name, options for that engine alone."""
     given = mapping(value)
     faults = [
         Fault((name,), "is an engine: below it stand options for it alone, such as `n_ctx: 4096`")
@@ -98,7 +98,7 @@ def _item(value: object) -> Item:
 
 
 def _variable(value: object) -> str:
-    """An environment variable's value. A whole number will do: see `scalars`."""
+    """The value of an environment variable. A whole number counts as text: see `scalars`."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return program_text(value, "text; put it in quotes")
@@ -168,9 +168,9 @@ backends:
     model: ModelSource = Field(description="What to run: a path or a hub id, or one for each engine. Required.")
     replicas: Annotated[Whole, Field(ge=1, le=64)] = setting(1, "How many processes run it.")
     args: Arguments = setting(
-        {}, "Options passed on to the engine, over the profile's; below an engine's name, those for it alone."
+        {}, "Options of the engine, which win over the profile's; below an engine's name, options for it alone."
     )
-    env: Variables = setting({}, "Environment variables of the engine's process, over the router's own.")
+    env: Variables = setting({}, "Environment variables of the engine's process, which win over the router's own.")
     load: Annotated[Literal["startup", "on_demand"], choice("a time to load", "startup", "on_demand")] = setting(
         "startup", "When to start it: with the router, or with the first request that wants it."
     )
@@ -178,12 +178,12 @@ backends:
         "never", "How long it may be idle before it is stopped."
     )
     start_timeout: Annotated[Duration, lasting("1s", "24h")] = setting(
-        "10m", "How long it may take until it answers; a large model loads slowly."
+        "10m", "How long it may take to become ready; a large model loads slowly."
     )
 
 
 class BackendConfig(Section):
-    """One place that requests can be sent to: a URL, or an engine that is launched here."""
+    """One place that requests can be sent to: a URL, or an engine that the router launches."""
 
     example: ClassVar[str] = """\
 backends:
@@ -195,16 +195,16 @@ backends:
     weight: 2                             # takes twice what a backend of weight 1 takes
 """
 
-    # The order matters: each of the four is checked against those before it.
-    url: Url | None = setting(None, "Where a server runs already.")
-    launch: LaunchConfig | None = setting(None, "How to start it here. A backend has either this or a url.")
+    # The order matters: each of the first four is checked against those before it.
+    url: Url | None = setting(None, "Address of a server that runs already.")
+    launch: LaunchConfig | None = setting(None, "How to start it here. A backend has either `launch` or `url`.")
     name: Annotated[str, WithJsonSchema({"anyOf": [TEXT, {"type": "null"}]})] = setting(
-        None, "Its name in logs and metrics, unlike any other's. Left out, a url has its host:port."
+        None, "Its name in logs and metrics, different from all others. If left out, the host:port of the url."
     )
     models: Names = setting(
         None,
         "Models it serves: a list, or a mapping of the name clients use to the name it knows. "
-        "Left out, a url is asked for its own, and a launched backend serves one of its own name.",
+        "If left out, a url is asked for its models, and a launched backend serves one of its own name.",
     )
     api_key: MaybeSecret = setting(None, "Bearer token sent to it.")
     weight: Annotated[Number, Field(gt=0, le=1000)] = setting(1.0, "Capacity hint before anything is measured.")
@@ -212,7 +212,7 @@ backends:
         None, "Most requests sent to it at a time."
     )
     max_prompt_bytes: Annotated[Annotated[Size, sized("1KiB", "1TiB")] | None, absent_if_empty] = setting(
-        None, "Most bytes of requests' bodies that it works on at a time; a larger one goes there alone."
+        None, "Most bytes of request bodies that it works on at a time; a larger request is sent there alone."
     )
 
     @field_validator("launch")
@@ -230,7 +230,8 @@ backends:
             return file_name(name) if launch else text(name)
         if launch:
             raise ValueError("a launched backend needs a name: its log file and its metrics have it")
-        return host_and_port(url) if url else "unnamed"  # which nobody sees: the URL is wrong, and said to be
+        # Without a url, an error is reported, and nobody sees the name.
+        return host_and_port(url) if url else "unnamed"
 
     @field_validator("models", mode="before")
     @classmethod

@@ -23,17 +23,17 @@ balance:
   hedge_after: p95
 """
 
-    policy: PolicyName = setting("least_latency", "By what to choose among the backends that can take a request.")
+    policy: PolicyName = setting("least_latency", "How to choose among the backends that can take a request.")
     affinity: Switch = setting(
         default=True, meaning="Whether a conversation goes back to the backend that has its beginning cached."
     )
     hedge_after: Annotated[HedgeAfter, lasting("1ms", "1h")] = setting(
         "never",
-        "Silence after which a second backend is asked, too, and the first answer taken; p95 is the time "
-        "within which 95 of 100 answers began.",
+        "Silence after which the request is sent to a second backend, too, and the first answer is taken; p95 is the "
+        "time within which 95 of 100 answers began.",
     )
     retry_share: Annotated[Number, Field(ge=0, le=1)] = setting(
         0.2,
-        "Largest share of the recent requests that retries may be, so that they can't flood what is left. What no "
-        "engine has read, or one that is out, is sent on in any case.",
+        "Largest share of the recent requests that may be retries, so that they can't overload the other backends. "
+        "Retries of requests that no working engine has read don't count.",
     )

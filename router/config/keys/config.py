@@ -52,9 +52,11 @@ class Config(Section):
         (), "More files, or patterns of them such as conf.d/*.yaml, with backends, routes and sections of their own."
     )
     server: ServerConfig = Field(default_factory=ServerConfig, description=ServerConfig.__doc__)
-    profile: FileName = setting("auto", "What this platform runs, and how: auto, or a name in profiles/.")
+    profile: FileName = setting(
+        "auto", "Which engine this platform runs, and with which options: auto, or a name in profiles/."
+    )
     backends: Annotated[tuple[BackendConfig, ...], BeforeValidator(listed)] = Field(
-        description="The places requests can be sent to. Required: at least one."
+        description="The places that requests can be sent to. Required: at least one."
     )
     routes: Routes = setting({}, "More names that clients may ask for, and the models each leads to, in order.")
     balance: BalanceConfig = Field(default_factory=BalanceConfig, description=BalanceConfig.__doc__)

@@ -1,7 +1,7 @@
-"""The building blocks of router.yaml's types that hold several values: lists and mappings.
+"""Lists and mappings of values.
 
-`each` reports all items that are wrong, at their own paths. What comes out can't be changed: lists are tuples, and
-mappings are read-only and keep the file's order. Short forms (one model for a list of them) become the long ones.
+`each` reports all wrong items, at their own paths. The results are immutable: lists become tuples, mappings become
+read-only and keep the file's order. Short forms (one model instead of a list) become the long ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def faulty(faults: Iterable[Fault], kind: str = "fault") -> ValidationError:
-    """An error at several places at once, each relative to where it is raised."""
+    """One error for several faults; their paths are relative to the value being validated."""
     return ValidationError.from_exception_data(
         "router.yaml",
         [
@@ -35,31 +35,31 @@ def faulty(faults: Iterable[Fault], kind: str = "fault") -> ValidationError:
 
 
 def listed(value: object) -> tuple[object, ...]:
-    """A list, of bounded length. Nothing is an empty one."""
+    """A list of bounded length; None counts as an empty one."""
     if value is None:
         return ()
     if isinstance(value, FromEnvironment):
-        raise ValueError("expected a list: the environment gives its items one by one, as ROUTER_AUTH__KEYS__0 does")  # noqa: TRY004
+        raise ValueError("expected a list: the environment gives its items one by one, as ROUTER_AUTH__KEYS__0 does")
     if not isinstance(value, list | tuple):
-        raise ValueError("expected a list, such as `[a, b]` or lines that start with `- `, got {got}")  # noqa: TRY004
+        raise ValueError("expected a list, such as `[a, b]` or lines that start with `- `, got {got}")
     if len(value) > MOST_ITEMS:
         raise ValueError(f"a list may have {MOST_ITEMS} items at most")
     return tuple(value)
 
 
 def mapping(value: object) -> Mapping[str, object]:
-    """A mapping whose keys are printable text. Nothing is an empty one."""
+    """A mapping whose keys are printable text; None counts as an empty one."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ValueError("expected a mapping, such as `name: value`, got {got}")  # noqa: TRY004
+        raise ValueError("expected a mapping, such as `name: value`, got {got}")
     if any(not isinstance(key, str) or not key.strip() or not key.isprintable() for key in value):
         raise ValueError("a key in here is empty, or not printable text")
     return value
 
 
 def each(items: Iterable[tuple[str | int, object]], check: Callable[[Any], T]) -> list[T]:
-    """All items checked. Raises for all that are wrong, each at its key or index."""
+    """Check all items. Raises one error for all wrong ones, each at its key or index."""
     faults, values = [], []
     for key, item in items:
         try:
@@ -73,12 +73,12 @@ def each(items: Iterable[tuple[str | int, object]], check: Callable[[Any], T]) -
 
 
 def each_item(value: object, check: Callable[[Any], T]) -> tuple[T, ...]:
-    """A list, with all its items checked."""
+    """A list with checked items."""
     return tuple(each(enumerate(listed(value)), check))
 
 
 def each_value(value: object, check: Callable[[Any], T]) -> Mapping[str, T]:
-    """A mapping, with all its values checked."""
+    """A mapping with checked values."""
     given = mapping(value)
     if not given:
         return NOTHING
@@ -86,11 +86,11 @@ def each_value(value: object, check: Callable[[Any], T]) -> Mapping[str, T]:
 
 
 def item_or_items(value: object, check: Callable[[Any], T]) -> tuple[T, ...]:
-    """A list, or the only item of one, with all checked."""
+    """A list with checked items; a single item counts as a list of one."""
     return each_item(value if isinstance(value, list | tuple) else [value], check)
 
 
 as_it_is = PlainSerializer(lambda value: value, when_used="json")
-"""For what a plain validator has checked: pydantic's own serializer would check it again."""
+"""For values of plain validators: pydantic's own serializer would validate them again."""
 
 as_shown = PlainSerializer(shown, when_used="json")

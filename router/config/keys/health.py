@@ -23,8 +23,8 @@ health:
 
     interval: Annotated[Duration, lasting("100ms", "1h")] = setting(
         "5s",
-        "Time between two probes of a backend that is well. One that is out or in doubt is probed after 0.1 s, then "
-        "each time later by a tenth of the time that it has been so, at most by this; at once when a request waits.",
+        "Time between two probes of a healthy backend. One that is out or in doubt is probed after 0.1 s, then after "
+        "pauses that grow by a tenth of the time it has been so, up to this; and at once when a request waits for it.",
     )
     timeout: Annotated[Duration, lasting("10ms", "10m")] = setting("2s", "How long a probe's answer may take.")
     unhealthy_after: Annotated[Whole, Field(ge=1, le=100)] = setting(
@@ -39,8 +39,9 @@ health:
     )
     ramp: Annotated[Duration, lasting("0", "1h")] = setting(
         "5s",
-        "Time over which a backend that came back rises to its full share. Short: it has shown that it answers, and "
-        "others queue meanwhile. Down again within it is a relapse: each has it prove itself for twice as long.",
+        "Time over which a backend that came back rises to its full share. It is short because the backend has shown "
+        "that it answers, and requests queue at the others meanwhile. Going down again within it is a relapse: after "
+        "each one, the backend must prove itself for twice as long.",
     )
     error_rate: Annotated[Number, Field(gt=0, le=1)] = setting(
         0.5, "Share of failures among the recent requests at which a backend gets no more."

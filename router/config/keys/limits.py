@@ -23,10 +23,12 @@ limits:
 
     max_body: Annotated[Size, sized("1KiB", "16GiB")] = setting("64MiB", "Largest request body.")
     max_connections: Annotated[Whole, Field(ge=1, le=1_000_000)] = setting(
-        16384, "Most clients' connections at a time; the next is told so and closed. The file limit may allow fewer."
+        16384,
+        "Most connections of clients at a time; the next gets an error and is closed. The limit of open files may "
+        "allow fewer.",
     )
     max_queue: Annotated[Whole, Field(ge=0, le=1_000_000)] = setting(
-        512, "Most requests that wait for a backend at a time; the next gets 429."
+        512, "Most requests that wait for one model at a time; the next gets 429."
     )
     queue_timeout: Annotated[Duration, lasting("0", "24h")] = setting("60s", "Longest wait in the queue.")
     connect_timeout: Annotated[Duration, lasting("10ms", "10m")] = setting(

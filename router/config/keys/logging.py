@@ -14,7 +14,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 class LoggingConfig(Section):
-    """What is written down, and where."""
+    """What is logged, and where."""
 
     example: ClassVar[str] = """\
 logging:
@@ -23,8 +23,8 @@ logging:
 """
 
     level: Annotated[Literal["debug", "info", "warning", "error"], choice("a level", *LEVELS)] = setting(
-        "info", "The least important kind of line that is written."
+        "info", "The least important level that is logged."
     )
     dir: Annotated[Path, BeforeValidator(text), WithJsonSchema(TEXT)] = setting(
-        "logs", "Folder of the launched engines' output."
+        "logs", "Folder of router.log, access.log and the output of launched engines."
     )

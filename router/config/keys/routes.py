@@ -1,4 +1,4 @@
-"""A route: the models that a name leads to, and what becomes of a request on the way there."""
+"""`routes`: names that lead to models, and changes to requests on the way."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _ROUTED_BY = ("model", "stream")
 
 
 def _targets(value: object) -> tuple[str, ...]:
-    """A model's name, or a list of them in order."""
+    """A model's name, or a list of names in order."""
     if value in ([], ()):
         raise ValueError("a route needs a model to lead to: name one, or several in order")
     return item_or_items(value, model_name)
 
 
 def _json(value: object, levels: int = MOST_LEVELS) -> object:
-    """Whatever JSON can say, nested so deep at most."""
+    """Any JSON value, nested `levels` deep at most."""
     if isinstance(value, list | tuple | Mapping) and not levels:
         raise ValueError(f"is nested deeper than {MOST_LEVELS} levels")
     if isinstance(value, list | tuple):
@@ -100,7 +100,7 @@ Statuses = Annotated[
 
 
 class RouteConfig(Section):
-    """Where a name leads, and what becomes of a request on the way. A model, or a list of them, is short for `to`."""
+    """Where a name leads, and what changes in a request on the way. A model, or a list of models, is short for `to`."""
 
     example: ClassVar[str] = """\
 routes:
@@ -118,9 +118,11 @@ routes:
 
     short_for: ClassVar[str | None] = "to"
 
-    to: Targets = Field(description="The model, or several: the next, where none before can be served. Required.")
-    set: JsonFields = setting({}, "Fields of the request's body that are written over what the client says.")
-    default: JsonFields = setting({}, "Fields of the body for where the client says nothing, or null.")
+    to: Targets = Field(
+        description="The model, or several in order: each is for when those before it can't be served. Required."
+    )
+    set: JsonFields = setting({}, "Fields of the request's body that replace what the client sent.")
+    default: JsonFields = setting({}, "Fields of the body that are added if the client left them out, or sent null.")
     at_most: NumberBounds = setting(
         {},
         "Largest values of the body's numbers; a larger one is lowered to it."
@@ -132,7 +134,7 @@ routes:
         "Statuses of an answer after which the next model is tried. It is tried anyhow after an error that is retried, "
         "a 404, and a 401, 402, 403 or 407 that refuses the backend's `api_key`.",
     )
-    policy: PolicyName | None = setting(None, "By what to choose among backends; left out, as balance.policy says.")
+    policy: PolicyName | None = setting(None, "How to choose among backends; if left out, by balance.policy.")
     hidden: Switch = setting(default=False, meaning="Whether the name is served, but not listed by /v1/models.")
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What must hold between entries that are each right on their own: names are unique, and routes lead somewhere."""
+"""Rules between entries that are each correct by themselves: names are unique, and every route leads to a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_LISTED = 20
 
 
 class Backend(Protocol):
-    """A configured backend, as far as these rules look at it."""
+    """The part of a backend's configuration that these rules look at."""
 
     @property
     def name(self) -> str:
@@ -26,13 +26,14 @@ class Backend(Protocol):
 
 
 def faults(backends: Sequence[Backend | None], routes: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
-    """All that is wrong. A backend that is wrong itself is None: nothing is known of its name and models."""
+    """All broken rules. A backend that has mistakes of its own is None: its name and models are unknown."""
     yield from _names(backends)
     models = dict.fromkeys(name for backend in backends if backend for name in backend.models)
     for name in routes:
         if name in models:
             yield Fault(("routes", name), "is a backend's model, too: a name can mean one thing only")
-    complete = all(backend and backend.models for backend in backends)  # else more may be found later
+    # A backend without configured models is asked for them later.
+    complete = all(backend and backend.models for backend in backends)
     for name, targets in routes.items():
         for index, target in enumerate(targets):
             if target in routes and target not in models:
@@ -44,10 +45,7 @@ def faults(backends: Sequence[Backend | None], routes: Mapping[str, tuple[str, .
 
 
 def open_doors(host: str, cors: Sequence[str], *, is_open: bool) -> Iterator[Fault]:
-    """What would let in whom nobody has said may ask, where there are no keys.
-
-    It is looked for once every value by itself is right.
-    """
+    """Settings that let in clients without a key although nobody allowed it. For a configuration without keys."""
     if is_wide(host) and not is_open:
         yield Fault(
             ("server", "host"),
@@ -60,7 +58,7 @@ def open_doors(host: str, cors: Sequence[str], *, is_open: bool) -> Iterator[Fau
 
 
 def _names(backends: Sequence[Backend | None]) -> Iterator[Fault]:
-    """Letters of either case count as the same: some file systems can't tell them apart, nor can some readers."""
+    """Names must differ in more than case: log files have these names, and some file systems ignore case."""
     names = [backend.name.casefold() if backend else index for index, backend in enumerate(backends)]
     for index, first in repeated(names):
         message = "{other} has this name already: give each a `name` of its own"

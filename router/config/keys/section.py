@@ -1,4 +1,4 @@
-"""What all parts of router.yaml have in common."""
+"""The base of all sections of router.yaml."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def setting(default: Any, meaning: str) -> Any:  # noqa: ANN401 - the default is as in YAML, the field as in Python
-    """A field whose default is written as a user would write it, and said in its description."""
+    """A field with a default, which is written as in router.yaml and appended to the description."""
     said = "none" if default is None else "empty" if default in ((), {}) else default
     said = str(said).lower() if isinstance(said, bool) else said
     description = f"{meaning} Default: {said}."
@@ -19,18 +19,18 @@ def setting(default: Any, meaning: str) -> Any:  # noqa: ANN401 - the default is
 
 
 class Section(BaseModel):
-    """A part of router.yaml. An unknown key is an error; a key with nothing behind it is as good as left out."""
+    """A part of router.yaml. An unknown key is an error; a key without a value counts as left out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     short_for: ClassVar[str | None] = None
-    """The key that a value means where it stands in place of the whole section, if there is such a short form."""
+    """If the section has a short form: the key whose value may stand for the whole section."""
 
     example: ClassVar[str] = ""
-    """How it may look in router.yaml, for the documentation."""
+    """What it may look like in router.yaml, for the documentation."""
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """What may be shown: see `redact`."""
+        """The values that may be shown: see `redact`."""
         return self.model_dump(mode="json", exclude_none=True).items()
 
     @model_validator(mode="before")

@@ -25,17 +25,17 @@ auth: {keys: ["${ROUTER_KEY:-change-me}"]}
 
     host: Address = setting(
         "127.0.0.1",
-        "Address to listen at. 0.0.0.0 is every network of this machine, `::` those of IPv6, too; both need auth.keys, "
-        "or auth.open.",
+        "Address to listen at. 0.0.0.0 is every network of this machine, `::` includes IPv6; both need auth.keys or "
+        "auth.open.",
     )
     port: Annotated[Whole, Field(ge=0, le=65535)] = setting(8001, "Port to listen at; 0 takes a free one.")
     keep_engines: Switch = setting(
         default=False,
-        meaning="Whether launched engines run on when the router stops, to be taken over by its next start.",
+        meaning="Whether launched engines run on when the router stops; its next start takes them over.",
     )
     hosts: Annotated[tuple[HostName, ...], BeforeValidator(listed)] = setting(
         (),
-        "Names of this machine by which clients without a key may ask, beside localhost and addresses; "
+        "Host names of this machine that clients without a key may use, besides localhost and addresses; "
         "*.example.org is every name that ends so.",
     )
     cors: Annotated[tuple[Origin, ...], BeforeValidator(listed)] = setting(

@@ -1,7 +1,7 @@
 """Durations and sizes: `500ms`, `5s`, `10m`, `1.5h` → seconds as a float; `64MiB`, `2GB`, `4096` → bytes as an int.
 
-A duration needs a unit, because a bare `5` has been read as seconds and as milliseconds by too many programs; only
-0 means the same in all. A size without a unit is bytes. `never`, where a key allows it, is infinity.
+A duration needs a unit, because programs disagree whether a bare `5` means seconds or milliseconds; only 0 is the same
+in both. A size without a unit is in bytes. `never`, for keys that allow it, is infinity.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UNITS = [
 _UNITS.reverse()
 
 BOUNDS = "x-bounds"
-"""Where a type's JSON Schema keeps its bounds, as a sentence, until `schema` moves them into the description."""
+"""The key under which a type's JSON Schema has its bounds, as a sentence; `schema` moves it to the description."""
 
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)"
 _DURATION = re.compile(rf"{_NUMBER} ?(ms|s|m|h)")
@@ -59,7 +59,7 @@ def duration_or_never(value: object) -> float:
 
 
 def hedge_after(value: object) -> float | str:
-    """Seconds, infinity for `never`, or `p95` as it stands."""
+    """Seconds, infinity for `never`, or `p95` unchanged."""
     if value == "p95":
         return "p95"
     try:
@@ -78,7 +78,7 @@ def size(value: object) -> int:
 
 
 def duration_in_words(seconds: float | str) -> str:
-    """The shortest text that `duration` reads as so many seconds; `never` for infinity, and a word as it stands."""
+    """The shortest text that `duration` reads as these seconds; `never` for infinity; `p95` unchanged."""
     if isinstance(seconds, str) or seconds == math.inf:
         return seconds if isinstance(seconds, str) else "never"
     for unit, length in reversed(_SECONDS.items()):
@@ -88,7 +88,7 @@ def duration_in_words(seconds: float | str) -> str:
 
 
 def size_in_words(count: int) -> str | int:
-    """The shortest text that `size` reads as so many bytes; a number, if no unit fits."""
+    """The shortest text that `size` reads as these bytes; the number itself if no unit fits."""
     for unit, length in _UNITS:
         if count and count % length == 0:
             return f"{count // length}{unit}"
@@ -96,7 +96,7 @@ def size_in_words(count: int) -> str | int:
 
 
 class _Between:
-    """Bounds, both allowed, as a user would write them. What is no number, or infinite, is beyond them."""
+    """Inclusive bounds, written as in router.yaml. They don't apply to `never` and `p95`."""
 
     def __init__(self, parse: Callable[[object], float], least: str, most: str) -> None:
         self._least, self._most = least, most
@@ -115,7 +115,7 @@ class _Between:
 
 
 def lasting(least: str, most: str) -> _Between:
-    """Bounds of a duration. `never` is longer than `most`, and allowed where it can be said."""
+    """Bounds of a duration; `never` is allowed if the type has it."""
     return _Between(duration, least, most)
 
 
@@ -135,7 +135,8 @@ _LENGTH = {
     "title": "duration",
     "type": ["string", "integer"],
     "pattern": f"^(?:0|{_DURATION.pattern})$",
-    "minimum": 0,  # of the integer: only 0 needs no unit
+    # For integers: only 0 needs no unit.
+    "minimum": 0,
     "maximum": 0,
     "examples": ["500ms", "5s", "10m", "1h"],
 }
@@ -157,7 +158,7 @@ HedgeAfter = Annotated[
     _in_words,
     WithJsonSchema({"anyOf": [_LENGTH, {"enum": ["p95", "never"]}]}),
 ]
-"""Seconds, math.inf for `never`, or `p95`: as measured."""
+"""Seconds, math.inf for `never`, or `p95`: the measured percentile."""
 
 Size = Annotated[
     int,

@@ -1,8 +1,8 @@
-"""The building blocks of router.yaml's types: single values, each with a sentence for its errors.
+"""Single values: text, numbers, switches, names, URLs, secrets; each with its error message.
 
-A validator takes what YAML gives (and `scalars.FromEnvironment`), returns a plain immutable value, and raises
-ValueError with `{got}` where the value would stand. No pydantic union is used: its errors speak of branches that no
-user has heard of. Lists and mappings are in `groups`, durations and sizes in `units`.
+A validator takes a value from YAML or from the environment (`scalars.FromEnvironment`), returns a plain immutable
+value, and raises ValueError, with `{got}` in place of the value. Unions of pydantic are avoided: their errors mention
+branches that users know nothing of. Lists and mappings are in `groups`, durations and sizes in `units`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENGINES = tuple(launchers.engines.ENGINES)
 MOST_TEXT = 4096
 
 Item = str | int | float | bool
-"""What may stand in a list of an engine's arguments."""
+"""An item in a list of an engine's arguments."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAME = r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
@@ -39,13 +39,13 @@ _URL = re.compile(
 
 
 def text(value: object) -> str:
-    """Printable text that isn't empty. A whole number will do: see `scalars`."""
+    """Printable text, not empty. A whole number counts as text: see `scalars`."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, bool | float):
-        raise ValueError("expected text, got {got}; put it in quotes")  # noqa: TRY004 - pydantic wants ValueError
+        raise ValueError("expected text, got {got}; put it in quotes")
     if not isinstance(value, str):
-        raise ValueError("expected text, got {got}")  # noqa: TRY004
+        raise ValueError("expected text, got {got}")
     if not value.strip():
         raise ValueError("expected text, got an empty one")
     if not value.isprintable() or len(value) > MOST_TEXT:
@@ -54,7 +54,7 @@ def text(value: object) -> str:
 
 
 def file_name(value: object) -> str:
-    """Text that is safe as a file's name on every system."""
+    """Text that is safe as a file name on every system."""
     if _FILE_NAME.fullmatch(name := text(value)):
         return name
     raise ValueError(
@@ -63,7 +63,7 @@ def file_name(value: object) -> str:
 
 
 def model_name(value: object) -> str:
-    """A model's name, as clients say it. Patterns are names of routes alone."""
+    """A model's name, as clients write it. Only routes may have patterns as names."""
     if "*" in (name := text(value)):
         raise ValueError("a model's name can't have a * in it: patterns are the names of `routes`")
     return name
@@ -78,7 +78,7 @@ def whole(value: object) -> int:
 
 
 def number(value: object) -> int | float:
-    """A finite number; a whole one stays whole."""
+    """A finite number; a whole one stays an int."""
     value = typed(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return value
@@ -86,9 +86,9 @@ def number(value: object) -> int | float:
 
 
 def plain(value: object) -> Item | None:
-    """Text, a finite number, true, false or nothing; words of the environment are read if they had no quotes.
+    """Text, a finite number, true, false or None; a word from the environment is read unless it had quotes.
 
-    Text of the environment stays marked as such: it is not to be shown.
+    Text from the environment stays marked, because it must not be shown.
     """
     if isinstance(value, FromEnvironment) and value.unquoted:
         value = read(value)
@@ -100,9 +100,9 @@ def plain(value: object) -> Item | None:
 
 
 def program_text(value: object, expected: str) -> str:
-    """Text that a program can be given as an argument or a variable; it may be empty, or have several lines."""
+    """Text that can be an argument or a variable of a program; it may be empty, or have several lines."""
     if not isinstance(value, str):
-        raise ValueError(f"expected {expected}")  # noqa: TRY004
+        raise ValueError(f"expected {expected}")
     if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
         raise ValueError("a program can't be given this text: it has a character that is none")
     return value
@@ -121,12 +121,12 @@ def _absent_if_empty(value: object) -> object:
 
 
 def words(*choices: str) -> WithJsonSchema:
-    """How one of a few words stands in the JSON Schema."""
+    """The JSON Schema of one of a few words."""
     return WithJsonSchema({"enum": list(choices), "type": "string"})
 
 
 def choice(noun: str, *choices: str) -> BeforeValidator:
-    """One of a few words; `noun` is what they are, with its article."""
+    """One of a few words; errors call it `noun`, which has its article."""
 
     def check(value: object) -> str:
         if isinstance(value, str) and value in choices:
@@ -151,7 +151,7 @@ def url(value: object) -> str:
 
 
 def host_name(value: object) -> str:
-    """A host's name, in lower case; `*.example.org` is every name that ends so."""
+    """A host name, in lower case; `*.example.org` is every name that ends so."""
     match = _HOST_NAME.fullmatch(said := text(value).lower().removesuffix("."))
     if match is None:
         raise ValueError("expected a host's name alone, such as router.lan or *.example.org, got {got}")
@@ -159,7 +159,7 @@ def host_name(value: object) -> str:
 
 
 def origin(value: object) -> str:
-    """The origin of a web page as browsers say it, in lower case; or a pattern of such; or `*`, or `null`."""
+    """The origin of a web page as browsers send it, in lower case; or a pattern of origins; or `*`, or `null`."""
     said = text(value).lower()
     said = said if said.endswith("://") else said.removesuffix("/")
     match = _ORIGIN.fullmatch(said)
@@ -172,13 +172,14 @@ def origin(value: object) -> str:
     if match["scheme"] in {"http", "https"}:
         if match["host"] in {None, "*"}:
             raise ValueError("{got} would be every page there is; '*' says so, and needs auth.keys")
-        if match["port"] == ("80" if match["scheme"] == "http" else "443"):  # which browsers leave out
+        # Browsers leave out the default port.
+        if match["port"] == ("80" if match["scheme"] == "http" else "443"):
             said = said.rpartition(":")[0]
     return said
 
 
 def address(value: object) -> str:
-    """An address or a name to listen at. One of IPv6 may stand in brackets, as in URLs."""
+    """An address or a name to listen at. An IPv6 address may be in brackets, as in URLs."""
     said = text(value).strip()
     inner = said[1:-1] if said.startswith("[") and said.endswith("]") else said
     try:
@@ -190,7 +191,7 @@ def address(value: object) -> str:
 
 
 def _url_shown(checked: str) -> str:
-    """A URL without a path that the environment had a part in: some services take their key there."""
+    """A URL; without its path if it comes from the environment, because some services take a key there."""
     place, slash, _ = checked.removeprefix("https://").removeprefix("http://").partition("/")
     if not slash or not isinstance(checked, FromEnvironment):
         return checked
@@ -198,14 +199,14 @@ def _url_shown(checked: str) -> str:
 
 
 def host_and_port(checked: str) -> str:
-    """`host:port` of a URL that `url` let through."""
+    """The `host:port` of a URL that `url` has checked."""
     scheme, _, rest = checked.partition("://")
     place = rest.partition("/")[0]
     return place if re.search(r":[0-9]+$", place) else f"{place}:{443 if scheme == 'https' else 80}"
 
 
 TEXT = {"title": "text", "type": ["string", "integer"], "minLength": 1}
-"""Its JSON Schema."""
+"""The JSON Schema of text."""
 
 absent_if_empty = BeforeValidator(_absent_if_empty)
 

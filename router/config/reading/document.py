@@ -1,7 +1,7 @@
 """A file's content as plain data that remembers where each part of it was written.
 
-A document belongs to one load: `places` builds it, `environment` changes it in place, and the types are checked
-against its data. It alone decides what of the user's values a message may show.
+A document belongs to one load: `places` builds it, `environment` changes it in place, and its data is checked against
+the types. It alone decides which of the user's values a message may show.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from router.config.redact import is_secret
 
 @dataclass
 class Document:
-    """Data, its places, and what must be remembered of single values. Paths are those of the data."""
+    """Data, and what must be known about single values, by their paths in the data."""
 
     file: str
     data: dict[str, Any] = field(default_factory=dict)
-    places: dict[KeyPath, SourcePosition] = field(default_factory=dict)  # of its key, for a value in a mapping
+    places: dict[KeyPath, SourcePosition] = field(default_factory=dict)  # for a value in a mapping, its key's
     unquoted: set[KeyPath] = field(default_factory=set)  # words that were written without quotes
-    hidden: dict[KeyPath, str] = field(default_factory=dict)  # what ${…} became; never shown
-    broken: set[KeyPath] = field(default_factory=set)  # said to be wrong already: one error is enough
+    hidden: dict[KeyPath, str] = field(default_factory=dict)  # the text that ${…} became; never shown
+    broken: set[KeyPath] = field(default_factory=set)  # reported as wrong already: one error is enough
     problems: list[Problem] = field(default_factory=list)
-    size: int = 0  # how many values it has, after aliases are expanded
+    size: int = 0  # number of values, after aliases are expanded
 
     def report(self, *problems: Problem) -> None:
-        """Keep problems, to be raised with all that follow. Raises ConfigError at once if there are too many."""
+        """Keep problems, to raise them with later ones. Raises ConfigError at once if there are too many."""
         self.problems += problems
         if len(self.problems) >= MOST_PROBLEMS:
             raise ConfigError(self.problems)
 
     def problem(self, path: KeyPath, message: str, other: KeyPath = ()) -> Problem:
-        """A problem with the value at `path`, or with the nearest thing around it that was written.
+        """A problem with the value at `path`, placed at the nearest written thing around it.
 
-        In the message, `{got}` becomes the value, and `{other}` another path, with its place.
+        In the message, `{got}` becomes the value, and `{other}` the other path with its place.
         """
         path = self.as_written(path)
         place = self._nearest(path)
@@ -43,12 +43,13 @@ class Document:
             message = message.replace("{other}", f"{dotted(other)} ({self.place(other)})")
         message = message.replace("{got}", self.shown(path))
         if "'" in message:
-            for text in set(self.hidden.values()):  # a suggestion may name one, too
+            # "did you mean" may quote a hidden value, too.
+            for text in set(self.hidden.values()):
                 message = message.replace(repr(text), "'…'")
         return Problem(*place, key=dotted(path), message=message)
 
     def place(self, path: KeyPath) -> str:
-        """Where something was written: `conf.d/a.yaml:14:7`."""
+        """Where the value at a path was written: `conf.d/a.yaml:14:7`."""
         return str(self._nearest(self.as_written(path)))
 
     def _nearest(self, path: KeyPath) -> SourcePosition:
@@ -57,7 +58,7 @@ class Document:
         return self.places.get(path, SourcePosition(self.file))
 
     def as_written(self, path: KeyPath) -> KeyPath:
-        """The path without the steps that a short form leaves out: `x: a` is one for `x: {to: [a]}`."""
+        """The path without the steps that a short form leaves out: `x: a` is short for `x: {to: [a]}`."""
         written: KeyPath = ()
         here: Any = self.data
         for key in path:
@@ -78,7 +79,7 @@ class Document:
         return shortened(str(value) if isinstance(value, str) else value)
 
     def value(self, path: KeyPath) -> object:
-        """The value at `path`; None where there is none."""
+        """The value at `path`; None if there is none."""
         value: Any = self.data
         for key in path:
             try:

@@ -1,6 +1,6 @@
-"""A file's bytes, and its text: whatever lies there instead of a small text file in UTF-8 becomes a `Problem`.
+"""A file's bytes, and its text: anything but a small text file in UTF-8 becomes a `Problem`.
 
-Nothing is waited for: a FIFO nobody writes to, a terminal or a device is refused before it is read.
+Reading never blocks: a FIFO that nobody writes to, a terminal or a device is refused.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_BYTES = 4 * 1024 * 1024
-"""Of router.yaml and all that it includes, together."""
+"""Bytes of router.yaml and all files that it includes, together."""
 
 BEGINNING = (
     "name another with --config FILE, or write one: a line is enough to begin with, "
     "`backends: [{name: mine, launch: {model: /path/to/model.gguf}}]`"
 )
-"""What to do where there is no router.yaml. A test reads the line."""
+"""What to do if there is no router.yaml. A test loads this line."""
 
-_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML takes for one
+LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""Line breaks of YAML 1.1."""
+
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read(path: Path, most: int = MAX_BYTES) -> bytes:
-    """The bytes of a file, at most so many. Raises ConfigError under the name that the path gives it."""
+    """The bytes of a file, `most` of them. Raises ConfigError, which names the file as the path does."""
     file = str(path)
     try:
         raw = read_ordinary(path, most + 1)
@@ -52,7 +54,7 @@ def read(path: Path, most: int = MAX_BYTES) -> bytes:
 
 
 def decoded(raw: bytes, file: str) -> str:
-    """The text of a file's bytes. A UTF-8 byte order mark, as some editors write, is passed over."""
+    """The text of a file's bytes, without the byte order mark that some editors write. Raises ConfigError."""
     if raw.startswith(_UTF_16):
         raise fatal(SourcePosition(file, 1, 1), "is UTF-16 text: save the file as UTF-8")
     raw = raw.removeprefix(codecs.BOM_UTF8)
@@ -66,7 +68,7 @@ def decoded(raw: bytes, file: str) -> str:
 
 
 def _place_after(before: str, file: str) -> SourcePosition:
-    lines = _LINE_BREAK.split(before)
+    lines = LINE_BREAK.split(before)
     return SourcePosition(file, len(lines), len(lines[-1]) + 1)
 
 

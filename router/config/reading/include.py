@@ -2,10 +2,9 @@
 
     include: conf.d/*.yaml        or a list: [machines.yaml, "conf.d/*.yaml"]
 
-Patterns are relative to the file that says them, and are taken in order; what one matches is sorted by name. The
-backends of included files are put behind those before, their routes are merged, and any other section may stand in
-one file only. An included file includes nothing itself. What is wrong with one file doesn't hide what is wrong with
-another.
+Patterns are relative to the including file and are taken in order; the matches of one are sorted by name. The backends
+of an included file follow those before, its routes are merged, and any other section may be in one file only. An
+included file can't include others. Mistakes in one file don't hide those in another.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ MAX_FILES = 500
 
 
 class Sources(NamedTuple):
-    """What a configuration was read from: its files, and the absolute patterns that more of them may match later."""
+    """The files that a configuration was read from, and the absolute patterns that other files may match later."""
 
     files: tuple[Path, ...]
     patterns: tuple[str, ...] = ()
 
 
 def gathered(path: Path, environ: Mapping[str, str]) -> tuple[Document, Sources]:
-    """A file and what it includes. Raises ConfigError if there is no data to be had from the file itself."""
+    """A file and the files that it includes. Raises ConfigError if the file itself gives no data."""
     raw = read(path)
     document = places.parse(raw, str(path))
     environment.expand(document, environ, "include")
@@ -53,10 +52,12 @@ def gathered(path: Path, environ: Mapping[str, str]) -> tuple[Document, Sources]
                 raw = read(found, room)
                 part = places.parse(raw, str(found), MAX_VALUES - document.size)
             except ConfigError as error:
-                for problem in error.problems:  # of a file that can't be read, the place is where it is named
+                # If a file can't be read, its problem has the place of the pattern that names it.
+                for problem in error.problems:
                     named = document.problem(key, f"{found}: {problem.message}")
                     document.report(problem if problem.line is not None else named)
-                document.broken.add(("backends",))  # which of them there are is not known
+                # It might have had backends.
+                document.broken.add(("backends",))
                 continue
             room -= len(raw)
             _Merge(document, part).all()
@@ -65,7 +66,7 @@ def gathered(path: Path, environ: Mapping[str, str]) -> tuple[Document, Sources]
 
 
 def _patterns(document: Document) -> Iterator[tuple[KeyPath, str]]:
-    """Each pattern with its path; what is none is left to the types."""
+    """Each pattern with its path. Values that are no patterns are refused later, by the type of the key."""
     given = document.data.get("include")
     for index, pattern in enumerate(given if isinstance(given, list) else [given]):
         if isinstance(pattern, str) and pattern and pattern.isprintable():
@@ -80,7 +81,8 @@ def _matching(document: Document, key: KeyPath, folder: Path, pattern: str) -> l
     if "**" in pattern:
         return wrong("** is not supported: name the folders, or include each with a pattern of its own")
     rooted = str(Path(glob.escape(str(folder))) / pattern)
-    found = list(islice(glob.iglob(rooted), MAX_FILES + 1))  # noqa: PTH207 - a path's own glob knows no folder to escape
+    # Path.glob would take special characters in the folder's own name for a pattern.
+    found = list(islice(glob.iglob(rooted), MAX_FILES + 1))  # noqa: PTH207
     if len(found) > MAX_FILES:
         return wrong(f"matches more than {MAX_FILES} files")
     if not found and not glob.has_magic(pattern):
@@ -90,7 +92,7 @@ def _matching(document: Document, key: KeyPath, folder: Path, pattern: str) -> l
 
 
 class _Merge:
-    """An included file's part of the whole."""
+    """The merging of an included file into the document."""
 
     def __init__(self, document: Document, part: Document) -> None:
         self._document = document
@@ -100,7 +102,7 @@ class _Merge:
         self._before = len(backends) if isinstance(backends, list) else 0
 
     def all(self) -> None:
-        """Merge what can be, report what can't, and keep the places of what was."""
+        """Merge what can be merged with its places, and report the rest."""
         for key, value in self._part.data.items():
             self._section(key, value)
         document, part = self._document, self._part
@@ -134,7 +136,7 @@ class _Merge:
         self._document.report(self._part.problem(path, message))
 
     def _moved(self, path: KeyPath) -> KeyPath | None:
-        """Where a path of the part is in the whole; None for what was left out."""
+        """The path in the whole document of a path in the part; None if that was left out."""
         if not path or path[:1] in self._left_out or path[:2] in self._left_out:
             return None
         if path[0] == "backends" and len(path) > 1 and isinstance(path[1], int):

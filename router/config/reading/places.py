@@ -1,12 +1,11 @@
 """YAML text → plain data, with the line and column of every key and item.
 
-Only a part of YAML is accepted, the part that a configuration needs: one document, a mapping at its top, keys that
-are text and appear once, no tags, no merge keys (`<<`). Anchors and aliases work. How words become values:
-`scalars`.
+Only the part of YAML is accepted that a configuration needs: one document, a mapping at its top, keys that are text and
+occur once, no tags, no merge keys (`<<`). Anchors and aliases work. `scalars` says how words become values.
 
-Nothing here trusts the text. Its depth, and the number of its values after aliases are expanded, have bounds, and
-whatever is wrong becomes a `Problem`. What leaves no data to go on with (broken syntax, a bound) is raised at once;
-the rest is left in the document, to be reported with all that follows.
+The depth of a file, and the number of its values after aliases are expanded, are bounded. Every mistake becomes a
+`Problem`. One that leaves no data to go on with (broken syntax, a bound) is raised at once; the others are kept in the
+document, to be reported with later ones.
 """
 
 from __future__ import annotations
@@ -26,18 +25,20 @@ MAX_VALUES = 200_000
 _CORE = "tag:yaml.org,2002:"
 _TAGS = {None, *(f"{_CORE}{kind}" for kind in ("str", "seq", "map"))}
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fast, where it was built
+# libyaml's parser is five times as fast, but PyYAML may have been built without it.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse(raw: bytes, file: str, most: int = MAX_VALUES) -> Document:
-    """The document in a file's bytes, of at most so many values. Raises ConfigError if there is none."""
+    """The document in a file's bytes, with at most `most` values. Raises ConfigError if there is none."""
     text = decoded(raw, file)
     document = Document(file, places={(): SourcePosition(file, 1, 1)})
     try:
         events = _events(text, file)
     except yaml.MarkedYAMLError as error:
         raise syntax_error(error, text, file) from None
-    except (yaml.YAMLError, ValueError, OverflowError):  # as Python's parser has it for "\\UFFFFFFFF"
+    except (yaml.YAMLError, ValueError, OverflowError):
+        # PyYAML's own parser raises the last two for "\\UFFFFFFFF".
         raise fatal(SourcePosition(file, 1, 1), "this is no valid YAML: it has a character that is none") from None
     if events:
         _Builder(document, events, most).build()
@@ -45,7 +46,7 @@ def parse(raw: bytes, file: str, most: int = MAX_VALUES) -> Document:
 
 
 def _events(text: str, file: str) -> list[Any]:
-    """What the parser meets, from the first node to the last; no more, and no deeper, than a file may have."""
+    """The parser's events, from the first node to the last. Raises ConfigError if they are too many or too deep."""
     events: list[Any] = []
     depth = documents = 0
     for event in yaml.parse(text, Loader=_LOADER):
@@ -64,15 +65,15 @@ def _events(text: str, file: str) -> list[Any]:
 
 
 class _Builder:
-    """One walk over a document's events, which fills it. An alias walks over its anchor's events once more."""
+    """One walk over a document's events, which fills it. An alias repeats the events of its anchor."""
 
     def __init__(self, document: Document, events: list[Any], most: int) -> None:
         self._document = document
         self._events = events
         self._next = 0
         self._most = most
-        self._anchors: dict[str, int] = {}  # where in the events the node begins
-        self._open: set[str] = set()  # anchors of nodes that are being built: an alias to one has no end
+        self._anchors: dict[str, int] = {}  # the index of the event that begins the node
+        self._open: set[str] = set()  # anchors of unfinished nodes: an alias to one would never end
 
     def build(self) -> None:
         top = self._events[0]
@@ -108,7 +109,7 @@ class _Builder:
         return value
 
     def _anchor(self, event: Any, path: KeyPath) -> None:  # noqa: ANN401
-        """Keep where a node begins, if it has a name for aliases."""
+        """Remember where a node begins, if it has an anchor."""
         if event.anchor and self._anchors.setdefault(event.anchor, self._next - 1) != self._next - 1:
             self._report(event, path, "an anchor (&…) of this name stands further up: give it another")
 
@@ -154,7 +155,7 @@ class _Builder:
         return mapping
 
     def _key(self, path: KeyPath) -> str | None:
-        """The key, or None if it can't be one, which is reported."""
+        """The key; None if it is not a valid one, which is reported."""
         event = self._events[self._next]
         if not isinstance(event, yaml.ScalarEvent):
             self._report(event, path, "a key must be text, not a list, a mapping or an alias")
@@ -171,7 +172,7 @@ class _Builder:
         return str(event.value)
 
     def _pass(self, path: KeyPath) -> None:
-        """Pass over a value that nobody will look at; its anchors may be referred to all the same."""
+        """Skip a value that is left out. Its anchors count, because aliases may refer to them."""
         depth = 0
         while True:
             event = self._take()

@@ -1,6 +1,6 @@
-"""What the YAML parser says of broken syntax, in words that tell what would be right.
+"""The YAML parser's complaints about syntax, reworded to say what would be right.
 
-libyaml and PyYAML's own parser word the same mistakes differently; the table knows both.
+libyaml and PyYAML's own parser word the same mistakes differently; the table has both wordings.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from router.config.problems import ConfigError, SourcePosition
-from router.config.reading.files import fatal
+from router.config.reading.files import LINE_BREAK, fatal
 
 if TYPE_CHECKING:
     from yaml import Mark, MarkedYAMLError
@@ -19,7 +19,8 @@ MAX_DEPTH = 32
 
 TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
-_AT_ITS_BEGINNING = r"could not find expected ':'|unexpected end of stream"  # not where the parser gave up
+_AT_ITS_BEGINNING = r"could not find expected ':'|unexpected end of stream"
+"""Mistakes that are placed where they begin, rather than where the parser noticed them."""
 
 _WHAT_WOULD_BE_RIGHT = {
     r"mapping values": "a second `: ` stands here, or one too deep: put text that has one in quotes, or check the"
@@ -38,7 +39,7 @@ _WHAT_WOULD_BE_RIGHT = {
 
 
 def syntax_error(error: MarkedYAMLError, text: str, file: str) -> ConfigError:
-    """The parser's complaint about a text, at its place."""
+    """The parser's complaint about a text, with its place."""
     problem, begun = error.problem or error.context or "", error.context_mark
     mark = (re.search(_AT_ITS_BEGINNING, problem) and begun) or error.problem_mark or begun
     place = SourcePosition(file, mark.line + 1, mark.column + 1) if mark else SourcePosition(file, 1, 1)
@@ -53,10 +54,11 @@ def syntax_error(error: MarkedYAMLError, text: str, file: str) -> ConfigError:
     right = next((words for known, words in _WHAT_WOULD_BE_RIGHT.items() if re.search(known, problem)), None)
     if "${" in line and "expected ','" in problem:
         right = "inside [ ] and { }, put ${…} in quotes"
-    said = right or re.sub(r"handle '.*'", "handle '…'", problem)  # a tag may be a secret that has no quotes
+    # A "tag" may be an unquoted secret.
+    said = right or re.sub(r"handle '.*'", "handle '…'", problem)
     return fatal(place, f"this is no valid YAML: {said}".replace("{line}", str(begun.line + 1 if begun else 1)))
 
 
 def _line(text: str, mark: Mark | None) -> str:
-    lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text)  # what YAML counts as lines
+    lines = LINE_BREAK.split(text)
     return lines[mark.line] if mark and mark.line < len(lines) else ""
