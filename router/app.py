@@ -41,9 +41,9 @@ from router.fleet.reload import Reloader
 from router.listener import Listener, room_for_clients
 from router.management import Management
 from router.proxy.plane import Plane
-from router.proxy.probe import Prober
 from router.proxy.requests import Rules
 from router.proxy.resolve import Names
+from router.proxy.watching.probe import Prober
 from router.telemetry.access import AccessLog
 from router.telemetry.logs import printable, tell, terminal_of
 from router.telemetry.tasks import aside
@@ -108,7 +108,7 @@ class App:
     def _set_up(self, config: Config) -> None:
         """Take a configuration's settings: what isn't a backend or a route, and can change at any time."""
         self.plane.set_up(settings.exchange_limits(config), settings.thresholds(config), settings.balancing(config))
-        self._prober.rhythm = settings.probe_timing(config)
+        self._prober.timing = settings.probe_timing(config)
         self.fleet.set_up(drain_timeout=config.limits.drain_timeout)
         self.rules.set_up(
             max_body=config.limits.max_body,

@@ -10,8 +10,8 @@ from router.core.access import Access
 from router.core.admission import Bounds
 from router.core.health import Thresholds
 from router.proxy.plane import Balancing, ExchangeLimits
-from router.proxy.probe import ProbeTiming
 from router.proxy.requests import Caller
+from router.proxy.watching.probe import ProbeTiming
 
 _DIGITS = 8
 """Digits of a key's digest that stand for a key without a name: they tell keys apart, and give none away."""

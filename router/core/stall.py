@@ -19,7 +19,7 @@ honest depends on what can be seen of the backend's work (`Sight`):
      answer, and `PATIENCE` times as long as these take has passed, as the engine may go on for clients that have left.
 
 A backend that is silent for a part of the time (`QUIET`) is looked into: its CPU time and its counters are read, it is
-probed (`router.proxy.examine`). Silent for `SILENT` of it, what has no byte yet goes elsewhere.
+probed (`router.proxy.watching.examine`). Silent for `SILENT` of it, what has no byte yet goes elsewhere.
 """
 
 import re

@@ -15,7 +15,7 @@ from router.fleet.launches import Launch
 from router.fleet.lifecycle import Lifecycle
 from router.fleet.members import Member
 from router.proxy.plane import Plane
-from router.proxy.probe import Prober
+from router.proxy.watching.probe import Prober
 
 SLICE = 0.005
 """Seconds for which a change of many backends may hold up everything else at a time."""

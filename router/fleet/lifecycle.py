@@ -33,7 +33,7 @@ from router.fleet.launches import Launch
 from router.fleet.members import Member, ahead_of, backend_of, cap_of, due, models_of, target_of
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
-from router.proxy.probe import Prober
+from router.proxy.watching.probe import Prober
 from router.telemetry.tasks import heard, unharmed
 
 log = structlog.get_logger("router")

@@ -21,8 +21,8 @@ from router.core.estimate.ask import Ask
 from router.core.estimate.estimate import Estimate
 from router.fleet.diff import PlannedBackend
 from router.fleet.launches import Launch, parallel_of
-from router.proxy.examine import Process
-from router.proxy.probe import Target
+from router.proxy.watching.examine import Process
+from router.proxy.watching.probe import Target
 
 TYPICAL = Ask(1000)
 """The request whose expected time to the first token `told` shows."""

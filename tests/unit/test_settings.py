@@ -3,8 +3,8 @@ from router.config import Config
 from router.core.admission import Bounds
 from router.core.health import Thresholds
 from router.proxy.plane import Balancing, ExchangeLimits
-from router.proxy.probe import ProbeTiming
 from router.proxy.requests import Caller
+from router.proxy.watching.probe import ProbeTiming
 
 CONFIG = Config.model_validate({
     "backends": [{"url": "http://127.0.0.1:1", "models": ["m"]}],

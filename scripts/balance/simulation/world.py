@@ -17,7 +17,7 @@ from router.core.estimate.hearing import HEAR
 from router.core.exchange import Failure
 from router.core.ledger import Ledger
 from router.core.load import Load
-from router.proxy.listen import EVERY, SETTLES
+from router.proxy.watching.listen import EVERY, SETTLES
 from scripts.balance.simulation.choosing import chooser_of
 from scripts.balance.simulation.engine import Engine, Outage, Spec
 from scripts.balance.simulation.routing import PROBE_EVERY, STALL_AFTER, Exchange, Router

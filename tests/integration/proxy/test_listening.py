@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from router.core.load import Load
-from router.proxy import listen, probe
+from router.proxy.watching import listen, probe
 from tests.fakes.engine import FakeEngine
 from tests.integration.proxy.test_failures import CHAT, chat
 from tests.running import eventually

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from router.core.health import Verdict
-from router.proxy import probe
+from router.proxy.watching import probe
 from tests.running import eventually
 
 LIST = b'{"object": "list", "data": [{"id": "demo"}]}'

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from router.core.budget import RetryBudget
-from router.proxy import probe
+from router.proxy.watching import probe
 from tests.fakes.engine import FakeEngine, expected_stream
 from tests.integration.proxy.test_failures import CHAT, chat, parsed, until_cut
 from tests.running import eventually

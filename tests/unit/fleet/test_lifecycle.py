@@ -17,7 +17,7 @@ from router.fleet.diff import PlannedBackend
 from router.fleet.launches import Launch
 from router.fleet.lifecycle import Lifecycle
 from router.proxy.plane import Plane
-from router.proxy.probe import Prober, Target
+from router.proxy.watching.probe import Prober, Target
 from tests.fakes.kept import FakeKeepers
 from tests.fakes.launched import LaunchedFake
 from tests.running import eventually

@@ -1,0 +1,1 @@
+"""Watching over backends: health probes, looks into silent ones, and the load that engines publish."""
