@@ -1,0 +1,70 @@
+"""Open a model's files and read what their headers say: blocks for some milliseconds, fetches nothing."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from stat import S_ISREG
+from typing import BinaryIO
+
+from launchers.files import NoFileError, at_once, read_ordinary
+from launchers.footprints import gguf, safetensors
+from launchers.footprints.errors import HeaderError
+from launchers.footprints.model import Model, from_config, from_gguf
+from launchers.weights import weights
+
+
+def read_model(name: str, environ: Mapping[str, str]) -> Model | None:
+    """Tell what a model is, by its name as a launch has it; None where it is not on this disk, or in a form of its own.
+
+    Raises HeaderError for a damaged file, OSError for one that can't be read.
+    """
+    found = weights(name, environ)
+    if not found:
+        return None
+    if found[0].suffix.lower() == ".gguf":
+        return from_gguf([_gguf(path) for path in _one_model(found)])
+    if found[0].suffix == ".safetensors":
+        config = _config(found[0].parent / "config.json")
+        return from_config(config, [tensor for path in found for tensor in _safetensors(path)])
+    return None
+
+
+def _one_model(found: Sequence[Path]) -> Sequence[Path]:
+    """The files of one model: of several in a folder that are no parts of one, the first."""
+    return found if "-of-" in found[0].name else found[:1]
+
+
+def _gguf(path: Path) -> gguf.Header:
+    with _opened(path) as stream:
+        return gguf.read_header(stream, _size(stream))
+
+
+def _safetensors(path: Path) -> tuple[gguf.Tensor, ...]:
+    with _opened(path) as stream:
+        return safetensors.read_header(stream, _size(stream))
+
+
+def _config(path: Path) -> Mapping[str, object]:
+    try:
+        found = json.loads(read_ordinary(path))
+    except (ValueError, RecursionError) as error:
+        raise HeaderError(f"{path}: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file without waiting; name it in what goes wrong with it."""
+    with open(path, "rb", opener=at_once) as stream:
+        if not S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise NoFileError(f"{path} is no ordinary file")
+        try:
+            yield stream
+        except HeaderError as error:
+            raise HeaderError(f"{path}: {error}") from error
+
+
+def _size(stream: BinaryIO) -> int:
+    return os.fstat(stream.fileno()).st_size
