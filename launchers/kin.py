@@ -50,10 +50,10 @@ def processes() -> dict[int, Seen]:
     return {pid: each for pid, each in found.items() if each is not None}
 
 
-def is_ours(me: str = "/proc/self") -> bool:
+def is_ours() -> bool:
     """Whether /proc counts processes as we do: in a namespace of processes it has to be mounted anew."""
     try:
-        return os.readlink(me) == str(os.getpid())  # noqa: PTH115
+        return os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115
     except OSError:
         return False
 

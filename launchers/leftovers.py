@@ -122,8 +122,8 @@ def _tell_to_end(record: ProcessRecord) -> None:
         keeper.sendall(json.dumps({"do": "kill", "id": record.scratch}).encode() + b"\n")
 
 
-def _eventually(condition: Callable[[], bool], within: float = GONE_WITHIN) -> bool:
-    until = time.monotonic() + within
+def _eventually(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + GONE_WITHIN
     while not condition():
         if time.monotonic() > until:
             return False

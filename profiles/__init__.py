@@ -4,7 +4,7 @@ facts reads the machine (parsers, pure, understand what it says), load reads the
 together. Knows engines by name alone: which module or program shows that one is installed, and which command installs
 it, is passed in.
 
-A platform is one YAML file beside this one: apple_silicon, nvidia, rocm, windows, and cpu for everything else.
+A platform is one YAML file beside this one: apple_silicon, nvidia, rocm, and cpu for everything else.
 
     about:    one line for people
     memory:   the share of the machine's memory (ram) or of its GPUs' (gpu) that all models together may take

@@ -104,7 +104,7 @@ def detect(facts: Facts, profiles: Mapping[str, Profile], wanted: str = AUTO) ->
             raise UnknownProfileError(f"there is no profile {wanted}; there are: auto, {', '.join(sorted(profiles))}")
         return Choice(profiles[wanted], f"{wanted}: router.yaml names it")
     name, why = _platform(facts)
-    if name not in profiles:  # somebody's own folder of profiles
+    if name not in profiles:  # its file is missing from the folder
         raise UnknownProfileError(
             f"there is no profile {name}, which this machine would have ({why}); "
             f"set profile to one of: {', '.join(sorted(profiles))}"
@@ -117,8 +117,6 @@ def _platform(facts: Facts) -> tuple[str, str]:
     # 1. A system that decides for itself.
     if facts.system == "Darwin":
         return _mac(facts)
-    if facts.system == "Windows":
-        return "windows", f"Windows with {_gpus_or_cpus(facts)}"
     # 2. A GPU that engines can use: the vendor of the first one.
     gpus = usable_gpus(facts.gpus)
     where = "WSL" if facts.wsl else facts.system
@@ -137,11 +135,6 @@ def _mac(facts: Facts) -> tuple[str, str]:
     if facts.chip.startswith(("Apple", "VirtualApple")):  # what Rosetta calls it
         return "cpu", "an Apple chip, but this Python is made for Intel: install one for arm64, and its GPU serves"
     return "cpu", f"an Intel Mac with {cpus(facts)}; engines don't use its GPU"
-
-
-def _gpus_or_cpus(facts: Facts) -> str:
-    gpus = usable_gpus(facts.gpus)
-    return describe(gpus) if gpus else f"{cpus(facts)} and no GPU that engines can use"
 
 
 def usable_gpus(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:

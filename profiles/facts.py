@@ -37,13 +37,13 @@ _NO_PROGRAMS: Mapping[str, str] = MappingProxyType({})
 class Facts:
     """One machine, as this process may use it."""
 
-    system: str  # Linux, Darwin, Windows
+    system: str  # Linux, Darwin
     machine: str  # x86_64, arm64, aarch64, AMD64
     python: str  # 3.11.7
     cpus: int  # that this process may use: what taskset and a container leave of the machine's; 1 at least
     memory_bytes: int  # of the machine
     engines: Mapping[str, str]  # those installed: name → version
-    os: str = ""  # Debian GNU/Linux 12 (bookworm), macOS 15.1, Windows 11 (10.0.22631)
+    os: str = ""  # Debian GNU/Linux 12 (bookworm), macOS 15.1
     chip: str = ""  # Apple M3 Ultra; of Macs alone
     gpus: tuple[Gpu, ...] = ()
     machine_cpus: int = 0  # that the machine has; 0 is unknown
@@ -95,8 +95,6 @@ def program_version(path: str) -> str:
 def _os_name(system: str, release: str) -> str:
     if system == "Darwin":
         return f"macOS {platform.mac_ver()[0]}"
-    if system == "Windows":
-        return f"Windows {release} ({platform.version()})"
     with suppress(OSError, KeyError):
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     return f"{system} {release}"

@@ -2,13 +2,23 @@
 
 import sys
 
-from launchers import init
-
+BAD_START = 2
 INTERRUPTED = 130
+
+NOT_ON_WINDOWS = """\
+The router runs on Linux and macOS: it owns its engines by sessions, signals and sockets that Windows itself lacks.
+On Windows, run it inside WSL (`wsl --install`), which is Linux; engines use the GPU from there.
+"""
 
 
 def main() -> int:
     """Do what the command line says; give the exit code."""
+    # First, as the imports below fail there, in words that help nobody.
+    if sys.platform == "win32":
+        sys.stderr.write(NOT_ON_WINDOWS)
+        return BAD_START
+    from launchers import init  # noqa: PLC0415
+
     # Before anything else: the rest must not run as process 1.
     init.stand_aside()
     try:

@@ -70,12 +70,11 @@ class App:
         engines: Mapping[str, Engine] = ENGINES,
         facts: Facts | None = None,
         files: int | None = None,
-        random_source: random.Random | None = None,
         policy: RestartPolicy | None = None,
         reloader: Reloader | None = None,
         names: Names | None = None,
     ) -> None:
-        chance = random_source or random.Random()  # noqa: S311  (it breaks ties; it keeps no secret)
+        chance = random.Random()  # noqa: S311 -- it breaks ties; it keeps no secret
         self.plan = Plan(config, {}, "")
         self.reloader = reloader
         self._config = config  # of the start, for what can't change

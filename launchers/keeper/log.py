@@ -13,10 +13,9 @@ MAX_FILE = 8 * 1024 * 1024
 class Log:
     """A log file of two parts at most. Where it can't be written, that costs the log and one warning, nothing more."""
 
-    def __init__(self, path: Path, warn: Callable[[str], None], max_file: int = MAX_FILE) -> None:
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
         self._path = path
         self._warn = warn
-        self._max_file = max_file
         self._file: BinaryIO | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +29,7 @@ class Log:
             return
         try:
             self._file.write(data)
-            if self._file.tell() >= self._max_file:
+            if self._file.tell() >= MAX_FILE:
                 self.close()
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
                 self._open()

@@ -47,10 +47,6 @@ def mac(chip: str, cpus: int, gibibytes: int, machine: str = "arm64") -> Facts:
     return Facts("Darwin", machine, "3.11.7", cpus, gibibytes * GIB, {}, os="macOS 15.1", chip=chip, machine_cpus=cpus)
 
 
-def windows(cpus: int, gibibytes: int, *gpus: Gpu) -> Facts:
-    return Facts("Windows", "AMD64", "3.11.7", cpus, gibibytes * GIB, {}, gpus=gpus, machine_cpus=cpus)
-
-
 def nvidia(name: str, mebibytes: int | None, capability: str) -> Gpu:
     return Gpu("NVIDIA", f"NVIDIA {name}", mebibytes and mebibytes << 20, "580.159.04", capability)
 
@@ -84,8 +80,6 @@ MACHINES = {
     "Raspberry Pi 5": linux(4, 7.9, machine="aarch64"),
     "2-core VM": linux(2, 4),
     "container": linux(2, 251, machine_cpus=64, memory_limit_bytes=4 * GIB),
-    "Windows": windows(8, 16),
-    "Windows with an RTX": windows(32, 64, RTX_4090),
 }
 
 
@@ -123,8 +117,6 @@ MACHINES = {
         ("Raspberry Pi 5", "cpu: Linux on aarch64 with 4 CPUs and no GPU that engines can use"),
         ("2-core VM", "cpu: Linux on x86_64 with 2 CPUs and no GPU that engines can use"),
         ("container", "cpu: Linux on x86_64 with 2 of 64 CPUs and no GPU that engines can use"),
-        ("Windows", "windows: Windows with 8 CPUs and no GPU that engines can use"),
-        ("Windows with an RTX", "windows: Windows with NVIDIA GeForce RTX 4090 (24 GiB)"),
     ],
 )
 def test_a_machines_profile_and_why(machine, why):
@@ -171,24 +163,6 @@ ON_APPLE = {"parallel": 4, "ctx-size": 16384, "n-gpu-layers": 99}
             {"parallel": 2, "ctx-size": 8192, "threads": 1, "threads-batch": 2},
         ),
         ("container", "llama_cpp", "llama_cpp", {"n_ctx": 4096, "n_threads": 1, "n_threads_batch": 2}),
-        (
-            "Windows",
-            "llama_cpp",
-            "llama_cpp",
-            {"n_ctx": 4096, "n_gpu_layers": 0, "n_threads": 4, "n_threads_batch": 8},
-        ),
-        (
-            "Windows with an RTX",
-            "llama_cpp",
-            "llama_cpp",
-            {"n_ctx": 4096, "n_gpu_layers": 99, "n_threads": 16, "n_threads_batch": 32},
-        ),
-        (
-            "Windows with an RTX",
-            "llama_server",
-            "llama_server",
-            {"parallel": 2, "ctx-size": 8192, "n-gpu-layers": 99, "threads": 16, "threads-batch": 32},
-        ),
     ],
 )
 def test_a_machines_engine_and_its_arguments(machine, installed, engine, args):
@@ -254,8 +228,6 @@ def test_usable_gpus(gpus, usable):
         ("RTX 4090 desktop", "21.6 GiB, 0.9 of the GPU's memory (24 GiB)"),
         ("DGX Spark", "107.7 GiB, 0.9 of memory (119.7 GiB)"),
         ("container", "3.2 GiB, 0.8 of the container's memory (4 GiB)"),
-        ("Windows", "12.8 GiB, 0.8 of memory (16 GiB)"),
-        ("Windows with an RTX", "19.2 GiB, 0.8 of the GPU's memory (24 GiB)"),
     ],
 )
 def test_what_models_may_take(machine, said):

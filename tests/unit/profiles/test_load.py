@@ -17,13 +17,12 @@ MEMORY = "memory: {of: ram, share: 0.5}\n"
         ("cpu", ["llama_cpp", "llama_server"], Memory("ram", 0.8)),
         ("nvidia", ["vllm", "llama_server", "llama_cpp"], Memory("gpu", 0.9)),
         ("rocm", ["vllm", "llama_server", "llama_cpp"], Memory("gpu", 0.9)),
-        ("windows", ["llama_cpp", "llama_server"], Memory("gpu", 0.8)),
     ],
 )
 def test_the_profiles_that_ship(name, engines, memory):
     """Their engines in order, each one that router.yaml may name, and what models may take."""
     profiles = load_profiles()
-    assert len(profiles) == 5
+    assert len(profiles) == 4
     assert [engine.name for engine in profiles[name].engines] == engines
     assert set(engines) <= set(ENGINES)
     assert profiles[name].memory == memory

@@ -1,5 +1,6 @@
 import pytest
 
+from launchers.keeper import log as log_file
 from launchers.keeper.log import Log
 
 
@@ -22,8 +23,9 @@ def test_a_log_is_continued(path, warnings):
     assert not warnings
 
 
-def test_a_log_that_is_full_makes_room_for_the_next(path, warnings):
-    log = Log(path, warnings.append, max_file=100)
+def test_a_log_that_is_full_makes_room_for_the_next(path, warnings, monkeypatch):
+    monkeypatch.setattr(log_file, "MAX_FILE", 100)
+    log = Log(path, warnings.append)
     for number in range(50):
         log.write(b"line %03d\n" % number)
     log.close()
