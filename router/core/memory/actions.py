@@ -1,0 +1,62 @@
+"""What the caller is to do after an event. Plain records, in the order in which they are to be done."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from router.core.errors import UnavailableError
+from router.core.memory.devices import Footprint
+from router.core.memory.footprints import Learned, Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a waiting request to its backend, which is loaded; tell `ended` when it is over, however it ended."""
+
+    backend: str
+    request: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Start the backend's engine there; `reserved` is what was reserved for it, `attempt` 2 after a lack of memory."""
+
+    backend: str
+    placement: Placement
+    reserved: Footprint
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """End an idle engine; tell `exited` when its last process is gone. `reason` is for the log."""
+
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End an engine that is still loading; tell `exited` when its last process is gone."""
+
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell a waiting request's client this, or try another backend."""
+
+    backend: str
+    request: Hashable
+    error: UnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Store what was learned, for the next run, and tell the log if a lack of memory has raised it."""
+
+    key: str
+    learned: Learned
+
+
+Action = Send | Load | Unload | Cancel | Refuse | Remember

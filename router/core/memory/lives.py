@@ -1,0 +1,224 @@
+"""The moves of backends into memory and out of it, each whole: state, reservation, leases, statistics and action.
+
+`Residency` decides which move is made; here is what belongs to it. Nothing outside these two files writes a `Resident`
+or a reservation.
+"""
+
+from collections.abc import Hashable, Mapping
+from math import ceil
+
+from router.core.errors import UnavailableError
+from router.core.memory.actions import Action, Cancel, Load, Refuse, Remember, Send, Unload
+from router.core.memory.devices import Footprint, Reservations
+from router.core.memory.footprints import Footprints, Placement
+from router.core.memory.order import Order
+from router.core.memory.refusals import LoadFailedError
+from router.core.memory.resident import Failures, Policy, Resident, Waiting, by_rank
+from router.core.memory.resident import Load as LoadUnderWay
+from router.core.memory.states import Event, State
+
+
+class Lives:
+    """Backends and their memory. `out` collects the actions until `flush`."""
+
+    def __init__(self, reservations: Reservations, footprints: Footprints, policy: Policy, order: Order) -> None:
+        self.residents: dict[str, Resident] = {}
+        self.queued: dict[str, Resident] = {}
+        self.requests: dict[Hashable, Resident] = {}
+        self.reservations = reservations
+        self.footprints = footprints
+        self.policy = policy
+        self.order = order
+        self.out: list[Action] = []
+
+    def flush(self) -> list[Action]:
+        """Hand back what is to be done."""
+        done, self.out = self.out, []
+        return done
+
+    def turn_length(self, resident: Resident) -> float:
+        """Seconds of a turn, without what is carried over."""
+        return self.policy.turn * resident.costs.swap()
+
+    # Requests
+
+    def let_in(self, resident: Resident, waiting: Waiting) -> None:
+        """Let a request wait. The first one begins the wait for a turn."""
+        if not resident.waiting:
+            resident.turn.joined = waiting.entered
+        resident.waiting[waiting.request] = waiting
+        self.requests[waiting.request] = resident
+
+    def send(self, resident: Resident, waiting: Waiting, now: float) -> None:
+        """Send a request that waits; it keeps its backend loaded until it has ended."""
+        self._forget(resident, waiting)
+        waiting.went = now
+        resident.in_flight[waiting.request] = waiting
+        self.requests[waiting.request] = resident
+        if waiting.keep_alive is not None:
+            resident.keep_alive = waiting.keep_alive
+        self.order.went(waiting.key, waiting.rank)
+        self.out.append(Send(resident.name, waiting.request))
+
+    def refuse(self, resident: Resident, error: UnavailableError, now: float) -> None:
+        """Refuse all that wait for a backend."""
+        for waiting in list(resident.waiting.values()):
+            self._forget(resident, waiting)
+            self.out.append(Refuse(resident.name, waiting.request, error))
+            resident.idle_since = now
+
+    def end(self, resident: Resident, request: Hashable, now: float) -> None:
+        """Note that a request has ended, or left while it waited."""
+        waiting = resident.in_flight.pop(request, None)
+        if waiting is None:
+            self._forget(resident, resident.waiting[request])
+        else:
+            del self.requests[request]
+            resident.costs.service.note(now - waiting.went)
+        if resident.is_unused:
+            resident.idle_since = now
+
+    def _forget(self, resident: Resident, waiting: Waiting) -> None:
+        del resident.waiting[waiting.request]
+        del self.requests[waiting.request]
+        if waiting.leased:
+            waiting.leased = False
+            resident.leased -= 1
+
+    # Into memory
+
+    def queue(self, resident: Resident) -> None:
+        """Let an unloaded backend wait for memory."""
+        resident.step(Event.QUEUE)
+        self.queued[resident.name] = resident
+
+    def drop(self, resident: Resident) -> None:
+        """Nobody wants it any more, or it can't be loaded."""
+        resident.step(Event.DROP)
+        resident.wish.load = False
+        del self.queued[resident.name]
+
+    def load(self, resident: Resident, placement: Placement, footprint: Footprint, now: float) -> None:
+        """Reserve the memory and load; those who caused it get leases, as many as a turn serves."""
+        self.reservations.reserve(resident.name, footprint)
+        resident.step(Event.LOAD)
+        del self.queued[resident.name]
+        resident.load = LoadUnderWay(placement, now)
+        resident.placement = placement
+        resident.keep_alive = None
+        batch = resident.batch(self.turn_length(resident))
+        for number, waiting in enumerate(sorted(resident.waiting.values(), key=by_rank)):
+            waiting.leased = number < batch
+        resident.leased = min(batch, len(resident.waiting))
+        attempt = 2 if resident.failures.retried else 1
+        self.out.append(Load(resident.name, placement, footprint, attempt))
+
+    def ready(self, resident: Resident, measured: Footprint, now: float) -> None:
+        """It is loaded: its turn begins, and what it holds is learned."""
+        load = resident.load
+        assert load is not None, "a backend in LOADING has a load"  # noqa: S101
+        resident.step(Event.READY)
+        resident.costs.load.note(now - load.began)
+        holds = dict(measured)
+        if load.placement.is_told:
+            reserved = self.reservations.held(resident.name)
+            holds = {device: max(size, reserved.get(device, 0)) for device, size in measured.items()}
+        self.reservations.settle(resident.name, holds)
+        if measured:
+            self.footprints.learn(load.placement, measured)
+            self._remember(load.placement)
+        resident.load = None
+        resident.failures = Failures()
+        resident.wish.load = False
+        resident.turn.begin(now, self.turn_length(resident))
+        if resident.is_unused:
+            resident.idle_since = now
+
+    # Out of memory
+
+    def unload(self, resident: Resident, reason: str, wanted_since: float, now: float) -> None:
+        """End an idle engine, for somebody who wanted its memory since then."""
+        resident.step(Event.UNLOAD)
+        if resident.waiting:
+            resident.turn.end(now, self.turn_length(resident), wanted_since)
+            resident.turn.joined = now
+        self._leave(resident, now)
+        self.out.append(Unload(resident.name, reason))
+
+    def cancel(self, resident: Resident, reason: str, now: float) -> None:
+        """End an engine that loads."""
+        resident.step(Event.CANCEL)
+        resident.load = None
+        self._leave(resident, now)
+        self.out.append(Cancel(resident.name, reason))
+
+    def _leave(self, resident: Resident, now: float) -> None:
+        self.reservations.unsettle(resident.name)
+        resident.left_at = now
+
+    def fail(self, resident: Resident, reason: str, oom: str | None, ceilings: Mapping[str, int], now: float) -> None:
+        """A load failed. For lack of memory it is tried once more, with more; else all who wait are refused.
+
+        `oom` names the device that ran out, "" where that isn't known, None where it wasn't for lack of memory.
+        """
+        load = resident.load
+        assert load is not None, "a backend in LOADING has a load"  # noqa: S101
+        failures = resident.failures
+        failures.reason = reason
+        rose = oom is not None and self.raise_footprint(load.placement, oom, ceilings)
+        failures.retried = rose and not failures.retried
+        if failures.retried:
+            return
+        failures.count += 1
+        rest = min(self.policy.longest_rest, self.policy.first_rest * 2.0 ** min(failures.count - 1, 32))
+        failures.until = now + rest
+        failures.rests = True
+        resident.wish.load = False
+        self.refuse(resident, self.failure(resident, now), now)
+
+    def raise_footprint(self, placement: Placement, device: str, ceilings: Mapping[str, int]) -> bool:
+        """Raise what was reserved too little; tell whether it rose."""
+        rose = self.footprints.raise_after_oom(placement, device, ceilings)
+        self._remember(placement)
+        return rose
+
+    def _remember(self, placement: Placement) -> None:
+        self.out.append(Remember(placement.key, self.footprints.learned(placement.key)))
+
+    def failure(self, resident: Resident, now: float) -> LoadFailedError:
+        """Say why a backend doesn't load, and when it is tried again."""
+        seconds = max(1, ceil(resident.failures.until - now))
+        return LoadFailedError(resident.name, resident.failures.reason, seconds)
+
+    def exit(self, resident: Resident, now: float) -> None:
+        """Its process is gone, asked or not; what was in flight there has ended with it."""
+        if resident.state is not State.UNLOADING:
+            resident.left_at = -1.0
+        for request in resident.in_flight:
+            del self.requests[request]
+        resident.in_flight.clear()
+        if resident.is_unused:
+            resident.idle_since = now
+        resident.step(Event.EXIT)
+        resident.load = None
+        if self.reservations.gone(resident.name, now):
+            self.released(resident, now)
+
+    def released(self, resident: Resident, now: float) -> None:
+        """Its memory is free: it rests after a failure, is forgotten if it was removed, or queues again if wanted."""
+        if resident.left_at >= 0:
+            resident.costs.unload.note(now - resident.left_at)
+        resident.wish.unload = False
+        if resident.wish.remove:
+            resident.step(Event.RELEASE)
+            del self.residents[resident.name]
+        elif resident.failures.rests:
+            resident.failures.rests = False
+            resident.step(Event.FAIL)
+            self.refuse(resident, self.failure(resident, now), now)
+        else:
+            resident.step(Event.RELEASE)
+            if resident.waiting or resident.wish.load:
+                self.queue(resident)
+            else:
+                resident.failures.retried = False
