@@ -1,1 +1,1 @@
-"""The control plane: what can be asked for, and how it is."""
+"""The control plane: the router's own endpoints, for clients (`surface`) and for admins (`admin`)."""

@@ -1,9 +1,9 @@
-"""What manages the router: its state, its configuration, a reload; for an admin key, or from this machine.
+"""The management API; it needs an admin key, or a client on this machine.
 
-GET /admin/status    every backend with what is known of it, and what the last reload came to
-GET /admin/explain   ?model=NAME: where a request for it would go now, and why; with &size=BYTES, one of that length
-GET /admin/config    the configuration that is in force, secrets left out
-POST /admin/reload   read router.yaml again, now: 200 with the steps taken, 422 with what is wrong with it
+GET /admin/status    every backend with its state, the queues, and the result of the last reload
+GET /admin/explain   ?model=NAME: where a request for the model would go now, and why; &size=BYTES: of that length
+GET /admin/config    the configuration in force, without its secrets
+POST /admin/reload   read router.yaml again, now: 200 with the steps taken, 422 with the mistakes in it
 """
 
 from typing import Protocol
@@ -17,19 +17,19 @@ _MOST_DIGITS = 12
 
 
 class Managed(Protocol):
-    """The router, as far as its managers may look into it."""
+    """The part of the router that the management API uses."""
 
     def status(self) -> object:
-        """Tell of every backend, and of the last reload."""
+        """Describe every backend, the queues, and the last reload."""
 
     def explain(self, model: str, size: int) -> object:
-        """Tell where a request of so many bytes would go now, and why. Raises ModelNotFoundError."""
+        """Tell where a request of `size` bytes would go now, and why. Raises ModelNotFoundError."""
 
     def configuration(self) -> object:
-        """Give the configuration that is in force, without its secrets."""
+        """Give the configuration in force, without its secrets."""
 
     async def read_again(self) -> tuple[bool, object]:
-        """Take over what router.yaml says now; give whether it could be, and what was done, or what is wrong."""
+        """Read router.yaml again. Give whether it was taken over, and the steps taken or the mistakes found."""
 
 
 class Admin:
@@ -39,7 +39,7 @@ class Admin:
         self._managed = managed
 
     async def status(self, _: web.Request) -> web.Response:
-        """Tell of every backend, and of the last reload."""
+        """Describe every backend, the queues, and the last reload."""
         return json_answer(self._managed.status())
 
     async def explain(self, request: web.Request) -> web.Response:
@@ -50,7 +50,7 @@ class Admin:
         return json_answer(self._managed.explain(model, int(size)))
 
     async def config(self, _: web.Request) -> web.Response:
-        """Show the configuration that is in force."""
+        """Give the configuration in force."""
         return json_answer(self._managed.configuration())
 
     async def reload(self, _: web.Request) -> web.Response:

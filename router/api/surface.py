@@ -1,7 +1,7 @@
-"""What can be asked of the router itself: the models, and whether it is well.
+"""Endpoints that the router answers itself: models, health and readiness.
 
-GET /v1/models and /v1/models/{id} answer in the form of OpenAI's API, with two words more: `state` ("ready", or why
-not) and, for a route, `targets`.
+GET /v1/models and /v1/models/{id} answer as OpenAI's API does, with two more fields: `state` ("ready" or "unavailable")
+and, for a route, `targets`.
 """
 
 import time
@@ -23,11 +23,11 @@ def json_answer(content: object, status: int = 200) -> web.Response:
 
 
 class DataPlane(Protocol):
-    """What is shown: the data plane, as far as the control plane may look into it."""
+    """The part of the data plane that is shown here."""
 
     @property
     def catalog(self) -> Catalog:
-        """Every name that can be asked for."""
+        """Every name that clients can ask for."""
 
     @property
     def backends(self) -> Mapping[str, Backend]:
@@ -35,9 +35,9 @@ class DataPlane(Protocol):
 
 
 class Surface:
-    """The handlers that need no backend. `started` is the router's start as a Unix time, in seconds.
+    """The handlers of these endpoints. `started` is the router's start as a Unix time, in seconds.
 
-    `may_look` tells who may be told of models and backends, where everybody may ask.
+    Everybody may ask /ready; `may_look` decides whether a request gets the names of models and backends there.
     """
 
     def __init__(
@@ -60,27 +60,28 @@ class Surface:
         return shown
 
     async def models(self, _: web.Request) -> web.Response:
-        """List every model and route that can be asked for."""
+        """List every model and route that clients can ask for."""
         return json_answer({"object": "list", "data": [self._model(each) for each in self._state.catalog.listing()]})
 
     async def model(self, request: web.Request) -> web.Response:
-        """Show one; a name that only a wildcard matches is shown as that route would be."""
+        """Show one model or route; a name that matches a wildcard is shown as if it were a route of its own."""
         name = request.match_info["id"]
         for listing in self._state.catalog.listing():
             if listing.name == name:
                 return json_answer(self._model(listing))
-        tiers = self._state.catalog.resolve(name).tiers  # raises ModelNotFoundError
+        # Raises ModelNotFoundError for a name that nothing matches.
+        tiers = self._state.catalog.resolve(name).tiers
         if not tiers:
             raise ModelNotFoundError(f"The model '{name}' is not served by any backend now.", param="model")
         ready = any(candidate.backend.health.usable for tier in tiers for candidate in tier)
         return json_answer(self._model(Listing(name, (), ready)))
 
     async def health(self, _: web.Request) -> web.Response:
-        """Say that the process lives."""
+        """Answer that the process is alive."""
         return json_answer({"status": "ok"})
 
     async def ready(self, request: web.Request) -> web.Response:
-        """Say whether at least one model can be served; to whom may know, which, or why none can."""
+        """Answer whether a model can be served; and, if the client may know, which ones, or why none."""
         served = [listing.name for listing in self._state.catalog.listing() if listing.ready]
         told: dict[str, object] = {"status": "ready" if served else "not ready"}
         if self._may_look(request):

@@ -1,6 +1,6 @@
 """`python -m router doctor`: what this machine is, what the router would run on it, and what would be in its way.
 
-looking      the machine, the disk, the port, the servers elsewhere; starts nothing
-judging      what was seen → findings, purely
-findings     what is said of them, and how that is written down
+looking      looks at the machine, the disk, the port and remote servers; starts nothing
+judging      turns these facts into findings; pure
+findings     the types of findings, and their output as text
 """

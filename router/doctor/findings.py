@@ -1,7 +1,7 @@
-"""What the doctor says: findings, each with its mark, and how they are written down.
+"""The doctor's findings, and their output as text.
 
-A finding that stops the router is marked ✗, one that hampers it !, what was checked and is right ok; mere facts have no
-mark.
+A finding that stops the router is marked ✗, one that hampers it !, one that was checked and is right ok; mere facts
+have no mark.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,17 +12,17 @@ from router.telemetry.logs import printable
 
 
 class Mark(Enum):
-    """How a finding stands."""
+    """How serious a finding is."""
 
     FACT = ""
     OK = "ok"
-    LOOK = "!"  # the router starts, but something of it may not work
+    LOOK = "!"  # the router starts, but a part of it may not work
     STOP = "✗"  # the router doesn't start
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what it is about, and a sentence, which for LOOK and STOP says what to do."""
+    """One line: its subject, and a sentence, which for LOOK and STOP says what to do."""
 
     mark: Mark
     what: str
@@ -31,14 +31,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """Findings of one kind."""
+    """Findings about one subject, under one title."""
 
     title: str
     findings: tuple[Finding, ...]
 
 
 def exit_code(sections: Iterable[FindingGroup]) -> int:
-    """1 where something would stop the router, else 0."""
+    """1 if a finding would stop the router, else 0."""
     return int(any(finding.mark is Mark.STOP for section in sections for finding in section.findings))
 
 

@@ -1,4 +1,4 @@
-"""From what was seen of the machine to findings, in plain functions: nothing is looked at here."""
+"""Turns facts about the machine into findings, in pure functions."""
 
 import errno
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,19 +19,19 @@ NONE: Mapping[str, float] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a launched backend serves, and the bytes that it takes on disk; None where they aren't known."""
+    """The model of a launched backend. `size` is its bytes on disk; None if unknown."""
 
     backend: str
     engine: str
-    why: str  # this engine
-    place: str
-    here: bool  # on this machine's disk
+    why: str  # why this engine was chosen
+    place: str  # a path or a hub id
+    here: bool  # whether it is on this machine's disk
     size: int | None
     replicas: int
 
 
 def of_machine(facts: Facts) -> Iterator[Finding]:
-    """What the machine is."""
+    """Facts about the machine."""
     windows = " inside Windows (WSL)" if facts.wsl else ""
     yield Finding(Mark.FACT, "system", f"{facts.os or facts.system} on {facts.machine}{windows}")
     yield Finding(Mark.FACT, "python", facts.python)
@@ -54,7 +54,7 @@ def _limit(facts: Facts) -> str:
 
 
 def of_profile(facts: Facts, profiles: Mapping[str, Profile], wanted: str) -> tuple[Profile | None, list[Finding]]:
-    """The profile, why it is that, and what models may take; no profile where router.yaml names one there isn't."""
+    """The profile with its reason, and the memory for models; no profile if router.yaml names an unknown one."""
     try:
         choice = detect(facts, profiles, wanted)
     except ProfileError as error:
@@ -67,9 +67,9 @@ def of_profile(facts: Facts, profiles: Mapping[str, Profile], wanted: str) -> tu
 
 
 def of_engines(engines: Mapping[str, Engine], facts: Facts, profile: Profile | None) -> Iterator[Finding]:
-    """Each engine with its version, or the command that installs it, and what it suits; the profile's come first.
+    """Each engine with its version or the command that installs it, and its purpose; the profile's come first.
 
-    A missing one is no fault: a backend's may be.
+    A missing engine is no problem by itself; it is one for a backend that needs it.
     """
     preferred = [each.name for each in profile.engines if each.name in engines] if profile else []
     for name in (*preferred, *(name for name in engines if name not in preferred)):
@@ -85,7 +85,7 @@ def of_engines(engines: Mapping[str, Engine], facts: Facts, profile: Profile | N
 
 
 def of_models(models: Sequence[Model], profile: Profile, facts: Facts) -> Iterator[Finding]:
-    """Whether each model can be found, and fits beside those before it."""
+    """Whether each model is on the disk, and fits into memory beside those before it."""
     usable, limit = model_memory(profile, facts)
     taken = 0
     for model in models:
@@ -109,9 +109,9 @@ def of_models(models: Sequence[Model], profile: Profile, facts: Facts) -> Iterat
 def of_gpus(
     launches: Sequence[Launch], runs: Iterable[str], facts: Facts, shares: Mapping[str, float] = NONE
 ) -> Iterator[Finding]:
-    """What of the GPUs' memory is free, by any program, and which launch won't get what it claims.
+    """The free memory of GPUs, whoever uses the rest, and the launches that won't get the share they claim.
 
-    Of those that run, `runs`, `shares` are what they have.
+    `runs` are the launches that run already, `shares` the shares that they have.
     """
     claims = {launch.spec.name: launch.spec.claim for launch in launches if launch.spec.claim is not None}
     if not claims:
@@ -142,7 +142,7 @@ def _size(model: Model) -> str:
 
 
 def of_port(host: str, port: int, error: OSError | None) -> Finding:
-    """Whether the router can listen there; `error` is what came of trying."""
+    """Whether the router can listen there; `error` is the result of a try."""
     if error is None:
         return Finding(Mark.OK, "port", f"{host}:{port} is free" if port else "any that is free")
     if error.errno == errno.EADDRINUSE:
@@ -156,7 +156,7 @@ def of_port(host: str, port: int, error: OSError | None) -> Finding:
 
 
 def of_doors(config: Config) -> Iterator[Finding]:
-    """Who may ask, and what stands open wider than by default."""
+    """Who may send requests, and which settings let in more than the defaults."""
     server, auth = config.server, config.auth
     if auth.keys:
         yield Finding(Mark.OK, "who", f"whoever shows one of {len(auth.keys)} keys (auth.keys)")
@@ -175,7 +175,7 @@ def of_doors(config: Config) -> Iterator[Finding]:
 
 
 def of_remote(name: str, url: str, failure: str) -> Finding:
-    """Whether a server elsewhere answers; `failure` says what came instead, or nothing."""
+    """Whether a remote server answers; `failure` says what happened instead, or is empty."""
     if failure:
         return Finding(Mark.LOOK, name, f"{url}: {failure}; it gets requests as soon as it answers")
     return Finding(Mark.OK, name, f"{url} answers")

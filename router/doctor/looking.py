@@ -1,4 +1,4 @@
-"""Looks at the machine, the disk, the port and the servers elsewhere; starts nothing. `judging` says what it means."""
+"""Looks at the machine, the disk, the port and remote servers; starts nothing. `judging` interprets the results."""
 
 import asyncio
 import os
@@ -36,11 +36,11 @@ from router.proxy.resolve import OWN_WITHIN, Names, Resolver, UnknownNameError
 from router.telemetry.tasks import aside
 
 REMOTE_TIMEOUT = 2.0
-"""Seconds that a server elsewhere may take to answer."""
+"""Seconds that a remote server may take to answer."""
 
 
 def found(launches: Iterable[Launch], environ: Mapping[str, str]) -> list[Model]:
-    """Look for each backend's model; its replicas are counted."""
+    """Look for each backend's model on the disk, and count its replicas."""
     by_backend: dict[str, list[Launch]] = {}
     for launch in launches:
         by_backend.setdefault(launch.backend.name, []).append(launch)
@@ -54,8 +54,9 @@ def found(launches: Iterable[Launch], environ: Mapping[str, str]) -> list[Model]
 
 
 def try_port(host: str, port: int) -> OSError | None:
-    """Take the port for a moment, on every address that the host stands for; give what prevents it."""
-    every = None if host == "::" else host  # of IPv4, too
+    """Bind the port for a moment, on every address of the host; give the error if that fails."""
+    # `::` includes IPv4.
+    every = None if host == "::" else host
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(
             every, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -63,7 +64,8 @@ def try_port(host: str, port: int) -> OSError | None:
             try:
                 taking = socket.socket(family, kind, protocol)
             except OSError:
-                continue  # a family that this machine doesn't have, which the router passes over too
+                # A family that this machine lacks; the router skips it, too.
+                continue
             with taking:
                 if os.name == "posix":
                     taking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -76,7 +78,7 @@ def try_port(host: str, port: int) -> OSError | None:
 
 
 async def taken(host: str, port: int, patience: float = OWN_WITHIN) -> OSError | None:
-    """The same of a host whose name may hang, for which it waits so many seconds."""
+    """Try the port of a host whose name may take for ever to resolve; wait `patience` seconds at most."""
     try:
         return await asyncio.wait_for(aside(try_port, host, port), patience)
     except TimeoutError:
@@ -84,7 +86,7 @@ async def taken(host: str, port: int, patience: float = OWN_WITHIN) -> OSError |
 
 
 async def reach(backends: Sequence[BackendConfig], patience: float = REMOTE_TIMEOUT) -> list[Finding]:
-    """Ask all servers elsewhere at once whether they live, as the router's probes do; `patience` is in seconds."""
+    """Probe all remote servers at once, as the router does; `patience` is in seconds."""
     within, resolver = aiohttp.ClientTimeout(total=patience), Resolver(Names())
     async with aiohttp.ClientSession(timeout=within, connector=aiohttp.TCPConnector(resolver=resolver)) as session:
         failures = await asyncio.gather(*(_failure(session, backend, patience) for backend in backends))
@@ -115,7 +117,7 @@ async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patie
 async def examine(
     path: Path, environ: Mapping[str, str], *, engines: Mapping[str, Engine] = ENGINES, facts: Facts | None = None
 ) -> list[FindingGroup]:
-    """Look at this machine and at all that the router.yaml at `path` names."""
+    """Look at this machine, and at everything that the router.yaml at `path` names."""
     facts = facts or look_at_machine(engines)
     folder = path.resolve().parent  # noqa: ASYNC240  (nobody else waits on this loop)
     try:
@@ -150,7 +152,7 @@ async def examine(
 
 
 def look_at_machine(engines: Mapping[str, Engine]) -> Facts:
-    """The facts, with the versions that programs on PATH say; a start has no time for these."""
+    """The facts of this machine, with the versions of programs on PATH, which a start has no time to ask for."""
     facts = look(engines)
     said = {}
     for name, engine in engines.items():
@@ -163,13 +165,14 @@ def look_at_machine(engines: Mapping[str, Engine]) -> Facts:
 def planned(
     config: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts
 ) -> tuple[tuple[Launch, ...], tuple[str, ...]]:
-    """What can be launched, and what is wrong with the rest."""
+    """The launches that can be planned, and the mistakes of the others."""
     try:
         return plan_launches(config, folder, engines, facts)[1], ()
     except StartError as error:
         problems = error.problems
     launches: list[Launch] = []
-    for backend in config.backends:  # one by one: those that are right are looked at too
+    # One by one, so that the correct ones are examined, too.
+    for backend in config.backends:
         with suppress(StartError):
             launches += plan_launches(config.model_copy(update={"backends": (backend,)}), folder, engines, facts)[1]
     return tuple(launches), problems
@@ -187,6 +190,6 @@ _TITLES = {
 
 
 def _sections(**findings: Iterable[Finding]) -> list[FindingGroup]:
-    """In the order in which they were given; one without findings is left out."""
+    """Groups in the order given; empty ones are left out."""
     sections = [FindingGroup(_TITLES[key], tuple(found)) for key, found in findings.items()]
     return [section for section in sections if section.findings]

@@ -1,1 +1,1 @@
-"""What the router says of itself: logs, and later metrics."""
+"""Logs, the access log, the terminal, and the supervision of background tasks."""

@@ -1,11 +1,11 @@
-"""A line for each request, cheaply: records are gathered, and their lines are written together, some times a second.
+"""The access log: a line for each request. Lines are written together, four times a second, which is cheap.
 
     05:11:58 200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B 12+40tok stop 003c4d29-de6a-443a-92cd-…
 
-Status, path, model, backend, duration, TTFT, bytes; what the engine said of the tokens (prompt + completion) and why it
-stopped; the id; and where there is something to say, the attempts, whether a hedge won or lost, the time in the queue,
-whose key it was. They go to `<dir>/access.log` (bounded, as router.log is), and to the terminal where there is one.
-What went wrong is said in router.log as well, with its reason.
+Status, path, model, backend, duration, TTFT, bytes; the engine's counts of tokens (prompt + completion) and its reason
+to stop; the id. Then, if there is something to tell: the number of attempts, whether a hedge won or lost, the time in
+the queue, the name of the key. Lines go to `<dir>/access.log`, which is bounded like router.log, and to the terminal if
+there is one. Failures are in router.log as well, with their reasons.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ FLUSH_EVERY = 0.25
 """Seconds that a record may wait to be written."""
 
 MOST_RECORDS = 1024
-"""Records that may wait: more of them are written at once."""
+"""Records that may wait; at this many they are written at once."""
 
 
 class AccessLog:
-    """Writes lines to a folder's access.log and to a terminal; either may be none."""
+    """Writes lines to a folder's access.log and to a terminal; either may be None."""
 
     def __init__(self, folder: Path | None, terminal: Terminal | None) -> None:
         self._file = None if folder is None else BoundedFile(folder / "access.log")
@@ -44,11 +44,11 @@ class AccessLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits; a mistake in that costs these lines alone."""
+        """Write the waiting records; an error costs only their lines."""
         unharmed("access.log", self._flush)
 
     def _flush(self) -> None:
-        """Write what waits; its time is now, a quarter of a second late at most."""
+        """Write the waiting records. The time of each line is now: at most `FLUSH_EVERY` late."""
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
@@ -63,14 +63,14 @@ class AccessLog:
             self._terminal.write(text + "\n")
 
     def close(self) -> None:
-        """Write what waits, and write no more."""
+        """Write the waiting records, and stop."""
         self.flush()
         if self._file is not None:
             self._file.close()
 
 
 def line(record: Record) -> str:
-    """Write an exchange as a line of access.log, without its time."""
+    """Format an exchange as a line of access.log, without the time."""
     said = ending(record.tail)
     prompt, completion = said.prompt_tokens, said.completion_tokens
     ttft = "-" if record.ttft is None else f"{record.ttft:.3f}s"

@@ -1,8 +1,8 @@
-"""What the router says: sentences on the terminal, JSON lines in a bounded file.
+"""Logging: sentences on the terminal, JSON lines in a bounded file.
 
-Both get the same events. The terminal's lines are for a person: the time, the sentence, its details. The file,
-`<dir>/router.log`, is for machines and for later: at most `FILES` files of `FILE_SIZE` bytes. A log that can't be
-written (a full disk) is said once and costs no request.
+Both get the same events. The terminal's lines are for people: the time, the sentence, its details. The file,
+`<dir>/router.log`, is for programs and for later: at most `FILES` files of `FILE_SIZE` bytes. If a log can't be written
+(a full disk), that is reported once and costs no request.
 """
 
 import logging
@@ -25,9 +25,9 @@ _MARKS = {"warning": "! ", "error": "! ", "critical": "! "}
 
 
 class BoundedFile(logging.handlers.RotatingFileHandler):
-    """A file of bounded size and number that complains once, and then not again, when it can't be written.
+    """A rotating file that reports only once that it can't be written.
 
-    One that was removed, or whose folder was, is made again.
+    If the file or its folder was removed, it is created again.
     """
 
     _complained = False
@@ -38,7 +38,7 @@ class BoundedFile(logging.handlers.RotatingFileHandler):
         )
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, where the file is looked for."""
+        """Write a record to the file of this name, even if the open one was removed."""
         if not os.path.exists(self.baseFilename):  # noqa: PTH110  (this handler's path is text)
             try:
                 if self.stream is not None:
@@ -51,15 +51,15 @@ class BoundedFile(logging.handlers.RotatingFileHandler):
         super().emit(record)
 
     def _open(self) -> IO[str]:  # type: ignore[override]
-        """Open the file; a FIFO in its place would wait for a reader."""
+        """Open the file without blocking, as a FIFO in its place would."""
         return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=at_once)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (logging's name)
-        """Say it the first time."""
+        """Report the first failure."""
         self._complain()
 
     def close(self) -> None:
-        """Write what still waits, if it can be written."""
+        """Flush and close; a failure is reported like any other."""
         try:
             super().close()
         except OSError:
@@ -74,8 +74,8 @@ class BoundedFile(logging.handlers.RotatingFileHandler):
             )
 
 
-class Spoken(logging.Handler):
-    """Says records to a terminal. What goes wrong with that is said once, and costs the speaker nothing."""
+class TerminalHandler(logging.Handler):
+    """Writes records to a terminal. A failure is reported once, and never raised into the code that logs."""
 
     _complained = False
 
@@ -84,32 +84,32 @@ class Spoken(logging.Handler):
         self._terminal = terminal_of(stream)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say a record."""
+        """Write a record."""
         try:
             self._terminal.write(self.format(record) + "\n")
-        except Exception as error:  # noqa: BLE001  (of a value that can't be shown, whatever it is)
+        except Exception as error:  # noqa: BLE001  (repr of a logged value may raise anything)
             if not self._complained:
                 self._complained = True
-                self._terminal.write(f"! what was to be logged can't be shown: {type(error).__name__}\n")
+                self._terminal.write(f"! a log record can't be rendered: {type(error).__name__}\n")
 
     def flush(self) -> None:
-        """Wait until all has been said, but not for long."""
+        """Wait until everything is written, but not for long."""
         self._terminal.flush()
 
 
 @lru_cache(maxsize=4)
 def terminal_of(stream: IO[str]) -> Terminal:
-    """Give the one terminal of a stream: its lines keep their order."""
+    """Give the one terminal of a stream; there is only one, so that lines keep their order."""
     return Terminal(stream)
 
 
 def tell(text: str) -> None:
-    """Say something to whoever reads standard output, beside the log; never raises, never waits."""
+    """Write a line to standard output, past the log; never raises, never waits."""
     terminal_of(sys.stdout).write(text + "\n")
 
 
 def printable(text: str) -> str:
-    """Give text that can't forge a line or steer a terminal, whoever chose it."""
+    """Escape text, so that it can neither forge a log line nor control a terminal."""
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
@@ -145,9 +145,9 @@ _SHARED: list[Processor] = [
 
 
 def configure(level: str, folder: Path | None, stream: IO[str] = sys.stderr) -> None:
-    """Send all logs of this process, the libraries' too, to the stream and to the folder's router.log.
+    """Send all logs of this process, including those of libraries, to the stream and to the folder's router.log.
 
-    A folder that can't be made or written is said, and left out.
+    If the folder can't be created or written, that is logged, and the file is left out.
     """
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -155,7 +155,7 @@ def configure(level: str, folder: Path | None, stream: IO[str] = sys.stderr) -> 
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handlers = [_handler(Spoken(stream), _for_people)]
+    handlers = [_handler(TerminalHandler(stream), _for_people)]
     trouble: OSError | None = None
     if folder is not None:
         try:

@@ -1,7 +1,7 @@
-"""What runs for as long as the router does: nothing of it ends without a word, and none of it ends the rest.
+"""Background tasks: none fails silently, and none takes others down.
 
-A mistake of ours in something that goes round and round (a watcher, a sweep) would otherwise end it silently: an
-exception in a task that nobody waits for, or in a timer that arms itself, is told at most when the program ends.
+An exception in a task that nobody awaits, or in a timer that arms itself, is reported at the program's end at most.
+So a bug of ours in a loop (a watcher, a sweep) would end it silently; here it is logged, and the loop begins again.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import structlog
 T = TypeVar("T")
 
 FIRST_PAUSE = 1.0
-"""Seconds until what has failed is begun again; twice as many each time, up to `LONGEST_PAUSE`."""
+"""Seconds until a failed loop begins again; doubled each time, up to `LONGEST_PAUSE`."""
 
 LONGEST_PAUSE = 60.0
 
@@ -24,14 +24,14 @@ log = structlog.get_logger("router")
 
 
 async def for_ever(name: str, work: Callable[[], Awaitable[None]], pause: float = FIRST_PAUSE) -> None:
-    """Do what has no end; where it fails, or ends, say so and begin again."""
+    """Run work that never ends; if it fails or ends, log that and begin again after `pause` seconds."""
     now, first = time.monotonic(), pause
     while True:
         began = now
         try:
             await work()
             log.error(f"{name} has ended, and begins again in {pause:g} s")
-        except Exception:  # whatever it was: it is told, and the next try may do better
+        except Exception:  # any bug: it is logged, and the next try may succeed
             log.exception(f"{name} failed by a mistake of the router's, and begins again in {pause:g} s")
         await asyncio.sleep(pause)
         now = time.monotonic()
@@ -39,7 +39,7 @@ async def for_ever(name: str, work: Callable[[], Awaitable[None]], pause: float 
 
 
 def unharmed(name: str, do: Callable[..., object], *arguments: object) -> None:
-    """Call what may hold a mistake of ours; if it raises, that is told, and its caller goes on."""
+    """Call a function; if it raises, log that, and let the caller go on."""
     try:
         do(*arguments)
     except Exception:  # as above
@@ -47,15 +47,18 @@ def unharmed(name: str, do: Callable[..., object], *arguments: object) -> None:
 
 
 async def heard(work: Awaitable[None]) -> None:
-    """Do what nobody waits for; if it fails, that is told at once."""
+    """Run work that nobody awaits; if it fails, log that at once."""
     try:
         await work
     except Exception:  # as above
-        log.exception("what nobody waits for failed by a mistake of the router's")
+        log.exception("a background task failed by a mistake of the router's")
 
 
 async def aside(do: Callable[..., T], *arguments: object) -> T:
-    """Call what may block for ever, in a thread that nobody waits for at the end, as the loop's own would be."""
+    """Call a function that may block for ever, in a thread of its own.
+
+    The end of the program doesn't wait for it, as it would for a thread of the loop's executor.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -63,7 +66,7 @@ async def aside(do: Callable[..., T], *arguments: object) -> T:
         if done.done():
             return
         if error is None:
-            done.set_result(result)  # type: ignore[arg-type]  # of this type, where nothing was raised
+            done.set_result(result)  # type: ignore[arg-type]  # not None: nothing was raised
         else:
             done.set_exception(error)
 
@@ -71,9 +74,10 @@ async def aside(do: Callable[..., T], *arguments: object) -> T:
         result, error = None, None
         try:
             result = do(*arguments)
-        except BaseException as raised:  # noqa: BLE001  (whoever waits for it gets it)
+        except BaseException as raised:  # noqa: BLE001  (the caller gets it)
             error = raised
-        with suppress(RuntimeError):  # the loop has ended meanwhile
+        # The loop may have ended meanwhile.
+        with suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, name=getattr(do, "__name__", "aside"), daemon=True).start()

@@ -1,8 +1,8 @@
-"""What the router says to whoever started it, so that nobody's words can hold it up or end it.
+"""Output to the terminal that can neither block the router nor end it.
 
-A terminal may not know a letter, may be closed, or may be stopped (Ctrl-S, a pipe that nobody reads, a full disk). None
-of that is the business of who speaks: `Terminal.write` never raises and never waits. A thread writes to the file
-descriptor itself; what it can't get rid of is bounded, and the rest is left out, which is said when it goes on.
+A terminal may lack a letter, may be closed, or may be stopped (Ctrl-S, a pipe that nobody reads, a full disk). The
+code that writes need not care: `Terminal.write` never raises and never waits. A thread writes to the file descriptor.
+Text that it can't write is kept up to a bound; beyond it lines are left out, and their number is written later.
 """
 
 import errno
@@ -15,30 +15,31 @@ from contextlib import suppress
 from typing import IO
 
 MOST_WAITING = 1024 * 1024
-"""Bytes that wait for a terminal that takes nothing; what comes then is left out."""
+"""Bytes that wait, at most, for a stopped terminal; further lines are left out."""
 
 FLUSH_WITHIN = 1.0
-"""Seconds that the end of the program waits for a terminal to take what was said."""
+"""Seconds that the program's end waits, at most, for a terminal."""
 
 
 class Terminal:
-    """Writes to a stream beside the caller; to one without a file descriptor, as tests have, at once."""
+    """Writes to a stream in a thread; to one without a file descriptor, as in tests, at once."""
 
     def __init__(self, stream: IO[str] | None) -> None:
         self._stream = stream
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         self._waiting: deque[bytes] = deque()
         self._size = 0  # bytes that wait, or are being written
-        self._left_out = 0  # lines
+        self._left_out = 0  # lines, not yet reported
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         try:
             self._descriptor = -1 if stream is None else os.dup(stream.fileno())
-        except (OSError, ValueError, AttributeError):  # it has none
+        except (OSError, ValueError, AttributeError):
+            # It has no descriptor.
             self._descriptor = -1
 
     def write(self, text: str) -> int:
-        """Say this; never raises, never waits."""
+        """Write text; never raises, never waits."""
         if self._descriptor < 0:
             say(text, self._stream)
             return len(text)
@@ -54,7 +55,8 @@ class Terminal:
             self._size += len(data)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write_on, name="terminal", daemon=True)
-                with suppress(RuntimeError):  # no thread is to be had: it is tried again with the next words
+                # If no thread can be started, the next write tries again.
+                with suppress(RuntimeError):
                     self._thread.start()
                 if not self._thread.is_alive():
                     self._thread = None
@@ -62,7 +64,7 @@ class Terminal:
         return len(text)
 
     def flush(self, within: float = FLUSH_WITHIN) -> None:
-        """Wait until all is written, but not for long."""
+        """Wait until everything is written, `within` seconds at most."""
         with self._changed:
             self._changed.wait_for(lambda: not self._size or self._thread is None, within)
 
@@ -78,20 +80,22 @@ class Terminal:
 
 
 def _put(descriptor: int, data: bytes) -> None:
-    """Write all, however long that takes; what can't be written is lost."""
+    """Write all data, however long that takes; after an error the rest is lost."""
     while data:
         try:
             data = data[os.write(descriptor, data) :]
-        except BlockingIOError:  # somebody who shares it has made it so
+        except BlockingIOError:
+            # Another process that shares the descriptor has made it non-blocking.
             select.select([], [descriptor], [])
-        except OSError:  # it was closed, or its disk is full
+        except OSError:
+            # It was closed, or its disk is full.
             return
 
 
 def say(text: str, stream: IO[str] | None) -> bool:
-    """Write to a stream, now; what its encoding doesn't know is written in ASCII. Tells whether it could be.
+    """Write to a stream, now; letters that its encoding lacks are escaped. Gives whether that succeeded.
 
-    Who reads no further (`| head`) has had what he wanted: that counts as written.
+    A reader that stops early (`| head`) counts as success.
     """
     if stream is None:
         return False
@@ -100,7 +104,8 @@ def say(text: str, stream: IO[str] | None) -> bool:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
     except (OSError, ValueError) as error:
-        with suppress(OSError, ValueError, AttributeError):  # what it holds back would fail once more, at the end
+        # Else Python would try to flush the stream once more at the end, and fail again.
+        with suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
@@ -109,15 +114,16 @@ def say(text: str, stream: IO[str] | None) -> bool:
 
 
 def secure_standard_streams() -> None:
-    """See that the first three descriptors are open: what is opened next would be taken for them.
+    """Open those of the descriptors 0 to 2 that are closed, to /dev/null.
 
-    A stream that was closed leads nowhere then.
+    Otherwise the next opened file would become standard input, output or error.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free: this one
+            # It gets the lowest free number: this one.
+            os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:

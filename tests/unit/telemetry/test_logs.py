@@ -258,10 +258,10 @@ class Unshowable:
 def test_what_can_not_be_shown_is_said_once():
     """It harms nobody who logs."""
     stream = StringIO()
-    handler = logs.Spoken(stream)
+    handler = logs.TerminalHandler(stream)
     for said in (Unshowable(), Unshowable(), "and on"):
         handler.handle(logging.makeLogRecord({"msg": said}))
-    assert stream.getvalue() == "! what was to be logged can't be shown: ValueError\nand on\n"
+    assert stream.getvalue() == "! a log record can't be rendered: ValueError\nand on\n"
 
 
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
