@@ -30,7 +30,6 @@ SLACK: Final = 0.9
 EXCEPTIONS: Final[Mapping[str, tuple[int, str]]] = {
     "router/proxy/relay.py": (920, "an exchange, its attempts and its answer: three objects in one, to be parted"),
     "router/proxy/relay.py Exchange": (48, "as above"),
-    "scripts/balance/failures.py": (410, "one scenario after the other, each read by itself"),
     "scripts/make_demo_model.py": (420, "needs nothing else of the project, so that it can be copied"),
 }
 

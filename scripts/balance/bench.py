@@ -35,7 +35,7 @@ import uvloop
 
 from router.core.balance import POLICIES
 from scripts.balance.figures import Beside, Measured, as_json, conditions, hits, measured, table, warnings
-from scripts.balance.fleet import Fleet, fleet
+from scripts.balance.fleet import BenchFleet, fleet
 from scripts.balance.load import Load
 from scripts.balance.simulation.choosing import ORACLE
 from scripts.balance.simulation.figures import Figures, Key, figures_of
@@ -111,7 +111,7 @@ async def real(part: Part, policies: Sequence[str], folder: Path) -> dict[Key, M
     return {part.key(policy): each.result() for policy, each in zip(policies, running, strict=True)}
 
 
-async def _one(part: Part, stands: Fleet) -> Measured:
+async def _one(part: Part, stands: BenchFleet) -> Measured:
     await stands.start()
     began, spent = time.monotonic(), stands.cpu()
     outcomes = await Load([each.url for each in stands.routers], part.pace).run(part.conversations, part.starts)

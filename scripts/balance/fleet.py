@@ -1,79 +1,20 @@
 """The processes of one run: a policy's own engines and routers, from their start to their end."""
 
 import asyncio
-import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from scripts.balance.process import ListeningProcess, running
 from scripts.balance.simulation.scenarios import Scenario, weights_of
 from scripts.balance.simulation.traffic import MODEL
-from scripts.instruments.answers import HttpAnswer
-from scripts.instruments.client import ClientPool, LoadTarget
-from scripts.instruments.processes import ROOT, DidNotStartError, empty_folder
-
-_START_WITHIN = 60.0
-_ANSWER_WITHIN = 30.0
-_LISTENING = re.compile(r"listening at (http://[\d.:]+)")
+from scripts.instruments.processes import empty_folder
 
 # What the simulation takes these to be, in seconds: they go as fast as the engines do.
 _TIMES = {"interval": 5.0, "ramp": 30.0, "stall_after": 60.0}
 _LEAST = {"interval": 0.1, "ramp": 0.0, "stall_after": 1.0}
-
-
-@dataclass(frozen=True)
-class Member:
-    """A process that listens."""
-
-    url: str
-    process: psutil.Process
-
-    def cpu(self) -> float:
-        """Tell the CPU time that it has taken, in seconds."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
-
-
-@asynccontextmanager
-async def running(command: Sequence[str], log: Path) -> AsyncIterator[Member]:
-    """Run a process of this Python, from when it says where it listens to the end of the block."""
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *command, cwd=ROOT, stdout=output, stderr=output
-        )
-    try:
-        url = await asyncio.wait_for(_listens(process, log), _START_WITHIN)
-        yield Member(url, psutil.Process(process.pid))
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-async def _listens(process: asyncio.subprocess.Process, log: Path) -> str:
-    while process.returncode is None:
-        if found := _LISTENING.search(_read(log)):
-            return found[1]
-        await asyncio.sleep(0.05)
-    raise DidNotStartError(f"A process ended at once; it said:\n{_read(log)}")
-
-
-def _read(log: Path) -> str:
-    return log.read_text(encoding="utf-8")
-
-
-async def ask(url: str, method: str, path: str) -> bytes:
-    """Ask a process something, and give its answer. Raises OSError, where that isn't 200."""
-    pool, answer = ClientPool(LoadTarget("member", url)), HttpAnswer()
-    await pool.ask(pool.target.request(method, path), answer, _ANSWER_WITHIN)
-    pool.close()
-    if answer.status != 200:
-        raise OSError(f"{method} {url}{path}: {answer.failure or answer.status} {answer.detail}")
-    return answer.body
 
 
 def configuration(scenario: Scenario, policy: str, pace: float, urls: Sequence[str]) -> str:
@@ -90,21 +31,21 @@ def configuration(scenario: Scenario, policy: str, pace: float, urls: Sequence[s
 
 
 @dataclass(frozen=True)
-class Fleet:
+class BenchFleet:
     """What stands for one policy: engines of a scenario, and routers before them."""
 
-    engines: Sequence[Member]
-    routers: Sequence[Member]
+    engines: Sequence[ListeningProcess]
+    routers: Sequence[ListeningProcess]
 
     async def start(self) -> None:
         """Start the engines' clocks."""
         async with asyncio.TaskGroup() as group:
             for engine in self.engines:
-                group.create_task(ask(engine.url, "POST", "/start"))
+                group.create_task(engine.ask("POST", "/start"))
 
     async def lateness(self) -> float:
         """Ask how late first tokens were written, in 99 of 100 cases: the worst of the engines that are there."""
-        asking = (ask(engine.url, "GET", "/lateness") for engine in self.engines)
+        asking = (engine.ask("GET", "/lateness") for engine in self.engines)
         said = await asyncio.gather(*asking, return_exceptions=True)
         return max(float(each) for each in said if isinstance(each, bytes))
 
@@ -117,18 +58,19 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(scenario: Scenario, policy: str, pace: float, folder: Path) -> AsyncIterator[Fleet]:
+async def fleet(scenario: Scenario, policy: str, pace: float, folder: Path) -> AsyncIterator[BenchFleet]:
     """Start all that a run of a scenario with a policy takes."""
     engine = ["scripts.balance.engine", "--scenario", scenario.name, "--pace", str(pace), "--number"]
     async with AsyncExitStack() as stack:
 
-        async def together(commands: Mapping[str, Sequence[str]]) -> list[Member]:
+        def starting(name: str, command: Sequence[str]) -> Coroutine[None, None, ListeningProcess]:
+            whole = [sys.executable, "-m", *command]
+            return stack.enter_async_context(running(whole, empty_folder(folder / name) / "log"))
+
+        async def together(commands: Mapping[str, Sequence[str]]) -> list[ListeningProcess]:
             async with asyncio.TaskGroup() as group:
-                starting = [
-                    group.create_task(stack.enter_async_context(running(command, empty_folder(folder / name) / "log")))
-                    for name, command in commands.items()
-                ]
-            return [each.result() for each in starting]
+                tasks = [group.create_task(starting(name, command)) for name, command in commands.items()]
+            return [each.result() for each in tasks]
 
         numbers = range(len(scenario.engines))
         engines = await together({f"engine-{number}": [*engine, str(number)] for number in numbers})
@@ -138,14 +80,5 @@ async def fleet(scenario: Scenario, policy: str, pace: float, folder: Path) -> A
             config.write_text(written)
         routers = await together({f"router-{each.parent.name}": ["router", "--config", str(each)] for each in configs})
         for each in routers:
-            await _ready(each)
-        yield Fleet(engines, routers)
-
-
-async def _ready(router: Member) -> None:
-    async with asyncio.timeout(_START_WITHIN):
-        while True:
-            with suppress(OSError):
-                await ask(router.url, "GET", "/ready")
-                return
-            await asyncio.sleep(0.05)
+            await each.ready()
+        yield BenchFleet(engines, routers)

@@ -14,7 +14,7 @@ import pytest
 
 from scripts.balance.desk import Desk, described
 from scripts.balance.engine import Service
-from scripts.balance.fleet import ask
+from scripts.balance.process import ask
 from scripts.balance.simulation.engine import Outage, Spec
 from scripts.balance.simulation.scenarios import SCENARIOS, conversations_of
 from tests.running import REPOSITORY, descendants, eventually
