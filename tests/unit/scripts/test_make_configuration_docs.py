@@ -1,12 +1,10 @@
 """docs/configuration.md and docs/router.schema.json are what the types say."""
 
 import json
-import re
 import sys
 
 import pytest
 
-from router.config.not_yet import PENDING
 from router.config.schema import schema
 from scripts import make_configuration_docs as docs
 
@@ -39,29 +37,3 @@ def test_what_is_stale_is_told_and_written(called, tmp_path, capsys):
     (tmp_path / "configuration.md").write_text("old", encoding="utf-8")
     assert called("--check") == 1
     assert (tmp_path / "configuration.md").read_text(encoding="utf-8") == "old"
-
-
-def test_the_page_has_every_key():
-    """A section each, a row each with what it takes and means, links that lead somewhere, what has no effect yet."""
-    page = docs.page(schema())
-    headings = re.findall(r"^## `(.*)`$", page, re.MULTILINE)
-    assert headings == [
-        *[
-            "server",
-            "backends[]",
-            "backends[].launch",
-            "routes.*",
-            "balance",
-            "health",
-            "limits",
-            "auth",
-            "auth.keys[]",
-        ],
-        "logging",
-    ]
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", page, re.MULTILINE)
-    assert len(rows) == page.count("\n| `")
-    assert all(takes and meaning.endswith(".") for _, takes, _, meaning in rows)
-    anchors = {re.sub(r"[^a-z_]", "", heading) for heading in headings}
-    assert set(re.findall(r"\]\(#(.*?)\)", page)) == anchors
-    assert page.count("No effect yet") == len(PENDING)

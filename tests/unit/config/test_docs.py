@@ -1,0 +1,31 @@
+import re
+
+from router.config.docs import page
+from router.config.not_yet import PENDING
+from router.config.schema import schema
+
+
+def test_the_page_has_every_key():
+    """A section each, a row each with what it takes and means, links that lead somewhere, what has no effect yet."""
+    text = page(schema())
+    headings = re.findall(r"^## `(.*)`$", text, re.MULTILINE)
+    assert headings == [
+        *[
+            "server",
+            "backends[]",
+            "backends[].launch",
+            "routes.*",
+            "balance",
+            "health",
+            "limits",
+            "auth",
+            "auth.keys[]",
+        ],
+        "logging",
+    ]
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == text.count("\n| `")
+    assert all(takes and meaning.endswith(".") for _, takes, _, meaning in rows)
+    anchors = {re.sub(r"[^a-z_]", "", heading) for heading in headings}
+    assert set(re.findall(r"\]\(#(.*?)\)", text)) == anchors
+    assert text.count("No effect yet") == len(PENDING)
