@@ -1,6 +1,6 @@
-"""What can go wrong with a launch before there is a process, each with a message for the person who configured it.
+"""Errors of a launch before there is a process, with messages for whoever configured it.
 
-And, apart from these, what is wrong with a request that an engine must not get.
+Apart from these: the error of a request that an engine must not get.
 """
 
 
@@ -9,7 +9,7 @@ class LaunchError(Exception):
 
 
 class ModelNotFoundError(LaunchError):
-    """The model isn't where the configuration says; the message says what was looked for and what to do."""
+    """The model isn't where the configuration says. The message names what was looked for, and what to do."""
 
 
 class ArgumentError(LaunchError):
@@ -17,10 +17,10 @@ class ArgumentError(LaunchError):
 
 
 class UnfitRequestError(Exception):
-    """A request that would stall an engine, end it, or be answered with a failure of its own.
+    """A request that would stall or end an engine, or that it would answer with an internal error.
 
-    `message` is a sentence for the client; `param` names the request's field at fault, if one is. It is no
-    LaunchError: what is wrong is the client's, and nothing is wrong with the launch.
+    `message` is a sentence for the client; `param` names the field at fault, if one is. It is no LaunchError: the
+    client is at fault, not the launch.
     """
 
     def __init__(self, message: str, param: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The disk, as much of it as finding a model needs: what launchers.engines, which do no I/O, are given to look with."""
+"""The disk, as far as finding a model needs it. Engines, which do no I/O, get a `Disk` to look with."""
 
 import glob
 import os
@@ -8,11 +8,11 @@ from pathlib import Path
 from stat import S_ISREG
 
 MOST_STAMPED = 10_000
-"""Files of a folder that are looked at for changes."""
+"""Most files of a folder that are looked at for changes."""
 
 
 MOST = 16 * 1024 * 1024
-"""Bytes of a file that is read whole: what tells of a model or an engine is far smaller."""
+"""Most bytes that are read of a file: descriptions of models and records of engines are far smaller."""
 
 
 class NoFileError(OSError):
@@ -20,7 +20,7 @@ class NoFileError(OSError):
 
 
 def read_ordinary(path: Path | str, most: int = MOST) -> bytes:
-    """Read the first bytes of a file; nothing else is waited for. Raises OSError, of a directory IsADirectoryError."""
+    """Read the first bytes of a regular file, without waiting. Raises OSError; for a folder IsADirectoryError."""
     with open(path, "rb", opener=at_once) as stream:
         if not S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise NoFileError(f"{path} is no ordinary file")
@@ -28,7 +28,7 @@ def read_ordinary(path: Path | str, most: int = MOST) -> bytes:
 
 
 def at_once(path: str, flags: int) -> int:
-    """Open a file without waiting, as opening a FIFO would for its other end."""
+    """Open a file without waiting: opening a FIFO would wait for its other end."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
@@ -54,11 +54,11 @@ class Disk:
 
 
 Stamp = tuple[tuple[str, int, int, int], ...]
-"""What tells files from what they were: names, inodes, sizes, and times of any change, of who may read them, too."""
+"""What shows that files have changed: names, inodes, sizes, and times of change, which change with permissions, too."""
 
 
 def stamp(paths: Iterable[str]) -> Stamp:
-    """Look at files, and at those in folders, as they are now; what isn't there is left out."""
+    """Look at files, and at those in folders, as they are now; missing ones are left out."""
     return tuple(each for path in paths for each in _stamps(Path(path)))
 
 

@@ -1,8 +1,8 @@
-"""What a model takes of a GPU's memory in vllm, from what its config.json says. Pure; every figure is an upper bound.
+"""How much of a GPU's memory a model takes in vllm, by its config.json. Pure; every figure is an upper bound.
 
-vllm fills whatever share it gets with cache. For most models more is better: a prompt's beginning stays there for the
-next who sends it. But a small model can't use a large GPU: where all requests at once, each as long as the model reads,
-have room in less, that is all that it gets (`whole`), and others may have the rest.
+vllm fills its whole share with cache. For most models more is better: a prompt's beginning stays cached for the next
+request with it. But a small model can't use a large GPU. If all requests at once, each as long as the model's context,
+need less, the model gets only that (`whole`), and others may have the rest.
 """
 
 from collections.abc import Mapping
@@ -12,33 +12,36 @@ from launchers.engines.common import number
 from launchers.spec import ArgValue
 
 DENSE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-"""Kinds of models whose cache is known: keys and values of all layers for each token. Others get their full share."""
+"""Kinds of models with a known cache: keys and values of all layers for each token. Others get their full share."""
 
 HARMLESS = frozenset({
     "max-model-len", "max-num-seqs", "max-num-batched-tokens", "tensor-parallel-size", "enforce-eager", "seed", "dtype",
     "enable-auto-tool-choice", "tool-call-parser", "reasoning-parser", "chat-template", "generation-config",
     "enable-prefix-caching", "shutdown-timeout", "disable-log-requests", "enable-log-requests", "uvicorn-log-level",
 })  # fmt: skip
-"""Arguments with which the sums here hold; with any other, the model gets its full share."""
+"""Arguments for which these sums hold; with any other, the model gets its full share."""
 
 ENGINE = 3 << 30
 """Bytes for CUDA's context, graphs and the sampler's buffers."""
 
 LITTLE = 1 << 30
-"""Bytes of these without which nothing runs."""
+"""The part of these bytes without which nothing runs."""
 
 KEYS = (
     "num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size", "max_position_embeddings",
     "vocab_size",
 )  # fmt: skip
 
-_BLOCK = 128  # tokens, at most, in which the cache is dealt out
-_STEP = 16384  # tokens, at most, that are worked on at once: what a layer has in between
+_BLOCK = 128
+"""Most tokens of a block, the unit in which the cache is allocated."""
+
+_STEP = 16384
+"""Most tokens of one step; a layer's activations are for as many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes of each GPU that the model can't do without; all that it can ever use, if known, and of that its cache."""
+    """Bytes of each GPU: the `least` that the model needs, the `whole` that it can use, if known, and its `cache`."""
 
     least: int
     whole: int | None = None
@@ -48,7 +51,7 @@ class Footprint:
 def footprint(
     config: Mapping[str, object], weights: int, args: Mapping[str, ArgValue], seqs: int, gpus: int
 ) -> Footprint:
-    """Tell what a model of this config.json takes, whose files have so many bytes.
+    """Compute what a model with this config.json takes; `size` is that of its files, in bytes.
 
     It works on `seqs` requests at once, and is spread over `gpus`.
     """

@@ -1,17 +1,17 @@
 """Which engine may start now on GPUs that several use, and with how much of their memory. Pure.
 
-vllm takes a share of a GPU's memory when it starts. It fails where the share isn't free, and what others take or free
-between its first look and its profiling it counts as its own, silently: two that start together get 62 GiB of cache
-and 0.4 GiB. So starts that share a GPU take turns, in the order in which they were asked for, from the spawn until the
-engine is ready or gone; replacements and restarts after a crash wait in the same line. Others don't wait:
+vllm takes a share of a GPU's memory when it starts, and fails if the share isn't free. Between its first look and its
+profiling it silently counts what others take or free as its own: two engines that started together got 62 GiB of cache
+and 0.4 GiB. So starts that share a GPU take turns, in the order in which they were asked for. A turn lasts from the
+spawn until the engine is ready or gone. Replacements and restarts after a crash wait in the same line. Two exceptions:
 
-1. Engines without a share (llama.cpp) wait for no others of their kind.
-2. One whose memory isn't free lets those behind it go first, and is asked again: the memory may be freed by another
-   program, or never.
+1. Engines without a share (llama.cpp) don't wait for each other.
+2. An engine whose memory isn't free lets those behind it go first, and asks again: another program may free the
+   memory, or never.
 
-What is free is looked at before each start. A share that nobody wrote is lowered to it, if the model still fits, and
-further, so that others who want to start get what their models need; not while memory may still be given back by an
-engine that has just ended (`SETTLE`).
+Free memory is read before each start. A share that no person wrote is lowered to what is free, if the model still fits.
+It is lowered further if others who want to start would otherwise get less than their models need. It isn't lowered
+while an engine that has just ended may still give memory back (`SETTLE`).
 """
 
 import math
@@ -22,25 +22,25 @@ from typing import TypeVar
 from profiles.parsers import Gpu
 
 SHARE, CACHE = "gpu-memory-utilization", "kv-cache-memory-bytes"
-"""vllm's options for its share of each GPU's memory, and for what of it the cache has."""
+"""vllm's options for its share of each GPU's memory, and for the bytes of its cache within that."""
 
 TOGETHER = 0.9
 """The part of a GPU that engines share: the rest is for the driver, for contexts and graphs beside the shares."""
 
 LEAST_SHARE = 0.02
-"""Below it no vllm starts."""
+"""The least share with which vllm starts."""
 
 BESIDE = 1 << 30
-"""Bytes that one takes beside its share, or before it looks: CUDA's context."""
+"""Bytes that an engine takes beside its share, or before it looks: CUDA's context."""
 
 CACHE_ROOM = 2 << 30
-"""Bytes for the cache, beside what a model can't work without, in a share that a person is told to write."""
+"""Bytes of cache, beside the model's least, in a share that the router advises a person to write."""
 
 SURELY = 0.99
-"""A driver tells a little more memory than an engine sees: below this part of it, a share is too large for certain."""
+"""A driver reports a little more memory than an engine sees. With less of a share free than this, it can't fit."""
 
 SETTLE = 10.0
-"""Seconds within which a driver has given back what a process had that ended; it is mostly one."""
+"""Seconds within which a driver frees the memory of a process that ended; mostly it takes one."""
 
 _GIB = 1 << 30
 
@@ -49,14 +49,20 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What an engine will take of GPUs when it starts."""
+    """What an engine will take of GPUs when it starts.
 
-    gpus: tuple[str, ...]  # their ids
-    share: float | None = None  # of each one's memory; 0: not known yet; None: it has none, and takes what it takes
-    written: bool = False  # by a person: it isn't lowered
-    least: int = 0  # bytes of each that it can't work without; 0 where they aren't known
-    sized: bool = False  # to what the model can ever use, with the cache in bytes beside it
-    needs: float = 0.0  # `least` as a share of the smallest of its GPUs
+    `gpus` are their ids. `share` is its part of each one's memory; 0: not known yet, None: it takes none, but whatever
+    it needs. `written`: a person wrote the share, so it isn't lowered. `least` is the bytes of each GPU that it can't
+    work without, 0 if unknown, and `needs` the same as a share of its smallest GPU. `sized`: the share is all that the
+    model can ever use, and the cache is told to it in bytes.
+    """
+
+    gpus: tuple[str, ...]
+    share: float | None = None
+    written: bool = False
+    least: int = 0
+    sized: bool = False
+    needs: float = 0.0
 
     def clashes(self, other: "Claim") -> bool:
         """Whether the two must not start at the same time."""
@@ -65,7 +71,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class StartVerdict:
-    """Whether one may start: `why` not, in words, or with which share. `lacks` memory, it may wait for ever."""
+    """Whether an engine may start: `why` not, in words, or with which share. `lacks`: memory, perhaps for ever."""
 
     why: str = ""
     share: float | None = None
@@ -73,23 +79,26 @@ class StartVerdict:
 
 
 class Line:
-    """Who starts, who waits, and who has what. `now` is in seconds of any clock that goes on."""
+    """Which engines start, wait, and have what. `now` is in seconds of any monotonic clock."""
 
     def __init__(self, now: float) -> None:
         self._waiting: dict[str, Claim] = {}
         self._starting: dict[str, Claim] = {}
         self._has: dict[str, Claim] = {}
-        self._wants: dict[str, Claim] = {}  # all who asked and have not started, whether they stand in the line or not
-        self._began = self._freed_at = now  # an earlier router's engines may just have ended
+        # All who asked and have not started, whether they stand in the line or not.
+        self._wants: dict[str, Claim] = {}
+        # At the start, too, memory may still be freed: an earlier router's engines may just have ended.
+        self._began = self._freed_at = now
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """Who stands in the line, in order."""
+        """The names in the line, in order."""
         return tuple(self._waiting)
 
     def ask(self, name: str, claim: Claim) -> str:
-        """Have a turn from now on, if it is this one's; else wait in the line, and give the reason."""
-        self._waiting[name] = self._wants[name] = claim  # at its old place, if it has one
+        """Take the turn if it is this engine's, and give nothing; else wait in the line, and give the reason."""
+        # An engine that stands in the line already keeps its place.
+        self._waiting[name] = self._wants[name] = claim
         for other, theirs in self._starting.items():
             if claim.clashes(theirs):
                 return f"waits until {other} has started: they share {_named(claim.gpus)}"
@@ -103,11 +112,12 @@ class Line:
         return ""
 
     def look(self, name: str, gpus: Sequence[Gpu], now: float) -> StartVerdict:
-        """Tell one whose turn it is whether its memory is free; one that lacks it has lost its turn."""
+        """Tell the engine whose turn it is whether its memory is free; without it, it loses its turn."""
         claim = self._starting[name]
         others = {other: has for other, has in {**self._has, **self._starting}.items() if other != name}
         settled = now - self._freed_at > SETTLE
-        # One that crashed doesn't wait to be told how much it may leave to those who came after it.
+        # Just after an engine ended, its restart leaves nothing to those behind it: else it would wait until the
+        # memory has settled.
         after = dict(self._wants) if settled or self._freed_at == self._began else {}
         after.pop(name, None)
         verdict = fit(
@@ -120,18 +130,18 @@ class Line:
         return verdict
 
     def started(self, name: str) -> None:
-        """Note that it is ready: its turn is over, what it has it keeps."""
+        """Note that an engine is ready: its turn is over, and it keeps what it has."""
         self._wants.pop(name, None)
         if name in self._starting:
             self._has[name] = self._starting.pop(name)
 
     def adopted(self, name: str, claim: Claim) -> None:
-        """Note that one has what it claims already."""
+        """Note that an engine that was taken over has what it claims."""
         self._wants.pop(name, None)
         self._has[name] = claim
 
     def gone(self, name: str, now: float) -> None:
-        """Note that it has ended, or doesn't want to start any more."""
+        """Note that an engine has ended, or doesn't want to start any more."""
         had = self._starting.pop(name, None) or self._has.pop(name, None)
         if had is not None:
             self._freed_at = now
@@ -147,10 +157,10 @@ def fit(
     after: Sequence[Claim] = (),
     settled: bool = True,
 ) -> StartVerdict:
-    """Tell whether what is free of these GPUs is enough, beside what `others` of ours have.
+    """Tell whether enough of these GPUs is free, beside what `others` of ours have.
 
-    What nobody wrote is lowered so that those who start `after` it get what they need. Not `settled`: more may be free
-    in a moment. A GPU of which it isn't known what is free is no hindrance.
+    A share that no person wrote is lowered so that those who start `after` it get what they need. Not `settled`: more
+    may be free in a moment. A GPU whose free memory isn't known never prevents a start.
     """
     share = claim.share
     for gpu in gpus:
@@ -170,9 +180,9 @@ def fit(
 
 
 def _room(claim: Claim, gpu: Gpu, after: Sequence[Claim]) -> float:
-    """The largest share that one can have of what is free of a GPU, and leave what they need to those after it.
+    """The largest share of a GPU's free memory that leaves enough to those after it.
 
-    If not all can have that, it is what is free.
+    If there isn't enough for all, it is what is free.
     """
     total, free = gpu.memory_bytes or 1, gpu.free_bytes or 0
     share = claim.share or 0.0
@@ -187,7 +197,7 @@ def _room(claim: Claim, gpu: Gpu, after: Sequence[Claim]) -> float:
 
 
 def with_share(args: Mapping[str, Value], claim: Claim, share: float) -> dict[str, Value | float]:
-    """Arguments with a lower share than was claimed; a cache that was sized beside that is sized by the engine."""
+    """Put a lower share than was claimed into arguments; a cache in bytes is left out, so the engine sizes it."""
     dropped = {SHARE, CACHE} if claim.sized else {SHARE}
     return {name: value for name, value in args.items() if name.replace("_", "-") not in dropped} | {SHARE: share}
 
@@ -203,7 +213,7 @@ def _too_little(claim: Claim, needed: float, gpu: Gpu, others: Mapping[str, Clai
 
 
 def _alone(claim: Claim, gpu: Gpu) -> str:
-    """What to do where other programs hold what is missing."""
+    """What to do if other programs hold the missing memory."""
     total, free = gpu.memory_bytes or 0, gpu.free_bytes or 0
     room = floored((free - BESIDE) / total)
     if room >= LEAST_SHARE and room * total >= claim.least:
@@ -212,9 +222,9 @@ def _alone(claim: Claim, gpu: Gpu) -> str:
 
 
 def _beside(claim: Claim, gpu: Gpu, have: Mapping[str, Claim]) -> str:
-    """What to do where others of ours have what is missing: equal shares of what is theirs and what is free.
+    """What to do if others of ours have the missing memory: equal shares of theirs and what is free.
 
-    Where the model doesn't fit into that, it gets what it needs, if the others' models fit into the rest.
+    If the model doesn't fit into that, it gets what it needs, provided that the others' models fit into the rest.
     """
     total = gpu.memory_bytes or 1
     held = ", ".join(f"{name} has {other.share:g}" for name, other in have.items())
@@ -233,7 +243,7 @@ def _beside(claim: Claim, gpu: Gpu, have: Mapping[str, Claim]) -> str:
 
 
 def too_small(claim: Claim, gpu: Gpu) -> str:
-    """Say that a model can't work with its share, though that is free; nothing where it can."""
+    """Say that a model can't work with its share, though that is free; nothing if it can."""
     total = gpu.memory_bytes or 0
     if not total or not claim.share or claim.share * total >= claim.least:
         return ""
@@ -244,7 +254,7 @@ def too_small(claim: Claim, gpu: Gpu) -> str:
 
 
 def _enough(claim: Claim, total: int) -> float:
-    """A share with which it works, and has a cache that is worth having."""
+    """A share with which it works and has a useful cache."""
     return min(raised((claim.least + CACHE_ROOM) / total), TOGETHER)
 
 
@@ -264,20 +274,20 @@ def _named(gpus: Sequence[str]) -> str:
 
 
 def floored(share: float) -> float:
-    """A share in whole hundredths, never above what it was."""
+    """Round a share down to whole hundredths."""
     return math.floor(round(100 * share, 6)) / 100
 
 
 def raised(share: float) -> float:
-    """A share in whole hundredths, never below what it was."""
+    """Round a share up to whole hundredths."""
     return math.ceil(round(100 * share, 6)) / 100
 
 
 def dealt(claims: Mapping[str, Claim]) -> dict[str, Claim]:
-    """Give those their shares that nobody wrote one for (`share` is 0), of what the others leave of each GPU.
+    """Give a share to each claim without one (`share` is 0): a part of what the others leave of its GPUs.
 
-    Where these leave too little, it is an equal part of all, or what it needs: it may not fit then, and `lacking` says
-    what to write; or it is lowered to what is free when it starts.
+    If they leave too little, it is an equal part of all, or what the engine needs. That may not fit: `lacking` then
+    says what to write, or the share is lowered to what is free when the engine starts.
     """
     found = dict(claims)
     for name, claim in claims.items():
@@ -294,13 +304,13 @@ def dealt(claims: Mapping[str, Claim]) -> dict[str, Claim]:
 
 
 def _dealt(claim: Claim, sharing: Sequence[Claim]) -> float:
-    """Its part of a GPU on which these are, too."""
+    """An engine's part of a GPU that it shares with these."""
     room = TOGETHER - sum(other.share or 0.0 for other in sharing)
     return _part(room, claim.needs, [other.needs for other in sharing if other.share == 0])
 
 
 def _part(room: float, need: float, others: Sequence[float]) -> float:
-    """Its part of a room: an equal one; where one of them needs more, what it needs and an equal part of the rest."""
+    """Divide a room: equal parts; if one of them needs more, each gets its need and an equal part of the rest."""
     needs = [need, *others]
     even = room / len(needs)
     if max(needs) <= even or sum(needs) > room:
@@ -309,16 +319,16 @@ def _part(room: float, need: float, others: Sequence[float]) -> float:
 
 
 def as_started(claims: Mapping[str, Claim], shares: Mapping[str, float]) -> dict[str, Claim]:
-    """Give the claims of those that run with the shares that they have: one may have got less than was planned."""
+    """Give claims with the shares that running engines have: one may have got less than was planned."""
     return {name: replace(claim, share=shares.get(name, claim.share)) for name, claim in claims.items()}
 
 
 def lacking(
     starts: Mapping[str, Claim], others: Mapping[str, Claim], gpus: Sequence[Gpu], back: Sequence[Claim] = ()
 ) -> dict[str, str]:
-    """Tell what of `starts` will not get the memory that it claims, one after the other; each with what to write.
+    """Tell which of `starts`, one after the other, won't get the memory that they claim; each with what to write.
 
-    `others` have theirs already; what is in `back` will be given back before. A GPU that isn't known is no hindrance.
+    `others` have theirs already; what is in `back` is freed before. A GPU that isn't known prevents nothing.
     """
     said: dict[str, str] = {}
     have = dict(others)

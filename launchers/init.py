@@ -1,8 +1,8 @@
-"""The first process of a container, where the router would be it: it reaps orphans, and passes signals on.
+"""Process 1 of a container, if the router is started as it: reaps orphans, and passes signals on.
 
-The kernel gives every orphan to process 1, which must wait for it, or it stays a zombie; and signals that process 1 has
-no handler for do nothing. A router that is started as process 1 forks before it does anything else: the child is the
-router, as it would be anywhere, and the parent stays to be init. Standard library alone.
+The kernel gives every orphan to process 1, which must wait for it, or it stays a zombie. Signals without a handler do
+nothing in process 1. So a router that is started as process 1 forks before it does anything else: the child is the
+router, and the parent stays as init. Standard library alone.
 """
 
 import os
@@ -12,11 +12,12 @@ import time
 from contextlib import suppress
 
 PASSED_ON = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
-LAST_WORDS = 5.0  # seconds for what is left when the router has ended, as keepers of engines
+LAST_WORDS = 5.0
+"""Seconds for other processes, such as keepers, to end after the router has ended."""
 
 
 def stand_aside() -> None:
-    """Where this is process 1, be init; the fork of it, which returns, is what was started."""
+    """In process 1, fork and be init; the child returns and is what was started. Elsewhere, do nothing."""
     if os.getpid() != 1 or sys.platform != "linux":
         return
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON | {signal.SIGCHLD})
@@ -30,14 +31,15 @@ def stand_aside() -> None:
 
 
 def wait_for(child: int) -> int:
-    """Wait for a child, and for all others meanwhile; give its exit code, as shells have it. Signals are for the child.
+    """Wait for a child, and reap all others meanwhile; give its exit code as shells do. Pass signals on to it.
 
-    Those of a terminal reach the child by themselves: it is in the same process group.
+    A terminal's signals aren't passed on: they reach the child, which is in the same process group, by themselves.
     """
     while True:
         got = signal.sigwaitinfo(PASSED_ON | {signal.SIGCHLD})
         if got.si_signo != signal.SIGCHLD:
-            sent = got.si_code <= 0  # by a process; the kernel's own, as a terminal's, are above
+            # The codes of signals that the kernel sends, as for a terminal, are above 0.
+            sent = got.si_code <= 0
             if sent:
                 os.kill(child, got.si_signo)
             continue
@@ -47,7 +49,7 @@ def wait_for(child: int) -> int:
 
 
 def end_the_rest() -> None:
-    """Have all others end well: with process 1, the kernel kills them."""
+    """Ask all other processes to end: the kernel kills them when process 1 ends."""
     with suppress(ProcessLookupError):
         os.kill(-1, signal.SIGTERM)
     until = time.monotonic() + LAST_WORDS
@@ -56,7 +58,7 @@ def end_the_rest() -> None:
 
 
 def reap() -> tuple[dict[int, int], bool]:
-    """Take the exit codes of all children that have ended, by pid; and whether there are others."""
+    """Take the exit codes of all children that have ended, by pid; tell whether there are others."""
     codes: dict[int, int] = {}
     while True:
         try:

@@ -1,7 +1,7 @@
-"""The keys that engines are started with, and without which they answer nobody.
+"""The keys that engines are started with; without its key an engine answers nobody.
 
-A key is the same at each start: vllm takes all of its environment into account when it looks for what it has compiled
-before, and would compile anew, for half a minute, with another one.
+A key is the same at each start. vllm takes its whole environment into account when it looks for code that it compiled
+before: with another key it would compile again, for half a minute.
 """
 
 import os
@@ -13,9 +13,9 @@ from launchers.files import read_ordinary
 
 
 def key_of(file: Path, name: str) -> str:
-    """Give the key of the engine of this name, made of a secret that `file` keeps for its owner alone.
+    """Give the key of the engine of this name, derived from a secret in `file`, which its owner alone can read.
 
-    Where no such file can be kept, each call gives another key.
+    If no such file can be kept, each call gives another key.
     """
     secret = b""
     with suppress(OSError):

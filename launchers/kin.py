@@ -1,15 +1,15 @@
-"""Which processes belong to an engine, by the system's table of processes; and what they would leave behind.
+"""Which processes belong to an engine, by the system's table of processes; and which shared memory they leave behind.
 
-An engine's processes hide without meaning to: they lead sessions of their own, fork twice, outlive their parents. One
-belongs to an engine if any of these is true:
+Processes of an engine may hide: they lead sessions of their own, fork twice, outlive their parents. A process belongs
+to an engine if any of these is true:
 
-1. It is the engine's first process, or descends from one that belongs to it.
-2. Its session is one that a process of the engine leads, or led: no new process gets that number for a pid while
-   anybody has it as a session. Where another process has that pid now, nobody of the engine's session is left.
-3. Its environment has the engine's mark, which all inherit that don't ask for another environment.
-4. It was seen to belong to the engine earlier. Pids are given again: one counts only together with its start time.
+1. It is the engine's first process, or descends from one that belongs to the engine.
+2. A process of the engine leads, or led, its session. No new process gets a session's number as its pid while the
+   session has members; so if another process has that pid now, nobody of the session is left.
+3. Its environment has the engine's mark. All children inherit it, unless they ask for another environment.
+4. It was seen to belong to the engine earlier. Pids are reused, so one counts only together with its start time.
 
-Standard library alone: the keeper runs this. Each look at the table takes some milliseconds.
+Standard library alone, as the keeper runs this. Each look at the table takes some milliseconds.
 """
 
 import os
@@ -25,23 +25,23 @@ MARK = "LAUNCH_MARK"
 SHARED = "/dev/shm/"  # noqa: S108 -- where Linux keeps what processes share
 
 IS_LINUX = sys.platform == "linux"
-"""Whether there is /proc, and all that a keeper asks of the kernel; elsewhere, `ps` tells what it can."""
+"""Whether there is /proc, with all that a keeper asks of the kernel; elsewhere, `ps` is asked."""
 
 
 class Seen(NamedTuple):
-    """One process of the table."""
+    """One process of the table. `started` tells it from others with its pid; a zombie isn't `alive`."""
 
     parent: int
     session: int
-    started: str  # tells it from another that has its pid at another time
-    alive: bool  # it is no zombie
+    started: str
+    alive: bool
 
 
 Table = Mapping[int, Seen]
 
 
 def processes() -> dict[int, Seen]:
-    """Read the whole table, by pid; an empty one where /proc shows the pids of another namespace: ours mean others."""
+    """Read the whole table, by pid; an empty one if /proc shows another namespace, where our pids are others'."""
     if not IS_LINUX:
         return by_ps()
     if not is_ours():
@@ -51,7 +51,7 @@ def processes() -> dict[int, Seen]:
 
 
 def is_ours() -> bool:
-    """Whether /proc counts processes as we do: in a namespace of processes it has to be mounted anew."""
+    """Whether /proc shows our own namespace of processes; in a new namespace it must be mounted again."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115
     except OSError:
@@ -59,19 +59,20 @@ def is_ours() -> bool:
 
 
 def seen(pid: int) -> Seen | None:
-    """Look at one process; None where there is none."""
+    """Look at one process; None if there is none."""
     if not IS_LINUX:
         return by_ps("-p", str(pid)).get(pid)
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    fields = stat.rpartition(b")")[2].split()  # a program's name may hold spaces, and parentheses
+    # A program's name, which stands in parentheses, may contain spaces and parentheses.
+    fields = stat.rpartition(b")")[2].split()
     return Seen(int(fields[1]), int(fields[3]), fields[19].decode(), fields[0] not in {b"Z", b"X"})
 
 
 def by_ps(*which: str) -> dict[int, Seen]:
-    """Read the table where there is no /proc."""
+    """Read the table by `ps`, for systems without /proc."""
     said = _said_by("ps", *(which or ["-A"]), "-o", "pid=,ppid=,stat=,lstart=")
     found = {}
     for line in said.splitlines():
@@ -89,13 +90,13 @@ def _said_by(*command: str) -> str:
 
 
 def started(pid: int) -> str | None:
-    """When this process started, in words of the system's own; None where there is none, or only its zombie."""
+    """When this process started, in the system's own form; None if there is none, or only its zombie."""
     found = seen(pid)
     return found.started if found is not None and found.alive else None
 
 
 def world() -> str:
-    """Names the time and place in which a pid means something: this boot of this machine, this container."""
+    """Name the scope of pids: this boot of this machine, this container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -104,7 +105,7 @@ def world() -> str:
 
 
 def has_mark(pid: int, mark: str) -> bool:
-    """Whether a process was started with this mark in its environment; no, where the system doesn't tell."""
+    """Whether a process was started with this mark in its environment; False if the system doesn't tell."""
     if not IS_LINUX:
         return False
     try:
@@ -114,15 +115,16 @@ def has_mark(pid: int, mark: str) -> bool:
 
 
 class Kin:
-    """The processes of one engine, as far as they were seen. `leader` is its first one."""
+    """The processes of one engine that were seen so far. `leader` is its first one."""
 
     def __init__(self, leader: int, started: str, mark: str) -> None:
         self._mark = mark
-        self._sessions = {leader: started}  # those that they lead or led, with the start of who does
+        # The sessions that they lead or led, each with the leader's start time.
+        self._sessions = {leader: started}
         self._known = {leader: started}
 
     def look(self, table: Table, marked: Callable[[int, str], bool] = has_mark) -> set[int]:
-        """Give its processes that are in the table, and remember them."""
+        """Find its processes in the table, and remember them."""
         self._sessions = {pid: when for pid, when in self._sessions.items()
                           if pid not in table or table[pid].started == when}  # fmt: skip
         strangers = set(table) - {os.getpid(), 1}
@@ -139,7 +141,7 @@ class Kin:
 
 
 def descendants(table: Table, of: int) -> set[int]:
-    """Give all processes that descend from one."""
+    """Find all descendants of a process."""
     found: set[int] = set()
     news = {of}
     while news:
@@ -148,11 +150,11 @@ def descendants(table: Table, of: int) -> set[int]:
     return found
 
 
-# Shared memory: files that a process which is killed leaves behind. Linux alone has such.
+# Shared memory: on Linux, files that a killed process leaves behind.
 
 
 def shared_inodes(pid: int) -> set[int]:
-    """Give what a process has of shared memory; by inode, as a semaphore's file was mapped before it had its name."""
+    """Give the inodes of a process' shared memory; a semaphore's file is mapped before it has a name."""
     try:
         maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
     except OSError:

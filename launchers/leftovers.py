@@ -1,15 +1,15 @@
-"""What an earlier router left running, found again by the next one: adopted, or ended.
+"""Engines that an earlier router left running: the next router finds them, and adopts or ends them.
 
-Each running engine has a record (launchers.record). One that is still there when a router starts is of
+Each running engine has a record (launchers.record). A record that is there when a router starts belongs to one of:
 
-1. a router that lives: it is left alone, for two may share a folder of logs;
-2. a keeper that lives though its router doesn't: it ends the engines by itself, which is waited for, or keeps them.
-   Of these, those that the router would start itself are adopted; the keeper is told to end the others;
-3. nobody who lives, as the keeper was killed, too, or can't watch over processes as on Linux: what is left of the
-   engine is known by its session, its mark, and those who descend from it (launchers.kin), and is ended here.
+1. A living router. Its engine is left alone: two routers may share a folder of logs.
+2. A living keeper without a router. It ends its engines by itself, which is waited for, or keeps them. Of those that it
+   keeps, the router adopts what it would start itself; the keeper gets orders to end the others.
+3. Nobody alive: the keeper was killed, too, or the system has no subreapers. What is left of the engine is found by its
+   session, its mark and its descendants (launchers.kin), and ended here.
 
-Nobody may be killed by mistake, and pids are given again: one counts only together with its start time, and only in the
-world that its record was written in. After a reboot, or in a new container over old logs, all pids are strangers.
+No process may be killed by mistake, and pids are reused. So a pid counts only together with its start time, and only in
+the world in which its record was written: after a reboot, or in a new container over old logs, all pids are strangers'.
 """
 
 import json
@@ -25,12 +25,15 @@ from pathlib import Path
 from launchers import kin
 from launchers.record import FORMAT, SCRATCH, ProcessRecord
 
-GONE_WITHIN = 5.0  # seconds to wait for what is to end
+GONE_WITHIN = 5.0
+"""Seconds to wait for what must end."""
+
 LOOK_EVERY = 0.02
+"""Seconds between two looks whether it has ended."""
 
 
 def left_running(folder: Path, name: str) -> ProcessRecord | None:
-    """Find the engine of this name that a dead router left to its keeper; None if there is none."""
+    """Find the engine of this name that a dead router left to its keeper, or None."""
     for record in _records(folder):
         is_left = record.name == name and record.format == FORMAT and record.keep and not _has_router(record)
         if is_left and _is_alive(record.pid, record.started, record) and _has_keeper(record):
@@ -39,7 +42,7 @@ def left_running(folder: Path, name: str) -> ProcessRecord | None:
 
 
 def place(folder: Path, name: str) -> Path:
-    """Where the record of an engine is to be: another router's that lives, with the same folder, is left as it is."""
+    """Choose the path of an engine's record. A living router's record in the same folder stays as it is."""
     path = folder / f"{name}.json"
     record = ProcessRecord.read(path)
     if record is None or record.router_pid == os.getpid() or not _has_router(record):
@@ -48,14 +51,14 @@ def place(folder: Path, name: str) -> Path:
 
 
 def running(folder: Path) -> dict[str, int]:
-    """Tell the pid of each engine that runs and has its record here, by its name."""
+    """Give the pids of the running engines that have a record here, by their names."""
     return {record.name: record.pid for record in _records(folder) if _is_alive(record.pid, record.started, record)}
 
 
 def reap(folder: Path, spared: Collection[str] = ()) -> list[ProcessRecord]:
-    """End what dead routers left running, and return the records of it. Blocks until it is gone, some seconds at most.
+    """End what dead routers left running, and give its records. Blocks until it is gone, some seconds at most.
 
-    `spared` are names of engines that are to be adopted.
+    `spared` are the names of engines to be adopted.
     """
     reaped = []
     for path in sorted(folder.glob("*.json")):
@@ -73,9 +76,9 @@ def reap(folder: Path, spared: Collection[str] = ()) -> list[ProcessRecord]:
 
 
 def end(record: ProcessRecord) -> bool:
-    """End an engine and all that belongs to it, and remove what it leaves. Whether there was anything to end.
+    """End an engine and all that belongs to it, and remove its files. Tell whether anything ran.
 
-    A keeper that lives does it, and removes the record; should it not within 5 s, it is killed.
+    A living keeper does it, and removes the record; if it doesn't within `GONE_WITHIN`, it is killed.
     """
     if record.world != kin.world():
         record.clean_up()
@@ -103,7 +106,7 @@ def _records(folder: Path) -> list[ProcessRecord]:
 
 
 def _kill(engine: kin.Kin) -> bool:
-    """Kill what runs of an engine; whether anything did."""
+    """Kill what runs of an engine; tell whether anything did."""
     table = kin.processes()
     living = [pid for pid in engine.look(table) if table[pid].alive]
     for pid in living:
@@ -113,7 +116,7 @@ def _kill(engine: kin.Kin) -> bool:
 
 
 def _tell_to_end(record: ProcessRecord) -> None:
-    """Have its keeper end an engine; one that keeps nothing does so by itself."""
+    """Order its keeper to end an engine; a keeper ends what isn't to be kept by itself."""
     if not record.keep:
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX) as keeper:
@@ -140,5 +143,5 @@ def _has_keeper(record: ProcessRecord) -> bool:
 
 
 def _is_alive(pid: int, started: str, record: ProcessRecord) -> bool:
-    """Whether that very process runs, not another that was given its number."""
+    """Whether that very process runs, not another with the same pid."""
     return record.world == kin.world() and kin.started(pid) == started

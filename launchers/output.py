@@ -1,4 +1,4 @@
-"""What an engine said last, and why it ended, kept for people. Its keeper writes all of it to a file."""
+"""An engine's last lines of output, and why it ended. Its keeper writes the whole output to a file."""
 
 from collections import deque
 from copy import copy
@@ -6,7 +6,8 @@ from copy import copy
 from launchers.reason import FirstError
 
 KEPT_LINES = 40
-MAX_LINE = 2000  # bytes of a line that are kept; the rest of it is only in the file
+MAX_LINE = 2000
+"""Bytes of a line that are kept; the rest is only in the file."""
 
 
 class Output:
@@ -15,24 +16,26 @@ class Output:
     def __init__(self) -> None:
         self._first_error = FirstError()
         self._lines: deque[bytes] = deque(maxlen=KEPT_LINES)
-        self._unfinished = b""  # the line that has no end yet, cut at MAX_LINE
+        # The line that has no end yet, cut at MAX_LINE.
+        self._unfinished = b""
 
     @property
     def last_lines(self) -> tuple[str, ...]:
-        """The last lines that say something, the oldest first."""
+        """The last lines that aren't blank, oldest first."""
         lines = (*self._lines, self._unfinished) if self._unfinished.strip() else self._lines
         return tuple(line.decode(errors="replace").rstrip() for line in lines)[-KEPT_LINES:]
 
     @property
     def reason(self) -> str:
-        """Why it ended, if it did before it was ready: its first error, however much it said since."""
+        """Why it ended, if it ended before it was ready: its first error, however many lines ago."""
         heard = copy(self._first_error)
         heard.hear(self._unfinished.decode(errors="replace"))
         return heard.text
 
     def feed(self, data: bytes) -> None:
-        """Take in what the engine said."""
-        *ended, rest = data.replace(b"\r", b"\n").split(b"\n")  # a progress bar's steps are lines too
+        """Take in a piece of output."""
+        # Each step of a progress bar, which ends in a carriage return, counts as a line.
+        *ended, rest = data.replace(b"\r", b"\n").split(b"\n")
         for piece in ended:
             line = (self._unfinished + piece[:MAX_LINE])[:MAX_LINE]
             self._unfinished = b""

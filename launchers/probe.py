@@ -1,19 +1,22 @@
-"""Whether an engine is ready: one question to it.
+"""One question to an engine: whether it is ready.
 
-A raw GET, or a POST of a request's body, of which only the status line is read: no session to keep, no body to hold.
+A raw GET, or POST with a body, of which only the status line is read: no session to keep, no body to hold.
 """
 
 import asyncio
 
-TIMEOUT = 5.0  # seconds for one answer; an engine that is busy loading may take some
-TIMEOUT_OF_A_REQUEST = 120.0  # seconds; it may wait for the model, and the first one has weights read and code compiled
+TIMEOUT = 5.0
+"""Seconds for the answer to a GET; an engine that is busy loading may take some of them."""
+
+TIMEOUT_OF_A_REQUEST = 120.0
+"""Seconds for the answer to a POST. It may wait for the model, and the first one reads weights and compiles code."""
 
 
 async def is_ready(
     port: int,
     path: str,
     body: bytes = b"",
-    timeout: float = TIMEOUT,  # noqa: ASYNC109 -- of this one try
+    timeout: float = TIMEOUT,  # noqa: ASYNC109 -- for this one question
     key: str = "",
 ) -> bool:
     """Whether GET `path` on 127.0.0.1:`port`, or POST with a body, is answered with 200 within `timeout` seconds."""

@@ -1,15 +1,15 @@
 """The router's side of its keepers, and of the processes that they keep.
 
-`Keepers.spawn` has the router's own keeper (see launchers.keeper) start a process; the keeper is started before the
-first. `Keepers.adopt` takes over one that an earlier router's keeper has kept, and speaks with that keeper as long as
-it has any of ours. Whether a process ends with the router is decided by the keeper, not here.
+`Keepers.spawn` has the router's own keeper (see launchers.keeper) start a process; the keeper itself is started before
+the first process. `Keepers.adopt` takes over a process that an earlier router's keeper has kept, and keeps a connection
+to that keeper as long as it has any process of ours. The keeper decides whether a process ends with the router.
 
 1. SIGTERM goes to the first process alone, which knows the right order in which to end its children.
-2. SIGKILL goes to all that belongs to the engine.
-3. When the first process has exited, however it came about, the rest is killed: an engine whose parent process died
-   serves nobody, and would keep its memory. It is gone when nothing of it runs and its output was read to the end.
+2. SIGKILL goes to everything that belongs to the engine.
+3. When the first process has exited, for any reason, the rest is killed: an engine whose parent process died serves
+   nobody, and would keep its memory. The engine is gone when nothing of it runs and its output was read to the end.
 
-A keeper that is killed, or doesn't answer, takes its engines with it: what is left of them is ended here.
+If a keeper is killed, or doesn't answer, its engines end with it: what is left of them is ended here.
 
 Knows nothing of restarts, states or engines.
 """
@@ -36,15 +36,21 @@ from launchers.output import Output
 from launchers.record import SCRATCH, ProcessRecord
 from launchers.spec import Command
 
-ANSWER_WITHIN = 5.0  # seconds; a keeper that is told to kill says at once that it does
-BEGIN_WITHIN = 30.0  # seconds; a machine that is busy may take some to start the keeper
-END_WITHIN = 5.0  # seconds from the last order until a keeper has ended
+ANSWER_WITHIN = 5.0
+"""Seconds within which a keeper answers an order to kill; it does so at once, before it kills."""
+
+BEGIN_WITHIN = 30.0
+"""Seconds within which a process has begun; a busy machine may take some of them to start the keeper."""
+
+END_WITHIN = 5.0
+"""Seconds within which a keeper has ended after the last order."""
+
 
 KEEPER = "import sys; sys.path.append(sys.argv[1]); from launchers.keeper import main; main()"
-"""The keeper's program: without our libraries, it takes 20 ms to start and few MB."""
+"""The keeper's program. Without our libraries it starts in 50 ms and takes 12 MB."""
 
 TEMPORARY = ("TMPDIR", "TEMP", "TMP")
-"""Variables that say where temporary files go, on one system or another."""
+"""The variables for the folder of temporary files, on one system or another."""
 
 log = structlog.get_logger("launchers")
 
@@ -54,11 +60,14 @@ class Process:
 
     def __init__(self, id: str, link: "_Link", on_gone: Callable[[], None]) -> None:  # noqa: A002
         self.id = id
-        self.record: ProcessRecord | None = None  # once it runs
-        self.exit_code: int | None = None  # negative: the signal that ended it; None: nobody knows
+        # None until it runs.
+        self.record: ProcessRecord | None = None
+        # A negative one is the signal that ended it; None: nobody knows.
+        self.exit_code: int | None = None
         self.gone = False
-        self.began: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # or why it didn't
-        self.began.add_done_callback(lambda began: began.cancelled() or began.exception())  # its asker may have left
+        # Done once it runs; else it raises the reason. That is looked at here, as the caller may have left.
+        self.began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.began.add_done_callback(lambda began: began.cancelled() or began.exception())
         self._output = Output()
         self._link = link
         self._on_gone = on_gone
@@ -75,17 +84,17 @@ class Process:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it will outlive its router, if that wants it to."""
+        """Whether it outlives its router, if the router leaves it."""
         return self.record is not None and self.record.keep
 
     @property
     def last_lines(self) -> tuple[str, ...]:
-        """What it said last."""
+        """Its last lines of output."""
         return self._output.last_lines
 
     @property
     def reason(self) -> str:
-        """Why it ended, if it did before it was ready."""
+        """Why it ended, if it ended before it was ready."""
         return self._output.reason
 
     def terminate(self) -> None:
@@ -99,16 +108,16 @@ class Process:
         self._order("kill")
 
     def _doubt(self) -> None:
-        """Its keeper has not answered: ask again, once. Its answer may lie unread where it is us who slept."""
+        """Order again, once, as its keeper has not answered. If this process slept, the answer may lie unread."""
         self._unheard = asyncio.get_running_loop().call_later(ANSWER_WITHIN, self._link.give_up)
         self._order("kill")
 
     def look(self) -> None:
-        """Have its keeper look at what belongs to it by now, and what that would leave behind."""
+        """Have its keeper note which processes and shared memory belong to it by now."""
         self._order("look")
 
     def release(self) -> None:
-        """Hear no more of it: it runs on, and so does its keeper."""
+        """Let it and its keeper run on, and listen to it no more."""
         self._link.keeps_on = True
         self._link.forget(self)
 
@@ -116,10 +125,10 @@ class Process:
         if self.id in self._link.processes:
             self._link.tell(do=what, id=self.id)
 
-    # What its keeper says
+    # Messages from its keeper
 
     def hear(self, message: dict[str, Any]) -> None:
-        """Take in a message."""
+        """Handle a message from its keeper."""
         if "said" in message:
             self._output.feed(message["said"].encode("latin-1"))
         elif "killing" in message:
@@ -134,14 +143,14 @@ class Process:
             self.fail(message["failed"])
 
     def fail(self, why: str) -> None:
-        """It never ran."""
+        """Note that it could not be started."""
         self._heard()
         self._link.forget(self)
         if not self.began.done():
             self.began.set_exception(ChildProcessError(why))
 
     def end(self, code: int | None) -> None:
-        """It is gone."""
+        """Note that nothing of it is left."""
         self.fail("the engines' keeper ended before it had started one")
         self.exit_code, self.gone = code, True
         self._on_gone()
@@ -153,13 +162,16 @@ class Process:
 
 
 class _Link(asyncio.Protocol):
-    """A connection to a keeper. `pid` is the keeper's; `child` is there if we have started it."""
+    """A connection to a keeper. `pid` is the keeper's; `child` is None if another router has started it.
+
+    `keeps_on`: the keeper has engines that run on when this router goes.
+    """
 
     def __init__(self, pid: int, child: "subprocess.Popen[bytes] | None") -> None:
         self.pid = pid
         self.processes: dict[str, Process] = {}
         self.lost = False
-        self.keeps_on = False  # whether it has engines that run on when we go
+        self.keeps_on = False
         self.ended = asyncio.Event()
         self._child = child
         self._rest = b""
@@ -167,11 +179,11 @@ class _Link(asyncio.Protocol):
         self._burying: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It can be spoken to."""
+        """Note the transport."""
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """It says something, in lines."""
+        """Pass each line on to the process that it is about."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
@@ -181,41 +193,42 @@ class _Link(asyncio.Protocol):
                 process.hear(message)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- an end is all the same
-        """It has ended, or we leave it."""
+        """Take leave of the keeper, which has ended or was left."""
         self.lost = True
         self._burying = asyncio.get_running_loop().create_task(self._bury(), name="end of a keeper")
 
     def tell(self, **order: object) -> None:
-        """Order something."""
+        """Send an order."""
         if self._transport is not None and not self.lost:
             self._transport.write(json.dumps(order).encode() + b"\n")
 
     def forget(self, process: Process) -> None:
-        """Speak of a process no more; with the last of them, another router's keeper is left."""
+        """Drop a process; with the last one, the connection to another router's keeper is closed."""
         self.processes.pop(process.id, None)
         if self._child is None and not self.processes:
             self.close()
 
     def close(self) -> None:
-        """Leave it: what isn't kept ends."""
+        """Close the connection; the keeper ends what isn't to be kept."""
         if self._transport is not None:
             self._transport.close()
 
     def give_up(self) -> None:
-        """End a keeper that doesn't answer: its engines end with it."""
+        """Kill a keeper that doesn't answer; its engines end with it."""
         log.error("the engines' keeper doesn't answer; it is killed, and its engines with it", pid=self.pid)
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
     async def _bury(self) -> None:
-        """End what a dead keeper has left of ours; take our child's exit code."""
+        """End what a dead keeper has left of our engines, and take its exit code if it is our child."""
         try:
             for process in list(self.processes.values()):
                 if process.record is not None:
                     await asyncio.to_thread(leftovers.end, process.record)
                 process.end(None)
             if self._child is not None and self.keeps_on:
-                self._child.returncode = self._child.poll() or 0  # it is meant to run on: subprocess would warn of it
+                # It is meant to run on; without an exit code, subprocess would warn of it.
+                self._child.returncode = self._child.poll() or 0
             elif self._child is not None:
                 await asyncio.to_thread(_wait_for, self._child)
         finally:
@@ -223,12 +236,13 @@ class _Link(asyncio.Protocol):
 
 
 class Keepers:
-    """The keepers that a router speaks with: its own, once there is a process to keep, and those whose it adopts."""
+    """The keepers of a router: its own, once there is a process to keep, and those whose processes it adopts."""
 
     def __init__(self) -> None:
         self._own: _Link | None = None
         self._starting = asyncio.Lock()
-        self._others: dict[str, _Link] = {}  # by their sockets
+        # By the paths of their sockets.
+        self._others: dict[str, _Link] = {}
 
     async def spawn(
         self,
@@ -242,10 +256,10 @@ class Keepers:
         fingerprint: str = "",
         key: str = "",
     ) -> Process:
-        """Start a process whose output goes to `log`. Raises OSError where none can be started.
+        """Start a process whose output goes to `log`. Raises OSError if that fails.
 
-        A later router knows it by the command's fingerprint, or by another one, if that is given, and shows it the key.
-        Where another router that lives has its own record at `record`, this one's goes beside it.
+        A later router recognises it by `fingerprint`, by default the command's, and shows it the `key`. If another
+        living router has a record at `record`, this process gets a record beside it.
         """
         async with self._starting:
             if self._own is None or self._own.lost:
@@ -282,13 +296,13 @@ class Keepers:
             async with asyncio.timeout(within):
                 await asyncio.shield(process.began)
         except BaseException as error:
-            process.kill()  # if it has begun, or yet does
+            process.kill()  # it may have begun, or still begin
             if isinstance(error, TimeoutError):
                 raise ChildProcessError(f"the engines' keeper has not answered for {within:g} s") from error
             raise
 
     async def close(self) -> None:
-        """Leave them all; those that keep nothing any more end, and are waited for."""
+        """Close all connections, and wait for the keepers that end: those without engines to keep."""
         links = [link for link in (self._own, *self._others.values()) if link is not None]
         for link in links:
             link.close()

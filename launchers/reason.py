@@ -1,12 +1,12 @@
 """Why a start failed: the first error among the lines that an engine said. Pure.
 
-What an engine says last is seldom why it ended: vllm's core tells why, and scores of lines later another of its
-processes says "see root cause above"; llama.cpp's last word is that it cleans up. So lines are read in order:
+An engine's last line is seldom the reason: vllm's core tells it, and scores of lines later another of its processes
+says "see root cause above"; llama.cpp's last line says that it cleans up. So lines are read in order:
 
 1. The first that is an error wins: by its level, by being an exception, or by the word.
-2. Where a traceback follows at once, or after more errors (several processes may speak at the same time), it is the
-   traceback's exception, which says more than the line above it.
-3. What that exception led to (Python prints a chain of them, the first one first) is told after it.
+2. If a traceback follows at once, or after more errors (several processes may write at the same time), its exception
+   is the reason: it says more than the line above it.
+3. If that exception led to another (Python prints the chain, the first one first), that is told after it.
 4. Without such a line: the first that speaks of a failure, else the last.
 
 Lines of the levels below an error are passed over: engines warn of much that is harmless.
@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 
 LONGEST = 400
-"""Characters of a reason: it is read in a log, in an answer's error and in a status."""
+"""Most characters of a reason: people read it in a log, in an error answer and in a status."""
 
 _PREFIX = re.compile(
     r"""(?:\([\w\ =.,:-]+\)(?:\ |$))?(?:\[rank\d+\]:\ ?)?                     # vllm, torch: which of its processes
@@ -46,28 +46,32 @@ _MODULE = re.compile(r"^(?:\w+\.)+(?=\w+: )")
 
 
 class FirstError:
-    """Listens to what an engine says, and keeps no more of it than the reason."""
+    """Reads an engine's output line by line, and keeps only the reason."""
 
     def __init__(self) -> None:
-        self._found = ""  # for certain
-        self._led_to = ""  # the last exception of a chain that began with it
-        self._error = ""  # unless a traceback follows at once
-        self._more = False  # whether other lines have followed
+        # The first error for certain, and the last exception of the chain that it began.
+        self._found = ""
+        self._led_to = ""
+        # The first error unless a traceback follows at once, and whether other lines have followed it.
+        self._error = ""
+        self._more = False
         self._failure = ""
         self._last = ""
         self._in_traceback = False
-        self._chained = False  # whether the next traceback belongs to what was found
+        # Whether the next traceback belongs to what was found.
+        self._chained = False
         self._closed = False
-        self._missing = 0  # lines in which the exception goes on, at most
+        # Most lines for which the text of the exception still goes on.
+        self._missing = 0
 
     @property
     def known(self) -> str:
-        """The first error; nothing where no line was one."""
+        """The first error; "" if no line was one."""
         return f"{self._found}; it led to {self._led_to}" if self._led_to else self._found or self._error
 
     @property
     def text(self) -> str:
-        """The first error, or what comes nearest to one; nothing where nothing was said."""
+        """The first error, or the line that comes nearest to one; "" if there was no output."""
         return self.known or _short(self._failure or self._last)
 
     def hear(self, line: str) -> None:
@@ -115,7 +119,7 @@ class FirstError:
         self._missing = 2 if _MORE_FOLLOWS.search(text) else 0  # perhaps a field's name, then what is wrong with it
 
     def _follow(self, text: str) -> None:
-        """Hear whether another exception was raised because of the one that was found."""
+        """Find out whether another exception was raised because of this one."""
         if text.startswith(_CHAINED):
             self._chained = True
         elif text.startswith(_TRACEBACK):
@@ -135,7 +139,7 @@ class FirstError:
 
 
 def first_error(lines: Iterable[str]) -> FirstError:
-    """Read all of what was said."""
+    """Read all lines of an output."""
     heard = FirstError()
     for line in lines:
         heard.hear(line)

@@ -1,4 +1,4 @@
-"""The record of a running engine: `run/NAME.json` in the folder of logs, which tells the next router of it.
+"""The record of a running engine, `run/NAME.json` in the folder of logs: the next router finds the engine by it.
 
 A keeper writes it after the spawn, and removes it when nothing of the engine is left. Standard library alone.
 """
@@ -13,35 +13,41 @@ from launchers import kin
 from launchers.files import read_ordinary
 
 SCRATCH = "router-"
-"""What the names of engines' own folders for temporary files begin with; no other is ever removed."""
+"""The beginning of the names of engines' folders for temporary files; no other folder is ever removed."""
 
 FORMAT = 2
-"""Of the record, and of what is said to a keeper: those of another version are ended, not adopted."""
+"""The version of the record, and of a keeper's messages. Engines of another version are ended, not adopted."""
 
 
 class ProcessRecord(NamedTuple):
-    """One running engine, who keeps it, and whose it is."""
+    """One running engine, its keeper and its router.
 
-    path: str  # the record's own
+    `path` is the record's own. `started`, `router_started` and `keeper_started` are as `kin.started` gives them,
+    `fingerprint` as `spec.Command` gives it, `world` as `kin.world` does. `keep`: it outlives its router. `scratch` is
+    its folder for temporary files, and also its mark and its id at its keeper. `keeper_at` is the keeper's socket, ""
+    if it keeps nothing. Each request must show the `key`. `shared` are its files in shared memory.
+    """
+
+    path: str
     name: str
     pid: int
-    started: str  # kin.started, as are the other two
+    started: str
     port: int
-    fingerprint: str  # spec.Command.fingerprint
-    keep: bool  # whether it outlives its router
-    scratch: str  # its own folder for temporary files; also its mark, and what its keeper knows it by
+    fingerprint: str
+    keep: bool
+    scratch: str
     router_pid: int
     router_started: str
     keeper_pid: int
     keeper_started: str
-    keeper_at: str  # the keeper's socket; none where nothing is kept
-    world: str  # kin.world
-    key: str = ""  # what it is to be shown with each request
-    shared: tuple[str, ...] = ()  # its files in shared memory
+    keeper_at: str
+    world: str
+    key: str = ""
+    shared: tuple[str, ...] = ()
     format: int = FORMAT
 
     def write(self) -> None:
-        """Write it whole or not at all, for nobody else to read. Raises OSError."""
+        """Write it whole or not at all, readable by its owner alone. Raises OSError."""
         path = Path(self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.new")
@@ -51,7 +57,7 @@ class ProcessRecord(NamedTuple):
         draft.replace(path)
 
     def clean_up(self) -> None:
-        """Remove what the engine, which has ended, has left in files, and in the end the record itself."""
+        """Remove the files of an engine that has ended, and last the record itself."""
         import shutil  # noqa: PLC0415 -- takes as long to import as all else that a keeper needs
 
         if Path(self.scratch).name.startswith(SCRATCH):
@@ -64,7 +70,7 @@ class ProcessRecord(NamedTuple):
 
     @staticmethod
     def read(path: Path) -> "ProcessRecord | None":
-        """Read the record in a file, of another version, too; None where it holds none."""
+        """Read the record in a file, also one of another version; None if there is none in it."""
         with suppress(OSError, ValueError, TypeError, KeyError):
             said = json.loads(read_ordinary(path)) | {"path": str(path.absolute())}
             if "keeper_pid" not in said:
@@ -76,7 +82,7 @@ class ProcessRecord(NamedTuple):
 
 
 def _without_keeper(said: dict[str, Any]) -> dict[str, Any]:
-    """Put a record of format 1 into the words of today: engines had no keeper, and started in seconds since 1970."""
+    """Translate a record of format 1: engines had no keeper, and start times were in seconds since 1970."""
     stat = read_ordinary("/proc/stat").decode()
     booted = float(stat.partition("btime")[2].split()[0])
     ticks = {

@@ -1,6 +1,6 @@
-"""What to launch, as plain values: a `LaunchSpec` is what was configured, a `Command` is what will be executed.
+"""What to launch, as plain values: a `LaunchSpec` is what was configured, a `Command` what will be executed.
 
-Both are frozen and know no process. An engine (launchers.engines) turns the one into the other.
+Both are frozen and know no process. An engine (launchers.engines) makes a command of a spec.
 """
 
 import hashlib
@@ -12,46 +12,55 @@ from launchers.gpus import Claim
 
 Scalar = str | int | float | bool
 ArgValue = Scalar | Sequence[Scalar] | Mapping[str, object] | None
-"""One engine argument. `None` leaves it out, also where a profile sets it."""
+"""One argument of an engine. `None` leaves it out, even if a profile sets it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """One replica of one model, to be run by one engine.
 
-    `name` is the replica's own: unique in this router, and safe as a file name.
-    `served_name` is what clients call the model; the engine is told, so that its answers carry it.
+    `name` is the replica's own: unique in this router, and safe as a file name. `engine` is a key of ENGINES.
+    `model` is a path or a hub id, in the forms that the engine's find_model knows; `source` is where it was looked for,
+    if it is to be looked for again at each start. `served_name` is the clients' name of the model; the engine gets it,
+    so that its answers have it. `args` are the profile's, with the user's over them.
+
+    `start_timeout` is in seconds from the spawn until it must be ready, `stop_timeout` from SIGTERM until SIGKILL.
+    `claim` is what it takes of GPUs that others use, too. `keep`: it runs on when the router ends, and the next router
+    adopts it.
     """
 
     name: str
-    engine: str  # a key of launchers.engines.ENGINES
-    model: str  # a path or a hub id, in the forms that the engine's find_model knows
+    engine: str
+    model: str
     served_name: str
-    args: Mapping[str, ArgValue]  # the profile's with the user's over them
+    args: Mapping[str, ArgValue]
     env: Mapping[str, str]
-    start_timeout: float  # seconds from the spawn until it must be ready
-    stop_timeout: float = 10.0  # seconds from SIGTERM until SIGKILL
-    claim: Claim | None = None  # what it takes of GPUs that others use, too
-    keep: bool = False  # whether it runs on when the router ends, and is adopted by the next one
-    source: str = ""  # where the model was looked for, as a folder, if it is to be looked for again at each start
+    start_timeout: float
+    stop_timeout: float = 10.0
+    claim: Claim | None = None
+    keep: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to execute, and how its environment differs from the router's."""
+    """A program to execute, and how its environment differs from the router's.
+
+    `env` is set over what is inherited. `unset` is not inherited; case doesn't count, as pydantic-settings ignores it.
+    """
 
     argv: tuple[str, ...]
-    env: Mapping[str, str]  # set, over what is inherited
-    unset: tuple[str, ...]  # not inherited; compared without regard to case, as pydantic-settings reads them
+    env: Mapping[str, str]
+    unset: tuple[str, ...]
 
     @property
     def fingerprint(self) -> str:
-        """A short name for this very program with these arguments and settings."""
+        """A short digest of the program with its arguments and settings."""
         said = json.dumps([self.argv, sorted(self.env.items()), sorted(self.unset)])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """The whole environment of the program, where the router's is `inherited`."""
+        """The whole environment of the program, made from the router's, which is `inherited`."""
         unset = {name.lower() for name in self.unset}
         kept = {name: value for name, value in inherited.items() if name.lower() not in unset}
         return kept | dict(self.env)

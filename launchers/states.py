@@ -1,4 +1,4 @@
-"""The life of one supervised process, as a table. Pure: the time is passed in, and what to do is handed back.
+"""The life of one supervised process, as a table. Pure: the time is an argument, and the actions are the result.
 
     STOPPED ──START──▶ STARTING ──READY──▶ RUNNING          EXITED, unasked, is a failure whatever the exit code
        ▲                ▲    │                │
@@ -8,23 +8,23 @@
        │
     STOPPING ◀──STOP, or TIMED_OUT while STARTING           FATAL ──START, or WANTED after a rest──▶ STARTING
 
-One that takes turns with others (see launchers.gpus) is WAITING before each STARTING: it asks for its turn, and again
-when that may have come (TIMED_OUT); TURN has it spawned. The time to start counts from there.
+A process that takes turns with others (see launchers.gpus) is WAITING before each STARTING: it asks for its turn, and
+asks again when that may have come (TIMED_OUT). At TURN it is spawned, and the time to start counts from there.
 
 Invariants, which the tests hold against any order of events:
 
-1. There is a process in STARTING, RUNNING and STOPPING, and in no other state. SPAWN is asked for only where
-   there is none, so there are never two.
-2. WAITING, STARTING, STOPPING and BACKOFF have a deadline, and TIMED_OUT says that it has passed; others have none.
+1. There is a process in STARTING, RUNNING and STOPPING, and in no other state. SPAWN follows only where there is
+   none, so there are never two.
+2. WAITING, STARTING, STOPPING and BACKOFF have a deadline, and TIMED_OUT comes when it has passed; others have none.
    Nothing waits without a bound: a process that survives SIGKILL gets it again.
-3. What is asked for (START, STOP, KILL, WANTED) is legal in every state. START after FATAL tries afresh.
+3. Requests (START, STOP, KILL, WANTED) are legal in every state. START after FATAL tries afresh.
 4. An event that can't happen in a state raises IllegalEvent, and changes nothing: records are frozen.
 
-Restarts: the first comes almost at once, for most crashes are one of a kind, then the delay doubles. A process
-that served for `steady_after` has earned a fresh start. Starts that never became ready are counted, and
-`give_up_after` of them in a row are FATAL: what fails like that waits for something to change. What a person does
-(a reload, another model file) starts it afresh; a request that wants it has it tried once more after a rest, as what
-was wrong may have gone by itself: other programs' memory, a network. Each such try that fails doubles the rest.
+Restarts: the first comes almost at once, as most crashes happen once; then the delay doubles. After a run of
+`steady_after` the delays begin afresh. Starts that never became ready are counted: `give_up_after` of them in a row are
+FATAL, which lasts until something changes. A person's change (a reload, another model file) starts it afresh. A request
+that wants it has it tried once more after a rest, as the cause may have gone by itself: other programs' memory, a
+network. Each such try that fails doubles the rest.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,36 +35,49 @@ from types import MappingProxyType
 
 
 class State(Enum):
-    """Where a process is in its life; the words are those of Supervisor, the program."""
+    """The states of a process, with the words of Supervisor, the program.
 
-    STOPPED = "stopped"  # nobody wants it
-    WAITING = "waiting"  # to be started, when it is its turn
-    STARTING = "starting"  # spawned, not ready yet
-    RUNNING = "running"  # ready
-    BACKOFF = "backoff"  # it failed; the next start is at the deadline
-    STOPPING = "stopping"  # told to end, not gone yet
-    FATAL = "fatal"  # it failed too often
+    STOPPED: nobody wants it. WAITING: it will start when its turn comes. STARTING: spawned, not ready yet.
+    RUNNING: ready. BACKOFF: it failed; the next start is at the deadline. STOPPING: told to end, not gone yet.
+    FATAL: it failed too often.
+    """
+
+    STOPPED = "stopped"
+    WAITING = "waiting"
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+    FATAL = "fatal"
 
 
 class Event(Enum):
-    """What can happen."""
+    """What can happen.
 
-    START = "start"  # asked by a person, or by the router for one
+    START, STOP: a person asks, or the router for one. KILL: STOP without the time to end well. TURN: it may start.
+    WANTED: a request asks for it. TIMED_OUT: the state's deadline has passed.
+    """
+
+    START = "start"
     STOP = "stop"
-    KILL = "kill"  # STOP, without the time to end well
-    TURN = "turn"  # it may start
-    WANTED = "wanted"  # a request asks for it
+    KILL = "kill"
+    TURN = "turn"
+    WANTED = "wanted"
     READY = "ready"
     SPAWN_FAILED = "spawn failed"
     EXITED = "exited"
-    TIMED_OUT = "timed out"  # the state's deadline has passed
+    TIMED_OUT = "timed out"
 
 
 class Action(Enum):
-    """What the supervisor is to do."""
+    """What the supervisor must do.
 
-    ASK = "ask"  # whether it may start now; the answer is TURN, or none
-    SPAWN = "spawn"  # start the process, and watch for its being ready
+    ASK: whether it may start now; the answer is TURN, or nothing. SPAWN: start the process, and find out when it is
+    ready.
+    """
+
+    ASK = "ask"
+    SPAWN = "spawn"
     TERMINATE = "terminate"
     KILL = "kill"
 
@@ -75,36 +88,48 @@ class IllegalEventError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """When to try again, in seconds, and when to stop trying."""
+    """When to try again, and when to stop trying. Times are in seconds.
 
-    first_delay: float = 0.2  # small: from a crash to serving again takes this and the engine's own start
+    `first_delay` is small, as the time without service is this and the engine's own start; each further delay is
+    `factor` times the one before. After `steady_after` in RUNNING, the next delay is the first again. `give_up_after`
+    counts starts in a row that never became ready. `ask_again` is for WAITING: nobody tells when another program frees
+    memory. `first_rest` is for FATAL, until a request may have it tried again: its clients wait for that try in vain.
+    """
+
+    first_delay: float = 0.2
     factor: float = 2.0
     longest_delay: float = 30.0
-    steady_after: float = 60.0  # of RUNNING: the next delay is the first again
-    give_up_after: int = 5  # starts in a row that never became ready
-    ask_again: float = 2.0  # of WAITING: nobody tells when another program has given memory back
-    first_rest: float = 30.0  # of FATAL, until a request has it tried again: its clients wait for that in vain
+    steady_after: float = 60.0
+    give_up_after: int = 5
+    ask_again: float = 2.0
+    first_rest: float = 30.0
     longest_rest: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """All that is known of one process. `step` makes the next one; nothing changes this one."""
+    """All that is known of one process. `step` makes the next one; nothing changes this one.
+
+    `since` is when it came into its state, `deadline` when TIMED_OUT is due. `failures` counts starts in a row that
+    never became ready, `delays` the backoffs in a row without a steady run in between. `then` is the state after
+    STOPPING: STOPPED, STARTING (if that was asked for) or BACKOFF (if its start took too long). `takes_turns`: it asks
+    before it is spawned.
+    """
 
     start_timeout: float
     stop_timeout: float
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     state: State = State.STOPPED
-    since: float = 0.0  # when it came into this state
-    deadline: float | None = None  # when TIMED_OUT is due
-    failures: int = 0  # starts in a row that never became ready
-    delays: int = 0  # backoffs in a row without a steady run in between
-    then: State = State.STOPPED  # of STOPPING: STOPPED, STARTING (asked to) or BACKOFF (its start took too long)
-    takes_turns: bool = False  # whether it asks before it is spawned
+    since: float = 0.0
+    deadline: float | None = None
+    failures: int = 0
+    delays: int = 0
+    then: State = State.STOPPED
+    takes_turns: bool = False
 
     @property
     def rested_at(self) -> float:
-        """When a request may have it tried again; never, where nobody gave it up."""
+        """When a request may have it tried again; infinite, unless it was given up."""
         if self.state is not State.FATAL:
             return inf
         policy = self.policy
@@ -117,7 +142,7 @@ Transition = tuple[Supervision, Actions]
 
 
 def step(now: Supervision, event: Event, time: float) -> Transition:
-    """What follows from `event` at `time`: the next record, and what to do in order."""
+    """Give what follows from `event` at `time`: the next record, and the actions in order."""
     move = TABLE[now.state].get(event)
     if move is None:
         raise IllegalEventError(f"{event.name} can't happen in {now.state.name}")
@@ -137,7 +162,7 @@ def _stay(now: Supervision, _: float) -> Transition:
 
 
 def _spawn(now: Supervision, time: float) -> Transition:
-    """Spawn it, or have it wait for its turn to be."""
+    """Spawn it, or have it wait for its turn."""
     return _ask(now, time) if now.takes_turns else _take_turn(now, time)
 
 
@@ -154,7 +179,7 @@ def _spawn_afresh(now: Supervision, time: float) -> Transition:
 
 
 def _revive(now: Supervision, time: float) -> Transition:
-    """Try once more: the failures so far stay counted, so that one more is the last."""
+    """Try once more: the failures so far stay counted, so one more failure is FATAL again."""
     return _spawn(now, time) if time >= now.rested_at else (now, ())
 
 
@@ -182,7 +207,7 @@ def _back_off(now: Supervision, time: float) -> Transition:
 
 
 def _give_up_start(now: Supervision, time: float) -> Transition:
-    """It serves nobody, so there is nothing to end well; some engines hang on SIGTERM while they load."""
+    """Kill it: it serves nobody yet, and some engines hang on SIGTERM while they load."""
     return replace(_enter(now, State.STOPPING, time, now.stop_timeout), then=State.BACKOFF), (Action.KILL,)
 
 

@@ -1,4 +1,4 @@
-"""What a process and all that it started have: ports, memory, CPU time. Blocks for some milliseconds."""
+"""Ports, memory and CPU time of a process and its descendants. Blocks for some milliseconds."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,7 +8,7 @@ import psutil
 
 
 def owns_port(pid: int, port: int) -> bool:
-    """Whether a process, or one that it started, listens at `port`; yes, where the system doesn't tell."""
+    """Whether a process or a descendant of it listens at `port`; True if the system doesn't tell."""
     try:
         for process in _tree(pid):
             with suppress(psutil.NoSuchProcess):
@@ -21,7 +21,7 @@ def owns_port(pid: int, port: int) -> bool:
 
 
 def memory_of(pid: int) -> int:
-    """Resident bytes of a process and all that it started; files that they map count in each."""
+    """Resident bytes of a process and its descendants; mapped files count in each of them."""
     memory = 0
     with suppress(psutil.AccessDenied, OSError):
         for process in _tree(pid):
@@ -31,7 +31,7 @@ def memory_of(pid: int) -> int:
 
 
 def said_to(pid: int, option: str) -> str:
-    """Give the value of an option among the words that a process was started with; nothing where it has none."""
+    """Give the value of an option on a process' command line; "" if it isn't there."""
     with suppress(psutil.Error, OSError):
         words = psutil.Process(pid).cmdline()
         if option in words[:-1]:
@@ -40,19 +40,22 @@ def said_to(pid: int, option: str) -> str:
 
 
 READ_A_SECOND = 100e6
-"""Bytes read from a disk that count as a second of CPU time: a model that doesn't fit into memory is read again and
-again, and hardly any CPU is busy with it."""
+"""Bytes read from disk that count as a second of CPU time: a model that doesn't fit into memory is read again and
+again, with hardly any CPU time."""
 
 
 class Work(NamedTuple):
-    """What a process and all that it started have done."""
+    """The work of a process and its living descendants.
 
-    seconds: float  # of CPU time, of those that live, and of reading from disks
-    stopped: bool  # whether one of them is stopped, by SIGSTOP or a debugger
+    `seconds` of CPU time, reads from disk included. `stopped`: one of them is stopped, by SIGSTOP or a debugger.
+    """
+
+    seconds: float
+    stopped: bool
 
 
 def work_of(pid: int) -> Work:
-    """Read the CPU time of a process and all that it started."""
+    """Read the CPU time of a process and its descendants."""
     seconds, stopped = 0.0, False
     with suppress(psutil.AccessDenied, OSError):
         for process in _tree(pid):

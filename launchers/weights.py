@@ -1,4 +1,4 @@
-"""Where a model's files lie on this disk: its weights, and what it says of itself. Reads, and fetches nothing."""
+"""Finds a model's files on this disk: its weights, and its config.json. Downloads nothing."""
 
 import json
 import re
@@ -10,16 +10,16 @@ from pathlib import Path
 from launchers.files import read_ordinary
 
 WEIGHTS = ("*.safetensors", "*.gguf", "*.npz", "*.bin", "*.pt")
-"""What a model's weights are called; a folder may hold them in several forms, of which an engine reads the first."""
+"""Patterns of the names of weights. A folder may hold several forms; an engine reads the first of these."""
 
 _PART = re.compile(r"(.*)-00001(-of-\d{5}\.gguf)", re.IGNORECASE)
 _HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w.-]+)(:(?P<pattern>.+))?")
 
 
 def weights(model: str, environ: Mapping[str, str]) -> list[Path] | None:
-    """The files that a model's weights are in, here or in the hub's cache; None where it is in neither.
+    """Find the files of a model's weights, on this disk or in the hub's cache; None if the model is in neither.
 
-    A model whose files have unusual names has none: an empty list.
+    The list is empty for a model whose files have unusual names.
     """
     path = Path(model)
     with suppress(OSError):
@@ -32,7 +32,8 @@ def weights(model: str, environ: Mapping[str, str]) -> list[Path] | None:
             folder = hub_cache(environ) / f"models--{hub['repository'].replace('/', '--')}" / "snapshots"
             snapshots = sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)
             if snapshots and hub["pattern"]:
-                wanted = f"*{hub['pattern'].lower()}*"  # a file, a pattern, or a quantisation that names have in them
+                # The pattern is a file, a glob, or a quantisation, which is a part of the names.
+                wanted = f"*{hub['pattern'].lower()}*"
                 return [each for each in snapshots[-1].rglob("*") if fnmatch(each.name.lower(), wanted)] or None
             return _of_one_form(snapshots[-1]) if snapshots else None
     return None
@@ -47,7 +48,7 @@ def _of_one_form(folder: Path) -> list[Path]:
 
 
 def hub_cache(environ: Mapping[str, str]) -> Path:
-    """Where huggingface_hub, and so every engine, keeps what it has fetched."""
+    """Give the folder where huggingface_hub, and so every engine, keeps downloads."""
     if place := environ.get("HF_HUB_CACHE"):
         return Path(place).expanduser()
     cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache")
@@ -55,12 +56,12 @@ def hub_cache(environ: Mapping[str, str]) -> Path:
 
 
 def size_of(files: Iterable[Path]) -> int:
-    """The bytes of files; a link to nothing has none."""
+    """Add up the sizes of files in bytes; a broken link has none."""
     return sum(path.stat().st_size for path in files if path.exists())
 
 
 def described(model: str, environ: Mapping[str, str]) -> Mapping[str, object]:
-    """What the config.json beside a model's weights says; nothing where there is none that can be read."""
+    """Read the config.json beside a model's weights; empty if there is none that can be read."""
     files = weights(model, environ)
     with suppress(OSError, ValueError):
         found = json.loads(read_ordinary(files[0].parent / "config.json")) if files else None

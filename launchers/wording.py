@@ -1,4 +1,4 @@
-"""What the supervisor says to people: one sentence for each step and for each long wait. Decides nothing."""
+"""The supervisor's sentences for people: one for each step and for each long wait. Decides nothing."""
 
 import signal
 from collections.abc import Sequence
@@ -19,10 +19,7 @@ def exit_in_words(code: int | None) -> str:
 
 
 def change(before: Supervision, event: Event, now: Supervision, end: str, why: str = "") -> str:
-    """What this step means.
-
-    `end` is how the process ended, or why it could not be started; `why` is what the engine said of it.
-    """
+    """Describe a step. `end` is how the process ended, or why it could not be started; `why` is the engine's reason."""
     match now.state:
         case State.STOPPED | State.WAITING:
             return str(now.state.value)
@@ -45,7 +42,7 @@ def _revived_by(now: Supervision) -> str:
 
 
 def again(failures: int, why: str) -> str:
-    """What is to be said of the starts that failed before this one, `why` being the last one's reason."""
+    """Describe the failed starts before this one; `why` is the last one's reason."""
     if not failures:
         return ""
     because = f"; the last: {why}" if why else ""
@@ -53,7 +50,7 @@ def again(failures: int, why: str) -> str:
 
 
 def progress(seconds: float, memory: int, last_lines: Sequence[str]) -> str:
-    """How far a long start has come; `memory` is what its processes have, in bytes."""
+    """Describe the progress of a long start; `memory` is what its processes have, in bytes."""
     said = f"the engine last said: {last_lines[-1]}" if last_lines else "the engine has said nothing yet"
     return f"loading for {seconds:.0f} s, {memory / 2**30:.1f} GiB in memory; {said}"
 
