@@ -4,7 +4,7 @@
    of either; `files` opens them. No tensor is read.
 2. `estimate` tells from a `Model`, an engine and its arguments what each device will hold: a `Footprint` of `Parts`.
 3. While it loads, an engine says what it allocates: `lines` reads that, and corrects the estimate.
-4. Once it runs, `process` measures what its processes take.
+4. Once it runs, `resident` measures what its processes take.
 
-Only `files` and `process` read anything; the rest is pure.
+Only `files` and `resident` read anything; the rest is pure.
 """
