@@ -1,23 +1,12 @@
-"""server.host, server.hosts, server.cors and auth.open: their forms, and what they must not say together."""
-
 import pytest
 from pydantic import ValidationError
 
-from router.config import Config, ConfigError, load
-
-REMOTE = {"url": "http://box:8000"}
+from router.config import Config
+from tests.configured import REMOTE
 
 
 def server(**keys: object):
     return Config.model_validate({"backends": [REMOTE], "server": keys, "auth": {"keys": ["k"]}}).server
-
-
-def problems(tmp_path, words: str, environ: dict[str, str] | None = None) -> list[str]:
-    path = tmp_path / "router.yaml"
-    path.write_text("backends: [{url: 'http://box:8000'}]\n" + words)
-    with pytest.raises(ConfigError) as caught:
-        load(path, environ or {})
-    return [str(each).removeprefix(f"{path}:") for each in caught.value.problems]
 
 
 @pytest.mark.parametrize(
@@ -114,37 +103,3 @@ def test_every_page_there_is_has_one_spelling(written):
     """So that nobody says it by mistake."""
     with pytest.raises(ValidationError, match="every page there is"):
         server(cors=[written])
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "'::'", "192.168.1.5", "'[::]'", "'::ffff:10.0.0.1'"])
-def test_other_machines_need_somebody_to_say_that_they_may(tmp_path, host):
-    """The mistake has its place, and both ways out; either is enough."""
-    wide = f"server: {{host: {host}}}\n"
-    (told,) = problems(tmp_path, wide)
-    assert told.startswith("2:10 server.host: ")
-    assert "set auth.keys, or auth.open: true" in told
-    path = tmp_path / "router.yaml"
-    for auth in ("{open: true}", "{keys: [k]}"):
-        path.write_text("backends: [{url: 'http://box:8000'}]\n" + wide + f"auth: {auth}\n")
-        load(path, {})
-
-
-def test_the_environment_may_not_let_other_machines_in_either(tmp_path):
-    """It is told by the variable's name."""
-    (told,) = problems(tmp_path, "", {"ROUTER_SERVER__HOST": "0.0.0.0"})
-    assert "ROUTER_SERVER__HOST" in told or "environment" in told
-    assert "auth.open" in told
-
-
-@pytest.mark.parametrize("origin", ["*", "null"])
-def test_every_page_needs_a_key(tmp_path, origin):
-    """Without keys any page that is looked at could use the models."""
-    (told,) = problems(tmp_path, f"server: {{cors: [app://x, '{origin}']}}\nauth: {{open: true}}\n")
-    assert told.startswith("2:26 server.cors[1]: ")
-    assert "set auth.keys, or name its origin" in told
-
-
-def test_what_lets_too_many_in_is_told_beside_other_mistakes_between_entries(tmp_path):
-    """All that is wrong is told at once."""
-    told = problems(tmp_path, "server: {host: 0.0.0.0}\nroutes: {a: b}\nauth: {open: false}\n")
-    assert any("server.host" in each for each in told)
