@@ -16,7 +16,7 @@ from router.core.errors import ModelNotFoundError
 from router.core.estimate.estimate import Estimate
 from router.core.health import Health
 from router.core.reshape import Reshape
-from router.core.stall import Prefill, Progress
+from router.core.stall import Progress
 
 DOUBT = 2
 """Errors in a row from which on a backend is in doubt, whatever they say of the requests. A client that asks nonsense
@@ -63,7 +63,6 @@ class Backend:
     stalled: bool = False
     counted: int = 0
     spoke: bool = False
-    prefill: Prefill = field(default_factory=Prefill)
     progress: Progress = field(default_factory=Progress)
     estimate: Estimate = field(default_factory=Estimate)
     cap: Cap = UNBOUNDED

@@ -143,7 +143,7 @@ class Ledger:
 
     def read_prompt(self, backend: Backend, size: int, seconds: float) -> None:
         """Note how long a stream's first content took, for a request of `size` bytes."""
-        backend.prefill.note(size, seconds)
+        backend.estimate.first_content(size, seconds)
 
     def spoke(self, backend: Backend) -> None:
         """Note that an answer has brought something; `hear` tells the estimate."""
@@ -173,8 +173,6 @@ class Ledger:
             backend.errors = 0
             if sent is not None:
                 backend.estimate.ended(sent, now)
-                if not sent.streams:
-                    backend.prefill.whole(sent.size, now - sent.at)
         believed = status < 400 or (status in OF_THE_REQUEST and backend.errors < DOUBT)
         if backend.health is WELL or not believed:
             return None
@@ -359,7 +357,7 @@ class Ledger:
         if backend.stalled:
             return StallVerdict.STALLED
         room = backend.in_flight < backend.cap.requests < inf
-        return stall.judge(progress, silences, now, stall_after, backend.prefill, token, room=room)
+        return stall.judge(progress, silences, now, stall_after, backend.estimate.slowest, token, room=room)
 
     def stalled(self, backend: Backend, reason: str, now: float) -> Change | None:
         """Take a backend out that has stopped working, whatever its probes say."""

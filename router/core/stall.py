@@ -23,11 +23,12 @@ probed (`router.proxy.watching.examine`). Silent for `SILENT` of it, what has no
 """
 
 import re
-from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 from math import inf
 from typing import Final, NamedTuple
+
+from router.core.estimate.reading import SlowestReading
 
 QUIET: Final = 0.2
 """Share of `stall_after` from which on a silent backend is looked into: early enough for several looks."""
@@ -49,14 +50,6 @@ TICKS: Final = 0.03
 
 DEAF_FACTOR: Final = 3.0
 """Times that answers in one piece have taken of late, for which another may take, where nothing else can be seen."""
-
-SLOWEST = 80.0
-"""Bytes of a prompt that any machine reads in a second: about 20 tokens, as a large model does on a small CPU."""
-
-MEMORABLE = 1024
-"""Bytes of a request below which its time to the first token says nothing of the prompt's reading."""
-
-_REMEMBERED = 32
 
 _NO_CONTENT = re.compile(rb"(?m)^[:eir].*")  # comments, which are pings, and the fields event, id and retry
 
@@ -87,35 +80,6 @@ class StallVerdict(Enum):
     QUIET = "quiet"  # it is to be looked into
     SILENT = "silent"  # what has no byte yet had better go elsewhere
     STALLED = "stalled"
-
-
-class Prefill:
-    """How fast a backend reads prompts, in bytes of the request a second: the slowest of the last few times counts.
-
-    Prompts that it had read before take no time, and a queue takes some, so that only the slowest is safe to expect.
-    What answers in one piece took shows that it is not slower than that. `longest` is how long these took of late.
-    """
-
-    def __init__(self) -> None:
-        self.longest = 0.0
-        self._speeds: deque[float] = deque(maxlen=_REMEMBERED)
-        self._wholes: deque[float] = deque(maxlen=_REMEMBERED)
-
-    def note(self, size: int, seconds: float) -> None:
-        """Take note of a request's bytes, and of the time that its first token took."""
-        if size >= MEMORABLE and seconds > 0:
-            self._speeds.append(size / seconds)
-
-    def whole(self, size: int, seconds: float) -> None:
-        """Take note of a request's bytes, and of the time that its answer in one piece took."""
-        self.longest = max(seconds, self.longest * (1 - 1 / _REMEMBERED))
-        if size >= MEMORABLE and seconds > 0:
-            self._wholes.append(size / seconds)
-
-    @property
-    def speed(self) -> float:
-        """Bytes a second."""
-        return min(self._speeds) if self._speeds else max(SLOWEST, min(self._wholes, default=SLOWEST))
 
 
 class Progress:
@@ -274,7 +238,7 @@ def judge(
     waits: Sequence[Silence],
     now: float,
     stall_after: float,
-    prefill: Prefill,
+    reading: SlowestReading,
     token: float = 0.0,
     *,
     room: bool = False,
@@ -285,7 +249,7 @@ def judge(
     """
     silence = progress.silence(now)
     longest = max((wait.size for wait in waits if not wait.begun), default=0)
-    progress.excuse = max(progress.excuse, longest / prefill.speed)
+    progress.excuse = max(progress.excuse, longest / reading.speed)
     if silence < QUIET * stall_after:
         return StallVerdict.WORKS
     sight, excuse = progress.sight(now, stall_after), progress.excuse
@@ -296,7 +260,7 @@ def judge(
     whole = any(not wait.streams for wait in waits)
     waited = 0.0 if whole else max((wait.seconds for wait in waits), default=0.0)
     if whole and not room:  # the token waits behind those before it, and behind what goes on for clients that have left
-        excuse += DEAF_FACTOR * (prefill.longest or stall_after)
+        excuse += DEAF_FACTOR * (reading.longest or stall_after)
         if any(not wait.streams and wait.seconds > token for wait in waits):
             return StallVerdict.QUIET
     if max(waited, token) < stall_after / 2:

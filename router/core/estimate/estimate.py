@@ -7,7 +7,7 @@ from router.core.estimate.ask import Ask, Sent
 from router.core.estimate.hearing import Hearing
 from router.core.estimate.others import Others
 from router.core.estimate.penalty import FAILURE, Penalty
-from router.core.estimate.reading import GAIN, Line, Reading
+from router.core.estimate.reading import GAIN, Line, Reading, SlowestReading
 from router.core.estimate.slots import Slots
 from router.core.load import Load
 
@@ -73,6 +73,11 @@ class Estimate:
     def line(self) -> Line:
         """The line over bytes that its prompts' reading is fitted to."""
         return self.prompts.line
+
+    @property
+    def slowest(self) -> SlowestReading:
+        """The slowest that it has read prompts of late."""
+        return self.prompts.slowest
 
     @property
     def measured(self) -> bool:
@@ -169,8 +174,14 @@ class Estimate:
         if sent.audible is muted and not sent.waits and not sent.over and sent.streams:
             self._hearing.change(sent, now, audible=not muted)
 
+    def first_content(self, size: int, seconds: float) -> None:
+        """Note how long a stream's first content took, the queue included, for a request of `size` bytes."""
+        self.prompts.slowest.note(size, seconds)
+
     def ended(self, sent: Sent, now: float) -> None:
         """Note that it was answered whole."""
+        if not sent.streams:
+            self.prompts.slowest.whole(sent.size, now - sent.at)
         self.first_token(sent, now)
         self.left(sent, now)
 

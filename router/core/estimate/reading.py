@@ -1,5 +1,14 @@
-"""How long prompts take to be read, learned from first tokens: see **Reading** in the package's theory."""
+"""How long prompts take to be read.
 
+It is learned here alone, as two statistics:
+
+- `Reading.line`: what is typical, for balancing. Its samples leave the queue out; see **Reading** in the package's
+  theory.
+- `Reading.slowest`: what is safe to expect, for finding stalls (`router.core.stall`). Its samples include the queue,
+  because a request that waits shows no sign of work either.
+"""
+
+from collections import deque
 from math import inf
 from typing import Final
 
@@ -9,27 +18,41 @@ GAIN: Final = 1 / 32
 """Weight of the newest sample in an average: it follows a lasting change within some thirty requests."""
 
 OUTLIER: Final = 3.0
-"""Times what was expected, at which a sample is cut off: a stall isn't a speed."""
+"""Multiple of the expected value at which a sample is cut off: a stall isn't a speed."""
 
 UNKNOWN: Final = 0.001
-"""Seconds for a prompt where nothing has been measured: little, so that it soon is."""
+"""Seconds for a prompt while nothing has been measured: little, so that it is measured soon."""
 
 STALE: Final = 60.0
-"""Seconds without a first token, after which a backend is taken for faster than it was."""
+"""Seconds without a first token after which a backend is expected to be faster than it was."""
 
 FADE: Final = 120.0
-"""Seconds in which, from then on, what its reading is expected to take halves."""
+"""Seconds in which, from then on, the expected reading time halves."""
 
-_WORTH: Final = 1024  # bytes in the cache, from which on the time tells whether they were there
-_ORIGIN: Final = 0.05  # weight of the line's going through the origin, where samples of like sizes leave it open
-_SHRINK: Final = 1 / 256  # by which the longest prompt that counts gets shorter with each sample
+SLOWEST: Final = 80.0
+"""Bytes of a prompt that any machine reads in a second: about 20 tokens, as a large model does on a small CPU."""
+
+MEMORABLE: Final = 1024
+"""Bytes of a request below which its time to the first content says nothing about the reading of its prompt."""
+
+_REMEMBERED = 32
+
+_WORTH: Final = 1024
+"""Cached bytes from which on the time shows whether they really were in the cache."""
+
+_ORIGIN: Final = 0.05
+"""Weight that pulls the line through the origin, where samples of similar sizes leave its slope open."""
+
+_SHRINK: Final = 1 / 256
+"""Share by which `Line.reach` shrinks with each sample."""
 
 
 class Line:
     """Seconds over bytes: `base + slope * bytes`, neither negative; least squares, old samples counting less.
 
-    `reach` is the longest prompt of late. Longer ones are taken to take no longer: who was given none but short ones
-    would never get a long one again if the line, which is a guess out there, made it look slow.
+    `reach` is the longest prompt of late. Longer prompts are expected to take no longer than that: the line is only a
+    guess beyond it, and if that guess looked slow, a backend that got only short prompts would never get a long one
+    that could correct it.
     """
 
     def __init__(self) -> None:
@@ -37,11 +60,13 @@ class Line:
         self.slope = 0.0
         self.samples = 0
         self.reach = 0.0
-        self._x = 0.0  # the mean size, of late
+        # Weighted means: of the sizes, of the seconds, of the squared deviations of size, of size times seconds.
+        self._x = 0.0
         self._y = 0.0
         self._xx = 0.0
         self._xy = 0.0
-        self._bound = inf  # what prompts take of which hardly anything has to be read
+        # Upper bound of the base: the time of prompts that hardly needed any reading.
+        self._bound = inf
 
     def note(self, size: float, seconds: float) -> None:
         """Take a sample, and move the line."""
@@ -58,7 +83,7 @@ class Line:
         self._draw()
 
     def bound(self, seconds: float) -> None:
-        """Take what a prompt took of which hardly anything had to be read: the base can't be more."""
+        """Take the time of a prompt that hardly needed any reading: the base can't be more."""
         self._bound = seconds if self._bound == inf else self._bound + GAIN * (seconds - self._bound)
         if self.base > self._bound:
             self._draw()
@@ -69,37 +94,70 @@ class Line:
         self.base = self._y - self.slope * self._x
 
     def at(self, size: float) -> float:
-        """Tell the seconds for so many bytes."""
+        """Give the seconds for so many bytes."""
         return self.base + self.slope * min(size, self.reach)
 
     def usual(self) -> float:
-        """Tell the seconds for a prompt of the usual size."""
+        """Give the seconds for a prompt of average size."""
         return self.at(self._x)
 
 
-class Reading:
-    """The line of one backend, and how much of a prompt has to be read that is believed to be in its cache.
+class SlowestReading:
+    """How fast a backend surely reads prompts, in bytes of the request a second: the slowest of the last samples.
 
-    `heard` is when the last first token came; inf: never. What was measured long ago fades.
+    Only the slowest is safe to expect: prompts from the cache take no time, and a queue takes some. While no stream has
+    been measured, answers in one piece show a lower bound. `longest` is how many seconds these took of late at most.
+    """
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._speeds: deque[float] = deque(maxlen=_REMEMBERED)
+        self._wholes: deque[float] = deque(maxlen=_REMEMBERED)
+
+    def note(self, size: int, seconds: float) -> None:
+        """Note a request's bytes, and the seconds from its sending to its first content."""
+        if size >= MEMORABLE and seconds > 0:
+            self._speeds.append(size / seconds)
+
+    def whole(self, size: int, seconds: float) -> None:
+        """Note a request's bytes, and the seconds that its answer in one piece took."""
+        self.longest = max(seconds, self.longest * (1 - 1 / _REMEMBERED))
+        if size >= MEMORABLE and seconds > 0:
+            self._wholes.append(size / seconds)
+
+    @property
+    def speed(self) -> float:
+        """Bytes a second."""
+        return min(self._speeds) if self._speeds else max(SLOWEST, min(self._wholes, default=SLOWEST))
+
+
+class Reading:
+    """What one backend's prompts have shown: both statistics, and how much of a cached prompt it really has to read.
+
+    `heard` is when the last first token came; inf: never. Old measurements fade.
     """
 
     def __init__(self) -> None:
         self.line = Line()
+        self.slowest = SlowestReading()
         self.heard = inf
-        # Of prompts in its cache: bytes that were read, and bytes that aren't believed to be there, on average.
-        self._read = self._unknown = float(_WORTH)
+        # Averages over prompts that are believed to be cached: bytes that were read, and bytes beyond those cached.
+        self._read = self._uncached = float(_WORTH)
 
     def seconds(self, size: int, cached: int, now: float) -> float:
-        """Seconds for a prompt of so many bytes once it is its turn; `cached` bytes of it are in the cache."""
+        """Give the seconds for a prompt of so many bytes once it is its turn; `cached` of them are in the cache."""
         seconds, old = self.line.at(self.bytes(size, cached)), now - self.heard - STALE
         return seconds * 2 ** (-old / FADE) if old > 0 else seconds
 
     def bytes(self, size: int, cached: int) -> float:
-        """Bytes that have to be read of a prompt."""
-        return size if cached < _WORTH else min(size, self._read / self._unknown * (size - cached))
+        """Give the bytes of a prompt that have to be read."""
+        return size if cached < _WORTH else min(size, self._read / self._uncached * (size - cached))
 
     def measured(self, sent: Sent, takes: float) -> None:
-        """Learn from the time that one prompt took: of the line, or of what is left to read of those in the cache."""
+        """Learn from the seconds that one prompt took, its time in the queue left out.
+
+        An uncached prompt moves the line; a cached one shows how much of such prompts has to be read.
+        """
         line = self.line
         if sent.cached < _WORTH or line.slope <= 0:
             line.note(sent.size, takes)
@@ -107,4 +165,4 @@ class Reading:
         line.bound(takes)
         was_read = min(max((takes - line.base) / line.slope, 0.0), sent.size)
         self._read += GAIN * (was_read - self._read)
-        self._unknown += GAIN * (sent.size - sent.cached - self._unknown)
+        self._uncached += GAIN * (sent.size - sent.cached - self._uncached)

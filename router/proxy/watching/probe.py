@@ -244,7 +244,7 @@ class Prober:
         No answer in time shows that it doesn't, unless it answers others meanwhile. The time includes the reading of
         the prompts it holds; if that may take longer than `stall_after`, no answer would show nothing.
         """
-        stall_after, reading = self.timing.stall_after, backend.size / backend.prefill.speed
+        stall_after, reading = self.timing.stall_after, backend.size / backend.estimate.slowest.speed
         if not backend.models or reading > stall_after:
             return
         before, within = (backend.answered, backend.worked_at), stall_after + reading

@@ -309,7 +309,7 @@ async def test_one_that_nobody_waits_for_long_is_found_too(start_router, session
     async with FakeEngine(fault="hang", fault_after=0) as stuck:
         router = await start_router([{"url": stuck.url, "models": ["demo"], "name": "b"}], **STALL)
         backend = router.plane.backends["b"]
-        backend.prefill.note(1024, 0.001)  # it reads fast: what others have there is no reason to wait
+        backend.estimate.slowest.note(1024, 0.001)  # it reads fast: what others have there is no reason to wait
         while not backend.stalled:
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.2), session.post(router.url + CHAT, json=chat(stream=True)):
@@ -323,7 +323,7 @@ async def test_one_that_works_for_others_is_asked_and_left_alone(start_router, s
     async with FakeEngine(max_concurrent=1) as slow:
         router = await start_router([{"url": slow.url, "models": ["demo"], "name": "b"}], **STALL)
         backend = router.plane.backends["b"]
-        backend.prefill.note(1024, 0.001)  # it reads fast
+        backend.estimate.slowest.note(1024, 0.001)  # it reads fast
         wishes = {"events": 30, "delay": 0.1} if stream else {"first_delay": 3}
         long = asyncio.create_task(session.post(router.url + CHAT, json=chat(stream=stream, **wishes)).__aenter__())
         await eventually(lambda: slow.stats.in_flight == 1)

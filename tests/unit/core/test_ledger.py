@@ -73,7 +73,7 @@ def test_an_answer_is_measured_and_clears_errors(ledger):
     ledger.refused(a.backend, 500, sent, 1.5)
     assert a.backend.errors == 1
     assert ledger.answered(a.backend, 200, ledger.began(a, ask, 2.0), 4.0) is None
-    assert (a.backend.errors, a.backend.answered, a.backend.prefill.longest) == (0, 1, 2.0)
+    assert (a.backend.errors, a.backend.answered, a.backend.estimate.slowest.longest) == (0, 1, 2.0)
     assert ledger.answered(a.backend, 200, None, 5.0) is None
     assert a.backend.answered == 2
 
@@ -86,9 +86,9 @@ def test_a_stream_shows_its_first_token(ledger):
     ledger.first_token(a.backend, sent, 3.0)
     ledger.read_prompt(a.backend, 100_000, 2.0)
     assert not sent.waits
-    assert a.backend.prefill.speed == 50_000
+    assert a.backend.estimate.slowest.speed == 50_000
     assert ledger.answered(a.backend, 200, sent, 9.0) is None
-    assert a.backend.prefill.longest == 0.0
+    assert a.backend.estimate.slowest.longest == 0.0
 
 
 def test_what_is_heard_is_told_once(ledger):

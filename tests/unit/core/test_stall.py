@@ -1,9 +1,7 @@
 import pytest
 
+from router.core.estimate.reading import MEMORABLE, SLOWEST, SlowestReading
 from router.core.stall import (
-    MEMORABLE,
-    SLOWEST,
-    Prefill,
     Progress,
     Sight,
     Silence,
@@ -41,9 +39,9 @@ WORKS, QUIET, SILENT, STALLED = StallVerdict
 
 def of(progress: Progress, *waits: Silence, speed: float = SLOWEST, **more: float) -> StallVerdict:
     """Judge, where a minute is long."""
-    prefill = Prefill()
-    prefill.note(MEMORABLE, MEMORABLE / speed)
-    return judge(progress, waits, NOW, 60.0, prefill, **more)  # type: ignore[arg-type]
+    reading = SlowestReading()
+    reading.note(MEMORABLE, MEMORABLE / speed)
+    return judge(progress, waits, NOW, 60.0, reading, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -269,58 +267,22 @@ def test_one_that_is_back_is_judged_by_its_probes_as_before():
 )
 def test_beside_an_answer_in_one_piece_a_token_tells(silence, token, room, expected):
     """Where there is room for it."""
-    progress, prefill = silent(silence), Prefill()
-    prefill.whole(100, 10.0)
-    assert judge(progress, (WHOLE, begun(silence)), NOW, 60.0, prefill, token, room=room) is expected
+    progress, reading = silent(silence), SlowestReading()
+    reading.whole(100, 10.0)
+    assert judge(progress, (WHOLE, begun(silence)), NOW, 60.0, reading, token, room=room) is expected
 
 
 @pytest.mark.parametrize(("took", "most"), [(10.0, 90), (0.0, 240)])
 @pytest.mark.parametrize(("token", "expected"), [(40, STALLED), (39, QUIET), (29, QUIET)])
 def test_a_token_that_was_asked_for_first_tells_too(took, most, token, expected):
     """But that the engine may go on for clients that have left: three times as long as it takes, or a while."""
-    prefill = Prefill()
-    prefill.whole(100, took)
+    reading = SlowestReading()
+    reading.whole(100, took)
     young = Silence(40, begun=False, streams=False, size=0)
-    assert judge(silent(most), (young,), NOW, 60.0, prefill, token) is expected
-    assert judge(silent(most - 1), (young,), NOW, 60.0, prefill, token) is QUIET
-    assert judge(silent(60), (), NOW, 60.0, prefill, 30) is STALLED  # where nothing is in flight, it tells at once
+    assert judge(silent(most), (young,), NOW, 60.0, reading, token) is expected
+    assert judge(silent(most - 1), (young,), NOW, 60.0, reading, token) is QUIET
+    assert judge(silent(60), (), NOW, 60.0, reading, 30) is STALLED  # where nothing is in flight, it tells at once
     assert silent(60).why(NOW, 60.0) == "no content"
-
-
-def test_prefill_expects_the_slowest_of_late():
-    """Prompts that were cached say nothing; what is long ago is forgotten."""
-    prefill = Prefill()
-    assert prefill.speed == SLOWEST
-    prefill.note(10_000, 1.0)
-    assert prefill.speed == 10_000
-    prefill.note(1_000_000, 0.1)
-    assert prefill.speed == 10_000
-    for _ in range(32):
-        prefill.note(20_000, 1.0)
-    assert prefill.speed == 20_000
-
-
-def test_what_answers_in_one_piece_took_bounds_it():
-    """It reads at least so fast; what streams show is more exact."""
-    prefill = Prefill()
-    prefill.whole(MEMORABLE - 1, 0.1)
-    assert (prefill.speed, prefill.longest) == (SLOWEST, 0.1)
-    prefill.whole(10_000, 200.0)
-    assert prefill.speed == SLOWEST
-    for _ in range(32):
-        prefill.whole(10_000, 10.0)
-    assert prefill.speed == 1000
-    assert 10 < prefill.longest < 200
-    prefill.note(10_000, 100.0)
-    assert prefill.speed == 100
-
-
-@pytest.mark.parametrize(("size", "seconds"), [(MEMORABLE - 1, 5.0), (MEMORABLE, 0.0)])
-def test_what_says_nothing_of_a_prompt_is_not_noted(size, seconds):
-    """A short one's time is the queue's, or the first token's."""
-    prefill = Prefill()
-    prefill.note(size, seconds)
-    assert prefill.speed == SLOWEST
 
 
 @pytest.mark.parametrize(
