@@ -1,8 +1,8 @@
 """What this machine is, and which engines it should run.
 
-facts reads the machine (parsers, pure, understand what it says), load reads the profiles, detect (pure) brings them
-together. Knows engines by name alone: which module or program shows that one is installed, and which command installs
-it, is passed in.
+facts reads the machine, with parsers (pure) for each source; load reads the profiles; detect (pure) chooses. An engine
+is only a name here: the caller passes the module or program that shows that it is installed, and the command that
+installs it.
 
 A platform is one YAML file beside this one: apple_silicon, nvidia, rocm, and cpu for everything else.
 

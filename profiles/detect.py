@@ -1,9 +1,8 @@
-"""From what a machine is to what it should run. Pure: the facts and the profiles are passed in.
+"""Chooses what a machine should run. Pure: the facts and the profiles are arguments.
 
-A choice carries its reason, a sentence for the person who wonders why this engine and not another; an error
-carries what to do about it.
+A choice has its reason, a sentence for whoever wonders why this engine and not another. An error says what to do.
 
-A profile's arguments may hold words that stand for this machine's numbers, such as $cpus: WORDS lists them.
+A profile's arguments may contain words that stand for this machine's numbers, such as $cpus: WORDS lists them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,10 +19,10 @@ Arg = Scalar | Sequence[Scalar] | Mapping[str, object] | None
 AUTO = "auto"
 
 LEAST_GPU = 4 << 30
-"""Bytes below which a GPU is left to the screen: a small model and its cache don't fit, the CPUs serve it better."""
+"""Bytes below which a GPU isn't used: a small model and its cache don't fit, and CPUs serve it better."""
 
 ALL_LAYERS = 99
-"""What llama.cpp's users write for all layers of a model; it takes as many as there are."""
+"""The usual number for all layers of a model in llama.cpp, which takes as many as there are."""
 
 WORDS: Mapping[str, str] = MappingProxyType({
     "$cpus": "CPUs that the router may use, which in a container are fewer than the machine's",
@@ -61,9 +60,12 @@ class EngineDefaults:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What models may take: a share, from 0 to 1, of the machine's memory or of its GPUs'."""
+    """What models may take: a share, from 0 to 1, of the machine's memory (ram) or of its GPUs' (gpu).
 
-    of: Literal["ram", "gpu"]  # gpu: where there is none, or it shares the machine's memory, of that
+    `gpu` means the machine's memory, too, if there is no GPU, or if it shares that memory.
+    """
+
+    of: Literal["ram", "gpu"]
     share: float
 
 
@@ -98,7 +100,7 @@ class EngineChoice:
 
 
 def detect(facts: Facts, profiles: Mapping[str, Profile], wanted: str = AUTO) -> Choice:
-    """The profile of this machine, or the one that router.yaml names."""
+    """Give the profile of this machine, or the one that router.yaml names."""
     if wanted != AUTO:
         if wanted not in profiles:
             raise UnknownProfileError(f"there is no profile {wanted}; there are: auto, {', '.join(sorted(profiles))}")
@@ -113,7 +115,7 @@ def detect(facts: Facts, profiles: Mapping[str, Profile], wanted: str = AUTO) ->
 
 
 def _platform(facts: Facts) -> tuple[str, str]:
-    """The name of a machine's profile, and the sentence why."""
+    """Give the name of a machine's profile, and the reason."""
     # 1. A system that decides for itself.
     if facts.system == "Darwin":
         return _mac(facts)
@@ -138,7 +140,7 @@ def _mac(facts: Facts) -> tuple[str, str]:
 
 
 def usable_gpus(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
-    """Those with memory enough for a model; of the first one's vendor, since no engine runs on two vendors' at once."""
+    """Give the GPUs with enough memory for a model, of the first one's vendor: no engine runs on two vendors' GPUs."""
     large = [gpu for gpu in gpus if gpu.memory_bytes is None or gpu.memory_bytes >= LEAST_GPU]
     return tuple(gpu for gpu in large if gpu.vendor == large[0].vendor)
 
@@ -158,14 +160,14 @@ def _kind(name: str, memory: int | None, count: int) -> str:
 
 
 def cpus(facts: Facts) -> str:
-    """`2 of 64 CPUs`, where some are not for this process."""
+    """Write `2 CPUs`, or `2 of 64 CPUs` if this process may not use all."""
     if facts.machine_cpus > facts.cpus:
         return f"{facts.cpus} of {facts.machine_cpus} CPUs"
     return f"{facts.cpus} CPU{'s' if facts.cpus != 1 else ''}"
 
 
 def gibibytes(number: int) -> str:
-    """Bytes for people: `79.6 GiB`; fewer than one in MiB, and fewer than one of these in KiB."""
+    """Write bytes for people: `79.6 GiB`; less than one in MiB, and less than one MiB in KiB."""
     unit, name = next((pair for pair in ((1 << 30, "GiB"), (1 << 20, "MiB")) if number >= pair[0]), (1 << 10, "KiB"))
     return f"{round(number / unit, 1):g} {name}"
 
@@ -174,7 +176,7 @@ def gibibytes(number: int) -> str:
 
 
 def model_memory(profile: Profile, facts: Facts) -> tuple[int, str]:
-    """Bytes that all models together may take, and a sentence that says of what."""
+    """Give the bytes that all models together may take, and a sentence that says of which memory."""
     gpus = usable_gpus(facts.gpus)
     if profile.memory.of == "gpu" and gpus and all(gpu.memory_bytes is not None for gpu in gpus):
         total = sum(gpu.memory_bytes or 0 for gpu in gpus)
@@ -192,10 +194,10 @@ def model_memory(profile: Profile, facts: Facts) -> tuple[int, str]:
 def choose_engine(
     profile: Profile, facts: Facts, installs: Mapping[str, str], wanted: str = AUTO, *, launched: int = 1
 ) -> EngineChoice:
-    """The engine for one launch.
+    """Choose the engine of one launch.
 
-    `installs` holds the engines that the router can launch, each with the one command that installs it; those that
-    are left out are passed over. `launched` is how many engines the router starts in all, who share the GPUs.
+    `installs` has the engines that the router can launch, each with the command that installs it; others are ignored.
+    `launched` is how many engines the router starts in all: they share the GPUs.
     """
     if wanted == AUTO:
         return _first_installed(profile, facts, installs, launched)
@@ -232,7 +234,7 @@ def _first_installed(profile: Profile, facts: Facts, installs: Mapping[str, str]
 
 
 def _passed_over(engines: Sequence[EngineDefaults]) -> str:
-    """`; vllm and llama_server are not installed`, or nothing."""
+    """Write `; vllm and llama_server are not installed`, or nothing."""
     names = [engine.name for engine in engines]
     if not names:
         return ""
@@ -240,7 +242,7 @@ def _passed_over(engines: Sequence[EngineDefaults]) -> str:
 
 
 def numbers(facts: Facts, launched: int = 1) -> dict[str, int | float]:
-    """What the WORDS stand for on this machine, where so many engines share its GPUs."""
+    """Give the values of WORDS on this machine, if `launched` engines share its GPUs."""
     gpus = usable_gpus(facts.gpus)
     return {
         "$cpus": facts.cpus,
@@ -252,10 +254,10 @@ def numbers(facts: Facts, launched: int = 1) -> dict[str, int | float]:
 
 
 def _spread(gpus: Sequence[Gpu]) -> int:
-    """Over how many GPUs one model is spread.
+    """Tell over how many GPUs one model is spread.
 
-    A model's attention heads are dealt out evenly, which goes up only with powers of two for nearly all models; and
-    an engine takes the same of each GPU, so that the smallest of a mixed lot would bound them all.
+    A model's attention heads must divide by the number, which for nearly all models means a power of two. An engine
+    takes the same of each GPU, so the smallest of several kinds would bound them all.
     """
     if len({(gpu.name, gpu.memory_bytes) for gpu in gpus}) != 1:
         return 1
@@ -263,6 +265,6 @@ def _spread(gpus: Sequence[Gpu]) -> int:
 
 
 def _for_machine(args: Mapping[str, Arg], facts: Facts, launched: int) -> dict[str, Arg]:
-    """A profile's arguments with its words for this machine's numbers replaced by them."""
+    """Replace the words in a profile's arguments by this machine's numbers."""
     values = numbers(facts, launched)
     return {name: values.get(value, value) if isinstance(value, str) else value for name, value in args.items()}

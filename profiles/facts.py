@@ -1,7 +1,7 @@
-"""What this machine is: read once, at start, into a value. Decides nothing, and imports no engine to look at it.
+"""Reads what this machine is into a value. Decides nothing, and imports no engine to look at it.
 
-Reading stands here, parsing in profiles.parsers. Whatever can't be read is left out, and where that may matter, a
-note says so: a start never fails, nor waits, for it. Without a GPU's driver on this machine, no process is started.
+The reading is here, the parsing in profiles.parsers. Whatever can't be read is left out; if that may matter, a note
+says so. A start never fails or waits because of it. Without a GPU's driver on this machine, no process is started.
 """
 
 import importlib.metadata
@@ -22,46 +22,56 @@ from profiles import parsers
 from profiles.parsers import Gpu
 
 PATIENCE = 2.0
-"""Seconds that a program which is asked about the machine may take."""
+"""Seconds within which a program must answer."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 CARDS = Path("/sys/class/drm")
-KFD = Path("/dev/kfd")  # what ROCm computes through; a container sees the host's cards in /sys, but not this
-WSL_PROGRAMS = "/usr/lib/wsl/lib"  # nvidia-smi lies there, on PATH or not
+KFD = Path("/dev/kfd")
+"""The device by which ROCm computes. A container sees the host's cards in /sys, but may not have this."""
+
+WSL_PROGRAMS = "/usr/lib/wsl/lib"
+"""The folder of nvidia-smi in WSL, which may not be on PATH."""
 
 _NO_PROGRAMS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One machine, as this process may use it."""
+    """One machine, as this process may use it.
 
-    system: str  # Linux, Darwin
-    machine: str  # x86_64, arm64, aarch64, AMD64
-    python: str  # 3.11.7
-    cpus: int  # that this process may use: what taskset and a container leave of the machine's; 1 at least
-    memory_bytes: int  # of the machine
-    engines: Mapping[str, str]  # those installed: name → version
-    os: str = ""  # Debian GNU/Linux 12 (bookworm), macOS 15.1
-    chip: str = ""  # Apple M3 Ultra; of Macs alone
+    `system` is Linux or Darwin, `machine` x86_64, arm64 or aarch64, `os` like macOS 15.1, `chip` like Apple M3 Ultra
+    and only of Macs. `cpus` are those that this process may use: what taskset and a container leave, at least 1.
+    `machine_cpus` are all, 0 if unknown. `memory_bytes` is the machine's, `memory_limit_bytes` a container's, if it is
+    below that. `engines` are the installed ones with their versions. `wsl`: it is Linux inside Windows. `notes` name
+    what is there and couldn't be read, each with what to do.
+    """
+
+    system: str
+    machine: str
+    python: str
+    cpus: int
+    memory_bytes: int
+    engines: Mapping[str, str]
+    os: str = ""
+    chip: str = ""
     gpus: tuple[Gpu, ...] = ()
-    machine_cpus: int = 0  # that the machine has; 0 is unknown
-    memory_limit_bytes: int | None = None  # a container's, below the machine's
-    wsl: bool = False  # Linux inside Windows
-    notes: tuple[str, ...] = ()  # what could not be read although it is there, each with what to do
+    machine_cpus: int = 0
+    memory_limit_bytes: int | None = None
+    wsl: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def usable_memory_bytes(self) -> int:
-        """Memory that this process may use, of the CPU's."""
+        """The CPU's memory that this process may use."""
         return self.memory_bytes if self.memory_limit_bytes is None else self.memory_limit_bytes
 
 
 def gather(modules: Mapping[str, str], programs: Mapping[str, str] = _NO_PROGRAMS) -> Facts:
     """Read this machine.
 
-    `modules` names, for each engine to look for, a top-level Python module of it; `programs`, for those that have
-    one, a program on PATH. An engine is installed where either is found.
+    `modules` has a top-level Python module of each engine to look for; `programs` has a program on PATH, for engines
+    with one. An engine is installed if either is found.
     """
     system, release = platform.system(), platform.release()
     memory = psutil.virtual_memory().total
@@ -85,7 +95,7 @@ def gather(modules: Mapping[str, str], programs: Mapping[str, str] = _NO_PROGRAM
 
 
 def program_version(path: str) -> str:
-    """The version that a program says with --version; nothing where it says none within PATIENCE."""
+    """Give the version that a program prints with --version; "" if it prints none within PATIENCE."""
     return parsers.first_version(_output((path, "--version")))
 
 
@@ -124,9 +134,9 @@ def _memory_limit(membership: str, root: Path, total: int) -> int | None:
 
 
 def _gpus(system: str, environ: Mapping[str, str]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
-    """Those that engines may use, and what is to be said of those that they may not."""
+    """Give the GPUs that engines may use, and notes about others."""
     if system == "Darwin":
-        return (), ()  # the chip's own, which shares the machine's memory
+        return (), ()  # the chip's own GPU shares the machine's memory
     found, notes = _nvidia()
     gpus = parsers.visible(found, environ.get("CUDA_VISIBLE_DEVICES"))
     hidden = len(found) - len(gpus)
@@ -144,7 +154,7 @@ def _gpus(system: str, environ: Mapping[str, str]) -> tuple[tuple[Gpu, ...], tup
 
 
 def gpus_now() -> tuple[Gpu, ...]:
-    """All GPUs of this machine, visible to this process or not, with what is free of each now. It may take seconds."""
+    """Give all GPUs of this machine, visible to this process or not, with their free memory. May take seconds."""
     return _nvidia()[0] + _amd(CARDS)
 
 
@@ -167,7 +177,7 @@ def _nvidia() -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
 
 
 def _amd(cards: Path) -> tuple[Gpu, ...]:
-    """Each card's folder is named cardN; cardN-HDMI-A-1 and the like are its sockets."""
+    """Read the cards: each has a folder cardN; cardN-HDMI-A-1 and the like are its connectors."""
     names = ("vendor", "mem_info_vram_total", "product_name", "mem_info_vram_used")
     found = sorted(cards.glob("card[0-9]*"), key=lambda card: (len(card.name), card.name))
     folders = [card / "device" for card in found if "-" not in card.name]
@@ -188,9 +198,9 @@ def _installed(modules: Mapping[str, str]) -> dict[str, str]:
 
 
 def _version(module: str) -> str:
-    """Of the distribution that a module came with. To look through all that are installed takes a tenth of a second.
+    """Find the version of the distribution that a module came with. Searching all of them takes a tenth of a second.
 
-    So first it is asked for by the module's name, and then by names that begin so, beside the module.
+    So it is looked for by the module's name first, and then by names that begin with it, beside the module.
     """
     with suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(module)
@@ -201,7 +211,7 @@ def _version(module: str) -> str:
 
 
 def _beside(module: str) -> str | None:
-    """The version of the one distribution whose name begins with a module's, and that has brought it."""
+    """Give the version of the one distribution that has the module and whose name begins with the module's."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return None
@@ -212,7 +222,7 @@ def _beside(module: str) -> str | None:
 
 
 def _on_path(programs: Mapping[str, str], but: Sequence[str]) -> dict[str, str]:
-    """Asking a program for its version may cost it a second: where it lies must do."""
+    """Find programs. Asking one for its version may take a second, so its path stands for it."""
     found = {engine: shutil.which(name) for engine, name in programs.items() if engine not in but}
     return {engine: f"at {path}" for engine, path in found.items() if path is not None}
 
@@ -221,21 +231,21 @@ def _on_path(programs: Mapping[str, str], but: Sequence[str]) -> dict[str, str]:
 
 
 def _text(path: Path) -> str:
-    """A file's text; nothing where it can't be read."""
+    """Give a file's text; "" if it can't be read."""
     with suppress(OSError, ValueError):
         return path.read_text(encoding="utf-8")
     return ""
 
 
 def _output(argv: Sequence[str]) -> str:
-    """What a program says; nothing where it can't be started or takes too long."""
+    """Give a program's output; "" if it can't be started or takes too long."""
     with suppress(OSError, subprocess.TimeoutExpired):
         return _ask(argv)
     return ""
 
 
 def _ask(argv: Sequence[str]) -> str:
-    """What a program says, on either of its outputs. Raises OSError, or TimeoutExpired after PATIENCE."""
+    """Give a program's output, stdout or stderr. Raises OSError, or TimeoutExpired after PATIENCE."""
     process = subprocess.Popen(  # one that hangs in its driver can't be waited for, as `run` would
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )

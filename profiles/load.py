@@ -1,4 +1,4 @@
-"""Reads profiles: the YAML files beside this one, each named after its profile. A mistake names file and key."""
+"""Reads the profiles: the YAML files beside this one, each named after its profile. Errors name file and key."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from profiles.detect import WORDS, Arg, EngineDefaults, Memory, Profile, ProfileError
 
 FOLDER = Path(__file__).parent
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fast, where it was built
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""PyYAML's loader in C is five times as fast, but not in every build."""
 
 
 class _Engine(BaseModel):
@@ -42,7 +43,7 @@ class _File(BaseModel):
 
 
 def load_profiles(folder: Path = FOLDER) -> Mapping[str, Profile]:
-    """All profiles of a folder, by name. Raises ProfileError for a file that holds none."""
+    """Give all profiles of a folder, by name. Raises ProfileError for a file that isn't one."""
     return MappingProxyType({path.stem: _load(path) for path in sorted(folder.glob("*.yaml"))})
 
 

@@ -1,7 +1,7 @@
-"""What programs and system files say of a machine, turned into values. Pure: the text is passed in.
+"""Parsers for the output of programs and for system files that describe a machine. Pure: the text is an argument.
 
-Each reads one source: nvidia-smi, the amdgpu driver's files in /sys, control groups of either version, a kernel's
-release, an engine's `--version`. What it can't read it passes over: a machine is never refused for what it says.
+Each parses one source: nvidia-smi, the amdgpu driver's files in /sys, control groups of either version, a kernel's
+release, an engine's `--version`. Text that it can't read it skips: no machine is refused because of such text.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 NVIDIA_FIELDS = ("index", "name", "memory.total", "driver_version", "compute_cap", "memory.free", "uuid")
-"""What nvidia-smi is asked for, in the order in which `nvidia_gpus` reads it."""
+"""The fields to query of nvidia-smi, in the order in which `nvidia_gpus` reads them."""
 
 NVIDIA, AMD = "NVIDIA", "AMD"
 
@@ -20,26 +20,31 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU that this process may use."""
+    """One GPU that this process may use. Two of a kind are equal, whatever their numbers and their free memory.
 
-    vendor: str  # NVIDIA or AMD
-    name: str  # NVIDIA H100 80GB HBM3
-    memory_bytes: int | None  # its own; None where it shares the machine's (a DGX Spark, a Jetson)
-    driver: str = ""  # 580.159.04
-    capability: str = ""  # NVIDIA's compute capability: 9.0
-    # Two of a kind are equal, wherever they are and whatever they do:
-    number: int = field(default=0, compare=False)  # its place among the machine's of its vendor
-    uuid: str = field(default="", compare=False)  # GPU-…; of NVIDIA's
-    free_bytes: int | None = field(default=None, compare=False)  # when it was looked at; None is unknown
+    `vendor` is NVIDIA or AMD, `name` like NVIDIA H100 80GB HBM3. `memory_bytes` are its own, None if it shares the
+    machine's (a DGX Spark, a Jetson). `capability` is NVIDIA's compute capability, like 9.0. `number` is its place
+    among the machine's GPUs of its vendor. `uuid`, of NVIDIA's alone, is like GPU-…. `free_bytes` is from the last
+    look, None if unknown.
+    """
+
+    vendor: str
+    name: str
+    memory_bytes: int | None
+    driver: str = ""
+    capability: str = ""
+    number: int = field(default=0, compare=False)
+    uuid: str = field(default="", compare=False)
+    free_bytes: int | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
-        """What tells it from this machine's others: `NVIDIA 0`; of a part of one (MIG-…), the part's own."""
+        """Its id on this machine: `NVIDIA 0`; of a part of a GPU (MIG-…), the part's uuid."""
         return self.uuid if self.uuid.startswith("MIG-") else f"{self.vendor} {self.number}"
 
 
 def nvidia_gpus(text: str) -> tuple[Gpu, ...]:
-    """Read `nvidia-smi --query-gpu=… --format=csv,noheader,nounits`: a GPU a line, its memory in MiB."""
+    """Parse `nvidia-smi --query-gpu=… --format=csv,noheader,nounits`: a GPU a line, memory in MiB."""
     rows = ([cell.strip() for cell in line.split(",")] for line in text.splitlines())
     return tuple(_nvidia_gpu(*row) for row in rows if 5 <= len(row) <= len(NVIDIA_FIELDS) and row[0].isdecimal())
 
@@ -61,7 +66,7 @@ def _known(cell: str) -> str:
 
 
 def amd_gpu(vendor: str, memory: str, product: str, used: str = "") -> Gpu | None:
-    """Read the files vendor, mem_info_vram_total, product_name and mem_info_vram_used of a card; None for another's."""
+    """Parse a card's files vendor, mem_info_vram_total, product_name and mem_info_vram_used; None if it isn't AMD's."""
     if vendor.strip() != _AMD_VENDOR or not memory.strip().isdecimal():
         return None
     free = max(int(memory) - int(used), 0) if used.strip().isdecimal() else None
@@ -69,11 +74,11 @@ def amd_gpu(vendor: str, memory: str, product: str, used: str = "") -> Gpu | Non
 
 
 def visible(gpus: Sequence[Gpu], wish: str | None) -> tuple[Gpu, ...]:
-    """Those that CUDA_VISIBLE_DEVICES, or its like of AMD, leaves: `wish` is its value, None where it isn't set.
+    """Give the GPUs that CUDA_VISIBLE_DEVICES, or AMD's like, leaves: `wish` is its value, None if it isn't set.
 
-    As the drivers have it: the order is the wish's, and the first number without a GPU ends it. An id (GPU-…) may be
-    cut off; one that is none of theirs (MIG-…, a part of a GPU) counts as one GPU, the next in order, of which it isn't
-    known what is free.
+    As in the drivers, the order is the wish's, and the first number without a GPU ends it. An id (GPU-…) may be
+    shortened. An id that no GPU has (MIG-…, a part of a GPU) counts as one GPU, the next in order, with unknown free
+    memory.
     """
     if wish is None:
         return tuple(gpus)
@@ -92,10 +97,10 @@ def visible(gpus: Sequence[Gpu], wish: str | None) -> tuple[Gpu, ...]:
 
 
 def cgroup_folders(membership: str, controller: str) -> tuple[str, ...]:
-    """Where the limits of this process may stand below /sys/fs/cgroup: its own group, and each that holds it.
+    """Give the folders below /sys/fs/cgroup with limits of this process: its own group, and all that contain it.
 
-    `membership` is /proc/self/cgroup. A line `0::/a/b` is version 2's, `4:memory:/a/b` version 1's, whose folder is
-    named after the controller. A container may see its group at the root, whatever its path says: the root is last.
+    `membership` is /proc/self/cgroup. A line `0::/a/b` is version 2's, `4:memory:/a/b` version 1's, whose folder has
+    the controller's name. A container may see its group at the root, whatever the path is, so the root is last.
     """
     folders: list[str] = []
     for line in membership.splitlines():
@@ -113,13 +118,13 @@ def cgroup_folders(membership: str, controller: str) -> tuple[str, ...]:
 
 
 def cpu_quota(text: str) -> float | None:
-    """CPUs' worth of time that version 2's cpu.max allows: "200000 100000" is 2.0, "max 100000" no limit, None."""
+    """Parse version 2's cpu.max into CPUs: "200000 100000" is 2.0, "max 100000" no limit, None."""
     quota, _, period = text.strip().partition(" ")
     return _quotient(quota, period)
 
 
 def cpu_quota_v1(quota: str, period: str) -> float | None:
-    """Tell the same of version 1's cpu.cfs_quota_us and cpu.cfs_period_us; a quota of -1 is no limit."""
+    """Parse version 1's cpu.cfs_quota_us and cpu.cfs_period_us into CPUs; a quota of -1 is no limit, None."""
     return _quotient(quota.strip(), period.strip())
 
 
@@ -130,26 +135,26 @@ def _quotient(quota: str, period: str) -> float | None:
 
 
 def memory_limit(text: str) -> int | None:
-    """Bytes that version 2's memory.max or version 1's memory.limit_in_bytes allows; None for "max"."""
+    """Parse version 2's memory.max or version 1's memory.limit_in_bytes into bytes; None for "max"."""
     return int(text) if text.strip().isdecimal() else None
 
 
 def usable_cpus(allowed: int, quotas: Iterable[float | None]) -> int:
-    """CPUs that a process may keep busy: of those that it may run on, what the tightest quota leaves; 1 at least."""
+    """Give the CPUs that a process may keep busy: those that it may run on, bounded by the least quota; at least 1."""
     return max(min(allowed, *(math.ceil(quota) for quota in quotas if quota is not None), allowed), 1)
 
 
 def tightest(limits: Iterable[int | None], total: int) -> int | None:
-    """The least of some limits in bytes, if it is below the machine's `total`; else nothing is limited."""
+    """Give the least of some limits in bytes, if it is below the machine's `total`; else None: no limit."""
     return min((limit for limit in limits if limit is not None and limit < total), default=None)
 
 
 def is_wsl(release: str) -> bool:
-    """Whether a kernel's release is that of Windows' own Linux: 5.15.167.4-microsoft-standard-WSL2."""
+    """Tell whether a kernel's release is WSL's: 5.15.167.4-microsoft-standard-WSL2."""
     return "microsoft" in release.lower()
 
 
 def first_version(text: str) -> str:
-    """The version in what a program says of itself: `version: 6710 (abc)` → 6710, `v1.2.3` → 1.2.3; else nothing."""
+    """Find the version in a program's output: `version: 6710 (abc)` → 6710, `v1.2.3` → 1.2.3; else ""."""
     found = re.search(r"\bversion:?\s+v?([0-9][\w.+-]*)|\bv?([0-9]+\.[0-9][\w.+-]*)", text)
     return (found[1] or found[2]) if found else ""

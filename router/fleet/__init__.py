@@ -1,4 +1,4 @@
-"""What should run, and what runs: from router.yaml to backends that come, change and go while requests pass.
+"""From what should run to what runs: router.yaml becomes backends that come, change and go while requests pass.
 
 launches     a configuration and this machine's facts → every process that is to run
 shares       which part of a GPU's memory each of them gets

@@ -20,24 +20,28 @@ SPARE = 256 * 1024 * 1024
 
 
 class Do(Enum):
-    """What is done with what a step names."""
+    """What a step does.
 
-    KEEP = "keep"  # a backend that the edit didn't touch
-    TUNE = "tune"  # what is known of a backend changes, its process or server doesn't
+    KEEP: the edit didn't touch the backend. TUNE: what the router knows of a backend changes, its process or server
+    doesn't. ROUTE: a route changes. LIMIT: a setting changes. STUCK: it can't change while the router runs.
+    """
+
+    KEEP = "keep"
+    TUNE = "tune"
     ADD = "add"
     REPLACE = "replace"
     REMOVE = "remove"
-    ROUTE = "route"  # names lead elsewhere
-    LIMIT = "limit"  # a section of settings
-    STUCK = "stuck"  # what can't change while the router runs
+    ROUTE = "route"
+    LIMIT = "limit"
+    STUCK = "stuck"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. `name` is a backend's, a route's or a section's; `why` is for people.
+    """One step. `name` is that of a backend, a route or a setting; `why` is for people.
 
-    `new_first`: of a REPLACE, whether the new one is started while the old one still serves. `but`: what will be in its
-    way, and what to write.
+    `new_first`: a REPLACE starts the new one while the old one still serves. `but` names an obstacle, and what to
+    write.
     """
 
     do: Do
@@ -62,11 +66,11 @@ class PlannedBackend:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a configuration amounts to on this machine: every backend by its name."""
+    """What a configuration means on this machine: every backend by its name. `why` is the reason for the profile."""
 
     config: Config
     backends: Mapping[str, PlannedBackend]
-    why: str  # this profile
+    why: str
     routes: Mapping[str, Route] = field(default_factory=dict)
 
     @classmethod
@@ -97,10 +101,10 @@ def _route(written: RouteConfig) -> Route:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What this machine has left, in bytes: `free` memory, and what each running process and its children `take`.
+    """What this machine has left, in bytes: `free` memory, and what each running process `take`s with its children.
 
-    `gpus`: whether there are GPUs with memory of their own, of which engines take their share when they start; `cards`
-    are these, with what is free of each. `shares` are what running processes have of these.
+    `gpus`: there are GPUs with memory of their own, of which engines take a share when they start. `cards` are these
+    GPUs, with their free memory, and `shares` the shares that running processes have of them.
     """
 
     free: int = 0
@@ -111,7 +115,7 @@ class Room:
 
 
 def steps(old: Plan, new: Plan, room: Room) -> list[Step]:
-    """Compare two plans. What is removed comes first, and what is replaced with the old one first: they make room."""
+    """Compare two plans. Removals come first, then replacements that end the old one first: they make room."""
     found = [*_backends(old, new, room), *_routes(old.config, new.config), *_sections(old.config, new.config)]
     order = (Do.REMOVE, Do.REPLACE, Do.ADD, Do.TUNE, Do.KEEP, Do.ROUTE, Do.LIMIT, Do.STUCK)
     return sorted(found, key=lambda step: (order.index(step.do), step.new_first))
@@ -135,7 +139,8 @@ def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
             )
         elif changed := _essentials(before, planned):
             takes = room.take.get(name, 0) + SPARE
-            kept = planned.launch is not None and planned.launch.spec.keep  # its record has one name
+            # The record of a kept engine has one name, so two of them can't run.
+            kept = planned.launch is not None and planned.launch.spec.keep
             new_first = planned.launch is None or not (kept or room.gpus or takes > free)
             free -= takes if new_first and planned.launch is not None else 0
             order = "" if planned.launch is None else "; the new one first" if new_first else "; the old one first"
@@ -147,7 +152,7 @@ def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
 
 
 def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
-    """Tell of those that will start what memory of GPUs they will not get."""
+    """Tell which GPU memory those that start won't get."""
     claims = {launch.spec.name: launch.spec.claim for launch in new.launches if launch.spec.claim is not None}
     planned = {launch.spec.name: launch.spec.claim for launch in old.launches if launch.spec.claim is not None}
     had = as_started(planned, room.shares)
@@ -159,13 +164,14 @@ def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
     runs = {name for name in had if name in room.take}
     back = [had[name] for name in runs - stays]
     starts = {name: claim for name, claim in claims.items() if name not in runs & stays}
-    first = sorted(starts, key=lambda name: name not in stays)  # those that the change doesn't touch were asked before
+    # Those that the change doesn't touch asked before the others.
+    first = sorted(starts, key=lambda name: name not in stays)
     others = {name: had[name] for name in runs & stays if name in claims}
     return lacking({name: starts[name] for name in first}, others, room.cards, back)
 
 
 def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
-    """Name what can't change without another process, or another server."""
+    """Name the changed keys that take another process, or another server."""
     if old.launch is None or new.launch is None:
         return [key for key in ("url", "launch", "api_key") if getattr(old.config, key) != getattr(new.config, key)]
     one, other = old.launch.spec, new.launch.spec
@@ -176,7 +182,7 @@ def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
 
 
 def _details(old: BackendConfig, new: BackendConfig) -> list[str]:
-    """Name what else of an entry has changed. The number of replicas shows in the processes themselves."""
+    """Name the other keys of an entry that have changed. The number of replicas shows in the plan's backends."""
     changed = [key for key in BackendConfig.model_fields if key != "launch" and getattr(old, key) != getattr(new, key)]
     if old.launch is not None and new.launch is not None:
         keys = ("start_timeout", "load", "unload_after")

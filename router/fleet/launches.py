@@ -1,7 +1,7 @@
-"""From router.yaml's backends to what runs: which engine, which model on disk, and why, before anything is started.
+"""Plans the launches of router.yaml before anything is started: which engine, which model on disk, and why.
 
-Everything that can be wrong with a launch is found here, for all of them at once, so that a person hears of it in
-one message and not from a process that dies.
+Everything that can be wrong with a launch is found here, for all launches at once: a person reads it in one message,
+not in the log of a process that died.
 """
 
 import shlex
@@ -30,26 +30,33 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One engine to start: a replica of one backend of router.yaml."""
+    """One engine to start: a replica of one backend of router.yaml.
+
+    `python` is the interpreter that has the engine, or the engine's own program. `why` is the reason for this engine.
+    `on_cpu`: it can only work on the CPU, as the machine has nothing else.
+    """
 
     backend: BackendConfig
     spec: LaunchSpec
     engine: Engine
-    python: str  # the interpreter that has the engine, or the engine's own program
-    why: str  # this engine
-    on_cpu: bool = False  # whether it can only work on the CPU: the machine has nothing else
+    python: str
+    why: str
+    on_cpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """What all launches have in common."""
+    """What all launches have in common.
 
-    folder: Path  # router.yaml's
+    `folder` is router.yaml's. `processes` are launched in all, and share the machine. `keep`: they outlive the router.
+    """
+
+    folder: Path
     profile: Profile
     engines: Mapping[str, Engine]
     facts: Facts
-    processes: int  # that are launched in all, and share what the machine has
-    keep: bool  # whether they outlive the router
+    processes: int
+    keep: bool
 
 
 def plan_launches(
@@ -57,8 +64,8 @@ def plan_launches(
 ) -> tuple[str, tuple[Launch, ...]]:
     """Plan every launch; give the profile's reason with them. Relative model paths count from `folder`.
 
-    What the same profile runs already, and router.yaml still asks for in the same words, stays as it was planned:
-    another engine beside it must not change its share of the machine, which would have it restarted.
+    A launch that is `running` under the same profile, and stands unchanged in router.yaml, stays as it was planned:
+    another engine beside it must not change its share of the machine, which would restart it.
 
     Raises StartError with everything that is wrong.
     """
@@ -84,13 +91,13 @@ def plan_launches(
 
 
 def _settled(launches: Sequence[Launch]) -> list[Launch]:
-    """Give those that share GPUs their parts of them."""
+    """Give launches that share GPUs their shares."""
     specs = settled([launch.spec for launch in launches])
     return [replace(launch, spec=spec) for launch, spec in zip(launches, specs, strict=True)]
 
 
 def parallel_of(launch: Launch) -> int:
-    """Tell how many requests an engine works on at once, as its arguments say, or as it does of itself."""
+    """Tell how many requests an engine works on at once, by its arguments or by default."""
     return launch.engine.works_on(launch.spec.args)
 
 
@@ -101,7 +108,7 @@ def _processes(config: Config) -> int:
 def _replicas(backend: BackendConfig, machine: _Machine, running: Sequence[Launch]) -> Iterator[Launch]:
     launch = backend.launch
     assert launch is not None  # noqa: S101  (the caller asked)
-    # The first has the backend's own name, so that it can be joined by others and go on.
+    # The first has the backend's own name, so that it runs on when others join it.
     names = [backend.name, *(f"{backend.name}-{number}" for number in range(2, launch.replicas + 1))]
     known = {each.spec.name: each for each in running if _asked_alike(each.backend, backend)}
     planned: Launch | None = None
@@ -115,7 +122,7 @@ def _replicas(backend: BackendConfig, machine: _Machine, running: Sequence[Launc
 
 
 def install_command(engine: Engine) -> str:
-    """The command that installs an engine where the router looks for it: in its own Python, activated or not."""
+    """Give the command that installs an engine where the router looks for it: in its own Python, activated or not."""
     here = f"{shlex.quote(sys.executable)} -m "
     return here * engine.install.startswith("pip ") + engine.install
 
@@ -138,7 +145,8 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
     assert launch is not None  # noqa: S101  (the caller asked)
     installs = {name: install_command(engine) for name, engine in machine.engines.items()}
     if launch.engine == AUTO and not isinstance(launch.model, str):
-        named = {name for name in machine.facts.engines if name in launch.model}  # the others have no model to run
+        # Engines without a model in the mapping are left out.
+        named = {name for name in machine.facts.engines if name in launch.model}
         installs = {name: install for name, install in installs.items() if name in named} or installs
     seen = seen_by(machine.facts, launch.env)
     choice = choose_engine(machine.profile, seen, installs, launch.engine, launched=machine.processes)
@@ -148,7 +156,8 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
         raise LaunchError(f"launch.model names no model for {choice.name}, the engine of this machine")
     wanted = _args_for(choice.name, launch.args, machine.engines)
     version = machine.facts.engines[choice.name]
-    python = version.removeprefix("at ") if version.startswith("at ") else sys.executable  # a program's is its place
+    # A program has its path in the place of a version: "at /usr/bin/llama-server".
+    python = version.removeprefix("at ") if version.startswith("at ") else sys.executable
     source = _placed(written, machine.folder)
     spec = LaunchSpec(
         name=backend.name,
@@ -175,7 +184,7 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
 
 
 def _args_for(engine: str, args: Mapping[str, ArgValue], engines: Container[str]) -> dict[str, ArgValue]:
-    """Give an engine the arguments that are for all, and over them those that stand below its own name."""
+    """Give an engine the arguments for all engines, and over them those below its own name."""
     own = cast("Mapping[str, ArgValue]", args.get(engine, {}))
     return _over({name: value for name, value in args.items() if name not in engines}, own)
 
@@ -187,7 +196,7 @@ def _over(defaults: Mapping[str, ArgValue], wanted: Mapping[str, ArgValue]) -> d
 
 
 def _placed(model: str, folder: Path) -> str:
-    """Give a path from router.yaml's own folder where one is there; else what was written (a hub id, perhaps)."""
+    """Give the path relative to router.yaml's folder, if there is one; else what was written, perhaps a hub id."""
     place = folder / model
     try:
         is_a_path = model.startswith((".", "/")) or place.exists()
@@ -199,6 +208,7 @@ def _placed(model: str, folder: Path) -> str:
 def _clashes(config: Config, launches: list[Launch]) -> Iterator[str]:
     names = [backend.name.casefold() for backend in config.backends if backend.launch is None]
     for launch in launches:
-        if launch.spec.name.casefold() in names:  # their logs are files, and some systems' files know no case
+        # Their logs are files, and some file systems ignore case.
+        if launch.spec.name.casefold() in names:
             yield f"two backends would be called '{launch.spec.name}': rename one (replicas are numbered)"
         names.append(launch.spec.name.casefold())

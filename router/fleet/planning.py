@@ -1,6 +1,6 @@
-"""What a configuration comes to on this machine, now: its plan, and the room that there is to go over to it.
+"""Makes a plan of a configuration on this machine, and finds the room that there is for the change to it.
 
-`python -m router plan` prints what would be done; a reload does it. Both look here.
+`python -m router plan` prints the steps; a reload does them. Both use this module.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from router.fleet.launches import plan_launches
 
 
 def look(engines: Mapping[str, Engine]) -> Facts:
-    """Find out what this machine has; what is installed may have changed since the last time."""
+    """Read what this machine has now; engines may have been installed since the last time."""
     return gather(
         {name: engine.module for name, engine in engines.items()},
         {name: engine.program for name, engine in engines.items() if engine.program is not None},
@@ -28,9 +28,9 @@ def look(engines: Mapping[str, Engine]) -> Facts:
 
 
 def with_known_gpus(facts: Facts, before: Facts | None) -> Facts:
-    """Give the machine the GPUs that it had, where none can be seen any more; what is free of them isn't known.
+    """Give the machine the GPUs that it had, if none can be seen any more; their free memory isn't known.
 
-    Else a driver's program that hangs for a moment would have the next model run on the CPU.
+    Otherwise the next model would run on the CPU because the driver's program hung for a moment.
     """
     if facts.gpus or before is None:
         return facts
@@ -40,7 +40,7 @@ def with_known_gpus(facts: Facts, before: Facts | None) -> Facts:
 def plan_of(
     config: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts, running: Plan | None = None
 ) -> Plan:
-    """Plan what is to run. What is `running`, and asked for in the same words, stays as it is.
+    """Plan what should run. What is `running`, and stands unchanged in the configuration, stays as it is.
 
     Raises StartError with everything that is wrong.
     """
@@ -50,7 +50,7 @@ def plan_of(
 
 
 def room_beside(pids: Mapping[str, int], facts: Facts) -> Room:
-    """Tell what memory is left, and what each of these processes takes with its children."""
+    """Read the free memory, and what each of these processes takes with its children."""
     return Room(
         free=psutil.virtual_memory().available,
         take={name: memory_of(pid) for name, pid in pids.items()},
@@ -61,20 +61,20 @@ def room_beside(pids: Mapping[str, int], facts: Facts) -> Room:
 
 
 def shares_of(pids: Mapping[str, int]) -> dict[str, float]:
-    """Tell which share of a GPU's memory each of these processes was started with, where it was with one."""
+    """Read the share of a GPU's memory with which each of these processes was started, if it was with one."""
     said = {name: said_to(pid, f"--{SHARE}") for name, pid in pids.items()}
     return {name: float(share) for name, share in said.items() if share}
 
 
 def preview(old: Config, new: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts) -> list[Step]:
-    """Tell what a running router of the old configuration would do to go over to the new one. Raises StartError."""
+    """Give the steps that a running router would take from the old configuration to the new one. Raises StartError."""
     before = plan_of(old, folder, engines, facts)
     after = plan_of(new, folder, engines, facts, before)
     return steps(before, after, room_beside(running(folder / old.logging.dir / "run"), facts))
 
 
 def told(found: list[Step]) -> str:
-    """Write steps for people, a line each; what stays as it is, is counted."""
+    """Write steps for people, a line each; unchanged backends are only counted."""
     lines = [f"  {step}" for step in found if step.do is not Do.KEEP]
     kept = sum(step.do is Do.KEEP for step in found)
     stays = f"  {kept} backend{' stays as it is' if kept == 1 else 's stay as they are'}"

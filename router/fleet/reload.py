@@ -1,7 +1,7 @@
-"""Has the running router follow router.yaml: each change is read, checked, and taken in; a bad one changes nothing.
+"""Makes the running router follow router.yaml: each change is read, checked and applied; a bad one changes nothing.
 
-A change is a write to the file or to one that it includes (see `watch`), a SIGHUP, or POST /admin/reload. One
-reload runs at a time; what is asked for meanwhile is one more, after it, so that the last word counts.
+A reload follows a write to the file or to one that it includes (see `watch`), a SIGHUP, or POST /admin/reload. One
+reload runs at a time. All requests for a reload during one become one more reload after it, so the last change counts.
 """
 
 import asyncio
@@ -24,19 +24,19 @@ from router.telemetry.tasks import aside, for_ever
 log = structlog.get_logger("router")
 
 MOST_SAID = 50
-"""Changes of one reload that are logged by themselves."""
+"""Most changes of one reload that are logged, a line each."""
 
 
 READ_WITHIN = 30.0
-"""Seconds that reading router.yaml, and all that it includes, may take."""
+"""Seconds within which router.yaml, and all that it includes, must be read."""
 
 SWITCH_EVERY = 0.0005
-"""Seconds that a thread may go on while another wants to, during a reload."""
+"""Seconds for which a thread may keep the interpreter from others during a reload."""
 
 
 @contextmanager
 def threads_take_turns() -> Iterator[None]:
-    """Have the event loop wait less for a thread that reads and compares: Python's own 5 ms add up within one turn."""
+    """Shorten the event loop's waits for threads that read and compare: Python's 5 ms add up within one turn."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_EVERY)
     try:
@@ -47,7 +47,7 @@ def threads_take_turns() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """What the last reload came to. `at` is in seconds since the epoch; `problems` are empty where it was taken in."""
+    """The result of a reload. `at` is in seconds since the epoch; `problems` are empty if it was applied."""
 
     at: float
     seconds: float
@@ -55,13 +55,13 @@ class Reload:
     steps: tuple[Step, ...] = ()
 
     def told(self) -> dict[str, object]:
-        """Give it as plain data."""
+        """Describe it as plain data."""
         steps = [{"do": step.do.value, "name": step.name, "why": step.why, "but": step.but} for step in self.steps]
         return {"at": self.at, "seconds": round(self.seconds, 4), "problems": list(self.problems), "steps": steps}
 
 
 class Reloader:
-    """Reads by `read`, which may block, and hands over what it read. `loaded` is what the router was started with."""
+    """Reloads with `read`, which may block. `loaded` is what the router was started with."""
 
     def __init__(self, loaded: Loaded, read: Callable[[], Loaded]) -> None:
         self.last: Reload | None = None
@@ -72,14 +72,14 @@ class Reloader:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, take: Callable[[Config], Awaitable[list[Step]]]) -> None:
-        """Follow the file from now on; `take` goes over to what it says."""
+        """Follow the file from now on; `take` applies a configuration, and gives the steps."""
         self._tasks = [
             asyncio.create_task(for_ever("the watch over router.yaml", self._watcher.watch), name="watch router.yaml"),
             asyncio.create_task(for_ever("the reload", partial(self._follow, take)), name="reload"),
         ]
 
     async def stop(self) -> None:
-        """Follow it no more."""
+        """Stop following the file; whoever waits for a reload is cancelled."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -87,11 +87,11 @@ class Reloader:
             each.cancel()
 
     def ask(self) -> None:
-        """Have the file read again, though it may be the same."""
+        """Request a reload, even if the file is unchanged."""
         self._wanted.set()
 
     async def reload(self) -> Reload:
-        """Have the file read again; give what came of it."""
+        """Request a reload, and give its result."""
         done: asyncio.Future[Reload] = asyncio.get_running_loop().create_future()
         self._waiting.append(done)
         self._wanted.set()
@@ -103,7 +103,8 @@ class Reloader:
             self._wanted.clear()
             waiting, self._waiting = self._waiting, []
             self.last = await self._once(take)
-            gc.collect()  # what was looked up for it lies in cycles, and the router has the collector look seldom
+            # A reload leaves reference cycles, and the router runs the collector seldom.
+            gc.collect()
             for each in waiting:
                 if not each.done():
                     each.set_result(self.last)
@@ -119,13 +120,14 @@ class Reloader:
                 self._watcher.look_at(loaded.files, loaded.patterns)
                 steps = await take(loaded.config)
         except ConfigError as error:
-            self._watcher.look_at(error.files, error.patterns)  # what is wrong may be in a file that is new
+            # The mistake may be in a file that is new.
+            self._watcher.look_at(error.files, error.patterns)
             problems = tuple(map(str, error.problems))
         except StartError as error:
             problems = error.problems
         except TimeoutError:
             problems = (f"it could not be read within {READ_WITHIN:g} s: does a file server hang that it lies on?",)
-        except Exception as error:  # a bug must not end the following: what was before serves on
+        except Exception as error:  # a bug must not end the reloads: the old configuration serves on
             log.exception("a reload failed by itself")
             problems = (f"the reload failed: {error!r}",)
         for problem in problems:

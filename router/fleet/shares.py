@@ -1,7 +1,7 @@
-"""What each launch claims of the GPUs, and what it is told of them: which it uses, and which part of their memory.
+"""The claim of each launch on GPUs, and its arguments for them: which GPUs it uses, and which part of their memory.
 
-`launchers.gpus` deals the shares, and later the turns of starting; here is what they are asked for: by router.yaml, by
-the profile, and by the model on disk (`launchers.footprint`). What a person wrote always stands.
+`launchers.gpus` divides the shares, and later the turns to start. The claims come from router.yaml, from the profile,
+and from the model on disk (`launchers.footprint`). Whatever a person wrote is kept.
 """
 
 import math
@@ -21,26 +21,26 @@ from profiles.parsers import Gpu, visible
 
 SPREAD = "tensor-parallel-size"
 SPREADS = (SPREAD, "pipeline-parallel-size", "data-parallel-size")
-"""vllm's options that have it use several GPUs."""
+"""vllm's options that spread a model over several GPUs."""
 
 LAYERS = "n-gpu-layers"
 """llama.cpp's option for how much of a model is on the GPUs."""
 
 VLLMS_OWN = 0.92
-"""The share that vllm takes where none is said (`gpu-memory-utilization: null`)."""
+"""The share that vllm takes by default (`gpu-memory-utilization: null`)."""
 
 SOME = "of some kind"
-"""In the place of a GPU's number, where it isn't known which is used."""
+"""Stands for a GPU's number if it isn't known which GPU is used."""
 
 ORDER, IN_ORDER = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
-"""The variable that has CUDA count GPUs as nvidia-smi does; else it counts the fastest first."""
+"""The variable that makes CUDA number GPUs as nvidia-smi does; by default the fastest is first."""
 
 UNKNOWN = Gpu("NVIDIA", "a GPU", None)
-"""What stands for the GPUs of a profile that says there are some, where none could be read."""
+"""Stands for the GPUs of a GPU profile if none could be read."""
 
 
 def seen_by(facts: Facts, env: Mapping[str, str]) -> Facts:
-    """The machine, with the GPUs that a process with these variables sees."""
+    """Give the machine with only the GPUs that a process with these variables sees."""
     wishes = (env.get(name) for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"))
     wish = next((wish for wish in wishes if wish is not None), None)
     if wish is None or not facts.gpus:
@@ -51,7 +51,7 @@ def seen_by(facts: Facts, env: Mapping[str, str]) -> Facts:
 
 
 def counted(env: Mapping[str, str], facts: Facts) -> dict[str, str]:
-    """Give a launch's variables, with which a GPU's number is what nvidia-smi and doctor call it."""
+    """Give a launch's variables, completed so that GPU numbers mean what nvidia-smi and doctor mean by them."""
     numbered = "CUDA_VISIBLE_DEVICES" in env and ORDER not in {**os.environ, **env}
     return {**env, ORDER: IN_ORDER} if numbered and len(set(facts.gpus)) > 1 else dict(env)
 
@@ -61,9 +61,9 @@ def claimed(
 ) -> LaunchSpec:
     """Give a launch its claim; a share that isn't known yet is 0 (see `settled`).
 
-    With it goes over how many GPUs it is spread, and, where the model can't use more, its share and its cache.
+    Its arguments get the number of GPUs it is spread over, and, if the model can't use more, its share and its cache.
 
-    `facts` are as the launch sees them, `of_gpus` says that its profile is one of GPUs. `written` names, with dashes,
+    `facts` are as the launch sees them; `of_gpus`: its profile is for GPUs. `written` are the names, with dashes, of
     the arguments that a person wrote; `seqs` is how many requests it works on, `launched` how many engines there are.
     """
     args: dict[str, ArgValue] = {name.replace("_", "-"): value for name, value in spec.args.items()}
@@ -78,7 +78,8 @@ def claimed(
     files = weights(spec.model, environ) or []
     size, config = size_of(files), described(spec.model, environ)
     own = {name: value for name, value in args.items() if name in written}
-    most = min(0 if gpu.uuid.startswith("MIG-") else gpu.memory_bytes or 0 for gpu in gpus)  # of a part: not known
+    # 0, unknown, for a part of a GPU.
+    most = min(0 if gpu.uuid.startswith("MIG-") else gpu.memory_bytes or 0 for gpu in gpus)
     alone = footprint(config, size, own, seqs, 1)
     small = SHARE not in written and _fits(alone, most, launched)
     if SPREAD in args and SPREAD not in written:
@@ -95,7 +96,7 @@ def claimed(
 
 
 def settled(specs: Sequence[LaunchSpec]) -> list[LaunchSpec]:
-    """Deal the shares that nobody wrote, among all that are to run."""
+    """Divide the shares that no person wrote among all launches."""
     claims = dealt({spec.name: spec.claim for spec in specs if spec.claim is not None})
     return [
         spec if spec.claim is None or claims[spec.name] is spec.claim
@@ -105,26 +106,27 @@ def settled(specs: Sequence[LaunchSpec]) -> list[LaunchSpec]:
 
 
 def _over(spec: LaunchSpec, more: Mapping[str, ArgValue], claim: Claim) -> LaunchSpec:
-    """A launch with other arguments; those that stay as they are stay as they were written."""
+    """Give a launch with other arguments; unchanged ones keep their spelling."""
     args = {name: more.get(name.replace("_", "-"), value) for name, value in spec.args.items()}
     added = {name: value for name, value in more.items() if name not in {known.replace("_", "-") for known in args}}
     return replace(spec, args=args | added, claim=claim)
 
 
 def _ids(gpus: Sequence[Gpu], width: int, *, in_order: bool) -> tuple[str, ...]:
-    """Those that it uses: the first. Of GPUs of several kinds CUDA has an order of its own, if it isn't told ours."""
+    """Give the ids of the GPUs that it uses: the first ones. With several kinds, CUDA's order may differ from ours."""
     if width < len(gpus) and len(set(gpus)) > 1 and not in_order:
-        return (f"{gpus[0].vendor} {SOME}",)  # all who use some of them take turns; what is free isn't known
+        # All who use some of them take turns; what is free isn't known.
+        return (f"{gpus[0].vendor} {SOME}",)
     return tuple(gpu.id for gpu in gpus[:width])
 
 
 def _width(args: Mapping[str, ArgValue]) -> int:
-    """Over how many GPUs it is spread."""
+    """Tell over how many GPUs it is spread."""
     return math.prod(number(args, name) or 1 for name in SPREADS)
 
 
 def _spread(args: Mapping[str, ArgValue], config: Mapping[str, object], gpus: int) -> int:
-    """Of the GPUs that the profile gives it, as many as its attention heads can be dealt out to, and there are."""
+    """Give the most GPUs, of those that the profile gives it, that there are and that divide its attention heads."""
     said, heads = number(args, SPREAD) or 1, config.get("num_attention_heads")
     dealt_out = heads if isinstance(heads, int) and heads > 0 else said
     while said > 1 and (dealt_out % said or _width({**args, SPREAD: said}) > gpus):
@@ -133,7 +135,7 @@ def _spread(args: Mapping[str, ArgValue], config: Mapping[str, object], gpus: in
 
 
 def _said(share: ArgValue) -> float:
-    """The share that a person wrote."""
+    """Read the share that a person wrote."""
     with suppress(ValueError):
         if isinstance(share, int | float | str):
             return float(share)
@@ -141,5 +143,5 @@ def _said(share: ArgValue) -> float:
 
 
 def _fits(needs: Footprint, memory: int, launched: int) -> bool:
-    """Whether the model can't use more than its part of one GPU."""
+    """Tell whether an equal part of one GPU is all that the model can use."""
     return needs.whole is not None and bool(memory) and needs.whole <= floored(TOGETHER / max(launched, 1)) * memory

@@ -1,9 +1,9 @@
-"""Tells when files change, whatever way an editor or an orchestrator has of changing them.
+"""Notices changes of files, in whatever way an editor or an orchestrator makes them.
 
-The folders are watched, not the files: most editors write a new file and rename it over the old, and Kubernetes turns
-a symbolic link round, two folders away. What the system tells is taken for a hint to look, and so is the passing of
-`LOOK_EVERY`, for file systems that tell nothing; a file has changed where its content has. A change is told once the
-files have stood still for `SETTLED`, so that what is written in two halves is read as a whole.
+The folders are watched, not the files: most editors write a new file and rename it over the old one, and Kubernetes
+changes a symbolic link two folders away. An event of the system is only a hint to look. So is each `LOOK_EVERY`, for
+file systems without events. A file has changed if its content has. A change is reported once the files have stayed the
+same for `SETTLED`, so that a file that is written in two halves is read as a whole.
 """
 
 import asyncio
@@ -23,34 +23,38 @@ from router.telemetry.tasks import aside
 log = structlog.get_logger("router")
 
 LOOK_EVERY = 2.0
-"""Seconds after which the files are looked at, though nobody said that they changed."""
+"""Seconds after which the files are read, even without an event."""
 
 SETTLED = 0.1
-"""Seconds in which nothing may change, before a change is told; at most `LONGEST` are waited for it."""
+"""Seconds without a change before a change is reported."""
 
 LONGEST = 0.6
+"""Seconds after which a change is reported though the files still change."""
+
 MOST = 64 * 1024 * 1024
-"""Bytes that are read of a file; what is longer is no router.yaml."""
+"""Bytes that are read of a file; a longer one is no router.yaml."""
 
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
-"""Errors that say nothing of a file: the router has no descriptor left, or a server of files is away for a while."""
+"""Errors that tell nothing about a file: no descriptor is left, or a file server is away for a while."""
 
 Digests = dict[str, str]
 
 
 class Watcher:
-    """Calls `changed` when one of the files, or of those that match a pattern, has other content than before."""
+    """Calls `changed` when the content of a file, or of one that matches a pattern, has changed."""
 
     def __init__(self, files: Iterable[Path], patterns: Iterable[str], changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._moved = asyncio.Event()  # what is watched has changed: watch that
-        self._unwatched = ""  # why the system can't tell of changes, if it can't
+        # Set when other folders are to be watched.
+        self._moved = asyncio.Event()
+        # Why the system reports no changes, if it doesn't.
+        self._unwatched = ""
         self._known: Digests = {}
         self.look_at(files, patterns)
         self._known = self._state()
 
     def look_at(self, files: Iterable[Path], patterns: Iterable[str]) -> None:
-        """Watch these from now on."""
+        """Watch these files and patterns from now on."""
         self._files, self._patterns = tuple(files), tuple(patterns)
         folders = self._folders()
         if folders != getattr(self, "_watched", None):
@@ -72,7 +76,7 @@ class Watcher:
                 OSError,
                 RuntimeError,
                 ValueError,
-            ) as error:  # no folder, no more watches, an odd name, …
+            ) as error:  # a missing folder, no more watches, an odd name, …
                 why = f"{error}".partition("\n")[0] or type(error).__name__
             if why and why != self._unwatched:
                 log.warning(
@@ -98,14 +102,14 @@ class Watcher:
             self._changed()
 
     def _state(self) -> Digests:
-        """What each file says, in short; what can't be read says nothing, or what it said, if that is to pass."""
+        """Give each file's digest; of one that can't be read now, the last one if the error will pass."""
         found = {str(path) for path in self._files}
         for pattern in self._patterns:
             found.update(glob.glob(pattern))  # noqa: PTH207 -- Path.glob takes no absolute pattern
         return {path: _digest(path, self._known.get(path, "")) for path in sorted(found)}
 
     def _folders(self) -> tuple[Path, ...]:
-        """The folders in which a change shows: of the files as they are called, and as links lead to them."""
+        """Give the folders in which changes show: those of the files' names, and those where links lead."""
         paths = {*self._files, *map(Path, self._patterns)}
         folders = set()
         for path in paths:
