@@ -137,6 +137,7 @@ class Line:
 
     def adopted(self, name: str, claim: Claim) -> None:
         """Note that an engine that was taken over has what it claims."""
+        self._waiting.pop(name, None)
         self._wants.pop(name, None)
         self._has[name] = claim
 

@@ -31,13 +31,13 @@ class Turns:
         gpus = () if claim.share is None else await asyncio.to_thread(self._look)
         verdict = self._line.look(name, gpus, time.monotonic())
         if verdict.why:
-            self._call_others(name)
+            self._call_who_waits()
         return verdict
 
     def started(self, name: str) -> None:
         """Its engine is ready: the next may start."""
         self._line.started(name)
-        self._call_others(name)
+        self._call_who_waits()
 
     def adopted(self, name: str, claim: Claim) -> None:
         """It took over an engine that has its memory already."""
@@ -47,12 +47,11 @@ class Turns:
         """Its engine has ended, or it is not to start any more."""
         self._line.gone(name, time.monotonic())
         self._calls.pop(name, None)
-        self._call_others(name)
+        self._call_who_waits()
 
-    def _call_others(self, name: str) -> None:
-        for other in self._line.waiting:
-            if other != name and other in self._calls:
-                self._calls[other]()
+    def _call_who_waits(self) -> None:
+        for name in self._line.waiting:
+            self._calls[name]()
 
 
 class Turn:

@@ -56,6 +56,17 @@ def test_who_waits_no_longer_holds_up_nobody():
     assert line.ask("c", HALF) == ""
 
 
+def test_who_was_taken_over_while_it_waited_stands_in_the_line_no_more():
+    """Its earlier router may end only after the first time that it asked."""
+    line = Line(0)
+    for name in "abc":
+        line.ask(name, HALF)
+    line.adopted("b", HALF)
+    assert line.waiting == ("c",)
+    line.started("a")
+    assert line.ask("c", HALF) == ""
+
+
 def test_engines_without_a_share_wait_for_none_of_their_kind():
     """But vllm counts what they take as its own, and so they wait for it, and it for them."""
     line = Line(0)

@@ -1,9 +1,13 @@
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,7 +18,10 @@ from launchers.record import ProcessRecord
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
 PARENT = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=bool(sys.argv[1:]))
+code = "import time; print(flush=True); time.sleep(300)"
+session = bool(sys.argv[1:])
+child = subprocess.Popen([sys.executable, "-c", code], start_new_session=session, stdout=subprocess.PIPE)
+child.stdout.readline()  # from now on the system tells its environment
 print(child.pid, flush=True)
 time.sleep(300)
 """
@@ -110,6 +117,77 @@ def test_who_is_not_adopted(folder, engine, changes):
     kept = {"keep": True, "keeper_pid": os.getpid(), "keeper_started": me()["started"]}
     leave(folder, engine(SLEEP), **{**kept, **changes})
     assert leftovers.left_running(folder, "demo") is None
+
+
+def test_a_keeper_that_lives_ends_its_engine_by_itself(folder, engine, monkeypatch, tmp_path):
+    """It is told which, and is left alone once it has removed the record: it may keep others."""
+    keeper, process = engine(UNMARKED), engine(SLEEP)
+    record = kept_by(keeper, folder, process, keeper_at=str(tmp_path / "door"))
+    with told_to(record, monkeypatch, Path(record.path).unlink) as told:
+        assert leftovers.end(record)
+    assert told == [{"do": "kill", "id": record.scratch}]
+    assert (keeper.poll(), process.poll()) == (None, None)
+
+
+def test_what_a_keeper_leaves_that_dies_of_it_is_ended_here(folder, engine, monkeypatch, tmp_path):
+    """It is not waited for any longer."""
+    keeper, process = engine(UNMARKED), engine(SLEEP)
+    record = kept_by(keeper, folder, process, keeper_at=str(tmp_path / "door"))
+
+    def die() -> None:
+        keeper.kill()
+        keeper.wait()
+
+    with told_to(record, monkeypatch, die):
+        assert leftovers.end(record)
+    assert process.wait() == -9
+    assert not list(folder.iterdir())
+
+
+def test_a_keeper_that_does_not_end_its_engine_is_killed_with_it(folder, engine, monkeypatch):
+    """There is nobody at its socket."""
+    keeper, process = engine(UNMARKED), engine(SLEEP)
+    record = kept_by(keeper, folder, process)
+    monkeypatch.setattr(leftovers, "_eventually", lambda condition: condition())
+    assert leftovers.end(record)
+    assert (keeper.wait(), process.wait()) == (-9, -9)
+    assert not list(folder.iterdir())
+
+
+UNMARKED = ["env", "-u", kin.MARK, *SLEEP]
+"""A program that belongs to no engine."""
+
+
+def kept_by(keeper, folder, process, **changes):
+    started = kin.started(keeper.pid)
+    return leave(folder, process, keep=True, keeper_pid=keeper.pid, keeper_started=started, **changes)
+
+
+@contextmanager
+def told_to(record, monkeypatch, obey: Callable[[], object]) -> Iterator[list[object]]:
+    """Play the keeper of a record: it obeys the first order, and what is waited for is true then."""
+    told: list[object] = []
+    seen: list[bool] = []
+
+    def play(door: socket.socket) -> None:
+        connection, _ = door.accept()
+        with connection:
+            told.append(json.loads(connection.makefile().readline()))
+        obey()
+
+    def once(condition: Callable[[], bool]) -> bool:
+        thread.join()
+        seen.append(condition())
+        return seen[-1]
+
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(record.keeper_at)
+        door.listen()
+        thread = threading.Thread(target=play, args=[door], daemon=True)
+        thread.start()
+        monkeypatch.setattr(leftovers, "_eventually", once)
+        yield told
+    assert seen[0]
 
 
 def test_an_engine_of_a_living_router_is_left_alone(folder, engine):

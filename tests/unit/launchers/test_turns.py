@@ -35,6 +35,17 @@ async def test_who_waits_is_called_when_another_has_started_or_is_gone(turns):
     assert called == ["b", "c"]
 
 
+async def test_who_waits_no_longer_is_not_called(turns):
+    called: list[str] = []
+    for name in "abc":
+        await turns.ask(name, HALF, lambda name=name: called.append(name))
+    turns.gone("b")
+    turns.adopted("c", HALF)
+    called.clear()
+    turns.started("a")
+    assert called == []
+
+
 async def test_one_that_lacks_memory_calls_those_behind_it(turns, free):
     free[0] = 2
     called: list[str] = []
