@@ -1,11 +1,11 @@
-"""One file an engine: what to run, and how to tell that it is ready. Data and pure functions.
+"""The engines, a file each: what to run, how to find out that it is ready, and how to put requests. Pure.
 
-An engine here is a description. It starts nothing and reads nothing: the port, the Python and a view of the
-disk are passed in, so that every command line can be tested as a value. What an engine has learned the hard way
-(variables that would override its arguments, ids that it refuses) belongs in its file and nowhere else.
+An engine here is a description. It starts nothing and reads nothing: the port, the Python and a view of the disk are
+arguments, so every command line can be tested as a value. Lessons from running an engine (variables that override its
+arguments, ids that it refuses) belong in its file and nowhere else.
 
-docs/adding-an-engine.md shows a whole one, and each place that has to name it. The programs that run in an engine's own
-process are in launchers/wrappers.
+docs/adding-an-engine.md shows a whole engine, and each place that must name it. The programs that run in an engine's
+own process are in launchers/wrappers.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the router must know of an engine to launch it and to speak with it, and what an engine is shown of the disk."""
+"""The interface of engines: what the router must know to launch and to use one; and their view of a disk."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -32,15 +32,15 @@ class Engine(Protocol):
 
     @property
     def module(self) -> str:
-        """The top-level Python module that can be found where the engine is installed."""
+        """The top-level Python module that shows that the engine is installed."""
 
     @property
     def program(self) -> str | None:
-        """A program on PATH that does as well as the module; None where there is none."""
+        """A program on PATH that serves as well as the module; None if there is none."""
 
     @property
     def suits(self) -> str:
-        """What it is good for, in a few words: a person chooses by them."""
+        """Its strengths in a few words, by which a person chooses."""
 
     @property
     def install(self) -> str:
@@ -50,64 +50,64 @@ class Engine(Protocol):
     def ready_path(self) -> str:
         """A path whose GET is answered with 200 once requests can be served, busy or not, and not before.
 
-        Where there is a `ready_request`, a 200 only says that it lives.
+        If there is a `ready_request`, this 200 only shows that the engine lives.
         """
 
     @property
     def ready_request(self) -> tuple[str, bytes] | None:
-        """A path and a body whose POST is answered with 200 once requests can be served; None where a GET can tell."""
+        """A path and a body whose POST is answered with 200 once requests can be served; None if the GET is enough."""
 
     @property
     def key_variable(self) -> str:
-        """The variable that gives it the key without which it answers nobody; the router makes one."""
+        """The environment variable with the key that each request must show; the router makes the key."""
 
     @property
     def uuid_request_ids(self) -> bool:
-        """Whether a request is refused when its X-Request-ID is no UUID."""
+        """Whether it refuses requests whose X-Request-ID is no UUID."""
 
     @property
     def parallel(self) -> int:
-        """How many requests it works on at once, unless its arguments say otherwise; more wait inside of it."""
+        """How many requests it works on at once by default; further ones wait inside it."""
 
     @property
     def accepts_slowly(self) -> bool:
-        """Whether a busy one takes long to accept a connection: the router then has some open before it needs them."""
+        """Whether it accepts connections slowly while busy: the router then opens some ahead of need."""
 
     @property
     def apis(self) -> frozenset[str]:
-        """The paths that it may serve, all below /v1/; some only with certain arguments or models."""
+        """The paths below /v1/ that it serves; some only with certain arguments or models."""
 
     @property
     def usage_in_streams(self) -> bool:
-        """Whether a stream tells the usage of tokens, when `stream_options.include_usage` asks for it."""
+        """Whether streams report the usage of tokens if `stream_options.include_usage` is set."""
 
     @property
     def publishes(self) -> bool:
-        """Whether its /metrics says how many requests it works on, and how many wait in it."""
+        """Whether its /metrics reports how many requests it works on, and how many wait in it."""
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:
         """How many requests it works on at once with these arguments."""
 
     @property
     def works_on_cpu(self) -> bool:
-        """Whether CPU time shows that it works: whether it takes next to none while it waits, or hangs."""
+        """Whether CPU time shows progress: it takes next to none while it waits or hangs."""
 
     def find_model(self, model: str, files: Files) -> str:
-        """The model to name in the command, for what was configured; its own answer it returns unchanged.
+        """Find the configured model, and give its name for the command; such a name is returned unchanged.
 
-        Raises ModelNotFoundError, which says what was looked for and what to do.
+        Raises ModelNotFoundError, which names what was looked for, and what to do.
         """
 
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
-        """What to execute so that `spec`, its model found already, is served on 127.0.0.1:`port`.
+        """Build the command that serves `spec`, whose model was found, on 127.0.0.1:`port`.
 
         `python` is the interpreter in which the engine is installed, or the path of its `program`. Raises
-        ArgumentError for an argument that isn't the user's to set.
+        ArgumentError for an argument that the user can't set.
         """
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
-        """The body of a POST of `path`, as this engine must get it; the same object where nothing is to be changed.
+        """Give the body of a POST of `path` as this engine must get it; the same object if nothing must change.
 
-        `spec` is how the engine was launched, where what it can do depends on that. Raises UnfitRequestError for a
-        request that would stall the engine or end it, or that it would answer with less than was asked for.
+        `spec` is the engine's launch, for engines whose abilities depend on it. Raises UnfitRequestError for a request
+        that would stall or end the engine, or that it would answer with less than was asked for.
         """

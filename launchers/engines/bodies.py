@@ -1,6 +1,6 @@
-"""How an engine looks at a request's body before it is sent: the top level alone, each value as it stood.
+"""Reads and writes the top level of a request's body before it is sent to an engine; each value stays as raw JSON.
 
-A null at the top level means what leaving the field out means; some engines know the latter only.
+A null at the top level means the same as no field; some engines accept only the latter.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ Fields = dict[str, msgspec.Raw]
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 NULL, TRUE, ZERO, NO_TEXT = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.Raw(b"0"), msgspec.Raw(b'""')
 NO_LIMIT = msgspec.Raw(b"-1")
-"""Values as they stand in a body. Only a Raw equals a Raw."""
+"""Values as raw JSON. Only a Raw equals a Raw."""
 
 A_LIST, A_TEXT, AN_OBJECT = b'["{'
-"""The first byte of JSON of each kind."""
+"""The first bytes of each kind of JSON value."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -33,19 +33,19 @@ APIS = frozenset({
     "/v1/score", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/speech", "/v1/images/generations",
     "/v1/images/edits", "/v1/images/variations", "/v1/moderations",
 })  # fmt: skip
-"""What some engine serves. Of a 404 for one of these, some clients say that there is no such model."""
+"""Paths that at least one engine serves. At a 404 for one of these, some clients say that the model doesn't exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a field may be, and the words for it, which follow the field's name in a sentence."""
+    """The type of a field, and the words that follow the field's name in an error."""
 
     kind: Any
     words: str
     required: bool = False
 
     def read(self, value: msgspec.Raw) -> msgspec.Raw | None:
-        """The value, if it is of that kind. "20" and 20.0 pass for 20, which engines differ about: it is written so."""
+        """Give the value if it is of that type. "20" and 20.0 become 20, as engines differ about them."""
         try:
             found = msgspec.json.decode(value, type=self.kind, strict=False)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -67,7 +67,7 @@ TYPES: Mapping[str, Rule] = MappingProxyType({
     "stream_options": OBJECT,
     "logit_bias": Rule(dict[str, float], "must be an object of numbers"),
 })  # fmt: skip
-"""What every engine asks of the fields of a chat or a completion; some tell it in many words, or in none."""
+"""The rules of every engine for fields of a chat or a completion. Some engines' own errors are long, or missing."""
 
 CHAT_TYPES: Mapping[str, Rule] = MappingProxyType({
     **TYPES,
@@ -75,15 +75,15 @@ CHAT_TYPES: Mapping[str, Rule] = MappingProxyType({
     "top_logprobs": Rule(Annotated[int, msgspec.Meta(ge=0)], "must be a whole number, 0 or more"),
     "modalities": Rule(list[Literal["text"]], 'must be ["text"]: no engine here makes anything else'),
 })  # fmt: skip
-"""The same of a chat alone, and what none of them can do, but would leave out."""
+"""The same for chats alone, and for what no engine can do but all would ignore."""
 
 
 class AnyForm(msgspec.Struct, tag_field="type", tag="text"):
-    """A form that an answer is to have: none."""
+    """A response format that asks for nothing."""
 
 
 class AnyJson(msgspec.Struct, tag_field="type", tag="json_object"):
-    """Any JSON, or by a schema."""
+    """A response format of JSON, by a schema or not."""
 
     schema: dict[str, msgspec.Raw] = {}
 
@@ -99,9 +99,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def fields(body: bytes) -> tuple[Fields, bool]:
-    """Read a body's top level without its nulls, and whether there were any.
+    """Read a body's top level without its nulls; tell whether there were any.
 
-    Raises UnfitRequestError for what is no JSON object.
+    Raises UnfitRequestError if it is no JSON object.
     """
     check_text(body)
     try:
@@ -115,7 +115,7 @@ def fields(body: bytes) -> tuple[Fields, bool]:
 
 
 def check_text(body: bytes) -> None:
-    """Raise UnfitRequestError for what isn't UTF-8, which a decoder doesn't see in a value that it copies."""
+    """Raise UnfitRequestError if it isn't UTF-8; a decoder doesn't check values that it copies."""
     try:
         body.decode()
     except UnicodeDecodeError as error:
@@ -123,13 +123,13 @@ def check_text(body: bytes) -> None:
 
 
 def check_path(path: str, apis: frozenset[str], engine: str) -> None:
-    """Raise UnfitRequestError for an API that others have, and this engine has not."""
+    """Raise UnfitRequestError for an API that other engines have, but not this one."""
     if path in APIS - apis:
         raise UnfitRequestError(f"This model runs on {engine}, which has no {path}; it has {', '.join(sorted(apis))}.")
 
 
 def check(found: Fields, rules: Mapping[str, Rule]) -> None:
-    """Write numbers as numbers. Raises UnfitRequestError for the first field that breaks its rule."""
+    """Normalise numbers. Raises UnfitRequestError for the first field that breaks its rule."""
     for name, rule in rules.items():
         value = found.get(name)
         if value is None:
@@ -143,38 +143,38 @@ def check(found: Fields, rules: Mapping[str, Rule]) -> None:
 
 
 def written(found: Fields) -> bytes:
-    """The body again."""
+    """Write the body."""
     return _encode(found)
 
 
 def raw(value: object) -> msgspec.Raw:
-    """A value as it stands in a body."""
+    """Encode a value as raw JSON."""
     return msgspec.Raw(_encode(value))
 
 
 def check_limits(found: Fields) -> None:
-    """Raise UnfitRequestError for an answer of no tokens: llama.cpp would give one, or all that it has room for."""
+    """Raise UnfitRequestError for a limit of 0 tokens: llama.cpp would give one, or as many as fit."""
     for name in LIMITS:
         if found.get(name) == ZERO:
             raise UnfitRequestError(f"{name} must be a whole number, 1 or more.", name)
 
 
 def drop_no_limits(found: Fields) -> None:
-    """Leave out -1, by which clients of llama.cpp and LM Studio say that there is no limit."""
+    """Leave out limits of -1, which clients of llama.cpp and LM Studio send for no limit."""
     for name in LIMITS:
         if found.get(name) == NO_LIMIT:
             del found[name]
 
 
 def put_limit_right(found: Fields) -> None:
-    """Say the limit by its older name alone: the smaller of the two, so that neither is exceeded. -1 is none."""
+    """Keep one limit, under its older name: the smaller of the two. -1 is no limit."""
     limits = [whole(found[name]) for name in LIMITS if name in found]
     if found.pop("max_completion_tokens", None) is not None:
         found["max_tokens"] = raw(min(limits, key=lambda limit: limit if limit > 0 else inf))
 
 
 def check_best_of(found: Fields, engine: str) -> None:
-    """Raise UnfitRequestError where the best of more answers is to be given: an engine makes as many as it gives."""
+    """Raise UnfitRequestError if `best_of` exceeds `n`: engines generate only as many answers as they give."""
     if "best_of" in found and whole(found["best_of"]) > whole(found.get("n", raw(1))):
         raise UnfitRequestError(
             f"best_of is not for {engine}: it gives every answer that it makes; n says how many.", "best_of"
@@ -182,24 +182,24 @@ def check_best_of(found: Fields, engine: str) -> None:
 
 
 def check_log_probabilities(found: Fields) -> None:
-    """Raise UnfitRequestError for those of other tokens where there are to be none of the tokens that are given."""
+    """Raise UnfitRequestError for `top_logprobs` without `logprobs`."""
     if found.get("top_logprobs", ZERO) != ZERO and found.get("logprobs") != TRUE:
         raise UnfitRequestError("top_logprobs needs logprobs: true.", "top_logprobs")
 
 
 def value(found: msgspec.Raw) -> Any:  # noqa: ANN401 -- it is what a client wrote
-    """What stands in a field that `check` has passed."""
+    """Decode a field that `check` has passed."""
     return msgspec.json.decode(found)
 
 
 def whole(found: msgspec.Raw) -> int:
-    """The whole number in a field that `check` has passed as one, perhaps written as a text."""
+    """Decode a whole number, perhaps in a string, that `check` has passed."""
     number: int = msgspec.json.decode(found, type=int, strict=False)
     return number
 
 
 def read(value: msgspec.Raw | bytes, kind: Any, problem: str, param: str) -> Any:  # noqa: ANN401
-    """Read JSON as a type; what is none raises UnfitRequestError."""
+    """Decode JSON as a type. Raises UnfitRequestError if it isn't of that type."""
     try:
         return msgspec.json.decode(value, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -207,5 +207,5 @@ def read(value: msgspec.Raw | bytes, kind: Any, problem: str, param: str) -> Any
 
 
 def begins(value: msgspec.Raw) -> int:
-    """The first byte of JSON, which tells its kind; the value may be an image of megabytes."""
+    """Give the first byte of JSON, which tells its kind: the value may be an image of megabytes."""
     return memoryview(value)[0]

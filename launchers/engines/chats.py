@@ -1,14 +1,14 @@
-"""How a chat's messages, and where it stops, are put into a form that every engine takes.
+"""Rewrites a chat's messages and stop words into forms that every engine accepts.
 
-Clients send more forms than engines take. Each function here changes a body's fields in place; what can't be said to
-an engine raises UnfitRequestError, in one sentence. Most chats need nothing: `usual` tells them by their type, and only
-the others are taken apart, here and in `tools`.
+Clients send more forms than engines accept. Each function here changes a body's fields in place. If a form can't be
+rewritten, it raises UnfitRequestError, with one sentence. Most chats need nothing: `usual` recognises them by their
+types, and only the others are parsed, here and in `tools`.
 
-1. A null inside a message means what leaving the field out means. `model_dump()` of an answer is full of them.
-2. A message without content has an empty one: chat templates add it to other text.
-3. A list of parts that are all text is one text, its parts on lines of their own. Other parts are for the engine.
-4. `developer` is what OpenAI calls the system now; templates know `system`.
-5. A message's `function_call` is a call of a tool, and the role `function` that of what a tool came to.
+1. A null inside a message means the same as no field. `model_dump()` of an answer is full of nulls.
+2. A message without content gets an empty one: chat templates add it to other text.
+3. A list of parts that are all text becomes one text, a line for each part. Other parts are left to the engine.
+4. `developer` is OpenAI's new name of the system's role; templates know `system`.
+5. A message's `function_call` becomes a tool call, and the role `function` becomes `tool`.
 """
 
 from dataclasses import dataclass
@@ -26,25 +26,25 @@ Call = dict[str, Any]
 
 
 TEXTS = ("name", "tool_call_id", "refusal", "reasoning_content")
-"""Fields of a message that are texts, whoever knows them."""
+"""Fields of a message that are texts, in every API that has them."""
 
 SYSTEM, TOOL = bodies.raw("system"), bodies.raw("tool")
 
 TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
-"""Types of parts that are text → the field that has it."""
+"""Types of parts that are text → the field with the text."""
 
 THOUGHTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
-"""Types of parts that a model isn't shown again: templates leave out what was thought before an answer, too."""
+"""Types of parts that a model doesn't get again: templates leave out earlier reasoning, too."""
 
 _MESSAGES = "messages must be a list of one message or more, each an object with its role."
 
 
 @dataclass(frozen=True, slots=True)
 class Takes:
-    """What an engine takes of messages: roles, and types of parts beside texts. None: it tells by itself.
+    """What an engine accepts in messages: roles, and types of parts beside texts. None: it gives good errors itself.
 
-    `reads_arguments`: it reads what a tool was called with, which a model may have written as no JSON. `functions`: it
-    knows what tools were before there were tools.
+    `reads_arguments`: it parses the arguments of calls, which a model may have written as invalid JSON. `functions`:
+    it knows functions, the predecessors of tools.
     """
 
     engine: str
@@ -55,7 +55,7 @@ class Takes:
 
 
 def put_messages_right(found: Fields, takes: Takes) -> None:
-    """1 to 5 above. A chat without messages is refused: some engines would answer it without end."""
+    """Do 1 to 5 above. A chat without messages is refused: some engines would answer it without end."""
     given = found.get("messages")
     if given is None:
         raise UnfitRequestError(f"The request has no messages; {_MESSAGES}", "messages")
@@ -70,7 +70,7 @@ def put_messages_right(found: Fields, takes: Takes) -> None:
 
 
 def _put_message_right(message: Fields, place: str, takes: Takes) -> bool:
-    """Tell whether anything was to be put right."""
+    """Rewrite one message; tell whether anything changed."""
     was = dict(message)
     role: str = bodies.read(message.get("role", NULL), str, _MESSAGES, "messages")
     if role == "developer":
@@ -96,7 +96,7 @@ def _put_message_right(message: Fields, place: str, takes: Takes) -> bool:
 
 
 def _put_function_right(message: Fields, role: str, place: str) -> None:
-    """5 above. Of a function that was called, and what it came to, templates would show nothing, or half."""
+    """Do 5 above: templates would show a function's call and its result not at all, or only half of it."""
     if role == "function":
         name: str = bodies.read(
             message.get("name", NULL), str, f"{place}.name must be that of the function.", "messages"
@@ -110,7 +110,7 @@ def _put_function_right(message: Fields, role: str, place: str) -> None:
 
 
 def _joined(content: msgspec.Raw, place: str, takes: Takes) -> msgspec.Raw:
-    """Parts that are all text, as one; as parts where others are among them, which the engine takes."""
+    """Join parts that are all text; keep parts if there are others among them that the engine accepts."""
     texts, others, changed = [], False, False
     parts: Parts = bodies.read(content, Parts, _parts(place), "messages")
     for number, part in enumerate(parts):
@@ -137,7 +137,7 @@ def _joined(content: msgspec.Raw, place: str, takes: Takes) -> msgspec.Raw:
 
 
 def _put_image_right(part: Fields, place: str) -> bool:
-    """An image is an object with its URL, or was the URL alone; which may be megabytes, and is not read."""
+    """Make an image an object with its URL; some clients send the URL alone. It may be megabytes, so isn't parsed."""
     image = part.get("image_url", NULL)
     if bodies.begins(image) == bodies.A_TEXT:
         part["image_url"] = bodies.raw({"url": image})
@@ -154,7 +154,7 @@ def _parts(place: str) -> str:
 
 
 def _put_calls_right(message: Fields, place: str, takes: Takes) -> None:
-    """A call needs its id, its type, and arguments that are JSON in a text. A message that makes none needs no list."""
+    """Complete calls: each needs an id, a type, and arguments that are JSON in a string. Drop empty lists of calls."""
     problem = f"{place} must be a list of objects, each with its function and the function's name."
     given = message["tool_calls"]
     calls: list[Call] = bodies.read(given, list[Call], problem, "messages")
@@ -181,7 +181,7 @@ def _put_calls_right(message: Fields, place: str, takes: Takes) -> None:
 
 
 def put_stop_right(found: Fields) -> None:
-    """Take out words that are empty: they would end each answer before its first."""
+    """Drop empty stop words: they would end each answer before its first token."""
     given = found.get("stop")
     if given is None:
         return

@@ -1,6 +1,6 @@
-"""What several engines have in common: how flags are written, where models lie, what isn't the user's to set.
+"""Shared parts of engines: writing flags, finding models, refusing arguments that the user can't set.
 
-Pure, as the engines are. What is true of one engine alone stands in its own file.
+Pure, like the engines. Facts about a single engine are in its own file.
 """
 
 import json
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from launchers.engines.base import Files
 
 PYTHON_ENV: Mapping[str, str] = MappingProxyType({"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"})
-"""For every Python: last words must not stay in a buffer; a folder here named like a module must not be imported; a
-model's name must be read as it was given, whatever the locale."""
+"""Variables for every Python. The last output must not stay in a buffer; a folder with a module's name must not be
+imported; a model's name must be read as it was given, whatever the locale."""
 
 LISTENS = "launched engines listen on 127.0.0.1 alone"
 PORT = "the router gives each start a free port"
@@ -29,12 +29,12 @@ KEY = "the router makes its key, and shows it; whom the router itself answers is
 PLAIN = "the router speaks plain HTTP to the engines of its own machine"
 PATHS = "the router asks for the paths of OpenAI's API as they are"
 HIDDEN = "it would bring in settings that the router can't see"
-"""Reasons why an argument is the router's, in the words that a user is told."""
+"""Reasons why an argument is the router's, worded for the user."""
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 HUB_FILE = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+):(?P<file>.+)")
 NOT_A_MODEL = re.compile(r"mmproj|-(?!00001-of)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
-"""Files beside a model that belong to it: a vision projector, and the parts of a split file after the first."""
+"""Names of files that belong to a model: a vision projector, and the parts of a split file after the first."""
 
 
 # Flags
@@ -44,9 +44,9 @@ NOT_A_MODEL = re.compile(r"mmproj|-(?!00001-of)\d{5}-of-\d{5}\.gguf$", re.IGNORE
 class Style:
     """How a program reads its flags.
 
-    `dashes`: `--max-tokens`, else the name as it was written. `booleans`: a word (`--x true`), a switch (`--x`, and
-    false leaves it out) or a pair (`--x`, `--no-x`); `switches` names those of a pair's program that have no other
-    half. `lists`: several words, or one with commas.
+    `dashes`: `--max-tokens`, else the name as it was written. `booleans`: a word (`--x true`), a switch (`--x`; false
+    leaves it out) or a pair (`--x`, `--no-x`); `switches` are the flags without a `--no-x` in a program of pairs.
+    `lists`: several words, or one with commas.
     """
 
     dashes: bool
@@ -56,7 +56,7 @@ class Style:
 
 
 def flags(args: Mapping[str, ArgValue], style: Style) -> Iterator[str]:
-    """`{n_ctx: 4096, embedding: true}` → `--n_ctx 4096 --embedding true`, or as the style has it. None is left out."""
+    """Write `{n_ctx: 4096, embedding: true}` as `--n_ctx 4096 --embedding true`, by the style. None is left out."""
     for name, value in args.items():
         if value is None:
             continue
@@ -77,25 +77,25 @@ def flags(args: Mapping[str, ArgValue], style: Style) -> Iterator[str]:
 
 
 def over(ours: Mapping[str, ArgValue], theirs: Mapping[str, ArgValue], style: Style) -> dict[str, ArgValue]:
-    """The user's arguments over our defaults, whichever of `max_tokens` and `max-tokens` each was written as."""
+    """Lay the user's arguments over our defaults; `max_tokens` and `max-tokens` are the same."""
     if not style.dashes:
         return {**ours, **theirs}
     return {**ours, **{name.replace("_", "-"): value for name, value in theirs.items()}}
 
 
 def number(args: Mapping[str, ArgValue], option: str) -> int:
-    """A whole number above 0 among arguments, whichever of `max-num-seqs` and `max_num_seqs` it is; 0 where none is."""
+    """Read a positive whole number among arguments, named `max-num-seqs` or `max_num_seqs`; 0 if there is none."""
     said = next((value for name, value in args.items() if name.replace("_", "-") == option), None)
     return int(said) if isinstance(said, int | str) and str(said).isdigit() else 0
 
 
 def _text(value: Scalar) -> str:
-    """A value as its command line has it: booleans in lower case."""
+    """Write a value for a command line: booleans in lower case."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def check_ownership(spec: LaunchSpec, args: Mapping[str, str], env: Mapping[str, str]) -> None:
-    """Refuse what is the router's to decide: names (in small letters, with underscores) → the reason."""
+    """Raise ArgumentError for names that are the router's: lower-case names with underscores → the reason."""
     for kind, names, owned in (("args", spec.args, args), ("env", spec.env, env)):
         for name in names:
             reason = owned.get(name.lower().replace("-", "_"))
@@ -104,7 +104,7 @@ def check_ownership(spec: LaunchSpec, args: Mapping[str, str], env: Mapping[str,
 
 
 def wrapper(name: str) -> str:
-    """The path of a program of `launchers/wrappers`, for a Python that need not know this package."""
+    """Give the path of a program of `launchers/wrappers`, for a Python without this package."""
     return str(PurePath(__file__).parent.with_name("wrappers") / name)
 
 
@@ -112,12 +112,12 @@ def wrapper(name: str) -> str:
 
 
 def expanded(model: str, files: "Files") -> str:
-    """A path with the user's home folder in the place of `~`."""
+    """Replace `~` by the user's home folder."""
     return files.home + model[1:] if model.startswith("~/") else model
 
 
 def only_gguf(folder: str, files: "Files") -> str:
-    """The one *.gguf model in a folder."""
+    """Find the one *.gguf model in a folder."""
     found = [name for name in files.list(folder) if name.lower().endswith(".gguf") and not NOT_A_MODEL.search(name)]
     if not found:
         raise ModelNotFoundError(f"{folder}: the folder holds no *.gguf file; put one there, or name another place")
@@ -127,7 +127,7 @@ def only_gguf(folder: str, files: "Files") -> str:
 
 
 def find_gguf(model: str, files: "Files", engine: str, example: str) -> str:
-    """A *.gguf file, a folder that holds one, or `org/name:what` of a hub, for which `example` stands in messages."""
+    """Find a *.gguf file, a folder with one, or `org/name:what` of a hub; messages show `example` for the last."""
     path = expanded(model, files)
     # 1. A path that exists wins over what it might mean on a hub.
     if files.is_file(path):
@@ -137,7 +137,7 @@ def find_gguf(model: str, files: "Files", engine: str, example: str) -> str:
     # 2. A hub's repository, with the file to take from it.
     if HUB_FILE.fullmatch(model):
         return model
-    # 3. Neither: say what would be.
+    # 3. Neither: say what it could have been.
     hint = f"a hub's model needs the file named too, as {model}:{example}"
     raise ModelNotFoundError(
         f"{path}: there is no such file or folder"
@@ -147,7 +147,7 @@ def find_gguf(model: str, files: "Files", engine: str, example: str) -> str:
 
 
 def find_folder(model: str, files: "Files", engine: str) -> str:
-    """A folder in Hugging Face's layout, in a form that `is_path` knows again; or `org/name` of a hub."""
+    """Find a folder in Hugging Face's layout, in a form that `is_path` recognises, or `org/name` of a hub."""
     path = expanded(model, files)
     needs = f"{engine} needs a folder in Hugging Face's layout (config.json, *.safetensors) or a hub's org/name"
     # 1. A folder that exists wins over what its name might mean on a hub.
@@ -157,12 +157,12 @@ def find_folder(model: str, files: "Files", engine: str) -> str:
         return path if is_path(path) else f"./{path}"
     if files.is_file(path):
         raise ModelNotFoundError(f"{path}: this is a file; {needs}")
-    # 2. A hub's name; but not one that begins with a folder of this disk, which is a path with a mistake in it.
+    # 2. A hub's name; but if its first part is a folder on this disk, it is a path with a mistake in it.
     if HUB_ID.fullmatch(model) and not files.is_dir(model.partition("/")[0]):
         return model
     raise ModelNotFoundError(f"{path}: there is no such folder; {needs}")
 
 
 def is_path(model: str) -> bool:
-    """Whether what `find_folder` gave is a path, not a hub's name."""
+    """Tell whether a result of `find_folder` is a path, not a hub's name."""
     return model.startswith(("/", "./", "../"))

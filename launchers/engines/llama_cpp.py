@@ -4,20 +4,20 @@ What running it taught (0.3.36):
 
 1. It works on one request at a time. By default the next one, even a GET of /v1/models, cuts off the stream
    that is running, which then looks complete: hence `--interrupt_requests false`, always.
-2. Its port opens when the model has loaded. /openapi.json takes no lock, so it also answers while it generates;
+2. Its port opens when the model has loaded. /openapi.json takes no lock, so it is answered during a generation, too;
    /v1/models waits for the running answer to end.
-3. Its settings are pydantic-settings: each is also read from an environment variable of its name, in any case,
-   where the command line doesn't set it. `MODEL`, `SEED` or `CACHE` of somebody's shell must not get in.
+3. Its settings are pydantic-settings: a setting that isn't on the command line is read from the environment variable
+   of its name, in any case. `MODEL`, `SEED` or `CACHE` of somebody's shell must not get in.
    HOST, PORT and CONFIG_FILE win even over the command line; WEB_CONCURRENCY makes uvicorn refuse to start.
-4. Repeating a flag keeps the last alone: a list is one flag with several values.
+4. Of a repeated flag only the last counts: a list is one flag with several values.
 5. A chat without messages is answered with noise to the end of the context; a field of the wrong type, a null where
    there is a default, an empty prompt or a list of prompts is a 500, often one that names the server's files. A
    grammar that can't be read is a segmentation fault.
-6. It looks for its client between the pieces of a stream alone: wrappers/llama_cpp_server.py looks always. That also
-   has it say what it can't do with a 400, tell the usage in streams, and write embeddings as base64.
-7. Of OpenAI's API it takes the forms of 2023: not `max_completion_tokens` (it would run to the end of the context),
-   `developer`, `json_schema`, a tool without parameters, nulls and lists of texts within messages. It gives one answer
-   a request, whatever `n` says, and for a `suffix` it puts tokens in the prompt that mean something else.
+6. It notices that its client has left only between the pieces of a stream; wrappers/llama_cpp_server.py always does.
+   The wrapper also answers 400 to what it can't do, reports usage in streams, and writes embeddings as base64.
+7. It accepts OpenAI's API of 2023: not `max_completion_tokens` (it would run to the end of the context), `developer`,
+   `json_schema`, a tool without parameters, nulls and lists of texts within messages. It gives one answer a request,
+   whatever `n` is, and for a `suffix` it puts tokens into the prompt that mean something else.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ NOT_TO_SET: Mapping[str, str] = MappingProxyType({
     "ssl_keyfile": common.PLAIN,
     "ssl_certfile": common.PLAIN,
 })  # fmt: skip
-"""Arguments that are the router's, each with the reason that a user is told."""
+"""Arguments that the user can't set, each with the reason that the error gives."""
 
 SETTINGS = (
     "api_key", "cache", "cache_size", "cache_type", "chat_format", "chat_template_kwargs", "clip_model_path",
@@ -96,7 +96,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
         "dimensions": Rule(bodies.Positive, "must be a whole number, 1 or more"),
     },
 })  # fmt: skip
-"""What is looked at before a request is sent; see 5 and 7 above."""
+"""The fields that are checked before a request is sent; see 5 and 7 above."""
 
 TAKES = chats.Takes(
     "llama_cpp",
@@ -109,7 +109,7 @@ FORMATS = "response_format must be an object whose type is text, json_object or 
 
 @dataclass(frozen=True, slots=True)
 class LlamaCpp:
-    """See launchers.engines.Engine for what each of these means."""
+    """See launchers.engines.Engine for the meaning of each member."""
 
     name: str = "llama_cpp"
     module: str = "llama_cpp"
@@ -128,15 +128,15 @@ class LlamaCpp:
     works_on_cpu: bool = True
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:  # noqa: ARG002
-        """One."""
+        """Always one."""
         return self.parallel
 
     def find_model(self, model: str, files: "Files") -> str:
-        """A *.gguf file, a folder that holds one, or `org/name:pattern` of a hub."""
+        """Find a *.gguf file, a folder with one, or `org/name:pattern` of a hub."""
         return common.find_gguf(model, files, self.name, "*Q4_K_M.gguf")
 
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
-        """`llama_cpp.server`, by our script, with the user's arguments over ours."""
+        """Run `llama_cpp.server` in our wrapper, with the user's arguments over ours."""
         common.check_ownership(spec, NOT_TO_SET, NOT_TO_SET)
         hub = common.HUB_FILE.fullmatch(spec.model)
         args: dict[str, ArgValue] = {"verbose": False, **spec.args}
@@ -157,7 +157,7 @@ class LlamaCpp:
         )
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
-        """Say it in the forms that it knows, and refuse what it would answer without end, wrongly, or with a 500."""
+        """Use the forms that it knows; refuse requests that it would answer without end, wrongly, or with a 500."""
         if path == CHAT and usual.usual(body, native=False):
             return body
         rules = RULES.get(path)
@@ -173,12 +173,13 @@ class LlamaCpp:
             chats.put_stop_right(found)
             bodies.check_limits(found)
             bodies.put_limit_right(found)
-            found.pop("suffix", None)  # an empty one, by now, which it would put tokens in the prompt for
+            # It is empty, as others were refused; but it would put tokens into the prompt even for this one.
+            found.pop("suffix", None)
         return bodies.written(found) if nulls or found != was else body
 
 
 def _put_chat_right(found: Fields) -> None:
-    """Put right what only a chat may have."""
+    """Rewrite fields that only chats have."""
     chats.put_messages_right(found, TAKES)
     tools.put_tools_right(found, "llama_cpp")
     _force_the_only_tool(found)
@@ -190,7 +191,8 @@ def _put_chat_right(found: Fields) -> None:
         found["functions"] = bodies.raw(whole)
     bodies.check_log_probabilities(found)
     if found.get("logprobs") == bodies.TRUE:
-        found.setdefault("top_logprobs", bodies.ZERO)  # else it gives none
+        # Without it, it gives no log probabilities at all.
+        found.setdefault("top_logprobs", bodies.ZERO)
     if "response_format" in found:
         form = _form(bodies.value(found.pop("response_format")))
         if form is not None:
@@ -198,7 +200,7 @@ def _put_chat_right(found: Fields) -> None:
 
 
 def _force_the_only_tool(found: Fields) -> None:
-    """Of a call that is required it takes no notice, but of one that is named."""
+    """Name the only tool if a call is required: it ignores "required", but not a name."""
     if tools.chosen(found) == "required":
         names = [tool["function"]["name"] for tool in tools.all_of(found)]
         if len(names) == 1:
@@ -206,7 +208,7 @@ def _force_the_only_tool(found: Fields) -> None:
 
 
 def _form(given: Any) -> dict[str, Any] | None:  # noqa: ANN401 -- it is what a client wrote
-    """What it calls the form that an answer must have; None where any will do."""
+    """Translate the response format into its own; None if any will do."""
     kind = given.get("type") if isinstance(given, dict) else None
     match kind:
         case "text":
@@ -226,7 +228,7 @@ def _form(given: Any) -> dict[str, Any] | None:  # noqa: ANN401 -- it is what a 
 
 
 def _unwrapped(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema that one only names, as pydantic writes one that contains itself; it would fail at that."""
+    """Replace a schema that is only a reference, as pydantic writes recursive ones: it would fail at that."""
     reference, definitions = schema.get("$ref"), schema.get("$defs")
     if not isinstance(reference, str) or not isinstance(definitions, dict):
         return schema

@@ -5,17 +5,17 @@ build), or the package xllamacpp, which has the same server as a library (see wr
 
 What running it taught (xllamacpp 2026.10):
 
-1. /health tells the truth: nobody listens, then 503 while it loads, then 200, busy or not.
-2. Each flag is also read from a variable, LLAMA_ARG_ and its name, where the command line doesn't set it. Some would
-   have it serve something else, or ask for a key; LLAMA_SERVER_ROUTER_PORT makes it the child of another server.
-3. Left alone it takes four requests at once, which share one context: said here, so that `parallel` is true.
-4. It looks once a second whether a client has left, of a stream or not, and stops its work then. A SIGTERM that the
-   program gets at work waits for the work to end; the package has no handler, and ends.
-5. Most forms of OpenAI's API it takes. But a null of a tool or of `encoding_format` is an error, a `tool_choice` that
-   is no word is left out, silently, as are `functions`, `suffix`, `echo`, `best_of`, the `dimensions` of embeddings, a
-   `response_format` that it can't read and `text.format` of /v1/responses; an empty stop word ends the answer. Of
-   completions it writes log probabilities as those of chats.
-6. An assistant's last message is one that it goes on with; where that is empty, it cuts off the end of the prompt.
+1. /health is reliable: nobody listens, then 503 while it loads, then 200, busy or not.
+2. A flag that isn't on the command line is read from a variable, LLAMA_ARG_ and its name. Some would change what it
+   serves, or ask for a key; LLAMA_SERVER_ROUTER_PORT makes it the child of another server.
+3. By default it takes four requests at once, which share one context. The command sets it, so that `parallel` is true.
+4. Once a second it checks whether a client has left, of a stream or not, and stops the work then. At a SIGTERM during
+   work, the program waits for the work to end; the package has no handler, and ends.
+5. It accepts most forms of OpenAI's API. But a null in a tool or in `encoding_format` is an error. It silently ignores
+   a `tool_choice` that is no word, `functions`, `suffix`, `echo`, `best_of`, the `dimensions` of embeddings, a
+   `response_format` that it can't read and `text.format` of /v1/responses. An empty stop word ends the answer. It
+   writes the log probabilities of completions in the form of chats.
+6. It continues an assistant's last message; if that is empty, it cuts off the end of the prompt.
 7. An image without `mmproj`, a call without a name and one whose arguments are no JSON are a 500, and an empty prompt
    or a list of no messages is answered.
 """
@@ -55,7 +55,7 @@ NOT_TO_SET: Mapping[str, str] = MappingProxyType({
     "ssl_key_file": common.PLAIN,
     "ssl_cert_file": common.PLAIN,
 })  # fmt: skip
-"""Arguments that are the router's, each with the reason that a user is told."""
+"""Arguments that the user can't set, each with the reason that the error gives."""
 
 VARIABLES: Mapping[str, str] = MappingProxyType({
     "llama_api_key": common.KEY,
@@ -68,15 +68,16 @@ SETTINGS = (
     "agent", "embeddings", "pooling", "reranking", "n_predict", "ctx_size", "n_parallel", "kv_unified", "mmproj",
     "mmproj_url", "rpc", "tools", "mcp_servers_config", "mcp_servers_json", "log_file", "offline",
 )  # fmt: skip
-"""Variables after LLAMA_ARG_ that would change what is served; those of speed alone may come from the shell."""
+"""Names after LLAMA_ARG_ that would change what is served; variables that only change speed may come from the shell."""
 
 SWITCHES = frozenset({
     "check-tensors", "cpu-moe", "embedding", "embeddings", "metrics", "mlock", "offline", "props", "rerank",
     "reranking", "special", "swa-full", "verbose",
 })  # fmt: skip
-"""Of these there is no --no-…: false leaves them out."""
+"""Flags without a --no-…: false leaves them out."""
 
-ON_OFF = frozenset({"flash-attn", "fit", "log-colors"})  # these want a word
+ON_OFF = frozenset({"flash-attn", "fit", "log-colors"})
+"""Flags that take the word on or off."""
 STYLE = common.Style(dashes=True, booleans="pairs", lists="commas", switches=SWITCHES)
 
 RESPONSES, MESSAGES, COUNT = "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"
@@ -91,17 +92,17 @@ Items = Annotated[list[dict[str, msgspec.Raw]], msgspec.Meta(min_length=1)]
 
 
 class BySchema(msgspec.Struct, tag_field="type", tag="json_schema"):
-    """JSON by a schema."""
+    """A response format of JSON by a schema."""
 
     json_schema: bodies.Schema
 
 
 class NamedSchema(bodies.Schema, tag_field="type", tag="json_schema"):
-    """The same as /v1/responses says it."""
+    """The same in the form of /v1/responses."""
 
 
 class TextOptions(msgspec.Struct):
-    """How /v1/responses says what form its text is to have."""
+    """The response format in /v1/responses."""
 
     format: bodies.AnyForm | bodies.AnyJson | NamedSchema | None = None
 
@@ -150,25 +151,25 @@ NEEDS: Mapping[str, tuple[frozenset[str], str]] = MappingProxyType({
     "/v1/rerank": (RERANKS | {"pooling"}, "reranking: true"),
     TRANSCRIPTIONS: (frozenset({"mmproj", "mmproj-url"}), "mmproj: FILE of a model that hears"),
 })  # fmt: skip
-"""An API → the options of which one has it served, and the one to name."""
+"""An API → the options that enable it, any one of them, and the one that an error names."""
 
 IMAGE = b"image_url"
 TEXT_ALONE = chats.Takes("llama_server without launch.args.mmproj", parts=frozenset(), reads_arguments=True)
 MEDIA: Mapping[str, tuple[str, ...]] = MappingProxyType({
     RESPONSES: ("input_image", "input_audio"), MESSAGES: ("image",), COUNT: ("image",),
 })  # fmt: skip
-"""Types of parts that need a projector, of the APIs that aren't chats."""
+"""Types of parts that need a projector, in the APIs that aren't chats."""
 CONVERSATIONS: Mapping[str, str] = MappingProxyType({
     CHAT: "messages", MESSAGES: "messages", COUNT: "messages", RESPONSES: "input",
 })  # fmt: skip
-"""An API → its field that has the conversation."""
+"""An API → its field with the conversation."""
 LEFT_OUT = "document"
-"""A type of part of /v1/messages that it would leave out."""
+"""A type of part of /v1/messages that it would ignore."""
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaServer:
-    """See launchers.engines.Engine for what each of these means."""
+    """See launchers.engines.Engine for the meaning of each member."""
 
     name: str = "llama_server"
     module: str = "xllamacpp"
@@ -187,15 +188,15 @@ class LlamaServer:
     works_on_cpu: bool = True
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:
-        """As many as --parallel says."""
+        """The value of --parallel."""
         return common.number(args, "parallel") or self.parallel
 
     def find_model(self, model: str, files: "Files") -> str:
-        """A *.gguf file, a folder that holds one, or `org/name:Q4_K_M` (or `:file.gguf`) of a hub."""
+        """Find a *.gguf file, a folder with one, or `org/name:Q4_K_M` (or `:file.gguf`) of a hub."""
         return common.find_gguf(model, files, self.name, "Q4_K_M")
 
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
-        """`llama-server`, or a Python with xllamacpp on our script: both read the same flags."""
+        """Run `llama-server`, or our wrapper in a Python with xllamacpp: both read the same flags."""
         common.check_ownership(spec, NOT_TO_SET, VARIABLES)
         args = common.over({"parallel": 4, "kv-unified": True, "jinja": True, "metrics": True}, spec.args, STYLE)
         for name in ON_OFF & args.keys():
@@ -211,7 +212,7 @@ class LlamaServer:
         )
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
-        """Say in other words what it would leave out or fail at."""
+        """Rewrite what it would ignore or fail at."""
         bodies.check_path(path, self.apis, self.name)
         if spec is not None and path in NEEDS:
             _check_options(spec, path)
@@ -246,7 +247,7 @@ class LlamaServer:
 
 
 def _is_usual(body: bytes) -> bool:
-    """See 6 and 7 above."""
+    """Tell whether a chat needs no change; 6 and 7 above are the exceptions."""
     chat = usual.usual(body, native=True)
     if not isinstance(chat, usual.UsualNative):
         return False
@@ -255,7 +256,7 @@ def _is_usual(body: bytes) -> bool:
 
 
 def _drop_empty_end(found: Fields, name: str) -> None:
-    """6 above: to go on with nothing is to begin."""
+    """Drop an empty last message of the assistant (6 above): continuing nothing is starting an answer."""
     messages = bodies.value(found.get(name, bodies.NO_TEXT))
     if not isinstance(messages, list):
         return
@@ -267,7 +268,7 @@ def _drop_empty_end(found: Fields, name: str) -> None:
 
 
 def _is_empty_answer(message: object) -> bool:
-    """Whether it is the assistant's, and says and calls nothing."""
+    """Tell whether a message is the assistant's, without content and calls."""
     if not isinstance(message, dict) or message.get("role") != "assistant" or message.get("tool_calls"):
         return False
     content = message.get("content")
@@ -277,13 +278,13 @@ def _is_empty_answer(message: object) -> bool:
 
 
 def _put_log_probabilities_right(found: Fields) -> None:
-    """Of none beside the token's own it gives none at all."""
+    """Ask for one log probability instead of none beside the token's own: for none it gives no log probabilities."""
     if found.get("logprobs") == bodies.TRUE and found.get("top_logprobs") == bodies.ZERO:
         found["top_logprobs"] = bodies.raw(1)
 
 
 def _check_media(found: Fields, path: str, *, reads_media: bool) -> None:
-    """7 above, in what isn't a chat."""
+    """Do 7 above for APIs that aren't chats."""
     for kind in _kinds(bodies.value(found.get(CONVERSATIONS[path], bodies.NO_TEXT))):
         if kind in MEDIA[path] and not reads_media:
             raise UnfitRequestError(f"A part is of type {kind}; {TEXT_ALONE.engine} takes text.")
@@ -292,7 +293,7 @@ def _check_media(found: Fields, path: str, *, reads_media: bool) -> None:
 
 
 def _kinds(items: object) -> Iterator[str]:
-    """The types of parts in messages or items, and in what calls came to."""
+    """Give the types of parts in messages or items, and in results of calls."""
     for item in items if isinstance(items, list) else ():
         if isinstance(item, dict):
             if isinstance(item.get("type"), str):
@@ -302,7 +303,7 @@ def _kinds(items: object) -> Iterator[str]:
 
 
 def _put_response_right(found: Fields) -> None:
-    """A form that it doesn't look for here it takes as chats say it; a thought of which nothing is told, it doesn't."""
+    """Put the response format where it reads it, in the form of chats; drop reasoning items without content."""
     if "text" in found:
         form = bodies.value(found["text"]).get("format") or {}
         if form.get("type") == "json_schema":
@@ -317,7 +318,7 @@ def _put_response_right(found: Fields) -> None:
 
 
 def _check_options(spec: LaunchSpec, path: str) -> None:
-    """It answers 501 where it wasn't told to serve an API, which clients try again."""
+    """Refuse an API that isn't enabled: it would answer 501, which clients retry."""
     options, example = NEEDS[path]
     given = {name.replace("_", "-") for name, value in spec.args.items() if value is not False}
     given |= {name.lower().removeprefix("llama_arg_") for name in spec.env}
@@ -326,13 +327,13 @@ def _check_options(spec: LaunchSpec, path: str) -> None:
 
 
 def _reads_media(spec: LaunchSpec) -> bool:
-    """Whether it may: a hub's model may bring its projector."""
+    """Tell whether it may read media: a hub's model may come with a projector."""
     named = {name.replace("_", "-") for name in spec.args}
     return bool(named & {"mmproj", "mmproj-url"}) or common.HUB_FILE.fullmatch(spec.model) is not None
 
 
 def _force(found: Fields) -> None:
-    """It knows words alone: a call of one tool is required where there is no other."""
+    """Require a call instead of naming a tool, and keep only that tool: it knows words alone."""
     choice = tools.chosen(found)
     if isinstance(choice, dict):
         tools.only(found, {choice["function"]["name"]})
@@ -340,7 +341,7 @@ def _force(found: Fields) -> None:
 
 
 def _place(model: str) -> dict[str, ArgValue]:
-    """The flags that say where the model is."""
+    """Give the flags for the model's place."""
     hub = common.HUB_FILE.fullmatch(model)
     if hub is None:
         return {"model": model}

@@ -2,20 +2,20 @@
 
 What running it taught (mlx-lm 0.32.2):
 
-1. /health says 200 while the model still loads: that it serves is shown by a completion alone, of one token. A
-   request that comes before waits in its queue.
-2. A model that can't be loaded, and later a request that it doesn't expect, end the thread that generates; the process
-   and its port stay. wrappers/mlx_lm_server.py ends the process then, and that is seen.
-3. It takes a request's `model` for a path or a hub's name, and loads that instead, which wrappers/mlx_lm_server.py
-   prevents. `adapters` and `draft_model` have it load, too.
+1. /health says 200 while the model still loads. Only a completion, of one token, shows that it serves. A request that
+   comes before waits in its queue.
+2. A model that can't be loaded, or a request that it doesn't expect, ends the thread that generates; the process and
+   its port stay. wrappers/mlx_lm_server.py ends the process then, which the supervisor sees.
+3. It takes a request's `model` for a path or a hub's name, and loads that instead; wrappers/mlx_lm_server.py prevents
+   it. `adapters` and `draft_model` make it load, too.
 4. What kills the thread, or the process: an empty prompt, or a list of them; stop words that are no text; a `top_k`
    above the vocabulary; a `logit_bias` of a token that isn't; an `xtc_threshold` above a half; a number of more than
    64 bits, as a temperature or a penalty, too. A `stream_options` without `include_usage` breaks the stream's end, a
    negative seed the connection. A null is refused where there is a default.
-5. It joins a group of machines that MLX_RANK, MLX_HOSTFILE and their like name.
-6. It leaves out, silently, what it doesn't know: `response_format`, `n`, `suffix`, `echo`, `functions`, and
-   `tool_choice`. `developer` is a role that most templates don't know either. The wrapper has more of OpenAI's API.
-7. It notices that a client has left when it writes to a stream; wrappers/mlx_lm_server.py looks always.
+5. MLX_RANK, MLX_HOSTFILE and similar variables make it join a group of machines.
+6. It silently ignores what it doesn't know: `response_format`, `n`, `suffix`, `echo`, `functions`, and `tool_choice`.
+   Most templates don't know the role `developer`. The wrapper adds more of OpenAI's API.
+7. It notices that a client has left only when it writes to a stream; wrappers/mlx_lm_server.py always does.
 """
 
 import sys
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 SCRIPT = common.wrapper("mlx_lm_server.py")
 MOST_TOP_K = 500
-"""Below the smallest vocabulary, above what anybody samples from."""
+"""Less than the smallest vocabulary, and more than anybody samples from."""
 MOST_OF_A_PROMPT = 512
-"""Tokens of a completion that nobody bounds: as many as mlx gives. A chat has an end, which a prompt has not."""
+"""Tokens of a completion without a limit: mlx's own default. A chat ends by itself, a plain prompt doesn't."""
 MOST = 1_000_000
-"""Tokens: more than any context holds."""
+"""A number of tokens above any context."""
 
 TopK = Annotated[int, msgspec.Meta(ge=-1, le=MOST_TOP_K)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
@@ -56,7 +56,7 @@ NOT_TO_SET: Mapping[str, str] = MappingProxyType({
     "model": common.MODEL,
     "pipeline": "a launched engine runs on this machine alone",
 })  # fmt: skip
-"""Arguments that are the router's, each with the reason that a user is told."""
+"""Arguments that the user can't set, each with the reason that the error gives."""
 
 GROUP = (
     "mlx_rank",
@@ -74,7 +74,7 @@ OneText = Annotated[list[Text], msgspec.Meta(min_length=1, max_length=1)]
 
 
 class AnyForm(TypedDict):
-    """A response_format that asks for nothing."""
+    """A response format that asks for nothing."""
 
     type: Literal["text"]
 
@@ -119,12 +119,12 @@ SAY_NOTHING: Mapping[str, Callable[[Any], bool]] = MappingProxyType({
     "seed": lambda seed: float(seed) < 0,  # to many clients, any seed
     "stream_options": lambda options: "include_usage" not in options,
 })  # fmt: skip
-"""Fields that it takes amiss although nothing is asked by them."""
+"""Fields that it fails at although their values ask for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mlx:
-    """See launchers.engines.Engine for what each of these means. `linux`: no GPU, so no compiling for one."""
+    """See launchers.engines.Engine for the meaning of each member. `linux`: no GPU, so no compiling for one."""
 
     name: str = "mlx"
     module: str = "mlx_lm"
@@ -144,27 +144,29 @@ class Mlx:
     linux: bool = sys.platform == "linux"
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:
-        """As many as --decode-concurrency says."""
+        """The value of --decode-concurrency."""
         return common.number(args, "decode-concurrency") or self.parallel
 
     def find_model(self, model: str, files: "Files") -> str:
-        """A folder in Hugging Face's layout, or `org/name` of a hub."""
+        """Find a folder in Hugging Face's layout, or `org/name` of a hub."""
         return common.find_folder(model, files, self.name)
 
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
-        """`mlx_lm.server`, run by our script, with the user's arguments."""
+        """Run `mlx_lm.server` in our wrapper, with the user's arguments."""
         common.check_ownership(spec, NOT_TO_SET, VARIABLES)
         args = common.over({}, spec.args, STYLE)
         args |= {"model": spec.model, "host": "127.0.0.1", "port": port}
         env = dict(common.PYTHON_ENV)
         if common.is_path(spec.model):
-            env["HF_HUB_OFFLINE"] = "1"  # else it asks the hub about a folder, and waits where there is no network
+            # Without it, it asks the hub about a folder, and waits if there is no network.
+            env["HF_HUB_OFFLINE"] = "1"
         if self.linux:
-            env["MLX_DISABLE_COMPILE"] = "1"  # its first answers wait for a C++ compiler
+            # Its first answers would wait for a C++ compiler.
+            env["MLX_DISABLE_COMPILE"] = "1"
         return Command((python, "-P", SCRIPT, *common.flags(args, STYLE)), {**env, **spec.env}, GROUP)
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
-        """Say it in the forms that it knows; refuse what it would leave out, and what would end it."""
+        """Use the forms that it knows; refuse what it would ignore, and what would end it."""
         if path == CHAT and usual.usual(body, native=False):
             return body
         bodies.check_path(path, self.apis, self.name)
@@ -195,7 +197,7 @@ class Mlx:
 
 
 def _put_chat_right(found: Fields) -> None:
-    """Put right what a chat may have. It shows tools to the model, but knows of no choice among them."""
+    """Rewrite fields of a chat. It shows tools to the model, but has no choice among them."""
     bodies.check_log_probabilities(found)
     chats.put_messages_right(found, chats.Takes("mlx", reads_arguments=True))
     tools.put_tools_right(found, "mlx")
@@ -206,4 +208,5 @@ def _put_chat_right(found: Fields) -> None:
     elif choice == "none":
         found.pop("tools", None)
     if found.get("logprobs") == bodies.TRUE and found.get("top_logprobs", bodies.ZERO) == bodies.ZERO:
-        found["top_logprobs"] = bodies.raw(1)  # else it gives numbers of tokens without their words
+        # Without it, it gives token ids without their texts.
+        found["top_logprobs"] = bodies.raw(1)

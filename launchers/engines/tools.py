@@ -1,7 +1,7 @@
-"""How the tools of a chat, and what it may call of them, are put into a form that every engine takes.
+"""Rewrites the tools of a chat, and the choice among them, into forms that every engine accepts.
 
-1. A tool without parameters takes none.
-2. `allowed_tools` is a shorter list of tools, and a mode.
+1. A tool without parameters gets an empty schema of them.
+2. `allowed_tools` becomes a shorter list of tools, and a mode.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _whole = msgspec.json.Decoder(usual.WholeTools).decode
 
 
 def put_tools_right(found: Fields, engine: str) -> None:
-    """1 and 2 above. An empty list of tools is none; a tool that is no function is refused."""
+    """Do 1 and 2 above. An empty list of tools is dropped; a tool that is no function is refused."""
     given = found.get("tools")
     if given is not None:
         try:
@@ -51,7 +51,7 @@ def _whole_tool(tool: dict[str, Any], place: str, engine: str) -> dict[str, Any]
 
 
 def whole_function(function: object, place: str, param: str) -> dict[str, Any]:
-    """A function with its parameters, and without nulls."""
+    """Give a function with its parameters, and without nulls."""
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise UnfitRequestError(f"{place} must be an object with the function's name.", param)
     whole = {name: value for name, value in function.items() if value is not None}
@@ -62,7 +62,7 @@ def whole_function(function: object, place: str, param: str) -> dict[str, Any]:
 
 
 def _narrow(found: Fields) -> None:
-    """Leave `allowed_tools` alone of the tools; what names a function must name one of them."""
+    """Keep only the `allowed_tools`. A choice that names a function must name one of them."""
     choice = chosen(found)
     if not isinstance(choice, dict):
         _check_word(found, choice)
@@ -80,7 +80,7 @@ def _narrow(found: Fields) -> None:
 
 
 def _check_word(found: Fields, choice: str | None) -> None:
-    """A word that leaves the choice says nothing without tools; one that wants a call can't be followed."""
+    """Without tools, drop a choice that requires nothing, and refuse one that requires a call."""
     if choice not in (None, "auto", "none", "required"):
         raise UnfitRequestError(_CHOICE, "tool_choice")
     if choice and "tools" not in found and "functions" not in found:
@@ -90,18 +90,18 @@ def _check_word(found: Fields, choice: str | None) -> None:
 
 
 def chosen(found: Fields) -> str | dict[str, Any] | None:
-    """What may be called: a word, an object, or nothing said."""
+    """Give the tool choice: a word, an object, or None."""
     given = found.get("tool_choice")
     return None if given is None else bodies.read(given, str | dict[str, Any], _CHOICE, "tool_choice")
 
 
 def all_of(found: Fields) -> list[dict[str, Any]]:
-    """The tools that `put_tools_right` has passed."""
+    """Give the tools that `put_tools_right` has passed."""
     return bodies.value(found["tools"]) if "tools" in found else []
 
 
 def only(found: Fields, names: Iterable[str], *, keep: bool = False) -> None:
-    """Leave the tools of these names, of which there must be one; with `keep`, the others, too."""
+    """Keep only the tools of these names, of which one must exist; with `keep`, keep the others, too."""
     left = [tool for tool in all_of(found) if tool["function"]["name"] in names]
     if not left:
         raise UnfitRequestError(f"tool_choice names {', '.join(names)}, which is none of the tools.", "tool_choice")
@@ -110,7 +110,7 @@ def only(found: Fields, names: Iterable[str], *, keep: bool = False) -> None:
 
 
 def _name(of: object) -> str:
-    """The name of the function of a tool, or of a choice of one: beside its type, or in an object of its own."""
+    """Give the name of the function of a tool or of a choice: beside its type, or in an object of its own."""
     if isinstance(of, dict):
         function = of.get("function")
         name = (function if isinstance(function, dict) else of).get("name")
@@ -120,7 +120,7 @@ def _name(of: object) -> str:
 
 
 def refuse_functions(found: Fields, engine: str) -> None:
-    """What tools were before there were tools: an engine that knows tools alone would leave them out, silently."""
+    """Refuse functions, the predecessors of tools: an engine that knows only tools would silently ignore them."""
     for name in ("functions", "function_call"):
         if name in found:
             raise UnfitRequestError(f"{name} is not for {engine}; say it by tools and tool_choice.", name)

@@ -1,6 +1,6 @@
-"""Chats that every engine takes as they are, as most are: told by their types, in one pass.
+"""Recognises chats that every engine accepts unchanged, as most are, by their types and in one pass.
 
-Only the others are taken apart (`chats`, `tools`).
+Only the others are parsed further (`chats`, `tools`).
 """
 
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ from launchers.errors import UnfitRequestError
 
 
 class WholeFunction(msgspec.Struct):
-    """A function that needs nothing."""
+    """A function that needs no change."""
 
     name: str
     parameters: Annotated[dict[str, msgspec.Raw], msgspec.Meta(min_length=1)]
@@ -22,21 +22,21 @@ class WholeFunction(msgspec.Struct):
 
 
 class WholeTool(msgspec.Struct):
-    """A tool that needs nothing."""
+    """A tool that needs no change."""
 
     type: Literal["function"]
     function: WholeFunction
 
 
 class WholeCalled(msgspec.Struct):
-    """What a call calls."""
+    """The function of a call, with its arguments."""
 
     name: str
     arguments: Text
 
 
 class WholeCall(msgspec.Struct):
-    """A call that needs nothing."""
+    """A call that needs no change."""
 
     id: str
     type: Literal["function"]
@@ -44,63 +44,63 @@ class WholeCall(msgspec.Struct):
 
 
 class Named(msgspec.Struct):
-    """What has a name."""
+    """Anything with a name."""
 
     name: str
 
 
 class TextPart(msgspec.Struct, tag_field="type", tag="text"):
-    """A part of a content that is text."""
+    """A text part of a content."""
 
     text: str
 
 
 class ImagePart(msgspec.Struct, tag_field="type", tag="image_url"):
-    """One that is an image, which isn't looked at."""
+    """An image part, whose content isn't checked."""
 
     image_url: msgspec.Raw
 
 
 class StreamOptions(msgspec.Struct):
-    """Of a stream."""
+    """The options of a stream."""
 
     include_usage: bool
 
 
 class Plain(msgspec.Struct, forbid_unknown_fields=True):
-    """A message that any engine takes."""
+    """A message that any engine accepts."""
 
     role: Literal["user", "assistant", "system"]
     content: str
 
 
 class Native(msgspec.Struct, forbid_unknown_fields=True, tag_field="role", kw_only=True):
-    """A message that an engine takes that follows OpenAI's API of today."""
+    """A message for engines that follow OpenAI's present API."""
 
     name: str = ""
 
 
 class FromUser(Native, tag="user", kw_only=True):
-    """One by the user."""
+    """A message by the user."""
 
     content: str | list[TextPart | ImagePart]
 
 
 class FromSystem(Native, tag="system", kw_only=True):
-    """One by whoever made the application."""
+    """A message by the application's author."""
 
     content: str | list[TextPart]
 
 
 class FromTool(Native, tag="tool", kw_only=True):
-    """What a call came to."""
+    """The result of a tool call."""
 
     content: str | list[TextPart | ImagePart]
     tool_call_id: str = ""
 
 
 class FromAssistant(Native, tag="assistant", kw_only=True):
-    """One by the model, which may have called tools and said nothing."""
+    """A message by the model, which may have only tool calls."""
 
     content: str | list[TextPart] | None
     tool_calls: list[WholeCall] | None = None
@@ -111,7 +111,7 @@ WholeTools = Annotated[list[WholeTool], msgspec.Meta(min_length=1)]
 
 
 class Usual(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A chat of fields that mean the same to every engine: as most are."""
+    """A chat with fields that mean the same to every engine."""
 
     model: str
     stream: bool = False
@@ -130,13 +130,13 @@ class Usual(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class UsualPlain(Usual, kw_only=True):
-    """One whose messages are roles and texts."""
+    """A chat whose messages are roles and texts."""
 
     messages: Annotated[list[Plain], msgspec.Meta(min_length=1)]
 
 
 class UsualNative(Usual, kw_only=True):
-    """One whose messages may have tools and images in them."""
+    """A chat whose messages may contain tool calls and images."""
 
     messages: Annotated[list[FromUser | FromSystem | FromTool | FromAssistant], msgspec.Meta(min_length=1)]
     max_completion_tokens: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
@@ -150,7 +150,7 @@ _any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def usual(body: bytes, *, native: bool) -> Usual | None:
-    """The chat, where it is one that any engine takes as it is, or any that is `native`; else None, and look closer."""
+    """Give the chat if any engine, or any `native` one, accepts it unchanged; else None, and it must be parsed."""
     try:
         chat = _native(body) if native else _plain(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -162,13 +162,13 @@ def usual(body: bytes, *, native: bool) -> Usual | None:
 
 
 def calls_are_json(chat: UsualNative) -> bool:
-    """Whether what tools were called with are JSON objects, which a model may have failed to write."""
+    """Tell whether the arguments of all calls are JSON objects; a model may have written them wrongly."""
     called = [message.tool_calls for message in chat.messages if isinstance(message, FromAssistant)]
     return all(is_json_object(call.function.arguments) for calls in called if calls for call in calls)
 
 
 def is_json_object(text: str) -> bool:
-    """Whether a text is one, which isn't taken apart."""
+    """Tell whether a text is a JSON object, without keeping its parts."""
     try:
         return bodies.begins(_any(text)) == bodies.AN_OBJECT
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -176,7 +176,7 @@ def is_json_object(text: str) -> bool:
 
 
 def _is_text(body: bytes) -> bool:
-    """Whether a body is UTF-8, of which parts were not looked at."""
+    """Tell whether a body is UTF-8; parts of it were not decoded."""
     try:
         bodies.check_text(body)
     except UnfitRequestError:

@@ -4,19 +4,20 @@ What running it taught (0.32.0):
 
 1. It is a family of processes: EngineCore and its workers are children, which must end with it. When one of them
    dies, the parent exits with 0 some seconds later.
-2. VLLM_PORT and VLLM_HOST_IP are for the talk among these, and no place to listen at; a service called "vllm" in
-   Kubernetes sets VLLM_PORT to a URL, which breaks the start. VLLM_API_KEY is the router's to set, and
-   the same at each start: what vllm has compiled is kept under a name that all of its variables go into.
+2. VLLM_PORT and VLLM_HOST_IP are for messages among these, not addresses to listen at; a service called "vllm" in
+   Kubernetes sets VLLM_PORT to a URL, which breaks the start. The router sets VLLM_API_KEY, to the same value at each
+   start: vllm keeps compiled code under a digest of all its variables.
 3. On SIGTERM it cuts its streams, which then end with an error and a [DONE], unless --shutdown-timeout (from 0.18 on)
-   gives them time. That is kept below the time that the supervisor gives it. None leaves it out, for an older one.
+   gives them time. That must be less than the supervisor's. None leaves it out, for an older version.
 4. It closes idle connections after 5 s; the router would keep them longer.
-5. `python -m vllm.entrypoints.cli.main` is what the command `vllm` runs. It pins much of what it stands on, so that
-   many have it in an environment of its own: the command on PATH will do.
+5. The command `vllm` runs `python -m vllm.entrypoints.cli.main`. It pins many of its dependencies, so many people have
+   it in an environment of its own: the command on PATH will do.
 6. A `priority` other than 0 is answered with 400, unless it runs with --scheduling-policy priority.
-7. It takes most forms of OpenAI's API, and answers 400 to mistakes. Of a completion it leaves out `best_of` and
-   `max_completion_tokens`. It refuses what says nothing, though: no tools, a
-   choice of none, an empty suffix or stop word, stream options without a stream, a null where a message has its text.
-8. What waits for a worker keeps a CPU busy, be the worker stuck: CPU time says nothing. Its counters do.
+7. It accepts most forms of OpenAI's API, and answers 400 to mistakes. In completions it ignores `best_of` and
+   `max_completion_tokens`. But it refuses values that ask for nothing: no tools, a choice of none, an empty suffix or
+   stop word, stream options without a stream, a null in place of a message's text.
+8. A process that waits for a worker keeps a CPU busy, even if the worker is stuck: CPU time shows nothing. Its counters
+   do.
 """
 
 from collections.abc import Mapping
@@ -35,8 +36,11 @@ from launchers.spec import ArgValue, Command, LaunchSpec
 if TYPE_CHECKING:
     from launchers.engines.base import Files
 
-KEEP_ALIVE = 75  # seconds that an idle connection stays open
-TO_END = 2  # seconds that are left between its own end of draining and the supervisor's SIGKILL
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open."""
+
+TO_END = 2
+"""Seconds between the end of its draining and the supervisor's SIGKILL."""
 
 NOT_TO_SET: Mapping[str, str] = MappingProxyType({
     "host": common.LISTENS,
@@ -55,7 +59,7 @@ NOT_TO_SET: Mapping[str, str] = MappingProxyType({
     "ssl_certfile": common.PLAIN,
     "ssl_ca_certs": common.PLAIN,
 })  # fmt: skip
-"""Arguments that are the router's, each with the reason that a user is told."""
+"""Arguments that the user can't set, each with the reason that the error gives."""
 
 VARIABLES: Mapping[str, str] = MappingProxyType({
     "vllm_api_key": common.KEY,
@@ -68,7 +72,7 @@ UNSET = (
     *VARIABLES, "vllm_server_dev_mode", "vllm_logging_config_path", "vllm_loopback_ip", "vllm_rpc_base_path",
     "vllm_dp_rank", "vllm_dp_rank_local", "vllm_dp_size", "vllm_dp_master_ip", "vllm_dp_master_port",
 )  # fmt: skip
-"""What of somebody's shell would change whom it serves, or make it a part of a group. launch.env may set the latter."""
+"""Variables that would change whom it serves, or make it part of a group. launch.env may set the latter."""
 
 STYLE = common.Style(dashes=True, booleans="pairs", lists="words")
 
@@ -79,19 +83,19 @@ APIS = frozenset({
 
 
 class Named(bodies.Schema):
-    """One that has a name."""
+    """A schema with a name."""
 
     name: str
 
 
 class BySchema(msgspec.Struct, tag_field="type", tag="json_schema"):
-    """JSON by a schema."""
+    """A response format of JSON by a schema."""
 
     json_schema: Named
 
 
 class ByTag(msgspec.Struct, tag_field="type", tag="structural_tag"):
-    """What it knows beside OpenAI's."""
+    """A response format of its own, beside OpenAI's."""
 
 
 Token = Annotated[int, msgspec.Meta(ge=0)]
@@ -119,12 +123,12 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
         "dimensions": bodies.WHOLE,
     },
 })  # fmt: skip
-"""What it would tell in the words of its own classes."""
+"""Rules for fields whose errors would otherwise name its own classes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vllm:
-    """See launchers.engines.Engine for what each of these means."""
+    """See launchers.engines.Engine for the meaning of each member."""
 
     name: str = "vllm"
     module: str = "vllm"
@@ -135,28 +139,30 @@ class Vllm:
     ready_request: tuple[str, bytes] | None = None
     key_variable: str = "VLLM_API_KEY"
     uuid_request_ids: bool = False
-    parallel: int = 256  # its own default is 1024 on large GPUs: no more is asked of one than others can be
-    accepts_slowly: bool = True  # one a turn of its loop, and a busy turn takes 20 ms
+    # Its own default is 1024 on large GPUs; here a large one gets no more than the others.
+    parallel: int = 256
+    # It accepts one connection a turn of its loop, and a busy turn takes 20 ms.
+    accepts_slowly: bool = True
     apis: frozenset[str] = APIS
     usage_in_streams: bool = True
     publishes: bool = True
     works_on_cpu: bool = False
 
     def works_on(self, args: Mapping[str, ArgValue]) -> int:
-        """As many as --max-num-seqs says, for each of its --data-parallel-size."""
+        """The value of --max-num-seqs, times --data-parallel-size."""
         each = common.number(args, "max-num-seqs") or self._batch(args)
         return each * (common.number(args, "data-parallel-size") or 1)
 
     def _batch(self, args: Mapping[str, ArgValue]) -> int:
-        """It refuses to start where a step has fewer tokens than it is to work on requests."""
+        """Bound --max-num-seqs by the tokens of a step: with fewer tokens than requests it refuses to start."""
         return min(self.parallel, common.number(args, "max-num-batched-tokens") or self.parallel)
 
     def find_model(self, model: str, files: "Files") -> str:
-        """A folder in Hugging Face's layout, or `org/name` of a hub."""
+        """Find a folder in Hugging Face's layout, or `org/name` of a hub."""
         return common.find_folder(model, files, self.name)
 
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
-        """`vllm serve MODEL` with the user's arguments over ours."""
+        """Run `vllm serve MODEL` with the user's arguments over ours."""
         common.check_ownership(spec, NOT_TO_SET, VARIABLES)
         _check_share(spec.args)
         ours: dict[str, ArgValue] = {
@@ -168,13 +174,14 @@ class Vllm:
         args |= {"host": "127.0.0.1", "port": port, "served-model-name": spec.served_name}
         env = {**common.PYTHON_ENV, "VLLM_NO_USAGE_STATS": "1", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE)}
         if common.is_path(spec.model):
-            env["HF_HUB_OFFLINE"] = "1"  # else it asks the hub about a folder, and waits where there is no network
+            # Without it, it asks the hub about a folder, and waits if there is no network.
+            env["HF_HUB_OFFLINE"] = "1"
         is_program = python.rpartition("/")[2] == self.program
         run = (python,) if is_program else (python, "-m", "vllm.entrypoints.cli.main")
         return Command((*run, "serve", spec.model, *common.flags(args, STYLE)), {**env, **spec.env}, UNSET)
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
-        """Leave out what says nothing, and the priority, which the router's queue has heeded."""
+        """Leave out values that ask for nothing, and the priority, which the router's queue has applied."""
         bodies.check_path(path, self.apis, self.name)
         rules = RULES.get(path)
         if rules is None:
@@ -206,7 +213,7 @@ class Vllm:
 
 
 def _check_share(args: Mapping[str, ArgValue]) -> None:
-    """It would fail at its start, or wait for more memory than there is."""
+    """Check the share: with a wrong one it would fail at its start, or wait for memory that there isn't."""
     said = next((value for name, value in args.items() if name.replace("_", "-") == "gpu-memory-utilization"), None)
     if said is None:
         return
@@ -221,7 +228,7 @@ def _check_share(args: Mapping[str, ArgValue]) -> None:
 
 
 def _check_tools(found: Fields, args: Mapping[str, ArgValue]) -> None:
-    """It tells by its own flags what is missing; whoever reads router.yaml knows launch.args."""
+    """Refuse tools that aren't enabled, in the words of launch.args; its own error names its flags."""
     if "tools" in found and tools.chosen(found) != "none" and not args.get("tool-call-parser"):
         raise UnfitRequestError(
             "This model takes no tools as it is launched: for them, vllm needs enable-auto-tool-choice: true and the"
