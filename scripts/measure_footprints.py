@@ -30,7 +30,7 @@ from launchers.engines import ENGINES
 from launchers.footprints.estimate import estimate
 from launchers.footprints.files import read_model
 from launchers.footprints.lines import read_lines
-from launchers.footprints.parts import RAM, Device, Footprint, Parts
+from launchers.footprints.parts import RAM, Breakdown, Device, Parts
 from launchers.footprints.resident import Resident, measure
 from launchers.ports import RANGE, Ports
 from launchers.spec import LaunchSpec
@@ -82,7 +82,7 @@ class Measured:
 
     resident: Resident
     tokens: int
-    said: Footprint
+    said: Breakdown
 
 
 def run(engine: str, case: Case, model: Path, log: Path) -> Measured:

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from launchers.footprints import llama, mlx, vllm
 from launchers.footprints.model import Model
-from launchers.footprints.parts import Device, Footprint
+from launchers.footprints.parts import Breakdown, Device
 from launchers.spec import ArgValue
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -17,7 +17,7 @@ def estimate(
     args: Mapping[str, ArgValue],
     devices: Sequence[Device],
     env: Mapping[str, str] = NOTHING,
-) -> Footprint:
+) -> Breakdown:
     """Tell what each of `devices` will hold of a model that `engine` runs with these arguments and variables.
 
     `devices` are RAM and the GPUs that the engine may use, in its order. Raises KeyError for an engine that is none.

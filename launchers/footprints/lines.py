@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
-from launchers.footprints.parts import RAM, Footprint, Parts
+from launchers.footprints.parts import RAM, Breakdown, Parts
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
@@ -51,18 +51,18 @@ class _Said:
         fields = self.found.setdefault(device, {})
         fields[name] = fields.get(name, 0) + round(size)
 
-    def footprint(self) -> Footprint:
-        return Footprint({device: Parts(**fields) for device, fields in self.found.items()})
+    def footprint(self) -> Breakdown:
+        return Breakdown({device: Parts(**fields) for device, fields in self.found.items()})
 
 
-def read_lines(engine: str, lines: Iterable[str]) -> Footprint:
+def read_lines(engine: str, lines: Iterable[str]) -> Breakdown:
     """Tell what an engine said that it takes; no device where it said nothing."""
     if engine in {"llama_cpp", "llama_server"}:
         return _of_llama(lines)
-    return _of_vllm(lines) if engine == "vllm" else Footprint({})
+    return _of_vllm(lines) if engine == "vllm" else Breakdown({})
 
 
-def _of_llama(lines: Iterable[str]) -> Footprint:
+def _of_llama(lines: Iterable[str]) -> Breakdown:
     planned, said = _Said(), _Said()
     only_plans = False
     for line in lines:
@@ -83,7 +83,7 @@ def _of_llama(lines: Iterable[str]) -> Footprint:
     return _without_copies(said) if said.found else planned.footprint()
 
 
-def _without_copies(said: _Said) -> Footprint:
+def _without_copies(said: _Said) -> Breakdown:
     """What was laid out anew is counted as the copy; what was mapped for it is spare."""
     for fields in said.found.values():
         fields["weights"] = max(fields.get("weights", 0) - fields.get("spare", 0), 0)
@@ -96,7 +96,7 @@ def _device(name: str) -> str:
     return f"gpu {found[1]}" if found else RAM
 
 
-def _of_vllm(lines: Iterable[str]) -> Footprint:
+def _of_vllm(lines: Iterable[str]) -> Breakdown:
     said = _Said()
     on_gpu = False
     for line in lines:
@@ -106,14 +106,14 @@ def _of_vllm(lines: Iterable[str]) -> Footprint:
             if found := pattern.search(short):
                 said.found.setdefault(RAM, {})[name] = round(float(found[1]) * GIB)
     if on_gpu and RAM in said.found:
-        return Footprint({"gpu 0": Parts(**said.found[RAM])})
+        return Breakdown({"gpu 0": Parts(**said.found[RAM])})
     return said.footprint()
 
 
-def corrected(estimated: Footprint, said: Footprint) -> Footprint:
+def corrected(estimated: Breakdown, said: Breakdown) -> Breakdown:
     """An estimate with what the engine said in its place; what it didn't say, and what use adds, stays estimated."""
     devices = dict(estimated.devices)
     for name, parts in said.devices.items():
         known = {part: size for part in ("weights", "cache", "compute", "spare") if (size := getattr(parts, part))}
         devices[name] = replace(devices.get(name, Parts()), **known)
-    return Footprint(devices, estimated.gaps)
+    return Breakdown(devices, estimated.gaps)

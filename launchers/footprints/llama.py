@@ -24,7 +24,7 @@ from typing import Final
 from launchers.engines.common import number
 from launchers.footprints.gguf import TYPES
 from launchers.footprints.model import Layer, Model
-from launchers.footprints.parts import RAM, Device, Footprint, Parts
+from launchers.footprints.parts import RAM, Breakdown, Device, Parts
 from launchers.spec import ArgValue
 
 REPACKED: Final = frozenset({"q4_0", "q4_k", "iq4_nl", "mxfp4"})
@@ -120,7 +120,7 @@ def llama_server(args: Mapping[str, ArgValue]) -> Settings:
     )
 
 
-def estimate(model: Model, settings: Settings, devices: Sequence[Device]) -> Footprint:
+def estimate(model: Model, settings: Settings, devices: Sequence[Device]) -> Breakdown:
     """Tell what each device will hold. Devices other than RAM are the GPUs that the engine may use, in its order."""
     context = -(-(settings.context or model.context) // ALIGNMENT) * ALIGNMENT
     places = _places(len(model.layers), settings, [device for device in devices if device.name != RAM])
@@ -137,7 +137,7 @@ def estimate(model: Model, settings: Settings, devices: Sequence[Device]) -> Foo
     compute = _compute(model, settings, context)
     gpus = set(places) - {RAM}
     found = {name: Parts(weights[name], cache[name], compute, GPU_BASE) for name in sorted(gpus)}
-    return Footprint({RAM: _ram(model, settings, context, weights[RAM], cache[RAM], gpus), **found}, model.gaps)
+    return Breakdown({RAM: _ram(model, settings, context, weights[RAM], cache[RAM], gpus), **found}, model.gaps)
 
 
 def _ram(model: Model, settings: Settings, context: int, weights: int, cache: int, gpus: set[str]) -> Parts:

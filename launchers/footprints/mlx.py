@@ -12,7 +12,7 @@ from typing import Final
 
 from launchers.engines.common import number
 from launchers.footprints.model import Model
-from launchers.footprints.parts import RAM, Footprint, Parts
+from launchers.footprints.parts import RAM, Breakdown, Parts
 from launchers.spec import ArgValue
 
 PREFILL: Final = 2048
@@ -26,7 +26,7 @@ IN_BETWEEN: Final = 4
 """Times hidden + feed-forward numbers, for each token of a step."""
 
 
-def estimate(model: Model, args: Mapping[str, ArgValue]) -> Footprint:
+def estimate(model: Model, args: Mapping[str, ArgValue]) -> Breakdown:
     """Tell what RAM will hold."""
     step = min(number(args, "prefill-step-size") or PREFILL, model.context or PREFILL)
     between = IN_BETWEEN * step * (model.hidden + model.feed_forward) * model.number_size
@@ -39,4 +39,4 @@ def estimate(model: Model, args: Mapping[str, ArgValue]) -> Footprint:
         model.cache_per_token(model.number_size, model.number_size),
         model.context * prompts,
     )
-    return Footprint({RAM: parts}, model.gaps)
+    return Breakdown({RAM: parts}, model.gaps)

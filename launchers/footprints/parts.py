@@ -57,8 +57,11 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Footprint:
-    """What a model takes of each device, by its name. `gaps` are sentences about what the figures leave out."""
+class Breakdown:
+    """A footprint part by part: what a model takes of each device, by its name.
+
+    `loaded` and `most` are footprints in the router's own form. `gaps` are sentences about what the figures leave out.
+    """
 
     devices: Mapping[str, Parts]
     gaps: tuple[str, ...] = ()

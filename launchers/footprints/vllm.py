@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import Final
 
 from launchers.footprints.model import Model
-from launchers.footprints.parts import RAM, Device, Footprint, Parts
+from launchers.footprints.parts import RAM, Breakdown, Device, Parts
 from launchers.spec import ArgValue
 
-SHARE: Final = 0.9
+SHARE: Final = 0.92
 """vllm's own default of --gpu-memory-utilization."""
 BASE: Final = 2200 << 20
 """RAM of its three processes, without a model."""
@@ -31,13 +31,13 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 def estimate(
     model: Model, args: Mapping[str, ArgValue], env: Mapping[str, str], devices: Sequence[Device]
-) -> Footprint:
+) -> Breakdown:
     """Tell what each device will hold."""
     said = {name.replace("_", "-"): value for name, value in args.items()}
     gpus = [device for device in devices if device.name != RAM]
     if not gpus:
         ram = next((device.total for device in devices if device.name == RAM), 0)
-        return Footprint({RAM: _on_cpu(model, said, env, ram)}, model.gaps)
+        return Breakdown({RAM: _on_cpu(model, said, env, ram)}, model.gaps)
     width = min(_number(said.get("tensor-parallel-size")) or 1, len(gpus))
     share = _share(said)
     found = {RAM: Parts(base=BASE)}
@@ -47,7 +47,7 @@ def estimate(
         if cache is None:
             cache = max(int(share * gpu.total) - weights - GPU_BASE, 0)
         found[gpu.name] = Parts(weights, cache, 0, GPU_BASE)
-    return Footprint(found, model.gaps)
+    return Breakdown(found, model.gaps)
 
 
 def _on_cpu(model: Model, said: Mapping[str, ArgValue], env: Mapping[str, str], ram: int) -> Parts:

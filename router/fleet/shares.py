@@ -1,7 +1,7 @@
 """The claim of each launch on GPUs, and its arguments for them: which GPUs it uses, and which part of their memory.
 
 `launchers.gpus` divides the shares, and later the turns to start. The claims come from router.yaml, from the profile,
-and from the model on disk (`launchers.footprint`). Whatever a person wrote is kept.
+and from the model on disk (`launchers.footprints.share`). Whatever a person wrote is kept.
 """
 
 import math
@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from launchers.engines.common import number
-from launchers.footprint import Footprint, footprint
+from launchers.footprints.share import ShareNeeds, share_needs
 from launchers.gpus import CACHE, LEAST_SHARE, SHARE, TOGETHER, Claim, dealt, floored, raised
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import described, size_of, weights
@@ -80,12 +80,12 @@ def claimed(
     own = {name: value for name, value in args.items() if name in written}
     # 0, unknown, for a part of a GPU.
     most = min(0 if gpu.uuid.startswith("MIG-") else gpu.memory_bytes or 0 for gpu in gpus)
-    alone = footprint(config, size, own, seqs, 1)
+    alone = share_needs(config, size, own, seqs, 1)
     small = SHARE not in written and _fits(alone, most, launched)
     if SPREAD in args and SPREAD not in written:
         args[SPREAD] = 1 if small else _spread(args, config, len(gpus))
     width = _width(args)
-    least = footprint(config, size, own, seqs, width).least
+    least = share_needs(config, size, own, seqs, width).least
     claim = Claim(_ids(gpus, width, in_order=in_order), 0.0, least=least, needs=least / most if most else 0.0)
     if SHARE in written:
         return _over(spec, args, replace(claim, share=_said(args[SHARE]), written=True))
@@ -142,6 +142,6 @@ def _said(share: ArgValue) -> float:
     return VLLMS_OWN
 
 
-def _fits(needs: Footprint, memory: int, launched: int) -> bool:
+def _fits(needs: ShareNeeds, memory: int, launched: int) -> bool:
     """Tell whether an equal part of one GPU is all that the model can use."""
     return needs.whole is not None and bool(memory) and needs.whole <= floored(TOGETHER / max(launched, 1)) * memory

@@ -1,7 +1,7 @@
 import pytest
 
 from launchers.footprints.lines import corrected, read_lines
-from launchers.footprints.parts import RAM, Footprint, Parts
+from launchers.footprints.parts import RAM, Breakdown, Parts
 
 MIB = 1 << 20
 
@@ -77,7 +77,7 @@ def mib(**parts):
     ],
 )
 def test_llama_cpp_names_each_buffer(lines, devices):
-    assert read_lines("llama_server", lines) == Footprint(devices)
+    assert read_lines("llama_server", lines) == Breakdown(devices)
 
 
 def test_weights_that_were_laid_out_anew_count_once():
@@ -101,12 +101,12 @@ def test_vllm_says_what_weights_and_cache_take():
 
 
 def test_what_an_engine_says_stands_in_the_estimate_s_place():
-    estimated = Footprint({RAM: Parts(100, 200, 300, base=7, per_token=2, most_tokens=9)}, ("something",))
-    said = Footprint({RAM: Parts(weights=110, compute=250), "gpu 0": Parts(cache=5)})
+    estimated = Breakdown({RAM: Parts(100, 200, 300, base=7, per_token=2, most_tokens=9)}, ("something",))
+    said = Breakdown({RAM: Parts(weights=110, compute=250), "gpu 0": Parts(cache=5)})
     found = corrected(estimated, said)
     assert found.devices == {
         RAM: Parts(110, 200, 250, base=7, per_token=2, most_tokens=9),
         "gpu 0": Parts(cache=5),
     }
     assert found.gaps == ("something",)
-    assert corrected(estimated, Footprint({})) == estimated
+    assert corrected(estimated, Breakdown({})) == estimated

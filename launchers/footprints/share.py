@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from launchers.engines.common import number
+from launchers.footprints.errors import HeaderError
+from launchers.footprints.model import from_config
 from launchers.spec import ArgValue
 
 DENSE = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -27,11 +29,6 @@ ENGINE = 3 << 30
 LITTLE = 1 << 30
 """The part of these bytes without which nothing runs."""
 
-KEYS = (
-    "num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size", "max_position_embeddings",
-    "vocab_size",
-)  # fmt: skip
-
 _BLOCK = 128
 """Most tokens of a block, the unit in which the cache is allocated."""
 
@@ -40,7 +37,7 @@ _STEP = 16384
 
 
 @dataclass(frozen=True, slots=True)
-class Footprint:
+class ShareNeeds:
     """Bytes of each GPU: the `least` that the model needs, the `whole` that it can use, if known, and its `cache`."""
 
     least: int
@@ -48,36 +45,28 @@ class Footprint:
     cache: int = 0
 
 
-def footprint(
+def share_needs(
     config: Mapping[str, object], weights: int, args: Mapping[str, ArgValue], seqs: int, gpus: int
-) -> Footprint:
-    """Compute what a model with this config.json takes; `size` is that of its files, in bytes.
+) -> ShareNeeds:
+    """Compute what a model with this config.json takes, whose files have `weights` bytes.
 
     It works on `seqs` requests at once, and is spread over `gpus`.
     """
     least = weights // gpus + LITTLE
     if not weights or config.get("model_type") not in DENSE or config.get("rope_scaling"):
-        return Footprint(least)
+        return ShareNeeds(least)
     if {name.replace("_", "-") for name in args} - HARMLESS:
-        return Footprint(least)
-    layers, heads, hidden, between, longest, vocabulary = (_of(config, key) for key in KEYS)
+        return ShareNeeds(least)
+    try:
+        model = from_config(config, ())
+    except HeaderError:
+        return ShareNeeds(least)
     said = next((value for name, value in args.items() if name.replace("_", "-") == "max-model-len"), None)
-    length = number(args, "max-model-len") if said is not None else longest
-    if not all((layers, heads, hidden, length)):
-        return Footprint(least)
-    width = 2 if config.get("torch_dtype", config.get("dtype")) in {"bfloat16", "float16"} else 4
-    token = (
-        2
-        * layers
-        * (_of(config, "num_key_value_heads") or heads)
-        * (_of(config, "head_dim") or hidden // heads)
-        * width
-    )
+    length = number(args, "max-model-len") if said is not None else model.context
+    width = model.number_size
+    token = model.cache_per_token(width, width)
+    if not all((model.heads, token, model.hidden, length)):
+        return ShareNeeds(least)
     cache = token * -(-length // _BLOCK) * _BLOCK * (seqs + 1)
-    work = _STEP * (4 * hidden + 3 * between) * width + seqs * vocabulary * 16
-    return Footprint(least, cache + work + weights + weights // 5 + ENGINE, cache)
-
-
-def _of(config: Mapping[str, object], key: str) -> int:
-    value = config.get(key)
-    return value if isinstance(value, int) and value > 0 else 0
+    work = _STEP * (4 * model.hidden + 3 * model.feed_forward) * width + seqs * model.vocabulary * 16
+    return ShareNeeds(least, cache + work + weights + weights // 5 + ENGINE, cache)

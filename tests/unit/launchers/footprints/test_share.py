@@ -1,6 +1,6 @@
 import pytest
 
-from launchers.footprint import ENGINE, LITTLE, Footprint, footprint
+from launchers.footprints.share import ENGINE, LITTLE, ShareNeeds, share_needs
 
 GIB = 1 << 30
 TINY = {
@@ -11,8 +11,8 @@ TINY = {
 TOKEN = 2 * 2 * 1 * 32 * 2  # bytes of keys and values in its two layers
 
 
-def of(config=TINY, weights=1 << 20, args=None, seqs=256, gpus=1) -> Footprint:
-    return footprint(config, weights, args or {}, seqs, gpus)
+def of(config=TINY, weights=1 << 20, args=None, seqs=256, gpus=1) -> ShareNeeds:
+    return share_needs(config, weights, args or {}, seqs, gpus)
 
 
 def test_a_small_model_s_cache_is_for_all_requests_at_once_each_as_long_as_it_reads():
@@ -60,9 +60,9 @@ def test_the_model_counts(config, cache):
     ],
 )
 def test_of_whatever_is_not_known_it_gets_its_full_share(config, args):
-    assert of(config, args=args) == Footprint((1 << 20) + LITTLE)
+    assert of(config, args=args) == ShareNeeds((1 << 20) + LITTLE)
 
 
 def test_weights_are_spread_over_gpus_and_unknown_ones_are_not_nothing():
     assert of(weights=160 * GIB, gpus=8, config={}).least == 20 * GIB + LITTLE
-    assert of(weights=0) == Footprint(LITTLE)
+    assert of(weights=0) == ShareNeeds(LITTLE)
