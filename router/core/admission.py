@@ -1,17 +1,18 @@
-"""Who may wait, for how long, and who goes where there is room: a bounded queue for each model. Pure.
+"""The queue of each model: which requests may wait, for how long, and which is sent when a backend has room. Pure.
 
-A request that finds room where nobody waits goes at once, and never comes here: `is_empty` and `keeps` are a look-up
-each. Else it gets a `Ticket`; whenever a backend has room, `take` tells who goes there, by turns (`router.core.turns`).
+A request that finds room while nobody waits is sent at once and never comes here: `is_empty` and `keeps` are one
+look-up each. Any other request gets a `Ticket`. Whenever a backend has room, `take` picks the ticket that is sent
+there, by turns (`router.core.turns`).
 
-While the ticket whose turn it is is too large for the room that a backend has, others may pass it; but after
-`_TOO_SMALL` such offers the backend that made the last is kept for it. All other backends go on. An idle backend has
-room for any (`Cap`), so it waits for what is in flight there, and for no more.
+If the ticket whose turn it is is too large for a backend's room, others may pass it. After `_TOO_SMALL` such offers,
+the backend that made the last one is kept for it; all other backends go on. An idle backend has room for any request
+(`Cap`), so the ticket waits at most until the requests in flight there have ended.
 
-A queue that is full makes room for a newcomer whose claim is better: of a class before the last that waits, or, within
-that, of a key that has fewer there for its weight. Then the newest ticket of the key that has most in the last class
-has to go, so that nobody shuts out others by asking much.
+A full queue makes room for a newcomer with a better claim: one of a class before the last class that waits, or of a
+key that has fewer tickets for its weight within that class. Then the newest ticket of the key with the most tickets in
+the last class is refused. So no client shuts out others by sending many requests.
 
-Nothing here outlives its tickets: with a queue's last one go its classes, its keys, and what was measured of it.
+Nothing outlives its tickets: with its last ticket, a queue's classes, keys and measurements are gone.
 """
 
 from collections import OrderedDict
@@ -27,22 +28,27 @@ from router.core.turns import Queue, Ticket
 T = TypeVar("T")
 
 CLASSES = 10
-"""Priorities from `-CLASSES` to `CLASSES` are told apart; those beyond count as the nearest."""
+"""Priorities range from `-CLASSES` to `CLASSES`; others count as the nearest of these."""
 
-_TOO_SMALL = 8  # offers of too little room, after which a backend is kept
-_LOOKS = 32  # tickets that are asked, at one offer, whether they can go
-_LIGHTEST = 0.01  # a lower weight counts as this: a turn is never more than a hundred others' away
+_TOO_SMALL = 8
+"""Offers of too little room after which a backend is kept for a ticket."""
+
+_LOOKS = 32
+"""Tickets at most that are considered for one offer."""
+
+_LIGHTEST = 0.01
+"""Least weight of a key: its turn is never more than a hundred turns of others away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """How much a backend may have in flight: requests, and bytes of their bodies."""
+    """How much a backend may have in flight: `requests`, and `size` bytes of their bodies."""
 
     requests: float = inf
     size: float = inf
 
     def room(self, requests: float, size: float) -> float:
-        """Tell how many bytes may join those in flight, as one request; below 0: none, not even an empty one."""
+        """Give the bytes that one more request may have; below 0: not even an empty one may join."""
         if requests >= self.requests:
             return -1.0
         return self.size - size if requests else inf
@@ -53,72 +59,82 @@ UNBOUNDED = Cap()
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What bounds the waiting, and who waits how long. A key that `weights` doesn't name weighs 1."""
+    """What bounds the queues.
 
-    max_queue: int = 512  # tickets for each model
-    max_queue_bytes: float = 256 * 1024 * 1024  # of the waiting requests of all models; one alone may be larger
-    queue_timeout: float = 60.0  # seconds
-    ageing: int = 8  # each so many-th turn goes to the class that has waited longest for one
+    `max_queue` is in tickets for each model, `max_queue_bytes` in bytes of the waiting requests of all models, of
+    which one alone may be larger. `queue_timeout` is in seconds. Every `ageing`-th turn goes to the class that has
+    waited longest for one. `weights` are the shares of keys; a key that isn't in it weighs 1.
+    """
+
+    max_queue: int = 512
+    max_queue_bytes: float = 256 * 1024 * 1024
+    queue_timeout: float = 60.0
+    ageing: int = 8
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def weight(self, key: str) -> float:
-        """Give the share of a key's turns, beside the others'."""
+        """Give the weight of a key's turns."""
         return max(_LIGHTEST, self.weights.get(key, 1.0))
 
 
 Refused = tuple[Ticket[T], RouterError]
-"""Who waits no longer, and what its client is to be told."""
+"""A ticket that waits no longer, and the error for its client."""
 
 
 class Admission(Generic[T]):
     """The queues of all models. `T` is what the caller keeps for each request that waits.
 
-    `bounds` may be replaced at any time, for those who wait, too; only a key's weight counts from its next line on.
+    `bounds` may be replaced at any time, and hold for those who wait, too. A key's new weight counts once its waiting
+    tickets have left.
     """
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
-        self.size = 0  # bytes of all that wait
-        self._queues: OrderedDict[str, Queue[T]] = OrderedDict()  # by their latest turn, the oldest first
-        self._waiting: OrderedDict[Ticket[T], None] = OrderedDict()  # by their entry
-        self._kept: dict[str, Ticket[T]] = {}  # by the backend's name
+        # Bytes of all requests that wait.
+        self.size = 0
+        # In the order of their latest turns, the oldest first.
+        self._queues: OrderedDict[str, Queue[T]] = OrderedDict()
+        # In the order in which they entered.
+        self._waiting: OrderedDict[Ticket[T], None] = OrderedDict()
+        # The tickets that a backend is kept for, by the backend's name.
+        self._kept: dict[str, Ticket[T]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    # Who waits
+    # What waits
 
     def is_empty(self, model: str) -> bool:
-        """Tell whether nobody waits for a model: then whoever finds room may go at once."""
+        """Tell whether nobody waits for a model: then a request that finds room may be sent at once."""
         return model not in self._queues
 
     def keeps(self, backend: str) -> bool:
-        """Tell whether a backend's room is kept for one who waits: then nobody else may be sent there."""
+        """Tell whether a backend's room is kept for a ticket: then no other request may be sent there."""
         return backend in self._kept
 
     def waiting(self, model: str) -> int:
-        """Tell how many wait for a model."""
+        """Give the number of tickets for a model."""
         queue = self._queues.get(model)
         return 0 if queue is None else queue.waiting
 
     def models(self) -> tuple[str, ...]:
-        """Name the models that are waited for; the one whose latest turn was longest ago comes first."""
+        """Give the models that requests wait for, the one with the oldest latest turn first."""
         return tuple(self._queues)
 
     def order(self, model: str) -> list[Ticket[T]]:
-        """Give all that wait for a model, who would go next first: if nobody came, all fitted, and none aged."""
+        """Give the tickets for a model in the order in which they'd go, if none came, all fitted and no class aged."""
         queue = self._queues.get(model)
         return [] if queue is None else queue.order()
 
-    # Who comes
+    # Entering
 
     def enter(
         self, model: str, payload: T, key: str, priority: int, size: int, now: float, pace: float = 0.0
     ) -> tuple[Ticket[T], Refused[T] | None]:
-        """Let a request wait; the second is who had to go for it, if anybody had.
+        """Let a request wait. The second result is the ticket that was refused for it, if one was.
 
-        `pace` counts for who comes first: in how many seconds one is believed to go, 0 where nothing is known. Raises
-        QueueFullError, where nobody had to go.
+        `pace` is the expected number of seconds between two departures, 0 if unknown; it counts only if the queue is
+        empty. Raises QueueFullError if the queue is full, and no ticket has a weaker claim.
         """
         bounds = self.bounds
         ticket = Ticket(model, payload, key, max(-CLASSES, min(CLASSES, priority)), size, now)
@@ -140,7 +156,7 @@ class Admission(Generic[T]):
         return ticket, refused
 
     def _has_room(self, ticket: Ticket[T], without: Ticket[T] | None) -> bool:
-        """Tell whether a ticket may join those that wait, or all of them but one."""
+        """Tell whether a ticket may join those that wait, one of them left out if `without` is given."""
         waiting, size = self.waiting(ticket.model), self.size
         if without is not None:
             waiting, size = waiting - 1, size - without.size
@@ -152,15 +168,16 @@ class Admission(Generic[T]):
         seconds = 1 if queue is None else queue.retry_after(now)
         return QueueFullError(f"Too many requests wait for '{model}'. Try again in {seconds} s.", retry_after=seconds)
 
-    # Who goes
+    # Going
 
     def take(
         self, backend: str, models: Container[str], room: float, now: float, may: Callable[[Ticket[T]], bool]
     ) -> Ticket[T] | None:
-        """Let go who is next at a backend with `room` (see `Cap`) that serves `models`; None, where nobody can go.
+        """Take the next ticket for a backend with `room` (see `Cap`) that serves `models`; None if none can go.
 
-        `may` tells whether a ticket may be sent there at all, whatever the room; most do. Ask again until it's None:
-        there may be room for more. One whose time is up may go too, until `expired` is asked: better late than never.
+        `may` tells whether a ticket may be sent there at all, whatever its size; most may. Call this until it gives
+        None: there may be room for more. An expired ticket may still go until `expired` is called: better late than
+        never.
         """
         if room < 0:
             return None
@@ -177,7 +194,7 @@ class Admission(Generic[T]):
         return None
 
     def _choose(self, queue: Queue[T], backend: str, room: float, may: Callable[[Ticket[T]], bool]) -> Ticket[T] | None:
-        """Find the first in turn that can go; keep the backend for one that was offered too little room too often."""
+        """Find the first ticket in turn that fits; keep the backend for one that too often didn't fit."""
         first = True
         for ticket in islice(queue.in_turn(self.bounds.ageing), _LOOKS):
             if not may(ticket):
@@ -200,15 +217,15 @@ class Admission(Generic[T]):
         return ticket
 
     def forget(self, backend: str) -> None:
-        """Keep a backend for nobody: it went down, or serves other models. Its ticket is offered others."""
+        """Keep a backend for nobody, because it went down or serves other models. Its ticket may go to others."""
         ticket = self._kept.pop(backend, None)
         if ticket is not None:
             ticket.kept_at = ""
 
-    # Who leaves
+    # Leaving
 
     def leave(self, ticket: Ticket[T]) -> None:
-        """Forget a ticket whose client left; one that doesn't wait any more is left alone."""
+        """Forget a ticket. One that doesn't wait any more is ignored."""
         if ticket not in self._waiting:
             return
         del self._waiting[ticket]
@@ -221,7 +238,7 @@ class Admission(Generic[T]):
             del self._queues[ticket.model]
 
     def expired(self, now: float) -> list[Refused[T]]:
-        """Let go of all that have waited for too long, at the cost of a look at the one that waits longest."""
+        """Take out all tickets that have waited too long. If none has, this costs one look at the oldest."""
         refused: list[Refused[T]] = []
         while self._waiting:
             ticket = next(iter(self._waiting))

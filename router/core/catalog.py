@@ -19,34 +19,33 @@ from router.core.reshape import Reshape
 from router.core.stall import Progress
 
 DOUBT = 2
-"""Errors in a row from which on a backend is in doubt, whatever they say of the requests. A client that asks nonsense
-again and again has every third of its requests sent twice."""
+"""Errors in a row from which on a backend is in doubt, even if their statuses blame the requests. The price: a client
+that sends nonsense again and again has every third of its requests sent twice."""
 
 _NAMES_IN_AN_ERROR = 20
-_MOST_REMEMBERED = 4096  # names whose meaning is kept: what clients make up must not fill the memory
+
+_MOST_REMEMBERED = 4096
+"""Names whose meaning is remembered: names that clients make up must not fill the memory."""
 
 
 @dataclass(slots=True, eq=False)
 class Backend:
     """One place that requests can be sent: a launched engine's replica, or a URL.
 
-    `models` maps the names that clients use to the names that the engine knows. `weight` is its capacity beside
-    the others'. `in_flight` counts attempts sent and not yet ended, `ended` those that have, and `answered` those that
-    were answered whole. `uuid_request_ids`: the engine refuses an X-Request-ID that is no UUID, so it gets none other.
+    `models` maps the names that clients use to the names that the engine knows. `weight` is its capacity relative to
+    the others. `in_flight` counts attempts sent and not yet ended, `ended` those that have ended, `answered` those that
+    were answered whole, and `errors` its latest answers in a row that were errors.
 
-    `errors` counts its answers in a row that were errors.
+    `supervised`: the router launches it, and restarts it if it ends. `uuid_request_ids`: the engine refuses an
+    X-Request-ID that is no UUID, so it gets no other. `put_right` turns a path and a request's body into the body that
+    the engine must get, and raises RouterError for a request that would crash it; None if any body will do.
 
-    `supervised`: the router starts it, and will again if it ends.
+    `stalled`: it stopped working, whatever its probes say, and hasn't been seen at work since. `progress` holds its
+    signs of work, and `counted` the value of `answered` when `progress` was last updated from it.
 
-    `stalled`: it stopped working, whatever its probes say, and has not been seen at work since. `progress` is what
-    shows whether it works, and `counted` how many it had answered when that was last told.
-
-    `estimate` is what is known of how soon it answers. `spoke`: an answer has brought something that the estimate
-    hasn't been told of. `cap` is how much it is to have in flight, and `size` the bytes
-    of the bodies that are. `ramp`: which part of its weight it is to carry while it comes back.
-
-    `put_right` makes of a path and a request's body the body that the engine must get, and raises RouterError for a
-    request that would end it; None where any will do.
+    `estimate` predicts how soon it answers. `spoke`: an answer has brought content that wasn't reported to the estimate
+    yet. `cap` bounds its requests in flight, and `size` is the bytes of their bodies. `ramp` is the share of its weight
+    that it carries while it comes back.
     """
 
     name: str
@@ -71,22 +70,22 @@ class Backend:
 
     @property
     def worked_at(self) -> float:
-        """When it was last seen at work, in seconds of the loop's clock."""
+        """When it last gave a sign of work, in seconds of the loop's clock."""
         return self.progress.at
 
     @property
     def share(self) -> float:
-        """Its weight, as far as it carries it already."""
+        """The weight that it carries already."""
         return self.weight * self.ramp
 
     @property
     def load(self) -> float:
-        """Attempts in flight for the weight that it carries."""
+        """Attempts in flight, relative to the weight that it carries already."""
         return self.in_flight / (self.weight * self.ramp)
 
 
 class Candidate(NamedTuple):
-    """A backend that could answer, and the name that it knows the model by."""
+    """A backend that could answer, and its name for the model."""
 
     backend: Backend
     model: str
@@ -100,8 +99,8 @@ Tier = tuple[Candidate, ...]
 class Route:
     """Where a name leads: to the models `targets`, in order. `reshape` changes the request's body on the way.
 
-    After an answer of a status in `next_on` the next model is tried. `policy` names what chooses among backends; empty:
-    the router's own. What is `hidden` is served, but not listed.
+    After an answer with a status in `next_on`, the next model is tried. `policy` is the balancing policy; empty: the
+    router's own. A `hidden` route is served, but not listed.
     """
 
     targets: tuple[str, ...]
@@ -112,10 +111,10 @@ class Route:
 
 
 DIRECT = Route(())
-"""What leads to a model by its own name."""
+"""The route of a model's own name."""
 
 UNTOLD = "a model that is not known yet"
-"""The queue of all names that mean nothing while a backend has yet to say what it serves."""
+"""The queue of all unknown names while a backend hasn't said yet what it serves."""
 
 
 class Way(NamedTuple):
@@ -130,7 +129,7 @@ class Way(NamedTuple):
 
 
 NOWHERE = Way((), DIRECT)
-"""What a name means while it means nothing."""
+"""The way of a name that means nothing yet."""
 
 
 def _way(tiers: tuple[Tier, ...], route: Route) -> Way:
@@ -138,17 +137,17 @@ def _way(tiers: tuple[Tier, ...], route: Route) -> Way:
 
 
 class Listing(NamedTuple):
-    """A name that can be asked for, as /v1/models shows it."""
+    """A name that can be asked for, as /v1/models shows it. `targets` is empty for a model."""
 
     name: str
-    targets: tuple[str, ...]  # empty for a model
+    targets: tuple[str, ...]
     ready: bool
 
 
 class Catalog:
     """Every name that can be asked for, as of one moment's models and routes.
 
-    A wildcard is found by what stands before its first asterisk, so that thousands of them cost no more than a few.
+    Wildcards are indexed by the text before their first asterisk, so thousands of them cost no more than a few.
     """
 
     def __init__(self, backends: Iterable[Backend], routes: Mapping[str, Route]) -> None:
@@ -158,7 +157,8 @@ class Catalog:
                 models.setdefault(public, []).append(Candidate(backend, known))
         self._models: dict[str, Tier] = {name: tuple(tier) for name, tier in models.items()}
         self._routes = dict(routes)
-        self._wildcards: dict[str, list[tuple[str, list[str]]]] = {}  # by their beginnings, the longest first
+        # By the text before the first asterisk; the longest wildcards first.
+        self._wildcards: dict[str, list[tuple[str, list[str]]]] = {}
         for name in sorted(routes, key=len, reverse=True):
             if "*" in name:
                 parts = name.split("*")
@@ -167,9 +167,9 @@ class Catalog:
         self._remembered: dict[str, Way] = {}
 
     def resolve(self, name: str) -> Way:
-        """Find what a name means; there may be no tier to try, where nobody serves what it leads to.
+        """Find what a name means. There is no tier to try if no backend serves the models that it leads to.
 
-        Raises ModelNotFoundError, which names what could be asked for, where the name means nothing.
+        Raises ModelNotFoundError, which lists the known names, if the name means nothing.
         """
         way = self._remembered.get(name)
         if way is None:
@@ -180,7 +180,7 @@ class Catalog:
         return way
 
     def has_rivals(self, backend: Backend) -> bool:
-        """Tell whether another backend serves a model of this one's, so that there is a choice between them."""
+        """Tell whether another backend serves a model of this one, so that there is a choice between them."""
         return any(len(self._models.get(name, ())) > 1 for name in backend.models)
 
     def _find(self, name: str) -> Way:
@@ -197,7 +197,7 @@ class Catalog:
         return self._routes[exact]
 
     def _matching(self, name: str) -> Iterator[str]:
-        """Give the longest wildcard of each beginning that fits."""
+        """Give, for each beginning, the longest wildcard that matches."""
         for length in self._beginnings:
             if length > len(name):
                 return
@@ -220,7 +220,7 @@ class Catalog:
                 yield name, route
 
     def listing(self) -> list[Listing]:
-        """Tell each model, then each route of an exact name, with whether it could be served now."""
+        """List each model, then each route of an exact name, with whether it could be served now."""
         models = [Listing(name, (), _ready((tier,))) for name, tier in self._models.items()]
         return models + [Listing(name, route.targets, _ready(self._find(name).tiers)) for name, route in self._shown()]
 
@@ -230,9 +230,9 @@ def _ready(tiers: Iterable[Tier]) -> bool:
 
 
 def _matches(parts: Sequence[str], name: str) -> bool:
-    """Tell whether a wildcard, split at its asterisks, fits a name: each part in its order, the outer ones at the ends.
+    """Tell whether a wildcard, split at its asterisks, matches a name: all parts in order, the outer ones at the ends.
 
-    In time that grows with the name alone: an asterisk never needs to take more than it must.
+    The time is linear in the name: the first place where a part is found is always good enough.
     """
     first, *middle, last = parts
     if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):

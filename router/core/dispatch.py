@@ -1,8 +1,8 @@
-"""Where a request goes: of those who may serve it, who has room, and which of these a policy chooses. Pure.
+"""Where a request goes: which of its candidates have room, and which of these the policy picks. Pure.
 
-  1. Tier by tier: the first that has a usable backend with room, and there the one that the policy takes.
-  2. Where all who may serve it are full, it waits (`router.core.admission`), and goes to the first that has room.
-  3. Where all of them look bad, the least bad is tried rather than none: what looks bad might work.
+  1. The request goes to the first tier that has a usable backend with room; there, to the one that the policy picks.
+  2. If all candidates are full, it waits (`router.core.admission`) and goes to the first one that has room.
+  3. If all candidates look bad, the least bad is tried rather than none: it might work.
 
 A backend has room up to its cap; on trial, up to the few requests of a trial (`router.core.health`).
 """
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class _Any:
-    """Contains every model: a ticket knows by itself where it may go."""
+    """Contains every model: each ticket knows where it may go."""
 
     def __contains__(self, _: object) -> bool:
         return True
@@ -32,7 +32,7 @@ _ANY_MODEL = _Any()
 
 
 class Dispatcher(Generic[T]):
-    """Chooses a backend, and queues requests that none has room for. `T` is what the caller keeps for each of these."""
+    """Chooses backends, and queues requests that none has room for. `T` is what the caller keeps for each of these."""
 
     def __init__(self, ledger: Ledger, draw: Draw) -> None:
         self.admission: Admission[T] = Admission(Bounds())
@@ -43,13 +43,13 @@ class Dispatcher(Generic[T]):
         self._policies: dict[str, Policy] = {}
 
     def set_up(self, policy: str, bounds: Bounds, *, affinity: bool) -> None:
-        """Take other settings, for the requests from now on. `policy` is for routes that name none."""
+        """Replace the settings for the next requests. `policy` is for routes that name none."""
         self._policy = policy
         self.admission.bounds = bounds
         self.affinity = affinity
 
     def policy(self, way: Way) -> Policy:
-        """Give the policy that counts for a request that goes this way."""
+        """Give the policy for requests that go this way."""
         name = way.route.policy or self._policy
         policy = self._policies.get(name)
         if policy is None:
@@ -59,7 +59,7 @@ class Dispatcher(Generic[T]):
     def choose(
         self, way: Way, tried: Sequence[Candidate], ask: Ask, now: float, *, full: bool = False
     ) -> Candidate | None:
-        """Choose among those not tried yet; None: nobody of them has room, or, with `full`, there is nobody."""
+        """Choose a candidate that wasn't tried yet; None if none has room. `full`: room doesn't matter."""
         for tier in way.tiers:
             able = [each for each in tier if each.backend.health.usable and each not in tried]
             if self.ledger.aside.any:
@@ -77,7 +77,7 @@ class Dispatcher(Generic[T]):
         return self.policy(way).pick(able, ask, now, self._draw) if able else None
 
     def _not_aside(self, able: list[Candidate], ask: Ask, now: float) -> list[Candidate]:
-        """Leave out those that refused such requests, if any are left."""
+        """Leave out candidates that just refused such requests, unless that leaves none."""
         aside = self.ledger.aside
         return [each for each in able if not aside.has(each, ask, now)] or able
 
@@ -90,13 +90,14 @@ class Dispatcher(Generic[T]):
         ]
 
     def may_wait(self, way: Way) -> bool:
-        """Tell whether anybody may come to have room for a request that goes this way: who is there, or is coming."""
+        """Tell whether any candidate may come to have room: it is there, or will soon be."""
         return any(each.backend.health.hope or each.backend.health.coming for tier in way.tiers for each in tier)
 
     def awaits(self, way: Way) -> bool:
-        """Tell whether somebody who may serve a request that goes this way is not there, but about to be.
+        """Tell whether any candidate is not there, but will soon be.
 
-        A launched engine that looks bad is, too: its process is gone, which its supervisor will soon say, or it works.
+        That includes a launched engine that looks bad: either its process is gone, and its supervisor will soon report
+        that, or it works.
         """
         return any(
             backend.health.coming or (backend.supervised and not backend.health.usable and not backend.health.absent)
@@ -105,9 +106,9 @@ class Dispatcher(Generic[T]):
         )
 
     def pace(self, way: Way) -> float:
-        """Tell each how many seconds those who are under way of all who may serve it end, one by one; 0: not known.
+        """Estimate the seconds between two completions at all candidates together; 0 if unknown.
 
-        By Little's law: as many as are in flight end in the time that each of them takes.
+        By Little's law, as many attempts as are in flight end within the time that each of them takes.
         """
         ends = 0.0
         for tier in way.tiers:
@@ -118,7 +119,10 @@ class Dispatcher(Generic[T]):
         return 1 / ends if ends else 0.0
 
     def candidate_for(self, way: Way, backend: Backend, ask: Ask, now: float) -> Candidate | None:
-        """Tell by what name a request that waits may go to a backend; None: not at all, or not while others are up."""
+        """Give the candidate by which a request that waits may go to a backend.
+
+        None: the backend isn't a candidate, or it looks bad or just refused such a request, while others don't.
+        """
         found, others = None, False
         aside = self.ledger.aside
         for tier in way.tiers:
@@ -132,16 +136,17 @@ class Dispatcher(Generic[T]):
         return None if found is not None and others and aside.has(found, ask, now) else found
 
     def next_for(self, backend: Backend, now: float, may: Callable[[Ticket[T]], bool]) -> Ticket[T] | None:
-        """Let go who waits, and may now be sent to this backend; None where nobody can go there.
+        """Take the next ticket that may now be sent to this backend; None if none can go there.
 
-        To one that looks bad nobody is sent who may hope for another: that is `may`'s to tell, as `candidate_for` does.
+        A request isn't sent to a backend that looks bad while it may hope for another: `may` has to check that, as
+        `candidate_for` does.
         """
         if not backend.health.hope:
             return None
         return self.admission.take(backend.name, _ANY_MODEL, self.ledger.room(backend, now), now, may)
 
     def explain(self, way: Way, ask: Ask, now: float) -> list[dict[str, object]]:
-        """Tell of each candidate what is known of it, and why it would be taken, or passed over."""
+        """Describe each candidate, and why it would be picked or passed over."""
         policy, found = self.policy(way), []
         chosen = False
         for number, tier in enumerate(way.tiers):

@@ -1,12 +1,12 @@
-"""The live state of all backends: what is in flight there, how healthy, how fast and how full each is. Pure.
+"""The live state of all backends: requests in flight, health, speed and load of each. Pure.
 
-The ledger is the one writer of every `Backend`. Whoever meets something (an exchange, a probe, a supervisor) tells the
-ledger, with the time; where that changes what is believed of a backend, the ledger returns a `Change`, which says what
-the caller has to do: probe the backend, offer it to requests that wait, tell the log. The data plane, the simulator and
-the unit tests all drive this same object.
+The ledger is the one writer of every `Backend`. Exchanges, probes and supervisors report events to it, with the time.
+If an event changes the state of a backend in a way that needs action, the ledger returns a `Change` with what the
+caller has to do: probe the backend, offer its room to requests that wait, write to the log. The data plane, the
+simulator and the unit tests all drive this same object.
 
-What belongs to one backend is in its `Backend`. What belongs to several is beside it: which prefixes are believed to be
-in whose cache, who refused which requests, and the budget that pays for retries.
+The state of one backend is in its `Backend`. State that concerns several is beside it: which backend has which prompt
+prefixes in its cache, which backends refused which requests, and the budget that pays for retries.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,13 +28,13 @@ from router.core.statuses import LIES, OF_THE_REQUEST, TOO_MANY, UNWELL_STATUSES
 
 
 class News(Enum):
-    """What the log is told of a backend."""
+    """What the log says of a backend. WORKS: it had stalled, and works again."""
 
     NONE = 0
     DOWN = 1
     TRIAL = 2
     UP = 3
-    WORKS = 4  # after it had stalled
+    WORKS = 4
 
 
 class Change:
@@ -74,7 +74,7 @@ class Ledger:
         self.thresholds = Thresholds()
         self._retired: set[Backend] = set()
 
-    # What there is
+    # Backends
 
     def retire(self, backend: Backend, reason: str) -> Change:
         """Take a backend out for good; its requests in flight go on until `forget`."""
@@ -90,23 +90,23 @@ class Ledger:
         return backend in self._retired
 
     def bound(self, backend: Backend, cap: Cap) -> None:
-        """Bound how much a backend may have in flight."""
+        """Change the cap of what a backend may have in flight."""
         backend.cap = cap
 
     def weigh(self, backend: Backend, weight: float) -> None:
-        """Give a backend another weight."""
+        """Change a backend's weight."""
         backend.weight = weight
 
     def learn_models(self, backend: Backend, models: Mapping[str, str]) -> bool:
-        """Take a backend's word for what it serves; tell whether that is new."""
+        """Note what a backend serves; tell whether that is new."""
         is_new = backend.models != models
         backend.models = models
         return is_new
 
     def room(self, backend: Backend, now: float) -> float:
-        """Bytes of a request that a backend has room for; below 0: not even for an empty one.
+        """Give the bytes of a request that a backend has room for; below 0: not even for an empty one.
 
-        A backend that is coming back takes on its load step by step, so its ramp is brought up to date here.
+        A backend that has come back takes on its load step by step, so its ramp is brought up to date here.
         """
         cap, found = backend.cap, backend.health
         if found is not WELL:
@@ -118,7 +118,7 @@ class Ledger:
     # Attempts
 
     def began(self, candidate: Candidate, ask: Ask, now: float) -> Sent:
-        """Count an attempt that is sent now."""
+        """Count an attempt that is sent now, and take its room."""
         backend = candidate.backend
         backend.in_flight += 1
         backend.progress.began(now)
@@ -142,26 +142,26 @@ class Ledger:
         backend.estimate.first_token(sent, now)
 
     def read_prompt(self, backend: Backend, size: int, seconds: float) -> None:
-        """Note how long a stream's first content took, for a request of `size` bytes."""
+        """Note how many seconds the first content took, for a request of `size` bytes."""
         backend.estimate.first_content(size, seconds)
 
     def spoke(self, backend: Backend) -> None:
-        """Note that an answer has brought something; `hear` tells the estimate."""
+        """Note that an answer has brought content; `hear` reports it to the estimate."""
         backend.spoke = True
 
     def hear(self, backends: Iterable[Backend], now: float) -> None:
-        """Tell the estimates which backends' answers have brought something since the last call."""
+        """Report to the estimates which backends' answers have brought content since the last call."""
         for backend in backends:
             if backend.spoke:
                 backend.spoke = False
                 backend.estimate.spoke(now)
 
     def muted(self, backend: Backend, sent: Sent, now: float, *, muted: bool) -> None:
-        """Note that an answer can't be heard now, because its client is slow, or that it can be heard again."""
+        """Note that an answer isn't read now because its client is slow, or that it is read again."""
         backend.estimate.muted(sent, now, muted=muted)
 
     def begun(self, backend: Backend, now: float) -> Change | None:
-        """Note that an answer has begun: on a first trial that is enough to be up."""
+        """Note that an answer has begun. On a backend's first trial, that is enough for it to be up."""
         if backend.health.verdict is Verdict.PROBING and not backend.health.relapses:
             return self.succeeded(backend, now, probe=False)
         return None
@@ -190,13 +190,13 @@ class Ledger:
         return None
 
     def excused(self, backend: Backend, sent: Sent, now: float) -> None:
-        """Note that an attempt is as good as over, and that its latency says nothing of its backend."""
+        """Note that an attempt is as good as over, and that its latency says nothing about its backend."""
         backend.estimate.left(sent, now)
 
     def busy(self, candidate: Candidate, ask: Ask, seconds: float, now: float, *, own_key: bool) -> None:
-        """Note a 429: the backend has no room for `seconds` (0: it didn't say), for all requests or for one client's.
+        """Note a 429: the backend has no room for `seconds`; 0: it didn't say for how long.
 
-        `own_key`: the router shows this backend a key of its own.
+        It holds for all requests if the router shows the backend a key of its own (`own_key`), else for this client's.
         """
         for_all = own_key or not ask.key
         kind = Kind(candidate.backend) if for_all else Kind(candidate.backend, key=ask.key)
@@ -221,13 +221,13 @@ class Ledger:
         return self._believe(backend, health.failed(backend.health, self.thresholds, reason, probe=False, now=now), now)
 
     def confirmed(self, backend: Backend) -> None:
-        """Note that another backend refuses the same request: nothing speaks against this one."""
+        """Note that another backend refuses the same request: the error wasn't this one's fault."""
         backend.errors = 0
 
     # Health
 
     def succeeded(self, backend: Backend, now: float, *, probe: bool) -> Change | None:
-        """Note that a backend answered a probe, or a request. Of a stalled one that says nothing."""
+        """Note that a backend answered a probe or a request. It means nothing for a stalled one."""
         if backend.stalled:
             return None
         if probe:
@@ -239,7 +239,8 @@ class Ledger:
     ) -> Change | None:
         """Note that a backend failed an attempt that was `sent`, or without one, a probe.
 
-        `refused`: it refused the connection. What that means for a launched engine its supervisor says.
+        `refused`: it refused the connection. For a launched engine that means nothing more: its supervisor reports
+        whether its process is gone.
         """
         if sent is not None:
             backend.estimate.failed(sent, now)
@@ -300,7 +301,7 @@ class Ledger:
     # Progress
 
     def worked(self, backend: Backend, now: float) -> Change | None:
-        """Note that a backend has sent content: a stalled one has come to life again."""
+        """Note that a backend has sent content; a stalled one works again."""
         backend.estimate.unheard = 0
         if not backend.stalled:
             backend.progress.moved(now)
@@ -310,15 +311,15 @@ class Ledger:
         return Change(News.WORKS)
 
     def asked(self, backend: Backend, now: float) -> None:
-        """Note that a backend is asked for a token, by a probe: no client's request, but it owes an answer."""
+        """Note that a probe asks a backend for a token: that is no client's request, but the backend owes an answer."""
         backend.progress.began(now)
 
     def unasked(self, backend: Backend, now: float) -> None:
-        """Note that this is over."""
+        """Note that the request of `asked` is over."""
         backend.progress.ended(now)
 
     def probed(self, backend: Backend, sent: float, *, answered: bool) -> None:
-        """Note whether a probe that was sent then was answered: by itself that says nothing of health."""
+        """Note whether a probe, sent at `sent`, was answered. By itself that says nothing about health."""
         backend.progress.probed(sent, answered=answered)
 
     def read_cpu(self, backend: Backend, seconds: float, now: float, *, stopped: bool, tells: bool) -> None:
@@ -330,7 +331,7 @@ class Ledger:
         backend.progress.counted(count, now, tells=tells)
 
     def published(self, backend: Backend, load: Load | None, ours: int, now: float) -> None:
-        """Note what an engine publishes of its load, of which `ours` at most came from here; None: nothing."""
+        """Note the load that an engine publishes, of which at most `ours` came from here; None: it publishes none."""
         backend.estimate.published(load, ours, now)
 
     def judge(
@@ -343,16 +344,17 @@ class Ledger:
         held_up: int = 0,
         token: float = 0.0,
     ) -> StallVerdict:
-        """Tell what the silence of a backend's answers comes to; changes nothing that requests see.
+        """Judge the silence of a backend's answers; changes nothing that requests see.
 
-        `held_up` counts answers that are silent because their client is slow. `token`: for so long it has owed a token
-        that a probe asked for.
+        `held_up` counts answers that are silent because their client is slow. `token` is for how many seconds the
+        backend has owed a token that a probe asked for.
         """
         progress = backend.progress
         if backend.answered != backend.counted:
             backend.counted = backend.answered
             progress.moved(now)
-        if held_up and (not silences or held_up >= backend.cap.requests):  # slow clients may keep it from working
+        # Slow clients may keep it from working.
+        if held_up and (not silences or held_up >= backend.cap.requests):
             progress.moved(now)
         if backend.stalled:
             return StallVerdict.STALLED
@@ -360,6 +362,6 @@ class Ledger:
         return stall.judge(progress, silences, now, stall_after, backend.estimate.slowest, token, room=room)
 
     def stalled(self, backend: Backend, reason: str, now: float) -> Change | None:
-        """Take a backend out that has stopped working, whatever its probes say."""
+        """Take out a backend that has stopped working, whatever its probes say."""
         backend.stalled = True
         return self._believe(backend, health.declared(up=False, reason=reason, coming=backend.supervised), now)

@@ -1,14 +1,14 @@
-"""Whose turn it is among those that wait for a model: classes of priority, and fair between keys in each. Pure.
+"""Whose turn it is among the tickets for a model: priority classes, and fair queueing between keys in each. Pure.
 
-  Which class?  The lowest `priority` first, as in vLLM. But each `ageing`-th turn goes to the class that has had none
+  Which class?  The lowest `priority` first, as in vLLM. But every `ageing`-th turn goes to the class that has had none
                 for longest, so that each of k classes has at least one turn in any `ageing * k`.
-  Which key?    Within a class, by virtual time (start-time fair queueing; Goyal, Vin & Cheng, 1996): a turn takes a key
-                1 / weight of it, and the one that is due first goes. Requests are counted, not bytes. Who comes anew is
-                due a turn from now: neither patience nor haste is saved up.
+  Which key?    Within a class, by virtual time (start-time fair queueing; Goyal, Vin & Cheng, 1996): a turn takes
+                1 / weight of a key's virtual time, and the key that is due first goes. Requests count, not bytes. A new
+                key is due one turn from now, so it can't save up turns by waiting, nor jump ahead.
   Which ticket? The key's oldest.
 
-A class goes with its last key, and a key with its last ticket. With n keys that wait, all but `weakest` and `order`
-costs O(log n).
+A class is dropped with its last key, and a key with its last ticket. With n waiting keys, all but `weakest` and `order`
+cost O(log n).
 """
 
 from bisect import bisect_left, insort
@@ -22,19 +22,20 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 LONGEST_RETRY_AFTER = 300
-"""Seconds that a client is asked to wait at most, however slowly the queue drains."""
+"""Most seconds that a client is asked to wait, however slowly the queue drains."""
 
-_MEASURED = 32  # departures that the drain rate is measured over
-
+_MEASURED = 32
+"""Departures over which the drain rate is measured."""
 
 _Due = tuple[float, int, str]
-"""When a key's next turn is due in virtual time, a number that tells equals apart by age, and the key."""
+"""When a key's next turn is due in virtual time, a number that orders equal times by age, and the key."""
 
 
 class Ticket(Generic[T]):
     """A request that waits. `payload` is the caller's; `size` is in bytes, `entered` in seconds of its clock.
 
-    `kept_at` names the backend that is kept for it, if one is: whoever lets the ticket go may offer that to others.
+    `kept_at` names the backend that is kept for it, empty if none is. When the ticket leaves, that backend may be
+    offered to others.
     """
 
     def __init__(self, model: str, payload: T, key: str, priority: int, size: int, entered: float) -> None:
@@ -45,7 +46,8 @@ class Ticket(Generic[T]):
         self.size = size
         self.entered = entered
         self.kept_at = ""
-        self.offers = 0  # of too little room, in its turn
+        # Offers of too little room when it was its turn.
+        self.offers = 0
 
 
 class _Line(Generic[T]):
@@ -57,22 +59,24 @@ class _Line(Generic[T]):
         self.tickets: OrderedDict[Ticket[T], None] = OrderedDict()
 
     def load(self) -> float:
-        """Tell how many wait, for the weight of the key."""
+        """Give the number of tickets relative to the key's weight."""
         return len(self.tickets) / self.weight
 
 
 class _Class(Generic[T]):
-    """The lines of one priority, by when they are due."""
+    """The lines of one priority, in the order in which they are due. `turn` is the number of its latest turn."""
 
     def __init__(self, turn: int) -> None:
-        self.turn = turn  # when it had its latest, as its queue counts them
+        self.turn = turn
         self.lines: dict[str, _Line[T]] = {}
-        self._dues: list[_Due] = []  # sorted
-        self._time = 0.0  # virtual: when the latest that went was due
+        # Sorted.
+        self._dues: list[_Due] = []
+        # Virtual time: when the latest ticket that went was due.
+        self._time = 0.0
         self._number = 0
 
     def add(self, ticket: Ticket[T], weight: float) -> None:
-        """Let a ticket wait behind its key's others; a key that had none is due a turn from now."""
+        """Add a ticket behind its key's others. A key that had none is due one turn from now."""
         line = self.lines.get(ticket.key)
         if line is None:
             line = self.lines[ticket.key] = _Line(weight, self._due(ticket.key, self._time + 1 / weight))
@@ -92,7 +96,7 @@ class _Class(Generic[T]):
             del self._dues[bisect_left(self._dues, line.due)]
 
     def charge(self, ticket: Ticket[T]) -> None:
-        """Count a ticket's departure as its key's turn. Virtual time goes on to when that was due, never back."""
+        """Count a ticket's departure as its key's turn. Virtual time advances to when that was due, never back."""
         line = self.lines[ticket.key]
         time = line.due[0]
         del self._dues[bisect_left(self._dues, line.due)]
@@ -101,15 +105,16 @@ class _Class(Generic[T]):
         self._time = max(self._time, time)
 
     def in_turn(self) -> Iterator[Ticket[T]]:
-        """Go through the tickets: the oldest of each line, in the order in which they are due; then all others."""
+        """Give the oldest ticket of each line, in the order in which the lines are due; then all others."""
         for _, _, key in self._dues:
             yield next(iter(self.lines[key].tickets))
         for _, _, key in self._dues:
             yield from islice(self.lines[key].tickets, 1, None)
 
     def order(self) -> list[Ticket[T]]:
-        """Give all tickets in the order in which they would go, if nobody came and all fitted."""
-        dues, number = list(self._dues), self._number  # what is sorted is a heap
+        """Give all tickets in the order in which they would go, if none came and all fitted."""
+        # A sorted list is a heap.
+        dues, number = list(self._dues), self._number
         tickets = {key: iter(line.tickets) for key, line in self.lines.items()}
         order: list[Ticket[T]] = []
         while dues:
@@ -125,9 +130,9 @@ class _Class(Generic[T]):
 
 
 class Queue(Generic[T]):
-    """What waits for one model: classes of lines of tickets, and how fast they go.
+    """The tickets for one model, in classes and lines, and the rate at which they go.
 
-    `pace` is in how many seconds one is believed to go, before any has; 0 where nothing is known.
+    `pace` is the expected number of seconds between two departures, used until there are some; 0 if unknown.
     """
 
     def __init__(self, now: float, pace: float = 0.0) -> None:
@@ -135,10 +140,11 @@ class Queue(Generic[T]):
         self.classes: dict[int, _Class[T]] = {}
         self.waiting = 0
         self._turns = 0
-        self._departures = deque([now], _MEASURED + 1)  # in seconds, behind the time from which they are counted
+        # Times of the last departures; the first entry is the time from which they are counted.
+        self._departures = deque([now], _MEASURED + 1)
 
     def add(self, ticket: Ticket[T], weight: float) -> None:
-        """Let a ticket wait in its class."""
+        """Add a ticket to its class."""
         level = self.classes.get(ticket.priority)
         if level is None:
             level = self.classes[ticket.priority] = _Class(self._turns)
@@ -146,7 +152,7 @@ class Queue(Generic[T]):
         self.waiting += 1
 
     def remove(self, ticket: Ticket[T]) -> None:
-        """Forget a ticket, and what only it kept alive."""
+        """Forget a ticket, and its class if it was the last one there."""
         level = self.classes[ticket.priority]
         level.remove(ticket)
         if not level.lines:
@@ -154,7 +160,7 @@ class Queue(Generic[T]):
         self.waiting -= 1
 
     def charge(self, ticket: Ticket[T], now: float) -> None:
-        """Count a ticket's departure as a turn of its class and of its key."""
+        """Count a ticket's departure as a turn of its class and its key."""
         self._turns += 1
         self._departures.append(now)
         level = self.classes[ticket.priority]
@@ -162,7 +168,7 @@ class Queue(Generic[T]):
         level.charge(ticket)
 
     def in_turn(self, ageing: int) -> Iterator[Ticket[T]]:
-        """Go through all tickets, class by class."""
+        """Give all tickets in turn, class by class."""
         order = sorted(self.classes)
         if len(order) > 1 and (self._turns + 1) % ageing == 0:
             order.sort(key=lambda priority: self.classes[priority].turn)
@@ -170,20 +176,20 @@ class Queue(Generic[T]):
             yield from self.classes[priority].in_turn()
 
     def order(self) -> list[Ticket[T]]:
-        """Give all tickets in the order in which they would go, if nobody came, all fitted, and none aged."""
+        """Give all tickets in the order in which they would go, if none came, all fitted and no class aged."""
         return [ticket for priority in sorted(self.classes) for ticket in self.classes[priority].order()]
 
     def retry_after(self, now: float) -> int:
-        """Tell in how many seconds all that wait now will have gone, at the speed of the last departures.
+        """Give the seconds in which all tickets will have gone, at the rate of the last departures.
 
-        What was believed beforehand counts as one of them. Where nothing was and none has gone, as if one went now.
+        The expected `pace` counts as one of these. Without it and without departures, one is assumed now.
         """
         departed = max(1, len(self._departures) - (0 if self._pace else 1))
         seconds = self.waiting * (now - self._departures[0] + self._pace) / departed
         return max(1, min(LONGEST_RETRY_AFTER, ceil(seconds)))
 
     def weakest(self, ticket: Ticket[T], weight: float) -> Ticket[T] | None:
-        """Find who has the weakest claim, if it is weaker than a newcomer's."""
+        """Find the ticket with the weakest claim; None if no claim is weaker than the newcomer's."""
         last = max(self.classes)
         lines = self.classes[last].lines
         longest = max(lines.values(), key=_Line.load)

@@ -1,17 +1,17 @@
-"""What is known of a request before it is sent, and of an attempt while it is under way."""
+"""A request before it is sent, and an attempt while it is under way, as the estimate sees them."""
 
 from typing import Final
 
 
 class Ask:
-    """What is known of a request before it is sent.
+    """A request before it is sent.
 
-    `size` is the bytes of its body, `blocks` are the hashes of its prompt's prefixes (`affinity.blocks_of`). An answer
-    that doesn't stream (`streams`) shows no first token. `path` is the endpoint, and `key` what the client shows of its
-    own to the backend.
+    `size` is the bytes of its body, and `blocks` are the hashes of its prompt's prefixes (`affinity.blocks_of`).
+    `streams`: its answer streams, and so shows a first token. `path` is the endpoint, and `key` the client's own
+    credentials that are passed on to the backend.
     """
 
-    # Not a NamedTuple: each request makes one of these, which takes a compiled class a fifth of the time.
+    # Not a NamedTuple: each request makes one of these, and a compiled class takes a fifth of the time.
 
     def __init__(
         self, size: int, blocks: tuple[int, ...] = (), *, streams: bool = True, path: str = "", key: bytes = b""
@@ -39,12 +39,17 @@ class Sent:
     def __init__(self, ask: Ask, cached: int, work: float, at: float, due: float, late: float) -> None:
         self.size = max(1, ask.size)
         self.streams = ask.streams
-        self.cached = cached  # bytes believed to be in the cache
-        self.work = work  # bytes to be read, as far as is believed
+        # Bytes of its prompt: expected to be in the cache, and expected to be read.
+        self.cached = cached
+        self.work = work
+        # When it was sent, when its first token was expected, and from when on it is late.
         self.at = at
-        self.due = due  # when its first token was expected
-        self.late = late  # from when on its silence isn't to be expected any more
-        self.begun = 0.0  # when it began to be answered, if it has
-        self.waits = True  # for its first token
+        self.due = due
+        self.late = late
+        # When its answer began, once `waits` is False.
+        self.begun = 0.0
+        # Whether its first token hasn't come yet.
+        self.waits = True
         self.over = False
-        self.audible = False  # whether it is an answer under way that shows each of its pieces
+        # Whether its answer is under way and shows each of its pieces.
+        self.audible = False

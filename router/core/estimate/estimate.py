@@ -1,4 +1,4 @@
-"""One backend's estimate: the sum of its parts, and what attempts tell them."""
+"""One backend's estimate: it adds up the package's parts, and reports to them what attempts show."""
 
 from math import inf
 from typing import Final
@@ -12,55 +12,65 @@ from router.core.estimate.slots import Slots
 from router.core.load import Load
 
 CROWD: Final = 0.0005
-"""Seconds by which each answer under way is taken to delay a first token. Little, but where an engine sends an empty
-event at once, first tokens say nothing else of its load."""
+"""Seconds by which each answer under way delays a first token. It is little, but if an engine sends an empty event at
+once, nothing else in its first tokens shows its load."""
 
 LATE: Final = 4.0
-"""Seconds that are expected to be missing, for each that a prompt's reading is late."""
+"""Seconds that are added to the expected time, for each second that the reading of a prompt is late."""
 
 LATE_FACTOR: Final = 3.0
-"""Times that an answer's beginning or its end usually takes, from which on it is late."""
+"""Multiple of its usual time from which on an answer's beginning, or its end, is late."""
 
 PROVEN: Final = 16
-"""First tokens after a start, from which on a backend is no longer taken to be cold."""
+"""First tokens after a start until a backend counts as warm."""
 
 FULL: Final = 0.9
-"""Share of its slots from which on a backend isn't taken to be any busier: what it has grows without end."""
+"""Highest utilisation that the queue's formula gets: at 1 its length would be infinite."""
 
 SILENT: Final = 8
-"""Answers, none of which streamed, from which on it is believed that none will."""
+"""Answers without any stream among them, after which we expect no streams."""
 
 COLD: Final = 1.0
-"""Seconds that each prompt costs beyond those that a backend may have waiting while it is cold."""
+"""Seconds of penalty for each prompt beyond those that may wait at a cold backend."""
 
 
 class Estimate:
-    """What is known of a backend's speed and of its work. The ledger tells it what happens, and is its only writer.
+    """A backend's speed and its work under way. The ledger is its only writer.
 
-    `parallel` is how many requests the engine is said to work on at once, if anything is; what is seen counts for more.
-    All times are seconds of one clock.
+    `parallel` is how many requests the engine is configured to work on at once, if that is known; what it shows counts
+    for more. All times are seconds of one clock.
     """
 
     def __init__(self, parallel: int | None = None) -> None:
         self.prompts = Reading()
-        self.begun = 0  # attempts that have begun to be answered
-        self._waiting: list[Sent] = []  # those that haven't, in the order in which they were sent
+        # Attempts whose answers have begun.
+        self.begun = 0
+        # Attempts whose answers haven't, in the order in which they were sent, and the bytes to be read for them.
+        self._waiting: list[Sent] = []
         self._slots = Slots(parallel)
-        self._work = 0.0  # bytes to be read for those that wait
-        self.hold = 0.0  # seconds from a first token to the answer's end
-        self._free = -inf  # when it last got free for the next
-        self._moved = 0.0  # when it last began or ended an answer
+        self._work = 0.0
+        # Average seconds from an answer's first token to its end.
+        self.hold = 0.0
+        # When it last became free for the next prompt, and when it last began or ended an answer.
+        self._free = -inf
+        self._moved = 0.0
         self._hearing = Hearing()
-        self._room = 1.0  # how many it has shown to do at once since its start
-        self._streamed = False  # whether one was an answer's that streams
+        # How many prompts may wait at once since its start: it grows as first tokens come.
+        self._room = 1.0
+        # Whether any first token was a stream's.
+        self._streamed = False
         self._penalty = Penalty()
         self._others = Others(parallel)
-        self.behind = 0.0  # how many come to wait, on average, where as much of a backend is busy as of this one
-        self.response = 0.0  # seconds to the first token, queue and all
-        self._ended = -inf  # when it last ended one
+        # Expected queue length at this utilisation; see `_crowd`.
+        self.behind = 0.0
+        # Average TTFT in seconds, queue included.
+        self.response = 0.0
+        # When it last ended an answer, how many it has ended, and how many of them were measured.
+        self._ended = -inf
         self._ends = 0
-        self._answers = 0  # that told something
-        self.unheard = 0  # attempts that were late when they were let go of, since the last first token
+        self._answers = 0
+        # Attempts that were late when they were ended, since the last first token.
+        self.unheard = 0
 
     # What is asked
 
@@ -71,7 +81,7 @@ class Estimate:
 
     @property
     def line(self) -> Line:
-        """The line over bytes that its prompts' reading is fitted to."""
+        """The line that gives the seconds to read a prompt."""
         return self.prompts.line
 
     @property
@@ -81,38 +91,41 @@ class Estimate:
 
     @property
     def measured(self) -> bool:
-        """Whether anything is known of its speed."""
+        """Whether its speed has been measured."""
         return self.prompts.line.samples > 0
 
     @property
     def load(self) -> Load | None:
-        """What it published last; None: nothing."""
+        """The load that it published last; None: none."""
         return self._others.load
 
     def cost(self, now: float) -> float:
-        """Seconds that its errors cost."""
+        """Give the penalty for its errors, in seconds."""
         return self._penalty.seconds(now)
 
     def reading(self, size: int, cached: int, now: float) -> float:
-        """Seconds for a prompt of so many bytes once it is its turn; `cached` bytes of it are in the cache."""
+        """Give the seconds for a prompt of so many bytes once it is its turn; `cached` of them are in the cache."""
         return self.prompts.seconds(size, cached, now)
 
     def others(self, now: float) -> float:
-        """Requests that are taken to be there, and were not sent from here."""
+        """Estimate how many requests are there that this router didn't send."""
         return self._others.count(now)
 
     def queue(self, now: float) -> float:
-        """Seconds until it would be a prompt's turn, were it sent here now."""
+        """Give the seconds until it would be a prompt's turn if it were sent here now."""
         line, number, begun, slots = self.prompts.line, len(self._waiting), self.begun, self._slots.count
         ahead = number * line.base + line.slope * self._work + CROWD * begun
-        if begun >= slots:  # the next begins when one ends
+        if begun >= slots:
+            # The next begins when one ends.
             gap, spent = self.hold / slots, now - self._moved
             turn = (number + begun - slots) * gap + max(gap - spent, 0.4 * gap) + max(0.0, spent - LATE_FACTOR * gap)
             ahead = max(ahead, ahead / slots + turn)
-        elif number:  # the first of them is being read
+        elif number:
+            # The first of them is being read.
             first = self._waiting[0]
             takes, spent = line.at(first.work), now - max(first.at, self._free)
-            if self._streamed and not first.streams:  # that it has been read isn't seen
+            if self._streamed and not first.streams:
+                # It may have been read already: an answer in one piece doesn't show that.
                 spent = max(min(takes, spent), spent - 2 * self.hold)
             ahead += max(takes - spent, takes / 4) - takes + LATE * max(0.0, spent - takes)
             if number + begun >= slots:
@@ -124,18 +137,18 @@ class Estimate:
         return ahead + (number - self._room + 1) * COLD if number >= self._room else ahead
 
     def expected(self, ask: Ask, cached: int, now: float) -> float:
-        """Seconds until this request's first token, were it sent here now; `cached` bytes of it are in the cache."""
+        """Give this request's expected TTFT if it were sent here now; `cached` bytes of it are in the cache."""
         return self.queue(now) + self.prompts.seconds(ask.size, cached, now) + self._penalty.seconds(now)
 
     # What is told
 
     def sent(self, ask: Ask, cached: int, now: float) -> Sent:
-        """Note that an attempt goes out. What becomes of it is told with what this gives."""
+        """Note that an attempt is sent. The result identifies it in later calls."""
         self._settle(now)
         prompts = self.prompts
         turn, work = now + self.queue(now), prompts.bytes(ask.size, cached)
         due = turn + prompts.seconds(ask.size, cached, now) + self._penalty.seconds(now)
-        # What fades is no longer known, but may be as it was.
+        # Without the fading: an old measurement may still hold, so the attempt isn't late before.
         late = now + LATE_FACTOR * (turn - now + prompts.line.at(work))
         sent = Sent(ask, cached, work, now, due, late)
         self._waiting.append(sent)
@@ -144,16 +157,18 @@ class Estimate:
         return sent
 
     def first_token(self, sent: Sent, now: float) -> None:
-        """Note that an answer has begun. Told again, or too late, it says nothing."""
+        """Note that an answer has begun. A second call, or one after the attempt's end, changes nothing."""
         self._settle(now)
         if sent.over or not sent.waits:
             return
-        while not self._waiting[0].streams and self._waiting[0] is not sent:  # they were sent before
+        # Those that were sent before and don't stream have begun, too.
+        while not self._waiting[0].streams and self._waiting[0] is not sent:
             self._begin(self._waiting[0], now)
         prompts = self.prompts
         takes = now - max(sent.at, self._free)
         let_in = self._slots.began(self.begun + 1, now, let_in=self._ended > max(sent.due, prompts.heard))
-        if sent.streams and not self._streamed:  # what whole answers took says nothing of their beginnings
+        if sent.streams and not self._streamed:
+            # The line was of whole answers until now, whose times say nothing of their beginnings.
             self._streamed, prompts.line = True, Line()
         if sent.streams or not self._streamed:
             self._answers += 1
@@ -166,11 +181,11 @@ class Estimate:
         self._penalty.halve(now)
 
     def spoke(self, now: float) -> None:
-        """Note that answers under way have brought something. Told each `HEAR` seconds in which they did."""
+        """Note that answers under way have brought content. It is called for each `HEAR` seconds in which they did."""
         self._hearing.hear(now, expected=not self._reads())
 
     def muted(self, sent: Sent, now: float, *, muted: bool) -> None:
-        """Note that an answer isn't read on for now, because its client is slower; or that it is again."""
+        """Note that an answer isn't read on because its client is slow, or that it is read on again."""
         if sent.audible is muted and not sent.waits and not sent.over and sent.streams:
             self._hearing.change(sent, now, audible=not muted)
 
@@ -179,14 +194,14 @@ class Estimate:
         self.prompts.slowest.note(size, seconds)
 
     def ended(self, sent: Sent, now: float) -> None:
-        """Note that it was answered whole."""
+        """Note that an attempt was answered whole."""
         if not sent.streams:
             self.prompts.slowest.whole(sent.size, now - sent.at)
         self.first_token(sent, now)
         self.left(sent, now)
 
     def left(self, sent: Sent, now: float) -> None:
-        """Note that it is over, and that this says nothing. Told again, it changes nothing."""
+        """Note that an attempt is over, without a meaning for the estimate. A second call changes nothing."""
         if sent.over:
             return
         self._settle(now)
@@ -205,9 +220,10 @@ class Estimate:
         self._ended = self._moved = now
 
     def lost(self, sent: Sent, now: float) -> None:
-        """Note that it was let go of: its client has left, or another backend was sooner. Told again, it says nothing.
+        """Note that an attempt was abandoned: its client left, or another backend was sooner.
 
-        One that is late took at least so long, and this costs: of a backend that hangs, nothing else is ever heard.
+        If it was late, the time it took is charged: a backend that hangs shows nothing else. A second call changes
+        nothing.
         """
         if sent.over:
             return
@@ -218,7 +234,7 @@ class Estimate:
         self.left(sent, now)
 
     def failed(self, sent: Sent, now: float) -> None:
-        """Note that it failed: refused, reset, 503, timed out, stalled."""
+        """Note that an attempt failed: refused, reset, 503, timed out, stalled."""
         if sent.over:
             return
         self._settle(now)
@@ -235,13 +251,13 @@ class Estimate:
         self._penalty.charge(sent.at, lost, now)
 
     def disproved(self, sent: Sent, now: float) -> None:
-        """Note that another backend has answered what this one refused: its haste was no speed."""
+        """Note that another backend has answered what this one refused: a fast error was no speed."""
         self._penalty.charge(sent.at, FAILURE, now)
 
     def restarted(self, now: float) -> None:
-        """Note that the backend has just started, or has come back: its speed may be as it was, but it starts slowly.
+        """Note that the backend has just started or come back. Its speed may be as before, but it starts slowly.
 
-        What is in flight stays counted: each attempt's end is told.
+        Attempts in flight stay counted until each one ends.
         """
         self._room, self.unheard = 1.0, 0
         self._penalty.clear()
@@ -249,22 +265,22 @@ class Estimate:
         self._free = max(self._free, now)
 
     def published(self, load: Load | None, ours: float, now: float) -> None:
-        """Note what it says that it has, of which `ours` at most came from here; None: it says nothing."""
+        """Note the published load, of which at most `ours` came from here; None: it publishes none."""
         self._others.published(load, ours, len(self._waiting), now)
 
     # How it is kept
 
     def _reads(self) -> bool:
-        """Tell whether a prompt may be being read: a reason for answers under way to bring nothing for a while."""
+        """Tell whether it may be reading a prompt: that is a reason for answers under way to pause."""
         return len(self._waiting) > 0 and self.begun < self._slots.count
 
     def _crowd(self) -> None:
-        """Expected queue length at this utilisation: u²/(1 - u) of a queue with one server (M/M/1), busy a share u."""
+        """Update the expected queue length at this utilisation u: u²/(1 - u), as of an M/M/1 queue."""
         busy = min(FULL, self.in_flight / self._slots.count)
         self.behind = busy * busy / (1 - busy)
 
     def _behind_others(self, ahead: float, now: float) -> float:
-        """Add what others have there to what is ahead in the queue."""
+        """Add the requests of others to the seconds that are ahead in the queue."""
         others, full = self._others.count(now), self._others.full
         ahead += self._others.reading(self.prompts.line.usual(), now) + CROWD * others
         over = self.in_flight + others - full + 1
@@ -283,7 +299,7 @@ class Estimate:
         self._hearing.change(sent, at, audible=sent.streams)
 
     def _settle(self, now: float) -> None:
-        """Take those that show no first token to have begun when it was due, in their turn and where there is room."""
+        """Assume that attempts without a visible first token have begun when they were due, in turn and with a slot."""
         waiting = self._waiting
         while self._streamed and waiting and self.begun < self._slots.count:
             first = waiting[0]

@@ -1,4 +1,4 @@
-"""Whether answers under way bring anything: see **Silence** in the package's theory."""
+"""Whether answers under way bring content: see **Silence** in the package's theory."""
 
 from typing import Final
 
@@ -6,13 +6,13 @@ from router.core.estimate.ask import Sent
 from router.core.estimate.reading import OUTLIER
 
 HEAR: Final = 0.05
-"""Seconds, as often as it is looked whether answers under way have brought anything."""
+"""Seconds between two looks at whether answers under way have brought content."""
 
 
 class Pauses:
-    """How long the answers of a backend usually bring nothing, all of them together, in seconds.
+    """How long a backend is usually silent on all its answers at once, in seconds.
 
-    `longest` is the mean and four times the deviation, or `HEAR` more: TCP waits so long for an answer (RFC 6298).
+    `longest` is the mean plus four times the deviation, but at least `HEAR` more: TCP's timeout (RFC 6298).
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Pauses:
         self.longest = self._mean + 4 * self._deviation
 
     def note(self, pause: float) -> None:
-        """Take a pause that has ended."""
+        """Learn from a pause that has ended."""
         off = min(pause, OUTLIER * self.longest) - self._mean
         self._mean += off / 8
         self._deviation += (abs(off) - self._deviation) / 4
@@ -31,7 +31,7 @@ class Pauses:
 class Hearing:
     """The answers of one backend that show each of their pieces.
 
-    `audible` counts those under way, and `spoke` is when any of them last brought something.
+    `audible` counts those under way, and `spoke` is when one of them last brought content.
     """
 
     def __init__(self) -> None:
@@ -40,17 +40,17 @@ class Hearing:
         self._pauses = Pauses()
 
     def overdue(self, now: float) -> float:
-        """Seconds by which a word is overdue; 0 or less: it isn't."""
+        """Give the seconds by which content is overdue; 0 or less: it isn't."""
         return now - self.spoke - self._pauses.longest
 
     def hear(self, now: float, *, expected: bool) -> None:
-        """Note that one has brought something. Not `expected`: there was a reason for silence; that teaches nothing."""
+        """Note that an answer has brought content. If that wasn't `expected`, the pause before teaches nothing."""
         if self.audible and expected:
             self._pauses.note(now - self.spoke)
         self.spoke = now
 
     def change(self, sent: Sent, now: float, *, audible: bool) -> None:
-        """Note that an answer can be heard from now on, or no more."""
+        """Note that an answer shows its pieces from now on, or doesn't any more."""
         if sent.audible is not audible:
             sent.audible = audible
             self.audible += 1 if audible else -1

@@ -1,4 +1,4 @@
-"""What others have at a backend, as far as its engine publishes it: see **What others have there** in the theory."""
+"""Requests of others at a backend, from the load its engine publishes: see **Requests of others** in the theory."""
 
 from math import inf
 from typing import Final
@@ -6,29 +6,31 @@ from typing import Final
 from router.core.load import Load
 
 FRESH: Final = 1.0
-"""Seconds in which the work of others counts half as much, if no more is heard of it. It is asked for as often."""
+"""Seconds in which a published figure comes to count half as much. The figure is read as often."""
 
 
 class Others:
-    """Requests at one backend that were not sent from here. `load` is what it published last; None: nothing.
+    """Requests at one backend that this router didn't send. `load` is what it published last; None: nothing.
 
-    `full` is how many it works on while more wait, ours or not; inf: not known.
+    `full` is how many requests, ours included, it works on while more wait; inf: not known. `any`: there are others.
     """
 
     def __init__(self, parallel: int | None) -> None:
         self.load: Load | None = None
         self.full = float(parallel) if parallel else inf
         self.any = False
-        self._count = 0.0  # when it published last
-        self._waiting = 0.0  # of these, those that had waited for a slot for some time
+        # As of `_at`, when it published last: requests of others, and of these the ones waiting for some time.
+        self._count = 0.0
+        self._waiting = 0.0
         self._at = -inf
 
     def published(self, load: Load | None, ours: float, our_waiting: int, now: float) -> None:
-        """Note what it says that it has, of which `ours` at most came from here; None: it says nothing."""
+        """Note the published load, of which at most `ours` came from here; None: it publishes none."""
         before, self.load, self._count, self.any = self.load, load, 0.0, False
         if load is None:
             return
-        waiting = min(load.waiting, before.waiting) if before is not None else 0.0  # not only for a moment
+        # Only requests that wait for longer than a moment show that all slots are taken.
+        waiting = min(load.waiting, before.waiting) if before is not None else 0.0
         if waiting > 0:
             running, full = max(1.0, load.running), self.full
             self.full = running if full == inf else max(running, full + (running - full) / 8)
@@ -40,13 +42,13 @@ class Others:
         self._at = now
 
     def count(self, now: float) -> float:
-        """Requests that are taken to be there now."""
+        """Estimate the requests of others that are there now."""
         return self._count * 2 ** ((self._at - now) / FRESH) if self._count > 0 else 0.0
 
     def reading(self, usual: float, now: float) -> float:
-        """Seconds that the reading of those that wait still takes, each the `usual` seconds."""
+        """Give the seconds until the prompts of others that wait are read, each in the `usual` time."""
         return max(0.0, self._waiting * usual - (now - self._at))
 
     def clear(self) -> None:
-        """Forget what was published: the backend begins anew."""
+        """Forget what was published: the backend has restarted."""
         self.load, self._count, self.any = None, 0.0, False

@@ -1,42 +1,46 @@
-"""How many requests an engine works on at once, found out from what it shows: see **The queue** in the theory."""
+"""How many requests an engine works on at once, inferred from its first tokens: see **Queue** in the theory."""
 
 from math import inf
 from typing import Final
 
 PROOF: Final = 8
-"""Evidence needed before a slot limit is believed: requests at work, all told, when one had to wait for another's end.
-A single time proves little: what came as another ended may have begun then by chance."""
+"""Evidence needed before we believe a slot limit. Each time that a request had to wait for another's end, the requests
+at work then count as evidence. A single time proves little: it may have begun just then by chance."""
 
 LAPSE: Final = 300.0
-"""Seconds after which a limit is believed no more, if nothing has proved it again. A backend that is taken to be full
-gets hardly anything, so nothing would ever prove that it isn't."""
+"""Seconds until a limit is dropped if nothing has proved it again. A backend that looks full gets hardly any requests,
+so nothing would ever prove that it isn't full."""
 
 _NEARLY: Final = 0.8
-"""Share of the most at work so far, from which on one that waits shows that no more can be."""
+"""Share of the most requests ever at work, from which on a waiting request shows that all slots are taken."""
 
 
 class Slots:
-    """The limit that is believed. `count` is inf where none is known; `told` by whoever launched the engine."""
+    """The slot limit that is believed. `count` is inf if none is known; `told` is what its launch says."""
 
     def __init__(self, told: int | None) -> None:
         self.count = float(told) if told else inf
-        self._told = self.count  # until it is seen to do more
-        self._most = told or 0  # that have been at work at once; `count` is as many where it can't do more
+        # Holds until the engine is seen to do more.
+        self._told = self.count
+        # The most requests at work at once; once a limit is believed, `count` is the same.
+        self._most = told or 0
         self._evidence = 0
-        self._proved_at = -inf  # when a limit was last believed, or the first evidence of it came
+        # When a limit was last proved, or when the first evidence of it came.
+        self._proved_at = -inf
 
     def began(self, number: int, now: float, *, let_in: bool) -> bool:
-        """Note that so many are at work, as one begins. Tells whether it had to wait for another's end.
+        """Note that a request begins, and that `number` are at work now. Tells whether it had to wait for a slot.
 
-        `let_in`: one ended after this one was due, and nothing has begun in between. If hardly ever more have been at
-        work, as many as now are all that there can be; where they are few, not until it has been so repeatedly.
+        `let_in`: another request ended after this one was due, and nothing has begun in between. If hardly more than
+        `number` have ever been at work, that is evidence for a limit of `number`.
         """
         if number > self._most:
             self._most, self.count, self._told, self._evidence = number, inf, inf, 0
             return False
         if let_in and number >= _NEARLY * self._most:
             if not self._evidence:
-                self._proved_at = now  # else what is seen of the others from now on would lapse at once
+                # Else the next evidence would lapse at once.
+                self._proved_at = now
             self._evidence += number
             if self._evidence >= PROOF:
                 self._most, self.count, self._proved_at = number, float(number), now
