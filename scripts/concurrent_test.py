@@ -17,7 +17,7 @@ if not __package__:  # started as a file
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts.stress import options
-from scripts.stress.command import Kind, start
+from scripts.stress.command import StageOrder, start
 from scripts.stress.load import Stage
 
 
@@ -39,7 +39,7 @@ def main() -> int:
         stages = [Stage(shape, seconds, rate=rate, arrivals=asked.arrivals) for rate in asked.rate]
     else:
         stages = [Stage(shape, seconds, clients=number) for number in asked.clients]
-    return start(asked, stages, of=Kind.STEPS)
+    return start(asked, stages, of=StageOrder.STEPS)
 
 
 if __name__ == "__main__":

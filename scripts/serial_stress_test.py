@@ -14,7 +14,7 @@ if not __package__:  # started as a file
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts.stress import options, units
-from scripts.stress.command import Kind, start
+from scripts.stress.command import StageOrder, start
 from scripts.stress.load import Stage
 
 
@@ -28,7 +28,7 @@ def main() -> int:
     asked = parser.parse_args()
     shape, each = options.shape(asked), asked.duration / asked.parts
     labels = [f"{units.time(part * each)} to {units.time((part + 1) * each)}" for part in range(asked.parts)]
-    return start(asked, [Stage(shape, each, clients=1, label=label) for label in labels], of=Kind.PARTS)
+    return start(asked, [Stage(shape, each, clients=1, label=label) for label in labels], of=StageOrder.PARTS)
 
 
 if __name__ == "__main__":

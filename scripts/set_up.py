@@ -52,26 +52,26 @@ _PIP = re.compile(r"^ *(Collecting|Downloading|Installing collected packages|Bui
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineChoice:
     """The engine that is installed: the extra that brings it, and why this one."""
 
     extra: str
     why: str
 
 
-def choose(system: str, machine: str, *, compiler: bool, nvidia: bool = False) -> Choice:
+def choose(system: str, machine: str, *, compiler: bool, nvidia: bool = False) -> EngineChoice:
     """Choose the engine for `make run`: the first of the platform's profile that a minute can bring."""
     # 1. Its profile's first, and a wheel.
     if (system, machine) == ("Darwin", "arm64"):
-        return Choice(MLX, "mlx, which is made for this Mac's chip")
+        return EngineChoice(MLX, "mlx, which is made for this Mac's chip")
     # 2. The CPU profile's first. vllm is gigabytes, which nobody should get unasked.
     gpu = "; this machine's NVIDIA GPU is for vllm: .venv/bin/python -m pip install vllm (some GB)" if nvidia else ""
     if compiler:
-        return Choice(LLAMA_CPP, f"llama_cpp, which is compiled here{gpu}")
+        return EngineChoice(LLAMA_CPP, f"llama_cpp, which is compiled here{gpu}")
     # 3. The same library in another server, as a wheel.
     what = "xcode-select --install" if system == "Darwin" else "apt install build-essential"
     why = f"llama_server, a wheel: there is no C++ compiler here for llama_cpp ({what} brings one){gpu}"
-    return Choice(LLAMA_SERVER, why)
+    return EngineChoice(LLAMA_SERVER, why)
 
 
 def has_compiler(environ: Mapping[str, str]) -> bool:
@@ -97,7 +97,7 @@ def progress(log: str) -> str:
 
 
 @dataclass
-class Job:
+class Task:
     """A program that runs, with its log."""
 
     name: str
@@ -125,7 +125,7 @@ class Job:
             self.process.wait()
 
 
-def run(*jobs: Job) -> list[Job]:
+def run(*jobs: Task) -> list[Task]:
     """Run jobs beside each other, and show how far they are. The first that fails ends the others; give it."""
     began = shown = time.monotonic()
     again, end = ("\r\033[K", "") if sys.stdout.isatty() else ("", "\n")  # over the line before, or below it
@@ -147,12 +147,12 @@ def run(*jobs: Job) -> list[Job]:
     return found
 
 
-def failed(jobs: Sequence[Job]) -> list[Job]:
+def failed(jobs: Sequence[Task]) -> list[Task]:
     """Give those that have ended badly."""
     return [job for job in jobs if job.process.poll()]
 
 
-def tell(job: Job) -> None:
+def tell(job: Task) -> None:
     """Show the end of what a failed job said."""
     print(f"\n{job.name} failed; its last words ({job.log} has all):", file=sys.stderr)
     print("\n".join(f"    | {line}" for line in job.said().splitlines()[-20:]), file=sys.stderr, flush=True)
@@ -161,25 +161,25 @@ def tell(job: Job) -> None:
 # The jobs
 
 
-def pip(name: str, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Job:
+def pip(name: str, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Task:
     """Describe a job of .venv's pip."""
     always = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1", "ROUTER_PURE": "1"}
-    return Job(name, (PYTHON, "-m", "pip", *arguments), {**always, **(env or {})})
+    return Task(name, (PYTHON, "-m", "pip", *arguments), {**always, **(env or {})})
 
 
-def environment() -> Job:
+def environment() -> Task:
     """Make .venv."""
-    return Job("an environment", (sys.executable, "-m", "venv", VENV))
+    return Task("an environment", (sys.executable, "-m", "venv", VENV))
 
 
-def after(first: Job, then: Job) -> Job:
+def after(first: Task, then: Task) -> Task:
     """Give the second job, with the first before it."""
     words = (*first.command, "&&", *then.command)
     script = " ".join(word if word == "&&" else shlex.quote(str(word)) for word in words)
-    return Job(then.name, ("sh", "-c", script), then.env)
+    return Task(then.name, ("sh", "-c", script), then.env)
 
 
-def compiling(version: str, folder: Path, python: Path | str) -> Job:
+def compiling(version: str, folder: Path, python: Path | str) -> Task:
     """Compile llama-cpp-python into a wheel, with a Python's pip.
 
     What its server doesn't need is left out; the code fits CPUs of the last ten years.
@@ -192,7 +192,7 @@ def compiling(version: str, folder: Path, python: Path | str) -> Job:
     return replace(job, command=(python, *job.command[1:]))
 
 
-def install(*what: str | Path, name: str = "the router", more: Sequence[str] = ()) -> Job:
+def install(*what: str | Path, name: str = "the router", more: Sequence[str] = ()) -> Task:
     """Install into .venv, in the versions that the tests last passed with."""
     return pip(name, "install", "--progress-bar=off", "--no-build-isolation", *more, "-c", "constraints.txt", *what)
 

@@ -24,7 +24,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # as `python scripts/simulate.py`, too
 
 from scripts.balance.simulation.choosing import POLICIES
-from scripts.balance.simulation.figures import Figures, Key, as_json, figures_of, ordered, summary, tables
+from scripts.balance.simulation.figures import Key, RunFigures, as_json, figures_of, ordered, summary, tables
 from scripts.balance.simulation.scenarios import SCENARIOS, simulate
 
 
@@ -42,7 +42,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run(key: Key, *, requests: int, seeds: range) -> tuple[Key, Figures]:
+def run(key: Key, *, requests: int, seeds: range) -> tuple[Key, RunFigures]:
     """Do the runs of one line of a table: the figures are of all of them together."""
     return key, figures_of([each for seed in seeds for each in simulate(*key, requests=requests, seed=seed)])
 

@@ -38,7 +38,7 @@ ENV = {"vllm": '{VLLM_CPU_OMP_THREADS_BIND: nobind, OMP_NUM_THREADS: "1"}'}
 KINDS = ("nothing", "a stream", "one piece", "both", "queued ones", "one piece, giving up after 2 s each")
 
 
-class Router:
+class StartedRouter:
     """A router of some checkout, in a process of its own."""
 
     def __init__(self, checkout: Path, folder: Path, config: str) -> None:
@@ -120,7 +120,7 @@ async def clients(kind: str, session: aiohttp.ClientSession, url: str) -> list["
     return [asyncio.create_task(ask(session, url, stream=stream)) for stream in wanted]
 
 
-async def row(kind: str, router: Router, holder: Router, session: aiohttp.ClientSession) -> str:
+async def row(kind: str, router: StartedRouter, holder: StartedRouter, session: aiohttp.ClientSession) -> str:
     """Freeze the engine once."""
     await served(session, router.url, time.monotonic() + 120)
     await ask(session, router.url, stream=True, tokens=20)
@@ -170,7 +170,7 @@ async def keep_giving_up(session: aiohttp.ClientSession, url: str) -> None:
 
 
 @asynccontextmanager
-async def started(options: argparse.Namespace, folder: Path) -> AsyncIterator[tuple[Router, Router]]:
+async def started(options: argparse.Namespace, folder: Path) -> AsyncIterator[tuple[StartedRouter, StartedRouter]]:
     """Start the router, and give it with the one that holds the engine: the same, or another, if that is remote."""
     model = folder / "model"
     made = await asyncio.create_subprocess_exec(sys.executable, HERE / "scripts/make_demo_model.py", model)
@@ -183,11 +183,11 @@ async def started(options: argparse.Namespace, folder: Path) -> AsyncIterator[tu
     backend = f"{{name: b, models: [m], launch: {launch}, max_in_flight: 2}}"
     if not options.remote:
         config = f"server: {{port: 0}}\n{health}\nbackends:\n  - {backend}\n"
-        async with Router(options.router, folder / "router", config) as router:
+        async with StartedRouter(options.router, folder / "router", config) as router:
             yield router, router
         return
     config = f"server: {{port: 0}}\nhealth: {{stall_after: never, unhealthy_after: 100}}\nbackends:\n  - {backend}\n"
-    async with Router(HERE, folder / "holder", config) as holder:
+    async with StartedRouter(HERE, folder / "holder", config) as holder:
         listening = [
             (each.laddr.port, process)
             for process in holder.engines()
@@ -200,7 +200,7 @@ async def started(options: argparse.Namespace, folder: Path) -> AsyncIterator[tu
         url = f"http://127.0.0.1:{port}"
         backend = f"{{name: b, url: '{url}', api_key: '{key}', models: {{m: {name}}}}}"
         config = f"server: {{port: 0}}\n{health}\nbackends:\n  - {backend}\n"
-        async with Router(options.router, folder / "router", config) as router:
+        async with StartedRouter(options.router, folder / "router", config) as router:
             yield router, holder
 
 

@@ -5,9 +5,9 @@
     python -m scripts.balance.bench --requests 5000 --seed 7 --json figures.json
 
 Each engine is a process that serves HTTP (scripts.balance.engine) and drives the simulator's model of an engine by the
-clock (scripts.balance.desk). Each router is `python -m router`. The requests are those of the simulation, byte by byte,
-at the same moments, whatever is answered (scripts.balance.load). So the difference to the simulator's figures is what
-the simulator leaves out: sockets, the router's data plane, its probes, the operating system. TTFT counts from the
+clock (scripts.balance.real_time). Each router is `python -m router`. The requests are those of the simulation, byte by
+byte, at the same moments, whatever is answered (scripts.balance.load). So the difference to the simulator's figures is
+what the simulator leaves out: sockets, the router's data plane, its probes, the operating system. TTFT counts from the
 moment at which a request was due; the first tenth of the requests is left out.
 
 The engines' time runs faster than the clock, so that `--rate` requests a second come: a scenario's pace says how much.
@@ -36,9 +36,9 @@ import uvloop
 from router.core.balance import POLICIES
 from scripts.balance.figures import Beside, Measured, as_json, conditions, hits, measured, table, warnings
 from scripts.balance.fleet import BenchFleet, fleet
-from scripts.balance.load import Load
+from scripts.balance.load import ConversationLoad
 from scripts.balance.simulation.choosing import ORACLE
-from scripts.balance.simulation.figures import Figures, Key, figures_of
+from scripts.balance.simulation.figures import Key, RunFigures, figures_of
 from scripts.balance.simulation.scenarios import SCENARIOS, Scenario, conversations_of, play, starts_of
 from scripts.balance.simulation.traffic import Conversation
 from scripts.instruments.processes import raise_file_limit
@@ -86,12 +86,12 @@ def part_of(name: str, load: float, requests: int, seed: int, rate: float) -> Pa
     return Part(scenario, load, conversations, starts, pace=round(min(FASTEST, rate * starts[-1] / requests), 3))
 
 
-def simulate(key: Key, *, requests: int, seed: int) -> Figures:
+def simulate(key: Key, *, requests: int, seed: int) -> RunFigures:
     """Have the simulator say what comes of the same requests."""
     return figures_of(play(scenario_of(key.scenario), key.load, key.policy, requests=requests, seed=seed))
 
 
-def simulate_all(keys: Sequence[Key], asked: argparse.Namespace) -> dict[Key, Figures]:
+def simulate_all(keys: Sequence[Key], asked: argparse.Namespace) -> dict[Key, RunFigures]:
     """Have the simulator say it of all runs. Ctrl-C is for this process alone, which ends those that help it."""
     tell("simulating")
     work = partial(simulate, requests=asked.requests, seed=asked.seed)
@@ -114,7 +114,9 @@ async def real(part: Part, policies: Sequence[str], folder: Path) -> dict[Key, M
 async def _one(part: Part, stands: BenchFleet) -> Measured:
     await stands.start()
     began, spent = time.monotonic(), stands.cpu()
-    outcomes = await Load([each.url for each in stands.routers], part.pace).run(part.conversations, part.starts)
+    outcomes = await ConversationLoad([each.url for each in stands.routers], part.pace).run(
+        part.conversations, part.starts
+    )
     took, spent_now = time.monotonic() - began, stands.cpu()
     busiest = {kind: (spent_now[kind] - spent[kind]) / took for kind in spent}
     warm_up = round(part.scenario.warm_up * sum(map(len, part.conversations)))

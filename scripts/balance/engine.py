@@ -1,4 +1,4 @@
-"""An engine that serves HTTP, and is the simulator's model of one (scripts.balance.desk), driven by the real clock.
+"""An engine that serves HTTP: the simulator's model of one, driven by the real clock (scripts.balance.real_time).
 
     python -m scripts.balance.engine --scenario stalling --number 0 --pace 2
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from scripts.balance.desk import Desk
+from scripts.balance.real_time import RealTimeEngine
 from scripts.balance.simulation.engine import Outage, Spec
 from scripts.balance.simulation.scenarios import SCENARIOS
 from scripts.instruments.engine import STREAM_END, EngineConnection, as_json, event, header, listen, reply, stream_head
@@ -42,7 +42,7 @@ class ModelConnection(EngineConnection):
     def __init__(self, service: "Service") -> None:
         super().__init__()
         self._service = service
-        self._desk = service.desk
+        self._model = service.model
         self._job: Job | None = None
         self._streams = False
 
@@ -56,22 +56,22 @@ class ModelConnection(EngineConnection):
         super().connection_lost(error)
         self._service.connections.discard(self)
         if self._job is not None:
-            self._desk.leave(self._job)
+            self._model.leave(self._job)
 
     def asked(self, head: bytes, body: bytes) -> None:
         """Take a request in, or answer what the bench itself asks."""
         if head.startswith(b"get /lateness"):
-            self.transport.write(reply(b"%r" % self._desk.lateness()))
+            self.transport.write(reply(b"%r" % self._model.lateness()))
         elif head.startswith(b"get "):
             self.transport.write(_DONE)
         elif head.startswith(b"post /start"):
             self._service.start()
             self.transport.write(_DONE)
-        elif self._desk.spec.refuses:
+        elif self._model.spec.refuses:
             self.transport.write(_REFUSAL)
         else:
             self._streams = b'"stream": true' in body[-64:]
-            self._job = self._desk.take(self, header(head, b"x-job").decode(), len(body))
+            self._job = self._model.take(self, header(head, b"x-job").decode(), len(body))
 
     def begin(self, cached: int) -> None:
         """Write the first token."""
@@ -92,8 +92,8 @@ class ModelConnection(EngineConnection):
 class Service:
     """The port: whether anybody listens there, and who is connected."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, model: RealTimeEngine) -> None:
+        self.model = model
         self.connections: set[ModelConnection] = set()
         self._restarting: asyncio.Task[None] | None = None
 
@@ -119,28 +119,28 @@ class Service:
 
     def start(self) -> None:
         """Start the clock, and what happens by it."""
-        self.desk.start()
-        if self.desk.spec.restarts is not None:
-            self._restarting = asyncio.create_task(self._restart(self.desk.spec.restarts))
+        self.model.start()
+        if self.model.spec.restarts is not None:
+            self._restarting = asyncio.create_task(self._restart(self.model.spec.restarts))
 
     async def _restart(self, outage: Outage) -> None:
         due = outage.first
         while True:
-            await asyncio.sleep(self.desk.until(due))
+            await asyncio.sleep(self.model.until(due))
             self._cut()
-            self.desk.die()
-            await asyncio.sleep(self.desk.until(due + outage.lasts))
-            self.desk.revive()
+            self.model.die()
+            await asyncio.sleep(self.model.until(due + outage.lasts))
+            self.model.revive()
             await self.listen(self.port)
             due += outage.every
 
 
 async def serve(spec: Spec, pace: float) -> None:
     """Serve until ended."""
-    service = Service(Desk(spec, pace))
+    service = Service(RealTimeEngine(spec, pace))
     await service.listen()
     print(f"listening at http://127.0.0.1:{service.port}", flush=True)
-    service.desk.speak()
+    service.model.speak()
     await asyncio.Event().wait()
 
 

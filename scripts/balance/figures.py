@@ -5,9 +5,9 @@ from math import nan
 from statistics import fmean
 from typing import NamedTuple
 
-from scripts.balance.load import Outcome
+from scripts.balance.load import TurnOutcome
 from scripts.balance.simulation.choosing import ORACLE
-from scripts.balance.simulation.figures import SOON, Figures, Key
+from scripts.balance.simulation.figures import SOON, Key, RunFigures
 from scripts.instruments.statistics import percentile
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -46,14 +46,16 @@ class Beside(NamedTuple):
     """A real run, and the simulated ones of the same requests: with its policy, and with the oracle."""
 
     real: Measured
-    simulated: Figures
-    oracle: Figures
+    simulated: RunFigures
+    oracle: RunFigures
 
 
 Results = Mapping[Key, Beside]
 
 
-def measured(outcomes: Sequence[Outcome], written_late: float, pace: float, busiest: Mapping[str, float]) -> Measured:
+def measured(
+    outcomes: Sequence[TurnOutcome], written_late: float, pace: float, busiest: Mapping[str, float]
+) -> Measured:
     """Count. `outcomes` are those that count."""
     ttfts = [each.ttft for each in outcomes if each.ttft is not None]
     return Measured(

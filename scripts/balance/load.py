@@ -1,7 +1,7 @@
 """The load on real routers: a simulation's conversations, each turn when it is due, whatever is answered meanwhile.
 
 Only the turns of one conversation wait for each other, as in the simulation. Times are the model's, as in
-`scripts.balance.desk`: TTFT counts from the moment when a request was due, so that a late sender shows in it.
+`scripts.balance.real_time`: TTFT counts from the moment when a request was due, so that a late sender shows in it.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.balance.desk import described
+from scripts.balance.real_time import described
 from scripts.balance.simulation.traffic import Conversation, Job
 from scripts.instruments.answers import TimedAnswer
 from scripts.instruments.client import ClientPool, LoadTarget
@@ -19,7 +19,7 @@ _LONGEST = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TurnOutcome:
     """What came of a request. `ttft` is None if no token came; `late` is how long after it was due it was sent.
 
     `prompt` are the tokens of its prompt, and `cached` those that were found in a cache, if it began to be answered.
@@ -38,15 +38,15 @@ class Outcome:
         return bool(self.failure)
 
 
-class Load:
+class ConversationLoad:
     """Conversations before routers at these URLs, of which each job names its own. `pace` is the engines'."""
 
     def __init__(self, urls: Sequence[str], pace: float) -> None:
         self._pools = [ClientPool(LoadTarget("router", url)) for url in urls]
         self._pace = pace
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[TurnOutcome] = []
 
-    async def run(self, conversations: Sequence[Conversation], starts: Sequence[float]) -> list[Outcome]:
+    async def run(self, conversations: Sequence[Conversation], starts: Sequence[float]) -> list[TurnOutcome]:
         """Hold all conversations. Gives what came of their requests, in the order in which these were due.
 
         Turns that are due after the last conversation has begun aren't asked any more: the load has ended.
@@ -80,7 +80,7 @@ class Load:
             self.outcomes.append(await self._ask(job, due))
             due = self._now()
 
-    async def _ask(self, job: Job, due: float) -> Outcome:
+    async def _ask(self, job: Job, due: float) -> TurnOutcome:
         pool = self._pools[job.lane % len(self._pools)]
         request = pool.target.request("POST", "/v1/chat/completions", job.body, {"x-job": described(job)})
         answer = TimedAnswer(self._began + due / self._pace)
@@ -88,5 +88,5 @@ class Load:
         after = (moment - answer.due for moment in (answer.sent, answer.first))
         late, first = (seconds * self._pace for seconds in after)
         if not answer.first:
-            return Outcome(due, late, None, answer.failure)
-        return Outcome(due, late, first, answer.failure, job.prompt, int(answer.headers["x-cached"]))
+            return TurnOutcome(due, late, None, answer.failure)
+        return TurnOutcome(due, late, first, answer.failure, job.prompt, int(answer.headers["x-cached"]))

@@ -1,15 +1,17 @@
 """The benchmark of proxies: CPU time, latency and memory of the router beside others.
 
-__main__   python -m scripts.bench: measures each proxy in turns
-│
-cases ─┬─ load        a closed loop of clients
-├─ open_loop   requests by a schedule
-├─ crowd       ten thousand connections
-├─ engine      the backend that proxies are measured against
-└─ proxies     which proxies there are, and how each is started
-│
-results ── report      the figures as data, and the tables in docs/performance.md
+    __main__   python -m scripts.bench: measures each proxy in turns
+       │
+     cases ─┬─ load         a closed loop of clients
+            ├─ open_loop    requests by a schedule
+            ├─ crowd        ten thousand connections
+            ├─ engine       the backend that proxies are measured against
+            └─ proxies      which proxies there are, and how each is started
+       │
+    results ── report       the figures as data, and the tables in docs/performance.md
 
-pick       python -m scripts.bench.pick: the cost of one choice among backends
-reload     python -m scripts.bench.reload: the cost of a reload of a large router.yaml
+    pick       python -m scripts.bench.pick: the cost of one choice among backends
+    reload     python -m scripts.bench.reload: the cost of a reload of a large router.yaml
+
+docs/performance.md has the figures.
 """

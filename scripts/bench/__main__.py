@@ -19,7 +19,7 @@ from pathlib import Path
 
 from scripts.bench import cases, report
 from scripts.bench.proxies import OURS, PROXIES, Proxy
-from scripts.bench.results import Results, this_machine
+from scripts.bench.results import BenchResults, this_machine
 from scripts.instruments.processes import ROOT, DidNotStartError, cores, file_limit, pinned, raise_file_limit
 
 
@@ -57,7 +57,7 @@ def crowd_size(share: float, files: int) -> int:
 class Bench:
     """One benchmark: the proxies that still take part, and what was found so far."""
 
-    def __init__(self, proxies: list[Proxy], engine: int, core: int, folder: Path, results: Results) -> None:
+    def __init__(self, proxies: list[Proxy], engine: int, core: int, folder: Path, results: BenchResults) -> None:
         self._proxies = proxies
         self._at = (engine, core, folder)
         self._results = results
@@ -112,7 +112,7 @@ def main() -> None:
     raise_file_limit()
     proxies, available = chosen(asked.only), cores()
     asked.out.mkdir(parents=True, exist_ok=True)
-    results = Results(
+    results = BenchResults(
         date=dt.datetime.now(dt.UTC).date().isoformat(),
         machine=this_machine(),
         share=asked.share,

@@ -17,7 +17,7 @@ from scripts.bench.engine import EVENTS, PACE
 from scripts.bench.load import LoadCount, chat_request, load
 from scripts.bench.open_loop import Schedule
 from scripts.bench.proxies import MODEL, Proxy
-from scripts.bench.results import Cost, Crowd, Crowds, Latency, Run, Soak
+from scripts.bench.results import Cost, Crowd, Crowds, Latency, ProxyRun, Soak
 from scripts.instruments.processes import cpu, empty_folder, free_port, resident, running
 from scripts.instruments.statistics import percentile
 
@@ -90,7 +90,7 @@ def started(proxy: Proxy, engine: int, core: int, folder: Path) -> Iterator[tupl
         yield tree, port
 
 
-def run(proxy: Proxy, engine: int, core: int, folder: Path, share: float) -> Run:
+def run(proxy: Proxy, engine: int, core: int, folder: Path, share: float) -> ProxyRun:
     """Start a proxy, put each load on it in turn, and tell what each cost."""
     share_here = share * proxy.scale
     with started(proxy, engine, core, folder) as (tree, port):
@@ -98,7 +98,7 @@ def run(proxy: Proxy, engine: int, core: int, folder: Path, share: float) -> Run
         _load(port, _WARM_UP.scaled(share_here))
         costs = {case.name: _cost(tree, port, case.scaled(share_here)) for case in CASES}
         latency = open_loop(port, RATE * proxy.scale, SECONDS * share)
-        return Run(costs, latency, started=at_start / 1e6, loaded=resident(tree) / 1e6)
+        return ProxyRun(costs, latency, started=at_start / 1e6, loaded=resident(tree) / 1e6)
 
 
 def _load(port: int, case: Case) -> LoadCount:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scripts.bench.cases import CASES, EVENT, PACED, RATE, REQUEST, Case
 from scripts.bench.proxies import OURS, ROUTERS
-from scripts.bench.results import Crowd, Crowds, Latency, Results, Run, read
+from scripts.bench.results import BenchResults, Crowd, Crowds, Latency, ProxyRun, read
 from scripts.instruments.processes import ROOT
 
 DOCS = ROOT / "docs" / "performance.md"
@@ -26,7 +26,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def report(results: Results) -> str:
+def report(results: BenchResults) -> str:
     """Write all tables, the machine and the versions."""
     parts = [_how(results)]
     if results.runs or results.no_proxy:
@@ -44,7 +44,7 @@ def report(results: Results) -> str:
 # ---------------------------------------------------------------- a run's figures
 
 
-def _how(results: Results) -> str:
+def _how(results: BenchResults) -> str:
     many = max((len(runs) for runs in results.runs.values()), default=0)
     lines = [
         "CPU time and resident memory are those of the proxy's process tree, on a core of its own where there are two.",
@@ -62,7 +62,7 @@ def _how(results: Results) -> str:
     return " ".join(lines)
 
 
-def runs_table(results: Results) -> str:
+def runs_table(results: BenchResults) -> str:
     """CPU time, latency and memory of each proxy, and the latency without one."""
     heads = ["proxy", *(case.name for case in CASES), "p50 ms", "p99 ms", "MB at start", "MB after the loads"]
     rows = [
@@ -73,15 +73,15 @@ def runs_table(results: Results) -> str:
     return table(heads, rows)
 
 
-def _all(results: Results) -> Iterable[tuple[str, list[Run]]]:
+def _all(results: BenchResults) -> Iterable[tuple[str, list[ProxyRun]]]:
     return ((name, runs) for name, runs in results.runs.items() if runs)
 
 
-def _costs(runs: list[Run]) -> list[str]:
+def _costs(runs: list[ProxyRun]) -> list[str]:
     return [_unless_lost(sum(run.costs[case.name].lost for run in runs), _cost(runs, case), 1) for case in CASES]
 
 
-def _cost(runs: list[Run], case: Case) -> float:
+def _cost(runs: list[ProxyRun], case: Case) -> float:
     return statistics.median(run.costs[case.name].total for run in runs)
 
 
@@ -98,11 +98,11 @@ def _median(latencies: list[Latency], of: Callable[[Latency], float]) -> float:
     return statistics.median(of(each) for each in latencies)
 
 
-def _memory(runs: list[Run]) -> list[str]:
+def _memory(runs: list[ProxyRun]) -> list[str]:
     return [f"{_started(runs):.1f}", f"{statistics.median(run.loaded for run in runs):.1f}"]
 
 
-def _started(runs: list[Run]) -> float:
+def _started(runs: list[ProxyRun]) -> float:
     return statistics.median(run.started for run in runs)
 
 
@@ -113,7 +113,7 @@ def _unless_lost(lost: int, value: float, digits: int) -> str:
 # ---------------------------------------------------------------- crowds and the soak
 
 
-def crowds_table(results: Results) -> str:
+def crowds_table(results: BenchResults) -> str:
     """What became of very many streams, and of very many idle connections."""
     count = max(each.streams.count for each in results.crowds.values())
     heads = ["proxy", f"{count:,} open streams", "KB a stream", f"{count:,} idle connections", "KB a connection"]
@@ -128,7 +128,7 @@ def _crowd(crowd: Crowd) -> list[str]:
     return ["lost 0", f"{crowd.growth:.1f}"]
 
 
-def _soak(results: Results) -> str:
+def _soak(results: BenchResults) -> str:
     soak = results.soak
     if soak is None:
         return ""
@@ -164,7 +164,7 @@ COST_BOUNDS = ((REQUEST, 1.5, 0.5), (EVENT, 1.0, None), (PACED, 1.0, None))
 """Of each case: how often nginx's cost, and how often the cheapest router's, ours may be."""
 
 
-def bounds_table(results: Results) -> str:
+def bounds_table(results: BenchResults) -> str:
     """Write ours beside nginx and the cheapest router, and the bounds that ours must hold; empty without ours."""
     rows = [*_cost_rows(results), *_run_rows(results), *_crowd_rows(results.crowds.get(OURS)), *_soak_rows(results)]
     if not rows:
@@ -172,7 +172,7 @@ def bounds_table(results: Results) -> str:
     return table(["", "ours", "the other", "ratio", "bound", ""], [row.cells() for row in rows])
 
 
-def _cost_rows(results: Results) -> Iterable[Row]:
+def _cost_rows(results: BenchResults) -> Iterable[Row]:
     if not results.runs.get(OURS):
         return
     for case, of_nginx, of_router in COST_BOUNDS:
@@ -183,7 +183,7 @@ def _cost_rows(results: Results) -> Iterable[Row]:
                 yield ratio_row(case.name, own, other, who, most)
 
 
-def _whole_cost(results: Results, name: str, case: Case) -> float:
+def _whole_cost(results: BenchResults, name: str, case: Case) -> float:
     """Give the cost; infinite, if something was lost or nothing was measured."""
     runs = results.runs.get(name, [])
     return _cost(runs, case) if runs and not any(run.costs[case.name].lost for run in runs) else math.inf
@@ -196,7 +196,7 @@ def ratio_row(name: str, own: float, other: float, who: str, most: float | None)
     return Row(name, f"{own:.1f}", f"{who} {other:.1f}", f"{ratio:.2f}", bound, holds)
 
 
-def _run_rows(results: Results) -> Iterable[Row]:
+def _run_rows(results: BenchResults) -> Iterable[Row]:
     own, nginx = results.runs.get(OURS), results.runs.get("nginx")
     if own and nginx and not any(run.latency.lost for run in nginx):
         ours, other = (_p99([run.latency for run in runs]) for runs in (own, nginx))
@@ -216,7 +216,7 @@ def _crowd_rows(crowds: Crowds | None) -> Iterable[Row]:
         yield _most(f"KB a {what}" if what == "stream" else f"KB an {what}", crowd.growth, most)
 
 
-def _soak_rows(results: Results) -> Iterable[Row]:
+def _soak_rows(results: BenchResults) -> Iterable[Row]:
     if results.soak:
         deviation = results.soak.deviation
         yield Row("soak, % of memory", f"{deviation:.1f}", bound="≤ 5", holds=deviation <= 5 and not results.soak.lost)
@@ -229,7 +229,7 @@ def _most(name: str, value: float, most: float) -> Row:
 # ---------------------------------------------------------------- where, with what, and into which files
 
 
-def _versions(results: Results) -> str:
+def _versions(results: BenchResults) -> str:
     machine = results.machine
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
@@ -246,7 +246,7 @@ def between_marks(page: str, block: str) -> str:
     return f"{before}{BEGIN}\n\n{block}\n{END}{after}"
 
 
-def write(results: Results, folder: Path, *, docs: bool) -> None:
+def write(results: BenchResults, folder: Path, *, docs: bool) -> None:
     """Write results.json and results.md, and the page of the documentation if asked to."""
     results.write(folder / "results.json")
     (folder / "results.md").write_text(report(results))

@@ -52,7 +52,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Run:
+class ProxyRun:
     """One run of one proxy; memory is in MB resident, after the first answers and after all loads."""
 
     costs: dict[str, Cost]
@@ -100,7 +100,7 @@ class Soak:
 
 
 @dataclass
-class Results:
+class BenchResults:
     """All of it. `share` is the share of the usual counts, `scales` what of that a proxy got, where it isn't all."""
 
     date: str
@@ -109,7 +109,7 @@ class Results:
     versions: dict[str, str]
     scales: dict[str, float]
     no_proxy: list[Latency] = field(default_factory=list)
-    runs: dict[str, list[Run]] = field(default_factory=dict)
+    runs: dict[str, list[ProxyRun]] = field(default_factory=dict)
     crowds: dict[str, Crowds] = field(default_factory=dict)
     soak: Soak | None = None
 
@@ -118,9 +118,9 @@ class Results:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
 
 
-def read(path: Path) -> Results:
+def read(path: Path) -> BenchResults:
     """Read what `write` wrote."""
-    return msgspec.json.decode(path.read_bytes(), type=Results)
+    return msgspec.json.decode(path.read_bytes(), type=BenchResults)
 
 
 def this_machine() -> Machine:

@@ -26,19 +26,19 @@ from scripts.instruments.statistics import Histogram
 from scripts.stress import options, units
 from scripts.stress.answer import RecordTime, WatchedAnswer
 from scripts.stress.distribution import Distribution
-from scripts.stress.engine import Times
+from scripts.stress.engine import KnownTimes
 from scripts.stress.load import Asking, Stage
 from scripts.stress.meter import Meter
 from scripts.stress.progress import watcher
 from scripts.stress.results import Spread
-from scripts.stress.run import Run
+from scripts.stress.run import StressRun
 from scripts.stress.shapes import Shape
 
 _CORES = cores()
 _MOST_ADDED = 0.005
 _MOST_WRONG = 0.03
 _TICK = 0.001
-_KNOWN = Times(first=0.1, gap=0.01, events=20)
+_KNOWN = KnownTimes(first=0.1, gap=0.01, events=20)
 _STALL_AFTER, _STALL, _RATE, _SECONDS = 4.0, 1.0, 100.0, 8.0
 
 _MARK = b'"content":"'
@@ -66,7 +66,7 @@ class Stamped(WatchedAnswer):
 
 
 @contextlib.contextmanager
-def _engine(times: Times, stall_after: float = 0.0) -> Iterator[tuple[str, Times]]:
+def _engine(times: KnownTimes, stall_after: float = 0.0) -> Iterator[tuple[str, KnownTimes]]:
     """Run an engine on the last core; give its URL, and its times with the moment of its stall."""
     port = free_port()
     command = [sys.executable, "-m", "scripts.stress.engine", "--port", str(port), "--events", str(times.events)]
@@ -82,11 +82,11 @@ def _engine(times: Times, stall_after: float = 0.0) -> Iterator[tuple[str, Times
         log = Path(folder) / "engine.log"
         with running(command, _CORES[-1], answers, log):
             stall_at = float(log.read_text().split()[0])
-            yield f"http://127.0.0.1:{port}", Times(times.first, times.gap, times.events, stall_at, times.stall)
+            yield f"http://127.0.0.1:{port}", KnownTimes(times.first, times.gap, times.events, stall_at, times.stall)
 
 
-async def _measured(url: str, stage: Stage) -> Run:
-    run = Run(
+async def _measured(url: str, stage: Stage) -> StressRun:
+    run = StressRun(
         {LoadTarget("engine", url): Asking("paced")}, seed=1, slo=None, answers=Stamped,
         watcher=watcher(Console(), plain=False),
     )  # fmt: skip
@@ -98,7 +98,7 @@ def _streams(streams: int, rate: float, seconds: float) -> bool:
     events = round(seconds * rate / 2)  # a stream lasts half the time; so many begin a second that all are there
     shape = Shape(answer=Distribution("constant", events))
     stage = Stage(shape, seconds, rate=streams / (events / rate), arrivals="constant")
-    with _engine(Times(first=0.1, gap=1 / rate, events=events)) as (url, _):
+    with _engine(KnownTimes(first=0.1, gap=1 / rate, events=events)) as (url, _):
         run = uvloop.run(_measured(url, stage))
     (step,) = run.steps
     lost = step.requests.all * events - step.tokens

@@ -23,8 +23,8 @@ from scripts.instruments.processes import raise_file_limit
 from scripts.stress import options, page, report, verdict
 from scripts.stress.load import Asking, Stage
 from scripts.stress.progress import watcher
-from scripts.stress.results import Check, Results, write
-from scripts.stress.run import Run, UnreachableError
+from scripts.stress.results import Check, StressResults, write
+from scripts.stress.run import StressRun, UnreachableError
 from scripts.stress.tally import Outcome
 
 if sys.platform != "win32":
@@ -36,7 +36,7 @@ OK, BROKEN, WRONG, INTERRUPTED = 0, 1, 2, 130
 _COLUMNS = ("step", "target", *Outcome._fields, "ttft", "tpot", "whole")
 
 
-class Kind(Enum):
+class StageOrder(Enum):
     """How a test's stages belong together."""
 
     STEPS = auto()  # of rising load: what is the most that is carried?
@@ -54,7 +54,7 @@ async def no_checks(_: LoadTarget, __: Asking) -> AsyncIterator[Check]:
 
 
 def start(
-    asked: argparse.Namespace, stages: Sequence[Stage], *, checks: Checks = no_checks, of: Kind = Kind.ANY
+    asked: argparse.Namespace, stages: Sequence[Stage], *, checks: Checks = no_checks, of: StageOrder = StageOrder.ANY
 ) -> int:
     """Run the stages; print and write what was found. Gives the exit code."""
     console = Console() if sys.stdout.isatty() else Console(width=180)
@@ -110,14 +110,14 @@ class _Test:
         self._checks = checks
         self._watcher = watcher(console, plain=asked.plain)
         self._csv = _Csv(asked.out / "requests.csv") if asked.out else None
-        self._run: Run | None = None
+        self._run: StressRun | None = None
         self._interrupted = False
         self._begin = time.perf_counter()
 
     async def go(self) -> None:
         """Run all, until the end or Ctrl-C. Raises UnreachableError."""
         asked = self._asked
-        run = self._run = Run(
+        run = self._run = StressRun(
             self._targets, seed=asked.seed, slo=asked.slo, watcher=self._watcher, told=self._csv or _nobody
         )
         task = asyncio.current_task()
@@ -138,18 +138,20 @@ class _Test:
         if self._csv:
             self._csv.close()
 
-    def results(self, of: Kind) -> Results:
+    def results(self, of: StageOrder) -> StressResults:
         """Give what was found, whether it came to the end or not."""
         run, asked = self._run, self._asked
         assert run is not None  # noqa: S101  (it was begun)
-        drifts = [each for name in self._targets for each in verdict.drifts(run.steps, name.name) if of is Kind.PARTS]
+        drifts = [
+            each for name in self._targets for each in verdict.drifts(run.steps, name.name) if of is StageOrder.PARTS
+        ]
         asked_for = {
             "p99 of TTFT, s": asked.max_p99_ttft,
             "p99 between tokens, s": asked.max_p99_gap,
             "failures": asked.max_failures,
             "drift": asked.max_drift,
         }
-        return Results(
+        return StressResults(
             tool=Path(sys.argv[0]).stem,
             date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             command=options.command(sys.argv),
@@ -165,7 +167,7 @@ class _Test:
             ratios=verdict.ratios(run.found),
             drifts=drifts,
             bounds=verdict.bounds(run.steps, run.checks, drifts, asked_for),
-            findings=verdict.findings(run.steps, asked.slo if of is Kind.STEPS else None),
+            findings=verdict.findings(run.steps, asked.slo if of is StageOrder.STEPS else None),
         )
 
 

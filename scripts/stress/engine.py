@@ -30,7 +30,7 @@ _EVENT = b"%x\r\n" % len(_TEXT % 0.0) + _TEXT + b"\r\n"
 _ANSWER = reply(b"{}")
 
 
-class Times(NamedTuple):
+class KnownTimes(NamedTuple):
     """When events are due, in seconds; there is a stall from the moment `stall_at` on, for `stall`."""
 
     first: float
@@ -48,7 +48,7 @@ class Times(NamedTuple):
 class TimedStreams:
     """The streams, by the tick at which they are due."""
 
-    def __init__(self, times: Times) -> None:
+    def __init__(self, times: KnownTimes) -> None:
         self._times = times
         self._loop = asyncio.get_running_loop()
         self._start = time.perf_counter()
@@ -98,7 +98,7 @@ class TimedConnection(EngineConnection):
             self.transport.write(_ANSWER)
 
 
-async def serve_timed(port: int, times: Times) -> None:
+async def serve_timed(port: int, times: KnownTimes) -> None:
     """Serve until ended."""
     streams = TimedStreams(times)
     await serve(lambda: TimedConnection(streams), port)
@@ -116,7 +116,7 @@ def main() -> None:
     asked = parser.parse_args()
     stall_at = time.perf_counter() + asked.stall_after
     print(stall_at, flush=True)
-    uvloop.run(serve_timed(asked.port, Times(asked.first, asked.gap, asked.events, stall_at, asked.stall)))
+    uvloop.run(serve_timed(asked.port, KnownTimes(asked.first, asked.gap, asked.events, stall_at, asked.stall)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from scripts.stress.answer import WatchedAnswer
 from scripts.stress.distribution import due as arrivals_due
 from scripts.stress.meter import Meter
 from scripts.stress.results import Check
-from scripts.stress.shapes import Ask, Person, Shape
+from scripts.stress.shapes import DrawnRequest, Person, Shape
 from scripts.stress.tally import Outcome, Tally, outcome
 
 _PEOPLE = 64
@@ -39,7 +39,7 @@ class Asking:
     extra: Mapping[str, Any] | None = None
     timeout: float = 120.0
 
-    def body(self, ask: Ask) -> bytes:
+    def body(self, ask: DrawnRequest) -> bytes:
         """Write a request's body."""
         return ask.body(self.model, self.endpoint, self.extra or {})
 
@@ -69,7 +69,7 @@ class Stage:
         return f"{units.number(self.rate)} requests/s"
 
 
-class Load:
+class StageLoad:
     """Asks a target, and tells of each outcome: to the tally, the meter and `told`."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Load:
                 ask = people[number % len(people)].ask()
                 group.create_task(self._in_place(ask, start + after, places))
 
-    async def _in_place(self, ask: Ask, due: float, places: asyncio.Semaphore) -> None:
+    async def _in_place(self, ask: DrawnRequest, due: float, places: asyncio.Semaphore) -> None:
         self._meter.waiting += 1
         try:
             await places.acquire()
@@ -136,7 +136,7 @@ class Load:
             if pause:
                 await asyncio.sleep(min(pause, max(0.0, until - one.ended)))
 
-    async def _one(self, ask: Ask, due: float) -> Outcome:
+    async def _one(self, ask: DrawnRequest, due: float) -> Outcome:
         asking, meter = self._asking, self._meter
         request = self._pool.target.request("POST", f"/v1/{asking.endpoint}", asking.body(ask))
         answer = self._answers(due, meter, self._tally.gaps, ask.leave_after)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from scripts.stress import report, svg, units
 from scripts.stress.report import Sheet
-from scripts.stress.results import Results, Sample, Step
-from scripts.stress.svg import Line
+from scripts.stress.results import Sample, StepResult, StressResults
+from scripts.stress.svg import PlotLine
 
 _STYLE = Path(__file__).with_name("page.css")
 
 Read = Callable[[Sample], float | None]
 
 
-def page(results: Results) -> str:
+def page(results: StressResults) -> str:
     """Write the whole page."""
     title = f"{results.tool}, {results.date}"
     sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in [*results.findings, report.cost(results)])
@@ -34,13 +34,13 @@ def page(results: Results) -> str:
     )
 
 
-def _about(results: Results) -> str:
+def _about(results: StressResults) -> str:
     where = " · ".join(f"{name}: {url}" for name, url in results.targets.items())
     machine = ", ".join(f"{name} {value}" for name, value in results.machine.items() if value)
     return f"{escape(results.date)} · {escape(where)}<br>{escape(machine)}<br><code>{escape(results.command)}</code>"
 
 
-def _chips(results: Results) -> Iterable[str]:
+def _chips(results: StressResults) -> Iterable[str]:
     """Say in a word each what holds and what doesn't."""
     if results.interrupted:
         yield '<span class="chip bad">✗ interrupted</span>'
@@ -51,7 +51,7 @@ def _chips(results: Results) -> Iterable[str]:
         yield '<span class="chip warn">! the load generator was in the way</span>'
 
 
-def _tiles(results: Results) -> Iterable[str]:
+def _tiles(results: StressResults) -> Iterable[str]:
     """Show the figures that one looks for first, of each target."""
     for target in results.targets:
         steps = [step for step in results.steps if step.target == target]
@@ -66,7 +66,7 @@ def _tiles(results: Results) -> Iterable[str]:
         yield _tile(f"{name}p99 of TTFT, at most", units.time(slowest.times.ttft.p99), slowest.name)
 
 
-def _tokens(step: Step) -> float:
+def _tokens(step: StepResult) -> float:
     return step.tokens_per_second
 
 
@@ -91,7 +91,7 @@ def _table(sheet: Sheet) -> str:
     )
 
 
-def _plots(results: Results) -> Iterable[str]:
+def _plots(results: StressResults) -> Iterable[str]:
     yield _curves("TTFT by percentile", results, lambda step: step.curves.ttft)
     yield _curves("Time between tokens by percentile", results, lambda step: step.curves.gap)
     yield _over_time("Tokens/s", results, {"": lambda s: s.tokens / s.seconds}, units.number)
@@ -114,7 +114,7 @@ def _plots(results: Results) -> Iterable[str]:
     yield svg.bars("Requests by backend", _shares(results.steps))
 
 
-def _curves(title: str, results: Results, read: Callable[[Step], list[tuple[float, float]]]) -> str:
+def _curves(title: str, results: StressResults, read: Callable[[StepResult], list[tuple[float, float]]]) -> str:
     """Plot the last round of each load: its colour says which load, whether it is dashed, which target."""
     last = {(step.name, step.target): svg.by_nines(read(step)) for step in results.steps if read(step)}
     names = list(dict.fromkeys(name for name, _ in last))
@@ -124,7 +124,9 @@ def _curves(title: str, results: Results, read: Callable[[Step], list[tuple[floa
         names = [names[round(i * (len(names) - 1) / (svg.COLOURS - 1))] for i in range(svg.COLOURS)]
     several = len(results.targets) > 1
     lines = [
-        Line(f"{name}, {target}" if several else name, points, names.index(name), target != next(iter(results.targets)))
+        PlotLine(
+            f"{name}, {target}" if several else name, points, names.index(name), target != next(iter(results.targets))
+        )
         for (name, target), points in last.items()
         if name in names
     ]
@@ -132,16 +134,18 @@ def _curves(title: str, results: Results, read: Callable[[Step], list[tuple[floa
     return svg.plot(title, lines, x, svg.value_axis([value for line in lines for _, value in line.points], units.time))
 
 
-def _over_time(title: str, results: Results, figures: Mapping[str, Read], write: svg.Write, colour: int = 0) -> str:
+def _over_time(
+    title: str, results: StressResults, figures: Mapping[str, Read], write: svg.Write, colour: int = 0
+) -> str:
     """Plot figures over time. Each of several targets has lines of its own, in pieces, as they are asked in turns."""
     if len(results.targets) < 2:
         lines = [
-            Line(name, _points(results.samples, read), colour + i) for i, (name, read) in enumerate(figures.items())
+            PlotLine(name, _points(results.samples, read), colour + i) for i, (name, read) in enumerate(figures.items())
         ]
         return _time_plot(title, results, lines, write)
     pairs = [(figure, target) for figure in figures for target in results.targets]
     pieces = [
-        Line(
+        PlotLine(
             ", ".join(filter(None, (figure, step.target))),
             _points(turn, read),
             colour + pairs.index((figure, step.target)),
@@ -157,7 +161,7 @@ def _points(samples: Sequence[Sample], read: Read) -> list[tuple[float, float]]:
     return [(sample.at, value) for sample in samples if (value := read(sample)) is not None]
 
 
-def _time_plot(title: str, results: Results, lines: Sequence[Line], write: svg.Write) -> str:
+def _time_plot(title: str, results: StressResults, lines: Sequence[PlotLine], write: svg.Write) -> str:
     """Plot them, but for what is 0 all the time."""
     there = {line.name for line in lines if any(value for _, value in line.points)}
     if not there:
@@ -169,7 +173,7 @@ def _time_plot(title: str, results: Results, lines: Sequence[Line], write: svg.W
     return svg.plot(title, lines, x, y, marks)
 
 
-def _shares(steps: Sequence[Step]) -> list[tuple[str, float, str]]:
+def _shares(steps: Sequence[StepResult]) -> list[tuple[str, float, str]]:
     counts: dict[str, int] = {}
     for step in steps:
         for name, backend in step.backends.items():

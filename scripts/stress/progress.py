@@ -9,7 +9,7 @@ from rich.table import Column
 
 from scripts.stress import units
 from scripts.stress.meter import Meter
-from scripts.stress.results import Sample, Step
+from scripts.stress.results import Sample, StepResult
 from scripts.stress.tally import Outcome
 
 _FAILURES = 3
@@ -22,7 +22,7 @@ _WIDE = 110
 """Columns of a terminal from which on there is room for a bar."""
 
 
-class Watcher(Protocol):
+class ProgressWatcher(Protocol):
     """Somebody who is shown the run."""
 
     def begin(self, title: str, seconds: float) -> None:
@@ -34,7 +34,7 @@ class Watcher(Protocol):
     def ended(self, one: Outcome) -> None:
         """See what came of a request."""
 
-    def finish(self, step: Step) -> None:
+    def finish(self, step: StepResult) -> None:
         """See what came of the step."""
 
     def say(self, line: str) -> None:
@@ -55,7 +55,7 @@ def state(sample: Sample, meter: Meter, failed: int) -> str:
     return f"{rate} requests/s, {sample.in_flight} in flight{waiting}, {failed} failed, {first}, {tokens} tokens/s"
 
 
-def summary(step: Step) -> str:
+def summary(step: StepResult) -> str:
     """Say what came of a step, in a line."""
     came, first = step.requests, "no token"
     if step.times.ttft.count:
@@ -98,7 +98,7 @@ class Lines:
                 more = "; more of these are only counted" if self._seen[one.kind] == _FAILURES else ""
                 self.say(f"  failed: {one.kind}: {one.detail[:160]}{more}")
 
-    def finish(self, step: Step) -> None:
+    def finish(self, step: StepResult) -> None:
         """Say what came of it."""
         self.say(f"  {summary(step)}")
 
@@ -140,7 +140,7 @@ class Moving(Lines):
             self._bars.update(self._bar, completed=sample.at - self._begun, state=text)
             self._bars.refresh()
 
-    def finish(self, step: Step) -> None:
+    def finish(self, step: StepResult) -> None:
         """Leave a full bar, with what came of it."""
         if self._bar is not None:
             self._bars.update(self._bar, completed=1e9, state=summary(step))
@@ -151,6 +151,6 @@ class Moving(Lines):
         self._bars.stop()
 
 
-def watcher(console: Console, *, plain: bool) -> Watcher:
+def watcher(console: Console, *, plain: bool) -> ProgressWatcher:
     """Choose by whether there is a terminal."""
     return Moving(console) if console.is_terminal and not plain else Lines(console)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scripts.stress import units
-from scripts.stress.results import Process, Results, Spread, Step
+from scripts.stress.results import ProcessResult, Spread, StepResult, StressResults
 
 _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "dim", "holds": "green", "BROKEN": "bold red"}
 
@@ -32,12 +32,12 @@ class Sheet(NamedTuple):
     numbers: int
 
 
-def sheets(results: Results) -> list[Sheet]:
+def sheets(results: StressResults) -> list[Sheet]:
     """Give all that has rows, but for what only a page has room for."""
     return [sheet for sheet in (_loads(results), *_others(results)) if sheet.rows]
 
 
-def _others(results: Results) -> list[Sheet]:
+def _others(results: StressResults) -> list[Sheet]:
     failures = [
         (step.name, step.target, kind, step.examples.get(kind, ""), units.number(count))
         for step in results.steps
@@ -56,7 +56,7 @@ def _others(results: Results) -> list[Sheet]:
     ]
 
 
-def bounds(results: Results) -> list[tuple[str, str, str, str]]:
+def bounds(results: StressResults) -> list[tuple[str, str, str, str]]:
     """Write each bound: whether it holds, what of, how much at most, how much it was."""
     return [
         ("holds" if each.holds else "BROKEN", _named(each.name), *_both(each.name, each.bound, each.value))
@@ -64,7 +64,7 @@ def bounds(results: Results) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _ratios(results: Results) -> Sheet:
+def _ratios(results: StressResults) -> Sheet:
     """Write a row for each load and target, a column for each figure; in brackets, from which to which round."""
     first, figures = next(iter(results.targets), ""), list(dict.fromkeys(each.figure for each in results.ratios))
     rows: dict[tuple[str, str], dict[str, str]] = {}
@@ -77,10 +77,10 @@ def _ratios(results: Results) -> Sheet:
     )
 
 
-def _loads(results: Results) -> Sheet:
+def _loads(results: StressResults) -> Sheet:
     several, judged = len(results.targets) > 1, any(step.goodput for step in results.steps)
     queued = any(step.times.queue.count for step in results.steps)
-    columns: dict[str, Callable[[Step], str]] = {
+    columns: dict[str, Callable[[StepResult], str]] = {
         "load": lambda step: step.name,
         **({"target": lambda step: f"{step.target} {step.round}"} if several else {}),
         "answers": lambda step: units.number(step.requests.ok + step.requests.left),
@@ -102,15 +102,15 @@ def _loads(results: Results) -> Sheet:
     return Sheet(title, [name.rstrip(" ") for name in columns], rows, 2 if several else 1)
 
 
-def _good(step: Step) -> str:
+def _good(step: StepResult) -> str:
     return units.number(step.goodput.per_second) if step.goodput else "-"
 
 
-def _good_share(step: Step) -> str:
+def _good_share(step: StepResult) -> str:
     return f"{step.goodput.share:.0%}" if step.goodput else "-"
 
 
-def details(results: Results) -> list[Sheet]:
+def details(results: StressResults) -> list[Sheet]:
     """Give what only a page has room for."""
     generators = [
         (step.name, step.target, step.generator.warning, f"{step.generator.cpu:.2f}",
@@ -143,7 +143,7 @@ def details(results: Results) -> list[Sheet]:
     ]
 
 
-def _process(process: Process | None) -> tuple[str, str, str]:
+def _process(process: ProcessResult | None) -> tuple[str, str, str]:
     if process is None:
         return "-", "-", "-"
     return f"{process.cpu:.2f}", units.size(process.memory_most), units.size(process.memory_end)
@@ -168,7 +168,7 @@ def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def cost(results: Results) -> str:
+def cost(results: StressResults) -> str:
     """Say what the load generator itself cost."""
     if not results.steps:
         return "Nothing was measured."
@@ -199,7 +199,7 @@ def _turned(sheet: Sheet) -> Sheet:
     return sheet._replace(heads=heads, rows=rows, numbers=1)
 
 
-def show(results: Results, console: Console) -> None:
+def show(results: StressResults, console: Console) -> None:
     """Print it."""
     limits = Sheet("Bounds", ("", "bound", "at most", "it was"), bounds(results), 2)
     for sheet in [*reversed(sheets(results)), *([limits] if limits.rows else [])]:  # what matters most stands last

@@ -58,7 +58,7 @@ class Times(_Strict):
     speed: Annotated[Spread, Meta(description="tokens/s of a stream, after its first token")]
 
 
-class Backend(_Strict):
+class BackendResult(_Strict):
     """What one backend did; the one of no name has what never came to a backend that is known."""
 
     requests: Requests
@@ -91,7 +91,7 @@ class Generator(_Strict):
     warning: Annotated[str, Meta(description="empty: the target was measured, not the generator")]
 
 
-class Process(_Strict):
+class ProcessResult(_Strict):
     """What the server, or all that it started, used in a step."""
 
     cpu: Cores
@@ -100,7 +100,7 @@ class Process(_Strict):
     memory_most: Bytes
 
 
-class Step(_Strict):
+class StepResult(_Strict):
     """One load against one target."""
 
     name: str
@@ -119,10 +119,12 @@ class Step(_Strict):
     goodput: Goodput | None
     times: Times
     curves: Curves
-    backends: dict[str, Backend]
+    backends: dict[str, BackendResult]
     generator: Generator
-    server: Annotated[Process | None, Meta(description="the process that listens at the target's port, if it is here")]
-    children: Annotated[Process | None, Meta(description="what that process started: a router's engines")]
+    server: Annotated[
+        ProcessResult | None, Meta(description="the process that listens at the target's port, if it is here")
+    ]
+    children: Annotated[ProcessResult | None, Meta(description="what that process started: a router's engines")]
 
 
 class Sample(_Strict):
@@ -184,7 +186,7 @@ class Drift(_Strict):
     ratio: float | None
 
 
-class Results(_Strict):
+class StressResults(_Strict):
     """A run, whole or interrupted."""
 
     tool: str
@@ -196,7 +198,7 @@ class Results(_Strict):
     targets: dict[str, str]
     machine: dict[str, str]
     options: dict[str, Any]
-    steps: list[Step]
+    steps: list[StepResult]
     samples: list[Sample]
     checks: list[Check]
     ratios: list[Ratio]
@@ -205,19 +207,19 @@ class Results(_Strict):
     findings: Annotated[list[str], Meta(description="sentences that say what was found")]
 
 
-def write(results: Results, path: Path) -> None:
+def write(results: StressResults, path: Path) -> None:
     """Write results.json."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))
 
 
-def read(path: Path) -> Results:
+def read(path: Path) -> StressResults:
     """Read results.json; raises msgspec.ValidationError where it isn't as the types say."""
-    return msgspec.json.decode(path.read_bytes(), type=Results)
+    return msgspec.json.decode(path.read_bytes(), type=StressResults)
 
 
 def schema() -> bytes:
     """Make the JSON schema."""
-    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Results)), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(StressResults)), indent=2) + b"\n"
 
 
 if __name__ == "__main__":

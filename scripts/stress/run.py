@@ -10,14 +10,14 @@ from scripts.instruments.client import ClientPool, LoadTarget
 from scripts.instruments.statistics import Histogram
 from scripts.stress import verdict
 from scripts.stress.answer import WatchedAnswer
-from scripts.stress.load import Asking, Load, Stage
+from scripts.stress.load import Asking, Stage, StageLoad
 from scripts.stress.machine import Watch
 from scripts.stress.meter import Meter
-from scripts.stress.progress import Watcher
-from scripts.stress.results import Check, Step
+from scripts.stress.progress import ProgressWatcher
+from scripts.stress.results import Check, StepResult
 from scripts.stress.sampler import Sampler, probe, processes
-from scripts.stress.shapes import Ask
-from scripts.stress.tally import Figures, Outcome, Slo, Tally
+from scripts.stress.shapes import DrawnRequest
+from scripts.stress.tally import Outcome, Slo, StepFigures, Tally
 
 _SAMPLE_EVERY = 0.5
 
@@ -28,7 +28,7 @@ class UnreachableError(Exception):
     """A target that doesn't answer, or not well, before anything is measured."""
 
 
-class Run:
+class StressRun:
     """Runs stages. `targets` are asked in this order, each for a model of its own; `told` hears of each outcome."""
 
     def __init__(
@@ -37,13 +37,13 @@ class Run:
         *,
         seed: int,
         slo: Slo | None,
-        watcher: Watcher,
+        watcher: ProgressWatcher,
         told: Told = lambda *_: None,
         answers: type[WatchedAnswer] = WatchedAnswer,
     ) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[StepResult] = []
         self.checks: list[Check] = []
-        self.found: defaultdict[tuple[str, str], list[tuple[Figures, float]]] = defaultdict(list)  # for `ratios`
+        self.found: defaultdict[tuple[str, str], list[tuple[StepFigures, float]]] = defaultdict(list)  # for `ratios`
         self.sampler = Sampler(Meter(), _SAMPLE_EVERY, watcher.sample)
         self._targets = targets
         self._pools = {target: ClientPool(target) for target in targets}
@@ -56,7 +56,7 @@ class Run:
 
     async def greet(self) -> None:
         """Ask each target for one short answer, which isn't counted. Raises UnreachableError."""
-        hello = Ask(({"role": "user", "content": "Hello"},), 1, stream=False, leave_after=0, think=0)
+        hello = DrawnRequest(({"role": "user", "content": "Hello"},), 1, stream=False, leave_after=0, think=0)
         for target, asking in self._targets.items():
             answer = TimedAnswer(time.perf_counter())
             request = target.request("POST", f"/v1/{asking.endpoint}", asking.body(hello))
@@ -90,7 +90,7 @@ class Run:
         first_sample, begin, cpu = len(sampler.samples), time.perf_counter(), time.process_time()
         window = _Window(sampler.meter, stage.seconds)
         probing = asyncio.create_task(probe(lag))
-        load = Load(self._pools[target], self._targets[target], tally, sampler.meter, told, self._answers)
+        load = StageLoad(self._pools[target], self._targets[target], tally, sampler.meter, told, self._answers)
         checks: list[Check] = []
         try:
             async with asyncio.TaskGroup() as group:
@@ -107,7 +107,7 @@ class Run:
             self.checks += [verdict.unharmed(check, figures) for check in checks]
             server, children = processes(sampler.samples[first_sample:])
             self.steps.append(
-                Step(
+                StepResult(
                     name=stage.name,
                     target=target.name,
                     round=turn,

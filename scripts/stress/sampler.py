@@ -10,7 +10,7 @@ import msgspec
 from scripts.instruments.statistics import Histogram
 from scripts.stress.machine import Used, Watch
 from scripts.stress.meter import Meter
-from scripts.stress.results import Process, Sample
+from scripts.stress.results import ProcessResult, Sample
 
 _PROBE = 0.005
 """Seconds between two looks at how late the loop is. Its timers round to 1 ms, so that much is always there."""
@@ -125,17 +125,17 @@ class Sampler:
             sample.children_cpu = max(0.0, children.cpu - before[1].cpu) / sample.seconds
 
 
-def processes(samples: list[Sample]) -> tuple[Process | None, Process | None]:
+def processes(samples: list[Sample]) -> tuple[ProcessResult | None, ProcessResult | None]:
     """Sum up what the server and its children used in these samples."""
     server = _process([(s.seconds, s.server_cpu, s.server_memory) for s in samples])
     return server, _process([(s.seconds, s.children_cpu, s.children_memory) for s in samples])
 
 
-def _process(readings: list[tuple[float, float | None, float | None]]) -> Process | None:
+def _process(readings: list[tuple[float, float | None, float | None]]) -> ProcessResult | None:
     memory = [each for _, _, each in readings if each]
     if not memory:
         return None
     spent = [(seconds, cpu) for seconds, cpu, _ in readings if cpu is not None]
     total = sum(seconds for seconds, _ in spent)
     cpu = sum(seconds * cpu for seconds, cpu in spent) / total if total else 0.0
-    return Process(cpu=cpu, memory_begin=memory[0], memory_end=memory[-1], memory_most=max(memory))
+    return ProcessResult(cpu=cpu, memory_begin=memory[0], memory_end=memory[-1], memory_most=max(memory))

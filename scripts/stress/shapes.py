@@ -43,7 +43,7 @@ class Shape(NamedTuple):
     conversations: tuple[Conversation, ...] = ()  # those of a file; none: they are made up
 
 
-class Ask(NamedTuple):
+class DrawnRequest(NamedTuple):
     """One request. The client leaves after `leave_after` tokens (0: never), and then thinks for `think` seconds."""
 
     messages: tuple[dict[str, str], ...]
@@ -74,11 +74,11 @@ class Person:
         self._rng = rng
         self._asks = self._all()
 
-    def ask(self) -> Ask:
+    def ask(self) -> DrawnRequest:
         """Give the next request."""
         return next(self._asks)
 
-    def _all(self) -> Iterator[Ask]:
+    def _all(self) -> Iterator[DrawnRequest]:
         while True:
             said = self._beginning()
             for number, turn in enumerate(self._conversation()):
@@ -101,8 +101,10 @@ class Person:
         made = [(shape.prompt.whole(rng), shape.answer.whole(rng)) for _ in range(shape.turns.whole(rng))]
         return tuple(Turn(words(prompt, rng), words(answer, rng)) for prompt, answer in made)
 
-    def _asked(self, said: tuple[dict[str, str], ...]) -> Ask:
+    def _asked(self, said: tuple[dict[str, str], ...]) -> DrawnRequest:
         shape, rng = self._shape, self._rng
         tokens, stream = shape.answer.whole(rng), rng.random() < shape.stream
         leaves = stream and rng.random() < shape.leave
-        return Ask(said, tokens, stream, rng.randint(1, max(1, tokens // 2)) if leaves else 0, shape.think.draw(rng))
+        return DrawnRequest(
+            said, tokens, stream, rng.randint(1, max(1, tokens // 2)) if leaves else 0, shape.think.draw(rng)
+        )

@@ -18,7 +18,7 @@ Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Line:
+class PlotLine:
     """A series, or a piece of one: its name, its points, which colour it has, and whether it is dashed."""
 
     name: str
@@ -89,7 +89,7 @@ def by_nines(curve: Points) -> list[tuple[float, float]]:
     return [(-math.log10(max(1 - share, 1e-12)), value) for share, value in curve]
 
 
-def plot(title: str, lines: Sequence[Line], x: Axis, y: Axis, marks: Sequence[tuple[float, str]] = ()) -> str:
+def plot(title: str, lines: Sequence[PlotLine], x: Axis, y: Axis, marks: Sequence[tuple[float, str]] = ()) -> str:
     """Draw lines, named below where there are several, and marks on the x axis, named when pointed at."""
     lines = [line for line in lines if line.points]
     if not lines:
@@ -150,7 +150,7 @@ def _mark(place: float, text: str) -> str:
     )
 
 
-def _line(line: Line, x: Axis, y: Axis) -> str:
+def _line(line: PlotLine, x: Axis, y: Axis) -> str:
     points = [(_x(x.place(at)), _y(y.place(value))) for at, value in line.points]
     colour, title = f"var(--c{line.colour % COLOURS})", f"<title>{escape(line.name)}</title>"
     if len(points) == 1:
@@ -160,7 +160,7 @@ def _line(line: Line, x: Axis, y: Axis) -> str:
     return f'<polyline class="{kind}" points="{path}" stroke="{colour}">{title}</polyline>'
 
 
-def _legend(lines: Sequence[Line]) -> str:
+def _legend(lines: Sequence[PlotLine]) -> str:
     names = {line.name: line for line in lines}
     if len(names) < 2:
         return ""

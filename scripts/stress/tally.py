@@ -94,7 +94,7 @@ class Slo:
 
 
 @dataclass
-class Figures:
+class StepFigures:
     """Counts and histograms. Of what failed, the tokens that came are in the histograms, its whole time isn't."""
 
     ok: int = 0
@@ -139,7 +139,7 @@ class Figures:
         _record(self.queue, one.queue)
         _record(self.whole, None if one.kind else one.whole)
 
-    def add(self, other: "Figures") -> None:
+    def add(self, other: "StepFigures") -> None:
         """Count all that another has counted."""
         for name, value in vars(other).items():
             mine = getattr(self, name)
@@ -160,7 +160,7 @@ class Tally:
     """The figures of each backend; that of no name has what no backend is known of."""
 
     def __init__(self, slo: Slo) -> None:
-        self.backends: dict[str, Figures] = {}
+        self.backends: dict[str, StepFigures] = {}
         self._slo = slo
 
     def gaps(self, backend: str) -> RecordTime:
@@ -171,17 +171,19 @@ class Tally:
         """Count what came of a request."""
         self._of(one.backend).count(one, self._slo)
 
-    def _of(self, backend: str) -> Figures:
-        return self.backends.setdefault(backend, Figures()) if backend not in self.backends else self.backends[backend]
+    def _of(self, backend: str) -> StepFigures:
+        return (
+            self.backends.setdefault(backend, StepFigures()) if backend not in self.backends else self.backends[backend]
+        )
 
-    def all(self) -> Figures:
+    def all(self) -> StepFigures:
         """Add up all backends."""
         return added(self.backends.values())
 
 
-def added(parts: Iterable[Figures]) -> Figures:
+def added(parts: Iterable[StepFigures]) -> StepFigures:
     """Add up figures; the percentiles are those of all values."""
-    total = Figures()
+    total = StepFigures()
     for part in parts:
         total.add(part)
     return total

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from scripts.instruments.statistics import Histogram
 from scripts.stress.results import (
-    Backend,
+    BackendResult,
     Bound,
     Check,
     Curves,
@@ -15,10 +15,10 @@ from scripts.stress.results import (
     Ratio,
     Requests,
     Spread,
-    Step,
+    StepResult,
     Times,
 )
-from scripts.stress.tally import Figures, Slo, added
+from scripts.stress.tally import Slo, StepFigures, added
 
 _BUSY = 0.85
 """Share of a core from which on the generator, one thread, is taken for the bottleneck."""
@@ -37,32 +37,32 @@ def spread(histogram: Histogram) -> Spread:
     return Spread(histogram.count, histogram.mean, least, p10, p50, p90, p95, p99, p999, histogram.most)
 
 
-def times(figures: Figures) -> Times:
+def times(figures: StepFigures) -> Times:
     """Say it of each time."""
     return Times(**{name: spread(getattr(figures, name)) for name in Times.__struct_fields__})
 
 
-def curves(figures: Figures) -> Curves:
+def curves(figures: StepFigures) -> Curves:
     """Give what is plotted."""
     return Curves(ttft=figures.ttft.curve(), gap=figures.gap.curve())
 
 
-def requests(figures: Figures) -> Requests:
+def requests(figures: StepFigures) -> Requests:
     """Say what came of requests."""
     return Requests(figures.requests, figures.ok, figures.left, figures.failed, figures.interrupted)
 
 
-def goodput(figures: Figures, seconds: float) -> Goodput:
+def goodput(figures: StepFigures, seconds: float) -> Goodput:
     """Say how many answers were good, in so many seconds."""
     judged = figures.ok + figures.failed
     return Goodput(per_second=figures.good / seconds, share=figures.good / judged if judged else 0.0)
 
 
-def backends(found: Mapping[str, Figures]) -> dict[str, Backend]:
+def backends(found: Mapping[str, StepFigures]) -> dict[str, BackendResult]:
     """Say what each backend did."""
     total = sum(figures.requests for figures in found.values())
     return {
-        name: Backend(
+        name: BackendResult(
             requests=requests(figures),
             share=figures.requests / max(1, total),
             tokens=figures.tokens,
@@ -74,7 +74,7 @@ def backends(found: Mapping[str, Figures]) -> dict[str, Backend]:
     }
 
 
-def unharmed(check: Check, figures: Figures) -> Check:
+def unharmed(check: Check, figures: StepFigures) -> Check:
     """Say of something that was done under load whether requests failed with it; what was skipped harmed none."""
     if check.state == "skipped":
         return check
@@ -96,7 +96,7 @@ def _warning(cpu: float, lag: Spread) -> str:
     return ""
 
 
-def carried(steps: Sequence[Step], target: str) -> Step | None:
+def carried(steps: Sequence[StepResult], target: str) -> StepResult | None:
     """Give the heaviest step whose answers, and those of all lighter ones, were good: 99 of 100 within the bounds."""
     mine = sorted((step for step in steps if step.target == target), key=lambda step: (step.clients, step.rate))
     broken = [step for step in mine if step.goodput is None or step.goodput.share < _CARRIED]
@@ -108,7 +108,7 @@ def carried(steps: Sequence[Step], target: str) -> Step | None:
     )
 
 
-def findings(steps: Sequence[Step], slo: Slo | None) -> list[str]:
+def findings(steps: Sequence[StepResult], slo: Slo | None) -> list[str]:
     """Say in sentences what each target carries (`slo`: if asked for), and whether the generator was in the way."""
     found = []
     for target in dict.fromkeys(step.target for step in steps) if slo else ():
@@ -129,7 +129,7 @@ def _ratio(first: float, other: float) -> float | None:
     return other / first if first else None
 
 
-def _compared(figures: Figures, seconds: float) -> dict[str, float]:
+def _compared(figures: StepFigures, seconds: float) -> dict[str, float]:
     return {
         "TTFT p50, s": figures.ttft.percentile(0.5),
         "TTFT p99, s": figures.ttft.percentile(0.99),
@@ -142,7 +142,7 @@ def _compared(figures: Figures, seconds: float) -> dict[str, float]:
     }
 
 
-Rounds = Sequence[tuple[Figures, float]]
+Rounds = Sequence[tuple[StepFigures, float]]
 """The figures of each round of a load against a target, with the seconds that it took."""
 
 
@@ -167,7 +167,7 @@ def _together(rounds: Rounds) -> dict[str, float]:
     return _compared(added(figures for figures, _ in rounds), sum(seconds for _, seconds in rounds))
 
 
-def drifts(steps: Sequence[Step], target: str) -> list[Drift]:
+def drifts(steps: Sequence[StepResult], target: str) -> list[Drift]:
     """Compare the last of equal steps with the first; of memory, the end of both."""
     mine = [step for step in steps if step.target == target]
     if len(mine) < 2:
@@ -194,7 +194,7 @@ def _worst(spreads: Iterable[Spread]) -> float | None:
 
 
 def bounds(
-    steps: Sequence[Step], checks: Sequence[Check], drifted: Sequence[Drift], asked: Mapping[str, float | None]
+    steps: Sequence[StepResult], checks: Sequence[Check], drifted: Sequence[Drift], asked: Mapping[str, float | None]
 ) -> list[Bound]:
     """Hold the worst of all steps, and all checks, against what was asked for; what wasn't is None."""
     failed = sum(step.requests.failed for step in steps)

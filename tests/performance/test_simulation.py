@@ -9,7 +9,7 @@ import pytest
 
 from router.core import balance
 from scripts.balance.simulation.choosing import AFFINITY, ORACLE, UNAWARE
-from scripts.balance.simulation.figures import Figures, figures_of
+from scripts.balance.simulation.figures import RunFigures, figures_of
 from scripts.balance.simulation.scenarios import SCENARIOS, simulate
 
 REQUESTS = 2500
@@ -20,7 +20,7 @@ OTHERS = [policy for policy in balance.POLICIES if policy != OURS]
 
 
 @cache
-def figures(name: str, policy: str) -> Figures:
+def figures(name: str, policy: str) -> RunFigures:
     """Run once, whoever asks, at a middling load."""
     loads = SCENARIOS[name].loads
     return figures_of(simulate(name, loads[len(loads) // 2], policy, requests=REQUESTS, seed=SEED))

@@ -10,7 +10,7 @@ so that long prompts slow down all streams, and many streams slow down the readi
 serial engine: the next request waits for the end of the one before. The first token comes with the step that reads the
 end of the prompt. What the cache of prefixes holds when a prompt's turn comes is not read again.
 
-Steps of a kind are not simulated one by one: an `Engine` knows when anything will next change (`wake`), and
+Steps of a kind are not simulated one by one: an `ModelEngine` knows when anything will next change (`wake`), and
 `advance` takes it there. So a request costs about three events, however many tokens it has, and nothing is rounded.
 """
 
@@ -75,7 +75,7 @@ class Spec:
         return up / (prompt / self.reading + answer * self.step(self.parallel) / self.parallel)
 
 
-class Engine:
+class ModelEngine:
     """One engine at work. Times are the simulation's, in seconds; each method is told the present one.
 
     `wake` is when something will change by itself; inf, where nothing will.
@@ -240,7 +240,7 @@ class Engine:
 
         What is in hand, with the lengths that its answers will have, and the cache are known; faults to come are not.
         """
-        copy = Engine.__new__(Engine)
+        copy = ModelEngine.__new__(ModelEngine)
         copy.__dict__.update(self.__dict__)
         copy.on_read = lambda _job, _cached: None
         copy.cache = Foreseen(self.cache)

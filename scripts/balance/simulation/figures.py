@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from scripts.balance.simulation.choosing import ORACLE, POLICIES
-from scripts.balance.simulation.routing import Exchange
+from scripts.balance.simulation.routing import SimulatedRequest
 from scripts.balance.simulation.scenarios import SCENARIOS
 from scripts.instruments.statistics import percentile
 
@@ -16,7 +16,7 @@ SOON = 1.0
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-class Figures(NamedTuple):
+class RunFigures(NamedTuple):
     """One run. TTFTs are in seconds, of the answers that began; shares are of all requests, `hits` of all tokens."""
 
     requests: int
@@ -37,13 +37,13 @@ class Key(NamedTuple):
     policy: str
 
 
-Results = Mapping[Key, Figures]
+Results = Mapping[Key, RunFigures]
 
 
-def figures_of(exchanges: Sequence[Exchange]) -> Figures:
+def figures_of(exchanges: Sequence[SimulatedRequest]) -> RunFigures:
     """Count."""
     ttfts = [each.ttft for each in exchanges if each.ttft is not None]
-    return Figures(
+    return RunFigures(
         requests=len(exchanges),
         mean=fmean(ttfts) if ttfts else nan,
         p50=percentile(ttfts, 0.5, of_nothing=nan),
@@ -55,13 +55,13 @@ def figures_of(exchanges: Sequence[Exchange]) -> Figures:
     )
 
 
-def _seconds(value: float, oracle: Figures | None, name: str) -> str:
+def _seconds(value: float, oracle: RunFigures | None, name: str) -> str:
     if oracle is None:
         return f"{value:.3g}"
     return f"{value:.3g} ({value / float(getattr(oracle, name)):.2f}{_TIMES})"
 
 
-def _row(key: Key, run: Figures, oracle: Figures | None) -> str:
+def _row(key: Key, run: RunFigures, oracle: RunFigures | None) -> str:
     times = (_seconds(getattr(run, name), oracle, name) for name in ("mean", "p50", "p99"))
     rest = (f"{run.hits:.1%}", str(run.failed), f"{run.soon:.2%}", f"{run.attempts:.3f}")
     return "| " + " | ".join((f"{key.load:.0%}", key.policy, *times, *rest)) + " |"
@@ -98,7 +98,7 @@ def as_json(results: Results) -> list[dict[str, object]]:
     return [{**key._asdict(), **run._asdict()} for key, run in results.items()]
 
 
-def ordered(runs: Iterable[tuple[Key, Figures]]) -> dict[Key, Figures]:
+def ordered(runs: Iterable[tuple[Key, RunFigures]]) -> dict[Key, RunFigures]:
     """Put runs into the tables' order: by scenario, load, policy."""
     names = list(SCENARIOS)
     return dict(

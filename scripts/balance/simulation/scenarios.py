@@ -10,7 +10,7 @@ from statistics import fmean
 from router.core.estimate.ask import Ask
 from scripts.balance.simulation.choosing import UNAWARE
 from scripts.balance.simulation.engine import Outage, Spec
-from scripts.balance.simulation.routing import Exchange
+from scripts.balance.simulation.routing import SimulatedRequest
 from scripts.balance.simulation.traffic import PROMPTS, Conversation, Writer, arrivals, chats, singles
 from scripts.balance.simulation.world import World
 
@@ -146,12 +146,12 @@ def starts_of(scenario: Scenario, conversations: Sequence[Conversation], load: f
     return list(arrivals(len(conversations), rate, arrive, bursty=scenario.bursty))
 
 
-def simulate(name: str, load: float, policy: str, *, requests: int, seed: int) -> list[Exchange]:
+def simulate(name: str, load: float, policy: str, *, requests: int, seed: int) -> list[SimulatedRequest]:
     """Run the scenario of this name as `play` does."""
     return play(SCENARIOS[name], load, policy, requests=requests, seed=seed)
 
 
-def play(scenario: Scenario, load: float, policy: str, *, requests: int, seed: int) -> list[Exchange]:
+def play(scenario: Scenario, load: float, policy: str, *, requests: int, seed: int) -> list[SimulatedRequest]:
     """Run a scenario at a load with a policy. Gives the exchanges that count.
 
     These are all but the first ones, while the engines fill up, those after the last conversation began, and those

@@ -11,17 +11,17 @@ from random import Random
 from typing import Any
 
 from router.core import health
-from router.core.catalog import Backend
+from router.core.catalog import Backend, Candidate
 from router.core.estimate.estimate import Estimate
 from router.core.estimate.hearing import HEAR
 from router.core.exchange import Failure
 from router.core.ledger import Ledger
 from router.core.load import Load
 from router.proxy.watching.listen import EVERY, SETTLES
-from scripts.balance.simulation.choosing import chooser_of
-from scripts.balance.simulation.engine import Engine, Outage, Spec
-from scripts.balance.simulation.routing import PROBE_EVERY, STALL_AFTER, Exchange, Router
-from scripts.balance.simulation.traffic import Conversation, Job
+from scripts.balance.simulation.choosing import sender_of
+from scripts.balance.simulation.engine import ModelEngine, Outage, Spec
+from scripts.balance.simulation.routing import PROBE_EVERY, STALL_AFTER, SimulatedRequest, SimulatedRouter
+from scripts.balance.simulation.traffic import MODEL, Conversation, Job
 
 _REFUSED_AFTER = 0.001
 """Seconds until a router knows that a connection is refused, or reads a 503 that was said at once."""
@@ -54,15 +54,15 @@ class World:
     ) -> None:
         self.now = 0.0
         self._supervised = supervised
-        self.exchanges: list[Exchange] = []
-        self._engines = [Engine(spec) for spec in specs]
+        self.requests: list[SimulatedRequest] = []
+        self._engines = [ModelEngine(spec) for spec in specs]
         self._armed = [inf] * len(specs)
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
         self._random = random
         self._left = sum(map(len, conversations))
-        self._by_job: dict[int, Exchange] = {}
-        self._probes: dict[tuple[Router, int], float] = {}  # when a router probes an engine next
+        self._by_job: dict[int, SimulatedRequest] = {}
+        self._probes: dict[tuple[SimulatedRouter, int], float] = {}  # when a router probes an engine next
         self._behind = {turn.number: after for each in conversations for turn, after in pairwise(each)}
         weights = weights or [1.0] * len(specs)
         self._routers = [self._router(policy, weights) for _ in range(routers)]
@@ -75,15 +75,15 @@ class World:
         for index, spec in enumerate(specs):
             self._plan_faults(index, spec)
 
-    def _router(self, policy: str, weights: Sequence[float]) -> Router:
+    def _router(self, policy: str, weights: Sequence[float]) -> SimulatedRouter:
         engines = {f"engine-{index}": engine for index, engine in enumerate(self._engines[: len(weights)])}
         backends = [
             Backend(name, weight=weight, estimate=Estimate(engine.spec.parallel if engine.spec.told else None))
             for (name, engine), weight in zip(engines.items(), weights, strict=True)
         ]
-        ledger = Ledger()
-        chooser = chooser_of(policy, ledger.prefixes, engines, self._random)
-        router = Router(backends, ledger, chooser, self._send, self._finished)
+        ledger, candidates = Ledger(), [Candidate(backend, MODEL) for backend in backends]
+        sender = sender_of(policy, candidates, ledger, engines, self._random)
+        router = SimulatedRouter(candidates, ledger, sender, self._send, self._finished)
         router.on_doubt = lambda index: self._hurry(router, index)
         for index in range(len(backends)):
             self._probe(router, index)
@@ -92,12 +92,12 @@ class World:
                 self._look(router, index)
         return router
 
-    def run(self) -> list[Exchange]:
-        """Run until every job has ended. Gives all exchanges, in the order of their arrival."""
+    def run(self) -> list[SimulatedRequest]:
+        """Run until every job has ended. Gives all requests, in the order of their arrival."""
         while self._left:
             self.now, _, action, arguments = heappop(self._events)
             action(*arguments)
-        return self.exchanges
+        return self.requests
 
     def _at(self, time: float, action: Callable[..., None], *arguments: object) -> None:
         heappush(self._events, (time, next(self._order), action, arguments))
@@ -107,33 +107,33 @@ class World:
     def _arrive(self, job: Job) -> None:
         guest = job.is_guest(self._guests)
         router = self._direct if guest else self._routers[job.lane % len(self._routers)]
-        exchange = Exchange(job, router, self.now)
-        self._by_job[job.number] = exchange
-        self.exchanges.append(exchange)
-        exchange.router.start(exchange, self.now)
+        request = SimulatedRequest(job, router, self.now)
+        self._by_job[job.number] = request
+        self.requests.append(request)
+        request.router.start(request, self.now)
 
-    def _finished(self, exchange: Exchange) -> None:
+    def _finished(self, request: SimulatedRequest) -> None:
         self._left -= 1
-        after = self._behind.get(exchange.job.number)
+        after = self._behind.get(request.job.number)
         if after is not None:
             self._at(self.now + after.think, self._arrive, after)
 
-    def _send(self, index: int, exchange: Exchange) -> None:
+    def _send(self, index: int, request: SimulatedRequest) -> None:
         engine = self._engines[index]
         if not engine.up or engine.spec.refuses:
             failure = Failure.STATUS if engine.up else Failure.REFUSED
-            self._at(self.now + _REFUSED_AFTER, self._fail, exchange, failure)
+            self._at(self.now + _REFUSED_AFTER, self._fail, request, failure)
             return
-        engine.offer(exchange.job, self.now)
+        engine.offer(request.job, self.now)
         self._arm(index)
 
-    def _fail(self, exchange: Exchange, failure: Failure) -> None:
-        exchange.router.on_failure(exchange, failure, self.now)
+    def _fail(self, request: SimulatedRequest, failure: Failure) -> None:
+        request.router.on_failure(request, failure, self.now)
 
     def _on_read(self, job: Job, cached: int) -> None:
-        exchange = self._by_job[job.number]
-        exchange.read += job.prompt
-        exchange.cached += cached
+        request = self._by_job[job.number]
+        request.read += job.prompt
+        request.cached += cached
 
     # Engines
 
@@ -152,11 +152,11 @@ class World:
         self._armed[index] = inf
         self._arm(index)
         for job in begun:
-            exchange = self._by_job[job.number]
-            exchange.router.on_first_token(exchange, self.now)
+            request = self._by_job[job.number]
+            request.router.on_first_token(request, self.now)
         for job in ended:
-            exchange = self._by_job[job.number]
-            exchange.router.on_end(exchange, self.now)
+            request = self._by_job[job.number]
+            request.router.on_end(request, self.now)
 
     # Faults
 
@@ -205,40 +205,40 @@ class World:
         for router in self._routers if self._supervised else ():
             router.declared(index, self.now, up=up)
 
-    def _hear(self, router: Router, index: int, last: float) -> None:
+    def _hear(self, router: SimulatedRouter, index: int, last: float) -> None:
         """Have a router hear whether an engine has written anything since the last time."""
         if self._engines[index].spoke(self.now) > last:
             router.ledger.spoke(router.backends[index])
             router.ledger.hear(router.backends, self.now)
         self._at(self.now + HEAR, self._hear, router, index, self.now)
 
-    def _probe(self, router: Router, index: int) -> None:
+    def _probe(self, router: SimulatedRouter, index: int) -> None:
         """Probe: a stalled engine says that it is well, one that refuses all requests too; one that is down can't."""
         engine = self._engines[index]
         router.probed(index, self.now, answered=engine.up, works=engine.stalled_at is None)
         jitter = 1 + _PROBE_JITTER * (2 * self._random.random() - 1)
         self._probe_at(router, index, self.now + router.pause(index, self.now) * jitter)
 
-    def _probe_at(self, router: Router, index: int, when: float) -> None:
+    def _probe_at(self, router: SimulatedRouter, index: int, when: float) -> None:
         """Have a router probe an engine then, and not at another time."""
         self._probes[router, index] = when
         self._at(when, self._probe_if, router, index, when)
 
-    def _probe_if(self, router: Router, index: int, when: float) -> None:
+    def _probe_if(self, router: SimulatedRouter, index: int, when: float) -> None:
         if self._probes[router, index] == when:
             self._probe(router, index)
 
-    def _hurry(self, router: Router, index: int) -> None:
+    def _hurry(self, router: SimulatedRouter, index: int) -> None:
         soon = self.now + health.pause(router.backends[index].health, PROBE_EVERY, 0.0)
         if soon < self._probes[router, index]:
             self._probe_at(router, index, soon)
 
-    def _look(self, router: Router, index: int) -> None:
+    def _look(self, router: SimulatedRouter, index: int) -> None:
         """Have a router read what an engine publishes: it comes as late as the router takes it to come at most."""
         backend, engine = router.backends[index], self._engines[index]
         if engine.up:
             self._at(self.now + SETTLES, self._published, router, backend, engine.load, backend.ended)
         self._at(self.now + EVERY, self._look, router, index)
 
-    def _published(self, router: Router, backend: Backend, load: Load, ended: int) -> None:
+    def _published(self, router: SimulatedRouter, backend: Backend, load: Load, ended: int) -> None:
         router.ledger.published(backend, load, backend.in_flight + backend.ended - ended, self.now)

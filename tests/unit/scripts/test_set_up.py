@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from scripts import set_up
-from scripts.set_up import LLAMA_CPP, LLAMA_SERVER, MLX, Job, choose, progress
+from scripts.set_up import LLAMA_CPP, LLAMA_SERVER, MLX, Task, choose, progress
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def venv(tmp_path, monkeypatch):
     return tmp_path
 
 
-def job(name: str, program: str) -> Job:
-    return Job(name, (sys.executable, "-c", program))
+def job(name: str, program: str) -> Task:
+    return Task(name, (sys.executable, "-c", program))
 
 
 def test_jobs_run_beside_each_other_and_are_counted_once_they_are_done(venv, capsys):
@@ -138,7 +138,7 @@ def ran(venv, monkeypatch):
     """What would be installed: names of jobs and their words; `fails` names one that goes wrong."""
     seen = SimpleNamespace(jobs=[], fails="")
 
-    def run(*jobs: Job) -> list[Job]:
+    def run(*jobs: Task) -> list[Task]:
         seen.jobs += [(each.name, [str(word) for word in each.command]) for each in jobs]
         for each in jobs:
             each.log = venv / "log"

@@ -12,9 +12,9 @@ import aiohttp
 import psutil
 import pytest
 
-from scripts.balance.desk import Desk, described
 from scripts.balance.engine import Service
 from scripts.balance.process import ask
+from scripts.balance.real_time import RealTimeEngine, described
 from scripts.balance.simulation.engine import Outage, Spec
 from scripts.balance.simulation.scenarios import SCENARIOS, conversations_of
 from tests.running import REPOSITORY, descendants, eventually
@@ -27,9 +27,9 @@ NEVER = 1e9
 @asynccontextmanager
 async def engine(**faults):
     """Run an engine in this loop; give it, and its URL."""
-    service = Service(Desk(Spec(**faults), PACE))
+    service = Service(RealTimeEngine(Spec(**faults), PACE))
     await service.listen()
-    service.desk.speak()
+    service.model.speak()
     try:
         yield service, f"http://127.0.0.1:{service.port}"
     finally:
@@ -51,7 +51,7 @@ async def test_an_engine_answers_as_its_model_does(session):
             status, body, found = await asked(session, url)
             assert (status, body.endswith(b"data: [DONE]\n\n"), found) == (200, True, str(cached))
             assert body.count(b'"content"') >= 1
-        assert float(await ask(url, "GET", "/lateness")) == service.desk.lateness() > 0
+        assert float(await ask(url, "GET", "/lateness")) == service.model.lateness() > 0
 
 
 async def test_an_engine_answers_who_asks_for_a_token(session):
@@ -72,21 +72,21 @@ async def test_an_engine_that_stalls_says_nothing_until_it_goes_on(session):
     """Its clock begins with /start."""
     async with engine(stalls=Outage(every=NEVER, lasts=0.3 * PACE, first=0.0)) as (service, url):
         await ask(url, "POST", "/start")
-        await eventually(lambda: service.desk.stalled)
+        await eventually(lambda: service.model.stalled)
         assert (await asked(session, url))[0] == 200
-        assert not service.desk.stalled
+        assert not service.model.stalled
 
 
 async def test_an_engine_that_stalls_forgets_who_leaves(session):
     """It will never read what they asked."""
     async with engine(stalls=Outage(every=NEVER, lasts=inf, first=0.0)) as (service, url):
         await ask(url, "POST", "/start")
-        await eventually(lambda: service.desk.stalled)
+        await eventually(lambda: service.model.stalled)
         waiting = asyncio.create_task(asked(session, url))
-        await eventually(lambda: service.desk.waiting)
+        await eventually(lambda: service.model.waiting)
         waiting.cancel()
-        await eventually(lambda: not service.desk.waiting)
-        assert service.desk._engine.wake == inf
+        await eventually(lambda: not service.model.waiting)
+        assert service.model._engine.wake == inf
 
 
 async def test_an_engine_that_is_down_refuses_connections(session):

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from scripts.instruments.client import ClientPool, LoadTarget
 from scripts.stress.distribution import Distribution
-from scripts.stress.engine import TimedConnection, TimedStreams, Times
-from scripts.stress.load import Asking, Load, Stage
+from scripts.stress.engine import KnownTimes, TimedConnection, TimedStreams
+from scripts.stress.load import Asking, Stage, StageLoad
 from scripts.stress.meter import Meter
 from scripts.stress.progress import Lines
 from scripts.stress.results import Check
-from scripts.stress.run import Run
+from scripts.stress.run import StressRun
 from scripts.stress.shapes import Shape
 from scripts.stress.tally import Outcome, Slo, Tally
 from tests.running import eventually
@@ -40,7 +40,7 @@ async def loaded(url, stage, asking=PACED):
     heard: list[Outcome] = []
     tally, meter = Tally(Slo()), Meter()
     pool = ClientPool(LoadTarget("engine", url))
-    await Load(pool, asking, tally, meter, heard.append).run(stage, "seed")
+    await StageLoad(pool, asking, tally, meter, heard.append).run(stage, "seed")
     pool.close()
     assert (meter.in_flight, meter.waiting, meter.ended + meter.failed) == (0, 0, len(heard))
     return heard, tally.all()
@@ -48,7 +48,7 @@ async def loaded(url, stage, asking=PACED):
 
 async def test_a_closed_loop():
     """So many at a time, each of which asks again when it is answered, and none of which is answered early."""
-    times = Times(first=0.02, gap=0.005, events=EVENTS)
+    times = KnownTimes(first=0.02, gap=0.005, events=EVENTS)
     async with paced(times) as url:
         heard, figures = await loaded(url, Stage(Shape(), 0.3, clients=3))
     assert len(heard) >= 3
@@ -64,7 +64,7 @@ async def test_a_closed_loop():
 
 async def test_an_open_loop_shows_a_stall_in_all_that_it_delayed():
     """Requests go out when they are due, though nothing is answered; each one's time counts from when it was due."""
-    times = Times(first=0.01, gap=0.001, events=EVENTS, stall_at=time.perf_counter() + 0.2, stall=0.5)
+    times = KnownTimes(first=0.01, gap=0.001, events=EVENTS, stall_at=time.perf_counter() + 0.2, stall=0.5)
     async with paced(times) as url:
         heard, figures = await loaded(url, Stage(Shape(), 0.9, rate=100, arrivals="constant"))
     assert (len(heard), figures.ok) == (90, 90)
@@ -80,7 +80,7 @@ async def test_an_open_loop_shows_a_stall_in_all_that_it_delayed():
 async def test_leaving_midway():
     """Those who leave have their tokens, and no failure; the others have all."""
     shape = Shape(leave=0.5, answer=Distribution("constant", EVENTS))
-    async with paced(Times(first=0.001, gap=0.001, events=EVENTS)) as url:
+    async with paced(KnownTimes(first=0.001, gap=0.001, events=EVENTS)) as url:
         heard, figures = await loaded(url, Stage(shape, 0.3, rate=100, arrivals="constant"))
     assert figures.failed == 0
     assert figures.left > 0
@@ -99,7 +99,7 @@ async def test_a_target_that_is_not_there():
 
 async def test_an_answer_that_takes_too_long():
     """It is a failure of its own kind, and says how far it came."""
-    async with paced(Times(first=0.0, gap=60.0, events=2)) as url:
+    async with paced(KnownTimes(first=0.0, gap=60.0, events=2)) as url:
         heard, figures = await loaded(url, Stage(Shape(), 0.1, clients=1), Asking("paced", timeout=0.2))
     assert figures.failures == {"timeout": 1}
     assert heard[0].detail == "no end after 0.2 s, 1 tokens came"
@@ -107,9 +107,9 @@ async def test_an_answer_that_takes_too_long():
 
 async def test_ctrl_c_interrupts_what_is_under_way():
     """It counts as interrupted, neither as a failure nor as an answer."""
-    async with paced(Times(first=0.0, gap=60.0, events=2)) as url:
+    async with paced(KnownTimes(first=0.0, gap=60.0, events=2)) as url:
         tally, meter = Tally(Slo()), Meter()
-        load = Load(ClientPool(LoadTarget("engine", url)), Asking("paced"), tally, meter, lambda _: None)
+        load = StageLoad(ClientPool(LoadTarget("engine", url)), Asking("paced"), tally, meter, lambda _: None)
         task = asyncio.create_task(load.run(Stage(Shape(), 60, clients=3), "seed"))
         await eventually(lambda: meter.in_flight == 3)
         task.cancel()
@@ -126,8 +126,8 @@ async def test_what_is_done_under_load():
         asked_at.append(time.perf_counter())
         return Check("something", target.name, "passed", "done")
 
-    async with paced(Times(first=0.01, gap=0.001, events=EVENTS)) as url:
-        run = Run({LoadTarget("base", url): PACED}, seed=1, slo=None, watcher=Lines(Console(quiet=True)))
+    async with paced(KnownTimes(first=0.01, gap=0.001, events=EVENTS)) as url:
+        run = StressRun({LoadTarget("base", url): PACED}, seed=1, slo=None, watcher=Lines(Console(quiet=True)))
         begin = time.perf_counter()
         await run.stages([Stage(Shape(), 0.4, clients=2, during=something)], rounds=1)
     (step,), (check,) = run.steps, run.checks

@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from scripts.stress.results import SCHEMA, Results, read
+from scripts.stress.results import SCHEMA, StressResults, read
 from tests.fakes.engine import FakeEngine
 from tests.running import REPOSITORY, RunningRouter, eventually
 
@@ -32,7 +32,7 @@ class Ended:
     out: Path
 
     @property
-    def results(self) -> Results:
+    def results(self) -> StressResults:
         """What it wrote, checked by the schema."""
         path = self.out / "results.json"
         jsonschema.validate(json.loads(path.read_text()), json.loads(SCHEMA.read_text()))
@@ -80,7 +80,7 @@ async def run(out: Path, script: str, url: str, *flags: str) -> Ended:
     return await (await start(out, script, url, *flags)).end()
 
 
-def whole(results: Results) -> None:
+def whole(results: StressResults) -> None:
     """Hold what was counted against itself."""
     for step in results.steps:
         came = step.requests

@@ -6,21 +6,21 @@ from router.config import load
 from router.core.affinity import blocks_of
 from router.core.estimate.ask import Ask
 from scripts.balance import bench
-from scripts.balance.desk import described, job_of
 from scripts.balance.figures import Beside, as_json, best_other, conditions, hits, measured, table, warnings
 from scripts.balance.fleet import configuration
-from scripts.balance.load import Outcome
-from scripts.balance.simulation.figures import Figures, Key, figures_of
+from scripts.balance.load import TurnOutcome
+from scripts.balance.real_time import described, job_of
+from scripts.balance.simulation.figures import Key, RunFigures, figures_of
 from scripts.balance.simulation.scenarios import SCENARIOS, conversations_of, play, starts_of
 
 OURS, OTHER, THIRD = (Key("equal", 0.75, name) for name in ("least_latency", "round_robin", "random"))
-SIMULATED = Figures(10, 0.2, 0.11, 0.7, 0.0, 1, 0.99, 1.0)
+SIMULATED = RunFigures(10, 0.2, 0.11, 0.7, 0.0, 1, 0.99, 1.0)
 ORACLE = SIMULATED._replace(p99=0.6)
 BUSIEST = {"engine": 0.02, "router": 0.03}
 
 
 def outcome(ttft, failure="", late=0.001, cached=0):
-    return Outcome(0.0, late, ttft, failure, 100, cached)
+    return TurnOutcome(0.0, late, ttft, failure, 100, cached)
 
 
 def beside(ttft, late=0.001, cached=0):

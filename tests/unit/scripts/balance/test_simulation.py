@@ -16,9 +16,8 @@ from router.core.health import Verdict
 from scripts import simulate
 from scripts.balance.simulation.cache import Cache, Foreseen
 from scripts.balance.simulation.choosing import AFFINITY, ORACLE, POLICIES, Affinity, Oracle
-from scripts.balance.simulation.engine import Engine, Outage, Spec
-from scripts.balance.simulation.figures import Figures, Key, figures_of, ordered, summary, tables
-from scripts.balance.simulation.routing import Exchange
+from scripts.balance.simulation.engine import ModelEngine, Outage, Spec
+from scripts.balance.simulation.figures import Key, RunFigures, figures_of, ordered, summary, tables
 from scripts.balance.simulation.scenarios import SCENARIOS
 from scripts.balance.simulation.scenarios import simulate as simulate_scenario
 from scripts.balance.simulation.traffic import ANSWERS, PROMPTS, Job, Writer, arrivals, chats, singles
@@ -98,7 +97,7 @@ def test_an_engine_does_what_its_steps_would_do_one_by_one(parallel, seed):
     offers = [
         (random.uniform(0, 60), job(number, random.choice([7, 60, 350]), random.randint(1, 30))) for number in range(60)
     ]
-    for found, expected in zip(work(Engine(spec), offers), step_by_step(spec, offers), strict=True):
+    for found, expected in zip(work(ModelEngine(spec), offers), step_by_step(spec, offers), strict=True):
         assert found.keys() == expected.keys()
         assert all(isclose(found[number], expected[number], rel_tol=1e-9) for number in found)
 
@@ -106,14 +105,14 @@ def test_an_engine_does_what_its_steps_would_do_one_by_one(parallel, seed):
 def test_a_serial_engine_does_one_after_the_other():
     """With room for one, the second is read when the first has been answered."""
     spec = Spec(parallel=1, reading=100.0, writing=10.0)
-    began, ended = work(Engine(spec), [(0.0, job(0, 100, 11)), (0.0, job(1, 100, 11))])
+    began, ended = work(ModelEngine(spec), [(0.0, job(0, 100, 11)), (0.0, job(1, 100, 11))])
     assert (began[0], ended[0]) == (1.0, 2.0)
     assert (began[1], ended[1]) == (3.0, 4.0)
 
 
 def test_a_prompt_that_was_read_before_is_not_read_again():
     """Its prefix comes from the cache once it has been read, and the engine says how much of it."""
-    engine, seen = Engine(Spec(parallel=1, reading=100.0, writing=1000.0)), []
+    engine, seen = ModelEngine(Spec(parallel=1, reading=100.0, writing=1000.0)), []
     engine.on_read = lambda each, cached: seen.append((each.number, cached))
     shared = (77, 100)
     began, _ = work(engine, [(0.0, job(0, path=(shared, (78, 50)))), (10.0, job(1, path=(shared, (79, 20))))])
@@ -124,8 +123,8 @@ def test_a_prompt_that_was_read_before_is_not_read_again():
 @pytest.mark.parametrize("at", [0.05, 0.55, 1.45, 1.51])
 def test_a_stall_adds_its_own_time_and_no_more(at):
     """What was under way goes on where it stopped."""
-    plain = work(Engine(PLAIN), [(0.0, job(0, 350)), (0.0, job(1, 20))])
-    engine = Engine(PLAIN)
+    plain = work(ModelEngine(PLAIN), [(0.0, job(0, 350)), (0.0, job(1, 20))])
+    engine = ModelEngine(PLAIN)
     begun, over = work(engine, [(0.0, job(0, 350)), (0.0, job(1, 20))], until=at)
     engine.stall(at)
     assert engine.wake == inf
@@ -138,7 +137,7 @@ def test_a_stall_adds_its_own_time_and_no_more(at):
 
 def test_what_comes_during_a_stall_waits_for_its_end():
     """A stalled engine takes requests, and begins on them afterwards; an idle one too."""
-    engine = Engine(PLAIN)
+    engine = ModelEngine(PLAIN)
     engine.stall(1.0)
     engine.offer(job(0), 2.0)
     assert engine.wake == inf
@@ -148,7 +147,7 @@ def test_what_comes_during_a_stall_waits_for_its_end():
 
 def test_an_engine_that_ends_loses_what_it_had():
     """Streams, prompts and those that wait: all are given back, and the cache is empty."""
-    engine = Engine(Spec(parallel=2, reading=1000.0, writing=10.0))
+    engine = ModelEngine(Spec(parallel=2, reading=1000.0, writing=10.0))
     work(engine, [(0.0, job(number)) for number in range(4)], until=0.25)
     assert {each.number for each in engine.end()} == {0, 1, 2, 3}
     assert not engine.well
@@ -164,7 +163,7 @@ def test_foresight_is_exact_and_changes_nothing():
     for seed in range(20):
         random = Random(seed)
         offers = [(random.uniform(0, 5), job(n, random.choice([50, 400]), random.randint(1, 20))) for n in range(25)]
-        asked, engine, unasked = job(99, 130), Engine(PLAIN), Engine(PLAIN)
+        asked, engine, unasked = job(99, 130), ModelEngine(PLAIN), ModelEngine(PLAIN)
         for each in (engine, unasked):
             work(each, offers, until=5.0)
         foreseen = engine.first_token(asked, 5.0, inf)
@@ -176,7 +175,7 @@ def test_foresight_is_exact_and_changes_nothing():
 
 def test_foresight_knows_what_will_be_cached():
     """Of two that share a prefix and wait, the second will find it read."""
-    engine, shared = Engine(Spec(parallel=4, reading=100.0, writing=10.0, chunk=100)), (7, 100)
+    engine, shared = ModelEngine(Spec(parallel=4, reading=100.0, writing=10.0, chunk=100)), (7, 100)
     engine.offer(job(0, path=(shared, (8, 50))), 0.0)
     engine.offer(job(1, path=(shared, (9, 50))), 0.0)
     engine.advance()
@@ -189,7 +188,7 @@ def test_capacity_is_what_leaves_an_overloaded_engine():
     spec = Spec(parallel=8)
     random = Random(1)
     jobs = [job(number, PROMPTS.draw(random), ANSWERS.draw(random)) for number in range(3000)]
-    _, ended = work(Engine(spec), [(0.0, each) for each in jobs])
+    _, ended = work(ModelEngine(spec), [(0.0, each) for each in jobs])
     capacity = spec.capacity(fmean(each.prompt for each in jobs), fmean(each.answer for each in jobs))
     assert len(ended) / max(ended.values()) == pytest.approx(capacity, rel=0.03)
     assert Spec(parallel=8, stalls=Outage(10.0, 2.0, 0.0)).capacity(400, 150) == pytest.approx(
@@ -270,24 +269,24 @@ def test_pure_affinity_follows_the_prefix_whatever_waits_there():
     candidates = [Candidate(backend, "m") for backend in backends]
     backends[0].in_flight = 3
     asked = chats(Writer(Random(1)), 1)[0][0]
-    chooser = Affinity(prefixes, Random(1))
-    assert chooser.choose(candidates, asked, 0.0).backend.name == "c"
+    policy = Affinity(prefixes, Random(1))
+    assert policy.pick(candidates, asked.ask, 0.0, Random(1).randrange).backend.name == "c"
     prefixes.note(backends[1], "m", asked.ask.blocks, 0.0)
-    assert chooser.choose(candidates, asked, 0.0).backend.name == "b"
+    assert policy.pick(candidates, asked.ask, 0.0, Random(1).randrange).backend.name == "b"
 
 
 def test_the_oracle_goes_where_the_first_token_comes_soonest():
     """It knows true speeds and queues, and who is stalled now."""
-    engines = {"slow": Engine(PLAIN), "busy": Engine(Spec()), "stalled": Engine(Spec())}
+    engines = {"slow": ModelEngine(PLAIN), "busy": ModelEngine(Spec()), "stalled": ModelEngine(Spec())}
     for number in range(9):
         engines["busy"].offer(job(number, 4000), 0.0)
     engines["stalled"].stall(0.0)
     candidates = [Candidate(Backend(name), "m") for name in engines]
-    oracle = Oracle(engines, Random(1))
-    assert oracle.choose(candidates, job(10, 100), 0.0).backend.name == "slow"
-    assert oracle.choose(candidates, job(11, 10_000), 0.0).backend.name == "busy"
+    oracle = Oracle(candidates, engines, Random(1))
+    assert oracle.first(job(10, 100), 0.0).backend.name == "slow"
+    assert oracle.first(job(11, 10_000), 0.0).backend.name == "busy"
     engines["stalled"].thaw(1.0)
-    assert oracle.choose(candidates, job(12, 100), 1.0).backend.name == "stalled"
+    assert oracle.first(job(12, 100), 1.0).backend.name == "stalled"
 
 
 # Worlds
@@ -328,7 +327,7 @@ def test_a_restart_breaks_what_had_begun_and_sends_the_rest_elsewhere():
     assert all(each.began for each in failed)
     for each in exchanges:
         if 10.0 < each.arrived % 30 < 15.0 and each.attempts == 1:
-            assert each.candidate.backend.name == "engine-1"
+            assert each.tried[-1].backend.name == "engine-1"
 
 
 def test_an_engine_that_stalls_for_good_is_found_and_its_requests_go_elsewhere():
@@ -337,7 +336,7 @@ def test_an_engine_that_stalls_for_good_is_found_and_its_requests_go_elsewhere()
     waited = [each for each in exchanges if each.attempts > 1]
     assert waited
     assert all(each.ttft < 75 for each in exchanges)
-    assert all(each.candidate.backend.name != "engine-0" for each in exchanges if each.arrived > 80)
+    assert all(each.tried[-1].backend.name != "engine-0" for each in exchanges if each.arrived > 80)
 
 
 def test_a_restart_that_nobody_tells_of_is_found_out():
@@ -360,7 +359,7 @@ def test_one_that_is_on_trial_begins_anew_and_slowly():
     assert backend.estimate.cost(1.0) > 0
     router.probed(0, 1.0, answered=True, works=True)
     assert (backend.health.verdict, backend.estimate.cost(1.0)) == (Verdict.PROBING, 0.0)
-    router._untried(Exchange(job(1), router, 1.0), 1.0)
+    router._sender.first(job(1), 1.0)
     assert [each.ramp for each in router.backends] == [0.1, 1.0]
 
 
@@ -421,7 +420,7 @@ def test_the_oracle_beats_blind_choice_everywhere():
 
 def test_an_engine_publishes_what_it_works_on_and_what_waits():
     """As it counts them between two steps."""
-    engine = Engine(PLAIN)
+    engine = ModelEngine(PLAIN)
     for number in range(5):
         engine.offer(job(number), 0.0)
     assert engine.load == (1, 0)
@@ -437,8 +436,8 @@ def test_what_engines_publish_changes_nothing_where_nobody_else_asks_them():
         world([replace(Spec(), publishes=told)] * 3, "least_latency", rate=30.0) for told in (False, True)
     )
     assert [each.ttft for each in silent.run()] == [each.ttft for each in telling.run()]
-    assert {each.router.backends[0].estimate.load is None for each in silent.exchanges} == {True}
-    assert {each.router.backends[0].estimate.load is None for each in telling.exchanges} == {False}
+    assert {each.router.backends[0].estimate.load is None for each in silent.requests} == {True}
+    assert {each.router.backends[0].estimate.load is None for each in telling.requests} == {False}
 
 
 def test_guests_go_to_the_first_engine_alone():
@@ -446,8 +445,8 @@ def test_guests_go_to_the_first_engine_alone():
     exchanges = world([Spec()] * 3, guests=0.25).run()
     guests = [each for each in exchanges if each.job.is_guest(0.25)]
     assert len(guests) == pytest.approx(100, abs=25)
-    assert {each.candidate.backend.name for each in guests} == {"engine-0"}
-    assert len({each.candidate.backend.name for each in exchanges}) == 3
+    assert {each.tried[-1].backend.name for each in guests} == {"engine-0"}
+    assert len({each.tried[-1].backend.name for each in exchanges}) == 3
     counted = simulate_scenario("guests", 0.6, "least_latency", requests=600, seed=1)
     assert not any(each.job.is_guest(0.3) for each in counted)
 
@@ -457,7 +456,7 @@ def test_guests_go_to_the_first_engine_alone():
 
 def test_tables_show_each_policy_beside_the_oracle():
     """In the order of scenarios, loads and policies, whatever the order of the runs."""
-    run = Figures(100, 0.2, 0.1, 0.6, 0.5, 1, 0.99, 1.0)
+    run = RunFigures(100, 0.2, 0.1, 0.6, 0.5, 1, 0.99, 1.0)
     runs = [
         (Key("equal", 0.9, ORACLE), run._replace(p99=0.5, mean=0.1)),
         (Key("equal", 0.9, "least_latency"), run),

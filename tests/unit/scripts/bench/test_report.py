@@ -3,7 +3,7 @@ import pytest
 from scripts.bench import __main__ as bench
 from scripts.bench import report
 from scripts.bench.cases import CASES
-from scripts.bench.results import Cost, Crowd, Crowds, Latency, Machine, Results, Run, Soak, read
+from scripts.bench.results import BenchResults, Cost, Crowd, Crowds, Latency, Machine, ProxyRun, Soak, read
 from scripts.instruments.processes import Spent
 
 MACHINE = Machine(system="Linux", kernel="6", cpu="A CPU", cores=2, python="3.11", uvloop="0.22", commit="")
@@ -11,14 +11,14 @@ MACHINE = Machine(system="Linux", kernel="6", cpu="A CPU", cores=2, python="3.11
 
 def run(cost, p99=1.0, started=50.0, lost=0):
     costs = {case.name: Cost(cost / 2, cost / 2, cost, 100, lost) for case in CASES}
-    return Run(costs, Latency(1000, 10_000, 0.5, p99, 0), started, 60.0)
+    return ProxyRun(costs, Latency(1000, 10_000, 0.5, p99, 0), started, 60.0)
 
 
 @pytest.fixture
 def results():
     """Ours costs 12, nginx 10, the cheapest router 20."""
     runs = {"router": [run(11.0), run(12.0), run(13.0)], "nginx": [run(10.0)], "smg": [run(20.0)]}
-    return Results("2026-01-01", MACHINE, 1.0, {"router": "0.1"}, {}, runs=runs)
+    return BenchResults("2026-01-01", MACHINE, 1.0, {"router": "0.1"}, {}, runs=runs)
 
 
 def test_cpu_time_between_two_readings():

@@ -4,7 +4,7 @@ from scripts.instruments.engine import STREAM_END
 from scripts.instruments.statistics import Histogram
 from scripts.stress import calibrate, engine, verdict
 from scripts.stress.calibrate import Stamped
-from scripts.stress.engine import Times
+from scripts.stress.engine import KnownTimes
 from scripts.stress.meter import Meter
 
 
@@ -23,7 +23,7 @@ def test_when_an_event_was_written_is_read_from_it():
 
 def test_a_stall_holds_what_is_due_within():
     """To its end; what is due before or after is on time."""
-    times = Times(first=1.0, gap=1.0, events=5, stall_at=12.0, stall=2.5)
+    times = KnownTimes(first=1.0, gap=1.0, events=5, stall_at=12.0, stall=2.5)
     assert [times.due(10.0, number) for number in range(5)] == [11.0, 14.5, 14.5, 14.5, 15.0]
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from scripts.stress.meter import Meter
 from scripts.stress.progress import Lines, Moving, watcher
 from scripts.stress.results import Sample
-from scripts.stress.tally import Figures, Outcome
+from scripts.stress.tally import Outcome, StepFigures
 
 
 def failed(kind="timeout", detail="[late]"):
@@ -32,7 +32,7 @@ def test_plain_lines(said, make_step):
         lines.sample(sample(float(second), failed=second == 3), meter)
     for _ in range(5):
         lines.ended(failed())
-    lines.finish(make_step(Figures()))
+    lines.finish(make_step(StepFigures()))
     words = said.file.getvalue()
     assert words.startswith("2 clients, 15 s\n")
     assert words.count("10 requests/s, 3 in flight, 2 waiting, 1 failed, TTFT 250 ms, p99 250 ms, 500 tokens/s") == 2
@@ -48,7 +48,7 @@ def test_a_bar_for_each_step(said, make_step):
         bars.begin(title, 10.0)
         bars.sample(sample(1.0, failed=4), Meter())
         bars.ended(failed())
-        bars.finish(make_step(Figures()))
+        bars.finish(make_step(StepFigures()))
     bars.close()
     words = said.file.getvalue()
     for each in ("1 client", "2 clients", "4 failed", "failed: timeout: [late]", "0 answers"):

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 
 from scripts.stress import page, report
-from scripts.stress.results import Results
+from scripts.stress.results import StressResults
 
 
 def sheets(results):
@@ -22,7 +22,7 @@ def test_the_tables(finished):
     assert all(len(row) == len(sheet.heads) for sheet in found.values() for row in sheet.rows)
     assert ("BROKEN", "p99 of TTFT", "100 ms", "198 ms") in report.bounds(finished)
     assert ("1 client", "base", "timeout", "<b>late</b>" * 7, "1") in found["Failures"].rows
-    plain = Results(**{**{n: getattr(finished, n) for n in finished.__struct_fields__}, "targets": {"base": ""}})
+    plain = StressResults(**{**{n: getattr(finished, n) for n in finished.__struct_fields__}, "targets": {"base": ""}})
     assert len(sheets(plain)["The loads"].heads) == len(found["The loads"].heads) - 1
 
 
@@ -82,6 +82,6 @@ def test_nothing_was_measured(finished):
         "findings": [],
     }
     fields = {name: getattr(finished, name) for name in finished.__struct_fields__}
-    results = Results(**{**fields, **empty, "interrupted": True})
+    results = StressResults(**{**fields, **empty, "interrupted": True})
     assert "Nothing was measured." in page.page(results)
     report.show(results, Console(quiet=True))

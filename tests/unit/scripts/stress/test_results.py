@@ -4,7 +4,7 @@ import jsonschema
 import pytest
 
 from scripts.stress import results
-from scripts.stress.results import SCHEMA, Results
+from scripts.stress.results import SCHEMA, StressResults
 
 
 def test_the_schema_is_that_of_the_types():
@@ -32,5 +32,5 @@ def test_what_is_wrong_is_found(tmp_path, finished, change):
 
 def test_nothing_is_missing_but_by_default(finished):
     """A sample without a server that can be watched is one, too."""
-    assert isinstance(finished, Results)
+    assert isinstance(finished, StressResults)
     assert finished.samples[0].server_cpu is None

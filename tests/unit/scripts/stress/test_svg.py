@@ -3,7 +3,7 @@ import re
 import pytest
 
 from scripts.stress import svg, units
-from scripts.stress.svg import Line
+from scripts.stress.svg import PlotLine
 
 
 @pytest.mark.parametrize("most", [1e-6, 0.3, 1, 4, 7, 99.9, 100, 12345])
@@ -42,14 +42,18 @@ def test_percentiles_have_equal_nines():
 
 def test_a_plot():
     """Each series has a line, its name is told where there are several, and nothing lies outside."""
-    lines = [Line("a<b", [(0, 0), (5, 10), (10, 3)], 0), Line("one point", [(2, 5)], 1), Line("none", [], 2)]
+    lines = [
+        PlotLine("a<b", [(0, 0), (5, 10), (10, 3)], 0),
+        PlotLine("one point", [(2, 5)], 1),
+        PlotLine("none", [], 2),
+    ]
     drawn = svg.plot("T & t", lines, svg.time_axis(10), svg.axis(10, units.number), [(5, "then")])
     assert (drawn.count("<polyline"), drawn.count("<circle"), drawn.count("<li>")) == (1, 1, 2)
     assert "a&lt;b" in drawn
     assert "T &amp; t" in drawn
     points = [tuple(map(float, pair.split(","))) for pair in re.findall(r'points="([^"]+)"', drawn)[0].split()]
     assert all(0 <= x <= svg.WIDTH and 0 <= y <= svg.HEIGHT for x, y in points)
-    assert svg.plot("nothing", [Line("none", [], 0)], svg.axis(1, str), svg.axis(1, str)) == ""
+    assert svg.plot("nothing", [PlotLine("none", [], 0)], svg.axis(1, str), svg.axis(1, str)) == ""
 
 
 def test_bars():

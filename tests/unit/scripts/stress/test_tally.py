@@ -1,6 +1,6 @@
 import pytest
 
-from scripts.stress.tally import INTERRUPTED, LEFT, Figures, Outcome, Slo, Tally, added
+from scripts.stress.tally import INTERRUPTED, LEFT, Outcome, Slo, StepFigures, Tally, added
 
 
 def one(kind="", *, due=0.0, first=1.0, last=3.0, ended=3.5, tokens=5, backend="a", queue=None, detail=""):
@@ -35,7 +35,7 @@ def test_goodput(slo, outcome, met):
 
 def test_each_request_is_one_thing():
     """Whole, left, interrupted or failed; a failure has a kind, what was said first, and no whole time."""
-    figures = Figures()
+    figures = StepFigures()
     for each in (one(), one(LEFT), one(INTERRUPTED), one("timeout", detail="x"), one("timeout", detail="y")):
         figures.count(each, Slo())
     assert (figures.requests, figures.ok, figures.left, figures.interrupted, figures.failed) == (5, 1, 1, 1, 2)

@@ -2,12 +2,12 @@ import pytest
 
 from scripts.instruments.statistics import Histogram
 from scripts.stress import verdict
-from scripts.stress.results import Check, Goodput, Process
-from scripts.stress.tally import Figures, Outcome, Slo
+from scripts.stress.results import Check, Goodput, ProcessResult
+from scripts.stress.tally import Outcome, Slo, StepFigures
 
 
 def figures(ttft=0.1, count=100, failed=0):
-    made = Figures()
+    made = StepFigures()
     for number in range(count + failed):
         kind = "timeout" if number >= count else ""
         made.count(Outcome(0, 0, ttft, ttft + 1, 2 * ttft + 1, kind, "", 200, True, 11, 0, "", None), Slo())
@@ -73,7 +73,7 @@ def test_ratios():
 
 def test_drifts(step):
     """The last part over the first; of memory, what there was at the end of each."""
-    used = [Process(0.1, 1e6, memory, 9e6) for memory in (2e6, 3e6, 4e6)]
+    used = [ProcessResult(0.1, 1e6, memory, 9e6) for memory in (2e6, 3e6, 4e6)]
     steps = [step(name=str(n), ttft=0.1 * (n + 1), server=each) for n, each in enumerate(used)]
     drifts = {each.figure: each.ratio for each in verdict.drifts(steps, "base")}
     assert drifts["TTFT p50, s"] == pytest.approx(3, rel=0.01)
@@ -97,7 +97,7 @@ def test_bounds_hold_of_the_worst(step):
 
 def test_no_token_keeps_no_bound_of_tokens(make_step):
     """Of a run that streams nothing it can't be said that its first tokens come soon."""
-    figures = Figures()
+    figures = StepFigures()
     figures.count(Outcome(0, 0, None, None, 1, "", "", 200, False, 9, 0, "", None), Slo())
     assert held([make_step(figures)], ttft=9, failures=0) == {"p99 of TTFT, s": False, "failures": True}
 

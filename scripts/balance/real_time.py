@@ -13,7 +13,7 @@ import msgspec
 
 from router.core.estimate.ask import Ask
 from scripts.balance.simulation.cache import Path
-from scripts.balance.simulation.engine import Engine, Outage, Spec
+from scripts.balance.simulation.engine import ModelEngine, Outage, Spec
 from scripts.balance.simulation.traffic import Job
 from scripts.instruments.statistics import percentile
 
@@ -22,7 +22,7 @@ SPEAK_EVERY = 0.02
 silent. One of the streams in turn has it, and none while the model writes no token."""
 
 
-class Listener(Protocol):
+class TokenReceiver(Protocol):
     """Who has asked for an answer, and is told of its tokens."""
 
     def begin(self, cached: int) -> None:
@@ -55,7 +55,7 @@ def job_of(description: str, number: int, size: int) -> Job:
     return Job(number, Ask(size), prompt, said.answer, said.path, (*said.path, said.kept))
 
 
-class Desk:
+class RealTimeEngine:
     """The model, driven by the clock: takes requests in, and tells who asked of first tokens and last ones."""
 
     def __init__(self, spec: Spec, pace: float) -> None:
@@ -63,10 +63,12 @@ class Desk:
         self._pace = pace
         self._loop = asyncio.get_running_loop()
         self._began = time.perf_counter()
-        self._engine = Engine(spec)
+        self._engine = ModelEngine(spec)
         self._engine.on_read = self._on_read
-        self._asked: dict[Job, Listener] = {}
-        self._begun: dict[Job, Listener] = {}  # those whose first token is out; who is to have the next event is first
+        self._asked: dict[Job, TokenReceiver] = {}
+        self._begun: dict[
+            Job, TokenReceiver
+        ] = {}  # those whose first token is out; who is to have the next event is first
         self._spoke = -inf
         self._numbers = 0
         self._alarm: asyncio.TimerHandle | None = None
@@ -107,7 +109,7 @@ class Desk:
 
     # Requests
 
-    def take(self, listener: Listener, description: str, size: int) -> Job:
+    def take(self, listener: TokenReceiver, description: str, size: int) -> Job:
         """Take in a request."""
         self._numbers += 1
         job = job_of(description, self._numbers, size)
