@@ -1,20 +1,21 @@
 """Keeps one engine running: feeds the state machine, and does what it says. The one writer of its Supervision.
 
-The machine is level-triggered. One task asks in turn what is the case (somebody asked for something, the process is
-gone, it is ready, a deadline has passed), makes one step of it, does the step's actions, and asks again; when nothing
-is the case it sleeps until something may be. No event is queued that could be stale when it is read: the process and
-the answer in question are always those of now.
+The machine is level-triggered. One task looks for a due event (a request from outside, the process is gone, it is
+ready, a deadline has passed), makes one step of it, does the step's actions, and looks again. If no event is due, it
+sleeps until one may be. No event waits in a queue where it could become stale: a check is always about the process of
+now.
 
-The task lives from start() until the process is STOPPED; nothing runs before or after. While it is FATAL, it looks
-some times a minute whether the model has changed, or a request wants it.
-Should the supervisor itself fail (a bug), the engine is killed, the status says so, and stop() raises it.
+The task lives from start() until the process is STOPPED; nothing runs before or after. While FATAL, it looks some times
+a minute whether the model has changed, or a request wants it. If the supervisor itself fails (a bug), the engine is
+killed, the status says so, and stop() raises the error.
 
-Its parts, each of which knows nothing of states:
+Its parts know nothing of states:
 
-    starting    starts the process, or takes over what an earlier router left
+    starting    starts the process, or takes over one that an earlier router left
     readiness   asks whether it is ready
     turns       waits for the turn of an engine that shares a GPU
-    status      what the rest of the program may know; wording: what is said to people
+    status      what the rest of the program may know
+    wording     the sentences for people
 """
 
 import asyncio
@@ -53,7 +54,7 @@ log = structlog.get_logger("launchers")
 
 @dataclass(frozen=True, slots=True)
 class _Remains:
-    """What is left to know of the process before: how it ended, the reason that the engine gave, what it said last."""
+    """What is known of the last process: how it ended, the engine's reason, its last lines."""
 
     end: str = ""
     why: str = ""
@@ -63,11 +64,11 @@ class _Remains:
 class Supervisor:
     """Supervises one replica, whose process is kept by one of the `keepers`.
 
-    `logs` is the folder for NAME.log and for run/NAME.json, where `files` may be another name: that of a replica which
-    takes the place of one of its name, while both run. `python` is the interpreter that has the engine; `turns` are
-    those that it takes with others on the same GPUs; `on_change` is called with each new Status, and every 5 s with the
-    progress of a start. `is_wanted` tells whether requests ask for what it serves since it was given up, though nobody
-    calls `want`, as others serve it.
+    `logs` is the folder for NAME.log and run/NAME.json. NAME is the spec's, or `files` for a successor that runs beside
+    a replica of the same name. `python` is the interpreter that has the engine. `turns` are shared with other engines
+    on the same GPUs. `on_change` is called with each new Status, and every 5 s with the progress of a start.
+    `is_wanted` tells whether requests have asked for its model since it was given up. That is for a model that others
+    serve, too, so that nobody calls `want`.
     """
 
     def __init__(
@@ -100,13 +101,16 @@ class Supervisor:
         self._status = Status(spec.name, State.STOPPED, None, None, "not started", (), time.time())
         self._started: Started | None = None
         self._remains = _Remains()
-        self._changes = Changes()  # of its model and its program, since the last start
-        self._next_report = 0.0  # of a start's progress
-        # What was asked and not yet looked at; who waits for the process to be gone; who does it all.
+        # Of its model and its program, since the last start.
+        self._changes = Changes()
+        # When the progress of a start is reported next.
+        self._next_report = 0.0
+        # Requests from outside that no step has taken; callers that wait for the process to be gone; the task.
         self._asked: deque[tuple[Event, asyncio.Future[None] | None]] = deque()
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
-        self._left = False  # whether it is to run on, unwatched
+        # Whether the engine must run on when the task ends.
+        self._left = False
 
     def __repr__(self) -> str:
         return f"<Supervisor {self._name} {self._now.state.name} {self._process}>"
@@ -121,26 +125,26 @@ class Supervisor:
 
     @property
     def status(self) -> Status:
-        """The latest status, with what the engine said up to now."""
+        """The latest status, with the engine's last lines up to now."""
         return replace(self._status, last_lines=self._lines())
 
     def start(self) -> None:
-        """Have it run, from now on until stop(). Nothing changes where it does already."""
+        """Run it from now on until stop(). Nothing changes if it runs already."""
         self._ask(Event.START)
 
     def set_up(self, spec: LaunchSpec) -> None:
-        """Take another time to start, and another claim, from the next start on. All else takes another supervisor."""
+        """Take another start timeout and claim, from the next start on. Other changes need another supervisor."""
         self._starter.spec = spec
         self._now = replace(self._now, start_timeout=spec.start_timeout, takes_turns=self._turn.is_needed(spec.claim))
 
     def restart(self) -> None:
-        """End it now, and start it afresh: it doesn't work any more. Nothing happens while nobody wants it to run."""
+        """Kill it and start it afresh, as it doesn't work any more. Nothing happens unless it starts or runs."""
         if self._now.state in {State.STARTING, State.RUNNING}:
             self._ask(Event.KILL)
             self._ask(Event.START)
 
     def want(self) -> bool:
-        """Have it tried once more for a request, if it was given up some time ago; tell whether it is."""
+        """Try it once more for a request, if it was given up some time ago; tell whether it is tried."""
         if time.monotonic() < self._now.rested_at:
             return False
         self._ask(Event.WANTED)
@@ -148,7 +152,8 @@ class Supervisor:
 
     def revive(self) -> None:
         """Start it afresh, if it was given up: something has changed."""
-        if self._status.state is State.FATAL:  # which is also said of one whose supervisor failed
+        # The status is also FATAL if the supervisor itself failed.
+        if self._status.state is State.FATAL:
             self._ask(Event.START)
 
     async def stop(self) -> None:
@@ -160,7 +165,7 @@ class Supervisor:
         await self._ask_and_wait(Event.KILL)
 
     async def leave(self) -> None:
-        """Watch over it no more, and let it run on, if it is one that is kept; end it otherwise."""
+        """Stop supervising it. A kept engine runs on; another one is ended."""
         if not self._starter.spec.keep or (self._process is not None and not self._process.is_kept):
             await self.stop()
             return
@@ -170,7 +175,7 @@ class Supervisor:
             task.cancel()
             await asyncio.wait([task])
 
-    # Asking: from outside, at any time.
+    # Requests from outside, at any time
 
     def _ask(self, event: Event, gone: asyncio.Future[None] | None = None) -> None:
         self._asked.append((event, gone))
@@ -184,12 +189,12 @@ class Supervisor:
         self._ask(event, gone)
         await gone
 
-    # The task.
+    # The task
 
     async def _supervise(self) -> None:
         try:
             while self._asked or self._now.state is not State.STOPPED:
-                event = self._what_is_the_case()
+                event = self._due_event()
                 if event is None:
                     await self._sleep()
                 else:
@@ -198,12 +203,12 @@ class Supervisor:
             self._abandon(error)
             raise
 
-    def _what_is_the_case(self) -> Event | None:
-        """The first of what calls for a step, in this order."""
-        # 1. The process is gone: whatever was asked of it meets that.
+    def _due_event(self) -> Event | None:
+        """Give the first event that is due, in this order."""
+        # 1. The process is gone. Requests from outside come after that.
         if self._process is not None and self._process.gone:
             return Event.EXITED
-        # 2. Somebody asked.
+        # 2. A request from outside.
         if self._asked:
             event, gone = self._asked.popleft()
             if gone is not None:
@@ -212,7 +217,7 @@ class Supervisor:
         # 3. Its turn may have come.
         if self._turn.called and self._now.state is State.WAITING:
             return Event.TIMED_OUT
-        # 4. It is ready. What was asked wrong, by a bug, raises here.
+        # 4. It is ready. If the check failed by a bug, that raises here.
         if self._readiness.ready:
             return Event.READY
         # 5. Time is up.
@@ -221,7 +226,7 @@ class Supervisor:
         return None
 
     async def _sleep(self) -> None:
-        """Until something may be the case; a start that takes long is spoken of meanwhile."""
+        """Sleep until an event may be due; report the progress of a long start meanwhile."""
         self._wake.clear()
         due = [] if self._now.deadline is None else [self._now.deadline]
         if self._now.state is State.STARTING:
@@ -233,10 +238,10 @@ class Supervisor:
             async with asyncio.timeout(max(0.0, min(due) - time.monotonic()) if due else None):
                 await self._wake.wait()
         if self._now.state is State.FATAL and not self._asked:
-            await self._look_for_a_change()
+            await self._look_for_changes()
 
-    async def _look_for_a_change(self) -> None:
-        """See whether there is a reason to try again: other files, or a request."""
+    async def _look_for_changes(self) -> None:
+        """Try again if its files have changed, or if a request wants it."""
         if self._changes.look(await self._starter.stamp()):
             log.info(f"{self._name}: its model or its program has changed")
             self.revive()
@@ -254,7 +259,8 @@ class Supervisor:
             await self._readiness.stop()
         self._end_turn(event)
         if self._process is None:
-            self._release()  # now: an action may start the next one
+            # Before the actions, one of which may start the next process.
+            self._release()
         for action in actions:
             await self._do(action)
         if self._now.state is State.WAITING:
@@ -262,7 +268,7 @@ class Supervisor:
         elif self._now is not before:
             self._announce(wording.change(before, event, self._now, self._remains.end, self._remains.why))
 
-    # Actions.
+    # Actions
 
     async def _do(self, action: Action) -> None:
         if action is Action.SPAWN:
@@ -282,7 +288,7 @@ class Supervisor:
             self._asked.appendleft((Event.TURN, None))
 
     def _end_turn(self, event: Event) -> None:
-        """Let the next start, where this one has, or doesn't want to any more."""
+        """Pass the turn on if this engine has started, or doesn't want to any more."""
         if not self._turn.is_needed(self._starter.spec.claim):
             return
         if event is Event.READY:
@@ -303,9 +309,9 @@ class Supervisor:
         self._readiness.begin(Asked(started.process.pid, started.port, started.key))
 
     def _bury(self, *, served: bool) -> None:
-        """The process is gone: keep what it leaves to know, and drop it.
+        """Drop a process that is gone, and keep what is known of its end.
 
-        Of one that `served`, an old error may be any request's: only its last words count.
+        If it `served`, an early error may be that of any request: only its last lines count.
         """
         if self._process is not None:
             said = self._process.last_lines
@@ -313,7 +319,7 @@ class Supervisor:
             self._remains = _Remains(wording.exit_in_words(self._process.exit_code), why, said)
             self._started = None
 
-    # Telling.
+    # Reports
 
     def _report_waiting(self) -> None:
         report = waiting_report(self._status, self._turn.verdict, self._now.failures, self._remains.why)
@@ -348,16 +354,16 @@ class Supervisor:
         self._tell(self._status)
 
     def _tell(self, status: Status) -> None:
-        """Tell whoever wants to know; what goes wrong there is no reason to end an engine that is well."""
+        """Call `on_change`. An error there is logged: it is no reason to end an engine that works."""
         try:
             self._on_change(status)
         except Exception:
             log.exception("what an engine's status means to the rest of the program failed", name=self._name)
 
-    # Endings.
+    # The end
 
     def _release(self, error: BaseException | None = None) -> None:
-        """Tell those who wait that the process is gone, or why nobody can tell."""
+        """Tell callers that the process is gone, or the error that prevents knowing it."""
         waiting, self._waiting = self._waiting, []
         for gone in waiting:
             if gone.done():  # its caller was cancelled
@@ -368,7 +374,7 @@ class Supervisor:
                 gone.set_exception(error)
 
     def _abandon(self, error: BaseException) -> None:
-        """The supervisor failed, or its loop is closing: leave no engine that nobody watches."""
+        """End or release the engine, as the supervisor failed or its loop closes: none may run unsupervised."""
         self._readiness.cancel()
         self._turn.gone()
         if self._process is not None and self._left:

@@ -1,8 +1,8 @@
-"""The turns of engines that start on the same GPUs: `launchers.gpus` decides, here the GPUs are looked at.
+"""The turns of engines that start on the same GPUs: `launchers.gpus` decides, this module reads the GPUs.
 
-`Turns` is one for all supervisors of a router, `Turn` is one supervisor's side of it. A supervisor asks before it
-spawns, and again when it is called (its turn may have come) or some time later (memory may have been freed); it says so
-when its engine is ready, and when it is gone.
+`Turns` is shared by all supervisors of a router, `Turn` is one supervisor's side of it. A supervisor asks before it
+spawns. It asks again when it is called, as its turn may have come, or some time later, as memory may have been freed.
+It reports when its engine is ready, and when it is gone.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from profiles.parsers import Gpu
 
 
 class Turns:
-    """Whose turn it is to start. `look` tells what is free of each GPU; it may block."""
+    """Gives turns to start. `look` reads the GPUs with their free memory; it may block."""
 
     def __init__(self, look: Callable[[], Sequence[Gpu]] = gpus_now) -> None:
         self._look = look
@@ -23,7 +23,7 @@ class Turns:
         self._calls: dict[str, Callable[[], None]] = {}
 
     async def ask(self, name: str, claim: Claim, call: Callable[[], None]) -> StartVerdict:
-        """Tell whether `name` may start now; where it may not, `call` is called when it should ask again."""
+        """Tell whether `name` may start now. If it may not, `call` is called when it should ask again."""
         self._calls[name] = call
         why = self._line.ask(name, claim)
         if why:
@@ -35,16 +35,16 @@ class Turns:
         return verdict
 
     def started(self, name: str) -> None:
-        """Its engine is ready: the next may start."""
+        """Note that the engine of `name` is ready: the next one may start."""
         self._line.started(name)
         self._call_who_waits()
 
     def adopted(self, name: str, claim: Claim) -> None:
-        """It took over an engine that has its memory already."""
+        """Note that `name` took over an engine, which has its memory already."""
         self._line.adopted(name, claim)
 
     def gone(self, name: str) -> None:
-        """Its engine has ended, or it is not to start any more."""
+        """Note that the engine of `name` has ended, or won't start any more."""
         self._line.gone(name, time.monotonic())
         self._calls.pop(name, None)
         self._call_who_waits()

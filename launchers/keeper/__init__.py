@@ -1,32 +1,32 @@
-"""The keeper: a small process that is the parent of all engines, so that none can outlive whoever should end it.
+"""The keeper: a small process that is the parent of all engines, so that no engine outlives its router unnoticed.
 
     router ──socket── keeper ──▶ engine ──▶ its workers, wherever they hide
 
-A router starts one (launchers.process) and speaks with it by lines of JSON. What it is for:
+A router starts its keeper (launchers.process), and the two exchange lines of JSON. The keeper's duties:
 
-1. **It hears the router's end at once**, however it came about: its socket closes. Then it ends every engine that isn't
+1. **It notices the router's end at once**, whatever the cause: its socket closes. Then it ends every engine that isn't
    to be kept, with all that belongs to it (launchers.kin), and looks again until nothing is left.
-2. **It is told of every end.** It is the engines' parent, and on Linux what has lost its parent among their processes
-   becomes its child, too: no zombie stays, and none gets away. When an engine's first process has exited, what belongs
-   to the engine is killed: it would serve nobody and keep its memory. "Gone" is said when nothing of it runs.
-3. **It holds what an engine leaves behind**: its log, which it writes so that an engine never loses its output; its
-   record, its folder for temporary files, its shared memory, which it removes in the end.
-4. **With server.keep_engines it stays** when the router goes, as long as its engines run, and listens on a socket where
-   the next router asks for them.
+2. **It notices every end of an engine.** It is the engines' parent, and on Linux orphans among their processes become
+   its children, too: no zombie stays, and no process gets away. When an engine's first process has exited, the rest of
+   the engine is killed: it would serve nobody and keep its memory. The router is told when nothing of it runs.
+3. **It owns an engine's files**: it writes the log, so that no output is lost, and in the end removes the record, the
+   folder for temporary files and the shared memory.
+4. **With server.keep_engines it stays** when the router goes, as long as its engines run, and listens on a socket for
+   the next router.
 
-Should the keeper itself be killed, the kernel ends the engines' first processes (Linux: the parent-death signal), and
-the router, or the next one, what is left of them (launchers.leftovers).
+If the keeper itself is killed, the kernel ends the engines' first processes (Linux: the parent-death signal), and the
+router, or the next one, ends what is left of them (launchers.leftovers).
 
-It leads a session of its own, so that a Ctrl-C in the router's terminal doesn't reach it. SIGTERM has it end its
-engines as soon as it has no router: who serves is stopped by its router.
+It leads a session of its own, so a Ctrl-C in the router's terminal doesn't reach it. At a SIGTERM it ends its engines
+once it has no router; while it has one, the router decides when they end.
 
-One thread, and the standard library alone, of which as little as will do: it is started before the first engine, and
-runs as long as the last.
+One thread, and the standard library alone, with few imports: it starts before the first engine, and runs as long as
+the last one.
 
     keeper   the loop: orders, ends, signals
     kept     one engine that it keeps
-    link     a connection to a router; the door where later routers come in
-    spawn    the fork, and what becomes of it
+    link     a connection to a router; the door for later routers
+    spawn    the fork of an engine, and the exit codes of children
     log      an engine's log file
 """
 

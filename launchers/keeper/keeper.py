@@ -1,4 +1,4 @@
-"""The keeper's loop: it hears routers' orders, engines' output and ends, and signals, and does what follows."""
+"""The keeper's loop: reacts to routers' orders, to engines' output and ends, and to signals."""
 
 import os
 import selectors
@@ -18,27 +18,28 @@ from launchers.keeper.spawn import ended_child, spawn, take_orphans
 from launchers.record import ProcessRecord
 
 LINGER = 0.5
-"""Seconds from the last process's end until the output is taken for complete."""
+"""Seconds after the last process' end until the output counts as complete."""
 
 GIVE_UP = 60.0
-"""Seconds, after which what can't be killed is left to the kernel."""
+"""Seconds after which a process that can't be killed is left to the kernel."""
 
 SAY_GONE = 10.0
-"""Seconds, after which an engine is said to be gone though something of it can't be killed."""
+"""Seconds after which an engine is reported gone, though a process of it can't be killed."""
 
 LOOK_FIRST, LOOK_LAST = 0.01, 0.5
-"""Seconds between two looks at what is ending: few at first, then more."""
+"""Seconds between two looks at ending engines: few at first, then more."""
 
 
 class Keeper:
-    """Keeps engines for the router at the other end of `connection`, and for those that come after it."""
+    """Keeps engines for the router at the other end of `connection`, and for later routers."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._me = (os.getpid(), kin.started(os.getpid()) or "", kin.world())
         self._engines: dict[str, KeptEngine] = {}
         self._links: list[Link] = []
         self._selector = selectors.DefaultSelector()
-        self._door: Door | None = None  # where later routers come in, once there is an engine to keep for them
+        # The door for later routers, once there is an engine to keep for them.
+        self._door: Door | None = None
         self._pause = LOOK_FIRST
         self._told_to_end = False
         take_orphans()
@@ -46,7 +47,7 @@ class Keeper:
         self._link(connection)
 
     def run(self) -> None:
-        """Keep them, until there is nobody to keep them for and none to keep."""
+        """Keep engines until there is neither a router nor an engine."""
         while self._links or self._engines:
             engines = self._engines.values()
             pauses = [self._pause] if any(engine.ending is not None for engine in engines) else []
@@ -66,7 +67,7 @@ class Keeper:
             self._door.remove()
 
     def _tell(self, link: Link) -> None:
-        """Pass on what its engines have said, as much as there is room for."""
+        """Send its engines' output to a router, as much as there is room for."""
         for engine in self._engines.values():
             if engine.link is link and link.has_room and time.monotonic() >= engine.say_at:
                 engine.say(MOST_SAID)
@@ -74,7 +75,7 @@ class Keeper:
         self._selector.modify(link.connection, events, self._selector.get_key(link.connection).data)
 
     def warn(self, text: str) -> None:
-        """Tell all routers of a trouble, at once."""
+        """Send a warning to all routers at once."""
         for link in self._links:
             link.tell(warning=text)
             link.send()
@@ -107,7 +108,8 @@ class Keeper:
             orders = link.hear()
             for order in orders or ():
                 getattr(self, f"_do_{order.pop('do')}")(link, **order)
-        except (ValueError, TypeError, KeyError, AttributeError):  # no router of ours: the others' engines stay
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # It is no router of ours. The engines of others stay.
             orders = None
         if orders is None:
             self._lost(link)
@@ -123,7 +125,7 @@ class Keeper:
                 if not engine.record.keep or not engine.remember():
                     self._kill(engine)
 
-    # What they want
+    # Orders
 
     def _do_spawn(self, link: Link, **order: Any) -> None:  # noqa: ANN401 -- _spawn says what it holds
         try:
@@ -153,7 +155,8 @@ class Keeper:
 
     def _do_terminate(self, _: Link, id: str) -> None:  # noqa: A002
         if id in self._engines:
-            self._engines[id].look(kin.processes())  # what its first process doesn't end is to be known afterwards
+            # Children that its first process leaves behind must be known when it is gone.
+            self._engines[id].look(kin.processes())
             self._engines[id].terminate()
 
     def _do_kill(self, link: Link, id: str) -> None:  # noqa: A002
@@ -161,7 +164,7 @@ class Keeper:
         if id in self._engines:
             self._kill(self._engines[id])
 
-    # KeptEngines
+    # Engines
 
     def _spawn(
         self, link: Link, *, id: str, argv: list[str], env: dict[str, str], temporary: list[str], log: str, path: str,  # noqa: A002
@@ -182,19 +185,20 @@ class Keeper:
             Path(id).rmdir()
             raise
         door = "" if self._door is None else str(self._door.path)
-        child = kin.seen(pid)  # it may have ended, but is there until it is waited for
+        # It may have ended by now, but stays in the table until it is waited for.
+        child = kin.seen(pid)
         record = ProcessRecord(path, name, pid, child.started if child else "", port, fingerprint, keep, id, *router,
                         self._me[0], self._me[1], door, self._me[2], key)  # fmt: skip
         return KeptEngine(record, Log(Path(log), lambda text: link.tell(warning=text)), pipe, link)
 
     def _open_door(self, folder: Path) -> None:
-        """Have later routers find this keeper. Raises OSError."""
+        """Open the door for later routers, once. Raises OSError."""
         if self._door is None:
             self._door = door = Door(folder)
             self._selector.register(door.listener, selectors.EVENT_READ, lambda: self._let_in(door.listener))
 
     def _let_in(self, listener: socket.socket) -> None:
-        with suppress(OSError):  # who knocked has left
+        with suppress(OSError):  # the router has left already
             self._link(listener.accept()[0])
 
     def _listen(self, engine: KeptEngine) -> None:
@@ -216,7 +220,8 @@ class Keeper:
         for engine in engines:
             if engine.ending is None:
                 engine.ending, self._pause = time.monotonic(), LOOK_FIRST
-                if kin.IS_LINUX and not kin.is_ours():  # there is no table: its group alone is sure to be its own
+                # Without a table, only its process group is certainly its own.
+                if kin.IS_LINUX and not kin.is_ours():
                     with suppress(ProcessLookupError, PermissionError):
                         os.killpg(engine.record.pid, signal.SIGKILL)
 
@@ -229,16 +234,16 @@ class Keeper:
                 self._kill(leaders[ended[0]])
 
     def _end(self) -> None:
-        """Kill what is to end; an engine of which nothing runs is gone."""
+        """Kill the processes of ending engines; report those of which nothing runs as gone."""
         ending = [engine for engine in self._engines.values() if engine.ending is not None]
         if not ending:
             return
         self._pause = min(self._pause * 1.5, LOOK_LAST)
         table = kin.processes()
-        # Who hides from all rules (a daemon with an environment of its own) ends with the last engine.
+        # A process that no rule finds (a daemon with an environment of its own) ends with the last engine.
         hidden = kin.descendants(table, self._me[0]) if len(ending) == len(self._engines) else set()
         for engine in ending:
-            assert engine.ending is not None  # noqa: S101 -- these are the ones
+            assert engine.ending is not None  # noqa: S101 -- by the choice above
             living = engine.look(table) | {pid for pid in hidden if table[pid].alive}
             for pid in living:
                 with suppress(ProcessLookupError, PermissionError):  # macOS says the second of a zombie
@@ -256,7 +261,7 @@ class Keeper:
                 engine.say_gone()
 
     def _sweep(self) -> None:
-        """Leave no descendant, however it hid."""
+        """Kill every descendant that is left."""
         until = time.monotonic() + GIVE_UP
         while time.monotonic() < until:
             while ended_child():

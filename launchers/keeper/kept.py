@@ -1,4 +1,4 @@
-"""One engine that a keeper keeps: what it says, what belongs to it, what it leaves behind."""
+"""One engine that a keeper keeps: its output, its processes, its files."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from launchers.keeper.log import Log
 from launchers.record import ProcessRecord
 
 MOST_UNSAID = 1024 * 1024
-"""Bytes of an engine's latest output that wait for the router."""
+"""Most bytes of an engine's output that wait for the router; older ones are dropped."""
 
 MOST_SAID = 64 * 1024
-"""Bytes that a router is told at a time: it reads them line by line, on the thread that serves requests."""
+"""Most bytes of output in one message: the router reads them on the thread that serves requests."""
 
 SAY_EVERY = 0.1
-"""Seconds between two times that it is told as much; less is told sooner."""
+"""Seconds between two messages of that size; smaller ones may follow sooner."""
 
 LAST = 16 * 1024
 """Bytes of an engine's last output that are kept for the router that adopts it."""
@@ -37,18 +37,22 @@ class KeptEngine:
         self.code: int | None = None
         self.ending: float | None = None
         self.empty: float | None = None
-        self.unsaid = bytearray()  # output that its router has not been told
-        self.last = bytearray()  # its last output, for the router that adopts it
-        self.say_at = 0.0  # when its router is told more: sooner, the less it was told before
+        # Output that its router hasn't got yet, and when it gets more: the sooner, the less it got before.
+        self.unsaid = bytearray()
+        self.say_at = 0.0
+        # Its last output, for a router that adopts it.
+        self.last = bytearray()
         self._log = log
-        self._since = time.time() - 1  # before all of its files: clocks of files tick seldom
+        # Before all of its files, whose clock may lag by a moment.
+        self._since = time.time() - 1
         self._kin = kin.Kin(record.pid, record.started, record.scratch)
-        if not self.remember() and record.keep:  # nobody would find it again
+        # Without a record, no later router would find it.
+        if not self.remember() and record.keep:
             self.record = record._replace(keep=False)
             self.warn(f"{record.name}: will end with the router, as a later one couldn't find it")
 
     def remember(self) -> bool:
-        """Write its record; whether that could be done."""
+        """Write its record; tell whether that succeeded."""
         try:
             self.record.write()
         except OSError as error:
@@ -58,13 +62,13 @@ class KeptEngine:
         return True
 
     def warn(self, text: str) -> None:
-        """Tell its router of a trouble."""
+        """Send a warning to its router."""
         if self.link is not None:
             self.link.tell(warning=text)
 
     def hear(self) -> bool:
-        """Take in some of what it says; whether it may say more."""
-        assert self.pipe is not None  # noqa: S101 -- who asks has looked
+        """Read some output; tell whether there may be more."""
+        assert self.pipe is not None  # noqa: S101 -- the caller has checked
         data = os.read(self.pipe, 65536)
         self._log.write(data)
         self.unsaid += data
@@ -73,7 +77,7 @@ class KeptEngine:
         return bool(data)
 
     def look(self, table: kin.Table) -> set[int]:
-        """Give its processes that run, and note what they have of shared memory."""
+        """Find its running processes, and note their shared memory."""
         found = {pid for pid in self._kin.look(table) if table[pid].alive}
         shared = kin.shared_memory_of(found, self._since) - set(self.record.shared)
         if shared:
@@ -84,7 +88,7 @@ class KeptEngine:
         return found
 
     def say(self, most: int) -> None:
-        """Tell its router at most so many bytes of its output."""
+        """Send at most so many bytes of its output to its router."""
         if self.unsaid and self.link is not None:
             said = self.unsaid[:most]
             self.link.tell(id=self.record.scratch, said=said.decode("latin-1"))
@@ -92,19 +96,19 @@ class KeptEngine:
             del self.unsaid[:most]
 
     def terminate(self) -> None:
-        """Ask it to end; its first process knows the right order."""
+        """Send SIGTERM to its first process, which knows in which order to end the others."""
         if self.code is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(self.record.pid, signal.SIGTERM)
 
     def say_gone(self) -> None:
-        """Tell its router, once, that it is gone."""
+        """Report to its router, once, that it is gone."""
         if self.link is not None:
             self.say(MOST_UNSAID)
             self.link.tell(id=self.record.scratch, gone=self.code)
             self.link = None
 
     def clean_up(self) -> None:
-        """Remove what it leaves."""
+        """Close its log, and remove its other files."""
         self._log.close()
         self.record.clean_up()

@@ -1,4 +1,4 @@
-"""How a keeper speaks with routers: lines of JSON over a socket, and a door where the next router finds it."""
+"""A keeper's connections to routers: lines of JSON over a socket, and the door where later routers connect."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from typing import Any
 from launchers.record import SCRATCH
 
 MOST_SENT = 256 * 1024
-"""Bytes that wait in a socket; an engine's output waits beyond that."""
+"""Most bytes that wait for a router; beyond that, an engine's output waits with the engine."""
 
 LONGEST_PATH = 100
-"""Bytes of a socket's path: systems take 103 or 107."""
+"""Most bytes of a socket's path: systems allow 103 or 107."""
 
 
 class Link:
@@ -26,11 +26,11 @@ class Link:
         self._out = bytearray()
 
     def tell(self, **message: object) -> None:
-        """Have the router know, soon."""
+        """Queue a message for the router."""
         self._out += json.dumps(message).encode() + b"\n"
 
     def hear(self) -> list[dict[str, Any]] | None:
-        """Read what the router wants; None: it is gone."""
+        """Read the router's orders; None if it is gone."""
         try:
             data = self.connection.recv(1 << 20)
         except BlockingIOError:
@@ -49,20 +49,20 @@ class Link:
         return len(self._out) < MOST_SENT
 
     def send(self) -> bool:
-        """Send what can be sent by now; whether something waits for the router to read."""
-        with suppress(OSError):  # it is full, or the router is gone, which reading will tell
+        """Send what the socket takes; tell whether something still waits."""
+        with suppress(OSError):  # it is full, or the router is gone, which the next read shows
             while self._out:
                 del self._out[: self.connection.send(self._out)]
         return bool(self._out)
 
 
 class Door:
-    """A socket in a folder of its own, which nobody else may enter; made in `folder`. Raises OSError."""
+    """A listening socket in a folder of its own below `folder`, which only its owner may enter. Raises OSError."""
 
     def __init__(self, folder: Path) -> None:
         own = folder / f"{SCRATCH}{os.urandom(4).hex()}"
         if len(os.fsencode(own / "keeper")) > LONGEST_PATH:
-            own = Path("/tmp", own.name)  # noqa: S108 -- nobody else may enter it
+            own = Path("/tmp", own.name)  # noqa: S108 -- only its owner may enter it
         own.mkdir(mode=0o700)
         self.path = own / "keeper"
         self.listener = socket.socket(socket.AF_UNIX)
@@ -76,6 +76,6 @@ class Door:
         self.listener.setblocking(False)  # noqa: FBT003
 
     def remove(self) -> None:
-        """Leave nothing of it."""
+        """Remove the socket and its folder."""
         self.path.unlink(missing_ok=True)
         self.path.parent.rmdir()

@@ -11,7 +11,7 @@ MAX_FILE = 8 * 1024 * 1024
 
 
 class Log:
-    """A log file of two parts at most. Where it can't be written, that costs the log and one warning, nothing more."""
+    """A log file of at most two parts. If it can't be written, there is one warning, and no log."""
 
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
         self._path = path
@@ -24,7 +24,7 @@ class Log:
             self._give_up(error)
 
     def write(self, data: bytes) -> None:
-        """Write on."""
+        """Append output."""
         if self._file is None:
             return
         try:

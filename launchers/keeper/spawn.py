@@ -1,4 +1,4 @@
-"""The fork: how a keeper's child becomes an engine, and whose the orphans among the engines' processes are."""
+"""Forks a child that becomes an engine, and takes the exit codes of children, orphans among them."""
 
 import ctypes
 import os
@@ -7,27 +7,27 @@ import signal
 from launchers import kin
 
 FRESH = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
-"""Signals that an engine is to meet as any program does."""
+"""Signals whose handlers are reset for an engine."""
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 NOT_STARTED = 127
-"""The exit code of a program that couldn't be executed, as shells have it."""
+"""The exit code of a program that can't be executed, as in shells."""
 
 _libc = ctypes.CDLL(None, use_errno=True) if kin.IS_LINUX else None
 
 
 def take_orphans() -> None:
-    """Have what loses its parent among this process's descendants become its child, where the system can."""
+    """Make orphans among this process' descendants its children, if the system can."""
     if _libc is not None:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def spawn(argv: list[str], env: dict[str, str]) -> tuple[int, int]:
-    """Start a program; give its pid, and the end of a pipe where its output comes. Raises OSError.
+    """Start a program; give its pid, and a pipe with its output. Raises OSError.
 
-    A program that can't be executed is said in that output.
+    If the program can't be executed, the output says so.
     """
     parent = os.getpid()
     ours, its = os.pipe()
@@ -48,9 +48,10 @@ def _become(argv: list[str], env: dict[str, str], output: int, parent: int) -> N
     try:
         os.setsid()
         if _libc is not None:
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it ends with its parent, the keeper
+            # It ends with its parent, the keeper; also if that has ended just before this call.
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
-                os._exit(1)  # which ended before that held
+                os._exit(1)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)

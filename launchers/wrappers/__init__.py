@@ -1,4 +1,4 @@
-"""Programs that run in an engine's own process, around its server, and give it what it lacks.
+"""Programs that run in an engine's own process, around its server, and add what the server lacks.
 
-The Python that runs them need know nothing of this project: none imports anything of it, and none is imported by it.
+They run in Pythons without this project: none imports anything of it, and it imports none of them.
 """

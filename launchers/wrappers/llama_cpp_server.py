@@ -1,18 +1,19 @@
-"""llama_cpp.server, with what it lacks of OpenAI's API, and so that it stops when its client leaves.
+"""llama_cpp.server, completed to more of OpenAI's API; it stops generating when its client leaves.
 
-Run as `python -P llama_cpp_server.py --model FILE ...`, with the arguments of `llama_cpp.server`. That one looks for
-its client between the pieces of a stream alone; any other answer is generated to its end, for nobody, while all others
-wait. Here each request is watched for its client, and the next token is not made once that has left.
+Run as `python -P llama_cpp_server.py --model FILE ...`, with the arguments of `llama_cpp.server`. The server itself
+notices only between the pieces of a stream that its client has left; any other answer is generated to its end, for
+nobody, while all others wait. Here each request's client is watched, and no token is generated after it has left.
 
-1. A stream ends with its usage, where `stream_options` asks for it.
-2. Embeddings are base64 where `encoding_format` says so: little-endian floats of 32 bits.
-3. An error is one sentence: a 400 for what is the client's, and nothing of the server's files. A stream's head waits
-   for its first event, so that a prompt that is too long is a 400 there, too.
-4. What it would do otherwise than asked is an error: an image that the model can't read, a schema that can't be made a
-   grammar, a text that is too long to embed, an embedding of another size, a bias for a token that there isn't. So is a
-   grammar that can't be read, or one that is huge, as long texts in a schema make it: either would end the process.
-5. In a stream, the name and the id of a tool's call stand in its first piece alone: clients add up what they get.
-6. A web page gets nothing: its port is on the machine of whoever looks at pages, and it would answer any of them.
+1. A stream ends with its usage, if `stream_options` asks for it.
+2. Embeddings are base64 if `encoding_format` asks for it: little-endian floats of 32 bits.
+3. An error is one sentence: a 400 for a mistake of the client, and nothing about the server's files. A stream's head
+   waits for its first event, so a prompt that is too long is a 400 there, too.
+4. A request that it would answer otherwise than asked is an error: an image that the model can't read, a schema that
+   can't become a grammar, a text that is too long to embed, an embedding of another size, a bias for a token that
+   doesn't exist. So is a grammar that can't be parsed, or a huge one, as long texts in a schema make it: either would
+   end the process.
+5. In a stream, the name and the id of a tool call are only in its first piece: clients concatenate the pieces.
+6. Web pages get nothing: its port is on a machine where people open pages, and it would answer any of them.
 """
 
 import asyncio
@@ -42,15 +43,16 @@ Told = tuple[int, dict[str, Any]]
 
 BAD_REQUEST, FORBIDDEN, FAILED = 400, 403, 500
 OWN_NAMES = (b"127.0.0.1", b"localhost")
-MOST_GRAMMAR = 64 << 10  # bytes; one of nested optional parts is read by recursion
+MOST_GRAMMAR = 64 << 10
+"""Most bytes of a grammar: nested optional parts are parsed by recursion."""
 TOO_LONG = re.compile(r"Requested tokens \((\d+)\) exceed context window of (\d+)")
 
 
 @dataclass
 class Asked:
-    """A request that is worked on; the threads that work on it know it, too.
+    """A request under way, shared with the threads that work on it.
 
-    `left`: its client has left. `prompt` and `made`: tokens. `error`: what its stream is to be answered with instead.
+    `left`: its client has left. `prompt` and `made` are numbers of tokens. `error` is sent instead of its stream.
     """
 
     left: threading.Event = field(default_factory=threading.Event)
@@ -66,7 +68,7 @@ ASKED: ContextVar[Asked | None] = ContextVar("asked", default=None)
 
 
 def watched(app: App) -> App:
-    """Have each request of an ASGI application know when its client has left, and its stream begin with an event."""
+    """Wrap an ASGI application: watch each request's client, and hold a stream's head until its first event."""
 
     async def watch(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 -- ASGI's own type
         if scope["type"] != "http":
@@ -86,7 +88,8 @@ def watched(app: App) -> App:
 
         async def received() -> Message:
             message = await receive()
-            if not watching and not message.get("more_body", False):  # the body is whole: only a farewell can follow
+            # The body is whole: only a disconnect can follow.
+            if not watching and not message.get("more_body", False):
                 watching.append(asyncio.create_task(wait()))
             return message
 
@@ -102,7 +105,7 @@ def watched(app: App) -> App:
 
 
 def is_of_a_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """6 above: a browser says where a page is from, or asks by a name that was pointed here. The router doesn't."""
+    """Tell a page's request (6 above): a browser names the page's origin, or a host that points here."""
     for name, value in headers:
         if name == b"origin" or (name == b"host" and value.partition(b":")[0] not in OWN_NAMES):
             return True
@@ -110,7 +113,7 @@ def is_of_a_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def held(send: Send, asked: Asked) -> Send:
-    """Hold an answer's head until its body begins, and give the error in its place where there is one by then."""
+    """Hold an answer's head until its body begins; if there is an error by then, send that instead."""
     head: list[Message] = []
     answered = False
 
@@ -145,7 +148,7 @@ async def answer(send: Send, status: int, error: dict[str, Any]) -> None:
 
 
 def stopping(generate: Callable[..., Iterator[int]], ends: Callable[[Any, int], bool]) -> Callable[..., Iterator[int]]:
-    """Have what makes tokens stop when nobody waits for them, and count them; one that ends an answer is none of it."""
+    """Make a token generator stop when its client has left, and count tokens, except those that end an answer."""
 
     def until_left(llama: Any, tokens: Any, *args: Any, **options: Any) -> Iterator[int]:  # noqa: ANN401
         asked = ASKED.get() or Asked()
@@ -160,7 +163,7 @@ def stopping(generate: Callable[..., Iterator[int]], ends: Callable[[Any, int], 
 
 
 def completing(call: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
-    """Have a call that completes a prompt or a chat check what it is asked, and tell its stream's usage."""
+    """Make a completion or a chat check its options, and report its stream's usage."""
 
     def complete(llama: Any, *, stream_options: Any = None, **options: Any) -> Any:  # noqa: ANN401
         check(llama, options)
@@ -173,7 +176,7 @@ def completing(call: Callable[..., Any], check: Callable[..., None]) -> Callable
 
 
 def streamed(chunks: Iterable[Chunk], *, with_usage: bool) -> Iterator[Chunk]:
-    """1, 3 and 5 above."""
+    """Do 1, 3 and 5 above."""
     asked = ASKED.get() or Asked()
     chunk: Chunk = {}
     named = False
@@ -196,7 +199,7 @@ def streamed(chunks: Iterable[Chunk], *, with_usage: bool) -> Iterator[Chunk]:
 
 
 def once_named(chunk: Chunk, *, named: bool) -> bool:
-    """Take the name of a call out of a piece that isn't its first; tell whether it has been said now."""
+    """Remove a call's name from a piece that isn't its first; tell whether the name was sent by now."""
     for choice in chunk.get("choices", ()):
         delta = choice.get("delta") or {}
         calls = delta.get("tool_calls")
@@ -213,7 +216,7 @@ def once_named(chunk: Chunk, *, named: bool) -> bool:
 
 
 def check_completion(llama: Any, options: dict[str, Any]) -> None:  # noqa: ANN401 -- llama_cpp's own class
-    """Raise ValueError for a bias that would be for another token, or for none."""
+    """Raise ValueError for a bias of a token that doesn't exist."""
     size = llama.n_vocab()
     for token in options.get("logit_bias") or ():
         if not 0 <= int(token) < size:
@@ -221,14 +224,14 @@ def check_completion(llama: Any, options: dict[str, Any]) -> None:  # noqa: ANN4
 
 
 def check_chat(llama: Any, options: dict[str, Any]) -> None:  # noqa: ANN401
-    """Raise ValueError for parts of a message that a model of text alone would get as noise."""
+    """Raise ValueError for parts of a message that a text model would get as noise."""
     check_completion(llama, options)
     if llama.chat_handler is None and any(isinstance(each.get("content"), list) for each in options["messages"]):
         raise ValueError("This model reads text alone; one that reads images runs with clip_model_path and chat_format")
 
 
 def embedding(create: Callable[..., Any]) -> Callable[..., Any]:
-    """Have what embeds take OpenAI's fields, and refuse what it would do otherwise."""
+    """Make embeddings accept OpenAI's fields, and refuse what would be done otherwise than asked."""
 
     def embed(
         llama: Any,  # noqa: ANN401
@@ -257,13 +260,13 @@ def embedding(create: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def as_base64(vector: list[Any]) -> str:
-    """Floats of 32 bits, little-endian; those of all tokens behind each other, where there is no one vector."""
+    """Encode a vector as little-endian floats of 32 bits; several vectors, one for each token, are concatenated."""
     numbers = [number for each in vector for number in each] if vector and isinstance(vector[0], list) else vector
     return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
 
 
 def strict(grammar: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a schema that can't be made a grammar be an error: the answer would be any JSON."""
+    """Make a schema that can't become a grammar an error: the answer would be any JSON."""
 
     def made(schema: str, verbose: bool = False, **_: Any) -> Any:  # noqa: ANN401, FBT001, FBT002 -- as it is called
         try:
@@ -276,7 +279,7 @@ def strict(grammar: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def checked(read: Callable[..., Any], use: Callable[..., None]) -> Callable[..., None]:
-    """Have a grammar be read before it is used: `read` gives a null pointer where it can't be."""
+    """Parse a grammar before it is used: `read` gives a null pointer if that fails."""
 
     def add(sampler: Any, model: Any, grammar: Any) -> None:  # noqa: ANN401 -- llama_cpp's own classes
         text, root = grammar._grammar.encode(), grammar._root.encode()  # noqa: SLF001
@@ -296,7 +299,7 @@ def checked(read: Callable[..., Any], use: Callable[..., None]) -> Callable[...,
 
 
 def explained(error: Exception) -> Told:
-    """3 above."""
+    """Make the answer to an error (3 above)."""
     problems = getattr(error, "errors", None)
     if callable(problems):  # of FastAPI: what a field should be
         first = problems()[0]
@@ -331,7 +334,7 @@ def told(
 
 
 def extend(types: Any) -> None:  # noqa: ANN401 -- a module
-    """Have the server's requests keep the fields that it would drop; before the server itself is imported."""
+    """Add fields to the server's request types, which would drop them; call it before the server is imported."""
     more: dict[str, dict[str, Any]] = {
         "CreateChatCompletionRequest": {"stream_options": (dict[str, Any] | None, None)},
         "CreateCompletionRequest": {"stream_options": (dict[str, Any] | None, None)},

@@ -1,27 +1,27 @@
-"""mlx_lm's server, so that its failures are seen, and its work is for somebody: it ends when it can't serve any more.
+"""mlx_lm's server, which ends when it can't serve any more, and stops generating when its client leaves.
 
-Run as `python -P mlx_lm_server.py --port PORT ...`, with the arguments of `mlx_lm.server`. That one lets its process
-and its port stay when the thread that generates has died, or has never got a port; /health says 503 then, for ever,
-or nothing. Here a thread asks /health once a second, and ends the process.
+Run as `python -P mlx_lm_server.py --port PORT ...`, with the arguments of `mlx_lm.server`. The server itself keeps its
+process and its port when the generating thread has died, or has never got a port; /health then says 503 for ever, or
+nothing. Here a thread asks /health once a second, and ends the process.
 
-It notices that a client has left when it writes to it: to a stream. Any other answer is generated to its end, for
-nobody. Here each client is looked for between two tokens, and between two steps through a prompt.
+The server notices that a client has left only when it writes to a stream; any other answer is generated to its end,
+for nobody. Here each client is checked between two tokens, and between two steps through a prompt.
 
-The queue of connections not yet accepted is made longer, too: five, the library's own, turns away a burst of clients.
+The queue of connections to accept is longer, too: the library's own, five, turns away a burst of clients.
 
-A web page gets nothing: its port is on the machine of whoever looks at pages, and it would answer any of them. Nor does
-whoever lacks the key that is in its environment, but for /health.
+Web pages get nothing: its port is on a machine where people open pages, and it would answer any of them. Nobody gets
+anything but /health without the key in its environment.
 
-What it lacks of OpenAI's API:
+What it adds of OpenAI's API:
 
-1. A path may have a query behind it.
-2. It serves one model, its own, by whatever name a request and its answer have.
-3. An error has OpenAI's form, and is a 400 where it is the request's; a 404 would say that there is no such model.
-4. A prompt that leaves no room in the context is an error; an answer ends with the context, not after 512 tokens, its
-   default, unless less is asked for. An empty prompt, which would end what generates, is an error, too.
-5. A stop word ends an answer wherever it stands. It would only where it is whole tokens; elsewhere it would be cut out
-   of the text, which would go on.
-6. A token among log probabilities is the text that it stands for, not as the vocabulary writes it.
+1. A path may have a query.
+2. It serves one model, its own, under the name in the request.
+3. An error has OpenAI's form, and is a 400 if the request is at fault; a 404 would mean that the model doesn't exist.
+4. A prompt that leaves no room in the context is an error. An answer ends with the context, not after the default of
+   512 tokens, unless less is asked for. An empty prompt, which would end the generating thread, is an error, too.
+5. A stop word ends an answer wherever it is. The server itself finds it only as whole tokens; elsewhere it would cut
+   the word out of the text, and go on.
+6. A token among log probabilities is its text, not its form in the vocabulary.
 """
 
 import contextlib
@@ -40,11 +40,21 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-ASK_EVERY = 1.0  # seconds
-LONGEST_WAIT = 10.0  # seconds for an answer; a busy one may be late, and only a clear no counts
+ASK_EVERY = 1.0
+"""Seconds between two questions to /health."""
+
+LONGEST_WAIT = 10.0
+"""Seconds for an answer. A busy server may be late; only a clear no counts."""
+
 BACKLOG = 128
-MOST_TOKENS = 131_072  # of an answer, where nobody says how many and the model's context isn't known
-ITSELF = "default_model"  # what the server calls the model that it was started with
+"""Most connections that wait to be accepted."""
+
+MOST_TOKENS = 131_072
+"""Most tokens of an answer without a limit, if the model's context isn't known."""
+
+ITSELF = "default_model"
+"""The server's name of the model that it was started with."""
+
 ERROR = b'{"error": "'
 THREAD_DIED = "generation thread died"
 OWN_NAMES = ("127.0.0.1", "localhost")
@@ -67,7 +77,7 @@ def main() -> None:
     threading.Thread(target=watch, args=(port,), daemon=True).start()
     try:
         server.main()
-    except Exception:  # noqa: BLE001 -- such as a port in use: the thread that generates would keep the process
+    except Exception:  # noqa: BLE001 -- such as a port in use: the generating thread would keep the process
         traceback.print_exc()
         end("the server failed")
 
@@ -77,8 +87,9 @@ class LeftError(Exception):
 
 
 def stop_when_left(handler: Any, generator: Any) -> None:  # noqa: ANN401 -- mlx_lm's own classes
-    """Have what answers a client end when that has left: with what answers it ends the generating."""
-    mine = threading.local()  # a thread answers one client
+    """Make the thread that answers a client end when the client has left; with it, the generating ends."""
+    # Each thread answers one client.
+    mine = threading.local()
     answer, generate, write = handler.handle_completion, generator.generate, handler.generate_response
 
     def answering(self: Any, *args: Any) -> None:  # noqa: ANN401
@@ -119,16 +130,17 @@ def stop_when_left(handler: Any, generator: Any) -> None:  # noqa: ANN401 -- mlx
 
 
 def before(tokens: Iterable[Any], words: list[str]) -> Generator[Any, None, bool]:
-    """The tokens before the first of some words, which may begin within one; tell whether one was found.
+    """Give the tokens before the first of some words, which may begin within a token; tell whether one was found.
 
-    Those that may be the beginning of a word wait for what follows. The last says that it is so by reason of length:
-    of one that stops by itself, the server drops the text.
+    Tokens that may begin a word are held until the next ones. The last one gets the finish reason length: the server
+    drops the text of a token that stops by itself.
     """
     waiting: list[Any] = []
     text = ""
     for token in tokens:
         waiting.append(token)
-        text += "" if token.finish_reason == "stop" else token.text  # the end's own text is dropped
+        # The text of the token that ends an answer is dropped.
+        text += "" if token.finish_reason == "stop" else token.text
         found = [place for place in map(text.find, words) if place >= 0]
         if found:
             left = min(found)
@@ -145,13 +157,13 @@ def before(tokens: Iterable[Any], words: list[str]) -> Generator[Any, None, bool
 
 
 def begun(text: str, words: list[str]) -> int:
-    """How much of a text's end may be the beginning of a word."""
+    """Count the characters at a text's end that may begin a word."""
     longest = min(len(text), max(map(len, words)) - 1)
     return next((size for size in range(longest, 0, -1) if any(word.startswith(text[-size:]) for word in words)), 0)
 
 
 def worded(form: Callable[..., Any]) -> Callable[..., Any]:
-    """6 above."""
+    """Do 6 above."""
 
     def formed(logprobs: Any, most: int, tokenizer: Any) -> Any:  # noqa: ANN401 -- mlx's own classes
         found = [(each, tokenizer.decode([each["id"]])) for each in form(logprobs, most, tokenizer)]
@@ -169,7 +181,7 @@ def has_left(connection: socket.socket) -> bool:
 
 
 def speak_as_openai(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
-    """1 and 3 above."""
+    """Do 1 and 3 above."""
     setup, post, begin = handler.setup, handler.do_POST, handler._set_completion_headers  # noqa: SLF001
 
     def set_up(self: Any) -> None:  # noqa: ANN401
@@ -188,7 +200,7 @@ def speak_as_openai(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
 
 
 def fetching(inline: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Have it say what it was that couldn't be fetched."""
+    """Make errors name the image that couldn't be fetched."""
 
     def inlined(messages: Any) -> None:  # noqa: ANN401
         try:
@@ -202,7 +214,7 @@ def fetching(inline: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def refuse_strangers(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
-    """Have it answer nobody without the key, and no page: a browser names its origin, or asks by a strange name."""
+    """Refuse requests without the key, and those of pages: a browser names an origin, or another host."""
     parse = handler.parse_request
 
     def parsed(self: Any) -> bool:  # noqa: ANN401
@@ -221,7 +233,7 @@ def refuse_strangers(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own clas
 
 
 def status_of(error: BaseException | None, status: int) -> int:
-    """The status of an answer that is given because of an error, if there is one."""
+    """Give the status of an answer: that of its error, if there is one."""
     if error is None or status != http.client.NOT_FOUND:
         return status
     if str(error) == THREAD_DIED:
@@ -230,14 +242,14 @@ def status_of(error: BaseException | None, status: int) -> int:
 
 
 def in_openais_form(body: bytes) -> bytes:
-    """`{"error": "text"}` as OpenAI's clients know it."""
+    """Rewrite `{"error": "text"}` in OpenAI's form."""
     text = json.loads(body)["error"]
     kind = "server_error" if text == THREAD_DIED else "invalid_request_error"
     return json.dumps({"error": {"message": text, "type": kind, "param": None, "code": None}}).encode()
 
 
 def serve_one_model(server: Any) -> None:  # noqa: ANN401 -- the module
-    """2 and 4 above."""
+    """Do 2 and 4 above."""
     load, provide = server.load, server.ModelProvider.load
     tokenize = server.ResponseGenerator._tokenize  # noqa: SLF001
     context: list[int | None] = [None]
@@ -261,7 +273,7 @@ def serve_one_model(server: Any) -> None:  # noqa: ANN401 -- the module
 
 
 def context_of(config: Mapping[str, Any]) -> int | None:
-    """How many tokens a model's configuration says that it can look back on; None where it doesn't."""
+    """Read the length of a model's context, in tokens, from its configuration; None if it isn't there."""
     config = config.get("text_config") or config
     positions = config.get("max_position_embeddings")
     if not isinstance(positions, int):
@@ -271,7 +283,7 @@ def context_of(config: Mapping[str, Any]) -> int | None:
 
 
 def room(prompt: int, context: int | None, wanted: int) -> int:
-    """How many tokens an answer may have. Raises ValueError where there is no room for any."""
+    """Compute how many tokens an answer may have. Raises ValueError if there is room for none."""
     if prompt == 0:
         raise ValueError("The prompt is empty.")
     if context is None:
@@ -284,7 +296,7 @@ def room(prompt: int, context: int | None, wanted: int) -> int:
 
 
 def watch(port: int) -> None:
-    """Ask for its health until it is lost."""
+    """Ask /health until the server can't serve any more."""
     pause = threading.Event()
     while not pause.wait(ASK_EVERY):
         if health(port) == http.client.SERVICE_UNAVAILABLE:
@@ -292,7 +304,7 @@ def watch(port: int) -> None:
 
 
 def health(port: int) -> int:
-    """The status of /health; 0 where there is no answer."""
+    """Ask /health; give the status, 0 if there is no answer."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST_WAIT)) as connection:
         try:
             connection.request("GET", "/health")
@@ -302,7 +314,7 @@ def health(port: int) -> int:
 
 
 def end(why: str) -> None:
-    """End the process, whichever thread this is and whatever the others do."""
+    """End the process at once, from any thread."""
     sys.stderr.write(f"mlx_lm.server: {why}\n")
     sys.stderr.flush()
     signal.raise_signal(signal.SIGTERM)

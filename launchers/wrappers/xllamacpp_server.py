@@ -1,8 +1,8 @@
-"""llama.cpp's server, out of the package xllamacpp: a program that reads llama-server's flags.
+"""llama.cpp's server from the package xllamacpp, as a program with llama-server's flags.
 
 Run as `python -P xllamacpp_server.py --model FILE --port PORT ...`. The package takes its parameters as an object,
 whose attributes have llama.cpp's inner names: most are a flag's name with underscores, and NAMES has the others. A
-value takes the type of the default in its place.
+value gets the type of the attribute's default.
 
 It installs no handler of signals: SIGTERM ends it at once, busy or not.
 """
@@ -47,15 +47,17 @@ NAMES = {
     **{name: f"sampling.{name.replace('-', '_')}" for name in ("min-p", "seed", "temp", "top-k", "top-p")},
 }
 OWN_ORIGIN = "http://127.0.0.1"
-"""Whose pages may read answers; by default those of every site may. No page has it: the port is another."""
+"""The origin whose pages may read answers, by default every one. No page has this one, as its port is another."""
 
-WORDS = {"on": "enabled", "off": "disabled"}  # a flag's word → the end of an enumeration's member
+WORDS = {"on": "enabled", "off": "disabled"}
+"""A flag's word → the end of an enumeration member's name."""
 TRUE, FALSE = ("on", "true", "1"), ("off", "false", "0")
 
 
 def main() -> None:
     """Serve until a signal ends it; a model that can't be loaded is exit code 1."""
-    xllamacpp = importlib.import_module("xllamacpp")  # here, as the tests read this file where it isn't installed
+    # Here, as the tests import this file where the package isn't installed.
+    xllamacpp = importlib.import_module("xllamacpp")
     parameters = xllamacpp.CommonParams()
     if hasattr(parameters, "cors_origins"):
         parameters.cors_origins = OWN_ORIGIN
@@ -85,7 +87,7 @@ def read(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def put(parameters: object, flag: str, value: str) -> None:
-    """Set what a flag stands for. Raises AttributeError where there is none, ValueError for a value that isn't one."""
+    """Set a flag's attribute. Raises AttributeError for an unknown flag, ValueError for a wrong value."""
     *owners, name = NAMES.get(flag, flag.replace("-", "_")).split(".")
     for owner in owners:
         parameters = getattr(parameters, owner)
@@ -95,7 +97,7 @@ def put(parameters: object, flag: str, value: str) -> None:
 
 
 def as_was(default: object, value: str) -> object:
-    """A value in the type of its default."""
+    """Convert a value to the type of its default."""
     match default:
         case bool():
             if value.lower() not in TRUE + FALSE:
@@ -115,7 +117,7 @@ def as_was(default: object, value: str) -> object:
 
 
 def member(kind: type[enum.Enum], word: str) -> enum.Enum:
-    """The member that a word stands for, which is the end of its name: q8_0 → GGML_TYPE_Q8_0."""
+    """Find the member whose name ends with a word: q8_0 → GGML_TYPE_Q8_0."""
     for each in kind:
         if each.name.lower().endswith(f"_{word.lower()}"):
             return each
