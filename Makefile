@@ -58,7 +58,7 @@ test: setup pure check  ## every check and test, and those of the hot path again
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
 	$(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES))
 	@$(MAKE) --no-print-directory fast
-	$(BIN)/python -c 'from router.proxy import relay; assert not relay.__file__.endswith(".py"), relay.__file__'
+	$(BIN)/python -c 'from router.proxy import exchange as it; assert not it.__file__.endswith(".py"), it.__file__'
 	$(BIN)/python -m pytest $(TOGETHER) tests/unit/core tests/unit/proxy tests/integration/proxy \
 		tests/integration/test_install.py
 

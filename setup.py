@@ -23,7 +23,6 @@ HOT = [
             "budget",
             "catalog",
             "dispatch",
-            "exchange",
             "health",
             "estimate/ask",
             "estimate/estimate",
@@ -33,7 +32,9 @@ HOT = [
             "estimate/reading",
             "estimate/slots",
             "ledger",
+            "progress",
             "record",
+            "retry",
             "stall",
             "turns",
         )
@@ -42,14 +43,19 @@ HOT = [
     *(
         f"router/proxy/{name}.py"
         for name in (
+            "answer",
+            "attempt",
+            "attempts",
             "connections",
             "directory",
             "downstream",
+            "exchange",
             "heads",
+            "hedge",
             "plane",
             "pool",
             "queues",
-            "relay",
+            "refusals",
             "repeating",
             "requests",
             "roles",

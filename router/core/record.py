@@ -1,6 +1,6 @@
 """What an exchange came to, and what the end of its answer says: pure, and read only after the answer is whole.
 
-No answer is parsed on its way. The relay keeps the last `TAIL` bytes, and what is wanted of an answer stands there:
+No answer is parsed on its way. The router keeps the last `TAIL` bytes, and what is wanted of an answer stands there:
 engines send the counts of tokens, the reason why they stopped, and their errors last.
 """
 

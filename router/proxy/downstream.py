@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, cast
 
 from router.core.errors import BadRequestError, RouterError, UnavailableError
 from router.http1.requests import is_well_formed
+from router.proxy.exchange import Exchange
 from router.proxy.heads import MAX_REQUEST_HEAD, RequestHead, parse_request
 from router.proxy.plane import Plane
-from router.proxy.relay import Exchange
 from router.proxy.requests import ANYBODY, Rules, error_answer
 from router.telemetry.tasks import unharmed
 

@@ -1,13 +1,13 @@
-"""A second attempt beside an exchange's own, for as long as neither has brought any of an answer.
+"""A second attempt beside an exchange's first, for as long as neither has brought anything of an answer.
 
-    a timer → another backend of the same model has room, and the retry budget pays → sent there, too
-            its first words, or the failure of the exchange's own attempt → it becomes the exchange's own (`take_over`)
-            its own failure, an error as its answer, or the first words of the other → it is over (`go_alone`)
+    a timer → another backend of the same model has room, and the retry budget pays → the request is sent there, too
+            its first words, or the failure of the first attempt → it takes the first one's place (`take_over`)
+            its own failure, an error as its answer, or the first words of the first → it ends (`go_alone`)
 
 Pings are no words: many engines send comments into a stream while a request waits there. While there may be a second
-attempt, either's are held back, as one byte at the client ends the race.
+attempt, the pings of both are held back, because one byte at the client ends the race.
 
-It exists only where `balance.hedge_after` asks for it. It never speaks to the client.
+A hedge exists only where `balance.hedge_after` asks for it. It never speaks to the client.
 """
 
 from typing import TYPE_CHECKING
@@ -15,21 +15,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from router.core.errors import RouterError
-from router.core.exchange import Failure
 from router.core.record import has_event
-from router.proxy.pool import ConnectError
+from router.core.retry import Failure
+from router.proxy.attempt import Attempt, Owner
 
 if TYPE_CHECKING:
-    import asyncio
-
     from router.core.catalog import Candidate
-    from router.core.estimate.ask import Sent
     from router.proxy.heads import ResponseHead
     from router.proxy.plane import Plane
     from router.proxy.pool import Pool
     from router.proxy.roles import UnderWay
-    from router.proxy.upstream import Connection
-
 
 log = structlog.get_logger("router")
 
@@ -37,115 +32,108 @@ MOST_HELD = 512
 """Bytes of pings that are held back: then the client is to see that somebody lives, and that decides the race."""
 
 
-class Hedge:
-    """An exchange's second attempt, from `after` seconds on; its engine's receiver (upstream.Receiver)."""
+class HedgeOwner:
+    """An exchange's attempts, as the hedge knows them."""
 
-    def __init__(self, exchange: "UnderWay", plane: "Plane", after: float) -> None:
-        self.candidate: Candidate | None = None  # once it has been sent
-        self.sent: Sent | None = None
-        self.sent_at = 0.0
-        self.connecting: asyncio.Task[Connection] | None = None
-        self.connection: Connection | None = None
-        self.head: ResponseHead | None = None
-        self.length = 0
-        self.held = b""  # of its body: pings
+    # A base class, not a Protocol: compiled, its methods are called natively.
+
+    def second(self, now: float) -> "Candidate | None":
+        """Choose a second backend for the same request; None: there is none."""
+        raise NotImplementedError
+
+    def blame(self, failure: Failure, attempt: Attempt) -> None:
+        """Note that an attempt failed."""
+        raise NotImplementedError
+
+    def take_over(self) -> None:
+        """Go on with the second attempt, and end the first."""
+        raise NotImplementedError
+
+    def go_alone(self) -> None:
+        """End the second attempt, or have none, and pass on what was held back because of it."""
+        raise NotImplementedError
+
+
+class Hedge(Owner):
+    """The race of an exchange's attempt with a second one, which is made after `after` seconds, and which this owns."""
+
+    def __init__(self, exchange: "UnderWay", owner: HedgeOwner, plane: "Plane", after: float) -> None:
+        self.attempt: Attempt | None = None
         self._exchange = exchange
+        self._owner = owner
         self._plane = plane
         self._timer = plane.loop.call_later(after, self._begin)
 
     def _begin(self) -> None:
-        """Ask a second backend, if that can be done."""
-        plane, now = self._plane, self._plane.loop.time()
-        candidate = self._exchange.second(now)
+        """Ask a second backend, if there is one and the budget pays for it."""
+        plane, exchange, now = self._plane, self._exchange, self._plane.loop.time()
+        candidate = self._owner.second(now)
         pool = None if candidate is None else plane.pool(candidate.backend)
         if candidate is None or pool is None or not plane.ledger.budget.withdraw(now):
-            self._exchange.go_alone()
+            self._owner.go_alone()
             return
-        first, second = self._exchange.backend, candidate.backend
+        first, second = exchange.backend, candidate.backend
         log.info(
             "asked a second backend",
-            request_id=self._exchange.request.id,
+            request_id=exchange.request.id,
             backend=None if first is None else first.name,
             second=second.name,
         )
-        self.candidate, self.sent_at = candidate, now
-        self.sent = plane.ledger.began(candidate, self._exchange.ask, now)
-        connection = pool.take()
-        if connection is not None:
-            self._send(connection, pool)
-        else:
-            self._connect(pool)
-
-    def _connect(self, pool: "Pool") -> None:
-        self.connecting = self._plane.loop.create_task(pool.connect())
-        self.connecting.add_done_callback(lambda connecting: self._connected(connecting, pool))
-
-    def _connected(self, connecting: "asyncio.Task[Connection]", pool: "Pool") -> None:
-        if connecting is not self.connecting:  # it is the exchange's own now, or nobody's
-            self._exchange.connected(connecting, pool)
-            return
-        self.connecting = None
+        sent = plane.ledger.began(candidate, exchange.ask, now)
+        attempt = self.attempt = Attempt(self, candidate, sent, now)
         try:
-            self._send(pool.made(connecting), pool)
-        except ConnectError as refused:
-            self.on_failure(refused.failure, str(refused))
+            attempt.connect(pool, plane.loop)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the first attempt is still there)
+            self.on_mistake(attempt, error)
 
-    def _send(self, connection: "Connection", pool: "Pool") -> None:
-        assert self.candidate is not None  # noqa: S101  (it was chosen)
-        assert self.sent is not None  # noqa: S101
-        self.connection = connection
-        try:
-            self._exchange.send(connection, pool, self.candidate, self)
-        except Exception as error:  # whatever it is, the first attempt is still there
-            if not isinstance(error, RouterError):  # else it can't be said to this engine
-                log.exception("a second attempt failed by a mistake of the router's")
-            self._plane.excused(self.candidate.backend, self.sent)
-            self._exchange.go_alone()
-
-    def end(self) -> "Candidate | None":
-        """Let go of everything, in this turn of the loop; tell who was asked, if anybody was."""
+    def stop(self) -> Attempt | None:
+        """Make no second attempt any more; give the one that was made."""
         self._timer.cancel()
-        if self.candidate is not None and self.sent is not None:
-            self._plane.ended(self.candidate.backend, self._exchange.ask, self.sent)
-        connecting, self.connecting = self.connecting, None
-        if connecting is not None:
-            connecting.cancel()
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.abort()
-        return self.candidate
+        attempt, self.attempt = self.attempt, None
+        return attempt
 
-    # What the engine's side tells (upstream.Receiver)
+    # What the second attempt asks and tells (attempt.Owner)
 
-    def on_head(self, head: "ResponseHead", length: int) -> None:
-        """Hold the head; an error is no answer to be glad of: the first attempt may do better."""
-        self.head, self.length = head, length
-        if head.odd and self.candidate is not None:
-            self._plane.refused(self.candidate.backend, head.status, self.sent)
-            self._exchange.go_alone()
+    def written(self, attempt: Attempt, pool: "Pool") -> bytes:
+        """The request as the attempt's backend is to have it."""
+        return self._exchange.written(attempt, pool)
 
-    def on_body(self, data: bytes) -> None:
-        """Win, with the first words."""
-        self.held += data
-        streams = self.head is not None and self.head.is_event_stream
-        if not streams or has_event(self.held) or len(self.held) >= MOST_HELD:
-            self._exchange.take_over()
+    def takes_chunks(self) -> bool:
+        """Whether the client takes the engine's own chunks."""
+        return self._exchange.takes_chunks()
 
-    def on_remains(self, data: bytes) -> None:
+    def on_odd_head(self, attempt: Attempt, head: "ResponseHead") -> None:
+        """End it: an error is no answer to win with, and the first attempt may do better."""
+        self._plane.refused(attempt.backend, head.status, attempt.sent)
+        self._owner.go_alone()
+
+    def on_body(self, attempt: Attempt, data: bytes) -> None:
+        """Win with the first words."""
+        attempt.held += data
+        streams = attempt.head is not None and attempt.head.is_event_stream
+        if not streams or has_event(attempt.held) or len(attempt.held) >= MOST_HELD:
+            self._owner.take_over()
+
+    def on_remains(self, attempt: Attempt, data: bytes) -> None:
         """Don't win with it: the first attempt may do better."""
 
-    def on_end(self) -> None:
+    def on_end(self, attempt: Attempt) -> None:
         """Win with an answer of no words."""
-        self._exchange.take_over()
-        self._exchange.on_end()
+        self._owner.take_over()
+        self._exchange.on_end(attempt)
 
-    def on_failure(self, failure: Failure, detail: str) -> None:  # noqa: ARG002  (it is the first attempt that is told of)
-        """Try once more where it was a kept connection that failed; else be over, and let the first attempt go on."""
-        assert self.candidate is not None  # noqa: S101  (it was asked)
-        pool = self._plane.pool(self.candidate.backend)
-        self.connection = None
+    def on_failure(self, attempt: Attempt, failure: Failure, detail: str) -> None:  # noqa: ARG002  (the client is not told)
+        """Try once more where a kept connection failed; else end it, and let the first attempt go on."""
+        pool = self._plane.pool(attempt.backend)
         if failure is Failure.STALE and pool is not None:
-            self._connect(pool)
+            attempt.connect(pool, self._plane.loop, fresh=True)
             return
-        self._exchange.blame(failure, self.candidate.backend, self.sent)
-        self._exchange.go_alone()
+        self._owner.blame(failure, attempt)
+        self._owner.go_alone()
+
+    def on_mistake(self, attempt: Attempt, error: Exception) -> None:
+        """End it; the backend is not at fault."""
+        if not isinstance(error, RouterError):  # else the request can't be said to this engine
+            log.error("a second attempt failed by a mistake of the router's", exc_info=error)
+        self._plane.excused(attempt.backend, attempt.sent)
+        self._owner.go_alone()

@@ -25,12 +25,12 @@ from router.core.dispatch import Dispatcher
 from router.core.errors import UnavailableError
 from router.core.estimate.ask import Ask, Sent
 from router.core.estimate.hearing import HEAR
-from router.core.exchange import Failure
 from router.core.health import Thresholds
+from router.core.hedging import Patience
 from router.core.ledger import Change, Ledger, News
 from router.core.load import Load
-from router.core.patience import Patience
 from router.core.record import Record
+from router.core.retry import Failure
 from router.core.stall import StallVerdict
 from router.core.turns import Ticket
 from router.proxy.connections import Connections
@@ -328,7 +328,7 @@ class Plane:
         for each in self.exchanges:
             each.lose_at(backend)
         for each in self.stalls.held_by(backend):
-            each.on_failure(Failure.STALLED, reason)
+            each.fail(Failure.STALLED, reason)
         self._on_stall(backend)
 
     def _follow(self, backend: Backend, change: Change | None) -> None:

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from router.core.exchange import Failure
+from router.core.retry import Failure
 from router.proxy import resolve
 from router.proxy.upstream import Connection
 

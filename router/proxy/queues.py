@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from router.core.catalog import Backend, Way
 from router.core.dispatch import Dispatcher
-from router.core.exchange import waited_in_vain
+from router.core.retry import waited_in_vain
 from router.core.turns import Ticket
 from router.proxy.directory import Directory
 from router.proxy.roles import Queued, UnderWay

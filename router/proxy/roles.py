@@ -1,4 +1,4 @@
-"""What the plane, a queued request and a second attempt know of an exchange, and the plane of a queued request.
+"""What the plane, a queued request and a hedge know of an exchange, and the plane of a queued request.
 
 Base classes, not Protocols: compiled, their methods are called natively. With these each file of the data plane can
 import what it needs, and none has to import another that imports it.
@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING
 
 from router.core.catalog import Backend, Candidate, Way
 from router.core.errors import RouterError
-from router.core.estimate.ask import Ask, Sent
-from router.core.exchange import Failure
+from router.core.estimate.ask import Ask
+from router.core.retry import Failure
 from router.core.stall import Silence
-from router.proxy.pool import Pool
+from router.proxy.answer import Answer
+from router.proxy.attempt import Owner
 from router.proxy.requests import Request
-from router.proxy.upstream import Connection, Receiver
 
 if TYPE_CHECKING:
-    import asyncio
+    from router.proxy.sink import Sink
 
 
 class Queued:
-    """A request that waits for a backend with room; see proxy.waiting."""
+    """A request that waits for a backend with room; see proxy.waiting. `waited` are the seconds, once it has gone."""
 
     def __init__(self, exchange: "UnderWay", way: Way) -> None:
         self.exchange = exchange
+        self.waited = 0.0
         self.request = exchange.request
-        self.size = exchange.ask.size  # bytes that it takes up while it waits
+        # Bytes that it takes up while it waits.
+        self.size = exchange.ask.size
         self.way = way
 
     @property
@@ -38,15 +40,15 @@ class Queued:
         raise NotImplementedError
 
     def go(self, candidate: Candidate) -> None:
-        """Wait no longer: this backend has room."""
+        """Stop waiting: this backend has room."""
         raise NotImplementedError
 
     def look(self, now: float) -> None:
-        """Wait no longer, if there is nobody left who could come to serve it."""
+        """Stop waiting, if no backend is left that could come to serve it."""
         raise NotImplementedError
 
     def due(self, now: float) -> bool:
-        """Tell whether the client should hear of its place in the queue."""
+        """Whether the client should be told its place in the queue."""
         raise NotImplementedError
 
     def tell(self, ahead: int, now: float) -> None:
@@ -54,12 +56,18 @@ class Queued:
         raise NotImplementedError
 
 
-class UnderWay:
-    """An exchange; see proxy.relay."""
+class UnderWay(Owner):
+    """An exchange; see proxy.exchange.
 
-    def __init__(self, request: Request, ask: Ask) -> None:
+    `ask` is what balancing knows of the request, `began` when it came. `paused`: its client is slow.
+    """
+
+    def __init__(self, request: Request, ask: Ask, sink: "Sink", began: float) -> None:
         self.request = request
-        self.ask = ask  # what is known of it by whoever sends it
+        self.ask = ask
+        self.began = began
+        self.paused = False
+        self.answer = Answer(request, sink)
 
     # To the plane
 
@@ -74,7 +82,7 @@ class UnderWay:
         raise NotImplementedError
 
     def silence(self, now: float) -> Silence | None:
-        """Tell how long the attempt under way has had no content; None if there is none, or the client holds it up."""
+        """For how long the attempt under way has had no content; None: there is none, or the client holds it up."""
         raise NotImplementedError
 
     def look(self, now: float) -> None:
@@ -82,11 +90,15 @@ class UnderWay:
         raise NotImplementedError
 
     def leave(self, now: float) -> None:
-        """Go to another backend that has room while nothing has come of the answer."""
+        """Go to another backend that has room, while nothing of the answer has come."""
         raise NotImplementedError
 
     def lose_at(self, backend: Backend) -> None:
-        """End the second attempt if it is at this backend, of which nothing more is hoped."""
+        """End the second attempt if it is at this backend, which is out."""
+        raise NotImplementedError
+
+    def fail(self, failure: Failure, detail: str) -> None:
+        """End the attempt under way: try again, or tell the client."""
         raise NotImplementedError
 
     def break_off(self, error: RouterError, outcome: str) -> None:
@@ -103,38 +115,8 @@ class UnderWay:
         """Send the request there: it has waited for room."""
         raise NotImplementedError
 
-    # To a second attempt
+    # To its attempts
 
-    def second(self, now: float) -> Candidate | None:
-        """Choose who else could be asked."""
-        raise NotImplementedError
-
-    def send(self, connection: Connection, pool: Pool, candidate: Candidate, receiver: Receiver) -> None:
-        """Write the request as this backend is to have it; the answer goes to the receiver."""
-        raise NotImplementedError
-
-    def connected(self, connecting: "asyncio.Task[Connection]", pool: Pool) -> None:
-        """Send the request on the connection that was made for it."""
-        raise NotImplementedError
-
-    def blame(self, failure: Failure, backend: Backend, sent: Sent | None) -> None:
-        """Note that an attempt failed."""
-        raise NotImplementedError
-
-    def go_alone(self) -> None:
-        """End the second attempt, and pass on what was held back for its sake."""
-        raise NotImplementedError
-
-    def take_over(self) -> None:
-        """Go on with the second attempt, and end the first."""
-        raise NotImplementedError
-
-    # What the engine's side tells (upstream.Receiver)
-
-    def on_end(self) -> None:
-        """Finish, if the answer is whole."""
-        raise NotImplementedError
-
-    def on_failure(self, failure: Failure, detail: str) -> None:
-        """Try again while nothing has reached the client; else tell it that its answer broke off."""
+    def wait_again(self, way: Way) -> None:
+        """Wait for an engine that is about to be there."""
         raise NotImplementedError

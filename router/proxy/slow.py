@@ -18,9 +18,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from router.core import errors
 from router.core.errors import RouterError
 from router.http1.heads import Headers
+from router.proxy.exchange import Exchange
 from router.proxy.heads import RequestHead, describe_request, usable_id
 from router.proxy.plane import Plane
-from router.proxy.relay import Exchange
 from router.proxy.requests import Rules, error_answer
 
 log = structlog.get_logger("router")

@@ -8,9 +8,9 @@ pool; after anything else it is closed.
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
-from router.core.exchange import Failure
+from router.core.retry import Failure
 from router.http1.bodies import Body, ChunkedBody, body_of
 from router.http1.heads import Known, ProtocolError
 from router.proxy.heads import ResponseHead, parse_response
@@ -19,26 +19,33 @@ STALE_WITHIN = 1.0
 """Seconds within which a kept connection shows that it was closed already; later, the engine died at work."""
 
 
-class Receiver(Protocol):
-    """Whoever waits for an answer."""
+class Receiver:
+    """Waits for an answer: an attempt."""
+
+    # A base class, not a Protocol: compiled, its methods are called natively.
 
     def on_head(self, head: ResponseHead, length: int) -> None:
         """Take the answer's head, and its body's length if that is known; the body has not begun."""
+        raise NotImplementedError
 
     def on_body(self, data: bytes) -> None:
         """Take the next bytes of the body, in their chunks if it was sent `raw`; never empty."""
+        raise NotImplementedError
 
     def on_remains(self, data: bytes) -> None:
         """Take the bytes that came well framed before a mistake in the framing, which is told next."""
+        raise NotImplementedError
 
     def on_end(self) -> None:
         """Note that the answer is whole. The connection is no longer this receiver's."""
+        raise NotImplementedError
 
     def on_failure(self, failure: Failure, detail: str) -> None:
         """Note that nothing more will come. The connection is no longer this receiver's."""
+        raise NotImplementedError
 
 
-class Nobody:
+class Nobody(Receiver):
     """The receiver of an answer's end that nobody waits for."""
 
     def on_head(self, head: ResponseHead, length: int) -> None:

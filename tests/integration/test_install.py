@@ -27,8 +27,8 @@ def ran(folder: Path, *command: str | Path, code: int = 0) -> str:
 def test_this_checkout_runs_from_any_folder(tmp_path):
     """Compiled or not: what its modules share is found from there, too."""
     assert ran(tmp_path, sys.executable, "-m", "router", "--version") == f"router {VERSION}\n"
-    assert ran(tmp_path, sys.executable, "-c", "import router.proxy.relay as it; print(it.__file__)").startswith(
-        str(REPOSITORY / "router" / "proxy" / "relay.")
+    assert ran(tmp_path, sys.executable, "-c", "import router.proxy.exchange as it; print(it.__file__)").startswith(
+        str(REPOSITORY / "router" / "proxy" / "exchange.")
     )
 
 

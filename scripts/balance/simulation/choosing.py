@@ -16,7 +16,7 @@ from math import inf
 from random import Random
 from typing import Protocol
 
-from router.core import exchange
+from router.core import retry
 from router.core.admission import Bounds
 from router.core.affinity import Prefixes
 from router.core.balance import POLICIES as ROUTER_POLICIES
@@ -24,8 +24,8 @@ from router.core.balance import Draw, Figures
 from router.core.catalog import DIRECT, Candidate, Way
 from router.core.dispatch import Dispatcher
 from router.core.estimate.ask import Ask
-from router.core.exchange import AGAIN, Failure
 from router.core.ledger import Ledger
+from router.core.retry import RETRY_SAME, Failure
 from scripts.balance.simulation.engine import ModelEngine
 from scripts.balance.simulation.traffic import Job
 
@@ -63,7 +63,7 @@ class RouterSender:
 
     def after(self, failure: Failure, tried: Sequence[Candidate], job: Job, now: float) -> Candidate | None:
         """Retry as a router does."""
-        return exchange.after(failure, self._way, tried, RETRIES, job.ask, self._dispatcher, now)
+        return retry.after(failure, self._way, tried, RETRIES, job.ask, self._dispatcher, now)
 
 
 class Affinity:
@@ -109,7 +109,7 @@ class Oracle:
         if untried:
             return self._soonest(untried, job, now)
         usable = (each for each in reversed(tried) if each.backend.health.usable)
-        return next(usable, None) if failure in AGAIN else None
+        return next(usable, None) if failure in RETRY_SAME else None
 
     def _soonest(self, candidates: Sequence[Candidate], job: Job, now: float) -> Candidate:
         if len(candidates) == 1:

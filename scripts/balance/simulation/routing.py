@@ -1,7 +1,7 @@
 """A simulated router: it tells the router's ledger what happens to requests and backends, as the data plane does.
 
 It decides nothing. Where a request goes, and whether it is retried, says `choosing`; health, estimates and stalls are
-the ledger's. This stands for `router/proxy/plane.py` and `relay.py` without their sockets.
+the ledger's. This stands for `router/proxy/plane.py` and `attempts.py` without their sockets.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from router.core import health
 from router.core.catalog import Backend, Candidate
 from router.core.estimate.ask import Sent
-from router.core.exchange import NOT_ITS_FAULT, Failure
 from router.core.health import Verdict
 from router.core.ledger import Change, Ledger
+from router.core.retry import NOT_ITS_FAULT, Failure
 from router.core.stall import Silence, StallVerdict
 from scripts.balance.simulation.choosing import Sender
 from scripts.balance.simulation.traffic import Job

@@ -14,9 +14,9 @@ from router.core import health
 from router.core.catalog import Backend, Candidate
 from router.core.estimate.estimate import Estimate
 from router.core.estimate.hearing import HEAR
-from router.core.exchange import Failure
 from router.core.ledger import Ledger
 from router.core.load import Load
+from router.core.retry import Failure
 from router.proxy.watching.listen import EVERY, SETTLES
 from scripts.balance.simulation.choosing import sender_of
 from scripts.balance.simulation.engine import ModelEngine, Outage, Spec

@@ -1,4 +1,4 @@
-"""When an answer is over: the numbered cases of router.proxy.relay, in each API, framing and lane."""
+"""When an answer is over: the numbered cases of router.proxy.exchange, in each API, framing and lane."""
 
 import asyncio
 import socket

@@ -95,7 +95,7 @@ class Race:
     async def over(self):
         """Wait until nothing is under way, and give the one record."""
         await eventually(lambda: nothing_left(self.router) and self.records)
-        assert all(each._hedge is None for each in self.router.plane.exchanges)
+        assert all(each._attempts.hedge is None for each in self.router.plane.exchanges)
         (record,) = self.records
         return record
 
@@ -172,7 +172,7 @@ async def test_the_first_fails_behind_the_seconds_head(race):
     asking, first, second = await ran.run()
     second.says.put_nowait(HEAD)
     (exchange,) = ran.router.plane.exchanges
-    await eventually(lambda: exchange._hedge.head)
+    await eventually(lambda: exchange._attempts.second_attempt.head)
     first.says.put_nowait(CLOSE)
     await eventually(lambda: ran.in_flight(first) == 0)
     second.says.put_nowait(DONE)
@@ -251,8 +251,8 @@ async def test_the_second_is_being_connected_to(start_router, engine, session):
     backend = other.plane.backends["tls"]
     router.plane.add(backend, other.plane.connections.address(backend))
     router.plane.directory.rebuild()
-    exchange._way = router.plane.catalog.resolve("demo")
-    exchange._hedge._begin()
+    exchange._attempts.way = router.plane.catalog.resolve("demo")
+    exchange._attempts.hedge._begin()
     await hello.wait()
     quick.says.put_nowait(CLOSE)
     await eventually(lambda: exchange.backend is backend)
@@ -268,7 +268,7 @@ async def test_nobody_is_asked_twice_unless_told_to(race):
     asking = asyncio.create_task(ran.ask())
     await eventually(lambda: ran.begun)
     (exchange,) = ran.router.plane.exchanges
-    assert exchange._hedge is None
+    assert exchange._attempts.hedge is None
     (first,) = ran.begun
     first.says.put_nowait(HEAD + DONE)
     assert (await asking)[0] == 200
@@ -282,8 +282,8 @@ async def test_nobody_is_asked_twice_where_the_budget_is_spent(race):
     asking = asyncio.create_task(ran.ask())
     await eventually(lambda: ran.begun)
     (exchange,) = ran.router.plane.exchanges
-    exchange._hedge._begin()  # the hour is over
-    assert exchange._hedge is None
+    exchange._attempts.hedge._begin()  # the hour is over
+    assert exchange._attempts.hedge is None
     (first,) = ran.begun
     first.says.put_nowait(HEAD + DONE)
     assert (await asking)[0] == 200
@@ -347,8 +347,8 @@ async def test_a_kept_connection_that_was_closed_is_no_answer(start_router, engi
     (exchange,) = router.plane.exchanges
     router.plane.backends["b"].in_flight -= 1000
     tokens = router.plane.ledger.budget.tokens
-    exchange._hedge._begin()
-    assert not exchange._hedge.connecting  # it is sent on the connection that was kept
+    exchange._attempts.hedge._begin()
+    assert not exchange._attempts.second_attempt._connecting  # it is sent on the connection that was kept
     await eventually(lambda: begun == [first, second])
     assert router.plane.ledger.budget.tokens <= tokens - 1 + 0.01  # once
     assert router.plane.backends["b"].in_flight == 1
@@ -438,7 +438,7 @@ async def late(ran):
     asking = asyncio.create_task(ran.ask())
     await eventually(lambda: ran.begun)
     (exchange,) = ran.router.plane.exchanges
-    await eventually(lambda: ran.router.plane.loop.time() > exchange._sent.late)
+    await eventually(lambda: ran.router.plane.loop.time() > exchange._attempts.current.sent.late)
     return asking, *ran.begun
 
 
@@ -475,7 +475,10 @@ PING = b"8\r\n: ping\n\n\r\n"
 async def held(ran, what=PING):
     """Wait until the exchange under way, or its second attempt, holds so many bytes back; give it."""
     (exchange,) = ran.router.plane.exchanges
-    await eventually(lambda: what in (exchange._held, exchange._hedge and exchange._hedge.held))
+    attempts = exchange._attempts
+    await eventually(
+        lambda: what in [each.held for each in (attempts.current, attempts.second_attempt) if each is not None]
+    )
     return exchange
 
 
@@ -514,11 +517,11 @@ async def test_pings_before_the_second_is_asked(race):
     (first,) = ran.begun
     first.says.put_nowait(HEAD + PING)
     exchange = await held(ran)
-    assert exchange._first_byte_at is None
-    exchange._hedge._begin()
+    assert exchange.answer.first_byte_at is None
+    exchange._attempts.hedge._begin()
     await eventually(lambda: len(ran.begun) == 2)
     ran.begun[1].says.put_nowait(error(503))
-    await eventually(lambda: exchange._passed == len(PING))
+    await eventually(lambda: exchange.answer.passed.size == len(PING))
     first.says.put_nowait(DONE)
     assert await asking == (200, first.name, b": ping\n\ndata: [DONE]\n\n")
 
@@ -532,10 +535,10 @@ async def test_nobody_else_can_be_asked(race):
     first.says.put_nowait(HEAD + PING)
     exchange = await held(ran)
     ran.router.plane.ledger.budget = RetryBudget(0, reserve=0)
-    exchange._hedge._begin()
-    assert exchange._passed == len(PING)
+    exchange._attempts.hedge._begin()
+    assert exchange.answer.passed.size == len(PING)
     first.says.put_nowait(PING)
-    await eventually(lambda: exchange._passed == 2 * len(PING))
+    await eventually(lambda: exchange.answer.passed.size == 2 * len(PING))
     first.says.put_nowait(DONE)
     assert (await asking)[2] == b": ping\n\n" * 2 + b"data: [DONE]\n\n"
 
@@ -548,9 +551,9 @@ async def test_the_first_fails_behind_its_pings(race, end):
     first.says.put_nowait(HEAD + PING)
     exchange = await held(ran)
     second.says.put_nowait(HEAD + PING)
-    await eventually(lambda: exchange._hedge.held)
+    await eventually(lambda: exchange._attempts.second_attempt.held)
     first.says.put_nowait(end)
-    await eventually(lambda: exchange._passed == len(PING))
+    await eventually(lambda: exchange.answer.passed.size == len(PING))
     second.says.put_nowait(DONE)
     assert await asking == (200, second.name, b": ping\n\ndata: [DONE]\n\n")
 
@@ -614,11 +617,11 @@ async def test_a_ping_is_no_first_token(race):
     asking, first = await late(ran)
     (exchange,) = ran.router.plane.exchanges
     first.says.put_nowait(HEAD + PING)
-    await eventually(lambda: exchange._passed)
+    await eventually(lambda: exchange.answer.passed.size)
     assert not ran.estimate(first).measured
-    pinged = exchange._first_byte_at - exchange._began
+    pinged = exchange.answer.first_byte_at - exchange.began
     now = ran.router.plane.loop.time
-    await eventually(lambda: now() > exchange._first_byte_at + 0.01)
+    await eventually(lambda: now() > exchange.answer.first_byte_at + 0.01)
     first.says.put_nowait(DONE)
     assert await asking == (200, first.name, b": ping\n\ndata: [DONE]\n\n")
     record = await ran.over()
@@ -633,7 +636,7 @@ async def test_patience_waits_for_an_event(race):
     (exchange,) = ran.router.plane.exchanges
     noted = ran.router.plane.patience._recent
     first.says.put_nowait(HEAD + PING)
-    await eventually(lambda: exchange._passed)
+    await eventually(lambda: exchange.answer.passed.size)
     assert not noted
     first.says.put_nowait(DONE)
     await asking
@@ -651,8 +654,8 @@ async def test_while_the_client_is_slow_nobody_else_is_asked(race):
     (first,) = ran.begun
     (exchange,) = ran.router.plane.exchanges
     exchange.pause()
-    exchange._hedge._begin()
-    exchange._sent.late = 0.0
+    exchange._attempts.hedge._begin()
+    exchange._attempts.current.sent.late = 0.0
     asking.cancel()
     assert (await ran.over()).hedge == ""
     assert len(ran.begun) == 1
@@ -711,8 +714,8 @@ async def test_a_mistake_with_the_second_leaves_the_first_alone(race):
 
     other.put_right = mistaken
     (exchange,) = ran.router.plane.exchanges
-    exchange._hedge._begin()
-    await eventually(lambda: exchange._hedge is None)
+    exchange._attempts.hedge._begin()
+    await eventually(lambda: exchange._attempts.hedge is None)
     assert other.in_flight == 0
     first.says.put_nowait(HEAD + DONE)
     assert await asking == (200, first.name, b"data: [DONE]\n\n")

@@ -44,7 +44,8 @@ async def until_its_next_request(fake, lane) -> None:
 
 def look_in_an_hour(exchange) -> None:
     """Let the exchange look at a clock by which nothing has come for an hour."""
-    exchange.look(exchange._moved_at + AN_HOUR)
+    exchange.look(exchange._plane.loop.time())
+    exchange.look(exchange._progress.moved_at + AN_HOUR)
 
 
 async def test_a_slow_client_that_takes_some_is_not_cut(router, raw, lane):
@@ -54,8 +55,8 @@ async def test_a_slow_client_that_takes_some_is_not_cut(router, raw, lane):
     exchange = await until_paused(router)
     for _ in range(3):
         look_in_an_hour(exchange)
-        before = exchange._sink.unsent()
-        while exchange._sink.unsent() == before:
+        before = exchange.answer.unsent
+        while exchange.answer.unsent == before:
             await client.reader.read(1024)
     await until_paused(router)
     look_in_an_hour(exchange)
@@ -70,8 +71,9 @@ async def test_an_engine_that_was_held_back_is_not_blamed_for_the_pause(router, 
     client = await raw(router, receive_buffer=4096)
     client.send(post(MUCH, lane=lane))
     exchange = await until_paused(router)
-    exchange._moved_at = long_ago = router.plane.loop.time() - 2 * AN_HOUR
-    while exchange._moved_at == long_ago:
+    exchange.look(router.plane.loop.time())
+    exchange._progress.moved_at = long_ago = router.plane.loop.time() - 2 * AN_HOUR
+    while exchange._progress.moved_at == long_ago:
         await client.reader.read(4096)
     exchange.look(router.plane.loop.time())
     assert not nothing_left(router)

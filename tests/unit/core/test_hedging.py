@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from router.core.patience import P95, Patience
+from router.core.hedging import P95, Patience
 
 
 def patience(after) -> Patience:

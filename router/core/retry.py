@@ -4,11 +4,11 @@ An exchange is a request's whole life; an attempt is one try of it at one backen
 reached the client, a failed attempt may be followed by another:
 
   1. at a backend not tried yet, that is believed to be up, tier by tier;
-  2. where none is left, at one tried already, if the failure was the connection's (`AGAIN`): an engine that
+  2. where none is left, at one tried already, if the failure was the connection's (`RETRY_SAME`): an engine that
      said 503, or nothing for ten minutes, would only say it again;
   3. of the next model only, where the route says so of the answer's status, or the answer says that this backend can't
      serve the model (`is_unable`) and no other is left that might (`UNWANTED`);
-  4. where nobody is up but an engine is about to be, in its queue, if the connection was at fault (`waits`);
+  4. where nobody is up but an engine is about to be, in its queue, if the connection was at fault (`may_wait`);
   5. at another backend of the same model, where an answer may be an error of its backend (`is_doubtful`), and only
      its: if that one answers, the first is at fault; if both refuse alike, the client gets the first one's words;
   6. and at most `retries` times in all. A connection that was kept alive and turned out to be closed (`STALE`)
@@ -58,13 +58,15 @@ class Failure(Enum):
     NO_FILES = "can't be reached while the router has no file descriptor left"
 
 
-AGAIN = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.CLOSED, Failure.BROKEN, Failure.GARBLED})
+RETRY_SAME = frozenset(
+    {Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.CLOSED, Failure.BROKEN, Failure.GARBLED}
+)
 """Failures after which the same backend may be tried once more, where there is no other."""
 
 NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED})
 """Failures that say nothing of the backend, or nothing that isn't known already."""
 
-FREE = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.STALLED})
+FREE_RETRY = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.STALLED})
 """Failures after which another attempt is no further load: no engine has read the request, or the one that has is out,
 and lets go of it. So the budget of retries doesn't pay for it (as gRPC's transparent retries)."""
 
@@ -127,12 +129,12 @@ def after(
     if failure is Failure.UNWANTED:
         way = way._replace(tiers=way.tiers[max(i for i, tier in enumerate(way.tiers) if tried[-1] in tier) + 1 :])
     chosen = dispatcher.choose(way, tried, ask, now) or dispatcher.choose(way, tried, ask, now, full=True)
-    if chosen is None and failure in AGAIN:
+    if chosen is None and failure in RETRY_SAME:
         chosen = next((candidate for candidate in reversed(tried) if candidate.backend.health.usable), None)
     return chosen
 
 
-def waits(
+def may_wait(
     failure: Failure, way: Way, tried: Sequence[Candidate], retries: int, age: float, dispatcher: Dispatcher[T]
 ) -> bool:
     """Tell whether a request goes back to its queue, as `after` finds nobody, but an engine is about to be there.
@@ -141,7 +143,7 @@ def waits(
     than others; one that no engine has read has as many as fit into the time that it may wait.
     """
     return (
-        (failure in FREE or (failure in AGAIN and len(tried) <= retries + 1))
+        (failure in FREE_RETRY or (failure in RETRY_SAME and len(tried) <= retries + 1))
         and age < dispatcher.admission.bounds.queue_timeout
         and dispatcher.awaits(way)
     )
@@ -154,9 +156,9 @@ def is_free(failure: Failure, backend: Backend) -> bool:
     lets go of all that it has. One that turns a request away at its door has not worked on it. And where a route says
     that the next model is to be tried, that is no retry.
     """
-    if failure in FREE or failure is Failure.DENIED or failure is Failure.UNWANTED:
+    if failure in FREE_RETRY or failure is Failure.DENIED or failure is Failure.UNWANTED:
         return True
-    return failure in AGAIN and (backend.supervised or backend.health.absent)
+    return failure in RETRY_SAME and (backend.supervised or backend.health.absent)
 
 
 def in_doubt(backend: Backend) -> bool:
@@ -175,7 +177,7 @@ def is_unable(status: int, *, own_key: bool) -> bool:
     return status == LACKS or (own_key and status in OF_THE_KEY)
 
 
-def doubt(status: int) -> Failure:
+def failure_of(status: int) -> Failure:
     """Tell how an attempt has failed whose answer is doubtful: an engine may have worked on what it says 500 to."""
     return Failure.DENIED if status < LIES else Failure.ERROR
 

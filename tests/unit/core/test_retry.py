@@ -1,15 +1,15 @@
 import pytest
 
-from router.core import exchange
+from router.core import retry
 from router.core.admission import Bounds, Cap
 from router.core.aside import Kind
 from router.core.catalog import DIRECT, DOUBT, Backend, Candidate, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, QueueTimeoutError, UnavailableError
 from router.core.estimate.ask import Ask
-from router.core.exchange import AGAIN, FREE, Failure, error_of
 from router.core.health import WELL, Health, Thresholds, Verdict, declared, failed
 from router.core.ledger import Ledger
+from router.core.retry import FREE_RETRY, RETRY_SAME, Failure, error_of
 
 
 def up(name, in_flight=0) -> Candidate:
@@ -31,11 +31,11 @@ def dispatcher(draw) -> Dispatcher[str]:
 
 
 def first(model, tiers, draw) -> Candidate | None:
-    return exchange.first(model, model, Way(tiers, DIRECT), Ask(10), dispatcher(draw), 0.0)
+    return retry.first(model, model, Way(tiers, DIRECT), Ask(10), dispatcher(draw), 0.0)
 
 
 def after(failure, tiers, tried, retries, draw) -> Candidate | None:
-    return exchange.after(failure, Way(tiers, DIRECT), tried, retries, Ask(10), dispatcher(draw), 0.0)
+    return retry.after(failure, Way(tiers, DIRECT), tried, retries, Ask(10), dispatcher(draw), 0.0)
 
 
 def way(tiers, retries, *failures):
@@ -59,10 +59,10 @@ def test_the_first_attempt_goes_to_the_first_tier_that_can_take_it():
 def test_who_waited_for_engines_that_did_not_come_is_told_why():
     """Where one was there, it had no room, and that says it all."""
     error = QueueTimeoutError("No backend of 'm' had room within 60 s.", retry_after=7)
-    told = exchange.waited_in_vain(error, ((down("a", "ValueError: no room on /gpus/of/0"), down("b", "starting")),))
+    told = retry.waited_in_vain(error, ((down("a", "ValueError: no room on /gpus/of/0"), down("b", "starting")),))
     assert (type(told), told.retry_after) == (QueueTimeoutError, 7)
     assert told.message == f"{error.message} Of its engines: a: ValueError: no room on 0; b: starting."
-    assert exchange.waited_in_vain(error, ((down("a"), up("b", in_flight=9)),)) is error
+    assert retry.waited_in_vain(error, ((down("a"), up("b", in_flight=9)),)) is error
 
 
 def test_nobody_up():
@@ -106,7 +106,7 @@ def test_ties_are_broken_by_the_draw():
     assert [after(Failure.CLOSED, tiers, (b,), 2, {2: at}.__getitem__) for at in range(2)] == [a, c]
 
 
-@pytest.mark.parametrize("failure", sorted(set(Failure) - AGAIN, key=str))
+@pytest.mark.parametrize("failure", sorted(set(Failure) - RETRY_SAME, key=str))
 def test_no_second_try_where_it_would_only_be_repeated(failure):
     """An engine that says 503, or nothing for minutes, isn't asked again at once."""
     a = up("a")
@@ -176,15 +176,15 @@ def test_whoever_comes_after_those_who_wait_waits():
     """Though there is room this very moment: it is for those."""
     some, tiers = dispatcher(lowest), ((up("a"),),)
     some.admission.enter("m", "a request", "", 0, 10, 0.0)
-    assert exchange.first("x", "m", Way(tiers, DIRECT), Ask(10), some, 0.0) is None
-    assert exchange.first("x", "other", Way(tiers, DIRECT), Ask(10), some, 0.0) is tiers[0][0]
+    assert retry.first("x", "m", Way(tiers, DIRECT), Ask(10), some, 0.0) is None
+    assert retry.first("x", "other", Way(tiers, DIRECT), Ask(10), some, 0.0) is tiers[0][0]
 
 
 # Whose fault an error is
 
 
 def rival(tiers, tried, chooses) -> Candidate | None:
-    return exchange.rival(Way(tiers, DIRECT), tried, Ask(10), chooses, 0.0)
+    return retry.rival(Way(tiers, DIRECT), tried, Ask(10), chooses, 0.0)
 
 
 def test_a_rival_is_of_the_same_model_and_up():
@@ -216,9 +216,9 @@ def test_after_an_error_a_rival_is_asked(failure):
 
 def test_what_is_turned_away_at_the_door_is_no_load():
     """An engine that says 500 may have worked on it."""
-    assert [exchange.doubt(status) for status in (401, 404, 500, 501)] == [Failure.DENIED] * 2 + [Failure.ERROR] * 2
-    assert exchange.is_free(Failure.DENIED, up("a").backend)
-    assert not exchange.is_free(Failure.ERROR, up("a").backend)
+    assert [retry.failure_of(status) for status in (401, 404, 500, 501)] == [Failure.DENIED] * 2 + [Failure.ERROR] * 2
+    assert retry.is_free(Failure.DENIED, up("a").backend)
+    assert not retry.is_free(Failure.ERROR, up("a").backend)
 
 
 def test_what_speaks_of_the_request_is_believed_of_who_is_not_in_doubt():
@@ -228,23 +228,21 @@ def test_what_speaks_of_the_request_is_believed_of_who_is_not_in_doubt():
     suspect.health = failed(WELL, Thresholds(), "why", probe=False)
     trial.health = Health(Verdict.PROBING)
     probed.health = failed(WELL, Thresholds(), "why", probe=True)
-    assert [exchange.is_doubtful(422, each) for each in (well, probed, errs, suspect, trial)] == [False] * 2 + [
-        True
-    ] * 3
-    assert exchange.is_doubtful(401, well)
+    assert [retry.is_doubtful(422, each) for each in (well, probed, errs, suspect, trial)] == [False] * 2 + [True] * 3
+    assert retry.is_doubtful(401, well)
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 407])
 def test_a_key_that_is_refused_is_its_owners_fault(status):
     """The router's own, that is; of the client's key it says nothing of the backend."""
-    assert exchange.is_unable(status, own_key=True)
-    assert not exchange.is_unable(status, own_key=False)
+    assert retry.is_unable(status, own_key=True)
+    assert not retry.is_unable(status, own_key=False)
 
 
 def test_a_model_that_is_not_there_can_not_be_served():
     """Whoever asks; of what else a client might be at fault, the next model isn't asked."""
-    assert exchange.is_unable(404, own_key=False)
-    assert not any(exchange.is_unable(status, own_key=True) for status in (400, 405, 422, 429, 500))
+    assert retry.is_unable(404, own_key=False)
+    assert not any(retry.is_unable(status, own_key=True) for status in (400, 405, 422, 429, 500))
 
 
 # Who is about to be there
@@ -256,7 +254,7 @@ def coming(name) -> Candidate:
 
 def waits(failure, tiers, attempts, retries=2, age=0.0) -> bool:
     tried = [tiers[0][0]] * attempts
-    return exchange.waits(failure, Way(tiers, DIRECT), tried, retries, age, dispatcher(lowest))
+    return retry.may_wait(failure, Way(tiers, DIRECT), tried, retries, age, dispatcher(lowest))
 
 
 def test_an_engine_that_is_about_to_be_there_is_waited_for():
@@ -274,7 +272,7 @@ def test_who_waits_again_does_not_end_engines_for_ever():
     assert not waits(Failure.REFUSED, tiers, 9, age=60.0)
 
 
-@pytest.mark.parametrize("failure", sorted(set(Failure) - AGAIN - FREE, key=str))
+@pytest.mark.parametrize("failure", sorted(set(Failure) - RETRY_SAME - FREE_RETRY, key=str))
 def test_what_an_engine_has_answered_does_not_wait_again(failure):
     """Nor what it was silent on."""
     assert not waits(failure, ((coming("a"),),), 1)
@@ -282,9 +280,9 @@ def test_what_an_engine_has_answered_does_not_wait_again(failure):
 
 def test_what_a_dying_engine_lets_go_of_is_no_load():
     """One that is launched here, that is; of others nobody knows."""
-    assert exchange.is_free(Failure.CLOSED, coming("a").backend)
-    assert not exchange.is_free(Failure.STATUS, coming("a").backend)
-    assert [exchange.is_free(failure, up("a").backend) for failure in (Failure.CLOSED, Failure.REFUSED)] == [
+    assert retry.is_free(Failure.CLOSED, coming("a").backend)
+    assert not retry.is_free(Failure.STATUS, coming("a").backend)
+    assert [retry.is_free(failure, up("a").backend) for failure in (Failure.CLOSED, Failure.REFUSED)] == [
         False,
         True,
     ]
@@ -294,20 +292,20 @@ def test_what_a_server_that_is_gone_lets_go_of_is_no_load():
     """Whoever launched it."""
     backend = up("a").backend
     backend.health = failed(WELL, Thresholds(), "why", probe=False, refused=True)
-    assert exchange.is_free(Failure.CLOSED, backend)
-    assert not exchange.is_free(Failure.STATUS, backend)
+    assert retry.is_free(Failure.CLOSED, backend)
+    assert not retry.is_free(Failure.STATUS, backend)
 
 
 def test_the_next_model_of_a_route_is_no_retry():
     """Its own rule sends the request there."""
-    assert exchange.is_free(Failure.UNWANTED, up("a").backend)
+    assert retry.is_free(Failure.UNWANTED, up("a").backend)
 
 
 # Who is asked, too, while the first is silent
 
 
 def second(tiers, tried, dispatcher) -> Candidate | None:
-    return exchange.second(Way(tiers, DIRECT), tried, Ask(10), dispatcher, 0.0)
+    return retry.second(Way(tiers, DIRECT), tried, Ask(10), dispatcher, 0.0)
 
 
 def test_a_second_is_of_the_same_model():

@@ -1,0 +1,184 @@
+"""One try of a request at one backend: its connection there, and what has come of an answer so far.
+
+    connect → sent → the head has come → bytes of the body, which may be held back → its end, or its failure
+
+An attempt knows nothing of clients, of other attempts or of health: its `Owner`, the exchange, hears of each moment
+and decides. A hedge is a second attempt beside the first; whichever wins, nothing has to be copied.
+"""
+
+import asyncio
+
+from router.core.catalog import Backend, Candidate
+from router.core.estimate.ask import Sent
+from router.core.retry import Failure
+from router.proxy.heads import ResponseHead
+from router.proxy.pool import ConnectError, Pool
+from router.proxy.upstream import Connection, Receiver
+
+
+class Owner:
+    """What decides on an attempt: its exchange, or, for a second attempt beside the first, the exchange's hedge."""
+
+    # A base class, not a Protocol: compiled, its methods are called natively.
+
+    def written(self, attempt: "Attempt", pool: Pool) -> bytes:
+        """The request as the attempt's backend is to have it. Raises RouterError if its engine can't be told it."""
+        raise NotImplementedError
+
+    def takes_chunks(self) -> bool:
+        """Whether a body in chunks is wanted as it comes; else its data alone."""
+        raise NotImplementedError
+
+    def on_odd_head(self, attempt: "Attempt", head: ResponseHead) -> None:
+        """Hear of the head of an answer that isn't good (ResponseHead.odd). Its body follows."""
+        raise NotImplementedError
+
+    def on_body(self, attempt: "Attempt", data: bytes) -> None:
+        """Take the next bytes of the body; see upstream.Receiver."""
+        raise NotImplementedError
+
+    def on_remains(self, attempt: "Attempt", data: bytes) -> None:
+        """Take the bytes that came before a mistake in the framing, whose failure follows."""
+        raise NotImplementedError
+
+    def on_end(self, attempt: "Attempt") -> None:
+        """Hear that the answer is whole by its framing."""
+        raise NotImplementedError
+
+    def on_failure(self, attempt: "Attempt", failure: Failure, detail: str) -> None:
+        """Hear that nothing more will come."""
+        raise NotImplementedError
+
+    def on_mistake(self, attempt: "Attempt", error: Exception) -> None:
+        """Hear that the request could not be sent, by the router's mistake or because the engine can't be told it."""
+        raise NotImplementedError
+
+
+class Attempt(Receiver):
+    """One try at one backend, made when the ledger has counted it (`sent`), at the time `sent_at`.
+
+    `held` are the first bytes of the body, while they aren't passed on. `status` is that of an answer that isn't good,
+    else 0. `doubted_at` is since when the answer is doubted: kept until another backend was asked. None: it isn't.
+    `worked_at` is when its backend last showed that it works on it. `paused`: the client is slow.
+    """
+
+    def __init__(self, owner: Owner, candidate: Candidate, sent: Sent, sent_at: float) -> None:
+        self.candidate = candidate
+        self.backend: Backend = candidate.backend
+        self.sent = sent
+        self.sent_at = sent_at
+        self.head: ResponseHead | None = None
+        self.length = 0
+        self.held = b""
+        self.status = 0
+        self.doubted_at: float | None = None
+        self.worked_at = sent_at
+        self.tokens_read = 0
+        self.paused = False
+        self._owner = owner
+        self._connecting: asyncio.Task[Connection] | None = None
+        self._connection: Connection | None = None
+
+    def __repr__(self) -> str:
+        connecting = self._connection is None and self.head is None
+        state = "connecting" if connecting else "sent" if self.head is None else f"answered {self.head.status}"
+        return f"<Attempt at {self.backend.name}: {state}>"
+
+    def connect(self, pool: Pool, loop: asyncio.AbstractEventLoop, *, fresh: bool = False) -> None:
+        """Send the request, on a kept connection if there is one and `fresh` isn't asked for.
+
+        Raises what `Owner.written` raises, if the request is sent at once.
+        """
+        connection = None if fresh else pool.take()
+        if connection is not None:
+            self._send(connection, pool)
+            return
+        connecting = self._connecting = loop.create_task(pool.connect())
+        connecting.add_done_callback(lambda connecting: self._connected(connecting, pool))
+
+    def _connected(self, connecting: "asyncio.Task[Connection]", pool: Pool) -> None:
+        if connecting is not self._connecting:  # the attempt has ended
+            if not connecting.cancelled() and not connecting.exception():
+                connecting.result().abort()
+            return
+        self._connecting = None
+        try:
+            self._send(pool.made(connecting), pool)
+        except ConnectError as refused:
+            self._owner.on_failure(self, refused.failure, str(refused))
+        except Exception as error:  # noqa: BLE001  (the owner answers its client, whatever it is)
+            self._owner.on_mistake(self, error)
+
+    def _send(self, connection: Connection, pool: Pool) -> None:
+        self._connection = connection
+        connection.send(self._owner.written(self, pool), self, raw=self._owner.takes_chunks())
+        if self.paused:
+            connection.pause()
+
+    def hand_over(self, owner: Owner) -> None:
+        """Let another owner decide from now on."""
+        self._owner = owner
+
+    def pause(self) -> None:
+        """Read no more of the answer: the client is slower."""
+        self.paused = True
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self.paused = False
+        if self._connection is not None:
+            self._connection.resume()
+
+    @property
+    def position(self) -> tuple[int, int] | None:
+        """Where in the chunks of a raw body is what has come so far (upstream.Connection.position)."""
+        return None if self._connection is None else self._connection.position
+
+    def interrupt(self, words: bytes) -> bytes:
+        """Frame last words behind what has come of a body that breaks off (framing of upstream.Connection)."""
+        return b"" if self._connection is None else self._connection.interrupt(words)
+
+    def let_end(self, seconds: float) -> None:
+        """Have the rest of the answer read for nobody, for so many seconds: then its connection can be kept."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.let_end(seconds)
+
+    def let_go(self) -> None:
+        """Leave the connection to its pool: the answer is whole."""
+        self._connection = None
+
+    def end(self) -> None:
+        """Close the connection: the engine is free in the same turn of the loop."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    # What the connection tells (upstream.Receiver)
+
+    def on_head(self, head: ResponseHead, length: int) -> None:
+        """Keep the head until the body begins."""
+        self.head, self.length = head, length
+        if head.odd:
+            self._owner.on_odd_head(self, head)
+
+    def on_body(self, data: bytes) -> None:
+        """Hand the next bytes on."""
+        self._owner.on_body(self, data)
+
+    def on_remains(self, data: bytes) -> None:
+        """Hand on what came before a mistake."""
+        self._owner.on_remains(self, data)
+
+    def on_end(self) -> None:
+        """Hand on that the answer is whole."""
+        self._owner.on_end(self)
+
+    def on_failure(self, failure: Failure, detail: str) -> None:
+        """Hand on that nothing more will come."""
+        self._owner.on_failure(self, failure, detail)

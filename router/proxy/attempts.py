@@ -1,0 +1,230 @@
+"""All attempts of one exchange: the one under way, a second one beside it, and whether there is another.
+
+What decides is pure (`core.retry`); this keeps what it needs to know, asks it, and does what it says. `tried` has the
+candidates of all attempts in order. The last is that of the attempt under way, or of the answer.
+"""
+
+from math import inf
+from typing import TYPE_CHECKING
+
+import structlog
+
+from router.core import retry, stall
+from router.core.health import WELL
+from router.core.retry import NOT_ITS_FAULT, Failure
+from router.proxy.attempt import Attempt
+from router.proxy.hedge import Hedge, HedgeOwner
+
+if TYPE_CHECKING:
+    from router.core.catalog import Backend, Candidate, Way
+    from router.proxy.plane import Plane
+    from router.proxy.roles import UnderWay
+
+log = structlog.get_logger("router")
+
+
+class Attempts(HedgeOwner):
+    """The attempts of one exchange. `way` is where it may go; `raced` says how a second attempt ended: won, lost."""
+
+    __deletable__ = ("_exchange",)  # mypyc: the attributes that `del` may be used on
+
+    way: "Way | None" = None
+    tried: "tuple[Candidate, ...]" = ()
+    current: Attempt | None = None
+    hedge: Hedge | None = None
+    raced = ""
+    # Each backend is blamed once a request: a bad request must not take a backend out alone.
+    _blamed: "tuple[Backend, ...]" = ()
+
+    def __init__(self, exchange: "UnderWay", plane: "Plane") -> None:
+        self._exchange = exchange
+        self._plane = plane
+
+    @property
+    def second_attempt(self) -> Attempt | None:
+        """The one beside the one under way."""
+        return None if self.hedge is None else self.hedge.attempt
+
+    def make(self, candidate: "Candidate", *, fresh: bool = False) -> None:
+        """Make an attempt. `fresh`: on a new connection, in the place of one that turned out to be closed.
+
+        Raises RouterError if the engine can't be told the request.
+        """
+        plane, exchange, now = self._plane, self._exchange, self._plane.loop.time()
+        if not fresh:
+            self.tried = (*self.tried, candidate)
+        sent = plane.ledger.began(candidate, exchange.ask, now)
+        attempt = self.current = Attempt(exchange, candidate, sent, now)
+        attempt.paused = exchange.paused
+        if plane.hedges:
+            self._watch()
+        pool = plane.pool(candidate.backend)
+        if pool is None:
+            exchange.on_failure(attempt, Failure.REFUSED, "it has no address")
+        else:
+            attempt.connect(pool, plane.loop, fresh=fresh)
+
+    def end(self) -> None:
+        """Let go of everything: the engine is free in the same turn of the loop."""
+        if self.hedge is not None:
+            self.end_hedge()
+        attempt, self.current = self.current, None
+        if attempt is not None:
+            self._release(attempt)
+
+    def close(self) -> None:
+        """End for good. What refers to each other would be let go of by the garbage collector alone."""
+        self.end()
+        del self._exchange
+
+    def _release(self, attempt: Attempt) -> None:
+        """End an attempt, and have its room offered to others."""
+        if attempt.paused:  # its answer may have begun long ago: nobody listened
+            self._plane.excused(attempt.backend, attempt.sent)
+        self._plane.ended(attempt.backend, self._exchange.ask, attempt.sent)
+        attempt.end()
+
+    # Another attempt
+
+    def retry(self, failure: Failure, detail: str) -> bool:
+        """Make another attempt, if one is allowed; a second one that is under way takes its place."""
+        plane, exchange, way = self._plane, self._exchange, self.way
+        if self.second_attempt is not None:
+            self.take_over()
+            return True
+        assert way is not None  # noqa: S101  (an attempt was made of it)
+        now, retries = plane.loop.time(), plane.limits.retries
+        candidate = retry.after(failure, way, self.tried, retries, exchange.ask, plane.dispatcher, now)
+        if candidate is None:
+            if not retry.may_wait(failure, way, self.tried, retries, now - exchange.began, plane.dispatcher):
+                return False
+            self._warn("waits for an engine", f"{failure.value} ({detail})")
+            self.end()
+            exchange.wait_again(way)
+            return True
+        if not retry.is_free(failure, self.tried[-1].backend) and not plane.ledger.budget.withdraw(now):
+            return False
+        if failure is not Failure.STALE:
+            self._warn("trying again", f"{failure.value} ({detail})")
+        self._go_on(candidate, fresh=failure is Failure.STALE)
+        return True
+
+    def leave(self, now: float) -> None:
+        """Go to another backend that has room: this one shows no sign of work, and nothing of the answer has come."""
+        plane, tried, way = self._plane, self.tried, self.way
+        if way is None or self.second_attempt is not None or len(tried) > plane.limits.retries:
+            return
+        long = stall.SILENT * plane.limits.stall_after
+        silent = tuple(each for tier in way.tiers for each in tier if each.backend.progress.silence(now) >= long)
+        candidate = retry.second(way, (*silent, *tried), self._exchange.ask, plane.dispatcher, now)
+        if candidate is None or not plane.ledger.budget.withdraw(now):
+            return
+        self._warn("goes elsewhere", "it is silent")
+        self._go_on(candidate)
+
+    def _go_on(self, candidate: "Candidate", *, fresh: bool = False) -> None:
+        """Make another attempt in the place of the one under way."""
+        self.end()
+        try:
+            self.make(candidate, fresh=fresh)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
+            self._exchange.go_wrong(error)
+
+    def _warn(self, event: str, why: str) -> None:
+        log.warning(event, request_id=self._exchange.request.id, backend=self.tried[-1].backend.name, why=why)
+
+    def has_rival(self, *, full: bool) -> bool:
+        """Whether another backend may show whose fault an error is; with `full`, even one that has no room."""
+        plane, ask, way = self._plane, self._exchange.ask, self.way
+        if way is None:
+            return False
+        return retry.rival(way, self.tried, ask, plane.dispatcher, plane.loop.time(), full=full) is not None
+
+    def blame(self, failure: Failure, attempt: Attempt) -> None:
+        """Note that an attempt failed."""
+        plane, backend = self._plane, attempt.backend
+        if failure in NOT_ITS_FAULT:
+            plane.excused(backend, attempt.sent)
+        elif backend not in self._blamed or failure is Failure.REFUSED:  # which no request can bring about
+            self._blamed += (backend,)
+            plane.failed(backend, failure.value, attempt.sent, refused=failure is Failure.REFUSED)
+        if failure is Failure.REFUSED and backend.supervised:
+            plane.vanished(backend, attempt.sent)
+
+    # What attempts show of their backends
+
+    def note_beginning(self, attempt: Attempt, now: float) -> None:
+        """Note that an answer has begun; an error says nothing of its backend."""
+        if attempt.status:
+            return
+        plane, backend, exchange = self._plane, attempt.backend, self._exchange
+        if backend.health is not WELL:
+            plane.begun(backend)
+        if exchange.answer.passed.streams:
+            plane.ledger.first_token(backend, attempt.sent, now)
+        if plane.hedges:
+            request, queued = exchange.request, exchange.queued
+            seconds = now - exchange.began - (0.0 if queued is None else queued.waited)
+            plane.patience.note(request.model, seconds, stream=request.stream)
+
+    def note_first_content(self, attempt: Attempt, now: float) -> None:
+        """Note how long the first content took, which no ping is."""
+        self._plane.ledger.read_prompt(attempt.backend, self._exchange.ask.size, now - attempt.sent_at)
+
+    def note_work(self, attempt: Attempt, now: float) -> None:
+        """Note that a backend works on a request."""
+        attempt.worked_at = now
+        self._plane.worked(attempt.backend, now)
+
+    # A second attempt beside the first (hedge.HedgeOwner)
+
+    def _watch(self) -> None:
+        """Have a second backend asked if the first one is silent for long."""
+        request = self._exchange.request
+        after = self._plane.patience.seconds(request.model, stream=request.stream)
+        if after < inf:
+            self.hedge = Hedge(self._exchange, self, self._plane, after)
+
+    def second(self, now: float) -> "Candidate | None":
+        """Choose a second backend; None while nobody listens to the first one."""
+        if self.way is None or self._exchange.paused:
+            return None
+        return retry.second(self.way, self.tried, self._exchange.ask, self._plane.dispatcher, now)
+
+    def take_over(self) -> None:
+        """Go on with the second attempt, and end the first."""
+        hedge, self.hedge = self.hedge, None
+        attempt = None if hedge is None else hedge.stop()
+        assert attempt is not None  # noqa: S101  (it has been sent)
+        self.end()
+        attempt.hand_over(self._exchange)
+        self.current, self.raced = attempt, "won"
+        self.tried = (*self.tried, attempt.candidate)
+        if self._exchange.paused:
+            attempt.pause()
+        self._pass_on_held(attempt)
+
+    def go_alone(self) -> None:
+        """End the second attempt, or have none, and pass on what was held back because of it."""
+        self.end_hedge()
+        if self.current is not None:
+            self._pass_on_held(self.current)
+
+    def _pass_on_held(self, attempt: Attempt) -> None:
+        held, attempt.held = attempt.held, b""
+        if held:
+            self._exchange.on_body(attempt, held)
+
+    def lose_at(self, backend: "Backend") -> None:
+        """End the second attempt if it is at this backend, which is out."""
+        second = self.second_attempt
+        if second is not None and second.backend is backend:
+            self.go_alone()
+
+    def end_hedge(self) -> None:
+        """End the second attempt, or have none."""
+        hedge, self.hedge = self.hedge, None
+        lost = None if hedge is None else hedge.stop()
+        if lost is not None:
+            self._release(lost)
+            self.tried, self.raced = (*self.tried[:-1], lost.candidate, self.tried[-1]), "lost"
