@@ -52,26 +52,26 @@ _PIP = re.compile(r"^ *(Collecting|Downloading|Installing collected packages|Bui
 
 
 @dataclass(frozen=True)
-class EngineChoice:
+class EngineToInstall:
     """The engine that is installed: the extra that brings it, and why this one."""
 
     extra: str
     why: str
 
 
-def choose(system: str, machine: str, *, compiler: bool, nvidia: bool = False) -> EngineChoice:
+def choose(system: str, machine: str, *, compiler: bool, nvidia: bool = False) -> EngineToInstall:
     """Choose the engine for `make run`: the first of the platform's profile that a minute can bring."""
     # 1. Its profile's first, and a wheel.
     if (system, machine) == ("Darwin", "arm64"):
-        return EngineChoice(MLX, "mlx, which is made for this Mac's chip")
+        return EngineToInstall(MLX, "mlx, which is made for this Mac's chip")
     # 2. The CPU profile's first. vllm is gigabytes, which nobody should get unasked.
     gpu = "; this machine's NVIDIA GPU is for vllm: .venv/bin/python -m pip install vllm (some GB)" if nvidia else ""
     if compiler:
-        return EngineChoice(LLAMA_CPP, f"llama_cpp, which is compiled here{gpu}")
+        return EngineToInstall(LLAMA_CPP, f"llama_cpp, which is compiled here{gpu}")
     # 3. The same library in another server, as a wheel.
     what = "xcode-select --install" if system == "Darwin" else "apt install build-essential"
     why = f"llama_server, a wheel: there is no C++ compiler here for llama_cpp ({what} brings one){gpu}"
-    return EngineChoice(LLAMA_SERVER, why)
+    return EngineToInstall(LLAMA_SERVER, why)
 
 
 def has_compiler(environ: Mapping[str, str]) -> bool:

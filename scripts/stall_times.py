@@ -1,9 +1,9 @@
-"""How soon a router finds an engine that is frozen (SIGSTOP), by what is in flight there: a table of seconds.
+"""Measures how soon a router finds an engine that is frozen (SIGSTOP), by what is in flight there, in seconds.
 
     .venv/bin/python -m scripts.stall_times --engine mlx [--remote] [--replicas 3] [--router ANOTHER/CHECKOUT]
 
-Each row freezes the engine's largest process (of several engines, of the one that is at work) and says when the router
-took it out, when the slowest client was answered or told, and when a request was served again.
+Each row freezes the largest process of the engine (where there are several, of the one at work). It says when the
+router took the engine out, when the slowest client had its answer or its error, and when a request was served again.
 """
 
 import argparse
@@ -20,14 +20,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import aiohttp
 import psutil
 
 from launchers.engines import ENGINES
+from scripts.instruments.answers import HttpAnswer
+from scripts.instruments.client import ClientPool, LoadTarget
 
 HERE = Path(__file__).parent.parent
-LONG = 3000  # tokens
-LONGEST = 60.0  # seconds after which a row is over
+LONG = 3000
+"""Tokens of an answer that is under way while the engine is frozen."""
+
+LONGEST = 60.0
+"""Seconds after which a row is over."""
+
 ARGS = {
     "llama_cpp": "{n_ctx: 8192}",
     "llama_server": "{ctx-size: 16384, threads: 1}",
@@ -39,7 +44,7 @@ KINDS = ("nothing", "a stream", "one piece", "both", "queued ones", "one piece, 
 
 
 class StartedRouter:
-    """A router of some checkout, in a process of its own."""
+    """A router of a checkout, in a process of its own; `said` is its output so far."""
 
     def __init__(self, checkout: Path, folder: Path, config: str) -> None:
         self.said = ""
@@ -79,7 +84,7 @@ class StartedRouter:
                 self.url = found[1]
 
     def engines(self) -> list[psutil.Process]:
-        """The processes of its engines, the largest first."""
+        """Give the processes of its engines, the largest first."""
         found = psutil.Process(self._process.pid).children(recursive=True)
         return sorted(
             (each for each in found if "launchers.keeper" not in " ".join(each.cmdline())),
@@ -87,49 +92,44 @@ class StartedRouter:
         )
 
 
-async def ask(
-    session: aiohttp.ClientSession, url: str, *, stream: bool, tokens: int = LONG, within: float = 600
-) -> str:
-    """Ask, and tell what became of it."""
+async def ask(pool: ClientPool, *, stream: bool, tokens: int = LONG, within: float = 600) -> str:
+    """Ask, and say how it ended: a status, or what went wrong. `within` is in seconds."""
     body = {"model": "m", "max_tokens": tokens, "stream": stream, "messages": [{"role": "user", "content": "Hello"}]}
-    try:
-        async with session.post(
-            f"{url}/v1/chat/completions", json=body, timeout=aiohttp.ClientTimeout(total=within)
-        ) as answer:
-            await answer.read()
-            return str(answer.status)
-    except TimeoutError:
+    request, answer = pool.target.request("POST", "/v1/chat/completions", json.dumps(body).encode()), HttpAnswer()
+    await pool.ask(request, answer, within)
+    if answer.failure == "timeout":
         return "gave up"
-    except aiohttp.ClientError as error:
-        return type(error).__name__
+    return answer.failure.removeprefix("status ") or str(answer.status)
 
 
-async def served(session: aiohttp.ClientSession, url: str, until: float) -> bool:
-    """Wait until a request is answered."""
+async def served(pool: ClientPool, until: float) -> bool:
+    """Wait until a request is answered; False, if none is by `until`."""
     while time.monotonic() < until:
-        if await ask(session, url, stream=False, tokens=1, within=5) == "200":
+        if await ask(pool, stream=False, tokens=1, within=5) == "200":
             return True
         await asyncio.sleep(0.1)
     return False
 
 
-async def clients(kind: str, session: aiohttp.ClientSession, url: str) -> list["asyncio.Task[str]"]:
-    """Have in flight what a row names."""
+async def clients(kind: str, pool: ClientPool) -> list["asyncio.Task[str]"]:
+    """Begin the requests that a row has in flight."""
     streams = {"nothing": [], "a stream": [True], "one piece": [False], "both": [True, False]}
     wanted = streams.get(kind, [False] * 5 if kind == "queued ones" else [])
-    return [asyncio.create_task(ask(session, url, stream=stream)) for stream in wanted]
+    return [asyncio.create_task(ask(pool, stream=stream)) for stream in wanted]
 
 
-async def row(kind: str, router: StartedRouter, holder: StartedRouter, session: aiohttp.ClientSession) -> str:
-    """Freeze the engine once."""
-    await served(session, router.url, time.monotonic() + 120)
-    await ask(session, router.url, stream=True, tokens=20)
-    asking = await clients(kind, session, router.url)
+async def row(kind: str, router: StartedRouter, holder: StartedRouter, pool: ClientPool) -> str:
+    """Freeze the engine once; give the row of the table."""
+    await served(pool, time.monotonic() + 120)
+    await ask(pool, stream=True, tokens=20)
+    asking = await clients(kind, pool)
     await asyncio.sleep(0.4)
     before = len(router.said)
     busiest = holder.engines()[0]
     if len(holder.engines()) > 1 and asking:
-        status = json.loads(await (await session.get(f"{router.url}/admin/status")).text())
+        answer = HttpAnswer()
+        await pool.ask(pool.target.request("GET", "/admin/status"), answer, LONGEST)
+        status = json.loads(answer.body)
         pids = [each["pid"] for each in status["backends"] if each.get("in_flight") and each.get("pid")]
         if pids:
             tree = [psutil.Process(pids[0]), *psutil.Process(pids[0]).children(recursive=True)]
@@ -137,7 +137,7 @@ async def row(kind: str, router: StartedRouter, holder: StartedRouter, session: 
     busiest.send_signal(signal.SIGSTOP)
     began = time.monotonic()
     until, ended, found = began + LONGEST, 0.0, 0.0
-    giving_up = asyncio.create_task(keep_giving_up(session, router.url)) if "giving" in kind else None
+    giving_up = asyncio.create_task(keep_giving_up(pool)) if "giving" in kind else None
     while time.monotonic() < until and not (found and all(each.done() for each in asking)):
         if not found and re.search(r"backend is down.*|stalled", router.said[before:]):
             found = time.monotonic() - began
@@ -153,7 +153,7 @@ async def row(kind: str, router: StartedRouter, holder: StartedRouter, session: 
     with suppress(psutil.NoSuchProcess):
         if router is not holder or not found:
             busiest.send_signal(signal.SIGCONT)
-    again = await served(session, router.url, time.monotonic() + 120)
+    again = await served(pool, time.monotonic() + 120)
     back = time.monotonic() - began
     results = sorted({each.result() if each.done() else "hangs" for each in asking})
     for each in asking:
@@ -163,15 +163,15 @@ async def row(kind: str, router: StartedRouter, holder: StartedRouter, session: 
     return f"| {kind} | {out} | {told} | {f'{back:.1f} s' if again else 'no'} |"
 
 
-async def keep_giving_up(session: aiohttp.ClientSession, url: str) -> None:
-    """Ask, one client after the other, each for 2 s."""
+async def keep_giving_up(pool: ClientPool) -> None:
+    """Ask again and again; each client gives up after 2 s."""
     while True:
-        await ask(session, url, stream=False, within=2)
+        await ask(pool, stream=False, within=2)
 
 
 @asynccontextmanager
 async def started(options: argparse.Namespace, folder: Path) -> AsyncIterator[tuple[StartedRouter, StartedRouter]]:
-    """Start the router, and give it with the one that holds the engine: the same, or another, if that is remote."""
+    """Start the router; give it, and the router that holds the engine: the same one, or another with --remote."""
     model = folder / "model"
     made = await asyncio.create_subprocess_exec(sys.executable, HERE / "scripts/make_demo_model.py", model)
     await made.wait()
@@ -210,18 +210,17 @@ async def main() -> None:
     parser.add_argument("--engine", choices=ARGS, default="llama_cpp")
     parser.add_argument("--stall-after", default="4s")
     parser.add_argument("--replicas", type=int, default=1)
-    parser.add_argument("--remote", action="store_true", help="the engine is another router's, and this one's a URL")
+    parser.add_argument("--remote", action="store_true", help="the engine belongs to another router, and is a URL here")
     parser.add_argument("--router", type=Path, default=HERE, help="the checkout whose router is measured")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        async with (
-            started(options, Path(name)) as (router, holder),
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
-        ):
+        async with started(options, Path(name)) as (router, holder):
+            pool = ClientPool(LoadTarget("router", router.url))
             print("| in flight | out after | clients had their answers after | served again after |\n|---|---|---|---|")
             for kind in options.kinds:
-                print(await row(kind, router, holder, session), flush=True)
+                print(await row(kind, router, holder, pool), flush=True)
+            pool.close()
 
 
 if __name__ == "__main__":

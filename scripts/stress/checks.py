@@ -35,7 +35,7 @@ class SkippedError(Exception):
     """It can't be asked."""
 
 
-class Asker:
+class CheckClient:
     """Somebody who asks a target, one thing after another."""
 
     def __init__(self, target: LoadTarget, asking: Asking) -> None:
@@ -101,10 +101,10 @@ async def reload(target: LoadTarget) -> Check:
     return await _seen("a reload under load", target, Asking(""), _reload)
 
 
-async def _seen(name: str, target: LoadTarget, asking: Asking, check: Callable[[Asker], Awaitable[str]]) -> Check:
-    asker = Asker(target, asking)
+async def _seen(name: str, target: LoadTarget, asking: Asking, check: Callable[[CheckClient], Awaitable[str]]) -> Check:
+    client = CheckClient(target, asking)
     try:
-        return Check(name, target.name, "passed", await check(asker))
+        return Check(name, target.name, "passed", await check(client))
     except SkippedError as why:
         return Check(name, target.name, "skipped", str(why))
     except BrokenError as seen:
@@ -112,7 +112,7 @@ async def _seen(name: str, target: LoadTarget, asking: Asking, check: Callable[[
     except (LookupError, TypeError, AttributeError) as error:  # of JSON that isn't built as it is read here
         return Check(name, target.name, "failed", f"an answer of another form: {error!r}")
     finally:
-        asker.close()
+        client.close()
 
 
 # --------------------------------------------------------------------------- what was answered
@@ -156,21 +156,21 @@ def _here(answer: TimedAnswer, what: str) -> TimedAnswer:
 # --------------------------------------------------------------------------- the checks
 
 
-async def _models(asker: Asker) -> str:
-    listed = _json(_well(await asker.ask("GET", "/v1/models")).body)
+async def _models(client: CheckClient) -> str:
+    listed = _json(_well(await client.ask("GET", "/v1/models")).body)
     names = [each["id"] for each in listed["data"]]
     _expect(listed.get("object") == "list", "it isn't called a list")
     return f"{len(names)}: {', '.join(names[:5])}"
 
 
-async def _one_model(asker: Asker) -> str:
-    shown = _json(_here(await asker.ask("GET", f"/v1/models/{asker.model}"), "page for one model").body)
-    _expect(shown.get("id") == asker.model, f"it is called {shown.get('id')!r}")
+async def _one_model(client: CheckClient) -> str:
+    shown = _json(_here(await client.ask("GET", f"/v1/models/{client.model}"), "page for one model").body)
+    _expect(shown.get("id") == client.model, f"it is called {shown.get('id')!r}")
     return f"{shown['id']}, {shown.get('state', shown.get('owned_by', ''))}"
 
 
-async def _whole(asker: Asker) -> str:
-    said = _json((await asker.chat(8)).body)
+async def _whole(client: CheckClient) -> str:
+    said = _json((await client.chat(8)).body)
     choice, usage = said["choices"][0], said.get("usage") or {}
     _expect(isinstance(choice["message"].get("content"), str), "the message has no content")
     _expect(choice.get("finish_reason") in ("stop", "length"), f"finish_reason is {choice.get('finish_reason')!r}")
@@ -178,8 +178,8 @@ async def _whole(asker: Asker) -> str:
     return f"{usage.get('completion_tokens', '?')} tokens, finish_reason {choice['finish_reason']}"
 
 
-async def _stream(asker: Asker) -> str:
-    answer = await asker.chat(16, stream=True)
+async def _stream(client: CheckClient) -> str:
+    answer = await client.chat(16, stream=True)
     _expect(answer.streamed, f"its type is {answer.headers.get('content-type')!r}")
     lines = [line[5:].strip() for line in answer.body.splitlines() if line.startswith(b"data:")]
     _expect(lines[-1:] == [b"[DONE]"], f"it ends with {lines[-1:]!r}")
@@ -191,9 +191,9 @@ async def _stream(asker: Asker) -> str:
     return f"{len(events)} events, finish_reason {ends[0]}, {'with' if answer.usage else 'without'} usage"
 
 
-async def _at_once(asker: Asker) -> str:
+async def _at_once(client: CheckClient) -> str:
     for _ in range(3):  # one may wait, whole, for this machine to have time to read it
-        answer = await asker.chat(64, stream=True)
+        answer = await client.chat(64, stream=True)
         if answer.tokens < 8:
             raise SkippedError(f"too short an answer to tell: {answer.tokens} tokens")
         if answer.last > answer.first:
@@ -202,43 +202,43 @@ async def _at_once(asker: Asker) -> str:
     return f"{answer.tokens} tokens in {units.time(answer.last - answer.first)}"
 
 
-async def _completions(asker: Asker) -> str:
-    answer = await asker.post("/v1/completions", {"model": asker.model, "prompt": "Hello", "max_tokens": 4})
+async def _completions(client: CheckClient) -> str:
+    answer = await client.post("/v1/completions", {"model": client.model, "prompt": "Hello", "max_tokens": 4})
     said = _json(_well(_here(answer, "completions")).body)
     _expect(isinstance(said["choices"][0].get("text"), str), "there is no text")
     return f"{answer.usage} tokens"
 
 
-async def _embeddings(asker: Asker) -> str:
-    answer = await asker.post("/v1/embeddings", {"model": asker.model, "input": "Hello"})
+async def _embeddings(client: CheckClient) -> str:
+    answer = await client.post("/v1/embeddings", {"model": client.model, "input": "Hello"})
     if answer.status != 200:
         raise SkippedError(f"not of this model: {_refusal(answer, 400, 404, 405, 422, 500, 501)}")
     return f"of {len(_json(answer.body)['data'][0]['embedding'])} numbers"
 
 
-async def _unknown_model(asker: Asker) -> str:
-    return _refusal(await asker.post("/v1/chat/completions", {"model": _NOBODY, "messages": [_HELLO]}), 404)
+async def _unknown_model(client: CheckClient) -> str:
+    return _refusal(await client.post("/v1/chat/completions", {"model": _NOBODY, "messages": [_HELLO]}), 404)
 
 
-async def _broken_json(asker: Asker) -> str:
-    return _refusal(await asker.ask("POST", "/v1/chat/completions", b'{"model": '), 400, 422)
+async def _broken_json(client: CheckClient) -> str:
+    return _refusal(await client.ask("POST", "/v1/chat/completions", b'{"model": '), 400, 422)
 
 
-async def _no_messages(asker: Asker) -> str:
-    return _refusal(await asker.post("/v1/chat/completions", {"model": asker.model}), 400, 422)
+async def _no_messages(client: CheckClient) -> str:
+    return _refusal(await client.post("/v1/chat/completions", {"model": client.model}), 400, 422)
 
 
-async def _no_path(asker: Asker) -> str:
-    return _refusal(await asker.ask("GET", "/nowhere"), 404)
+async def _no_path(client: CheckClient) -> str:
+    return _refusal(await client.ask("GET", "/nowhere"), 404)
 
 
-async def _wrong_method(asker: Asker) -> str:
-    return _refusal(await asker.ask("GET", "/v1/chat/completions"), 405)
+async def _wrong_method(client: CheckClient) -> str:
+    return _refusal(await client.ask("GET", "/v1/chat/completions"), 405)
 
 
-async def _huge_body(asker: Asker) -> str:
+async def _huge_body(client: CheckClient) -> str:
     try:
-        answer = await asker.ask(
+        answer = await client.ask(
             "POST", "/v1/chat/completions", headers={"content-length": str(_HUGE)}, timeout=_PATIENCE
         )
     except BrokenError:
@@ -246,35 +246,35 @@ async def _huge_body(asker: Asker) -> str:
     return _refusal(answer, 413)
 
 
-async def _huge_head(asker: Asker) -> str:
-    answer = await asker.ask("GET", "/v1/models", headers={"x-filling": "x" * 200_000})
+async def _huge_head(client: CheckClient) -> str:
+    answer = await client.ask("GET", "/v1/models", headers={"x-filling": "x" * 200_000})
     _expect(answer.status in (400, 413, 431), f"{answer.status} instead of 431")
     return str(answer.status)
 
 
-async def _no_key(asker: Asker) -> str:
-    if not asker.target.api_key:
+async def _no_key(client: CheckClient) -> str:
+    if not client.target.api_key:
         raise SkippedError("no --api-key was given")
-    return _refusal(await asker.ask("GET", "/v1/models", auth=False), 401)
+    return _refusal(await client.ask("GET", "/v1/models", auth=False), 401)
 
 
-async def _leaving(asker: Asker) -> str:
+async def _leaving(client: CheckClient) -> str:
     """An engine that is told works on at nothing, so the next answer doesn't wait for the rest of the first."""
     for _ in range(_TRIES):
-        left = await asker.chat(_LONG, stream=True, leave_after=8)
+        left = await client.chat(_LONG, stream=True, leave_after=8)
         if not left.left:
             raise SkippedError(f"too short an answer to leave: {left.tokens} tokens")
         rest = (_LONG - left.tokens) * (left.last - left.first) / (left.tokens - 1)
         begin = time.perf_counter()
-        await asker.chat(1)
+        await client.chat(1)
         took = time.perf_counter() - begin
         if took < rest / 2:
             return f"the next answer came after {units.time(took)}; the rest would have taken {units.time(rest)}"
     raise BrokenError(f"the next answer came after {units.time(took)}; the rest took {units.time(rest)} at most")
 
 
-async def _of_router(asker: Asker) -> str:
-    answer = await asker.chat(1, headers={"x-request-id": "stress-1"})
+async def _of_router(client: CheckClient) -> str:
+    answer = await client.chat(1, headers={"x-request-id": "stress-1"})
     if not answer.backend:
         raise SkippedError(f"no {BACKEND}: this isn't the router")
     id_ = answer.headers.get("x-request-id")
@@ -282,42 +282,42 @@ async def _of_router(asker: Asker) -> str:
     return f"by {answer.backend}"
 
 
-async def _anthropic(asker: Asker) -> str:
-    await _of_router(asker)
-    answer = await asker.post("/v1/messages", {"model": _NOBODY, "max_tokens": 1, "messages": [_HELLO]})
+async def _anthropic(client: CheckClient) -> str:
+    await _of_router(client)
+    answer = await client.post("/v1/messages", {"model": _NOBODY, "max_tokens": 1, "messages": [_HELLO]})
     said = _json(answer.body)
     _expect(answer.status == 404, f"{answer.status} instead of 404")
     _expect(said.get("type") == "error" and set(said["error"]) >= {"type", "message"}, f"{answer.body[:100]!r}")
     return f"404, {said['error']['type']}: {said['error']['message']}"
 
 
-async def _health(asker: Asker) -> str:
-    seen = [_here(await asker.ask("GET", path), path).status for path in ("/health", "/ready")]
+async def _health(client: CheckClient) -> str:
+    seen = [_here(await client.ask("GET", path), path).status for path in ("/health", "/ready")]
     _expect(seen == [200, 200], f"/health says {seen[0]}, /ready {seen[1]}")
     return "200, 200"
 
 
-async def _metrics(asker: Asker) -> str:
-    answer = _here(await asker.ask("GET", "/metrics"), "metrics")
+async def _metrics(client: CheckClient) -> str:
+    answer = _here(await client.ask("GET", "/metrics"), "metrics")
     lines = [line for line in answer.body.splitlines() if line and not line.startswith(b"#")]
     _expect(answer.status == 200 and lines, f"{answer.status}, {len(lines)} values")
     return f"{len(lines)} values"
 
 
-async def _status(asker: Asker) -> str:
-    answer = _here(await asker.ask("GET", "/admin/status"), "admin API")
+async def _status(client: CheckClient) -> str:
+    answer = _here(await client.ask("GET", "/admin/status"), "admin API")
     _expect(answer.status == 200 and isinstance(_json(answer.body), dict), f"{answer.status}: {answer.body[:100]!r}")
     return "200"
 
 
-async def _reload(asker: Asker) -> str:
+async def _reload(client: CheckClient) -> str:
     begin = time.perf_counter()
-    answer = _here(await asker.ask("POST", "/admin/reload"), "admin API")
+    answer = _here(await client.ask("POST", "/admin/reload"), "admin API")
     _expect(answer.status == 200, f"{answer.status}: {answer.body[:200]!r}")
     return f"applied after {units.time(time.perf_counter() - begin)}"
 
 
-CHECKS: dict[str, Callable[[Asker], Awaitable[str]]] = {
+CHECKS: dict[str, Callable[[CheckClient], Awaitable[str]]] = {
     "models are listed": _models,
     "a model has its page": _one_model,
     "a whole answer": _whole,

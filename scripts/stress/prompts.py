@@ -8,14 +8,14 @@ _PEOPLE = ("human", "user")
 _MODELS = ("gpt", "assistant", "chatgpt", "bing", "bard")
 
 
-class Turn(NamedTuple):
+class ChatTurn(NamedTuple):
     """What somebody asks, and the answer that the next turn's request repeats."""
 
     prompt: str
     answer: str = ""
 
 
-Conversation = tuple[Turn, ...]
+Conversation = tuple[ChatTurn, ...]
 
 
 def read(path: Path) -> tuple[Conversation, ...]:
@@ -47,24 +47,24 @@ def _entries(text: str) -> list[Any]:
 
 def _conversation(entry: object) -> Conversation:
     if isinstance(entry, str):
-        return (Turn(entry),)
+        return (ChatTurn(entry),)
     if not isinstance(entry, dict):
         return ()
     for name in ("prompt", "text"):
         if isinstance(entry.get(name), str):
-            return (Turn(entry[name]),)
+            return (ChatTurn(entry[name]),)
     said = entry.get("messages") or entry.get("conversations") or ()
     return _turns([each for each in said if isinstance(each, dict)])
 
 
 def _turns(said: list[dict[str, Any]]) -> Conversation:
-    turns: list[Turn] = []
+    turns: list[ChatTurn] = []
     for each in said:
         who, words = each.get("from") or each.get("role"), each.get("value") or each.get("content")
         if not isinstance(words, str):
             continue
         if who in _PEOPLE:
-            turns.append(Turn(words))
+            turns.append(ChatTurn(words))
         elif who in _MODELS and turns and not turns[-1].answer:
             turns[-1] = turns[-1]._replace(answer=words)
     return tuple(turns)

@@ -13,7 +13,7 @@ from uuid import uuid4
 import msgspec
 
 from scripts.stress.distribution import Distribution
-from scripts.stress.prompts import Conversation, Turn
+from scripts.stress.prompts import ChatTurn, Conversation
 
 _WORDS = (
     "the a one two some many small large old new red green quiet quick river stone house garden city road letter "
@@ -99,7 +99,7 @@ class Person:
         if shape.conversations:
             return rng.choice(shape.conversations)
         made = [(shape.prompt.whole(rng), shape.answer.whole(rng)) for _ in range(shape.turns.whole(rng))]
-        return tuple(Turn(words(prompt, rng), words(answer, rng)) for prompt, answer in made)
+        return tuple(ChatTurn(words(prompt, rng), words(answer, rng)) for prompt, answer in made)
 
     def _asked(self, said: tuple[dict[str, str], ...]) -> DrawnRequest:
         shape, rng = self._shape, self._rng

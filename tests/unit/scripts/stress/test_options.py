@@ -5,7 +5,7 @@ import pytest
 from scripts.instruments.client import LoadTarget
 from scripts.stress import options
 from scripts.stress.distribution import Distribution
-from scripts.stress.prompts import Turn
+from scripts.stress.prompts import ChatTurn
 from scripts.stress.tally import Slo
 
 
@@ -41,7 +41,7 @@ def test_each_flag(asked, tmp_path):
     shape = options.shape(it)
     assert (shape.shared, shape.shared_words, shape.stream, shape.leave, shape.unique) == (0.5, 30, 0.5, 0.1, True)
     assert (shape.answer, shape.think) == (Distribution("normal", 8, 2), Distribution("exponential", 2))
-    assert shape.conversations == ((Turn("What?"),), (Turn("Why?"),))
+    assert shape.conversations == ((ChatTurn("What?"),), (ChatTurn("Why?"),))
     assert (it.slo, it.max_p99_ttft, it.max_failures) == (Slo(ttft=2, tpot=0.1), 1.5, 0)
     asking = options.asking(it, "m")
     assert (asking.endpoint, asking.extra, asking.timeout) == ("completions", {"ignore_eos": True}, 5)

@@ -2,19 +2,19 @@ import json
 
 import pytest
 
-from scripts.stress.prompts import Turn, read
+from scripts.stress.prompts import ChatTurn, read
 
 TALK = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}, {"from": "human", "value": "Bye"}]
-TURNS = (Turn("Hi", "Hello"), Turn("Bye"))
+TURNS = (ChatTurn("Hi", "Hello"), ChatTurn("Bye"))
 
 
 @pytest.mark.parametrize(
     ("text", "conversations"),
     [
-        ("One\n\n  Two \n", ((Turn("One"),), (Turn("Two"),))),
-        ('{"prompt": "One"}\n{"text": "Two"}\n"Three"', ((Turn("One"),), (Turn("Two"),), (Turn("Three"),))),
+        ("One\n\n  Two \n", ((ChatTurn("One"),), (ChatTurn("Two"),))),
+        ('{"prompt": "One"}\n{"text": "Two"}\n"Three"', ((ChatTurn("One"),), (ChatTurn("Two"),), (ChatTurn("Three"),))),
         (json.dumps({"messages": [{"role": "system", "content": "Be"}, {"role": "user", "content": "Hi"}]}),
-         ((Turn("Hi"),),)),
+         ((ChatTurn("Hi"),),)),
         (json.dumps([{"id": "x", "conversations": TALK}]), (TURNS,)),
         (json.dumps([{"conversations": []}, 3, {"conversations": TALK}]), (TURNS,)),
         (json.dumps([{"conversations": [{"from": "gpt", "value": "Answer of nothing"}, *TALK]}]), (TURNS,)),

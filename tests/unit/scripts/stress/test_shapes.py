@@ -4,7 +4,7 @@ from random import Random
 import pytest
 
 from scripts.stress.distribution import Distribution
-from scripts.stress.prompts import Turn
+from scripts.stress.prompts import ChatTurn
 from scripts.stress.shapes import Person, Shape, words
 
 
@@ -51,7 +51,7 @@ def test_shares():
 
 def test_conversations_of_a_file():
     """They are asked as they stand, answers and all."""
-    shape = Shape(conversations=((Turn("What?", "This."), Turn("Why?")),))
+    shape = Shape(conversations=((ChatTurn("What?", "This."), ChatTurn("Why?")),))
     assert asks(shape, 2)[1].messages == (
         {"role": "user", "content": "What?"},
         {"role": "assistant", "content": "This."},
@@ -61,7 +61,7 @@ def test_conversations_of_a_file():
 
 def test_bodies():
     """Of both APIs, with the fields that were asked for besides."""
-    (ask,) = asks(Shape(conversations=((Turn("What?"),),), answer=Distribution("constant", 9)), 1)
+    (ask,) = asks(Shape(conversations=((ChatTurn("What?"),),), answer=Distribution("constant", 9)), 1)
     chat = json.loads(ask.body("demo", "chat/completions", {"ignore_eos": True}))
     assert chat == {
         "model": "demo", "messages": [{"role": "user", "content": "What?"}], "max_tokens": 9, "stream": True,
