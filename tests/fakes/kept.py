@@ -2,13 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from launchers.process import Keepers, Process
+from launchers.record import ProcessRecord
 from launchers.spec import Command
-
-if TYPE_CHECKING:
-    from launchers.record import ProcessRecord
 
 
 class FakeProcess(Process):
@@ -65,12 +62,14 @@ class FakeProcess(Process):
 
 
 class FakeKeepers(Keepers):
-    """Keeps what was spawned in `processes`, with the commands in `commands`."""
+    """Keeps what was spawned in `processes`, with its commands, and the fingerprints that it is known by."""
 
     def __init__(self) -> None:
         super().__init__()
         self.processes: list[FakeProcess] = []
         self.commands: list[Command] = []
+        self.fingerprints: list[str] = []
+        self.adopts = True  # whether what is left running can be taken over
 
     async def spawn(
         self,
@@ -81,10 +80,18 @@ class FakeKeepers(Keepers):
         *,
         port: int = 0,  # noqa: ARG002
         keep: bool = False,  # noqa: ARG002
-        fingerprint: str = "",  # noqa: ARG002
+        fingerprint: str = "",
         key: str = "",  # noqa: ARG002
     ) -> Process:
         """Start a process that is none. The pid is one that no process has."""
         self.commands.append(command)
+        self.fingerprints.append(fingerprint)
         self.processes.append(FakeProcess(1 << 30, on_gone))
+        return self.processes[-1]
+
+    async def adopt(self, record: ProcessRecord, on_gone: Callable[[], None] = lambda: None) -> Process:
+        """Take over a process that is none, or say that it has ended."""
+        if not self.adopts:
+            raise ChildProcessError("it has ended")
+        self.processes.append(FakeProcess(record.pid, on_gone))
         return self.processes[-1]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from launchers.files import Disk, NoFileError, read_ordinary, stamp
+from launchers.files import Changes, Disk, NoFileError, read_ordinary, stamp
 from launchers.keeper.log import Log
 from launchers.record import ProcessRecord
 from launchers.weights import described
@@ -67,3 +67,14 @@ def test_a_fifo_among_the_files_of_engines_holds_up_nobody(tmp_path):
     log = Log(tmp_path / "demo.log", said.append)
     log.write(b"lost")
     assert "can't be written" in said[0]
+
+
+def test_a_change_counts_once_two_looks_have_seen_the_same():
+    """What is still being written waits; what was used again is no change any more."""
+    one, two, three = ((("m", 1, size, 1),) for size in (1, 2, 3))
+    changes = Changes()
+    changes.used(one)
+    assert [changes.look(now) for now in (one, two, three, three)] == [False, False, False, True]
+    changes.used(three)
+    assert not changes.look(three)
+    assert [changes.look(now) for now in (one, one)] == [False, True]

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from launchers.gpus import Claim
-from launchers.turns import Turns
+from launchers.turns import Turn, Turns
 from profiles.parsers import Gpu
 
 GIB = 1 << 30
@@ -76,3 +76,33 @@ async def test_what_was_taken_over_has_its_memory(turns, free):
     turns.adopted("kept", Claim(("NVIDIA 0",), 0.9))
     verdict = await turns.ask("b", Claim(("NVIDIA 0",), 0.45, least=40 * GIB), lambda: None)
     assert "kept has 0.9" in verdict.why
+
+
+async def test_a_turn_is_needed_by_a_claim_where_turns_are_taken(turns):
+    assert Turn(turns, "a", lambda: None).is_needed(HALF)
+    assert not Turn(turns, "a", lambda: None).is_needed(None)
+    assert not Turn(None, "a", lambda: None).is_needed(HALF)
+
+
+async def test_a_turn_that_is_not_here_yet_is_asked_for_again_when_it_may_be(turns):
+    """Who is called wakes up; the call counts until it asks again."""
+    woken: list[bool] = []
+    one, two = Turn(turns, "one", lambda: None), Turn(turns, "two", lambda: woken.append(True))
+    assert await one.ask(HALF, has_memory=False)
+    assert one.verdict.share == 0.45
+    assert not await two.ask(HALF, has_memory=False)
+    assert "until one has started" in two.verdict.why
+    assert (two.called, woken) == (False, [])
+    one.started()
+    assert (two.called, woken) == (True, [True])
+    assert await two.ask(HALF, has_memory=False)
+    assert not two.called
+    two.gone()
+
+
+async def test_who_has_its_memory_already_waits_for_nobody(turns):
+    """It was taken over from an earlier router."""
+    one, two = Turn(turns, "one", lambda: None), Turn(turns, "two", lambda: None)
+    assert await one.ask(HALF, has_memory=False)
+    assert await two.ask(HALF, has_memory=True)
+    assert two.verdict.share == 0.45
