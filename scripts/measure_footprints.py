@@ -136,13 +136,16 @@ def _ask(url: str, prompt: str, tokens: int) -> int:
         return int(json.load(answer)["usage"]["total_tokens"])
 
 
-def report(name: str, parts: Parts, measured: Measured, empty: Measured) -> str:
-    """Write a line of the table: MiB that were estimated, said and measured beyond an empty engine; the difference."""
+def report(name: str, parts: Parts, measured: Measured, empty: Measured, kept: int) -> str:
+    """Write a line of the table: MiB that were estimated, said and measured beyond an empty engine; the difference.
+
+    `kept` are the bytes that the prompt's tokens add.
+    """
     taken = measured.resident - empty.resident
-    expected = parts.model + parts.spare + parts.kept(measured.tokens)
+    expected = parts.model + parts.spare + kept
     off = 100 * (expected / taken.total - 1)
     cells = [
-        name, parts.weights, parts.cache, parts.compute, parts.kept(measured.tokens), parts.spare, expected,
+        name, parts.weights, parts.cache, parts.compute, kept, parts.spare, expected,
         measured.said.devices.get(RAM, Parts()).model, taken.private, taken.mapped, taken.shared, taken.total,
     ]  # fmt: skip
     told = [f"{cell / MIB:.0f}" if isinstance(cell, int) else str(cell) for cell in cells]
@@ -185,7 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         raise RuntimeError(f"{path} can't be read")
                     parts = estimate(model, engine, case.args, devices, case.env).devices[RAM]
                     measured = run(engine, case, path, folder / "log")
-                    print(report(f"{engine}, {size} GB {kind}", parts, measured, empty), flush=True)
+                    # llama_server saves a context when another request needs its slot: not after the first.
+                    kept = 0 if engine == "llama_server" else parts.kept(measured.tokens)
+                    print(report(f"{engine}, {size} GB {kind}", parts, measured, empty, kept), flush=True)
                     (path.unlink() if gguf else shutil.rmtree(path))
 
 

@@ -148,7 +148,7 @@ def _ram(model: Model, settings: Settings, context: int, weights: int, cache: in
         tokens = settings.saved // per_token if per_token else 0
     compute = _compute(model, settings, context)
     if gpus and weights <= model.weights.embedding:
-        compute = model.hidden * settings.step * _F32 + _mask(settings, context)  # the input alone
+        compute = model.hidden * settings.step * _F32 + _masks(model, settings, context)  # the input alone
     spare = 0
     if not gpus:
         spare = sum(size for kind, size in model.weights.kinds.items() if kind in REPACKED)
@@ -181,31 +181,38 @@ def _places(layers: int, settings: Settings, gpus: Sequence[Device]) -> list[str
     ]
 
 
+def _cells(layer: Layer, settings: Settings, context: int) -> int:
+    """Tokens of one stream that a layer has room for."""
+    cells = context if settings.unified else context // settings.slots
+    if not layer.window or settings.whole_window:
+        return cells
+    seen = layer.window * (settings.slots if settings.unified else 1) + settings.step
+    return -(-min(cells, seen) // ALIGNMENT) * ALIGNMENT
+
+
 def _cache(layer: Layer, settings: Settings, context: int) -> int:
     """Bytes of a layer's keys, values and states; 2 above."""
     token = layer.keys * settings.key_size + layer.values * settings.value_size
     streams = 1 if settings.unified else settings.slots
-    cells = context // streams
-    if layer.window and not settings.whole_window:
-        seen = layer.window * (settings.slots if settings.unified else 1) + settings.step
-        cells = -(-min(cells, seen) // ALIGNMENT) * ALIGNMENT
-    return round(cells * streams * token) + layer.state * settings.slots
+    return round(_cells(layer, settings, context) * streams * token) + layer.state * settings.slots
 
 
-def _mask(settings: Settings, context: int) -> int:
-    cells = context if settings.unified else context // settings.slots
-    return cells * settings.step * (_F16 if settings.flash else _F32)
+def _masks(model: Model, settings: Settings, context: int) -> int:
+    """Bytes of the masks of attention: one for layers that see all, one for those with a window."""
+    attend = [layer for layer in model.layers if layer.keys]
+    cells = {layer.window > 0: _cells(layer, settings, context) for layer in attend}
+    return sum(cells.values()) * settings.step * (_F16 if settings.flash else _F32)
 
 
 def _compute(model: Model, settings: Settings, context: int) -> int:
     """Bytes of the buffers that a step works in; 3 above."""
     row = settings.step * _F32
-    cells = context if settings.unified else context // settings.slots
-    mask = _mask(settings, context)
-    scores = 0 if settings.flash else model.heads * cells * row
+    most = max((_cells(layer, settings, context) for layer in model.layers if layer.keys), default=0)
+    masks = _masks(model, settings, context)
+    scores = 0 if settings.flash else model.heads * most * row
     values = 0 if settings.flash else max((layer.values for layer in model.layers), default=0) * settings.step * 8
-    attention = mask + scores + values + ATTENTION * model.hidden * row
-    feed = mask + (ATTENTION * model.hidden + FEED * model.feed_forward) * row
+    attention = masks + scores + values + ATTENTION * model.hidden * row
+    feed = masks + (ATTENTION * model.hidden + FEED * model.feed_forward) * row
     logits = min(settings.outputs, settings.step) * model.vocabulary * _F32 + 2 * model.hidden * row
     return max(attention, feed, logits)
 

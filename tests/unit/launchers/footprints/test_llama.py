@@ -105,6 +105,17 @@ def test_a_layer_with_a_window_has_fewer_cells(args, cells):
     assert found.cache == (2 * 8192 + 2 * cells) * 512 * 2
 
 
+@pytest.mark.parametrize(("args", "said"), [({"flash_attn": True}, 33.77), ({}, 105.76)])
+def test_layers_with_a_window_have_a_mask_of_their_own(args, said):
+    """A Gemma 3 with 8 layers, 4 heads of 256, hidden 640, a window of 512, as llama-cpp-python put it."""
+    layers = tuple(Layer(256, 256, 0 if at == 5 else 512) for at in range(8))
+    model = Model("gemma3", layers, 4, 640, 2048, 742, 32768, Weights((1,) * 8))
+    logits = 742 * 4 * 512
+    found = ram(model, "llama_cpp", {"n_ctx": 8192, **args})
+    assert said * 0.96 < (found.compute - logits) / MIB < said * 1.04
+    assert found.cache == 64 * MIB
+
+
 def test_a_state_is_kept_for_each_slot():
     model = a_model()
     model = Model(**{**{name: getattr(model, name) for name in model.__slots__}, "layers": (Layer(0, 0, state=1000),)})
