@@ -1,15 +1,19 @@
 """What a supervisor does with its parts, without processes and sockets; integration tests have the real ones."""
 
 import asyncio
+import itertools
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from launchers import ports, readiness, starting
+from launchers import ports, readiness, starting, supervisor
+from launchers.gpus import Claim
+from launchers.record import ProcessRecord
 from launchers.spec import LaunchSpec
 from launchers.states import RestartPolicy, State
 from launchers.supervisor import Supervisor
+from launchers.turns import Turns
 from tests.fakes.kept import FakeKeepers
 from tests.fakes.launched import LaunchedFake
 from tests.running import eventually
@@ -21,16 +25,17 @@ if TYPE_CHECKING:
 class Supervised:
     """A supervisor over fake keepers, and what it announced."""
 
-    def __init__(self, folder, start_timeout=60.0, stop_timeout=60.0, **policy):
+    def __init__(self, folder, start_timeout=60.0, stop_timeout=60.0, *, keep=False, claim=None, turns=None, **policy):
         self.keepers = FakeKeepers()
         self.seen: list[Status] = []
         self.supervisor = Supervisor(
-            LaunchSpec("demo", "llama_cpp", "any", "demo", {}, {}, start_timeout, stop_timeout),
+            LaunchSpec("demo", "llama_cpp", "any", "demo", {}, {}, start_timeout, stop_timeout, keep=keep, claim=claim),
             LaunchedFake(),
             keepers=self.keepers,
             logs=folder,
             on_change=self.seen.append,
             policy=RestartPolicy(**policy),
+            turns=turns,
         )
 
     @property
@@ -92,6 +97,24 @@ async def test_it_is_asked_again_until_it_is_ready(tmp_path, is_ready, asked):
     assert set(asked) == {asked[0]}
     assert demo.process.orders == ["look"]
     assert demo.keepers.commands[0].env["ENGINE_API_KEY"] == status.key != ""
+    await demo.supervisor.stop()
+
+
+async def test_it_is_told_since_when_it_is_in_its_state(tmp_path, is_ready, monkeypatch):
+    """However often it is told of meanwhile."""
+    hours = itertools.count(1000.0, 3600.0)
+    monkeypatch.setattr(supervisor.time, "time", lambda: next(hours))
+    monkeypatch.setattr(supervisor, "PROGRESS_EVERY", 0.01)
+    is_ready[0] = False
+    demo = Supervised(tmp_path)
+    demo.supervisor.start()
+    await eventually(lambda: len(demo.seen) >= 3)
+    is_ready[0] = True
+    await demo.until(State.RUNNING)
+    starting_since = {status.since for status in demo.seen if status.state is State.STARTING}
+    running_since = {status.since for status in demo.seen if status.state is State.RUNNING}
+    assert (len(starting_since), len(running_since)) == (1, 1)
+    assert max(starting_since) < min(running_since)
     await demo.supervisor.stop()
 
 
@@ -183,3 +206,71 @@ async def test_a_crash_is_told_with_the_engines_last_words(tmp_path, is_ready):
     assert status.address is status.pid is None
     assert is_ready[0]
     await demo.supervisor.stop()
+
+
+async def test_an_engine_that_is_kept_runs_on_when_it_is_left(tmp_path, is_ready):
+    """It is asked nothing; another that its keeper won't keep is ended well."""
+    for is_kept, orders in ((True, ["look", "release"]), (False, ["look", "terminate"])):
+        demo = Supervised(tmp_path, keep=True)
+        demo.supervisor.start()
+        await demo.until(State.RUNNING)
+        demo.process.record = EXAMPLE._replace(keep=is_kept)
+        await demo.supervisor.leave()
+        assert demo.process.orders == orders
+    assert is_ready[0]
+
+
+async def test_one_that_is_not_to_be_kept_is_ended_when_it_is_left(tmp_path, is_ready):
+    """Whatever its record says."""
+    demo = Supervised(tmp_path)
+    demo.supervisor.start()
+    await demo.until(State.RUNNING)
+    demo.process.record = EXAMPLE._replace(keep=True)
+    await demo.supervisor.leave()
+    assert demo.process.orders == ["look", "terminate"]
+    assert is_ready[0]
+
+
+@pytest.mark.parametrize("started", [False, True])
+async def test_one_that_does_not_run_is_started_no_more_when_it_is_left(tmp_path, is_ready, started):
+    """It may be between two starts."""
+    demo = Supervised(tmp_path, keep=True, first_delay=60.0, longest_delay=60.0)
+    if started:
+        demo.supervisor.start()
+        await demo.until(State.RUNNING)
+        demo.process.exit(1)
+        await demo.until(State.BACKOFF)
+    await demo.supervisor.leave()
+    assert not any(task.get_name().startswith("supervisor") for task in asyncio.all_tasks())
+    assert is_ready[0]
+
+
+@pytest.mark.parametrize("why", ["no port", "exit", "stop"])
+async def test_who_does_not_start_any_more_gives_its_turn_back(tmp_path, is_ready, monkeypatch, why):
+    """Else nobody else on its GPU would ever start."""
+
+    def no_port():
+        raise OSError("no port is free")
+
+    is_ready[0] = False
+    if why == "no port":
+        monkeypatch.setattr(starting, "free_port", no_port)
+    claim, turns = Claim(("NVIDIA 0",), 0.45), Turns(lambda: ())
+    demo = Supervised(tmp_path, claim=claim, turns=turns, give_up_after=1)
+    demo.supervisor.start()
+    if why == "no port":
+        await demo.until(State.FATAL)
+    else:
+        await demo.until(State.STARTING)
+        assert "until demo has started" in (await turns.ask("other", claim, lambda: None)).why
+    if why == "exit":
+        demo.process.exit(1)
+        await demo.until(State.FATAL)
+    elif why == "stop":
+        await demo.supervisor.stop()
+    assert (await turns.ask("other", claim, lambda: None)).why == ""
+    await demo.supervisor.stop()
+
+
+EXAMPLE = ProcessRecord("", "demo", 1 << 30, "", 0, "", keep=True, scratch="", router_pid=0, router_started="",
+                        keeper_pid=0, keeper_started="", keeper_at="", world="")  # fmt: skip
