@@ -8,6 +8,7 @@ from router.core.catalog import Backend, Candidate, Catalog
 from router.core.estimate.ask import Ask
 from router.core.health import WELL, Thresholds, Verdict
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
+from router.proxy.pool import Address
 
 TOO_SMALL = 8
 """Offers of too little room until a backend is kept for the one who waits."""
@@ -94,3 +95,23 @@ async def test_settings_reach_each_part(plane):
     assert (plane.ledger.thresholds.trial, plane.ledger.budget.share, plane.hedges) == (7, 0.5, True)
     plane.set_up(ExchangeLimits(), Thresholds(), Balancing())
     assert (plane.stalls.stall_after, plane.sweeping.every, plane.hedges) == (inf, 1.0, False)
+
+
+async def test_a_key_that_an_engine_has_none_of_is_not_the_routers_own(plane):
+    """A refusal of a key is judged by whose it was."""
+    open_to_all, keyed = Backend("a", {"m": "m"}), Backend("b", {"m": "m"})
+    for backend, key in ((open_to_all, ""), (keyed, "secret")):
+        plane.add(backend)
+        plane.serve(backend, Address("127.0.0.1", 1), key)
+    assert (plane.api_key(open_to_all), plane.api_key(keyed)) == (None, "secret")
+
+
+async def test_of_a_dropped_backend_nothing_is_kept(plane):
+    """Neither its address nor its key."""
+    backend = Backend("b", {"m": "m"})
+    plane.add(backend, Address("127.0.0.1", 1), "secret")
+    assert plane.pool(backend) is not None
+    plane.retire(backend, "was removed")
+    assert plane.pool(backend) is not None
+    assert plane.drop(backend, "was removed") == 0
+    assert (plane.pool(backend), plane.api_key(backend)) == (None, None)
