@@ -103,7 +103,7 @@ async def test_it_is_asked_again_until_it_is_ready(tmp_path, is_ready, asked):
 async def test_it_is_told_since_when_it_is_in_its_state(tmp_path, is_ready, monkeypatch):
     """However often it is told of meanwhile."""
     hours = itertools.count(1000.0, 3600.0)
-    monkeypatch.setattr(supervisor.time, "time", lambda: next(hours))
+    monkeypatch.setattr(time, "time", lambda: next(hours))
     monkeypatch.setattr(supervisor, "PROGRESS_EVERY", 0.01)
     is_ready[0] = False
     demo = Supervised(tmp_path)
