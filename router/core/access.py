@@ -1,18 +1,20 @@
-"""Who may ask without a key, and which pages may read the answers. Pure: it decides by what a request's head says.
+"""Which requests are answered without a key, and which pages may read the answers. Pure: it decides by the head alone.
 
-Whatever reaches the port of a router without keys may use it. So what reaches it must come from this machine and from
-no page of another site. A browser says where a page is from, and can't be made to lie by that page:
+Whatever reaches the port of a router without keys could use it. So a request must come from this machine, and not from
+a page of another site. A browser says where a page is from, and the page can't make it lie:
 
-    Host             A page whose name was made to point here (DNS rebinding) still sends its own name. So the Host is
-                     an address, localhost or a name of server.hosts. Only a browser can be misled, and every browser
-                     sends a Host: a client without one passes.
-    Origin           A page of another site sends its origin with whatever it could read or change. So it is the
-                     router's own, or one of server.cors. `null` (a sandboxed frame, a file) is nobody's.
-    Sec-Fetch-Site   Where there is no Origin (images, scripts, frames), this still tells a page of another site. A
-                     person who follows a link is let in: nobody but that person sees the answer.
-    Forwarded, …     A reverse proxy on this machine makes everybody look local. So nothing forwarded is.
+    Host             A page whose name was made to point here (DNS rebinding) still sends its own name. So the Host
+                     must be an address, localhost or a name of server.hosts. Only a browser can be misled, and every
+                     browser sends a Host, so a client without one passes.
+    Origin           A page of another site sends its origin with every request that it could read or that changes
+                     anything. So the origin must be the router's own or one of server.cors. `null` (a sandboxed frame,
+                     a file) is never allowed by itself.
+    Sec-Fetch-Site   Without an Origin (images, scripts, frames), this still shows a page of another site. A person who
+                     follows a link is let in: only that person sees the answer.
+    Forwarded, …     A reverse proxy on this machine makes all its clients look local. So nothing forwarded counts as
+                     local.
 
-A key is no cookie: no page has it unless it was given one. Whoever shows a valid key is asked nothing of the above.
+A key is no cookie: a page has it only if it was given one. With a valid key, none of the above is checked.
 """
 
 import re
@@ -27,8 +29,11 @@ _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+(?:%[a-z0-9._~%-]+)?\]|[a-z0-9._-]+)(?::
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://(?:{_AUTHORITY.pattern})?")
 _PORTS = {"http": "80", "https": "443"}
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_REMEMBERED = 256  # different texts of a header: nearly always there are a few
-_MOST_SHOWN = 100  # letters of what a client said
+_REMEMBERED = 256
+"""Parsed values that are cached of each header: nearly always there are a few."""
+
+_MOST_SHOWN = 100
+"""Letters of a client's header that an error message shows."""
 
 _FORWARDED = frozenset({
     b"forwarded",
@@ -44,25 +49,28 @@ _FORWARDED_ENDS = (b"client-ip", b"connecting-ip", b"forwarded-for", b"remote-ip
 
 
 def is_forwarded(name: bytes) -> bool:
-    """Tell whether a header of this name, in lower case, is a proxy's word about its client."""
+    """Tell whether a header of this name, in lower case, is one that proxies add about their clients."""
     return name in _FORWARDED or name.startswith(_FORWARDED_BEGINS) or name.endswith(_FORWARDED_ENDS)
 
 
 class Asked(NamedTuple):
-    """What a request's head says of where it comes from."""
+    """Where a request comes from, by its head: all its Hosts and Origins, and Sec-Fetch-Site (`site`).
 
-    hosts: tuple[str, ...] = ()  # each that it names
+    `is_visit`: a person opened it in a window of its own. `forwarded` is the header that shows a proxy; empty: none.
+    """
+
+    hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
-    site: str = ""  # Sec-Fetch-Site
-    is_visit: bool = False  # whether a person opened it in a window of its own
-    forwarded: str = ""  # the header that says that it came through a proxy
+    site: str = ""
+    is_visit: bool = False
+    forwarded: str = ""
 
 
 NOTHING_SAID = Asked()
 
 
 def asked_of(headers: Iterable[tuple[bytes, bytes]], authority: str = "") -> Asked:
-    """Gather it from a head's headers, their names in lower case, and from its target's authority, if it has one."""
+    """Read it from the headers, their names in lower case, and from the target's authority, if it has one."""
     hosts, origins = [authority] if authority else [], []
     site = mode = into = forwarded = ""
     for name, value in headers:
@@ -82,10 +90,10 @@ def asked_of(headers: Iterable[tuple[bytes, bytes]], authority: str = "") -> Ask
 
 
 class Access:
-    """Decides who may ask without a key, and which pages may read answers.
+    """Decides which requests are answered without a key, and which pages may read the answers.
 
-    `hosts` are names that are answered beside addresses and localhost; `*.example.org` is every name that ends so.
-    `cors` are origins of other pages. With `is_open`, other machines may ask without a key: what is forwarded, too.
+    `hosts` are Host names that are answered, besides addresses and localhost; `*.example.org` is every name that ends
+    so. `cors` are the allowed origins of other pages. With `is_open`, other machines need no key, also through a proxy.
     """
 
     def __init__(self, hosts: Iterable[str] = (), cors: Iterable[str] = (), *, is_open: bool = False) -> None:
@@ -94,7 +102,7 @@ class Access:
         self._is_open = is_open
 
     def check(self, asked: Asked) -> None:
-        """Raise ForbiddenError for who may not use the models without a key."""
+        """Raise ForbiddenError if a request may not use the models without a key."""
         self._check_hosts(asked)
         if asked.forwarded and not self._is_open:
             raise ForbiddenError(
@@ -107,10 +115,10 @@ class Access:
             raise unnamed(asked)
 
     def check_admin(self, asked: Asked, remote: str, *, http11: bool = True) -> None:
-        """Raise UnauthorizedError or ForbiddenError for who may not manage the router without an admin key.
+        """Raise UnauthorizedError or ForbiddenError if a request may not manage the router without an admin key.
 
-        `remote` is the address of the connection's other end. Origins of server.cors are for the models alone. What
-        isn't `http11` counts as forwarded: nginx, of itself, says so of no request but asks by HTTP/1.0.
+        `remote` is the address of the connection's other end. Origins in server.cors may only use the models. A request
+        that isn't `http11` counts as forwarded: nginx by default adds no header, but uses HTTP/1.0.
         """
         if not is_loopback(remote) or asked.forwarded or not http11:
             raise UnauthorizedError(
@@ -138,7 +146,7 @@ class Access:
             )
 
     def _answers(self, asked: Asked) -> bool:
-        """Tell whether every Host is one of ours."""
+        """Tell whether every Host is one that is answered."""
         for host in asked.hosts:
             authority = _authority(host)
             if authority is None or not (_is_address(authority[0]) or self._is_own_name(authority[0])):
@@ -152,7 +160,7 @@ class Access:
         return self._named is not None and self._named.fullmatch(origin.lower()) is not None
 
     def _is_own(self, asked: Asked) -> bool:
-        """Tell whether the page is the router's own: of the Host that it asks, or of another name for it."""
+        """Tell whether the page is the router's own: its origin is the Host that it asks, or another name for it."""
         if len(asked.origins) != 1 or len(asked.hosts) != 1 or not self._answers(asked):
             return False
         origin, host = _origin(asked.origins[0]), _authority(asked.hosts[0])
@@ -165,7 +173,7 @@ class Access:
 
 
 def unnamed(asked: Asked) -> ForbiddenError:
-    """Say that a page may not ask, and what would let it."""
+    """Make the error for a page that isn't allowed; it says what would allow it."""
     more = " That needs auth.keys, too: every page can take on this origin." if "null" in asked.origins else ""
     return ForbiddenError(
         f"The page's origin {_shown(asked.origins)} isn't one that may ask. Name it in server.cors.{more}"
@@ -173,7 +181,7 @@ def unnamed(asked: Asked) -> ForbiddenError:
 
 
 def is_loopback(remote: str) -> bool:
-    """Tell whether an address is this machine's own to itself."""
+    """Tell whether an address is a loopback address."""
     try:
         address = ip_address(remote)
     except ValueError:
@@ -183,7 +191,7 @@ def is_loopback(remote: str) -> bool:
 
 
 def is_wide(host: str) -> bool:
-    """Tell whether listening at a host lets other machines in; of a name, only localhost is known not to."""
+    """Tell whether listening at an address lets other machines in. For a name, this isn't known: False."""
     try:
         ip_address(host)
     except ValueError:
@@ -198,14 +206,14 @@ def _check_site(asked: Asked) -> None:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _authority(said: str) -> tuple[str, str] | None:
-    """Part `host:port`, the host in lower case and without the dot at its end; None if it is none."""
+    """Split `host:port`; the host in lower case, without a dot at its end. None if it isn't valid."""
     match = _AUTHORITY.fullmatch(said.lower())
     return None if match is None else (_name(match[1]), match[2] or "")
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _origin(said: str) -> tuple[str, str, str] | None:
-    """Part the origin of a page on the web: its scheme, host and port; None if it is anything else."""
+    """Split the origin of a web page into scheme, host and port; None if it is anything else."""
     match = _ORIGIN.fullmatch(said.lower())
     if match is None or match[1] not in _PORTS or match[2] is None:
         return None
@@ -218,7 +226,7 @@ def _name(host: str) -> str:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _is_address(host: str) -> bool:
-    """Tell whether a host is an address in its usual form: no name server was asked for it."""
+    """Tell whether a host is an IP address in its usual form, so that no name server was involved."""
     try:
         if host.startswith("["):
             IPv6Address(host[1:-1])
@@ -230,7 +238,7 @@ def _is_address(host: str) -> bool:
 
 
 def _any_of(patterns: list[str]) -> re.Pattern[str] | None:
-    """Compile names or origins: `*` is any part of a host, as a port any port, and by itself anything at all."""
+    """Compile names or origins: `*` matches any part of a host, any port in a port's place, and alone everything."""
     return re.compile("|".join([_compiled(pattern) for pattern in patterns])) if patterns else None
 
 
@@ -242,6 +250,6 @@ def _compiled(pattern: str) -> str:
 
 
 def _shown(said: Iterable[str]) -> str:
-    """Show what a client said, shortened."""
+    """Quote a client's headers, shortened."""
     words = " and ".join([f"'{each[:_MOST_SHOWN]}'" for each in said])
     return words[: 2 * _MOST_SHOWN]

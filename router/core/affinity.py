@@ -1,15 +1,16 @@
-"""Which backend has the beginning of a prompt in its cache: hashes of prefixes, and who was sent them.
+"""Which backend has the beginning of a prompt in its prefix cache: hashes of prefixes, and where they were sent.
 
-Engines keep the work of reading a prompt, and read only what follows when the same beginning comes again. A chat
-sends its whole past with every turn, so the backend that answered the last turn answers the next one sooner. The
-router can't see these caches; it knows what it sent where (as SGLang's cache-aware router and llm-d's approximate
+Engines keep the result of reading a prompt. When another prompt has the same beginning, they read only the rest. A chat
+sends its whole history with every turn, so the backend that answered the last turn answers the next one sooner. The
+router can't see these caches, but it knows what it sent where (as SGLang's cache-aware router and llm-d's approximate
 scorer do).
 
-`blocks_of` cuts a body into blocks and gives a hash for each prefix that ends with one. The ends are the same for
-every body, `STEP` bytes apart at first and then a sixteenth of their distance from the start: a prefix is known to 6%,
-and a body has a hundred blocks at most. `Prefixes` keeps for each hash which backends have it, one bit each, in two
-generations: what is used goes into the young one; when that is full, or old, it becomes the old one, and what was in
-the old one is forgotten. That is least recently used, but for a factor of two, at the cost of a dictionary.
+`blocks_of` cuts a body into blocks, and gives a hash for each prefix that ends with a block. The blocks end at the same
+places in every body: `STEP` bytes apart at first, then a sixteenth of their distance from the start. So the length of
+a common prefix is known to 6%, and a body has at most a hundred blocks. `Prefixes` stores, for each hash, which
+backends have it, one bit each, in two generations. Entries in use go into the young generation. When that is full or
+old, it becomes the old generation, and the previous old one is dropped. That is LRU within a factor of two, for one
+dict look-up.
 """
 
 from collections.abc import Sequence
@@ -19,20 +20,25 @@ from zlib import crc32
 from router.core.catalog import Backend
 
 STEP: Final = 256
-"""Bytes between the first ends of blocks: some 64 tokens, which take any engine but milliseconds to read."""
+"""Bytes between the first ends of blocks: some 64 tokens, which any engine reads in milliseconds."""
 
 LONGEST: Final = 512 * 1024
 """Bytes of a prompt beyond which nothing is hashed: 128,000 tokens."""
 
 LIMIT: Final = 32 * 1024 * 1024
-"""Bytes of memory for all that is known of prefixes."""
+"""Bytes of memory for all prefixes."""
 
 LIFETIME: Final = 1800.0
-"""Seconds after which a prefix that nobody asks for is forgotten, at the latest; it may be half of it."""
+"""Most seconds until an unused prefix is forgotten; it may be half of that."""
 
-_ENTRY: Final = 160  # bytes that one hash takes: a dictionary's entry at its emptiest, its key, and a mask of 256 bits
+_ENTRY: Final = 160
+"""Bytes of memory for one hash: an entry of a dict at its emptiest, its key, and a mask of 256 bits."""
+
 _NAMES = (b'"messages"', b'"prompt"', b'"input"')
-_BITS: Final = 60  # that an integer holds without a third digit
+
+_BITS: Final = 60
+"""Bits that a Python integer holds in two digits."""
+
 _SHORT: Final = (1 << _BITS) - 1
 
 
@@ -44,14 +50,14 @@ def _ends() -> tuple[int, ...]:
 
 
 ENDS = _ends()
-"""Bytes of the prefix that the block of each place ends."""
+"""The length in bytes of the prefix that ends with each block."""
 
 
 def blocks_of(body: bytes) -> tuple[int, ...]:
-    """Give a hash for each prefix of a request's prompt: what stands in its body from the prompt's field on.
+    """Give a hash for each prefix of a request's prompt, which is the body from the prompt's field on.
 
-    What comes before that field doesn't count, so that their order, or another temperature, changes nothing; what
-    follows the prompt is shorter than a block. A body without a prompt has no blocks.
+    Fields before it don't count, so their order or another temperature changes nothing. Fields after it are usually
+    shorter than a block. A body without a prompt has no blocks.
     """
     start = -1
     for name in _NAMES:
@@ -73,21 +79,24 @@ def blocks_of(body: bytes) -> tuple[int, ...]:
 
 
 class Prefixes:
-    """What each backend is believed to have in its prefix cache, within `limit` bytes of memory."""
+    """What each backend probably has in its prefix cache, within `limit` bytes of memory."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._most = max(1, limit // _ENTRY // 2)
         self._young: dict[int, int] = {}
         self._old: dict[int, int] = {}
         self._turned = 0.0
-        self._holders: list[Backend | None] = []  # of each bit
+        # The backend of each bit, and the bit of each backend.
+        self._holders: list[Backend | None] = []
         self._bits: dict[Backend, int] = {}
-        self._free: list[int] = []  # bits that no entry has
-        self._left: list[int] = []  # bits given up since the last turn
-        self._leaving: list[int] = []  # and since the one before
+        # Bits that no entry has any more.
+        self._free: list[int] = []
+        # Bits given up since the generations last turned, and in the turn before. Entries may still have them.
+        self._left: list[int] = []
+        self._leaving: list[int] = []
 
     def note(self, backend: Backend, model: str, blocks: Sequence[int], now: float) -> None:
-        """Take note that a backend gets a prompt: from then on it has it, or will have once it is through with it."""
+        """Note that a backend is sent a prompt: it has that in its cache now, or will once it has read it."""
         young = self._young
         if len(young) + len(blocks) > self._most or now - self._turned > LIFETIME / 2:
             self._turn(now)
@@ -99,11 +108,11 @@ class Prefixes:
             young[key] = young.get(key, 0) | bit
 
     def cached(self, backend: Backend, model: str, blocks: Sequence[int]) -> int:
-        """Tell how many bytes of the prompt are believed to be in a backend's cache."""
+        """Give the bytes of the prompt that are probably in a backend's cache."""
         return self.holders(model, blocks).get(backend, 0)
 
     def holders(self, model: str, blocks: Sequence[int]) -> dict[Backend, int]:
-        """Tell it of every backend that has any of it."""
+        """Give the bytes that are probably cached, for each backend that has any."""
         young, old, holders, salt = self._young, self._old, self._holders, hash(model) & _SHORT
         found: dict[Backend, int] = {}
         seen = 0
@@ -125,9 +134,9 @@ class Prefixes:
         return found
 
     def forget(self, backend: Backend) -> None:
-        """Take note that a backend's cache is empty: it restarted, or is gone.
+        """Note that a backend's cache is empty, because it restarted or is gone.
 
-        Its bit is left in the entries, and used again only when none of them is left.
+        Its bit stays in the entries, and is used again only once none of these is left.
         """
         place = self._bits.pop(backend, -1)
         if place >= 0:

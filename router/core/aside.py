@@ -1,12 +1,12 @@
-"""Which backends are passed over for a while, and for which requests: they refused what another has answered. Pure.
+"""Which backends are passed over for a while, and for which requests, after refusing what another answered. Pure.
 
-Not all that a backend refuses speaks against all of it (`scope`): a 404 speaks of this model on this path, a 401 to a
-client's own key of requests that show this key; a 429 says that it is busy, and nothing more. What speaks against all
-of it is its health's to keep (`router.core.health`).
+A refusal doesn't speak against the whole backend (`scope`): a 404 concerns this model on this path, a 401 to a client's
+own key concerns requests with this key, and a 429 only means that it is busy. What speaks against the whole backend is
+kept in its health (`router.core.health`).
 
-Once is enough, for `FIRST` seconds; each time again doubles that, up to `LONGEST`. Then the next request is sent there,
-and, if it is refused, answered elsewhere: so a key that is renewed, or a model that has been loaded, is found out at no
-client's cost. An answer clears it at once.
+One refusal counts for `FIRST` seconds; each further one doubles that, up to `LONGEST`. After that, the next request is
+sent there again and, if it is refused, answered elsewhere. So a renewed key or a model that was loaded is noticed at no
+client's cost. An answer clears the refusal at once.
 """
 
 from collections import OrderedDict
@@ -20,20 +20,20 @@ FIRST: Final = 1.0
 """Seconds for which the first refusal counts."""
 
 BUSY: Final = 0.25
-"""Seconds for which a first 429 counts that doesn't say for how long: an engine that is full has room again soon."""
+"""Seconds for which a first 429 counts if it doesn't say for how long: a full engine has room again soon."""
 
 LONGEST: Final = 300.0
-"""Seconds for which any counts at most. Looking again costs a request that is sent twice, and no more."""
+"""Most seconds for which a refusal counts. Trying again costs only one request that is sent twice."""
 
 LONGEST_BUSY: Final = 30.0
-"""Seconds for which a 429 counts at most, whatever it says."""
+"""Most seconds for which a 429 counts, whatever it says."""
 
 MOST: Final = 4096
-"""Refusals that are kept: paths and keys are the clients' to make up."""
+"""Most refusals that are kept: clients can make up paths and keys."""
 
 
 class Kind(NamedTuple):
-    """Requests of which a backend has refused one: all, or those for a model on a path, or those that show a key."""
+    """The requests that a refusal concerns: all, or those for a model on a path, or those with a key."""
 
     backend: Backend
     model: str = ""
@@ -42,9 +42,9 @@ class Kind(NamedTuple):
 
 
 def scope(status: int, candidate: Candidate, ask: Ask, *, own_key: bool) -> Kind | None:
-    """Tell which requests a refusal speaks of, where it doesn't speak against the backend itself (None).
+    """Give the requests that a refusal concerns; None: it speaks against the backend itself.
 
-    `own_key`: the router shows this backend a key of its own, whatever the client shows.
+    `own_key`: the router shows this backend a key of its own, not the client's.
     """
     if status in OF_THE_KEY:
         return None if own_key else Kind(candidate.backend, key=ask.key or b"none")
@@ -54,16 +54,18 @@ def scope(status: int, candidate: Candidate, ask: Ask, *, own_key: bool) -> Kind
 
 
 class Aside:
-    """Who is passed over. All times are seconds of one clock. `any`: whether anybody is, or was and has to prove it."""
+    """The backends that are passed over. Times are seconds of one clock. `any`: there is a refusal, maybe expired."""
 
     def __init__(self) -> None:
         self.any = False
-        self._kinds: OrderedDict[Kind, tuple[float, float]] = OrderedDict()  # until when, and for how long that was
+        # Until when each refusal counts, and for how many seconds in all.
+        self._kinds: OrderedDict[Kind, tuple[float, float]] = OrderedDict()
 
     def put(self, kind: Kind, now: float, seconds: float = FIRST, longest: float = LONGEST) -> None:
-        """Pass a backend over for requests of a kind; for so long at first, then for ever longer."""
+        """Pass a backend over for requests of a kind: for `seconds` at first, then twice as long each time."""
         until, lasted = self._kinds.pop(kind, (0.0, 0.0))
-        if now < until:  # it was under way already
+        # A request that was under way already is no further sign.
+        if now < until:
             self._kinds[kind] = until, lasted
             return
         lasts = min(longest, max(seconds, 2 * lasted))
@@ -73,19 +75,19 @@ class Aside:
         self.any = True
 
     def clear(self, candidate: Candidate, ask: Ask) -> None:
-        """Note that a backend has answered a request."""
+        """Clear the refusals that concern a request which the backend has answered."""
         for kind in _kinds(candidate, ask):
             self._kinds.pop(kind, None)
         self.any = bool(self._kinds)
 
     def forget(self, backend: Backend) -> None:
-        """Forget a backend: it is gone, or another program listens there."""
+        """Forget a backend that is gone, or whose address another program may have."""
         for kind in [kind for kind in self._kinds if kind.backend is backend]:
             del self._kinds[kind]
         self.any = bool(self._kinds)
 
     def has(self, candidate: Candidate, ask: Ask, now: float) -> bool:
-        """Tell whether a backend is to be passed over for a request."""
+        """Tell whether a backend is passed over for a request."""
         return any(now < self._kinds.get(kind, (0.0, 0.0))[0] for kind in _kinds(candidate, ask))
 
 

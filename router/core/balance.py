@@ -1,9 +1,8 @@
-"""Which of several backends gets a request: a pure choice over what is known of them, ties broken by a draw.
+"""Which of several backends gets a request: the policies. Pure; ties are broken by a draw.
 
-Each policy gives every candidate a score, and takes one of the lowest. `least_latency` is the router's own: the time
-until the backend is expected to begin its answer, which is `latency.Estimate`'s sum, less the reading of what
-`affinity.Prefixes` believes to be in its cache. The others are what other balancers have. docs/balancing.md tells why,
-and measures them beside each other.
+Each policy gives every candidate a score, and picks one of those with the lowest. `least_latency` is the router's own:
+its score is the expected TTFT of `router.core.estimate`, which leaves out the reading of cached prefixes
+(`affinity.Prefixes`). The others are those of other balancers. docs/balancing.md explains and compares them.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,28 +18,29 @@ Draw = Callable[[int], int]
 """A random whole number from 0 to below its argument, such as `random.randrange`."""
 
 NEAR: Final = 1.2
-"""Times the least that is expected, up to which a backend is as good: more exact than that is no expectation."""
+"""Multiple of the least expected TTFT up to which a backend counts as equally good: estimates aren't more exact."""
 
 SOON: Final = 0.001
-"""Seconds above the least, up to which a backend is as good."""
+"""Seconds above the least expected TTFT up to which a backend counts as equally good."""
 
-AGAIN: Final = 0.5
-"""Times its seconds, that reading what another has in its cache counts more, once and once for each who comes to wait
-behind it (`Estimate.behind`): they pay for it."""
+REREAD_PENALTY: Final = 0.5
+"""Penalty for re-reading a prefix that another backend has cached, as a share of the reading's seconds. It is charged
+once, and once more for each request expected to wait behind this one (`Estimate.behind`), which is delayed by it."""
 
-_PARTS: Final = 1 << 30  # of a sum of weights, in a weighted draw
+_PARTS: Final = 1 << 30
+"""Resolution of a weighted draw."""
 
 
 class Figures(NamedTuple):
-    """What is known of one candidate for a request, whatever the policy; times in seconds.
+    """The figures of one candidate for a request, the same for each policy; times in seconds.
 
-    `expected` is the time until its first token, the sum of `queue` (until it would be this prompt's turn), `reading`
-    (of the prompt, less the `cached` bytes of it that are believed to be in its cache) and `cost` (what its errors are
-    taken for). `score` is what the policy goes by: for least_latency that is `expected`, and more where another has
-    more in its cache. `passed_over` is why it isn't taken; empty for those that it would be drawn from.
+    `expected` is the expected TTFT: the sum of `queue` (until it is this prompt's turn), `reading` (of the prompt,
+    without the `cached` bytes of it that are probably in the backend's cache) and `cost` (the penalty for errors).
+    `score` is what the policy compares: for least_latency that is `expected`, plus a penalty where another backend has
+    more in its cache. `passed_over` is why it isn't picked; empty for those that the pick is drawn from.
 
-    `published` is what the engine said last of its load, if it says anything, and `others` how many requests are
-    believed of that to be there now and not from here.
+    `published` is the load that the engine published last, if it does, and `others` the requests that are probably
+    there now and don't come from this router.
     """
 
     backend: str
@@ -57,22 +57,22 @@ class Figures(NamedTuple):
 
 
 class Policy(Protocol):
-    """Chooses among candidates, of which there is at least one."""
+    """Picks one of at least one candidates."""
 
     name: str
 
     def pick(self, candidates: Sequence[Candidate], ask: Ask, now: float, draw: Draw) -> Candidate:
-        """Choose where the request goes."""
+        """Pick the candidate that gets the request."""
 
     def explain(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[Figures]:
-        """Tell what is known of each, and who would be passed over, and why. Changes nothing."""
+        """Give the figures of each, and why it would be passed over. Changes nothing."""
 
 
 def least_in_flight(candidates: Sequence[Candidate], draw: Draw) -> Candidate:
-    """Take the candidate with the fewest attempts in flight for its weight; among equals, any.
+    """Pick the candidate with the fewest attempts in flight for its weight; among equals, any.
 
-    Ties are drawn, not taken in order: else every quiet moment's request goes to the first of the list. The weight is
-    all of it, of one that has just come back, too (unlike `Backend.load`): who asks here knows that by its estimate.
+    Ties are drawn, not taken in order: otherwise the first of the list would get every request of quiet times. The full
+    weight counts, even of a backend that has just come back (unlike `Backend.load`): the estimate shows that already.
     """
     if len(candidates) == 1:
         return candidates[0]
@@ -82,20 +82,20 @@ def least_in_flight(candidates: Sequence[Candidate], draw: Draw) -> Candidate:
 
 
 class _Scored:
-    """A policy that takes one of those with the lowest score. By itself, all have the same: any is taken."""
+    """A policy that picks one of those with the lowest score. `unit` is the score's. Here, all scores are equal."""
 
-    unit = ""  # of the score
+    unit = ""
 
     def __init__(self, name: str, prefixes: Prefixes | None) -> None:
         self.name = name
         self._prefixes = prefixes
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
-        """Score each: the lower, the better."""
+        """Score each candidate: the lower, the better."""
         return [0.0] * len(candidates)
 
     def worst(self, least: float) -> float:
-        """Tell the score that is as good as the least."""
+        """Give the highest score that counts as equal to the least."""
         return least
 
     def pick(self, candidates: Sequence[Candidate], ask: Ask, now: float, draw: Draw) -> Candidate:
@@ -140,7 +140,7 @@ class _Scored:
 
 
 class _Found:
-    """Who has how many bytes of a prompt cached that they know by this model, and how many have those with the most."""
+    """How many bytes of a prompt each backend has cached under this model's name, and the most that any has."""
 
     def __init__(self, model: str, holders: dict[Backend, int]) -> None:
         self.model = model
@@ -152,16 +152,16 @@ _NOTHING = _Found("", {})
 
 
 class _LeastLatency(_Scored):
-    """The one expected to begin its answer soonest; among those that are as good, the one with the fewest in flight.
+    """The one with the least expected TTFT; among equally good ones, the one with the fewest in flight.
 
-    That some are as good keeps several routers before the same backends from all taking the same one, and leaves a
-    difference that is too small to be known to the load.
+    The tolerance keeps several routers with the same backends from all picking the same one, and lets the load decide
+    where the estimates differ by less than their error.
     """
 
     unit = " s"
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:
-        """Tell the seconds that are expected of each; where nothing was measured, its weight counts."""
+        """Give the expected TTFT of each; an unmeasured one is scaled by its weight."""
         found, scores = _NOTHING, list[float]()
         for backend, model in candidates:
             if model != found.model:
@@ -170,7 +170,7 @@ class _LeastLatency(_Scored):
         return scores
 
     def pick(self, candidates: Sequence[Candidate], ask: Ask, now: float, draw: Draw) -> Candidate:
-        """Choose where the request goes: as any policy, but among hundreds no score is kept that can't be near."""
+        """Pick as any policy does, but drop scores early that can't be near the least: there may be hundreds."""
         if len(candidates) == 1:
             return candidates[0]
         found, least, worst = _NOTHING, inf, inf
@@ -197,14 +197,14 @@ class _LeastLatency(_Scored):
         estimate = backend.estimate
         if found.most:
             cached = found.holders.get(backend, 0)
-            again = AGAIN * (1 + estimate.behind) * estimate.line.slope * (found.most - cached)
-            seconds = estimate.expected(ask, cached, now) + again
+            reread = REREAD_PENALTY * (1 + estimate.behind) * estimate.line.slope * (found.most - cached)
+            seconds = estimate.expected(ask, cached, now) + reread
         else:
             seconds = estimate.expected(ask, 0, now)
         return seconds if estimate.measured else seconds / backend.weight
 
     def worst(self, least: float) -> float:
-        """Tell up to what is as good as the least."""
+        """Give the highest expected TTFT that counts as equal to the least."""
         return least * NEAR + SOON
 
     def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
@@ -218,25 +218,25 @@ class _LeastInFlight(_Scored):
     unit = " in flight"
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
-        """Tell what each has in flight for its weight."""
+        """Give the attempts in flight of each, relative to its weight."""
         return [backend.load for backend, _ in candidates]
 
 
 class _LeastResponseTime(_Scored):
-    """The one whose first tokens took least of late, times what it has in flight, for its weight.
+    """The one with the least recent TTFT times its attempts in flight, relative to its weight.
 
-    So do nginx's and Traefik's least time. Which prompts were long it doesn't know.
+    It is like least time of nginx and Traefik. It doesn't know which prompts were long.
     """
 
     unit = " s"
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
-        """Tell the seconds of each, in each other's way."""
+        """Give the recent TTFT of each, times its attempts in flight."""
         return [each.estimate.response * (each.in_flight + 1) / each.weight for each, _ in candidates]
 
 
 class _RoundRobin(_Scored):
-    """The one whose turn was the longest ago, whoever else may be a candidate this time."""
+    """The one whose turn was longest ago, whichever the candidates are this time."""
 
     unit = " turns"
 
@@ -246,11 +246,11 @@ class _RoundRobin(_Scored):
         self._turns: dict[str, int] = {}
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
-        """Tell when each had its turn."""
+        """Give the number of each one's last turn."""
         return [float(self._turns.get(backend.name, 0)) for backend, _ in candidates]
 
     def pick(self, candidates: Sequence[Candidate], ask: Ask, now: float, draw: Draw) -> Candidate:
-        """Choose where the request goes, and note its turn."""
+        """Pick the candidate that gets the request, and note its turn."""
         taken = super().pick(candidates, ask, now, draw)
         self._turn += 1
         self._turns[taken.backend.name] = self._turn
@@ -258,10 +258,10 @@ class _RoundRobin(_Scored):
 
 
 class _Weighted(_Scored):
-    """Any, each as often as its weight is of the sum."""
+    """Any, each with a probability proportional to its weight."""
 
     def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
-        """Draw a point on the sum of all weights, and tell whose it is."""
+        """Draw a point within the sum of all weights, and give the candidate that it belongs to."""
         left = sum(candidate.backend.share for candidate in good) * draw(_PARTS) / _PARTS
         for candidate in good[:-1]:
             left -= candidate.backend.share
@@ -282,5 +282,5 @@ POLICIES = tuple(_POLICIES)
 
 
 def policy_of(name: str, prefixes: Prefixes | None = None) -> Policy:
-    """Make the policy of this name, one of `POLICIES`. Without `prefixes` nothing is known of caches."""
+    """Make the policy of this name, one of `POLICIES`. Without `prefixes`, caches don't count."""
     return _POLICIES[name](name, prefixes)

@@ -1,17 +1,17 @@
-"""How many retries the traffic of late pays for, so that a bad day doesn't double the load. Pure.
+"""How many retries recent traffic pays for, so that failures don't double the load. Pure.
 
-What no engine has read, or one that is out, is no load, and isn't paid for (`exchange.FREE`).
+Retries of requests that no working engine read are free: `core.exchange` has the list.
 
-A token bucket, as in Finagle and linkerd: each request pays in `share` of a token, each retry takes out a whole one. It
-never holds more than `most`, so that a quiet, healthy day doesn't pay for a storm. Up to `reserve` it fills by itself,
-at `per_second`: where there is little traffic, a retry now and then is always affordable.
+It is a token bucket, as in Finagle and linkerd: each request adds `share` of a token, and each retry takes a whole one.
+It never holds more than `most`, so a quiet, healthy day doesn't pay for a storm. Up to `reserve` it fills by itself, at
+`per_second`, so with little traffic a retry now and then is always affordable.
 
-So of any n requests in a row, within s seconds, no more retries come than `most + share * n + per_second * s`.
+So n requests in a row, within s seconds, cause at most `most + share * n + per_second * s` retries.
 """
 
 
 class RetryBudget:
-    """The tokens that are left. `share` is of a request; `reserve` and `most` are in retries."""
+    """The tokens that are left. `share` is in retries for each request; `reserve` and `most` are in retries."""
 
     def __init__(
         self, share: float = 0.2, *, reserve: float = 10.0, per_second: float = 1.0, most: float = 100.0
@@ -21,14 +21,15 @@ class RetryBudget:
         self._per_second = per_second
         self._most = max(most, reserve)
         self._tokens = reserve
-        self._seen = 0.0  # when it was last asked, by the caller's clock
+        # When `withdraw` was last called, in seconds of the caller's clock.
+        self._seen = 0.0
 
     def deposit(self) -> None:
-        """Take note of a request, once, whatever its attempts."""
+        """Count a request, once, whatever its attempts."""
         self._tokens = min(self._most, self._tokens + self.share)
 
     def withdraw(self, now: float) -> bool:
-        """Pay for a retry; False where it can't be afforded. `now` is in seconds, and never goes back."""
+        """Pay for a retry; False if it can't be afforded. `now` is in seconds, and never goes back."""
         if self._tokens < self._reserve:
             self._tokens = min(self._reserve, self._tokens + (now - self._seen) * self._per_second)
         self._seen = now
@@ -38,10 +39,10 @@ class RetryBudget:
         return True
 
     def refund(self) -> None:
-        """Give a retry back: it has shown that the backend before it is at fault, and its health bounds that."""
+        """Give a retry back: it has shown that the first backend is at fault. That backend's health bounds these."""
         self._tokens = min(self._most, self._tokens + 1)
 
     @property
     def tokens(self) -> float:
-        """How many retries could be paid for now, but for what time has added since the last."""
+        """How many retries can be paid for, without the tokens that time has added since the last."""
         return self._tokens

@@ -1,7 +1,7 @@
-"""Everything that can go wrong with a request, once: its status, its words, and its form in each API.
+"""All errors that a request can end with: the status, the message, and the form in each API.
 
-An error knows the HTTP status that it maps to and knows no server. Whoever meets a foreign exception (a socket's,
-a parser's) raises one of these at that boundary; whoever answers a client asks `body` or `event` for the bytes.
+An error knows the HTTP status that it maps to, but knows no server. A foreign exception (a socket's, a parser's) is
+mapped to one of these where it enters. `body` and `event` give the bytes for the client.
 
 OpenAI's form is `{"error": {message, type, param, code}}`; Anthropic's, on /v1/messages, is
 `{"type": "error", "error": {type, message}}`. Both are taken from the two vendors' published API references.
@@ -15,14 +15,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RouterError(Exception):
-    """What a client is told when the router, not the engine, answers.
+    """An error that the router, not the engine, answers with.
 
     `message` is one sentence that says what to do. `param` names the request's field at fault, if one is.
-    `retry_after` is in seconds, and becomes the Retry-After header.
+    `retry_after` is in seconds, and becomes the Retry-After header. `type` is OpenAI's term, `anthropic_type`
+    Anthropic's.
     """
 
     status: ClassVar[int] = 500
-    type: ClassVar[str] = "server_error"  # OpenAI's word
+    type: ClassVar[str] = "server_error"
     anthropic_type: ClassVar[str] = "api_error"
     code: ClassVar[str] = "internal_error"
 
@@ -34,7 +35,7 @@ class RouterError(Exception):
 
 
 class BadRequestError(RouterError):
-    """The request can't be understood: no JSON, no model, a field of the wrong type."""
+    """The request is invalid: no JSON, no model, a field of the wrong type."""
 
     status = 400
     type = anthropic_type = "invalid_request_error"
@@ -51,7 +52,7 @@ class UnauthorizedError(RouterError):
 
 
 class ForbiddenError(RouterError):
-    """Somebody who may not ask without a key: see `core.access`."""
+    """The request isn't allowed without a key: see `core.access`."""
 
     status = 403
     type = "invalid_request_error"
@@ -69,13 +70,13 @@ class NotFoundError(RouterError):
 
 
 class ModelNotFoundError(NotFoundError):
-    """A model that no backend and no route is known by."""
+    """A name that is neither a model of a backend nor a route."""
 
     code = "model_not_found"
 
 
 class MethodNotAllowedError(RouterError):
-    """A path that the router serves, asked for by a method that it doesn't."""
+    """A path that the router serves, with a method that it doesn't."""
 
     status = 405
     type = anthropic_type = "invalid_request_error"
@@ -92,7 +93,7 @@ class BodyTooLargeError(RouterError):
 
 
 class UnavailableError(RouterError):
-    """No backend can take the request now; one may, soon."""
+    """No backend can take the request now; one may soon."""
 
     status = 503
     anthropic_type = "overloaded_error"
@@ -100,7 +101,7 @@ class UnavailableError(RouterError):
 
 
 class QueueFullError(RouterError):
-    """As many wait for the model as may, or as many bytes."""
+    """The model's queue is full, or the requests that wait have too many bytes."""
 
     status = 429
     type = anthropic_type = "rate_limit_error"
@@ -116,14 +117,14 @@ class QueueTimeoutError(RouterError):
 
 
 class BadGatewayError(RouterError):
-    """The engine broke off, or what it said was no HTTP."""
+    """The engine broke off, or its answer wasn't HTTP."""
 
     status = 502
     code = "engine_failed"
 
 
 class GatewayTimeoutError(RouterError):
-    """The engine said nothing for too long."""
+    """The engine was silent for too long."""
 
     status = 504
     anthropic_type = "timeout_error"
@@ -143,7 +144,7 @@ def _anthropic(error: RouterError) -> dict[str, Any]:
 
 
 def refusal(status: int, said: bytes) -> RouterError:
-    """Make of an engine's answer that is an error what can be said in a stream: its words, in its status's class."""
+    """Turn an engine's error answer into an error for a stream: with its message, and in its status's class."""
     sentence = f"The engine answered {status}: {_words(said) or 'nothing more'}"
     if status in {429, 503}:
         return UnavailableError(sentence)
@@ -151,7 +152,7 @@ def refusal(status: int, said: bytes) -> RouterError:
 
 
 def _words(said: bytes) -> str:
-    """Give the message of an error in OpenAI's form, Anthropic's, or an older one; of any other text, all."""
+    """Give the message of an error in OpenAI's form, Anthropic's, or an older one; else the whole text."""
     try:
         fields = msgspec.json.decode(said, type=dict[str, object])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -164,14 +165,14 @@ def _words(said: bytes) -> str:
 
 
 def body(error: RouterError, path: str) -> bytes:
-    """Give the error as the JSON body that the API of this path promises."""
+    """Give the error as a JSON body in the form of this path's API."""
     return _encode(_anthropic(error) if _is_anthropic(path) else {"error": _openai(error)})
 
 
 def event(error: RouterError, path: str) -> bytes:
     """Give the error as the last event of a stream that has begun, in the form of this path's API.
 
-    It opens with an empty line: what was sent before may have stopped in the middle of an event.
+    It begins with an empty line, because the bytes before may end in the middle of an event.
     """
     if _is_anthropic(path):
         return b"\n\nevent: error\ndata: " + _encode(_anthropic(error)) + b"\n\n"

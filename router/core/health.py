@@ -1,6 +1,6 @@
 """Whether a backend can be sent requests: a table, fed by probes, by requests, and by the supervisor.
 
-            answered                            came to nothing
+            success                             failure
   UNKNOWN   UP                                  a probe: DOWN; requests: DOWN after `unhealthy_after`
   UP        UP                                  SUSPECT
   SUSPECT   UP                                  DOWN after `unhealthy_after` in a row
@@ -9,22 +9,23 @@
             `healthy_after` probes
   any       declared by the supervisor: UP or DOWN, at once
 
-What the table doesn't say:
+What the table doesn't show:
 
-  1. A backend that nothing is known of may be tried, until its first probe decides. From there on it takes several
-     in a row to put it out, so that one lost packet doesn't.
-  2. An engine that fails every request may tell every probe that it is well. So what a request held against it, a
-     request must clear: in SUSPECT and PROBING probes don't count while the latest failure was a request's.
-  3. One that fails often, though never so many in a row, is put out too: `error_rate` of the last `window`
-     requests.
-  4. Back from DOWN it is on trial, with `trial` requests at a time; then its load grows over `slow_start`. A failure on
-     trial, or DOWN again before it carries its full load, is a relapse: each doubles the successes that it takes to be
-     on trial again, up to `2 ** _MOST_RELAPSES` times as many (as Envoy's outlier detection lengthens its ejections).
-  5. Who is out or in doubt is probed soon, then each time a little later (`pause`): what comes back is found within a
-     tenth of the time that it was away, and what doesn't costs next to nothing.
-  6. Where all of a model's backends are DOWN, the `least_bad` may be tried: any but those known to be `absent`.
-  7. A server that answered before, and now refuses the connection of one request, is out at once: nobody is there. As
-     it may just be restarted, requests wait for it as for an engine that is `coming`, for `RETURNS_WITHIN` at most.
+  1. A new backend may be tried until its first probe decides. From then on it takes several failures in a row to put
+     it out, so one lost packet doesn't.
+  2. An engine that fails every request may answer every probe. So a request's failure must be cleared by a request: in
+     SUSPECT and PROBING, probes don't count while the latest failure was a request's.
+  3. A backend that fails often, but never so many times in a row, is put out, too: if the share `error_rate` of the
+     last `window` requests failed.
+  4. A backend that comes back from DOWN is on trial, with `trial` requests at a time; then its load grows over
+     `slow_start`. A failure on trial, or DOWN again before it carries its full load, is a relapse. Each relapse doubles
+     the successes needed to be on trial again, up to `2 ** _MOST_RELAPSES` times as many (as Envoy's outlier detection
+     lengthens its ejections).
+  5. A backend that is out or in doubt is probed soon, then each time a little later (`pause`). So one that comes back
+     is found within a tenth of the time it was away, and one that doesn't costs next to nothing.
+  6. If all of a model's backends are DOWN, the `least_bad` may be tried, but none that is known to be `absent`.
+  7. A server that answered before and now refuses one request's connection is out at once: nothing listens there. It
+     may just be restarting, so requests wait for it as for an engine that is `coming`, for `RETURNS_WITHIN` at most.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,17 +39,17 @@ T = TypeVar("T")
 _MOST_RELAPSES = 5
 
 SOONEST = 0.1
-"""Seconds until a backend is probed again that is out or in doubt, at the least; doubled by each relapse."""
+"""Least seconds until a backend that is out or in doubt is probed again; doubled by each relapse."""
 
 _LATER = 0.1
-"""Of the time that it has been so, that each probe of it comes later."""
+"""Share of the time it has been out or in doubt that is added to that."""
 
 RETURNS_WITHIN = 5.0
-"""Seconds for which a server is waited for that nobody launches here, once it refuses connections: time enough for it
-to be restarted, and soon enough to be told that it is gone."""
+"""Seconds for which requests wait for a server that refuses connections and wasn't launched here: long enough for its
+restart, and soon enough for clients to hear that it is gone."""
 
 _LEAST_RAMP = 0.1
-"""What a backend carries at once when it is back; Envoy's slow start begins with a tenth, too."""
+"""Share of its load that a backend carries when it is just back; Envoy's slow start begins with a tenth, too."""
 
 
 class Verdict(Enum):
@@ -61,32 +62,41 @@ class Verdict(Enum):
     PROBING = "probing"
 
 
-_DOWN = Verdict.DOWN  # at hand: it is asked for by every request
+# A global name is faster than an attribute, and every request looks at it.
+_DOWN = Verdict.DOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What changes the verdict, and how a backend comes back."""
+    """What changes the verdict, and how a backend comes back.
 
-    unhealthy_after: int = 3  # failures in a row that put it out
-    healthy_after: int = 2  # successes in a row for each step back: on trial, then up
-    error_rate: float = 0.5  # failures among the last `window` requests that put it out too, as a share of `window`
-    window: int = 20  # requests
-    trial: int = 2  # requests at a time while it is on trial
-    slow_start: float = 5.0  # seconds until it carries its full load again
+    `unhealthy_after` failures in a row put it out; so do failures of the share `error_rate` of the last `window`
+    requests. `healthy_after` successes in a row are needed for each step back: on trial, then up. `trial` is how many
+    requests it gets at a time on trial, and `slow_start` the seconds until it carries its full load again.
+    """
+
+    unhealthy_after: int = 3
+    healthy_after: int = 2
+    error_rate: float = 0.5
+    window: int = 20
+    trial: int = 2
+    slow_start: float = 5.0
 
 
 class Health:
-    """The verdict, how many in a row spoke for another, and the latest reason for a bad one. It never changes.
+    """A backend's verdict, and what led to it. An instance never changes.
 
-    `by_requests`: the latest failure was a request's, not a probe's. `recent` is one bit for each of the last requests
-    since one failed, the latest lowest, 1 for a failure. `since` is when it came back, in seconds of the caller's
-    clock, and `relapses` how often it fell again before it was well. `absent`: nobody is there who could answer, as the
-    supervisor knows, or as it refuses connections, which it began to do at `since`. `coming`: but it is started, or
-    will soon be, so that requests may wait for it. `refused`: it refuses connections, and nobody waits for it any more.
+    `against` counts the events in a row that spoke for another verdict, and `reason` is the latest for a bad one.
+    `by_requests`: the latest failure was a request's, not a probe's. `recent` has one bit for each of the last requests
+    since one failed, the latest in the lowest bit, 1 for a failure. `since` is when it came back, in seconds of the
+    caller's clock, and `relapses` how often it fell again before it was well.
+
+    `absent`: nothing is there that could answer, because its supervisor says so or because it refuses connections; it
+    began to refuse them at `since`. `coming`: it is being started, or soon will be, so requests may wait for it.
+    `refused`: it refuses connections, and requests don't wait for it any more.
     """
 
-    # Not a frozen dataclass: a storm of failures makes one of these for each, and a dataclass takes four times as long.
+    # Not a frozen dataclass: a storm of failures makes one for each failure, and a dataclass takes four times as long.
 
     def __init__(
         self,
@@ -120,22 +130,23 @@ class Health:
 
     @property
     def hope(self) -> int:
-        """How likely an answer is, to be compared where all look bad; 0: there can be none."""
+        """Rank how likely an answer is, to compare backends that all look bad; 0: there can be none."""
         if self.usable:
             return 4
         if self.absent:
             return 0
+        # 3: it has answered since. 2: only requests failed, its probes succeed. 1: its probes fail, too.
         if self.against:
-            return 3  # it has answered since
-        return 2 if self.by_requests else 1  # its probes do well, or fail too
+            return 3
+        return 2 if self.by_requests else 1
 
     def cap(self, most: float, thresholds: Thresholds) -> float:
-        """Tell how many requests it may have in flight, of the `most` that it may have when it is well."""
+        """Give how many requests it may have in flight, of the `most` that it may have when it is well."""
         in_doubt = self.verdict is Verdict.PROBING or self.verdict is _DOWN
         return min(most, thresholds.trial) if in_doubt else most
 
     def ramp(self, now: float, thresholds: Thresholds) -> float:
-        """Tell which part of its load it may carry, above 0 and up to 1: more from second to second once it is back."""
+        """Give the share of its load that it may carry, above 0 and up to 1; it grows once the backend is back."""
         if self.verdict is Verdict.PROBING:
             return _LEAST_RAMP
         back = now - self.since
@@ -143,11 +154,11 @@ class Health:
 
 
 WELL = Health(Verdict.UP, 0, "")
-"""What is believed of a backend that answers, and has nothing against it."""
+"""The health of a backend that answers, with nothing against it."""
 
 
 def succeeded(health: Health, thresholds: Thresholds, *, probe: bool = False, now: float = 0.0) -> Health:
-    """Take note of a probe or a request that was answered."""
+    """Give the health after a probe or a request that was answered."""
     verdict = health.verdict
     if health is WELL or verdict is Verdict.UNKNOWN:
         return WELL
@@ -162,7 +173,7 @@ def succeeded(health: Health, thresholds: Thresholds, *, probe: bool = False, no
 
 
 def _on_the_way_back(health: Health, thresholds: Thresholds, now: float, *, probe: bool) -> Health:
-    """Count a success, or go on to what so many lead to: from DOWN on trial, and from there up."""
+    """Count a success. Enough of them lead from DOWN to trial, and from there to UP."""
     down, by, relapses = health.verdict is _DOWN, health.by_requests, health.relapses
     needed = thresholds.healthy_after << relapses if down else thresholds.healthy_after if probe else 1
     if health.against + 1 < needed:
@@ -175,14 +186,16 @@ def _on_the_way_back(health: Health, thresholds: Thresholds, now: float, *, prob
 def failed(
     health: Health, thresholds: Thresholds, reason: str, *, probe: bool, now: float = 0.0, refused: bool = False
 ) -> Health:
-    """Take note of a probe, or of a request, that came to nothing. `refused`: nobody took its connection."""
+    """Give the health after a probe or a request that failed. `refused`: its connection was refused."""
     verdict, relapses = health.verdict, health.relapses
     if verdict is _DOWN:
         if health.absent and (health.since == -inf or now < health.since + RETURNS_WITHIN):
-            return health  # of who isn't there, the supervisor's reason says more; or it may return
+            # The supervisor's reason says more; or the server may return.
+            return health
         if not refused or health.refused or health.absent:
             return Health(_DOWN, 0, reason, by_requests=not probe, relapses=relapses, refused=refused)
-        return _gone(reason, relapses, now)  # somebody was there, though it was out
+        # It was out, but something listened there until now.
+        return _gone(reason, relapses, now)
     gone = refused and verdict is not Verdict.UNKNOWN
     recent = health.recent if probe else (health.recent << 1 | 1) & _mask(thresholds)
     if (
@@ -216,9 +229,9 @@ def _mask(thresholds: Thresholds) -> int:
 
 
 def declared(*, up: bool, reason: str = "", now: float = -inf, coming: bool = False) -> Health:
-    """Take the supervisor's word: the engine has become ready, or its process is gone or does nothing.
+    """Give the health that a supervisor declares: the engine is ready (`up`), or its process is gone or stuck.
 
-    With `now`, one that has become ready begins slowly. `coming`: one that is not there is about to be.
+    With `now`, an engine that is ready starts slowly. `coming`: one that isn't there will soon be.
     """
     if not up:
         return Health(Verdict.DOWN, 0, reason, absent=True, coming=coming)
@@ -226,9 +239,10 @@ def declared(*, up: bool, reason: str = "", now: float = -inf, coming: bool = Fa
 
 
 def pause(health: Health, interval: float, ill: float) -> float:
-    """Tell in how many seconds a backend is to be probed again, that has been out or in doubt for `ill` seconds.
+    """Give the seconds until a backend is probed again that has been out or in doubt for `ill` seconds.
 
-    Once it has answered, that doesn't count: it is on its way back. Nor do the relapses of who may be waited for.
+    `ill` doesn't count once it has answered, as it is on its way back. Relapses don't count while requests may wait
+    for it.
     """
     if health.verdict is Verdict.UP:
         return interval
@@ -238,7 +252,7 @@ def pause(health: Health, interval: float, ill: float) -> float:
 
 
 def least_bad(candidates: Iterable[T], health_of: Callable[[T], Health]) -> list[T]:
-    """Give those of whom an answer is likeliest, where none may be usable; none, if nobody is there."""
+    """Give those most likely to answer, where none may be usable; none if all are absent."""
     hopes = [(health_of(each).hope, each) for each in candidates]
     most = max((hope for hope, _ in hopes), default=0)
     return [each for hope, each in hopes if hope == most] if most else []

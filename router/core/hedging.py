@@ -1,7 +1,7 @@
-"""After how long a silence a second backend is asked, too (Dean & Barroso, The Tail at Scale, 2013). Pure.
+"""After how many seconds of silence a request is hedged (Dean & Barroso, The Tail at Scale, 2013). Pure.
 
-Either so many seconds, or the time within which 95 of 100 answers of late began: then about one request in twenty is
-asked twice. Answers in one piece begin when they end, so streams are measured apart from them.
+It is either a fixed time, or the time within which 95% of the recent answers began; then about one request in twenty is
+sent twice. Answers in one piece begin when they end, so streams are measured separately.
 """
 
 from collections import OrderedDict, deque
@@ -9,14 +9,20 @@ from math import ceil, inf
 
 P95 = "p95"
 
-_KEPT = 256  # times, of each model
-_LEAST = 20  # of them, before which nothing is known
-_ANEW = 16  # times after which the percentile is looked up anew
+_KEPT = 256
+"""Times that are kept of each model."""
+
+_LEAST = 20
+"""Times below which there is no percentile."""
+
+_ANEW = 16
+"""Times after which the percentile is computed again."""
+
 _MOST_MODELS = 256
 
 
 class _Recent:
-    """The times of late of one model."""
+    """The recent times of one model."""
 
     def __init__(self) -> None:
         self.times: deque[float] = deque(maxlen=_KEPT)
@@ -31,26 +37,27 @@ class _Recent:
 
 
 class Patience:
-    """How long to wait for an answer's first byte. `after` is in seconds, infinity for ever, or `P95`."""
+    """How long to wait for an answer's first byte before hedging. `after` is in seconds, inf for never, or `P95`."""
 
     def __init__(self) -> None:
         self.after: float | str = inf
-        self._recent: OrderedDict[tuple[str, bool], _Recent] = OrderedDict()  # the one noted last at the end
+        # By model and whether it streams; the one used last is at the end.
+        self._recent: OrderedDict[tuple[str, bool], _Recent] = OrderedDict()
 
     @property
     def ends(self) -> bool:
-        """Whether a second backend is ever asked."""
+        """Whether any request is hedged."""
         return self.after != inf
 
     def seconds(self, model: str, *, stream: bool) -> float:
-        """Tell how long to wait for a request of this kind; infinity while too little is known of its like."""
+        """Give the seconds to wait for a request of this kind; inf while there are too few measurements."""
         if not isinstance(self.after, str):
             return self.after
         recent = self._recent.get((model, stream))
         return inf if recent is None else recent.p95
 
     def note(self, model: str, seconds: float, *, stream: bool) -> None:
-        """Note how long an answer took to begin, from when its request was first sent."""
+        """Note the seconds from a request's first attempt to the beginning of its answer."""
         if not isinstance(self.after, str):
             return
         kind = model, stream

@@ -1,10 +1,10 @@
-"""What an engine publishes of its load: how many requests it works on, and how many wait in it for that.
+"""The load that an engine publishes: how many requests it works on, and how many wait in it. Pure.
 
-Engines have a page for Prometheus at `PATH`, on which two gauges tell. Of a server with several engines (data parallel)
-each has its own, and they are summed. Such a page has a hundred kilobytes of histograms, so it is searched for these
-names alone. Whatever else a page says, a router's own too, is no load.
+Engines have a page for Prometheus at `PATH`, with a gauge for each of the two. A server with several engines (data
+parallel) has gauges for each, and they are summed. Such a page has a hundred kilobytes of histograms, so it is only
+searched for the known names. A page without them, such as another router's, shows no load.
 
-Counters of tokens and of steps are there, too: that they grow shows that it works (`router.core.stall`).
+The page also has counters of tokens and of steps. Their growth shows that the engine works (`router.core.stall`).
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 PATH: Final = "/metrics"
 
 MOST: Final = 1e6
-"""Requests: a page that tells of more tells nothing."""
+"""Most requests that a page may plausibly show."""
 
 _RUNNING: Final = (
     "vllm:num_requests_running",
@@ -30,7 +30,7 @@ _WAITING: Final = (
 
 
 _STEPS: Final = ("vllm:iteration_tokens_total_count", "vllm:generation_tokens_total", "llamacpp:n_decode_total")
-"""Counters of work that grow with each step of an engine, whatever it works on."""
+"""Counters that grow with each step of an engine, whatever it works on."""
 
 _ENDS: Final = (
     "vllm:prompt_tokens_total",
@@ -40,30 +40,31 @@ _ENDS: Final = (
     "llamacpp:tokens_predicted_total",
     "tgi_request_count",
 )
-"""Counters of work that may grow when an answer begins or ends alone."""
+"""Counters that may grow only when an answer begins or ends."""
 
 
 def _gauge(name: str) -> re.Pattern[bytes]:
-    """Make what finds a gauge's lines: one pattern each, as what begins with plain text is found the fastest."""
+    """Make the pattern of a gauge's lines. Each has its own: patterns that begin with plain text are the fastest."""
     return re.compile(rb"\n%b(\{[^\n]*\})?[ \t]+([0-9.eE+-]{1,32})(?=\s|\Z)" % name.encode())
 
 
 _GAUGES: Final = (tuple(map(_gauge, _RUNNING)), tuple(map(_gauge, _WAITING)))
-_A_PART: Final = re.compile(rb'[{,]priority="[^"]')  # SGLang: those of one priority, which are counted in all
+# SGLang also publishes the requests of each priority, which are in the total already.
+_A_PART: Final = re.compile(rb'[{,]priority="[^"]')
 
 
 _COUNTERS: Final = (tuple(map(_gauge, _STEPS)), tuple(map(_gauge, _ENDS)))
 
 
 class Load(NamedTuple):
-    """How many requests an engine says that it works on, and how many wait in it for their turn."""
+    """The published numbers of requests that an engine works on, and that wait in it."""
 
     running: float
     waiting: float
 
 
 def load_of(page: bytes) -> Load | None:
-    """Read what an engine publishes; None where the page tells nothing of it, or what can't be."""
+    """Read an engine's published load; None if the page has none, or implausible figures."""
     page = b"\n" + page
     counts, told = [0.0, 0.0], False
     for place, gauges in enumerate(_GAUGES):
@@ -80,14 +81,14 @@ def load_of(page: bytes) -> Load | None:
 
 
 class Work(NamedTuple):
-    """What an engine's counters of its work come to, and whether each step of it shows in them."""
+    """The sum of an engine's counters of work; `tells`: each step shows in them."""
 
     done: float
     tells: bool
 
 
 def work_of(page: bytes) -> Work | None:
-    """Read what an engine has done so far; None where the page tells nothing of it."""
+    """Read an engine's counters of work; None if the page has none."""
     page = b"\n" + page
     steps, ends = ([value for counter in counters for _, value in counter.findall(page)] for counters in _COUNTERS)
     try:

@@ -1,8 +1,8 @@
-"""The few things that the router must know of a request's body: which model, whether it streams, how urgent it is.
+"""The three fields of a request's body that the router needs: the model, whether it streams, and the priority.
 
-The body is parsed once and nothing of it is built but these three (about 2 µs for 8 KB). Everything else passes to
-the engine as the bytes that came. Only where the engine knows the model by another name is the body written anew,
-and then its top level alone: each value is copied as it stood.
+The body is parsed once, and only these three are built (about 2 µs for 8 KB). Everything else passes to the engine as
+the bytes that came. The body is rewritten only if the engine knows the model by another name, and then only its top
+level: each value is copied unchanged.
 """
 
 import re
@@ -12,22 +12,25 @@ import msgspec
 from router.core.errors import BadRequestError
 
 MAX_NAME = 512
-"""Characters of a model's name; a hub's id has fewer than a hundred."""
+"""Most characters of a model's name; a hub's id has fewer than a hundred."""
 
 HALF_A_PAIR = (
     "a text has half of a surrogate pair (such as \\ud83d without the \\ude00 that follows it in an emoji);"
     " whoever cuts texts must not cut between the two"
 )
 _SURROGATES = re.compile(rb"\\(?:\\|u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w))")
-"""Escapes: a backslash, a pair of surrogates, or (the group) one alone."""
+"""Matches escapes: of a backslash, of a pair of surrogates, or (the group) of a lone surrogate."""
 
 
 class Peek(msgspec.Struct, frozen=True):
-    """What a request's body says of where it should go."""
+    """The fields of a request's body that decide where it goes.
+
+    `priority` isn't decoded: in other APIs a field of this name may mean something else.
+    """
 
     model: str | None = None
     stream: bool | None = None
-    priority: msgspec.Raw = msgspec.Raw()  # unread: to other APIs the word may mean something else
+    priority: msgspec.Raw = msgspec.Raw()
 
 
 _peek = msgspec.json.Decoder(Peek).decode
@@ -36,9 +39,9 @@ _peek = msgspec.json.Decoder(Peek).decode
 def peek(body: bytes) -> tuple[str, bool, int | None]:
     """Read the model's name, whether a stream is asked for, and the priority (as in vLLM's API).
 
-    A priority that is no whole number is as good as none.
+    A priority that isn't an integer counts as none.
 
-    Raises BadRequestError for what is no JSON object, names no model, or has either of the wrong type.
+    Raises BadRequestError if the body is no JSON object, names no model, or has a field of the wrong type.
     """
     try:
         seen = _peek(body)
@@ -56,15 +59,15 @@ def peek(body: bytes) -> tuple[str, bool, int | None]:
 
 
 def _half_a_pair(body: bytes) -> bool:
-    """Tell whether a text has an escaped surrogate that is no half of a pair, which a decoder tells in odd words."""
+    """Tell whether a text has an escaped lone surrogate: the decoder's own message for that is hard to understand."""
     return any(found[1] for found in _SURROGATES.finditer(body))
 
 
 def _whole(value: msgspec.Raw) -> int | None:
-    """Read a JSON value that may be a whole number."""
+    """Read a JSON value as an integer; None if it isn't one, or too long for Python."""
     try:
         return int(bytes(value))
-    except ValueError:  # or so long a number that nobody meant it
+    except ValueError:
         return None
 
 

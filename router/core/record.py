@@ -1,7 +1,7 @@
-"""What an exchange came to, and what the end of its answer says: pure, and read only after the answer is whole.
+"""The record of an exchange, and what the end of its answer says. Pure, and read only after the answer is whole.
 
-No answer is parsed on its way. The router keeps the last `TAIL` bytes, and what is wanted of an answer stands there:
-engines send the counts of tokens, the reason why they stopped, and their errors last.
+No answer is parsed on its way. The router keeps the last `TAIL` bytes. All that the router wants of an answer is there:
+engines send the token counts, the finish reason and their errors last.
 """
 
 import re
@@ -13,13 +13,17 @@ TAIL = 2048
 
 RESPONSES = "/v1/responses"
 
-_PIECE = 256  # bytes: what is shorter is joined with the next
-_MOST_TOKENS = 10**12  # what is more is a mistake
+_PIECE = 256
+"""Bytes below which a piece is joined with the next."""
+
+_MOST_TOKENS = 10**12
+"""Token counts above this are mistakes."""
 
 _DONE = rb"(?:^|\n)data: ?\[DONE\][ \t]*(?:\r?\n|\Z)"
 _ERROR_EVENT = rb"(?:^|\n)event: ?error\r?\ndata:[^\n]*\}\r?\n"
 _STOPPED = rb'(?:^|\n)(?:event: ?message_stop\r?\ndata:|data: ?\{[^\n]*"type" ?: ?"message_stop")[^\n]*\}\r?\n'
-_SAYS_DONE = re.compile(_DONE)  # to clients, whatever API it is: OpenAI's read no further
+# OpenAI's clients read no further than this, whatever the API.
+_SAYS_DONE = re.compile(_DONE)
 _MARKS = {
     "/v1/chat/completions": _SAYS_DONE,
     "/v1/completions": _SAYS_DONE,
@@ -29,7 +33,8 @@ _RESPONDED = re.compile(
     rb"(?:^|\n)(?:event: ?(?:response\.(?:completed|incomplete|failed)|error)\r?\n"
     rb'|data: ?\{"type": ?"(?:response\.(?:completed|incomplete|failed)|error)")|' + _DONE
 )
-_NAME = 64  # bytes that the beginning of such an event takes at most
+_NAME = 64
+"""Most bytes of what `_RESPONDED` matches."""
 
 _EMPTY_LINE = re.compile(rb"(?:\r?\n){2}\Z")
 _CHUNK_LINE = re.compile(rb"\r\n[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n]*)?\r\n")
@@ -38,18 +43,18 @@ _ERROR = re.compile(rb'(?:\n|^)(?:data: ?)?\{\s*"(?:error"\s*:\s*[{"]|(?:type|ob
 
 
 def has_event(data: bytes) -> bool:
-    """Whether an event begins in the first bytes of a stream, chunked or not; if none does, they are pings."""
+    """Tell whether an event begins in the first bytes of a stream, chunked or not; if none does, they are pings."""
     return b"\ndata:" in data or data.startswith(b"data:")
 
 
 class Tail:
-    """The end of an answer, kept at little cost: pieces as they come, small ones joined, no more than are needed."""
+    """The end of an answer, kept at little cost: pieces as they come, small ones joined, and only as many as needed."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = [b""]
 
     def add(self, data: bytes) -> None:
-        """Take the next piece."""
+        """Add the next piece."""
         pieces = self._pieces
         if len(data) > TAIL:
             data = data[-TAIL:]
@@ -61,20 +66,20 @@ class Tail:
             del pieces[0]
 
     def bytes(self) -> bytes:
-        """Give the last bytes: `TAIL` at most, and not much less where there are as many."""
+        """Give the last bytes: at most `TAIL`, and not much fewer if the answer has as many."""
         return b"".join(self._pieces)[-TAIL:]
 
     def is_whole(self, path: str) -> bool:
-        """Tell whether a stream of this API has said its end mark: its own, or where it has none, `[DONE]`.
+        """Tell whether a stream of this API has sent its end mark: its own, or if the API has none, `[DONE]`.
 
-        What an engine says behind the mark doesn't count. A body in chunks may be cut into them anywhere, but for
-        chunks of hexadecimal digits alone, which look like sizes.
+        Bytes behind the mark don't matter. A chunked body may be cut anywhere, except into chunks of hexadecimal digits
+        alone, which look like sizes.
         """
         return _MARKS.get(path, _SAYS_DONE).search(_CHUNK_LINE.sub(b"", self.bytes())) is not None
 
 
 class ResponsesTail(Tail):
-    """The end of a stream of /v1/responses, whose last event has all of the answer in it: it may exceed a tail.
+    """The end of a stream of /v1/responses. Its last event holds the whole answer, so it may be longer than a tail.
 
     So the beginning of that event is noted as it passes.
     """
@@ -85,7 +90,7 @@ class ResponsesTail(Tail):
         self._is_last = False
 
     def add(self, data: bytes) -> None:
-        """Take the next piece."""
+        """Add the next piece."""
         super().add(data)
         if not self._is_last:
             seen = _CHUNK_LINE.sub(b"", self._before + data)
@@ -93,12 +98,12 @@ class ResponsesTail(Tail):
             self._before = seen[-_NAME:]
 
     def is_whole(self, path: str) -> bool:  # noqa: ARG002  (of one API)
-        """Tell whether the last event has come to its end, an empty line."""
+        """Tell whether the last event has ended, with an empty line."""
         return self._is_last and _EMPTY_LINE.search(self.bytes()[-8:]) is not None
 
 
 def tail_of(path: str) -> Tail:
-    """Give what keeps the end of a stream of this API."""
+    """Make the tail for a stream of this API."""
     return ResponsesTail() if path == RESPONSES else Tail()
 
 
@@ -108,9 +113,9 @@ def needs_mark(path: str) -> bool:
 
 
 def is_cut(tail: bytes, length: int) -> bool:
-    """Tell whether an answer of JSON, of so many bytes, of which these are the last, lacks its end.
+    """Tell whether a JSON answer of `length` bytes lacks its end; `tail` is its last bytes.
 
-    Of one that isn't kept whole only the last bracket is known.
+    If `tail` isn't all of it, only the last bracket is checked.
     """
     if length > len(tail):
         return not tail.rstrip().endswith((b"}", b"]"))
@@ -122,7 +127,13 @@ def is_cut(tail: bytes, length: int) -> bool:
 
 
 class Record(msgspec.Struct):
-    """What an exchange came to. Times are in seconds; `status` is 499 for a client that left."""
+    """The record of an exchange. Times are in seconds; `status` is 499 for a client that left.
+
+    `ttft` is from the request's arrival to a stream's first event (not a ping), or to another answer's first byte.
+    `sent` is the bytes of body, and `events` the server-sent events, that were passed to the client; `tail` is the last
+    of these bytes. `waited` is the part of `duration` spent waiting for a backend with room. `key` is the name of the
+    key that was shown. `hedge` is how a second attempt ended, if there was one: "won" or "lost".
+    """
 
     id: str
     path: str
@@ -131,23 +142,23 @@ class Record(msgspec.Struct):
     status: int
     outcome: str
     attempts: int
-    ttft: float | None  # from the request's arrival to a stream's first event (no ping), or another answer's first byte
+    ttft: float | None
     duration: float
-    sent: int  # bytes of body passed to the client
-    events: int  # server-sent events passed to the client
-    tail: bytes  # the last of them
-    waited: float = 0.0  # for a backend with room, of the duration
-    key: str = ""  # whose: the name of the key that was shown
-    hedge: str = ""  # how a second attempt beside the first ended, if there was one: "won" or "lost"
+    sent: int
+    events: int
+    tail: bytes
+    waited: float = 0.0
+    key: str = ""
+    hedge: str = ""
 
 
 class Ending(msgspec.Struct):
-    """What the end of an answer says; None is what it doesn't."""
+    """What the end of an answer says; None if it doesn't. `error`: it ends with an error, whatever its status."""
 
     prompt_tokens: int | None
     completion_tokens: int | None
     finish_reason: str | None
-    error: bool  # whether it ends with an error, whatever its status was
+    error: bool
 
 
 _SAYS_ERROR = re.compile(
@@ -157,8 +168,9 @@ _SAYS_ERROR = re.compile(
 
 
 def says_error(data: bytes) -> bool:
-    """Tell whether an answer begins with an error: as an event or not, in its chunk or not, whatever its status."""
-    if data[:5] == b'{"id"':  # as nearly every answer in one piece begins: the search below costs ten times this
+    """Tell whether an answer begins with an error: as an event or not, chunked or not, whatever its status."""
+    # Nearly every answer in one piece begins so, and the search below costs ten times as much.
+    if data[:5] == b'{"id"':
         return False
     return data.find(b"error", 0, 96) >= 0 and _SAYS_ERROR.match(data) is not None
 
@@ -168,7 +180,7 @@ _parse = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def ending(tail: bytes) -> Ending:
-    """Read the end of an answer: the last mention of each counts."""
+    """Read the end of an answer. The last mention of each figure counts."""
     usage = _usage(tail)
     return Ending(
         _count(usage, "prompt_tokens", "input_tokens"),
@@ -184,7 +196,7 @@ def ends_in_error(tail: bytes) -> bool:
 
 
 def _usage(tail: bytes) -> dict[str, object]:
-    """Read the last object that is called usage; it may hold others."""
+    """Read the last object named usage; it may have objects inside."""
     at = tail.rfind(b'"usage"')
     begins = ends = tail.find(b"{", at + 7, at + 12) if at >= 0 else -1
     while begins >= 0 and (ends := tail.find(b"}", ends) + 1) > 0:
@@ -198,7 +210,7 @@ def _usage(tail: bytes) -> dict[str, object]:
 
 
 def _count(usage: dict[str, object], *names: str) -> int | None:
-    """Give a count of tokens by the first of its names: OpenAI's older one, or Anthropic's and OpenAI's newer one."""
+    """Give a token count by its first name found: OpenAI's older one, or Anthropic's, which OpenAI's newer API has."""
     for name in names:
         said = usage.get(name)
         if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < _MOST_TOKENS:
@@ -207,7 +219,7 @@ def _count(usage: dict[str, object], *names: str) -> int | None:
 
 
 def _reason(tail: bytes, name: bytes) -> str | None:
-    """Find the last word said as this: engines say null until there is one."""
+    """Find the last text in a field of this name: engines send null until they have one."""
     at = tail.rfind(name)
     while at >= 0:
         said = _WORD.match(tail, at + len(name))

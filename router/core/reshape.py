@@ -1,7 +1,7 @@
-"""What a route changes of a request's body: its top level alone, in one pass with the model's name.
+"""How a route changes a request's body: only its top level, in one pass together with the model's name.
 
-The body is taken apart into its fields' names and the bytes of their values, and put together again: a value that no
-rule names is copied as it stood, down to the last digit.
+The body is split into field names and the bytes of their values, and joined again. A value without a rule is copied
+unchanged, to the last digit.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _plain(value: object) -> object:
-    """What msgspec makes JSON of: it knows no read-only mappings, and no text of a class derived from str."""
+    """Convert types that msgspec can't encode: read-only mappings, and subclasses of str."""
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder(enc_hook=_plain).encode
 ALIKE: Mapping[str, str] = MappingProxyType(
     {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 )
-"""The two names of one thing, of which a client says whichever it knows."""
+"""Two names of one field: a client may use either."""
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _NULL = msgspec.Raw(b"null")
@@ -32,16 +32,16 @@ _NUMBER = tuple(b"-0123456789")
 
 
 class Reshape:
-    """A route's rules for a body's fields. Values are whatever JSON can say, and are written once, here.
+    """A route's rules for a body's fields. Values may be anything that JSON can express; they are encoded once, here.
 
-    `strip` are dropped. `default` counts where the client says nothing, or null. `set` counts in any case. `at_most`
-    bounds numbers that are there then; what is no number is left for the engine to judge. A client can't get past what
-    is set or bounded by a field's other name.
+    Fields in `strip` are dropped. A `default` applies if the client gives none, or null. `set` always applies.
+    `at_most` then bounds numbers; any other value is left for the engine to judge. A client can't avoid what is set or
+    bounded by using a field's other name.
     """
 
     def __init__(
         self,
-        set: Mapping[str, object] = _NOTHING,  # noqa: A002  (the words of router.yaml)
+        set: Mapping[str, object] = _NOTHING,  # noqa: A002  (router.yaml's names)
         default: Mapping[str, object] = _NOTHING,
         at_most: Mapping[str, float] = _NOTHING,  # type: ignore[assignment]
         strip: Iterable[str] = (),
@@ -53,7 +53,7 @@ class Reshape:
         self._strip = (*strip, *(ALIKE[name] for name in set if name in ALIKE and ALIKE[name] not in set))
 
     def apply(self, fields: dict[str, msgspec.Raw]) -> None:
-        """Change the fields of a body in place."""
+        """Apply the rules to the fields of a body, in place."""
         for name in self._strip:
             fields.pop(name, None)
         for name, alike, value in self._default:
@@ -66,10 +66,10 @@ class Reshape:
 
 
 def reshaped(body: bytes, reshape: Reshape | None, model: str | None) -> bytes:
-    """Apply a route's rules to a body that `peek` has read, and write another model's name; None leaves either be.
+    """Apply a route's rules to a body that `peek` has read, and replace the model's name; None changes neither.
 
-    Of a field given twice, the last counts. Raises BadRequestError for field names that are no text, which `peek`
-    doesn't look at.
+    If a field is given twice, the last one counts. Raises BadRequestError for field names that are invalid text, which
+    `peek` doesn't check.
     """
     try:
         fields = _fields_of(body)
