@@ -1,18 +1,18 @@
-"""What becomes of a request when an attempt fails: the one state machine of retries.
+"""Whether a request gets another attempt, and where. Pure.
 
 An exchange is a request's whole life; an attempt is one try of it at one backend. While no byte of an answer has
-reached the client, a failed attempt may be followed by another:
+reached the client, another attempt may follow a failed one:
 
-  1. at a backend not tried yet, that is believed to be up, tier by tier;
-  2. where none is left, at one tried already, if the failure was the connection's (`RETRY_SAME`): an engine that
-     said 503, or nothing for ten minutes, would only say it again;
-  3. of the next model only, where the route says so of the answer's status, or the answer says that this backend can't
-     serve the model (`is_unable`) and no other is left that might (`UNWANTED`);
-  4. where nobody is up but an engine is about to be, in its queue, if the connection was at fault (`may_wait`);
-  5. at another backend of the same model, where an answer may be an error of its backend (`is_doubtful`), and only
-     its: if that one answers, the first is at fault; if both refuse alike, the client gets the first one's words;
-  6. and at most `retries` times in all. A connection that was kept alive and turned out to be closed (`STALE`)
-     doesn't count: it says nothing of the backend, and the next goes out on a fresh one to the same backend.
+  1. At a backend that wasn't tried yet and is believed to be up, tier by tier.
+  2. Where none is left, at one that was tried, if the connection failed (`RETRY_SAME`): an engine that said 503, or
+     nothing for ten minutes, would only say it again.
+  3. At the next model of its route, where the route says so for the answer's status, or where this backend can't serve
+     the model (`is_unable`) and no other is left that might (`UNWANTED`).
+  4. In the queue, where no backend is up but an engine is about to be, if the connection failed (`may_wait`).
+  5. At another backend of the same model, where an error may be its backend's fault (`is_doubtful`). If that one
+     answers, the first was at fault. If both refuse alike, the client gets the first one's words.
+  6. At most `retries` times in all. A kept connection that turned out to be closed (`STALE`) doesn't count: it says
+     nothing of the backend, and the next attempt takes a fresh connection to the same one.
 
 After the first byte there is no other attempt: the client is told that its answer broke off.
 """
@@ -32,7 +32,7 @@ from router.core.statuses import LACKS, LIES, OF_THE_KEY, OF_THE_REQUEST
 T = TypeVar("T")
 
 _FOLDERS: Final = re.compile(r"(?<![\w./:])/(?:[^\s/'\":,;()]+/)+")
-"""The folders before a file's name."""
+"""Matches the folders before a file's name."""
 
 RETRY_AFTER = 5
 """Seconds that a client is asked to wait where nothing better is known."""
@@ -67,8 +67,8 @@ NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED})
 """Failures that say nothing of the backend, or nothing that isn't known already."""
 
 FREE_RETRY = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.STALLED})
-"""Failures after which another attempt is no further load: no engine has read the request, or the one that has is out,
-and lets go of it. So the budget of retries doesn't pay for it (as gRPC's transparent retries)."""
+"""Failures after which another attempt adds no load: no working engine has read the request. The retry budget doesn't
+pay for it, as for gRPC's transparent retries."""
 
 _TIMEOUTS = frozenset({
     Failure.CONNECT_TIMEOUT,
@@ -79,7 +79,7 @@ _TIMEOUTS = frozenset({
 
 
 def error_of(failure: Failure, backend: str) -> RouterError:
-    """Tell the client of a failure that nothing could make good."""
+    """The error that a client gets for a failure, when no other attempt is allowed."""
     sentence = f"The backend '{backend}' {failure.value}."
     if failure in _TIMEOUTS:
         return GatewayTimeoutError(f"{sentence} Try again, or ask for fewer tokens.")
@@ -93,7 +93,7 @@ def error_of(failure: Failure, backend: str) -> RouterError:
 def first(model: str, queue: str, way: Way, ask: Ask, dispatcher: Dispatcher[T], now: float) -> Candidate | None:
     """Choose where a request goes first; None: it has to wait in its queue.
 
-    Raises UnavailableError, which says why, where no backend is there.
+    Raises UnavailableError, with the reasons, if no backend is up or about to be.
     """
     chosen = dispatcher.choose(way, (), ask, now) if dispatcher.admission.is_empty(queue) else None
     if chosen is None and not dispatcher.may_wait(way):
@@ -102,7 +102,7 @@ def first(model: str, queue: str, way: Way, ask: Ask, dispatcher: Dispatcher[T],
 
 
 def nobody(model: str, way: Way) -> UnavailableError:
-    """Tell a client that no backend is there, nor about to be, and why."""
+    """The error for a request that no backend can take, now or soon, with the reasons."""
     return UnavailableError(_why_none(model, way.tiers), retry_after=RETRY_AFTER)
 
 
@@ -115,10 +115,10 @@ def after(
     dispatcher: Dispatcher[T],
     now: float,
 ) -> Candidate | None:
-    """Choose where a request goes next, or None: there it ends. Only before the first byte.
+    """Choose where a request goes after a failure; None: nowhere. Only before the first byte.
 
-    `tried` has every attempt so far, but none that met a stale connection: its like is tried at once, and at no cost.
-    A retry has waited already: where all others are full it goes to one of them, which has it wait itself.
+    `tried` has the candidates of all attempts but those that met a stale connection. A retry has waited already: where
+    all backends are full, it goes to one of them and waits in its engine.
     """
     if failure is Failure.STALE:
         return tried[-1]
@@ -137,10 +137,10 @@ def after(
 def may_wait(
     failure: Failure, way: Way, tried: Sequence[Candidate], retries: int, age: float, dispatcher: Dispatcher[T]
 ) -> bool:
-    """Tell whether a request goes back to its queue, as `after` finds nobody, but an engine is about to be there.
+    """Whether a request goes back to its queue: `after` finds no backend, but an engine is about to be up.
 
-    `age` is for how many seconds it has been under way. One that may be what ends the engines has a single attempt more
-    than others; one that no engine has read has as many as fit into the time that it may wait.
+    `age` is the seconds since the request came. A request that may itself be what kills the engines gets one attempt
+    more than `retries`. One that no engine has read gets as many as fit into `queue_timeout`.
     """
     return (
         (failure in FREE_RETRY or (failure in RETRY_SAME and len(tried) <= retries + 1))
@@ -150,11 +150,11 @@ def may_wait(
 
 
 def is_free(failure: Failure, backend: Backend) -> bool:
-    """Tell whether another attempt is no further load, so that the budget of retries doesn't pay for it.
+    """Whether another attempt adds no load, so that the retry budget doesn't pay for it.
 
-    A launched engine that closes a connection without an answer is going, as is any server of which nobody is left: it
-    lets go of all that it has. One that turns a request away at its door has not worked on it. And where a route says
-    that the next model is to be tried, that is no retry.
+    A launched engine that closes a connection without an answer is ending, and lets go of all its work; so is a backend
+    that is gone. An engine that refuses a request with a status below 500 has not worked on it. And trying the next
+    model of a route is no retry.
     """
     if failure in FREE_RETRY or failure is Failure.DENIED or failure is Failure.UNWANTED:
         return True
@@ -162,32 +162,32 @@ def is_free(failure: Failure, backend: Backend) -> bool:
 
 
 def in_doubt(backend: Backend) -> bool:
-    """Tell whether nothing that a backend refuses is to be believed unless another refuses it, too."""
+    """Whether a backend's refusals are believed only if another backend refuses the same."""
     health = backend.health
     return backend.errors >= DOUBT or (health is not WELL and (health.by_requests or health.verdict is Verdict.PROBING))
 
 
 def is_doubtful(status: int, backend: Backend) -> bool:
-    """Tell whether an answer that isn't good may be its backend's fault rather than the request's."""
+    """Whether an error may be its backend's fault rather than the request's."""
     return status not in OF_THE_REQUEST or in_doubt(backend)
 
 
 def is_unable(status: int, *, own_key: bool) -> bool:
-    """Tell whether an answer says that its backend lacks the model, or doesn't take the router's `own_key`."""
+    """Whether an error says that its backend lacks the model, or doesn't accept the router's `own_key`."""
     return status == LACKS or (own_key and status in OF_THE_KEY)
 
 
 def failure_of(status: int) -> Failure:
-    """Tell how an attempt has failed whose answer is doubtful: an engine may have worked on what it says 500 to."""
+    """How an attempt with a doubtful answer has failed: an engine may have worked on a request before it said 5xx."""
     return Failure.DENIED if status < LIES else Failure.ERROR
 
 
 def rival(
     way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatcher[T], now: float, *, full: bool = True
 ) -> Candidate | None:
-    """Choose who else of the same model may show whose fault an error is: of those that are up, whoever errs least.
+    """Choose another backend of the same model, to see whose fault an error is: the one up with the fewest errors.
 
-    With `full`, whether it has room or not.
+    With `full`, one that has no room will do.
     """
     same = next(tier for tier in way.tiers if tried[-1] in tier)
     able = [each for each in same if each.backend.health.usable and each not in tried]
@@ -203,9 +203,9 @@ def rival(
 
 
 def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatcher[T], now: float) -> Candidate | None:
-    """Choose who is asked, too, while the latest attempt is silent: one of the same model that is up and has room.
+    """Choose a second backend while the latest attempt is silent: one of the same model that is up and has room.
 
-    Where anybody waits for room, nobody is asked twice.
+    None while any request waits for room: it goes first.
     """
     if len(dispatcher.admission):
         return None
@@ -215,7 +215,7 @@ def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatche
 
 
 def waited_in_vain(error: RouterError, tiers: Sequence[Tier]) -> RouterError:
-    """Say in an error of the queue what became of the engines, where none was there to have room."""
+    """Add the engines' reasons to an error of the queue, if none of them was there at all."""
     if any(not c.backend.health.absent for tier in tiers for c in tier):
         return error
     return type(error)(f"{error.message} Of its engines: {_reasons(tiers)}.", retry_after=error.retry_after)
