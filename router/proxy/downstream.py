@@ -1,16 +1,16 @@
-"""The client's side: one connection, read by an asyncio protocol, handed to aiohttp when it asks for anything unusual.
+"""The fast lane: a client's connection, read by an asyncio protocol. Unusual requests are handed to aiohttp.
 
-The fast lane is for the ordinary request (heads.parse_request): its head is parsed once, its body peeked at once, no
-request or response object is made, and the connection itself is the sink of the exchange. A connection that sends
-anything else is handed over to aiohttp, with the bytes that it sent, for the rest of its life: the slow lane.
+The fast lane takes ordinary requests (heads.parse_request): their head is parsed once, their body is peeked at once, no
+request or response object of a framework is made, and the connection itself is the sink of the exchange. A connection
+that sends anything else is handed over to aiohttp, with the bytes read so far, for the rest of its life: the slow lane.
 
 A connection is in one of these states:
 
-    READING    a request isn't whole yet (or hasn't begun: then the connection is idle)
-    ASKING     an exchange is under way; bytes that come meanwhile are the next request's, and wait
-    LINGERING  it was refused before its body was read: what still comes is dropped until the client closes
+    READING    a request isn't whole yet, or hasn't begun: then the connection is idle
+    ASKING     an exchange is under way; bytes that come meanwhile belong to the next request, and wait
+    LINGERING  a request was refused before its body was read: further bytes are dropped until the client closes
 
-What doesn't get on is cut by `Lane.sweep`: a head that isn't whole in time, a body that stops coming, an idle
+`Lane.sweep` cuts connections that make no progress: a head that isn't whole in time, a body that stops coming, an idle
 connection, a lingering one. One sweep looks at all connections, so none needs a timer of its own.
 """
 
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
     from router.http1.heads import Known
 
 HIGH_WATER = 64 * 1024
-"""Bytes that wait for a slow client before the engine isn't read from any more."""
+"""Bytes waiting for a slow client above which its engine isn't read from."""
 
 MAX_PIPELINED = 64 * 1024
-"""Bytes of next requests that are read while one is under way."""
+"""Most bytes of the next requests that are kept while one is under way."""
 
 HEAD_TIMEOUT = 10.0
-"""Seconds that a request's head may take."""
+"""Seconds that a request's head may take to arrive."""
 
 BODY_TIMEOUT = 30.0
-"""Seconds without a byte, in the middle of a request's body."""
+"""Seconds that a request's body may pause."""
 
 IDLE_TIMEOUT = 75.0
 """Seconds that a connection may stay open without a request."""
 
 LINGER_TIMEOUT = 5.0
-"""Seconds that a refused client may go on sending its body."""
+"""Seconds for which a refused client may go on sending its body."""
 
 SWEEP_EVERY = 2.5
 """Seconds between two looks at all connections."""
@@ -71,8 +71,8 @@ _FULL = UnavailableError(
 class Lane:
     """What all connections of the fast lane share.
 
-    `slow_lane` makes an aiohttp protocol, which calls `left` when its connection ends. `room` is how many connections
-    there may be, those handed over included.
+    `slow_lane` makes an aiohttp protocol, which calls `left` when its connection ends. `room` is how many more
+    connections may be opened; those handed over to the slow lane count, too.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class Lane:
         self.plane = plane
         self.rules = rules
         self.slow_lane = slow_lane
-        self.room = room  # for more connections
+        self.room = room
         self.loop = asyncio.get_running_loop()
         self.connections: set[Client] = set()
         self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
 
     def sweep(self) -> None:
-        """Cut the connections that don't get on, and again."""
+        """Cut the connections that make no progress, and plan the next sweep."""
         unharmed("the look at all connections", self._cut_overdue)
         self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
 
@@ -98,7 +98,7 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is under way on any connection, or its last bytes are."""
+        """Whether a request is under way on any connection, or the last bytes of its answer are."""
         return any(connection.busy for connection in self.connections)
 
     def left(self) -> None:
@@ -106,7 +106,7 @@ class Lane:
         self.room += 1
 
     def close(self) -> None:
-        """Close every connection, once what was written to it is sent."""
+        """Close every connection once the bytes written to it are sent."""
         self._sweeper.cancel()
         for connection in list(self.connections):
             connection.hang_up()
@@ -122,19 +122,28 @@ class Client(asyncio.Protocol):
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._state = READING
-        self._since = lane.loop.time()  # when the state's clock began
-        self._buffer = b""  # read, and not yet understood
-        self._known: Known[RequestHead] | None = None  # the latest request's head
-        self._head: RequestHead | None = None  # of a request whose body isn't whole yet
+        # When the timeout of the current state began to run.
+        self._since = lane.loop.time()
+        # Bytes that are read and not parsed yet.
+        self._buffer = b""
+        # The latest request's head, to recognise the next one by.
+        self._known: Known[RequestHead] | None = None
+        # The head of a request whose body isn't whole yet.
+        self._head: RequestHead | None = None
         self._id = ""
         self._caller = ANYBODY
-        self._let_in_by: Access | None = None  # who let in the latest head, and so another like it
+        # The rules that let in the latest head, and so let in another like it.
+        self._let_in_by: Access | None = None
+        # The body so far, and how many bytes of it are still to come.
         self._body: list[bytes] = []
-        self._missing = 0  # bytes of the body still to come
+        self._missing = 0
         self._exchange: Exchange | None = None
-        self._full = False  # whether too much waits for the client
-        self._drops = False  # whether too much came before its time: then the connection ends with this answer
-        self._unsent = 0  # bytes that waited for the client at the last sweep
+        # Whether too many bytes wait for the client.
+        self._full = False
+        # Whether too many bytes came while a request was under way: the connection is closed after its answer.
+        self._drops = False
+        # Bytes that waited for the client at the last sweep.
+        self._unsent = 0
 
     def __repr__(self) -> str:
         return f"<Client {self._state.name.lower()}>"
@@ -145,11 +154,13 @@ class Client(asyncio.Protocol):
         return self._state is ASKING or self._head is not None or self._transport.get_write_buffer_size() > 0
 
     def overdue(self, now: float) -> bool:
-        """Tell whether it has taken too long for what it is doing."""
+        """Tell whether the current state has lasted too long."""
         if self._state is ASKING:
-            return False  # the exchange has its own limits
+            # The exchange has its own limits.
+            return False
         before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
-        if self._unsent < before:  # it still takes the last answer
+        if self._unsent < before:
+            # The client is still reading the last answer.
             self._since = now
         if self._state is LINGERING:
             limit = LINGER_TIMEOUT
@@ -162,7 +173,7 @@ class Client(asyncio.Protocol):
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to read."""
+        """Begin to read, or refuse the connection if there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         self.write = self._transport.write
         self._transport.set_write_buffer_limits(HIGH_WATER)
@@ -181,19 +192,19 @@ class Client(asyncio.Protocol):
             self._exchange = None
 
     def pause_writing(self) -> None:
-        """Stop the engine: the client is slower."""
+        """Stop reading from the engine: the client is slower."""
         self._full = True
         if self._exchange is not None:
             self._exchange.pause()
 
     def resume_writing(self) -> None:
-        """Let the engine go on."""
+        """Read from the engine again."""
         self._full = False
         if self._exchange is not None:
             self._exchange.resume()
 
     def data_received(self, data: bytes) -> None:
-        """Read on, if there is something to read."""
+        """Take the next bytes of a request; while one is under way, keep them for later."""
         if self._state is READING:
             if self._head is None:
                 self._read_head(self._buffer + data if self._buffer else data)
@@ -201,7 +212,8 @@ class Client(asyncio.Protocol):
                 self._read_body(data)
         elif self._state is ASKING and not self._drops:
             self._buffer += data
-            if len(self._buffer) > MAX_PIPELINED:  # reading goes on, or a client that leaves wouldn't be noticed
+            if len(self._buffer) > MAX_PIPELINED:
+                # Reading isn't paused: a client that leaves would go unnoticed.
                 self._drops, self._buffer = True, b""
 
     # Reading
@@ -215,7 +227,8 @@ class Client(asyncio.Protocol):
             self._admit(known.head, *recalled)
 
     def _read_new_head(self, data: bytes) -> None:
-        if data.startswith(b"\r\n"):  # an empty line before a request is ignored (RFC 9112, 2.2)
+        # An empty line before a request is ignored (RFC 9112, 2.2).
+        if data.startswith(b"\r\n"):
             data = data[2:]
         end = data.find(b"\r\n\r\n", 0, MAX_REQUEST_HEAD) + 4
         if end < 4:
@@ -232,7 +245,7 @@ class Client(asyncio.Protocol):
             self._turn_away(BadRequestError("This is no well-formed HTTP request."), "/v1/")
 
     def _admit(self, head: RequestHead, length: int, rest: bytes) -> None:
-        """Turn away who may not ask, or read on."""
+        """Refuse a request that isn't allowed, or read its body."""
         rules = self._lane.rules
         self._id = head.id or rules.new_id()
         try:
@@ -259,7 +272,7 @@ class Client(asyncio.Protocol):
         self._buffer = data
 
     def _read_body(self, data: bytes) -> None:
-        """Gather the body; with its last byte, ask."""
+        """Gather the body; with its last byte, start the exchange."""
         if len(data) < self._missing:
             self._missing -= len(data)
             self._body.append(data)
@@ -270,7 +283,7 @@ class Client(asyncio.Protocol):
             body = b"".join([*self._body, body])
             self._body = []
         head, self._head = self._head, None
-        assert head is not None  # noqa: S101  (its body came behind it)
+        assert head is not None  # noqa: S101  (this is its body)
         self._ask(head, body)
 
     def _ask(self, head: RequestHead, body: bytes) -> None:
@@ -285,12 +298,13 @@ class Client(asyncio.Protocol):
             self.finish(keep_alive=keep_alive)
             return
         exchange = self._exchange = Exchange(lane.plane, request, body, self)
-        if self._full:  # the client still has the last answer to take
+        if self._full:
+            # The client hasn't read the last answer yet.
             exchange.pause()
         exchange.start()
 
     def _turn_away(self, error: RouterError, path: str, cors: bytes = b"") -> None:
-        """Refuse a request whose body hasn't been read, and let the client notice before the connection goes."""
+        """Refuse a request whose body hasn't been read, and let the client read that before the connection closes."""
         id_ = self._id or self._lane.rules.new_id()
         self.write(error_answer(error, path, id_, keep_alive=False, cors=cors))
         self._state, self._since = LINGERING, self._lane.loop.time()
@@ -299,7 +313,7 @@ class Client(asyncio.Protocol):
             self._transport.write_eof()
 
     def _hand_over(self, data: bytes) -> None:
-        """Give the connection to the slow lane, with what was read of it."""
+        """Give the connection to the slow lane, with the bytes read so far."""
         self._lane.connections.discard(self)
         protocol = self._lane.slow_lane(self._lane.left)
         self._transport.set_protocol(protocol)
@@ -308,7 +322,7 @@ class Client(asyncio.Protocol):
             protocol.pause_writing()
         protocol.data_received(data)
 
-    # What the exchange asks (sink.Sink)
+    # What the exchange calls (sink.Sink)
 
     def finish(self, *, keep_alive: bool) -> None:
         """Go on with the next request, or close."""
@@ -317,7 +331,8 @@ class Client(asyncio.Protocol):
         if not keep_alive or self._drops:
             self._transport.close()
             return
-        if self._buffer:  # pipelined; not at once, or a thousand of them would be a stack of a thousand calls
+        if self._buffer:
+            # A pipelined request. Not at once: a thousand of them would make a stack of a thousand calls.
             self._lane.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
@@ -326,9 +341,10 @@ class Client(asyncio.Protocol):
             self._read_head(data)
 
     def hang_up(self) -> None:
-        """Close, once all is sent."""
+        """Close once all is sent."""
         self._exchange = None
-        self._state, self._since = READING, self._lane.loop.time()  # of the client, the rest: `overdue` watches
+        # `overdue` bounds how long the client may take for the rest.
+        self._state, self._since = READING, self._lane.loop.time()
         self._transport.close()
 
     def abort(self) -> None:
@@ -336,5 +352,5 @@ class Client(asyncio.Protocol):
         self._transport.abort()
 
     def unsent(self) -> int:
-        """Tell how many bytes wait for the client."""
+        """Give the number of bytes that wait for the client."""
         return self._transport.get_write_buffer_size()

@@ -11,17 +11,17 @@ from router.proxy import resolve
 from router.proxy.upstream import Connection
 
 MAX_IDLE = 256
-"""Connections kept open to a backend without a cap: as many as servers for many users work on at once, unless told."""
+"""Idle connections kept to a backend without a cap: as many as servers for many users work on at once by default."""
 
 AT_ONCE = 8
-"""Connections that are made ahead of need at a time: a server that has a short queue of them drops no more."""
+"""Connections opened ahead of need at the same time: few enough for a server with a short listen queue."""
 
 _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a backend listens. `base` is what its URL has before /v1, such as "/llm", or nothing."""
+    """Where a backend listens. `base` is its URL's path before /v1, such as "/llm"; it may be empty."""
 
     host: str
     port: int
@@ -30,7 +30,7 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> "Address":
-        """Read a backend's URL; a /v1 at its end, as OpenAI's clients are given it, means the same without."""
+        """Read a backend's URL. A /v1 at its end, as OpenAI's clients expect it, makes no difference."""
         parts = urlsplit(url)
         base = parts.path.rstrip("/").removesuffix("/v1")
         return cls(parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme == "https", base)
@@ -55,10 +55,11 @@ class ConnectError(Exception):
 
 
 class Pool:
-    """Connections to one address, the one used last given out first: it is the least likely to be stale.
+    """Connections to one address. The one used last is given out first: it is the least likely to be stale.
 
-    `connect_timeout` is in seconds. `api_key` is what the backend there wants to be shown. `base`, `host_line` and
-    `credentials` are what each request's head has of them, serialised.
+    `connect_timeout` is in seconds. `api_key` is the key that the backend wants to see. `base`, `host_line` and
+    `credentials` are the serialised parts of each request's head. `most_idle` is how many connections are kept while no
+    request uses them, and `ahead` how many are opened before requests need them; see `warm`.
     """
 
     def __init__(
@@ -74,8 +75,8 @@ class Pool:
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._closed = False
-        self.most_idle = MAX_IDLE  # connections kept while no request uses them
-        self.ahead = 0  # connections to have open before they are needed; see `warm`
+        self.most_idle = MAX_IDLE
+        self.ahead = 0
         self._warming: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -83,11 +84,11 @@ class Pool:
 
     @property
     def open(self) -> int:
-        """How many there are, idle or not."""
+        """How many connections there are, idle or not."""
         return len(self._all)
 
     def take(self) -> Connection | None:
-        """Take an idle connection, if there is one."""
+        """Take an idle connection; None if there is none."""
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
@@ -95,7 +96,7 @@ class Pool:
         return None
 
     async def connect(self) -> Connection:
-        """Make a fresh connection. Raises ConnectError."""
+        """Open a new connection. Raises ConnectError."""
         address, patience = self.address, self._connect_timeout
         try:
             async with asyncio.timeout(patience):
@@ -112,15 +113,17 @@ class Pool:
             raise ConnectError(Failure.CONNECT_TIMEOUT, f"{address} in {self._connect_timeout:g} s") from error
         except resolve.UnknownNameError as error:
             raise ConnectError(Failure.UNKNOWN, str(error)) from error
-        except (OSError, UnicodeError) as error:  # refused, no such host, a certificate that isn't trusted, …
+        except (OSError, UnicodeError) as error:
+            # Refused, no such host, a certificate that isn't trusted, …
             no_files = isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
             raise ConnectError(Failure.NO_FILES if no_files else Failure.REFUSED, f"{address}: {error}") from error
-        if connection.usable:  # else it was closed as soon as it was made, which `made` tells
+        # One that was closed as soon as it was made is reported by `made`.
+        if connection.usable:
             self._all.add(connection)
         return connection
 
     def made(self, connecting: "asyncio.Task[Connection]") -> Connection:
-        """Give the connection that `connect` made. Raises ConnectError, also where it has been closed again by now."""
+        """Give the connection that `connect` made. Raises ConnectError, also if it has been closed by now."""
         connection = connecting.result()
         if not connection.usable:
             raise ConnectError(Failure.CLOSED, f"{self.address} closed the connection as soon as it was made")
@@ -138,9 +141,9 @@ class Pool:
             self._idle.remove(connection)
 
     def warm(self, most: int) -> None:
-        """Have `ahead` connections open, busy ones counted, but no more than `most`.
+        """Open connections until there are `ahead`, busy ones included, but no more than `most`.
 
-        A server that accepts one connection a turn of its loop takes seconds to accept hundreds once it is busy.
+        A server that accepts one connection in each turn of its loop takes seconds to accept hundreds once it is busy.
         """
         if self._warming is None and len(self._all) < min(self.ahead, most) and not self._closed:
             self._warming = asyncio.get_running_loop().create_task(self._warm(min(self.ahead, most)))
@@ -153,14 +156,15 @@ class Pool:
                 )
                 for each in made:
                     if not isinstance(each, Connection) or not each.usable:
-                        return  # the next request tells of it, or the next probe
+                        # The next request reports the failure, or the next probe.
+                        return
                     each.rest()
                     self._keep(each)
         finally:
             self._warming = None
 
     def close(self) -> None:
-        """Close the idle connections now, and each busy one when its answer has ended."""
+        """Close the idle connections now, and each busy one once its answer has ended."""
         self._closed = True
         if self._warming is not None:
             self._warming.cancel()

@@ -1,7 +1,7 @@
-"""A client's request as the data plane has it, and the rules by which both lanes make one.
+"""A client's request on the data plane, and the rules by which both lanes make one.
 
-The lanes differ in how they read; what is asked of a request, and in what order, stands here once: the path, the key,
-the size, the body, the id. So does how it is written for a backend.
+The lanes differ only in how they read. The checks of a request and their order are here, once: the path, the key, the
+size, the body, the id. So is the way it is written for a backend.
 """
 
 import hmac
@@ -33,22 +33,29 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("router")
 
-_MOST_EXPLAINED = 16  # candidates
-_MOST_TOLD = 64  # refusals that are logged, each of them once
+_MOST_EXPLAINED = 16
+"""Most candidates in an x-router-explain header."""
+
+_MOST_TOLD = 64
+"""Most refusals that are logged; each is logged once."""
 
 _CORS = b"access-control-allow-origin: %s\r\naccess-control-expose-headers: %s\r\nvary: origin\r\n"
 _METHODS = b"GET, HEAD, POST"
 _READABLE = b"x-request-id, x-router-backend, x-router-queue-ms, x-router-explain, retry-after"
 _MAY_SEND = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z, ]{0,4096}")
-_PREFLIGHT_LASTS = 7200  # seconds: as long as any browser remembers one
+_PREFLIGHT_LASTS = 7200
+"""Seconds for which a browser may remember a preflight's answer: the most that any browser allows."""
 
 
 class Caller(NamedTuple):
-    """Whose key a client showed, and in which class its requests wait, unless they ask for a later one."""
+    """Whose key a client showed (`name`), and the priority class of its requests, unless they ask for a later one.
+
+    `cors` are the lines of its answers' heads that let a page of another origin read them.
+    """
 
     name: str = ""
     priority: int = 0
-    cors: bytes = b""  # the lines of its answers that let a page of another origin read them
+    cors: bytes = b""
 
 
 ANYBODY = Caller()
@@ -56,14 +63,14 @@ _NOBODY: Mapping[str, Caller] = MappingProxyType({})
 
 
 class Request:
-    """A client's request, read and understood; its body goes beside it, and is let go of sooner.
+    """A client's request, read and checked, without its body, which is freed sooner.
 
-    `credentials` are the client's own, serialised, where they aren't the router's. Without `http11` no chunk may be
-    sent. `keep_alive`: the client's connection may go on after the answer. `priority` is the class in which it waits:
-    the lowest first.
+    `credentials` are the client's header lines with a key for the backend, if the router has no keys of its own.
+    Without `http11` no chunk may be sent. `keep_alive`: the client's connection may go on after the answer. `priority`
+    is its class in the queue, the lowest first.
     """
 
-    # No msgspec.Struct, no NamedTuple: compiled, this one's attributes are read in a tenth of the time.
+    # No msgspec.Struct, no NamedTuple: attributes of a compiled class are read in a tenth of the time.
 
     def __init__(
         self,
@@ -90,18 +97,19 @@ class Request:
 
 
 class Rules:
-    """What every request must meet, whichever lane reads it.
+    """The checks of every request, whichever lane reads it.
 
-    `source` makes the ids of requests that bring none.
+    `source` gives the randomness for the ids of requests that have none.
     """
 
     def __init__(self, source: random.Random) -> None:
         self.draining = False
         self.set_up()
-        # Our ids are UUIDs in form (RFC 9562, 5.4), the last part counted up: they are names, not secrets.
+        # Our ids have the form of UUIDs (RFC 9562, 5.4), with the last part counted up: they are names, not secrets.
         bits = f"{source.getrandbits(72):018x}"
         self._own = f"{bits[:8]}-{bits[8:12]}-4{bits[12:15]}-8{bits[15:]}-"
-        self._number = count(source.randrange(10**11, 5 * 10**11))  # twelve digits: hexadecimal ones, too
+        # Twelve decimal digits, which are valid hexadecimal ones.
+        self._number = count(source.randrange(10**11, 5 * 10**11))
 
     def set_up(
         self,
@@ -111,23 +119,24 @@ class Rules:
         admin_keys: Iterable[str] = (),
         access: Access | None = None,
     ) -> None:
-        """Take other rules, for the requests from now on.
+        """Replace the rules, for the requests from now on.
 
-        `keys`: those that a client must show one of, and whose they are. `admin_keys`: the same for /admin. Where there
-        are none, `access` decides. `max_body` is in bytes.
+        A client must show one of `keys`, which have their callers beside them; for /admin, one of `admin_keys`. Where
+        there are none, `access` decides. `max_body` is in bytes.
         """
         self.max_body = max_body
-        self.access = access or Access()  # another with each set_up: what an earlier one let in is looked at again
+        # A new object each time, so that heads which an earlier one let in are checked again.
+        self.access = access or Access()
         self._told: set[str] = set()
         self._keys = [key.encode() for key in keys]
         self._callers = list(keys.values())
         self._admin_keys = [key.encode() for key in admin_keys]
 
     def admit(self, headers: Headers, authority: str = "") -> Caller:
-        """Tell who asks; `authority` is that of the request's target, if it has one.
+        """Check that a request is allowed, and give its caller; `authority` is that of its target, if it has one.
 
-        Raises UnavailableError while the router stops, UnauthorizedError for who shows no key, and ForbiddenError for
-        who may not ask without one.
+        Raises UnavailableError while the router stops, UnauthorizedError without a valid key, and ForbiddenError if
+        there are no keys and `access` refuses it.
         """
         if self.draining:
             raise errors.UnavailableError("The router is stopping. Try again soon.", retry_after=5)
@@ -148,16 +157,16 @@ class Rules:
         return caller._replace(cors=cors) if cors else caller
 
     def _note(self, error: errors.ForbiddenError) -> None:
-        """Tell the log of what is refused, each once: a page can't read the answer."""
+        """Log a refusal, each kind once: a page can't read the answer, so its author needs the log."""
         if error.message not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(error.message)
             more = "" if len(self._told) < _MOST_TOLD else " (No further kinds of refusals are logged until a reload.)"
             log.warning(f"refused: {printable(error.message)}{more}")
 
     def admit_admin(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> None:
-        """Raise UnauthorizedError or ForbiddenError for who may not manage the router.
+        """Raise UnauthorizedError or ForbiddenError if a request may not manage the router.
 
-        `remote` is the address that asks, `authority` that of the request's target, if it has one.
+        `remote` is the address of the client, `authority` that of the request's target, if it has one.
         """
         if not self._admin_keys:
             try:
@@ -169,7 +178,7 @@ class Rules:
             raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
 
     def may_look(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> bool:
-        """Tell whether who asks may be told of models and backends: it may use them, or manage them."""
+        """Tell whether a request may see models and backends: its sender may use or manage them."""
         asked = asked_of(headers, authority)
         if _shown(headers, [*self._keys, *self._admin_keys]) >= 0:
             return True
@@ -182,7 +191,7 @@ class Rules:
         return False
 
     def cors(self, headers: Headers) -> bytes:
-        """Write the lines of an answer that let the page that asks read it; for a page that may not, none."""
+        """Write the lines of an answer's head that let the asking page read it; none if it may not."""
         return self._cors(asked_of(headers))
 
     def _cors(self, asked: Asked) -> bytes:
@@ -190,9 +199,9 @@ class Rules:
         return b"" if not reader else _CORS % (reader.encode("latin-1"), _READABLE)
 
     def preflight(self, headers: Headers) -> bytes:
-        """Write the lines that answer a browser's question whether a page may ask. Raises ForbiddenError if it may not.
+        """Write the lines that answer a browser's CORS preflight. Raises ForbiddenError if the page isn't allowed.
 
-        The question carries no key, so that no key is asked for here.
+        A preflight carries no key, so none is required here.
         """
         asked, fields = asked_of(headers), dict(headers)
         cors = self._cors(asked)
@@ -212,24 +221,25 @@ class Rules:
         return lines
 
     def check_length(self, length: int) -> None:
-        """Raise BodyTooLargeError for a body of more bytes than may be."""
+        """Raise BodyTooLargeError for a body over `max_body`."""
         if length > self.max_body:
             raise errors.BodyTooLargeError(
                 f"The request's body is over {self.max_body} bytes. Send less, or raise limits.max_body."
             )
 
     def new_id(self) -> str:
-        """Make an id for a request whose client gave none that can be used: a UUID."""
+        """Make an id, a UUID, for a request whose client gave no usable one."""
         return self._own + str(next(self._number))
 
     def understand(
         self, head: RequestHead, id_: str, body: bytes, caller: Caller, *, http11: bool, keep_alive: bool
     ) -> Request:
-        """Make a request of what was read. Raises BadRequestError."""
+        """Make a request of its head and body. Raises BadRequestError."""
         if not head.well_addressed:
             raise errors.BadRequestError("The request's path must begin with /v1/ and name no parent folder.")
         model, stream, wish = peek(body)
-        credentials = b"" if self._keys else head.credentials  # a key of the router's is no backend's business
+        # If the router has keys, the client's key is for the router, and no backend may see it.
+        credentials = b"" if self._keys else head.credentials
         goes_on = keep_alive and http11 and not self.draining
         priority = caller.priority if wish is None else max(wish, caller.priority) if self._keys else wish
         return Request(
@@ -246,7 +256,7 @@ class Rules:
 
 
 def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
-    """Tell which of the keys is shown; -1: none is."""
+    """Give the index of the key that is shown; -1: none is."""
     shown = b""
     for name, value in headers:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
@@ -255,14 +265,15 @@ def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
         if name == b"x-api-key":
             shown = value
     place = -1
-    for number, key in enumerate(keys):  # all are compared, in constant time
+    # All keys are compared, each in constant time, so that timing tells nothing of them.
+    for number, key in enumerate(keys):
         if hmac.compare_digest(shown, key):
             place = number
     return place
 
 
 def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshape | None, pool: "Pool") -> bytes:
-    """Write a request as this backend is to have it. Raises RouterError where it can't be said to its engine."""
+    """Write a request for this backend. Raises RouterError if its engine can't be sent it."""
     head, backend = request.head, candidate.backend
     lines = pool.credentials or request.credentials
     if reshape is not None or candidate.model != request.model:
@@ -283,7 +294,7 @@ def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshap
 
 
 def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: bool, cors: bytes = b"") -> bytes:
-    """Write a whole answer that is an error, in the form of the path's API; `cors` are lines of its head."""
+    """Write an error as a whole answer, in the form of the path's API; `cors` are lines of its head."""
     body = errors.body(error, path)
     lines = b"%scontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n%s" % (
         status_line(error.status),
@@ -299,24 +310,24 @@ def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: 
 
 
 def explained(figures: list[dict[str, object]]) -> bytes:
-    """Write why a request goes where it goes as a header of its answer; of many candidates the first."""
+    """Write the x-router-explain header, which says why a request goes where it goes; only the first candidates."""
     return b"x-router-explain: %s\r\n" % msgspec.json.encode(figures[:_MOST_EXPLAINED])
 
 
 def retry_after(headers: Headers) -> float:
-    """Tell how many seconds an answer's Retry-After asks for; 0: none."""
+    """Give the seconds that an answer's Retry-After asks for; 0: none."""
     said = next((value for name, value in headers if name == b"retry-after"), b"")
     return float(said) if said.isdigit() and len(said) < 7 else 0.0
 
 
 @lru_cache(maxsize=256)
 def header_value(text: str) -> bytes:
-    """Write a backend's name as a header has it: in ASCII."""
+    """Write a backend's name for a header, in ASCII."""
     return text.encode("ascii", "replace")
 
 
 def is_uuid(text: str) -> bool:
-    """Tell whether this is a UUID in a form that strict engines take."""
+    """Tell whether this is a UUID in a form that strict engines accept."""
     try:
         UUID(text)
     except ValueError:

@@ -1,14 +1,14 @@
-"""The addresses of host names, looked up beside the requests: a name that hangs holds up nobody but itself.
+"""The addresses of host names, looked up in the background: a name that hangs delays only requests that need it.
 
-    an address, or localhost            never asked for
-    a name whose addresses are known    these; asked for again beside, once `FRESH` seconds have passed
-    a name that isn't known             waited for; all who want it wait for one look-up
+    an IP address, or localhost         no look-up
+    a name with known addresses         these; looked up again in the background, once they are `FRESH` seconds old
+    an unknown name                     waits for a look-up, which all who want the name share
 
-The system's resolver blocks, some of its ways for minutes, and can't be stopped. An event loop has few threads for it
-(libuv four) and waits for them at its end: five names that hang, and no other is found, nor does the program stop. So
-each look-up has a thread of its own, which nobody waits for at the end; one for each name, `MOST` at a time, of which
-those that hang don't count. The last good addresses stay good while a newer look-up hangs or fails. A connection to
-them that failed has them asked for at once (`renewed`), as the name may have moved.
+The system's resolver blocks, sometimes for minutes, and can't be stopped. An event loop has few threads for it (libuv:
+four) and waits for them at its end. With five names that hang, no other name would be found, and the program wouldn't
+stop. So each look-up has a thread of its own, which nothing waits for at the end: one for each name, and at most `MOST`
+at a time, not counting those that hang. The last good addresses stay valid while a newer look-up hangs or fails. After
+a failed connection the name is looked up again at once (`renewed`), as it may have moved.
 """
 
 import asyncio
@@ -25,28 +25,28 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from router.telemetry.tasks import aside
 
 FRESH = 30.0
-"""Seconds that addresses are taken for true: what most programs that don't see a record's time to live take."""
+"""Seconds for which addresses are fresh: the usual choice of programs that don't see a record's time to live."""
 
-AGAIN = 1.0
-"""Seconds until a name is asked for again that couldn't be found, or whose address couldn't be connected to."""
+RETRY_AFTER = 1.0
+"""Least seconds until a name is looked up again that wasn't found, or whose addresses couldn't be connected to."""
 
 MOST = 64
-"""Names that are looked up at the same time; the next waits. A thread that waits costs some tens of kilobytes."""
+"""Names that are looked up at the same time; the next one waits. A waiting thread costs some tens of kilobytes."""
 
 HANGS = 0.25
-"""Seconds after which a look-up no longer holds up the next: most take a few milliseconds."""
+"""Seconds after which a look-up no longer counts against `MOST`: most take a few milliseconds."""
 
 STAGGER = 0.25
-"""Seconds that a name's first address has, before the next is tried beside it (RFC 8305)."""
+"""Seconds until the next address of a name is tried in parallel (RFC 8305)."""
 
 WAIT = 1.5
-"""Seconds that a probe waits for a name that isn't known yet: less than `health.timeout`, so that it can say why."""
+"""Seconds that a probe waits for an unknown name: less than `health.timeout`, so that its error names the cause."""
 
 OWN_WITHIN = 10.0
-"""Seconds that the name of `server.host` may take at the start."""
+"""Seconds that the look-up of `server.host` may take at the start."""
 
 MOST_NAMES = 4096
-"""Names that are remembered: those of router.yaml, and of what it was before."""
+"""Names that are remembered: those in router.yaml now, and in its earlier versions."""
 
 LookUp = Callable[[str], tuple[str, ...]]
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -58,19 +58,20 @@ class UnknownNameError(OSError):
     def __init__(self, host: str, why: object) -> None:
         why = getattr(why, "strerror", None) or why
         super().__init__(f"the name '{host}' can't be resolved ({why}): check it, and this machine's DNS")
-        self.strerror = str(self)  # which aiohttp shows
+        # aiohttp's messages show this attribute.
+        self.strerror = str(self)
 
 
 def look_up(host: str) -> tuple[str, ...]:
-    """Ask the system for a name's addresses, the best first. Blocks. Raises OSError, or UnicodeError."""
+    """Ask the system for a name's addresses, the best first. Blocks. Raises OSError or UnicodeError."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def fixed(host: str) -> tuple[str, ...]:
-    """Give the addresses of what needn't be asked for: of an address itself, and of this machine; else none.
+    """Give the addresses of a host that needs no look-up: of an IP address, and of localhost; else none.
 
-    All names under localhost are this machine's (RFC 6761), though few resolvers know it.
+    All names under localhost mean this machine (RFC 6761), though few resolvers know that.
     """
     if host.lower().rstrip(".").rpartition(".")[2] == "localhost":
         return ("127.0.0.1", "::1")
@@ -82,18 +83,21 @@ def fixed(host: str) -> tuple[str, ...]:
 
 
 class _Name:
-    """What is known of a name."""
+    """A name's addresses, the error of its last look-up, and when that was asked for and ended.
+
+    `looking` is a look-up that is under way, or waits for its turn.
+    """
 
     def __init__(self) -> None:
         self.addresses: tuple[str, ...] = ()
-        self.error: Exception | None = None  # of the last look-up
-        self.asked_at = 0.0  # when the last look-up was asked for
-        self.told_at = -FRESH  # when it ended
-        self.looking: asyncio.Task[None] | None = None  # one that is under way, or waits for its turn
+        self.error: Exception | None = None
+        self.asked_at = 0.0
+        self.told_at = -FRESH
+        self.looking: asyncio.Task[None] | None = None
 
 
 class Names:
-    """Knows names' addresses. `look_up` is called in threads, and may block for ever. Use it on one event loop."""
+    """The addresses of names. `look_up` is called in threads, and may block for ever. For use on one event loop."""
 
     def __init__(self, look_up: LookUp = look_up, most: int = MOST) -> None:
         self._look_up = look_up
@@ -103,15 +107,15 @@ class Names:
     async def addresses(self, host: str, within: float) -> tuple[str, ...]:
         """Give a host's addresses, the best first. Raises OSError.
 
-        A name that isn't known is waited for until its look-up has taken `within` seconds: who comes to one that hangs
-        is told so at once.
+        For an unknown name this waits until its look-up has taken `within` seconds. So while a look-up hangs, later
+        calls fail at once.
         """
         if known := fixed(host):
             return known
         name, age = self._name(host)
         if name.addresses and age < FRESH:
             return name.addresses
-        if name.error is None or age >= AGAIN:
+        if name.error is None or age >= RETRY_AFTER:
             looking = self._begin(host, name)
             if not name.addresses:
                 await asyncio.wait([looking], timeout=max(0.0, name.asked_at + within - time.monotonic()))
@@ -120,24 +124,24 @@ class Names:
         return name.addresses
 
     def doubt(self, host: str) -> "asyncio.Task[None] | None":
-        """Ask for a name again, as its addresses couldn't be connected to; None: that has just been done."""
+        """Look a name up again, as its addresses couldn't be connected to; None: that has just been done."""
         if fixed(host):
             return None
         name, age = self._name(host)
-        return None if age < AGAIN else self._begin(host, name)
+        return None if age < RETRY_AFTER else self._begin(host, name)
 
     async def renewed(self, host: str) -> tuple[str, ...]:
-        """Give other addresses than were known, if a look-up of `AGAIN` seconds at most brings any; else none."""
+        """Give the new addresses of a name, if a look-up within `RETRY_AFTER` seconds brings any; else none."""
         looking = self.doubt(host)
         if looking is None:
             return ()
         before = self._name(host)[0].addresses
-        await asyncio.wait([looking], timeout=AGAIN)
+        await asyncio.wait([looking], timeout=RETRY_AFTER)
         after = self._name(host)[0].addresses
         return after if after != before else ()
 
     def _name(self, host: str) -> tuple[_Name, float]:
-        """Give what is known of a name, and since when, in seconds."""
+        """Give a name's entry, and its age in seconds."""
         name = self._names.get(host)
         if name is None:
             if len(self._names) >= MOST_NAMES:
@@ -146,14 +150,14 @@ class Names:
         return name, time.monotonic() - name.told_at
 
     def _begin(self, host: str, name: _Name) -> "asyncio.Task[None]":
-        """Look a name up, or join the look-up that is under way."""
+        """Start a look-up, or join the one that is under way."""
         if name.looking is None:
             name.asked_at = time.monotonic()
             name.looking = asyncio.create_task(self._ask(host, name), name=f"look up {host}")
         return name.looking
 
     async def _ask(self, host: str, name: _Name) -> None:
-        """Look up, when there is room; one that fails doesn't take away what was known."""
+        """Look a name up when there is room. A failure keeps the addresses that were known."""
         async with self._room:
             asking = asyncio.ensure_future(aside(self._look_up, host))
             await asyncio.wait([asking], timeout=HANGS)
@@ -170,8 +174,8 @@ async def connect(
 ) -> tuple[asyncio.BaseTransport, P]:
     """Connect to a host, at whichever of its addresses answers first. Raises OSError.
 
-    Where none does, the name may have moved: what is new of its addresses is tried, too. `within` is how many seconds
-    a name's first look-up may take.
+    If none does, the name may have moved, so new addresses are tried, too. `within` is how many seconds the first
+    look-up of a name may take.
     """
     addresses = await names.addresses(host, within)
     try:
@@ -204,7 +208,7 @@ def _info(address: str, port: int) -> aiohappyeyeballs.AddrInfoType:
 
 
 class Resolver(AbstractResolver):
-    """The same for aiohttp's client."""
+    """Resolves names for aiohttp's client by the same `Names`."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -223,4 +227,4 @@ class Resolver(AbstractResolver):
         ]  # fmt: skip
 
     async def close(self) -> None:
-        """Do nothing: the names are others', too."""
+        """Do nothing: others use the names, too."""

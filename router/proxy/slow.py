@@ -1,8 +1,8 @@
-"""The slow lane: everything that isn't an ordinary request, through aiohttp.
+"""The slow lane: aiohttp reads everything that isn't an ordinary request.
 
-A POST under /v1/ that is chunked, of HTTP/1.0, or otherwise unusual is read by aiohttp, and then goes the same way as
-all others: the same rules make a request of it, the same exchange answers it, and its bytes are written to the same
-wire. Only what the router itself answers (api/) is written by aiohttp.
+A POST under /v1/ that is chunked, of HTTP/1.0, or otherwise unusual is read by aiohttp. From then on it is handled like
+all others: the same rules make a request of it, the same exchange answers it, and the answer's bytes are the same. Only
+the router's own answers (api/) are written by aiohttp.
 """
 
 import asyncio
@@ -29,16 +29,17 @@ IDLE_TIMEOUT = 75.0
 """Seconds that a connection may stay open without a request."""
 
 BODY_TIMEOUT = 300.0
-"""Seconds that the body of an unusual request may take, all of it."""
+"""Seconds that the whole body of an unusual request may take."""
 
 OPEN = ("/health", "/ready")
-"""What everybody may ask, whatever the Host: load balancers do. To whom may not ask for models, it names none."""
+"""Paths that answer every client, whatever the Host, for load balancers. They name models only to those who may use
+them."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Written(web.StreamResponse):
-    """A response that is on the wire already: what aiohttp would do to send it is left out."""
+    """A response that was sent already: aiohttp sends nothing for it."""
 
     def __init__(self, *, keep_alive: bool) -> None:
         super().__init__()
@@ -46,12 +47,12 @@ class Written(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool | None:
-        """Whether the connection goes on."""
+        """Whether the connection stays open."""
         return self._goes_on
 
     @property
     def prepared(self) -> bool:
-        """Say yes: nothing of it can be changed any more."""
+        """Always True: nothing of it can be changed any more."""
         return True
 
     async def prepare(self, request: web.BaseRequest) -> None:
@@ -74,7 +75,7 @@ class Wire:
         self._keep_alive = False
 
     def write(self, data: bytes) -> None:
-        """Send bytes; stop the engine when too many wait for the client."""
+        """Send bytes; stop reading from the engine if too many wait for the client."""
         transport = self._request.transport
         if transport is None or transport.is_closing():
             return
@@ -91,7 +92,7 @@ class Wire:
         self._wake.set()
 
     def hang_up(self) -> None:
-        """Close, once all is sent; under HTTP/1.0 that would be a proper end, so there the connection is reset."""
+        """Close once all is sent. Under HTTP/1.0 that would look like a proper end, so the connection is reset."""
         transport = self._request.transport
         if transport is not None and self._http11:
             transport.close()
@@ -108,11 +109,11 @@ class Wire:
         self.finish(keep_alive=False)
 
     def unsent(self) -> int:
-        """Tell how many bytes wait for the client."""
+        """Give the number of bytes that wait for the client."""
         return 0 if self._request.transport is None else self._request.transport.get_write_buffer_size()
 
     async def carry(self, exchange: Exchange) -> Written:
-        """Wait for the exchange's end, and let the engine go on each time the client has caught up."""
+        """Start the exchange and wait for its end; resume it each time the client has caught up."""
         self._exchange = exchange
         exchange.start()
         try:
@@ -124,13 +125,15 @@ class Wire:
                     self._paused = False
                     exchange.resume()
         finally:
-            exchange.cancel()  # nothing, unless the client has left
-            self._exchange = None  # it has this as its sink: each would keep the other
+            # This does nothing, unless the client has left.
+            exchange.cancel()
+            # The exchange refers to this as its sink: break the reference cycle.
+            self._exchange = None
         await self._taken()
         return Written(keep_alive=self._keep_alive)
 
     async def _taken(self) -> None:
-        """Wait until the client has taken all, and cut it if it takes too long: until then the request is under way."""
+        """Wait until the client has read all, and cut it if that takes too long: until then it is under way."""
         transport = self._request.transport
         if transport is None or transport.is_closing() or not transport.get_write_buffer_size():
             return
@@ -145,17 +148,17 @@ class Wire:
 
 
 class SlowConnection(web.RequestHandler):
-    """aiohttp's side of a connection, whose errors have our form, not a page's."""
+    """aiohttp's side of a connection, with errors in the API's form instead of an HTML page."""
 
     def __init__(self, server: web.Server, rules: Rules, on_lost: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        # aiohttp writes no access log where there is none; its types don't say so
+        # aiohttp writes no access log if this is None, which its types don't allow.
         super().__init__(server, loop=loop, access_log=None, keepalive_timeout=IDLE_TIMEOUT)  # type: ignore[arg-type]
         self._rules = rules
         self._on_lost = on_lost
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell the lane that it came from, too."""
+        """Report the end to the lane that the connection came from, too."""
         super().connection_lost(exc)
         self._on_lost()
 
@@ -166,7 +169,7 @@ class SlowConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  (aiohttp's, for its page)
     ) -> web.StreamResponse:
-        """Answer what aiohttp couldn't read, or a mistake of ours; the connection ends with it."""
+        """Answer a request that aiohttp couldn't read, or that a bug of ours broke; then the connection is closed."""
         if status < 500:
             error: RouterError = errors.BadRequestError("This is no well-formed HTTP request.")
         else:
@@ -184,10 +187,11 @@ class SlowLane:
     def __init__(self, plane: Plane, rules: Rules) -> None:
         self._plane = plane
         self._rules = rules
-        self.under_way = 0  # requests
+        # Requests under way.
+        self.under_way = 0
 
     async def proxy(self, request: web.Request) -> web.StreamResponse:
-        """Route a POST by the model that its body names."""
+        """Answer a POST through an exchange, by the model that its body names."""
         self.under_way += 1
         try:
             return await self._proxy(request)
@@ -234,11 +238,12 @@ class SlowLane:
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Turn away who may not ask, and everybody while the router stops; give every error its API's form.
+        """Refuse requests that aren't allowed, and all while the router stops; give every error its API's form.
 
-        Whoever asks for anything but OPEN must be let in: a path that isn't there is no exception.
+        Everything but OPEN is checked, paths that don't exist included.
         """
-        if request.match_info.handler == self.proxy:  # which asks the same, and answers in bytes
+        # `proxy` checks the same, and writes its errors as bytes.
+        if request.match_info.handler == self.proxy:
             return await handler(request)
         headers = lowered(request)
         try:
@@ -273,13 +278,13 @@ class SlowLane:
         return await handler(request)
 
     def may_look(self, request: web.Request) -> bool:
-        """Tell whether who asks what is OPEN may be told of models and backends."""
+        """Tell whether the answer to an OPEN path may name models and backends."""
         remote, http11 = request.remote or "", request.version >= (1, 1)
         return self._rules.may_look(lowered(request), remote, authority_of(request), http11=http11)
 
 
 async def expect(_: web.Request) -> None:
-    """Say nothing yet to `Expect: 100-continue`: the handler does, once it knows that it wants the body."""
+    """Don't answer `Expect: 100-continue` yet: the handler does, once it knows that it wants the body."""
 
 
 def _head_of(request: web.Request, target: bytes) -> RequestHead:
@@ -289,7 +294,7 @@ def _head_of(request: web.Request, target: bytes) -> RequestHead:
 
 
 def authority_of(request: web.Request) -> str:
-    """Give the authority that the request's target names: in the form that is meant for proxies, it does."""
+    """Give the authority in the request's target; it has one only in the form that is meant for proxies."""
     url = request._message.url  # noqa: SLF001  (what request.rel_url leaves out)
     return url.raw_authority if url.absolute else ""
 
@@ -299,7 +304,7 @@ def _fields(lines: bytes) -> dict[str, str]:
 
 
 def lowered(request: web.Request) -> Headers:
-    """Give a request's headers as heads.Headers."""
+    """Give a request's headers as http1.heads.Headers, with names in lower case."""
     return tuple((name.lower(), value) for name, value in request.raw_headers)
 
 

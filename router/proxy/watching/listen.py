@@ -2,8 +2,8 @@
 
 The page is read after each probe, and each second while requests come and there is a choice between this backend and
 others. Writing the page takes the engine from its work, so after a slow answer it is left alone for ten times as long
-as the answer took. A page that tells nothing is read again after `AGAIN` probes, or once the backend has been out.
-No failure here says anything of a backend's health.
+as the answer took. A page that shows no load is read again after `SKIPPED_PROBES` probes, or once the backend has been
+out. No failure here says anything about a backend's health.
 
 A page is as old as the engine's last step, so it can't be told exactly which of its requests are this router's. All
 that were in flight at any time since shortly before (`SETTLES`) are taken for this router's own.
@@ -24,7 +24,7 @@ EVERY = 1.0
 SETTLES = 0.2
 """Seconds by which an engine may be late to count a request: one step of an engine that reads long prompts."""
 
-AGAIN = 60
+SKIPPED_PROBES = 60
 """Probes until a page that told nothing is read again."""
 
 SLOW_READ_FACTOR = 10.0
@@ -81,7 +81,7 @@ class Listener:
         # If the address has changed, the engine was restarted meanwhile: the page is of one that is gone.
         if plane.connections.address(backend) == address:
             found = None if page is None else load_of(page)
-            self._skip = AGAIN if page is not None and found is None else 0
+            self._skip = SKIPPED_PROBES if page is not None and found is None else 0
             plane.published(backend, found, backend.in_flight + backend.ended - ended)
         return took
 

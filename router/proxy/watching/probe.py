@@ -80,7 +80,7 @@ class Target:
     process: Callable[[], Process | None] = lambda: None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeTiming:
     """Seconds between two probes, seconds for one's answer, and seconds without a token until a backend is stalled."""
 

@@ -106,14 +106,14 @@ async def test_what_others_send_to_an_engine_is_known_and_avoided(start_router, 
 @pytest.mark.parametrize("page", [none, of_a_router, endless])
 async def test_a_page_that_tells_nothing_is_seldom_asked_for(start_router, engine, page, monkeypatch):
     """After some probes again; at once, when the backend has been down."""
-    monkeypatch.setattr(listen, "AGAIN", 8)
+    monkeypatch.setattr(listen, "SKIPPED_PROBES", 8)
     pages = Pages(page)
     router = await start_router([{"url": await engine(pages), "models": ["demo"], "name": "b"}], **OFTEN)
     await eventually(lambda: pages.asked["/health"] >= 15)
     assert 1 <= pages.asked["/metrics"] <= 1 + pages.asked["/health"] // 9
     assert router.plane.backends["b"].health.usable
     assert router.plane.backends["b"].estimate.load is None
-    monkeypatch.setattr(listen, "AGAIN", 10_000)
+    monkeypatch.setattr(listen, "SKIPPED_PROBES", 10_000)
     await eventually(lambda: pages.asked["/metrics"] >= 2)
     pages.health = b"503 No"
     await eventually(lambda: not router.plane.backends["b"].health.usable)
@@ -162,7 +162,7 @@ async def test_an_engine_that_publishes_nothing_is_not_asked(start_router, engin
     pages = Pages(none)
     router = await start_router([{"url": await engine(pages), "models": ["demo"], "name": "b"}])
     await eventually(lambda: pages.asked["/metrics"] == 1)
-    prober = probe.Prober(router.plane, probe.ProbeTiming(0.05), uniform=lambda: 0.5)
+    prober = probe.Prober(router.plane, probe.ProbeTiming(interval=0.05), uniform=lambda: 0.5)
     prober.watch(probe.Target(router.plane.backends["b"], publishes=False))
     await eventually(lambda: pages.asked["/health"] >= 4)
     await prober.stop()
@@ -204,7 +204,7 @@ async def test_it_is_shown_the_key_of_the_engine_that_runs_by_then(start_router,
 
 async def test_who_left_while_the_page_was_read_is_none_of_others(start_router, engine, session, monkeypatch):
     """The engine may still count it, as one that it hasn't noticed to be gone."""
-    monkeypatch.setattr(listen, "AGAIN", 1)
+    monkeypatch.setattr(listen, "SKIPPED_PROBES", 1)
     asked, reading, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def play(reader, writer):

@@ -81,7 +81,7 @@ async def test_a_probe_in_vain_excuses_who_has_a_request(start_router, serve, in
     )
     backend = router.plane.backends["b"]
     backend.in_flight = in_flight
-    prober = probe.Prober(router.plane, probe.ProbeTiming(0.05, 0.1), uniform=lambda: 0.5)
+    prober = probe.Prober(router.plane, probe.ProbeTiming(interval=0.05, timeout=0.1), uniform=lambda: 0.5)
     prober.watch(probe.Target(backend))
     await eventually(lambda: backend.progress.unanswered >= 3)
     assert backend.health.verdict is expected

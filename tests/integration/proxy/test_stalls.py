@@ -297,7 +297,9 @@ async def test_an_idle_engine_is_asked_for_a_token(start_router, engine):
     router = await start_router([{"url": await engine(pinging), "models": ["demo"], "name": "b"}], **STALL)
     backend, told = router.plane.backends["b"], list[object]()
     router.plane._on_stall = told.append
-    prober = probe.Prober(router.plane, probe.ProbeTiming(0.1, 1.0, 0.3), uniform=lambda: 0.5)
+    prober = probe.Prober(
+        router.plane, probe.ProbeTiming(interval=0.1, timeout=1.0, stall_after=0.3), uniform=lambda: 0.5
+    )
     prober.watch(probe.Target(backend, launched=True))
     await eventually(lambda: told == [backend])
     await prober.stop()

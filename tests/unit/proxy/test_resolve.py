@@ -187,7 +187,7 @@ async def test_a_name_that_is_not_found_is_asked_for_again_soon(system, later):
             await names.addresses("new", 5.0)
     assert system.asked == ["new"]
     system.found["new"] = ("192.0.2.3",)
-    later(resolve.AGAIN)
+    later(resolve.RETRY_AFTER)
     assert await names.addresses("new", 5.0) == ("192.0.2.3",)
 
 
@@ -287,7 +287,7 @@ async def test_a_name_that_has_moved_is_followed_by_the_request_that_meets_it(sy
     system.found["a"] = ("127.0.0.1",)
     with pytest.raises(OSError, match=r"refused|Connect call failed"):  # it has just been asked for
         await connect(names, Protocol, "a", listening, None, 5.0)
-    later(resolve.AGAIN)
+    later(resolve.RETRY_AFTER)
     transport, _ = await connect(names, Protocol, "a", listening, None, 5.0)
     transport.abort()  # type: ignore[attr-defined]
 
@@ -297,7 +297,7 @@ async def test_a_name_that_has_not_moved_is_refused(system, later):
     names = Names(system)
     system.found["a"] = ("127.0.0.1",)
     await names.addresses("a", 5.0)
-    later(resolve.AGAIN)
+    later(resolve.RETRY_AFTER)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
