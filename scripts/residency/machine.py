@@ -290,13 +290,14 @@ class Machine:
         self.at(self.now + self.lag, lambda: self._free(process))
 
     def _free(self, process: Process) -> None:
+        self.used()
         self.ghosts.remove(process)
         self.tell()
 
     # Memory
 
     def used(self) -> dict[str, int]:
-        """Bytes that our engines really hold, by device."""
+        """Bytes that our engines really hold, by device. The peak is that of all moments at which this is asked."""
         used = dict.fromkeys(self.totals, 0)
         for process in [*self.processes.values(), *self.ghosts]:
             engine = process.engine

@@ -42,6 +42,16 @@ class Lives:
 
     # Requests
 
+    def pass_on(self, resident: Resident, request: Hashable, key: str, keep_alive: float | None, now: float) -> None:
+        """Count a request that is sent at once: as `let_in` and `send`, for what most requests are."""
+        if not resident.in_flight:
+            resident.gaps.note(now - resident.idle_since)
+        resident.in_flight[request] = now
+        self.requests[request] = resident
+        if keep_alive is not None:
+            resident.keep_alive = keep_alive
+        self.order.went(key, self.order.rank(key))
+
     def let_in(self, resident: Resident, waiting: Waiting) -> None:
         """Let a request wait. The first one begins the wait for a turn."""
         if not resident.waiting:
@@ -52,13 +62,24 @@ class Lives:
     def send(self, resident: Resident, waiting: Waiting, now: float) -> None:
         """Send a request that waits; it keeps its backend loaded until it has ended."""
         self._forget(resident, waiting)
-        waiting.went = now
-        resident.in_flight[waiting.request] = waiting
+        resident.in_flight[waiting.request] = now
         self.requests[waiting.request] = resident
         if waiting.keep_alive is not None:
             resident.keep_alive = waiting.keep_alive
         self.order.went(waiting.key, waiting.rank)
         self.out.append(Send(resident.name, waiting.request))
+
+    def send_waiting(self, resident: Resident, now: float) -> None:
+        """Send what waits: all, while nobody waits for memory; else as many as are served at once.
+
+        So what drains is soon idle. While it drains only those go that hold a lease.
+        """
+        is_draining = resident.state is State.DRAINING
+        while not self.queued or len(resident.in_flight) < resident.loadable.slots:
+            first = resident.first_leased() if is_draining else resident.first()
+            if first is None:
+                return
+            self.send(resident, first, now)
 
     def refuse(self, resident: Resident, error: UnavailableError, now: float) -> None:
         """Refuse all that wait for a backend."""
@@ -69,12 +90,12 @@ class Lives:
 
     def end(self, resident: Resident, request: Hashable, now: float) -> None:
         """Note that a request has ended, or left while it waited."""
-        waiting = resident.in_flight.pop(request, None)
-        if waiting is None:
+        sent = resident.in_flight.pop(request, None)
+        if sent is None:
             self._forget(resident, resident.waiting[request])
         else:
             del self.requests[request]
-            resident.costs.service.note(now - waiting.went)
+            resident.costs.service.note(now - sent)
         if resident.is_unused:
             resident.idle_since = now
 

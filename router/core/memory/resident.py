@@ -43,7 +43,7 @@ class Policy:
 
 
 class Waiting:
-    """A request that waits for a backend, or was sent there. `entered` is when it came."""
+    """A request that waits for a backend. `entered` is when it came."""
 
     def __init__(self, request: Hashable, key: str, rank: float, entered: float, keep_alive: float | None) -> None:
         self.request = request
@@ -52,7 +52,6 @@ class Waiting:
         self.entered = entered
         self.keep_alive = keep_alive
         self.leased = False  # it caused a load: no eviction before it was served
-        self.went = -1.0  # when it was sent
 
 
 class Turn:
@@ -138,7 +137,7 @@ class Resident:
         self.loadable = loadable
         self.state = State.UNLOADED
         self.waiting: dict[Hashable, Waiting] = {}  # by their arrival
-        self.in_flight: dict[Hashable, Waiting] = {}
+        self.in_flight: dict[Hashable, float] = {}  # when each was sent
         self.leased = 0  # of those that wait
         self.was_wanted = False  # ever: before that, no gap is counted
         self.idle_since = now
@@ -211,9 +210,9 @@ class Resident:
         """Find the request that goes first."""
         return min(self.waiting.values(), key=by_rank) if self.waiting else None
 
-    def first_leased(self) -> Waiting:
+    def first_leased(self) -> Waiting | None:
         """Find the request that goes first of those that hold a lease."""
-        return min([each for each in self.waiting.values() if each.leased], key=by_rank)
+        return min([each for each in self.waiting.values() if each.leased], key=by_rank, default=None)
 
     def batch(self, turn: float) -> int:
         """Tell how many requests a turn serves: so many of those that cause a load hold a lease on it."""

@@ -5,9 +5,10 @@ keys), then by who joined first: a model that had its turn has joined behind the
 
 **May it leave for another?** A loaded backend that isn't pinned may
 
-  1. when it is idle, and isn't about to be wanted: within some time w, at most half of what a swap takes, it is wanted
-     with a chance of less than w / swap. Else waiting for it is cheaper than the swap there and back. Disks' schedulers
-     know this as anticipation (Iyer & Druschel, SOSP 2001): an agent that reads an answer is idle for a second;
+  1. when it is idle, and isn't about to be wanted: within any time w, up to half of what a swap takes, it is wanted
+     with a chance of less than n * w / swap, where n requests would wait for that. Else waiting for it is cheaper than
+     the swap there and back. Disks' schedulers know this as anticipation (Iyer & Druschel, SOSP 2001): an agent that
+     reads an answer is idle for a second. The more wait, the shorter is the wait for one that may come;
   2. when it is in use, once its turn is over, and the other has waited `patience` times what reloading it costs. That
      is the rule of ski rental: never pay more in waiting than twice what swapping would have cost at once;
   3. for one that waited too long, always.
@@ -42,17 +43,29 @@ def worth(resident: Resident, now: float, away: float) -> float:
     return resident.costs.load.value * resident.gaps.chance(resident.idle_for(now), away)
 
 
-def overdue_at(resident: Resident, policy: Policy) -> float:
-    """When nobody may overtake a backend's oldest request any more: early enough to be loaded within `max_wait`."""
-    return resident.oldest() + max(policy.max_wait / 2, policy.max_wait - resident.costs.swap())
+def overdue_at(resident: Resident, policy: Policy, drain: float) -> float:
+    """When nobody may overtake a backend's oldest request any more: early enough to be loaded within `max_wait`.
+
+    `drain` is how long others are to take until they are idle. Of a swap that takes most of `max_wait`, half of that is
+    waited for: else each request would swap at once.
+    """
+    return resident.oldest() + max(policy.max_wait / 2, policy.max_wait - drain - resident.costs.swap())
 
 
-def is_in_use(resident: Resident, now: float) -> bool:
-    """Tell whether a loaded backend is busy, or so likely to be that waiting for it is cheaper than swapping."""
+def drain_of(residents: Iterable[Resident]) -> float:
+    """Seconds until a loaded backend is idle once it gets nothing new: twice what its requests take, of the slowest."""
+    return 2 * max([each.costs.service.value for each in residents if each.can_leave], default=0.0)
+
+
+def is_in_use(resident: Resident, waiting: int, now: float) -> bool:
+    """Tell whether a loaded backend is busy, or so likely to be that waiting for it is cheaper than swapping.
+
+    `waiting` is how many requests would wait for that.
+    """
     if not resident.is_idle:
         return True
     idle, swap = resident.idle_for(now), resident.costs.swap()
-    return any(resident.gaps.chance(idle, swap / part) >= 1 / part for part in (2, 4, 8, 16, 32, 64))
+    return any(resident.gaps.chance(idle, swap / part) >= max(1, waiting) / part for part in (2, 4, 8, 16, 32, 64))
 
 
 def is_better_cancelled(resident: Resident, policy: Policy, others: int, now: float) -> bool:
@@ -99,7 +112,8 @@ class Round:
         self._now = now
         self._promised: dict[str, int] = {}
         self._coming: dict[str, int] = {}
-        self._in_use: dict[str, bool] = {}
+        self._in_use: dict[tuple[str, int], bool] = {}
+        self._drain = drain_of(residents.values())
         self.victims: dict[str, float] = {}
         """Who leaves, and since when somebody wants the memory."""
         self._pinned: list[str] = []
@@ -120,7 +134,11 @@ class Round:
 
     def is_overdue(self, claim: Resident) -> bool:
         """Tell whether nobody may overtake a backend any more."""
-        return self._now >= overdue_at(claim, self._policy)
+        return self._now >= self.overdue_at(claim)
+
+    def overdue_at(self, claim: Resident) -> float:
+        """When nobody may overtake a backend any more."""
+        return overdue_at(claim, self._policy, self._drain)
 
     def _turn(self, claim: Resident) -> tuple[bool, float, float]:
         if self.is_overdue(claim):
@@ -198,15 +216,16 @@ class Round:
         """Apply the three cases of the module's docstring."""
         if not resident.can_leave or resident.name in self.victims:
             return False
-        if self.is_overdue(claim) or not self._is_in_use(resident):
+        if self.is_overdue(claim) or not self._is_in_use(resident, len(claim.waiting)):
             return True
         patience = self._policy.patience * resident.costs.load.value
         return self._now >= resident.turn.ends and self._now - claim.turn.joined >= patience
 
-    def _is_in_use(self, resident: Resident) -> bool:
-        known = self._in_use.get(resident.name)
+    def _is_in_use(self, resident: Resident, waiting: int) -> bool:
+        key = (resident.name, waiting)
+        known = self._in_use.get(key)
         if known is None:
-            known = self._in_use[resident.name] = is_in_use(resident, self._now)
+            known = self._in_use[key] = is_in_use(resident, waiting, self._now)
         return known
 
     # What has been decided

@@ -6,7 +6,7 @@ from math import inf
 
 from router.core.memory.devices import Phase, Reservations
 from router.core.memory.resident import Place, Policy, Resident, by_rank
-from router.core.memory.rounds import overdue_at
+from router.core.memory.rounds import drain_of, overdue_at
 from router.core.memory.states import State
 
 RECHECK = 0.25
@@ -33,8 +33,9 @@ def wake_at(
     if queued:
         times.append(now + AT_LEAST)
         patience = [policy.patience * each.costs.load.value for each in residents if each.serves]
+        drain = drain_of(residents)
         changes = [
-            *(overdue_at(each, policy) for each in queued),
+            *(overdue_at(each, policy, drain) for each in queued),
             *(each.turn.joined + wait for each in queued for wait in patience),
             *(each.turn.ends for each in residents if each.serves),
         ]
@@ -60,17 +61,19 @@ def seconds_until_sent(resident: Resident, in_order: Sequence[Resident], now: fl
     return leaving + sum(each.costs.swap() for each in ahead) + cost
 
 
-def place_of(resident: Resident, request: Hashable, in_order: Sequence[Resident], policy: Policy, now: float) -> Place:
-    """Tell where a request stands and why."""
+def place_of(resident: Resident, request: Hashable, in_order: Sequence[Resident], overdue: float, now: float) -> Place:
+    """Tell where a request stands and why; `overdue` is when nobody may overtake its backend any more."""
     waiting = resident.waiting[request]
     in_turn = sorted(resident.waiting.values(), key=by_rank)
     models = in_order.index(resident) if resident in in_order else 0
     share = 0.0 if resident.load is None else resident.load.share
     seconds = seconds_until_sent(resident, in_order, now)
-    return Place(resident.state, in_turn.index(waiting), models, share, seconds, _reason(resident, models, policy, now))
+    return Place(
+        resident.state, in_turn.index(waiting), models, share, seconds, _reason(resident, models, overdue - now)
+    )
 
 
-def _reason(resident: Resident, models: int, policy: Policy, now: float) -> str:
+def _reason(resident: Resident, models: int, wait: float) -> str:
     if resident.state is State.LOADING:
         return f"'{resident.name}' is loading."
     if resident.state is State.LOADED:
@@ -78,7 +81,6 @@ def _reason(resident: Resident, models: int, policy: Policy, now: float) -> str:
     if resident.state is State.QUEUED and models:
         return f"'{resident.name}' waits for memory behind {models} other model{'s' if models > 1 else ''}."
     if resident.state is State.QUEUED:
-        wait = overdue_at(resident, policy) - now
         if wait <= 0:
             return f"'{resident.name}' waits for memory and is next; other models end what they have."
         return f"'{resident.name}' waits for memory; other models have it for at most {wait:.0f} s more."

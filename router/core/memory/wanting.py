@@ -23,6 +23,8 @@ MEMORY = 64
 
 _SHORTEST = 1 / 16  # seconds; shorter gaps count as this
 _BINS = 26  # up to 24 days
+_GROWTH = 1 / (1 - 1 / MEMORY)
+_LARGEST_UNIT = 1e12
 
 
 class IdleGaps:
@@ -30,12 +32,15 @@ class IdleGaps:
 
     def __init__(self) -> None:
         self._counts = [0.0] * _BINS
+        self._unit = 1.0  # what one gap counts now: instead of taking something off the rest, it grows
 
     def note(self, gap: float) -> None:
         """Count a gap that has ended."""
-        keep = 1 - 1 / MEMORY
-        self._counts = [count * keep for count in self._counts]
-        self._counts[min(_BINS - 1, int(_place(gap)))] += 1.0
+        self._unit *= _GROWTH
+        self._counts[min(_BINS - 1, int(_place(gap)))] += self._unit
+        if self._unit > _LARGEST_UNIT:
+            self._counts = [count / self._unit for count in self._counts]
+            self._unit = 1.0
 
     def chance(self, idle: float, within: float) -> float:
         """Give the chance that a backend idle for `idle` seconds is wanted in the next `within`; 0 to 1."""
@@ -46,7 +51,7 @@ class IdleGaps:
         place = min(_place(gap), _BINS - 0.5)  # the last bin never ends
         bin_ = int(place)
         beyond = self._counts[bin_] * (bin_ + 1 - place) + sum(self._counts[bin_ + 1 :])
-        return beyond + 1 / (1 + gap / PRIOR)
+        return beyond + self._unit / (1 + gap / PRIOR)
 
 
 def _place(gap: float) -> float:

@@ -32,6 +32,22 @@ def test_a_loaded_backend_is_sent_to_at_once():
     assert scene.residency.state("a") is State.LOADED
 
 
+def test_the_short_way_counts_like_the_long_one():
+    """Where the backend is loaded and nobody waits for memory, a request passes; it keeps it loaded until it ended."""
+    scene = Scene(backend("a", unload_after=30.0), backend("b", 16))
+    assert not scene.residency.passes("a1", "a", 0.0)
+    scene.serve("a1")
+    assert scene.residency.passes("a2", "a", 20.0)
+    assert scene.residency.passes("a3", "a", 20.0, keep_alive=0)
+    with pytest.raises(ValueError, match="waiting or in flight"):
+        scene.want("a2")
+    assert scene.at(500).want("b1") == ""
+    assert not scene.residency.passes("a4", "a", 500.0)
+    assert scene.end("b1") == ""
+    assert scene.end("a2") == ""
+    assert scene.end("a3") == "unload a"
+
+
 def test_what_fits_loads_beside_each_other():
     """Two backends that fit together load together; a third waits for memory that nobody may give yet."""
     scene = Scene("a", "b", "c")

@@ -33,6 +33,16 @@ def test_one_that_is_idle_for_long_leaves_at_once():
     assert scene.at(scene.now + 4).tick() == "unload a"
 
 
+def test_the_more_wait_the_less_an_idle_one_is_waited_for():
+    """An agent's pause is waited for by one request of another model, and not by twenty."""
+    scene = Scene(backend("a", 12), backend("b", 12))
+    warm(scene, "a", 10)
+    scene.at(scene.now + 0.1).want("b1")
+    assert scene.tick() == ""
+    scene.want(*[f"b{number}" for number in range(2, 30)])
+    assert scene.tick() == "unload a"
+
+
 def test_a_turn_ends():
     """After four times what a swap takes, and once the other has waited for as long as a reload, new requests wait."""
     scene = Scene(backend("a", 12), backend("b", 12))
@@ -106,15 +116,15 @@ def test_while_others_wait_only_as_many_go_as_are_served_at_once():
 
 
 def test_nobody_is_overtaken_for_longer_than_max_wait():
-    """In time to be loaded within it, all that isn't pinned drains, in its turn or not."""
+    """In time to be idle and to be loaded within it, all that isn't pinned drains, in its turn or not."""
     scene = Scene(backend("a", 12, load_seconds=30.0), backend("b", 12))
     scene.want("a1")
     scene.at(30).loaded("a")
     scene.at(31).want("b1")
     assert scene.residency.residents()["a"].turn.ends == 30 + 4 * 32
-    scene.at(31 + 120 - 12 - 1).tick()
+    scene.at(31 + 120 - 12 - 4 - 1).tick()
     assert scene.states() == "a loaded, b queued"
-    scene.at(31 + 120 - 12).tick()
+    scene.at(31 + 120 - 12 - 4).tick()
     assert scene.states() == "a draining, b queued"
 
 

@@ -54,7 +54,7 @@ def test_requests_by_chance_are_told_as_they_are():
 
 def test_old_gaps_fade():
     """A model that is used otherwise now is judged by that."""
-    made = after(*[1.0] * 200, *[500.0] * 2 * MEMORY)
+    made = after(*[1.0] * 3000, *[500.0] * 2 * MEMORY)
     assert made.chance(0.0, 10.0) < 0.2
 
 
