@@ -1,13 +1,13 @@
-"""Check what no linter does: files import each other in no circle, and none, and no class, is too large to read.
+"""Checks what no linter does: no circles between files, and no file and no class that is too large to read.
 
     python -m scripts.check_structure
 
-1. No circle between files, imports for types alone included: who reads one file need not read all of them.
+1. No circle between files, imports for types alone included: to read one file is not to read all of them.
 2. No file over 400 lines.
 3. No class over 20 attributes of its own: with more, its state must be deduced from many of them.
 
-What is over a bound stands in `EXCEPTIONS` with its reason, and may not grow. One that has become smaller than it says,
-or needs no exception any more, is an error, too: so the list only gets shorter.
+`EXCEPTIONS` lists what is over a bound, with its reason; it may not grow. An exception that is larger than needed is an
+error, too, so the list only gets shorter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FOLDERS: Final = ("router", "launchers", "profiles", "scripts")
 MOST_LINES: Final = 400
 MOST_ATTRIBUTES: Final = 20
 SLACK: Final = 0.9
-"""What has shrunk below this share of what its exception allows needs another exception, or none."""
+"""The share of an exception below which it must be lowered, or taken out."""
 
 EXCEPTIONS: Final[Mapping[str, tuple[int, str]]] = {
     "router/proxy/exchange.py": (505, "each moment of an exchange is a short method, on the same few objects"),

@@ -1,4 +1,4 @@
-"""All of it: how a server behaves, then how it bears loads of every kind.
+"""Tests how a server behaves, then how it bears loads of every kind.
 
     python scripts/comprehensive_test.py                                a minute, against what `make run` started
     python scripts/comprehensive_test.py --duration 10m --clients 64 --out out

@@ -1,13 +1,13 @@
-"""How a server of language models bears many clients at a time.
+"""Tests how a server of language models bears many clients at a time.
 
     python scripts/concurrent_test.py                                   1, 2, 4, 8, 16 clients, 15 s each
     python scripts/concurrent_test.py --clients 1,8,64 --slo ttft=2s,tpot=100ms
     python scripts/concurrent_test.py --rate 2,5,10                     an open loop: by a schedule, whatever is late
     python scripts/concurrent_test.py --compare engine=http://127.0.0.1:9001 --out out
 
-A closed loop (--clients) has so many clients, each of which asks again when it is answered: it finds what a server
-can do. An open loop (--rate) sends when requests are due: it finds what people wait, as what a slow server keeps
-waiting counts from when it was due. Ctrl-C gives the report of what ran so far.
+A closed loop (--clients) has a number of clients, each of which asks again when it is answered: it finds what a server
+can do. An open loop (--rate) sends each request when it is due, and counts from there: it finds how long people wait.
+Ctrl-C gives the report of what ran so far.
 """
 
 import sys

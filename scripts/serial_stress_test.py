@@ -1,10 +1,10 @@
-"""One request after another, for long: finds drift, leaks and slow decay.
+"""Sends one request after another, for long, to find drift, leaks and slow decay.
 
     python scripts/serial_stress_test.py                                5 minutes
     python scripts/serial_stress_test.py --duration 8h --out night --max-drift 1.2
 
 The time is cut into equal parts. The last is compared with the first: times, requests/s, and the memory of the server
-and of what it has started, where it runs on this machine. Ctrl-C gives the report of what ran so far.
+and its children, where it runs on this machine. Ctrl-C gives the report of what ran so far.
 """
 
 import sys

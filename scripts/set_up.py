@@ -3,7 +3,7 @@
     python3 scripts/set_up.py [--dev]
 
 It needs the standard library alone, as there is nothing else yet. Packages are fetched while llama.cpp compiles. Each
-job writes a log into .venv, and what the log says of its progress is shown; the end of a failed job's log is, too.
+task writes a log into .venv, and what the log says of its progress is shown; the end of a failed task's log is, too.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ LLAMA_CPP, LLAMA_SERVER, MLX = "llama-cpp", "llama-server", "mlx"
 
 SERVER_NEEDS: Final = ("diskcache", "fastapi", "jinja2", "numpy", "pydantic-settings", "sse-starlette",
                        "starlette-context", "uvicorn")  # fmt: skip
-"""What llama-cpp-python[server] needs: told here to be fetched while it compiles. The last step makes sure of it."""
+"""The dependencies of llama-cpp-python[server], fetched while it compiles. The last step makes sure of them."""
 
 COMPILE_SECONDS: Final = 110
-"""What llama.cpp takes of one core, and a half more of a slow one."""
+"""Seconds that llama.cpp takes to compile on one core; half as much again on a slow one."""
 
 EVERY: Final = 10.0
 """Seconds between two lines of progress, where they can't be written over each other."""
@@ -80,11 +80,11 @@ def has_compiler(environ: Mapping[str, str]) -> bool:
     return all(any(name and shutil.which(name.split()[0]) for name in names) for names in (of_c, of_cpp))
 
 
-# How far a job is
+# How far a task is
 
 
 def progress(log: str) -> str:
-    """Tell from a job's log how far it is; nothing where it doesn't say."""
+    """Read from a task's log how far it is; empty where the log doesn't say."""
     if steps := _STEP.findall(log):
         done, of = map(int, (steps[-1][0], steps[-1][1] or 100))
         return f"{100 * done // of} % compiled"
@@ -114,7 +114,7 @@ class Task:
             )  # fmt: skip
 
     def said(self) -> str:
-        """Give its words up to now."""
+        """Give its output so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def stop(self) -> None:
@@ -125,44 +125,44 @@ class Task:
             self.process.wait()
 
 
-def run(*jobs: Task) -> list[Task]:
-    """Run jobs beside each other, and show how far they are. The first that fails ends the others; give it."""
+def run(*tasks: Task) -> list[Task]:
+    """Run tasks beside each other, and show how far they are. The first that fails ends the others; give it."""
     began = shown = time.monotonic()
     again, end = ("\r\033[K", "") if sys.stdout.isatty() else ("", "\n")  # over the line before, or below it
     try:
-        for job in jobs:
-            job.start()
-        while (running := [job for job in jobs if job.process.poll() is None]) and not failed(jobs):
+        for task in tasks:
+            task.start()
+        while (running := [task for task in tasks if task.process.poll() is None]) and not failed(tasks):
             time.sleep(0.2)
             if time.monotonic() - shown >= (EVERY if end else 1.0):
                 shown = time.monotonic()
-                told = "; ".join(f"{job.name}: {progress(job.said()) or 'begins'}" for job in running)
+                told = "; ".join(f"{task.name}: {progress(task.said()) or 'begins'}" for task in running)
                 print(f"{again}  {told[:100]}", end=end, flush=True)
-        found = failed(jobs)
+        found = failed(tasks)
     finally:
-        for job in jobs:
-            job.stop()
+        for task in tasks:
+            task.stop()
     if not found:
-        print(f"{again}  {' and '.join(job.name for job in jobs)}: {time.monotonic() - began:.0f} s", flush=True)
+        print(f"{again}  {' and '.join(task.name for task in tasks)}: {time.monotonic() - began:.0f} s", flush=True)
     return found
 
 
-def failed(jobs: Sequence[Task]) -> list[Task]:
-    """Give those that have ended badly."""
-    return [job for job in jobs if job.process.poll()]
+def failed(tasks: Sequence[Task]) -> list[Task]:
+    """Give the tasks that failed."""
+    return [task for task in tasks if task.process.poll()]
 
 
-def tell(job: Task) -> None:
-    """Show the end of what a failed job said."""
-    print(f"\n{job.name} failed; its last words ({job.log} has all):", file=sys.stderr)
-    print("\n".join(f"    | {line}" for line in job.said().splitlines()[-20:]), file=sys.stderr, flush=True)
+def tell(task: Task) -> None:
+    """Show the end of a failed task's output."""
+    print(f"\n{task.name} failed; its last words ({task.log} has all):", file=sys.stderr)
+    print("\n".join(f"    | {line}" for line in task.said().splitlines()[-20:]), file=sys.stderr, flush=True)
 
 
-# The jobs
+# The tasks
 
 
 def pip(name: str, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Task:
-    """Describe a job of .venv's pip."""
+    """Describe a task of .venv's pip."""
     always = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1", "ROUTER_PURE": "1"}
     return Task(name, (PYTHON, "-m", "pip", *arguments), {**always, **(env or {})})
 
@@ -173,7 +173,7 @@ def environment() -> Task:
 
 
 def after(first: Task, then: Task) -> Task:
-    """Give the second job, with the first before it."""
+    """Give the second task, with the first before it."""
     words = (*first.command, "&&", *then.command)
     script = " ".join(word if word == "&&" else shlex.quote(str(word)) for word in words)
     return Task(then.name, ("sh", "-c", script), then.env)
@@ -188,8 +188,8 @@ def compiling(version: str, folder: Path, python: Path | str) -> Task:
     flags = f"-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE={less}"
     env = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1), "CMAKE_ARGS": flags}
     wanted = f"llama-cpp-python=={version}"
-    job = pip("llama.cpp", "wheel", "-v", "--no-deps", "--progress-bar=off", "-w", folder, wanted, env=env)
-    return replace(job, command=(python, *job.command[1:]))
+    task = pip("llama.cpp", "wheel", "-v", "--no-deps", "--progress-bar=off", "-w", folder, wanted, env=env)
+    return replace(task, command=(python, *task.command[1:]))
 
 
 def install(*what: str | Path, name: str = "the router", more: Sequence[str] = ()) -> Task:
@@ -198,7 +198,7 @@ def install(*what: str | Path, name: str = "the router", more: Sequence[str] = (
 
 
 def set_up(*, dev: bool) -> int:
-    """Do all of it; give the exit code."""
+    """Do all steps; give the exit code."""
     compiler = has_compiler(os.environ)
     if dev and not compiler:
         print("Tests need a C/C++ compiler: apt install build-essential, or xcode-select --install", file=sys.stderr)
@@ -216,7 +216,7 @@ def set_up(*, dev: bool) -> int:
             return 2
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     packages = ["setuptools", *project["dependencies"], *(project["optional-dependencies"]["dev"] if dev else ())]
-    jobs = []
+    tasks = []
     wheels = VENV / "wheels"
     if extra == LLAMA_CPP:
         packages += SERVER_NEEDS
@@ -225,19 +225,19 @@ def set_up(*, dev: bool) -> int:
         if not list(VENV.glob(f"lib/*/site-packages/llama_cpp_python-{version}.dist-info")):
             cores = os.cpu_count() or 1
             print(f"  llama.cpp compiles: {COMPILE_SECONDS // cores} s and more on {cores} cores", flush=True)
-            jobs.append(compiling(version, wheels, sys.executable if beside else PYTHON))
+            tasks.append(compiling(version, wheels, sys.executable if beside else PYTHON))
     fetching = install(*packages, name="packages", more=("--no-compile",))
-    bad = run(*jobs, after(environment(), fetching) if beside else fetching)
-    if jobs and jobs[0] in bad and not dev:
-        tell(jobs[0])
+    bad = run(*tasks, after(environment(), fetching) if beside else fetching)
+    if tasks and tasks[0] in bad and not dev:
+        tell(tasks[0])
         print("llama.cpp can't be compiled here; llama_server, a wheel, takes its place.", flush=True)
-        extra, jobs, bad = LLAMA_SERVER, [], []
+        extra, tasks, bad = LLAMA_SERVER, [], []
     if not bad:
         extras = f"{extra},dev" if dev else extra
-        built = [f"{wheel}[server]" for wheel in wheels.glob("llama_cpp_python-*.whl")] if jobs else []
+        built = [f"{wheel}[server]" for wheel in wheels.glob("llama_cpp_python-*.whl")] if tasks else []
         bad = run(install(*built, "-e", f".[{extras}]"))
-    for job in bad:
-        tell(job)
+    for task in bad:
+        tell(task)
     shutil.rmtree(wheels, ignore_errors=True)
     return 2 if bad else 0
 
@@ -245,7 +245,7 @@ def set_up(*, dev: bool) -> int:
 def main() -> int:
     """Read the command line and do what it says; give the exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda got, _: sys.exit(128 + got))  # by way of `run`, which ends the jobs
+        signal.signal(number, lambda got, _: sys.exit(128 + got))  # by way of `run`, which ends the tasks
     try:
         return set_up(dev="--dev" in sys.argv[1:])
     except KeyboardInterrupt:

@@ -10,10 +10,10 @@ byte, at the same moments, whatever is answered (scripts.balance.load). So the d
 what the simulator leaves out: sockets, the router's data plane, its probes, the operating system. TTFT counts from the
 moment at which a request was due; the first tenth of the requests is left out.
 
-The engines' time runs faster than the clock, so that `--rate` requests a second come: a scenario's pace says how much.
-All figures are in the engines' time, in which what a real machine takes for anything, some milliseconds, counts as many
-times more. Policies run side by side, each with engines and routers of its own, as many as make no more engines than
-`--engines` at a time. No oracle can be built; the simulated one's p99 stands beside the others.
+The engines' time runs faster than the clock by a scenario's pace, so that `--rate` requests a second come. All figures
+are in the engines' time, so the milliseconds that a real machine takes for anything count as many times more. Policies
+run side by side, each with engines and routers of its own; at most `--engines` engines run at a time. No real oracle
+can be built; the p99 of the simulated one stands beside the others.
 """
 
 import argparse
@@ -49,12 +49,12 @@ POSSIBLE = tuple(
     for name, scenario in SCENARIOS.items()
     if name not in _NOT_HERE and not scenario.guests and not scenario.engines[0].publishes
 )
-"""An answer that doesn't stream shows no first token, of what the router doesn't launch it is told nothing, and these
-engines publish no load."""
+"""The scenarios that real processes can play. Left out are answers that don't stream, since they show no first token;
+engines that a router must launch; and engines that publish their load."""
 
 DEFAULT_SCENARIOS = tuple(name for name in POSSIBLE if name not in {"bursty", "chats-skewed"})
 FASTEST = 20.0
-"""The most that a part is sped up: beyond that the milliseconds of a real machine are too many of the model's."""
+"""The highest pace of a part: above it the milliseconds of a real machine count for too much in the model's time."""
 
 DEFAULT_POLICIES = ("least_latency", "least_in_flight", "round_robin", "least_response_time")
 
@@ -74,12 +74,12 @@ class Part(NamedTuple):
 
 
 def scenario_of(name: str) -> Scenario:
-    """Give a scenario as it is for routers that launched none of its engines: nobody tells them of a restart."""
+    """Give a scenario for routers that launched none of its engines, so that no supervisor tells them of a restart."""
     return replace(SCENARIOS[name], supervised=False)
 
 
 def part_of(name: str, load: float, requests: int, seed: int, rate: float) -> Part:
-    """Plan a part, so that about `rate` requests a second come of it."""
+    """Plan a part, at a pace that makes about `rate` requests a second."""
     scenario = scenario_of(name)
     conversations = conversations_of(scenario.asked, requests, seed, keep_bodies=True)
     starts = starts_of(scenario, conversations, load, seed)
@@ -87,12 +87,12 @@ def part_of(name: str, load: float, requests: int, seed: int, rate: float) -> Pa
 
 
 def simulate(key: Key, *, requests: int, seed: int) -> RunFigures:
-    """Have the simulator say what comes of the same requests."""
+    """Simulate the same requests."""
     return figures_of(play(scenario_of(key.scenario), key.load, key.policy, requests=requests, seed=seed))
 
 
 def simulate_all(keys: Sequence[Key], asked: argparse.Namespace) -> dict[Key, RunFigures]:
-    """Have the simulator say it of all runs. Ctrl-C is for this process alone, which ends those that help it."""
+    """Simulate all runs, in two processes. They ignore Ctrl-C: this process ends them."""
     tell("simulating")
     work = partial(simulate, requests=asked.requests, seed=asked.seed)
     with multiprocessing.Pool(2, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
@@ -124,7 +124,7 @@ async def _one(part: Part, stands: BenchFleet) -> Measured:
 
 
 def groups(policies: Sequence[str], engines: int, most: int) -> Iterator[Sequence[str]]:
-    """Put policies together that run side by side: each takes so many engines, and all `most` at once, or it is one."""
+    """Group the policies that run side by side, so that a group has at most `most` engines, or is a single policy."""
     size = max(1, most // engines)
     for first in range(0, len(policies), size):
         yield policies[first : first + size]
@@ -184,13 +184,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def middling(name: str) -> float:
-    """Give the middle one of a scenario's own loads."""
+    """Give the middle of a scenario's own loads."""
     loads = SCENARIOS[name].loads
     return loads[len(loads) // 2] if len(loads) % 2 else loads[0]
 
 
 def tell(progress: str) -> None:
-    """Say how far it has come, to whoever watches."""
+    """Print progress to stderr."""
     print(f"{time.strftime('%X')} {progress}", file=sys.stderr, flush=True)
 
 

@@ -3,16 +3,15 @@
     python -m scripts.balance.engine --scenario stalling --number 0 --pace 2
 
 It is engine `number` of a scenario, faults included, `pace` times as fast. All times in here are the model's: one of
-its seconds lasts 1 / `pace` of a real one. It listens on a port of its own choice, and says which.
+its seconds lasts 1 / `pace` of a real one. It listens at a free port, and prints its address.
 
-POST anything is a request. What a simulated engine is told of a job comes in the header `x-job`; who sends none asks
-for one token. Head and first event go out with the first token, an event now and then while the model writes, the rest
-with the last; the header `x-cached` says how many tokens of the prompt were found in the cache. POST /start sets the
-clock to 0, from which on faults come; GET /lateness says how late first tokens were written, in 99 of 100 cases at
-most; GET anything else is a probe, which it answers whatever it does, as real engines do.
+POST anything is a request. The header `x-job` describes the job as a simulated engine knows it; a request without that
+header asks for one token. Head and first event go out with the first token, an event now and then while the model
+writes, and the rest with the last token. The header `x-cached` says how many tokens of the prompt were in the cache.
+POST /start sets the clock to 0; faults count from there. GET /lateness gives the 99th percentile of how late first
+tokens were written. GET anything else is a probe, which is always answered, as real engines do.
 
-An engine that restarts stops listening and cuts all connections: from outside there is no difference to a process that
-ends.
+An engine that restarts stops listening and cuts all connections, which looks from outside like a process that ends.
 """
 
 import argparse
@@ -79,7 +78,7 @@ class ModelConnection(EngineConnection):
             self.transport.write(_HEAD % cached + _EVENT)
 
     def go_on(self) -> None:
-        """Write some more."""
+        """Write an event."""
         if self._streams:
             self.transport.write(_EVENT)
 
@@ -90,7 +89,7 @@ class ModelConnection(EngineConnection):
 
 
 class Service:
-    """The port: whether anybody listens there, and who is connected."""
+    """The engine's port: whether it listens there, and its connections."""
 
     def __init__(self, model: RealTimeEngine) -> None:
         self.model = model
@@ -103,7 +102,7 @@ class Service:
 
     @property
     def listens(self) -> bool:
-        """Whether it is there."""
+        """Whether it listens."""
         return self._server.is_serving()
 
     def _cut(self) -> None:
@@ -112,13 +111,13 @@ class Service:
             connection.transport.abort()
 
     def close(self) -> None:
-        """Be gone for good."""
+        """End for good."""
         if self._restarting is not None:
             self._restarting.cancel()
         self._cut()
 
     def start(self) -> None:
-        """Start the clock, and what happens by it."""
+        """Start the clock, and with it the faults."""
         self.model.start()
         if self.model.spec.restarts is not None:
             self._restarting = asyncio.create_task(self._restart(self.model.spec.restarts))

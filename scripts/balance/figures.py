@@ -1,4 +1,4 @@
-"""What came of real runs, beside what the simulator says of the same requests; and the table that shows both."""
+"""The figures of real runs beside the simulator's of the same requests, and the tables that show both."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import nan
@@ -14,14 +14,14 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 _OURS = "least_latency"
 
 TOO_LATE = 0.05
-"""The share of the p99 of TTFT beyond which what is late in sending and in answering spoils it."""
+"""The share of the p99 of TTFT above which lateness in sending and answering spoils it."""
 
 
 class Measured(NamedTuple):
     """One real run. Times are in seconds of the model, as in `scripts.balance.simulation.figures`.
 
-    `sent_late` and `written_late` are how late requests were sent and first tokens written, in 99 of 100 cases at most:
-    by this much the figures may be wrong. `busiest` is the largest share of a core that a process of the run took.
+    `sent_late` and `written_late` are 99th percentiles of how late requests were sent and first tokens written: the
+    figures may be wrong by this much. `busiest` is the largest share of a core that a process of the run took.
     """
 
     requests: int
@@ -56,7 +56,7 @@ Results = Mapping[Key, Beside]
 def measured(
     outcomes: Sequence[TurnOutcome], written_late: float, pace: float, busiest: Mapping[str, float]
 ) -> Measured:
-    """Count. `outcomes` are those that count."""
+    """Reckon the figures of a run from its outcomes, without those of its warm-up."""
     ttfts = [each.ttft for each in outcomes if each.ttft is not None]
     return Measured(
         requests=len(outcomes),
@@ -74,7 +74,7 @@ def measured(
 
 
 def best_other(key: Key, results: Results) -> tuple[str, float] | None:
-    """Give the policy, other than this one, with the least p99 of that scenario and load, and its p99."""
+    """Give the other policy with the least p99 at the same scenario and load, and that p99."""
     others = [
         (other.policy, run.real.p99)
         for other, run in results.items()
@@ -101,7 +101,7 @@ def _row(key: Key, run: Beside, results: Results) -> str:
 
 
 def table(results: Results) -> Iterator[str]:
-    """Write the lines of the table: what was measured, and in brackets what the simulator says."""
+    """Write the lines of the table: measured figures, and in brackets the simulator's."""
     heads = (
         "scenario",
         "load",
@@ -120,7 +120,7 @@ def table(results: Results) -> Iterator[str]:
 
 
 def hits(results: Results) -> Iterator[str]:
-    """Write the lines of what was found in caches, of the runs in which anything was."""
+    """Write the lines of cache hits, of the runs that had any."""
     found = {key: run for key, run in results.items() if run.real.hits}
     if not found:
         return
@@ -131,7 +131,7 @@ def hits(results: Results) -> Iterator[str]:
 
 
 def conditions(results: Results) -> Iterator[str]:
-    """Write the lines of how far the machine was up to it."""
+    """Write the lines that show whether the machine kept up."""
     heads = ("scenario", "load", "requests", "pace", "sent late", "first tokens late", "router's CPU", "engine's CPU")
     yield from (f"| {' | '.join(heads)} |", "|---|---:|---:|---:|---:|---:|---:|---:|")
     for name, load in dict.fromkeys(key[:2] for key in results):
@@ -145,7 +145,7 @@ def conditions(results: Results) -> Iterator[str]:
 
 
 def warnings(results: Results) -> Iterator[str]:
-    """Say of which runs the figures are spoiled by what the machine couldn't do in time."""
+    """Name the runs whose figures are spoiled because the machine was late."""
     for key, run in results.items():
         late, p99 = run.real.late, run.real.p99
         if late > TOO_LATE * p99:

@@ -1,4 +1,4 @@
-"""The load on real routers: a simulation's conversations, each turn when it is due, whatever is answered meanwhile.
+"""The load on real routers: a simulation's conversations, each turn sent when it is due, whatever is answered.
 
 Only the turns of one conversation wait for each other, as in the simulation. Times are the model's, as in
 `scripts.balance.real_time`: TTFT counts from the moment when a request was due, so that a late sender shows in it.
@@ -15,12 +15,12 @@ from scripts.instruments.answers import TimedAnswer
 from scripts.instruments.client import ClientPool, LoadTarget
 
 _LONGEST = 300.0
-"""Real seconds after which an answer isn't waited for any longer."""
+"""Real seconds after which an answer has failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnOutcome:
-    """What came of a request. `ttft` is None if no token came; `late` is how long after it was due it was sent.
+    """What came of a request. `ttft` is None if no token came; `late` is the time from when it was due to its sending.
 
     `prompt` are the tokens of its prompt, and `cached` those that were found in a cache, if it began to be answered.
     """
@@ -39,7 +39,7 @@ class TurnOutcome:
 
 
 class ConversationLoad:
-    """Conversations before routers at these URLs, of which each job names its own. `pace` is the engines'."""
+    """Sends conversations to routers at these URLs; each job names its router. `pace` is the engines'."""
 
     def __init__(self, urls: Sequence[str], pace: float) -> None:
         self._pools = [ClientPool(LoadTarget("router", url)) for url in urls]
@@ -47,9 +47,9 @@ class ConversationLoad:
         self.outcomes: list[TurnOutcome] = []
 
     async def run(self, conversations: Sequence[Conversation], starts: Sequence[float]) -> list[TurnOutcome]:
-        """Hold all conversations. Gives what came of their requests, in the order in which these were due.
+        """Hold all conversations; give the outcomes in the order in which the requests were due.
 
-        Turns that are due after the last conversation has begun aren't asked any more: the load has ended.
+        Turns that are due after the last conversation has begun aren't sent: the load has ended.
         """
         self._last = starts[-1]
         self._began = time.perf_counter()

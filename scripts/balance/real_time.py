@@ -1,6 +1,6 @@
 """The simulator's model of an engine (scripts/balance/simulation/engine.py), driven by the real clock.
 
-All times in here are the model's: one of its seconds lasts 1 / `pace` of a real one, but where it says otherwise.
+All times are the model's, unless a name says otherwise: one of its seconds lasts 1 / `pace` of a real one.
 """
 
 import asyncio
@@ -18,25 +18,25 @@ from scripts.balance.simulation.traffic import Job
 from scripts.instruments.statistics import percentile
 
 SPEAK_EVERY = 0.02
-"""Real seconds between two events, of all streams together: few enough to cost little, and often enough to show who is
-silent. One of the streams in turn has it, and none while the model writes no token."""
+"""Real seconds between two events, of all streams together: few events cost little, and are enough to show whether an
+engine is silent. The streams take turns; while the model writes no token, no stream gets an event."""
 
 
 class TokenReceiver(Protocol):
-    """Who has asked for an answer, and is told of its tokens."""
+    """A client that has asked for an answer, and is told of its tokens."""
 
     def begin(self, cached: int) -> None:
-        """Take the first token; so many tokens of the prompt were found in the cache."""
+        """Take the first token; `cached` tokens of the prompt were in the cache."""
 
     def go_on(self) -> None:
-        """Take some more."""
+        """Take some more tokens."""
 
     def end(self) -> None:
-        """Take the last."""
+        """Take the last token."""
 
 
 class _Told(NamedTuple):
-    """What an engine is told of a job, in tokens and keys of prefixes: `kept` is what its answer adds to the cache."""
+    """A job as an engine is told of it, in tokens and keys of prefixes; `kept` is what its answer adds to the cache."""
 
     answer: int
     path: Path
@@ -44,19 +44,19 @@ class _Told(NamedTuple):
 
 
 def described(job: Job) -> str:
-    """Write the header's value that tells an engine of a job."""
+    """Write the header value that describes a job to an engine."""
     return msgspec.json.encode(_Told(job.answer, job.path, job.kept[-1])).decode()
 
 
 def job_of(description: str, number: int, size: int) -> Job:
-    """Read it again; of nothing, a job of one token that shares its prompt with nobody."""
+    """Read what `described` wrote. An empty description is a job of one token whose prompt no other job shares."""
     said = msgspec.json.decode(description, type=_Told) if description else _Told(1, ((-number, 1),), (-number, 1))
     prompt = sum(tokens for _, tokens in said.path)
     return Job(number, Ask(size), prompt, said.answer, said.path, (*said.path, said.kept))
 
 
 class RealTimeEngine:
-    """The model, driven by the clock: takes requests in, and tells who asked of first tokens and last ones."""
+    """The model, driven by the clock: takes requests in, and tells their clients of their tokens."""
 
     def __init__(self, spec: Spec, pace: float) -> None:
         self.spec = spec
@@ -66,14 +66,14 @@ class RealTimeEngine:
         self._engine = ModelEngine(spec)
         self._engine.on_read = self._on_read
         self._asked: dict[Job, TokenReceiver] = {}
-        self._begun: dict[
-            Job, TokenReceiver
-        ] = {}  # those whose first token is out; who is to have the next event is first
+        # Those whose first token is out; the first of them gets the next event.
+        self._begun: dict[Job, TokenReceiver] = {}
         self._spoke = -inf
         self._numbers = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._late: list[float] = []
-        self._cached: dict[Job, int] = {}  # of those that are being read
+        # Cached tokens of the prompts that are being read.
+        self._cached: dict[Job, int] = {}
 
     @property
     def now(self) -> float:
@@ -87,24 +87,24 @@ class RealTimeEngine:
 
     @property
     def waiting(self) -> int:
-        """How many requests it has in hand whose clients are there."""
+        """How many requests it holds whose clients are still connected."""
         return len(self._asked)
 
     def start(self) -> None:
-        """Set the clock to 0. Nothing may be in hand."""
+        """Set the clock to 0. The model must hold no request."""
         self._began, self._spoke = time.perf_counter(), -inf
         if self.spec.stalls is not None:
             self._at(self.spec.stalls.first, self._stall, self.spec.stalls)
 
     def until(self, when: float) -> float:
-        """Tell how long it is until a moment of the model, in real seconds; 0: it is past."""
+        """Give the real seconds until a moment of the model; 0 if it is past."""
         return max(0.0, (when - self.now) / self._pace)
 
     def _at(self, when: float, action: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
         return self._loop.call_later(self.until(when), action, *arguments)
 
     def lateness(self) -> float:
-        """Tell how late first tokens were written, in 99 of 100 cases at most."""
+        """Give the 99th percentile of how late first tokens were written."""
         return percentile(self._late, 0.99)
 
     # Requests
@@ -120,7 +120,7 @@ class RealTimeEngine:
         return job
 
     def leave(self, job: Job) -> None:
-        """Let go of a request whose client has left. An engine that works is through with it only in its time."""
+        """Drop a request whose client has left. An engine that works finishes it all the same, as real ones may."""
         self._asked.pop(job, None)
         self._begun.pop(job, None)
         if self.stalled:
@@ -131,7 +131,7 @@ class RealTimeEngine:
         self._cached[job] = cached
 
     def _catch_up(self) -> None:
-        """Do what is due by now, each at its own time: a process that is woken late doesn't lag behind for good."""
+        """Make all steps that are due by now, each at its own time, so that a process that is woken late catches up."""
         while (at := self._engine.wake) <= self.now:
             begun, ended = self._engine.advance()
             self._late += [self.now - at] * len(begun)
@@ -155,7 +155,7 @@ class RealTimeEngine:
         self._alarm = self._at(self._engine.wake, self._ring) if self._engine.wake < inf else None
 
     def speak(self) -> None:
-        """Write an event to a stream, if the model has written tokens since the last time; and again after a while."""
+        """Write an event to a stream, if the model has written tokens since the last call; repeats by itself."""
         self._loop.call_later(SPEAK_EVERY, self.speak)
         if (at := self._engine.spoke(self.now)) > self._spoke and self._begun:
             self._spoke = at
@@ -178,7 +178,7 @@ class RealTimeEngine:
         self._arm()
 
     def die(self) -> None:
-        """Lose all that is in hand and in the cache; to cut the connections is the caller's."""
+        """Lose all requests and the cache; the caller cuts the connections."""
         self._engine.end()
         self._asked.clear()
         self._begun.clear()

@@ -1,6 +1,6 @@
-"""What a proxy costs: CPU time, latency and memory of ours beside those that are installed.
+"""Measures what a proxy costs: CPU time, latency and memory of ours beside the installed others.
 
-    make bench                                     ours, and of nginx, haproxy and the peers those that are there
+    make bench                                     ours, and nginx, haproxy and the peers, where installed
     make bench-peers                               installs the peers, each in an environment of its own
     .venv/bin/python -m scripts.bench --runs 5 --soak 2000000 --docs
     .venv/bin/python -m scripts.bench --only router,nginx --runs 1 --share 0.1        a trial
@@ -41,7 +41,7 @@ def options() -> argparse.Namespace:
 
 
 def chosen(only: str) -> list[Proxy]:
-    """Give the proxies that are here, of those that were asked for."""
+    """Give the installed proxies, of those that were asked for."""
     names = [name for name in only.split(",") if name]
     unknown = set(names) - {proxy.name for proxy in PROXIES}
     if unknown:
@@ -50,7 +50,7 @@ def chosen(only: str) -> list[Proxy]:
 
 
 def crowd_size(share: float, files: int) -> int:
-    """Give how many connections are tried at once: of a stream, a proxy holds two ends."""
+    """Give how many connections are tried at once; a proxy needs two descriptors for each stream."""
     return min(round(cases.CROWD * share), (files - 500) // 2)
 
 
@@ -75,7 +75,7 @@ class Bench:
                 print(f"{what}: {proxy.name}", file=sys.stderr)
 
     def runs(self, count: int, share: float) -> None:
-        """Measure each proxy so many times, in turns, and the engine without a proxy."""
+        """Measure each proxy `count` times, in turns, and the engine without a proxy."""
         engine = self._at[0]
         for number in range(count):
             self._results.no_proxy.append(cases.open_loop(engine, cases.RATE, cases.SECONDS * share))
@@ -86,7 +86,7 @@ class Bench:
         self._results.runs.setdefault(proxy.name, []).append(cases.run(proxy, *self._at, share))
 
     def crowds(self, count: int) -> None:
-        """Try each proxy that can be expected to bear it, once, with very many connections."""
+        """Try each proxy that may bear it, once, with very many connections."""
         able = [proxy for proxy in self._proxies if proxy.crowds]
         self._each(f"{count:,} connections", able, lambda proxy: self._crowds(proxy, count))
         self.save()

@@ -1,4 +1,4 @@
-"""What is measured of a proxy that runs: each case puts a load on it and tells what that cost."""
+"""The cases that a running proxy is measured with: each puts a load on it, and gives its cost."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ def _body(says: str = "Hello there.", **more: object) -> bytes:
 
 @dataclass(frozen=True)
 class Case:
-    """A closed loop, and what its CPU time is divided by: requests, or events where they stream."""
+    """A closed loop. Its CPU time is divided by its requests, or by its events where answers stream."""
 
     name: str
     body: bytes
@@ -41,7 +41,7 @@ class Case:
     each: int
     events: int = 0
     lasts: float = 0.0
-    """Seconds that it must take at least: a proxy that changes the request may lose what sets the engine's pace."""
+    """The least seconds that it takes: a proxy that changes the request may lose the word that sets the pace."""
 
     @property
     def units(self) -> int:
@@ -49,7 +49,7 @@ class Case:
         return self.clients * self.each * (self.events or 1)
 
     def scaled(self, share: float) -> "Case":
-        """Take a share: of what each client asks; of the clients, where each asks once."""
+        """Give a share of the case: of each client's requests, or, where each client asks once, of the clients."""
         if self.each == 1:
             return replace(self, clients=max(1, round(self.clients * share)))
         return replace(self, each=max(1, round(self.each * share)))
@@ -117,7 +117,7 @@ def _cost(tree: psutil.Process, port: int, case: Case) -> Cost:
 
 
 def open_loop(port: int, rate: float, seconds: float) -> Latency:
-    """Send so many requests a second, whatever comes back."""
+    """Send `rate` requests a second, whatever comes back."""
 
     async def go() -> Schedule:
         schedule = Schedule(port, _body(), rate, max(1, round(rate * seconds)))
@@ -130,7 +130,7 @@ def open_loop(port: int, rate: float, seconds: float) -> Latency:
 
 
 def crowds(proxy: Proxy, engine: int, core: int, folder: Path, count: int) -> Crowds:
-    """Try a proxy with so many open streams, and then, afresh, with so many idle connections."""
+    """Try a proxy with `count` open streams, and then, started afresh, with `count` idle connections."""
     streams, idle = _body("slow", stream=True), _body()
     found = []
     for gather, body in ((gathering.streams, streams), (gathering.idle, idle)):

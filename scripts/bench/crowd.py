@@ -108,7 +108,7 @@ async def _come(port: int, count: int, make: Callable[[], asyncio.Protocol]) -> 
 
 
 async def _until_all(crowd: Attendance, count: int) -> None:
-    """Wait until all are there, or ten seconds."""
+    """Wait until all are there, ten seconds at most."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_GATHER_WITHIN):
             while crowd.held < count:  # noqa: ASYNC110  (a count that ten thousand change; asked for a few times)
@@ -116,7 +116,7 @@ async def _until_all(crowd: Attendance, count: int) -> None:
 
 
 async def streams(port: int, body: bytes, count: int, memory: Callable[[], float]) -> Attendance:
-    """Have so many streams open at once, to their ends."""
+    """Hold `count` streams open at once, to their ends."""
     crowd, request = Attendance(), chat_request(port, body)
     came = await _come(port, count, lambda: StreamingConnection(request, crowd))
     await _until_all(crowd, count)
@@ -132,7 +132,7 @@ async def streams(port: int, body: bytes, count: int, memory: Callable[[], float
 
 
 async def idle(port: int, body: bytes, count: int, memory: Callable[[], float]) -> Attendance:
-    """Have so many connections idle for ten seconds, each after one request."""
+    """Hold `count` connections idle for ten seconds, each after one request."""
     crowd, request = Attendance(), chat_request(port, body)
     came = await _come(port, count, lambda: IdlingConnection(request, crowd))
     await _until_all(crowd, count)

@@ -2,8 +2,9 @@
 
     a thread ── a byte at each due moment ──> the loop ──> a free connection, or a new one
 
-So a proxy that is late is asked all the same, and what its lateness does to those behind shows in their latencies,
-which count from the moment that each was due. The thread is there because the loop's own timers round to a millisecond.
+So a late proxy is asked all the same. A latency counts from the moment at which its request was due, so it shows what
+the proxy's lateness does to the requests behind. There is a thread because the loop's own timers round to a
+millisecond.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ _READY = 32
 """Connections that are open before the first request."""
 
 _WAIT = 20.0
-"""Seconds that the last answers have, after the last request."""
+"""Seconds after the last request in which the last answers must come."""
 
 
 class ScheduledConnection(ClientConnection):
@@ -48,7 +49,7 @@ class ScheduledConnection(ClientConnection):
 
 
 class Schedule:
-    """`count` requests, evenly, `rate` a second. `latencies` are in seconds, from due to the answer's end."""
+    """`count` requests at even distances, `rate` a second. `latencies` are in seconds, from due to the answer's end."""
 
     def __init__(self, port: int, body: bytes, rate: float, count: int) -> None:
         self._port = port
@@ -122,7 +123,7 @@ class Schedule:
             connection.send(due)
 
     def answered(self, connection: ScheduledConnection, due: float) -> None:
-        """Take the time of an answer, and the connection back."""
+        """Record an answer's latency, and take the connection back."""
         self.latencies.append(time.perf_counter() - due)
         self._free.append(connection)
         self._look()

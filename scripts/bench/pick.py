@@ -17,7 +17,7 @@ _ROUNDS = 7
 
 
 def micros(work: Callable[[], object], times: int) -> float:
-    """Tell how long one takes."""
+    """Give the microseconds that one call takes, in the best round."""
     best = float("inf")
     for _ in range(_ROUNDS):
         began = time.perf_counter()
@@ -28,7 +28,7 @@ def micros(work: Callable[[], object], times: int) -> float:
 
 
 def cycle(estimate: Estimate, size: int, now: float) -> None:
-    """Tell an estimate of one request: sent, begun, ended."""
+    """Tell an estimate of one whole request: sent, begun, ended."""
     sent = estimate.sent(Ask(size), 0, now)
     estimate.first_token(sent, now + 0.1)
     estimate.ended(sent, now + 1.0)

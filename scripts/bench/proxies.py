@@ -1,7 +1,7 @@
-"""Who is measured: ours, nginx, haproxy, and the routers that `make bench-peers` installs; how each is started.
+"""The proxies that are measured, and how each is started: ours, nginx, haproxy, and the peers of `make bench-peers`.
 
-Each is set up as its documentation says for one backend that speaks OpenAI's API, and gets what it needs for ten
-thousand streams. Where a log of requests can be had for a line of configuration, nginx, it is on, as in ours.
+Each is set up as its documentation says for one backend that speaks OpenAI's API, with the limits that ten thousand
+streams need. nginx logs requests, as ours does, since one line of configuration turns that on.
 """
 
 import importlib.metadata
@@ -21,11 +21,12 @@ MODEL = "bench"
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy to measure: how to tell whether it is here, and how to start it between two ports."""
+    """A proxy to measure: whether it is installed, and how it is started between two ports."""
 
     name: str
     found: Callable[[], bool]
-    command: Callable[[int, int, Path], list[str]]  # its port, the engine's port, an empty folder for its files
+    command: Callable[[int, int, Path], list[str]]
+    """Gives the command, for its port, the engine's port, and an empty folder for its files."""
     version: Callable[[], str]
     env: Mapping[str, str] = field(default_factory=dict)
     scale: float = 1.0
@@ -108,7 +109,7 @@ model_list:
 
 
 def router(name: str, *command: str, more: tuple[str, ...] = ()) -> Proxy:
-    """Describe a router of the family that takes --worker-urls: round robin, and no line a request."""
+    """Describe a router of the family that takes --worker-urls: round robin, without a log of requests."""
     program = PEERS / name / "bin" / command[0]
 
     def launch(port: int, engine: int, _: Path) -> list[str]:
@@ -126,7 +127,7 @@ def installed(name: str) -> str:
 
 
 def said(command: list[str]) -> str:
-    """Give the first version number that a command says."""
+    """Give the first version number in a command's output."""
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = re.search(r"\d+(\.\d+)+\S*", done.stdout + done.stderr)
     return found[0] if found else "?"

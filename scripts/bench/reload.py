@@ -1,9 +1,9 @@
-"""What a reload of a large router.yaml costs: 1,000 backends and 5,000 routes, most of them new.
+"""Measures what a reload of a large router.yaml costs: 1,000 backends and 5,000 routes, most of them new.
 
     python -m scripts.bench.reload
 
-Says how long it took to read and to apply, for how long it held up everything else at most, and what a lookup costs.
-The backends listen nowhere: what is measured is the router alone, in this process.
+It gives the time to read and to apply, the longest time that the loop was held, and the cost of a lookup. The backends
+don't exist: the router alone is measured, in this process.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from router.cli.run import settle_garbage_collector
 from router.config import load
 from router.fleet.reload import threads_take_turns
 
-TICK = 0.0005  # seconds
+TICK = 0.0005
+"""Seconds between two readings of the clock."""
 
 
 def text(backends: int, routes: int, first: int = 0) -> str:
@@ -40,7 +41,7 @@ def text(backends: int, routes: int, first: int = 0) -> str:
 
 
 class Ticker:
-    """Looks at the clock as often as the loop lets it; `longest` is for how long it did not."""
+    """Reads the clock as often as the loop allows; `longest` is the longest time between, in seconds, above `TICK`."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -56,7 +57,7 @@ class Ticker:
 
 
 async def measure(backends: int, routes: int) -> str:
-    """Start a router with little, go over to much, and to other such; tell what it cost."""
+    """Start a router with a small configuration, reload large ones, and give the costs as text."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "router.yaml"
         file.write_text(text(1, 1))
@@ -101,13 +102,13 @@ async def measure(backends: int, routes: int) -> str:
 
 
 def lookup(resolve: Callable[[str], object], names: list[str]) -> float:
-    """Seconds a lookup, all names known."""
+    """Give the seconds of a lookup where all names are known."""
     once(resolve, names)
     return min(once(resolve, names) for _ in range(50))
 
 
 def once(resolve: Callable[[str], object], names: list[str]) -> float:
-    """Seconds a lookup."""
+    """Give the seconds of a lookup."""
     began = time.perf_counter()
     for name in names:
         resolve(name)

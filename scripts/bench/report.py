@@ -1,4 +1,4 @@
-"""Tables of what a benchmark found, as Markdown.
+"""The tables of a benchmark, as Markdown.
 
 .venv/bin/python -m scripts.bench.report [--docs]      from bench/results.json, without measuring again
 """
@@ -63,7 +63,7 @@ def _how(results: BenchResults) -> str:
 
 
 def runs_table(results: BenchResults) -> str:
-    """CPU time, latency and memory of each proxy, and the latency without one."""
+    """Write the CPU time, latency and memory of each proxy, and the latency without one."""
     heads = ["proxy", *(case.name for case in CASES), "p50 ms", "p99 ms", "MB at start", "MB after the loads"]
     rows = [
         [name, *_costs(runs), *_latency([run.latency for run in runs]), *_memory(runs)] for name, runs in _all(results)
@@ -114,7 +114,7 @@ def _unless_lost(lost: int, value: float, digits: int) -> str:
 
 
 def crowds_table(results: BenchResults) -> str:
-    """What became of very many streams, and of very many idle connections."""
+    """Write what became of very many streams, and of very many idle connections."""
     count = max(each.streams.count for each in results.crowds.values())
     heads = ["proxy", f"{count:,} open streams", "KB a stream", f"{count:,} idle connections", "KB a connection"]
     return table(heads, ([name, *_crowd(each.streams), *_crowd(each.idle)] for name, each in results.crowds.items()))
@@ -161,7 +161,7 @@ class Row:
 
 
 COST_BOUNDS = ((REQUEST, 1.5, 0.5), (EVENT, 1.0, None), (PACED, 1.0, None))
-"""Of each case: how often nginx's cost, and how often the cheapest router's, ours may be."""
+"""For each case: the most that ours may cost, as a multiple of nginx and of the cheapest router."""
 
 
 def bounds_table(results: BenchResults) -> str:

@@ -1,4 +1,4 @@
-"""What a benchmark found, as it lies in results.json."""
+"""The results of a benchmark, as results.json has them."""
 
 import importlib.metadata
 import os
@@ -36,7 +36,7 @@ class Cost:
     total: float
     units: int
     lost: int
-    """Answers that didn't come whole; the figures mean nothing unless it is 0."""
+    """Answers that didn't come whole; unless it is 0, the figures mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ProxyRun:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Many connections at once: how many were tried, were there at once, were lost; growth in KB for each."""
+    """Many connections: how many were tried, open at once, and lost; `growth` is in KB for each."""
 
     count: int
     at_once: int
@@ -101,7 +101,7 @@ class Soak:
 
 @dataclass
 class BenchResults:
-    """All of it. `share` is the share of the usual counts, `scales` what of that a proxy got, where it isn't all."""
+    """All results. `share` is the share of the usual counts, `scales` the part of it that a proxy got, if not 1."""
 
     date: str
     machine: Machine

@@ -1,7 +1,7 @@
 """The processes of a benchmark: each on a core of its own where there are enough, with its CPU time and its memory.
 
-CPU time and memory are those of a whole process tree. A tree that is gone has used nothing and holds nothing: what it
-didn't answer is counted as lost elsewhere.
+CPU time and memory are those of a whole process tree. A tree that has ended counts as 0: its unanswered requests are
+counted as lost elsewhere.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ if sys.platform != "win32":
 
 ROOT = Path(__file__).parents[2]
 FILES = 65536
-"""File descriptors that each process may have, where that can be had."""
+"""File descriptors that each process may have, where the system allows it."""
 
 _START_WITHIN = 120.0
 _STOP_WITHIN = 10.0
@@ -33,7 +33,7 @@ class DidNotStartError(Exception):
 
 
 class Spent(NamedTuple):
-    """CPU time, in seconds: the total exactly, its parts in the kernel's ticks (10 ms)."""
+    """CPU time, in seconds: `total` is exact, its parts are in the kernel's ticks (10 ms)."""
 
     user: float
     system: float
@@ -51,7 +51,7 @@ def cores() -> list[int]:
 
 @contextlib.contextmanager
 def pinned(where: Sequence[int]) -> Iterator[None]:
-    """Stay on these cores in the block, and have what is started there stay: it counts its threads by them."""
+    """Stay on these cores in the block; so do the processes started there, which count their threads by it."""
     if sys.platform != "linux":
         yield
         return
@@ -64,8 +64,8 @@ def pinned(where: Sequence[int]) -> Iterator[None]:
 
 
 def raise_file_limit() -> None:
-    """Let this process and those that it starts have `FILES` descriptors, or as many as it may have."""
-    if sys.platform == "win32":  # which has no such limit
+    """Allow this process and its children `FILES` descriptors, or as many as the system allows."""
+    if sys.platform == "win32":
         return
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with contextlib.suppress(OSError, ValueError):

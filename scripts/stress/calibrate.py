@@ -1,10 +1,11 @@
-"""What the load generator itself adds, and how true its figures are, on this machine.
+"""Measures what the load generator itself adds, and how true its figures are, on this machine.
 
     python -m scripts.stress.calibrate          2,000 streams at 20 events/s each; then known times, with a stall
 
 An engine of known times (scripts/stress/engine.py), on a core of its own where there are two, writes into each event
-when it wrote it. From then to when the generator took note of it is what kernel and generator added. Then it answers
-after 100 ms, with 10 ms between tokens, and stalls for a second: what is reported is held against when it wrote.
+the moment of writing. The time from there to the generator's note of it is what kernel and generator added. Then the
+engine answers after 100 ms, with 10 ms between tokens, and stalls for a second: the report is compared with its
+moments.
 """
 
 import argparse
@@ -95,7 +96,8 @@ async def _measured(url: str, stage: Stage) -> StressRun:
 
 
 def _streams(streams: int, rate: float, seconds: float) -> bool:
-    events = round(seconds * rate / 2)  # a stream lasts half the time; so many begin a second that all are there
+    # A stream lasts half the time, and enough begin each second that all are there at once.
+    events = round(seconds * rate / 2)
     shape = Shape(answer=Distribution("constant", events))
     stage = Stage(shape, seconds, rate=streams / (events / rate), arrivals="constant")
     with _engine(KnownTimes(first=0.1, gap=1 / rate, events=events)) as (url, _):
@@ -138,7 +140,7 @@ def _truth() -> bool:
 
 
 def _wrong(name: str, spread: Spread, truth: Histogram) -> float:
-    """Print and give by how much a percentile is wrong at most, as a share."""
+    """Print and give the largest error of a percentile, as a share."""
     worst, words = 0.0, []
     for label, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
         seen, true = getattr(spread, label), truth.percentile(share)
@@ -149,7 +151,7 @@ def _wrong(name: str, spread: Spread, truth: Histogram) -> float:
 
 
 def main() -> int:
-    """Measure; 1 if anything was lost, more than 5 ms were added at p99, or a percentile is wrong by 3 %."""
+    """Measure; give 1 if anything was lost, p99 of the added time is above 5 ms, or a percentile is wrong by 3 %."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=2000, metavar="N", help="at a time (default: 2000)")
     parser.add_argument("--rate", type=float, default=20.0, metavar="R", help="events/s of a stream (default: 20)")

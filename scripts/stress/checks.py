@@ -1,7 +1,7 @@
-"""What a server of OpenAI's API should do, and whether it does.
+"""Checks whether a server of OpenAI's API does what it should.
 
-A check asks, and gives a sentence of what it saw; BrokenError says what it saw instead, SkippedError why it can't be
-asked of this server. What the router alone promises is skipped where no `x-router-backend` comes.
+A check asks, and gives a sentence of what it saw. BrokenError says what it saw instead; SkippedError says why the check
+doesn't apply to this server. Checks of the router's own promises are skipped where no `x-router-backend` comes.
 """
 
 import time
@@ -18,25 +18,25 @@ from scripts.stress.results import Check
 
 _NOBODY = "no-such-model"
 _PATIENCE = 2.0
-"""Seconds that a refusal may take, before it is taken for none."""
+"""Seconds in which a refusal must come."""
 
 _HUGE = 10**12
-"""Bytes of a body that nobody takes."""
+"""Bytes of a body that every server refuses."""
 
 _LONG, _TRIES = 1500, 3
-"""Tokens of an answer that is left at its beginning; and how often that is tried: a busy machine may be slow once."""
+"""Tokens of an answer that is left early, and how often that is tried, since a busy machine may be slow once."""
 
 
 class BrokenError(Exception):
-    """It does not do as it should."""
+    """The server does not do as it should."""
 
 
 class SkippedError(Exception):
-    """It can't be asked."""
+    """The check doesn't apply to this server."""
 
 
 class CheckClient:
-    """Somebody who asks a target, one thing after another."""
+    """A client that asks a target, one request after another."""
 
     def __init__(self, target: LoadTarget, asking: Asking) -> None:
         self.target = target
@@ -147,7 +147,7 @@ def _refusal(answer: TimedAnswer, *statuses: int) -> str:
 
 
 def _here(answer: TimedAnswer, what: str) -> TimedAnswer:
-    """Skip what this server doesn't have, or doesn't let everybody have."""
+    """Give the answer; raise SkippedError for a path that this server lacks, or doesn't open to all."""
     if answer.status in (401, 403, 404, 405, 501):
         raise SkippedError(f"no {what} here ({answer.status})")
     return answer
@@ -192,7 +192,8 @@ async def _stream(client: CheckClient) -> str:
 
 
 async def _at_once(client: CheckClient) -> str:
-    for _ in range(3):  # one may wait, whole, for this machine to have time to read it
+    # On a busy machine one may arrive whole before it is read.
+    for _ in range(3):
         answer = await client.chat(64, stream=True)
         if answer.tokens < 8:
             raise SkippedError(f"too short an answer to tell: {answer.tokens} tokens")
@@ -259,7 +260,7 @@ async def _no_key(client: CheckClient) -> str:
 
 
 async def _leaving(client: CheckClient) -> str:
-    """An engine that is told works on at nothing, so the next answer doesn't wait for the rest of the first."""
+    """An engine that is told stops its work, so the next answer doesn't wait for the rest of the first."""
     for _ in range(_TRIES):
         left = await client.chat(_LONG, stream=True, leave_after=8)
         if not left.left:
@@ -340,4 +341,4 @@ CHECKS: dict[str, Callable[[CheckClient], Awaitable[str]]] = {
     "metrics": _metrics,
     "the admin API's status": _status,
 }
-"""What is looked at, by the name that reports have for it."""
+"""The checks, by their names in reports."""

@@ -39,8 +39,8 @@ _COLUMNS = ("step", "target", *Outcome._fields, "ttft", "tpot", "whole")
 class StageOrder(Enum):
     """How a test's stages belong together."""
 
-    STEPS = auto()  # of rising load: what is the most that is carried?
-    PARTS = auto()  # the same, one after another: what has drifted?
+    STEPS = auto()  # of rising load: how much is carried at most?
+    PARTS = auto()  # of the same load: what has drifted?
     ANY = auto()
 
 
@@ -66,7 +66,7 @@ def start(
         print(f"error: {error}", file=sys.stderr)
         return WRONG
     raise_file_limit()
-    gc.freeze()  # what was imported is never garbage: it need not be looked through
+    gc.freeze()  # imports are never garbage, so the collector need not look through them
     test = _Test(asked, targets, stages, checks, console)
     try:
         _loop(test.go())
@@ -172,7 +172,7 @@ class _Test:
 
 
 def _nobody(_: int, __: LoadTarget, ___: Outcome) -> None:
-    """Hear of an outcome, and do nothing."""
+    """Ignore an outcome."""
 
 
 class _Csv:
@@ -200,7 +200,7 @@ class _Csv:
 
 @contextmanager
 def _cancelled_by_signals(task: asyncio.Task[object]) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM cancel the task; the second does what it always does."""
+    """Let the first Ctrl-C or SIGTERM cancel the task; the second acts as usual."""
     loop, signals = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
 
     def once() -> None:

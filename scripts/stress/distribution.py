@@ -1,4 +1,4 @@
-"""Numbers that vary as in life: how long a prompt is, how long somebody thinks, when the next request comes."""
+"""Random numbers as they occur in use: lengths of prompts, times to think, moments of requests."""
 
 from collections.abc import Callable, Iterator
 from itertools import count

@@ -1,4 +1,4 @@
-"""An engine whose times are known, for holding the load generator against the truth.
+"""An engine whose times are known, to check the load generator against the truth.
 
     python -m scripts.stress.engine --port 9000 --first 100ms --gap 10ms --events 30 --stall-after 5s --stall 1s
 
@@ -67,7 +67,7 @@ class TimedStreams:
             self._done = tick
             for stream in self._due.pop(tick, ()):
                 self._write(*stream)
-        if self._due:  # it spins, as timers are cut to milliseconds
+        if self._due:  # it spins, since timers round to milliseconds
             self._loop.call_soon(self._tick)
         else:
             self._loop.call_later(_IDLE, self._tick)

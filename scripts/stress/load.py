@@ -1,7 +1,7 @@
 """The two loads. A closed loop has so many clients, each of which waits for its answer; an open loop has a schedule.
 
-In an open loop nothing waits for answers: a target that is slow is asked all the same, and a request counts from the
-moment that it was due, so what a stall does to those behind it is seen in full (no coordinated omission).
+In an open loop no request waits for an answer: a slow target is asked all the same. A request counts from the moment at
+which it was due, so the effect of a stall on the requests behind it shows in full (no coordinated omission).
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _LONGEST_PAUSE = 1.0
 """Seconds that a client pauses at most after failures in a row, from 20 ms doubling, as OpenAI's own clients do."""
 
 _MOST_IN_FLIGHT = 10_000
-"""Requests of an open loop that are in flight at most; more of them wait, and that counts."""
+"""The most requests of an open loop in flight; others wait, and their waiting counts."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """What it is called in reports."""
+        """Its name in reports."""
         if self.label:
             return self.label
         if self.clients:
@@ -70,7 +70,7 @@ class Stage:
 
 
 class StageLoad:
-    """Asks a target, and tells of each outcome: to the tally, the meter and `told`."""
+    """Asks a target, and reports each outcome to the tally, the meter and `told`."""
 
     def __init__(
         self,
@@ -150,14 +150,15 @@ class StageLoad:
             one = outcome(answer, time.perf_counter(), interrupted=interrupted)
             meter.failed += one.failed
             meter.ended += not one.failed
-            meter.tokens += one.tokens - answer.tokens  # those that were told of at the end alone
+            # Tokens that only `usage` at the end told of.
+            meter.tokens += one.tokens - answer.tokens
             self._tally.count(one)
             self._told(one)
         return one
 
 
 async def _until(moment: float) -> None:
-    """Sleep until then, and let others run in any case."""
+    """Sleep until a moment; let other tasks run in any case."""
     await asyncio.sleep(max(0.0, moment - time.perf_counter()))
     while time.perf_counter() < moment:  # noqa: ASYNC110  (timers are cut to milliseconds: some wake too early)
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""CPU time and memory of the server at a port of this machine, and of what it has started: a router and its engines."""
+"""CPU time and memory of the server at a port of this machine, and of its children: a router and its engines."""
 
 import contextlib
 import os
@@ -28,9 +28,8 @@ def listener(host: str, port: int) -> psutil.Process | None:
         return None
     try:
         found = [(each.pid, each) for each in psutil.net_connections(kind="tcp")]
-    except (
-        psutil.AccessDenied
-    ):  # on a Mac, for all but root: so processes are asked one by one, for one's own to answer
+    except psutil.AccessDenied:
+        # On a Mac, for all but root. Asked one by one, the user's own processes answer.
         found = [(process.pid, each) for process in psutil.process_iter() for each in _connections(process)]
     except (psutil.Error, OSError):
         return None
@@ -48,7 +47,7 @@ def _connections(process: psutil.Process) -> list[Any]:
 
 
 class Watch:
-    """The server, and its children, whoever they are at the time."""
+    """The server and its children, as they are at each look."""
 
     def __init__(self, host: str, port: int) -> None:
         self._place = host, port

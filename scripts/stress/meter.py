@@ -1,4 +1,4 @@
-"""What is counted while a load runs, for whoever watches it: plain numbers, written in the hot path."""
+"""The counts of a running load, for its display: plain numbers, written in the hot path."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from scripts.instruments.statistics import Histogram
 
 @dataclass(slots=True)
 class Meter:
-    """Counts from the start of the run, but for what is now."""
+    """Counts since the start of the run; `waiting` and `in_flight` are of this moment."""
 
     waiting: int = 0  # now: due, and not sent yet
     in_flight: int = 0  # now: sent, and not ended

@@ -52,7 +52,7 @@ def _chips(results: StressResults) -> Iterable[str]:
 
 
 def _tiles(results: StressResults) -> Iterable[str]:
-    """Show the figures that one looks for first, of each target."""
+    """Show the most important figures of each target."""
     for target in results.targets:
         steps = [step for step in results.steps if step.target == target]
         if not steps:
@@ -162,7 +162,7 @@ def _points(samples: Sequence[Sample], read: Read) -> list[tuple[float, float]]:
 
 
 def _time_plot(title: str, results: StressResults, lines: Sequence[PlotLine], write: svg.Write) -> str:
-    """Plot them, but for what is 0 all the time."""
+    """Plot them, without figures that are 0 all the time."""
     there = {line.name for line in lines if any(value for _, value in line.points)}
     if not there:
         return ""

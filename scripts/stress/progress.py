@@ -1,4 +1,4 @@
-"""What a person sees while it runs: a line that moves, where there is a terminal; else a plain line now and then."""
+"""The display of a run: a moving line in a terminal, else a plain line now and then."""
 
 from collections import Counter
 from typing import Protocol
@@ -23,29 +23,29 @@ _WIDE = 110
 
 
 class ProgressWatcher(Protocol):
-    """Somebody who is shown the run."""
+    """A display of the run."""
 
     def begin(self, title: str, seconds: float) -> None:
-        """See a step begin."""
+        """Show that a step begins."""
 
     def sample(self, sample: Sample, meter: Meter) -> None:
-        """See a moment of it."""
+        """Show a moment of it."""
 
     def ended(self, one: Outcome) -> None:
-        """See what came of a request."""
+        """Show the outcome of a request."""
 
     def finish(self, step: StepResult) -> None:
-        """See what came of the step."""
+        """Show the result of the step."""
 
     def say(self, line: str) -> None:
-        """Hear a sentence."""
+        """Show a sentence."""
 
     def close(self) -> None:
-        """See the end."""
+        """End the display."""
 
 
 def state(sample: Sample, meter: Meter, failed: int) -> str:
-    """Say how it stands, in a line: what matters most first, as it may be cut off."""
+    """Write the state in a line, the most important first, since the line may be cut off."""
     first = "no token yet"
     if meter.ttft.count:
         p50, p99 = meter.ttft.percentiles([0.5, 0.99])
@@ -152,5 +152,5 @@ class Moving(Lines):
 
 
 def watcher(console: Console, *, plain: bool) -> ProgressWatcher:
-    """Choose by whether there is a terminal."""
+    """Choose the display: a bar in a terminal, else plain lines."""
     return Moving(console) if console.is_terminal and not plain else Lines(console)

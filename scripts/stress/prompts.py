@@ -1,4 +1,4 @@
-"""Conversations that were written down: what people asked, and what they were answered."""
+"""Conversations from a file: questions, and their answers."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ _MODELS = ("gpt", "assistant", "chatgpt", "bing", "bard")
 
 
 class ChatTurn(NamedTuple):
-    """What somebody asks, and the answer that the next turn's request repeats."""
+    """One question, and the answer that the next turn's request repeats."""
 
     prompt: str
     answer: str = ""

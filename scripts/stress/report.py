@@ -1,4 +1,4 @@
-"""What was found, as tables of words: what a person reads at the end in the terminal, and in report.html."""
+"""The results as tables, for the terminal and for report.html."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Sheet(NamedTuple):
 
 
 def sheets(results: StressResults) -> list[Sheet]:
-    """Give all that has rows, but for what only a page has room for."""
+    """Give all tables with rows, without those that only a page has room for."""
     return [sheet for sheet in (_loads(results), *_others(results)) if sheet.rows]
 
 
@@ -57,7 +57,7 @@ def _others(results: StressResults) -> list[Sheet]:
 
 
 def bounds(results: StressResults) -> list[tuple[str, str, str, str]]:
-    """Write each bound: whether it holds, what of, how much at most, how much it was."""
+    """Write each bound: whether it holds, of which figure, its limit, and the value."""
     return [
         ("holds" if each.holds else "BROKEN", _named(each.name), *_both(each.name, each.bound, each.value))
         for each in results.bounds
@@ -111,7 +111,7 @@ def _good_share(step: StepResult) -> str:
 
 
 def details(results: StressResults) -> list[Sheet]:
-    """Give what only a page has room for."""
+    """Give the tables that only a page has room for."""
     generators = [
         (step.name, step.target, step.generator.warning, f"{step.generator.cpu:.2f}",
          *(units.time(late) for late in (step.generator.lag.p50, step.generator.lag.p99)))
@@ -169,7 +169,7 @@ def _ratio(value: float | None) -> str:
 
 
 def cost(results: StressResults) -> str:
-    """Say what the load generator itself cost."""
+    """Write the cost of the load generator itself."""
     if not results.steps:
         return "Nothing was measured."
     busiest = max(results.steps, key=lambda step: step.generator.cpu)

@@ -1,4 +1,4 @@
-"""What a run found, as it lies in results.json; results.schema.json is made of these types.
+"""The results of a run, as results.json has them; results.schema.json is made from these types.
 
 python -m scripts.stress.results        writes the schema anew
 """

@@ -1,4 +1,4 @@
-"""A cache of prefixes, as an engine keeps it: what was read lately need not be read again."""
+"""A cache of prefixes, as an engine keeps it: a prefix that was read lately need not be read again."""
 
 Path = tuple[tuple[int, int], ...]
 """A prompt as the prefixes that it shares with others: of each, from the shortest on, a key of the whole prefix, and
@@ -6,7 +6,7 @@ the tokens that it has more than the one before."""
 
 
 class Cache:
-    """The prefixes read last, `capacity` tokens of them; where that is full, what was used least lately goes.
+    """The prefixes read last, `capacity` tokens of them; when it is full, the least recently used prefix goes.
 
     Of one prompt, its end goes before its beginning, as in vLLM: the beginning is what others may share.
     """
@@ -41,7 +41,7 @@ class Cache:
 
 
 class Foreseen(Cache):
-    """What a cache will hold once more has been read; the cache itself is left as it is, and nothing is dropped."""
+    """What a cache will hold after further prompts; the cache itself doesn't change, and nothing is dropped."""
 
     def __init__(self, now: Cache) -> None:
         super().__init__(0)

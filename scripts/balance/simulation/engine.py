@@ -103,7 +103,7 @@ class ModelEngine:
         self._filled = 0  # their tokens: what is left of the step's portion goes to the next prompt
         self.on_read: Callable[[Job, int], None] = lambda _job, _cached: None
 
-    # What it is told
+    # What happens to it
 
     def offer(self, job: Job, now: float) -> None:
         """Take in a request."""
@@ -116,7 +116,7 @@ class ModelEngine:
             self._cut_short(now)
 
     def _cut_short(self, now: float) -> None:
-        """End a run of streams alone with the present step; in any other, what waits has to wait."""
+        """End a run that only writes with the present step; in any other run, waiting jobs have to wait."""
         if not self._reading and len(self._writing) < self.spec.parallel:
             steps = min(self._count, int((now - self._began) / self._pace) + 1)
             self._count, self.wake = steps, self._began + steps * self._pace
@@ -139,7 +139,7 @@ class ModelEngine:
             self._cut_short(now)
 
     def forget(self, jobs: Collection[Job]) -> None:
-        """Let go of some, while it is stalled: their clients have left. The step that it was in is lost."""
+        """Drop jobs whose clients have left, while it is stalled. The present step is lost."""
         self._waiting = deque(job for job in self._waiting if job not in jobs)
         self._reading = deque((job, left) for job, left in self._reading if job not in jobs)
         self._writing = sorted(each for each in self._writing if each[2] not in jobs)
@@ -147,7 +147,7 @@ class ModelEngine:
         self.wake = self._left = inf
 
     def end(self) -> list[Job]:
-        """End its process. Gives what it had in hand."""
+        """End its process; give the jobs that it held."""
         lost = [*self._waiting, *(job for job, _ in self._reading), *(job for *_, job in self._writing)]
         self.forget(lost)
         self.cache.clear()
@@ -155,7 +155,7 @@ class ModelEngine:
         return lost
 
     def begin(self) -> None:
-        """Be there again, with nothing in hand and nothing in the cache."""
+        """Start again, with no job and an empty cache."""
         self.up = True
 
     # What it does
@@ -223,7 +223,7 @@ class ModelEngine:
         self._pace += (filled if whole else spec.chunk) / spec.reading
 
     def spoke(self, now: float) -> float:
-        """Tell when a token was last written, to whomever; -inf: never."""
+        """Give when a token was last written to any client; -inf: never."""
         at = now if self.stalled_at is None else self.stalled_at
         steps = int((at - self._began) / self._pace) if self._writing else 0
         return self._began + min(steps, self._count) * self._pace if steps else self._spoke
@@ -232,7 +232,7 @@ class ModelEngine:
 
     @property
     def well(self) -> bool:
-        """Whether it would begin on a request, were it sent one now."""
+        """Whether it would begin a request that is sent now."""
         return self.up and self.stalled_at is None and not self.spec.refuses
 
     def first_token(self, job: Job, now: float, before: float) -> float:

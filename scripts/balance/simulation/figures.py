@@ -1,4 +1,4 @@
-"""What came of the runs: figures, and the tables that show them."""
+"""The figures of simulated runs, and the tables that show them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import nan
@@ -23,10 +23,14 @@ class RunFigures(NamedTuple):
     mean: float
     p50: float
     p99: float
-    hits: float  # tokens of prompts that were found in a cache
-    failed: int  # requests that got no answer, or half of one
-    soon: float  # whose first token came within a second
-    attempts: float  # for each request
+    hits: float
+    """The share of the prompts' tokens that were found in a cache."""
+    failed: int
+    """Requests without a whole answer."""
+    soon: float
+    """The share whose first token came within a second."""
+    attempts: float
+    """For each request, on average."""
 
 
 class Key(NamedTuple):
@@ -41,7 +45,7 @@ Results = Mapping[Key, RunFigures]
 
 
 def figures_of(exchanges: Sequence[SimulatedRequest]) -> RunFigures:
-    """Count."""
+    """Reckon the figures of a run."""
     ttfts = [each.ttft for each in exchanges if each.ttft is not None]
     return RunFigures(
         requests=len(exchanges),

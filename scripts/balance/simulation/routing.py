@@ -77,7 +77,8 @@ class SimulatedRouter:
         self._send = send
         self._finished = finished
         self._index = {backend.name: index for index, backend in enumerate(self.backends)}
-        self._under_way: set[SimulatedRequest] = set()
+        # In the order of their arrival: a set's order would change from run to run.
+        self._under_way: dict[SimulatedRequest, None] = {}
         self._ill: dict[int, float] = {}  # which backends are out or in doubt, and since when
         self.on_doubt: Callable[[int], None] = lambda _: None  # hears of those that are to be probed now
 
@@ -85,7 +86,7 @@ class SimulatedRouter:
 
     def start(self, request: SimulatedRequest, now: float) -> None:
         """Send a request to its first backend."""
-        self._under_way.add(request)
+        self._under_way[request] = None
         self._attempt(request, self._sender.first(request.job, now), now)
 
     def _attempt(self, request: SimulatedRequest, candidate: Candidate, now: float) -> None:
@@ -127,7 +128,7 @@ class SimulatedRouter:
         self._finish(request)
 
     def _finish(self, request: SimulatedRequest) -> None:
-        self._under_way.discard(request)
+        del self._under_way[request]
         self._finished(request)
 
     # What it is told of a backend, by its index

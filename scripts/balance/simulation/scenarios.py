@@ -1,4 +1,4 @@
-"""What is simulated: engines and their faults, traffic, and loads as shares of what the engines can do at most."""
+"""The simulated scenarios: engines and their faults, traffic, and loads as shares of the engines' capacity."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from scripts.balance.simulation.world import World
 GPU = Spec()
 SLOW = Spec(reading=1500.0, writing=12.5)
 SERIAL = Spec(parallel=1, reading=2000.0, writing=40.0, cache=4096)
-"""llama_cpp: one request at a time, the rest waits in the engine; what it last read is all that it has cached."""
+"""llama_cpp: one request at a time, the others wait in the engine; its cache holds only the last prompt."""
 
 FEW = replace(SERIAL, parallel=4, cache=16_384)
 """llama.cpp's own server: four at once, as it comes."""
@@ -28,7 +28,7 @@ WARM_UP = 0.1
 """Share of the requests, the first ones, that the figures leave out: the engines fill up with them."""
 
 TALKING = 0.4
-"""The same where conversations go on for minutes: until then fewer of them are going on than the load means."""
+"""The same where conversations last for minutes: at first fewer of them are under way than the load implies."""
 
 Asked = Callable[[Writer, int], list[Conversation]]
 
@@ -137,7 +137,7 @@ def conversations_of(asked: Asked, count: int, seed: int, *, keep_bodies: bool =
 
 
 def starts_of(scenario: Scenario, conversations: Sequence[Conversation], load: float, seed: int) -> list[float]:
-    """Tell when each conversation begins, in seconds: at random, as often as makes that load."""
+    """Give the moment at which each conversation begins, in seconds: at random, at the rate of that load."""
     jobs = [job for conversation in conversations for job in conversation]
     fresh, answer = fmean(job.fresh for job in jobs), fmean(job.answer for job in jobs)
     capacity = sum(spec.capacity(fresh, answer) for spec in scenario.engines)
@@ -152,7 +152,7 @@ def simulate(name: str, load: float, policy: str, *, requests: int, seed: int) -
 
 
 def play(scenario: Scenario, load: float, policy: str, *, requests: int, seed: int) -> list[SimulatedRequest]:
-    """Run a scenario at a load with a policy. Gives the exchanges that count.
+    """Run a scenario at a load with a policy. Gives the requests that count.
 
     These are all but the first ones, while the engines fill up, those after the last conversation began, and those
     that didn't come through a router. The `weighted` policy, and no other, is told the engines' true capacities;

@@ -1,4 +1,4 @@
-"""What is asked of the engines: jobs, conversations of them, and when these begin.
+"""The traffic: jobs, conversations of jobs, and the moments at which these begin.
 
 A body is made as a client would send it, four bytes a token, so that the router's own code finds the prefixes in it.
 In a simulation the bodies are not kept: a policy sees an `Ask`, an engine the `Job`. Where they are really sent
@@ -28,7 +28,7 @@ _BURST_LASTS, _QUIET_LASTS = 2.0, 8.0  # seconds, on average
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A request, with what it will turn out to need: all of it in tokens.
+    """A request, and the work that it will turn out to need, in tokens.
 
     `path` is the prompt as the prefixes that it may share, `kept` the same with the answer behind it: what an engine's
     cache holds once it has answered. `think` is how many seconds after the turn before it comes. `lane` says, of a
@@ -47,16 +47,16 @@ class Job:
 
     @property
     def fresh(self) -> int:
-        """Tokens that are this request's own: what must be read if all that could be cached is."""
+        """Tokens of this request alone: those that must be read even with the best cache."""
         return self.path[-1][1]
 
     def is_guest(self, share: float) -> bool:
-        """Whether it is one of those, this share of all, that don't come through a router."""
+        """Whether it is one of the `share` of all requests that bypass the router."""
         return self.lane < share * _LANES
 
 
 Conversation = tuple[Job, ...]
-"""Jobs of which each begins some time after the one before was answered; a single request is one of one turn."""
+"""Jobs, each of which begins some time after the answer to the one before; a single request has one turn."""
 
 
 class Lognormal(NamedTuple):

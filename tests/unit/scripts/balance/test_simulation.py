@@ -349,6 +349,17 @@ def test_a_restart_that_nobody_tells_of_is_found_out():
     assert min(moment for moment in there if moment > 8.0) < 10.0
 
 
+def test_what_a_stall_fails_is_retried_in_the_order_of_its_arrival():
+    """So a run is the same again, to the last digit."""
+    requests = world([Spec(stalls=Outage(inf, inf, 5.0)), Spec(), Spec()], "random").run()
+    retried = [each for each in requests if each.attempts == 2 and not each.failed]
+    assert len(retried) > 1
+    sent = [each.sent.at for each in retried]
+    assert len(set(sent)) == 1
+    again = world([Spec(stalls=Outage(inf, inf, 5.0)), Spec(), Spec()], "random").run()
+    assert [each.ttft for each in again] == [each.ttft for each in requests]
+
+
 def test_one_that_is_on_trial_begins_anew_and_slowly():
     """As in the data plane: what its errors cost is forgotten, and it carries a part of its load."""
     router = world([Spec()] * 2)._routers[0]
