@@ -23,13 +23,13 @@ from launchers.footprints.errors import HeaderError
 
 MOST_BYTES: Final = 64 << 20
 """Of one header; the largest vocabularies make some 20 MiB."""
-MOST_KEYS: Final = 4096
+MOST_KEYS: Final = 1024
 MOST_TENSORS: Final = 1 << 16
 MOST_NAME: Final = 256
 """Bytes of a key's or a tensor's name; llama.cpp takes 64 for the latter."""
 MOST_TEXT: Final = 4096
 """Bytes of a text that is kept; longer ones, as chat templates are, are skipped."""
-MOST_ITEMS: Final = 4096
+MOST_ITEMS: Final = 1024
 """Items of an array that is kept: one for each layer, at most; longer ones, as vocabularies are, are counted."""
 MOST_COUNTED: Final = 1 << 22
 """Items of any array."""

@@ -16,7 +16,7 @@ from launchers.spec import ArgValue
 
 SHARE: Final = 0.92
 """vllm's own default of --gpu-memory-utilization."""
-BASE: Final = 2200 << 20
+BASE: Final = 1400 << 20
 """RAM of its three processes, without a model."""
 WORKER: Final = 1 << 30
 """Of that, what the process has that reserves the cache."""

@@ -235,6 +235,20 @@ def test_no_more_than_the_bound_is_read():
     assert endless.given <= gguf.MOST_BYTES + (1 << 20)
 
 
+def test_what_is_kept_of_the_worst_header_is_little():
+    """As many keys as are believed, each an array of as many different numbers as are kept."""
+    numbers = struct.pack(f"<{gguf.MOST_ITEMS}d", *map(float, range(gguf.MOST_ITEMS)))
+    start = struct.pack("<IIQ", ARRAY, 12, gguf.MOST_ITEMS)
+    keys = b"".join(text(f"k{at}") + start + numbers for at in range(gguf.MOST_KEYS))
+    data = b"GGUF" + struct.pack("<IQQ", 3, 0, gguf.MOST_KEYS) + keys
+    tracemalloc.start()
+    try:
+        assert len(read(data).values) == gguf.MOST_KEYS
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_mutants_of_a_header_are_read_or_refused_within_little_memory():
     """2,000 mutants: bytes changed, cut out, put in, numbers made huge."""
     whole = header(LLAMA | {"llama.attention.head_count_kv": [2, 1]}, TENSORS) + bytes(DATA)
