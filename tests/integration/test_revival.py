@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launchers import supervisor
+from launchers import starting, supervisor
 from launchers.spec import Command, LaunchSpec
 from launchers.states import RestartPolicy
 from router.app import App
@@ -159,7 +159,7 @@ async def test_requests_that_another_serves_revive_it(start, session, model, mon
         assert await status_of(session, app, "other") == 200
         await eventually(lambda: str(app.fleet.told()[0]["detail"]).startswith("gave up after 3 failed"))
         model.write_text("0")
-        monkeypatch.setattr(supervisor, "stamp", lambda _: ())
+        monkeypatch.setattr(starting, "stamp", lambda _: ())
         for _ in range(200):
             assert await status_of(session, app, "any") == 200
             if state(app) == "running":
