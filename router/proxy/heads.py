@@ -21,7 +21,7 @@ MAX_REQUEST_HEAD = 32 * 1024
 _CACHED_HEAD = 4 * 1024
 """Bytes up to which a parsed head is cached for the next one like it."""
 
-_ORDINARY_TARGET = re.compile(rb"/v1/[!\"$-~]*")
+_V1_TARGET = re.compile(rb"/v1/[!\"$-~]*")
 """No '#': a fragment is for the client alone."""
 
 _NOT_ORDINARY = frozenset({
@@ -80,6 +80,10 @@ A browser's headers about its page (access-control-*, sec-*) and a proxy's about
 has applied its rules to them, and an engine would apply rules of its own."""
 
 
+_FOR_ONE_SERVER = (b"access-control-", b"cross-origin-", b"sec-")
+"""Beginnings of headers that a browser and the server it speaks to tell each other; the next server is not meant."""
+
+
 class ResponseHead(NamedTuple):
     """A response's head, except the length of its body."""
 
@@ -123,16 +127,16 @@ def parse_response(data: bytes) -> tuple[Known[ResponseHead], int, bytes] | None
 def _known_response(before: bytes, behind: bytes) -> Known[ResponseHead]:
     """Parse a split head, and work out what the router needs of it."""
     status, headers, framing, keep_alive = responses.parse_response(before, behind)
-    kinds = [value.lower() for name, value in headers if name == b"content-type"]
-    is_page = any(kind.startswith(b"text/html") for kind in kinds)
+    # There should be one; if there are several, each of them counts.
+    kinds = b"\n".join([b"", *[value.lower() for name, value in headers if name == b"content-type"]])
     head = ResponseHead(
         status,
         headers,
         framing,
         keep_alive,
-        any(kind.startswith(b"text/event-stream") for kind in kinds),
-        not 200 <= status < 300 or status in {204, 205} or is_page,
-        status_line(status) + header_lines(_passed_on(headers, _WRITTEN_TO_CLIENTS)),
+        b"\ntext/event-stream" in kinds,
+        not 200 <= status < 300 or status in {204, 205} or b"\ntext/html" in kinds,
+        status_line(status) + _passed_on(headers, _WRITTEN_TO_CLIENTS),
     )
     return Known(before, behind, head)
 
@@ -161,12 +165,15 @@ def _known_request(before: bytes, behind: bytes) -> Known[RequestHead] | None:
 
 
 def _is_ordinary(parsed: requests.ParsedRequest) -> bool:
-    if parsed.method != b"POST" or not parsed.http11 or not _ORDINARY_TARGET.fullmatch(parsed.target):
+    method, target, http11, headers, _ = parsed
+    if method != b"POST" or not http11 or not target.startswith(b"/v1/") or b"#" in target:
         return False
-    names = [name for name, _ in parsed.headers]
-    if names.count(b"host") != 1 or not _NOT_ORDINARY.isdisjoint(names):
-        return False
-    return not any(n == b"content-type" and v.lower().startswith(b"multipart/") for n, v in parsed.headers)
+    hosts = 0
+    for name, value in headers:
+        if name in _NOT_ORDINARY or (name == b"content-type" and value.lower().startswith(b"multipart/")):
+            return False
+        hosts += name == b"host"
+    return hosts == 1
 
 
 def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> RequestHead:
@@ -179,9 +186,9 @@ def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> Re
         headers,
         keep_alive,
         usable_id(headers),
-        header_lines(_passed_on(headers, _WRITTEN_TO_ENGINES)),
+        _passed_on(headers, _WRITTEN_TO_ENGINES),
         header_lines(credentials),
-        _ORDINARY_TARGET.fullmatch(target) is not None and ".." not in unquote(path).split("/"),
+        _V1_TARGET.fullmatch(target) is not None and ".." not in unquote(path).split("/"),
         (b"x-router-explain", b"1") in headers,
     )
 
@@ -196,11 +203,7 @@ def usable_id(headers: Headers) -> str:
     return ""
 
 
-def _passed_on(headers: Headers, dropped: frozenset[bytes]) -> Headers:
-    """Leave out the headers that end here: those in `dropped`, those of one connection, and those for one server."""
-    return tuple([header for header in end_to_end(headers, dropped) if not _is_for_one_server(header[0])])
-
-
-def _is_for_one_server(name: bytes) -> bool:
-    """Whether a browser or a proxy means a header for the server it speaks to, not for the next one behind that."""
-    return name.startswith((b"access-control-", b"cross-origin-", b"sec-")) or is_forwarded(name)
+def _passed_on(headers: Headers, dropped: frozenset[bytes]) -> bytes:
+    """Serialise the headers that go on: not `dropped`, nor those of one connection, nor those for one server."""
+    kept = end_to_end(headers, dropped)
+    return header_lines([h for h in kept if not h[0].startswith(_FOR_ONE_SERVER) and not is_forwarded(h[0])])
