@@ -295,3 +295,14 @@ async def test_a_tuned_engine_keeps_its_process_and_gets_its_new_times(fleet):
     assert now.launch is not None
     assert fleet.supervisors[0].specs == [now.launch.spec]
     assert len(fleet.supervisors) == 1
+
+
+async def test_an_engine_that_was_given_up_is_wanted_once_others_are_asked_for_its_model(fleet):
+    """Requests from before don't count."""
+    fleet.life.add(planned(URL, models=["demo"]))
+    fleet.life.add(planned())
+    fleet.plane.backends["b"].ended = 3
+    fleet.supervisors[0].says(FAILED)
+    assert not fleet.supervisors[0]._is_wanted()
+    fleet.plane.backends["b"].ended += 1
+    assert fleet.supervisors[0]._is_wanted()
