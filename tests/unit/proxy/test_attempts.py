@@ -1,0 +1,245 @@
+"""What an exchange's attempts show of their backends, and whether there is another, without sockets."""
+
+import pytest
+
+from router.core.retry import Failure
+from tests.fakes.wired import EVENT, LAST, PING, Scene, begin_hedge
+from tests.running import eventually
+
+
+@pytest.fixture
+async def scene():
+    made = Scene("a", "b")
+    yield made
+    made.plane.close()
+
+
+def noted(scene, name):
+    """Note each call of one of the ledger's or the plane's methods: the backend's name, and the rest."""
+    told: list[tuple[object, ...]] = []
+    owner = scene.plane.ledger if hasattr(scene.plane.ledger, name) else scene.plane
+    setattr(owner, name, lambda backend, *rest, **more: told.append((backend.name, *rest, *more.values())))
+    return told
+
+
+# What is learned of a backend
+
+
+async def test_the_first_content_alone_teaches_how_fast_prompts_are_read(scene):
+    """Since the request was sent there: neither pings nor what follows, nor the time in the queue."""
+    told = noted(scene, "read_prompt")
+    exchange, _ = scene.ask()
+    exchange.began -= 100.0
+    wire = scene.wire(0)
+    sent_at = exchange._attempts.current.sent_at
+    wire.head()
+    wire.body(PING)
+    exchange.look(sent_at + 1.0)
+    assert told == []
+    wire.body(EVENT)
+    exchange.look(sent_at + 3.0)
+    assert told == [("a", exchange.ask.size, pytest.approx(3.0))]
+    for seconds in (4.0, 5.0):
+        wire.body(EVENT)
+        exchange.look(sent_at + seconds)
+    assert len(told) == 1
+    exchange.cancel()
+
+
+async def test_the_first_token_is_noted_once_and_no_ping_is_one(scene):
+    """When it came, not when it was looked at."""
+    told = noted(scene, "first_token")
+    exchange, _ = scene.ask()
+    wire = scene.wire(0)
+    wire.head()
+    wire.body(PING)
+    assert told == []
+    wire.body(EVENT)
+    wire.body(EVENT)
+    assert [each[0] for each in told] == ["a"]
+    exchange.cancel()
+
+
+async def test_an_error_says_nothing_of_how_soon_a_backend_begins(scene):
+    told = noted(scene, "first_token")
+    exchange, client = scene.ask()
+    scene.wire(0).head(400)
+    scene.wire(0).body(EVENT)
+    scene.wire(0).end()
+    assert told == []
+    assert client.ended == "kept"
+    assert exchange.answer.begun_at is not None
+
+
+async def test_while_its_client_is_slow_nobody_hears_an_engine(scene):
+    """That it is silent then says nothing of it, nor what it took."""
+    muted, excused = noted(scene, "muted"), noted(scene, "excused")
+    exchange, _ = scene.ask()
+    wire = scene.wire(0)
+    exchange.pause()
+    assert wire.paused
+    assert exchange.silence(1e9) is None
+    exchange.resume()
+    assert not wire.paused
+    assert [each[-1] for each in muted] == [True, False]
+    assert exchange.silence(1e9) is not None
+    exchange.pause()
+    exchange.cancel()
+    assert [each[0] for each in excused] == ["a"]
+
+
+async def test_silence_grows_from_the_last_sign_of_work(scene):
+    """Its first content ends the time in which it may have read the prompt."""
+    exchange, _ = scene.ask()
+    wire, sent_at = scene.wire(0), exchange._attempts.current.sent_at
+    assert exchange.silence(sent_at + 7).seconds == pytest.approx(7)
+    assert not exchange.silence(sent_at + 7).begun
+    wire.head()
+    wire.body(EVENT)
+    exchange.look(sent_at + 10)
+    assert exchange.silence(sent_at + 12).seconds == pytest.approx(2)
+    assert exchange.silence(sent_at + 12).begun
+    exchange.cancel()
+    assert exchange.silence(sent_at + 13) is None
+
+
+# Failures
+
+
+async def test_a_failure_before_anything_has_another_backend_asked(scene):
+    """It counts against the first one; the client hears of the second alone."""
+    failed = noted(scene, "failed")
+    _, client = scene.ask()
+    scene.wire(0).fail()
+    assert scene.asked() == [1, 1]
+    assert [each[0] for each in failed] == ["a"]
+    scene.wire(1).head()
+    scene.wire(1).body(EVENT)
+    scene.wire(1).end()
+    assert client.got.count(EVENT) == 1
+    assert (scene.records[0].backend, scene.records[0].attempts) == ("b", 2)
+
+
+async def test_a_backend_is_blamed_once_a_request(scene):
+    """But for what no request can bring about."""
+    failed = noted(scene, "failed")
+    exchange, _ = scene.ask()
+    attempts, attempt = exchange._attempts, exchange._attempts.current
+    for failure in (Failure.CLOSED, Failure.BROKEN, Failure.REFUSED, Failure.REFUSED):
+        attempts.blame(failure, attempt)
+    assert [each[1] for each in failed] == [Failure.CLOSED.value, Failure.REFUSED.value, Failure.REFUSED.value]
+    assert [each[-1] for each in failed] == [False, True, True]
+    exchange.cancel()
+
+
+@pytest.mark.parametrize("failure", [Failure.STALE, Failure.NO_FILES])
+async def test_what_is_not_its_fault_excuses_it(scene, failure):
+    failed, excused = noted(scene, "failed"), noted(scene, "excused")
+    exchange, _ = scene.ask()
+    exchange._attempts.blame(failure, exchange._attempts.current)
+    assert (failed, [each[0] for each in excused]) == ([], ["a"])
+    exchange.cancel()
+
+
+@pytest.mark.parametrize(("supervised", "vanished"), [(True, ["a"]), (False, [])])
+async def test_where_nobody_listens_a_launched_engine_is_gone(scene, supervised, vanished):
+    """Its supervisor is about to say so."""
+    told = noted(scene, "vanished")
+    scene.backends[0].supervised = supervised
+    scene.plane.vanished = lambda backend, _: told.append((backend.name,))
+    exchange, _ = scene.ask()
+    exchange._attempts.blame(Failure.REFUSED, exchange._attempts.current)
+    assert [each[0] for each in told] == vanished
+    exchange.cancel()
+
+
+async def test_a_kept_connection_that_was_closed_is_made_anew_at_the_same_backend(scene):
+    """It is one attempt, not two."""
+    exchange, client = scene.ask()
+    scene.wire(0).fail(Failure.STALE)
+    await eventually(lambda: scene.pools[0].connects == 1 and scene.wire(0).sent)
+    scene.wire(0).head()
+    scene.wire(0).body(EVENT)
+    scene.wire(0).end()
+    assert (scene.asked(), scene.records[0].attempts) == ([2, 0], 1)
+    assert client.got.count(EVENT) == 1
+    assert exchange._attempts.tried[0].backend is scene.backends[0]
+
+
+async def test_where_the_budget_is_spent_there_is_no_other_attempt(scene):
+    """The client gets the error."""
+    scene.plane.ledger.budget.withdraw = lambda _: False
+    _, client = scene.ask()
+    scene.wire(0).head()
+    scene.wire(0).fail(Failure.CLOSED)
+    assert scene.asked() == [1, 0]
+    assert client.got.startswith(b"HTTP/1.1 502 ")
+    assert scene.records[0].status == 502
+
+
+async def test_an_answer_that_breaks_off_is_not_tried_again(scene):
+    """Its client has a part of it: it is told so."""
+    _, client = scene.ask()
+    scene.wire(0).head()
+    scene.wire(0).body(EVENT)
+    scene.wire(0).fail(Failure.BROKEN)
+    assert scene.asked() == [1, 0]
+    assert b'"error"' in client.got
+    assert client.ended == "hung up"
+
+
+async def test_a_message_that_is_whole_has_not_failed(scene):
+    """Whatever its framing still lacks; the connection gets a moment for that."""
+    failed = noted(scene, "failed")
+    _, client = scene.ask()
+    scene.wire(0).head()
+    scene.wire(0).body(EVENT + LAST)
+    scene.wire(0).fail(Failure.BROKEN)
+    assert (failed, scene.records[0].status, scene.records[0].outcome) == ([], 200, "answered")
+    assert client.got.endswith(LAST)
+    assert scene.wire(0).left_for is not None
+
+
+# A second attempt
+
+
+async def test_a_slow_clients_winner_is_not_read_either():
+    """It was the loser that was paused."""
+    scene = Scene("a", "b", hedge_after=60.0)
+    exchange, _ = scene.ask()
+    begin_hedge(exchange)
+    exchange.pause()
+    assert (scene.wire(0).paused, scene.wire(1).paused) == (True, False)
+    scene.wire(1).head()
+    scene.wire(1).body(EVENT)
+    assert scene.wire(1).paused
+    exchange.resume()
+    assert not scene.wire(1).paused
+    exchange.cancel()
+    scene.plane.close()
+
+
+async def test_a_client_that_listens_has_its_winner_read():
+    scene = Scene("a", "b", hedge_after=60.0)
+    exchange, _ = scene.ask()
+    begin_hedge(exchange)
+    scene.wire(1).head()
+    scene.wire(1).body(EVENT)
+    assert not scene.wire(1).paused
+    exchange.cancel()
+    scene.plane.close()
+
+
+async def test_a_silent_backend_is_left_for_one_with_room():
+    """Nothing of the answer has come; a client that is slow has it stay."""
+    scene = Scene("a", "b", stall_after=10.0)
+    exchange, _ = scene.ask()
+    exchange.pause()
+    exchange.leave(1e9)
+    assert scene.asked() == [1, 0]
+    exchange.resume()
+    exchange.leave(1e9)
+    assert scene.asked() == [1, 1]
+    assert scene.wire(0).aborted
+    exchange.cancel()
+    scene.plane.close()
