@@ -72,6 +72,13 @@ class Reservations:
         self._others = dict.fromkeys(self.devices, 0)
         self._used = dict.fromkeys(self.devices, 0)
 
+    def resize(self, devices: Iterable[Device]) -> None:
+        """Take other devices or limits; what was measured and what is reserved stays."""
+        self.devices = {device.name: device for device in devices}
+        for name in self.devices:
+            self._others.setdefault(name, 0)
+            self._used.setdefault(name, 0)
+
     # How much there is
 
     def limit(self, device: str) -> int:

@@ -15,6 +15,7 @@ from router.core.memory.order import Order
 from router.core.memory.refusals import LoadFailedError
 from router.core.memory.resident import Failures, Policy, Resident, Waiting, by_rank
 from router.core.memory.resident import Load as LoadUnderWay
+from router.core.memory.rounds import is_better_cancelled
 from router.core.memory.states import Event, State
 
 
@@ -172,6 +173,15 @@ class Lives:
         resident.load = None
         self._leave(resident, now)
         self.out.append(Cancel(resident.name, reason))
+
+    def cancel_abandoned(self, now: float) -> None:
+        """Cancel loads that nobody waits for where that is cheaper than finishing them; forget claims of nobody."""
+        others = sum(1 for each in self.queued.values() if each.waiting)
+        for resident in [each for each in self.residents.values() if each.is_unused and not each.wish.load]:
+            if resident.state is State.QUEUED:
+                self.drop(resident)
+            elif is_better_cancelled(resident, self.policy, others, now):
+                self.cancel(resident, "nobody waits for it any more", now)
 
     def _leave(self, resident: Resident, now: float) -> None:
         self.reservations.unsettle(resident.name)

@@ -14,7 +14,7 @@ from router.core.memory.lives import Lives
 from router.core.memory.order import ByArrival, Order
 from router.core.memory.refusals import MemoryShortageError
 from router.core.memory.resident import Loadable, Place, Policy, Resident, Waiting
-from router.core.memory.rounds import Round, Worth, is_better_cancelled, worth
+from router.core.memory.rounds import Round, Worth, worth
 from router.core.memory.states import Event, State
 from router.core.memory.telling import place_of, seconds_until_sent, wake_at
 
@@ -34,22 +34,32 @@ class Residency:
         footprints: Footprints | None = None,
         worth_of: Worth = worth,
     ) -> None:
-        self.policy = policy or Policy()
         self.reservations = Reservations(devices)
         self.footprints = footprints or Footprints()
         self._worth = worth_of
-        self._lives = Lives(self.reservations, self.footprints, self.policy, order or ByArrival())
+        self._lives = Lives(self.reservations, self.footprints, policy or Policy(), order or ByArrival())
         self._residents = self._lives.residents
         self._queued = self._lives.queued
         self._requests = self._lives.requests
 
     # What there is
 
+    def configure(self, devices: Iterable[Device], policy: Policy, now: float) -> Actions:
+        """Take other limits and another policy; where less may be held now, idle backends leave."""
+        self.reservations.resize(devices)
+        self._lives.policy = policy
+        return self._decide(now)
+
+    def change(self, loadable: Loadable, now: float) -> Actions:
+        """Take other settings for a backend as it is; what is loaded stays, with the placement that it has."""
+        self._residents[loadable.name].loadable = loadable
+        return self._decide(now)
+
     def add(self, loadable: Loadable, now: float) -> None:
         """Take a backend in, unloaded. Raises ValueError where the name is taken."""
         if loadable.name in self._residents:
             raise ValueError(f"there is a backend {loadable.name}")
-        self._residents[loadable.name] = Resident(loadable, self.policy, now)
+        self._residents[loadable.name] = Resident(loadable, self._lives.policy, now)
 
     def remove(self, backend: str, now: float) -> Actions:
         """Take a backend out: those who wait are refused, those in flight served, then it unloads and is forgotten."""
@@ -222,7 +232,7 @@ class Residency:
 
     def wake(self, now: float) -> float:
         """Tell when time alone may change a decision: `tick` then; infinity if never."""
-        return wake_at(self._residents.values(), self._queued.values(), self.reservations, self.policy, now)
+        return wake_at(self._residents.values(), self._queued.values(), self.reservations, self._lives.policy, now)
 
     # What is told
 
@@ -242,11 +252,11 @@ class Residency:
     # The decision
 
     def _round(self, now: float) -> Round:
-        return Round(self._residents, self.reservations, self.footprints, self.policy, self._worth, now)
+        return Round(self._residents, self.reservations, self.footprints, self._lives.policy, self._worth, now)
 
     def _decide(self, now: float) -> Actions:
         """Hold a round: load what fits, have others leave for what doesn't, let requests go."""
-        self._cancel_abandoned(now)
+        self._lives.cancel_abandoned(now)
         round_ = self._round(now)
         for claim in round_.in_order(self._queued.values()):
             self._serve_claim(claim, round_, now)
@@ -255,15 +265,6 @@ class Residency:
             if resident.serves:
                 self._settle(resident, round_, now)
         return self._lives.flush()
-
-    def _cancel_abandoned(self, now: float) -> None:
-        """Cancel loads that nobody waits for where that is cheaper than finishing them; forget claims of nobody."""
-        others = sum(1 for each in self._queued.values() if each.waiting)
-        for resident in [each for each in self._residents.values() if each.is_unused and not each.wish.load]:
-            if resident.state is State.QUEUED:
-                self._lives.drop(resident)
-            elif is_better_cancelled(resident, self.policy, others, now):
-                self._lives.cancel(resident, "nobody waits for it any more", now)
 
     def _serve_claim(self, claim: Resident, round_: Round, now: float) -> None:
         """Load a backend that waits for memory, or see to it that it gets some; refuse where that can't be."""

@@ -352,6 +352,31 @@ def test_a_request_makes_a_preload_urgent():
     assert scene.exited("a") == "load c"
 
 
+# ------------------------------------------------------------ configuration
+
+
+def test_limits_change_while_it_runs():
+    """Where less may be held than is, idle backends leave; where more may, those who wait load."""
+    scene = Scene("a", "b", backend("c", 6))
+    scene.serve("a1")
+    scene.serve("b1")
+    assert scene.told(scene.residency.configure([Device("gpu0", 12 * G)], Policy(), 500.0)) == "unload a"
+    scene.exited("a")
+    scene.want("b2", "c1")
+    assert (
+        scene.told(scene.residency.configure([Device("gpu0", 15 * G), Device("ram", G)], Policy(), 501.0)) == "load c"
+    )
+
+
+def test_settings_of_a_backend_change_while_it_is_loaded():
+    """One that is pinned no more may leave for those who wait."""
+    scene = Scene(backend("a", 12, pinned=True), backend("b", 12), backend("c", 1))
+    scene.serve("a1")
+    assert scene.told(scene.residency.change(backend("a", 12, unload_after=5.0), 12.0)) == ""
+    assert scene.at(12).tick() == ""
+    assert scene.at(500).want("b1") == "unload a"
+
+
 # ------------------------------------------------------------------ removal
 
 
