@@ -110,7 +110,7 @@ async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patie
     except TimeoutError:
         return f"no answer within {patience:g} s"
     except (aiohttp.ClientError, OSError) as error:
-        return f"can't be reached ({error or type(error).__name__})"
+        return f"can't be reached ({str(error) or type(error).__name__})"
     return ""
 
 

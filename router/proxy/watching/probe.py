@@ -222,7 +222,7 @@ class Prober:
                 # The router itself has no file descriptor left.
                 return True
             reached, refused = False, isinstance(error, OSError)
-            failure = f"a probe failed: {error or type(error).__name__}"
+            failure = f"a probe failed: {str(error) or type(error).__name__}"
         if self._plane.connections.address(backend) != address:
             # It was restarted meanwhile: the outcome is of a process that is gone.
             return False
