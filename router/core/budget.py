@@ -1,6 +1,6 @@
 """How many retries recent traffic pays for, so that failures don't double the load. Pure.
 
-Retries of requests that no working engine read are free: `core.exchange` has the list.
+Retries of requests that no working engine read are free: `core.retry` has the list.
 
 It is a token bucket, as in Finagle and linkerd: each request adds `share` of a token, and each retry takes a whole one.
 It never holds more than `most`, so a quiet, healthy day doesn't pay for a storm. Up to `reserve` it fills by itself, at
