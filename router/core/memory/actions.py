@@ -53,10 +53,14 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """Store what was learned, for the next run, and tell the log if a lack of memory has raised it."""
+    """Store what was learned, for the next run, and tell the log if a lack of memory has raised it.
+
+    `load_seconds` is what a load takes, measured or guessed: the next run's `Loadable.load_seconds`.
+    """
 
     key: str
     learned: Learned
+    load_seconds: float
 
 
 Action = Send | Load | Unload | Cancel | Refuse | Remember

@@ -158,10 +158,10 @@ class Reservations:
         """Take a device's free bytes; give the backends whose whole memory it has confirmed as free.
 
         `own` is bytes by backend, where the device tells them by process. A backend that holds more than was reserved
-        for it has its reservation raised.
+        for it has its reservation raised. A device that isn't known, or whose total isn't, confirms nothing.
         """
-        there = self.devices[device]
-        if there.total is None:
+        there = self.devices.get(device)
+        if there is None or there.total is None:
             return []
         used = there.total - free
         if own is not None:

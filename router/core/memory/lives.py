@@ -148,7 +148,7 @@ class Lives:
         self.reservations.settle(resident.name, holds)
         if measured:
             self.footprints.learn(load.placement, measured)
-            self._remember(load.placement)
+            self._remember(resident, load.placement)
         resident.load = None
         resident.failures = Failures()
         resident.wish.load = False
@@ -196,7 +196,7 @@ class Lives:
         assert load is not None, "a backend in LOADING has a load"  # noqa: S101
         failures = resident.failures
         failures.reason = reason
-        rose = oom is not None and self.raise_footprint(load.placement, oom, ceilings)
+        rose = oom is not None and self.raise_footprint(resident, load.placement, oom, ceilings)
         failures.retried = rose and not failures.retried
         if failures.retried:
             return
@@ -207,14 +207,17 @@ class Lives:
         resident.wish.load = False
         self.refuse(resident, self.failure(resident, now), now)
 
-    def raise_footprint(self, placement: Placement, device: str, ceilings: Mapping[str, int]) -> bool:
+    def raise_footprint(
+        self, resident: Resident, placement: Placement, device: str, ceilings: Mapping[str, int]
+    ) -> bool:
         """Raise what was reserved too little; tell whether it rose."""
         rose = self.footprints.raise_after_oom(placement, device, ceilings)
-        self._remember(placement)
+        self._remember(resident, placement)
         return rose
 
-    def _remember(self, placement: Placement) -> None:
-        self.out.append(Remember(placement.key, self.footprints.learned(placement.key)))
+    def _remember(self, resident: Resident, placement: Placement) -> None:
+        learned = self.footprints.learned(placement.key)
+        self.out.append(Remember(placement.key, learned, resident.costs.load.value))
 
     def failure(self, resident: Resident, now: float) -> LoadFailedError:
         """Say why a backend doesn't load, and when it is tried again."""

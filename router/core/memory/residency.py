@@ -192,7 +192,7 @@ class Residency:
             self._lives.fail(resident, reason, oom, self._ceilings(), now)
             self._lives.cancel(resident, reason, now)
         elif load is None and oom is not None and resident.serves and resident.placement is not None:
-            self._lives.raise_footprint(resident.placement, oom, self._ceilings())
+            self._lives.raise_footprint(resident, resident.placement, oom, self._ceilings())
         return self._decide(now)
 
     def exited(self, backend: str, now: float) -> Actions:

@@ -53,6 +53,7 @@ def test_a_device_that_is_not_there_has_no_room():
     assert (made.limit("gpu9"), made.ceiling("gpu9"), made.others("gpu9")) == (0, 0, 0)
     with pytest.raises(ValueError, match="of gpu9"):
         made.reserve("a", {"gpu9": 1})
+    assert made.measured("gpu9", 1) == []
 
 
 def test_what_others_hold_is_not_ours():

@@ -614,6 +614,7 @@ def test_what_was_learned_is_reserved_the_next_time():
     scene = Scene(backend("a", placements=(placement,)))
     scene.want("a1")
     assert scene.loads[-1].reserved == {"gpu0": 11 * G}
-    scene.loaded("a", gpu0=4)
+    scene.at(7).loaded("a", gpu0=4)
     assert scene.remembered[-1].learned == Learned({"gpu0": 4 * G}, 1)
+    assert scene.remembered[-1].load_seconds == 7.0
     assert scene.residency.reservations.room("gpu0") == 16 * G
