@@ -149,6 +149,8 @@ class Prober:
     async def stop(self) -> None:
         """Stop all probes."""
         tasks, self._tasks = self._tasks, {}
+        # Requests may still be under way, and fail: nothing is left for them to shorten.
+        self._pauses.clear()
         for task in tasks.values():
             task.cancel()
         await asyncio.gather(*tasks.values(), self._examiner.stop(), return_exceptions=True)

@@ -316,6 +316,17 @@ async def test_one_that_has_answered_since_the_last_look_is_not_idle(monkeypatch
     watched.plane.close()
 
 
+async def test_a_request_that_fails_after_the_last_probe_goes_on(monkeypatch):
+    """The router stops its probes before it cuts the requests that last for too long; their engines may fail then."""
+    watched = Watched(interval=60.0)
+    monkeypatch.setattr(probe, "Asker", lambda _: watched.asker)
+    watched.prober.watch(Target(watched.backend, publishes=False))
+    await eventually(partial(is_at_rest, watched))
+    await watched.prober.stop()
+    watched.plane.on_doubt(watched.backend)
+    watched.plane.close()
+
+
 async def test_models_are_asked_for_where_they_are_not_told_and_only_of_who_is_there(monkeypatch):
     for discovers, outcome, asked in (
         (True, 200, ["/health", "/v1/models"]),
