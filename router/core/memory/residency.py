@@ -247,6 +247,8 @@ class Residency:
     def seconds(self, backend: str, now: float) -> float:
         """Estimate in how many seconds a request that came now would be sent: what least latency adds for loading."""
         resident = self._residents[backend]
+        if resident.state is State.LOADED:
+            return 0.0
         return seconds_until_sent(resident, self._round(now).in_order(self._queued.values()), now)
 
     # The decision
