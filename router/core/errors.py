@@ -13,6 +13,8 @@ import msgspec
 
 _encode = msgspec.json.Encoder().encode
 
+BUG = "The request failed because of a bug in the router; its log says more."
+
 
 class RouterError(Exception):
     """An error that the router, not the engine, answers with.

@@ -128,7 +128,7 @@ class Reloader:
         except TimeoutError:
             problems = (f"it could not be read within {READ_WITHIN:g} s: does a file server hang that it lies on?",)
         except Exception as error:  # a bug must not end the reloads: the old configuration serves on
-            log.exception("a reload failed by itself")
+            log.exception("a reload failed because of a bug in the router")
             problems = (f"the reload failed: {error!r}",)
         for problem in problems:
             log.error(f"router.yaml is not taken over: {problem}")

@@ -50,7 +50,7 @@ class Owner:
         raise NotImplementedError
 
     def on_mistake(self, attempt: "Attempt", error: Exception) -> None:
-        """Hear that the request could not be sent, by the router's mistake or because the engine can't be told it."""
+        """Hear that the request could not be sent: the engine can't be told it, or the router has a bug."""
         raise NotImplementedError
 
 

@@ -209,12 +209,12 @@ class Exchange(UnderWay):
             self.go_wrong(error)
 
     def go_wrong(self, error: Exception) -> None:
-        """Answer a request that can't be sent on, or that the router makes a mistake with."""
+        """Answer a request that can't be sent on, or that met a bug in the router."""
         if isinstance(error, errors.RouterError):
             self.break_off(error, error.message)
             return
-        log.error("a request failed by a mistake of the router's", request_id=self.request.id, exc_info=error)
-        self.break_off(errors.RouterError("The router made a mistake; its log says more."), "a mistake")
+        log.error("a request failed because of a bug in the router", request_id=self.request.id, exc_info=error)
+        self.break_off(errors.RouterError(errors.BUG), "a bug in the router")
 
     def written(self, attempt: Attempt, pool: "Pool") -> bytes:
         """The request as the attempt's backend is to have it. Raises RouterError if its engine can't be told it."""

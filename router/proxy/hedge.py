@@ -134,6 +134,6 @@ class Hedge(Owner):
     def on_mistake(self, attempt: Attempt, error: Exception) -> None:
         """End it; the backend is not at fault."""
         if not isinstance(error, RouterError):  # else the request can't be said to this engine
-            log.error("a second attempt failed by a mistake of the router's", exc_info=error)
+            log.error("a second attempt failed because of a bug in the router", exc_info=error)
         self._plane.excused(attempt.backend, attempt.sent)
         self._owner.go_alone()

@@ -106,7 +106,7 @@ class UnderWay(Owner):
         raise NotImplementedError
 
     def go_wrong(self, error: Exception) -> None:
-        """Answer a request that can't be sent on, or that the router makes a mistake with."""
+        """Answer a request that can't be sent on, or that met a bug in the router."""
         raise NotImplementedError
 
     # To a queued request

@@ -173,8 +173,8 @@ class SlowConnection(web.RequestHandler):
         if status < 500:
             error: RouterError = errors.BadRequestError("This is no well-formed HTTP request.")
         else:
-            log.error("a request failed by a mistake of the router's", path=request.path, exc_info=exc)
-            error = RouterError("The router made a mistake; its log says more.")
+            log.error("a request failed because of a bug in the router", path=request.path, exc_info=exc)
+            error = RouterError(errors.BUG)
         response = _error_response(error, request)
         response.headers["x-request-id"] = self._rules.new_id()
         response.force_close()

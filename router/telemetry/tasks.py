@@ -31,8 +31,9 @@ async def for_ever(name: str, work: Callable[[], Awaitable[None]], pause: float 
         try:
             await work()
             log.error(f"{name} has ended, and begins again in {pause:g} s")
-        except Exception:  # any bug: it is logged, and the next try may succeed
-            log.exception(f"{name} failed by a mistake of the router's, and begins again in {pause:g} s")
+        except Exception:
+            # Any bug: it is logged, and the next try may succeed.
+            log.exception(f"{name} failed because of a bug in the router, and begins again in {pause:g} s")
         await asyncio.sleep(pause)
         now = time.monotonic()
         pause = min(pause * 2, LONGEST_PAUSE) if now - began < LONGEST_PAUSE else first
@@ -43,7 +44,7 @@ def unharmed(name: str, do: Callable[..., object], *arguments: object) -> None:
     try:
         do(*arguments)
     except Exception:  # as above
-        log.exception(f"{name} failed by a mistake of the router's")
+        log.exception(f"{name} failed because of a bug in the router")
 
 
 async def heard(work: Awaitable[None]) -> None:
@@ -51,7 +52,7 @@ async def heard(work: Awaitable[None]) -> None:
     try:
         await work
     except Exception:  # as above
-        log.exception("a background task failed by a mistake of the router's")
+        log.exception("a background task failed because of a bug in the router")
 
 
 async def aside(do: Callable[..., T], *arguments: object) -> T:

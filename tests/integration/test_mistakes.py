@@ -43,7 +43,7 @@ async def test_a_look_that_fails_at_one_request_ends_that_one_alone(router, raw)
         two.send(post({**ASK, "stream": True, "fake": {"fault": "hang", "fault_after": 2}}))
         assert (await one.answer()).status == 500
         assert b"engine_timeout" in await two.cut()
-    assert told(logs, "a request failed by a mistake of the router's")
+    assert told(logs, "a request failed because of a bug in the router")
     assert nothing_left(router)
 
 
@@ -58,7 +58,7 @@ async def test_a_look_that_fails_is_taken_again(router, raw, monkeypatch, part):
             client.send(post({**ASK, "stream": True, "fake": {"fault": "hang", "fault_after": 2}}))
             assert b"engine_timeout" in await client.cut()
             client = await raw(router)
-    assert told(logs, "the look at all requests failed by a mistake of the router's")
+    assert told(logs, "the look at all requests failed because of a bug in the router")
     assert nothing_left(router)
 
 
@@ -82,7 +82,7 @@ async def test_probes_that_fail_come_again(start_router, fake):
     with capture_logs() as logs:
         router = await start_router([{"url": fake.url, "name": "b", "models": ["demo"]}], health={"interval": "100ms"})
         chance, router._prober._uniform = router._prober._uniform, fails
-        await eventually(lambda: told(logs, "the watch over b failed by a mistake of the router's"))
+        await eventually(lambda: told(logs, "the watch over b failed because of a bug in the router"))
         router._prober._uniform = chance
         before = fake.stats.gets
         await eventually(lambda: fake.stats.gets > before + 3)
@@ -134,4 +134,4 @@ async def test_what_is_done_at_the_end_of_a_backend_is_told_if_it_fails(router, 
     with capture_logs() as logs:
         await router.reload(Config.model_validate(other))
         await eventually(lambda: not router.fleet._life.ending)
-    assert told(logs, "the end of b's requests failed by a mistake of the router's")
+    assert told(logs, "the end of b's requests failed because of a bug in the router")

@@ -86,8 +86,10 @@ class Examiner:
     async def _examine(self, subject: Subject, address: Address, asker: Asker) -> None:
         try:
             await _Examination(self._plane, subject, address, asker, self.timeout).run()
-        except Exception:  # a bug here must not harm the plane's sweep: it is logged, and the next sweep tries again
-            log.exception("a look into a silent backend failed by itself", backend=subject.backend.name)
+        except Exception:
+            # A bug here must not harm the plane's sweep: it is logged, and the next sweep tries again.
+            name = subject.backend.name
+            log.exception("a look into a silent backend failed because of a bug in the router", backend=name)
 
 
 class _Examination:

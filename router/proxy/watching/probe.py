@@ -179,8 +179,9 @@ class Prober:
                     if backend.stalled or ((idle or suspect) and backend.health.usable):
                         await self._ask_for_token(asker, backend, address)
                         idle_since = time.monotonic()
-                except Exception:  # a bug must not end the watch over a backend: it is logged, and the next probe tries
-                    log.exception("a probe failed by itself", backend=backend.name)
+                except Exception:
+                    # A bug must not end the watch over a backend: it is logged, and the next probe tries.
+                    log.exception("a probe failed because of a bug in the router", backend=backend.name)
             until = time.monotonic() + self._seconds_to_next(backend) * (1 + _JITTER * (2 * self._uniform() - 1))
             # `_probe_soon` may end the pause.
             with suppress(TimeoutError):

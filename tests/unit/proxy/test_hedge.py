@@ -152,11 +152,11 @@ async def test_a_failure_of_the_first_leaves_the_second(scene):
 
 
 @pytest.mark.parametrize(
-    ("error", "logged"), [(ValueError("a bug"), ["a second attempt failed by a mistake of the router's"]),
+    ("error", "logged"), [(ValueError("a bug"), ["a second attempt failed because of a bug in the router"]),
                           (BadRequestError("not for this engine"), [])]
 )  # fmt: skip
 async def test_a_second_attempt_that_can_not_be_sent_is_nobodys_fault(scene, error, logged):
-    """A mistake of the router's is logged; what can't be said to this engine is none. The first one goes on."""
+    """A bug in the router is logged; what can't be said to this engine is none. The first one goes on."""
     excused: list[str] = []
     scene.plane.excused = lambda backend, _: excused.append(backend.name)
 
