@@ -28,8 +28,11 @@ Footprint = Mapping[str, int]
 RELEASE_TIMEOUT = 10.0
 """Seconds after an exit in which a device is waited for. Then the device's figure counts: others hold the rest."""
 
-_SLACK = 64 * 1024 * 1024  # bytes that a device may keep for itself, of what an engine had
-_MOST = 0.75  # of what an engine had: what loads meanwhile takes some of it
+_SLACK = 64 * 1024 * 1024
+"""Bytes of an engine's memory that a device may keep for itself."""
+
+_MOST = 0.75
+"""Share of an engine's memory by which the device's use must fall: what loads meanwhile takes some of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,15 @@ class Device:
 
 
 class Phase(Enum):
-    """How sure it is that a reservation is also in use."""
+    """How sure it is that a reservation is also in use.
 
-    CHANGING = 0  # loading or ending: between nothing and all
-    SETTLED = 1  # all
-    GONE = 2  # the process has ended; the device decides
+    CHANGING: the engine loads or ends, so between nothing and all of it is in use. SETTLED: all is in use. GONE: the
+    process has ended, and the device's figure decides.
+    """
+
+    CHANGING = 0
+    SETTLED = 1
+    GONE = 2
 
 
 class Holding:

@@ -16,9 +16,14 @@ from enum import Enum
 
 from router.core.memory.devices import Footprint
 
-ESTIMATE_MARGIN = 1.1  # of an estimate: those of headers are within 10% where they know the model at all
-OOM_FACTOR = 1.25  # more than any allocator's rounding, so that one retry mostly decides
-_FORGET = 0.25  # of the difference to a lower figure, with each load: a lasting change counts after some loads
+ESTIMATE_MARGIN = 1.1
+"""Factor on an estimate. An estimate from a file's header is within 10%, if the header knows the model at all."""
+
+OOM_FACTOR = 1.25
+"""Factor on a footprint after an out-of-memory. It exceeds any allocator's rounding, so one retry mostly decides."""
+
+_FORGET = 0.25
+"""Share of the difference to a lower figure that each load takes over: a lasting change counts after some loads."""
 
 
 class Source(Enum):

@@ -22,23 +22,33 @@ class Loadable:
 
     name: str
     placements: tuple[Placement, ...]
-    slots: int = 4  # requests at once; others wait here while somebody else needs the memory
+    slots: int = 4
+    """Requests at once; others wait here while another backend needs the memory."""
     pinned: bool = False
-    unload_after: float = FOREVER  # idle time
-    start_timeout: float = 600.0  # without progress
-    load_seconds: float = 10.0  # until it is measured
-    service_seconds: float = 2.0  # the same, of a request
+    unload_after: float = FOREVER
+    """Seconds of idle time."""
+    start_timeout: float = 600.0
+    """Seconds without progress."""
+    load_seconds: float = 10.0
+    """Until it is measured."""
+    service_seconds: float = 2.0
+    """For one request, until it is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How memory is shared over time; seconds where nothing else is said."""
 
-    turn: float = 4.0  # a turn lasts so many swaps: swapping takes 1 / (1 + turn) of the time, 20%, at most
-    max_wait: float = 120.0  # nobody is overtaken for longer
-    patience: float = 1.0  # what is in use drains for one who has waited so many times what reloading it costs
-    release: float = 2.0  # an engine's end, and its memory's release, until measured
-    first_rest: float = 5.0  # after a load that failed
+    turn: float = 4.0
+    """How many swaps a turn lasts: swapping takes 1 / (1 + turn) of the time, 20%, at most."""
+    max_wait: float = 120.0
+    """No request is overtaken for longer."""
+    patience: float = 1.0
+    """A backend in use drains for a request that has waited this many times what reloading the backend costs."""
+    release: float = 2.0
+    """An engine's end and its memory's release, until these are measured."""
+    first_rest: float = 5.0
+    """After a load that failed."""
     longest_rest: float = 600.0
 
 
@@ -51,7 +61,8 @@ class Waiting:
         self.rank = rank
         self.entered = entered
         self.keep_alive = keep_alive
-        self.leased = False  # it caused a load: no eviction before it was served
+        # Whether it caused a load: then that isn't evicted before it was served.
+        self.leased = False
 
 
 class Turn:
@@ -111,13 +122,17 @@ class Costs:
 
 @dataclass
 class Failures:
-    """Loads that failed: the reason of the latest, how many in a row, and what follows when its memory is free."""
+    """Loads that failed: the `reason` of the latest, how many in a row, and what follows when its memory is free.
+
+    It rests `until` then. `rests`: it is FAILED when its memory is free. `retried`: the load under way is a second try,
+    with a raised footprint.
+    """
 
     reason: str = ""
     count: int = 0
-    until: float = 0.0  # it rests
-    rests: bool = False  # when its memory is free, it is FAILED
-    retried: bool = False  # the load under way is a second try, with a raised footprint
+    until: float = 0.0
+    rests: bool = False
+    retried: bool = False
 
 
 @dataclass
@@ -226,11 +241,15 @@ def by_rank(waiting: Waiting) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a request that waits stands, and why."""
+    """Where a request that waits stands, and why.
+
+    `ahead`: requests of its backend that go before it. `models_ahead`: backends that are loaded before its own.
+    `share`: how much of the load under way is done, 0 to 1. `seconds`: expected until it is sent.
+    """
 
     stage: State
-    ahead: int  # requests of its backend that go before it
-    models_ahead: int  # backends that are loaded before its own
-    share: float  # of the load under way
-    seconds: float  # expected until it is sent
+    ahead: int
+    models_ahead: int
+    share: float
+    seconds: float
     reason: str = field(default="")

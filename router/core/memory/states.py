@@ -23,33 +23,44 @@ from types import MappingProxyType
 
 
 class State(Enum):
-    """How far a backend is on its way into memory or out of it."""
+    """How far a backend is on its way into memory or out of it.
+
+    QUEUED: it waits for memory. DRAINING: it ends what it has, to make room. UNLOADING: it was told to end, and isn't
+    gone yet. RELEASING: it is gone, and the device has not confirmed its memory as free. FAILED: it rests until it may
+    be tried again.
+    """
 
     UNLOADED = "unloaded"
-    QUEUED = "queued"  # for memory
+    QUEUED = "queued"
     LOADING = "loading"
     LOADED = "loaded"
-    DRAINING = "draining"  # ends what it has, to make room
-    UNLOADING = "unloading"  # told to end, not gone yet
-    RELEASING = "releasing"  # gone; the device has not confirmed its memory as free
-    FAILED = "failed"  # rests until it may be tried again
+    DRAINING = "draining"
+    UNLOADING = "unloading"
+    RELEASING = "releasing"
+    FAILED = "failed"
 
 
 class Event(Enum):
-    """What can happen to a backend."""
+    """What can happen to a backend.
 
-    QUEUE = "queue"  # somebody wants it
-    DROP = "drop"  # nobody does any more, or it can't be loaded
-    LOAD = "load"  # its memory is reserved
+    QUEUE: a request wants it. DROP: none does any more, or it can't be loaded. LOAD: its memory is reserved. READY: it
+    is loaded. CANCEL: end a load. DRAIN: make room. RESUME: its memory isn't needed after all. UNLOAD: end it. EXIT:
+    its process is gone, asked to or not. RELEASE: its memory is free. FAIL: the same, after a load that failed. REST:
+    it may be tried again.
+    """
+
+    QUEUE = "queue"
+    DROP = "drop"
+    LOAD = "load"
     READY = "ready"
-    CANCEL = "cancel"  # end a load
+    CANCEL = "cancel"
     DRAIN = "drain"
-    RESUME = "resume"  # its memory isn't needed after all
+    RESUME = "resume"
     UNLOAD = "unload"
-    EXIT = "exit"  # its process is gone, asked or not
-    RELEASE = "release"  # and its memory
-    FAIL = "fail"  # the same, after a load that failed
-    REST = "rest"  # it may be tried again
+    EXIT = "exit"
+    RELEASE = "release"
+    FAIL = "fail"
+    REST = "rest"
 
 
 class IllegalMoveError(Exception):

@@ -32,7 +32,8 @@ class IdleGaps:
 
     def __init__(self) -> None:
         self._counts = [0.0] * _BINS
-        self._unit = 1.0  # what one gap counts now: instead of taking something off the rest, it grows
+        # What one gap counts now. It grows, so that nothing has to be taken off the older ones.
+        self._unit = 1.0
 
     def note(self, gap: float) -> None:
         """Count a gap that has ended."""
