@@ -195,3 +195,12 @@ async def test_a_second_backend_that_is_taken_out_loses(scene):
     assert not scene.wire(1).aborted
     exchange.lose_at(scene.backends[1])
     assert (scene.wire(1).aborted, scene.wire(0).aborted) == (True, False)
+
+
+async def test_nobody_else_is_asked_while_nobody_listens_to_the_first(scene):
+    """Its silence may be the client's."""
+    exchange, _ = scene.ask()
+    exchange.pause()
+    begin_hedge(exchange)
+    assert scene.asked() == [1, 0]
+    exchange.cancel()
