@@ -177,12 +177,12 @@ class Scene:
             self.plane.connections._pools[backend] = pool
         self.plane.directory.rebuild()
 
-    def ask(self, *, stream: bool = True) -> tuple[Exchange, Client]:
+    def ask(self, *, stream: bool = True, model: str = "m") -> tuple[Exchange, Client]:
         """Start an exchange; give it, and its client."""
         client = Client()
         head = describe_request(CHAT.encode(), (), keep_alive=True)
         request = Request(
-            head, "id-1", "m", ANYBODY, 0, stream=stream, credentials=b"", http11=True, keep_alive=True
+            head, "id-1", model, ANYBODY, 0, stream=stream, credentials=b"", http11=True, keep_alive=True
         )  # fmt: skip
         exchange = Exchange(self.plane, request, BODY, client)
         exchange.start()

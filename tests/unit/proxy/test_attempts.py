@@ -2,6 +2,7 @@
 
 import pytest
 
+from router.core.catalog import Route
 from router.core.retry import Failure
 from tests.fakes.wired import EVENT, LAST, PING, Scene, begin_hedge
 from tests.running import eventually
@@ -243,3 +244,70 @@ async def test_a_silent_backend_is_left_for_one_with_room():
     assert scene.wire(0).aborted
     exchange.cancel()
     scene.plane.close()
+
+
+# Errors that may be the backend's fault (proxy.refusals)
+
+
+@pytest.mark.parametrize(("status", "asks_another"), [(409, True), (422, False)])
+async def test_after_a_status_that_a_route_names_its_next_model_answers(status, asks_another):
+    """After another one it doesn't."""
+    scene = Scene("a", "b")
+    scene.backends[1].models = {"n": "n"}
+    scene.plane.directory.route({"x": Route(("m", "n"), next_on=frozenset({409}))})
+    scene.plane.directory.rebuild()
+    _, client = scene.ask(model="x")
+    scene.wire(0).head(status, stream=False)
+    assert scene.asked() == [1, int(asks_another)]
+    wire = scene.wire(int(asks_another))
+    if asks_another:
+        wire.head()
+    wire.body(EVENT)
+    wire.end()
+    assert EVENT in client.got
+    assert scene.records[0].status == (200 if asks_another else status)
+    scene.plane.close()
+
+
+async def test_what_another_backend_answers_disproves_the_one_that_refused(scene):
+    """With its status; the client gets the answer alone."""
+    told: list[tuple[str, int]] = []
+    scene.plane.disproved = lambda candidate, _, status, __: told.append((candidate.backend.name, status))
+    _, client = scene.ask()
+    scene.wire(0).head(500, stream=False)
+    scene.wire(0).body(b"it is broken")
+    scene.wire(0).end()
+    assert (scene.asked(), client.got) == ([1, 1], b"")
+    scene.wire(1).head()
+    scene.wire(1).body(EVENT)
+    scene.wire(1).end()
+    assert told == [("a", 500)]
+    assert b"broken" not in client.got
+
+
+async def test_what_all_refuse_is_told_in_the_words_of_the_first(scene):
+    """Nobody is at fault."""
+    told: list[object] = []
+    scene.plane.disproved = lambda *each: told.append(each)
+    _, client = scene.ask()
+    for number, words in enumerate((b"first words", b"second words")):
+        scene.wire(number).head(500, stream=False)
+        scene.wire(number).body(words)
+        scene.wire(number).end()
+    assert b"first words" in client.got
+    assert b"second words" not in client.got
+    assert (scene.records[0].status, scene.records[0].backend, told) == (500, "a", [])
+
+
+async def test_words_that_are_not_whole_are_not_told(scene):
+    """The second one's are, which are."""
+    exchange, client = scene.ask()
+    scene.wire(0).head(500, stream=False)
+    scene.wire(0).body(b"first w")
+    exchange.look(exchange._attempts.current.doubted_at + 60.0)
+    assert scene.asked() == [1, 1]
+    scene.wire(1).head(500, stream=False)
+    scene.wire(1).body(b"second words")
+    scene.wire(1).end()
+    assert b"second words" in client.got
+    assert b"first w" not in client.got

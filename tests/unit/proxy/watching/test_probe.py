@@ -6,11 +6,11 @@ import time
 from functools import partial
 from math import inf
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
+from router.core.catalog import Backend
 from router.core.health import WELL, Health, Verdict
 from router.proxy.pool import Address
 from router.proxy.watching import probe
@@ -18,9 +18,6 @@ from router.proxy.watching.asking import Asker
 from router.proxy.watching.probe import Prober, ProbeTiming, Target
 from tests.fakes.wired import Scene
 from tests.running import eventually
-
-if TYPE_CHECKING:
-    from router.core.catalog import Backend
 
 HERE, ELSEWHERE = Address("127.0.0.1", 1), Address("127.0.0.1", 2)
 
@@ -341,6 +338,46 @@ async def test_models_are_asked_for_where_they_are_not_told_and_only_of_who_is_t
         assert watched.asker.asked == asked
         await watched.prober.stop()
         watched.plane.close()
+
+
+async def test_who_is_probed_right_now_is_not_hurried(monkeypatch):
+    """The pause before has ended: there is nothing to shorten."""
+    watched = Watched(interval=0.001)
+    monkeypatch.setattr(probe, "Asker", partial(given, watched.asker))
+    goes_on, asked = asyncio.Event(), asyncio.Event()
+
+    class Late(Answer):
+        async def __aenter__(self):
+            if watched.asker.asked.count("/health") > 1:
+                asked.set()
+                await goes_on.wait()
+            return self
+
+    watched.asker.pages["/health"] = Late(200)
+    watched.backend.health = Health(Verdict.DOWN, 0, "")
+    watched.prober.watch(Target(watched.backend, publishes=False))
+    await asyncio.wait_for(asked.wait(), 20)
+    watched.prober._probe_soon(watched.backend)
+    assert not is_at_rest(watched)
+    goes_on.set()
+    await eventually(partial(is_at_rest, watched))
+    await watched.prober.stop()
+    watched.plane.close()
+
+
+async def test_pages_of_many_are_read_less_often(watched):
+    """All of them together so many a second."""
+    given_to: list[tuple[float, float]] = []
+
+    class Listens:
+        async def listen(self, until, least):
+            given_to.append((until, least))
+
+    for number in range(200):
+        watched.prober._tasks[Backend(f"b{number}")] = asyncio.create_task(asyncio.sleep(0))
+    await watched.prober._pause(watched.backend, Listens(), 7.0)
+    assert given_to == [(7.0, 200 / 50)]
+    await watched.prober.stop()
 
 
 def given(asker, _):
