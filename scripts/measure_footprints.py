@@ -88,7 +88,7 @@ class Measured:
     said: Breakdown
 
 
-def run(engine: str, case: Case, model: Path, log: Path) -> Measured:
+def run(engine: str, case: Case, model: Path, log: Path, words: int) -> Measured:
     """Start an engine on a model, send it a prompt, measure, end it. Raises RuntimeError where it doesn't answer."""
     port = PORTS.free()
     spec = LaunchSpec("footprint", engine, str(model), "footprint", case.args, case.env, STARTS_WITHIN)
@@ -101,7 +101,7 @@ def run(engine: str, case: Case, model: Path, log: Path) -> Measured:
         )
     ) as process:  # fmt: skip
         _wait(process, f"http://127.0.0.1:{port}{ENGINES[engine].ready_path}")
-        tokens = _ask(f"http://127.0.0.1:{port}/v1/completions", "the of and to in is " * (WORDS // 6), 8)
+        tokens = _ask(f"http://127.0.0.1:{port}/v1/completions", "the of and to in is " * (words // 6), 8)
         resident = measure(process.pid)
         if resident is None:
             raise RuntimeError(f"{engine} is gone")
@@ -167,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--engines", default=",".join(CASES), help="names, with commas")
     parser.add_argument("--sizes", default=",".join(SHAPES), help="decimal gigabytes, with commas")
     parser.add_argument("--kinds", default="", help="types of weights, with commas; all that are known if left out")
+    parser.add_argument("--words", type=int, default=WORDS, help="of the prompt; with fewer, not all buffers are used")
     options = parser.parse_args(arguments)
     devices = [Device(RAM, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 0)]
     print(HEAD, flush=True)
@@ -179,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not shutil.which(case.python):
                 continue
             gguf = engine.startswith("llama")
-            empty = run(engine, case, demo / "demo.gguf" if gguf else demo, folder / "log")
+            empty = run(engine, case, demo / "demo.gguf" if gguf else demo, folder / "log", options.words)
             empty = replace(empty, resident=empty.resident - Resident(private=case.reserved))
             print(f"| {engine}, empty |{' |' * 10} {empty.resident.total / MIB:.0f} | |", flush=True)
             kinds = [kind for kind in case.kinds if not options.kinds or kind in options.kinds.split(",")]
@@ -191,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     if model is None:
                         raise RuntimeError(f"{path} can't be read")
                     parts = estimate(model, engine, case.args, devices, case.env).devices[RAM]
-                    measured = run(engine, case, path, folder / "log")
+                    measured = run(engine, case, path, folder / "log", options.words)
                     # llama_server saves a context when another request needs its slot: not after the first.
                     kept = 0 if engine == "llama_server" else parts.kept(measured.tokens)
                     print(report(f"{engine}, {size} GB {kind}", parts, measured, empty, kept), flush=True)
