@@ -153,8 +153,9 @@ class ChunkedBody:
 
     def __init__(self, *, raw: bool = False) -> None:
         self._raw = raw
-        self._left = 0  # bytes still to come of a chunk's data
-        self._crlf = 0  # bytes still to come of the CRLF behind it
+        # Bytes that still have to come of a chunk's data, and of the CRLF after it.
+        self._left = 0
+        self._crlf = 0
         self._held = b""
         self.done = False
         self.surplus = False

@@ -40,7 +40,8 @@ class ProtocolError(Exception):
 
     def __init__(self, words: str) -> None:
         super().__init__(words)
-        self.before = b""  # no class attribute: a compiled exception would not have it
+        # Not a class attribute: a compiled exception would not have it.
+        self.before = b""
 
 
 class Known(Generic[Head]):

@@ -9,13 +9,16 @@ _REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) ([!-~]{1,16384}) HTTP/1\.([01])")
 
 
 class ParsedRequest(NamedTuple):
-    """A request's head, except its first Content-Length."""
+    """A request's head, except its first Content-Length.
+
+    `target` is the path with its query, as it came. `keep_alive`: another request may follow on the connection.
+    """
 
     method: bytes
-    target: bytes  # the path with its query, as it came
+    target: bytes
     http11: bool
     headers: Headers
-    keep_alive: bool  # whether another request may follow on the connection
+    keep_alive: bool
 
 
 def is_well_formed(head: bytes) -> bool:

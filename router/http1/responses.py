@@ -13,12 +13,15 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x8
 
 
 class ParsedResponse(NamedTuple):
-    """A response's head, except the length of its body."""
+    """A response's head, except the length of its body.
+
+    `keep_alive`: another response may follow on the connection.
+    """
 
     status: int
     headers: Headers
     framing: Framing
-    keep_alive: bool  # whether another response may follow on the connection
+    keep_alive: bool
 
 
 def head_ends(data: bytes) -> int:

@@ -26,7 +26,8 @@ log = structlog.get_logger("router")
 class Attempts(HedgeOwner):
     """The attempts of one exchange. `way` is where it may go; `raced` says how a second attempt ended: won, lost."""
 
-    __deletable__ = ("_exchange",)  # mypyc: the attributes that `del` may be used on
+    # For mypyc: the attributes that may be deleted.
+    __deletable__ = ("_exchange",)
 
     way: "Way | None" = None
     tried: "tuple[Candidate, ...]" = ()
@@ -79,7 +80,8 @@ class Attempts(HedgeOwner):
 
     def _release(self, attempt: Attempt) -> None:
         """End an attempt, and have its room offered to others."""
-        if attempt.paused:  # its answer may have begun long ago: nobody listened
+        if attempt.paused:
+            # Its answer may have begun long ago, but nothing was read.
             self._plane.excused(attempt.backend, attempt.sent)
         self._plane.ended(attempt.backend, self._exchange.ask, attempt.sent)
         attempt.end()

@@ -49,7 +49,8 @@ _WRITTEN_TO_CLIENTS = frozenset({
     b"strict-transport-security",
     b"alt-svc",
     b"timing-allow-origin",
-    b"www-authenticate",  # a browser would ask for a password, in the router's name
+    # A browser would ask for a password in the router's name.
+    b"www-authenticate",
     b"service-worker-allowed",
     b"report-to",
     b"nel",
@@ -63,9 +64,11 @@ _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
 _WRITTEN_TO_ENGINES = _CREDENTIALS | frozenset({
     b"host",
     b"content-length",
-    b"content-type",  # the body was read as JSON, whatever curl calls it; engines go by this header
+    # The body was read as JSON, whatever curl calls it. Engines go by this header.
+    b"content-type",
     b"expect",
-    b"accept-encoding",  # answers pass as bytes: an event must not wait for a compressor's block
+    # Answers pass as bytes: an event must not wait for a compressor's block.
+    b"accept-encoding",
     b"x-request-id",
     b"x-router-explain",
     b"origin",
@@ -85,29 +88,40 @@ _FOR_ONE_SERVER = (b"access-control-", b"cross-origin-", b"sec-")
 
 
 class ResponseHead(NamedTuple):
-    """A response's head, except the length of its body."""
+    """A response's head, except the length of its body.
+
+    `is_event_stream`: the body is server-sent events. `odd`: it is not a good answer, but an error, a redirection, an
+    empty body or a web page. `lines` are its status line and end-to-end headers, serialised, without those that the
+    router writes.
+    """
 
     status: int
     headers: Headers
     framing: Framing
     keep_alive: bool
-    is_event_stream: bool  # whether the body is server-sent events
-    odd: bool  # whether it is not a good answer: an error, a redirection, an empty body, a web page
-    lines: bytes  # its status line and end-to-end headers, serialised, without those that the router writes
+    is_event_stream: bool
+    odd: bool
+    lines: bytes
 
 
 class RequestHead(NamedTuple):
-    """A request's head, except the length of its body, and what follows from it for every request that has it."""
+    """A request's head, except the length of its body, and what follows from it for every request that has it.
 
-    target: bytes  # the path with its query, as it came
+    `target` is the path with its query, as it came. `id` is the client's own X-Request-ID, if it can stand in a header
+    and a log. `lines` are its end-to-end headers, serialised, without those that the router writes; `credentials` are
+    the client's headers that hold a key, serialised. `well_addressed`: its path is under /v1/ and names no parent
+    folder. `explain`: the answer has to say why this backend was chosen.
+    """
+
+    target: bytes
     path: str
     headers: Headers
     keep_alive: bool
-    id: str  # the client's own X-Request-ID, if it can stand in a header and a log
-    lines: bytes  # its end-to-end headers, serialised, without those that the router writes
-    credentials: bytes  # the client's headers that hold a key, serialised
-    well_addressed: bool  # whether its path is under /v1/ and names no parent folder
-    explain: bool  # whether the answer is to explain why this backend was chosen
+    id: str
+    lines: bytes
+    credentials: bytes
+    well_addressed: bool
+    explain: bool
 
 
 def parse_response(data: bytes) -> tuple[Known[ResponseHead], int, bytes] | None:

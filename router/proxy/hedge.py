@@ -133,7 +133,8 @@ class Hedge(Owner):
 
     def on_mistake(self, attempt: Attempt, error: Exception) -> None:
         """End it; the backend is not at fault."""
-        if not isinstance(error, RouterError):  # else the request can't be said to this engine
+        # A RouterError says that this engine can't take the request.
+        if not isinstance(error, RouterError):
             log.error("a second attempt failed because of a bug in the router", exc_info=error)
         self._plane.excused(attempt.backend, attempt.sent)
         self._owner.go_alone()

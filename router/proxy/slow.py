@@ -195,7 +195,8 @@ class SlowLane:
         self.under_way += 1
         try:
             return await self._proxy(request)
-        except ConnectionResetError:  # the client left; the exchange has been told
+        except ConnectionResetError:
+            # The client left; the exchange has been told.
             return Written(keep_alive=False)
         finally:
             self.under_way -= 1

@@ -70,7 +70,8 @@ class Connection(asyncio.Protocol):
     `on_idle` is called when it could carry another request, `on_closed` once it can't ever.
     """
 
-    _transport: asyncio.Transport  # from connection_made on; before it nobody has the connection
+    # Set by `connection_made`; nobody has the connection before that.
+    _transport: asyncio.Transport
 
     def __init__(self, on_idle: Callable[["Connection"], None], on_closed: Callable[["Connection"], None]) -> None:
         self._on_idle = on_idle
@@ -225,8 +226,10 @@ class Connection(asyncio.Protocol):
     def _end(self, body: Body) -> None:
         receiver, self._receiver = self._receiver, None
         if receiver is None:
-            return  # it left while it was being told of the last bytes
-        unsent = self._transport.get_write_buffer_size()  # it answered before it had read the request
+            # It left while it was being told of the last bytes.
+            return
+        # If there is any, the backend answered before it had read the request.
+        unsent = self._transport.get_write_buffer_size()
         if self._keep_alive and not body.surplus and not unsent and not self._closed:
             self._reused = True
             if self._paused:

@@ -62,7 +62,8 @@ class Waiting(Queued):
         catalog = self._plane.catalog
         if catalog is not self._catalog:
             self._catalog = catalog
-            with suppress(ModelNotFoundError):  # its route is no more; it may still go where that led
+            # Without its route it may still go where that led.
+            with suppress(ModelNotFoundError):
                 self.way = catalog.resolve(self.request.model)
         return self.way
 
