@@ -236,7 +236,8 @@ class Answer:
         """
         request, head = self._request, self.head
         path, keep_alive = request.head.path, request.keep_alive
-        if self.state is WAITING:
+        # With `_lead` the head of an answer was made, but nothing of it was sent yet.
+        if self.state is WAITING or self._lead:
             cors = request.caller.cors
             self._write(error_answer(error, path, request.id, keep_alive=keep_alive, cors=cors))
             self._sink.finish(keep_alive=keep_alive)

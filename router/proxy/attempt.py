@@ -50,7 +50,7 @@ class Owner:
         raise NotImplementedError
 
     def on_mistake(self, attempt: "Attempt", error: Exception) -> None:
-        """Hear that the request could not be sent: the engine can't be told it, or the router has a bug."""
+        """Hear that the router has a bug, or that the engine can't be told the request."""
         raise NotImplementedError
 
 
@@ -105,7 +105,7 @@ class Attempt(Receiver):
         try:
             self._send(pool.made(connecting), pool)
         except ConnectError as refused:
-            self._owner.on_failure(self, refused.failure, str(refused))
+            self.on_failure(refused.failure, str(refused))
         except Exception as error:  # noqa: BLE001  (the owner answers its client, whatever it is)
             self._owner.on_mistake(self, error)
 
@@ -175,10 +175,18 @@ class Attempt(Receiver):
         """Hand on what came before a mistake."""
         self._owner.on_remains(self, data)
 
+    # After these two the connection tells nothing more: a bug in what follows would leave the client waiting.
+
     def on_end(self) -> None:
         """Hand on that the answer is whole."""
-        self._owner.on_end(self)
+        try:
+            self._owner.on_end(self)
+        except Exception as error:  # noqa: BLE001  (the owner answers its client, whatever it is)
+            self._owner.on_mistake(self, error)
 
     def on_failure(self, failure: Failure, detail: str) -> None:
         """Hand on that nothing more will come."""
-        self._owner.on_failure(self, failure, detail)
+        try:
+            self._owner.on_failure(self, failure, detail)
+        except Exception as error:  # noqa: BLE001  (as above)
+            self._owner.on_mistake(self, error)

@@ -148,8 +148,11 @@ class Exchange(UnderWay):
         if answer.passed.is_whole():
             self._end_message()
         else:
-            attempt = self._attempts.current
-            self._finish(answer.break_off(error, None if attempt is None else attempt.interrupt), outcome)
+            self._cut(error, outcome)
+
+    def _cut(self, error: "RouterError", outcome: str) -> None:
+        attempt = self._attempts.current
+        self._finish(self.answer.break_off(error, None if attempt is None else attempt.interrupt), outcome)
 
     def pause(self) -> None:
         """Read no more from the engine: the client is slower."""
@@ -199,7 +202,7 @@ class Exchange(UnderWay):
         """End the attempt under way: try again, or tell the client."""
         attempt = self._attempts.current
         if attempt is not None:
-            self.on_failure(attempt, failure, detail)
+            attempt.on_failure(failure, detail)
 
     def wait_again(self, way: "Way") -> None:
         """Wait for an engine that is about to be there: all that there were are gone."""
@@ -214,7 +217,9 @@ class Exchange(UnderWay):
             self.break_off(error, error.message)
             return
         log.error("a request failed because of a bug in the router", request_id=self.request.id, exc_info=error)
-        self.break_off(errors.RouterError(errors.BUG), "a bug in the router")
+        # Whatever the answer lacks: the bug may be in how one is ended that is whole.
+        if self.answer.state is not DONE:
+            self._cut(errors.RouterError(errors.BUG), "a bug in the router")
 
     def written(self, attempt: Attempt, pool: "Pool") -> bytes:
         """The request as the attempt's backend is to have it. Raises RouterError if its engine can't be told it."""
@@ -314,11 +319,8 @@ class Exchange(UnderWay):
 
     def _repeat(self) -> bool:
         """Answer as the first backend did that refused, if it is known what it said."""
-        first, attempts, answer = (
-            None if self._refusals is None else self._refusals.first_known(),
-            self._attempts,
-            self.answer,
-        )
+        first = None if self._refusals is None else self._refusals.first_known()
+        attempts, answer = self._attempts, self.answer
         if first is None or first.body is None:
             return False
         attempts.end()

@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
             if body.done:
                 self._end(body)
         except ProtocolError as error:
-            if error.before:
+            if error.before and self._receiver is not None:  # else the head was turned away
                 receiver.on_remains(error.before)
             self._fail(Failure.GARBLED, str(error))
 

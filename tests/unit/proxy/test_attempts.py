@@ -1,6 +1,7 @@
 """What an exchange's attempts show of their backends, and whether there is another, without sockets."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from router.core.catalog import Route
 from router.core.retry import Failure
@@ -199,6 +200,60 @@ async def test_a_message_that_is_whole_has_not_failed(scene):
     assert (failed, scene.records[0].status, scene.records[0].outcome) == ([], 200, "answered")
     assert client.got.endswith(LAST)
     assert scene.wire(0).left_for is not None
+
+
+# Bugs in the router
+
+
+def raises(*_, **__):
+    raise ValueError("a bug")
+
+
+@pytest.mark.parametrize("body", [EVENT, EVENT + LAST])
+async def test_a_bug_at_an_answers_end_is_told_at_once(scene, body):
+    """The connection tells the end once: else the client would wait for it until the idle timeout."""
+    scene.plane.answered = raises
+    _, client = scene.ask()
+    scene.wire(0).head()
+    scene.wire(0).body(body)
+    with capture_logs() as said:
+        scene.wire(0).end()
+    assert [each["event"] for each in said] == ["a request failed because of a bug in the router"]
+    assert client.ended == "hung up"
+    assert (scene.records[0].outcome, scene.backends[0].in_flight) == ("a bug in the router", 0)
+
+
+@pytest.mark.parametrize("by", ["its connection", "the plane"])
+async def test_a_bug_after_a_failure_is_told_at_once(scene, by):
+    """Nor is there anything more to come of an attempt that failed."""
+    scene.plane.failed = raises
+    exchange, client = scene.ask()
+    if by == "its connection":
+        scene.wire(0).fail()
+    else:
+        exchange.fail(Failure.CLOSED, "as the test says")
+    assert client.got.startswith(b"HTTP/1.1 500 ")
+    assert (scene.records[0].outcome, scene.backends[0].in_flight) == ("a bug in the router", 0)
+
+
+async def test_a_bug_before_the_first_byte_is_told_in_an_answer(scene):
+    """Its head has not been sent yet: an event alone would be no HTTP. The loop closes the connection after that."""
+    scene.plane.ledger.first_token = raises
+    _, client = scene.ask()
+    scene.wire(0).head()
+    with pytest.raises(ValueError, match="a bug"):
+        scene.wire(0).body(EVENT)
+    scene.wire(0).fail(Failure.BROKEN)
+    assert client.got.startswith(b"HTTP/1.1 502 ")
+    assert (client.ended, scene.records[0].status) == ("kept", 502)
+
+
+async def test_a_bug_while_it_connects_is_told_at_once(scene):
+    scene.pools[0].refuses = Failure.UNKNOWN
+    scene.plane.failed = raises
+    _, client = scene.ask()
+    await eventually(lambda: client.got.startswith(b"HTTP/1.1 500 "))
+    assert scene.backends[0].in_flight == 0
 
 
 # A second attempt

@@ -120,6 +120,13 @@ async def test_who_turns_an_answer_away_at_its_head_hears_nothing_of_its_body(li
     assert (line.idle, line.closed, line.transport.done) == (0, 1, ["abort"])
 
 
+async def test_who_turns_an_answer_away_at_its_head_hears_of_no_mistake_behind_it(line):
+    """Another attempt may have begun to answer the client by then: bytes of this one would get in between."""
+    told = line.ask(leaves=line.connection.abort)
+    line.connection.data_received(CHUNKED + b"2\r\nab\r\nno chunk\r\n")
+    assert told.told == [(200, 0)]
+
+
 async def test_a_head_without_a_body_is_an_answer(line):
     """Bytes behind it are nobody's: the connection is not kept."""
     head = b"HTTP/1.1 204 No Content\r\n\r\n"
