@@ -64,7 +64,8 @@ def stamp(paths: Iterable[str]) -> Stamp:
 
 def _stamps(path: Path) -> list[tuple[str, int, int, int]]:
     found = []
-    with suppress(OSError, ValueError):  # ValueError: a name that no file can have
+    # ValueError: a name that no file can have.
+    with suppress(OSError, ValueError):
         files = sorted(path.iterdir())[:MOST_STAMPED] if path.is_dir() else [path, *_parts(path)]
         for file in files:
             with suppress(OSError):

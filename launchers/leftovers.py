@@ -92,11 +92,13 @@ def end(record: ProcessRecord) -> bool:
             return found
         with suppress(ProcessLookupError):
             os.kill(record.keeper_pid, signal.SIGKILL)
-    if (door := Path(record.keeper_at).parent).name.startswith(SCRATCH):  # of a keeper that is dead by now
+    # The door of a keeper that is dead by now.
+    if (door := Path(record.keeper_at).parent).name.startswith(SCRATCH):
         shutil.rmtree(door, ignore_errors=True)
     engine = kin.Kin(record.pid, record.started, record.scratch)
     found |= _kill(engine)
-    _eventually(lambda: not _kill(engine))  # again and again: it may be starting another
+    # Again and again: it may be starting another process.
+    _eventually(lambda: not _kill(engine))
     record.clean_up()
     return found
 

@@ -34,6 +34,7 @@ async def is_ready(
                 status_line = await reader.readline()
             finally:
                 writer.close()
-    except (OSError, TimeoutError, ValueError):  # ValueError: a line without an end, so no HTTP
+    except (OSError, TimeoutError, ValueError):
+        # ValueError: a line without an end, so no HTTP.
         return False
     return status_line.split()[1:2] == [b"200"]

@@ -333,7 +333,8 @@ async def _start_keeper() -> _Link:
 def _wait_for(keeper: "subprocess.Popen[bytes]") -> None:
     try:
         keeper.wait(END_WITHIN)
-    except subprocess.TimeoutExpired:  # something of its engines can't be killed yet, or it can't be itself
+    except subprocess.TimeoutExpired:
+        # A process of its engines can't be killed yet, or it can't itself.
         keeper.kill()
         keeper.wait()
 

@@ -31,9 +31,12 @@ _PREFIX = re.compile(
 _HARMLESS = frozenset({"DEBUG", "INFO", "WARNING", "D", "I", "W"})
 _BAD = frozenset({"ERROR", "CRITICAL", "FATAL", "E"})
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)(?::|$)")
-_COLOUR = re.compile(r"\x1b\[[\d;]*m")  # vllm up to 0.12 colours the names of its processes, terminal or not
-_MARGIN = re.compile(r"\s+\| ")  # of each exception in an ExceptionGroup
-_OF_A_PROGRAM = re.compile(r"[\w./-]+(?: [\w-]+){0,2}: error: ")  # argparse's: `vllm serve: error: …`
+# vllm up to 0.12 colours the names of its processes, terminal or not.
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+# Of each exception in an ExceptionGroup.
+_MARGIN = re.compile(r"\s+\| ")
+# argparse's: `vllm serve: error: …`.
+_OF_A_PROGRAM = re.compile(r"[\w./-]+(?: [\w-]+){0,2}: error: ")
 _ERROR = re.compile(r"\berror\b", re.IGNORECASE)
 _FAILURE = re.compile(r"fail|fatal|could ?n.t|can.?not|unable|invalid|no such|segfault|killed", re.IGNORECASE)
 _TRACEBACK = "Traceback (most recent call last)"
@@ -116,7 +119,8 @@ class FirstError:
 
     def _find(self, text: str) -> None:
         self._found = _short(text)
-        self._missing = 2 if _MORE_FOLLOWS.search(text) else 0  # perhaps a field's name, then what is wrong with it
+        # Perhaps a field's name follows, and then what is wrong with it.
+        self._missing = 2 if _MORE_FOLLOWS.search(text) else 0
 
     def _follow(self, text: str) -> None:
         """Find out whether another exception was raised because of this one."""

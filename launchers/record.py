@@ -64,7 +64,8 @@ class ProcessRecord(NamedTuple):
             shutil.rmtree(self.scratch, ignore_errors=True)
         kin.remove_shared_memory(self.shared)
         written = ProcessRecord.read(Path(self.path))
-        if written is None or written.scratch == self.scratch:  # another router may have put its own there
+        # Another router may have put its own there.
+        if written is None or written.scratch == self.scratch:
             with suppress(OSError):
                 Path(self.path).unlink()
 

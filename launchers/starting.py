@@ -105,7 +105,8 @@ class Starter:
             return None
         try:
             process = await self._keepers.adopt(record, on_gone)
-        except OSError as error:  # it ended meanwhile, or can't be spoken to
+        except OSError as error:
+            # It ended meanwhile, or can't be spoken to.
             log.warning(f"{self.spec.name}: can't be taken over from an earlier router, and is started anew: {error}")
             await asyncio.to_thread(leftovers.end, record)
             return None

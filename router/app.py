@@ -77,11 +77,13 @@ class App:
         chance = random.Random()  # noqa: S311 -- it breaks ties; it keeps no secret
         self.plan = Plan(config, {}, "")
         self.reloader = reloader
-        self._config = config  # of the start, for what can't change
+        # Of the start, for settings that can't change.
+        self._config = config
         self._folder = folder
         self._engines = engines
         self._facts = facts
-        self._seen = facts  # the machine as it was looked at last
+        # The machine, as it was looked at last.
+        self._seen = facts
         self._logs = folder / config.logging.dir
         self._announced = False
         self._access: AccessLog | None = None
@@ -257,7 +259,8 @@ def welcome(url: str, ready: list[str], *, with_key: bool) -> str:
     if not ready:
         return f"\nThe router is at {url}/v1, but no model can be served yet: see {url}/ready\n"
     ask = {"model": ready[0], "max_tokens": 40, "messages": [{"role": "user", "content": "Hello"}]}
-    body = shlex.quote(json.dumps(ask))  # a name that another machine made up must not leave its quotes
+    # The name of a model may come from another machine, and must not leave its quotes.
+    body = shlex.quote(json.dumps(ask))
     key = " -H 'authorization: Bearer YOUR_KEY'" if with_key else ""
     return (
         f"\nReady at {url}/v1 with {', '.join(map(printable, ready))}. Try:\n\n"

@@ -58,7 +58,8 @@ class Listener:
         host, port = self._where.host, self._where.port
         if self._server is not None and self._server.sockets:
             port = self._server.sockets[0].getsockname()[1]
-        if host in {"0.0.0.0", "::"}:  # every address: name one that works here
+        if host in {"0.0.0.0", "::"}:
+            # Every address: name one that works here.
             host = "127.0.0.1"
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

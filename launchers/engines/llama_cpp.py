@@ -71,7 +71,9 @@ Limit = Annotated[int, msgspec.Meta(ge=-1)]
 STYLE = common.Style(dashes=False, booleans="words", lists="words")
 
 ONE = Rule(bodies.One, "must be 1: llama_cpp gives one answer a request")
-LIMIT = Rule(Limit, "must be a whole number, 1 or more")  # or -1, as llama.cpp has it: to the end of the context
+LIMIT = Rule(Limit, "must be a whole number, 1 or more")
+"""-1 is allowed too, as in llama.cpp: to the end of the context."""
+
 _ALWAYS: Mapping[str, Rule] = MappingProxyType({
     **bodies.TYPES,
     "grammar": Rule(Literal[""], "is not for llama_cpp: a mistake in it would end it; response_format takes a schema"),

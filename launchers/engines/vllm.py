@@ -166,8 +166,10 @@ class Vllm:
         common.check_ownership(spec, NOT_TO_SET, VARIABLES)
         _check_share(spec.args)
         ours: dict[str, ArgValue] = {
-            "allowed-origins": "[]",  # older ones let every page read what they answer
-            "max-num-seqs": self._batch(spec.args),  # always said: the router counts on it
+            # Older versions let every page read their answers.
+            "allowed-origins": "[]",
+            # Always said, because the router counts on it.
+            "max-num-seqs": self._batch(spec.args),
             "shutdown-timeout": max(0, int(spec.stop_timeout) - TO_END),
         }
         args = common.over(ours, spec.args, STYLE)

@@ -52,23 +52,29 @@ _F16, _F32 = 2, 4
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What of an engine's arguments counts."""
+    """The arguments of an engine that decide how much memory it takes.
 
-    context: int  # tokens of all slots together; 0: as many as the model knows
+    `context` is the tokens of all slots together; 0: as many as the model knows. `unified`: slots share one cache.
+    `step` is n_ubatch. `outputs` are the tokens of a step whose logits are kept; `scores`: those of all tokens are.
+    `key_size` and `value_size` are the bytes of a number of the cache. `whole_window` is swa-full. `split` has the
+    shares of the GPUs; none: by what they have free. `saved` is the bytes of idle contexts that are kept.
+    """
+
+    context: int
     slots: int
-    unified: bool  # whether slots share one cache
-    step: int  # n_ubatch
-    outputs: int  # tokens of a step whose logits are kept
-    key_size: float  # bytes of a number of the cache
+    unified: bool
+    step: int
+    outputs: int
+    key_size: float
     value_size: float
     flash: bool
     gpu_layers: int
     cache_on_gpu: bool
-    whole_window: bool  # swa-full
-    split: tuple[float, ...]  # shares of the GPUs; none: by what they have free
+    whole_window: bool
+    split: tuple[float, ...]
     base: int
-    scores: bool  # whether logits of all tokens are kept
-    saved: int  # bytes of idle contexts that are kept
+    scores: bool
+    saved: int
 
 
 def llama_cpp(args: Mapping[str, ArgValue]) -> Settings:

@@ -196,7 +196,8 @@ def _slides(keys: _Keys, blocks: int) -> list[bool]:
     elif any(said):
         return [each == 1 for each in said]
     if not period:
-        return [False] * blocks  # llama.cpp reads the window of such a model, but makes no use of it
+        # llama.cpp reads the window of such a model, but doesn't use it.
+        return [False] * blocks
     return [layer % period < period - 1 for layer in range(blocks)]
 
 

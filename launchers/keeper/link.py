@@ -50,7 +50,8 @@ class Link:
 
     def send(self) -> bool:
         """Send what the socket takes; tell whether something still waits."""
-        with suppress(OSError):  # it is full, or the router is gone, which the next read shows
+        # An error: the socket is full, or the router is gone. The next read shows that.
+        with suppress(OSError):
             while self._out:
                 del self._out[: self.connection.send(self._out)]
         return bool(self._out)

@@ -301,11 +301,13 @@ def checked(read: Callable[..., Any], use: Callable[..., None]) -> Callable[...,
 def explained(error: Exception) -> Told:
     """Make the answer to an error (3 above)."""
     problems = getattr(error, "errors", None)
-    if callable(problems):  # of FastAPI: what a field should be
+    # FastAPI's: what each field should be.
+    if callable(problems):
         first = problems()[0]
         place = [str(each) for each in first["loc"][1:]]
         several = [number for number, each in enumerate(place) if not each.isdigit() and not each.islower()]
-        if several:  # of a value that may be one of several types, only that it is none of them
+        # Of a value that may be one of several types, it is only said that it is none of them.
+        if several:
             place, first = place[: several[0]], {"msg": "a field is missing here, or of the wrong type"}
         return BAD_REQUEST, told(f"{'.'.join(place) or 'body'}: {first['msg']}.", place[0] if place else None)
     text = str(error).strip().partition("\n")[0]

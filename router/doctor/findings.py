@@ -12,12 +12,15 @@ from router.telemetry.logs import printable
 
 
 class Mark(Enum):
-    """How serious a finding is."""
+    """How serious a finding is.
+
+    LOOK: the router starts, but a part of it may not work. STOP: the router doesn't start.
+    """
 
     FACT = ""
     OK = "ok"
-    LOOK = "!"  # the router starts, but a part of it may not work
-    STOP = "✗"  # the router doesn't start
+    LOOK = "!"
+    STOP = "✗"
 
 
 @dataclass(frozen=True, slots=True)

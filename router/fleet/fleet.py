@@ -112,7 +112,8 @@ class Fleet:
             case Do.KEEP:
                 self._life.keep(plan.backends[step.name], step.name)
             case Do.ROUTE | Do.LIMIT | Do.STUCK:
-                pass  # not about a backend: `apply` routes, the app takes the settings over
+                # These concern no backend: `apply` routes, and the app takes the settings over.
+                pass
 
     def revive(self) -> None:
         """Start every engine afresh that was given up: something may have changed."""

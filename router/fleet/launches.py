@@ -170,7 +170,8 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
         start_timeout=launch.start_timeout,
         keep=machine.keep,
     )
-    engine.command(spec, 1, python)  # raises for arguments that can't be passed on
+    # Raises for arguments that can't be passed on.
+    engine.command(spec, 1, python)
     spec = claimed(
         spec,
         {name.replace("_", "-") for name in wanted},
@@ -200,7 +201,8 @@ def _placed(model: str, folder: Path) -> str:
     place = folder / model
     try:
         is_a_path = model.startswith((".", "/")) or place.exists()
-    except OSError:  # too long a name, a folder that can't be read
+    except OSError:
+        # Too long a name, or a folder that can't be read.
         is_a_path = False
     return str(place) if is_a_path else model
 

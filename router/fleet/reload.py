@@ -127,7 +127,8 @@ class Reloader:
             problems = error.problems
         except TimeoutError:
             problems = (f"it could not be read within {READ_WITHIN:g} s: does a file server hang that it lies on?",)
-        except Exception as error:  # a bug must not end the reloads: the old configuration serves on
+        except Exception as error:
+            # A bug must not end the reloads: the old configuration serves on.
             log.exception("a reload failed because of a bug in the router")
             problems = (f"the reload failed: {error!r}",)
         for problem in problems:

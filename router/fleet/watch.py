@@ -72,11 +72,8 @@ class Watcher:
                     rust_timeout=int(LOOK_EVERY * 1000), yield_on_timeout=True, stop_event=self._moved,
                 ):  # fmt: skip
                     await self._look()
-            except (
-                OSError,
-                RuntimeError,
-                ValueError,
-            ) as error:  # a missing folder, no more watches, an odd name, …
+            except (OSError, RuntimeError, ValueError) as error:
+                # A missing folder, no more watches, an odd name, …
                 why = f"{error}".partition("\n")[0] or type(error).__name__
             if why and why != self._unwatched:
                 log.warning(

@@ -15,16 +15,21 @@ from router.config.redact import is_secret
 
 @dataclass
 class Document:
-    """Data, and what must be known about single values, by their paths in the data."""
+    """Data, and what must be known about single values, by their paths in the data.
+
+    `places` has where each value stands; for a value in a mapping, where its key does. `unquoted` are words that were
+    written without quotes. `hidden` has texts that ${…} became, which are never shown. `broken` are reported as wrong
+    already: one error is enough. `size` is the number of values after aliases are expanded.
+    """
 
     file: str
     data: dict[str, Any] = field(default_factory=dict)
-    places: dict[KeyPath, SourcePosition] = field(default_factory=dict)  # for a value in a mapping, its key's
-    unquoted: set[KeyPath] = field(default_factory=set)  # words that were written without quotes
-    hidden: dict[KeyPath, str] = field(default_factory=dict)  # the text that ${…} became; never shown
-    broken: set[KeyPath] = field(default_factory=set)  # reported as wrong already: one error is enough
+    places: dict[KeyPath, SourcePosition] = field(default_factory=dict)
+    unquoted: set[KeyPath] = field(default_factory=set)
+    hidden: dict[KeyPath, str] = field(default_factory=dict)
+    broken: set[KeyPath] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
-    size: int = 0  # number of values, after aliases are expanded
+    size: int = 0
 
     def report(self, *problems: Problem) -> None:
         """Keep problems, to raise them with later ones. Raises ConfigError at once if there are too many."""

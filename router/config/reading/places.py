@@ -72,8 +72,10 @@ class _Builder:
         self._events = events
         self._next = 0
         self._most = most
-        self._anchors: dict[str, int] = {}  # the index of the event that begins the node
-        self._open: set[str] = set()  # anchors of unfinished nodes: an alias to one would never end
+        # By anchor, the index of the event that begins its node.
+        self._anchors: dict[str, int] = {}
+        # Anchors of unfinished nodes: an alias to one would never end.
+        self._open: set[str] = set()
 
     def build(self) -> None:
         top = self._events[0]
