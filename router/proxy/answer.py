@@ -70,8 +70,20 @@ class Moment(IntEnum):
     ENDED = 5
 
 
-WAITING, PROMISED, PINGING, STREAMING, REFUSING, DONE = AnswerState
-PLACE_TOLD, PINGS_CAME, BODY_CAME, OTHER_CAME, EVENT_CAME, ENDED = Moment
+# Final, each by itself: compiled, such a constant is no look-up in the module's names.
+WAITING: Final = AnswerState.WAITING
+PROMISED: Final = AnswerState.PROMISED
+PINGING: Final = AnswerState.PINGING
+STREAMING: Final = AnswerState.STREAMING
+REFUSING: Final = AnswerState.REFUSING
+DONE: Final = AnswerState.DONE
+
+PLACE_TOLD: Final = Moment.PLACE_TOLD
+PINGS_CAME: Final = Moment.PINGS_CAME
+BODY_CAME: Final = Moment.BODY_CAME
+OTHER_CAME: Final = Moment.OTHER_CAME
+EVENT_CAME: Final = Moment.EVENT_CAME
+ENDED: Final = Moment.ENDED
 
 TRANSITIONS: Final[dict[AnswerState, dict[Moment, AnswerState]]] = {
     WAITING: {PLACE_TOLD: PROMISED, PINGS_CAME: PINGING, BODY_CAME: STREAMING, ENDED: DONE},
