@@ -128,7 +128,7 @@ def install_command(engine: Engine) -> str:
 
 
 def _asked_alike(one: BackendConfig, other: BackendConfig) -> bool:
-    """Tell whether two entries of router.yaml ask for the same process."""
+    """Whether two entries of router.yaml ask for the same process."""
     if one.launch is None or other.launch is None:
         return False
     free: dict[str, object] = {"replicas": 1, "start_timeout": 1.0, "load": "startup", "unload_after": None}

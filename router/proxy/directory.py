@@ -48,7 +48,7 @@ class Directory:
             self.changed()
 
     def has(self, backend: Backend) -> bool:
-        """Tell whether this very backend is served, not another one of its name."""
+        """Whether this very backend is served, not another one of its name."""
         return self.backends.get(backend.name) is backend
 
     def route(self, routes: Mapping[str, Route]) -> None:
@@ -61,7 +61,7 @@ class Directory:
         self._undiscovered.pop(backend, None)
 
     def may_learn(self, now: float) -> bool:
-        """Tell whether an unknown name may soon be known, because a backend hasn't said yet what it serves."""
+        """Whether an unknown name may soon be known, because a backend hasn't said yet what it serves."""
         return bool(self._undiscovered) and any(now < until for until in self._undiscovered.values())
 
     def changed(self) -> None:

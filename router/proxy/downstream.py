@@ -154,7 +154,7 @@ class Client(asyncio.Protocol):
         return self._state is ASKING or self._head is not None or self._transport.get_write_buffer_size() > 0
 
     def overdue(self, now: float) -> bool:
-        """Tell whether the current state has lasted too long."""
+        """Whether the current state has lasted too long."""
         if self._state is ASKING:
             # The exchange has its own limits.
             return False

@@ -172,7 +172,7 @@ class Plane:
             self.directory.changed()
 
     def may_learn(self, now: float) -> bool:
-        """Tell whether an unknown name may soon be known, because a backend hasn't said yet what it serves."""
+        """Whether an unknown name may soon be known, because a backend hasn't said yet what it serves."""
         return self.directory.may_learn(now)
 
     def serve(self, backend: Backend, address: Address, api_key: str = "", *, ahead: int = 0) -> None:
@@ -263,7 +263,7 @@ class Plane:
             _log.exception("a request could not be recorded", request_id=record.id)
 
     def has_whole(self, backend: Backend) -> bool:
-        """Tell whether a backend has an answer in one piece in flight: it may work on that in silence."""
+        """Whether a backend has an answer in one piece in flight: it may work on that in silence."""
         return any(each.backend is backend and not each.request.stream for each in self.exchanges)
 
     # Outcomes of attempts and probes

@@ -178,7 +178,7 @@ class Rules:
             raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
 
     def may_look(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> bool:
-        """Tell whether a request may see models and backends: its sender may use or manage them."""
+        """Whether a request may see models and backends: its sender may use or manage them."""
         asked = asked_of(headers, authority)
         if _shown(headers, [*self._keys, *self._admin_keys]) >= 0:
             return True
@@ -327,7 +327,7 @@ def header_value(text: str) -> bytes:
 
 
 def is_uuid(text: str) -> bool:
-    """Tell whether this is a UUID in a form that strict engines accept."""
+    """Whether this is a UUID in a form that strict engines accept."""
     try:
         UUID(text)
     except ValueError:

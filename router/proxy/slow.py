@@ -279,7 +279,7 @@ class SlowLane:
         return await handler(request)
 
     def may_look(self, request: web.Request) -> bool:
-        """Tell whether the answer to an OPEN path may name models and backends."""
+        """Whether the answer to an OPEN path may name models and backends."""
         remote, http11 = request.remote or "", request.version >= (1, 1)
         return self._rules.may_look(lowered(request), remote, authority_of(request), http11=http11)
 

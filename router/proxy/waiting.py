@@ -100,7 +100,7 @@ class Waiting(Queued):
         return "" if self._ticket is None else self._ticket.model
 
     def due(self, now: float) -> bool:
-        """Tell whether the client should hear of its place: one that streams, and has waited for long."""
+        """Whether the client should hear of its place: one that streams, and has waited for long."""
         ticket, request = self._ticket, self.request
         return (
             ticket is not None

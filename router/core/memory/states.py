@@ -82,17 +82,17 @@ _TABLE: Mapping[State, Mapping[Event, State]] = MappingProxyType(
 
 
 def holds_memory(state: State) -> bool:
-    """Tell whether memory is reserved in a state."""
+    """Whether memory is reserved in a state."""
     return not (state is State.UNLOADED or state is State.QUEUED or state is State.FAILED)
 
 
 def serves(state: State) -> bool:
-    """Tell whether requests are served in a state."""
+    """Whether requests are served in a state."""
     return state is State.LOADED or state is State.DRAINING
 
 
 def leaves(state: State) -> bool:
-    """Tell whether the memory that is reserved in a state is on its way to others."""
+    """Whether the memory that is reserved in a state is on its way to others."""
     return state is State.UNLOADING or state is State.RELEASING
 
 

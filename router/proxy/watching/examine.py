@@ -124,7 +124,7 @@ class _Examination:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _is_same_silence(self) -> bool:
-        """Tell whether it is still the same silence of the same process; with nothing in flight, only a long one."""
+        """Whether it is still the same silence of the same process; with nothing in flight, only a long one."""
         backend = self._subject.backend
         least = (QUIET if backend.progress.in_flight else SILENT) * self._stall_after
         silence = backend.progress.silence(self._plane.loop.time())
@@ -174,7 +174,7 @@ class _Examination:
     # A token
 
     def _needs_token(self, now: float) -> bool:
-        """Tell whether nothing else can show that the backend works."""
+        """Whether nothing else can show that the backend works."""
         backend, progress = self._subject.backend, self._subject.backend.progress
         if progress.silence(now) < SILENT * self._stall_after:
             return False
