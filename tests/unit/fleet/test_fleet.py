@@ -178,6 +178,14 @@ async def test_only_the_engine_that_has_stalled_is_restarted(fleet, plane):
     await eventually(lambda: "stop" in supervisor("a").calls)
 
 
+async def test_a_server_elsewhere_that_is_ending_has_nothing_to_stop(fleet, plane, closed):
+    """It is forgotten with the router."""
+    await removed_at_work(fleet, plane.backends["url"])
+    await fleet.stop()
+    assert (supervisor("a").calls, supervisor("b").calls) == (["leave"], ["leave"])
+    assert closed == [True]
+
+
 async def test_all_that_were_given_up_are_revived(fleet):
     """Each decides by itself whether it was."""
     fleet.revive()

@@ -62,6 +62,20 @@ async def test_the_first_token_is_noted_once_and_no_ping_is_one(scene):
     exchange.cancel()
 
 
+async def test_an_event_that_comes_in_two_pieces_is_noted_at_the_next_look(scene):
+    """Behind pings: no piece begins with it."""
+    told = noted(scene, "first_token")
+    exchange, _ = scene.ask()
+    wire = scene.wire(0)
+    wire.head()
+    for piece in (PING, EVENT[:3], EVENT[3:]):
+        wire.body(piece)
+    exchange.look(exchange.began + 5.0)
+    assert exchange.answer.begun_at is not None
+    assert [each[0] for each in told] == ["a"]
+    exchange.cancel()
+
+
 async def test_an_error_says_nothing_of_how_soon_a_backend_begins(scene):
     told = noted(scene, "first_token")
     exchange, client = scene.ask()
