@@ -164,7 +164,7 @@ class Answer:
             self._move(OTHER_CAME)
         else:
             self._move(PINGS_CAME if pings else BODY_CAME)
-        self.first_byte_at, self.head = now, head
+        self.first_byte_at, self.begun_at, self.head = now, None if pings else now, head
         self.passed.begin(head.status, head.lines, streams=head.is_event_stream)
         if promised:
             self._chunking = self.state is not REFUSING

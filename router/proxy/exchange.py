@@ -325,8 +325,8 @@ class Exchange(UnderWay):
             return False
         attempts.end()
         attempts.tried = (*[each for each in attempts.tried if each != first.candidate], first.candidate)
-        self._open(first.head, first.length, pings=False)
-        answer.speak(self._plane.loop.time())
+        pings = first.head.is_event_stream and first.body != b"" and not has_event(first.body)
+        self._open(first.head, first.length, pings=pings)
         if answer.state is REFUSING:
             answer.gather(first.body)
         elif first.body:
@@ -371,7 +371,7 @@ class Exchange(UnderWay):
             self._ledger.aside.clear(attempt.candidate, self.ask)
         self._open(attempt.head, attempt.length, pings=pings)
         if not pings:
-            self._note_beginning(attempt, self._plane.loop.time())
+            self._attempts.note_beginning(attempt, self._plane.loop.time())
 
     def _open(self, head: "ResponseHead", length: int, *, pings: bool) -> None:
         """Give the head to go with the first piece of the body: from here on there is no other attempt."""
