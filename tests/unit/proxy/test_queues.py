@@ -97,6 +97,26 @@ async def test_a_newcomer_that_waits_has_who_looks_bad_probed(scene):
     assert doubted == ["a"]
 
 
+async def test_a_client_that_streams_is_told_its_place_each_five_seconds(scene):
+    """The first time five seconds after it came; one that doesn't stream is told nothing."""
+    scene.ask()
+    (first, client), (second, behind), (whole, silent) = scene.ask(), scene.ask(), scene.ask(stream=False)
+    entered = first.queued._ticket.entered
+    for now, told in ((entered + 4.9, 0), (entered + 6.0, 1), (entered + 10.9, 1), (entered + 11.1, 2)):
+        scene.plane.queues.tell_places(now)
+        assert client.got.count(b"queued, 0 before you") == told
+        assert behind.got.count(b"queued, 1 before you") == told
+    assert silent.got == b""
+    assert first.queued.queue == second.queued.queue == whole.queued.queue == "m"
+    answer(scene.wire(0))
+    await asyncio.sleep(0)
+    assert first.queued.queue == ""
+    assert not first.queued.due(entered + 1e6)
+    assert first.queued.waited > 0
+    scene.plane.queues.tell_places(entered + 30.0)
+    assert behind.got.count(b"queued, 0 before you") == 1
+
+
 async def test_what_is_told_of_those_who_wait(scene):
     scene.ask()
     scene.ask()
