@@ -65,6 +65,15 @@ async def test_the_environment_is_inherited_scrubbed_and_added_to(start, monkeyp
     assert process.last_lines == ("[None, '2', '3']",)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells")
+async def test_the_program_has_none_of_its_keepers_connections(start):
+    """With one, the router would not see that the keeper has died."""
+    files = "[os.readlink(f'/proc/self/fd/{n}') for n in range(3, 256) if os.path.exists(f'/proc/self/fd/{n}')]"
+    process = await start(f"import os; print([name for name in {files} if name.startswith('socket:')])")
+    await until(lambda: process.gone)
+    assert process.last_lines == ("[]",)
+
+
 async def test_a_program_that_is_not_there_says_so(start):
     process = await start("", argv=["/no/such/program"])
     await until(lambda: process.gone)
