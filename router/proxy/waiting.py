@@ -14,7 +14,7 @@ from router.core.errors import ModelNotFoundError
 from router.proxy.roles import Queued
 
 if TYPE_CHECKING:
-    from router.core.catalog import Backend, Candidate, Way
+    from router.core.catalog import Backend, Candidate, Catalog, Way
     from router.core.errors import RouterError
     from router.core.turns import Ticket
     from router.proxy.plane import Plane
@@ -39,15 +39,15 @@ class Waiting(Queued):
         self._lines = lines
         # When the client was last told its place.
         self._told_at = 0.0
-        # The catalog that `way` was found in.
-        self._catalog = plane.catalog
+        # The catalog that `way` was found in, if it is known.
+        self._catalog: Catalog | None = None
         self._ticket: Ticket[Queued] | None = None
         self.enter(way, queue)
 
     def enter(self, way: "Way", queue: str) -> None:
         """Wait, at first or once more. Raises QueueFullError."""
-        self.way = way
-        self._ticket = self._plane.wait(self, way, queue)
+        self.way, self._catalog = way, None  # it may be that of an attempt, which is older
+        self._ticket = self._plane.wait(self, self._now(), queue)
 
     def candidate_at(self, backend: "Backend") -> "Candidate | None":
         """Give the name by which a backend knows what this request waits for, if it may serve it."""

@@ -170,11 +170,17 @@ class Scene:
             draw=lambda _: 0,
             on_record=self.records.append,
         )
-        self.backends = [Backend(name, {"m": "m"}, health=WELL) for name in names]
-        self.pools = [Wires() for _ in names]
-        for backend, pool in zip(self.backends, self.pools, strict=True):
-            self.plane.add(backend)
-            self.plane.connections._pools[backend] = pool
+        self.backends: list[Backend] = []
+        self.pools: list[Wires] = []
+        self.join(*names)
+
+    def join(self, *names: str) -> None:
+        """Add backends, all of them well, that serve `m`."""
+        for name in names:
+            self.backends.append(Backend(name, {"m": "m"}, health=WELL))
+            self.pools.append(Wires())
+            self.plane.add(self.backends[-1])
+            self.plane.connections._pools[self.backends[-1]] = self.pools[-1]
         self.plane.directory.rebuild()
 
     def ask(self, *, stream: bool = True, model: str = "m") -> tuple[Exchange, Client]:

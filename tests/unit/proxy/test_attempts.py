@@ -216,6 +216,22 @@ async def test_a_message_that_is_whole_has_not_failed(scene):
     assert scene.wire(0).left_for is not None
 
 
+async def test_who_waits_again_may_go_to_a_backend_that_joined_while_it_was_sent():
+    """An attempt keeps what the name meant when it began; the queue goes by what it means now."""
+    alone = Scene("a")
+    alone.backends[0].supervised = True
+    exchange, client = alone.ask()
+    alone.join("b")
+    alone.wire(0).fail(Failure.REFUSED)
+    assert exchange.queued is not None
+    await eventually(lambda: alone.asked() == [1, 1])
+    alone.wire(1).head()
+    alone.wire(1).body(EVENT)
+    assert client.got.endswith(EVENT)
+    exchange.cancel()
+    alone.plane.close()
+
+
 # Bugs in the router
 
 
