@@ -193,6 +193,20 @@ async def test_where_the_budget_is_spent_there_is_no_other_attempt(scene):
     assert scene.records[0].status == 502
 
 
+@pytest.mark.parametrize("coming", [False, True])
+async def test_where_there_is_no_other_backend_a_coming_engine_is_waited_for(coming):
+    """And where none is coming, its client gets the error."""
+    scene = Scene("a")
+    exchange, client = scene.ask()
+    if coming:
+        scene.plane.withdraw(scene.backends[0], "starts again", due=0.0)
+    scene.wire(0).fail(Failure.CLOSED)
+    assert client.got.startswith(b"" if coming else b"HTTP/1.1 502 ")
+    assert (exchange.queued is not None, bool(client.got)) == (coming, not coming)
+    exchange.cancel()
+    scene.plane.close()
+
+
 async def test_an_answer_that_breaks_off_is_not_tried_again(scene):
     """Its client has a part of it: it is told so."""
     _, client = scene.ask()
