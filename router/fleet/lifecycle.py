@@ -20,7 +20,7 @@ Members with a predecessor (`Member.before`) are in `members` by their name, and
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import structlog
@@ -30,7 +30,7 @@ from launchers.status import Status
 from launchers.supervisor import Supervisor
 from router.fleet.diff import PlannedBackend
 from router.fleet.launches import Launch
-from router.fleet.members import Member, ahead_of, backend_of, cap_of, due, models_of, target_of
+from router.fleet.members import Member, ahead_of, backend_of, cap_of, due, free_files, models_of, target_of
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
 from router.proxy.watching.probe import Prober
@@ -78,7 +78,7 @@ class Lifecycle:
 
     def add(self, planned: PlannedBackend) -> None:
         """Take in a backend; it starts at once, if the fleet has started."""
-        member = self._make(planned)
+        member = self._make(planned, self.ending)
         self._join(member)
         if self._started:
             self._start(member)
@@ -90,13 +90,14 @@ class Lifecycle:
             self._start(member)
         self._settle()
 
-    def _make(self, planned: PlannedBackend, files: str | None = None) -> Member:
+    def _make(self, planned: PlannedBackend, running: Iterable[Member]) -> Member:
+        """Make a member. Those that are `running` may be of the same name, and have files of their own."""
         member, launch = Member(planned, backend_of(planned)), planned.launch
         if launch is not None:
             self._plane.withdraw(member.backend, "not started yet", due=0.0)
             member.supervisor = self._supervise(
                 launch,
-                files=files,
+                files=free_files(launch.spec.name, running),
                 on_change=lambda status: self._changed(member, status),
                 is_wanted=lambda: self._plane.directory.asked_beside(member.backend) != member.asked,
             )
@@ -176,7 +177,7 @@ class Lifecycle:
             self._retire(old, REPLACED)
             self.add(planned)
         elif new_first:
-            self._start_beside(old, planned, planned.launch.spec.name)
+            self._start_beside(old, planned)
         else:
             self._start_after(old, planned)
 
@@ -188,16 +189,15 @@ class Lifecycle:
             member = waiting
         return member
 
-    def _start_beside(self, old: Member, planned: PlannedBackend, name: str) -> None:
-        other = f"{name}~"
-        member = self._make(planned, files=other if old.files != other else None)
+    def _start_beside(self, old: Member, planned: PlannedBackend) -> None:
+        member = self._make(planned, [old, *self.ending])
         member.before = old
         self.members[member.name] = member
         self._start(member)
 
     def _start_after(self, old: Member, planned: PlannedBackend) -> None:
         ended = self._retire(old, REPLACED)
-        member = self._make(planned)
+        member = self._make(planned, [each for each in self.ending if each is not old])
         self._join(member)
         self._plane.withdraw(member.backend, "waits for the one that it replaces to end", due=0.0)
         task = asyncio.create_task(heard(self._start_when(ended, member)), name=f"replace {member.name}")

@@ -3,7 +3,7 @@
 Knows how a member is built and described. When members come, change and go: `router.fleet.lifecycle`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 
@@ -136,6 +136,17 @@ def target_of(member: Member) -> Target:
         publishes=launch.engine.publishes,
         process=lambda: _process(supervisor, launch),
     )
+
+
+def free_files(name: str, running: Iterable[Member]) -> str | None:
+    """Choose the name of a launch's log and record, which no member that is running has; None: the launch's own name.
+
+    Turns to start on a GPU go by it, too: two engines of one name would end each other's.
+    """
+    used, found = {each.files for each in running}, name
+    while found in used:
+        found += "~"
+    return None if found == name else found
 
 
 def ahead_of(member: Member) -> int:

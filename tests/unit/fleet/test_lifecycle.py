@@ -227,6 +227,21 @@ async def test_a_successor_that_fails_leaves_the_old_one_serving(fleet):
     assert fleet.supervisors[0].calls == ["start", "stop"]
 
 
+async def test_no_two_engines_have_the_same_files(fleet):
+    """Nor the same turn to start on a GPU, which goes by that name: one that ends would end the other's, too."""
+    fleet.life.add(planned())
+    fleet.life.replace(planned(), "demo", new_first=True)
+    fleet.supervisors[1].says(FAILED)
+    fleet.life.replace(planned(), "demo", new_first=True)
+    assert [each.files for each in fleet.supervisors] == ["demo", "demo~", "demo~~"]
+    fleet.life.remove("demo")
+    fleet.life.add(planned())
+    assert fleet.supervisors[3].files == "demo~~~"
+    await eventually(lambda: not fleet.life.ending)
+    fleet.life.replace(planned(), "demo", new_first=False)
+    assert fleet.supervisors[4].files == "demo"
+
+
 async def test_the_old_one_first_where_there_is_no_room_for_both(fleet):
     """The new one starts when the old one has ended what it had in flight; requests wait for it meanwhile."""
     fleet.life.add(planned())
