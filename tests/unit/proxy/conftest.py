@@ -1,0 +1,22 @@
+"""Which of these tests run on the compiled hot path: not those that play its classes, which can't be inherited from."""
+
+from router.proxy import exchange
+
+IS_COMPILED = not exchange.__file__.endswith(".py")
+
+PLAYED = [
+    "test_attempts.py",
+    "test_connections.py",
+    "test_directory.py",
+    "test_downstream.py",
+    "test_following.py",
+    "test_hedge.py",
+    "test_queues.py",
+    "test_slow.py",
+    "test_stalls.py",
+    "test_upstream.py",
+    "watching",
+]
+"""Tests that put their own connections, pools, ledgers or methods in the place of the router's."""
+
+collect_ignore = PLAYED if IS_COMPILED else []
