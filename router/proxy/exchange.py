@@ -11,8 +11,7 @@ fault; `core.progress` is what the looks find. The head is held back until the f
 that says 200 and then dies costs the client nothing. All of it runs in callbacks on the loop's thread: between two of
 them nobody else moves, and a client that leaves closes the engine's connection at once.
 
-This is the hot path. What runs for each request, and above all for each piece of an answer (`Exchange.on_body`), is
-kept to what must be done there. What can wait is done from the record, many at a time.
+This is the hot path, above all `Exchange.on_body`. What can wait is done from the record, many at a time.
 """
 
 from typing import TYPE_CHECKING
@@ -343,20 +342,17 @@ class Exchange(UnderWay):
         2. It is pings, and a second backend may be the first to say more. That one can't be heard any more once the
            client has a byte.
         """
-        head, hold = attempt.head, attempt.held
-        if hold:
-            data, attempt.held = hold + data, b""
+        head, attempts = attempt.head, self._attempts
+        data, attempt.held = attempt.held + data, b""
         if not attempt.status and says_error(data):
             self._doubts().lie(attempt)
         if attempt.doubted_at is not None:
             attempt.held = data
-            if len(data) < MOST_KEPT or (
-                self._attempts.has_rival(full=False) and self._ask_another(attempt, whole=False)
-            ):
+            if len(data) < MOST_KEPT or (attempts.has_rival(full=False) and self._ask_another(attempt, whole=False)):
                 return b""
             attempt.held, attempt.doubted_at = b"", None
         pings = head is not None and head.is_event_stream and not has_event(data)
-        if pings and self._attempts.hedge is not None and len(data) < MOST_HELD:
+        if pings and attempts.hedge is not None and len(data) < MOST_HELD:
             attempt.held = data
             return b""
         self._begin_answer(attempt, pings=pings)
@@ -440,8 +436,7 @@ class Exchange(UnderWay):
         elif found is Found.ENGINE_IDLE:
             self.on_failure(attempt, Failure.IDLE_TIMEOUT, f"{limit:g} s")
         elif found is Found.CLIENT_IDLE and not progress.client_moved(self.answer.unsent, now):
-            self.answer.abandon()
-            self._finish(499, f"the client took nothing for {limit:g} s")
+            self._abandon(limit)
 
     def _look_for_beginning(self, attempt: Attempt, now: float) -> None:
         """Wait no longer for the rest of an error, nor for ever for an answer's first byte."""
@@ -452,8 +447,14 @@ class Exchange(UnderWay):
         if attempt.doubted_at is not None and now >= attempt.doubted_at + REST_WITHIN:
             if not self._ask_another(attempt, whole=False):
                 self._attempts.go_alone()
+        elif now >= attempt.sent_at + limit and self.paused:  # the engine may have answered long ago
+            self._abandon(limit)
         elif now >= attempt.sent_at + limit:
             self.on_failure(attempt, Failure.FIRST_BYTE_TIMEOUT, f"{limit:g} s")
+
+    def _abandon(self, seconds: float) -> None:
+        self.answer.abandon()
+        self._finish(499, f"the client took nothing for {seconds:g} s")
 
     def _note_content(self, attempt: Attempt, progress: AnswerProgress, now: float) -> None:
         if not progress.spoken:
@@ -477,8 +478,7 @@ class Exchange(UnderWay):
         """End the exchange, and give its record."""
         answer, request, attempts = self.answer, self.request, self._attempts
         answer.end()
-        waiting, self._waiting = self._waiting, None
-        self._refusals = None
+        waiting, self._waiting, self._refusals = self._waiting, None, None
         if waiting is not None:
             waiting.leave()
         attempts.close()

@@ -104,6 +104,19 @@ async def test_while_its_client_is_slow_nobody_hears_an_engine(scene):
     assert [each[0] for each in excused] == ["a"]
 
 
+async def test_a_client_that_does_not_read_its_last_answer_costs_no_backend_its_health(scene):
+    """The next answer is not read meanwhile: that none has come says nothing of its engine."""
+    failed = noted(scene, "failed")
+    exchange, client = scene.ask()
+    exchange.pause()
+    sent_at, limit = exchange._attempts.current.sent_at, scene.plane.limits.first_byte_timeout
+    exchange.look(sent_at + limit - 1)
+    assert client.ended == ""
+    exchange.look(sent_at + limit)
+    assert (failed, client.ended, scene.asked()) == ([], "aborted", [1, 0])
+    assert (scene.records[0].status, scene.backends[0].in_flight) == (499, 0)
+
+
 async def test_silence_grows_from_the_last_sign_of_work(scene):
     """Its first content ends the time in which it may have read the prompt."""
     exchange, _ = scene.ask()
