@@ -62,7 +62,7 @@ async def test_who_waits_has_it_probed_at_once(start_router, session):
         await fails(session, router, "back")
         prober, back, now = router._prober, router.plane.backends["back"], router.plane.loop.time()
         prober._ill[back] = now - 1e6  # from its next probe on it is looked at each hour
-        await eventually(lambda: back in prober._rests and prober._rests[back][0] > now)
+        await eventually(lambda: back in prober._pauses and prober._pauses[back][0] > now)
         async with FakeEngine(port=first.port):
             hung = asyncio.create_task(asked(session, router, fault="hang", fault_after=0))
             await eventually(lambda: other.stats.in_flight == 1)

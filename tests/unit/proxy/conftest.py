@@ -9,6 +9,7 @@ PLAYED = [
     "test_connections.py",
     "test_directory.py",
     "test_downstream.py",
+    "test_exchange.py",
     "test_following.py",
     "test_hedge.py",
     "test_queues.py",
