@@ -106,7 +106,7 @@ def add_engine(tree: Tree) -> None:
     registry = "launchers/engines/__init__.py"
     tree.add(registry, "from launchers.engines.vllm", "from launchers.engines.tiny import Tiny\n")
     tree.add(registry, "Vllm())", "Tiny(), ")
-    tree.add("tests/unit/launchers/test_engines.py", '"vllm"]', '"tiny", ')
+    tree.add("tests/unit/launchers/test_engines.py", '"vllm"]\n\n\n@pytest.fixture(params=ENGINES', '"tiny", ')
     tree.add("pyproject.toml", "vllm = [", 'tiny = ["tiny-server>=1"]\n')
 
 
