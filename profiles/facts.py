@@ -136,7 +136,8 @@ def _memory_limit(membership: str, root: Path, total: int) -> int | None:
 def _gpus(system: str, environ: Mapping[str, str]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
     """Give the GPUs that engines may use, and notes about others."""
     if system == "Darwin":
-        return (), ()  # the chip's own GPU shares the machine's memory
+        # The chip's own GPU shares the machine's memory.
+        return (), ()
     found, notes = _nvidia()
     gpus = parsers.visible(found, environ.get("CUDA_VISIBLE_DEVICES"))
     hidden = len(found) - len(gpus)
@@ -246,7 +247,8 @@ def _output(argv: Sequence[str]) -> str:
 
 def _ask(argv: Sequence[str]) -> str:
     """Give a program's output, stdout or stderr. Raises OSError, or TimeoutExpired after PATIENCE."""
-    process = subprocess.Popen(  # one that hangs in its driver can't be waited for, as `run` would
+    # Not `run`: that would wait for a process that hangs in its driver.
+    process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
     try:

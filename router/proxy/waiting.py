@@ -46,7 +46,8 @@ class Waiting(Queued):
 
     def enter(self, way: "Way", queue: str) -> None:
         """Wait, at first or once more. Raises QueueFullError."""
-        self.way, self._catalog = way, None  # it may be that of an attempt, which is older
+        # The way may be that of an attempt, which is older than the catalog.
+        self.way, self._catalog = way, None
         self._ticket = self._plane.wait(self, self._now(), queue)
 
     def candidate_at(self, backend: "Backend") -> "Candidate | None":
