@@ -13,6 +13,64 @@ def raw(*lines: str) -> bytes:
     return "\r\n".join(lines).encode("latin-1")
 
 
+MALFORMED = [
+    [""],
+    ["", FIRST, HOST, LENGTH],
+    ["post /v1/x HTTP/1.1", HOST, LENGTH],
+    ["POST  /v1/x HTTP/1.1", HOST, LENGTH],
+    ["POST /v1/x  HTTP/1.1", HOST, LENGTH],
+    ["POST\t/v1/x HTTP/1.1", HOST, LENGTH],
+    ["POST /v1/a b HTTP/1.1", HOST, LENGTH],
+    ["POST /v1/x", HOST, LENGTH],
+    ["POST /v1/x HTTP/1.1 ", HOST, LENGTH],
+    ["POST /v1/x HTTP/1.11", HOST, LENGTH],
+    ["POST /v1/x HTTP/2.0", HOST, LENGTH],
+    ["POST /v1/\xfc HTTP/1.1", HOST, LENGTH],
+    ["POST /v1/\x7f HTTP/1.1", HOST, LENGTH],
+    ["POST /v1/x\n HTTP/1.1", HOST, LENGTH],
+    [f"{FIRST}\nX: y", HOST, LENGTH],  # a bare LF
+    [FIRST, f"{HOST}\n{LENGTH}"],
+    [FIRST, HOST, LENGTH, "X: y\nTransfer-Encoding: chunked"],
+    [FIRST, HOST, LENGTH, "X: y\rTransfer-Encoding: chunked"],
+    [FIRST, HOST, LENGTH, "X: y\r"],
+    [FIRST, HOST, LENGTH, "X: y", " folded"],
+    [FIRST, HOST, LENGTH, "X: y", "\tfolded"],
+    [FIRST, " X: y", HOST, LENGTH],
+    [FIRST, HOST, LENGTH, " folded"],  # behind the line that is taken out
+    [FIRST, HOST, f" {LENGTH}"],
+    [FIRST, HOST, f"X: y\n{LENGTH}"],
+    [LENGTH, FIRST, HOST],
+    [FIRST, HOST, "Content-Length : 2"],
+    [FIRST, HOST, LENGTH, "Transfer-Encoding\t: chunked"],
+    [FIRST, HOST, LENGTH, "Transfer-Encoding\x0b: chunked"],
+    [FIRST, HOST, LENGTH, "Transfer\x00-Encoding: chunked"],
+    [FIRST, HOST, LENGTH, "(X): y"],
+    [FIRST, HOST, LENGTH, "\xfc: y"],
+    [FIRST, HOST, LENGTH, ": y"],
+    [FIRST, HOST, LENGTH, "no colon"],
+    [FIRST, HOST, LENGTH, "X: \x00"],
+    [FIRST, HOST, LENGTH, "X: \x1b[2J"],
+    [FIRST, HOST, LENGTH, "X: \x7f"],
+    [FIRST, HOST, LENGTH, ""],
+]
+"""Lines of requests' heads that are no HTTP, or that two parsers may read differently."""
+
+DIFFERENT = [
+    raw(FIRST, HOST, "Content-Length: ", "X: y"),
+    raw(FIRST, HOST, "Content-Length: 9999999999999999999", "X: y"),
+    raw(FIRST, HOST, "Content-Length: 2 ", "X: y"),
+    raw(FIRST, HOST, "Content-Length: \xb2", "X: y"),
+    raw(FIRST, HOST, "Content-Length: 2_0", "X: y"),
+    raw(FIRST, HOST, "Content-Length: 2", "X: z"),
+    raw(FIRST, HOST, "Content-Length: 2", "X: y", "X: y"),
+    raw(FIRST, HOST, "Content-Length: 2", "Content-Length: 2", "X: y"),
+    raw(FIRST, HOST, "Content-Length: 2", "Transfer-Encoding: chunked", "X: y"),
+    raw(FIRST, "Host: b", "Content-Length: 2", "X: y"),
+    raw(FIRST, HOST, "content-length: 2", "X: y"),
+    b"\r\n" + raw(FIRST, HOST, "Content-Length: 2", "X: y"),
+]
+"""Heads that begin like one with `Content-Length: 2` and `X: y`, and differ in more than the digits."""
+
 harmless = st.sampled_from(["X-One", "Accept", "Connection", "Content-Type", "!#$%&'*+-.^_`|~"])
 telling = st.sampled_from(["Host", "Content-Length", "Transfer-Encoding", "Expect"])
 texts = st.text(st.sampled_from('ab:; ,\t"\xa0\xfc'), max_size=8)

@@ -15,6 +15,7 @@ from router.proxy.pool import Address, ConnectError, Pool
 from router.proxy.requests import ANYBODY, Request
 from router.proxy.resolve import Names
 from router.proxy.upstream import Connection, Receiver
+from tests.fakes.client import Client
 
 if TYPE_CHECKING:
     from router.core.record import Record
@@ -127,35 +128,6 @@ class Wires(Pool):
 
     def close(self) -> None:
         """Do nothing."""
-
-
-class Client:
-    """A sink that keeps what the client gets, and how it ended."""
-
-    def __init__(self) -> None:
-        self.got = b""
-        self.ended = ""
-        self.waits = 0
-
-    def write(self, data: bytes) -> None:
-        """Keep the bytes."""
-        self.got += data
-
-    def finish(self, *, keep_alive: bool) -> None:
-        """Note it."""
-        self.ended = "kept" if keep_alive else "closed"
-
-    def hang_up(self) -> None:
-        """Note it."""
-        self.ended = "hung up"
-
-    def abort(self) -> None:
-        """Note it."""
-        self.ended = "aborted"
-
-    def unsent(self) -> int:
-        """Tell what the test says."""
-        return self.waits
 
 
 class Scene:

@@ -3,7 +3,7 @@ from hypothesis import given
 
 from router.http1.heads import split_at_length
 from router.http1.requests import ParsedRequest, is_well_formed, parse_request, path_of
-from tests.heads import END, FIRST, HOST, LENGTH, edited, edits, heads, raw
+from tests.heads import END, FIRST, HOST, LENGTH, MALFORMED, edited, edits, heads, raw
 
 
 def read(head: bytes) -> ParsedRequest | None:
@@ -46,49 +46,7 @@ def test_keep_alive(version, lines, keep_alive):
     assert parsed.keep_alive is keep_alive
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        [""],
-        ["", FIRST, HOST, LENGTH],
-        ["post /v1/x HTTP/1.1", HOST, LENGTH],
-        ["POST  /v1/x HTTP/1.1", HOST, LENGTH],
-        ["POST /v1/x  HTTP/1.1", HOST, LENGTH],
-        ["POST\t/v1/x HTTP/1.1", HOST, LENGTH],
-        ["POST /v1/a b HTTP/1.1", HOST, LENGTH],
-        ["POST /v1/x", HOST, LENGTH],
-        ["POST /v1/x HTTP/1.1 ", HOST, LENGTH],
-        ["POST /v1/x HTTP/1.11", HOST, LENGTH],
-        ["POST /v1/x HTTP/2.0", HOST, LENGTH],
-        ["POST /v1/\xfc HTTP/1.1", HOST, LENGTH],
-        ["POST /v1/\x7f HTTP/1.1", HOST, LENGTH],
-        ["POST /v1/x\n HTTP/1.1", HOST, LENGTH],
-        [f"{FIRST}\nX: y", HOST, LENGTH],  # a bare LF
-        [FIRST, f"{HOST}\n{LENGTH}"],
-        [FIRST, HOST, LENGTH, "X: y\nTransfer-Encoding: chunked"],
-        [FIRST, HOST, LENGTH, "X: y\rTransfer-Encoding: chunked"],
-        [FIRST, HOST, LENGTH, "X: y\r"],
-        [FIRST, HOST, LENGTH, "X: y", " folded"],
-        [FIRST, HOST, LENGTH, "X: y", "\tfolded"],
-        [FIRST, " X: y", HOST, LENGTH],
-        [FIRST, HOST, LENGTH, " folded"],  # behind the line that is taken out
-        [FIRST, HOST, f" {LENGTH}"],
-        [FIRST, HOST, f"X: y\n{LENGTH}"],
-        [LENGTH, FIRST, HOST],
-        [FIRST, HOST, "Content-Length : 2"],
-        [FIRST, HOST, LENGTH, "Transfer-Encoding\t: chunked"],
-        [FIRST, HOST, LENGTH, "Transfer-Encoding\x0b: chunked"],
-        [FIRST, HOST, LENGTH, "Transfer\x00-Encoding: chunked"],
-        [FIRST, HOST, LENGTH, "(X): y"],
-        [FIRST, HOST, LENGTH, "\xfc: y"],
-        [FIRST, HOST, LENGTH, ": y"],
-        [FIRST, HOST, LENGTH, "no colon"],
-        [FIRST, HOST, LENGTH, "X: \x00"],
-        [FIRST, HOST, LENGTH, "X: \x1b[2J"],
-        [FIRST, HOST, LENGTH, "X: \x7f"],
-        [FIRST, HOST, LENGTH, ""],
-    ],
-)
+@pytest.mark.parametrize("lines", MALFORMED)
 def test_what_is_no_http_is_malformed(lines):
     """What another parser might read differently is refused."""
     assert read(raw(*lines)) is None

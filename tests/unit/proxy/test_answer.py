@@ -26,39 +26,11 @@ from router.proxy.answer import (
 )
 from router.proxy.heads import RequestHead, ResponseHead
 from router.proxy.requests import Caller, Request
+from tests.fakes.client import Client
 
 CHAT = "/v1/chat/completions"
 EVENT = b'data: {"a": 1}\n\n'
 ERROR = UnavailableError("It stopped.", retry_after=5)
-
-
-class Wire:
-    """A sink that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.sent = b""
-        self.ended = ""
-        self.waits = 0
-
-    def write(self, data: bytes) -> None:
-        """Keep the bytes."""
-        self.sent += data
-
-    def finish(self, *, keep_alive: bool) -> None:
-        """Keep how it ended."""
-        self.ended = "kept" if keep_alive else "closed"
-
-    def hang_up(self) -> None:
-        """Keep how it ended."""
-        self.ended = "hung up"
-
-    def abort(self) -> None:
-        """Keep how it ended."""
-        self.ended = "aborted"
-
-    def unsent(self) -> int:
-        """Tell what the test says."""
-        return self.waits
 
 
 def framed(frame: bytes):
@@ -85,14 +57,14 @@ def head(framing=CHUNKED, status: int = 200, *, stream: bool = True) -> Response
 
 def begun(framing=CHUNKED, status: int = 200, *, stream: bool = True, pings: bool = False, length: int = 0, **asked):
     """An answer of the engine's that has begun, and its wire."""
-    wire = Wire()
+    wire = Client()
     answer = Answer(request(**asked), wire)
     answer.begin(head(framing, status, stream=stream), length, "b", b"", 1.0, pings=pings)
     return answer, wire
 
 
 def in_state(state: AnswerState) -> Answer:
-    answer = Answer(request(), Wire())
+    answer = Answer(request(), Client())
     answer.state = state
     return answer
 
@@ -140,11 +112,11 @@ def test_it_shows_its_state():
 def test_the_head_goes_with_the_first_piece():
     """And with that alone."""
     answer, wire = begun(LENGTH, stream=False, length=7)
-    assert not wire.sent
+    assert not wire.got
     answer.pass_on(b"abc")
     answer.pass_on(b"defg")
     lines = b"HTTP/1.1 200 X\r\nx-request-id: id-1\r\nx-router-backend: b\r\ncontent-length: 7\r\n\r\n"
-    assert wire.sent == lines + b"abcdefg"
+    assert wire.got == lines + b"abcdefg"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +134,7 @@ def test_how_a_client_knows_the_end(framing, stream, http11, line, body):
     """The engine's own chunks pass; a stream that comes in none is put into chunks here; HTTP/1.0 knows none."""
     answer, wire = begun(framing, stream=stream, length=1, http11=http11)
     answer.pass_on(b"x")
-    begins, _, rest = wire.sent.partition(b"x-router-backend: b\r\n")
+    begins, _, rest = wire.got.partition(b"x-router-backend: b\r\n")
     assert begins.endswith(b"x-request-id: id-1\r\n")
     assert rest == line + b"\r\n" + body
 
@@ -171,7 +143,7 @@ def test_a_connection_that_ends_is_told():
     """Before what frames the body."""
     answer, wire = begun(LENGTH, stream=False, length=1, keep_alive=False)
     answer.pass_on(b"x")
-    assert b"\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx" in wire.sent
+    assert b"\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx" in wire.got
 
 
 def test_pings_are_no_beginning():
@@ -189,16 +161,16 @@ def test_the_end_of_a_whole_answer(framing, stream, end):
     """What is framed here gets its last chunk; the engine's own framing has ended itself."""
     answer, wire = begun(framing, stream=stream, length=1)
     answer.pass_on(b"x")
-    sent = wire.sent
+    sent = wire.got
     answer.complete()
-    assert (wire.sent[len(sent) :], wire.ended) == (end, "kept")
+    assert (wire.got[len(sent) :], wire.ended) == (end, "kept")
 
 
 def test_an_answer_without_a_body():
     """Its head goes alone."""
     answer, wire = begun(NONE, 204, stream=False)
     answer.complete()
-    assert wire.sent.endswith(b"x-router-backend: b\r\n\r\n")
+    assert wire.got.endswith(b"x-router-backend: b\r\n\r\n")
 
 
 @pytest.mark.parametrize(
@@ -214,9 +186,9 @@ def test_the_end_of_a_message_that_is_whole(framing, http11, frame, end, ended):
     """The client gets a proper end of the framing; where none can be given, the connection can't go on."""
     answer, wire = begun(framing, http11=http11)
     answer.pass_on(EVENT)
-    sent = wire.sent
+    sent = wire.got
     answer.complete_message(frame)
-    assert (wire.sent[len(sent) :], wire.ended) == (end, ended)
+    assert (wire.got[len(sent) :], wire.ended) == (end, ended)
 
 
 # A promise
@@ -224,26 +196,26 @@ def test_the_end_of_a_message_that_is_whole(framing, http11, frame, end, ended):
 
 def test_a_place_in_the_queue():
     """With the first comes the head of a stream, and a client that hasn't taken that gets no other."""
-    wire = Wire()
+    wire = Client()
     answer = Answer(request(), wire)
     answer.tell_place(3, b"a: b\r\n")
-    begins, _, comment = wire.sent.partition(b"\r\n\r\n")
+    begins, _, comment = wire.got.partition(b"\r\n\r\n")
     assert begins.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n")
     assert begins.endswith(b"x-request-id: id-1\r\na: b")
     assert comment == b"18\r\n: queued, 3 before you\n\n\r\n"
-    wire.waits, before = 1, wire.sent
+    wire.waits, before = 1, wire.got
     answer.tell_place(2, b"a: b\r\n")
-    assert wire.sent == before
+    assert wire.got == before
     wire.waits = 0
     answer.tell_place(2, b"a: b\r\n")
-    assert wire.sent[len(before) :] == b"18\r\n: queued, 2 before you\n\n\r\n"
+    assert wire.got[len(before) :] == b"18\r\n: queued, 2 before you\n\n\r\n"
 
 
-def promised() -> tuple[Answer, Wire]:
-    wire = Wire()
+def promised() -> tuple[Answer, Client]:
+    wire = Client()
     answer = Answer(request(), wire)
     answer.tell_place(3, b"")
-    wire.sent = b""
+    wire.got = b""
     return answer, wire
 
 
@@ -253,7 +225,7 @@ def test_the_promised_stream():
     answer.begin(head(), 0, "b", b"a: b\r\n", 1.0, pings=False)
     answer.pass_on(EVENT)
     answer.complete()
-    assert wire.sent == b"%x\r\n%s\r\n0\r\n\r\n" % (len(EVENT), EVENT)
+    assert wire.got == b"%x\r\n%s\r\n0\r\n\r\n" % (len(EVENT), EVENT)
 
 
 @pytest.mark.parametrize(("status", "stream"), [(200, False), (500, True), (404, False)])
@@ -264,11 +236,11 @@ def test_what_is_not_the_promised_stream_is_gathered(status, stream):
     assert answer.state is REFUSING
     assert not answer.gather(b'{"error": {"message": "no"}}')
     assert answer.gather(b" " * MOST_GATHERED)
-    assert not wire.sent
+    assert not wire.got
     error = answer.refusal()
     assert f"The engine answered {status}" in error.message
     assert answer.break_off(error, None) == status
-    assert b"data: " in wire.sent
+    assert b"data: " in wire.got
     assert wire.ended == "hung up"
 
 
@@ -277,11 +249,11 @@ def test_what_is_not_the_promised_stream_is_gathered(status, stream):
 
 def test_broken_off_before_anything():
     """The client gets a whole answer, and keeps its connection."""
-    wire = Wire()
+    wire = Client()
     answer = Answer(request(), wire)
     assert answer.break_off(ERROR, None) == 503
-    assert wire.sent.startswith(b"HTTP/1.1 503 ")
-    assert b"retry-after: 5\r\n" in wire.sent
+    assert wire.got.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 5\r\n" in wire.got
     assert wire.ended == "kept"
 
 
@@ -289,9 +261,9 @@ def test_broken_off_after_a_promise():
     """The error is an event, and the stream doesn't end as if it were whole."""
     answer, wire = promised()
     assert answer.break_off(ERROR, None) == 503
-    assert b"data: " in wire.sent
-    assert b"It stopped." in wire.sent
-    assert not wire.sent.endswith(b"0\r\n\r\n")
+    assert b"data: " in wire.got
+    assert b"It stopped." in wire.got
+    assert not wire.got.endswith(b"0\r\n\r\n")
     assert wire.ended == "hung up"
 
 
@@ -308,9 +280,9 @@ def test_broken_off_behind_a_part_of_the_engines_answer(framing, stream, frame, 
     """The status is what the head said."""
     answer, wire = begun(framing, stream=stream, length=9)
     answer.pass_on(EVENT)
-    sent = wire.sent
+    sent = wire.got
     assert answer.break_off(ERROR, framed(frame)) == 200
-    words = wire.sent[len(sent) :]
+    words = wire.got[len(sent) :]
     assert (b"It stopped." in words) is says
     assert (words[-2:] == b"\r\n") is chunks
     assert wire.ended == "hung up"

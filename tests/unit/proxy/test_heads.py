@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 from router.http1.heads import Known, ProtocolError, end_to_end
 from router.http1.requests import is_well_formed, path_of
 from router.proxy.heads import RequestHead, ResponseHead, describe_request, parse_request, parse_response, usable_id
-from tests.heads import END, FIRST, HOST, LENGTH, answers, edited, edits, heads, lines_of_headers, raw
+from tests.heads import (
+    DIFFERENT,
+    END,
+    FIRST,
+    HOST,
+    LENGTH,
+    MALFORMED,
+    answers,
+    edited,
+    edits,
+    heads,
+    lines_of_headers,
+    raw,
+)
 
 # Answers
 
@@ -211,49 +224,7 @@ def test_an_unusual_request_is_left_to_the_slow_lane(lines):
     assert is_well_formed(raw(*lines))
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        [""],
-        ["", FIRST, HOST, LENGTH],
-        ["post /v1/x HTTP/1.1", HOST, LENGTH],
-        ["POST  /v1/x HTTP/1.1", HOST, LENGTH],
-        ["POST /v1/x  HTTP/1.1", HOST, LENGTH],
-        ["POST\t/v1/x HTTP/1.1", HOST, LENGTH],
-        ["POST /v1/a b HTTP/1.1", HOST, LENGTH],
-        ["POST /v1/x", HOST, LENGTH],
-        ["POST /v1/x HTTP/1.1 ", HOST, LENGTH],
-        ["POST /v1/x HTTP/1.11", HOST, LENGTH],
-        ["POST /v1/x HTTP/2.0", HOST, LENGTH],
-        ["POST /v1/\xfc HTTP/1.1", HOST, LENGTH],
-        ["POST /v1/\x7f HTTP/1.1", HOST, LENGTH],
-        ["POST /v1/x\n HTTP/1.1", HOST, LENGTH],
-        [f"{FIRST}\nX: y", HOST, LENGTH],  # a bare LF
-        [FIRST, f"{HOST}\n{LENGTH}"],
-        [FIRST, HOST, LENGTH, "X: y\nTransfer-Encoding: chunked"],
-        [FIRST, HOST, LENGTH, "X: y\rTransfer-Encoding: chunked"],
-        [FIRST, HOST, LENGTH, "X: y\r"],
-        [FIRST, HOST, LENGTH, "X: y", " folded"],
-        [FIRST, HOST, LENGTH, "X: y", "\tfolded"],
-        [FIRST, " X: y", HOST, LENGTH],
-        [FIRST, HOST, LENGTH, " folded"],  # behind the line that is taken out
-        [FIRST, HOST, f" {LENGTH}"],
-        [FIRST, HOST, f"X: y\n{LENGTH}"],
-        [LENGTH, FIRST, HOST],
-        [FIRST, HOST, "Content-Length : 2"],
-        [FIRST, HOST, LENGTH, "Transfer-Encoding\t: chunked"],
-        [FIRST, HOST, LENGTH, "Transfer-Encoding\x0b: chunked"],
-        [FIRST, HOST, LENGTH, "Transfer\x00-Encoding: chunked"],
-        [FIRST, HOST, LENGTH, "(X): y"],
-        [FIRST, HOST, LENGTH, "\xfc: y"],
-        [FIRST, HOST, LENGTH, ": y"],
-        [FIRST, HOST, LENGTH, "no colon"],
-        [FIRST, HOST, LENGTH, "X: \x00"],
-        [FIRST, HOST, LENGTH, "X: \x1b[2J"],
-        [FIRST, HOST, LENGTH, "X: \x7f"],
-        [FIRST, HOST, LENGTH, ""],
-    ],
-)
+@pytest.mark.parametrize("lines", MALFORMED)
 def test_what_is_no_http_is_neither_ordinary_nor_well_formed(lines):
     """What one parser might read otherwise than the next is for neither lane."""
     assert parse_request(raw(*lines) + END) is None
@@ -415,23 +386,7 @@ def test_what_is_not_all_there_is_not_recalled(case):
         assert [before[0].recall((head + END)[:cut]) for cut in range(len(head) + 4)] == [None] * (len(head) + 4)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        raw(FIRST, HOST, "Content-Length: ", "X: y"),
-        raw(FIRST, HOST, "Content-Length: 9999999999999999999", "X: y"),
-        raw(FIRST, HOST, "Content-Length: 2 ", "X: y"),
-        raw(FIRST, HOST, "Content-Length: \xb2", "X: y"),
-        raw(FIRST, HOST, "Content-Length: 2_0", "X: y"),
-        raw(FIRST, HOST, "Content-Length: 2", "X: z"),
-        raw(FIRST, HOST, "Content-Length: 2", "X: y", "X: y"),
-        raw(FIRST, HOST, "Content-Length: 2", "Content-Length: 2", "X: y"),
-        raw(FIRST, HOST, "Content-Length: 2", "Transfer-Encoding: chunked", "X: y"),
-        raw(FIRST, "Host: b", "Content-Length: 2", "X: y"),
-        raw(FIRST, HOST, "content-length: 2", "X: y"),
-        b"\r\n" + raw(FIRST, HOST, "Content-Length: 2", "X: y"),
-    ],
-)
+@pytest.mark.parametrize("data", DIFFERENT)
 def test_a_head_that_differs_is_not_recalled(data):
     """The digits of the length may be others, and nothing else."""
     parsed = parse_request(raw(FIRST, HOST, "Content-Length: 2", "X: y") + END)
