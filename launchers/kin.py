@@ -12,8 +12,10 @@ to an engine if any of these is true:
 Standard library alone, as the keeper runs this. Each look at the table takes some milliseconds.
 """
 
+import calendar
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +25,9 @@ MARK = "LAUNCH_MARK"
 """The variable that marks an engine's processes."""
 
 SHARED = "/dev/shm/"  # noqa: S108 -- where Linux keeps what processes share
+
+_TRIES = 3
+"""How often `ps` is run, if it fails; a machine without memory may fail once."""
 
 IS_LINUX = sys.platform == "linux"
 """Whether there is /proc, with all that a keeper asks of the kernel; elsewhere, `ps` is asked."""
@@ -72,20 +77,42 @@ def seen(pid: int) -> Seen | None:
 
 
 def by_ps(*which: str) -> dict[int, Seen]:
-    """Read the table by `ps`, for systems without /proc."""
-    said = _said_by("ps", *(which or ["-A"]), "-o", "pid=,ppid=,stat=,lstart=")
-    found = {}
-    for line in said.splitlines():
-        pid, parent, state, started = line.split(maxsplit=3)
-        with suppress(ProcessLookupError, PermissionError):
-            found[int(pid)] = Seen(int(parent), os.getsid(int(pid)), started.strip(), not state.startswith("Z"))
-    return found
+    """Read the table by `ps`, for systems without /proc. Raises OSError where `ps` doesn't work.
+
+    `started` is in seconds since the epoch.
+    """
+    for _ in range(_TRIES):
+        found = {}
+        for line in _said_by("ps", *(which or ["-A"]), "-o", "pid=,ppid=,stat=,lstart=").splitlines():
+            pid, parent, state, started = line.split(maxsplit=3)
+            with suppress(ProcessLookupError, PermissionError):
+                found[int(pid)] = Seen(int(parent), os.getsid(int(pid)), _epoch(started), not state.startswith("Z"))
+        # A table without this process is none: it would mean that every engine has ended.
+        if which or os.getpid() in found:
+            return found
+    raise OSError("ps doesn't list the processes of this system")
+
+
+def _epoch(lstart: str) -> str:
+    return str(calendar.timegm(time.strptime(lstart.strip(), "%a %b %d %H:%M:%S %Y")))
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two start times of one pid are those of the same process; an unknown one, "", is nobody's.
+
+    `ps` may add them up from the time of the boot and the time since then, so two looks may differ by a second, where
+    the clock was set in between. No pid is reused as soon as that.
+    """
+    if one == other:
+        return one != ""
+    return not IS_LINUX and one.isdigit() and other.isdigit() and abs(int(one) - int(other)) <= 1
 
 
 def _said_by(*command: str) -> str:
     import subprocess  # noqa: PLC0415 -- Linux needs none of it
 
-    env = {**os.environ, "LC_ALL": "C"}
+    # The zone of this machine may change while an engine runs.
+    env = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env).stdout
 
 
@@ -126,10 +153,10 @@ class Kin:
     def look(self, table: Table, marked: Callable[[int, str], bool] = has_mark) -> set[int]:
         """Find its processes in the table, and remember them."""
         self._sessions = {pid: when for pid, when in self._sessions.items()
-                          if pid not in table or table[pid].started == when}  # fmt: skip
+                          if pid not in table or is_same(table[pid].started, when)}  # fmt: skip
         strangers = set(table) - {os.getpid(), 1}
         found: set[int] = set()
-        news = {pid for pid in strangers if self._known.get(pid) == table[pid].started
+        news = {pid for pid in strangers if is_same(self._known.get(pid, ""), table[pid].started)
                 or table[pid].session in self._sessions or marked(pid, self._mark)}  # fmt: skip
         while news:
             found |= news

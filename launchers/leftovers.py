@@ -146,4 +146,4 @@ def _has_keeper(record: ProcessRecord) -> bool:
 
 def _is_alive(pid: int, started: str, record: ProcessRecord) -> bool:
     """Whether that very process runs, not another with the same pid."""
-    return record.world == kin.world() and kin.started(pid) == started
+    return record.world == kin.world() and kin.is_same(kin.started(pid) or "", started)

@@ -94,7 +94,7 @@ async def test_before_the_first_byte_another_backend_answers(start_router, sessi
 
 async def test_a_backend_that_hangs_is_left_for_another(start_router, session, good):
     """No first byte in time: the next, and the engine that hangs is freed."""
-    limits = {"limits": {"first_byte_timeout": "200ms"}}
+    limits = {"limits": {"first_byte_timeout": "1s"}}  # the other one must begin within it
     async with bad_before_good(start_router, good, limits, fault="hang", fault_after=0) as (router, bad):
         async with session.post(router.url + CHAT, json=chat()) as answer:
             assert answer.headers["x-router-backend"] == "good"
@@ -212,7 +212,7 @@ CUT_SHORT = [
 @pytest.mark.parametrize("fault", CUT_SHORT, ids=lambda fault: "-".join(fault.values()))
 async def test_a_stream_that_breaks_off_says_so(start_router, session, good, fault):
     """What came is passed on, then an error event; no [DONE], no proper end, and nobody else is asked."""
-    limits = {"limits": {"idle_timeout": "300ms"}}
+    limits = {"limits": {"idle_timeout": "300ms" if fault["fault"] == "hang" else "60s"}}
     async with bad_before_good(start_router, good, limits, **fault, fault_after=3) as (router, bad):
         async with session.post(router.url + CHAT, json=chat(stream=True)) as answer:
             assert answer.status == 200

@@ -108,12 +108,13 @@ TARGETS = (CHAT, b"/v1/messages", b"/v1/responses", CHAT + b"?a=b%20c", b"/v1/",
 
 
 @pytest.fixture
-async def severe(start_router, fake):
-    """Start a router that refuses much, and soon."""
+async def severe(start_router, fake, request):
+    """Start a router that refuses much, and is soon tired of waiting for an engine that hangs."""
+    patience = "300ms" if b'"hang"' in request.node.callspec.params.get("body", b"") else "60s"
     return await start_router(
         [{"url": fake.url, "name": "b", "models": ["demo"]}],
         auth={"keys": ["one"]},
-        limits={"max_body": "10KiB", "first_byte_timeout": "300ms", "idle_timeout": "300ms", "retries": 0},
+        limits={"max_body": "10KiB", "first_byte_timeout": patience, "idle_timeout": patience, "retries": 0},
         health={"interval": "1h", "unhealthy_after": 100},
     )
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,36 @@ def test_elsewhere_than_on_linux_ps_tells(sleeper, monkeypatch):
     assert kin.started(sleeper) == by_ps.started
     assert kin.seen(2**22 + 1) is None
     assert not kin.has_mark(sleeper, "this one")
+
+
+def test_a_start_by_ps_is_the_same_within_a_second(monkeypatch):
+    """The clock may be set between two looks, and then `ps` counts from another time of the boot."""
+    assert not kin.is_same("100", "101")
+    monkeypatch.setattr(kin, "IS_LINUX", False)
+    assert kin.is_same("100", "101")
+    assert kin.is_same("101", "100")
+    assert not kin.is_same("100", "102")
+    assert not kin.is_same("", "100")
+    assert not kin.is_same("", "")
+    engine = kin.Kin(ENGINE, "100", "mark")
+    assert engine.look(table(p100=(1, ENGINE, "101"), p101=(1, ENGINE, "105"))) == {ENGINE, CHILD}
+
+
+def test_the_zone_of_the_machine_changes_no_start(sleeper, monkeypatch):
+    before = kin.by_ps("-p", str(sleeper))
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    assert kin.by_ps("-p", str(sleeper)) == before
+    assert abs(int(before[sleeper].started) - time.time()) < 60
+
+
+def test_a_table_that_ps_does_not_give_is_not_an_empty_one(monkeypatch, tmp_path):
+    """Or all engines would look ended."""
+    (tmp_path / "ps").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "ps").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OSError, match="ps doesn't list"):
+        kin.by_ps()
+    assert kin.by_ps("-p", "1") == {}
 
 
 def test_a_table_of_another_namespace_is_none(monkeypatch):
