@@ -11,8 +11,11 @@ from router.config.keys.config import Config
 from router.config.keys.health import HealthConfig
 from router.config.keys.limits import LimitsConfig
 from router.config.keys.logging import LoggingConfig
+from router.config.keys.memory import MemoryConfig
 from router.config.keys.routes import RouteConfig
 from router.config.keys.server import ServerConfig
+from router.config.keys.state import StateConfig
+from router.config.keys.units import Share
 from router.config.load import Loaded, load
 from router.config.problems import ConfigError, Problem
 from router.config.redact import redacted
@@ -29,9 +32,12 @@ __all__ = [
     "LimitsConfig",
     "Loaded",
     "LoggingConfig",
+    "MemoryConfig",
     "Problem",
     "RouteConfig",
     "ServerConfig",
+    "Share",
+    "StateConfig",
     "load",
     "redacted",
 ]

@@ -96,7 +96,7 @@ def _takes(form: Schema) -> str:
     """The values that a form allows, in words."""
     if "anyOf" in form:
         return ", or ".join(dict.fromkeys(filter(None, map(_takes, form["anyOf"]))))
-    if form.get("title") in {"text", "name", "URL", "duration", "size"}:
+    if form.get("title") in {"text", "name", "URL", "duration", "size", "percentage"}:
         return str(form["title"])
     if "enum" in form or "const" in form:
         return either([f"`{word}`" for word in form.get("enum", [form.get("const")])])
@@ -109,7 +109,8 @@ def _takes(form: Schema) -> str:
 
 def _mapping(form: Schema) -> str:
     if "properties" in form:
-        return f"mapping of {either([f'`{key}`' for key in form['properties']])} to text"
+        kinds = either(list(dict.fromkeys(map(_takes, form["properties"].values()))))
+        return f"mapping of {either([f'`{key}`' for key in form['properties']])} to {kinds}"
     inside = form.get("additionalProperties")
     return f"mapping to {_takes(inside)}" if isinstance(inside, dict) else "mapping"
 

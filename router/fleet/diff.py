@@ -7,6 +7,9 @@ KEEP: its process, its connections and all that is known of it stay.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from operator import attrgetter
+
+from pydantic import BaseModel
 
 from launchers.gpus import as_started, lacking
 from profiles.parsers import Gpu
@@ -178,14 +181,16 @@ def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
     changed = [
         key for key in ("engine", "model", "served_name", "args", "env") if getattr(one, key) != getattr(other, key)
     ]
-    return changed + ["python"] * (old.launch.python != new.launch.python)
+    # Which GPUs `auto` and a number mean is decided when the engine starts, so the arguments alone don't show it.
+    wanted = [planned.config.launch.gpus for planned in (old, new) if planned.config.launch is not None]
+    return changed + ["gpus"] * (len(set(wanted)) > 1) + ["python"] * (old.launch.python != new.launch.python)
 
 
 def _details(old: BackendConfig, new: BackendConfig) -> list[str]:
     """Name the other keys of an entry that have changed. The number of replicas shows in the plan's backends."""
     changed = [key for key in BackendConfig.model_fields if key != "launch" and getattr(old, key) != getattr(new, key)]
     if old.launch is not None and new.launch is not None:
-        keys = ("start_timeout", "load", "unload_after")
+        keys = ("start_timeout", "load", "unload_after", "pinned", "memory", "warm_up")
         changed += [key for key in keys if getattr(old.launch, key) != getattr(new.launch, key)]
     return changed
 
@@ -199,18 +204,27 @@ def _routes(old: Config, new: Config) -> Iterator[Step]:
             yield Step(Do.ROUTE, name, "changes" if name in old.routes else "is new")
 
 
-FIXED = {"server": ("host", "port", "keep_engines"), "logging": ("dir",), "limits": ("max_connections",)}
+FIXED = {
+    "server": ("host", "port", "keep_engines"),
+    "logging": ("dir",),
+    "limits": ("max_connections",),
+    "state": ("dir",),
+}
 """Keys that a running router can't change."""
 
 
 def _sections(old: Config, new: Config) -> Iterator[Step]:
-    for section in ("server", "balance", "health", "limits", "auth", "logging"):
-        one, other = getattr(old, section), getattr(new, section)
+    for section in ("server", "balance", "health", "limits", "memory", "memory.limit", "auth", "logging", "state"):
+        part = attrgetter(section)
+        one, other = part(old), part(new)
         for key in type(one).model_fields:
-            if getattr(one, key) == getattr(other, key):
+            before, after = getattr(one, key), getattr(other, key)
+            # Sections below a section are compared by themselves.
+            if before == after or isinstance(before, BaseModel):
                 continue
             if key in FIXED.get(section, ()):
                 yield Step(Do.STUCK, f"{section}.{key}", "takes a restart of the router")
             else:
-                said = "" if section == "auth" else f"{getattr(one, key)} → {getattr(other, key)}"  # no secret is shown
+                # No secret is shown.
+                said = "" if section == "auth" else f"{before} → {after}"
                 yield Step(Do.LIMIT, f"{section}.{key}", said)

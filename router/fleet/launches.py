@@ -131,7 +131,15 @@ def _asked_alike(one: BackendConfig, other: BackendConfig) -> bool:
     """Whether two entries of router.yaml ask for the same process."""
     if one.launch is None or other.launch is None:
         return False
-    free: dict[str, object] = {"replicas": 1, "start_timeout": 1.0, "load": "startup", "unload_after": None}
+    free: dict[str, object] = {
+        "replicas": 1,
+        "start_timeout": 1.0,
+        "load": "startup",
+        "unload_after": None,
+        "pinned": False,
+        "memory": None,
+        "warm_up": False,
+    }
     alike = one.launch.model_copy(update=free) == other.launch.model_copy(update=free)
     return alike and one.name == other.name and _served_name(one) == _served_name(other)
 

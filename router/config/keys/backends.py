@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
@@ -15,15 +16,16 @@ from pydantic import (
     field_validator,
 )
 
-from router.config.keys.groups import as_shown, each, each_item, each_value, faulty, mapping
+from router.config.keys.groups import as_it_is, as_shown, each, each_item, each_value, faulty, mapping
 from router.config.keys.section import Section, setting
-from router.config.keys.units import Duration, DurationOrNever, Size, lasting, sized
+from router.config.keys.units import BOUNDS, SIZE, Duration, DurationOrNever, Size, lasting, size, size_in_words, sized
 from router.config.keys.values import (
     ENGINES,
     TEXT,
     Item,
     MaybeSecret,
     Number,
+    Switch,
     Url,
     Whole,
     absent_if_empty,
@@ -34,12 +36,23 @@ from router.config.keys.values import (
     plain,
     program_text,
     text,
+    whole,
     words,
 )
 from router.config.problems import Fault, either, repeated
 from router.config.redact import HIDDEN
+from router.config.scalars import FromEnvironment
 
 Argument = Item | None | tuple[Item, ...]
+
+DEVICES = ("ram", "gpu")
+"""The kinds of devices whose memory may be given separately: the machine's memory, and all GPUs together."""
+
+SELECTORS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+"""The environment variables that choose GPUs for a process."""
+
+_MOST_GPUS = 64
+_MOST_MEMORY = "1024TiB"
 
 
 def _names(value: object) -> Mapping[str, str]:
@@ -104,6 +117,53 @@ def _variable(value: object) -> str:
     return program_text(value, "text; put it in quotes")
 
 
+def _memory(value: object) -> int | Mapping[str, int] | None:
+    """Bytes, or bytes by kind of device. Nothing at all, from the environment too, means that it is learned."""
+    if value is None or (isinstance(value, FromEnvironment) and not value):
+        return None
+    if not isinstance(value, Mapping):
+        return _bytes(value)
+    if unknown := [
+        Fault((name,), f"unknown key; known here: {either(DEVICES)}") for name in value if name not in DEVICES
+    ]:
+        raise faulty(unknown)
+    if not value:
+        raise ValueError(f"expected a size, or one for {either(DEVICES)}, got nothing")
+    return each_value(value, _bytes)
+
+
+def _bytes(value: object) -> int:
+    if (count := size(value)) > size(_MOST_MEMORY):
+        raise ValueError(f"must be from 0 to {_MOST_MEMORY}, got {{got}}")
+    return count
+
+
+def _gpus(value: object) -> str | int | tuple[int, ...]:
+    """`auto`, how many, or which ones."""
+    if isinstance(value, list | tuple):
+        numbers = each_item(value, _gpu_number)
+        if not numbers:
+            raise ValueError("an empty list: write 0 if it may use no GPU")
+        if again := [Fault((index,), "{got} is listed twice") for index, _ in repeated(numbers)]:
+            raise faulty(again)
+        return numbers
+    if value == "auto":
+        return "auto"
+    try:
+        count = whole(value)
+    except ValueError:
+        raise ValueError("expected auto, how many GPUs, or a list of their numbers, got {got}") from None
+    if 0 <= count <= _MOST_GPUS:
+        return count
+    raise ValueError(f"must be from 0 to {_MOST_GPUS}, got {{got}}")
+
+
+def _gpu_number(value: object) -> int:
+    if 0 <= (number := whole(value)) < _MOST_GPUS:
+        return number
+    raise ValueError(f"expected the number of a GPU, from 0 to {_MOST_GPUS - 1}, got {{got}}")
+
+
 _all_hidden = PlainSerializer(lambda value: dict.fromkeys(value, HIDDEN), when_used="json")
 _WORDS = {"type": ["object", "null"], "additionalProperties": TEXT}
 
@@ -145,6 +205,56 @@ Variables = Annotated[
 ]
 
 
+Memory = Annotated[
+    int | Mapping[str, int] | None,
+    PlainValidator(_memory),
+    PlainSerializer(
+        lambda value: (
+            {name: size_in_words(count) for name, count in value.items()}
+            if isinstance(value, Mapping)
+            else None
+            if value is None
+            else size_in_words(value)
+        ),
+        when_used="json",
+    ),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                SIZE,
+                {
+                    "type": "object",
+                    "properties": dict.fromkeys(DEVICES, SIZE),
+                    "additionalProperties": False,
+                    "minProperties": 1,
+                },
+                {"type": "null"},
+            ],
+            BOUNDS: f"From 0 to {_MOST_MEMORY}.",
+        }
+    ),
+]
+Gpus = Annotated[
+    str | int | tuple[int, ...],
+    PlainValidator(_gpus),
+    as_it_is,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": "auto"},
+                {"type": "integer", "minimum": 0, "maximum": _MOST_GPUS},
+                {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0, "maximum": _MOST_GPUS - 1},
+                    "minItems": 1,
+                    "uniqueItems": True,
+                },
+            ]
+        }
+    ),
+]
+
+
 class LaunchConfig(Section):
     """How to start an engine's own server, one process a replica."""
 
@@ -177,9 +287,46 @@ backends:
     unload_after: Annotated[DurationOrNever, lasting("1s", "8760h")] = setting(
         "never", "How long it may be idle before it is stopped."
     )
+    pinned: Switch = setting(
+        default=False,
+        meaning="Whether it stays loaded, also when other models need its memory: only a command unloads it.",
+    )
+    # None: a measured figure is better than a person's, and follows every change of the arguments.
+    memory: Memory = setting(
+        None,
+        "Memory that one process takes, instead of what the router estimates and learns: of the GPUs if it runs on "
+        "GPUs, else of the machine; or `ram` and `gpu` separately. Several GPUs share it equally.",
+    )
+    # auto: the profile's spread, on those GPUs that have room when it loads.
+    gpus: Gpus = setting(
+        "auto",
+        "How many GPUs it uses, or which ones, by the numbers that `doctor` shows; 0 is the CPU. It can't stand "
+        "together with CUDA_VISIBLE_DEVICES and the like in `env`.",
+    )
+    # Off: a load that a request caused is followed by that request, which warms the engine up itself.
+    warm_up: Switch = setting(
+        default=False,
+        meaning="Whether it is sent a request for one token after each load, so that the first client's request finds "
+        "kernels compiled and weights read.",
+    )
     start_timeout: Annotated[Duration, lasting("1s", "24h")] = setting(
         "10m", "How long it may take to become ready; a large model loads slowly."
     )
+
+    @field_validator("pinned")
+    @classmethod
+    def _stays_or_leaves(cls, pinned: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic gives it so
+        if pinned and info.data.get("unload_after", math.inf) != math.inf:
+            raise ValueError("a pinned model stays loaded: leave out `unload_after`, or `pinned`")
+        return pinned
+
+    @field_validator("gpus")
+    @classmethod
+    def _chosen_once(cls, gpus: str | int | tuple[int, ...], info: ValidationInfo) -> str | int | tuple[int, ...]:
+        selector = next((name for name in SELECTORS if name in info.data.get("env", {})), None)
+        if gpus != "auto" and selector is not None:
+            raise ValueError(f"env.{selector} chooses its GPUs already: write one of the two")
+        return gpus
 
 
 class BackendConfig(Section):

@@ -24,9 +24,11 @@ from router.config.keys.groups import faulty, listed, mapping
 from router.config.keys.health import HealthConfig
 from router.config.keys.limits import LimitsConfig
 from router.config.keys.logging import LoggingConfig
+from router.config.keys.memory import MemoryConfig
 from router.config.keys.routes import RouteConfig
 from router.config.keys.section import Section, setting
 from router.config.keys.server import ServerConfig
+from router.config.keys.state import StateConfig
 from router.config.keys.values import TEXT, FileName, Text
 
 NO_BACKENDS = 'there is none; the least that works is `backends: [{url: "http://127.0.0.1:8000"}]`'
@@ -62,8 +64,10 @@ class Config(Section):
     balance: BalanceConfig = Field(default_factory=BalanceConfig, description=BalanceConfig.__doc__)
     health: HealthConfig = Field(default_factory=HealthConfig, description=HealthConfig.__doc__)
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description=LimitsConfig.__doc__)
+    memory: MemoryConfig = Field(default_factory=MemoryConfig, description=MemoryConfig.__doc__)
     auth: AuthConfig = Field(default_factory=AuthConfig, description=AuthConfig.__doc__)
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description=LoggingConfig.__doc__)
+    state: StateConfig = Field(default_factory=StateConfig, description=StateConfig.__doc__)
 
     @field_validator("backends")
     @classmethod

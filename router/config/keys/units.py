@@ -1,7 +1,8 @@
 """Durations and sizes: `500ms`, `5s`, `10m`, `1.5h` → seconds as a float; `64MiB`, `2GB`, `4096` → bytes as an int.
 
 A duration needs a unit, because programs disagree whether a bare `5` means seconds or milliseconds; only 0 is the same
-in both. A size without a unit is in bytes. `never`, for keys that allow it, is infinity.
+in both. A size without a unit is in bytes. `never`, for keys that allow it, is infinity;
+`90%` is a `Share`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ BOUNDS = "x-bounds"
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)"
 _DURATION = re.compile(rf"{_NUMBER} ?(ms|s|m|h)")
 _SIZE = re.compile(rf"{_NUMBER} ?((?:[kmgt]i?)?b)?", re.IGNORECASE)
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,15})?) ?%")
+
+
+class Share(float):
+    """A share of what a device has: above 0, at most 1; `90%` in router.yaml."""
+
+    __slots__ = ()
 
 
 def duration(value: object) -> float:
@@ -77,6 +85,20 @@ def size(value: object) -> int:
     raise ValueError("expected a size such as 64MiB, 2GB or a whole number of bytes, got {got}")
 
 
+def size_or_share(value: object) -> int | Share:
+    """Bytes, or a Share for a percentage."""
+    if isinstance(value, Share):
+        return value
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value)):
+        if 1 <= (percent := float(match[1])) <= 100:
+            return Share(percent / 100)
+        raise ValueError("must be from 1% to 100%, got {got}")
+    try:
+        return size(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or a percentage such as 90%") from None
+
+
 def duration_in_words(seconds: float | str) -> str:
     """The shortest text that `duration` reads as these seconds; `never` for infinity; `p95` unchanged."""
     if isinstance(seconds, str) or seconds == math.inf:
@@ -95,8 +117,13 @@ def size_in_words(count: int) -> str | int:
     return count
 
 
+def size_or_share_in_words(value: int | Share) -> str | int:
+    """The shortest text that `size_or_share` reads as this value."""
+    return f"{round(value * 100, 9):g}%" if isinstance(value, Share) else size_in_words(value)
+
+
 class _Between:
-    """Inclusive bounds, written as in router.yaml. They don't apply to `never` and `p95`."""
+    """Inclusive bounds, written as in router.yaml. They don't apply to `never`, `p95` and percentages."""
 
     def __init__(self, parse: Callable[[object], float], least: str, most: str) -> None:
         self._least, self._most = least, most
@@ -109,7 +136,7 @@ class _Between:
         return {**handler(schema), BOUNDS: f"From {self._least} to {self._most}."}
 
     def _check(self, value: float | str) -> float | str:
-        if isinstance(value, str) or self._low <= value <= self._high or value == math.inf:
+        if isinstance(value, str | Share) or self._low <= value <= self._high or value == math.inf:
             return value
         raise ValueError(f"must be from {self._least} to {self._most}, got {{got}}")
 
@@ -160,18 +187,34 @@ HedgeAfter = Annotated[
 ]
 """Seconds, math.inf for `never`, or `p95`: the measured percentile."""
 
+SIZE = {
+    "title": "size",
+    "type": ["string", "integer"],
+    "pattern": f"^{_NUMBER} ?(?:[kKmMgGtT]?[iI]?[bB])?$",
+    "minimum": 0,
+    "examples": ["64MiB", "2GB"],
+}
+"""The JSON Schema of a size."""
+
 Size = Annotated[
     int,
     BeforeValidator(size),
     PlainSerializer(size_in_words, when_used="json"),
+    WithJsonSchema(SIZE),
+]
+"""Bytes."""
+
+SizeOrShare = Annotated[
+    int | Share,
+    PlainValidator(size_or_share),
+    PlainSerializer(size_or_share_in_words, when_used="json"),
     WithJsonSchema(
         {
-            "title": "size",
-            "type": ["string", "integer"],
-            "pattern": f"^{_NUMBER} ?(?:[kKmMgGtT]?[iI]?[bB])?$",
-            "minimum": 0,
-            "examples": ["64MiB", "2GB"],
+            "anyOf": [
+                SIZE,
+                {"title": "percentage", "type": "string", "pattern": f"^{_PERCENT.pattern}$", "examples": ["90%"]},
+            ]
         }
     ),
 ]
-"""Bytes."""
+"""Bytes, or a Share of what there is."""

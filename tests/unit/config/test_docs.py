@@ -18,10 +18,13 @@ def test_the_page_has_every_key():
             "balance",
             "health",
             "limits",
+            "memory",
+            "memory.limit",
             "auth",
             "auth.keys[]",
         ],
         "logging",
+        "state",
     ]
     rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", text, re.MULTILINE)
     assert len(rows) == text.count("\n| `")

@@ -57,11 +57,11 @@ def test_the_shipped_file_works_untouched():
 
 def test_the_shipped_file_shows_the_defaults():
     """What stands in its comments as a default is the default: uncommented, nothing changes."""
-    made = uncommented({"server", "balance", "health", "limits", "auth", "logging"})
+    made = uncommented({"server", "balance", "health", "limits", "memory", "auth", "logging", "state"})
     data = places.parse(made, "uncommented").data
     defaults = Config.model_validate({"backends": data["backends"], "routes": data["routes"]})
     assert Config.model_validate(data) == defaults
-    for section in ("server", "balance", "health", "limits", "auth", "logging"):
+    for section in ("server", "balance", "health", "limits", "memory", "auth", "logging", "state"):
         assert set(data[section]) == set(type(getattr(defaults, section)).model_fields)
 
 
@@ -268,7 +268,10 @@ def test_keys_without_an_effect_are_named(write):
 backends:
   - {url: "http://box", max_in_flight: 4, max_prompt_bytes: 1MiB}
   - {name: a, launch: {model: m, load: on_demand, unload_after: 15m}}
-  - {name: b, launch: {model: m, load: startup, unload_after: never}}
+  - {name: b, launch: {model: m, load: startup, unload_after: never, pinned: false, gpus: auto, warm_up: false}}
+  - {name: c, launch: {model: m, pinned: true, memory: 1GiB, gpus: 1, warm_up: true}}
+memory: {limit: {ram: 1GiB, gpu: 90%}, max_wait: 1m}
+state: {dir: here}
 balance: {policy: random, affinity: true, hedge_after: 2s, retry_share: 1}
 health: {trial: 1, ramp: 0, error_rate: 0.1}
 routes:
@@ -281,6 +284,14 @@ auth: {admin_keys: [x], keys: [a, {key: b, name: b, weight: 2, priority: 1}]}
     assert [problem.key for problem in loaded.not_yet] == [
         "backends[1].launch.load",
         "backends[1].launch.unload_after",
+        "backends[3].launch.pinned",
+        "backends[3].launch.memory",
+        "backends[3].launch.gpus",
+        "backends[3].launch.warm_up",
+        "memory.limit.ram",
+        "memory.limit.gpu",
+        "memory.max_wait",
+        "state.dir",
     ]
     assert all("has no effect yet: " in problem.message for problem in loaded.not_yet)
 

@@ -74,9 +74,8 @@ def test_the_defaults_are_all_there():
     """Each key has one, but for those that are required and for sections, whose keys have theirs."""
     without = {f"{name}.{key}" for name, key in KEYS} - {f"{name}.{key}" for name, key in DEFAULTS}
     required = {"Config.backends", "RouteConfig.to", "KeyConfig.key", "LaunchConfig.model"}
-    assert without == required | {
-        f"Config.{key}" for key in ("server", "balance", "health", "limits", "auth", "logging")
-    }
+    sections = ("server", "balance", "health", "limits", "memory", "auth", "logging", "state")
+    assert without == required | {f"Config.{key}" for key in sections} | {"MemoryConfig.limit"}
 
 
 GOOD = [

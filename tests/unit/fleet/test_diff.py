@@ -89,6 +89,9 @@ def test_an_entry_of_a_server_changes(changed, said):
     ("changed", "said"),
     [
         ({"start_timeout": "1m"}, "tune demo: other start_timeout"),
+        ({"load": "on_demand", "unload_after": "5m"}, "tune demo: other load, unload_after"),
+        ({"pinned": True, "memory": "1GiB", "warm_up": True}, "tune demo: other pinned, memory, warm_up"),
+        ({"gpus": 1}, "replace demo: other gpus; the new one first"),
         ({"args": {"n_ctx": 512}}, "replace demo: other args; the new one first"),
         ({"env": {"A": "b"}}, "replace demo: other env; the new one first"),
         ({"model": "other.gguf"}, "replace demo: other model; the new one first"),
@@ -222,6 +225,18 @@ def test_settings():
         "limit   limits.retries: 2 → 7",
         "limit   auth.keys",
         "stuck   server.port: takes a restart of the router",
+    ]
+
+
+def test_what_models_may_take_of_the_memory_changes_live_and_where_it_is_remembered_does_not():
+    """Keys of a section below a section are told by themselves."""
+    new = plan(url(), memory={"limit": {"ram": "2GiB", "gpu": "50%"}, "max_wait": "1m"}, state={"dir": "elsewhere"})
+    found = [str(step) for step in steps(plan(url()), new, ROOMY) if step.do is not Do.KEEP]
+    assert found == [
+        "limit   memory.max_wait: 120.0 → 60.0",
+        "limit   memory.limit.ram: None → 2147483648",
+        "limit   memory.limit.gpu: None → 0.5",
+        "stuck   state.dir: takes a restart of the router",
     ]
 
 

@@ -293,6 +293,16 @@ def test_what_is_added_live_leaves_what_runs_as_it_is(on_gpus):
     assert (a.spec, share(b)) == (first[0].spec, 0.45)
 
 
+def test_what_tells_when_it_is_loaded_changes_no_share(on_gpus):
+    """An edit of these keys alone must not restart an engine beside which another has come meanwhile."""
+    first = on_gpus(launched("a", model="qwen"))
+    edited = launched("a", model="qwen", load="on_demand", pinned=True, memory="20GiB", warm_up=True)
+    a, _ = on_gpus(edited, launched("b", model="qwen"), running=first)
+    assert a.spec == first[0].spec
+    assert a.backend.launch is not None
+    assert a.backend.launch.pinned
+
+
 def test_a_written_share_stands_and_the_others_share_what_it_leaves(on_gpus):
     args = {"gpu_memory_utilization": 0.6}
     a, b, c = on_gpus(launched("a", model="qwen", args=args), *(launched(name, model="qwen") for name in "bc"))

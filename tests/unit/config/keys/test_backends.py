@@ -3,6 +3,7 @@ import math
 import pytest
 from pydantic import SecretStr
 
+from router.config import LaunchConfig
 from router.config.scalars import FromEnvironment
 from tests.configured import LAUNCHED, REMOTE, backend, errors
 
@@ -76,6 +77,52 @@ def test_values_from_the_environment_fit_their_keys():
     assert (empty.api_key, empty.max_in_flight) == (None, None)
 
 
+def _launch(**keys: object) -> LaunchConfig:
+    launch = backend(name="demo", launch={"model": "m", **keys}).launch
+    assert launch is not None
+    return launch
+
+
+@pytest.mark.parametrize(
+    ("written", "memory"),
+    [
+        ("6GiB", 6 << 30),
+        (0, 0),
+        (FromEnvironment("1024"), 1024),
+        ({"ram": "1GiB", "gpu": "6GiB"}, {"ram": 1 << 30, "gpu": 6 << 30}),
+        ({"gpu": 0}, {"gpu": 0}),
+        (None, None),
+        (FromEnvironment(""), None),
+    ],
+)
+def test_memory_that_a_person_knows(written, memory):
+    """For all devices, or by kind of device; nothing at all means that it is learned. It is shown as it was written."""
+    launch = _launch(memory=written)
+    assert launch.memory == memory
+    assert _launch(**launch.model_dump(mode="json", include={"memory"})) == launch
+
+
+@pytest.mark.parametrize(
+    ("written", "gpus"),
+    [("auto", "auto"), (0, 0), (2, 2), (FromEnvironment("2"), 2), ([1, 0], (1, 0)), ([FromEnvironment("3")], (3,))],
+)
+def test_gpus_that_a_person_chooses(written, gpus):
+    """How many, or which ones."""
+    launch = _launch(gpus=written)
+    assert launch.gpus == gpus
+    assert _launch(**launch.model_dump(mode="json", include={"gpus"})) == launch
+
+
+def test_any_gpus_of_those_that_the_environment_names():
+    """`auto` leaves the choice to the variable."""
+    assert _launch(gpus="auto", env={"CUDA_VISIBLE_DEVICES": "1"}).gpus == "auto"
+
+
+def test_a_pinned_model_stays_loaded():
+    """That it is never unloaded for being idle may be written, too."""
+    assert _launch(pinned=True, unload_after="never").pinned
+
+
 @pytest.mark.parametrize(
     ("entry", "error"),
     [
@@ -123,6 +170,24 @@ def test_a_wrong_backend(entry, error):
         ({"model": "m", "args": {"a": "\0"}}, "args.a: a program can't be given this text"),
         ({"model": "m", "env": {"A": True}}, "env.A: expected text; put it in quotes"),
         ({"model": "m", "env": {"A": "\ud800"}}, "env.A: a program can't be given this text"),
+        ({"model": "m", "memory": "a lot"}, "memory: Value error, expected a size"),
+        ({"model": "m", "memory": "2000TiB"}, "memory: Value error, must be from 0 to 1024TiB, got {got}"),
+        ({"model": "m", "memory": True}, "memory: Value error, expected a size"),
+        ({"model": "m", "memory": {}}, "memory: Value error, expected a size, or one for ram or gpu"),
+        ({"model": "m", "memory": {"vram": "1GiB"}}, "memory.vram: unknown key; known here: ram or gpu"),
+        ({"model": "m", "memory": {"ram": "1GiB", "gpu": "x"}}, "memory.gpu: expected a size"),
+        ({"model": "m", "gpus": "all"}, "gpus: Value error, expected auto, how many GPUs, or a list"),
+        ({"model": "m", "gpus": -1}, "gpus: Value error, must be from 0 to 64"),
+        ({"model": "m", "gpus": []}, "gpus: Value error, an empty list: write 0"),
+        ({"model": "m", "gpus": [0, 0]}, "gpus[1]: {got} is listed twice"),
+        ({"model": "m", "gpus": [0, 64]}, "gpus[1]: expected the number of a GPU, from 0 to 63"),
+        ({"model": "m", "gpus": ["a"]}, "gpus[0]: expected a whole number"),
+        (
+            {"model": "m", "gpus": 1, "env": {"CUDA_VISIBLE_DEVICES": "0"}},
+            "gpus: Value error, env.CUDA_VISIBLE_DEVICES",
+        ),
+        ({"model": "m", "gpus": [0], "env": {"ROCR_VISIBLE_DEVICES": "0"}}, "gpus: Value error, env.ROCR_VISIBLE"),
+        ({"model": "m", "pinned": True, "unload_after": "5m"}, "pinned: Value error, a pinned model stays loaded"),
         ({"model": "m", "engine": 5}, "engine: Value error, {got} is not an engine; expected auto"),
     ],
 )

@@ -19,7 +19,10 @@ def test_all_but_backends_has_a_default():
     assert launch == LaunchConfig(model="models/demo")
     assert launch is not None
     assert (launch.engine, launch.replicas, launch.load, launch.start_timeout) == ("auto", 1, "startup", 600.0)
-    assert launch.unload_after == math.inf
+    assert (launch.unload_after, launch.pinned, launch.memory, launch.gpus) == (math.inf, False, None, "auto")
+    assert not launch.warm_up
+    assert config.memory.model_dump() == {"limit": {"ram": None, "gpu": None}, "max_wait": 120.0}
+    assert str(config.state.dir) == "state"
     assert (config.server.host, config.server.port, config.profile) == ("127.0.0.1", 8001, "auto")
     assert config.balance.policy == "least_latency"
     assert config.health.model_dump() == {

@@ -13,7 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from router.config.keys.units import (
     Duration,
     DurationOrNever,
+    Share,
     Size,
+    SizeOrShare,
     duration,
     duration_in_words,
     duration_or_never,
@@ -21,6 +23,8 @@ from router.config.keys.units import (
     lasting,
     size,
     size_in_words,
+    size_or_share,
+    size_or_share_in_words,
     sized,
 )
 
@@ -86,6 +90,36 @@ def test_other_things_are_no_sizes(value):
     """Anything else is refused with examples."""
     with pytest.raises(ValueError, match="expected a size such as"):
         size(value)
+
+
+@pytest.mark.parametrize(("text", "share"), [("90%", 0.9), ("1%", 0.01), ("100 %", 1.0), ("12.5%", 0.125)])
+def test_a_percentage_is_a_share(text, share):
+    """It is no number of bytes, not even 100%; and bounds of sizes don't apply to it."""
+    limit = TypeAdapter[object](Annotated[SizeOrShare, sized("1MiB", "1GiB")])
+    found = limit.validate_python(text)
+    assert isinstance(found, Share)
+    assert found == share
+    assert size_or_share(size_or_share_in_words(found)) == found
+    assert limit.dump_python(found, mode="json") == text.replace(" ", "")
+
+
+def test_where_a_share_may_stand_a_size_may_too():
+    """With its bounds."""
+    limit = TypeAdapter[object](Annotated[SizeOrShare, sized("1MiB", "1GiB")])
+    assert limit.validate_python("2MiB") == 2 << 20
+    assert not isinstance(limit.validate_python("2MiB"), Share)
+    with pytest.raises(ValidationError, match="must be from 1MiB to 1GiB"):
+        limit.validate_python("2GiB")
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [("0%", "from 1% to 100%"), ("101%", "from 1% to 100%"), ("%", "or a percentage"), (0.9, "or a percentage")],
+)
+def test_what_is_neither_a_size_nor_a_share(value, error):
+    """The error says all that is allowed."""
+    with pytest.raises(ValueError, match=error):
+        size_or_share(value)
 
 
 def test_bounds_are_allowed_themselves():
