@@ -33,7 +33,8 @@ class Launch:
     """One engine to start: a replica of one backend of router.yaml.
 
     `python` is the interpreter that has the engine, or the engine's own program. `why` is the reason for this engine.
-    `on_cpu`: it can only work on the CPU, as the machine has nothing else.
+    `on_cpu`: it can only work on the CPU, as the machine has nothing else. `version` is the engine's, or the place of
+    its program: "at /usr/bin/llama-server".
     """
 
     backend: BackendConfig
@@ -42,6 +43,7 @@ class Launch:
     python: str
     why: str
     on_cpu: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
         of_gpus=machine.profile.memory.of == "gpu",
     )
     on_cpu = not machine.facts.gpus and machine.facts.system != "Darwin"
-    return Launch(backend, spec, engine, python, choice.why, on_cpu)
+    return Launch(backend, spec, engine, python, choice.why, on_cpu, version)
 
 
 def _args_for(engine: str, args: Mapping[str, ArgValue], engines: Container[str]) -> dict[str, ArgValue]:

@@ -38,12 +38,14 @@ class Source(Enum):
 class Placement:
     """Devices that a backend can be loaded on: the key of what is learned, and what is known beforehand.
 
-    `is_told`: a person wrote it, and what is measured doesn't change it.
+    `is_told`: a person wrote it, and what is measured doesn't change it. `note` says for people what was chosen there
+    and what it costs, where it isn't the usual: fewer layers on the GPU, less context.
     """
 
     key: str
     estimate: Footprint
     is_told: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
