@@ -7,11 +7,11 @@ BENCH := --runs 5 --soak 2000000
 TOGETHER := --numprocesses=3 --dist=worksteal   # most tests wait for something: on two cores, a third is free
 DECIDES := tests/unit/core tests/unit/launchers/test_states.py   # the tests of what decides, and does no I/O
 
-.PHONY: setup run later test test-engines test-endurance test-browser check fast pure bench bench-peers bench-balance clean help
+.PHONY: setup run later test test-engines test-performance test-endurance test-browser check fast pure bench bench-peers bench-balance clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: .venv/dev models/demo/ready  ## the whole environment in .venv, of tests and benches, too, and the demo model
 
@@ -26,9 +26,12 @@ later:
 	@command -v cc >/dev/null && $(MAKE) --no-print-directory build/fast >.venv/fast.log 2>&1 && \
 		echo "The hot path is compiled: from the next start on, a request costs half as much." || true
 
-test-engines: setup pure .venv-vllm/ready  ## vllm too, on the CPU, in an environment of its own (2.5 GB)
+test-engines: setup pure .venv-vllm/ready  ## each engine for longer; vllm too, on the CPU, in an environment of its own (2.5 GB)
 	PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" $(BIN)/python -m pytest -m "" tests/engines/test_contract.py tests/engines/test_stalls.py tests/engines/test_forms.py -k vllm
 	$(BIN)/python -m pytest -m "" tests/engines
+
+test-performance: setup pure  ## what the balancing policies are held to, in every simulated scenario
+	$(BIN)/python -m pytest $(TOGETHER) -m "" tests/performance
 
 test-endurance: setup pure  ## what takes minutes: processes killed at random moments
 	$(BIN)/python -m pytest -s tests/endurance
