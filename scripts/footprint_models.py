@@ -36,6 +36,11 @@ SPREAD: Final = 0.02
 CHUNK: Final = 4 << 20
 """Bytes written at once, about."""
 
+WIDE: Final = 4096
+"""The hidden size of a wide model; half of it, where the model is smaller than `WIDE_FROM` bytes."""
+WIDE_FROM: Final = 900_000_000
+WIDE_LAYERS: Final = 4
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -44,11 +49,12 @@ class Shape:
     hidden: int
     feed_forward: int
     layers: int
+    vocabulary: int = VOCABULARY
 
     def tensors(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
         """Give each tensor's name in GGUF, its name in Hugging Face's layout, and its shape, rows first."""
         hidden, kv, wide = self.hidden, KV_HEADS * HEAD_SIZE, self.feed_forward
-        yield "token_embd.weight", "model.embed_tokens.weight", (VOCABULARY, hidden)
+        yield "token_embd.weight", "model.embed_tokens.weight", (self.vocabulary, hidden)
         for layer in range(self.layers):
             for ours, theirs, shape in (
                 ("attn_norm.weight", "input_layernorm.weight", (hidden,)),
@@ -66,7 +72,7 @@ class Shape:
             ):
                 yield f"blk.{layer}.{ours}", f"model.layers.{layer}.{theirs}", shape
         yield "output_norm.weight", "model.norm.weight", (hidden,)
-        yield "output.weight", "lm_head.weight", (VOCABULARY, hidden)
+        yield "output.weight", "lm_head.weight", (self.vocabulary, hidden)
 
     def parameters(self) -> int:
         """Count the weights."""
@@ -98,15 +104,35 @@ def shaped(size: str, kind: str) -> Shape:
     return replace(shape, layers=round((shape.parameters() * 2 * weights / length - alone) / layer))
 
 
+def wide(size: int) -> Shape:
+    """Give a shape of about `size` bytes in f16 that answers soon: few layers, and the smallest vocabulary.
+
+    Its wide layers keep all cores busy at once, and next to nothing of a step is for logits.
+    """
+    hidden = WIDE if size >= WIDE_FROM else WIDE // 2
+    vocabulary = len(build_vocabulary().tokens)
+    shape = Shape(hidden, 0, WIDE_LAYERS, vocabulary)
+    feed_forward = (size // 2 - shape.parameters()) / (3 * hidden * WIDE_LAYERS)
+    return replace(shape, feed_forward=max(round(feed_forward / HEAD_SIZE), 1) * HEAD_SIZE)
+
+
 def write_gguf(path: Path, size: str, kind: str) -> None:
     """Write a model of `size` gigabytes with weights of type `kind` (f16, q8_0, q4_0)."""
+    write_shape(path, shaped(size, kind), kind, f"footprint-{size}-{kind}")
+
+
+def write_shape(path: Path, shape: Shape, kind: str, name: str) -> None:
+    """Write a model of this shape and this `name` with weights of type `kind`.
+
+    Rows of the noise repeat, so tokens far apart have equal logits, and greedy sampling takes the first of these. The
+    tokens that end an answer are the last ones: an answer always has its `max_tokens`.
+    """
     number, weights, length = PER_BLOCK[kind]
-    shape = shaped(size, kind)
     vocabulary = build_vocabulary()
     metadata = gguf_metadata(vocabulary)
-    unused = VOCABULARY - len(vocabulary.tokens)
+    unused = shape.vocabulary - len(vocabulary.tokens)
     metadata |= {
-        "general.name": f"footprint-{size}-{kind}",
+        "general.name": name,
         "general.file_type": number,
         "qwen2.context_length": CONTEXT,
         "qwen2.embedding_length": shape.hidden,
@@ -117,13 +143,13 @@ def write_gguf(path: Path, size: str, kind: str) -> None:
         "tokenizer.ggml.tokens": [*vocabulary.tokens, *(f"<|unused_{i}|>" for i in range(unused))],
         "tokenizer.ggml.token_type": [*_list(metadata["tokenizer.ggml.token_type"]), *[5] * unused],
     }
-    tensors = [(name, dims) for name, _, dims in shape.tensors()]
+    tensors = [(tensor, dims) for tensor, _, dims in shape.tensors()]
     head = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
     head += [gguf_string(key) + gguf_value(value) for key, value in metadata.items()]
     sizes, place = [], 0
-    for name, dims in tensors:
+    for tensor, dims in tensors:
         flat = len(dims) == 1
-        head.append(gguf_string(name) + struct.pack(f"<I{len(dims)}Q", len(dims), *dims[::-1]))
+        head.append(gguf_string(tensor) + struct.pack(f"<I{len(dims)}Q", len(dims), *dims[::-1]))
         head.append(struct.pack("<IQ", F32 if flat else number, place))
         sizes.append(4 * dims[0] if flat else _count(dims) // weights * length)
         place += sizes[-1] + -sizes[-1] % GGUF_ALIGNMENT

@@ -1,0 +1,80 @@
+"""Requests to a router: one, or many by so many clients at a time, and what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from scripts.instruments.answers import TimedAnswer
+from scripts.instruments.engine import as_json
+from scripts.instruments.statistics import percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from scripts.residency_load.fleet import RouterProcess
+
+ANSWERS_WITHIN: Final = 900.0
+TOKENS: Final = 2
+
+
+@dataclass
+class Outcomes:
+    """What came of many requests. `waits` are the seconds until the first token; `took` those of all together."""
+
+    waits: list[float] = field(default_factory=list)
+    by_model: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    took: float = 0.0
+
+    @property
+    def throughput(self) -> float:
+        """Requests that were answered, a second."""
+        return len(self.waits) / self.took if self.took else 0.0
+
+    def note(self, model: str, answer: TimedAnswer, tokens: int) -> None:
+        """Count an answer: it is whole if its stream ended with [DONE] and had all its tokens."""
+        if not answer.failure and answer.tokens < 1:
+            answer.failure, answer.detail = "no token", f"a whole stream without content, of {tokens} tokens asked for"
+        if answer.failure:
+            self.failures.append(f"{model}: {answer.failure}: {answer.detail}")
+            return
+        self.waits.append(answer.first - answer.sent)
+        self.by_model[model] += 1
+
+    def wait(self, share: float) -> float:
+        """Give a percentile of the waits."""
+        return percentile(self.waits, share)
+
+
+async def ask(router: RouterProcess, model: str, number: int, outcomes: Outcomes, tokens: int = TOKENS) -> None:
+    """Ask for a stream of a few tokens, and count what came of it."""
+    body = as_json({
+        "model": model,
+        "messages": [{"role": "user", "content": f"Hi {number}"}],
+        "max_tokens": tokens,
+        "temperature": 0,
+        "stream": True,
+    })  # fmt: skip
+    answer = TimedAnswer(time.perf_counter())
+    await router.pool.ask(router.target.request("POST", "/v1/chat/completions", body), answer, ANSWERS_WITHIN)
+    outcomes.note(model, answer, tokens)
+
+
+async def ask_all(router: RouterProcess, models: Iterable[str], clients: int) -> Outcomes:
+    """Ask for these models in this order, so many requests at a time."""
+    outcomes, began = Outcomes(), time.perf_counter()
+    ahead = iter(enumerate(models))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(_client(router, ahead, outcomes))
+    outcomes.took = time.perf_counter() - began
+    return outcomes
+
+
+async def _client(router: RouterProcess, ahead: Iterator[tuple[int, str]], outcomes: Outcomes) -> None:
+    for number, model in ahead:
+        await ask(router, model, number, outcomes)

@@ -1,0 +1,122 @@
+"""What engines take of memory while a load runs, and what is left over when it has ended, as Linux tells it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import psutil
+
+from launchers.footprints.resident import measure
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from scripts.residency_load.fleet import RouterProcess
+
+EVERY: Final = 0.2
+"""Seconds between two samples of memory."""
+
+_SHARED = Path("/dev/shm")  # noqa: S108  (it is what is looked at)
+
+
+class MemoryWatch:
+    """Samples the memory of all engines in a thread, pages that processes share counted once, while it is entered.
+
+    `samples` are moments (`time.monotonic`) with their bytes.
+    """
+
+    def __init__(self, router: RouterProcess) -> None:
+        self.samples: list[tuple[float, int]] = []
+        self._router = router
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        due = time.monotonic()
+        while not self._over.wait(max(0.0, due - time.monotonic())):
+            due = max(due + EVERY, time.monotonic())
+            self.samples.append((time.monotonic(), taken(self._router)))
+
+    @property
+    def most(self) -> int:
+        """The largest sample."""
+        return max((size for _, size in self.samples), default=0)
+
+    def above(self, limit: int) -> list[int]:
+        """Give the samples above a limit."""
+        return [size for _, size in self.samples if size > limit]
+
+
+def taken(router: RouterProcess) -> int:
+    """Give the bytes that all engines of a router take now."""
+    engines = router.engines()
+    pids = {each.pid for each in engines}
+    size = 0
+    for engine in engines:
+        with suppress(psutil.NoSuchProcess):
+            if engine.ppid() in pids:  # it is counted with its parent
+                continue
+        found = measure(engine.pid)
+        size += found.total if found is not None else 0
+    return size
+
+
+@dataclass(frozen=True)
+class Leavings:
+    """What a router and its engines hold: nothing of it may grow with the number of loads."""
+
+    processes: int
+    ports: int
+    descriptors: int
+    shared_memory: frozenset[str]
+    """Names in /dev/shm, where other programs may make some, too."""
+    files: int
+    memory: int
+    """Bytes of the router's process alone."""
+
+    def beyond(self, before: Leavings, memory: int) -> list[str]:
+        """Say what there is more of than before; of memory, more than `memory` bytes."""
+        said = [
+            f"{name}: {now} instead of {then}"
+            for name in ("processes", "ports", "descriptors", "files")
+            if (now := getattr(self, name)) > (then := getattr(before, name))
+        ]
+        said += [f"shared memory: {name}" for name in sorted(self.shared_memory - before.shared_memory)]
+        if self.memory > before.memory + memory:
+            said.append(f"the router's memory: {self.memory >> 10} KiB instead of {before.memory >> 10} KiB")
+        return said
+
+
+def leavings(router: RouterProcess) -> Leavings:
+    """Look at what there is now."""
+    own = psutil.Process(router.pid)
+    members = router.members()
+    ports = descriptors = 0
+    for each in members:
+        with suppress(psutil.Error):
+            ports += sum(link.status == psutil.CONN_LISTEN for link in each.net_connections(kind="tcp"))
+            descriptors += each.num_fds()
+    folders = [router.folder / "tmp", router.folder / "logs", router.folder / "state"]
+    return Leavings(
+        processes=len(members),
+        ports=ports,
+        descriptors=descriptors,
+        shared_memory=frozenset(each.name for each in _SHARED.iterdir()) if _SHARED.exists() else frozenset(),
+        files=sum(path.is_file() for folder in folders if folder.exists() for path in folder.rglob("*")),
+        memory=own.memory_info().rss,
+    )
