@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 NAMES = {
     "alias": "model_alias",
     "batch-size": "n_batch",
+    "cache-ram": "cache_ram_mib",
     "context-shift": "ctx_shift",
     "ctx-size": "n_ctx",
     "embeddings": "embedding",

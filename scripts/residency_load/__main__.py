@@ -53,9 +53,15 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         for number, default in numbers.items():
             command.add_argument(f"--{number}", type=int, default=default, metavar="N", help=f"(default: {default})")
         if name in ("zipf", "agents", "burst"):
-            command.add_argument("--least", type=float, default=0.3, metavar="GB", help="of the smallest model")
             command.add_argument(
-                "--most", type=float, default=2.0 if name == "zipf" else 0.3, metavar="GB", help="of the largest"
+                "--least",
+                type=float,
+                default=0.3 if name == "zipf" else 0.4,
+                metavar="GB",
+                help="of the smallest model",
+            )
+            command.add_argument(
+                "--most", type=float, default=2.0 if name == "zipf" else 0.4, metavar="GB", help="of the largest"
             )
     return parser.parse_args(arguments)
 
@@ -80,13 +86,12 @@ def settings_of(asked: argparse.Namespace, models: Sequence[ModelFile]) -> Setti
     if asked.load in ("crowd", "churn"):
         limit = getattr(asked, "fit", 1) * DEMO
         return Settings(asked.engine, models, limit, launch={"memory": DEMO})
-    largest = max(each.size for each in models)
-    # One of two agents' models fits, not both.
-    fitting = largest + BASE
+    # The largest fits also with the tenth that is laid on top of an estimate. Two agents' models don't fit both.
+    limit = round(1.15 * max(each.size for each in models)) + BASE
     if asked.load == "zipf":
         mean = sum(each.size for each in models) / len(models) + BASE
-        fitting = max(round(asked.fit * mean), round(1.2 * fitting))
-    return Settings(asked.engine, models, round(1.2 * fitting) if asked.load != "zipf" else fitting)
+        limit = max(round(asked.fit * mean), limit)
+    return Settings(asked.engine, models, limit)
 
 
 async def run(asked: argparse.Namespace, settings: Settings, folder: Path) -> Result:

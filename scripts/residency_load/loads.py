@@ -37,7 +37,7 @@ class Result:
 
     def take(self, outcomes: Outcomes) -> None:
         """Take over the figures of requests, each failure as a problem."""
-        asked = len(outcomes.waits) + len(outcomes.failures)
+        asked = outcomes.answered + len(outcomes.failures)
         self.figures |= {
             "requests": f"{asked}, of which {len(outcomes.failures)} failed",
             "throughput": f"{outcomes.throughput:.2f} requests/s, in {units.time(outcomes.took)}",
@@ -103,7 +103,7 @@ async def agents(router: RouterProcess, requests: int, swaps: int) -> Result:
     before = router.starts()
     with MemoryWatch(router) as watch:
         both = await _two_agents(router, (first, second), requests)
-    result.figures["a swap and an answer"] = units.time(alone.took / max(len(alone.waits), 1))
+    result.figures["a swap and an answer"] = units.time(alone.took / max(alone.answered, 1))
     result.take(both)
     result.take_starts(router, before)
     result.take_memory(watch, settings.limit)

@@ -280,6 +280,7 @@ class Parameters:
     """A few of the package's, each with a default of its type."""
 
     n_ctx: int = 0
+    cache_ram_mib: int = 8192
     warmup: bool = True
     embedding: bool = False
     flash_attn_type: Kind = Kind.FLASH_ATTN_TYPE_AUTO
@@ -303,6 +304,7 @@ def test_flags_are_read():
     ("flag", "value", "attribute", "expected"),
     [
         ("ctx-size", "4096", "n_ctx", 4096),
+        ("cache-ram", "0", "cache_ram_mib", 0),
         ("warmup", "false", "warmup", False),
         ("embeddings", "true", "embedding", True),
         ("flash-attn", "on", "flash_attn_type", Kind.FLASH_ATTN_TYPE_ENABLED),
