@@ -25,8 +25,9 @@ ALL_LAYERS = 99
 """The usual number for all layers of a model in llama.cpp, which takes as many as there are."""
 
 WORDS: Mapping[str, str] = MappingProxyType({
-    "$cpus": "CPUs that the router may use, which in a container are fewer than the machine's",
-    "$half_the_cpus": "half of them, 1 at least",
+    "$cpus": "CPUs that the router may use, which in a container are fewer than the machine's; where several engines "
+    "work on CPUs, each one's part",
+    "$half_the_cpus": "half of them, 1 at least; where several engines work on CPUs, each one's part of their cores",
     "$gpus": "GPUs that one model is spread over: all, if they are of one kind, down to a power of two; 1 at least",
     "$gpu_share": "0.9 of a GPU's memory, divided by the launched models: what one engine may take of it at most",
     "$gpu_layers": f"{ALL_LAYERS} where there is a GPU, which is all layers of a model; 0 where there is none",
@@ -192,15 +193,22 @@ def model_memory(profile: Profile, facts: Facts) -> tuple[int, str]:
 
 
 def choose_engine(
-    profile: Profile, facts: Facts, installs: Mapping[str, str], wanted: str = AUTO, *, launched: int = 1
+    profile: Profile,
+    facts: Facts,
+    installs: Mapping[str, str],
+    wanted: str = AUTO,
+    *,
+    launched: int = 1,
+    together: int = 1,
 ) -> EngineChoice:
     """Choose the engine of one launch.
 
     `installs` has the engines that the router can launch, each with the command that installs it; others are ignored.
-    `launched` is how many engines the router starts in all: they share the GPUs.
+    `launched` is how many engines share the GPUs, `together` how many may work on the CPUs at the same time.
     """
+    values = numbers(facts, launched, together)
     if wanted == AUTO:
-        return _first_installed(profile, facts, installs, launched)
+        return _first_installed(profile, facts, installs, values)
     if wanted not in installs:
         raise UnknownEngineError(f"the router can't launch {wanted}; it can: auto, {', '.join(sorted(installs))}")
     if wanted not in facts.engines:
@@ -208,20 +216,22 @@ def choose_engine(
     version = facts.engines[wanted]
     for engine in profile.engines:
         if engine.name == wanted:
-            args = _for_machine(engine.args, facts, launched)
+            args = _for_machine(engine.args, values)
             return EngineChoice(wanted, args, f"{wanted} {version}: router.yaml names it")
     why = f"{wanted} {version}: router.yaml names it; the {profile.name} profile has no arguments for it"
     return EngineChoice(wanted, {}, why)
 
 
-def _first_installed(profile: Profile, facts: Facts, installs: Mapping[str, str], launched: int) -> EngineChoice:
+def _first_installed(
+    profile: Profile, facts: Facts, installs: Mapping[str, str], values: Mapping[str, int | float]
+) -> EngineChoice:
     launchable = [engine for engine in profile.engines if engine.name in installs]
     for place, engine in enumerate(launchable):
         if engine.name in facts.engines:
             why = f"the first of the {profile.name} profile's engines that is installed"
             return EngineChoice(
                 engine.name,
-                _for_machine(engine.args, facts, launched),
+                _for_machine(engine.args, values),
                 f"{engine.name} {facts.engines[engine.name]}: {why}{_passed_over(launchable[:place])}",
             )
     if not launchable:
@@ -241,16 +251,27 @@ def _passed_over(engines: Sequence[EngineDefaults]) -> str:
     return f"; {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not installed"
 
 
-def numbers(facts: Facts, launched: int = 1) -> dict[str, int | float]:
-    """Give the values of WORDS on this machine, if `launched` engines share its GPUs."""
+def numbers(facts: Facts, launched: int = 1, together: int = 1) -> dict[str, int | float]:
+    """Give the values of WORDS on this machine, if `launched` engines share its GPUs and `together` its CPUs."""
     gpus = usable_gpus(facts.gpus)
+    half = max(facts.cpus // 2, 1)
     return {
-        "$cpus": facts.cpus,
-        "$half_the_cpus": max(facts.cpus // 2, 1),
+        "$cpus": max(facts.cpus // together, 1),
+        "$half_the_cpus": half if together == 1 else max(min(half, _cores(facts) // together), 1),
         "$gpus": _spread(gpus),
         "$gpu_share": int(90 / max(launched, 1)) / 100,  # rounded down: together never above 0.9
         "$gpu_layers": ALL_LAYERS if gpus else 0,
     }
+
+
+def _cores(facts: Facts) -> int:
+    """Give the cores of the CPUs that this process may use; if they aren't known, two CPUs count as one.
+
+    More threads than cores wait for each other: llama.cpp's end each step together.
+    """
+    if not facts.machine_cores or not facts.machine_cpus:
+        return max(facts.cpus // 2, 1)
+    return max(facts.cpus * facts.machine_cores // facts.machine_cpus, 1)
 
 
 def _spread(gpus: Sequence[Gpu]) -> int:
@@ -264,7 +285,6 @@ def _spread(gpus: Sequence[Gpu]) -> int:
     return 1 << (len(gpus).bit_length() - 1)
 
 
-def _for_machine(args: Mapping[str, Arg], facts: Facts, launched: int) -> dict[str, Arg]:
+def _for_machine(args: Mapping[str, Arg], values: Mapping[str, int | float]) -> dict[str, Arg]:
     """Replace the words in a profile's arguments by this machine's numbers."""
-    values = numbers(facts, launched)
     return {name: values.get(value, value) if isinstance(value, str) else value for name, value in args.items()}

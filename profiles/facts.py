@@ -42,9 +42,9 @@ class Facts:
 
     `system` is Linux or Darwin, `machine` x86_64, arm64 or aarch64, `os` like macOS 15.1, `chip` like Apple M3 Ultra
     and only of Macs. `cpus` are those that this process may use: what taskset and a container leave, at least 1.
-    `machine_cpus` are all, 0 if unknown. `memory_bytes` is the machine's, `memory_limit_bytes` a container's, if it is
-    below that. `engines` are the installed ones with their versions. `wsl`: it is Linux inside Windows. `notes` name
-    what is there and couldn't be read, each with what to do.
+    `machine_cpus` are all, and `machine_cores` the cores that these are on; 0 if unknown. `memory_bytes` is the
+    machine's, `memory_limit_bytes` a container's, if it is below that. `engines` are the installed ones with their
+    versions. `wsl`: it is Linux inside Windows. `notes` name what is there and couldn't be read, each with what to do.
     """
 
     system: str
@@ -57,6 +57,7 @@ class Facts:
     chip: str = ""
     gpus: tuple[Gpu, ...] = ()
     machine_cpus: int = 0
+    machine_cores: int = 0
     memory_limit_bytes: int | None = None
     wsl: bool = False
     notes: tuple[str, ...] = ()
@@ -88,6 +89,7 @@ def gather(modules: Mapping[str, str], programs: Mapping[str, str] = _NO_PROGRAM
         chip=_output(("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")).strip() if system == "Darwin" else "",
         gpus=gpus,
         machine_cpus=os.cpu_count() or 0,
+        machine_cores=psutil.cpu_count(logical=False) or 0,
         memory_limit_bytes=_memory_limit(membership, CGROUPS, memory),
         wsl=system == "Linux" and parsers.is_wsl(release),
         notes=notes,

@@ -4,10 +4,13 @@ Everything that can be wrong with a launch is found here, for all launches at on
 not in the log of a process that died.
 """
 
+import math
+import os
 import shlex
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import cast
 
@@ -15,9 +18,15 @@ from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Disk
 from launchers.spec import ArgValue, LaunchSpec
+from launchers.weights import size_of, weights
 from profiles import AUTO, Facts, Profile, ProfileError, choose_engine, detect, load_profiles
+from profiles.detect import Memory, model_memory, usable_gpus
 from router.config import BackendConfig, Config
-from router.fleet.shares import claimed, counted, seen_by, settled
+from router.config.keys.backends import LaunchConfig
+from router.fleet.shares import claimed, counted, seen_by, settled, unsettled
+
+BESIDES = 256 << 20
+"""Bytes that an engine takes beside its model, about."""
 
 
 class StartError(Exception):
@@ -50,7 +59,8 @@ class Launch:
 class _Machine:
     """What all launches have in common.
 
-    `folder` is router.yaml's. `processes` are launched in all, and share the machine. `keep`: they outlive the router.
+    `folder` is router.yaml's. `processes` start with the router, and share its GPUs. `together` may work on the CPUs at
+    the same time. `keep`: they outlive the router.
     """
 
     folder: Path
@@ -58,6 +68,7 @@ class _Machine:
     engines: Mapping[str, Engine]
     facts: Facts
     processes: int
+    together: int
     keep: bool
 
 
@@ -77,7 +88,15 @@ def plan_launches(
         choice = detect(facts, load_profiles(), config.profile)
     except ProfileError as error:
         raise StartError(f"profile: {error}") from error
-    machine = _Machine(folder, choice.profile, engines, facts, _processes(config), keep=config.server.keep_engines)
+    machine = _Machine(
+        folder,
+        choice.profile,
+        engines,
+        facts,
+        _at_startup(config),
+        _together(config, folder, choice.profile, facts),
+        keep=config.server.keep_engines,
+    )
     for i, backend in enumerate(config.backends):
         if backend.launch is None:
             continue
@@ -93,9 +112,35 @@ def plan_launches(
 
 
 def _settled(launches: Sequence[Launch]) -> list[Launch]:
-    """Give launches that share GPUs their shares."""
-    specs = settled([launch.spec for launch in launches])
-    return [replace(launch, spec=spec) for launch, spec in zip(launches, specs, strict=True)]
+    """Give launches that share GPUs their shares: those that start with the router among themselves.
+
+    Of those that are loaded on demand each may have what pinned ones leave: memory decides which of them are there.
+    """
+    first = [launch for launch in launches if not _on_demand(launch)]
+    later = [launch for launch in launches if _on_demand(launch)]
+    pinned = [launch for launch in first if _is_pinned(launch)]
+    # 1. Pinned ones leave room for one that is loaded on demand.
+    guests = unsettled([launch.spec for launch in later])[:1] if pinned else []
+    specs = settled([*(launch.spec for launch in first), *guests])
+    found = {spec.name: spec for spec in specs[: len(first)]}
+    # 2. Each of the others gets what pinned ones leave.
+    hosts = [found[launch.spec.name] for launch in pinned]
+    found |= {launch.spec.name: settled([*hosts, launch.spec])[-1] for launch in later}
+    return [replace(launch, spec=found[launch.spec.name]) for launch in launches]
+
+
+def is_managed(config: Config) -> bool:
+    """Whether memory decides what runs: a launch is loaded on demand, or unloaded when it is idle."""
+    launches = [backend.launch for backend in config.backends if backend.launch is not None]
+    return any(launch.load == "on_demand" or launch.unload_after != math.inf for launch in launches)
+
+
+def _on_demand(launch: Launch) -> bool:
+    return launch.backend.launch is not None and launch.backend.launch.load == "on_demand"
+
+
+def _is_pinned(launch: Launch) -> bool:
+    return launch.backend.launch is not None and launch.backend.launch.pinned
 
 
 def parallel_of(launch: Launch) -> int:
@@ -103,8 +148,37 @@ def parallel_of(launch: Launch) -> int:
     return launch.engine.works_on(launch.spec.args)
 
 
-def _processes(config: Config) -> int:
-    return sum(backend.launch.replicas for backend in config.backends if backend.launch is not None)
+def _at_startup(config: Config) -> int:
+    launches = [backend.launch for backend in config.backends if backend.launch is not None]
+    return sum(launch.replicas for launch in launches if launch.load == "startup")
+
+
+def _together(config: Config, folder: Path, profile: Profile, facts: Facts) -> int:
+    """Tell how many engines may work on the CPUs at the same time, 1 at least.
+
+    Where memory decides what runs, it is as many as fit into it: the pinned ones, and of the others the smallest.
+    """
+    gpus = bool(usable_gpus(facts.gpus)) or profile.name == "apple_silicon"
+    backends = [backend for backend in config.backends if backend.launch is not None]
+    launches = [(backend, backend.launch) for backend in backends if backend.launch is not None]
+    # On a machine with GPUs, CPUs have little to do, but for those that are told to use no GPU.
+    on_cpus = [(backend, launch) for backend, launch in launches if not gpus or launch.gpus == 0]
+    if not is_managed(config):
+        return max(sum(launch.replicas for _, launch in on_cpus), 1)
+    sizes = sorted(
+        (not launch.pinned, _roughly(launch, folder)) for _, launch in on_cpus for _ in range(launch.replicas)
+    )
+    room = model_memory(replace(profile, memory=Memory("ram", profile.memory.share)), facts)[0]
+    taken = accumulate(size for _, size in sizes)
+    return max(sum(not others or total <= room for (others, _), total in zip(sizes, taken, strict=True)), 1)
+
+
+def _roughly(launch: LaunchConfig, folder: Path) -> int:
+    """Give about the bytes that a model takes, by its files: the weights, and a part of them for all else."""
+    environ = {**os.environ, **launch.env}
+    named = [launch.model] if isinstance(launch.model, str) else launch.model.values()
+    size = max(size_of(weights(_placed(name, folder), environ) or ()) for name in named)
+    return size + size // 4 + BESIDES
 
 
 def _replicas(backend: BackendConfig, machine: _Machine, running: Sequence[Launch]) -> Iterator[Launch]:
@@ -159,7 +233,9 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
         named = {name for name in machine.facts.engines if name in launch.model}
         installs = {name: install for name, install in installs.items() if name in named} or installs
     seen = seen_by(machine.facts, launch.env)
-    choice = choose_engine(machine.profile, seen, installs, launch.engine, launched=machine.processes)
+    # Memory decides which of those that are loaded on demand are there: each may have what there is.
+    launched = machine.processes if launch.load == "startup" else 1
+    choice = choose_engine(machine.profile, seen, installs, launch.engine, launched=launched, together=machine.together)
     engine = machine.engines[choice.name]
     written = launch.model if isinstance(launch.model, str) else launch.model.get(choice.name)
     if written is None:
@@ -187,7 +263,7 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
         {name.replace("_", "-") for name in wanted},
         seen,
         seqs=engine.works_on(spec.args),
-        launched=machine.processes,
+        launched=launched,
         of_gpus=machine.profile.memory.of == "gpu",
     )
     on_cpu = not machine.facts.gpus and machine.facts.system != "Darwin"

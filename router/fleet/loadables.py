@@ -30,11 +30,12 @@ from launchers.footprints.vllm import BASE as VLLM_BASE
 from launchers.gpus import SHARE, Claim
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import size_of, weights
-from router.config import Config
 from router.core.memory.devices import Footprint
 from router.core.memory.footprints import Placement
 from router.core.memory.resident import Loadable
-from router.fleet.launches import Launch, parallel_of
+from router.fleet.launches import Launch, is_managed, parallel_of
+
+__all__ = ["EnginePlacement", "is_managed", "loadable_of", "over", "placed"]
 
 log = structlog.get_logger("router")
 
@@ -88,19 +89,13 @@ class EnginePlacement(Placement):
     grows: Footprint = field(default_factory=dict)
 
 
-def is_managed(config: Config) -> bool:
-    """Whether memory decides what runs: a launch is loaded on demand, or unloaded when it is idle."""
-    launches = [backend.launch for backend in config.backends if backend.launch is not None]
-    return any(launch.load == "on_demand" or launch.unload_after != float("inf") for launch in launches)
-
-
 def loadable_of(
     launch: Launch, devices: Sequence[DeviceSize], *, managed: bool = True, environ: Mapping[str, str] | None = None
 ) -> Loadable:
     """Tell where a launch may be loaded and what it takes there. Reads the headers of its files: call it in a thread.
 
-    `devices` are RAM and the machine's GPUs. `managed`: see `is_managed`; else nothing is reserved for it. `environ` is
-    the router's own environment.
+    `devices` are RAM and the machine's GPUs. Nothing is reserved unless memory is `managed` (see `is_managed`).
+    `environ` is the router's own environment.
     """
     config = launch.backend.launch
     assert config is not None  # noqa: S101 -- a launch is made of one

@@ -105,6 +105,12 @@ def settled(specs: Sequence[LaunchSpec]) -> list[LaunchSpec]:
     ]  # fmt: skip
 
 
+def unsettled(specs: Sequence[LaunchSpec]) -> list[LaunchSpec]:
+    """Give those whose share isn't known yet, the one that needs most first."""
+    found = [spec for spec in specs if spec.claim is not None and spec.claim.share == 0 and not spec.claim.written]
+    return sorted(found, key=lambda spec: -spec.claim.needs if spec.claim is not None else 0.0)
+
+
 def _over(spec: LaunchSpec, more: Mapping[str, ArgValue], claim: Claim) -> LaunchSpec:
     """Give a launch with other arguments; unchanged ones keep their spelling."""
     args = {name: more.get(name.replace("_", "-"), value) for name, value in spec.args.items()}

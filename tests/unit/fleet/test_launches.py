@@ -324,6 +324,73 @@ def test_replicas_share_evenly(on_gpus):
     assert [share(launch) for launch in on_gpus(launched("a", model="qwen", replicas=3))] == [0.3, 0.3, 0.3]
 
 
+def test_what_is_loaded_on_demand_shares_with_nobody(on_gpus):
+    """Memory decides which of them are there; those that start with the router share as ever."""
+    a, b, c, d = on_gpus(
+        launched("a", model="qwen"),
+        launched("b", model="qwen"),
+        *(launched(name, model="qwen", load="on_demand") for name in "cd"),
+    )
+    assert [share(launch) for launch in (a, b, c, d)] == [0.45, 0.45, 0.9, 0.9]
+
+
+def test_a_small_model_on_demand_takes_what_it_can_use(on_gpus):
+    many = on_gpus(*(launched(f"m{number}", model="tiny", load="on_demand") for number in range(10)))
+    assert {share(launch) for launch in many} == {0.05}
+
+
+def test_pinned_ones_leave_room_for_one_on_demand(on_gpus):
+    """It could never be loaded otherwise."""
+    a, b, c = on_gpus(
+        launched("a", model="qwen", pinned=True),
+        *(launched(name, model="qwen", load="on_demand") for name in "bc"),
+    )
+    assert [share(launch) for launch in (a, b, c)] == [0.45, 0.45, 0.45]
+    a, b = on_gpus(
+        launched("a", model="qwen", pinned=True, args={"gpu-memory-utilization": 0.6}),
+        launched("b", model="qwen", load="on_demand"),
+    )
+    assert share(b) == 0.3
+
+
+def threads(launches: Sequence[Launch]) -> list[object]:
+    return [launch.spec.args["n_threads"] for launch in launches]
+
+
+CORES = replace(FACTS, cpus=16, machine_cpus=16, machine_cores=16)
+
+
+def test_engines_that_start_together_divide_the_cores(folder):
+    """What a person wrote is kept."""
+    assert threads(plan(folder, launched("a"), facts=CORES)[1]) == [8]
+    both = plan(folder, launched("a", replicas=3), launched("b", args={"n_threads": 7}), facts=CORES)[1]
+    assert threads(both) == [4, 4, 4, 7]
+
+
+def test_of_those_on_demand_as_many_divide_the_cores_as_fit_into_memory(folder):
+    """Of 8 GiB, 6.4 are for models: for one of 4 GiB, two of 2 GiB, and ten that are small."""
+    sizes = {"small": 1 << 20, "large": 4 << 30, "half": 2 << 30, "huge": 20 << 30}
+    for name, size in sizes.items():
+        with (folder / f"{name}.gguf").open("wb") as file:
+            file.truncate(size)
+
+    def on_demand(model: str, count: int, **more: object) -> list[object]:
+        return [launched(f"{model}{at}", model=f"{model}.gguf", load="on_demand", **more) for at in range(count)]
+
+    assert threads(plan(folder, *on_demand("large", 10), facts=CORES)[1]) == [8] * 10
+    assert threads(plan(folder, *on_demand("half", 10), facts=CORES)[1]) == [8] * 10
+    assert threads(plan(folder, *on_demand("half", 2), *on_demand("small", 1), facts=CORES)[1]) == [5] * 3
+    assert threads(plan(folder, *on_demand("small", 10), facts=CORES)[1]) == [1] * 10
+    assert threads(plan(folder, *on_demand("huge", 2), facts=CORES)[1]) == [8] * 2
+    assert threads(plan(folder, *on_demand("small", 1), *on_demand("huge", 1, pinned=True), facts=CORES)[1]) == [8] * 2
+
+
+def test_on_a_machine_with_gpus_those_without_one_divide_the_cores(folder):
+    facts = replace(MACHINES["nvidia"][0], engines={"llama_cpp": "1"}, cpus=16, machine_cpus=16, machine_cores=16)
+    launches = plan(folder, launched("a"), launched("b", gpus=0), launched("c", gpus=0), facts=facts)[1]
+    assert threads(launches) == [8, 8, 8]
+
+
 def test_a_share_that_was_taken_out_is_vllm_s_own(on_gpus):
     (launch,) = on_gpus(launched("a", model="tiny", args={"gpu-memory-utilization": None}))
     assert launch.spec.claim is not None

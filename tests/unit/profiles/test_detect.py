@@ -200,6 +200,31 @@ def test_launched_engines_share_a_gpu(launched, share):
     assert args["gpu-memory-utilization"] == share
 
 
+@pytest.mark.parametrize(
+    ("cpus", "cores", "together", "threads", "batch"),
+    [
+        (16, 8, 1, 8, 16),
+        (16, 8, 2, 4, 8),
+        (16, 8, 3, 2, 5),
+        (16, 8, 20, 1, 1),
+        (8, 8, 1, 4, 8),  # as ever, where there is one
+        (8, 8, 2, 4, 4),
+        (8, 8, 4, 2, 2),
+        (8, 0, 2, 2, 4),  # it isn't known how many cores there are
+    ],
+)
+def test_engines_that_work_at_the_same_time_divide_the_cpus(cpus, cores, together, threads, batch):
+    """Their threads that write answers never outnumber the cores."""
+    facts = replace(FACTS, cpus=cpus, machine_cpus=cpus, machine_cores=cores)
+    args = choose_engine(CPU, facts, INSTALLS, together=together).args
+    assert (args["n_threads"], args["n_threads_batch"]) == (threads, batch)
+
+
+def test_a_container_has_its_part_of_the_cores():
+    facts = replace(FACTS, cpus=8, machine_cpus=64, machine_cores=32)
+    assert numbers(facts, together=2)["$half_the_cpus"] == 2
+
+
 def test_every_word_has_a_meaning_and_a_number():
     assert WORDS.keys() == numbers(FACTS).keys()
     assert numbers(FACTS)["$gpus"] == 1  # a profile of GPUs may be named where none was seen

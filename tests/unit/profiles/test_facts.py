@@ -39,6 +39,7 @@ def test_this_machine():
     assert found.system
     assert found.os
     assert 1 <= found.cpus <= found.machine_cpus == os.cpu_count()
+    assert 0 <= found.machine_cores <= found.machine_cpus
     assert 1 << 20 < found.usable_memory_bytes <= found.memory_bytes
     assert found.engines["llama_cpp"][0].isdigit()
     assert "none" not in found.engines
