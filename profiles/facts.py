@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -123,6 +124,46 @@ def _usable_cpus(membership: str, root: Path) -> int:
     return parsers.usable_cpus(allowed, quotas)
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The CPU's memory that this process may use: all of it, and what is available, in bytes."""
+
+    total: int
+    available: int
+
+
+def memory_now() -> Memory:
+    """Read the memory, as far as a container's limits leave it. Cached files count as available."""
+    there = psutil.virtual_memory()
+    membership = _text(MEMBERSHIP) if sys.platform == "linux" else ""
+    return _within(membership, CGROUPS, Memory(there.total, there.available))
+
+
+def _within(membership: str, root: Path, machine: Memory) -> Memory:
+    """Bound the machine's memory by the limit of each control group, and by what is left of it."""
+    limits, left = [], [machine.available]
+    for folder in parsers.cgroup_folders(membership, "memory"):
+        group = root / folder
+        for limited, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            limit = parsers.memory_limit(_text(group / limited))
+            if limit is None or limit >= machine.total:
+                continue
+            limits.append(limit)
+            in_use = parsers.memory_in_use(_text(group / used), _text(group / "memory.stat"))
+            left.append(limit if in_use is None else max(limit - in_use, 0))
+    return Memory(min(limits, default=machine.total), min(left))
+
+
+METAL_LIMIT = ("/usr/sbin/sysctl", "-n", "iogpu.wired_limit_mb")
+"""What prints how much a Mac's GPU may take, in MiB; 0 unless somebody has set it."""
+
+
+def metal_limit_now() -> int | None:
+    """Give the bytes that a Mac's GPU was allowed to take by `sudo sysctl iogpu.wired_limit_mb=…`; None if not set."""
+    said = _output(METAL_LIMIT).strip()
+    return (int(said) << 20) or None if said.isdecimal() else None
+
+
 def _memory_limit(membership: str, root: Path, total: int) -> int | None:
     limits = []
     for folder in parsers.cgroup_folders(membership, "memory"):
@@ -158,11 +199,36 @@ def _gpus(system: str, environ: Mapping[str, str]) -> tuple[tuple[Gpu, ...], tup
 
 def gpus_now() -> tuple[Gpu, ...]:
     """Give all GPUs of this machine, visible to this process or not, with their free memory. May take seconds."""
-    return _nvidia()[0] + _amd(CARDS)
+    return nvidia_now() + amd_now()
+
+
+def nvidia_now() -> tuple[Gpu, ...]:
+    """Give all NVIDIA GPUs of this machine with their free memory. May take seconds."""
+    return _nvidia()[0]
+
+
+def amd_now() -> tuple[Gpu, ...]:
+    """Give all AMD GPUs of this machine with their free memory."""
+    return _amd(CARDS)
+
+
+def nvidia_apps_now() -> Mapping[str, Mapping[int, int]] | None:
+    """Give the bytes of each process on each NVIDIA GPU, by its uuid; None if unknown. May take seconds."""
+    program = _nvidia_smi()
+    if program is None:
+        return None
+    fields = f"--query-compute-apps={','.join(parsers.NVIDIA_APP_FIELDS)}"
+    with suppress(OSError, subprocess.TimeoutExpired):
+        return parsers.nvidia_apps(_ask((program, fields, "--format=csv,noheader,nounits")))
+    return None
+
+
+def _nvidia_smi() -> str | None:
+    return shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=WSL_PROGRAMS)
 
 
 def _nvidia() -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
-    program = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=WSL_PROGRAMS)
+    program = _nvidia_smi()
     if program is None:
         return (), ()
     try:
@@ -247,8 +313,19 @@ def _output(argv: Sequence[str]) -> str:
     return ""
 
 
+_hanging: dict[str, subprocess.Popen[str]] = {}
+"""Programs, by their paths, that hang in their driver: not even SIGKILL ends them before the driver lets them go."""
+
+
 def _ask(argv: Sequence[str]) -> str:
-    """Give a program's output, stdout or stderr. Raises OSError, or TimeoutExpired after PATIENCE."""
+    """Give a program's output, stdout or stderr. Raises OSError, or TimeoutExpired after PATIENCE.
+
+    A program that hangs in its driver isn't started again while it hangs: else there would soon be hundreds of it.
+    """
+    earlier = _hanging.get(argv[0])
+    if earlier is not None and earlier.poll() is None:
+        raise subprocess.TimeoutExpired(argv, PATIENCE)
+    _hanging.pop(argv[0], None)
     # Not `run`: that would wait for a process that hangs in its driver.
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -257,8 +334,10 @@ def _ask(argv: Sequence[str]) -> str:
         return process.communicate(timeout=PATIENCE)[0]
     except subprocess.TimeoutExpired:
         process.kill()
-        with suppress(subprocess.TimeoutExpired):
+        try:
             process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            _hanging[argv[0]] = process
         if process.stdout is not None:
             process.stdout.close()
         raise

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field, replace
 NVIDIA_FIELDS = ("index", "name", "memory.total", "driver_version", "compute_cap", "memory.free", "uuid")
 """The fields to query of nvidia-smi, in the order in which `nvidia_gpus` reads them."""
 
+NVIDIA_APP_FIELDS = ("gpu_uuid", "pid", "used_gpu_memory")
+"""The fields to query of nvidia-smi's list of processes, in the order in which `nvidia_apps` reads them."""
+
 NVIDIA, AMD = "NVIDIA", "AMD"
 
 _AMD_VENDOR = "0x1002"  # its PCI id
@@ -55,6 +58,22 @@ def _nvidia_gpu(
     return Gpu(
         NVIDIA, name, _mebibytes(memory), _known(driver), _known(capability), int(index), _known(uuid), _mebibytes(free)
     )
+
+
+def nvidia_apps(text: str) -> dict[str, dict[int, int]] | None:
+    """Parse `nvidia-smi --query-compute-apps=… --format=csv,noheader,nounits`: bytes by process, by the GPU's uuid.
+
+    None if a line isn't like that: an error, or [N/A] for the memory, as in WSL. Such a list says too little.
+    """
+    found: dict[str, dict[int, int]] = {}
+    for line in filter(str.strip, text.splitlines()):
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) != len(NVIDIA_APP_FIELDS) or not (cells[1].isdecimal() and cells[2].isdecimal()):
+            return None
+        uuid, pid, used = cells[0], int(cells[1]), int(cells[2]) * _MIB
+        by_pid = found.setdefault(uuid, {})
+        by_pid[pid] = by_pid.get(pid, 0) + used
+    return found
 
 
 def _mebibytes(cell: str) -> int | None:
@@ -137,6 +156,20 @@ def _quotient(quota: str, period: str) -> float | None:
 def memory_limit(text: str) -> int | None:
     """Parse version 2's memory.max or version 1's memory.limit_in_bytes into bytes; None for "max"."""
     return int(text) if text.strip().isdecimal() else None
+
+
+def memory_in_use(usage: str, stat: str) -> int | None:
+    """Give the bytes that a control group uses and can't drop at once; None if it doesn't tell.
+
+    `usage` is version 2's memory.current or version 1's memory.usage_in_bytes, `stat` its memory.stat. Cached files
+    count in the usage, but the kernel drops them where memory is needed; version 1 has the whole group in total_….
+    """
+    if not usage.strip().isdecimal():
+        return None
+    rows = (line.split() for line in stat.splitlines())
+    said = {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdecimal()}
+    cached = sum(said.get(f"total_{name}", said.get(name, 0)) for name in ("inactive_file", "active_file"))
+    return max(int(usage) - cached, 0)
 
 
 def usable_cpus(allowed: int, quotas: Iterable[float | None]) -> int:

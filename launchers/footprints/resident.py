@@ -67,6 +67,19 @@ def parsed(rollup: str) -> Resident:
     return Resident(**{field: said.get(name, said.get(older, 0)) for field, (name, older) in _FIELDS.items()})
 
 
+def of_process(pid: int) -> Resident | None:
+    """Read what one process takes; None where it is gone, or the system doesn't tell."""
+    with suppress(psutil.Error, OSError):
+        return _of(psutil.Process(pid))
+    return None
+
+
+def of_processes(pids: Iterable[int]) -> Resident | None:
+    """Add up what some processes take; None where all are gone, or the system tells of none."""
+    found = [each for each in map(of_process, pids) if each is not None]
+    return sum(found, start=Resident()) if found else None
+
+
 def measure(pid: int) -> Resident | None:
     """Add up what a process and all that it started take; None where it is gone, or the system doesn't tell."""
     with suppress(psutil.Error, OSError):

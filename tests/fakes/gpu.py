@@ -50,8 +50,12 @@ def hold(machine: Path, mebibytes: int, pid: int) -> None:
 def free(machine: Path) -> int:
     """MiB of GPU 0 that nobody holds."""
     total = int((machine / "total").read_text().split()[0])
-    held = (path for path in (machine / "held").iterdir() if path.name.isdecimal() and lives(int(path.name)))
-    return total - RESERVED - sum(int(path.read_text()) for path in held)
+    return total - RESERVED - sum(int(path.read_text()) for path in holders(machine))
+
+
+def holders(machine: Path) -> list[Path]:
+    """The files of those that hold memory: each is named by its pid, and has its MiB."""
+    return [path for path in (machine / "held").iterdir() if path.name.isdecimal() and lives(int(path.name))]
 
 
 def lives(pid: int) -> bool:
@@ -75,8 +79,12 @@ def main(name: str) -> int:
 
 
 def nvidia_smi(machine: Path) -> int:
-    """Say what was asked for of each GPU."""
+    """Say what was asked for of each GPU, or of each process on GPU 0."""
     total, count = map(int, (machine / "total").read_text().split())
+    if sys.argv[1] == "--query-compute-apps=gpu_uuid,pid,used_gpu_memory":
+        for path in holders(machine):
+            print(f"GPU-0, {path.name}, {path.read_text()}")  # noqa: T201
+        return 0
     fields = sys.argv[1].removeprefix("--query-gpu=").split(",")
     for index in range(count):
         known = {

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from unittest.mock import Mock
 
+import psutil
 import pytest
 
 from profiles import facts
@@ -141,6 +142,40 @@ def test_an_nvidia_smi_that_hangs_is_left(program, monkeypatch):
     assert note.startswith("nvidia-smi said nothing within 0.05 s: ")
 
 
+def test_an_nvidia_smi_that_can_not_be_ended_is_not_started_again(program, monkeypatch):
+    """It hangs in its driver; when the driver lets it go, it is."""
+    path = program("nvidia-smi", "echo '0, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0, 81079, GPU-0a'")
+    stuck = Mock(poll=Mock(return_value=None))
+    monkeypatch.setattr(facts, "_hanging", {str(path): stuck})
+    assert facts.nvidia_now() == ()
+    assert facts.nvidia_apps_now() is None
+    stuck.poll.return_value = -9
+    assert facts.nvidia_now() == (H100,)
+    assert facts._hanging == {}
+
+
+def test_a_program_that_does_not_end_is_remembered(program, monkeypatch):
+    monkeypatch.setattr(facts, "_hanging", {})
+    hangs = Mock(stdout=None)
+    hangs.communicate.side_effect = hangs.wait.side_effect = subprocess.TimeoutExpired("nvidia-smi", 1)
+    monkeypatch.setattr(subprocess, "Popen", Mock(return_value=hangs))
+    path = program("nvidia-smi", "")
+    assert facts.nvidia_now() == ()
+    assert facts._hanging == {str(path): hangs}
+
+
+def test_processes_on_gpus_are_told_by_nvidia_smi(program):
+    program(
+        "nvidia-smi",
+        '[ "$1" = --query-compute-apps=gpu_uuid,pid,used_gpu_memory ] || exit 1\n'
+        '[ "$2" = --format=csv,noheader,nounits ] || exit 1\n'
+        "echo 'GPU-0a, 413, 1542'",
+    )
+    assert facts.nvidia_apps_now() == {"GPU-0a": {413: 1542 << 20}}
+    program("nvidia-smi", "").unlink()
+    assert facts.nvidia_apps_now() is None
+
+
 def card(folder: Path, name: str, **files: str) -> None:
     device = folder / name / "device"
     device.mkdir(parents=True)
@@ -206,3 +241,39 @@ def test_a_programs_version(program):
     assert facts.program_version(str(program("llama-server", "echo 'version: 6710 (abc)' >&2"))) == "6710"
     assert facts.program_version(str(program("mute", "exit 1"))) == ""
     assert facts.program_version("/no/such/program") == ""
+
+
+def test_memory_of_this_machine():
+    there = psutil.virtual_memory()
+    found = facts.memory_now()
+    assert 0 < found.available <= found.total <= there.total
+
+
+MACHINE = facts.Memory(64 << 30, 50 << 30)
+
+
+def test_memory_within_control_groups_of_version_2(tmp_path):
+    """What is left of the tightest, be it of an outer one; its cached files count as free."""
+    stat = f"anon 5\ninactive_file {1 << 30}\nactive_file {2 << 30}\nworkingset_refault_file many"
+    group(tmp_path, "a", memory__max=str(16 << 30), memory__current=str(15 << 30), memory__stat=stat)
+    group(tmp_path, "a/b", memory__max=str(20 << 30), memory__current=str(2 << 30), memory__stat=stat)
+    group(tmp_path, "a/b/c", memory__max="max", memory__current=str(2 << 30))
+    assert facts._within("0::/a/b/c\n", tmp_path, MACHINE) == facts.Memory(16 << 30, 4 << 30)
+
+
+def test_memory_within_a_control_group_of_version_1(tmp_path):
+    """Its figures of the whole group are named total_…, not those of itself alone."""
+    stat = f"inactive_file 1\nactive_file 2\ntotal_inactive_file {1 << 30}\ntotal_active_file 0"
+    files = {"memory__limit_in_bytes": str(8 << 30), "memory__usage_in_bytes": str(5 << 30), "memory__stat": stat}
+    group(tmp_path, "memory", **files)
+    assert facts._within("3:memory:/docker/f00\n", tmp_path, MACHINE) == facts.Memory(8 << 30, 4 << 30)
+
+
+def test_memory_of_a_control_group_that_does_not_tell_its_use(tmp_path):
+    group(tmp_path, "a", memory__max=str(8 << 30))
+    assert facts._within("0::/a\n", tmp_path, MACHINE) == facts.Memory(8 << 30, 8 << 30)
+
+
+def test_memory_without_limits_is_the_machine_s(tmp_path):
+    group(tmp_path, "memory", memory__limit_in_bytes="9223372036854771712", memory__usage_in_bytes="5")
+    assert facts._within("3:memory:/\n", tmp_path, MACHINE) == MACHINE

@@ -158,3 +158,31 @@ def test_is_wsl(release, wsl):
 )
 def test_first_version(said, version):
     assert parsers.first_version(said) == version
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", {}),
+        ("GPU-0a, 413, 1542\n", {"GPU-0a": {413: 1542 << 20}}),
+        (
+            "GPU-0a, 413, 1542\nGPU-1b, 413, 2\n\nGPU-0a, 413, 8",
+            {"GPU-0a": {413: 1550 << 20}, "GPU-1b": {413: 2 << 20}},
+        ),
+        ("GPU-0a, 413, [N/A]\n", None),
+        ("GPU-0a, 413, 1542\nGPU-0a, 414, [Not Supported]\n", None),
+        ("Failed to initialize NVML: Driver/library version mismatch\n", None),
+        ("GPU-0a, [N/A], 5", None),
+    ],
+)
+def test_processes_that_nvidia_smi_tells_of(text, found):
+    """All of them, or none: a list without some of the bytes says too little."""
+    assert parsers.nvidia_apps(text) == found
+
+
+@pytest.mark.parametrize(
+    ("usage", "stat", "used"),
+    [("100\n", "inactive_file 30\nactive_file 5\nanon 50", 65), ("10", "active_file 30", 0), ("max", "", None)],
+)
+def test_memory_that_a_control_group_can_not_drop(usage, stat, used):
+    assert parsers.memory_in_use(usage, stat) == used
