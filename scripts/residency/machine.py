@@ -13,10 +13,18 @@ from math import inf
 from random import Random
 from typing import Protocol
 
-from router.core.memory.actions import Action, Cancel, Load, Refuse, Send, Unload
+from router.core.memory.actions import Action, Cancel, Load, Refuse, Unload
 from router.core.memory.devices import Footprint
 
 DEVICE = "gpu0"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a request that waits to its engine, which is loaded."""
+
+    backend: str
+    request: Hashable
 
 
 @dataclass(frozen=True)
@@ -52,30 +60,34 @@ class Job:
         return self.began - self.at
 
 
+Said = Action | Send
+"""What a scheduler says."""
+
+
 class Scheduler(Protocol):
-    """What decides: `Residency`, or another rule."""
+    """What decides: `Residency` behind `Pulling`, or another rule."""
 
     def wanted(
         self, request: Hashable, backend: str, now: float, *, key: str = "", keep_alive: float | None = None
-    ) -> Sequence[Action]:
+    ) -> Sequence[Said]:
         """A request wants a backend."""
 
-    def ended(self, request: Hashable, now: float) -> Sequence[Action]:
+    def ended(self, request: Hashable, now: float) -> Sequence[Said]:
         """A request has ended, or left."""
 
-    def loaded(self, backend: str, now: float, measured: Footprint | None = None) -> Sequence[Action]:
+    def loaded(self, backend: str, now: float, measured: Footprint | None = None) -> Sequence[Said]:
         """A backend is ready."""
 
-    def failed(self, backend: str, reason: str, now: float, *, oom: str | None = None) -> Sequence[Action]:
+    def failed(self, backend: str, reason: str, now: float, *, oom: str | None = None) -> Sequence[Said]:
         """A load failed."""
 
-    def exited(self, backend: str, now: float) -> Sequence[Action]:
+    def exited(self, backend: str, now: float) -> Sequence[Said]:
         """A backend's process is gone."""
 
-    def figures(self, device: str, free: int, now: float, own: Mapping[str, int] | None = None) -> Sequence[Action]:
+    def figures(self, device: str, free: int, now: float, own: Mapping[str, int] | None = None) -> Sequence[Said]:
         """A device tells its free bytes."""
 
-    def tick(self, now: float) -> Sequence[Action]:
+    def tick(self, now: float) -> Sequence[Said]:
         """Time has passed."""
 
     def wake(self, now: float) -> float:
@@ -215,7 +227,7 @@ class Machine:
 
     # What the scheduler says
 
-    def do(self, actions: Sequence[Action]) -> None:
+    def do(self, actions: Sequence[Said]) -> None:
         """Do what a scheduler says, in order."""
         for action in actions:
             if isinstance(action, Send):

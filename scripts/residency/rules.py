@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from math import inf
 
 from router.core.errors import UnavailableError
-from router.core.memory.actions import Action, Load, Refuse, Send, Unload
+from router.core.memory.actions import Load, Refuse, Unload
 from router.core.memory.devices import Footprint
 from router.core.memory.footprints import Placement
 from router.core.memory.resident import Resident
 from router.core.memory.rounds import Worth
-from scripts.residency.machine import DEVICE, Engine, Job
+from scripts.residency.machine import DEVICE, Engine, Job, Said, Send
 
 
 @dataclass
@@ -41,7 +41,7 @@ class _Rule:
         self._models = {each.name: _Model(each) for each in engines}
         self._limit = limit
         self._of: dict[Hashable, _Model] = {}
-        self._out: list[Action] = []
+        self._out: list[Said] = []
 
     def wanted(
         self,
@@ -51,14 +51,14 @@ class _Rule:
         *,
         key: str = "",  # noqa: ARG002
         keep_alive: float | None = None,  # noqa: ARG002
-    ) -> Sequence[Action]:
+    ) -> Sequence[Said]:
         """A request comes."""
         self._of[request] = self._models[backend]
         self._of[request].waiting.append(request)
         self.come(request)
         return self._decide(now)
 
-    def ended(self, request: Hashable, now: float) -> Sequence[Action]:
+    def ended(self, request: Hashable, now: float) -> Sequence[Said]:
         """A request has ended, or left."""
         model = self._of.pop(request)
         model.busy.discard(request)
@@ -67,13 +67,13 @@ class _Rule:
         model.used = now
         return self._decide(now)
 
-    def loaded(self, backend: str, now: float, measured: Footprint | None = None) -> Sequence[Action]:  # noqa: ARG002
+    def loaded(self, backend: str, now: float, measured: Footprint | None = None) -> Sequence[Said]:  # noqa: ARG002
         """A model is ready."""
         self._models[backend].state = "loaded"
         self._models[backend].used = now
         return self._decide(now)
 
-    def failed(self, backend: str, reason: str, now: float, *, oom: str | None = None) -> Sequence[Action]:  # noqa: ARG002
+    def failed(self, backend: str, reason: str, now: float, *, oom: str | None = None) -> Sequence[Said]:  # noqa: ARG002
         """A load failed: those who wait for it are refused."""
         model = self._models[backend]
         model.state = "leaving"
@@ -83,16 +83,16 @@ class _Rule:
             self._out.append(Refuse(backend, request, UnavailableError(reason)))
         return [*self._decide(now), Unload(backend, reason)]
 
-    def exited(self, backend: str, now: float) -> Sequence[Action]:
+    def exited(self, backend: str, now: float) -> Sequence[Said]:
         """A model is gone."""
         self._models[backend].state = "unloaded"
         return self._decide(now)
 
-    def figures(self, device: str, free: int, now: float, own: Mapping[str, int] | None = None) -> Sequence[Action]:  # noqa: ARG002
+    def figures(self, device: str, free: int, now: float, own: Mapping[str, int] | None = None) -> Sequence[Said]:  # noqa: ARG002
         """Figures of devices are not used."""
         return []
 
-    def tick(self, now: float) -> Sequence[Action]:  # noqa: ARG002
+    def tick(self, now: float) -> Sequence[Said]:  # noqa: ARG002
         """Time changes nothing."""
         return []
 
@@ -107,7 +107,7 @@ class _Rule:
         """Decide."""
         raise NotImplementedError
 
-    def _decide(self, now: float) -> Sequence[Action]:
+    def _decide(self, now: float) -> Sequence[Said]:
         self.go(now)
         done, self._out = self._out, []
         return done

@@ -11,6 +11,7 @@ from router.core.memory.resident import Loadable, Policy
 from router.core.memory.rounds import Worth, worth
 from scripts.instruments.statistics import percentile
 from scripts.residency.machine import DEVICE, Machine, Scheduler
+from scripts.residency.pulling import Pulling
 from scripts.residency.rules import Gathering, OneByOne, belady, least_recently_used
 from scripts.residency.traffic import (
     G,
@@ -71,7 +72,7 @@ def scheduler_of(rule: str, traffic: Traffic, policy: Policy | None = None) -> S
         size = {DEVICE: known.get(each.name, each.size[DEVICE])}
         placement = Placement(each.name, size, is_told=not known)
         residency.add(Loadable(each.name, (placement,), slots=each.slots), 0.0)
-    return residency
+    return Pulling(residency)
 
 
 def simulate(scenario: str, rule: str, *, requests: int, seed: int, policy: Policy | None = None) -> Figures | None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
-from router.core.memory.actions import Action, Cancel, Load, Refuse, Remember, Send, Unload
+from router.core.memory.actions import Cancel, Drain, Load, Refuse, Remember, Resume, Unload
 from router.core.memory.devices import Device
 from router.core.memory.footprints import Placement
 from router.core.memory.order import Order
 from router.core.memory.residency import Residency
 from router.core.memory.resident import Loadable, Policy
+from scripts.residency.machine import Said, Send
+from scripts.residency.pulling import Pulling
 
 G = 2**30
 
@@ -30,6 +32,7 @@ class Scene:
         order: Order | None = None,
     ) -> None:
         self.residency = Residency(devices, policy, order=order)
+        self.queue = Pulling(self.residency)
         self.now = 0.0
         self.refused: list[Refuse] = []
         self.remembered: list[Remember] = []
@@ -37,10 +40,10 @@ class Scene:
         for each in loadables:
             self.residency.add(backend(each) if isinstance(each, str) else each, 0.0)
 
-    def told(self, actions: Sequence[Action]) -> str:
-        """Write actions as words."""
+    def told(self, actions: Sequence[Said]) -> str:
+        """Write actions as words, what is sent in place of offers."""
         words = []
-        for action in actions:
+        for action in self.queue.pull(actions, self.now):
             if isinstance(action, Send):
                 words.append(f"send {action.request}")
             elif isinstance(action, Load):
@@ -48,12 +51,12 @@ class Scene:
                 words.append(f"load {action.backend}")
             elif isinstance(action, Unload):
                 words.append(f"unload {action.backend}")
-            elif isinstance(action, Cancel):
-                words.append(f"cancel {action.backend}")
+            elif isinstance(action, Cancel | Drain | Resume):
+                words.append(f"{type(action).__name__.lower()} {action.backend}")
             elif isinstance(action, Refuse):
                 self.refused.append(action)
                 words.append(f"refuse {action.request}")
-            else:
+            elif isinstance(action, Remember):
                 self.remembered.append(action)
         return ", ".join(words)
 

@@ -1,6 +1,6 @@
 """What the caller is to do after an event. Plain records, in the order in which they are to be done."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from router.core.errors import UnavailableError
@@ -9,11 +9,24 @@ from router.core.memory.footprints import Learned, Placement
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """Send a waiting request to its backend, which is loaded; tell `ended` when it is over, however it ended."""
+class Offer:
+    """A backend may be sent requests: those that wait there, or others. Tell `sent` for each, as `may_go` allows."""
 
     backend: str
-    request: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A backend makes room: it takes only as many requests as there are leases left. `may_go` counts them."""
+
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A backend that drained goes on: its memory isn't needed after all."""
+
+    backend: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +76,9 @@ class Remember:
     load_seconds: float
 
 
-Action = Send | Load | Unload | Cancel | Refuse | Remember
+Action = Offer | Drain | Resume | Load | Unload | Cancel | Refuse | Remember
+
+Actions = Sequence[Action]
+
+NOTHING: Actions = ()
+"""There is nothing to do. Nearly all requests get this one."""

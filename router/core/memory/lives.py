@@ -8,7 +8,19 @@ from collections.abc import Hashable, Mapping
 from math import ceil
 
 from router.core.errors import UnavailableError
-from router.core.memory.actions import Action, Cancel, Load, Refuse, Remember, Send, Unload
+from router.core.memory.actions import (
+    NOTHING,
+    Action,
+    Actions,
+    Cancel,
+    Drain,
+    Load,
+    Offer,
+    Refuse,
+    Remember,
+    Resume,
+    Unload,
+)
 from router.core.memory.devices import Footprint, Reservations
 from router.core.memory.footprints import Footprints, Placement
 from router.core.memory.order import Order
@@ -20,7 +32,7 @@ from router.core.memory.states import Event, State
 
 
 class Lives:
-    """Backends and their memory. `out` collects the actions until `flush`."""
+    """Backends and their memory. `out` collects the actions until `flush`, `offers` the backends to be offered."""
 
     def __init__(self, reservations: Reservations, footprints: Footprints, policy: Policy, order: Order) -> None:
         self.residents: dict[str, Resident] = {}
@@ -31,10 +43,15 @@ class Lives:
         self.policy = policy
         self.order = order
         self.out: list[Action] = []
+        self.offers: dict[str, Resident] = {}
 
-    def flush(self) -> list[Action]:
-        """Hand back what is to be done."""
+    def flush(self) -> Actions:
+        """Hand back what is to be done; offers come last, one for each backend that still may be sent anything."""
+        if not self.out and not self.offers:
+            return NOTHING
         done, self.out = self.out, []
+        done.extend([Offer(each.name) for each in self.offers.values() if self.may_go(each)])
+        self.offers.clear()
         return done
 
     def turn_length(self, resident: Resident) -> float:
@@ -43,15 +60,54 @@ class Lives:
 
     # Requests
 
-    def pass_on(self, resident: Resident, request: Hashable, key: str, keep_alive: float | None, now: float) -> None:
-        """Count a request that is sent at once: as `let_in` and `send`, for what most requests are."""
-        if not resident.in_flight:
+    def may_go(self, resident: Resident) -> bool:
+        """Tell whether one more request may be sent to a backend now.
+
+        While others wait for memory, only as many as are served at once: so what drains is soon idle. While it drains,
+        only as many as there are leases.
+        """
+        if self.queued and len(resident.in_flight) >= resident.loadable.slots:
+            return False
+        return resident.state is State.LOADED or (resident.state is State.DRAINING and bool(resident.leases))
+
+    def offer(self, resident: Resident) -> None:
+        """Offer a backend that may be sent requests, if some wait there or it might not be sent any before."""
+        was_open, resident.is_open = resident.is_open, self.may_go(resident)
+        if resident.is_open and (resident.waiting or not was_open):
+            self.offers[resident.name] = resident
+
+    def use(self, resident: Resident, now: float) -> None:
+        """Note that a request is about to wait for a backend or to be sent: if it is unused, a gap of its use ends."""
+        if resident.is_unused and resident.was_wanted:
             resident.gaps.note(now - resident.idle_since)
+        resident.was_wanted = True
+
+    def send(
+        self, resident: Resident, request: Hashable, key: str, rank: float, keep_alive: float | None, now: float
+    ) -> None:
+        """Count a request that is sent. It keeps its backend loaded until it has ended."""
         resident.in_flight[request] = now
         self.requests[request] = resident
         if keep_alive is not None:
             resident.keep_alive = keep_alive
-        self.order.went(key, self.order.rank(key))
+        self.order.went(key, rank)
+
+    def send_waiting(
+        self,
+        resident: Resident,
+        request: Hashable,
+        waited_at: Resident,
+        waiting: Waiting,
+        keep_alive: float | None,
+        now: float,
+    ) -> None:
+        """Count a request that is sent and has waited, there or for another backend."""
+        self.use(resident, now)
+        held_lease = self.forget(waited_at, waiting, now)
+        if waited_at is not resident or not held_lease:
+            self.take_lease(resident)
+        keeps = waiting.keep_alive if keep_alive is None else keep_alive
+        self.send(resident, request, waiting.key, waiting.rank, keeps, now)
 
     def let_in(self, resident: Resident, waiting: Waiting) -> None:
         """Let a request wait. The first one begins the wait for a turn."""
@@ -60,52 +116,50 @@ class Lives:
         resident.waiting[waiting.request] = waiting
         self.requests[waiting.request] = resident
 
-    def send(self, resident: Resident, waiting: Waiting, now: float) -> None:
-        """Send a request that waits; it keeps its backend loaded until it has ended."""
-        self._forget(resident, waiting)
-        resident.in_flight[waiting.request] = now
-        self.requests[waiting.request] = resident
-        if waiting.keep_alive is not None:
-            resident.keep_alive = waiting.keep_alive
-        self.order.went(waiting.key, waiting.rank)
-        self.out.append(Send(resident.name, waiting.request))
-
-    def send_waiting(self, resident: Resident, now: float) -> None:
-        """Send what waits: all, while nobody waits for memory; else as many as are served at once.
-
-        So what drains is soon idle. While it drains only those go that hold a lease.
-        """
-        is_draining = resident.state is State.DRAINING
-        while not self.queued or len(resident.in_flight) < resident.loadable.slots:
-            first = resident.first_leased() if is_draining else resident.first()
-            if first is None:
-                return
-            self.send(resident, first, now)
-
     def refuse(self, resident: Resident, error: UnavailableError, now: float) -> None:
         """Refuse all that wait for a backend."""
         for waiting in list(resident.waiting.values()):
-            self._forget(resident, waiting)
+            self.forget(resident, waiting, now)
             self.out.append(Refuse(resident.name, waiting.request, error))
-            resident.idle_since = now
 
     def end(self, resident: Resident, request: Hashable, now: float) -> None:
         """Note that a request has ended, or left while it waited."""
         sent = resident.in_flight.pop(request, None)
         if sent is None:
-            self._forget(resident, resident.waiting[request])
-        else:
-            del self.requests[request]
-            resident.costs.service.note(now - sent)
+            self.forget(resident, resident.waiting[request], now)
+            return
+        del self.requests[request]
+        resident.costs.service.note(now - sent)
+        resident.quiet_since = now
         if resident.is_unused:
             resident.idle_since = now
 
-    def _forget(self, resident: Resident, waiting: Waiting) -> None:
+    def forget(self, resident: Resident, waiting: Waiting, now: float) -> bool:
+        """Have a request wait no longer; tell whether it held a lease, which ends with that."""
         del resident.waiting[waiting.request]
         del self.requests[waiting.request]
-        if waiting.leased:
-            waiting.leased = False
-            resident.leased -= 1
+        if resident.is_unused:
+            resident.idle_since = now
+        return resident.leases.pop(waiting.request, None) is not None
+
+    # Leases
+
+    def lease(self, resident: Resident) -> None:
+        """Give leases to those that wait, as many as a turn serves."""
+        in_turn = sorted(resident.waiting.values(), key=by_rank)
+        batch = in_turn[: resident.batch(self.turn_length(resident))]
+        resident.leases = {waiting.request: waiting for waiting in batch}
+
+    def take_lease(self, resident: Resident) -> None:
+        """Take a lease for whoever is sent while a backend drains: from the one of its holders that goes last."""
+        if resident.state is State.DRAINING and resident.leases:
+            resident.leases.popitem()
+
+    def lapse(self, now: float) -> None:
+        """End leases that nobody uses: those who hold them may not be sent there, or wait for room elsewhere."""
+        for resident in self.residents.values():
+            if resident.leases and resident.serves and now >= resident.lapses_at():
+                resident.leases.clear()
 
     # Into memory
 
@@ -128,10 +182,7 @@ class Lives:
         resident.load = LoadUnderWay(placement, now)
         resident.placement = placement
         resident.keep_alive = None
-        batch = resident.batch(self.turn_length(resident))
-        for number, waiting in enumerate(sorted(resident.waiting.values(), key=by_rank)):
-            waiting.leased = number < batch
-        resident.leased = min(batch, len(resident.waiting))
+        self.lease(resident)
         attempt = 2 if resident.failures.retried else 1
         self.out.append(Load(resident.name, placement, footprint, attempt))
 
@@ -153,10 +204,23 @@ class Lives:
         resident.failures = Failures()
         resident.wish.load = False
         resident.turn.begin(now, self.turn_length(resident))
+        resident.is_open, resident.quiet_since = False, now
+        if not resident.leases:
+            self.lease(resident)
         if resident.is_unused:
             resident.idle_since = now
 
     # Out of memory
+
+    def drain(self, resident: Resident) -> None:
+        """Have a backend end what it has, to make room."""
+        resident.step(Event.DRAIN)
+        self.out.append(Drain(resident.name))
+
+    def resume(self, resident: Resident) -> None:
+        """Have a backend that drains go on."""
+        resident.step(Event.RESUME)
+        self.out.append(Resume(resident.name))
 
     def unload(self, resident: Resident, reason: str, wanted_since: float, now: float) -> None:
         """End an idle engine, for somebody who wanted its memory since then."""
@@ -184,8 +248,16 @@ class Lives:
                 self.cancel(resident, "nobody waits for it any more", now)
 
     def _leave(self, resident: Resident, now: float) -> None:
+        self._lose(resident)
         self.reservations.unsettle(resident.name)
         resident.left_at = now
+
+    def _lose(self, resident: Resident) -> None:
+        """Forget what was in flight: it has ended with the engine. Nobody holds a lease on what isn't there."""
+        for request in resident.in_flight:
+            del self.requests[request]
+        resident.in_flight.clear()
+        resident.leases.clear()
 
     def fail(self, resident: Resident, reason: str, oom: str | None, ceilings: Mapping[str, int], now: float) -> None:
         """A load failed. For lack of memory it is tried once more, with more; else all who wait are refused.
@@ -228,9 +300,7 @@ class Lives:
         """Its process is gone, asked or not; what was in flight there has ended with it."""
         if resident.state is not State.UNLOADING:
             resident.left_at = -1.0
-        for request in resident.in_flight:
-            del self.requests[request]
-        resident.in_flight.clear()
+        self._lose(resident)
         if resident.is_unused:
             resident.idle_since = now
         resident.step(Event.EXIT)
@@ -246,11 +316,12 @@ class Lives:
         if resident.wish.remove:
             resident.step(Event.RELEASE)
             del self.residents[resident.name]
-        elif resident.failures.rests:
+        elif resident.failures.rests and now < resident.failures.until:
             resident.failures.rests = False
             resident.step(Event.FAIL)
             self.refuse(resident, self.failure(resident, now), now)
         else:
+            resident.failures.rests = False
             resident.step(Event.RELEASE)
             if resident.waiting or resident.wish.load:
                 self.queue(resident)

@@ -7,7 +7,7 @@ does the actions that it gets back, in order. Every method that can change somet
 from collections.abc import Hashable, Iterable, Mapping
 
 from router.core.errors import UnavailableError
-from router.core.memory.actions import Action, Refuse
+from router.core.memory.actions import NOTHING, Actions, Refuse
 from router.core.memory.devices import Device, Footprint, Reservations
 from router.core.memory.footprints import Footprints
 from router.core.memory.lives import Lives
@@ -18,7 +18,6 @@ from router.core.memory.rounds import Round, Worth, worth
 from router.core.memory.states import Event, State
 from router.core.memory.telling import place_of, seconds_until_sent, wake_at
 
-Actions = list[Action]
 _EXPIRED = "nobody has used it for as long as it is kept"
 
 
@@ -82,23 +81,15 @@ class Residency:
 
     # Requests
 
-    def passes(
-        self, request: Hashable, backend: str, now: float, key: str = "", keep_alive: float | None = None
-    ) -> bool:
-        """Count a request that may be sent at once, as its backend is loaded and nobody waits; else ask `wanted`.
-
-        The short way for nearly all requests. Tell `ended` for each that passes.
-        """
-        resident = self._residents[backend]
-        if resident.state is not State.LOADED or self._queued or resident.waiting or not resident.was_wanted:
-            return False
-        self._lives.pass_on(resident, request, key, keep_alive, now)
-        return True
+    def may_go(self, backend: str) -> bool:
+        """Tell whether one more request may be sent to a backend now; False for one that isn't known."""
+        resident = self._residents.get(backend)
+        return resident is not None and self._lives.may_go(resident)
 
     def wanted(
         self, request: Hashable, backend: str, now: float, *, key: str = "", keep_alive: float | None = None
     ) -> Actions:
-        """A request is to be sent to a backend. It is sent at once, waits, or is refused. Tell `ended` for each.
+        """A request waits for a backend, loaded or not. It is offered, or refused. Tell `sent` or `ended` for each.
 
         `keep_alive`: seconds that the backend stays loaded after it, instead of `unload_after`; 0, or FOREVER.
         Raises KeyError for a backend that isn't known or was removed, ValueError for a request that is.
@@ -108,9 +99,7 @@ class Residency:
             raise KeyError(backend)
         if request in self._requests:
             raise ValueError("this request is waiting or in flight")
-        if resident.is_unused and resident.was_wanted:
-            resident.gaps.note(now - resident.idle_since)
-        resident.was_wanted = True
+        self._lives.use(resident, now)
         waiting = Waiting(request, key, self._lives.order.rank(key), now, keep_alive)
         if resident.state is State.FAILED:
             if now < resident.failures.until:
@@ -118,23 +107,64 @@ class Residency:
             resident.step(Event.REST)
         self._lives.let_in(resident, waiting)
         if resident.state is State.LOADED:
-            self._lives.send_waiting(resident, now)
+            self._lives.offer(resident)
             return self._lives.flush()
         if resident.state is State.UNLOADED:
             self._lives.queue(resident)
-        return self._decide(now) if len(resident.waiting) == 1 else []
+        return self._decide(now) if len(resident.waiting) == 1 else NOTHING
+
+    def sent(
+        self,
+        request: Hashable,
+        backend: str,
+        now: float,
+        *,
+        waiting: Hashable = None,
+        key: str = "",
+        keep_alive: float | None = None,
+    ) -> Actions:
+        """An attempt begins at a backend, which stays loaded until `ended` is told. Never refused, as it is a fact.
+
+        `request` names the attempt; `waiting` is the request that waited, here or for another backend, if it did. An
+        attempt at a backend that isn't known, isn't loaded or ends is not counted: it fails with the engine.
+        """
+        resident = self._residents.get(backend)
+        if waiting is None and not self._queued and resident is not None and resident.state is State.LOADED:
+            self._lives.use(resident, now)
+            self._lives.send(resident, request, key, self._lives.order.rank(key), keep_alive, now)
+            return NOTHING
+        if resident is not None and not (resident.serves or resident.state is State.LOADING):
+            resident = None
+        waited_at = None if waiting is None else self._requests.get(waiting)
+        waited = None if waited_at is None else waited_at.waiting.get(waiting)
+        if waited_at is None or waited is None:
+            if resident is not None:
+                self._lives.use(resident, now)
+                self._lives.take_lease(resident)
+                self._lives.send(resident, request, key, self._lives.order.rank(key), keep_alive, now)
+            return NOTHING
+        if resident is not None:
+            self._lives.send_waiting(resident, request, waited_at, waited, keep_alive, now)
+        else:
+            self._lives.forget(waited_at, waited, now)
+        return NOTHING if resident is waited_at else self._after(waited_at, now)
 
     def ended(self, request: Hashable, now: float) -> Actions:
-        """A request was served, failed, or its client left, waiting or not. One that isn't known is left alone."""
+        """An attempt has ended, however it did, or a request that waited left. One that isn't known is left alone."""
         resident = self._requests.get(request)
         if resident is None:
-            return []
+            return NOTHING
         self._lives.end(resident, request, now)
+        return self._after(resident, now)
+
+    def _after(self, resident: Resident, now: float) -> Actions:
+        """Go on after a request has ended or left: offer what waits, unload, or hold a round for others."""
         if resident.serves and not resident.is_idle:
-            self._lives.send_waiting(resident, now)
+            if self._queued or resident.waiting:
+                self._lives.offer(resident)
         elif resident.state is State.LOADED and resident.is_unused and now >= resident.expires():
             self._lives.unload(resident, _EXPIRED, now, now)
-        elif self._queued or resident.state is not State.LOADED:
+        elif self._queued or resident.waiting or resident.state is not State.LOADED:
             return self._decide(now)
         return self._lives.flush()
 
@@ -160,7 +190,7 @@ class Residency:
         resident = self._residents[backend]
         resident.wish.load = False
         resident.wish.unload = resident.holds_memory and not resident.leaves
-        if resident.state is State.LOADING and not resident.waiting:
+        if resident.state is State.LOADING and resident.is_unused:
             self._lives.cancel(resident, "it is to be unloaded", now)
         return self._decide(now)
 
@@ -172,7 +202,7 @@ class Residency:
         if load is not None:
             load.progressed = now
             load.share = max(load.share, min(1.0, share))
-        return []
+        return NOTHING
 
     def loaded(self, backend: str, now: float, measured: Footprint | None = None) -> Actions:
         """A backend is ready; `measured` is what it takes. One that is to end by now ends."""
@@ -259,6 +289,7 @@ class Residency:
     def _decide(self, now: float) -> Actions:
         """Hold a round: load what fits, have others leave for what doesn't, let requests go."""
         self._lives.cancel_abandoned(now)
+        self._lives.lapse(now)
         round_ = self._round(now)
         for claim in round_.in_order(self._queued.values()):
             self._serve_claim(claim, round_, now)
@@ -286,15 +317,15 @@ class Residency:
             round_.hold(claim)
 
     def _settle(self, resident: Resident, round_: Round, now: float) -> None:
-        """Have a loaded backend leave, drain, or go on, as the round has decided; send what may be sent."""
+        """Have a loaded backend leave, drain, or go on, as the round has decided; offer what may go."""
         wanted_since = round_.victims.get(resident.name)
         leaves = wanted_since is not None or resident.wish.unload
         if leaves and resident.is_idle:
             reason = "others need its memory" if wanted_since is not None else "it was asked for"
             self._lives.unload(resident, reason, now if wanted_since is None else wanted_since, now)
         elif leaves and resident.state is State.LOADED:
-            resident.step(Event.DRAIN)
+            self._lives.drain(resident)
         elif not leaves and resident.state is State.DRAINING:
-            resident.step(Event.RESUME)
+            self._lives.resume(resident)
         if resident.serves:
-            self._lives.send_waiting(resident, now)
+            self._lives.offer(resident)

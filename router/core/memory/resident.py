@@ -11,6 +11,9 @@ from router.core.memory.wanting import IdleGaps, Mean
 FOREVER = inf
 """As a `keep_alive`: never unloaded for being idle. Others may still need the memory."""
 
+LEASE_TIMEOUT = 10.0
+"""Seconds in which a backend has nothing in flight, until its leases lapse: those who hold them can't be sent there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loadable:
@@ -23,7 +26,7 @@ class Loadable:
     name: str
     placements: tuple[Placement, ...]
     slots: int = 4
-    """Requests at once; others wait here while another backend needs the memory."""
+    """Requests that its engine serves at once; no more are sent while others wait for memory."""
     pinned: bool = False
     unload_after: float = FOREVER
     """Seconds of idle time."""
@@ -61,8 +64,6 @@ class Waiting:
         self.rank = rank
         self.entered = entered
         self.keep_alive = keep_alive
-        # Whether it caused a load: then that isn't evicted before it was served.
-        self.leased = False
 
 
 class Turn:
@@ -153,9 +154,12 @@ class Resident:
         self.state = State.UNLOADED
         self.waiting: dict[Hashable, Waiting] = {}  # by their arrival
         self.in_flight: dict[Hashable, float] = {}  # when each was sent
-        self.leased = 0  # of those that wait
+        # Of those that wait, those that caused its load, in turn: it stays loaded until they were served.
+        self.leases: dict[Hashable, Waiting] = {}
+        self.is_open = False  # whether it might be sent requests when that was last looked at
         self.was_wanted = False  # ever: before that, no gap is counted
         self.idle_since = now
+        self.quiet_since = now  # nothing is in flight since then
         self.left_at = 0.0  # told to end
         self.keep_alive: float | None = None  # of the latest request
         self.gaps = IdleGaps()
@@ -180,8 +184,8 @@ class Resident:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is in flight, and nobody who caused its load still waits."""
-        return not self.in_flight and not self.leased
+        """Whether nothing is in flight, and nobody who waits holds a lease."""
+        return not self.in_flight and not self.leases
 
     @property
     def is_unused(self) -> bool:
@@ -225,9 +229,9 @@ class Resident:
         """Find the request that goes first."""
         return min(self.waiting.values(), key=by_rank) if self.waiting else None
 
-    def first_leased(self) -> Waiting | None:
-        """Find the request that goes first of those that hold a lease."""
-        return min([each for each in self.waiting.values() if each.leased], key=by_rank, default=None)
+    def lapses_at(self) -> float:
+        """When leases that nobody makes use of lapse; never, where something is in flight."""
+        return self.quiet_since + LEASE_TIMEOUT if self.leases and not self.in_flight else inf
 
     def batch(self, turn: float) -> int:
         """Tell how many requests a turn serves: so many of those that cause a load hold a lease on it."""

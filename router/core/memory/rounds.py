@@ -62,7 +62,7 @@ def is_in_use(resident: Resident, waiting: int, now: float) -> bool:
 
     `waiting` is how many requests would wait for that.
     """
-    if not resident.is_idle:
+    if not resident.is_idle or (resident.waiting and resident.state is State.LOADED):
         return True
     idle, swap = resident.idle_for(now), resident.costs.swap()
     return any(resident.gaps.chance(idle, swap / part) >= max(1, waiting) / part for part in (2, 4, 8, 16, 32, 64))

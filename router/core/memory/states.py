@@ -13,7 +13,7 @@ Invariants, which the tests hold against any order of events:
 1. Memory is reserved in LOADING, LOADED, DRAINING, UNLOADING and RELEASING, and in no other state.
 2. There may be a process in LOADING, LOADED, DRAINING and UNLOADING. Its exit is proved before RELEASING, and the
    device's own figure before the state after that. LOAD is possible in QUEUED alone, so no backend loads twice.
-3. Requests are sent in LOADED; in DRAINING only those that hold a lease.
+3. Requests are sent in LOADED; in DRAINING only as many as there are leases.
 4. An event that can't happen in a state raises IllegalMoveError and changes nothing.
 """
 

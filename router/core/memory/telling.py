@@ -30,6 +30,8 @@ def wake_at(
             times.append(resident.load.progressed + resident.loadable.start_timeout)
         elif resident.state is State.LOADED and resident.is_unused:
             times.append(now + RECHECK if queued else resident.expires())
+        elif resident.serves:
+            times.append(resident.lapses_at())
     if queued:
         times.append(now + AT_LEAST)
         patience = [policy.patience * each.costs.load.value for each in residents if each.serves]

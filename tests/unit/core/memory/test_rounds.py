@@ -52,7 +52,7 @@ def test_a_turn_ends():
     scene.at(20).want("b1")
     assert scene.at(57).tick() == ""
     assert scene.want("a1") == "send a1"
-    assert scene.at(58).tick() == ""
+    assert scene.at(58).tick() == "drain a"
     assert scene.states() == "a draining, b queued"
 
 
