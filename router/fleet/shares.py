@@ -13,7 +13,7 @@ from dataclasses import replace
 from launchers.engines.common import number
 from launchers.errors import LaunchError
 from launchers.footprints.share import ShareNeeds, share_needs
-from launchers.gpus import CACHE, LEAST_SHARE, SHARE, TOGETHER, Claim, dealt, floored, raised
+from launchers.gpus import CACHE, LEAST_SHARE, SHARE, SOME, TOGETHER, Claim, dealt, floored, raised
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import described, size_of, weights
 from profiles import Facts
@@ -30,9 +30,6 @@ LAYERS = "n-gpu-layers"
 
 VLLMS_OWN = 0.92
 """The share that vllm takes by default (`gpu-memory-utilization: null`)."""
-
-SOME = "of some kind"
-"""Stands for a GPU's number if it isn't known which GPU is used."""
 
 UNKNOWN = Gpu("NVIDIA", "a GPU", None)
 """Stands for the GPUs of a GPU profile if none could be read."""
