@@ -29,6 +29,7 @@ from launchers.states import RestartPolicy
 from profiles import Facts
 from router import settings
 from router.api.admin import Admin
+from router.api.models import Models
 from router.api.surface import Surface
 from router.config import Config
 from router.core.catalog import Backend
@@ -182,7 +183,9 @@ class App:
     async def _bind(self) -> None:
         management = Management(self.fleet, self.plane, lambda: self.plan.config, self.reloader)
         surface = Surface(self.plane, self.listener.slow.may_look)
-        await self.listener.bind([*surface.routes(), *Admin(management).routes()], self._config.auth)
+        await self.listener.bind(
+            [*surface.routes(), *Admin(management).routes(), *Models(management).routes()], self._config.auth
+        )
 
     def _want(self, backend: Backend) -> bool:
         return self.fleet.want(backend)

@@ -4,6 +4,8 @@ GET /admin/status    every backend with its state, the queues, and the result of
 GET /admin/explain   ?model=NAME: where a request for the model would go now, and why; &size=BYTES: of that length
 GET /admin/config    the configuration in force, without its secrets
 POST /admin/reload   read router.yaml again, now: 200 with the steps taken, 422 with the mistakes in it
+
+/admin/models, to load and unload: `router.api.models`.
 """
 
 from typing import Protocol

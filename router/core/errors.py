@@ -85,6 +85,14 @@ class MethodNotAllowedError(RouterError):
     code = "method_not_allowed"
 
 
+class ConflictError(RouterError):
+    """What is asked for can't be done in the router's present state or configuration."""
+
+    status = 409
+    type = anthropic_type = "invalid_request_error"
+    code = "conflict"
+
+
 class BodyTooLargeError(RouterError):
     """A request's body over `limits.max_body`."""
 
@@ -137,7 +145,8 @@ def _is_anthropic(path: str) -> bool:
     return path.startswith("/v1/messages")
 
 
-def _openai(error: RouterError) -> dict[str, Any]:
+def told(error: RouterError) -> dict[str, Any]:
+    """Describe an error as OpenAI's API does."""
     return {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
 
 
@@ -168,7 +177,7 @@ def _words(said: bytes) -> str:
 
 def body(error: RouterError, path: str) -> bytes:
     """Give the error as a JSON body in the form of this path's API."""
-    return _encode(_anthropic(error) if _is_anthropic(path) else {"error": _openai(error)})
+    return _encode(_anthropic(error) if _is_anthropic(path) else {"error": told(error)})
 
 
 def event(error: RouterError, path: str) -> bytes:
@@ -181,4 +190,4 @@ def event(error: RouterError, path: str) -> bytes:
     if path.startswith("/v1/responses"):
         said = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
         return b"\n\nevent: error\ndata: " + _encode(said) + b"\n\n"
-    return b"\n\ndata: " + _encode({"error": _openai(error)}) + b"\n\n"
+    return b"\n\ndata: " + _encode({"error": told(error)}) + b"\n\n"

@@ -5,17 +5,25 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from launchers.process import Keepers
-from launchers.states import RestartPolicy
+from launchers.states import RestartPolicy, State
 from launchers.status import Status
 from launchers.supervisor import Supervisor
 from launchers.turns import Turns
 from router.core.catalog import Backend
+from router.core.errors import ConflictError
+from router.core.memory.refusals import LoadFailedError
 from router.fleet.diff import Do, Plan, Step
 from router.fleet.launches import Launch
 from router.fleet.lifecycle import Lifecycle
 from router.fleet.members import Member
+from router.fleet.telling import model_told
 from router.proxy.plane import Plane
 from router.proxy.watching.probe import Prober
+
+LOOK_EVERY = 0.05
+"""Seconds between two looks whether what a person asked for has come."""
+
+_SETTLED = frozenset({State.RUNNING, State.FATAL, State.STOPPING, State.STOPPED})
 
 SLICE = 0.005
 """Seconds for which a change of many backends may hold up everything else at a time."""
@@ -136,6 +144,31 @@ class Fleet:
         for member in (*self.members.values(), *self._life.ending):
             if member.backend is backend and member.supervisor is not None:
                 member.supervisor.restart()
+
+    # Models by the names of their backends
+
+    def models_told(self) -> list[dict[str, object]]:
+        """Describe each launched backend as plain data: see `router.fleet.telling`."""
+        launched = ((member, member.supervisor) for member in self.members.values())
+        return [model_told(member, supervisor, None) for member, supervisor in launched if supervisor is not None]
+
+    async def load(self, name: str) -> None:
+        """Load a launched backend, and wait until it is. Raises LoadFailedError where it can't be."""
+        supervisor = self.members[name].supervisor
+        if supervisor is None:
+            return
+        supervisor.revive()
+        while supervisor.status.state not in _SETTLED:  # noqa: ASYNC110 -- a supervisor tells its member's owner alone
+            await asyncio.sleep(LOOK_EVERY)
+        if supervisor.status.state is not State.RUNNING:
+            raise LoadFailedError(name, supervisor.status.detail, None)
+
+    async def unload(self, name: str) -> None:
+        """Unload a launched backend, and wait until it is gone. Raises ConflictError where all stay loaded."""
+        raise ConflictError(
+            f"'{name}' stays loaded, as all models of this router do: write `load: on_demand` or `unload_after` at one "
+            "of them, and each can be unloaded."
+        )
 
     # The end
 

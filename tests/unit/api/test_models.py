@@ -1,0 +1,119 @@
+import asyncio
+
+import pytest
+from aiohttp import web
+
+from router.api.models import Models
+from router.core.errors import RouterError
+from router.core.memory.refusals import LoadFailedError, MemoryShortageError, Shortage
+from tests.running import eventually
+
+LOADED = {"name": "qwen", "state": "loaded"}
+SHORT = MemoryShortageError("qwen", (Shortage("GPU-1", 6 << 30, 2 << 30, {"llama": 1 << 30}),))
+
+
+class Managed:
+    """A router with one model, which fails to load as it is told to."""
+
+    def __init__(self, error: RouterError | None = None):
+        self.error = error
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.may_end = asyncio.Event()
+        self.tasks: list[asyncio.Future[object]] = []
+
+    def models(self, names=None):
+        """Describe it, if it is asked for."""
+        return [LOADED] if names is None or "qwen" in names else []
+
+    def launched(self, name):
+        """Note nothing: each name means one backend of this name."""
+        return (name,)
+
+    async def load(self, names):
+        """Load, once that may end."""
+        self.asked.append(("load", names))
+        await self.may_end.wait()
+        return self.error
+
+    async def unload(self, names):
+        """Unload at once."""
+        self.asked.append(("unload", names))
+        return self.error
+
+    def begin(self, work):
+        """Do it by the way."""
+        self.tasks.append(asyncio.ensure_future(work))
+
+
+@pytest.fixture
+async def asked(aiohttp_client):
+    """Give a function that asks such a router: its answer's status, headers and content."""
+
+    async def ask(managed, method, path):
+        app = web.Application()
+        app.add_routes(Models(managed).routes())
+        client = await aiohttp_client(app)
+        async with client.request(method, path) as answer:
+            return answer.status, answer.headers, await answer.json()
+
+    return ask
+
+
+async def test_the_models_are_listed(asked):
+    """As the router describes them."""
+    assert (await asked(Managed(), "GET", "/admin/models"))[2] == {"models": [LOADED]}
+
+
+@pytest.mark.parametrize("wait", ["", "?wait=true", "?wait=1"])
+async def test_a_load_is_answered_when_it_is_done(asked, wait):
+    """With the state that it has then."""
+    managed = Managed()
+    asking = asyncio.create_task(asked(managed, "POST", f"/admin/models/qwen/load{wait}"))
+    await eventually(lambda: managed.asked)
+    assert not asking.done()
+    managed.may_end.set()
+    status, _, told = await asking
+    assert (status, told) == (200, {"models": [LOADED]})
+
+
+async def test_a_load_that_is_not_waited_for_goes_on(asked):
+    """It is answered at once, as accepted."""
+    managed = Managed()
+    status, _, told = await asked(managed, "POST", "/admin/models/qwen/load?wait=false")
+    assert (status, told) == (202, {"models": [LOADED]})
+    managed.may_end.set()
+    await managed.tasks[0]
+    assert managed.asked == [("load", ("qwen",))]
+
+
+async def test_a_name_may_have_slashes(asked):
+    """Written as they are, or encoded."""
+    for written in ("org/qwen", "org%2Fqwen"):
+        managed = Managed()
+        assert (await asked(managed, "POST", f"/admin/models/{written}/unload"))[0] == 200
+        assert managed.asked == [("unload", ("org/qwen",))]
+
+
+async def test_a_lack_of_memory_is_told_with_its_figures(asked):
+    """In words, and in bytes for programs."""
+    managed = Managed(SHORT)
+    managed.may_end.set()
+    status, _, told = await asked(managed, "POST", "/admin/models/qwen/load")
+    assert status == 503
+    assert told["error"]["code"] == "insufficient_memory"
+    assert (
+        "It needs 6.0 GiB of GPU-1, of which 2.0 GiB can be free (1.0 GiB by llama stays)" in told["error"]["message"]
+    )
+    assert told["error"]["shortages"] == [
+        {"device": "GPU-1", "needs": 6 << 30, "free": 2 << 30, "held": {"llama": 1 << 30}}
+    ]
+    assert told["models"] == [LOADED]
+
+
+async def test_a_load_that_failed_says_when_to_try_again(asked):
+    """In its header, as for requests."""
+    managed = Managed(LoadFailedError("qwen", "no such file", 5))
+    managed.may_end.set()
+    status, headers, told = await asked(managed, "POST", "/admin/models/qwen/load")
+    assert (status, headers["retry-after"], told["error"]["code"]) == (503, "5", "load_failed")
+    assert told["error"]["message"] == "'qwen' could not be loaded: no such file"
