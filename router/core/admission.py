@@ -12,6 +12,9 @@ A full queue makes room for a newcomer with a better claim: one of a class befor
 key that has fewer tickets for its weight within that class. Then the newest ticket of the key with the most tickets in
 the last class is refused. So no client shuts out others by sending many requests.
 
+A request that waits for a model to be loaded waits for as long as that takes: its clock is stopped (`stop_clock`), and
+begins anew when the model is there.
+
 Nothing outlives its tickets: with its last ticket, a queue's classes, keys and measurements are gone.
 """
 
@@ -94,13 +97,15 @@ class Admission(Generic[T]):
         self.size = 0
         # In the order of their latest turns, the oldest first.
         self._queues: OrderedDict[str, Queue[T]] = OrderedDict()
-        # In the order in which they entered.
+        # In the order in which their clocks began.
         self._waiting: OrderedDict[Ticket[T], None] = OrderedDict()
+        # Those whose clocks stand.
+        self._untimed: set[Ticket[T]] = set()
         # The tickets that a backend is kept for, by the backend's name.
         self._kept: dict[str, Ticket[T]] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._untimed)
 
     # What waits
 
@@ -226,9 +231,12 @@ class Admission(Generic[T]):
 
     def leave(self, ticket: Ticket[T]) -> None:
         """Forget a ticket. One that doesn't wait any more is ignored."""
-        if ticket not in self._waiting:
+        if ticket in self._waiting:
+            del self._waiting[ticket]
+        elif ticket in self._untimed:
+            self._untimed.remove(ticket)
+        else:
             return
-        del self._waiting[ticket]
         self.size -= ticket.size
         if ticket.kept_at:
             del self._kept[ticket.kept_at]
@@ -237,12 +245,27 @@ class Admission(Generic[T]):
         if not queue.waiting:
             del self._queues[ticket.model]
 
+    def stop_clock(self, ticket: Ticket[T], now: float) -> None:
+        """Let a ticket wait for as long as it takes: something else bounds that."""
+        if ticket in self._waiting:
+            del self._waiting[ticket]
+            self._untimed.add(ticket)
+            ticket.since, ticket.stopped = inf, now
+
+    def start_clock(self, ticket: Ticket[T], now: float) -> None:
+        """Let a ticket's time count again, from now. A clock that runs stays."""
+        if ticket in self._untimed:
+            self._untimed.remove(ticket)
+            self._waiting[ticket] = None
+            ticket.stood += now - ticket.stopped
+            ticket.since = now
+
     def expired(self, now: float) -> list[Refused[T]]:
         """Take out all tickets that have waited too long. If none has, this costs one look at the oldest."""
         refused: list[Refused[T]] = []
         while self._waiting:
             ticket = next(iter(self._waiting))
-            waited = now - ticket.entered
+            waited = now - ticket.since
             if waited < self.bounds.queue_timeout:
                 break
             seconds = self._queues[ticket.model].retry_after(now)

@@ -36,9 +36,12 @@ class Backend:
     the others. `in_flight` counts attempts sent and not yet ended, `ended` those that have ended, `answered` those that
     were answered whole, and `errors` its latest answers in a row that were errors.
 
-    `supervised`: the router launches it, and restarts it if it ends. `uuid_request_ids`: the engine refuses an
-    X-Request-ID that is no UUID, so it gets no other. `put_right` turns a path and a request's body into the body that
-    the engine must get, and raises RouterError for a request that would crash it; None if any body will do.
+    `supervised`: the router launches it, and restarts it if it ends. `loadable`: it is also loaded and unloaded as
+    requests want it and memory allows (`router.core.memory`, which knows it by its name).
+
+    `uuid_request_ids`: the engine refuses an X-Request-ID that is no UUID, so it gets no other. `put_right` turns a
+    path and a request's body into the body that the engine must get, and raises RouterError for a request that would
+    crash it; None if any body will do.
 
     `stalled`: it stopped working, whatever its probes say, and hasn't been seen at work since. `progress` holds its
     signs of work, and `counted` the value of `answered` when `progress` was last updated from it.
@@ -59,6 +62,7 @@ class Backend:
     uuid_request_ids: bool = False
     put_right: Callable[[str, bytes], bytes] | None = None
     supervised: bool = False
+    loadable: bool = False
     stalled: bool = False
     counted: int = 0
     spoke: bool = False
@@ -120,12 +124,13 @@ UNTOLD = "a model that is not known yet"
 class Way(NamedTuple):
     """What a name means: the tiers to try in order, none of them empty, and the route that led there.
 
-    `chooses`: whether there is more than one candidate.
+    `chooses`: whether there is more than one candidate. `loads`: whether any of them loads and unloads by itself.
     """
 
     tiers: tuple[Tier, ...]
     route: Route
     chooses: bool = False
+    loads: bool = False
 
 
 NOWHERE = Way((), DIRECT)
@@ -133,7 +138,8 @@ NOWHERE = Way((), DIRECT)
 
 
 def _way(tiers: tuple[Tier, ...], route: Route) -> Way:
-    return Way(tiers, route, sum(map(len, tiers)) > 1)
+    loads = any(backend.loadable for tier in tiers for backend, _ in tier)
+    return Way(tiers, route, sum(map(len, tiers)) > 1, loads)
 
 
 class Listing(NamedTuple):

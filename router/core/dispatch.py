@@ -4,10 +4,12 @@
   2. If all candidates are full, it waits (`router.core.admission`) and goes to the first one that has room.
   3. If all candidates look bad, the least bad is tried rather than none: it might work.
 
-A backend has room up to its cap; on trial, up to the few requests of a trial (`router.core.health`).
+A backend has room up to its cap; on trial, up to the few requests of a trial (`router.core.health`). One that drains,
+because other models need its memory, has room for those alone that hold a lease on it, and these wait. One that isn't
+loaded yet is waited for: it is surer than backends that look bad.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Generic, TypeVar
 
 from router.core.admission import Admission, Bounds
@@ -41,6 +43,8 @@ class Dispatcher(Generic[T]):
         self._draw = draw
         self._policy = ""
         self._policies: dict[str, Policy] = {}
+        # Whether a backend that loads and unloads by itself may be sent one more request now (`Residency.may_go`).
+        self.may_go: Callable[[Backend], bool] = _always
 
     def set_up(self, policy: str, bounds: Bounds, *, affinity: bool) -> None:
         """Replace the settings for the next requests. `policy` is for routes that name none."""
@@ -62,6 +66,8 @@ class Dispatcher(Generic[T]):
         """Choose a candidate that wasn't tried yet; None if none has room. `full`: room doesn't matter."""
         for tier in way.tiers:
             able = [each for each in tier if each.backend.health.usable and each not in tried]
+            if self.ledger.draining:
+                able = [each for each in able if each.backend not in self.ledger.draining]
             if self.ledger.aside.any:
                 able = self._not_aside(able, ask, now)
             if able and not full:
@@ -69,7 +75,7 @@ class Dispatcher(Generic[T]):
             if able:
                 return self.policy(way).pick(able, ask, now, self._draw)
         everybody = [each for tier in way.tiers for each in tier]
-        if any(each.backend.health.usable for each in everybody):
+        if any(each.backend.health.usable for each in everybody) or (way.loads and _loads(everybody)):
             return None
         able = least_bad((each for each in everybody if each not in tried), _health_of)
         if not full:
@@ -83,24 +89,39 @@ class Dispatcher(Generic[T]):
 
     def _with_room(self, able: Sequence[Candidate], ask: Ask, now: float) -> list[Candidate]:
         admission, ledger = self.admission, self.ledger
-        return [
+        free = [
             each
             for each in able
             if ledger.room(each.backend, now) >= ask.size and not admission.keeps(each.backend.name)
         ]
+        # While nobody waits, nobody waits for memory either.
+        if len(admission):
+            return [each for each in free if not each.backend.loadable or self.may_go(each.backend)]
+        return free
+
+    def serves(self, backend: Backend) -> bool:
+        """Tell whether a backend takes new requests, if it has room."""
+        return backend.health.usable and backend not in self.ledger.draining
 
     def may_wait(self, way: Way) -> bool:
         """Tell whether any candidate may come to have room: it is there, or will soon be."""
         return any(each.backend.health.hope or each.backend.health.coming for tier in way.tiers for each in tier)
 
+    def may_wait_for(self, way: Way, refused: Collection[Backend]) -> bool:
+        """Tell whether any candidate may come to have room but those that have `refused`, as they can't be loaded."""
+        others = (backend for tier in way.tiers for backend, _ in tier if backend not in refused)
+        return any(backend.health.hope or backend.health.coming for backend in others)
+
     def awaits(self, way: Way) -> bool:
         """Tell whether any candidate is not there, but will soon be.
 
         That includes a launched engine that looks bad: either its process is gone, and its supervisor will soon report
-        that, or it works.
+        that, or it works. One that drains comes back in its turn.
         """
         return any(
-            backend.health.coming or (backend.supervised and not backend.health.usable and not backend.health.absent)
+            backend.health.coming
+            or (backend.supervised and not backend.health.usable and not backend.health.absent)
+            or backend in self.ledger.draining
             for tier in way.tiers
             for backend, _ in tier
         )
@@ -141,7 +162,7 @@ class Dispatcher(Generic[T]):
         A request isn't sent to a backend that looks bad while it may hope for another: `may` has to check that, as
         `candidate_for` does.
         """
-        if not backend.health.hope:
+        if not backend.health.hope or (backend.loadable and not self.may_go(backend)):
             return None
         return self.admission.take(backend.name, _ANY_MODEL, self.ledger.room(backend, now), now, may)
 
@@ -150,7 +171,7 @@ class Dispatcher(Generic[T]):
         policy, found = self.policy(way), []
         chosen = False
         for number, tier in enumerate(way.tiers):
-            usable = [each for each in tier if each.backend.health.usable]
+            usable = [each for each in tier if each.backend.health.usable and each.backend not in self.ledger.draining]
             welcome = self._not_aside(usable, ask, now)
             able = self._with_room(welcome, ask, now)
             figures = policy.explain(able, ask, now) if able else []
@@ -163,10 +184,21 @@ class Dispatcher(Generic[T]):
                 if candidate not in able:
                     backend = candidate.backend
                     why = f"{backend.health.verdict.value}: {backend.health.reason}"
-                    if backend.health.usable:
+                    if backend in self.ledger.draining:
+                        why = "it makes room for other models"
+                    elif backend.health.usable:
                         why = "it has no room" if candidate in welcome else "it has just refused such a request"
                     found.append({"backend": backend.name, "tier": number, "policy": policy.name, "passed_over": why})
         return found
+
+
+def _always(_: Backend) -> bool:
+    return True
+
+
+def _loads(candidates: Sequence[Candidate]) -> bool:
+    """Tell whether any candidate can be loaded, or is loading."""
+    return any(backend.loadable and backend.health.coming for backend, _ in candidates)
 
 
 def _health_of(candidate: Candidate) -> Health:

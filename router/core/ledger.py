@@ -72,6 +72,8 @@ class Ledger:
         self.aside = Aside()
         self.budget = RetryBudget()
         self.thresholds = Thresholds()
+        # Backends that make room for other models: they get nothing but what was promised to them.
+        self.draining: set[Backend] = set()
         self._retired: set[Backend] = set()
 
     # Backends
@@ -84,6 +86,15 @@ class Ledger:
     def forget(self, backend: Backend) -> None:
         """Forget a retired backend."""
         self._retired.discard(backend)
+        self.draining.discard(backend)
+
+    def drain(self, backend: Backend) -> None:
+        """Send a backend no new requests: it is to be unloaded. Those that hold a lease still go there."""
+        self.draining.add(backend)
+
+    def resume(self, backend: Backend) -> None:
+        """Let a backend have new requests again."""
+        self.draining.discard(backend)
 
     def is_retired(self, backend: Backend) -> bool:
         """Whether a backend is retired and not yet forgotten."""

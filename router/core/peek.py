@@ -1,11 +1,13 @@
-"""The three fields of a request's body that the router needs: the model, whether it streams, and the priority.
+"""The fields of a request's body that the router needs: the model, the stream, the priority, and the model's stay.
 
-The body is parsed once, and only these three are built (about 2 µs for 8 KB). Everything else passes to the engine as
-the bytes that came. The body is rewritten only if the engine knows the model by another name, and then only its top
-level: each value is copied unchanged.
+The body is parsed once, and only these are built (about 2 µs for 8 KB). Everything else passes to the engine as the
+bytes that came. The body is rewritten only if the engine knows the model by another name, or if the client says for how
+long the model stays loaded, and then only its top level: each value is copied unchanged.
 """
 
 import re
+from dataclasses import dataclass
+from math import inf
 
 import msgspec
 
@@ -18,6 +20,19 @@ HALF_A_PAIR = (
     "a text has half of a surrogate pair (such as \\ud83d without the \\ude00 that follows it in an emoji);"
     " whoever cuts texts must not cut between the two"
 )
+STAYS = ("keep_alive", "ttl")
+"""Fields that say for how long the model stays loaded: Ollama's, and LM Studio's."""
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = r"\d{1,15}(?:\.\d{0,15})?"
+_PART = re.compile(rf"({_NUMBER})(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(rf"([+-]?)((?:{_NUMBER}(?:ns|us|µs|ms|s|m|h))+|{_NUMBER})")
+_EXPECTED = (
+    'Give keep_alive as Ollama does: seconds such as 300, or a text such as "5m" or "1h30m"; 0 unloads the model'
+    " after this request, and a negative one keeps it."
+)
+_TTL_EXPECTED = "Give ttl as LM Studio does: for how many seconds the model stays loaded after this request."
+
 _SURROGATES = re.compile(rb"\\(?:\\|u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w))")
 """Matches escapes: of a backslash, of a pair of surrogates, or (the group) of a lone surrogate."""
 
@@ -31,15 +46,24 @@ class Peek(msgspec.Struct, frozen=True):
     model: str | None = None
     stream: bool | None = None
     priority: msgspec.Raw = msgspec.Raw()
+    keep_alive: msgspec.Raw = msgspec.Raw()
+    ttl: msgspec.Raw = msgspec.Raw()
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """What a request says of how long its model stays loaded: `seconds` after it, maybe infinite; None: nothing."""
+
+    seconds: float | None
 
 
 _peek = msgspec.json.Decoder(Peek).decode
 
 
-def peek(body: bytes) -> tuple[str, bool, int | None]:
-    """Read the model's name, whether a stream is asked for, and the priority (as in vLLM's API).
+def peek(body: bytes) -> tuple[str, bool, int | None, Stay | None]:
+    """Read the model's name, whether a stream is asked for, the priority (as in vLLM's API), and the model's stay.
 
-    A priority that isn't an integer counts as none.
+    A priority that isn't an integer counts as none. The stay is None where the body has neither of `STAYS`.
 
     Raises BadRequestError if the body is no JSON object, names no model, or has a field of the wrong type.
     """
@@ -55,7 +79,8 @@ def peek(body: bytes) -> tuple[str, bool, int | None]:
         raise BadRequestError('The request names no model: give its name as "model".', param="model")
     if len(model) > MAX_NAME:
         raise BadRequestError(f"The model's name has more than {MAX_NAME} characters.", param="model")
-    return model, seen.stream is True, _whole(seen.priority) if seen.priority else None
+    stay = _stay(seen) if seen.keep_alive or seen.ttl else None
+    return model, seen.stream is True, _whole(seen.priority) if seen.priority else None, stay
 
 
 def _half_a_pair(body: bytes) -> bool:
@@ -69,6 +94,36 @@ def _whole(value: msgspec.Raw) -> int | None:
         return int(bytes(value))
     except ValueError:
         return None
+
+
+def _stay(seen: Peek) -> Stay:
+    """Read for how long the model is to stay loaded. Ollama's field counts, if both are given."""
+    ttl = _ttl(seen.ttl)
+    seconds = _keep_alive(seen.keep_alive)
+    return Stay(ttl if seconds is None else seconds)
+
+
+def _keep_alive(value: msgspec.Raw) -> float | None:
+    said = msgspec.json.decode(value) if value else None
+    if said is None:
+        return None
+    found = _DURATION.fullmatch(said) if isinstance(said, str) else None
+    if found is not None:
+        parts = _PART.findall(found[2])
+        said = sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else float(found[2])
+        said = -said if found[1] == "-" else said
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        raise BadRequestError(_EXPECTED, param="keep_alive")
+    return inf if said < 0 else float(said)
+
+
+def _ttl(value: msgspec.Raw) -> float | None:
+    said = msgspec.json.decode(value) if value else None
+    if said is None:
+        return None
+    if isinstance(said, bool) or not isinstance(said, int | float) or said < 0:
+        raise BadRequestError(_TTL_EXPECTED, param="ttl")
+    return float(said)
 
 
 def _param(error: msgspec.ValidationError) -> str | None:

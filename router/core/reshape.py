@@ -65,16 +65,18 @@ class Reshape:
                 fields[name] = written
 
 
-def reshaped(body: bytes, reshape: Reshape | None, model: str | None) -> bytes:
+def reshaped(body: bytes, reshape: Reshape | None, model: str | None, drop: Iterable[str] = ()) -> bytes:
     """Apply a route's rules to a body that `peek` has read, and replace the model's name; None changes neither.
 
-    If a field is given twice, the last one counts. Raises BadRequestError for field names that are invalid text, which
-    `peek` doesn't check.
+    The fields `drop` are left out. If a field is given twice, the last one counts. Raises BadRequestError for field
+    names that are invalid text, which `peek` doesn't check.
     """
     try:
         fields = _fields_of(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequestError(f"The request's body is not valid JSON: {error}.") from error
+    for name in drop:
+        fields.pop(name, None)
     if reshape is not None:
         reshape.apply(fields)
     if model is not None:

@@ -16,7 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from heapq import heappop, heapreplace
 from itertools import islice
-from math import ceil
+from math import ceil, inf
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -35,7 +35,8 @@ class Ticket(Generic[T]):
     """A request that waits. `payload` is the caller's; `size` is in bytes, `entered` in seconds of its clock.
 
     `kept_at` names the backend that is kept for it, empty if none is. When the ticket leaves, that backend may be
-    offered to others.
+    offered to others. `since` is from when on its time counts, infinity while its clock is stopped
+    (`Admission.stop_clock`).
     """
 
     def __init__(self, model: str, payload: T, key: str, priority: int, size: int, entered: float) -> None:
@@ -45,9 +46,17 @@ class Ticket(Generic[T]):
         self.priority = priority
         self.size = size
         self.entered = entered
+        self.since = entered
+        # When its clock was last stopped, and for how many seconds it stood before that.
+        self.stopped = 0.0
+        self.stood = 0.0
         self.kept_at = ""
         # Offers of too little room when it was its turn.
         self.offers = 0
+
+    def uncounted(self, now: float) -> float:
+        """Give the seconds in which its clock has stood."""
+        return self.stood + (now - self.stopped if self.since == inf else 0.0)
 
 
 class _Line(Generic[T]):

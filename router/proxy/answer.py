@@ -138,12 +138,12 @@ class Answer:
 
     # Before the engine's answer
 
-    def tell_place(self, ahead: int, lines: bytes) -> None:
-        """Tell how many requests are before this one; `lines` go into the head, if that has yet to be sent.
+    def tell_place(self, place: bytes, lines: bytes) -> None:
+        """Tell a request's place in the queue; `lines` go into the head, if that has yet to be sent.
 
         A client that hasn't taken the last comment gets no other.
         """
-        words = chunk(b": queued, %d before you\n\n" % ahead)
+        words = chunk(b": %s\n\n" % place)
         if self.state is WAITING:
             id_ = self._request.id.encode("ascii")
             words = b"%sx-request-id: %s\r\n%s\r\n%s" % (_STREAM_HEAD, id_, lines, words)

@@ -16,7 +16,7 @@ from router.proxy.attempt import Attempt
 from router.proxy.hedge import Hedge, HedgeOwner
 
 if TYPE_CHECKING:
-    from router.core.catalog import Backend, Candidate, Way
+    from router.core.catalog import Backend, Candidate
     from router.proxy.plane import Plane
     from router.proxy.roles import UnderWay
 
@@ -29,7 +29,6 @@ class Attempts(HedgeOwner):
     # For mypyc: the attributes that may be deleted.
     __deletable__ = ("_exchange",)
 
-    way: "Way | None" = None
     tried: "tuple[Candidate, ...]" = ()
     current: Attempt | None = None
     hedge: Hedge | None = None
@@ -51,10 +50,11 @@ class Attempts(HedgeOwner):
 
         Raises RouterError if the engine can't be told the request.
         """
-        plane, exchange, now = self._plane, self._exchange, self._plane.loop.time()
+        plane, exchange, way, now = self._plane, self._exchange, self.way, self._plane.loop.time()
         if not fresh:
             self.tried = (*self.tried, candidate)
-        sent = plane.ledger.began(candidate, exchange.ask, now)
+        assert way is not None  # noqa: S101  (the candidate is of it)
+        sent = plane.began(candidate, way, exchange, now)
         attempt = self.current = Attempt(exchange, candidate, sent, now)
         attempt.paused = exchange.paused
         if plane.hedges:
@@ -98,7 +98,9 @@ class Attempts(HedgeOwner):
         now, retries = plane.loop.time(), plane.limits.retries
         candidate = retry.after(failure, way, self.tried, retries, exchange.ask, plane.dispatcher, now)
         if candidate is None:
-            if not retry.may_wait(failure, way, self.tried, retries, now - exchange.began, plane.dispatcher):
+            queued = exchange.queued
+            age = now - exchange.began - (0.0 if queued is None else queued.uncounted)
+            if not retry.may_wait(failure, way, self.tried, retries, age, plane.dispatcher):
                 return False
             self._warn("waits for an engine", f"{failure.value} ({detail})")
             self.end()
@@ -126,11 +128,17 @@ class Attempts(HedgeOwner):
 
     def _go_on(self, candidate: "Candidate", *, fresh: bool = False) -> None:
         """Make another attempt in the place of the one under way."""
+        loading = self._plane.loading
+        if loading is not None:
+            loading.hold()
         self.end()
         try:
             self.make(candidate, fresh=fresh)
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
             self._exchange.go_wrong(error)
+        finally:
+            if loading is not None:
+                loading.let_go()
 
     def _warn(self, event: str, why: str) -> None:
         log.warning(event, request_id=self._exchange.request.id, backend=self.tried[-1].backend.name, why=why)

@@ -114,13 +114,12 @@ class Exchange(UnderWay):
 
     def _wait(self, way: "Way", queue: str) -> None:
         """Wait for a backend with room, or for one that is about to be there. Raises QueueFullError."""
-        if self._waiting is not None:
-            self._waiting.enter(way, queue)
-            return
-        lines = self._explained + self.request.caller.cors
-        if not self.request.keep_alive:
-            lines += b"connection: close\r\n"
-        self._waiting = Waiting(self, self._plane, way, queue, lines)
+        if self._waiting is None:
+            lines = self._explained + self.request.caller.cors
+            if not self.request.keep_alive:
+                lines += b"connection: close\r\n"
+            self._waiting = Waiting(self, self._plane, way, lines)
+        self._waiting.enter(way, queue)
 
     def go(self, way: "Way", candidate: "Candidate") -> None:
         """Send the request there: it has waited for room."""

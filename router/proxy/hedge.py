@@ -20,7 +20,7 @@ from router.core.retry import Failure
 from router.proxy.attempt import Attempt, Owner
 
 if TYPE_CHECKING:
-    from router.core.catalog import Candidate
+    from router.core.catalog import Candidate, Way
     from router.proxy.heads import ResponseHead
     from router.proxy.plane import Plane
     from router.proxy.pool import Pool
@@ -33,9 +33,11 @@ MOST_HELD = 512
 
 
 class HedgeOwner:
-    """An exchange's attempts, as the hedge knows them."""
+    """An exchange's attempts, as the hedge knows them. `way` is where it may go."""
 
     # A base class, not a Protocol: compiled, its methods are called natively.
+
+    way: "Way | None" = None
 
     def second(self, now: float) -> "Candidate | None":
         """Choose a second backend for the same request; None: there is none."""
@@ -69,7 +71,8 @@ class Hedge(Owner):
         plane, exchange, now = self._plane, self._exchange, self._plane.loop.time()
         candidate = self._owner.second(now)
         pool = None if candidate is None else plane.pool(candidate.backend)
-        if candidate is None or pool is None or not plane.ledger.budget.withdraw(now):
+        way = self._owner.way
+        if candidate is None or way is None or pool is None or not plane.ledger.budget.withdraw(now):
             self._owner.go_alone()
             return
         first, second = exchange.backend, candidate.backend
@@ -79,7 +82,7 @@ class Hedge(Owner):
             backend=None if first is None else first.name,
             second=second.name,
         )
-        sent = plane.ledger.began(candidate, exchange.ask, now)
+        sent = plane.began(candidate, way, exchange, now)
         attempt = self.attempt = Attempt(self, candidate, sent, now)
         try:
             attempt.connect(pool, plane.loop)

@@ -8,6 +8,7 @@ returned `Change` asks for. Its parts:
     directory     the backends there are, and what model names mean
     queues        requests that wait for a backend with room
     stalls        finds backends that have stopped working
+    loading       what memory decides of backends that load and unload by themselves; None where none does
 """
 
 import asyncio
@@ -29,12 +30,15 @@ from router.core.health import Thresholds
 from router.core.hedging import Patience
 from router.core.ledger import Change, Ledger, News
 from router.core.load import Load
+from router.core.memory.actions import Action
+from router.core.memory.residency import Residency
 from router.core.record import Record
 from router.core.retry import Failure
 from router.core.stall import StallVerdict
 from router.core.turns import Ticket
 from router.proxy.connections import Connections
 from router.proxy.directory import Directory
+from router.proxy.loading import Loading
 from router.proxy.pool import Address, Pool
 from router.proxy.queues import Queues
 from router.proxy.repeating import Repeating
@@ -99,6 +103,7 @@ class Plane:
         self.connections = Connections(names or Names(), limits.connect_timeout)
         self.directory = Directory(self._catalog_changed)
         self.queues = Queues(self.dispatcher, self.directory, self.exchanges, self._doubt)
+        self.loading: Loading | None = None
         self.stalls = StallWatch(self.ledger, self.exchanges, self.stalled, self._quiet)
         self.sweeping = Repeating("the look at all requests", self._look_at_all, 1.0, self.exchanges)
         self.hearing = Repeating("the listening to answers", self._hear, HEAR, self.exchanges)
@@ -121,6 +126,12 @@ class Plane:
         self.stalls.stall_after = limits.stall_after
         shortest = min(limits.first_byte_timeout, limits.idle_timeout, limits.stall_after)
         self.sweeping.every = min(1.0, max(0.01, shortest / 10))
+
+    def manage_memory(self, residency: Residency, carry_out: Callable[[Action], None]) -> Loading:
+        """Have backends that are `loadable` loaded and unloaded as `residency` decides; see `Loading`."""
+        loading = Loading(residency, self.dispatcher, self.directory, self.queues, self.withdraw, carry_out)
+        self.loading, self.dispatcher.may_go = loading, loading.may_go
+        return loading
 
     # Backends that join, change and leave
 
@@ -249,9 +260,19 @@ class Plane:
         """Forget one who waited; a backend that was kept for it is offered to others."""
         self.queues.leave(ticket)
 
+    def began(self, candidate: Candidate, way: Way, exchange: UnderWay, now: float) -> Sent:
+        """Count an attempt that is sent now."""
+        sent = self.ledger.began(candidate, exchange.ask, now)
+        if way.loads and self.loading is not None:
+            self.loading.sent(sent, candidate, way, exchange, now)
+        return sent
+
     def ended(self, backend: Backend, ask: Ask, sent: Sent) -> None:
         """Release an attempt's room, and offer it to requests that wait."""
-        self.ledger.ended(backend, ask, sent, self.loop.time())
+        now = self.loop.time()
+        self.ledger.ended(backend, ask, sent, now)
+        if backend.loadable and self.loading is not None:
+            self.loading.ended(sent, now)
         self.queues.offer_soon(backend)
 
     def finished(self, exchange: UnderWay, record: Record) -> None:
@@ -360,6 +381,8 @@ class Plane:
                 each.look(now)
             except Exception as mistake:  # noqa: BLE001  (the others are looked at all the same)
                 each.go_wrong(mistake)
+        if self.loading is not None:
+            self.loading.look(now)
         self.queues.look(now)
         self.stalls.look(now)
 

@@ -48,7 +48,9 @@ class Queues:
             for candidate in tier:
                 # The newcomer may fit where those before it don't.
                 self.offer_soon(candidate.backend)
-                if not candidate.backend.health.usable:
+                health = candidate.backend.health
+                # One that is loaded for it first isn't there to be probed.
+                if not health.usable and not (candidate.backend.loadable and health.absent):
                     self._on_doubt(candidate.backend)
         return ticket
 
@@ -119,8 +121,14 @@ class Queues:
                     "priority": ticket.priority,
                     "seconds": round(now - ticket.entered, 3),
                     "bytes": ticket.size,
+                    **_loading(ticket.payload.told(now)),
                 }
                 for ticket in self._admission.order(model)[:MOST_SHOWN]
             ]
             for model in self._admission.models()
         }
+
+
+def _loading(told: dict[str, object] | None) -> dict[str, object]:
+    """Describe the load that a request waits for, if it waits for one."""
+    return {} if told is None else {"loading": told}

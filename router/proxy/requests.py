@@ -22,7 +22,7 @@ from router.core import errors
 from router.core.access import Access, Asked, asked_of, unnamed
 from router.core.catalog import Candidate
 from router.core.errors import RouterError
-from router.core.peek import peek
+from router.core.peek import STAYS, Stay, peek
 from router.core.reshape import Reshape, reshaped
 from router.http1.heads import Headers, status_line
 from router.proxy.heads import RequestHead
@@ -67,7 +67,7 @@ class Request:
 
     `credentials` are the client's header lines with a key for the backend, if the router has no keys of its own.
     Without `http11` no chunk may be sent. `keep_alive`: the client's connection may go on after the answer. `priority`
-    is its class in the queue, the lowest first.
+    is its class in the queue, the lowest first. `stay` is what it says of how long its model stays loaded, if it does.
     """
 
     # No msgspec.Struct, no NamedTuple: attributes of a compiled class are read in a tenth of the time.
@@ -84,6 +84,7 @@ class Request:
         credentials: bytes,
         http11: bool,
         keep_alive: bool,
+        stay: Stay | None = None,
     ) -> None:
         self.head: Final = head
         self.id: Final = id_
@@ -94,6 +95,7 @@ class Request:
         self.keep_alive: Final = keep_alive
         self.caller: Final = caller
         self.priority: Final = priority
+        self.stay: Final = stay
 
 
 class Rules:
@@ -237,7 +239,7 @@ class Rules:
         """Make a request of its head and body. Raises BadRequestError."""
         if not head.well_addressed:
             raise errors.BadRequestError("The request's path must begin with /v1/ and name no parent folder.")
-        model, stream, wish = peek(body)
+        model, stream, wish, stay = peek(body)
         # If the router has keys, the client's key is for the router, and no backend may see it.
         credentials = b"" if self._keys else head.credentials
         goes_on = keep_alive and http11 and not self.draining
@@ -252,6 +254,7 @@ class Rules:
             credentials=credentials,
             http11=http11,
             keep_alive=goes_on,
+            stay=stay,
         )
 
 
@@ -276,8 +279,10 @@ def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshap
     """Write a request for this backend. Raises RouterError if its engine can't be sent it."""
     head, backend = request.head, candidate.backend
     lines = pool.credentials or request.credentials
-    if reshape is not None or candidate.model != request.model:
-        body = reshaped(body, reshape, candidate.model)
+    # Engines that are launched don't know for how long they run; a server elsewhere may be an Ollama.
+    drops = request.stay is not None and backend.supervised
+    if reshape is not None or candidate.model != request.model or drops:
+        body = reshaped(body, reshape, candidate.model, STAYS if drops else ())
     if backend.put_right is not None:
         body = backend.put_right(head.path, body)
     if not backend.uuid_request_ids or is_uuid(request.id):

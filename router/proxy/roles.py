@@ -16,15 +16,25 @@ from router.proxy.attempt import Owner
 from router.proxy.requests import Request
 
 if TYPE_CHECKING:
+    from router.core.turns import Ticket
     from router.proxy.sink import Sink
 
 
 class Queued:
-    """A request that waits for a backend with room; see proxy.waiting. `waited` are the seconds, once it has gone."""
+    """A request that waits for a backend with room; see proxy.waiting.
+
+    `ticket` is its place in the queue; None: it waits no more. `waited` are the seconds that it has waited before that,
+    and `uncounted` those of them in which it waited for a model to be loaded. While memory knows of it, `registered` is
+    the backend that is kept in memory for it, or loaded; `refused` are those that can't be loaded.
+    """
 
     def __init__(self, exchange: "UnderWay", way: Way) -> None:
         self.exchange = exchange
+        self.ticket: Ticket[Queued] | None = None
         self.waited = 0.0
+        self.uncounted = 0.0
+        self.registered: Backend | None = None
+        self.refused: tuple[Backend, ...] = ()
         self.request = exchange.request
         # Bytes that it takes up while it waits.
         self.size = exchange.ask.size
@@ -33,6 +43,10 @@ class Queued:
     @property
     def queue(self) -> str:
         """The queue that it waits in; empty: none any more."""
+        return "" if self.ticket is None else self.ticket.model
+
+    def way_now(self) -> Way:
+        """Tell what the request's name means now."""
         raise NotImplementedError
 
     def candidate_at(self, backend: Backend) -> Candidate | None:
@@ -53,6 +67,10 @@ class Queued:
 
     def tell(self, ahead: int, now: float) -> None:
         """Tell the client how many are before it."""
+        raise NotImplementedError
+
+    def told(self, now: float) -> dict[str, object] | None:
+        """Describe the load that it waits for; None: it waits for none."""
         raise NotImplementedError
 
 

@@ -2,8 +2,8 @@
 
     no backend has room → a ticket → (the client is told its place, now and then) → a backend has room: it goes
 
-A streaming client that waits for long is told how many requests are before its own. The first such comment brings it
-the head of a stream, which promises one (`proxy.answer`).
+A streaming client that waits for long is told how many requests are before its own; or how far the load of its model
+is, if it waits for that. The first such comment brings it the head of a stream, which promises one (`proxy.answer`).
 """
 
 from contextlib import suppress
@@ -16,24 +16,24 @@ from router.proxy.roles import Queued
 if TYPE_CHECKING:
     from router.core.catalog import Backend, Candidate, Catalog, Way
     from router.core.errors import RouterError
-    from router.core.turns import Ticket
     from router.proxy.plane import Plane
     from router.proxy.roles import UnderWay
 
 TELL_EVERY = 5.0
 """Seconds that a streaming client waits in the queue until it is told its place, and until it is told again."""
 
+TELL_OF_LOAD = 1.0
+"""Seconds until a streaming client is first told of the load that it waits for: a load takes long, and it may think
+that nobody is there."""
+
 _STREAMS = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses")
 """APIs whose streams are events, whatever the engine."""
 
 
 class Waiting(Queued):
-    """Made when an exchange has to wait; it is its ticket's payload. `lines` go into the head of a promised stream.
+    """Made when an exchange has to wait; it is its ticket's payload. `lines` go into the head of a promised stream."""
 
-    Raises QueueFullError if it may not even wait.
-    """
-
-    def __init__(self, exchange: "UnderWay", plane: "Plane", way: "Way", queue: str, lines: bytes) -> None:
+    def __init__(self, exchange: "UnderWay", plane: "Plane", way: "Way", lines: bytes) -> None:
         super().__init__(exchange, way)
         self._plane = plane
         self._lines = lines
@@ -41,28 +41,38 @@ class Waiting(Queued):
         self._told_at = 0.0
         # The catalog that `way` was found in, if it is known.
         self._catalog: Catalog | None = None
-        self._ticket: Ticket[Queued] | None = None
-        self.enter(way, queue)
 
     def enter(self, way: "Way", queue: str) -> None:
-        """Wait, at first or once more. Raises QueueFullError."""
+        """Wait, at first or once more. Raises QueueFullError if it may not even wait."""
         # The way may be that of an attempt, which is older than the catalog.
         self.way, self._catalog = way, None
-        self._ticket = self._plane.wait(self, self._now(), queue)
+        way = self.way_now()
+        self.ticket = self._plane.wait(self, way, queue)
+        self._ask_for_load(way)
+
+    def _ask_for_load(self, way: "Way") -> None:
+        loading = self._plane.loading
+        if loading is not None and way.loads and self.registered is None:
+            loading.wanted(self, way)
+
+    def _forget_load(self) -> None:
+        loading = self._plane.loading
+        if loading is not None and self.registered is not None:
+            loading.left(self)
 
     def candidate_at(self, backend: "Backend") -> "Candidate | None":
         """Give the name by which a backend knows what this request waits for, if it may serve it."""
         plane = self._plane
-        return plane.dispatcher.candidate_for(self._now(), backend, self.exchange.ask, plane.loop.time())
+        return plane.dispatcher.candidate_for(self.way_now(), backend, self.exchange.ask, plane.loop.time())
 
-    def _now(self) -> "Way":
+    def way_now(self) -> "Way":
         """Tell what the request's name means now.
 
         What was reloaded meanwhile counts: a backend that has joined may be the one with room.
         """
         catalog = self._plane.catalog
         if catalog is not self._catalog:
-            self._catalog = catalog
+            self._catalog, self.refused = catalog, ()
             # Without its route it may still go where that led.
             with suppress(ModelNotFoundError):
                 self.way = catalog.resolve(self.request.model)
@@ -70,9 +80,13 @@ class Waiting(Queued):
 
     def look(self, now: float) -> None:
         """Wait no longer, if there is nobody left who could come to serve it."""
-        if self._ticket is None:
+        if self.ticket is None:
             return
-        way, plane, model = self._now(), self._plane, self.request.model
+        way, plane, model = self.way_now(), self._plane, self.request.model
+        self._ask_for_load(way)
+        # Memory refuses those whose model can't be loaded; the last of these has left.
+        if self.registered is not None or self.ticket is None:
+            return
         if plane.dispatcher.may_wait(way) or plane.may_learn(now):
             return
         error: RouterError = retry.nobody(model, way)
@@ -84,34 +98,47 @@ class Waiting(Queued):
 
     def go(self, candidate: "Candidate") -> None:
         """Wait no longer: this backend has room."""
-        if self._ticket is not None:
-            self.waited += self._plane.loop.time() - self._ticket.entered
-            self._ticket = None
+        ticket, self.ticket = self.ticket, None
+        if ticket is not None:
+            now = self._plane.loop.time()
+            self.waited += now - ticket.entered
+            self.uncounted += ticket.uncounted(now)
+        if not candidate.backend.loadable:
+            self._forget_load()
         self.exchange.go(self.way, candidate)
 
     def leave(self) -> None:
         """Wait no longer: the exchange is over."""
-        if self._ticket is not None:
-            self._plane.leave(self._ticket)
-            self._ticket = None
-
-    @property
-    def queue(self) -> str:
-        """The queue that it waits in; empty: none any more."""
-        return "" if self._ticket is None else self._ticket.model
+        self._forget_load()
+        if self.ticket is not None:
+            self._plane.leave(self.ticket)
+            self.ticket = None
 
     def due(self, now: float) -> bool:
         """Whether the client should hear of its place: one that streams, and has waited for long."""
-        ticket, request = self._ticket, self.request
+        ticket, request = self.ticket, self.request
         return (
             ticket is not None
-            and now >= max(ticket.entered, self._told_at) + TELL_EVERY
+            and now >= self._tell_at(ticket.entered)
             and request.stream
             and request.http11
             and request.head.path in _STREAMS
         )
 
+    def _tell_at(self, entered: float) -> float:
+        loading = self._plane.loading
+        if self._told_at <= entered and loading is not None and loading.is_awaited(self):
+            return entered + TELL_OF_LOAD
+        return max(entered, self._told_at) + TELL_EVERY
+
     def tell(self, ahead: int, now: float) -> None:
-        """Tell the client how many are before it, in a comment that every reader of events passes over."""
+        """Tell the client how many are before it, or of the load: in a comment, which readers of events pass over."""
         self._told_at = now
-        self.exchange.answer.tell_place(ahead, self._lines)
+        loading = self._plane.loading
+        words = None if loading is None else loading.words(self, now)
+        self.exchange.answer.tell_place(words or b"queued, %d before you" % ahead, self._lines)
+
+    def told(self, now: float) -> dict[str, object] | None:
+        """Describe the load that it waits for; None: it waits for none."""
+        loading = self._plane.loading
+        return None if loading is None else loading.told(self, now)

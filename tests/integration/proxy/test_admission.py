@@ -442,7 +442,7 @@ async def test_who_waits_too_long_behind_the_head(busy, queued, session):
     later(router)
     await told(client, 0)
     for ticket in router.plane.dispatcher.admission.order("demo"):
-        ticket.entered -= 300
+        ticket.since -= 300
     assert error_in(await client.rest())["code"] == "queue_timeout"
     assert await waiting(session, router) == []
 

@@ -29,7 +29,7 @@ values = st.recursive(
 )
 def test_peek(body, expected):
     """The model, the wish for a stream and the priority are found wherever they stand."""
-    assert peek(body) == expected
+    assert peek(body) == (*expected, None)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_peek(body, expected):
 )
 def test_a_priority_that_is_no_whole_number(said):
     """Is nobody's mistake: another API may use the word in its own way."""
-    assert peek(b'{"model": "m", "priority": %s}' % said.encode()) == ("m", False, None)
+    assert peek(b'{"model": "m", "priority": %s}' % said.encode()) == ("m", False, None, None)
 
 
 @pytest.mark.parametrize(

@@ -198,23 +198,23 @@ def test_a_place_in_the_queue():
     """With the first comes the head of a stream, and a client that hasn't taken that gets no other."""
     wire = Client()
     answer = Answer(request(), wire)
-    answer.tell_place(3, b"a: b\r\n")
+    answer.tell_place(b"queued, 3 before you", b"a: b\r\n")
     begins, _, comment = wire.got.partition(b"\r\n\r\n")
     assert begins.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n")
     assert begins.endswith(b"x-request-id: id-1\r\na: b")
     assert comment == b"18\r\n: queued, 3 before you\n\n\r\n"
     wire.waits, before = 1, wire.got
-    answer.tell_place(2, b"a: b\r\n")
+    answer.tell_place(b"queued, 2 before you", b"a: b\r\n")
     assert wire.got == before
     wire.waits = 0
-    answer.tell_place(2, b"a: b\r\n")
+    answer.tell_place(b"queued, 2 before you", b"a: b\r\n")
     assert wire.got[len(before) :] == b"18\r\n: queued, 2 before you\n\n\r\n"
 
 
 def promised() -> tuple[Answer, Client]:
     wire = Client()
     answer = Answer(request(), wire)
-    answer.tell_place(3, b"")
+    answer.tell_place(b"queued, 3 before you", b"")
     wire.got = b""
     return answer, wire
 

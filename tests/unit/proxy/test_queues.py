@@ -101,7 +101,7 @@ async def test_a_client_that_streams_is_told_its_place_each_five_seconds(scene):
     """The first time five seconds after it came; one that doesn't stream is told nothing."""
     scene.ask()
     (first, client), (second, behind), (whole, silent) = scene.ask(), scene.ask(), scene.ask(stream=False)
-    entered = first.queued._ticket.entered
+    entered = first.queued.ticket.entered
     for now, told in ((entered + 4.9, 0), (entered + 6.0, 1), (entered + 10.9, 1), (entered + 11.1, 2)):
         scene.plane.queues.tell_places(now)
         assert client.got.count(b"queued, 0 before you") == told

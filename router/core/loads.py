@@ -1,0 +1,108 @@
+"""Which model is loaded for a request that no loaded one can take, and when another one is loaded beside. Pure.
+
+Backends that load and unload by themselves (`Backend.loadable`) are known to `router.core.memory`, which decides when
+each has its turn in memory. Here is what a request asks of it:
+
+  1. Where a candidate serves, but has no room, the request waits as ever. If one of those is loadable, memory knows of
+     it there, so that the demand keeps that backend loaded.
+  2. Where none serves, the request asks for one that can be loaded: of the first tier that has any, the one from which
+     its first token comes soonest, with the time until it is loaded.
+  3. Another candidate may be worth loading beside those that serve, if there is free memory (`beside`): one of an
+     earlier tier, as its model is preferred; or one that is loaded sooner than the request is answered without it.
+"""
+
+from collections.abc import Callable, Collection
+from math import inf
+from typing import TypeVar
+
+from router.core.catalog import Backend, Candidate, Way
+from router.core.dispatch import Dispatcher
+from router.core.estimate.ask import Ask
+from router.core.memory.resident import Place
+from router.core.memory.states import State
+
+T = TypeVar("T")
+
+Seconds = Callable[[Backend], float]
+"""In how many seconds a request would be sent to a loadable backend: 0 if it is loaded, infinity if it can't be."""
+
+
+def where(
+    way: Way, refused: Collection[Backend], ask: Ask, dispatcher: Dispatcher[T], seconds: Seconds, now: float
+) -> Backend | None:
+    """Choose the backend whose loading a request waits for, or that it keeps loaded; None: none of them.
+
+    Those that have `refused` it, because they can't be loaded, aren't asked again.
+    """
+    serves = any(dispatcher.serves(each.backend) for tier in way.tiers for each in tier)
+    for tier in way.tiers:
+        soonest, least = None, inf
+        for backend, _ in tier:
+            if not backend.loadable or backend in refused or not _may_serve(backend, dispatcher, serves=serves):
+                continue
+            expected = seconds(backend) + backend.estimate.expected(ask, 0, now)
+            if expected < least:
+                soonest, least = backend, expected
+        if soonest is not None:
+            return soonest
+    return None
+
+
+def _may_serve(backend: Backend, dispatcher: Dispatcher[T], *, serves: bool) -> bool:
+    """Tell whether a request may wait for a backend, where any candidate `serves`, or none does."""
+    if serves:
+        return dispatcher.serves(backend)
+    return bool(backend.health.coming or backend.health.hope)
+
+
+def beside(
+    way: Way, chosen: Backend | None, wait: float, dispatcher: Dispatcher[T], seconds: Seconds
+) -> Backend | None:
+    """Choose a backend to be loaded into free memory, beside those that serve; None: none is worth it.
+
+    `chosen` is where the request goes; None: it waits. `wait` is in how many seconds it expects its first token.
+    """
+    within = inf
+    for tier in way.tiers:
+        able = [each.backend for each in tier if each.backend.loadable and not dispatcher.serves(each.backend)]
+        if any(each.backend is chosen if chosen else dispatcher.serves(each.backend) for each in tier):
+            within = wait
+        soonest = min(able, key=seconds, default=None)
+        if soonest is not None and seconds(soonest) < within:
+            return soonest
+        if chosen is not None and within < inf:
+            return None
+    return None
+
+
+def has_another(way: Way, tried: Collection[Candidate]) -> bool:
+    """Tell whether a model that wasn't tried yet can be loaded for a request."""
+    candidates = [each for tier in way.tiers for each in tier if each not in tried]
+    return any(backend.loadable and backend.health.coming for backend, _ in candidates)
+
+
+# What those are told that wait for it
+
+
+def comment(backend: str, place: Place) -> bytes:
+    """Write how far the load of a model is, for a comment in a stream that waits for it."""
+    seconds = f", about {max(1, round(place.seconds))} s"
+    if place.stage is State.LOADING:
+        share = f": {place.share:.0%}" if place.share else ""
+        return f"loading {backend}{share}{seconds}".encode()
+    if place.stage is State.QUEUED:
+        models = place.models_ahead
+        behind = f" behind {models} other model{'s' if models > 1 else ''}" if models else ""
+        return f"{backend} waits for memory{behind}{seconds}".encode()
+    return f"{backend} makes room for other models and is loaded again in its turn{seconds}".encode()
+
+
+def described(backend: str, place: Place) -> dict[str, object]:
+    """Describe the same as plain data; `seconds` until the request is sent."""
+    return {
+        "backend": backend,
+        "stage": place.stage.value,
+        "share": round(place.share, 3),
+        "seconds": round(place.seconds, 1),
+        "reason": place.reason,
+    }

@@ -1,0 +1,298 @@
+"""Between requests and memory: who waits for a model to be loaded, and what memory decides of that.
+
+    a request waits ──▶ `wanted` ──▶ Residency ──▶ load, unload, … ──▶ the fleet (`carry_out`)
+                                         │
+                 those who wait ◀── offer, drain, resume, refuse (done here)
+
+The queue (`core.admission`) stays the only place where requests wait, and has their order. `Residency` decides which
+backend is in memory, and whether it may be sent anything now. It is told four things: that a request waits, that an
+attempt begins (`sent`), that it has ended, and that a request waits no more (`left`). An attempt is known to it by its
+`Sent`, one that waits by its `Queued`.
+
+A backend may end while one attempt follows another of the same request, as it is idle in between. So what ends is told
+after what begins (`hold`).
+
+A request that waits for a load waits as long as that takes: its time in the queue counts from when the model is there.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from math import inf
+
+from router.core import loads
+from router.core.catalog import Backend, Candidate, Way
+from router.core.dispatch import Dispatcher
+from router.core.estimate.ask import Sent
+from router.core.memory.actions import Action, Drain, Load, Offer, Refuse, Resume, Unload
+from router.core.memory.residency import Residency
+from router.core.memory.resident import Place
+from router.core.memory.states import State
+from router.proxy.directory import Directory
+from router.proxy.queues import Queues
+from router.proxy.roles import Queued, UnderWay
+from router.telemetry.tasks import unharmed
+
+LOOK_BESIDE = 1.0
+"""Seconds between two looks whether a model should be loaded beside those that serve: each look costs a decision."""
+
+
+class Loading:
+    """Tells `residency` of requests, and does what it decides of those who wait; made by `Plane.manage_memory`.
+
+    `carry_out` gets each Load, Unload, Cancel and Remember, in order. Whoever else tells Residency of something (a load
+    that is done, a device's figure) gives `do` what it gets back.
+    """
+
+    def __init__(
+        self,
+        residency: Residency,
+        dispatcher: Dispatcher[Queued],
+        directory: Directory,
+        queues: Queues,
+        withdraw: Callable[..., None],
+        carry_out: Callable[[Action], None],
+    ) -> None:
+        self.residency = residency
+        self._dispatcher = dispatcher
+        self._admission = dispatcher.admission
+        self._ledger = dispatcher.ledger
+        self._directory = directory
+        self._queues = queues
+        self._withdraw = withdraw
+        self._carry_out = carry_out
+        self._loop = asyncio.get_running_loop()
+        # Those who wait, by the backend that memory knows them at, and the backends whose waiters' clocks stand.
+        self._registered: dict[Backend, dict[Queued, None]] = {}
+        self._unloaded: set[Backend] = set()
+        self._to_do: deque[Action] = deque()
+        self._doing = False
+        # How many hold back what has ended, and what that is.
+        self._holds = 0
+        self._ended: list[Sent] = []
+        # When it is looked at next whether a backend should be loaded beside others.
+        self._look_beside_at: dict[Backend, float] = {}
+        # What clients are told of each backend, as of this time.
+        self._places: dict[Backend, Place] = {}
+        self._placed_at = -inf
+
+    # Attempts
+
+    def may_go(self, backend: Backend) -> bool:
+        """Whether one more request may be sent to a backend now."""
+        return self.residency.may_go(backend.name)
+
+    def sent(self, sent: Sent, candidate: Candidate, way: Way, exchange: UnderWay, now: float) -> None:
+        """Note that an attempt begins, at a backend that loads and unloads or at another one."""
+        backend = candidate.backend
+        if backend.loadable:
+            waiting, request = exchange.queued, exchange.request
+            if waiting is not None and not self._forget(waiting):
+                waiting = None
+            stay = None if request.stay is None else request.stay.seconds
+            name = backend.name
+            actions = self.residency.sent(
+                sent, name, now, waiting=waiting, key=request.caller.name, keep_alive=stay
+            )  # fmt: skip
+            if actions:
+                self.do(actions)
+        if way.chooses:
+            self._look_beside(way, backend, sent.due - now, now)
+
+    def ended(self, sent: Sent, now: float) -> None:
+        """Note that an attempt has ended."""
+        if self._holds:
+            self._ended.append(sent)
+            return
+        actions = self.residency.ended(sent, now)
+        if actions:
+            self.do(actions)
+
+    def hold(self) -> None:
+        """Hold back what ends until `let_go`: another attempt of the same request is about to begin."""
+        self._holds += 1
+
+    def let_go(self) -> None:
+        """Tell what has ended since `hold`."""
+        self._holds -= 1
+        if not self._holds:
+            ended, self._ended = self._ended, []
+            for sent in ended:
+                self.ended(sent, self._loop.time())
+
+    # Those who wait
+
+    def wanted(self, waiting: Queued, way: Way) -> None:
+        """Note a request that waits, at the backend that is loaded for it or keeps loaded for it, if there is any.
+
+        If none of its models can be loaded, and no other backend is there, its exchange is told so.
+        """
+        now, ask = self._loop.time(), waiting.exchange.ask
+        backend = loads.where(way, waiting.refused, ask, self._dispatcher, self._seconds, now)
+        if backend is not None:
+            self._register(waiting, backend, now)
+        if waiting.ticket is not None and way.chooses:
+            ahead = self._admission.waiting(waiting.ticket.model)
+            self._look_beside(way, None, self._dispatcher.pace(way) * ahead, now)
+
+    def _register(self, waiting: Queued, backend: Backend, now: float) -> None:
+        waiting.registered = backend
+        self._registered.setdefault(backend, {})[waiting] = None
+        request = waiting.request
+        actions = self.residency.wanted(
+            waiting,
+            backend.name,
+            now,
+            key=request.caller.name,
+            keep_alive=None if request.stay is None else request.stay.seconds,
+        )
+        self._time([waiting], backend, now)
+        self.do(actions)
+
+    def left(self, waiting: Queued) -> None:
+        """Note that a request waits no more for a load: its client has left, or it goes to a backend that has none."""
+        if self._forget(waiting):
+            self.do(self.residency.ended(waiting, self._loop.time()))
+
+    def _forget(self, waiting: Queued) -> bool:
+        """Forget where a request waits; tell whether it was known."""
+        backend, waiting.registered = waiting.registered, None
+        if backend is None:
+            return False
+        at = self._registered[backend]
+        del at[waiting]
+        if not at:
+            del self._registered[backend]
+            self._unloaded.discard(backend)
+        return True
+
+    def is_awaited(self, waiting: Queued) -> bool:
+        """Whether a request waits for a backend that isn't loaded."""
+        return waiting.registered is not None and waiting.registered in self._unloaded
+
+    def _time(self, waiting: Iterable[Queued], backend: Backend, now: float) -> None:
+        """Let the time of those who wait count if their backend is loaded, and else not."""
+        is_loaded = self._state(backend) is State.LOADED
+        if is_loaded:
+            self._unloaded.discard(backend)
+        else:
+            self._unloaded.add(backend)
+        for each in waiting:
+            if each.ticket is not None and is_loaded:
+                self._admission.start_clock(each.ticket, now)
+            elif each.ticket is not None:
+                self._admission.stop_clock(each.ticket, now)
+
+    def look(self, now: float) -> None:
+        """See whose model is loaded by now, or isn't any more: called each second while requests are under way."""
+        for backend, waiting in self._registered.items():
+            if (backend in self._unloaded) is (self._state(backend) is State.LOADED):
+                self._time(waiting, backend, now)
+
+    # Loading beside
+
+    def _state(self, backend: Backend) -> State | None:
+        """Tell how far a backend is; None of one that memory doesn't know, or not any more."""
+        resident = self.residency.residents().get(backend.name)
+        return None if resident is None or resident.wish.remove else resident.state
+
+    def _seconds(self, backend: Backend) -> float:
+        return inf if self._state(backend) is None else self.residency.seconds(backend.name, self._loop.time())
+
+    def _seconds_if_unloaded(self, backend: Backend) -> float:
+        return self._seconds(backend) if self._state(backend) is State.UNLOADED else inf
+
+    def _look_beside(self, way: Way, chosen: Backend | None, wait: float, now: float) -> None:
+        """Have a model loaded into free memory, if it would answer sooner than those that serve."""
+        unloaded = [
+            backend
+            for tier in way.tiers
+            for backend, _ in tier
+            if backend.loadable and not self._dispatcher.serves(backend)
+        ]
+        if not unloaded or any(now < self._look_beside_at.get(each, 0.0) for each in unloaded):
+            return
+        for each in unloaded:
+            self._look_beside_at[each] = now + LOOK_BESIDE
+        backend = loads.beside(way, chosen, wait, self._dispatcher, self._seconds_if_unloaded)
+        if backend is not None:
+            self.do(self.residency.load(backend.name, now, evict=False))
+
+    # What is decided
+
+    def do(self, actions: Iterable[Action]) -> None:
+        """Do what Residency has decided, in its order: what follows from one action comes after those before it."""
+        self._to_do.extend(actions)
+        if self._doing:
+            return
+        self._doing = True
+        while self._to_do:
+            unharmed("what memory decided", self._do, self._to_do.popleft())
+        self._doing = False
+
+    def _do(self, action: Action) -> None:
+        now = self._loop.time()
+        if isinstance(action, Refuse):
+            self._refuse(action, now)
+            return
+        backend = None if not hasattr(action, "backend") else self._directory.backends.get(action.backend)
+        if backend is not None:
+            if isinstance(action, Drain):
+                self._ledger.drain(backend)
+            elif isinstance(action, Resume | Load | Unload):
+                self._ledger.resume(backend)
+            if isinstance(action, Unload):
+                # Nothing is sent there from now on. It is coming: it may be loaded again.
+                self._withdraw(backend, "is not loaded", due=0.0)
+            if backend in self._registered:
+                self._time(self._registered[backend], backend, now)
+            if isinstance(action, Offer | Resume):
+                self._queues.offer_soon(backend)
+        if not isinstance(action, Offer | Drain | Resume):
+            self._carry_out(action)
+
+    def _refuse(self, refusal: Refuse, now: float) -> None:
+        """Have a request wait for another model, or tell its client why it can't be served."""
+        waiting = refusal.request
+        backend = waiting.registered if isinstance(waiting, Queued) else None
+        if not isinstance(waiting, Queued) or backend is None or backend.name != refusal.backend:
+            return
+        self._forget(waiting)
+        waiting.refused += (backend,)
+        way = waiting.way_now()
+        if waiting.ticket is None:
+            return
+        another = loads.where(way, waiting.refused, waiting.exchange.ask, self._dispatcher, self._seconds, now)
+        if another is not None:
+            self._register(waiting, another, now)
+            return
+        self._admission.start_clock(waiting.ticket, now)
+        if not self._dispatcher.may_wait_for(way, waiting.refused):
+            waiting.exchange.break_off(refusal.error, "its model can't be loaded")
+
+    # What those are told who wait
+
+    def place(self, waiting: Queued, now: float) -> Place | None:
+        """Tell where the load stands that a request waits for; None: it waits for none."""
+        backend = waiting.registered
+        if backend is None or backend not in self._unloaded:
+            return None
+        if now != self._placed_at:
+            self._placed_at = now
+            self._places.clear()
+        found = self._places.get(backend)
+        if found is None:
+            found = self.residency.place(waiting, now)
+            if found is not None:
+                self._places[backend] = found
+        return found
+
+    def words(self, waiting: Queued, now: float) -> bytes | None:
+        """Write it for a client; None: it waits for no load."""
+        place, backend = self.place(waiting, now), waiting.registered
+        return None if place is None or backend is None else loads.comment(backend.name, place)
+
+    def told(self, waiting: Queued, now: float) -> dict[str, object] | None:
+        """Describe it as plain data; None: it waits for no load."""
+        place, backend = self.place(waiting, now), waiting.registered
+        return None if place is None or backend is None else loads.described(backend.name, place)
