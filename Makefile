@@ -7,6 +7,9 @@ BENCH := --runs 5 --soak 2000000
 TOGETHER := --numprocesses=3 --dist=worksteal   # most tests wait for something: on two cores, a third is free
 DECIDES := tests/unit/core tests/unit/launchers/test_states.py   # the tests of what decides, and does no I/O
 
+# Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup run later test test-engines test-performance test-endurance test-browser check fast pure bench bench-peers bench-balance clean help
 .DEFAULT_GOAL := help
 

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import psutil
 
@@ -162,35 +162,45 @@ class OneAtATime(Generic[Found]):
         return found[0] if done.wait(patience) and found else None
 
 
+class _Measured(NamedTuple):
+    """What a process took, with its start and its resident size at that moment."""
+
+    began: float
+    size: int
+    at: float
+    found: Resident
+
+
 class ResidentSizes:
-    """The RAM of processes, measured again only where it must have changed.
+    """The RAM of processes, measured again only where it must have changed. Threads may share it.
 
     To measure it, the kernel walks all pages of a process: 10 to 20 ms for each GiB, and most engines never change.
     """
 
     def __init__(self, measure: Callable[[int], Resident | None] = of_process) -> None:
         self._measure = measure
-        # By pid: when the process began, its resident size, when it was measured, and what was found.
-        self._known: dict[int, tuple[float, int, float, Resident]] = {}
+        self._known: dict[int, _Measured] = {}
 
     def read(self, pids: Iterable[int]) -> dict[int, Resident]:
         """Give what each process takes; one that is gone, or that the system doesn't tell of, is left out."""
-        known, now = self._known, time.monotonic()
-        self._known = {}
-        for pid in pids:
-            try:
-                process = psutil.Process(pid)
-                began, size = process.create_time(), process.memory_info().rss
-            except (psutil.Error, OSError):
-                continue
-            last = known.get(pid)
-            if last is None or last[0] != began or abs(last[1] - size) > DRIFT or now - last[2] > STALE:
-                found = self._measure(pid)
-                if found is None:
-                    continue
-                last = (began, size, now, found)
-            self._known[pid] = last
-        return {pid: each[3] for pid, each in self._known.items()}
+        now = time.monotonic()
+        fresh = {pid: each for pid in pids if (each := self._look(pid, now)) is not None}
+        # Others are kept: each caller asks for the engines that it cares for.
+        kept = {pid: each for pid, each in self._known.items() if now - each.at <= STALE}
+        self._known = kept | fresh
+        return {pid: each.found for pid, each in fresh.items()}
+
+    def _look(self, pid: int, now: float) -> _Measured | None:
+        try:
+            process = psutil.Process(pid)
+            began, size = process.create_time(), process.memory_info().rss
+        except (psutil.Error, OSError):
+            return None
+        last = self._known.get(pid)
+        if last is not None and last.began == began and abs(last.size - size) <= DRIFT and now - last.at <= STALE:
+            return last
+        found = self._measure(pid)
+        return None if found is None else _Measured(began, size, now, found)
 
 
 _GPUS: OneAtATime[tuple[DeviceFigures, ...]] = OneAtATime()

@@ -24,6 +24,9 @@ from profiles.parsers import Gpu
 SHARE, CACHE = "gpu-memory-utilization", "kv-cache-memory-bytes"
 """vllm's options for its share of each GPU's memory, and for the bytes of its cache within that."""
 
+SOME = "of some kind"
+"""Stands for a GPU's number if it isn't known which GPU is used."""
+
 TOGETHER = 0.9
 """The part of a GPU that engines share: the rest is for the driver, for contexts and graphs beside the shares."""
 

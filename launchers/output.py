@@ -1,9 +1,13 @@
-"""An engine's last lines of output, and why it ended. Its keeper writes the whole output to a file."""
+"""An engine's last lines of output, why it ended, and of which memory it ran out.
+
+Its keeper writes the whole output to a file.
+"""
 
 from collections import deque
 from copy import copy
 
 from launchers.reason import FirstError
+from launchers.shortage import Shortages
 
 KEPT_LINES = 40
 MAX_LINE = 2000
@@ -15,6 +19,7 @@ class Output:
 
     def __init__(self) -> None:
         self._first_error = FirstError()
+        self._shortages = Shortages()
         self._lines: deque[bytes] = deque(maxlen=KEPT_LINES)
         # The line that has no end yet, cut at MAX_LINE.
         self._unfinished = b""
@@ -32,6 +37,13 @@ class Output:
         heard.hear(self._unfinished.decode(errors="replace"))
         return heard.text
 
+    @property
+    def shortages(self) -> Shortages:
+        """What it said of a lack of memory."""
+        heard = copy(self._shortages)
+        heard.hear(self._unfinished.decode(errors="replace"))
+        return heard
+
     def feed(self, data: bytes) -> None:
         """Take in a piece of output."""
         # Each step of a progress bar, which ends in a carriage return, counts as a line.
@@ -41,5 +53,7 @@ class Output:
             self._unfinished = b""
             if line.strip():
                 self._lines.append(line)
-                self._first_error.hear(line.decode(errors="replace"))
+                text = line.decode(errors="replace")
+                self._first_error.hear(text)
+                self._shortages.hear(text)
         self._unfinished = (self._unfinished + rest[:MAX_LINE])[:MAX_LINE]

@@ -34,6 +34,7 @@ import structlog
 from launchers import kin, leftovers
 from launchers.output import Output
 from launchers.record import SCRATCH, ProcessRecord
+from launchers.shortage import Shortages
 from launchers.spec import Command
 
 ANSWER_WITHIN = 5.0
@@ -96,6 +97,11 @@ class Process:
     def reason(self) -> str:
         """Why it ended, if it ended before it was ready."""
         return self._output.reason
+
+    @property
+    def shortages(self) -> Shortages:
+        """What it said of a lack of memory."""
+        return self._output.shortages
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM to its first process)."""

@@ -81,10 +81,7 @@ class FirstError:
         """Take in the next line."""
         if self._closed:
             return
-        line = _COLOUR.sub("", line)
-        prefix = _PREFIX.match(line)
-        level = prefix[prefix.lastgroup] if prefix and prefix.lastgroup else ""
-        text = line[prefix.end() :] if prefix else line
+        level, text = _parted(line)
         if text.strip():
             self._read(_MARGIN.sub("", text.rstrip(), count=1) if "| " in text else text.rstrip(), level)
 
@@ -140,6 +137,19 @@ class FirstError:
         elif not self._failure and _FAILURE.search(text):
             self._failure = text
         self._last = text
+
+
+def level_of(line: str) -> str:
+    """Give the level that a line of a log has, as its engine writes it; "" if it tells none."""
+    return _parted(line)[0]
+
+
+def _parted(line: str) -> tuple[str, str]:
+    """Give a line's level, and its text after the prefix."""
+    line = _COLOUR.sub("", line)
+    prefix = _PREFIX.match(line)
+    level = prefix[prefix.lastgroup] if prefix and prefix.lastgroup else ""
+    return level, line[prefix.end() :] if prefix else line
 
 
 def first_error(lines: Iterable[str]) -> FirstError:

@@ -6,6 +6,7 @@ GPU: it would plan the same, and can't know how much was free.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from launchers.ports import free_port
 from launchers.process import Keepers, Process
 from launchers.record import ProcessRecord
 from launchers.spec import LaunchSpec
+from launchers.weights import size_of, weights
 
 log = structlog.get_logger("launchers")
 
@@ -68,6 +70,15 @@ class Starter:
         spec = self.spec
         given = [value for value in spec.args.values() if isinstance(value, str) and "/" in value]
         return await asyncio.to_thread(stamp, [spec.source or spec.model, *given, self._python])
+
+    async def size(self) -> int:
+        """Add up the bytes of its model's files, as they are now; 0 where they aren't on this disk."""
+        return await asyncio.to_thread(self._size)
+
+    def _size(self) -> int:
+        with suppress(LaunchError, OSError):
+            return size_of(weights(self._found().model, {**os.environ, **self.spec.env}) or ())
+        return 0
 
     async def left_running(self) -> ProcessRecord | None:
         """Give what an earlier router left running, if it is what would be started now.

@@ -11,6 +11,8 @@
 A process that takes turns with others (see launchers.gpus) is WAITING before each STARTING: it asks for its turn, and
 asks again when that may have come (TIMED_OUT). At TURN it is spawned, and the time to start counts from there.
 
+A start that shows PROGRESS gets its whole time to start again, up to `longest_start` times that time in all.
+
 Invariants, which the tests hold against any order of events:
 
 1. There is a process in STARTING, RUNNING and STOPPING, and in no other state. SPAWN follows only where there is
@@ -55,7 +57,7 @@ class Event(Enum):
     """What can happen.
 
     START, STOP: a person asks, or the router for one. KILL: STOP without the time to end well. TURN: it may start.
-    WANTED: a request asks for it. TIMED_OUT: the state's deadline has passed.
+    WANTED: a request asks for it. PROGRESS: a start has come further. TIMED_OUT: the state's deadline has passed.
     """
 
     START = "start"
@@ -63,6 +65,7 @@ class Event(Enum):
     KILL = "kill"
     TURN = "turn"
     WANTED = "wanted"
+    PROGRESS = "progress"
     READY = "ready"
     SPAWN_FAILED = "spawn failed"
     EXITED = "exited"
@@ -94,6 +97,10 @@ class RestartPolicy:
     `factor` times the one before. After `steady_after` in RUNNING, the next delay is the first again. `give_up_after`
     counts starts in a row that never became ready. `ask_again` is for WAITING: nobody tells when another program frees
     memory. `first_rest` is for FATAL, until a request may have it tried again: its clients wait for that try in vain.
+
+    `longest_start` bounds a start that shows progress, in `start_timeout`s: an engine that hangs may still leak memory,
+    or log another line from time to time. With the usual 10 min these are 2 h, in which 100 GB come over 120 Mbit/s.
+    `start_grace` is the time to end well of one that starts: it serves nobody, and some engines hang on SIGTERM then.
     """
 
     first_delay: float = 0.2
@@ -104,6 +111,8 @@ class RestartPolicy:
     ask_again: float = 2.0
     first_rest: float = 30.0
     longest_rest: float = 600.0
+    longest_start: float = 12.0
+    start_grace: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +122,8 @@ class Supervision:
     `since` is when it came into its state, `deadline` when TIMED_OUT is due. `failures` counts starts in a row that
     never became ready, `delays` the backoffs in a row without a steady run in between. `then` is the state after
     STOPPING: STOPPED, STARTING (if that was asked for) or BACKOFF (if its start took too long). `takes_turns`: it asks
-    before it is spawned.
+    before it is spawned. `allowed` is the seconds that the last start could take: `start_timeout`, and more as it
+    showed progress.
     """
 
     start_timeout: float
@@ -126,6 +136,7 @@ class Supervision:
     delays: int = 0
     then: State = State.STOPPED
     takes_turns: bool = False
+    allowed: float = 0.0
 
     @property
     def rested_at(self) -> float:
@@ -171,7 +182,14 @@ def _ask(now: Supervision, time: float) -> Transition:
 
 
 def _take_turn(now: Supervision, time: float) -> Transition:
-    return _enter(now, State.STARTING, time, now.start_timeout), (Action.SPAWN,)
+    started = _enter(now, State.STARTING, time, now.start_timeout)
+    return replace(started, allowed=now.start_timeout), (Action.SPAWN,)
+
+
+def _progress(now: Supervision, time: float) -> Transition:
+    """Let the time to start count from here, within its bound."""
+    allowed = min(time - now.since, (now.policy.longest_start - 1.0) * now.start_timeout) + now.start_timeout
+    return replace(now, allowed=allowed, deadline=now.since + allowed), ()
 
 
 def _spawn_afresh(now: Supervision, time: float) -> Transition:
@@ -215,6 +233,10 @@ def _terminate(now: Supervision, time: float) -> Transition:
     return _enter(now, State.STOPPING, time, now.stop_timeout), (Action.TERMINATE,)
 
 
+def _terminate_start(now: Supervision, time: float) -> Transition:
+    return _enter(now, State.STOPPING, time, min(now.stop_timeout, now.policy.start_grace)), (Action.TERMINATE,)
+
+
 def _kill(now: Supervision, time: float) -> Transition:
     return _enter(now, State.STOPPING, time, now.stop_timeout), (Action.KILL,)
 
@@ -251,20 +273,23 @@ TABLE: Mapping[State, Mapping[Event, Move]] = MappingProxyType({
         Event.STOP: _stay,
         Event.KILL: _stay,
         Event.WANTED: _stay,
+        Event.PROGRESS: _stay,
     },
     State.WAITING: {
         Event.START: _stay,
         Event.STOP: _rest,
         Event.KILL: _rest,
         Event.WANTED: _stay,
+        Event.PROGRESS: _stay,
         Event.TURN: _take_turn,
         Event.TIMED_OUT: _ask,
     },
     State.STARTING: {
         Event.START: _stay,
-        Event.STOP: _terminate,
+        Event.STOP: _terminate_start,
         Event.KILL: _kill,
         Event.WANTED: _stay,
+        Event.PROGRESS: _progress,
         Event.READY: _run,
         Event.SPAWN_FAILED: _fail_to_start,
         Event.EXITED: _fail_to_start,
@@ -275,6 +300,7 @@ TABLE: Mapping[State, Mapping[Event, Move]] = MappingProxyType({
         Event.STOP: _terminate,
         Event.KILL: _kill,
         Event.WANTED: _stay,
+        Event.PROGRESS: _stay,
         Event.EXITED: _crash,
     },
     State.BACKOFF: {
@@ -282,6 +308,7 @@ TABLE: Mapping[State, Mapping[Event, Move]] = MappingProxyType({
         Event.STOP: _rest,
         Event.KILL: _rest,
         Event.WANTED: _stay,
+        Event.PROGRESS: _stay,
         Event.TIMED_OUT: _spawn,
     },
     State.STOPPING: {
@@ -289,12 +316,14 @@ TABLE: Mapping[State, Mapping[Event, Move]] = MappingProxyType({
         Event.STOP: _then_stop,
         Event.KILL: _kill,
         Event.WANTED: _stay,
+        Event.PROGRESS: _stay,
         Event.EXITED: _gone,
         Event.TIMED_OUT: _kill_again,
     },
     State.FATAL: {
         Event.START: _spawn_afresh,
         Event.WANTED: _revive,
+        Event.PROGRESS: _stay,
         Event.STOP: _rest,
         Event.KILL: _rest,
     },

@@ -18,6 +18,13 @@ class Status:
     people, `last_lines` are what the engine said last. `since` is when it came into this state, in seconds since the
     epoch. `lacks`: while WAITING, it waits for memory, perhaps for ever. `next_try` is when it starts again, while in
     BACKOFF, by the loop's clock. `coming`: it starts, or is going to.
+
+    `share` is how much of its model it has loaded, 0 to 1: 1 while RUNNING, 0 if unknown. `progressed` is when its
+    start last showed progress, while STARTING, by the loop's clock; at first it is when the start began. `is_news`:
+    people haven't read this yet; else only these two have changed.
+
+    `out_of_memory` is the device whose memory it ran out of, while in BACKOFF or FATAL, if its end was that:
+    `footprints.parts.RAM`, a GPU's id, or "" where the device isn't known. None: it was something else.
     """
 
     name: str
@@ -31,6 +38,10 @@ class Status:
     lacks: bool = False
     next_try: float | None = None
     coming: bool = False
+    share: float = 0.0
+    progressed: float | None = None
+    out_of_memory: str | None = None
+    is_news: bool = True
 
 
 def waiting_report(before: Status, verdict: StartVerdict, failures: int, why: str) -> str:
@@ -60,3 +71,10 @@ def is_coming(now: Supervision, *, lacks: bool, start_asked: bool) -> bool:
             return start_asked or now.then is not State.STOPPED
         case State.RUNNING | State.FATAL:
             return False
+
+
+def progressed(now: Supervision) -> float | None:
+    """Tell when a start showed progress last; None where nothing starts."""
+    if now.state is not State.STARTING or now.deadline is None:
+        return None
+    return now.deadline - now.start_timeout

@@ -13,7 +13,9 @@ Its parts know nothing of states:
 
     starting    starts the process, or takes over one that an earlier router left
     readiness   asks whether it is ready
+    loads       looks how far its load has come
     turns       waits for the turn of an engine that shares a GPU
+    remains     tells how a process ended, and why
     status      what the rest of the program may know
     wording     the sentences for people
 """
@@ -21,26 +23,26 @@ Its parts know nothing of states:
 import asyncio
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from launchers import wording
+from launchers import kills, wording
 from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Changes
+from launchers.loads import LoadWatch
+from launchers.orders import Orders
 from launchers.process import Keepers, Process
 from launchers.readiness import Asked, Readiness
-from launchers.reason import first_error
+from launchers.remains import Remains, remains_of
 from launchers.spec import LaunchSpec
 from launchers.starting import Started, Starter
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
-from launchers.status import Status, is_coming, waiting_report
-from launchers.tree import memory_of
+from launchers.status import Status, is_coming, progressed, waiting_report
 from launchers.turns import Turn, Turns
 
 PROGRESS_EVERY = 5.0
@@ -52,23 +54,14 @@ LOOK_EVERY = 2.0
 log = structlog.get_logger("launchers")
 
 
-@dataclass(frozen=True, slots=True)
-class _Remains:
-    """What is known of the last process: how it ended, the engine's reason, its last lines."""
-
-    end: str = ""
-    why: str = ""
-    last_lines: tuple[str, ...] = ()
-
-
 class Supervisor:
     """Supervises one replica, whose process is kept by one of the `keepers`.
 
     `logs` is the folder for NAME.log and run/NAME.json. NAME is the spec's, or `files` for a successor that runs beside
     a replica of the same name. `python` is the interpreter that has the engine. `turns` are shared with other engines
-    on the same GPUs. `on_change` is called with each new Status, and every 5 s with the progress of a start.
-    `is_wanted` tells whether requests have asked for its model since it was given up. That is for a model that others
-    serve, too, so that nobody calls `want`.
+    on the same GPUs. `on_change` is called with each new Status. While it starts, that is every 5 s for people, and
+    each second in which its load has come further (not `is_news`). `is_wanted` tells whether requests have asked for
+    its model since it was given up. That is for a model that others serve, too, so that nobody calls `want`.
     """
 
     def __init__(
@@ -91,6 +84,7 @@ class Supervisor:
         self._is_wanted = is_wanted
         self._wake = asyncio.Event()
         self._readiness = Readiness(engine, self._wake.set)
+        self._watch = LoadWatch(self._wake.set)
         self._turn = Turn(turns, self.files, self._wake.set)
         self._now = Supervision(
             spec.start_timeout,
@@ -100,14 +94,14 @@ class Supervisor:
         )
         self._status = Status(spec.name, State.STOPPED, None, None, "not started", (), time.time())
         self._started: Started | None = None
-        self._remains = _Remains()
+        # Of the kernel's, since this process was started.
+        self._kills: kills.Kills | None = None
+        self._remains = Remains()
         # Of its model and its program, since the last start.
         self._changes = Changes()
         # When the progress of a start is reported next.
         self._next_report = 0.0
-        # Requests from outside that no step has taken; callers that wait for the process to be gone; the task.
-        self._asked: deque[tuple[Event, asyncio.Future[None] | None]] = deque()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._orders = Orders()
         self._task: asyncio.Task[None] | None = None
         # Whether the engine must run on when the task ends.
         self._left = False
@@ -178,7 +172,7 @@ class Supervisor:
     # Requests from outside, at any time
 
     def _ask(self, event: Event, gone: asyncio.Future[None] | None = None) -> None:
-        self._asked.append((event, gone))
+        self._orders.add(event, gone)
         self._wake.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._supervise(), name=f"supervisor of {self._name}")
@@ -193,7 +187,7 @@ class Supervisor:
 
     async def _supervise(self) -> None:
         try:
-            while self._asked or self._now.state is not State.STOPPED:
+            while self._orders or self._now.state is not State.STOPPED:
                 event = self._due_event()
                 if event is None:
                     await self._sleep()
@@ -209,21 +203,20 @@ class Supervisor:
         if self._process is not None and self._process.gone:
             return Event.EXITED
         # 2. A request from outside.
-        if self._asked:
-            event, gone = self._asked.popleft()
-            if gone is not None:
-                self._waiting.append(gone)
-            return event
+        if self._orders:
+            return self._orders.take()
         # 3. Its turn may have come.
         if self._turn.called and self._now.state is State.WAITING:
             return Event.TIMED_OUT
         # 4. It is ready. If the check failed by a bug, that raises here.
         if self._readiness.ready:
             return Event.READY
-        # 5. Time is up.
-        if self._now.deadline is not None and time.monotonic() >= self._now.deadline:
-            return Event.TIMED_OUT
-        return None
+        # 5. It has come further.
+        if self._watch.take_move():
+            return Event.PROGRESS
+        # 6. Time is up.
+        is_late = self._now.deadline is not None and time.monotonic() >= self._now.deadline
+        return Event.TIMED_OUT if is_late else None
 
     async def _sleep(self) -> None:
         """Sleep until an event may be due; report the progress of a long start meanwhile."""
@@ -234,10 +227,13 @@ class Supervisor:
             due.append(self._next_report)
         elif self._now.state is State.FATAL:
             due.append(time.monotonic() + LOOK_EVERY)
+        elif self._now.state is State.RUNNING and self._kills is not None:
+            self._kills.look(time.monotonic())
+            due.append(time.monotonic() + kills.LOOK_EVERY)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(due) - time.monotonic()) if due else None):
                 await self._wake.wait()
-        if self._now.state is State.FATAL and not self._asked:
+        if self._now.state is State.FATAL and not self._orders:
             await self._look_for_changes()
 
     async def _look_for_changes(self) -> None:
@@ -252,19 +248,22 @@ class Supervisor:
         before = self._now
         self._now, actions = step(before, event, time.monotonic())
         if event is Event.EXITED:
-            self._bury(served=before.state is State.RUNNING)
+            self._bury(before.state)
         elif event is Event.READY and self._process is not None:
             self._process.look()
         if self._now.state is not State.STARTING:
             await self._readiness.stop()
+            await self._watch.stop()
         self._end_turn(event)
         if self._process is None:
             # Before the actions, one of which may start the next process.
-            self._release()
+            self._orders.release()
         for action in actions:
             await self._do(action)
         if self._now.state is State.WAITING:
             self._report_waiting()
+        elif event is Event.PROGRESS:
+            self._announce(self._status.detail, is_news=False)
         elif self._now is not before:
             self._announce(wording.change(before, event, self._now, self._remains.end, self._remains.why))
 
@@ -285,7 +284,7 @@ class Supervisor:
         assert claim is not None  # noqa: S101 -- without one it takes no turns
         runs = await self._starter.left_running() is not None
         if await self._turn.ask(claim, has_memory=runs):
-            self._asked.appendleft((Event.TURN, None))
+            self._orders.add_first(Event.TURN)
 
     def _end_turn(self, event: Event) -> None:
         """Pass the turn on if this engine has started, or doesn't want to any more."""
@@ -301,23 +300,21 @@ class Supervisor:
         try:
             started = await self._starter.start(self._turn.verdict.share, self._wake.set)
         except (LaunchError, OSError) as error:
-            self._remains = replace(self._remains, end=str(error))
-            self._asked.appendleft((Event.SPAWN_FAILED, None))
+            self._remains = self._remains.not_started(str(error))
+            self._orders.add_first(Event.SPAWN_FAILED)
             return
-        self._started = started
+        self._started, self._kills = started, kills.Kills(started.process.pid, time.monotonic())
         self._next_report = time.monotonic() + PROGRESS_EVERY
         self._readiness.begin(Asked(started.process.pid, started.port, started.key))
+        self._watch.begin(self._starter.spec.engine, started.process, self._starter.size)
 
-    def _bury(self, *, served: bool) -> None:
-        """Drop a process that is gone, and keep what is known of its end.
-
-        If it `served`, an early error may be that of any request: only its last lines count.
-        """
-        if self._process is not None:
-            said = self._process.last_lines
-            why = first_error(said).known if served else self._process.reason
-            self._remains = _Remains(wording.exit_in_words(self._process.exit_code), why, said)
-            self._started = None
+    def _bury(self, state: State) -> None:
+        """Drop a process that is gone, and keep what is known of its end, in this state."""
+        if self._process is not None and self._kills is not None:
+            claim, served, asked = self._starter.spec.claim, state is State.RUNNING, state is State.STOPPING
+            gpus = () if claim is None else claim.gpus
+            self._remains = remains_of(self._process, self._kills, gpus, served=served, asked=asked)
+            self._started = self._kills = None
 
     # Reports
 
@@ -332,11 +329,12 @@ class Supervisor:
     def _report_progress(self) -> None:
         if time.monotonic() >= self._next_report:
             self._next_report = time.monotonic() + PROGRESS_EVERY
-            memory = 0 if self._process is None else memory_of(self._process.pid)
-            how_far = wording.progress(time.monotonic() - self._now.since, memory, self._lines())
+            how_far = wording.progress(time.monotonic() - self._now.since, self._watch.resident, self._lines())
             self._announce(how_far + wording.again(self._now.failures, self._remains.why))
+        elif self._watch.share != self._status.share:
+            self._announce(self._status.detail, is_news=False)
 
-    def _announce(self, detail: str) -> None:
+    def _announce(self, detail: str, *, is_news: bool = True) -> None:
         state, started, lacks = self._now.state, self._started, self._turn.verdict.lacks
         self._status = Status(
             name=self._name,
@@ -349,7 +347,11 @@ class Supervisor:
             key="" if started is None else started.key,
             lacks=state is State.WAITING and lacks,
             next_try=self._now.deadline if state is State.BACKOFF else None,
-            coming=is_coming(self._now, lacks=lacks, start_asked=any(event is Event.START for event, _ in self._asked)),
+            coming=is_coming(self._now, lacks=lacks, start_asked=self._orders.start_asked),
+            share=1.0 if state is State.RUNNING else self._watch.share if state is State.STARTING else 0.0,
+            progressed=progressed(self._now),
+            out_of_memory=self._remains.out_of_memory if state in {State.BACKOFF, State.FATAL} else None,
+            is_news=is_news,
         )
         self._tell(self._status)
 
@@ -362,20 +364,10 @@ class Supervisor:
 
     # The end
 
-    def _release(self, error: BaseException | None = None) -> None:
-        """Tell callers that the process is gone, or the error that prevents knowing it."""
-        waiting, self._waiting = self._waiting, []
-        for gone in waiting:
-            if gone.done():  # its caller was cancelled
-                continue
-            if error is None:
-                gone.set_result(None)
-            else:
-                gone.set_exception(error)
-
     def _abandon(self, error: BaseException) -> None:
         """End or release the engine, as the supervisor failed or its loop closes: none may run unsupervised."""
         self._readiness.cancel()
+        self._watch.cancel()
         self._turn.gone()
         if self._process is not None and self._left:
             self._process.release()
@@ -390,9 +382,7 @@ class Supervisor:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             return
-        self._waiting += [gone for _, gone in self._asked if gone is not None]
-        self._asked.clear()
-        self._release(error)
+        self._orders.fail(error)
         if not task.cancelled():
             log.error("a supervisor failed; its engine was killed", name=self._name, exc_info=error)
             self._tell(self.status)

@@ -1,10 +1,13 @@
-"""Ports, memory and CPU time of a process and its descendants. Blocks for some milliseconds."""
+"""Ports, memory, reads and CPU time of a process and its descendants. Blocks for some milliseconds."""
 
 from collections.abc import Iterator
 from contextlib import suppress
+from mmap import PAGESIZE
 from typing import NamedTuple
 
 import psutil
+
+from launchers.progress import Sample
 
 
 def owns_port(pid: int, port: int) -> bool:
@@ -28,6 +31,24 @@ def memory_of(pid: int) -> int:
             with suppress(psutil.NoSuchProcess):
                 memory += process.memory_info().rss
     return memory
+
+
+def sample_of(pid: int) -> Sample:
+    """Read how much a process and its descendants have in memory, and how much they have read and written."""
+    resident = read = wrote = 0
+    with suppress(psutil.AccessDenied, OSError):
+        for process in _tree(pid):
+            with suppress(psutil.NoSuchProcess), process.oneshot():
+                memory = process.memory_info()
+                resident += memory.rss
+                # macOS tells the pages that were read in place of the bytes.
+                read += getattr(memory, "pageins", 0) * PAGESIZE
+                if hasattr(process, "io_counters"):
+                    with suppress(psutil.AccessDenied):
+                        io = process.io_counters()
+                        read += max(io.read_bytes, getattr(io, "read_chars", 0))
+                        wrote += io.write_bytes
+    return Sample(resident, read, wrote)
 
 
 def said_to(pid: int, option: str) -> str:

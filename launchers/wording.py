@@ -57,11 +57,11 @@ def progress(seconds: float, memory: int, last_lines: Sequence[str]) -> str:
 
 def _stopping(before: Supervision, event: Event, now: Supervision) -> str:
     if now.then is State.BACKOFF:
-        return f"not ready within {now.start_timeout:g} s; killed"
+        return f"not ready within {_allowed(now)}; killed"
     if now.then is State.STARTING:
         return "stopping, to start again"
     if event is Event.TIMED_OUT:
-        return f"did not end within {before.stop_timeout:g} s; killed"
+        return f"did not end within {round((before.deadline or before.since) - before.since, 3):g} s; killed"
     return "killed" if event is Event.KILL else "stopping"
 
 
@@ -72,5 +72,14 @@ def _failure(before: Supervision, event: Event, now: Supervision, end: str, why:
     if before.state is State.RUNNING:
         return f"{end} after serving for {now.since - before.since:.0f} s{because}"
     if before.state is State.STOPPING:
-        return f"was not ready within {before.start_timeout:g} s{because}"
+        return f"was not ready within {_allowed(before)}{because}"
     return f"{end} while starting{because}"
+
+
+def _allowed(now: Supervision) -> str:
+    """Tell how long a start could take, `600 s`; of one that has shown progress, why that was all."""
+    if now.allowed <= now.start_timeout:
+        return f"{now.start_timeout:g} s"
+    if now.allowed >= now.policy.longest_start * now.start_timeout:
+        return f"{now.allowed:.0f} s, though it went on"
+    return f"{now.allowed:.0f} s, the last {now.start_timeout:g} s without progress"

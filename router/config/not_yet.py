@@ -30,7 +30,6 @@ PENDING = (
     Pending("backends.*.launch.unload_after", (math.inf,), "models stay loaded"),
     Pending("backends.*.launch.pinned", (False,), "models stay loaded"),
     Pending("backends.*.launch.memory", (None,), "models are loaded whether or not they fit"),
-    Pending("backends.*.launch.gpus", ("auto",), "an engine uses the GPUs that the profile and `env` give it"),
     Pending("backends.*.launch.warm_up", (False,), "the first client's request comes first"),
     Pending("memory.limit.ram", (None,), "models stay loaded"),
     Pending("memory.limit.gpu", (None,), "models stay loaded"),

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from launchers.engines import Engine
-from launchers.gpus import as_started, lacking
+from launchers.gpus import SOME, as_started, lacking
 from profiles import Facts, Profile, ProfileError, detect
 from profiles.detect import cpus, describe, gibibytes, model_memory
 from router.config import Config
 from router.doctor.findings import Finding, Mark
 from router.fleet.launches import Launch, install_command
-from router.fleet.shares import SOME
 
 NONE: Mapping[str, float] = MappingProxyType({})
 

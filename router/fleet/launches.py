@@ -21,8 +21,10 @@ from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import size_of, weights
 from profiles import AUTO, Facts, Profile, ProfileError, choose_engine, detect, load_profiles
 from profiles.detect import Memory, model_memory, usable_gpus
+from profiles.parsers import Gpu
 from router.config import BackendConfig, Config
 from router.config.keys.backends import LaunchConfig
+from router.fleet.gpus import CPU_ENGINES, allowed, chosen, showing, without_gpu
 from router.fleet.shares import claimed, counted, seen_by, settled, unsettled
 
 BESIDES = 256 << 20
@@ -42,8 +44,9 @@ class Launch:
     """One engine to start: a replica of one backend of router.yaml.
 
     `python` is the interpreter that has the engine, or the engine's own program. `why` is the reason for this engine.
-    `on_cpu`: it can only work on the CPU, as the machine has nothing else. `version` is the engine's, or the place of
-    its program: "at /usr/bin/llama-server".
+    `on_cpu`: it can only work on the CPU, as it has nothing else. `version` is the engine's, or the place of its
+    program: "at /usr/bin/llama-server". `written` are the names, with dashes, of the arguments that a person wrote.
+    `gpus` are those that it may use.
     """
 
     backend: BackendConfig
@@ -53,6 +56,8 @@ class Launch:
     why: str
     on_cpu: bool = False
     version: str = ""
+    written: frozenset[str] = frozenset()
+    gpus: tuple[Gpu, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class _Machine:
     """What all launches have in common.
 
     `folder` is router.yaml's. `processes` start with the router, and share its GPUs. `together` may work on the CPUs at
-    the same time. `keep`: they outlive the router.
+    the same time. `keep`: they outlive the router. `used` has the id of a GPU for each launch that it was chosen for.
     """
 
     folder: Path
@@ -70,6 +75,7 @@ class _Machine:
     processes: int
     together: int
     keep: bool
+    used: list[str]
 
 
 def plan_launches(
@@ -95,7 +101,8 @@ def plan_launches(
         facts,
         _at_startup(config),
         _together(config, folder, choice.profile, facts),
-        keep=config.server.keep_engines,
+        config.server.keep_engines,
+        [gpu for launch in running for gpu in _chosen_of(launch)],
     )
     for i, backend in enumerate(config.backends):
         if backend.launch is None:
@@ -193,8 +200,16 @@ def _replicas(backend: BackendConfig, machine: _Machine, running: Sequence[Launc
             was = known[name]
             yield replace(was, backend=backend, spec=replace(was.spec, start_timeout=launch.start_timeout))
             continue
-        planned = planned or _planned(backend, machine)
+        if planned is None or isinstance(launch.gpus, int):
+            planned = _planned(backend, machine)
+            machine.used.extend(_chosen_of(planned))
         yield replace(planned, spec=replace(planned.spec, name=name))
+
+
+def _chosen_of(launch: Launch) -> tuple[str, ...]:
+    """Give the GPUs that were chosen for a launch because of `launch.gpus`."""
+    config, claim = launch.backend.launch, launch.spec.claim
+    return () if config is None or config.gpus == "auto" or claim is None else claim.gpus
 
 
 def install_command(engine: Engine) -> str:
@@ -227,14 +242,10 @@ def _served_name(backend: BackendConfig) -> str:
 def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
     launch = backend.launch
     assert launch is not None  # noqa: S101  (the caller asked)
-    installs = {name: install_command(engine) for name, engine in machine.engines.items()}
-    if launch.engine == AUTO and not isinstance(launch.model, str):
-        # Engines without a model in the mapping are left out.
-        named = {name for name in machine.facts.engines if name in launch.model}
-        installs = {name: install for name, install in installs.items() if name in named} or installs
-    seen = seen_by(machine.facts, launch.env)
+    seen, gpus, shown = _seen(launch, machine.facts, machine.used)
     # Memory decides which of those that are loaded on demand are there: each may have what there is.
     launched = machine.processes if launch.load == "startup" else 1
+    installs = _installs(launch, machine)
     choice = choose_engine(machine.profile, seen, installs, launch.engine, launched=launched, together=machine.together)
     engine = machine.engines[choice.name]
     written = launch.model if isinstance(launch.model, str) else launch.model.get(choice.name)
@@ -245,29 +256,58 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
     # A program has its path in the place of a version: "at /usr/bin/llama-server".
     python = version.removeprefix("at ") if version.startswith("at ") else sys.executable
     source = _placed(written, machine.folder)
+    args = _over(choice.args, wanted)
     spec = LaunchSpec(
         name=backend.name,
         engine=choice.name,
         model=engine.find_model(source, Disk()),
         source=source,
         served_name=_served_name(backend),
-        args=_over(choice.args, wanted),
-        env=counted(launch.env, machine.facts),
+        args=_over(args, without_gpu(choice.name, machine.facts)) if launch.gpus == 0 else args,
+        env=counted({**launch.env, **shown}, machine.facts),
         start_timeout=launch.start_timeout,
         keep=machine.keep,
     )
     # Raises for arguments that can't be passed on.
     engine.command(spec, 1, python)
+    said = frozenset(name.replace("_", "-") for name in wanted)
     spec = claimed(
         spec,
-        {name.replace("_", "-") for name in wanted},
+        said,
         seen,
         seqs=engine.works_on(spec.args),
         launched=launched,
-        of_gpus=machine.profile.memory.of == "gpu",
+        of_gpus=machine.profile.memory.of == "gpu" and launch.gpus != 0,
+        width=len(seen.gpus) if launch.gpus != "auto" and choice.name == "vllm" and seen.gpus else None,
     )
-    on_cpu = not machine.facts.gpus and machine.facts.system != "Darwin"
-    return Launch(backend, spec, engine, python, choice.why, on_cpu, version)
+    on_cpu = launch.gpus == 0 or (not machine.facts.gpus and machine.facts.system != "Darwin")
+    return Launch(backend, spec, engine, python, choice.why, on_cpu, version, said, gpus)
+
+
+def _installs(launch: LaunchConfig, machine: _Machine) -> dict[str, str]:
+    """Give the engines that a launch may have, each with the command that installs it."""
+    installs = {name: install_command(engine) for name, engine in machine.engines.items()}
+    if launch.engine == AUTO and not isinstance(launch.model, str):
+        # Engines without a model in the mapping are left out.
+        named = {name for name in machine.facts.engines if name in launch.model}
+        installs = {name: install for name, install in installs.items() if name in named} or installs
+    if launch.engine == AUTO and launch.gpus == 0:
+        installs = {name: install for name, install in installs.items() if name in CPU_ENGINES} or installs
+    return installs
+
+
+def _seen(launch: LaunchConfig, facts: Facts, used: Sequence[str]) -> tuple[Facts, tuple[Gpu, ...], Mapping[str, str]]:
+    """Give the machine as a launch sees it, the GPUs that it may use, and the variables that show it those it uses."""
+    seen = seen_by(facts, launch.env)
+    usable = usable_gpus(seen.gpus)
+    if facts.system == "Darwin" and launch.gpus in {"auto", 0, 1, (0,)}:
+        # Its one GPU needs no choice.
+        return seen, (), {}
+    may = allowed(launch.gpus, usable)
+    if launch.gpus == "auto" or not usable:
+        return seen, may, {}
+    use = chosen(launch.gpus, may, used)
+    return replace(seen, gpus=use), may, showing(use, facts.gpus, os.environ)
 
 
 def _args_for(engine: str, args: Mapping[str, ArgValue], engines: Container[str]) -> dict[str, ArgValue]:

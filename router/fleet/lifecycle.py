@@ -120,6 +120,9 @@ class Lifecycle:
     # 3: ready and not ready, as the supervisor says
 
     def _changed(self, member: Member, status: Status) -> None:
+        if not status.is_news:
+            # A load has come further: neither health nor people need to know.
+            return
         if status.state is State.RUNNING and status.address is not None:
             self._ready(member, Address(*status.address), status.key)
         else:

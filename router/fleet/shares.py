@@ -11,13 +11,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 from launchers.engines.common import number
+from launchers.errors import LaunchError
 from launchers.footprints.share import ShareNeeds, share_needs
-from launchers.gpus import CACHE, LEAST_SHARE, SHARE, TOGETHER, Claim, dealt, floored, raised
+from launchers.gpus import CACHE, LEAST_SHARE, SHARE, SOME, TOGETHER, Claim, dealt, floored, raised
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import described, size_of, weights
 from profiles import Facts
 from profiles.detect import usable_gpus
 from profiles.parsers import Gpu, visible
+from router.fleet.gpus import IN_ORDER, ORDER
 
 SPREAD = "tensor-parallel-size"
 SPREADS = (SPREAD, "pipeline-parallel-size", "data-parallel-size")
@@ -28,12 +30,6 @@ LAYERS = "n-gpu-layers"
 
 VLLMS_OWN = 0.92
 """The share that vllm takes by default (`gpu-memory-utilization: null`)."""
-
-SOME = "of some kind"
-"""Stands for a GPU's number if it isn't known which GPU is used."""
-
-ORDER, IN_ORDER = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
-"""The variable that makes CUDA number GPUs as nvidia-smi does; by default the fastest is first."""
 
 UNKNOWN = Gpu("NVIDIA", "a GPU", None)
 """Stands for the GPUs of a GPU profile if none could be read."""
@@ -57,7 +53,14 @@ def counted(env: Mapping[str, str], facts: Facts) -> dict[str, str]:
 
 
 def claimed(
-    spec: LaunchSpec, written: Container[str], facts: Facts, *, seqs: int, launched: int, of_gpus: bool
+    spec: LaunchSpec,
+    written: Container[str],
+    facts: Facts,
+    *,
+    seqs: int,
+    launched: int,
+    of_gpus: bool,
+    width: int | None = None,
 ) -> LaunchSpec:
     """Give a launch its claim; a share that isn't known yet is 0 (see `settled`).
 
@@ -65,6 +68,7 @@ def claimed(
 
     `facts` are as the launch sees them; `of_gpus`: its profile is for GPUs. `written` are the names, with dashes, of
     the arguments that a person wrote; `seqs` is how many requests it works on, `launched` how many engines there are.
+    `width` is over how many GPUs it must be spread, if a person said that. Raises LaunchError where that can't be.
     """
     args: dict[str, ArgValue] = {name.replace("_", "-"): value for name, value in spec.args.items()}
     gpus = usable_gpus(facts.gpus) or ((UNKNOWN,) if of_gpus else ())
@@ -81,8 +85,10 @@ def claimed(
     # 0, unknown, for a part of a GPU.
     most = min(0 if gpu.uuid.startswith("MIG-") else gpu.memory_bytes or 0 for gpu in gpus)
     alone = share_needs(config, size, own, seqs, 1)
-    small = SHARE not in written and _fits(alone, most, launched)
-    if SPREAD in args and SPREAD not in written:
+    small = SHARE not in written and (width or 1) == 1 and _fits(alone, most, launched)
+    if width is not None:
+        args[SPREAD] = spread_over(width, args, config, is_written=SPREAD in written)
+    elif SPREAD in args and SPREAD not in written:
         args[SPREAD] = 1 if small else _spread(args, config, len(gpus))
     width = _width(args)
     least = share_needs(config, size, own, seqs, width).least
@@ -138,6 +144,25 @@ def _spread(args: Mapping[str, ArgValue], config: Mapping[str, object], gpus: in
     while said > 1 and (dealt_out % said or _width({**args, SPREAD: said}) > gpus):
         said //= 2
     return said
+
+
+def spread_over(gpus: int, args: Mapping[str, ArgValue], config: Mapping[str, object], *, is_written: bool) -> int:
+    """Give the tensor-parallel-size with which a model uses so many GPUs. `is_written`: a person wrote one.
+
+    Raises LaunchError where its attention heads can't be divided so, or the arguments say otherwise.
+    """
+    others = _width({name: value for name, value in args.items() if name != SPREAD})
+    tensor = number(args, SPREAD) or 1 if is_written else gpus // others
+    if tensor * others != gpus:
+        raise LaunchError(f"launch.gpus: the arguments spread it over {tensor * others} GPUs, and not {gpus}")
+    heads = config.get("num_attention_heads")
+    if isinstance(heads, int) and heads > 0 and heads % tensor and not is_written:
+        fits = ", ".join(str(count) for count in range(1, tensor) if heads % count == 0)
+        raise LaunchError(
+            f"launch.gpus: the model's {heads} attention heads can't be divided among {tensor} GPUs: write {fits}, or"
+            f" `args: {{{SPREAD}: 1, pipeline-parallel-size: {tensor}}}`"
+        )
+    return tensor
 
 
 def _said(share: ArgValue) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from launchers.process import Keepers, Process
 from launchers.record import ProcessRecord
+from launchers.shortage import Shortages
 from launchers.spec import Command
 
 
@@ -35,6 +36,14 @@ class FakeProcess(Process):
     def reason(self) -> str:
         """The last of that."""
         return self.said[-1] if self.said else ""
+
+    @property
+    def shortages(self) -> Shortages:
+        """What those lines say of it."""
+        heard = Shortages()
+        for line in self.said:
+            heard.hear(line)
+        return heard
 
     def exit(self, code: int) -> None:
         """Have it end."""

@@ -310,7 +310,7 @@ backends:
         "kernels compiled and weights read.",
     )
     start_timeout: Annotated[Duration, lasting("1s", "24h")] = setting(
-        "10m", "How long it may take to become ready; a large model loads slowly."
+        "10m", "How long it may take to become ready, counted anew whenever its load goes on; 12 times this in all."
     )
 
     @field_validator("pinned")

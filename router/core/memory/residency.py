@@ -16,7 +16,7 @@ from router.core.memory.refusals import MemoryShortageError
 from router.core.memory.resident import Loadable, Place, Policy, Resident, Waiting
 from router.core.memory.rounds import Round, Worth, worth
 from router.core.memory.states import Event, State
-from router.core.memory.telling import place_of, seconds_until_sent, wake_at
+from router.core.memory.telling import described, place_of, seconds_until_sent, wake_at
 
 _EXPIRED = "nobody has used it for as long as it is kept"
 
@@ -76,7 +76,7 @@ class Residency:
         return self._residents[backend].state
 
     def residents(self) -> Mapping[str, Resident]:
-        """All backends, to be read and not written: for /admin/models and `ps`."""
+        """All backends, to be read and not written."""
         return self._residents
 
     # Requests
@@ -280,6 +280,12 @@ class Residency:
         if resident.state is State.LOADED:
             return 0.0
         return seconds_until_sent(resident, self._round(now).in_order(self._queued.values()), now)
+
+    def told(self, now: float) -> list[dict[str, object]]:
+        """Describe all backends as plain data, as `telling.described` has it: for /admin/models and `ps`."""
+        in_order = self._round(now).in_order(self._queued.values())
+        everyone = self._residents.values()
+        return [described(each, self.reservations, self.footprints, in_order, now) for each in everyone]
 
     # The decision
 

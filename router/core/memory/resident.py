@@ -216,10 +216,15 @@ class Resident:
         """Seconds since it was last used; 0 while it is."""
         return now - self.idle_since if self.is_unused else 0.0
 
+    def keeps_for(self) -> float:
+        """Seconds of idle time after which it is unloaded."""
+        if self.loadable.pinned:
+            return inf
+        return self.loadable.unload_after if self.keep_alive is None else self.keep_alive
+
     def expires(self) -> float:
         """When it has been idle for long enough to be unloaded."""
-        keep = self.loadable.unload_after if self.keep_alive is None else self.keep_alive
-        return inf if self.loadable.pinned else self.idle_since + keep
+        return self.idle_since + self.keeps_for()
 
     def oldest(self) -> float:
         """When the request came that has waited longest; never, where none waits."""

@@ -5,6 +5,7 @@ from itertools import takewhile
 from math import inf
 
 from router.core.memory.devices import Phase, Reservations
+from router.core.memory.footprints import Footprints
 from router.core.memory.resident import Place, Policy, Resident, by_rank
 from router.core.memory.rounds import drain_of, overdue_at
 from router.core.memory.states import State
@@ -87,3 +88,55 @@ def _reason(resident: Resident, models: int, wait: float) -> str:
             return f"'{resident.name}' waits for memory and is next; other models end what they have."
         return f"'{resident.name}' waits for memory; other models have it for at most {wait:.0f} s more."
     return f"'{resident.name}' makes room for others and is loaded again in its turn."
+
+
+def described(
+    resident: Resident,
+    reservations: Reservations,
+    footprints: Footprints,
+    in_order: Sequence[Resident],
+    now: float,
+) -> dict[str, object]:
+    """Describe a backend as plain data. `in_order` are those that wait for memory; times are in seconds.
+
+    `placement` is where it is loaded or was latest, else where it would be first; `footprint` is the bytes that a load
+    there takes by device, and `source` how that is known. `reserved` is the bytes that are reserved for it now.
+    `idle` is None while it is used. `expires`: until it is unloaded if nobody uses it any more; None where it isn't
+    loaded or never is. `share` is how much of the load under way is done, None without one. `seconds`: until a request
+    that came now would be sent. `failure` is the latest load's that failed, if none has succeeded since; `retry_in` is
+    until it is tried again for who asks then.
+    """
+    placement = resident.placement or next(iter(resident.loadable.placements), None)
+    return {
+        "name": resident.name,
+        "state": resident.state.value,
+        "pinned": resident.loadable.pinned,
+        "placement": None if placement is None else placement.key,
+        "footprint": {} if placement is None else footprints.needs(placement),
+        "source": None if placement is None else footprints.source(placement).value,
+        "reserved": dict(reservations.held(resident.name)),
+        "waiting": len(resident.waiting),
+        "in_flight": len(resident.in_flight),
+        "leased": len(resident.leases),
+        "idle": round(resident.idle_for(now), 1) if resident.is_unused else None,
+        "expires": _expires_in(resident, now),
+        "share": None if resident.load is None else round(resident.load.share, 3),
+        "seconds": round(seconds_until_sent(resident, in_order, now), 1),
+        "failure": _failure(resident, now),
+    }
+
+
+def _expires_in(resident: Resident, now: float) -> float | None:
+    left = resident.keeps_for() - resident.idle_for(now)
+    return round(max(0.0, left), 1) if resident.serves and left < inf else None
+
+
+def _failure(resident: Resident, now: float) -> dict[str, object] | None:
+    failures = resident.failures
+    if not failures.reason:
+        return None
+    return {
+        "reason": failures.reason,
+        "count": failures.count,
+        "retry_in": round(max(0.0, failures.until - now), 1),
+    }

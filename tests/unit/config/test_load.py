@@ -286,7 +286,6 @@ auth: {admin_keys: [x], keys: [a, {key: b, name: b, weight: 2, priority: 1}]}
         "backends[1].launch.unload_after",
         "backends[3].launch.pinned",
         "backends[3].launch.memory",
-        "backends[3].launch.gpus",
         "backends[3].launch.warm_up",
         "memory.limit.ram",
         "memory.limit.gpu",

@@ -353,6 +353,91 @@ def test_pinned_ones_leave_room_for_one_on_demand(on_gpus):
     assert share(b) == 0.3
 
 
+def named(count: int) -> tuple[Gpu, ...]:
+    return tuple(replace(H200, number=number, uuid=f"GPU-{number}") for number in range(count))
+
+
+def with_gpus(count: int) -> Facts:
+    return replace(MACHINES["nvidia"][0], gpus=named(count))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "shown", "spread"),
+    [(1, "GPU-0", 1), (2, "GPU-0,GPU-1", 2), ([3], "GPU-3", 1), ([2, 3], "GPU-2,GPU-3", 2), (4, None, 4)],
+)
+def test_a_launch_sees_the_gpus_that_it_is_told_and_no_others(models, gpus, shown, spread):
+    """And vllm is spread over all of them."""
+    (launch,) = plan(models, launched(model="qwen", gpus=gpus), facts=with_gpus(4))[1]
+    shown = shown or "GPU-0,GPU-1,GPU-2,GPU-3"
+    assert launch.spec.env == {"CUDA_VISIBLE_DEVICES": shown}
+    assert launch.spec.args["tensor-parallel-size"] == spread
+    assert launch.spec.claim is not None
+    assert launch.spec.claim.gpus == tuple(f"NVIDIA {name[-1]}" for name in shown.split(","))
+
+
+def test_launches_with_one_gpu_get_one_each(models):
+    """Replicas, too; one that runs keeps its own."""
+    replicas = plan(models, launched(model="qwen", gpus=1, replicas=2), launched("b", model="qwen", gpus=1),
+                    facts=with_gpus(3))[1]  # fmt: skip
+    assert [launch.spec.env["CUDA_VISIBLE_DEVICES"] for launch in replicas] == ["GPU-0", "GPU-1", "GPU-2"]
+    config = Config.model_validate({"backends": [launched(name, model="qwen", gpus=1) for name in "xb"]})
+    again = plan_launches(config, models, ENGINES, with_gpus(3), replicas[1:])[1]
+    assert [launch.spec.env["CUDA_VISIBLE_DEVICES"] for launch in again] == ["GPU-0", "GPU-2"]
+
+
+@pytest.mark.parametrize(
+    ("launch", "why"),
+    [
+        ({"gpus": 5}, "launch.gpus: 5: this machine has 4, with the numbers 0, 1, 2, 3"),
+        ({"gpus": [4]}, "launch.gpus: there is no GPU 4 that engines can use: this machine has 4"),
+        (
+            {"gpus": 3},
+            "launch.gpus: the model's 28 attention heads can't be divided among 3 GPUs: write 1, 2, or `args: {",
+        ),
+        (
+            {"gpus": 3, "args": {"tensor-parallel-size": 2}},
+            "launch.gpus: the arguments spread it over 2 GPUs, and not 3",
+        ),
+        ({"gpus": 3, "args": {"data-parallel-size": 2}}, "launch.gpus: the arguments spread it over 2 GPUs, and not 3"),
+        ({"gpus": 0, "engine": "vllm"}, "launch.gpus: 0: vllm needs a GPU; write `engine: llama_server`"),
+    ],
+)
+def test_gpus_that_can_not_be_had_are_an_error(models, launch, why):
+    (said,) = problems(models, launched(**{"model": "qwen", **launch}), facts=with_gpus(4))
+    assert said.startswith(f"backends[0] (demo): {why}")
+
+
+def test_its_arguments_may_spread_it_otherwise(models):
+    args = {"tensor-parallel-size": 1, "pipeline-parallel-size": 3}
+    (launch,) = plan(models, launched(model="qwen", gpus=3, args=args), facts=with_gpus(4))[1]
+    assert args.items() <= launch.spec.args.items()
+    (launch,) = plan(models, launched(model="qwen", gpus=4, args={"data_parallel_size": 2}), facts=with_gpus(4))[1]
+    assert launch.spec.args["tensor-parallel-size"] == 2
+
+
+def test_without_gpus_a_launch_is_on_the_cpu(folder):
+    """With an engine that can be; it sees no GPU."""
+    facts = replace(with_gpus(2), engines={"vllm": "1", "llama_server": "1"})
+    (launch,) = plan(folder, launched(gpus=0), facts=facts)[1]
+    assert (launch.spec.engine, launch.spec.claim, launch.on_cpu, launch.gpus) == ("llama_server", None, True, ())
+    assert launch.spec.args["n-gpu-layers"] == 0
+    assert launch.spec.env == {"CUDA_VISIBLE_DEVICES": "-1"}
+
+
+def test_a_machine_without_gpus_needs_nothing_for_it(folder):
+    (launch,) = plan(folder, launched(gpus=0))[1]
+    assert launch.spec.env == {}
+    assert launch.spec.args["n_gpu_layers"] == 0
+
+
+@pytest.mark.parametrize(("gpus", "layers"), [("auto", 99), (1, 99), ([0], 99), (0, 0)])
+def test_a_mac_has_one_gpu(folder, gpus, layers):
+    facts = replace(MACHINES["mac"][0], engines={"llama_server": "1"})
+    (launch,) = plan(folder, launched(gpus=gpus), facts=facts)[1]
+    assert (launch.spec.args["n-gpu-layers"], launch.spec.env) == (layers, {})
+    assert problems(folder, launched(gpus=2), facts=facts)[0].endswith("this machine has no GPU that engines can use")
+
+
 def threads(launches: Sequence[Launch]) -> list[object]:
     return [launch.spec.args["n_threads"] for launch in launches]
 

@@ -25,12 +25,14 @@ SIZE = 64 << 20
 HOLDS = f"""
 import subprocess, sys
 b = bytearray(b'x') * {SIZE}
-child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdin=subprocess.PIPE) if sys.argv[1:] else None
+pipes = {{'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}}
+child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], **pipes) if sys.argv[1:] else None
+if child: child.stdout.readline()
 print(child.pid if child else 0, flush=True)
 input()
 if child: child.communicate(b'\\n')
 """
-CHILD = f"b = bytearray(b'x') * {SIZE}; input()"
+CHILD = f"b = bytearray(b'x') * {SIZE}; print(flush=True); input()"
 
 
 @contextmanager
@@ -57,7 +59,6 @@ def until(holds, seconds=30.0):
 def test_ram_of_this_machine():
     """Beside an engine: its processes' bytes, which are in use; then its footprint, which is the same."""
     with engine(CHILD) as (root, child):
-        until(lambda: psutil.Process(child).memory_info().rss > SIZE)
         ram, *_ = devices.look([root])
         there = psutil.virtual_memory()
         assert ram.name == RAM
@@ -138,6 +139,23 @@ def test_a_process_is_measured_again_when_it_has_grown(monkeypatch):
     monkeypatch.setattr(devices, "STALE", -1.0)
     assert sizes.read([5]) == {5: Resident(3)}
     assert sizes.read([5]) == {}  # the system doesn't tell any more
+
+
+def test_other_processes_are_still_known_after_a_look_at_one():
+    """A load is measured alone, while all engines are looked at for what is free."""
+    measured = []
+
+    def measure(pid: int) -> Resident:
+        measured.append(pid)
+        return Resident(pid)
+
+    sizes = ResidentSizes(measure)
+    with engine() as (other, _):
+        here = os.getpid()
+        assert sizes.read([here, other]) == {here: Resident(here), other: Resident(other)}
+        sizes.read([other])
+        assert sizes.read([here, other]) == {here: Resident(here), other: Resident(other)}
+        assert measured == [here, other]
 
 
 def test_who_is_gone_is_left_out():

@@ -1,5 +1,7 @@
 """The machine, each move by itself; then any order of events against the invariants of its docstring."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -99,6 +101,41 @@ def test_a_start_that_takes_too_long_is_killed_and_counts_as_failed():
     assert (now.state, now.failures, actions) == (State.BACKOFF, 1, ())
 
 
+@pytest.mark.parametrize(
+    ("times", "deadline"),
+    [
+        ([], 100),
+        ([30], 130),
+        ([30, 125], 225),
+        ([30, 30], 130),
+        ([*range(90, 1100, 90)], 1180),
+        ([*range(90, 1200, 90)], 1200),
+    ],
+    ids=["none", "one", "two", "the same twice", "many", "up to the bound"],
+)
+def test_a_start_that_shows_progress_has_its_whole_time_again_within_a_bound(times, deadline):
+    now, _ = after(Event.START)
+    for time in times:
+        now, actions = step(now, Event.PROGRESS, time)
+        assert actions == ()
+        assert (now.state, now.since) == (State.STARTING, 0)
+    assert (now.deadline, now.allowed) == (deadline, deadline)
+    now, _ = step(now, Event.TIMED_OUT, deadline)
+    assert (now.state, now.allowed) == (State.STOPPING, deadline)
+
+
+def test_the_next_start_has_as_long_as_any_other():
+    now, _ = after(Event.START, Event.PROGRESS, Event.EXITED, Event.TIMED_OUT)
+    assert (now.state, now.deadline, now.allowed) == (State.STARTING, 103, 100)
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.STARTING])
+def test_progress_changes_nothing_where_nothing_starts(state):
+    """It may have been seen a moment before."""
+    now = Supervision(1, 1, state=state, deadline=3)
+    assert step(now, Event.PROGRESS, 5) == (now, ())
+
+
 def test_a_crash_is_no_failed_start_and_the_first_restart_comes_soonest():
     now, _ = after(Event.START, Event.READY, Event.EXITED)
     assert (now.state, now.failures, now.deadline) == (State.BACKOFF, 0, 2 + POLICY.first_delay)
@@ -137,13 +174,19 @@ def test_ready_forgets_failed_starts():
 @pytest.mark.parametrize(("ask", "action"), [(Event.STOP, Action.TERMINATE), (Event.KILL, Action.KILL)])
 def test_what_lives_is_told_to_end(events, ask, action):
     now, actions = after(*events, ask)
-    assert (now.state, now.deadline, actions) == (State.STOPPING, len(events) + 10, (action,))
+    within = POLICY.start_grace if events == [Event.START] and ask is Event.STOP else 10
+    assert (now.state, now.deadline, actions) == (State.STOPPING, len(events) + within, (action,))
     assert step(now, Event.EXITED, 5)[0].state is State.STOPPED
 
 
+def test_a_start_has_no_longer_to_end_than_one_that_runs():
+    now, _ = after(Event.START, Event.STOP, start=replace(FRESH, stop_timeout=0.5))
+    assert now.deadline == 1.5
+
+
 def test_what_does_not_end_is_killed_again_and_again():
-    now, actions = after(Event.START, Event.STOP, Event.TIMED_OUT)
-    assert (now.state, now.deadline, actions) == (State.STOPPING, 12, (Action.KILL,))
+    now, actions = after(Event.START, Event.READY, Event.STOP, Event.TIMED_OUT)
+    assert (now.state, now.deadline, actions) == (State.STOPPING, 13, (Action.KILL,))
     assert step(now, Event.TIMED_OUT, 12)[1] == (Action.KILL,)
 
 
@@ -253,7 +296,7 @@ class AnyLife(RuleBasedStateMachine):
         """Time passes without an event."""
         self.time += seconds
 
-    @rule(event=st.sampled_from([Event.START, Event.STOP, Event.KILL, Event.WANTED]))
+    @rule(event=st.sampled_from([Event.START, Event.STOP, Event.KILL, Event.WANTED, Event.PROGRESS]))
     def ask(self, event):
         """A person asks, or a request."""
         self.happen(event)
@@ -296,6 +339,13 @@ class AnyLife(RuleBasedStateMachine):
         """Invariant 2."""
         waiting = self.now.state in {State.WAITING, State.STARTING, State.STOPPING, State.BACKOFF}
         assert (self.now.deadline is not None) == waiting
+
+    @invariant()
+    def no_start_lasts_for_ever(self):
+        """However much progress it shows."""
+        if self.now.state is State.STARTING:
+            assert self.now.deadline is not None
+            assert self.now.deadline - self.now.since <= POLICY.longest_start * self.now.start_timeout * (1 + 1e-9)
 
     @invariant()
     def failures_are_bounded(self):

@@ -4,7 +4,7 @@ import pytest
 
 from launchers.gpus import StartVerdict
 from launchers.states import State, Supervision
-from launchers.status import Status, is_coming, waiting_report
+from launchers.status import Status, is_coming, progressed, waiting_report
 
 STARTING = Status("demo", State.STARTING, None, None, "starting", (), 0.0)
 LACKS = StartVerdict("GPU 0 has 1.0 of 80.0 GiB free", lacks=True)
@@ -57,3 +57,11 @@ def test_failed_starts_are_told_with_the_reason_to_wait():
 def test_requests_wait_for_what_starts_or_is_going_to(state, then, lacks, start_asked, coming):
     now = Supervision(60.0, 10.0, state=state, then=then)
     assert is_coming(now, lacks=lacks, start_asked=start_asked) is coming
+
+
+def test_progress_is_dated_while_something_starts():
+    start = Supervision(60.0, 10.0, state=State.STARTING, since=5.0, deadline=65.0)
+    assert progressed(start) == 5.0
+    assert progressed(replace(start, deadline=100.0)) == 40.0
+    assert progressed(replace(start, state=State.RUNNING, deadline=None)) is None
+    assert progressed(replace(start, state=State.BACKOFF)) is None

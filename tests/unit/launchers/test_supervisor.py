@@ -2,13 +2,16 @@
 
 import asyncio
 import itertools
+import re
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from launchers import ports, readiness, starting, supervisor
+from launchers import loads, ports, readiness, starting, supervisor
+from launchers.footprints.parts import RAM
 from launchers.gpus import Claim
+from launchers.progress import Sample
 from launchers.record import ProcessRecord
 from launchers.spec import LaunchSpec
 from launchers.states import RestartPolicy, State
@@ -25,11 +28,14 @@ if TYPE_CHECKING:
 class Supervised:
     """A supervisor over fake keepers, and what it announced."""
 
-    def __init__(self, folder, start_timeout=60.0, stop_timeout=60.0, *, keep=False, claim=None, turns=None, **policy):
+    def __init__(
+        self, folder, start_timeout=60.0, stop_timeout=60.0, *,
+        model="any", keep=False, claim=None, turns=None, **policy,
+    ):  # fmt: skip
         self.keepers = FakeKeepers()
         self.seen: list[Status] = []
         self.supervisor = Supervisor(
-            LaunchSpec("demo", "llama_cpp", "any", "demo", {}, {}, start_timeout, stop_timeout, keep=keep, claim=claim),
+            LaunchSpec("demo", "llama_cpp", model, "demo", {}, {}, start_timeout, stop_timeout, keep=keep, claim=claim),
             LaunchedFake(),
             keepers=self.keepers,
             logs=folder,
@@ -270,6 +276,186 @@ async def test_who_does_not_start_any_more_gives_its_turn_back(tmp_path, is_read
         await demo.supervisor.stop()
     assert (await turns.ask("other", claim, lambda: None)).why == ""
     await demo.supervisor.stop()
+
+
+@pytest.fixture
+def samples(monkeypatch):
+    """What each look at a load sees, the last of them again and again: bytes in memory."""
+    found: list[int] = [0]
+
+    def sample_of(_):
+        return Sample(found.pop(0) if len(found) > 1 else found[0])
+
+    monkeypatch.setattr(loads, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(loads, "sample_of", sample_of)
+    return found
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model of 100 MiB that takes no room on the disk."""
+    file = tmp_path / "m.gguf"
+    with file.open("wb") as stream:
+        stream.truncate(100 << 20)
+    return str(file)
+
+
+async def test_a_load_that_goes_on_may_take_longer_than_its_time_to_start(tmp_path, is_ready, samples, monkeypatch):
+    """Once it stops, its time runs out."""
+    monkeypatch.setattr(loads, "LOOK_EVERY", 0.05)
+    is_ready[0] = False
+    samples[:] = [size << 20 for size in range(0, 1000, 20)]
+    demo = Supervised(tmp_path, start_timeout=2.0, first_delay=60.0, longest_delay=60.0)
+    demo.supervisor.start()
+    first = await demo.until(State.STARTING)
+    detail = (await demo.until(State.STOPPING)).detail
+    assert re.fullmatch(r"not ready within \d+ s, the last 2 s without progress; killed", detail)
+    assert len(samples) == 1
+    times = [status.progressed or 0.0 for status in demo.seen if status.state is State.STARTING]
+    assert times[0] == first.progressed
+    assert times == sorted(times)
+    assert times[-1] - times[0] > 2
+    assert (await demo.until(State.BACKOFF)).progressed is None
+    await demo.supervisor.stop()
+
+
+@pytest.mark.parametrize("said", [("loading",), ("|",), ('"GET /health HTTP/1.1" 503',)])
+async def test_one_that_hangs_is_killed_whatever_it_repeats(tmp_path, is_ready, samples, said):
+    is_ready[0] = False
+    samples[0] = 50 << 20
+    demo = Supervised(tmp_path, start_timeout=0.2, first_delay=60.0, longest_delay=60.0)
+    demo.supervisor.start()
+    await demo.until(State.STARTING)
+    demo.process.said = said * 40
+    await demo.until(State.STOPPING)
+    await demo.supervisor.stop()
+
+
+async def test_one_that_goes_on_for_ever_is_killed_too(tmp_path, is_ready, samples):
+    is_ready[0] = False
+    samples[:] = [size << 20 for size in range(0, 200_000, 20)]
+    demo = Supervised(tmp_path, start_timeout=1.0, first_delay=60.0, longest_delay=60.0, longest_start=2.0)
+    demo.supervisor.start()
+    assert (await demo.until(State.STOPPING)).detail == "not ready within 2 s, though it went on; killed"
+    assert len(samples) > 1
+    await demo.supervisor.stop()
+
+
+async def test_the_share_of_a_load_is_told_as_it_grows_but_is_no_news(tmp_path, is_ready, samples, model):
+    """Only what people read is: a start, a long wait, its end."""
+    is_ready[0] = False
+    samples[:] = [10 << 20, 40 << 20, 41 << 20, 90 << 20]
+    demo = Supervised(tmp_path, model=model)
+    demo.supervisor.start()
+    await eventually(lambda: demo.seen and demo.seen[-1].share == 0.9)
+    assert [status.share for status in demo.seen if status.state is State.STARTING] == [0.0, 0.1, 0.4, 0.41, 0.9]
+    assert [status.is_news for status in demo.seen] == [True, False, False, False, False]
+    assert {status.detail for status in demo.seen} == {"starting"}
+    is_ready[0] = True
+    status = await demo.until(State.RUNNING)
+    assert (status.share, status.is_news, status.progressed) == (1.0, True, None)
+    await demo.supervisor.stop()
+    assert demo.seen[-1].share == 0.0
+
+
+async def test_each_load_begins_with_nothing(tmp_path, is_ready, samples, model):
+    is_ready[0] = False
+    samples[:] = [50 << 20, 50 << 20, 0]
+    demo = Supervised(tmp_path, model=model, first_delay=0.01)
+    demo.supervisor.start()
+    await eventually(lambda: demo.seen and demo.seen[-1].share == 0.5)
+    demo.process.exit(1)
+    await eventually(lambda: len(demo.keepers.processes) == 2)
+    await eventually(lambda: demo.seen[-1].state is State.STARTING)
+    assert demo.seen[-1].share == 0.0
+    await demo.supervisor.stop()
+
+
+async def test_a_mistake_in_a_look_at_a_load_ends_the_engine(tmp_path, is_ready, monkeypatch):
+    """It would time out without a reason."""
+
+    def broken(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loads, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(loads, "sample_of", broken)
+    is_ready[0] = False
+    demo = Supervised(tmp_path)
+    demo.supervisor.start()
+    assert "supervisor failed: ZeroDivisionError()" in (await demo.until(State.FATAL)).detail
+    assert demo.process.orders == ["kill"]
+
+
+@pytest.mark.parametrize(
+    ("said", "device"), [("unable to allocate CUDA0 buffer", "NVIDIA 1"), ("std::bad_alloc", RAM), ("no model", None)]
+)
+async def test_a_lack_of_memory_is_told_until_the_next_start(tmp_path, is_ready, said, device):
+    """Of a start that failed, and of an engine that served."""
+    claim = Claim(("NVIDIA 1",))
+    demo = Supervised(tmp_path, claim=claim, first_delay=0.01, give_up_after=2)
+    for ready in (True, False):
+        is_ready[0] = ready
+        demo.seen.clear()
+        demo.supervisor.start()
+        await demo.until(State.RUNNING if ready else State.STARTING)
+        demo.process.said = (said,)
+        demo.process.exit(1)
+        assert (await demo.until(State.BACKOFF)).out_of_memory == device
+        assert (await demo.until(State.STARTING)).out_of_memory is None
+        await eventually(lambda: demo.seen[-1].state is not State.BACKOFF)
+        demo.process.said = (said,)
+        if not ready:
+            demo.process.exit(1)
+            assert (await demo.until(State.FATAL)).out_of_memory == device
+        await demo.supervisor.stop()
+        assert demo.seen[-1].out_of_memory is None
+
+
+async def test_with_two_tries_a_start_is_tried_again_at_once_and_then_given_up(tmp_path, is_ready):
+    """A model that is loaded for a request: its client waits."""
+    is_ready[0] = False
+    demo = Supervised(tmp_path, give_up_after=2)
+    demo.supervisor.start()
+    for number in (1, 2):
+        await eventually(lambda: [status.state for status in demo.seen].count(State.STARTING) == number)  # noqa: B023
+        demo.process.exit(1)
+    await demo.until(State.FATAL)
+    assert [status.detail for status in demo.seen if status.state is State.BACKOFF] == [
+        "exited with code 1 while starting; next try in 0.2 s"
+    ]
+    assert len(demo.keepers.processes) == 2
+    await demo.supervisor.stop()
+
+
+@pytest.mark.parametrize("kill", [False, True])
+async def test_one_that_starts_ends_soon(tmp_path, is_ready, kill):
+    """It serves nobody: whoever wants its memory doesn't wait for a whole `stop_timeout`."""
+    is_ready[0] = False
+    demo = Supervised(tmp_path, stop_timeout=3600.0, start_grace=0.05)
+    demo.supervisor.start()
+    await demo.until(State.STARTING)
+    demo.process.deaf = True
+    await (demo.supervisor.kill() if kill else demo.supervisor.stop())
+    assert demo.process.orders == (["kill"] if kill else ["terminate", "kill"])
+    assert demo.supervisor.status.state is State.STOPPED
+
+
+@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("state", [State.BACKOFF, State.WAITING])
+async def test_one_that_waits_ends_at_once(tmp_path, is_ready, state, kill):
+    is_ready[0] = False
+    claim, turns = Claim(("NVIDIA 0",), 0.45), Turns(lambda: ())
+    if state is State.WAITING:
+        await turns.ask("other", claim, lambda: None)
+    demo = Supervised(tmp_path, claim=claim, turns=turns, first_delay=3600.0, longest_delay=3600.0, ask_again=3600.0)
+    demo.supervisor.start()
+    if state is State.BACKOFF:
+        await demo.until(State.STARTING)
+        demo.process.exit(1)
+    await demo.until(state)
+    await (demo.supervisor.kill() if kill else demo.supervisor.stop())
+    assert demo.supervisor.status.state is State.STOPPED
+    assert not any(task.get_name().startswith(("supervisor", "load", "readiness")) for task in asyncio.all_tasks())
 
 
 EXAMPLE = ProcessRecord("", "demo", 1 << 30, "", 0, "", keep=True, scratch="", router_pid=0, router_started="",

@@ -14,8 +14,8 @@ def said(*events, end="exited with code 1", why="ValueError: no such model"):
     return change(before, events[-1], now, end, why)
 
 
-START, READY, EXITED, TIMED_OUT, STOP, KILL = (
-    Event.START, Event.READY, Event.EXITED, Event.TIMED_OUT, Event.STOP, Event.KILL,
+START, READY, EXITED, TIMED_OUT, STOP, KILL, PROGRESS = (
+    Event.START, Event.READY, Event.EXITED, Event.TIMED_OUT, Event.STOP, Event.KILL, Event.PROGRESS,
 )  # fmt: skip
 
 
@@ -34,7 +34,14 @@ START, READY, EXITED, TIMED_OUT, STOP, KILL = (
         ([START, TIMED_OUT, EXITED], "was not ready within 60 s: ValueError: no such model; next try in 0.2 s"),
         ([START, STOP], "stopping"),
         ([START, KILL], "killed"),
-        ([START, STOP, TIMED_OUT], "did not end within 10 s; killed"),
+        ([START, READY, STOP, TIMED_OUT], "did not end within 10 s; killed"),
+        ([START, STOP, TIMED_OUT], "did not end within 2 s; killed"),
+        ([START, PROGRESS, TIMED_OUT], "not ready within 61 s, the last 60 s without progress; killed"),
+        (
+            [START, PROGRESS, TIMED_OUT, EXITED],
+            "was not ready within 61 s, the last 60 s without progress: ValueError: no such model; next try in 0.2 s",
+        ),
+        ([START, *[PROGRESS] * 800, TIMED_OUT], "not ready within 720 s, though it went on; killed"),
         ([START, STOP, START], "stopping, to start again"),
         ([START, STOP, EXITED], "stopped"),
         (

@@ -1,9 +1,10 @@
 from math import inf
 
+from router.core.memory.footprints import Learned, Placement
 from router.core.memory.resident import Policy
 from router.core.memory.states import State
 from router.core.memory.telling import AT_LEAST, RECHECK
-from tests.fakes.memory_scene import Scene, backend
+from tests.fakes.memory_scene import G, Scene, backend
 
 
 def reason(scene: Scene, request: str) -> str:
@@ -86,3 +87,89 @@ def test_while_somebody_waits_for_memory_it_wakes_at_what_comes_next():
     scene.end("a1")
     assert scene.states() == "a loaded, b queued"
     assert scene.residency.wake(3.0) == 3.0 + RECHECK
+
+
+# ---------------------------------------------------------------- described
+
+
+def told(scene: Scene, name: str = "a") -> dict[str, object]:
+    """Give what is told of a backend."""
+    return next(each for each in scene.residency.told(scene.now) if each["name"] == name)
+
+
+def test_a_backend_that_was_never_loaded_is_described():
+    """With what its load would take, and how that is known."""
+    scene = Scene(backend("a", placements=(Placement("file", {"gpu0": 10 * G}), Placement("cpu", {"ram": G}))))
+    assert told(scene) == {
+        "name": "a",
+        "state": "unloaded",
+        "pinned": False,
+        "placement": "file",
+        "footprint": {"gpu0": 11 * G},
+        "source": "estimated",
+        "reserved": {},
+        "waiting": 0,
+        "in_flight": 0,
+        "leased": 0,
+        "idle": 0.0,
+        "expires": None,
+        "share": None,
+        "seconds": 10.0,
+        "failure": None,
+    }
+    scene.residency.footprints.restore("file", Learned({"gpu0": 3 * G}, 2))
+    assert (told(scene)["source"], told(scene)["footprint"]) == ("learned", {"gpu0": 3 * G})
+
+
+def test_one_that_can_be_loaded_nowhere_is_described():
+    """No placement, no footprint."""
+    described = told(Scene(backend("a", placements=())))
+    assert (described["placement"], described["footprint"], described["source"]) == (None, {}, None)
+
+
+def test_a_load_under_way_is_described():
+    """How far it is, what it has reserved, who waits and holds a lease; who waits for memory counts those ahead."""
+    scene = Scene(backend("a", 12), backend("b", 12), backend("c", 12))
+    scene.want("a1", "b1", "c1", "a2")
+    scene.residency.progress("a", 4.0, 0.25)
+    scene.at(5)
+    described = told(scene)
+    assert (described["state"], described["share"], described["seconds"]) == ("loading", 0.25, 15.0)
+    assert (described["reserved"], described["source"]) == ({"gpu0": 12 * G}, "told")
+    assert (described["waiting"], described["in_flight"], described["leased"]) == (2, 0, 1)
+    assert (described["idle"], described["expires"]) == (None, None)
+    assert (told(scene, "c")["state"], told(scene, "c")["seconds"]) == ("queued", 10 + 12)
+
+
+def test_one_that_is_loaded_tells_how_long_it_stays():
+    """Counted from now while it is used, from its last use when it is idle; None: it stays."""
+    scene = Scene(backend("a", unload_after=30.0), backend("b"), backend("p", 1, pinned=True, unload_after=30.0))
+    scene.want("a1")
+    scene.at(10).loaded("a")
+    scene.at(15)
+    assert (told(scene)["in_flight"], told(scene)["idle"], told(scene)["expires"]) == (1, None, 30.0)
+    scene.at(20).end("a1")
+    scene.at(24)
+    assert (told(scene)["seconds"], told(scene)["idle"], told(scene)["expires"]) == (0.0, 4.0, 26.0)
+    scene.at(60)
+    assert told(scene)["expires"] == 0.0
+    scene.serve("b1")
+    scene.serve("p1")
+    assert (told(scene, "b")["expires"], told(scene, "p")["expires"], told(scene, "p")["pinned"]) == (None, None, True)
+
+
+def test_a_failure_is_told_until_a_load_succeeds():
+    """Its reason, how many in a row, and when it is tried again."""
+    scene = Scene("a")
+    scene.want("a1")
+    scene.failed("a", "its file is damaged")
+    scene.exited("a")
+    scene.at(2)
+    assert told(scene)["failure"] == {"reason": "its file is damaged", "count": 1, "retry_in": 3.0}
+    assert told(scene)["state"] == "failed"
+    scene.at(10).want("a2")
+    failure = told(scene)["failure"]
+    assert isinstance(failure, dict)
+    assert failure["retry_in"] == 0.0
+    scene.loaded("a")
+    assert told(scene)["failure"] is None

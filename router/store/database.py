@@ -1,0 +1,179 @@
+"""The database's file: opened for each transaction, made by the first one that writes, and replaced if it is torn.
+
+Why so:
+
+1. **A rollback journal, no write-ahead log.** A log needs memory that all its processes share, which network folders
+   don't have. Writes are rare (one a load), so a log's speed is worth nothing here. With `synchronous=FULL` the file
+   holds the last transaction after a power loss, or the one before it.
+2. **A connection for each transaction.** It finds a file that was removed, restored from a copy, or moved aside by
+   another router. A connection that is kept would write into a file that is gone.
+3. **Whose file it is** stands in its header: SQLite's `application_id`, and the version of the tables in
+   `user_version`. A file of a newer router is left alone.
+4. **A file that is torn, or isn't ours, is moved aside** with its journal, and a new one is begun. A journal that
+   stayed behind would be played into the new file.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+
+from router.store.footprints import CREATE_FOOTPRINTS
+from router.store.remembered import StoreError
+
+T = TypeVar("T")
+
+APPLICATION: Final = 0x526F7574
+"""The `application_id` of our files: "Rout"."""
+
+STEPS: Final = (CREATE_FOOTPRINTS,)
+"""Each makes the next version of the tables. A change of the tables adds a step."""
+
+MOST_PAGES: Final = 16384
+"""Pages that the file may have, 64 MiB: far more than a full table takes."""
+
+BUSY: Final = 5.0
+"""Seconds to wait for another router that writes."""
+
+MOST_BROKEN: Final = 10
+"""Files moved aside that may lie in the folder: a disk that tears each new one must not fill up with them."""
+
+LEAST_SIZE: Final = 512
+"""Bytes of the smallest database there is. SQLite would take anything shorter for an empty file."""
+
+# Our statements are right, so an error in one of them says that the tables aren't ours.
+_BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR)
+
+_BESIDE: Final = ("-journal", "-wal", "-shm")
+"""What SQLite appends to a file's name for the files that belong to it."""
+
+log = structlog.get_logger("router")
+
+
+class _BrokenError(Exception):
+    """The file is torn, or isn't ours."""
+
+
+class Database:
+    """The file at `path`. Its methods block, and raise StoreError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, query: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+        """Ask the file, after a check of all of it; give `nothing` if there is no file, or none that can be used."""
+        with _mapped():
+            found = self._found()
+            # An empty file is one whose making was cut short.
+            if found is None or not found.st_size:
+                return nothing
+            try:
+                with self._opened() as db:
+                    if not _version(db):
+                        return nothing
+                    _check(db)
+                    return query(db)
+            except _BrokenError as error:
+                self._move_aside(found, error)
+                return nothing
+
+    def write(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        """Change the file in one transaction."""
+        with _mapped():
+            found = self._found()
+            try:
+                self._change(change)
+            except _BrokenError as error:
+                self._move_aside(found, error)
+                self._change(change)
+
+    def _change(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._opened() as db:
+            # Before the version is read: two routers must not both make the tables.
+            db.execute("BEGIN IMMEDIATE")
+            for step in STEPS[_version(db) :]:
+                db.execute(step)
+            db.execute(f"PRAGMA application_id = {APPLICATION}")
+            db.execute(f"PRAGMA user_version = {len(STEPS)}")
+            change(db)
+            db.execute("COMMIT")
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """Open the file; what says that it is broken becomes _BrokenError. A transaction that isn't ended is undone."""
+        found = self._found()
+        if found is not None and 0 < found.st_size < LEAST_SIZE:
+            raise _BrokenError("it is too short")
+        try:
+            with closing(sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)) as db:
+                db.execute("PRAGMA synchronous = FULL")
+                db.execute(f"PRAGMA max_page_count = {MOST_PAGES}")
+                yield db
+        except sqlite3.Error as error:
+            # The lower byte is the kind of error.
+            if getattr(error, "sqlite_errorcode", -1) & 0xFF in _BROKEN:
+                raise _BrokenError(str(error)) from error
+            raise
+
+    def _found(self) -> os.stat_result | None:
+        """Look at the file; None if there is none."""
+        with suppress(FileNotFoundError):
+            return self.path.stat()
+        return None
+
+    def _move_aside(self, broken: os.stat_result | None, error: Exception) -> None:
+        """Move the file away, if it is still the one that was found broken: another router may have done it."""
+        found = self._found()
+        if broken is None or found is None or not os.path.samestat(broken, found):
+            return
+        aside = {each.name for each in self.path.parent.glob(f"{self.path.name}.broken-*")}
+        count = sum(not name.endswith(_BESIDE) for name in aside)
+        if count >= MOST_BROKEN:
+            raise StoreError(f"it is broken ({error}), and {count} others that were are beside it: remove them all")
+        name = f"{self.path.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}"
+        target = self.path.with_name(f"{name}-{count}" if name in aside else name)
+        # The file first: SQLite plays no journal into a file that isn't there.
+        self.path.rename(target)
+        for suffix in _BESIDE:
+            with suppress(FileNotFoundError):
+                self.path.with_name(self.path.name + suffix).rename(target.with_name(target.name + suffix))
+        log.warning(
+            f"{self.path} is torn, or not this router's ({error}): it was moved to {target.name}, and a new one is "
+            "begun; what each model takes of the memory is measured again"
+        )
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """Make a StoreError of whatever a disk, the system or SQLite says; broken again at once is one, too."""
+    try:
+        yield
+    except (OSError, sqlite3.Error, _BrokenError) as error:
+        raise StoreError(str(error)) from error
+
+
+def _check(db: sqlite3.Connection) -> None:
+    """Look at every page. Raises _BrokenError."""
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _BrokenError(verdict)
+
+
+def _version(db: sqlite3.Connection) -> int:
+    """Give the version of the tables, 0 in an empty file. Raises _BrokenError if they aren't ours."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if not tables and not version:
+        return 0
+    if application != APPLICATION:
+        raise _BrokenError("another program made it")
+    if version > len(STEPS):
+        raise StoreError("a newer router made it, and it is left as it is: set state.dir, or remove it")
+    return int(version)
