@@ -35,4 +35,5 @@ def remains_of(process: Process, kills: Kills, gpus: Sequence[str], *, served: b
     short = device_of(process.shortages.recent if served else process.shortages.any, gpus)
     if short in {None, UNKNOWN} and not asked and by_the_kernel(process.exit_code, said, kills_rose=kills.rose):
         short = RAM
-    return Remains(wording.exit_in_words(process.exit_code), why, said, short)
+    end = wording.exit_in_words(process.exit_code) + (" (out of memory)" if short is not None else "")
+    return Remains(end, why, said, short)

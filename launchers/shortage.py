@@ -36,7 +36,7 @@ _SHORT_OF_RAM = re.compile(
     |ggml_aligned_malloc:\ insufficient\ memory
     |(?:failed|unable)\ to\ allocate\ (?:CPU|MTL\d*|Metal|CUDA_Host|ROCm_Host|Vulkan_Host)\w*\ buffer
     |\[METAL\]\ .*Insufficient\ Memory|kIOGPUCommandBufferCallbackErrorOutOfMemory
-    |\[metal::malloc\]|\[malloc_or_wait\]\ Unable\ to\ allocate|ggml_metal\w*:\ (?:error:\ )?failed\ to\ allocate
+    |\[metal::malloc\]|\[malloc\w*\]\ Unable\ to\ allocate|ggml_metal\w*:\ (?:error:\ )?failed\ to\ allocate
     |Available\ memory\ on\ node\ \d+\ .*\ is\ less\ than\ desired\ CPU\ memory""",
     re.VERBOSE | re.IGNORECASE,
 )

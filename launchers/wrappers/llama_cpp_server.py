@@ -14,18 +14,21 @@ nobody, while all others wait. Here each request's client is watched, and no tok
    end the process.
 5. In a stream, the name and the id of a tool call are only in its first piece: clients concatenate the pieces.
 6. Web pages get nothing: its port is on a machine where people open pages, and it would answer any of them.
+7. It says why a model can't be loaded. llama_cpp sends llama.cpp's words to /dev/null meanwhile, and its levels are
+   those of an old llama.cpp, by which errors are details.
 """
 
 import asyncio
 import base64
 import importlib
+import logging
 import re
 import struct
 import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from json import dumps
@@ -45,6 +48,8 @@ BAD_REQUEST, FORBIDDEN, FAILED = 400, 403, 500
 OWN_NAMES = (b"127.0.0.1", b"localhost")
 MOST_GRAMMAR = 64 << 10
 """Most bytes of a grammar: nested optional parts are parsed by recursion."""
+LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
+"""ggml's levels, as Python's."""
 TOO_LONG = re.compile(r"Requested tokens \((\d+)\) exceed context window of (\d+)")
 
 
@@ -346,6 +351,13 @@ def extend(types: Any) -> None:  # noqa: ANN401 -- a module
         setattr(types, name, pydantic.create_model(name, __base__=getattr(types, name), **fields))
 
 
+def heard(log: Any, *modules: Any) -> None:  # noqa: ANN401
+    """Let llama.cpp's errors be read; `log` is llama_cpp's module of that, `modules` are those that redirect output."""
+    log.GGML_LOG_LEVEL_TO_LOGGING_LEVEL.update(LEVELS)
+    for module in modules:
+        module.suppress_stdout_stderr = lambda disable=True: nullcontext()  # noqa: ARG005 -- as it is called
+
+
 def main() -> None:
     """Serve until a signal ends it."""
     extend(importlib.import_module("llama_cpp.server.types"))
@@ -359,7 +371,9 @@ def main() -> None:
     handler.error_message_wrapper = lambda _self, error, body=None: explained(error)  # noqa: ARG005 -- as it is called
     forms._grammar_for_json_schema = strict(forms._grammar_for_json_schema)  # noqa: SLF001
 
-    sampler = importlib.import_module("llama_cpp._internals").LlamaSampler
+    internals: Any = importlib.import_module("llama_cpp._internals")
+    heard(importlib.import_module("llama_cpp._logger"), internals, importlib.import_module("llama_cpp.llama"))
+    sampler = internals.LlamaSampler
     sampler.add_grammar = checked(library.llama_sampler_init_grammar, library.llama_sampler_chain_add)
 
     llama = library.Llama

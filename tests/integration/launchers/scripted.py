@@ -33,6 +33,23 @@ if "parent" in flags:
     (folder / "child").write_text(str(child.pid))
 print("loading", flush=True)
 
+def repeat():
+    for number in range(100_000):
+        print(f"waited for {number} s", flush=True)
+        time.sleep(0.05)
+
+def read():
+    with open("/dev/zero", "rb") as zeros:
+        while (folder / "loading").exists():
+            zeros.read(20 << 20)
+            time.sleep(0.05)
+
+for work in (repeat, read):
+    if work.__name__ in flags:
+        threading.Thread(target=work, daemon=True).start()
+if "hungry" in flags:
+    bytearray(1 << 62)
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         code = 503 if (folder / "loading").exists() else 200

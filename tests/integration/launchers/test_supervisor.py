@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from launchers import supervisor
+from launchers import loads, supervisor
 from launchers.engines import ENGINES
 from launchers.errors import ModelNotFoundError
+from launchers.footprints.parts import RAM
 from launchers.spec import LaunchSpec
 from launchers.states import State
 from tests.integration.launchers.scripted import BOUND, Scripted, Watched, lives, until
@@ -99,6 +100,40 @@ async def test_a_start_that_takes_too_long_is_tried_again(supervise, engine):
     assert "was not ready within 0.3 s" in status.detail
     await demo.stop()
     assert nothing_runs_but_the_test()
+
+
+async def test_a_start_that_goes_on_may_take_longer(supervise, engine, monkeypatch):
+    monkeypatch.setattr(loads, "LOOK_EVERY", 0.1)
+    engine.loading.touch()
+    engine.flags = ["read"]
+    demo = supervise(start_timeout=4)
+    demo.start()
+    first = await demo.until(State.STARTING)
+    await until(lambda: demo.status.progressed - first.progressed > 4)
+    engine.loading.unlink()
+    assert (await demo.until(State.RUNNING)).share == 1.0
+    assert demo.states == [State.STARTING, State.RUNNING]
+
+
+async def test_a_start_that_hangs_may_not_whatever_it_says(supervise, engine, monkeypatch):
+    monkeypatch.setattr(loads, "LOOK_EVERY", 0.1)
+    engine.loading.touch()
+    engine.flags = ["repeat"]
+    demo = supervise(start_timeout=1)
+    demo.start()
+    status = await demo.until(State.BACKOFF)
+    assert "was not ready within " in status.detail
+    assert "waited for" in status.detail
+    assert status.out_of_memory is None
+
+
+async def test_an_engine_that_finds_no_memory_says_so(supervise, engine):
+    engine.flags = ["hungry"]
+    demo = supervise(give_up_after=2)
+    demo.start()
+    status = await demo.until(State.FATAL)
+    assert "exited with code 1 (out of memory) while starting: MemoryError" in status.detail
+    assert status.out_of_memory == RAM
 
 
 async def test_an_engine_that_fails_to_start_is_given_up(supervise, engine):
@@ -297,7 +332,9 @@ async def test_an_engine_that_is_killed_from_outside_is_restarted(supervise):
     demo = supervise()
     demo.start()
     os.kill((await demo.until(State.RUNNING)).pid, signal.SIGKILL)
-    assert "was ended by SIGKILL" in (await demo.until(State.BACKOFF)).detail
+    status = await demo.until(State.BACKOFF)
+    assert "was ended by SIGKILL" in status.detail
+    assert status.out_of_memory is None
     await demo.until(State.RUNNING, times=2)
 
 

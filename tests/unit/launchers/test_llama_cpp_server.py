@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -266,3 +267,14 @@ def test_a_grammar_that_would_end_the_process_is_an_error(text, words):
     add = program.checked(lambda *_: None, lambda *_: pytest.fail("it was used"))
     with pytest.raises(ValueError, match=words):
         add(SimpleNamespace(sampler="s"), SimpleNamespace(vocab="v"), grammar_of(text))
+
+
+def test_why_a_model_cannot_be_loaded_can_be_read(capfd):
+    """The redirection, and the old levels, would hide it; what isn't an error stays hidden."""
+    log = SimpleNamespace(GGML_LOG_LEVEL_TO_LOGGING_LEVEL={0: 50, 1: 20, 2: 30, 3: 40, 4: 10, 5: 10})
+    module = SimpleNamespace(suppress_stdout_stderr=None)
+    program.heard(log, module)
+    with module.suppress_stdout_stderr(disable=False):
+        sys.stdout.write("no such tensor\n")
+    assert capfd.readouterr().out == "no such tensor\n"
+    assert log.GGML_LOG_LEVEL_TO_LOGGING_LEVEL == {0: 50, 1: 10, 2: 20, 3: 30, 4: 40, 5: 10}

@@ -23,10 +23,12 @@ def reason(*lines: str) -> str:
     ("file", "beginning"),
     [
         ("llama_cpp_bad_verbose", "llama_model_load: error loading model: llama_model_loader: failed to load model"),
+        ("llama_cpp_mem", "ValueError: Failed to create llama_context"),
         ("llama_cpp_opt", "unrecognized arguments: --no_such 1"),
         ("llama_cpp_port", "[Errno 98] error while attempting to bind on address ('127.0.0.1', 29777): address"),
         ("llama_cpp_trunc", "ValueError: Failed to load model from file: nohead/demo.gguf"),
         ("llama_server_bad", "gguf_init_from_reader: invalid magic characters"),
+        ("llama_server_mem", "ggml_aligned_malloc: insufficient memory (attempted to allocate 7324.25 MB)"),
         ("llama_server_opt", "--no-such: the server of xllamacpp has no such option"),
         ("llama_server_port", "start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 29778"),
         (
