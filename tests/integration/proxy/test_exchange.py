@@ -56,10 +56,10 @@ async def test_200_streams_at_once(router, session, fake):
     """None is lost, none garbled, each byte compared."""
 
     async def one(seed: int) -> bool:
-        body = chat(stream=True, seed=seed, events=50, size=30, delay=0.001, split=seed % 23)
+        body = chat(stream=True, seed=seed, events=10, size=30, delay=0.005, split=seed % 23)
         async with session.post(router.url + CHAT, json=body) as answer:
             received: bytes = await answer.read()
-        return received == expected_stream(seed, 50, 30)
+        return received == expected_stream(seed, 10, 30)
 
     assert all(await asyncio.gather(*(one(seed) for seed in range(200))))
     assert fake.stats.ended == 200

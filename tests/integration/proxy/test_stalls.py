@@ -1,8 +1,12 @@
-"""Backends that answer every probe, and do no work."""
+"""Backends that answer every probe, and do no work.
+
+What a client is told differs by lane, and is tried in both. Whether a backend counts as stalled doesn't.
+"""
 
 import asyncio
 import time
 from contextlib import suppress
+from itertools import product
 
 import pytest
 
@@ -12,6 +16,7 @@ from tests.fakes.engine import FakeEngine, expected_stream
 from tests.integration.proxy.test_failures import CHAT, chat, parsed, until_cut
 from tests.running import eventually
 
+in_one_lane = pytest.mark.parametrize("lane", ["fast"], indirect=True)
 STALL = {"health": {"interval": "0.1s", "stall_after": "1s"}}
 
 
@@ -98,34 +103,36 @@ def kind_and_end(cut: str) -> tuple[bytes, bytes]:
     return b"application/x-ndjson" if cut == "json" else b"text/event-stream", end
 
 
-@pytest.mark.parametrize("chunked", [True, False])
-async def test_content_is_seen_however_it_is_cut(start_router, engine, session, chunked):
+@in_one_lane
+async def test_content_is_seen_however_it_is_cut(start_router, engine, session):
     """A stream of which no piece holds the beginning of an event in one is no silence; it has a first token, too.
 
-    Each way of cutting has a backend of its own, and all are asked at once.
+    Each way of cutting has two backends of its own, one of which sends chunks. All are asked at once.
     """
-    backends = []
-    for cut, pieces in CUTS.items():
+    backends, ways = [], list(product(CUTS, [True, False]))
+    for cut, chunked in ways:
         kind, end = kind_and_end(cut)
-        url = await engine(in_pieces(pieces, kind, chunked=chunked, end=end))
-        backends.append({"url": url, "models": [cut], "name": cut})
+        url = await engine(in_pieces(CUTS[cut], kind, chunked=chunked, end=end))
+        backends.append({"url": url, "models": [f"{cut} {chunked}"], "name": f"{cut}-{chunked}"})
     router = await start_router(backends, **STALL)
 
-    async def ask(cut: str) -> tuple[bytes, int]:
-        estimate = router.plane.backends[cut].estimate
-        async with session.post(router.url + CHAT, json=chat(stream=True, model=cut)) as answer:
+    async def ask(cut: str, chunked: bool) -> tuple[bytes, int]:
+        estimate = router.plane.backends[f"{cut}-{chunked}"].estimate
+        async with session.post(router.url + CHAT, json=chat(stream=True, model=f"{cut} {chunked}")) as answer:
             received, begun = b"", 0
             while piece := await answer.content.readany():
                 received += piece
                 begun = max(begun, estimate.begun)
         return received, begun
 
-    for cut, (received, begun) in zip(CUTS, await asyncio.gather(*map(ask, CUTS)), strict=True):
-        assert received == b"".join(CUTS[cut]) + kind_and_end(cut)[1], cut
-        assert begun == (cut != "json"), cut
-        assert not router.plane.backends[cut].stalled, cut
+    answers = await asyncio.gather(*(ask(*way) for way in ways))
+    for (cut, chunked), (received, begun) in zip(ways, answers, strict=True):
+        assert received == b"".join(CUTS[cut]) + kind_and_end(cut)[1], (cut, chunked)
+        assert begun == (cut != "json"), (cut, chunked)
+        assert not router.plane.backends[f"{cut}-{chunked}"].stalled, (cut, chunked)
 
 
+@in_one_lane
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_pings_are_none_however_they_are_cut(start_router, engine, session, chunked):
     """Not even in chunks of one byte."""
@@ -154,13 +161,15 @@ def reading(steps):
     return handle
 
 
+@in_one_lane
 async def test_progress_in_reading_a_prompt_is_work(start_router, engine, session):
     """Several times longer than anybody may be silent."""
-    router = await start_router([{"url": await engine(reading(range(24))), "models": ["demo"], "name": "b"}], **STALL)
+    router = await start_router([{"url": await engine(reading(range(14))), "models": ["demo"], "name": "b"}], **STALL)
     async with session.post(f"{router.url}{CHAT}", json=chat(stream=True)) as answer:
         assert (await answer.read()).endswith(b"data: [DONE]\n\n")
 
 
+@in_one_lane
 async def test_progress_that_does_not_advance_is_none(start_router, engine, session):
     """The same number again and again is a ping like any other."""
     router = await start_router([{"url": await engine(reading([7] * 60)), "models": ["demo"], "name": "b"}], **STALL)
@@ -200,7 +209,7 @@ def counting(count):
     return handle
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("lane", "stream"), [("fast", True), ("slow", False)], indirect=["lane"])
 async def test_what_has_no_byte_leaves_a_silent_backend_before_it_counts_as_stalled(
     start_router, engine, fake, session, stream
 ):
@@ -209,14 +218,14 @@ async def test_what_has_no_byte_leaves_a_silent_backend_before_it_counts_as_stal
         {"url": await engine(counting(lambda: 7)), "models": ["demo"], "name": "still"},
         {"url": fake.url, "models": ["demo"], "name": "good"},
     ]
-    router = await start_router(backends, health={"interval": "0.1s", "stall_after": "6s"})
+    router = await start_router(backends, health={"interval": "0.1s", "stall_after": "4s"})
     router.plane.backends["good"].in_flight += 1  # it looks busier
     tokens = router.plane.ledger.budget.tokens
     began = time.monotonic()
     async with session.post(router.url + CHAT, json=chat(stream=stream)) as answer:
         assert answer.headers["x-router-backend"] == "good"
         assert answer.status == 200
-    assert 2 <= time.monotonic() - began < 6
+    assert 4 / 3 <= time.monotonic() - began < 4
     assert router.plane.ledger.budget.tokens < tokens
     # It has nothing in flight any more, and is found all the same.
     await eventually(lambda: router.plane.backends["still"].stalled)
@@ -231,17 +240,19 @@ async def test_one_whose_counters_stand_still_is_stalled_whatever_is_in_flight(s
     assert router.plane.backends["b"].health.reason.startswith("stalled: its own counters stand still for ")
 
 
+@in_one_lane
 async def test_one_whose_counters_grow_works(start_router, engine, session):
     """For several times as long as anybody may be silent."""
     count = iter(range(10_000))
     url = await engine(counting(lambda: next(count)))
     router = await start_router([{"url": url, "models": ["demo"], "name": "b"}], **STALL)
     with suppress(TimeoutError):
-        async with asyncio.timeout(4), session.post(router.url + CHAT, json=chat(stream=True)):
+        async with asyncio.timeout(3.5), session.post(router.url + CHAT, json=chat(stream=True)):
             pass
     assert not router.plane.backends["b"].stalled
 
 
+@in_one_lane
 async def test_a_backend_that_falls_silent_is_not_expected_to_answer_soon(start_router, engine, session):
     """Long before it counts as stalled, and before any request has waited there; with its next word it is."""
     silent, over = asyncio.Event(), asyncio.Event()
@@ -269,6 +280,7 @@ async def test_a_backend_that_falls_silent_is_not_expected_to_answer_soon(start_
     await eventually(lambda: not router.plane.hearing.running)  # nothing is under way: nobody listens
 
 
+@in_one_lane
 async def test_a_backend_that_works_on_others_is_not_stalled(start_router, session):
     """While one stream gets its events, another may wait for its turn."""
     async with FakeEngine(max_concurrent=1) as slow:
@@ -284,6 +296,7 @@ async def test_a_backend_that_works_on_others_is_not_stalled(start_router, sessi
         assert not router.plane.backends["b"].stalled
 
 
+@in_one_lane
 async def test_an_answer_that_does_not_stream_may_take_its_time(start_router, session):
     """It is silent to its end."""
     async with FakeEngine(first_delay=2.5) as slow:
@@ -306,6 +319,7 @@ async def test_an_idle_engine_is_asked_for_a_token(start_router, engine):
     assert backend.health.reason == "stalled: no token in 0.3 s"
 
 
+@in_one_lane
 async def test_one_that_nobody_waits_for_long_is_found_too(start_router, session):
     """Each client gives up before anything could be told of it; so it is asked for a token."""
     async with FakeEngine(fault="hang", fault_after=0) as stuck:
@@ -319,6 +333,7 @@ async def test_one_that_nobody_waits_for_long_is_found_too(start_router, session
         assert backend.health.reason.startswith("stalled: no content for ")
 
 
+@in_one_lane
 @pytest.mark.parametrize("stream", [False, True])
 async def test_one_that_works_for_others_is_asked_and_left_alone(start_router, session, stream):
     """Its token waits behind one that is answered, be it in one piece at the end."""
