@@ -6,7 +6,8 @@
 3. While it loads, an engine says what it allocates: `lines` reads that, and corrects the estimate.
 4. Once it runs, `resident` measures what its processes take.
 
-`share` is apart: what part of a GPU vllm can use for a model.
+`share` is apart: what part of a GPU vllm can use for a model. So is `fitting`: the arguments with which a model fits
+that is too large as it is configured.
 
 Only `files` and `resident` read anything; the rest is pure.
 """

@@ -26,7 +26,7 @@ def estimate(
         case "llama_cpp":
             return llama.estimate(model, llama.llama_cpp(args), devices)
         case "llama_server":
-            return llama.estimate(model, llama.llama_server(args), devices)
+            return llama.estimate(model, llama.llama_server(args, env), devices)
         case "mlx":
             return mlx.estimate(model, args)
         case "vllm":

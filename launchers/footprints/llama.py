@@ -19,6 +19,7 @@ Where each formula comes from, in llama.cpp's sources:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Final
 
 from launchers.engines.common import number
@@ -45,7 +46,11 @@ LLAMA_CPP_BASE: Final = 60 << 20
 LLAMA_SERVER_BASE: Final = 24 << 20
 CACHE_RAM: Final = 8192
 """MiB that llama_server keeps of idle contexts, unless --cache-ram says otherwise."""
+SAVED: Final = "LLAMA_ARG_CACHE_RAM"
+"""The variable that says it where no argument does."""
 ALL_LAYERS: Final = 1 << 20
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _F16, _F32 = 2, 4
 
@@ -102,11 +107,11 @@ def llama_cpp(args: Mapping[str, ArgValue]) -> Settings:
     )
 
 
-def llama_server(args: Mapping[str, ArgValue]) -> Settings:
+def llama_server(args: Mapping[str, ArgValue], env: Mapping[str, str] = NOTHING) -> Settings:
     """Read the arguments of llama-server, with those that the router sets (launchers.engines.llama_server)."""
     slots = number(args, "parallel") or 4
     batch = number(args, "batch-size") or 2048
-    saved = number(args, "cache-ram") if _said(args, "cache-ram") is not None else CACHE_RAM
+    saved = number(args, "cache-ram") if _said(args, "cache-ram") is not None else _saved(env)
     return Settings(
         context=number(args, "ctx-size"),
         slots=slots,
@@ -228,6 +233,11 @@ def _compute(model: Model, settings: Settings, context: int) -> int:
 
 def _said(args: Mapping[str, ArgValue], *names: str) -> ArgValue:
     return next((value for name, value in args.items() if name.replace("_", "-") in names), None)
+
+
+def _saved(env: Mapping[str, str]) -> int:
+    said = env.get(SAVED, "")
+    return int(said) if said.isdecimal() else CACHE_RAM
 
 
 def _truth(args: Mapping[str, ArgValue], name: str, *, default: bool) -> bool:

@@ -5,6 +5,7 @@ On CPUs: the weights, and a cache of as many bytes as it is told: --kv-cache-mem
 GiB, or else a share of RAM, by the same --gpu-memory-utilization (vllm/v1/worker/cpu_worker.py).
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,11 @@ from launchers.spec import ArgValue
 
 SHARE: Final = 0.92
 """vllm's own default of --gpu-memory-utilization."""
+PARTS: Final = ("tensor-parallel-size", "pipeline-parallel-size")
+COPIES: Final = ("data-parallel-size",)
+"""Options that give each GPU a part of the model, and those that give each the whole."""
+SPACE: Final = "VLLM_CPU_KVCACHE_SPACE"
+"""The variable with the GiB of cache on a CPU."""
 BASE: Final = 1400 << 20
 """RAM of its three processes, without a model."""
 WORKER: Final = 1 << 30
@@ -39,11 +45,11 @@ def estimate(
     if not gpus:
         ram = next((device.total for device in devices if device.name == RAM), 0)
         return Breakdown({RAM: _on_cpu(model, said, env, ram)}, model.gaps)
-    width = min(_number(said.get("tensor-parallel-size")) or 1, len(gpus))
+    parts, copies = (math.prod(_number(said.get(name)) or 1 for name in names) for names in (PARTS, COPIES))
     share = _share(said)
     found = {RAM: Parts(base=BASE)}
-    for gpu in gpus[:width]:
-        weights = model.weights.total // width
+    for gpu in gpus[: parts * copies]:
+        weights = model.weights.total // parts
         cache = _bytes(said.get("kv-cache-memory-bytes"))
         if cache is None:
             cache = max(int(share * gpu.total) - weights - GPU_BASE, 0)
@@ -53,7 +59,7 @@ def estimate(
 
 def _on_cpu(model: Model, said: Mapping[str, ArgValue], env: Mapping[str, str], ram: int) -> Parts:
     cache = _bytes(said.get("kv-cache-memory-bytes"))
-    if cache is None and (space := _bytes(f"{env.get('VLLM_CPU_KVCACHE_SPACE', '')}GiB")):
+    if cache is None and (space := _bytes(f"{env.get(SPACE, '')}GiB")):
         cache = space
     if cache is None:
         cache = max(int(_share(said) * ram) - model.weights.total - WORKER, 0)

@@ -4,7 +4,9 @@ A GPU is named to CUDA by its UUID, which means the same in every order of count
 count what ROCR_VISIBLE_DEVICES leaves.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 
 from launchers.errors import LaunchError
 from launchers.spec import ArgValue
@@ -14,6 +16,9 @@ from profiles.parsers import AMD, Gpu
 VISIBLE, AMD_VISIBLE, AMD_RUNTIME = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 ORDER, IN_ORDER = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
 """The variable that makes CUDA number GPUs as nvidia-smi does; by default the fastest is first."""
+
+MOST_GROUPS = 8
+"""Most groups of GPUs of which all are tried."""
 
 HIDDEN = "-1"
 """The value of VISIBLE and its like that shows no GPU."""
@@ -61,6 +66,21 @@ def chosen(wish: Wish, gpus: Sequence[Gpu], used: Sequence[str]) -> tuple[Gpu, .
     least = sorted(gpus, key=lambda gpu: used.count(gpu.id))[:wish]
     names = {gpu.id for gpu in least}
     return tuple(gpu for gpu in gpus if gpu.id in names)
+
+
+def groups(gpus: Sequence[Gpu], size: int, *, alike: bool, first: int = 0) -> list[tuple[Gpu, ...]]:
+    """Give groups of so many GPUs that a model may be loaded on, of one kind each if they must be `alike`.
+
+    Each launch may begin with another one (`first`), so that models which all fit are spread over the GPUs.
+    """
+    if math.comb(len(gpus), size) <= MOST_GROUPS:
+        found = list(combinations(gpus, size))
+    else:
+        # Neighbours, which mostly have the shortest way to each other.
+        found = [tuple(gpus[at : at + size]) for at in range(0, len(gpus) - size + 1, size)]
+    found = [group for group in found if not alike or len(set(group)) == 1]
+    at = first % len(found) if found else 0
+    return found[at:] + found[:at]
 
 
 def showing(gpus: Sequence[Gpu], everyone: Sequence[Gpu], environ: Mapping[str, str]) -> dict[str, str]:

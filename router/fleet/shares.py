@@ -90,11 +90,11 @@ def claimed(
         args[SPREAD] = spread_over(width, args, config, is_written=SPREAD in written)
     elif SPREAD in args and SPREAD not in written:
         args[SPREAD] = 1 if small else _spread(args, config, len(gpus))
-    width = _width(args)
+    width = width_of(args)
     least = share_needs(config, size, own, seqs, width).least
     claim = Claim(_ids(gpus, width, in_order=in_order), 0.0, least=least, needs=least / most if most else 0.0)
     if SHARE in written:
-        return _over(spec, args, replace(claim, share=_said(args[SHARE]), written=True))
+        return _over(spec, args, replace(claim, share=share_said(args[SHARE]), written=True))
     if not small:
         return _over(spec, args, claim)
     share = max(raised((alone.whole or 0) / most), LEAST_SHARE)
@@ -132,8 +132,8 @@ def _ids(gpus: Sequence[Gpu], width: int, *, in_order: bool) -> tuple[str, ...]:
     return tuple(gpu.id for gpu in gpus[:width])
 
 
-def _width(args: Mapping[str, ArgValue]) -> int:
-    """Tell over how many GPUs it is spread."""
+def width_of(args: Mapping[str, ArgValue]) -> int:
+    """Tell over how many GPUs vllm's arguments spread a model."""
     return math.prod(number(args, name) or 1 for name in SPREADS)
 
 
@@ -141,7 +141,7 @@ def _spread(args: Mapping[str, ArgValue], config: Mapping[str, object], gpus: in
     """Give the most GPUs, of those that the profile gives it, that there are and that divide its attention heads."""
     said, heads = number(args, SPREAD) or 1, config.get("num_attention_heads")
     dealt_out = heads if isinstance(heads, int) and heads > 0 else said
-    while said > 1 and (dealt_out % said or _width({**args, SPREAD: said}) > gpus):
+    while said > 1 and (dealt_out % said or width_of({**args, SPREAD: said}) > gpus):
         said //= 2
     return said
 
@@ -151,7 +151,7 @@ def spread_over(gpus: int, args: Mapping[str, ArgValue], config: Mapping[str, ob
 
     Raises LaunchError where its attention heads can't be divided so, or the arguments say otherwise.
     """
-    others = _width({name: value for name, value in args.items() if name != SPREAD})
+    others = width_of({name: value for name, value in args.items() if name != SPREAD})
     tensor = number(args, SPREAD) or 1 if is_written else gpus // others
     if tensor * others != gpus:
         raise LaunchError(f"launch.gpus: the arguments spread it over {tensor * others} GPUs, and not {gpus}")
@@ -165,8 +165,8 @@ def spread_over(gpus: int, args: Mapping[str, ArgValue], config: Mapping[str, ob
     return tensor
 
 
-def _said(share: ArgValue) -> float:
-    """Read the share that a person wrote."""
+def share_said(share: ArgValue) -> float:
+    """Read a share among arguments; vllm's own where none can be read."""
     with suppress(ValueError):
         if isinstance(share, int | float | str):
             return float(share)

@@ -1,15 +1,14 @@
 """Where launches may be loaded, and what they take there: on machines with GPUs, on a Mac, on CPUs alone."""
 
-import json
 import math
-import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from launchers.devices import DeviceFigures
 from launchers.engines import ENGINES
-from launchers.footprints.parts import RAM, Device
+from launchers.footprints.parts import RAM
 from launchers.gpus import Claim
 from launchers.spec import LaunchSpec
 from profiles import Facts
@@ -17,55 +16,22 @@ from profiles.parsers import Gpu
 from router.config import Config
 from router.core.memory.footprints import Placement
 from router.fleet.launches import Launch, plan_launches
-from router.fleet.loadables import EnginePlacement, is_managed, loadable_of, over, placed
+from router.fleet.loadables import EnginePlacement, is_managed, loadable_of, placed
+from router.fleet.placements import over
+from tests.models import GIB, INSTALLED, QWEN, write_gguf, write_hf
 
-GIB = 1 << 30
-INSTALLED = {"llama_cpp": "0.3.36", "llama_server": "2026.10", "vllm": "0.32.0", "mlx": "0.32.2"}
 CPUS = Facts("Linux", "x86_64", "3.11.7", cpus=8, memory_bytes=32 * GIB, engines=INSTALLED)
 H200 = Gpu("NVIDIA", "NVIDIA H200", 143771 << 20, uuid="GPU-0", free_bytes=143291 << 20)
 ONE_GPU = replace(CPUS, gpus=(H200,))
 MAC = Facts("Darwin", "arm64", "3.11.7", cpus=12, memory_bytes=64 * GIB, engines={"mlx": "0.32.2"}, chip="Apple M3 Max")
-MODEL = "model.safetensors"
-QWEN = {
-    "model_type": "qwen2", "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
-    "hidden_size": 3584, "intermediate_size": 18944, "max_position_embeddings": 32768, "vocab_size": 152064,
-    "torch_dtype": "bfloat16",
-}  # fmt: skip
-
-
-def text(said: str) -> bytes:
-    return struct.pack("<Q", len(said)) + said.encode()
-
-
-def gguf(layers: int = 8, layer: int = 256 << 20, context: int = 32768) -> bytes:
-    """Give the header of a llama whose layers have so many bytes each; the tensors themselves are a hole."""
-    keys = {"block_count": layers, "embedding_length": 1024, "feed_forward_length": 4096, "context_length": context}
-    keys |= {"attention.head_count": 16, "attention.head_count_kv": 4, "vocab_size": 32_000}
-    head = b"GGUF" + struct.pack("<IQQ", 3, layers, 1 + len(keys))
-    head += text("general.architecture") + struct.pack("<I", 8) + text("llama")
-    head += b"".join(text(f"llama.{key}") + struct.pack("<II", 4, value) for key, value in keys.items())
-    for at in range(layers):
-        head += text(f"blk.{at}.attn_q.weight") + struct.pack("<IQIQ", 1, layer // 2, 1, at * layer)
-    return head
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Give router.yaml's folder, with a GGUF of 2 GiB in it, and a model in Hugging Face's layout of 15 GiB."""
-    with (tmp_path / "demo.gguf").open("wb") as file:
-        file.write(gguf())
-        file.truncate(file.tell() + 8 * (256 << 20) + 4096)
+    write_gguf(tmp_path / "demo.gguf", layers=8, layer=GIB // 4)
     write_hf(tmp_path / "qwen", QWEN, 15 * GIB)
     return tmp_path
-
-
-def write_hf(place: Path, config: object, size: int) -> None:
-    place.mkdir()
-    (place / "config.json").write_text(json.dumps(config))
-    said = json.dumps({"model.layers.0.mlp": {"dtype": "BF16", "shape": [size // 2], "data_offsets": [0, size]}})
-    with (place / MODEL).open("wb") as file:
-        file.write(struct.pack("<Q", len(said)) + said.encode())
-        file.truncate(file.tell() + size)
 
 
 def launched(name: str = "demo", **launch: object) -> dict[str, object]:
@@ -76,9 +42,9 @@ def planned(folder: Path, *backends: object, facts: Facts = CPUS) -> tuple[Launc
     return plan_launches(Config.model_validate({"backends": list(backends)}), folder, ENGINES, facts)[1]
 
 
-def devices_of(facts: Facts) -> list[Device]:
-    gpus = [Device(gpu.id, gpu.memory_bytes or 0, gpu.free_bytes or 0) for gpu in facts.gpus if gpu.memory_bytes]
-    return [Device(RAM, facts.memory_bytes, facts.memory_bytes * 3 // 4), *gpus]
+def devices_of(facts: Facts) -> list[DeviceFigures]:
+    gpus = [DeviceFigures(gpu.id, gpu.memory_bytes, gpu.free_bytes or 0) for gpu in facts.gpus if gpu.memory_bytes]
+    return [DeviceFigures(RAM, facts.memory_bytes, facts.memory_bytes * 3 // 4), *gpus]
 
 
 def loadable(folder: Path, facts: Facts = CPUS, **launch: object):
