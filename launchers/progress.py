@@ -41,7 +41,7 @@ _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _DOTS = re.compile(r"\s*(\.{3,100})\s*")
 _PERCENT = re.compile(r"(\d{1,3})(?:\.\d+)?%")
 _OF = re.compile(r"(?<![\w./])(\d{1,9})/(\d{1,9})(?![\w./])")
-_WITH_DIGITS = re.compile(r"\S*\d\S*")
+_DIGIT = re.compile(r"\d")
 _NO_LETTERS = re.compile(r"[\W_]+")
 
 
@@ -72,16 +72,20 @@ class Load:
         self._marked = 0
         # A kind of line → the largest amount in one.
         self._said: dict[str, int] = {}
+        # What was given at the last look.
+        self._lines: frozenset[str] = frozenset()
 
     def look(self, sample: Sample, lines: Iterable[str]) -> Progress:
         """Take in a sample and the engine's last lines, of which the same may be given again."""
         self._most = Sample(*map(max, self._most, sample))
         moved = sum(self._most) >= self._marked + LEAST_BYTES
         told = None
-        for line in lines:
+        given = frozenset(lines)
+        for line in given - self._lines:
             short = _COLOUR.sub("", line[:MOST_LINE])
             moved |= self._hear(short)
             told = max(told or 0.0, found) if (found := self._told(short)) is not None else told
+        self._lines = given
         if moved:
             self._marked = sum(self._most)
         share = self._by_bytes() if told is None else told
@@ -112,7 +116,8 @@ class Load:
 
 def _read(line: str) -> tuple[str, int]:
     """Give a line's kind, and the largest amount that it tells; 0 if none."""
-    kind = _NO_LETTERS.sub(" ", _WITH_DIGITS.sub(" ", line)).strip()
+    words = (word for word in line.split() if not _DIGIT.search(word))
+    kind = _NO_LETTERS.sub(" ", " ".join(words)).strip()
     if dots := _DOTS.fullmatch(line):
         return kind, len(dots[1])
     amounts = [int(found) for found in _PERCENT.findall(line)]
