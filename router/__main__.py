@@ -22,6 +22,11 @@ def main() -> int:
     # Before anything else: the rest must not run as process 1.
     init.stand_aside()
     try:
+        # structlog loads rich wherever that is installed, to draw tracebacks. The router draws none: 6 MiB for nothing.
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        import structlog  # noqa: F401, PLC0415
+
+        del sys.modules["rich"]
         # Here, so that Ctrl-C during the imports ends like any other.
         from router.cli.main import main as command_line  # noqa: PLC0415
 

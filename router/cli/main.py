@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from router.cli.exits import BAD_START
+from router.cli.exits import BAD_START, CommandError
 from router.cli.options import parser
 from router.config import ConfigError
 from router.fleet.launches import StartError
@@ -22,4 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, StartError) as error:
         say(f"{error}\n", sys.stderr)
         return BAD_START
+    except CommandError as error:
+        say(f"{error}\n", sys.stderr)
+        return error.code
     return code

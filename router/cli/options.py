@@ -12,7 +12,8 @@ def parser() -> argparse.ArgumentParser:
     described = argparse.ArgumentParser(
         prog=name,
         usage=f"{name} [--config FILE] [--version]\n       {name} {{doctor,check}} [--config FILE]\n"
-        f"       {name} plan --config NEW [--running FILE]\n       {name} schema",
+        f"       {name} plan --config NEW [--running FILE]\n       {name} schema\n"
+        f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
@@ -44,7 +45,43 @@ def parser() -> argparse.ArgumentParser:
     planned.add_argument(
         "--running", type=Path, default=Path("router.yaml"), metavar="FILE", help="what runs; default: router.yaml"
     )
+    _add_running(commands)
     return described
+
+
+def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands that ask a running router."""
+    listed = commands.add_parser(
+        "ps",
+        help="say which models are loaded, what they take, and who uses them",
+        description="Ask the running router which of its models are loaded, what they take of the memory, who uses "
+        "them, and when they unload.",
+    )
+    loading = commands.add_parser(
+        "load",
+        help="load models now",
+        description="Have the running router load models, and wait until they are. Others leave for them where memory "
+        "is short, but none that is in use before it has answered.",
+    )
+    loading.add_argument("names", nargs="+", metavar="NAME", help="of a model, a route or a backend")
+    unloading = commands.add_parser(
+        "unload",
+        help="unload models now",
+        description="Have the running router unload models once their requests in flight are answered, and wait until "
+        "their memory is free.",
+    )
+    unloading.add_argument("names", nargs="*", metavar="NAME", help="of a model, a route or a backend")
+    unloading.add_argument("--all", action="store_true", help="every model that is loaded")
+    for each in (listed, loading, unloading):
+        _takes_file(each)
+        each.add_argument("--url", metavar="URL", help="where the router is; default: as the file says")
+        each.add_argument(
+            "--key", metavar="KEY", help="an admin key; default: the first of auth.admin_keys in the file"
+        )
+        each.add_argument("--json", action="store_true", help="print what the router answers, for programs")
+        each.epilog = (
+            "Exit code: 0; 1 where the router couldn't do it; 2 where no router answers, or it doesn't take the key."
+        )
 
 
 def _takes_file(described: argparse.ArgumentParser, default: Path | str = argparse.SUPPRESS) -> None:

@@ -28,7 +28,7 @@ def model_told(member: Member, supervisor: Supervisor, known: Mapping[str, objec
     """Describe a member with an engine of ours as plain data; `known` is what memory tells of it, if it does.
 
     Beside the keys of `described`: the `models` that it serves, its `engine`, the `pid` of its process if it has one,
-    and a `detail` for people.
+    and a `detail` for people. `stays`: the router never unloads it.
     """
     config, status = member.planned.config.launch, supervisor.status
     told = _without_memory(member, supervisor) if known is None else dict(known)
@@ -60,5 +60,6 @@ def _without_memory(member: Member, supervisor: Supervisor) -> dict[str, object]
         "expires": None,
         "share": None,
         "seconds": 0.0 if state is memory.State.LOADED else None,
+        "stays": True,
         "failure": {"reason": status.detail} if state is memory.State.FAILED else None,
     }

@@ -1,0 +1,13 @@
+"""`ps`: say which models are loaded, what they take of the memory, who uses them, and when they unload."""
+
+import argparse
+import json
+
+from router.cli import running, shown
+from router.cli.exits import printed
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the models of a running router. Raises ConfigError and CommandError."""
+    reply = running.ask(options, lambda router: router.models())
+    return printed(json.dumps(reply.told, indent=1) if options.json else shown.table(reply.models))

@@ -1,0 +1,86 @@
+import pytest
+
+from router.cli import shown
+from router.cli.running import Model
+
+GPU = "NVIDIA 0"
+
+
+def model(**told) -> Model:
+    return Model(**{"name": "qwen", "state": "loaded", "models": ("qwen2.5-7b",), **told})
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"state": "loading", "share": 0.431}, "loading 43%"),
+        ({"state": "loading", "share": 0.0}, "loading"),
+        ({"state": "queued", "share": None}, "queued"),
+    ],
+)
+def test_the_state(told, words):
+    """With the share of the load, where that is known."""
+    assert shown.state_of(model(**told)) == words
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"reserved": {"ram": 1 << 30}}, "1.0 GiB"),
+        ({"reserved": {"ram": 300 << 20, GPU: 6 << 30}, "footprint": {"ram": 1}}, f"6.0 GiB {GPU}, 0.3 GiB RAM"),
+        ({"reserved": {"ram": 0, GPU: 6 << 30}}, f"6.0 GiB {GPU}"),
+        ({"footprint": {"ram": 1 << 30}}, "1.0 GiB"),
+        ({"footprint": {"ram": 1 << 30}, "state": "unloaded"}, "(1.0 GiB)"),
+        ({"state": "unloaded"}, ""),
+    ],
+)
+def test_the_memory(told, words):
+    """What it holds by device; in brackets what it would take."""
+    assert shown.memory_of(model(**told)) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0s"), (3, "3s"), (59.7, "1m"), (250, "4m 10s"), (7500, "2h 5m"), (7201, "2h 1s"), (360000, "100h")],
+)
+def test_a_time(seconds, words):
+    """In two units at most."""
+    assert shown.lasting(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"pinned": True}, "never, as it is pinned"),
+        ({"stays": True}, "never"),
+        ({}, "when others need its memory"),
+        ({"expires": 250.0, "idle": 5.0}, "in 4m 10s"),
+        ({"expires": 900.0}, "15m after its last use"),
+        ({"state": "loading", "pinned": True}, ""),
+    ],
+)
+def test_when_it_unloads(told, words):
+    """Of what is loaded."""
+    assert shown.table([model(**told)]).endswith(words)
+
+
+def test_the_table():
+    """A line a backend, and why one failed; in a pipe no line is broken."""
+    failure = {"reason": "no such file", "count": 2, "retry_in": 8.4}
+    drawn = shown.table([
+        model(engine="llama_server", pid=4711, in_flight=2, waiting=11, reserved={"ram": 5 << 30}, pinned=True),
+        model(name="coder", state="failed", models=("a" * 60, "b" * 60), failure=failure),
+    ])  # fmt: skip
+    head, qwen, coder, why = drawn.splitlines()
+    assert head.split("  ")[0] == "MODEL"
+    words = qwen.split()
+    assert words[:5] == ["qwen2.5-7b", "qwen", "loaded", "5.0", "GiB"]
+    assert words[5:7] == ["2", "11"]
+    assert words[-2:] == ["llama_server", "4711"]
+    assert coder.split()[:4] == ["a" * 60 + ",", "b" * 60, "coder", "failed"]
+    assert why == "coder: no such file (a request tries it again in 8s)"
+
+
+def test_a_router_without_launches():
+    """It has nothing that loads."""
+    assert shown.table([]) == "This router launches no models."
