@@ -23,8 +23,9 @@ class Status:
     start last showed progress, while STARTING, by the loop's clock; at first it is when the start began. `is_news`:
     people haven't read this yet; else only these two have changed.
 
-    `out_of_memory` is the device whose memory it ran out of, while in BACKOFF or FATAL, if its end was that:
-    `footprints.parts.RAM`, a GPU's id, or "" where the device isn't known. None: it was something else.
+    `out_of_memory` is told once, with the state that follows the end of a process that nobody wanted to end for good.
+    It is the device whose memory that process ran out of: `footprints.parts.RAM`, a GPU's id, or "" where the device
+    isn't known. None: its end was something else.
     """
 
     name: str

@@ -96,6 +96,7 @@ class Supervisor:
         self._started: Started | None = None
         # Of the kernel's, since this process was started.
         self._kills: kills.Kills | None = None
+        self._served = False
         self._remains = Remains()
         # Of its model and its program, since the last start.
         self._changes = Changes()
@@ -248,8 +249,9 @@ class Supervisor:
         before = self._now
         self._now, actions = step(before, event, time.monotonic())
         if event is Event.EXITED:
-            self._bury(before.state)
+            self._bury(asked=before.state is State.STOPPING)
         elif event is Event.READY and self._process is not None:
+            self._served = True
             self._process.look()
         if self._now.state is not State.STARTING:
             await self._readiness.stop()
@@ -265,7 +267,10 @@ class Supervisor:
         elif event is Event.PROGRESS:
             self._announce(self._status.detail, is_news=False)
         elif self._now is not before:
-            self._announce(wording.change(before, event, self._now, self._remains.end, self._remains.why))
+            detail = wording.change(before, event, self._now, self._remains.end, self._remains.why)
+            goes_on = self._now.state is not State.STOPPED or self._orders.start_asked
+            ended = goes_on and event in {Event.EXITED, Event.SPAWN_FAILED}
+            self._announce(detail, out_of_memory=self._remains.out_of_memory if ended else None)
 
     # Actions
 
@@ -303,17 +308,18 @@ class Supervisor:
             self._remains = self._remains.not_started(str(error))
             self._orders.add_first(Event.SPAWN_FAILED)
             return
+        self._served = False
         self._started, self._kills = started, kills.Kills(started.process.pid, time.monotonic())
         self._next_report = time.monotonic() + PROGRESS_EVERY
         self._readiness.begin(Asked(started.process.pid, started.port, started.key))
         self._watch.begin(self._starter.spec.engine, started.process, self._starter.size)
 
-    def _bury(self, state: State) -> None:
-        """Drop a process that is gone, and keep what is known of its end, in this state."""
+    def _bury(self, *, asked: bool) -> None:
+        """Drop a process that is gone, and keep what is known of its end; `asked`: it was told to end."""
         if self._process is not None and self._kills is not None:
-            claim, served, asked = self._starter.spec.claim, state is State.RUNNING, state is State.STOPPING
+            claim = self._starter.spec.claim
             gpus = () if claim is None else claim.gpus
-            self._remains = remains_of(self._process, self._kills, gpus, served=served, asked=asked)
+            self._remains = remains_of(self._process, self._kills, gpus, served=self._served, asked=asked)
             self._started = self._kills = None
 
     # Reports
@@ -334,7 +340,7 @@ class Supervisor:
         elif self._watch.share != self._status.share:
             self._announce(self._status.detail, is_news=False)
 
-    def _announce(self, detail: str, *, is_news: bool = True) -> None:
+    def _announce(self, detail: str, *, is_news: bool = True, out_of_memory: str | None = None) -> None:
         state, started, lacks = self._now.state, self._started, self._turn.verdict.lacks
         self._status = Status(
             name=self._name,
@@ -350,7 +356,7 @@ class Supervisor:
             coming=is_coming(self._now, lacks=lacks, start_asked=self._orders.start_asked),
             share=1.0 if state is State.RUNNING else self._watch.share if state is State.STARTING else 0.0,
             progressed=progressed(self._now),
-            out_of_memory=self._remains.out_of_memory if state in {State.BACKOFF, State.FATAL} else None,
+            out_of_memory=out_of_memory,
             is_news=is_news,
         )
         self._tell(self._status)

@@ -411,6 +411,22 @@ async def test_a_lack_of_memory_is_told_until_the_next_start(tmp_path, is_ready,
         assert demo.seen[-1].out_of_memory is None
 
 
+async def test_one_that_ran_out_of_memory_and_hangs_says_so_when_it_is_restarted(tmp_path, is_ready):
+    """MLX's server goes on without the thread that works. What it said long before it was stopped for good is past."""
+    demo = Supervised(tmp_path)
+    demo.supervisor.start()
+    await demo.until(State.RUNNING)
+    demo.process.said = ("[METAL] Command buffer execution failed: Insufficient Memory",)
+    demo.seen.clear()
+    demo.supervisor.restart()
+    await demo.until(State.RUNNING)
+    assert [status.out_of_memory for status in demo.seen if status.out_of_memory is not None] == [RAM]
+    demo.process.said = ("std::bad_alloc",)
+    await demo.supervisor.stop()
+    assert demo.seen[-1].out_of_memory is None
+    assert is_ready[0]
+
+
 async def test_with_two_tries_a_start_is_tried_again_at_once_and_then_given_up(tmp_path, is_ready):
     """A model that is loaded for a request: its client waits."""
     is_ready[0] = False
