@@ -22,7 +22,9 @@ from launchers.footprints.parts import RAM, Breakdown, Device
 from launchers.spec import ArgValue
 
 KEPT: Final = 32
-"""llama_server keeps idle contexts of at most RAM divided by this."""
+"""llama_server keeps idle contexts of at most what there is of RAM, divided by this."""
+KEPT_CACHES: Final = 2
+"""And at most so many times what it works with: more than that is seldom found again."""
 MLX_KEPT: Final = 16
 """The same of mlx, whose contexts at work are in it."""
 MLX_SINCE: Final = (0, 32)
@@ -61,13 +63,23 @@ def fits(found: Breakdown, rooms: Mapping[str, int]) -> bool:
 
 
 def frugal(
-    engine: str, version: str, args: Mapping[str, ArgValue], env: Mapping[str, str], devices: Sequence[Device]
+    engine: str,
+    version: str,
+    args: Mapping[str, ArgValue],
+    env: Mapping[str, str],
+    devices: Sequence[Device],
+    model: Model | None = None,
 ) -> Fitted:
-    """Bound what an engine keeps for later. `version` is its version, or "at " and the place of its program."""
-    ram = next((device.total for device in devices if device.name == RAM), 0)
+    """Bound what an engine keeps for later, by what `devices` have free, and by its model if that is known.
+
+    `version` is its version, or "at " and the place of its program.
+    """
+    ram = next((device.free for device in devices if device.name == RAM), 0)
     said = {name.replace("_", "-") for name in args}
     if engine == "llama_server" and "cache-ram" not in said and llama.SAVED not in env:
         kept = min(llama.CACHE_RAM, ram // KEPT // _MIB)
+        if model is not None:
+            kept = min(kept, KEPT_CACHES * llama.cache_of(model, llama.llama_server(args)) // _MIB + 1)
         # A program may be older than the flag; it passes over a variable that it doesn't know.
         return Fitted(env={llama.SAVED: str(kept)}) if version.startswith("at ") else Fitted({"cache-ram": kept})
     if engine == "mlx" and "prompt-cache-bytes" not in said and _numbers(version) >= MLX_SINCE:

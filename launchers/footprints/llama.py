@@ -151,6 +151,12 @@ def estimate(model: Model, settings: Settings, devices: Sequence[Device]) -> Bre
     return Breakdown({RAM: _ram(model, settings, context, weights[RAM], cache[RAM], gpus), **found}, model.gaps)
 
 
+def cache_of(model: Model, settings: Settings) -> int:
+    """Give the bytes of the keys, values and states of all slots, on whatever devices."""
+    context = -(-(settings.context or model.context) // ALIGNMENT) * ALIGNMENT
+    return sum(_cache(layer, settings, context) for layer in model.layers)
+
+
 def _ram(model: Model, settings: Settings, context: int, weights: int, cache: int, gpus: set[str]) -> Parts:
     per_token = model.vocabulary * _F32 if settings.scores else 0
     tokens = context

@@ -90,7 +90,7 @@ class Placing:
         # 1. On the fewest GPUs on which all of it fits.
         for alternatives in self._alternatives(model):
             last = alternatives
-            all_of_it = [self._placement(group, model, self._usual(group)) for group in alternatives]
+            all_of_it = [self._placement(group, model, self._usual(group, model)) for group in alternatives]
             if whole := [each for each in all_of_it if self._has_room(each) and self._has_cache(each, model)]:
                 return tuple(whole)
         # 2. It fits nowhere: as much of it as fits.
@@ -98,7 +98,7 @@ class Placing:
         if found := [each for each in parts if each is not None and self._has_room(each)]:
             return tuple(found)
         # 3. Nor does that: it is refused when it is wanted, with the figures.
-        return tuple(self._placement(group, model, self._usual(group)) for group in last)
+        return tuple(self._placement(group, model, self._usual(group, model)) for group in last)
 
     # GPUs
 
@@ -147,10 +147,10 @@ class Placing:
 
     # Arguments
 
-    def _usual(self, group: Sequence[Gpu]) -> Fitted:
+    def _usual(self, group: Sequence[Gpu], model: Model | None) -> Fitted:
         """Give the arguments and the variables for these GPUs, with bounded caches."""
         spec = self.launch.spec
-        bounded = frugal(spec.engine, self.launch.version, spec.args, self.environ, self._used(group))
+        bounded = frugal(spec.engine, self.launch.version, spec.args, self.environ, self._used(group), model)
         args, env = dict(bounded.args), dict(bounded.env)
         if spec.engine == "vllm" and (share := self._share(group)):
             args[SHARE] = share
@@ -200,7 +200,7 @@ class Placing:
         """Give the placement on these GPUs of as much of the model as fits there."""
         if model is None or self.config.memory is not None:
             return None
-        usual, spec = self._usual(group), self.launch.spec
+        usual, spec = self._usual(group, model), self.launch.spec
         args, more = over(spec.args, usual.args), None
         if spec.engine in _LLAMA:
             extras = _extras(spec)
@@ -280,7 +280,7 @@ class Placing:
             return _by_size(spec, size_of(self.files), used)
         args = spec.args
         if spec.engine == "mlx" and "prompt-cache-bytes" not in args:
-            args = {**args, "prompt-cache-bytes": max((device.total for device in used), default=0) // MLX_GROWS}
+            args = {**args, "prompt-cache-bytes": max((device.free for device in used), default=0) // MLX_GROWS}
         found = estimate(model, spec.engine, args, used, {**self.environ, **spec.env})
         return _with_extras(found, _extras(spec))
 

@@ -279,16 +279,16 @@ def test_what_was_chosen_is_said_once(folder, caplog, capsys):
 def test_what_engines_keep_for_later_is_bounded(place):
     """So that it can be reserved. A program may not know the flag; a person's own bound stands."""
     (server,) = place(CPUS, "small.gguf", engine="llama_server")
-    assert (server.args, server.grows[RAM] >> 20) == ({"cache-ram": 2048}, 2048)
+    assert (server.args, server.grows[RAM] >> 20) == ({"cache-ram": 129}, 129)
     at = replace(CPUS, engines={"llama_server": "at /usr/bin/llama-server"})
     (program,) = place(at, "small.gguf", engine="llama_server")
-    assert (program.args, program.env) == ({}, {"LLAMA_ARG_CACHE_RAM": "2048"})
+    assert (program.args, program.env) == ({}, {"LLAMA_ARG_CACHE_RAM": "129"})
     assert program.estimate == server.estimate
     (own,) = place(CPUS, "small.gguf", engine="llama_server", args={"cache-ram": 0})
     assert own.args == {}
-    (mac,) = place(MAC, "qwen")
-    assert mac.args == {"prompt-cache-bytes": 4 * GIB}
-    (older,) = place(replace(MAC, engines={"mlx": "0.31"}), "qwen")
+    (mac,) = place(MAC, "qwen", limits={RAM: 48 * GIB})
+    assert mac.args == {"prompt-cache-bytes": 3 * GIB}
+    (older,) = place(replace(MAC, engines={"mlx": "0.31"}), "qwen", limits={RAM: 48 * GIB})
     assert (older.args, older.estimate) == ({}, mac.estimate)
 
 

@@ -140,7 +140,7 @@ def test_vllm_gets_as_much_context_as_has_room():
         ("mlx", "0.31.9", {}, {}, CPU, Fitted()),
         ("mlx", "0.32.2", {"prompt-cache-bytes": 1}, {}, CPU, Fitted()),
         ("vllm", "0.32.0", {}, {}, CPU, Fitted(env={"VLLM_CPU_KVCACHE_SPACE": "4"})),
-        ("vllm", "0.32.0", {}, {}, [Device(RAM, 12 * GIB, 0)], Fitted(env={"VLLM_CPU_KVCACHE_SPACE": "1"})),
+        ("vllm", "0.32.0", {}, {}, [Device(RAM, 64 * GIB, 12 * GIB)], Fitted(env={"VLLM_CPU_KVCACHE_SPACE": "1"})),
         ("vllm", "0.32.0", {}, {"VLLM_CPU_KVCACHE_SPACE": "9"}, CPU, Fitted()),
         ("vllm", "0.32.0", {"kv_cache_memory_bytes": "64M"}, {}, CPU, Fitted()),
         ("vllm", "0.32.0", {}, {}, ON_GPU, Fitted()),
@@ -148,3 +148,11 @@ def test_vllm_gets_as_much_context_as_has_room():
 )
 def test_caches_are_bounded_unless_a_person_bounded_them(engine, version, args, env, devices, found):
     assert frugal(engine, version, args, env, devices) == found
+
+
+def test_no_more_idle_contexts_are_kept_than_twice_what_the_engine_works_with():
+    """Half a GiB for 8192 tokens here; of a long context, what RAM has for it."""
+    kept = [
+        frugal("llama_server", "2026.10", {"ctx-size": context}, {}, CPU, MODEL).args for context in (8192, 1 << 20)
+    ]
+    assert kept == [{"cache-ram": 1025}, {"cache-ram": 2048}]
