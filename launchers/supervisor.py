@@ -16,7 +16,8 @@ Its parts know nothing of states:
     loads       looks how far its load has come
     turns       waits for the turn of an engine that shares a GPU
     remains     tells how a process ended, and why
-    status      what the rest of the program may know
+    orders      what was asked of it
+    announcer   tells the rest of the program what it may know
     wording     the sentences for people
 """
 
@@ -31,6 +32,7 @@ from pathlib import Path
 import structlog
 
 from launchers import kills, wording
+from launchers.announcer import Announcer
 from launchers.engines import Engine
 from launchers.errors import LaunchError
 from launchers.files import Changes
@@ -42,7 +44,7 @@ from launchers.remains import Remains, remains_of
 from launchers.spec import LaunchSpec
 from launchers.starting import Started, Starter
 from launchers.states import Action, Event, RestartPolicy, State, Supervision, step
-from launchers.status import Status, is_coming, progressed, waiting_report
+from launchers.status import Status, waiting_report
 from launchers.turns import Turn, Turns
 
 PROGRESS_EVERY = 5.0
@@ -80,7 +82,7 @@ class Supervisor:
     ) -> None:
         self.files = files or spec.name
         self._starter = Starter(spec, engine, keepers, logs=logs, name=self.files, python=python)
-        self._on_change = on_change
+        self._announcer = Announcer(spec.name, on_change)
         self._is_wanted = is_wanted
         self._wake = asyncio.Event()
         self._readiness = Readiness(engine, self._wake.set)
@@ -92,7 +94,6 @@ class Supervisor:
             policy or RestartPolicy(),
             takes_turns=self._turn.is_needed(spec.claim),
         )
-        self._status = Status(spec.name, State.STOPPED, None, None, "not started", (), time.time())
         self._started: Started | None = None
         # Of the kernel's, since this process was started.
         self._kills: kills.Kills | None = None
@@ -121,7 +122,7 @@ class Supervisor:
     @property
     def status(self) -> Status:
         """The latest status, with the engine's last lines up to now."""
-        return replace(self._status, last_lines=self._lines())
+        return replace(self._announcer.status, last_lines=self._lines())
 
     def start(self) -> None:
         """Run it from now on until stop(). Nothing changes if it runs already."""
@@ -148,7 +149,7 @@ class Supervisor:
     def revive(self) -> None:
         """Start it afresh, if it was given up: something has changed."""
         # The status is also FATAL if the supervisor itself failed.
-        if self._status.state is State.FATAL:
+        if self._announcer.status.state is State.FATAL:
             self._ask(Event.START)
 
     async def stop(self) -> None:
@@ -265,7 +266,7 @@ class Supervisor:
         if self._now.state is State.WAITING:
             self._report_waiting()
         elif event is Event.PROGRESS:
-            self._announce(self._status.detail, is_news=False)
+            self._announce(self._announcer.status.detail, is_news=False)
         elif self._now is not before:
             detail = wording.change(before, event, self._now, self._remains.end, self._remains.why)
             goes_on = self._now.state is not State.STOPPED or self._orders.start_asked
@@ -325,7 +326,7 @@ class Supervisor:
     # Reports
 
     def _report_waiting(self) -> None:
-        report = waiting_report(self._status, self._turn.verdict, self._now.failures, self._remains.why)
+        report = waiting_report(self._announcer.status, self._turn.verdict, self._now.failures, self._remains.why)
         if report:
             self._announce(report)
 
@@ -337,36 +338,21 @@ class Supervisor:
             self._next_report = time.monotonic() + PROGRESS_EVERY
             how_far = wording.progress(time.monotonic() - self._now.since, self._watch.resident, self._lines())
             self._announce(how_far + wording.again(self._now.failures, self._remains.why))
-        elif self._watch.share != self._status.share:
-            self._announce(self._status.detail, is_news=False)
+        elif self._watch.share != self._announcer.status.share:
+            self._announce(self._announcer.status.detail, is_news=False)
 
     def _announce(self, detail: str, *, is_news: bool = True, out_of_memory: str | None = None) -> None:
-        state, started, lacks = self._now.state, self._started, self._turn.verdict.lacks
-        self._status = Status(
-            name=self._name,
-            state=state,
-            address=("127.0.0.1", started.port) if started is not None and state is State.RUNNING else None,
-            pid=None if started is None else started.process.pid,
-            detail=detail,
-            last_lines=self._lines(),
-            since=self._status.since if state is self._status.state else time.time(),
-            key="" if started is None else started.key,
-            lacks=state is State.WAITING and lacks,
-            next_try=self._now.deadline if state is State.BACKOFF else None,
-            coming=is_coming(self._now, lacks=lacks, start_asked=self._orders.start_asked),
-            share=1.0 if state is State.RUNNING else self._watch.share if state is State.STARTING else 0.0,
-            progressed=progressed(self._now),
-            out_of_memory=out_of_memory,
+        self._announcer.announce(
+            self._now,
+            self._started,
+            detail,
+            self._lines(),
+            lacks=self._turn.verdict.lacks,
+            start_asked=self._orders.start_asked,
+            share=self._watch.share,
             is_news=is_news,
+            out_of_memory=out_of_memory,
         )
-        self._tell(self._status)
-
-    def _tell(self, status: Status) -> None:
-        """Call `on_change`. An error there is logged: it is no reason to end an engine that works."""
-        try:
-            self._on_change(status)
-        except Exception:
-            log.exception("what an engine's status means to the rest of the program failed", name=self._name)
 
     # The end
 
@@ -380,9 +366,7 @@ class Supervisor:
         elif self._process is not None:
             self._process.kill()
         if not isinstance(error, asyncio.CancelledError):
-            self._status = replace(
-                self._status, state=State.FATAL, address=None, coming=False, detail=f"supervisor failed: {error!r}"
-            )
+            self._announcer.failed(error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
@@ -391,4 +375,4 @@ class Supervisor:
         self._orders.fail(error)
         if not task.cancelled():
             log.error("a supervisor failed; its engine was killed", name=self._name, exc_info=error)
-            self._tell(self.status)
+            self._announcer.tell(self.status)

@@ -460,13 +460,13 @@ async def test_a_failure_of_its_own_ends_the_engine_and_is_raised(supervise):
 async def test_who_fails_to_hear_of_it_does_not_end_the_engine(supervise):
     """A terminal that can't show its name, a mistake in what is done about it: it is told, and the engine runs on."""
     demo = supervise()
-    seen = demo._on_change
+    seen = demo._announcer.on_change
 
     def broken(status):
         seen(status)
         raise ZeroDivisionError
 
-    demo._on_change = broken
+    demo._announcer.on_change = broken
     with capture_logs() as logs:
         demo.start()
         pid = (await demo.until(State.RUNNING)).pid
@@ -474,7 +474,7 @@ async def test_who_fails_to_hear_of_it_does_not_end_the_engine(supervise):
     assert {entry["event"] for entry in logs if entry["log_level"] == "error"} == {
         "what an engine's status means to the rest of the program failed"
     }
-    demo._on_change = seen
+    demo._announcer.on_change = seen
     await demo.stop()
     assert State.FATAL not in demo.states
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from launchers.spec import LaunchSpec
 from launchers.states import State
@@ -42,8 +44,7 @@ class FakeSupervisor(Supervisor):
 
     def says(self, status):
         """Announce a status."""
-        self._status = status
-        self._on_change(status)
+        self._announcer.tell(status)
 
     def start(self):
         """Note it."""
@@ -175,6 +176,17 @@ async def test_an_engine_gets_nothing_before_it_is_ready(fleet):
     assert fleet.plane.api_key(backend) == "secret"
     fleet.supervisors[0].says(FAILED)
     assert fleet.serving is None
+
+
+async def test_people_read_only_what_is_news(fleet):
+    """A load's share changes each second."""
+    fleet.life.add(planned())
+    loading = replace(RUNNING, state=State.STARTING, address=None, detail="starting", coming=True)
+    with capture_logs() as logs:
+        fleet.supervisors[0].says(loading)
+        fleet.supervisors[0].says(replace(loading, share=0.5, is_news=False))
+    assert [entry["event"] for entry in logs] == ["demo: starting"]
+    assert fleet.supervisors[0].status.share == 0.5
 
 
 async def test_before_the_fleet_starts_members_are_only_added():
