@@ -124,6 +124,12 @@ class Supervisor:
         """The latest status, with the engine's last lines up to now."""
         return replace(self._announcer.status, last_lines=self._lines())
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it was asked for something, or has done something, that its status doesn't show yet."""
+        works = self._task is not None and not self._task.done()
+        return works and (bool(self._orders) or self._now.state is not self._announcer.status.state)
+
     def start(self) -> None:
         """Run it from now on until stop(). Nothing changes if it runs already."""
         self._ask(Event.START)

@@ -45,6 +45,7 @@ from router.proxy.plane import Plane
 from router.proxy.requests import Rules
 from router.proxy.resolve import Names
 from router.proxy.watching.probe import Prober
+from router.store.store import Store
 from router.telemetry.access import AccessLog
 from router.telemetry.logs import printable, tell, terminal_of
 from router.telemetry.tasks import aside
@@ -104,14 +105,16 @@ class App:
         self.plane.connections.spare = self._room // 2
         self.listener = Listener(config.server, self.plane, self.rules, room=self._room)
         self._prober = Prober(self.plane, settings.probe_timing(config), chance.random)
-        self.fleet = Fleet(self.plane, self._prober, self._logs, self._announce, policy)
+        self.fleet = Fleet(
+            self.plane, self._prober, self._logs, self._announce, policy, Store(folder / config.state.dir)
+        )
         self._set_up(config)
 
     def _set_up(self, config: Config) -> None:
         """Take a configuration's settings: what isn't a backend or a route, and can change at any time."""
         self.plane.set_up(settings.exchange_limits(config), settings.thresholds(config), settings.balancing(config))
         self._prober.timing = settings.probe_timing(config)
-        self.fleet.set_up(drain_timeout=config.limits.drain_timeout)
+        self.fleet.set_up(drain_timeout=config.limits.drain_timeout, weights=settings.weights(config))
         self.rules.set_up(
             max_body=config.limits.max_body,
             keys=settings.callers(config),

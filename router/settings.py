@@ -51,7 +51,7 @@ def balancing(config: Config) -> Balancing:
         bounds=Bounds(
             max_queue=limits.max_queue,
             queue_timeout=limits.queue_timeout,
-            weights={caller(key).name: key.weight for key in config.auth.keys},
+            weights=weights(config),
         ),
         hedge_after=balance.hedge_after,
     )
@@ -72,6 +72,11 @@ def access(config: Config) -> Access:
 def callers(config: Config) -> dict[str, Caller]:
     """Give the callers by the keys that they show."""
     return {key.key.get_secret_value(): caller(key) for key in config.auth.keys}
+
+
+def weights(config: Config) -> dict[str, float]:
+    """Give the shares of keys, by the names of their callers."""
+    return {caller(key).name: key.weight for key in config.auth.keys}
 
 
 def caller(key: KeyConfig) -> Caller:

@@ -2,20 +2,16 @@
 
 import argparse
 import os
-import sys
 
 from router.cli.exits import printed
 from router.config import load
 from router.doctor.findings import Mark
 from router.doctor.judging import of_doors
-from router.telemetry.terminal import say
 
 
 def run(options: argparse.Namespace) -> int:
-    """Say that a configuration can be used, and which of its keys have no effect yet. Raises ConfigError."""
+    """Say that a configuration can be used, and what stands open. Raises ConfigError."""
     loaded = load(options.config, os.environ)
-    for problem in loaded.not_yet:
-        say(f"{problem}\n", sys.stderr)
     config = loaded.config
     lines = [f"{loaded.path} can be used. Backends: {len(config.backends)}, routes: {len(config.routes)}."]
     lines += [f"{each.what}: {each.text}" for each in of_doors(config) if each.mark is Mark.LOOK]

@@ -88,8 +88,6 @@ async def serve(loaded: Loaded, folder: Path, files: int | None = None) -> int:
     loop.add_signal_handler(signal.SIGINT, on_signal)
     loop.add_signal_handler(signal.SIGTERM, on_signal)
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    for problem in loaded.not_yet:
-        log.warning(str(problem))
     reloader = Reloader(loaded, lambda: load(loaded.path, os.environ))
     app = App(loaded.config, folder, files=files, reloader=reloader)
     try:

@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING
 
 from router.config.keys.section import Section
-from router.config.not_yet import PENDING
 from router.config.problems import either
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def _section(part: Schema, path: str, made: Schema) -> Iterator[str]:
             below[inner] = made["$defs"][name]
         takes = f"[{_plain(inner)}](#{re.sub(r'[^a-z_]', '', inner)})" if name else _takes(value)
         default = "*required*" if "Required" in value.get("description", "") else _default(value)
-        yield f"| `{key}` | {takes} | {default} | {_meaning(value, inner, made)} |"
+        yield f"| `{key}` | {takes} | {default} | {_meaning(value, made)} |"
     yield ""
     for inner, section in below.items():
         yield from _section(section, inner, made)
@@ -128,12 +127,8 @@ def _default(value: Schema) -> str:
     return {"null": "", "{}": "", "[]": ""}.get(text := json.dumps(default), f"`{text.strip(chr(34))}`")
 
 
-def _meaning(value: Schema, path: str, made: Schema) -> str:
-    """A key's meaning, without the default, which has its own column; and whether it has no effect yet."""
+def _meaning(value: Schema, made: Schema) -> str:
+    """A key's meaning, without the default, which has its own column."""
     name = value.get("$ref", "").removeprefix("#/$defs/")
     said = (made["$defs"][name] if name else value)["description"]
-    meaning = re.sub(r" (Default: [^ ]+|Required[^.]*)\.$", "", said)
-    for pending in PENDING:
-        if pending.key == path.replace("[]", ".*"):
-            meaning += f" **No effect yet:** {pending.message}."
-    return meaning
+    return re.sub(r" (Default: [^ ]+|Required[^.]*)\.$", "", said)

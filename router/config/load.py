@@ -15,14 +15,13 @@ from __future__ import annotations
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from router.config import explain, not_yet
+from router.config import explain
 from router.config.keys.config import Config
-from router.config.problems import MOST_PROBLEMS, ConfigError, Problem
+from router.config.problems import ConfigError
 from router.config.reading import environment
 from router.config.reading.include import Sources, gathered
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration that can be used, where it came from, and which of its keys have no effect yet.
+    """A configuration that can be used, and where it came from.
 
     `files` are the file at `path` and those that it includes. `patterns` are absolute; a file that matches one later
     will be included, too.
@@ -45,7 +44,6 @@ class Loaded:
     path: Path
     files: tuple[Path, ...]
     patterns: tuple[str, ...]
-    not_yet: tuple[Problem, ...]
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
@@ -65,7 +63,7 @@ def _loaded(path: Path, environ: Mapping[str, str]) -> Loaded:
     except ConfigError as error:
         error.files, error.patterns = sources
         raise
-    return Loaded(config, path, *sources, tuple(islice(not_yet.problems(config, document), MOST_PROBLEMS)))
+    return Loaded(config, path, *sources)
 
 
 @contextmanager

@@ -36,8 +36,8 @@ class Backend:
     the others. `in_flight` counts attempts sent and not yet ended, `ended` those that have ended, `answered` those that
     were answered whole, and `errors` its latest answers in a row that were errors.
 
-    `supervised`: the router launches it, and restarts it if it ends. `loadable`: it is also loaded and unloaded as
-    requests want it and memory allows (`router.core.memory`, which knows it by its name).
+    `supervised`: the router launches it, and restarts it if it ends. `resident`: its name in `router.core.memory`,
+    where it is loaded and unloaded as requests want it and memory allows; empty: it isn't.
 
     `uuid_request_ids`: the engine refuses an X-Request-ID that is no UUID, so it gets no other. `put_right` turns a
     path and a request's body into the body that the engine must get, and raises RouterError for a request that would
@@ -62,7 +62,7 @@ class Backend:
     uuid_request_ids: bool = False
     put_right: Callable[[str, bytes], bytes] | None = None
     supervised: bool = False
-    loadable: bool = False
+    resident: str = ""
     stalled: bool = False
     counted: int = 0
     spoke: bool = False
@@ -76,6 +76,11 @@ class Backend:
     def worked_at(self) -> float:
         """When it last gave a sign of work, in seconds of the loop's clock."""
         return self.progress.at
+
+    @property
+    def loadable(self) -> bool:
+        """Whether it is loaded and unloaded as requests want it and memory allows."""
+        return self.resident != ""
 
     @property
     def share(self) -> float:

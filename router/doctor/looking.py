@@ -141,7 +141,6 @@ async def examine(
         machine=of_machine(facts),
         profile=of_this,
         engines=of_engines(engines, facts, profile),
-        config=[Finding(Mark.LOOK, "no effect", str(problem)) for problem in loaded.not_yet],
         launched=of_launches,
         elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),
         server=[

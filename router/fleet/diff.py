@@ -11,10 +11,12 @@ from operator import attrgetter
 
 from pydantic import BaseModel
 
+from launchers.devices import DeviceFigures
 from launchers.gpus import as_started, lacking
 from profiles.parsers import Gpu
 from router.config import BackendConfig, Config, RouteConfig
 from router.core.catalog import Route
+from router.core.memory.resident import Loadable
 from router.core.reshape import Reshape
 from router.fleet.launches import Launch
 
@@ -61,20 +63,28 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class PlannedBackend:
-    """One backend as it is configured: a URL, or one process of a launch."""
+    """One backend as it is configured: a URL, or one process of a launch.
+
+    `loadable`: what its engine takes, where memory decides what is loaded; None: it runs from its start to its end.
+    """
 
     config: BackendConfig
     launch: Launch | None = None
+    loadable: Loadable | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a configuration means on this machine: every backend by its name. `why` is the reason for the profile."""
+    """What a configuration means on this machine: every backend by its name. `why` is the reason for the profile.
+
+    `devices` are what memory is taken of, where models are loaded and unloaded by themselves; else there are none.
+    """
 
     config: Config
     backends: Mapping[str, PlannedBackend]
     why: str
     routes: Mapping[str, Route] = field(default_factory=dict)
+    devices: tuple[DeviceFigures, ...] = ()
 
     @classmethod
     def of(cls, config: Config, launches: tuple[Launch, ...], why: str) -> "Plan":

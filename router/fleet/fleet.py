@@ -1,9 +1,10 @@
 """All backends of one router: does a reload's steps, starts and stops everything, and says what there is."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from launchers.leftovers import left_running
 from launchers.process import Keepers
 from launchers.states import RestartPolicy, State
 from launchers.status import Status
@@ -11,14 +12,18 @@ from launchers.supervisor import Supervisor
 from launchers.turns import Turns
 from router.core.catalog import Backend
 from router.core.errors import ConflictError
+from router.core.memory.actions import Remember
 from router.core.memory.refusals import LoadFailedError
 from router.fleet.diff import Do, Plan, Step
 from router.fleet.launches import Launch
 from router.fleet.lifecycle import Lifecycle
-from router.fleet.members import Member
+from router.fleet.members import Member, is_on_demand
+from router.fleet.memory import Memory
 from router.fleet.telling import model_told
 from router.proxy.plane import Plane
 from router.proxy.watching.probe import Prober
+from router.store.remembered import Remembered
+from router.store.store import Store
 
 LOOK_EVERY = 0.05
 """Seconds between two looks whether what a person asked for has come."""
@@ -29,10 +34,16 @@ SLICE = 0.005
 """Seconds for which a change of many backends may hold up everything else at a time."""
 
 
+ON_DEMAND = RestartPolicy(give_up_after=2)
+"""How engines are restarted that are loaded on demand: once, as a start may fail by chance. Then those who wait are
+told why, and the next request after a rest has it tried again."""
+
+
 class Fleet:
     """The backends of one router. `logs` is the folder of engines' logs; `on_settled` is called when none is starting.
 
-    `policy` says how engines are restarted, by default as `RestartPolicy` does.
+    `policy` says how engines are restarted, by default as `RestartPolicy` does. `store` keeps what was learned of
+    models that are loaded and unloaded.
     """
 
     def __init__(
@@ -42,10 +53,14 @@ class Fleet:
         logs: Path,
         on_settled: Callable[[], None],
         policy: RestartPolicy | None = None,
+        store: Store | None = None,
     ) -> None:
         self._plane = plane
         self._logs = logs
         self._policy = policy
+        self._store = store
+        self._memory: Memory | None = None
+        self._weights: Mapping[str, float] = {}
         self._keepers = Keepers()
         self._turns = Turns()
         self._life = Lifecycle(plane, prober, self._supervise, on_settled)
@@ -60,15 +75,19 @@ class Fleet:
             logs=self._logs,
             on_change=on_change,
             python=launch.python,
-            policy=self._policy,
+            policy=self._policy or (ON_DEMAND if is_on_demand(launch) else None),
             files=files,
             turns=self._turns,
             is_wanted=is_wanted,
         )
 
-    def set_up(self, *, drain_timeout: float) -> None:
-        """Take another bound, in seconds, for the requests in flight of what is removed or replaced."""
+    def set_up(self, *, drain_timeout: float, weights: Mapping[str, float]) -> None:
+        """Take another bound, in seconds, for the requests in flight of what is removed or replaced.
+
+        `weights` are the shares of keys of what is loaded.
+        """
         self._life.drain_timeout = drain_timeout
+        self._weights = weights
 
     # What there is
 
@@ -93,10 +112,13 @@ class Fleet:
 
     def start(self) -> None:
         """Start every engine and every probe; what is added later starts by itself."""
-        self._life.start()
+        run = self._logs / "run"
+        adopted = [name for name, member in self.members.items() if member.resident and left_running(run, name)]
+        self._life.start(adopted)
 
     async def apply(self, steps: Iterable[Step], plan: Plan) -> None:
         """Do what the steps say of backends, and route by the plan; others have their turn in between."""
+        await self._share_memory(plan)
         loop = asyncio.get_running_loop()
         began = loop.time()
         for step in steps:
@@ -106,6 +128,24 @@ class Fleet:
                 began = loop.time()
         self._plane.directory.route(plan.routes)
         self._plane.directory.rebuild()
+
+    async def _share_memory(self, plan: Plan) -> None:
+        """Have models loaded and unloaded by what memory there is, where a plan says so."""
+        if not plan.devices:
+            return
+        if self._memory is None:
+            known = {} if self._store is None else await self._store.footprints()
+            self._memory = Memory(self._plane, plan, known, self._keep)
+            self._life.loader = self._memory.loader
+            self._memory.start()
+        self._memory.set_up(plan, self._weights)
+
+    def _keep(self, remember: Remember) -> None:
+        learned = remember.learned
+        if self._store is not None:
+            self._store.remember(
+                remember.key, Remembered(learned.bytes, learned.loads, learned.raised, remember.load_seconds)
+            )
 
     def _do(self, step: Step, plan: Plan) -> None:
         match step.do:
@@ -149,22 +189,36 @@ class Fleet:
 
     def models_told(self) -> list[dict[str, object]]:
         """Describe each launched backend as plain data: see `router.fleet.telling`."""
+        known = [] if self._memory is None else self._memory.residency.told(self._plane.loop.time())
+        by_name = {each["name"]: each for each in known}
         launched = ((member, member.supervisor) for member in self.members.values())
-        return [model_told(member, supervisor, None) for member, supervisor in launched if supervisor is not None]
+        return [
+            model_told(member, supervisor, by_name.get(member.resident))
+            for member, supervisor in launched
+            if supervisor is not None
+        ]
 
     async def load(self, name: str) -> None:
-        """Load a launched backend, and wait until it is. Raises LoadFailedError where it can't be."""
-        supervisor = self.members[name].supervisor
+        """Load a launched backend, and wait until it is. Raises UnavailableError where it can't be, with the reason."""
+        member = self.members[name]
+        supervisor = member.supervisor
         if supervisor is None:
             return
+        if self._memory is not None and member.resident:
+            await self._memory.loader.load_for_people(member)
+            return
         supervisor.revive()
-        while supervisor.status.state not in _SETTLED:  # noqa: ASYNC110 -- a supervisor tells its member's owner alone
+        while supervisor.is_ahead or supervisor.status.state not in _SETTLED:  # noqa: ASYNC110 -- a supervisor tells its member's owner alone
             await asyncio.sleep(LOOK_EVERY)
         if supervisor.status.state is not State.RUNNING:
             raise LoadFailedError(name, supervisor.status.detail, None)
 
     async def unload(self, name: str) -> None:
         """Unload a launched backend, and wait until it is gone. Raises ConflictError where all stay loaded."""
+        member = self.members[name]
+        if self._memory is not None and member.resident:
+            await self._memory.loader.unload_for_people(member)
+            return
         raise ConflictError(
             f"'{name}' stays loaded, as all models of this router do: write `load: on_demand` or `unload_after` at one "
             "of them, and each can be unloaded."
@@ -174,6 +228,7 @@ class Fleet:
 
     async def stop(self) -> None:
         """End every engine well; those that are to be kept run on."""
+        await self._decide_no_more()
         gone = [member.supervisor for member in self._life.ending if member.supervisor is not None]
         kept = [supervisor for supervisor in self._supervisors if supervisor not in gone]
         self._life.abandon()
@@ -182,10 +237,17 @@ class Fleet:
 
     async def kill(self, *, keep: bool) -> None:
         """End every engine now; with `keep`, those that are to be kept run on."""
+        await self._decide_no_more()
         supervisors = self._supervisors
         self._life.abandon()
         await asyncio.gather(*(each.leave() if keep else each.kill() for each in supervisors))
         await self._keepers.close()
+
+    async def _decide_no_more(self) -> None:
+        if self._memory is not None:
+            await self._memory.stop()
+        if self._store is not None:
+            await self._store.close()
 
     @property
     def _supervisors(self) -> list[Supervisor]:

@@ -7,6 +7,8 @@
 
 1. **add**: the plane knows the backend, so its names mean something. A launched one gets nothing before it is ready.
 2. **start**: its engine starts, if it has one, and it is probed. Before the fleet starts, members are only added.
+   Engines that are loaded on demand are left to the loader (`fleet.loader`), which starts and ends them as
+   `core.memory` decides: from here on, each event of a supervisor goes there first.
 3. **ready**, **not ready**: its supervisor says so. A URL has no supervisor: its probes decide.
 4. **tune**: what the router knows of it changes. **keep**: only its claim of a GPU may have become another.
 5. **replace**: a successor of the same name takes its place.
@@ -20,7 +22,8 @@ Members with a predecessor (`Member.before`) are in `members` by their name, and
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -30,7 +33,18 @@ from launchers.status import Status
 from launchers.supervisor import Supervisor
 from router.fleet.diff import PlannedBackend
 from router.fleet.launches import Launch
-from router.fleet.members import Member, ahead_of, backend_of, cap_of, due, free_files, models_of, target_of
+from router.fleet.loader import NOT_LOADED, Loader
+from router.fleet.members import (
+    Member,
+    ahead_of,
+    backend_of,
+    cap_of,
+    due,
+    free_files,
+    is_on_demand,
+    models_of,
+    target_of,
+)
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
 from router.proxy.watching.probe import Prober
@@ -67,6 +81,8 @@ class Lifecycle:
         self._on_settled = on_settled
         self._replacing: set[asyncio.Task[None]] = set()
         self._started = False
+        # Once there is an engine that is loaded on demand.
+        self.loader: Loader | None = None
 
     @property
     def everybody(self) -> list[Member]:
@@ -83,11 +99,15 @@ class Lifecycle:
         if self._started:
             self._start(member)
 
-    def start(self) -> None:
-        """Start every member; those that are added from now on start by themselves."""
+    def start(self, adopted: Container[str] = ()) -> None:
+        """Start every member; those that are added from now on start by themselves.
+
+        `adopted` are the names of engines that an earlier router left running: these are taken over before any other is
+        loaded, as they have their memory.
+        """
         self._started = True
-        for member in self.members.values():
-            self._start(member)
+        for member in sorted(self.members.values(), key=lambda member: member.name not in adopted):
+            self._start(member, runs=member.name in adopted)
         self._settle()
 
     def _make(self, planned: PlannedBackend, running: Iterable[Member]) -> Member:
@@ -101,7 +121,17 @@ class Lifecycle:
                 on_change=lambda status: self._changed(member, status),
                 is_wanted=lambda: self._plane.directory.asked_beside(member.backend) != member.asked,
             )
+            self._enter(member)
         return member
+
+    def _enter(self, member: Member) -> None:
+        """Leave the member's engine to the loader, if it is one of those that are loaded and unloaded."""
+        loadable, supervisor = member.planned.loadable, member.supervisor
+        if self.loader is None or loadable is None or supervisor is None:
+            return
+        member.resident = member.backend.resident = supervisor.files
+        self.loader.add(member, replace(loadable, name=member.resident))
+        self._plane.withdraw(member.backend, NOT_LOADED, due=0.0)
 
     def _join(self, member: Member) -> None:
         """Have requests sent to it, once it is ready."""
@@ -111,30 +141,45 @@ class Lifecycle:
         address = Address.of(config.url) if config.url else None
         self._plane.add(member.backend, address, key, discovers=address is not None and not config.models)
 
-    def _start(self, member: Member) -> None:
-        if member.planned.launch is not None and member.supervisor is not None:
-            log.info(f"{member.name}: {member.planned.launch.why}")
-            member.supervisor.start()
+    def _start(self, member: Member, *, load: bool = False, runs: bool = False) -> None:
+        """Start its engine, or have it loaded: if it is to be at the start, if it `runs` already, or to `load` it."""
+        launch, loader = member.planned.launch, self.loader
+        if launch is not None and member.supervisor is not None:
+            log.info(f"{member.name}: {launch.why}")
+            if not member.resident or loader is None:
+                member.supervisor.start()
+            elif runs:
+                loader.adopt(member, self._serve)
+            elif load or not is_on_demand(launch):
+                loader.load(member, evict=False)
         self._prober.watch(target_of(member))
 
     # 3: ready and not ready, as the supervisor says
 
     def _changed(self, member: Member, status: Status) -> None:
-        if not status.is_news:
-            # A load has come further: neither health nor people need to know.
-            return
+        if member.resident and self.loader is not None:
+            self.loader.changed(member, status, self._serve)
+        elif status.is_news:
+            self._follow(member, status)
+        # Else a load has come further: neither health nor people need to know.
+        if status.is_news:
+            _log_change(member, status)
+            self._settle()
+
+    def _follow(self, member: Member, status: Status) -> None:
+        """Have requests sent to an engine that runs by itself, or no more, as its supervisor says."""
         if status.state is State.RUNNING and status.address is not None:
-            self._ready(member, Address(*status.address), status.key)
+            self._serve(member, status)
         else:
             now = asyncio.get_running_loop().time()
             self._plane.withdraw(member.backend, status.detail, due=due(status, now))
         if status.state is State.FATAL:
             member.asked = self._plane.directory.asked_beside(member.backend)
-        _log_change(member, status)
-        self._settle()
 
-    def _ready(self, member: Member, address: Address, key: str) -> None:
-        self._plane.serve(member.backend, address, key, ahead=ahead_of(member))
+    def _serve(self, member: Member, status: Status) -> None:
+        """Have requests sent to an engine that is ready; it takes the place of the one that it replaces."""
+        assert status.address is not None  # noqa: S101 -- it is ready
+        self._plane.serve(member.backend, Address(*status.address), status.key, ahead=ahead_of(member))
         if member.before is not None and self.members.get(member.name) is member:
             before, member.before = member.before, None
             self._retire(before, REPLACED)
@@ -142,8 +187,13 @@ class Lifecycle:
             self._plane.directory.rebuild()
 
     def _settle(self) -> None:
-        if all(member.settled for member in self.members.values()):
+        if all(self._is_settled(member) for member in self.members.values()):
             self._on_settled()
+
+    def _is_settled(self, member: Member) -> bool:
+        if member.resident and self.loader is not None:
+            return self.loader.is_settled(member)
+        return member.settled
 
     # 4: tune and keep
 
@@ -157,6 +207,7 @@ class Lifecycle:
         if planned.launch is not None and member.supervisor is not None:
             self._plane.learn_models(backend, models_of(planned))
             member.supervisor.set_up(planned.launch.spec)
+            self._tune_load(member)
             return
         # What was discovered stays until the server says otherwise; what router.yaml named counts no longer.
         if planned.config.models or not discovered:
@@ -170,13 +221,30 @@ class Lifecycle:
         if before is not None and now is not None and member.supervisor and before.spec.claim != now.spec.claim:
             member.planned = planned
             member.supervisor.set_up(now.spec)
+        if planned.loadable != member.planned.loadable:
+            member.planned = planned
+            self._tune_load(member)
+
+    def _tune_load(self, member: Member) -> None:
+        """Change when the member's engine is loaded; it may come to be one of those that are only now."""
+        planned, loadable = member.planned, member.planned.loadable
+        if self.loader is None or loadable is None or member.supervisor is None:
+            return
+        if not member.resident:
+            self._enter(member)
+            if member.resident and member.supervisor.status.state is not State.STOPPED:
+                self.loader.adopt(member, self._serve)
+            return
+        self.loader.change(replace(loadable, name=member.resident))
+        if planned.launch is not None and not is_on_demand(planned.launch):
+            self.loader.load(member, evict=False)
 
     # 5: replace
 
     def replace(self, planned: PlannedBackend, name: str, *, new_first: bool) -> None:
         """Have a successor take a member's place."""
         old = self._serving(self.members.pop(name))
-        if planned.launch is None:
+        if planned.launch is None or (self.loader is not None and not self.loader.holds_memory(old)):
             self._retire(old, REPLACED)
             self.add(planned)
         elif new_first:
@@ -196,7 +264,7 @@ class Lifecycle:
         member = self._make(planned, [old, *self.ending])
         member.before = old
         self.members[member.name] = member
-        self._start(member)
+        self._start(member, load=True)
 
     def _start_after(self, old: Member, planned: PlannedBackend) -> None:
         ended = self._retire(old, REPLACED)
@@ -210,7 +278,7 @@ class Lifecycle:
     async def _start_when(self, ended: "asyncio.Task[None]", member: Member) -> None:
         await asyncio.wait([ended])
         if self.members.get(member.name) is member:  # it was not removed meanwhile
-            self._start(member)
+            self._start(member, load=True)
 
     # 6: retire and end
 
@@ -225,6 +293,8 @@ class Lifecycle:
             member.before = None
         self._prober.forget(member.backend)
         self._plane.retire(member.backend, why)
+        if member.resident and self.loader is not None:
+            self.loader.remove(member)
         task = self.ending[member] = asyncio.create_task(heard(self._end(member, why)), name=f"end {member.name}")
         return task
 

@@ -33,7 +33,8 @@ class Member:
     """One backend with what runs it.
 
     `before` is the member that this one replaces once it is ready. `asked` counts the requests that others had got for
-    the same models when this one's engine was given up.
+    the same models when this one's engine was given up. `resident` is its name in `core.memory`, if its engine is
+    loaded and unloaded by what is decided there (`fleet.loader`); empty: it runs from its start to its end.
     """
 
     planned: PlannedBackend
@@ -41,6 +42,7 @@ class Member:
     supervisor: Supervisor | None = None
     asked: int = 0
     before: "Member | None" = None
+    resident: str = ""
 
     @property
     def name(self) -> str:
@@ -147,6 +149,12 @@ def free_files(name: str, running: Iterable[Member]) -> str | None:
     while found in used:
         found += "~"
     return None if found == name else found
+
+
+def is_on_demand(launch: Launch) -> bool:
+    """Tell whether an engine is loaded only when a request wants it."""
+    config = launch.backend.launch
+    return config is not None and config.load == "on_demand"
 
 
 def ahead_of(member: Member) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from launchers.devices import look as look_at_devices
 from launchers.engines import Engine
 from launchers.gpus import SHARE
 from launchers.leftovers import running
@@ -17,6 +18,7 @@ from profiles import Facts, gather
 from router.config import Config
 from router.fleet.diff import Do, Plan, Room, Step, steps
 from router.fleet.launches import plan_launches
+from router.fleet.loadables import is_managed, loadable_of
 
 
 def look(engines: Mapping[str, Engine]) -> Facts:
@@ -46,7 +48,22 @@ def plan_of(
     """
     kept = () if running is None or running.config.profile != config.profile else running.launches
     why, launches = plan_launches(config, folder, engines, facts, kept)
-    return Plan.of(config, launches, why)
+    plan = Plan.of(config, launches, why)
+    managed = is_managed(config)
+    if not managed and (running is None or not running.devices):
+        return plan
+    return _with_memory(plan, managed=managed)
+
+
+def _with_memory(plan: Plan, *, managed: bool) -> Plan:
+    """Say what each launch takes of which device."""
+    devices = look_at_devices()
+    backends = {
+        name: each if each.launch is None
+        else replace(each, loadable=loadable_of(each.launch, devices, managed=managed))
+        for name, each in plan.backends.items()
+    }  # fmt: skip
+    return replace(plan, backends=backends, devices=devices)
 
 
 def room_beside(pids: Mapping[str, int], facts: Facts) -> Room:

@@ -24,7 +24,7 @@ from router.core import loads
 from router.core.catalog import Backend, Candidate, Way
 from router.core.dispatch import Dispatcher
 from router.core.estimate.ask import Sent
-from router.core.memory.actions import Action, Drain, Load, Offer, Refuse, Resume, Unload
+from router.core.memory.actions import Action, Drain, Load, Offer, Refuse, Remember, Resume, Unload
 from router.core.memory.residency import Residency
 from router.core.memory.resident import Place
 from router.core.memory.states import State
@@ -80,7 +80,7 @@ class Loading:
 
     def may_go(self, backend: Backend) -> bool:
         """Whether one more request may be sent to a backend now."""
-        return self.residency.may_go(backend.name)
+        return self.residency.may_go(backend.resident)
 
     def sent(self, sent: Sent, candidate: Candidate, way: Way, exchange: UnderWay, now: float) -> None:
         """Note that an attempt begins, at a backend that loads and unloads or at another one."""
@@ -90,7 +90,7 @@ class Loading:
             if waiting is not None and not self._forget(waiting):
                 waiting = None
             stay = None if request.stay is None else request.stay.seconds
-            name = backend.name
+            name = backend.resident
             actions = self.residency.sent(
                 sent, name, now, waiting=waiting, key=request.caller.name, keep_alive=stay
             )  # fmt: skip
@@ -141,7 +141,7 @@ class Loading:
         request = waiting.request
         actions = self.residency.wanted(
             waiting,
-            backend.name,
+            backend.resident,
             now,
             key=request.caller.name,
             keep_alive=None if request.stay is None else request.stay.seconds,
@@ -193,11 +193,11 @@ class Loading:
 
     def _state(self, backend: Backend) -> State | None:
         """Tell how far a backend is; None of one that memory doesn't know, or not any more."""
-        resident = self.residency.residents().get(backend.name)
+        resident = self.residency.residents().get(backend.resident)
         return None if resident is None or resident.wish.remove else resident.state
 
     def _seconds(self, backend: Backend) -> float:
-        return inf if self._state(backend) is None else self.residency.seconds(backend.name, self._loop.time())
+        return inf if self._state(backend) is None else self.residency.seconds(backend.resident, self._loop.time())
 
     def _seconds_if_unloaded(self, backend: Backend) -> float:
         return self._seconds(backend) if self._state(backend) is State.UNLOADED else inf
@@ -216,7 +216,7 @@ class Loading:
             self._look_beside_at[each] = now + LOOK_BESIDE
         backend = loads.beside(way, chosen, wait, self._dispatcher, self._seconds_if_unloaded)
         if backend is not None:
-            self.do(self.residency.load(backend.name, now, evict=False))
+            self.do(self.residency.load(backend.resident, now, evict=False))
 
     # What is decided
 
@@ -235,7 +235,7 @@ class Loading:
         if isinstance(action, Refuse):
             self._refuse(action, now)
             return
-        backend = None if not hasattr(action, "backend") else self._directory.backends.get(action.backend)
+        backend = None if isinstance(action, Remember) else self._backend(action.backend)
         if backend is not None:
             if isinstance(action, Drain):
                 self._ledger.drain(backend)
@@ -251,11 +251,15 @@ class Loading:
         if not isinstance(action, Offer | Drain | Resume):
             self._carry_out(action)
 
+    def _backend(self, resident: str) -> Backend | None:
+        """Find a backend by its name in memory; None: it is about to join, or has left."""
+        return next((each for each in self._directory.backends.values() if each.resident == resident), None)
+
     def _refuse(self, refusal: Refuse, now: float) -> None:
         """Have a request wait for another model, or tell its client why it can't be served."""
         waiting = refusal.request
         backend = waiting.registered if isinstance(waiting, Queued) else None
-        if not isinstance(waiting, Queued) or backend is None or backend.name != refusal.backend:
+        if not isinstance(waiting, Queued) or backend is None or backend.resident != refusal.backend:
             return
         self._forget(waiting)
         waiting.refused += (backend,)

@@ -46,7 +46,7 @@ class LoadingScene(Scene):
 
     def add(self, name: str, *models: str, size: int = 1, pinned: bool = False, slots: int = 4) -> Backend:
         """Add a backend that isn't loaded."""
-        backend = Backend(name, {each: each for each in models}, supervised=True, loadable=True)
+        backend = Backend(name, {each: each for each in models}, supervised=True, resident=name)
         backend.health = declared(up=False, reason="is not loaded", coming=True)
         placement = Placement(name, {GPU: size * SIZE}, is_told=True)
         self.residency.add(Loadable(name, (placement,), slots=slots, pinned=pinned, load_seconds=10.0), self.now)

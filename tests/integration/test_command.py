@@ -82,18 +82,6 @@ async def test_the_environment_overrides(tmp_path):
             assert router.url.endswith(f":{port}")
 
 
-async def test_keys_without_effect_are_said(tmp_path):
-    """Nothing is silently ignored."""
-    (tmp_path / "empty.gguf").touch()
-    launch = "{name: a, launch: {engine: llama_cpp, model: ./empty.gguf, unload_after: 5m}}"
-    async with (
-        FakeEngine() as fake,
-        RunningRouter(tmp_path, remote(fake).replace("backends: [", f"backends: [{launch}, ")) as router,
-    ):
-        await router.ready()
-        assert "backends[0].launch.unload_after: has no effect yet" in router.said
-
-
 async def test_what_is_said_when_it_is_ready(tmp_path):
     """The address, and a line to try; the secret isn't shown."""
     async with FakeEngine() as fake:

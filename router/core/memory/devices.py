@@ -119,12 +119,15 @@ class Reservations:
 
     # How a reservation lives
 
-    def reserve(self, backend: str, footprint: Footprint) -> None:
-        """Reserve memory for a load. Raises ValueError where there is no room, or the backend has a reservation."""
+    def reserve(self, backend: str, footprint: Footprint, *, runs: bool = False) -> None:
+        """Reserve memory for a load. Raises ValueError where there is no room, or the backend has a reservation.
+
+        One that `runs` has the memory already: then there need be no room.
+        """
         if backend in self.holdings:
             raise ValueError(f"{backend} has a reservation")
         for device, size in footprint.items():
-            if size > self.room(device):
+            if not runs and size > self.room(device):
                 raise ValueError(f"{backend} needs {size} bytes of {device}; {self.room(device)} are free")
         self.holdings[backend] = Holding(footprint)
 

@@ -22,7 +22,7 @@ from router.core.memory.actions import (
     Unload,
 )
 from router.core.memory.devices import Footprint, Reservations
-from router.core.memory.footprints import Footprints, Placement
+from router.core.memory.footprints import Footprints, Placement, Source
 from router.core.memory.order import Order
 from router.core.memory.refusals import LoadFailedError
 from router.core.memory.resident import Failures, Policy, Resident, Waiting, by_rank
@@ -174,9 +174,14 @@ class Lives:
         resident.wish.load = False
         del self.queued[resident.name]
 
-    def load(self, resident: Resident, placement: Placement, footprint: Footprint, now: float) -> None:
-        """Reserve the memory and load; those who caused it get leases, as many as a turn serves."""
-        self.reservations.reserve(resident.name, footprint)
+    def load(
+        self, resident: Resident, placement: Placement, footprint: Footprint, now: float, *, runs: bool = False
+    ) -> None:
+        """Reserve the memory and load; those who caused it get leases, as many as a turn serves.
+
+        One that `runs` already has its memory, whatever room there is.
+        """
+        self.reservations.reserve(resident.name, footprint, runs=runs)
         resident.step(Event.LOAD)
         del self.queued[resident.name]
         resident.load = LoadUnderWay(placement, now)
@@ -186,20 +191,20 @@ class Lives:
         attempt = 2 if resident.failures.retried else 1
         self.out.append(Load(resident.name, placement, footprint, attempt))
 
-    def ready(self, resident: Resident, measured: Footprint, now: float) -> None:
+    def ready(self, resident: Resident, measured: Footprint, grows: Footprint, now: float) -> None:
         """It is loaded: its turn begins, and what it holds is learned."""
         load = resident.load
         assert load is not None, "a backend in LOADING has a load"  # noqa: S101
         resident.step(Event.READY)
         resident.costs.load.note(now - load.began)
-        holds = dict(measured)
-        if load.placement.is_told:
+        holds = {device: size + grows.get(device, 0) for device, size in measured.items()}
+        if self.footprints.source(load.placement) is not Source.ESTIMATED:
+            # What it came to take in earlier runs, or may take by a person's word, is more than what it has taken yet.
             reserved = self.reservations.held(resident.name)
             holds = {device: max(size, reserved.get(device, 0)) for device, size in measured.items()}
         self.reservations.settle(resident.name, holds)
         if measured:
-            self.footprints.learn(load.placement, measured)
-            self._remember(resident, load.placement)
+            self.learn(resident, load.placement, holds)
         resident.load = None
         resident.failures = Failures()
         resident.wish.load = False
@@ -286,6 +291,11 @@ class Lives:
         rose = self.footprints.raise_after_oom(placement, device, ceilings)
         self._remember(resident, placement)
         return rose
+
+    def learn(self, resident: Resident, placement: Placement, measured: Footprint) -> None:
+        """Take what was measured for what its next load takes."""
+        self.footprints.learn(placement, measured)
+        self._remember(resident, placement)
 
     def _remember(self, resident: Resident, placement: Placement) -> None:
         learned = self.footprints.learned(placement.key)

@@ -8,6 +8,7 @@ therefore delays a key that asks for one by a turn, not by nine. Models take tur
 same time. Virtual time is whole turns, so that equals are common and the models' turns decide between them.
 """
 
+from collections.abc import Mapping
 from math import floor
 from typing import Protocol
 
@@ -36,11 +37,15 @@ class ByArrival:
 class ByKey:
     """Ranks by each key's virtual time. A key without a weight weighs 1. At most `most` keys are remembered."""
 
-    def __init__(self, weights: dict[str, float] | None = None, most: int = 4096) -> None:
-        self._weights = weights or {}
+    def __init__(self, weights: Mapping[str, float] | None = None, most: int = 4096) -> None:
+        self._weights: Mapping[str, float] = weights or {}
         self._most = most
         self._time = 0.0
         self._due: dict[str, float] = {}
+
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Take other weights, for the next requests."""
+        self._weights = weights
 
     def rank(self, key: str) -> float:
         """Rank a request that comes now: when its key is due, or now if that has passed."""

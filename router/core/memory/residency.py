@@ -12,7 +12,7 @@ from router.core.memory.devices import Device, Footprint, Reservations
 from router.core.memory.footprints import Footprints
 from router.core.memory.lives import Lives
 from router.core.memory.order import ByArrival, Order
-from router.core.memory.refusals import MemoryShortageError
+from router.core.memory.refusals import LoadFailedError, MemoryShortageError
 from router.core.memory.resident import Loadable, Place, Policy, Resident, Waiting
 from router.core.memory.rounds import Round, Worth, worth
 from router.core.memory.states import Event, State
@@ -185,6 +185,17 @@ class Residency:
             self._lives.queue(resident)
         return self._decide(now)
 
+    def adopt(self, backend: str, now: float) -> Actions:
+        """Take over a backend whose engine runs already: its memory is reserved whether there is room or not."""
+        resident = self._residents[backend]
+        resident.wish.load = True
+        if resident.state is State.UNLOADED:
+            self._lives.queue(resident)
+        if resident.state is State.QUEUED:
+            placement = resident.loadable.placements[0]
+            self._lives.load(resident, placement, self.footprints.needs(placement), now, runs=True)
+        return self._decide(now)
+
     def unload(self, backend: str, now: float) -> Actions:
         """Unload a backend, pinned or not, when what it has is served. One that loads for nobody is cancelled."""
         resident = self._residents[backend]
@@ -204,11 +215,24 @@ class Residency:
             load.share = max(load.share, min(1.0, share))
         return NOTHING
 
-    def loaded(self, backend: str, now: float, measured: Footprint | None = None) -> Actions:
-        """A backend is ready; `measured` is what it takes. One that is to end by now ends."""
+    def loaded(
+        self, backend: str, now: float, measured: Footprint | None = None, grows: Footprint | None = None
+    ) -> Actions:
+        """A backend is ready. One that is to end by now ends.
+
+        `measured` is what it takes, and `grows` what it may come to take beyond that when it works, which counts until
+        `used` has told what it came to.
+        """
         resident = self._residents[backend]
         if resident.state is State.LOADING:
-            self._lives.ready(resident, measured or {}, now)
+            self._lives.ready(resident, measured or {}, grows or {}, now)
+        return self._decide(now)
+
+    def used(self, backend: str, measured: Footprint, now: float) -> Actions:
+        """A backend is about to end: `measured` is what it came to take, for its next load."""
+        resident = self._residents[backend]
+        if resident.placement is not None and measured:
+            self._lives.learn(resident, resident.placement, measured)
         return self._decide(now)
 
     def failed(self, backend: str, reason: str, now: float, *, oom: str | None = None) -> Actions:
@@ -286,6 +310,16 @@ class Residency:
         in_order = self._round(now).in_order(self._queued.values())
         everyone = self._residents.values()
         return [described(each, self.reservations, self.footprints, in_order, now) for each in everyone]
+
+    def shortage(self, backend: str, now: float) -> MemoryShortageError | None:
+        """Tell why a backend can't be loaded, whatever leaves; None where it can."""
+        short = self._round(now).shortages(self._residents[backend])
+        return MemoryShortageError(backend, short) if short else None
+
+    def failure(self, backend: str, now: float) -> LoadFailedError | None:
+        """Tell why a backend's latest load failed; None where none has failed since one succeeded."""
+        resident = self._residents[backend]
+        return self._lives.failure(resident, now) if resident.failures.reason else None
 
     # The decision
 

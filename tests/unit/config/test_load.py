@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from router.config import BackendConfig, Config, ConfigError, LaunchConfig, Loaded, RouteConfig, load, not_yet
-from router.config.not_yet import Pending
+from router.config import BackendConfig, Config, ConfigError, LaunchConfig, Loaded, RouteConfig, load
 from router.config.problems import MOST_PROBLEMS
 from router.config.reading import places
 from tests.shipped import SHIPPED, WHOLE, uncommented
@@ -43,9 +42,8 @@ def refused(write):
 
 
 def test_the_shipped_file_works_untouched():
-    """The default config loads, and uses nothing that has no effect yet."""
+    """The default config loads."""
     loaded = load(SHIPPED, {})
-    assert loaded.not_yet == ()
     assert loaded.path == SHIPPED
     config = loaded.config
     assert (config.server.host, config.server.port, config.profile) == ("127.0.0.1", 8001, "auto")
@@ -260,55 +258,6 @@ def test_the_garbage_collector_is_left_as_it_was(write, refused, enabled):
         assert gc.isenabled() is enabled
     finally:
         gc.enable()
-
-
-def test_keys_without_an_effect_are_named(write):
-    """Each key that is set, and would change something once it works, is told with its place."""
-    text = """\
-backends:
-  - {url: "http://box", max_in_flight: 4, max_prompt_bytes: 1MiB}
-  - {name: a, launch: {model: m, load: on_demand, unload_after: 15m}}
-  - {name: b, launch: {model: m, load: startup, unload_after: never, pinned: false, gpus: auto, warm_up: false}}
-  - {name: c, launch: {model: m, pinned: true, memory: 1GiB, gpus: 1, warm_up: true}}
-memory: {limit: {ram: 1GiB, gpu: 90%}, max_wait: 1m}
-state: {dir: here}
-balance: {policy: random, affinity: true, hedge_after: 2s, retry_share: 1}
-health: {trial: 1, ramp: 0, error_rate: 0.1}
-routes:
-  x: {to: a, set: {a: 1}, default: {b: 1}, at_most: {c: 1}, strip: d, next_on: 500, policy: random, hidden: true}
-limits: {max_queue: 512, queue_timeout: 60s}
-auth: {admin_keys: [x], keys: [a, {key: b, name: b, weight: 2, priority: 1}]}
-"""
-    loaded = write(text)
-    assert (loaded.not_yet[0].line, loaded.not_yet[0].column) == (3, 34)
-    assert [problem.key for problem in loaded.not_yet] == [
-        "backends[1].launch.load",
-        "backends[1].launch.unload_after",
-        "backends[3].launch.pinned",
-        "backends[3].launch.memory",
-        "backends[3].launch.warm_up",
-        "memory.limit.ram",
-        "memory.limit.gpu",
-        "memory.max_wait",
-        "state.dir",
-    ]
-    assert all("has no effect yet: " in problem.message for problem in loaded.not_yet)
-
-
-def test_as_many_keys_without_an_effect_are_named_as_anybody_reads(write, monkeypatch):
-    """A file of thousands of routes fills no log."""
-    monkeypatch.setattr(not_yet, "PENDING", [Pending("routes.*.to", (), "it leads nowhere")])
-    text = REMOTE + "routes:\n" + "".join(f"  r{n}: {{to: a}}\n" for n in range(MOST_PROBLEMS + 9))
-    assert len(write(text).not_yet) == MOST_PROBLEMS
-
-
-def test_defaults_and_idle_values_have_no_effect_to_miss(write):
-    """What isn't set, or asks for nothing, is not named."""
-    text = (
-        "balance: {policy: least_in_flight, affinity: false}\nauth: {admin_keys: [], keys: [{key: a, weight: 1}]}\n"
-        "routes: {x: {to: a, set: {}, strip: [], hidden: false}}\n"
-    )
-    assert write(REMOTE + text).not_yet == ()
 
 
 def test_a_flood_of_problems_is_bounded(refused):

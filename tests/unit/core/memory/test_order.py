@@ -34,3 +34,11 @@ def test_few_keys_are_remembered():
     order = ByKey(most=2)
     assert [order.rank(key) for key in "aabbcc"] == [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
     assert order.rank("a") == 0.0
+
+
+def test_weights_may_change():
+    """They hold for the requests that come from then on."""
+    order = ByKey()
+    order.weigh({"a": 2.0})
+    assert [order.rank("a") for _ in range(4)] == [0, 0, 1, 1]
+    assert [order.rank("b") for _ in range(2)] == [0, 1]
