@@ -10,6 +10,9 @@ from openai import AsyncOpenAI
 
 from tests.running import REPOSITORY, RunningRouter
 
+BASIS = "llama_cpp"
+"""The engine on which `make test` tries what is ours alone, and so the same with each engine."""
+
 CONFIG = """
 server: {port: 0}
 backends:
@@ -18,6 +21,14 @@ backends:
     launch: {model: MODEL, args: {embedding: true, n_ctx: 8192}}
 routes: {gpt-4o-mini: demo}
 """
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what is marked `same_with_each` to `make test-engines`, except with the basis."""
+    for item in items:
+        if item.get_closest_marker("same_with_each") and item.callspec.params["name"] != BASIS:  # type: ignore[attr-defined]
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

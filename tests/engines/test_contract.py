@@ -324,6 +324,7 @@ async def test_kill_9_of_each_of_its_processes(client, router):
         await served(client)
 
 
+@pytest.mark.same_with_each
 async def test_kill_9_of_the_keeper(client, router):
     """Its engines end with it, all of them; with another keeper it serves again."""
     before = router.engines
@@ -332,6 +333,7 @@ async def test_kill_9_of_the_keeper(client, router):
     await served(client)
 
 
+@pytest.mark.long
 async def test_a_worker_that_is_stopped_is_a_stall(client, router):
     """SIGSTOP: it holds its port and its memory, and does nothing. Its client is told, and another takes its place."""
     before = router.engines

@@ -51,9 +51,8 @@ IN_FLIGHT = {
     "queued ones": (False,) * 5,
 }
 """What is in flight: whether each streams. Two may be; more wait."""
-EACH = [
-    pytest.param(what, marks=[pytest.mark.long] if what in {"nothing", "queued ones"} else []) for what in IN_FLIGHT
-]
+IN_EACH_RUN = {"both": [], "a stream": [pytest.mark.same_with_each], "one piece": [pytest.mark.same_with_each]}
+EACH = [pytest.param(what, marks=IN_EACH_RUN.get(what, [pytest.mark.long])) for what in IN_FLIGHT]
 
 
 @pytest.fixture(scope="module", params=installed())
