@@ -16,6 +16,7 @@ _WIDE: Final = 500
 """Columns where no terminal says how many there are: programs read lines, which mustn't be wrapped."""
 
 _LOADED: Final = frozenset({"loaded", "draining"})
+_ON_ITS_WAY: Final = frozenset({"queued", "loading"})
 _UNITS: Final = ((3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -62,6 +63,17 @@ def state_of(model: Model) -> str:
 def is_loaded(model: Model) -> bool:
     """Whether it can serve."""
     return model.state in _LOADED
+
+
+def is_on_its_way(model: Model) -> bool:
+    """Whether it is being loaded, or waits for memory."""
+    return model.state in _ON_ITS_WAY
+
+
+def loaded(model: Model) -> str:
+    """Say that it is loaded, and what it takes."""
+    memory = memory_of(model)
+    return f"{model.name} is loaded: {memory}" if memory else f"{model.name} is loaded"
 
 
 def memory_of(model: Model) -> str:
