@@ -20,7 +20,7 @@ from launchers.files import Disk
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import size_of, weights
 from profiles import AUTO, Facts, Profile, ProfileError, choose_engine, detect, load_profiles
-from profiles.detect import Memory, model_memory, usable_gpus
+from profiles.detect import Memory, model_memory, numbers, usable_gpus
 from profiles.parsers import Gpu
 from router.config import BackendConfig, Config
 from router.config.keys.backends import LaunchConfig
@@ -264,7 +264,7 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
         source=source,
         served_name=_served_name(backend),
         args=_over(args, without_gpu(choice.name, machine.facts)) if launch.gpus == 0 else args,
-        env=counted({**launch.env, **shown}, machine.facts),
+        env=counted({**_threads(choice.name, seen, machine), **launch.env, **shown}, machine.facts),
         start_timeout=launch.start_timeout,
         keep=machine.keep,
     )
@@ -282,6 +282,15 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
     )
     on_cpu = launch.gpus == 0 or (not machine.facts.gpus and machine.facts.system != "Darwin")
     return Launch(backend, spec, engine, python, choice.why, on_cpu, version, said, gpus)
+
+
+def _threads(engine: str, facts: Facts, machine: _Machine) -> dict[str, str]:
+    """Give the variables with which vllms on CPUs divide the cores: by itself each binds its threads to all of them."""
+    said = {"OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"} & os.environ.keys()
+    if engine != "vllm" or facts.gpus or machine.together == 1 or said:
+        return {}
+    threads = numbers(facts, together=machine.together)["$half_the_cpus"]
+    return {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 
 def _installs(launch: LaunchConfig, machine: _Machine) -> dict[str, str]:
