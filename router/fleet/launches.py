@@ -59,6 +59,11 @@ class Launch:
     written: frozenset[str] = frozenset()
     gpus: tuple[Gpu, ...] = ()
 
+    @property
+    def is_on_demand(self) -> bool:
+        """Whether it is loaded with the first request that wants it."""
+        return self.backend.launch is not None and self.backend.launch.load == "on_demand"
+
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
@@ -123,8 +128,8 @@ def _settled(launches: Sequence[Launch]) -> list[Launch]:
 
     Of those that are loaded on demand each may have what pinned ones leave: memory decides which of them are there.
     """
-    first = [launch for launch in launches if not _on_demand(launch)]
-    later = [launch for launch in launches if _on_demand(launch)]
+    first = [launch for launch in launches if not launch.is_on_demand]
+    later = [launch for launch in launches if launch.is_on_demand]
     pinned = [launch for launch in first if _is_pinned(launch)]
     # 1. Pinned ones leave room for one that is loaded on demand.
     guests = unsettled([launch.spec for launch in later])[:1] if pinned else []
@@ -140,10 +145,6 @@ def is_managed(config: Config) -> bool:
     """Whether memory decides what runs: a launch is loaded on demand, or unloaded when it is idle."""
     launches = [backend.launch for backend in config.backends if backend.launch is not None]
     return any(launch.load == "on_demand" or launch.unload_after != math.inf for launch in launches)
-
-
-def _on_demand(launch: Launch) -> bool:
-    return launch.backend.launch is not None and launch.backend.launch.load == "on_demand"
 
 
 def _is_pinned(launch: Launch) -> bool:
