@@ -139,6 +139,7 @@ class Fleet:
             self._life.loader = self._memory.loader
             self._memory.start()
         self._memory.set_up(plan, self._weights)
+        self._memory.loader.drain_timeout = self._life.drain_timeout
 
     def _keep(self, remember: Remember) -> None:
         learned = remember.learned

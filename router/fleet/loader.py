@@ -79,6 +79,7 @@ class Loader:
         self._loop = asyncio.get_running_loop()
         self._loading = plane.manage_memory(residency, self._carry_out)
         self._closed = False
+        self.drain_timeout = 300.0
 
     # Members
 
@@ -164,12 +165,20 @@ class Loader:
         supervisor = member.supervisor
         assert supervisor is not None  # noqa: S101 -- only engines are loaded
         pid = supervisor.status.pid
+        if not kill:
+            await self._last_answers(member)
         if pid is not None and not kill:
             came_to = await asyncio.to_thread(self._measure, pid)
             if self._is_known(member.resident):
                 self.do(self.residency.used(member.resident, came_to, self._now()))
         await (supervisor.kill() if kill else supervisor.stop())
         self._exited(member)
+
+    async def _last_answers(self, member: Member) -> None:
+        """Wait for answers that memory doesn't know of: they began before it was asked about this engine."""
+        until = self._now() + self.drain_timeout
+        while member.backend.in_flight and self._now() < until:  # noqa: ASYNC110 -- an event would cost each request
+            await asyncio.sleep(LOOK_EVERY)
 
     def _exited(self, member: Member) -> None:
         if not self._is_known(member.resident):
