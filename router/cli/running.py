@@ -31,7 +31,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A launched model, as /admin/models describes it. A router of another version may tell more, or less.
 
     `footprint` is the bytes that it takes when it is loaded, by device; `reserved` is what it holds now. `expires` is
-    the seconds until it is unloaded if nobody uses it. `stays`: its router never unloads it.
+    the seconds until it is unloaded if nobody uses it. `stays`: its router never unloads it. `note` is what was chosen
+    because it doesn't fit whole.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     expires: float | None = None
     share: float | None = None
     detail: str = ""
+    note: str = ""
     failure: Mapping[str, object] | None = None
 
 

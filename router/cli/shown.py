@@ -21,7 +21,7 @@ _UNITS: Final = ((3600, "h"), (60, "m"), (1, "s"))
 
 
 def table(models: Sequence[Model]) -> str:
-    """Draw the models as a table, and below it why some of them failed."""
+    """Draw the models as a table, and below it what was chosen for those that don't fit, and why some failed."""
     if not models:
         return "This router launches no models."
     drawn = Table(box=None, pad_edge=False, header_style="bold")
@@ -52,7 +52,8 @@ def table(models: Sequence[Model]) -> str:
         drawn
     )
     lines = [line.rstrip() for line in said.getvalue().splitlines()]
-    return "\n".join([*lines, *_failures(models)])
+    notes = [f"{each.name}: {each.note}" for each in models if each.note]
+    return "\n".join([*lines, *notes, *_failures(models)])
 
 
 def state_of(model: Model) -> str:
