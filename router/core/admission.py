@@ -19,7 +19,7 @@ Nothing outlives its tickets: with its last ticket, a queue's classes, keys and 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
@@ -117,6 +117,11 @@ class Admission(Generic[T]):
         """Tell whether a backend's room is kept for a ticket: then no other request may be sent there."""
         return backend in self._kept
 
+    def is_wide(self, model: str) -> bool:
+        """Tell whether anybody who waits for a model may also go to backends of other models."""
+        queue = self._queues.get(model)
+        return queue is not None and queue.wide > 0
+
     def waiting(self, model: str) -> int:
         """Give the number of tickets for a model."""
         queue = self._queues.get(model)
@@ -134,15 +139,25 @@ class Admission(Generic[T]):
     # Entering
 
     def enter(
-        self, model: str, payload: T, key: str, priority: int, size: int, now: float, pace: float = 0.0
+        self,
+        model: str,
+        payload: T,
+        key: str,
+        priority: int,
+        size: int,
+        now: float,
+        pace: float = 0.0,
+        *,
+        wide: bool = False,
     ) -> tuple[Ticket[T], Refused[T] | None]:
         """Let a request wait. The second result is the ticket that was refused for it, if one was.
 
-        `pace` is the expected number of seconds between two departures, 0 if unknown; it counts only if the queue is
-        empty. Raises QueueFullError if the queue is full, and no ticket has a weaker claim.
+        `wide`: it may also go to backends of other models. `pace` is the expected number of seconds between two
+        departures, 0 if unknown; it counts only if the queue is empty. Raises QueueFullError if the queue is full, and
+        no ticket has a weaker claim.
         """
         bounds = self.bounds
-        ticket = Ticket(model, payload, key, max(-CLASSES, min(CLASSES, priority)), size, now)
+        ticket = Ticket(model, payload, key, max(-CLASSES, min(CLASSES, priority)), size, now, wide=wide)
         queue = self._queues.get(model)
         refused: Refused[T] | None = None
         if not self._has_room(ticket, None):
@@ -180,6 +195,7 @@ class Admission(Generic[T]):
     ) -> Ticket[T] | None:
         """Take the next ticket for a backend with `room` (see `Cap`) that serves `models`; None if none can go.
 
+        Of other models, only wide tickets are looked at.
         `may` tells whether a ticket may be sent there at all, whatever its size; most may. Call this until it gives
         None: there may be room for more. An expired ticket may still go until `expired` is called: better late than
         never.
@@ -190,18 +206,24 @@ class Admission(Generic[T]):
         if kept is not None:
             return self._go(kept, now) if kept.size <= room else None
         for model, queue in self._queues.items():
-            if model in models:
-                ticket = self._choose(queue, backend, room, may)
+            serves = model in models
+            if serves or queue.wide:
+                tickets = queue.in_turn(self.bounds.ageing)
+                if not serves:
+                    tickets = (each for each in tickets if each.wide)
+                ticket = self._choose(tickets, backend, room, may)
                 if ticket is not None:
                     return self._go(ticket, now)
                 if self._kept and backend in self._kept:
                     return None
         return None
 
-    def _choose(self, queue: Queue[T], backend: str, room: float, may: Callable[[Ticket[T]], bool]) -> Ticket[T] | None:
+    def _choose(
+        self, tickets: Iterator[Ticket[T]], backend: str, room: float, may: Callable[[Ticket[T]], bool]
+    ) -> Ticket[T] | None:
         """Find the first ticket in turn that fits; keep the backend for one that too often didn't fit."""
         first = True
-        for ticket in islice(queue.in_turn(self.bounds.ageing), _LOOKS):
+        for ticket in islice(tickets, _LOOKS):
             if not may(ticket):
                 continue
             if ticket.size <= room:

@@ -9,7 +9,7 @@ because other models need its memory, has room for those alone that hold a lease
 loaded yet is waited for: it is surer than backends that look bad.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import Generic, TypeVar
 
 from router.core.admission import Admission, Bounds
@@ -103,14 +103,10 @@ class Dispatcher(Generic[T]):
         """Tell whether a backend takes new requests, if it has room."""
         return backend.health.usable and backend not in self.ledger.draining
 
-    def may_wait(self, way: Way) -> bool:
-        """Tell whether any candidate may come to have room: it is there, or will soon be."""
-        return any(each.backend.health.hope or each.backend.health.coming for tier in way.tiers for each in tier)
-
-    def may_wait_for(self, way: Way, refused: Collection[Backend]) -> bool:
-        """Tell whether any candidate may come to have room but those that have `refused`, as they can't be loaded."""
-        others = (backend for tier in way.tiers for backend, _ in tier if backend not in refused)
-        return any(backend.health.hope or backend.health.coming for backend in others)
+    def may_wait(self, way: Way, against: Collection[Backend] = ()) -> bool:
+        """Tell whether any candidate may come to have room: it is there, or soon will be; not those `against`."""
+        backends = (backend for tier in way.tiers for backend, _ in tier)
+        return any((each.health.hope or each.health.coming) and each not in against for each in backends)
 
     def awaits(self, way: Way) -> bool:
         """Tell whether any candidate is not there, but will soon be.
@@ -156,15 +152,22 @@ class Dispatcher(Generic[T]):
                     others = others or (aside.any and not aside.has(each, ask, now))
         return None if found is not None and others and aside.has(found, ask, now) else found
 
-    def next_for(self, backend: Backend, now: float, may: Callable[[Ticket[T]], bool]) -> Ticket[T] | None:
+    def next_for(
+        self, backend: Backend, now: float, may: Callable[[Ticket[T]], bool], *, everybody: bool = True
+    ) -> Ticket[T] | None:
         """Take the next ticket that may now be sent to this backend; None if none can go there.
+
+        Without `everybody`, only the queues of its own models are looked at, and those whose tickets may go to others:
+        there may be hundreds for models that aren't loaded. What a name means may have changed since a ticket was made,
+        so `everybody` is to be asked after a reload, and now and then.
 
         A request isn't sent to a backend that looks bad while it may hope for another: `may` has to check that, as
         `candidate_for` does.
         """
         if not backend.health.hope or (backend.loadable and not self.may_go(backend)):
             return None
-        return self.admission.take(backend.name, _ANY_MODEL, self.ledger.room(backend, now), now, may)
+        models: Container[str] = _ANY_MODEL if everybody else backend.models
+        return self.admission.take(backend.name, models, self.ledger.room(backend, now), now, may)
 
     def explain(self, way: Way, ask: Ask, now: float) -> list[dict[str, object]]:
         """Describe each candidate, and why it would be picked or passed over."""

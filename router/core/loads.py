@@ -28,17 +28,18 @@ Seconds = Callable[[Backend], float]
 
 
 def where(
-    way: Way, refused: Collection[Backend], ask: Ask, dispatcher: Dispatcher[T], seconds: Seconds, now: float
+    way: Way, against: Collection[Backend], ask: Ask, dispatcher: Dispatcher[T], seconds: Seconds, now: float
 ) -> Backend | None:
     """Choose the backend whose loading a request waits for, or that it keeps loaded; None: none of them.
 
-    Those that have `refused` it, because they can't be loaded, aren't asked again.
+    Those `against` don't count: they can't be loaded, or have failed the request.
     """
-    serves = any(dispatcher.serves(each.backend) for tier in way.tiers for each in tier)
+    backends = [backend for tier in way.tiers for backend, _ in tier if backend not in against]
+    serves = any(dispatcher.serves(each) for each in backends)
     for tier in way.tiers:
         soonest, least = None, inf
         for backend, _ in tier:
-            if not backend.loadable or backend in refused or not _may_serve(backend, dispatcher, serves=serves):
+            if not backend.loadable or backend in against or not _may_serve(backend, dispatcher, serves=serves):
                 continue
             expected = seconds(backend) + backend.estimate.expected(ask, 0, now)
             if expected < least:
@@ -62,17 +63,21 @@ def beside(
 
     `chosen` is where the request goes; None: it waits. `wait` is in how many seconds it expects its first token.
     """
-    within = inf
-    for tier in way.tiers:
+    serving = [any(_takes(each.backend, chosen, dispatcher) for each in tier) for tier in way.tiers]
+    if not any(serving):
+        return None
+    first = serving.index(True)
+    for number, tier in enumerate(way.tiers[: first + 1] if chosen else way.tiers):
         able = [each.backend for each in tier if each.backend.loadable and not dispatcher.serves(each.backend)]
-        if any(each.backend is chosen if chosen else dispatcher.serves(each.backend) for each in tier):
-            within = wait
         soonest = min(able, key=seconds, default=None)
-        if soonest is not None and seconds(soonest) < within:
+        if soonest is not None and seconds(soonest) < (inf if number < first else wait):
             return soonest
-        if chosen is not None and within < inf:
-            return None
     return None
+
+
+def _takes(backend: Backend, chosen: Backend | None, dispatcher: Dispatcher[T]) -> bool:
+    """Tell whether a request goes to a backend, or may go there while it waits."""
+    return dispatcher.serves(backend) if chosen is None else backend is chosen
 
 
 def has_another(way: Way, tried: Collection[Candidate]) -> bool:

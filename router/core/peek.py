@@ -28,10 +28,10 @@ _NUMBER = r"\d{1,15}(?:\.\d{0,15})?"
 _PART = re.compile(rf"({_NUMBER})(ns|us|µs|ms|s|m|h)")
 _DURATION = re.compile(rf"([+-]?)((?:{_NUMBER}(?:ns|us|µs|ms|s|m|h))+|{_NUMBER})")
 _EXPECTED = (
-    'Give keep_alive as Ollama does: seconds such as 300, or a text such as "5m" or "1h30m"; 0 unloads the model'
-    " after this request, and a negative one keeps it."
+    'Give keep_alive as for Ollama: seconds such as 300, or a text such as "5m" or "1h30m"; 0 unloads the model after'
+    " this request, and a negative number keeps it."
 )
-_TTL_EXPECTED = "Give ttl as LM Studio does: for how many seconds the model stays loaded after this request."
+_TTL_EXPECTED = "Give ttl as for LM Studio: the seconds that the model stays loaded after this request."
 
 _SURROGATES = re.compile(rb"\\(?:\\|u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w))")
 """Matches escapes: of a backslash, of a pair of surrogates, or (the group) of a lone surrogate."""
@@ -58,6 +58,7 @@ class Stay:
 
 
 _peek = msgspec.json.Decoder(Peek).decode
+_scalar = msgspec.json.Decoder(float | str | None).decode
 
 
 def peek(body: bytes) -> tuple[str, bool, int | None, Stay | None]:
@@ -104,26 +105,30 @@ def _stay(seen: Peek) -> Stay:
 
 
 def _keep_alive(value: msgspec.Raw) -> float | None:
-    said = msgspec.json.decode(value) if value else None
-    if said is None:
-        return None
-    found = _DURATION.fullmatch(said) if isinstance(said, str) else None
-    if found is not None:
-        parts = _PART.findall(found[2])
-        said = sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else float(found[2])
-        said = -said if found[1] == "-" else said
-    if isinstance(said, bool) or not isinstance(said, int | float):
+    said = _said(value, _EXPECTED, "keep_alive")
+    if not isinstance(said, str):
+        return inf if said is not None and said < 0 else said
+    found = _DURATION.fullmatch(said)
+    if found is None:
         raise BadRequestError(_EXPECTED, param="keep_alive")
-    return inf if said < 0 else float(said)
+    parts = _PART.findall(found[2])
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else float(found[2])
+    return inf if found[1] == "-" and seconds else seconds
 
 
 def _ttl(value: msgspec.Raw) -> float | None:
-    said = msgspec.json.decode(value) if value else None
-    if said is None:
-        return None
-    if isinstance(said, bool) or not isinstance(said, int | float) or said < 0:
+    said = _said(value, _TTL_EXPECTED, "ttl")
+    if isinstance(said, str) or (said is not None and said < 0):
         raise BadRequestError(_TTL_EXPECTED, param="ttl")
-    return float(said)
+    return said
+
+
+def _said(value: msgspec.Raw, expected: str, name: str) -> float | str | None:
+    """Read a field's value; None if it isn't given, or null. Raises BadRequestError with what is `expected`."""
+    try:
+        return _scalar(value) if value else None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadRequestError(expected, param=name) from error
 
 
 def _param(error: msgspec.ValidationError) -> str | None:

@@ -8,7 +8,8 @@ reached the client, another attempt may follow a failed one:
      nothing for ten minutes, would only say it again.
   3. At the next model of its route, where the route says so for the answer's status, or where this backend can't serve
      the model (`is_unable`) and no other is left that might (`UNWANTED`).
-  4. In the queue, where no backend is up but an engine is about to be, if the connection failed (`may_wait`).
+  4. In the queue, where no backend is up but an engine is about to be, if the connection failed (`may_wait`); or where
+     another candidate isn't loaded, and would be for this request (`unfit`).
   5. At another backend of the same model, where an error may be its backend's fault (`is_doubtful`). If that one
      answers, the first was at fault. If both refuse alike, the client gets the first one's words.
   6. At most `retries` times in all. A kept connection that turned out to be closed (`STALE`) doesn't count: it says
@@ -27,6 +28,7 @@ from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, RouterError, UnavailableError
 from router.core.estimate.ask import Ask
 from router.core.health import WELL, Verdict
+from router.core.loads import has_another
 from router.core.statuses import LACKS, LIES, OF_THE_KEY, OF_THE_REQUEST
 
 T = TypeVar("T")
@@ -70,6 +72,9 @@ FREE_RETRY = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure
 """Failures after which another attempt adds no load: no working engine has read the request. The retry budget doesn't
 pay for it, as for gRPC's transparent retries."""
 
+NEVER_LOADS = frozenset({Failure.STALE, Failure.NO_FILES, Failure.DENIED, Failure.ERROR})
+"""Failures after which no other model is loaded for a request."""
+
 _TIMEOUTS = frozenset({
     Failure.CONNECT_TIMEOUT,
     Failure.FIRST_BYTE_TIMEOUT,
@@ -95,7 +100,14 @@ def first(model: str, queue: str, way: Way, ask: Ask, dispatcher: Dispatcher[T],
 
     Raises UnavailableError, with the reasons, if no backend is up or about to be.
     """
-    chosen = dispatcher.choose(way, (), ask, now) if dispatcher.admission.is_empty(queue) else None
+    admission, chosen = dispatcher.admission, None
+    if admission.is_empty(queue):
+        chosen = dispatcher.choose(way, (), ask, now)
+    elif len(way.tiers) > 1 and not admission.is_wide(queue):
+        # Those who wait for its first model alone can't go to the next ones: nobody is overtaken there.
+        chosen = dispatcher.choose(way, (), ask, now)
+        if chosen is not None and queue in chosen.backend.models:
+            chosen = None
     if chosen is None and not dispatcher.may_wait(way):
         raise nobody(model, way)
     return chosen
@@ -147,6 +159,21 @@ def may_wait(
         and age < dispatcher.admission.bounds.queue_timeout
         and dispatcher.awaits(way)
     )
+
+
+def unfit(failure: Failure, way: Way, tried: Sequence[Candidate], retries: int) -> tuple[Backend, ...]:
+    """Give the backends that a request is no more for, if it waits for another one of its candidates to be loaded.
+
+    None: no other one is loaded for it. That is so after an error that may be the request's own fault: a load is too
+    much for finding out.
+    """
+    if failure in NEVER_LOADS or len(tried) > retries:
+        return ()
+    spent = tuple(tried)
+    if failure is Failure.UNWANTED:
+        last = max(i for i, tier in enumerate(way.tiers) if tried[-1] in tier)
+        spent += tuple(each for tier in way.tiers[: last + 1] for each in tier)
+    return tuple(each.backend for each in spent) if has_another(way, spent) else ()
 
 
 def is_free(failure: Failure, backend: Backend) -> bool:

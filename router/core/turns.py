@@ -35,12 +35,15 @@ class Ticket(Generic[T]):
     """A request that waits. `payload` is the caller's; `size` is in bytes, `entered` in seconds of its clock.
 
     `kept_at` names the backend that is kept for it, empty if none is. When the ticket leaves, that backend may be
-    offered to others. `since` is from when on its time counts, infinity while its clock is stopped
-    (`Admission.stop_clock`).
+    offered to others. `wide`: it may go to backends that don't serve its queue's model, as a route leads to others.
+    `since` is from when on its time counts, infinity while its clock is stopped (`Admission.stop_clock`).
     """
 
-    def __init__(self, model: str, payload: T, key: str, priority: int, size: int, entered: float) -> None:
+    def __init__(
+        self, model: str, payload: T, key: str, priority: int, size: int, entered: float, *, wide: bool = False
+    ) -> None:
         self.model = model
+        self.wide = wide
         self.payload = payload
         self.key = key
         self.priority = priority
@@ -148,6 +151,8 @@ class Queue(Generic[T]):
         self._pace = pace
         self.classes: dict[int, _Class[T]] = {}
         self.waiting = 0
+        # How many of these are wide.
+        self.wide = 0
         self._turns = 0
         # Times of the last departures; the first entry is the time from which they are counted.
         self._departures = deque([now], _MEASURED + 1)
@@ -159,6 +164,7 @@ class Queue(Generic[T]):
             level = self.classes[ticket.priority] = _Class(self._turns)
         level.add(ticket, weight)
         self.waiting += 1
+        self.wide += ticket.wide
 
     def remove(self, ticket: Ticket[T]) -> None:
         """Forget a ticket, and its class if it was the last one there."""
@@ -167,6 +173,7 @@ class Queue(Generic[T]):
         if not level.lines:
             del self.classes[ticket.priority]
         self.waiting -= 1
+        self.wide -= ticket.wide
 
     def charge(self, ticket: Ticket[T], now: float) -> None:
         """Count a ticket's departure as a turn of its class and its key."""

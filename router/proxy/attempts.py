@@ -16,7 +16,7 @@ from router.proxy.attempt import Attempt
 from router.proxy.hedge import Hedge, HedgeOwner
 
 if TYPE_CHECKING:
-    from router.core.catalog import Backend, Candidate
+    from router.core.catalog import Backend, Candidate, Way
     from router.proxy.plane import Plane
     from router.proxy.roles import UnderWay
 
@@ -98,19 +98,29 @@ class Attempts(HedgeOwner):
         now, retries = plane.loop.time(), plane.limits.retries
         candidate = retry.after(failure, way, self.tried, retries, exchange.ask, plane.dispatcher, now)
         if candidate is None:
-            queued = exchange.queued
-            age = now - exchange.began - (0.0 if queued is None else queued.uncounted)
-            if not retry.may_wait(failure, way, self.tried, retries, age, plane.dispatcher):
-                return False
-            self._warn("waits for an engine", f"{failure.value} ({detail})")
-            self.end()
-            exchange.wait_again(way)
-            return True
+            return self._wait(failure, detail, way, now)
         if not retry.is_free(failure, self.tried[-1].backend) and not plane.ledger.budget.withdraw(now):
             return False
         if failure is not Failure.STALE:
             self._warn("trying again", f"{failure.value} ({detail})")
         self._go_on(candidate, fresh=failure is Failure.STALE)
+        return True
+
+    def _wait(self, failure: Failure, detail: str, way: "Way", now: float) -> bool:
+        """Wait for an engine that is about to be there, or for another model to be loaded; tell if there is one."""
+        plane, exchange, retries = self._plane, self._exchange, self._plane.limits.retries
+        queued = exchange.queued
+        age = now - exchange.began - (0.0 if queued is None else queued.uncounted)
+        unfit: tuple[Backend, ...] = ()
+        if not retry.may_wait(failure, way, self.tried, retries, age, plane.dispatcher):
+            unfit = retry.unfit(failure, way, self.tried, retries) if way.loads else ()
+            if not unfit:
+                return False
+            if not retry.is_free(failure, self.tried[-1].backend) and not plane.ledger.budget.withdraw(now):
+                return False
+        self._warn("waits for an engine", f"{failure.value} ({detail})")
+        self.end()
+        exchange.wait_again(way, unfit)
         return True
 
     def leave(self, now: float) -> None:

@@ -112,14 +112,14 @@ class Exchange(UnderWay):
                 return NOWHERE
             raise
 
-    def _wait(self, way: "Way", queue: str) -> None:
+    def _wait(self, way: "Way", queue: str, unfit: "tuple[Backend, ...]" = ()) -> None:
         """Wait for a backend with room, or for one that is about to be there. Raises QueueFullError."""
         if self._waiting is None:
             lines = self._explained + self.request.caller.cors
             if not self.request.keep_alive:
                 lines += b"connection: close\r\n"
             self._waiting = Waiting(self, self._plane, way, lines)
-        self._waiting.enter(way, queue)
+        self._waiting.enter(way, queue, unfit)
 
     def go(self, way: "Way", candidate: "Candidate") -> None:
         """Send the request there: it has waited for room."""
@@ -202,10 +202,10 @@ class Exchange(UnderWay):
         if attempt is not None:
             attempt.on_failure(failure, detail)
 
-    def wait_again(self, way: "Way") -> None:
-        """Wait for an engine that is about to be there: all that there were are gone."""
+    def wait_again(self, way: "Way", unfit: "tuple[Backend, ...]") -> None:
+        """Wait for an engine that is about to be there, or for a model to be loaded; at none that is `unfit`."""
         try:
-            self._wait(way, way.route.targets[0] if way.route.targets else self.request.model)
+            self._wait(way, way.route.targets[0] if way.route.targets else self.request.model, unfit)
         except Exception as error:  # noqa: BLE001  (as in `start`)
             self.go_wrong(error)
 

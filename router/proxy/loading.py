@@ -128,7 +128,7 @@ class Loading:
         If none of its models can be loaded, and no other backend is there, its exchange is told so.
         """
         now, ask = self._loop.time(), waiting.exchange.ask
-        backend = loads.where(way, waiting.refused, ask, self._dispatcher, self._seconds, now)
+        backend = loads.where(way, self._against(waiting), ask, self._dispatcher, self._seconds, now)
         if backend is not None:
             self._register(waiting, backend, now)
         if waiting.ticket is not None and way.chooses:
@@ -148,6 +148,11 @@ class Loading:
         )
         self._time([waiting], backend, now)
         self.do(actions)
+
+    @staticmethod
+    def _against(waiting: Queued) -> tuple[Backend, ...]:
+        """Give the backends that are not loaded for a request: they can't be, or have failed it."""
+        return waiting.refused + waiting.unfit
 
     def left(self, waiting: Queued) -> None:
         """Note that a request waits no more for a load: its client has left, or it goes to a backend that has none."""
@@ -266,12 +271,13 @@ class Loading:
         way = waiting.way_now()
         if waiting.ticket is None:
             return
-        another = loads.where(way, waiting.refused, waiting.exchange.ask, self._dispatcher, self._seconds, now)
+        against = self._against(waiting)
+        another = loads.where(way, against, waiting.exchange.ask, self._dispatcher, self._seconds, now)
         if another is not None:
             self._register(waiting, another, now)
             return
         self._admission.start_clock(waiting.ticket, now)
-        if not self._dispatcher.may_wait_for(way, waiting.refused):
+        if not self._dispatcher.may_wait(way, against):
             waiting.exchange.break_off(refusal.error, "its model can't be loaded")
 
     # What those are told who wait

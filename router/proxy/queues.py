@@ -7,7 +7,7 @@ joins or comes back, a changed catalog) has that backend offered here to those w
 import asyncio
 from collections.abc import Callable
 
-from router.core.catalog import Backend, Way
+from router.core.catalog import DIRECT, Backend, Way
 from router.core.dispatch import Dispatcher
 from router.core.retry import waited_in_vain
 from router.core.turns import Ticket
@@ -40,7 +40,14 @@ class Queues:
         request, admission = waiting.request, self._admission
         pace = self._dispatcher.pace(way) if admission.is_empty(queue) else 0.0
         ticket, refused = admission.enter(
-            queue, waiting, request.caller.name, request.priority, waiting.size, self._loop.time(), pace
+            queue,
+            waiting,
+            request.caller.name,
+            request.priority,
+            waiting.size,
+            self._loop.time(),
+            pace,
+            wide=way.route is not DIRECT or not way.tiers,
         )
         if refused is not None:
             refused[0].payload.exchange.break_off(refused[1], "had to make room in the queue")
@@ -72,10 +79,10 @@ class Queues:
         """Offer the room of all backends now."""
         if len(self._admission):
             for backend in list(self._directory.backends.values()):
-                self._offer(backend)
+                self._offer(backend, everybody=True)
 
-    def _offer(self, backend: Backend) -> None:
-        """Send a backend those who wait for it, as far as it has room."""
+    def _offer(self, backend: Backend, *, everybody: bool = False) -> None:
+        """Send a backend those who wait for it, as far as it has room; `everybody`: see Dispatcher.next_for."""
         if self._dispatcher.ledger.is_retired(backend) or not self._directory.has(backend):
             return
         now = self._loop.time()
@@ -83,7 +90,7 @@ class Queues:
         def may_go(ticket: Ticket[Queued]) -> bool:
             return ticket.payload.candidate_at(backend) is not None
 
-        while ticket := self._dispatcher.next_for(backend, now, may_go):
+        while ticket := self._dispatcher.next_for(backend, now, may_go, everybody=everybody):
             candidate = ticket.payload.candidate_at(backend)
             assert candidate is not None  # noqa: S101  (`may_go` has asked)
             ticket.payload.go(candidate)

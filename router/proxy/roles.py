@@ -25,7 +25,8 @@ class Queued:
 
     `ticket` is its place in the queue; None: it waits no more. `waited` are the seconds that it has waited before that,
     and `uncounted` those of them in which it waited for a model to be loaded. While memory knows of it, `registered` is
-    the backend that is kept in memory for it, or loaded; `refused` are those that can't be loaded.
+    the backend that is kept in memory for it, or loaded; `refused` are those that can't be loaded. It doesn't go to
+    those that are `unfit`: they have failed it.
     """
 
     def __init__(self, exchange: "UnderWay", way: Way) -> None:
@@ -35,6 +36,7 @@ class Queued:
         self.uncounted = 0.0
         self.registered: Backend | None = None
         self.refused: tuple[Backend, ...] = ()
+        self.unfit: tuple[Backend, ...] = ()
         self.request = exchange.request
         # Bytes that it takes up while it waits.
         self.size = exchange.ask.size
@@ -135,6 +137,6 @@ class UnderWay(Owner):
 
     # To its attempts
 
-    def wait_again(self, way: Way) -> None:
-        """Wait for an engine that is about to be there."""
+    def wait_again(self, way: Way, unfit: tuple[Backend, ...]) -> None:
+        """Wait for an engine that is about to be there, or for a model to be loaded; at none that is `unfit`."""
         raise NotImplementedError

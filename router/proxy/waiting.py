@@ -42,10 +42,10 @@ class Waiting(Queued):
         # The catalog that `way` was found in, if it is known.
         self._catalog: Catalog | None = None
 
-    def enter(self, way: "Way", queue: str) -> None:
-        """Wait, at first or once more. Raises QueueFullError if it may not even wait."""
+    def enter(self, way: "Way", queue: str, unfit: "tuple[Backend, ...]" = ()) -> None:
+        """Wait, at first or once more, but for none that is `unfit`. Raises QueueFullError if it may not even wait."""
         # The way may be that of an attempt, which is older than the catalog.
-        self.way, self._catalog = way, None
+        self.way, self._catalog, self.unfit = way, None, unfit
         way = self.way_now()
         self.ticket = self._plane.wait(self, way, queue)
         self._ask_for_load(way)
@@ -63,6 +63,8 @@ class Waiting(Queued):
     def candidate_at(self, backend: "Backend") -> "Candidate | None":
         """Give the name by which a backend knows what this request waits for, if it may serve it."""
         plane = self._plane
+        if self.unfit and backend in self.unfit:
+            return None
         return plane.dispatcher.candidate_for(self.way_now(), backend, self.exchange.ask, plane.loop.time())
 
     def way_now(self) -> "Way":
@@ -87,7 +89,7 @@ class Waiting(Queued):
         # Memory refuses those whose model can't be loaded; the last of these has left.
         if self.registered is not None or self.ticket is None:
             return
-        if plane.dispatcher.may_wait(way) or plane.may_learn(now):
+        if plane.dispatcher.may_wait(way, self.unfit) or plane.may_learn(now):
             return
         error: RouterError = retry.nobody(model, way)
         try:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from router.core.catalog import Backend
 from router.core.health import WELL, Thresholds
+from router.core.peek import Stay
 from router.core.retry import Failure
 from router.http1.bodies import CHUNKED
 from router.proxy.exchange import Exchange
 from router.proxy.heads import ResponseHead, describe_request
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
 from router.proxy.pool import Address, ConnectError, Pool
-from router.proxy.requests import ANYBODY, Request
+from router.proxy.requests import ANYBODY, Caller, Request
 from router.proxy.resolve import Names
 from router.proxy.upstream import Connection, Receiver
 from tests.fakes.client import Client
@@ -155,12 +156,14 @@ class Scene:
             self.plane.connections._pools[self.backends[-1]] = self.pools[-1]
         self.plane.directory.rebuild()
 
-    def ask(self, *, stream: bool = True, model: str = "m") -> tuple[Exchange, Client]:
+    def ask(
+        self, *, stream: bool = True, model: str = "m", caller: Caller = ANYBODY, stay: Stay | None = None
+    ) -> tuple[Exchange, Client]:
         """Start an exchange; give it, and its client."""
         client = Client()
         head = describe_request(CHAT.encode(), (), keep_alive=True)
         request = Request(
-            head, "id-1", model, ANYBODY, 0, stream=stream, credentials=b"", http11=True, keep_alive=True
+            head, "id-1", model, caller, 0, stream=stream, credentials=b"", http11=True, keep_alive=True, stay=stay
         )  # fmt: skip
         exchange = Exchange(self.plane, request, BODY, client)
         exchange.start()

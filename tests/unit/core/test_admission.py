@@ -54,12 +54,15 @@ def all_go(admission: Admission[str]) -> str:
 
 def check(admission: Admission[Any]) -> None:
     """See that every container holds what waits, and no more."""
-    waiting = list(admission._waiting)
+    waiting = [*admission._waiting, *admission._untimed]
+    assert [ticket.since for ticket in admission._waiting] == sorted(ticket.since for ticket in admission._waiting)
+    assert all((ticket.since == inf) is (ticket in admission._untimed) for ticket in waiting)
     assert admission.size == sum(ticket.size for ticket in waiting)
     assert {ticket.kept_at: ticket for ticket in waiting if ticket.kept_at} == admission._kept
     held: list[Ticket[Any]] = []
     for model, each in admission._queues.items():
         assert each.waiting == admission.waiting(model) > 0
+        assert each.wide == sum(ticket.wide for ticket in waiting if ticket.model == model)
         assert len(each._departures) <= 33
         for priority, level in each.classes.items():
             assert level.lines
@@ -152,6 +155,24 @@ def test_who_may_not_go_there_is_passed():
 
 
 # What doesn't fit
+
+
+def test_of_another_models_queue_only_those_go_whose_route_leads_elsewhere():
+    """However many are before them that wait for that model alone."""
+    admission = queue()
+    for number in range(100):
+        join(admission, f"direct {number}")
+    assert not admission.is_wide(MODEL)
+    assert admission.take(BACKEND, {"another"}, inf, 0.0, anybody) is None
+    admission.enter(MODEL, "by a route", "", 0, 1, 0.0, wide=True)
+    assert admission.is_wide(MODEL)
+    check(admission)
+    ticket = admission.take(BACKEND, {"another"}, inf, 0.0, anybody)
+    assert ticket is not None
+    assert ticket.payload == "by a route"
+    assert not admission.is_wide(MODEL)
+    assert not admission.is_wide("another")
+    check(admission)
 
 
 @pytest.mark.parametrize("key", ["a", "b"])  # of the others: the same as the huge one's, or another
@@ -338,6 +359,40 @@ def test_deadlines():
     assert [refused.payload for refused, _ in admission.expired(120.0)] == ["at 60"]
     assert admission.expired(1e9) == []
     check(admission)
+
+
+def test_a_clock_that_stands_lets_nobody_expire():
+    """It begins anew from the whole time, behind those whose clocks ran meanwhile; what it stood is known."""
+    admission = queue(queue_timeout=60)
+    first, second = join(admission, "first"), join(admission, "second", now=1.0)
+    for now in (10.0, 12.0):  # once is enough
+        admission.stop_clock(first, now)
+    assert (len(admission), first.uncounted(40.0)) == (2, 30.0)
+    check(admission)
+    assert [ticket for ticket, _ in admission.expired(1000.0)] == [second]
+    for now in (1000.0, 1010.0):
+        admission.start_clock(first, now)
+    check(admission)
+    assert first.uncounted(1050.0) == 990.0
+    assert admission.expired(1059.0) == []
+    ((ticket, error),) = admission.expired(1060.0)
+    assert ticket is first
+    assert "within 60 s" in error.message
+    admission.stop_clock(first, 1070.0)
+    admission.start_clock(first, 1070.0)
+    assert len(admission) == 0
+
+
+def test_who_leaves_while_its_clock_stands_leaves_no_trace():
+    admission = queue("a1 a2")
+    for ticket in admission.order(MODEL):
+        admission.stop_clock(ticket, 1.0)
+    check(admission)
+    assert go(admission) == "a1"
+    (ticket,) = admission.order(MODEL)
+    admission.leave(ticket)
+    admission.leave(ticket)
+    assert (admission._queues, admission._untimed, admission.size) == ({}, set(), 0)
 
 
 def test_leaving_leaves_no_trace():

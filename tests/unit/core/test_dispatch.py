@@ -192,3 +192,76 @@ def test_the_pace_of_those_under_way(dispatcher):
         each.backend.estimate.first_token(sent, takes / 4)
         each.backend.estimate.ended(sent, takes)
     assert dispatcher.pace(way((one,), (other, new))) == pytest.approx(0.4)
+
+
+# Backends that load and unload by themselves
+
+
+def loadable(name, **known) -> Candidate:
+    return backend(name, loadable=True, **known)
+
+
+UNLOADED = declared(up=False, reason="is not loaded", coming=True)
+
+
+def test_one_that_drains_takes_nothing_new(dispatcher):
+    """Neither a request, nor a retry beyond its cap; others do, and where there are none it is waited for."""
+    drains, other = loadable("a"), loadable("b")
+    dispatcher.ledger.drain(drains.backend)
+    for full in (False, True):
+        assert dispatcher.choose(way((drains, other)), (), ASK, 0.0, full=full) is other
+        assert dispatcher.choose(way((drains,)), (), ASK, 0.0, full=full) is None
+    assert dispatcher.may_wait(way((drains,)))
+    assert dispatcher.awaits(way((drains,)))
+    assert not dispatcher.serves(drains.backend)
+    (told,) = dispatcher.explain(way((drains,)), ASK, 0.0)
+    assert told["passed_over"] == "it makes room for other models"
+    dispatcher.ledger.resume(drains.backend)
+    assert dispatcher.choose(way((drains,)), (), ASK, 0.0) is drains
+    assert not dispatcher.awaits(way((drains,)))
+    assert dispatcher.serves(drains.backend)
+
+
+def test_a_model_that_can_be_loaded_is_surer_than_a_backend_that_looks_bad(dispatcher):
+    """So a request waits for it. Where it isn't known to load, the bad one is tried, as ever."""
+    bad, unloaded = backend("a", health=DOWN), loadable("b", health=UNLOADED)
+    assert dispatcher.choose(way((bad, unloaded))._replace(loads=True), (), ASK, 0.0) is None
+    assert dispatcher.choose(way((bad,))._replace(loads=True), (), ASK, 0.0) is bad
+    starts = backend("b", health=UNLOADED)
+    assert dispatcher.choose(way((bad, starts)), (), ASK, 0.0) is bad
+
+
+def test_while_others_wait_memory_says_who_may_go_where(dispatcher):
+    """To a backend that loads and unloads: a new request as one that waits. To others they go as ever."""
+    asked: list[str] = []
+
+    def may_go(backend: Backend) -> bool:
+        asked.append(backend.name)
+        return False
+
+    mine, theirs = loadable("a"), backend("b")
+    assert dispatcher.next_for(mine.backend, 0.0, lambda _: True) is None
+    dispatcher.may_go = may_go
+    assert dispatcher.choose(way((mine,)), (), ASK, 0.0) is mine
+    assert asked == []
+    dispatcher.admission.enter("m", "first", "", 0, 10, 0.0)
+    assert dispatcher.choose(way((mine,)), (), ASK, 0.0) is None
+    assert dispatcher.choose(way((mine, theirs)), (), ASK, 0.0) is theirs
+    assert dispatcher.next_for(mine.backend, 0.0, lambda _: True) is None
+    dispatcher.may_go = lambda _: True
+    assert dispatcher.choose(way((mine,)), (), ASK, 0.0) is mine
+    assert dispatcher.next_for(mine.backend, 0.0, lambda _: True).payload == "first"
+
+
+def test_the_queues_of_other_models_are_looked_at_now_and_then(dispatcher):
+    """For each end of an attempt it would be too much: there may be hundreds that aren't loaded."""
+    other = Candidate(Backend("b", {"other": "other"}, health=declared(up=True)), "other")
+    dispatcher.admission.enter("m", "first", "", 0, 10, 0.0)
+    assert dispatcher.next_for(other.backend, 0.0, lambda _: True, everybody=False) is None
+    assert dispatcher.next_for(other.backend, 0.0, lambda _: True).payload == "first"
+
+
+def test_of_those_that_may_be_waited_for_some_do_not_count(dispatcher):
+    a, b = backend("a"), loadable("b", health=UNLOADED)
+    assert dispatcher.may_wait(way((a,), (b,)), (a.backend,))
+    assert not dispatcher.may_wait(way((a,), (b,)), (a.backend, b.backend))

@@ -353,3 +353,16 @@ def test_what_is_read_of_an_engine(ledger):
     assert a.backend.estimate.load == Load(3, 1)
     ledger.published(a.backend, None, 0, 9.0)
     assert a.backend.estimate.load is None
+
+
+def test_who_drains_is_forgotten_with_its_backend():
+    ledger = Ledger()
+    a, b = Backend("a"), Backend("b")
+    ledger.drain(a)
+    ledger.drain(b)
+    ledger.resume(b)
+    assert ledger.draining == {a}
+    ledger.retire(a, "was removed")
+    assert ledger.draining == {a}
+    ledger.forget(a)
+    assert not ledger.draining

@@ -1,11 +1,12 @@
 import json
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import BadRequestError
-from router.core.peek import MAX_NAME, peek
+from router.core.peek import MAX_NAME, STAYS, Stay, peek
 from router.core.reshape import reshaped
 
 values = st.recursive(
@@ -111,3 +112,55 @@ def test_renamed_refuses_field_names_that_are_no_text(body):
     """What peek passes over is the client's mistake all the same."""
     with pytest.raises(BadRequestError, match="not valid JSON"):
         reshaped(body, None, "b")
+
+
+# For how long a model stays loaded
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ('"keep_alive": 300', 300.0),
+        ('"keep_alive": 1.5', 1.5),
+        ('"keep_alive": 0', 0.0),
+        ('"keep_alive": -1', inf),
+        ('"keep_alive": "5m"', 300.0),
+        ('"keep_alive": "1h30m"', 5400.0),
+        ('"keep_alive": "1.5h10s250ms"', 5410.25),
+        ('"keep_alive": "+2us"', 2e-6),
+        ('"keep_alive": "0"', 0.0),
+        ('"keep_alive": "300"', 300.0),
+        ('"keep_alive": "-1"', inf),
+        ('"keep_alive": "-0"', 0.0),
+        ('"keep_alive": "-5m"', inf),
+        ('"ttl": 60', 60.0),
+        ('"ttl": 0', 0.0),
+        ('"ttl": 60, "keep_alive": 5', 5.0),
+        ('"ttl": 60, "keep_alive": null', 60.0),
+        ('"keep_alive": null', None),
+        ('"ttl": null', None),
+    ],
+)
+def test_how_long_a_model_stays_loaded(fields, seconds):
+    """As Ollama's clients say it, and LM Studio's. Null is said, and says nothing."""
+    stay = peek(f'{{"model": "m", {fields}}}'.encode())[3]
+    assert isinstance(stay, Stay)
+    assert stay.seconds == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("keep_alive", value)
+            for value in ('"soon"', '""', '"5 m"', '"5m5"', "true", "[]", '{"s": 5}', '"5m-"', "1e999")
+        ),
+        *(("ttl", value) for value in ('"5m"', "-1", "true", "[60]")),
+    ],
+)
+def test_a_stay_that_nobody_understands_is_refused(name, value):
+    """With what is expected, and the field at fault."""
+    with pytest.raises(BadRequestError, match=f"Give {name} as for ") as caught:
+        peek(f'{{"model": "m", "{name}": {value}}}'.encode())
+    assert caught.value.param == name
+    assert name in STAYS

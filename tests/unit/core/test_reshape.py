@@ -131,3 +131,9 @@ def test_what_is_no_object_is_the_clients_mistake(body):
     """It is refused as it would be for a name alone."""
     with pytest.raises(BadRequestError, match="not valid JSON"):
         reshaped(body, Reshape(strip=["t"]), None)
+
+
+def test_fields_can_be_left_out_though_a_route_sets_nothing():
+    """What the router alone understands; all others stay as they came."""
+    body = b'{"keep_alive":"5m","model":"m","x":1.50,"ttl":7}'
+    assert reshaped(body, None, "n", ("keep_alive", "ttl", "absent")) == b'{"model":"n","x":1.50}'

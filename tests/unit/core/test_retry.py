@@ -3,7 +3,7 @@ import pytest
 from router.core import retry
 from router.core.admission import Bounds, Cap
 from router.core.aside import Kind
-from router.core.catalog import DIRECT, DOUBT, Backend, Candidate, Way
+from router.core.catalog import DIRECT, DOUBT, Backend, Candidate, Route, Way
 from router.core.dispatch import Dispatcher
 from router.core.errors import BadGatewayError, GatewayTimeoutError, QueueTimeoutError, UnavailableError
 from router.core.estimate.ask import Ask
@@ -337,3 +337,56 @@ def test_nobody_is_asked_twice_while_somebody_waits():
     chooses = dispatcher(lowest)
     chooses.admission.enter("other", "somebody", "", 0, 1, 0.0)
     assert second(((a, b),), (a,), chooses) is None
+
+
+# Models that load and unload by themselves
+
+
+def unloaded(name) -> Candidate:
+    return Candidate(Backend(name, {}, loadable=True, health=declared(up=False, coming=True)), "m")
+
+
+@pytest.mark.parametrize("failure", [Failure.STATUS, Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT])
+def test_where_the_others_have_failed_a_model_is_loaded_for_a_request(failure):
+    """Which goes to none of those any more; but only so often."""
+    a, b, c = up("a"), up("b"), unloaded("c")
+    assert retry.unfit(failure, Way(((a, b), (c,)), DIRECT), (a, b), 2) == (a.backend, b.backend)
+    assert retry.unfit(failure, Way(((a, b), (c,)), DIRECT), (a, b), 1) == ()
+    assert retry.unfit(failure, Way(((a, b),), DIRECT), (a, b), 2) == ()
+
+
+def test_where_a_route_goes_on_the_next_model_is_loaded():
+    """Not another backend of the model whose answer it goes on after."""
+    a, b, c = up("a"), unloaded("b"), unloaded("c")
+    assert retry.unfit(Failure.UNWANTED, Way(((a, b),), DIRECT), (a,), 2) == ()
+    tiers = ((a, b), (c,))
+    assert set(retry.unfit(Failure.UNWANTED, Way(tiers, DIRECT), (a,), 2)) == {a.backend, b.backend}
+
+
+@pytest.mark.parametrize("failure", sorted(retry.NEVER_LOADS, key=str))
+def test_no_model_is_loaded_to_find_out_whose_fault_an_error_is(failure):
+    a, b = up("a"), unloaded("b")
+    assert retry.unfit(failure, Way(((a, b),), DIRECT), (a,), 2) == ()
+
+
+def test_a_request_of_a_route_overtakes_nobody_where_those_who_wait_can_not_go():
+    """They wait for the first model alone. Where one of them may go there, it waits behind them."""
+    a = unloaded("a")
+    b = Candidate(Backend("b", {"small": "small"}, health=declared(up=True)), "small")
+    made, tiers = dispatcher(lowest), Way(((a,), (b,)), Route(("m", "small")))
+    made.admission.enter("m", "direct", "", 0, 1, 0.0)
+    assert retry.first("route", "m", tiers, Ask(10), made, 0.0) is b
+    assert retry.first("m", "m", Way(((a,),), DIRECT), Ask(10), made, 0.0) is None
+    b.backend.models = {"m": "m"}
+    assert retry.first("route", "m", tiers, Ask(10), made, 0.0) is None
+    b.backend.models = {"small": "small"}
+    made.admission.enter("m", "by the route", "", 0, 1, 0.0, wide=True)
+    assert retry.first("route", "m", tiers, Ask(10), made, 0.0) is None
+
+
+def test_a_request_of_a_route_waits_where_all_its_models_are_full():
+    a, b = unloaded("a"), up("b")
+    b.backend.cap = Cap(0)
+    made = dispatcher(lowest)
+    made.admission.enter("m", "direct", "", 0, 1, 0.0)
+    assert retry.first("route", "m", Way(((a,), (b,)), Route(("m", "small"))), Ask(10), made, 0.0) is None
