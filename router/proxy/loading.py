@@ -258,7 +258,12 @@ class Loading:
 
     def _backend(self, resident: str) -> Backend | None:
         """Find a backend by its name in memory; None: it is about to join, or has left."""
-        return next((each for each in self._directory.backends.values() if each.resident == resident), None)
+        backends = self._directory.backends
+        # It is mostly the backend's own.
+        found = backends.get(resident)
+        if found is not None and found.resident == resident:
+            return found
+        return next((each for each in backends.values() if each.resident == resident), None)
 
     def _refuse(self, refusal: Refuse, now: float) -> None:
         """Have a request wait for another model, or tell its client why it can't be served."""

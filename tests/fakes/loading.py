@@ -44,12 +44,13 @@ class LoadingScene(Scene):
         """The loop's time."""
         return self.plane.loop.time()
 
-    def add(self, name: str, *models: str, size: int = 1, pinned: bool = False, slots: int = 4) -> Backend:
-        """Add a backend that isn't loaded."""
-        backend = Backend(name, {each: each for each in models}, supervised=True, resident=name)
+    def add(self, name: str, *models: str, size: int = 1, slots: int = 4, resident: str = "") -> Backend:
+        """Add a backend that isn't loaded; `resident` is its name in memory, if that is another one."""
+        resident = resident or name
+        backend = Backend(name, {each: each for each in models}, supervised=True, resident=resident)
         backend.health = declared(up=False, reason="is not loaded", coming=True)
-        placement = Placement(name, {GPU: size * SIZE}, is_told=True)
-        self.residency.add(Loadable(name, (placement,), slots=slots, pinned=pinned, load_seconds=10.0), self.now)
+        placement = Placement(resident, {GPU: size * SIZE}, is_told=True)
+        self.residency.add(Loadable(resident, (placement,), slots=slots, load_seconds=10.0), self.now)
         self.plane.add(backend)
         self.backends.append(backend)
         self.pools.append(Wires())
@@ -57,8 +58,8 @@ class LoadingScene(Scene):
         return backend
 
     def at(self, name: str) -> int:
-        """Give the number of a backend."""
-        return next(number for number, each in enumerate(self.backends) if each.name == name)
+        """Give the number of a backend, by its name in memory."""
+        return next(number for number, each in enumerate(self.backends) if name in {each.resident, each.name})
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, Load | Unload | Cancel):

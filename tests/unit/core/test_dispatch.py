@@ -198,7 +198,7 @@ def test_the_pace_of_those_under_way(dispatcher):
 
 
 def loadable(name, **known) -> Candidate:
-    return backend(name, loadable=True, **known)
+    return backend(name, resident=name, **known)
 
 
 UNLOADED = declared(up=False, reason="is not loaded", coming=True)

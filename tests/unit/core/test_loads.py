@@ -24,11 +24,11 @@ def dispatcher() -> Dispatcher[str]:
 
 
 def unloaded(name: str) -> Candidate:
-    return Candidate(Backend(name, {"m": "m"}, loadable=True, health=UNLOADED), "m")
+    return Candidate(Backend(name, {"m": "m"}, resident=name, health=UNLOADED), "m")
 
 
 def loaded(name: str) -> Candidate:
-    return Candidate(Backend(name, {"m": "m"}, loadable=True, health=WELL), "m")
+    return Candidate(Backend(name, {"m": "m"}, resident=name, health=WELL), "m")
 
 
 def url(name: str, health: Health = WELL) -> Candidate:
@@ -74,7 +74,7 @@ def test_where_none_serves_the_soonest_of_the_first_model_that_can_be_loaded(dis
 def test_who_can_not_be_loaded_is_not_asked(dispatcher):
     """Nor who has refused it already, nor who is out for good; then the next model is."""
     a, b, c = unloaded("a"), unloaded("b"), unloaded("c")
-    removed = Candidate(Backend("r", loadable=True, health=declared(up=False, reason="was removed")), "m")
+    removed = Candidate(Backend("r", resident="r", health=declared(up=False, reason="was removed")), "m")
     assert where(dispatcher, ((a, b), (c,)), (a.backend,), a=1) == "b"
     assert where(dispatcher, ((a, b), (c,)), (b.backend,), a=inf) == "c"
     assert where(dispatcher, ((removed,),)) is None
@@ -107,7 +107,7 @@ def test_one_that_drains_does_not_serve(dispatcher):
 
 def test_one_that_looks_bad_is_tried_by_those_who_wait_there(dispatcher):
     """It is loaded: its requests keep it so."""
-    a = Candidate(Backend("a", loadable=True, health=Health(Verdict.DOWN, reason="answered 503")), "m")
+    a = Candidate(Backend("a", resident="a", health=Health(Verdict.DOWN, reason="answered 503")), "m")
     assert where(dispatcher, ((a,),), a=0) == "a"
 
 

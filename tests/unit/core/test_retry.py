@@ -343,7 +343,7 @@ def test_nobody_is_asked_twice_while_somebody_waits():
 
 
 def unloaded(name) -> Candidate:
-    return Candidate(Backend(name, {}, loadable=True, health=declared(up=False, coming=True)), "m")
+    return Candidate(Backend(name, {}, resident=name, health=declared(up=False, coming=True)), "m")
 
 
 @pytest.mark.parametrize("failure", [Failure.STATUS, Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT])

@@ -196,7 +196,7 @@ async def test_a_model_that_is_removed_refuses_those_who_wait(scene):
 
 
 async def test_a_backend_that_memory_does_not_know_is_asked_for_nothing(scene):
-    stranger = Backend("stranger", {"s": "s"}, loadable=True)
+    stranger = Backend("stranger", {"s": "s"}, resident="stranger")
     scene.plane.add(stranger)
     scene.plane.withdraw(stranger, "is not loaded", due=0.0)
     scene.plane.directory.rebuild()
@@ -608,3 +608,19 @@ async def test_a_refusal_that_comes_too_late_changes_nothing(scene):
     scene.loading.do(refusals)
     assert client.got == got
     assert scene.loading._registered == {}
+
+
+async def test_memory_may_know_a_backend_by_another_name(scene):
+    """As it does one that replaces another."""
+    await loaded(scene, "a")
+    answer(scene.wire(0))
+    scene.plane.retire(scene.backends[0], "was replaced")
+    scene.loading.do(scene.residency.remove("a", scene.now))
+    backend = scene.add("a", "a", resident="a~")
+    _, client = scene.ask(model="a")
+    scene.exited("a")
+    assert scene.did == ["load a", "unload a", "load a~"]
+    scene.loaded("a~")
+    await eventually(lambda: backend.in_flight == 1)
+    answer(scene.wire(2))
+    assert client.ended == "kept"
