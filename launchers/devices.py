@@ -108,7 +108,7 @@ def metal_ceiling(total: int, allowed: int | None) -> int:
 
 def _read_gpus() -> tuple[DeviceFigures, ...]:
     nvidia = _NVML.read()
-    gpus = _by_nvidia_smi() if nvidia is None else nvidia
+    gpus = by_nvidia_smi() if nvidia is None else nvidia
     amd = [
         DeviceFigures(gpu.id, gpu.memory_bytes, gpu.free_bytes)
         for gpu in facts.amd_now()
@@ -117,7 +117,8 @@ def _read_gpus() -> tuple[DeviceFigures, ...]:
     return (*(DeviceFigures(gpu.id, gpu.total, gpu.free, shown(gpu)) for gpu in gpus), *amd)
 
 
-def _by_nvidia_smi() -> tuple[GpuMemory, ...]:
+def by_nvidia_smi() -> tuple[GpuMemory, ...]:
+    """Read all NVIDIA GPUs by nvidia-smi, which costs two processes."""
     gpus = [(gpu, gpu.memory_bytes, gpu.free_bytes) for gpu in facts.nvidia_now()]
     apps = facts.nvidia_apps_now() if gpus else None
     return tuple(

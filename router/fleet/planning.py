@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from launchers import devices
+from launchers.devices import look as look_at_devices
 from launchers.engines import Engine
 from launchers.gpus import SHARE
 from launchers.leftovers import running
@@ -40,17 +40,10 @@ def with_known_gpus(facts: Facts, before: Facts | None) -> Facts:
 
 
 def plan_of(
-    config: Config,
-    folder: Path,
-    engines: Mapping[str, Engine],
-    facts: Facts,
-    running: Plan | None = None,
-    *,
-    quiet: bool = False,
+    config: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts, running: Plan | None = None
 ) -> Plan:
     """Plan what should run. What is `running`, and stands unchanged in the configuration, stays as it is.
 
-    The log tells what was chosen for models that don't fit, unless `quiet`.
     Raises StartError with everything that is wrong.
     """
     kept = () if running is None or running.config.profile != config.profile else running.launches
@@ -59,19 +52,18 @@ def plan_of(
     managed = is_managed(config)
     if not managed and (running is None or not running.devices):
         return plan
-    return _with_memory(plan, managed=managed, quiet=quiet)
+    return _with_memory(plan, managed=managed)
 
 
-def _with_memory(plan: Plan, *, managed: bool, quiet: bool) -> Plan:
+def _with_memory(plan: Plan, *, managed: bool) -> Plan:
     """Say what each launch takes of which device."""
-    figures, wish = devices.look(), plan.config.memory.limit
-    limits = {each.name: each.limit for each in devices.limits(figures, ram=wish.ram, gpu=wish.gpu)}
+    devices = look_at_devices()
     backends = {
         name: each if each.launch is None
-        else replace(each, loadable=loadable_of(each.launch, figures, managed=managed, limits=limits, quiet=quiet))
+        else replace(each, loadable=loadable_of(each.launch, devices, managed=managed))
         for name, each in plan.backends.items()
     }  # fmt: skip
-    return replace(plan, backends=backends, devices=figures)
+    return replace(plan, backends=backends, devices=devices)
 
 
 def room_beside(pids: Mapping[str, int], facts: Facts) -> Room:
@@ -93,8 +85,8 @@ def shares_of(pids: Mapping[str, int]) -> dict[str, float]:
 
 def preview(old: Config, new: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts) -> list[Step]:
     """Give the steps that a running router would take from the old configuration to the new one. Raises StartError."""
-    before = plan_of(old, folder, engines, facts, quiet=True)
-    after = plan_of(new, folder, engines, facts, before, quiet=True)
+    before = plan_of(old, folder, engines, facts)
+    after = plan_of(new, folder, engines, facts, before)
     return steps(before, after, room_beside(running(folder / old.logging.dir / "run"), facts))
 
 

@@ -1,11 +1,13 @@
-"""A machine with NVIDIA GPUs that isn't one: an `nvidia-smi` and a `vllm` for PATH, which share the memory of a folder.
+"""A machine with NVIDIA GPUs that isn't one: an `nvidia-smi`, a `vllm` and a program that takes memory, for PATH.
+
+They share the memory of a folder.
 
 The fake vllm treats the memory as the real one was seen to on an H200 (0.26.0): it makes a context, looks at what is
 free, fails if its share isn't, loads its weights, profiles, and takes the rest of its share for the cache. What others
 take between the look and the profiling it counts as its own; what others free by then has it fail. With
 --kv-cache-memory-bytes it doesn't profile. Each start writes a line to `starts`.
 
-`install` puts both into a folder; `MACHINE/total` has the GPUs' MiB, `MACHINE/held/PID` what a process has of GPU 0.
+`install` puts them into a folder; `MACHINE/total` has the GPUs' MiB, `MACHINE/held/PID` what a process has of GPU 0.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 FOLDER = "FAKE_GPU"  # the variable that names the machine's folder
+IMPORTS = "FAKE_VLLM_IMPORTS"  # the variable with the seconds until it makes its context; ten of the real one
 CONTEXT = 512  # MiB
 RESERVED = 480  # MiB, of the driver
 WEIGHTS = 2048  # MiB
@@ -30,7 +33,7 @@ def install(machine: Path, total: int, count: int = 1) -> dict[str, str]:
     (machine / "held").mkdir(parents=True)
     (machine / "bin").mkdir()
     (machine / "total").write_text(f"{total} {count}")
-    for name in ("vllm", "nvidia-smi"):
+    for name in ("vllm", "nvidia-smi", "holder"):
         program = machine / "bin" / name
         program.write_text(f"#!{sys.executable}\nimport sys\nsys.path[:0] = [{str(ROOT)!r}]\n"
                            f"from tests.fakes import gpu\nsys.exit(gpu.main({name!r}))\n")  # fmt: skip
@@ -73,9 +76,20 @@ def starts(machine: Path) -> list[dict[str, object]]:
 
 
 def main(name: str) -> int:
-    """Run one of the two."""
+    """Run one of them."""
     machine = Path(os.environ[FOLDER])
-    return nvidia_smi(machine) if name == "nvidia-smi" else vllm(machine)
+    return {"nvidia-smi": nvidia_smi, "vllm": vllm, "holder": holder}[name](machine)
+
+
+def holder(machine: Path) -> int:
+    """Take memory as `scripts.gpu_memory.holder` does: so many bytes for each line."""
+    print("ready", flush=True)  # noqa: T201
+    taken = 0
+    for line in sys.stdin:
+        taken += int(line)
+        hold(machine, taken >> 20, os.getpid())
+        print(f"took {line.strip()}", flush=True)  # noqa: T201
+    return 0
 
 
 def nvidia_smi(machine: Path) -> int:
@@ -108,9 +122,11 @@ def vllm(machine: Path) -> int:
     parser.add_argument("--allowed-origins")
     for option in ("max-num-seqs", "shutdown-timeout", "tensor-parallel-size", "max-model-len"):
         parser.add_argument(f"--{option}", type=int)
+    parser.add_argument("--enforce-eager", action="store_true")
     options = parser.parse_args()
     total = int((machine / "total").read_text().split()[0])
     said: dict[str, object] = {"name": options.served_model_name, "share": options.gpu_memory_utilization}
+    time.sleep(float(os.environ.get(IMPORTS, "0")))
     try:
         hold(machine, CONTEXT, os.getpid())
         said["cache"] = _take(machine, options.gpu_memory_utilization, total, options.kv_cache_memory_bytes >> 20)
