@@ -31,6 +31,7 @@ class Announcer:
         start_asked: bool,
         share: float,
         is_news: bool,
+        failure: str,
         out_of_memory: str | None,
     ) -> None:
         """Tell what is so `now`; `share` is that of the load. See Status and `is_coming` for the others."""
@@ -49,6 +50,7 @@ class Announcer:
             coming=is_coming(now, lacks=lacks, start_asked=start_asked),
             share=1.0 if state is State.RUNNING else share if state is State.STARTING else 0.0,
             progressed=progressed(now),
+            failure=failure,
             out_of_memory=out_of_memory,
             is_news=is_news,
         )

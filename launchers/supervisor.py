@@ -277,7 +277,11 @@ class Supervisor:
             detail = wording.change(before, event, self._now, self._remains.end, self._remains.why)
             goes_on = self._now.state is not State.STOPPED or self._orders.start_asked
             ended = goes_on and event in {Event.EXITED, Event.SPAWN_FAILED}
-            self._announce(detail, out_of_memory=self._remains.out_of_memory if ended else None)
+            if ended:
+                failure = wording.failure(before, event, self._now, self._remains.end, self._remains.why)
+                self._announce(detail, failure=failure, out_of_memory=self._remains.out_of_memory)
+            else:
+                self._announce(detail)
 
     # Actions
 
@@ -347,7 +351,9 @@ class Supervisor:
         elif self._watch.share != self._announcer.status.share:
             self._announce(self._announcer.status.detail, is_news=False)
 
-    def _announce(self, detail: str, *, is_news: bool = True, out_of_memory: str | None = None) -> None:
+    def _announce(
+        self, detail: str, *, is_news: bool = True, failure: str = "", out_of_memory: str | None = None
+    ) -> None:
         self._announcer.announce(
             self._now,
             self._started,
@@ -357,6 +363,7 @@ class Supervisor:
             start_asked=self._orders.start_asked,
             share=self._watch.share,
             is_news=is_news,
+            failure=failure,
             out_of_memory=out_of_memory,
         )
 

@@ -31,10 +31,10 @@ def change(before: Supervision, event: Event, now: Supervision, end: str, why: s
             return _stopping(before, event, now)
         case State.BACKOFF:
             delay = (now.deadline or now.since) - now.since
-            return f"{_failure(before, event, now, end, why)}; next try in {delay:.1f} s"
+            return f"{failure(before, event, now, end, why)}; next try in {delay:.1f} s"
         case State.FATAL:
-            failure = _failure(before, event, now, end, why)
-            return f"gave up after {now.failures} failed starts in a row; the last: {failure}; {_revived_by(now)}"
+            last = failure(before, event, now, end, why)
+            return f"gave up after {now.failures} failed starts in a row; the last: {last}; {_revived_by(now)}"
 
 
 def _revived_by(now: Supervision) -> str:
@@ -65,7 +65,8 @@ def _stopping(before: Supervision, event: Event, now: Supervision) -> str:
     return "killed" if event is Event.KILL else "stopping"
 
 
-def _failure(before: Supervision, event: Event, now: Supervision, end: str, why: str) -> str:
+def failure(before: Supervision, event: Event, now: Supervision, end: str, why: str) -> str:
+    """Say of what a process has ended, or why it could not be started; see `change`."""
     if event is Event.SPAWN_FAILED:
         return end
     because = f": {why}" if why else ""

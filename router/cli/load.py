@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from typing import Final, Self
 
@@ -33,32 +33,42 @@ def run(options: argparse.Namespace) -> int:
             say(f"{reply.error}\n", sys.stderr)
     if options.json:
         return printed(json.dumps(running.together(replies), indent=1)) or running.code_of(replies)
-    loaded = {model.name: model for reply in replies for model in reply.models if shown.is_loaded(model)}
-    lines = [
-        f"{name} is loaded: {shown.memory_of(model) or 'its memory is not known'}" for name, model in loaded.items()
-    ]
+    models = {model.name: model for reply in replies for model in reply.models}
+    lines = [shown.loaded(model) for model in models.values() if shown.is_loaded(model)]
     return (printed("\n".join(lines)) if lines else 0) or running.code_of(replies)
 
 
 async def _load(router: Running, names: Collection[str]) -> list[Reply]:
-    """Load what the names mean. The first answers say which backends that are."""
-    begun = [await router.load(name, wait=False) for name in names]
-    if failed := [reply for reply in begun if reply.error]:
-        return failed
-    backends = {model.name for reply in begun for model in reply.models}
+    """Load what the names mean, one after the other. Where not all fit, the last ones stay."""
+    replies = []
     with ExitStack() as stack:
         bars = stack.enter_context(_Bars()) if sys.stderr.isatty() else None
-        loads = [asyncio.create_task(router.load(name)) for name in names]
-        left: Collection[asyncio.Task[Reply]] = loads
-        while left:
-            _, left = await asyncio.wait(left, timeout=LOOK_EVERY)
-            if left and bars is not None:
-                bars.show([model for model in (await router.models()).models if model.name in backends])
-    return [load.result() for load in loads]
+        for name in names:
+            load = asyncio.create_task(router.load(name))
+            while bars is not None and not (await asyncio.wait({load}, timeout=LOOK_EVERY))[0]:
+                bars.show([model for model in (await router.models()).models if shown.is_on_its_way(model)])
+            replies.append(await load)
+    if len(replies) > 1:
+        now = {model.name: model for model in (await router.models()).models}
+        replies = [_with_what_left(reply, now) for reply in replies]
+    return replies
+
+
+def _with_what_left(reply: Reply, now: Mapping[str, Model]) -> Reply:
+    """Give an answer as things are now: a model may have left for one that was loaded after it."""
+    gone = [each.name for each in reply.models if each.name in now and not shown.is_loaded(now[each.name])]
+    if reply.error or not gone:
+        return reply
+    error = f"{', '.join(gone)} left for models that were loaded later: there isn't memory for all."
+    models = tuple(now.get(each.name, each) for each in reply.models)
+    told = [
+        {**each, "state": now[each["name"]].state} if each["name"] in gone else each for each in reply.told["models"]
+    ]
+    return Reply(models, {"models": told, "error": {"message": error, "code": "insufficient_memory"}}, error)
 
 
 class _Bars:
-    """A bar on the terminal for each backend that is loading."""
+    """A bar on the terminal for each backend that is being loaded."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

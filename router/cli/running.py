@@ -31,7 +31,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A launched model, as /admin/models describes it. A router of another version may tell more, or less.
 
     `footprint` is the bytes that it takes when it is loaded, by device; `reserved` is what it holds now. `expires` is
-    the seconds until it is unloaded if nobody uses it. `stays`: its router never unloads it.
+    the seconds until it is unloaded if nobody uses it. `stays`: its router never unloads it. `note` is what was chosen
+    because it doesn't fit whole.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     expires: float | None = None
     share: float | None = None
     detail: str = ""
+    note: str = ""
     failure: Mapping[str, object] | None = None
 
 
@@ -76,17 +78,13 @@ class Running:
         """Ask for all launched models."""
         return await self._ask("GET", "", ANSWER_WITHIN)
 
-    async def load(self, name: str, *, wait: bool = True) -> Reply:
-        """Load what a name means; with `wait`, until it is loaded."""
-        return await self._do("load", name, wait=wait)
+    async def load(self, name: str) -> Reply:
+        """Load what a name means, and wait until it is loaded."""
+        return await self._ask("POST", f"/{quote(name, safe='')}/load", None)
 
     async def unload(self, name: str) -> Reply:
         """Unload what a name means, and wait until it is gone."""
-        return await self._do("unload", name, wait=True)
-
-    async def _do(self, what: str, name: str, *, wait: bool) -> Reply:
-        path = f"/{quote(name, safe='')}/{what}?wait={'true' if wait else 'false'}"
-        return await self._ask("POST", path, None if wait else ANSWER_WITHIN)
+        return await self._ask("POST", f"/{quote(name, safe='')}/unload", None)
 
     async def _ask(self, method: str, path: str, within: float | None) -> Reply:
         timeout = aiohttp.ClientTimeout(within, sock_connect=CONNECT_WITHIN)

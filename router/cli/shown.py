@@ -16,11 +16,12 @@ _WIDE: Final = 500
 """Columns where no terminal says how many there are: programs read lines, which mustn't be wrapped."""
 
 _LOADED: Final = frozenset({"loaded", "draining"})
+_ON_ITS_WAY: Final = frozenset({"queued", "loading"})
 _UNITS: Final = ((3600, "h"), (60, "m"), (1, "s"))
 
 
 def table(models: Sequence[Model]) -> str:
-    """Draw the models as a table, and below it why some of them failed."""
+    """Draw the models as a table, and below it what was chosen for those that don't fit, and why some failed."""
     if not models:
         return "This router launches no models."
     drawn = Table(box=None, pad_edge=False, header_style="bold")
@@ -51,7 +52,8 @@ def table(models: Sequence[Model]) -> str:
         drawn
     )
     lines = [line.rstrip() for line in said.getvalue().splitlines()]
-    return "\n".join([*lines, *_failures(models)])
+    notes = [f"{each.name}: {each.note}" for each in models if each.note]
+    return "\n".join([*lines, *notes, *_failures(models)])
 
 
 def state_of(model: Model) -> str:
@@ -62,6 +64,17 @@ def state_of(model: Model) -> str:
 def is_loaded(model: Model) -> bool:
     """Whether it can serve."""
     return model.state in _LOADED
+
+
+def is_on_its_way(model: Model) -> bool:
+    """Whether it is being loaded, or waits for memory."""
+    return model.state in _ON_ITS_WAY
+
+
+def loaded(model: Model) -> str:
+    """Say that it is loaded, and what it takes."""
+    memory = memory_of(model)
+    return f"{model.name} is loaded: {memory}" if memory else f"{model.name} is loaded"
 
 
 def memory_of(model: Model) -> str:

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from launchers.engines import Engine
+from launchers.footprints.parts import RAM
 from launchers.gpus import SOME, as_started, lacking
 from profiles import Facts, Profile, ProfileError, detect
 from profiles.detect import cpus, describe, gibibytes, model_memory
 from router.config import Config
+from router.core.memory.devices import Footprint
+from router.core.memory.footprints import Footprints
+from router.core.memory.resident import Loadable
 from router.doctor.findings import Finding, Mark
 from router.fleet.launches import Launch, install_command
 
@@ -40,8 +44,9 @@ def of_machine(facts: Facts) -> Iterator[Finding]:
     limit = "" if facts.memory_limit_bytes is None else f", of which a container leaves {_limit(facts)}"
     yield Finding(Mark.FACT, "memory", gibibytes(facts.memory_bytes) + limit)
     for gpu in facts.gpus:
+        what = "gpu" if len(facts.gpus) == 1 else f"gpu {gpu.number}"
         more = (f"driver {gpu.driver}" * bool(gpu.driver), f"compute {gpu.capability}" * bool(gpu.capability))
-        yield Finding(Mark.FACT, "gpu", ", ".join(filter(None, (describe([gpu]), *more))))
+        yield Finding(Mark.FACT, what, ", ".join(filter(None, (describe([gpu]), *more))))
     if not facts.gpus and facts.system != "Darwin":
         yield Finding(Mark.FACT, "gpu", "none")
     for note in facts.notes:
@@ -103,6 +108,39 @@ def of_models(models: Sequence[Model], profile: Profile, facts: Facts) -> Iterat
         else:
             yield Finding(Mark.OK, model.backend, f"{what}, {_size(model)}, fits")
         taken += need
+
+
+def of_memory(models: Sequence[Model], loadables: Mapping[str, Loadable], limits: Footprint) -> Iterator[Finding]:
+    """What each model takes of which device, where models load and unload by themselves, and whether it ever fits.
+
+    `limits` are the bytes of each device that engines may hold together.
+    """
+    known = Footprints()
+    for model in models:
+        yield Finding(Mark.FACT, model.backend, model.why)
+        placements = [(each, known.needs(each)) for each in loadables[model.backend].placements]
+        fits = [(each, needs) for each, needs in placements if not _short(needs, limits)]
+        placement, needs = (fits or placements)[0]
+        takes = (
+            " and ".join(f"{gibibytes(size)} of {_device(name)}" for name, size in needs.items()) or "what isn't known"
+        )
+        text = f"{model.place}, takes {takes}{', or of another GPU' * (len(fits) > 1)}"
+        note = f"; {placement.note}" * bool(placement.note)
+        if fits:
+            yield Finding(Mark.LOOK if note else Mark.OK, model.backend, f"{text}{note or ', fits'}")
+            continue
+        name, most = next(iter(_short(needs, limits).items()))
+        text += f", but models may take {gibibytes(most)} of {_device(name)}: it is refused; take a smaller one"
+        yield Finding(Mark.LOOK, model.backend, text)
+
+
+def _short(needs: Footprint, limits: Footprint) -> dict[str, int]:
+    """Give the limits of the devices that have no room for this."""
+    return {name: limits.get(name, 0) for name, size in needs.items() if size > limits.get(name, 0)}
+
+
+def _device(name: str) -> str:
+    return "memory" if name == RAM else name.replace(" ", " GPU ", 1)
 
 
 def of_gpus(

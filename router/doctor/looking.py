@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
+from launchers import devices
 from launchers.engines import ENGINES, Engine
 from launchers.leftovers import running
 from launchers.weights import size_of, weights
@@ -24,12 +25,14 @@ from router.doctor.judging import (
     of_engines,
     of_gpus,
     of_machine,
+    of_memory,
     of_models,
     of_port,
     of_profile,
     of_remote,
 )
 from router.fleet.launches import Launch, StartError, plan_launches
+from router.fleet.loadables import is_managed, loadable_of
 from router.fleet.planning import look, shares_of
 from router.proxy.pool import Address
 from router.proxy.resolve import OWN_WITHIN, Names, Resolver, UnknownNameError
@@ -51,6 +54,17 @@ def found(launches: Iterable[Launch], environ: Mapping[str, str]) -> list[Model]
         size = size_of(files) if files else None
         models.append(Model(name, spec.engine, replicas[0].why, spec.model, files is not None, size, len(replicas)))
     return models
+
+
+def in_memory(models: Sequence[Model], launches: Sequence[Launch], config: Config) -> list[Finding]:
+    """What models take where they load and unload by themselves; nothing where they don't. Reads their headers."""
+    if not is_managed(config):
+        return []
+    figures, wish = devices.look(), config.memory.limit
+    limits = {each.name: each.limit for each in devices.limits(figures, wish.ram, wish.gpu)}
+    firsts = {launch.backend.name: launch for launch in reversed(launches)}
+    made = {name: loadable_of(each, figures, limits=limits, quiet=True) for name, each in firsts.items()}
+    return list(of_memory(models, made, limits))
 
 
 def try_port(host: str, port: int) -> OSError | None:
@@ -133,9 +147,12 @@ async def examine(
     of_launches: list[Finding] = []
     if profile is not None:
         launches, problems = planned(config, folder, engines, facts)
-        of_launches = [*of_models(found(launches, environ), profile, facts)]
+        models = found(launches, environ)
+        # Where models come and go, each has what it needs; none has a share beside all others.
+        of_launches = [*(await aside(in_memory, models, launches, config) or of_models(models, profile, facts))]
         runs = running(folder / config.logging.dir / "run")
-        of_launches += of_gpus(launches, runs, facts, shares_of(runs))
+        stay = [launch for launch in launches if launch.backend.launch and launch.backend.launch.load == "startup"]
+        of_launches += of_gpus(stay, runs, facts, shares_of(runs))
         of_launches += [Finding(Mark.STOP, "mistake", problem) for problem in problems]
     return _sections(
         machine=of_machine(facts),

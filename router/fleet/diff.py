@@ -165,8 +165,12 @@ def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
 
 
 def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
-    """Tell which GPU memory those that start won't get."""
-    claims = {launch.spec.name: launch.spec.claim for launch in new.launches if launch.spec.claim is not None}
+    """Tell which GPU memory those that start won't get. For those that are loaded on demand memory is made."""
+    claims = {
+        launch.spec.name: launch.spec.claim
+        for launch in new.launches
+        if launch.spec.claim is not None and (launch.spec.name in room.take or not launch.is_on_demand)
+    }
     planned = {launch.spec.name: launch.spec.claim for launch in old.launches if launch.spec.claim is not None}
     had = as_started(planned, room.shares)
     stays = {

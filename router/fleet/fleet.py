@@ -17,7 +17,7 @@ from router.core.memory.refusals import LoadFailedError
 from router.fleet.diff import Do, Plan, Step
 from router.fleet.launches import Launch
 from router.fleet.lifecycle import Lifecycle
-from router.fleet.members import Member, is_on_demand
+from router.fleet.members import Member
 from router.fleet.memory import Memory
 from router.fleet.telling import model_told
 from router.proxy.plane import Plane
@@ -75,7 +75,7 @@ class Fleet:
             logs=self._logs,
             on_change=on_change,
             python=launch.python,
-            policy=self._policy or (ON_DEMAND if is_on_demand(launch) else None),
+            policy=self._policy or (ON_DEMAND if launch.is_on_demand else None),
             files=files,
             turns=self._turns,
             is_wanted=is_wanted,
@@ -139,6 +139,7 @@ class Fleet:
             self._life.loader = self._memory.loader
             self._memory.start()
         self._memory.set_up(plan, self._weights)
+        self._memory.loader.drain_timeout = self._life.drain_timeout
 
     def _keep(self, remember: Remember) -> None:
         learned = remember.learned

@@ -20,7 +20,7 @@ from launchers.files import Disk
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import size_of, weights
 from profiles import AUTO, Facts, Profile, ProfileError, choose_engine, detect, load_profiles
-from profiles.detect import Memory, model_memory, usable_gpus
+from profiles.detect import Memory, model_memory, numbers, usable_gpus
 from profiles.parsers import Gpu
 from router.config import BackendConfig, Config
 from router.config.keys.backends import LaunchConfig
@@ -58,6 +58,11 @@ class Launch:
     version: str = ""
     written: frozenset[str] = frozenset()
     gpus: tuple[Gpu, ...] = ()
+
+    @property
+    def is_on_demand(self) -> bool:
+        """Whether it is loaded with the first request that wants it."""
+        return self.backend.launch is not None and self.backend.launch.load == "on_demand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,8 @@ def _settled(launches: Sequence[Launch]) -> list[Launch]:
 
     Of those that are loaded on demand each may have what pinned ones leave: memory decides which of them are there.
     """
-    first = [launch for launch in launches if not _on_demand(launch)]
-    later = [launch for launch in launches if _on_demand(launch)]
+    first = [launch for launch in launches if not launch.is_on_demand]
+    later = [launch for launch in launches if launch.is_on_demand]
     pinned = [launch for launch in first if _is_pinned(launch)]
     # 1. Pinned ones leave room for one that is loaded on demand.
     guests = unsettled([launch.spec for launch in later])[:1] if pinned else []
@@ -140,10 +145,6 @@ def is_managed(config: Config) -> bool:
     """Whether memory decides what runs: a launch is loaded on demand, or unloaded when it is idle."""
     launches = [backend.launch for backend in config.backends if backend.launch is not None]
     return any(launch.load == "on_demand" or launch.unload_after != math.inf for launch in launches)
-
-
-def _on_demand(launch: Launch) -> bool:
-    return launch.backend.launch is not None and launch.backend.launch.load == "on_demand"
 
 
 def _is_pinned(launch: Launch) -> bool:
@@ -264,7 +265,7 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
         source=source,
         served_name=_served_name(backend),
         args=_over(args, without_gpu(choice.name, machine.facts)) if launch.gpus == 0 else args,
-        env=counted({**launch.env, **shown}, machine.facts),
+        env=counted({**_threads(choice.name, seen, machine), **launch.env, **shown}, machine.facts),
         start_timeout=launch.start_timeout,
         keep=machine.keep,
     )
@@ -282,6 +283,15 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
     )
     on_cpu = launch.gpus == 0 or (not machine.facts.gpus and machine.facts.system != "Darwin")
     return Launch(backend, spec, engine, python, choice.why, on_cpu, version, said, gpus)
+
+
+def _threads(engine: str, facts: Facts, machine: _Machine) -> dict[str, str]:
+    """Give the variables with which vllms on CPUs divide the cores: by itself each binds its threads to all of them."""
+    said = {"OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"} & os.environ.keys()
+    if engine != "vllm" or facts.gpus or machine.together == 1 or said:
+        return {}
+    threads = numbers(facts, together=machine.together)["$half_the_cpus"]
+    return {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 
 def _installs(launch: LaunchConfig, machine: _Machine) -> dict[str, str]:

@@ -41,7 +41,6 @@ from router.fleet.members import (
     cap_of,
     due,
     free_files,
-    is_on_demand,
     models_of,
     target_of,
 )
@@ -150,7 +149,7 @@ class Lifecycle:
                 member.supervisor.start()
             elif runs:
                 loader.adopt(member, self._serve)
-            elif load or not is_on_demand(launch):
+            elif load or not launch.is_on_demand:
                 loader.load(member, evict=False)
         self._prober.watch(target_of(member))
 
@@ -236,7 +235,7 @@ class Lifecycle:
                 self.loader.adopt(member, self._serve)
             return
         self.loader.change(replace(loadable, name=member.resident))
-        if planned.launch is not None and not is_on_demand(planned.launch):
+        if planned.launch is not None and not planned.launch.is_on_demand:
             self.loader.load(member, evict=False)
 
     # 5: replace

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -9,6 +10,9 @@ import structlog
 
 from launchers import devices as measuring
 from launchers.devices import DeviceFigures
+from launchers.footprints.errors import HeaderError
+from launchers.footprints.files import read_model
+from launchers.footprints.model import Model
 from launchers.weights import size_of, weights
 from router.core.memory.footprints import Placement
 from router.core.memory.resident import Loadable
@@ -34,12 +38,14 @@ def loadable_of(
     managed: bool = True,
     limits: Mapping[str, int] | None = None,
     environ: Mapping[str, str] | None = None,
+    quiet: bool = False,
 ) -> Loadable:
     """Tell where a launch may be loaded and what it takes there. Reads the headers of its files: call it in a thread.
 
     `devices` are RAM and the machine's GPUs. Nothing is reserved unless memory is `managed` (see `is_managed`).
     `limits` are the bytes of each device that our engines may hold together, by default those of `launchers.devices`.
-    `environ` is the router's own environment.
+    `environ` is the router's own environment. What was chosen because the model doesn't fit is a note of its
+    placements, and a line of the log unless `quiet`.
     """
     config, spec = launch.backend.launch, launch.spec
     assert config is not None  # noqa: S101 -- a launch is made of one
@@ -48,9 +54,11 @@ def loadable_of(
     placements: tuple[Placement, ...]
     if managed:
         known = limits or {each.name: each.limit for each in measuring.limits(devices)}
-        placing = Placing(launch, config, {each.name: each for each in devices}, known, environ, files)
-        placements = placing.placements()
-        _tell(spec.name, placements, is_here=bool(files))
+        model, caveat = _read(spec.model, environ, files)
+        named = {each.name: each for each in devices}
+        placements = Placing(launch, config, named, known, environ, files, model, caveat).placements()
+        for note in dict.fromkeys(each.note for each in placements if each.note and not quiet):
+            log.info(f"{spec.name}: {note}")
     else:
         placements = (Placement(key_of(spec, (launch.version, launch.python), (), environ), {}, is_told=True),)
     return Loadable(
@@ -64,9 +72,11 @@ def loadable_of(
     )
 
 
-def _tell(name: str, placements: Sequence[Placement], *, is_here: bool) -> None:
-    """Tell the log what was chosen because the model doesn't fit, and of which model nothing is known."""
-    if not is_here:
-        log.info(f"{name}: its model is not on this disk: what it takes of memory is known once it has loaded")
-    for note in dict.fromkeys(placement.note for placement in placements if placement.note):
-        log.info(f"{name}: it doesn't fit as it is configured, so it has {note}")
+def _read(name: str, environ: Mapping[str, str], files: Sequence[Path]) -> tuple[Model | None, str]:
+    """Read the header of a model's files; tell what isn't known of it, and why."""
+    if not files:
+        return None, "its model is not on this disk: what it takes of memory is known once it has loaded"
+    try:
+        return read_model(name, environ), ""
+    except (HeaderError, OSError) as error:
+        return None, f"what it takes of memory is estimated from the size of its files: {error}"

@@ -79,6 +79,7 @@ class Loader:
         self._loop = asyncio.get_running_loop()
         self._loading = plane.manage_memory(residency, self._carry_out)
         self._closed = False
+        self.drain_timeout = 300.0
 
     # Members
 
@@ -148,14 +149,15 @@ class Loader:
     def _start(self, member: Member, load: Load) -> None:
         assert member.supervisor is not None  # noqa: S101 -- only engines are loaded
         reserved = ", ".join(f"{size_text(size)} of {device}" for device, size in load.reserved.items() if size)
-        again = "" if load.attempt == 1 else ", once more, with more memory"
-        log.info(f"{member.name}: is loaded{again}{f' (reserved: {reserved})' if reserved else ''}")
+        again = "" if load.attempt == 1 else " once more, with more memory"
+        log.info(f"{member.name}: loading{again}{f', with {reserved} reserved for it' if reserved else ''}")
         self._prepare(member, load)
         member.supervisor.start()
 
     def _end(self, member: Member, reason: str, *, kill: bool) -> None:
         """Send nothing more to an engine, end it, and tell when it is gone. One that loads may not heed SIGTERM."""
-        log.info(f"{member.name}: {'its load is cancelled' if kill else 'is unloaded'}: {reason}")
+        if member.supervisor is not None and member.supervisor.status.pid is not None:
+            log.info(f"{member.name}: {'its load is cancelled' if kill else 'is unloaded'}: {reason}")
         self._plane.withdraw(member.backend, NOT_LOADED, due=0.0)
         self._begin(self._until_gone(member, kill=kill), f"end of {member.resident}")
 
@@ -163,12 +165,20 @@ class Loader:
         supervisor = member.supervisor
         assert supervisor is not None  # noqa: S101 -- only engines are loaded
         pid = supervisor.status.pid
+        if not kill:
+            await self._last_answers(member)
         if pid is not None and not kill:
             came_to = await asyncio.to_thread(self._measure, pid)
             if self._is_known(member.resident):
                 self.do(self.residency.used(member.resident, came_to, self._now()))
         await (supervisor.kill() if kill else supervisor.stop())
         self._exited(member)
+
+    async def _last_answers(self, member: Member) -> None:
+        """Wait for answers that memory doesn't know of: they began before it was asked about this engine."""
+        until = self._now() + self.drain_timeout
+        while member.backend.in_flight and self._now() < until:  # noqa: ASYNC110 -- an event would cost each request
+            await asyncio.sleep(LOOK_EVERY)
 
     def _exited(self, member: Member) -> None:
         if not self._is_known(member.resident):
@@ -200,9 +210,10 @@ class Loader:
     def _failed(self, member: Member, status: Status) -> None:
         """A start failed for good; or for lack of memory, where a supervisor could only try the same again."""
         state = self.residency.state(member.resident)
-        self.do(self.residency.failed(member.resident, status.detail, self._now(), oom=status.out_of_memory))
+        why = status.failure or status.detail
+        self.do(self.residency.failed(member.resident, why, self._now(), oom=status.out_of_memory))
         if state is not State.LOADING and holds_memory(state):
-            self._end(member, status.detail, kill=True)
+            self._end(member, why, kill=True)
 
     def adopt(self, member: Member, serve: Serve) -> None:
         """Take over a member whose engine runs, or was left running by an earlier router: it has its memory."""

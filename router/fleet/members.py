@@ -151,12 +151,6 @@ def free_files(name: str, running: Iterable[Member]) -> str | None:
     return None if found == name else found
 
 
-def is_on_demand(launch: Launch) -> bool:
-    """Tell whether an engine is loaded only when a request wants it."""
-    config = launch.backend.launch
-    return config is not None and config.load == "on_demand"
-
-
 def ahead_of(member: Member) -> int:
     """Tell how many connections are opened ahead of need to an engine that accepts them slowly."""
     launch, most = member.planned.launch, member.backend.cap.requests

@@ -15,13 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from launchers.devices import DeviceFigures
 from launchers.engines.common import number
-from launchers.footprints.errors import HeaderError
 from launchers.footprints.estimate import estimate
-from launchers.footprints.files import read_model
 from launchers.footprints.fitting import Fitted, fit_llama, fit_vllm, frugal, spelled, vllm_room, vllm_token
 from launchers.footprints.model import Model
 from launchers.footprints.parts import RAM, Breakdown, Device, Parts
@@ -39,8 +35,6 @@ from router.fleet.gpus import groups, showing
 from router.fleet.launches import Launch
 from router.fleet.placements import EnginePlacement, key_of, over
 from router.fleet.shares import SPREAD, SPREADS, share_said, width_of
-
-log = structlog.get_logger("router")
 
 UNREAD: Final = 512 << 20
 """Bytes beside the weights of a model whose header can't be read: the engine, and what a step works in."""
@@ -73,7 +67,8 @@ class Placing:
     """What decides where a launch may be loaded.
 
     `devices` are RAM and the machine's GPUs, by name; `limits` are the bytes of each that our engines may hold
-    together. `files` are the model's, none if it is not on this disk. `environ` are the engine's variables.
+    together. `environ` are the engine's variables. `files` are the model's, none if it is not on this disk; `model` is
+    what their headers say, None if they can't be read, and `caveat` says so.
     """
 
     launch: Launch
@@ -82,27 +77,28 @@ class Placing:
     limits: Mapping[str, int]
     environ: Mapping[str, str]
     files: Sequence[Path]
+    model: Model | None
+    caveat: str = ""
 
     def placements(self) -> tuple[EnginePlacement, ...]:
-        """Find all placements that are worth the same. Reads the headers of the model's files."""
-        model = self._model()
+        """Find all placements that are worth the same."""
         last: Sequence[Sequence[Gpu]] = ()
         # 1. On the fewest GPUs on which all of it fits.
-        for alternatives in self._alternatives(model):
+        for alternatives in self._alternatives():
             last = alternatives
-            all_of_it = [self._placement(group, model, self._usual(group, model)) for group in alternatives]
-            if whole := [each for each in all_of_it if self._has_room(each) and self._has_cache(each, model)]:
+            all_of_it = [self._placement(group, self._usual(group)) for group in alternatives]
+            if whole := [each for each in all_of_it if self._has_room(each) and self._has_cache(each)]:
                 return tuple(whole)
         # 2. It fits nowhere: as much of it as fits.
-        parts = [self._fitted(group, model) for group in last]
+        parts = [self._fitted(group) for group in last]
         if found := [each for each in parts if each is not None and self._has_room(each)]:
             return tuple(found)
         # 3. Nor does that: it is refused when it is wanted, with the figures.
-        return tuple(self._placement(group, model, self._usual(group, model)) for group in last)
+        return tuple(self._placement(group, self._usual(group)) for group in last)
 
     # GPUs
 
-    def _alternatives(self, model: Model | None) -> Iterator[Sequence[Sequence[Gpu]]]:
+    def _alternatives(self) -> Iterator[Sequence[Sequence[Gpu]]]:
         """Give groups of GPUs that are worth the same, those of the fewest GPUs first."""
         spec, gpus = self.launch.spec, self._gpus
         claimed = () if spec.claim is None else spec.claim.gpus
@@ -110,7 +106,7 @@ class Placing:
             yield [[gpu for gpu in gpus if gpu.id in claimed]]
             return
         first = zlib.crc32(spec.name.encode())
-        for size in self._sizes(len(gpus), model):
+        for size in self._sizes(len(gpus)):
             if found := groups(gpus, size, alike=spec.engine == "vllm", first=first):
                 yield found
 
@@ -129,15 +125,15 @@ class Placing:
             return False
         return self.launch.written.isdisjoint(CHOICES) and self.config.env.keys().isdisjoint(SELECTORS)
 
-    def _sizes(self, most: int, model: Model | None) -> Iterable[int]:
+    def _sizes(self, most: int) -> Iterable[int]:
         """Give the numbers of GPUs that a model can be spread over, the least first."""
         if isinstance(self.config.gpus, int):
             return (self.config.gpus,)
         if self.launch.spec.engine != "vllm":
             return range(1, most + 1)
-        if model is None:
+        if self.model is None:
             return (min(width_of(self.launch.spec.args), most),)
-        return [size for size in (1, 2, 4, 8, 16) if size <= most and model.heads % size == 0]
+        return [size for size in (1, 2, 4, 8, 16) if size <= most and self.model.heads % size == 0]
 
     def _used(self, group: Sequence[Gpu]) -> list[Device]:
         """Give RAM and these GPUs, as estimates take them."""
@@ -147,10 +143,10 @@ class Placing:
 
     # Arguments
 
-    def _usual(self, group: Sequence[Gpu], model: Model | None) -> Fitted:
+    def _usual(self, group: Sequence[Gpu]) -> Fitted:
         """Give the arguments and the variables for these GPUs, with bounded caches."""
         spec = self.launch.spec
-        bounded = frugal(spec.engine, self.launch.version, spec.args, self.environ, self._used(group), model)
+        bounded = frugal(spec.engine, self.launch.version, spec.args, self.environ, self._used(group), self.model)
         args, env = dict(bounded.args), dict(bounded.env)
         if spec.engine == "vllm" and (share := self._share(group)):
             args[SHARE] = share
@@ -196,46 +192,47 @@ class Placing:
     def _on_gpus(self) -> bool:
         return self.launch.spec.claim is not None and bool(self._gpus)
 
-    def _fitted(self, group: Sequence[Gpu], model: Model | None) -> EnginePlacement | None:
+    def _fitted(self, group: Sequence[Gpu]) -> EnginePlacement | None:
         """Give the placement on these GPUs of as much of the model as fits there."""
-        if model is None or self.config.memory is not None:
+        if self.model is None or self.config.memory is not None:
             return None
-        usual, spec = self._usual(group, model), self.launch.spec
+        usual, spec = self._usual(group), self.launch.spec
         args, more = over(spec.args, usual.args), None
         if spec.engine in _LLAMA:
             extras = _extras(spec)
             rooms = {name: int(limit / ESTIMATE_MARGIN) - extras for name, limit in self.limits.items()}
-            more = fit_llama(model, spec.engine, args, self._used(group), rooms, self.launch.written, usual.env)
+            more = fit_llama(self.model, spec.engine, args, self._used(group), rooms, self.launch.written, usual.env)
         elif spec.engine == "vllm" and group:
-            room = _room_for_cache(args, [self.devices[gpu.id].total for gpu in group], model)
-            more = fit_vllm(model, args, room, _width(args), self.launch.written)
+            room = _room_for_cache(args, [self.devices[gpu.id].total for gpu in group], self.model)
+            more = fit_vllm(self.model, args, room, _width(args), self.launch.written)
         if more is None:
             return None
-        return self._placement(group, model, Fitted({**usual.args, **more.args}, usual.env, more.note))
+        note = f"it doesn't fit as it is configured, so it has {more.note}" if more.note else ""
+        return self._placement(group, Fitted({**usual.args, **more.args}, usual.env, note))
 
     # Placements
 
-    def _placement(self, group: Sequence[Gpu], model: Model | None, fitted: Fitted) -> EnginePlacement:
+    def _placement(self, group: Sequence[Gpu], fitted: Fitted) -> EnginePlacement:
         launch = self.launch
         args = {spelled(launch.spec.engine, name): value for name, value in fitted.args.items()}
         env = {**launch.spec.env, **fitted.env}
         spec = replace(launch.spec, args=over(launch.spec.args, args), env=env)
-        found = self._estimated(spec, group, model)
+        found = self._estimated(spec, group)
         return EnginePlacement(
             key_of(spec, (launch.version, launch.python), [RAM, *(gpu.id for gpu in group)], self.environ),
             self._told(found, group),
             # vllm takes what it is told to take.
             is_told=self.config.memory is not None or (spec.engine == "vllm" and spec.claim is not None),
-            note=fitted.note,
+            note="; ".join(filter(None, (self.caveat, fitted.note))),
             args=args,
             env=fitted.env,
-            claim=self._claim(spec, group, model),
+            claim=self._claim(spec, group),
             grows={}
             if self.config.memory is not None
             else {name: parts.most - parts.loaded for name, parts in found.devices.items()},
         )
 
-    def _claim(self, spec: LaunchSpec, group: Sequence[Gpu], model: Model | None) -> Claim | None:
+    def _claim(self, spec: LaunchSpec, group: Sequence[Gpu]) -> Claim | None:
         """Give the claim on these GPUs. vllm's share may be lowered by a quarter when it starts, and not further."""
         claim, share = spec.claim, _share_of(spec.args)
         if claim is None or not group:
@@ -244,7 +241,7 @@ class Placing:
         if claim.share is None:
             return Claim(ids)
         total = min(self.devices[gpu.id].total for gpu in group)
-        least = claim.least if model is None else model.weights.total // _width(spec.args) + LITTLE
+        least = claim.least if self.model is None else self.model.weights.total // _width(spec.args) + LITTLE
         if not claim.written:
             least = max(least, int(LOWERED * share * total))
         return replace(claim, gpus=ids, share=share, least=least, needs=least / total)
@@ -254,34 +251,26 @@ class Placing:
         margin = 1.0 if placement.is_told else ESTIMATE_MARGIN
         return all(size * margin <= self.limits.get(name, 0) for name, size in placement.estimate.items())
 
-    def _has_cache(self, placement: EnginePlacement, model: Model | None) -> bool:
+    def _has_cache(self, placement: EnginePlacement) -> bool:
         """Whether vllm's share has room for a context beside its weights, and for some more."""
         claim, args = placement.claim, over(self.launch.spec.args, placement.args)
-        if model is None or claim is None or claim.share is None or number(args, CACHE):
+        if self.model is None or claim is None or claim.share is None or number(args, CACHE):
             return True
-        room = _room_for_cache(args, [self.devices[gpu].total for gpu in claim.gpus], model)
-        context = vllm_token(model, _width(args)) * (number(args, "max-model-len") or model.context)
-        return room >= max(context, model.weights.total // _width(args) // CACHE_PART)
+        room = _room_for_cache(args, [self.devices[gpu].total for gpu in claim.gpus], self.model)
+        context = vllm_token(self.model, _width(args)) * (number(args, "max-model-len") or self.model.context)
+        return room >= max(context, self.model.weights.total // _width(args) // CACHE_PART)
 
     # What it takes
 
-    def _model(self) -> Model | None:
-        try:
-            return read_model(self.launch.spec.model, self.environ) if self.files else None
-        except (HeaderError, OSError) as error:
-            name = self.launch.spec.name
-            log.warning(f"{name}: what it takes of memory is estimated from the size of its files: {error}")
-            return None
-
-    def _estimated(self, spec: LaunchSpec, group: Sequence[Gpu], model: Model | None) -> Breakdown:
+    def _estimated(self, spec: LaunchSpec, group: Sequence[Gpu]) -> Breakdown:
         """Estimate what each device will hold; nothing of a model that is not on this disk."""
         used = self._used(group)
-        if model is None:
+        if self.model is None:
             return _by_size(spec, size_of(self.files), used)
         args = spec.args
         if spec.engine == "mlx" and "prompt-cache-bytes" not in args:
             args = {**args, "prompt-cache-bytes": max((device.free for device in used), default=0) // MLX_GROWS}
-        found = estimate(model, spec.engine, args, used, {**self.environ, **spec.env})
+        found = estimate(self.model, spec.engine, args, used, {**self.environ, **spec.env})
         return _with_extras(found, _extras(spec))
 
     def _told(self, found: Breakdown, group: Sequence[Gpu]) -> Footprint:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from launchers.devices import look as look_at_devices
+from launchers import devices
 from launchers.engines import Engine
 from launchers.gpus import SHARE
 from launchers.leftovers import running
@@ -40,10 +40,17 @@ def with_known_gpus(facts: Facts, before: Facts | None) -> Facts:
 
 
 def plan_of(
-    config: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts, running: Plan | None = None
+    config: Config,
+    folder: Path,
+    engines: Mapping[str, Engine],
+    facts: Facts,
+    running: Plan | None = None,
+    *,
+    quiet: bool = False,
 ) -> Plan:
     """Plan what should run. What is `running`, and stands unchanged in the configuration, stays as it is.
 
+    The log tells what was chosen for models that don't fit, unless `quiet`.
     Raises StartError with everything that is wrong.
     """
     kept = () if running is None or running.config.profile != config.profile else running.launches
@@ -52,18 +59,19 @@ def plan_of(
     managed = is_managed(config)
     if not managed and (running is None or not running.devices):
         return plan
-    return _with_memory(plan, managed=managed)
+    return _with_memory(plan, managed=managed, quiet=quiet)
 
 
-def _with_memory(plan: Plan, *, managed: bool) -> Plan:
+def _with_memory(plan: Plan, *, managed: bool, quiet: bool) -> Plan:
     """Say what each launch takes of which device."""
-    devices = look_at_devices()
+    figures, wish = devices.look(), plan.config.memory.limit
+    limits = {each.name: each.limit for each in devices.limits(figures, ram=wish.ram, gpu=wish.gpu)}
     backends = {
         name: each if each.launch is None
-        else replace(each, loadable=loadable_of(each.launch, devices, managed=managed))
+        else replace(each, loadable=loadable_of(each.launch, figures, managed=managed, limits=limits, quiet=quiet))
         for name, each in plan.backends.items()
     }  # fmt: skip
-    return replace(plan, backends=backends, devices=devices)
+    return replace(plan, backends=backends, devices=figures)
 
 
 def room_beside(pids: Mapping[str, int], facts: Facts) -> Room:
@@ -85,8 +93,8 @@ def shares_of(pids: Mapping[str, int]) -> dict[str, float]:
 
 def preview(old: Config, new: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts) -> list[Step]:
     """Give the steps that a running router would take from the old configuration to the new one. Raises StartError."""
-    before = plan_of(old, folder, engines, facts)
-    after = plan_of(new, folder, engines, facts, before)
+    before = plan_of(old, folder, engines, facts, quiet=True)
+    after = plan_of(new, folder, engines, facts, before, quiet=True)
     return steps(before, after, room_beside(running(folder / old.logging.dir / "run"), facts))
 
 

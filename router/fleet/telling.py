@@ -52,6 +52,7 @@ def _without_memory(member: Member, supervisor: Supervisor) -> dict[str, object]
         "placement": None,
         "footprint": taken,
         "source": "measured" if taken else None,
+        "note": "",
         "reserved": {},
         "waiting": 0,
         "in_flight": member.backend.in_flight,

@@ -28,6 +28,7 @@ class Managed:
         self.may_load = asyncio.Event()
         self.may_load.set()
         self.error: RouterError | None = None
+        self.fits = 2
         self.looks = 0
         self._tasks: list[asyncio.Future[object]] = []
 
@@ -60,6 +61,9 @@ class Managed:
         await self.may_load.wait()
         for name in names:
             self.states[name] = "failed" if self.error else "loaded"
+        others = [name for name, state in self.states.items() if state == "loaded" and name not in names]
+        for name in others[: len(others) + len(names) - self.fits]:
+            self.states[name] = "unloaded"
         return self.error
 
     async def unload(self, names):
@@ -136,8 +140,20 @@ async def test_a_load_that_fails(command, url, managed):
     assert json.loads(out)["models"][0]["state"] == "failed"
 
 
+async def test_models_that_do_not_fit_together(command, url, managed):
+    """The last one stays, and it is said which one left."""
+    managed.fits = 1
+    code, out, err = await command("load", "qwen", "org/llama", "--url", url)
+    assert (code, out) == (1, "org/llama is loaded: 2.0 GiB\n")
+    assert err == "qwen left for models that were loaded later: there isn't memory for all.\n"
+    code, out, _ = await command("load", "qwen", "org/llama", "--url", url, "--json")
+    told = json.loads(out)
+    assert [(each["name"], each["state"]) for each in told["models"]] == [("qwen", "unloaded"), ("org/llama", "loaded")]
+    assert (code, told["errors"][0]["code"]) == (1, "insufficient_memory")
+
+
 async def test_a_name_that_the_router_does_not_know(command, url):
-    """Nothing is loaded or unloaded for the others, and it is said."""
+    """It is said; with others, these are loaded all the same."""
     code, out, err = await command("load", "nope", "--url", url)
     assert (code, out, err) == (1, "", "The model 'nope' does not exist.\n")
     code, out, err = await command("unload", "nope", "--url", url)

@@ -100,11 +100,11 @@ def described(
     """Describe a backend as plain data. `in_order` are those that wait for memory; times are in seconds.
 
     `placement` is where it is loaded or was latest, else where it would be first; `footprint` is the bytes that a load
-    there takes by device, and `source` how that is known. `reserved` is the bytes that are reserved for it now.
-    `idle` is None while it is used. `expires`: until it is unloaded if nobody uses it any more; None where it isn't
-    loaded or never is. `share` is how much of the load under way is done, None without one. `seconds`: until a request
-    that came now would be sent. `failure` is the latest load's that failed, if none has succeeded since; `retry_in` is
-    until it is tried again for who asks then.
+    there takes by device, `source` how that is known, and `note` what was chosen because it doesn't fit whole.
+    `reserved` is the bytes that are reserved for it now. `idle` is None while it is used. `expires`: until it is
+    unloaded if nobody uses it any more; None where it isn't loaded or never is. `share` is how much of the load under
+    way is done, None without one. `seconds`: until a request that came now would be sent. `failure` is the latest
+    load's that failed, if none has succeeded since; `retry_in` is until it is tried again for who asks then.
     """
     placement = resident.placement or next(iter(resident.loadable.placements), None)
     return {
@@ -114,6 +114,7 @@ def described(
         "placement": None if placement is None else placement.key,
         "footprint": {} if placement is None else footprints.needs(placement),
         "source": None if placement is None else footprints.source(placement).value,
+        "note": "" if placement is None else placement.note,
         "reserved": dict(reservations.held(resident.name)),
         "waiting": len(resident.waiting),
         "in_flight": len(resident.in_flight),

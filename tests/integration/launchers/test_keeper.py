@@ -92,6 +92,9 @@ async def main():
 asyncio.run(main())
 """
 
+one_loop = pytest.mark.asyncio(loop_factories=["asyncio"])
+"""The router is a process of its own, so it makes no difference on which loop the test runs."""
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no subreapers")
 
 
@@ -146,6 +149,7 @@ def routers(tmp_path, nasty):
         router.communicate()
 
 
+@one_loop
 @linux
 @pytest.mark.parametrize("form", [*FORMS, "leader-died"])
 async def test_nothing_survives_a_router_that_is_killed(routers, tmp_path, form):
@@ -435,6 +439,7 @@ async def test_what_is_adopted_is_kept_on(keepers, kept):
     await second.close()
 
 
+@one_loop
 @linux
 async def test_a_kept_engine_whose_first_process_dies_is_ended_though_no_router_is_there(kept, tmp_path):
     """With all its workers, and its keeper has nothing to stay for."""
@@ -445,6 +450,7 @@ async def test_a_kept_engine_whose_first_process_dies_is_ended_though_no_router_
     assert not list((tmp_path / "run").iterdir())
 
 
+@one_loop
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_kept_engine_that_nobody_wants_is_ended_by_its_keeper(kept, tmp_path, form):
     """The next router says so."""
@@ -454,6 +460,7 @@ async def test_a_kept_engine_that_nobody_wants_is_ended_by_its_keeper(kept, tmp_
     assert not list((tmp_path / "run").iterdir())
 
 
+@one_loop
 @linux
 async def test_a_keeper_without_a_router_ends_its_engines_when_it_is_told_to(kept, tmp_path):
     """As a person does it, or the system when it goes down."""
@@ -477,6 +484,7 @@ async def test_a_stranger_at_the_keepers_door_does_no_harm(keepers, kept, said):
     await until(lambda: engine.gone)
 
 
+@one_loop
 @linux
 async def test_an_engine_whose_keeper_is_killed_is_not_adopted(kept, tmp_path):
     """Nothing of it runs on unwatched."""

@@ -64,6 +64,10 @@ def test_when_it_unloads(told, words):
     assert shown.table([model(**told)]).endswith(words)
 
 
+def test_what_was_chosen_for_a_model_that_does_not_fit_stands_below():
+    assert shown.table([model(note="it has less context")]).splitlines()[-1] == "qwen: it has less context"
+
+
 def test_the_table():
     """A line a backend, and why one failed; in a pipe no line is broken."""
     failure = {"reason": "no such file", "count": 2, "retry_in": 8.4}

@@ -18,11 +18,14 @@ from profiles import Facts, load_profiles
 from profiles.detect import Memory, Profile
 from profiles.parsers import Gpu
 from router.config import BackendConfig, Config
+from router.core.memory.footprints import Placement
+from router.core.memory.resident import Loadable
 from router.doctor import findings, judging, looking
 from router.doctor.findings import Finding, FindingGroup, Mark
 from router.doctor.judging import Model
 from router.fleet.launches import Launch
 from tests.fakes.engine import FakeEngine
+from tests.models import write_gguf
 
 GIB = 1 << 30
 H100 = Gpu("NVIDIA", "NVIDIA H100 80GB HBM3", 81559 << 20, "580.159.04", "9.0")
@@ -191,6 +194,46 @@ def test_models_that_fit_and_one_that_does_not():
         "ok d /d.gguf; its size is not known",
         "! e /e.gguf: not on this disk; llama_cpp fetches it from its hub at the first start",
     ]
+
+
+def test_models_that_come_and_go_are_judged_each_for_itself():
+    """What each takes of which device, and what was chosen for one that doesn't fit."""
+    limits = {"ram": 4 * GIB, "NVIDIA 0": 10 * GIB, "NVIDIA 1": 10 * GIB}
+
+    def loadable(*estimates: dict[str, int], note: str = "") -> Loadable:
+        return Loadable("x", tuple(Placement("key", estimate, is_told=True, note=note) for estimate in estimates))
+
+    made = {
+        "a": loadable({"ram": 3 * GIB}),
+        "b": loadable({"NVIDIA 0": 12 * GIB}, {"ram": GIB, "NVIDIA 1": 9 * GIB}),
+        "c": loadable({"NVIDIA 0": 8 * GIB}, {"NVIDIA 1": 8 * GIB}, note="it has less"),
+        "d": loadable({"ram": 5 * GIB}),
+        "e": loadable({}, note="it isn't known"),
+    }
+    findings = [*judging.of_memory([model(name, GIB) for name in made], made, limits)]
+    assert said(findings[1::2]) == [
+        "ok a /a.gguf, takes 3 GiB of memory, fits",
+        "ok b /b.gguf, takes 1 GiB of memory and 9 GiB of NVIDIA GPU 1, fits",
+        "! c /c.gguf, takes 8 GiB of NVIDIA GPU 0, or of another GPU; it has less",
+        "! d /d.gguf, takes 5 GiB of memory, but models may take 4 GiB of memory: it is refused; take a smaller one",
+        "! e /e.gguf, takes what isn't known; it isn't known",
+    ]
+
+
+def test_what_comes_and_goes_is_looked_at_only_where_memory_decides(tmp_path):
+    """With the headers of its files."""
+    write_gguf(tmp_path / "m.gguf", layers=2, layer=1 << 20)
+    facts = replace(FACTS, engines={"llama_server": "1"})
+
+    def looked(**launch: str) -> list[Finding]:
+        config = Config.model_validate({"backends": [{"name": "m", "launch": {"model": "m.gguf", **launch}}]})
+        launches = looking.planned(config, tmp_path, ENGINES, facts)[0]
+        return looking.in_memory(looking.found(launches, {}), launches, config)
+
+    assert looked() == []
+    (why, takes) = looked(load="on_demand")
+    assert (why.mark, takes.mark) == (Mark.FACT, Mark.OK)
+    assert takes.text.endswith("MiB of memory, fits")
 
 
 def put(folder: Path, **sizes: int) -> None:

@@ -202,6 +202,14 @@ def test_what_is_kept_but_does_not_run_yet_gets_its_memory_first():
     assert "b has 0.9" in add.but
 
 
+def test_what_is_loaded_on_demand_lacks_nothing_now():
+    """Memory is made for it when it is wanted."""
+    old, new = plan(launched("a")), plan(launched("a"), launched("b", load="on_demand"))
+    room = Room(take={"a": GIB}, gpus=True, cards=(replace(CARD, free_bytes=7 * GIB),))
+    add, _ = steps(on_gpu(old, 0.9), on_gpu(new, 0.9, 0.9), room)
+    assert (add.name, add.but) == ("b", "")
+
+
 # The rest of the file
 
 

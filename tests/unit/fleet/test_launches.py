@@ -476,6 +476,22 @@ def test_on_a_machine_with_gpus_those_without_one_divide_the_cores(folder):
     assert threads(launches) == [8, 8, 8]
 
 
+def test_vllms_on_cpus_divide_the_cores_too(models, monkeypatch):
+    """What a person wrote, or set for the router, is kept."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    facts = replace(CORES, engines={"vllm": "0.32"})
+    (alone,) = plan(models, launched(model="tiny", engine="vllm"), facts=facts)[1]
+    assert alone.spec.env == {}
+    both = [launched(name, model="tiny", engine="vllm") for name in "abcd"]
+    assert [launch.spec.env for launch in plan(models, *both, facts=facts)[1]] == [
+        {"OMP_NUM_THREADS": "4", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    ] * 4
+    own = launched("e", model="tiny", engine="vllm", env={"OMP_NUM_THREADS": "9"})
+    assert plan(models, *both, own, facts=facts)[1][-1].spec.env["OMP_NUM_THREADS"] == "9"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert plan(models, *both, facts=facts)[1][0].spec.env == {}
+
+
 def test_a_share_that_was_taken_out_is_vllm_s_own(on_gpus):
     (launch,) = on_gpus(launched("a", model="tiny", args={"gpu-memory-utilization": None}))
     assert launch.spec.claim is not None

@@ -130,6 +130,7 @@ def test_what_a_person_wrote_counts(folder, memory, on_cpus, ram, gpu):
 def test_a_model_that_is_not_here_is_not_known(folder):
     (placement,) = loadable(folder, model="org/name:Q4_K_M", engine="llama_server").placements
     assert (placement.estimate, placement.is_told) == ({}, False)
+    assert placement.note == "its model is not on this disk: what it takes of memory is known once it has loaded"
 
 
 def test_where_a_header_can_not_be_read_the_size_of_the_file_counts(folder):
@@ -140,6 +141,7 @@ def test_where_a_header_can_not_be_read_the_size_of_the_file_counts(folder):
     assert 2 * GIB < on_cpus.estimate[RAM] < 3 * GIB
     assert 2 * GIB < on_gpu.estimate["NVIDIA 0"] < 3 * GIB
     assert on_gpu.estimate[RAM] < GIB
+    assert on_cpus.note.startswith("what it takes of memory is estimated from the size of its files: ")
 
 
 def test_files_beside_the_model_count_where_the_model_is(folder):

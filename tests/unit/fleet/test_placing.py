@@ -24,7 +24,7 @@ H200S = nvidia_gpus(
     "0, NVIDIA H200, 143771, 580.159.03, 9.0, 143291, GPU-6f3a\n"
     "1, NVIDIA H200, 143771, 580.159.03, 9.0, 143291, GPU-81bc"
 )
-SIZED = "context of {} tokens instead of {}, as no more fits"
+SIZED = "it doesn't fit as it is configured, so it has a context of {} tokens instead of {}, as no more fits"
 
 
 def gpus(count: int, gibibytes: int, kind: str = "X") -> tuple[Gpu, ...]:
@@ -220,7 +220,7 @@ def test_it_is_not_silently_given_much_less(place):
 def test_less_context_rather_than_a_layer_on_the_cpu(place):
     (found,) = place(replace(CPUS, gpus=gpus(1, 24)), "large.gguf", engine="llama_server")
     assert found.args["ctx-size"] == 8192
-    assert found.note == "a " + SIZED.format(8192, 16384)
+    assert found.note == SIZED.format(8192, 16384)
 
 
 @pytest.mark.parametrize(("engine", "name"), [("llama_server", "n-gpu-layers"), ("llama_cpp", "n_gpu_layers")])
@@ -231,9 +231,9 @@ def test_as_many_layers_on_the_gpu_as_fit(place, engine, name):
     layers = found.args[name]
     assert isinstance(layers, int)
     assert 24 <= layers <= 28
-    rest = f"{(41 - layers) / 2:.1f} GiB"
-    assert (
-        found.note == f"{layers} of 41 layers on the GPU, as no more fit: the CPU reads the other {rest} for each token"
+    assert found.note == (
+        f"it doesn't fit as it is configured, so it has {layers} of 41 layers on the GPU, as no more fit: the CPU reads"
+        f" the other {(41 - layers) / 2:.1f} GiB for each token"
     )
     assert Footprints().needs(found)["NVIDIA 0"] <= 15 * GIB < Footprints().needs(found)["NVIDIA 0"] + GIB
     assert found.estimate[RAM] > 6 * GIB
@@ -252,7 +252,7 @@ def test_on_cpus_less_context(folder, place):
     write_gguf(folder / "long.gguf", layers=40, layer=GIB // 8, kv_heads=64)
     (found,) = place(replace(CPUS, memory_bytes=12 * GIB), "long.gguf", engine="llama_server")
     assert found.args["ctx-size"] == 4096
-    assert found.note == "a " + SIZED.format(4096, 8192)
+    assert found.note == SIZED.format(4096, 8192)
 
 
 def test_vllm_gets_a_context_that_fits(place):
@@ -260,7 +260,7 @@ def test_vllm_gets_a_context_that_fits(place):
     length = found.args["max-model-len"]
     assert isinstance(length, int)
     assert 20_000 < length < 32_768
-    assert found.note == "a " + SIZED.format(length, 32768)
+    assert found.note == SIZED.format(length, 32768)
     (found,) = place(replace(CPUS, gpus=gpus(1, 20)), "qwen", args={"max-model-len": 32768})
     assert "max-model-len" not in found.args
 

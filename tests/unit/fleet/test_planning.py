@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from launchers.engines import ENGINES
 from profiles import Facts
 from profiles.parsers import Gpu
+from router.config import Config
 from router.fleet.diff import Do, Step
-from router.fleet.planning import told, with_known_gpus
+from router.fleet.planning import plan_of, told, with_known_gpus
+from tests.models import write_gguf
 
 GPU = Gpu("NVIDIA", "NVIDIA H100", 80 << 30, free_bytes=79 << 30)
 BARE = Facts("Linux", "x86_64", "3.11.7", 16, 128 << 30, {})
@@ -31,6 +34,25 @@ def test_a_machine_that_never_had_gpus_has_none():
     assert with_known_gpus(BARE, None) is BARE
     assert with_known_gpus(BARE, BARE) == BARE
     assert with_known_gpus(SEEN, None) is SEEN
+
+
+def test_models_are_fitted_into_what_engines_may_have(tmp_path, capsys):
+    """A preview tells the log nothing."""
+    write_gguf(tmp_path / "m.gguf", layers=8, layer=32 << 20)
+    facts = replace(BARE, engines={"llama_server": "2026.10"})
+    said = {"name": "m", "launch": {"model": "m.gguf", "load": "on_demand"}}
+
+    def planned(*, quiet: bool = False, **memory: object) -> str:
+        config = Config.model_validate({"backends": [said], "memory": memory})
+        loadable = plan_of(config, tmp_path, ENGINES, facts, quiet=quiet).backends["m"].loadable
+        assert loadable is not None
+        return loadable.placements[0].note
+
+    assert planned() == ""
+    assert planned(limit={"ram": "400MiB"}, quiet=True).endswith("instead of 8192, as no more fits")
+    assert "as no more fits" not in capsys.readouterr().out
+    planned(limit={"ram": "400MiB"})
+    assert "as no more fits" in capsys.readouterr().out
 
 
 KEEP = [Step(Do.KEEP, name) for name in "abc"]

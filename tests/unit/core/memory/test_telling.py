@@ -99,7 +99,12 @@ def told(scene: Scene, name: str = "a") -> dict[str, object]:
 
 def test_a_backend_that_was_never_loaded_is_described():
     """With what its load would take, and how that is known."""
-    scene = Scene(backend("a", placements=(Placement("file", {"gpu0": 10 * G}), Placement("cpu", {"ram": G}))))
+    scene = Scene(
+        backend(
+            "a",
+            placements=(Placement("file", {"gpu0": 10 * G}, note="it has less context"), Placement("cpu", {"ram": G})),
+        )
+    )
     assert told(scene) == {
         "name": "a",
         "state": "unloaded",
@@ -107,6 +112,7 @@ def test_a_backend_that_was_never_loaded_is_described():
         "placement": "file",
         "footprint": {"gpu0": 11 * G},
         "source": "estimated",
+        "note": "it has less context",
         "reserved": {},
         "waiting": 0,
         "in_flight": 0,

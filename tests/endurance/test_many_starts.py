@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from launchers import readiness
 from launchers.spec import Command, LaunchSpec
 from launchers.states import RestartPolicy, State
 from launchers.supervisor import Supervisor
@@ -63,6 +64,7 @@ def small(tmp_path, monkeypatch):
     """Its temporary files are looked at, too, and no other program's."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(readiness, "FIRST_PAUSE", 0.01)
     (tmp_path / "small.py").write_text(SMALL)
     return Small(tmp_path)
 
