@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from launchers import readiness
+from launchers.process import Keepers
 from launchers.spec import Command, LaunchSpec
 from launchers.states import RestartPolicy, State
 from launchers.supervisor import Supervisor
@@ -60,6 +61,14 @@ class Held:
 
 
 @pytest.fixture
+async def keepers():
+    """Gives a router's keepers; in the end, they end."""
+    made = Keepers()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
 def small(tmp_path, monkeypatch):
     """Its temporary files are looked at, too, and no other program's."""
     (tmp_path / "tmp").mkdir()
@@ -69,7 +78,7 @@ def small(tmp_path, monkeypatch):
     return Small(tmp_path)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_three_hundred_starts_leave_nothing(small, tmp_path, keepers):
     """Whether they were stopped or killed, while they ran or while they started."""
     latest = [State.STOPPED]
