@@ -166,8 +166,12 @@ async def test_ctrl_c_lets_a_stream_end(tmp_path, model):
         assert not alive(engine)
 
 
+@pytest.mark.long
 async def test_an_engine_that_hangs_is_restarted(tmp_path, model):
-    """Stopped in mid-stream, it still has its port open: its silence tells."""
+    """Stopped in mid-stream, it still has its port open: its silence tells.
+
+    `make test` has it in test_stalls.py, with bounds that a busy machine keeps.
+    """
     ask: Any = {"model": "demo", "messages": HELLO, "max_tokens": 8000, "stream": True}
     config = CONFIG.replace("MODEL", str(model)) + "health: {interval: 1s, stall_after: 2s}\n"
     async with RunningRouter(tmp_path, config) as router:

@@ -13,7 +13,9 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.proxy.test_failures import CHAT, chat
 from tests.running import eventually
 
-OFTEN = {"health": {"interval": "0.1s", "timeout": "0.2s"}}
+OFTEN = {"health": {"interval": "0.1s", "timeout": "2s"}}
+"""The time-out is as long as a busy machine may take for an answer."""
+
 HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
 
 
