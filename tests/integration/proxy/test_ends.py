@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from router.core import health
 from router.http1.bodies import chunk
 from tests.integration.proxy.test_hostile_engines import NOT_FOUND, head_of
-from tests.integration.raw import ASK, WITHIN, nothing_left, post
+from tests.integration.raw import ASK, LANES, WITHIN, nothing_left, post
 from tests.running import eventually
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ MARKS = {
 }
 APIS = pytest.mark.parametrize("path", MARKS, ids=lambda path: path.decode().rpartition("/")[2])
 FRAMINGS = pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+
+
+def in_each_lane(*framings: str) -> pytest.MarkDecorator:
+    """Give each lane with each framing, and each API, but not their product: for tests that wait for seconds."""
+    first, *others = MARKS
+    cases = [*product(LANES, [first], framings), *product(["fast"], others, framings[:1])]
+    ids = [f"{lane}-{path.decode().rpartition('/')[2]}-{framing}" for lane, path, framing in cases]
+    return pytest.mark.parametrize(("lane", "path", "framing"), cases, ids=ids, indirect=["lane"])
+
 
 HEADS = {
     "chunked": b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
@@ -128,9 +138,19 @@ def ask(path, lane, version=b"1.1") -> bytes:
 
 @APIS
 @FRAMINGS
-@pytest.mark.parametrize("end", ["reset", "shut", "garbage", "garbage with it", "all at once", "silence"])
+@pytest.mark.parametrize("end", ["reset", "shut", "garbage", "garbage with it", "all at once"])
 async def test_what_comes_after_the_mark_is_no_failure(started, raw, lane, path, framing, end):
     """The client gets the whole message and a proper end, and goes on; the backend has answered, and is well."""
+    await goes_on_after_the_mark(started, raw, lane, path, framing, end)
+
+
+@in_each_lane("chunked", "length", "close")
+async def test_silence_after_the_mark_is_no_failure(started, raw, lane, path, framing):
+    """The same where each request takes as long as silence is allowed."""
+    await goes_on_after_the_mark(started, raw, lane, path, framing, "silence")
+
+
+async def goes_on_after_the_mark(started, raw, lane, path, framing, end) -> None:
     events = [EVENT, EVENT, MARKS[path]]
     router, _, records = await started(framing, events, end, limits=patience(end))
     client = await raw(router)
@@ -144,8 +164,7 @@ async def test_what_comes_after_the_mark_is_no_failure(started, raw, lane, path,
     assert nothing_left(router)
 
 
-@APIS
-@pytest.mark.parametrize("framing", ["chunked", "close"])
+@in_each_lane("chunked", "close")
 async def test_pings_behind_the_mark_hold_no_client_up(started, raw, lane, path, framing):
     """An engine that goes on with nothing but them says nothing more."""
     router, _, records = await started(framing, [EVENT, MARKS[path]], "pings")
