@@ -10,7 +10,7 @@ fits. A model that fits nowhere is fitted (`launchers.footprints.fitting`): with
 
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -105,10 +105,11 @@ class Placing:
         if not self._chooses or (not self.files and spec.engine != "vllm"):
             yield [[gpu for gpu in gpus if gpu.id in claimed]]
             return
-        first = zlib.crc32(spec.name.encode())
-        for size in self._sizes(len(gpus)):
-            if found := groups(gpus, size, alike=spec.engine == "vllm", first=first):
-                yield found
+        first, sizes = zlib.crc32(spec.name.encode()), self._sizes(len(gpus))
+        # An engine that takes the same of each GPU is bounded by the smallest: of several kinds, only if there are no
+        # others.
+        alike = [groups(gpus, size, alike=spec.engine == "vllm", first=first) for size in sizes]
+        yield from filter(None, alike if any(alike) else [groups(gpus, size, alike=False) for size in sizes])
 
     @property
     def _gpus(self) -> list[Gpu]:
@@ -121,11 +122,14 @@ class Placing:
         wish, spec = self.config.gpus, self.launch.spec
         if spec.claim is None or not self._gpus or not isinstance(wish, str | int):
             return False
+        if isinstance(wish, int) and wish > len(self._gpus):
+            # Some can't be read now.
+            return False
         if spec.engine == "vllm" and self.config.load == "startup":
             return False
         return self.launch.written.isdisjoint(CHOICES) and self.config.env.keys().isdisjoint(SELECTORS)
 
-    def _sizes(self, most: int) -> Iterable[int]:
+    def _sizes(self, most: int) -> Sequence[int]:
         """Give the numbers of GPUs that a model can be spread over, the least first."""
         if isinstance(self.config.gpus, int):
             return (self.config.gpus,)
@@ -173,7 +177,7 @@ class Placing:
         said = self._said("gpu")
         if said is not None:
             # What a person said of its memory is its share.
-            return max(min(floored(said / len(devices) / device.total) for device in devices), LEAST_SHARE)
+            return max(min(1.0, *(floored(said / len(devices) / device.total) for device in devices)), LEAST_SHARE)
         planned = claim.share
         if claim.sized:
             # The share of the smallest GPU that it may use, which has all that the model can use.

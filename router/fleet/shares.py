@@ -152,7 +152,7 @@ def spread_over(gpus: int, args: Mapping[str, ArgValue], config: Mapping[str, ob
     Raises LaunchError where its attention heads can't be divided so, or the arguments say otherwise.
     """
     others = width_of({name: value for name, value in args.items() if name != SPREAD})
-    tensor = number(args, SPREAD) or 1 if is_written else gpus // others
+    tensor = number(args, SPREAD) or 1 if is_written else max(gpus // others, 1)
     if tensor * others != gpus:
         raise LaunchError(f"launch.gpus: the arguments spread it over {tensor * others} GPUs, and not {gpus}")
     heads = config.get("num_attention_heads")

@@ -1,12 +1,13 @@
 """On which GPUs a launch may be loaded, and what it is given where it doesn't fit: recorded and made-up machines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from launchers.devices import DeviceFigures
+from launchers.devices import DeviceFigures, limits
 from launchers.engines import ENGINES
 from launchers.footprints.parts import RAM
 from launchers.gpus import fit
@@ -14,7 +15,7 @@ from profiles import Facts
 from profiles.parsers import Gpu, nvidia_gpus
 from router.config import Config
 from router.core.memory.footprints import Footprints
-from router.fleet.launches import Launch, plan_launches
+from router.fleet.launches import Launch, StartError, plan_launches
 from router.fleet.loadables import EnginePlacement, loadable_of, placed
 from tests.models import GIB, INSTALLED, QWEN, write_gguf, write_hf
 
@@ -55,7 +56,7 @@ def place(folder):
     return placing
 
 
-def launch_of(folder: Path, facts: Facts, model: str, **launch: object) -> Launch:
+def launch_of(folder: Path, facts: Facts, model: object, **launch: object) -> Launch:
     written = {"name": "demo", "launch": {"model": model, "load": "on_demand", **launch}}
     (one,) = plan_launches(Config.model_validate({"backends": [written]}), folder, ENGINES, facts)[1]
     return one
@@ -306,3 +307,68 @@ def test_a_launch_starts_as_it_was_reserved(folder, place):
     assert spec.args["tensor-parallel-size"] == 2
     assert spec.env["CUDA_VISIBLE_DEVICES"] == "GPU-0,GPU-1"
     assert spec.claim == found.claim
+
+
+# Whatever the machine and the launch
+
+LAUNCHES: Sequence[Mapping[str, object]] = (
+    {"model": "small.gguf", "engine": "llama_server"},
+    {"model": "large.gguf", "engine": "llama_cpp"},
+    {"model": "large.gguf", "engine": "llama_server"},
+    {"model": "bad.gguf", "engine": "llama_server"},
+    {"model": "qwen", "engine": "vllm"},
+    {"model": "org/name", "engine": "vllm"},
+    {"model": "org/name:Q4_K_M", "engine": "llama_server"},
+)
+MORE: Sequence[Mapping[str, object]] = (
+    *({},) * 6,
+    {"gpus": 0},
+    {"gpus": 1},
+    {"gpus": 2},
+    {"gpus": [1, 0]},
+    {"memory": "30GiB"},
+    {"memory": {"ram": "2GiB"}},
+    {"memory": {"gpu": "10GiB"}},
+    {"memory": 0},
+    {"args": {"ctx-size": 0, "llama_cpp": {"n_ctx": 0}}},
+    {"args": {"n-gpu-layers": 5}},
+    {"args": {"gpu-memory-utilization": None}},
+    {"args": {"tensor_parallel_size": 1, "pipeline_parallel_size": 2}},
+    {"env": {"CUDA_VISIBLE_DEVICES": "0"}},
+)
+
+
+def machine(random: Random) -> Facts:
+    """Make up a machine: GPUs of one kind or two, some of which share its memory, or none."""
+    sizes = [random.choice((6, 16, 24, 80, None)) for _ in range(2)]
+    cards = [sizes[random.random() < 0.2] for _ in range(random.choice((0, 0, 1, 2, 3, 8)))]
+    vendor = random.choice(("NVIDIA", "NVIDIA", "AMD"))
+    found = tuple(
+        Gpu(vendor, f"{size}", size and size * GIB, number=number, uuid=f"GPU-{number}", free_bytes=size and size * GIB)
+        for number, size in enumerate(cards)
+    )
+    return replace(CPUS, gpus=found, memory_bytes=random.choice((2, 8, 64, 512)) * GIB)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_launch_has_a_placement_that_can_be_started(folder, seed):
+    """It claims the GPUs that it takes memory of; one that was fitted has room; keys and arguments are said once."""
+    random = Random(seed)  # noqa: S311 -- no secret
+    (folder / "bad.gguf").write_bytes(b"GGUF" + b"\0" * GIB.bit_length())
+    for _ in range(40):
+        facts, launch = machine(random), {**random.choice(LAUNCHES), **random.choice(MORE)}
+        try:
+            one = launch_of(folder, facts, **launch)
+        except StartError:
+            continue
+        bounds = {each.name: each.limit for each in limits(devices_of(facts), gpu=random.choice((None, 0.5)))}
+        found = loadable_of(one, devices_of(facts), limits=bounds, environ={}, quiet=True).placements
+        assert len({placement.key for placement in found}) == len(found) > 0
+        for placement in found:
+            spec = placed(one.spec, placement)
+            one.engine.command(spec, 1, one.python)
+            assert len({name.replace("_", "-") for name in spec.args}) == len(spec.args)
+            on_gpus = placement.estimate.keys() - {RAM}
+            assert on_gpus <= set(spec.claim.gpus if spec.claim else ())
+            if "doesn't fit" in placement.note:
+                assert all(size <= bounds[name] for name, size in Footprints().needs(placement).items())
