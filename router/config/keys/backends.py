@@ -285,7 +285,7 @@ backends:
         "startup", "When to start it: with the router, or with the first request that wants it."
     )
     unload_after: Annotated[DurationOrNever, lasting("1s", "8760h")] = setting(
-        "never", "How long it may be idle before it is stopped."
+        "never", "How long it may be idle before it is stopped, unless a request's own `keep_alive` or `ttl` says it."
     )
     pinned: Switch = setting(
         default=False,

@@ -466,11 +466,13 @@ def test_an_error_has_the_form_of_its_paths_api():
 UUID_ID = "6f1c0b52-8a53-4c3b-9f0e-2f6f0f7a1b2c"
 
 
-def sent(request: Request, backend: Backend, *, model="m", reshape=None, url="http://gpu-box:8000/llm", key=None):
+def sent(
+    request: Request, backend: Backend, *, model="m", reshape=None, url="http://gpu-box:8000/llm", key=None, body=BODY
+):
     """What is written for a backend, as another parser reads it: its target, its headers, its body."""
     pool = Pool(Address.of(url), 1.0, Names(), key)
     server = h11.Connection(h11.SERVER)
-    server.receive_data(written(request, BODY, Candidate(backend, model), reshape, pool))
+    server.receive_data(written(request, body, Candidate(backend, model), reshape, pool))
     head, body = server.next_event(), server.next_event()
     assert isinstance(head, h11.Request)
     assert isinstance(body, h11.Data)
@@ -510,6 +512,16 @@ def test_a_backend_is_asked_by_the_name_that_it_knows():
     assert json.loads(sent(asked, Backend("b"), model="big")[2]) == {"model": "big", "stream": True}
     reshape = Reshape(set={"seed": 1})
     assert json.loads(sent(asked, Backend("b"), reshape=reshape)[2]) == {"model": "m", "stream": True, "seed": 1}
+
+
+@pytest.mark.parametrize("field", [b'"keep_alive":"5m"', b'"ttl":60', b'"keep_alive":null,"ttl":null'])
+def test_how_long_its_model_stays_is_not_told_to_an_engine_of_ours(field):
+    """It is the router that loads it. A server elsewhere gets the body as it came."""
+    said = b'{"model":"m",%s,"seed":1.50}' % field
+    asked = understood(body=said)
+    assert sent(asked, Backend("b", supervised=True), body=said)[2] == b'{"model":"m","seed":1.50}'
+    assert sent(asked, Backend("b"), body=said)[2] == said
+    assert json.loads(sent(asked, Backend("b"), model="big", body=said)[2]).keys() >= {"model", "seed"}
 
 
 def test_an_engine_gets_a_request_as_it_must():

@@ -1,0 +1,203 @@
+"""Requests for models that load and unload by themselves, at a router that launches them: fakes of a GiB each."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from launchers.states import RestartPolicy
+from router.app import App
+from router.config import Config
+from tests.fakes.engine import expected_body, expected_stream
+from tests.fakes.launched import ENGINES, FACTS
+from tests.running import eventually
+
+CHAT = "/v1/chat/completions"
+SOON = RestartPolicy(first_delay=0.05, longest_delay=0.05, give_up_after=1)
+
+StartLoading = Callable[..., Awaitable[App]]
+
+
+def launched(name: str, *, memory: Any = "1GiB", **args: object) -> dict[str, object]:
+    """Launch a model on demand, of which a person told what it takes."""
+    launch = {"engine": "llama_cpp", "model": "any", "load": "on_demand", "memory": memory, "args": args}
+    return {"name": name, "launch": launch}
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[StartLoading]:
+    """Give a function that starts a router; so many of its models fit into memory."""
+    made: list[App] = []
+
+    async def of(*backends: dict[str, object], fits: int = 1, **sections: object) -> App:
+        sections.setdefault("health", {"interval": "1h"})
+        limit = {"limit": {"ram": f"{fits}GiB"}}
+        config = Config.model_validate({"server": {"port": 0}, "memory": limit, "backends": [*backends], **sections})
+        made.append(App(config, tmp_path, engines=ENGINES, facts=FACTS, policy=SOON))
+        await made[-1].start()
+        return made[-1]
+
+    yield of
+    for each in made:
+        await each.kill()
+
+
+def ask(model: str, **more: object) -> dict[str, object]:
+    return {"model": model, "messages": [{"role": "user", "content": "Hi"}], **more}
+
+
+async def asked(session: aiohttp.ClientSession, app: App, model: str, **more: object) -> tuple[int, bytes]:
+    async with session.post(app.url + CHAT, json=ask(model, **more)) as answer:
+        return answer.status, await answer.read()
+
+
+async def streamed(session: aiohttp.ClientSession, app: App, model: str, **wishes: object) -> bytes:
+    """Stream an answer, comments included."""
+    async with session.post(app.url + CHAT, json=ask(model, stream=True, fake=wishes)) as answer:
+        assert answer.status == 200
+        return await answer.read()
+
+
+def states(app: App) -> dict[object, object]:
+    return {told["name"]: told["state"] for told in app.fleet.models_told()}
+
+
+def waiting(app: App) -> int:
+    return len(app.plane.dispatcher.admission)
+
+
+async def test_two_hundred_requests_at_once_start_a_model_once(start, session):
+    """All are answered, and nothing ran before."""
+    app = await start(launched("a", **{"start-delay": 0.5}))
+    assert (states(app), app.fleet.pids) == ({"a": "unloaded"}, {})
+    asking = [asyncio.create_task(asked(session, app, "a")) for _ in range(200)]
+    await eventually(lambda: waiting(app) == 200 and app.fleet.pids)
+    (pid,) = app.fleet.pids.values()
+    assert await asyncio.gather(*asking) == [(200, expected_body(0, 8))] * 200
+    assert list(app.fleet.pids.values()) == [pid]
+    assert states(app) == {"a": "loaded"}
+
+
+async def test_a_load_whose_clients_have_left_is_cancelled(start, session):
+    """Its engine is gone; who asks anew gets another."""
+    app = await start(launched("a", **{"start-delay": 1000}), launched("b"))
+    asking = [asyncio.create_task(asked(session, app, "a")) for _ in range(3)]
+    await eventually(lambda: waiting(app) == 3 and app.fleet.pids)
+    for each in asking:
+        each.cancel()
+    await eventually(lambda: states(app) == {"a": "unloaded", "b": "unloaded"})
+    assert (waiting(app), app.fleet.pids) == (0, {})
+    assert (await asked(session, app, "b"))[0] == 200
+
+
+async def test_a_model_that_does_not_load_is_told_to_all_who_wait(start, session):
+    """With the reason, and when it is tried again."""
+    app = await start(launched("a", **{"fail-start": True}))
+    for answer in await asyncio.gather(*(asked(session, app, "a") for _ in range(5))):
+        error = json.loads(answer[1])["error"]
+        assert (answer[0], error["code"]) == (503, "load_failed")
+        assert "'a' could not be loaded" in error["message"]
+    async with session.post(app.url + CHAT, json=ask("a")) as answer:
+        assert (answer.status, int(answer.headers["retry-after"]) > 0) == (503, True)
+
+
+async def test_a_model_that_can_never_fit_is_told_with_the_figures(start, session):
+    app = await start(launched("a", memory="3GiB"), fits=2)
+    status, body = await asked(session, app, "a")
+    error = json.loads(body)["error"]
+    assert (status, error["code"]) == (503, "insufficient_memory")
+    assert "3.0 GiB" in error["message"]
+
+
+async def test_a_client_that_streams_hears_of_the_load(start, session):
+    """After a second or two; then its answer follows in the same stream."""
+    app = await start(launched("a", **{"start-delay": 3.5}))
+    got = await streamed(session, app, "a", events=4, size=8)
+    comment, _, _ = got.partition(b"\n\n")
+    assert comment.startswith(b": loading a")
+    assert got.endswith(expected_stream(0, 4, 8))
+    async with session.get(f"{app.url}/admin/status") as status:
+        assert (await status.json())["queues"] == {}
+
+
+async def test_the_status_tells_who_waits_for_which_load(start, session):
+    app = await start(launched("a", **{"start-delay": 1000}))
+    asking = asyncio.create_task(asked(session, app, "a"))
+    await eventually(lambda: states(app) == {"a": "loading"})
+    async with session.get(f"{app.url}/admin/status") as status:
+        (told,) = (await status.json())["queues"]["a"]
+    assert (told["loading"]["backend"], told["loading"]["stage"]) == ("a", "loading")
+    asking.cancel()
+
+
+async def test_a_load_does_not_count_against_the_queues_timeout(start, session):
+    """What is counted are the seconds in the queue, all of them."""
+    app = await start(launched("a", **{"start-delay": 1.5}), limits={"queue_timeout": "200ms"})
+    async with session.post(app.url + CHAT, json=ask("a")) as answer:
+        assert answer.status == 200
+        assert int(answer.headers["x-router-queue-ms"]) > 1400
+
+
+async def test_no_running_answer_is_cut_for_another_model(start, session):
+    """Nor is anything sent to an engine that is to end: each request is answered, whatever came between."""
+    app = await start(launched("a"), launched("b"))
+    long = asyncio.create_task(streamed(session, app, "a", events=40, size=8, delay=0.05))
+    await eventually(lambda: app.plane.backends["a"].in_flight == 1)
+    other = asyncio.create_task(asked(session, app, "b"))
+    await eventually(lambda: waiting(app) == 1)
+    later = [asyncio.create_task(asked(session, app, "a")) for _ in range(5)]
+    got = await long
+    assert got.endswith(expected_stream(0, 40, 8))
+    assert await other == (200, expected_body(0, 8))
+    assert await asyncio.gather(*later) == [(200, expected_body(0, 8))] * 5
+
+
+async def test_models_take_turns_where_few_of_them_fit(start, session):
+    """Six models, of which two fit, asked for at random: all are answered, and memory is never overbooked."""
+    names = "abcdef"
+    app = await start(*(launched(name) for name in names), fits=2)
+    most = 0
+
+    async def look() -> None:
+        nonlocal most
+        while True:
+            most = max(most, len(app.fleet.pids))
+            await asyncio.sleep(0.005)
+
+    looking = asyncio.create_task(look())
+    order = [names[(7 * number * number + number) % 6] for number in range(60)]
+    answers = await asyncio.gather(*(asked(session, app, name) for name in order))
+    looking.cancel()
+    assert answers == [(200, expected_body(0, 8))] * 60
+    assert most == 2
+    assert waiting(app) == 0
+
+
+@pytest.mark.parametrize("wish", [{"keep_alive": 0}, {"ttl": 0}, {"keep_alive": "100ms"}], ids=str)
+async def test_a_request_may_say_how_long_its_model_stays(start, session, wish):
+    app = await start(launched("a"))
+    assert (await asked(session, app, "a", **wish))[0] == 200
+    await eventually(lambda: states(app) == {"a": "unloaded"} and not app.fleet.pids)
+    assert (await asked(session, app, "a"))[0] == 200
+    assert states(app) == {"a": "loaded"}
+
+
+async def test_a_stay_that_means_nothing_is_refused(start, session):
+    """And nothing is loaded for it."""
+    app = await start(launched("a"))
+    status, body = await asked(session, app, "a", keep_alive="soon")
+    assert (status, json.loads(body)["error"]["param"]) == (400, "keep_alive")
+    assert states(app) == {"a": "unloaded"}
+
+
+async def test_an_engine_that_dies_while_it_serves_costs_only_the_answers_that_had_begun(start, session):
+    """It is started again; its memory stays its own meanwhile."""
+    app = await start(launched("a"))
+    assert (await asked(session, app, "a"))[0] == 200
+    status, _ = await asked(session, app, "a", fake={"fault": "exit", "fault_after": 0})
+    assert status in {200, 502, 503}
+    assert await asked(session, app, "a") == (200, expected_body(0, 8))
