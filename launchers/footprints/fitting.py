@@ -2,9 +2,9 @@
 
 1. `frugal`: what an engine keeps for later is bounded, so that it can be reserved. By itself llama_server keeps up to
    8 GiB of idle contexts, and mlx ten whole contexts, whatever the machine has.
-2. `fit_llama`: where a model can never fit whole, less context for all of its layers on the GPU; where that isn't
-   enough, as many layers there as fit. A layer in RAM is read from there for each token, so a part of the context is
-   given up first, but not below LEAST_CONTEXT for each request at once.
+2. `fit_llama`: where a model can never fit whole, no log probabilities in llama_cpp; less context for all of its
+   layers on the GPU; where that isn't enough, as many layers there as fit. A layer in RAM is read from there for each
+   token, so a part of the context is given up first, but not below LEAST_CONTEXT for each request at once.
 3. `fit_vllm`: a max-model-len whose cache fits beside the weights.
 
 What a person wrote is never changed. Whoever calls says how much memory there is (`rooms`).
@@ -36,6 +36,7 @@ LEAST_CONTEXT: Final = 2048
 """Tokens for each request at once below which layers leave the GPU rather than context is given up."""
 LAST_CONTEXT: Final = 1024
 """Tokens for each request at once below which a model is of no use."""
+NO_SCORES: Final = "no log probabilities"
 LARGE_GPU: Final = 70 << 30
 """Bytes from which vllm reads 8192 tokens of prompts in a step, and not 2048."""
 SURELY: Final = 0.9
@@ -111,27 +112,18 @@ def fit_llama(
     `written` are the names, with dashes, of the arguments that a person wrote; `env` are the engine's variables.
     """
     search = _Search(model, engine, args, devices, rooms, env)
-    option = "n-ctx" if engine == "llama_cpp" else "ctx-size"
-    gpus = [device for device in devices if device.name != RAM]
-    contexts = [] if option in written else list(_contexts(model, engine, args))
-    # 1. The whole model, with less context.
-    least = (LEAST_CONTEXT if gpus else LAST_CONTEXT) * _slots(engine, args)
-    for context in contexts[1:]:
-        if context >= least and fits(search.estimate({option: context}), rooms):
-            return Fitted({option: context}, note=_less_context(context, contexts[0]))
-    if not gpus or "n-gpu-layers" in written or "gpu-layers" in written:
-        return None
-    # 2. A part of its layers on the GPU, with as much context as fits.
-    for context in contexts or [0]:
-        less = {option: context} if context != (contexts or [0])[0] else {}
-        layers = search.most_layers(less)
-        if layers is not None:
-            found = search.estimate({**less, "n-gpu-layers": layers})
-            said = [_less_context(context, contexts[0])] if less else []
-            return Fitted(
-                {**less, "n-gpu-layers": layers}, note="; ".join([_fewer_layers(model, layers, found), *said])
-            )
-    return None
+    on_gpus = any(device.name != RAM for device in devices)
+    scores = {"logits-all", "logits_all"}
+    if engine != "llama_cpp" or not scores.isdisjoint(args) or "logits-all" in written:
+        return search.fitted(written)
+    # llama_cpp keeps what log probabilities are made of, for its whole context: few ask for them.
+    without: Mapping[str, ArgValue] = {"logits-all": False}
+    if fits(search.estimate(without), rooms):
+        return Fitted(without, note=NO_SCORES)
+    if on_gpus and (found := search.fitted(written)):
+        return found
+    found = replace(search, args={**args, "logits_all": False}).fitted(written)
+    return found and Fitted({**found.args, **without}, note=f"{found.note}; {NO_SCORES}")
 
 
 def _slots(engine: str, args: Mapping[str, ArgValue]) -> int:
@@ -176,6 +168,30 @@ class _Search:
         # llama.cpp divides layers among GPUs by what they have free: here, what they may come to have.
         devices = [replace(device, free=self.rooms.get(device.name, 0)) for device in self.devices]
         return estimate(self.model, self.engine, left | written, devices, self.env)
+
+    def fitted(self, written: Container[str]) -> Fitted | None:
+        """Find arguments with which it fits; None if there are none."""
+        model, engine, args = self.model, self.engine, self.args
+        option = "n-ctx" if engine == "llama_cpp" else "ctx-size"
+        on_gpus = any(device.name != RAM for device in self.devices)
+        contexts = [] if option in written else list(_contexts(model, engine, args))
+        # 1. The whole model, with less context.
+        least = (LEAST_CONTEXT if on_gpus else LAST_CONTEXT) * _slots(engine, args)
+        for context in contexts[1:]:
+            if context >= least and fits(self.estimate({option: context}), self.rooms):
+                return Fitted({option: context}, note=_less_context(context, contexts[0]))
+        if not on_gpus or "n-gpu-layers" in written or "gpu-layers" in written:
+            return None
+        # 2. A part of its layers on the GPU, with as much context as fits.
+        for context in contexts or [0]:
+            less = {option: context} if context != (contexts or [0])[0] else {}
+            layers = self.most_layers(less)
+            if layers is not None:
+                found = self.estimate({**less, "n-gpu-layers": layers})
+                said = [_less_context(context, contexts[0])] if less else []
+                note = "; ".join([_fewer_layers(model, layers, found), *said])
+                return Fitted({**less, "n-gpu-layers": layers}, note=note)
+        return None
 
     def most_layers(self, less: Mapping[str, ArgValue]) -> int | None:
         """Find the most layers for which the GPUs have room; None if RAM has none for the others, or no layer fits."""

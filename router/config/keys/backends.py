@@ -297,11 +297,13 @@ backends:
         "Memory that one process takes, instead of what the router estimates and learns: of the GPUs if it runs on "
         "GPUs, else of the machine; or `ram` and `gpu` separately. Several GPUs share it equally.",
     )
-    # auto: the profile's spread, on those GPUs that have room when it loads.
+    # auto: what starts with the router is spread as the profile says, as nothing else may need the GPUs; what is loaded
+    # on demand shares them with others.
     gpus: Gpus = setting(
         "auto",
-        "How many GPUs it uses, or which ones, by the numbers that `doctor` shows; 0 is the CPU. It can't stand "
-        "together with CUDA_VISIBLE_DEVICES and the like in `env`.",
+        "How many GPUs it uses, or which ones, by the numbers that `doctor` shows; 0 is the CPU. `auto`: on demand the "
+        "fewest on which it fits, else as the profile says. It can't stand together with CUDA_VISIBLE_DEVICES and the "
+        "like in `env`.",
     )
     # Off: a load that a request caused is followed by that request, which warms the engine up itself.
     warm_up: Switch = setting(

@@ -75,6 +75,31 @@ def test_where_ram_has_no_room_for_the_rest_context_is_given_up_too():
     assert fits(needs("llama_server", {**SERVER, **found.args}), rooms)
 
 
+def test_llama_cpp_gives_up_log_probabilities_before_context():
+    """They take a part of RAM for each token of the context, which few ask for."""
+    args = {"n_ctx": 4096}
+    whole, plain = (needs("llama_cpp", {**args, "logits_all": said}, CPU).devices[RAM].most for said in (True, False))
+    assert whole - plain == 4096 * 32_000 * 4
+    assert fit_llama(MODEL, "llama_cpp", args, CPU, {RAM: plain}) == Fitted(
+        {"logits-all": False}, note="no log probabilities"
+    )
+    found = fit_llama(MODEL, "llama_cpp", args, CPU, {RAM: plain - 1})
+    assert found is not None
+    assert found.args == {"n-ctx": 2048, "logits-all": False}
+    assert found.note == "a context of 2048 tokens instead of 4096, as no more fits; no log probabilities"
+    kept = fit_llama(MODEL, "llama_cpp", {**args, "logits_all": True}, CPU, {RAM: plain}, {"logits-all"})
+    assert kept is not None
+    assert kept.args == {"n-ctx": 1024}
+    assert fit_llama(MODEL, "llama_cpp", args, CPU, {RAM: plain // 2}) is None
+
+
+def test_on_a_gpu_it_keeps_them_where_ram_has_room():
+    rooms = {RAM: 64 * GIB, "gpu 0": 4 * GIB}
+    found = fit_llama(MODEL, "llama_cpp", {"n_ctx": 4096, "n_gpu_layers": -1}, ON_GPU, rooms)
+    assert found is not None
+    assert set(found.args) == {"n-gpu-layers"}
+
+
 def test_on_a_cpu_the_context_may_fall_further():
     args = {"parallel": 2, "ctx-size": 8192, "cache-ram": 0}
     room = needs("llama_server", {**args, "ctx-size": 2 * LAST_CONTEXT}, CPU).devices[RAM].most
