@@ -28,6 +28,7 @@ from typing import Protocol
 
 import structlog
 
+from launchers.spec import LaunchSpec
 from launchers.states import State
 from launchers.status import Status
 from launchers.supervisor import Supervisor
@@ -205,7 +206,7 @@ class Lifecycle:
         self._plane.bound(backend, cap_of(planned))
         if planned.launch is not None and member.supervisor is not None:
             self._plane.learn_models(backend, models_of(planned))
-            member.supervisor.set_up(planned.launch.spec)
+            member.supervisor.set_up(self._spec_of(member, planned.launch.spec))
             self._tune_load(member)
             return
         # What was discovered stays until the server says otherwise; what router.yaml named counts no longer.
@@ -219,10 +220,14 @@ class Lifecycle:
         before, now = member.planned.launch, planned.launch
         if before is not None and now is not None and member.supervisor and before.spec.claim != now.spec.claim:
             member.planned = planned
-            member.supervisor.set_up(now.spec)
+            member.supervisor.set_up(self._spec_of(member, now.spec))
         if planned.loadable != member.planned.loadable:
             member.planned = planned
             self._tune_load(member)
+
+    def _spec_of(self, member: Member, spec: LaunchSpec) -> LaunchSpec:
+        """Give a launch as the member's engine would be started again."""
+        return spec if self.loader is None else self.loader.spec_of(member, spec)
 
     def _tune_load(self, member: Member) -> None:
         """Change when the member's engine is loaded; it may come to be one of those that are only now."""

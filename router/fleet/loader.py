@@ -18,6 +18,7 @@ from math import inf
 
 import structlog
 
+from launchers.spec import LaunchSpec
 from launchers.states import State as EngineState
 from launchers.status import Status
 from router.core.errors import ConflictError, UnavailableError
@@ -27,7 +28,7 @@ from router.core.memory.refusals import size_text
 from router.core.memory.residency import Residency
 from router.core.memory.resident import Loadable, Policy
 from router.core.memory.states import State, holds_memory
-from router.fleet.loadables import EnginePlacement
+from router.fleet.loadables import EnginePlacement, placed
 from router.fleet.members import Member
 from router.proxy.plane import Plane
 from router.telemetry.tasks import heard
@@ -119,6 +120,13 @@ class Loader:
 
     def _is_known(self, resident: str) -> bool:
         return resident in self.residency.residents()
+
+    def spec_of(self, member: Member, spec: LaunchSpec) -> LaunchSpec:
+        """Give a member's launch as it is started again where it is loaded now, after a crash."""
+        if not self._is_known(member.resident):
+            return spec
+        resident = self.residency.residents()[member.resident]
+        return placed(spec, resident.placement) if resident.holds_memory and resident.placement is not None else spec
 
     def pids(self) -> dict[str, int]:
         """Give the first process of each engine that runs."""

@@ -288,6 +288,22 @@ async def test_it_can_come_to_be_loaded_at_the_start(fleet):
     assert fleet.residency.reservations.held("demo") == {"gpu": 5 * GIB}
 
 
+async def test_what_is_loaded_stays_where_it_is_whatever_changes(fleet):
+    """After a crash it starts on the GPU whose memory it has; the next load is planned anew."""
+    there = EnginePlacement("key", {"gpu": GIB}, env={"CUDA_VISIBLE_DEVICES": "GPU-1"})
+    fleet.life.add(planned(entry("demo"), Loadable("demo", (there,))))
+    fleet.want()
+    await fleet.is_ready()
+    fleet.life.tune(planned(entry("demo", start_timeout="7s"), loadable(5)), "demo")
+    spec = fleet.supervisors[0].specs[-1]
+    assert spec.env == {"CUDA_VISIBLE_DEVICES": "GPU-1"}
+    fleet.end()
+    fleet.loader.do(fleet.residency.unload("demo", fleet.plane.loop.time()))
+    await eventually(lambda: not fleet.loader.holds_memory(fleet.life.members["demo"]))
+    fleet.life.tune(planned(entry("demo", start_timeout="8s"), loadable(5)), "demo")
+    assert fleet.supervisors[0].specs[-1].env == {}
+
+
 async def test_a_successor_of_one_that_is_not_loaded_takes_its_place_at_once(fleet):
     """Neither starts."""
     fleet.add()
