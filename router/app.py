@@ -30,7 +30,7 @@ from profiles import Facts
 from router import settings
 from router.api.admin import Admin
 from router.api.models import Models
-from router.api.surface import Surface
+from router.api.surface import Surface, servable
 from router.config import Config
 from router.core.catalog import Backend
 from router.core.record import Record
@@ -198,11 +198,10 @@ class App:
 
     def _announce(self) -> None:
         """Say once, when the engines have settled, what can be asked for and how."""
-        ready = [listing.name for listing in self.plane.catalog.listing() if listing.ready]
         if self._announced:
             return
         self._announced = True
-        tell(welcome(self.url, ready, with_key=bool(self.plan.config.auth.keys)))
+        tell(welcome(self.url, servable(self.plane), with_key=bool(self.plan.config.auth.keys)))
 
     # Stop
 

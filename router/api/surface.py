@@ -1,18 +1,28 @@
 """Endpoints that the router answers itself: models, health and readiness.
 
-GET /v1/models and /v1/models/{id} answer as OpenAI's API does, with two more fields: `state` ("ready" or "unavailable")
-and, for a route, `targets`.
+GET /v1/models and /v1/models/{id} answer as OpenAI's API does, with more fields: a route's `targets`, and `state`:
+
+  ready        it is answered at once
+  loading      it is being loaded; `progress` is the share that is done, 0 to 1, where that is known
+  unloaded     it is loaded when it is asked for
+  unavailable  nothing can answer now
+
+It is the best state of all backends that the name may lead to.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from aiohttp import web
 
-from router.core.catalog import Backend, Catalog, Listing
+from router.core.catalog import Backend, Catalog
 from router.core.errors import ModelNotFoundError
+from router.core.memory.states import State
+
+_ON_ITS_WAY = frozenset({State.QUEUED, State.LOADING})
+_CAN_LOAD = frozenset({State.UNLOADED, State.DRAINING, State.UNLOADING, State.RELEASING})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -20,6 +30,13 @@ _encode = msgspec.json.Encoder().encode
 def json_answer(content: object, status: int = 200) -> web.Response:
     """Answer with JSON."""
     return web.Response(body=_encode(content), status=status, content_type="application/json")
+
+
+class Stages(Protocol):
+    """The part of the data plane that knows how far models are loaded."""
+
+    def stage(self, backend: Backend) -> tuple[State | None, float]:
+        """Tell how far a backend is, and the share of its load that is done; None if memory doesn't know it."""
 
 
 class DataPlane(Protocol):
@@ -32,6 +49,50 @@ class DataPlane(Protocol):
     @property
     def backends(self) -> Mapping[str, Backend]:
         """Every backend by name."""
+
+    @property
+    def loading(self) -> Stages | None:
+        """How far models are loaded; None where none loads or unloads by itself."""
+
+
+class Shown(NamedTuple):
+    """The state of a model or a backend, and the share of its load; the best one is the least."""
+
+    rank: int
+    state: str
+    progress: float | None = None
+    can_serve: bool = False
+
+
+_READY = Shown(0, "ready", can_serve=True)
+_UNLOADED = Shown(2, "unloaded", can_serve=True)
+_UNAVAILABLE = Shown(3, "unavailable")
+
+
+def servable(state: DataPlane) -> list[str]:
+    """List the models and routes that are answered at once, or loaded when they are asked for."""
+    return [each.name for each in state.catalog.listing() if _shown(state, each.name).can_serve]
+
+
+def _shown(state: DataPlane, name: str) -> Shown:
+    stages = [_stage(backend, state.loading) for tier in state.catalog.resolve(name).tiers for backend, _ in tier]
+    # Of several that load, the one that is furthest.
+    return min(stages, key=lambda each: (each.rank, -(each.progress or 0.0)), default=_UNAVAILABLE)
+
+
+def _stage(backend: Backend, loading: Stages | None) -> Shown:
+    health = backend.health
+    if health.usable:
+        return _READY
+    if loading is None or not backend.loadable:
+        return Shown(1, "loading") if backend.supervised and health.coming else _UNAVAILABLE
+    state, share = loading.stage(backend)
+    if state in _ON_ITS_WAY:
+        return Shown(1, "loading", share or None, can_serve=True)
+    if state is State.LOADED:
+        # Its engine has crashed, and starts again.
+        return Shown(1, "loading") if health.coming else _UNAVAILABLE
+    return _UNLOADED if state in _CAN_LOAD else _UNAVAILABLE
 
 
 class Surface:
@@ -47,42 +108,47 @@ class Surface:
         self._may_look = may_look
         self._started = int(time.time() if started is None else started)
 
-    def _model(self, listing: Listing) -> dict[str, Any]:
-        shown: dict[str, Any] = {
-            "id": listing.name,
+    def _model(self, name: str, targets: tuple[str, ...] = ()) -> dict[str, Any]:
+        shown = _shown(self._state, name)
+        told: dict[str, Any] = {
+            "id": name,
             "object": "model",
             "created": self._started,
             "owned_by": "router",
-            "state": "ready" if listing.ready else "unavailable",
+            "state": shown.state,
         }
-        if listing.targets:
-            shown["targets"] = listing.targets
-        return shown
+        if shown.progress is not None:
+            told["progress"] = round(shown.progress, 3)
+        if targets:
+            told["targets"] = targets
+        return told
 
     async def models(self, _: web.Request) -> web.Response:
         """List every model and route that clients can ask for."""
-        return json_answer({"object": "list", "data": [self._model(each) for each in self._state.catalog.listing()]})
+        listing = self._state.catalog.listing()
+        return json_answer({"object": "list", "data": [self._model(each.name, each.targets) for each in listing]})
 
     async def model(self, request: web.Request) -> web.Response:
         """Show one model or route; a name that matches a wildcard is shown as if it were a route of its own."""
         name = request.match_info["id"]
         for listing in self._state.catalog.listing():
             if listing.name == name:
-                return json_answer(self._model(listing))
+                return json_answer(self._model(name, listing.targets))
         # Raises ModelNotFoundError for a name that nothing matches.
-        tiers = self._state.catalog.resolve(name).tiers
-        if not tiers:
+        if not self._state.catalog.resolve(name).tiers:
             raise ModelNotFoundError(f"The model '{name}' is not served by any backend now.", param="model")
-        ready = any(candidate.backend.health.usable for tier in tiers for candidate in tier)
-        return json_answer(self._model(Listing(name, (), ready)))
+        return json_answer(self._model(name))
 
     async def health(self, _: web.Request) -> web.Response:
         """Answer that the process is alive."""
         return json_answer({"status": "ok"})
 
     async def ready(self, request: web.Request) -> web.Response:
-        """Answer whether a model can be served; and, if the client may know, which ones, or why none."""
-        served = [listing.name for listing in self._state.catalog.listing() if listing.ready]
+        """Answer whether a model can be served; and, if the client may know, which ones, or why none.
+
+        One that is loaded when it is asked for can be.
+        """
+        served = servable(self._state)
         told: dict[str, object] = {"status": "ready" if served else "not ready"}
         if self._may_look(request):
             waiting = {b.name: b.health.reason or "serves no model" for b in self._state.backends.values()}

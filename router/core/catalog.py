@@ -152,7 +152,6 @@ class Listing(NamedTuple):
 
     name: str
     targets: tuple[str, ...]
-    ready: bool
 
 
 class Catalog:
@@ -231,13 +230,9 @@ class Catalog:
                 yield name, route
 
     def listing(self) -> list[Listing]:
-        """List each model, then each route of an exact name, with whether it could be served now."""
-        models = [Listing(name, (), _ready((tier,))) for name, tier in self._models.items()]
-        return models + [Listing(name, route.targets, _ready(self._find(name).tiers)) for name, route in self._shown()]
-
-
-def _ready(tiers: Iterable[Tier]) -> bool:
-    return any(candidate.backend.health.usable for tier in tiers for candidate in tier)
+        """List each model, then each route of an exact name."""
+        routes = [Listing(name, route.targets) for name, route in self._shown()]
+        return [Listing(name, ()) for name in self._models] + routes
 
 
 def _matches(parts: Sequence[str], name: str) -> bool:

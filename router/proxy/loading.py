@@ -201,6 +201,12 @@ class Loading:
         resident = self.residency.residents().get(backend.resident)
         return None if resident is None or resident.wish.remove else resident.state
 
+    def stage(self, backend: Backend) -> tuple[State | None, float]:
+        """Tell how far a backend is, and the share of its load that is done; None of one that memory doesn't know."""
+        state = self._state(backend)
+        load = None if state is None else self.residency.residents()[backend.resident].load
+        return state, 0.0 if load is None else load.share
+
     def _seconds(self, backend: Backend) -> float:
         return inf if self._state(backend) is None else self.residency.seconds(backend.resident, self._loop.time())
 

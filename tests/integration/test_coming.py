@@ -75,7 +75,7 @@ async def test_right_after_the_start_requests_wait_for_their_engine(start, sessi
     async with session.get(app.url + "/ready") as ready:
         assert ready.status == 503
     async with session.get(app.url + "/v1/models") as models:
-        assert [model["state"] for model in (await models.json())["data"]] == ["unavailable"]
+        assert [model["state"] for model in (await models.json())["data"]] == ["loading"]
     assert await asyncio.gather(*asking) == [(200, expected_body(0, 8))] * 20
 
 

@@ -1,0 +1,115 @@
+import pytest
+from aiohttp import web
+
+from router.api.surface import Surface
+from router.core.catalog import Backend, Catalog, Route
+from router.core.health import WELL, declared
+from router.core.memory.states import State
+
+
+class Plane:
+    """Backends with the stages that memory has of some of them."""
+
+    def __init__(self, *backends: Backend, stages: dict[str, tuple[State, float]] | None = None, **routes):
+        self.backends = {each.name: each for each in backends}
+        routes = {name: Route(targets) for name, targets in routes.items()}
+        self.catalog = Catalog(backends, {"both": Route(("a", "b")), "a*": Route(("a",)), **routes})
+        self.loading = None if stages is None else self
+        self._stages = stages or {}
+
+    def stage(self, backend):
+        """Tell it."""
+        return self._stages.get(backend.name, (None, 0.0))
+
+
+def up(name: str, model: str) -> Backend:
+    return Backend(name, {model: model}, health=WELL)
+
+
+def away(name: str, model: str, *, coming: bool = True, resident: bool = True) -> Backend:
+    health = declared(up=False, reason="is not loaded", coming=coming)
+    return Backend(name, {model: model}, health=health, supervised=True, resident=name if resident else "")
+
+
+@pytest.fixture
+async def asked(aiohttp_client):
+    """Give a function that asks for a path: status and content."""
+
+    async def ask(plane, path):
+        app = web.Application()
+        app.add_routes(Surface(plane, lambda _: True, started=1).routes())
+        client = await aiohttp_client(app)
+        async with client.get(path) as answer:
+            return answer.status, await answer.json()
+
+    return ask
+
+
+STAGES = [
+    (State.UNLOADED, 0.0, "unloaded", None, 200),
+    (State.RELEASING, 0.0, "unloaded", None, 200),
+    (State.UNLOADING, 0.0, "unloaded", None, 200),
+    (State.QUEUED, 0.0, "loading", None, 200),
+    (State.LOADING, 0.0, "loading", None, 200),
+    (State.LOADING, 0.4321, "loading", 0.432, 200),
+    (State.LOADED, 0.0, "loading", None, 503),
+    (State.FAILED, 0.0, "unavailable", None, 503),
+]
+
+
+@pytest.mark.parametrize(("stage", "share", "state", "progress", "ready"), STAGES)
+async def test_the_state_of_a_model_that_is_not_ready(asked, stage, share, state, progress, ready):
+    """By how far it is; the router is ready if it can be loaded. One that is loaded here has just crashed."""
+    plane = Plane(away("a", "a"), stages={"a": (stage, share)})
+    _, told = await asked(plane, "/v1/models/a")
+    assert (told["state"], told.get("progress")) == (state, progress)
+    status, told = await asked(plane, "/ready")
+    assert (status, told.get("models")) == (ready, ["a", "both"] if ready == 200 else None)
+
+
+async def test_an_engine_that_starts_with_the_router(asked):
+    """It is loading, and nothing says how far it is; one that was given up is unavailable."""
+    starting, given_up = away("a", "a", resident=False), away("b", "b", resident=False, coming=False)
+    _, told = await asked(Plane(starting, given_up), "/v1/models")
+    assert [(each["id"], each["state"]) for each in told["data"]] == [
+        ("a", "loading"),
+        ("b", "unavailable"),
+        ("both", "loading"),
+    ]
+
+
+async def test_the_best_of_several_counts(asked):
+    """Of a model's backends, and of a route's models."""
+    loading = {"a": (State.LOADING, 0.2), "a-2": (State.LOADING, 0.6), "b": (State.UNLOADED, 0.0)}
+    plane = Plane(away("a", "a"), away("a-2", "a"), away("b", "b"), stages=loading)
+    _, told = await asked(plane, "/v1/models")
+    assert [(each["id"], each["state"], each.get("progress")) for each in told["data"]] == [
+        ("a", "loading", 0.6),
+        ("b", "unloaded", None),
+        ("both", "loading", 0.6),
+    ]
+    _, told = await asked(Plane(away("a", "a"), up("b", "b"), stages=loading), "/v1/models/both")
+    assert (told["state"], told["targets"]) == ("ready", ["a", "b"])
+
+
+async def test_models_and_routes_have_states_of_their_own(asked):
+    """A route is ready if one of its models is; a server that is down, and no engine, is unavailable."""
+    a = Backend("a", {"llama": "meta/llama", "qwen": "qwen"}, health=WELL)
+    down = Backend("c", {"big": "big"}, health=declared(up=False, reason="gone"))
+    plane = Plane(a, down, best=("big", "qwen"), worst=("big",), both=("llama",))
+    _, told = await asked(plane, "/v1/models")
+    assert [(each["id"], each["state"]) for each in told["data"]] == [
+        ("llama", "ready"),
+        ("qwen", "ready"),
+        ("big", "unavailable"),
+        ("both", "ready"),
+        ("best", "ready"),
+        ("worst", "unavailable"),
+    ]
+    assert (await asked(plane, "/ready"))[1]["models"] == ["llama", "qwen", "both", "best"]
+
+
+async def test_a_name_that_a_wildcard_means(asked):
+    """As if it were a route of its own."""
+    _, told = await asked(Plane(away("a", "a"), stages={"a": (State.UNLOADED, 0.0)}), "/v1/models/a-new-name")
+    assert (told["id"], told["state"], "targets" in told) == ("a-new-name", "unloaded", False)
