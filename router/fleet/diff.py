@@ -231,14 +231,20 @@ def _sections(old: Config, new: Config) -> Iterator[Step]:
     for section in ("server", "balance", "health", "limits", "memory", "memory.limit", "auth", "logging", "state"):
         part = attrgetter(section)
         one, other = part(old), part(new)
+        words = [each.model_dump(mode="json") for each in (one, other)]
         for key in type(one).model_fields:
-            before, after = getattr(one, key), getattr(other, key)
+            before = getattr(one, key)
             # Sections below a section are compared by themselves.
-            if before == after or isinstance(before, BaseModel):
+            if before == getattr(other, key) or isinstance(before, BaseModel):
                 continue
             if key in FIXED.get(section, ()):
                 yield Step(Do.STUCK, f"{section}.{key}", "takes a restart of the router")
             else:
                 # No secret is shown.
-                said = "" if section == "auth" else f"{before} → {after}"
+                said = "" if section == "auth" else " → ".join(_words(each[key]) for each in words)
                 yield Step(Do.LIMIT, f"{section}.{key}", said)
+
+
+def _words(value: object) -> str:
+    """Write the value of a key for people."""
+    return "none" if value is None else str(value)

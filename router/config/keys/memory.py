@@ -21,13 +21,17 @@ memory:
   limit: {ram: 48GiB, gpu: 90%}
 """
 
-    # No bound by default: free memory is measured before each load, and what other programs take is left to them. A
-    # bound is for those who want to keep memory free for programs that they start later.
+    # What other programs take is measured, and left to them in any case. The defaults and their reasons are in
+    # `launchers.devices`; a bound here keeps memory free for programs that are started later.
     ram: _Limit = setting(
-        None, "Most memory of the machine, in bytes or as a share of all it has. If left out, what others leave free."
+        None,
+        "Most memory of the machine, in bytes or as a share of all it has. If left out, all but the larger of a "
+        "tenth and 2 GiB; below 8 GiB, all but a quarter.",
     )
     gpu: _Limit = setting(
-        None, "Most memory of each GPU, in bytes or as a share of all it has. If left out, what others leave free."
+        None,
+        "Most memory of each GPU, in bytes or as a share of all it has. If left out, all but the larger of 2 % "
+        "and 1 GiB; below 16 GiB, all but a sixteenth.",
     )
 
 
