@@ -93,7 +93,7 @@ asyncio.run(main())
 """
 
 one_loop = pytest.mark.asyncio(loop_factories=["asyncio"])
-"""The router is a process of its own, so it makes no difference on which loop the test runs."""
+"""What is tried happens in the keeper, or in a router of its own, whatever loop the test runs on."""
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no subreapers")
 
@@ -165,6 +165,7 @@ async def test_nothing_survives_a_router_that_is_killed(routers, tmp_path, form)
     assert (tmp_path / "demo.log").read_text() == "ready\n"
 
 
+@one_loop
 @linux
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("how", ["kill", "dies"])
@@ -200,6 +201,7 @@ async def start(keepers, nasty, form, *, keep=False):
     return engine
 
 
+@one_loop
 @linux
 async def test_no_zombie_stays(keepers, nasty, tmp_path):
     """Not of an engine, and not of its orphans."""
@@ -336,6 +338,7 @@ def elsewhere(monkeypatch):
     process._me.cache_clear()
 
 
+@one_loop
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("form", ["session", "deaf"])
 @pytest.mark.parametrize("how", ["kill", "terminate", "dies", "router", "keeper"])
@@ -469,6 +472,7 @@ async def test_a_keeper_without_a_router_ends_its_engines_when_it_is_told_to(kep
     await until(lambda: not left(tmp_path) and not lives(record.keeper_pid))
 
 
+@one_loop
 @pytest.mark.parametrize(
     "said", [b"GET / HTTP/1.1\r\n\r\n", b'{"do": "fly"}\n', b'{"do": "attach"}\n', b"[1]\n", b"\xff\n"]
 )
