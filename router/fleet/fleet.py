@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from launchers.leftovers import left_running
@@ -19,6 +20,7 @@ from router.fleet.launches import Launch
 from router.fleet.lifecycle import Lifecycle
 from router.fleet.members import Member
 from router.fleet.memory import Memory
+from router.fleet.placements import running_first
 from router.fleet.telling import model_told
 from router.proxy.plane import Plane
 from router.proxy.watching.probe import Prober
@@ -113,7 +115,13 @@ class Fleet:
     def start(self) -> None:
         """Start every engine and every probe; what is added later starts by itself."""
         run = self._logs / "run"
-        adopted = [name for name, member in self.members.items() if member.resident and left_running(run, name)]
+        left = {name: left_running(run, name) for name, member in self.members.items() if member.resident}
+        adopted = {name: record for name, record in left.items() if record is not None}
+        for name, record in adopted.items():
+            member = self.members[name]
+            launch, loadable = member.planned.launch, member.planned.loadable
+            if self._memory is not None and launch is not None and loadable is not None:
+                self._memory.loader.change(replace(running_first(loadable, launch, record), name=member.resident))
         self._life.start(adopted)
 
     async def apply(self, steps: Iterable[Step], plan: Plan) -> None:

@@ -8,11 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from launchers.errors import LaunchError
 from launchers.gpus import Claim
+from launchers.record import ProcessRecord
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import weights
 from router.core.memory.devices import Footprint
 from router.core.memory.footprints import Placement
+from router.core.memory.resident import Loadable
+from router.fleet.launches import Launch
 
 _SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 
@@ -37,6 +41,18 @@ def placed(spec: LaunchSpec, placement: Placement) -> LaunchSpec:
         return spec
     args = over(spec.args, placement.args)
     return replace(spec, args=args, env={**spec.env, **placement.env}, claim=placement.claim or spec.claim)
+
+
+def running_first(loadable: Loadable, launch: Launch, record: ProcessRecord) -> Loadable:
+    """Put the placement first at which an engine runs that an earlier router left; unchanged if it is none of them."""
+    for placement in loadable.placements:
+        # LaunchError: arguments that the engine refuses now.
+        with suppress(LaunchError):
+            command = launch.engine.command(placed(launch.spec, placement), record.port, launch.python)
+            if command.fingerprint == record.fingerprint:
+                others = (each for each in loadable.placements if each is not placement)
+                return replace(loadable, placements=(placement, *others))
+    return loadable
 
 
 def over(args: Mapping[str, ArgValue], more: Mapping[str, ArgValue]) -> dict[str, ArgValue]:

@@ -10,6 +10,7 @@ from launchers.devices import DeviceFigures
 from launchers.engines import ENGINES
 from launchers.footprints.parts import RAM
 from launchers.gpus import Claim
+from launchers.record import ProcessRecord
 from launchers.spec import LaunchSpec
 from profiles import Facts
 from profiles.parsers import Gpu
@@ -17,7 +18,7 @@ from router.config import Config
 from router.core.memory.footprints import Placement
 from router.fleet.launches import Launch, plan_launches
 from router.fleet.loadables import EnginePlacement, is_managed, loadable_of, placed
-from router.fleet.placements import over
+from router.fleet.placements import over, running_first
 from tests.models import GIB, INSTALLED, QWEN, write_gguf, write_hf
 
 CPUS = Facts("Linux", "x86_64", "3.11.7", cpus=8, memory_bytes=32 * GIB, engines=INSTALLED)
@@ -215,6 +216,18 @@ def test_a_placement_puts_its_own_into_a_launch():
     assert (found.args, found.env, found.claim) == ({"n_ctx": 2048, "seed": 1, "x": 2}, {"A": "b", "C": "d"}, claim)
     assert placed(spec, Placement("key", {})) is spec
     assert placed(found, EnginePlacement("key", {})).claim == claim
+
+
+def test_an_engine_that_was_left_running_is_where_it_was(folder):
+    """On two GPUs, it may be on the second one."""
+    two = replace(CPUS, gpus=(H200, replace(H200, number=1, uuid="GPU-1")))
+    (one,) = planned(folder, launched(engine="llama_server", load="on_demand"), facts=two)
+    made = loadable_of(one, devices_of(two), environ={})
+    first, second = made.placements
+    command = one.engine.command(placed(one.spec, second), 4711, one.python)
+    record = ProcessRecord("/run/a.json", "demo", 1, "", 4711, command.fingerprint, True, "", 1, "", 1, "", "", "")
+    assert running_first(made, one, record).placements == (second, first)
+    assert running_first(made, one, record._replace(fingerprint="another")) is made
 
 
 def test_arguments_keep_their_spelling():
