@@ -190,9 +190,13 @@ class Loading:
 
     def look(self, now: float) -> None:
         """See whose model is loaded by now, or isn't any more: called each second while requests are under way."""
-        for backend, waiting in self._registered.items():
-            if (backend in self._unloaded) is (self._state(backend) is State.LOADED):
-                self._time(waiting, backend, now)
+        for backend in self._registered:
+            self._look_at(backend, now)
+        self._look_beside_at = {each: at for each, at in self._look_beside_at.items() if now < at}
+
+    def _look_at(self, backend: Backend, now: float) -> None:
+        if backend in self._registered and (backend in self._unloaded) is (self._state(backend) is State.LOADED):
+            self._time(self._registered[backend], backend, now)
 
     # Loading beside
 
@@ -255,8 +259,7 @@ class Loading:
             if isinstance(action, Unload):
                 # Nothing is sent there from now on. It is coming: it may be loaded again.
                 self._withdraw(backend, "is not loaded", due=0.0)
-            if backend in self._registered:
-                self._time(self._registered[backend], backend, now)
+            self._look_at(backend, now)
             if isinstance(action, Offer | Resume):
                 self._queues.offer_soon(backend)
         if not isinstance(action, Offer | Drain | Resume):

@@ -7,7 +7,7 @@ joins or comes back, a changed catalog) has that backend offered here to those w
 import asyncio
 from collections.abc import Callable
 
-from router.core.catalog import DIRECT, Backend, Way
+from router.core.catalog import Backend, Way
 from router.core.dispatch import Dispatcher
 from router.core.retry import waited_in_vain
 from router.core.turns import Ticket
@@ -47,7 +47,7 @@ class Queues:
             waiting.size,
             self._loop.time(),
             pace,
-            wide=way.route is not DIRECT or not way.tiers,
+            wide=not way.tiers or any(queue not in backend.models for tier in way.tiers for backend, _ in tier),
         )
         if refused is not None:
             refused[0].payload.exchange.break_off(refused[1], "had to make room in the queue")

@@ -70,6 +70,19 @@ def waiting(app: App) -> int:
     return len(app.plane.dispatcher.admission)
 
 
+async def test_a_router_whose_models_load_on_demand_is_ready(start, session):
+    """Nothing has to run for that; each model tells whether it does."""
+    app = await start(launched("a"), launched("b"), routes={"any": ["a", "b"]})
+    assert (await asked(session, app, "a"))[0] == 200
+    async with session.get(app.url + "/v1/models") as models:
+        told = {model["id"]: model["state"] for model in (await models.json())["data"]}
+    assert told == {"a": "ready", "b": "unloaded", "any": "ready"}
+    async with session.get(app.url + "/v1/models/b") as model:
+        assert (await model.json())["state"] == "unloaded"
+    async with session.get(app.url + "/ready") as ready:
+        assert (ready.status, (await ready.json())["models"]) == (200, ["a", "b", "any"])
+
+
 async def test_two_hundred_requests_at_once_start_a_model_once(start, session):
     """All are answered, and nothing ran before."""
     app = await start(launched("a", **{"start-delay": 0.5}))

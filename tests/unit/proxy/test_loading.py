@@ -261,6 +261,7 @@ async def test_another_replica_is_loaded_into_free_memory_where_that_is_sooner_t
     scene.ask()
     assert scene.did == [f"load {first}"]
     assert looks.called
+    assert list(scene.loading._look_beside_at) == [scene.backends[scene.at(other)]]
     looks.reset_mock()
     expect(14.0)
     scene.ask()
@@ -268,6 +269,8 @@ async def test_another_replica_is_loaded_into_free_memory_where_that_is_sooner_t
     scene.loading._look_beside_at.clear()
     scene.ask()
     assert scene.did == [f"load {first}", f"load {other}"]
+    scene.loading.look(scene.now + 10.0)
+    assert not scene.loading._look_beside_at
     scene.plane.close()
 
 
