@@ -18,6 +18,9 @@ from router.core.memory.footprints import Placement
 from router.core.memory.resident import Loadable
 from router.fleet.launches import Launch
 
+THREADS = frozenset({"threads", "threads-batch", "threads-http", "n-threads", "n-threads-batch", "omp-num-threads"})
+"""Arguments and variables that change with the number of other models, and what a load takes doesn't."""
+
 _SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
@@ -77,11 +80,19 @@ def key_of(spec: LaunchSpec, engine: tuple[str, str], devices: Iterable[str], en
         spec.engine,
         version,
         _identity(Path(program)) if version.startswith("at ") else "",
-        sorted((name.replace("_", "-"), repr(value)) for name, value in spec.args.items()),
-        sorted((name, value) for name, value in spec.env.items() if not _SECRET.search(name)),
+        sorted((_dashed(name), repr(value)) for name, value in spec.args.items() if _dashed(name) not in THREADS),
+        sorted(
+            (name, value)
+            for name, value in spec.env.items()
+            if not _SECRET.search(name) and _dashed(name) not in THREADS
+        ),
         list(devices),
     ]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:24]
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-").lower()
 
 
 def _identity(path: Path) -> tuple[str, int, int]:

@@ -181,6 +181,7 @@ def test_memory_decides_where_a_launch_comes_or_goes(launches, managed):
 def test_a_key_stays_as_long_as_nothing_changes(folder):
     assert loadable(folder).placements[0].key == loadable(folder).placements[0].key
     assert loadable(folder).placements[0].key == loadable(folder, env={"HF_TOKEN": "s3cr3t"}).placements[0].key
+    assert loadable(folder).placements[0].key == loadable(folder, args={"n_threads": 1}).placements[0].key
 
 
 def test_a_key_changes_with_the_file_the_engine_the_arguments_and_the_devices(folder):
