@@ -4,13 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PEERS := vllm-router sglang-router smg litellm[proxy]
 BENCH := --runs 5 --soak 2000000
+LOADS := zipf agents burst crowd churn
 TOGETHER := --numprocesses=3 --dist=worksteal   # most tests wait for something: on two cores, a third is free
 DECIDES := tests/unit/core tests/unit/launchers/test_states.py   # the tests of what decides, and does no I/O
 
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-engines test-performance test-endurance test-browser check fast pure bench bench-peers bench-balance clean help
+.PHONY: setup run later test test-engines test-performance test-endurance test-browser check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -79,6 +80,11 @@ bench: setup .peers/router/ready  ## what the router costs, beside others; BENCH
 
 bench-balance: setup  ## the balancing policies on real processes, beside the simulator; a quarter of an hour
 	$(BIN)/python -m scripts.balance.bench
+
+load-models: setup pure  ## models that come and go on real engines: 10 GB of models, two hours; LOADS=churn for one
+	for load in $(LOADS); do for engine in llama_server llama_cpp; do \
+		$(BIN)/python -m scripts.residency_load $$load --engine $$engine --keep || failed=1; \
+	done; done; rm -rf models/random; [ -z "$$failed" ]
 
 .peers/router/ready: setup.py pyproject.toml $(shell find router launchers profiles -name '*.py' -o -name '*.yaml')
 	$(PYTHON) -m venv .peers/router

@@ -70,11 +70,17 @@ class Settings:
 class RouterProcess:
     """`python -m router`, from entering to leaving. `lines` is what it said.
 
-    Its folder has router.yaml, `logs`, `state`, and `tmp`, where all temporary files of it and of its engines go.
+    Its folder has router.yaml, `logs`, `state`, and `tmp`, where all temporary files of it and of its engines go. `env`
+    holds variables over our own; `within` is a command that runs the router as its words.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, *, env: Mapping[str, str] | None = None, within: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
+        self._env = {**os.environ, "TMPDIR": str(folder / "tmp"), **(env or {})}
+        self._within = within
+        self._is_killed = False
         self.settings = settings
         self.lines: list[str] = []
         self.target: LoadTarget
@@ -89,8 +95,7 @@ class RouterProcess:
         path = self.folder / "router.yaml"
         path.write_text(json.dumps(self.settings.document(), indent=1), encoding="utf-8")
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "--config", str(path), cwd=ROOT,
-            env={**os.environ, "TMPDIR": str(self.folder / "tmp")},
+            *self._within, sys.executable, "-m", "router", "--config", str(path), cwd=ROOT, env=self._env,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         self._reading = asyncio.create_task(self._read())
@@ -118,7 +123,7 @@ class RouterProcess:
         """Stop it, and all that it has started. Raises RouterFailedError where it doesn't stop well."""
         self.pool.close()
         code = await self._end()
-        if code != 0 and error is None:
+        if code != 0 and error is None and not self._is_killed:
             raise RouterFailedError(f"the router stopped with {code}; it said:\n" + "\n".join(self.lines[-40:]))
 
     async def _end(self) -> int:
@@ -136,6 +141,12 @@ class RouterProcess:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         return code
+
+    async def kill(self) -> None:
+        """Kill the router's process alone, as the kernel does where memory is short."""
+        self._is_killed = True
+        self._process.kill()
+        await self._process.wait()
 
     # Its processes
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from scripts.residency_load.asking import Outcomes, ask, ask_all
-from scripts.residency_load.watching import MemoryWatch, leavings
+from scripts.residency_load.watching import MemoryWatch, books_checked, leavings
 from scripts.stress import units
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ async def zipf(router: RouterProcess, requests: int, clients: int, seed: int) ->
     result, settings = Result(), router.settings
     drawn = popularity([each.name for each in settings.models], requests, random.Random(seed))  # noqa: S311
     with MemoryWatch(router) as watch:
-        outcomes = await ask_all(router, drawn, clients)
+        async with books_checked(router, result.problems):
+            outcomes = await ask_all(router, drawn, clients)
     result.take(outcomes)
     result.take_starts(router)
     result.take_memory(watch, settings.limit)
@@ -152,7 +153,8 @@ async def crowd(router: RouterProcess, each: int) -> Result:
     """Ask for all models at once, `each` requests for each of them: all are answered, none is loaded twice."""
     result, names = Result(), [model.name for model in router.settings.models]
     with MemoryWatch(router) as watch:
-        outcomes = await ask_all(router, names * each, len(names) * each)
+        async with books_checked(router, result.problems):
+            outcomes = await ask_all(router, names * each, len(names) * each)
     result.take(outcomes)
     result.take_memory(watch, router.settings.limit)
     starts = result.take_starts(router)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import psutil
 
+from launchers.footprints.parts import RAM
 from launchers.footprints.resident import measure
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from types import TracebackType
 
     from scripts.residency_load.fleet import RouterProcess
 
 EVERY: Final = 0.2
 """Seconds between two samples of memory."""
+
+BOOKS_EVERY: Final = 1.0
+"""Seconds between two looks at what the router has reserved."""
 
 _SHARED = Path("/dev/shm")  # noqa: S108  (it is what is looked at)
 
@@ -60,6 +66,26 @@ class MemoryWatch:
     def above(self, limit: int) -> list[int]:
         """Give the samples above a limit."""
         return [size for _, size in self.samples if size > limit]
+
+
+@asynccontextmanager
+async def books_checked(router: RouterProcess, problems: list[str]) -> AsyncIterator[None]:
+    """Ask the router every second what it has reserved; more than its limit is a problem: something counts twice."""
+
+    async def check() -> None:
+        while True:
+            held = {each["name"]: each["reserved"].get(RAM, 0) for each in (await router.models())["models"]}
+            if sum(held.values()) > router.settings.limit:
+                problems.append(f"{sum(held.values())} bytes are reserved, of {router.settings.limit}: {held}")
+            await asyncio.sleep(BOOKS_EVERY)
+
+    checking = asyncio.create_task(check())
+    try:
+        yield
+    finally:
+        checking.cancel()
+        with suppress(asyncio.CancelledError):
+            await checking
 
 
 def taken(router: RouterProcess) -> int:
