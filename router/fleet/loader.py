@@ -18,6 +18,7 @@ from math import inf
 
 import structlog
 
+from launchers.footprints.parts import RAM
 from launchers.spec import LaunchSpec
 from launchers.states import State as EngineState
 from launchers.status import Status
@@ -46,6 +47,10 @@ NOT_LOADED = "is not loaded"
 
 LOOK_EVERY = 0.05
 """Seconds between two looks whether what a person asked for has come."""
+
+SPARE = 32 << 20
+"""Bytes of RAM that are reserved beyond what an engine was measured to take: its first requests bring buffers, and what
+it shares with other engines, such as libraries, is its alone when those have left. 16 MiB were met."""
 
 _ON_ITS_WAY = frozenset({State.QUEUED, State.LOADING})
 
@@ -176,7 +181,7 @@ class Loader:
         if not kill:
             await self._last_answers(member)
         if pid is not None and not kill:
-            came_to = await asyncio.to_thread(self._measure, pid)
+            came_to = await self._taken(member, pid)
             if self._is_known(member.resident):
                 self.do(self.residency.used(member.resident, came_to, self._now()))
         await (supervisor.kill() if kill else supervisor.stop())
@@ -235,12 +240,20 @@ class Loader:
         measured: Footprint = {}
         if is_new:
             await self._warm_up(member, status)
-            measured = await asyncio.to_thread(self._measure, status.pid or 0)
+            measured = await self._taken(member, status.pid or 0)
         if self._is_current(member, status):
             serve(member, status)
             placement = self.residency.residents()[member.resident].placement
             grows = placement.grows if isinstance(placement, EnginePlacement) else {}
             self.do(self.residency.loaded(member.resident, self._now(), measured, grows))
+
+    async def _taken(self, member: Member, pid: int) -> Footprint:
+        """Measure what an engine takes, and lay the spare on top, unless a person said what is to be reserved."""
+        measured = await asyncio.to_thread(self._measure, pid)
+        resident = self.residency.residents().get(member.resident)
+        if resident is None or resident.placement is None or resident.placement.is_told or RAM not in measured:
+            return measured
+        return {**measured, RAM: measured[RAM] + SPARE}
 
     def _is_current(self, member: Member, status: Status) -> bool:
         """Whether an engine still runs, and is still wanted: both may have ended while it was measured."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from launchers.footprints.parts import RAM
 from launchers.states import State as EngineState
 from router.core.errors import ConflictError
 from router.core.memory.devices import Device
@@ -14,7 +15,7 @@ from router.core.memory.residency import Residency
 from router.core.memory.resident import Loadable
 from router.core.memory.states import State
 from router.fleet.loadables import EnginePlacement
-from router.fleet.loader import Loader
+from router.fleet.loader import SPARE, Loader
 from tests.fakes.fleet import RUNNING, Fleet, planned
 from tests.running import eventually
 
@@ -95,6 +96,19 @@ async def fleet():
 
 
 # Loading
+
+
+async def test_a_spare_of_ram_is_reserved_beyond_what_was_measured(fleet):
+    """First requests bring buffers, and shared libraries are one's own in the end; a person's word stands as it is."""
+    fleet.residency.reservations.resize([Device(RAM, LIMIT * GIB)])
+    for number, is_told in enumerate((False, True)):
+        name, pid = f"m{number}", 7 + number
+        fleet.measured[pid] = {RAM: 3 * GIB}
+        placement = Placement(name, {RAM: 2 * GIB}, is_told=is_told)
+        fleet.life.add(planned(entry(name), Loadable(name, (placement,))))
+        fleet.want(name, name)
+        await fleet.is_ready(name, number, pid)
+        assert fleet.residency.reservations.held(name) == {RAM: 3 * GIB + (0 if is_told else SPARE)}
 
 
 async def test_nothing_runs_until_it_is_wanted(fleet):
