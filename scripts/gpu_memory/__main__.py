@@ -165,12 +165,17 @@ async def short(asked: argparse.Namespace, models: Sequence[ModelFile], folder: 
 
 
 async def taken(asked: argparse.Namespace, models: Sequence[ModelFile], folder: Path, report: Report) -> None:
-    """Have another program take what B needs just before B is asked for: A leaves, and B starts once."""
+    """Have another program take what B needs just before B is asked for: A leaves, and B starts once.
+
+    A vllm is started only where its share is free, even if the router has seen more. Others need that the router knows.
+    """
     gpu = gpu_of(devices.look())
     left = int(SHARE / 2 * gpu.total) if asked.engine == "vllm" else LLAMA // 2
     async with Holder(asked.holder) as holder, _router(asked, models, folder, gpu) as (router, watch):
         await _asked(router, watch, "a", report)
         await _leave(holder, gpu.name, left, report)
+        if asked.engine != "vllm":
+            await asyncio.sleep(SEEN_WITHIN)
         await _asked(router, watch, "b", report)
         _tell_log(router, report)
     _check_order(watch, ["a", "b"], report)
