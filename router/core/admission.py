@@ -210,7 +210,7 @@ class Admission(Generic[T]):
             if serves or queue.wide:
                 tickets = queue.in_turn(self.bounds.ageing)
                 if not serves:
-                    tickets = (each for each in tickets if each.wide)
+                    tickets = _wide(tickets)
                 ticket = self._choose(tickets, backend, room, may)
                 if ticket is not None:
                     return self._go(ticket, now)
@@ -295,3 +295,11 @@ class Admission(Generic[T]):
             refused.append((ticket, QueueTimeoutError(sentence, retry_after=seconds)))
             self.leave(ticket)
         return refused
+
+
+def _wide(tickets: Iterator[Ticket[T]]) -> Iterator[Ticket[T]]:
+    """Leave out tickets that only go to backends of their queue's model."""
+    # A function: mypyc makes a whole list of a generator's expression.
+    for ticket in tickets:
+        if ticket.wide:
+            yield ticket

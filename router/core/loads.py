@@ -91,7 +91,8 @@ def has_another(way: Way, tried: Collection[Candidate]) -> bool:
 
 def comment(backend: str, place: Place) -> bytes:
     """Write how far the load of a model is, for a comment in a stream that waits for it."""
-    seconds = f", about {max(1, round(place.seconds))} s"
+    # One that is due, or overdue, isn't told to take a second more again and again.
+    seconds = f", about {place.seconds:.0f} s" if place.seconds >= 1 else ""
     if place.stage is State.LOADING:
         share = f": {place.share:.0%}" if place.share else ""
         return f"loading {backend}{share}{seconds}".encode()

@@ -1,5 +1,6 @@
 import pytest
 
+from router.core import retry
 from router.core.admission import Bounds, Cap
 from router.core.aside import Kind
 from router.core.catalog import DIRECT, Backend, Candidate, Route, Way
@@ -211,6 +212,7 @@ def test_one_that_drains_takes_nothing_new(dispatcher):
     for full in (False, True):
         assert dispatcher.choose(way((drains, other)), (), ASK, 0.0, full=full) is other
         assert dispatcher.choose(way((drains,)), (), ASK, 0.0, full=full) is None
+    assert retry.second(way((other, drains)), (other,), ASK, dispatcher, 0.0) is None  # no hedge, either
     assert dispatcher.may_wait(way((drains,)))
     assert dispatcher.awaits(way((drains,)))
     assert not dispatcher.serves(drains.backend)

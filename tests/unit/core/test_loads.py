@@ -151,7 +151,8 @@ def test_a_way_knows_whether_it_loads():
     ("place", "said"),
     [
         (Place(State.LOADING, 3, 0, 0.452, 12.4), "loading qwen: 45%, about 12 s"),
-        (Place(State.LOADING, 3, 0, 0.0, 0.1), "loading qwen, about 1 s"),
+        (Place(State.LOADING, 3, 0, 0.0, 1.0), "loading qwen, about 1 s"),
+        (Place(State.LOADING, 3, 0, 0.9, 0.0), "loading qwen: 90%"),
         (Place(State.QUEUED, 0, 1, 0.0, 40.0), "qwen waits for memory behind 1 other model, about 40 s"),
         (Place(State.QUEUED, 0, 2, 0.0, 40.0), "qwen waits for memory behind 2 other models, about 40 s"),
         (Place(State.QUEUED, 0, 0, 0.0, 40.0), "qwen waits for memory, about 40 s"),
