@@ -133,7 +133,7 @@ async def test_an_engine_that_can_not_start(tmp_path):
             await router.ready()
             await eventually(lambda: "next try in" in router.said, within=60)
             assert "exited with code" in router.said
-            reason = "while starting: ValueError: Failed to load model from file: "
+            reason = "while starting: llama_model_load: error loading model: "
             assert reason in router.said
             assert "\n    | " in router.said
             async with aiohttp.ClientSession() as session:
@@ -141,10 +141,10 @@ async def test_an_engine_that_can_not_start(tmp_path):
                     assert answer.status == 200
                 async with session.post(router.url + CHAT, json={**ASK, "model": "broken"}) as answer:
                     assert answer.status == 503
-                    assert "Failed to load model" in await answer.text()
+                    assert "failed to load model from" in await answer.text()
                 async with session.get(router.url + "/admin/status") as answer:
                     broken_one = next(each for each in (await answer.json())["backends"] if each["name"] == "broken")
-                    assert "Failed to load model" in broken_one["detail"]
+                    assert "failed to load model from" in broken_one["detail"]
             router.signal()
             assert await router.exit_code() == 0
             assert not any(alive(engine) for engine in router.engines)
