@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import suppress
@@ -88,7 +89,7 @@ class GpuWatch:
                 continue
             found.add(process.pid)
             if process.pid not in there:
-                self.engines.append(Engine(name, process.pid, process.create_time()))
+                self.engines.append(Engine(name, process.pid, _began(process.pid)))
         for engine in self.running():
             if engine.pid not in found:
                 engine.ended = time.time()
@@ -131,12 +132,13 @@ class GpuWatch:
 
     def freed(self, engine: Engine) -> float | None:
         """Tell when an engine's memory was free: the first sample after its end without it, in epoch seconds."""
-        had = [each for each in self.samples if each.own is not None and each.own.get(engine.pid, 0)]
+        had = [(each, each.own[engine.pid]) for each in self.samples if each.own and each.own.get(engine.pid, 0)]
         if not had:
             return engine.ended
-        last = had[-1]
+        # It may have given some back by then.
+        last, rest = had[-1]
         for each in self.samples:
-            if each.at > last.at and each.free >= last.free + self.most(engine) - GONE:
+            if each.at > last.at and each.free >= last.free + rest - GONE:
                 return each.at
         return None
 
@@ -145,6 +147,15 @@ class GpuWatch:
         wanted = set(pids)
         told = [each.own for each in self.samples if each.own is not None]
         return sum(sum(size > GONE for pid, size in own.items() if pid in wanted) > 1 for own in told)
+
+
+def _began(pid: int) -> float:
+    """Tell when a process began, in epoch seconds. psutil's figure lacks up to a second: the boot's is a whole one."""
+    seen = kin.seen(pid)
+    now = time.time()
+    if seen is None:
+        return now
+    return now - (time.clock_gettime(time.CLOCK_BOOTTIME) - int(seen.started) / os.sysconf("SC_CLK_TCK"))
 
 
 def footprint(watch: GpuWatch, engine: Engine) -> tuple[Mapping[str, int], int | None]:
