@@ -37,15 +37,12 @@ def where(
     backends = [backend for tier in way.tiers for backend, _ in tier if backend not in against]
     serves = any(dispatcher.serves(each) for each in backends)
     for tier in way.tiers:
-        soonest, least = None, inf
-        for backend, _ in tier:
-            if not backend.loadable or backend in against or not _may_serve(backend, dispatcher, serves=serves):
-                continue
-            expected = seconds(backend) + backend.estimate.expected(ask, 0, now)
-            if expected < least:
-                soonest, least = backend, expected
-        if soonest is not None:
-            return soonest
+        able = [each.backend for each in tier if each.backend.loadable and each.backend not in against]
+        able = [each for each in able if _may_serve(each, dispatcher, serves=serves)]
+        if len(able) == 1:
+            return able[0]
+        if able:
+            return min(able, key=lambda each: seconds(each) + each.estimate.expected(ask, 0, now))
     return None
 
 

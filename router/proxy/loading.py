@@ -127,13 +127,23 @@ class Loading:
 
         If none of its models can be loaded, and no other backend is there, its exchange is told so.
         """
-        now, ask = self._loop.time(), waiting.exchange.ask
-        backend = loads.where(way, self._against(waiting), ask, self._dispatcher, self._seconds, now)
-        if backend is not None:
-            self._register(waiting, backend, now)
+        now = self._loop.time()
+        self._ask(waiting, way, now)
         if waiting.ticket is not None and way.chooses:
             ahead = self._admission.waiting(waiting.ticket.model)
             self._look_beside(way, None, self._dispatcher.pace(way) * ahead, now)
+
+    def _ask(self, waiting: Queued, way: Way, now: float) -> bool:
+        """Have a request wait for the best of its models that isn't ruled out; tell whether there is any."""
+        while True:
+            against = waiting.refused + waiting.unfit
+            backend = loads.where(way, against, waiting.exchange.ask, self._dispatcher, self._seconds, now)
+            if backend is None:
+                return False
+            if self._state(backend) is not None:
+                self._register(waiting, backend, now)
+                return True
+            waiting.refused += (backend,)
 
     def _register(self, waiting: Queued, backend: Backend, now: float) -> None:
         waiting.registered = backend
@@ -148,11 +158,6 @@ class Loading:
         )
         self._time([waiting], backend, now)
         self.do(actions)
-
-    @staticmethod
-    def _against(waiting: Queued) -> tuple[Backend, ...]:
-        """Give the backends that are not loaded for a request: they can't be, or have failed it."""
-        return waiting.refused + waiting.unfit
 
     def left(self, waiting: Queued) -> None:
         """Note that a request waits no more for a load: its client has left, or it goes to a backend that has none."""
@@ -285,13 +290,10 @@ class Loading:
         way = waiting.way_now()
         if waiting.ticket is None:
             return
-        against = self._against(waiting)
-        another = loads.where(way, against, waiting.exchange.ask, self._dispatcher, self._seconds, now)
-        if another is not None:
-            self._register(waiting, another, now)
+        if self._ask(waiting, way, now):
             return
         self._admission.start_clock(waiting.ticket, now)
-        if not self._dispatcher.may_wait(way, against):
+        if not self._dispatcher.may_wait(way, waiting.refused + waiting.unfit):
             waiting.exchange.break_off(refusal.error, "its model can't be loaded")
 
     # What those are told who wait
