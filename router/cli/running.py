@@ -14,6 +14,7 @@ import msgspec
 from router.cli.exits import BAD_START, REFUSED, CommandError
 from router.config import load
 from router.config.keys.values import url as checked_url
+from router.telemetry.logs import printable
 
 T = TypeVar("T")
 
@@ -146,7 +147,7 @@ def _read(status: int, body: bytes, url: str) -> Reply:
         content, told = msgspec.json.decode(body, type=_Content), msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         content, told = _Content(), {}
-    error = "" if content.error is None else str(content.error.get("message", ""))
+    error = "" if content.error is None else printable(str(content.error.get("message", "")))
     code = None if content.error is None else content.error.get("code")
     if (status >= 400 and not error) or not ("models" in told or error) or code == "not_found":
         raise CommandError(f"what answers at {url} is no router, or an older one ({status})", BAD_START)

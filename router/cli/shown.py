@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -11,11 +11,17 @@ from rich.table import Table
 from launchers.footprints.parts import RAM
 from router.cli.running import Model
 from router.core.memory.refusals import size_text
+from router.telemetry.logs import printable
 
 _WIDE: Final = 500
 """Columns where no terminal says how many there are: programs read lines, which mustn't be wrapped."""
 
 _LOADED: Final = frozenset({"loaded", "draining"})
+_NUMBERS: Final = frozenset({"IN FLIGHT", "WAITING", "PID"})
+_WHOLE: Final = frozenset({"STATE", "WAITING", "IDLE", "ENGINE", "PID"})
+_SPARE: Final = frozenset({"IDLE", "ENGINE", "PID"})
+"""Columns that are left out where a terminal is too narrow; `--json` has all."""
+
 _ON_ITS_WAY: Final = frozenset({"queued", "loading"})
 _UNITS: Final = ((3600, "h"), (60, "m"), (1, "s"))
 
@@ -24,36 +30,49 @@ def table(models: Sequence[Model]) -> str:
     """Draw the models as a table, and below it what was chosen for those that don't fit, and why some failed."""
     if not models:
         return "This router launches no models."
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("MODEL", "BACKEND", "STATE", "MEMORY"):
-        drawn.add_column(name, overflow="fold")
-    drawn.add_column("IN FLIGHT", justify="right")
-    drawn.add_column("WAITING", justify="right")
-    for name in ("IDLE", "UNLOADS", "ENGINE"):
-        drawn.add_column(name, overflow="fold")
-    drawn.add_column("PID", justify="right")
-    for each in models:
-        drawn.add_row(
-            ", ".join(each.models),
-            each.name,
-            state_of(each),
-            memory_of(each),
-            str(each.in_flight),
-            str(each.waiting),
-            "" if each.idle is None or not is_loaded(each) else lasting(each.idle),
-            _unloads(each),
-            each.engine or "",
-            "" if each.pid is None else str(each.pid),
-        )
     said = io.StringIO()
     terminal = sys.stdout.isatty()
     # The width is that of the terminal; without one, lines stay whole.
-    Console(file=said, force_terminal=terminal, width=None if terminal else _WIDE, markup=False, highlight=False).print(
-        drawn
-    )
+    width = None if terminal else _WIDE
+    console = Console(file=said, force_terminal=terminal, width=width, markup=False, emoji=False, highlight=False)
+    rows = [_row(each) for each in models]
+    names = list(rows[0])
+    unbounded = console.options.update(max_width=_WIDE)
+    while console.measure(drawn := _drawn(rows, names), options=unbounded).maximum > console.width:
+        if names[-1] not in _SPARE:
+            break
+        names.pop()
+    console.print(drawn)
     lines = [line.rstrip() for line in said.getvalue().splitlines()]
-    notes = [f"{each.name}: {each.note}" for each in models if each.note]
+    notes = [f"{each.name}: {printable(each.note)}" for each in models if each.note]
     return "\n".join([*lines, *notes, *_failures(models)])
+
+
+def _row(model: Model) -> dict[str, str]:
+    """Say all of a model, by the names of the columns."""
+    return {
+        "MODEL": ", ".join(model.models),
+        "BACKEND": model.name,
+        "STATE": state_of(model),
+        "MEMORY": memory_of(model),
+        "IN FLIGHT": str(model.in_flight),
+        "WAITING": str(model.waiting),
+        "UNLOADS": _unloads(model),
+        "IDLE": "" if model.idle is None or not is_loaded(model) else lasting(model.idle),
+        "ENGINE": model.engine or "",
+        "PID": "" if model.pid is None else str(model.pid),
+    }
+
+
+def _drawn(rows: Iterable[Mapping[str, str]], names: Iterable[str]) -> Table:
+    """Draw these columns."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        justify: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
+        drawn.add_column(name, justify=justify, overflow="fold", no_wrap=name in _WHOLE)
+    for row in rows:
+        drawn.add_row(*(row[name] for name in names))
+    return drawn
 
 
 def state_of(model: Model) -> str:
@@ -117,7 +136,7 @@ def _unloads(model: Model) -> str:
 
 def _failures(models: Iterable[Model]) -> list[str]:
     failed = [(each.name, each.failure) for each in models if each.failure is not None and not is_loaded(each)]
-    return [f"{name}: {failure.get('reason')}{_again(failure)}" for name, failure in failed]
+    return [f"{name}: {printable(str(failure.get('reason')))}{_again(failure)}" for name, failure in failed]
 
 
 def _again(failure: Mapping[str, object]) -> str:

@@ -1,3 +1,7 @@
+import io
+import re
+import sys
+
 import pytest
 
 from router.cli import shown
@@ -61,7 +65,7 @@ def test_a_time(seconds, words):
 )
 def test_when_it_unloads(told, words):
     """Of what is loaded."""
-    assert shown.table([model(**told)]).endswith(words)
+    assert shown._unloads(model(**told)) == words
 
 
 def test_what_was_chosen_for_a_model_that_does_not_fit_stands_below():
@@ -83,6 +87,31 @@ def test_the_table():
     assert words[-2:] == ["llama_server", "4711"]
     assert coder.split()[:4] == ["a" * 60 + ",", "b" * 60, "coder", "failed"]
     assert why == "coder: no such file (a request tries it again in 8s)"
+
+
+def test_names_are_shown_as_they_are():
+    """Rich would take some for colours or little pictures; and no reason of an engine controls the terminal."""
+    names = ("[red]x[/]", ":cat:", "日本")
+    drawn = shown.table([model(models=names, state="failed", failure={"reason": "\x1b[2Jgone"})])
+    assert ", ".join(names) in drawn
+    assert drawn.splitlines()[-1] == "qwen: \\x1b[2Jgone"
+
+
+def test_a_narrow_terminal(monkeypatch):
+    """It has fewer columns, and whole words."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "80")
+    busy = model(engine="llama_server", pid=47110, expires=250.0, idle=5.0, reserved={"ram": 1 << 30, GPU: 6 << 30})
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in shown.table([busy]).splitlines()]
+    assert max(map(len, lines)) <= 80
+    for whole in ("IN FLIGHT", "qwen2.5-7b", "loaded", "6.0 GiB NVIDIA 0", "in 4m 10s"):
+        assert any(whole in line for line in lines), whole
+    assert "PID" not in lines[0]
 
 
 def test_a_router_without_launches():
