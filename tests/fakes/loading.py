@@ -8,7 +8,6 @@ from router.core.memory.footprints import Placement
 from router.core.memory.order import Order
 from router.core.memory.residency import Residency
 from router.core.memory.resident import Loadable, Policy
-from router.proxy.pool import Address
 from tests.fakes.wired import Scene, Wires
 
 GPU = "gpu0"
@@ -70,9 +69,11 @@ class LoadingScene(Scene):
     def loaded(self, name: str) -> None:
         """A backend's engine is ready."""
         number = self.at(name)
+        backend = self.backends[number]
+        # As `Plane.serve` does, but for the pool; first, as memory may have it end at once.
+        self.plane.connections._pools[backend] = self.pools[number]
+        self.plane._follow(backend, self.plane.ledger.ready(backend, self.now))
         self.loading.do(self.residency.loaded(name, self.now))
-        self.plane.serve(self.backends[number], Address("127.0.0.1", 1))
-        self.plane.connections._pools[self.backends[number]] = self.pools[number]
 
     def exited(self, name: str) -> None:
         """A backend's engine has ended, and its memory is free."""

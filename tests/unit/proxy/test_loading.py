@@ -1,6 +1,8 @@
 """What becomes of requests whose models load and unload by themselves, without sockets."""
 
 import asyncio
+import random
+from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
@@ -15,6 +17,9 @@ from router.proxy.requests import Caller
 from tests.fakes.loading import LoadingScene
 from tests.fakes.wired import EVENT, Wires
 from tests.running import eventually
+
+if TYPE_CHECKING:
+    from router.proxy.exchange import Exchange
 
 
 @pytest.fixture
@@ -627,3 +632,107 @@ async def test_memory_may_know_a_backend_by_another_name(scene):
     await eventually(lambda: backend.in_flight == 1)
     answer(scene.wire(2))
     assert client.ended == "kept"
+
+
+# Whatever happens
+
+
+class _Play:
+    """Plays clients, engines and the fleet at random, and checks after each step what must always hold."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)  # noqa: S311 - a failure is to be seen again
+        self.scene = LoadingScene(models="abcd", fits=2)
+        route(self.scene, "any", "c", "d")
+        self.exchanges: list[Exchange] = []
+
+    def step(self) -> None:
+        """Do one thing at random; loads and exits that were asked for are done sooner or later."""
+        scene, residents = self.scene, self.scene.residency.residents()
+        told = [each for each in residents.values() if each.state.value in {"loading", "unloading"}]
+        wires = [wire for pool in scene.pools for wire in pool.made_of if wire.receiver and not wire.aborted]
+        do = self.random.choice(["ask", "ask", "ask", "answer", "answer", "answer", "fleet", "leave", "fail", "tick"])
+        if do == "ask":
+            self.exchanges.append(scene.ask(model=self.random.choice(["a", "b", "c", "d", "any"]), stream=False)[0])
+        elif do == "answer" and wires:
+            wire = self.random.choice(wires)
+            answer(wire)
+            wire.receiver = None
+        elif do == "fail" and wires:
+            self.random.choice(wires).fail(self.random.choice([Failure.CLOSED, Failure.STALE]))
+        elif do == "leave" and self.exchanges:
+            self.exchanges.pop(self.random.randrange(len(self.exchanges))).cancel()
+        elif do == "fleet" and told:
+            self.move(self.random.choice(told).name)
+        elif do == "tick":
+            for each in residents.values():
+                each.idle_since -= 100.0
+                each.turn.ends -= 100.0
+                each.turn.joined -= 100.0
+            scene.loading.do(scene.residency.tick(scene.now))
+            scene.plane._look_at_all()
+
+    def move(self, name: str) -> None:
+        """Have the fleet do what it was told: a load ends well, or not; an engine ends."""
+        scene = self.scene
+        if scene.state(name) == "unloading":
+            scene.exited(name)
+        elif self.random.random() < 0.1:
+            scene.loading.do(scene.residency.failed(name, "it is broken", scene.now))
+        else:
+            scene.loaded(name)
+
+    def check(self) -> None:
+        """Check that memory, the ledger and the queue agree, and that nothing is sent where nothing is loaded."""
+        scene = self.scene
+        waiting = [ticket.payload for name in "abcd" for ticket in scene.plane.dispatcher.admission.order(name)]
+        registered = {each: backend for backend, those in scene.loading._registered.items() for each in those}
+        assert set(registered) <= set(waiting)
+        assert all(each.registered is registered[each] for each in registered)
+        for backend in scene.backends:
+            resident = scene.residency.residents()[backend.name]
+            assert len(resident.in_flight) == backend.in_flight
+            assert set(resident.waiting) == set(scene.loading._registered.get(backend, ()))
+            is_loaded = scene.state(backend.name) in {"loaded", "draining"}
+            assert not backend.in_flight or is_loaded
+            assert backend.health.absent is not is_loaded
+            assert (backend in scene.plane.ledger.draining) is (scene.state(backend.name) == "draining")
+
+    async def end(self) -> None:
+        """Answer everybody: nobody is forgotten."""
+        for _ in range(1000):
+            for each in self.scene.residency.residents().values():
+                if each.state.value in {"loading", "unloading"}:
+                    self.move(each.name)
+                each.turn.ends, each.idle_since, each.turn.joined = 0.0, 0.0, each.turn.joined - 100.0
+            for pool in self.scene.pools:
+                for wire in pool.made_of:
+                    if wire.receiver and not wire.aborted:
+                        answer(wire)
+                        wire.receiver = None
+            self.scene.loading.do(self.scene.residency.tick(self.scene.now))
+            await _turns()
+            if not self.scene.plane.exchanges:
+                return
+        raise AssertionError([each.queued for each in self.scene.plane.exchanges])
+
+
+async def _turns() -> None:
+    """Let the loop do what was planned: offers, and connections."""
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_happens_memory_and_the_queue_agree_and_everybody_is_answered(seed):
+    """With engines that fail, clients that leave, loads that fail, and models that make room for others."""
+    play = _Play(seed)
+    for _ in range(300):
+        play.step()
+        await _turns()
+        play.check()
+    await play.end()
+    play.check()
+    assert not play.scene.loading._registered
+    assert len(play.scene.records) == play.scene.plane.asked
+    play.scene.plane.close()
