@@ -6,14 +6,23 @@ on its way into memory or out of it, as then it decides who waits; else seldom, 
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from router.core.memory.states import State
 from router.fleet.loader import Loader
 from router.telemetry.tasks import aside, for_ever
 
+FREED_WITHIN = 0.1
+"""Seconds between two readings while the memory of an engine that is gone is waited for. A GPU's is freed within 0.03 s
+of the exit, and whoever waits for it waits for its reading, too."""
+
 BUSY_EVERY = 0.5
-"""Seconds between two readings while a model is on its way. A GPU's memory is freed within 0.03 s of an exit."""
+"""Seconds between two readings while a model is on its way."""
+
+LEAST_REST = 5.0
+"""How many times as long as a reading takes the pause before the next one is, at least: nvidia-smi takes 60 ms and more
+of a core."""
 
 QUIET_EVERY = 10.0
 """Seconds between two readings else."""
@@ -51,6 +60,9 @@ class Gauges:
         self._loader = loader
         self._read = read
         self._read_at = 0.0
+        # Seconds that the last reading took.
+        self._took = 0.0
+        self._woken = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
@@ -65,20 +77,34 @@ class Gauges:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    def wake(self) -> None:
+        """Look at once: an engine is gone, and its memory is wanted."""
+        self._woken.set()
+
     async def _watch(self) -> None:
         while True:
             now, residency = self._loop.time(), self._loader.residency
-            if now >= self._read_at + (BUSY_EVERY if self._is_busy() else QUIET_EVERY):
+            if now >= self._read_at + self._pause():
                 await self._take_figures()
             self._loader.do(residency.tick(self._loop.time()))
             now = self._loop.time()
-            await asyncio.sleep(min(LATEST, max(SOONEST, residency.wake(now) - now)))
+            sleeps = min(LATEST, max(SOONEST, min(residency.wake(now), self._read_at + self._pause()) - now))
+            self._woken.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(sleeps):
+                    await self._woken.wait()
 
-    def _is_busy(self) -> bool:
-        return any(each.state in _ON_ITS_WAY for each in self._loader.residency.residents().values())
+    def _pause(self) -> float:
+        """Seconds between two readings, as things are."""
+        states = {each.state for each in self._loader.residency.residents().values()}
+        if State.RELEASING in states:
+            return max(FREED_WITHIN, min(BUSY_EVERY, LEAST_REST * self._took))
+        return BUSY_EVERY if states & _ON_ITS_WAY else QUIET_EVERY
 
     async def _take_figures(self) -> None:
+        began = self._loop.time()
         figures, own = await aside(self._read, self._loader.pids())
         self._read_at = self._loop.time()
+        self._took = self._read_at - began
         for each in figures:
             self._loader.do(self._loader.residency.figures(each.name, each.free, self._read_at, own.get(each.name)))

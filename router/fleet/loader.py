@@ -86,6 +86,8 @@ class Loader:
         self._loading = plane.manage_memory(residency, self._carry_out)
         self._closed = False
         self.drain_timeout = 300.0
+        # Called when an engine is gone: whether its memory is free is then to be read.
+        self.on_gone: Callable[[], None] = lambda: None
 
     # Members
 
@@ -197,6 +199,7 @@ class Loader:
         if not self._is_known(member.resident):
             return
         self.do(self.residency.exited(member.resident, self._now()))
+        self.on_gone()
         if not self._is_known(member.resident):
             self._members.pop(member.resident, None)
 

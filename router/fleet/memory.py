@@ -41,6 +41,7 @@ class Memory:
         seconds = {key: each.load_seconds for key, each in known.items()}
         self.loader = Loader(plane, self.residency, _measure, remember, seconds, _prepare, warm_up)
         self._gauges = Gauges(self.loader, _read)
+        self.loader.on_gone = self._gauges.wake
 
     def set_up(self, plan: Plan, weights: Mapping[str, float]) -> None:
         """Take the settings of a plan, and the shares of keys."""
