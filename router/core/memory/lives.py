@@ -32,7 +32,7 @@ from router.core.memory.states import Event, State
 
 
 class Lives:
-    """Backends and their memory. `out` collects the actions until `flush`, `offers` the backends to be offered."""
+    """Backends and their memory. `out` collects the actions until `flush`."""
 
     def __init__(self, reservations: Reservations, footprints: Footprints, policy: Policy, order: Order) -> None:
         self.residents: dict[str, Resident] = {}
@@ -43,15 +43,12 @@ class Lives:
         self.policy = policy
         self.order = order
         self.out: list[Action] = []
-        self.offers: dict[str, Resident] = {}
 
     def flush(self) -> Actions:
-        """Hand back what is to be done; offers come last, one for each backend that still may be sent anything."""
-        if not self.out and not self.offers:
+        """Hand back what is to be done."""
+        if not self.out:
             return NOTHING
         done, self.out = self.out, []
-        done.extend([Offer(each.name) for each in self.offers.values() if self.may_go(each)])
-        self.offers.clear()
         return done
 
     def turn_length(self, resident: Resident) -> float:
@@ -74,7 +71,7 @@ class Lives:
         """Offer a backend that may be sent requests, if some wait there or it might not be sent any before."""
         was_open, resident.is_open = resident.is_open, self.may_go(resident)
         if resident.is_open and (resident.waiting or not was_open):
-            self.offers[resident.name] = resident
+            self.out.append(Offer(resident.name))
 
     def use(self, resident: Resident, now: float) -> None:
         """Note that a request is about to wait for a backend or to be sent: if it is unused, a gap of its use ends."""

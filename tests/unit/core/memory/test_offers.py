@@ -14,8 +14,8 @@ from tests.fakes.memory_scene import G, backend
 
 
 def residency_of(*loadables: Loadable, policy: Policy | None = None) -> Residency:
-    """One GPU of 20 GiB."""
-    made = Residency([Device("gpu0", 20 * G)], policy)
+    """One GPU of 20 GiB, and as much RAM."""
+    made = Residency([Device("gpu0", 20 * G), Device("ram", 20 * G)], policy)
     for each in loadables:
         made.add(each, 0.0)
     return made
@@ -92,6 +92,39 @@ def test_a_backend_that_opens_is_offered_though_nobody_waits_for_it():
     assert residency.tick(2.0) == ()
 
 
+def test_one_that_is_loaded_again_is_offered_again():
+    """Though nobody waits for it, and it was offered when it was loaded before."""
+    residency = residency_of(backend("a"))
+    for now in (0.0, 100.0):
+        residency.load("a", now)
+        assert kinds(residency.loaded("a", now)) == [(Offer, "a")]
+        residency.unload("a", now)
+        residency.exited("a", now)
+
+
+def test_who_waits_is_offered_again_whenever_one_has_ended():
+    """Also where others are still in flight, and nobody waits for memory."""
+    residency = residency_of(backend("a"))
+    residency.load("a", 0.0)
+    residency.loaded("a", 0.0)
+    residency.sent("s1", "a", 0.0)
+    residency.sent("s2", "a", 0.0)
+    residency.wanted("a1", "a", 0.0)
+    assert kinds(residency.ended("s1", 1.0)) == [(Offer, "a")]
+
+
+def test_a_slot_that_comes_free_is_offered_to_those_who_wait_elsewhere():
+    """While others wait for memory, a backend is closed when all its slots are taken, and opens with each end."""
+    residency = residency_of(backend("a", 12, slots=2), backend("b", 12))
+    residency.load("a", 0.0)
+    residency.loaded("a", 0.0)
+    residency.sent("s1", "a", 0.0)
+    residency.sent("s2", "a", 0.0)
+    residency.wanted("b1", "b", 0.0)
+    assert not residency.may_go("a")
+    assert kinds(residency.ended("s1", 1.0)) == [(Offer, "a")]
+
+
 def test_while_others_wait_for_memory_as_many_may_go_as_are_served_at_once():
     """One that ends lets another go, and only then."""
     residency = residency_of(backend("a", 12, slots=2), backend("b", 12))
@@ -155,6 +188,15 @@ def test_a_lease_ends_with_the_one_who_holds_it(draining):
     assert draining.may_go("a")
     draining.ended("s1", 101.0)
     assert kinds(draining.ended("a4", 101.0)) == [(Unload, "a")]
+
+
+def test_a_lease_on_another_backend_is_none_here(draining):
+    """Whoever waits for that one and is sent here takes a lease here."""
+    draining.add(backend("c", {"ram": 4}), 100.0)
+    draining.wanted("c1", "c", 100.0)
+    assert list(draining.residents()["c"].leases) == ["c1"]
+    draining.sent("s2", "a", 100.0, waiting="c1")
+    assert len(draining.residents()["a"].leases) == 2
 
 
 def test_who_holds_a_lease_goes_with_it(draining):
@@ -285,6 +327,19 @@ def test_an_attempt_that_never_waited_ends_a_gap():
         residency.ended(number, 2.0 * number + 1.0)
     assert residency.residents()["a"].gaps.chance(0.0, 2.0) > before
     assert residency.wake(100.0) == inf
+
+
+def test_one_that_waited_elsewhere_ends_a_gap_where_it_is_sent():
+    """That backend was wanted, too."""
+    residency = residency_of(backend("a", 12), backend("b", 4))
+    residency.load("b", 0.0)
+    residency.loaded("b", 0.0)
+    before = residency.residents()["b"].gaps.chance(0.0, 2.0)
+    for number in range(20):
+        residency.wanted(number, "a", 2.0 * number)
+        residency.sent(f"s{number}", "b", 2.0 * number, waiting=number)
+        residency.ended(f"s{number}", 2.0 * number + 1.0)
+    assert residency.residents()["b"].gaps.chance(0.0, 2.0) > before
 
 
 def test_a_request_that_waits_unregistered_is_sent_as_if_it_had_not_waited():

@@ -176,11 +176,15 @@ class Caller:
     def load(self, name: str) -> None:
         """Finish a load; what it takes is not quite what was believed."""
         self.processes[name] = "up"
-        reserved = self.residency.reservations.held(name)["gpu0"]
-        self.do(self.residency.loaded(name, self.now, {"gpu0": int(reserved * self.random.uniform(0.8, 1.0))}))
+        takes = int(self.residency.reservations.held(name)["gpu0"] * self.random.uniform(0.8, 0.95))
+        grows = int(takes * self.random.uniform(0.0, 0.05))
+        self.do(self.residency.loaded(name, self.now, {"gpu0": takes}, {"gpu0": grows}))
 
     def exit(self, name: str) -> None:
-        """Have a process be gone."""
+        """Have a process be gone, one that was asked to end after a last measurement."""
+        if self.processes[name] == "ending" and self.random.random() < 0.5:
+            takes = int(self.residency.reservations.held(name)["gpu0"] * self.random.uniform(0.7, 1.0))
+            self.do(self.residency.used(name, {"gpu0": takes}, self.now))
         del self.processes[name]
         self.drains.discard(name)
         self._lose(name)
