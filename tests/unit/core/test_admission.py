@@ -167,6 +167,7 @@ def test_of_another_models_queue_only_those_go_whose_route_leads_elsewhere():
     admission.enter(MODEL, "by a route", "", 0, 1, 0.0, wide=True)
     assert admission.is_wide(MODEL)
     check(admission)
+    assert admission.take(BACKEND, {"another"}, 0, 0.0, anybody) is None
     ticket = admission.take(BACKEND, {"another"}, inf, 0.0, anybody)
     assert ticket is not None
     assert ticket.payload == "by a route"
