@@ -15,6 +15,8 @@ from scripts.residency_load.asking import Outcomes, ask
 from scripts.residency_load.fleet import RouterProcess
 from tests.running import alive, eventually
 
+pytestmark = pytest.mark.timeout(300)
+
 HANGS = "--start-delay 600"
 SOON = 60.0
 """Seconds within which a model that has failed must answer again."""

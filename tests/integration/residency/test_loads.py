@@ -1,6 +1,10 @@
 """What `python -m scripts.residency_load` does to real engines for minutes, on fakes in seconds."""
 
+import pytest
+
 from scripts.residency_load import loads
+
+pytestmark = pytest.mark.timeout(300)
 
 
 async def test_many_requests_at_once_for_one_model_start_it_once(router, fakes):
