@@ -110,6 +110,12 @@ def of_models(models: Sequence[Model], profile: Profile, facts: Facts) -> Iterat
         taken += need
 
 
+def of_limits(limits: Footprint) -> Finding:
+    """What models may take together, where they load and unload by themselves: `limits`, in bytes of each device."""
+    said = " and ".join(f"{gibibytes(size)} of {_device(name)}" for name, size in limits.items())
+    return Finding(Mark.FACT, "models", f"load and unload by themselves, and may take {said}")
+
+
 def of_memory(models: Sequence[Model], loadables: Mapping[str, Loadable], limits: Footprint) -> Iterator[Finding]:
     """What each model takes of which device, where models load and unload by themselves, and whether it ever fits.
 

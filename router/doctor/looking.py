@@ -24,6 +24,7 @@ from router.doctor.judging import (
     of_doors,
     of_engines,
     of_gpus,
+    of_limits,
     of_machine,
     of_memory,
     of_models,
@@ -64,7 +65,7 @@ def in_memory(models: Sequence[Model], launches: Sequence[Launch], config: Confi
     limits = {each.name: each.limit for each in devices.limits(figures, wish.ram, wish.gpu)}
     firsts = {launch.backend.name: launch for launch in reversed(launches)}
     made = {name: loadable_of(each, figures, limits=limits, quiet=True) for name, each in firsts.items()}
-    return list(of_memory(models, made, limits))
+    return [of_limits(limits), *of_memory(models, made, limits)]
 
 
 def try_port(host: str, port: int) -> OSError | None:
@@ -149,7 +150,12 @@ async def examine(
         launches, problems = planned(config, folder, engines, facts)
         models = found(launches, environ)
         # Where models come and go, each has what it needs; none has a share beside all others.
-        of_launches = [*(await aside(in_memory, models, launches, config) or of_models(models, profile, facts))]
+        of_launches = await aside(in_memory, models, launches, config)
+        if of_launches:
+            # What the profile leaves to models is for those that all run at once.
+            of_this = of_this[:1]
+        else:
+            of_launches = [*of_models(models, profile, facts)]
         runs = running(folder / config.logging.dir / "run")
         stay = [launch for launch in launches if launch.backend.launch and launch.backend.launch.load == "startup"]
         of_launches += of_gpus(stay, runs, facts, shares_of(runs))

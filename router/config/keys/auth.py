@@ -25,7 +25,7 @@ auth:
     short_for: ClassVar[str | None] = "key"
 
     key: Secret = Field(description="The bearer token. Required.")
-    name: Text | None = setting(None, "Name of its owner in logs and metrics.")
+    name: Text | None = setting(None, "Name of its owner in logs.")
     weight: Annotated[Number, Field(gt=0, le=1000)] = setting(
         1.0, "Its share, relative to other keys, when requests have to wait."
     )

@@ -348,7 +348,7 @@ backends:
     url: Url | None = setting(None, "Address of a server that runs already.")
     launch: LaunchConfig | None = setting(None, "How to start it here. A backend has either `launch` or `url`.")
     name: Annotated[str, WithJsonSchema({"anyOf": [TEXT, {"type": "null"}]})] = setting(
-        None, "Its name in logs and metrics, different from all others. If left out, the host:port of the url."
+        None, "Its name in logs and in /admin, different from all others. If left out, the host:port of the url."
     )
     models: Names = setting(
         None,
@@ -378,7 +378,7 @@ backends:
         if name is not None:
             return file_name(name) if launch else text(name)
         if launch:
-            raise ValueError("a launched backend needs a name: its log file and its metrics have it")
+            raise ValueError("a launched backend needs a name: its log file has it")
         # Without a url, an error is reported, and nobody sees the name.
         return host_and_port(url) if url else "unnamed"
 

@@ -85,8 +85,7 @@ class Lives:
         """Count a request that is sent. It keeps its backend loaded until it has ended."""
         resident.in_flight[request] = now
         self.requests[request] = resident
-        if keep_alive is not None:
-            resident.keep_alive = keep_alive
+        resident.keep_alive = keep_alive
         self.order.went(key, rank)
 
     def send_waiting(

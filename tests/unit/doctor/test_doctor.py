@@ -226,12 +226,14 @@ def test_what_comes_and_goes_is_looked_at_only_where_memory_decides(tmp_path):
     facts = replace(FACTS, engines={"llama_server": "1"})
 
     def looked(**launch: str) -> list[Finding]:
-        config = Config.model_validate({"backends": [{"name": "m", "launch": {"model": "m.gguf", **launch}}]})
+        backends = [{"name": "m", "launch": {"model": "m.gguf", **launch}}]
+        config = Config.model_validate({"backends": backends, "memory": {"limit": {"ram": "2GiB"}}})
         launches = looking.planned(config, tmp_path, ENGINES, facts)[0]
         return looking.in_memory(looking.found(launches, {}), launches, config)
 
     assert looked() == []
-    (why, takes) = looked(load="on_demand")
+    (most, why, takes) = looked(load="on_demand")
+    assert most.text == "load and unload by themselves, and may take 2 GiB of memory"
     assert (why.mark, takes.mark) == (Mark.FACT, Mark.OK)
     assert takes.text.endswith("MiB of memory, fits")
 

@@ -241,6 +241,18 @@ def test_idle_backends_are_unloaded_after_their_time():
     assert scene.residency.wake(45) == inf
 
 
+def test_what_a_request_says_holds_until_the_next_one():
+    """One that says nothing has the backend kept as the configuration has it."""
+    scene = Scene(backend("a", unload_after=FOREVER))
+    scene.want("a1", keep_alive=60)
+    scene.loaded("a")
+    scene.end("a1")
+    assert scene.residency.residents()["a"].keeps_for() == 60
+    scene.want("a2")
+    scene.end("a2")
+    assert scene.residency.residents()["a"].keeps_for() == FOREVER
+
+
 @pytest.mark.parametrize(("keep_alive", "expected"), [(0, "unload a"), (60, ""), (FOREVER, "")])
 def test_a_request_says_how_long_it_is_kept(keep_alive, expected):
     """`keep_alive` of the latest request counts instead of `unload_after`."""
