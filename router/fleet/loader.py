@@ -103,6 +103,10 @@ class Loader:
     def load(self, member: Member, *, evict: bool) -> None:
         """Load a member though no request wants it; without `evict`, only where its memory is free."""
         self.do(self.residency.load(member.resident, self._now(), evict=evict))
+        if not evict and self.residency.state(member.resident) is State.UNLOADED:
+            short = self.residency.shortage(member.resident, self._now())
+            why = short.message if short is not None else "others have the memory that it needs"
+            log.warning(f"{member.name}: isn't loaded now, but when a request wants it: {why}")
 
     def change(self, loadable: Loadable) -> None:
         """Take other settings; what is loaded stays."""

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from launchers.footprints.parts import RAM
 from launchers.states import State as EngineState
@@ -171,10 +172,17 @@ async def test_a_load_tells_its_share(fleet):
 
 
 async def test_one_of_the_start_is_loaded_at_the_start(fleet):
-    """In the file's order, and only where there is room."""
-    for name in ("a", "b", "c"):
-        fleet.life.add(planned(entry(name, load="startup"), loadable(9, name)))
-    assert [each.calls for each in fleet.supervisors] == [["start"], ["start"], []]
+    """In the file's order, and only where there is room; which of them isn't, and why, is said."""
+    with capture_logs() as logs:
+        for name in ("a", "b", "c"):
+            fleet.life.add(planned(entry(name, load="startup"), loadable(9, name)))
+        fleet.life.add(planned(entry("d", load="startup"), loadable(30, "d")))
+    said = [each["event"] for each in logs if each["log_level"] == "warning"]
+    assert said[0] == "c: isn't loaded now, but when a request wants it: others have the memory that it needs"
+    assert said[1].startswith(
+        "d: isn't loaded now, but when a request wants it: 'd' can't be loaded. It needs 30.0 GiB"
+    )
+    assert [each.calls for each in fleet.supervisors] == [["start"], ["start"], [], []]
     assert fleet.state("c") is State.UNLOADED
     assert fleet.loader.is_settled(fleet.life.members["c"])
     assert not fleet.loader.is_settled(fleet.life.members["a"])
