@@ -117,7 +117,8 @@ def address(options: argparse.Namespace) -> tuple[str, str]:
     """Find a router's URL and an admin key, "" if there is none. Raises ConfigError and CommandError."""
     if options.url is not None:
         try:
-            return checked_url(options.url), options.key or ""
+            # The address that clients are given ends in /v1.
+            return checked_url(options.url.rstrip("/").removesuffix("/v1")), options.key or ""
         except ValueError:
             sentence = f"{options.url!r} is no address of a router: write http://HOST:PORT"
             raise CommandError(sentence, BAD_START) from None
@@ -149,7 +150,7 @@ def _read(status: int, body: bytes, url: str) -> Reply:
         content, told = _Content(), {}
     error = "" if content.error is None else printable(str(content.error.get("message", "")))
     code = None if content.error is None else content.error.get("code")
-    if (status >= 400 and not error) or not ("models" in told or error) or code == "not_found":
+    if (status >= 400 and not error) or not ("models" in told or error) or code in {"not_found", "method_not_allowed"}:
         raise CommandError(f"what answers at {url} is no router, or an older one ({status})", BAD_START)
     if status in {401, 403}:
         raise CommandError(f"{error} The key is that of --key, or the first of auth.admin_keys in the file.", BAD_START)

@@ -116,6 +116,7 @@ async def test_ps(command, url):
         ["qwen", "qwen", "unloaded"],
         ["org/llama", "org/llama", "loaded"],
     ]
+    assert await command("ps", "--url", f"{url}/v1/") == (code, out, err)
     code, out, _ = await command("ps", "--url", url, "--json")
     assert [(each["name"], each["new"]) for each in json.loads(out)["models"]] == [("qwen", 1), ("org/llama", 1)]
 
