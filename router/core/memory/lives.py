@@ -82,11 +82,15 @@ class Lives:
     def send(
         self, resident: Resident, request: Hashable, key: str, rank: float, keep_alive: float | None, now: float
     ) -> None:
+        """Count a request that is sent where its key's turn matters."""
+        self.count(resident, request, keep_alive, now)
+        self.order.went(key, rank)
+
+    def count(self, resident: Resident, request: Hashable, keep_alive: float | None, now: float) -> None:
         """Count a request that is sent. It keeps its backend loaded until it has ended."""
         resident.in_flight[request] = now
         self.requests[request] = resident
         resident.keep_alive = keep_alive
-        self.order.went(key, rank)
 
     def send_waiting(
         self,

@@ -130,8 +130,9 @@ class Residency:
         """
         resident = self._residents.get(backend)
         if waiting is None and not self._queued and resident is not None and resident.state is State.LOADED:
+            # Nobody waits for memory: what no key lacks, none is charged for.
             self._lives.use(resident, now)
-            self._lives.send(resident, request, key, self._lives.order.rank(key), keep_alive, now)
+            self._lives.count(resident, request, keep_alive, now)
             return NOTHING
         if resident is not None and not (resident.serves or resident.state is State.LOADING):
             resident = None
