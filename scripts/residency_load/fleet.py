@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from scripts.residency_load.models import ModelFile
 
 ARGS: Final[Mapping[str, Mapping[str, object]]] = {
-    "llama_server": {"ctx-size": 2048, "parallel": 2, "cache-ram": 0},
-    "llama_cpp": {"n_ctx": 1024, "logits_all": False},
+    "llama_server": {"ctx-size": 2048, "parallel": 2, "cache-ram": 0, "threads": 1, "threads-batch": 1},
+    "llama_cpp": {"n_ctx": 1024, "logits_all": False, "n_threads": 1, "n_threads_batch": 1},
 }
-"""An engine → its arguments: short contexts, and nothing kept of earlier requests, so that weights are what counts."""
+"""An engine → its arguments: short contexts, and nothing kept of earlier requests, so that weights are what counts. Of
+several threads each waits for the others, which takes longer than the work on a busy machine."""
 
 ADMIN_WITHIN: Final = 300.0
 _STARTS_WITHIN: Final = 60.0
