@@ -25,7 +25,7 @@ from router.core.memory.devices import Footprint, Reservations
 from router.core.memory.footprints import Footprints, Placement, Source
 from router.core.memory.order import Order
 from router.core.memory.refusals import LoadFailedError
-from router.core.memory.resident import Failures, Policy, Resident, Waiting, by_rank
+from router.core.memory.resident import Failures, Loadable, Policy, Resident, Waiting, by_rank
 from router.core.memory.resident import Load as LoadUnderWay
 from router.core.memory.rounds import is_better_cancelled
 from router.core.memory.states import Event, State
@@ -214,6 +214,20 @@ class Lives:
             self.lease(resident)
         if resident.is_unused:
             resident.idle_since = now
+
+    def change(self, resident: Resident, loadable: Loadable) -> None:
+        """Take other settings for a backend: of one that is loaded, what its memory is taken for may be another."""
+        resident.loadable = loadable
+        if not resident.serves or resident.placement is None:
+            return
+        key = resident.placement.key
+        placement = next((each for each in loadable.placements if each.key == key), loadable.placements[0])
+        resident.placement = placement
+        held, needs = self.reservations.held(resident.name), self.footprints.needs(placement)
+        least = {} if placement.is_told else held
+        self.reservations.settle(
+            resident.name, {device: max(size, least.get(device, 0)) for device, size in needs.items()}
+        )
 
     # Out of memory
 

@@ -50,8 +50,8 @@ class Residency:
         return self._decide(now)
 
     def change(self, loadable: Loadable, now: float) -> Actions:
-        """Take other settings for a backend as it is; what is loaded stays, with the placement that it has."""
-        self._residents[loadable.name].loadable = loadable
+        """Take other settings for a backend as it is. What is loaded stays where it is; what is reserved may change."""
+        self._lives.change(self._residents[loadable.name], loadable)
         return self._decide(now)
 
     def add(self, loadable: Loadable, now: float) -> None:

@@ -1,5 +1,7 @@
 """Engines that run already, and what a backend came to take while it worked."""
 
+import pytest
+
 from router.core.memory.devices import Device
 from router.core.memory.footprints import Placement, Source
 from router.core.memory.resident import Loadable
@@ -90,3 +92,46 @@ def test_nothing_is_learned_of_what_was_never_loaded():
     scene.loaded("a")
     scene.told(scene.residency.used("a", {}, 9.0))
     assert scene.remembered == []
+
+
+# ------------------------------------------------------------- other settings
+
+
+def told(size: int, key: str = "key") -> Loadable:
+    """Make a backend of which a person says what it takes."""
+    return Loadable("a", (Placement(key, {"gpu0": size * G}, is_told=True),))
+
+
+def test_a_size_that_is_written_stands_for_what_is_loaded_too():
+    """Whether it is more or less than what was measured."""
+    scene = Scene(told(8))
+    scene.want("a1")
+    scene.loaded("a")
+    for size in (12, 6):
+        scene.told(scene.residency.change(told(size), 10.0))
+        assert holds(scene) == size
+
+
+def test_what_was_not_reserved_for_is_reserved_when_memory_comes_to_decide():
+    """It ran before anything was loaded on demand, under a key of its own."""
+    scene = Scene(Loadable("a", (Placement("whole", {}, is_told=True),)))
+    scene.want("a1")
+    scene.told(scene.residency.loaded("a", 5.0, {"gpu0": G}))
+    scene.told(scene.residency.change(estimated(), 10.0))
+    assert holds(scene) == pytest.approx(8.8)
+    assert scene.residency.residents()["a"].placement == ESTIMATED
+
+
+def test_an_estimate_takes_nothing_off_what_was_measured():
+    scene = Scene(estimated())
+    scene.want("a1")
+    scene.told(scene.residency.loaded("a", 5.0, {"gpu0": 10 * G}))
+    scene.told(scene.residency.change(Loadable("a", (Placement("other", {"gpu0": 2 * G}), ESTIMATED)), 10.0))
+    assert holds(scene) == 10
+    assert scene.residency.residents()["a"].placement == ESTIMATED
+
+
+def test_what_is_not_loaded_takes_other_settings_for_its_next_load():
+    scene = Scene(told(8))
+    scene.told(scene.residency.change(told(30), 1.0))
+    assert scene.want("a1") == "refuse a1"
