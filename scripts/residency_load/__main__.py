@@ -43,7 +43,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     shared.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
     commands = parser.add_subparsers(dest="load", required=True, metavar="LOAD")
     for name, about, numbers in (
-        ("zipf", "many models of which few fit", {"requests": 2000, "clients": 8, "models": 10, "fit": 3}),
+        ("zipf", "many models of which few fit", {"requests": 2000, "clients": 32, "models": 10, "fit": 3}),
         ("agents", "two models that don't fit together, two agents", {"requests": 400, "swaps": 10}),
         ("burst", "many requests at once for one model", {"requests": 200}),
         ("crowd", "many models at once, of which few fit", {"models": 50, "fit": 3, "each": 2}),
