@@ -59,8 +59,8 @@ class Loader:
     """The engines of one fleet that are loaded and unloaded. `measure` tells what a loaded one takes.
 
     `remember` stores what was learned, for the next run; `load_seconds` is what earlier runs have measured, by a
-    placement's key. `prepare` gives an engine the placement that was chosen, before
-    it starts; `warm_up` is awaited when it is ready, before it gets any request.
+    placement's key. `prepare` gives an engine the placement that was chosen, before it starts; `warm_up` is awaited
+    when it is ready, before it gets any request.
     """
 
     def __init__(
@@ -229,10 +229,11 @@ class Loader:
 
     def _failed(self, member: Member, status: Status) -> None:
         """A start failed for good; or for lack of memory, where a supervisor could only try the same again."""
-        state = self.residency.state(member.resident)
+        served = self.residency.residents()[member.resident].serves
         why = status.failure or status.detail
         self.do(self.residency.failed(member.resident, why, self._now(), oom=status.out_of_memory))
-        if state is not State.LOADING and holds_memory(state):
+        # One that loaded has been cancelled by that, and one that is to end is ended already.
+        if served:
             self._end(member, why, kill=True)
 
     def adopt(self, member: Member, serve: Serve) -> None:

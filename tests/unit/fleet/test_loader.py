@@ -282,6 +282,18 @@ async def test_one_that_is_given_up_while_it_serves_gives_its_memory_back(fleet)
     assert fleet.supervisors[0].calls == ["start", "kill", "start"]
 
 
+async def test_a_failure_of_one_that_ends_anyway_ends_it_once(fleet):
+    """A second end would come to the load that follows."""
+    fleet.add()
+    fleet.want()
+    await fleet.is_ready()
+    fleet.end()
+    fleet.loader.do(fleet.residency.unload("demo", fleet.plane.loop.time()))
+    fleet.supervisors[0].says(status(state=EngineState.FATAL, address=None, pid=None, failure="it dies"))
+    await eventually(lambda: fleet.state() is State.UNLOADED)
+    assert fleet.supervisors[0].calls == ["start", "stop"]
+
+
 # Members that change and go
 
 
