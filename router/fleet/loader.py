@@ -36,8 +36,8 @@ from router.telemetry.tasks import heard
 
 log = structlog.get_logger("router")
 
-Measure = Callable[[int], Footprint]
-"""Tells what the process of this pid, and all that it started, takes of each device. It may block."""
+Measure = Callable[[str, int], Footprint]
+"""Tells what a backend takes of each device, by its name in memory and its first process. It may block."""
 
 Serve = Callable[[Member, Status], None]
 """Has requests sent to a member whose engine is ready."""
@@ -257,7 +257,7 @@ class Loader:
 
     async def _taken(self, member: Member, pid: int) -> Footprint:
         """Measure what an engine takes, and lay the spare on top, unless a person said what is to be reserved."""
-        measured = await asyncio.to_thread(self._measure, pid)
+        measured = await asyncio.to_thread(self._measure, member.resident, pid)
         resident = self.residency.residents().get(member.resident)
         if resident is None or resident.placement is None or resident.placement.is_told or RAM not in measured:
             return measured

@@ -39,9 +39,13 @@ class Memory:
         for key, each in known.items():
             self.residency.footprints.restore(key, Learned(each.bytes, each.loads, each.raised))
         seconds = {key: each.load_seconds for key, each in known.items()}
-        self.loader = Loader(plane, self.residency, _measure, remember, seconds, _prepare, warm_up)
-        self._gauges = Gauges(self.loader, _read)
-        self.loader.on_gone = self._gauges.wake
+        self.loader = Loader(plane, self.residency, self._measure, remember, seconds, self._prepare, warm_up)
+        self._gauges = Gauges(self.loader, self._read)
+        self.loader.on_gone = self._gone
+        # What the devices told last; and when a load began, with how often engines had begun or ended by then.
+        self._latest: Sequence[devices.DeviceFigures] = ()
+        self._before: dict[str, tuple[Sequence[devices.DeviceFigures], int]] = {}
+        self._moves = 0
 
     def set_up(self, plan: Plan, weights: Mapping[str, float]) -> None:
         """Take the settings of a plan, and the shares of keys."""
@@ -57,6 +61,37 @@ class Memory:
         self.loader.close()
         await self._gauges.stop()
 
+    # What the loader and the gauges ask
+
+    def _prepare(self, member: Member, load: Load) -> None:
+        """Give an engine what belongs to the place that was chosen for it."""
+        launch = member.planned.launch
+        assert launch is not None  # noqa: S101 -- only engines are loaded
+        assert member.supervisor is not None  # noqa: S101
+        self._moves += 1
+        self._before[member.resident] = self._latest, self._moves
+        member.supervisor.set_up(placed(launch.spec, load.placement))
+
+    def _gone(self) -> None:
+        self._moves += 1
+        self._gauges.wake()
+
+    def _read(self, roots: Mapping[str, int]) -> tuple[Sequence[devices.DeviceFigures], Own]:
+        self._latest = figures = devices.look(roots.values())
+        return figures, devices.own(figures, roots)
+
+    def _measure(self, resident: str, pid: int) -> Footprint:
+        """Measure an engine. Of a GPU that tells nothing by process, it is what is less free than before its load.
+
+        That holds only where no other engine has begun or ended meanwhile; else the GPU is left out.
+        """
+        figures = devices.look([pid])
+        found = devices.footprint_of(pid, figures)
+        before, moves = self._before.pop(resident, ((), -1))
+        if moves == self._moves:
+            found |= {name: size for name, size in devices.by_difference(before, figures).items() if size}
+        return found
+
 
 def limits(plan: Plan) -> tuple[Device, ...]:
     """Say what our engines may hold of each device."""
@@ -69,20 +104,3 @@ def limits(plan: Plan) -> tuple[Device, ...]:
 def policy(config: Config) -> Policy:
     """Say how memory is shared over time."""
     return Policy(max_wait=config.memory.max_wait)
-
-
-def _read(roots: Mapping[str, int]) -> tuple[Sequence[devices.DeviceFigures], Own]:
-    figures = devices.look(roots.values())
-    return figures, devices.own(figures, roots)
-
-
-def _measure(pid: int) -> Footprint:
-    return devices.footprint_of(pid, devices.look([pid]))
-
-
-def _prepare(member: Member, load: Load) -> None:
-    """Give an engine what belongs to the place that was chosen for it."""
-    launch = member.planned.launch
-    assert launch is not None  # noqa: S101 -- only engines are loaded
-    assert member.supervisor is not None  # noqa: S101
-    member.supervisor.set_up(placed(launch.spec, load.placement))

@@ -53,7 +53,7 @@ class LoadingFleet(Fleet):
         self.life.loader = self.loader = Loader(
             self.plane,
             self.residency,
-            lambda pid: self.measured.get(pid, {}),
+            lambda _, pid: self.measured.get(pid, {}),
             self.remembered.append,
             {"known": 77.0},
             lambda member, load: self.prepared.append((member.name, load.placement)),
