@@ -244,9 +244,13 @@ class Supervisor:
         if self._now.state is State.FATAL and not self._orders:
             await self._look_for_changes()
 
+    async def has_changed(self) -> bool:
+        """Tell whether its model or its program has changed since the last start, and isn't being written any more."""
+        return self._changes.look(await self._starter.stamp())
+
     async def _look_for_changes(self) -> None:
         """Try again if its files have changed, or if a request wants it."""
-        if self._changes.look(await self._starter.stamp()):
+        if await self.has_changed():
             log.info(f"{self._name}: its model or its program has changed")
             self.revive()
         elif self._is_wanted():

@@ -177,6 +177,8 @@ class Fleet:
         for member in self.members.values():
             if member.supervisor is not None:
                 member.supervisor.revive()
+            if member.resident and self._memory is not None:
+                self._memory.loader.forgive(member)
 
     def want(self, backend: Backend) -> bool:
         """Have an engine that was given up some time ago tried once more, for a request; tell whether it is."""

@@ -14,8 +14,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import cast
 
+import structlog
+
 from launchers.engines import Engine
-from launchers.errors import LaunchError
+from launchers.errors import LaunchError, ModelNotFoundError
 from launchers.files import Disk
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import size_of, weights
@@ -29,6 +31,9 @@ from router.fleet.shares import claimed, counted, seen_by, settled, unsettled
 
 BESIDES = 256 << 20
 """Bytes that an engine takes beside its model, about."""
+
+
+log = structlog.get_logger("router")
 
 
 class StartError(Exception):
@@ -261,7 +266,7 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
     spec = LaunchSpec(
         name=backend.name,
         engine=choice.name,
-        model=engine.find_model(source, Disk()),
+        model=_found(engine, source, backend),
         source=source,
         served_name=_served_name(backend),
         args=_over(args, without_gpu(choice.name, machine.facts)) if launch.gpus == 0 else args,
@@ -318,6 +323,17 @@ def _seen(launch: LaunchConfig, facts: Facts, used: Sequence[str]) -> tuple[Fact
         return seen, may, {}
     use = chosen(launch.gpus, may, used)
     return replace(seen, gpus=use), may, showing(use, facts.gpus, os.environ)
+
+
+def _found(engine: Engine, source: str, backend: BackendConfig) -> str:
+    """Find a model. One that is loaded on demand may be missing until then, as on a disk that isn't mounted."""
+    try:
+        return engine.find_model(source, Disk())
+    except ModelNotFoundError as error:
+        if backend.launch is None or backend.launch.load != "on_demand":
+            raise
+        log.warning(f"{backend.name}: {error}; it is looked for again when a request wants it")
+        return source
 
 
 def _args_for(engine: str, args: Mapping[str, ArgValue], engines: Container[str]) -> dict[str, ArgValue]:

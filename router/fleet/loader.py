@@ -45,6 +45,9 @@ Serve = Callable[[Member, Status], None]
 NOT_LOADED = "is not loaded"
 """What is said of a backend whose engine isn't loaded now."""
 
+LOOK_AT_FILES_EVERY = 2.0
+"""Seconds between two looks at the files of an engine whose load has failed."""
+
 LOOK_EVERY = 0.05
 """Seconds between two looks whether what a person asked for has come."""
 
@@ -235,6 +238,23 @@ class Loader:
         # One that loaded has been cancelled by that, and one that is to end is ended already.
         if served:
             self._end(member, why, kill=True)
+
+        self._begin(self._until_changed(member), f"watch over the files of {member.resident}")
+
+    async def _until_changed(self, member: Member) -> None:
+        """Have a load that failed tried again by the next request once its model or its program has changed."""
+        assert member.supervisor is not None  # noqa: S101 -- only engines are loaded
+        while self._is_known(member.resident) and self.residency.failure(member.resident, self._now()) is not None:
+            await asyncio.sleep(LOOK_AT_FILES_EVERY)
+            if await member.supervisor.has_changed() and self._is_known(member.resident):
+                log.info(f"{member.name}: its model or its program has changed; the next request tries it")
+                self.forgive(member)
+                return
+
+    def forgive(self, member: Member) -> None:
+        """Have a load that failed tried again by the next request: something may have changed."""
+        if self._is_known(member.resident):
+            self.do(self.residency.forgive(member.resident, self._now()))
 
     def adopt(self, member: Member, serve: Serve) -> None:
         """Take over a member whose engine runs, or was left running by an earlier router: it has its memory."""

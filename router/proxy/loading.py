@@ -195,8 +195,12 @@ class Loading:
 
     def look(self, now: float) -> None:
         """See whose model is loaded by now, or isn't any more: called each second while requests are under way."""
-        for backend in self._registered:
+        for backend, waiting in list(self._registered.items()):
             self._look_at(backend, now)
+            # Where nothing has ended yet, how long they wait is known by how long they have waited.
+            first = next(iter(waiting), None)
+            if first is not None and first.ticket is not None and first.way.chooses and backend not in self._unloaded:
+                self._look_beside(first.way, None, now - first.ticket.entered, now)
         self._look_beside_at = {each: at for each, at in self._look_beside_at.items() if now < at}
 
     def _look_at(self, backend: Backend, now: float) -> None:

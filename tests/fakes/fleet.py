@@ -33,6 +33,7 @@ class FakeSupervisor(Supervisor):
             is_wanted=is_wanted,
         )  # fmt: skip
         self.calls: list[str] = []
+        self.changed = False
         self.specs: list[LaunchSpec] = []
 
     def says(self, status):
@@ -54,6 +55,10 @@ class FakeSupervisor(Supervisor):
     async def kill(self):
         """Note it."""
         self.calls.append("kill")
+
+    async def has_changed(self):
+        """As the test says."""
+        return self.changed
 
 
 class NoProbes(Prober):

@@ -197,6 +197,12 @@ class Residency:
             self._lives.load(resident, placement, self.footprints.needs(placement), now, runs=True)
         return self._decide(now)
 
+    def forgive(self, backend: str, now: float) -> Actions:
+        """Try a backend whose load failed again at the next request: what was wrong may be right."""
+        failures = self._residents[backend].failures
+        failures.until, failures.count = now, 0
+        return self._decide(now)
+
     def unload(self, backend: str, now: float) -> Actions:
         """Unload a backend, pinned or not, when what it has is served. One that loads for nobody is cancelled."""
         resident = self._residents[backend]

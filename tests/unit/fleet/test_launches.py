@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from launchers.engines import ENGINES
 from profiles import Facts
@@ -52,6 +53,18 @@ def test_a_backend_becomes_a_launch(folder):
     assert launch.spec.args == {"n_ctx": 4096, "n_threads": 3, "n_threads_batch": 6}
     assert launch.spec.start_timeout == 600
     assert launch.why == "llama_cpp 0.3.36: the first of the cpu profile's engines that is installed"
+
+
+def test_a_model_on_demand_may_be_missing_until_it_is_wanted(folder):
+    """One whose disk isn't mounted must not keep all others from being served."""
+    gone = launched("gone", model="./gone.gguf", load="on_demand")
+    with capture_logs() as logs:
+        _, (launch, other) = plan(folder, gone, launched())
+    assert launch.spec.model == launch.spec.source == str(folder / "gone.gguf")
+    assert other.spec.name == "demo"
+    (said,) = [each["event"] for each in logs]
+    assert said.startswith(f"gone: {folder / 'gone.gguf'}: there is no such file")
+    assert said.endswith("; it is looked for again when a request wants it")
 
 
 def test_what_router_yaml_says_goes_over_the_profile(folder):

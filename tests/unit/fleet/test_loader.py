@@ -15,6 +15,7 @@ from router.core.memory.refusals import LoadFailedError, MemoryShortageError
 from router.core.memory.residency import Residency
 from router.core.memory.resident import Loadable
 from router.core.memory.states import State
+from router.fleet import loader
 from router.fleet.loadables import EnginePlacement
 from router.fleet.loader import SPARE, Loader
 from tests.fakes.fleet import RUNNING, Fleet, planned
@@ -279,6 +280,25 @@ async def test_one_that_is_given_up_while_it_serves_gives_its_memory_back(fleet)
     fleet.supervisors[0].says(status(state=EngineState.FATAL, address=None, pid=None, failure="it dies"))
     await eventually(lambda: fleet.state() is State.UNLOADED)
     fleet.want()
+    assert fleet.supervisors[0].calls == ["start", "kill", "start"]
+
+
+@pytest.mark.parametrize("by", ["its files", "a reload"])
+async def test_a_load_that_failed_is_tried_again_when_something_changes(fleet, monkeypatch, by):
+    """By the next request, and not after the rest that its failures have earned."""
+    monkeypatch.setattr(loader, "LOOK_AT_FILES_EVERY", 0.01)
+    fleet.add()
+    fleet.want()
+    fleet.supervisors[0].says(status(state=EngineState.FATAL, address=None, pid=None, failure="it is broken"))
+    await eventually(lambda: fleet.state() is State.FAILED)
+    fleet.want(request="too soon")
+    assert fleet.supervisors[0].calls == ["start", "kill"]
+    if by == "its files":
+        fleet.supervisors[0].changed = True
+        await eventually(lambda: not fleet.loader._tasks)
+    else:
+        fleet.loader.forgive(fleet.life.members["demo"])
+    fleet.want(request="the next")
     assert fleet.supervisors[0].calls == ["start", "kill", "start"]
 
 

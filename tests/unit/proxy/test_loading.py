@@ -279,6 +279,22 @@ async def test_another_replica_is_loaded_into_free_memory_where_that_is_sooner_t
     scene.plane.close()
 
 
+async def test_a_replica_is_loaded_beside_where_nothing_has_ended_yet():
+    """How long requests take is not known then, but how long they have waited is."""
+    scene = LoadingScene("a", "b", fits=2)
+    scene.ask()
+    name = scene.did[0][-1]
+    scene.loaded(name)
+    await sent_to(scene, name, 1)
+    scene.plane.bound(scene.backends[scene.at(name)], Cap(1))
+    scene.ask()
+    scene.loading.look(scene.now + 5)
+    assert scene.did == [f"load {name}"]
+    scene.loading.look(scene.now + 11)
+    assert scene.did == [f"load {name}", f"load {'b' if name == 'a' else 'a'}"]
+    scene.plane.close()
+
+
 async def test_no_other_model_leaves_for_a_replica_that_is_loaded_beside(monkeypatch):
     scene = LoadingScene("a", "b", fits=1)
     scene.ask()
