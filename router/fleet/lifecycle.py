@@ -13,6 +13,7 @@
 4. **tune**: what the router knows of it changes. **keep**: only its claim of a GPU may have become another.
 5. **replace**: a successor of the same name takes its place.
    a. The new one first, where memory allows: it starts beside the old one, which serves until the new one is ready.
+      Where memory turns out to have no room for both, it is b after all.
       Should the new one fail, the old one serves on. A further replacement retires the one that has not taken over.
    b. The old one first: requests wait for the new one, which starts when the old one has ended.
 6. **retire**: it gets nothing new, and what it has in flight may end within `drain_timeout`. Then it is **ended**: what
@@ -22,7 +23,7 @@ Members with a predecessor (`Member.before`) are in `members` by their name, and
 """
 
 import asyncio
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -130,7 +131,7 @@ class Lifecycle:
         if self.loader is None or loadable is None or supervisor is None:
             return
         member.resident = member.backend.resident = supervisor.files
-        self.loader.add(member, replace(loadable, name=member.resident))
+        self.loader.add(member, replace(loadable, name=member.resident, title=member.name))
         self._plane.withdraw(member.backend, NOT_LOADED, due=0.0)
 
     def _join(self, member: Member) -> None:
@@ -239,7 +240,7 @@ class Lifecycle:
             if member.resident and member.supervisor.status.state is not State.STOPPED:
                 self.loader.adopt(member, self._serve)
             return
-        self.loader.change(replace(loadable, name=member.resident))
+        self.loader.change(replace(loadable, name=member.resident, title=member.name))
         if planned.launch is not None and not planned.launch.is_on_demand:
             self.loader.load(member, evict=False)
 
@@ -269,13 +270,29 @@ class Lifecycle:
         member.before = old
         self.members[member.name] = member
         self._start(member, load=True)
+        if member.resident and self.loader is not None:
+            self._begin(self._if_there_is_room(old, member, self.loader), member)
+
+    async def _if_there_is_room(self, old: Member, member: Member, loader: Loader) -> None:
+        """Have the old one end first after all, where memory has no room for both."""
+        while not loader.is_settled(member):  # noqa: ASYNC110 -- a load takes seconds
+            await asyncio.sleep(LOOK_EVERY)
+        if member.before is old and self.members.get(member.name) is member and loader.is_unloaded(member):
+            member.before = None
+            self._take_turn(self._retire(old, REPLACED), member)
 
     def _start_after(self, old: Member, planned: PlannedBackend) -> None:
         ended = self._retire(old, REPLACED)
-        member = self._make(planned, [each for each in self.ending if each is not old])
+        self._take_turn(ended, self._make(planned, [each for each in self.ending if each is not old]))
+
+    def _take_turn(self, ended: "asyncio.Task[None]", member: Member) -> None:
+        """Have requests wait for a member, which starts when the one that it replaces has ended."""
         self._join(member)
         self._plane.withdraw(member.backend, "waits for the one that it replaces to end", due=0.0)
-        task = asyncio.create_task(heard(self._start_when(ended, member)), name=f"replace {member.name}")
+        self._begin(self._start_when(ended, member), member)
+
+    def _begin(self, work: Awaitable[None], member: Member) -> None:
+        task = asyncio.create_task(heard(work), name=f"replace {member.name}")
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
 

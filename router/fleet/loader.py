@@ -126,6 +126,10 @@ class Loader:
         """Whether nothing is about to change: it is not about to be loaded."""
         return not self._is_known(member.resident) or self.residency.state(member.resident) not in _ON_ITS_WAY
 
+    def is_unloaded(self, member: Member) -> bool:
+        """Whether a member is known, and nothing of it is in memory, or has failed to be."""
+        return self._is_known(member.resident) and self.residency.state(member.resident) is State.UNLOADED
+
     def holds_memory(self, member: Member) -> bool:
         """Whether a member's engine is loaded, or on its way in or out."""
         if not member.resident:

@@ -78,6 +78,11 @@ class Footprints:
             return Source.TOLD
         return Source.ESTIMATED if learned is None or not learned.loads else Source.LEARNED
 
+    def is_raised(self, placement: Placement) -> bool:
+        """Whether a lack of memory has raised the footprint of a placement."""
+        learned = self._learned.get(placement.key)
+        return learned is not None and learned.raised
+
     def needs(self, placement: Placement) -> dict[str, int]:
         """Give the bytes to reserve, by device."""
         learned = self._learned.get(placement.key)

@@ -204,7 +204,9 @@ class Lives:
             holds = {device: max(size, reserved.get(device, 0)) for device, size in measured.items()}
         self.reservations.settle(resident.name, holds)
         if measured:
-            self.learn(resident, load.placement, holds)
+            # What a person says is not learned, unless it was too little: it counts as long as it is written.
+            is_learned = not load.placement.is_told or self.footprints.is_raised(load.placement)
+            self.learn(resident, load.placement, holds if is_learned else measured)
         resident.load = None
         resident.failures = Failures()
         resident.wish.load = False
@@ -318,7 +320,7 @@ class Lives:
     def failure(self, resident: Resident, now: float) -> LoadFailedError:
         """Say why a backend doesn't load, and when it is tried again."""
         seconds = max(1, ceil(resident.failures.until - now))
-        return LoadFailedError(resident.name, resident.failures.reason, seconds)
+        return LoadFailedError(resident.title, resident.failures.reason, seconds)
 
     def exit(self, resident: Resident, now: float) -> None:
         """Its process is gone, asked or not; what was in flight there has ended with it."""

@@ -63,7 +63,7 @@ class Residency:
     def remove(self, backend: str, now: float) -> Actions:
         """Take a backend out: those who wait are refused, those in flight served, then it unloads and is forgotten."""
         resident = self._residents[backend]
-        self._lives.refuse(resident, UnavailableError(f"'{backend}' was removed from the configuration."), now)
+        self._lives.refuse(resident, UnavailableError(f"'{resident.title}' was removed from the configuration."), now)
         resident.wish.remove = True
         if not resident.holds_memory:
             self._queued.pop(backend, None)
@@ -320,8 +320,9 @@ class Residency:
 
     def shortage(self, backend: str, now: float) -> MemoryShortageError | None:
         """Tell why a backend can't be loaded, whatever leaves; None where it can."""
-        short = self._round(now).shortages(self._residents[backend])
-        return MemoryShortageError(backend, short) if short else None
+        resident = self._residents[backend]
+        short = self._round(now).shortages(resident)
+        return MemoryShortageError(resident.title, short) if short else None
 
     def failure(self, backend: str, now: float) -> LoadFailedError | None:
         """Tell why a backend's latest load failed; None where none has failed since one succeeded."""
@@ -350,7 +351,7 @@ class Residency:
         """Load a backend that waits for memory, or see to it that it gets some; refuse where that can't be."""
         short = round_.shortages(claim)
         if short:
-            self._lives.refuse(claim, MemoryShortageError(claim.name, short), now)
+            self._lives.refuse(claim, MemoryShortageError(claim.title, short), now)
             self._lives.drop(claim)
             return
         plan = round_.plan(claim)

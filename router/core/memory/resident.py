@@ -36,6 +36,8 @@ class Loadable:
     """Until it is measured."""
     service_seconds: float = 2.0
     """For one request, until it is measured."""
+    title: str = ""
+    """The name that people know it by, where that isn't `name`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,11 @@ class Resident:
     def step(self, event: Event) -> None:
         """Make a move of the table; an illegal one raises IllegalMoveError and changes nothing."""
         self.state = move(self.state, event)
+
+    @property
+    def title(self) -> str:
+        """The name that people know it by."""
+        return self.loadable.title or self.loadable.name
 
     @property
     def is_idle(self) -> bool:

@@ -116,12 +116,12 @@ class Round:
         self._drain = drain_of(residents.values())
         self.victims: dict[str, float] = {}
         """Who leaves, and since when somebody wants the memory."""
-        self._pinned: list[str] = []
+        self._pinned: list[Resident] = []
         for each in residents.values():
             if each.leaves:
                 self._add(self._coming, reservations.held(each.name))
             elif each.loadable.pinned and each.holds_memory:
-                self._pinned.append(each.name)
+                self._pinned.append(each)
 
     @staticmethod
     def _add(to: dict[str, int], footprint: Footprint) -> None:
@@ -165,7 +165,9 @@ class Round:
         is_sure = self._now - claim.turn.joined >= RELEASE_TIMEOUT
         found = []
         for device, size in needs.items():
-            held = {name: self._reservations.held(name).get(device, 0) for name in self._pinned}
+            held: dict[str, int] = {}
+            for each in self._pinned:
+                self._add(held, {each.title: self._reservations.held(each.name).get(device, 0)})
             pinned = sum(held.values())
             limit, ceiling = self._reservations.limit(device), self._reservations.ceiling(device)
             if size + pinned > (ceiling if is_sure else limit):

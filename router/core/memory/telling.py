@@ -78,16 +78,16 @@ def place_of(resident: Resident, request: Hashable, in_order: Sequence[Resident]
 
 def _reason(resident: Resident, models: int, wait: float) -> str:
     if resident.state is State.LOADING:
-        return f"'{resident.name}' is loading."
+        return f"'{resident.title}' is loading."
     if resident.state is State.LOADED:
-        return f"'{resident.name}' is busy."
+        return f"'{resident.title}' is busy."
     if resident.state is State.QUEUED and models:
-        return f"'{resident.name}' waits for memory behind {models} other model{'s' if models > 1 else ''}."
+        return f"'{resident.title}' waits for memory behind {models} other model{'s' if models > 1 else ''}."
     if resident.state is State.QUEUED:
         if wait <= 0:
-            return f"'{resident.name}' waits for memory and is next; other models end what they have."
-        return f"'{resident.name}' waits for memory; other models have it for at most {wait:.0f} s more."
-    return f"'{resident.name}' makes room for others and is loaded again in its turn."
+            return f"'{resident.title}' waits for memory and is next; other models end what they have."
+        return f"'{resident.title}' waits for memory; other models have it for at most {wait:.0f} s more."
+    return f"'{resident.title}' makes room for others and is loaded again in its turn."
 
 
 def described(

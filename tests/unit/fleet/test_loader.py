@@ -382,6 +382,41 @@ async def test_a_successor_is_loaded_beside_the_one_that_serves(fleet):
     await eventually(lambda: list(fleet.residency.residents()) == [fleet.plane.backends["demo"].resident])
 
 
+@pytest.mark.parametrize("pinned", [False, True])
+async def test_a_successor_that_has_no_room_beside_the_old_one_comes_after_it(fleet, pinned):
+    """Requests wait for it meanwhile; what the old one has in flight ends first."""
+    fleet.add(pinned=pinned)
+    fleet.want()
+    await fleet.is_ready()
+    fleet.end()
+    old = fleet.plane.backends["demo"]
+    old.in_flight = 1
+    fleet.life.replace(planned(entry("demo"), loadable(11)), "demo", new_first=True)
+    await eventually(lambda: fleet.plane.backends["demo"] is not old)
+    new = fleet.plane.backends["demo"]
+    assert (new.health.usable, new.health.coming) == (False, True)
+    assert fleet.supervisors[0].calls == ["start"]
+    old.in_flight = 0
+    await eventually(lambda: fleet.supervisors[1].calls == ["start"])
+    assert "stop" in fleet.supervisors[0].calls
+    fleet.supervisors[1].says(status(pid=8))
+    await eventually(lambda: fleet.serving is new)
+    assert fleet.residency.reservations.held(new.resident) == {"gpu": 11 * GIB}
+
+
+async def test_a_successor_that_fails_leaves_the_old_one_serving(fleet):
+    """A further change is what helps."""
+    fleet.add(size=9)
+    fleet.want()
+    await fleet.is_ready()
+    fleet.end()
+    old = fleet.plane.backends["demo"]
+    fleet.life.replace(planned(entry("demo"), loadable(9)), "demo", new_first=True)
+    fleet.supervisors[1].says(status(state=EngineState.FATAL, address=None, pid=None, failure="it is broken"))
+    await eventually(lambda: not fleet.life._replacing)
+    assert fleet.serving is old
+
+
 async def test_a_member_that_is_removed_ends(fleet):
     """Those who wait for it are refused, and memory knows it no more."""
     fleet.add()

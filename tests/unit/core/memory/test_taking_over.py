@@ -112,6 +112,15 @@ def test_a_size_that_is_written_stands_for_what_is_loaded_too():
         assert holds(scene) == size
 
 
+def test_a_size_that_is_written_is_not_learned():
+    """When it is written no more, what was measured counts."""
+    scene = Scene(told(8))
+    scene.want("a1")
+    scene.told(scene.residency.loaded("a", 5.0, {"gpu0": G}))
+    assert holds(scene) == 8
+    assert scene.residency.footprints.needs(Placement("key", {"gpu0": 3 * G})) == {"gpu0": G}
+
+
 def test_what_was_not_reserved_for_is_reserved_when_memory_comes_to_decide():
     """It ran before anything was loaded on demand, under a key of its own."""
     scene = Scene(Loadable("a", (Placement("whole", {}, is_told=True),)))

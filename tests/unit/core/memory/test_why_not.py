@@ -12,6 +12,21 @@ def test_what_can_never_fit_is_short_of_memory():
     assert scene.residency.shortage("a", 0.0) is None
 
 
+def test_people_read_the_names_that_they_wrote():
+    """A successor beside the one that it replaces has another one here."""
+    scene = Scene(backend("a", 12, pinned=True, title="chat"), backend("b", 12, title="code"))
+    scene.serve("a1")
+    assert scene.want("b1") == "refuse b1"
+    message = scene.refused[0].error.message
+    assert message.startswith(
+        "'code' can't be loaded. It needs 12.0 GiB of gpu0, of which 8.0 GiB can be free (12.0 GiB"
+    )
+    assert "by chat stays" in message
+    scene.want("a2")
+    place = scene.residency.place("a2", scene.now)
+    assert place is None or place.reason.startswith("'chat'")
+
+
 def test_what_failed_says_why_until_it_loads():
     scene = Scene("a")
     assert scene.residency.failure("a", 0.0) is None
