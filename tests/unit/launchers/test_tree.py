@@ -61,7 +61,13 @@ def test_memory_is_that_of_all_processes():
 )
 def test_what_a_process_was_told_by_an_option(words, value):
     """The word behind the option; nothing where there is none, or no such process any more."""
-    with subprocess.Popen([sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE) as process:
+    code = "print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        # Before it runs, the system may know none of its words.
+        assert process.stdout is not None
+        process.stdout.readline()
         assert said_to(process.pid, "--share") == value
         process.communicate(b"\n")
     assert said_to(process.pid, "--share") == ""
