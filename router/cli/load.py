@@ -2,9 +2,8 @@
 
 import argparse
 import asyncio
-import json
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final, Self
 
@@ -12,9 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from router.cli import running, shown
-from router.cli.exits import STOPPED_NOW, printed
 from router.cli.running import Model, Reply, Running
-from router.telemetry.terminal import say
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks how far the loads are."""
@@ -23,19 +20,14 @@ LOOK_EVERY: Final = 0.5
 def run(options: argparse.Namespace) -> int:
     """Load models. Raises ConfigError and CommandError."""
     names: Collection[str] = dict.fromkeys(options.names)
-    try:
-        replies = running.ask(options, lambda router: _load(router, names))
-    except KeyboardInterrupt:
-        say("The load goes on; `unload` ends it.\n", sys.stderr)
-        return STOPPED_NOW
-    for reply in replies:
-        if reply.error:
-            say(f"{reply.error}\n", sys.stderr)
-    if options.json:
-        return printed(json.dumps(running.together(replies), indent=1)) or running.code_of(replies)
+    return running.tell(
+        options, lambda router: _load(router, names), _lines, "The load goes on; `unload` ends it."
+    )  # fmt: skip
+
+
+def _lines(replies: Sequence[Reply]) -> list[str]:
     models = {model.name: model for reply in replies for model in reply.models}
-    lines = [shown.loaded(model) for model in models.values() if shown.is_loaded(model)]
-    return (printed("\n".join(lines)) if lines else 0) or running.code_of(replies)
+    return [shown.loaded(model) for model in models.values() if shown.is_loaded(model)]
 
 
 async def _load(router: Running, names: Collection[str]) -> list[Reply]:

@@ -3,7 +3,9 @@
 import argparse
 import asyncio
 import errno
+import json
 import os
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -11,10 +13,11 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from router.cli.exits import BAD_START, REFUSED, CommandError
+from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, printed
 from router.config import load
 from router.config.keys.values import url as checked_url
 from router.telemetry.logs import printable
+from router.telemetry.terminal import say
 
 T = TypeVar("T")
 
@@ -111,6 +114,28 @@ def ask(options: argparse.Namespace, do: Callable[[Running], Awaitable[T]]) -> T
             return await do(Running(session, url))
 
     return asyncio.run(ask_it())
+
+
+def tell(
+    options: argparse.Namespace,
+    do: Callable[[Running], Awaitable[list[Reply]]],
+    lines: Callable[[Sequence[Reply]], Sequence[str]],
+    stopped: str,
+) -> int:
+    """Ask the router, and print what it did: its errors, and `lines`, or with --json all of it. Gives the exit code.
+
+    `stopped` is what goes on though a person doesn't wait for it any more. Raises ConfigError and CommandError.
+    """
+    try:
+        replies = ask(options, do)
+    except KeyboardInterrupt:
+        say(f"{stopped}\n", sys.stderr)
+        return STOPPED_NOW
+    for reply in replies:
+        if reply.error:
+            say(f"{reply.error}\n", sys.stderr)
+    said = [json.dumps(together(replies), indent=1)] if options.json else lines(replies)
+    return (printed("\n".join(said)) if said else 0) or code_of(replies)
 
 
 def address(options: argparse.Namespace) -> tuple[str, str]:

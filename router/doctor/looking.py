@@ -33,7 +33,7 @@ from router.doctor.judging import (
     of_remote,
 )
 from router.fleet.launches import Launch, StartError, plan_launches
-from router.fleet.loadables import is_managed, loadable_of
+from router.fleet.loadables import is_managed, limits_of, loadable_of
 from router.fleet.planning import look, shares_of
 from router.proxy.pool import Address
 from router.proxy.resolve import OWN_WITHIN, Names, Resolver, UnknownNameError
@@ -61,8 +61,8 @@ def in_memory(models: Sequence[Model], launches: Sequence[Launch], config: Confi
     """What models take where they load and unload by themselves; nothing where they don't. Reads their headers."""
     if not is_managed(config):
         return []
-    figures, wish = devices.look(), config.memory.limit
-    limits = {each.name: each.limit for each in devices.limits(figures, wish.ram, wish.gpu)}
+    figures = devices.look()
+    limits = {each.name: each.limit for each in limits_of(figures, config)}
     firsts = {launch.backend.name: launch for launch in reversed(launches)}
     made = {name: loadable_of(each, figures, limits=limits, quiet=True) for name, each in firsts.items()}
     return [of_limits(limits), *of_memory(models, made, limits)]

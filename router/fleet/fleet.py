@@ -18,7 +18,7 @@ from router.core.memory.refusals import LoadFailedError
 from router.fleet.diff import Do, Plan, Step
 from router.fleet.launches import Launch
 from router.fleet.lifecycle import Lifecycle
-from router.fleet.members import Member
+from router.fleet.members import Member, pids_of
 from router.fleet.memory import Memory
 from router.fleet.placements import running_first
 from router.fleet.telling import model_told
@@ -101,8 +101,7 @@ class Fleet:
     @property
     def pids(self) -> dict[str, int]:
         """The process of each member that has one, by the member's name."""
-        found = {name: member.supervisor.status.pid for name, member in self.members.items() if member.supervisor}
-        return {name: pid for name, pid in found.items() if pid is not None}
+        return pids_of(self.members)
 
     def told(self) -> list[dict[str, object]]:
         """Describe each backend as plain data: those that are there, then those that are ending."""

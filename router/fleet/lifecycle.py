@@ -35,7 +35,7 @@ from launchers.status import Status
 from launchers.supervisor import Supervisor
 from router.fleet.diff import PlannedBackend
 from router.fleet.launches import Launch
-from router.fleet.loader import NOT_LOADED, Loader
+from router.fleet.loader import Loader
 from router.fleet.members import (
     Member,
     ahead_of,
@@ -46,6 +46,7 @@ from router.fleet.members import (
     models_of,
     target_of,
 )
+from router.proxy.loading import NOT_LOADED
 from router.proxy.plane import Plane
 from router.proxy.pool import Address
 from router.proxy.watching.probe import Prober

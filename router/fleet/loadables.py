@@ -1,7 +1,7 @@
 """Launches as `router.core.memory` knows them: where each may be loaded, what it takes there, and how it is kept."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -9,18 +9,19 @@ from typing import Final
 import structlog
 
 from launchers import devices as measuring
-from launchers.devices import DeviceFigures
+from launchers.devices import DeviceFigures, DeviceLimit
 from launchers.footprints.errors import HeaderError
 from launchers.footprints.files import read_model
 from launchers.footprints.model import Model
 from launchers.weights import size_of, weights
+from router.config import Config
 from router.core.memory.footprints import Placement
 from router.core.memory.resident import Loadable
 from router.fleet.launches import Launch, is_managed, parallel_of
 from router.fleet.placements import EnginePlacement, key_of, placed
 from router.fleet.placing import Placing
 
-__all__ = ["EnginePlacement", "is_managed", "loadable_of", "placed"]
+__all__ = ["EnginePlacement", "is_managed", "limits_of", "loadable_of", "placed"]
 
 log = structlog.get_logger("router")
 
@@ -29,6 +30,12 @@ DISK: Final = 500e6
 
 STARTS: Final[Mapping[str, float]] = MappingProxyType({"llama_cpp": 2.0, "llama_server": 0.5, "mlx": 3.0, "vllm": 40.0})
 """Seconds that an engine takes to start on a model of no size."""
+
+
+def limits_of(figures: Iterable[DeviceFigures], config: Config) -> tuple[DeviceLimit, ...]:
+    """Say what engines may hold of each device together, as router.yaml has it."""
+    limit = config.memory.limit
+    return measuring.limits(figures, ram=limit.ram, gpu=limit.gpu)
 
 
 def loadable_of(

@@ -30,7 +30,8 @@ from router.core.memory.residency import Residency
 from router.core.memory.resident import Loadable, Policy
 from router.core.memory.states import State, holds_memory
 from router.fleet.loadables import EnginePlacement, placed
-from router.fleet.members import Member
+from router.fleet.members import Member, pids_of
+from router.proxy.loading import NOT_LOADED
 from router.proxy.plane import Plane
 from router.telemetry.tasks import heard
 
@@ -41,9 +42,6 @@ Measure = Callable[[str, int], Footprint]
 
 Serve = Callable[[Member, Status], None]
 """Has requests sent to a member whose engine is ready."""
-
-NOT_LOADED = "is not loaded"
-"""What is said of a backend whose engine isn't loaded now."""
 
 LOOK_AT_FILES_EVERY = 2.0
 """Seconds between two looks at the files of an engine whose load has failed."""
@@ -148,8 +146,7 @@ class Loader:
 
     def pids(self) -> dict[str, int]:
         """Give the first process of each engine that runs."""
-        found = {name: member.supervisor.status.pid for name, member in self._members.items() if member.supervisor}
-        return {name: pid for name, pid in found.items() if pid is not None}
+        return pids_of(self._members)
 
     # What is decided
 
@@ -181,10 +178,9 @@ class Loader:
         member.supervisor.start()
 
     def _end(self, member: Member, reason: str, *, kill: bool) -> None:
-        """Send nothing more to an engine, end it, and tell when it is gone. One that loads may not heed SIGTERM."""
+        """End an engine, to which nothing is sent any more, and tell when it is gone. One that loads may be deaf."""
         if member.supervisor is not None and member.supervisor.status.pid is not None:
             log.info(f"{member.name}: {'its load is cancelled' if kill else 'is unloaded'}: {reason}")
-        self._plane.withdraw(member.backend, NOT_LOADED, due=0.0)
         self._begin(self._until_gone(member, kill=kill), f"end of {member.resident}")
 
     async def _until_gone(self, member: Member, *, kill: bool) -> None:

@@ -3,7 +3,7 @@
 Knows how a member is built and described. When members come, change and go: `router.fleet.lifecycle`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -46,7 +46,7 @@ class Member:
 
     @property
     def name(self) -> str:
-        """Its name in logs and metrics."""
+        """Its name in logs and in /admin."""
         return self.backend.name
 
     @property
@@ -90,6 +90,12 @@ class Member:
             "memory_bytes": None if status.pid is None else memory_of(status.pid),
             "since": status.since,
         }
+
+
+def pids_of(members: Mapping[str, Member]) -> dict[str, int]:
+    """Give the first process of each member that has one, by the same names."""
+    found = {name: member.supervisor.status.pid for name, member in members.items() if member.supervisor}
+    return {name: pid for name, pid in found.items() if pid is not None}
 
 
 # What a plan's entry comes to

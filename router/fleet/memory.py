@@ -20,7 +20,7 @@ from router.core.memory.residency import Residency
 from router.core.memory.resident import Policy
 from router.fleet.diff import Plan
 from router.fleet.gauges import Gauges, Own
-from router.fleet.loadables import placed
+from router.fleet.loadables import limits_of, placed
 from router.fleet.loader import Loader
 from router.fleet.members import Member
 from router.fleet.warm_up import warm_up
@@ -95,10 +95,7 @@ class Memory:
 
 def limits(plan: Plan) -> tuple[Device, ...]:
     """Say what our engines may hold of each device."""
-    limit = plan.config.memory.limit
-    return tuple(
-        Device(each.name, each.limit, each.total) for each in devices.limits(plan.devices, ram=limit.ram, gpu=limit.gpu)
-    )
+    return tuple(Device(each.name, each.limit, each.total) for each in limits_of(plan.devices, plan.config))
 
 
 def policy(config: Config) -> Policy:

@@ -18,7 +18,7 @@ from profiles import Facts, gather
 from router.config import Config
 from router.fleet.diff import Do, Plan, Room, Step, steps
 from router.fleet.launches import plan_launches
-from router.fleet.loadables import is_managed, loadable_of
+from router.fleet.loadables import is_managed, limits_of, loadable_of
 
 
 def look(engines: Mapping[str, Engine]) -> Facts:
@@ -64,8 +64,8 @@ def plan_of(
 
 def _with_memory(plan: Plan, *, managed: bool, quiet: bool) -> Plan:
     """Say what each launch takes of which device."""
-    figures, wish = devices.look(), plan.config.memory.limit
-    limits = {each.name: each.limit for each in devices.limits(figures, ram=wish.ram, gpu=wish.gpu)}
+    figures = devices.look()
+    limits = {each.name: each.limit for each in limits_of(figures, plan.config)}
     backends = {
         name: each if each.launch is None
         else replace(each, loadable=loadable_of(each.launch, figures, managed=managed, limits=limits, quiet=quiet))

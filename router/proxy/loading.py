@@ -30,8 +30,12 @@ from router.core.memory.resident import Place
 from router.core.memory.states import State
 from router.proxy.directory import Directory
 from router.proxy.queues import Queues
+from router.proxy.requests import Request
 from router.proxy.roles import Queued, UnderWay
 from router.telemetry.tasks import unharmed
+
+NOT_LOADED = "is not loaded"
+"""What is said of a backend whose engine isn't loaded now."""
 
 LOOK_BESIDE = 1.0
 """Seconds between two looks whether a model should be loaded beside those that serve: each look costs a decision."""
@@ -89,11 +93,14 @@ class Loading:
             waiting, request = exchange.queued, exchange.request
             if waiting is not None and not self._forget(waiting):
                 waiting = None
-            stay = None if request.stay is None else request.stay.seconds
-            name = backend.resident
             actions = self.residency.sent(
-                sent, name, now, waiting=waiting, key=request.caller.name, keep_alive=stay
-            )  # fmt: skip
+                sent,
+                backend.resident,
+                now,
+                waiting=waiting,
+                key=request.caller.name,
+                keep_alive=_keep_alive(request),
+            )
             if actions:
                 self.do(actions)
         if way.chooses:
@@ -154,7 +161,7 @@ class Loading:
             backend.resident,
             now,
             key=request.caller.name,
-            keep_alive=None if request.stay is None else request.stay.seconds,
+            keep_alive=_keep_alive(request),
         )
         self._time([waiting], backend, now)
         self.do(actions)
@@ -267,7 +274,7 @@ class Loading:
                 self._ledger.resume(backend)
             if isinstance(action, Unload):
                 # Nothing is sent there from now on. It is coming: it may be loaded again.
-                self._withdraw(backend, "is not loaded", due=0.0)
+                self._withdraw(backend, NOT_LOADED, due=0.0)
             self._look_at(backend, now)
             if isinstance(action, Offer | Resume):
                 self._queues.offer_soon(backend)
@@ -326,3 +333,8 @@ class Loading:
         """Describe it as plain data; None: it waits for no load."""
         place, backend = self.place(waiting, now), waiting.registered
         return None if place is None or backend is None else loads.described(backend.name, place)
+
+
+def _keep_alive(request: Request) -> float | None:
+    """Give the seconds that a request wants its backend to stay loaded after it; None: it doesn't say."""
+    return None if request.stay is None else request.stay.seconds

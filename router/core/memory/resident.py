@@ -154,20 +154,28 @@ class Resident:
     def __init__(self, loadable: Loadable, policy: Policy, now: float) -> None:
         self.loadable = loadable
         self.state = State.UNLOADED
-        self.waiting: dict[Hashable, Waiting] = {}  # by their arrival
-        self.in_flight: dict[Hashable, float] = {}  # when each was sent
+        # In the order of their arrival.
+        self.waiting: dict[Hashable, Waiting] = {}
+        # When each was sent.
+        self.in_flight: dict[Hashable, float] = {}
         # Of those that wait, those that caused its load, in turn: it stays loaded until they were served.
         self.leases: dict[Hashable, Waiting] = {}
-        self.is_open = False  # whether it might be sent requests when that was last looked at
-        self.was_wanted = False  # ever: before that, no gap is counted
+        # Whether it might be sent requests when that was last looked at.
+        self.is_open = False
+        # Ever: before that, no gap is counted.
+        self.was_wanted = False
         self.idle_since = now
-        self.quiet_since = now  # nothing is in flight since then
-        self.left_at = 0.0  # told to end
-        self.keep_alive: float | None = None  # of the latest request
+        # Since when nothing is in flight.
+        self.quiet_since = now
+        # When it was told to end.
+        self.left_at = 0.0
+        # Of the latest request.
+        self.keep_alive: float | None = None
         self.gaps = IdleGaps()
         self.turn = Turn()
         self.load: Load | None = None
-        self.placement: Placement | None = None  # where it was loaded latest
+        # Where it was loaded latest.
+        self.placement: Placement | None = None
         self.failures = Failures()
         self.wish = Wish()
         self.costs = Costs(Mean(loadable.load_seconds), Mean(policy.release), Mean(loadable.service_seconds))
