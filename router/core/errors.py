@@ -4,7 +4,8 @@ An error knows the HTTP status that it maps to, but knows no server. A foreign e
 mapped to one of these where it enters. `body` and `event` give the bytes for the client.
 
 OpenAI's form is `{"error": {message, type, param, code}}`; Anthropic's, on /v1/messages, is
-`{"type": "error", "error": {type, message}}`. Both are taken from the two vendors' published API references.
+`{"type": "error", "error": {type, message}}`; Ollama's, on /api/…, is `{"error": message}`. They are taken from the
+vendors' published API references.
 """
 
 from typing import Any, ClassVar
@@ -141,8 +142,35 @@ class GatewayTimeoutError(RouterError):
     code = "engine_timeout"
 
 
+class EngineError(RouterError):
+    """An error that the engine answered with, whose status the client gets, too."""
+
+    def __init__(self, message: str, status: int, kind: type[RouterError]) -> None:
+        super().__init__(message)
+        # What are constants of the other classes is told by the engine's status here.
+        self.status = status  # type: ignore[misc]
+        self.type, self.anthropic_type, self.code = kind.type, kind.anthropic_type, kind.code  # type: ignore[misc]
+
+
+_KINDS: dict[int, type[RouterError]] = {
+    400: BadRequestError,
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    413: BodyTooLargeError,
+    429: QueueFullError,
+    503: UnavailableError,
+    504: GatewayTimeoutError,
+    529: UnavailableError,
+}
+
+
 def _is_anthropic(path: str) -> bool:
     return path.startswith("/v1/messages")
+
+
+def _is_ollama(path: str) -> bool:
+    return path.startswith("/api/")
 
 
 def told(error: RouterError) -> dict[str, Any]:
@@ -152,6 +180,12 @@ def told(error: RouterError) -> dict[str, Any]:
 
 def _anthropic(error: RouterError) -> dict[str, Any]:
     return {"type": "error", "error": {"type": error.anthropic_type, "message": error.message}}
+
+
+def of_engine(status: int, said: bytes) -> RouterError:
+    """Give an engine's error answer as an error of the same status, with its message."""
+    kind = _KINDS.get(status, BadRequestError if 400 <= status < 500 else BadGatewayError)
+    return EngineError(_words(said) or f"The engine answered {status}, and nothing more.", status, kind)
 
 
 def refusal(status: int, said: bytes) -> RouterError:
@@ -177,14 +211,19 @@ def _words(said: bytes) -> str:
 
 def body(error: RouterError, path: str) -> bytes:
     """Give the error as a JSON body in the form of this path's API."""
+    if _is_ollama(path):
+        return _encode({"error": error.message})
     return _encode(_anthropic(error) if _is_anthropic(path) else {"error": told(error)})
 
 
 def event(error: RouterError, path: str) -> bytes:
     """Give the error as the last event of a stream that has begun, in the form of this path's API.
 
-    It begins with an empty line, because the bytes before may end in the middle of an event.
+    It begins with an empty line, because the bytes before may end in the middle of an event. Ollama's streams are lines
+    of JSON, and the router itself writes them, each whole.
     """
+    if _is_ollama(path):
+        return _encode({"error": error.message}) + b"\n"
     if _is_anthropic(path):
         return b"\n\nevent: error\ndata: " + _encode(_anthropic(error)) + b"\n\n"
     if path.startswith("/v1/responses"):

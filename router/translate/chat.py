@@ -1,0 +1,435 @@
+"""Reads an engine's answer in the API of chat completions, and has a `Writer` write it in the client's API.
+
+Each other API has one writer, which is told what comes in an order that every API can show:
+
+    begin → (thinking | text)* → (call → arguments*)* → (thinking | text)* → end
+
+Chat completions allow more. Several calls may come in turns, and text between the pieces of a call. So the first call
+is passed on as it comes, and all that isn't its own waits for the end. Engines send calls one after the other, so in
+practice only the second call and those after it are delayed.
+
+An answer is over with `[DONE]`, or with the end of the stream if its finish reason came before. Without both it broke
+off.
+"""
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from router.core import errors
+from router.core.errors import BadGatewayError, RouterError
+from router.translate.events import EventReader
+from router.translate.speech import EVENT_STREAM, JSON, AnswerTranslator, Context
+from router.translate.thinking import ThinkingSplitter
+
+STOP, LENGTH, CALLS, FILTERED = "stop", "length", "tool_calls", "content_filter"
+"""The finish reasons of chat completions; a writer gets one of these."""
+
+_DONE = b"[DONE]"
+
+
+class Usage(NamedTuple):
+    """Tokens of an answer. `prompt` includes those that were `cached`, `completion` those of `reasoning`.
+
+    `told`: the engine said so; else all are 0. `prompt_seconds` and `completion_seconds` are the times that llama.cpp
+    tells, else 0.
+    """
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    reasoning: int = 0
+    told: bool = False
+    prompt_seconds: float = 0.0
+    completion_seconds: float = 0.0
+
+
+class Call(NamedTuple):
+    """One call of a tool. `arguments` are JSON as the model wrote it, which may be empty or no JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class WholeAnswer(NamedTuple):
+    """An answer in one piece. `finish` is one of `STOP` and the others; `stopped_by` the stop text that ended it."""
+
+    thinking: str
+    text: str
+    calls: tuple[Call, ...]
+    finish: str
+    usage: Usage
+    stopped_by: str | None = None
+
+
+class Writer:
+    """Writes one answer in a client's API; each method gives the bytes for the client. `context` is its request's."""
+
+    # A base class, not a Protocol: compiled, its methods are called natively.
+
+    def __init__(self, context: Context, *, streams: bool) -> None:
+        self.context: Final = context
+        self.streams: Final = streams
+
+    @property
+    def content_type(self) -> bytes:
+        """The content type of a good answer."""
+        return EVENT_STREAM if self.streams else JSON
+
+    def comment(self, line: bytes) -> bytes:
+        """Pass on a comment of the engine's stream, or leave it out where the client's has none."""
+        return line + b"\n\n"
+
+    def begin(self, now: float) -> bytes:
+        """Begin a stream."""
+        raise NotImplementedError
+
+    def thinking(self, text: str) -> bytes:
+        """Write a piece of the reasoning; never empty."""
+        raise NotImplementedError
+
+    def text(self, text: str) -> bytes:
+        """Write a piece of the answer's text; never empty."""
+        raise NotImplementedError
+
+    def call(self, id_: str, name: str) -> bytes:
+        """Begin a call of a tool."""
+        raise NotImplementedError
+
+    def arguments(self, text: str) -> bytes:
+        """Write a piece of the arguments of the call that was begun last; never empty."""
+        raise NotImplementedError
+
+    def end(self, finish: str, usage: Usage, stopped_by: str | None, now: float) -> bytes:
+        """End a stream."""
+        raise NotImplementedError
+
+    def whole(self, answer: WholeAnswer, now: float) -> bytes:
+        """Write an answer in one piece."""
+        raise NotImplementedError
+
+
+# What is read of an engine's answer. Engines send null for what they don't have.
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class _Timings(msgspec.Struct):
+    prompt_ms: float | None = None
+    predicted_ms: float | None = None
+    cache_n: int | None = None
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: msgspec.Raw = msgspec.Raw()
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int | None = None
+    delta: _Message | None = None
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    stop_reason: msgspec.Raw = msgspec.Raw()
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    timings: _Timings | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_read = msgspec.json.Decoder(_Answer).decode
+_read_text = msgspec.json.Decoder(str).decode
+_NULL = (b"", b"null")
+
+
+class _Pending:
+    """A call as far as it has come; `pieces` are arguments that weren't passed on yet."""
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+        self.name = ""
+        self.pieces: list[str] = []
+
+
+class ChatTranslator(AnswerTranslator):
+    """Has `writer` write what a stream or an answer of chat completions, or of completions, says."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.done = False
+        self._writer = writer
+        self._events = EventReader()
+        self._splitter: ThinkingSplitter | None = ThinkingSplitter()
+        self._begun = False
+        self._calls: dict[int, _Pending] = {}
+        # The call that is passed on as it comes.
+        self._open: _Pending | None = None
+        # What waits for the end: whether it is reasoning, and the text.
+        self._late: list[tuple[bool, str]] = []
+        self._finish = ""
+        self._stopped_by: str | None = None
+        self._usage = Usage()
+
+    @property
+    def content_type(self) -> bytes:
+        """The content type of a good answer."""
+        return self._writer.content_type
+
+    # A stream
+
+    def feed(self, data: bytes, now: float) -> bytes:
+        """Take the next bytes of a stream, cut anywhere; give the client's."""
+        return self._take(self._events.feed(data), now)
+
+    def ended(self, now: float) -> bytes:
+        """Take the end of the stream; give what the client's still lacks. If `done` is False then, it broke off."""
+        told = self._take(self._events.end(), now)
+        if not self.done and self._finish:
+            told += self._close(now)
+        return told
+
+    def _take(self, found: list[bytes], now: float) -> bytes:
+        told: list[bytes] = []
+        for said in found:
+            if self.done:
+                break
+            if said[:1] == b":":
+                told.append(self._writer.comment(said))
+            elif said == _DONE:
+                told.append(self._close(now))
+            else:
+                told.append(self._chunk(said, now))
+        return told[0] if len(told) == 1 else b"".join(told)
+
+    def _chunk(self, said: bytes, now: float) -> bytes:
+        answer = _answer(said)
+        if answer.error not in _NULL:
+            self.done = True
+            return errors.event(_error(said), self._writer.context.path)
+        told = b""
+        if not self._begun:
+            self._begun = True
+            told = self._writer.begin(now)
+        choice = _first(answer)
+        if choice is not None:
+            message = choice.delta or choice.message
+            if message is not None:
+                told += self._message(message)
+            elif choice.text:
+                told += self._say("", choice.text)
+            self._note_finish(choice)
+        self._note_usage(answer)
+        return told
+
+    def _message(self, message: _Message) -> bytes:
+        reasoning, text = message.reasoning_content or message.reasoning or "", message.content or message.refusal or ""
+        if reasoning:
+            # The engine parts them itself.
+            told, self._splitter = self._rest(), None
+            told += self._say(reasoning, "")
+        else:
+            told = b""
+        if text:
+            splitter = self._splitter
+            if splitter is None or splitter.is_answering:
+                told += self._say("", text)
+            else:
+                told += self._say(*splitter.feed(text))
+        if message.tool_calls:
+            told += self._rest()
+            for call in message.tool_calls:
+                told += self._piece(call)
+        return told
+
+    def _rest(self) -> bytes:
+        """Write what the splitter has held back."""
+        return b"" if self._splitter is None else self._say(*self._splitter.end())
+
+    def _say(self, reasoning: str, text: str) -> bytes:
+        """Write reasoning, then text, now or at the end."""
+        if self._open is not None:
+            self._late += [(thinks, said) for thinks, said in ((True, reasoning), (False, text)) if said]
+            return b""
+        told = self._writer.thinking(reasoning) if reasoning else b""
+        return told + self._writer.text(text) if text else told
+
+    def _piece(self, piece: _Call) -> bytes:
+        """Take a piece of a call."""
+        function = piece.function
+        name = "" if function is None or function.name is None else function.name
+        arguments = "" if function is None else _arguments(function.arguments)
+        index = piece.index
+        if index is None:
+            # Engines that don't number them send each call whole.
+            index = len(self._calls) if piece.id or name or not self._calls else len(self._calls) - 1
+        call = self._calls.get(index)
+        if call is None:
+            call = self._calls[index] = _Pending(piece.id or self._new_id(len(self._calls)))
+        call.name = call.name or name
+        if call is not self._open:
+            if arguments:
+                call.pieces.append(arguments)
+            if self._open is not None or not call.name:
+                return b""
+            self._open = call
+            return self._begin_call(call)
+        return self._writer.arguments(arguments) if arguments else b""
+
+    def _begin_call(self, call: _Pending) -> bytes:
+        told, pieces = self._writer.call(call.id, call.name), "".join(call.pieces)
+        call.pieces.clear()
+        return told + self._writer.arguments(pieces) if pieces else told
+
+    def _new_id(self, number: int) -> str:
+        return f"call_{self._writer.context.token}{number}"
+
+    def _note_finish(self, choice: _Choice) -> None:
+        if choice.finish_reason:
+            self._finish = choice.finish_reason
+            self._stopped_by = _stop_text(choice)
+
+    def _note_usage(self, answer: _Answer) -> None:
+        if answer.usage is not None or answer.timings is not None:
+            self._usage = _usage(answer, self._usage)
+
+    def _close(self, now: float) -> bytes:
+        """End the client's stream."""
+        self.done = True
+        told = b"" if self._begun else self._writer.begin(now)
+        told += self._rest()
+        for call in self._calls.values():
+            if call is not self._open:
+                told += self._begin_call(call)
+        self._open = None
+        for thinks, said in self._late:
+            told += self._say(said, "") if thinks else self._say("", said)
+        finish = _finish(self._finish, calls=bool(self._calls))
+        return told + self._writer.end(finish, self._usage, self._stopped_by, now)
+
+    # An answer in one piece
+
+    def whole(self, body: bytes, now: float) -> bytes:
+        """Translate an answer in one piece: into one piece, or into a stream if the client asked for that."""
+        said = _answer(body)
+        choice = _first(said)
+        if said.error not in _NULL:
+            return errors.body(_error(body), self._writer.context.path)
+        if choice is None:
+            raise BadGatewayError("The engine's answer has no choices.")
+        if self._writer.streams:
+            return self._chunk(body, now) + self._close(now)
+        self.done = True
+        self._note_finish(choice)
+        self._note_usage(said)
+        message = choice.message or choice.delta or _Message()
+        thinking, text = message.reasoning_content or message.reasoning or "", message.content or message.refusal or ""
+        if not thinking:
+            splitter = ThinkingSplitter()
+            thinking, text = _sum(splitter.feed(choice.text or text), splitter.end())
+        calls = tuple(self._whole_call(each, number) for number, each in enumerate(message.tool_calls or ()))
+        finish = _finish(self._finish, calls=bool(calls))
+        return self._writer.whole(WholeAnswer(thinking, text, calls, finish, self._usage, self._stopped_by), now)
+
+    def _whole_call(self, call: _Call, number: int) -> Call:
+        function = call.function or _Function()
+        return Call(call.id or self._new_id(number), function.name or "", _arguments(function.arguments))
+
+    def error(self, status: int, body: bytes) -> bytes:
+        """Translate an error's body."""
+        return errors.body(errors.of_engine(status, body), self._writer.context.path)
+
+
+def _answer(said: bytes) -> _Answer:
+    try:
+        return _read(said)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadGatewayError(f"The engine's answer is not as chat completions should be: {error}.") from error
+
+
+def _error(said: bytes) -> RouterError:
+    return errors.of_engine(500, said)
+
+
+def _first(answer: _Answer) -> _Choice | None:
+    """Give the first choice; other APIs have one only."""
+    for choice in answer.choices or ():
+        if not choice.index:
+            return choice
+    return None
+
+
+def _arguments(given: msgspec.Raw) -> str:
+    """Read arguments: a text with JSON, or, from some engines, the JSON itself."""
+    text = bytes(given)
+    if text in _NULL:
+        return ""
+    if text[:1] != b'"':
+        return text.decode("utf-8", "replace")
+    try:
+        return _read_text(given)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadGatewayError(f"The arguments of a call are no text: {error}.") from error
+
+
+def _stop_text(choice: _Choice) -> str | None:
+    """Give the stop text that ended the answer; vllm says it, and a token's number if that ended it."""
+    text = bytes(choice.stop_reason)
+    return _arguments(choice.stop_reason) if text[:1] == b'"' else None
+
+
+def _usage(answer: _Answer, before: Usage) -> Usage:
+    told, timings = answer.usage, answer.timings
+    if told is not None:
+        cached = told.prompt_tokens_details.cached_tokens if told.prompt_tokens_details is not None else 0
+        reasoning = told.completion_tokens_details.reasoning_tokens if told.completion_tokens_details is not None else 0
+        before = before._replace(
+            prompt=told.prompt_tokens or 0,
+            completion=told.completion_tokens or 0,
+            cached=min(cached or 0, told.prompt_tokens or 0),
+            reasoning=reasoning or 0,
+            told=True,
+        )
+    if timings is not None:
+        before = before._replace(
+            prompt_seconds=(timings.prompt_ms or 0.0) / 1000, completion_seconds=(timings.predicted_ms or 0.0) / 1000
+        )
+    return before
+
+
+def _finish(said: str, *, calls: bool) -> str:
+    """Give one of the known finish reasons; engines that called a tool may say `stop`."""
+    if said in {LENGTH, FILTERED}:
+        return said
+    return CALLS if calls else STOP
+
+
+def _sum(first: tuple[str, str], second: tuple[str, str]) -> tuple[str, str]:
+    return first[0] + second[0], first[1] + second[1]
