@@ -78,6 +78,17 @@ class Engine(Protocol):
         """The paths below /v1/ that it serves; some only with certain arguments or models."""
 
     @property
+    def counter(self) -> str:
+        """The path whose POST of a chat's body is answered with `{"input_tokens": n}`; empty if there is none.
+
+        The tokens are those of the prompt that the engine would make of this chat. `put_right` takes it as a chat.
+        """
+
+    @property
+    def mends(self) -> frozenset[str]:
+        """Those of `apis` whose answers lack fields that official clients need."""
+
+    @property
     def usage_in_streams(self) -> bool:
         """Whether streams report the usage of tokens if `stream_options.include_usage` is set."""
 

@@ -16,6 +16,9 @@ from launchers.errors import UnfitRequestError
 Fields = dict[str, msgspec.Raw]
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+COUNTER = "/v1/router/count_tokens"
+"""The path at which a wrapper of ours counts the tokens of a chat's prompt. It takes the body of a chat."""
+
 NULL, TRUE, ZERO, NO_TEXT = msgspec.Raw(b"null"), msgspec.Raw(b"true"), msgspec.Raw(b"0"), msgspec.Raw(b'""')
 NO_LIMIT = msgspec.Raw(b"-1")
 """Values as raw JSON. Only a Raw equals a Raw."""

@@ -125,6 +125,8 @@ class LlamaCpp:
     parallel: int = 1
     accepts_slowly: bool = False
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
+    counter: str = bodies.COUNTER
+    mends: frozenset[str] = frozenset()
     usage_in_streams: bool = True
     publishes: bool = False
     works_on_cpu: bool = True
@@ -160,6 +162,7 @@ class LlamaCpp:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
         """Use the forms that it knows; refuse requests that it would answer without end, wrongly, or with a 500."""
+        path = CHAT if path == self.counter else path
         if path == CHAT and usual.usual(body, native=False):
             return body
         rules = RULES.get(path)

@@ -183,6 +183,8 @@ class LlamaServer:
     parallel: int = 4
     accepts_slowly: bool = False
     apis: frozenset[str] = APIS
+    counter: str = ""
+    mends: frozenset[str] = frozenset({RESPONSES})
     usage_in_streams: bool = True
     publishes: bool = True
     works_on_cpu: bool = True

@@ -138,6 +138,8 @@ class Mlx:
     parallel: int = 32
     accepts_slowly: bool = False
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
+    counter: str = bodies.COUNTER
+    mends: frozenset[str] = frozenset()
     usage_in_streams: bool = True
     publishes: bool = False
     works_on_cpu: bool = True
@@ -167,6 +169,7 @@ class Mlx:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Use the forms that it knows; refuse what it would ignore, and what would end it."""
+        path = CHAT if path == self.counter else path
         if path == CHAT and usual.usual(body, native=False):
             return body
         bodies.check_path(path, self.apis, self.name)

@@ -144,6 +144,8 @@ class Vllm:
     # It accepts one connection a turn of its loop, and a busy turn takes 20 ms.
     accepts_slowly: bool = True
     apis: frozenset[str] = APIS
+    counter: str = ""
+    mends: frozenset[str] = frozenset()
     usage_in_streams: bool = True
     publishes: bool = True
     works_on_cpu: bool = False

@@ -28,6 +28,8 @@ class LaunchedFake:
     parallel: int = 8
     accepts_slowly: bool = False
     apis: frozenset[str] = frozenset({"/v1/chat/completions"})
+    counter: str = ""
+    mends: frozenset[str] = frozenset()
     usage_in_streams: bool = False
     publishes: bool = False
     works_on_cpu: bool = False

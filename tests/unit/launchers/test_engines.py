@@ -66,6 +66,22 @@ def test_what_every_engine_says_of_itself(engine):
     assert engine.parallel >= 1
     assert {CHAT, COMPLETIONS} <= engine.apis
     assert all(api.startswith("/v1/") for api in engine.apis)
+    assert engine.mends <= engine.apis
+    assert engine.counter == "" or engine.counter.startswith("/v1/")
+
+
+def test_every_engine_can_count_a_prompt(engine):
+    """By Anthropic's API, or by a path of our wrapper."""
+    assert ("/v1/messages/count_tokens" in engine.apis) != (engine.counter != "")
+
+
+def test_a_body_to_count_is_put_right_as_a_chat(engine):
+    """The count is of what the chat would be."""
+    chat = json.dumps({"messages": [{"role": "developer", "content": None}], "tools": [], "top_k": "4"}).encode()
+    if engine.counter:
+        assert engine.put_right(engine.counter, chat) == engine.put_right(CHAT, chat) != chat
+        with pytest.raises(UnfitRequestError, match="messages"):
+            engine.put_right(engine.counter, b"{}")
 
 
 def test_every_engine_is_found_and_commanded(engine):
