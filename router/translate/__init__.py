@@ -8,7 +8,8 @@ body for the engine and an `AnswerTranslator` for what comes back.
     ollama      Ollama's /api/chat, generate, embed and embeddings
 
 Between them and the engine stands `chat`, which reads chat completions and has the API's `Writer` write what they say.
-`events` reads server-sent events, `thinking` parts reasoning from text, `speech` has the types.
+`completions` has the types of that, `events` reads server-sent events, `thinking` parts reasoning from text, `speech`
+says what a translation is.
 
 A translator raises BadRequestError for a request that can't be said in chat completions, and no other error, whatever
 the JSON. It raises BadGatewayError for an answer that isn't one.

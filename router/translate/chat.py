@@ -14,10 +14,19 @@ off.
 
 from typing import Final, NamedTuple
 
-import msgspec
-
 from router.core import errors
-from router.core.errors import BadGatewayError, RouterError
+from router.core.errors import BadGatewayError
+from router.translate.completions import (
+    NULL,
+    Answer,
+    Choice,
+    Function,
+    Message,
+    ToldCall,
+    arguments_of,
+    first_choice,
+    read_answer,
+)
 from router.translate.events import EventReader
 from router.translate.speech import EVENT_STREAM, JSON, AnswerTranslator, Context
 from router.translate.thinking import ThinkingSplitter
@@ -110,67 +119,6 @@ class Writer:
         raise NotImplementedError
 
 
-# What is read of an engine's answer. Engines send null for what they don't have.
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-
-
-class _Timings(msgspec.Struct):
-    prompt_ms: float | None = None
-    predicted_ms: float | None = None
-    cache_n: int | None = None
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: msgspec.Raw = msgspec.Raw()
-
-
-class _Call(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Message(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_Call] | None = None
-
-
-class _Choice(msgspec.Struct):
-    index: int | None = None
-    delta: _Message | None = None
-    message: _Message | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-    stop_reason: msgspec.Raw = msgspec.Raw()
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    timings: _Timings | None = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-_read = msgspec.json.Decoder(_Answer).decode
-_read_text = msgspec.json.Decoder(str).decode
-_NULL = (b"", b"null")
-
-
 class _Pending:
     """A call as far as it has come; `pieces` are arguments that weren't passed on yet."""
 
@@ -230,15 +178,15 @@ class ChatTranslator(AnswerTranslator):
         return told[0] if len(told) == 1 else b"".join(told)
 
     def _chunk(self, said: bytes, now: float) -> bytes:
-        answer = _answer(said)
-        if answer.error not in _NULL:
+        answer = read_answer(said)
+        if answer.error not in NULL:
             self.done = True
-            return errors.event(_error(said), self._writer.context.path)
+            return errors.event(errors.of_engine(500, said), self._writer.context.path)
         told = b""
         if not self._begun:
             self._begun = True
             told = self._writer.begin(now)
-        choice = _first(answer)
+        choice = first_choice(answer)
         if choice is not None:
             message = choice.delta or choice.message
             if message is not None:
@@ -249,7 +197,7 @@ class ChatTranslator(AnswerTranslator):
         self._note_usage(answer)
         return told
 
-    def _message(self, message: _Message) -> bytes:
+    def _message(self, message: Message) -> bytes:
         reasoning, text = message.reasoning_content or message.reasoning or "", message.content or message.refusal or ""
         if reasoning:
             # The engine parts them itself.
@@ -281,11 +229,11 @@ class ChatTranslator(AnswerTranslator):
         told = self._writer.thinking(reasoning) if reasoning else b""
         return told + self._writer.text(text) if text else told
 
-    def _piece(self, piece: _Call) -> bytes:
+    def _piece(self, piece: ToldCall) -> bytes:
         """Take a piece of a call."""
         function = piece.function
         name = "" if function is None or function.name is None else function.name
-        arguments = "" if function is None else _arguments(function.arguments)
+        arguments = "" if function is None else arguments_of(function.arguments)
         index = piece.index
         if index is None:
             # Engines that don't number them send each call whole.
@@ -311,12 +259,12 @@ class ChatTranslator(AnswerTranslator):
     def _new_id(self, number: int) -> str:
         return f"call_{self._writer.context.token}{number}"
 
-    def _note_finish(self, choice: _Choice) -> None:
+    def _note_finish(self, choice: Choice) -> None:
         if choice.finish_reason:
             self._finish = choice.finish_reason
             self._stopped_by = _stop_text(choice)
 
-    def _note_usage(self, answer: _Answer) -> None:
+    def _note_usage(self, answer: Answer) -> None:
         if answer.usage is not None or answer.timings is not None:
             self._usage = _usage(answer, self._usage)
 
@@ -338,10 +286,10 @@ class ChatTranslator(AnswerTranslator):
 
     def whole(self, body: bytes, now: float) -> bytes:
         """Translate an answer in one piece: into one piece, or into a stream if the client asked for that."""
-        said = _answer(body)
-        choice = _first(said)
-        if said.error not in _NULL:
-            return errors.body(_error(body), self._writer.context.path)
+        said = read_answer(body)
+        choice = first_choice(said)
+        if said.error not in NULL:
+            return errors.body(errors.of_engine(500, body), self._writer.context.path)
         if choice is None:
             raise BadGatewayError("The engine's answer has no choices.")
         if self._writer.streams:
@@ -349,7 +297,7 @@ class ChatTranslator(AnswerTranslator):
         self.done = True
         self._note_finish(choice)
         self._note_usage(said)
-        message = choice.message or choice.delta or _Message()
+        message = choice.message or choice.delta or Message()
         thinking, text = message.reasoning_content or message.reasoning or "", message.content or message.refusal or ""
         if not thinking:
             splitter = ThinkingSplitter()
@@ -358,54 +306,22 @@ class ChatTranslator(AnswerTranslator):
         finish = _finish(self._finish, calls=bool(calls))
         return self._writer.whole(WholeAnswer(thinking, text, calls, finish, self._usage, self._stopped_by), now)
 
-    def _whole_call(self, call: _Call, number: int) -> Call:
-        function = call.function or _Function()
-        return Call(call.id or self._new_id(number), function.name or "", _arguments(function.arguments))
+    def _whole_call(self, call: ToldCall, number: int) -> Call:
+        function = call.function or Function()
+        return Call(call.id or self._new_id(number), function.name or "", arguments_of(function.arguments))
 
     def error(self, status: int, body: bytes) -> bytes:
         """Translate an error's body."""
         return errors.body(errors.of_engine(status, body), self._writer.context.path)
 
 
-def _answer(said: bytes) -> _Answer:
-    try:
-        return _read(said)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadGatewayError(f"The engine's answer is not as chat completions should be: {error}.") from error
-
-
-def _error(said: bytes) -> RouterError:
-    return errors.of_engine(500, said)
-
-
-def _first(answer: _Answer) -> _Choice | None:
-    """Give the first choice; other APIs have one only."""
-    for choice in answer.choices or ():
-        if not choice.index:
-            return choice
-    return None
-
-
-def _arguments(given: msgspec.Raw) -> str:
-    """Read arguments: a text with JSON, or, from some engines, the JSON itself."""
-    text = bytes(given)
-    if text in _NULL:
-        return ""
-    if text[:1] != b'"':
-        return text.decode("utf-8", "replace")
-    try:
-        return _read_text(given)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadGatewayError(f"The arguments of a call are no text: {error}.") from error
-
-
-def _stop_text(choice: _Choice) -> str | None:
+def _stop_text(choice: Choice) -> str | None:
     """Give the stop text that ended the answer; vllm says it, and a token's number if that ended it."""
     text = bytes(choice.stop_reason)
-    return _arguments(choice.stop_reason) if text[:1] == b'"' else None
+    return arguments_of(choice.stop_reason) if text[:1] == b'"' else None
 
 
-def _usage(answer: _Answer, before: Usage) -> Usage:
+def _usage(answer: Answer, before: Usage) -> Usage:
     told, timings = answer.usage, answer.timings
     if told is not None:
         cached = told.prompt_tokens_details.cached_tokens if told.prompt_tokens_details is not None else 0

@@ -1,0 +1,108 @@
+"""What is read of an engine's answer in the API of chat completions. Engines send null for what they don't have."""
+
+import msgspec
+
+from router.core.errors import BadGatewayError
+
+
+class Details(msgspec.Struct):
+    """Parts of the usage."""
+
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class ToldUsage(msgspec.Struct):
+    """The usage, in tokens."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
+
+
+class Timings(msgspec.Struct):
+    """llama.cpp's own figures."""
+
+    prompt_ms: float | None = None
+    predicted_ms: float | None = None
+    cache_n: int | None = None
+
+
+class Function(msgspec.Struct):
+    """The function of a call, or a piece of it."""
+
+    name: str | None = None
+    arguments: msgspec.Raw = msgspec.Raw()
+
+
+class ToldCall(msgspec.Struct):
+    """A call, or a piece of it."""
+
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+
+
+class Message(msgspec.Struct):
+    """A message, or a piece of it."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToldCall] | None = None
+
+
+class Choice(msgspec.Struct):
+    """One of the answers."""
+
+    index: int | None = None
+    delta: Message | None = None
+    message: Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    stop_reason: msgspec.Raw = msgspec.Raw()
+
+
+class Answer(msgspec.Struct):
+    """An answer, or an event of its stream."""
+
+    choices: list[Choice] | None = None
+    usage: ToldUsage | None = None
+    timings: Timings | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_read = msgspec.json.Decoder(Answer).decode
+_read_text = msgspec.json.Decoder(str).decode
+NULL = (b"", b"null")
+
+
+def read_answer(said: bytes) -> Answer:
+    """Read an answer in one piece, or an event. Raises BadGatewayError."""
+    try:
+        return _read(said)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadGatewayError(f"The engine's answer is not as chat completions should be: {error}.") from error
+
+
+def first_choice(answer: Answer) -> Choice | None:
+    """Give the first choice; other APIs have one only."""
+    for choice in answer.choices or ():
+        if not choice.index:
+            return choice
+    return None
+
+
+def arguments_of(given: msgspec.Raw) -> str:
+    """Read the arguments of a call: a text with JSON, or, from some engines, the JSON itself."""
+    text = bytes(given)
+    if text in NULL:
+        return ""
+    if text[:1] != b'"':
+        return text.decode("utf-8", "replace")
+    try:
+        return _read_text(given)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadGatewayError(f"The arguments of a call are no text: {error}.") from error
