@@ -72,6 +72,7 @@ HOT = [
             "waiting",
         )
     ),
+    *(f"router/translate/{name}.py" for name in ("chat", "events", "speech", "thinking")),
 ]
 """What runs for each request and each piece of an answer, but for classes that others read the annotations of."""
 

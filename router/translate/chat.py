@@ -299,9 +299,12 @@ class ChatTranslator(AnswerTranslator):
         self._note_usage(said)
         message = choice.message or choice.delta or Message()
         thinking, text = message.reasoning_content or message.reasoning or "", message.content or message.refusal or ""
-        if not thinking:
+        if choice.text:
+            # Of completions: as the model wrote it, as in a stream.
+            text = choice.text
+        elif not thinking:
             splitter = ThinkingSplitter()
-            thinking, text = _sum(splitter.feed(choice.text or text), splitter.end())
+            thinking, text = _sum(splitter.feed(text), splitter.end())
         calls = tuple(self._whole_call(each, number) for number, each in enumerate(message.tool_calls or ()))
         finish = _finish(self._finish, calls=bool(calls))
         return self._writer.whole(WholeAnswer(thinking, text, calls, finish, self._usage, self._stopped_by), now)

@@ -1,4 +1,7 @@
-"""What is read of an engine's answer in the API of chat completions. Engines send null for what they don't have."""
+"""What is read of an engine's answer in the API of chat completions. Engines send null for what they don't have.
+
+No file that mypyc compiles may define a class as these: msgspec reads the types of the fields, and mypyc leaves none.
+"""
 
 import msgspec
 
