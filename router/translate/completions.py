@@ -79,7 +79,8 @@ class Answer(msgspec.Struct):
 
 _read = msgspec.json.Decoder(Answer).decode
 _read_text = msgspec.json.Decoder(str).decode
-NULL = (b"", b"null")
+NULL = (msgspec.Raw(), msgspec.Raw(b"null"))
+"""No value, and null; only a Raw equals a Raw."""
 
 
 def read_answer(said: bytes) -> Answer:
@@ -100,9 +101,9 @@ def first_choice(answer: Answer) -> Choice | None:
 
 def arguments_of(given: msgspec.Raw) -> str:
     """Read the arguments of a call: a text with JSON, or, from some engines, the JSON itself."""
-    text = bytes(given)
-    if text in NULL:
+    if given in NULL:
         return ""
+    text = bytes(given)
     if text[:1] != b'"':
         return text.decode("utf-8", "replace")
     try:
