@@ -72,7 +72,10 @@ HOT = [
             "waiting",
         )
     ),
-    *(f"router/translate/{name}.py" for name in ("chat", "events", "speech", "thinking")),
+    *(
+        f"router/translate/{name}.py"
+        for name in ("chat", "events", "messages", "messages_answer", "speech", "thinking")
+    ),
 ]
 """What runs for each request and each piece of an answer, but for classes that others read the annotations of."""
 

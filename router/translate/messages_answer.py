@@ -1,0 +1,138 @@
+"""What clients of Anthropic's Messages API get: an answer in its form, streamed or in one piece.
+
+A stream is `message_start`, then each block of content (`content_block_start`, deltas, `content_block_stop`), then
+`message_delta` with the reason of its end and the usage, and `message_stop`. Engines tell the usage at the end, so
+`message_start` has zeros, and `message_delta` the numbers of both.
+
+A call's arguments may be no JSON object: models err, and a limit of tokens cuts them off. A stream passes on what
+comes. An answer in one piece gives them as `{"INVALID_JSON": text}`, a form that Anthropic's documentation names: the
+client's own check of the arguments fails then, and the model can be told why.
+"""
+
+import msgspec
+
+from router.translate.chat import CALLS, FILTERED, LENGTH, STOP, Call, Usage, WholeAnswer, Writer
+from router.translate.speech import Context
+
+_encode = msgspec.json.Encoder().encode
+_decode_object = msgspec.json.Decoder(dict[str, object]).decode
+
+_REASONS = {STOP: b"end_turn", LENGTH: b"max_tokens", CALLS: b"tool_use", FILTERED: b"refusal"}
+_NOTHING, _THINKING, _TEXT, _CALL = range(4)
+"""The block that is open."""
+
+_EVENT = b'event: %b\ndata: {"type":"%b",%b}\n\n'
+_DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":%b%b}}\n\n'
+_BEGINS = b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,"content_block":{"type":%b}}\n\n'
+_ENDS = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
+
+
+class MessagesWriter(Writer):
+    """Writes an answer in the form of Anthropic's Messages API."""
+
+    def __init__(self, context: Context, *, streams: bool) -> None:
+        super().__init__(context, streams=streams)
+        self._open = _NOTHING
+        # The number of the block that is open, or comes next.
+        self._index = 0
+
+    def begin(self, now: float) -> bytes:  # noqa: ARG002 -- other writers need the time
+        """Begin a stream."""
+        return b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n' % self._message(
+            b"[]", b"null", b"null", Usage()
+        )
+
+    def thinking(self, text: str) -> bytes:
+        """Write a piece of the reasoning."""
+        told = b"" if self._open == _THINKING else self._begin(_THINKING, b'"thinking","thinking":"","signature":""')
+        return told + _DELTA % (self._index, b'"thinking_delta","thinking":', _encode(text))
+
+    def text(self, text: str) -> bytes:
+        """Write a piece of the text."""
+        told = b"" if self._open == _TEXT else self._begin(_TEXT, b'"text","text":""')
+        return told + _DELTA % (self._index, b'"text_delta","text":', _encode(text))
+
+    def call(self, id_: str, name: str) -> bytes:
+        """Begin a call."""
+        return self._begin(_CALL, b'"tool_use","id":%b,"name":%b,"input":{}' % (_encode(id_), _encode(name)))
+
+    def arguments(self, text: str) -> bytes:
+        """Write a piece of the call's arguments."""
+        return _DELTA % (self._index, b'"input_json_delta","partial_json":', _encode(text))
+
+    def end(self, finish: str, usage: Usage, stopped_by: str | None, now: float) -> bytes:  # noqa: ARG002
+        """End a stream."""
+        reason, stop = _reason(finish, stopped_by)
+        return (
+            b'%bevent: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":%b,"stop_sequence":%b},'
+            b'"usage":%b}\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n'
+        ) % (self._close(), reason, stop, _usage(usage) if usage.told else b'{"output_tokens":0}')
+
+    def whole(self, answer: WholeAnswer, now: float) -> bytes:  # noqa: ARG002
+        """Write an answer in one piece."""
+        blocks = [b'{"type":"thinking","thinking":%b,"signature":""}' % _encode(answer.thinking)] * bool(
+            answer.thinking
+        )
+        if answer.text:
+            blocks.append(b'{"type":"text","text":%b}' % _encode(answer.text))
+        blocks += [_call(call) for call in answer.calls]
+        reason, stop = _reason(answer.finish, answer.stopped_by)
+        return self._message(b"[%b]" % b",".join(blocks), reason, stop, answer.usage)
+
+    def _message(self, content: bytes, reason: bytes, stop: bytes, usage: Usage) -> bytes:
+        return (
+            b'{"id":%b,"type":"message","role":"assistant","model":%b,"content":%b,"stop_reason":%b,"stop_sequence":%b,'
+            b'"usage":%b}'
+        ) % (
+            _encode(f"msg_{self.context.token}"), _encode(self.context.model), content, reason, stop, _usage(usage),
+        )  # fmt: skip
+
+    def _begin(self, kind: int, block: bytes) -> bytes:
+        told = self._close()
+        self._open = kind
+        return told + _BEGINS % (self._index, block)
+
+    def _close(self) -> bytes:
+        """End the block that is open."""
+        if self._open == _NOTHING:
+            return b""
+        told = _ENDS % self._index
+        if self._open == _THINKING:
+            # SDKs end a block of thinking with its signature, and send it back; here it means nothing.
+            told = _DELTA % (self._index, b'"signature_delta","signature":', b'""') + told
+        self._open = _NOTHING
+        self._index += 1
+        return told
+
+
+def _reason(finish: str, stopped_by: str | None) -> tuple[bytes, bytes]:
+    """Give the stop reason and the stop sequence as JSON."""
+    if stopped_by is not None and finish == STOP:
+        return b'"stop_sequence"', _encode(stopped_by)
+    return b'"%b"' % _REASONS.get(finish, b"end_turn"), b"null"
+
+
+def _usage(usage: Usage) -> bytes:
+    """Give the usage; here, `input_tokens` are those that weren't cached."""
+    return (b'{"input_tokens":%d,"cache_creation_input_tokens":0,"cache_read_input_tokens":%d,"output_tokens":%d}') % (
+        usage.prompt - usage.cached,
+        usage.cached,
+        usage.completion,
+    )
+
+
+def _call(call: Call) -> bytes:
+    return b'{"type":"tool_use","id":%b,"name":%b,"input":%b}' % (
+        _encode(call.id), _encode(call.name), _input(call.arguments),
+    )  # fmt: skip
+
+
+def _input(arguments: str) -> bytes:
+    """Give arguments as a JSON object, whatever the model wrote."""
+    if not arguments:
+        return b"{}"
+    try:
+        _decode_object(arguments)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return _encode({"INVALID_JSON": arguments})
+    return arguments.encode()
