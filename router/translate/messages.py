@@ -69,6 +69,7 @@ _ANY_ARGUMENTS = msgspec.Raw(b'{"type":"object","properties":{}}')
 _EFFORTS = {"low": "low", "medium": "medium", "xhigh": "high", "max": "high"}
 
 Fields = dict[str, object]
+Value = bytes | msgspec.Raw
 _encode = msgspec.json.Encoder().encode
 T = TypeVar("T")
 
@@ -93,13 +94,13 @@ def _fields(body: bytes) -> Given:
     return _decoded(read_fields, body, "")
 
 
-def _read(given: Given, name: str, decode: Callable[[bytes], T]) -> T | None:
+def _read(given: Given, name: str, decode: Callable[[Value], T]) -> T | None:
     """Read a field; None if it is missing or null."""
     value = given.get(name)
     return None if value is None else _decoded(decode, value, name)
 
 
-def _decoded(decode: Callable[[bytes], T], value: bytes, place: str) -> T:
+def _decoded(decode: Callable[[Value], T], value: Value, place: str) -> T:
     try:
         return decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
