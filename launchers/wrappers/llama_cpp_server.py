@@ -16,11 +16,12 @@ nobody, while all others wait. Here each request's client is watched, and no tok
 6. Web pages get nothing: its port is on a machine where people open pages, and it would answer any of them.
 7. It says why a model can't be loaded. llama_cpp sends llama.cpp's words to /dev/null meanwhile, and its levels are
    those of an old llama.cpp, by which errors are details.
+8. It counts the tokens of a chat's prompt (llama_cpp_prompts.py).
 """
 
 import asyncio
 import base64
-import importlib
+import importlib.util
 import logging
 import re
 import struct
@@ -32,6 +33,7 @@ from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from json import dumps
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -44,7 +46,7 @@ Chunk = dict[str, Any]
 Told = tuple[int, dict[str, Any]]
 """A status, and an error in OpenAI's form."""
 
-BAD_REQUEST, FORBIDDEN, FAILED = 400, 403, 500
+BAD_REQUEST, FORBIDDEN, FAILED, NOT_IMPLEMENTED = 400, 403, 500, 501
 OWN_NAMES = (b"127.0.0.1", b"localhost")
 MOST_GRAMMAR = 64 << 10
 """Most bytes of a grammar: nested optional parts are parsed by recursion."""
@@ -220,21 +222,6 @@ def once_named(chunk: Chunk, *, named: bool) -> bool:
     return named
 
 
-def check_completion(llama: Any, options: dict[str, Any]) -> None:  # noqa: ANN401 -- llama_cpp's own class
-    """Raise ValueError for a bias of a token that doesn't exist."""
-    size = llama.n_vocab()
-    for token in options.get("logit_bias") or ():
-        if not 0 <= int(token) < size:
-            raise ValueError(f"logit_bias has no token {token}: the model has {size}")
-
-
-def check_chat(llama: Any, options: dict[str, Any]) -> None:  # noqa: ANN401
-    """Raise ValueError for parts of a message that a text model would get as noise."""
-    check_completion(llama, options)
-    if llama.chat_handler is None and any(isinstance(each.get("content"), list) for each in options["messages"]):
-        raise ValueError("This model reads text alone; one that reads images runs with clip_model_path and chat_format")
-
-
 def embedding(create: Callable[..., Any]) -> Callable[..., Any]:
     """Make embeddings accept OpenAI's fields, and refuse what would be done otherwise than asked."""
 
@@ -323,6 +310,8 @@ def explained(error: Exception) -> Told:
         return BAD_REQUEST, told(message, "messages", "context_length_exceeded")
     if "logits_all" in text:
         text = "This model runs without log probabilities; they need logits_all: true in its launch.args"
+    if isinstance(error, NotImplementedError):
+        return NOT_IMPLEMENTED, told(text, type="server_error")
     if isinstance(error, ValueError) or type(error).__module__.startswith("jinja2"):
         return BAD_REQUEST, told(text.removesuffix(".") + ".")
     traceback.print_exception(error, file=sys.stderr)
@@ -358,6 +347,14 @@ def heard(log: Any, *modules: Any) -> None:  # noqa: ANN401
         module.suppress_stdout_stderr = lambda disable=True: nullcontext()  # noqa: ARG005 -- as it is called
 
 
+def beside(name: str) -> Any:  # noqa: ANN401 -- a module
+    """Import a file that is beside this one, whose folder is not where Python looks for modules."""
+    spec: Any = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def main() -> None:
     """Serve until a signal ends it."""
     extend(importlib.import_module("llama_cpp.server.types"))
@@ -377,12 +374,16 @@ def main() -> None:
     sampler.add_grammar = checked(library.llama_sampler_init_grammar, library.llama_sampler_chain_add)
 
     llama = library.Llama
+    prompts = beside("llama_cpp_prompts")
+    fastapi: Any = importlib.import_module("fastapi")
+    app: Any = importlib.import_module("llama_cpp.server.app")
+    prompts.add_counter(app, fastapi.Depends, llama.create_chat_completion)
     llama.generate = stopping(
         llama.generate,
         lambda made, token: library.llama_vocab_is_eog(made._model.vocab, token),  # noqa: SLF001
     )
-    llama.create_chat_completion = completing(llama.create_chat_completion, check_chat)
-    llama.__call__ = completing(llama.__call__, check_completion)
+    llama.create_chat_completion = completing(llama.create_chat_completion, prompts.check_chat)
+    llama.__call__ = completing(llama.__call__, prompts.check_completion)
     llama.create_embedding = embedding(llama.create_embedding)
     server.main()
 

@@ -22,6 +22,8 @@ What it adds of OpenAI's API:
 5. A stop word ends an answer wherever it is. The server itself finds it only as whole tokens; elsewhere it would cut
    the word out of the text, and go on.
 6. A token among log probabilities is its text, not its form in the vocabulary.
+7. `POST /v1/router/count_tokens` takes a chat and answers `{"input_tokens": n}`: the tokens of the prompt that the chat
+   would have. The engine's own code makes that prompt, in the thread of its client.
 """
 
 import contextlib
@@ -38,6 +40,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 ASK_EVERY = 1.0
@@ -55,6 +58,7 @@ MOST_TOKENS = 131_072
 ITSELF = "default_model"
 """The server's name of the model that it was started with."""
 
+CHAT, COUNTER = "/v1/chat/completions", "/v1/router/count_tokens"
 ERROR = b'{"error": "'
 THREAD_DIED = "generation thread died"
 OWN_NAMES = ("127.0.0.1", "localhost")
@@ -66,6 +70,7 @@ def main() -> None:
     server: Any = importlib.import_module("mlx_lm.server")
     socketserver.TCPServer.request_queue_size = BACKLOG
     stop_when_left(server.APIHandler, server.ResponseGenerator)
+    count_tokens(server)
     speak_as_openai(server.APIHandler)
     refuse_strangers(server.APIHandler)
     serve_one_model(server)
@@ -199,6 +204,46 @@ def speak_as_openai(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
     handler.setup, handler.do_POST, handler._set_completion_headers = set_up, posted, begun  # noqa: SLF001
 
 
+def count_tokens(server: Any) -> None:  # noqa: ANN401 -- the module
+    """Do 7 above: what is posted there is read as a chat is, and counted instead of completed."""
+    handler, tokenize = server.APIHandler, server.ResponseGenerator._tokenize  # noqa: SLF001
+    post, chat, complete = handler.do_POST, handler.handle_chat_completions, handler.handle_completion
+
+    def posted(self: Any) -> None:  # noqa: ANN401
+        self.counts = self.path == COUNTER
+        if self.counts:
+            self.path = CHAT
+        post(self)
+
+    def read(self: Any) -> Any:  # noqa: ANN401
+        # Before they are fetched. They would be made arrays, which belong in the generating thread.
+        reads_images = self.response_generator.model_provider.processor is not None
+        if self.counts and reads_images and any(server._image_parts(self.body["messages"])):  # noqa: SLF001
+            raise NotImplementedError("Chats with images can't be counted.")
+        return chat(self)
+
+    def completed(self: Any, request: Any, *args: Any) -> None:  # noqa: ANN401
+        if not self.counts:
+            complete(self, request, *args)
+            return
+        generator = self.response_generator
+        try:
+            if not generator.generation_available():
+                raise RuntimeError(THREAD_DIED)  # noqa: TRY301 -- it is answered below
+            options = SimpleNamespace(chat_template_kwargs=self.chat_template_kwargs)
+            found = len(tokenize(generator, generator.model_provider.tokenizer, request, options)[0])
+        except Exception as error:  # noqa: BLE001 -- as the server itself does
+            self._set_completion_headers(http.client.NOT_FOUND)
+            self.end_headers()
+            self.wfile.write(json.dumps({"error": str(error)}).encode())
+            return
+        self._set_completion_headers(http.client.OK)
+        self.end_headers()
+        self.wfile.write(json.dumps({"input_tokens": found}).encode())
+
+    handler.do_POST, handler.handle_chat_completions, handler.handle_completion = posted, read, completed
+
+
 def fetching(inline: Callable[[Any], None]) -> Callable[[Any], None]:
     """Make errors name the image that couldn't be fetched."""
 
@@ -234,6 +279,8 @@ def refuse_strangers(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own clas
 
 def status_of(error: BaseException | None, status: int) -> int:
     """Give the status of an answer: that of its error, if there is one."""
+    if isinstance(error, NotImplementedError):
+        return http.client.NOT_IMPLEMENTED
     if error is None or status != http.client.NOT_FOUND:
         return status
     if str(error) == THREAD_DIED:

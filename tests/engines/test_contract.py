@@ -221,6 +221,20 @@ async def test_usage_in_a_stream(client, engine):
     assert told == ([5] if engine.usage_in_streams else [])
 
 
+async def test_a_chats_tokens_are_counted(router, client, engine):
+    """By the engine's own counter, or by that of Anthropic's API: as many as the usage tells of the same chat."""
+    messages = [{"role": "user", "content": "What is the weather in Århus?"}, *HELLO]
+    answer = await client.chat.completions.create(model="public", messages=messages, max_tokens=1)
+    body = {"model": "public", "messages": messages, "max_tokens": 1}
+    url, headers = f"{router.url}/v1/messages/count_tokens", {"content-type": "application/json"}
+    if engine.counter:
+        (port,) = ports(router.engines)
+        url, headers = f"http://127.0.0.1:{port}{engine.counter}", headers | router.key()
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 -- an address of ours
+    with await asyncio.to_thread(urllib.request.urlopen, request) as counted:
+        assert json.load(counted)["input_tokens"] == answer.usage.prompt_tokens
+
+
 async def test_its_load_is_read(client, router, engine):
     """Where its description says that it is published."""
 

@@ -182,22 +182,6 @@ def test_a_model_without_embeddings_says_how_to_get_them():
         program.embedding(lambda *_: None)(llama, input="a")
 
 
-@pytest.mark.parametrize("bias", [{"10": 1}, {"-1": 1}, {"x": 1}])
-def test_a_bias_is_for_a_token_that_there_is(bias):
-    program.check_completion(LLAMA, {"logit_bias": {"9": 1.0}})
-    program.check_completion(LLAMA, {"logit_bias": None})
-    with pytest.raises(ValueError, match=r"no token|invalid literal"):
-        program.check_completion(LLAMA, {"logit_bias": bias})
-
-
-def test_a_model_of_text_gets_no_images():
-    images = {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}
-    with pytest.raises(ValueError, match="reads text alone"):
-        program.check_chat(LLAMA, images)
-    program.check_chat(LLAMA, {"messages": [{"role": "user", "content": "a"}]})
-    program.check_chat(SimpleNamespace(chat_handler=object(), n_vocab=lambda: 1), images)
-
-
 class Invalid(Exception):  # noqa: N818 -- as FastAPI's is
     """What FastAPI raises."""
 
@@ -221,6 +205,7 @@ class Invalid(Exception):  # noqa: N818 -- as FastAPI's is
         ),
         (Invalid(("body",), "Field required"), 400, "body: Field required."),
         (ValueError("Tool choice 'x' not found in tools."), 400, "Tool choice 'x' not found in tools."),
+        (NotImplementedError("The prompts can't be counted."), 501, "The prompts can't be counted."),
         (ValueError("logprobs is not supported for models created with logits_all=False"), 400, "logits_all: true in"),
         (
             RuntimeError("/models/secret.gguf"),

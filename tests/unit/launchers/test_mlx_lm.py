@@ -333,6 +333,7 @@ def test_an_answer_ends_with_the_context():
         (KeyError("no"), 400, 400),
         (RuntimeError("no memory"), 404, 500),
         (RuntimeError("generation thread died"), 404, 503),
+        (NotImplementedError("no images"), 400, 501),
     ],
 )
 def test_an_error_is_no_lack_of_a_model(error, status, given):
