@@ -74,7 +74,7 @@ HOT = [
     ),
     *(
         f"router/translate/{name}.py"
-        for name in ("chat", "events", "messages", "messages_answer", "speech", "thinking")
+        for name in ("chat", "events", "messages", "messages_answer", "ollama", "ollama_answer", "speech", "thinking")
     ),
 ]
 """What runs for each request and each piece of an answer, but for classes that others read the annotations of."""

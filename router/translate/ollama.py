@@ -1,0 +1,374 @@
+"""Ollama's /api/chat, /api/generate, /api/embed and /api/embeddings, on chat completions and OpenAI's embeddings.
+
+What differs, beside the names of fields:
+
+1. A request asks for a stream unless it says `stream: false`.
+2. Calls of tools needn't have ids. Ids are made up in the order of the calls, so that the same conversation gets the
+   same ids each time (engines' prompt caches need that), and results are matched to calls by `tool_call_id`, by
+   `tool_name`, or else by their order.
+3. A request without messages, prompt or input loads the model, and with `keep_alive: 0` unloads it. The engine is sent
+   a request for one token.
+4. `think` becomes what engines' chat templates know: `enable_thinking` for most models, `thinking` for some, and
+   `reasoning_effort` for others.
+
+Options about how a model is loaded (num_ctx, num_gpu) are ignored: router.yaml says that. So are samplers that engines
+don't have in common (mirostat), `context`, and what later versions of Ollama may add.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from router.core.errors import BadRequestError
+from router.core.peek import peek
+from router.translate.chat import ChatTranslator, Writer
+from router.translate.completions import NULL
+from router.translate.ollama_answer import ChatWriter, EmbeddingTranslator, GenerateWriter, LoadWriter
+from router.translate.ollama_request import MadeCall, OfferedTool, OllamaMessage
+from router.translate.speech import CHAT, COMPLETIONS, EMBEDDINGS, Context, Translation
+
+Fields = dict[str, msgspec.Raw]
+Sent = dict[str, object]
+
+PASSED: Final = frozenset({
+    "chat_template_kwargs", "frequency_penalty", "logit_bias", "max_completion_tokens", "max_tokens", "min_p",
+    "parallel_tool_calls", "presence_penalty", "priority", "reasoning_effort", "repeat_penalty", "repetition_penalty",
+    "response_format", "seed", "stop", "temperature", "tool_choice", "top_k", "top_p", "user",
+})  # fmt: skip
+"""Fields of chat completions that a route may have added. They are passed on, and win over the client's options."""
+
+_EMBEDDINGS_PASSED: Final = frozenset({"dimensions", "encoding_format", "priority", "user"})
+
+_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "frequency_penalty": ("frequency_penalty",),
+    "min_p": ("min_p",),
+    "presence_penalty": ("presence_penalty",),
+    # llama.cpp's name, and that of vllm and mlx.
+    "repeat_penalty": ("repeat_penalty", "repetition_penalty"),
+    "seed": ("seed",),
+    "stop": ("stop",),
+    "temperature": ("temperature",),
+    "top_k": ("top_k",),
+    "top_p": ("top_p",),
+}
+"""Options of a request that are passed on, with their names there."""
+
+_EFFORTS: Final = ("low", "medium", "high", "max")
+_THINK: Final = 'think must be true, false, or one of "low", "medium", "high" and "max".'
+_FORMAT: Final = 'format must be "json" or a JSON schema.'
+
+_MIME: Final = (("iVBORw0KGgo", "png"), ("/9j/", "jpeg"), ("R0lGOD", "gif"), ("UklGR", "webp"), ("Qk", "bmp"))
+"""How files of each type begin in base64."""
+
+_EMPTY: Final = (*NULL, msgspec.Raw(b'""'))
+_JSON: Final = msgspec.Raw(b'"json"')
+_ANY_PARAMETERS: Final = msgspec.Raw(b'{"type":"object","properties":{}}')
+_ANY_OBJECT: Final = msgspec.Raw(b'{"type":"object"}')
+_STREAM_OPTIONS: Final = msgspec.Raw(b'{"include_usage":true}')
+_ONE_WORD: Final = msgspec.Raw(b'[{"role":"user","content":"Hi"}]')
+
+_encode = msgspec.json.Encoder().encode
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_messages_of = msgspec.json.Decoder(list[OllamaMessage] | None).decode
+_tools_of = msgspec.json.Decoder(list[OfferedTool] | None).decode
+_options_of = msgspec.json.Decoder(dict[str, msgspec.Raw] | None).decode
+_number_of = msgspec.json.Decoder(int | float | None).decode
+_switch_of = msgspec.json.Decoder(bool | None).decode
+_think_of = msgspec.json.Decoder(bool | str | None).decode
+_text_of = msgspec.json.Decoder(str | None).decode
+_texts_of = msgspec.json.Decoder(list[str] | None).decode
+_input_of = msgspec.json.Decoder(str | list[str] | None).decode
+_whole_of = msgspec.json.Decoder(int | None).decode
+
+
+def chat(body: bytes, context: Context) -> Translation:
+    """Translate a request of /api/chat. Raises BadRequestError."""
+    fields = _all_fields(body)
+    streams = _streams(fields)
+    messages: list[OllamaMessage] | None = _field(fields, "messages", _messages_of)
+    if not messages:
+        return _loading(body, LoadWriter(context, streams=streams, unloads=_unloads(body), chats=True))
+    sent = _sent(fields)
+    sent["messages"] = _Conversation().messages(messages)
+    tools: list[OfferedTool] | None = _field(fields, "tools", _tools_of)
+    if tools:
+        offered = [_tool(each) for each in tools if each.function is not None and each.type in {None, "", "function"}]
+        if offered:
+            sent["tools"] = offered
+    _think(fields, sent)
+    return _asking(CHAT, sent, ChatWriter(context, streams=streams))
+
+
+def generate(body: bytes, context: Context) -> Translation:
+    """Translate a request of /api/generate. Raises BadRequestError."""
+    fields = _all_fields(body)
+    streams = _streams(fields)
+    for name, instead in (
+        ("suffix", "write the model's own fill-in-the-middle tokens into prompt, and set raw: true"),
+        ("template", "leave it out to use the model's own, or write the whole text into prompt, and set raw: true"),
+    ):
+        if _text(fields, name):
+            raise BadRequestError(f"{name} isn't supported: {instead}.", param=name)
+    prompt, system = _text(fields, "prompt"), _text(fields, "system")
+    images: list[str] | None = _field(fields, "images", _texts_of)
+    if not prompt and not images:
+        return _loading(body, LoadWriter(context, streams=streams, unloads=_unloads(body), chats=False))
+    sent = _sent(fields)
+    writer = GenerateWriter(context, streams=streams)
+    if _field(fields, "raw", _switch_of):
+        if system or images:
+            name = "system" if system else "images"
+            raise BadRequestError(f"With raw: true there is no {name}: write all into prompt.", param=name)
+        sent["prompt"] = prompt
+        if "response_format" in sent and "response_format" not in fields:
+            # llama_server's name for it, in completions.
+            sent["json_schema"] = _ANY_OBJECT if fields["format"] == _JSON else fields["format"]
+        return _asking(COMPLETIONS, sent, writer)
+    messages: list[Sent] = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": _content(prompt, images)})
+    sent["messages"] = messages
+    _think(fields, sent)
+    return _asking(CHAT, sent, writer)
+
+
+def embed(body: bytes, context: Context) -> Translation:
+    """Translate a request of /api/embed. Raises BadRequestError."""
+    fields = _all_fields(body)
+    given: str | list[str] | None = _field(fields, "input", _input_of)
+    dimensions: int | None = _field(fields, "dimensions", _whole_of)
+    sent = _embedding(fields, given)
+    if _field(fields, "truncate", _switch_of):
+        # vllm's name for it; without it, a text that is too long is refused.
+        sent["truncate_prompt_tokens"] = -1
+    answer = EmbeddingTranslator(context, one=False, empty=not given, dimensions=dimensions or 0)
+    return Translation(EMBEDDINGS, _encode(sent), answer)
+
+
+def embeddings(body: bytes, context: Context) -> Translation:
+    """Translate a request of /api/embeddings, the older form of /api/embed. Raises BadRequestError."""
+    fields = _all_fields(body)
+    given: str | None = _field(fields, "prompt", _text_of)
+    answer = EmbeddingTranslator(context, one=True, empty=not given, dimensions=0)
+    return Translation(EMBEDDINGS, _encode(_embedding(fields, given)), answer)
+
+
+# Reading
+
+
+def _all_fields(body: bytes) -> Fields:
+    try:
+        return _fields_of(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequestError(f"The request's body is not as expected: {error}.") from error
+
+
+def _field(fields: Fields, name: str, read: Callable[[msgspec.Raw], Any]) -> Any:  # noqa: ANN401
+    """Read a field; None if it isn't given. Raises BadRequestError if its type is wrong."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    try:
+        return read(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequestError(f"The field {name} is not as expected: {error}.", param=name) from error
+
+
+def _text(fields: Fields, name: str) -> msgspec.Raw | None:
+    """Give a text as it is written; None if there is none, or an empty one."""
+    value = fields.get(name)
+    if value is None or value in _EMPTY:
+        return None
+    if bytes(value)[:1] != b'"':
+        raise BadRequestError(f"The field {name} must be a text.", param=name)
+    return value
+
+
+def _streams(fields: Fields) -> bool:
+    return _field(fields, "stream", _switch_of) is not False
+
+
+def _unloads(body: bytes) -> bool:
+    stay = peek(body)[3]
+    return stay is not None and stay.seconds == 0
+
+
+# Writing
+
+
+def _loading(body: bytes, writer: Writer) -> Translation:
+    """Have the engine answer with one token, which the client doesn't get."""
+    sent = {"model": _all_fields(body).get("model"), "messages": _ONE_WORD, "max_tokens": 1}
+    return Translation(CHAT, _encode(sent), ChatTranslator(writer))
+
+
+def _asking(path: str, sent: Sent, writer: Writer) -> Translation:
+    if writer.streams:
+        sent["stream"] = True
+        sent["stream_options"] = _STREAM_OPTIONS
+    return Translation(path, _encode(sent), ChatTranslator(writer))
+
+
+def _sent(fields: Fields) -> Sent:
+    """Give the fields that a chat and a completion have in common."""
+    sent: Sent = {"model": fields.get("model")}
+    for name, value in fields.items():
+        if name in PASSED and value not in NULL:
+            sent[name] = value
+    options: Fields | None = _field(fields, "options", _options_of)
+    if options:
+        _add_options(options, sent)
+    if "response_format" not in sent:
+        _add_format(fields, sent)
+    return sent
+
+
+def _add_options(options: Fields, sent: Sent) -> None:
+    for name, value in options.items():
+        names = _OPTIONS.get(name)
+        if names is not None and value not in NULL and not any(each in sent for each in names):
+            for each in names:
+                sent[each] = value
+    if "num_predict" in options and "max_tokens" not in sent and "max_completion_tokens" not in sent:
+        most: float | None = _field(options, "num_predict", _number_of)
+        # -1 and -2: to the end of the answer, or of the context.
+        if most is not None and 0 < most < 2**53:
+            sent["max_tokens"] = max(1, int(most))
+
+
+def _add_format(fields: Fields, sent: Sent) -> None:
+    value = fields.get("format")
+    if value is None or value in _EMPTY:
+        return
+    if value == _JSON:
+        sent["response_format"] = {"type": "json_object"}
+    elif bytes(value)[:1] == b"{":
+        sent["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": value}}
+    else:
+        raise BadRequestError(_FORMAT, param="format")
+
+
+def _think(fields: Fields, sent: Sent) -> None:
+    think: bool | str | None = _field(fields, "think", _think_of)
+    if think is None or think == "":
+        return
+    settings: Sent = {"enable_thinking": think is not False, "thinking": think is not False}
+    if isinstance(think, str):
+        if think not in _EFFORTS:
+            raise BadRequestError(_THINK, param="think")
+        settings["reasoning_effort"] = think
+        sent.setdefault("reasoning_effort", think)
+    if "chat_template_kwargs" in sent:
+        settings |= _field(fields, "chat_template_kwargs", _options_of) or {}
+    sent["chat_template_kwargs"] = settings
+
+
+def _tool(tool: OfferedTool) -> Sent:
+    function = tool.function
+    assert function is not None  # noqa: S101  (the caller has looked)
+    told: Sent = {"name": function.name}
+    if function.description is not None:
+        told["description"] = function.description
+    told["parameters"] = _ANY_PARAMETERS if function.parameters in NULL else function.parameters
+    return {"type": "function", "function": told}
+
+
+class _Conversation:
+    """Turns messages into those of a chat, and gives ids to the calls of tools."""
+
+    def __init__(self) -> None:
+        # Calls whose results haven't come yet: id and name.
+        self._open: list[tuple[str, str]] = []
+        self._made = 0
+
+    def messages(self, messages: list[OllamaMessage]) -> list[Sent]:
+        """Translate all messages. Raises BadRequestError."""
+        return [self._message(each) for each in messages]
+
+    def _message(self, message: OllamaMessage) -> Sent:
+        content = message.content
+        if content in NULL:
+            content = msgspec.Raw(b'""')
+        elif bytes(content)[:1] not in {b'"', b"["}:
+            raise BadRequestError("The content of a message must be a text.", param="messages")
+        told: Sent = {"role": message.role, "content": _content(content, message.images)}
+        if message.thinking not in _EMPTY:
+            told["reasoning_content"] = message.thinking
+        if message.tool_calls:
+            told["tool_calls"] = [self._call(each) for each in message.tool_calls]
+        if message.role == "tool":
+            told["tool_call_id"] = self._answered(message)
+        return told
+
+    def _call(self, call: MadeCall) -> Sent:
+        name, written = call.function.name, call.function.arguments
+        id_ = call.id or self._new_id()
+        self._open.append((id_, name))
+        arguments: object = written
+        if written in NULL:
+            arguments = "{}"
+        elif bytes(written)[:1] != b'"':
+            try:
+                arguments = bytes(written).decode()
+            except UnicodeDecodeError as error:
+                raise BadRequestError(f"The arguments of a call are no text: {error}.", param="messages") from error
+        return {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+    def _new_id(self) -> str:
+        # Nine letters and digits: the templates of some models refuse any other id.
+        self._made += 1
+        return f"call{self._made:05}"
+
+    def _answered(self, message: OllamaMessage) -> str:
+        """Give the id of the call that this message has the result of."""
+        if message.tool_call_id:
+            at = [id_ for id_, _ in self._open].index(message.tool_call_id) if self._is_open(message) else None
+            if at is not None:
+                del self._open[at]
+            return message.tool_call_id
+        for at, (id_, name) in enumerate(self._open):
+            if name == message.tool_name:
+                del self._open[at]
+                return id_
+        return self._open.pop(0)[0] if self._open else self._new_id()
+
+    def _is_open(self, message: OllamaMessage) -> bool:
+        return any(id_ == message.tool_call_id for id_, _ in self._open)
+
+
+def _content(text: msgspec.Raw | None, images: list[str] | None) -> object:
+    """Give the content of a message: a text, or parts if there are images."""
+    if not images:
+        return text
+    parts: list[object] = []
+    if text is not None and text not in _EMPTY:
+        if bytes(text)[:1] == b"[":
+            raise BadRequestError("A message with images must have a text as its content.", param="messages")
+        parts.append({"type": "text", "text": text})
+    parts.extend({"type": "image_url", "image_url": {"url": _image_url(image)}} for image in images)
+    return parts
+
+
+def _image_url(image: str) -> str:
+    if image.startswith("data:"):
+        return image
+    if image.startswith(("http://", "https://")):
+        raise BadRequestError("images must be files in base64, not addresses.", param="images")
+    if "\n" in image:
+        image = "".join(image.split())
+    for begins, name in _MIME:
+        if image.startswith(begins):
+            return f"data:image/{name};base64,{image}"
+    # Engines look at the bytes themselves.
+    return f"data:image/jpeg;base64,{image}"
+
+
+def _embedding(fields: Fields, given: str | list[str] | None) -> Sent:
+    sent: Sent = {"model": fields.get("model")}
+    for name, value in fields.items():
+        if name in _EMBEDDINGS_PASSED and value not in NULL:
+            sent[name] = value
+    # An empty text only loads the model.
+    sent["input"] = given or "Hi"
+    sent["encoding_format"] = "float"
+    return sent
