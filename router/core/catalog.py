@@ -4,7 +4,8 @@ A `Backend` is the live record of one place that requests can be sent; the ledge
 is an immutable view over all of them: a request resolves its name once, and holds what it got to its end, whatever
 is reloaded meanwhile.
 
-A name means, in this order: a model, a route of exactly that name, the longest wildcard that matches it.
+A name means, in this order: a model, a route of exactly that name, the same with or without `:latest`, the longest
+wildcard that matches it. Ollama's clients add `:latest` to a name without a tag, or leave it out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from router.core.admission import UNBOUNDED, Cap
+from router.core.apis import UNKNOWN, Apis
 from router.core.errors import ModelNotFoundError
 from router.core.estimate.estimate import Estimate
 from router.core.health import Health
@@ -23,6 +25,8 @@ DOUBT = 2
 that sends nonsense again and again has every third of its requests sent twice."""
 
 _NAMES_IN_AN_ERROR = 20
+
+_LATEST = ":latest"
 
 _MOST_REMEMBERED = 4096
 """Names whose meaning is remembered: names that clients make up must not fill the memory."""
@@ -41,10 +45,10 @@ class Backend:
 
     `uuid_request_ids`: the engine refuses an X-Request-ID that is no UUID, so it gets no other. `put_right` turns a
     path and a request's body into the body that the engine must get, and raises RouterError for a request that would
-    crash it; None if any body will do.
+    crash it; None if any body will do. `apis` is what is known of the APIs that it speaks.
 
     `stalled`: it stopped working, whatever its probes say, and hasn't been seen at work since. `progress` holds its
-    signs of work, and `counted` the value of `answered` when `progress` was last updated from it.
+    signs of work.
 
     `estimate` predicts how soon it answers. `spoke`: an answer has brought content that wasn't reported to the estimate
     yet. `cap` bounds its requests in flight, and `size` is the bytes of their bodies. `ramp` is the share of its weight
@@ -61,10 +65,10 @@ class Backend:
     errors: int = 0
     uuid_request_ids: bool = False
     put_right: Callable[[str, bytes], bytes] | None = None
+    apis: Apis = UNKNOWN
     supervised: bool = False
     resident: str = ""
     stalled: bool = False
-    counted: int = 0
     spoke: bool = False
     progress: Progress = field(default_factory=Progress)
     estimate: Estimate = field(default_factory=Estimate)
@@ -109,7 +113,7 @@ class Route:
     """Where a name leads: to the models `targets`, in order. `reshape` changes the request's body on the way.
 
     After an answer with a status in `next_on`, the next model is tried. `policy` is the balancing policy; empty: the
-    router's own. A `hidden` route is served, but not listed.
+    router's own. A `hidden` route is served, but not listed. `keep_billing_line`: see `router.translate.messages`.
     """
 
     targets: tuple[str, ...]
@@ -117,6 +121,7 @@ class Route:
     next_on: frozenset[int] = frozenset()
     policy: str = ""
     hidden: bool = False
+    keep_billing_line: bool = False
 
 
 DIRECT = Route(())
@@ -194,6 +199,9 @@ class Catalog:
         return any(len(self._models.get(name, ())) > 1 for name in backend.models)
 
     def _find(self, name: str) -> Way:
+        if name not in self._models and name not in self._routes:
+            other = _other_name(name)
+            name = other if other in self._models or other in self._routes else name
         tier = self._models.get(name)
         if tier is not None:
             return _way((tier,), DIRECT)
@@ -233,6 +241,11 @@ class Catalog:
         """List each model, then each route of an exact name."""
         routes = [Listing(name, route.targets) for name, route in self._shown()]
         return [Listing(name, ()) for name in self._models] + routes
+
+
+def _other_name(name: str) -> str:
+    """Give the name that means the same to Ollama."""
+    return name.removesuffix(_LATEST) if name.endswith(_LATEST) else name + _LATEST
 
 
 def _matches(parts: Sequence[str], name: str) -> bool:

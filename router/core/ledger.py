@@ -114,6 +114,10 @@ class Ledger:
         backend.models = models
         return is_new
 
+    def learn_api(self, backend: Backend, path: str, *, speaks: bool) -> None:
+        """Note whether a backend has the API of this path."""
+        backend.apis = backend.apis.taught(path, speaks=speaks)
+
     def room(self, backend: Backend, now: float) -> float:
         """Give the bytes of a request that a backend has room for; below 0: not even for an empty one.
 
@@ -361,8 +365,8 @@ class Ledger:
         backend has owed a token that a probe asked for.
         """
         progress = backend.progress
-        if backend.answered != backend.counted:
-            backend.counted = backend.answered
+        if backend.answered != backend.progress.answered:
+            backend.progress.answered = backend.answered
             progress.moved(now)
         # Slow clients may keep it from working.
         if held_up and (not silences or held_up >= backend.cap.requests):

@@ -61,10 +61,11 @@ _peek = msgspec.json.Decoder(Peek).decode
 _scalar = msgspec.json.Decoder(float | str | None).decode
 
 
-def peek(body: bytes) -> tuple[str, bool, int | None, Stay | None]:
+def peek(body: bytes, *, streams: bool = False) -> tuple[str, bool, int | None, Stay | None]:
     """Read the model's name, whether a stream is asked for, the priority (as in vLLM's API), and the model's stay.
 
-    A priority that isn't an integer counts as none. The stay is None where the body has neither of `STAYS`.
+    `streams`: the API gives a stream unless the body says otherwise. A priority that isn't an integer counts as none.
+    The stay is None where the body has neither of `STAYS`.
 
     Raises BadRequestError if the body is no JSON object, names no model, or has a field of the wrong type.
     """
@@ -81,7 +82,8 @@ def peek(body: bytes) -> tuple[str, bool, int | None, Stay | None]:
     if len(model) > MAX_NAME:
         raise BadRequestError(f"The model's name has more than {MAX_NAME} characters.", param="model")
     stay = _stay(seen) if seen.keep_alive or seen.ttl else None
-    return model, seen.stream is True, _whole(seen.priority) if seen.priority else None, stay
+    stream = streams if seen.stream is None else seen.stream
+    return model, stream, _whole(seen.priority) if seen.priority else None, stay
 
 
 def _half_a_pair(body: bytes) -> bool:

@@ -13,7 +13,7 @@
 from enum import Enum, auto
 
 from router.core import stall
-from router.core.record import ends_in_error, is_cut, needs_mark, tail_of
+from router.core.record import ends_in_error, events_in, is_cut, is_lines, needs_mark, tail_of
 from router.core.statuses import LIES
 from router.http1.bodies import payload
 
@@ -32,7 +32,7 @@ class Found(Enum):
 class Passed:
     """What has passed of an answer to its client.
 
-    `size` counts the bytes of its body, `events` its server-sent events. `streams`: the body is a stream of events.
+    `size` counts the bytes of its body, `events` its events. `streams`: the body is a stream of events.
     """
 
     def __init__(self, path: str) -> None:
@@ -41,6 +41,7 @@ class Passed:
         self.streams = False
         self.tail = tail_of(path)
         self._path = path
+        self._is_lines = is_lines(path)
         self._status = 0
         self._lines = b""
 
@@ -52,7 +53,7 @@ class Passed:
         """Count the next bytes of the body."""
         self.size += len(data)
         if self.streams:
-            self.events += data.count(b"\ndata:") + data.startswith(b"data:")
+            self.events += data.count(b"\n") if self._is_lines else events_in(data)
         self.tail.add(data)
 
     def is_whole(self) -> bool:

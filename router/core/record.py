@@ -13,6 +13,9 @@ TAIL = 2048
 
 RESPONSES = "/v1/responses"
 
+_LINES = frozenset({"/api/chat", "/api/generate"})
+"""APIs whose streams are lines of JSON (NDJSON), each an event: Ollama's."""
+
 _PIECE = 256
 """Bytes below which a piece is joined with the next."""
 
@@ -28,6 +31,8 @@ _MARKS = {
     "/v1/chat/completions": _SAYS_DONE,
     "/v1/completions": _SAYS_DONE,
     "/v1/messages": re.compile(b"|".join((_STOPPED, _ERROR_EVENT, _DONE))),
+    # A quote inside a text is escaped, so that this is a field. After an error nothing follows either.
+    **dict.fromkeys(_LINES, re.compile(rb'"done":true[^\n]*\}\n|(?:^|\n)\{"error":[^\n]*\}\n')),
 }
 _RESPONDED = re.compile(
     rb"(?:^|\n)(?:event: ?(?:response\.(?:completed|incomplete|failed)|error)\r?\n"
@@ -43,8 +48,21 @@ _ERROR = re.compile(rb'(?:\n|^)(?:data: ?)?\{\s*"(?:error"\s*:\s*[{"]|(?:type|ob
 
 
 def has_event(data: bytes) -> bool:
-    """Tell whether an event begins in the first bytes of a stream, chunked or not; if none does, they are pings."""
-    return b"\ndata:" in data or data.startswith(b"data:")
+    """Tell whether an event begins in the first bytes of a stream, chunked or not; if none does, they are pings.
+
+    A line of JSON is an event, too: no other stream begins with a brace.
+    """
+    return b"\ndata:" in data or data.startswith((b"data:", b"{"))
+
+
+def events_in(data: bytes) -> int:
+    """Count the server-sent events that begin in the next bytes of a stream."""
+    return data.count(b"\ndata:") + data.startswith(b"data:")
+
+
+def is_lines(path: str) -> bool:
+    """Tell whether the streams of this API are lines of JSON."""
+    return path in _LINES
 
 
 class Tail:
@@ -183,9 +201,9 @@ def ending(tail: bytes) -> Ending:
     """Read the end of an answer. The last mention of each figure counts."""
     usage = _usage(tail)
     return Ending(
-        _count(usage, "prompt_tokens", "input_tokens"),
-        _count(usage, "completion_tokens", "output_tokens"),
-        _reason(tail, b'"finish_reason"') or _reason(tail, b'"stop_reason"'),
+        _count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count"),
+        _count(usage, "completion_tokens", "output_tokens", "eval_count"),
+        _reason(tail, b'"finish_reason"') or _reason(tail, b'"stop_reason"') or _reason(tail, b'"done_reason"'),
         ends_in_error(tail),
     )
 
@@ -206,7 +224,15 @@ def _usage(tail: bytes) -> dict[str, object]:
                 return _read(said)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 break
-    return {}
+    return _read_or_nothing(tail.rstrip().rpartition(b"\n")[2]) if b'"eval_count"' in tail else {}
+
+
+def _read_or_nothing(said: bytes) -> dict[str, object]:
+    """Read an object: the last line of Ollama's, which has its counts at the top."""
+    try:
+        return _read(said)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
 
 
 def _count(usage: dict[str, object], *names: str) -> int | None:

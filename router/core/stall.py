@@ -96,13 +96,15 @@ class Progress:
     """One backend's signs of work, and its silence. All times are seconds of one clock.
 
     `at` is when it gave the last sign, and `in_flight` how many requests it holds. `excuse` is the most seconds that
-    reading a prompt sent since then may take. "Deaf" is a backend that doesn't answer probes.
+    reading a prompt sent since then may take. `answered` is the backend's count of whole answers when they were last
+    taken for a sign. "Deaf" is a backend that doesn't answer probes.
     """
 
     def __init__(self) -> None:
         self.at = 0.0
         self.in_flight = 0
         self.excuse = 0.0
+        self.answered = 0
         # Whether it has answered a probe while it held requests.
         self.answers_busy = False
         # Whether it has worked on while it was deaf.

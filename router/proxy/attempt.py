@@ -54,13 +54,22 @@ class Owner:
         raise NotImplementedError
 
 
+class Between(Receiver):
+    """Hears an answer before its attempt does (proxy.interpreter). `takes_chunks`: chunks are left as they are."""
+
+    takes_chunks = True
+
+
 class Attempt(Receiver):
     """One try at one backend, made when the ledger has counted it (`sent`), at the time `sent_at`.
 
     `held` are the first bytes of the body, while they aren't passed on. `status` is that of an answer that isn't good,
     else 0. `doubted_at` is since when the answer is doubted: kept until another backend was asked. None: it isn't.
-    `worked_at` is when its backend last showed that it works on it. `paused`: the client is slow.
+    `worked_at` is when its backend last showed that it works on it. `paused`: the client is slow. `between` hears the
+    answer first, where it may have to be translated; `Owner.written` sets it.
     """
+
+    between: Between | None = None
 
     def __init__(self, owner: Owner, candidate: Candidate, sent: Sent, sent_at: float) -> None:
         self.candidate = candidate
@@ -111,7 +120,11 @@ class Attempt(Receiver):
 
     def _send(self, connection: Connection, pool: Pool) -> None:
         self._connection = connection
-        connection.send(self._owner.written(self, pool), self, raw=self._owner.takes_chunks())
+        request, between, raw = self._owner.written(self, pool), self.between, self._owner.takes_chunks()
+        if between is None:
+            connection.send(request, self, raw=raw)
+        else:
+            connection.send(request, between, raw=raw and between.takes_chunks)
         if self.paused:
             connection.pause()
 
@@ -136,8 +149,15 @@ class Attempt(Receiver):
         """Where in the chunks of a raw body is what has come so far (upstream.Connection.position)."""
         return None if self._connection is None else self._connection.position
 
+    @property
+    def listens(self) -> bool:
+        """Whether it still waits for more of an answer: nobody has ended it."""
+        return self._connection is not None
+
     def interrupt(self, words: bytes) -> bytes:
         """Frame last words behind what has come of a body that breaks off (framing of upstream.Connection)."""
+        if self.between is not None and not self.between.takes_chunks:
+            return words  # the body's framing is the router's
         return b"" if self._connection is None else self._connection.interrupt(words)
 
     def let_end(self, seconds: float) -> None:
@@ -149,6 +169,13 @@ class Attempt(Receiver):
     def let_go(self) -> None:
         """Leave the connection to its pool: the answer is whole."""
         self._connection = None
+
+    def give_up(self, failure: Failure, detail: str) -> None:
+        """Close the connection, and hand on that nothing more will come: what came makes no sense."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+        self.on_failure(failure, detail)
 
     def end(self) -> None:
         """Close the connection: the engine is free in the same turn of the loop."""

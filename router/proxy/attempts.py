@@ -10,21 +10,29 @@ from typing import TYPE_CHECKING
 import structlog
 
 from router.core import retry, stall
+from router.core.catalog import DIRECT
 from router.core.health import WELL
 from router.core.retry import NOT_ITS_FAULT, Failure
 from router.proxy.attempt import Attempt
 from router.proxy.hedge import Hedge, HedgeOwner
+from router.proxy.requests import written
+from router.proxy.speaking import estimated, spoken, tidy
 
 if TYPE_CHECKING:
     from router.core.catalog import Backend, Candidate, Way
     from router.proxy.plane import Plane
+    from router.proxy.pool import Pool
     from router.proxy.roles import UnderWay
 
 log = structlog.get_logger("router")
 
 
 class Attempts(HedgeOwner):
-    """The attempts of one exchange. `way` is where it may go; `raced` says how a second attempt ended: won, lost."""
+    """The attempts of one exchange.
+
+    `way` is where it may go; `raced` says how a second attempt ended: won, lost. `body` is the request's, for as long
+    as there may be another attempt.
+    """
 
     # For mypyc: the attributes that may be deleted.
     __deletable__ = ("_exchange",)
@@ -36,9 +44,10 @@ class Attempts(HedgeOwner):
     # Each backend is blamed once a request: a bad request must not take a backend out alone.
     _blamed: "tuple[Backend, ...]" = ()
 
-    def __init__(self, exchange: "UnderWay", plane: "Plane") -> None:
+    def __init__(self, exchange: "UnderWay", plane: "Plane", body: bytes) -> None:
         self._exchange = exchange
         self._plane = plane
+        self.body = body
 
     @property
     def second_attempt(self) -> Attempt | None:
@@ -62,8 +71,25 @@ class Attempts(HedgeOwner):
         pool = plane.pool(candidate.backend)
         if pool is None:
             exchange.on_failure(attempt, Failure.REFUSED, "it has no address")
-        else:
+        elif not (exchange.request.head.translatable and estimated(attempt, exchange.request, self.body)):
             attempt.connect(pool, plane.loop, fresh=fresh)
+
+    def tidy(self, way: "Way") -> None:
+        """Take out of the body what differs each time and says nothing."""
+        self.body = tidy(self._exchange.request, self.body, way.route)
+
+    def written(self, attempt: Attempt, pool: "Pool") -> bytes:
+        """The request as the attempt's backend is to have it. Raises RouterError if its engine can't be told it."""
+        request = self._exchange.request
+        route = DIRECT if self.way is None else self.way.route
+        if request.head.translatable:
+            return spoken(attempt, self, request, self.body, route, pool, self._plane)
+        return written(request, self.body, attempt.candidate, route.reshape, pool)
+
+    def again(self, attempt: Attempt, pool: "Pool") -> None:
+        """Make the same attempt again: it has turned out that its backend has to have the request translated."""
+        if not estimated(attempt, self._exchange.request, self.body):
+            attempt.connect(pool, self._plane.loop)
 
     def end(self) -> None:
         """Let go of everything: the engine is free in the same turn of the loop."""

@@ -31,7 +31,7 @@ from router.proxy.attempt import Attempt
 from router.proxy.attempts import Attempts
 from router.proxy.hedge import MOST_HELD
 from router.proxy.refusals import MOST_KEPT, REST_WITHIN, Refusals
-from router.proxy.requests import Request, explained, written
+from router.proxy.requests import Request, explained
 from router.proxy.roles import UnderWay
 from router.proxy.waiting import Waiting
 
@@ -69,10 +69,8 @@ class Exchange(UnderWay):
     def __init__(self, plane: "Plane", request: Request, body: bytes, sink: "Sink") -> None:
         super().__init__(request, UNASKED, sink, plane.loop.time())
         self._plane = plane
-        # Kept as long as there may be another attempt.
-        self._body = body
         self._ledger = plane.ledger
-        self._attempts = Attempts(self, plane)
+        self._attempts = Attempts(self, plane, body)
 
     # What the client's side asks
 
@@ -82,7 +80,9 @@ class Exchange(UnderWay):
         plane.entered(self)
         try:
             way = self._attempts.way = self._resolve(model)
-            ask = self.ask = plane.ask(way, self._body, self.request)
+            if self.request.head.translatable:
+                self._attempts.tidy(way)
+            ask = self.ask = plane.ask(way, self._attempts.body, self.request)
             if self.request.head.explain:
                 self._explained = explained(plane.dispatcher.explain(way, ask, self.began))
             # There is one queue for all names that lead to the same model.
@@ -221,8 +221,7 @@ class Exchange(UnderWay):
 
     def written(self, attempt: Attempt, pool: "Pool") -> bytes:
         """The request as the attempt's backend is to have it. Raises RouterError if its engine can't be told it."""
-        way = self._attempts.way
-        return written(self.request, self._body, attempt.candidate, None if way is None else way.route.reshape, pool)
+        return self._attempts.written(attempt, pool)
 
     def takes_chunks(self) -> bool:
         """Whether the client takes the engine's own chunks as they come."""
@@ -372,7 +371,7 @@ class Exchange(UnderWay):
         """Give the head to go with the first piece of the body: from here on there is no other attempt."""
         if self._attempts.hedge is not None:
             self._attempts.end_hedge()
-        self._body = b""
+        self._attempts.body = b""
         lines = self._explained + self.request.caller.cors
         if self._waiting is not None:
             lines += b"x-router-queue-ms: %d\r\n" % (self._waiting.waited * 1000)

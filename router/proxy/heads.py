@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from router.core.access import is_forwarded
+from router.core.apis import OLLAMA_STREAMS, TRANSLATABLE
 from router.http1 import requests, responses
 from router.http1.bodies import Framing
 from router.http1.heads import Headers, Known, end_to_end, header_lines, split_at_length, status_line
@@ -21,8 +22,8 @@ MAX_REQUEST_HEAD = 32 * 1024
 _CACHED_HEAD = 4 * 1024
 """Bytes up to which a parsed head is cached for the next one like it."""
 
-_V1_TARGET = re.compile(rb"/v1/[!\"$-~]*")
-"""No '#': a fragment is for the client alone."""
+_TARGET = re.compile(rb"/(?:v1/|api/(?:chat|generate|embed|embeddings)(?:\?|\Z))[!\"$-~]*")
+"""OpenAI's and Anthropic's paths, and Ollama's that a model answers. No '#': a fragment is for the client alone."""
 
 _NOT_ORDINARY = frozenset({
     b"content-length",  # a second one
@@ -109,8 +110,9 @@ class RequestHead(NamedTuple):
 
     `target` is the path with its query, as it came. `id` is the client's own X-Request-ID, if it can stand in a header
     and a log. `lines` are its end-to-end headers, serialised, without those that the router writes; `credentials` are
-    the client's headers that hold a key, serialised. `well_addressed`: its path is under /v1/ and names no parent
-    folder. `explain`: the answer has to say why this backend was chosen.
+    the client's headers that hold a key, serialised. `well_addressed`: its path is one of the data plane's, and names
+    no parent folder. `explain`: the answer has to say why this backend was chosen. `translatable`: not every backend
+    speaks the API of its path. `streams`: that API gives a stream unless the body says otherwise.
     """
 
     target: bytes
@@ -122,6 +124,8 @@ class RequestHead(NamedTuple):
     credentials: bytes
     well_addressed: bool
     explain: bool
+    translatable: bool
+    streams: bool
 
 
 def parse_response(data: bytes) -> tuple[Known[ResponseHead], int, bytes] | None:
@@ -158,8 +162,8 @@ def _known_response(before: bytes, behind: bytes) -> Known[ResponseHead]:
 def parse_request(head: bytes) -> tuple[Known[RequestHead], int] | None:
     """Parse a client's head, with the empty line at its end; give it, and the length of its body in bytes.
 
-    None if it isn't ordinary. Ordinary is: POST of a path under /v1/, HTTP/1.1, one Content-Length, one Host, no
-    encoding, no expectation, no upgrade, no multipart body, every line well-formed. Other requests are not refused
+    None if it isn't ordinary. Ordinary is: POST of a path of the data plane's, HTTP/1.1, one Content-Length, one Host,
+    no encoding, no expectation, no upgrade, no multipart body, every line well-formed. Other requests are not refused
     here: the slow lane's parser knows the rest of HTTP.
     """
     before, digits, behind = split_at_length(head)
@@ -180,7 +184,7 @@ def _known_request(before: bytes, behind: bytes) -> Known[RequestHead] | None:
 
 def _is_ordinary(parsed: requests.ParsedRequest) -> bool:
     method, target, http11, headers, _ = parsed
-    if method != b"POST" or not http11 or not target.startswith(b"/v1/") or b"#" in target:
+    if method != b"POST" or not http11 or _TARGET.match(target) is None or b"#" in target:
         return False
     hosts = 0
     for name, value in headers:
@@ -202,8 +206,10 @@ def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> Re
         usable_id(headers),
         _passed_on(headers, _WRITTEN_TO_ENGINES),
         header_lines(credentials),
-        _V1_TARGET.fullmatch(target) is not None and ".." not in unquote(path).split("/"),
+        _TARGET.fullmatch(target) is not None and ".." not in unquote(path).split("/"),
         (b"x-router-explain", b"1") in headers,
+        path in TRANSLATABLE,
+        path in OLLAMA_STREAMS,
     )
 
 

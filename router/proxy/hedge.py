@@ -18,6 +18,7 @@ from router.core.errors import RouterError
 from router.core.record import has_event
 from router.core.retry import Failure
 from router.proxy.attempt import Attempt, Owner
+from router.proxy.speaking import Sender
 
 if TYPE_CHECKING:
     from router.core.catalog import Candidate, Way
@@ -32,7 +33,7 @@ MOST_HELD = 512
 """Bytes of pings that are held back: then the client is to see that somebody lives, and that decides the race."""
 
 
-class HedgeOwner:
+class HedgeOwner(Sender):
     """An exchange's attempts, as the hedge knows them. `way` is where it may go."""
 
     # A base class, not a Protocol: compiled, its methods are called natively.

@@ -29,6 +29,7 @@ from router.proxy.heads import RequestHead
 from router.telemetry.logs import printable
 
 if TYPE_CHECKING:
+    from router.core.catalog import Backend
     from router.proxy.pool import Pool
 
 log = structlog.get_logger("router")
@@ -239,7 +240,7 @@ class Rules:
         """Make a request of its head and body. Raises BadRequestError."""
         if not head.well_addressed:
             raise errors.BadRequestError("The request's path must begin with /v1/ and name no parent folder.")
-        model, stream, wish, stay = peek(body)
+        model, stream, wish, stay = peek(body, streams=head.streams)
         # If the router has keys, the client's key is for the router, and no backend may see it.
         credentials = b"" if self._keys else head.credentials
         goes_on = keep_alive and http11 and not self.draining
@@ -278,21 +279,27 @@ def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
 def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshape | None, pool: "Pool") -> bytes:
     """Write a request for this backend. Raises RouterError if its engine can't be sent it."""
     head, backend = request.head, candidate.backend
-    lines = pool.credentials or request.credentials
     # Engines that are launched don't know for how long they run; a server elsewhere may be an Ollama.
     drops = request.stay is not None and backend.supervised
     if reshape is not None or candidate.model != request.model or drops:
         body = reshaped(body, reshape, candidate.model, STAYS if drops else ())
     if backend.put_right is not None:
         body = backend.put_right(head.path, body)
+    return message(request, backend, head.target, pool.credentials or request.credentials, body, pool)
+
+
+def message(
+    request: Request, backend: "Backend", target: bytes, credentials: bytes, body: bytes, pool: "Pool"
+) -> bytes:
+    """Write the head and the body of a request that a backend gets at `target`."""
     if not backend.uuid_request_ids or is_uuid(request.id):
-        lines += b"x-request-id: %s\r\n" % request.id.encode("ascii")
+        credentials += b"x-request-id: %s\r\n" % request.id.encode("ascii")
     return b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
         pool.base,
-        head.target,
+        target,
         pool.host_line,
-        head.lines,
-        lines,
+        request.head.lines,
+        credentials,
         len(body),
         body,
     )

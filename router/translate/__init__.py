@@ -11,6 +11,25 @@ Between them and the engine stands `chat`, which reads chat completions and has 
 `completions` has the types of that, `events` reads server-sent events, `thinking` parts reasoning from text, `speech`
 says what a translation is.
 
+`SPEECHES` has these functions by the client's path, `MENDED` those that complete the answers of engines which speak
+the API themselves but leave out what clients need, and `ESTIMATES` those that answer what no engine can.
+
 A translator raises BadRequestError for a request that can't be said in chat completions, and no other error, whatever
 the JSON. It raises BadGatewayError for an answer that isn't one.
 """
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from router.translate.speech import Context, Translation
+
+Speech = Callable[[bytes, Context], Translation]
+
+SPEECHES: Mapping[str, Speech] = MappingProxyType({})
+MENDED: Mapping[str, Speech] = MappingProxyType({})
+ESTIMATES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({})
+
+
+def tidied(path: str, body: bytes) -> bytes:  # noqa: ARG001  (of Anthropic's API alone)
+    """Take out of a request's body what differs each time and says nothing; the same object if there is none."""
+    return body

@@ -1,0 +1,65 @@
+"""The APIs that not every backend speaks, by their paths; and what a backend does with each.
+
+Such a request is translated (`router.translate`) for a backend that doesn't speak its API. An engine that is launched
+says which APIs it has. Of a server elsewhere that isn't known: it is sent the request as it came, and an answer that
+says "there is no such path" teaches that it must be translated.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+MESSAGES = "/v1/messages"
+COUNT = "/v1/messages/count_tokens"
+RESPONSES = "/v1/responses"
+
+OLLAMA_STREAMS = frozenset({"/api/chat", "/api/generate"})
+"""Ollama's paths whose answers are streams unless the request says otherwise."""
+
+OLLAMA = OLLAMA_STREAMS | {"/api/embed", "/api/embeddings"}
+"""Ollama's paths that a model answers. No backend is asked them: what the router lists is not what that one has."""
+
+TRANSLATABLE = OLLAMA | {MESSAGES, COUNT, RESPONSES}
+
+_NO_SUCH_PATH = frozenset({404, 405, 501})
+
+_MODEL = re.compile(rb"\bmodel\b", re.IGNORECASE)
+
+_UNEXPECTED = b"Unexpected endpoint"
+"""How LM Studio begins its error for a path that it doesn't know, with the status 200."""
+
+
+@dataclass(frozen=True, slots=True)
+class Apis:
+    """What is known of the APIs of a backend.
+
+    It doesn't speak those that it `lacks`, and has answered those that it `speaks`; of others it isn't known. Answers
+    on paths that it `mends` lack fields that clients need. `counter` is the path at which our wrapper of an engine
+    counts the tokens of a chat; empty: there is none.
+    """
+
+    lacks: frozenset[str] = OLLAMA
+    speaks: frozenset[str] = frozenset()
+    mends: frozenset[str] = frozenset()
+    counter: str = ""
+
+    def taught(self, path: str, *, speaks: bool) -> "Apis":
+        """Give what is known once an answer has shown whether a path is there."""
+        if speaks:
+            return replace(self, speaks=self.speaks | {path})
+        return replace(self, lacks=self.lacks | {path})
+
+
+UNKNOWN = Apis()
+"""What is known of a server elsewhere."""
+
+
+def may_lack(status: int, length: int) -> bool:
+    """Whether an answer with this status and length of body, 0 if not told, may say that there is no such path."""
+    return status in _NO_SUCH_PATH or (status == 200 and 0 < length < 512)
+
+
+def says_no_such_path(status: int, body: bytes) -> bool:
+    """Whether an answer says that its server has no such path. A 404 that speaks of a model says that of the model."""
+    if status == 200:
+        return _UNEXPECTED in body
+    return status != 404 or _MODEL.search(body) is None

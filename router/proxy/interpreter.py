@@ -1,0 +1,207 @@
+"""Stands between a connection and its attempt where a backend doesn't speak the client's API, or may not.
+
+`Interpreter` has the answer translated (`router.translate`): the attempt, and all who decide on it, hear of a head and
+a body as a backend would have sent them that speaks the API.
+
+`Trial` passes everything on. But if the answer says that there is no such path, it keeps that, notes that the backend
+lacks the API, and has the same attempt made again, translated.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from router.core.apis import may_lack, says_no_such_path
+from router.core.errors import BadGatewayError
+from router.core.retry import Failure
+from router.http1.bodies import CHUNKED, CLOSE, LENGTH, payload
+from router.http1.heads import status_line
+from router.proxy.attempt import Attempt, Between
+from router.proxy.heads import ResponseHead
+from router.translate.speech import JSON, AnswerTranslator
+
+MOST_WHOLE = 256 * 1024 * 1024
+"""Bytes of an answer in one piece, which is gathered to be translated; thousands of embeddings have a tenth of it."""
+
+MOST_TOLD = 64 * 1024
+"""Bytes that are kept of an answer which may say that there is no such path."""
+
+
+def head_of(status: int, content_type: bytes, *, streams: bool = False, lines: bytes = b"") -> ResponseHead:
+    """Make the head of an answer that the router writes; `lines` are further ones."""
+    return ResponseHead(
+        status,
+        ((b"content-type", content_type),),
+        CLOSE if streams else LENGTH,
+        keep_alive=True,
+        is_event_stream=streams,
+        odd=status >= 400,
+        lines=b"%scontent-type: %s\r\n%s" % (status_line(status), content_type, lines),
+    )
+
+
+class Interpreter(Between):
+    """Has one attempt's answer translated; `clock` gives the loop's time."""
+
+    takes_chunks = False
+
+    def __init__(self, attempt: Attempt, answer: AnswerTranslator, clock: Callable[[], float]) -> None:
+        self._attempt: Final = attempt
+        self._answer: Final = answer
+        self._clock: Final = clock
+        # The engine's head, and what it gave of an answer in one piece.
+        self._status = 0
+        self._streams = False
+        self._gathered: list[bytes] = []
+        self._size = 0
+
+    def on_head(self, head: ResponseHead, length: int) -> None:  # noqa: ARG002  (a translated body has another)
+        """Tell the attempt of a stream or an error now; of an answer in one piece once it is translated."""
+        self._status, self._streams = head.status, head.is_event_stream and not head.odd
+        if self._streams:
+            lines = b"cache-control: no-cache\r\n"
+            self._attempt.on_head(head_of(head.status, self._answer.content_type, streams=True, lines=lines), 0)
+        elif head.odd:
+            # A redirection, or an answer without content, can't be translated.
+            status = head.status if head.status >= 400 else 502
+            waits = b"".join(b"retry-after: %s\r\n" % value for name, value in head.headers if name == b"retry-after")
+            told = head_of(status, JSON, lines=waits)
+            self._attempt.on_head(told._replace(headers=head.headers), 0)
+
+    def on_body(self, data: bytes) -> None:
+        """Translate the next bytes of a stream; keep those of anything else."""
+        if not self._streams:
+            self._gathered.append(data)
+            self._size += len(data)
+            if self._size > MOST_WHOLE:
+                self._attempt.give_up(Failure.GARBLED, f"an answer of more than {MOST_WHOLE} bytes")
+            return
+        try:
+            told = self._answer.feed(data, self._clock())
+        except BadGatewayError as error:
+            self._attempt.give_up(Failure.GARBLED, error.message)
+            return
+        if told:
+            self._attempt.on_body(told)
+
+    def on_remains(self, data: bytes) -> None:
+        """Translate what came before a mistake in the framing."""
+        if self._streams:
+            try:
+                told = self._answer.feed(data, self._clock())
+            except BadGatewayError:
+                return
+            if told:
+                self._attempt.on_remains(told)
+
+    def on_end(self) -> None:
+        """Give what the client's answer still lacks, and its end."""
+        attempt, answer, now = self._attempt, self._answer, self._clock()
+        try:
+            if self._streams:
+                told = answer.ended(now)
+            else:
+                body = b"".join(self._gathered)
+                self._gathered = []
+                is_error = attempt.head is not None
+                told = answer.error(self._status, body) if is_error else answer.whole(body, now)
+        except BadGatewayError as error:
+            self._end_badly(Failure.GARBLED, error.message)
+            return
+        if not self._streams:
+            attempt.length = len(told)
+            if attempt.head is None:
+                streams = answer.content_type != JSON
+                attempt.on_head(head_of(200, answer.content_type, streams=streams), len(told))
+        if told and attempt.listens:
+            attempt.on_body(told)
+        if not attempt.listens:
+            return
+        if self._streams and not answer.done:
+            self._end_badly(Failure.BROKEN, "an answer without its end")
+        else:
+            attempt.on_end()
+
+    def _end_badly(self, failure: Failure, detail: str) -> None:
+        """Fail at the end of an answer, when its connection is its pool's again."""
+        self._attempt.let_go()
+        self._attempt.on_failure(failure, detail)
+
+    def on_failure(self, failure: Failure, detail: str) -> None:
+        """Hand it on."""
+        self._attempt.on_failure(failure, detail)
+
+
+class Lesson(Protocol):
+    """Takes what an answer has taught: whether its backend has the API."""
+
+    def __call__(self, *, speaks: bool) -> None:
+        """Note whether the backend has the API."""
+
+
+class Trial(Between):
+    """Passes on the answer of a backend of which it isn't known whether it has the API; `learn` is told whether it has.
+
+    `again` makes the attempt once more.
+    """
+
+    def __init__(self, attempt: Attempt, learn: Lesson, again: Callable[[], None]) -> None:
+        self._attempt: Final = attempt
+        self._learn: Final = learn
+        self._again: Final = again
+        self._head: ResponseHead | None = None
+        self._length = 0
+        self._kept = b""
+
+    def on_head(self, head: ResponseHead, length: int) -> None:
+        """Keep a head that may say that there is no such path."""
+        self._length = length
+        if may_lack(head.status, 0 if head.is_event_stream else length):
+            self._head = head
+            return
+        if head.status == 200:
+            self._learn(speaks=True)
+        self._attempt.on_head(head, length)
+
+    def on_body(self, data: bytes) -> None:
+        """Keep the words about it."""
+        if self._head is None:
+            self._attempt.on_body(data)
+            return
+        self._kept += data
+        if len(self._kept) > MOST_TOLD:
+            self._pass_on(self._head)
+
+    def on_remains(self, data: bytes) -> None:
+        """Hand it on."""
+        if self._head is not None:
+            self._pass_on(self._head)
+        self._attempt.on_remains(data)
+
+    def on_end(self) -> None:
+        """Have the attempt made again, translated, if there is no such path."""
+        head = self._head
+        if head is not None:
+            raw = head.framing is CHUNKED and self._attempt.position is not None
+            if says_no_such_path(head.status, payload(self._kept, (0, 0)) if raw else self._kept):
+                self._learn(speaks=False)
+                self._attempt.let_go()
+                self._again()
+                return
+            self._pass_on(head)
+        if self._attempt.listens:
+            self._attempt.on_end()
+
+    def _pass_on(self, head: ResponseHead) -> None:
+        """Pass on what was kept: it is an answer like any other."""
+        self._head = None
+        if head.status == 200:
+            self._learn(speaks=True)
+        self._attempt.on_head(head, self._length)
+        if self._kept and self._attempt.listens:
+            self._attempt.on_body(self._kept)
+
+    def on_failure(self, failure: Failure, detail: str) -> None:
+        """Hand it on."""
+        if self._head is not None:
+            self._pass_on(self._head)
+        self._attempt.on_failure(failure, detail)

@@ -1,0 +1,114 @@
+"""Writes a request of an API that not every backend speaks: as it came, or translated, as its backend has to have it.
+
+the backend lacks the API        → translated (`router.translate`), both ways
+its answers there lack fields    → as it came; its answer is completed
+it isn't known                   → as it came; if there is no such path, the same attempt is made translated
+it has answered there before     → as it came
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from router.core.apis import COUNT
+from router.core.reshape import reshaped
+from router.proxy.interpreter import Interpreter, Trial, head_of
+from router.proxy.requests import message, written
+from router.translate import ESTIMATES, MENDED, SPEECHES, tidied
+from router.translate.speech import JSON, Context
+
+if TYPE_CHECKING:
+    from router.core.catalog import Route
+    from router.proxy.attempt import Attempt
+    from router.proxy.plane import Plane
+    from router.proxy.pool import Pool
+    from router.proxy.requests import Request
+
+_ESTIMATED = b"x-router-estimate: 1\r\n"
+
+
+def tidy(request: "Request", body: bytes, route: "Route") -> bytes:
+    """Take out of a body what differs each time and says nothing, so that prefix caches work."""
+    return body if route.keep_billing_line else tidied(request.head.path, body)
+
+
+def estimated(attempt: "Attempt", request: "Request", body: bytes) -> bool:
+    """Answer with an estimate what the backend has no way to count; tell whether that was so."""
+    path, apis = request.head.path, attempt.backend.apis
+    if path != COUNT or path not in apis.lacks or apis.counter:
+        return False
+    told = ESTIMATES[path](body)
+    attempt.on_head(head_of(200, JSON, lines=_ESTIMATED), len(told))
+    attempt.on_body(told)
+    attempt.on_end()
+    return True
+
+
+class Sender:
+    """What asks for a request to be written, and can have the same attempt made again: all attempts of an exchange."""
+
+    # A base class, not a Protocol: compiled, its methods are called natively.
+
+    def again(self, attempt: "Attempt", pool: "Pool") -> None:
+        """Make the same attempt again: it has turned out that its backend has to have the request translated."""
+        raise NotImplementedError
+
+
+def spoken(
+    attempt: "Attempt",
+    sender: Sender,
+    request: "Request",
+    body: bytes,
+    route: "Route",
+    pool: "Pool",
+    plane: "Plane",
+) -> bytes:
+    """Write a request for this attempt's backend, and have its answer translated if it must be.
+
+    Raises RouterError if its engine can't be sent it.
+    """
+    path, apis = request.head.path, attempt.backend.apis
+    attempt.between = None
+    if path in apis.lacks:
+        return _translated(attempt, request, body, route, pool, plane)
+    if path in apis.mends:
+        context = _context(request, plane)
+        attempt.between = Interpreter(attempt, MENDED[path](body, context).answer, plane.loop.time)
+    elif path not in apis.speaks:
+        attempt.between = _trial(attempt, sender, path, pool, plane)
+    return written(request, body, attempt.candidate, route.reshape, pool)
+
+
+def _trial(attempt: "Attempt", sender: Sender, path: str, pool: "Pool", plane: "Plane") -> Trial:
+    def learn(*, speaks: bool) -> None:
+        plane.ledger.learn_api(attempt.backend, path, speaks=speaks)
+
+    return Trial(attempt, learn, lambda: sender.again(attempt, pool))
+
+
+def _translated(
+    attempt: "Attempt", request: "Request", body: bytes, route: "Route", pool: "Pool", plane: "Plane"
+) -> bytes:
+    backend, model, rules, path = attempt.backend, attempt.candidate.model, route.reshape, request.head.path
+    body = reshaped(body, rules, model)
+    translation = SPEECHES[path](body, _context(request, plane))
+    body, target = translation.body, backend.apis.counter if path == COUNT else translation.path
+    if rules is not None:
+        # What the route says of a chat holds for what has become one.
+        body = reshaped(body, rules, model)
+    if backend.put_right is not None:
+        body = backend.put_right(target, body)
+    attempt.between = Interpreter(attempt, translation.answer, plane.loop.time)
+    credentials = pool.credentials or _as_bearer(request)
+    return message(request, backend, target.encode("ascii"), credentials, body, pool)
+
+
+def _context(request: "Request", plane: "Plane") -> Context:
+    return Context(request.id, request.model, request.head.path, time.time(), plane.loop.time())
+
+
+def _as_bearer(request: "Request") -> bytes:
+    """Write the client's key as OpenAI's API has it."""
+    lines = request.credentials
+    if b"authorization:" in lines or b"x-api-key:" not in lines:
+        return lines
+    return lines.replace(b"x-api-key: ", b"authorization: Bearer ")
