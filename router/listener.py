@@ -14,6 +14,7 @@ from aiohttp import web
 
 from router.config import AuthConfig, ServerConfig
 from router.core.access import is_wide
+from router.core.apis import OLLAMA
 from router.fleet.launches import StartError
 from router.proxy.downstream import Client, Lane
 from router.proxy.plane import Plane
@@ -72,7 +73,8 @@ class Listener:
         """Serve from now on; `routes` are what the router answers itself. Raises StartError."""
         app = web.Application(middlewares=[self.slow.guard], client_max_size=MOST_ADMIN_BODY)
         app.add_routes(routes)
-        app.router.add_post("/v1/{rest:.*}", self.slow.proxy, expect_handler=expect)
+        for path in ("/v1/{rest:.*}", *sorted(OLLAMA)):
+            app.router.add_post(path, self.slow.proxy, expect_handler=expect)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=AIOHTTP_WITHIN)
         await self._runner.setup()
         server, rules = cast("web.Server", self._runner.server), self._rules

@@ -143,11 +143,21 @@ class GatewayTimeoutError(RouterError):
 
 
 class EngineError(RouterError):
-    """An error that the engine answered with, whose status the client gets, too."""
+    """An error that the engine answered with; the client gets its `status`, and the words of its `kind`."""
 
-    def __init__(self, message: str, status: int, kind: type[RouterError]) -> None:
-        super().__init__(message)
-        # What are constants of the other classes is told by the engine's status here.
+    status = 502
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+        status: int = 502,
+        kind: type[RouterError] = BadGatewayError,
+    ) -> None:
+        super().__init__(message, param=param, retry_after=retry_after)
+        # What are constants of the other classes, the engine says here.
         self.status = status  # type: ignore[misc]
         self.type, self.anthropic_type, self.code = kind.type, kind.anthropic_type, kind.code  # type: ignore[misc]
 
@@ -185,7 +195,7 @@ def _anthropic(error: RouterError) -> dict[str, Any]:
 def of_engine(status: int, said: bytes) -> RouterError:
     """Give an engine's error answer as an error of the same status, with its message."""
     kind = _KINDS.get(status, BadRequestError if 400 <= status < 500 else BadGatewayError)
-    return EngineError(_words(said) or f"The engine answered {status}, and nothing more.", status, kind)
+    return EngineError(_words(said) or f"The engine answered {status}, and nothing more.", status=status, kind=kind)
 
 
 def refusal(status: int, said: bytes) -> RouterError:

@@ -35,7 +35,7 @@ from router.doctor.judging import (
 from router.fleet.launches import Launch, StartError, plan_launches
 from router.fleet.loadables import is_managed, limits_of, loadable_of
 from router.fleet.planning import look, shares_of
-from router.proxy.pool import Address
+from router.proxy.dialling import Address
 from router.proxy.resolve import OWN_WITHIN, Names, Resolver, UnknownNameError
 from router.telemetry.tasks import aside
 

@@ -109,7 +109,14 @@ class Plan:
 def _route(written: RouteConfig) -> Route:
     changes = (written.set, written.default, written.at_most, written.strip)
     reshape = Reshape(*changes) if any(changes) else None
-    return Route(written.to, reshape, frozenset(written.next_on or ()), written.policy or "", written.hidden)
+    return Route(
+        written.to,
+        reshape,
+        frozenset(written.next_on or ()),
+        written.policy or "",
+        hidden=written.hidden,
+        keep_billing_line=written.keep_billing_line,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,9 @@ from router.fleet.members import (
     models_of,
     target_of,
 )
+from router.proxy.dialling import Address
 from router.proxy.loading import NOT_LOADED
 from router.proxy.plane import Plane
-from router.proxy.pool import Address
 from router.proxy.watching.probe import Prober
 from router.telemetry.tasks import heard, unharmed
 

@@ -15,6 +15,7 @@ from launchers.status import Status
 from launchers.supervisor import Supervisor
 from launchers.tree import memory_of
 from router.core.admission import Cap
+from router.core.apis import TRANSLATABLE, Apis
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
 from router.core.estimate.ask import Ask
@@ -112,10 +113,16 @@ def backend_of(planned: PlannedBackend) -> Backend:
         config.weight,
         uuid_request_ids=launch.engine.uuid_request_ids,
         put_right=_right_for(launch.engine, launch.spec),
+        apis=apis_of(launch.engine),
         estimate=Estimate(parallel_of(launch)),
         cap=cap_of(planned),
         supervised=True,
     )
+
+
+def apis_of(engine: Engine) -> Apis:
+    """Tell which APIs an engine lacks; whether it has the others its first answer shows, as versions differ."""
+    return Apis(TRANSLATABLE - engine.apis, mends=engine.mends, counter=engine.counter)
 
 
 def models_of(planned: PlannedBackend) -> dict[str, str]:

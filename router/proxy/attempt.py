@@ -11,8 +11,9 @@ import asyncio
 from router.core.catalog import Backend, Candidate
 from router.core.estimate.ask import Sent
 from router.core.retry import Failure
+from router.proxy.dialling import ConnectError
 from router.proxy.heads import ResponseHead
-from router.proxy.pool import ConnectError, Pool
+from router.proxy.pool import Pool
 from router.proxy.upstream import Connection, Receiver
 
 

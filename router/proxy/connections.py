@@ -4,7 +4,8 @@ from math import inf
 
 from router.core.admission import Cap
 from router.core.catalog import Backend
-from router.proxy.pool import MAX_IDLE, Address, Pool
+from router.proxy.dialling import Address
+from router.proxy.pool import MAX_IDLE, Pool
 from router.proxy.resolve import Names
 
 

@@ -37,9 +37,10 @@ from router.core.retry import Failure
 from router.core.stall import StallVerdict
 from router.core.turns import Ticket
 from router.proxy.connections import Connections
+from router.proxy.dialling import Address
 from router.proxy.directory import Directory
 from router.proxy.loading import Loading
-from router.proxy.pool import Address, Pool
+from router.proxy.pool import Pool
 from router.proxy.queues import Queues
 from router.proxy.repeating import Repeating
 from router.proxy.requests import Request

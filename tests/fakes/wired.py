@@ -9,10 +9,11 @@ from router.core.health import WELL, Thresholds
 from router.core.peek import Stay
 from router.core.retry import Failure
 from router.http1.bodies import CHUNKED
+from router.proxy.dialling import Address, ConnectError
 from router.proxy.exchange import Exchange
 from router.proxy.heads import ResponseHead, describe_request
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
-from router.proxy.pool import Address, ConnectError, Pool
+from router.proxy.pool import Pool
 from router.proxy.requests import ANYBODY, Caller, Request
 from router.proxy.resolve import Names
 from router.proxy.upstream import Connection, Receiver

@@ -135,6 +135,11 @@ routes:
         "a 404, and a 401, 402, 403 or 407 that refuses the backend's `api_key`.",
     )
     policy: PolicyName | None = setting(None, "How to choose among backends; if left out, by balance.policy.")
+    keep_billing_line: Switch = setting(
+        default=False,
+        meaning="Whether the line `x-anthropic-billing-header` stays in prompts. Claude Code begins each with one, and "
+        "it differs each time, so that no engine would find the prompt in its cache.",
+    )
     hidden: Switch = setting(default=False, meaning="Whether the name is served, but not listed by /v1/models.")
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ import msgspec
 
 from router.core.catalog import Backend
 from router.proxy.connections import Connections
-from router.proxy.pool import Address
+from router.proxy.dialling import Address
 from router.proxy.resolve import Resolver
 
 NO_ANSWER: Final = (TimeoutError, aiohttp.ClientError, OSError)

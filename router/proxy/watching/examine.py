@@ -19,8 +19,8 @@ from launchers.tree import work_of as cpu_work_of
 from router.core.catalog import Backend
 from router.core.load import PATH, work_of
 from router.core.stall import EVERY, QUIET, SILENT, Sight, StallVerdict
+from router.proxy.dialling import Address
 from router.proxy.plane import Plane
-from router.proxy.pool import Address
 from router.proxy.watching.asking import NO_ANSWER, Asker, read
 from router.telemetry.tasks import aside
 

@@ -14,8 +14,8 @@ import time
 
 from router.core.catalog import Backend
 from router.core.load import PATH, load_of
+from router.proxy.dialling import Address
 from router.proxy.plane import Plane
-from router.proxy.pool import Address
 from router.proxy.watching.asking import NO_ANSWER, Asker, read
 
 EVERY = 1.0

@@ -30,8 +30,8 @@ import structlog
 
 from router.core.catalog import Backend
 from router.core.health import Verdict, pause
+from router.proxy.dialling import Address
 from router.proxy.plane import Plane
-from router.proxy.pool import Address
 from router.proxy.watching.asking import NO_ANSWER, Asker, read
 from router.proxy.watching.examine import Examiner, Process, Subject
 from router.proxy.watching.listen import Listener

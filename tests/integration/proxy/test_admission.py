@@ -9,8 +9,8 @@ import pytest
 
 from router.core.catalog import Backend
 from router.core.estimate.ask import Ask
+from router.proxy.dialling import Address
 from router.proxy.exchange import Exchange
-from router.proxy.pool import Address
 from router.proxy.waiting import TELL_EVERY, Waiting
 from tests.fakes.engine import FakeEngine, expected_stream
 from tests.integration.raw import nothing_left, post

@@ -7,7 +7,8 @@ import pytest
 from router.core.admission import Cap
 from router.core.catalog import Backend
 from router.proxy.connections import Connections
-from router.proxy.pool import MAX_IDLE, Address, Pool
+from router.proxy.dialling import Address
+from router.proxy.pool import MAX_IDLE, Pool
 from router.proxy.resolve import Names
 
 HERE, THERE = Address("127.0.0.1", 1), Address("127.0.0.1", 2)

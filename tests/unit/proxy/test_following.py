@@ -7,8 +7,8 @@ from router.core.catalog import Backend, Candidate
 from router.core.estimate.ask import Ask
 from router.core.health import WELL, Thresholds
 from router.core.ledger import Change, News
+from router.proxy.dialling import Address
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
-from router.proxy.pool import Address
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from router.core.catalog import Backend, Candidate, Catalog
 from router.core.estimate.ask import Ask
 from router.core.health import WELL, Thresholds, Verdict
+from router.proxy.dialling import Address
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
-from router.proxy.pool import Address
 
 TOO_SMALL = 8
 """Offers of too little room until a backend is kept for the one who waits."""

@@ -1,6 +1,6 @@
 import pytest
 
-from router.proxy.pool import Address
+from router.proxy.dialling import Address
 
 
 @pytest.mark.parametrize(

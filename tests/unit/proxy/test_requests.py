@@ -20,8 +20,9 @@ from router.core.errors import (
 )
 from router.core.reshape import Reshape
 from router.http1.heads import Headers
+from router.proxy.dialling import Address
 from router.proxy.heads import describe_request
-from router.proxy.pool import Address, Pool
+from router.proxy.pool import Pool
 from router.proxy.requests import (
     ANYBODY,
     Caller,

@@ -7,7 +7,7 @@ import pytest
 
 from router.core.catalog import Backend
 from router.proxy.connections import Connections
-from router.proxy.pool import Address
+from router.proxy.dialling import Address
 from router.proxy.resolve import Names
 from router.proxy.watching.asking import Asker, read
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from router.core.stall import SILENT, Sight, StallVerdict
-from router.proxy.pool import Address
+from router.proxy.dialling import Address
 from router.proxy.watching.asking import Asker
 from router.proxy.watching.examine import Process, Subject, _Examination
 from tests.fakes.wired import Scene

@@ -12,7 +12,7 @@ import pytest
 
 from router.core.catalog import Backend
 from router.core.health import WELL, Health, Verdict
-from router.proxy.pool import Address
+from router.proxy.dialling import Address
 from router.proxy.watching import probe
 from router.proxy.watching.asking import Asker
 from router.proxy.watching.probe import Prober, ProbeTiming, Target
