@@ -145,7 +145,8 @@ class GatewayTimeoutError(RouterError):
 class EngineError(RouterError):
     """An error that the engine answered with; the client gets its `status`, and the words of its `kind`."""
 
-    status = 502
+    status = BadGatewayError.status
+    code = BadGatewayError.code
 
     def __init__(
         self,
