@@ -21,15 +21,28 @@ the JSON. It raises BadGatewayError for an answer that isn't one.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from router.core.apis import COUNT, MESSAGES
+from router.translate import messages, ollama
 from router.translate.speech import Context, Translation
 
 Speech = Callable[[bytes, Context], Translation]
 
-SPEECHES: Mapping[str, Speech] = MappingProxyType({})
+SPEECHES: Mapping[str, Speech] = MappingProxyType({
+    MESSAGES: messages.messages,
+    COUNT: messages.count_tokens,
+    "/api/chat": ollama.chat,
+    "/api/generate": ollama.generate,
+    "/api/embed": ollama.embed,
+    "/api/embeddings": ollama.embeddings,
+})  # fmt: skip
+
 MENDED: Mapping[str, Speech] = MappingProxyType({})
-ESTIMATES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({})
+
+ESTIMATES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({COUNT: messages.estimate})
+
+_HAVE_BILLING = frozenset({MESSAGES, COUNT})
 
 
-def tidied(path: str, body: bytes) -> bytes:  # noqa: ARG001  (of Anthropic's API alone)
+def tidied(path: str, body: bytes) -> bytes:
     """Take out of a request's body what differs each time and says nothing; the same object if there is none."""
-    return body
+    return messages.without_billing_line(body) if path in _HAVE_BILLING else body
