@@ -3,59 +3,62 @@
 No file that mypyc compiles may define such classes: msgspec reads the types of the fields, and mypyc leaves none.
 """
 
+from __future__ import annotations
+
 import msgspec
 
-Given = dict[str, msgspec.Raw]
-"""A JSON object, whose values aren't read."""
+from router.core.errors import BadRequestError
 
-NULL = (msgspec.Raw(), msgspec.Raw(b"null"))
+Raw = msgspec.Raw
+
+NULL = (Raw(), Raw(b"null"))
 """No value, and null; only a Raw equals a Raw."""
 
 
-class Block(msgspec.Struct):
-    """A block of content, of any type."""
-
-    type: str = ""
-    text: str | None = None
-    thinking: str | None = None
-    source: msgspec.Raw = msgspec.Raw()
-    id: str | None = None
-    name: str | None = None
-    input: msgspec.Raw = msgspec.Raw()
-    tool_use_id: str | None = None
-    content: msgspec.Raw = msgspec.Raw()
-    is_error: bool | None = None
-    title: str | None = None
-    tool_name: str | None = None
+# gc=False: there are no cycles in what is read, so the garbage collector needn't look at it.
 
 
-Content = str | list[Block] | None
-
-
-class Message(msgspec.Struct):
-    """A message."""
-
-    role: str
-    content: Content = None
-
-
-class Source(msgspec.Struct):
+class Source(msgspec.Struct, gc=False):
     """Where an image or a document is: in `data`, at `url`, or in blocks."""
 
     type: str = ""
     media_type: str | None = None
     data: str | None = None
     url: str | None = None
-    content: Content = None
+    content: str | list[Block] | None = None
 
 
-class Tool(msgspec.Struct):
+class Block(msgspec.Struct, gc=False):
+    """A block of content, of any type; a search result's source is a text, an error's content an object."""
+
+    type: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    source: Source | str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: Raw = Raw()
+    tool_use_id: str | None = None
+    content: str | list[Block] | dict[str, Raw] | None = None
+    is_error: bool | None = None
+    title: str | None = None
+    tool_name: str | None = None
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message."""
+
+    role: str
+    content: str | list[Block] | None = None
+
+
+class Tool(msgspec.Struct, gc=False):
     """A tool, of any type."""
 
     name: str = ""
     type: str | None = None
     description: str | None = None
-    input_schema: msgspec.Raw = msgspec.Raw()
+    input_schema: Raw = Raw()
     strict: bool | None = None
 
 
@@ -77,7 +80,7 @@ class Format(msgspec.Struct):
     """The form of the answer."""
 
     type: str = ""
-    schema: msgspec.Raw = msgspec.Raw()
+    schema: Raw = Raw()
 
 
 class Output(msgspec.Struct):
@@ -87,15 +90,53 @@ class Output(msgspec.Struct):
     format: Format | None = None
 
 
-read_fields = msgspec.json.Decoder(Given).decode
-read_messages = msgspec.json.Decoder(list[Message]).decode
-read_content = msgspec.json.Decoder(Content).decode
-read_source = msgspec.json.Decoder(Source).decode
-read_tools = msgspec.json.Decoder(list[Tool] | None).decode
-read_choice = msgspec.json.Decoder(Choice | None).decode
-read_thinking = msgspec.json.Decoder(Thinking | None).decode
-read_output = msgspec.json.Decoder(Output | None).decode
-read_format = msgspec.json.Decoder(Format | None).decode
-read_object = msgspec.json.Decoder(Given | None).decode
-read_texts = msgspec.json.Decoder(list[str] | None).decode
-read_switch = msgspec.json.Decoder(bool | None).decode
+class Request(msgspec.Struct):
+    """A request. Of the fields that stand as they are in chats too, see `PASSED`, the values aren't read."""
+
+    messages: list[Message]
+    system: str | list[Block] | None = None
+    stream: bool | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Choice | None = None
+    stop_sequences: list[str] | None = None
+    thinking: Thinking | None = None
+    output_config: Output | None = None
+    output_format: Format | None = None
+    chat_template_kwargs: dict[str, Raw] | None = None
+
+    model: Raw = Raw()
+    max_tokens: Raw = Raw()
+    max_completion_tokens: Raw = Raw()
+    temperature: Raw = Raw()
+    top_p: Raw = Raw()
+    top_k: Raw = Raw()
+    min_p: Raw = Raw()
+    typical_p: Raw = Raw()
+    seed: Raw = Raw()
+    stop: Raw = Raw()
+    presence_penalty: Raw = Raw()
+    frequency_penalty: Raw = Raw()
+    repeat_penalty: Raw = Raw()
+    repetition_penalty: Raw = Raw()
+    logit_bias: Raw = Raw()
+    user: Raw = Raw()
+    reasoning_effort: Raw = Raw()
+    response_format: Raw = Raw()
+    parallel_tool_calls: Raw = Raw()
+
+
+PASSED = Request.__struct_fields__[Request.__struct_fields__.index("model") :]
+"""Fields that go into the chat as they are. Most are not of this API, but a route may have set them."""
+
+_decode = msgspec.json.Decoder(Request).decode
+
+
+def read_request(body: bytes) -> Request:
+    """Read a request. Raises BadRequestError."""
+    try:
+        return _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        _, _, place = str(error).partition("$.")
+        field = place.rstrip("`").replace("[", ".").partition(".")[0]
+        problem = f"The request is not as the Messages API wants it: {error}."
+        raise BadRequestError(problem, param=field or None) from error
