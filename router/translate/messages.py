@@ -143,7 +143,7 @@ def _messages(given: Request) -> list[Fields]:
     place = "system"
     try:
         turns.system(given.system)
-        for number, message in enumerate(given.messages):
+        for number, message in enumerate(given.messages or ()):
             place = f"messages[{number}]"
             turns.take(message)
     except BadRequestError as error:

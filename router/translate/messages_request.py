@@ -90,19 +90,11 @@ class Output(msgspec.Struct):
     format: Format | None = None
 
 
-class Request(msgspec.Struct):
-    """A request. Of the fields that stand as they are in chats too, see `PASSED`, the values aren't read."""
+class Passed(msgspec.Struct):
+    """Fields that go into the chat as they are, so aren't read.
 
-    messages: list[Message]
-    system: str | list[Block] | None = None
-    stream: bool | None = None
-    tools: list[Tool] | None = None
-    tool_choice: Choice | None = None
-    stop_sequences: list[str] | None = None
-    thinking: Thinking | None = None
-    output_config: Output | None = None
-    output_format: Format | None = None
-    chat_template_kwargs: dict[str, Raw] | None = None
+    Most are not of this API, but a route may have set them.
+    """
 
     model: Raw = Raw()
     max_tokens: Raw = Raw()
@@ -125,8 +117,22 @@ class Request(msgspec.Struct):
     parallel_tool_calls: Raw = Raw()
 
 
-PASSED = Request.__struct_fields__[Request.__struct_fields__.index("model") :]
-"""Fields that go into the chat as they are. Most are not of this API, but a route may have set them."""
+class Request(Passed):
+    """A request."""
+
+    messages: list[Message] | None = None
+    system: str | list[Block] | None = None
+    stream: bool | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Choice | None = None
+    stop_sequences: list[str] | None = None
+    thinking: Thinking | None = None
+    output_config: Output | None = None
+    output_format: Format | None = None
+    chat_template_kwargs: dict[str, Raw] | None = None
+
+
+PASSED = Passed.__struct_fields__
 
 _decode = msgspec.json.Decoder(Request).decode
 
