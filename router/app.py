@@ -19,6 +19,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -30,6 +31,7 @@ from profiles import Facts
 from router import settings
 from router.api.admin import Admin
 from router.api.models import Models
+from router.api.ollama import Ollama
 from router.api.surface import Surface, servable
 from router.config import Config
 from router.core.catalog import Backend
@@ -138,6 +140,8 @@ class App:
         await self._bind()
         self._access = AccessLog(self._logs, terminal_of(sys.stderr) if sys.stderr.isatty() else None)
         log.info(f"listening at {self.url}")
+        if self.listener.ollama_url:
+            log.info(f"listening at {self.listener.ollama_url}, too, for Ollama's clients")
         if self._room < self._config.limits.max_connections:
             log.info(f"room for {self._room} connections: this system's file limit allows no more (ulimit -n)")
         kept = [launch.spec.name for launch in plan.launches if launch.spec.keep]
@@ -186,9 +190,9 @@ class App:
     async def _bind(self) -> None:
         management = Management(self.fleet, self.plane, lambda: self.plan.config, self.reloader)
         surface = Surface(self.plane, self.listener.slow.may_look)
-        await self.listener.bind(
-            [*surface.routes(), *Admin(management).routes(), *Models(management).routes()], self._config.auth
-        )
+        ollama = Ollama(self.plane, management.models, self.listener.is_ollamas)
+        routes = (each.routes() for each in (surface, Admin(management), Models(management), ollama))
+        await self.listener.bind(chain.from_iterable(routes), self._config.auth)
 
     def _want(self, backend: Backend) -> bool:
         return self.fleet.want(backend)

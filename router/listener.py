@@ -1,4 +1,4 @@
-"""The router's port: one socket, both lanes behind it.
+"""The router's port, and that for Ollama's clients: both lanes behind each.
 
 bind ──▶ serves ──▶ close_port (nobody new) ──▶ close (everybody out)
 """
@@ -7,7 +7,8 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from aiohttp import web
@@ -52,13 +53,29 @@ class Listener:
         self._runner: web.AppRunner | None = None
         self._lane: Lane | None = None
         self._server: asyncio.Server | None = None
+        # Of server.ollama_port; None also where it is the same port.
+        self._ollama: asyncio.Server | None = None
 
     @property
     def url(self) -> str:
         """Where the router can be reached from this machine, once it listens."""
-        host, port = self._where.host, self._where.port
-        if self._server is not None and self._server.sockets:
-            port = self._server.sockets[0].getsockname()[1]
+        return self._url(_port_of(self._server) or self._where.port)
+
+    @property
+    def ollama_url(self) -> str:
+        """Where Ollama's clients find it; empty if there is no port of their own."""
+        return "" if self._ollama is None else self._url(_port_of(self._ollama))
+
+    def is_ollamas(self, request: web.Request) -> bool:
+        """Whether a request came to server.ollama_port."""
+        transport = request.transport
+        if transport is None or self._where.ollama_port is None:
+            return False
+        port = _port_of(self._ollama) or _port_of(self._server)
+        return bool(transport.get_extra_info("sockname")[1] == port)
+
+    def _url(self, port: int) -> str:
+        host = self._where.host
         if host in {"0.0.0.0", "::"}:
             # Every address: name one that works here.
             host = "127.0.0.1"
@@ -81,15 +98,28 @@ class Listener:
         lane = self._lane = Lane(self._plane, rules, lambda left: SlowConnection(server, rules, left), room=self._room)
         where = self._where
         try:
-            self._server = await _listening(lambda: Client(lane), where.host, where.port, self._plane.connections.names)
+            with _reasons(where.host, where.port, _why_not_bound):
+                self._server = await self._listen(lane, where.port)
+            with _reasons(where.host, where.ollama_port, _why_not_ollamas):
+                if where.ollama_port is not None and (where.ollama_port != where.port or not where.port):
+                    self._ollama = await self._listen(lane, where.ollama_port)
             self.check(auth)
-            await self._server.start_serving()
-        except (OSError, StartError) as error:
+            with _reasons(where.host, where.port, _why_not_bound):
+                await self._server.start_serving()
+            with _reasons(where.host, where.ollama_port, _why_not_ollamas):
+                if self._ollama is not None:
+                    await self._ollama.start_serving()
+        except StartError:
             self.close_port()
             await self.close()
-            if isinstance(error, StartError):
-                raise
-            raise StartError(_why_not_bound(error, where.host, where.port)) from error
+            raise
+
+    async def _listen(self, lane: Lane, port: int) -> asyncio.Server:
+        return await _listening(lambda: Client(lane), self._where.host, port, self._plane.connections.names)
+
+    @property
+    def _servers(self) -> list[asyncio.Server]:
+        return [server for server in (self._server, self._ollama) if server is not None]
 
     def check(self, auth: AuthConfig) -> None:
         """Raise StartError where other machines reach the port, and nothing says who of them may ask.
@@ -97,7 +127,7 @@ class Listener:
         What router.yaml says of an address is checked with it; but a name may stand for any, and the port of the start
         stays open whatever a reload says.
         """
-        sockets = () if self._server is None else self._server.sockets
+        sockets = [each for server in self._servers for each in server.sockets]
         wide = [address for each in sockets if is_wide(address := each.getsockname()[0])]
         if wide and not auth.keys and not auth.open:
             raise StartError(
@@ -108,8 +138,8 @@ class Listener:
 
     def close_port(self) -> None:
         """Accept nobody any more; who is connected stays."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -135,6 +165,30 @@ async def _listening(client: Callable[[], Client], host: str, port: int, names: 
     return await loop.create_server(
         client, hosts, port, backlog=BACKLOG, reuse_address=os.name == "posix", start_serving=False
     )
+
+
+def _port_of(server: asyncio.Server | None) -> int:
+    """Give the port that a server listens at; 0 if it doesn't."""
+    return 0 if server is None or not server.sockets else int(server.sockets[0].getsockname()[1])
+
+
+@contextmanager
+def _reasons(host: str, port: int | None, why_not: Callable[[OSError, str, int], str]) -> Iterator[None]:
+    """Give the reason, and what to do, where a port can't be bound. Raises StartError."""
+    try:
+        yield
+    except OSError as error:
+        raise StartError(why_not(error, host, port or 0)) from error
+
+
+def _why_not_ollamas(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"server.ollama_port: {port} is in use by another program, perhaps by Ollama itself. Stop it (on Linux: "
+            "sudo systemctl stop ollama; on a Mac: quit Ollama in the menu bar), or leave server.ollama_port out: "
+            "server.port answers Ollama's clients, too"
+        )
+    return f"server: can't listen at {host}:{port}: {error.strerror or error}. Set server.host and server.ollama_port"
 
 
 def _why_not_bound(error: OSError, host: str, port: int) -> str:

@@ -184,18 +184,20 @@ def _size(model: Model) -> str:
     return one if model.replicas == 1 else f"{model.replicas} x {one}"
 
 
-def of_port(host: str, port: int, error: OSError | None) -> Finding:
-    """Whether the router can listen there; `error` is the result of a try."""
+def of_port(host: str, port: int, error: OSError | None, key: str = "port") -> Finding:
+    """Whether the router can listen there, as `key` of server says; `error` is the result of a try."""
     if error is None:
-        return Finding(Mark.OK, "port", f"{host}:{port} is free" if port else "any that is free")
-    if error.errno == errno.EADDRINUSE:
+        return Finding(Mark.OK, key, f"{host}:{port} is free" if port else "any that is free")
+    if error.errno == errno.EADDRINUSE and key == "ollama_port":
+        text = f"{port} is in use, perhaps by Ollama itself: stop it, or leave server.ollama_port out"
+    elif error.errno == errno.EADDRINUSE:
         text = (
             f"{port} is in use, perhaps by this router, which runs already: stop what uses it, or take another port, "
             f"with server.port in router.yaml or ROUTER_SERVER__PORT={port + 1}"
         )
     else:
-        text = f"can't listen at {host}:{port}: {error.strerror or error}; set server.host and server.port"
-    return Finding(Mark.STOP, "port", text)
+        text = f"can't listen at {host}:{port}: {error.strerror or error}; set server.host and server.{key}"
+    return Finding(Mark.STOP, key, text)
 
 
 def of_doors(config: Config) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from launchers.leftovers import running
 from launchers.weights import size_of, weights
 from profiles import Facts, load_profiles
 from profiles.facts import program_version
-from router.config import BackendConfig, Config, ConfigError, load
+from router.config import BackendConfig, Config, ConfigError, ServerConfig, load
 from router.doctor.findings import Finding, FindingGroup, Mark
 from router.doctor.judging import (
     Model,
@@ -168,9 +168,18 @@ async def examine(
         elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),
         server=[
             of_port(config.server.host, config.server.port, await taken(config.server.host, config.server.port)),
+            *await _ollamas_port(config.server),
             *of_doors(config),
         ],
     )
+
+
+async def _ollamas_port(server: ServerConfig) -> list[Finding]:
+    """Try the port for Ollama's clients, if there is one of their own."""
+    port = server.ollama_port
+    if port is None or port == server.port:
+        return []
+    return [of_port(server.host, port, await taken(server.host, port), "ollama_port")]
 
 
 def look_at_machine(engines: Mapping[str, Engine]) -> Facts:

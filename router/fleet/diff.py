@@ -226,7 +226,7 @@ def _routes(old: Config, new: Config) -> Iterator[Step]:
 
 
 FIXED = {
-    "server": ("host", "port", "keep_engines"),
+    "server": ("host", "port", "ollama_port", "keep_engines"),
     "logging": ("dir",),
     "limits": ("max_connections",),
     "state": ("dir",),

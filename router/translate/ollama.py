@@ -36,7 +36,8 @@ PASSED: Final = frozenset({
     "parallel_tool_calls", "presence_penalty", "priority", "reasoning_effort", "repeat_penalty", "repetition_penalty",
     "response_format", "seed", "stop", "temperature", "tool_choice", "top_k", "top_p", "user",
 })  # fmt: skip
-"""Fields of chat completions that a route may have added. They are passed on, and win over the client's options."""
+"""Fields of chat completions that a route may have added, which are passed on. The client's options win over them, as
+over any default; what a route sets or bounds is applied to what comes out here once more."""
 
 _EMBEDDINGS_PASSED: Final = frozenset({"dimensions", "encoding_format", "priority", "user"})
 
@@ -121,9 +122,10 @@ def generate(body: bytes, context: Context) -> Translation:
             name = "system" if system else "images"
             raise BadRequestError(f"With raw: true there is no {name}: write all into prompt.", param=name)
         sent["prompt"] = prompt
-        if "response_format" in sent and "response_format" not in fields:
+        wanted = fields.get("format", msgspec.Raw())
+        if wanted not in _EMPTY:
             # llama_server's name for it, in completions.
-            sent["json_schema"] = _ANY_OBJECT if fields["format"] == _JSON else fields["format"]
+            sent["json_schema"] = _ANY_OBJECT if wanted == _JSON else wanted
         return _asking(COMPLETIONS, sent, writer)
     messages: list[Sent] = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": _content(prompt, images)})
@@ -218,21 +220,21 @@ def _sent(fields: Fields) -> Sent:
     options: Fields | None = _field(fields, "options", _options_of)
     if options:
         _add_options(options, sent)
-    if "response_format" not in sent:
-        _add_format(fields, sent)
+    _add_format(fields, sent)
     return sent
 
 
 def _add_options(options: Fields, sent: Sent) -> None:
     for name, value in options.items():
         names = _OPTIONS.get(name)
-        if names is not None and value not in NULL and not any(each in sent for each in names):
+        if names is not None and value not in NULL:
             for each in names:
                 sent[each] = value
-    if "num_predict" in options and "max_tokens" not in sent and "max_completion_tokens" not in sent:
+    if "num_predict" in options:
         most: float | None = _field(options, "num_predict", _number_of)
         # -1 and -2: to the end of the answer, or of the context.
         if most is not None and 0 < most < 2**53:
+            sent.pop("max_completion_tokens", None)
             sent["max_tokens"] = max(1, int(most))
 
 
@@ -252,14 +254,12 @@ def _think(fields: Fields, sent: Sent) -> None:
     think: bool | str | None = _field(fields, "think", _think_of)
     if think is None or think == "":
         return
-    settings: Sent = {"enable_thinking": think is not False, "thinking": think is not False}
+    settings: Sent = dict(_field(fields, "chat_template_kwargs", _options_of) or {})
+    settings["enable_thinking"] = settings["thinking"] = think is not False
     if isinstance(think, str):
         if think not in _EFFORTS:
             raise BadRequestError(_THINK, param="think")
-        settings["reasoning_effort"] = think
-        sent.setdefault("reasoning_effort", think)
-    if "chat_template_kwargs" in sent:
-        settings |= _field(fields, "chat_template_kwargs", _options_of) or {}
+        settings["reasoning_effort"] = sent["reasoning_effort"] = think
     sent["chat_template_kwargs"] = settings
 
 

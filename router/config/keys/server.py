@@ -29,6 +29,11 @@ auth: {keys: ["${ROUTER_KEY:-change-me}"]}
         "auth.open.",
     )
     port: Annotated[Whole, Field(ge=0, le=65535)] = setting(8001, "Port to listen at; 0 takes a free one.")
+    ollama_port: Annotated[Whole, Field(ge=0, le=65535)] | None = setting(
+        None,
+        "Port to listen at, too, for programs that look for Ollama: 11434 is Ollama's. If left out, only `port`, which "
+        "answers the same requests.",
+    )
     keep_engines: Switch = setting(
         default=False,
         meaning="Whether launched engines run on when the router stops; its next start takes them over.",

@@ -317,6 +317,18 @@ def test_a_port_that_is_not_free():
     assert f"ROUTER_SERVER__PORT={port + 1}" in text
 
 
+def test_ollamas_port_is_looked_at_too():
+    """Ollama itself may have it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        error = looking.try_port("127.0.0.1", port)
+    (text,) = said([judging.of_port("127.0.0.1", port, error, "ollama_port")])
+    assert text.startswith(f"✗ ollama_port {port} is in use, perhaps by Ollama itself")
+    error = looking.try_port("192.0.2.1", 11434)
+    (text,) = said([judging.of_port("192.0.2.1", 11434, error, "ollama_port")])
+    assert text.endswith("; set server.host and server.ollama_port")
+
+
 def test_an_address_that_is_not_this_machines():
     """What the system says of it, and which keys to set."""
     error = looking.try_port("192.0.2.1", 8001)

@@ -227,12 +227,15 @@ def test_routes():
 
 def test_settings():
     """Each key by itself; what can't change live is said, and holds up nothing else."""
-    new = plan(url(), server={"port": 9}, limits={"retries": 7}, auth={"keys": ["a-secret-key-of-mine"]})
+    new = plan(
+        url(), server={"port": 9, "ollama_port": 11434}, limits={"retries": 7}, auth={"keys": ["a-secret-key-of-mine"]}
+    )
     found = [str(step) for step in steps(plan(url()), new, ROOMY) if step.do is not Do.KEEP]
     assert found == [
         "limit   limits.retries: 2 → 7",
         "limit   auth.keys",
         "stuck   server.port: takes a restart of the router",
+        "stuck   server.ollama_port: takes a restart of the router",
     ]
 
 

@@ -129,31 +129,33 @@ def test_num_predict_below_one_is_no_limit(given, most):
     assert sent(chat(options={"num_predict": given})).get("max_tokens") == most
 
 
-def test_a_routes_fields_win_over_options():
-    """What a route sets in the terms of chat completions stands, whatever the options say."""
+def test_options_win_over_a_routes_defaults():
+    """Fields that a route has added are passed on, unless the client says otherwise in Ollama's words."""
+    defaults = {
+        "temperature": 0,
+        "max_completion_tokens": 5,
+        "repetition_penalty": 1,
+        "response_format": {"type": "text"},
+        "reasoning_effort": "low",
+        "chat_template_kwargs": {"enable_thinking": False, "more": 1},
+        "seed": None,
+        "top_p": 0.5,
+    }
+    told = sent(chat(**defaults, stream=False))
+    assert told == {**CHAT_BODY, **{name: value for name, value in defaults.items() if value is not None}}
     options = {"temperature": 0.5, "num_predict": 10, "repeat_penalty": 2, "top_p": None}
-    told = sent(
-        chat(
-            options=options,
-            temperature=0,
-            max_completion_tokens=5,
-            repetition_penalty=1,
-            response_format={"type": "text"},
-            format="json",
-            reasoning_effort="low",
-            think="high",
-            chat_template_kwargs={"enable_thinking": False, "more": 1},
-            seed=None,
-        )
-    )
-    assert told["temperature"] == 0
-    assert told["max_completion_tokens"] == 5
-    assert told["repetition_penalty"] == 1
-    assert not {"max_tokens", "repeat_penalty", "top_p", "seed"} & told.keys()
-    assert told["response_format"] == {"type": "text"}
-    assert told["reasoning_effort"] == "low"
-    assert told["chat_template_kwargs"]["enable_thinking"] is False
-    assert told["chat_template_kwargs"]["more"] == 1
+    told = sent(chat(options=options, **defaults, format="json", think="high"))
+    assert (told["temperature"], told["top_p"], told["max_tokens"]) == (0.5, 0.5, 10)
+    assert (told["repeat_penalty"], told["repetition_penalty"]) == (2, 2)
+    assert told["response_format"] == {"type": "json_object"}
+    assert told["reasoning_effort"] == "high"
+    assert told["chat_template_kwargs"] == {
+        "enable_thinking": True,
+        "thinking": True,
+        "reasoning_effort": "high",
+        "more": 1,
+    }
+    assert not {"max_completion_tokens", "seed"} & told.keys()
 
 
 @pytest.mark.parametrize(

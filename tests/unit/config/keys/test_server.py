@@ -103,3 +103,12 @@ def test_every_page_there_is_has_one_spelling(written):
     """So that nobody says it by mistake."""
     with pytest.raises(ValidationError, match="every page there is"):
         server(cors=[written])
+
+
+def test_ollamas_port():
+    """It isn't listened at unless that is said."""
+    assert server().ollama_port is None
+    assert server(ollama_port=11434).ollama_port == 11434
+    for wrong in (-1, 65536, "all", 1.5):
+        with pytest.raises(ValidationError):
+            server(ollama_port=wrong)
