@@ -31,11 +31,11 @@ class EventReader:
             last = data[-1:] == b"\r"
             data = (data[:-1].replace(b"\r", b"\n") + b"\r") if last else data.replace(b"\r", b"\n")
         *lines, self._line = data.split(b"\n")
-        if len(self._line) + self._size > MOST:
-            raise BadGatewayError(f"The engine sent an event of more than {MOST} bytes.")
         found: list[bytes] = []
         for line in lines:
             self._take(line, found)
+        if len(self._line) + self._size > MOST:
+            raise BadGatewayError(f"The engine sent an event of more than {MOST} bytes.")
         return found
 
     def end(self) -> list[bytes]:

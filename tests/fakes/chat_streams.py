@@ -38,20 +38,19 @@ class Said:
 
 
 @st.composite
-def said(draw: st.DrawFn, *, reasons: bool = True) -> Said:
-    """Make a stream: reasoning, then text, then calls whose pieces come in any order."""
+def said(draw: st.DrawFn, *, mixed: bool = False) -> Said:
+    """Make a stream: reasoning, then text, then calls whose pieces come in any order, `mixed` with texts."""
     found = Said()
     _add(found, {"role": "assistant", "content": None})
-    if reasons:
-        for piece in draw(st.lists(TEXT, max_size=3)):
-            found.thinking += piece
-            _add(found, {draw(st.sampled_from(("reasoning_content", "reasoning"))): piece})
+    for piece in draw(st.lists(TEXT, max_size=3)):
+        found.thinking += piece
+        _add(found, {draw(st.sampled_from(("reasoning_content", "reasoning"))): piece})
     for piece in draw(st.lists(TEXT, max_size=4)):
         # A text that begins with the tag would be parted: that is tested with the splitter.
         if not (found.text + piece).lstrip().startswith("<"):
             found.text += piece
             _add(found, {"content": piece})
-    _add_calls(found, draw)
+    _add_calls(found, draw, mixed=mixed)
     found.finish = draw(st.sampled_from(("stop", "length", "tool_calls")))
     found.chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": found.finish}]})
     found.prompt, found.completion = draw(st.integers(0, 1000)), draw(st.integers(0, 1000))
@@ -69,7 +68,7 @@ def _add(found: Said, delta: dict[str, Any]) -> None:
     found.chunks.append({"id": "x", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta}]})
 
 
-def _add_calls(found: Said, draw: st.DrawFn) -> None:
+def _add_calls(found: Said, draw: st.DrawFn, *, mixed: bool) -> None:
     pieces: list[list[dict[str, Any]]] = []
     for index in range(draw(st.integers(0, 3))):
         name, arguments = draw(NAMES), draw(ARGUMENTS)
@@ -84,6 +83,9 @@ def _add_calls(found: Said, draw: st.DrawFn) -> None:
         waiting = [each for each in pieces if each]
         begun = [each for each in waiting if "id" not in each[0]] + [each for each in waiting if "id" in each[0]][:1]
         _add(found, {"tool_calls": [draw(st.sampled_from(begun)).pop(0)]})
+        if mixed and found.text and draw(st.booleans()):
+            found.text += "x"
+            _add(found, {"content": "x"})
 
 
 @st.composite
