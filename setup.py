@@ -74,7 +74,21 @@ HOT = [
     ),
     *(
         f"router/translate/{name}.py"
-        for name in ("chat", "events", "messages", "messages_answer", "ollama", "ollama_answer", "speech", "thinking")
+        for name in (
+            "chat",
+            "events",
+            "mending",
+            "messages",
+            "messages_answer",
+            "ollama",
+            "ollama_answer",
+            "responses",
+            "responses_answer",
+            "responses_items",
+            "responses_tools",
+            "speech",
+            "thinking",
+        )
     ),
 ]
 """What runs for each request and each piece of an answer, but for classes that others read the annotations of."""

@@ -71,8 +71,11 @@ def spoken(
     if path in apis.lacks:
         return _translated(attempt, request, body, route, pool, plane)
     if path in apis.mends:
-        context = _context(request, plane)
-        attempt.between = Interpreter(attempt, MENDED[path](body, context).answer, plane.loop.time)
+        translation = MENDED[path](body, _context(request, plane))
+        if translation.path != path:
+            # The engine has the API, but not this part of it.
+            return _translated(attempt, request, body, route, pool, plane)
+        attempt.between = Interpreter(attempt, translation.answer, plane.loop.time)
     elif path not in apis.speaks:
         attempt.between = _trial(attempt, sender, path, pool, plane)
     return written(request, body, attempt.candidate, route.reshape, pool)

@@ -21,8 +21,8 @@ the JSON. It raises BadGatewayError for an answer that isn't one.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from router.core.apis import COUNT, MESSAGES
-from router.translate import messages, ollama
+from router.core.apis import COUNT, MESSAGES, RESPONSES
+from router.translate import mending, messages, ollama, responses
 from router.translate.speech import Context, Translation
 
 Speech = Callable[[bytes, Context], Translation]
@@ -30,13 +30,14 @@ Speech = Callable[[bytes, Context], Translation]
 SPEECHES: Mapping[str, Speech] = MappingProxyType({
     MESSAGES: messages.messages,
     COUNT: messages.count_tokens,
+    RESPONSES: responses.responses,
     "/api/chat": ollama.chat,
     "/api/generate": ollama.generate,
     "/api/embed": ollama.embed,
     "/api/embeddings": ollama.embeddings,
 })  # fmt: skip
 
-MENDED: Mapping[str, Speech] = MappingProxyType({})
+MENDED: Mapping[str, Speech] = MappingProxyType({RESPONSES: mending.mended})
 
 ESTIMATES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({COUNT: messages.estimate})
 

@@ -15,7 +15,7 @@ off.
 from typing import Final, NamedTuple
 
 from router.core import errors
-from router.core.errors import BadGatewayError
+from router.core.errors import BadGatewayError, RouterError
 from router.translate.completions import (
     NULL,
     Answer,
@@ -114,6 +114,10 @@ class Writer:
         """End a stream."""
         raise NotImplementedError
 
+    def fail(self, error: RouterError, now: float) -> bytes:  # noqa: ARG002 -- other writers need the time
+        """End a stream with an error; it may not have begun."""
+        return errors.event(error, self.context.path)
+
     def whole(self, answer: WholeAnswer, now: float) -> bytes:
         """Write an answer in one piece."""
         raise NotImplementedError
@@ -180,8 +184,7 @@ class ChatTranslator(AnswerTranslator):
     def _chunk(self, said: bytes, now: float) -> bytes:
         answer = read_answer(said)
         if answer.error not in NULL:
-            self.done = True
-            return errors.event(errors.of_engine(500, said), self._writer.context.path)
+            return self.fail(errors.of_engine(500, said), now)
         told = b""
         if not self._begun:
             self._begun = True
@@ -281,6 +284,11 @@ class ChatTranslator(AnswerTranslator):
             told += self._say(said, "") if thinks else self._say("", said)
         finish = _finish(self._finish, calls=bool(self._calls))
         return told + self._writer.end(finish, self._usage, self._stopped_by, now)
+
+    def fail(self, error: RouterError, now: float) -> bytes:
+        """End the client's stream with an error."""
+        self.done = True
+        return self._writer.fail(error, now)
 
     # An answer in one piece
 

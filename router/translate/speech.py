@@ -6,6 +6,8 @@ name: `Context` brings both.
 
 from typing import Final, NamedTuple
 
+from router.core.errors import RouterError
+
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 NDJSON = b"application/x-ndjson"
 JSON = b"application/json"
@@ -60,6 +62,10 @@ class AnswerTranslator:
 
     def ended(self, now: float) -> bytes:
         """Take the end of the stream; give what the client's still lacks. If `done` is False then, it broke off."""
+        raise NotImplementedError
+
+    def fail(self, error: RouterError, now: float) -> bytes:
+        """End the client's stream with an error."""
         raise NotImplementedError
 
     def whole(self, body: bytes, now: float) -> bytes:
