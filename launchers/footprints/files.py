@@ -24,29 +24,32 @@ def read_model(name: str, environ: Mapping[str, str]) -> Model | None:
     if not found:
         return None
     if found[0].suffix.lower() == ".gguf":
-        return from_gguf([_gguf(path) for path in _one_model(found)])
+        return from_gguf([gguf_header(path) for path in one_model(found)])
     if found[0].suffix == ".safetensors":
-        config = _config(found[0].parent / "config.json")
-        return from_config(config, [tensor for path in found for tensor in _safetensors(path)])
+        config = config_of(found[0].parent / "config.json")
+        return from_config(config, [tensor for path in found for tensor in safetensors_header(path)])
     return None
 
 
-def _one_model(found: Sequence[Path]) -> Sequence[Path]:
-    """The files of one model: of several in a folder that are no parts of one, the first."""
+def one_model(found: Sequence[Path]) -> Sequence[Path]:
+    """Give the files of one model: of several in a folder that are no parts of one, the first."""
     return found if "-of-" in found[0].name else found[:1]
 
 
-def _gguf(path: Path) -> gguf.Header:
+def gguf_header(path: Path) -> gguf.Header:
+    """Read the header of a GGUF file. Raises HeaderError, OSError."""
     with _opened(path) as stream:
         return gguf.read_header(stream, _size(stream))
 
 
-def _safetensors(path: Path) -> tuple[gguf.Tensor, ...]:
+def safetensors_header(path: Path) -> tuple[gguf.Tensor, ...]:
+    """Read the tensors of a safetensors file. Raises HeaderError, OSError."""
     with _opened(path) as stream:
         return safetensors.read_header(stream, _size(stream))
 
 
-def _config(path: Path) -> Mapping[str, object]:
+def config_of(path: Path) -> Mapping[str, object]:
+    """Read config.json. Raises HeaderError, OSError."""
     try:
         found = json.loads(read_ordinary(path))
     except (ValueError, RecursionError) as error:

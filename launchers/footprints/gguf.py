@@ -28,7 +28,11 @@ MOST_TENSORS: Final = 1 << 16
 MOST_NAME: Final = 256
 """Bytes of a key's or a tensor's name; llama.cpp takes 64 for the latter."""
 MOST_TEXT: Final = 4096
-"""Bytes of a text that is kept; longer ones, as chat templates are, are skipped."""
+"""Bytes of a text that is kept; longer ones are skipped, but for those of `LONG`."""
+LONG: Final = frozenset({"tokenizer.chat_template", "tokenizer.chat_template.tool_use"})
+"""Keys of long texts that tell what a model can do."""
+MOST_LONG: Final = 1 << 18
+"""Bytes of such a text."""
 MOST_ITEMS: Final = 1024
 """Items of an array that is kept: one for each layer, at most; longer ones, as vocabularies are, are counted."""
 MOST_COUNTED: Final = 1 << 22
@@ -81,8 +85,8 @@ class Tensor:
 class Header:
     """What a GGUF file says before its data.
 
-    `values` are its numbers, short texts and short arrays of numbers by key; `counts` are how many items each array
-    has, of those that are not kept, too.
+    `values` are its numbers, short texts, templates and short arrays of numbers by key; `counts` are how many items
+    each array has, of those that are not kept, too.
     """
 
     version: int
@@ -212,7 +216,7 @@ def _read_value(source: _Source, key: str, values: dict[str, Value], counts: dic
         values[key] = _numbers(source, kind, 1)[0]
     elif kind == _TEXT:
         length = _bounded(source.number("Q"), MOST_BYTES, f"bytes of {key}")
-        if length <= MOST_TEXT:
+        if length <= (MOST_LONG if key in LONG else MOST_TEXT):
             values[key] = source.take(length).decode("utf-8", "replace")
         else:
             source.skip(length)

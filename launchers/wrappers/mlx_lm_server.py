@@ -59,6 +59,9 @@ ITSELF = "default_model"
 """The server's name of the model that it was started with."""
 
 CHAT, COUNTER = "/v1/chat/completions", "/v1/router/count_tokens"
+AS_IS = frozenset({"default", "llama3", "longrope", "su", "mrope"})
+"""Kinds of rope_scaling with which max_position_embeddings is the whole context already."""
+
 ERROR = b'{"error": "'
 THREAD_DIED = "generation thread died"
 OWN_NAMES = ("127.0.0.1", "localhost")
@@ -325,8 +328,12 @@ def context_of(config: Mapping[str, Any]) -> int | None:
     positions = config.get("max_position_embeddings")
     if not isinstance(positions, int):
         return None
-    factor = (config.get("rope_scaling") or {}).get("factor") or 1
-    return int(positions * max(1, factor))
+    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    factor, kind = scaling.get("factor") or 1, scaling.get("rope_type", scaling.get("type"))
+    if factor <= 1 or kind in AS_IS:
+        return positions
+    original = scaling.get("original_max_position_embeddings") if kind == "yarn" else None
+    return int((original or positions) * factor)
 
 
 def room(prompt: int, context: int | None, wanted: int) -> int:

@@ -8,6 +8,17 @@ GET /v1/models and /v1/models/{id} answer as OpenAI's API does, with more fields
   unavailable  nothing can answer now
 
 It is the best state of all backends that the name may lead to.
+
+What isn't known of a model is left out:
+
+  context_length  the most tokens of a request with its answer, under OpenRouter's and LM Studio's name;
+                  `max_model_len` is the same for clients of vllm
+  capabilities    words, of which Ollama's and llama.cpp's listings have `completion`, `tools` and `vision`, and
+                  LM Studio's and OpenRouter's `embeddings` and `reasoning`
+
+Where several backends serve a model, these are what can be counted on at each. A route's are its first target's.
+
+Codex, which names its version in the query, gets `models` too (`router.api.codex`).
 """
 
 import time
@@ -17,6 +28,8 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from aiohttp import web
 
+from launchers.abilities import UNKNOWN, Abilities, common
+from router.api import codex
 from router.core.catalog import Backend, Catalog
 from router.core.errors import ModelNotFoundError
 from router.core.memory.states import State
@@ -39,12 +52,24 @@ class Stages(Protocol):
         """Tell how far a backend is, and the share of its load that is done; None if memory doesn't know it."""
 
 
+class KnownModels(Protocol):
+    """The part of the directory that is shown here."""
+
+    @property
+    def abilities(self) -> Mapping[Backend, Mapping[str, Abilities]]:
+        """What the models of each backend can do, by the engine's names for them."""
+
+
 class DataPlane(Protocol):
     """The part of the data plane that is shown here."""
 
     @property
     def catalog(self) -> Catalog:
         """Every name that clients can ask for."""
+
+    @property
+    def directory(self) -> KnownModels:
+        """What is known of models."""
 
     @property
     def backends(self) -> Mapping[str, Backend]:
@@ -95,6 +120,18 @@ def _stage(backend: Backend, loading: Stages | None) -> Shown:
     return _UNLOADED if state in _CAN_LOAD else _UNAVAILABLE
 
 
+def capabilities(found: Abilities) -> list[str]:
+    """Give the words for what a model is known to do."""
+    words = {
+        "completion": found.completion,
+        "tools": found.tools,
+        "vision": found.vision,
+        "embeddings": found.embeddings,
+        "reasoning": found.reasoning,
+    }
+    return [word for word, can in words.items() if can]
+
+
 class Surface:
     """The handlers of these endpoints. `started` is the router's start as a Unix time, in seconds.
 
@@ -121,12 +158,28 @@ class Surface:
             told["progress"] = round(shown.progress, 3)
         if targets:
             told["targets"] = targets
+        found = self.abilities_of(name)
+        if found.context is not None:
+            told["context_length"] = told["max_model_len"] = found.context
+        told["capabilities"] = capabilities(found)
         return told
 
-    async def models(self, _: web.Request) -> web.Response:
+    def abilities_of(self, name: str) -> Abilities:
+        """Tell what a model can do, or a route's first target that is served. Raises ModelNotFoundError."""
+        way = self._state.catalog.resolve(name)
+        found = self._state.directory.abilities
+        return common(found.get(backend, {}).get(known, UNKNOWN) for tier in way.tiers[:1] for backend, known in tier)
+
+    async def models(self, request: web.Request) -> web.Response:
         """List every model and route that clients can ask for."""
         listing = self._state.catalog.listing()
-        return json_answer({"object": "list", "data": [self._model(each.name, each.targets) for each in listing]})
+        told: dict[str, object] = {
+            "object": "list",
+            "data": [self._model(each.name, each.targets) for each in listing],
+        }
+        if codex.ASKS in request.query:
+            told["models"] = codex.models({each.name: self.abilities_of(each.name) for each in listing})
+        return json_answer(told)
 
     async def model(self, request: web.Request) -> web.Response:
         """Show one model or route; a name that matches a wildcard is shown as if it were a route of its own."""

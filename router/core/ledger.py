@@ -10,6 +10,7 @@ prefixes in its cache, which backends refused which requests, and the budget tha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from math import inf
 from typing import Final
@@ -117,6 +118,11 @@ class Ledger:
     def learn_api(self, backend: Backend, path: str, *, speaks: bool) -> None:
         """Note whether a backend has the API of this path."""
         backend.apis = backend.apis.taught(path, speaks=speaks)
+
+    def learn_mends(self, backend: Backend, paths: frozenset[str]) -> None:
+        """Note on which paths a backend's answers lack fields that clients need."""
+        if paths != backend.apis.mends:
+            backend.apis = replace(backend.apis, mends=paths)
 
     def room(self, backend: Backend, now: float) -> float:
         """Give the bytes of a request that a backend has room for; below 0: not even for an empty one.

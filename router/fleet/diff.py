@@ -11,6 +11,7 @@ from operator import attrgetter
 
 from pydantic import BaseModel
 
+from launchers.described import NOT_DESCRIBED, Described
 from launchers.devices import DeviceFigures
 from launchers.gpus import as_started, lacking
 from profiles.parsers import Gpu
@@ -66,11 +67,13 @@ class PlannedBackend:
     """One backend as it is configured: a URL, or one process of a launch.
 
     `loadable`: what its engine takes, where memory decides what is loaded; None: it runs from its start to its end.
+    `described` is what the files of a launch's model say of it.
     """
 
     config: BackendConfig
     launch: Launch | None = None
     loadable: Loadable | None = None
+    described: Described = NOT_DESCRIBED
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from router.fleet.launches import Launch
 from router.fleet.loader import Loader
 from router.fleet.members import (
     Member,
+    abilities_of,
     ahead_of,
     backend_of,
     cap_of,
@@ -142,6 +143,7 @@ class Lifecycle:
         key = config.api_key.get_secret_value() if config.api_key else None
         address = Address.of(config.url) if config.url else None
         self._plane.add(member.backend, address, key, discovers=address is not None and not config.models)
+        self._tell(member)
 
     def _start(self, member: Member, *, load: bool = False, runs: bool = False) -> None:
         """Start its engine, or have it loaded: if it is to be at the start, if it `runs` already, or to `load` it."""
@@ -187,6 +189,14 @@ class Lifecycle:
             self._retire(before, REPLACED)
             self._join(member)
             self._plane.directory.rebuild()
+        self._tell(member)
+
+    def _tell(self, member: Member) -> None:
+        """Note what a launched model can do; one that is loaded, where it is loaded now."""
+        launch = member.planned.launch
+        if launch is not None:
+            loaded = self._spec_of(member, launch.spec) if member.backend.health.usable else None
+            self._plane.directory.tell(member.backend, abilities_of(member.planned, loaded))
 
     def _settle(self) -> None:
         if all(self._is_settled(member) for member in self.members.values()):
@@ -210,6 +220,7 @@ class Lifecycle:
             self._plane.learn_models(backend, models_of(planned))
             member.supervisor.set_up(self._spec_of(member, planned.launch.spec))
             self._tune_load(member)
+            self._tell(member)
             return
         # What was discovered stays until the server says otherwise; what router.yaml named counts no longer.
         if planned.config.models or not discovered:
@@ -226,6 +237,9 @@ class Lifecycle:
         if planned.loadable != member.planned.loadable:
             member.planned = planned
             self._tune_load(member)
+        if planned.described != member.planned.described:
+            member.planned = planned
+        self._tell(member)
 
     def _spec_of(self, member: Member, spec: LaunchSpec) -> LaunchSpec:
         """Give a launch as the member's engine would be started again."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
+from launchers.abilities import Abilities, common, served
 from launchers.engines import Engine
 from launchers.errors import UnfitRequestError
 from launchers.spec import LaunchSpec
@@ -22,6 +23,7 @@ from router.core.estimate.ask import Ask
 from router.core.estimate.estimate import Estimate
 from router.fleet.diff import PlannedBackend
 from router.fleet.launches import Launch, parallel_of
+from router.fleet.loadables import placed
 from router.proxy.watching.examine import Process
 from router.proxy.watching.probe import Target
 
@@ -130,6 +132,19 @@ def models_of(planned: PlannedBackend) -> dict[str, str]:
     if planned.launch is None:
         return dict(planned.config.models)
     return dict.fromkeys(planned.config.models, planned.launch.spec.served_name)
+
+
+def abilities_of(planned: PlannedBackend, loaded: LaunchSpec | None = None) -> dict[str, Abilities]:
+    """Tell what the model of a launch can do, by the engine's name: as it is `loaded`, else wherever it may be."""
+    launch = planned.launch
+    if launch is None:
+        return {}
+    specs = [launch.spec]
+    if loaded is not None:
+        specs = [loaded]
+    elif planned.loadable is not None:
+        specs = [placed(launch.spec, each) for each in planned.loadable.placements]
+    return {launch.spec.served_name: common(served(each, planned.described) for each in specs)}
 
 
 def cap_of(planned: PlannedBackend) -> Cap:

@@ -3,6 +3,7 @@
 `python -m router plan` prints the steps; a reload does them. Both use this module.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from launchers import devices
+from launchers.describing import describe_launch
 from launchers.engines import Engine
 from launchers.gpus import SHARE
 from launchers.leftovers import running
@@ -55,11 +57,21 @@ def plan_of(
     """
     kept = () if running is None or running.config.profile != config.profile else running.launches
     why, launches = plan_launches(config, folder, engines, facts, kept)
-    plan = Plan.of(config, launches, why)
+    plan = _described(Plan.of(config, launches, why))
     managed = is_managed(config)
     if not managed and (running is None or not running.devices):
         return plan
     return _with_memory(plan, managed=managed, quiet=quiet)
+
+
+def _described(plan: Plan) -> Plan:
+    """Read what the files of each launch's model say of it."""
+    backends = {
+        name: each if each.launch is None
+        else replace(each, described=describe_launch(each.launch.spec, os.environ))
+        for name, each in plan.backends.items()
+    }  # fmt: skip
+    return replace(plan, backends=backends)
 
 
 def _with_memory(plan: Plan, *, managed: bool, quiet: bool) -> Plan:

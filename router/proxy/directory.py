@@ -7,6 +7,7 @@ still come to mean something, so requests for it wait, for `DISCOVERY_TIMEOUT` a
 import asyncio
 from collections.abc import Callable, Mapping
 
+from launchers.abilities import Abilities
 from router.core.catalog import Backend, Catalog, Route
 
 DISCOVERY_TIMEOUT = 10.0
@@ -20,11 +21,13 @@ REBUILD_AFTER = 0.02
 class Directory:
     """What is served under which name. `on_change` is called after each rebuild of the catalog.
 
-    `backends` are by their names. `catalog` is replaced whole, never changed: a request keeps what it resolved.
+    `backends` are by their names, and `abilities` has what their models can do, by the engines' names. `catalog` is
+    replaced whole, never changed: a request keeps what it resolved.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self.backends: dict[str, Backend] = {}
+        self.abilities: dict[Backend, Mapping[str, Abilities]] = {}
         self.catalog = Catalog((), {})
         self._routes: Mapping[str, Route] = {}
         # Backends that haven't said what they serve yet, and until when requests wait for that.
@@ -45,11 +48,17 @@ class Directory:
         self.discovered(backend)
         if self.has(backend):
             del self.backends[backend.name]
+            self.abilities.pop(backend, None)
             self.changed()
 
     def has(self, backend: Backend) -> bool:
         """Whether this very backend is served, not another one of its name."""
         return self.backends.get(backend.name) is backend
+
+    def tell(self, backend: Backend, abilities: Mapping[str, Abilities]) -> None:
+        """Note what a backend's models can do."""
+        if self.has(backend):
+            self.abilities[backend] = abilities
 
     def route(self, routes: Mapping[str, Route]) -> None:
         """Replace the routes."""

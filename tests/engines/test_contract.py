@@ -235,6 +235,17 @@ async def test_a_chats_tokens_are_counted(router, client, engine):
         assert json.load(counted)["input_tokens"] == answer.usage.prompt_tokens
 
 
+async def test_what_its_model_can_do(client):
+    """The context is the one that the engine names when a prompt is too long for it."""
+    told = (await client.models.retrieve("public")).model_dump()
+    context = told["context_length"]
+    assert told["max_model_len"] == context
+    assert "completion" in told["capabilities"]
+    assert not {"vision", "embeddings", "reasoning", "tools"} & set(told["capabilities"])
+    with pytest.raises(openai.BadRequestError, match=rf"\b{context}\b"):
+        await client.completions.create(model="public", prompt="the" + " the" * (context + 10), max_tokens=1)
+
+
 async def test_its_load_is_read(client, router, engine):
     """Where its description says that it is published."""
 

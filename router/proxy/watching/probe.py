@@ -25,7 +25,6 @@ from functools import partial
 from math import inf
 
 import aiohttp
-import msgspec
 import structlog
 
 from router.core.catalog import Backend
@@ -34,6 +33,7 @@ from router.proxy.dialling import Address
 from router.proxy.plane import Plane
 from router.proxy.watching.asking import NO_ANSWER, Asker, read
 from router.proxy.watching.examine import Examiner, Process, Subject
+from router.proxy.watching.listed import listed
 from router.proxy.watching.listen import Listener
 from router.telemetry.tasks import for_ever
 
@@ -54,14 +54,6 @@ _JITTER = 0.1
 _FIRST_PROBES_A_SECOND = 200.0
 _MOST_READS_A_SECOND = 50.0
 _MAX_MODELS_BODY = 4 * 1024 * 1024
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +264,7 @@ class Prober:
                 page = await read(answer, _MAX_MODELS_BODY)
             if not page.whole:
                 raise ValueError(f"a list of more than {_MAX_MODELS_BODY} bytes")  # noqa: TRY301
-            models = msgspec.json.decode(page.data, type=_Models)
+            models, mends = listed(page.data)
         except (*NO_ANSWER, ValueError, RecursionError) as error:
             if isinstance(error, ValueError | RecursionError):
                 # It has answered, so nobody need wait for another answer.
@@ -280,4 +272,6 @@ class Prober:
             if not backend.models:
                 log.warning("can't tell what a backend serves", backend=backend.name, why=str(error) or "no answer")
             return
-        self._plane.learn_models(backend, {model.id: model.id for model in models.data if model.id})
+        self._plane.learn_models(backend, {name: name for name in models})
+        self._plane.directory.tell(backend, models)
+        self._plane.ledger.learn_mends(backend, mends)

@@ -1,8 +1,10 @@
 import pytest
 from aiohttp import web
 
+from launchers.abilities import UNKNOWN, Abilities
 from router.api.surface import Surface
 from router.core.catalog import Backend, Catalog, Route
+from router.core.errors import ModelNotFoundError
 from router.core.health import WELL, declared
 from router.core.memory.states import State
 
@@ -16,6 +18,8 @@ class Plane:
         self.catalog = Catalog(backends, {"both": Route(("a", "b")), "a*": Route(("a",)), **routes})
         self.loading = None if stages is None else self
         self._stages = stages or {}
+        self.directory = self
+        self.abilities: dict[Backend, dict[str, Abilities]] = {}
 
     def stage(self, backend):
         """Tell it."""
@@ -113,3 +117,56 @@ async def test_a_name_that_a_wildcard_means(asked):
     """As if it were a route of its own."""
     _, told = await asked(Plane(away("a", "a"), stages={"a": (State.UNLOADED, 0.0)}), "/v1/models/a-new-name")
     assert (told["id"], told["state"], "targets" in told) == ("a-new-name", "unloaded", False)
+
+
+def able(plane: Plane, **abilities: Abilities) -> Plane:
+    """Have backends of these names say what their one model can do."""
+    plane.abilities = {plane.backends[name]: {"engine's": each} for name, each in abilities.items()}
+    return plane
+
+
+def known_as(name: str, model: str) -> Backend:
+    return Backend(name, {model: "engine's"}, health=WELL)
+
+
+async def test_what_is_known_of_a_model_is_told(asked):
+    """And what isn't is left out."""
+    plane = able(Plane(known_as("a", "a"), known_as("b", "b")), a=Abilities(8192, True, True, False, None, True))
+    _, told = await asked(plane, "/v1/models")
+    a, b, both = told["data"]
+    assert (a["context_length"], a["max_model_len"]) == (8192, 8192)
+    assert a["capabilities"] == ["completion", "tools", "reasoning"]
+    assert b["capabilities"] == []
+    assert not b.keys() & {"context_length", "max_model_len"}
+    # A route's are its first target's.
+    assert both["context_length"] == 8192
+    _, told = await asked(plane, "/v1/models/a-new-name")
+    assert told["context_length"] == 8192
+
+
+async def test_several_backends_have_in_common_what_can_be_counted_on(asked):
+    plane = Plane(known_as("one", "a"), known_as("two", "a"))
+    able(plane, one=Abilities(8192, completion=True, tools=True), two=Abilities(4096, completion=True, tools=False))
+    _, told = await asked(plane, "/v1/models/a")
+    assert (told["context_length"], told["capabilities"]) == (4096, ["completion"])
+
+
+def test_what_a_model_can_do_can_be_asked_by_its_name():
+    """One that nothing serves now isn't known; a name that means nothing is an error."""
+    plane = able(Plane(known_as("a", "a")), a=Abilities(8192))
+    surface = Surface(plane, lambda _: True)
+    assert surface.abilities_of("both") == Abilities(8192)
+    plane.catalog = Catalog([], {"both": Route(("a",))})
+    assert surface.abilities_of("both") is UNKNOWN
+    with pytest.raises(ModelNotFoundError):
+        surface.abilities_of("b")
+
+
+async def test_codex_gets_the_list_that_it_reads(asked):
+    """Nobody else does."""
+    plane = able(Plane(known_as("a", "a")), a=Abilities(8192))
+    _, told = await asked(plane, "/v1/models?client_version=0.171.0")
+    assert [each["id"] for each in told["data"]] == [each["slug"] for each in told["models"]] == ["a", "both"]
+    assert told["models"][0]["context_window"] == 8192
+    _, told = await asked(plane, "/v1/models")
+    assert "models" not in told

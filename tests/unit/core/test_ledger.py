@@ -28,6 +28,21 @@ def candidate(name="a", **known) -> Candidate:
     return Candidate(Backend(name, {"m": "m"}, **({"health": WELL} | known)), "m")
 
 
+def test_whose_answers_are_completed(ledger):
+    """Nothing else of what is known of its APIs changes."""
+    a = candidate().backend
+    ledger.learn_api(a, "/v1/messages", speaks=False)
+    known = a.apis
+    ledger.learn_mends(a, frozenset({"/v1/responses"}))
+    assert a.apis.mends == {"/v1/responses"}
+    assert a.apis.lacks == known.lacks
+    same = a.apis
+    ledger.learn_mends(a, frozenset({"/v1/responses"}))
+    assert a.apis is same
+    ledger.learn_mends(a, frozenset())
+    assert a.apis == known
+
+
 # Attempts
 
 

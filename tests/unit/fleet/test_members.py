@@ -14,9 +14,11 @@ from router.config import Config
 from router.core.admission import Cap
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
+from router.core.memory.resident import Loadable
 from router.fleet import members
 from router.fleet.diff import PlannedBackend
 from router.fleet.launches import Launch
+from router.fleet.loadables import EnginePlacement
 from router.fleet.members import Member
 from tests.fakes.launched import LaunchedFake
 
@@ -104,6 +106,19 @@ def test_the_models_of_a_launch_have_its_engines_own_name():
     """Those of a URL are what it knows them by."""
     assert members.models_of(planned(LaunchedFake())) == {"demo": "demo", "other": "demo"}
     assert members.models_of(planned(models={"a": "x"})) == {"a": "x"}
+
+
+def test_what_a_launchs_model_can_do():
+    """As it is loaded; before that, wherever it may be loaded. Of a URL its server tells."""
+    entry = planned(LaunchedFake())
+    assert entry.launch is not None
+    spec = replace(entry.launch.spec, args={"n_ctx": 4096})
+    assert members.abilities_of(entry)["demo"].context == 2048
+    assert members.abilities_of(entry, spec)["demo"].context == 4096
+    places = tuple(EnginePlacement("k", {}, args={"n_ctx": size}) for size in (4096, 1024))
+    loadable = Loadable("demo", places)
+    assert members.abilities_of(replace(entry, loadable=loadable))["demo"].context == 1024
+    assert members.abilities_of(planned()) == {}
 
 
 def test_the_backend_of_a_launch_is_what_its_engine_is():

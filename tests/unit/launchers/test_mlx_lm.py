@@ -7,6 +7,7 @@ from urllib.error import URLError
 
 import pytest
 
+from launchers.described import from_config
 from launchers.engines.mlx_lm import SCRIPT, Mlx
 from launchers.errors import ArgumentError, UnfitRequestError
 from launchers.spec import LaunchSpec
@@ -306,12 +307,28 @@ def test_it_asks_for_health():
         ({"max_position_embeddings": 4096, "rope_scaling": {"type": "yarn", "factor": 4.0}}, 16384),
         ({"max_position_embeddings": 4096, "rope_scaling": {"factor": 0.5}}, 4096),
         ({"max_position_embeddings": 4096, "rope_scaling": None}, 4096),
+        (
+            {
+                "max_position_embeddings": 131072,
+                "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192},
+            },
+            131072,
+        ),
+        (
+            {
+                "max_position_embeddings": 131072,
+                "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768},
+            },
+            131072,
+        ),
         ({"text_config": {"max_position_embeddings": 100}}, 100),
         ({}, None),
     ],
 )
 def test_a_models_context(config, context):
+    """What the engine holds to is what is told of the model."""
     assert mlx_lm_server.context_of(config) == context
+    assert from_config(config, None, 0, 0).context == context
 
 
 def test_an_answer_ends_with_the_context():

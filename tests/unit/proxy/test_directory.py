@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from launchers.abilities import UNKNOWN
 from router.core.catalog import Backend, Route
 from router.core.errors import ModelNotFoundError
 from router.proxy import directory as module
@@ -96,3 +97,14 @@ async def test_what_others_of_the_same_models_were_asked_is_counted(directory):
     assert directory.asked_beside(given_up) == 3
     directory.route({"x": Route(("m", "n")), "y": Route(("o",))})
     assert directory.asked_beside(given_up) == 33
+
+
+async def test_what_models_can_do_is_forgotten_with_their_backend(directory):
+    """That of one that isn't served is not kept at all."""
+    backend, other = Backend("a", {"m": "m"}), Backend("a", {"m": "m"})
+    directory.add(backend, discovers=False)
+    directory.tell(backend, {"m": UNKNOWN})
+    directory.tell(other, {"m": UNKNOWN})
+    assert list(directory.abilities) == [backend]
+    directory.remove(backend)
+    assert not directory.abilities

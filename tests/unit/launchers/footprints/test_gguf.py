@@ -85,9 +85,17 @@ def test_a_header_says_what_the_model_is_and_what_each_layer_weighs():
 
 
 def test_what_is_long_is_counted_and_not_kept():
-    found = read(header(LLAMA | {"tokenizer.ggml.scores": [1] * 5000}))
+    found = read(header(LLAMA | {"tokenizer.ggml.scores": [1] * 5000, "general.description": "x" * 9000}))
     assert found.counts == {"tokenizer.ggml.tokens": 3, "tokenizer.ggml.scores": 5000}
-    assert not found.values.keys() & {"tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.chat_template"}
+    assert not found.values.keys() & {"tokenizer.ggml.tokens", "tokenizer.ggml.scores", "general.description"}
+
+
+def test_a_template_is_kept_up_to_a_bound():
+    """It tells what the model can do."""
+    assert read(header(LLAMA)).values["tokenizer.chat_template"] == "x" * 9000
+    found = read(header(LLAMA | {"tokenizer.chat_template": "x" * (gguf.MOST_LONG + 1), "general.name": "after"}))
+    assert "tokenizer.chat_template" not in found.values
+    assert found.values["general.name"] == "after"
 
 
 def test_heads_may_be_said_for_each_layer():

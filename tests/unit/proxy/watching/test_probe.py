@@ -172,6 +172,17 @@ async def test_a_list_of_models_is_taken_and_what_is_none_changes_nothing(watche
     assert bool(learned or discovered) is answered
 
 
+async def test_a_list_tells_what_its_models_can_do(watched):
+    """And whose answers must be completed."""
+    watched.play("learn_models", lambda *_: None)
+    watched.plane.add(watched.backend)
+    page = b'{"data": [{"id": "a", "owned_by": "llamacpp", "meta": {"n_ctx": 4096}}]}'
+    watched.asker.pages["/v1/models"] = Answer(200, page)
+    await watched.prober._discover(watched.asker, watched.backend, watched.address)
+    assert watched.plane.directory.abilities[watched.backend]["a"].context == 4096
+    assert watched.backend.apis.mends == {"/v1/responses"}
+
+
 async def test_a_list_that_is_too_long_is_none(watched, monkeypatch):
     monkeypatch.setattr(probe, "_MAX_MODELS_BODY", 10)
     learned: list[object] = []
