@@ -21,7 +21,6 @@ from aiohttp import web
 
 from launchers.footprints.parts import RAM
 from router.api.surface import DataPlane, json_answer
-from router.core.catalog import Backend
 from router.core.errors import BadRequestError
 from router.translate.ollama_answer import time_text
 
@@ -94,18 +93,18 @@ class Known(Protocol):
         """The bytes of its files."""
 
 
-KnownOf = Callable[[Backend], Known | None]
+KnownOf = Callable[[str], Known | None]
 
 
-def _nothing(_: Backend) -> Known | None:
+def _nothing(_: str) -> Known | None:
     return None
 
 
 class Ollama:
-    """The handlers. `loaded` describes each launched backend, as /admin/models does; `known_of` tells what is known.
+    """The handlers. `loaded` describes each launched backend, as /admin/models does.
 
-    `started` is the router's start as a Unix time, in seconds. `is_ollamas`: whether a request came to
-    server.ollama_port.
+    `known_of` tells what is known of a model or a route. `started` is the router's start as a Unix time, in seconds.
+    `is_ollamas`: whether a request came to server.ollama_port.
     """
 
     def __init__(
@@ -184,9 +183,9 @@ class Ollama:
         return web.Response(text=RUNNING)
 
     def _known(self, name: str) -> Known | None:
-        """Give what is known of the first model that a name may lead to. Raises ModelNotFoundError."""
-        backends = (backend for tier in self._state.catalog.resolve(name).tiers for backend, _ in tier)
-        return next((known for backend in backends if (known := self._known_of(backend)) is not None), None)
+        """Give what is known of a model or a route. Raises ModelNotFoundError."""
+        self._state.catalog.resolve(name)
+        return self._known_of(name)
 
     def _engines(self) -> dict[str, str]:
         """Give the engine of each launched model, by the model's name."""

@@ -68,16 +68,20 @@ class DataPlane(Protocol):
         """Every name that clients can ask for."""
 
     @property
-    def directory(self) -> KnownModels:
-        """What is known of models."""
-
-    @property
     def backends(self) -> Mapping[str, Backend]:
         """Every backend by name."""
 
     @property
     def loading(self) -> Stages | None:
         """How far models are loaded; None where none loads or unloads by itself."""
+
+
+class DescribedPlane(DataPlane, Protocol):
+    """The data plane with what is known of models."""
+
+    @property
+    def directory(self) -> KnownModels:
+        """What is known of models."""
 
 
 class Shown(NamedTuple):
@@ -139,7 +143,7 @@ class Surface:
     """
 
     def __init__(
-        self, state: DataPlane, may_look: Callable[[web.Request], bool], *, started: float | None = None
+        self, state: DescribedPlane, may_look: Callable[[web.Request], bool], *, started: float | None = None
     ) -> None:
         self._state = state
         self._may_look = may_look

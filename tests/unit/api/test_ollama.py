@@ -64,9 +64,12 @@ async def asked(aiohttp_client):
 
     async def ask(method, path, json=None, *, loaded=(LOADED, UNLOADED), known=QWEN, ollamas=True, data=None):
         app = web.Application(middlewares=[told])
-        known_of = {"qwen": known}.get
         handlers = Ollama(
-            Plane(), lambda: loaded, lambda _: ollamas, known_of=lambda backend: known_of(backend.name), started=1
+            Plane(),
+            lambda: loaded,
+            lambda _: ollamas,
+            known_of=lambda name: known if name.removesuffix(":latest") in {"qwen", "best"} else None,
+            started=1,
         )
         app.add_routes(handlers.routes())
         client = await aiohttp_client(app)
