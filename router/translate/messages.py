@@ -220,9 +220,10 @@ class _Turns:
 
     def _assistant(self, blocks: list[Block]) -> None:
         for block in blocks:
-            if block.type == "tool_use":
+            kind = block.type
+            if kind == "tool_use":
                 self._call(block)
-            elif block.type == "thinking":
+            elif kind == "thinking":
                 turn = self._turn("assistant")
                 turn["reasoning_content"] = f"{turn.get('reasoning_content', '')}{block.thinking or ''}"
             else:
@@ -231,33 +232,46 @@ class _Turns:
                     self._say("assistant", text, "")
 
     def _call(self, block: Block) -> None:
-        arguments = b"{}" if block.input in NULL else bytes(block.input)
-        if not block.name or arguments[:1] != b"{":
+        given, name = block.input, block.name
+        arguments = b"{}" if given in NULL else bytes(given)
+        if not name or arguments[:1] != b"{":
             raise BadRequestError("a block tool_use must have a name, and an object as input.")
         try:
-            function = {"name": block.name, "arguments": arguments.decode()}
+            function = {"name": name, "arguments": arguments.decode()}
         except UnicodeDecodeError as error:
             raise BadRequestError("the input of a block tool_use must be UTF-8.") from error
-        calls = self._turn("assistant").setdefault("tool_calls", [])
-        assert isinstance(calls, list)  # noqa: S101 -- for mypy; nothing else puts it there
+        turn = self._turn("assistant")
+        calls = turn.get("tool_calls")
+        if not isinstance(calls, list):
+            calls = turn["tool_calls"] = []
         id_ = block.id or f"call_{len(self.written)}_{len(calls)}"
         calls.append({"id": id_, "type": "function", "function": function})
 
     def _turn(self, role: str) -> Fields:
         """Give the last turn if it is this role's, else a new one."""
-        if not self.written or self.written[-1]["role"] != role:
-            self.written.append({"role": role, "content": ""})
-        return self.written[-1]
+        written = self.written
+        if written:
+            turn = written[-1]
+            if turn["role"] == role:
+                return turn
+        turn = {"role": role, "content": ""}
+        written.append(turn)
+        return turn
 
     def _say(self, role: str, text: str, joint: str) -> None:
+        """Add a text to the role's turn."""
         turn = self._turn(role)
         content = turn["content"]
-        if isinstance(content, list):
-            content.append({"type": "text", "text": text})
-        else:
-            turn["content"] = f"{content}{joint}{text}" if content else text
+        if not content:
+            turn["content"] = text
+        elif text:
+            if isinstance(content, list):
+                content.append({"type": "text", "text": text})
+            else:
+                turn["content"] = f"{content}{joint}{text}"
 
     def _show(self, image: Fields) -> None:
+        """Add an image to the user's turn."""
         turn = self._turn("user")
         content = turn["content"]
         if isinstance(content, list):
