@@ -297,7 +297,7 @@ class ChatTranslator(AnswerTranslator):
         said = read_answer(body)
         choice = first_choice(said)
         if said.error not in NULL:
-            return errors.body(errors.of_engine(500, body), self._writer.context.path)
+            raise BadGatewayError(errors.of_engine(500, body).message)
         if choice is None:
             raise BadGatewayError("The engine's answer has no choices.")
         if self._writer.streams:

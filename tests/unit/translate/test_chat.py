@@ -278,11 +278,12 @@ class TestErrors:
         assert answer.ended(0.0) == b""
 
     def test_an_error_in_place_of_an_answer(self):
-        """It has the form of the client's API, with any status."""
-        expected = {"type": "error", "error": {"type": "api_error", "message": "no"}}
+        """It has the form of the client's API; one that claims to be an answer is the engine's fault."""
         answer = ChatTranslator(Recorder(streams=False))
-        assert json.loads(answer.whole(b'{"error": "no"}', 0.0)) == expected
+        expected = {"type": "error", "error": {"type": "api_error", "message": "no"}}
         assert json.loads(answer.error(500, b'{"detail": "no"}')) == expected
+        with pytest.raises(BadGatewayError, match=r"^out of memory$"):
+            answer.whole(b'{"error": {"message": "out of memory"}}', 0.0)
 
 
 def test_the_content_type():
