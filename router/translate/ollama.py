@@ -39,7 +39,7 @@ PASSED: Final = frozenset({
 """Fields of chat completions that a route may have added, which are passed on. The client's options win over them, as
 over any default; what a route sets or bounds is applied to what comes out here once more."""
 
-_EMBEDDINGS_PASSED: Final = frozenset({"dimensions", "encoding_format", "priority", "user"})
+_EMBEDDINGS_PASSED: Final = frozenset({"priority", "user"})
 
 _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "frequency_penalty": ("frequency_penalty",),

@@ -245,8 +245,8 @@ def _unreadable(call: Call) -> str:
 class EmbeddingTranslator(AnswerTranslator):
     """Turns OpenAI's embeddings into those of /api/embed or, for `one`, of /api/embeddings.
 
-    `empty`: the client gave no text, and gets no embedding. Engines that don't know `dimensions` answer with all of
-    them; then the first ones are taken, and brought to a length of 1 again.
+    `empty`: the client gave no text, and gets no embedding. Of `dimensions`, if not 0, the first ones are taken, and
+    brought to a length of 1 again: as Ollama does with any model, while most engines refuse to.
     """
 
     def __init__(self, context: Context, *, one: bool, empty: bool, dimensions: int) -> None:

@@ -332,13 +332,12 @@ def test_a_loading_answer_that_streams_says_nothing_either():
 
 
 def test_embeddings_are_asked_for_as_floats():
-    """Texts, dimensions and truncation have OpenAI's and vllm's names."""
+    """Texts and truncation have OpenAI's and vllm's names."""
     translation = embed(dimensions=4, truncate=True, keep_alive=3, options={"num_ctx": 1})
     assert translation.path == EMBEDDINGS
     assert sent(translation) == {
         "model": "demo",
         "input": ["a", "b"],
-        "dimensions": 4,
         "encoding_format": "float",
         "truncate_prompt_tokens": -1,
     }
@@ -549,8 +548,8 @@ def test_an_empty_text_loads_the_model_and_has_no_embedding():
     assert json.loads(old.answer.whole(answer, 12.0)) == {"embedding": []}
 
 
-def test_dimensions_that_the_engine_ignores_are_cut():
-    """The first ones count, and the length is 1 again."""
+def test_dimensions_are_cut_here():
+    """The first ones count, and the length is 1 again; most engines refuse to do it."""
     answer = encode({"data": [{"index": 0, "embedding": [3, 4, 12]}, {"index": 1, "embedding": [0, 0, 1]}]})
     assert json.loads(embed(dimensions=2).answer.whole(answer, 12.0))["embeddings"] == [[0.6, 0.8], [0, 0]]
     assert json.loads(embed(dimensions=3).answer.whole(answer, 12.0))["embeddings"][0] == [3, 4, 12]
