@@ -14,13 +14,15 @@ which models there are (pull, create, delete) is refused: router.yaml says that.
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from launchers.abilities import Abilities
 from launchers.footprints.parts import RAM
-from router.api.surface import DataPlane, json_answer
+from router.api.surface import json_answer
+from router.core.catalog import Catalog
 from router.core.errors import BadRequestError
 from router.translate.ollama_answer import time_text
 
@@ -46,97 +48,44 @@ _REFUSALS = (
 )
 
 
-class Known(Protocol):
-    """What is known of a model: `launchers.abilities`. None, an empty text or 0: it isn't.
-
-    `context` is in tokens, `size` in bytes; `parameters` is a text such as "7.6B".
-    """
-
-    @property
-    def context(self) -> int | None:
-        """The longest prompt with its answer, in tokens."""
-
-    @property
-    def completion(self) -> bool | None:
-        """Whether it answers chats."""
-
-    @property
-    def tools(self) -> bool | None:
-        """Whether it can call tools."""
-
-    @property
-    def vision(self) -> bool | None:
-        """Whether it can see images."""
-
-    @property
-    def embeddings(self) -> bool | None:
-        """Whether it answers requests for embeddings."""
-
-    @property
-    def reasoning(self) -> bool | None:
-        """Whether it thinks before it answers."""
-
-    @property
-    def architecture(self) -> str:
-        """The name of its architecture, such as `qwen2`."""
-
-    @property
-    def parameters(self) -> str:
-        """How many parameters it has."""
-
-    @property
-    def quantization(self) -> str:
-        """How its weights are quantized, such as Q4_K_M."""
-
-    @property
-    def size(self) -> int:
-        """The bytes of its files."""
-
-
-KnownOf = Callable[[str], Known | None]
-
-
-def _nothing(_: str) -> Known | None:
-    return None
-
-
 class Ollama:
-    """The handlers. `loaded` describes each launched backend, as /admin/models does.
+    """The handlers.
 
-    `known_of` tells what is known of a model or a route. `started` is the router's start as a Unix time, in seconds.
-    `is_ollamas`: whether a request came to server.ollama_port.
+    `loaded` describes each launched backend, as /admin/models does. `abilities_of` tells what a model can do, by its
+    name; it raises ModelNotFoundError. `is_ollamas` tells whether a request came to server.ollama_port. `started` is
+    the router's start as a Unix time, in seconds.
     """
 
     def __init__(
         self,
-        state: DataPlane,
+        catalog: Callable[[], Catalog],
         loaded: Callable[[], Sequence[Mapping[str, Any]]],
+        abilities_of: Callable[[str], Abilities],
         is_ollamas: Callable[[web.Request], bool],
         *,
-        known_of: KnownOf = _nothing,
         started: float | None = None,
     ) -> None:
-        self._state = state
+        self._catalog = catalog
         self._loaded = loaded
+        self._abilities_of = abilities_of
         self._is_ollamas = is_ollamas
-        self._known_of = known_of
         self._started = time.time() if started is None else started
 
     async def tags(self, _: web.Request) -> web.Response:
         """List every model and route."""
-        names = [each.name for each in self._state.catalog.listing()]
+        names = [each.name for each in self._catalog().listing()]
         engines = self._engines()
         return json_answer({"models": [self._listed(name, names, engines) for name in names]})
 
     async def show(self, request: web.Request) -> web.Response:
         """Show one model or route. Raises BadRequestError and ModelNotFoundError."""
         name = _asked(await request.read())
-        known = self._known(name)
-        architecture = (known.architecture if known is not None else "") or _UNKNOWN
+        known = self._abilities_of(name)
+        architecture = known.architecture or _UNKNOWN
         info: dict[str, object] = {"general.architecture": architecture, "general.basename": name}
-        if known is not None and known.context:
+        if known.context is not None:
             info[f"{architecture}.context_length"] = known.context
-        if known is not None and known.parameters:
+        if known.parameters:
             info["general.size_label"] = known.parameters
         return json_answer({
             "license": "",
@@ -151,14 +100,15 @@ class Ollama:
 
     async def running(self, _: web.Request) -> web.Response:
         """List the launched models that are loaded."""
-        names = [each.name for each in self._state.catalog.listing()]
+        names = [each.name for each in self._catalog().listing()]
         engines = self._engines()
         found: dict[str, dict[str, Any]] = {}
         for told in self._loaded():
             if told["state"] != "loaded":
                 continue
             taken: Mapping[str, int] = told["footprint"]
-            for name in told["models"]:
+            # An engine that is about to be replaced may serve what has no name any more.
+            for name in filter(names.__contains__, told["models"]):
                 if name in found:
                     # Another replica of it.
                     size, vram = found[name]["size"], found[name]["size_vram"]
@@ -168,7 +118,7 @@ class Ollama:
                     "size": size + sum(taken.values()),
                     "size_vram": vram + sum(size for device, size in taken.items() if device != RAM),
                     "expires_at": time_text(time.time() + (NEVER if told["expires"] is None else told["expires"])),
-                    "context_length": _context(self._known(name)),
+                    "context_length": self._abilities_of(name).context or 0,
                 }
         return json_answer({"models": list(found.values())})
 
@@ -182,40 +132,34 @@ class Ollama:
             raise web.HTTPNotFound
         return web.Response(text=RUNNING)
 
-    def _known(self, name: str) -> Known | None:
-        """Give what is known of a model or a route. Raises ModelNotFoundError."""
-        self._state.catalog.resolve(name)
-        return self._known_of(name)
-
     def _engines(self) -> dict[str, str]:
         """Give the engine of each launched model, by the model's name."""
         return {name: told["engine"] or "" for told in self._loaded() for name in told["models"]}
 
     def _listed(self, name: str, names: Sequence[str], engines: Mapping[str, str]) -> dict[str, Any]:
-        known = self._known(name)
+        known = self._abilities_of(name)
         tagged = with_tag(name, names)
         return {
             "name": tagged,
             "model": tagged,
             "modified_at": time_text(self._started),
-            "size": 0 if known is None else known.size,
+            "size": known.size,
             "digest": hashlib.sha256(name.encode()).hexdigest(),
             "details": self._details(name, engines),
         }
 
     def _details(self, name: str, engines: Mapping[str, str]) -> dict[str, Any]:
-        known = self._known(name)
-        tiers = self._state.catalog.resolve(name).tiers
+        known = self._abilities_of(name)
+        tiers = self._catalog().resolve(name).tiers
         # A route is what its first model is.
         served = [model for backend, _ in (tiers[0] if tiers else ()) for model in backend.models]
-        family = "" if known is None else known.architecture
         return {
             "parent_model": "",
             "format": next((_FORMATS.get(engines[each], "") for each in (name, *served) if each in engines), ""),
-            "family": family,
-            "families": [family] if family else None,
-            "parameter_size": "" if known is None else known.parameters,
-            "quantization_level": "" if known is None else known.quantization,
+            "family": known.architecture,
+            "families": [known.architecture] if known.architecture else None,
+            "parameter_size": known.parameters,
+            "quantization_level": known.quantization,
         }
 
     def routes(self) -> list[web.RouteDef]:
@@ -238,23 +182,17 @@ def with_tag(name: str, names: Sequence[str]) -> str:
     return name if tagged in names else tagged
 
 
-def capabilities(known: Known | None) -> list[str]:
+def capabilities(known: Abilities) -> list[str]:
     """List what a model can do, in Ollama's words.
 
-    Of a model that nothing is known of, tools are expected: programs hide models that have none, and an engine says
-    clearly if it can't. Nothing else is.
+    Where nothing is known of tools, they are expected: programs hide models that have none, and an engine says clearly
+    if it can't. Nothing else is.
     """
-    if known is None:
-        return ["completion", "tools"]
     told = [] if known.completion is False else ["completion"]
     if told and known.tools is not False:
         told.append("tools")
-    told += [word for word, can in (("vision", known.vision), ("thinking", known.reasoning)) if can]
-    return [*told, "embedding"] if known.embeddings else told
-
-
-def _context(known: Known | None) -> int:
-    return 0 if known is None or known.context is None else known.context
+    words = (("vision", known.vision), ("thinking", known.reasoning), ("embedding", known.embeddings))
+    return told + [word for word, can in words if can]
 
 
 class _Show(msgspec.Struct):

@@ -1,37 +1,20 @@
 """What the router answers of Ollama's API: lists, descriptions, refusals."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import ollama as sdk
 import pytest
 from aiohttp import web
 
+from launchers.abilities import UNKNOWN, Abilities
 from launchers.footprints.parts import RAM
 from router.api.ollama import RUNNING, Ollama, capabilities, with_tag
 from router.core.catalog import Backend, Catalog, Route
 from router.core.errors import BadRequestError, ModelNotFoundError
 
-
-@dataclass
-class Known:
-    """What is known of a model: nothing, unless it is said."""
-
-    context: int | None = None
-    completion: bool | None = None
-    tools: bool | None = None
-    vision: bool | None = None
-    embeddings: bool | None = None
-    reasoning: bool | None = None
-    architecture: str = ""
-    parameters: str = ""
-    quantization: str = ""
-    size: int = 0
-
-
-QWEN = Known(8192, True, True, False, False, True, "qwen2", "7.6B", "Q4_K_M", 4_700_000_000)
+QWEN = Abilities(8192, True, True, False, False, True, "qwen2", "7.6B", "Q4_K_M", 4_700_000_000)
 LOADED = {
-    "models": ["qwen"],
+    "models": ["qwen", "of-yesterday"],
     "engine": "llama_server",
     "state": "loaded",
     "footprint": {RAM: 100, "GPU-1": 4000},
@@ -40,15 +23,8 @@ LOADED = {
 UNLOADED = {"models": ["org/other"], "engine": "mlx", "state": "unloaded", "footprint": {RAM: 1}, "expires": None}
 
 
-class Plane:
-    """Two models and a route."""
-
-    loading = None
-
-    def __init__(self):
-        backends = [Backend(name, {name: name}) for name in ("qwen", "org/other")]
-        self.backends = {each.name: each for each in backends}
-        self.catalog = Catalog(backends, {"best": Route(("qwen", "org/other"))})
+BACKENDS = [Backend(name, {name: name}) for name in ("qwen", "org/other")]
+CATALOG = Catalog(BACKENDS, {"best": Route(("qwen", "org/other"))})
 
 
 @pytest.fixture
@@ -64,13 +40,12 @@ async def asked(aiohttp_client):
 
     async def ask(method, path, json=None, *, loaded=(LOADED, UNLOADED), known=QWEN, ollamas=True, data=None):
         app = web.Application(middlewares=[told])
-        handlers = Ollama(
-            Plane(),
-            lambda: loaded,
-            lambda _: ollamas,
-            known_of=lambda name: known if name.removesuffix(":latest") in {"qwen", "best"} else None,
-            started=1,
-        )
+
+        def abilities_of(name):
+            ((backend, _),) = CATALOG.resolve(name).tiers[0]
+            return known if backend.name == "qwen" else UNKNOWN
+
+        handlers = Ollama(lambda: CATALOG, lambda: loaded, abilities_of, lambda _: ollamas, started=1)
         app.add_routes(handlers.routes())
         client = await aiohttp_client(app)
         async with client.request(method, path, json=json, data=data) as answer:
@@ -129,12 +104,11 @@ async def test_a_model_is_shown(asked):
 
 async def test_a_model_of_which_nothing_is_known_is_shown(asked):
     """No field that clients need is missing, and none is made up."""
-    for known in (None, Known()):
-        status, told = await asked("POST", "/api/show", {"model": "qwen"}, known=known, loaded=())
-        assert status == 200
-        assert told["model_info"] == {"general.architecture": "unknown", "general.basename": "qwen"}
-        assert told["capabilities"] == ["completion", "tools"]
-        assert told["details"]["format"] == ""
+    status, told = await asked("POST", "/api/show", {"model": "qwen"}, known=UNKNOWN, loaded=())
+    assert status == 200
+    assert told["model_info"] == {"general.architecture": "unknown", "general.basename": "qwen"}
+    assert told["capabilities"] == ["completion", "tools"]
+    assert told["details"]["format"] == ""
 
 
 async def test_who_asks_for_nothing_that_is_there_is_told(asked):
@@ -147,10 +121,10 @@ async def test_who_asks_for_nothing_that_is_there_is_told(asked):
 @pytest.mark.parametrize(
     ("known", "expected"),
     [
-        (Known(completion=False, tools=True, embeddings=True), ["embedding"]),
-        (Known(tools=False), ["completion"]),
-        (Known(tools=True, vision=True, reasoning=True), ["completion", "tools", "vision", "thinking"]),
-        (Known(completion=True, embeddings=True, tools=False), ["completion", "embedding"]),
+        (Abilities(completion=False, tools=True, embeddings=True), ["embedding"]),
+        (Abilities(tools=False), ["completion"]),
+        (Abilities(tools=True, vision=True, reasoning=True), ["completion", "tools", "vision", "thinking"]),
+        (Abilities(completion=True, embeddings=True, tools=False), ["completion", "embedding"]),
     ],
 )
 def test_capabilities_have_ollamas_words(known, expected):
@@ -173,7 +147,7 @@ async def test_loaded_models_are_listed_with_their_memory(asked):
 
 async def test_a_model_that_stays_expires_in_centuries(asked):
     """As Ollama tells it."""
-    _, told = await asked("GET", "/api/ps", loaded=({**LOADED, "expires": None},), known=None)
+    _, told = await asked("GET", "/api/ps", loaded=({**LOADED, "expires": None},), known=UNKNOWN)
     (model,) = sdk.ProcessResponse(**told).models
     assert model.expires_at is not None
     assert model.expires_at > datetime.now(UTC) + timedelta(days=365 * 200)
