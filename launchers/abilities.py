@@ -71,20 +71,23 @@ def common(found: Iterable[Abilities]) -> Abilities:
     )
 
 
-def served(spec: LaunchSpec, described: Described = NOT_DESCRIBED) -> Abilities:
-    """Tell what a launch's model can do; the description is that of its files, with its projector's."""
+def served(spec: LaunchSpec, described: Described = NOT_DESCRIBED, *, on_cpu: bool = False) -> Abilities:
+    """Tell what a launch's model can do; the description is that of its files, with its projector's.
+
+    `on_cpu`: it can only work on the CPU.
+    """
     read = _ENGINES.get(spec.engine)
     if read is None:
         return UNKNOWN
-    found = read(Arguments(spec), described)
+    found = read(Arguments(spec, on_cpu=on_cpu), described)
     return Abilities(*found, described.architecture, described.parameters, described.quantization, described.size)
 
 
 class Arguments:
     """The arguments of a launch, with dashes; what isn't among them may be in llama-server's variables."""
 
-    def __init__(self, spec: LaunchSpec) -> None:
-        self.model = spec.model
+    def __init__(self, spec: LaunchSpec, *, on_cpu: bool) -> None:
+        self.on_cpu = on_cpu
         self._args: dict[str, ArgValue] = {name.replace("_", "-"): value for name, value in spec.args.items()}
         self._env = spec.env
 
@@ -160,7 +163,9 @@ def _llama_servers_context(given: Arguments, trained: int | None) -> int | None:
     if given.said("override-kv") is not None or given.variable("CTX_SIZE") is not None:
         return None
     asked = given.number("ctx-size") if given.said("ctx-size") is not None else 0
-    if asked is None or asked < 0 or not (asked or trained):
+    # Where nothing is asked for, it takes less if a GPU has no room for all.
+    fits = given.on_cpu or not given.is_on("fit", default=True)
+    if asked is None or asked < 0 or not (asked or (trained and fits)):
         return None
     context = asked or trained or 0
     if not given.is_on("kv-unified", default=True):

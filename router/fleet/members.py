@@ -144,7 +144,7 @@ def abilities_of(planned: PlannedBackend, loaded: LaunchSpec | None = None) -> d
         specs = [loaded]
     elif planned.loadable is not None:
         specs = [placed(launch.spec, each) for each in planned.loadable.placements]
-    return {launch.spec.served_name: common(served(each, planned.described) for each in specs)}
+    return {launch.spec.served_name: common(served(each, planned.described, on_cpu=launch.on_cpu) for each in specs)}
 
 
 def cap_of(planned: PlannedBackend) -> Cap:

@@ -12,8 +12,8 @@ MODEL = Described(32768, tools=True, reasoning=True, generates=True, architectur
 HF = replace(MODEL, vision=False)
 
 
-def able(engine, args=None, described=MODEL, env=None, model="m.gguf") -> Abilities:
-    return served(LaunchSpec("m", engine, model, "m", args or {}, env or {}, 60.0), described)
+def able(engine, args=None, described=MODEL, env=None, *, on_cpu=True) -> Abilities:
+    return served(LaunchSpec("m", engine, "m.gguf", "m", args or {}, env or {}, 60.0), described, on_cpu=on_cpu)
 
 
 def test_what_files_say_is_passed_on():
@@ -61,6 +61,13 @@ def test_the_context_where_the_model_does_not_say_it():
     assert able("llama_server", env={"LLAMA_ARG_CTX_SIZE": "5"}).context is None
     assert able("llama_cpp", {"n_ctx": 0}, NOT_DESCRIBED).context is None
     assert able("vllm", {"max-model-len": 4096}, NOT_DESCRIBED).context == 4096
+
+
+def test_a_context_that_a_gpu_may_have_no_room_for_is_not_promised():
+    """Nobody has asked for so much; what was asked for is there, or the engine doesn't start."""
+    assert able("llama_server", on_cpu=False).context is None
+    assert able("llama_server", {"fit": False}, on_cpu=False).context == 32768
+    assert able("llama_server", {"ctx-size": 4096}, on_cpu=False).context == 4096
 
 
 @pytest.mark.parametrize(
