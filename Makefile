@@ -116,7 +116,7 @@ clean:  ## remove what setup made
 	@touch $@
 
 # Where nothing can be compiled, the sources run as they are.
-build/fast: setup.py $(shell find router/core router/http1 router/proxy -name "*.py") | .venv/run
+build/fast: setup.py $(shell find router/core router/http1 router/proxy router/translate -name "*.py") | .venv/run
 	@$(BIN)/python -c 'import mypyc' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mypy setuptools
 	@for so in $$(find router -name '*.so'); do [ -e "$${so%%.*}.py" ] || rm "$$so"; done   # their sources have moved

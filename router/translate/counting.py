@@ -1,12 +1,8 @@
-"""Counts of a prompt's tokens: those of an engine's counter, or an estimate for engines that have none."""
+"""Estimates of a prompt's tokens, for engines that can't count them."""
 
 from typing import Final
 
 import msgspec
-
-from router.core import errors
-from router.core.errors import BadGatewayError
-from router.translate.speech import AnswerTranslator, Context
 
 BYTES: Final = 3.5
 """Bytes of text, in UTF-8, to a token.
@@ -28,43 +24,9 @@ _KINDS: Final[dict[str, float]] = {"image": IMAGE, "thinking": 0, "redacted_thin
 """Types of blocks that have the same number of tokens, whatever is in them."""
 
 
-class _Count(msgspec.Struct):
-    input_tokens: int
-
-
 _decode = msgspec.json.Decoder(dict[str, object]).decode
-_decode_count = msgspec.json.Decoder(_Count).decode
 _encode = msgspec.json.Encoder().encode
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-class CountTranslator(AnswerTranslator):
-    """Passes on the count of an engine's counter, which has the form that clients expect."""
-
-    def __init__(self, context: Context) -> None:
-        self._context: Final = context
-        self.done = False
-
-    def feed(self, data: bytes, now: float) -> bytes:  # noqa: ARG002
-        """Counts don't come as streams."""
-        raise BadGatewayError("The engine answered a count of tokens with a stream.")
-
-    def ended(self, now: float) -> bytes:  # noqa: ARG002
-        """Counts don't come as streams."""
-        raise BadGatewayError("The engine answered a count of tokens with a stream.")
-
-    def whole(self, body: bytes, now: float) -> bytes:  # noqa: ARG002 -- other answers need the time
-        """Pass on the count."""
-        self.done = True
-        try:
-            count = _decode_count(body).input_tokens
-        except _BROKEN as error:
-            raise BadGatewayError(f"The engine's count of tokens is none: {error}.") from error
-        return b'{"input_tokens":%d}' % count
-
-    def error(self, status: int, body: bytes) -> bytes:
-        """Translate an error's body."""
-        return errors.body(errors.of_engine(status, body), self._context.path)
 
 
 def estimate(body: bytes) -> bytes:

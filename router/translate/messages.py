@@ -26,8 +26,8 @@ import msgspec
 from router.core.errors import BadRequestError
 from router.translate.billing import without_billing_line
 from router.translate.chat import ChatTranslator
-from router.translate.counting import CountTranslator, estimate
-from router.translate.messages_answer import MessagesWriter
+from router.translate.counting import estimate
+from router.translate.messages_answer import CountTranslator, MessagesWriter
 from router.translate.messages_request import NULL, PASSED, Block, Choice, Message, Request, Source, Tool, read_request
 from router.translate.speech import CHAT, Context, Translation
 

@@ -9,10 +9,15 @@ comes. An answer in one piece gives them as `{"INVALID_JSON": text}`, a form tha
 client's own check of the arguments fails then, and the model can be told why.
 """
 
+from typing import Final
+
 import msgspec
 
+from router.core import errors
+from router.core.errors import BadGatewayError
 from router.translate.chat import CALLS, FILTERED, LENGTH, STOP, Call, Usage, WholeAnswer, Writer
-from router.translate.speech import Context
+from router.translate.messages_request import read_count
+from router.translate.speech import AnswerTranslator, Context
 
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
@@ -136,3 +141,28 @@ def _input(arguments: str) -> bytes:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return _encode({"INVALID_JSON": arguments})
     return arguments.encode()
+
+
+class CountTranslator(AnswerTranslator):
+    """Passes on the count of an engine's counter, which has the form that clients expect."""
+
+    def __init__(self, context: Context) -> None:
+        self._context: Final = context
+        self.done = False
+
+    def feed(self, data: bytes, now: float) -> bytes:  # noqa: ARG002
+        """Counts don't come as streams."""
+        raise BadGatewayError("The engine answered a count of tokens with a stream.")
+
+    def ended(self, now: float) -> bytes:  # noqa: ARG002
+        """Counts don't come as streams."""
+        raise BadGatewayError("The engine answered a count of tokens with a stream.")
+
+    def whole(self, body: bytes, now: float) -> bytes:  # noqa: ARG002 -- other answers need the time
+        """Pass on the count."""
+        self.done = True
+        return b'{"input_tokens":%d}' % read_count(body)
+
+    def error(self, status: int, body: bytes) -> bytes:
+        """Translate an error's body."""
+        return errors.body(errors.of_engine(status, body), self._context.path)

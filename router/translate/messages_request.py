@@ -1,4 +1,4 @@
-"""What is read of a request in Anthropic's Messages API, by Structs that ignore the fields that nothing here needs.
+"""What is read of requests in Anthropic's Messages API, and of counts: Structs ignore the fields that nothing needs.
 
 No file that mypyc compiles may define such classes: msgspec reads the types of the fields, and mypyc leaves none.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from router.core.errors import BadRequestError
+from router.core.errors import BadGatewayError, BadRequestError
 
 Raw = msgspec.Raw
 
@@ -134,15 +134,32 @@ class Request(Passed):
 
 PASSED = Passed.__struct_fields__
 
+
+class Count(msgspec.Struct):
+    """What an engine's counter answers."""
+
+    input_tokens: int
+
+
 _decode = msgspec.json.Decoder(Request).decode
+_decode_count = msgspec.json.Decoder(Count).decode
+_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def read_request(body: bytes) -> Request:
     """Read a request. Raises BadRequestError."""
     try:
         return _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _BROKEN as error:
         _, _, place = str(error).partition("$.")
         field = place.rstrip("`").replace("[", ".").partition(".")[0]
         problem = f"The request is not as the Messages API wants it: {error}."
         raise BadRequestError(problem, param=field or None) from error
+
+
+def read_count(said: bytes) -> int:
+    """Read an engine's count of tokens. Raises BadGatewayError."""
+    try:
+        return _decode_count(said).input_tokens
+    except _BROKEN as error:
+        raise BadGatewayError(f"The engine's count of tokens is none: {error}.") from error

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from router.core.errors import BadGatewayError, BadRequestError
 from router.translate.billing import without_billing_line
 from router.translate.chat import ChatTranslator
-from router.translate.counting import CountTranslator, estimate
+from router.translate.counting import estimate
 from router.translate.messages import count_tokens, messages
-from router.translate.messages_answer import MessagesWriter
+from router.translate.messages_answer import CountTranslator, MessagesWriter
 from router.translate.speech import Context
 from tests.fakes.chat_streams import JSON, Said, cut, said
 
