@@ -14,6 +14,8 @@ off.
 
 from typing import Final, NamedTuple
 
+import msgspec
+
 from router.core import errors
 from router.core.errors import BadGatewayError, RouterError
 from router.translate.completions import (
@@ -101,6 +103,9 @@ class Writer:
     def text(self, text: str) -> bytes:
         """Write a piece of the answer's text; never empty."""
         raise NotImplementedError
+
+    def probabilities(self, told: msgspec.Raw) -> None:
+        """Take the log probabilities of what comes next; most APIs don't tell them."""
 
     def call(self, id_: str, name: str) -> bytes:
         """Begin a call of a tool."""
@@ -191,6 +196,8 @@ class ChatTranslator(AnswerTranslator):
             told = self._writer.begin(now)
         choice = first_choice(answer)
         if choice is not None:
+            if choice.logprobs:
+                self._writer.probabilities(choice.logprobs)
             message = choice.delta or choice.message
             if message is not None:
                 told += self._message(message)
@@ -303,6 +310,8 @@ class ChatTranslator(AnswerTranslator):
         if self._writer.streams:
             return self._chunk(body, now) + self._close(now)
         self.done = True
+        if choice.logprobs:
+            self._writer.probabilities(choice.logprobs)
         self._note_finish(choice)
         self._note_usage(said)
         message = choice.message or choice.delta or Message()

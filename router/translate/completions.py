@@ -66,6 +66,7 @@ class Choice(msgspec.Struct):
     text: str | None = None
     finish_reason: str | None = None
     stop_reason: msgspec.Raw = msgspec.Raw()
+    logprobs: msgspec.Raw = msgspec.Raw()
 
 
 class Answer(msgspec.Struct):

@@ -32,12 +32,13 @@ Fields = dict[str, msgspec.Raw]
 Sent = dict[str, object]
 
 PASSED: Final = frozenset({
-    "chat_template_kwargs", "frequency_penalty", "logit_bias", "max_completion_tokens", "max_tokens", "min_p",
-    "parallel_tool_calls", "presence_penalty", "priority", "reasoning_effort", "repeat_penalty", "repetition_penalty",
-    "response_format", "seed", "stop", "temperature", "tool_choice", "top_k", "top_p", "user",
+    "chat_template_kwargs", "frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens",
+    "min_p", "parallel_tool_calls", "presence_penalty", "priority", "reasoning_effort", "repeat_penalty",
+    "repetition_penalty", "response_format", "seed", "stop", "temperature", "tool_choice", "top_k", "top_logprobs",
+    "top_p", "user",
 })  # fmt: skip
-"""Fields of chat completions that a route may have added, which are passed on. The client's options win over them, as
-over any default; what a route sets or bounds is applied to what comes out here once more."""
+"""Fields of chat completions that a route may have added, or that Ollama has, too; they are passed on. The client's
+options win over them, as over any default. What a route sets or bounds is applied to what comes out here once more."""
 
 _EMBEDDINGS_PASSED: Final = frozenset({"priority", "user"})
 
@@ -122,6 +123,9 @@ def generate(body: bytes, context: Context) -> Translation:
             name = "system" if system else "images"
             raise BadRequestError(f"With raw: true there is no {name}: write all into prompt.", param=name)
         sent["prompt"] = prompt
+        # Completions have them in another form.
+        sent.pop("logprobs", None)
+        sent.pop("top_logprobs", None)
         wanted = fields.get("format", msgspec.Raw())
         if wanted not in _EMPTY:
             # llama_server's name for it, in completions.

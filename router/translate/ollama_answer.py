@@ -15,12 +15,13 @@ from router.core import errors
 from router.core.errors import BadGatewayError
 from router.translate.chat import LENGTH, Call, Usage, WholeAnswer, Writer
 from router.translate.completions import NULL
-from router.translate.ollama_request import Embedding, EmbeddingAnswer
+from router.translate.ollama_request import Embedding, EmbeddingAnswer, Probabilities
 from router.translate.speech import JSON, NDJSON, AnswerTranslator, Context
 
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _floats = msgspec.json.Decoder(list[float]).decode
+_read_probabilities = msgspec.json.Decoder(Probabilities).decode
 _read_embeddings = msgspec.json.Decoder(EmbeddingAnswer).decode
 
 
@@ -44,6 +45,8 @@ class _LineWriter(Writer):
         self._id = self._name = ""
         self._pieces: list[str] = []
         self._calls = 0
+        # Log probabilities of tokens that weren't written yet.
+        self._probabilities: list[bytes] = []
 
     @property
     def content_type(self) -> bytes:
@@ -65,6 +68,22 @@ class _LineWriter(Writer):
         at = time_text(context.unix + max(0.0, now - context.now))
         return b'{"model":%s,"created_at":"%s",' % (_encode(context.model), at.encode())
 
+    def probabilities(self, told: msgspec.Raw) -> None:
+        """Keep the log probabilities for the next line. What isn't a list of them is left out."""
+        try:
+            found = _read_probabilities(told).content
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return
+        self._probabilities += [msgspec.json.format(bytes(each), indent=-1) for each in found or ()]
+
+    def _told_probabilities(self) -> bytes:
+        """Write the log probabilities that wait."""
+        if not self._probabilities:
+            return b""
+        told = b'"logprobs":[%s],' % b",".join(self._probabilities)
+        self._probabilities.clear()
+        return told
+
     def _tail(self, finish: str, usage: Usage, now: float) -> bytes:
         """Write the end of the last line."""
         sent = self.context.now
@@ -73,7 +92,8 @@ class _LineWriter(Writer):
             # If the answer came in one piece, nothing says how long the prompt took.
             prompt, answer = self._begun - sent, now - self._begun
         counts = b'"prompt_eval_count":%d,"eval_count":%d,' % (usage.prompt, usage.completion) if usage.told else b""
-        return b'"done":true,"done_reason":"%s",%s"total_duration":%d,"load_duration":0,%s}\n' % (
+        return b'%s"done":true,"done_reason":"%s",%s"total_duration":%d,"load_duration":0,%s}\n' % (
+            self._told_probabilities(),
             b"length" if finish == LENGTH else b"stop",
             counts,
             _nanoseconds(now - sent),
@@ -151,12 +171,17 @@ class ChatWriter(_LineWriter):
     """Writes an answer of /api/chat."""
 
     def _text(self, text: str) -> bytes:
-        return b'%s"message":{"role":"assistant","content":%s},"done":false}\n' % (self._begins, _encode(text))
-
-    def _thinking(self, text: str) -> bytes:
-        return b'%s"message":{"role":"assistant","content":"","thinking":%s},"done":false}\n' % (
+        return b'%s"message":{"role":"assistant","content":%s},%s"done":false}\n' % (
             self._begins,
             _encode(text),
+            self._told_probabilities(),
+        )
+
+    def _thinking(self, text: str) -> bytes:
+        return b'%s"message":{"role":"assistant","content":"","thinking":%s},%s"done":false}\n' % (
+            self._begins,
+            _encode(text),
+            self._told_probabilities(),
         )
 
     def _tool_call(self, written: bytes) -> bytes:
@@ -178,10 +203,14 @@ class GenerateWriter(_LineWriter):
     """Writes an answer of /api/generate. No tools are offered there, so calls are written as text."""
 
     def _text(self, text: str) -> bytes:
-        return b'%s"response":%s,"done":false}\n' % (self._begins, _encode(text))
+        return b'%s"response":%s,%s"done":false}\n' % (self._begins, _encode(text), self._told_probabilities())
 
     def _thinking(self, text: str) -> bytes:
-        return b'%s"response":"","thinking":%s,"done":false}\n' % (self._begins, _encode(text))
+        return b'%s"response":"","thinking":%s,%s"done":false}\n' % (
+            self._begins,
+            _encode(text),
+            self._told_probabilities(),
+        )
 
     def _tool_call(self, written: bytes) -> bytes:
         return self._text(written.decode())
@@ -271,7 +300,7 @@ class EmbeddingTranslator(AnswerTranslator):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadGatewayError(f"The engine's answer is not as embeddings should be: {error}.") from error
         if answer.error not in NULL:
-            return self.error(500, body)
+            raise BadGatewayError(errors.of_engine(500, body).message)
         if answer.data is None:
             raise BadGatewayError("The engine's answer has no embeddings.")
         self.done = True

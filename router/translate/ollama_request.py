@@ -49,6 +49,12 @@ class OfferedTool(msgspec.Struct):
     function: OfferedFunction | None = None
 
 
+class Probabilities(msgspec.Struct):
+    """The log probabilities of tokens, in chat completions; Ollama has the same list."""
+
+    content: list[msgspec.Raw] | None = None
+
+
 class Embedding(msgspec.Struct):
     """The embedding of one text."""
 

@@ -499,6 +499,33 @@ def test_generate_tells_calls_as_text():
     assert '"a"' in whole(generate(stream=False), {"content": "", "tool_calls": made})["response"]
 
 
+def test_log_probabilities_have_the_same_form():
+    """They are asked for as in chat completions, and come with the line of their text; nonsense is left out."""
+    translation = chat(logprobs=True, top_logprobs=2)
+    assert (sent(translation)["logprobs"], sent(translation)["top_logprobs"]) == (True, 2)
+    odds = {"token": "Hello", "logprob": -0.5, "bytes": [72], "top_logprobs": [{"token": "Hi", "logprob": -1.5}]}
+
+    def said(delta, told):
+        return b"data: " + encode({"choices": [{"index": 0, "delta": delta, "logprobs": told}]}) + b"\n\n"
+
+    events = [
+        said({"reasoning_content": "Hm"}, {"content": [odds]}),
+        said({"content": "<th"}, {"content": [odds]}),
+        said({"content": " you"}, None),
+        said({"content": "!"}, "none"),
+        said({}, {"content": [odds, odds]}),
+    ]
+    lines = stream(translation, *events)
+    assert [len(line.get("logprobs", ())) for line in lines] == [1, 1, 0, 0, 2]
+    assert lines[0]["logprobs"] == [odds]
+    assert sdk.ChatResponse(**lines[0]).logprobs
+    choice = {"message": SAID, "logprobs": {"content": [odds]}}
+    assert json.loads(chat(stream=False).answer.whole(encode({"choices": [choice]}), 12.0))["logprobs"] == [odds]
+    lines = stream(generate(logprobs=True), *events)
+    assert [len(line.get("logprobs", ())) for line in lines] == [1, 1, 0, 0, 2]
+    assert "logprobs" not in sent(generate(raw=True, logprobs=True, top_logprobs=1))
+
+
 def test_an_answer_in_one_piece_becomes_a_stream_for_who_asked_for_one():
     """An engine may ignore `stream`."""
     translation = chat()
@@ -515,7 +542,8 @@ def test_errors_are_texts():
         assert json.loads(translation.answer.error(400, said)) == {"error": "Too long."}
     got = stream(chat(), event(SAID), b"data: " + said + b"\n\n")
     assert got[-1] == {"error": "Too long."}
-    assert json.loads(embed().answer.whole(said, 11.0)) == {"error": "Too long."}
+    with pytest.raises(BadGatewayError, match="Too long"):
+        embed().answer.whole(said, 11.0)
 
 
 def test_embeddings_come_in_order():
