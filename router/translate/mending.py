@@ -11,6 +11,7 @@ Some requests it would not answer as meant, whatever its answer lacked. Those go
 2. Items that it refuses: reasoning without its text (as Codex sends back a summary), and types that it doesn't know.
 """
 
+import re
 from typing import Final, TypeVar
 
 import msgspec
@@ -35,6 +36,9 @@ T = TypeVar("T")
 KNOWN = frozenset({None, "message", "function_call", "function_call_output"})
 """Types of items that llama_server takes; it takes reasoning with its text, too."""
 
+_NAMESPACE = re.compile(rb'"type"\s*:\s*"namespace"')
+"""A tool in JSON that is a namespace; it is no type of a JSON schema."""
+
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 
 
@@ -45,6 +49,8 @@ _list = msgspec.json.Decoder(list[msgspec.Raw])
 
 def mended(body: bytes, context: Context) -> Translation:
     """Pass a request of /v1/responses on as it is, and complete its answer. Raises BadRequestError."""
+    if b'"namespace"' in body and _NAMESPACE.search(body):
+        return responses(body, context)
     asked = read(request.glance, body, "")
     refuse_stored(asked)
     if _is_for_chat(asked):
@@ -57,8 +63,6 @@ def _is_for_chat(asked: Glance) -> bool:
     """Do 1 and 2 above."""
     choice = asked.tool_choice
     if choice not in NULL and bytes(choice) not in {b'"auto"', b'"none"'}:
-        return True
-    if asked.tools and any(tool.type == "namespace" for tool in read(request.tools, asked.tools, "tools") or ()):
         return True
     said = asked.input
     return isinstance(said, list) and not all(_is_known(item) for item in said)

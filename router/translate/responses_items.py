@@ -20,7 +20,7 @@ import msgspec
 
 from router.core.errors import BadRequestError
 from router.translate.completions import NULL
-from router.translate.responses_request import Item, Part
+from router.translate.responses_request import Call, Function, Item, Message, Part
 from router.translate.responses_tools import Fields, Tools
 
 LATER_SYSTEM = "<system-reminder>\n%s\n</system-reminder>"
@@ -35,7 +35,7 @@ class Conversation:
     """Makes a chat's messages from one item after the other; tools that stand among the items are added to `tools`."""
 
     def __init__(self, tools: Tools) -> None:
-        self.messages: Final[list[Fields]] = []
+        self.messages: Final[list[Message]] = []
         self._tools = tools
         # Images of the results of tools, for the next message of the user.
         self._images: list[Fields] = []
@@ -44,7 +44,7 @@ class Conversation:
         """Do 1 above."""
         if not text:
             return
-        if not self.messages or self.messages[-1]["role"] == "system":
+        if not self.messages or self.messages[-1].role == "system":
             self._say("system", text, "\n\n")
         else:
             self._say("user", LATER_SYSTEM % text, "\n\n")
@@ -66,6 +66,8 @@ class Conversation:
             self._message(item, number)
         elif kind == "reasoning":
             self._reasoning(item)
+        elif kind == "function_call":
+            self._call(item, kind, number)
         elif kind.endswith("_call_output"):
             self._result(item, number)
         elif kind.endswith("_call"):
@@ -117,8 +119,8 @@ class Conversation:
         text = content or "\n\n".join([part.text or "" for part in item.summary or ()])
         if text:
             turn = self._turn("assistant")
-            before = turn.get("reasoning_content")
-            turn["reasoning_content"] = f"{before}\n\n{text}" if before else text
+            before = turn.reasoning_content
+            turn.reasoning_content = f"{before}\n\n{text}" if before else text
 
     def _call(self, item: Item, kind: str, number: int) -> None:
         if kind == "function_call":
@@ -133,13 +135,11 @@ class Conversation:
         else:
             arguments = _json(item.operation if item.action in NULL else item.action, number)
         name = self._tools.flat(item.namespace, item.name or kind[:-5])
-        calls = self._turn("assistant").setdefault("tool_calls", [])
-        assert isinstance(calls, list)  # noqa: S101 -- for mypy; nothing else puts it there
-        calls.append({
-            "id": item.call_id or item.id or f"call_{len(self.messages)}_{len(calls)}",
-            "type": "function",
-            "function": {"name": name, "arguments": arguments or "{}"},
-        })  # fmt: skip
+        turn = self._turn("assistant")
+        if turn.tool_calls is None:
+            turn.tool_calls = []
+        id_ = item.call_id or item.id or f"call_{len(self.messages)}_{len(turn.tool_calls)}"
+        turn.tool_calls.append(Call(id_, Function(name, arguments or "{}")))
 
     def _result(self, item: Item, number: int) -> None:
         said = item.output
@@ -152,41 +152,40 @@ class Conversation:
             self._images += images
         elif isinstance(said, dict):
             text = _json(said, number)
-        self.messages.append({"role": "tool", "tool_call_id": item.call_id or self._last_call(), "content": text})
+        self.messages.append(Message("tool", text, tool_call_id=item.call_id or self._last_call()))
 
     def _last_call(self) -> str:
         """Give the id of the call that an output without one must mean."""
         for message in reversed(self.messages):
-            calls = message.get("tool_calls")
-            if isinstance(calls, list) and calls:
-                return str(calls[-1]["id"])
+            if message.tool_calls:
+                return message.tool_calls[-1].id
         return ""
 
     # Messages
 
-    def _turn(self, role: str) -> Fields:
+    def _turn(self, role: str) -> Message:
         """Give the last message if it is this role's, else a new one."""
         if role == "assistant":
             self._show_images()
-        if not self.messages or self.messages[-1]["role"] != role:
-            self.messages.append({"role": role, "content": ""})
+        if not self.messages or self.messages[-1].role != role:
+            self.messages.append(Message(role, ""))
         return self.messages[-1]
 
     def _say(self, role: str, text: str, joint: str) -> None:
         turn = self._turn(role)
-        content = turn["content"]
+        content = turn.content
         if isinstance(content, list):
             content.append({"type": "text", "text": text})
         else:
-            turn["content"] = f"{content}{joint}{text}" if content else text
+            turn.content = f"{content}{joint}{text}" if content else text
 
     def _show(self, part: Fields) -> None:
         turn = self._turn("user")
-        content = turn["content"]
+        content = turn.content
         if isinstance(content, list):
             content.append(part)
         else:
-            turn["content"] = [{"type": "text", "text": content}, part] if content else [part]
+            turn.content = [{"type": "text", "text": content}, part] if content else [part]
 
     def _show_images(self) -> None:
         images, self._images = self._images, []

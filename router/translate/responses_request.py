@@ -8,13 +8,38 @@ import msgspec
 NOTHING = msgspec.Raw()
 
 
-class Url(msgspec.Struct):
+class Function(msgspec.Struct, gc=False):
+    """A function that was called, as a chat has it."""
+
+    name: str
+    arguments: str
+
+
+class Call(msgspec.Struct, gc=False):
+    """A call, as a chat has it."""
+
+    id: str
+    function: Function
+    type: str = "function"
+
+
+class Message(msgspec.Struct, gc=False, omit_defaults=True):
+    """A message, as a chat has it; not a dict, because a conversation has hundreds of them."""
+
+    role: str
+    content: str | list[object]
+    reasoning_content: str = ""
+    tool_calls: list[Call] | None = None
+    tool_call_id: str | None = None
+
+
+class Url(msgspec.Struct, gc=False):
     """An image's URL, as chats write it."""
 
     url: str = ""
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, gc=False):
     """A part of a content or an output, of any type."""
 
     type: str = ""
@@ -29,7 +54,7 @@ class Part(msgspec.Struct):
     stderr: str | None = None
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """An item of `input`, of any type."""
 
     type: str | None = None
@@ -48,7 +73,7 @@ class Item(msgspec.Struct):
     tools: msgspec.Raw = NOTHING
 
 
-class Seen(msgspec.Struct):
+class Seen(msgspec.Struct, gc=False):
     """What is read of an item if only its type matters."""
 
     type: str | None = None
@@ -132,7 +157,7 @@ PASSED = (
 """Fields that go into the chat as they are. Most are not of this API, but a route may have set them."""
 
 
-class Reasoning(msgspec.Struct):
+class Reasoning(msgspec.Struct, gc=False):
     """What is said of the reasoning."""
 
     effort: str | None = None
@@ -140,7 +165,7 @@ class Reasoning(msgspec.Struct):
     generate_summary: str | None = None
 
 
-class Format(msgspec.Struct):
+class Format(msgspec.Struct, gc=False):
     """The form of the text."""
 
     type: str = "text"
@@ -150,13 +175,13 @@ class Format(msgspec.Struct):
     strict: bool | None = None
 
 
-class Text(msgspec.Struct):
+class Text(msgspec.Struct, gc=False):
     """What is said of the text."""
 
     format: Format | None = None
 
 
-class Tool(msgspec.Struct):
+class Tool(msgspec.Struct, gc=False):
     """A tool: a function (in `function`, if a client writes it as in chats), a namespace of others, or any other."""
 
     type: str = ""
@@ -168,7 +193,7 @@ class Tool(msgspec.Struct):
     function: "Tool | None" = None
 
 
-class Allowed(msgspec.Struct):
+class Allowed(msgspec.Struct, gc=False):
     """A tool that `tool_choice` allows."""
 
     type: str = ""
@@ -176,7 +201,7 @@ class Allowed(msgspec.Struct):
     namespace: str | None = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     """A `tool_choice` that isn't a word."""
 
     type: str = ""

@@ -221,7 +221,7 @@ def test_what_the_engine_can_answer_passes(fields):
     assert ask(**fields).path == "/v1/responses"
 
 
-@pytest.mark.parametrize("fields", [{"store": True}, {"previous_response_id": "r"}, {"background": True}, {"tools": 3}])
+@pytest.mark.parametrize("fields", [{"store": True}, {"previous_response_id": "r"}, {"background": True}, {"input": 3}])
 def test_what_is_stored_is_refused(fields):
     """llama_server would ignore most of these."""
     with pytest.raises(BadRequestError):
