@@ -22,7 +22,7 @@ TRANSLATABLE = OLLAMA | {MESSAGES, COUNT, RESPONSES}
 
 _NO_SUCH_PATH = frozenset({404, 405, 501})
 
-_MODEL = re.compile(rb"\bmodel\b", re.IGNORECASE)
+_MODEL = re.compile(rb"\bmodel(?:_not_found)?\b", re.IGNORECASE)
 
 _UNEXPECTED = b"Unexpected endpoint"
 """How LM Studio begins its error for a path that it doesn't know, with the status 200."""

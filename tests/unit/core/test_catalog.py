@@ -202,3 +202,21 @@ def test_when_a_backend_was_last_seen_at_work():
     backend = Backend("a")
     backend.progress.moved(5.0)
     assert backend.worked_at == 5.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "means"),
+    [("a", "a"), ("a:latest", "a"), ("b", "b:latest"), ("b:latest", "b:latest"), ("c:latest", "c"), ("a:7b", "other")],
+)
+def test_a_name_with_or_without_latest_means_the_same(asked, means):
+    """As for Ollama; only then do wildcards count."""
+    backend = Backend("x", {"a": "a", "b:latest": "b:latest", "d": "d", "other": "other"})
+    catalog = Catalog([backend], {"c": Route(("d",)), "*": Route(("other",))})
+    (candidate,) = catalog.resolve(asked).tiers[0]
+    assert candidate.model == {"c": "d"}.get(means, means)
+
+
+def test_two_models_that_differ_by_latest_alone():
+    """Are two."""
+    catalog = Catalog([Backend("x", {"a": "1", "a:latest": "2"})], {})
+    assert [catalog.resolve(name).tiers[0][0].model for name in ("a", "a:latest")] == ["1", "2"]

@@ -20,6 +20,38 @@ def test_anthropic_form(kind):
     assert told == {"type": "error", "error": {"type": kind.anthropic_type, "message": "What to do."}}
 
 
+@pytest.mark.parametrize("kind", errors.RouterError.__subclasses__())
+def test_ollamas_form(kind):
+    """Every error is a text on Ollama's paths, and a line of its own in a stream there."""
+    error = kind("What to do.")
+    assert json.loads(errors.body(error, "/api/chat")) == {"error": "What to do."}
+    assert errors.event(error, "/api/generate") == b'{"error":"What to do."}\n'
+
+
+@pytest.mark.parametrize(
+    ("status", "type_", "anthropic_type"),
+    [
+        (400, "invalid_request_error", "invalid_request_error"),
+        (401, "invalid_request_error", "authentication_error"),
+        (404, "invalid_request_error", "not_found_error"),
+        (418, "invalid_request_error", "invalid_request_error"),
+        (429, "rate_limit_error", "rate_limit_error"),
+        (500, "server_error", "api_error"),
+        (503, "server_error", "overloaded_error"),
+        (529, "server_error", "overloaded_error"),
+    ],
+)
+def test_an_engines_error_keeps_its_status(status, type_, anthropic_type):
+    """And its words; what kind it is in each API follows from the status."""
+    error = errors.of_engine(status, b'{"error": {"message": "No."}}')
+    assert (error.status, error.type, error.anthropic_type, error.message) == (status, type_, anthropic_type, "No.")
+
+
+def test_an_engines_error_without_words():
+    """Says the status."""
+    assert errors.of_engine(500, b"").message == "The engine answered 500, and nothing more."
+
+
 @pytest.mark.parametrize(
     ("path", "name", "key"),
     [

@@ -164,3 +164,12 @@ def test_a_stay_that_nobody_understands_is_refused(name, value):
         peek(f'{{"model": "m", "{name}": {value}}}'.encode())
     assert caught.value.param == name
     assert name in STAYS
+
+
+@pytest.mark.parametrize(
+    ("said", "streams"),
+    [(b"", True), (b', "stream": null', True), (b', "stream": false', False), (b', "stream": true', True)],
+)
+def test_an_api_that_streams_unless_asked_otherwise(said, streams):
+    """Ollama's does."""
+    assert peek(b'{"model": "m"%s}' % said, streams=True)[1] is streams

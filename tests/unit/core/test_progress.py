@@ -203,3 +203,12 @@ def test_a_client_may_be_idle_for_so_long():
     assert [look(at=110.9 + LIMIT), look(at=111.0 + LIMIT)] == [Found.NOTHING, Found.CLIENT_IDLE]
     assert not look.progress.client_moved(5000, 130.0)
     assert look.progress.client_moved(4999, 130.0)
+
+
+def test_lines_are_events():
+    """Each counts."""
+    passed = Passed("/api/chat")
+    passed.begin(200, b"", streams=True)
+    passed.add(b'{"done":false}\n{"done":false}\n')
+    passed.add(b'{"done":true,"eval_count":6}\n')
+    assert (passed.events, passed.is_whole()) == (3, True)

@@ -608,8 +608,44 @@ def test_an_answer_that_begins_with_an_error(data, expected):
         (b": ping\n\ndata:x", True),
         (b"event: message_start\ndata: {}\n\n", True),
         (b"8\r\n: ping\n\n\r\n9\r\ndata: x\n\n\r\n", True),
+        (b'{"model":"m","done":false}\n', True),
     ],
 )
 def test_an_event_is_told_from_pings(data, has):
     """With the size of a chunk before it or not."""
     assert has_event(data) is has
+
+
+# Lines of JSON
+
+LAST = b'{"model":"m","done":true,"done_reason":"stop","prompt_eval_count":24,"eval_count":6}\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (LAST, True),
+        (b'{"response":"x","done":false}\n' + LAST, True),
+        (b'{"done":false}\n{"error":"It broke."}\n', True),
+        (b'{"response":"\\"done\\":true}","done":false}\n', False),
+        (LAST[:-1], False),
+        (b'{"done":false}\n', False),
+    ],
+)
+def test_the_end_of_ollamas_streams(data, whole):
+    """Its last line says that it is done, or it is an error."""
+    for path in ("/api/chat", "/api/generate"):
+        tail = tail_of(path)
+        tail.add(data)
+        assert tail.is_whole(path) is whole
+        assert needs_mark(path)
+
+
+def test_ollamas_counts():
+    """They stand at the top of the last line."""
+    assert ending(b'{"response":"x","done":false}\n' + LAST) == Ending(24, 6, "stop", error=False)
+
+
+def test_counts_in_a_line_that_is_cut():
+    """Are none."""
+    assert ending(LAST[9:]) == Ending(None, None, "stop", error=False)
