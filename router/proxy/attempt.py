@@ -203,6 +203,10 @@ class Attempt(Receiver):
         """Hand on what came before a mistake."""
         self._owner.on_remains(self, data)
 
+    def on_mistake(self, error: Exception) -> None:
+        """Hand on that the router has a bug, or that the engine can't be told the request."""
+        self._owner.on_mistake(self, error)
+
     # After these two the connection tells nothing more: a bug in what follows would leave the client waiting.
 
     def on_end(self) -> None:

@@ -71,8 +71,17 @@ class Attempts(HedgeOwner):
         pool = plane.pool(candidate.backend)
         if pool is None:
             exchange.on_failure(attempt, Failure.REFUSED, "it has no address")
-        elif not (exchange.request.head.translatable and estimated(attempt, exchange.request, self.body)):
-            attempt.connect(pool, plane.loop, fresh=fresh)
+        else:
+            self.send(attempt, pool, fresh=fresh)
+
+    def send(self, attempt: Attempt, pool: "Pool", *, fresh: bool = False) -> None:
+        """Send the request to the attempt's backend, unless the router itself answers in its place.
+
+        Raises RouterError if its engine can't be told the request.
+        """
+        request = self._exchange.request
+        if not (request.head.translatable and estimated(attempt, request, self.body)):
+            attempt.connect(pool, self._plane.loop, fresh=fresh)
 
     def tidy(self, way: "Way") -> None:
         """Take out of the body what differs each time and says nothing."""
@@ -88,8 +97,10 @@ class Attempts(HedgeOwner):
 
     def again(self, attempt: Attempt, pool: "Pool") -> None:
         """Make the same attempt again: it has turned out that its backend has to have the request translated."""
-        if not estimated(attempt, self._exchange.request, self.body):
-            attempt.connect(pool, self._plane.loop)
+        try:
+            self.send(attempt, pool)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
+            attempt.on_mistake(error)
 
     def end(self) -> None:
         """Let go of everything: the engine is free in the same turn of the loop."""

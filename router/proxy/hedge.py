@@ -44,6 +44,10 @@ class HedgeOwner(Sender):
         """Choose a second backend for the same request; None: there is none."""
         raise NotImplementedError
 
+    def send(self, attempt: Attempt, pool: "Pool", *, fresh: bool = False) -> None:
+        """Send the request to the attempt's backend; see Attempts.send."""
+        raise NotImplementedError
+
     def blame(self, failure: Failure, attempt: Attempt) -> None:
         """Note that an attempt failed."""
         raise NotImplementedError
@@ -86,7 +90,7 @@ class Hedge(Owner):
         sent = plane.began(candidate, way, exchange, now)
         attempt = self.attempt = Attempt(self, candidate, sent, now)
         try:
-            attempt.connect(pool, plane.loop)
+            self._owner.send(attempt, pool)
         except Exception as error:  # noqa: BLE001  (whatever it is, the first attempt is still there)
             self.on_mistake(attempt, error)
 
@@ -130,7 +134,7 @@ class Hedge(Owner):
         """Try once more where a kept connection failed; else end it, and let the first attempt go on."""
         pool = self._plane.pool(attempt.backend)
         if failure is Failure.STALE and pool is not None:
-            attempt.connect(pool, self._plane.loop, fresh=True)
+            self._owner.send(attempt, pool, fresh=True)
             return
         self._owner.blame(failure, attempt)
         self._owner.go_alone()

@@ -95,6 +95,12 @@ class Interpreter(Between):
 
     def on_end(self) -> None:
         """Give what the client's answer still lacks, and its end."""
+        try:
+            self._end()
+        except Exception as error:  # noqa: BLE001  (the connection tells nothing more: the client would wait for ever)
+            self._attempt.on_mistake(error)
+
+    def _end(self) -> None:
         attempt, answer, now = self._attempt, self._answer, self._clock()
         try:
             if self._streams:

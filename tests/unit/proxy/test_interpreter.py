@@ -42,6 +42,10 @@ class Told(Owner):
         """Note it."""
         self._note(attempt, "end")
 
+    def on_mistake(self, attempt, error):
+        """Note it."""
+        self._note(attempt, "mistake", str(error))
+
     def on_failure(self, attempt, failure, detail):
         """Note it."""
         self._note(attempt, "failed", failure, detail)
@@ -199,6 +203,15 @@ async def test_an_answer_in_one_piece_that_can_not_be_read(scene, transport):
     interpreter.on_end()
     assert owner.told == [("failed", Failure.GARBLED, "It asks.")]
     assert not transport.aborted
+
+
+async def test_a_bug_at_the_end(scene, monkeypatch):
+    """Is told: the client would wait for ever."""
+    monkeypatch.setattr(Whole, "whole", lambda *_: {}[1])
+    owner, _, interpreter = scene(Whole())
+    interpreter.on_head(head(), 0)
+    interpreter.on_end()
+    assert owner.told == [("mistake", "1")]
 
 
 async def test_an_answer_that_is_too_long(scene, monkeypatch):
