@@ -238,6 +238,13 @@ def event(error: RouterError, path: str) -> bytes:
     if _is_anthropic(path):
         return b"\n\nevent: error\ndata: " + _encode(_anthropic(error)) + b"\n\n"
     if path.startswith("/v1/responses"):
-        said = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
+        # SDKs want a number, and nobody has counted the events that passed as they came.
+        said = {
+            "type": "error",
+            "sequence_number": 0,
+            "code": error.code,
+            "message": error.message,
+            "param": error.param,
+        }
         return b"\n\nevent: error\ndata: " + _encode(said) + b"\n\n"
     return b"\n\ndata: " + _encode({"error": told(error)}) + b"\n\n"

@@ -5,7 +5,8 @@ it, `output_item.done`), and the whole response once more: completed, incomplete
 that OpenAI's SDK declares, though most clients do without some.
 
 Reasoning is an item with its text, as llama_server and vllm answer. If the client asked for a summary, it stands there
-instead: Codex shows a summary to its user, and sends either back with the next request.
+instead: Codex shows a summary to its user, and sends either back with the next request. `encrypted_content` is an empty
+text, as llama_server's: with null, the AI SDK doesn't send reasoning back.
 """
 
 from typing import Final
@@ -176,7 +177,7 @@ class ResponsesWriter(Writer):
 
     def _begin_thinking(self) -> bytes:
         told = self._begin(_THINKING)
-        told += self._added(b"reasoning", b'"summary":[],"encrypted_content":null')
+        told += self._added(b"reasoning", b'"summary":[],"encrypted_content":""')
         if self._summarizes:
             part = b'"summary_index":0,"part":' + _SUMMARY_PART % b'""'
             self._delta = self._delta_of(b"response.reasoning_summary_text.delta", b'"summary_index":0,')
@@ -233,9 +234,9 @@ class ResponsesWriter(Writer):
             fields = b'"role":"assistant","content":[%b]' % (_TEXT_PART % said)
             return _ITEM % (self._id, b"message", status, fields)
         if self._summarizes:
-            fields = b'"summary":[%b],"encrypted_content":null' % (_SUMMARY_PART % said)
+            fields = b'"summary":[%b],"encrypted_content":""' % (_SUMMARY_PART % said)
         else:
-            fields = b'"summary":[],"encrypted_content":null,"content":[%b]' % (_THINKING_PART % said)
+            fields = b'"summary":[],"encrypted_content":"","content":[%b]' % (_THINKING_PART % said)
         return _ITEM % (self._id, b"reasoning", status, fields)
 
     def _call_fields(self, id_: str, name: str) -> bytes:

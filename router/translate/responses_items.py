@@ -76,8 +76,8 @@ class Conversation:
             self._tools.add(item.tools, f"input[{number}].tools")
         elif kind in {"item_reference", "compaction"}:
             raise BadRequestError(
-                f"input[{number}] is of type {kind}, whose content only OpenAI's servers have: send the items"
-                " themselves.",
+                f"input[{number}] is of type {kind}, whose content isn't stored here: send the items themselves,"
+                " as SDKs do with store: false.",
                 param=f"input[{number}]",
             )
 

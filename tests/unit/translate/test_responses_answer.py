@@ -188,6 +188,12 @@ def test_an_error_of_the_router_is_a_response_that_failed():
     assert response(events(data)[-1])["error"]["message"] == "too late"
 
 
+def test_an_error_behind_a_stream_that_passed_has_what_sdks_need():
+    """The router writes it where it has only passed an engine's own events on."""
+    (said,) = events(errors.event(GatewayTimeoutError("too late"), CONTEXT.path))
+    assert said["message"] == "too late"
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(400, "invalid_prompt"), (429, "rate_limit_exceeded"), (500, "server_error")]
 )
