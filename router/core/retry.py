@@ -95,13 +95,18 @@ def error_of(failure: Failure, backend: str) -> RouterError:
     return BadGatewayError(f"{sentence} Try again; the router's log says more.")
 
 
-def first(model: str, queue: str, way: Way, ask: Ask, dispatcher: Dispatcher[T], now: float) -> Candidate | None:
+def first(
+    model: str, queue: str, way: Way, ask: Ask, dispatcher: Dispatcher[T], now: float, *, at_once: bool = False
+) -> Candidate | None:
     """Choose where a request goes first; None: it has to wait in its queue.
 
-    Raises UnavailableError, with the reasons, if no backend is up or about to be.
+    `at_once`: it takes no engine's time, so it needs no room. Raises UnavailableError, with the reasons, if no backend
+    is up or about to be.
     """
     admission, chosen = dispatcher.admission, None
-    if admission.is_empty(queue):
+    if at_once:
+        chosen = dispatcher.choose(way, (), ask, now, full=True)
+    elif admission.is_empty(queue):
         chosen = dispatcher.choose(way, (), ask, now)
     elif len(way.tiers) > 1 and not admission.is_wide(queue):
         # Those who wait for its first model alone can't go to the next ones: nobody is overtaken there.

@@ -91,7 +91,8 @@ class Exchange(UnderWay):
                 self._wait(way, UNTOLD)
                 return
             try:
-                candidate = retry.first(model, queue, way, ask, plane.dispatcher, self.began)
+                at_once = self.request.head.counts
+                candidate = retry.first(model, queue, way, ask, plane.dispatcher, self.began, at_once=at_once)
             except errors.UnavailableError:
                 if not plane.revive(way):
                     raise

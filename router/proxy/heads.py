@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from router.core.access import is_forwarded
-from router.core.apis import OLLAMA_STREAMS, TRANSLATABLE
+from router.core.apis import COUNT, OLLAMA_STREAMS, TRANSLATABLE
 from router.http1 import requests, responses
 from router.http1.bodies import Framing
 from router.http1.heads import Headers, Known, end_to_end, header_lines, split_at_length, status_line
@@ -112,7 +112,8 @@ class RequestHead(NamedTuple):
     and a log. `lines` are its end-to-end headers, serialised, without those that the router writes; `credentials` are
     the client's headers that hold a key, serialised. `well_addressed`: its path is one of the data plane's, and names
     no parent folder. `explain`: the answer has to say why this backend was chosen. `translatable`: not every backend
-    speaks the API of its path. `streams`: that API gives a stream unless the body says otherwise.
+    speaks the API of its path. `streams`: that API gives a stream unless the body says otherwise. `counts`: it asks for
+    a count of tokens, which takes no engine's time.
     """
 
     target: bytes
@@ -126,6 +127,7 @@ class RequestHead(NamedTuple):
     explain: bool
     translatable: bool
     streams: bool
+    counts: bool
 
 
 def parse_response(data: bytes) -> tuple[Known[ResponseHead], int, bytes] | None:
@@ -210,6 +212,7 @@ def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> Re
         (b"x-router-explain", b"1") in headers,
         path in TRANSLATABLE,
         path in OLLAMA_STREAMS,
+        path == COUNT,
     )
 
 

@@ -26,6 +26,9 @@ MOST_TOLD = 64 * 1024
 """Bytes that are kept of an answer which may say that there is no such path."""
 
 
+_UNABLE = 501
+
+
 def head_of(status: int, content_type: bytes, *, streams: bool = False, lines: bytes = b"") -> ResponseHead:
     """Make the head of an answer that the router writes; `lines` are further ones."""
     return ResponseHead(
@@ -40,12 +43,22 @@ def head_of(status: int, content_type: bytes, *, streams: bool = False, lines: b
 
 
 class Interpreter(Between):
-    """Has one attempt's answer translated; `clock` gives the loop's time."""
+    """Has one attempt's answer translated; `clock` gives the loop's time.
+
+    `instead` answers where the engine says that it can't (501); None: nobody does.
+    """
 
     takes_chunks = False
 
-    def __init__(self, attempt: Attempt, answer: AnswerTranslator, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        answer: AnswerTranslator,
+        clock: Callable[[], float],
+        instead: Callable[[], None] | None = None,
+    ) -> None:
         self._attempt: Final = attempt
+        self._instead: Final = instead
         self._answer: Final = answer
         self._clock: Final = clock
         # The engine's head, and what it gave of an answer in one piece.
@@ -60,12 +73,17 @@ class Interpreter(Between):
         if self._streams:
             lines = b"cache-control: no-cache\r\n"
             self._attempt.on_head(head_of(head.status, self._answer.content_type, streams=True, lines=lines), 0)
-        elif head.odd:
+        elif head.odd and not self._can_not:
             # A redirection, or an answer without content, can't be translated.
             status = head.status if head.status >= 400 else 502
             waits = b"".join(b"retry-after: %s\r\n" % value for name, value in head.headers if name == b"retry-after")
             told = head_of(status, JSON, lines=waits)
             self._attempt.on_head(told._replace(headers=head.headers), 0)
+
+    @property
+    def _can_not(self) -> bool:
+        """Whether somebody else answers."""
+        return self._status == _UNABLE and self._instead is not None
 
     def on_body(self, data: bytes) -> None:
         """Translate the next bytes of a stream; keep those of anything else."""
@@ -102,6 +120,10 @@ class Interpreter(Between):
 
     def _end(self) -> None:
         attempt, answer, now = self._attempt, self._answer, self._clock()
+        if self._can_not and self._instead is not None:
+            attempt.let_go()
+            self._instead()
+            return
         try:
             if self._streams:
                 told = answer.ended(now)

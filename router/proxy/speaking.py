@@ -36,11 +36,15 @@ def estimated(attempt: "Attempt", request: "Request", body: bytes) -> bool:
     path, apis = request.head.path, attempt.backend.apis
     if path != COUNT or path not in apis.lacks or apis.counter:
         return False
-    told = ESTIMATES[path](body)
+    _estimate(attempt, body)
+    return True
+
+
+def _estimate(attempt: "Attempt", body: bytes) -> None:
+    told = ESTIMATES[COUNT](body)
     attempt.on_head(head_of(200, JSON, lines=_ESTIMATED), len(told))
     attempt.on_body(told)
     attempt.on_end()
-    return True
 
 
 class Sender:
@@ -92,6 +96,7 @@ def _translated(
     attempt: "Attempt", request: "Request", body: bytes, route: "Route", pool: "Pool", plane: "Plane"
 ) -> bytes:
     backend, model, rules, path = attempt.backend, attempt.candidate.model, route.reshape, request.head.path
+    asked = body
     body = reshaped(body, rules, model)
     translation = SPEECHES[path](body, _context(request, plane))
     body, target = translation.body, backend.apis.counter if path == COUNT else translation.path
@@ -100,7 +105,9 @@ def _translated(
         body = reshaped(body, rules, model)
     if backend.put_right is not None:
         body = backend.put_right(target, body)
-    attempt.between = Interpreter(attempt, translation.answer, plane.loop.time)
+    # A counter can't count images; then there is an estimate.
+    instead = (lambda: _estimate(attempt, asked)) if path == COUNT else None
+    attempt.between = Interpreter(attempt, translation.answer, plane.loop.time, instead)
     credentials = pool.credentials or _as_bearer(request)
     return message(request, backend, target.encode("ascii"), credentials, body, pool)
 

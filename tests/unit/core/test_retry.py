@@ -390,3 +390,12 @@ def test_a_request_of_a_route_waits_where_all_its_models_are_full():
     made = dispatcher(lowest)
     made.admission.enter("m", "direct", "", 0, 1, 0.0)
     assert retry.first("route", "m", Way(((a,), (b,)), Route(("m", "small"))), Ask(10), made, 0.0) is None
+
+
+def test_what_takes_no_engines_time_goes_at_once():
+    """Whether there is room or not, and past all who wait."""
+    full = up("a", 1)
+    full.backend.cap = Cap(1)
+    some, way = dispatcher(lowest), Way(((full,),), DIRECT)
+    assert retry.first("m", "m", way, Ask(1), some, 0.0) is None
+    assert retry.first("m", "m", way, Ask(1), some, 0.0, at_once=True) is full

@@ -41,7 +41,7 @@ def framed(frame: bytes):
 def request(*, http11: bool = True, keep_alive: bool = True) -> Request:
     head = RequestHead(
         target=b"/v1/chat/completions", path=CHAT, headers=(), keep_alive=keep_alive, id="", lines=b"", credentials=b"",
-        well_addressed=True, explain=False, translatable=False, streams=False,
+        well_addressed=True, explain=False, translatable=False, streams=False, counts=False,
     )  # fmt: skip
     return Request(
         head, "id-1", "m", Caller(), 0, stream=True, credentials=b"", http11=http11, keep_alive=keep_alive

@@ -238,6 +238,17 @@ async def test_an_error_is_told_of_at_once(scene, status, told):
     assert attempt.length == len(b"%d: no" % status)
 
 
+async def test_an_engine_that_can_not_answer(scene):
+    """Is answered for, if somebody does; the client hears nothing of it."""
+    owner, attempt, _ = scene()
+    asked: list[int] = []
+    interpreter = Interpreter(attempt, Whole(), lambda: 5.0, lambda: asked.append(1))
+    interpreter.on_head(head(501, odd=True), 0)
+    interpreter.on_body(b"can't")
+    interpreter.on_end()
+    assert (owner.told, asked, attempt.listens) == ([], [1], False)
+
+
 async def test_an_attempt_that_is_ended_by_its_head(scene):
     """Hears no more."""
     owner, _, interpreter = scene(Whole(), ends_at="odd head")
