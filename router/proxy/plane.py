@@ -245,11 +245,8 @@ class Plane:
         self.hearing.start()
 
     def ask(self, way: Way, body: bytes, request: Request) -> Ask:
-        """Describe a request before it is sent; its prompt's prefixes only where there is a choice of backends.
-
-        One that asks for a count takes up no room, and shows nothing of a backend's speed.
-        """
-        if request.head.counts:
+        """Describe a request before it is sent; its prompt's prefixes only where there is a choice of backends."""
+        if request.head.counts:  # it takes up no room, and shows nothing of a backend's speed
             return Ask(1, streams=False, path=request.head.path, key=request.credentials)
         blocks = blocks_of(body) if way.chooses and self.dispatcher.affinity else ()
         return Ask(len(body), blocks, streams=request.stream, path=request.head.path, key=request.credentials)
