@@ -139,15 +139,15 @@ def _choose(choice: Choice, tools: dict[str, Fields], chat: Fields) -> None:
 
 def _messages(given: Request) -> list[Fields]:
     """Make the chat's messages."""
-    turns = _Turns()
-    place = "system"
+    turns, number = _Turns(), -1
     try:
         turns.system(given.system)
-        for number, message in enumerate(given.messages or ()):
-            place = f"messages[{number}]"
+        for message in given.messages or ():
+            number += 1
             turns.take(message)
     except BadRequestError as error:
-        raise BadRequestError(f"{place}: {error.message}", param=place.partition("[")[0]) from error
+        place, param = ("system", "system") if number < 0 else (f"messages[{number}]", "messages")
+        raise BadRequestError(f"{place}: {error.message}", param=param) from error
     if not turns.written:
         raise BadRequestError("messages must be a list of one message or more, with content.", param="messages")
     return turns.written
@@ -232,14 +232,16 @@ class _Turns:
                     self._say("assistant", text, "")
 
     def _call(self, block: Block) -> None:
-        given, name = block.input, block.name
-        arguments = b"{}" if given in NULL else bytes(given)
-        if not name or arguments[:1] != b"{":
-            raise BadRequestError("a block tool_use must have a name, and an object as input.")
+        name = block.name
         try:
-            function = {"name": name, "arguments": arguments.decode()}
+            arguments = str(block.input, "utf-8")
         except UnicodeDecodeError as error:
             raise BadRequestError("the input of a block tool_use must be UTF-8.") from error
+        if arguments in {"", "null"}:
+            arguments = "{}"
+        if not name or not arguments.startswith("{"):
+            raise BadRequestError("a block tool_use must have a name, and an object as input.")
+        function = {"name": name, "arguments": arguments}
         turn = self._turn("assistant")
         calls = turn.get("tool_calls")
         if not isinstance(calls, list):
