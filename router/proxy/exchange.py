@@ -439,7 +439,7 @@ class Exchange(UnderWay):
 
     def _look_for_beginning(self, attempt: Attempt, now: float) -> None:
         """Wait no longer for the rest of an error, nor for ever for an answer's first byte."""
-        limit, tokens = self._plane.limits.first_byte_timeout, stall.progress(attempt.held)
+        limit, tokens = self._plane.limits.first_byte_timeout, max(attempt.told_read, stall.progress(attempt.held))
         if tokens > attempt.tokens_read:
             attempt.tokens_read = tokens
             self._attempts.note_work(attempt, now)

@@ -10,6 +10,7 @@ lacks the API, and has the same attempt made again, translated.
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from router.core import stall
 from router.core.apis import may_lack, says_no_such_path
 from router.core.errors import BadGatewayError
 from router.core.retry import Failure
@@ -100,6 +101,9 @@ class Interpreter(Between):
             return
         if told:
             self._attempt.on_body(told)
+        elif data[:1] == b":":
+            # The client's form has no comments.
+            self._attempt.told_read = stall.progress(data)
 
     def on_remains(self, data: bytes) -> None:
         """Translate what came before a mistake in the framing."""

@@ -94,6 +94,14 @@ class Shouting(AnswerTranslator):
         return b"text/loud"
 
 
+class Silent(Shouting):
+    """Has nothing for the client."""
+
+    def feed(self, data, now):  # noqa: ARG002  (an interface)
+        """Say nothing."""
+        return b""
+
+
 class Whole(Shouting):
     """Its answers are JSON."""
 
@@ -153,6 +161,14 @@ async def test_a_stream_passes_as_it_comes(scene):
     interpreter.on_body(b"b.")
     interpreter.on_end()
     assert owner.told[1:] == [("body", b"B."), ("body", b" END"), ("end",)]
+
+
+async def test_how_far_an_engine_has_read_the_prompt(scene):
+    """Is noted, even if the client's form has no comments to tell it in."""
+    owner, attempt, interpreter = scene(Silent())
+    interpreter.on_head(head(content_type=STREAM), 0)
+    interpreter.on_body(b": keepalive 512/2048\n\n")
+    assert (attempt.told_read, owner.told) == (512, [])
 
 
 async def test_a_stream_without_its_end_has_failed(scene):
