@@ -30,7 +30,8 @@ class Tools:
 
     def add(self, given: msgspec.Raw, place: str) -> None:
         """Take a list of tools. Raises BadRequestError."""
-        for number, tool in enumerate(read(request.tools, given, place) or () if given else ()):
+        tools = read(request.tools, given, place) if given else None
+        for number, tool in enumerate(tools or ()):
             if tool.type == "namespace":
                 for inner, each in enumerate(tool.tools or ()):
                     self._add(each, tool.name or "", f"{place}[{number}].tools[{inner}]")
