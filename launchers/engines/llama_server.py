@@ -16,7 +16,8 @@ What running it taught (xllamacpp 2026.10):
    `response_format` that it can't read and `text.format` of /v1/responses. An empty stop word ends the answer. It
    writes the log probabilities of completions in the form of chats.
 6. It continues an assistant's last message; if that is empty, it cuts off the end of the prompt.
-7. An image without `mmproj`, a call without a name and one whose arguments are no JSON are a 500, and an empty prompt
+7. On /v1/messages it gives system messages among the turns to the template, which may refuse them (`reminders`).
+8. An image without `mmproj`, a call without a name and one whose arguments are no JSON are a 500, and an empty prompt
    or a list of no messages is answered.
 """
 
@@ -29,6 +30,7 @@ import msgspec
 
 from launchers.engines import bodies, chats, common, tools, usual
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
+from launchers.engines.reminders import put_reminders_right
 from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
 
@@ -229,15 +231,10 @@ class LlamaServer:
         bodies.check(found, rules)
         if path == CHAT:
             takes = chats.Takes(self.name, reads_arguments=True) if reads_media else TEXT_ALONE
-            chats.put_messages_right(found, takes)
-            _put_log_probabilities_right(found)
-            tools.put_tools_right(found, self.name)
-            _force(found)
-            tools.refuse_functions(found, self.name)
+            _put_chat_right(found, takes, self.name)
         elif path in MEDIA:
             _check_media(found, path, reads_media=reads_media)
-        if path == RESPONSES:
-            _put_response_right(found)
+            (_put_response_right if path == RESPONSES else put_reminders_right)(found)
         if path in CONVERSATIONS:
             _drop_empty_end(found, CONVERSATIONS[path])
         if path == COMPLETIONS:
@@ -249,12 +246,20 @@ class LlamaServer:
 
 
 def _is_usual(body: bytes) -> bool:
-    """Tell whether a chat needs no change; 6 and 7 above are the exceptions."""
+    """Tell whether a chat needs no change; 6 and 8 above are the exceptions."""
     chat = usual.usual(body, native=True)
     if not isinstance(chat, usual.UsualNative):
         return False
     last = chat.messages[-1]
     return not (isinstance(last, usual.FromAssistant) and not last.content) and usual.calls_are_json(chat)
+
+
+def _put_chat_right(found: Fields, takes: chats.Takes, engine: str) -> None:
+    chats.put_messages_right(found, takes)
+    _put_log_probabilities_right(found)
+    tools.put_tools_right(found, engine)
+    _force(found)
+    tools.refuse_functions(found, engine)
 
 
 def _drop_empty_end(found: Fields, name: str) -> None:
@@ -286,7 +291,7 @@ def _put_log_probabilities_right(found: Fields) -> None:
 
 
 def _check_media(found: Fields, path: str, *, reads_media: bool) -> None:
-    """Do 7 above for APIs that aren't chats."""
+    """Do 8 above for APIs that aren't chats."""
     for kind in _kinds(bodies.value(found.get(CONVERSATIONS[path], bodies.NO_TEXT))):
         if kind in MEDIA[path] and not reads_media:
             raise UnfitRequestError(f"A part is of type {kind}; {TEXT_ALONE.engine} takes text.")
