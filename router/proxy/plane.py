@@ -19,7 +19,7 @@ from math import inf
 import structlog
 
 from router.core.admission import Bounds, Cap
-from router.core.affinity import blocks_of
+from router.core.affinity import blocks_of, in_prompt_order
 from router.core.balance import Draw
 from router.core.catalog import Backend, Candidate, Catalog, Way
 from router.core.dispatch import Dispatcher
@@ -248,7 +248,7 @@ class Plane:
         """Describe a request before it is sent; its prompt's prefixes only where there is a choice of backends."""
         if request.head.counts:  # it takes up no room, and shows nothing of a backend's speed
             return Ask(1, streams=False, path=request.head.path, key=request.credentials)
-        blocks = blocks_of(body) if way.chooses and self.dispatcher.affinity else ()
+        blocks = blocks_of(in_prompt_order(request.head.path, body)) if way.chooses and self.dispatcher.affinity else ()
         return Ask(len(body), blocks, streams=request.stream, path=request.head.path, key=request.credentials)
 
     def explain(self, model: str, size: int) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from router.core.affinity import ENDS, LIFETIME, LONGEST, STEP, Prefixes, blocks_of
+from router.core.affinity import ENDS, LIFETIME, LONGEST, STEP, Prefixes, blocks_of, in_prompt_order
 from router.core.catalog import Backend
 
 A, B = Backend("a"), Backend("b")
@@ -124,3 +124,35 @@ def test_bits_are_used_again_when_no_entry_has_them():
         prefixes.note(last, "m", blocks, number * LIFETIME)
         assert prefixes.holders("m", blocks).keys() == {last}
     assert len(prefixes._holders) < 10
+
+
+MESSAGES = "/v1/messages"
+
+
+def test_a_prompt_is_read_in_its_own_order():
+    """Claude Code writes its tools and its system prompt behind the messages; what engines read first counts first."""
+    body = b'{"messages": [1], "tools": [2], "model": "m", "system": "s"}'
+    assert in_prompt_order(MESSAGES, body) == b'"messages""s"[2][1]'
+    assert in_prompt_order("/v1/responses", b'{"input": "i", "instructions": "s"}') == b'"messages""s""i"'
+
+
+@pytest.mark.parametrize("body", [b'{"messages": [1]', b"[]", b'{"messages": "\xff"}'])
+def test_what_can_not_be_read_counts_as_it_stands(body):
+    """The engine says what is wrong with it."""
+    assert in_prompt_order(MESSAGES, body) in {body, b'"messages""\xff"'}
+
+
+def test_chats_count_as_they_stand():
+    """They cost nothing more."""
+    body = b'{"messages": []}'
+    assert in_prompt_order("/v1/chat/completions", body) is body
+
+
+def test_turns_of_claude_code_have_their_prompt_in_common():
+    """Though its last message changes its form in each turn."""
+    system, tools = b'"%s"' % (b"s" * 3000), b"[%s]" % (b'"' + b"t" * 9000 + b'"')
+    first = b'{"messages": [{"content": [{"text": "a"}]}], "system": %s, "tools": %s}' % (system, tools)
+    second = b'{"messages": [{"content": "a"}, {"content": "b"}], "system": %s, "tools": %s}' % (system, tools)
+    blocks = [blocks_of(in_prompt_order(MESSAGES, body)) for body in (first, second)]
+    common = sum(one == other for one, other in zip(*blocks, strict=False))
+    assert ENDS[common - 1] > 11000
