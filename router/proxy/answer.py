@@ -31,7 +31,7 @@ from router.core.errors import RouterError
 from router.core.progress import Passed
 from router.http1.bodies import CHUNKED, LAST_CHUNK, LENGTH, NONE, chunk
 from router.http1.heads import status_line
-from router.proxy.heads import ResponseHead
+from router.proxy.heads import AT_ONCE, ResponseHead
 from router.proxy.requests import Request, error_answer, header_value
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ MOST_GATHERED = 64 * 1024
 
 _STREAM_HEAD = (
     status_line(200)
-    + b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n"
+    + b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+    + AT_ONCE
+    + b"transfer-encoding: chunked\r\n"
 )
 
 
@@ -141,9 +143,10 @@ class Answer:
     def tell_place(self, place: bytes, lines: bytes) -> None:
         """Tell a request's place in the queue; `lines` go into the head, if that has yet to be sent.
 
-        A client that hasn't taken the last comment gets no other.
+        A client that hasn't taken the last comment gets no other. No empty line follows a comment: some SDKs take that
+        for the end of an event without data, which is no JSON.
         """
-        words = chunk(b": %s\n\n" % place)
+        words = chunk(b": %s\n" % place)
         if self.state is WAITING:
             id_ = self._request.id.encode("ascii")
             words = b"%sx-request-id: %s\r\n%s\r\n%s" % (_STREAM_HEAD, id_, lines, words)
@@ -256,7 +259,8 @@ class Answer:
             return error.status
         # A stream that breaks off doesn't end as if it were whole.
         if self.state is PROMISED or self.state is REFUSING:
-            self._write(chunk(errors.event(error, path)))
+            # Between two lines: an empty one would end an event without data.
+            self._write(chunk(errors.event(error, path).lstrip(b"\n")))
         elif self.passed.streams and interrupt is not None:
             words = interrupt(errors.event(error, path))
             if words:

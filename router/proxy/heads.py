@@ -34,6 +34,9 @@ _NOT_ORDINARY = frozenset({
     b"trailer",
 })  # fmt: skip
 
+AT_ONCE = b"x-accel-buffering: no\r\n"
+"""The line of a stream's head that has nginx pass on each event as it comes."""
+
 _MAX_REQUEST_ID = 128
 
 _WRITTEN_TO_CLIENTS = frozenset({
@@ -84,8 +87,9 @@ A browser's headers about its page (access-control-*, sec-*) and a proxy's about
 has applied its rules to them, and an engine would apply rules of its own."""
 
 
-_FOR_ONE_SERVER = (b"access-control-", b"cross-origin-", b"sec-")
-"""Beginnings of headers that a browser and the server it speaks to tell each other; the next server is not meant."""
+_FOR_ONE_SERVER = (b"access-control-", b"cross-origin-", b"sec-", b"x-accel-")
+"""Beginnings of headers that a browser, or nginx, and the server it speaks to tell each other; the next server is not
+meant. An engine's x-accel-redirect would have the nginx before the router send a file of its own."""
 
 
 class ResponseHead(NamedTuple):
@@ -149,14 +153,15 @@ def _known_response(before: bytes, behind: bytes) -> Known[ResponseHead]:
     status, headers, framing, keep_alive = responses.parse_response(before, behind)
     # There should be one; if there are several, each of them counts.
     kinds = b"\n".join([b"", *[value.lower() for name, value in headers if name == b"content-type"]])
+    is_event_stream = b"\ntext/event-stream" in kinds
     head = ResponseHead(
         status,
         headers,
         framing,
         keep_alive,
-        b"\ntext/event-stream" in kinds,
+        is_event_stream,
         not 200 <= status < 300 or status in {204, 205} or b"\ntext/html" in kinds,
-        status_line(status) + _passed_on(headers, _WRITTEN_TO_CLIENTS),
+        status_line(status) + _passed_on(headers, _WRITTEN_TO_CLIENTS) + (AT_ONCE if is_event_stream else b""),
     )
     return Known(before, behind, head)
 

@@ -17,7 +17,7 @@ from router.core.retry import Failure
 from router.http1.bodies import CHUNKED, CLOSE, LENGTH, payload
 from router.http1.heads import status_line
 from router.proxy.attempt import Attempt, Between
-from router.proxy.heads import ResponseHead
+from router.proxy.heads import AT_ONCE, ResponseHead
 from router.translate.speech import JSON, AnswerTranslator
 
 MOST_WHOLE = 256 * 1024 * 1024
@@ -72,7 +72,7 @@ class Interpreter(Between):
         """Tell the attempt of a stream or an error now; of an answer in one piece once it is translated."""
         self._status, self._streams = head.status, head.is_event_stream and not head.odd
         if self._streams:
-            lines = b"cache-control: no-cache\r\n"
+            lines = b"cache-control: no-cache\r\n" + AT_ONCE
             self._attempt.on_head(head_of(head.status, self._answer.content_type, streams=True, lines=lines), 0)
         elif head.odd and not self._can_not:
             # A redirection, or an answer without content, can't be translated.

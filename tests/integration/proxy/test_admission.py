@@ -302,7 +302,7 @@ def later(router):
     router.plane.queues.tell_places(router.plane.loop.time() + TELL_EVERY)
 
 
-PLACE = b"18\r\n: queued, %d before you\n\n\r\n"
+PLACE = b"17\r\n: queued, %d before you\n\r\n"
 
 
 async def told(client, ahead, *, first=True):

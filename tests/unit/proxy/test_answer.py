@@ -202,13 +202,14 @@ def test_a_place_in_the_queue():
     begins, _, comment = wire.got.partition(b"\r\n\r\n")
     assert begins.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n")
     assert begins.endswith(b"x-request-id: id-1\r\na: b")
-    assert comment == b"18\r\n: queued, 3 before you\n\n\r\n"
+    assert comment == b"17\r\n: queued, 3 before you\n\r\n"
+    assert b"\r\nx-accel-buffering: no\r\n" in begins
     wire.waits, before = 1, wire.got
     answer.tell_place(b"queued, 2 before you", b"a: b\r\n")
     assert wire.got == before
     wire.waits = 0
     answer.tell_place(b"queued, 2 before you", b"a: b\r\n")
-    assert wire.got[len(before) :] == b"18\r\n: queued, 2 before you\n\n\r\n"
+    assert wire.got[len(before) :] == b"17\r\n: queued, 2 before you\n\r\n"
 
 
 def promised() -> tuple[Answer, Client]:
@@ -240,7 +241,8 @@ def test_what_is_not_the_promised_stream_is_gathered(status, stream):
     error = answer.refusal()
     assert f"The engine answered {status}" in error.message
     assert answer.break_off(error, None) == status
-    assert b"data: " in wire.got
+    # No empty line before it: that would be an event without data.
+    assert wire.got.partition(b"\r\n")[2].startswith(b"data: ")
     assert wire.ended == "hung up"
 
 

@@ -66,12 +66,20 @@ def test_an_answers_lines_are_those_that_go_on_to_the_client():
         "Clear-Site-Data: *",
         "Strict-Transport-Security: max-age=1",
         "Alt-Svc: h3",
+        "X-Accel-Redirect: /secret",
+        "X-Accel-Buffering: yes",
     ],
 )
 def test_what_an_engine_tells_browsers_does_not_go_on(line):
     """Which pages may read, where they go next, what they keep: they speak with the router, not with the engine."""
     head, _ = head_of("HTTP/1.1 200 OK", "X-One: 1", line, "Content-Length: 2", "X-Two: 2")
     assert head.lines == b"HTTP/1.1 200 OK\r\nx-one: 1\r\nx-two: 2\r\n"
+
+
+def test_nginx_passes_on_a_stream_at_once():
+    """It would gather events; of other answers nothing is said."""
+    head, _ = head_of("HTTP/1.1 200 OK", "Content-Type: text/event-stream", "X-Accel-Buffering: yes")
+    assert head.lines == b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-accel-buffering: no\r\n"
 
 
 def test_answers_that_differ_in_their_length_alone_are_told_apart():
