@@ -24,7 +24,7 @@ What running it taught (xllamacpp 2026.10):
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -310,7 +310,7 @@ def _kinds(items: object) -> Iterator[str]:
 
 
 def _put_response_right(found: Fields) -> None:
-    """Put the response format where it reads it, in the form of chats; drop reasoning items without content."""
+    """Put the response format where it reads it, in the form of chats; drop empty reasoning; say what is a message."""
     if "text" in found:
         form = bodies.value(found["text"]).get("format") or {}
         if form.get("type") == "json_schema":
@@ -319,9 +319,14 @@ def _put_response_right(found: Fields) -> None:
             found["response_format"] = bodies.raw(form)
     items = bodies.value(found.get("input", bodies.NO_TEXT))
     if isinstance(items, list):
-        told = [each for each in items if each.get("type") != "reasoning" or each.get("content")]
-        if len(told) < len(items):
+        told = [_typed(each) for each in items if each.get("type") != "reasoning" or each.get("content")]
+        if told != items:
             found["input"] = bodies.raw(told)
+
+
+def _typed(item: dict[str, Any]) -> dict[str, Any]:
+    """Say that an item is a message: it doesn't know the assistant's without that."""
+    return item if "type" in item or "role" not in item else {"type": "message", **item}
 
 
 def _check_options(spec: LaunchSpec, path: str) -> None:

@@ -195,6 +195,7 @@ class Mender(AnswerTranslator):
             "id": b'"resp_%b"' % token,
             "object": b'"response"',
             "created_at": b"%d" % int(self._context.unix),
+            "completed_at": b"null",
             "status": b'"completed"',
             "error": b"null",
             "incomplete_details": b"null",

@@ -310,8 +310,9 @@ class FakeEngine:
 
     `max_concurrent` answers are made at a time, and the rest wait (0: no bound). Where `ready` is false, GETs
     get 503; where `publishes` is true, /metrics tells its load as vllm's does. Both can be changed at any time. Where
-    there is a `key`, nothing but /health and /fake/ is answered without it. `defaults` are the fields of `Script`. The
-    fault "exit" is for an engine in a process of its own: elsewhere it is a ValueError.
+    there is a `key`, nothing but /health and /fake/ is answered without it. `answers` has the bytes that POSTs to a
+    path get. `defaults` are the fields of `Script`. The fault "exit" is for an engine in a process of its own:
+    elsewhere it is a ValueError.
     """
 
     def __init__(
@@ -325,6 +326,7 @@ class FakeEngine:
         publishes: bool = False,
         own_process: bool = False,
         key: str = "",
+        answers: Mapping[str, bytes] | None = None,
         **defaults: object,
     ) -> None:
         self.host = host
@@ -332,6 +334,7 @@ class FakeEngine:
         self.ready = ready
         self.publishes = publishes
         self.stats = Stats()
+        self.answers = dict(answers or {})
         self._models = list(models)
         self._own_process = own_process
         self._key = key.lower()  # as Request.header gives it
@@ -439,6 +442,9 @@ class FakeEngine:
             self._turns.release()
 
     async def _play(self, link: Link, request: Request) -> End:
+        if fixed := self.answers.get(request.path.partition("?")[0]):
+            await self._write(link, fixed)
+            return End.KEEP
         try:
             script, stream = self._script(request)
         except ValueError as wrong:
