@@ -144,6 +144,8 @@ def _results(item: pytest.Item, *, worked: bool) -> Iterator[Result]:
         yield Result(client, api, feature, chosen.get("engine", "scripted"), worked)
 
 
+WORDS: Final = ("client", "api", "feature", "engine")
+"""The fields of a result that say which cell it is."""
 FOUND: Final = pytest.StashKey[dict[tuple[str, ...], Result]]()
 
 
@@ -154,14 +156,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.when == "call" or report.failed:
         found = item.config.stash.setdefault(FOUND, {})
         for result in _results(item, worked=report.passed):
-            key = (result.client, result.api, result.feature, result.engine)
+            key = tuple(getattr(result, word) for word in WORDS)
             found[key] = result if result.worked and found.get(key, result).worked else replace(result, worked=False)
     return report  # type: ignore[return-value]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write what was found beside what earlier runs found of the same versions."""
+    """Write what was found. What other tests found before stays, while the versions are the same."""
     found = session.config.stash.get(FOUND, {})
-    if found and RESULTS.parent.is_dir():
-        document = {"versions": versions(), "results": [asdict(each) for each in found.values()]}
-        RESULTS.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    if not found:
+        return
+    results = {key: asdict(result) for key, result in found.items()}
+    if RESULTS.exists():
+        earlier = json.loads(RESULTS.read_text(encoding="utf-8"))
+        if earlier["versions"] == versions():
+            results = {tuple(each[word] for word in WORDS): each for each in earlier["results"]} | results
+    document = {"versions": versions(), "results": list(results.values())}
+    RESULTS.write_text(json.dumps(document, indent=1), encoding="utf-8")

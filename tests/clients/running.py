@@ -63,22 +63,22 @@ def environment(home: Path, more: dict[str, str]) -> dict[str, str]:
 
 async def run(*command: str | Path, home: Path, cwd: Path | None = None, **env: str) -> Said:
     """Run a program to its end; an AssertionError with all that it wrote, if it fails or takes too long."""
-    process = await asyncio.create_subprocess_exec(
-        *map(str, command), cwd=cwd or home, env=environment(home, env), start_new_session=True,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            out, err = await process.communicate()
-        ended = f"exit code {process.returncode}"
-    except TimeoutError:
+    written = home / "out.txt", home / "err.txt"
+    with written[0].open("wb") as out, written[1].open("wb") as err:
+        process = await asyncio.create_subprocess_exec(
+            *map(str, command), cwd=cwd or home, env=environment(home, env), start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err,
+        )  # fmt: skip
         ended = f"no end within {TIMEOUT:.0f} s"
-    finally:
-        with suppress(ProcessLookupError):  # with what it has started
-            os.killpg(process.pid, signal.SIGKILL)
-    if ended.startswith("no"):
-        out, err = await process.communicate()
-    said = Said(out.decode(errors="replace"), err.decode(errors="replace"))
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TIMEOUT):
+                    ended = f"exit code {await process.wait()}"
+        finally:
+            with suppress(ProcessLookupError):  # with what it has started
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    said = Said(*(each.read_text(errors="replace") for each in written))
     words = " ".join(map(str, command))
-    assert process.returncode == 0, f"{words}\n{ended}\n--- stdout\n{said.out}\n--- stderr\n{said.err}"
+    assert ended == "exit code 0", f"{words}\n{ended}\n--- stdout\n{said.out}\n--- stderr\n{said.err}"
     return said

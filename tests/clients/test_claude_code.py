@@ -26,7 +26,7 @@ async def ask(router: RunningRouter, home: Path, model: str, prompt: str, *optio
 
 
 @pytest.mark.compatible("Claude Code", API, "chat, streamed")
-@pytest.mark.parametrize("engine", ["scripted", "llama_cpp", "llama_server", "mlx"])
+@pytest.mark.parametrize("engine", ["scripted", "llama_cpp", "llama_server"])  # mlx reads its prompt for minutes
 async def test_says_hello(router: RunningRouter, scripted: ScriptedEngine, home: Path, engine: str):
     """A prompt is answered."""
     answer = await ask(router, home, that_ends(engine), "Say hello")
