@@ -24,8 +24,6 @@ DOCUMENT: Final = ROOT / "docs" / "compatibility.md"
 COLUMNS: Final = ("scripted", "llama_cpp", "llama_server", "mlx", "vllm")
 SCRIPTED: Final = frozenset({"/v1/chat/completions", "/v1/embeddings"})
 """What the scripted engine speaks."""
-PASSED_ON: Final = frozenset({"/v1/models", "/api/tags", "/api/show"})
-"""What the router answers itself: neither native nor translated."""
 
 HEAD: Final = """# Which program works with which engine
 
@@ -34,7 +32,7 @@ to set each program up: [clients.md](clients.md).
 
 - **native**: it worked, and the engine speaks the API itself.
 - **translated**: it worked; the engine speaks chat completions or embeddings, and the router translated.
-- **yes**: it worked, and the router itself answers.
+- **yes**: it worked, and the router itself answers: lists of models.
 - **fails**: it was run and did not work.
 - **\N{EN DASH}**: it wasn't run.
 
@@ -68,18 +66,18 @@ def _table(client: str, version: str, rows: Mapping[tuple[str, str], Mapping[str
     yield "| API | feature | " + " | ".join(COLUMNS) + " |"
     yield "|---|---" + "|---" * len(COLUMNS) + "|"
     for (api, feature), cells in sorted(rows.items()):
-        words = (_word(api, engine, cells.get(engine)) for engine in COLUMNS)
+        words = (_word(api, feature, engine, cells.get(engine)) for engine in COLUMNS)
         yield f"| {api} | {feature} | " + " | ".join(words) + " |"
 
 
-def _word(api: str, engine: str, worked: bool | None) -> str:  # noqa: FBT001 - a cell of the table, not a switch
+def _word(api: str, feature: str, engine: str, worked: bool | None) -> str:  # noqa: FBT001 - a cell, not a switch
     if worked is None:
         return "\N{EN DASH}"
     if not worked:
         return "fails"
-    paths = set(api.partition(" (")[0].split(", "))
-    if paths <= PASSED_ON:
+    if feature == "models":
         return "yes"
+    paths = set(api.partition(" (")[0].split(", "))
     spoken = ENGINES[engine].apis if engine in ENGINES else SCRIPTED
     return "native" if paths <= spoken else "translated"
 

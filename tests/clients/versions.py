@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 PACKAGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "Claude Code": ("node", ("@anthropic-ai/claude-code",)),
     "Codex": ("node", ("@openai/codex",)),
+    "Continue's CLI": ("node", ("@continuedev/cli",)),
+    "GitHub Copilot's CLI": ("node", ("@github/copilot",)),
     "Vercel AI SDK": ("node", ("ai", "@ai-sdk/openai", "@ai-sdk/anthropic", "@ai-sdk/openai-compatible")),
     "aider": ("aider", ("aider-chat",)),
     "llm": ("sdks", ("llm",)),
