@@ -67,6 +67,15 @@ async def test_a_tool_that_fails(router: RunningRouter, scripted: ScriptedEngine
     assert not scripted.refused
 
 
+@pytest.mark.compatible("Claude Code", API, "prompt cache")
+@pytest.mark.parametrize("engine", ["llama_server"])
+async def test_the_engine_has_the_prompt_cached(router: RunningRouter, home: Path, engine: str):
+    """The next turn of a conversation finds all that was before in the engine's cache, whatever its billing line."""
+    await ask(router, home, that_ends(engine), "Say hello")
+    usage = (await ask(router, home, that_ends(engine), "Say good morning", "--continue"))["usage"]
+    assert usage["cache_read_input_tokens"] > 9 * usage["input_tokens"]
+
+
 @pytest.mark.compatible("Claude Code", API, "same prompt each time")
 async def test_the_prompt_is_the_same_each_time(router: RunningRouter, scripted: ScriptedEngine, home: Path):
     """Two conversations begin with the same system prompt, so that an engine's cache of it is of use."""
