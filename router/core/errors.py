@@ -86,6 +86,14 @@ class MethodNotAllowedError(RouterError):
     code = "method_not_allowed"
 
 
+class RequestTimeoutError(RouterError):
+    """The rest of a request didn't come in time."""
+
+    status = 408
+    type = anthropic_type = "invalid_request_error"
+    code = "request_timeout"
+
+
 class ConflictError(RouterError):
     """What is asked for can't be done in the router's present state or configuration."""
 

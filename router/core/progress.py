@@ -119,12 +119,10 @@ class AnswerProgress:
             return Found.NOTHING
         return Found.CLIENT_IDLE if paused else Found.ENGINE_IDLE
 
-    def client_moved(self, unsent: int, now: float) -> bool:
-        """Whether a slow client has taken anything since this was last asked; `unsent` bytes wait for it."""
-        if unsent == self._unsent:
-            return False
-        self._unsent, self.moved_at = unsent, now
-        return True
+    def note_client(self, unsent: int, now: float) -> None:
+        """Note before a look that `unsent` bytes wait for a slow client: one that took some has moved."""
+        if unsent != self._unsent:
+            self._unsent, self.moved_at = unsent, now
 
     def _read(self, passed: Passed, came: int, position: tuple[int, int] | None, *, paused: bool) -> Found:
         if self._has_content(passed, came, position):

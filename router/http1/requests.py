@@ -27,6 +27,14 @@ def is_well_formed(head: bytes) -> bool:
     return line is not None and has_header_lines(head, line.end())
 
 
+def without_empty_lines(data: bytes) -> bytes:
+    """Give what follows the empty lines before a request's line."""
+    begins = 0
+    while data.startswith(b"\r\n", begins):
+        begins += 2
+    return data[begins:]
+
+
 def parse_request(before: bytes, behind: bytes) -> ParsedRequest | None:
     """Parse a whole head that `split_at_length` has split; None if it is malformed."""
     head = without_length(before, behind)

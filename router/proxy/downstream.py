@@ -20,11 +20,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
 from router.core.errors import BadRequestError, RouterError, UnavailableError
-from router.http1.requests import is_well_formed
+from router.http1.requests import is_well_formed, without_empty_lines
 from router.proxy.exchange import Exchange
 from router.proxy.heads import MAX_REQUEST_HEAD, RequestHead, parse_request
 from router.proxy.plane import Plane
-from router.proxy.requests import ANYBODY, Rules, error_answer
+from router.proxy.requests import ANYBODY, NO_TLS, Rules, error_answer, late_head
 from router.telemetry.tasks import unharmed
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ MAX_PIPELINED = 64 * 1024
 """Most bytes of the next requests that are kept while one is under way."""
 
 HEAD_TIMEOUT = 10.0
-"""Seconds that a request's head may take to arrive."""
+"""Seconds that a request's head may take to arrive; the client is told so within SWEEP_EVERY more."""
 
 BODY_TIMEOUT = 30.0
 """Seconds that a request's body may pause."""
@@ -49,7 +49,7 @@ IDLE_TIMEOUT = 75.0
 LINGER_TIMEOUT = 5.0
 """Seconds for which a refused client may go on sending its body."""
 
-SWEEP_EVERY = 2.5
+SWEEP_EVERY = 1.5
 """Seconds between two looks at all connections."""
 
 
@@ -62,6 +62,12 @@ class ClientState(Enum):
 
 
 READING, ASKING, LINGERING = ClientState
+
+_NOTHING_YET = (b"", b"\r")
+"""What is kept of the empty lines before a request: nothing, or half of one."""
+
+_TLS_HANDSHAKE = b"\x16\x03"
+"""How every client that speaks TLS begins."""
 
 _FULL = UnavailableError(
     "The router has as many connections open as it may. Try again soon, or raise limits.max_connections.", retry_after=1
@@ -94,7 +100,7 @@ class Lane:
     def _cut_overdue(self) -> None:
         now = self.loop.time()
         for connection in [each for each in self.connections if each.overdue(now)]:
-            connection.abort()
+            connection.give_up()
 
     @property
     def busy(self) -> bool:
@@ -167,8 +173,17 @@ class Client(asyncio.Protocol):
         elif self._head is not None:
             limit = BODY_TIMEOUT
         else:
-            limit = HEAD_TIMEOUT if self._buffer else IDLE_TIMEOUT
+            limit = IDLE_TIMEOUT if self._buffer in _NOTHING_YET else HEAD_TIMEOUT
         return now - self._since > limit
+
+    def give_up(self) -> None:
+        """Cut a client that is overdue; one that owes the rest of a request is told why."""
+        if self._state is not READING or self._transport.is_closing():
+            self.abort()
+        elif self._head is None and self._buffer not in _NOTHING_YET:
+            self._turn_away(late_head(HEAD_TIMEOUT), "/v1/")
+        else:
+            self.abort()
 
     # What the event loop calls
 
@@ -227,9 +242,9 @@ class Client(asyncio.Protocol):
             self._admit(known.head, *recalled)
 
     def _read_new_head(self, data: bytes) -> None:
-        # An empty line before a request is ignored (RFC 9112, 2.2).
+        # Empty lines before a request are ignored (RFC 9112, 2.2).
         if data.startswith(b"\r\n"):
-            data = data[2:]
+            data = without_empty_lines(data)
         end = data.find(b"\r\n\r\n", 0, MAX_REQUEST_HEAD) + 4
         if end < 4:
             self._wait_for_head(data)
@@ -267,7 +282,12 @@ class Client(asyncio.Protocol):
         if len(data) >= MAX_REQUEST_HEAD:
             self._turn_away(BadRequestError(f"The request's head is over {MAX_REQUEST_HEAD} bytes."), "/v1/")
             return
-        if not self._buffer:
+        if data.startswith(_TLS_HANDSHAKE):
+            self._lane.rules.note_tls()
+            self._turn_away(BadRequestError(NO_TLS), "/v1/")
+            return
+        if self._buffer in _NOTHING_YET and data not in _NOTHING_YET:
+            # Empty lines begin no head: a client that sends nothing else stays idle.
             self._since = self._lane.loop.time()
         self._buffer = data
 

@@ -56,8 +56,7 @@ UNASKED = Ask(0)
 class Exchange(UnderWay):
     """One request's life. Its owner calls `start`, and `cancel` if the client leaves; the sink hears the rest."""
 
-    # What every exchange begins with. Most of it is the same when the first attempt has answered.
-    # The queue's part of it, if it had to wait.
+    # What every exchange begins with. First the queue's part of it, if it had to wait.
     _waiting: Waiting | None = None
     # The errors of its attempts, if there were any.
     _refusals: Refusals | None = None
@@ -425,6 +424,8 @@ class Exchange(UnderWay):
         progress, limit = self._progress, self._plane.limits.idle_timeout
         if progress is None:
             progress = self._progress = AnswerProgress(begun_at, attempt.tokens_read)
+        if self.paused:
+            progress.note_client(self.answer.unsent, now)
         found = progress.look(self.answer.passed, attempt.position, now, limit, paused=self.paused)
         if found is Found.CONTENT:
             self._note_content(attempt, progress, now)
@@ -434,7 +435,7 @@ class Exchange(UnderWay):
             self._end_message()
         elif found is Found.ENGINE_IDLE:
             self.on_failure(attempt, Failure.IDLE_TIMEOUT, f"{limit:g} s")
-        elif found is Found.CLIENT_IDLE and not progress.client_moved(self.answer.unsent, now):
+        elif found is Found.CLIENT_IDLE:
             self._abandon(limit)
 
     def _look_for_beginning(self, attempt: Attempt, now: float) -> None:

@@ -40,6 +40,9 @@ _MOST_EXPLAINED = 16
 _MOST_TOLD = 64
 """Most refusals that are logged; each is logged once."""
 
+NO_TLS = "This port speaks plain HTTP, and the request began with a TLS handshake: begin the URL with http://."
+"""What a client is told that speaks TLS, and the router's log, as such clients show but the handshake's error."""
+
 _CORS = b"access-control-allow-origin: %s\r\naccess-control-expose-headers: %s\r\nvary: origin\r\n"
 _METHODS = b"GET, HEAD, POST"
 _READABLE = b"x-request-id, x-router-backend, x-router-queue-ms, x-router-explain, retry-after"
@@ -166,6 +169,12 @@ class Rules:
             more = "" if len(self._told) < _MOST_TOLD else " (No further kinds of refusals are logged until a reload.)"
             log.warning(f"refused: {printable(error.message)}{more}")
 
+    def note_tls(self) -> None:
+        """Log once that a client spoke TLS to this port."""
+        if NO_TLS not in self._told:
+            self._told.add(NO_TLS)
+            log.warning(f"refused: {NO_TLS}")
+
     def admit_admin(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> None:
         """Raise UnauthorizedError or ForbiddenError if a request may not manage the router.
 
@@ -257,6 +266,11 @@ class Rules:
             keep_alive=goes_on,
             stay=stay,
         )
+
+
+def late_head(seconds: float) -> errors.RequestTimeoutError:
+    """Give the error for a head that doesn't end."""
+    return errors.RequestTimeoutError(f"The request's head didn't come within {seconds:g} s.")
 
 
 def _shown(headers: Headers, keys: Iterable[bytes]) -> int:

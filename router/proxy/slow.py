@@ -21,9 +21,12 @@ from router.http1.heads import Headers
 from router.proxy.exchange import Exchange
 from router.proxy.heads import RequestHead, describe_request, usable_id
 from router.proxy.plane import Plane
-from router.proxy.requests import Rules, error_answer
+from router.proxy.requests import Rules, error_answer, late_head
 
 log = structlog.get_logger("router")
+
+HEAD_TIMEOUT = 11.0
+"""Seconds that a request's head may take to arrive."""
 
 IDLE_TIMEOUT = 75.0
 """Seconds that a connection may stay open without a request."""
@@ -156,9 +159,32 @@ class SlowConnection(web.RequestHandler):
         super().__init__(server, loop=loop, access_log=None, keepalive_timeout=IDLE_TIMEOUT)  # type: ignore[arg-type]
         self._rules = rules
         self._on_lost = on_lost
+        # Runs while a head has begun and isn't whole.
+        self._late_head: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Have aiohttp read these bytes; if a head begins with them, it has to end in time."""
+        super().data_received(data)
+        if self._waiter is None or self._waiter.done():
+            # A request is being handled, or is about to be.
+            self._forget_head()
+        elif self._late_head is None and data.strip(b"\r\n"):
+            self._late_head = self._loop.call_later(HEAD_TIMEOUT, self._refuse_head)
+
+    def _forget_head(self) -> None:
+        if self._late_head is not None:
+            self._late_head.cancel()
+            self._late_head = None
+
+    def _refuse_head(self) -> None:
+        if self.transport is not None:
+            error, id_ = late_head(HEAD_TIMEOUT), self._rules.new_id()
+            self.transport.write(error_answer(error, "/v1/", id_, keep_alive=False))
+        self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Report the end to the lane that the connection came from, too."""
+        self._forget_head()
         super().connection_lost(exc)
         self._on_lost()
 

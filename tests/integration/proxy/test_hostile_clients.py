@@ -3,11 +3,14 @@
 import asyncio
 import gzip
 import json
+from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from router.proxy import downstream, slow
 from router.proxy.pool import MAX_IDLE
+from router.proxy.requests import NO_TLS
 from tests.fakes.engine import FakeEngine, expected_body
 from tests.integration.raw import ASK, CHAT, Answer, connect, lane_of_connections, nothing_left, post
 from tests.running import RunningRouter, eventually
@@ -392,41 +395,109 @@ def impatient(monkeypatch):
     for name in ("HEAD_TIMEOUT", "BODY_TIMEOUT", "IDLE_TIMEOUT", "LINGER_TIMEOUT"):
         monkeypatch.setattr(downstream, name, 0.1)
     monkeypatch.setattr(downstream, "SWEEP_EVERY", 0.02)
+    monkeypatch.setattr(slow, "HEAD_TIMEOUT", 0.1)
     monkeypatch.setattr(slow, "BODY_TIMEOUT", 0.1)
 
 
+GET = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 SLOW_SENDERS = {
-    "nothing": b"",
-    "half a line": b"POST /v1/ch",
-    "half a head": b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n",
-    "half a body": post(ASK)[:-4],
+    "nothing": (b"", b""),
+    "half a line": (b"POST /v1/ch", b" 408 "),
+    "half a head": (b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n", b" 408 "),
+    "half a body": (post(ASK)[:-4], b""),
 }
 
 
-@pytest.mark.parametrize("sent", SLOW_SENDERS.values(), ids=SLOW_SENDERS)
+@pytest.mark.parametrize(("sent", "told"), SLOW_SENDERS.values(), ids=SLOW_SENDERS)
 @pytest.mark.usefixtures("impatient")
-async def test_who_sends_nothing_more_is_cut(router, raw, sent):
+async def test_who_sends_nothing_more_is_cut(router, raw, sent, told):
     """A connection isn't held for a request that doesn't come."""
     client = await raw(router)
     client.send(sent)
-    assert await client.cut() == b""
+    assert told in (await client.cut()).partition(b"\r\n")[0]
     await eventually(lambda: lane_of_connections(router) == (0, 0))
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_a_head_that_drips_is_cut(router, raw):
-    """A byte now and then buys no time: the head has its limit as a whole."""
-    client = await raw(router)
-    client.send(b"POST /v1/chat/completions HTTP/1.1\r\nx: ")
+@asynccontextmanager
+async def dripping(client, data):
+    """Have a client send these bytes again and again."""
 
     async def drip() -> None:
         while True:
-            client.send(b"a")
+            client.send(data)
             await asyncio.sleep(0.01)
 
-    dripping = asyncio.create_task(drip())
-    assert await client.cut() == b""
-    dripping.cancel()
+    task = asyncio.create_task(drip())
+    yield
+    task.cancel()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_head_that_drips_is_cut(router, raw, lane):
+    """A byte now and then buys no time: the head has its limit as a whole, and its sender is told."""
+    client = await raw(router)
+    if lane == "slow":
+        client.send(GET)
+        assert (await client.answer()).status == 200
+    client.send(b"POST /v1/chat/completions HTTP/1.1\r\nx: ")
+    async with dripping(client, b"a"):
+        answer = await client.answer()
+        assert (answer.status, answer.headers[b"connection"]) == (408, b"close")
+        assert b"The request's head didn't come within 0.1 s." in answer.body
+        await client.cut()
+    await eventually(lambda: lane_of_connections(router) == (0, 0))
+
+
+async def test_a_head_on_the_slow_lane_that_ends_in_time(router, raw, monkeypatch):
+    """However it is cut: its limit ends with it."""
+    monkeypatch.setattr(slow, "HEAD_TIMEOUT", 0.2)
+    client = await raw(router)
+    client.send(GET)
+    assert (await client.answer()).status == 200
+    for _ in range(2):
+        client.send(GET[:20])
+        await client.sent()
+        await asyncio.sleep(0.15)
+        client.send(GET[20:])
+        assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize("data", [b"\r\n", b"\r\n\r\n", b"\n", b"\r"])
+@pytest.mark.usefixtures("impatient")
+async def test_empty_lines_buy_no_time(router, raw, data, lane, monkeypatch):
+    """They are no request, nor the beginning of one."""
+    monkeypatch.setattr(slow, "IDLE_TIMEOUT", 0.1)
+    client = await raw(router)
+    if lane == "slow":
+        client.send(GET)
+        assert (await client.answer()).status == 200
+    async with dripping(client, data):
+        await client.cut()
+    await eventually(lambda: lane_of_connections(router) == (0, 0))
+
+
+async def test_empty_lines_before_a_request(router, raw):
+    """They are ignored, however many, and however they are cut."""
+    client = await raw(router)
+    for before in (b"\r\n", b"\r\n\r\n\r\n", b"\r"):
+        client.send(before)
+        await client.sent()
+        await asyncio.sleep(0.01)
+        client.send((b"\n" if before == b"\r" else b"") + post(ASK))
+        assert (await client.answer()).status == 200
+
+
+async def test_a_client_that_speaks_tls_is_told_at_once(router, raw):
+    """Once in the log, too: most clients show but their handshake's error."""
+    with capture_logs() as logged:
+        for _ in range(2):
+            client = await raw(router)
+            client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(128, 160)))
+            answer = await client.answer()
+            assert answer.status == 400
+            assert b"begin the URL with http://" in answer.body
+            assert await client.rest() == b""
+    assert [line["event"] for line in logged if "plain HTTP" in line["event"]] == [f"refused: {NO_TLS}"]
 
 
 @pytest.mark.usefixtures("impatient")

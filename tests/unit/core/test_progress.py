@@ -199,10 +199,11 @@ def test_a_client_may_be_idle_for_so_long():
     look = Look()
     look.paused = True
     assert look(at=100.0 + LIMIT) is Found.CLIENT_IDLE
-    assert look.progress.client_moved(5000, 111.0)
+    look.progress.note_client(5000, 111.0)
+    look.progress.note_client(5000, 112.0)
     assert [look(at=110.9 + LIMIT), look(at=111.0 + LIMIT)] == [Found.NOTHING, Found.CLIENT_IDLE]
-    assert not look.progress.client_moved(5000, 130.0)
-    assert look.progress.client_moved(4999, 130.0)
+    look.progress.note_client(4999, 130.0)
+    assert [look(at=129.9 + LIMIT), look(at=130.0 + LIMIT)] == [Found.NOTHING, Found.CLIENT_IDLE]
 
 
 def test_lines_are_events():

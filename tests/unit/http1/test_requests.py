@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 
 from router.http1.heads import split_at_length
-from router.http1.requests import ParsedRequest, is_well_formed, parse_request, path_of
+from router.http1.requests import ParsedRequest, is_well_formed, parse_request, path_of, without_empty_lines
 from tests.heads import END, FIRST, HOST, LENGTH, MALFORMED, edited, edits, heads, raw
 
 
@@ -73,3 +73,9 @@ def test_what_is_well_formed_can_be_parsed(head, places):
 def test_path_of(target, path):
     """All before the query."""
     assert path_of(target) == path
+
+
+@pytest.mark.parametrize(("data", "rest"), [(b"", b""), (b"\r\n\r\nP", b"P"), (b"\r\n\r", b"\r"), (b"\nP", b"\nP")])
+def test_empty_lines_before_a_request(data, rest):
+    """They alone are left out."""
+    assert without_empty_lines(data) == rest
