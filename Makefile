@@ -9,10 +9,12 @@ LOADS := zipf agents burst crowd churn
 TOGETHER := --numprocesses=3 --dist=worksteal   # most tests wait for something: on two cores, a third is free
 DECIDES := tests/unit/core tests/unit/launchers/test_states.py   # the tests of what decides, and does no I/O
 
+ALONE := env -u MAKEFLAGS   # for tests that run make: it would look for the jobs of `make test`
+
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-engines test-performance test-endurance test-browser test-clients compatibility check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-pure test-engines test-performance test-endurance test-browser test-clients compatibility check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -65,17 +67,25 @@ check: .venv/dev  ## lint, format, types, who may import whom, sizes, and whethe
 	$(BIN)/python -m scripts.make_configuration_docs --check
 
 # What decides is covered wholly by its own tests alone: so only they are run with coverage, which makes a request twice
-# as slow. Then comes all the rest, and then, of the compiled hot path, all that it is tested by.
-test: setup pure check  ## every check and test, and those of the hot path again as it is compiled
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(TOGETHER) $(DECIDES)
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
-	$(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES))
-	@$(MAKE) --no-print-directory fast
+# as slow. Then comes all the rest, and then, of the compiled hot path, all that it is tested by. It is compiled meanwhile,
+# in another folder: what the first tests find in place are the sources.
+test: setup pure  ## every check and test, and those of the hot path again as it is compiled
+	@$(MAKE) --no-print-directory -j2 test-pure build/aside
+	@cp -Rp build/aside/. . && touch -r build/aside build/fast   # as old as they are: sources may be edited by now
 	$(BIN)/python -c 'from router.proxy import exchange as it; assert not it.__file__.endswith(".py"), it.__file__'
 	$(BIN)/python -m pytest $(TOGETHER) tests/unit/core tests/unit/proxy tests/integration/proxy \
 		tests/integration/test_install.py
+
+test-pure: check
+	$(BIN)/coverage erase
+	$(ALONE) $(BIN)/coverage run -m pytest $(TOGETHER) $(DECIDES)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
+	$(ALONE) $(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES))
+
+build/aside:
+	@nice -n 19 $(BIN)/python setup.py -q build_ext --build-lib build/aside >.venv/fast.log 2>&1 || \
+		{ cat .venv/fast.log; rm -rf build/aside; exit 1; }
 
 bench-peers:  ## install the routers that `make bench` measures ours against
 	for peer in $(PEERS); do \
