@@ -6,9 +6,8 @@ PEERS := vllm-router sglang-router smg litellm[proxy]
 ALONE := unshare --map-root-user --net tests/clients/alone   # in a network that is loopback alone
 BENCH := --runs 5 --soak 2000000
 LOADS := zipf agents burst crowd churn
-TOGETHER := --numprocesses=3 --dist=worksteal   # most tests wait for something: on two cores, a third is free
+TOGETHER := --numprocesses=4 --dist=worksteal   # most tests wait for something: two cores have time for four
 DECIDES := tests/unit/core tests/unit/launchers/test_states.py   # the tests of what decides, and does no I/O
-
 ALONE := env -u MAKEFLAGS   # for tests that run make: it would look for the jobs of `make test`
 
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
