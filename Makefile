@@ -8,7 +8,7 @@ BENCH := --runs 5 --soak 2000000
 LOADS := zipf agents burst crowd churn
 TOGETHER := --numprocesses=4 --dist=worksteal   # most tests wait for something: two cores have time for four
 DECIDES := tests/unit/core tests/unit/launchers/test_states.py   # the tests of what decides, and does no I/O
-ALONE := env -u MAKEFLAGS   # for tests that run make: it would look for the jobs of `make test`
+JOBLESS := env -u MAKEFLAGS   # for tests that run make: it would look for the jobs of `make test`
 
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
@@ -77,10 +77,10 @@ test: setup pure  ## every check and test, and those of the hot path again as it
 
 test-pure: check
 	$(BIN)/coverage erase
-	$(ALONE) $(BIN)/coverage run -m pytest $(TOGETHER) $(DECIDES)
+	$(JOBLESS) $(BIN)/coverage run -m pytest $(TOGETHER) $(DECIDES)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
-	$(ALONE) $(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES))
+	$(JOBLESS) $(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES))
 
 build/aside:
 	@nice -n 19 $(BIN)/python setup.py -q build_ext --build-lib build/aside >.venv/fast.log 2>&1 || \
