@@ -86,7 +86,7 @@ class Engine(Protocol):
 
     @property
     def mends(self) -> frozenset[str]:
-        """Those of `apis` whose answers lack fields that official clients need."""
+        """Those of `apis` whose answers lack what official clients need: fields, or a format that is asked for."""
 
     @property
     def usage_in_streams(self) -> bool:

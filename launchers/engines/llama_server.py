@@ -186,7 +186,7 @@ class LlamaServer:
     accepts_slowly: bool = False
     apis: frozenset[str] = APIS
     counter: str = ""
-    mends: frozenset[str] = frozenset({RESPONSES})
+    mends: frozenset[str] = frozenset({RESPONSES, MESSAGES})
     usage_in_streams: bool = True
     publishes: bool = True
     works_on_cpu: bool = True

@@ -33,7 +33,7 @@ class Apis:
     """What is known of the APIs of a backend.
 
     It doesn't speak those that it `lacks`, and has answered those that it `speaks`; of others it isn't known. Answers
-    on paths that it `mends` lack fields that clients need. `counter` is the path at which our wrapper of an engine
+    on paths that it `mends` lack what clients need. `counter` is the path at which our wrapper of an engine
     counts the tokens of a chat; empty: there is none.
     """
 

@@ -13,7 +13,7 @@ from router.core.apis import COUNT
 from router.core.reshape import reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
 from router.proxy.requests import message, written
-from router.translate import ESTIMATES, MENDED, SPEECHES, tidied
+from router.translate import ESTIMATES, MENDED, SPEECHES, falls_short, tidied
 from router.translate.speech import JSON, Context
 
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ def spoken(
     """
     path, apis = request.head.path, attempt.backend.apis
     attempt.between = None
-    if path in apis.lacks:
+    mends = path in apis.mends
+    if path in apis.lacks or (mends and falls_short(path, body)):
         return _translated(attempt, request, body, route, pool, plane)
-    if path in apis.mends:
+    if mends and path in MENDED:
         translation = MENDED[path](body, _context(request, plane))
         if translation.path != path:
             # The engine has the API, but not this part of it.

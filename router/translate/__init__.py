@@ -44,6 +44,11 @@ ESTIMATES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({COUNT: mes
 _HAVE_BILLING = frozenset({MESSAGES, COUNT})
 
 
+def falls_short(path: str, body: bytes) -> bool:
+    """Whether an engine whose answers on this path are mended can't do what is asked there, but in a chat."""
+    return path == MESSAGES and messages.asks_for_format(body)
+
+
 def tidied(path: str, body: bytes) -> bytes:
     """Take out of a request's body what differs each time and says nothing; the same object if there is none."""
     return messages.without_billing_line(body) if path in _HAVE_BILLING else body

@@ -28,7 +28,18 @@ from router.translate.billing import without_billing_line
 from router.translate.chat import ChatTranslator
 from router.translate.counting import estimate
 from router.translate.messages_answer import CountTranslator, MessagesWriter
-from router.translate.messages_request import NULL, PASSED, Block, Choice, Message, Request, Source, Tool, read_request
+from router.translate.messages_request import (
+    NULL,
+    PASSED,
+    Block,
+    Choice,
+    Format,
+    Message,
+    Request,
+    Source,
+    Tool,
+    read_request,
+)
 from router.translate.speech import CHAT, Context, Translation
 
 __all__ = ["COUNTER", "count_tokens", "estimate", "messages", "without_billing_line"]
@@ -53,6 +64,17 @@ def messages(body: bytes, context: Context) -> Translation:
     return Translation(CHAT, _encode(chat), ChatTranslator(MessagesWriter(context, streams=bool(given.stream))))
 
 
+def asks_for_format(body: bytes) -> bool:
+    """Whether a request asks for an answer by a schema; what can't be read does not."""
+    if b'"output_config"' not in body and b'"output_format"' not in body:
+        return False
+    try:
+        given = read_request(body)
+    except BadRequestError:
+        return False
+    return _format(given) is not None
+
+
 def count_tokens(body: bytes, context: Context) -> Translation:
     """Turn a request of /v1/messages/count_tokens into one for an engine's counter. Raises BadRequestError."""
     return Translation(COUNTER, _encode(_chat(read_request(body))), CountTranslator(context))
@@ -70,9 +92,8 @@ def _chat(given: Request) -> Fields:
     if stops:
         chat["stop"] = stops
     _put_thinking(given, chat)
-    form = given.output_config.format if given.output_config is not None else None
-    form = form or given.output_format
-    if form is not None and form.type == "json_schema" and form.schema not in NULL:
+    form = _format(given)
+    if form is not None:
         schema = {"name": "answer", "schema": form.schema, "strict": True}
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}
     for name in PASSED:
@@ -80,6 +101,13 @@ def _chat(given: Request) -> Fields:
         if value not in NULL:
             chat[name] = value
     return chat
+
+
+def _format(given: Request) -> Format | None:
+    """Give the form of the answer that is asked for, in the present field or the one before it."""
+    form = given.output_config.format if given.output_config is not None else None
+    form = form or given.output_format
+    return form if form is not None and form.type == "json_schema" and form.schema not in NULL else None
 
 
 def _put_thinking(given: Request, chat: Fields) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from router.core.errors import BadGatewayError, BadRequestError
+from router.translate import falls_short
 from router.translate.messages import count_tokens, messages
 from router.translate.speech import Context, Translation
 
@@ -317,3 +318,20 @@ class TestCounts:
             answer.feed(b"data: {}\n\n", 0.0)
         with pytest.raises(BadGatewayError):
             answer.ended(0.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "asks"),
+    [
+        ({}, False),
+        ({"output_config": {"effort": "high"}}, False),
+        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, True),
+        ({"output_format": {"type": "json_schema", "schema": {}}}, True),
+        ({"output_config": 5}, False),
+    ],
+)
+def test_a_format_that_is_asked_for(more, asks):
+    """Is seen before anything is translated: some engines ignore it."""
+    body = json.dumps({"model": "m", "messages": [], **more}).encode()
+    assert falls_short("/v1/messages", body) is asks
+    assert not falls_short("/v1/responses", body)
