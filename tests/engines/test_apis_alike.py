@@ -180,9 +180,8 @@ async def test_a_count(fronts, messages):
 # What a grammar forces
 
 
-async def test_a_schema_by_anthropics_sdk(fronts):
-    """The answer's text is JSON that fits. The engine's own API has no such field."""
-    front = fronts.translated
+async def test_a_schema_by_anthropics_sdk(front):
+    """The answer's text is JSON that fits. The engine's own API has no such field, so it becomes a chat."""
     async with front.anthropic() as client:
         form: Any = {"format": {"type": "json_schema", "schema": SCHEMA}}
         answer = await client.messages.create(model=MODEL, max_tokens=200, messages=[HELLO], output_config=form)
