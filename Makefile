@@ -45,7 +45,7 @@ test-endurance: setup pure  ## what takes minutes: processes killed at random mo
 test-browser: setup pure .venv/browser  ## what web pages can do, in a real Chromium (apt install chromium)
 	$(BIN)/python -m pytest tests/browser
 
-test-clients: setup pure .clients/ready  ## real programs before the router: Claude Code, Codex, aider, … (4 GB; Node 20 or newer)
+test-clients: setup pure .clients/ready  ## real programs before the router: Claude Code, Codex, aider, … (3 GB; Node 20 or newer)
 	@$(ALONE) true 2>/dev/null || echo "No network of its own can be made here: the programs could reach the internet."
 	$$($(ALONE) true 2>/dev/null && echo '$(ALONE)') $(BIN)/python -m pytest tests/clients
 

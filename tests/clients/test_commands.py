@@ -29,7 +29,7 @@ async def test_aider(router: RunningRouter, scripted: ScriptedEngine, home: Path
     )  # fmt: skip
     assert HELLO in said.out or engine != "scripted"
     assert "Tokens: " in said.out
-    assert "litellm" not in said.out  # which its errors begin with
+    assert "litellm." not in said.out  # which its errors begin with
     assert not scripted.refused
 
 
