@@ -57,6 +57,9 @@ log = structlog.get_logger("router")
 LOOK_EVERY = 0.02
 """Seconds between two looks whether the requests in flight have ended."""
 
+MOST_NAMED = 20
+"""Models that are named when the router is ready."""
+
 
 class App:
     """One router. `folder` is router.yaml's own: relative paths count from it.
@@ -201,11 +204,21 @@ class App:
         self.fleet.restart(backend)
 
     def _announce(self) -> None:
-        """Say once, when the engines have settled, what can be asked for and how."""
-        if self._announced:
-            return
-        self._announced = True
-        tell(welcome(self.url, servable(self.plane), with_key=bool(self.plan.config.auth.keys)))
+        """Say when the engines have settled what can be asked for and how: once, and again with the first models."""
+        if not self._announced:
+            self._announced = True
+            self.plane.directory.on_news = self._announce_models
+            ready = servable(self.plane)
+            if not ready:
+                tell(welcome(self.url, ready, with_key=False))
+        self._announce_models()
+
+    def _announce_models(self) -> None:
+        """Say once which models are served, as soon as there is one."""
+        ready = servable(self.plane)
+        if ready:
+            self.plane.directory.on_news = lambda: None
+            tell(welcome(self.url, ready, with_key=bool(self.plan.config.auth.keys)))
 
     # Stop
 
@@ -271,7 +284,8 @@ def welcome(url: str, ready: list[str], *, with_key: bool) -> str:
     # The name of a model may come from another machine, and must not leave its quotes.
     body = shlex.quote(json.dumps(ask))
     key = " -H 'authorization: Bearer YOUR_KEY'" if with_key else ""
+    more = f" and {len(ready) - MOST_NAMED} more" if len(ready) > MOST_NAMED else ""
     return (
-        f"\nReady at {url}/v1 with {', '.join(map(printable, ready))}. Try:\n\n"
+        f"\nReady at {url}/v1 with {', '.join(map(printable, ready[:MOST_NAMED]))}{more}. Try:\n\n"
         f"  curl {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n    -d {body}\n"
     )

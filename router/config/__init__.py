@@ -5,10 +5,11 @@ with it. `schema` describes the types to editors; `redact` says what may be show
 """
 
 from router.config.keys.auth import AuthConfig, KeyConfig
-from router.config.keys.backends import BackendConfig, LaunchConfig
+from router.config.keys.backends import BackendConfig
 from router.config.keys.balance import BalanceConfig
 from router.config.keys.config import Config
 from router.config.keys.health import HealthConfig
+from router.config.keys.launches import LaunchConfig
 from router.config.keys.limits import LimitsConfig
 from router.config.keys.logging import LoggingConfig
 from router.config.keys.memory import MemoryConfig

@@ -95,7 +95,7 @@ def _takes(form: Schema) -> str:
     """The values that a form allows, in words."""
     if "anyOf" in form:
         return ", or ".join(dict.fromkeys(filter(None, map(_takes, form["anyOf"]))))
-    if form.get("title") in {"text", "name", "URL", "duration", "size", "percentage"}:
+    if form.get("title") in {"text", "name", "URL", "path", "duration", "size", "percentage"}:
         return str(form["title"])
     if "enum" in form or "const" in form:
         return either([f"`{word}`" for word in form.get("enum", [form.get("const")])])

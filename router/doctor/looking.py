@@ -110,14 +110,16 @@ async def reach(backends: Sequence[BackendConfig], patience: float = REMOTE_TIME
 
 async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patience: float) -> str:
     key = backend.api_key.get_secret_value() if backend.api_key else None
-    headers = {"authorization": f"Bearer {key}"} if key else {}
+    own = {name: value.get_secret_value() for name, value in backend.headers.items()}
+    headers = own | ({"authorization": f"Bearer {key}"} if key else {})
     address = Address.of(backend.url or "")
     try:
-        async with session.get(f"{address}/health", headers=headers, allow_redirects=False) as answer:
-            if answer.status >= 500:
-                return f"answers {answer.status} to /health"
+        if backend.probe != "never":
+            async with session.get(address.url(backend.probe), headers=headers, allow_redirects=False) as answer:
+                if answer.status >= 500:
+                    return f"answers {answer.status} to {backend.probe}"
         if not backend.models:
-            async with session.get(f"{address}/v1/models", headers=headers, allow_redirects=False) as answer:
+            async with session.get(address.url("/v1/models"), headers=headers, allow_redirects=False) as answer:
                 if answer.status in {401, 403}:
                     return f"answers {answer.status} to /v1/models: set api_key, or list its models in router.yaml"
                 if answer.status != 200:

@@ -157,7 +157,7 @@ def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
             yield Step(
                 Do.ADD,
                 name,
-                str(planned.config.url) if launch is None else f"starts {launch.spec.engine}",
+                str(planned.config.url).partition("?")[0] if launch is None else f"starts {launch.spec.engine}",
                 but=lacks.get(name, ""),
             )
         elif changed := _essentials(before, planned):
@@ -200,7 +200,8 @@ def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
 def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
     """Name the changed keys that take another process, or another server."""
     if old.launch is None or new.launch is None:
-        return [key for key in ("url", "launch", "api_key") if getattr(old.config, key) != getattr(new.config, key)]
+        keys = ("url", "launch", "api_key", "headers")
+        return [key for key in keys if getattr(old.config, key) != getattr(new.config, key)]
     one, other = old.launch.spec, new.launch.spec
     changed = [
         key for key in ("engine", "model", "served_name", "args", "env") if getattr(one, key) != getattr(other, key)

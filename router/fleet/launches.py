@@ -25,7 +25,7 @@ from profiles import AUTO, Facts, Profile, ProfileError, choose_engine, detect, 
 from profiles.detect import Memory, model_memory, numbers, usable_gpus
 from profiles.parsers import Gpu
 from router.config import BackendConfig, Config
-from router.config.keys.backends import LaunchConfig
+from router.config.keys.launches import LaunchConfig
 from router.fleet.gpus import CPU_ENGINES, allowed, chosen, showing, without_gpu
 from router.fleet.shares import claimed, counted, seen_by, settled, unsettled
 

@@ -141,7 +141,8 @@ class Lifecycle:
         config = member.planned.config
         self.members[member.name] = member
         key = config.api_key.get_secret_value() if config.api_key else None
-        address = Address.of(config.url) if config.url else None
+        headers = {name: value.get_secret_value() for name, value in config.headers.items()}
+        address = Address.of(config.url, headers) if config.url else None
         self._plane.add(member.backend, address, key, discovers=address is not None and not config.models)
         self._tell(member)
 

@@ -83,7 +83,7 @@ class Member:
         if backend.estimate.load is not None:
             told["published"] = backend.estimate.load._asdict()
         if self.supervisor is None or self.planned.launch is None:
-            return told | {"url": self.planned.config.url}
+            return told | {"url": str(self.planned.config.url).partition("?")[0]}
         status = self.supervisor.status
         return told | {
             "engine": self.planned.launch.spec.engine,
@@ -158,7 +158,9 @@ def target_of(member: Member) -> Target:
     """Tell how a member is probed: an engine of ours by its own path, a URL also for the models that it serves."""
     launch, supervisor = member.planned.launch, member.supervisor
     if launch is None or supervisor is None:
-        return Target(member.backend, discovers=not member.planned.config.models)
+        config = member.planned.config
+        path = None if config.probe == "never" else config.probe
+        return Target(member.backend, path, discovers=not config.models, publishes=path is not None)
     return Target(
         member.backend,
         launch.engine.ready_path,

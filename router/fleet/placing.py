@@ -28,7 +28,7 @@ from launchers.gpus import CACHE, LEAST_SHARE, SHARE, Claim, floored, raised
 from launchers.spec import ArgValue, LaunchSpec
 from launchers.weights import size_of
 from profiles.parsers import Gpu
-from router.config.keys.backends import SELECTORS, LaunchConfig
+from router.config.keys.launches import SELECTORS, LaunchConfig
 from router.core.memory.devices import Footprint
 from router.core.memory.footprints import ESTIMATE_MARGIN
 from router.fleet.gpus import groups, showing

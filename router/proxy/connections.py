@@ -66,6 +66,11 @@ class Connections:
         """Give the key that a backend wants to see; None: none."""
         return self._keys.get(backend)
 
+    def shows_key(self, backend: Backend) -> bool:
+        """Whether requests there have a key of the backend's, in the place of their clients'."""
+        address = self.address(backend)
+        return self.api_key(backend) is not None or (address is not None and address.shows_key)
+
     def bound(self, backend: Backend, cap: Cap) -> None:
         """Keep as many idle connections to a backend as its new cap has requests."""
         pool = self._pools.get(backend)

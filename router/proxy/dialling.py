@@ -6,9 +6,10 @@ compiler would gain nothing here.
 
 import asyncio
 import errno
+import re
 import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from router.core.retry import Failure
@@ -19,27 +20,69 @@ AT_ONCE = 8
 """Connections opened ahead of need at the same time: few enough for a server with a short listen queue."""
 
 _PORTS = {"http": 80, "https": 443}
+_V1 = "/v1"
+_SHOWS_KEY = re.compile(r"key|token|secret|auth|passw|cookie|credential|signature")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a backend listens. `base` is its URL's path before /v1, such as "/llm"; it may be empty."""
+    """Where a backend listens, and what each request there has beside what its client sent.
+
+    `base` stands there for the /v1 of clients' paths: "/openai/v1", or "/inference". `query` is added to each target,
+    and `headers` to each head; their names are in lower case.
+    """
 
     host: str
     port: int
     tls: bool = False
-    base: str = ""
+    base: str = _V1
+    query: str = field(default="", repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @classmethod
-    def of(cls, url: str) -> "Address":
-        """Read a backend's URL. A /v1 at its end, as OpenAI's clients expect it, makes no difference."""
+    def of(cls, url: str, headers: Mapping[str, str] | None = None) -> "Address":
+        """Read a backend's URL. Its path is the base; without one, /v1 is."""
         parts = urlsplit(url)
-        base = parts.path.rstrip("/").removesuffix("/v1")
-        return cls(parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme == "https", base)
+        port, base = parts.port or _PORTS[parts.scheme], parts.path.rstrip("/") or _V1
+        more = tuple((headers or {}).items())
+        return cls(parts.hostname or "", port, parts.scheme == "https", base, parts.query, more)
 
     def __str__(self) -> str:
+        return f"{self._place}{self.root}"
+
+    @property
+    def _place(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.base}"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def root(self) -> str:
+        """The path below which stands what has no /v1, such as /health: the base without a /v1 at its end."""
+        return self.base.removesuffix(_V1)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a client's target and headers are right there as they are, behind the root."""
+        return self.base.endswith(_V1) and not self.query and not self.headers
+
+    @property
+    def shows_key(self) -> bool:
+        """Whether one of the headers is a key by its name."""
+        return any(_SHOWS_KEY.search(name) for name, _ in self.headers)
+
+    def target(self, asked: str) -> str:
+        """Give the target there of a path of clients, with its query. What the URL's query says counts."""
+        path, _, query = asked.partition("?")
+        path = f"{self.base}{path[len(_V1) :]}" if path.startswith("/v1/") else f"{self.root}{path}"
+        if not self.query:
+            return f"{path}?{query}" if query else path
+        said = {part.partition("=")[0] for part in self.query.split("&")}
+        kept = [part for part in query.split("&") if part and part.partition("=")[0] not in said]
+        return f"{path}?{'&'.join([*kept, self.query])}"
+
+    def url(self, asked: str) -> str:
+        """Give the URL of a path there, as `target` does."""
+        return f"{self._place}{self.target(asked)}"
 
     @property
     def authority(self) -> bytes:

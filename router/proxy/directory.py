@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from launchers.abilities import Abilities
 from router.core.catalog import Backend, Catalog, Route
+from router.core.errors import ModelNotFoundError, RouterError, UnavailableError
 
 DISCOVERY_TIMEOUT = 10.0
 """Seconds for which requests for unknown names wait while a new backend hasn't said what it serves. It is long enough
@@ -18,8 +19,14 @@ REBUILD_AFTER = 0.02
 """Seconds within which changes are gathered into one rebuild: a thousand backends may report at once."""
 
 
+_NAMES = 3
+"""Most names of backends in an error."""
+
+
 class Directory:
     """What is served under which name. `on_change` is called after each rebuild of the catalog.
+
+    So is `on_news`, and also when a backend has come up or gone down (`tell_news`).
 
     `backends` are by their names, and `abilities` has what their models can do, by the engines' names. `catalog` is
     replaced whole, never changed: a request keeps what it resolved.
@@ -35,6 +42,7 @@ class Directory:
         self._loop = asyncio.get_running_loop()
         self._rebuilding: asyncio.TimerHandle | None = None
         self._on_change = on_change
+        self.on_news: Callable[[], None] = lambda: None
 
     def add(self, backend: Backend, *, discovers: bool) -> None:
         """Add a backend, in the place of one of the same name. `discovers`: it will say what it serves."""
@@ -73,6 +81,17 @@ class Directory:
         """Whether an unknown name may soon be known, because a backend hasn't said yet what it serves."""
         return bool(self._undiscovered) and any(now < until for until in self._undiscovered.values())
 
+    def unknown(self, error: ModelNotFoundError) -> RouterError:
+        """Tell of an unknown name whether it may be that of a backend that hasn't said yet what it serves."""
+        if not self._undiscovered:
+            return error
+        names = sorted(backend.name for backend in self._undiscovered)
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        who = ", ".join(names[:_NAMES]) + more
+        return UnavailableError(
+            f"{error.message} But {who} can't be asked now what is served there. Try again.", retry_after=5
+        )
+
     def changed(self) -> None:
         """Rebuild the catalog soon, together with what else changes until then."""
         if self._rebuilding is None:
@@ -83,6 +102,11 @@ class Directory:
         self.close()
         self.catalog = Catalog(self.backends.values(), self._routes)
         self._on_change()
+        self.tell_news()
+
+    def tell_news(self) -> None:
+        """Call `on_news`: another model may be served now."""
+        self.on_news()
 
     def asked_beside(self, backend: Backend) -> int:
         """Count the attempts ever sent to other backends of the same models, by their names or by routes."""

@@ -107,10 +107,10 @@ class Exchange(UnderWay):
         """Find what the model's name means. Raises ModelNotFoundError, but not while that may soon change."""
         try:
             return self._plane.catalog.resolve(model)
-        except errors.ModelNotFoundError:
+        except errors.ModelNotFoundError as error:
             if self._plane.may_learn(self.began):
                 return NOWHERE
-            raise
+            raise self._plane.directory.unknown(error) from error
 
     def _wait(self, way: "Way", queue: str, unfit: "tuple[Backend, ...]" = ()) -> None:
         """Wait for a backend with room, or for one that is about to be there. Raises QueueFullError."""

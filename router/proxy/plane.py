@@ -310,13 +310,13 @@ class Plane:
 
     def busy(self, candidate: Candidate, ask: Ask, seconds: float) -> None:
         """Note a 429: the backend has no room for `seconds`; 0: it didn't say for how long."""
-        own_key = self.api_key(candidate.backend) is not None
+        own_key = self.connections.shows_key(candidate.backend)
         self.ledger.busy(candidate, ask, seconds, self.loop.time(), own_key=own_key)
 
     def disproved(self, candidate: Candidate, ask: Ask, status: int, sent: Sent | None) -> None:
         """Note that another backend of the same model has answered what this one refused: this one was at fault."""
         backend, now = candidate.backend, self.loop.time()
-        own_key = self.api_key(backend) is not None
+        own_key = self.connections.shows_key(backend)
         self._follow(backend, self.ledger.disproved(candidate, ask, status, sent, now, own_key=own_key))
 
     def excused(self, backend: Backend, sent: Sent) -> None:
@@ -369,6 +369,8 @@ class Plane:
             _log.info(_MESSAGES[change.news], backend=backend.name)
         if change.offer:
             self.queues.offer_soon(backend)
+        if change.news is not News.NONE:
+            self.directory.tell_news()
 
     # What the clock tells
 

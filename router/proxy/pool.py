@@ -17,7 +17,8 @@ class Pool:
     """Connections to one address. The one used last is given out first: it is the least likely to be stale.
 
     `connect_timeout` is in seconds. `api_key` is the key that the backend wants to see. `base`, `host_line` and
-    `credentials` are the serialised parts of each request's head. `most_idle` is how many connections are kept while no
+    `credentials` are the serialised parts of each request's head; unless it `is_plain`, `adapted` gives the others.
+    `most_idle` is how many connections are kept while no
     request uses them, and `ahead` how many are opened before requests need them; see `warm`.
     """
 
@@ -26,9 +27,17 @@ class Pool:
     ) -> None:
         self.address = address
         self._names = names
-        self.base = address.base.encode("ascii")
+        self.base = address.root.encode("ascii") if address.is_plain else b""
+        self.is_plain = address.is_plain
+        own = b"".join(b"%s: %s\r\n" % (name.encode(), value.encode()) for name, value in address.headers)
+        self._own = tuple(b"%s:" % name.encode() for name, _ in address.headers)
         self.host_line = b"host: %s\r\n" % address.authority
         self.credentials = b"authorization: Bearer %s\r\n" % api_key.encode() if api_key else b""
+        # A client's own key is for a backend that is shown no other.
+        if self.credentials or address.shows_key:
+            self.credentials += own
+        else:
+            self.host_line += own
         self._connect_timeout = connect_timeout
         self._tls = ssl.create_default_context() if address.tls else None
         self._idle: list[Connection] = []
@@ -45,6 +54,13 @@ class Pool:
     def open(self) -> int:
         """How many connections there are, idle or not."""
         return len(self._all)
+
+    def adapted(self, target: bytes, lines: bytes) -> tuple[bytes, bytes]:
+        """Give a client's target and header lines as this backend is to have them."""
+        if self._own:
+            kept = [line for line in lines.splitlines(keepends=True) if not line.startswith(self._own)]
+            lines = b"".join(kept)
+        return self.address.target(target.decode("ascii")).encode("ascii"), lines
 
     def take(self) -> Connection | None:
         """Take an idle connection; None if there is none."""

@@ -80,7 +80,7 @@ class Refusals:
         way = self._attempts.way
         if way is None:
             return False
-        own_key = self._plane.api_key(attempt.backend) is not None
+        own_key = self._plane.connections.shows_key(attempt.backend)
         unable = retry.is_unable(status, own_key=own_key) and not self._attempts.has_rival(full=True)
         return unable or status in way.route.next_on
 

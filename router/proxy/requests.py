@@ -308,11 +308,14 @@ def message(
     """Write the head and the body of a request that a backend gets at `target`."""
     if not backend.uuid_request_ids or is_uuid(request.id):
         credentials += b"x-request-id: %s\r\n" % request.id.encode("ascii")
+    lines = request.head.lines
+    if not pool.is_plain:
+        target, lines = pool.adapted(target, lines)
     return b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
         pool.base,
         target,
         pool.host_line,
-        request.head.lines,
+        lines,
         credentials,
         len(body),
         body,

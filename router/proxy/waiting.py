@@ -95,7 +95,7 @@ class Waiting(Queued):
         try:
             plane.catalog.resolve(model)
         except ModelNotFoundError as unknown:
-            error = unknown
+            error = plane.directory.unknown(unknown)
         self.exchange.break_off(error, "waited for nobody")
 
     def go(self, candidate: "Candidate") -> None:

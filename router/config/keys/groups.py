@@ -14,7 +14,7 @@ from pydantic import PlainSerializer, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from router.config.problems import Fault
-from router.config.redact import shown
+from router.config.redact import HIDDEN, shown
 from router.config.scalars import FromEnvironment
 
 T = TypeVar("T")
@@ -94,3 +94,5 @@ as_it_is = PlainSerializer(lambda value: value, when_used="json")
 """For values of plain validators: pydantic's own serializer would validate them again."""
 
 as_shown = PlainSerializer(shown, when_used="json")
+
+all_hidden = PlainSerializer(lambda value: dict.fromkeys(value, HIDDEN), when_used="json")

@@ -33,9 +33,10 @@ _ORIGIN = re.compile(
 )
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<path>/[\w.~!$&'()*+,;=:@%/-]*)?",
+    r"(?P<path>/[\w.~!$&'()*+,;=:@%/-]*)?(?P<query>\?[\w.~!$&'()*+,;=:@%/?-]*)?",
     re.IGNORECASE | re.ASCII,
 )
+_ENDPOINT = re.compile(r"/(?:chat/completions|completions|embeddings|messages|responses)\Z")
 
 
 def text(value: object) -> str:
@@ -139,14 +140,17 @@ def choice(noun: str, *choices: str) -> BeforeValidator:
 
 
 def url(value: object) -> str:
-    """`http(s)://host[:port][/path]`, the host in lower case, without a slash at the end."""
+    """`http(s)://host[:port][/path][?query]`, the host in lower case, without a slash at the path's end."""
     match = _URL.fullmatch(text(value))
     if match is None:
         raise ValueError("expected http://host:port, with a path if there must be one, got {got}")
     if match["port"] and not 1 <= int(match["port"]) <= 65535:
         raise ValueError("expected a port from 1 to 65535 in the URL, got {got}")
-    port = f":{int(match['port'])}" if match["port"] else ""
-    checked = f"{match['scheme']}://{match['host']}".lower() + port + (match["path"] or "").rstrip("/")
+    port, path = f":{int(match['port'])}" if match["port"] else "", (match["path"] or "").rstrip("/")
+    if endpoint := _ENDPOINT.search(path):
+        raise ValueError(f"the url is what stands before {endpoint[0]}: leave that out")
+    query = match["query"] if match["query"] not in {None, "?"} else ""
+    checked = f"{match['scheme']}://{match['host']}".lower() + port + path + query
     return FromEnvironment(checked) if isinstance(value, FromEnvironment) else checked
 
 
@@ -191,17 +195,19 @@ def address(value: object) -> str:
 
 
 def _url_shown(checked: str) -> str:
-    """A URL; without its path if it comes from the environment, because some services take a key there."""
-    place, slash, _ = checked.removeprefix("https://").removeprefix("http://").partition("/")
-    if not slash or not isinstance(checked, FromEnvironment):
-        return checked
-    return f"{checked.partition('://')[0]}://{place}/{HIDDEN}"
+    """A URL without its query; if it comes from the environment, without its path: some services take a key there."""
+    base, query, _ = checked.partition("?")
+    scheme, _, rest = base.partition("://")
+    place, slash, _ = rest.partition("/")
+    if slash and isinstance(checked, FromEnvironment):
+        return f"{scheme}://{place}/{HIDDEN}"
+    return f"{base}?{HIDDEN}" if query else base
 
 
 def host_and_port(checked: str) -> str:
     """The `host:port` of a URL that `url` has checked."""
     scheme, _, rest = checked.partition("://")
-    place = rest.partition("/")[0]
+    place = rest.partition("?")[0].partition("/")[0]
     return place if re.search(r":[0-9]+$", place) else f"{place}:{443 if scheme == 'https' else 80}"
 
 

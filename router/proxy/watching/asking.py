@@ -55,8 +55,8 @@ class Asker:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """GET a path, and follow no redirect. Raises `NO_ANSWER`."""
         return self._session.get(
-            f"{address}{path}",
-            headers=self._key(backend) | dict(headers or {}),
+            address.url(path),
+            headers=self._headers(backend, address) | dict(headers or {}),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout),
         )
@@ -68,14 +68,14 @@ class Asker:
         if backend.put_right is not None:
             body = backend.put_right(_CHAT, body)
         async with self._session.post(
-            f"{address}{_CHAT}",
+            address.url(_CHAT),
             data=body,
-            headers=self._key(backend) | {"content-type": "application/json"},
+            headers=self._headers(backend, address) | {"content-type": "application/json"},
             timeout=aiohttp.ClientTimeout(total=within),
         ) as answer:
             await answer.read()
 
-    def _key(self, backend: Backend) -> dict[str, str]:
-        """Give the header with the backend's key. It is read each time: a restarted engine may have another."""
+    def _headers(self, backend: Backend, address: Address) -> dict[str, str]:
+        """Give the backend's headers and its key. That is read each time: a restarted engine may have another."""
         key = self._connections.api_key(backend)
-        return {"authorization": f"Bearer {key}"} if key else {}
+        return dict(address.headers) | ({"authorization": f"Bearer {key}"} if key else {})

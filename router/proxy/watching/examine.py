@@ -46,10 +46,13 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A backend to be looked into: the path of its probe, whether it publishes counters, and its process, if any."""
+    """A backend to be looked into: the path of its probe, whether it publishes counters, and its process, if any.
+
+    Without a path it isn't probed.
+    """
 
     backend: Backend
-    path: str
+    path: str | None
     publishes: bool
     process: Callable[[], Process | None]
 
@@ -158,6 +161,8 @@ class _Examination:
         return page is None or work is not None
 
     async def _probe(self) -> bool:
+        if self._subject.path is None:
+            return False
         sent = self._plane.loop.time()
         answered = await self._get(self._subject.path) is not None
         self._plane.ledger.probed(self._subject.backend, sent, answered=answered)

@@ -10,9 +10,12 @@ Beside the ids that all servers give, each gives fields of its own:
     capabilities                                    words, or an object of words and booleans
     owned_by                                        "llamacpp" is llama.cpp's server, whose /v1/responses lacks fields
 
-A field of an unexpected kind is ignored: what a server serves must be found all the same.
+A field of an unexpected kind is ignored, and so is an entry without a usable id: what a server serves must be found all
+the same. Some give the list bare, as Together does, or Ollama's own.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +23,9 @@ import msgspec
 
 from launchers.abilities import Abilities
 from router.core.apis import RESPONSES
+
+MOST_ID: Final = 512
+"""Letters of a model's id."""
 
 MOST_CONTEXT: Final = 1 << 30
 """Tokens; a context above it isn't believed."""
@@ -62,11 +68,59 @@ class _Models(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Models).decode
+_begin = re.compile(r'\A\s*(?:\[|\{(?:[^\[]*?"(?:data|models)"\s*:\s*)\[)').match
+_between = re.compile(r"[\s,]*").match
+_entry = json.JSONDecoder().raw_decode
 
 
 def listed(page: bytes) -> Listed:
     """Read a list of models. Raises ValueError and RecursionError for what is no such list."""
-    models = [model for model in _decode(page).data if model.id]
+    try:
+        return _told(_decode(page).data)
+    except msgspec.ValidationError:
+        return _read(_entries(msgspec.json.decode(page)))
+
+
+def listed_in_part(page: bytes) -> Listed:
+    """Read the beginning of a list, up to the first entry that isn't whole. Raises as `listed` does."""
+    text = page.decode("utf-8", "ignore")
+    begins = _begin(text)
+    if begins is None:
+        raise ValueError("no list of models")
+    entries, at = [], begins.end()
+    try:
+        while True:
+            space = _between(text, at)
+            entry, at = _entry(text, at if space is None else space.end())
+            entries.append(entry)
+    except ValueError:
+        return _read(entries)
+
+
+def _entries(said: object) -> list[object]:
+    """Find the list in what a server says."""
+    if isinstance(said, dict):
+        said = next((said[key] for key in ("data", "models") if isinstance(said.get(key), list)), None)
+    if not isinstance(said, list):
+        raise ValueError("no list of models")  # noqa: TRY004 -- it is a server's mistake
+    return said
+
+
+def _read(entries: list[object]) -> Listed:
+    """Take the entries that have an id. Raises ValueError if there are others alone."""
+    models = []
+    for entry in entries:
+        fields = {"id": entry} if isinstance(entry, str) else entry if isinstance(entry, dict) else {}
+        name = next((fields[key] for key in ("id", "model") if key in fields), None)
+        if isinstance(name, str):
+            models.append(msgspec.convert({**fields, "id": name}, _Model))
+    if entries and not models:
+        raise ValueError("no model in its list has an id")
+    return _told(models)
+
+
+def _told(listing: list[_Model]) -> Listed:
+    models = [model for model in listing if 0 < len(model.id) <= MOST_ID and model.id.isprintable()]
     of_llama_cpp = any(model.owned_by == LLAMA_CPP for model in models)
     return Listed(
         {model.id: _abilities(model) for model in models}, frozenset({RESPONSES}) if of_llama_cpp else frozenset()

@@ -3,7 +3,10 @@
 A probe must not wait behind a running answer. GET /v1/models does in some engines, so whether a backend lives is asked
 of a path that takes no lock. Any answer below 500 shows life, a 404 too. A probe that times out while requests are in
 flight shows only that the backend is busy. What a backend serves is asked of GET /v1/models, and only of backends
-whose models router.yaml doesn't list; if there is no answer, nothing changes.
+whose models router.yaml doesn't list (`discover`).
+
+A backend without a path is never probed: clients' requests alone show whether it lives. One that is out is on trial
+again when a probe would have been answered, had there been one.
 
 An engine can be stuck and say that it is well. So these are asked for one token, and are out until they give it:
 
@@ -31,9 +34,9 @@ from router.core.catalog import Backend
 from router.core.health import Verdict, pause
 from router.proxy.dialling import Address
 from router.proxy.plane import Plane
-from router.proxy.watching.asking import NO_ANSWER, Asker, read
+from router.proxy.watching.asking import NO_ANSWER, Asker
+from router.proxy.watching.discover import Discoverer
 from router.proxy.watching.examine import Examiner, Process, Subject
-from router.proxy.watching.listed import listed
 from router.proxy.watching.listen import Listener
 from router.telemetry.tasks import for_ever
 
@@ -53,19 +56,19 @@ _JITTER = 0.1
 
 _FIRST_PROBES_A_SECOND = 200.0
 _MOST_READS_A_SECOND = 50.0
-_MAX_MODELS_BODY = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """How one backend is probed.
 
-    `path` shows life. `discovers`: its models are asked for. `publishes`: its published load is read. `launched`: it
-    is asked for a token when idle, and `process` gives the process to look at, if there is one.
+    `path` shows life; None: nothing but clients' requests does. `discovers`: its models are asked for. `publishes`: its
+    published load is read. `launched`: it is asked for a token when idle, and `process` gives the process to look at,
+    if there is one.
     """
 
     backend: Backend
-    path: str = "/health"
+    path: str | None = "/health"
     discovers: bool = False
     launched: bool = False
     publishes: bool = True
@@ -94,6 +97,7 @@ class Prober:
         self._asker: Asker | None = None
         self._tasks: dict[Backend, asyncio.Task[None]] = {}
         self._targets: dict[Backend, Target] = {}
+        self._discoverers: dict[Backend, Discoverer] = {}
         # The backends that are out or in doubt, and since when.
         self._ill: dict[Backend, float] = {}
         # When each backend was probed last, and its pause since then.
@@ -126,6 +130,9 @@ class Prober:
         watch = partial(self._watch, target, self._asker, self._uniform() * within)
         watching = for_ever(f"the watch over {target.backend.name}", watch)
         self._targets[target.backend] = target
+        if target.discovers:
+            seldom = target.path is None
+            self._discoverers[target.backend] = Discoverer(self._plane, target.backend, self._asker, seldom=seldom)
         self._tasks[target.backend] = asyncio.create_task(watching, name=f"probe {target.backend.name}")
 
     def forget(self, backend: Backend) -> None:
@@ -134,6 +141,9 @@ class Prober:
         self._ill.pop(backend, None)
         self._pauses.pop(backend, None)
         self._examiner.forget(backend)
+        discoverer = self._discoverers.pop(backend, None)
+        if discoverer is not None:
+            discoverer.stop()
         task = self._tasks.pop(backend, None)
         if task is not None:
             task.cancel()
@@ -145,6 +155,8 @@ class Prober:
         self._pauses.clear()
         for task in tasks.values():
             task.cancel()
+        for discoverer in self._discoverers.values():
+            discoverer.stop()
         await asyncio.gather(*tasks.values(), self._examiner.stop(), return_exceptions=True)
         if self._asker is not None:
             await self._asker.close()
@@ -153,6 +165,7 @@ class Prober:
         backend = target.backend
         idle_since, answered = time.monotonic(), 0
         listener = Listener(self._plane, backend, asker, self.timing.timeout) if target.publishes else None
+        discoverer = self._discoverers.get(backend)
         await asyncio.sleep(first)
         while True:
             address, probed = self._plane.connections.address(backend), self._plane.loop.time()
@@ -160,8 +173,8 @@ class Prober:
                 try:
                     reached = await self._probe(asker, target, address)
                     self._plane.connections.warm(backend)
-                    if target.discovers and reached:
-                        await self._discover(asker, backend, address)
+                    if discoverer is not None and reached:
+                        discoverer.look(address)
                     if backend.in_flight or backend.answered != answered:
                         idle_since, answered = time.monotonic(), backend.answered
                     idle = target.launched and time.monotonic() - idle_since >= self.timing.stall_after
@@ -203,6 +216,9 @@ class Prober:
     async def _probe(self, asker: Asker, target: Target, address: Address) -> bool:
         """Find out whether a backend lives; tell whether anything listens at its address."""
         backend, failure, reached, refused, sent = target.backend, "", True, False, self._plane.loop.time()
+        if target.path is None:
+            self._plane.succeeded(backend)
+            return True
         try:
             async with asker.get(backend, address, target.path, self.timing.timeout) as answer:
                 if answer.status >= 500:
@@ -254,24 +270,3 @@ class Prober:
             return
         else:
             self._plane.worked(backend, self._plane.loop.time())
-
-    async def _discover(self, asker: Asker, backend: Backend, address: Address) -> None:
-        """Ask a backend what it serves."""
-        try:
-            async with asker.get(backend, address, "/v1/models", self.timing.timeout) as answer:
-                if answer.status != 200:
-                    raise ValueError(f"status {answer.status}")  # noqa: TRY301  (one place that logs)
-                page = await read(answer, _MAX_MODELS_BODY)
-            if not page.whole:
-                raise ValueError(f"a list of more than {_MAX_MODELS_BODY} bytes")  # noqa: TRY301
-            models, mends = listed(page.data)
-        except (*NO_ANSWER, ValueError, RecursionError) as error:
-            if isinstance(error, ValueError | RecursionError):
-                # It has answered, so nobody need wait for another answer.
-                self._plane.directory.discovered(backend)
-            if not backend.models:
-                log.warning("can't tell what a backend serves", backend=backend.name, why=str(error) or "no answer")
-            return
-        self._plane.learn_models(backend, {name: name for name in models})
-        self._plane.directory.tell(backend, models)
-        self._plane.ledger.learn_mends(backend, mends)

@@ -197,7 +197,7 @@ SECRET = "sk-d0nt-sh0w"
         f"auth: {{keys: [*{SECRET}]}}",
         f"backends: [{{url: 'http://a', api_key: [{SECRET}]}}]",
         f"backends: [{{url: 'http://user:{SECRET}@a'}}]",
-        f"backends: [{{url: 'http://a?key={SECRET}'}}]",
+        f"backends: [{{url: 'ftp://a?key={SECRET}'}}]",
         f"backends: [{{name: a, launch: {{model: m, env: {SECRET}}}}}]",
         f"backends: [{{name: a, launch: {{model: m, env: {{A: [{SECRET}]}}}}}}]",
         "server: {port: '${S}'}",

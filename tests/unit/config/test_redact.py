@@ -62,6 +62,8 @@ def test_all_else_is_shown(secretive):
         "url": "http://a",
         "api_key": HIDDEN,
         "models": {},
+        "headers": {},
+        "probe": "/health",
         "weight": 2,
     }
     assert data["backends"][1]["url"] == f"http://b:80/{HIDDEN}"

@@ -468,10 +468,18 @@ UUID_ID = "6f1c0b52-8a53-4c3b-9f0e-2f6f0f7a1b2c"
 
 
 def sent(
-    request: Request, backend: Backend, *, model="m", reshape=None, url="http://gpu-box:8000/llm", key=None, body=BODY
+    request: Request,
+    backend: Backend,
+    *,
+    model="m",
+    reshape=None,
+    url="http://gpu-box:8000/llm/v1",
+    key=None,
+    own=None,
+    body=BODY,
 ):
     """What is written for a backend, as another parser reads it: its target, its headers, its body."""
-    pool = Pool(Address.of(url), 1.0, Names(), key)
+    pool = Pool(Address.of(url, own), 1.0, Names(), key)
     server = h11.Connection(h11.SERVER)
     server.receive_data(written(request, body, Candidate(backend, model), reshape, pool))
     head, body = server.next_event(), server.next_event()
@@ -493,6 +501,39 @@ def test_a_request_is_sent_on_as_it_came():
     assert fields[b"content-type"] == b"application/json"
     assert fields[b"content-length"] == b"%d" % len(BODY)
     assert fields[b"x-request-id"] == b"id-1"
+
+
+@pytest.mark.parametrize(
+    ("url", "asked", "target"),
+    [
+        ("http://h", b"/v1/chat/completions", b"/v1/chat/completions"),
+        ("http://h/v1beta/openai", b"/v1/chat/completions", b"/v1beta/openai/chat/completions"),
+        ("http://h/openai/v1/", b"/v1/embeddings?a=b", b"/openai/v1/embeddings?a=b"),
+        ("http://h/inference", b"/v1/chat/completions?a=b", b"/inference/chat/completions?a=b"),
+        ("http://h?k=v", b"/v1/chat/completions", b"/v1/chat/completions?k=v"),
+        ("http://h/x?api-version=1&k=v", b"/v1/messages?beta=true&k=w", b"/x/messages?beta=true&api-version=1&k=v"),
+    ],
+)
+def test_a_urls_path_is_the_base_and_its_query_is_sent(url, asked, target):
+    """Without a path, /v1 is added; what the URL's query says counts."""
+    assert sent(understood(target=asked), Backend("b", {"m": "m"}), url=url)[0] == target
+
+
+def test_a_backends_own_headers_take_the_place_of_clients():
+    """Of those alone that have their names."""
+    asked = understood("x-team: mine", "x-teams: all", "authorization: Bearer mine")
+    _, fields, _ = sent(asked, Backend("b"), own={"x-team": "its"})
+    assert (fields[b"x-team"], fields[b"x-teams"]) == (b"its", b"all")
+    assert fields[b"authorization"] == b"Bearer mine"
+
+
+@pytest.mark.parametrize("name", ["api-key", "x-goog-api-key", "authorization"])
+def test_a_header_that_is_a_key_takes_the_place_of_the_clients_key(name):
+    """It is the router that the backend knows."""
+    asked = understood("authorization: Bearer mine", "x-api-key: mine")
+    _, fields, _ = sent(asked, Backend("b"), own={name: "its"})
+    assert fields[name.encode()] == b"its"
+    assert b"mine" not in b" ".join(fields.values())
 
 
 def test_the_backends_own_key_takes_the_place_of_the_clients():

@@ -26,11 +26,68 @@ def test_a_url_names_its_backend(url, kept, name):
 
 @pytest.mark.parametrize(
     "url",
-    ["box:8000", "ftp://box", "http://", "http://box:x", "http://b/?q=1", "http://b/#f", "http://u:p@b", "http://a b"],
+    ["box:8000", "ftp://box", "http://", "http://box:x", "http://b/?q=ü", "http://b/#f", "http://u:p@b", "http://a b"],
 )
 def test_a_wrong_url(url):
     """Anything but http(s)://host[:port][/path] is refused."""
     assert errors({"backends": [{"url": url}]})[0].startswith("backends[0].url: Value error, expected http://host:port")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/openai/v1/embeddings/", "/v1/messages?a=b"])
+def test_a_url_of_one_endpoint(path):
+    """What documents show for curl isn't the base."""
+    assert "the url is what stands before /" in errors({"backends": [{"url": f"http://box{path}"}]})[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "kept", "shown"),
+    [
+        ("http://box?a=b", "http://box?a=b", "http://box?(hidden)"),
+        ("https://box/Openai/?api-version=1", "https://box/Openai?api-version=1", "https://box/Openai?(hidden)"),
+        ("http://box/v1?", "http://box/v1", "http://box/v1"),
+        (FromEnvironment("http://box/key?a=b"), "http://box/key?a=b", "http://box/(hidden)"),
+    ],
+)
+def test_a_url_with_a_query(url, kept, shown):
+    """It is sent with each request, and isn't shown: it may be a key."""
+    made = backend(url=url)
+    assert made.url == kept
+    assert made.name.partition(":")[0] == "box"
+    assert made.model_dump(mode="json")["url"] == shown
+
+
+def test_headers_of_a_url():
+    """Their names in any case; values are secret; what the environment leaves empty isn't sent."""
+    made = backend(url="http://box", headers={"API-Key": "k", "x-n": 7, "x-none": FromEnvironment("")})
+    assert dict(made.headers) == {"api-key": SecretStr("k"), "x-n": SecretStr("7")}
+    assert made.model_dump(mode="json")["headers"] == {"api-key": "(hidden)", "x-n": "(hidden)"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"headers": {"a b": "x"}}, "is no name of a header"),
+        ({"headers": {"Host": "x"}}, "is a header that the router writes itself"),
+        ({"headers": {"x-a": "1", "X-A": "2"}}, "stands here twice"),
+        ({"headers": {"x-a": "ü"}}, "expected ASCII text"),
+        ({"headers": {"Authorization": "x"}, "api_key": "k"}, "write one of the two"),
+        ({"probe": "health"}, "expected `never`, or a path such as /health"),
+        ({"probe": 5}, "expected `never`, or a path such as /health"),
+    ],
+)
+def test_wrong_headers_and_probes(keys, said):
+    assert said in errors({"backends": [{"url": "http://box", **keys}]})[0]
+
+
+@pytest.mark.parametrize("keys", [{"headers": {"x-a": "1"}}, {"probe": "never"}])
+def test_headers_and_probes_are_for_urls(keys):
+    """An engine that is launched is asked as its kind needs."""
+    assert "this is for a `url`" in errors({"backends": [{**LAUNCHED, **keys}]})[0]
+
+
+@pytest.mark.parametrize("probe", ["/", "/health/liveliness?a=b", "never"])
+def test_how_a_url_is_probed(probe):
+    assert (backend(url="http://box", probe=probe).probe, backend(url="http://box").probe) == (probe, "/health")
 
 
 @pytest.mark.parametrize("port", [0, 65536, 99999])

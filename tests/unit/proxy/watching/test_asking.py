@@ -11,7 +11,7 @@ from router.proxy.dialling import Address
 from router.proxy.resolve import Names
 from router.proxy.watching.asking import Asker, read
 
-HERE = Address("127.0.0.1", 1, base="/llm")
+HERE = Address("127.0.0.1", 1, base="/llm/v1", headers=(("x-of", "ours"),))
 
 
 class Sent:
@@ -65,6 +65,7 @@ async def test_a_backend_that_wants_a_key_is_shown_it(asker, key):
     (page, of_page), (token, of_token) = asker._session.asked
     assert (page, token) == ("http://127.0.0.1:1/llm/health", "http://127.0.0.1:1/llm/v1/chat/completions")
     shown = {} if key is None else {"authorization": "Bearer secret"}
+    shown |= {"x-of": "ours"}
     assert of_page["headers"] == shown | {"accept": "x"}
     assert of_token["headers"] == shown | {"content-type": "application/json"}
     assert not of_page["allow_redirects"]

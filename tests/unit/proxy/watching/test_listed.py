@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.abilities import UNKNOWN, Abilities
-from router.proxy.watching.listed import listed
+from router.proxy.watching.listed import listed, listed_in_part
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -92,3 +92,39 @@ def test_a_model_without_a_name_is_none():
 def test_no_field_keeps_a_model_from_being_found(fields):
     """Whatever stands in it."""
     told(**fields)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b'[{"id": "a", "type": "chat"}, {"id": "b"}]',
+        b'["a", "b"]',
+        b'{"data": [{"id": "a"}, {"name": "x"}, {"id": null}, {"id": 7}, 5, {"id": "b"}]}',
+        b'{"data": [{"id": "a"}, {"id": "line\\n"}, {"id": "b"}]}',
+        b'{"models": [{"name": "a", "model": "a"}, {"name": "b", "model": "b"}]}',
+        b'{"data": null, "models": [{"id": "a"}, {"id": "b"}]}',
+    ],
+)
+def test_a_list_is_used_as_far_as_it_goes(page):
+    """Bare, Ollama's, or with entries that are none."""
+    assert list(listed(page).models) == ["a", "b"]
+
+
+@pytest.mark.parametrize("page", [b"7", b"{}", b'{"data": null}', b'{"data": [{"name": "x"}]}', b'{"data": "a"}'])
+def test_what_is_no_list(page):
+    with pytest.raises(ValueError, match="no "):
+        listed(page)
+
+
+@pytest.mark.parametrize("begin", [b"[", b'{"object": "list", "data": [', b'\n{"models":['])
+def test_the_beginning_of_a_list(begin):
+    """Up to the first entry that isn't whole."""
+    page = begin + b'{"id": "a"}, {"id": "b", "max_model_len": 7},\n{"id": "c", "x": [1, '
+    found = listed_in_part(page).models
+    assert (list(found), found["b"].context) == (["a", "b"], 7)
+
+
+@pytest.mark.parametrize("page", [b"<html>", b'{"error": "no"}', b"[5, 6, "])
+def test_the_beginning_of_what_is_no_list(page):
+    with pytest.raises(ValueError, match="no "):
+        listed_in_part(page)

@@ -143,55 +143,6 @@ async def test_an_outcome_of_a_process_that_is_gone_says_nothing(watched, outcom
     assert [each for each in watched.told if each != ("probed", False)] == []
 
 
-# What a backend serves
-
-
-@pytest.mark.parametrize(
-    ("page", "models", "answered"),
-    [
-        (Answer(200, b'{"data": [{"id": "a"}, {"id": "b"}, {"id": ""}]}'), {"a": "a", "b": "b"}, True),
-        (Answer(200, b'{"data": []}'), {}, True),
-        (Answer(404), None, True),
-        (Answer(200, b"no JSON"), None, True),
-        (Answer(200, b'{"data": [{"id": 5}]}'), None, True),
-        (Answer(200, b"[" * 100_000), None, True),
-        (Answer(TimeoutError()), None, False),
-        (Answer(ConnectionResetError()), None, False),
-    ],
-    ids=["two", "none", "no page", "no JSON", "no text", "no end", "late", "reset"],
-)
-async def test_a_list_of_models_is_taken_and_what_is_none_changes_nothing(watched, page, models, answered):
-    """Whoever has answered isn't waited for any longer."""
-    learned: list[object] = []
-    discovered: list[Backend] = []
-    watched.play("learn_models", lambda _, models: learned.append(models))
-    setattr(watched.plane.directory, "discovered", discovered.append)  # noqa: B010
-    watched.asker.pages["/v1/models"] = page
-    await watched.prober._discover(watched.asker, watched.backend, watched.address)
-    assert learned == ([] if models is None else [models])
-    assert bool(learned or discovered) is answered
-
-
-async def test_a_list_tells_what_its_models_can_do(watched):
-    """And whose answers must be completed."""
-    watched.play("learn_models", lambda *_: None)
-    watched.plane.add(watched.backend)
-    page = b'{"data": [{"id": "a", "owned_by": "llamacpp", "meta": {"n_ctx": 4096}}]}'
-    watched.asker.pages["/v1/models"] = Answer(200, page)
-    await watched.prober._discover(watched.asker, watched.backend, watched.address)
-    assert watched.plane.directory.abilities[watched.backend]["a"].context == 4096
-    assert watched.backend.apis.mends == {"/v1/responses"}
-
-
-async def test_a_list_that_is_too_long_is_none(watched, monkeypatch):
-    monkeypatch.setattr(probe, "_MAX_MODELS_BODY", 10)
-    learned: list[object] = []
-    watched.play("learn_models", lambda _, models: learned.append(models))
-    watched.asker.pages["/v1/models"] = Answer(200, b'{"data": [{"id": "a"}]}')
-    await watched.prober._discover(watched.asker, watched.backend, watched.address)
-    assert learned == []
-
-
 # A token
 
 
