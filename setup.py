@@ -72,6 +72,7 @@ HOT = [
             "speaking",
             "stalls",
             "upstream",
+            "uploads",
             "waiting",
         )
     ),

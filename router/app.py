@@ -46,6 +46,7 @@ from router.management import Management
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules
 from router.proxy.resolve import Names
+from router.proxy.uploads import STOP_WITHIN
 from router.proxy.watching.probe import Prober
 from router.store.store import Store
 from router.telemetry.access import AccessLog
@@ -122,6 +123,7 @@ class App:
         self.fleet.set_up(drain_timeout=config.limits.drain_timeout, weights=settings.weights(config))
         self.rules.set_up(
             max_body=config.limits.max_body,
+            max_uploads=config.limits.max_uploads,
             keys=settings.callers(config),
             admin_keys=[key.get_secret_value() for key in config.auth.admin_keys],
             access=settings.access(config),
@@ -234,8 +236,11 @@ class App:
         exchanges = self.plane.exchanges
         if exchanges:
             log.info(f"{len(exchanges)} requests in flight may end within {seconds:g} s; Ctrl-C again stops now")
-        until = time.monotonic() + seconds
+        began = time.monotonic()
+        until = began + seconds
         while exchanges or self.listener.busy:
+            if time.monotonic() > began + STOP_WITHIN:
+                self.listener.refuse_unread()
             if time.monotonic() > until:
                 log.warning(f"{len(exchanges)} requests are cut: they were still in flight after {seconds:g} s")
                 return

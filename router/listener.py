@@ -19,7 +19,7 @@ from router.core.apis import OLLAMA
 from router.fleet.launches import StartError
 from router.proxy.downstream import Client, Lane
 from router.proxy.plane import Plane
-from router.proxy.requests import Rules
+from router.proxy.requests import Rules, stopping
 from router.proxy.resolve import OWN_WITHIN, Names, fixed
 from router.proxy.slow import SlowConnection, SlowLane, expect
 
@@ -85,6 +85,12 @@ class Listener:
     def busy(self) -> bool:
         """Whether a request is under way in one of the lanes."""
         return bool(self.slow.under_way) or (self._lane is not None and bool(self._lane.busy))
+
+    def refuse_unread(self) -> None:
+        """Refuse every request that isn't whole: the router stops."""
+        self._rules.uploads.refuse_all(stopping())
+        if self._lane is not None:
+            self._lane.refuse_unread(stopping())
 
     async def bind(self, routes: Iterable[web.RouteDef], auth: AuthConfig) -> None:
         """Serve from now on; `routes` are what the router answers itself. Raises StartError."""

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from router.http1.heads import Headers, has_header_lines, parse_headers, without_length
 
+TLS_HANDSHAKE = b"\x16\x03"
+"""How every client that speaks TLS begins."""
+
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) ([!-~]{1,16384}) HTTP/1\.([01])")
 
 

@@ -10,8 +10,8 @@ A connection is in one of these states:
     ASKING     an exchange is under way; bytes that come meanwhile belong to the next request, and wait
     LINGERING  a request was refused before its body was read: further bytes are dropped until the client closes
 
-`Lane.sweep` cuts connections that make no progress: a head that isn't whole in time, a body that stops coming, an idle
-connection, a lingering one. One sweep looks at all connections, so none needs a timer of its own.
+`Lane.sweep` cuts connections that make no progress: a head that isn't whole in time, an idle connection, a lingering
+one. One sweep looks at all connections, so none needs a timer of its own. `proxy.uploads` bounds bodies.
 """
 
 import asyncio
@@ -19,12 +19,13 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
-from router.core.errors import BadRequestError, RouterError, UnavailableError
-from router.http1.requests import is_well_formed, without_empty_lines
+from router.core.errors import BadRequestError, RouterError
+from router.http1.requests import TLS_HANDSHAKE, is_well_formed, without_empty_lines
 from router.proxy.exchange import Exchange
 from router.proxy.heads import MAX_REQUEST_HEAD, RequestHead, parse_request
 from router.proxy.plane import Plane
-from router.proxy.requests import ANYBODY, NO_TLS, Rules, error_answer, late_head
+from router.proxy.requests import ANYBODY, FULL, NO_TLS, Rules, error_answer, late_head
+from router.proxy.uploads import BODY_TIMEOUT, Upload, late_body
 from router.telemetry.tasks import unharmed
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ MAX_PIPELINED = 64 * 1024
 
 HEAD_TIMEOUT = 10.0
 """Seconds that a request's head may take to arrive; the client is told so within SWEEP_EVERY more."""
-
-BODY_TIMEOUT = 30.0
-"""Seconds that a request's body may pause."""
 
 IDLE_TIMEOUT = 75.0
 """Seconds that a connection may stay open without a request."""
@@ -65,13 +63,6 @@ READING, ASKING, LINGERING = ClientState
 
 _NOTHING_YET = (b"", b"\r")
 """What is kept of the empty lines before a request: nothing, or half of one."""
-
-_TLS_HANDSHAKE = b"\x16\x03"
-"""How every client that speaks TLS begins."""
-
-_FULL = UnavailableError(
-    "The router has as many connections open as it may. Try again soon, or raise limits.max_connections.", retry_after=1
-)
 
 
 class Lane:
@@ -99,13 +90,19 @@ class Lane:
 
     def _cut_overdue(self) -> None:
         now = self.loop.time()
+        self.rules.uploads.sweep(now)
         for connection in [each for each in self.connections if each.overdue(now)]:
             connection.give_up()
 
     @property
     def busy(self) -> bool:
-        """Whether a request is under way on any connection, or the last bytes of its answer are."""
+        """Whether a request is under way on any connection, or comes, or the last bytes of its answer are sent."""
         return any(connection.busy for connection in self.connections)
+
+    def refuse_unread(self, error: RouterError) -> None:
+        """Refuse every request that has begun to come and isn't whole."""
+        for connection in list(self.connections):
+            connection.refuse_unread(error)
 
     def left(self) -> None:
         """Note that a connection has ended."""
@@ -140,8 +137,8 @@ class Client(asyncio.Protocol):
         self._caller = ANYBODY
         # The rules that let in the latest head, and so let in another like it.
         self._let_in_by: Access | None = None
-        # The body so far, and how many bytes of it are still to come.
-        self._body: list[bytes] = []
+        # The body so far, once some of it has come, and how many bytes of it are still to come.
+        self._upload: Upload | None = None
         self._missing = 0
         self._exchange: Exchange | None = None
         # Whether too many bytes wait for the client.
@@ -161,8 +158,8 @@ class Client(asyncio.Protocol):
 
     def overdue(self, now: float) -> bool:
         """Whether the current state has lasted too long."""
-        if self._state is ASKING:
-            # The exchange has its own limits.
+        if self._state is ASKING or self._upload is not None:
+            # The exchange, or the upload, has its own limits.
             return False
         before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
         if self._unsent < before:
@@ -180,10 +177,30 @@ class Client(asyncio.Protocol):
         """Cut a client that is overdue; one that owes the rest of a request is told why."""
         if self._state is not READING or self._transport.is_closing():
             self.abort()
-        elif self._head is None and self._buffer not in _NOTHING_YET:
+        elif self._head is not None:
+            self._refuse_rest(late_body())
+        elif self._buffer not in _NOTHING_YET:
             self._turn_away(late_head(HEAD_TIMEOUT), "/v1/")
         else:
             self.abort()
+
+    def refuse_unread(self, error: RouterError) -> None:
+        """Refuse the request that has begun to come and isn't whole, if there is one."""
+        if self._head is not None:
+            self._refuse_rest(error)
+
+    def _refuse_rest(self, error: RouterError) -> None:
+        """Answer with this error instead of reading the body to its end."""
+        head = self._head
+        assert head is not None  # noqa: S101  (what is refused is the rest of its body)
+        self._forget_body()
+        self._turn_away(error, head.path, self._caller.cors)
+
+    def _forget_body(self) -> None:
+        self._head = None
+        if self._upload is not None:
+            self._upload.close()
+            self._upload = None
 
     # What the event loop calls
 
@@ -196,12 +213,13 @@ class Client(asyncio.Protocol):
         lane.connections.add(self)
         lane.room -= 1
         if lane.room < 0:
-            self._turn_away(_FULL, "/v1/")
+            self._turn_away(FULL, "/v1/")
 
     def connection_lost(self, _: Exception | None) -> None:
         """Free the engine, in this turn of the loop."""
         self._lane.connections.discard(self)
         self._lane.left()
+        self._forget_body()
         if self._exchange is not None:
             self._exchange.cancel()
             self._exchange = None
@@ -282,7 +300,7 @@ class Client(asyncio.Protocol):
         if len(data) >= MAX_REQUEST_HEAD:
             self._turn_away(BadRequestError(f"The request's head is over {MAX_REQUEST_HEAD} bytes."), "/v1/")
             return
-        if data.startswith(_TLS_HANDSHAKE):
+        if data.startswith(TLS_HANDSHAKE):
             self._lane.rules.note_tls()
             self._turn_away(BadRequestError(NO_TLS), "/v1/")
             return
@@ -295,16 +313,25 @@ class Client(asyncio.Protocol):
         """Gather the body; with its last byte, start the exchange."""
         if len(data) < self._missing:
             self._missing -= len(data)
-            self._body.append(data)
-            self._since = self._lane.loop.time()
+            self._keep(data)
             return
         body, self._buffer = data[: self._missing], data[self._missing :]
-        if self._body:
-            body = b"".join([*self._body, body])
-            self._body = []
+        if self._upload is not None:
+            body = self._upload.whole(body)
+            self._upload = None
         head, self._head = self._head, None
         assert head is not None  # noqa: S101  (this is its body)
         self._ask(head, body)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep the next bytes of a body that isn't whole with them."""
+        now, upload = self._lane.loop.time(), self._upload
+        if upload is None and not data:
+            self._since = now
+            return
+        if upload is None:
+            upload = self._upload = Upload(self._lane.rules.uploads, self._refuse_rest, now)
+        upload.add(data, now)
 
     def _ask(self, head: RequestHead, body: bytes) -> None:
         lane = self._lane

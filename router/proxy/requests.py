@@ -26,6 +26,7 @@ from router.core.peek import STAYS, Stay, peek
 from router.core.reshape import Reshape, reshaped
 from router.http1.heads import Headers, status_line
 from router.proxy.heads import RequestHead
+from router.proxy.uploads import DEFAULT_BUDGET, Uploads
 from router.telemetry.logs import printable
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ _MOST_TOLD = 64
 
 NO_TLS = "This port speaks plain HTTP, and the request began with a TLS handshake: begin the URL with http://."
 """What a client is told that speaks TLS, and the router's log, as such clients show but the handshake's error."""
+
+FULL = errors.UnavailableError(
+    "The router has as many connections open as it may. Try again soon, or raise limits.max_connections.", retry_after=1
+)
 
 _CORS = b"access-control-allow-origin: %s\r\naccess-control-expose-headers: %s\r\nvary: origin\r\n"
 _METHODS = b"GET, HEAD, POST"
@@ -110,6 +115,7 @@ class Rules:
 
     def __init__(self, source: random.Random) -> None:
         self.draining = False
+        self.uploads = Uploads()
         self.set_up()
         # Our ids have the form of UUIDs (RFC 9562, 5.4), with the last part counted up: they are names, not secrets.
         bits = f"{source.getrandbits(72):018x}"
@@ -121,6 +127,7 @@ class Rules:
         self,
         *,
         max_body: int = 64 * 1024 * 1024,
+        max_uploads: int = DEFAULT_BUDGET,
         keys: Mapping[str, Caller] = _NOBODY,
         admin_keys: Iterable[str] = (),
         access: Access | None = None,
@@ -128,9 +135,11 @@ class Rules:
         """Replace the rules, for the requests from now on.
 
         A client must show one of `keys`, which have their callers beside them; for /admin, one of `admin_keys`. Where
-        there are none, `access` decides. `max_body` is in bytes.
+        there are none, `access` decides. `max_body` and `max_uploads` are in bytes.
         """
         self.max_body = max_body
+        # One upload alone never has to make room.
+        self.uploads.budget = max(max_uploads, max_body)
         # A new object each time, so that heads which an earlier one let in are checked again.
         self.access = access or Access()
         self._told: set[str] = set()
@@ -145,7 +154,7 @@ class Rules:
         there are no keys and `access` refuses it.
         """
         if self.draining:
-            raise errors.UnavailableError("The router is stopping. Try again soon.", retry_after=5)
+            raise stopping()
         asked = asked_of(headers, authority)
         caller = ANYBODY
         if self._keys:
@@ -266,6 +275,11 @@ class Rules:
             keep_alive=goes_on,
             stay=stay,
         )
+
+
+def stopping() -> errors.UnavailableError:
+    """Give the error for a request that comes while the router stops."""
+    return errors.UnavailableError("The router is stopping. Try again soon.", retry_after=5)
 
 
 def late_head(seconds: float) -> errors.RequestTimeoutError:

@@ -22,6 +22,7 @@ from router.proxy.exchange import Exchange
 from router.proxy.heads import RequestHead, describe_request, usable_id
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules, error_answer, late_head
+from router.proxy.uploads import Upload
 
 log = structlog.get_logger("router")
 
@@ -31,8 +32,8 @@ HEAD_TIMEOUT = 11.0
 IDLE_TIMEOUT = 75.0
 """Seconds that a connection may stay open without a request."""
 
-BODY_TIMEOUT = 300.0
-"""Seconds that the whole body of an unusual request may take."""
+LINGER_TIMEOUT = 5.0
+"""Seconds for which a refused client may go on sending its body."""
 
 OPEN = ("/health", "/ready")
 """Paths that answer every client, whatever the Host, for load balancers. They name models only to those who may use
@@ -156,7 +157,13 @@ class SlowConnection(web.RequestHandler):
     def __init__(self, server: web.Server, rules: Rules, on_lost: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         # aiohttp writes no access log if this is None, which its types don't allow.
-        super().__init__(server, loop=loop, access_log=None, keepalive_timeout=IDLE_TIMEOUT)  # type: ignore[arg-type]
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]
+            keepalive_timeout=IDLE_TIMEOUT,
+            lingering_time=LINGER_TIMEOUT,
+        )
         self._rules = rules
         self._on_lost = on_lost
         # Runs while a head has begun and isn't whole.
@@ -207,6 +214,19 @@ class SlowConnection(web.RequestHandler):
         return response
 
 
+class _Reading:
+    """The task that reads a body, as the one who hears that it is refused."""
+
+    def __init__(self) -> None:
+        self.deadline = asyncio.timeout(None)
+        self.refused: RouterError | None = None
+
+    def refuse(self, error: RouterError) -> None:
+        """Wake the task, if it waits for more."""
+        self.refused = error
+        self.deadline.reschedule(0)
+
+
 class SlowLane:
     """aiohttp's handlers, and its middleware."""
 
@@ -251,17 +271,30 @@ class SlowLane:
             if expected.lower() != b"100-continue":
                 raise errors.BadRequestError("The request expects what this server doesn't do; leave Expect out.")
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = bytearray()
         try:
-            async with asyncio.timeout(BODY_TIMEOUT):
-                async for piece in request.content.iter_any():
-                    body += piece
-                    self._rules.check_length(len(body))
-            return bytes(body)
+            return await self._gather(request.content)
         except (web.RequestPayloadError, aiohttp.ClientError, HttpProcessingError) as error:
             raise errors.BadRequestError("The request's body can't be read as its headers say.") from error
-        except TimeoutError as error:
-            raise errors.BadRequestError(f"The request's body didn't come within {BODY_TIMEOUT:g} s.") from error
+
+    async def _gather(self, content: aiohttp.StreamReader) -> bytes:
+        """Read a body to its end. Raises RouterError if it is too large, or refused (`proxy.uploads`)."""
+        loop, owner = asyncio.get_running_loop(), _Reading()
+        upload = Upload(self._rules.uploads, owner.refuse, loop.time())
+        try:
+            async with asyncio.timeout(None) as owner.deadline:
+                async for piece in content.iter_any():
+                    upload.add(piece, loop.time())
+                    self._rules.check_length(upload.size)
+                    if owner.refused is not None:
+                        break
+            if owner.refused is None:
+                return upload.whole(b"")
+        except TimeoutError:
+            if owner.refused is None:
+                raise
+        finally:
+            upload.close()
+        raise owner.refused
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -163,16 +163,20 @@ async def test_an_upload_under_way_is_answered(tmp_path, lane, raw):
 
 @pytest.mark.parametrize("lane", LANES)
 async def test_an_upload_that_never_ends_is_cut(tmp_path, lane, raw):
-    """What a client owes is waited for no longer than what an engine owes."""
-    words = "limits: {drain_timeout: 200ms}"
-    async with FakeEngine() as fake, RunningRouter(tmp_path, config(fake, words)) as router:
+    """What isn't whole is not in flight: its client is told, however long requests in flight may take."""
+    async with FakeEngine() as fake, RunningRouter(tmp_path, config(fake, "limits: {drain_timeout: 1h}")) as router:
         await router.ready()
-        client, other = await raw(router), await raw(router)
+        client, other, third = await raw(router), await raw(router), await raw(router)
         client.send(post(ASK, lane=lane)[:-4])
+        third.send(post(ASK, lane=lane).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+        await third.sent()
         await client.sent()
         other.send(GET)
         assert (await other.answer()).status == 200
         router.signal(signal.SIGTERM)
+        for each in (client, third):
+            answer = await each.answer()
+            assert (answer.status, answer.headers[b"connection"]) == (503, b"close")
         assert await router.exit_code() == 0
         assert "Traceback" not in router.said
 

@@ -22,6 +22,12 @@ limits:
 """
 
     max_body: Annotated[Size, sized("1KiB", "16GiB")] = setting("64MiB", "Largest request body.")
+    # Four of the largest bodies: bodies of chats come whole in a blink, and those that don't are slow clients'.
+    max_uploads: Annotated[Size, sized("1KiB", "64GiB")] = setting(
+        "256MiB",
+        "Most bytes of all bodies together that have begun to come and aren't whole; beyond it, those that come "
+        "slowest are refused with 503. At least max_body.",
+    )
     max_connections: Annotated[Whole, Field(ge=1, le=1_000_000)] = setting(
         16384,
         "Most connections of clients at a time; the next gets an error and is closed. The limit of open files may "

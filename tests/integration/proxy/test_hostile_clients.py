@@ -4,11 +4,12 @@ import asyncio
 import gzip
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
-from router.proxy import downstream, slow
+from router.proxy import downstream, slow, uploads
 from router.proxy.pool import MAX_IDLE
 from router.proxy.requests import NO_TLS
 from tests.fakes.engine import FakeEngine, expected_body
@@ -394,9 +395,10 @@ def impatient(monkeypatch):
     """Bring every limit of the client's side within a test's reach."""
     for name in ("HEAD_TIMEOUT", "BODY_TIMEOUT", "IDLE_TIMEOUT", "LINGER_TIMEOUT"):
         monkeypatch.setattr(downstream, name, 0.1)
+    monkeypatch.setattr(uploads, "BODY_TIMEOUT", 0.1)
     monkeypatch.setattr(downstream, "SWEEP_EVERY", 0.02)
     monkeypatch.setattr(slow, "HEAD_TIMEOUT", 0.1)
-    monkeypatch.setattr(slow, "BODY_TIMEOUT", 0.1)
+    monkeypatch.setattr(slow, "LINGER_TIMEOUT", 0.1)
 
 
 GET = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -404,7 +406,8 @@ SLOW_SENDERS = {
     "nothing": (b"", b""),
     "half a line": (b"POST /v1/ch", b" 408 "),
     "half a head": (b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n", b" 408 "),
-    "half a body": (post(ASK)[:-4], b""),
+    "a head alone": (post(ASK).partition(b"\r\n\r\n")[0] + b"\r\n\r\n", b" 408 "),
+    "half a body": (post(ASK)[:-4], b" 408 "),
 }
 
 
@@ -501,12 +504,12 @@ async def test_a_client_that_speaks_tls_is_told_at_once(router, raw):
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_chunked_body_that_does_not_come_is_400(router, raw, fake):
+async def test_a_chunked_body_that_does_not_come_is_408(router, raw, fake):
     """The slow lane bounds it too, and says so."""
     client = await raw(router)
     client.send(post(ASK, lane="slow")[:-4])
     answer = await client.answer()
-    assert answer.status == 400
+    assert answer.status == 408
     assert b"didn't come" in answer.body
     assert fake.stats.begun == 0
 
@@ -527,17 +530,69 @@ async def test_who_gets_on_is_not_cut(router, raw):
     await eventually(lambda: lane_of_connections(router) == (1, 0))
     (connection,) = router.listener._lane.connections
     assert not connection.overdue(connection._since + downstream.IDLE_TIMEOUT)
-    request = post({**ASK, "x": "y" * 1000})
-    client.send(request[:-900])
+    request = post({**ASK, "x": "y" * 100_000})
+    head, _, body = request.partition(b"\r\n\r\n")
+    client.send(head + b"\r\n\r\n")
     await eventually(lambda: connection._head is not None)
-    before = connection._missing
-    assert not connection.overdue(connection._since + downstream.BODY_TIMEOUT)
-    client.send(request[-900:-500])
-    await eventually(lambda: connection._missing < before)
-    assert not connection.overdue(connection._since + downstream.BODY_TIMEOUT)
-    assert connection.overdue(connection._since + downstream.BODY_TIMEOUT + 1)
-    client.send(request[-500:])
+    assert not connection.overdue(connection._since + uploads.BODY_TIMEOUT)
+    assert connection.overdue(connection._since + uploads.BODY_TIMEOUT + 1)
+    client.send(body[:-50_000])
+    await eventually(lambda: connection._missing == 50_000)
+    (upload,) = router.rules.uploads.under_way
+    before = upload.moved_at
+    assert not connection.overdue(before + uploads.BODY_TIMEOUT + 1)
+    assert not upload.overdue(before + uploads.BODY_TIMEOUT)
+    assert upload.overdue(before + uploads.BODY_TIMEOUT + 1)
+    client.send(body[-50_000:-10_000])
+    await eventually(lambda: upload.moved_at > before)
+    client.send(body[-10_000:])
     assert (await client.answer()).status == 200
+    assert (router.rules.uploads.held, router.rules.uploads.under_way) == (0, set())
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_body_that_drips_is_cut(router, raw, fake, lane):
+    """A byte now and then buys no time."""
+    client = await raw(router)
+    client.send(post({**ASK, "x": "y" * 100_000}, lane=lane)[:-90_000])
+    async with dripping(client, b"y"):
+        answer = await client.answer()
+        assert answer.status == 408
+        assert b"at least 32 KiB each 0.1 s" in answer.body
+        await client.cut()
+    await eventually(lambda: lane_of_connections(router) == (0, 0))
+    assert (router.rules.uploads.held, fake.stats.begun) == (0, 0)
+
+
+def holds(held, least):
+    """Whether unfinished bodies hold more than this."""
+    return held.held > least
+
+
+async def test_bodies_that_are_not_whole_have_a_budget(start_router, fake, raw, lane):
+    """Who stands still makes room for who gets on, and is told; what was held is free at once."""
+    limits = {"max_body": "1MiB", "max_uploads": "4MiB"}
+    router = await start_router([{"url": fake.url, "models": ["demo"]}], limits=limits)
+    held = router.rules.uploads
+    request = post({**ASK, "x": "y" * 1_000_000}, lane=lane)
+    clients = []
+    for number in range(1, 5):
+        client = await raw(router)
+        client.send(request[:-1000])
+        await eventually(partial(holds, held, 990_000 * number))
+        clients.append(client)
+    last = await raw(router)
+    last.send(request)
+    assert (await last.answer()).status == 200
+    refused = await clients[0].answer()
+    assert (refused.status, refused.headers[b"retry-after"]) == (503, b"2")
+    assert b"limits.max_uploads" in refused.body
+    assert held.held <= 3_000_000
+    clients[3].send(request[-1000:])
+    assert (await clients[3].answer()).status == 200
+    for client in clients:
+        client.leave()
+    await eventually(lambda: (held.held, held.under_way) == (0, set()))
 
 
 async def test_an_idle_connection_of_the_slow_lane_is_not_kept_for_an_hour(router, raw):

@@ -37,6 +37,7 @@ def test_all_but_backends_has_a_default():
     }
     assert config.limits.model_dump() == {
         "max_body": 64 * 1024**2,
+        "max_uploads": 256 * 1024**2,
         "max_connections": 16384,
         "max_queue": 512,
         "queue_timeout": 60.0,

@@ -1,0 +1,146 @@
+"""Bodies of requests that aren't whole yet: how slowly one may come, and how many bytes all of them may hold. Pure.
+
+Each lane keeps the bytes that have come of a body in an `Upload`. An upload moves when it is one STEP larger than at
+its last move. It is refused in these cases:
+
+  1. It didn't move for BODY_TIMEOUT. A byte now and then is no move.
+  2. It has taken WITHIN in all, and a second more for each LEAST_RATE bytes.
+  3. All uploads together hold more than the budget. Those are refused first that moved longest ago: who sends slowly
+     makes room for who sends fast.
+  4. The router stops, and the upload isn't whole after STOP_WITHIN. Nothing of it is in flight.
+
+A body that comes whole in one piece, as most do, is no upload.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from router.core.errors import RequestTimeoutError, RouterError, UnavailableError
+
+STEP: Final = 32 * 1024
+"""Bytes that an upload has to grow by within BODY_TIMEOUT: about 1 KiB/s."""
+
+BODY_TIMEOUT = 30.0
+"""Seconds that an upload may take for a STEP."""
+
+WITHIN = 300.0
+"""Seconds that any upload may take."""
+
+LEAST_RATE = 16 * 1024
+"""Bytes a second that a long upload has to come by on average: the slowest mobile network sends more."""
+
+STOP_WITHIN = 2.0
+"""Seconds that uploads get to become whole when the router stops."""
+
+DEFAULT_BUDGET = 256 * 1024 * 1024
+"""Bytes that all uploads may hold together."""
+
+_CRUMB: Final = 4 * 1024
+"""Pieces below so many bytes are joined at once: each piece takes some 40 bytes of its own."""
+
+_FULL = UnavailableError(
+    "The bodies of requests that aren't whole yet are too large together, and this one came too slowly. Try again "
+    "soon, or raise limits.max_uploads.",
+    retry_after=2,
+)
+
+
+class Upload:
+    """One body that isn't whole yet. `size` counts its bytes so far; `moved_at` is when it last moved.
+
+    `refuse` is called, once the upload is closed, if its client is to get this error instead.
+    """
+
+    def __init__(self, uploads: "Uploads", refuse: Callable[[RouterError], None], now: float) -> None:
+        self.size = 0
+        self.moved_at = now
+        self.refuse: Final = refuse
+        self._began: Final = now
+        self._uploads: Final = uploads
+        self._moves_at = STEP
+        self._pieces: list[bytes] = []
+        # The last ones of the pieces, as long as they are small.
+        self._crumbs = bytearray()
+        uploads.under_way.add(self)
+
+    def add(self, data: bytes, now: float) -> None:
+        """Keep the next bytes. This may have uploads refused, this one, too."""
+        self.size += len(data)
+        if self.size >= self._moves_at:
+            self._moves_at, self.moved_at = self.size + STEP, now
+        if len(data) < _CRUMB:
+            self._crumbs += data
+        else:
+            self._gather()
+            self._pieces.append(data)
+        uploads = self._uploads
+        uploads.held += len(data)
+        if uploads.held > uploads.budget:
+            uploads.make_room()
+
+    def _gather(self) -> None:
+        if self._crumbs:
+            self._pieces.append(bytes(self._crumbs))
+            self._crumbs = bytearray()
+
+    def whole(self, last: bytes) -> bytes:
+        """Give all of the body, with its last piece, and close."""
+        self._gather()
+        body = b"".join([*self._pieces, last])
+        self.close()
+        return body
+
+    def close(self) -> None:
+        """Free what is held, once."""
+        if self in self._uploads.under_way:
+            self._uploads.under_way.remove(self)
+            self._uploads.held -= self.size
+            self._pieces = []
+            self._crumbs = bytearray()
+
+    def overdue(self, now: float) -> bool:
+        """Whether it comes too slowly."""
+        return now - self.moved_at > BODY_TIMEOUT or now - self._began > WITHIN + self.size / LEAST_RATE
+
+
+class Uploads:
+    """All bodies that aren't whole yet. `held` counts their bytes, of which there may be `budget`."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.budget = DEFAULT_BUDGET
+        self.under_way: set[Upload] = set()
+
+    def sweep(self, now: float) -> None:
+        """Refuse those that come too slowly."""
+        for upload in [each for each in self.under_way if each.overdue(now)]:
+            _refuse(upload, late_body())
+
+    def make_room(self) -> None:
+        """Refuse those that moved longest ago, until an eighth of the budget is free."""
+        for upload in sorted(self.under_way, key=_moved_at):
+            if self.held <= self.budget - self.budget // 8:
+                return
+            _refuse(upload, _FULL)
+
+    def refuse_all(self, error: RouterError) -> None:
+        """Refuse all of them."""
+        for upload in list(self.under_way):
+            _refuse(upload, error)
+
+
+def _moved_at(upload: Upload) -> float:
+    return upload.moved_at
+
+
+def _refuse(upload: Upload, error: RouterError) -> None:
+    upload.close()
+    upload.refuse(error)
+
+
+def late_body() -> RequestTimeoutError:
+    """Give the error for a body that comes too slowly."""
+    return RequestTimeoutError(
+        f"The request's body didn't come in time: at least {STEP // 1024} KiB each {BODY_TIMEOUT:g} s, and all of it "
+        f"within {WITHIN:g} s and a second more for each {LEAST_RATE // 1024} KiB."
+    )

@@ -1,0 +1,78 @@
+"""Bodies that aren't whole: by a clock and bytes alone."""
+
+import pytest
+
+from router.core.errors import RequestTimeoutError, UnavailableError
+from router.proxy.uploads import BODY_TIMEOUT, LEAST_RATE, STEP, WITHIN, Upload, Uploads
+
+
+class Scene:
+    """Some uploads, and whom of them was told what."""
+
+    def __init__(self, budget=100_000):
+        self.uploads = Uploads()
+        self.uploads.budget = budget
+        self.told = {}
+
+    def begin(self, name, now=0.0):
+        """Begin one."""
+        return Upload(self.uploads, lambda error: self.told.__setitem__(name, error), now)
+
+
+def test_a_body_is_whole_however_it_is_cut():
+    scene = Scene()
+    upload = scene.begin("a")
+    pieces = [b"a", b"bc", b"d" * 5000, b"e", b"f" * 4096, b"g" * 8000, b"h"]
+    for piece in pieces:
+        upload.add(piece, 0.0)
+    assert scene.uploads.held == upload.size
+    assert upload.whole(b"!") == b"".join(pieces) + b"!"
+    upload.close()
+    assert (scene.uploads.held, scene.uploads.under_way, scene.told) == (0, set(), {})
+
+
+def test_crumbs_are_no_move():
+    """A step is."""
+    scene = Scene()
+    upload = scene.begin("a")
+    upload.add(b"x" * (STEP - 1), BODY_TIMEOUT)
+    assert not upload.overdue(BODY_TIMEOUT)
+    assert upload.overdue(BODY_TIMEOUT + 1)
+    upload.add(b"x", BODY_TIMEOUT)
+    assert not upload.overdue(2 * BODY_TIMEOUT)
+    scene.uploads.sweep(2 * BODY_TIMEOUT)
+    assert not scene.told
+    scene.uploads.sweep(2 * BODY_TIMEOUT + 1)
+    assert isinstance(scene.told["a"], RequestTimeoutError)
+    assert not scene.uploads.under_way
+
+
+def test_it_is_bounded_in_all():
+    """However steadily it moves; a longer one may take longer."""
+    scene = Scene(budget=10 * STEP)
+    upload = scene.begin("a")
+    upload.add(b"x" * STEP, WITHIN)
+    most = WITHIN + STEP / LEAST_RATE
+    assert [upload.overdue(most), upload.overdue(most + 0.1)] == [False, True]
+
+
+def test_who_stands_still_makes_room():
+    """Those that moved longest ago, and no more of them than it takes; one that has just begun isn't slow."""
+    scene = Scene()
+    for now, name in enumerate("abc"):
+        scene.begin(name, now).add(b"x" * 33_000, float(now))
+    assert not scene.told
+    scene.begin("d", 9.0).add(b"x" * 5000, 9.0)
+    assert scene.told.keys() == {"a"}
+    assert isinstance(scene.told["a"], UnavailableError)
+    assert scene.uploads.held == 71_000
+
+
+@pytest.mark.parametrize("error", [UnavailableError("no")])
+def test_all_are_refused(error):
+    scene = Scene()
+    for name in "ab":
+        scene.begin(name).add(b"x", 0.0)
+    scene.uploads.refuse_all(error)
+    assert scene.told == {"a": error, "b": error}
+    assert scene.uploads.held == 0
