@@ -61,6 +61,7 @@ HOT = [
             "heads",
             "hedge",
             "interpreter",
+            "lane",
             "loading",
             "plane",
             "pool",

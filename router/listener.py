@@ -17,7 +17,8 @@ from router.config import AuthConfig, ServerConfig
 from router.core.access import is_wide
 from router.core.apis import OLLAMA
 from router.fleet.launches import StartError
-from router.proxy.downstream import Client, Lane
+from router.proxy.downstream import Client
+from router.proxy.lane import Lane
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules, stopping
 from router.proxy.resolve import OWN_WITHIN, Names, fixed

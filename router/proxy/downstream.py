@@ -23,10 +23,9 @@ from router.core.errors import BadRequestError, RouterError
 from router.http1.requests import TLS_HANDSHAKE, is_well_formed, without_empty_lines
 from router.proxy.exchange import Exchange
 from router.proxy.heads import MAX_REQUEST_HEAD, RequestHead, parse_request
-from router.proxy.plane import Plane
-from router.proxy.requests import ANYBODY, FULL, NO_TLS, Rules, error_answer, late_head
+from router.proxy.lane import Lane
+from router.proxy.requests import ANYBODY, FULL, NO_TLS, error_answer, late_head
 from router.proxy.uploads import BODY_TIMEOUT, Upload, late_body
-from router.telemetry.tasks import unharmed
 
 if TYPE_CHECKING:
     from router.core.access import Access
@@ -47,9 +46,6 @@ IDLE_TIMEOUT = 75.0
 LINGER_TIMEOUT = 5.0
 """Seconds for which a refused client may go on sending its body."""
 
-SWEEP_EVERY = 1.5
-"""Seconds between two looks at all connections."""
-
 
 class ClientState(Enum):
     """What a connection is doing."""
@@ -63,56 +59,6 @@ READING, ASKING, LINGERING = ClientState
 
 _NOTHING_YET = (b"", b"\r")
 """What is kept of the empty lines before a request: nothing, or half of one."""
-
-
-class Lane:
-    """What all connections of the fast lane share.
-
-    `slow_lane` makes an aiohttp protocol, which calls `left` when its connection ends. `room` is how many more
-    connections may be opened; those handed over to the slow lane count, too.
-    """
-
-    def __init__(
-        self, plane: Plane, rules: Rules, slow_lane: Callable[[Callable[[], None]], asyncio.Protocol], room: int
-    ) -> None:
-        self.plane = plane
-        self.rules = rules
-        self.slow_lane = slow_lane
-        self.room = room
-        self.loop = asyncio.get_running_loop()
-        self.connections: set[Client] = set()
-        self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
-
-    def sweep(self) -> None:
-        """Cut the connections that make no progress, and plan the next sweep."""
-        unharmed("the look at all connections", self._cut_overdue)
-        self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
-
-    def _cut_overdue(self) -> None:
-        now = self.loop.time()
-        self.rules.uploads.sweep(now)
-        for connection in [each for each in self.connections if each.overdue(now)]:
-            connection.give_up()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a request is under way on any connection, or comes, or the last bytes of its answer are sent."""
-        return any(connection.busy for connection in self.connections)
-
-    def refuse_unread(self, error: RouterError) -> None:
-        """Refuse every request that has begun to come and isn't whole."""
-        for connection in list(self.connections):
-            connection.refuse_unread(error)
-
-    def left(self) -> None:
-        """Note that a connection has ended."""
-        self.room += 1
-
-    def close(self) -> None:
-        """Close every connection once the bytes written to it are sent."""
-        self._sweeper.cancel()
-        for connection in list(self.connections):
-            connection.hang_up()
 
 
 class Client(asyncio.Protocol):

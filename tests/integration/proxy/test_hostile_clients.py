@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from router.proxy import downstream, slow, uploads
+from router.proxy import lane as lane_module
 from router.proxy.pool import MAX_IDLE
 from router.proxy.requests import NO_TLS
 from tests.fakes.engine import FakeEngine, expected_body
@@ -396,7 +397,7 @@ def impatient(monkeypatch):
     for name in ("HEAD_TIMEOUT", "BODY_TIMEOUT", "IDLE_TIMEOUT", "LINGER_TIMEOUT"):
         monkeypatch.setattr(downstream, name, 0.1)
     monkeypatch.setattr(uploads, "BODY_TIMEOUT", 0.1)
-    monkeypatch.setattr(downstream, "SWEEP_EVERY", 0.02)
+    monkeypatch.setattr(lane_module, "SWEEP_EVERY", 0.02)
     monkeypatch.setattr(slow, "HEAD_TIMEOUT", 0.1)
     monkeypatch.setattr(slow, "LINGER_TIMEOUT", 0.1)
 

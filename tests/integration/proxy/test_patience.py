@@ -8,6 +8,7 @@ import asyncio
 import pytest
 
 from router.proxy import downstream
+from router.proxy import lane as lane_module
 from tests.fakes.engine import expected_body, expected_stream
 from tests.integration.raw import ASK, lane_of_connections, nothing_left, post, small_send_buffers
 from tests.running import eventually
@@ -137,7 +138,7 @@ def impatient(monkeypatch):
     """Cut what stands still soon."""
     monkeypatch.setattr(downstream, "IDLE_TIMEOUT", 0.1)
     monkeypatch.setattr(downstream, "LINGER_TIMEOUT", 0.1)
-    monkeypatch.setattr(downstream, "SWEEP_EVERY", 0.02)
+    monkeypatch.setattr(lane_module, "SWEEP_EVERY", 0.02)
 
 
 LAST_WORDS = {"whole": {"events": 15_000}, "broken off": {"events": 15_000, "fault": "die"}}

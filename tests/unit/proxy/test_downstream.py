@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from router.proxy.downstream import Client, Lane
+from router.proxy.downstream import Client
+from router.proxy.lane import Lane
 from router.proxy.requests import Rules
 from tests.fakes.wired import BODY, CHAT, EVENT, Scene
 
