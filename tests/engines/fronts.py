@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
-import psutil
 from anthropic import Anthropic, AsyncAnthropic
 from ollama import AsyncClient as AsyncOllama
 from ollama import Client as Ollama
@@ -96,12 +95,9 @@ class Fronts:
         try:
             await self.router.ready(STARTS_WITHIN)
             self.native = Front(self.router.url)
-            (port,) = {
-                each.laddr.port
-                for process in self.router.engines
-                for each in process.net_connections("tcp")
-                if each.status == psutil.CONN_LISTEN
-            }
+            # Engines of several processes listen at ports of their own, too.
+            words = [process.cmdline() for process in self.router.engines]
+            port = next(line[line.index("--port") + 1] for line in words if "--port" in line)
             key = self.router.key()["authorization"].removeprefix("Bearer ")
             backend = {"url": f"http://127.0.0.1:{port}", "name": "server", "models": {MODEL: "demo"}, "api_key": key}
             config = {"server": {"port": 0}, "health": {"interval": "1h"}, "backends": [backend]}
