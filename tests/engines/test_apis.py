@@ -256,7 +256,7 @@ async def test_ollamas_model_is_loaded_and_not_asked(front):
         assert (await client.generate(MODEL)).done_reason == "load"
 
 
-async def test_what_ollamas_clients_look_up(front):
+async def test_what_ollamas_clients_look_up(front, fronts):
     """The list of models, what one is like, what runs, and the version, which no engine is asked."""
     async with front.ollama() as client:
         listed = (await client.list()).models
@@ -266,7 +266,7 @@ async def test_what_ollamas_clients_look_up(front):
     assert "completion" in shown.capabilities
     assert shown.details is not None
     assert shown.modelinfo
-    assert len(running) >= 1
+    assert bool(running) is (front is fronts.native)  # a server's models are not the router's to load
 
 
 async def test_an_error_of_ollamas_api(front):
