@@ -207,12 +207,12 @@ class App:
 
     def _announce(self) -> None:
         """Say when the engines have settled what can be asked for and how: once, and again with the first models."""
-        if not self._announced:
-            self._announced = True
-            self.plane.directory.on_news = self._announce_models
-            ready = servable(self.plane)
-            if not ready:
-                tell(welcome(self.url, ready, with_key=False))
+        if self._announced:
+            return
+        self._announced = True
+        self.plane.directory.on_news = self._announce_models
+        if not servable(self.plane):
+            tell(welcome(self.url, [], with_key=False))
         self._announce_models()
 
     def _announce_models(self) -> None:
