@@ -106,6 +106,7 @@ class App:
             on_want=self._want,
         )
         self.rules = Rules(chance)
+        self.rules.nameless = self._nameless
         most = config.limits.max_connections
         self._room = most if files is None else min(most, room_for_clients(files))
         self.plane.connections.spare = self._room // 2
@@ -201,6 +202,9 @@ class App:
 
     def _want(self, backend: Backend) -> bool:
         return self.fleet.want(backend)
+
+    def _nameless(self) -> str:
+        return self.plane.catalog.nameless()
 
     def _restart(self, backend: Backend) -> None:
         self.fleet.restart(backend)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from router.config import AuthConfig, ServerConfig
 from router.core.access import is_wide
-from router.core.apis import OLLAMA
+from router.core.apis import BESIDE, OLLAMA
 from router.fleet.launches import StartError
 from router.proxy.downstream import Client
 from router.proxy.lane import Lane
@@ -97,7 +97,7 @@ class Listener:
         """Serve from now on; `routes` are what the router answers itself. Raises StartError."""
         app = web.Application(middlewares=[self.slow.guard], client_max_size=MOST_ADMIN_BODY)
         app.add_routes(routes)
-        for path in ("/v1/{rest:.*}", *sorted(OLLAMA)):
+        for path in ("/v1/{rest:.*}", "/openai/{rest:.*}", "/api/v1/{rest:.*}", *sorted(OLLAMA | BESIDE)):
             app.router.add_post(path, self.slow.proxy, expect_handler=expect)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=AIOHTTP_WITHIN)
         await self._runner.setup()

@@ -75,7 +75,7 @@ class Engine(Protocol):
 
     @property
     def apis(self) -> frozenset[str]:
-        """The paths below /v1/ that it serves; some only with certain arguments or models."""
+        """The paths that it serves, those beside /v1 included; some only with certain arguments or models."""
 
     @property
     def counter(self) -> str:

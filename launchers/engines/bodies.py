@@ -34,7 +34,9 @@ One = Annotated[int, msgspec.Meta(ge=1, le=1)]
 APIS = frozenset({
     CHAT, COMPLETIONS, EMBEDDINGS, "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/v1/rerank",
     "/v1/score", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/speech", "/v1/images/generations",
-    "/v1/images/edits", "/v1/images/variations", "/v1/moderations",
+    "/v1/images/edits", "/v1/images/variations", "/v1/moderations", "/v1/reranking", "/v1/responses/input_tokens",
+    "/apply-template", "/classify", "/completion", "/detokenize", "/embedding", "/infill", "/pooling", "/rerank",
+    "/reranking", "/score", "/tokenize", "/v2/embed", "/v2/rerank",
 })  # fmt: skip
 """Paths that at least one engine serves. At a 404 for one of these, some clients say that the model doesn't exist."""
 

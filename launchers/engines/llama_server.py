@@ -84,7 +84,11 @@ STYLE = common.Style(dashes=True, booleans="pairs", lists="commas", switches=SWI
 
 RESPONSES, MESSAGES, COUNT = "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
-APIS = frozenset({CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT, EMBEDDINGS, "/v1/rerank", TRANSCRIPTIONS})
+APIS = frozenset({
+    CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT, EMBEDDINGS, "/v1/rerank", "/v1/reranking", TRANSCRIPTIONS,
+    "/v1/responses/input_tokens",
+    "/apply-template", "/completion", "/detokenize", "/embedding", "/infill", "/rerank", "/reranking", "/tokenize",
+})  # fmt: skip
 
 Prompts = Annotated[
     list[int | Text | Annotated[list[int | Text], msgspec.Meta(min_length=1)] | dict[str, object]],
@@ -149,8 +153,10 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
 
 RERANKS = frozenset({"rerank", "reranking"})
 NEEDS: Mapping[str, tuple[frozenset[str], str]] = MappingProxyType({
-    EMBEDDINGS: (RERANKS | {"embedding", "embeddings"}, "embeddings: true"),
-    "/v1/rerank": (RERANKS | {"pooling"}, "reranking: true"),
+    **dict.fromkeys((EMBEDDINGS, "/embedding"), (RERANKS | {"embedding", "embeddings"}, "embeddings: true")),
+    **dict.fromkeys(
+        ("/rerank", "/reranking", "/v1/rerank", "/v1/reranking"), (RERANKS | {"pooling"}, "reranking: true")
+    ),
     TRANSCRIPTIONS: (frozenset({"mmproj", "mmproj-url"}), "mmproj: FILE of a model that hears"),
 })  # fmt: skip
 """An API → the options that enable it, any one of them, and the one that an error names."""

@@ -78,7 +78,8 @@ STYLE = common.Style(dashes=True, booleans="pairs", lists="words")
 
 APIS = frozenset({
     CHAT, COMPLETIONS, "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", EMBEDDINGS, "/v1/rerank",
-    "/v1/score", "/v1/audio/transcriptions", "/v1/audio/translations",
+    "/v1/score", "/v1/audio/transcriptions", "/v1/audio/translations", "/classify", "/detokenize", "/pooling",
+    "/rerank", "/score", "/tokenize", "/v2/embed", "/v2/rerank",
 })  # fmt: skip
 
 

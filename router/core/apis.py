@@ -20,6 +20,39 @@ OLLAMA = OLLAMA_STREAMS | {"/api/embed", "/api/embeddings"}
 
 TRANSLATABLE = OLLAMA | {MESSAGES, COUNT, RESPONSES}
 
+BESIDE = frozenset({
+    "/apply-template",
+    "/classify",
+    "/completion",
+    "/detokenize",
+    "/embedding",
+    "/infill",
+    "/pooling",
+    "/rerank",
+    "/reranking",
+    "/score",
+    "/tokenize",
+    "/v2/embed",
+    "/v2/rerank",
+})  # fmt: skip
+"""Paths of engines' own, not under /v1, that a model answers and that change nothing in the engine."""
+
+PARTIAL = BESIDE | {
+    "/v1/audio/speech",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/v1/embeddings",
+    "/v1/images/edits",
+    "/v1/images/generations",
+    "/v1/images/variations",
+    "/v1/moderations",
+    "/v1/rerank",
+    "/v1/reranking",
+    "/v1/responses/input_tokens",
+    "/v1/score",
+}
+"""Paths that some engines have and others lack, and that nothing translates."""
+
 _NO_SUCH_PATH = frozenset({404, 405, 501})
 
 _MODEL = re.compile(rb"\bmodel(?:_not_found)?\b", re.IGNORECASE)
@@ -34,13 +67,16 @@ class Apis:
 
     It doesn't speak those that it `lacks`, and has answered those that it `speaks`; of others it isn't known. Answers
     on paths that it `mends` lack what clients need. `counter` is the path at which our wrapper of an engine
-    counts the tokens of a chat; empty: there is none.
+    counts the tokens of a chat; empty: there is none. `missing` are those of `PARTIAL` that it doesn't have. `engine`
+    is its name, if it is launched.
     """
 
     lacks: frozenset[str] = OLLAMA
     speaks: frozenset[str] = frozenset()
     mends: frozenset[str] = frozenset()
     counter: str = ""
+    missing: frozenset[str] = frozenset()
+    engine: str = ""
 
     def taught(self, path: str, *, speaks: bool) -> "Apis":
         """Give what is known once an answer has shown whether a path is there."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from router.core.admission import UNBOUNDED, Cap
 from router.core.apis import UNKNOWN, Apis
-from router.core.errors import ModelNotFoundError
+from router.core.errors import ApiMissingError, ModelNotFoundError
 from router.core.estimate.estimate import Estimate
 from router.core.health import Health
 from router.core.reshape import Reshape
@@ -194,6 +194,43 @@ class Catalog:
             self._remembered[name] = way
         return way
 
+    def able(self, way: Way, path: str) -> Way:
+        """Leave out the backends that lack the API of this path.
+
+        Raises ApiMissingError, which names models that have it, if all of them do.
+        """
+        tiers = tuple(tuple(each for each in tier if path not in each.backend.apis.missing) for tier in way.tiers)
+        if tiers == way.tiers:
+            return way
+        able = tuple(tier for tier in tiers if tier)
+        if not able:
+            engines = sorted({each.backend.apis.engine for tier in way.tiers for each in tier})
+            raise ApiMissingError(
+                f"This model runs on {' and '.join(engines)}, which has no {path}. {self._that_have(path)}"
+            )
+        return _way(able, way.route)
+
+    def _that_have(self, path: str) -> str:
+        """Name the models that have the API of a path. Of servers elsewhere it isn't known."""
+        known, elsewhere = [], []
+        for name, tier in self._models.items():
+            apis = [each.backend.apis for each in tier if path not in each.backend.apis.missing]
+            if any(each.engine for each in apis):
+                known.append(name)
+            elif apis:
+                elsewhere.append(name)
+        if not known and not elsewhere:
+            return "No model here has it."
+        has = f"Models that have it: {_few(known)}." if known else ""
+        may = f"Models on other servers may have it: {_few(elsewhere)}." if elsewhere else ""
+        return f"{has} {may}".strip()
+
+    def nameless(self) -> str:
+        """Give the name that requests without one mean: the route `*`, or the only model; empty if there is neither."""
+        if "*" in self._routes:
+            return "*"
+        return next(iter(self._models)) if len(self._models) == 1 else ""
+
     def has_rivals(self, backend: Backend) -> bool:
         """Tell whether another backend serves a model of this one, so that there is a choice between them."""
         return any(len(self._models.get(name, ())) > 1 for name in backend.models)
@@ -228,9 +265,7 @@ class Catalog:
         names = [*self._models, *(name for name, _ in self._shown())]
         if not names:
             return "No model is known yet: no backend has said what it serves."
-        shown = ", ".join(names[:_NAMES_IN_AN_ERROR])
-        more = len(names) - _NAMES_IN_AN_ERROR
-        return f"Known: {shown} and {more} more." if more > 0 else f"Known: {shown}."
+        return f"Known: {_few(names)}."
 
     def _shown(self) -> Iterator[tuple[str, Route]]:
         for name, route in self._routes.items():
@@ -241,6 +276,12 @@ class Catalog:
         """List each model, then each route of an exact name."""
         routes = [Listing(name, route.targets) for name, route in self._shown()]
         return [Listing(name, ()) for name in self._models] + routes
+
+
+def _few(names: Sequence[str]) -> str:
+    """List names, but no more than a person reads."""
+    shown, more = ", ".join(names[:_NAMES_IN_AN_ERROR]), len(names) - _NAMES_IN_AN_ERROR
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _other_name(name: str) -> str:

@@ -45,6 +45,19 @@ class BadRequestError(RouterError):
     code = "bad_request"
 
 
+class NoModelError(BadRequestError):
+    """The request names no model."""
+
+
+class ApiMissingError(BadRequestError):
+    """The engines of the model lack the API of the request's path.
+
+    It is no 404, for which some clients say that the model doesn't exist.
+    """
+
+    code = "api_not_supported"
+
+
 class UnauthorizedError(RouterError):
     """No key, or one that isn't in `auth.keys`."""
 

@@ -11,7 +11,7 @@ from math import inf
 
 import msgspec
 
-from router.core.errors import BadRequestError
+from router.core.errors import BadRequestError, NoModelError
 
 MAX_NAME = 512
 """Most characters of a model's name; a hub's id has fewer than a hundred."""
@@ -67,7 +67,8 @@ def peek(body: bytes, *, streams: bool = False) -> tuple[str, bool, int | None, 
     `streams`: the API gives a stream unless the body says otherwise. A priority that isn't an integer counts as none.
     The stay is None where the body has neither of `STAYS`.
 
-    Raises BadRequestError if the body is no JSON object, names no model, or has a field of the wrong type.
+    Raises BadRequestError if the body is no JSON object or has a field of the wrong type, and NoModelError if it names
+    no model.
     """
     try:
         seen = _peek(body)
@@ -78,7 +79,7 @@ def peek(body: bytes, *, streams: bool = False) -> tuple[str, bool, int | None, 
         raise BadRequestError(f"The request's body is not valid JSON: {why}.") from error
     model = seen.model
     if not model:
-        raise BadRequestError('The request names no model: give its name as "model".', param="model")
+        raise NoModelError('The request names no model: give its name as "model".', param="model")
     if len(model) > MAX_NAME:
         raise BadRequestError(f"The model's name has more than {MAX_NAME} characters.", param="model")
     stay = _stay(seen) if seen.keep_alive or seen.ttl else None

@@ -16,7 +16,7 @@ from launchers.status import Status
 from launchers.supervisor import Supervisor
 from launchers.tree import memory_of
 from router.core.admission import Cap
-from router.core.apis import TRANSLATABLE, Apis
+from router.core.apis import PARTIAL, TRANSLATABLE, Apis
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
 from router.core.estimate.ask import Ask
@@ -124,7 +124,13 @@ def backend_of(planned: PlannedBackend) -> Backend:
 
 def apis_of(engine: Engine) -> Apis:
     """Tell which APIs an engine lacks; whether it has the others its first answer shows, as versions differ."""
-    return Apis(TRANSLATABLE - engine.apis, mends=engine.mends, counter=engine.counter)
+    return Apis(
+        TRANSLATABLE - engine.apis,
+        mends=engine.mends,
+        counter=engine.counter,
+        missing=PARTIAL - engine.apis,
+        engine=engine.name,
+    )
 
 
 def models_of(planned: PlannedBackend) -> dict[str, str]:

@@ -15,7 +15,7 @@ from router.core.health import WELL
 from router.core.retry import NOT_ITS_FAULT, Failure
 from router.proxy.attempt import Attempt
 from router.proxy.hedge import Hedge, HedgeOwner
-from router.proxy.requests import written
+from router.proxy.requests import written, written_form
 from router.proxy.speaking import estimated, spoken, tidy
 
 if TYPE_CHECKING:
@@ -83,15 +83,24 @@ class Attempts(HedgeOwner):
         if not (request.head.translatable and estimated(attempt, request, self.body)):
             attempt.connect(pool, self._plane.loop, fresh=fresh)
 
-    def tidy(self, way: "Way") -> None:
-        """Take out of the body what differs each time and says nothing."""
-        self.body = tidy(self._exchange.request, self.body, way.route)
+    def elect(self, way: "Way") -> "Way":
+        """Leave out backends that lack the request's API, and take out of its body what differs each time.
+
+        Raises ApiMissingError if no backend has it.
+        """
+        request = self._exchange.request
+        if request.head.translatable:
+            self.body = tidy(request, self.body, way.route)
+        return self._plane.catalog.able(way, request.head.path)
 
     def written(self, attempt: Attempt, pool: "Pool") -> bytes:
         """The request as the attempt's backend is to have it. Raises RouterError if its engine can't be told it."""
         request = self._exchange.request
         route = DIRECT if self.way is None else self.way.route
-        if request.head.translatable:
+        head = request.head
+        if head.boundary:
+            return written_form(request, self.body, attempt.candidate, pool)
+        if head.translatable:
             return spoken(attempt, self, request, self.body, route, pool, self._plane)
         return written(request, self.body, attempt.candidate, route.reshape, pool)
 

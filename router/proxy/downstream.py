@@ -283,7 +283,9 @@ class Client(asyncio.Protocol):
         lane = self._lane
         self._state = ASKING
         try:
-            request = lane.rules.understand(head, self._id, body, self._caller, http11=True, keep_alive=head.keep_alive)
+            request, body = lane.rules.understand(
+                head, self._id, body, self._caller, http11=True, keep_alive=head.keep_alive
+            )
         except RouterError as error:
             keep_alive = head.keep_alive and not lane.rules.draining
             cors = self._caller.cors

@@ -79,8 +79,8 @@ class Exchange(UnderWay):
         plane.entered(self)
         try:
             way = self._attempts.way = self._resolve(model)
-            if self.request.head.translatable:
-                self._attempts.tidy(way)
+            if self.request.head.elective:
+                way = self._attempts.way = self._attempts.elect(way)
             ask = self.ask = plane.ask(way, self._attempts.body, self.request)
             if self.request.head.explain:
                 self._explained = explained(plane.dispatcher.explain(way, ask, self.began))

@@ -5,13 +5,14 @@ The grammar is `router.http1`'s; what stands here is policy. Which requests the 
 that is worked out once for a head, and comes with it when the next one like it is recalled (`http1.heads.Known`).
 """
 
-import re
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from router.core.access import is_forwarded
-from router.core.apis import COUNT, OLLAMA_STREAMS, TRANSLATABLE
+from router.core.apis import COUNT, OLLAMA_STREAMS, PARTIAL, TRANSLATABLE
+from router.core.form import boundary_of
+from router.core.paths import is_of_models, meant
 from router.http1 import requests, responses
 from router.http1.bodies import Framing
 from router.http1.heads import Headers, Known, end_to_end, header_lines, split_at_length, status_line
@@ -21,9 +22,6 @@ MAX_REQUEST_HEAD = 32 * 1024
 
 _CACHED_HEAD = 4 * 1024
 """Bytes up to which a parsed head is cached for the next one like it."""
-
-_TARGET = re.compile(rb"/(?:v1/|api/(?:chat|generate|embed|embeddings)(?:\?|\Z))[!\"$-~]*")
-"""OpenAI's and Anthropic's paths, and Ollama's that a model answers. No '#': a fragment is for the client alone."""
 
 _NOT_ORDINARY = frozenset({
     b"content-length",  # a second one
@@ -36,6 +34,8 @@ _NOT_ORDINARY = frozenset({
 
 AT_ONCE = b"x-accel-buffering: no\r\n"
 """The line of a stream's head that has nginx pass on each event as it comes."""
+
+JSON = b"application/json"
 
 _MAX_REQUEST_ID = 128
 
@@ -63,7 +63,7 @@ _WRITTEN_TO_CLIENTS = frozenset({
 
 The router alone decides which pages may read an answer, so access-control-* and cross-origin-* are dropped, too."""
 
-_CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 
 _WRITTEN_TO_ENGINES = _CREDENTIALS | frozenset({
     b"host",
@@ -79,7 +79,6 @@ _WRITTEN_TO_ENGINES = _CREDENTIALS | frozenset({
     b"referer",
     b"cookie",
     b"cookie2",
-    b"api-key",
 })  # fmt: skip
 """Request headers that the router writes itself, drops, or passes on only where they are meant for the backend.
 
@@ -112,12 +111,16 @@ class ResponseHead(NamedTuple):
 class RequestHead(NamedTuple):
     """A request's head, except the length of its body, and what follows from it for every request that has it.
 
-    `target` is the path with its query, as it came. `id` is the client's own X-Request-ID, if it can stand in a header
-    and a log. `lines` are its end-to-end headers, serialised, without those that the router writes; `credentials` are
-    the client's headers that hold a key, serialised. `well_addressed`: its path is one of the data plane's, and names
-    no parent folder. `explain`: the answer has to say why this backend was chosen. `translatable`: not every backend
-    speaks the API of its path. `streams`: that API gives a stream unless the body says otherwise. `counts`: it asks for
-    a count of tokens, which takes no engine's time.
+    `target` is the path with its query, in the one form that engines know (`core.paths`). `id` is the client's own
+    X-Request-ID, if it can stand in a header and a log. `lines` are its end-to-end headers, serialised, without those
+    that the router writes; `credentials` are the client's headers that hold a key, serialised. `well_addressed`: its
+    path is one of the data plane's, and names no parent folder. `explain`: the answer has to say why this backend was
+    chosen. `translatable`: not every backend speaks the API of its path. `streams`: that API gives a stream unless the
+    body says otherwise. `counts`: it asks for a count of tokens, which takes no engine's time.
+
+    `elective`: not every backend can be sent such a request as it is. `model` is the one that the path names, and
+    `boundary` separates the parts of a form; mostly both are empty. `plain`: it is well addressed, and has neither.
+    `kind` is the Content-Type for engines.
     """
 
     target: bytes
@@ -132,6 +135,11 @@ class RequestHead(NamedTuple):
     translatable: bool
     streams: bool
     counts: bool
+    elective: bool = False
+    plain: bool = True
+    model: str = ""
+    boundary: bytes = b""
+    kind: bytes = JSON
 
 
 def parse_response(data: bytes) -> tuple[Known[ResponseHead], int, bytes] | None:
@@ -191,7 +199,7 @@ def _known_request(before: bytes, behind: bytes) -> Known[RequestHead] | None:
 
 def _is_ordinary(parsed: requests.ParsedRequest) -> bool:
     method, target, http11, headers, _ = parsed
-    if method != b"POST" or not http11 or _TARGET.match(target) is None or b"#" in target:
+    if method != b"POST" or not http11 or not is_of_models(meant(target).target):
         return False
     hosts = 0
     for name, value in headers:
@@ -203,7 +211,11 @@ def _is_ordinary(parsed: requests.ParsedRequest) -> bool:
 
 def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> RequestHead:
     """Work out all that the router needs of a request's head, whichever lane parsed it."""
+    target, model = meant(target)
     path = requests.path_of(target)
+    kind = next((value for name, value in headers if name == b"content-type"), b"")
+    boundary = boundary_of(kind)
+    well_addressed = is_of_models(target) and ".." not in unquote(path).split("/")
     credentials = [header for header in headers if header[0] in _CREDENTIALS]
     return RequestHead(
         target,
@@ -213,11 +225,16 @@ def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> Re
         usable_id(headers),
         _passed_on(headers, _WRITTEN_TO_ENGINES),
         header_lines(credentials),
-        _TARGET.fullmatch(target) is not None and ".." not in unquote(path).split("/"),
+        well_addressed,
         (b"x-router-explain", b"1") in headers,
         path in TRANSLATABLE,
         path in OLLAMA_STREAMS,
         path == COUNT,
+        bool(boundary) or path in TRANSLATABLE or path in PARTIAL,
+        well_addressed and not model and not boundary,
+        model,
+        boundary,
+        kind if boundary else JSON,
     )
 
 

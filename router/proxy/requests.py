@@ -7,7 +7,7 @@ size, the body, the id. So is the way it is written for a backend.
 import hmac
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from itertools import count
@@ -22,10 +22,12 @@ from router.core import errors
 from router.core.access import Access, Asked, asked_of, unnamed
 from router.core.catalog import Candidate
 from router.core.errors import RouterError
+from router.core.form import peek_form, renamed
 from router.core.peek import STAYS, Stay, peek
 from router.core.reshape import Reshape, reshaped
 from router.http1.heads import Headers, status_line
 from router.proxy.heads import RequestHead
+from router.proxy.naming import addressed, completed
 from router.proxy.uploads import DEFAULT_BUDGET, Uploads
 from router.telemetry.logs import printable
 
@@ -116,6 +118,8 @@ class Rules:
     def __init__(self, source: random.Random) -> None:
         self.draining = False
         self.uploads = Uploads()
+        # The name that requests without one mean; empty: there is none (`Catalog.nameless`).
+        self.nameless: Callable[[], str] = str
         self.set_up()
         # Our ids have the form of UUIDs (RFC 9562, 5.4), with the last part counted up: they are names, not secrets.
         bits = f"{source.getrandbits(72):018x}"
@@ -254,16 +258,23 @@ class Rules:
 
     def understand(
         self, head: RequestHead, id_: str, body: bytes, caller: Caller, *, http11: bool, keep_alive: bool
-    ) -> Request:
-        """Make a request of its head and body. Raises BadRequestError."""
-        if not head.well_addressed:
-            raise errors.BadRequestError("The request's path must begin with /v1/ and name no parent folder.")
-        model, stream, wish, stay = peek(body, streams=head.streams)
+    ) -> tuple[Request, bytes]:
+        """Make a request of its head and body, and give the body to send. Raises BadRequestError."""
+        if not head.plain:
+            body = addressed(head, body, self.nameless)
+        if head.boundary:
+            model, stream, wish, stay = peek_form(body, head.boundary)
+        else:
+            try:
+                model, stream, wish, stay = peek(body, streams=head.streams)
+            except errors.BadRequestError as error:
+                body = completed(body, error, self.nameless)
+                model, stream, wish, stay = peek(body, streams=head.streams)
         # If the router has keys, the client's key is for the router, and no backend may see it.
         credentials = b"" if self._keys else head.credentials
         goes_on = keep_alive and http11 and not self.draining
         priority = caller.priority if wish is None else max(wish, caller.priority) if self._keys else wish
-        return Request(
+        request = Request(
             head,
             id_,
             model,
@@ -275,6 +286,7 @@ class Rules:
             keep_alive=goes_on,
             stay=stay,
         )
+        return request, body
 
 
 def stopping() -> errors.UnavailableError:
@@ -294,7 +306,7 @@ def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             shown = value[7:].strip()
             break
-        if name == b"x-api-key":
+        if name == b"x-api-key" or name == b"api-key":  # noqa: PLR1714  (compiled, two comparisons are cheaper)
             shown = value
     place = -1
     # All keys are compared, each in constant time, so that timing tells nothing of them.
@@ -316,6 +328,19 @@ def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshap
     return message(request, backend, head.target, pool.credentials or request.credentials, body, pool)
 
 
+def written_form(request: Request, body: bytes, candidate: Candidate, pool: "Pool") -> bytes:
+    """Write a request whose body is a form; a route's rules are for JSON.
+
+    Raises RouterError if its engine has no such API.
+    """
+    if candidate.backend.put_right is not None:
+        candidate.backend.put_right(request.head.path, b"{}")
+    if candidate.model != request.model:
+        body = renamed(body, request.head.boundary, candidate.model)
+    credentials = pool.credentials or request.credentials
+    return message(request, candidate.backend, request.head.target, credentials, body, pool)
+
+
 def message(
     request: Request, backend: "Backend", target: bytes, credentials: bytes, body: bytes, pool: "Pool"
 ) -> bytes:
@@ -325,12 +350,13 @@ def message(
     lines = request.head.lines
     if not pool.is_plain:
         target, lines = pool.adapted(target, lines)
-    return b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+    return b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (
         pool.base,
         target,
         pool.host_line,
         lines,
         credentials,
+        request.head.kind,
         len(body),
         body,
     )

@@ -14,9 +14,11 @@ import aiohttp
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
 
 from router.core import errors
 from router.core.errors import RouterError
+from router.core.paths import is_of_models, meant
 from router.http1.heads import Headers
 from router.proxy.exchange import Exchange
 from router.proxy.heads import RequestHead, describe_request, usable_id
@@ -257,7 +259,7 @@ class SlowLane:
             caller = self._rules.admit(head.headers, authority_of(request))
             body = await self._read(request, head.headers)
             goes_on = http11 and request.keep_alive and not self._rules.draining
-            parsed = self._rules.understand(head, id_, body, caller, http11=http11, keep_alive=goes_on)
+            parsed, body = self._rules.understand(head, id_, body, caller, http11=http11, keep_alive=goes_on)
         except RouterError as error:
             cors = self._rules.cors(head.headers)
             wire.write(error_answer(error, head.path, id_, keep_alive=goes_on, cors=cors))
@@ -303,8 +305,12 @@ class SlowLane:
         Everything but OPEN is checked, paths that don't exist included.
         """
         # `proxy` checks the same, and writes its errors as bytes.
-        if request.match_info.handler == self.proxy:
-            return await handler(request)
+        target = request.rel_url.raw_path_qs.encode("utf-8", "surrogateescape")
+        wanted = meant(target).target
+        if request.method == "POST" and is_of_models(wanted):
+            return await self.proxy(request)
+        if wanted != target and not request._message.url.absolute:  # noqa: SLF001  (as in `authority_of`)
+            request, handler = await _as_meant(request, wanted)
         headers = lowered(request)
         try:
             response = await self._let_in(request, headers, handler)
@@ -341,6 +347,14 @@ class SlowLane:
         """Whether the answer to an OPEN path may name models and backends."""
         remote, http11 = request.remote or "", request.version >= (1, 1)
         return self._rules.may_look(lowered(request), remote, authority_of(request), http11=http11)
+
+
+async def _as_meant(request: web.Request, target: bytes) -> tuple[web.Request, Handler]:
+    """Give the request as if it had this target, and its handler."""
+    meant_one = request.clone(rel_url=URL(target.decode("utf-8", "surrogateescape"), encoded=True))
+    match = await request.app.router.resolve(meant_one)
+    meant_one._match_info = match  # noqa: SLF001  (aiohttp sets it where it resolves itself)
+    return meant_one, match.handler
 
 
 async def expect(_: web.Request) -> None:

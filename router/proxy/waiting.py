@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from router.core import retry
-from router.core.errors import ModelNotFoundError
+from router.core.errors import ApiMissingError, ModelNotFoundError
 from router.proxy.roles import Queued
 
 if TYPE_CHECKING:
@@ -76,8 +76,9 @@ class Waiting(Queued):
         if catalog is not self._catalog:
             self._catalog, self.refused = catalog, ()
             # Without its route it may still go where that led.
-            with suppress(ModelNotFoundError):
-                self.way = catalog.resolve(self.request.model)
+            with suppress(ModelNotFoundError, ApiMissingError):
+                way, head = catalog.resolve(self.request.model), self.request.head
+                self.way = catalog.able(way, head.path) if head.elective else way
         return self.way
 
     def look(self, now: float) -> None:

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core import catalog as module
+from router.core.apis import Apis
 from router.core.catalog import DIRECT, Backend, Candidate, Catalog, Listing, Route, _matches
-from router.core.errors import ModelNotFoundError
+from router.core.errors import ApiMissingError, ModelNotFoundError
 from router.core.health import declared
 
 A = Backend("a", {"llama": "meta/llama", "qwen": "qwen"}, health=declared(up=True))
@@ -220,3 +221,46 @@ def test_two_models_that_differ_by_latest_alone():
     """Are two."""
     catalog = Catalog([Backend("x", {"a": "1", "a:latest": "2"})], {})
     assert [catalog.resolve(name).tiers[0][0].model for name in ("a", "a:latest")] == ["1", "2"]
+
+
+RERANK = "/v1/rerank"
+MLX = Backend("x", {"small": "s", "both": "b"}, apis=Apis(missing=frozenset({RERANK}), engine="mlx"))
+VLLM = Backend("v", {"both": "b", "large": "l"}, apis=Apis(engine="vllm"))
+REMOTE = Backend("r", {"far": "f"})
+
+
+def test_backends_that_lack_an_api_are_left_out():
+    """Of a server elsewhere it isn't known whether it has it."""
+    names = Catalog([MLX, VLLM, REMOTE], led({"any": ("small", "both")}))
+    for name in ("large", "far"):
+        way = names.resolve(name)
+        assert names.able(way, RERANK) is way
+    assert names.able(names.resolve("both"), RERANK).tiers == ((Candidate(VLLM, "b"),),)
+    assert names.able(names.resolve("any"), RERANK).tiers == ((Candidate(VLLM, "b"),),)
+    assert names.able(names.resolve("small"), "/v1/chat/completions").tiers == ((Candidate(MLX, "s"),),)
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ((), "No model here has it."),
+        ((VLLM,), "Models that have it: both, large."),
+        ((REMOTE,), "Models on other servers may have it: far."),
+        ((VLLM, REMOTE), "Models that have it: both, large. Models on other servers may have it: far."),
+    ],
+)
+def test_an_api_that_no_engine_of_a_model_has(beside, said):
+    """The error names the engine, and the models that have it."""
+    names = Catalog([MLX, *beside], {})
+    with pytest.raises(ApiMissingError) as raised:
+        names.able(names.resolve("small"), RERANK)
+    assert raised.value.message == f"This model runs on mlx, which has no {RERANK}. {said}"
+    assert raised.value.status == 400
+
+
+def test_what_a_request_without_a_model_means():
+    """The route for everything, or the only model there is."""
+    assert Catalog([A], {}).nameless() == ""
+    assert Catalog([B], {}).nameless() == "llama"
+    assert Catalog([A], led({"*": ("qwen",)})).nameless() == "*"
+    assert Catalog([], {}).nameless() == ""

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launchers.engines import ENGINES, Engine, llama_cpp
+from launchers.engines import ENGINES, Engine, bodies, llama_cpp
 from launchers.errors import ArgumentError, ModelNotFoundError, UnfitRequestError
 from launchers.spec import LaunchSpec
+from router.core.apis import OLLAMA, PARTIAL, TRANSLATABLE
 
 PAGE = Path(__file__).parents[3] / "docs" / "adding-an-engine.md"
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
@@ -65,9 +66,14 @@ def test_what_every_engine_says_of_itself(engine):
     assert engine.ready_path.startswith("/")
     assert engine.parallel >= 1
     assert {CHAT, COMPLETIONS} <= engine.apis
-    assert all(api.startswith("/v1/") for api in engine.apis)
+    assert engine.apis <= bodies.APIS
     assert engine.mends <= engine.apis
     assert engine.counter == "" or engine.counter.startswith("/v1/")
+
+
+def test_the_router_knows_what_engines_may_lack():
+    """Each path is had by all engines, translated, or an error that names the models that have it."""
+    assert {CHAT, COMPLETIONS} | (TRANSLATABLE - OLLAMA) | PARTIAL == bodies.APIS
 
 
 def test_every_engine_can_count_a_prompt(engine):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.core.paths import meant
 from router.http1.heads import Known, ProtocolError, end_to_end
 from router.http1.requests import is_well_formed, path_of
 from router.proxy.heads import RequestHead, ResponseHead, describe_request, parse_request, parse_response, usable_id
@@ -252,7 +253,7 @@ def test_what_is_ordinary_is_read_by_another_parser_in_the_same_way(head, places
     server.receive_data(edited(head, places) + END + body)
     theirs = server.next_event()
     assert isinstance(theirs, h11.Request)
-    assert (theirs.method, theirs.target, theirs.http_version) == (b"POST", mine.target, b"1.1")
+    assert (theirs.method, meant(theirs.target), theirs.http_version) == (b"POST", (mine.target, mine.model), b"1.1")
     assert tuple(header for header in theirs.headers if header[0] != b"content-length") == mine.headers
     if body:
         assert server.next_event() == h11.Data(body)

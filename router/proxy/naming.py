@@ -1,0 +1,55 @@
+"""Bodies that don't say in the usual way which model they are for: they are changed so that they do.
+
+The path may name it, as Azure's do. A form has it in a field. Where only one model can be meant, none need be named.
+"""
+
+from collections.abc import Callable
+
+from router.core.errors import BadRequestError, NoModelError
+from router.core.form import peek_form, renamed
+from router.core.peek import peek
+from router.core.reshape import reshaped
+from router.proxy.heads import RequestHead
+
+_MARK = b"\xef\xbb\xbf"
+"""A byte order mark in UTF-8, with which some editors and shells begin a text. Engines pass over it."""
+
+
+def addressed(head: RequestHead, body: bytes, nameless: Callable[[], str]) -> bytes:
+    """Give the body of a request whose head isn't plain, with the model's name. Raises BadRequestError.
+
+    `nameless` gives the name that requests without one mean; empty: there is none.
+    """
+    if not head.well_addressed:
+        raise BadRequestError("The request's path must begin with /v1/ and name no parent folder.")
+    if head.boundary:
+        return _form(head, body, nameless)
+    return reshaped(body.removeprefix(_MARK), None, head.model)
+
+
+def _form(head: RequestHead, body: bytes, nameless: Callable[[], str]) -> bytes:
+    name = head.model
+    if not name:
+        try:
+            peek_form(body, head.boundary)
+        except NoModelError:
+            name = nameless()
+            if not name:
+                raise
+    return renamed(body, head.boundary, name) if name else body
+
+
+def completed(body: bytes, error: BadRequestError, nameless: Callable[[], str]) -> bytes:
+    """Put right the body that `peek` has refused with this error, and engines would take; else raise the error."""
+    if body.startswith(_MARK):
+        body = body[len(_MARK) :]
+        try:
+            peek(body)
+        except NoModelError as nothing:
+            error = nothing
+        else:
+            return body
+    name = nameless() if isinstance(error, NoModelError) else ""
+    if not name:
+        raise error
+    return reshaped(body, None, name)
