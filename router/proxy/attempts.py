@@ -15,8 +15,8 @@ from router.core.health import WELL
 from router.core.retry import NOT_ITS_FAULT, Failure
 from router.proxy.attempt import Attempt
 from router.proxy.hedge import Hedge, HedgeOwner
-from router.proxy.requests import written, written_form
-from router.proxy.speaking import estimated, spoken, tidy
+from router.proxy.requests import written
+from router.proxy.speaking import estimated, spoken, tidy, written_form
 
 if TYPE_CHECKING:
     from router.core.catalog import Backend, Candidate, Way
@@ -99,7 +99,7 @@ class Attempts(HedgeOwner):
         route = DIRECT if self.way is None else self.way.route
         head = request.head
         if head.boundary:
-            return written_form(request, self.body, attempt.candidate, pool)
+            return written_form(attempt, request, self.body, pool)
         if head.translatable:
             return spoken(attempt, self, request, self.body, route, pool, self._plane)
         return written(request, self.body, attempt.candidate, route.reshape, pool)

@@ -22,7 +22,7 @@ from router.core import errors
 from router.core.access import Access, Asked, asked_of, unnamed
 from router.core.catalog import Candidate
 from router.core.errors import RouterError
-from router.core.form import peek_form, renamed
+from router.core.form import peek_form
 from router.core.peek import STAYS, Stay, peek
 from router.core.reshape import Reshape, reshaped
 from router.http1.heads import Headers, status_line
@@ -326,19 +326,6 @@ def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshap
     if backend.put_right is not None:
         body = backend.put_right(head.path, body)
     return message(request, backend, head.target, pool.credentials or request.credentials, body, pool)
-
-
-def written_form(request: Request, body: bytes, candidate: Candidate, pool: "Pool") -> bytes:
-    """Write a request whose body is a form; a route's rules are for JSON.
-
-    Raises RouterError if its engine has no such API.
-    """
-    if candidate.backend.put_right is not None:
-        candidate.backend.put_right(request.head.path, b"{}")
-    if candidate.model != request.model:
-        body = renamed(body, request.head.boundary, candidate.model)
-    credentials = pool.credentials or request.credentials
-    return message(request, candidate.backend, request.head.target, credentials, body, pool)
 
 
 def message(

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from router.core.apis import COUNT
+from router.core.form import renamed
 from router.core.reshape import reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
 from router.proxy.requests import message, written
@@ -86,6 +87,20 @@ def spoken(
     elif path not in apis.speaks:
         attempt.between = _trial(attempt, sender, path, pool, plane)
     return written(request, body, attempt.candidate, route.reshape, pool)
+
+
+def written_form(attempt: "Attempt", request: "Request", body: bytes, pool: "Pool") -> bytes:
+    """Write a request whose body is a form; a route's rules are for JSON.
+
+    Raises RouterError if its engine has no such API.
+    """
+    backend = attempt.backend
+    if backend.put_right is not None:
+        backend.put_right(request.head.path, b"{}")
+    if attempt.candidate.model != request.model:
+        body = renamed(body, request.head.boundary, attempt.candidate.model)
+    credentials = pool.credentials or request.credentials
+    return message(request, backend, request.head.target, credentials, body, pool)
 
 
 def _trial(attempt: "Attempt", sender: Sender, path: str, pool: "Pool", plane: "Plane") -> Trial:

@@ -5,6 +5,7 @@ import json
 
 import aiohttp
 import pytest
+from yarl import URL
 
 BODY = b'{"model":"demo","messages":[{"role":"user","content":"Hi"}]}'
 ANSWER = b'{"id":"x","choices":[]}'
@@ -75,11 +76,9 @@ async def test_a_slash_too_many_opens_nothing(start_router, session, fake):
     keys = {"keys": [{"name": "a", "key": "k" * 20}], "admin_keys": ["a" * 20]}
     router = await start_router([{"url": fake.url, "models": ["demo"]}], auth=keys)
     for path in ("/admin/models", "//admin/models", "/admin//models/", "/models", "/health/../v1/models"):
-        async with session.get(aiohttp.client.URL(router.url + path, encoded=True)) as answer:
+        async with session.get(URL(router.url + path, encoded=True)) as answer:
             assert answer.status == 401
-        async with session.get(
-            aiohttp.client.URL(f"{router.url}{path}", encoded=True), headers={"api-key": "x"}
-        ) as answer:
+        async with session.get(URL(f"{router.url}{path}", encoded=True), headers={"api-key": "x"}) as answer:
             assert answer.status == 401
 
 
