@@ -12,6 +12,7 @@ PLAYED = [
     "test_exchange.py",
     "test_following.py",
     "test_hedge.py",
+    "test_interpreter.py",
     "test_loading.py",
     "test_queues.py",
     "test_slow.py",
