@@ -73,8 +73,8 @@ test: setup pure  ## every check and test, and those of the hot path again as it
 	@$(MAKE) --no-print-directory -j2 test-pure build/aside
 	@cp -Rp build/aside/. . && touch -r build/aside build/fast   # as old as they are: sources may be edited by now
 	$(BIN)/python -c 'from router.proxy import exchange as it; assert not it.__file__.endswith(".py"), it.__file__'
-	$(BIN)/python -m pytest $(TOGETHER) tests/unit/core tests/unit/http1 tests/unit/proxy tests/unit/translate tests/integration/proxy \
-		tests/integration/test_install.py::test_this_checkout_runs_from_any_folder   # the others build from the sources
+	$(BIN)/python -m pytest $(TOGETHER) tests/unit/core tests/unit/http1 tests/unit/proxy tests/unit/translate \
+		tests/integration/proxy tests/integration/test_install.py::test_this_checkout_runs_from_any_folder   # the others build from the sources
 
 test-pure: check
 	$(BIN)/coverage erase

@@ -1,4 +1,4 @@
-"""Which of these tests run on compiled translators: not those with a writer of their own, which can't inherit from one."""
+"""Which of these tests run on compiled translators: not those with a writer of their own; none can inherit from one."""
 
 from router.translate import chat
 
