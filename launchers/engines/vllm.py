@@ -18,6 +18,7 @@ What running it taught (0.32.0):
    stop word, stream options without a stream, a null in place of a message's text.
 8. A process that waits for a worker keeps a CPU busy, even if the worker is stuck: CPU time shows nothing. Its counters
    do.
+9. A stream of /v1/responses that was cut at its limit ends as one that is completed.
 """
 
 from collections.abc import Mapping
@@ -146,7 +147,7 @@ class Vllm:
     accepts_slowly: bool = True
     apis: frozenset[str] = APIS
     counter: str = ""
-    mends: frozenset[str] = frozenset()
+    mends: frozenset[str] = frozenset({"/v1/responses"})
     usage_in_streams: bool = True
     publishes: bool = True
     works_on_cpu: bool = False

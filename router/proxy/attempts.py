@@ -80,7 +80,7 @@ class Attempts(HedgeOwner):
         Raises RouterError if its engine can't be told the request.
         """
         request = self._exchange.request
-        if not (request.head.translatable and estimated(attempt, request, self.body)):
+        if not (request.counts and estimated(attempt, request, self.body)):
             attempt.connect(pool, self._plane.loop, fresh=fresh)
 
     def elect(self, way: "Way") -> "Way":
@@ -97,11 +97,11 @@ class Attempts(HedgeOwner):
         """The request as the attempt's backend is to have it. Raises RouterError if its engine can't be told it."""
         request = self._exchange.request
         route = DIRECT if self.way is None else self.way.route
-        head = request.head
-        if head.boundary:
-            return written_form(attempt, request, self.body, pool)
-        if head.translatable:
-            return spoken(attempt, self, request, self.body, route, pool, self._plane)
+        if request.elective:
+            if request.head.boundary:
+                return written_form(attempt, request, self.body, pool)
+            if request.head.translatable:
+                return spoken(attempt, self, request, self.body, route, pool, self._plane)
         return written(request, self.body, attempt.candidate, route.reshape, pool)
 
     def again(self, attempt: Attempt, pool: "Pool") -> None:

@@ -79,7 +79,7 @@ class Exchange(UnderWay):
         plane.entered(self)
         try:
             way = self._attempts.way = self._resolve(model)
-            if self.request.head.elective:
+            if self.request.elective:
                 way = self._attempts.way = self._attempts.elect(way)
             ask = self.ask = plane.ask(way, self._attempts.body, self.request)
             if self.request.head.explain:
@@ -90,8 +90,8 @@ class Exchange(UnderWay):
                 self._wait(way, UNTOLD)
                 return
             try:
-                at_once = self.request.head.counts
-                candidate = retry.first(model, queue, way, ask, plane.dispatcher, self.began, at_once=at_once)
+                counts = self.request.counts
+                candidate = retry.first(model, queue, way, ask, plane.dispatcher, self.began, at_once=counts)
             except errors.UnavailableError:
                 if not plane.revive(way):
                     raise

@@ -79,6 +79,7 @@ class Request:
     `credentials` are the client's header lines with a key for the backend, if the router has no keys of its own.
     Without `http11` no chunk may be sent. `keep_alive`: the client's connection may go on after the answer. `priority`
     is its class in the queue, the lowest first. `stay` is what it says of how long its model stays loaded, if it does.
+    `elective` and `counts` are as in its head.
     """
 
     # No msgspec.Struct, no NamedTuple: attributes of a compiled class are read in a tenth of the time.
@@ -96,6 +97,7 @@ class Request:
         http11: bool,
         keep_alive: bool,
         stay: Stay | None = None,
+        elective: bool = False,
     ) -> None:
         self.head: Final = head
         self.id: Final = id_
@@ -107,6 +109,8 @@ class Request:
         self.caller: Final = caller
         self.priority: Final = priority
         self.stay: Final = stay
+        self.elective: Final = elective
+        self.counts: Final = elective and head.counts
 
 
 class Rules:
@@ -262,14 +266,16 @@ class Rules:
         """Make a request of its head and body, and give the body to send. Raises BadRequestError."""
         if not head.plain:
             body = addressed(head, body, self.nameless)
-        if head.boundary:
+        elective = head.elective
+        if elective and head.boundary:
             model, stream, wish, stay = peek_form(body, head.boundary)
         else:
+            streams = elective and head.streams
             try:
-                model, stream, wish, stay = peek(body, streams=head.streams)
+                model, stream, wish, stay = peek(body, streams=streams)
             except errors.BadRequestError as error:
                 body = completed(body, error, self.nameless)
-                model, stream, wish, stay = peek(body, streams=head.streams)
+                model, stream, wish, stay = peek(body, streams=streams)
         # If the router has keys, the client's key is for the router, and no backend may see it.
         credentials = b"" if self._keys else head.credentials
         goes_on = keep_alive and http11 and not self.draining
@@ -285,6 +291,7 @@ class Rules:
             http11=http11,
             keep_alive=goes_on,
             stay=stay,
+            elective=elective,
         )
         return request, body
 
