@@ -25,6 +25,9 @@ MAX_LINE = 4 * 1024
 MAX_PADDING = 64 * 1024
 """Bytes, at most, that fill up an interrupted chunk so that words can follow it."""
 
+SMALL = 16
+"""Chunks of fewer bytes are crumbs: each takes more time than its bytes are worth. Runs of them are taken at once."""
+
 LAST_CHUNK = b"0\r\n\r\n"
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
@@ -149,7 +152,7 @@ class ChunkedBody:
     chunk or between two, where words can still follow.
     """
 
-    __slots__ = ("_crlf", "_held", "_left", "_raw", "done", "surplus")
+    __slots__ = ("_crlf", "_held", "_left", "_raw", "done", "rest", "surplus")
 
     def __init__(self, *, raw: bool = False) -> None:
         self._raw = raw
@@ -159,6 +162,8 @@ class ChunkedBody:
         self._held = b""
         self.done = False
         self.surplus = False
+        # The bytes after the end.
+        self.rest = b""
 
     @property
     def position(self) -> tuple[int, int]:
@@ -211,6 +216,8 @@ class ChunkedBody:
                 if at <= end and data[at - 2 : at] == b"\r\n":
                     if not raw:
                         payload.append(data[begins : at - 2])
+                        if size < SMALL:
+                            at = _take_crumbs(data, at, size, payload)
                 else:
                     self._left, at = size, begins
         if raw:
@@ -225,6 +232,8 @@ class ChunkedBody:
         else:
             self.done = True
             self.surplus = stop + 4 < len(data)
+            if self.surplus:
+                self.rest = data[stop + 4 :]
         if self._raw:
             return data[:at] + LAST_CHUNK if self.done else data[:at]
         return b"".join(payload)
@@ -248,6 +257,32 @@ class ChunkedBody:
             return b""
         rest = b"\n" * self._left + b"\r\n" if self._left else b"\r\n"[2 - self._crlf :]
         return rest + chunk(words)
+
+
+def _take_crumbs(data: bytes, at: int, size: int, payload: list[bytes]) -> int:
+    """Take chunks of this size as long as they follow one another, 8, 16, 32 … at once; give where they end.
+
+    Chunks of one size stand at equal distances, and so do their sizes and line ends: slices with a step compare all.
+    """
+    step, count, digit = size + 5, 8, b"%x" % size
+    while True:
+        run = data[at : at + count * step]
+        returns, feeds = b"\r" * count, b"\n" * count
+        if (
+            len(run) < count * step
+            or run[::step] != digit * count
+            or run[1::step] != returns
+            or run[2::step] != feeds
+            or run[3 + size :: step] != returns
+            or run[4 + size :: step] != feeds
+        ):
+            return at
+        taken = bytearray(size * count)
+        for place in range(size):
+            taken[place::size] = run[3 + place :: step]
+        payload.append(bytes(taken))
+        at += count * step
+        count *= 2
 
 
 @lru_cache(maxsize=8192)

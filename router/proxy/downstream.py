@@ -20,11 +20,13 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
 from router.core.errors import BadRequestError, RouterError
+from router.http1.bodies import ChunkedBody
+from router.http1.heads import ProtocolError
 from router.http1.requests import TLS_HANDSHAKE, is_well_formed, without_empty_lines
 from router.proxy.exchange import Exchange
-from router.proxy.heads import MAX_REQUEST_HEAD, RequestHead, parse_request
+from router.proxy.heads import CHUNKS, MAX_REQUEST_HEAD, RequestHead, parse_request
 from router.proxy.lane import Lane
-from router.proxy.requests import ANYBODY, FULL, NO_TLS, error_answer, late_head
+from router.proxy.requests import ANYBODY, FULL, NO_TLS, UNREADABLE, error_answer, late_head
 from router.proxy.uploads import BODY_TIMEOUT, Upload, late_body
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ class Client(asyncio.Protocol):
         # The body so far, once some of it has come, and how many bytes of it are still to come.
         self._upload: Upload | None = None
         self._missing = 0
+        # Reads a body in chunks.
+        self._chunks: ChunkedBody | None = None
         self._exchange: Exchange | None = None
         # Whether too many bytes wait for the client.
         self._full = False
@@ -215,9 +219,11 @@ class Client(asyncio.Protocol):
             return
         ordinary = parse_request(data[:end])
         if ordinary is not None:
-            self._known, length = ordinary
+            known, length = ordinary
+            # Its length is all that a recalled head tells of a body.
+            self._known = None if length == CHUNKS else known
             self._let_in_by = None
-            self._admit(self._known.head, length, data[end:])
+            self._admit(known.head, length, data[end:])
         elif is_well_formed(data[: end - 4]):
             self._hand_over(data)
         else:
@@ -240,6 +246,7 @@ class Client(asyncio.Protocol):
             self._ask(head, rest)
         else:
             self._head, self._missing = head, length
+            self._chunks = ChunkedBody() if length == CHUNKS else None
             self._read_body(rest)
 
     def _wait_for_head(self, data: bytes) -> None:
@@ -257,6 +264,9 @@ class Client(asyncio.Protocol):
 
     def _read_body(self, data: bytes) -> None:
         """Gather the body; with its last byte, start the exchange."""
+        if self._missing == CHUNKS:
+            self._read_chunks(data)
+            return
         if len(data) < self._missing:
             self._missing -= len(data)
             self._keep(data)
@@ -269,10 +279,32 @@ class Client(asyncio.Protocol):
         assert head is not None  # noqa: S101  (this is its body)
         self._ask(head, body)
 
-    def _keep(self, data: bytes) -> None:
+    def _read_chunks(self, data: bytes) -> None:
+        """Gather a body that comes in chunks."""
+        chunks, upload, head = self._chunks, self._upload, self._head
+        assert chunks is not None  # noqa: S101  (it came with the head)
+        assert head is not None  # noqa: S101  (this is its body)
+        try:
+            body = chunks.feed(data)
+            self._lane.rules.check_length(len(body) if upload is None else upload.size + len(body))
+        except ProtocolError:
+            self._refuse_rest(BadRequestError(UNREADABLE))
+        except RouterError as error:
+            self._refuse_rest(error)
+        else:
+            if not chunks.done:
+                self._keep(body, chunks=True)
+                return
+            if upload is not None:
+                body = upload.whole(body)
+            self._head = self._upload = self._chunks = None
+            self._buffer = chunks.rest
+            self._ask(head, body)
+
+    def _keep(self, data: bytes, *, chunks: bool = False) -> None:
         """Keep the next bytes of a body that isn't whole with them."""
         now, upload = self._lane.loop.time(), self._upload
-        if upload is None and not data:
+        if upload is None and not data and not chunks:
             self._since = now
             return
         if upload is None:

@@ -23,9 +23,11 @@ MAX_REQUEST_HEAD = 32 * 1024
 _CACHED_HEAD = 4 * 1024
 """Bytes up to which a parsed head is cached for the next one like it."""
 
+CHUNKS = -1
+"""The length of a body in chunks."""
+
 _NOT_ORDINARY = frozenset({
     b"content-length",  # a second one
-    b"transfer-encoding",
     b"expect",
     b"upgrade",
     b"content-encoding",
@@ -175,38 +177,40 @@ def _known_response(before: bytes, behind: bytes) -> Known[ResponseHead]:
 
 
 def parse_request(head: bytes) -> tuple[Known[RequestHead], int] | None:
-    """Parse a client's head, with the empty line at its end; give it, and the length of its body in bytes.
+    """Parse a client's head, with the empty line at its end; give it, and the length of its body in bytes, or CHUNKS.
 
-    None if it isn't ordinary. Ordinary is: POST of a path of the data plane's, HTTP/1.1, one Content-Length, one Host,
-    no encoding, no expectation, no upgrade, no multipart body, every line well-formed. Other requests are not refused
-    here: the slow lane's parser knows the rest of HTTP.
+    None if it isn't ordinary. Ordinary is: POST of a path of the data plane's, HTTP/1.1, one Content-Length or chunks,
+    one Host, no encoding, no expectation, no upgrade, no multipart body, every line well-formed. Other requests are not
+    refused here: the slow lane's parser knows the rest of HTTP.
     """
     before, digits, behind = split_at_length(head)
-    if not digits:
-        return None
     known = _known_request(before, behind) if len(head) <= _CACHED_HEAD else _known_request.__wrapped__(before, behind)
-    return None if known is None else (known, int(digits))
+    return None if known is None else (known, int(digits or CHUNKS))
 
 
 @lru_cache(maxsize=256)
 def _known_request(before: bytes, behind: bytes) -> Known[RequestHead] | None:
     """Parse a split head, and work out what the router needs of it; None if it isn't ordinary."""
     parsed = requests.parse_request(before, behind)
-    if parsed is None or not _is_ordinary(parsed):
+    if parsed is None or not _is_ordinary(parsed, has_length=behind != b""):
         return None
     return Known(before, behind, describe_request(parsed.target, parsed.headers, keep_alive=parsed.keep_alive))
 
 
-def _is_ordinary(parsed: requests.ParsedRequest) -> bool:
+def _is_ordinary(parsed: requests.ParsedRequest, *, has_length: bool) -> bool:
     method, target, http11, headers, _ = parsed
     if method != b"POST" or not http11 or not is_of_models(meant(target).target):
         return False
-    hosts = 0
+    hosts, framed = 0, has_length
     for name, value in headers:
+        if name == b"transfer-encoding":
+            if framed or value.lower() != b"chunked":
+                return False
+            framed = True
         if name in _NOT_ORDINARY or (name == b"content-type" and value.lower().startswith(b"multipart/")):
             return False
         hosts += name == b"host"
-    return hosts == 1
+    return framed and hosts == 1
 
 
 def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> RequestHead:

@@ -46,6 +46,8 @@ _MOST_TOLD = 64
 NO_TLS = "This port speaks plain HTTP, and the request began with a TLS handshake: begin the URL with http://."
 """What a client is told that speaks TLS, and the router's log, as such clients show but the handshake's error."""
 
+UNREADABLE = "The request's body can't be read as its headers say."
+
 FULL = errors.UnavailableError(
     "The router has as many connections open as it may. Try again soon, or raise limits.max_connections.", retry_after=1
 )

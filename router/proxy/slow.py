@@ -1,8 +1,8 @@
 """The slow lane: aiohttp reads everything that isn't an ordinary request.
 
-A POST under /v1/ that is chunked, of HTTP/1.0, or otherwise unusual is read by aiohttp. From then on it is handled like
-all others: the same rules make a request of it, the same exchange answers it, and the answer's bytes are the same. Only
-the router's own answers (api/) are written by aiohttp.
+A POST under /v1/ that is compressed, of HTTP/1.0, or otherwise unusual is read by aiohttp. From then on it is handled
+like all others: the same rules make a request of it, the same exchange answers it, and the answer's bytes are the same.
+Only the router's own answers (api/) are written by aiohttp.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from router.http1.heads import Headers
 from router.proxy.exchange import Exchange
 from router.proxy.heads import RequestHead, describe_request, usable_id
 from router.proxy.plane import Plane
-from router.proxy.requests import Rules, error_answer, late_head
+from router.proxy.requests import UNREADABLE, Rules, error_answer, late_head
 from router.proxy.uploads import Upload
 
 log = structlog.get_logger("router")
@@ -276,7 +276,7 @@ class SlowLane:
         try:
             return await self._gather(request.content)
         except (web.RequestPayloadError, aiohttp.ClientError, HttpProcessingError) as error:
-            raise errors.BadRequestError("The request's body can't be read as its headers say.") from error
+            raise errors.BadRequestError(UNREADABLE) from error
 
     async def _gather(self, content: aiohttp.StreamReader) -> bytes:
         """Read a body to its end. Raises RouterError if it is too large, or refused (`proxy.uploads`)."""

@@ -46,7 +46,7 @@ async def start_router(tmp_path: Path) -> AsyncIterator[StartRouter]:
 
 @pytest.fixture(params=LANES)
 def lane(request: pytest.FixtureRequest) -> str:
-    """Run the test once in each lane: with requests that say their length, and with chunked ones."""
+    """Run the test once in each lane: with plain requests, and with chunked ones that announce trailers."""
     return str(request.param)
 
 
@@ -59,7 +59,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 async def asking(lane: str) -> AsyncIterator["aiohttp.ClientSession | Chunked"]:
-    """Such a client in each lane: its POSTs say their length, or go out in chunks."""
+    """Such a client in each lane: its POSTs say their length, or go out in chunks and announce trailers."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
         yield client if lane == "fast" else Chunked(client)
 
@@ -74,6 +74,7 @@ class Chunked:
         """Send a body in chunks."""
         if json is not None:
             data = json_module.dumps(json).encode()
+        options["headers"] = {**options.get("headers", {}), "trailer": "x-sum"}
         return self._session.post(url, data=_pieces(data) if isinstance(data, bytes) else data, **options)
 
     def get(self, url: str, **options: Any) -> Any:

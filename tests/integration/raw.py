@@ -19,10 +19,10 @@ WITHIN = 20.0
 def post(
     body: object, target: bytes = CHAT, headers: bytes = b"", *, version: bytes = b"1.1", lane: str = "fast"
 ) -> bytes:
-    """Write a POST; on the slow lane, as a client that doesn't know its body's length beforehand."""
+    """Write a POST; for the slow lane, as a client that announces trailers."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     if lane == "slow":
-        framing, data = b"transfer-encoding: chunked", chunked(data)
+        framing, data = b"transfer-encoding: chunked\r\ntrailer: x-sum", chunked(data)
     else:
         framing = b"content-length: %d" % len(data)
     return b"POST %s HTTP/%s\r\nhost: localhost\r\n%s\r\n%s\r\n%s" % (target, version, framing, headers, data)

@@ -565,6 +565,40 @@ async def test_a_body_that_drips_is_cut(router, raw, fake, lane):
     assert (router.rules.uploads.held, fake.stats.begun) == (0, 0)
 
 
+CHUNKED = b"POST %s HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n" % CHAT
+
+
+async def test_a_body_in_chunks_is_read_on_the_fast_lane(router, raw, fake):
+    """However it is cut, and with a request behind it."""
+    request = CHUNKED + b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (b'{"model"', b":", b'"demo"}'))
+    request += b"0\r\nx: y\r\n\r\n"
+    client = await raw(router)
+    client.send(request + request)
+    assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+    for place in range(0, len(request), 7):
+        client.send(request[:place])
+        await client.sent()
+        await asyncio.sleep(0.002)
+        client.send(request[place:])
+        assert (await client.answer()).status == 200
+    assert lane_of_connections(router) == (1, 0)
+    assert fake.stats.last.body == '{"model":"demo"}'
+    assert (router.rules.uploads.held, router.rules.uploads.under_way) == (0, set())
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"), [(b"zz\r\n", 400), (b"700000\r\n" + b"x" * 0x700000, 413), (b"5\r\nhello!", 400)]
+)
+async def test_a_body_in_chunks_that_is_refused(router, raw, fake, rest, status):
+    """It is no better in pieces; what was held of it is free."""
+    client = await raw(router)
+    client.send(CHUNKED + b'10\r\n{"model":"demo",\r\n')
+    client.send(rest)
+    assert (await client.answer()).status == status
+    assert (router.rules.uploads.held, router.rules.uploads.under_way) == (0, set())
+    assert fake.stats.begun == 0
+
+
 def holds(held, least):
     """Whether unfinished bodies hold more than this."""
     return held.held > least

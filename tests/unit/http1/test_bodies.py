@@ -87,6 +87,29 @@ def test_a_raw_body_split_anywhere(parts, extension, trailer, places):
     assert not body.surplus
 
 
+@pytest.mark.parametrize("size", [1, 2, 9, 10, 15, 16])
+@pytest.mark.parametrize("count", [1, 8, 9, 25, 1000])
+def test_a_run_of_crumbs(size, count):
+    """It is what the same chunks are one by one, wherever it ends."""
+    data = bytes(range(1, 252)) * (size * count // 251 + 1)
+    parts = [data[at : at + size] for at in range(0, size * count, size)]
+    wire = b"".join(map(chunk, parts))
+    body = ChunkedBody()
+    assert fed(body, [wire[:-1], wire[-1:], chunk(b"other"), LAST_CHUNK, b""]) == b"".join(parts) + b"other"
+    assert body.done
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_mistake_in_a_run_of_crumbs_is_found(place):
+    """In its size, its line ends; not in its data."""
+    wire = bytearray(b"2\r\nhi\r\n" * 100)
+    at = 7 * 50 + [0, 1, 2, 5, 6][place]
+    wire[at] = 120
+    with pytest.raises(ProtocolError) as refused:
+        ChunkedBody().feed(bytes(wire))
+    assert refused.value.before == b"hi" * (50 if place < 3 else 51)
+
+
 @given(chunks, extensions, trailers)
 def test_nothing_of_a_partial_line_is_passed_on(parts, extension, trailer):
     """Byte by byte: a size line comes whole with its last byte, and the last chunk with its own."""
