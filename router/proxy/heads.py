@@ -20,6 +20,9 @@ from router.http1.heads import Headers, Known, end_to_end, header_lines, split_a
 MAX_REQUEST_HEAD = 32 * 1024
 """Bytes of a request's head on the fast lane; a client's has a few hundred."""
 
+MAX_HEADERS = 256
+"""Headers of a request; a client's has a dozen."""
+
 _CACHED_HEAD = 4 * 1024
 """Bytes up to which a parsed head is cached for the next one like it."""
 
@@ -29,7 +32,6 @@ CHUNKS = -1
 _NOT_ORDINARY = frozenset({
     b"content-length",  # a second one
     b"expect",
-    b"upgrade",
     b"content-encoding",
     b"trailer",
 })  # fmt: skip
@@ -180,7 +182,7 @@ def parse_request(head: bytes) -> tuple[Known[RequestHead], int] | None:
     """Parse a client's head, with the empty line at its end; give it, and the length of its body in bytes, or CHUNKS.
 
     None if it isn't ordinary. Ordinary is: POST of a path of the data plane's, HTTP/1.1, one Content-Length or chunks,
-    one Host, no encoding, no expectation, no upgrade, no multipart body, every line well-formed. Other requests are not
+    one Host, no encoding, no expectation, no form, every line well-formed. An offered upgrade is declined. Others are not
     refused here: the slow lane's parser knows the rest of HTTP.
     """
     before, digits, behind = split_at_length(head)
@@ -199,7 +201,7 @@ def _known_request(before: bytes, behind: bytes) -> Known[RequestHead] | None:
 
 def _is_ordinary(parsed: requests.ParsedRequest, *, has_length: bool) -> bool:
     method, target, http11, headers, _ = parsed
-    if method != b"POST" or not http11 or not is_of_models(meant(target).target):
+    if method != b"POST" or not http11 or not is_of_models(meant(target).target) or len(headers) > MAX_HEADERS:
         return False
     hosts, framed = 0, has_length
     for name, value in headers:

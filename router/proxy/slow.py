@@ -8,22 +8,22 @@ Only the router's own answers (api/) are written by aiohttp.
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import aiohttp
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 
 from router.core import errors
 from router.core.errors import RouterError
 from router.core.paths import is_of_models, meant
 from router.http1.heads import Headers
 from router.proxy.exchange import Exchange
-from router.proxy.heads import RequestHead, describe_request, usable_id
+from router.proxy.heads import MAX_HEADERS, MAX_REQUEST_HEAD, RequestHead, describe_request, usable_id
 from router.proxy.plane import Plane
 from router.proxy.requests import UNREADABLE, Rules, error_answer, late_head
+from router.proxy.unusual import NOT_DECODED, Handler, as_meant, check_encoding, offers_upgrade
 from router.proxy.uploads import Upload
 
 log = structlog.get_logger("router")
@@ -40,8 +40,6 @@ LINGER_TIMEOUT = 5.0
 OPEN = ("/health", "/ready")
 """Paths that answer every client, whatever the Host, for load balancers. They name models only to those who may use
 them."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Written(web.StreamResponse):
@@ -165,6 +163,9 @@ class SlowConnection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]
             keepalive_timeout=IDLE_TIMEOUT,
             lingering_time=LINGER_TIMEOUT,
+            max_line_size=MAX_REQUEST_HEAD,
+            max_field_size=MAX_REQUEST_HEAD,
+            max_headers=MAX_HEADERS,
         )
         self._rules = rules
         self._on_lost = on_lost
@@ -205,8 +206,10 @@ class SlowConnection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002  (aiohttp's, for its page)
     ) -> web.StreamResponse:
         """Answer a request that aiohttp couldn't read, or that a bug of ours broke; then the connection is closed."""
-        if status < 500:
-            error: RouterError = errors.BadRequestError("This is no well-formed HTTP request.")
+        if isinstance(exc, ContentEncodingError):
+            error: RouterError = errors.BadRequestError(NOT_DECODED)
+        elif status < 500:
+            error = errors.BadRequestError("This is no well-formed HTTP request.")
         else:
             log.error("a request failed because of a bug in the router", path=request.path, exc_info=exc)
             error = RouterError(errors.BUG)
@@ -258,7 +261,7 @@ class SlowLane:
         try:
             caller = self._rules.admit(head.headers, authority_of(request))
             body = await self._read(request, head.headers)
-            goes_on = http11 and request.keep_alive and not self._rules.draining
+            goes_on = http11 and request.keep_alive and not self._rules.draining and not offers_upgrade(request)
             parsed, body = self._rules.understand(head, id_, body, caller, http11=http11, keep_alive=goes_on)
         except RouterError as error:
             cors = self._rules.cors(head.headers)
@@ -268,6 +271,7 @@ class SlowLane:
 
     async def _read(self, request: web.Request, headers: Headers) -> bytes:
         self._rules.check_length(request.content_length or 0)
+        check_encoding(request)
         expected = dict(headers).get(b"expect")
         if expected is not None:
             if expected.lower() != b"100-continue":
@@ -310,7 +314,7 @@ class SlowLane:
         if request.method == "POST" and is_of_models(wanted):
             return await self.proxy(request)
         if wanted != target and not request._message.url.absolute:  # noqa: SLF001  (as in `authority_of`)
-            request, handler = await _as_meant(request, wanted)
+            request, handler = await as_meant(request, wanted)
         headers = lowered(request)
         try:
             response = await self._let_in(request, headers, handler)
@@ -329,7 +333,7 @@ class SlowLane:
         response.headers["x-request-id"] = usable_id(headers) or self._rules.new_id()
         response.headers["vary"] = "origin"
         response.headers.update(_fields(self._rules.cors(headers)))
-        if self._rules.draining:
+        if self._rules.draining or offers_upgrade(request):
             response.force_close()
         return response
 
@@ -347,14 +351,6 @@ class SlowLane:
         """Whether the answer to an OPEN path may name models and backends."""
         remote, http11 = request.remote or "", request.version >= (1, 1)
         return self._rules.may_look(lowered(request), remote, authority_of(request), http11=http11)
-
-
-async def _as_meant(request: web.Request, target: bytes) -> tuple[web.Request, Handler]:
-    """Give the request as if it had this target, and its handler."""
-    meant_one = request.clone(rel_url=URL(target.decode("utf-8", "surrogateescape"), encoded=True))
-    match = await request.app.router.resolve(meant_one)
-    meant_one._match_info = match  # noqa: SLF001  (aiohttp sets it where it resolves itself)
-    return meant_one, match.handler
 
 
 async def expect(_: web.Request) -> None:

@@ -1,4 +1,4 @@
-"""The forms in which clients name an API and a model: base URLs, Azure's paths, forms with files, no name at all."""
+"""The forms in which clients name an API and a model, and what else of their requests both lanes take alike."""
 
 import asyncio
 import json
@@ -122,3 +122,48 @@ async def test_a_form(router, seen, session, name):
     assert b'name="model"\r\n' in sent
     assert b"\r\n\r\nknown\r\n" in sent
     assert b"demo" not in sent
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"x-a: %s\r\n" % (b"y" * 20_000), 200),
+        (b"".join(b"x-%d: y\r\n" % number for number in range(200)), 200),
+        (b"".join(b"x-%d: y\r\n" % number for number in range(300)), 400),
+    ],
+)
+async def test_heads_in_both_lanes(router, raw, lines, status, slow):
+    """The lanes take as many headers, and as long ones."""
+    client = await raw(router)
+    client.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines)
+    client.send(b"expect: 100-continue\r\n" if slow else b"")
+    client.send(b"content-length: %d\r\n\r\n%s" % (len(BODY), BODY))
+    head = await client.reader.readuntil(b"\r\n\r\n")
+    if slow and status == 200:
+        assert head.startswith(b"HTTP/1.1 100 ")
+        head = await client.reader.readuntil(b"\r\n\r\n")
+    assert int(head.split(b" ")[1]) == status
+
+
+async def test_an_offered_upgrade_is_declined(router, raw, seen):
+    """What is pipelined behind it is answered, or the connection is closed: it isn't left waiting."""
+    offer = b"connection: upgrade\r\nupgrade: h2c\r\n"
+    client = await raw(router)
+    ask = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n%scontent-length: %d\r\n\r\n" + BODY
+    client.send(ask % (offer, len(BODY)) + ask % (b"", len(BODY)))
+    for _ in range(2):
+        assert (await client.reader.readuntil(ANSWER)).startswith(b"HTTP/1.1 200 ")
+    assert len(seen.asked) == 2
+    client.send(b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n" + offer + b"\r\n")
+    assert b"\r\nconnection: close\r\n" in (await client.reader.readuntil(b"\r\n\r\n")).lower()
+
+
+@pytest.mark.parametrize("coding", ["x-unknown", "compress", "br, gzip"])
+async def test_a_compression_that_is_not_known(router, session, seen, coding):
+    """The error says so; it isn't that the body is no JSON."""
+    headers = {"content-encoding": coding}
+    async with session.post(router.url + "/v1/chat/completions", data=BODY, headers=headers) as answer:
+        assert answer.status == 400
+        assert "compressed in a way" in (await answer.json())["error"]["message"]
+    assert not seen.asked
