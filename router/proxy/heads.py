@@ -182,8 +182,8 @@ def parse_request(head: bytes) -> tuple[Known[RequestHead], int] | None:
     """Parse a client's head, with the empty line at its end; give it, and the length of its body in bytes, or CHUNKS.
 
     None if it isn't ordinary. Ordinary is: POST of a path of the data plane's, HTTP/1.1, one Content-Length or chunks,
-    one Host, no encoding, no expectation, no form, every line well-formed. An offered upgrade is declined. Others are not
-    refused here: the slow lane's parser knows the rest of HTTP.
+    one Host, no encoding, no expectation, no form, every line well-formed. An offered upgrade is declined. What isn't
+    ordinary isn't refused here: the slow lane's parser knows the rest of HTTP.
     """
     before, digits, behind = split_at_length(head)
     known = _known_request(before, behind) if len(head) <= _CACHED_HEAD else _known_request.__wrapped__(before, behind)
