@@ -3,7 +3,7 @@
 Two answers are needed, in this order:
 
 1. The engine's `ready_path` says 200, and the one that answers is the engine, not a stranger who was quicker to take
-   its port.
+   its port. Of a command (`launchers.engines.command`) this can't be told: a container's server is no child of it.
 2. Where the engine has a `ready_request`, that is answered with 200, too: its model then works.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from launchers.engines import Engine
+from launchers.engines.command import AnyCommand
 from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST, is_ready
 from launchers.tree import owns_port
 
@@ -73,15 +74,19 @@ class Readiness:
             self._task.cancel()
 
     async def _ask(self, asked: Asked) -> None:
-        await _until_answered(asked, self._engine.ready_path)
+        # The server of a command may be no child of it: a container's isn't.
+        anybody = isinstance(self._engine, AnyCommand)
+        await _until_answered(asked, self._engine.ready_path, anybody=anybody)
         if self._engine.ready_request is not None:
             path, body = self._engine.ready_request
             await _until_answered(asked, path, body, TIMEOUT_OF_A_REQUEST)
 
 
-async def _until_answered(asked: Asked, path: str, body: bytes = b"", patience: float = TIMEOUT) -> None:
+async def _until_answered(
+    asked: Asked, path: str, body: bytes = b"", patience: float = TIMEOUT, *, anybody: bool = False
+) -> None:
     for pause in pauses():
-        if await is_ready(asked.port, path, body, patience, asked.key) and await _is_it(asked):
+        if await is_ready(asked.port, path, body, patience, asked.key) and (anybody or await _is_it(asked)):
             return
         await asyncio.sleep(pause)
 

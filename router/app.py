@@ -128,6 +128,7 @@ class App:
             keys=settings.callers(config),
             admin_keys=[key.get_secret_value() for key in config.auth.admin_keys],
             access=settings.access(config),
+            beside=settings.paths(config),
         )
         logging.getLogger().setLevel(config.logging.level.upper())
 

@@ -63,6 +63,15 @@ def probe_timing(config: Config) -> ProbeTiming:
     return ProbeTiming(interval=health.interval, timeout=health.timeout, stall_after=health.stall_after)
 
 
+def paths(config: Config) -> dict[str, str]:
+    """Give the paths beside /v1 that commands serve, each with the first model that is served there."""
+    found: dict[str, str] = {}
+    for backend in config.backends:
+        for path in backend.launch.paths if backend.launch is not None else ():
+            found.setdefault(path, next(iter(backend.models)))
+    return found
+
+
 def access(config: Config) -> Access:
     """Say who may ask without a key. A name that the router listens at is one of its own."""
     server = config.server

@@ -31,7 +31,6 @@ _MISSING = {
     "backends": NO_BACKENDS,
     "to": "is missing: the model that the route leads to, or several in order",
     "key": "is missing: the bearer token that clients send",
-    "model": "is missing: what to run, a path or a hub id, such as `model: models/demo`",
 }
 
 

@@ -15,7 +15,8 @@ from router.core.memory.devices import Footprint
 from router.core.memory.footprints import Footprints
 from router.core.memory.resident import Loadable
 from router.doctor.findings import Finding, Mark
-from router.fleet.launches import Launch, install_command
+from router.fleet.launches import install_command
+from router.fleet.launching import Launch
 
 NONE: Mapping[str, float] = MappingProxyType({})
 

@@ -32,7 +32,8 @@ from router.doctor.judging import (
     of_profile,
     of_remote,
 )
-from router.fleet.launches import Launch, StartError, plan_launches
+from router.fleet.launches import StartError, plan_launches
+from router.fleet.launching import Launch
 from router.fleet.loadables import is_managed, limits_of, loadable_of
 from router.fleet.planning import look, shares_of
 from router.proxy.dialling import Address

@@ -19,7 +19,7 @@ from router.config import BackendConfig, Config, RouteConfig
 from router.core.catalog import Route
 from router.core.memory.resident import Loadable
 from router.core.reshape import Reshape
-from router.fleet.launches import Launch
+from router.fleet.launching import Launch
 
 SPARE = 256 * 1024 * 1024
 """Bytes that must stay free, beside what a second process of a backend would take."""

@@ -16,7 +16,7 @@ from router.core.errors import ConflictError
 from router.core.memory.actions import Remember
 from router.core.memory.refusals import LoadFailedError
 from router.fleet.diff import Do, Plan, Step
-from router.fleet.launches import Launch
+from router.fleet.launching import Launch
 from router.fleet.lifecycle import Lifecycle
 from router.fleet.members import Member, pids_of
 from router.fleet.memory import Memory

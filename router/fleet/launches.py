@@ -26,7 +26,9 @@ from profiles.detect import Memory, model_memory, numbers, usable_gpus
 from profiles.parsers import Gpu
 from router.config import BackendConfig, Config
 from router.config.keys.launches import LaunchConfig
+from router.fleet.commands import command_of
 from router.fleet.gpus import CPU_ENGINES, allowed, chosen, showing, without_gpu
+from router.fleet.launching import Launch
 from router.fleet.shares import claimed, counted, seen_by, settled, unsettled
 
 BESIDES = 256 << 20
@@ -42,32 +44,6 @@ class StartError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """One engine to start: a replica of one backend of router.yaml.
-
-    `python` is the interpreter that has the engine, or the engine's own program. `why` is the reason for this engine.
-    `on_cpu`: it can only work on the CPU, as it has nothing else. `version` is the engine's, or the place of its
-    program: "at /usr/bin/llama-server". `written` are the names, with dashes, of the arguments that a person wrote.
-    `gpus` are those that it may use.
-    """
-
-    backend: BackendConfig
-    spec: LaunchSpec
-    engine: Engine
-    python: str
-    why: str
-    on_cpu: bool = False
-    version: str = ""
-    written: frozenset[str] = frozenset()
-    gpus: tuple[Gpu, ...] = ()
-
-    @property
-    def is_on_demand(self) -> bool:
-        """Whether it is loaded with the first request that wants it."""
-        return self.backend.launch is not None and self.backend.launch.load == "on_demand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +165,8 @@ def _together(config: Config, folder: Path, profile: Profile, facts: Facts) -> i
 def _roughly(launch: LaunchConfig, folder: Path) -> int:
     """Give about the bytes that a model takes, by its files: the weights, and a part of them for all else."""
     environ = {**os.environ, **launch.env}
+    if launch.model is None:
+        return launch.memory if isinstance(launch.memory, int) else BESIDES
     named = [launch.model] if isinstance(launch.model, str) else launch.model.values()
     size = max(size_of(weights(_placed(name, folder), environ) or ()) for name in named)
     return size + size // 4 + BESIDES
@@ -249,6 +227,9 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
     launch = backend.launch
     assert launch is not None  # noqa: S101  (the caller asked)
     seen, gpus, shown = _seen(launch, machine.facts, machine.used)
+    if launch.model is None:
+        env = counted({**launch.env, **shown}, machine.facts)
+        return command_of(backend, launch, machine.folder, env, gpus, keep=machine.keep)
     # Memory decides which of those that are loaded on demand are there: each may have what there is.
     launched = machine.processes if launch.load == "startup" else 1
     installs = _installs(launch, machine)
@@ -302,7 +283,7 @@ def _threads(engine: str, facts: Facts, machine: _Machine) -> dict[str, str]:
 def _installs(launch: LaunchConfig, machine: _Machine) -> dict[str, str]:
     """Give the engines that a launch may have, each with the command that installs it."""
     installs = {name: install_command(engine) for name, engine in machine.engines.items()}
-    if launch.engine == AUTO and not isinstance(launch.model, str):
+    if launch.engine == AUTO and isinstance(launch.model, Mapping):
         # Engines without a model in the mapping are left out.
         named = {name for name in machine.facts.engines if name in launch.model}
         installs = {name: install for name, install in installs.items() if name in named} or installs

@@ -34,7 +34,7 @@ from launchers.states import State
 from launchers.status import Status
 from launchers.supervisor import Supervisor
 from router.fleet.diff import PlannedBackend
-from router.fleet.launches import Launch
+from router.fleet.launching import Launch
 from router.fleet.loader import Loader
 from router.fleet.members import (
     Member,

@@ -17,7 +17,8 @@ from launchers.weights import size_of, weights
 from router.config import Config
 from router.core.memory.footprints import Placement
 from router.core.memory.resident import Loadable
-from router.fleet.launches import Launch, is_managed, parallel_of
+from router.fleet.launches import is_managed, parallel_of
+from router.fleet.launching import Launch
 from router.fleet.placements import EnginePlacement, key_of, placed
 from router.fleet.placing import Placing
 

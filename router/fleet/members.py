@@ -9,6 +9,7 @@ from math import inf
 
 from launchers.abilities import Abilities, common, served
 from launchers.engines import Engine
+from launchers.engines.command import NAME
 from launchers.errors import UnfitRequestError
 from launchers.spec import LaunchSpec
 from launchers.states import State
@@ -16,13 +17,14 @@ from launchers.status import Status
 from launchers.supervisor import Supervisor
 from launchers.tree import memory_of
 from router.core.admission import Cap
-from router.core.apis import PARTIAL, TRANSLATABLE, Apis
+from router.core.apis import PARTIAL, TRANSLATABLE, UNKNOWN, Apis
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
 from router.core.estimate.ask import Ask
 from router.core.estimate.estimate import Estimate
 from router.fleet.diff import PlannedBackend
-from router.fleet.launches import Launch, parallel_of
+from router.fleet.launches import parallel_of
+from router.fleet.launching import Launch
 from router.fleet.loadables import placed
 from router.proxy.watching.examine import Process
 from router.proxy.watching.probe import Target
@@ -124,6 +126,8 @@ def backend_of(planned: PlannedBackend) -> Backend:
 
 def apis_of(engine: Engine) -> Apis:
     """Tell which APIs an engine lacks; whether it has the others its first answer shows, as versions differ."""
+    if engine.name == NAME:
+        return UNKNOWN
     return Apis(
         TRANSLATABLE - engine.apis,
         mends=engine.mends,
@@ -135,7 +139,7 @@ def apis_of(engine: Engine) -> Apis:
 
 def models_of(planned: PlannedBackend) -> dict[str, str]:
     """Tell which models an entry names, each with the engine's own name for it."""
-    if planned.launch is None:
+    if planned.launch is None or planned.launch.spec.engine == NAME:
         return dict(planned.config.models)
     return dict.fromkeys(planned.config.models, planned.launch.spec.served_name)
 

@@ -16,7 +16,7 @@ from launchers.weights import weights
 from router.core.memory.devices import Footprint
 from router.core.memory.footprints import Placement
 from router.core.memory.resident import Loadable
-from router.fleet.launches import Launch
+from router.fleet.launching import Launch
 
 THREADS = frozenset({"threads", "threads-batch", "threads-http", "n-threads", "n-threads-batch", "omp-num-threads"})
 """Arguments and variables that change with the number of other models, and what a load takes doesn't."""

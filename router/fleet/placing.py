@@ -32,7 +32,7 @@ from router.config.keys.launches import SELECTORS, LaunchConfig
 from router.core.memory.devices import Footprint
 from router.core.memory.footprints import ESTIMATE_MARGIN
 from router.fleet.gpus import groups, showing
-from router.fleet.launches import Launch
+from router.fleet.launching import Launch
 from router.fleet.placements import EnginePlacement, key_of, over
 from router.fleet.shares import SPREAD, SPREADS, share_said, width_of
 

@@ -8,6 +8,7 @@ that is worked out once for a head, and comes with it when the next one like it 
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
+from uuid import UUID
 
 from router.core.access import is_forwarded
 from router.core.apis import COUNT, OLLAMA_STREAMS, PARTIAL, TRANSLATABLE
@@ -252,6 +253,21 @@ def usable_id(headers: Headers) -> str:
             if theirs.isprintable():
                 return theirs
     return ""
+
+
+def retry_after(headers: Headers) -> float:
+    """Give the seconds that an answer's Retry-After asks for; 0: none."""
+    said = next((value for name, value in headers if name == b"retry-after"), b"")
+    return float(said) if said.isdigit() and len(said) < 7 else 0.0
+
+
+def is_uuid(text: str) -> bool:
+    """Whether this is a UUID in a form that strict engines accept."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _passed_on(headers: Headers, dropped: frozenset[bytes]) -> bytes:

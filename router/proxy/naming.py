@@ -15,16 +15,16 @@ _MARK = b"\xef\xbb\xbf"
 """A byte order mark in UTF-8, with which some editors and shells begin a text. Engines pass over it."""
 
 
-def addressed(head: RequestHead, body: bytes, nameless: Callable[[], str]) -> bytes:
+def addressed(head: RequestHead, body: bytes, nameless: Callable[[], str], *, beside: bool) -> bytes:
     """Give the body of a request whose head isn't plain, with the model's name. Raises BadRequestError.
 
-    `nameless` gives the name that requests without one mean; empty: there is none.
+    `nameless` gives the name that requests without one mean; empty: there is none. `beside`: the path is a command's.
     """
-    if not head.well_addressed:
+    if not (head.well_addressed or beside):
         raise BadRequestError("The request's path must begin with /v1/ and name no parent folder.")
     if head.boundary:
         return _form(head, body, nameless)
-    return reshaped(body.removeprefix(_MARK), None, head.model)
+    return reshaped(body.removeprefix(_MARK), None, head.model) if head.model else body
 
 
 def _form(head: RequestHead, body: bytes, nameless: Callable[[], str]) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from router.core import retry
 from router.core.retry import Failure
 from router.core.statuses import LIES, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
-from router.proxy.requests import retry_after
+from router.proxy.heads import retry_after
 
 if TYPE_CHECKING:
     from router.core.catalog import Candidate

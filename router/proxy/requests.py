@@ -9,11 +9,10 @@ import random
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -26,7 +25,7 @@ from router.core.form import peek_form
 from router.core.peek import STAYS, Stay, peek
 from router.core.reshape import Reshape, reshaped
 from router.http1.heads import Headers, status_line
-from router.proxy.heads import RequestHead
+from router.proxy.heads import RequestHead, is_uuid
 from router.proxy.naming import addressed, completed
 from router.proxy.uploads import DEFAULT_BUDGET, Uploads
 from router.telemetry.logs import printable
@@ -72,6 +71,7 @@ class Caller(NamedTuple):
 
 
 ANYBODY = Caller()
+_NONE: Mapping[str, str] = MappingProxyType({})
 _NOBODY: Mapping[str, Caller] = MappingProxyType({})
 
 
@@ -141,6 +141,7 @@ class Rules:
         keys: Mapping[str, Caller] = _NOBODY,
         admin_keys: Iterable[str] = (),
         access: Access | None = None,
+        beside: Mapping[str, str] = _NONE,
     ) -> None:
         """Replace the rules, for the requests from now on.
 
@@ -148,6 +149,8 @@ class Rules:
         there are none, `access` decides. `max_body` and `max_uploads` are in bytes.
         """
         self.max_body = max_body
+        # Paths of commands that aren't under /v1, each with the model that it is for unless a request names another.
+        self.beside = beside
         # One upload alone never has to make room.
         self.uploads.budget = max(max_uploads, max_body)
         # A new object each time, so that heads which an earlier one let in are checked again.
@@ -266,8 +269,12 @@ class Rules:
         self, head: RequestHead, id_: str, body: bytes, caller: Caller, *, http11: bool, keep_alive: bool
     ) -> tuple[Request, bytes]:
         """Make a request of its head and body, and give the body to send. Raises BadRequestError."""
+        nameless = self.nameless
         if not head.plain:
-            body = addressed(head, body, self.nameless)
+            of_path = self.beside.get(head.path, "")
+            if of_path:
+                nameless = partial(str, of_path)
+            body = addressed(head, body, nameless, beside=bool(of_path))
         elective = head.elective
         if elective and head.boundary:
             model, stream, wish, stay = peek_form(body, head.boundary)
@@ -276,7 +283,7 @@ class Rules:
             try:
                 model, stream, wish, stay = peek(body, streams=streams)
             except errors.BadRequestError as error:
-                body = completed(body, error, self.nameless)
+                body = completed(body, error, nameless)
                 model, stream, wish, stay = peek(body, streams=streams)
         # If the router has keys, the client's key is for the router, and no backend may see it.
         credentials = b"" if self._keys else head.credentials
@@ -379,22 +386,7 @@ def explained(figures: list[dict[str, object]]) -> bytes:
     return b"x-router-explain: %s\r\n" % msgspec.json.encode(figures[:_MOST_EXPLAINED])
 
 
-def retry_after(headers: Headers) -> float:
-    """Give the seconds that an answer's Retry-After asks for; 0: none."""
-    said = next((value for name, value in headers if name == b"retry-after"), b"")
-    return float(said) if said.isdigit() and len(said) < 7 else 0.0
-
-
 @lru_cache(maxsize=256)
 def header_value(text: str) -> bytes:
     """Write a backend's name for a header, in ASCII."""
     return text.encode("ascii", "replace")
-
-
-def is_uuid(text: str) -> bool:
-    """Whether this is a UUID in a form that strict engines accept."""
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -19,6 +19,7 @@ from router.core import errors
 from router.core.errors import RouterError
 from router.core.paths import is_of_models, meant
 from router.http1.heads import Headers
+from router.http1.requests import path_of
 from router.proxy.exchange import Exchange
 from router.proxy.heads import MAX_HEADERS, MAX_REQUEST_HEAD, RequestHead, describe_request, usable_id
 from router.proxy.plane import Plane
@@ -311,7 +312,7 @@ class SlowLane:
         # `proxy` checks the same, and writes its errors as bytes.
         target = request.rel_url.raw_path_qs.encode("utf-8", "surrogateescape")
         wanted = meant(target).target
-        if request.method == "POST" and is_of_models(wanted):
+        if request.method == "POST" and (is_of_models(wanted) or path_of(wanted) in self._rules.beside):
             return await self.proxy(request)
         if wanted != target and not request._message.url.absolute:  # noqa: SLF001  (as in `authority_of`)
             request, handler = await as_meant(request, wanted)

@@ -10,7 +10,7 @@ from launchers.supervisor import Supervisor
 from router import settings
 from router.config import Config
 from router.fleet.diff import PlannedBackend
-from router.fleet.launches import Launch
+from router.fleet.launching import Launch
 from router.fleet.lifecycle import Lifecycle
 from router.proxy.plane import Plane
 from router.proxy.watching.probe import Prober, Target

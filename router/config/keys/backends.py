@@ -32,6 +32,7 @@ from router.config.keys.values import (
     file_name,
     host_and_port,
     model_name,
+    path,
     text,
 )
 from router.config.problems import Fault, repeated
@@ -41,7 +42,6 @@ HEALTH = "/health"
 """The path of a probe, unless router.yaml says another."""
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_PATH = re.compile(r"/[\w.~!$&'()*+,;=:@%/?-]*", re.ASCII)
 _WRITTEN = frozenset({
     "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
     "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "x-request-id",
@@ -87,9 +87,7 @@ def _header(value: object) -> str:
 
 
 def _probe(value: object) -> str:
-    if value == "never" or (isinstance(value, str) and _PATH.fullmatch(value)):
-        return str(value)
-    raise ValueError("expected `never`, or a path such as /health, got {got}")
+    return "never" if value == "never" else path(value, "`never`, or a path")
 
 
 Headers = Annotated[

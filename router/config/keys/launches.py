@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
+    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -26,6 +27,7 @@ from router.config.keys.values import (
     Switch,
     Whole,
     choice,
+    path,
     plain,
     program_text,
     text,
@@ -43,6 +45,8 @@ DEVICES = ("ram", "gpu")
 SELECTORS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 """The environment variables that choose GPUs for a process."""
 
+_OWN = ("/v1/", "/api/", "/admin", "/upstream")
+_OWN_PATHS = frozenset({"/", "/v1", "/health", "/ready", "/metrics"})
 _MOST_GPUS = 64
 _MOST_MEMORY = "1024TiB"
 
@@ -61,6 +65,19 @@ def _model(value: object) -> str | Mapping[str, str]:
     if not value:
         raise ValueError("expected a path or a hub id, or one for each engine, got nothing")
     return each_value(value, text)
+
+
+def _command(value: object) -> tuple[str, ...]:
+    """A program and its arguments."""
+    return each_item(value, lambda it: text(it) if isinstance(it, int) else program_text(it, "text; put it in quotes"))
+
+
+def _beside(value: object) -> str:
+    """A path that the router doesn't have itself."""
+    said = path(value)
+    if said.startswith(_OWN) or said in _OWN_PATHS or "?" in said:
+        raise ValueError("{got} is the router's own, or has a query: what is under /v1 needn't stand here")
+    return said
 
 
 def _arguments(value: object) -> Mapping[str, Argument | Mapping[str, Argument]]:
@@ -144,24 +161,26 @@ def _gpu_number(value: object) -> int:
     raise ValueError(f"expected the number of a GPU, from 0 to {_MOST_GPUS - 1}, got {{got}}")
 
 
-ModelSource = Annotated[
-    str | Mapping[str, str],
-    PlainValidator(_model),
-    PlainSerializer(lambda value: value if isinstance(value, str) else dict(value), when_used="json"),
-    WithJsonSchema(
+_MODEL: dict[str, list[object]] = {
+    "anyOf": [
+        TEXT,
         {
-            "anyOf": [
-                TEXT,
-                {
-                    "type": "object",
-                    "properties": dict.fromkeys(ENGINES, TEXT),
-                    "additionalProperties": False,
-                    "minProperties": 1,
-                },
-            ],
-        }
-    ),
+            "type": "object",
+            "properties": dict.fromkeys(ENGINES, TEXT),
+            "additionalProperties": False,
+            "minProperties": 1,
+        },
+    ],
+}
+MaybeModel = Annotated[
+    str | Mapping[str, str] | None,
+    PlainValidator(lambda value: None if value is None else _model(value)),
+    PlainSerializer(lambda value: dict(value) if isinstance(value, Mapping) else value, when_used="json"),
+    WithJsonSchema({"anyOf": [*_MODEL["anyOf"], {"type": "null"}]}),
 ]
+words_of_list = WithJsonSchema({"type": ["array", "null"], "items": {**TEXT, "minLength": 0}})
+PATH = {"title": "path", "type": "string", "pattern": "^/"}
+PATHS = WithJsonSchema({"type": ["array", "null"], "items": PATH})
 Arguments = Annotated[
     Mapping[str, Argument | Mapping[str, Argument]],
     PlainValidator(_arguments),
@@ -229,6 +248,8 @@ Gpus = Annotated[
 class LaunchConfig(Section):
     """How to start an engine's own server, one process a replica."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["model"]}, {"required": ["cmd"]}]})
+
     example: ClassVar[str] = """\
 backends:
   - name: qwen
@@ -241,12 +262,35 @@ backends:
       replicas: 2
       args: {n_ctx: 16384}
       env: {CUDA_VISIBLE_DEVICES: "0"}
+  - name: whisper
+    launch:                               # any other program
+      cmd: [whisper-server, --port, "{port}", -m, ggml-base.bin]
+      ready: /health
+      parallel: 1
+      paths: [/inference]
+      memory: 2GiB
 """
 
+    model: MaybeModel = setting(
+        None, "What to run: a path or a hub id, or one for each engine. A launch has either `model` or `cmd`."
+    )
     engine: Annotated[str, choice("an engine", "auto", *ENGINES), words("auto", *ENGINES)] = setting(
         "auto", "Which engine runs the model; auto is the profile's."
     )
-    model: ModelSource = Field(description="What to run: a path or a hub id, or one for each engine. Required.")
+    cmd: Annotated[tuple[str, ...], PlainValidator(_command), as_shown, words_of_list] = setting(
+        (),
+        "Any program that serves HTTP, with its arguments; `{port}` in them, or in `env`, is the port that the router "
+        "chose. What is a path stands alone, and counts from this file's folder.",
+    )
+    ready: Annotated[str, PlainValidator(path), as_it_is, WithJsonSchema(PATH)] = setting(
+        "/health", "Of a `cmd`: the path that is answered with 200 once it can be sent requests."
+    )
+    parallel: Annotated[Whole, Field(ge=1, le=100_000)] = setting(
+        1, "Of a `cmd`: how many requests it works on at once; further ones wait in the router."
+    )
+    paths: Annotated[tuple[str, ...], PlainValidator(lambda value: each_item(value, _beside)), as_shown, PATHS] = (
+        setting((), "Of a `cmd`: paths beside /v1 whose POST is for its model, such as /inference.")
+    )
     replicas: Annotated[Whole, Field(ge=1, le=64)] = setting(1, "How many processes run it.")
     args: Arguments = setting(
         {}, "Options of the engine, which win over the profile's; below an engine's name, options for it alone."
@@ -285,6 +329,38 @@ backends:
     start_timeout: Annotated[Duration, lasting("1s", "24h")] = setting(
         "10m", "How long it may take to become ready, counted anew whenever its load goes on; 12 times this in all."
     )
+
+    @field_validator("cmd")
+    @classmethod
+    def _model_or_command(cls, cmd: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "model" in info.data and not cmd and info.data["model"] is None:
+            raise ValueError("neither `model` nor `cmd` says what to run, as `model: models/demo` does")
+        if cmd and info.data.get("model") is not None:
+            raise ValueError("a launch has either `model` (an engine runs it) or `cmd` (a program of any kind)")
+        if cmd and info.data.get("engine", "auto") != "auto":
+            raise ValueError("`engine` is for a `model`: leave it out, or `cmd`")
+        return cmd
+
+    @field_validator("ready", "parallel", "paths")
+    @classmethod
+    def _only_of_a_command(cls, value: object, info: ValidationInfo) -> object:
+        if "cmd" in info.data and not info.data["cmd"] and value not in ("/health", 1, ()):
+            raise ValueError("this is for a `cmd`: the router knows it of its engines")
+        return value
+
+    @field_validator("args")
+    @classmethod
+    def _not_of_a_command(cls, args: Mapping[str, object], info: ValidationInfo) -> Mapping[str, object]:
+        if args and info.data.get("cmd"):
+            raise ValueError("a `cmd` has its arguments in itself: leave out `args`")
+        return args
+
+    @field_validator("env")
+    @classmethod
+    def _is_told_the_port(cls, env: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
+        if (cmd := info.data.get("cmd")) and not any("{port}" in each for each in (*cmd, *env.values())):
+            raise ValueError("the command must be told its port: write {port} in `cmd`, or here")
+        return env
 
     @field_validator("pinned")
     @classmethod

@@ -36,6 +36,7 @@ _URL = re.compile(
     r"(?P<path>/[\w.~!$&'()*+,;=:@%/-]*)?(?P<query>\?[\w.~!$&'()*+,;=:@%/?-]*)?",
     re.IGNORECASE | re.ASCII,
 )
+_PATH = re.compile(r"/[\w.~!$&'()*+,;=:@%/?-]*", re.ASCII)
 _ENDPOINT = re.compile(r"/(?:chat/completions|completions|embeddings|messages|responses)\Z")
 
 
@@ -152,6 +153,13 @@ def url(value: object) -> str:
     query = match["query"] if match["query"] not in {None, "?"} else ""
     checked = f"{match['scheme']}://{match['host']}".lower() + port + path + query
     return FromEnvironment(checked) if isinstance(value, FromEnvironment) else checked
+
+
+def path(value: object, expected: str = "a path") -> str:
+    """A path of an HTTP server, with a query if there must be one."""
+    if isinstance(value, str) and _PATH.fullmatch(value):
+        return str(value)
+    raise ValueError(f"expected {expected} such as /health, got {{got}}")
 
 
 def host_name(value: object) -> str:

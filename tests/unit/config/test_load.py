@@ -68,14 +68,17 @@ def test_the_shipped_file_shows_every_key(tmp_path):
     path = tmp_path / "router.yaml"
     path.write_bytes(WHOLE)
     config = load(path, {"MAC_KEY": "k"}).config
-    demo, qwen, _, mac = config.backends
+    demo, qwen, whisper, _, mac = config.backends
     assert demo.launch == LaunchConfig(
         model="models/demo", args={name: {"embedding": True} for name in ("llama_cpp", "llama_server")}
     )
     assert qwen.launch is not None
     assert set(Config.model_fields) == set(places.parse(WHOLE, "f").data)
     assert {*mac.model_fields_set, "launch"} == set(BackendConfig.model_fields)
-    assert demo.launch.model_fields_set == set(LaunchConfig.model_fields)
+    assert whisper.launch is not None
+    of_commands = {"cmd", "ready", "parallel", "paths"}
+    assert demo.launch.model_fields_set == set(LaunchConfig.model_fields) - of_commands
+    assert whisper.launch.model_fields_set == of_commands
     assert config.routes["careful"].model_fields_set == set(RouteConfig.model_fields)
 
 
@@ -105,8 +108,8 @@ profile: ${NOPE}
         "router.yaml:5:5 backends[0].url: expected http://host:port, with a path if there must be one, got 'gpu:8000'",
         "router.yaml:6:5 backends[0].wieght: unknown key; did you mean 'weight'?",
         (
-            "router.yaml:8:5 backends[1].launch.model: is missing: what to run, a path or a hub id,"
-            " such as `model: models/demo`"
+            "router.yaml:8:5 backends[1].launch.cmd: neither `model` nor `cmd` says what to run,"
+            " as `model: models/demo` does"
         ),
         "router.yaml:9:7 backends[1].launch.engine: 'vlm' is not an engine; did you mean 'vllm'?",
         "router.yaml:10:7 backends[1].launch.replicas: must be at most 64, got 99",

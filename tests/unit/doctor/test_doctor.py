@@ -23,7 +23,7 @@ from router.core.memory.resident import Loadable
 from router.doctor import findings, judging, looking
 from router.doctor.findings import Finding, FindingGroup, Mark
 from router.doctor.judging import Model
-from router.fleet.launches import Launch
+from router.fleet.launching import Launch
 from tests.fakes.engine import FakeEngine
 from tests.models import write_gguf
 

@@ -10,7 +10,7 @@ from router.config import Config
 from router.core.catalog import Route
 from router.core.reshape import reshaped
 from router.fleet.diff import Do, Plan, Room, Step, steps
-from router.fleet.launches import Launch
+from router.fleet.launching import Launch
 
 GIB = 1 << 30
 ROOMY = Room(free=64 * GIB)

@@ -14,7 +14,7 @@ from router.core.catalog import Backend
 from router.fleet import fleet as module
 from router.fleet.diff import Do, Plan, PlannedBackend, Step
 from router.fleet.fleet import Fleet
-from router.fleet.launches import Launch
+from router.fleet.launching import Launch
 from router.proxy.plane import Plane
 from router.proxy.watching.probe import Prober
 from tests.fakes.launched import LaunchedFake

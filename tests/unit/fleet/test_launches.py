@@ -11,7 +11,8 @@ from launchers.engines import ENGINES
 from profiles import Facts
 from profiles.parsers import Gpu
 from router.config import Config
-from router.fleet.launches import Launch, StartError, plan_launches
+from router.fleet.launches import StartError, plan_launches
+from router.fleet.launching import Launch
 
 FACTS = Facts("Linux", "x86_64", "3.11.7", cpus=6, memory_bytes=8 << 30, engines={"llama_cpp": "0.3.36"})
 BARE = Facts("Linux", "x86_64", "3.11.7", cpus=6, memory_bytes=8 << 30, engines={})

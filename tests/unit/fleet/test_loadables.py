@@ -16,7 +16,8 @@ from profiles import Facts
 from profiles.parsers import Gpu
 from router.config import Config
 from router.core.memory.footprints import Placement
-from router.fleet.launches import Launch, plan_launches
+from router.fleet.launches import plan_launches
+from router.fleet.launching import Launch
 from router.fleet.loadables import EnginePlacement, is_managed, loadable_of, placed
 from router.fleet.placements import over, running_first
 from tests.models import GIB, INSTALLED, QWEN, write_gguf, write_hf

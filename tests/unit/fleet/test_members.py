@@ -17,7 +17,7 @@ from router.core.errors import BadRequestError
 from router.core.memory.resident import Loadable
 from router.fleet import members
 from router.fleet.diff import PlannedBackend
-from router.fleet.launches import Launch
+from router.fleet.launching import Launch
 from router.fleet.loadables import EnginePlacement
 from router.fleet.members import Member
 from tests.fakes.launched import LaunchedFake

@@ -15,7 +15,8 @@ from profiles import Facts
 from profiles.parsers import Gpu, nvidia_gpus
 from router.config import Config
 from router.core.memory.footprints import Footprints
-from router.fleet.launches import Launch, StartError, plan_launches
+from router.fleet.launches import StartError, plan_launches
+from router.fleet.launching import Launch
 from router.fleet.loadables import EnginePlacement, loadable_of, placed
 from tests.models import GIB, INSTALLED, QWEN, write_gguf, write_hf
 

@@ -21,7 +21,7 @@ from router.core.errors import (
 from router.core.reshape import Reshape
 from router.http1.heads import Headers
 from router.proxy.dialling import Address
-from router.proxy.heads import describe_request
+from router.proxy.heads import describe_request, is_uuid, retry_after
 from router.proxy.pool import Pool
 from router.proxy.requests import (
     ANYBODY,
@@ -31,8 +31,6 @@ from router.proxy.requests import (
     error_answer,
     explained,
     header_value,
-    is_uuid,
-    retry_after,
     written,
 )
 from router.proxy.resolve import Names

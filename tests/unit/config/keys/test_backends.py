@@ -85,6 +85,39 @@ def test_headers_and_probes_are_for_urls(keys):
     assert "this is for a `url`" in errors({"backends": [{**LAUNCHED, **keys}]})[0]
 
 
+def test_a_command_takes_the_place_of_a_model():
+    """Its arguments are text, numbers too."""
+    launch = backend(name="w", launch={"cmd": ["serve", "-p", "{port}", 5, ""], "paths": ["/inference"]}).launch
+    assert launch is not None
+    assert (launch.cmd, launch.model, launch.ready, launch.parallel) == (
+        ("serve", "-p", "{port}", "5", ""), None, "/health", 1,
+    )  # fmt: skip
+    assert backend(name="w", launch={"cmd": ["serve"], "env": {"PORT": "{port}"}}).launch is not None
+
+
+@pytest.mark.parametrize(
+    ("launch", "said"),
+    [
+        ({}, "neither `model` nor `cmd` says what to run"),
+        ({"cmd": []}, "neither `model` nor `cmd` says what to run"),
+        ({"cmd": ["a", "{port}"], "model": "m"}, "either `model`"),
+        ({"cmd": ["a", "{port}"], "engine": "vllm"}, "`engine` is for a `model`"),
+        ({"cmd": ["a", "{port}"], "args": {"a": 1}}, "a `cmd` has its arguments in itself"),
+        ({"cmd": ["a"]}, "the command must be told its port"),
+        ({"cmd": ["a", "{port}"], "paths": ["/v1/x"]}, "is the router's own"),
+        ({"cmd": ["a", "{port}"], "paths": ["/health"]}, "is the router's own"),
+        ({"cmd": ["a", "{port}"], "paths": ["x"]}, "expected a path"),
+        ({"cmd": ["a", "{port}"], "ready": "x"}, "expected a path"),
+        ({"cmd": ["a", True]}, "expected text"),
+        ({"model": "m", "parallel": 2}, "this is for a `cmd`"),
+        ({"model": "m", "ready": "/x"}, "this is for a `cmd`"),
+        ({"model": "m", "paths": ["/x"]}, "this is for a `cmd`"),
+    ],
+)
+def test_a_wrong_command(launch, said):
+    assert said in errors({"backends": [{"name": "w", "launch": launch}]})[0]
+
+
 @pytest.mark.parametrize("probe", ["/", "/health/liveliness?a=b", "never"])
 def test_how_a_url_is_probed(probe):
     assert (backend(url="http://box", probe=probe).probe, backend(url="http://box").probe) == (probe, "/health")
