@@ -25,7 +25,7 @@ from router.proxy.resolve import OWN_WITHIN, Names, fixed
 from router.proxy.slow import SlowConnection, SlowLane, expect
 
 OTHER_FILES = 128
-"""File descriptors that are no client's: of logs, of the keeper's socket, of probes."""
+"""File descriptors that are no client's: of logs, of the keeper's socket, of probes, and of those who find no room."""
 
 MOST_ADMIN_BODY = 1024 * 1024
 """Bytes of the body of a request that is for the router itself."""

@@ -25,19 +25,13 @@ from router.http1.heads import ProtocolError
 from router.http1.requests import TLS_HANDSHAKE, is_well_formed, without_empty_lines
 from router.proxy.exchange import Exchange
 from router.proxy.heads import CHUNKS, MAX_REQUEST_HEAD, RequestHead, parse_request
-from router.proxy.lane import Lane
+from router.proxy.lane import GUEST_TIMEOUT, HEALTH, HIGH_WATER, MAX_PIPELINED, Lane
 from router.proxy.requests import ANYBODY, FULL, NO_TLS, UNREADABLE, error_answer, late_head
 from router.proxy.uploads import BODY_TIMEOUT, Upload, late_body
 
 if TYPE_CHECKING:
     from router.core.access import Access
     from router.http1.heads import Known
-
-HIGH_WATER = 64 * 1024
-"""Bytes waiting for a slow client above which its engine isn't read from."""
-
-MAX_PIPELINED = 64 * 1024
-"""Most bytes of the next requests that are kept while one is under way."""
 
 HEAD_TIMEOUT = 10.0
 """Seconds that a request's head may take to arrive; the client is told so within SWEEP_EVERY more."""
@@ -85,16 +79,17 @@ class Client(asyncio.Protocol):
         self._caller = ANYBODY
         # The rules that let in the latest head, and so let in another like it.
         self._let_in_by: Access | None = None
-        # The body so far, once some of it has come, and how many bytes of it are still to come.
+        # The body so far, once some of it has come; how many bytes are still to come; what reads it if it is in chunks.
         self._upload: Upload | None = None
         self._missing = 0
-        # Reads a body in chunks.
         self._chunks: ChunkedBody | None = None
         self._exchange: Exchange | None = None
         # Whether too many bytes wait for the client.
         self._full = False
         # Whether too many bytes came while a request was under way: the connection is closed after its answer.
         self._drops = False
+        # Whether there is no room for it.
+        self._guest = False
         # Bytes that waited for the client at the last sweep.
         self._unsent = 0
 
@@ -115,7 +110,9 @@ class Client(asyncio.Protocol):
         if self._unsent < before:
             # The client is still reading the last answer.
             self._since = now
-        if self._state is LINGERING:
+        if self._guest:
+            limit = GUEST_TIMEOUT
+        elif self._state is LINGERING:
             limit = LINGER_TIMEOUT
         elif self._head is not None:
             limit = BODY_TIMEOUT
@@ -127,6 +124,8 @@ class Client(asyncio.Protocol):
         """Cut a client that is overdue; one that owes the rest of a request is told why."""
         if self._state is not READING or self._transport.is_closing():
             self.abort()
+        elif self._guest:
+            self._turn_away(FULL, "/v1/")
         elif self._head is not None:
             self._refuse_rest(late_body())
         elif self._buffer not in _NOTHING_YET:
@@ -163,12 +162,15 @@ class Client(asyncio.Protocol):
         lane.connections.add(self)
         lane.room -= 1
         if lane.room < 0:
-            self._turn_away(FULL, "/v1/")
+            self._guest = True
+            lane.receive(self)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Free the engine, in this turn of the loop."""
         self._lane.connections.discard(self)
         self._lane.left()
+        if self._guest:
+            self._lane.guests.pop(self, None)
         self._forget_body()
         if self._exchange is not None:
             self._exchange.cancel()
@@ -218,7 +220,9 @@ class Client(asyncio.Protocol):
             self._wait_for_head(data)
             return
         ordinary = parse_request(data[:end])
-        if ordinary is not None:
+        if self._guest:
+            self._answer_guest(data, end)
+        elif ordinary is not None:
             known, length = ordinary
             # Its length is all that a recalled head tells of a body.
             self._known = None if length == CHUNKS else known
@@ -228,6 +232,18 @@ class Client(asyncio.Protocol):
             self._hand_over(data)
         else:
             self._turn_away(BadRequestError("This is no well-formed HTTP request."), "/v1/")
+
+    def _answer_guest(self, data: bytes, end: int) -> None:
+        if data.startswith(HEALTH) and is_well_formed(data[: end - 4]):
+            self._hand_over(data[: end - 2] + b"connection: close\r\n\r\n")
+        else:
+            self._turn_away(FULL, "/v1/")
+
+    def make_way(self) -> None:
+        """Close at once: there is no room for it, and another has come."""
+        if self._state is READING:
+            self._turn_away(FULL, "/v1/")
+        self._transport.close()
 
     def _admit(self, head: RequestHead, length: int, rest: bytes) -> None:
         """Refuse a request that isn't allowed, or read its body."""
@@ -342,6 +358,7 @@ class Client(asyncio.Protocol):
     def _hand_over(self, data: bytes) -> None:
         """Give the connection to the slow lane, with the bytes read so far."""
         self._lane.connections.discard(self)
+        self._lane.guests.pop(self, None)
         protocol = self._lane.slow_lane(self._lane.left)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)

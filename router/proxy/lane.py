@@ -9,8 +9,23 @@ from router.proxy.plane import Plane
 from router.proxy.requests import Rules
 from router.telemetry.tasks import unharmed
 
+HIGH_WATER = 64 * 1024
+"""Bytes waiting for a slow client above which its engine isn't read from."""
+
+MAX_PIPELINED = 64 * 1024
+"""Most bytes of the next requests that are kept while one is under way."""
+
+GUEST_TIMEOUT = 1.0
+"""Seconds that a connection may stay for which there is no room."""
+
+HEALTH = (b"GET /health ", b"HEAD /health ")
+"""How requests begin that are answered whether there is room or not: a router that is full is alive."""
+
 SWEEP_EVERY = 1.5
 """Seconds between two looks at all connections."""
+
+MOST_GUESTS = 32
+"""Connections beyond `room` that may be open for a moment, so that their clients are told, and /health is answered."""
 
 
 class Connection(Protocol):
@@ -32,6 +47,9 @@ class Connection(Protocol):
     def hang_up(self) -> None:
         """Close once all is sent."""
 
+    def make_way(self) -> None:
+        """Close at once, for another guest."""
+
 
 class Lane:
     """What all connections of the fast lane share.
@@ -49,6 +67,8 @@ class Lane:
         self.room = room
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
+        # Those beyond `room`, the oldest first.
+        self.guests: dict[Connection, None] = {}
         self._sweeper = self.loop.call_later(SWEEP_EVERY, self.sweep)
 
     def sweep(self) -> None:
@@ -71,6 +91,14 @@ class Lane:
         """Refuse every request that has begun to come and isn't whole."""
         for connection in list(self.connections):
             connection.refuse_unread(error)
+
+    def receive(self, guest: Connection) -> None:
+        """Take a connection for which there is no room; if there are too many such, the oldest makes way."""
+        if len(self.guests) >= MOST_GUESTS:
+            oldest = next(iter(self.guests))
+            del self.guests[oldest]
+            oldest.make_way()
+        self.guests[guest] = None
 
     def left(self) -> None:
         """Note that a connection has ended."""

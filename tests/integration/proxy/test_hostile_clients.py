@@ -316,6 +316,25 @@ async def test_connections_are_bounded(start_router, fake, raw, lane):
             pass
 
 
+async def test_health_is_answered_when_there_is_no_room(start_router, fake, raw):
+    """However many more come: the oldest of them makes way. Who is in is served."""
+    router = await start_router([{"url": fake.url, "models": ["demo"]}], limits={"max_connections": 1})
+    client = await raw(router)
+    client.send(post(ASK))
+    assert (await client.answer()).status == 200
+    others = [await raw(router) for _ in range(60)]
+    for _ in range(3):
+        asking = await raw(router)
+        asking.send(GET)
+        answer = await asking.answer()
+        assert (answer.status, answer.headers[b"connection"]) == (200, b"close")
+        assert await asking.rest() == b""
+    client.send(post(ASK))
+    assert (await client.answer()).status == 200
+    assert all([(await other.cut()).startswith(b"HTTP/1.1 503 ") for other in others])
+    await eventually(lambda: lane_of_connections(router) == (1, 0))
+
+
 # Clients that leave
 
 

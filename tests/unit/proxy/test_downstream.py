@@ -5,7 +5,7 @@ import random
 import pytest
 
 from router.proxy.downstream import Client
-from router.proxy.lane import Lane
+from router.proxy.lane import GUEST_TIMEOUT, MOST_GUESTS, Lane
 from router.proxy.requests import Rules
 from tests.fakes.wired import BODY, CHAT, EVENT, Scene
 
@@ -142,14 +142,35 @@ async def test_an_answer_that_breaks_off_ends_its_connection(door):
 
 
 async def test_one_connection_too_many_is_turned_away():
-    """And told so; it is let go of when its client has noticed."""
+    """And told so, once it has asked; it is let go of when its client has noticed."""
     door = Door(room=0)
+    assert door.transport.got == b""
+    door.client.data_received(REQUEST)
     assert door.transport.got.startswith(b"HTTP/1.1 503 ")
     assert door.transport.done == ["eof"]
     door.client.data_received(REQUEST)
     assert door.scene.asked() == [0]
+    assert door.lane.guests
     door.client.connection_lost(None)
-    assert door.lane.room == 0
+    assert (door.lane.room, door.lane.guests) == (0, {})
+    door.close()
+
+
+async def test_who_is_turned_away_does_not_stay():
+    """Whether it asks or not: for a moment, and no longer than until others come."""
+    door = Door(room=0)
+    assert not door.client.overdue(door.client._since + GUEST_TIMEOUT)
+    assert door.client.overdue(door.client._since + GUEST_TIMEOUT + 0.1)
+    door.client.give_up()
+    assert door.transport.got.startswith(b"HTTP/1.1 503 ")
+    assert door.client.overdue(door.client._since + GUEST_TIMEOUT + 0.1)
+    silent = []
+    for _ in range(MOST_GUESTS + 1):
+        silent.append(Transport())
+        Client(door.lane).connection_made(silent[-1])  # type: ignore[arg-type]
+    assert door.transport.done == ["eof", "close"]
+    assert silent[0].got.startswith(b"HTTP/1.1 503 ")
+    assert [each.done for each in silent] == [["eof", "close"]] + [[]] * MOST_GUESTS
     door.close()
 
 
