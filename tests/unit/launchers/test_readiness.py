@@ -5,6 +5,7 @@ from itertools import islice
 import pytest
 
 from launchers import readiness
+from launchers.engines.command import AnyCommand
 from launchers.probe import TIMEOUT, TIMEOUT_OF_A_REQUEST
 from launchers.readiness import Asked, Readiness, pauses
 from tests.fakes.launched import LaunchedFake
@@ -51,6 +52,14 @@ async def test_a_get_is_enough_where_it_can_tell(questions):
     assert questions == [(20000, "/health", b"", TIMEOUT, "secret"), (7, 20000)]
     await asking.stop()
     assert not asking.ready
+
+
+async def test_the_server_of_a_command_may_be_no_child_of_it(questions):
+    """A container's isn't."""
+    asking = Readiness(AnyCommand("/alive"), lambda: None)
+    asking.begin(ASKED)
+    await eventually(lambda: asking.ready)
+    assert questions == [(20000, "/alive", b"", TIMEOUT, "secret")]
 
 
 async def test_a_request_comes_after_the_get_where_the_engine_has_one(questions):
