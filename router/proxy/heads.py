@@ -68,7 +68,7 @@ _WRITTEN_TO_CLIENTS = frozenset({
 
 The router alone decides which pages may read an answer, so access-control-* and cross-origin-* are dropped, too."""
 
-_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
 
 _WRITTEN_TO_ENGINES = _CREDENTIALS | frozenset({
     b"host",
@@ -84,6 +84,8 @@ _WRITTEN_TO_ENGINES = _CREDENTIALS | frozenset({
     b"referer",
     b"cookie",
     b"cookie2",
+    # Azure's clients show the router's key in it.
+    b"api-key",
 })  # fmt: skip
 """Request headers that the router writes itself, drops, or passes on only where they are meant for the backend.
 

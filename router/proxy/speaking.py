@@ -6,7 +6,6 @@ it isn't known                   → as it came; if there is no such path, the s
 it has answered there before     → as it came
 """
 
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from router.proxy.pool import Pool
     from router.proxy.requests import Request
 
-_API_KEY = re.compile(rb"(?:x-)?api-key: ")
 _ESTIMATED = b"x-router-estimate: 1\r\n"
 
 
@@ -137,6 +135,6 @@ def _context(request: "Request", plane: "Plane") -> Context:
 def _as_bearer(request: "Request") -> bytes:
     """Write the client's key as OpenAI's API has it."""
     lines = request.credentials
-    if b"authorization:" in lines or b"api-key:" not in lines:
+    if b"authorization:" in lines or b"x-api-key:" not in lines:
         return lines
-    return _API_KEY.sub(b"authorization: Bearer ", lines, count=1)
+    return lines.replace(b"x-api-key: ", b"authorization: Bearer ")
