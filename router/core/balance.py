@@ -186,6 +186,9 @@ class _LeastLatency(_Scored):
                 if score < least:
                     least, worst = score, self.worst(score)
         good = [candidate for candidate, score in zip(near, theirs, strict=True) if score <= worst]
+        if len(good) > 1 and found.most:
+            alike = [candidate for candidate, score in zip(near, theirs, strict=True) if score <= least + SOON]
+            good = _holding_most(alike, found) or good
         return good[0] if len(good) == 1 else self.among(good, draw)
 
     def _find(self, model: str, blocks: Sequence[int]) -> "_Found":
@@ -210,6 +213,16 @@ class _LeastLatency(_Scored):
     def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
         """Choose among those that are as good."""
         return least_in_flight(good, draw)
+
+
+def _holding_most(alike: Sequence[Candidate], found: "_Found") -> list[Candidate]:
+    """Give the idle ones that have the most of the prompt in their caches; none if none of them has any.
+
+    Where engines are fast or prompts short, caches make too little difference for the scores.
+    """
+    idle = [each for each in alike if not each.backend.in_flight]
+    most = max([found.holders.get(backend, 0) for backend, _ in idle], default=0)
+    return [each for each in idle if found.holders.get(each.backend, 0) == most] if most else []
 
 
 class _LeastInFlight(_Scored):

@@ -257,6 +257,15 @@ def test_a_conversation_goes_back_to_who_has_it_until_waiting_costs_more():
     assert policy.pick(among(other, holder), ask, 100.0, never).backend is other
 
 
+def test_where_all_read_fast_a_conversation_stays():
+    """Though its cache hardly makes a difference; but not where more is in flight."""
+    prefixes, holder, other = Prefixes(), reads("holder", speed=1e-9), reads("other", speed=1e-9)
+    ask, policy = chat(3_000, holder, prefixes), policy_of("least_latency", prefixes)
+    assert policy.pick(among(other, holder), ask, 100.0, never).backend is holder
+    holder.in_flight += 1
+    assert policy.pick(among(other, holder), ask, 100.0, lambda _: 0).backend is other
+
+
 def test_where_slots_are_short_a_conversation_stays():
     """What is read twice is paid for by those that come after, and where little is free, many do."""
     slots = 10
