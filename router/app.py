@@ -197,7 +197,7 @@ class App:
     async def _bind(self) -> None:
         management = Management(self.fleet, self.plane, lambda: self.plan.config, self.reloader)
         surface = Surface(self.plane, self.listener.slow.may_look)
-        ollama = Ollama(lambda: self.plane.catalog, management.models, surface.abilities_of, self.listener.is_ollamas)
+        ollama = Ollama(lambda: self.plane.catalog, management.models, surface.abilities_of)
         routes = (each.routes() for each in (surface, Admin(management), Models(management), ollama))
         await self.listener.bind(chain.from_iterable(routes), self._config.auth)
 

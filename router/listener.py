@@ -67,14 +67,6 @@ class Listener:
         """Where Ollama's clients find it; empty if there is no port of their own."""
         return "" if self._ollama is None else self._url(_port_of(self._ollama))
 
-    def is_ollamas(self, request: web.Request) -> bool:
-        """Whether a request came to server.ollama_port."""
-        transport = request.transport
-        if transport is None or self._where.ollama_port is None:
-            return False
-        port = _port_of(self._ollama) or _port_of(self._server)
-        return bool(transport.get_extra_info("sockname")[1] == port)
-
     def _url(self, port: int) -> str:
         host = self._where.host
         if host in {"0.0.0.0", "::"}:

@@ -4,7 +4,7 @@ GET    /api/tags      every model and route
 POST   /api/show      one of them: context length, capabilities, architecture
 GET    /api/ps        the launched models that are loaded, with their memory and when they unload
 GET    /api/version   a version of Ollama whose API this is
-GET    /              on server.ollama_port: "Ollama is running", by which programs find it
+GET    /              "Ollama is running", by which programs find it
 
 Names have a tag, as Ollama's do: `qwen` is listed as `qwen:latest`, and answers to both. What is known of a model comes
 from its file or its engine; what isn't is left out, or empty where clients need the field. Everything that would change
@@ -52,8 +52,7 @@ class Ollama:
     """The handlers.
 
     `loaded` describes each launched backend, as /admin/models does. `abilities_of` tells what a model can do, by its
-    name; it raises ModelNotFoundError. `is_ollamas` tells whether a request came to server.ollama_port. `started` is
-    the router's start as a Unix time, in seconds.
+    name; it raises ModelNotFoundError. `started` is the router's start as a Unix time, in seconds.
     """
 
     def __init__(
@@ -61,14 +60,12 @@ class Ollama:
         catalog: Callable[[], Catalog],
         loaded: Callable[[], Sequence[Mapping[str, Any]]],
         abilities_of: Callable[[str], Abilities],
-        is_ollamas: Callable[[web.Request], bool],
         *,
         started: float | None = None,
     ) -> None:
         self._catalog = catalog
         self._loaded = loaded
         self._abilities_of = abilities_of
-        self._is_ollamas = is_ollamas
         self._started = time.time() if started is None else started
 
     async def tags(self, _: web.Request) -> web.Response:
@@ -126,10 +123,8 @@ class Ollama:
         """Tell the version."""
         return json_answer({"version": VERSION})
 
-    async def home(self, request: web.Request) -> web.Response:
-        """Say that Ollama runs, on its port alone."""
-        if not self._is_ollamas(request):
-            raise web.HTTPNotFound
+    async def home(self, _: web.Request) -> web.Response:
+        """Say that Ollama runs: programs look for it by this."""
         return web.Response(text=RUNNING)
 
     def _engines(self) -> dict[str, str]:

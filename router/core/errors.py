@@ -177,11 +177,13 @@ class EngineError(RouterError):
         retry_after: int | None = None,
         status: int = 502,
         kind: type[RouterError] = BadGatewayError,
+        code: str = "",
     ) -> None:
         super().__init__(message, param=param, retry_after=retry_after)
         # What are constants of the other classes, the engine says here.
         self.status = status  # type: ignore[misc]
-        self.type, self.anthropic_type, self.code = kind.type, kind.anthropic_type, kind.code  # type: ignore[misc]
+        self.type, self.anthropic_type = kind.type, kind.anthropic_type  # type: ignore[misc]
+        self.code = code or kind.code  # type: ignore[misc]
 
 
 _KINDS: dict[int, type[RouterError]] = {
@@ -195,6 +197,16 @@ _KINDS: dict[int, type[RouterError]] = {
     504: GatewayTimeoutError,
     529: UnavailableError,
 }
+
+
+_CODES = {429: "rate_limit_exceeded", 503: "engine_unavailable", 529: "engine_unavailable"}
+"""Codes of engines' errors that name none, where the router's own would speak of its queue."""
+
+TOO_LONG = "context_length_exceeded"
+"""The code by which clients know that they must shorten the conversation. Anthropic's know it by a sentence."""
+
+_TOO_LONG_TYPES = frozenset({"exceed_context_size_error"})
+"""llama_server's word for it."""
 
 
 def _is_anthropic(path: str) -> bool:
@@ -211,13 +223,33 @@ def told(error: RouterError) -> dict[str, Any]:
 
 
 def _anthropic(error: RouterError) -> dict[str, Any]:
-    return {"type": "error", "error": {"type": error.anthropic_type, "message": error.message}}
+    message = error.message
+    if error.code == TOO_LONG and "prompt is too long" not in message.lower():
+        message = f"prompt is too long: {message}"
+    return {"type": "error", "error": {"type": error.anthropic_type, "message": message}}
 
 
 def of_engine(status: int, said: bytes) -> RouterError:
     """Give an engine's error answer as an error of the same status, with its message."""
     kind = _KINDS.get(status, BadRequestError if 400 <= status < 500 else BadGatewayError)
-    return EngineError(_words(said) or f"The engine answered {status}, and nothing more.", status=status, kind=kind)
+    fields = _error_fields(said)
+    code, param = fields.get("code"), fields.get("param")
+    if fields.get("type") in _TOO_LONG_TYPES:
+        code = TOO_LONG
+    return EngineError(
+        _words(said) or f"The engine answered {status}, and nothing more.",
+        param=param if isinstance(param, str) else None,
+        status=status,
+        kind=kind,
+        code=code if isinstance(code, str) else _CODES.get(status, ""),
+    )
+
+
+def reworded(status: int, said: bytes, path: str) -> bytes:
+    """Put an engine's error into the form of this path's API, unless it has it."""
+    if _is_anthropic(path) and _is_anthropics(said):
+        return said
+    return body(of_engine(status, said), path)
 
 
 def refusal(status: int, said: bytes) -> RouterError:
@@ -228,12 +260,29 @@ def refusal(status: int, said: bytes) -> RouterError:
     return BadRequestError(sentence) if 400 <= status < 500 else BadGatewayError(sentence)
 
 
+def _fields(said: bytes) -> dict[str, object]:
+    """Read an object; what is none has no fields."""
+    try:
+        return msgspec.json.decode(said, type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+def _error_fields(said: bytes) -> dict[str, object]:
+    """Give the fields of an error in OpenAI's form or an older one."""
+    fields = _fields(said)
+    error = fields.get("error", fields)
+    return error if isinstance(error, dict) else {}
+
+
+def _is_anthropics(said: bytes) -> bool:
+    fields = _fields(said)
+    return fields.get("type") == "error" and isinstance(fields.get("error"), dict)
+
+
 def _words(said: bytes) -> str:
     """Give the message of an error in OpenAI's form, Anthropic's, or an older one; else the whole text."""
-    try:
-        fields = msgspec.json.decode(said, type=dict[str, object])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return said.decode("utf-8", "replace")
+    fields = _fields(said)
     error = fields.get("error", fields)
     for each in (error.get("message"), error.get("detail")) if isinstance(error, dict) else (error,):
         if isinstance(each, str):

@@ -50,7 +50,17 @@ class Reshape:
         self._default = [(name, ALIKE.get(name, name), value) for name, value in _written(default).items()]
         bounds = {ALIKE[name]: most for name, most in at_most.items() if name in ALIKE} | dict(at_most)
         self._at_most = [(name, most, msgspec.Raw(_encode(most))) for name, most in bounds.items()]
-        self._strip = (*strip, *(ALIKE[name] for name in set if name in ALIKE and ALIKE[name] not in set))
+        others = (ALIKE[name] for name in set if name in ALIKE and ALIKE[name] not in set)
+        self._strip: tuple[str, ...] = (*strip, *others)
+
+    def only(self, names: frozenset[str], *, inside: bool) -> "Reshape":
+        """Give the rules for fields `inside` these names, or for all others."""
+        part = Reshape()
+        part._set = {name: value for name, value in self._set.items() if (name in names) is inside}
+        part._default = [rule for rule in self._default if (rule[0] in names) is inside]
+        part._at_most = [rule for rule in self._at_most if (rule[0] in names) is inside]
+        part._strip = tuple(name for name in self._strip if (name in names) is inside)
+        return part
 
     def apply(self, fields: dict[str, msgspec.Raw]) -> None:
         """Apply the rules to the fields of a body, in place."""

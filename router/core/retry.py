@@ -50,6 +50,7 @@ class Failure(Enum):
     CLOSED = "closed the connection without an answer"
     BROKEN = "broke off in the middle of its answer"
     GARBLED = "sent what is no valid HTTP answer"
+    NONSENSE = "sent an answer that isn't of its API"
     FIRST_BYTE_TIMEOUT = "sent no answer in time"
     IDLE_TIMEOUT = "stopped sending in the middle of its answer"
     STALLED = "stopped working"
@@ -61,12 +62,20 @@ class Failure(Enum):
 
 
 RETRY_SAME = frozenset(
-    {Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.CLOSED, Failure.BROKEN, Failure.GARBLED}
+    {
+        Failure.REFUSED,
+        Failure.UNKNOWN,
+        Failure.STALE,
+        Failure.CLOSED,
+        Failure.BROKEN,
+        Failure.GARBLED,
+    }
 )
 """Failures after which the same backend may be tried once more, where there is no other."""
 
-NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED})
-"""Failures that say nothing of the backend, or nothing that isn't known already."""
+NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED, Failure.NONSENSE})
+"""Failures that say nothing of the backend, or nothing that isn't known already. An answer that can't be translated may
+be the request's fault: no client may take a backend out."""
 
 FREE_RETRY = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.STALLED})
 """Failures after which another attempt adds no load: no working engine has read the request. The retry budget doesn't

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from router.core import stall
 from router.core.apis import may_lack, says_no_such_path
-from router.core.errors import BadGatewayError
+from router.core.errors import BadGatewayError, EngineError
 from router.core.retry import Failure
 from router.http1.bodies import CHUNKED, CLOSE, LENGTH, payload
 from router.http1.heads import status_line
@@ -46,7 +46,7 @@ def head_of(status: int, content_type: bytes, *, streams: bool = False, lines: b
 class Interpreter(Between):
     """Has one attempt's answer translated; `clock` gives the loop's time.
 
-    `instead` answers where the engine says that it can't (501); None: nobody does.
+    `instead` answers where the engine says that it can't (501); None: nobody does. `raw`: chunks come as they are.
     """
 
     takes_chunks = False
@@ -57,9 +57,13 @@ class Interpreter(Between):
         answer: AnswerTranslator,
         clock: Callable[[], float],
         instead: Callable[[], None] | None = None,
+        *,
+        raw: bool = False,
     ) -> None:
         self._attempt: Final = attempt
         self._instead: Final = instead
+        # Whether chunks come as they are.
+        self._raw: Final = raw
         self._answer: Final = answer
         self._clock: Final = clock
         # The engine's head, and what it gave of an answer in one piece.
@@ -67,6 +71,7 @@ class Interpreter(Between):
         self._streams = False
         self._gathered: list[bytes] = []
         self._size = 0
+        self._whole = b""
 
     def on_head(self, head: ResponseHead, length: int) -> None:  # noqa: ARG002  (a translated body has another)
         """Tell the attempt of a stream or an error now; of an answer in one piece once it is translated."""
@@ -92,12 +97,12 @@ class Interpreter(Between):
             self._gathered.append(data)
             self._size += len(data)
             if self._size > MOST_WHOLE:
-                self._attempt.give_up(Failure.GARBLED, f"an answer of more than {MOST_WHOLE} bytes")
+                self._attempt.give_up(Failure.NONSENSE, f"an answer of more than {MOST_WHOLE} bytes")
             return
         try:
             told = self._answer.feed(data, self._clock())
         except BadGatewayError as error:
-            self._attempt.give_up(Failure.GARBLED, error.message)
+            self._attempt.give_up(Failure.NONSENSE, error.message)
             return
         if told:
             self._attempt.on_body(told)
@@ -129,15 +134,13 @@ class Interpreter(Between):
             self._instead()
             return
         try:
-            if self._streams:
-                told = answer.ended(now)
-            else:
-                body = b"".join(self._gathered)
-                self._gathered = []
-                is_error = attempt.head is not None
-                told = answer.error(self._status, body) if is_error else answer.whole(body, now)
+            told = answer.ended(now) if self._streams else self._translated(now)
+        except EngineError as error:
+            # It said 200, and then that something is wrong.
+            attempt.on_head(head_of(error.status, JSON), 0)
+            told = answer.error(error.status, self._whole)
         except BadGatewayError as error:
-            self._end_badly(Failure.GARBLED, error.message)
+            self._end_badly(Failure.NONSENSE, error.message)
             return
         if not self._streams:
             attempt.length = len(told)
@@ -153,6 +156,16 @@ class Interpreter(Between):
         else:
             attempt.on_end()
 
+    def _translated(self, now: float) -> bytes:
+        """Translate what was gathered: an error if its head has been told."""
+        self._whole = b"".join(self._gathered)
+        self._gathered = []
+        if self._raw:
+            self._whole = payload(self._whole, (0, 0))
+        if self._attempt.head is not None:
+            return self._answer.error(self._status, self._whole)
+        return self._answer.whole(self._whole, now)
+
     def _end_badly(self, failure: Failure, detail: str) -> None:
         """Fail at the end of an answer, when its connection is its pool's again."""
         self._attempt.let_go()
@@ -161,6 +174,11 @@ class Interpreter(Between):
     def on_failure(self, failure: Failure, detail: str) -> None:
         """Hand it on."""
         self._attempt.on_failure(failure, detail)
+
+
+def _never() -> float:
+    """Give a time for what is no stream."""
+    return 0.0
 
 
 class Lesson(Protocol):
@@ -173,13 +191,17 @@ class Lesson(Protocol):
 class Trial(Between):
     """Passes on the answer of a backend of which it isn't known whether it has the API; `learn` is told whether it has.
 
-    `again` makes the attempt once more.
+    `again` makes the attempt once more. `errors` puts an error into the form of the API; None: it passes as it is.
     """
 
-    def __init__(self, attempt: Attempt, learn: Lesson, again: Callable[[], None]) -> None:
+    def __init__(
+        self, attempt: Attempt, learn: Lesson, again: Callable[[], None], errors: AnswerTranslator | None = None
+    ) -> None:
         self._attempt: Final = attempt
         self._learn: Final = learn
         self._again: Final = again
+        self._errors: Final = errors
+        self._error: Interpreter | None = None
         self._head: ResponseHead | None = None
         self._length = 0
         self._kept = b""
@@ -190,14 +212,30 @@ class Trial(Between):
         if may_lack(head.status, 0 if head.is_event_stream else length):
             self._head = head
             return
+        self._tell_head(head)
+
+    def _tell_head(self, head: ResponseHead) -> None:
         if head.status == 200:
             self._learn(speaks=True)
-        self._attempt.on_head(head, length)
+        if head.status < 400 or self._errors is None:
+            self._attempt.on_head(head, self._length)
+            return
+        self._error = Interpreter(self._attempt, self._errors, _never, raw=self._is_raw(head))
+        self._error.on_head(head, self._length)
+
+    def _is_raw(self, head: ResponseHead) -> bool:
+        return head.framing is CHUNKED and self._attempt.position is not None
+
+    def _tell_body(self, data: bytes) -> None:
+        if self._error is None:
+            self._attempt.on_body(data)
+        else:
+            self._error.on_body(data)
 
     def on_body(self, data: bytes) -> None:
         """Keep the words about it."""
         if self._head is None:
-            self._attempt.on_body(data)
+            self._tell_body(data)
             return
         self._kept += data
         if len(self._kept) > MOST_TOLD:
@@ -213,24 +251,23 @@ class Trial(Between):
         """Have the attempt made again, translated, if there is no such path."""
         head = self._head
         if head is not None:
-            raw = head.framing is CHUNKED and self._attempt.position is not None
-            if says_no_such_path(head.status, payload(self._kept, (0, 0)) if raw else self._kept):
+            if says_no_such_path(head.status, payload(self._kept, (0, 0)) if self._is_raw(head) else self._kept):
                 self._learn(speaks=False)
                 self._attempt.let_go()
                 self._again()
                 return
             self._pass_on(head)
-        if self._attempt.listens:
+        if self._error is not None:
+            self._error.on_end()
+        elif self._attempt.listens:
             self._attempt.on_end()
 
     def _pass_on(self, head: ResponseHead) -> None:
         """Pass on what was kept: it is an answer like any other."""
         self._head = None
-        if head.status == 200:
-            self._learn(speaks=True)
-        self._attempt.on_head(head, self._length)
+        self._tell_head(head)
         if self._kept and self._attempt.listens:
-            self._attempt.on_body(self._kept)
+            self._tell_body(self._kept)
 
     def on_failure(self, failure: Failure, detail: str) -> None:
         """Hand it on."""

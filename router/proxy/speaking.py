@@ -9,13 +9,13 @@ it has answered there before     → as it came
 import time
 from typing import TYPE_CHECKING
 
-from router.core.apis import COUNT
+from router.core.apis import COUNT, MESSAGES
 from router.core.form import renamed
 from router.core.reshape import reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
 from router.proxy.requests import message, written
-from router.translate import ESTIMATES, MENDED, SPEECHES, falls_short, tidied
-from router.translate.speech import JSON, Context
+from router.translate import ESTIMATES, MENDED, OWN_FIELDS, SPEECHES, falls_short, tidied
+from router.translate.speech import JSON, Context, ErrorTranslator
 
 if TYPE_CHECKING:
     from router.core.catalog import Route
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from router.proxy.plane import Plane
     from router.proxy.pool import Pool
     from router.proxy.requests import Request
+
+_REWORDED = frozenset({MESSAGES, COUNT})
+"""Paths on which some engines that speak the API have errors of another form."""
 
 _ESTIMATED = b"x-router-estimate: 1\r\n"
 
@@ -82,7 +85,7 @@ def spoken(
             # The engine has the API, but not this part of it.
             return _translated(attempt, request, body, route, pool, plane)
         attempt.between = Interpreter(attempt, translation.answer, plane.loop.time)
-    elif path not in apis.speaks:
+    elif path not in apis.speaks or path in _REWORDED:
         attempt.between = _trial(attempt, sender, path, pool, plane)
     return written(request, body, attempt.candidate, route.reshape, pool)
 
@@ -103,9 +106,11 @@ def written_form(attempt: "Attempt", request: "Request", body: bytes, pool: "Poo
 
 def _trial(attempt: "Attempt", sender: Sender, path: str, pool: "Pool", plane: "Plane") -> Trial:
     def learn(*, speaks: bool) -> None:
-        plane.ledger.learn_api(attempt.backend, path, speaks=speaks)
+        if not (speaks and path in attempt.backend.apis.speaks):
+            plane.ledger.learn_api(attempt.backend, path, speaks=speaks)
 
-    return Trial(attempt, learn, lambda: sender.again(attempt, pool))
+    reworded = ErrorTranslator(path) if path in _REWORDED else None
+    return Trial(attempt, learn, lambda: sender.again(attempt, pool), reworded)
 
 
 def _translated(
@@ -113,12 +118,12 @@ def _translated(
 ) -> bytes:
     backend, model, rules, path = attempt.backend, attempt.candidate.model, route.reshape, request.head.path
     asked = body
-    body = reshaped(body, rules, model)
+    # Rules for fields that only the client's API has; those for a chat's come once there is one.
+    body = reshaped(body, None if rules is None else rules.only(OWN_FIELDS, inside=True), model)
     translation = SPEECHES[path](body, _context(request, plane))
     body, target = translation.body, backend.apis.counter if path == COUNT else translation.path
     if rules is not None:
-        # What the route says of a chat holds for what has become one.
-        body = reshaped(body, rules, model)
+        body = reshaped(body, rules.only(OWN_FIELDS, inside=False), model)
     if backend.put_right is not None:
         body = backend.put_right(target, body)
     # A counter can't count images; then there is an estimate.

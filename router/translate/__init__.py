@@ -41,6 +41,15 @@ MENDED: Mapping[str, Speech] = MappingProxyType({RESPONSES: mending.mended})
 
 ESTIMATES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({COUNT: messages.estimate})
 
+OWN_FIELDS = frozenset({
+    "background", "context", "context_management", "conversation", "format", "images", "include", "input",
+    "instructions", "keep_alive", "max_output_tokens", "max_tool_calls", "metadata", "num_predict", "options",
+    "output_config", "output_format", "previous_response_id", "prompt", "prompt_cache_key", "raw",
+    "reasoning", "stop_sequences", "store", "suffix", "system", "template", "text", "think", "thinking",
+    "truncate", "truncation",
+})  # fmt: skip
+"""Fields that the APIs here have and chats have not, or with another meaning."""
+
 _HAVE_BILLING = frozenset({MESSAGES, COUNT})
 
 

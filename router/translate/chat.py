@@ -28,6 +28,8 @@ from router.translate.completions import (
     arguments_of,
     first_choice,
     read_answer,
+    read_usage,
+    text_of,
 )
 from router.translate.events import EventReader
 from router.translate.speech import EVENT_STREAM, JSON, AnswerTranslator, Context
@@ -208,7 +210,7 @@ class ChatTranslator(AnswerTranslator):
         return told
 
     def _message(self, message: Message) -> bytes:
-        reasoning, text = message.reasoning_content or message.reasoning or "", message.content or message.refusal or ""
+        reasoning, text = message.reasoning_content or message.reasoning or "", text_of(message)
         if reasoning:
             # The engine parts them itself.
             told, self._splitter = self._rest(), None
@@ -275,7 +277,7 @@ class ChatTranslator(AnswerTranslator):
             self._stopped_by = _stop_text(choice)
 
     def _note_usage(self, answer: Answer) -> None:
-        if answer.usage is not None or answer.timings is not None:
+        if answer.usage not in NULL or answer.timings is not None:
             self._usage = _usage(answer, self._usage)
 
     def _close(self, now: float) -> bytes:
@@ -304,7 +306,7 @@ class ChatTranslator(AnswerTranslator):
         said = read_answer(body)
         choice = first_choice(said)
         if said.error not in NULL:
-            raise BadGatewayError(errors.of_engine(500, body).message)
+            raise errors.of_engine(500, body)
         if choice is None:
             raise BadGatewayError("The engine's answer has no choices.")
         if self._writer.streams:
@@ -315,7 +317,7 @@ class ChatTranslator(AnswerTranslator):
         self._note_finish(choice)
         self._note_usage(said)
         message = choice.message or choice.delta or Message()
-        thinking, text = message.reasoning_content or message.reasoning or "", message.content or message.refusal or ""
+        thinking, text = message.reasoning_content or message.reasoning or "", text_of(message)
         if choice.text:
             # Of completions: as the model wrote it, as in a stream.
             text = choice.text
@@ -342,7 +344,7 @@ def _stop_text(choice: Choice) -> str | None:
 
 
 def _usage(answer: Answer, before: Usage) -> Usage:
-    told, timings = answer.usage, answer.timings
+    told, timings = read_usage(answer.usage), answer.timings
     if told is not None:
         cached = told.prompt_tokens_details.cached_tokens if told.prompt_tokens_details is not None else 0
         reasoning = told.completion_tokens_details.reasoning_tokens if told.completion_tokens_details is not None else 0

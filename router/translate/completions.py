@@ -3,6 +3,8 @@
 No file that mypyc compiles may define a class as these: msgspec reads the types of the fields, and mypyc leaves none.
 """
 
+import re
+
 import msgspec
 
 from router.core.errors import BadGatewayError
@@ -47,10 +49,16 @@ class ToldCall(msgspec.Struct):
     function: Function | None = None
 
 
+class Part(msgspec.Struct):
+    """A part of a content; some engines write a text in parts."""
+
+    text: str | None = None
+
+
 class Message(msgspec.Struct):
     """A message, or a piece of it."""
 
-    content: str | None = None
+    content: str | list[Part] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
@@ -73,12 +81,24 @@ class Answer(msgspec.Struct):
     """An answer, or an event of its stream."""
 
     choices: list[Choice] | None = None
-    usage: ToldUsage | None = None
+    usage: msgspec.Raw = msgspec.Raw()
     timings: Timings | None = None
     error: msgspec.Raw = msgspec.Raw()
 
 
 _read = msgspec.json.Decoder(Answer).decode
+_read_usage = msgspec.json.Decoder(ToldUsage).decode
+_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+_HALVES = re.compile(rb"\\(?:\\|u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w))")
+"""Matches escapes: of a backslash, of a pair of surrogates, or (the group) of half a pair, as engines write that cut a
+text between the two."""
+
+
+def _whole(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[1] is None else b"\\ufffd"
+
+
 _read_text = msgspec.json.Decoder(str).decode
 NULL = (msgspec.Raw(), msgspec.Raw(b"null"))
 """No value, and null; only a Raw equals a Raw."""
@@ -88,8 +108,27 @@ def read_answer(said: bytes) -> Answer:
     """Read an answer in one piece, or an event. Raises BadGatewayError."""
     try:
         return _read(said)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _BROKEN as error:
+        mended = _HALVES.sub(_whole, said)
+        if mended != said:
+            return read_answer(mended)
         raise BadGatewayError(f"The engine's answer is not as chat completions should be: {error}.") from error
+
+
+def text_of(message: Message) -> str:
+    """Give the text of a message, or what it says instead of an answer."""
+    content = message.content
+    if isinstance(content, list):
+        return "".join([part.text or "" for part in content])
+    return content or message.refusal or ""
+
+
+def read_usage(said: msgspec.Raw) -> ToldUsage | None:
+    """Read the counts of tokens; no answer is given up for one that is none."""
+    try:
+        return None if said in NULL else _read_usage(said)
+    except _BROKEN:
+        return None
 
 
 def first_choice(answer: Answer) -> Choice | None:

@@ -274,8 +274,8 @@ def _unreadable(call: Call) -> str:
 class EmbeddingTranslator(AnswerTranslator):
     """Turns OpenAI's embeddings into those of /api/embed or, for `one`, of /api/embeddings.
 
-    `empty`: the client gave no text, and gets no embedding. Of `dimensions`, if not 0, the first ones are taken, and
-    brought to a length of 1 again: as Ollama does with any model, while most engines refuse to.
+    `empty`: the client gave no text, and gets no embedding. Of `dimensions`, if not 0, the first ones are taken. Those
+    of /api/embed are brought to a length of 1, as Ollama does with any model; engines differ in that.
     """
 
     def __init__(self, context: Context, *, one: bool, empty: bool, dimensions: int) -> None:
@@ -319,10 +319,10 @@ class EmbeddingTranslator(AnswerTranslator):
         written = bytes(embedding.embedding)
         if written[:1] != b"[":
             raise BadGatewayError("The engine's embeddings are no lists of numbers.")
-        if not 0 < self._dimensions <= written.count(b","):
+        if self._one:
             return written
         try:
-            first = _floats(written)[: self._dimensions]
+            first = _floats(written)[: self._dimensions or None]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadGatewayError(f"The engine's embeddings are no lists of numbers: {error}.") from error
         length = math.sqrt(math.fsum(each * each for each in first)) or 1.0

@@ -6,6 +6,7 @@ name: `Context` brings both.
 
 from typing import Final, NamedTuple
 
+from router.core import errors
 from router.core.errors import RouterError
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -84,3 +85,14 @@ class Translation:
         self.path: Final = path
         self.body: Final = body
         self.answer: Final = answer
+
+
+class ErrorTranslator(AnswerTranslator):
+    """Puts errors into the form of a path's API, where an engine that speaks it has errors of another form."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def error(self, status: int, body: bytes) -> bytes:
+        """Translate an error's body."""
+        return errors.reworded(status, body, self._path)

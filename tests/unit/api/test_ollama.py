@@ -38,14 +38,14 @@ async def asked(aiohttp_client):
         except (BadRequestError, ModelNotFoundError) as error:
             return web.json_response({"error": error.message}, status=error.status)
 
-    async def ask(method, path, json=None, *, loaded=(LOADED, UNLOADED), known=QWEN, ollamas=True, data=None):
+    async def ask(method, path, json=None, *, loaded=(LOADED, UNLOADED), known=QWEN, data=None):
         app = web.Application(middlewares=[told])
 
         def abilities_of(name):
             ((backend, _),) = CATALOG.resolve(name).tiers[0]
             return known if backend.name == "qwen" else UNKNOWN
 
-        handlers = Ollama(lambda: CATALOG, lambda: loaded, abilities_of, lambda _: ollamas, started=1)
+        handlers = Ollama(lambda: CATALOG, lambda: loaded, abilities_of, started=1)
         app.add_routes(handlers.routes())
         client = await aiohttp_client(app)
         async with client.request(method, path, json=json, data=data) as answer:
@@ -163,11 +163,10 @@ async def test_the_version_is_numeric(asked):
             assert tuple(map(int, told["version"].split("."))) >= (0, 6, 4)
 
 
-async def test_ollamas_port_says_that_it_runs(asked):
-    """Programs look for these words there; the other port's page is another."""
+async def test_it_says_that_it_runs(asked):
+    """Programs look for these words."""
     assert await asked("GET", "/") == (200, RUNNING)
     assert (await asked("HEAD", "/"))[0] == 200
-    assert (await asked("GET", "/", ollamas=False))[0] == 404
 
 
 @pytest.mark.parametrize(

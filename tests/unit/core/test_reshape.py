@@ -137,3 +137,19 @@ def test_fields_can_be_left_out_though_a_route_sets_nothing():
     """What the router alone understands; all others stay as they came."""
     body = b'{"keep_alive":"5m","model":"m","x":1.50,"ttl":7}'
     assert reshaped(body, None, "n", ("keep_alive", "ttl", "absent")) == b'{"model":"n","x":1.50}'
+
+
+def test_rules_are_parted_by_their_fields():
+    """Those of one API's own fields come before a translation, the others after it."""
+    rules = Reshape(
+        {"system": "S", "top_p": 1},
+        {"think": True, "stop": "x"},
+        {"num_predict": 3, "max_tokens": 5},
+        ["options", "seed"],
+    )
+    own = frozenset({"system", "think", "num_predict", "options"})
+    body = b'{"options": 1, "seed": 1, "num_predict": 9, "max_tokens": 9}'
+    before = json.loads(reshaped(body, rules.only(own, inside=True), None))
+    after = json.loads(reshaped(body, rules.only(own, inside=False), None))
+    assert before == {"seed": 1, "num_predict": 3, "max_tokens": 9, "system": "S", "think": True}
+    assert after == {"options": 1, "num_predict": 9, "max_tokens": 5, "top_p": 1, "stop": "x"}

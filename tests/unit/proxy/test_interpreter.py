@@ -1,7 +1,7 @@
 import pytest
 
 from router.core.catalog import Backend, Candidate
-from router.core.errors import BadGatewayError
+from router.core.errors import BadGatewayError, of_engine
 from router.core.estimate.ask import Ask, Sent
 from router.core.retry import Failure
 from router.http1.bodies import CHUNKED, CLOSE, LENGTH, chunk
@@ -9,9 +9,10 @@ from router.proxy.attempt import Attempt, Owner
 from router.proxy.heads import ResponseHead
 from router.proxy.interpreter import MOST_TOLD, Interpreter, Trial, head_of
 from router.proxy.upstream import Connection, Nobody
-from router.translate.speech import JSON, AnswerTranslator
+from router.translate.speech import JSON, AnswerTranslator, ErrorTranslator
 
 STREAM = b"text/event-stream"
+KINDS = {400: b"invalid_request_error", 404: b"not_found_error"}
 
 
 class Told(Owner):
@@ -185,7 +186,7 @@ async def test_a_piece_that_can_not_be_read(scene, transport):
     owner, attempt, interpreter = scene()
     interpreter.on_head(head(content_type=STREAM), 0)
     interpreter.on_body(b"a?")
-    assert owner.told == [("failed", Failure.GARBLED, "It asks.")]
+    assert owner.told == [("failed", Failure.NONSENSE, "It asks.")]
     assert transport.aborted
     assert not attempt.listens
 
@@ -217,8 +218,22 @@ async def test_an_answer_in_one_piece_that_can_not_be_read(scene, transport):
     interpreter.on_head(head(), 0)
     interpreter.on_body(b"?")
     interpreter.on_end()
-    assert owner.told == [("failed", Failure.GARBLED, "It asks.")]
+    assert owner.told == [("failed", Failure.NONSENSE, "It asks.")]
     assert not transport.aborted
+
+
+async def test_an_error_that_says_200(scene, monkeypatch):
+    """Is an error with its words: it may be the request's fault."""
+
+    def fails(*_):
+        raise of_engine(500, b'{"error": {"message": "I fail."}}')
+
+    monkeypatch.setattr(Whole, "whole", fails)
+    owner, _, interpreter = scene(Whole())
+    interpreter.on_head(head(), 0)
+    interpreter.on_body(b"no")
+    interpreter.on_end()
+    assert owner.told == [("odd head", 500), ("body", b"500: no"), ("end",)]
 
 
 async def test_a_bug_at_the_end(scene, monkeypatch):
@@ -237,7 +252,7 @@ async def test_an_answer_that_is_too_long(scene, monkeypatch):
     interpreter.on_head(head(), 0)
     interpreter.on_body(b"123")
     interpreter.on_body(b"456")
-    assert owner.told == [("failed", Failure.GARBLED, "an answer of more than 5 bytes")]
+    assert owner.told == [("failed", Failure.NONSENSE, "an answer of more than 5 bytes")]
 
 
 @pytest.mark.parametrize(("status", "told"), [(400, 400), (503, 503), (302, 502), (204, 502)])
@@ -419,3 +434,24 @@ async def test_a_failure_among_the_words(moment):
     it.trial.on_failure(Failure.BROKEN, "gone")
     assert [what[0] for what in it.owner.told][:2] == ["odd head", "body"]
     assert it.owner.told[-1] == ("failed", Failure.BROKEN, "gone")
+
+
+@pytest.mark.parametrize("chunks", [False, True])
+@pytest.mark.parametrize("status", [400, 404])
+async def test_errors_of_another_form_are_reworded(chunks, status):
+    """Some engines speak the API, but not in their errors; however their bodies come."""
+    it = Trying()
+    it.trial = Trial(it.attempt, it._learn, it._again, ErrorTranslator("/v1/messages"))
+    said = b'{"error":{"code":400,"message":"no such model: m"}}'
+    if chunks:
+        connection = connection_on(Transport())
+        connection.send(b"", Nobody(), raw=True)
+        connection.data_received(b"HTTP/1.1 400 X\r\ntransfer-encoding: chunked\r\n\r\n")
+        it.attempt._connection = connection
+        said = chunk(said)
+    it.trial.on_head(head(status, framing=CHUNKED if chunks else LENGTH, odd=True), len(said))
+    it.trial.on_body(said)
+    it.trial.on_end()
+    body = b'{"type":"error","error":{"type":"%s","message":"no such model: m"}}' % KINDS[status]
+    assert it.owner.told == [("odd head", status), ("body", body), ("end",)]
+    assert (it.attempt.length, it.again) == (len(body), 0)

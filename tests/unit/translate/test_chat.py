@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.core.errors import BadGatewayError
+from router.core.errors import BadGatewayError, EngineError
 from router.translate.chat import Call, ChatTranslator, Usage, WholeAnswer, Writer
 from router.translate.speech import EVENT_STREAM, JSON, Context
 from tests.fakes.chat_streams import Said, cut, said
@@ -282,7 +282,7 @@ class TestErrors:
         answer = ChatTranslator(Recorder(streams=False))
         expected = {"type": "error", "error": {"type": "api_error", "message": "no"}}
         assert json.loads(answer.error(500, b'{"detail": "no"}')) == expected
-        with pytest.raises(BadGatewayError, match=r"^out of memory$"):
+        with pytest.raises(EngineError, match=r"^out of memory$"):
             answer.whole(b'{"error": {"message": "out of memory"}}', 0.0)
 
 

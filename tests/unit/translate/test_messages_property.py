@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from router.core.errors import BadGatewayError, BadRequestError
+from router.core.errors import BadGatewayError, BadRequestError, EngineError
 from router.translate.billing import without_billing_line
 from router.translate.chat import ChatTranslator
 from router.translate.counting import estimate
@@ -172,14 +172,14 @@ def test_no_answer_breaks_it(chunks: list[Any]) -> None:
     """Any JSON is an answer or the engine's fault, as an event, in one piece, as an error and as a count."""
     stream = b"".join(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks)
     answer = translator(streams=True)
-    with contextlib.suppress(BadGatewayError):
+    with contextlib.suppress(BadGatewayError, EngineError):
         answer.feed(stream, 0.0)
         answer.ended(0.0)
     for chunk in chunks:
         body = json.dumps(chunk).encode()
         for streams in (True, False):
-            with contextlib.suppress(BadGatewayError):
+            with contextlib.suppress(BadGatewayError, EngineError):
                 translator(streams=streams).whole(body, 0.0)
         json.loads(translator(streams=False).error(500, body))
-        with contextlib.suppress(BadGatewayError):
+        with contextlib.suppress(BadGatewayError, EngineError):
             CountTranslator(CONTEXT).whole(body, 0.0)

@@ -548,18 +548,18 @@ def test_errors_are_texts():
 
 def test_embeddings_come_in_order():
     """By their index, as they were given, with the tokens of the prompt."""
-    data = [{"index": 1, "embedding": [3.0]}, {"index": 0, "embedding": [1.25]}]
+    data = [{"index": 1, "embedding": [3, 4]}, {"index": 0, "embedding": [1.25, 0]}]
     answer = encode({"data": data, "usage": {"prompt_tokens": 4}})
     got = json.loads(embed().answer.whole(answer, 12.0))
     assert got == {
         "model": "demo:latest",
-        "embeddings": [[1.25], [3.0]],
+        "embeddings": [[1, 0], [0.6, 0.8]],  # of length 1, whatever the engine gives
         "total_duration": 2_000_000_000,
         "load_duration": 0,
         "prompt_eval_count": 4,
     }
     old = ollama.embeddings(encode({"model": "demo", "prompt": "a"}), CONTEXT)
-    assert json.loads(old.answer.whole(answer, 12.0)) == {"embedding": [1.25]}
+    assert json.loads(old.answer.whole(answer, 12.0)) == {"embedding": [1.25, 0]}
     assert old.answer.content_type == JSON
     assert old.answer.done
 
@@ -580,7 +580,7 @@ def test_dimensions_are_cut_here():
     """The first ones count, and the length is 1 again; most engines refuse to do it."""
     answer = encode({"data": [{"index": 0, "embedding": [3, 4, 12]}, {"index": 1, "embedding": [0, 0, 1]}]})
     assert json.loads(embed(dimensions=2).answer.whole(answer, 12.0))["embeddings"] == [[0.6, 0.8], [0, 0]]
-    assert json.loads(embed(dimensions=3).answer.whole(answer, 12.0))["embeddings"][0] == [3, 4, 12]
+    assert json.loads(embed(dimensions=3).answer.whole(answer, 12.0))["embeddings"][0] == [3 / 13, 4 / 13, 12 / 13]
 
 
 @pytest.mark.parametrize(
