@@ -3,6 +3,7 @@ import json
 import pytest
 
 from router.core import errors
+from router.core.errors import TOO_LONG
 
 
 @pytest.mark.parametrize("kind", errors.RouterError.__subclasses__())
@@ -110,3 +111,44 @@ def test_refusal_keeps_the_engines_words(said, words):
 def test_refusal_is_of_its_statuss_kind(status, kind):
     """Whose fault it is can be told from an event, too."""
     assert type(errors.refusal(status, b"")) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "code", "param"),
+    [
+        (400, b'{"error":{"message":"no","code":"context_length_exceeded","param":"messages"}}', TOO_LONG, "messages"),
+        (400, b'{"error":{"message":"no","code":400,"type":"exceed_context_size_error"}}', TOO_LONG, None),
+        (400, b'{"error":{"message":"no","code":400}}', "bad_request", None),
+        (400, b'{"error":"no"}', "bad_request", None),
+        (429, b'{"detail":"slow down"}', "rate_limit_exceeded", None),
+        (503, b"", "engine_unavailable", None),
+    ],
+)
+def test_an_engines_error_keeps_its_code(status, said, code, param):
+    """Clients act by it; and the router's own words would speak of its queue."""
+    error = errors.of_engine(status, said)
+    assert (error.code, error.param) == (code, param)
+
+
+def test_a_prompt_that_is_too_long_is_told_to_anthropics_clients_by_a_sentence():
+    """They have no code for it."""
+    error = errors.of_engine(400, b'{"error":{"message":"5 of 4 tokens","type":"exceed_context_size_error"}}')
+    assert json.loads(errors.body(error, "/v1/messages"))["error"]["message"] == "prompt is too long: 5 of 4 tokens"
+    error.message = "Prompt is too long."
+    assert json.loads(errors.body(error, "/v1/messages"))["error"]["message"] == "Prompt is too long."
+
+
+@pytest.mark.parametrize(
+    ("said", "path", "reworded"),
+    [
+        (b'{"type":"error","error":{"type":"x","message":"no"}}', "/v1/messages", False),
+        (b'{"type":"error","error":"no"}', "/v1/messages", True),
+        (b'{"error":{"message":"no"}}', "/v1/messages/count_tokens", True),
+        (b"no such route", "/v1/messages", True),
+    ],
+)
+def test_errors_of_another_form(said, path, reworded):
+    """Are put into the path's; one that has it stays as it is."""
+    told = errors.reworded(400, said, path)
+    assert (told != said) is reworded
+    assert json.loads(told)["error"]["message"] == ("no such route" if said[:2] == b"no" else "no")
