@@ -102,7 +102,7 @@ class Plane:
         self.asked = 0
         self.loop = asyncio.get_running_loop()
         self.connections = Connections(names or Names(), limits.connect_timeout)
-        self.directory = Directory(self._catalog_changed)
+        self.directory = Directory(lambda: self.queues.offer_all())
         self.queues = Queues(self.dispatcher, self.directory, self.exchanges, self._doubt)
         self.loading: Loading | None = None
         self.stalls = StallWatch(self.ledger, self.exchanges, self.stalled, self._quiet)
@@ -224,9 +224,6 @@ class Plane:
     def api_key(self, backend: Backend) -> str | None:
         """Give the key that a backend wants to see; None: none."""
         return self.connections.api_key(backend)
-
-    def _catalog_changed(self) -> None:
-        self.queues.offer_all()
 
     def _doubt(self, backend: Backend) -> None:
         self.on_doubt(backend)

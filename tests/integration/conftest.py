@@ -74,7 +74,7 @@ class Chunked:
         """Send a body in chunks."""
         if json is not None:
             data = json_module.dumps(json).encode()
-        options["headers"] = {**options.get("headers", {}), "trailer": "x-sum"}
+        options["headers"] = {**(options.get("headers") or {}), "trailer": "x-sum"}
         return self._session.post(url, data=_pieces(data) if isinstance(data, bytes) else data, **options)
 
     def get(self, url: str, **options: Any) -> Any:

@@ -164,5 +164,5 @@ async def test_a_server_that_tells_nothing_is_not_waited_for(start, session, mon
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     app = await start({"name": "b", "url": f"http://127.0.0.1:{port}"})
-    assert (await asked(session, app, model="big"))[0] == 404
+    assert (await asked(session, app, model="big"))[0] == 503  # it may be that server's
     assert waiting(app) == 0

@@ -63,7 +63,7 @@ BAD = [
     ("post", CHAT, b" " * 20_000, 413, "request_too_large"),
     ("post", "/v1/embeddings", b'{"model": "nope"}', 404, "model_not_found"),
     ("post", "/elsewhere", b"{}", 404, "not_found"),
-    ("get", "/", None, 404, "not_found"),
+    ("get", "/nowhere", None, 404, "not_found"),
     ("get", "/v1/models/nope", None, 404, "model_not_found"),
     ("get", CHAT, None, 405, "method_not_allowed"),
     ("delete", "/v1/models/demo", None, 405, "method_not_allowed"),

@@ -196,10 +196,12 @@ def test_an_answer_that_is_empty_is_not_one_to_go_on_with(content):
 
 def test_nor_is_one_of_the_other_apis():
     for path, name in (("/v1/messages", "messages"), ("/v1/messages/count_tokens", "messages"), (RESPONSES, "input")):
-        user, empty = {"role": "user", "content": "a"}, {"role": "assistant", "content": [{"type": "text", "text": ""}]}
+        kind = {"type": "message"} if name == "input" else {}
+        user = {**kind, "role": "user", "content": "a"}
+        empty = {**kind, "role": "assistant", "content": [{"type": "text", "text": ""}]}
         assert right({name: [user, empty]}, path) == {name: [user]}
         assert right({name: [user, empty, empty]}, path) == {name: [user]}
-        calls = {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {}}]}
+        calls = {**kind, "role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {}}]}
         assert right({name: [user, calls]}, path) == {name: [user, calls]}
 
 
@@ -231,14 +233,21 @@ def test_a_responses_form_is_said_as_chats_say_it():
 def test_a_thought_of_which_nothing_is_told_is_left_out():
     told = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "a"}]}
     untold: dict[str, object] = {"type": "reasoning", "summary": [], "content": None, "encrypted_content": "x"}
-    user = {"role": "user", "content": "a"}
+    user = {"type": "message", "role": "user", "content": "a"}
     assert right({"input": [untold, told, user]}, RESPONSES)["input"] == [told, user]
 
 
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}]}),
+        (
+            RESPONSES,
+            {
+                "input": [
+                    {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}
+                ]
+            },
+        ),
         (RESPONSES, {"input": [{"type": "function_call_output", "output": [{"type": "input_image"}]}]}),
         ("/v1/messages", {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}),
         (
