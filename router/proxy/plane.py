@@ -102,7 +102,7 @@ class Plane:
         self.asked = 0
         self.loop = asyncio.get_running_loop()
         self.connections = Connections(names or Names(), limits.connect_timeout)
-        self.directory = Directory(lambda: self.queues.offer_all())
+        self.directory = Directory(lambda: self.queues.offer_all())  # noqa: PLW0108  (they are made next)
         self.queues = Queues(self.dispatcher, self.directory, self.exchanges, self._doubt)
         self.loading: Loading | None = None
         self.stalls = StallWatch(self.ledger, self.exchanges, self.stalled, self._quiet)
