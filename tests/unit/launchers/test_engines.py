@@ -76,9 +76,15 @@ def test_the_router_knows_what_engines_may_lack():
     assert {CHAT, COMPLETIONS} | (TRANSLATABLE - OLLAMA) | PARTIAL == bodies.APIS
 
 
-def test_every_engine_can_count_a_prompt(engine):
-    """By Anthropic's API, or by a path of our wrapper."""
-    assert ("/v1/messages/count_tokens" in engine.apis) != (engine.counter != "")
+def test_an_engine_counts_prompts_in_one_way_at_most(engine):
+    """By Anthropic's API, or by a path of our wrapper; clients of an engine without either get an estimate."""
+    assert not ("/v1/messages/count_tokens" in engine.apis and engine.counter)
+
+
+@pytest.mark.parametrize("name", ["llama_cpp", "llama_server", "mlx", "vllm"])
+def test_prompts_are_counted_exactly(name):
+    """By each of these."""
+    assert "/v1/messages/count_tokens" in ENGINES[name].apis or ENGINES[name].counter
 
 
 def test_a_body_to_count_is_put_right_as_a_chat(engine):
