@@ -41,13 +41,21 @@ async def router(tmp_path_factory, model):
         yield await running.ready()
 
 
+def ports_of(router) -> list[int]:
+    """Where the engines listen now; one that is just ending listens nowhere."""
+    with suppress(psutil.Error):
+        connections = [each for process in router.engines for each in process.net_connections("tcp")]
+        return [each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN]
+    return []
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def ask(router):
     """Ask the engine of now, past the router; give the answer's status, and 0 where there is none."""
 
     async def asked(path: str, body: bytes) -> int:
-        connections = [each for process in router.engines for each in process.net_connections("tcp")]
-        (port,) = [each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN]
+        await eventually(lambda: len(ports_of(router)) == 1)  # the last test may have ended it
+        (port,) = ports_of(router)
         headers = {"content-type": "application/json", **router.key()}
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session:
             with suppress(aiohttp.ClientError):
@@ -72,7 +80,7 @@ async def test_what_would_end_it_is_refused_and_it_does_not_stay_dead(router, as
     body = json.dumps(body).encode()
     with pytest.raises(UnfitRequestError):
         ENGINE.put_right(path, body)
-    assert await ask(path, body) == 0
+    assert await ask(path, body) in {0, 503}  # on a busy machine it still says that it is about to end
     await eventually(lambda: not alive(before))
     await eventually(lambda: router.engines and router.engines[0].pid != before.pid)
     await router.ready()
