@@ -33,8 +33,8 @@ _EXPECTED = (
 )
 _TTL_EXPECTED = "Give ttl as for LM Studio: the seconds that the model stays loaded after this request."
 
-_SURROGATES = re.compile(rb"\\(?:\\|u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w))")
-"""Matches escapes: of a backslash, of a pair of surrogates, or (the group) of a lone surrogate."""
+SURROGATES = re.compile(rb"\\(?:\\|u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w))")
+"""Matches escapes: of a backslash, of a pair of surrogates, or (the group) of a lone one, where a text was cut."""
 
 
 class Peek(msgspec.Struct, frozen=True):
@@ -89,7 +89,7 @@ def peek(body: bytes, *, streams: bool = False) -> tuple[str, bool, int | None, 
 
 def _half_a_pair(body: bytes) -> bool:
     """Tell whether a text has an escaped lone surrogate: the decoder's own message for that is hard to understand."""
-    return any(found[1] for found in _SURROGATES.finditer(body))
+    return any(found[1] for found in SURROGATES.finditer(body))
 
 
 def _whole(value: msgspec.Raw) -> int | None:

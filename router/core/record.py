@@ -8,13 +8,10 @@ import re
 
 import msgspec
 
+from router.core.apis import OLLAMA_STREAMS, RESPONSES
+
 TAIL = 2048
 """Bytes that are kept of an answer's end: a stream's last events, or the last fields of a JSON answer."""
-
-RESPONSES = "/v1/responses"
-
-_LINES = frozenset({"/api/chat", "/api/generate"})
-"""APIs whose streams are lines of JSON (NDJSON), each an event: Ollama's."""
 
 _PIECE = 256
 """Bytes below which a piece is joined with the next."""
@@ -32,7 +29,7 @@ _MARKS = {
     "/v1/completions": _SAYS_DONE,
     "/v1/messages": re.compile(b"|".join((_STOPPED, _ERROR_EVENT, _DONE))),
     # A quote inside a text is escaped, so that this is a field. After an error nothing follows either.
-    **dict.fromkeys(_LINES, re.compile(rb'"done":true[^\n]*\}\n|(?:^|\n)\{"error":[^\n]*\}\n')),
+    **dict.fromkeys(OLLAMA_STREAMS, re.compile(rb'"done":true[^\n]*\}\n|(?:^|\n)\{"error":[^\n]*\}\n')),
 }
 _RESPONDED = re.compile(
     rb"(?:^|\n)(?:event: ?(?:response\.(?:completed|incomplete|failed)|error)\r?\n"
@@ -61,8 +58,8 @@ def events_in(data: bytes) -> int:
 
 
 def is_lines(path: str) -> bool:
-    """Tell whether the streams of this API are lines of JSON."""
-    return path in _LINES
+    """Tell whether the streams of this API are lines of JSON (NDJSON), each an event: Ollama's are."""
+    return path in OLLAMA_STREAMS
 
 
 class Tail:

@@ -26,8 +26,8 @@ MOST_WHOLE = 256 * 1024 * 1024
 MOST_TOLD = 64 * 1024
 """Bytes that are kept of an answer which may say that there is no such path."""
 
-
 _UNABLE = 501
+"""The status by which a counter says that it can't count this."""
 
 
 def head_of(status: int, content_type: bytes, *, streams: bool = False, lines: bytes = b"") -> ResponseHead:

@@ -243,7 +243,8 @@ class Plane:
 
     def ask(self, way: Way, body: bytes, request: Request) -> Ask:
         """Describe a request before it is sent; its prompt's prefixes only where there is a choice of backends."""
-        if request.counts:  # it takes up no room, and shows nothing of a backend's speed
+        # A count takes up no room, and shows nothing of a backend's speed.
+        if request.counts:
             return Ask(1, streams=False, path=request.head.path, key=request.credentials)
         blocks = blocks_of(in_prompt_order(request.head.path, body)) if way.chooses and self.dispatcher.affinity else ()
         return Ask(len(body), blocks, streams=request.stream, path=request.head.path, key=request.credentials)

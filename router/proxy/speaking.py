@@ -7,11 +7,12 @@ it has answered there before     → as it came
 """
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from router.core.apis import COUNT, MESSAGES
 from router.core.form import renamed
-from router.core.reshape import reshaped
+from router.core.reshape import Reshape, reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
 from router.proxy.requests import message, written
 from router.translate import ESTIMATES, MENDED, OWN_FIELDS, SPEECHES, falls_short, tidied
@@ -119,11 +120,12 @@ def _translated(
     backend, model, rules, path = attempt.backend, attempt.candidate.model, route.reshape, request.head.path
     asked = body
     # Rules for fields that only the client's API has; those for a chat's come once there is one.
-    body = reshaped(body, None if rules is None else rules.only(OWN_FIELDS, inside=True), model)
+    before, after = (None, None) if rules is None else _parted(rules)
+    body = reshaped(body, before, model)
     translation = SPEECHES[path](body, _context(request, plane))
     body, target = translation.body, backend.apis.counter if path == COUNT else translation.path
-    if rules is not None:
-        body = reshaped(body, rules.only(OWN_FIELDS, inside=False), model)
+    if after is not None:
+        body = reshaped(body, after, model)
     if backend.put_right is not None:
         body = backend.put_right(target, body)
     # A counter can't count images; then there is an estimate.
@@ -131,6 +133,12 @@ def _translated(
     attempt.between = Interpreter(attempt, translation.answer, plane.loop.time, instead)
     credentials = pool.credentials or _as_bearer(request)
     return message(request, backend, target.encode("ascii"), credentials, body, pool)
+
+
+@lru_cache(maxsize=64)
+def _parted(rules: Reshape) -> tuple[Reshape, Reshape]:
+    """Part a route's rules: for fields that only clients' APIs have, and for those of chats."""
+    return rules.only(OWN_FIELDS, inside=True), rules.only(OWN_FIELDS, inside=False)
 
 
 def _context(request: "Request", plane: "Plane") -> Context:

@@ -15,7 +15,8 @@ says what a translation is.
 the API themselves but leave out what clients need, and `ESTIMATES` those that answer what no engine can.
 
 A translator raises BadRequestError for a request that can't be said in chat completions, and no other error, whatever
-the JSON. It raises BadGatewayError for an answer that isn't one.
+the JSON. It raises BadGatewayError for an answer that isn't one, and EngineError for an error that
+came with the status 200.
 """
 
 from collections.abc import Callable, Mapping

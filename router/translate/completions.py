@@ -8,6 +8,7 @@ import re
 import msgspec
 
 from router.core.errors import BadGatewayError
+from router.core.peek import SURROGATES
 
 
 class Details(msgspec.Struct):
@@ -31,7 +32,6 @@ class Timings(msgspec.Struct):
 
     prompt_ms: float | None = None
     predicted_ms: float | None = None
-    cache_n: int | None = None
 
 
 class Function(msgspec.Struct):
@@ -90,12 +90,9 @@ _read = msgspec.json.Decoder(Answer).decode
 _read_usage = msgspec.json.Decoder(ToldUsage).decode
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-_HALVES = re.compile(rb"\\(?:\\|u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w))")
-"""Matches escapes: of a backslash, of a pair of surrogates, or (the group) of half a pair, as engines write that cut a
-text between the two."""
-
 
 def _whole(found: re.Match[bytes]) -> bytes:
+    """Put U+FFFD in the place of half a pair: engines cut texts between the two."""
     return found[0] if found[1] is None else b"\\ufffd"
 
 
@@ -109,7 +106,7 @@ def read_answer(said: bytes) -> Answer:
     try:
         return _read(said)
     except _BROKEN as error:
-        mended = _HALVES.sub(_whole, said)
+        mended = SURROGATES.sub(_whole, said)
         if mended != said:
             return read_answer(mended)
         raise BadGatewayError(f"The engine's answer is not as chat completions should be: {error}.") from error

@@ -45,7 +45,8 @@ class AnswerTranslator:
     (`error`). `content_type` is that of a good answer. `done`: the client has got the end of its message. Times `now`
     are in seconds of the loop's clock.
 
-    All methods raise BadGatewayError for an answer that isn't of the API that the engine should speak.
+    All methods raise BadGatewayError for an answer that isn't of the API that the engine should speak. `whole` raises
+    EngineError for an error that came with the status 200.
     """
 
     # A base class, not a Protocol: compiled, its methods are called natively.
