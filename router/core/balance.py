@@ -23,6 +23,11 @@ NEAR: Final = 1.2
 SOON: Final = 0.001
 """Seconds above the least expected TTFT up to which a backend counts as equally good."""
 
+AT_ONCE: Final = 0.02
+"""Seconds of expected TTFT up to which all backends count as equally good, unless a cache has some of the prompt.
+
+Nobody notices the difference, and a few measurements of so short a time show chance rather than speed."""
+
 REREAD_PENALTY: Final = 0.5
 """Penalty for re-reading a prefix that another backend has cached, as a share of the reading's seconds. It is charged
 once, and once more for each request expected to wait behind this one (`Estimate.behind`), which is delayed by it."""
@@ -188,7 +193,10 @@ class _LeastLatency(_Scored):
         good = [candidate for candidate, score in zip(near, theirs, strict=True) if score <= worst]
         if len(good) > 1 and found.most:
             alike = [candidate for candidate, score in zip(near, theirs, strict=True) if score <= least + SOON]
-            good = _holding_most(alike, found) or good
+            strict = least * NEAR + SOON
+            good = _holding_most(alike, found) or [
+                candidate for candidate, score in zip(near, theirs, strict=True) if score <= strict
+            ]
         return good[0] if len(good) == 1 else self.among(good, draw)
 
     def _find(self, model: str, blocks: Sequence[int]) -> "_Found":
@@ -208,7 +216,7 @@ class _LeastLatency(_Scored):
 
     def worst(self, least: float) -> float:
         """Give the highest expected TTFT that counts as equal to the least."""
-        return least * NEAR + SOON
+        return max(least * NEAR + SOON, AT_ONCE)
 
     def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
         """Choose among those that are as good."""

@@ -159,6 +159,19 @@ def test_those_that_are_as_good_share():
     assert policy_of("least_latency").pick(two, ASK, 100.1, lambda _: 0).backend.name == "b"
 
 
+def test_one_request_after_the_other_goes_to_each_of_those_that_answer_at_once():
+    """Few measurements of so short a time show chance; where it isn't short, or a cache helps, the figures count."""
+    policy = policy_of("least_latency")
+    slower, faster = well("slower", 0.015), well("faster", 0.005)
+    assert shares(policy, among(slower, faster))["slower"] == pytest.approx(500, abs=60)
+    assert shares(policy, among(well("slower", 0.045), well("faster", 0.015))) == {"faster": 1000}
+    prefixes = Prefixes()
+    ask = chat(20_000, faster, prefixes)
+    assert shares(policy_of("least_latency", prefixes), among(slower, faster), ask=ask) == {"faster": 1000}
+    send(faster, 100.0)
+    assert shares(policy_of("least_latency", prefixes), among(slower, faster), ask=ask) == {"faster": 1000}
+
+
 def test_a_backend_that_answers_503_at_once_gets_nothing_more_for_a_while():
     """It is the fastest of all, and not taken for it."""
     bad, good = well("bad", 0.01), well("good", 0.5)
