@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from router.core import retry, stall
-from router.core.catalog import DIRECT
+from router.core import errors, retry, stall
+from router.core.catalog import DIRECT, NOWHERE
 from router.core.health import WELL
 from router.core.retry import NOT_ITS_FAULT, Failure
 from router.proxy.attempt import Attempt
 from router.proxy.hedge import Hedge, HedgeOwner
 from router.proxy.requests import written
-from router.proxy.speaking import estimated, spoken, tidy, written_form
+from router.proxy.speaking import estimated, spoken, tidy, unloading, written_form
 
 if TYPE_CHECKING:
     from router.core.catalog import Backend, Candidate, Way
     from router.proxy.plane import Plane
     from router.proxy.pool import Pool
     from router.proxy.roles import UnderWay
+    from router.proxy.speaking import Told
 
 log = structlog.get_logger("router")
 
@@ -83,6 +84,16 @@ class Attempts(HedgeOwner):
         if not (request.counts and estimated(attempt, request, self.body)):
             attempt.connect(pool, self._plane.loop, fresh=fresh)
 
+    def resolve(self, began: float) -> "Way":
+        """Find what the model's name means. Raises ModelNotFoundError, but not while that may soon change."""
+        plane = self._plane
+        try:
+            return plane.catalog.resolve(self._exchange.request.model)
+        except errors.ModelNotFoundError as error:
+            if plane.may_learn(began):
+                return NOWHERE
+            raise plane.directory.unknown(error) from error
+
     def elect(self, way: "Way") -> "Way":
         """Leave out backends that lack the request's API, and take out of its body what differs each time.
 
@@ -92,6 +103,17 @@ class Attempts(HedgeOwner):
         if request.head.translatable:
             self.body = tidy(request, self.body, way.route)
         return self._plane.catalog.able(way, request.head.path)
+
+    def unload(self, way: "Way") -> "Told | None":
+        """Unload the model if that is all that is asked for, and give the answer; None: it isn't.
+
+        Raises BadRequestError.
+        """
+        request = self._exchange.request
+        told = None if request.stay is None else unloading(request, self.body, way, self._plane)
+        if told is not None:
+            self.tried = (way.tiers[0][0],)
+        return told
 
     def written(self, attempt: Attempt, pool: "Pool") -> bytes:
         """The request as the attempt's backend is to have it. Raises RouterError if its engine can't be told it."""

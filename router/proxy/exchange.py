@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from router.core import errors, retry, stall
-from router.core.catalog import NOWHERE, UNTOLD
+from router.core.catalog import UNTOLD
 from router.core.estimate.ask import Ask
 from router.core.progress import AnswerProgress, Found
 from router.core.record import Record, has_event, says_error, tail_of
@@ -78,9 +78,13 @@ class Exchange(UnderWay):
         plane, model = self._plane, self.request.model
         plane.entered(self)
         try:
-            way = self._attempts.way = self._resolve(model)
+            way = self._attempts.way = self._attempts.resolve(self.began)
             if self.request.elective:
                 way = self._attempts.way = self._attempts.elect(way)
+                told = self._attempts.unload(way)
+                if told is not None:
+                    self._give(told.head, len(told.body), told.body, pings=False)
+                    return
             ask = self.ask = plane.ask(way, self._attempts.body, self.request)
             if self.request.head.explain:
                 self._explained = explained(plane.dispatcher.explain(way, ask, self.began))
@@ -102,15 +106,6 @@ class Exchange(UnderWay):
             self._attempts.make(candidate)
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
             self.go_wrong(error)
-
-    def _resolve(self, model: str) -> "Way":
-        """Find what the model's name means. Raises ModelNotFoundError, but not while that may soon change."""
-        try:
-            return self._plane.catalog.resolve(model)
-        except errors.ModelNotFoundError as error:
-            if self._plane.may_learn(self.began):
-                return NOWHERE
-            raise self._plane.directory.unknown(error) from error
 
     def _wait(self, way: "Way", queue: str, unfit: "tuple[Backend, ...]" = ()) -> None:
         """Wait for a backend with room, or for one that is about to be there. Raises QueueFullError."""
@@ -317,19 +312,23 @@ class Exchange(UnderWay):
     def _repeat(self) -> bool:
         """Answer as the first backend did that refused, if it is known what it said."""
         first = None if self._refusals is None else self._refusals.first_known()
-        attempts, answer = self._attempts, self.answer
+        attempts = self._attempts
         if first is None or first.body is None:
             return False
         attempts.end()
         attempts.tried = (*[each for each in attempts.tried if each != first.candidate], first.candidate)
         pings = first.head.is_event_stream and first.body != b"" and not has_event(first.body)
-        self._open(first.head, first.length, pings=pings)
-        if answer.state is REFUSING:
-            answer.gather(first.body)
-        elif first.body:
-            answer.pass_on(first.body)
-        self._complete(first.head)
+        self._give(first.head, first.length, first.body, pings=pings)
         return True
+
+    def _give(self, head: "ResponseHead", length: int, body: bytes, *, pings: bool) -> None:
+        """Give a whole answer."""
+        self._open(head, length, pings=pings)
+        if self.answer.state is REFUSING:
+            self.answer.gather(body)
+        elif body:
+            self.answer.pass_on(body)
+        self._complete(head)
 
     # The answer (proxy.answer)
 

@@ -10,9 +10,9 @@ lacks the API, and has the same attempt made again, translated.
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from router.core import stall
-from router.core.apis import may_lack, says_no_such_path
-from router.core.errors import BadGatewayError, EngineError
+from router.core import errors, stall
+from router.core.apis import PARTIAL, may_lack, says_no_such_path
+from router.core.errors import ApiMissingError, BadGatewayError, EngineError
 from router.core.retry import Failure
 from router.http1.bodies import CHUNKED, CLOSE, LENGTH, payload
 from router.http1.heads import status_line
@@ -47,6 +47,7 @@ class Interpreter(Between):
     """Has one attempt's answer translated; `clock` gives the loop's time.
 
     `instead` answers where the engine says that it can't (501); None: nobody does. `raw`: chunks come as they are.
+    `target` is the path at which the engine was asked, if it may lack that and nothing stands in for it.
     """
 
     takes_chunks = False
@@ -59,14 +60,18 @@ class Interpreter(Between):
         instead: Callable[[], None] | None = None,
         *,
         raw: bool = False,
+        target: str = "",
     ) -> None:
         self._attempt: Final = attempt
         self._instead: Final = instead
+        self._target: Final = target
         # Whether chunks come as they are.
         self._raw: Final = raw
         self._answer: Final = answer
         self._clock: Final = clock
-        # The engine's head, and what it gave of an answer in one piece.
+        # The engine's head, and what it gave of an answer in one piece. An error's is kept here while only its words
+        # can say of what kind it is.
+        self._kept: ResponseHead | None = None
         self._status = 0
         self._streams = False
         self._gathered: list[bytes] = []
@@ -79,12 +84,16 @@ class Interpreter(Between):
         if self._streams:
             lines = b"cache-control: no-cache\r\n" + AT_ONCE
             self._attempt.on_head(head_of(head.status, self._answer.content_type, streams=True, lines=lines), 0)
+        elif head.odd and self._target in PARTIAL and may_lack(head.status, 0):
+            self._kept = head
         elif head.odd and not self._can_not:
             # A redirection, or an answer without content, can't be translated.
-            status = head.status if head.status >= 400 else 502
-            waits = b"".join(b"retry-after: %s\r\n" % value for name, value in head.headers if name == b"retry-after")
-            told = head_of(status, JSON, lines=waits)
-            self._attempt.on_head(told._replace(headers=head.headers), 0)
+            self._tell_head(head, head.status if head.status >= 400 else 502)
+
+    def _tell_head(self, head: ResponseHead, status: int) -> None:
+        waits = b"".join(b"retry-after: %s\r\n" % value for name, value in head.headers if name == b"retry-after")
+        told = head_of(status, JSON, lines=waits)
+        self._attempt.on_head(told._replace(headers=head.headers), 0)
 
     @property
     def _can_not(self) -> bool:
@@ -162,9 +171,18 @@ class Interpreter(Between):
         self._gathered = []
         if self._raw:
             self._whole = payload(self._whole, (0, 0))
+        if self._kept is not None:
+            self._judge(self._kept)
         if self._attempt.head is not None:
             return self._answer.error(self._status, self._whole)
         return self._answer.whole(self._whole, now)
+
+    def _judge(self, head: ResponseHead) -> None:
+        """Tell of an error's head. It is a 400 if the engine lacks the API: a 404 would mean that the model is gone."""
+        if says_no_such_path(head.status, self._whole):
+            error = ApiMissingError(f"This model's engine has no {self._target}: it answered {head.status} there.")
+            self._status, self._whole = error.status, errors.body(error, self._target)
+        self._tell_head(head, self._status)
 
     def _end_badly(self, failure: Failure, detail: str) -> None:
         """Fail at the end of an answer, when its connection is its pool's again."""

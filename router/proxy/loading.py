@@ -115,6 +115,14 @@ class Loading:
         if actions:
             self.do(actions)
 
+    def dismiss(self, backends: Iterable[Backend]) -> None:
+        """Unload backends, each once it has answered what it has: somebody says that they aren't needed any more."""
+        now, wish = self._loop.time(), object()
+        for backend in backends:
+            # It is as if a request had ended that wants it unloaded. What isn't loaded hears nothing of it.
+            self.do(self.residency.sent(wish, backend.resident, now, keep_alive=0.0))
+            self.do(self.residency.ended(wish, now))
+
     def hold(self) -> None:
         """Hold back what ends until `let_go`: another attempt of the same request is about to begin."""
         self._holds += 1

@@ -8,9 +8,9 @@ it has answered there before     → as it came
 
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from router.core.apis import COUNT, MESSAGES
+from router.core.apis import COUNT, MESSAGES, OLLAMA_STREAMS
 from router.core.form import renamed
 from router.core.reshape import Reshape, reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
@@ -19,8 +19,9 @@ from router.translate import ESTIMATES, MENDED, OWN_FIELDS, SPEECHES, falls_shor
 from router.translate.speech import JSON, Context, ErrorTranslator
 
 if TYPE_CHECKING:
-    from router.core.catalog import Route
+    from router.core.catalog import Route, Way
     from router.proxy.attempt import Attempt
+    from router.proxy.heads import ResponseHead
     from router.proxy.plane import Plane
     from router.proxy.pool import Pool
     from router.proxy.requests import Request
@@ -50,6 +51,31 @@ def _estimate(attempt: "Attempt", body: bytes) -> None:
     attempt.on_head(head_of(200, JSON, lines=_ESTIMATED), len(told))
     attempt.on_body(told)
     attempt.on_end()
+
+
+class Told(NamedTuple):
+    """A whole answer of the router's own."""
+
+    head: "ResponseHead"
+    body: bytes
+
+
+def unloading(request: "Request", body: bytes, way: "Way", plane: "Plane") -> Told | None:
+    """Unload what a request without a prompt wants unloaded, and give the answer; None: it is no such request.
+
+    No engine is asked anything: one that isn't loaded would be loaded for it, and others can't unload. Raises
+    BadRequestError.
+    """
+    stay = request.stay
+    if stay is None or stay.seconds != 0 or request.head.path not in OLLAMA_STREAMS or not way.tiers:
+        return None
+    translation = SPEECHES[request.head.path](body, _context(request, plane))
+    if translation.path:
+        return None
+    if plane.loading is not None:
+        # A route is what its first model is.
+        plane.loading.dismiss([each.backend for each in way.tiers[0]])
+    return Told(head_of(200, translation.answer.content_type), translation.body)
 
 
 class Sender:
@@ -130,7 +156,7 @@ def _translated(
         body = backend.put_right(target, body)
     # A counter can't count images; then there is an estimate.
     instead = (lambda: _estimate(attempt, asked)) if path == COUNT else None
-    attempt.between = Interpreter(attempt, translation.answer, plane.loop.time, instead)
+    attempt.between = Interpreter(attempt, translation.answer, plane.loop.time, instead, target=target)
     credentials = pool.credentials or _as_bearer(request)
     return message(request, backend, target.encode("ascii"), credentials, body, pool)
 

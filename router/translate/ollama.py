@@ -6,8 +6,8 @@ What differs, beside the names of fields:
 2. Calls of tools needn't have ids. Ids are made up in the order of the calls, so that the same conversation gets the
    same ids each time (engines' prompt caches need that), and results are matched to calls by `tool_call_id`, by
    `tool_name`, or else by their order.
-3. A request without messages, prompt or input loads the model, and with `keep_alive: 0` unloads it. The engine is sent
-   a request for one token.
+3. A request without messages or prompt loads the model: the engine is sent a request for one token. With
+   `keep_alive: 0` it unloads the model: no engine is sent anything, and the translation is the answer, its path empty.
 4. `think` becomes what engines' chat templates know: `enable_thinking` for most models, `thinking` for some, and
    `reasoning_effort` for others.
 
@@ -90,7 +90,7 @@ def chat(body: bytes, context: Context) -> Translation:
     streams = _streams(fields)
     messages: list[OllamaMessage] | None = _field(fields, "messages", _messages_of)
     if not messages:
-        return _loading(body, LoadWriter(context, streams=streams, unloads=_unloads(body), chats=True))
+        return _loading(fields, context, chats=True, streams=streams)
     sent = _sent(fields)
     sent["messages"] = _Conversation().messages(messages)
     tools: list[OfferedTool] | None = _field(fields, "tools", _tools_of)
@@ -115,7 +115,7 @@ def generate(body: bytes, context: Context) -> Translation:
     prompt, system = _text(fields, "prompt"), _text(fields, "system")
     images: list[str] | None = _field(fields, "images", _texts_of)
     if not prompt and not images:
-        return _loading(body, LoadWriter(context, streams=streams, unloads=_unloads(body), chats=False))
+        return _loading(fields, context, chats=False, streams=streams)
     sent = _sent(fields)
     writer = GenerateWriter(context, streams=streams)
     if _field(fields, "raw", _switch_of):
@@ -194,17 +194,21 @@ def _streams(fields: Fields) -> bool:
     return _field(fields, "stream", _switch_of) is not False
 
 
-def _unloads(body: bytes) -> bool:
-    stay = peek(body)[3]
+def _unloads(fields: Fields) -> bool:
+    stay = peek(_encode(fields))[3]
     return stay is not None and stay.seconds == 0
 
 
 # Writing
 
 
-def _loading(body: bytes, writer: Writer) -> Translation:
-    """Have the engine answer with one token, which the client doesn't get."""
-    sent = {"model": _all_fields(body).get("model"), "messages": _ONE_WORD, "max_tokens": 1}
+def _loading(fields: Fields, context: Context, *, chats: bool, streams: bool) -> Translation:
+    """Have the engine answer with one token, which the client doesn't get; or answer that the model is unloaded."""
+    unloads = _unloads(fields)
+    writer = LoadWriter(context, streams=streams, unloads=unloads, chats=chats)
+    if unloads:
+        return Translation("", writer.line(context.now), ChatTranslator(writer))
+    sent = {"model": fields.get("model"), "messages": _ONE_WORD, "max_tokens": 1}
     return Translation(CHAT, _encode(sent), ChatTranslator(writer))
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from router.core import errors
 from router.core.errors import BadGatewayError
-from router.translate.chat import LENGTH, Call, Usage, WholeAnswer, Writer
+from router.translate.chat import LENGTH, STOP, Call, Usage, WholeAnswer, Writer
 from router.translate.completions import NULL
 from router.translate.ollama_request import Embedding, EmbeddingAnswer, Probabilities
 from router.translate.speech import JSON, NDJSON, AnswerTranslator, Context
@@ -224,15 +224,16 @@ class GenerateWriter(_LineWriter):
 
 
 class LoadWriter(_LineWriter):
-    """Writes the answer to a request that only loads the model, or unloads it: whatever the engine said, no text.
-
-    The router unloads the model after the request, as for any other with `keep_alive: 0`.
-    """
+    """Writes the answer to a request that only loads the model, or unloads it: whatever an engine said, no text."""
 
     def __init__(self, context: Context, *, streams: bool, unloads: bool, chats: bool) -> None:
         super().__init__(context, streams=streams)
         self._unloads = unloads
         self._chats = chats
+
+    def line(self, now: float) -> bytes:
+        """Write the one line that it has."""
+        return self.end(STOP, Usage(), None, now)
 
     def _text(self, text: str) -> bytes:  # noqa: ARG002
         return b""

@@ -199,6 +199,27 @@ async def test_a_request_may_say_how_long_its_model_stays(start, session, wish):
     assert states(app) == {"a": "loaded"}
 
 
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
+async def test_a_request_that_only_unloads_a_model(start, session, path):
+    """Loads nothing, and leaves the other model where it is; what the model has to answer, it answers."""
+    app = await start(launched("a"), launched("b"), routes={"first": ["a", "b"]})
+
+    async def unload(model: str) -> None:
+        async with session.post(app.url + path, json={"model": model, "keep_alive": 0, "stream": False}) as answer:
+            assert (answer.status, (await answer.json())["done_reason"]) == (200, "unload")
+
+    await unload("a")
+    assert (states(app), app.fleet.pids) == ({"a": "unloaded", "b": "unloaded"}, {})
+    assert (await asked(session, app, "b"))[0] == 200
+    await unload("first")
+    assert states(app) == {"a": "unloaded", "b": "loaded"}
+    answers = asyncio.create_task(streamed(session, app, "b", events=8, delay=0.1))
+    await eventually(lambda: app.plane.backends["b"].in_flight)
+    await unload("b")
+    assert await answers == expected_stream(0, 8, 16)
+    await eventually(lambda: states(app)["b"] == "unloaded" and not app.fleet.pids)
+
+
 async def test_a_stay_that_means_nothing_is_refused(start, session):
     """And nothing is loaded for it."""
     app = await start(launched("a"))

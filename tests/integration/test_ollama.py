@@ -161,8 +161,16 @@ async def test_generate(client, scripted):
 async def test_an_empty_request_loads(client):
     """As people warm up a model."""
     assert (await client.generate("demo")).done_reason == "load"
-    assert (await client.generate("demo", keep_alive=0)).done_reason == "unload"
     assert (await client.chat("demo")).message.content == ""
+
+
+async def test_a_server_elsewhere_is_not_asked_to_unload(client, scripted):
+    """It might take money for the question."""
+    assert (await client.generate("demo", keep_alive=0)).done_reason == "unload"
+    (line,) = [line async for line in await client.chat("best", keep_alive=0, stream=True)]
+    assert (line.done_reason, line.model) == ("unload", "best")
+    assert scripted.bodies == []
+    assert (await client.generate("demo", "hi", keep_alive=0)).response == "It is hi."
 
 
 async def test_embeddings(client):

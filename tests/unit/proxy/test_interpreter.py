@@ -280,6 +280,29 @@ async def test_an_engine_that_can_not_answer(scene):
     assert (owner.told, asked, attempt.listens) == ([], [1], False)
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "told", "words"),
+    [
+        (404, b'{"detail":"Not Found"}', 400, b"no /v1/embeddings"),
+        (501, b"", 400, b"no /v1/embeddings"),
+        (404, b'{"error":"no model m"}', 404, b'{"error":"no model m"}'),
+    ],
+)
+async def test_an_engine_that_lacks_what_it_is_asked(scene, status, said, told, words):
+    """Is no 404 unless it speaks of the model: its words tell, so its head waits for them."""
+    owner, attempt, _ = scene()
+    interpreter = Interpreter(attempt, Whole(), lambda: 5.0, target="/v1/embeddings")
+    interpreter.on_head(head(status, odd=True, headers=((b"retry-after", b"7"),)), 9)
+    assert owner.told == []
+    interpreter.on_body(said)
+    interpreter.on_end()
+    (kind, odd), (_, body), end = owner.told
+    assert (kind, odd, end) == ("odd head", told, ("end",))
+    assert body.startswith(b"%d: " % told)
+    assert words in body
+    assert b"retry-after: 7\r\n" in attempt.head.lines
+
+
 async def test_an_attempt_that_is_ended_by_its_head(scene):
     """Hears no more."""
     owner, _, interpreter = scene(Whole(), ends_at="odd head")

@@ -307,20 +307,33 @@ def test_a_raw_prompt_is_a_completion():
     assert sent(generate(raw=True, format={"type": "array"}))["json_schema"] == {"type": "array"}
 
 
-@pytest.mark.parametrize(("keep_alive", "reason"), [(0, "unload"), ("0s", "unload"), ("5m", "load"), (-1, "load")])
-def test_a_request_without_a_message_loads_or_unloads(keep_alive, reason):
+def empty(**more) -> list[Translation]:
+    """Give requests without a message or a prompt."""
+    return [chat(messages=[], **more), generate(prompt="", **more)]
+
+
+@pytest.mark.parametrize("keep_alive", ["5m", -1, None])
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_request_without_a_message_loads(keep_alive, streams):
     """The engine is sent one word, and the client gets no text."""
-    for stream_ in (False, True):
-        for translation in (
-            chat(messages=[], keep_alive=keep_alive, stream=stream_),
-            generate(prompt="", keep_alive=keep_alive, stream=stream_),
-        ):
-            told = sent(translation)
-            assert told["max_tokens"] == 1
-            assert "stream" not in told
-            got = whole(translation, SAID, "length")
-            assert (got["done"], got["done_reason"], got["model"]) == (True, reason, "demo:latest")
-            assert got["message"]["content"] == "" if "message" in got else got["response"] == ""
+    for translation in empty(keep_alive=keep_alive, stream=streams):
+        told = sent(translation)
+        assert told["max_tokens"] == 1
+        assert "stream" not in told
+        got = whole(translation, SAID, "length")
+        assert (got["done"], got["done_reason"], got["model"]) == (True, "load", "demo:latest")
+        assert got["message"]["content"] == "" if "message" in got else got["response"] == ""
+
+
+@pytest.mark.parametrize("keep_alive", [0, "0s"])
+@pytest.mark.parametrize(("streams", "kind"), [(False, JSON), (True, NDJSON)])
+def test_a_request_without_a_message_unloads(keep_alive, streams, kind):
+    """No engine is sent anything: the translation is the answer."""
+    for translation in empty(keep_alive=keep_alive, stream=streams):
+        assert (translation.path, translation.answer.content_type) == ("", kind)
+        got = sent(translation)
+        assert (got["done"], got["done_reason"], got["model"]) == (True, "unload", "demo:latest")
+        assert got["message"]["content"] == "" if "message" in got else got["response"] == ""
 
 
 def test_a_loading_answer_that_streams_says_nothing_either():
