@@ -74,6 +74,10 @@ class Engine(Protocol):
         """Whether it accepts connections slowly while busy: the router then opens some ahead of need."""
 
     @property
+    def opaque(self) -> bool:
+        """Whether nothing is known of its models and its APIs: names pass as they are, and answers show its APIs."""
+
+    @property
     def apis(self) -> frozenset[str]:
         """The paths that it serves, those beside /v1 included; some only with certain arguments or models."""
 

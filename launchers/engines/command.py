@@ -43,6 +43,7 @@ class AnyCommand:
     key_variable: str = KEY
     uuid_request_ids: bool = False
     accepts_slowly: bool = False
+    opaque: bool = True
     counter: str = ""
     mends: frozenset[str] = frozenset()
     usage_in_streams: bool = True

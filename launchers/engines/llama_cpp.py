@@ -124,6 +124,7 @@ class LlamaCpp:
     uuid_request_ids: bool = True
     parallel: int = 1
     accepts_slowly: bool = False
+    opaque: bool = False
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
     counter: str = bodies.COUNTER
     mends: frozenset[str] = frozenset()

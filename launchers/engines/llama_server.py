@@ -190,6 +190,7 @@ class LlamaServer:
     uuid_request_ids: bool = False
     parallel: int = 4
     accepts_slowly: bool = False
+    opaque: bool = False
     apis: frozenset[str] = APIS
     counter: str = ""
     mends: frozenset[str] = frozenset({RESPONSES, MESSAGES})

@@ -137,6 +137,7 @@ class Mlx:
     uuid_request_ids: bool = False
     parallel: int = 32
     accepts_slowly: bool = False
+    opaque: bool = False
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
     counter: str = bodies.COUNTER
     mends: frozenset[str] = frozenset()

@@ -145,6 +145,7 @@ class Vllm:
     parallel: int = 256
     # It accepts one connection a turn of its loop, and a busy turn takes 20 ms.
     accepts_slowly: bool = True
+    opaque: bool = False
     apis: frozenset[str] = APIS
     counter: str = ""
     mends: frozenset[str] = frozenset({"/v1/responses"})

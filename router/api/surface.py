@@ -18,7 +18,8 @@ What isn't known of a model is left out:
 
 Where several backends serve a model, these are what can be counted on at each. A route's are its first target's.
 
-Codex, which names its version in the query, gets `models` too (`router.api.codex`).
+Codex, which names its version in the query, gets `models` too (`router.api.codex`). Clients of Anthropic's API, which
+name its version in a header, get its fields (`router.api.anthropic`).
 """
 
 import time
@@ -29,7 +30,7 @@ import msgspec
 from aiohttp import web
 
 from launchers.abilities import UNKNOWN, Abilities, common
-from router.api import codex
+from router.api import anthropic, codex
 from router.core.catalog import Backend, Catalog
 from router.core.errors import ModelNotFoundError
 from router.core.memory.states import State
@@ -177,10 +178,10 @@ class Surface:
     async def models(self, request: web.Request) -> web.Response:
         """List every model and route that clients can ask for."""
         listing = self._state.catalog.listing()
-        told: dict[str, object] = {
-            "object": "list",
-            "data": [self._model(each.name, each.targets) for each in listing],
-        }
+        found = [self._model(each.name, each.targets) for each in listing]
+        told: dict[str, object] = {"object": "list", "data": found}
+        if anthropic.ASKS in request.headers:
+            told |= anthropic.page(found)
         if codex.ASKS in request.query:
             told["models"] = codex.models({each.name: self.abilities_of(each.name) for each in listing})
         return json_answer(told)
@@ -190,11 +191,15 @@ class Surface:
         name = request.match_info["id"]
         for listing in self._state.catalog.listing():
             if listing.name == name:
-                return json_answer(self._model(name, listing.targets))
+                return self._one(request, name, listing.targets)
         # Raises ModelNotFoundError for a name that nothing matches.
         if not self._state.catalog.resolve(name).tiers:
             raise ModelNotFoundError(f"The model '{name}' is not served by any backend now.", param="model")
-        return json_answer(self._model(name))
+        return self._one(request, name)
+
+    def _one(self, request: web.Request, name: str, targets: tuple[str, ...] = ()) -> web.Response:
+        told = self._model(name, targets)
+        return json_answer(anthropic.model(told) if anthropic.ASKS in request.headers else told)
 
     async def health(self, _: web.Request) -> web.Response:
         """Answer that the process is alive."""

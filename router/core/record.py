@@ -40,8 +40,13 @@ _NAME = 64
 
 _EMPTY_LINE = re.compile(rb"(?:\r?\n){2}\Z")
 _CHUNK_LINE = re.compile(rb"\r\n[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n]*)?\r\n")
-_WORD = re.compile(rb'\s*:\s*"([A-Za-z_]{1,40})"')
+_WORD = re.compile(rb'\s*:\s*(?:\{\s*"reason"\s*:\s*)?"([A-Za-z_]{1,40})"')
+_REASONS = (b'"finish_reason"', b'"stop_reason"', b'"done_reason"', b'"incomplete_details"', b'"status"')
+"""Fields that say why an answer ended; answers of OpenAI's Responses have the last two alone."""
+
 _ERROR = re.compile(rb'(?:\n|^)(?:data: ?)?\{\s*"(?:error"\s*:\s*[{"]|(?:type|object)"\s*:\s*"error")')
+_FAILED = re.compile(rb'"status":"failed"\}(?:,"sequence_number":\d+)?\}\s*\Z')
+"""The end of a stream of /v1/responses that failed, as `router.translate` writes it."""
 
 
 def has_event(data: bytes) -> bool:
@@ -190,6 +195,8 @@ def says_error(data: bytes) -> bool:
     return data.find(b"error", 0, 96) >= 0 and _SAYS_ERROR.match(data) is not None
 
 
+_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
+
 _read = msgspec.json.Decoder(dict[str, object]).decode
 _parse = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -197,17 +204,21 @@ _parse = msgspec.json.Decoder(msgspec.Raw).decode
 def ending(tail: bytes) -> Ending:
     """Read the end of an answer. The last mention of each figure counts."""
     usage = _usage(tail)
+    prompt = _count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count")
+    if prompt is not None:
+        # Anthropic's API counts them apart.
+        prompt += sum(_count(usage, name) or 0 for name in _CACHED)
     return Ending(
-        _count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count"),
+        prompt,
         _count(usage, "completion_tokens", "output_tokens", "eval_count"),
-        _reason(tail, b'"finish_reason"') or _reason(tail, b'"stop_reason"') or _reason(tail, b'"done_reason"'),
+        next(filter(None, (_reason(tail, name) for name in _REASONS)), None),
         ends_in_error(tail),
     )
 
 
 def ends_in_error(tail: bytes) -> bool:
     """Tell whether there is an error in the end of an answer."""
-    return tail.rfind(b'"error"') >= 0 and _ERROR.search(tail) is not None
+    return (tail.rfind(b'"error"') >= 0 and _ERROR.search(tail) is not None) or _FAILED.search(tail[-64:]) is not None
 
 
 def _usage(tail: bytes) -> dict[str, object]:

@@ -26,6 +26,13 @@ ALIKE: Mapping[str, str] = MappingProxyType(
 )
 """Two names of one field: a client may use either."""
 
+_GO_WITH: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "tools": ("tool_choice", "parallel_tool_calls"),
+    "functions": ("function_call",),
+    "logprobs": ("top_logprobs",),
+})  # fmt: skip
+"""A field → those that mean nothing without it, and that engines refuse then."""
+
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _NULL = msgspec.Raw(b"null")
 _NUMBER = tuple(b"-0123456789")
@@ -34,9 +41,9 @@ _NUMBER = tuple(b"-0123456789")
 class Reshape:
     """A route's rules for a body's fields. Values may be anything that JSON can express; they are encoded once, here.
 
-    Fields in `strip` are dropped. A `default` applies if the client gives none, or null. `set` always applies.
-    `at_most` then bounds numbers; any other value is left for the engine to judge. A client can't avoid what is set or
-    bounded by using a field's other name.
+    Fields in `strip` are dropped, and with them those that mean nothing without them. A `default` applies if the client
+    gives none, or null. `set` always applies. `at_most` then bounds numbers; any other value is left for the engine to
+    judge. A client can't avoid what is set or bounded by using a field's other name.
     """
 
     def __init__(
@@ -51,7 +58,7 @@ class Reshape:
         bounds = {ALIKE[name]: most for name, most in at_most.items() if name in ALIKE} | dict(at_most)
         self._at_most = [(name, most, msgspec.Raw(_encode(most))) for name, most in bounds.items()]
         others = (ALIKE[name] for name in set if name in ALIKE and ALIKE[name] not in set)
-        self._strip: tuple[str, ...] = (*strip, *others)
+        self._strip: tuple[str, ...] = (*(each for name in strip for each in (name, *_GO_WITH.get(name, ()))), *others)
 
     def only(self, names: frozenset[str], *, inside: bool) -> "Reshape":
         """Give the rules for fields `inside` these names, or for all others."""

@@ -9,7 +9,6 @@ from math import inf
 
 from launchers.abilities import Abilities, common, served
 from launchers.engines import Engine
-from launchers.engines.command import NAME
 from launchers.errors import UnfitRequestError
 from launchers.spec import LaunchSpec
 from launchers.states import State
@@ -126,7 +125,7 @@ def backend_of(planned: PlannedBackend) -> Backend:
 
 def apis_of(engine: Engine) -> Apis:
     """Tell which APIs an engine lacks; whether it has the others its first answer shows, as versions differ."""
-    if engine.name == NAME:
+    if engine.opaque:
         return UNKNOWN
     return Apis(
         TRANSLATABLE - engine.apis,
@@ -139,7 +138,7 @@ def apis_of(engine: Engine) -> Apis:
 
 def models_of(planned: PlannedBackend) -> dict[str, str]:
     """Tell which models an entry names, each with the engine's own name for it."""
-    if planned.launch is None or planned.launch.spec.engine == NAME:
+    if planned.launch is None or planned.launch.engine.opaque:
         return dict(planned.config.models)
     return dict.fromkeys(planned.config.models, planned.launch.spec.served_name)
 

@@ -113,7 +113,7 @@ class Mender(AnswerTranslator):
         self.done = True
         fields = _read(_fields, body)
         if fields.get("error", NULL[0]) not in NULL and "object" not in fields:
-            return self.error(500, body)
+            raise errors.of_engine(500, body)
         return _encode(self._response(fields))
 
     def error(self, status: int, body: bytes) -> bytes:

@@ -15,6 +15,7 @@ import msgspec
 
 from router.core import errors
 from router.core.errors import BadGatewayError
+from router.core.record import says_error
 from router.translate.chat import CALLS, FILTERED, LENGTH, STOP, Call, Usage, WholeAnswer, Writer
 from router.translate.messages_request import read_count
 from router.translate.speech import AnswerTranslator, Context
@@ -160,6 +161,8 @@ class CountTranslator(AnswerTranslator):
 
     def whole(self, body: bytes, now: float) -> bytes:  # noqa: ARG002 -- other answers need the time
         """Pass on the count."""
+        if says_error(body):
+            raise errors.of_engine(500, body)
         self.done = True
         return b'{"input_tokens":%d}' % read_count(body)
 

@@ -301,7 +301,7 @@ class EmbeddingTranslator(AnswerTranslator):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadGatewayError(f"The engine's answer is not as embeddings should be: {error}.") from error
         if answer.error not in NULL:
-            raise BadGatewayError(errors.of_engine(500, body).message)
+            raise errors.of_engine(500, body)
         if answer.data is None:
             raise BadGatewayError("The engine's answer has no embeddings.")
         self.done = True

@@ -271,20 +271,21 @@ class ResponsesWriter(Writer):
     ) -> bytes:
         context = self.context
         completed = b"%d" % int(context.unix + now - context.now) if status == b"completed" else b"null"
+        # What the access log wants comes last (core.record): the tools of a request may be long.
         return (
-            b'{"id":"resp_%b","object":"response","created_at":%d,"completed_at":%b,"status":"%b","error":%b,'
-            b'"incomplete_details":%b,"model":%b,"output":[%b],"usage":%b%b}'
+            b'{"id":"resp_%b","object":"response","created_at":%d,"completed_at":%b,"model":%b,"output":[%b]%b,'
+            b'"error":%b,"usage":%b,"incomplete_details":%b,"status":"%b"}'
         ) % (
             self._token,
             int(context.unix),
             completed,
-            status,
-            error,
-            incomplete,
             _encode(context.model),
             b",".join(self._items),
-            b"null" if usage is None else _usage(usage),
             self._echo,
+            error,
+            b"null" if usage is None else _usage(usage),
+            incomplete,
+            status,
         )
 
 

@@ -27,6 +27,7 @@ class LaunchedFake:
     uuid_request_ids: bool = False
     parallel: int = 8
     accepts_slowly: bool = False
+    opaque: bool = False
     apis: frozenset[str] = frozenset({"/v1/chat/completions"})
     counter: str = ""
     mends: frozenset[str] = frozenset()

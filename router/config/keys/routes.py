@@ -128,7 +128,7 @@ routes:
         "Largest values of the body's numbers; a larger one is lowered to it."
         " `max_tokens` means `max_completion_tokens`, too.",
     )
-    strip: FieldNames = setting((), "Fields of the body that are dropped.")
+    strip: FieldNames = setting((), "Fields of the body that are dropped; with `tools`, the choice among them, too.")
     next_on: Statuses = setting(
         None,
         "Statuses of an answer after which the next model is tried. It is tried anyhow after an error that is retried, "

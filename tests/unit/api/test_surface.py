@@ -1,7 +1,9 @@
 import pytest
 from aiohttp import web
+from anthropic.types import ModelInfo
 
 from launchers.abilities import UNKNOWN, Abilities
+from router.api import anthropic
 from router.api.surface import Surface
 from router.core.catalog import Backend, Catalog, Route
 from router.core.errors import ModelNotFoundError
@@ -39,11 +41,11 @@ def away(name: str, model: str, *, coming: bool = True, resident: bool = True) -
 async def asked(aiohttp_client):
     """Give a function that asks for a path: status and content."""
 
-    async def ask(plane, path):
+    async def ask(plane, path, **headers):
         app = web.Application()
         app.add_routes(Surface(plane, lambda _: True, started=1).routes())
         client = await aiohttp_client(app)
-        async with client.get(path) as answer:
+        async with client.get(path, headers=headers) as answer:
             return answer.status, await answer.json()
 
     return ask
@@ -170,3 +172,25 @@ async def test_codex_gets_the_list_that_it_reads(asked):
     assert told["models"][0]["context_window"] == 8192
     _, told = await asked(plane, "/v1/models")
     assert "models" not in told
+
+
+async def test_anthropics_clients_get_the_list_that_they_read(asked):
+    """Strictly read by the SDK's own types, it is theirs; nobody else gets these fields."""
+    plane = able(Plane(known_as("a", "a"), known_as("b", "b")), a=Abilities(8192, tools=True))
+    version = {"anthropic-version": "2023-06-01"}
+    _, told = await asked(plane, "/v1/models", **version)
+    assert (told["has_more"], told["first_id"], told["last_id"]) == (False, "a", "both")
+    models = [ModelInfo.model_validate(each) for each in told["data"]]
+    assert [(each.id, each.display_name, each.max_input_tokens) for each in models] == [
+        ("a", "a", 8192), ("b", "b", None), ("both", "both", 8192),
+    ]  # fmt: skip
+    assert told["data"][0]["created_at"] == "1970-01-01T00:00:01Z"
+    assert told["data"][2]["targets"] == ["a", "b"]
+    assert (await asked(plane, "/v1/models/a", **version))[1] == told["data"][0]
+    _, told = await asked(plane, "/v1/models")
+    assert not told.keys() & {"has_more", "first_id"}
+    assert "type" not in told["data"][0]
+
+
+def test_a_page_without_models():
+    assert anthropic.page([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}

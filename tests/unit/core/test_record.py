@@ -109,6 +109,15 @@ ANTHROPIC = (
     b'"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":40}}'
 )
 
+CUT_RESPONSES = (
+    b'{"id":"resp_1","object":"response","output":[{"type":"message","status":"incomplete"}],"tools":[],"error":null,'
+    b'"usage":{"input_tokens":12,"output_tokens":40},"incomplete_details":{"reason":"max_output_tokens"},'
+    b'"status":"incomplete"}'
+)
+ANTHROPIC_CACHED = ANTHROPIC.replace(
+    b'"input_tokens":12', b'"input_tokens":1,"cache_creation_input_tokens":3,"cache_read_input_tokens":8'
+)
+
 
 @pytest.mark.parametrize(
     ("body", "reason", "completion"),
@@ -120,8 +129,10 @@ ANTHROPIC = (
         (LLAMA_CPP, "length", 40),
         (VLLM, "stop", 40),
         (EMBEDDINGS, None, None),
-        (RESPONSES, None, 40),
+        (RESPONSES, "completed", 40),
+        (CUT_RESPONSES, "max_output_tokens", 40),
         (ANTHROPIC, "end_turn", 40),
+        (ANTHROPIC_CACHED, "end_turn", 40),
     ],
 )
 def test_a_json_answer(body, reason, completion):
@@ -192,7 +203,7 @@ RESPONSE_EVENTS = [
         (WITHOUT_USAGE, Ending(None, None, "length", error=False)),
         (IN_EVERY_CHUNK, Ending(12, 40, "stop", error=False)),
         (MESSAGES, Ending(None, 40, "max_tokens", error=False)),
-        (RESPONSE_EVENTS, Ending(12, 40, None, error=False)),
+        (RESPONSE_EVENTS, Ending(12, 40, "completed", error=False)),
         ([CHAT[3], chunk_of("", usage=USAGE), DONE], Ending(12, 40, "stop", error=False)),
         (CHAT[:3], NOTHING),  # it broke off
     ],
@@ -315,7 +326,7 @@ def test_what_an_answer_talks_of_does_not_hide_what_it_says(talk):
         b'"error"',
         b'{"error":null}',
         b'{"error":false}',
-        b'{"status":"completed","error":{}}',
+        b'{"state":"completed","error":{}}',
     ],
 )
 def test_nothing_is_said(tail):
@@ -400,6 +411,15 @@ def test_an_answer_that_ends_with_an_error(said):
     ):
         assert ending(tail).error
         assert ending(tail).finish_reason is None
+
+
+@pytest.mark.parametrize("number", [b"", b',"sequence_number":7'])
+def test_a_response_that_failed(number):
+    """The event that says so may be longer than what is kept of it."""
+    failed = b'"usage":null,"incomplete_details":null,"status":"failed"}' + number + b"}\n\n"
+    event = b'event: response.failed\ndata: {"response":{"tools":["' + b"x" * TAIL + b'"],' + failed
+    assert ending(event[-TAIL:]) == Ending(None, None, "failed", error=True)
+    assert not ending(event.replace(b"failed", b"completed")[-TAIL:]).error
 
 
 def test_an_error_after_the_counts_hides_them_not():

@@ -99,6 +99,22 @@ def test_a_limit_has_two_names_and_neither_gets_past_its_rule(rules, body, expec
     assert json.loads(shaped(body, **rules)) == json.loads(expected)
 
 
+@pytest.mark.parametrize(
+    ("strip", "left"),
+    [
+        (["tools"], {"functions": [], "function_call": "auto", "logprobs": True, "top_logprobs": 2}),
+        (["functions", "logprobs"], {"tools": [], "tool_choice": "required", "parallel_tool_calls": False}),
+    ],
+)
+def test_what_means_nothing_without_a_field_goes_with_it(strip, left):
+    """Engines refuse a choice among no tools."""
+    every = {
+        "tools": [], "tool_choice": "required", "parallel_tool_calls": False, "functions": [], "function_call": "auto",
+        "logprobs": True, "top_logprobs": 2,
+    }  # fmt: skip
+    assert json.loads(shaped(json.dumps(every), strip=strip)) == left
+
+
 def test_of_a_field_given_twice_the_last_counts():
     """As it does for the engines."""
     assert shaped('{"t": 1, "t": 20}', at_most={"t": 9}) == '{"t":9}'

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from openai.types.responses import Response
 
-from router.core.errors import BadGatewayError, BadRequestError, GatewayTimeoutError
+from router.core.errors import BadGatewayError, BadRequestError, EngineError, GatewayTimeoutError
 from router.translate.mending import mended
 from tests.fakes.responses import CONTEXT, NOW, accumulated, events, response
 
@@ -170,7 +170,8 @@ def test_errors_get_the_form_of_the_api():
     body = b'{"error":{"code":400,"message":"no","type":"invalid_request_error"}}'
     expected = {"message": "no", "type": "invalid_request_error", "param": None, "code": "bad_request"}
     assert json.loads(ask().answer.error(400, body)) == {"error": expected}
-    assert json.loads(ask().answer.whole(body, NOW))["error"]["message"] == "no"
+    with pytest.raises(EngineError, match=r"^no$"):
+        ask().answer.whole(body, NOW)
 
 
 def test_comments_pass():

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from router.core.errors import BadGatewayError, BadRequestError
+from router.core.errors import BadGatewayError, BadRequestError, EngineError
 from router.translate import falls_short
 from router.translate.messages import count_tokens, messages
 from router.translate.speech import Context, Translation
@@ -310,6 +310,12 @@ class TestCounts:
         answer = count_tokens(json.dumps({"messages": [HELLO]}).encode(), CONTEXT).answer
         with pytest.raises(BadGatewayError):
             answer.whole(said, 0.0)
+
+    def test_an_error_that_says_200(self):
+        """It is the engine's own, in its words."""
+        answer = count_tokens(json.dumps({"messages": [HELLO]}).encode(), CONTEXT).answer
+        with pytest.raises(EngineError, match=r"^no tokenizer$"):
+            answer.whole(b'{"error": {"message": "no tokenizer"}}', 0.0)
 
     def test_a_stream_is_no_count(self):
         """It is the engine's fault."""
