@@ -16,7 +16,8 @@ What isn't known of a model is left out:
   capabilities    words, of which Ollama's and llama.cpp's listings have `completion`, `tools` and `vision`, and
                   LM Studio's and OpenRouter's `embeddings` and `reasoning`
 
-Where several backends serve a model, these are what can be counted on at each. A route's are its first target's.
+Where several backends serve a model, its context is the longest that is known, as a long prompt goes to one that holds
+it; its capabilities are what can be counted on at each. A route's are its first target's.
 
 Codex, which names its version in the query, gets `models` too (`router.api.codex`). Clients of Anthropic's API, which
 name its version in a header, get its fields (`router.api.anthropic`).
@@ -24,6 +25,7 @@ name its version in a header, get its fields (`router.api.anthropic`).
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -172,8 +174,9 @@ class Surface:
     def abilities_of(self, name: str) -> Abilities:
         """Tell what a model can do, or a route's first target that is served. Raises ModelNotFoundError."""
         way = self._state.catalog.resolve(name)
-        found = self._state.directory.abilities
-        return common(found.get(backend, {}).get(known, UNKNOWN) for tier in way.tiers[:1] for backend, known in tier)
+        told = self._state.directory.abilities
+        found = [told.get(backend, {}).get(known, UNKNOWN) for tier in way.tiers[:1] for backend, known in tier]
+        return replace(common(found), context=max((each.context for each in found if each.context), default=None))
 
     async def models(self, request: web.Request) -> web.Response:
         """List every model and route that clients can ask for."""

@@ -152,6 +152,12 @@ def _way(tiers: tuple[Tier, ...], route: Route) -> Way:
     return Way(tiers, route, sum(map(len, tiers)) > 1, loads)
 
 
+def narrowed(way: Way, may: Callable[[Candidate], bool]) -> Way:
+    """Leave out the candidates that may not be asked; the way itself if all of them may."""
+    tiers = tuple(tuple(each for each in tier if may(each)) for tier in way.tiers)
+    return way if tiers == way.tiers else _way(tuple(tier for tier in tiers if tier), way.route)
+
+
 class Listing(NamedTuple):
     """A name that can be asked for, as /v1/models shows it. `targets` is empty for a model."""
 
@@ -199,16 +205,13 @@ class Catalog:
 
         Raises ApiMissingError, which names models that have it, if all of them do.
         """
-        tiers = tuple(tuple(each for each in tier if path not in each.backend.apis.missing) for tier in way.tiers)
-        if tiers == way.tiers:
-            return way
-        able = tuple(tier for tier in tiers if tier)
-        if not able:
+        able = narrowed(way, lambda each: path not in each.backend.apis.missing)
+        if way.tiers and not able.tiers:
             engines = sorted({each.backend.apis.engine for tier in way.tiers for each in tier})
             raise ApiMissingError(
                 f"This model runs on {' and '.join(engines)}, which has no {path}. {self._that_have(path)}"
             )
-        return _way(able, way.route)
+        return able
 
     def _that_have(self, path: str) -> str:
         """Name the models that have the API of a path. Of servers elsewhere it isn't known."""

@@ -8,6 +8,7 @@ OpenAI's form is `{"error": {message, type, param, code}}`; Anthropic's, on /v1/
 vendors' published API references.
 """
 
+import re
 from typing import Any, ClassVar
 
 import msgspec
@@ -205,8 +206,20 @@ _CODES = {429: "rate_limit_exceeded", 503: "engine_unavailable", 529: "engine_un
 TOO_LONG = "context_length_exceeded"
 """The code by which clients know that they must shorten the conversation. Anthropic's know it by a sentence."""
 
+_SENTENCE = 2048
+"""Characters of an engine's message in which that sentence is looked for."""
+
 _TOO_LONG_TYPES = frozenset({"exceed_context_size_error"})
 """llama_server's word for it."""
+
+_SAYS_TOO_LONG = re.compile(
+    # OpenAI's and vllm's, LM Studio's; SGLang's; llama.cpp's; Anthropic's; Gemini's; TGI's.
+    r"maximum (?:context|model) length|context length of only|longer than the (?:model's )?context"
+    r"|exceeds? (?:the )?(?:available |model's )?context|prompt is too long|input token count .{0,40}exceeds"
+    r"|`inputs` tokens \+ `max_new_tokens` must be",
+    re.IGNORECASE,
+)
+"""Sentences by which engines without a code for it say that a prompt is longer than their context."""
 
 
 def _is_anthropic(path: str) -> bool:
@@ -222,22 +235,27 @@ def told(error: RouterError) -> dict[str, Any]:
     return {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
 
 
+def _sentence(error: RouterError) -> str:
+    """Give the message for an API without codes: that a prompt is too long can only be told in words."""
+    if error.code == TOO_LONG and "prompt is too long" not in error.message.lower():
+        return f"prompt is too long: {error.message}"
+    return error.message
+
+
 def _anthropic(error: RouterError) -> dict[str, Any]:
-    message = error.message
-    if error.code == TOO_LONG and "prompt is too long" not in message.lower():
-        message = f"prompt is too long: {message}"
-    return {"type": "error", "error": {"type": error.anthropic_type, "message": message}}
+    return {"type": "error", "error": {"type": error.anthropic_type, "message": _sentence(error)}}
 
 
 def of_engine(status: int, said: bytes) -> RouterError:
     """Give an engine's error answer as an error of the same status, with its message."""
     kind = _KINDS.get(status, BadRequestError if 400 <= status < 500 else BadGatewayError)
     fields = _error_fields(said)
-    code, param = fields.get("code"), fields.get("param")
-    if fields.get("type") in _TOO_LONG_TYPES:
+    code, param, message = fields.get("code"), fields.get("param"), _words(said)
+    of_request = kind is BadRequestError or kind is BodyTooLargeError
+    if fields.get("type") in _TOO_LONG_TYPES or (of_request and _SAYS_TOO_LONG.search(message[:_SENTENCE])):
         code = TOO_LONG
     return EngineError(
-        _words(said) or f"The engine answered {status}, and nothing more.",
+        message or f"The engine answered {status}, and nothing more.",
         param=param if isinstance(param, str) else None,
         status=status,
         kind=kind,
@@ -293,7 +311,7 @@ def _words(said: bytes) -> str:
 def body(error: RouterError, path: str) -> bytes:
     """Give the error as a JSON body in the form of this path's API."""
     if _is_ollama(path):
-        return _encode({"error": error.message})
+        return _encode({"error": _sentence(error)})
     return _encode(_anthropic(error) if _is_anthropic(path) else {"error": told(error)})
 
 
@@ -304,7 +322,7 @@ def event(error: RouterError, path: str) -> bytes:
     of JSON, and the router itself writes them, each whole.
     """
     if _is_ollama(path):
-        return _encode({"error": error.message}) + b"\n"
+        return _encode({"error": _sentence(error)}) + b"\n"
     if _is_anthropic(path):
         return b"\n\nevent: error\ndata: " + _encode(_anthropic(error)) + b"\n\n"
     if path.startswith("/v1/responses"):

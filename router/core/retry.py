@@ -12,7 +12,9 @@ reached the client, another attempt may follow a failed one:
      another candidate isn't loaded, and would be for this request (`unfit`).
   5. At another backend of the same model, where an error may be its backend's fault (`is_doubtful`). If that one
      answers, the first was at fault. If both refuse alike, the client gets the first one's words.
-  6. At most `retries` times in all. A kept connection that turned out to be closed (`STALE`) doesn't count: it says
+  6. At a backend with a longer context, or the next model of its route, where an engine says that its context is too
+     short for the prompt (`core.contexts`). That is no failure: the engine is right.
+  7. At most `retries` times in all. A kept connection that turned out to be closed (`STALE`) doesn't count: it says
      nothing of the backend, and the next attempt takes a fresh connection to the same one.
 
 After the first byte there is no other attempt: the client is told that its answer broke off.
@@ -57,6 +59,7 @@ class Failure(Enum):
     STATUS = "answered that it can't take the request"
     DENIED = "turned the request away"
     ERROR = "answered with an error"
+    TOO_LONG = "has too short a context for the prompt"
     UNWANTED = "gave an answer after which its route goes on"
     NO_FILES = "can't be reached while the router has no file descriptor left"
 
@@ -77,12 +80,13 @@ NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED, Fai
 """Failures that say nothing of the backend, or nothing that isn't known already. An answer that can't be translated may
 be the request's fault: no client may take a backend out."""
 
-FREE_RETRY = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.STALLED})
+FREE_RETRY = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.STALLED, Failure.TOO_LONG})
 """Failures after which another attempt adds no load: no working engine has read the request. The retry budget doesn't
 pay for it, as for gRPC's transparent retries."""
 
-NEVER_LOADS = frozenset({Failure.STALE, Failure.NO_FILES, Failure.DENIED, Failure.ERROR})
-"""Failures after which no other model is loaded for a request."""
+NEVER_LOADS = frozenset({Failure.STALE, Failure.NO_FILES, Failure.DENIED, Failure.ERROR, Failure.TOO_LONG})
+"""Failures after which no other model is loaded for a request: but one whose context is known to be longer is waited
+for (`may_wait`)."""
 
 _TIMEOUTS = frozenset({
     Failure.CONNECT_TIMEOUT,

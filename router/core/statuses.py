@@ -16,6 +16,9 @@ nonsense."""
 OF_THE_REQUEST: Final = frozenset({400, 406, 411, 412, 413, 414, 415, 416, 417, 422, 428, 431, 451})
 """These speak about the request: every backend would answer so. They are believed unless the backend is in doubt."""
 
+MAY_BE_TOO_LONG: Final = frozenset({400, 413, 422})
+"""With these engines refuse a prompt that is longer than their context; a larger one would take it."""
+
 OF_THE_KEY: Final = frozenset({401, 402, 403, 407})
 """These speak about the key that was shown."""
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from router.core import errors, retry, stall
-from router.core.catalog import DIRECT, NOWHERE
+from router.core.catalog import DIRECT, NOWHERE, narrowed
+from router.core.contexts import said_in, with_longest
 from router.core.health import WELL
 from router.core.retry import NOT_ITS_FAULT, Failure
 from router.proxy.attempt import Attempt
@@ -42,6 +43,8 @@ class Attempts(HedgeOwner):
     current: Attempt | None = None
     hedge: Hedge | None = None
     raced = ""
+    # Backends whose context the prompt exceeds.
+    too_short: "tuple[Backend, ...]" = ()
     # Each backend is blamed once a request: a bad request must not take a backend out alone.
     _blamed: "tuple[Backend, ...]" = ()
 
@@ -95,14 +98,32 @@ class Attempts(HedgeOwner):
             raise plane.directory.unknown(error) from error
 
     def elect(self, way: "Way") -> "Way":
-        """Leave out backends that lack the request's API, and take out of its body what differs each time.
+        """Find where the request may go: leave out backends that lack its API, or whose context it surely exceeds.
 
-        Raises ApiMissingError if no backend has it.
+        What differs each time is taken out of its body. Raises ApiMissingError if no backend has the API.
         """
-        request = self._exchange.request
-        if request.head.translatable:
-            self.body = tidy(request, self.body, way.route)
-        return self._plane.catalog.able(way, request.head.path)
+        request, contexts = self._exchange.request, self._plane.directory.contexts
+        if request.elective:
+            if request.head.translatable:
+                self.body = tidy(request, self.body, way.route)
+            way = self._plane.catalog.able(way, request.head.path)
+        self.way = way
+        if way.chooses and len(self.body) > contexts.enough:
+            self._leave_out(contexts.fitting(way, request.head.path, self.body, self._plane.loop.time()))
+            return self.way
+        return way
+
+    def _leave_out(self, way: "Way") -> None:
+        """Go on with a part of the way: the contexts of the others are too short."""
+        before, self.way = self.way, way
+        stays = {each.backend for tier in way.tiers for each in tier}
+        if before is not None and before is not way:
+            gone = {each.backend for tier in before.tiers for each in tier} - stays
+            self.too_short = (*self.too_short, *gone)
+
+    def resume(self, way: "Way") -> None:
+        """Go on after a time in the queue, with what the request's name means now."""
+        self.way = narrowed(way, lambda each: each.backend not in self.too_short) if self.too_short else way
 
     def unload(self, way: "Way") -> "Told | None":
         """Unload the model if that is all that is asked for, and give the answer; None: it isn't.
@@ -227,6 +248,35 @@ class Attempts(HedgeOwner):
         if way is None:
             return False
         return retry.rival(way, self.tried, ask, plane.dispatcher, plane.loop.time(), full=full) is not None
+
+    @property
+    def had_choice(self) -> bool:
+        """Whether there is, or was, more than one backend that might take the request."""
+        return self.too_short != () or (self.way is not None and self.way.chooses)
+
+    def go_beyond(self, attempt: Attempt, refusal: errors.RouterError) -> bool:
+        """Ask a backend with a longer context; where there is none, answer with the longest there is.
+
+        Tell whether either was done; else the engine's own words say it all.
+        """
+        plane, way, now = self._plane, self.way, self._plane.loop.time()
+        if way is None:
+            return False
+        contexts, candidate = plane.directory.contexts, attempt.candidate
+        contexts.learn(candidate, said_in(refusal.message), now)
+        # The engine is right, and works.
+        plane.ledger.confirmed(candidate.backend)
+        longest = contexts.longest(way, now)
+        larger = contexts.beyond(way, candidate, now)
+        if larger.tiers:
+            self._leave_out(larger)
+            if self.retry(Failure.TOO_LONG, f"{contexts.of(candidate, now) or 'unknown'} tokens"):
+                return True
+        if not with_longest(refusal, self._exchange.request.model, longest):
+            return False
+        plane.answered(candidate.backend, refusal.status, attempt.sent)
+        self._exchange.break_off(refusal, "answered")
+        return True
 
     def blame(self, failure: Failure, attempt: Attempt) -> None:
         """Note that an attempt failed."""

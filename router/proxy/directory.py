@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from launchers.abilities import Abilities
 from router.core.catalog import Backend, Catalog, Route
+from router.core.contexts import Contexts
 from router.core.errors import ModelNotFoundError, RouterError, UnavailableError
 
 DISCOVERY_TIMEOUT = 10.0
@@ -28,14 +29,16 @@ class Directory:
 
     So is `on_news`, and also when a backend has come up or gone down (`tell_news`).
 
-    `backends` are by their names, and `abilities` has what their models can do, by the engines' names. `catalog` is
-    replaced whole, never changed: a request keeps what it resolved.
+    `backends` are by their names, and `abilities` has what their models can do, by the engines' names; of that,
+    `contexts` decides where long prompts go. `catalog` is replaced whole, never changed: a request keeps what it
+    resolved.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self.backends: dict[str, Backend] = {}
         self.abilities: dict[Backend, Mapping[str, Abilities]] = {}
         self.catalog = Catalog((), {})
+        self.contexts = Contexts()
         self._routes: Mapping[str, Route] = {}
         # Backends that haven't said what they serve yet, and until when requests wait for that.
         self._undiscovered: dict[Backend, float] = {}
@@ -57,6 +60,7 @@ class Directory:
         if self.has(backend):
             del self.backends[backend.name]
             self.abilities.pop(backend, None)
+            self.contexts.forget(backend)
             self.changed()
 
     def has(self, backend: Backend) -> bool:
@@ -67,6 +71,7 @@ class Directory:
         """Note what a backend's models can do."""
         if self.has(backend):
             self.abilities[backend] = abilities
+            self.contexts.describe(backend, {name: each.context for name, each in abilities.items() if each.context})
 
     def route(self, routes: Mapping[str, Route]) -> None:
         """Replace the routes."""

@@ -78,9 +78,8 @@ class Exchange(UnderWay):
         plane, model = self._plane, self.request.model
         plane.entered(self)
         try:
-            way = self._attempts.way = self._attempts.resolve(self.began)
+            way = self._attempts.elect(self._attempts.resolve(self.began))
             if self.request.elective:
-                way = self._attempts.way = self._attempts.elect(way)
                 told = self._attempts.unload(way)
                 if told is not None:
                     self._give(told.head, len(told.body), told.body, pings=False)
@@ -114,11 +113,11 @@ class Exchange(UnderWay):
             if not self.request.keep_alive:
                 lines += b"connection: close\r\n"
             self._waiting = Waiting(self, self._plane, way, lines)
-        self._waiting.enter(way, queue, unfit)
+        self._waiting.enter(way, queue, unfit + self._attempts.too_short)
 
     def go(self, way: "Way", candidate: "Candidate") -> None:
         """Send the request there: it has waited for room."""
-        self._attempts.way = way
+        self._attempts.resume(way)
         try:
             self._attempts.make(candidate)
         except Exception as error:  # noqa: BLE001  (as in `start`)

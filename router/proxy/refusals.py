@@ -6,13 +6,19 @@ and another backend of the same model is asked:
 
   1. If that one answers, the first was at fault (`judge`).
   2. If it refuses, too, the request was at fault. The client gets the words of the first one that are known.
+
+An error that may say that the prompt is too long for this backend is held, too, until it is known what it says. If it
+does, nobody is at fault, and a backend with a longer context is asked (`Attempts.go_beyond`).
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from router.core import retry
+from router.core import errors, retry
 from router.core.retry import Failure
-from router.core.statuses import LIES, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
+from router.core.statuses import LIES, MAY_BE_TOO_LONG, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
+from router.http1.bodies import CHUNKED, ChunkedBody
+from router.http1.heads import ProtocolError
 from router.proxy.heads import retry_after
 
 if TYPE_CHECKING:
@@ -39,6 +45,14 @@ class Refusal(NamedTuple):
     head: "ResponseHead"
     length: int
     body: bytes | None
+
+
+def unframed(head: "ResponseHead", held: bytes) -> bytes:
+    """Give the data of an error's body, which may have come in chunks that are left as they are."""
+    if head.framing is CHUNKED:
+        with suppress(ProtocolError):
+            return ChunkedBody().feed(held)
+    return held
 
 
 class Refusals:
@@ -72,8 +86,13 @@ class Refusals:
 
     def _doubt(self, attempt: "Attempt") -> None:
         """Keep an error for now, if another backend may show that it is this one's fault, or one has refused, too."""
-        if retry.is_doubtful(attempt.status, attempt.backend) and (self._kept or self._attempts.has_rival(full=True)):
+        may_be_too_long = attempt.status in MAY_BE_TOO_LONG and self._attempts.had_choice
+        if may_be_too_long or self._is_doubted(attempt):
             attempt.doubted_at = self._plane.loop.time()
+
+    def _is_doubted(self, attempt: "Attempt") -> bool:
+        doubtful = retry.is_doubtful(attempt.status, attempt.backend)
+        return doubtful and (self._kept != () or self._attempts.has_rival(full=True))
 
     def _is_unwanted(self, attempt: "Attempt", status: int) -> bool:
         """Whether the route's next model is to answer: the route says so, or no backend is able to serve this one."""
@@ -89,6 +108,12 @@ class Refusals:
         head, status, before = attempt.head, attempt.status, self._kept
         assert head is not None  # noqa: S101  (it is in doubt)
         attempt.doubted_at = None
+        if whole and self._attempts.had_choice:
+            refusal = errors.of_engine(status if status < LIES else max(400, head.status), unframed(head, attempt.held))
+            if refusal.code == errors.TOO_LONG:
+                return self._attempts.go_beyond(attempt, refusal)
+        if not self._is_doubted(attempt):
+            return False
         body = attempt.held if whole else None
         self._kept = (*before, Refusal(attempt.candidate, status, attempt.sent, head, attempt.length, body))
         # What an engine may have worked on is tried once more, not twice.

@@ -26,7 +26,7 @@ class Queued:
     `ticket` is its place in the queue; None: it waits no more. `waited` are the seconds that it has waited before that,
     and `uncounted` those of them in which it waited for a model to be loaded. While memory knows of it, `registered` is
     the backend that is kept in memory for it, or loaded; `refused` are those that can't be loaded. It doesn't go to
-    those that are `unfit`: they have failed it.
+    those that are `unfit`: they have failed it, or their context is too short.
     """
 
     def __init__(self, exchange: "UnderWay", way: Way) -> None:

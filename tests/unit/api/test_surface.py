@@ -147,10 +147,11 @@ async def test_what_is_known_of_a_model_is_told(asked):
 
 
 async def test_several_backends_have_in_common_what_can_be_counted_on(asked):
+    """But a long prompt goes to the one with the longest context."""
     plane = Plane(known_as("one", "a"), known_as("two", "a"))
     able(plane, one=Abilities(8192, completion=True, tools=True), two=Abilities(4096, completion=True, tools=False))
     _, told = await asked(plane, "/v1/models/a")
-    assert (told["context_length"], told["capabilities"]) == (4096, ["completion"])
+    assert (told["context_length"], told["capabilities"]) == (8192, ["completion"])
 
 
 def test_what_a_model_can_do_can_be_asked_by_its_name():
@@ -159,7 +160,7 @@ def test_what_a_model_can_do_can_be_asked_by_its_name():
     surface = Surface(plane, lambda _: True)
     assert surface.abilities_of("both") == Abilities(8192)
     plane.catalog = Catalog([], {"both": Route(("a",))})
-    assert surface.abilities_of("both") is UNKNOWN
+    assert surface.abilities_of("both") == UNKNOWN
     with pytest.raises(ModelNotFoundError):
         surface.abilities_of("b")
 

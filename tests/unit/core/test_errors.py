@@ -119,6 +119,8 @@ def test_refusal_is_of_its_statuss_kind(status, kind):
         (400, b'{"error":{"message":"no","code":"context_length_exceeded","param":"messages"}}', TOO_LONG, "messages"),
         (400, b'{"error":{"message":"no","code":400,"type":"exceed_context_size_error"}}', TOO_LONG, None),
         (400, b'{"error":{"message":"no","code":400}}', "bad_request", None),
+        (400, b'{"error":{"message":"The context length is 9 tokens long."}}', "bad_request", None),
+        (500, b'{"error":{"message":"This model\'s maximum context length is 4096 tokens."}}', "engine_failed", None),
         (400, b'{"error":"no"}', "bad_request", None),
         (429, b'{"detail":"slow down"}', "rate_limit_exceeded", None),
         (503, b"", "engine_unavailable", None),
@@ -128,6 +130,31 @@ def test_an_engines_error_keeps_its_code(status, said, code, param):
     """Clients act by it; and the router's own words would speak of its queue."""
     error = errors.of_engine(status, said)
     assert (error.code, error.param) == (code, param)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "This model's maximum context length is 8192 tokens. However, your messages resulted in 10007 tokens.",
+        "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+        "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+        "Trying to keep the first 5000 tokens when the model is loaded with context length of only 4096 tokens",
+        "the request exceeds the available context size, try increasing it",
+        "prompt is too long: 208310 tokens > 200000 maximum",
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096.",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_engines_without_a_code_say_it_in_words(status, sentence):
+    """vllm, SGLang, LM Studio, Gemini, Anthropic, TGI: clients get the code by which they shorten a conversation."""
+    assert errors.of_engine(status, json.dumps({"error": {"message": sentence}}).encode()).code == TOO_LONG
+    assert errors.of_engine(status, json.dumps({"error": sentence}).encode()).code == TOO_LONG
+
+
+def test_a_prompt_that_is_too_long_is_told_to_ollamas_clients_by_a_sentence():
+    error = errors.of_engine(400, b'{"error":{"message":"no","code":"context_length_exceeded"}}')
+    assert json.loads(errors.body(error, "/api/chat")) == {"error": "prompt is too long: no"}
 
 
 def test_a_prompt_that_is_too_long_is_told_to_anthropics_clients_by_a_sentence():
