@@ -19,7 +19,6 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -29,8 +28,6 @@ from launchers.leftovers import reap
 from launchers.states import RestartPolicy
 from profiles import Facts
 from router import settings
-from router.api.admin import Admin
-from router.api.models import Models
 from router.api.ollama import Ollama
 from router.api.surface import Surface, servable
 from router.config import Config
@@ -42,7 +39,7 @@ from router.fleet.launches import StartError
 from router.fleet.planning import look, plan_of, room_beside, with_known_gpus
 from router.fleet.reload import Reloader
 from router.listener import Listener, room_for_clients
-from router.management import Management
+from router.management.endpoints import endpoints
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules
 from router.proxy.resolve import Names
@@ -126,7 +123,7 @@ class App:
             max_body=config.limits.max_body,
             max_uploads=config.limits.max_uploads,
             keys=settings.callers(config),
-            admin_keys=[key.get_secret_value() for key in config.auth.admin_keys],
+            admins=settings.admins(config),
             access=settings.access(config),
             beside=settings.paths(config),
         )
@@ -195,11 +192,10 @@ class App:
         return self._facts or look(self._engines)
 
     async def _bind(self) -> None:
-        management = Management(self.fleet, self.plane, lambda: self.plan.config, self.reloader)
         surface = Surface(self.plane, self.listener.slow.may_look)
-        ollama = Ollama(lambda: self.plane.catalog, management.models, surface.abilities_of)
-        routes = (each.routes() for each in (surface, Admin(management), Models(management), ollama))
-        await self.listener.bind(chain.from_iterable(routes), self._config.auth)
+        ollama = Ollama(lambda: self.plane.catalog, self.fleet.models_told, surface.abilities_of)
+        managed = endpoints(self.fleet, self.plane, lambda: self.plan.config, self.reloader)
+        await self.listener.bind([*surface.routes(), *managed, *ollama.routes()], self._config.auth)
 
     def _want(self, backend: Backend) -> bool:
         return self.fleet.want(backend)

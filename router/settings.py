@@ -6,9 +6,11 @@
 import hashlib
 
 from router.config import Config, KeyConfig
+from router.config.keys.auth import AdminKeyConfig
 from router.core.access import Access
 from router.core.admission import Bounds
 from router.core.health import Thresholds
+from router.core.scopes import Admin, Scope
 from router.proxy.plane import Balancing, ExchangeLimits
 from router.proxy.requests import Caller
 from router.proxy.watching.probe import ProbeTiming
@@ -83,12 +85,24 @@ def callers(config: Config) -> dict[str, Caller]:
     return {key.key.get_secret_value(): caller(key) for key in config.auth.keys}
 
 
+def admins(config: Config) -> dict[str, Admin]:
+    """Give the admins by the keys that they show."""
+    return {
+        key.key.get_secret_value(): Admin(_name(key), frozenset(map(Scope, key.scopes)))
+        for key in config.auth.admin_keys
+    }
+
+
 def weights(config: Config) -> dict[str, float]:
     """Give the shares of keys, by the names of their callers."""
     return {caller(key).name: key.weight for key in config.auth.keys}
 
 
 def caller(key: KeyConfig) -> Caller:
-    """Tell whose a key is: by its name, else by the beginning of its digest."""
-    secret = key.key.get_secret_value().encode()
-    return Caller(key.name or hashlib.sha256(secret).hexdigest()[:_DIGITS], key.priority)
+    """Tell whose a key is."""
+    return Caller(_name(key), key.priority)
+
+
+def _name(key: KeyConfig | AdminKeyConfig) -> str:
+    """Name a key: as router.yaml does, else by the beginning of its digest."""
+    return key.name or hashlib.sha256(key.key.get_secret_value().encode()).hexdigest()[:_DIGITS]

@@ -10,8 +10,9 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from router.api.admin.models import LOAD, MODELS, ModelsTold, ModelTold
 from router.cli import running, shown
-from router.cli.running import Model, Reply, Running
+from router.cli.running import Reply, Running
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks how far the loads are."""
@@ -25,38 +26,41 @@ def run(options: argparse.Namespace) -> int:
     )  # fmt: skip
 
 
-def _lines(replies: Sequence[Reply]) -> list[str]:
-    models = {model.name: model for reply in replies for model in reply.models}
+def _lines(replies: Sequence[Reply[ModelsTold]]) -> list[str]:
+    models = {model.name: model for reply in replies for model in running.models_of(reply)}
     return [shown.loaded(model) for model in models.values() if shown.is_loaded(model)]
 
 
-async def _load(router: Running, names: Collection[str]) -> list[Reply]:
+async def _load(router: Running, names: Collection[str]) -> list[Reply[ModelsTold]]:
     """Load what the names mean, one after the other. Where not all fit, the last ones stay."""
     replies = []
     with ExitStack() as stack:
         bars = stack.enter_context(_Bars()) if sys.stderr.isatty() else None
         for name in names:
-            load = asyncio.create_task(router.load(name))
+            load = asyncio.create_task(router.call(LOAD, within=None, name=name))
             while bars is not None and not (await asyncio.wait({load}, timeout=LOOK_EVERY))[0]:
-                bars.show([model for model in (await router.models()).models if shown.is_on_its_way(model)])
+                bars.show(
+                    [model for model in running.models_of(await router.call(MODELS)) if shown.is_on_its_way(model)]
+                )
             replies.append(await load)
     if len(replies) > 1:
-        now = {model.name: model for model in (await router.models()).models}
+        now = {model.name: model for model in running.models_of(await router.call(MODELS))}
         replies = [_with_what_left(reply, now) for reply in replies]
     return replies
 
 
-def _with_what_left(reply: Reply, now: Mapping[str, Model]) -> Reply:
+def _with_what_left(reply: Reply[ModelsTold], now: Mapping[str, ModelTold]) -> Reply[ModelsTold]:
     """Give an answer as things are now: a model may have left for one that was loaded after it."""
-    gone = [each.name for each in reply.models if each.name in now and not shown.is_loaded(now[each.name])]
+    gone = [each.name for each in running.models_of(reply) if each.name in now and not shown.is_loaded(now[each.name])]
     if reply.error or not gone:
         return reply
     error = f"{', '.join(gone)} left for models that were loaded later: there isn't memory for all."
-    models = tuple(now.get(each.name, each) for each in reply.models)
-    told = [
-        {**each, "state": now[each["name"]].state} if each["name"] in gone else each for each in reply.told["models"]
+    models = tuple(now.get(each.name, each) for each in running.models_of(reply))
+    plain = [
+        {**each, "state": now[each["name"]].state} if each["name"] in gone else each for each in reply.plain["models"]
     ]
-    return Reply(models, {"models": told, "error": {"message": error, "code": "insufficient_memory"}}, error)
+    failure = {"message": error, "code": "insufficient_memory"}
+    return Reply(ModelsTold(models=models), {"models": plain, "error": failure}, error)
 
 
 class _Bars:
@@ -74,7 +78,7 @@ class _Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, models: Collection[Model]) -> None:
+    def show(self, models: Collection[ModelTold]) -> None:
         """Move each bar; one whose share isn't known runs to and fro."""
         for model in models:
             if model.name not in self._bars:

@@ -3,11 +3,12 @@
 import argparse
 import json
 
+from router.api.admin.models import MODELS
 from router.cli import running, shown
 from router.cli.exits import printed
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the models of a running router. Raises ConfigError and CommandError."""
-    reply = running.ask(options, lambda router: router.models())
-    return printed(json.dumps(reply.told, indent=1) if options.json else shown.table(reply.models))
+    reply = running.ask(options, lambda router: router.call(MODELS))
+    return printed(json.dumps(reply.plain, indent=1) if options.json else shown.table(running.models_of(reply)))

@@ -6,20 +6,27 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
 import aiohttp
-import msgspec
+from pydantic import BaseModel, RootModel, ValidationError
+from yarl import URL
 
+from router.api.admin.endpoint import Endpoint, ErrorTold
+from router.api.admin.models import ModelsTold, ModelTold
 from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, printed
 from router.config import load
 from router.config.keys.values import url as checked_url
 from router.telemetry.logs import printable
 from router.telemetry.terminal import say
 
-T = TypeVar("T")
+R = TypeVar("R")
+T = TypeVar("T", bound=BaseModel)
+
+Plain = RootModel[dict[str, Any]]
 
 CONNECT_WITHIN: Final = 5.0
 """Seconds until a router that is there has taken the connection."""
@@ -31,43 +38,12 @@ EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where a router can be asked that listens everywhere."""
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A launched model, as /admin/models describes it. A router of another version may tell more, or less.
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[T]):
+    """What a router answers: what is `told`, and all of it as `plain` data. `error` is why it couldn't do it all."""
 
-    `footprint` is the bytes that it takes when it is loaded, by device; `reserved` is what it holds now. `expires` is
-    the seconds until it is unloaded if nobody uses it. `stays`: its router never unloads it. `note` is what was chosen
-    because it doesn't fit whole.
-    """
-
-    name: str
-    state: str
-    models: tuple[str, ...] = ()
-    engine: str | None = None
-    pid: int | None = None
-    pinned: bool = False
-    stays: bool = False
-    footprint: Mapping[str, int] = {}
-    reserved: Mapping[str, int] = {}
-    in_flight: int = 0
-    waiting: int = 0
-    idle: float | None = None
-    expires: float | None = None
-    share: float | None = None
-    detail: str = ""
-    note: str = ""
-    failure: Mapping[str, object] | None = None
-
-
-class _Content(msgspec.Struct, frozen=True):
-    models: tuple[Model, ...] = ()
-    error: Mapping[str, object] | None = None
-
-
-class Reply(NamedTuple):
-    """What a router answers: the models concerned, and all of it as plain data. `error` is why it couldn't do it."""
-
-    models: Sequence[Model]
-    told: dict[str, Any]
+    told: T | None
+    plain: dict[str, Any]
     error: str = ""
 
 
@@ -78,24 +54,16 @@ class Running:
         self._session = session
         self._url = url
 
-    async def models(self) -> Reply:
-        """Ask for all launched models."""
-        return await self._ask("GET", "", ANSWER_WITHIN)
-
-    async def load(self, name: str) -> Reply:
-        """Load what a name means, and wait until it is loaded."""
-        return await self._ask("POST", f"/{quote(name, safe='')}/load", None)
-
-    async def unload(self, name: str) -> Reply:
-        """Unload what a name means, and wait until it is gone."""
-        return await self._ask("POST", f"/{quote(name, safe='')}/unload", None)
-
-    async def _ask(self, method: str, path: str, within: float | None) -> Reply:
+    async def call(
+        self, endpoint: Endpoint[Any, Any, T], *, within: float | None = ANSWER_WITHIN, **fields: str | int
+    ) -> Reply[T]:
+        """Ask at an endpoint; the answer comes `within` seconds, or whenever it does."""
+        path = endpoint.path.format(**{name: quote(str(fields.pop(name)), safe="") for name in endpoint.in_path})
         timeout = aiohttp.ClientTimeout(within, sock_connect=CONNECT_WITHIN)
         try:
-            url = f"{self._url}/admin/models{path}"
-            async with self._session.request(method, url, timeout=timeout) as answer:
-                return _read(answer.status, await answer.read(), self._url)
+            url = URL(f"{self._url}{path}", encoded=True).with_query(fields)
+            async with self._session.request(endpoint.method, url, timeout=timeout) as answer:
+                return _read(endpoint.tells, answer.status, await answer.read(), self._url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise CommandError(
                 f"no router answers at {self._url} ({_reason(error)}): start it with `python -m router --config FILE`, "
@@ -104,10 +72,10 @@ class Running:
             ) from None
 
 
-def ask(options: argparse.Namespace, do: Callable[[Running], Awaitable[T]]) -> T:
+def ask(options: argparse.Namespace, do: Callable[[Running], Awaitable[R]]) -> R:
     """Ask the router that the options mean. Raises ConfigError, and CommandError where it can't be asked."""
 
-    async def ask_it() -> T:
+    async def ask_it() -> R:
         url, key = address(options)
         headers = {"authorization": f"Bearer {key}"} if key else {}
         async with aiohttp.ClientSession(headers=headers) as session:
@@ -118,8 +86,8 @@ def ask(options: argparse.Namespace, do: Callable[[Running], Awaitable[T]]) -> T
 
 def tell(
     options: argparse.Namespace,
-    do: Callable[[Running], Awaitable[list[Reply]]],
-    lines: Callable[[Sequence[Reply]], Sequence[str]],
+    do: Callable[[Running], Awaitable[list[Reply[T]]]],
+    lines: Callable[[Sequence[Reply[T]]], Sequence[str]],
     stopped: str,
 ) -> int:
     """Ask the router, and print what it did: its errors, and `lines`, or with --json all of it. Gives the exit code.
@@ -156,7 +124,7 @@ def address(options: argparse.Namespace) -> tuple[str, str]:
         )
     host = EVERYWHERE.get(config.server.host, config.server.host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
-    return url, options.key or (keys[0].get_secret_value() if keys else "")
+    return url, options.key or (keys[0].key.get_secret_value() if keys else "")
 
 
 def _reason(error: Exception) -> str:
@@ -167,28 +135,38 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _read(status: int, body: bytes, url: str) -> Reply:
+def _read(kind: type[T], status: int, body: bytes, url: str) -> Reply[T]:
     """Read an answer. Raises CommandError if it isn't a router's, or if the router doesn't take the key."""
-    try:
-        content, told = msgspec.json.decode(body, type=_Content), msgspec.json.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        content, told = _Content(), {}
-    error = "" if content.error is None else printable(str(content.error.get("message", "")))
-    code = None if content.error is None else content.error.get("code")
-    if (status >= 400 and not error) or not ("models" in told or error) or code in {"not_found", "method_not_allowed"}:
-        raise CommandError(f"what answers at {url} is no router, or an older one ({status})", BAD_START)
+    told, failed, plain = _as(kind, body), _as(ErrorTold, body), _as(Plain, body)
+    error = "" if failed is None else printable(failed.error.message)
+    code = None if failed is None else failed.error.code
+    if plain is None or (told is None and failed is None) or code in {"not_found", "method_not_allowed"}:
+        raise CommandError(f"what answers at {url} is no router, or one of another version ({status})", BAD_START)
     if status in {401, 403}:
         raise CommandError(f"{error} The key is that of --key, or the first of auth.admin_keys in the file.", BAD_START)
-    return Reply(content.models, told, error)
+    return Reply(told, plain.root, error)
 
 
-def code_of(replies: Sequence[Reply]) -> int:
+def _as(kind: type[T], body: bytes) -> T | None:
+    """Read it as this type, if it can be; a router of another version may tell more."""
+    try:
+        return kind.model_validate_json(body, extra="ignore")
+    except ValidationError:
+        return None
+
+
+def code_of(replies: Sequence[Reply[Any]]) -> int:
     """Give the exit code after these answers."""
     return REFUSED if any(reply.error for reply in replies) else 0
 
 
-def together(replies: Sequence[Reply]) -> dict[str, Any]:
+def together(replies: Sequence[Reply[Any]]) -> dict[str, Any]:
     """Put answers together for programs: the models, each once, and the errors if there are any."""
-    models = {model["name"]: model for reply in replies for model in reply.told.get("models", ())}
-    errors = [reply.told["error"] for reply in replies if reply.error]
+    models = {model["name"]: model for reply in replies for model in reply.plain.get("models", ())}
+    errors = [reply.plain["error"] for reply in replies if reply.error]
     return {"models": list(models.values())} | ({"errors": errors} if errors else {})
+
+
+def models_of(reply: Reply[ModelsTold]) -> Sequence[ModelTold]:
+    """Give the models of an answer; none of one that is an error alone."""
+    return () if reply.told is None else reply.told.models

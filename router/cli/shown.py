@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from launchers.footprints.parts import RAM
-from router.cli.running import Model
+from router.api.admin.models import FailureTold, ModelTold
 from router.core.memory.refusals import size_text
 from router.telemetry.logs import printable
 
@@ -26,7 +26,7 @@ _ON_ITS_WAY: Final = frozenset({"queued", "loading"})
 _UNITS: Final = ((3600, "h"), (60, "m"), (1, "s"))
 
 
-def table(models: Sequence[Model]) -> str:
+def table(models: Sequence[ModelTold]) -> str:
     """Draw the models as a table, and below it what was chosen for those that don't fit, and why some failed."""
     if not models:
         return "This router launches no models."
@@ -48,7 +48,7 @@ def table(models: Sequence[Model]) -> str:
     return "\n".join([*lines, *notes, *_failures(models)])
 
 
-def _row(model: Model) -> dict[str, str]:
+def _row(model: ModelTold) -> dict[str, str]:
     """Say all of a model, by the names of the columns."""
     return {
         "MODEL": ", ".join(model.models),
@@ -75,28 +75,28 @@ def _drawn(rows: Iterable[Mapping[str, str]], names: Iterable[str]) -> Table:
     return drawn
 
 
-def state_of(model: Model) -> str:
+def state_of(model: ModelTold) -> str:
     """Say how far it is: `loading 43%`."""
     return f"{model.state} {model.share:.0%}" if model.state == "loading" and model.share else model.state
 
 
-def is_loaded(model: Model) -> bool:
+def is_loaded(model: ModelTold) -> bool:
     """Whether it can serve."""
     return model.state in _LOADED
 
 
-def is_on_its_way(model: Model) -> bool:
+def is_on_its_way(model: ModelTold) -> bool:
     """Whether it is being loaded, or waits for memory."""
     return model.state in _ON_ITS_WAY
 
 
-def loaded(model: Model) -> str:
+def loaded(model: ModelTold) -> str:
     """Say that it is loaded, and what it takes."""
     memory = memory_of(model)
     return f"{model.name} is loaded: {memory}" if memory else f"{model.name} is loaded"
 
 
-def memory_of(model: Model) -> str:
+def memory_of(model: ModelTold) -> str:
     """Say what it holds of each device; in brackets what it would take if it were loaded."""
     if any(model.reserved.values()):
         return sizes(model.reserved)
@@ -123,7 +123,7 @@ def lasting(seconds: float) -> str:
     return " ".join(words[:2]) or "0s"
 
 
-def _unloads(model: Model) -> str:
+def _unloads(model: ModelTold) -> str:
     """Say when it is unloaded."""
     if not is_loaded(model):
         return ""
@@ -134,13 +134,13 @@ def _unloads(model: Model) -> str:
     return f"in {lasting(model.expires)}" if model.idle is not None else f"{lasting(model.expires)} after its last use"
 
 
-def _failures(models: Iterable[Model]) -> list[str]:
+def _failures(models: Iterable[ModelTold]) -> list[str]:
     failed = [(each.name, each.failure) for each in models if each.failure is not None and not is_loaded(each)]
-    return [f"{name}: {printable(str(failure.get('reason')))}{_again(failure)}" for name, failure in failed]
+    return [f"{name}: {printable(failure.reason)}{_again(failure)}" for name, failure in failed]
 
 
-def _again(failure: Mapping[str, object]) -> str:
-    seconds = failure.get("retry_in")
-    if not isinstance(seconds, int | float):
+def _again(failure: FailureTold) -> str:
+    seconds = failure.retry_in
+    if seconds is None:
         return ""
     return f" (a request tries it again{f' in {lasting(seconds)}' if seconds >= 1 else ''})"

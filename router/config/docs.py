@@ -131,4 +131,4 @@ def _meaning(value: Schema, made: Schema) -> str:
     """A key's meaning, without the default, which has its own column."""
     name = value.get("$ref", "").removeprefix("#/$defs/")
     said = (made["$defs"][name] if name else value)["description"]
-    return re.sub(r" (Default: [^ ]+|Required[^.]*)\.$", "", said)
+    return re.sub(r" (Default: \S+|Default: \[.*\]|Required[^.]*)\.$", "", said)

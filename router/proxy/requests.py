@@ -24,6 +24,7 @@ from router.core.errors import RouterError
 from router.core.form import peek_form
 from router.core.peek import STAYS, Stay, peek
 from router.core.reshape import Reshape, reshaped
+from router.core.scopes import LOCAL, Admin
 from router.http1.heads import Headers, status_line
 from router.proxy.heads import RequestHead, is_uuid
 from router.proxy.naming import addressed, completed
@@ -73,6 +74,7 @@ class Caller(NamedTuple):
 ANYBODY = Caller()
 _NONE: Mapping[str, str] = MappingProxyType({})
 _NOBODY: Mapping[str, Caller] = MappingProxyType({})
+_NO_ADMINS: Mapping[str, Admin] = MappingProxyType({})
 
 
 class Request:
@@ -139,13 +141,13 @@ class Rules:
         max_body: int = 64 * 1024 * 1024,
         max_uploads: int = DEFAULT_BUDGET,
         keys: Mapping[str, Caller] = _NOBODY,
-        admin_keys: Iterable[str] = (),
+        admins: Mapping[str, Admin] = _NO_ADMINS,
         access: Access | None = None,
         beside: Mapping[str, str] = _NONE,
     ) -> None:
         """Replace the rules, for the requests from now on.
 
-        A client must show one of `keys`, which have their callers beside them; for /admin, one of `admin_keys`. Where
+        A client must show one of `keys`, which have their callers beside them; for /admin, a key of `admins`. Where
         there are none, `access` decides. `max_body` and `max_uploads` are in bytes.
         """
         self.max_body = max_body
@@ -158,7 +160,8 @@ class Rules:
         self._told: set[str] = set()
         self._keys = [key.encode() for key in keys]
         self._callers = list(keys.values())
-        self._admin_keys = [key.encode() for key in admin_keys]
+        self._admin_keys = [key.encode() for key in admins]
+        self._admins = list(admins.values())
 
     def admit(self, headers: Headers, authority: str = "") -> Caller:
         """Check that a request is allowed, and give its caller; `authority` is that of its target, if it has one.
@@ -197,8 +200,8 @@ class Rules:
             self._told.add(NO_TLS)
             log.warning(f"refused: {NO_TLS}")
 
-    def admit_admin(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> None:
-        """Raise UnauthorizedError or ForbiddenError if a request may not manage the router.
+    def admit_admin(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> Admin:
+        """Tell who manages the router. Raises UnauthorizedError or ForbiddenError if a request may not.
 
         `remote` is the address of the client, `authority` that of the request's target, if it has one.
         """
@@ -208,8 +211,11 @@ class Rules:
             except errors.ForbiddenError as error:
                 self._note(error)
                 raise
-        elif _shown(headers, self._admin_keys) < 0:
+            return LOCAL
+        place = _shown(headers, self._admin_keys)
+        if place < 0:
             raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
+        return self._admins[place]
 
     def may_look(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> bool:
         """Whether a request may see models and backends: its sender may use or manage them."""

@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from router.core import errors
 from router.core.errors import RouterError
 from router.core.paths import is_of_models, meant
+from router.core.scopes import Admin
 from router.http1.heads import Headers
 from router.http1.requests import path_of
 from router.proxy.exchange import Exchange
@@ -41,6 +42,10 @@ LINGER_TIMEOUT = 5.0
 OPEN = ("/health", "/ready")
 """Paths that answer every client, whatever the Host, for load balancers. They name models only to those who may use
 them."""
+
+
+ADMIN = web.RequestKey("admin", Admin)
+"""Where a handler with a `scope` finds who asks, who has it."""
 
 
 class Written(web.StreamResponse):
@@ -342,10 +347,13 @@ class SlowLane:
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             return web.Response(status=204, headers=_fields(self._rules.preflight(headers)))
         rules, authority, remote = self._rules, authority_of(request), request.remote or ""
-        if rules.draining or not (request.path in OPEN or request.path.startswith("/admin")):
+        scope = getattr(request.match_info.handler, "scope", None)
+        if rules.draining or not (scope or request.path in OPEN or request.path.startswith("/admin")):
             rules.admit(headers, authority)
         elif request.path not in OPEN:
-            rules.admit_admin(headers, remote, authority, http11=request.version >= (1, 1))
+            admin = request[ADMIN] = rules.admit_admin(headers, remote, authority, http11=request.version >= (1, 1))
+            if scope:
+                admin.check(scope)
         return await handler(request)
 
     def may_look(self, request: web.Request) -> bool:

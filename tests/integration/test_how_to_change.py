@@ -37,11 +37,34 @@ def test_the_fewest_bytes_are_taken():
     assert policy_of("least_bytes").pick(two, Ask(1), 0.0, never) is two[1]
 '''
 
+NAMES_TOLD = '''
+class Names(Told):
+    """The names of backends, in the order of router.yaml."""
+
+    names: tuple[str, ...]
+
+
+'''
+
+NAMES_ENDPOINT = """
+NAMES: Final = Endpoint[ManagedStatus, Nothing, Names](
+    operation="names",
+    method="GET",
+    path="/admin/names",
+    scope=Scope.READ,
+    doc="The names of backends.",
+    asks=Nothing,
+    tells=Names,
+    handle=lambda part: part.names,
+)
+
+"""
+
 TEST_OF_THE_ENDPOINT = '''
 
-async def test_admin_lists_the_names_of_backends(router, session):
+async def test_the_names_of_backends(start, session):
     """In the order of router.yaml."""
-    async with session.get(router.url + "/admin/names") as answer:
+    async with session.get(await start() + "/admin/names") as answer:
         assert await answer.json() == {"names": ["fake"]}
 '''
 
@@ -112,22 +135,23 @@ def add_engine(tree: Tree) -> None:
 
 def add_endpoint(tree: Tree) -> None:
     """Add GET /admin/names."""
-    handlers = "router/api/admin.py"
     says = '        """Give the backends\' names."""\n'
+    table = "router/api/admin/status.py"
+    tree.add(table, "class ManagedStatus(", NAMES_TOLD.lstrip("\n"))
+    tree.add(
+        table, "    async def openapi(", f"    async def names(self, asked: Nothing, admin: Admin) -> Names:\n{says}\n"
+    )
+    tree.add(table, "OPENAPI: Final", NAMES_ENDPOINT.lstrip("\n"))
+    tree.add(table, "OPENAPI)", "NAMES, ")
+    handlers = "router/management/status.py"
+    tree.add(handlers, "StatusTold\n", "Names, ")
     tree.add(
         handlers,
-        "    async def config(self",
-        f"    async def names(self, _: web.Request) -> web.Response:\n{says}"
-        '        return json_answer({"names": self._managed.names()})\n\n',
+        "    async def openapi(",
+        f"    async def names(self, _: Nothing, _admin: Admin) -> Names:\n{says}"
+        "        return Names(names=tuple(self._plane.backends))\n\n",
     )
-    tree.add(handlers, '            web.get("/admin/config"', '            web.get("/admin/names", self.names),\n')
-    tree.add(handlers, "    async def read_again(self)", f"    def names(self) -> list[str]:\n{says}\n")
-    tree.add(
-        "router/management.py",
-        "    async def read_again(self)",
-        f"    def names(self) -> list[str]:\n{says}        return list(self._plane.backends)\n\n",
-    )
-    tree.append("tests/integration/test_surface.py", TEST_OF_THE_ENDPOINT)
+    tree.append("tests/integration/test_management.py", TEST_OF_THE_ENDPOINT)
 
 
 def add_setting(tree: Tree) -> None:
@@ -156,12 +180,13 @@ def test_a_policy_an_engine_an_endpoint_and_a_setting(tmp_path):
     add_setting(tree)
     python = str(BIN / "python")
     tree.run(python, "-m", "scripts.make_configuration_docs")
+    tree.run(python, "-m", "scripts.make_management_docs")
     tree.run("make", "check", f"BIN={BIN}", "--old-file=.venv/dev")
     tests = (
         "tests/unit/core/test_balance.py",
         "tests/unit/launchers/test_engines.py",
         "tests/unit/config/keys/test_config.py",
         "tests/unit/test_settings.py",
-        "tests/integration/test_surface.py::test_admin_lists_the_names_of_backends",
+        "tests/integration/test_management.py",
     )
     tree.run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)

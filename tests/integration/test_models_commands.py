@@ -6,21 +6,28 @@ import json
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
 
-from router.api.models import Models
+from router.api.admin import models
 from router.cli import load
 from router.cli.main import main
 from router.core import errors
 from router.core.errors import ModelNotFoundError, RouterError
 from router.core.memory.refusals import LoadFailedError
+from router.core.scopes import LOCAL
+from router.management.models import Models
+from router.management.serving import routes
+from router.proxy.slow import ADMIN
 from tests.running import REPOSITORY, eventually
+
+NO_NOPE = "The model 'nope' does not exist. Launched: qwen, org/llama.\n"
 
 
 class Managed:
-    """A router whose loads take as long as the test lets them."""
+    """The backends of a router whose loads take as long as the test lets them."""
 
     def __init__(self):
         self.states = {"qwen": "unloaded", "org/llama": "loaded"}
@@ -30,50 +37,39 @@ class Managed:
         self.error: RouterError | None = None
         self.fits = 2
         self.looks = 0
-        self._tasks: list[asyncio.Future[object]] = []
+        self.members = {name: SimpleNamespace(name=name, supervisor=object()) for name in self.states}
 
-    def models(self, names=None):
+    def models_told(self):
         """Describe each model."""
-        self.looks += names is None
+        self.looks += 1
         return [
-            {
-                "name": name,
-                "models": [name],
-                "state": state,
-                "footprint": {"ram": 2 << 30},
-                "share": self.share,
-                "new": 1,
-            }
+            {"name": name, "models": [name], "state": state, "footprint": {"ram": 2 << 30}, "share": self.share}
             for name, state in self.states.items()
-            if names is None or name in names
         ]
 
-    def launched(self, name):
-        """Each name means the backend of that name."""
-        if name not in self.states:
-            raise ModelNotFoundError(f"The model '{name}' does not exist.")
-        return (name,)
+    @property
+    def catalog(self):
+        """Know no name beside those of backends."""
+        return self
 
-    async def load(self, names):
+    def resolve(self, name):
+        """Find none."""
+        raise ModelNotFoundError(f"The model '{name}' does not exist.")
+
+    async def load(self, name):
         """Load, once that may end."""
-        for name in names:
-            self.states[name] = "loading"
+        self.states[name] = "loading"
         await self.may_load.wait()
-        for name in names:
-            self.states[name] = "failed" if self.error else "loaded"
-        others = [name for name, state in self.states.items() if state == "loaded" and name not in names]
-        for name in others[: len(others) + len(names) - self.fits]:
-            self.states[name] = "unloaded"
-        return self.error
+        self.states[name] = "failed" if self.error else "loaded"
+        others = [each for each, state in self.states.items() if state == "loaded" and each != name]
+        for each in others[: len(others) + 1 - self.fits]:
+            self.states[each] = "unloaded"
+        if self.error is not None:
+            raise self.error
 
-    async def unload(self, names):
+    async def unload(self, name):
         """Unload at once."""
-        for name in names:
-            self.states[name] = "unloaded"
-
-    def begin(self, work):
-        """Do it by the way."""
-        self._tasks.append(asyncio.ensure_future(work))
+        self.states[name] = "unloaded"
 
 
 @pytest.fixture
@@ -84,14 +80,19 @@ def managed():
 @pytest.fixture
 async def url(aiohttp_server, managed):
     @web.middleware
-    async def in_words(request, handler):
+    async def later_version(request, handler):
+        request[ADMIN] = LOCAL
         try:
-            return await handler(request)
+            answer = await handler(request)
         except RouterError as error:
             return web.Response(status=error.status, body=errors.body(error, request.path))
+        told = json.loads(answer.body)
+        return web.json_response(
+            told | {"models": [each | {"new": 1} for each in told["models"]]}, status=answer.status
+        )
 
-    app = web.Application(middlewares=[in_words])
-    app.add_routes(Models(managed).routes())
+    app = web.Application(middlewares=[later_version])
+    app.add_routes(routes(models.ENDPOINTS, Models(managed, managed)))
     server = await aiohttp_server(app)
     return f"http://127.0.0.1:{server.port}"
 
@@ -156,9 +157,9 @@ async def test_models_that_do_not_fit_together(command, url, managed):
 async def test_a_name_that_the_router_does_not_know(command, url):
     """It is said; with others, these are loaded all the same."""
     code, out, err = await command("load", "nope", "--url", url)
-    assert (code, out, err) == (1, "", "The model 'nope' does not exist.\n")
+    assert (code, out, err) == (1, "", NO_NOPE)
     code, out, err = await command("unload", "nope", "--url", url)
-    assert (code, out, err) == (1, "", "The model 'nope' does not exist.\n")
+    assert (code, out, err) == (1, "", NO_NOPE)
 
 
 async def test_progress_on_a_terminal(command, url, managed, monkeypatch):
@@ -239,7 +240,7 @@ async def test_another_server_there(command, aiohttp_server, status, text):
     server = await aiohttp_server(app)
     code, out, err = await command("ps", "--url", f"http://127.0.0.1:{server.port}")
     assert (code, out) == (2, "")
-    assert err == f"what answers at http://127.0.0.1:{server.port} is no router, or an older one ({status})\n"
+    assert err == f"what answers at http://127.0.0.1:{server.port} is no router, or one of another version ({status})\n"
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import sys
 
 import pytest
 
+from router.api.admin.models import ModelTold
 from router.cli import shown
-from router.cli.running import Model
 
 GPU = "NVIDIA 0"
 
 
-def model(**told) -> Model:
-    return Model(**{"name": "qwen", "state": "loaded", "models": ("qwen2.5-7b",), **told})
+def model(**told) -> ModelTold:
+    return ModelTold(**{"name": "qwen", "state": "loaded", "models": ("qwen2.5-7b",), **told})
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "BackendConfig": {"url": "http://a"},
     "RouteConfig": {"to": "m"},
     "KeyConfig": {"key": "k"},
+    "AdminKeyConfig": {"key": "k"},
 }
 
 MADE = schema()
@@ -51,7 +52,7 @@ def test_each_key_of_the_types_is_in_it():
     }
     for name, key in KEYS:
         said = properties(name)[key]
-        assert "$ref" in said or re.search(r"(Default: \S+|Required\b.*)\.$", said["description"]), (name, key)
+        assert "$ref" in said or re.search(r"(Default: .+|Required\b.*)\.$", said["description"]), (name, key)
 
 
 @pytest.mark.parametrize(("name", "key"), DEFAULTS)
@@ -64,7 +65,7 @@ def test_the_documented_default_is_the_real_one(name, key):
     if key == "url":
         least = {"name": "a", "launch": REQUIRED["LaunchConfig"]}
     assert section.model_validate({**least, key: documented["default"]}) == section.model_validate(least)
-    (said,) = re.findall(r"Default: (\S+)\.$", documented["description"])
+    (said,) = re.findall(r"Default: (.+)\.$", documented["description"])
     if said not in {"none", "empty"}:
         written = places.parse(f"{key}: {said}".encode(), "f").data
         assert section.model_validate({**least, **written}) == section.model_validate(least)
@@ -75,7 +76,7 @@ def test_the_documented_default_is_the_real_one(name, key):
 def test_the_defaults_are_all_there():
     """Each key has one, but for those that are required and for sections, whose keys have theirs."""
     without = {f"{name}.{key}" for name, key in KEYS} - {f"{name}.{key}" for name, key in DEFAULTS}
-    required = {"Config.backends", "RouteConfig.to", "KeyConfig.key"}
+    required = {"Config.backends", "RouteConfig.to", "KeyConfig.key", "AdminKeyConfig.key"}
     sections = ("server", "balance", "health", "limits", "memory", "auth", "logging", "state")
     assert without == required | {f"Config.{key}" for key in sections} | {"MemoryConfig.limit"}
 

@@ -19,6 +19,7 @@ from router.core.errors import (
     UnavailableError,
 )
 from router.core.reshape import Reshape
+from router.core.scopes import Admin, Scope
 from router.http1.heads import Headers
 from router.proxy.dialling import Address
 from router.proxy.heads import describe_request, is_uuid, retry_after
@@ -174,12 +175,15 @@ def test_the_target_may_name_the_host():
         of_pages().admit_admin(headers("host: localhost"), "127.0.0.1", "evil.test")
 
 
+OPS = Admin("ops", (Scope.READ,))
+
+
 def test_an_admin_key_manages_from_anywhere():
     """Without one it is this machine that does."""
     managed = of_pages()
-    managed.set_up(admin_keys=["sesame"], access=Access())
+    managed.set_up(admins={"sesame": OPS}, access=Access())
     for lines in BAD_PLACES:
-        managed.admit_admin(headers(*lines, "authorization: Bearer sesame"), "10.0.0.7")
+        assert managed.admit_admin(headers(*lines, "authorization: Bearer sesame"), "10.0.0.7") is OPS
         with pytest.raises(UnauthorizedError, match="No valid admin key"):
             managed.admit_admin(headers(*lines), "127.0.0.1")
 

@@ -1,11 +1,17 @@
 import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 
-from router.api.models import Models
-from router.core.errors import RouterError
+from router.api.admin import models
+from router.core.errors import ModelNotFoundError, RouterError
 from router.core.memory.refusals import LoadFailedError, MemoryShortageError, Shortage
+from router.core.scopes import LOCAL
+from router.management.models import Models
+from router.management.serving import routes
+from router.proxy.slow import ADMIN
 from tests.running import eventually
 
 LOADED = {"name": "qwen", "state": "loaded"}
@@ -13,45 +19,55 @@ SHORT = MemoryShortageError("qwen", (Shortage("GPU-1", 6 << 30, 2 << 30, {"llama
 
 
 class Managed:
-    """A router with one model, which fails to load as it is told to."""
+    """The backends of a router with one model, which fails to load as it is told to."""
 
     def __init__(self, error: RouterError | None = None):
         self.error = error
-        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.asked: list[tuple[str, str]] = []
         self.may_end = asyncio.Event()
-        self.tasks: list[asyncio.Future[object]] = []
+        self.members = dict.fromkeys(["qwen", "org/qwen"], SimpleNamespace(supervisor=object()))
 
-    def models(self, names=None):
-        """Describe it, if it is asked for."""
-        return [LOADED] if names is None or "qwen" in names else []
+    def models_told(self):
+        """Describe it."""
+        return [LOADED]
 
-    def launched(self, name):
-        """Note nothing: each name means one backend of this name."""
-        return (name,)
-
-    async def load(self, names):
+    async def load(self, name):
         """Load, once that may end."""
-        self.asked.append(("load", names))
+        self.asked.append(("load", name))
         await self.may_end.wait()
-        return self.error
+        if self.error is not None:
+            raise self.error
 
-    async def unload(self, names):
+    async def unload(self, name):
         """Unload at once."""
-        self.asked.append(("unload", names))
-        return self.error
+        self.asked.append(("unload", name))
 
-    def begin(self, work):
-        """Do it by the way."""
-        self.tasks.append(asyncio.ensure_future(work))
+
+class NoModels:
+    """A catalog without a model: names are those of backends."""
+
+    @property
+    def catalog(self):
+        """Itself."""
+        return self
+
+    def resolve(self, name):
+        """Find none."""
+        raise ModelNotFoundError(f"There is no '{name}'.")
 
 
 @pytest.fixture
 async def asked(aiohttp_client):
     """Give a function that asks such a router: its answer's status, headers and content."""
 
+    @web.middleware
+    async def let_in(request, handler):
+        request[ADMIN] = LOCAL
+        return await handler(request)
+
     async def ask(managed, method, path):
-        app = web.Application()
-        app.add_routes(Models(managed).routes())
+        app = web.Application(middlewares=[let_in])
+        app.add_routes(routes(models.ENDPOINTS, Models(cast("Any", managed), cast("Any", NoModels()))))
         client = await aiohttp_client(app)
         async with client.request(method, path) as answer:
             return answer.status, answer.headers, await answer.json()
@@ -82,8 +98,7 @@ async def test_a_load_that_is_not_waited_for_goes_on(asked):
     status, _, told = await asked(managed, "POST", "/admin/models/qwen/load?wait=false")
     assert (status, told) == (202, {"models": [LOADED]})
     managed.may_end.set()
-    await managed.tasks[0]
-    assert managed.asked == [("load", ("qwen",))]
+    assert managed.asked == [("load", "qwen")]
 
 
 async def test_a_name_may_have_slashes(asked):
@@ -91,7 +106,7 @@ async def test_a_name_may_have_slashes(asked):
     for written in ("org/qwen", "org%2Fqwen"):
         managed = Managed()
         assert (await asked(managed, "POST", f"/admin/models/{written}/unload"))[0] == 200
-        assert managed.asked == [("unload", ("org/qwen",))]
+        assert managed.asked == [("unload", "org/qwen")]
 
 
 async def test_a_lack_of_memory_is_told_with_its_figures(asked):

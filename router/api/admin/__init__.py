@@ -1,0 +1,12 @@
+"""The management API: one file a part of it, with the types of requests and answers, and a table of its endpoints.
+
+TABLE has them all. A path that isn't in it isn't answered.
+"""
+
+from typing import Any, Final
+
+from router.api.admin import configuration, models, status
+from router.api.admin.endpoint import Endpoint
+
+TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (*status.ENDPOINTS, *models.ENDPOINTS, *configuration.ENDPOINTS)
+"""Every endpoint, in the order of the docs."""

@@ -1,0 +1,116 @@
+"""What an endpoint of the management API is: an entry of the one table that all else is made from.
+
+The handlers' checks (`serving`), /admin/openapi.json (`openapi`), the command line's client, docs/management.md, and a
+test of who may ask for what.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
+
+from router.core.scopes import Admin, Scope
+
+_FIELD = re.compile(r"{(\w+)}")
+
+
+class Asked(BaseModel):
+    """What a request may say: the fields of its path, and others in its query or, as a JSON object, in its body.
+
+    `raw` names the field that is the body itself, where that is text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    raw: ClassVar[str] = ""
+
+
+_SWITCH: Final[dict[object, bool]] = {"true": True, "1": True, "": True, "false": False, "0": False}
+
+
+def _switch(value: object) -> object:
+    """Take what a query may say for true and false: not `no` and `off`, which router.yaml doesn't take, either."""
+    if isinstance(value, bool):
+        return value
+    if value not in _SWITCH:
+        raise PydanticCustomError("bool_parsing", "expected true or false")
+    return _SWITCH[value]
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+
+
+class Nothing(Asked):
+    """Says nothing."""
+
+
+class Told(BaseModel):
+    """Plain data of an answer. A later version may add fields, but takes none away."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ErrorText(Told):
+    """An error, as OpenAI's API has it. `code` is for programs; `param` is the field that is wrong."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorTold(Told):
+    """Why a request was refused, or failed."""
+
+    error: ErrorText
+
+
+P = TypeVar("P")
+A = TypeVar("A", bound=Asked)
+T = TypeVar("T", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[T]):
+    """An answer whose status isn't 200, or that has headers of its own."""
+
+    told: T
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handle = Callable[[A, Admin], Awaitable[T | Reply[T]]]
+"""Answers a request of an admin. Raises RouterError."""
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots: with them, Python 3.11 makes no generic ones
+class Endpoint(Generic[P, A, T]):
+    """One endpoint. A part of the router, of type P, handles it.
+
+    `doc` is a sentence for the docs; `example` the fields of a request that a router with a backend `qwen` and a model
+    `qwen` answers. `others` are the statuses of answers of type `tells` beside 200, with their meaning, and `errors`
+    those of answers with an ErrorTold beside 400, 401 and 403.
+    """
+
+    operation: str
+    method: str
+    path: str
+    scope: Scope
+    doc: str
+    asks: type[A]
+    tells: type[T]
+    handle: Callable[[P], Handle[A, T]]
+    others: Mapping[int, str] = field(default_factory=dict)
+    errors: Mapping[int, str] = field(default_factory=dict)
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def in_path(self) -> list[str]:
+        """The fields that stand in the path."""
+        return _FIELD.findall(self.path)
+
+
+Endpoints = tuple[Endpoint[P, Any, Any], ...]

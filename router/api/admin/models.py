@@ -1,0 +1,142 @@
+"""/admin/models: models that load and unload.
+
+A `name` is a model's, a route's or a backend's. To load what is loaded, or to unload what is not, changes nothing and
+is no error.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Protocol
+
+from pydantic import Field
+
+from router.api.admin.endpoint import Asked, Endpoint, Endpoints, ErrorText, Nothing, Reply, Switch, Told
+from router.core.scopes import Admin, Scope
+
+
+class FailureTold(Told):
+    """The latest load that failed, if none has since; `retry_in`: seconds until who asks has it tried again."""
+
+    reason: str
+    count: int | None = None
+    retry_in: float | None = None
+
+
+class ModelTold(Told):
+    """A launched backend and its memory, in bytes by device; times in seconds.
+
+    `footprint` is what it takes when it is loaded, `source` how that is known, `reserved` what it holds now.
+    `placement`: where it is loaded, or would be; `note`: what was chosen because it doesn't fit whole. `leased`: of
+    those in flight or waiting, who keep it loaded. `idle`: since its last use; `expires`: until it is unloaded if
+    nobody uses it; `stays`: it never is. `share`: how much of its load is done; `seconds`: until a request that comes
+    now is sent.
+    """
+
+    name: str
+    state: str
+    models: tuple[str, ...] = ()
+    engine: str | None = None
+    load: str | None = None
+    pid: int | None = None
+    detail: str = ""
+    pinned: bool = False
+    placement: str | None = None
+    footprint: Mapping[str, int] = {}
+    source: str | None = None
+    note: str = ""
+    reserved: Mapping[str, int] = {}
+    waiting: int = 0
+    in_flight: int = 0
+    leased: int = 0
+    idle: float | None = None
+    expires: float | None = None
+    share: float | None = None
+    seconds: float | None = None
+    failure: FailureTold | None = None
+    stays: bool = False
+
+
+class ShortageTold(Told):
+    """A device that is too small, in bytes: what the load needs, what can be free, and who holds the rest."""
+
+    device: str
+    needs: int
+    free: int
+    held: Mapping[str, int]
+
+
+class LoadError(ErrorText):
+    """Why a load failed; a lack of memory with its figures."""
+
+    shortages: tuple[ShortageTold, ...] | None = None
+
+
+class ModelsTold(Told):
+    """Launched backends; with an `error` where not all of it could be done."""
+
+    models: tuple[ModelTold, ...]
+    error: LoadError | None = None
+
+
+class ModelAsked(Asked):
+    """What is to be loaded or unloaded."""
+
+    name: Annotated[str, Field(description="that of a model, a route or a backend")]
+    wait: Annotated[Switch, Field(description="false: answer at once, and go on")] = True
+
+
+class ManagedModels(Protocol):
+    """The part of the router that loads and unloads."""
+
+    async def models(self, asked: Nothing, admin: Admin) -> ModelsTold:
+        """Describe each launched backend."""
+
+    async def load(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
+        """Load what a name means. Raises ModelNotFoundError and ConflictError."""
+
+    async def unload(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
+        """Unload it. Raises ModelNotFoundError and ConflictError."""
+
+
+_OTHERS = {202: "It has begun.", 503: "It can't be done now; `error` says why."}
+_ERRORS = {404: "There is no such name.", 409: "The router doesn't launch it, so it can't do that."}
+
+MODELS: Final = Endpoint[ManagedModels, Nothing, ModelsTold](
+    operation="models",
+    method="GET",
+    path="/admin/models",
+    scope=Scope.READ,
+    doc="Each launched backend: its state, its memory, who uses it, when it unloads.",
+    asks=Nothing,
+    tells=ModelsTold,
+    handle=lambda part: part.models,
+)
+
+LOAD: Final = Endpoint[ManagedModels, ModelAsked, ModelsTold](
+    operation="load",
+    method="POST",
+    path="/admin/models/{name}/load",
+    scope=Scope.MANAGE,
+    doc="Load what a name means. It is answered when that is loaded, or with the error that it failed with.",
+    asks=ModelAsked,
+    tells=ModelsTold,
+    handle=lambda part: part.load,
+    others=_OTHERS,
+    errors=_ERRORS,
+    example={"name": "qwen"},
+)
+
+UNLOAD: Final = Endpoint[ManagedModels, ModelAsked, ModelsTold](
+    operation="unload",
+    method="POST",
+    path="/admin/models/{name}/unload",
+    scope=Scope.MANAGE,
+    doc="Unload it once its requests are answered. It is answered when the process is gone and its memory is free.",
+    asks=ModelAsked,
+    tells=ModelsTold,
+    handle=lambda part: part.unload,
+    others=_OTHERS,
+    errors=_ERRORS,
+    example={"name": "qwen"},
+)
+
+ENDPOINTS: Final[Endpoints[ManagedModels]] = (MODELS, LOAD, UNLOAD)

@@ -1,0 +1,83 @@
+"""The page docs/management.md, made from the table; `python -m scripts.make_management_docs` writes it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from pydantic_core import PydanticUndefined
+
+from router.api.admin.endpoint import Endpoint
+
+_INTRODUCTION: Final = """\
+# Management
+
+What a running router does, and the levers over it, by command and over HTTP. This page is made from the table that the
+router itself serves (`python -m scripts.make_management_docs`); `GET /admin/openapi.json` is the same for programs.
+
+## Who may
+
+Without `auth.admin_keys`, programs on this machine may read and manage, but nothing that a proxy passes on, and no page
+of another site ([security.md](security.md)). With them, whoever sends one of these keys may do what its `scopes` say;
+it is sent as `Authorization: Bearer KEY`.
+
+| scope | allows |
+|---|---|
+| `read` | to see what runs |
+| `manage` | to load, stop and move what router.yaml names |
+| `configure` | to write router.yaml; without a key, nobody may |
+
+```yaml
+auth:
+  admin_keys:
+    - {name: ops, key: "${OPS_KEY}", scopes: [read, manage]}
+    - {name: dashboard, key: "${DASHBOARD_KEY}", scopes: [read]}
+```
+
+## Requests and answers
+
+Fields stand in the path, in the query, or in a JSON object in the body. A name with slashes may be written as it is, or
+encoded. Answers are JSON. Errors have the form of OpenAI's API, `{"error": {"message", "type", "param", "code"}}`: 400
+where a field is wrong, 401 without a key that is needed, 403 where the key's scopes don't allow it. Later versions may
+add fields to answers, but take none away.
+"""
+
+
+def page(table: Sequence[Endpoint[Any, Any, Any]]) -> str:
+    """Write the page."""
+    rows = [f"| `{each.method} {each.path}` | {each.scope} | {each.doc} |" for each in table]
+    listed = "\n".join(["## Endpoints", "", "| | scope | |", "|---|---|---|", *rows, ""])
+    return "\n".join([_INTRODUCTION, listed, *("\n".join(_endpoint(each)) for each in table)])
+
+
+def _endpoint(each: Endpoint[Any, Any, Any]) -> Iterator[str]:
+    yield f"### {each.method} {each.path}\n"
+    yield f"{each.doc}\n"
+    fields = [_field(name, field) for name, field in each.asks.model_fields.items()]
+    if fields:
+        yield "| field | meaning | default |\n|---|---|---|"
+        yield from fields
+        yield ""
+    for status, said in {**each.others, **each.errors}.items():
+        yield f"- {status}: {said}"
+    if each.others or each.errors:
+        yield ""
+    yield f"```sh\n{curl(each)}\n```\n"
+
+
+def _field(name: str, field: Any) -> str:  # noqa: ANN401 - a field of pydantic's
+    default = "required" if field.default is PydanticUndefined else json.dumps(field.default)
+    return f"| `{name}` | {field.description} | {default} |"
+
+
+def curl(each: Endpoint[Any, Any, Any]) -> str:
+    """Write an endpoint's example as a command."""
+    method = "" if each.method == "GET" else f"-X {each.method} "
+    return f"curl {method}'http://127.0.0.1:8001{address(each)}'"
+
+
+def address(each: Endpoint[Any, Any, Any]) -> str:
+    """Write the path and the query of its example."""
+    path = each.path.format(**{name: quote(str(each.example[name])) for name in each.in_path})
+    query = {name: value for name, value in each.example.items() if name not in each.in_path}
+    return f"{path}?{urlencode(query)}" if query else path

@@ -1,0 +1,178 @@
+"""/admin/status and /admin/explain: what runs, who waits, and where a request would go."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Protocol
+
+from pydantic import Field, RootModel
+
+from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Nothing, Told
+from router.core.scopes import Admin, Scope
+
+
+class LoadTold(Told):
+    """The load that an engine publishes: its requests that run, and that wait."""
+
+    running: float
+    waiting: float
+
+
+class BackendTold(Told):
+    """A backend: its health, and what it does. Of a launched one also its engine's state, of another one its URL.
+
+    `since` is the time of its state's begin, in seconds since the epoch; `expected_ttft` the seconds to the first token
+    of a typical request that is sent now. `ending`: it is out of router.yaml, and ends what it has.
+    """
+
+    name: str
+    health: str
+    reason: str
+    models: tuple[str, ...]
+    in_flight: int
+    answered: int
+    weight: float
+    max_in_flight: int | None
+    bytes_in_flight: int
+    expected_ttft: float
+    published: LoadTold | None = None
+    url: str | None = None
+    engine: str | None = None
+    state: str | None = None
+    detail: str | None = None
+    pid: int | None = None
+    memory_bytes: int | None = None
+    since: float | None = None
+    ending: bool = False
+
+
+class AwaitedLoad(Told):
+    """The load of a model that a request waits for. `share` is how much of it is done, `seconds` what it takes yet."""
+
+    backend: str
+    stage: str
+    share: float
+    seconds: float
+    reason: str
+
+
+class WaitingTold(Told):
+    """A request in the queue: whose it is, its class, and for how many seconds it waits."""
+
+    request_id: str
+    key: str
+    priority: int
+    seconds: float
+    bytes: int
+    loading: AwaitedLoad | None = None
+
+
+class StepTold(Told):
+    """What a reload did with a backend, a route or a setting; `but` names an obstacle, and what to write."""
+
+    do: str
+    name: str
+    why: str
+    but: str
+
+
+class ReloadTold(Told):
+    """A reload: when, in seconds since the epoch, how long it took, its steps; or the mistakes, and nothing changed."""
+
+    at: float
+    seconds: float
+    problems: tuple[str, ...]
+    steps: tuple[StepTold, ...]
+
+
+class StatusTold(Told):
+    """The router as it is now. `queues` are those who wait, by the names that they asked for; the first goes next."""
+
+    backends: tuple[BackendTold, ...]
+    queues: Mapping[str, tuple[WaitingTold, ...]]
+    reload: ReloadTold | None
+
+
+class ExplainAsked(Asked):
+    """A request to think of."""
+
+    model: Annotated[str, Field(min_length=1, description="the name of a model or a route")]
+    size: Annotated[int, Field(ge=0, lt=10**12, description="bytes of the request's body")] = 1000
+
+
+class CandidateTold(Told):
+    """A backend that may get the request, with its figures in seconds, and why it would be passed over.
+
+    It goes to one whose `passed_over` is empty. docs/balancing.md has the others.
+    """
+
+    backend: str
+    tier: int
+    policy: str
+    passed_over: str
+    score: float | None = None
+    expected: float | None = None
+    queue: float | None = None
+    reading: float | None = None
+    cost: float | None = None
+    in_flight: int | None = None
+    cached: int | None = None
+    published: LoadTold | None = None
+    others: float | None = None
+
+
+class Explained(RootModel[tuple[CandidateTold, ...]]):
+    """Every candidate, the first models of a route first."""
+
+
+class Description(RootModel[dict[str, Any]]):
+    """The management API as OpenAPI 3.1."""
+
+
+class ManagedStatus(Protocol):
+    """The part of the router that says what there is."""
+
+    async def status(self, asked: Nothing, admin: Admin) -> StatusTold:
+        """Describe every backend, the queues, and the last reload."""
+
+    async def explain(self, asked: ExplainAsked, admin: Admin) -> Explained:
+        """Tell where a request would go now, and why. Raises ModelNotFoundError."""
+
+    async def openapi(self, asked: Nothing, admin: Admin) -> Description:
+        """Describe the management API."""
+
+
+STATUS: Final = Endpoint[ManagedStatus, Nothing, StatusTold](
+    operation="status",
+    method="GET",
+    path="/admin/status",
+    scope=Scope.READ,
+    doc="Every backend with its state and what it does, who waits in the queues, and the last reload.",
+    asks=Nothing,
+    tells=StatusTold,
+    handle=lambda part: part.status,
+)
+
+EXPLAIN: Final = Endpoint[ManagedStatus, ExplainAsked, Explained](
+    operation="explain",
+    method="GET",
+    path="/admin/explain",
+    scope=Scope.READ,
+    doc="Where a request for a model would go now, and why.",
+    asks=ExplainAsked,
+    tells=Explained,
+    handle=lambda part: part.explain,
+    errors={404: "There is no such model."},
+    example={"model": "qwen", "size": 5000},
+)
+
+OPENAPI: Final = Endpoint[ManagedStatus, Nothing, Description](
+    operation="openapi",
+    method="GET",
+    path="/admin/openapi.json",
+    scope=Scope.READ,
+    doc="This API, as OpenAPI 3.1.",
+    asks=Nothing,
+    tells=Description,
+    handle=lambda part: part.openapi,
+)
+
+ENDPOINTS: Final[Endpoints[ManagedStatus]] = (STATUS, EXPLAIN, OPENAPI)

@@ -1,0 +1,91 @@
+"""Serves the endpoints of a part of the router over HTTP: reads what is asked by its type, and writes what is told."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+from aiohttp import web
+from pydantic import ValidationError
+
+from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Reply
+from router.core.errors import BadRequestError
+from router.proxy.slow import ADMIN
+
+P = TypeVar("P")
+
+_FIELD = re.compile(r"{(\w+)}")
+
+_SENTENCES: Final[dict[str, Callable[[str], str]]] = {
+    "missing": lambda name: f"'{name}' is missing.",
+    "extra_forbidden": lambda name: f"There is no '{name}' here.",
+    "bool_parsing": lambda name: f"Say {name}=true or {name}=false.",
+    "int_parsing": lambda name: f"'{name}' is a whole number.",
+}
+"""What is said of pydantic's commonest mistakes; of others, its own words."""
+
+
+def routes(endpoints: Endpoints[P], part: P) -> list[web.RouteDef]:
+    """Give the routes of a part's endpoints, for aiohttp."""
+    return [
+        web.route(each.method, _FIELD.sub(r"{\1:.+}", each.path), _handler(each, part))
+        for each in sorted(endpoints, key=lambda each: each.path.count("{"))
+    ]
+
+
+def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Make the function that answers an endpoint: it reads, does, and answers.
+
+    Its `scope` is what the asking key needs: `proxy.slow.SlowLane.guard` looks at it.
+    """
+    handle = endpoint.handle(part)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        reply = await handle(await _asked(request, endpoint.asks), request[ADMIN])
+        if not isinstance(reply, Reply):
+            reply = Reply(reply)
+        body = reply.told.model_dump_json(exclude_unset=True).encode()
+        return web.Response(body=body, status=reply.status, content_type="application/json", headers=reply.headers)
+
+    vars(answer)["scope"] = endpoint.scope
+    return answer
+
+
+async def _asked(request: web.Request, kind: type[Asked]) -> Asked:
+    """Read what a request says. Raises BadRequestError."""
+    said: dict[str, Any] = {**request.query, **request.match_info}
+    if request.can_read_body:
+        body = await request.read()
+        if kind.raw:
+            said[kind.raw] = _text(body)
+        elif body:
+            said = {**_fields(body), **said}
+    try:
+        return kind.model_validate(said)
+    except ValidationError as error:
+        raise _refused(error) from error
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequestError("The request's body isn't UTF-8.") from error
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequestError("The request's body isn't JSON.") from error
+    if not isinstance(fields, dict):
+        raise BadRequestError("The request's body must be a JSON object.")
+    return fields
+
+
+def _refused(error: ValidationError) -> BadRequestError:
+    """Say what is wrong with the first field that is."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    name = ".".join(map(str, first["loc"])) or "body"
+    sentence = _SENTENCES.get(first["type"])
+    return BadRequestError(sentence(name) if sentence else f"'{name}': {first['msg'].lower()}.", param=name)

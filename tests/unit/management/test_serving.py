@@ -1,0 +1,124 @@
+from typing import Any, ClassVar
+
+import pytest
+from aiohttp import web
+from pydantic import RootModel
+
+from router.api.admin.endpoint import Asked, Endpoint, Reply, Switch
+from router.core.errors import RouterError
+from router.core.scopes import LOCAL, Scope
+from router.management.serving import routes
+from router.proxy.slow import ADMIN
+
+
+class Fields(Asked):
+    name: str
+    count: int = 1
+    wait: Switch = True
+
+
+class Text(Asked):
+    raw: ClassVar[str] = "text"
+
+    text: str
+    name: str = ""
+
+
+class Said(RootModel[dict[str, Any]]):
+    """What was asked."""
+
+
+class Echo:
+    """Says what it was asked, and by whom."""
+
+    async def fields(self, asked, admin):
+        """With a status and a header of its own."""
+        return Reply(Said({**asked.model_dump(), "by": admin.name}), 202, {"x-mine": "1"})
+
+    async def text(self, asked, admin):
+        """As it is."""
+        del admin
+        return Said(asked.model_dump())
+
+
+ENDPOINTS = (
+    Endpoint[Echo, Fields, Said](
+        operation="fields",
+        method="POST",
+        path="/admin/{name}/do",
+        scope=Scope.MANAGE,
+        doc="Does it.",
+        asks=Fields,
+        tells=Said,
+        handle=lambda part: part.fields,
+    ),
+    Endpoint[Echo, Text, Said](
+        operation="text",
+        method="PUT",
+        path="/admin/text",
+        scope=Scope.CONFIGURE,
+        doc="Takes a text.",
+        asks=Text,
+        tells=Said,
+        handle=lambda part: part.text,
+    ),
+)
+
+
+@pytest.fixture
+async def ask(aiohttp_client):
+    """Give a function that asks at a path: the answer's status and content, or the error's message and field."""
+
+    @web.middleware
+    async def let_in(request, handler):
+        request[ADMIN] = LOCAL
+        try:
+            return await handler(request)
+        except RouterError as error:
+            return web.json_response([error.message, error.param], status=error.status)
+
+    app = web.Application(middlewares=[let_in])
+    app.add_routes(routes(ENDPOINTS, Echo()))
+    client = await aiohttp_client(app)
+
+    async def asking(method, path, data=None):
+        async with client.request(method, path, data=data) as answer:
+            return answer.status, await answer.json()
+
+    return asking
+
+
+async def test_fields_come_from_path_query_and_body(ask):
+    """The path's win: they are what the endpoint is."""
+    told = {"name": "a/b", "count": 7, "wait": False, "by": "this machine"}
+    assert await ask("POST", "/admin/a/b/do?count=7&wait=false") == (202, told)
+    assert await ask("POST", "/admin/a%2Fb/do", '{"count": 7, "wait": false, "name": "c"}') == (202, told)
+
+
+async def test_a_body_that_is_text(ask):
+    """It isn't taken apart, and other fields stand in the query."""
+    assert await ask("PUT", "/admin/text?name=n", "a: ä\n".encode()) == (200, {"text": "a: ä\n", "name": "n"})
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "sentence", "param"),
+    [
+        ("?count=many", None, "'count' is a whole number.", "count"),
+        ("?wait=no", None, "Say wait=true or wait=false.", "wait"),
+        ("?nmae=x", None, "There is no 'nmae' here.", "nmae"),
+        ("", "[]", "The request's body must be a JSON object.", None),
+        ("", "{", "The request's body isn't JSON.", None),
+        ("", b'{"\xff": 1}', "The request's body isn't JSON.", None),
+        ("", "[" * 100_000, "The request's body isn't JSON.", None),
+        ("", '{"count": null}', "'count': input should be a valid integer.", "count"),
+    ],
+)
+async def test_what_is_wrong_is_said(ask, path, body, sentence, param):
+    """With the field's name, for people and programs."""
+    assert await ask("POST", f"/admin/a/do{path}", body) == (400, [sentence, param])
+
+
+async def test_a_text_that_is_no_text(ask):
+    """What isn't UTF-8 is refused; what is missing is named."""
+    assert await ask("PUT", "/admin/text", b"\xff") == (400, ["The request's body isn't UTF-8.", None])
+    assert await ask("PUT", "/admin/text") == (400, ["'text' is missing.", "text"])
