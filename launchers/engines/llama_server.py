@@ -30,6 +30,8 @@ import msgspec
 
 from launchers.engines import bodies, chats, common, tools, usual
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
+from launchers.engines.messages import COUNT, MESSAGES, Items, put_messages_right
+from launchers.engines.messages import RULES as MESSAGES_RULES
 from launchers.engines.reminders import put_reminders_right
 from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
@@ -82,7 +84,7 @@ ON_OFF = frozenset({"flash-attn", "fit", "log-colors"})
 """Flags that take the word on or off."""
 STYLE = common.Style(dashes=True, booleans="pairs", lists="commas", switches=SWITCHES)
 
-RESPONSES, MESSAGES, COUNT = "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"
+RESPONSES = "/v1/responses"
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 APIS = frozenset({
     CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT, EMBEDDINGS, "/v1/rerank", "/v1/reranking", TRANSCRIPTIONS,
@@ -94,7 +96,6 @@ Prompts = Annotated[
     list[int | Text | Annotated[list[int | Text], msgspec.Meta(min_length=1)] | dict[str, object]],
     msgspec.Meta(min_length=1),
 ]
-Items = Annotated[list[dict[str, msgspec.Raw]], msgspec.Meta(min_length=1)]
 
 
 class BySchema(msgspec.Struct, tag_field="type", tag="json_schema"):
@@ -121,7 +122,6 @@ TYPES: Mapping[str, Rule] = {
     "logit_bias": Rule(dict[str, float | bool] | list[object], "must be an object of numbers"),  # or llama.cpp's form
 }
 SCHEMAS = "must be an object whose type is text, json_object or json_schema, the last with a schema"
-CONVERSATION = Rule(Items, "must be a list of one message or more", required=True)
 RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
     CHAT: {**bodies.CHAT_TYPES, **TYPES, "response_format": Rule(bodies.AnyForm | bodies.AnyJson | BySchema, SCHEMAS)},
     COMPLETIONS: {
@@ -146,8 +146,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
         "top_p": bodies.NUMBER,
         "max_output_tokens": bodies.WHOLE,
     },
-    MESSAGES: {"messages": CONVERSATION},
-    COUNT: {"messages": CONVERSATION},
+    **MESSAGES_RULES,
 })  # fmt: skip
 
 
@@ -171,8 +170,6 @@ CONVERSATIONS: Mapping[str, str] = MappingProxyType({
     CHAT: "messages", MESSAGES: "messages", COUNT: "messages", RESPONSES: "input",
 })  # fmt: skip
 """An API → its field with the conversation."""
-LEFT_OUT = "document"
-"""A type of part of /v1/messages that it would ignore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +237,9 @@ class LlamaServer:
             takes = chats.Takes(self.name, reads_arguments=True) if reads_media else TEXT_ALONE
             _put_chat_right(found, takes, self.name)
         elif path in MEDIA:
-            _check_media(found, path, reads_media=reads_media)
-            (_put_response_right if path == RESPONSES else put_reminders_right)(found)
+            if not reads_media:
+                _check_media(found, path)
+            (_put_response_right if path == RESPONSES else _put_messages_right)(found)
         if path in CONVERSATIONS:
             _drop_empty_end(found, CONVERSATIONS[path])
         if path == COMPLETIONS:
@@ -297,13 +295,11 @@ def _put_log_probabilities_right(found: Fields) -> None:
         found["top_logprobs"] = bodies.raw(1)
 
 
-def _check_media(found: Fields, path: str, *, reads_media: bool) -> None:
+def _check_media(found: Fields, path: str) -> None:
     """Do 8 above for APIs that aren't chats."""
     for kind in _kinds(bodies.value(found.get(CONVERSATIONS[path], bodies.NO_TEXT))):
-        if kind in MEDIA[path] and not reads_media:
+        if kind in MEDIA[path]:
             raise UnfitRequestError(f"A part is of type {kind}; {TEXT_ALONE.engine} takes text.")
-        if kind == LEFT_OUT:
-            raise UnfitRequestError(f"A part is of type {kind}, which llama_server doesn't take; send its text.")
 
 
 def _kinds(items: object) -> Iterator[str]:
@@ -329,6 +325,11 @@ def _put_response_right(found: Fields) -> None:
         told = [_typed(each) for each in items if each.get("type") != "reasoning" or each.get("content")]
         if told != items:
             found["input"] = bodies.raw(told)
+
+
+def _put_messages_right(found: Fields) -> None:
+    put_messages_right(found)
+    put_reminders_right(found)
 
 
 def _typed(item: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from launchers.engines import bodies, chats, common, tools, usual
+from launchers.engines import bodies, chats, common, messages, tools, usual
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule
 from launchers.errors import ArgumentError, UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
@@ -124,6 +124,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = MappingProxyType({
         "encoding_format": Rule(Literal["float", "base64", "bytes", "bytes_only"], "must be float or base64"),
         "dimensions": bodies.WHOLE,
     },
+    **messages.RULES,
 })  # fmt: skip
 """Rules for fields whose errors would otherwise name its own classes."""
 
@@ -213,7 +214,9 @@ class Vllm:
         if path == COMPLETIONS:
             bodies.check_best_of(found, self.name)
             bodies.put_limit_right(found)
-        if path != EMBEDDINGS:
+        if path in messages.RULES:
+            messages.put_messages_right(found)
+        elif path != EMBEDDINGS:
             chats.put_stop_right(found)
             _drop_what_says_nothing(found)
         return bodies.written(found) if nulls or found != was else body

@@ -8,6 +8,7 @@ OpenAI's form is `{"error": {message, type, param, code}}`; Anthropic's, on /v1/
 vendors' published API references.
 """
 
+import html
 import re
 from typing import Any, ClassVar
 
@@ -221,6 +222,14 @@ _SAYS_TOO_LONG = re.compile(
 )
 """Sentences by which engines without a code for it say that a prompt is longer than their context."""
 
+_PAGE = re.compile(r"\s*<(?:!doctype|html|\?xml|head|body|h1|title)\b", re.IGNORECASE)
+_TAG = re.compile(r"<[^>]*(?:>|\Z)")
+_HIDDEN = re.compile(r"<(head|script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL)
+"""What isn't shown of a web page."""
+
+_MOST_OF_A_PAGE = 4096
+"""Characters of a web page that are read."""
+
 
 def _is_anthropic(path: str) -> bool:
     return path.startswith("/v1/messages")
@@ -305,7 +314,14 @@ def _words(said: bytes) -> str:
     for each in (error.get("message"), error.get("detail")) if isinstance(error, dict) else (error,):
         if isinstance(each, str):
             return each
-    return said.decode("utf-8", "replace")
+    text = said.decode("utf-8", "replace")
+    return _read_page(text[:_MOST_OF_A_PAGE]) if _PAGE.match(text) else text
+
+
+def _read_page(page: str) -> str:
+    """Give the words of a web page, as proxies and frameworks write their errors; of its title if it has no others."""
+    shown = (html.unescape(_TAG.sub(" ", each)) for each in (_HIDDEN.sub(" ", page), page))
+    return next(filter(None, (" ".join(each.split()) for each in shown)), "")
 
 
 def body(error: RouterError, path: str) -> bytes:
@@ -315,8 +331,8 @@ def body(error: RouterError, path: str) -> bytes:
     return _encode(_anthropic(error) if _is_anthropic(path) else {"error": told(error)})
 
 
-def event(error: RouterError, path: str) -> bytes:
-    """Give the error as the last event of a stream that has begun, in the form of this path's API.
+def event(error: RouterError, path: str, number: int = 0) -> bytes:
+    """Give the error as the last event of a stream that has begun, behind `number` others, in the path's API's form.
 
     It begins with an empty line, because the bytes before may end in the middle of an event. Ollama's streams are lines
     of JSON, and the router itself writes them, each whole.
@@ -326,10 +342,9 @@ def event(error: RouterError, path: str) -> bytes:
     if _is_anthropic(path):
         return b"\n\nevent: error\ndata: " + _encode(_anthropic(error)) + b"\n\n"
     if path.startswith("/v1/responses"):
-        # SDKs want a number, and nobody has counted the events that passed as they came.
         said = {
             "type": "error",
-            "sequence_number": 0,
+            "sequence_number": number,
             "code": error.code,
             "message": error.message,
             "param": error.param,

@@ -69,6 +69,19 @@ class Reshape:
         part._strip = tuple(name for name in self._strip if (name in names) is inside)
         return part
 
+    def with_limit(self, limit: str) -> "Reshape":
+        """Give the rules for bodies of an API in which `limit` is the one name of the most tokens of an answer."""
+
+        def named(name: str) -> str:
+            return limit if name in ALIKE else name
+
+        part = Reshape()
+        part._set = {named(name): value for name, value in self._set.items()}
+        part._default = [(named(name), named(alike), value) for name, alike, value in self._default]
+        part._at_most = [(named(name), most, written) for name, most, written in self._at_most]
+        part._strip = tuple(limit if name == "max_tokens" else name for name in self._strip)
+        return part
+
     def apply(self, fields: dict[str, msgspec.Raw]) -> None:
         """Apply the rules to the fields of a body, in place."""
         for name in self._strip:

@@ -27,6 +27,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from router.core import errors
+from router.core.apis import RESPONSES
 from router.core.errors import RouterError
 from router.core.progress import Passed
 from router.http1.bodies import CHUNKED, LAST_CHUNK, LENGTH, NONE, chunk
@@ -244,10 +245,11 @@ class Answer:
         is_cut = not end and self.head is not None and self.head.framing is CHUNKED and request.http11
         self._sink.finish(keep_alive=request.keep_alive and not is_cut)
 
-    def break_off(self, error: RouterError, interrupt: "Callable[[bytes], bytes] | None") -> int:
+    def break_off(self, error: RouterError, interrupt: "Callable[[bytes], bytes] | None", words: bytes = b"") -> int:
         """Say why there is no more. Give the status that the client got.
 
         `interrupt` frames words behind what the engine gave (upstream.Connection.interrupt); None: there is no engine.
+        `words` are those of a stream that is translated; those of /v1/responses are its proper end.
         """
         request, head = self._request, self.head
         path, keep_alive = request.head.path, request.keep_alive
@@ -257,15 +259,21 @@ class Answer:
             self._write(error_answer(error, path, request.id, keep_alive=keep_alive, cors=cors))
             self._sink.finish(keep_alive=keep_alive)
             return error.status
-        # A stream that breaks off doesn't end as if it were whole.
+        ends = bool(words) and path == RESPONSES
+        words = words or errors.event(error, path, self.passed.events)
         if self.state is PROMISED or self.state is REFUSING:
+            self._chunking = True
             # Between two lines: an empty one would end an event without data.
-            self._write(chunk(errors.event(error, path).lstrip(b"\n")))
+            self._write(chunk(words.lstrip(b"\n")))
         elif self.passed.streams and interrupt is not None:
-            words = interrupt(errors.event(error, path))
+            words = interrupt(words)
             if words:
                 self._write(chunk(words) if self._chunking else words)
-        self._sink.hang_up()
+        if ends:
+            self.complete()
+        else:
+            # A stream that breaks off doesn't end as if it were whole.
+            self._sink.hang_up()
         return error.status if head is None else head.status
 
     def abandon(self) -> None:

@@ -9,6 +9,7 @@ and decides. A hedge is a second attempt beside the first; whichever wins, nothi
 import asyncio
 
 from router.core.catalog import Backend, Candidate
+from router.core.errors import RouterError
 from router.core.estimate.ask import Sent
 from router.core.retry import Failure
 from router.proxy.dialling import ConnectError
@@ -59,6 +60,10 @@ class Between(Receiver):
     """Hears an answer before its attempt does (proxy.interpreter). `takes_chunks`: chunks are left as they are."""
 
     takes_chunks = True
+
+    def last_words(self, error: RouterError) -> bytes:  # noqa: ARG002  (an interface)
+        """The end of a stream that breaks off; nothing if only the stream's own API has a form for it."""
+        return b""
 
 
 class Attempt(Receiver):

@@ -144,7 +144,8 @@ class Exchange(UnderWay):
 
     def _cut(self, error: "RouterError", outcome: str) -> None:
         attempt = self._attempts.current
-        self._finish(self.answer.break_off(error, None if attempt is None else attempt.interrupt), outcome)
+        words = b"" if attempt is None or attempt.between is None else attempt.between.last_words(error)
+        self._finish(self.answer.break_off(error, None if attempt is None else attempt.interrupt, words), outcome)
 
     def pause(self) -> None:
         """Read no more from the engine: the client is slower."""

@@ -3,8 +3,8 @@
 `Interpreter` has the answer translated (`router.translate`): the attempt, and all who decide on it, hear of a head and
 a body as a backend would have sent them that speaks the API.
 
-`Trial` passes everything on. But if the answer says that there is no such path, it keeps that, notes that the backend
-lacks the API, and has the same attempt made again, translated.
+`Trial` passes everything on, or has it completed. But if the answer says that there is no such path, it keeps that,
+notes that the backend lacks the API, and has the same attempt made again, translated.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from router.core import errors, stall
 from router.core.apis import PARTIAL, may_lack, says_no_such_path
-from router.core.errors import ApiMissingError, BadGatewayError, EngineError
+from router.core.errors import ApiMissingError, BadGatewayError, EngineError, RouterError
 from router.core.retry import Failure
 from router.http1.bodies import CHUNKED, CLOSE, LENGTH, payload
 from router.http1.heads import status_line
@@ -193,10 +193,9 @@ class Interpreter(Between):
         """Hand it on."""
         self._attempt.on_failure(failure, detail)
 
-
-def _never() -> float:
-    """Give a time for what is no stream."""
-    return 0.0
+    def last_words(self, error: RouterError) -> bytes:
+        """End a stream that breaks off as the client's API does."""
+        return self._answer.fail(error, self._clock()) if self._streams and not self._answer.done else b""
 
 
 class Lesson(Protocol):
@@ -209,17 +208,28 @@ class Lesson(Protocol):
 class Trial(Between):
     """Passes on the answer of a backend of which it isn't known whether it has the API; `learn` is told whether it has.
 
-    `again` makes the attempt once more. `errors` puts an error into the form of the API; None: it passes as it is.
+    `again` makes the attempt once more. `answer` puts an error into the form of the API and, if it `mends`, completes
+    any answer; None: all passes as it is. `clock` gives the loop's time.
     """
 
     def __init__(
-        self, attempt: Attempt, learn: Lesson, again: Callable[[], None], errors: AnswerTranslator | None = None
+        self,
+        attempt: Attempt,
+        learn: Lesson,
+        again: Callable[[], None],
+        clock: Callable[[], float],
+        answer: AnswerTranslator | None = None,
+        *,
+        mends: bool = False,
     ) -> None:
+        self.takes_chunks = not mends
         self._attempt: Final = attempt
         self._learn: Final = learn
         self._again: Final = again
-        self._errors: Final = errors
-        self._error: Interpreter | None = None
+        self._clock: Final = clock
+        self._answer: Final = answer
+        self._mends: Final = mends
+        self._interpreter: Interpreter | None = None
         self._head: ResponseHead | None = None
         self._length = 0
         self._kept = b""
@@ -235,20 +245,20 @@ class Trial(Between):
     def _tell_head(self, head: ResponseHead) -> None:
         if head.status == 200:
             self._learn(speaks=True)
-        if head.status < 400 or self._errors is None:
+        if self._answer is None or not (self._mends or head.status >= 400):
             self._attempt.on_head(head, self._length)
             return
-        self._error = Interpreter(self._attempt, self._errors, _never, raw=self._is_raw(head))
-        self._error.on_head(head, self._length)
+        self._interpreter = Interpreter(self._attempt, self._answer, self._clock, raw=self._is_raw(head))
+        self._interpreter.on_head(head, self._length)
 
     def _is_raw(self, head: ResponseHead) -> bool:
         return head.framing is CHUNKED and self._attempt.position is not None
 
     def _tell_body(self, data: bytes) -> None:
-        if self._error is None:
+        if self._interpreter is None:
             self._attempt.on_body(data)
         else:
-            self._error.on_body(data)
+            self._interpreter.on_body(data)
 
     def on_body(self, data: bytes) -> None:
         """Keep the words about it."""
@@ -263,7 +273,10 @@ class Trial(Between):
         """Hand it on."""
         if self._head is not None:
             self._pass_on(self._head)
-        self._attempt.on_remains(data)
+        if self._interpreter is None:
+            self._attempt.on_remains(data)
+        else:
+            self._interpreter.on_remains(data)
 
     def on_end(self) -> None:
         """Have the attempt made again, translated, if there is no such path."""
@@ -275,8 +288,8 @@ class Trial(Between):
                 self._again()
                 return
             self._pass_on(head)
-        if self._error is not None:
-            self._error.on_end()
+        if self._interpreter is not None:
+            self._interpreter.on_end()
         elif self._attempt.listens:
             self._attempt.on_end()
 
@@ -292,3 +305,7 @@ class Trial(Between):
         if self._head is not None:
             self._pass_on(self._head)
         self._attempt.on_failure(failure, detail)
+
+    def last_words(self, error: RouterError) -> bytes:
+        """Ask what translates the stream, if anything does."""
+        return b"" if self._interpreter is None else self._interpreter.last_words(error)

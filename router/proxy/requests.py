@@ -340,11 +340,21 @@ def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
 
 def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshape | None, pool: "Pool") -> bytes:
     """Write a request for this backend. Raises RouterError if its engine can't be sent it."""
-    head, backend = request.head, candidate.backend
+    return put(request, fitted(request, body, candidate, reshape), candidate.backend, pool)
+
+
+def fitted(request: Request, body: bytes, candidate: Candidate, reshape: Reshape | None) -> bytes:
+    """Apply a route's rules to a body, and give it the backend's name of the model."""
     # Engines that are launched don't know for how long they run; a server elsewhere may be an Ollama.
-    drops = request.stay is not None and backend.supervised
+    drops = request.stay is not None and candidate.backend.supervised
     if reshape is not None or candidate.model != request.model or drops:
-        body = reshaped(body, reshape, candidate.model, STAYS if drops else ())
+        return reshaped(body, reshape, candidate.model, STAYS if drops else ())
+    return body
+
+
+def put(request: Request, body: bytes, backend: "Backend", pool: "Pool") -> bytes:
+    """Write a request with a body meant for this backend. Raises RouterError if its engine can't be sent it."""
+    head = request.head
     if backend.put_right is not None:
         body = backend.put_right(head.path, body)
     return message(request, backend, head.target, pool.credentials or request.credentials, body, pool)

@@ -10,13 +10,13 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from router.core.apis import COUNT, MESSAGES, OLLAMA_STREAMS
+from router.core.apis import COUNT, MESSAGES, OLLAMA_STREAMS, RESPONSES
 from router.core.form import renamed
-from router.core.reshape import Reshape, reshaped
+from router.core.reshape import ALIKE, Reshape, reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
-from router.proxy.requests import message, written
-from router.translate import ESTIMATES, MENDED, OWN_FIELDS, SPEECHES, falls_short, tidied
-from router.translate.speech import JSON, Context, ErrorTranslator
+from router.proxy.requests import fitted, message, put
+from router.translate import ESTIMATES, MENDERS, OWN_FIELDS, SPEECHES, tidied
+from router.translate.speech import JSON, AnswerTranslator, Context, ErrorTranslator
 
 if TYPE_CHECKING:
     from router.core.catalog import Route, Way
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _REWORDED = frozenset({MESSAGES, COUNT})
 """Paths on which some engines that speak the API have errors of another form."""
+
+_LIMITS = {MESSAGES: "max_tokens", RESPONSES: "max_output_tokens"}
+"""The one name that an API has for the most tokens of an answer."""
 
 _ESTIMATED = b"x-router-estimate: 1\r\n"
 
@@ -103,18 +106,19 @@ def spoken(
     """
     path, apis = request.head.path, attempt.backend.apis
     attempt.between = None
-    mends = path in apis.mends
-    if path in apis.lacks or (mends and falls_short(path, body)):
+    if path in apis.lacks:
         return _translated(attempt, request, body, route, pool, plane)
-    if mends and path in MENDED:
-        translation = MENDED[path](body, _context(request, plane))
-        if translation.path != path:
+    fit = fitted(request, body, attempt.candidate, _for_native(route.reshape, path))
+    answer: AnswerTranslator | None = ErrorTranslator(path) if path in _REWORDED else None
+    mends = path in apis.mends
+    if mends:
+        answer = MENDERS[path](fit, _context(request, plane))
+        if answer is None:
             # The engine has the API, but not this part of it.
             return _translated(attempt, request, body, route, pool, plane)
-        attempt.between = Interpreter(attempt, translation.answer, plane.loop.time)
-    elif path not in apis.speaks or path in _REWORDED:
-        attempt.between = _trial(attempt, sender, path, pool, plane)
-    return written(request, body, attempt.candidate, route.reshape, pool)
+    if answer is not None or path not in apis.speaks:
+        attempt.between = _trial(attempt, sender, path, pool, plane, answer, mends=mends)
+    return put(request, fit, attempt.backend, pool)
 
 
 def written_form(attempt: "Attempt", request: "Request", body: bytes, pool: "Pool") -> bytes:
@@ -131,13 +135,21 @@ def written_form(attempt: "Attempt", request: "Request", body: bytes, pool: "Poo
     return message(request, backend, request.head.target, credentials, body, pool)
 
 
-def _trial(attempt: "Attempt", sender: Sender, path: str, pool: "Pool", plane: "Plane") -> Trial:
+def _trial(
+    attempt: "Attempt",
+    sender: Sender,
+    path: str,
+    pool: "Pool",
+    plane: "Plane",
+    answer: AnswerTranslator | None,
+    *,
+    mends: bool,
+) -> Trial:
     def learn(*, speaks: bool) -> None:
         if not (speaks and path in attempt.backend.apis.speaks):
             plane.ledger.learn_api(attempt.backend, path, speaks=speaks)
 
-    reworded = ErrorTranslator(path) if path in _REWORDED else None
-    return Trial(attempt, learn, lambda: sender.again(attempt, pool), reworded)
+    return Trial(attempt, learn, lambda: sender.again(attempt, pool), plane.loop.time, answer, mends=mends)
 
 
 def _translated(
@@ -146,7 +158,7 @@ def _translated(
     backend, model, rules, path = attempt.backend, attempt.candidate.model, route.reshape, request.head.path
     asked = body
     # Rules for fields that only the client's API has; those for a chat's come once there is one.
-    before, after = (None, None) if rules is None else _parted(rules)
+    before, after = (None, None) if rules is None else _parted(rules, path)
     body = reshaped(body, before, model)
     translation = SPEECHES[path](body, _context(request, plane))
     body, target = translation.body, backend.apis.counter if path == COUNT else translation.path
@@ -162,13 +174,21 @@ def _translated(
 
 
 @lru_cache(maxsize=64)
-def _parted(rules: Reshape) -> tuple[Reshape, Reshape]:
+def _parted(rules: Reshape, path: str) -> tuple[Reshape, Reshape]:
     """Part a route's rules: for fields that only clients' APIs have, and for those of chats."""
-    return rules.only(OWN_FIELDS, inside=True), rules.only(OWN_FIELDS, inside=False)
+    names = OWN_FIELDS | ALIKE.keys() if path == MESSAGES else OWN_FIELDS
+    return rules.only(names, inside=True), rules.only(names, inside=False)
+
+
+@lru_cache(maxsize=64)
+def _for_native(rules: Reshape | None, path: str) -> Reshape | None:
+    """Give a route's rules for bodies of an API that the backend speaks itself."""
+    limit = _LIMITS.get(path)
+    return rules if rules is None or limit is None else rules.with_limit(limit)
 
 
 def _context(request: "Request", plane: "Plane") -> Context:
-    return Context(request.id, request.model, request.head.path, time.time(), plane.loop.time())
+    return Context(request.id, request.model, request.head.path, time.time(), plane.loop.time(), request.stream)
 
 
 def _as_bearer(request: "Request") -> bytes:

@@ -11,8 +11,8 @@ Between them and the engine stands `chat`, which reads chat completions and has 
 `completions` has the types of that, `events` reads server-sent events, `thinking` parts reasoning from text, `speech`
 says what a translation is.
 
-`SPEECHES` has these functions by the client's path, `MENDED` those that complete the answers of engines which speak
-the API themselves but leave out what clients need, and `ESTIMATES` those that answer what no engine can.
+`SPEECHES` has these functions by the client's path. `MENDERS` has those that complete the answers of engines which
+speak the API themselves but leave out what clients need, and `ESTIMATES` those that answer what no engine can.
 
 A translator raises BadRequestError for a request that can't be said in chat completions, and no other error, whatever
 the JSON. It raises BadGatewayError for an answer that isn't one, and EngineError for an error that
@@ -24,7 +24,7 @@ from types import MappingProxyType
 
 from router.core.apis import COUNT, MESSAGES, RESPONSES
 from router.translate import mending, messages, ollama, responses
-from router.translate.speech import Context, Translation
+from router.translate.speech import AnswerTranslator, Context, Translation
 
 Speech = Callable[[bytes, Context], Translation]
 
@@ -38,7 +38,9 @@ SPEECHES: Mapping[str, Speech] = MappingProxyType({
     "/api/embeddings": ollama.embeddings,
 })  # fmt: skip
 
-MENDED: Mapping[str, Speech] = MappingProxyType({RESPONSES: mending.mended})
+Menders = Mapping[str, Callable[[bytes, Context], AnswerTranslator | None]]
+MENDERS: Menders = MappingProxyType({RESPONSES: mending.mender, MESSAGES: messages.mender})
+"""Each gives what completes the answer to a request; None for one that such an engine can only do as a chat."""
 
 ESTIMATES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({COUNT: messages.estimate})
 
@@ -52,11 +54,6 @@ OWN_FIELDS = frozenset({
 """Fields that the APIs here have and chats have not, or with another meaning."""
 
 _HAVE_BILLING = frozenset({MESSAGES, COUNT})
-
-
-def falls_short(path: str, body: bytes) -> bool:
-    """Whether an engine whose answers on this path are mended can't do what is asked there, but in a chat."""
-    return path == MESSAGES and messages.asks_for_format(body)
 
 
 def tidied(path: str, body: bytes) -> bytes:

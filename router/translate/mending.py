@@ -7,7 +7,8 @@ name that the client asked for, and an error in a stream, which becomes a respon
 
 Some requests it would not answer as meant, whatever its answer lacked. Those go to its chats instead:
 
-1. Tools in namespaces, which it ignores, and a `tool_choice` that isn't `auto` or `none`, which it may ignore.
+1. Tools in namespaces and custom ones, which it ignores, and a `tool_choice` that isn't `auto` or `none`, which it may
+   ignore.
 2. Items that it refuses: reasoning without its text (as Codex sends back a summary), and types that it doesn't know.
 """
 
@@ -23,12 +24,12 @@ from router.translate import responses_request as request
 from router.translate.completions import NULL
 from router.translate.events import EventReader
 from router.translate.reading import read
-from router.translate.responses import refuse_stored, responses
+from router.translate.responses import refuse_stored
 from router.translate.responses_answer import Echo, ResponsesWriter
 from router.translate.responses_event import Event, Usage
 from router.translate.responses_request import Glance, Seen
 from router.translate.responses_tools import Tools
-from router.translate.speech import EVENT_STREAM, JSON, AnswerTranslator, Context, Translation
+from router.translate.speech import EVENT_STREAM, JSON, AnswerTranslator, Context
 
 Fields = dict[str, msgspec.Raw]
 T = TypeVar("T")
@@ -36,8 +37,11 @@ T = TypeVar("T")
 KNOWN = frozenset({None, "message", "function_call", "function_call_output"})
 """Types of items that llama_server takes; it takes reasoning with its text, too."""
 
-_NAMESPACE = re.compile(rb'"type"\s*:\s*"namespace"')
-"""A tool in JSON that is a namespace; it is no type of a JSON schema."""
+_OTHER_TOOL = re.compile(rb'"type"\s*:\s*"(?:namespace|custom)"')
+"""A tool in JSON that it ignores, though it becomes a function in a chat; these are no types of a JSON schema."""
+
+LAST = ("usage", "incomplete_details", "status")
+"""Fields that stand at the end of a response: what the access log wants (core.record)."""
 
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 
@@ -47,16 +51,19 @@ _fields = msgspec.json.Decoder(Fields)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def mended(body: bytes, context: Context) -> Translation:
-    """Pass a request of /v1/responses on as it is, and complete its answer. Raises BadRequestError."""
-    if b'"namespace"' in body and _NAMESPACE.search(body):
-        return responses(body, context)
+def mender(body: bytes, context: Context) -> "Mender | None":
+    """Give what completes the answer to a request of /v1/responses; None if it must become a chat.
+
+    Raises BadRequestError.
+    """
+    if (b'"namespace"' in body or b'"custom"' in body) and _OTHER_TOOL.search(body):
+        return None
     asked = read(request.glance, body, "")
     refuse_stored(asked)
     if _is_for_chat(asked):
-        return responses(body, context)
+        return None
     limit = min([each for each in (asked.max_output_tokens, asked.max_tokens) if each is not None], default=0)
-    return Translation(context.path, body, Mender(context, Echo(asked), limit, streams=bool(asked.stream)))
+    return Mender(context, Echo(asked), limit, streams=bool(asked.stream))
 
 
 def _is_for_chat(asked: Glance) -> bool:
@@ -209,13 +216,15 @@ class Mender(AnswerTranslator):
         fields["output"] = msgspec.Raw(_encode([_item(item)[0] for item in _read(_list, fields["output"])]))
         if fields.get("usage", NULL[0]) in NULL:
             fields["usage"] = msgspec.Raw(b"null")
-            return fields
-        usage = _read(told.usage, fields["usage"])
-        fields["usage"] = _whole_usage(fields["usage"], usage)
-        if 0 < self._limit <= usage.output_tokens and bytes(fields["status"]) == b'"completed"':
-            fields["status"] = msgspec.Raw(b'"incomplete"')
-            fields["incomplete_details"] = msgspec.Raw(b'{"reason":"max_output_tokens"}')
-            fields["completed_at"] = msgspec.Raw(b"null")
+        else:
+            usage = _read(told.usage, fields["usage"])
+            fields["usage"] = _whole_usage(fields["usage"], usage)
+            if 0 < self._limit <= usage.output_tokens and bytes(fields["status"]) == b'"completed"':
+                fields["status"] = msgspec.Raw(b'"incomplete"')
+                fields["incomplete_details"] = msgspec.Raw(b'{"reason":"max_output_tokens"}')
+                fields["completed_at"] = msgspec.Raw(b"null")
+        for name in LAST:
+            fields[name] = fields.pop(name)
         return fields
 
 

@@ -15,6 +15,8 @@ What differs between the two, and what becomes of it:
 7. Built-in tools that a server runs (web_search and such) are left out, and so are the blocks that they made.
 8. `thinking` turns reasoning on or off in the template (`enable_thinking`). Its budget has no equivalent, and is left
    out. An `effort` of high is Anthropic's default, so the model's own default applies.
+9. `max_tokens` is wanted, as in Anthropic's API. 0 is 1: it asks that the prompt be read and cached, and engines make
+   one token at least.
 
 What is read of a request is in `messages_request`, the answer's side in `messages_answer`.
 """
@@ -27,7 +29,7 @@ from router.core.errors import BadRequestError
 from router.translate.billing import without_billing_line
 from router.translate.chat import ChatTranslator
 from router.translate.counting import estimate
-from router.translate.messages_answer import CountTranslator, MessagesWriter
+from router.translate.messages_answer import CountTranslator, MessagesMender, MessagesWriter
 from router.translate.messages_request import (
     NULL,
     PASSED,
@@ -48,6 +50,7 @@ COUNTER = "/v1/router/count_tokens"
 """The path at which an engine's wrapper counts the tokens of a chat."""
 
 _ANY_ARGUMENTS = msgspec.Raw(b'{"type":"object","properties":{}}')
+_ZERO = msgspec.Raw(b"0")
 _EFFORTS = {"low": "low", "medium": "medium", "xhigh": "high", "max": "high"}
 
 Fields = dict[str, object]
@@ -58,10 +61,18 @@ def messages(body: bytes, context: Context) -> Translation:
     """Turn a request of /v1/messages into a chat. Raises BadRequestError."""
     given = read_request(body)
     chat = _chat(given)
+    _limit(given, chat)
     if given.stream:
         chat["stream"] = True
         chat["stream_options"] = {"include_usage": True}
     return Translation(CHAT, _encode(chat), ChatTranslator(MessagesWriter(context, streams=bool(given.stream))))
+
+
+def mender(body: bytes, context: Context) -> MessagesMender | None:
+    """Give what corrects the answer to a request of /v1/messages; None if it must become a chat."""
+    if asks_for_format(body):
+        return None
+    return MessagesMender(context, streams=context.streams)
 
 
 def asks_for_format(body: bytes) -> bool:
@@ -101,6 +112,15 @@ def _chat(given: Request) -> Fields:
         if value not in NULL:
             chat[name] = value
     return chat
+
+
+def _limit(given: Request, chat: Fields) -> None:
+    """Do 9 above."""
+    limits = [limit for limit in (given.max_tokens, given.max_completion_tokens) if limit not in NULL]
+    if not limits:
+        raise BadRequestError("The request has no max_tokens; it must be a whole number.", param="max_tokens")
+    if limits == [_ZERO]:
+        chat["max_tokens"] = 1
 
 
 def _format(given: Request) -> Format | None:

@@ -9,16 +9,18 @@ comes. An answer in one piece gives them as `{"INVALID_JSON": text}`, a form tha
 client's own check of the arguments fails then, and the model can be told why.
 """
 
+import re
 from typing import Final
 
 import msgspec
 
 from router.core import errors
-from router.core.errors import BadGatewayError
+from router.core.errors import BadGatewayError, RouterError
 from router.core.record import says_error
 from router.translate.chat import CALLS, FILTERED, LENGTH, STOP, Call, Usage, WholeAnswer, Writer
+from router.translate.events import MOST
 from router.translate.messages_request import read_count
-from router.translate.speech import AnswerTranslator, Context
+from router.translate.speech import EVENT_STREAM, JSON, AnswerTranslator, Context
 
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
@@ -27,10 +29,13 @@ _REASONS = {STOP: b"end_turn", LENGTH: b"max_tokens", CALLS: b"tool_use", FILTER
 _NOTHING, _THINKING, _TEXT, _CALL = range(4)
 """The block that is open."""
 
-_EVENT = b'event: %b\ndata: {"type":"%b",%b}\n\n'
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":%b%b}}\n\n'
 _BEGINS = b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,"content_block":{"type":%b}}\n\n'
 _ENDS = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
+
+_ENDED_TURN = re.compile(rb'"stop_reason" ?: ?"end_turn" ?, ?"stop_sequence" ?: ?(?=")')
+_IS_OVER = re.compile(rb'"type" ?: ?"message_stop"')
+_SAYS_ERROR = re.compile(rb"(?:^|\n)event: ?error\r?\ndata: ?([^\r\n]*)")
 
 
 class MessagesWriter(Writer):
@@ -169,3 +174,75 @@ class CountTranslator(AnswerTranslator):
     def error(self, status: int, body: bytes) -> bytes:
         """Translate an error's body."""
         return errors.body(errors.of_engine(status, body), self._context.path)
+
+
+class MessagesMender(AnswerTranslator):
+    """Corrects what an engine with a /v1/messages of its own answers there; `streams`: as a stream.
+
+    llama_server (of November 2026) names the stop sequence that ended an answer, but says `end_turn`, and errors in its
+    streams have OpenAI's form. All else passes as it comes.
+    """
+
+    def __init__(self, context: Context, *, streams: bool) -> None:
+        self.done = False
+        self._context: Final = context
+        self._streams: Final = streams
+        # The beginning of an event that isn't whole yet.
+        self._rest = b""
+
+    @property
+    def content_type(self) -> bytes:
+        """The content type of a good answer."""
+        return EVENT_STREAM if self._streams else JSON
+
+    def feed(self, data: bytes, now: float) -> bytes:  # noqa: ARG002 -- other answers need the time
+        """Take the next bytes of a stream, cut anywhere; give the events that are whole."""
+        data = self._rest + data
+        last = data.rfind(b"\n\n")
+        end = 0 if last < 0 else last + 2
+        self._rest = data[end:]
+        if len(self._rest) > MOST:
+            raise BadGatewayError(f"The engine sent an event of more than {MOST} bytes.")
+        return self._mended(data[:end])
+
+    def ended(self, now: float) -> bytes:  # noqa: ARG002
+        """Give what came last, even if nothing ends it."""
+        rest, self._rest = self._rest, b""
+        return self._mended(rest)
+
+    def fail(self, error: RouterError, now: float) -> bytes:  # noqa: ARG002
+        """End the client's stream with an error."""
+        self.done = True
+        return errors.event(error, self._context.path)
+
+    def whole(self, body: bytes, now: float) -> bytes:  # noqa: ARG002
+        """Correct an answer in one piece."""
+        if says_error(body):
+            raise errors.of_engine(500, body)
+        self.done = True
+        return _with_reason(body)
+
+    def error(self, status: int, body: bytes) -> bytes:
+        """Give an error's body in the form of the API."""
+        return errors.reworded(status, body, self._context.path)
+
+    def _mended(self, said: bytes) -> bytes:
+        """Correct events that are whole."""
+        if b"error" in said:
+            found = _SAYS_ERROR.search(said)
+            if found is not None:
+                self.done = True
+                said = said[: found.start(1)] + errors.reworded(500, found[1], self._context.path) + b"\n\n"
+        if b'"stop_reason"' in said:
+            said = _with_reason(said)
+        if b"message_stop" in said and _IS_OVER.search(said):
+            self.done = True
+        return said
+
+
+def _with_reason(said: bytes) -> bytes:
+    """Give the right reason where a stop sequence ended an answer; fields in the content stand before it."""
+    found = _ENDED_TURN.match(said, max(0, said.rfind(b'"stop_reason"')))
+    if found is None:
+        return said
+    return said[: found.start()] + b'"stop_reason":"stop_sequence","stop_sequence":' + said[found.end() :]

@@ -23,7 +23,7 @@ class Context(NamedTuple):
 
     `id` is the request's, from which other ids are made. `model` is the name that the client asked for. `unix` is the
     time at which the request is sent on, as a Unix time in seconds, and `now` is the same moment on the loop's clock.
-    `path` is the client's, by which errors have their form.
+    `path` is the client's, by which errors have their form. `streams`: it asked for a stream.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Context(NamedTuple):
     path: str
     unix: float
     now: float
+    streams: bool = False
 
     @property
     def token(self) -> str:
@@ -66,9 +67,9 @@ class AnswerTranslator:
         """Take the end of the stream; give what the client's still lacks. If `done` is False then, it broke off."""
         raise NotImplementedError
 
-    def fail(self, error: RouterError, now: float) -> bytes:
-        """End the client's stream with an error."""
-        raise NotImplementedError
+    def fail(self, error: RouterError, now: float) -> bytes:  # noqa: ARG002 -- others need both
+        """End the client's stream with an error; give nothing if that has no form of its own."""
+        return b""
 
     def whole(self, body: bytes, now: float) -> bytes:
         """Translate an answer in one piece: into one piece, or into a stream if the client asked for that."""

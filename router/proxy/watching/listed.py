@@ -8,7 +8,7 @@ Beside the ids that all servers give, each gives fields of its own:
     loaded_context_length, max_context_length, type LM Studio; Mistral has the second
     context_window                                  Groq
     capabilities                                    words, or an object of words and booleans
-    owned_by                                        "llamacpp" is llama.cpp's server, whose /v1/responses lacks fields
+    owned_by                                        "llamacpp" is llama.cpp's server, whose answers lack fields
 
 A field of an unexpected kind is ignored, and so is an entry without a usable id: what a server serves must be found all
 the same. Some give the list bare, as Together does, or Ollama's own.
@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from launchers.abilities import Abilities
-from router.core.apis import RESPONSES
+from router.core.apis import MESSAGES, RESPONSES
 
 MOST_ID: Final = 512
 """Letters of a model's id."""
@@ -123,7 +123,8 @@ def _told(listing: list[_Model]) -> Listed:
     models = [model for model in listing if 0 < len(model.id) <= MOST_ID and model.id.isprintable()]
     of_llama_cpp = any(model.owned_by == LLAMA_CPP for model in models)
     return Listed(
-        {model.id: _abilities(model) for model in models}, frozenset({RESPONSES}) if of_llama_cpp else frozenset()
+        {model.id: _abilities(model) for model in models},
+        frozenset({MESSAGES, RESPONSES}) if of_llama_cpp else frozenset(),
     )
 
 

@@ -528,8 +528,8 @@ async def test_a_stream_that_breaks_off(start_router, session, path):
         router = lacking(await start_router([backend(fake)]), "b")
         async with session.post(router.url + path, json=request_of(path)) as answer:
             body = await read_what_comes(answer)
-    last = body.rstrip().splitlines()[-1].removeprefix(b"data: ")
-    assert json.loads(last).get("type", "error") == "error"
+    last = json.loads(body.rstrip().splitlines()[-1].removeprefix(b"data: "))
+    assert last.get("type", "error") == ("response.failed" if path == RESPONSES else "error")
     assert SAID[:32].encode()[:5] in body
     assert nothing_left(router)
 
@@ -572,3 +572,25 @@ async def test_names_with_latest(router, session, path):
     """Mean the same, and the answer has the client's name."""
     _, body = await answered(session, router, path, model="demo:latest", stream=False)
     assert json.loads(body)["model"] == "demo:latest"
+
+
+async def test_what_a_route_says_of_the_limit_holds_on_native_paths(start_router, session, fake, native):
+    """Under the name that the API has for it; and an answer that ends there is told to."""
+    limit = {MESSAGES: "max_tokens", RESPONSES: "max_output_tokens"}[native]
+    routes = {
+        "most": {"to": "demo", "at_most": {"max_completion_tokens": 8}},
+        "set": {"to": "demo", "set": {"max_tokens": 8}},
+    }
+    router = await start_router([backend(fake)], routes=routes)
+    router.plane.ledger.learn_mends(router.plane.backends["b"], frozenset({RESPONSES}))
+    fake.answers[native] = reply(200, {"output": [], "usage": {"input_tokens": 5, "output_tokens": 8}})
+    for model in routes:
+        asked = {**request_of(native, model=model, stream=False), limit: 100}
+        async with session.post(router.url + native, json=asked) as answer:
+            body = await answer.read()
+        assert answer.status == 200, body
+        assert fake.stats.last.path == native
+        sent = json.loads(fake.stats.last.body)
+        assert {name: value for name, value in sent.items() if name.startswith("max_")} == {limit: 8}
+        if native == RESPONSES:
+            assert json.loads(body)["status"] == "incomplete"

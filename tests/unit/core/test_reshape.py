@@ -100,6 +100,24 @@ def test_a_limit_has_two_names_and_neither_gets_past_its_rule(rules, body, expec
 
 
 @pytest.mark.parametrize(
+    ("rules", "body", "expected"),
+    [
+        ({"at_most": {"max_tokens": 9}}, {"limit": 10}, {"limit": 9}),
+        ({"at_most": {"max_completion_tokens": 9}}, {"limit": 10}, {"limit": 9}),
+        ({"default": {"max_tokens": 9, "t": 1}}, {"limit": 10}, {"limit": 10, "t": 1}),
+        ({"default": {"max_completion_tokens": 9}}, {}, {"limit": 9}),
+        ({"set": {"max_tokens": 9}}, {"limit": 10}, {"limit": 9}),
+        ({"set": {"max_completion_tokens": 9}}, {}, {"limit": 9}),
+        ({"strip": ["max_tokens", "t"]}, {"limit": 10, "t": 1}, {}),
+    ],
+)
+def test_an_api_with_another_name_of_the_limit(rules, body, expected):
+    """What router.yaml says of max_tokens is meant for it."""
+    rule = Reshape(**rules).with_limit("limit")
+    assert json.loads(reshaped(json.dumps(body).encode(), rule, None)) == expected
+
+
+@pytest.mark.parametrize(
     ("strip", "left"),
     [
         (["tools"], {"functions": [], "function_call": "auto", "logprobs": True, "top_logprobs": 2}),

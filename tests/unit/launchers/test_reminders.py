@@ -3,7 +3,8 @@ import json
 import pytest
 
 from launchers.engines import bodies
-from launchers.engines.llama_server import COUNT, MESSAGES, LlamaServer
+from launchers.engines.llama_server import LlamaServer
+from launchers.engines.messages import COUNT, MESSAGES
 from launchers.engines.reminders import put_reminders_right
 
 USER, ASSISTANT = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}

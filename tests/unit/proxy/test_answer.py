@@ -2,8 +2,9 @@ from itertools import product
 
 import pytest
 
+from router.core.apis import RESPONSES
 from router.core.errors import UnavailableError
-from router.http1.bodies import CHUNKED, CLOSE, LENGTH, NONE
+from router.http1.bodies import CHUNKED, CLOSE, LAST_CHUNK, LENGTH, NONE, chunk
 from router.proxy.answer import (
     BODY_CAME,
     DONE,
@@ -38,9 +39,9 @@ def framed(frame: bytes):
     return lambda words: frame % words if b"%s" in frame else frame
 
 
-def request(*, http11: bool = True, keep_alive: bool = True) -> Request:
+def request(*, http11: bool = True, keep_alive: bool = True, path: str = CHAT) -> Request:
     head = RequestHead(
-        target=b"/v1/chat/completions", path=CHAT, headers=(), keep_alive=keep_alive, id="", lines=b"", credentials=b"",
+        target=path.encode(), path=path, headers=(), keep_alive=keep_alive, id="", lines=b"", credentials=b"",
         well_addressed=True, explain=False, translatable=False, streams=False, counts=False,
     )  # fmt: skip
     return Request(
@@ -212,9 +213,9 @@ def test_a_place_in_the_queue():
     assert wire.got[len(before) :] == b"17\r\n: queued, 2 before you\n\r\n"
 
 
-def promised() -> tuple[Answer, Client]:
+def promised(path: str = CHAT) -> tuple[Answer, Client]:
     wire = Client()
-    answer = Answer(request(), wire)
+    answer = Answer(request(path=path), wire)
     answer.tell_place(b"queued, 3 before you", b"")
     wire.got = b""
     return answer, wire
@@ -288,6 +289,31 @@ def test_broken_off_behind_a_part_of_the_engines_answer(framing, stream, frame, 
     assert (b"It stopped." in words) is says
     assert (words[-2:] == b"\r\n") is chunks
     assert wire.ended == "hung up"
+
+
+@pytest.mark.parametrize("path", [RESPONSES, "/v1/messages"])
+@pytest.mark.parametrize("promise", [False, True])
+def test_the_words_of_a_stream_that_is_translated(path, promise):
+    """Those of /v1/responses are its proper end, and the connection is kept."""
+    if promise:
+        answer, wire = promised(path)
+    else:
+        answer, wire = begun(CLOSE, stream=True, path=path)
+        answer.pass_on(EVENT)
+    sent = wire.got
+    assert answer.break_off(ERROR, framed(b"%s"), b"event: response.failed\n\n") == (503 if promise else 200)
+    ends = path == RESPONSES
+    assert wire.got[len(sent) :] == chunk(b"event: response.failed\n\n") + LAST_CHUNK * ends
+    assert wire.ended == ("kept" if ends else "hung up")
+
+
+def test_the_error_behind_a_stream_that_passed_as_it_came_has_the_next_number():
+    """SDKs want one."""
+    answer, wire = begun(CLOSE, stream=True, path=RESPONSES)
+    for _ in range(5):
+        answer.pass_on(b"event: x\ndata: {}\n\n")
+    answer.break_off(ERROR, framed(b"%s"))
+    assert b'"sequence_number":5,' in wire.got
 
 
 def test_what_takes_nothing_is_abandoned():

@@ -5,13 +5,14 @@ from router.core.errors import BadGatewayError, of_engine
 from router.core.estimate.ask import Ask, Sent
 from router.core.retry import Failure
 from router.http1.bodies import CHUNKED, CLOSE, LENGTH, chunk
-from router.proxy.attempt import Attempt, Owner
+from router.proxy.attempt import Attempt, Between, Owner
 from router.proxy.heads import ResponseHead
 from router.proxy.interpreter import MOST_TOLD, Interpreter, Trial, head_of
 from router.proxy.upstream import Connection, Nobody
 from router.translate.speech import JSON, AnswerTranslator, ErrorTranslator
 
 STREAM = b"text/event-stream"
+ERROR = BadGatewayError("It broke.")
 KINDS = {400: b"invalid_request_error", 404: b"not_found_error"}
 
 
@@ -101,6 +102,14 @@ class Silent(Shouting):
     def feed(self, data, now):  # noqa: ARG002  (an interface)
         """Say nothing."""
         return b""
+
+
+class Failing(Shouting):
+    """Has a form for an error."""
+
+    def fail(self, error, now):  # noqa: ARG002  (an interface)
+        """Say it."""
+        return error.message.encode()
 
 
 class Whole(Shouting):
@@ -355,7 +364,11 @@ class Trying:
         self.attempt = attempt_of(self.owner)
         self.learned: list[bool] = []
         self.again = 0
-        self.trial = Trial(self.attempt, self._learn, self._again)
+        self.trial = self.of(None)
+
+    def of(self, answer, *, mends=False) -> Trial:
+        """Make a trial that has an answer translated."""
+        return Trial(self.attempt, self._learn, self._again, lambda: 0.0, answer, mends=mends)
 
     def _learn(self, *, speaks):
         self.learned.append(speaks)
@@ -464,7 +477,7 @@ async def test_a_failure_among_the_words(moment):
 async def test_errors_of_another_form_are_reworded(chunks, status):
     """Some engines speak the API, but not in their errors; however their bodies come."""
     it = Trying()
-    it.trial = Trial(it.attempt, it._learn, it._again, ErrorTranslator("/v1/messages"))
+    it.trial = it.of(ErrorTranslator("/v1/messages"))
     said = b'{"error":{"code":400,"message":"no such model: m"}}'
     if chunks:
         connection = connection_on(Transport())
@@ -478,3 +491,36 @@ async def test_errors_of_another_form_are_reworded(chunks, status):
     body = b'{"type":"error","error":{"type":"%s","message":"no such model: m"}}' % KINDS[status]
     assert it.owner.told == [("odd head", status), ("body", body), ("end",)]
     assert (it.attempt.length, it.again) == (len(body), 0)
+
+
+async def test_a_trial_that_completes_a_stream():
+    """What breaks off ends as the client's API does; before anything came, there is nothing to end."""
+    it = Trying()
+    it.trial = it.of(Failing(), mends=True)
+    assert not it.trial.takes_chunks
+    assert it.trial.last_words(ERROR) == b""
+    it.trial.on_head(head(content_type=STREAM), 0)
+    it.trial.on_body(b"ab")
+    it.trial.on_remains(b"c")
+    assert it.trial.last_words(ERROR) == b"It broke."
+    it.trial.on_body(b".")
+    assert it.trial.last_words(ERROR) == b""
+    it.trial.on_end()
+    assert [told[:2] for told in it.owner.told] == [
+        ("body", b"AB"), ("remains", b"C"), ("body", b"."), ("body", b" END"), ("end",),
+    ]  # fmt: skip
+    assert it.learned == [True]
+
+
+async def test_a_trial_of_what_is_completed_finds_no_such_path():
+    """An older version of the engine: it is asked again, translated."""
+    it = Trying()
+    it.trial = it.of(Failing(), mends=True)
+    it.trial.on_head(head(404, odd=True), 0)
+    it.trial.on_body(b"{}")
+    it.trial.on_end()
+    assert (it.learned, it.again, it.owner.told) == ([False], 1, [])
+
+
+def test_what_stands_between_has_no_words_of_its_own():
+    assert Between().last_words(ERROR) == b""

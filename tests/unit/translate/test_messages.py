@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from router.core.errors import BadGatewayError, BadRequestError, EngineError
-from router.translate import falls_short
-from router.translate.messages import count_tokens, messages
+from router.translate.messages import count_tokens, mender, messages
 from router.translate.speech import Context, Translation
 
 CONTEXT = Context("req-1", "demo", "/v1/messages", 0.0, 0.0)
@@ -19,11 +18,13 @@ SHOWN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}
 
 
 def translated(**fields: Any) -> Translation:
-    return messages(json.dumps({"model": "m", "messages": [HELLO], **fields}).encode(), CONTEXT)
+    return messages(json.dumps({"model": "m", "messages": [HELLO], "max_tokens": 9, **fields}).encode(), CONTEXT)
 
 
 def chat(**fields: Any) -> dict[str, Any]:
+    """Give the chat, without the limit that each request has to have."""
     found: dict[str, Any] = json.loads(translated(**fields).body)
+    del found["max_tokens"]
     return found
 
 
@@ -52,6 +53,17 @@ class TestRequests:
         found = translated(max_tokens=9)
         assert found.path == "/v1/chat/completions"
         assert json.loads(found.body) == {"model": "m", "messages": [HELLO], "max_tokens": 9}
+
+    @pytest.mark.parametrize("fields", [{"max_tokens": None}, {"max_tokens": None, "max_completion_tokens": None}])
+    def test_a_limit_is_wanted(self, fields):
+        """As in Anthropic's API."""
+        assert refused(**fields).param == "max_tokens"
+
+    def test_the_limit(self):
+        """That of a route has another name; 0 asks that the prompt be cached, for which engines make one token."""
+        route = json.loads(translated(max_tokens=None, max_completion_tokens=5).body)
+        assert (route["max_completion_tokens"], "max_tokens" in route) == (5, False)
+        assert json.loads(translated(max_tokens=0).body)["max_tokens"] == 1
 
     def test_a_stream_asks_for_usage(self):
         """A stream is one, and its usage is asked for."""
@@ -339,5 +351,4 @@ class TestCounts:
 def test_a_format_that_is_asked_for(more, asks):
     """Is seen before anything is translated: some engines ignore it."""
     body = json.dumps({"model": "m", "messages": [], **more}).encode()
-    assert falls_short("/v1/messages", body) is asks
-    assert not falls_short("/v1/responses", body)
+    assert (mender(body, CONTEXT) is None) is asks

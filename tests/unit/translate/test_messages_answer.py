@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from router.core.errors import BadGatewayError
+from router.core.errors import BadGatewayError, EngineError, GatewayTimeoutError
 from router.translate.chat import ChatTranslator
-from router.translate.messages_answer import MessagesWriter
+from router.translate.events import MOST
+from router.translate.messages_answer import MessagesMender, MessagesWriter
 from router.translate.speech import Context
 
 CONTEXT = Context("req-1", "demo", "/v1/messages", 0.0, 0.0)
@@ -191,3 +192,72 @@ class TestStream:
         """It is the engine's fault."""
         with pytest.raises(BadGatewayError):
             translator(streams=True).feed(b"data: [1]\n\n", 0.0)
+
+
+def event(kind: str, **fields: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields}, separators=(',', ':'))}\n\n".encode()
+
+
+BEGUN = event("message_start", message={"role": "assistant", "stop_reason": None, "stop_sequence": None})
+TALK = event("content_block_delta", index=0, delta={"text": '"stop_reason":"end_turn", message_stop'})
+ENDED = event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": "a\n\n"})
+STOPPED = event("message_stop")
+RIGHT = ENDED.replace(b"end_turn", b"stop_sequence")
+
+
+class TestNative:
+    """What llama_server writes itself."""
+
+    def test_the_reason_of_a_stop_sequence(self):
+        """Wherever the stream is cut; what comes before is passed on as it is."""
+        said = BEGUN + b": ping\n\n" + TALK + ENDED + STOPPED
+        expected = BEGUN + b": ping\n\n" + TALK + RIGHT + STOPPED
+        for size in (1, 7, len(TALK), len(said)):
+            mender = MessagesMender(CONTEXT, streams=True)
+            found = [mender.feed(said[at : at + size], 0.0) for at in range(0, len(said), size)]
+            assert mender.done
+            assert b"".join(found) + mender.ended(0.0) == expected
+
+    def test_an_event_is_passed_on_when_it_is_whole(self):
+        """And a stream isn't over before its end."""
+        mender = MessagesMender(CONTEXT, streams=True)
+        assert mender.feed(BEGUN + TALK + ENDED[:9], 0.0) == BEGUN + TALK
+        assert not mender.done
+        assert mender.ended(0.0) == ENDED[:9]
+        assert mender.content_type.startswith(b"text/event-stream")
+
+    @pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "tool_use"])
+    def test_other_reasons_stay(self, reason):
+        """Nothing is changed in them."""
+        told = {"content": [], "stop_reason": reason, "stop_sequence": None, "usage": {}}
+        said = json.dumps(told, separators=(",", ":")).encode()
+        assert MessagesMender(CONTEXT, streams=False).whole(said, 0.0) == said
+
+    def test_an_answer_in_one_piece(self):
+        """What a tool's input says is none of it."""
+        call = {"type": "tool_use", "input": {"stop_reason": "end_turn", "stop_sequence": "x"}}
+        mender = MessagesMender(CONTEXT, streams=False)
+        told = {"content": [call], "stop_reason": "end_turn", "stop_sequence": "b", "usage": {}}
+        assert json.loads(mender.whole(json.dumps(told).encode(), 0.0)) == {**told, "stop_reason": "stop_sequence"}
+        assert (mender.done, mender.content_type) == (True, b"application/json")
+
+    def test_errors_have_the_form_of_the_api(self):
+        """In a stream, in one piece, with the status 200, and the router's own."""
+        theirs = b'event: error\ndata: {"code":500,"message":"no room","type":"server_error"}\n\n'
+        mine = {"type": "error", "error": {"type": "api_error", "message": "no room"}}
+        mender = MessagesMender(CONTEXT, streams=True)
+        assert events(mender.feed(TALK + theirs, 0.0))[-1] == mine
+        assert mender.done
+        assert json.loads(mender.error(500, b'{"error":{"message":"no room"}}')) == mine
+        with pytest.raises(EngineError, match=r"^no room$"):
+            mender.whole(b'{"error":{"message":"no room"}}', 0.0)
+        mender = MessagesMender(CONTEXT, streams=True)
+        mine["error"] = {"type": "timeout_error", "message": "too late"}
+        assert events(mender.fail(GatewayTimeoutError("too late"), 0.0).lstrip()) == [mine]
+        assert mender.done
+
+    def test_an_event_without_end(self):
+        """Is an error, before it fills the memory."""
+        mender = MessagesMender(CONTEXT, streams=True)
+        with pytest.raises(BadGatewayError, match="more than"):
+            mender.feed(b"x" * (MOST + 1), 0.0)

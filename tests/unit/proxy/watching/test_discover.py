@@ -62,7 +62,7 @@ async def test_a_list_tells_what_its_models_can_do(watched):
     watched.asker.pages["/v1/models"] = Answer(200, page)
     await look(watched)
     assert watched.plane.directory.abilities[watched.backend]["a"].context == 4096
-    assert watched.backend.apis.mends == {"/v1/responses"}
+    assert watched.backend.apis.mends == {"/v1/messages", "/v1/responses"}
 
 
 async def test_of_a_list_that_is_too_long_the_beginning_is_taken(watched, monkeypatch):

@@ -76,7 +76,7 @@ def test_what_a_server_tells(model, abilities):
 
 def test_llama_cpps_own_answers_lack_fields():
     page = json.dumps({"data": [{"id": "m", **LLAMA_CPP}]}).encode()
-    assert listed(page).mends == {"/v1/responses"}
+    assert listed(page).mends == {"/v1/messages", "/v1/responses"}
     assert listed(b'{"data": [{"id": "m"}]}').mends == frozenset()
 
 
