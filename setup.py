@@ -75,6 +75,7 @@ HOT = [
             "upstream",
             "uploads",
             "waiting",
+            "writing",
         )
     ),
     *(

@@ -16,8 +16,8 @@ from router.core.health import WELL
 from router.core.retry import NOT_ITS_FAULT, Failure
 from router.proxy.attempt import Attempt
 from router.proxy.hedge import Hedge, HedgeOwner
-from router.proxy.requests import written
 from router.proxy.speaking import estimated, spoken, tidy, unloading, written_form
+from router.proxy.writing import written
 
 if TYPE_CHECKING:
     from router.core.catalog import Backend, Candidate, Way

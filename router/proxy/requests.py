@@ -1,7 +1,7 @@
 """A client's request on the data plane, and the rules by which both lanes make one.
 
 The lanes differ only in how they read. The checks of a request and their order are here, once: the path, the key, the
-size, the body, the id. So is the way it is written for a backend.
+size, the body, the id. `writing` has the way it is written for a backend.
 """
 
 import hmac
@@ -12,28 +12,22 @@ from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import count
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import structlog
 
 from router.core import errors
 from router.core.access import Access, Asked, asked_of, unnamed
-from router.core.catalog import Candidate
 from router.core.errors import RouterError
 from router.core.form import peek_form
-from router.core.peek import STAYS, Stay, peek
-from router.core.reshape import Reshape, reshaped
+from router.core.peek import Stay, peek
 from router.core.scopes import LOCAL, Admin
 from router.http1.heads import Headers, status_line
-from router.proxy.heads import RequestHead, is_uuid
+from router.proxy.heads import RequestHead
 from router.proxy.naming import addressed, completed
 from router.proxy.uploads import DEFAULT_BUDGET, Uploads
 from router.telemetry.logs import printable
-
-if TYPE_CHECKING:
-    from router.core.catalog import Backend
-    from router.proxy.pool import Pool
 
 log = structlog.get_logger("router")
 
@@ -336,49 +330,6 @@ def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
         if hmac.compare_digest(shown, key):
             place = number
     return place
-
-
-def written(request: Request, body: bytes, candidate: Candidate, reshape: Reshape | None, pool: "Pool") -> bytes:
-    """Write a request for this backend. Raises RouterError if its engine can't be sent it."""
-    return put(request, fitted(request, body, candidate, reshape), candidate.backend, pool)
-
-
-def fitted(request: Request, body: bytes, candidate: Candidate, reshape: Reshape | None) -> bytes:
-    """Apply a route's rules to a body, and give it the backend's name of the model."""
-    # Engines that are launched don't know for how long they run; a server elsewhere may be an Ollama.
-    drops = request.stay is not None and candidate.backend.supervised
-    if reshape is not None or candidate.model != request.model or drops:
-        return reshaped(body, reshape, candidate.model, STAYS if drops else ())
-    return body
-
-
-def put(request: Request, body: bytes, backend: "Backend", pool: "Pool") -> bytes:
-    """Write a request with a body meant for this backend. Raises RouterError if its engine can't be sent it."""
-    head = request.head
-    if backend.put_right is not None:
-        body = backend.put_right(head.path, body)
-    return message(request, backend, head.target, pool.credentials or request.credentials, body, pool)
-
-
-def message(
-    request: Request, backend: "Backend", target: bytes, credentials: bytes, body: bytes, pool: "Pool"
-) -> bytes:
-    """Write the head and the body of a request that a backend gets at `target`."""
-    if not backend.uuid_request_ids or is_uuid(request.id):
-        credentials += b"x-request-id: %s\r\n" % request.id.encode("ascii")
-    lines = request.head.lines
-    if not pool.is_plain:
-        target, lines = pool.adapted(target, lines)
-    return b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (
-        pool.base,
-        target,
-        pool.host_line,
-        lines,
-        credentials,
-        request.head.kind,
-        len(body),
-        body,
-    )
 
 
 def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: bool, cors: bytes = b"") -> bytes:

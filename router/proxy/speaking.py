@@ -14,7 +14,7 @@ from router.core.apis import COUNT, MESSAGES, OLLAMA_STREAMS, RESPONSES
 from router.core.form import renamed
 from router.core.reshape import ALIKE, Reshape, reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
-from router.proxy.requests import fitted, message, put
+from router.proxy.writing import fitted, message, put
 from router.translate import ESTIMATES, MENDERS, OWN_FIELDS, SPEECHES, tidied
 from router.translate.speech import JSON, AnswerTranslator, Context, ErrorTranslator
 

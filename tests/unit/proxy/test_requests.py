@@ -32,9 +32,9 @@ from router.proxy.requests import (
     error_answer,
     explained,
     header_value,
-    written,
 )
 from router.proxy.resolve import Names
+from router.proxy.writing import written
 
 BODY = b'{"model": "m", "stream": true}'
 
