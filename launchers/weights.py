@@ -55,6 +55,31 @@ def hub_cache(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HF_HOME") or cache / "huggingface").expanduser() / "hub"
 
 
+def no_gguf(files: Iterable[Path]) -> str:
+    """Say which of these files is named *.gguf and is none, and what it may be; empty if all are what they seem."""
+    for path in files:
+        if path.suffix.lower() != ".gguf" or not path.exists():
+            continue
+        with suppress(OSError):
+            begins = read_ordinary(path, 64)
+            if not begins.startswith(b"GGUF"):
+                return f"{path} is no GGUF file: it {_what(begins)}"
+    return ""
+
+
+def _what(begins: bytes) -> str:
+    """Say what a file is that begins so."""
+    if not begins:
+        return "is empty"
+    if begins.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS: fetch the file itself with `git lfs pull`"
+    if begins.lstrip().startswith(b"<"):
+        return "is a web page, as of a download that needed a login"
+    if begins.startswith((b"PK", b"\x1f\x8b")):
+        return "is an archive: unpack it"
+    return f"begins with {begins[:12].decode('latin-1')!r}"
+
+
 def size_of(files: Iterable[Path]) -> int:
     """Add up the sizes of files in bytes; a broken link has none."""
     return sum(path.stat().st_size for path in files if path.exists())

@@ -7,6 +7,7 @@ import sys
 
 from router.cli.exits import printed
 from router.doctor import findings, looking
+from router.telemetry.terminal import painter
 
 
 def run(options: argparse.Namespace) -> int:
@@ -14,5 +15,5 @@ def run(options: argparse.Namespace) -> int:
     sections = asyncio.run(looking.examine(options.config, os.environ))
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     # Not every terminal has a ✗.
-    text = findings.render(sections).encode(encoding, errors="replace").decode(encoding)
+    text = findings.render(sections, painter(sys.stdout)).encode(encoding, errors="replace").decode(encoding)
     return max(printed(text), findings.exit_code(sections))

@@ -2,8 +2,20 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+from router.cli.exits import BAD_START
+from router.cli.slips import slip
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read a command line. One with a slip in it ends the program, with a sentence that says what is meant."""
+    described = parser()
+    if said := slip(described, arguments):
+        described.exit(BAD_START, f"{described.prog}: {said}\n")
+    return described.parse_args(arguments)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,8 +42,9 @@ def parser() -> argparse.ArgumentParser:
     checked = commands.add_parser(
         "check",
         help="say all that is wrong with router.yaml, and start nothing",
-        description="Read router.yaml, and say all that is wrong with it: where, and what would be right.",
-        epilog="Exit code: 0, or 2 where the file can't be used.",
+        description="Read router.yaml, and say all that is wrong with it: where, and what would be right. Models and "
+        "engines are looked at, too; nothing is started, and no other machine is asked.",
+        epilog="Exit code: 0; 1 where this machine lacks something for it; 2 where the file can't be used.",
     )
     _takes_file(checked)
     commands.add_parser("schema", help="print the JSON Schema of router.yaml, for editors")

@@ -21,13 +21,14 @@ _INTRODUCTION = """\
 key. It is made from the same types that check the file (`python -m scripts.make_configuration_docs`).
 
 ```sh
-python -m router check --config router.yaml     # 0: it can be used; 2: all that is wrong, each with its line and column
+python -m router check --config router.yaml     # 0: it can be used; 1: not here; 2: not at all; and why, by its line
 python -m router schema                         # the JSON Schema, which editors complete and check by
 ```
 
-**Values.** A duration is `500ms`, `5s`, `10m` or `1h`; it needs its unit. A size is `64MiB` (powers of 1024), `2GB`
-(powers of 1000) or a number of bytes. Only `true` and `false` are switches: `yes`, `on` and `017` are text. A key
-without a value counts as left out. An unknown key is an error, and so is a key that occurs twice.
+**Values.** A duration is `500ms`, `5s`, `10m`, `1h` or `1d`; it needs its unit, which may be a longer word (`5min`). A
+size is `64MiB` (powers of 1024), `2GB` (powers of 1000; `2G` is the same) or a number of bytes. Only `true` and `false`
+are switches: `yes`, `on` and `017` are text. A key without a value counts as left out. An unknown key is an error, and
+so is a key that occurs twice.
 
 **From the environment.** `${NAME}` and `${NAME:-default}` may stand in any value; inside `[ ]` and `{ }` put them in
 quotes. A name that the environment lacks is an error, `$${` is a literal `${`. Any single value can be set without

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from router.config import explain
+from router.config import explain, foreign
 from router.config.keys.config import Config
+from router.config.pointing import pointed
 from router.config.problems import ConfigError
 from router.config.reading import environment
 from router.config.reading.include import Sources, gathered
@@ -50,20 +51,24 @@ def load(path: Path, environ: Mapping[str, str]) -> Loaded:
     """Load a file, with what the environment adds. Raises ConfigError with all problems at once."""
     with _without_collections():
         # A function of its own: everything except its result is freed before collections resume.
-        return _loaded(path, environ)
+        return load_with_places(path, environ)[0]
 
 
-def _loaded(path: Path, environ: Mapping[str, str]) -> Loaded:
-    sources = Sources((path,))
+def load_with_places(path: Path, environ: Mapping[str, str]) -> tuple[Loaded, Document]:
+    """The same, with the document, which knows where each value stands."""
+    sources, texts = Sources((path,)), dict[str, str]()
     try:
         document, sources = gathered(path, environ)
+        texts = document.texts
+        _is_ours(document)
         environment.override(document, environ)
         environment.expand(document, environ)
         config = _checked(document)
     except ConfigError as error:
-        error.files, error.patterns = sources
-        raise
-    return Loaded(config, path, *sources)
+        found = ConfigError(pointed(error.problems, texts))
+        found.files, found.patterns = sources
+        raise found from None
+    return Loaded(config, path, *sources), document
 
 
 @contextmanager
@@ -79,6 +84,13 @@ def _without_collections() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _is_ours(document: Document) -> None:
+    """Raise ConfigError for a configuration of another program: each of its keys would be unknown."""
+    key, instead = foreign.of_data(document.data)
+    if instead:
+        raise ConfigError([document.problem((key,), instead)])
 
 
 def _checked(document: Document) -> Config:

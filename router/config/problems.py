@@ -51,13 +51,17 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake, or one key without effect, and where it is."""
+    """One mistake, or one key without effect, and where it is.
+
+    `excerpt` is its line with a caret under the place, on two lines; empty if there is none that may be shown.
+    """
 
     file: str
     line: int | None
     column: int | None
     key: str
     message: str
+    excerpt: str = ""
 
     def __str__(self) -> str:
         """`router.yaml:14:7 backends[2].launch.engine: 'vlm' is not an engine; did you mean 'vllm'?`."""
@@ -81,7 +85,11 @@ class ConfigError(Exception):
         self.files: tuple[Path, ...] = ()
         self.patterns: tuple[str, ...] = ()
         self.problems = tuple(sorted(set(problems), key=_by_place))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        """All problems, a line each."""
+        return "\n".join(map(str, self.problems))
 
 
 def _by_place(problem: Problem) -> tuple[str, int, int, str, str]:

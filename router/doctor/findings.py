@@ -4,11 +4,12 @@ A finding that stops the router is marked ✗, one that hampers it !, one that w
 have no mark.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from router.telemetry.logs import printable
+from router.telemetry.terminal import BOLD, GREEN, RED, YELLOW
 
 
 class Mark(Enum):
@@ -45,18 +46,26 @@ def exit_code(sections: Iterable[FindingGroup]) -> int:
     return int(any(finding.mark is Mark.STOP for section in sections for finding in section.findings))
 
 
-def render(sections: Sequence[FindingGroup]) -> str:
-    """Plain aligned text, a line a finding, and one sentence at the end."""
+_COLOURS = {Mark.OK: GREEN, Mark.LOOK: YELLOW, Mark.STOP: RED}
+
+
+def render(sections: Sequence[FindingGroup], paint: Callable[[str, str], str] = lambda _, text: text) -> str:
+    """Aligned text, a line a finding, and one sentence at the end; `paint` gives a text a colour."""
     width = max((len(finding.what) for section in sections for finding in section.findings), default=0)
     lines: list[str] = []
     for section in sections:
-        lines.append(section.title)
+        lines.append(paint(BOLD, section.title))
         lines += [
-            f"  {finding.mark.value:<2}  {printable(finding.what):<{width}}  {printable(finding.text)}"
+            f"  {_marked(finding.mark, paint)}  {printable(finding.what):<{width}}  {printable(finding.text)}"
             for finding in section.findings
         ]
         lines.append("")
     return "\n".join([*lines, verdict(sections)])
+
+
+def _marked(mark: Mark, paint: Callable[[str, str], str]) -> str:
+    text = f"{mark.value:<2}"
+    return paint(_COLOURS[mark], text) if mark in _COLOURS else text
 
 
 def verdict(sections: Iterable[FindingGroup]) -> str:

@@ -23,7 +23,7 @@ NONE: Mapping[str, float] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The model of a launched backend. `size` is its bytes on disk; None if unknown."""
+    """The model of a launched backend. `size`: bytes on disk, None if unknown. `wrong`: why it is unfit."""
 
     backend: str
     engine: str
@@ -32,6 +32,7 @@ class Model:
     here: bool  # whether it is on this machine's disk
     size: int | None
     replicas: int
+    wrong: str = ""
 
 
 def of_machine(facts: Facts) -> Iterator[Finding]:
@@ -97,8 +98,12 @@ def of_models(models: Sequence[Model], profile: Profile, facts: Facts) -> Iterat
         need = (model.size or 0) * model.replicas
         yield Finding(Mark.FACT, model.backend, model.why)
         what = model.place
-        if not model.here:
-            text = f"{what}: not on this disk; {model.engine} fetches it from its hub at the first start"
+        if model.wrong:
+            yield Finding(Mark.LOOK, model.backend, f"{model.wrong}; {model.engine} can't load it")
+        elif not model.here:
+            from_hub = f"{model.engine} fetches it from its hub at the first start"
+            later = "it is looked for again when a request wants it"
+            text = f"{what}: not on this disk; {later if what.startswith(('/', '.')) else from_hub}"
             yield Finding(Mark.LOOK, model.backend, text)
         elif model.size is None:
             yield Finding(Mark.OK, model.backend, f"{what}; its size is not known")
@@ -125,6 +130,9 @@ def of_memory(models: Sequence[Model], loadables: Mapping[str, Loadable], limits
     known = Footprints()
     for model in models:
         yield Finding(Mark.FACT, model.backend, model.why)
+        if model.wrong:
+            yield Finding(Mark.LOOK, model.backend, f"{model.wrong}; {model.engine} can't load it")
+            continue
         placements = [(each, known.needs(each)) for each in loadables[model.backend].placements]
         fits = [(each, needs) for each, needs in placements if not _short(needs, limits)]
         placement, needs = (fits or placements)[0]

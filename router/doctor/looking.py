@@ -6,7 +6,7 @@ import shutil
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -14,8 +14,8 @@ import aiohttp
 from launchers import devices
 from launchers.engines import ENGINES, Engine
 from launchers.leftovers import running
-from launchers.weights import size_of, weights
-from profiles import Facts, load_profiles
+from launchers.weights import no_gguf, size_of, weights
+from profiles import Facts, Profile, load_profiles
 from profiles.facts import program_version
 from router.config import BackendConfig, Config, ConfigError, ServerConfig, load
 from router.doctor.findings import Finding, FindingGroup, Mark
@@ -40,6 +40,12 @@ from router.proxy.dialling import Address
 from router.proxy.resolve import OWN_WITHIN, Names, Resolver, UnknownNameError
 from router.telemetry.tasks import aside
 
+Placed = tuple[str, tuple[str | int, ...]]
+"""A problem, and the key of router.yaml that it is about."""
+
+GGUF = frozenset({"llama_cpp", "llama_server"})
+"""Engines whose models are GGUF files."""
+
 REMOTE_TIMEOUT = 2.0
 """Seconds that a remote server may take to answer."""
 
@@ -54,7 +60,9 @@ def found(launches: Iterable[Launch], environ: Mapping[str, str]) -> list[Model]
         spec = replicas[0].spec
         files = weights(spec.model, {**environ, **spec.env})
         size = size_of(files) if files else None
-        models.append(Model(name, spec.engine, replicas[0].why, spec.model, files is not None, size, len(replicas)))
+        wrong = no_gguf(files or ()) if spec.engine in GGUF else ""
+        here, count = files is not None, len(replicas)
+        models.append(Model(name, spec.engine, replicas[0].why, spec.model, here, size, count, wrong))
     return models
 
 
@@ -132,6 +140,43 @@ async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patie
     return ""
 
 
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What was found of the launches.
+
+    `problems` stop the router; `broken` are models that no engine can load, which are among the findings, too. Both
+    come with the keys of router.yaml that they are about. `managed`: models load and unload by themselves.
+    """
+
+    findings: Sequence[Finding]
+    problems: Sequence[Placed]
+    broken: Sequence[Placed] = ()
+    managed: bool = False
+
+
+def look_at_launches(
+    config: Config,
+    folder: Path,
+    environ: Mapping[str, str],
+    engines: Mapping[str, Engine],
+    facts: Facts,
+    profile: Profile,
+) -> Launched:
+    """Look at everything that would be started here, without starting it or asking anyone."""
+    launches, problems = planned(config, folder, engines, facts)
+    models = found(launches, environ)
+    # Where models come and go, each has what it needs; none has a share beside all others.
+    findings = in_memory(models, launches, config)
+    managed = bool(findings)
+    findings = findings or [*of_models(models, profile, facts)]
+    runs = running(folder / config.logging.dir / "run")
+    stay = [launch for launch in launches if launch.backend.launch and launch.backend.launch.load == "startup"]
+    findings += of_gpus(stay, runs, facts, shares_of(runs))
+    keys = {backend.name: ("backends", index, "launch", "model") for index, backend in enumerate(config.backends)}
+    broken = [(f"{each.wrong}; {each.engine} can't load it", keys[each.backend]) for each in models if each.wrong]
+    return Launched(findings, problems, broken, managed)
+
+
 async def examine(
     path: Path, environ: Mapping[str, str], *, engines: Mapping[str, Engine] = ENGINES, facts: Facts | None = None
 ) -> list[FindingGroup]:
@@ -148,26 +193,18 @@ async def examine(
         )
     config = loaded.config
     profile, of_this = of_profile(facts, load_profiles(), config.profile)
-    of_launches: list[Finding] = []
+    launched = Launched((), ())
     if profile is not None:
-        launches, problems = planned(config, folder, engines, facts)
-        models = found(launches, environ)
-        # Where models come and go, each has what it needs; none has a share beside all others.
-        of_launches = await aside(in_memory, models, launches, config)
-        if of_launches:
+        launched = await aside(look_at_launches, config, folder, environ, engines, facts, profile)
+        if launched.managed:
             # What the profile leaves to models is for those that all run at once.
             of_this = of_this[:1]
-        else:
-            of_launches = [*of_models(models, profile, facts)]
-        runs = running(folder / config.logging.dir / "run")
-        stay = [launch for launch in launches if launch.backend.launch and launch.backend.launch.load == "startup"]
-        of_launches += of_gpus(stay, runs, facts, shares_of(runs))
-        of_launches += [Finding(Mark.STOP, "mistake", problem) for problem in problems]
+    mistakes = [Finding(Mark.STOP, "mistake", problem) for problem, _ in launched.problems]
     return _sections(
         machine=of_machine(facts),
         profile=of_this,
         engines=of_engines(engines, facts, profile),
-        launched=of_launches,
+        launched=[*launched.findings, *mistakes],
         elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),
         server=[
             of_port(config.server.host, config.server.port, await taken(config.server.host, config.server.port)),
@@ -198,12 +235,12 @@ def look_at_machine(engines: Mapping[str, Engine]) -> Facts:
 
 def planned(
     config: Config, folder: Path, engines: Mapping[str, Engine], facts: Facts
-) -> tuple[tuple[Launch, ...], tuple[str, ...]]:
-    """The launches that can be planned, and the mistakes of the others."""
+) -> tuple[tuple[Launch, ...], Sequence[Placed]]:
+    """The launches that can be planned, and the mistakes of the others, each with its key."""
     try:
         return plan_launches(config, folder, engines, facts)[1], ()
     except StartError as error:
-        problems = error.problems
+        problems = list(zip(error.problems, error.keys, strict=True))
     launches: list[Launch] = []
     # One by one, so that the correct ones are examined, too.
     for backend in config.backends:

@@ -6,6 +6,7 @@ not in the log of a process that died.
 
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -35,15 +36,21 @@ BESIDES = 256 << 20
 """Bytes that an engine takes beside its model, about."""
 
 
+_KEY = re.compile(r"launch\.(\w+)(?:: (\S+) can't be set)?")
+
 log = structlog.get_logger("router")
 
 
 class StartError(Exception):
-    """The router can't start; each of `problems` is one sentence that says what to do."""
+    """The router can't start; each of `problems` is one sentence that says what to do.
 
-    def __init__(self, *problems: str) -> None:
+    `keys` are the keys of router.yaml that they are about, as far as they are about any.
+    """
+
+    def __init__(self, *problems: str, keys: Sequence[tuple[str | int, ...]] = ()) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.keys = keys or ((),) * len(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +82,12 @@ def plan_launches(
     Raises StartError with everything that is wrong.
     """
     problems: list[str] = []
+    keys: list[tuple[str | int, ...]] = []
     launches: list[Launch] = []
     try:
         choice = detect(facts, load_profiles(), config.profile)
     except ProfileError as error:
-        raise StartError(f"profile: {error}") from error
+        raise StartError(f"profile: {error}", keys=[("profile",)]) from error
     machine = _Machine(
         folder,
         choice.profile,
@@ -97,11 +105,21 @@ def plan_launches(
             launches += _replicas(backend, machine, running)
         except (ProfileError, LaunchError) as error:
             problems.append(f"backends[{i}] ({backend.name}): {error}")
+            keys.append(("backends", i, "launch", *_key_of(error)))
     launches = _settled(launches)
     problems += _clashes(config, launches)
     if problems:
-        raise StartError(*problems)
+        keys += [("backends",)] * (len(problems) - len(keys))
+        raise StartError(*problems, keys=keys)
     return choice.why, tuple(launches)
+
+
+def _key_of(error: Exception) -> tuple[str, ...]:
+    """Give the key below `launch` that an error is about, as its words say."""
+    if isinstance(error, ModelNotFoundError):
+        return ("model",)
+    match = _KEY.match(str(error))
+    return tuple(filter(None, match.groups())) if match else ()
 
 
 def _settled(launches: Sequence[Launch]) -> list[Launch]:
@@ -333,7 +351,8 @@ def _placed(model: str, folder: Path) -> str:
     """Give the path relative to router.yaml's folder, if there is one; else what was written, perhaps a hub id."""
     place = folder / model
     try:
-        is_a_path = model.startswith((".", "/")) or place.exists()
+        is_a_file = model.endswith(".gguf") and not model.startswith("~") and ":" not in model
+        is_a_path = is_a_file or model.startswith((".", "/")) or place.exists()
     except OSError:
         # Too long a name, or a folder that can't be read.
         is_a_path = False

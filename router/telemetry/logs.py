@@ -9,19 +9,21 @@ import logging
 import logging.handlers
 import os
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, Processor
 
 from launchers.files import at_once
-from router.telemetry.terminal import Terminal
+from router.telemetry.terminal import DIM, RED, YELLOW, Terminal, painter
 
 FILE_SIZE = 16 * 1024 * 1024
 FILES = 4
 _MARKS = {"warning": "! ", "error": "! ", "critical": "! "}
+_COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
 
 
 class BoundedFile(logging.handlers.RotatingFileHandler):
@@ -113,17 +115,24 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def _for_people(_: WrappedLogger, __: str, event: EventDict) -> str:
-    """Render `12:34:56 ! sentence  key=value …`; a traceback follows on its own lines."""
+def _for_people(stream: IO[str]) -> Processor:
+    """Give a renderer of `12:34:56 ! sentence  key=value …`; a traceback follows on its own lines."""
+    paint = painter(stream)
+    return lambda _, __, event: _in_words(event, paint)
+
+
+def _in_words(event: EventDict, paint: Callable[[str, str], str]) -> str:
     event.pop("_record", None)
     event.pop("_from_structlog", None)
-    moment = str(event.pop("timestamp", ""))[11:19]
-    mark = _MARKS.get(str(event.pop("level", "")), "")
+    moment = paint(DIM, str(event.pop("timestamp", ""))[11:19])
+    level = str(event.pop("level", ""))
+    mark = _MARKS.get(level, "")
     event.pop("logger", None)
     trace = event.pop("exception", None)
     said = "\n".join(printable(line) for line in str(event.pop("event", "")).split("\n"))
-    details = "".join(f"  {key}={printable(str(value))}" for key, value in event.items())
-    return f"{moment} {mark}{said}{details}" + (f"\n{trace}" if trace else "")
+    said = paint(_COLOURS[level], mark + said) if level in _COLOURS else mark + said
+    details = paint(DIM, "".join(f"  {key}={printable(str(value))}" for key, value in event.items()))
+    return f"{moment} {said}{details}" + (f"\n{trace}" if trace else "")
 
 
 def _handler(handler: logging.Handler, renderer: Processor) -> logging.Handler:
@@ -155,7 +164,7 @@ def configure(level: str, folder: Path | None, stream: IO[str] = sys.stderr) -> 
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handlers = [_handler(TerminalHandler(stream), _for_people)]
+    handlers = [_handler(TerminalHandler(stream), _for_people(stream))]
     trouble: OSError | None = None
     if folder is not None:
         try:

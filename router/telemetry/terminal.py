@@ -11,8 +11,15 @@ import select
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
-from typing import IO
+from typing import IO, Final
+
+BOLD: Final = "1"
+DIM: Final = "2"
+RED: Final = "31"
+GREEN: Final = "32"
+YELLOW: Final = "33"
 
 MOST_WAITING = 1024 * 1024
 """Bytes that wait, at most, for a stopped terminal; further lines are left out."""
@@ -128,3 +135,25 @@ def secure_standard_streams() -> None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def painter(stream: IO[str] | None) -> Callable[[str, str], str]:
+    """Give a function that paints text in a colour for a stream: one that does nothing, unless it is a terminal.
+
+    NO_COLOR (https://no-color.org) turns colours off; so does TERM=dumb.
+    """
+    try:
+        colours = stream is not None and stream.isatty()
+    except (OSError, ValueError, AttributeError):
+        colours = False
+    if not colours or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return _plain
+    return _painted
+
+
+def _plain(_: str, text: str) -> str:
+    return text
+
+
+def _painted(colour: str, text: str) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if text else text

@@ -18,7 +18,7 @@ async def doctor(folder, config: str, *, env: dict[str, str] | None = None) -> t
 
 async def test_a_router_yaml_that_is_right(tmp_path):
     """Facts, profile, engines, models, servers elsewhere and the port; nothing is started or written."""
-    (tmp_path / "m.gguf").write_bytes(b"x" * 1_500_000)
+    (tmp_path / "m.gguf").write_bytes(b"GGUF" + b"x" * 1_500_000)
     async with FakeEngine() as fake:
         code, said = await doctor(
             tmp_path,
@@ -58,7 +58,7 @@ async def test_what_only_hampers_is_no_failure(tmp_path):
 
 async def test_everything_that_would_stop_the_router(tmp_path):
     """All in one go; and what is right is looked at all the same."""
-    (tmp_path / "m.gguf").write_bytes(b"x")
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, said = await doctor(

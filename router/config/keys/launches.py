@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
 )
 
+from router.config.keys.elsewhere import what_it_is
 from router.config.keys.groups import all_hidden, as_it_is, as_shown, each_item, each_value, faulty, mapping
 from router.config.keys.section import Section, setting
 from router.config.keys.units import BOUNDS, SIZE, Duration, DurationOrNever, lasting, size, size_in_words
@@ -274,7 +275,7 @@ backends:
     model: MaybeModel = setting(
         None, "What to run: a path or a hub id, or one for each engine. A launch has either `model` or `cmd`."
     )
-    engine: Annotated[str, choice("an engine", "auto", *ENGINES), words("auto", *ENGINES)] = setting(
+    engine: Annotated[str, choice("an engine", "auto", *ENGINES, other=what_it_is), words("auto", *ENGINES)] = setting(
         "auto", "Which engine runs the model; auto is the profile's."
     )
     cmd: Annotated[tuple[str, ...], PlainValidator(_command), as_shown, words_of_list] = setting(

@@ -1,8 +1,8 @@
 """Durations and sizes: `500ms`, `5s`, `10m`, `1.5h` → seconds as a float; `64MiB`, `2GB`, `4096` → bytes as an int.
 
 A duration needs a unit, because programs disagree whether a bare `5` means seconds or milliseconds; only 0 is the same
-in both. A size without a unit is in bytes. `never`, for keys that allow it, is infinity;
-`90%` is a `Share`.
+in both. Units may be longer words, too: `5min`, `30 sec`, `2 hours`, `1d`. A size without a unit is in bytes; `64M` is
+`64MB`, and `64Mi` is `64MiB`, as in Kubernetes. `never`, for keys that allow it, is infinity; `90%` is a `Share`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_BYTES = {"": 1, "b": 1}
-_BYTES |= {f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)}
-_BYTES |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", start=1)}
+_DAY = 24 * _SECONDS["h"]
+_BYTES = {"": 1}
+_BYTES |= {letter: 1000**power for power, letter in enumerate("kmgt", start=1)}
+_BYTES |= {f"{letter}i": 1024**power for power, letter in enumerate("kmgt", start=1)}
 
 _UNITS = [
     (f"{letter}{i}B", (1024 if i else 1000) ** power) for power, letter in enumerate("KMGT", 1) for i in ("", "i")
@@ -34,8 +35,8 @@ BOUNDS = "x-bounds"
 """The key under which a type's JSON Schema has its bounds, as a sentence; `schema` moves it to the description."""
 
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)"
-_DURATION = re.compile(rf"{_NUMBER} ?(ms|s|m|h)")
-_SIZE = re.compile(rf"{_NUMBER} ?((?:[kmgt]i?)?b)?", re.IGNORECASE)
+_DURATION = re.compile(rf"{_NUMBER} ?(ms|s(?:ec(?:s|onds?)?)?|m(?:in(?:s|utes?)?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)")
+_SIZE = re.compile(rf"{_NUMBER} ?((?:[kmgt]i?)?)b?", re.IGNORECASE)
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,15})?) ?%")
 
 
@@ -50,7 +51,8 @@ def duration(value: object) -> float:
     if value in (0, "0") and not isinstance(value, bool):
         return 0.0
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        return float(match[1]) * _SECONDS[match[2]]
+        unit = match[2] if match[2] == "ms" else match[2][0]
+        return float(match[1]) * _SECONDS.get(unit, _DAY)
     if _is_number(value):
         raise ValueError("a duration needs a unit, got {got}; write 5s for five seconds, or 500ms, 10m, 1h")
     raise ValueError("expected a duration such as 500ms, 5s, 10m or 1h, got {got}")
@@ -81,7 +83,7 @@ def size(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-        return round(float(match[1]) * _BYTES[(match[2] or "").lower()])
+        return round(float(match[1]) * _BYTES[match[2].lower()])
     raise ValueError("expected a size such as 64MiB, 2GB or a whole number of bytes, got {got}")
 
 
@@ -190,7 +192,7 @@ HedgeAfter = Annotated[
 SIZE = {
     "title": "size",
     "type": ["string", "integer"],
-    "pattern": f"^{_NUMBER} ?(?:[kKmMgGtT]?[iI]?[bB])?$",
+    "pattern": f"^{_NUMBER} ?(?:[kKmMgGtT][iI]?)?[bB]?$",
     "minimum": 0,
     "examples": ["64MiB", "2GB"],
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from ipaddress import ip_address
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr, WithJsonSchema
 
@@ -18,6 +18,9 @@ import launchers.engines
 from router.config.problems import did_you_mean, either
 from router.config.redact import HIDDEN
 from router.config.scalars import FromEnvironment, read, typed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENGINES = tuple(launchers.engines.ENGINES)
 MOST_TEXT = 4096
@@ -127,12 +130,14 @@ def words(*choices: str) -> WithJsonSchema:
     return WithJsonSchema({"enum": list(choices), "type": "string"})
 
 
-def choice(noun: str, *choices: str) -> BeforeValidator:
-    """One of a few words; errors call it `noun`, which has its article."""
+def choice(noun: str, *choices: str, other: Callable[[object], str] = lambda _: "") -> BeforeValidator:
+    """One of a few words; errors call it `noun`, which has its article. `other` may know what another word means."""
 
     def check(value: object) -> str:
         if isinstance(value, str) and value in choices:
             return str(value)
+        if known := other(value):
+            raise ValueError(known)
         near = did_you_mean(value, choices) if isinstance(value, str) else None
         right = f"; did you mean {near!r}?" if near else f"; expected {either(choices)}"
         raise ValueError(f"{{got}} is not {noun}{right}")
@@ -199,6 +204,8 @@ def address(value: object) -> str:
     except ValueError:
         if inner is said and not any(letter in "[]/@ " for letter in said) and said.count(":") != 1:
             return said
+    if match := re.fullmatch(r"([^:/@ ]+|\[[0-9a-f:]+\]):([0-9]{1,5})", said):
+        raise ValueError(f"the port is a key of its own: write `host: {match[1]}` and `port: {match[2]}`")
     raise ValueError("expected an address or a name to listen at, such as 127.0.0.1, without a port, got {got}")
 
 

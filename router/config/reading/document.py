@@ -19,7 +19,8 @@ class Document:
 
     `places` has where each value stands; for a value in a mapping, where its key does. `unquoted` are words that were
     written without quotes. `hidden` has texts that ${…} became, which are never shown. `broken` are reported as wrong
-    already: one error is enough. `size` is the number of values after aliases are expanded.
+    already: one error is enough. `size` is the number of values after aliases are expanded. `texts` has each
+    file's text.
     """
 
     file: str
@@ -30,6 +31,7 @@ class Document:
     broken: set[KeyPath] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     size: int = 0
+    texts: dict[str, str] = field(default_factory=dict)
 
     def report(self, *problems: Problem) -> None:
         """Keep problems, to raise them with later ones. Raises ConfigError at once if there are too many."""

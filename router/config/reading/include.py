@@ -112,6 +112,7 @@ class _Merge:
         document.unquoted |= {moved for path in part.unquoted if (moved := self._moved(path)) is not None}
         document.report(*part.problems)
         document.size += part.size
+        document.texts |= part.texts
 
     def _section(self, key: str, value: object) -> None:
         data = self._document.data

@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
-from router.config import scalars
+from router.config import foreign, scalars
 from router.config.problems import ConfigError, KeyPath, Problem, SourcePosition, dotted
 from router.config.reading.document import Document
+from router.config.reading.excerpt import with_excerpts
 from router.config.reading.files import decoded, fatal
 from router.config.reading.syntax import MAX_DEPTH, TOO_DEEP, syntax_error
 
@@ -32,21 +33,30 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def parse(raw: bytes, file: str, most: int = MAX_VALUES) -> Document:
     """The document in a file's bytes, with at most `most` values. Raises ConfigError if there is none."""
     text = decoded(raw, file)
-    document = Document(file, places={(): SourcePosition(file, 1, 1)})
+    if theirs := foreign.of_text(text):
+        raise fatal(SourcePosition(file, 1, 1), theirs)
+    document = Document(file, places={(): SourcePosition(file, 1, 1)}, texts={file: text})
     try:
-        events = _events(text, file)
+        if events := _events(text, file):
+            _Builder(document, events, most).build()
+    except ConfigError as error:
+        raise ConfigError(with_excerpts(error.problems, text)) from None
+    return document
+
+
+def _events(text: str, file: str) -> list[Any]:
+    """The parser's events, from the first node to the last. Raises ConfigError if this is no YAML."""
+    try:
+        return _parsed(text, file)
     except yaml.MarkedYAMLError as error:
         raise syntax_error(error, text, file) from None
     except (yaml.YAMLError, ValueError, OverflowError):
         # PyYAML's own parser raises the last two for "\\UFFFFFFFF".
         raise fatal(SourcePosition(file, 1, 1), "this is no valid YAML: it has a character that is none") from None
-    if events:
-        _Builder(document, events, most).build()
-    return document
 
 
-def _events(text: str, file: str) -> list[Any]:
-    """The parser's events, from the first node to the last. Raises ConfigError if they are too many or too deep."""
+def _parsed(text: str, file: str) -> list[Any]:
+    """The same. Raises ConfigError if they are too many or too deep."""
     events: list[Any] = []
     depth = documents = 0
     for event in yaml.parse(text, Loader=_LOADER):

@@ -21,8 +21,34 @@ def test_check_says_that_a_file_can_be_used(file, capsys):
     file.write_text("backends: [{name: a, launch: {model: m, load: on_demand}}]\nroutes: {x: a}\n")
     assert main(["check", "--config", str(file)]) == 0
     said = capsys.readouterr()
-    assert said.out == f"{file} can be used. Backends: 1, routes: 1.\n"
+    first, second = said.out.splitlines()
+    assert first == f"{file} can be used. Backends: 1, routes: 1."
+    assert second.startswith("a: m, takes what isn't known; its model is not on this disk")
     assert said.err == ""
+
+
+def test_check_says_what_this_machine_lacks(file, capsys):
+    """Exit code 1, as of doctor: the file itself may be right elsewhere. Each at its place, and nothing is started."""
+    (file.parent / "bad.gguf").write_text("<html>")
+    file.write_text(
+        "backends:\n  - {name: a, launch: {model: ./gone.gguf}}\n  - {name: b, launch: {model: bad.gguf}}\n"
+        "  - {name: c, launch: {model: bad.gguf, args: {port: 9999}}}\n"
+    )
+    assert main(["check", "--config", str(file)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = said.err.splitlines()
+    assert lines[0].startswith(f"{file}:2:24 backends[0].launch.model: {file.parent}/gone.gguf: there is no such file")
+    assert lines[1:3] == ["      - {name: a, launch: {model: ./gone.gguf}}", " " * 27 + "^"]
+    assert lines[3].startswith(f"{file}:4:48 backends[2].launch.args.port: port can't be set for llama_cpp")
+    assert lines[6].startswith(f"{file}:3:24 backends[1].launch.model: {file.parent}/bad.gguf is no GGUF file: it is a")
+
+
+def test_check_of_a_profile_that_there_is_not(file, capsys):
+    """It is a mistake of the file."""
+    file.write_text("profile: tpu\nbackends: [{url: 'http://a'}]\n")
+    assert main(["check", "--config", str(file)]) == 1
+    assert capsys.readouterr().err.startswith(f"{file}:1:1 profile: there is no profile tpu")
 
 
 def test_check_says_what_is_open(file, capsys):
@@ -34,14 +60,18 @@ def test_check_says_what_is_open(file, capsys):
 
 
 def test_check_says_all_that_is_wrong(file, capsys):
-    """Exit code 2, and every problem on a line."""
+    """Exit code 2, and every problem on a line, with the line that it is about."""
     file.write_text("backends: [{url: 'http://a', wieght: 1}]\nservr: 1\n")
     assert main(["check", "--config", str(file)]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
         f"{file}:1:30 backends[0].wieght: unknown key; did you mean 'weight'?",
+        "    backends: [{url: 'http://a', wieght: 1}]",
+        "                                 ^",
         f"{file}:2:1 servr: unknown key; did you mean 'server'?",
+        "    servr: 1",
+        "    ^",
     ]
 
 
@@ -71,5 +101,6 @@ def test_a_router_at_work_imports_nothing_of_the_other_commands():
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "router.app" in modules
     assert [name for name in modules if name.startswith(("router.cli", "router.doctor", "router.config.schema"))] == [
-        "router.cli", "router.cli.exits", "router.cli.options", "router.cli.main", "router.cli.run"
+        "router.cli", "router.cli.exits", "router.cli.mistakes", "router.cli.slips", "router.cli.options",
+        "router.cli.main", "router.cli.run"
     ]  # fmt: skip

@@ -192,7 +192,7 @@ def test_models_that_fit_and_one_that_does_not():
         "ok b /b.gguf, 2 x 1 GiB, fits",
         f"! c /c.gguf, takes 2 GiB, but {limit}, and those before it take 3 GiB: take a smaller one, or fewer",
         "ok d /d.gguf; its size is not known",
-        "! e /e.gguf: not on this disk; llama_cpp fetches it from its hub at the first start",
+        "! e /e.gguf: not on this disk; it is looked for again when a request wants it",
     ]
 
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -28,12 +30,18 @@ def test_an_address_to_listen_at(written, host):
     assert server(host=written).host == host
 
 
-@pytest.mark.parametrize(
-    "written", ["127.0.0.1:8001", "localhost:8001", "http://localhost", "[::1]:8001", "[box]", "a b", "x@y", "::1]", ""]
-)
+@pytest.mark.parametrize("written", ["http://localhost", "[box]", "a b", "x@y", "::1]", "127.0.0.1:", ":8001", ""])
 def test_what_is_no_address(written):
-    """The port has its own key."""
+    """Nor is anything else that has one in it."""
     with pytest.raises(ValidationError, match=r"expected (an address or a name to listen at|text)"):
+        server(host=written)
+
+
+@pytest.mark.parametrize("written", ["127.0.0.1:8001", "localhost:8001", "[::1]:8001", "0.0.0.0:8001"])
+def test_an_address_with_a_port(written):
+    """The port has its own key."""
+    host = written.removesuffix(":8001")
+    with pytest.raises(ValidationError, match=re.escape(f"write `host: {host}` and `port: 8001`")):
         server(host=written)
 
 

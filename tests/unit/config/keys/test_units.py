@@ -31,7 +31,10 @@ from router.config.keys.units import (
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("500ms", 0.5), ("5s", 5.0), ("10m", 600.0), ("1h", 3600.0), ("1.5s", 1.5), ("2 m", 120.0), (0, 0.0), ("0", 0.0)],
+    [
+        *[("500ms", 0.5), ("5s", 5.0), ("10m", 600.0), ("1h", 3600.0), ("1.5s", 1.5), ("2 m", 120.0), (0, 0.0)],
+        *[("0", 0.0), ("5min", 300.0), ("30 sec", 30.0), ("2 hours", 7200.0), ("1hr", 3600.0), ("1d", 86400.0)],
+    ],
 )
 def test_a_duration_is_seconds(text, seconds):
     """A number and a unit give seconds; only 0 needs no unit."""
@@ -46,7 +49,7 @@ def test_a_bare_number_is_no_duration(value):
         duration(value)
 
 
-@pytest.mark.parametrize("value", ["", "s", "-5s", "5 hours", "5S", "1e3s", "٣s", True, False, None, [], "never"])
+@pytest.mark.parametrize("value", ["", "s", "-5s", "5 moons", "5S", "1e3s", "٣s", True, False, None, [], "never"])
 def test_other_things_are_no_durations(value):
     """Anything else is refused with examples."""
     with pytest.raises(ValueError, match="expected a duration such as"):
@@ -74,6 +77,8 @@ def test_an_error_says_that_never_is_allowed():
         ("1.5KiB", 1536),
         ("1 tib", 1024**4),
         ("7B", 7),
+        ("64M", 64 * 10**6),
+        ("64Mi", 64 * 1024**2),
         ("4096", 4096),
         (4096, 4096),
         (0, 0),
@@ -85,7 +90,7 @@ def test_a_size_is_bytes(text, count):
     assert TypeAdapter(Size).validate_python(text) == count
 
 
-@pytest.mark.parametrize("value", ["", "64M", "-1", -1, 1.5, True, None, "MiB", {}])
+@pytest.mark.parametrize("value", ["", "64X", "64i", "-1", -1, 1.5, True, None, "MiB", {}])
 def test_other_things_are_no_sizes(value):
     """Anything else is refused with examples."""
     with pytest.raises(ValueError, match="expected a size such as"):

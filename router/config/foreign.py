@@ -1,0 +1,48 @@
+"""Configuration files of other programs, recognised by what only they have, and what to write here instead."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SWAP: Final = frozenset({"healthCheckTimeout", "startPort", "groups", "macros", "hooks", "logLevel", "matrix"})
+_LITELLM: Final = frozenset({"model_list", "litellm_settings", "general_settings", "router_settings"})
+_MODELFILE = re.compile(r"(?:\s*(?:#.*)?\n)*\s*FROM[ \t]+\S", re.IGNORECASE)
+_VARIABLES = re.compile(r"(?:\s*(?:#.*)?\n)*\s*(?:export[ \t]+)?OLLAMA_[A-Z_]+=")
+
+_MORE: Final = "; docs/coming-from.md has more"
+LLAMA_SWAP: Final = (
+    "this is a configuration of llama-swap. Each of its `models` is one of `backends` here, such as `- {name: qwen, "
+    "launch: {engine: llama_server, model: qwen.gguf, args: {ngl: 99}, load: on_demand, unload_after: 5m}}`" + _MORE
+)
+LITELLM: Final = (
+    "this is a configuration of LiteLLM. Each entry of its `model_list` is one of `backends` here, such as `- {url: "
+    '"https://api.example.com/v1", api_key: "${KEY}", models: {gpt-4o: their-name}}`' + _MORE
+)
+OLLAMA: Final = (
+    "this is a configuration of Ollama. To have the models of an Ollama that runs, write `backends: [{url: "
+    '"http://127.0.0.1:11434"}]`; to run a file, `backends: [{name: mine, launch: {model: /path/to/model.gguf}}]`'
+    + _MORE
+)
+
+
+def of_data(data: Mapping[str, Any]) -> tuple[str, str]:
+    """Find the key that only another program's file has, and say what to write instead; empty if there is none."""
+    if "backends" in data:
+        return "", ""
+    if mine := next((key for key in data if key in _LITELLM), ""):
+        return mine, LITELLM
+    models = data.get("models")
+    if isinstance(models, dict) and (
+        data.keys() & _SWAP or any(isinstance(each, dict) and "cmd" in each for each in models.values())
+    ):
+        return "models", LLAMA_SWAP
+    return "", ""
+
+
+def of_text(text: str) -> str:
+    """Say what to write instead of a file that isn't YAML; empty if it is of no program that is known."""
+    return OLLAMA if _MODELFILE.match(text) or _VARIABLES.match(text) else ""
