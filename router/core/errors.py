@@ -126,6 +126,14 @@ class BodyTooLargeError(RouterError):
     code = "request_too_large"
 
 
+class UnknownEncodingError(RouterError):
+    """A body that is compressed in a way that isn't read here."""
+
+    status = 415
+    type = anthropic_type = "invalid_request_error"
+    code = "unsupported_encoding"
+
+
 class UnavailableError(RouterError):
     """No backend can take the request now; one may soon."""
 

@@ -24,7 +24,7 @@ from router.http1.bodies import ChunkedBody
 from router.http1.heads import ProtocolError
 from router.http1.requests import TLS_HANDSHAKE, is_well_formed, without_empty_lines
 from router.proxy.exchange import Exchange
-from router.proxy.heads import CHUNKS, MAX_REQUEST_HEAD, RequestHead, parse_request
+from router.proxy.heads import CHUNKS, MAX_REQUEST_HEAD, RequestHead, parse_request, path_in
 from router.proxy.lane import GUEST_TIMEOUT, HEALTH, HIGH_WATER, MAX_PIPELINED, Lane
 from router.proxy.requests import ANYBODY, FULL, NO_TLS, UNREADABLE, error_answer, late_head
 from router.proxy.uploads import BODY_TIMEOUT, Upload, late_body
@@ -129,7 +129,7 @@ class Client(asyncio.Protocol):
         elif self._head is not None:
             self._refuse_rest(late_body())
         elif self._buffer not in _NOTHING_YET:
-            self._turn_away(late_head(HEAD_TIMEOUT), "/v1/")
+            self._turn_away(late_head(HEAD_TIMEOUT), path_in(self._buffer))
         else:
             self.abort()
 
@@ -231,13 +231,13 @@ class Client(asyncio.Protocol):
         elif is_well_formed(data[: end - 4]):
             self._hand_over(data)
         else:
-            self._turn_away(BadRequestError("This is no well-formed HTTP request."), "/v1/")
+            self._turn_away(BadRequestError("This is no well-formed HTTP request."), path_in(data))
 
     def _answer_guest(self, data: bytes, end: int) -> None:
         if data.startswith(HEALTH) and is_well_formed(data[: end - 4]):
             self._hand_over(data[: end - 2] + b"connection: close\r\n\r\n")
         else:
-            self._turn_away(FULL, "/v1/")
+            self._turn_away(FULL, path_in(data))
 
     def make_way(self) -> None:
         """Close at once: there is no room for it, and another has come."""
@@ -267,7 +267,7 @@ class Client(asyncio.Protocol):
 
     def _wait_for_head(self, data: bytes) -> None:
         if len(data) >= MAX_REQUEST_HEAD:
-            self._turn_away(BadRequestError(f"The request's head is over {MAX_REQUEST_HEAD} bytes."), "/v1/")
+            self._turn_away(BadRequestError(f"The request's head is over {MAX_REQUEST_HEAD} bytes."), path_in(data))
             return
         if data.startswith(TLS_HANDSHAKE):
             self._lane.rules.note_tls()

@@ -43,6 +43,8 @@ AT_ONCE = b"x-accel-buffering: no\r\n"
 JSON = b"application/json"
 
 _MAX_REQUEST_ID = 128
+_LONGEST_TARGET = 512
+"""Bytes of a bad head's first line that are looked at."""
 
 _WRITTEN_TO_CLIENTS = frozenset({
     b"content-length",
@@ -216,6 +218,12 @@ def _is_ordinary(parsed: requests.ParsedRequest, *, has_length: bool) -> bool:
             return False
         hosts += name == b"host"
     return framed and hosts == 1
+
+
+def path_in(data: bytes) -> str:
+    """Give the path of a request whose head can't be read, as far as it shows: errors have the form of its API."""
+    words = data.lstrip(b"\r\n")[:_LONGEST_TARGET].partition(b"\r\n")[0].split(b" ")
+    return requests.path_of(meant(words[1]).target) if len(words) > 1 and words[1][:1] == b"/" else "/v1/"
 
 
 def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> RequestHead:

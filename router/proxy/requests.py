@@ -40,6 +40,7 @@ _MOST_TOLD = 64
 NO_TLS = "This port speaks plain HTTP, and the request began with a TLS handshake: begin the URL with http://."
 """What a client is told that speaks TLS, and the router's log, as such clients show but the handshake's error."""
 
+_NO_KEY = "No valid API key: send one as 'Authorization: Bearer KEY' or 'x-api-key: KEY'."
 UNREADABLE = "The request's body can't be read as its headers say."
 
 FULL = errors.UnavailableError(
@@ -170,7 +171,7 @@ class Rules:
         if self._keys:
             place = _shown(headers, self._keys)
             if place < 0:
-                raise errors.UnauthorizedError("No valid API key: send one as 'Authorization: Bearer KEY'.")
+                raise errors.UnauthorizedError(_NO_KEY)
             caller = self._callers[place]
         else:
             try:
@@ -316,19 +317,21 @@ def late_head(seconds: float) -> errors.RequestTimeoutError:
 
 
 def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
-    """Give the index of the key that is shown; -1: none is."""
-    shown = b""
+    """Give the index of the key that is shown, beside others, it may be, that are for a proxy; -1: none is."""
+    bearer = plain = b""
     for name, value in headers:
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            shown = value[7:].strip()
-            break
-        if name == b"x-api-key" or name == b"api-key":  # noqa: PLR1714  (compiled, two comparisons are cheaper)
-            shown = value
+        if name == b"authorization":
+            if value[:7].lower() == b"bearer ":
+                bearer = value[7:].strip()
+        elif name == b"x-api-key" or name == b"api-key":  # noqa: PLR1714  (compiled, two comparisons are cheaper)
+            plain = value
     place = -1
     # All keys are compared, each in constant time, so that timing tells nothing of them.
-    for number, key in enumerate(keys):
-        if hmac.compare_digest(shown, key):
-            place = number
+    for shown in (plain, bearer):
+        if shown:
+            for number, key in enumerate(keys):
+                if hmac.compare_digest(shown, key):
+                    place = number
     return place
 
 

@@ -6,14 +6,13 @@ Only the router's own answers (api/) are written by aiohttp.
 """
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable
 
 import aiohttp
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import _ErrInfo
 
 from router.core import errors
 from router.core.errors import RouterError
@@ -22,22 +21,23 @@ from router.core.scopes import Admin
 from router.http1.heads import Headers
 from router.http1.requests import path_of
 from router.proxy.exchange import Exchange
-from router.proxy.heads import MAX_HEADERS, MAX_REQUEST_HEAD, RequestHead, describe_request, usable_id
+from router.proxy.heads import MAX_HEADERS, MAX_REQUEST_HEAD, RequestHead, describe_request, path_in, usable_id
 from router.proxy.plane import Plane
 from router.proxy.requests import UNREADABLE, Rules, error_answer, late_head
-from router.proxy.unusual import NOT_DECODED, Handler, as_meant, check_encoding, offers_upgrade
+from router.proxy.unusual import Decoder, Handler, as_meant, offers_upgrade
 from router.proxy.uploads import Upload
+from router.proxy.wire import IDLE_TIMEOUT, Wire, Written
 
 log = structlog.get_logger("router")
 
 HEAD_TIMEOUT = 11.0
 """Seconds that a request's head may take to arrive."""
 
-IDLE_TIMEOUT = 75.0
-"""Seconds that a connection may stay open without a request."""
-
 LINGER_TIMEOUT = 5.0
 """Seconds for which a refused client may go on sending its body."""
+
+BODY_ERRORS = (web.RequestPayloadError, aiohttp.ClientError, HttpProcessingError)
+"""What aiohttp raises for a body that isn't as its head says."""
 
 OPEN = ("/health", "/ready")
 """Paths that answer every client, whatever the Host, for load balancers. They name models only to those who may use
@@ -46,115 +46,6 @@ them."""
 
 ADMIN = web.RequestKey("admin", Admin)
 """Where a handler with a `scope` finds who asks, who has it."""
-
-
-class Written(web.StreamResponse):
-    """A response that was sent already: aiohttp sends nothing for it."""
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._goes_on = keep_alive
-
-    @property
-    def keep_alive(self) -> bool | None:
-        """Whether the connection stays open."""
-        return self._goes_on
-
-    @property
-    def prepared(self) -> bool:
-        """Always True: nothing of it can be changed any more."""
-        return True
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Do nothing."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing."""
-
-
-class Wire:
-    """The sink of an exchange on aiohttp's connection (sink.Sink)."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
-        self._http11 = request.version >= (1, 1)
-        self._wake = asyncio.Event()
-        self._exchange: Exchange | None = None
-        self._paused = False
-        self._done = False
-        self._keep_alive = False
-
-    def write(self, data: bytes) -> None:
-        """Send bytes; stop reading from the engine if too many wait for the client."""
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
-            return
-        transport.write(data)
-        _, high = transport.get_write_buffer_limits()
-        if transport.get_write_buffer_size() > high and self._exchange is not None and not self._paused:
-            self._paused = True
-            self._exchange.pause()
-            self._wake.set()
-
-    def finish(self, *, keep_alive: bool) -> None:
-        """Note the end."""
-        self._done, self._keep_alive = True, keep_alive
-        self._wake.set()
-
-    def hang_up(self) -> None:
-        """Close once all is sent. Under HTTP/1.0 that would look like a proper end, so the connection is reset."""
-        transport = self._request.transport
-        if transport is not None and self._http11:
-            transport.close()
-        elif transport is not None:
-            sock = transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
-        self.finish(keep_alive=False)
-
-    def abort(self) -> None:
-        """Close now."""
-        if self._request.transport is not None:
-            self._request.transport.abort()
-        self.finish(keep_alive=False)
-
-    def unsent(self) -> int:
-        """Give the number of bytes that wait for the client."""
-        return 0 if self._request.transport is None else self._request.transport.get_write_buffer_size()
-
-    async def carry(self, exchange: Exchange) -> Written:
-        """Start the exchange and wait for its end; resume it each time the client has caught up."""
-        self._exchange = exchange
-        exchange.start()
-        try:
-            while not self._done:
-                await self._wake.wait()
-                self._wake.clear()
-                if self._paused and not self._done:
-                    await self._request.writer.drain()
-                    self._paused = False
-                    exchange.resume()
-        finally:
-            # This does nothing, unless the client has left.
-            exchange.cancel()
-            # The exchange refers to this as its sink: break the reference cycle.
-            self._exchange = None
-        await self._taken()
-        return Written(keep_alive=self._keep_alive)
-
-    async def _taken(self) -> None:
-        """Wait until the client has read all, and cut it if that takes too long: until then it is under way."""
-        transport = self._request.transport
-        if transport is None or transport.is_closing() or not transport.get_write_buffer_size():
-            return
-        _, high = transport.get_write_buffer_limits()
-        transport.set_write_buffer_limits(0)
-        try:
-            async with asyncio.timeout(IDLE_TIMEOUT):
-                await self._request.writer.drain()
-            transport.set_write_buffer_limits(high)
-        except TimeoutError:
-            transport.abort()
 
 
 class SlowConnection(web.RequestHandler):
@@ -172,20 +63,33 @@ class SlowConnection(web.RequestHandler):
             max_line_size=MAX_REQUEST_HEAD,
             max_field_size=MAX_REQUEST_HEAD,
             max_headers=MAX_HEADERS,
+            auto_decompress=False,
         )
         self._rules = rules
         self._on_lost = on_lost
+        # The path of the head that came last, for errors of heads that aiohttp can't read.
+        self._path = ""
         # Runs while a head has begun and isn't whole.
         self._late_head: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Have aiohttp read these bytes; if a head begins with them, it has to end in time."""
+        if self._late_head is None:
+            self._path = path_in(data)
         super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            self._end_body()
         if self._waiter is None or self._waiter.done():
             # A request is being handled, or is about to be.
             self._forget_head()
         elif self._late_head is None and data.strip(b"\r\n"):
             self._late_head = self._loop.call_later(HEAD_TIMEOUT, self._refuse_head)
+
+    def _end_body(self) -> None:
+        """Tell whoever reads a body that what has come of it is no part of one: aiohttp tells only who asks next."""
+        request = self._current_request
+        if request is not None and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError(UNREADABLE))
 
     def _forget_head(self) -> None:
         if self._late_head is not None:
@@ -193,9 +97,7 @@ class SlowConnection(web.RequestHandler):
             self._late_head = None
 
     def _refuse_head(self) -> None:
-        if self.transport is not None:
-            error, id_ = late_head(HEAD_TIMEOUT), self._rules.new_id()
-            self.transport.write(error_answer(error, "/v1/", id_, keep_alive=False))
+        self._refuse(late_head(HEAD_TIMEOUT), self._path)
         self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -212,17 +114,21 @@ class SlowConnection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002  (aiohttp's, for its page)
     ) -> web.StreamResponse:
         """Answer a request that aiohttp couldn't read, or that a bug of ours broke; then the connection is closed."""
-        if isinstance(exc, ContentEncodingError):
-            error: RouterError = errors.BadRequestError(NOT_DECODED)
-        elif status < 500:
-            error = errors.BadRequestError("This is no well-formed HTTP request.")
+        if status < 500:
+            self._refuse(errors.BadRequestError("This is no well-formed HTTP request."), self._path)
         else:
             log.error("a request failed because of a bug in the router", path=request.path, exc_info=exc)
-            error = RouterError(errors.BUG)
-        response = _error_response(error, request)
-        response.headers["x-request-id"] = self._rules.new_id()
-        response.force_close()
-        return response
+            self._refuse(RouterError(errors.BUG), request.path)
+        return Written(keep_alive=False)
+
+    def _refuse(self, error: RouterError, path: str) -> None:
+        if self.transport is not None:
+            self.transport.write(error_answer(error, path, self._rules.new_id(), keep_alive=False))
+
+    def log_exception(self, *args: object, **more: object) -> None:
+        """Log what aiohttp meets, but not that a body isn't as its head says: its client has been told."""
+        if not isinstance(more.get("exc_info"), BODY_ERRORS):
+            super().log_exception(*args, **more)
 
 
 class _Reading:
@@ -277,29 +183,30 @@ class SlowLane:
 
     async def _read(self, request: web.Request, headers: Headers) -> bytes:
         self._rules.check_length(request.content_length or 0)
-        check_encoding(request)
+        decoder = Decoder(request.headers.get("content-encoding", ""))
         expected = dict(headers).get(b"expect")
         if expected is not None:
             if expected.lower() != b"100-continue":
                 raise errors.BadRequestError("The request expects what this server doesn't do; leave Expect out.")
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
-            return await self._gather(request.content)
-        except (web.RequestPayloadError, aiohttp.ClientError, HttpProcessingError) as error:
+            return await self._gather(request.content, decoder)
+        except BODY_ERRORS as error:
             raise errors.BadRequestError(UNREADABLE) from error
 
-    async def _gather(self, content: aiohttp.StreamReader) -> bytes:
+    async def _gather(self, content: aiohttp.StreamReader, decoder: Decoder) -> bytes:
         """Read a body to its end. Raises RouterError if it is too large, or refused (`proxy.uploads`)."""
         loop, owner = asyncio.get_running_loop(), _Reading()
         upload = Upload(self._rules.uploads, owner.refuse, loop.time())
         try:
             async with asyncio.timeout(None) as owner.deadline:
                 async for piece in content.iter_any():
-                    upload.add(piece, loop.time())
+                    upload.add(decoder.feed(piece, self._rules.max_body), loop.time())
                     self._rules.check_length(upload.size)
                     if owner.refused is not None:
                         break
             if owner.refused is None:
+                decoder.end()
                 return upload.whole(b"")
         except TimeoutError:
             if owner.refused is None:
@@ -354,6 +261,9 @@ class SlowLane:
             admin = request[ADMIN] = rules.admit_admin(headers, remote, authority, http11=request.version >= (1, 1))
             if scope:
                 admin.check(scope)
+        if request.can_read_body:
+            # For `handler`, which asks aiohttp for it.
+            request._read_bytes = await self._read(request, headers)  # noqa: SLF001
         return await handler(request)
 
     def may_look(self, request: web.Request) -> bool:
@@ -367,7 +277,7 @@ async def expect(_: web.Request) -> None:
 
 
 def _head_of(request: web.Request, target: bytes) -> RequestHead:
-    """Give a request's head; its body will have been decoded by aiohttp."""
+    """Give a request's head; its body will have been decoded."""
     headers = tuple(header for header in lowered(request) if header[0] != b"content-encoding")
     return describe_request(target, headers, keep_alive=bool(request.keep_alive))
 

@@ -16,7 +16,8 @@ from router.core.reshape import ALIKE, Reshape, reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
 from router.proxy.writing import fitted, message, put
 from router.translate import ESTIMATES, MENDERS, OWN_FIELDS, SPEECHES, tidied
-from router.translate.speech import JSON, AnswerTranslator, Context, ErrorTranslator
+from router.translate.reading import check_text
+from router.translate.speech import JSON, AnswerTranslator, Context, ErrorTranslator, Translation
 
 if TYPE_CHECKING:
     from router.core.catalog import Route, Way
@@ -72,7 +73,7 @@ def unloading(request: "Request", body: bytes, way: "Way", plane: "Plane") -> To
     stay = request.stay
     if stay is None or stay.seconds != 0 or request.head.path not in OLLAMA_STREAMS or not way.tiers:
         return None
-    translation = SPEECHES[request.head.path](body, _context(request, plane))
+    translation = _translation(request, body, plane)
     if translation.path:
         return None
     if plane.loading is not None:
@@ -160,7 +161,7 @@ def _translated(
     # Rules for fields that only the client's API has; those for a chat's come once there is one.
     before, after = (None, None) if rules is None else _parted(rules, path)
     body = reshaped(body, before, model)
-    translation = SPEECHES[path](body, _context(request, plane))
+    translation = _translation(request, body, plane)
     body, target = translation.body, backend.apis.counter if path == COUNT else translation.path
     if after is not None:
         body = reshaped(body, after, model)
@@ -185,6 +186,11 @@ def _for_native(rules: Reshape | None, path: str) -> Reshape | None:
     """Give a route's rules for bodies of an API that the backend speaks itself."""
     limit = _LIMITS.get(path)
     return rules if rules is None or limit is None else rules.with_limit(limit)
+
+
+def _translation(request: "Request", body: bytes, plane: "Plane") -> Translation:
+    check_text(body)
+    return SPEECHES[request.head.path](body, _context(request, plane))
 
 
 def _context(request: "Request", plane: "Plane") -> Context:

@@ -1,24 +1,56 @@
 """What the slow lane makes of requests that aiohttp has read: other forms of a path, upgrades, compressed bodies."""
 
+import zlib
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from yarl import URL
 
-from router.core.errors import BadRequestError
+from router.core.errors import BadRequestError, UnknownEncodingError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_DECODED = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
-"""Compressions that aiohttp knows; the last two only where their packages are installed, else it says so."""
+_AS_IT_IS = frozenset({"", "identity"})
+_DEFLATED = frozenset({"gzip", "x-gzip", "deflate"})
+_ANY_HEADER = 32 + zlib.MAX_WBITS
+_NO_HEADER = -zlib.MAX_WBITS
 
-NOT_DECODED = "The request's body is compressed in a way that can't be read here: send it as it is, or as gzip."
 
+class Decoder:
+    """Decodes a body of this `content-encoding`, piece by piece. Raises UnknownEncodingError if it isn't known."""
 
-def check_encoding(request: web.Request) -> None:
-    """Raise BadRequestError for a body that aiohttp would give as it came, compressed."""
-    if request.headers.get("content-encoding", "").lower() not in _DECODED:
-        raise BadRequestError(NOT_DECODED)
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding.strip().lower()
+        if self._encoding not in _AS_IT_IS | _DEFLATED:
+            raise UnknownEncodingError(
+                f"The request's body is compressed as {self._encoding[:100]}, which isn't read here: send it as it is, "
+                "or as gzip."
+            )
+        self._inflater: zlib._Decompress | None = None
+
+    def feed(self, data: bytes, most: int) -> bytes:
+        """Decode the next bytes: to `most` bytes, or more where there are more. Raises BadRequestError."""
+        if self._encoding in _AS_IT_IS or not data:
+            return data
+        if self._inflater is None:
+            # Some clients send deflate without the header that it should have.
+            bare = self._encoding == "deflate" and data[0] & 15 != zlib.DEFLATED
+            self._inflater = zlib.decompressobj(_NO_HEADER if bare else _ANY_HEADER)
+        try:
+            told = self._inflater.decompress(data, most + 1)
+        except zlib.error as error:
+            raise self._wrong() from error
+        if self._inflater.unused_data:
+            raise self._wrong()
+        return told
+
+    def end(self) -> None:
+        """Raise BadRequestError if the body has ended before its compression says so."""
+        if self._inflater is not None and not self._inflater.eof:
+            raise self._wrong()
+
+    def _wrong(self) -> BadRequestError:
+        return BadRequestError(f"The request's body isn't {self._encoding}, as its content-encoding says.")
 
 
 async def as_meant(request: web.Request, target: bytes) -> tuple[web.Request, Handler]:

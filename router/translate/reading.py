@@ -9,6 +9,17 @@ from router.core.errors import BadRequestError
 T = TypeVar("T")
 
 
+def check_text(body: bytes) -> None:
+    """Raise BadRequestError for a body that isn't text: where parts of it pass unread, an engine would get them."""
+    if body.isascii():
+        return
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        at = error.start
+        raise BadRequestError(f"The request's body must be UTF-8, but its byte {at} is 0x{body[at]:02x}.") from error
+
+
 def read(decoder: msgspec.json.Decoder[T], given: bytes | msgspec.Raw, place: str) -> T:
     """Decode a part of a request, which stands at `place`; "" for the whole body."""
     try:

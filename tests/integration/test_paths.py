@@ -159,11 +159,12 @@ async def test_an_offered_upgrade_is_declined(router, raw, seen):
     assert b"\r\nconnection: close\r\n" in (await client.reader.readuntil(b"\r\n\r\n")).lower()
 
 
-@pytest.mark.parametrize("coding", ["x-unknown", "compress", "br, gzip"])
-async def test_a_compression_that_is_not_known(router, session, seen, coding):
-    """The error says so; it isn't that the body is no JSON."""
-    headers = {"content-encoding": coding}
-    async with session.post(router.url + "/v1/chat/completions", data=BODY, headers=headers) as answer:
-        assert answer.status == 400
-        assert "compressed in a way" in (await answer.json())["error"]["message"]
+@pytest.mark.parametrize("coding", ["x-unknown", "zstd", "br, gzip"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat", "/api/show"])
+async def test_a_compression_that_is_not_known(router, session, seen, path, coding):
+    """The error names it, in the form of the path's API; it isn't that the body is no JSON."""
+    async with session.post(router.url + path, data=BODY, headers={"content-encoding": coding}) as answer:
+        assert answer.status == 415
+        error = (await answer.json())["error"]
+    assert f"compressed as {coding}, " in (error if path.startswith("/api/") else error["message"])
     assert not seen.asked

@@ -212,7 +212,12 @@ async def guarded(start_router, fake):
 
 @pytest.mark.parametrize(
     "headers",
-    [{"authorization": "Bearer one"}, {"authorization": "bearer  two"}, {"x-api-key": "two"}],
+    [
+        {"authorization": "Bearer one"},
+        {"authorization": "bearer  two"},
+        {"x-api-key": "two"},
+        {"authorization": "Bearer other", "x-api-key": "two"},
+    ],
 )
 async def test_a_key_opens(guarded, asking, fake, headers):
     """Any of the keys does, in OpenAI's way or Anthropic's; and it isn't shown to the backend."""
@@ -228,7 +233,9 @@ async def test_without_a_key(guarded, asking, fake, headers):
     """401 on everything under /v1; whether the router lives, anybody may know."""
     async with asking.post(guarded.url + CHAT, json=ASK, headers=headers) as answer:
         assert answer.status == 401
-        assert (await answer.json())["error"]["code"] == "invalid_api_key"
+        error = (await answer.json())["error"]
+        assert error["code"] == "invalid_api_key"
+        assert "x-api-key" in error["message"]
     async with asking.get(guarded.url + "/v1/models", headers=headers) as answer:
         assert answer.status == 401
     async with asking.get(guarded.url + "/health", headers=headers) as answer:

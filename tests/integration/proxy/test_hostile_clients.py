@@ -187,6 +187,57 @@ async def test_a_compressed_body_is_unpacked(router, raw, fake):
     assert not fake.stats.last.header("content-encoding")
 
 
+@pytest.mark.parametrize("path", [b"/v1/messages", b"/api/show"])
+@pytest.mark.parametrize(
+    "body", [b"notgzip", gzip.compress(b"{}")[:-4], gzip.compress(b"{}") + b"x"], ids=["other", "cut", "more"]
+)
+async def test_a_body_that_is_not_compressed_as_it_says(router, raw, caplog, path, body):
+    """Is the client's fault alone: nothing is logged."""
+    client = await raw(router)
+    with capture_logs() as logged:
+        client.send(post(body, path, headers=b"content-encoding: gzip\r\nconnection: close\r\n"))
+        answer = await client.answer()
+        assert await client.rest() == b""
+    assert answer.status == 400
+    assert b"isn't gzip" in answer.body
+    assert (caplog.records, logged) == ([], [])
+
+
+async def test_a_bad_chunk_is_not_logged(router, raw, lane, caplog):
+    """It is the client's fault alone, and the client is told."""
+    client = await raw(router)
+    trailer = b"trailer: x\r\n" if lane == "slow" else b""
+    lines = b"host: localhost\r\ntransfer-encoding: chunked\r\n" + trailer
+    client.send(b"POST /v1/messages HTTP/1.1\r\n%s\r\n2\r\n{" % lines)
+    await eventually(lambda: lane_of_connections(router) == ((1, 0) if lane == "fast" else (0, 1)))
+    client.send(b"zz\r\n\r\n")
+    assert (await client.answer()).status == 400
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("path", "form"), [(b"/v1/messages", b'{"type":"error",'), (b"/api/chat", b'{"error":"'), (CHAT, b'{"error":{')]
+)
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"",
+        b"host: a\r\nx y: 1",
+        b"host: a\r\ncontent-length: 1\r\ncontent-length: 2",
+        b"host: a\r\nx: " + b"y" * 40_000,
+    ],
+    ids=["no host", "a bad name", "two lengths", "too long"],
+)
+async def test_a_head_that_can_not_be_read_is_refused_in_its_paths_form(router, raw, path, form, lines):
+    """Whoever finds the mistake, one of ours or aiohttp."""
+    client = await raw(router)
+    client.send(b"\r\nPOST %s?x=1 HTTP/1.1\r\n%s\r\n\r\n{}" % (path, lines))
+    answer = await client.answer()
+    assert answer.status == 400
+    assert answer.body.startswith(form)
+    assert answer.headers[b"connection"] == b"close"
+
+
 async def test_a_decompression_bomb_is_bounded(router, raw):
     """The bound is of the unpacked body."""
     client = await raw(router)

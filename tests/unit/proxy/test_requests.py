@@ -73,6 +73,8 @@ def test_without_keys_everybody_may_ask(lines):
         ["x-api-key: two"],
         ["authorization: Basic eDp5", "x-api-key: two"],
         ["x-api-key: wrong", "authorization: Bearer sesame"],
+        ["authorization: Bearer wrong", "x-api-key: two"],
+        ["api-key: two", "authorization: Bearer wrong"],
         ["authorization: Bearer schlüssel"],
     ],
 )
@@ -91,7 +93,7 @@ def test_who_shows_a_key_may_ask(lines):
         ["authorization: Bearer sesam"],
         ["authorization: Bearer sesame two"],
         ["authorization: Bearer SESAME"],
-        ["authorization: Bearer wrong", "x-api-key: sesame"],
+        ["authorization: Bearer wrong", "x-api-key: sesam"],
         ["x-api-key: Bearer sesame"],
         ["cookie: sesame"],
     ],
