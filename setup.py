@@ -90,6 +90,7 @@ HOT = [
             "ollama_answer",
             "responses",
             "responses_answer",
+            "responses_custom",
             "responses_items",
             "responses_tools",
             "speech",

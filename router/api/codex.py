@@ -3,7 +3,7 @@
 Codex asks with its version in the query, and reads `models` alone. Without an entry for its model it takes a context of
 272,000 tokens for granted, so that it compacts a conversation too late. One entry that isn't to its liking spoils the
 whole list, so each has every field that it asks for, and none that makes it send what local engines can't do:
-`apply_patch_tool_type` would bring a tool of type `custom`.
+`apply_patch_tool_type` would bring a tool of type `custom`, whose grammar no chat can hold.
 """
 
 from collections.abc import Mapping

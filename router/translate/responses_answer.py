@@ -16,16 +16,17 @@ import msgspec
 from router.core.errors import RouterError
 from router.translate.chat import FILTERED, LENGTH, Usage, WholeAnswer, Writer
 from router.translate.completions import NULL
+from router.translate.responses_custom import InputReader
 from router.translate.responses_request import Asked
 from router.translate.responses_tools import Tools
 from router.translate.speech import Context
 
 _encode = msgspec.json.Encoder().encode
 
-_NOTHING, _THINKING, _TEXT, _CALL = range(4)
+_NOTHING, _THINKING, _TEXT, _CALL, _CUSTOM = range(5)
 """The item that is open."""
 
-_PREFIXES = (b"", b"rs", b"msg", b"fc")
+_PREFIXES = (b"", b"rs", b"msg", b"fc", b"ctc")
 """What an item's id begins with."""
 
 _EVENT = b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b}\n\n'
@@ -106,6 +107,7 @@ class ResponsesWriter(Writer):
         self._pieces: list[str] = []
         self._delta = b""
         self._call = b""
+        self._input = InputReader()
 
     # A stream
 
@@ -126,6 +128,8 @@ class ResponsesWriter(Writer):
 
     def call(self, id_: str, name: str) -> bytes:
         """Begin a call."""
+        if self._tools.is_custom(name):
+            return self._begin_custom(id_, name)
         told = self._begin(_CALL)
         self._call = self._call_fields(id_, name)
         self._delta = self._delta_of(b"response.function_call_arguments.delta", b"")
@@ -133,7 +137,9 @@ class ResponsesWriter(Writer):
 
     def arguments(self, text: str) -> bytes:
         """Write a piece of the call's arguments."""
-        return self._piece(text)
+        if self._open == _CUSTOM:
+            text = self._input.feed(text)
+        return self._piece(text) if text else b""
 
     def end(self, finish: str, usage: Usage, stopped_by: str | None, now: float) -> bytes:  # noqa: ARG002
         """End a stream."""
@@ -157,7 +163,12 @@ class ResponsesWriter(Writer):
         reason = _REASONS.get(answer.finish)
         status = b"completed" if reason is None else b"incomplete"
         found = [(kind, b"", said) for kind, said in ((_THINKING, answer.thinking), (_TEXT, answer.text)) if said]
-        found += [(_CALL, self._call_fields(call.id, call.name), call.arguments) for call in answer.calls]
+        for call in answer.calls:
+            kind, said = _CALL, call.arguments
+            if self._tools.is_custom(call.name):
+                reader = InputReader()
+                kind, said = _CUSTOM, reader.feed(said) + reader.end()
+            found.append((kind, self._call_fields(call.id, call.name), said))
         for number, (kind, fields, said) in enumerate(found):
             self._id, self._call = self._new_id(kind), fields
             self._items.append(self._item(kind, _encode(said), status if number == len(found) - 1 else b"completed"))
@@ -174,6 +185,13 @@ class ResponsesWriter(Writer):
 
     def _new_id(self, kind: int) -> bytes:
         return b"%b_%b%d" % (_PREFIXES[kind], self._token, len(self._items))
+
+    def _begin_custom(self, id_: str, name: str) -> bytes:
+        told = self._begin(_CUSTOM)
+        self._input = InputReader()
+        self._call = self._call_fields(id_, name)
+        self._delta = self._delta_of(b"response.custom_tool_call_input.delta", b"")
+        return told + self._added(b"custom_tool_call", b'%b,"input":""' % self._call)
 
     def _begin_thinking(self) -> bytes:
         told = self._begin(_THINKING)
@@ -205,9 +223,15 @@ class ResponsesWriter(Writer):
         kind, self._open = self._open, _NOTHING
         if kind == _NOTHING:
             return b""
+        told = b""
+        if kind == _CUSTOM:
+            rest = self._input.end()
+            told = self._piece(rest) if rest else b""
         said = _encode("".join(self._pieces))
         self._pieces.clear()
-        if kind == _CALL:
+        if kind == _CUSTOM:
+            told += self._item_event(b"response.custom_tool_call_input.done", b'"input":%b' % said)
+        elif kind == _CALL:
             told = self._item_event(b"response.function_call_arguments.done", b'%b,"arguments":%b' % (self._call, said))
         elif kind == _TEXT:
             place = b'"content_index":0,'
@@ -230,6 +254,8 @@ class ResponsesWriter(Writer):
     def _item(self, kind: int, said: bytes, status: bytes) -> bytes:
         if kind == _CALL:
             return _ITEM % (self._id, b"function_call", status, b'%b,"arguments":%b' % (self._call, said))
+        if kind == _CUSTOM:
+            return _ITEM % (self._id, b"custom_tool_call", status, b'%b,"input":%b' % (self._call, said))
         if kind == _TEXT:
             fields = b'"role":"assistant","content":[%b]' % (_TEXT_PART % said)
             return _ITEM % (self._id, b"message", status, fields)

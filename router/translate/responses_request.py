@@ -181,6 +181,12 @@ class Text(msgspec.Struct, gc=False):
     format: Format | None = None
 
 
+class Grammar(msgspec.Struct, gc=False):
+    """The form of a custom tool's input."""
+
+    definition: str | None = None
+
+
 class Tool(msgspec.Struct, gc=False):
     """A tool: a function (in `function`, if a client writes it as in chats), a namespace of others, or any other."""
 
@@ -189,6 +195,7 @@ class Tool(msgspec.Struct, gc=False):
     description: str | None = None
     parameters: msgspec.Raw = NOTHING
     strict: bool | None = None
+    format: msgspec.Raw = NOTHING
     tools: "list[Tool] | None" = None
     function: "Tool | None" = None
 

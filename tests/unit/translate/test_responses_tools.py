@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from router.core.errors import BadRequestError
@@ -33,7 +35,7 @@ def test_a_function_in_the_form_of_chats_is_taken():
 
 
 @pytest.mark.parametrize(
-    "kind", ["web_search", "custom", "mcp", "image_generation", "file_search", "computer", "local_shell", "new", None]
+    "kind", ["web_search", "mcp", "image_generation", "file_search", "computer", "local_shell", "new", None]
 )
 def test_tools_that_the_engine_lacks_are_left_out(kind):
     """And with them what speaks of tools, if there are no others."""
@@ -41,9 +43,31 @@ def test_tools_that_the_engine_lacks_are_left_out(kind):
     assert not {"tools", "tool_choice", "parallel_tool_calls"} & sent.keys()
 
 
+def test_a_custom_tool_is_a_function_with_one_text():
+    """Chats can't hold its input to a grammar, so the model is told of it."""
+    text = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: X"}
+    tools: list[dict[str, Any]] = [{"type": "custom", "name": name} for name in "abc"]
+    tools[1] |= {"description": "Runs it.", "format": {"type": "text"}}
+    tools[2] |= {"description": "Patches.", "format": grammar}
+    found = [tool["function"] for tool in chat(tools=[*tools, {"type": "custom", "name": "d", "format": 5}])["tools"]]
+    assert all(each["parameters"] == {**text, "additionalProperties": False} for each in found)
+    hint = "Its whole input is the text in `input`."
+    assert [each["description"] for each in found] == [
+        hint,
+        f"Runs it.\n\n{hint}",
+        f"Patches.\n\n{hint}\n\nIt must follow this grammar:\nstart: X",
+        hint,
+    ]
+    choice = {"type": "custom", "name": "a"}
+    assert chat(tools=tools, tool_choice=choice)["tool_choice"] == {"type": "function", "function": {"name": "a"}}
+    allowed = {"type": "allowed_tools", "mode": "auto", "tools": [choice]}
+    assert names(chat(tools=tools, tool_choice=allowed)) == ["a"]
+
+
 def test_namespaces_are_flattened():
     """Their functions have both names; a namespace inside another is no tool."""
-    assert names(chat(tools=[{**SPACE, "tools": [*SPACE["tools"], SPACE]}, G])) == ["n__f", "g"]
+    assert names(chat(tools=[{**SPACE, "tools": [*SPACE["tools"], SPACE]}, G])) == ["n__f", "n__c", "g"]
     assert "tools" not in chat(tools=[{"type": "namespace", "name": "n"}])
 
 
