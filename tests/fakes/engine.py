@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum, auto
 from http import HTTPStatus
 from itertools import islice, repeat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class Script:
     seed: int = 0
     first_delay: float = 0.0  # seconds before the first byte
     delay: float = 0.0  # seconds between writes of events
+    held_by: str = ""  # a file: while it is there, nothing follows the first event
     framing: str = "auto"  # chunked, length, close (HTTP/1.0); auto: chunked for a stream, length otherwise
     split: int = 0  # bytes a write, to cut at odd places; 0: whole events
     coalesce: int = 1  # events a write, and a chunk
@@ -138,6 +140,11 @@ class Script:
         name, colon, code = self.fault.partition(":")
         if self.fault not in FAULTS and not (name == "status" and colon and code.isdecimal()):
             raise ValueError(f"fault is one of {', '.join(FAULTS)}, not {self.fault!r}")
+
+    @property
+    def held(self) -> bool:
+        """Whether it is to wait."""
+        return self.held_by != "" and Path(self.held_by).exists()
 
     def revised(self, wishes: object) -> Script:
         """Lay wishes over these values. Strict: a test that misspells a fault must not pass for want of it."""
@@ -455,6 +462,8 @@ class FakeEngine:
         await self._write(link, chosen.head, script.split)
         for number, event in enumerate(chosen.events):
             await asyncio.sleep(script.delay if number else 0)
+            while number and script.held:  # noqa: ASYNC110 -- a file tells nobody that it is gone
+                await asyncio.sleep(0.005)
             await self._write(link, event, script.split)
         await self._write(link, chosen.tail, script.split)
         if chosen.end is End.HANG:

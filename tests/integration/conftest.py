@@ -29,6 +29,14 @@ async def fake() -> AsyncIterator[FakeEngine]:
 
 
 @pytest.fixture
+def held(tmp_path: Path) -> Path:
+    """Give a file that holds the answers of fake engines that are told of it (`held_by`), until it is removed."""
+    file = tmp_path / "held"
+    file.touch()
+    return file
+
+
+@pytest.fixture
 async def start_router(tmp_path: Path) -> AsyncIterator[StartRouter]:
     """Give a function that starts routers: backends, then sections. Probes come once, unless asked for."""
     async with AsyncExitStack() as stack:

@@ -155,14 +155,16 @@ async def test_a_load_does_not_count_against_the_queues_timeout(start, session):
         assert int(answer.headers["x-router-queue-ms"]) > 1400
 
 
-async def test_no_running_answer_is_cut_for_another_model(start, session):
+async def test_no_running_answer_is_cut_for_another_model(start, session, held):
     """Nor is anything sent to an engine that is to end: each request is answered, whatever came between."""
     app = await start(launched("a"), launched("b"))
-    long = asyncio.create_task(streamed(session, app, "a", events=40, size=8, delay=0.05))
+    long = asyncio.create_task(streamed(session, app, "a", events=40, size=8, held_by=str(held)))
     await eventually(lambda: app.plane.backends["a"].in_flight == 1)
     other = asyncio.create_task(asked(session, app, "b"))
     await eventually(lambda: waiting(app) == 1)
     later = [asyncio.create_task(asked(session, app, "a")) for _ in range(5)]
+    await eventually(lambda: waiting(app) + sum(each.done() for each in later) == 6)
+    held.unlink()
     got = await long
     assert got.endswith(expected_stream(0, 40, 8))
     assert await other == (200, expected_body(0, 8))

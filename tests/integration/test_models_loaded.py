@@ -93,14 +93,16 @@ async def test_a_load_that_fails(start, session):
     assert told["models"][0]["failure"]["reason"] in told["error"]["message"]
 
 
-async def test_an_unload_lets_a_running_answer_end(start, session):
+async def test_an_unload_lets_a_running_answer_end(start, session, held):
     """It is answered when that is over and the process is gone."""
     app = await start(launched("a"))
     assert (await asked(session, app, "/a/load"))[0] == 200
-    body = {"model": "a-model", "messages": [], "stream": True, "fake": {"events": 20, "delay": 0.03}}
+    body = {"model": "a-model", "messages": [], "stream": True, "fake": {"held_by": str(held)}}
     async with session.post(f"{app.url}/v1/chat/completions", json=body) as answer:
         said = await answer.content.readany()
         unloading = asyncio.create_task(asked(session, app, "/a/unload"))
+        await eventually(lambda: app.fleet.models_told()[0]["state"] == "draining")
+        held.unlink()
         said += await answer.read()
     assert b"[DONE]" in said
     status, told = await unloading

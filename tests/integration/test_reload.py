@@ -77,20 +77,20 @@ def remote(*fakes: FakeEngine, **more: str) -> str:
     return f"backends:\n{entries}" + "".join(f"{section}: {said}\n" for section, said in more.items())
 
 
-def ask(events: int = 3, delay: float = 0, model: str = "demo") -> dict[str, object]:
-    return {"model": model, "stream": True, "messages": [], "fake": {"events": events, "delay": delay, "size": 20}}
+def ask(model: str, **wishes: object) -> dict[str, object]:
+    return {"model": model, "stream": True, "messages": [], "fake": {"events": 3, "size": 20, **wishes}}
 
 
-async def stream(session: aiohttp.ClientSession, router: Edited, events: int = 3, delay: float = 0) -> str:
+async def stream(session: aiohttp.ClientSession, router: Edited, **wishes: object) -> str:
     """Stream an answer whole; tell who gave it."""
-    async with session.post(f"{router.app.url}/v1/chat/completions", json=ask(events, delay)) as answer:
+    async with session.post(f"{router.app.url}/v1/chat/completions", json=ask("demo", **wishes)) as answer:
         assert answer.status == 200, await answer.text()
-        assert await answer.read() == expected_stream(0, events, 20)
+        assert await answer.read() == expected_stream(0, 3, 20)
         return answer.headers["x-router-backend"]
 
 
 async def status_of(session: aiohttp.ClientSession, router: Edited, model: str = "demo") -> int:
-    async with session.post(f"{router.app.url}/v1/chat/completions", json=ask(model=model)) as answer:
+    async with session.post(f"{router.app.url}/v1/chat/completions", json=ask(model)) as answer:
         await answer.read()
         return answer.status
 
@@ -98,17 +98,19 @@ async def status_of(session: aiohttp.ClientSession, router: Edited, model: str =
 # Servers elsewhere
 
 
-async def test_a_backend_is_added_and_removed(edited, session):
+async def test_a_backend_is_added_and_removed(edited, session, held):
     """It gets its share at once; what it has when it is removed ends whole."""
+    turns = "{policy: round_robin}"  # least_latency shares by what it has seen of answers so far
     async with FakeEngine() as one, FakeEngine() as two:
-        router = await edited(remote(one))
-        await router.becomes(remote(one, two))
-        streams = [asyncio.create_task(stream(session, router, events=40, delay=0.1)) for _ in range(20)]
+        router = await edited(remote(one, balance=turns))
+        await router.becomes(remote(one, two, balance=turns))
+        streams = [asyncio.create_task(stream(session, router, held_by=str(held))) for _ in range(20)]
         await eventually(lambda: one.stats.in_flight == two.stats.in_flight == 10)
-        last = await router.becomes(remote(one))
+        last = await router.becomes(remote(one, balance=turns))
         assert [str(step) for step in last.steps] == ["remove  b1: ends what it has in flight", "keep    b0"]
         assert {await stream(session, router) for _ in range(10)} == {"b0"}
         assert two.stats.in_flight == 10
+        held.unlink()
         assert sorted(await asyncio.gather(*streams)) == ["b0"] * 10 + ["b1"] * 10
         await eventually(lambda: two.stats.connections_open == 0)
         assert [told["name"] for told in router.app.fleet.told()] == ["b0"]
@@ -155,16 +157,17 @@ async def test_what_is_no_longer_told_is_no_longer_so(edited, session):
         assert await status_of(session, router) in {404, 503}
 
 
-async def test_an_address_changes(edited, session):
+async def test_an_address_changes(edited, session, held):
     """The stream that the old one has goes on; the next goes to the new one."""
     async with FakeEngine() as one, FakeEngine() as two:
         router = await edited(remote(one))
-        old = asyncio.create_task(stream(session, router, events=30, delay=0.02))
+        old = asyncio.create_task(stream(session, router, held_by=str(held)))
         await eventually(lambda: one.stats.in_flight)
         await router.becomes(remote(two))
         assert await stream(session, router) == "b0"
         assert (one.stats.in_flight, two.stats.ended) == (1, 1)
-        await old
+        held.unlink()
+        assert await old == "b0"
 
 
 async def test_routes_and_names_change(edited, session):
@@ -194,7 +197,7 @@ async def test_a_removed_backend_that_does_not_end_is_cut(edited, session):
     """After drain_timeout; the client is told why, and sees that the stream is not whole."""
     async with FakeEngine() as one, FakeEngine(fault="hang", fault_after=1) as two:
         router = await edited(remote(two, limits="{drain_timeout: 300ms}"))
-        async with session.post(f"{router.app.url}/v1/chat/completions", json=ask()) as answer:
+        async with session.post(f"{router.app.url}/v1/chat/completions", json=ask("demo")) as answer:
             await answer.content.readuntil(b"\n\n")
             await router.becomes(remote(two, limits="{drain_timeout: 300ms}").replace(two.url, one.url))
             await answer.content.readuntil(b"data: ")
@@ -254,16 +257,17 @@ async def test_an_engine_joins_when_it_is_ready(edited, session):
         assert set(await asyncio.gather(*(stream(session, router, delay=0.05) for _ in range(20)))) == {"b0", "demo"}
 
 
-async def test_an_engine_that_is_removed_ends_its_streams_first(edited, session):
+async def test_an_engine_that_is_removed_ends_its_streams_first(edited, session, held):
     """And is gone then, its process with it."""
     turns = "balance: {policy: round_robin}\n"  # with least_latency, one slow answer may be its last for a minute
     async with FakeEngine() as one:
         router = await edited(remote(one) + DEMO % "" + turns)
         await router.runs("demo")
-        running = [asyncio.create_task(stream(session, router, events=60, delay=0.02)) for _ in range(2)]
+        running = [asyncio.create_task(stream(session, router, held_by=str(held))) for _ in range(2)]
         await eventually(lambda: router.member("demo")["in_flight"] == one.stats.in_flight == 1)
         await router.becomes(remote(one) + turns)
         assert router.member("demo")["ending"]
+        held.unlink()
         assert set(await asyncio.gather(*running)) == {"b0", "demo"}
         await eventually(lambda: len(router.app.fleet.told()) == 1)
 
@@ -282,24 +286,22 @@ async def test_an_engine_that_the_edit_does_not_touch_keeps_its_process(edited):
     assert router.member("demo")["pid"] == pid
 
 
-async def test_an_engine_is_replaced_without_a_gap(edited, session):
+async def test_an_engine_is_replaced_without_a_gap(edited, session, held):
     """The new one is started first: no request is refused, and the old one's stream ends whole."""
     router = await edited("backends:\n" + DEMO % "")
     pid = await router.runs("demo")
-    long = asyncio.create_task(stream(session, router, events=100, delay=0.02))
+    long = asyncio.create_task(stream(session, router, held_by=str(held)))
     await eventually(lambda: router.member("demo")["in_flight"])
     last = await router.becomes("backends:\n" + DEMO % ", args: {start-delay: 0.3}")
     assert [str(step) for step in last.steps] == ["replace demo: other args; the new one first"]
     async with asyncio.timeout(60):
         while router.member("demo")["pid"] in {pid, None} or router.member("demo")["state"] != "running":
             assert router.member("demo")["state"] != "fatal"
-            if long.done():  # the new one takes long to start: have another under way when it has
-                assert await long == "demo"
-                long = asyncio.create_task(stream(session, router, events=100, delay=0.02))
             assert await stream(session, router) == "demo"
             await asyncio.sleep(0)
     assert not long.done()
     assert await stream(session, router) == "demo"
+    held.unlink()
     assert await long == "demo"
     await eventually(lambda: len(router.app.fleet.told()) == 1)
     assert router.member("demo")["pid"] != pid

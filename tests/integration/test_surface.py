@@ -261,9 +261,9 @@ async def test_stopping_lets_requests_in_flight_end(start_router, asking):
             await asking.get(url + "/health")
 
 
-async def test_a_kept_connection_is_told_that_the_router_stops(start_router, raw, lane):
+async def test_a_kept_connection_is_told_that_the_router_stops(start_router, raw, lane, held):
     """A client that stays connected gets 503 and a closed connection, not silence."""
-    async with FakeEngine(events=5, delay=0.05) as fake:
+    async with FakeEngine(held_by=str(held)) as fake:
         router = await start_router([{"url": fake.url, "models": ["demo"]}])
         first, second = await raw(router), await raw(router)
         request = post({**ASK, "stream": True}, lane=lane)
@@ -275,6 +275,7 @@ async def test_a_kept_connection_is_told_that_the_router_stops(start_router, raw
         told = await second.answer()
         assert (told.status, told.headers[b"connection"]) == (503, b"close")
         assert b"retry-after" in told.headers
+        held.unlink()
         assert b"[DONE]" in await first.rest()
         await stopping
 
