@@ -210,6 +210,8 @@ class LlamaServer:
         for name in ON_OFF & args.keys():
             if isinstance(args[name], bool):
                 args[name] = "on" if args[name] else "off"
+        if isinstance(samplers := args.get("samplers"), list | tuple):
+            args["samplers"] = ";".join(map(str, samplers))
         args |= _place(spec.model)
         args |= {"host": "127.0.0.1", "port": port, "alias": spec.served_name}
         is_program = python.rpartition("/")[2].startswith("llama-server")

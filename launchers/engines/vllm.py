@@ -176,6 +176,8 @@ class Vllm:
             "allowed-origins": "[]",
             # Always said, because the router counts on it.
             "max-num-seqs": self._batch(spec.args),
+            # What the router asks for each second.
+            "disable-access-log-for-endpoints": "/health,/metrics",
             "shutdown-timeout": max(0, int(spec.stop_timeout) - TO_END),
         }
         args = common.over(ours, spec.args, STYLE)

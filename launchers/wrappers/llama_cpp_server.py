@@ -50,6 +50,7 @@ BAD_REQUEST, FORBIDDEN, FAILED, NOT_IMPLEMENTED = 400, 403, 500, 501
 OWN_NAMES = (b"127.0.0.1", b"localhost")
 MOST_GRAMMAR = 64 << 10
 """Most bytes of a grammar: nested optional parts are parsed by recursion."""
+PROBE = "/openapi.json"
 LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
 """ggml's levels, as Python's."""
 TOO_LONG = re.compile(r"Requested tokens \((\d+)\) exceed context window of (\d+)")
@@ -347,6 +348,11 @@ def heard(log: Any, *modules: Any) -> None:  # noqa: ANN401
         module.suppress_stdout_stderr = lambda disable=True: nullcontext()  # noqa: ARG005 -- as it is called
 
 
+def is_no_probe(record: logging.LogRecord) -> bool:
+    """Tell whether a line of the access log is of a request of clients: probes would fill it."""
+    return not (isinstance(record.args, tuple) and record.args[1:3] == ("GET", PROBE))
+
+
 def beside(name: str) -> Any:  # noqa: ANN401 -- a module
     """Import a file that is beside this one, whose folder is not where Python looks for modules."""
     spec: Any = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
@@ -357,6 +363,7 @@ def beside(name: str) -> Any:  # noqa: ANN401 -- a module
 
 def main() -> None:
     """Serve until a signal ends it."""
+    logging.getLogger("uvicorn.access").addFilter(is_no_probe)
     extend(importlib.import_module("llama_cpp.server.types"))
     server: Any = importlib.import_module("llama_cpp.server.__main__")
     library: Any = importlib.import_module("llama_cpp")

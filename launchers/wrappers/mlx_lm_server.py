@@ -58,6 +58,8 @@ MOST_TOKENS = 131_072
 ITSELF = "default_model"
 """The server's name of the model that it was started with."""
 
+PROBE = "/health"
+"""What the router asks for to see whether it lives."""
 CHAT, COUNTER = "/v1/chat/completions", "/v1/router/count_tokens"
 AS_IS = frozenset({"default", "llama3", "longrope", "su", "mrope"})
 """Kinds of rope_scaling with which max_position_embeddings is the whole context already."""
@@ -76,6 +78,7 @@ def main() -> None:
     count_tokens(server)
     speak_as_openai(server.APIHandler)
     refuse_strangers(server.APIHandler)
+    leave_out_probes(server.APIHandler)
     serve_one_model(server)
     server._format_top_logprobs = worded(server._format_top_logprobs)  # noqa: SLF001
     server._inline_image_urls = fetching(server._inline_image_urls)  # noqa: SLF001
@@ -88,6 +91,17 @@ def main() -> None:
     except Exception:  # noqa: BLE001 -- such as a port in use: the generating thread would keep the process
         traceback.print_exc()
         end("the server failed")
+
+
+def leave_out_probes(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
+    """Log no probe that was answered well: they would fill the log."""
+    log = handler.log_request
+
+    def log_others(self: Any, code: Any = "-", size: Any = "-") -> None:  # noqa: ANN401
+        if code != http.HTTPStatus.OK or not self.requestline.startswith(f"GET {PROBE} "):
+            log(self, code, size)
+
+    handler.log_request = log_others
 
 
 class LeftError(Exception):

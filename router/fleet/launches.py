@@ -18,6 +18,7 @@ from typing import cast
 import structlog
 
 from launchers.engines import Engine
+from launchers.engines.flags import named
 from launchers.errors import LaunchError, ModelNotFoundError
 from launchers.files import Disk
 from launchers.spec import ArgValue, LaunchSpec
@@ -256,7 +257,7 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
     written = launch.model if isinstance(launch.model, str) else launch.model.get(choice.name)
     if written is None:
         raise LaunchError(f"launch.model names no model for {choice.name}, the engine of this machine")
-    wanted = _args_for(choice.name, launch.args, machine.engines)
+    wanted = named(choice.name, _args_for(choice.name, launch.args, machine.engines))
     version = machine.facts.engines[choice.name]
     # A program has its path in the place of a version: "at /usr/bin/llama-server".
     python = version.removeprefix("at ") if version.startswith("at ") else sys.executable

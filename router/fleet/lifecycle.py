@@ -23,6 +23,7 @@ Members with a predecessor (`Member.before`) are in `members` by their name, and
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import replace
 from typing import Protocol
@@ -69,6 +70,12 @@ class Supervise(Protocol):
         self, launch: Launch, *, files: str | None, on_change: Callable[[Status], None], is_wanted: Callable[[], bool]
     ) -> Supervisor:
         """Give a supervisor that was not started yet; see its class for the callbacks."""
+
+
+_DIGITS = re.compile(r"\b(?:0x)?[0-9a-f]*[0-9][0-9a-f]*\b")
+
+
+_DIGITS = re.compile(r"\b(?:0x)?[0-9a-f]*[0-9][0-9a-f]*\b")
 
 
 class Lifecycle:
@@ -365,9 +372,13 @@ class Lifecycle:
 
 
 def _log_change(member: Member, status: Status) -> None:
-    """Tell people what a supervisor says; of a failure, with the engine's last words."""
+    """Tell people what a supervisor says; of a failure, with the engine's last words, unless they are those before."""
     if status.state in {State.BACKOFF, State.FATAL}:
-        said = "".join(f"\n    | {line}" for line in status.last_lines[-10:])
+        lines = status.last_lines[-10:]
+        # Times, addresses and numbers of processes differ each time.
+        words = _DIGITS.sub("", "\n".join(lines))
+        said = "" if words == member.last_words else "".join(f"\n    | {line}" for line in lines)
+        member.last_words = words
         more = "\n    the one before it serves on" if member.before is not None else ""
         log.error(f"{status.name}: {status.detail}{said}{more}")
     else:

@@ -39,6 +39,7 @@ class Member:
     `before` is the member that this one replaces once it is ready. `asked` counts the requests that others had got for
     the same models when this one's engine was given up. `resident` is its name in `core.memory`, if its engine is
     loaded and unloaded by what is decided there (`fleet.loader`); empty: it runs from its start to its end.
+    `last_words` are those of its last failure, without numbers, which the log has already.
     """
 
     planned: PlannedBackend
@@ -47,6 +48,7 @@ class Member:
     asked: int = 0
     before: "Member | None" = None
     resident: str = ""
+    last_words: str = ""
 
     @property
     def name(self) -> str:

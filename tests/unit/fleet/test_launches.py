@@ -194,7 +194,7 @@ def test_a_model_that_is_neither_is_said_with_what_it_could_be(folder):
 def test_dashes_and_underscores_are_the_same(folder):
     """What router.yaml says goes over the profile's, however the engine's manual writes it."""
     _, (launch,) = plan(folder, launched(args={"n-ctx": 512}))
-    assert launch.spec.args == {"n_threads": 3, "n_threads_batch": 6, "n-ctx": 512}
+    assert launch.spec.args == {"n_threads": 3, "n_threads_batch": 6, "n_ctx": 512}
 
 
 def test_an_engine_that_no_model_is_named_for_is_passed_over(folder):
@@ -223,7 +223,7 @@ def test_arguments_below_an_engines_name_are_for_it_alone(folder):
     """So one router.yaml can have options that only one of its engines knows."""
     args = {"seed": 1, "n_ctx": 512, "llama_cpp": {"n-ctx": 1024, "embedding": True}, "vllm": {"max-model-len": 8}}
     _, (launch,) = plan(folder, launched(args=args))
-    assert launch.spec.args == {"n_threads": 3, "n_threads_batch": 6, "seed": 1, "n-ctx": 1024, "embedding": True}
+    assert launch.spec.args == {"n_threads": 3, "n_threads_batch": 6, "seed": 1, "n_ctx": 1024, "embedding": True}
 
 
 H100 = Gpu("NVIDIA", "NVIDIA H100 80GB HBM3", 80 << 30, "580.159.04", "9.0")

@@ -134,6 +134,16 @@ async def test_a_successor_that_fails_leaves_the_old_one_serving(fleet):
     assert fleet.supervisors[0].calls == ["start", "stop"]
 
 
+async def test_the_last_words_of_a_failure_are_logged_once(fleet):
+    """Each try ends with the same ones, but for numbers; other ones are logged again."""
+    fleet.life.add(planned())
+    with capture_logs() as logs:
+        for lines in (("0x1f: at 12:01", "no model"), ("0x2e: at 12:02", "no model"), ("no memory",)):
+            fleet.supervisors[0].says(replace(FAILED, last_lines=lines))
+    said = [each["event"] for each in logs if each["log_level"] == "error"]
+    assert [each.count("\n    | ") for each in said] == [2, 0, 1]
+
+
 async def test_no_two_engines_have_the_same_files(fleet):
     """Nor the same turn to start on a GPU, which goes by that name: one that ends would end the other's, too."""
     fleet.life.add(planned())

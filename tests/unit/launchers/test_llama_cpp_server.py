@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import struct
 import sys
 from types import SimpleNamespace
@@ -263,3 +264,17 @@ def test_why_a_model_cannot_be_loaded_can_be_read(capfd):
         sys.stdout.write("no such tensor\n")
     assert capfd.readouterr().out == "no such tensor\n"
     assert log.GGML_LOG_LEVEL_TO_LOGGING_LEVEL == {0: 50, 1: 10, 2: 20, 3: 30, 4: 40, 5: 10}
+
+
+@pytest.mark.parametrize(
+    ("args", "logged"),
+    [
+        (("127.0.0.1:1", "GET", "/openapi.json", "1.1", 200), False),
+        (("127.0.0.1:1", "POST", "/v1/chat/completions", "1.1", 200), True),
+        ((), True),
+    ],
+)
+def test_probes_are_left_out_of_the_access_log(args, logged):
+    """One each five seconds would bury what clients ask."""
+    record = logging.LogRecord("uvicorn.access", logging.INFO, "", 0, "", args, None)
+    assert program.is_no_probe(record) is logged

@@ -362,3 +362,27 @@ def test_an_error_has_openais_form():
     assert told == {
         "error": {"message": "top_p must be at most 1", "type": "invalid_request_error", "param": None, "code": None}
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "logged"),
+    [
+        ("GET /health HTTP/1.1", 200, []),
+        ("GET /health HTTP/1.1", 503, [503]),
+        ("POST /v1/chat/completions HTTP/1.1", 200, [200]),
+        ("", "-", ["-"]),
+    ],
+)
+def test_probes_are_left_out_of_its_log(line, code, logged):
+    """But for those that fail."""
+    said = []
+
+    class Handler:
+        requestline = line
+
+        def log_request(self, code="-", _="-"):
+            said.append(code)
+
+    mlx_lm_server.leave_out_probes(Handler)
+    Handler().log_request(code)
+    assert said == logged
