@@ -192,7 +192,7 @@ class App:
         return self._facts or look(self._engines)
 
     async def _bind(self) -> None:
-        surface = Surface(self.plane, self.listener.slow.may_look)
+        surface = Surface(self.plane, self.listener.slow.may_look, self.listener.slow.shows_key)
         ollama = Ollama(lambda: self.plane.catalog, self.fleet.models_told, surface.abilities_of)
         managed = endpoints(self.fleet, self.plane, lambda: self.plan.config, self.reloader)
         await self.listener.bind([*surface.routes(), *managed, *ollama.routes()], self._config.auth)
@@ -276,6 +276,7 @@ class App:
                 status=record.status,
                 model=record.model,
                 backend=record.backend,
+                client=record.client,
                 seconds=round(record.duration, 3),
                 attempts=record.attempts,
                 request_id=record.id,

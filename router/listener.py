@@ -22,7 +22,8 @@ from router.proxy.lane import Lane
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules, stopping
 from router.proxy.resolve import OWN_WITHIN, Names, fixed
-from router.proxy.slow import SlowConnection, SlowLane, expect
+from router.proxy.slow import SlowConnection, SlowLane
+from router.proxy.unusual import expect
 
 OTHER_FILES = 128
 """File descriptors that are no client's: of logs, of the keeper's socket, of probes, and of those who find no room."""

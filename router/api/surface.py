@@ -23,6 +23,7 @@ Codex, which names its version in the query, gets `models` too (`router.api.code
 name its version in a header, get its fields (`router.api.anthropic`).
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -39,6 +40,16 @@ from router.core.memory.states import State
 
 _ON_ITS_WAY = frozenset({State.QUEUED, State.LOADING})
 _CAN_LOAD = frozenset({State.UNLOADED, State.DRAINING, State.UNLOADING, State.RELEASING})
+
+_ADDRESS = re.compile(
+    r"\w+://[^\s'\",)]+|\[[0-9a-f:.]*:[0-9a-f:.]*\](?::\d+)?|\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?|[\w.-]+:\d+\b"
+    r"|\b[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}\b|(?<=\bhost )\S+",
+    re.IGNORECASE,
+)
+"""Matches what tells where a backend is: a URL, an IP address, a host with its port."""
+
+_HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}", re.IGNORECASE)
+"""Matches a host that is a backend's name: qwen2.5 is none."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -142,14 +153,21 @@ def capabilities(found: Abilities) -> list[str]:
 class Surface:
     """The handlers of these endpoints. `started` is the router's start as a Unix time, in seconds.
 
-    Everybody may ask /ready; `may_look` decides whether a request gets the names of models and backends there.
+    Everybody may ask /ready; `may_look` decides whether a request gets the names of models and backends there, and
+    `shows_key` whether it gets addresses with them.
     """
 
     def __init__(
-        self, state: DescribedPlane, may_look: Callable[[web.Request], bool], *, started: float | None = None
+        self,
+        state: DescribedPlane,
+        may_look: Callable[[web.Request], bool],
+        shows_key: Callable[[web.Request], bool] = lambda _: False,
+        *,
+        started: float | None = None,
     ) -> None:
         self._state = state
         self._may_look = may_look
+        self._shows_key = shows_key
         self._started = int(time.time() if started is None else started)
 
     def _model(self, name: str, targets: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -216,13 +234,24 @@ class Surface:
         served = servable(self._state)
         told: dict[str, object] = {"status": "ready" if served else "not ready"}
         if self._may_look(request):
-            waiting = {b.name: b.health.reason or "serves no model" for b in self._state.backends.values()}
-            told |= {"models": served} if served else {"backends": waiting}
+            told |= {"models": served} if served else {"backends": self._waiting(whole=self._shows_key(request))}
         if served:
             return json_answer(told)
         response = json_answer(told, 503)
         response.headers["retry-after"] = "1"
         return response
+
+    def _waiting(self, *, whole: bool) -> dict[str, str]:
+        """Tell why no backend can serve; of servers elsewhere without their addresses, unless it is told as a whole."""
+        told = {}
+        for number, backend in enumerate(self._state.backends.values(), 1):
+            name, reason = backend.name, backend.health.reason or "serves no model"
+            if not whole and not backend.supervised:
+                # One without a name of its own is named after its address.
+                name = f"backend {number}" if _ADDRESS.search(name) or _HOST.fullmatch(name) else name
+                reason = _ADDRESS.sub("…", reason)
+            told[name] = reason
+        return told
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes, for aiohttp."""

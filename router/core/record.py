@@ -152,7 +152,8 @@ class Record(msgspec.Struct):
     `ttft` is from the request's arrival to a stream's first event (not a ping), or to another answer's first byte.
     `sent` is the bytes of body, and `events` the server-sent events, that were passed to the client; `tail` is the last
     of these bytes. `waited` is the part of `duration` spent waiting for a backend with room. `key` is the name of the
-    key that was shown. `hedge` is how a second attempt ended, if there was one: "won" or "lost".
+    key that was shown. `hedge` is how a second attempt ended, if there was one: "won" or "lost". `client` is its
+    connection's address.
     """
 
     id: str
@@ -170,6 +171,7 @@ class Record(msgspec.Struct):
     waited: float = 0.0
     key: str = ""
     hedge: str = ""
+    client: str = ""
 
 
 class Ending(msgspec.Struct):

@@ -32,7 +32,7 @@ from router.core.errors import RouterError
 from router.core.progress import Passed
 from router.http1.bodies import CHUNKED, LAST_CHUNK, LENGTH, NONE, chunk
 from router.http1.heads import status_line
-from router.proxy.heads import AT_ONCE, ResponseHead
+from router.proxy.heads import AT_ONCE, OURS, ResponseHead
 from router.proxy.requests import Request, error_answer, header_value
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ MOST_GATHERED = 64 * 1024
 
 _STREAM_HEAD = (
     status_line(200)
+    + OURS
     + b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
     + AT_ONCE
     + b"transfer-encoding: chunked\r\n"

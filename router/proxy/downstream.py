@@ -26,7 +26,7 @@ from router.http1.requests import TLS_HANDSHAKE, is_well_formed, without_empty_l
 from router.proxy.exchange import Exchange
 from router.proxy.heads import CHUNKS, MAX_REQUEST_HEAD, RequestHead, parse_request, path_in
 from router.proxy.lane import GUEST_TIMEOUT, HEALTH, HIGH_WATER, MAX_PIPELINED, Lane
-from router.proxy.requests import ANYBODY, FULL, NO_TLS, UNREADABLE, error_answer, late_head
+from router.proxy.requests import ANYBODY, FULL, NO_TLS, UNREADABLE, address_of, error_answer, late_head
 from router.proxy.uploads import BODY_TIMEOUT, Upload, late_body
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Client(asyncio.Protocol):
         if self._state is not READING or self._transport.is_closing():
             self.abort()
         elif self._guest:
-            self._turn_away(FULL, "/v1/")
+            self._turn_away(FULL, "")
         elif self._head is not None:
             self._refuse_rest(late_body())
         elif self._buffer not in _NOTHING_YET:
@@ -242,7 +242,7 @@ class Client(asyncio.Protocol):
     def make_way(self) -> None:
         """Close at once: there is no room for it, and another has come."""
         if self._state is READING:
-            self._turn_away(FULL, "/v1/")
+            self._turn_away(FULL, "")
         self._transport.close()
 
     def _admit(self, head: RequestHead, length: int, rest: bytes) -> None:
@@ -251,7 +251,7 @@ class Client(asyncio.Protocol):
         self._id = head.id or rules.new_id()
         try:
             if self._let_in_by is not rules.access or rules.draining:
-                self._caller = rules.admit(head.headers)
+                self._caller = rules.admit(head.headers, "", self._caller.address or address_of(self._transport))
                 self._let_in_by = rules.access
             rules.check_length(length)
         except RouterError as error:
@@ -270,8 +270,7 @@ class Client(asyncio.Protocol):
             self._turn_away(BadRequestError(f"The request's head is over {MAX_REQUEST_HEAD} bytes."), path_in(data))
             return
         if data.startswith(TLS_HANDSHAKE):
-            self._lane.rules.note_tls()
-            self._turn_away(BadRequestError(NO_TLS), "/v1/")
+            self._turn_away(BadRequestError(NO_TLS), "")
             return
         if self._buffer in _NOTHING_YET and data not in _NOTHING_YET:
             # Empty lines begin no head: a client that sends nothing else stays idle.
@@ -336,8 +335,8 @@ class Client(asyncio.Protocol):
             )
         except RouterError as error:
             keep_alive = head.keep_alive and not lane.rules.draining
-            cors = self._caller.cors
-            self.write(error_answer(error, head.path, self._id, keep_alive=keep_alive, cors=cors))
+            lane.note_refusal(error, head.path, self._transport)
+            self.write(error_answer(error, head.path, self._id, keep_alive=keep_alive, cors=self._caller.cors))
             self.finish(keep_alive=keep_alive)
             return
         exchange = self._exchange = Exchange(lane.plane, request, body, self)
@@ -349,6 +348,7 @@ class Client(asyncio.Protocol):
     def _turn_away(self, error: RouterError, path: str, cors: bytes = b"") -> None:
         """Refuse a request whose body hasn't been read, and let the client read that before the connection closes."""
         id_ = self._id or self._lane.rules.new_id()
+        self._lane.note_refusal(error, path, self._transport)
         self.write(error_answer(error, path, id_, keep_alive=False, cors=cors))
         self._state, self._since = LINGERING, self._lane.loop.time()
         self._buffer = b""

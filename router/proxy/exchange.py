@@ -500,5 +500,6 @@ class Exchange(UnderWay):
                 0.0 if waiting is None else waiting.waited,
                 request.caller.name,
                 attempts.raced,
+                request.caller.address,
             ),
         )

@@ -40,6 +40,9 @@ _NOT_ORDINARY = frozenset({
 AT_ONCE = b"x-accel-buffering: no\r\n"
 """The line of a stream's head that has nginx pass on each event as it comes."""
 
+OURS = b"server: router\r\n"
+"""The line in the head of an answer that the router itself gives; an engine's has that engine's own."""
+
 JSON = b"application/json"
 
 _MAX_REQUEST_ID = 128

@@ -17,7 +17,7 @@ from router.core.retry import Failure
 from router.http1.bodies import CHUNKED, CLOSE, LENGTH, payload
 from router.http1.heads import status_line
 from router.proxy.attempt import Attempt, Between
-from router.proxy.heads import AT_ONCE, ResponseHead
+from router.proxy.heads import AT_ONCE, OURS, ResponseHead
 from router.translate.speech import JSON, AnswerTranslator
 
 MOST_WHOLE = 256 * 1024 * 1024
@@ -39,7 +39,7 @@ def head_of(status: int, content_type: bytes, *, streams: bool = False, lines: b
         keep_alive=True,
         is_event_stream=streams,
         odd=status >= 400,
-        lines=b"%scontent-type: %s\r\n%s" % (status_line(status), content_type, lines),
+        lines=b"%s%scontent-type: %s\r\n%s" % (status_line(status), OURS, content_type, lines),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from router.core.errors import RouterError
 from router.proxy.plane import Plane
-from router.proxy.requests import Rules
+from router.proxy.requests import Rules, address_of
 from router.telemetry.tasks import unharmed
 
 HIGH_WATER = 64 * 1024
@@ -79,6 +79,7 @@ class Lane:
     def _cut_overdue(self) -> None:
         now = self.loop.time()
         self.rules.uploads.sweep(now)
+        self.rules.refusals.tell(now)
         for connection in [each for each in self.connections if each.overdue(now)]:
             connection.give_up()
 
@@ -91,6 +92,10 @@ class Lane:
         """Refuse every request that has begun to come and isn't whole."""
         for connection in list(self.connections):
             connection.refuse_unread(error)
+
+    def note_refusal(self, error: RouterError, path: str, transport: asyncio.BaseTransport) -> None:
+        """Leave a trace of a request that is refused before it became an exchange."""
+        self.rules.refusals.note(error, address_of(transport), path, self.loop.time())
 
     def receive(self, guest: Connection) -> None:
         """Take a connection for which there is no room; if there are too many such, the oldest makes way."""

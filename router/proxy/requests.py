@@ -7,6 +7,7 @@ size, the body, the id. `writing` has the way it is written for a backend.
 import hmac
 import random
 import re
+from asyncio import BaseTransport
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -15,7 +16,6 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
-import structlog
 
 from router.core import errors
 from router.core.access import Access, Asked, asked_of, unnamed
@@ -24,21 +24,16 @@ from router.core.form import peek_form
 from router.core.peek import Stay, peek
 from router.core.scopes import LOCAL, Admin
 from router.http1.heads import Headers, status_line
-from router.proxy.heads import RequestHead
+from router.proxy.heads import OURS, RequestHead
 from router.proxy.naming import addressed, completed
 from router.proxy.uploads import DEFAULT_BUDGET, Uploads
-from router.telemetry.logs import printable
-
-log = structlog.get_logger("router")
+from router.telemetry.refusals import RefusalLog
 
 _MOST_EXPLAINED = 16
 """Most candidates in an x-router-explain header."""
 
-_MOST_TOLD = 64
-"""Most refusals that are logged; each is logged once."""
-
 NO_TLS = "This port speaks plain HTTP, and the request began with a TLS handshake: begin the URL with http://."
-"""What a client is told that speaks TLS, and the router's log, as such clients show but the handshake's error."""
+"""What a client is told that speaks TLS; such clients show but the handshake's error, so the log has it, too."""
 
 _NO_KEY = "No valid API key: send one as 'Authorization: Bearer KEY' or 'x-api-key: KEY'."
 UNREADABLE = "The request's body can't be read as its headers say."
@@ -58,12 +53,13 @@ _PREFLIGHT_LASTS = 7200
 class Caller(NamedTuple):
     """Whose key a client showed (`name`), and the priority class of its requests, unless they ask for a later one.
 
-    `cors` are the lines of its answers' heads that let a page of another origin read them.
+    `cors` are the lines of its answers' heads that let a page of another origin read them. `address` is the client's.
     """
 
     name: str = ""
     priority: int = 0
     cors: bytes = b""
+    address: str = ""
 
 
 ANYBODY = Caller()
@@ -121,6 +117,7 @@ class Rules:
     def __init__(self, source: random.Random) -> None:
         self.draining = False
         self.uploads = Uploads()
+        self.refusals = RefusalLog()
         # The name that requests without one mean; empty: there is none (`Catalog.nameless`).
         self.nameless: Callable[[], str] = str
         self.set_up()
@@ -152,14 +149,15 @@ class Rules:
         self.uploads.budget = max(max_uploads, max_body)
         # A new object each time, so that heads which an earlier one let in are checked again.
         self.access = access or Access()
-        self._told: set[str] = set()
         self._keys = [key.encode() for key in keys]
         self._callers = list(keys.values())
         self._admin_keys = [key.encode() for key in admins]
         self._admins = list(admins.values())
 
-    def admit(self, headers: Headers, authority: str = "") -> Caller:
+    def admit(self, headers: Headers, authority: str = "", address: str = "") -> Caller:
         """Check that a request is allowed, and give its caller; `authority` is that of its target, if it has one.
+
+        `address` is the client's.
 
         Raises UnavailableError while the router stops, UnauthorizedError without a valid key, and ForbiddenError if
         there are no keys and `access` refuses it.
@@ -174,26 +172,8 @@ class Rules:
                 raise errors.UnauthorizedError(_NO_KEY)
             caller = self._callers[place]
         else:
-            try:
-                self.access.check(asked)
-            except errors.ForbiddenError as error:
-                self._note(error)
-                raise
-        cors = self._cors(asked)
-        return caller._replace(cors=cors) if cors else caller
-
-    def _note(self, error: errors.ForbiddenError) -> None:
-        """Log a refusal, each kind once: a page can't read the answer, so its author needs the log."""
-        if error.message not in self._told and len(self._told) < _MOST_TOLD:
-            self._told.add(error.message)
-            more = "" if len(self._told) < _MOST_TOLD else " (No further kinds of refusals are logged until a reload.)"
-            log.warning(f"refused: {printable(error.message)}{more}")
-
-    def note_tls(self) -> None:
-        """Log once that a client spoke TLS to this port."""
-        if NO_TLS not in self._told:
-            self._told.add(NO_TLS)
-            log.warning(f"refused: {NO_TLS}")
+            self.access.check(asked)
+        return Caller(caller.name, caller.priority, self._cors(asked), address)
 
     def admit_admin(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> Admin:
         """Tell who manages the router. Raises UnauthorizedError or ForbiddenError if a request may not.
@@ -201,11 +181,7 @@ class Rules:
         `remote` is the address of the client, `authority` that of the request's target, if it has one.
         """
         if not self._admin_keys:
-            try:
-                self.access.check_admin(asked_of(headers, authority), remote, http11=http11)
-            except errors.ForbiddenError as error:
-                self._note(error)
-                raise
+            self.access.check_admin(asked_of(headers, authority), remote, http11=http11)
             return LOCAL
         place = _shown(headers, self._admin_keys)
         if place < 0:
@@ -215,7 +191,7 @@ class Rules:
     def may_look(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> bool:
         """Whether a request may see models and backends: its sender may use or manage them."""
         asked = asked_of(headers, authority)
-        if _shown(headers, [*self._keys, *self._admin_keys]) >= 0:
+        if self.shows_key(headers):
             return True
         with suppress(errors.RouterError):
             if self._keys:
@@ -224,6 +200,10 @@ class Rules:
                 self.access.check(asked)
             return True
         return False
+
+    def shows_key(self, headers: Headers) -> bool:
+        """Whether a request shows a valid key, of either kind."""
+        return _shown(headers, [*self._keys, *self._admin_keys]) >= 0
 
     def cors(self, headers: Headers) -> bytes:
         """Write the lines of an answer's head that let the asking page read it; none if it may not."""
@@ -241,9 +221,7 @@ class Rules:
         asked, fields = asked_of(headers), dict(headers)
         cors = self._cors(asked)
         if not cors:
-            error = unnamed(asked)
-            self._note(error)
-            raise error
+            raise unnamed(asked)
         lines = cors + b"access-control-allow-methods: %s\r\naccess-control-max-age: %d\r\n" % (
             _METHODS,
             _PREFLIGHT_LASTS,
@@ -306,6 +284,12 @@ class Rules:
         return request, body
 
 
+def address_of(transport: BaseTransport) -> str:
+    """Give a client's address, without its port; empty if the connection is gone."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
+
+
 def stopping() -> errors.UnavailableError:
     """Give the error for a request that comes while the router stops."""
     return errors.UnavailableError("The router is stopping. Try again soon.", retry_after=5)
@@ -338,8 +322,9 @@ def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
 def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: bool, cors: bytes = b"") -> bytes:
     """Write an error as a whole answer, in the form of the path's API; `cors` are lines of its head."""
     body = errors.body(error, path)
-    lines = b"%scontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n%s" % (
+    lines = b"%s%scontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n%s" % (
         status_line(error.status),
+        OURS,
         len(body),
         request_id.encode("latin-1"),
         cors,

@@ -23,8 +23,8 @@ from router.http1.requests import path_of
 from router.proxy.exchange import Exchange
 from router.proxy.heads import MAX_HEADERS, MAX_REQUEST_HEAD, RequestHead, describe_request, path_in, usable_id
 from router.proxy.plane import Plane
-from router.proxy.requests import UNREADABLE, Rules, error_answer, late_head
-from router.proxy.unusual import Decoder, Handler, as_meant, offers_upgrade
+from router.proxy.requests import UNREADABLE, Rules, address_of, error_answer, late_head
+from router.proxy.unusual import Decoder, Handler, as_meant, authority_of, lowered, offers_upgrade, sender_of
 from router.proxy.uploads import Upload
 from router.proxy.wire import IDLE_TIMEOUT, Wire, Written
 
@@ -38,6 +38,9 @@ LINGER_TIMEOUT = 5.0
 
 BODY_ERRORS = (web.RequestPayloadError, aiohttp.ClientError, HttpProcessingError)
 """What aiohttp raises for a body that isn't as its head says."""
+
+SERVER = "router"
+"""The Server header of the router's own answers."""
 
 OPEN = ("/health", "/ready")
 """Paths that answer every client, whatever the Host, for load balancers. They name models only to those who may use
@@ -123,6 +126,7 @@ class SlowConnection(web.RequestHandler):
 
     def _refuse(self, error: RouterError, path: str) -> None:
         if self.transport is not None:
+            self._rules.refusals.note(error, address_of(self.transport), path, self._loop.time())
             self.transport.write(error_answer(error, path, self._rules.new_id(), keep_alive=False))
 
     def log_exception(self, *args: object, **more: object) -> None:
@@ -171,12 +175,13 @@ class SlowLane:
         http11 = request.version >= (1, 1)
         wire, goes_on = Wire(request), False
         try:
-            caller = self._rules.admit(head.headers, authority_of(request))
+            caller = self._rules.admit(head.headers, authority_of(request), sender_of(request))
             body = await self._read(request, head.headers)
             goes_on = http11 and request.keep_alive and not self._rules.draining and not offers_upgrade(request)
             parsed, body = self._rules.understand(head, id_, body, caller, http11=http11, keep_alive=goes_on)
         except RouterError as error:
             cors = self._rules.cors(head.headers)
+            self._note(error, request, head.path)
             wire.write(error_answer(error, head.path, id_, keep_alive=goes_on, cors=cors))
             return Written(keep_alive=goes_on)
         return await wire.carry(Exchange(self._plane, parsed, body, wire))
@@ -232,23 +237,31 @@ class SlowLane:
         try:
             response = await self._let_in(request, headers, handler)
         except RouterError as error:
-            response = _error_response(error, request)
+            response = self._refuse(error, request)
         except web.HTTPMethodNotAllowed as refused:
             allowed = ", ".join(sorted(refused.allowed_methods))
             sentence = f"{request.path} takes {allowed}, not {request.method}."
-            response = _error_response(errors.MethodNotAllowedError(sentence), request)
+            response = self._refuse(errors.MethodNotAllowedError(sentence), request)
             response.headers["allow"] = allowed
         except web.HTTPNotFound:
             sentence = f"There is no {request.method} {request.path} here. See /v1/models, /health, /ready."
-            response = _error_response(errors.NotFoundError(sentence), request)
+            response = self._refuse(errors.NotFoundError(sentence), request)
         except web.HTTPException as refused:
-            response = _error_response(errors.BadRequestError(f"{refused.status}: {refused.reason}."), request)
+            response = self._refuse(errors.BadRequestError(f"{refused.status}: {refused.reason}."), request)
         response.headers["x-request-id"] = usable_id(headers) or self._rules.new_id()
-        response.headers["vary"] = "origin"
+        response.headers["vary"], response.headers["server"] = "origin", SERVER
         response.headers.update(_fields(self._rules.cors(headers)))
         if self._rules.draining or offers_upgrade(request):
             response.force_close()
         return response
+
+    def _refuse(self, error: RouterError, request: web.Request) -> web.Response:
+        self._note(error, request, request.path)
+        return _error_response(error, request)
+
+    def _note(self, error: RouterError, request: web.Request, path: str) -> None:
+        """Leave a trace of a request that is refused before it became an exchange."""
+        self._rules.refusals.note(error, sender_of(request), path, self._plane.loop.time())
 
     async def _let_in(self, request: web.Request, headers: Headers, handler: Handler) -> web.StreamResponse:
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
@@ -266,14 +279,14 @@ class SlowLane:
             request._read_bytes = await self._read(request, headers)  # noqa: SLF001
         return await handler(request)
 
+    def shows_key(self, request: web.Request) -> bool:
+        """Whether a request shows a valid key."""
+        return self._rules.shows_key(lowered(request))
+
     def may_look(self, request: web.Request) -> bool:
         """Whether the answer to an OPEN path may name models and backends."""
         remote, http11 = request.remote or "", request.version >= (1, 1)
         return self._rules.may_look(lowered(request), remote, authority_of(request), http11=http11)
-
-
-async def expect(_: web.Request) -> None:
-    """Don't answer `Expect: 100-continue` yet: the handler does, once it knows that it wants the body."""
 
 
 def _head_of(request: web.Request, target: bytes) -> RequestHead:
@@ -282,22 +295,11 @@ def _head_of(request: web.Request, target: bytes) -> RequestHead:
     return describe_request(target, headers, keep_alive=bool(request.keep_alive))
 
 
-def authority_of(request: web.Request) -> str:
-    """Give the authority in the request's target; it has one only in the form that is meant for proxies."""
-    url = request._message.url  # noqa: SLF001  (what request.rel_url leaves out)
-    return url.raw_authority if url.absolute else ""
-
-
 def _fields(lines: bytes) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in lines.decode("latin-1").splitlines())
 
 
-def lowered(request: web.Request) -> Headers:
-    """Give a request's headers as http1.heads.Headers, with names in lower case."""
-    return tuple((name.lower(), value) for name, value in request.raw_headers)
-
-
 def _error_response(error: RouterError, request: web.BaseRequest) -> web.Response:
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    headers = {"server": SERVER} | ({} if error.retry_after is None else {"retry-after": str(error.retry_after)})
     body = errors.body(error, request.path)
     return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)

@@ -7,6 +7,7 @@ from aiohttp import web
 from yarl import URL
 
 from router.core.errors import BadRequestError, UnknownEncodingError
+from router.http1.heads import Headers
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -61,6 +62,26 @@ async def as_meant(request: web.Request, target: bytes) -> tuple[web.Request, Ha
     return meant_one, match.handler
 
 
+async def expect(_: web.Request) -> None:
+    """Don't answer `Expect: 100-continue` yet: the handler does, once it knows that it wants the body."""
+
+
 def offers_upgrade(request: web.Request) -> bool:
     """Tell whether a client offers another protocol: aiohttp reads nothing more of its connection then."""
     return "upgrade" in request.headers
+
+
+def authority_of(request: web.Request) -> str:
+    """Give the authority in the request's target; it has one only in the form that is meant for proxies."""
+    url = request._message.url  # noqa: SLF001  (what request.rel_url leaves out)
+    return url.raw_authority if url.absolute else ""
+
+
+def sender_of(request: web.BaseRequest) -> str:
+    """Give the address of the connection's other end."""
+    return (request.remote or "").removeprefix("::ffff:")
+
+
+def lowered(request: web.Request) -> Headers:
+    """Give a request's headers as http1.heads.Headers, with names in lower case."""
+    return tuple((name.lower(), value) for name, value in request.raw_headers)

@@ -1,11 +1,13 @@
 """The access log: a line for each request. Lines are written together, four times a second, which is cheap.
 
-    05:11:58 200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B 12+40tok stop 003c4d29-de6a-443a-92cd-…
+    2026-11-30 05:11:58 10.0.0.7 200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B 12+40tok stop 003c…
 
-Status, path, model, backend, duration, TTFT, bytes; the engine's counts of tokens (prompt + completion) and its reason
-to stop; the id. Then, if there is something to tell: the number of attempts, whether a hedge won or lost, the time in
-the queue, the name of the key. Lines go to `<dir>/access.log`, which is bounded like router.log, and to the terminal if
-there is one. Failures are in router.log as well, with their reasons.
+Date, time and the address of the client's connection; status, path, model, backend, duration, TTFT, bytes; the engine's
+counts of tokens (prompt + completion) and its reason to stop; the id. Then, if there is something to tell: the number
+of attempts, whether a hedge won or lost, the time in the queue, the name of the key. What a client chooses (path,
+model, id) stands in quotes if it could be taken for several fields. Lines go to `<dir>/access.log`, which is bounded
+like router.log, and to the terminal if there is one. Failures are in router.log as well, with their reasons; so are
+requests that were refused before they could be sent anywhere (`telemetry.refusals`), which have no line here.
 """
 
 import asyncio
@@ -14,7 +16,7 @@ import time
 from pathlib import Path
 
 from router.core.record import Record, ending
-from router.telemetry.logs import BoundedFile, printable
+from router.telemetry.logs import BoundedFile, field
 from router.telemetry.tasks import unharmed
 from router.telemetry.terminal import Terminal
 
@@ -55,8 +57,8 @@ class AccessLog:
         records, self._records = self._records, []
         if not records:
             return
-        clock = time.strftime("%H:%M:%S")
-        text = "\n".join([f"{clock} {line(record)}" for record in records])
+        moment = time.strftime("%Y-%m-%d %H:%M:%S")
+        text = "\n".join([f"{moment} {line(record)}" for record in records])
         if self._file is not None:
             self._file.handle(logging.makeLogRecord({"msg": text}))
         if self._terminal is not None:
@@ -82,8 +84,10 @@ def line(record: Record) -> str:
     retried = f" attempts={record.attempts}" if record.attempts > 1 else ""
     retried += f" hedge={record.hedge}" if record.hedge else ""
     waited = f" queued={record.waited:.3f}s" if record.waited else ""
-    key = f" key={printable(record.key)}" if record.key else ""
+    key = f" key={field(record.key)}" if record.key else ""
+    backend = "-" if record.backend is None else field(record.backend)
+    answer = f"{record.sent}B{tokens}{why}{failed}"
     return (
-        f"{record.status} POST {record.path} {printable(record.model)} {record.backend or '-'}"
-        f" {record.duration:.3f}s ttft={ttft} {record.sent}B{tokens}{why}{failed} {record.id}{retried}{waited}{key}"
+        f"{record.client or '-'} {record.status} POST {field(record.path)} {field(record.model)} {backend}"
+        f" {record.duration:.3f}s ttft={ttft} {answer} {field(record.id)}{retried}{waited}{key}"
     )

@@ -5,9 +5,11 @@ Both get the same events. The terminal's lines are for people: the time, the sen
 (a full disk), that is reported once and costs no request.
 """
 
+import json
 import logging
 import logging.handlers
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -22,6 +24,7 @@ from router.telemetry.terminal import DIM, RED, YELLOW, Terminal, painter
 
 FILE_SIZE = 16 * 1024 * 1024
 FILES = 4
+_IS_ONE_FIELD = re.compile(r'[^\s="]+').fullmatch
 _MARKS = {"warning": "! ", "error": "! ", "critical": "! "}
 _COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
 
@@ -115,6 +118,19 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
+def field(text: str) -> str:
+    """Write a value so that it can't be taken for several fields: in quotes, if it has spaces, `=` or quotes."""
+    if _IS_ONE_FIELD(text) is not None and text.isprintable():
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _shown(value: object) -> str:
+    """Write a detail; two spaces and `=` would begin the next one."""
+    text = printable(str(value))
+    return json.dumps(text, ensure_ascii=False) if "  " in text or "=" in text or text.startswith('"') else text
+
+
 def _for_people(stream: IO[str]) -> Processor:
     """Give a renderer of `12:34:56 ! sentence  key=value …`; a traceback follows on its own lines."""
     paint = painter(stream)
@@ -131,7 +147,7 @@ def _in_words(event: EventDict, paint: Callable[[str, str], str]) -> str:
     trace = event.pop("exception", None)
     said = "\n".join(printable(line) for line in str(event.pop("event", "")).split("\n"))
     said = paint(_COLOURS[level], mark + said) if level in _COLOURS else mark + said
-    details = paint(DIM, "".join(f"  {key}={printable(str(value))}" for key, value in event.items()))
+    details = paint(DIM, "".join(f"  {key}={_shown(value)}" for key, value in event.items()))
     return f"{moment} {said}{details}" + (f"\n{trace}" if trace else "")
 
 

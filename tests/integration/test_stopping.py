@@ -241,10 +241,10 @@ async def test_a_terminal_shows_each_request(tmp_path, raw):
             assert await router.exit_code() == 0
             shown = os.read(mine, 65536).decode()
         logged = (tmp_path / "logs" / "access.log").read_text().splitlines()
-        assert [line.split()[1:5] for line in logged] == [
-            ["200", "POST", "/v1/chat/completions", "demo"],
-            ["200", "POST", "/v1/chat/completions", "demo"],
-            ["404", "POST", "/v1/chat/completions", "none"],
+        assert [line.split()[2:7] for line in logged] == [
+            ["127.0.0.1", "200", "POST", "/v1/chat/completions", "demo"],
+            ["127.0.0.1", "200", "POST", "/v1/chat/completions", "demo"],
+            ["127.0.0.1", "404", "POST", "/v1/chat/completions", "none"],
         ]
         assert all(line in shown for line in logged)
     finally:

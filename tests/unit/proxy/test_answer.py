@@ -201,7 +201,7 @@ def test_a_place_in_the_queue():
     answer = Answer(request(), wire)
     answer.tell_place(b"queued, 3 before you", b"a: b\r\n")
     begins, _, comment = wire.got.partition(b"\r\n\r\n")
-    assert begins.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n")
+    assert begins.startswith(b"HTTP/1.1 200 OK\r\nserver: router\r\ncontent-type: text/event-stream; charset=utf-8\r\n")
     assert begins.endswith(b"x-request-id: id-1\r\na: b")
     assert comment == b"17\r\n: queued, 3 before you\n\r\n"
     assert b"\r\nx-accel-buffering: no\r\n" in begins

@@ -349,7 +349,9 @@ async def test_words_behind_a_translated_stream(scene):
 async def test_the_head_of_an_answer_of_our_own():
     """Has the length as its framing, unless it is a stream."""
     made = head_of(200, JSON, lines=b"x-router-estimate: 1\r\n")
-    assert made.lines == b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-router-estimate: 1\r\n"
+    assert (
+        made.lines == b"HTTP/1.1 200 OK\r\nserver: router\r\ncontent-type: application/json\r\nx-router-estimate: 1\r\n"
+    )
     assert (made.odd, made.framing) == (False, LENGTH)
 
 

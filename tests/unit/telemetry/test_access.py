@@ -1,5 +1,6 @@
 import asyncio
 import re
+import shlex
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +14,21 @@ from router.core.record import Record
 from router.telemetry import access, terminal
 from router.telemetry.access import FLUSH_EVERY, MOST_RECORDS, AccessLog, line
 
-CLOCK = re.compile(r"\d\d:\d\d:\d\d ")
+CLOCK = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 RECORD = Record(
-    "id-1", "/v1/chat/completions", "demo", "gpu-box", 200, "answered", 1, 0.0361, 1.2044, sent=1418, events=7, tail=b""
+    "id-1",
+    "/v1/chat/completions",
+    "demo",
+    "gpu-box",
+    200,
+    "answered",
+    1,
+    0.0361,
+    1.2044,
+    sent=1418,
+    events=7,
+    tail=b"",
+    client="10.0.0.7",
 )
 
 
@@ -27,14 +40,14 @@ def record(**changed) -> Record:
 
 
 def test_line():
-    """Status, path, model, backend, times, bytes, and the id."""
-    assert line(record()) == "200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B id-1"
+    """The client, status, path, model, backend, times, bytes, and the id."""
+    assert line(record()) == "10.0.0.7 200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B id-1"
 
 
 def test_line_of_a_request_that_reached_no_backend():
     """What there is none of is a dash: the fields stay where they are."""
     said = line(record(backend=None, status=503, ttft=None, sent=0, attempts=0))
-    assert said == "503 POST /v1/chat/completions demo - 1.204s ttft=- 0B id-1"
+    assert said == "10.0.0.7 503 POST /v1/chat/completions demo - 1.204s ttft=- 0B id-1"
 
 
 def test_line_of_a_request_that_was_tried_again():
@@ -71,6 +84,24 @@ def test_line_of_what_the_end_of_an_answer_says(tail, said):
 def test_line_says_error_where_the_status_does_not(status, told):
     """A status that is an error's says it already."""
     assert (" error " in line(record(status=status, tail=b'{"error":{"message":"no"}}'))) is told
+
+
+@pytest.mark.parametrize("forged", ["abc attempts=9 key=root", "key=root", 'a" key="root', "two words", ""])
+@pytest.mark.parametrize(("place", "number"), [("path", 3), ("model", 4), ("backend", 5), ("id", 9)])
+def test_no_field_can_be_forged(place, number, forged):
+    """What could be taken for several fields, or for none, stands in quotes: it stays one field, in its place."""
+    honest, said = (shlex.split(line(each)) for each in (record(key="k"), record(**{place: forged}, key="k")))
+    assert said == [*honest[:number], forged, *honest[number + 1 :]]
+    assert f" {forged} " not in line(record(**{place: forged}))
+
+
+def test_the_name_of_a_key_is_one_field():
+    assert line(record(key="my laptop key=root")).endswith(' id-1 key="my laptop key=root"')
+
+
+def test_line_without_an_address():
+    """A dash: the fields stay where they are."""
+    assert line(record(client="")).startswith("- 200 POST ")
 
 
 def test_line_is_one_line_whatever_model_was_asked_for():
@@ -203,7 +234,7 @@ async def test_the_clock_moves_on(monkeypatch):
         for _ in range(count):
             log.write(RECORD)
         log.flush()
-    assert terminal.writes == [f"00:00:10 {line(RECORD)}\n" * 3, f"00:00:11 {line(RECORD)}\n"]
+    assert terminal.writes == [f"1970-01-01 00:00:10 {line(RECORD)}\n" * 3, f"1970-01-01 00:00:11 {line(RECORD)}\n"]
     log.close()
 
 

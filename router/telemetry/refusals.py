@@ -1,0 +1,58 @@
+"""The log of requests that the router itself refuses, before they become an exchange: 400, 401, 403, 404, 413 and more.
+
+Anybody can send such requests, as many as they like. So the first of each kind is logged, with the client's address;
+what is like it, and all above `MOST_LINES`, is counted, and told once in `WINDOW`:
+
+    refused: No valid API key: send one as 'Authorization: Bearer KEY'.  status=401  client=10.0.0.7  path=/v1/models
+    refused 1203 more requests within 60 s  statuses=401: 1200, 413: 3
+"""
+
+from collections import Counter
+from typing import Final
+
+import structlog
+
+from router.core.errors import RouterError
+from router.telemetry.logs import printable
+
+log = structlog.get_logger("router")
+
+WINDOW: Final = 60.0
+"""Seconds after which what was counted is told, and a kind is logged again."""
+
+MOST_LINES: Final = 32
+"""Most refusals that are logged within a window: the kinds hold paths and addresses, which clients choose."""
+
+_LONGEST_PATH: Final = 200
+
+
+class RefusalLog:
+    """Logs refusals, within bounds. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._kinds: set[tuple[str, str]] = set()
+        self._counted: Counter[int] = Counter()
+
+    def note(self, error: RouterError, client: str, path: str, now: float) -> None:
+        """Log or count a request that is refused with this error; `client` is its sender's address."""
+        self.tell(now)
+        if not self._kinds:
+            self._began = now
+        kind = error.message, client
+        if kind in self._kinds or len(self._kinds) >= MOST_LINES:
+            self._counted[error.status] += 1
+            return
+        self._kinds.add(kind)
+        shown = path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
+        log.warning(f"refused: {printable(error.message)}", status=error.status, client=client or "-", path=shown)
+
+    def tell(self, now: float) -> None:
+        """Tell what was counted, if the window is over."""
+        if not self._kinds or now < self._began + WINDOW:
+            return
+        self._kinds.clear()
+        counted, self._counted = self._counted, Counter()
+        if counted:
+            statuses = ", ".join(f"{status}: {count}" for status, count in sorted(counted.items()))
+            log.warning(f"refused {counted.total()} more requests within {WINDOW:g} s", statuses=statuses)

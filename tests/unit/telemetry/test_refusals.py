@@ -1,0 +1,63 @@
+import pytest
+from structlog.testing import capture_logs
+
+from router.core.errors import BodyTooLargeError, ForbiddenError, UnauthorizedError
+from router.telemetry.refusals import MOST_LINES, WINDOW, RefusalLog
+
+NO_KEY = UnauthorizedError("No valid API key.")
+TOO_LARGE = BodyTooLargeError("Send less.")
+
+
+def test_a_refusal_is_logged_with_its_sender():
+    with capture_logs() as said:
+        RefusalLog().note(NO_KEY, "10.0.0.7", "/v1/models", 0.0)
+    assert said == [
+        {
+            "event": "refused: No valid API key.",
+            "status": 401,
+            "client": "10.0.0.7",
+            "path": "/v1/models",
+            "log_level": "warning",
+        }
+    ]
+
+
+@pytest.mark.parametrize("ends", ["another refusal", "a look"])
+def test_what_comes_again_is_counted(ends):
+    """Each kind and each sender has one line within a minute; then the others' number is told, and it begins anew."""
+    log = RefusalLog()
+    with capture_logs() as said:
+        for _ in range(5):
+            log.note(NO_KEY, "a", "/v1/x", 100.0)
+        log.note(NO_KEY, "b", "/v1/x", 101.0)
+        for _ in range(3):
+            log.note(TOO_LARGE, "b", "/v1/x", 101.0)
+        log.tell(100.0 + WINDOW - 1)
+        assert [each["client"] for each in said] == ["a", "b", "b"]
+        if ends == "a look":
+            log.tell(100.0 + WINDOW)
+        log.note(NO_KEY, "a", "/v1/x", 100.0 + WINDOW)
+    assert (said[3]["event"], said[3]["statuses"]) == ("refused 6 more requests within 60 s", "401: 4, 413: 2")
+    assert [each.get("client") for each in said[4:]] == ["a"]
+
+
+def test_nothing_is_told_of_nothing():
+    log = RefusalLog()
+    with capture_logs() as said:
+        log.tell(1000.0)
+        log.note(NO_KEY, "a", "/", 1000.0)
+        log.tell(5000.0)
+    assert len(said) == 1
+
+
+def test_lines_are_bounded():
+    """Clients choose paths, hosts and, with IPv6, addresses."""
+    log = RefusalLog()
+    with capture_logs() as said:
+        for number in range(1000):
+            log.note(ForbiddenError(f"The Host 'evil{number}.test\x7f' isn't one."), "", "/" + "x" * 9000, 5.0)
+        log.tell(5.0 + WINDOW)
+    assert len(said) == MOST_LINES + 1
+    assert said[-1]["statuses"] == f"403: {1000 - MOST_LINES}"
+    assert "\x7f" not in said[0]["event"]
+    assert (len(said[0]["path"]) < 300, said[0]["client"]) == (True, "-")
