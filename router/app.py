@@ -33,13 +33,14 @@ from router.api.surface import Surface, servable
 from router.config import Config
 from router.core.catalog import Backend
 from router.core.record import Record
-from router.fleet.diff import Plan, Room, Step, steps
+from router.fleet.diff import Plan, Room, Step, runs_twice, steps
 from router.fleet.fleet import Fleet
 from router.fleet.launches import StartError
 from router.fleet.planning import look, plan_of, room_beside, with_known_gpus
 from router.fleet.reload import Reloader
 from router.listener import Listener, room_for_clients
 from router.management.endpoints import endpoints
+from router.management.requests import Recent
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules
 from router.proxy.resolve import Names
@@ -92,6 +93,7 @@ class App:
         self._logs = folder / config.logging.dir
         self._announced = False
         self._access: AccessLog | None = None
+        self._recent = Recent()
         self.plane = Plane(
             settings.exchange_limits(config),
             settings.thresholds(config),
@@ -176,6 +178,12 @@ class App:
         self.plan = plan
         return todo
 
+    async def restart(self, name: str) -> None:
+        """Start a launched engine afresh: as a change of its entry would, and so that no answer is cut."""
+        room = await aside(room_beside, self.fleet.pids, self._seen or self._look())
+        planned = self.plan.backends[name]
+        self.fleet.restart_gently(planned, name, new_first=runs_twice(planned, room))
+
     def _first_plan(self) -> Plan:
         """Plan what runs. Where no GPU is seen though there may be one, that is said: it may be all that is wrong."""
         seen = self._seen = self._look()
@@ -194,7 +202,7 @@ class App:
     async def _bind(self) -> None:
         surface = Surface(self.plane, self.listener.slow.may_look, self.listener.slow.shows_key)
         ollama = Ollama(lambda: self.plane.catalog, self.fleet.models_told, surface.abilities_of)
-        managed = endpoints(self.fleet, self.plane, lambda: self.plan.config, self.reloader)
+        managed = endpoints(self.fleet, self.plane, self._recent, lambda: self.plan.config, self.reloader, self.restart)
         await self.listener.bind([*surface.routes(), *managed, *ollama.routes()], self._config.auth)
 
     def _want(self, backend: Backend) -> bool:
@@ -268,6 +276,7 @@ class App:
 
     def _log(self, record: Record) -> None:
         """Write a line for each exchange, and a warning for one that went wrong."""
+        self._recent.add(record)
         if self._access is not None:
             self._access.write(record)
         if record.outcome != "answered":

@@ -164,7 +164,7 @@ class Dispatcher(Generic[T]):
         A request isn't sent to a backend that looks bad while it may hope for another: `may` has to check that, as
         `candidate_for` does.
         """
-        if not backend.health.hope or (backend.loadable and not self.may_go(backend)):
+        if not backend.health.hope or backend in self.ledger.held or (backend.loadable and not self.may_go(backend)):
             return None
         models: Container[str] = _ANY_MODEL if everybody else backend.models
         return self.admission.take(backend.name, models, self.ledger.room(backend, now), now, may)
@@ -187,7 +187,9 @@ class Dispatcher(Generic[T]):
                 if candidate not in able:
                     backend = candidate.backend
                     why = f"{backend.health.verdict.value}: {backend.health.reason}"
-                    if backend in self.ledger.draining:
+                    if backend in self.ledger.held:
+                        why = "it is drained"
+                    elif backend in self.ledger.draining:
                         why = "it makes room for other models"
                     elif backend.health.usable:
                         why = "it has no room" if candidate in welcome else "it has just refused such a request"

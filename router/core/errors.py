@@ -173,6 +173,15 @@ class GatewayTimeoutError(RouterError):
     code = "engine_timeout"
 
 
+class CancelledError(RouterError):
+    """Whoever looks after the router has ended the request. It isn't one that clients try again, as they do a 5xx."""
+
+    status = 499
+    type = "invalid_request_error"
+    anthropic_type = "invalid_request_error"
+    code = "cancelled"
+
+
 class EngineError(RouterError):
     """An error that the engine answered with; the client gets its `status`, and the words of its `kind`."""
 

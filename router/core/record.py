@@ -218,6 +218,18 @@ def ending(tail: bytes) -> Ending:
     )
 
 
+def cached_tokens(tail: bytes) -> int | None:
+    """Read how many of the prompt's tokens the engine had in its cache; None if the end of its answer doesn't say.
+
+    Anthropic's API has it beside the other counts, OpenAI's two have it inside.
+    """
+    usage = _usage(tail)
+    details = usage.get("prompt_tokens_details", usage.get("input_tokens_details"))
+    if isinstance(details, dict):
+        return _count(details, "cached_tokens")
+    return _count(usage, _CACHED[0])
+
+
 def ends_in_error(tail: bytes) -> bool:
     """Tell whether there is an error in the end of an answer."""
     return (tail.rfind(b'"error"') >= 0 and _ERROR.search(tail) is not None) or _FAILED.search(tail[-64:]) is not None

@@ -5,7 +5,7 @@ KEEP: its process, its connections and all that is known of it stay.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from operator import attrgetter
 
@@ -161,17 +161,29 @@ def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
                 but=lacks.get(name, ""),
             )
         elif changed := _essentials(before, planned):
-            takes = room.take.get(name, 0) + SPARE
-            # The record of a kept engine has one name, so two of them can't run.
-            kept = planned.launch is not None and planned.launch.spec.keep
-            new_first = planned.launch is None or not (kept or room.gpus or takes > free)
-            free -= takes if new_first and planned.launch is not None else 0
+            new_first = planned.launch is None or runs_twice(planned, replace(room, free=free))
+            free -= takes_of(name, room) if new_first and planned.launch is not None else 0
             order = "" if planned.launch is None else "; the new one first" if new_first else "; the old one first"
             yield Step(Do.REPLACE, name, f"other {', '.join(changed)}{order}", new_first, lacks.get(name, ""))
         elif changed := _details(before.config, planned.config):
             yield Step(Do.TUNE, name, f"other {', '.join(changed)}")
         else:
             yield Step(Do.KEEP, name)
+
+
+def runs_twice(planned: PlannedBackend, room: Room) -> bool:
+    """Whether an engine may run beside the one that it replaces.
+
+    Not where memory has no room for both, nor on GPUs; and the record of a kept engine has one name.
+    """
+    kept = planned.launch is not None and planned.launch.spec.keep
+    name = planned.config.name if planned.launch is None else planned.launch.spec.name
+    return not (kept or room.gpus or takes_of(name, room) > room.free)
+
+
+def takes_of(name: str, room: Room) -> int:
+    """Give the bytes that must be free for a second process of a backend."""
+    return room.take.get(name, 0) + SPARE
 
 
 def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:

@@ -15,7 +15,7 @@ from router.core.catalog import Backend
 from router.core.errors import ConflictError
 from router.core.memory.actions import Remember
 from router.core.memory.refusals import LoadFailedError
-from router.fleet.diff import Do, Plan, Step
+from router.fleet.diff import Do, Plan, PlannedBackend, Step
 from router.fleet.launching import Launch
 from router.fleet.lifecycle import Lifecycle
 from router.fleet.members import Member, pids_of
@@ -105,9 +105,10 @@ class Fleet:
 
     def told(self) -> list[dict[str, object]]:
         """Describe each backend as plain data: those that are there, then those that are ending."""
-        now = self._plane.loop.time()
+        now, held = self._plane.loop.time(), self._plane.ledger.held
         ending = [member.told(now) | {"ending": True} for member in self._life.ending]
-        return [member.told(now) for member in self.members.values()] + ending
+        drained = {"drained": True}
+        return [each.told(now) | (drained if each.backend in held else {}) for each in self.members.values()] + ending
 
     # Changes
 
@@ -194,6 +195,18 @@ class Fleet:
         for member in (*self.members.values(), *self._life.ending):
             if member.backend is backend and member.supervisor is not None:
                 member.supervisor.restart()
+
+    def runs(self, member: Member) -> bool:
+        """Whether a launched engine is to be there: it isn't one that is unloaded."""
+        return self._memory is None or self._memory.loader.holds_memory(member)
+
+    def restart_gently(self, planned: PlannedBackend, name: str, *, new_first: bool) -> None:
+        """Start an engine afresh without cutting an answer. One that was drained stays so."""
+        ledger, held = self._plane.ledger, self.members[name].backend in self._plane.ledger.held
+        self._life.replace(planned, name, new_first=new_first)
+        self._plane.directory.rebuild()
+        if held:
+            ledger.hold(self.members[name].backend, on=True)
 
     # Models by the names of their backends
 

@@ -1,26 +1,39 @@
 """Every endpoint of the management API, with the part of the router that answers it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from router.api.admin import configuration, models, status
+from router.api.admin import backends, configuration, models, requests, status
 from router.config import Config
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
+from router.management.backends import Backends
 from router.management.configuration import Configuration
 from router.management.models import Models
+from router.management.requests import Recent, Requests
 from router.management.serving import routes
 from router.management.status import Status
 from router.proxy.plane import Plane
 
 
 def endpoints(
-    fleet: Fleet, plane: Plane, in_force: Callable[[], Config], reloader: Reloader | None
+    fleet: Fleet,
+    plane: Plane,
+    recent: Recent,
+    in_force: Callable[[], Config],
+    reloader: Reloader | None,
+    restart: Callable[[str], Awaitable[None]],
 ) -> list[web.RouteDef]:
-    """Give the routes of the management API; `in_force` gives the configuration that runs."""
+    """Give the routes of the management API.
+
+    `in_force` gives the configuration that runs, `recent` has the requests that have ended,
+    and `restart` starts an engine afresh.
+    """
     return [
         *routes(status.ENDPOINTS, Status(fleet, plane, reloader)),
         *routes(models.ENDPOINTS, Models(fleet, plane)),
+        *routes(backends.ENDPOINTS, Backends(fleet, plane, restart)),
+        *routes(requests.ENDPOINTS, Requests(plane, recent)),
         *routes(configuration.ENDPOINTS, Configuration(in_force, reloader)),
     ]

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict
 from itertools import islice
 
+import structlog
+
 from router.api.admin.endpoint import Nothing, Reply
 from router.api.admin.models import LoadError, ModelAsked, ModelsTold
 from router.core import errors
@@ -14,6 +16,8 @@ from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.proxy.plane import Plane
 from router.telemetry.tasks import heard
+
+log = structlog.get_logger("router")
 
 _NAMES_IN_AN_ERROR = 20
 
@@ -30,16 +34,19 @@ class Models:
         """Describe each launched backend."""
         return self._told()
 
-    async def load(self, asked: ModelAsked, _: Admin) -> Reply[ModelsTold]:
+    async def load(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
         """Load what a name means. Raises ModelNotFoundError and ConflictError."""
-        return await self._do(self._fleet.load, asked)
+        return await self._do("loads", self._fleet.load, asked, admin)
 
-    async def unload(self, asked: ModelAsked, _: Admin) -> Reply[ModelsTold]:
+    async def unload(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
         """Unload it. Raises ModelNotFoundError and ConflictError."""
-        return await self._do(self._fleet.unload, asked)
+        return await self._do("unloads", self._fleet.unload, asked, admin)
 
-    async def _do(self, act: Callable[[str], Awaitable[None]], asked: ModelAsked) -> Reply[ModelsTold]:
+    async def _do(
+        self, does: str, act: Callable[[str], Awaitable[None]], asked: ModelAsked, admin: Admin
+    ) -> Reply[ModelsTold]:
         names = launched(self._fleet, self._plane, asked.name)
+        log.info(f"admin: {does} {', '.join(names)}", by=admin.name)
         work = _all_of([act(name) for name in names])
         if not asked.wait:
             # Its error is told where the models are.

@@ -5,8 +5,14 @@ TABLE has them all. A path that isn't in it isn't answered.
 
 from typing import Any, Final
 
-from router.api.admin import configuration, models, status
+from router.api.admin import backends, configuration, models, requests, status
 from router.api.admin.endpoint import Endpoint
 
-TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (*status.ENDPOINTS, *models.ENDPOINTS, *configuration.ENDPOINTS)
+TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (
+    *status.ENDPOINTS,
+    *models.ENDPOINTS,
+    *backends.ENDPOINTS,
+    *requests.ENDPOINTS,
+    *configuration.ENDPOINTS,
+)
 """Every endpoint, in the order of the docs."""

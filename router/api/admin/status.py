@@ -20,7 +20,8 @@ class BackendTold(Told):
     """A backend: its health, and what it does. Of a launched one also its engine's state, of another one its URL.
 
     `since` is the time of its state's begin, in seconds since the epoch; `expected_ttft` the seconds to the first token
-    of a typical request that is sent now. `ending`: it is out of router.yaml, and ends what it has.
+    of a typical request that is sent now. `drained`: it gets nothing more, as an admin wants it. `ending`: it is out of
+    router.yaml, and ends what it has.
     """
 
     name: str
@@ -33,6 +34,7 @@ class BackendTold(Told):
     max_in_flight: int | None
     bytes_in_flight: int
     expected_ttft: float
+    drained: bool = False
     published: LoadTold | None = None
     url: str | None = None
     engine: str | None = None

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.core.record import TAIL, Ending, Tail, ending, has_event, is_cut, needs_mark, says_error, tail_of
+from router.core.record import (
+    TAIL,
+    Ending,
+    Tail,
+    cached_tokens,
+    ending,
+    has_event,
+    is_cut,
+    needs_mark,
+    says_error,
+    tail_of,
+)
 
 APIS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
 NOTHING = Ending(None, None, None, error=False)
@@ -117,6 +128,22 @@ CUT_RESPONSES = (
 ANTHROPIC_CACHED = ANTHROPIC.replace(
     b'"input_tokens":12', b'"input_tokens":1,"cache_creation_input_tokens":3,"cache_read_input_tokens":8'
 )
+
+
+@pytest.mark.parametrize(
+    ("body", "cached"),
+    [
+        (OPENAI.replace(b'"usage":{', b'"usage":{"prompt_tokens_details":{"cached_tokens":7},'), 7),
+        (RESPONSES.replace(b'"cached_tokens":0', b'"cached_tokens":11'), 11),
+        (ANTHROPIC_CACHED, 8),
+        (ANTHROPIC, None),
+        (VLLM, None),
+        (b"{}", None),
+    ],
+)
+def test_what_was_cached(body, cached):
+    """Wherever each API has it."""
+    assert cached_tokens(body) == cached
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""/admin/backends: draining and restarting them."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Protocol
+
+from pydantic import Field
+
+from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Told
+from router.api.admin.status import BackendTold
+from router.core.scopes import Admin, Scope
+
+
+class BackendsTold(Told):
+    """Backends as /admin/status has them."""
+
+    backends: tuple[BackendTold, ...]
+
+
+class BackendAsked(Asked):
+    """Which one."""
+
+    name: Annotated[str, Field(description="that of a backend")]
+
+
+class ManagedBackends(Protocol):
+    """The part of the router that looks after backends."""
+
+    async def restart(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
+        """Start an engine afresh. Raises NotFoundError and ConflictError."""
+
+    async def drain(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
+        """Send a backend nothing more. Raises NotFoundError."""
+
+    async def undrain(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
+        """Send it requests again. Raises NotFoundError."""
+
+
+_ERRORS: Final[Mapping[int, str]] = {404: "There is no such backend."}
+
+RESTART: Final = Endpoint[ManagedBackends, BackendAsked, BackendsTold](
+    operation="restart",
+    method="POST",
+    path="/admin/backends/{name}/restart",
+    scope=Scope.MANAGE,
+    doc="Start a launched engine afresh. It ends what it has first; where memory has room for two, its successor is "
+    "ready before it takes nothing more.",
+    asks=BackendAsked,
+    tells=BackendsTold,
+    handle=lambda part: part.restart,
+    errors={**_ERRORS, 409: "The router doesn't launch it, or it isn't running."},
+    example={"name": "qwen"},
+)
+
+DRAIN: Final = Endpoint[ManagedBackends, BackendAsked, BackendsTold](
+    operation="drain",
+    method="POST",
+    path="/admin/backends/{name}/drain",
+    scope=Scope.MANAGE,
+    doc="Send a backend nothing more until it is undrained, or its entry in router.yaml changes. What it has goes on. "
+    "Requests that no other backend can take wait, at most `limits.queue_timeout`.",
+    asks=BackendAsked,
+    tells=BackendsTold,
+    handle=lambda part: part.drain,
+    errors=_ERRORS,
+    example={"name": "qwen"},
+)
+
+UNDRAIN: Final = Endpoint[ManagedBackends, BackendAsked, BackendsTold](
+    operation="undrain",
+    method="POST",
+    path="/admin/backends/{name}/undrain",
+    scope=Scope.MANAGE,
+    doc="Send a drained backend requests again.",
+    asks=BackendAsked,
+    tells=BackendsTold,
+    handle=lambda part: part.undrain,
+    errors=_ERRORS,
+    example={"name": "qwen"},
+)
+
+ENDPOINTS: Final[Endpoints[ManagedBackends]] = (RESTART, DRAIN, UNDRAIN)

@@ -1,0 +1,145 @@
+"""Requests under way and the latest that ended."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from router.api.admin.endpoint import Nothing
+from router.api.admin.requests import CancelAsked, EndedTold, RecentAsked, RecentTold, RequestsTold, RequestTold
+from router.core.errors import CancelledError, NotFoundError
+from router.core.record import Record, cached_tokens, ending
+from router.core.scopes import Admin
+from router.proxy.plane import Plane
+from router.proxy.roles import UnderWay
+
+log = structlog.get_logger("router")
+
+MOST_TOLD: Final = 1000
+"""Requests under way that are described; of more, the oldest."""
+
+MOST_KEPT: Final = 500
+"""Ended requests that are remembered, each with the last 2 KB of its answer: 1 MiB."""
+
+
+_LEAST: Final = 1e-3
+"""Seconds that a speed is measured in at least."""
+
+
+class Recent:
+    """The latest requests that have ended. To remember one costs next to nothing; its counts are read if asked for."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._kept: deque[tuple[float, Record]] = deque(maxlen=MOST_KEPT)
+
+    def add(self, record: Record) -> None:
+        """Remember one that ends now."""
+        self._kept.append((self._clock(), record))
+
+    def told(self, limit: int) -> tuple[EndedTold, ...]:
+        """Describe the latest, the last one first."""
+        kept = list(self._kept)
+        return tuple(ended(at, record) for at, record in reversed(kept[-limit:]))
+
+
+class Requests:
+    """Answers `router.api.admin.requests`."""
+
+    def __init__(self, plane: Plane, recent: Recent) -> None:
+        self._plane = plane
+        self._recent = recent
+
+    async def requests(self, _: Nothing, _admin: Admin) -> RequestsTold:
+        """Describe those that are under way."""
+        found = sorted(self._plane.exchanges, key=lambda each: each.began)
+        ahead = self._places()
+        now = self._plane.loop.time()
+        return RequestsTold(total=len(found), requests=tuple(under_way(each, ahead, now) for each in found[:MOST_TOLD]))
+
+    async def recent(self, asked: RecentAsked, _: Admin) -> RecentTold:
+        """Describe the latest that have ended."""
+        return RecentTold(requests=self._recent.told(asked.limit))
+
+    async def cancel(self, asked: CancelAsked, admin: Admin) -> RequestsTold:
+        """End those with this id. Raises NotFoundError where there is none."""
+        found = [each for each in self._plane.exchanges if each.request.id == asked.id]
+        if not found:
+            raise NotFoundError("No request with this id is under way: it may have ended.", param="id")
+        ahead, now = self._places(), self._plane.loop.time()
+        told = tuple(under_way(each, ahead, now) for each in found)
+        for each in found:
+            each.break_off(
+                CancelledError("An admin of the router has cancelled this request."), "cancelled by an admin"
+            )
+        log.info("admin: cancelled a request", by=admin.name, request_id=asked.id)
+        return RequestsTold(total=len(told), requests=told)
+
+    def _places(self) -> dict[UnderWay, int]:
+        """Tell how many are ahead of each that is queued, for the same name."""
+        admission = self._plane.dispatcher.admission
+        return {
+            ticket.payload.exchange: place
+            for model in admission.models()
+            for place, ticket in enumerate(admission.order(model))
+        }
+
+
+def under_way(exchange: UnderWay, ahead: dict[UnderWay, int], now: float) -> RequestTold:
+    """Describe a request under way."""
+    request, answer, backend = exchange.request, exchange.answer, exchange.backend
+    begun, tokens = answer.begun_at, answer.passed.events if answer.passed.streams else 0
+    place = ahead.get(exchange)
+    writing = 0.0 if begun is None else now - begun
+    return RequestTold(
+        id=request.id,
+        path=request.head.path,
+        model=request.model,
+        key=request.caller.name,
+        stream=request.stream,
+        state="queued" if place is not None else "sent" if begun is None else "answered",
+        backend=None if backend is None or place is not None else backend.name,
+        age=round(now - exchange.began, 3),
+        bytes=exchange.ask.size,
+        ahead=place,
+        ttft=None if begun is None else round(begun - exchange.began, 3),
+        tokens=tokens,
+        tokens_per_second=_speed(tokens - 1, writing),
+    )
+
+
+def ended(at: float, record: Record) -> EndedTold:
+    """Describe a request that has ended."""
+    said, cached = ending(record.tail), cached_tokens(record.tail)
+    ttft, prompt, tokens = record.ttft, said.prompt_tokens, said.completion_tokens
+    # A token is there when it has been read up to it: what follows the first is the writing.
+    reading = None if ttft is None else ttft - record.waited
+    return EndedTold(
+        id=record.id,
+        at=round(at, 3),
+        path=record.path,
+        model=record.model,
+        key=record.key,
+        backend=record.backend,
+        status=record.status,
+        outcome=record.outcome,
+        attempts=record.attempts,
+        hedge=record.hedge,
+        duration=round(record.duration, 3),
+        queued=round(record.waited, 3),
+        bytes=record.sent,
+        ttft=None if ttft is None else round(ttft, 3),
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        tokens=tokens,
+        finish_reason=said.finish_reason,
+        prompt_tokens_per_second=_speed((prompt or 0) - (cached or 0), reading) if record.events else None,
+        tokens_per_second=_speed((tokens or 0) - 1, record.duration - (ttft or 0.0)) if record.events else None,
+    )
+
+
+def _speed(count: int, seconds: float | None) -> float | None:
+    """Give tokens by second; None where that says nothing."""
+    return None if count < 1 or not seconds or seconds < _LEAST else round(count / seconds, 1)
