@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from router.api.admin import models
 from router.cli import load
@@ -95,6 +96,13 @@ async def url(aiohttp_server, managed):
     app.add_routes(routes(models.ENDPOINTS, Models(managed, managed)))
     server = await aiohttp_server(app)
     return f"http://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(autouse=True)
+def logged():
+    """Keep what the router logs apart from what the commands say."""
+    with capture_logs() as lines:
+        yield lines
 
 
 @pytest.fixture
