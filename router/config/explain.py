@@ -58,7 +58,13 @@ def _message(error: ErrorDetails) -> str:
 
 def _unknown_key(path: KeyPath) -> str:
     *section, key = path
-    known = list(_section(section).model_fields)
+    fields = _section(section).model_fields
+    known = list(fields)
+    # Such as `port` at the top, or `model` beside `launch`.
+    inner = {name: _models(field.annotation) for name, field in fields.items()}
+    below = [name for name, models in inner.items() if any(key in each.model_fields for each in models)]
+    if len(below) == 1:
+        return f"unknown key here: it stands below `{below[0]}`"
     if near := did_you_mean(str(key), known):
         return f"unknown key; did you mean {near!r}?"
     return f"unknown key; known here: {either(known)}"

@@ -1,0 +1,171 @@
+"""Each command in README.md and docs, word for word: what can run offline, is run; what can't, is there."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from router.cli.main import main
+from tests.running import REPOSITORY
+from tests.walk.documents import blocks, commands, spans, text_of
+
+ELSEWHERE = {
+    "export": "for a program below it",
+    "claude": "make test-clients runs it",
+    "copilot": "make test-clients runs it",
+    "llm": "make test-clients runs it",
+    "open-webui": "make test-clients runs it",
+    "aider": "make test-clients runs it",
+    "pip": "it would install",
+    "apt": "it would install",
+    "xcode-select": "it would install",
+    "docker": "not everywhere",
+    "tiny_server": "there is no such program",
+}
+"""Commands that aren't run here, and why. One that is neither here nor known below fails the test."""
+
+ADDRESS = "http://127.0.0.1:8001"
+CONFIG = """\
+server: {{port: {port}}}
+logging: {{dir: {folder}/logs}}
+state: {{dir: {folder}/state}}
+backends:
+  - {{name: qwen, models: [qwen, demo], launch: {{engine: llama_server, model: {demo}, load: on_demand}}}}
+  - {{name: coder, launch: {{engine: llama_server, model: {demo}, load: on_demand}}}}
+"""
+NEW = "  - {name: more, url: 'http://127.0.0.1:1'}\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Give a folder with the router.yaml of a router that runs."""
+    folder = tmp_path_factory.mktemp("walk")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    config = CONFIG.format(port=port, folder=folder, demo=REPOSITORY / "models/demo")
+    (folder / "router.yaml").write_text(config)
+    (folder / "new.yaml").write_text(config + NEW)
+    (folder / ".codex").mkdir()
+    (folder / "url").write_text(f"http://127.0.0.1:{port}")
+    command = [sys.executable, "-m", "router", "--config", str(folder / "router.yaml")]
+    with (folder / "said").open("wb") as said:
+        router = subprocess.Popen(command, cwd=REPOSITORY, stdout=said, stderr=said)
+    try:
+        _until_it_answers(f"http://127.0.0.1:{port}/health", router)
+        yield folder
+    finally:
+        router.send_signal(signal.SIGINT)
+        try:
+            router.wait(30)
+        finally:
+            router.kill()
+
+
+def _until_it_answers(url: str, router: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310  (of this machine)
+                return
+        except OSError:
+            assert router.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def run(command: str, folder: Path) -> str:
+    """Run a command with the router's address in the place of the usual one; give what it says."""
+    env = {**os.environ, "HOME": str(folder), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = command.replace(ADDRESS, (folder / "url").read_text())
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def check_options(script: str, options: list[str]) -> None:
+    """Check that a script is there, and knows these options."""
+    module = script.removeprefix("-m ").replace(".", "/") if script.startswith("-m ") else script.removesuffix(".py")
+    assert any((REPOSITORY / f"{module}{end}").is_file() for end in (".py", "/__main__.py")), f"no {script}"
+    wanted = [each for each in options if each.startswith("--")]
+    if not wanted:
+        return
+    command = [sys.executable, *script.split(), "--help"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [each for each in wanted if each not in done.stdout] == []
+
+
+def check_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Run a command of the router's own, in the folder of one that runs."""
+    if words == ["plan"]:
+        # Its name alone, in a sentence.
+        return
+    code, said = main(words), capsys.readouterr()
+    # Where a router runs, its port is in use, which doctor says.
+    assert code == 0 or (words[0] == "doctor" and "perhaps by this router" in said.out), said.err
+
+
+def _every() -> dict[str, str]:
+    found = {f"{place}: {command}": command for place, command in commands()}
+    begins = r"(ROUTER_\w+=\S+ )?(make|python|router|curl|pip|docker|apt|\.venv/bin/\w+) \S"
+    found |= {f"{page}: {span}": span for page, span in spans() if re.match(begins, span) and "…" not in span}
+    return found
+
+
+EVERY = _every()
+
+
+@pytest.mark.parametrize("place", EVERY)
+def test_a_command(folder, place, monkeypatch, capsys):
+    """It ends well, or says what it should, or names what there is."""
+    command = re.sub(r"^\.venv/bin/", "", EVERY[place])
+    command = re.sub(r"^((?:[A-Z_]+=\S+ )*)", "", command)
+    first, *words = command.split()
+    if first == "make":
+        assert re.search(rf"^{words[0]}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE), f"no target {words[0]}"
+    elif first == "curl":
+        run(command.replace("curl ", "curl --fail-with-body -sS --max-time 30 ", 1), folder)
+    elif first == "router" or words[:2] == ["-m", "router"]:
+        monkeypatch.chdir(folder)
+        check_command(words if first == "router" else words[2:], capsys)
+    elif first == "python" and words[0].startswith("scripts/"):
+        check_options(words[0], words[1:])
+    elif first == "python" and words[1].startswith("scripts."):
+        check_options(" ".join(words[:2]), words[2:])
+    else:
+        assert {first, words[1] if first == "python" else ""} & ELSEWHERE.keys(), "run it, or say in ELSEWHERE why not"
+
+
+def test_readmes_python(folder):
+    """With the client that it names; the model talks nonsense, but it talks."""
+    (block,) = (each for each in blocks("python") if each.page == "README.md")
+    assert run(f"python - <<'END'\n{block.text}\nEND", folder).strip()
+
+
+def _paths() -> list[str]:
+    table = text_of("README.md").partition("## Using it")[2].partition("### ")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `GET ")]
+    spans = [span.removeprefix("GET ") for row in rows for span in re.findall(r"`([^`]+)`", row)]
+    return [re.sub(r"\{id\}|NAME", "qwen", each) for each in spans]
+
+
+@pytest.mark.parametrize("path", _paths())
+def test_readmes_paths_answer(folder, path):
+    """/ready says 503 only while no model can be served, and these two can be loaded."""
+    with urllib.request.urlopen((folder / "url").read_text() + path, timeout=30) as answer:  # noqa: S310
+        assert answer.status == 200
+
+
+def test_the_commands_are_found():
+    """A change of how pages are written mustn't leave all of them out."""
+    assert len(EVERY) > 40
+    assert len(_paths()) > 3
