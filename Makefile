@@ -134,7 +134,7 @@ clean:  ## remove what setup made
 	mkdir -p .clients/node
 	cp tests/clients/package.json .clients/node
 	cd .clients/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error
-	for each in sdks aider webui; do \
+	for each in sdks instructor aider webui; do \
 		$(PYTHON) -m venv .clients/$$each && .clients/$$each/bin/pip install --quiet --disable-pip-version-check \
 			-r tests/clients/requirements/$$each.txt || exit 1; \
 	done

@@ -73,11 +73,13 @@ class Attempt(Receiver):
     else 0. `doubted_at` is since when the answer is doubted: kept until another backend was asked. None: it isn't.
     `worked_at` is when its backend last showed that it works on it. `told_read` is how many tokens of the prompt an
     engine says to have read, in comments that its client doesn't get. `paused`: the client is slow. `between` hears the
-    answer first, where it may have to be translated; `Owner.written` sets it.
+    answer first, where it may have to be translated; `Owner.written` sets it. `cuts` is how often it was made again for
+    less.
     """
 
     between: Between | None = None
     told_read = 0
+    cuts = 0
 
     def __init__(self, owner: Owner, candidate: Candidate, sent: Sent, sent_at: float) -> None:
         self.candidate = candidate

@@ -147,8 +147,14 @@ class Attempts(HedgeOwner):
                 return spoken(attempt, self, request, self.body, route, pool, self._plane)
         return written(request, self.body, attempt.candidate, route.reshape, pool)
 
-    def again(self, attempt: Attempt, pool: "Pool") -> None:
-        """Make the same attempt again: it has turned out that its backend has to have the request translated."""
+    def waited(self, now: float) -> float:
+        """Tell for how many seconds the request has waited before it is sent."""
+        return now - self._exchange.began
+
+    def again(self, attempt: Attempt, pool: "Pool", body: bytes | None = None) -> None:
+        """Make the same attempt again: its backend has to have the request translated, or with another body."""
+        if body is not None:
+            self.body = body
         try:
             self.send(attempt, pool)
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)

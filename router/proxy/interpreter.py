@@ -26,6 +26,9 @@ MOST_WHOLE = 256 * 1024 * 1024
 MOST_TOLD = 64 * 1024
 """Bytes that are kept of an answer which may say that there is no such path."""
 
+_MAY_BE_TOO_LONG = frozenset({400, 413, 422, 500})
+"""Statuses of errors that may say that a text is too long: llama.cpp's server says 500."""
+
 _UNABLE = 501
 """The status by which a counter says that it can't count this."""
 
@@ -47,7 +50,8 @@ class Interpreter(Between):
     """Has one attempt's answer translated; `clock` gives the loop's time.
 
     `instead` answers where the engine says that it can't (501); None: nobody does. `raw`: chunks come as they are.
-    `target` is the path at which the engine was asked, if it may lack that and nothing stands in for it.
+    `target` is the path at which the engine was asked, if it may lack that and nothing stands in for it. `shorten`
+    hears an error's words, and tells whether it has the attempt made again for less.
     """
 
     takes_chunks = False
@@ -61,10 +65,12 @@ class Interpreter(Between):
         *,
         raw: bool = False,
         target: str = "",
+        shorten: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._attempt: Final = attempt
         self._instead: Final = instead
         self._target: Final = target
+        self._shorten: Final = shorten
         # Whether chunks come as they are.
         self._raw: Final = raw
         self._answer: Final = answer
@@ -84,11 +90,16 @@ class Interpreter(Between):
         if self._streams:
             lines = b"cache-control: no-cache\r\n" + AT_ONCE
             self._attempt.on_head(head_of(head.status, self._answer.content_type, streams=True, lines=lines), 0)
-        elif head.odd and self._target in PARTIAL and may_lack(head.status, 0):
+        elif head.odd and self._words_tell(head.status):
             self._kept = head
         elif head.odd and not self._can_not:
             # A redirection, or an answer without content, can't be translated.
             self._tell_head(head, head.status if head.status >= 400 else 502)
+
+    def _words_tell(self, status: int) -> bool:
+        """Whether what is wrong is known only with an error's words."""
+        lacks = self._target in PARTIAL and may_lack(status, 0)
+        return lacks or (self._shorten is not None and status in _MAY_BE_TOO_LONG)
 
     def _tell_head(self, head: ResponseHead, status: int) -> None:
         waits = b"".join(b"retry-after: %s\r\n" % value for name, value in head.headers if name == b"retry-after")
@@ -142,6 +153,8 @@ class Interpreter(Between):
             attempt.let_go()
             self._instead()
             return
+        if self._shorten is not None and self._kept is not None and self._shorten(b"".join(self._gathered)):
+            return
         try:
             told = answer.ended(now) if self._streams else self._translated(now)
         except EngineError as error:
@@ -179,7 +192,7 @@ class Interpreter(Between):
 
     def _judge(self, head: ResponseHead) -> None:
         """Tell of an error's head. It is a 400 if the engine lacks the API: a 404 would mean that the model is gone."""
-        if says_no_such_path(head.status, self._whole):
+        if may_lack(head.status, 0) and says_no_such_path(head.status, self._whole):
             error = ApiMissingError(f"This model's engine has no {self._target}: it answered {head.status} there.")
             self._status, self._whole = error.status, errors.body(error, self._target)
         self._tell_head(head, self._status)

@@ -15,11 +15,13 @@ from router.core.form import renamed
 from router.core.reshape import ALIKE, Reshape, reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
 from router.proxy.writing import fitted, message, put
-from router.translate import ESTIMATES, MENDERS, OWN_FIELDS, SPEECHES, tidied
+from router.translate import ESTIMATES, MENDERS, OWN_FIELDS, SHORTENED, SPEECHES, tidied
 from router.translate.reading import check_text
 from router.translate.speech import JSON, AnswerTranslator, Context, ErrorTranslator, Translation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.core.catalog import Route, Way
     from router.proxy.attempt import Attempt
     from router.proxy.heads import ResponseHead
@@ -32,6 +34,9 @@ _REWORDED = frozenset({MESSAGES, COUNT})
 
 _LIMITS = {MESSAGES: "max_tokens", RESPONSES: "max_output_tokens"}
 """The one name that an API has for the most tokens of an answer."""
+
+_MOST_CUTS = 5
+"""How often an attempt is made again for less."""
 
 _ESTIMATED = b"x-router-estimate: 1\r\n"
 
@@ -87,8 +92,12 @@ class Sender:
 
     # A base class, not a Protocol: compiled, its methods are called natively.
 
-    def again(self, attempt: "Attempt", pool: "Pool") -> None:
-        """Make the same attempt again: it has turned out that its backend has to have the request translated."""
+    def again(self, attempt: "Attempt", pool: "Pool", body: bytes | None = None) -> None:
+        """Make the same attempt again: its backend has to have the request translated, or with another body."""
+        raise NotImplementedError
+
+    def waited(self, now: float) -> float:
+        """Tell for how many seconds the request has waited before it is sent."""
         raise NotImplementedError
 
 
@@ -108,7 +117,7 @@ def spoken(
     path, apis = request.head.path, attempt.backend.apis
     attempt.between = None
     if path in apis.lacks:
-        return _translated(attempt, request, body, route, pool, plane)
+        return _translated(attempt, sender, request, body, route, pool, plane)
     fit = fitted(request, body, attempt.candidate, _for_native(route.reshape, path))
     answer: AnswerTranslator | None = ErrorTranslator(path) if path in _REWORDED else None
     mends = path in apis.mends
@@ -116,7 +125,7 @@ def spoken(
         answer = MENDERS[path](fit, _context(request, plane))
         if answer is None:
             # The engine has the API, but not this part of it.
-            return _translated(attempt, request, body, route, pool, plane)
+            return _translated(attempt, sender, request, body, route, pool, plane)
     if answer is not None or path not in apis.speaks:
         attempt.between = _trial(attempt, sender, path, pool, plane, answer, mends=mends)
     return put(request, fit, attempt.backend, pool)
@@ -154,14 +163,20 @@ def _trial(
 
 
 def _translated(
-    attempt: "Attempt", request: "Request", body: bytes, route: "Route", pool: "Pool", plane: "Plane"
+    attempt: "Attempt",
+    sender: Sender,
+    request: "Request",
+    body: bytes,
+    route: "Route",
+    pool: "Pool",
+    plane: "Plane",
 ) -> bytes:
     backend, model, rules, path = attempt.backend, attempt.candidate.model, route.reshape, request.head.path
     asked = body
     # Rules for fields that only the client's API has; those for a chat's come once there is one.
     before, after = (None, None) if rules is None else _parted(rules, path)
     body = reshaped(body, before, model)
-    translation = _translation(request, body, plane)
+    translation = _translation(request, body, plane, sender)
     body, target = translation.body, backend.apis.counter if path == COUNT else translation.path
     if after is not None:
         body = reshaped(body, after, model)
@@ -169,9 +184,25 @@ def _translated(
         body = backend.put_right(target, body)
     # A counter can't count images; then there is an estimate.
     instead = (lambda: _estimate(attempt, asked)) if path == COUNT else None
-    attempt.between = Interpreter(attempt, translation.answer, plane.loop.time, instead, target=target)
+    shorten = _shortener(attempt, sender, path, asked, pool) if path in SHORTENED else None
+    attempt.between = Interpreter(attempt, translation.answer, plane.loop.time, instead, target=target, shorten=shorten)
     credentials = pool.credentials or _as_bearer(request)
     return message(request, backend, target.encode("ascii"), credentials, body, pool)
+
+
+def _shortener(attempt: "Attempt", sender: Sender, path: str, asked: bytes, pool: "Pool") -> "Callable[[bytes], bool]":
+    """Give what has an attempt made again for less, where its error says that this was too long."""
+
+    def shorten(said: bytes) -> bool:
+        body = SHORTENED[path](asked, said) if attempt.cuts < _MOST_CUTS else None
+        if body is None:
+            return False
+        attempt.cuts += 1
+        attempt.let_go()
+        sender.again(attempt, pool, body)
+        return True
+
+    return shorten
 
 
 @lru_cache(maxsize=64)
@@ -188,13 +219,15 @@ def _for_native(rules: Reshape | None, path: str) -> Reshape | None:
     return rules if rules is None or limit is None else rules.with_limit(limit)
 
 
-def _translation(request: "Request", body: bytes, plane: "Plane") -> Translation:
+def _translation(request: "Request", body: bytes, plane: "Plane", sender: Sender | None = None) -> Translation:
     check_text(body)
-    return SPEECHES[request.head.path](body, _context(request, plane))
+    return SPEECHES[request.head.path](body, _context(request, plane, sender))
 
 
-def _context(request: "Request", plane: "Plane") -> Context:
-    return Context(request.id, request.model, request.head.path, time.time(), plane.loop.time(), request.stream)
+def _context(request: "Request", plane: "Plane", sender: Sender | None = None) -> Context:
+    path, now = request.head.path, plane.loop.time()
+    waited = 0.0 if sender is None else sender.waited(now)
+    return Context(request.id, request.model, path, time.time(), now, request.stream, waited)
 
 
 def _as_bearer(request: "Request") -> bytes:

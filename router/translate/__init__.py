@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from router.core.apis import COUNT, MESSAGES, RESPONSES
-from router.translate import mending, messages, ollama, responses
+from router.translate import mending, messages, ollama, responses, shortening
 from router.translate.speech import AnswerTranslator, Context, Translation
 
 Speech = Callable[[bytes, Context], Translation]
@@ -43,6 +43,11 @@ MENDERS: Menders = MappingProxyType({RESPONSES: mending.mender, MESSAGES: messag
 """Each gives what completes the answer to a request; None for one that such an engine can only do as a chat."""
 
 ESTIMATES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType({COUNT: messages.estimate})
+
+SHORTENED: Mapping[str, Callable[[bytes, bytes], bytes | None]] = MappingProxyType({
+    "/api/embed": shortening.shortened,
+})  # fmt: skip
+"""Each makes a request shorter for which it is too long, by its error; None: it isn't, or mustn't be."""
 
 OWN_FIELDS = frozenset({
     "background", "context", "context_management", "conversation", "format", "images", "include", "input",

@@ -144,9 +144,8 @@ def embed(body: bytes, context: Context) -> Translation:
     given: str | list[str] | None = _field(fields, "input", _input_of)
     dimensions: int | None = _field(fields, "dimensions", _whole_of)
     sent = _embedding(fields, given)
-    if _field(fields, "truncate", _switch_of):
-        # vllm's name for it; without it, a text that is too long is refused.
-        sent["truncate_prompt_tokens"] = -1
+    # What is too long is cut once the engine has said so (`translate.shortening`).
+    _field(fields, "truncate", _switch_of)
     answer = EmbeddingTranslator(context, one=False, empty=not given, dimensions=dimensions or 0)
     return Translation(EMBEDDINGS, _encode(sent), answer)
 

@@ -2,7 +2,8 @@
 
 `created_at` of a stream's lines is the time of its first one, which a writer is told. A call of
 a tool is one line, so it waits until its arguments are whole. Durations are in nanoseconds: the engine's own, if it
-tells them; else as they were measured from the moment at which the request was sent.
+tells them; else as they were measured from the moment at which the request was sent. `load_duration` is the time before
+that, in which it waited for its model, or for room there; `total_duration` has it, too.
 """
 
 import math
@@ -86,17 +87,18 @@ class _LineWriter(Writer):
 
     def _tail(self, finish: str, usage: Usage, now: float) -> bytes:
         """Write the end of the last line."""
-        sent = self.context.now
+        sent, waited = self.context.now, self.context.waited
         prompt, answer = usage.prompt_seconds, usage.completion_seconds
         if not prompt and not answer:
             # If the answer came in one piece, nothing says how long the prompt took.
             prompt, answer = self._begun - sent, now - self._begun
         counts = b'"prompt_eval_count":%d,"eval_count":%d,' % (usage.prompt, usage.completion) if usage.told else b""
-        return b'%s"done":true,"done_reason":"%s",%s"total_duration":%d,"load_duration":0,%s}\n' % (
+        return b'%s"done":true,"done_reason":"%s",%s"total_duration":%d,"load_duration":%d,%s}\n' % (
             self._told_probabilities(),
             b"length" if finish == LENGTH else b"stop",
             counts,
-            _nanoseconds(now - sent),
+            _nanoseconds(now - sent + waited),
+            _nanoseconds(waited),
             b'"prompt_eval_duration":%d,"eval_duration":%d' % (_nanoseconds(prompt), _nanoseconds(answer)),
         )
 
@@ -308,11 +310,12 @@ class EmbeddingTranslator(AnswerTranslator):
         vectors = [] if self._empty else [self._vector(each) for each in sorted(answer.data, key=_index)]
         if self._one:
             return b'{"embedding":%s}' % (vectors[0] if vectors else b"[]")
-        usage = answer.usage
-        return b'{"model":%s,"embeddings":[%s],"total_duration":%d,"load_duration":0,"prompt_eval_count":%d}' % (
+        usage, waited = answer.usage, self._context.waited
+        return b'{"model":%s,"embeddings":[%s],"total_duration":%d,"load_duration":%d,"prompt_eval_count":%d}' % (
             _encode(self._context.model),
             b",".join(vectors),
-            _nanoseconds(now - self._context.now),
+            _nanoseconds(now - self._context.now + waited),
+            _nanoseconds(waited),
             0 if usage is None or self._empty else usage.prompt_tokens or 0,
         )
 

@@ -23,7 +23,8 @@ class Context(NamedTuple):
 
     `id` is the request's, from which other ids are made. `model` is the name that the client asked for. `unix` is the
     time at which the request is sent on, as a Unix time in seconds, and `now` is the same moment on the loop's clock.
-    `path` is the client's, by which errors have their form. `streams`: it asked for a stream.
+    `path` is the client's, by which errors have their form. `streams`: it asked for a stream. `waited` are the seconds
+    that it waited before, for room or until its model was loaded.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Context(NamedTuple):
     unix: float
     now: float
     streams: bool = False
+    waited: float = 0.0
 
     @property
     def token(self) -> str:

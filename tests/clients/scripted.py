@@ -8,7 +8,9 @@ It is as strict as the strictest server: whatever a chat template of a model cou
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -70,7 +72,10 @@ class ScriptedEngine:
     async def _embeddings(self, request: web.Request) -> web.Response:
         body = await request.json()
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-        data = [{"object": "embedding", "index": index, "embedding": [0.5, 0.25]} for index in range(len(texts))]
+        vector: object = [0.5, 0.25]
+        if body.get("encoding_format") == "base64":
+            vector = base64.b64encode(struct.pack("<2f", 0.5, 0.25)).decode()
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index in range(len(texts))]
         usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
         return web.json_response({"object": "list", "model": "scripted", "data": data, "usage": usage})
 

@@ -10,12 +10,18 @@ from tests.running import RunningRouter
 
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 CLIENTS = {
+    "OpenAI's Python SDK": ("with_openai.py", [CHAT, RESPONSES]),
+    "OpenAI's Node SDK": ("with_openai.mjs", [CHAT, RESPONSES]),
+    "Anthropic's Python SDK": ("with_anthropic.py", [MESSAGES]),
+    "Anthropic's Node SDK": ("with_anthropic.mjs", [MESSAGES]),
     "LangChain": ("with_langchain.py", [CHAT, MESSAGES, RESPONSES, "/api/chat"]),
     "pydantic-ai": ("with_pydantic_ai.py", [CHAT, MESSAGES, RESPONSES]),
     "openai-agents": ("with_agents.py", [CHAT, RESPONSES]),
     "ollama-python, as Home Assistant uses it": ("with_ollama.py", ["/api/chat"]),
     "Vercel AI SDK": ("with_ai_sdk.mjs", [CHAT, MESSAGES, RESPONSES, f"{CHAT} (compatible)"]),
 }
+NEED_AN_END = {("openai-agents", CHAT), ("openai-agents", RESPONSES), ("OpenAI's Python SDK", CHAT)}
+"""Clients for which an answer that stops at the token limit is an error."""
 ENGINES = ["scripted", "llama_cpp", "llama_server", "mlx"]
 EACH = [(client, api) for client, (_, apis) in CLIENTS.items() for api in apis]
 
@@ -32,7 +38,7 @@ async def use(client: str, api: str, feature: str, router: RunningRouter, model:
 @pytest.mark.parametrize(("client", "api"), EACH)
 async def test_chat(router: RunningRouter, scripted: ScriptedEngine, home: Path, client: str, api: str, engine: str):
     """A question is answered, in pieces."""
-    model = that_ends(engine) if client == "openai-agents" else engine
+    model = that_ends(engine) if (client, api) in NEED_AN_END else engine
     said = (await use(client, api, "chat", router, model, home)).last
     assert said["text"] == HELLO if engine == "scripted" else said["text"]
     assert said["pieces"] > (model == engine)
@@ -60,11 +66,39 @@ async def test_structured_output(router: RunningRouter, scripted: ScriptedEngine
     assert not scripted.refused
 
 
+async def instruct(router: RunningRouter, api: str, feature: str, model: str, home: Path) -> str:
+    """Ask instructor for an object of a type, and give one of its fields."""
+    python, program = INSTALLED / "instructor/bin/python", PROGRAMS / "with_instructor.py"
+    return str((await run(python, program, api, feature, router.url, model, home=home)).last["text"])
+
+
+@pytest.mark.compatible("instructor", "api", "structured output as a call")
+@pytest.mark.parametrize("api", [CHAT, MESSAGES])
+async def test_an_object_as_the_call_of_a_tool(router: RunningRouter, scripted: ScriptedEngine, home: Path, api: str):
+    """The model calls the tool that the library makes of a type."""
+    scripted.script(Call("Meaning", {"word": "sesame", "meaning": "a seed"}))
+    assert await instruct(router, api, "a call", "scripted", home) == "a seed"
+    assert not scripted.refused
+
+
+@pytest.mark.compatible("instructor", "/v1/chat/completions", "structured output")
+@pytest.mark.parametrize("engine", ["llama_cpp", "llama_server"])  # mlx holds no answer to a form, and says so
+async def test_an_object_as_the_answers_form(router: RunningRouter, home: Path, engine: str):
+    """The engine holds the answer to the schema."""
+    assert await instruct(router, CHAT, "structured output", f"by-{engine}", home) in {"a seed", "a flower"}
+
+
 @pytest.mark.compatible("client", "api", "embeddings")
 @pytest.mark.parametrize("engine", ["scripted", "llama_cpp", "llama_server"])
 @pytest.mark.parametrize(
     ("client", "api"),
-    [("LangChain", "/v1/embeddings"), ("LangChain", "/api/embed"), ("Vercel AI SDK", "/v1/embeddings")],
+    [
+        ("LangChain", "/v1/embeddings"),
+        ("LangChain", "/api/embed"),
+        ("OpenAI's Python SDK", "/v1/embeddings"),
+        ("OpenAI's Node SDK", "/v1/embeddings"),
+        ("Vercel AI SDK", "/v1/embeddings"),
+    ],
 )
 async def test_embeddings(router: RunningRouter, home: Path, client: str, api: str, engine: str):
     """Two texts become two vectors of the model's size."""

@@ -29,8 +29,6 @@ async def webui(
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """Start it with one kind of connection, to the router; give a session that is signed in."""
     home = tmp_path_factory.mktemp("webui")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     settings = {
         "DATA_DIR": str(home),
         "ENABLE_OLLAMA_API": str(request.param == "/api/chat"),
@@ -45,19 +43,19 @@ async def webui(
         "WEBUI_AUTH": "false",
         "WEBUI_SECRET_KEY": "none",
     }
-    with (home / "log").open("wb") as log:
+    with (home / "log").open("wb") as log, socket.create_server(("127.0.0.1", 0)) as listening:
+        port, fd = listening.getsockname()[1], listening.fileno()
         process = await asyncio.create_subprocess_exec(
-            str(INSTALLED / "webui/bin/python"), "-m", "uvicorn", "open_webui.main:app", "--port", str(port),
-            cwd=home, env=environment(home, settings), start_new_session=True, stdout=log, stderr=log,
+            str(INSTALLED / "webui/bin/python"), "-m", "uvicorn", "open_webui.main:app", "--fd", str(fd),
+            cwd=home, env=environment(home, settings), start_new_session=True, stdout=log, stderr=log, pass_fds=[fd],
         )  # fmt: skip
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
             try:
-                async with asyncio.timeout(START):
-                    while not await _answers(session):
-                        assert process.returncode is None
-                        await asyncio.sleep(0.2)
-            except (TimeoutError, AssertionError):
+                # Its socket is there before it is: the answer comes once it has started, or an error if it dies.
+                async with session.get("/health", timeout=aiohttp.ClientTimeout(START), raise_for_status=True):
+                    pass
+            except (TimeoutError, aiohttp.ClientError):
                 pytest.fail((home / "log").read_text(errors="replace"))
             signed_in = await (await session.post("/api/v1/auths/signin", json={"email": "", "password": ""})).json()
             session.headers["authorization"] = f"Bearer {signed_in['token']}"
@@ -66,12 +64,6 @@ async def webui(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-
-
-async def _answers(session: aiohttp.ClientSession) -> bool:
-    with suppress(aiohttp.ClientError):
-        return (await session.get("/health")).status == 200
-    return False
 
 
 @pytest.mark.compatible("Open WebUI", "webui", "models")

@@ -12,17 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PACKAGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "Anthropic's Node SDK": ("node", ("@anthropic-ai/sdk",)),
+    "Anthropic's Python SDK": ("sdks", ("anthropic",)),
     "Claude Code": ("node", ("@anthropic-ai/claude-code",)),
     "Codex": ("node", ("@openai/codex",)),
     "Continue's CLI": ("node", ("@continuedev/cli",)),
     "GitHub Copilot's CLI": ("node", ("@github/copilot",)),
     "Vercel AI SDK": ("node", ("ai", "@ai-sdk/openai", "@ai-sdk/anthropic", "@ai-sdk/openai-compatible")),
     "aider": ("aider", ("aider-chat",)),
+    "instructor": ("instructor", ("instructor",)),
     "llm": ("sdks", ("llm",)),
     "LangChain": ("sdks", ("langchain-openai", "langchain-anthropic", "langchain-ollama")),
     "pydantic-ai": ("sdks", ("pydantic-ai-slim",)),
     "openai-agents": ("sdks", ("openai-agents",)),
     "ollama-python, as Home Assistant uses it": ("sdks", ("ollama",)),
+    "OpenAI's Node SDK": ("node", ("openai",)),
+    "OpenAI's Python SDK": ("sdks", ("openai",)),
     "Open WebUI": ("webui", ("open-webui",)),
 }
 """Of each client, the folder it is installed in and its packages."""

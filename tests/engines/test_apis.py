@@ -199,10 +199,15 @@ async def test_embeddings(front, name):
         (one,) = (await ollama.embed(MODEL, texts[1])).embeddings
         older = (await ollama.embeddings(MODEL, texts[1])).embedding
         cut = (await ollama.embed(MODEL, texts, dimensions=2)).embeddings
+        long = (await ollama.embed(MODEL, [*texts, "the cat " * 4000])).embeddings
+        with pytest.raises(ResponseError):
+            await ollama.embed(MODEL, "the cat " * 4000, truncate=False)
     assert [*given[0], *given[1]] == pytest.approx([*unit(expected[0]), *unit(expected[1])], rel=1e-5, abs=1e-6)
     assert list(one) == pytest.approx(list(given[1]), rel=1e-5, abs=1e-6)
     assert list(older) == pytest.approx(expected[1], rel=1e-5, abs=1e-6)
     assert len(one) > 2
+    assert [len(each) for each in long] == [len(one)] * 3
+    assert [*long[0], *long[1]] == pytest.approx([*given[0], *given[1]], rel=1e-3, abs=1e-4)
     assert [math.isclose(math.hypot(*each), 1.0, rel_tol=1e-5) for each in cut] == [True, True]
 
 

@@ -222,6 +222,14 @@ async def test_a_request_that_only_unloads_a_model(start, session, path):
     await eventually(lambda: states(app)["b"] == "unloaded" and not app.fleet.pids)
 
 
+async def test_ollamas_durations_have_the_load(start, session):
+    """The time that it took, and all of the time."""
+    app = await start(launched("a", **{"start-delay": 0.5}))
+    async with session.post(app.url + "/api/chat", json=ask("a", stream=False)) as answer:
+        told = await answer.json()
+    assert 500_000_000 < told["load_duration"] < told["total_duration"]
+
+
 async def test_a_stay_that_means_nothing_is_refused(start, session):
     """And nothing is loaded for it."""
     app = await start(launched("a"))

@@ -19,6 +19,9 @@ from tests.fakes.engine import FakeEngine, content
 UNIT = pytest.approx([0.8944, 0.4472], abs=1e-4)
 """The engine's [1, 0.5], of length 1."""
 
+MOST = 1000
+"""Letters that the engine embeds."""
+
 HI = [{"role": "user", "content": "hi"}]
 
 
@@ -65,6 +68,10 @@ class Engine:
         body = await request.json()
         self.bodies.append(body)
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        for text in texts:
+            if len(text) > MOST:
+                words = f"input ({len(text)} tokens) is too large to process (current batch size: {MOST})"
+                return web.json_response({"error": {"message": words, "code": 500}}, status=500)
         data = [{"index": at, "embedding": [float(len(text)), 0.5]} for at, text in enumerate(texts)]
         return web.json_response({"data": data, "usage": {"prompt_tokens": 7}})
 
@@ -180,6 +187,21 @@ async def test_embeddings(client):
     assert got.prompt_eval_count == 7
     assert (await client.embed("demo", "a")).embeddings == [UNIT]
     assert (await client.embeddings("demo", "abc")).embedding == [3.0, 0.5]
+
+
+async def test_a_text_that_is_too_long_is_cut(client, scripted, router):
+    """Once the engine has said so, which counts for nothing; unless the client wants an error."""
+    got = await client.embed("demo", ["a" * 5000, "b"])
+    assert len(got.embeddings) == 2
+    first, second = scripted.bodies
+    assert (len(first["input"][0]), first["input"][1]) == (5000, "b")
+    assert MOST * 0.9 < len(second["input"][0]) <= MOST
+    assert second["input"][1] == "b"
+    assert router.plane.backends["scripted"].errors == 0
+    with pytest.raises(ollama.ResponseError, match="too large to process"):
+        await client.embed("demo", "a" * 5000, truncate=False)
+    with pytest.raises(ollama.ResponseError, match="too large to process"):
+        await client.embeddings("demo", "a" * 5000)
 
 
 async def test_what_there_is(client):

@@ -352,7 +352,6 @@ def test_embeddings_are_asked_for_as_floats():
         "model": "demo",
         "input": ["a", "b"],
         "encoding_format": "float",
-        "truncate_prompt_tokens": -1,
     }
     assert sent(embed(input="a", truncate=False)) == {"model": "demo", "input": "a", "encoding_format": "float"}
     old = ollama.embeddings(encode({"model": "demo", "prompt": "a"}), CONTEXT)
@@ -435,6 +434,16 @@ def test_the_engines_own_times_count():
     timings = {"prompt_ms": 2.5, "predicted_ms": 10}
     got = whole(generate(stream=False), SAID, usage={"prompt_tokens": 1, "completion_tokens": 2}, timings=timings)
     assert (got["prompt_eval_duration"], got["eval_duration"]) == (2_500_000, 10_000_000)
+
+
+def test_what_a_request_has_waited_is_in_its_durations():
+    """As in Ollama's: for room, and until its model was loaded."""
+    late = CONTEXT._replace(waited=7.5)
+    (last,) = stream(ollama.chat(encode(CHAT_BODY), late), event({}, "stop"))
+    assert (last["load_duration"], last["total_duration"]) == (7_500_000_000, 11_500_000_000)
+    answer = ollama.embed(encode({"model": "demo", "input": "a"}), late).answer
+    told = json.loads(answer.whole(encode({"data": [{"embedding": [1.0]}]}), 12.0))
+    assert (told["load_duration"], told["total_duration"]) == (7_500_000_000, 9_500_000_000)
 
 
 def test_an_engine_that_tells_no_tokens_leaves_no_counts():
