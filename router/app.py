@@ -40,6 +40,7 @@ from router.fleet.planning import look, plan_of, room_beside, with_known_gpus
 from router.fleet.reload import Reloader
 from router.listener import Listener, room_for_clients
 from router.management.endpoints import endpoints
+from router.management.machine import Machine
 from router.management.requests import Recent
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules
@@ -94,6 +95,7 @@ class App:
         self._announced = False
         self._access: AccessLog | None = None
         self._recent = Recent()
+        self._machine = Machine()
         self.plane = Plane(
             settings.exchange_limits(config),
             settings.thresholds(config),
@@ -156,6 +158,7 @@ class App:
         if plan.launches:
             log.info(f"profile {plan.why}")
         self.fleet.start()
+        self._machine.lag.start()
         if self.reloader is not None:
             self.reloader.start(self.reload)
 
@@ -202,7 +205,15 @@ class App:
     async def _bind(self) -> None:
         surface = Surface(self.plane, self.listener.slow.may_look, self.listener.slow.shows_key)
         ollama = Ollama(lambda: self.plane.catalog, self.fleet.models_told, surface.abilities_of)
-        managed = endpoints(self.fleet, self.plane, self._recent, lambda: self.plan.config, self.reloader, self.restart)
+        managed = endpoints(
+            self.fleet,
+            self.plane,
+            self._recent,
+            self._machine,
+            in_force=lambda: self.plan.config,
+            reloader=self.reloader,
+            restart=self.restart,
+        )
         await self.listener.bind([*surface.routes(), *managed, *ollama.routes()], self._config.auth)
 
     def _want(self, backend: Backend) -> bool:
@@ -269,6 +280,7 @@ class App:
         self.listener.close_port()
 
     async def _close(self) -> None:
+        self._machine.lag.stop()
         self.plane.close()
         await self.listener.close()
         if self._access is not None:

@@ -10,6 +10,7 @@ from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
 from router.management.backends import Backends
 from router.management.configuration import Configuration
+from router.management.machine import Machine
 from router.management.models import Models
 from router.management.requests import Recent, Requests
 from router.management.serving import routes
@@ -21,6 +22,8 @@ def endpoints(
     fleet: Fleet,
     plane: Plane,
     recent: Recent,
+    machine: Machine,
+    *,
     in_force: Callable[[], Config],
     reloader: Reloader | None,
     restart: Callable[[str], Awaitable[None]],
@@ -31,7 +34,7 @@ def endpoints(
     and `restart` starts an engine afresh.
     """
     return [
-        *routes(status.ENDPOINTS, Status(fleet, plane, reloader)),
+        *routes(status.ENDPOINTS, Status(fleet, plane, recent, machine, reloader)),
         *routes(models.ENDPOINTS, Models(fleet, plane)),
         *routes(backends.ENDPOINTS, Backends(fleet, plane, restart)),
         *routes(requests.ENDPOINTS, Requests(plane, recent)),

@@ -2,13 +2,15 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Final
 
 import structlog
 
 from router.api.admin.endpoint import Nothing
 from router.api.admin.requests import CancelAsked, EndedTold, RecentAsked, RecentTold, RequestsTold, RequestTold
+from router.api.admin.status import SpeedsTold
 from router.core.errors import CancelledError, NotFoundError
 from router.core.record import Record, cached_tokens, ending
 from router.core.scopes import Admin
@@ -43,6 +45,14 @@ class Recent:
         """Describe the latest, the last one first."""
         kept = list(self._kept)
         return tuple(ended(at, record) for at, record in reversed(kept[-limit:]))
+
+    def speeds(self) -> dict[str, SpeedsTold]:
+        """Tell how fast each backend was with these, by its name."""
+        by_backend: dict[str, list[Record]] = {}
+        for _, record in self._kept:
+            if record.backend is not None and record.outcome == "answered" and record.events:
+                by_backend.setdefault(record.backend, []).append(record)
+        return {name: speeds(records) for name, records in by_backend.items()}
 
 
 class Requests:
@@ -138,6 +148,27 @@ def ended(at: float, record: Record) -> EndedTold:
         prompt_tokens_per_second=_speed((prompt or 0) - (cached or 0), reading) if record.events else None,
         tokens_per_second=_speed((tokens or 0) - 1, record.duration - (ttft or 0.0)) if record.events else None,
     )
+
+
+def speeds(records: Sequence[Record]) -> SpeedsTold:
+    """Tell how fast a backend was with these streams."""
+    ttfts = [each.ttft - each.waited for each in records if each.ttft is not None]
+    tpots = [
+        (each.duration - each.ttft) / (each.events - 1) for each in records if each.ttft is not None and each.events > 2
+    ]
+    return SpeedsTold(
+        requests=len(records),
+        ttft_p50=_quantile(ttfts, 0.5),
+        ttft_p99=_quantile(ttfts, 0.99),
+        tpot_p50=_quantile(tpots, 0.5),
+        tpot_p99=_quantile(tpots, 0.99),
+    )
+
+
+def _quantile(values: Sequence[float], share: float) -> float | None:
+    """Give the least value that so many are no greater than; None of none."""
+    ordered = sorted(values)
+    return round(ordered[max(0, ceil(share * len(ordered)) - 1)], 4) if ordered else None
 
 
 def _speed(count: int, seconds: float | None) -> float | None:

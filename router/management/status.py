@@ -9,27 +9,37 @@ from router.api.admin.status import Description, ExplainAsked, Explained, Status
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
+from router.management.machine import Machine
+from router.management.requests import Recent
 from router.proxy.plane import Plane
 
 
 class Status:
     """Answers `router.api.admin.status`."""
 
-    def __init__(self, fleet: Fleet, plane: Plane, reloader: Reloader | None) -> None:
+    def __init__(self, fleet: Fleet, plane: Plane, recent: Recent, machine: Machine, reloader: Reloader | None) -> None:
         self._fleet = fleet
         self._plane = plane
+        self._recent = recent
+        self._machine = machine
         self._reloader = reloader
 
     async def status(self, _: Nothing, _admin: Admin) -> StatusTold:
-        """Describe every backend, the queues, and the last reload."""
-        last = None if self._reloader is None else self._reloader.last
-        return StatusTold.model_validate(
-            {
-                "backends": self._fleet.told(),
-                "queues": self._plane.queues.told(),
-                "reload": None if last is None else last.told(),
-            }
-        )
+        """Describe the router, the machine, every backend, the queues, and the last reload."""
+        plane, last = self._plane, None if self._reloader is None else self._reloader.last
+        machine, speeds = await self._machine.machine(), self._recent.speeds()
+        backends = self._fleet.told()
+        for each in backends:
+            if (found := speeds.get(str(each["name"]))) is not None:
+                each["speeds"] = found
+        told = {
+            "router": self._machine.router(len(plane.exchanges), len(plane.dispatcher.admission)),
+            "machine": machine,
+            "backends": backends,
+            "queues": plane.queues.told(),
+            "reload": None if last is None else last.told(),
+        }
+        return StatusTold.model_validate(told)
 
     async def explain(self, asked: ExplainAsked, _: Admin) -> Explained:
         """Tell where a request would go now, and why. Raises ModelNotFoundError."""

@@ -47,8 +47,10 @@ class LaunchedFake:
 
     def command(self, spec: LaunchSpec, port: int, python: str) -> Command:
         """Run the fake engine."""
-        own = {name: value for name, value in spec.args.items() if not name.startswith("n_")}  # not the profile's
-        flags = [word for name, value in own.items() for word in (f"--{name}", str(value)) if word != "True"]
+        own = [(name.replace("_", "-"), value) for name, value in spec.args.items() if not name.startswith("n_")]
+        flags = [
+            word for name, value in own for word in (f"--{name}", str(value)) if word != "True"
+        ]  # not the profile's
         said = (python, str(PROGRAM), "--port", str(port), "--model", spec.served_name, *flags)
         return Command(said, dict(spec.env), ())
 

@@ -16,6 +16,56 @@ class LoadTold(Told):
     waiting: float
 
 
+class DeviceTold(Told):
+    """RAM, or a GPU with memory of its own; in bytes."""
+
+    name: str
+    bytes: int
+    free: int
+
+
+class MachineTold(Told):
+    """This machine. `cpu_percent` is of all its CPUs, since it was asked last; 100 is one of them."""
+
+    cpus: int
+    cpu_percent: float
+    memory_bytes: int
+    memory_available: int
+    devices: tuple[DeviceTold, ...]
+
+
+class RouterTold(Told):
+    """The router's own process.
+
+    `started` is in seconds since the epoch, `uptime` in seconds. `loop_lag` is how late its event loop was at worst in
+    the last minute, in seconds: all requests are late by as much. `descriptors` are its open files and connections.
+    """
+
+    version: str
+    pid: int
+    started: float
+    uptime: float
+    cpu_percent: float
+    memory_bytes: int
+    descriptors: int | None
+    loop_lag: float
+    in_flight: int
+    queued: int
+
+
+class SpeedsTold(Told):
+    """How fast a backend was with the latest requests that are remembered: half were no slower (p50), and 99% (p99).
+
+    `ttft` is the time to the first token, `tpot` that of each further one, in seconds.
+    """
+
+    requests: int
+    ttft_p50: float | None
+    ttft_p99: float | None
+    tpot_p50: float | None
+    tpot_p99: float | None
+
+
 class BackendTold(Told):
     """A backend: its health, and what it does. Of a launched one also its engine's state, of another one its URL.
 
@@ -36,6 +86,7 @@ class BackendTold(Told):
     expected_ttft: float
     drained: bool = False
     published: LoadTold | None = None
+    speeds: SpeedsTold | None = None
     url: str | None = None
     engine: str | None = None
     state: str | None = None
@@ -88,6 +139,8 @@ class ReloadTold(Told):
 class StatusTold(Told):
     """The router as it is now. `queues` are those who wait, by the names that they asked for; the first goes next."""
 
+    router: RouterTold
+    machine: MachineTold
     backends: tuple[BackendTold, ...]
     queues: Mapping[str, tuple[WaitingTold, ...]]
     reload: ReloadTold | None
@@ -147,7 +200,8 @@ STATUS: Final = Endpoint[ManagedStatus, Nothing, StatusTold](
     method="GET",
     path="/admin/status",
     scope=Scope.READ,
-    doc="Every backend with its state and what it does, who waits in the queues, and the last reload.",
+    doc="The router, the machine, every backend with its state and what it does, who waits in the queues, and the last "
+    "reload.",
     asks=Nothing,
     tells=StatusTold,
     handle=lambda part: part.status,
