@@ -34,7 +34,7 @@ later:
 
 test-engines: setup pure .venv-vllm/ready  ## each engine for longer; vllm too, on the CPU, in an environment of its own (2.5 GB)
 	PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" $(BIN)/python -m pytest -m "" tests/engines/test_contract.py tests/engines/test_stalls.py tests/engines/test_forms.py \
-		tests/engines/test_apis.py -k vllm
+		tests/engines/test_apis.py tests/engines/test_apis_ollama.py tests/engines/test_apis_calls.py -k vllm
 	$(BIN)/python -m pytest -m "" tests/engines
 
 test-performance: setup pure  ## what the balancing policies are held to, in every simulated scenario

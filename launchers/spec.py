@@ -26,7 +26,8 @@ class LaunchSpec:
 
     `start_timeout` is in seconds from the spawn until it must be ready, `stop_timeout` from SIGTERM until SIGKILL.
     `claim` is what it takes of GPUs that others use, too. `keep`: it runs on when the router ends, and the next router
-    adopts it.
+    adopts it. `calls`: whether this model's calls come as calls; None: it isn't known. It is for `Engine.put_right`,
+    which knows the engine alone; no plan has it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class LaunchSpec:
     claim: Claim | None = None
     keep: bool = False
     source: str = ""
+    calls: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ What running it taught (xllamacpp 2026.10):
 5. It accepts most forms of OpenAI's API. But a null in a tool or in `encoding_format` is an error. It silently ignores
    a `tool_choice` that is no word, `functions`, `suffix`, `echo`, `best_of`, the `dimensions` of embeddings, a
    `response_format` that it can't read and `text.format` of /v1/responses. An empty stop word ends the answer. It
-   writes the log probabilities of completions in the form of chats.
+   writes the log probabilities of completions in the form of chats. If the model's template knows no tools, they go
+   nowhere, whatever `tool_choice` says; else a call that is required comes at the end of what the model says.
 6. It continues an assistant's last message; if that is empty, it cuts off the end of the prompt.
 7. On /v1/messages it gives system messages among the turns to the template, which may refuse them (`reminders`).
 8. An image without `mmproj`, a call without a name and one whose arguments are no JSON are a 500, and an empty prompt
@@ -30,7 +31,7 @@ import msgspec
 
 from launchers.engines import bodies, chats, common, tools, usual
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
-from launchers.engines.messages import COUNT, MESSAGES, Items, put_messages_right
+from launchers.engines.messages import COUNT, MESSAGES, Items, keep_tool, put_messages_right, wanted_call
 from launchers.engines.messages import RULES as MESSAGES_RULES
 from launchers.engines.reminders import put_reminders_right
 from launchers.errors import UnfitRequestError
@@ -160,6 +161,7 @@ NEEDS: Mapping[str, tuple[frozenset[str], str]] = MappingProxyType({
 })  # fmt: skip
 """An API → the options that enable it, any one of them, and the one that an error names."""
 
+NO_CALLS = "this model's chat template shows it no tools"
 IMAGE = b"image_url"
 TEXT_ALONE = chats.Takes("llama_server without launch.args.mmproj", parts=frozenset(), reads_arguments=True)
 MEDIA: Mapping[str, tuple[str, ...]] = MappingProxyType({
@@ -237,11 +239,13 @@ class LlamaServer:
         bodies.check(found, rules)
         if path == CHAT:
             takes = chats.Takes(self.name, reads_arguments=True) if reads_media else TEXT_ALONE
-            _put_chat_right(found, takes, self.name)
+            _put_chat_right(found, takes, spec)
         elif path in MEDIA:
-            if not reads_media:
-                _check_media(found, path)
-            (_put_response_right if path == RESPONSES else _put_messages_right)(found)
+            _check_media(found, path, reads_media=reads_media)
+            if path == RESPONSES:
+                _put_response_right(found)
+            else:
+                _put_messages_right(found, None if path == COUNT else spec)
         if path in CONVERSATIONS:
             _drop_empty_end(found, CONVERSATIONS[path])
         if path == COMPLETIONS:
@@ -261,12 +265,14 @@ def _is_usual(body: bytes) -> bool:
     return not (isinstance(last, usual.FromAssistant) and not last.content) and usual.calls_are_json(chat)
 
 
-def _put_chat_right(found: Fields, takes: chats.Takes, engine: str) -> None:
+def _put_chat_right(found: Fields, takes: chats.Takes, spec: LaunchSpec | None) -> None:
     chats.put_messages_right(found, takes)
     _put_log_probabilities_right(found)
-    tools.put_tools_right(found, engine)
+    tools.put_tools_right(found, "llama_server")
+    if spec is not None and spec.calls is False:
+        tools.refuse_wanted_call(found, NO_CALLS)
     _force(found)
-    tools.refuse_functions(found, engine)
+    tools.refuse_functions(found, "llama_server")
 
 
 def _drop_empty_end(found: Fields, name: str) -> None:
@@ -297,9 +303,9 @@ def _put_log_probabilities_right(found: Fields) -> None:
         found["top_logprobs"] = bodies.raw(1)
 
 
-def _check_media(found: Fields, path: str) -> None:
+def _check_media(found: Fields, path: str, *, reads_media: bool) -> None:
     """Do 8 above for APIs that aren't chats."""
-    for kind in _kinds(bodies.value(found.get(CONVERSATIONS[path], bodies.NO_TEXT))):
+    for kind in () if reads_media else _kinds(bodies.value(found.get(CONVERSATIONS[path], bodies.NO_TEXT))):
         if kind in MEDIA[path]:
             raise UnfitRequestError(f"A part is of type {kind}; {TEXT_ALONE.engine} takes text.")
 
@@ -329,7 +335,13 @@ def _put_response_right(found: Fields) -> None:
             found["input"] = bodies.raw(told)
 
 
-def _put_messages_right(found: Fields) -> None:
+def _put_messages_right(found: Fields, spec: LaunchSpec | None) -> None:
+    choice = wanted_call(found)
+    if choice and spec is not None and spec.calls is False:
+        raise UnfitRequestError(f"tool_choice wants a call, but {NO_CALLS}.", "tool_choice")
+    if choice.get("type") == "tool":
+        # It takes a name for `any`.
+        keep_tool(found, choice.get("name"))
     put_messages_right(found)
     put_reminders_right(found)
 

@@ -41,6 +41,23 @@ def put_messages_right(found: Fields) -> None:
         found["messages"] = bodies.raw(messages)
 
 
+def wanted_call(found: Fields) -> Block:
+    """Give the choice of a tool if it wants a call, else nothing."""
+    choice = bodies.value(found.get("tool_choice", bodies.NO_TEXT))
+    return choice if isinstance(choice, dict) and choice.get("type") in {"any", "tool"} else {}
+
+
+def keep_tool(found: Fields, name: object) -> None:
+    """Keep only the tool of this name."""
+    every = bodies.value(found.get("tools", bodies.NO_TEXT))
+    tools = every if isinstance(every, list) else []
+    left = [tool for tool in tools if isinstance(tool, dict) and tool.get("name") == name]
+    if not left:
+        raise UnfitRequestError(f"tool_choice names {name}, which is none of the tools.", "tool_choice")
+    if left != tools:
+        found["tools"] = bodies.raw(left)
+
+
 def _put_content_right(holder: Block, place: str) -> None:
     """Put the blocks of a message's content right, or those of a tool's result."""
     content = holder.get("content")

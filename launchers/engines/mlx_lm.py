@@ -170,7 +170,7 @@ class Mlx:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Use the forms that it knows; refuse what it would ignore, and what would end it."""
-        path = CHAT if path == self.counter else path
+        counts, path = path == self.counter, CHAT if path == self.counter else path
         if path == CHAT and usual.usual(body, native=False):
             return body
         bodies.check_path(path, self.apis, self.name)
@@ -179,7 +179,7 @@ class Mlx:
         bodies.drop_no_limits(found)
         bodies.check(found, {**RULES.get(path, {}), **ALWAYS})
         if path == CHAT:
-            _put_chat_right(found)
+            _put_chat_right(found, counts=counts)
         elif path == COMPLETIONS:
             prompt = bodies.value(found["prompt"])
             if isinstance(prompt, list):
@@ -200,12 +200,14 @@ class Mlx:
         return bodies.written(found) if nulls or found != was else body
 
 
-def _put_chat_right(found: Fields) -> None:
+def _put_chat_right(found: Fields, *, counts: bool) -> None:
     """Rewrite fields of a chat. It shows tools to the model, but has no choice among them."""
     bodies.check_log_probabilities(found)
     chats.put_messages_right(found, chats.Takes("mlx", reads_arguments=True))
     tools.put_tools_right(found, "mlx")
     tools.refuse_functions(found, "mlx")
+    if not counts:
+        tools.refuse_wanted_call(found, "mlx can't hold an answer to one: send auto, and ask for it in words")
     choice = tools.chosen(found)
     if isinstance(choice, dict):
         tools.only(found, {choice["function"]["name"]})

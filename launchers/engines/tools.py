@@ -119,6 +119,13 @@ def _name(of: object) -> str:
     raise UnfitRequestError(_CHOICE, "tool_choice")
 
 
+def refuse_wanted_call(found: Fields, why: str) -> None:
+    """Refuse a choice that wants a call where nothing can hold an answer to one."""
+    choice = chosen(found)
+    if choice == "required" or isinstance(choice, dict):
+        raise UnfitRequestError(f"tool_choice wants a call, but {why}.", "tool_choice")
+
+
 def refuse_functions(found: Fields, engine: str) -> None:
     """Refuse functions, the predecessors of tools: an engine that knows only tools would silently ignore them."""
     for name in ("functions", "function_call"):

@@ -20,7 +20,7 @@ What it adds of OpenAI's API:
 4. A prompt that leaves no room in the context is an error. An answer ends with the context, not after the default of
    512 tokens, unless less is asked for. An empty prompt, which would end the generating thread, is an error, too.
 5. A stop word ends an answer wherever it is. The server itself finds it only as whole tokens; elsewhere it would cut
-   the word out of the text, and go on.
+   the word out of the text, and go on. The answer names the word in `stop_reason`, as vllm's.
 6. A token among log probabilities is its text, not its form in the vocabulary.
 7. `POST /v1/router/count_tokens` takes a chat and answers `{"input_tokens": n}`: the tokens of the prompt that the chat
    would have. The engine's own code makes that prompt, in the thread of its client.
@@ -115,7 +115,7 @@ def stop_when_left(handler: Any, generator: Any) -> None:  # noqa: ANN401 -- mlx
     answer, generate, write = handler.handle_completion, generator.generate, handler.generate_response
 
     def answering(self: Any, *args: Any) -> None:  # noqa: ANN401
-        mine.connection, mine.stopped = self.connection, False
+        mine.connection, mine.stop = self.connection, ""
         with contextlib.suppress(LeftError):
             answer(self, *args)
 
@@ -143,16 +143,24 @@ def stop_when_left(handler: Any, generator: Any) -> None:  # noqa: ANN401 -- mlx
         return context, watched(until_stopped(tokens, words) if words else tokens)
 
     def until_stopped(tokens: Iterator[Any], words: list[str]) -> Iterator[Any]:
-        mine.stopped = yield from before(tokens, words)
+        mine.stop = yield from before(tokens, words)
 
     def written(self: Any, text: str, reason: str | None, *args: Any, **more: Any) -> Any:  # noqa: ANN401
-        return write(self, text, "stop" if reason and mine.stopped else reason, *args, **more)
+        stop = mine.stop if reason else ""
+        return with_stop(write(self, text, "stop" if stop else reason, *args, **more), stop)
 
     handler.handle_completion, generator.generate, handler.generate_response = answering, generating, written
 
 
-def before(tokens: Iterable[Any], words: list[str]) -> Generator[Any, None, bool]:
-    """Give the tokens before the first of some words, which may begin within a token; tell whether one was found.
+def with_stop(told: Any, stop: str) -> Any:  # noqa: ANN401 -- an answer
+    """Name the stop word that ended an answer, if one did, as vllm does."""
+    if stop:
+        told["choices"][0]["stop_reason"] = stop
+    return told
+
+
+def before(tokens: Iterable[Any], words: list[str]) -> Generator[Any, None, str]:
+    """Give the tokens before the first of some words, which may begin within a token; tell which one was found.
 
     Tokens that may begin a word are held until the next ones. The last one gets the finish reason length: the server
     drops the text of a token that stops by itself.
@@ -163,19 +171,19 @@ def before(tokens: Iterable[Any], words: list[str]) -> Generator[Any, None, bool
         waiting.append(token)
         # The text of the token that ends an answer is dropped.
         text += "" if token.finish_reason == "stop" else token.text
-        found = [place for place in map(text.find, words) if place >= 0]
+        found = [(place, word) for word in words if (place := text.find(word)) >= 0]
         if found:
-            left = min(found)
+            left, stop = min(found)
             for each in waiting:
                 ends = "length" if each is token else None
                 yield replace(each, text=each.text[:left], finish_reason=ends)
                 left = max(0, left - len(each.text))
-            return True
+            return stop
         open_at = 0 if token.finish_reason else begun(text, words)
         while waiting and (token.finish_reason or len(text) - len(waiting[0].text) >= open_at):
             text = text[len(waiting[0].text) :]
             yield waiting.pop(0)
-    return False
+    return ""
 
 
 def begun(text: str, words: list[str]) -> int:

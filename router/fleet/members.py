@@ -4,7 +4,7 @@ Knows how a member is built and described. When members come, change and go: `ro
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from launchers.abilities import Abilities, common, served
@@ -117,7 +117,7 @@ def backend_of(planned: PlannedBackend) -> Backend:
         models_of(planned),
         config.weight,
         uuid_request_ids=launch.engine.uuid_request_ids,
-        put_right=_right_for(launch.engine, launch.spec),
+        put_right=_right_for(launch.engine, replace(launch.spec, calls=_calls(planned))),
         apis=apis_of(launch.engine),
         estimate=Estimate(parallel_of(launch)),
         cap=cap_of(planned),
@@ -209,6 +209,14 @@ def _process(supervisor: Supervisor, launch: Launch) -> Process | None:
     """Give the process whose work shows whether an engine makes progress."""
     pid = supervisor.status.pid
     return None if pid is None else Process(pid, launch.engine.works_on_cpu, launch.on_cpu)
+
+
+def _calls(planned: PlannedBackend) -> bool | None:
+    """Tell whether an engine's calls come as calls; a program of one's own may be of any version."""
+    launch = planned.launch
+    if launch is None or launch.version.startswith("at "):
+        return None
+    return abilities_of(planned)[launch.spec.served_name].tools
 
 
 def _right_for(engine: Engine, spec: LaunchSpec) -> Callable[[str, bytes], bytes]:

@@ -6,8 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from openai import AsyncOpenAI
 
+from launchers.engines import ENGINES
+from router.core.apis import MESSAGES
+from tests.engines.fronts import Front, Fronts
+from tests.engines.test_contract import config, installed
+from tests.engines.test_forms import MORE
 from tests.running import REPOSITORY, RunningRouter
 
 BASIS = "llama_cpp"
@@ -51,3 +57,32 @@ async def client(router: RunningRouter) -> AsyncIterator[AsyncOpenAI]:
     """Give OpenAI's own client, which doesn't try again by itself."""
     async with AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0) as openai:
         yield openai
+
+
+# What the tests of official SDKs share
+
+
+@pytest.fixture(scope="module", params=installed())
+def name(request: pytest.FixtureRequest) -> str:
+    """Name an engine."""
+    return str(request.param)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fronts(tmp_path_factory: pytest.TempPathFactory, model: Path, name: str) -> AsyncIterator[Fronts]:
+    """Start an engine, and the routers before it."""
+    words = config(name, model)
+    if name in MORE:
+        words = words.replace("args: {", "args: {" + MORE[name] + ", ")
+    async with Fronts(tmp_path_factory.mktemp(name), words, name) as started:
+        yield started
+
+
+@pytest.fixture(params=["launched", "a server"])
+def front(request: pytest.FixtureRequest, fronts: Fronts, name: str) -> Front:
+    """Give the router that has launched the engine, or the one that has to translate; it is the same for some."""
+    if request.param == "launched":
+        return fronts.native
+    if MESSAGES not in ENGINES[name].apis:
+        pytest.skip("it is translated anyway")
+    return fronts.translated

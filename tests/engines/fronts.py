@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
 
 MODEL = "public"
 STARTS_WITHIN = 180.0
+
+HELLO = [{"role": "user", "content": "Hello"}]
+TURNS = [*HELLO, {"role": "assistant", "content": "the cat"}, {"role": "user", "content": "Go on"}]
+WORDS = re.compile(r"[ a-z.,!?]+")
+"""What the demo model says."""
+MOST = 12
+"""Tokens of an answer."""
+
+
+def inside(text: str) -> str:
+    """Give a piece of a text that comes first some words after its beginning."""
+    return next(text[at : at + 4] for at in range(8, len(text)) if text.index(text[at : at + 4]) == at)
 
 
 @dataclass(frozen=True)

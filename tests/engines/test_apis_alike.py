@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from router.core.apis import COUNT, MESSAGES, RESPONSES
-from tests.engines.fronts import MODEL, Front, Fronts
-from tests.engines.test_apis import SCHEMA, fits, inside
+from tests.engines.fronts import MODEL, Front, Fronts, inside
+from tests.engines.test_apis_calls import SCHEMA, fits
 from tests.engines.test_contract import config
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -157,12 +157,13 @@ async def test_a_stop_sequence(fronts, stream):
         native, translated = await fronts.native.given(MESSAGES, ask), await fronts.translated.given(MESSAGES, ask)
         check_alike(native, translated)
         assert text_of(MESSAGES, translated) == text_of(MESSAGES, native)
-        assert native["stop_reason"] in {"end_turn", "stop_sequence"}
+        assert (native["stop_reason"], native["stop_sequence"]) == ("stop_sequence", stop)
         assert translated["stop_reason"] == "end_turn"
         return
     native, translated = await fronts.native.events(MESSAGES, ask), await fronts.translated.events(MESSAGES, ask)
     assert [event["type"] for event in translated] == [event["type"] for event in native]
     check_alike(native[-2], translated[-2])
+    assert native[-2]["delta"] == {"stop_reason": "stop_sequence", "stop_sequence": stop}
     assert translated[-2]["delta"]["stop_reason"] == "end_turn"
 
 

@@ -45,6 +45,11 @@ TURNS = [
     {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
 ]
 
+ALLOWED = {
+    "type": "allowed_tools",
+    "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]},
+}
+
 
 @dataclass
 class Asked:
@@ -98,7 +103,7 @@ async def ask(request, tmp_path_factory, folder) -> AsyncIterator[Asked]:
         pytest.param({"messages": TURNS, "tools": [F, {**F, "function": {"name": "g"}}]}, id="a loop of tools"),
         pytest.param({"messages": TURNS}, id="calls without tools"),
         pytest.param(
-            {"messages": [USER], "tools": [F], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+            {"messages": [USER], "tools": [F, {**F, "function": {"name": "g"}}], "tool_choice": ALLOWED},
             id="a choice",
         ),
         pytest.param({"messages": [{"role": "user", "content": "the cat " * 500}]}, id="a long text"),

@@ -207,3 +207,26 @@ def test_members_are_told_apart_by_what_they_are():
     """Not by what they have: a successor is another, though it looks the same."""
     entry = planned()
     assert Member(entry, Backend("b")) != Member(entry, Backend("b"))
+
+
+class Heard(LaunchedFake):
+    """Notes the launch that it is told of with a request."""
+
+    heard: LaunchSpec
+
+    def put_right(self, path, body, spec=None):
+        """Note it."""
+        object.__setattr__(self, "heard", spec)
+        return super().put_right(path, body, spec)
+
+
+@pytest.mark.parametrize(("version", "calls"), [("1.0", False), ("at /usr/bin/llama-server", None)])
+def test_an_engine_hears_whether_calls_come_as_calls(version, calls):
+    """A program of one's own may be of any version."""
+    entry = planned(Heard())
+    assert entry.launch is not None
+    entry = replace(entry, launch=replace(entry.launch, version=version))
+    made = members.backend_of(entry)
+    assert made.put_right is not None
+    made.put_right("/v1/chat/completions", b"{}")
+    assert entry.launch.engine.heard.calls is calls

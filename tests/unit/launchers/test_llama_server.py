@@ -14,8 +14,8 @@ from launchers.wrappers import xllamacpp_server
 ENGINE = ENGINES["llama_server"]
 
 
-def spec(model="demo.gguf", args=None, env=None):
-    return LaunchSpec("demo-1", "llama_server", model, "demo", args or {}, env or {}, start_timeout=60)
+def spec(model="demo.gguf", args=None, env=None, calls=None):
+    return LaunchSpec("demo-1", "llama_server", model, "demo", args or {}, env or {}, start_timeout=60, calls=calls)
 
 
 def words(python="/usr/bin/llama-server", model="demo.gguf", **args):
@@ -262,6 +262,42 @@ def test_images_of_the_other_apis_too(path, body):
     with pytest.raises(UnfitRequestError, match=r"is of type (input_)?image; llama_server without"):
         right(body, path, spec())
     assert right(body, path, spec(args={"mmproj": "p.gguf"})) == body
+
+
+NAMED = {"type": "tool", "name": "g", "disable_parallel_tool_use": True}
+MINE, ITS = {"name": "f", "input_schema": {}}, {"name": "g", "input_schema": {}}
+
+
+@pytest.mark.parametrize("calls", [True, None])
+def test_a_named_tool_of_messages_is_the_only_one(calls):
+    """It would let the model call any."""
+    body = {**HELLO, "max_tokens": 5, "tools": [MINE, ITS], "tool_choice": NAMED}
+    assert right(body, "/v1/messages", spec(calls=calls)) == {**body, "tools": [ITS]}
+    body = {**body, "tools": [ITS]}
+    assert right(body, "/v1/messages", spec(calls=calls)) == body
+    for tools in ([MINE], [], 5):
+        with pytest.raises(UnfitRequestError, match="tool_choice names g, which is none of the tools"):
+            right({**body, "tools": tools}, "/v1/messages")
+
+
+@pytest.mark.parametrize(
+    ("path", "choice", "tool"),
+    [
+        (CHAT, "required", TOOL),
+        (CHAT, {"type": "function", "function": {"name": "f"}}, TOOL),
+        ("/v1/messages", {"type": "any"}, ITS),
+        ("/v1/messages", NAMED, ITS),
+    ],
+)
+def test_a_call_that_is_wanted_of_a_model_that_sees_no_tools(path, choice, tool):
+    """It would answer in words. Whoever doesn't want one may send tools, and a count asks for nothing."""
+    body = {**HELLO, "max_tokens": 5, "tools": [tool], "tool_choice": choice}
+    with pytest.raises(UnfitRequestError, match="wants a call, but this model's chat template shows it no tools"):
+        right(body, path, spec(calls=False))
+    free = "auto" if path == CHAT else {"type": "auto"}
+    assert right({**body, "tool_choice": free}, path, spec(calls=False)) == {**body, "tool_choice": free}
+    if path != CHAT:
+        assert right(body, "/v1/messages/count_tokens", spec(calls=False)) == body
 
 
 def test_images_are_refused_where_it_would_fail_at_them():

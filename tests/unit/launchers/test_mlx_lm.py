@@ -8,6 +8,7 @@ from urllib.error import URLError
 import pytest
 
 from launchers.described import from_config
+from launchers.engines.bodies import COUNTER
 from launchers.engines.mlx_lm import SCRIPT, Mlx
 from launchers.errors import ArgumentError, UnfitRequestError
 from launchers.spec import LaunchSpec
@@ -170,12 +171,19 @@ TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"type": 
     [
         ("none", None),
         ("auto", TOOLS),
-        ("required", TOOLS),
-        ({"type": "function", "function": {"name": "g"}}, TOOLS[1:]),
     ],
 )
 def test_the_model_sees_the_tools_that_may_be_called(choice, left):
     assert right({**HELLO, "tools": TOOLS, "tool_choice": choice}).get("tools") == left
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "g"}}])
+def test_nothing_holds_an_answer_to_a_call(choice):
+    """To count a prompt, that doesn't matter; it shows the tools that may be called."""
+    body = {**HELLO, "tools": TOOLS, "tool_choice": choice}
+    with pytest.raises(UnfitRequestError, match="tool_choice wants a call, but mlx can't hold an answer to one"):
+        right(body)
+    assert right(body, COUNTER)["tools"] == (TOOLS if choice == "required" else TOOLS[1:])
 
 
 def test_a_prompt_may_be_a_list_of_one():
@@ -231,7 +239,7 @@ class Token:
 
 
 def stopped(texts, words, end=None):
-    """What is left of an answer's texts, why it ended, how many tokens were looked at, and whether by a word."""
+    """What is left of an answer's texts, why it ended, by which word, and how many tokens weren't looked at."""
     given = iter([*map(Token, texts[:-1]), Token(texts[-1], end)])
     left = []
     tokens = mlx_lm_server.before(given, words)
@@ -243,20 +251,20 @@ def stopped(texts, words, end=None):
 
 
 @pytest.mark.parametrize(
-    ("texts", "words", "left", "unread"),
+    ("texts", "words", "left", "word", "unread"),
     [
-        ([" may", " near", " way"], ["near"], [" may", " "], 1),
-        ([" may", " near", " way"], ["ea"], [" may", " n"], 1),
-        ([" may", " near", " way"], ["y n"], [" ma", ""], 1),
-        ([" may", " near", " way"], ["y near w"], [" ma", "", ""], 0),
-        ([" may", " near", " way"], ["way", "ay"], [" m"], 2),
-        (["a", "a", "b", "c"], ["ab"], ["a", "", ""], 1),
-        (["x", "", "\n", "\n", "y"], ["\n\n"], ["x", "", "", ""], 1),
+        ([" may", " near", " way"], ["near"], [" may", " "], "near", 1),
+        ([" may", " near", " way"], ["ea"], [" may", " n"], "ea", 1),
+        ([" may", " near", " way"], ["y n"], [" ma", ""], "y n", 1),
+        ([" may", " near", " way"], ["y near w"], [" ma", "", ""], "y near w", 0),
+        ([" may", " near", " way"], ["way", "ay"], [" m"], "ay", 2),
+        (["a", "a", "b", "c"], ["ab"], ["a", "", ""], "ab", 1),
+        (["x", "", "\n", "\n", "y"], ["\n\n"], ["x", "", "", ""], "\n\n", 1),
     ],
 )
-def test_a_stop_word_ends_an_answer_wherever_it_stands(texts, words, left, unread):
+def test_a_stop_word_ends_an_answer_wherever_it_stands(texts, words, left, word, unread):
     """Each token counts that was made."""
-    assert stopped(texts, words) == (left, "length", True, unread)
+    assert stopped(texts, words) == (left, "length", word, unread)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +276,13 @@ def test_a_stop_word_ends_an_answer_wherever_it_stands(texts, words, left, unrea
     ],
 )
 def test_what_only_begins_like_a_stop_word_is_not_lost(texts, words, end):
-    assert stopped(texts, words, end) == (texts, end, False, 0)
+    assert stopped(texts, words, end) == (texts, end, "", 0)
+
+
+def test_the_stop_word_is_named():
+    """If there was one."""
+    assert mlx_lm_server.with_stop({"choices": [{}]}, "a") == {"choices": [{"stop_reason": "a"}]}
+    assert mlx_lm_server.with_stop({"choices": [{}]}, "") == {"choices": [{}]}
 
 
 def test_what_can_not_be_a_stop_word_is_not_held_back():
