@@ -2,7 +2,7 @@
 
 Each running engine has a record (launchers.record). A record that is there when a router starts belongs to one of:
 
-1. A living router. Its engine is left alone: two routers may share a folder of logs.
+1. A living router. Its engine is left alone: where a folder can't be locked, two routers may share it.
 2. A living keeper without a router. It ends its engines by itself, which is waited for, or keeps them. Of those that it
    keeps, the router adopts what it would start itself; the keeper gets orders to end the others.
 3. Nobody alive: the keeper was killed, too, or the system has no subreapers. What is left of the engine is found by its

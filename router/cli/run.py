@@ -14,6 +14,7 @@ import structlog
 
 from router.app import App
 from router.cli.exits import STOPPED_NOW
+from router.cli.lock import FolderLock
 from router.config import Loaded, load
 from router.fleet.reload import Reloader
 from router.telemetry import logs
@@ -29,9 +30,11 @@ def run(options: argparse.Namespace) -> int:
     loaded = load(options.config, os.environ)
     folder = options.config.resolve().parent
     files = raise_file_limit()
-    logs.configure(loaded.config.logging.level, folder / loaded.config.logging.dir)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(loaded, folder, files))
+    kept = folder / loaded.config.logging.dir
+    with FolderLock(kept, loaded.path) as lock:
+        logs.configure(loaded.config.logging.level, kept)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(serve(loaded, folder, lock.serves_at, files))
 
 
 def raise_file_limit() -> int | None:
@@ -69,21 +72,34 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def serve(loaded: Loaded, folder: Path, files: int | None = None) -> int:
-    """Start, wait for a signal, stop; a second signal stops now."""
+def terminals() -> tuple[bool, bool]:
+    """Tell whether errors are shown on a terminal, and whether a terminal controls this process."""
+    controlled = False
+    with suppress(OSError):
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        controlled = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return sys.stderr.isatty(), controlled
+
+
+async def serve(loaded: Loaded, folder: Path, on_url: Callable[[str], None], files: int | None = None) -> int:
+    """Start, wait for a signal, stop; a second signal stops now. `on_url` is told where the router can be reached.
+
+    SIGHUP is a reload, but the end of the terminal in which the router was started is a signal to stop, as Ctrl-C is.
+    Under nohup, which ignores that end, it isn't.
+    """
     asked, insisted = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
         (insisted if asked.is_set() else asked).set()
 
     def on_hangup() -> None:
-        if by_hand and not sys.stderr.isatty():
-            # The terminal was closed.
+        if any(was and not is_now for was, is_now in zip(started_in, terminals(), strict=True)):
+            log.info("the terminal is gone")
             on_signal()
         else:
             reloader.ask()
 
-    by_hand = sys.stderr.isatty()
+    started_in = terminals()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, on_signal)
     loop.add_signal_handler(signal.SIGTERM, on_signal)
@@ -92,6 +108,7 @@ async def serve(loaded: Loaded, folder: Path, files: int | None = None) -> int:
     app = App(loaded.config, folder, files=files, reloader=reloader)
     try:
         await app.start()
+        on_url(app.url)
         settle_garbage_collector()
         await asked.wait()
     except BaseException:

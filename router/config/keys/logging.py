@@ -26,5 +26,5 @@ logging:
         "info", "The least important level that is logged."
     )
     dir: Annotated[Path, BeforeValidator(text), WithJsonSchema(TEXT)] = setting(
-        "logs", "Folder of router.log, access.log and the output of launched engines."
+        "logs", "Folder of router.log, access.log and the output of launched engines. It has one router at a time."
     )
