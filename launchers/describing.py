@@ -54,7 +54,7 @@ BESIDE: Final = ("config.json", "chat_template.jinja", "chat_template.json", "to
 def _described(files: tuple[Path, ...], _stamp: object) -> Described:
     """Describe a model by its weights and what is beside them."""
     try:
-        if files[0].suffix.lower() == ".gguf":
+        if headers.is_gguf(files[0]):
             parts = headers.one_model(files)
             return from_gguf([headers.gguf_header(path) for path in parts], _size(parts))
         if files[0].suffix == ".safetensors":

@@ -23,12 +23,17 @@ def read_model(name: str, environ: Mapping[str, str]) -> Model | None:
     found = weights(name, environ)
     if not found:
         return None
-    if found[0].suffix.lower() == ".gguf":
+    if is_gguf(found[0]):
         return from_gguf([gguf_header(path) for path in one_model(found)])
     if found[0].suffix == ".safetensors":
         config = config_of(found[0].parent / "config.json")
         return from_config(config, [tensor for path in found for tensor in safetensors_header(path)])
     return None
+
+
+def is_gguf(path: Path) -> bool:
+    """Tell whether a file is GGUF; Ollama's have no name that says so. Raises OSError."""
+    return path.suffix.lower() == ".gguf" or (not path.suffix and read_ordinary(path, 4) == gguf.MAGIC)
 
 
 def one_model(found: Sequence[Path]) -> Sequence[Path]:

@@ -41,6 +41,7 @@ MOST_DIMENSIONS: Final = 4
 MOST_WEIGHTS: Final = 1 << 50
 """Bytes of a tensor, and of where it stands in its file."""
 
+MAGIC: Final = b"GGUF"
 VERSIONS: Final = (2, 3)
 DEFAULT_ALIGNMENT: Final = 32
 
@@ -106,7 +107,7 @@ def read_header(stream: Stream, size: int | None = None) -> Header:
     Raises HeaderError; the stream's own OSError passes.
     """
     source = _Source(stream)
-    if source.take(4) != b"GGUF":
+    if source.take(4) != MAGIC:
         raise HeaderError("this is no GGUF file")
     version = source.number("I")
     if version not in VERSIONS:

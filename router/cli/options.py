@@ -25,7 +25,8 @@ def parser() -> argparse.ArgumentParser:
         prog=name,
         usage=f"{name} [--config FILE] [--version]\n       {name} {{doctor,check}} [--config FILE]\n"
         f"       {name} plan --config NEW [--running FILE]\n       {name} schema\n"
-        f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all",
+        f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all\n"
+        f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
@@ -59,7 +60,39 @@ def parser() -> argparse.ArgumentParser:
         "--running", type=Path, default=Path("router.yaml"), metavar="FILE", help="what runs; default: router.yaml"
     )
     _add_running(commands)
+    _add_finding(commands)
     return described
+
+
+def _add_finding(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands that look for models on this machine's disk."""
+    found = commands.add_parser(
+        "models",
+        help="find the models on this disk, and write them into router.yaml",
+        description="Find the models on this disk: their size, quantisation and context, the engine for each, and "
+        "whether it fits here. Prints entries for router.yaml. Starts and fetches nothing. Without --scan: as `ps`.",
+        epilog="Exit code: 0; 1 where the search was cut short; 2 where a folder or router.yaml can't be used.",
+    )
+    found.add_argument("--scan", action="store_true", help="look for models on this disk")
+    found.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="FOLDER",
+        help="where to look; without one: models/ beside router.yaml, the cache of Hugging Face's hub, and where "
+        "LM Studio, Ollama and llama.cpp keep theirs",
+    )
+    found.add_argument("--write", action="store_true", help="add the new ones that fit to router.yaml")
+    _asks(found)
+    begun = commands.add_parser(
+        "init",
+        help="write a router.yaml for this machine",
+        description="Write a router.yaml with the models on this disk that fit, each loaded when it is asked for, and "
+        "the servers that answer at ports 11434 (Ollama), 1234 (LM Studio) and 8080 (llama-server).",
+        epilog="Exit code: 0, or 2 where the file is there already, or nothing was found to write.",
+    )
+    begun.add_argument("--force", action="store_true", help="replace a file that is there; it stays beside as .bak")
+    _takes_file(begun)
 
 
 def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -86,15 +119,20 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     unloading.add_argument("names", nargs="*", metavar="NAME", help="of a model, a route or a backend")
     unloading.add_argument("--all", action="store_true", help="every model that is loaded")
     for each in (listed, loading, unloading):
-        _takes_file(each)
-        each.add_argument("--url", metavar="URL", help="where the router is; default: as the file says")
-        each.add_argument(
-            "--key", metavar="KEY", help="an admin key; default: the first of auth.admin_keys in the file"
-        )
-        each.add_argument("--json", action="store_true", help="print what the router answers, for programs")
+        _asks(each)
         each.epilog = (
             "Exit code: 0; 1 where the router couldn't do it; 2 where no router answers, or it doesn't take the key."
         )
+
+
+def _asks(described: argparse.ArgumentParser) -> None:
+    """Add the options that say which running router is asked, and for whom it answers."""
+    _takes_file(described)
+    described.add_argument("--url", metavar="URL", help="where the router is; default: as the file says")
+    described.add_argument(
+        "--key", metavar="KEY", help="an admin key; default: the first of auth.admin_keys in the file"
+    )
+    described.add_argument("--json", action="store_true", help="print all of it, for programs")
 
 
 def _takes_file(described: argparse.ArgumentParser, default: Path | str = argparse.SUPPRESS) -> None:

@@ -1,8 +1,8 @@
-"""What `ps`, `load` and `unload` print of models, for people."""
+"""What commands print of models, for people."""
 
 import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from rich.console import Console
@@ -17,8 +17,8 @@ _WIDE: Final = 500
 """Columns where no terminal says how many there are: programs read lines, which mustn't be wrapped."""
 
 _LOADED: Final = frozenset({"loaded", "draining"})
-_NUMBERS: Final = frozenset({"IN FLIGHT", "WAITING", "PID"})
-_WHOLE: Final = frozenset({"STATE", "WAITING", "IDLE", "ENGINE", "PID"})
+_NUMBERS: Final = frozenset({"IN FLIGHT", "WAITING", "PID", "SIZE", "CONTEXT"})
+_WHOLE: Final = frozenset({"STATE", "WAITING", "IDLE", "ENGINE", "PID", "SIZE", "FITS"})
 _SPARE: Final = frozenset({"IDLE", "ENGINE", "PID"})
 """Columns that are left out where a terminal is too narrow; `--json` has all."""
 
@@ -30,22 +30,25 @@ def table(models: Sequence[ModelTold]) -> str:
     """Draw the models as a table, and below it what was chosen for those that don't fit, and why some failed."""
     if not models:
         return "This router launches no models."
+    notes = [f"{each.name}: {printable(each.note)}" for each in models if each.note]
+    return "\n".join([*columns([_row(each) for each in models], _SPARE), *notes, *_failures(models)])
+
+
+def columns(rows: Sequence[Mapping[str, str]], spare: Container[str] = ()) -> list[str]:
+    """Draw rows of the same columns; on a narrow terminal without those of the last columns that are `spare`."""
     said = io.StringIO()
     terminal = sys.stdout.isatty()
     # The width is that of the terminal; without one, lines stay whole.
     width = None if terminal else _WIDE
     console = Console(file=said, force_terminal=terminal, width=width, markup=False, emoji=False, highlight=False)
-    rows = [_row(each) for each in models]
     names = list(rows[0])
     unbounded = console.options.update(max_width=_WIDE)
     while console.measure(drawn := _drawn(rows, names), options=unbounded).maximum > console.width:
-        if names[-1] not in _SPARE:
+        if names[-1] not in spare:
             break
         names.pop()
     console.print(drawn)
-    lines = [line.rstrip() for line in said.getvalue().splitlines()]
-    notes = [f"{each.name}: {printable(each.note)}" for each in models if each.note]
-    return "\n".join([*lines, *notes, *_failures(models)])
+    return [line.rstrip() for line in said.getvalue().splitlines()]
 
 
 def _row(model: ModelTold) -> dict[str, str]:

@@ -47,18 +47,21 @@ class Loaded:
     patterns: tuple[str, ...]
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Loaded:
-    """Load a file, with what the environment adds. Raises ConfigError with all problems at once."""
+def load(path: Path, environ: Mapping[str, str], raw: bytes | None = None) -> Loaded:
+    """Load a file, with what the environment adds; with `raw`, what the file would be if it had these bytes.
+
+    Raises ConfigError with all problems at once.
+    """
     with _without_collections():
         # A function of its own: everything except its result is freed before collections resume.
-        return load_with_places(path, environ)[0]
+        return load_with_places(path, environ, raw)[0]
 
 
-def load_with_places(path: Path, environ: Mapping[str, str]) -> tuple[Loaded, Document]:
+def load_with_places(path: Path, environ: Mapping[str, str], raw: bytes | None = None) -> tuple[Loaded, Document]:
     """The same, with the document, which knows where each value stands."""
     sources, texts = Sources((path,)), dict[str, str]()
     try:
-        document, sources = gathered(path, environ)
+        document, sources = gathered(path, environ, raw)
         texts = document.texts
         _is_ours(document)
         environment.override(document, environ)

@@ -187,7 +187,7 @@ def _roughly(launch: LaunchConfig, folder: Path) -> int:
     if launch.model is None:
         return launch.memory if isinstance(launch.memory, int) else BESIDES
     named = [launch.model] if isinstance(launch.model, str) else launch.model.values()
-    size = max(size_of(weights(_placed(name, folder), environ) or ()) for name in named)
+    size = max(size_of(weights(located(name, folder), environ) or ()) for name in named)
     return size + size // 4 + BESIDES
 
 
@@ -261,7 +261,7 @@ def _planned(backend: BackendConfig, machine: _Machine) -> Launch:
     version = machine.facts.engines[choice.name]
     # A program has its path in the place of a version: "at /usr/bin/llama-server".
     python = version.removeprefix("at ") if version.startswith("at ") else sys.executable
-    source = _placed(written, machine.folder)
+    source = located(written, machine.folder)
     args = _over(choice.args, wanted)
     spec = LaunchSpec(
         name=backend.name,
@@ -348,7 +348,7 @@ def _over(defaults: Mapping[str, ArgValue], wanted: Mapping[str, ArgValue]) -> d
     return {name: value for name, value in defaults.items() if name.replace("-", "_") not in named} | dict(wanted)
 
 
-def _placed(model: str, folder: Path) -> str:
+def located(model: str, folder: Path) -> str:
     """Give the path relative to router.yaml's folder, if there is one; else what was written, perhaps a hub id."""
     place = folder / model
     try:

@@ -21,7 +21,7 @@ MAX_BYTES = 4 * 1024 * 1024
 """Bytes of router.yaml and all files that it includes, together."""
 
 BEGINNING = (
-    "name another with --config FILE, or write one: a line is enough to begin with, "
+    "name another with --config FILE, have one written by the command init, or write one: a line is enough, "
     "`backends: [{name: mine, launch: {model: /path/to/model.gguf}}]`"
 )
 """What to do if there is no router.yaml. A test loads this line."""

@@ -36,9 +36,12 @@ class Sources(NamedTuple):
     patterns: tuple[str, ...] = ()
 
 
-def gathered(path: Path, environ: Mapping[str, str]) -> tuple[Document, Sources]:
-    """A file and the files that it includes. Raises ConfigError if the file itself gives no data."""
-    raw = read(path)
+def gathered(path: Path, environ: Mapping[str, str], raw: bytes | None = None) -> tuple[Document, Sources]:
+    """A file, or what it would be with the bytes `raw`, and the files that it includes.
+
+    Raises ConfigError if the file itself gives no data.
+    """
+    raw = read(path) if raw is None else raw
     document = places.parse(raw, str(path))
     environment.expand(document, environ, "include")
     files, room = {path.absolute(): path}, MAX_BYTES - len(raw)

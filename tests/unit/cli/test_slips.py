@@ -25,7 +25,10 @@ START = "the router starts without one: python -m router --config router.yaml"
         ("serve --port 1", f"there is no command serve: {START}"),
         ("chekc", "there is no command chekc; did you mean check?"),
         ("validate", "there is no command validate; did you mean check?"),
-        ("wibble", "there is no command wibble; there are doctor, check, schema, plan, ps, load and unload"),
+        (
+            "wibble",
+            "there is no command wibble; there are doctor, check, schema, plan, ps, load, unload, models and init",
+        ),
         ("my.yaml", "my.yaml is no command; to start the router with this file: python -m router --config my.yaml"),
         ("check my.yaml", "my.yaml: name the file with --config my.yaml"),
     ],

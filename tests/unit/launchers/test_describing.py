@@ -34,6 +34,18 @@ def test_the_demo_model_in_both_forms(demo):
     assert gguf.size == (demo / "demo.gguf").stat().st_size
 
 
+def test_a_gguf_file_without_an_ending(demo, tmp_path):
+    """As Ollama's have none: its first bytes tell, and its memory is estimated, too."""
+    blob = tmp_path / "sha256-0123"
+    blob.write_bytes((demo / "demo.gguf").read_bytes())
+    assert describing.describe(str(blob), {}).context == 8192
+    model = files.read_model(str(blob), {})
+    assert model is not None
+    assert model.context == 8192
+    (tmp_path / "other").write_bytes(b"GGU")
+    assert files.read_model(str(tmp_path / "other"), {}) is None
+
+
 @pytest.mark.parametrize(
     ("name", "content", "tools"),
     [
