@@ -126,7 +126,8 @@ class SlowConnection(web.RequestHandler):
 
     def _refuse(self, error: RouterError, path: str) -> None:
         if self.transport is not None:
-            self._rules.refusals.note(error, address_of(self.transport), path, self._loop.time())
+            if error.status < 500:
+                self._rules.refusals.note(error, address_of(self.transport), path, self._loop.time())
             self.transport.write(error_answer(error, path, self._rules.new_id(), keep_alive=False))
 
     def log_exception(self, *args: object, **more: object) -> None:

@@ -13,6 +13,7 @@ requests that were refused before they could be sent anywhere (`telemetry.refusa
 import asyncio
 import logging
 import time
+from functools import lru_cache
 from pathlib import Path
 
 from router.core.record import Record, ending
@@ -85,9 +86,14 @@ def line(record: Record) -> str:
     retried += f" hedge={record.hedge}" if record.hedge else ""
     waited = f" queued={record.waited:.3f}s" if record.waited else ""
     key = f" key={field(record.key)}" if record.key else ""
-    backend = "-" if record.backend is None else field(record.backend)
     answer = f"{record.sent}B{tokens}{why}{failed}"
     return (
-        f"{record.client or '-'} {record.status} POST {field(record.path)} {field(record.model)} {backend}"
+        f"{record.client or '-'} {record.status} POST {_where(record.path, record.model, record.backend)}"
         f" {record.duration:.3f}s ttft={ttft} {answer} {field(record.id)}{retried}{waited}{key}"
     )
+
+
+@lru_cache(maxsize=1024)
+def _where(path: str, model: str, backend: str | None) -> str:
+    """Format the fields that are alike for most requests."""
+    return f"{field(path)} {field(model)} {'-' if backend is None else field(backend)}"

@@ -9,7 +9,6 @@ import json
 import logging
 import logging.handlers
 import os
-import re
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -24,7 +23,6 @@ from router.telemetry.terminal import DIM, RED, YELLOW, Terminal, painter
 
 FILE_SIZE = 16 * 1024 * 1024
 FILES = 4
-_IS_ONE_FIELD = re.compile(r'[^\s="]+').fullmatch
 _MARKS = {"warning": "! ", "error": "! ", "critical": "! "}
 _COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
 
@@ -120,7 +118,8 @@ def printable(text: str) -> str:
 
 def field(text: str) -> str:
     """Write a value so that it can't be taken for several fields: in quotes, if it has spaces, `=` or quotes."""
-    if _IS_ONE_FIELD(text) is not None and text.isprintable():
+    # Of all spaces, only the usual one is printable.
+    if text and " " not in text and "=" not in text and '"' not in text and text.isprintable():
         return text
     return json.dumps(text, ensure_ascii=not text.isprintable())
 

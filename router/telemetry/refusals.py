@@ -44,7 +44,7 @@ class RefusalLog:
             self._counted[error.status] += 1
             return
         self._kinds.add(kind)
-        shown = path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
+        shown = path[:_LONGEST_PATH] or "-"
         log.warning(f"refused: {printable(error.message)}", status=error.status, client=client or "-", path=shown)
 
     def tell(self, now: float) -> None:
