@@ -26,7 +26,9 @@ def parser() -> argparse.ArgumentParser:
         usage=f"{name} [--config FILE] [--version]\n       {name} {{doctor,check}} [--config FILE]\n"
         f"       {name} plan --config NEW [--running FILE]\n       {name} schema\n"
         f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all\n"
-        f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]",
+        f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
+        f"       {name} {{status,requests}} [--json]\n       {name} explain MODEL\n       {name} cancel ID\n"
+        f"       {name} {{restart,drain,undrain}} BACKEND",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
@@ -120,19 +122,45 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     unloading.add_argument("--all", action="store_true", help="every model that is loaded")
     for each in (listed, loading, unloading):
         _asks(each)
-        each.epilog = (
-            "Exit code: 0; 1 where the router couldn't do it; 2 where no router answers, or it doesn't take the key."
-        )
+    asked = commands.add_parser("status", help="say what the router does: backends, who waits, the machine")
+    _asks(asked)
+    told = commands.add_parser("requests", help="say which requests are under way, or which ended last")
+    told.add_argument("--recent", action="store_true", help="those that ended last")
+    told.add_argument("--limit", type=int, default=20, metavar="N", help="with --recent: so many; default: 20")
+    _asks(told)
+    cancelled = commands.add_parser("cancel", help="end a request: its client is told, its engine stops")
+    cancelled.add_argument("id", metavar="ID", help="its x-request-id")
+    _asks(cancelled)
+    explained = commands.add_parser("explain", help="say where a request for a model would go now, and why")
+    explained.add_argument("model", metavar="MODEL", help="the name of a model or a route")
+    explained.add_argument("--size", type=int, default=1000, metavar="BYTES", help="of the request; default: 1000")
+    _asks(explained)
+    for name, does in _LEVERS.items():
+        lever = commands.add_parser(name, help=does)
+        lever.add_argument("name", metavar="BACKEND")
+        _asks(lever)
+
+
+_LEVERS = {
+    "restart": "start an engine afresh, without cutting an answer",
+    "drain": "send a backend nothing more; what it has goes on",
+    "undrain": "send a drained backend requests again",
+}
 
 
 def _asks(described: argparse.ArgumentParser) -> None:
-    """Add the options that say which running router is asked, and for whom it answers."""
+    """Add what each command takes that asks a running router."""
     _takes_file(described)
-    described.add_argument("--url", metavar="URL", help="where the router is; default: as the file says")
+    described.add_argument("--url", metavar="URL", help="where the router is; default: ROUTER_URL, or as the file says")
     described.add_argument(
-        "--key", metavar="KEY", help="an admin key; default: the first of auth.admin_keys in the file"
+        "--key",
+        metavar="KEY",
+        help="an admin key; default: ROUTER_ADMIN_KEY, or the first of auth.admin_keys in the file",
     )
     described.add_argument("--json", action="store_true", help="print all of it, for programs")
+    described.epilog = described.epilog or (
+        "Exit code: 0; 1 where the router couldn't do it; 2 where no router answers, or it doesn't take the key."
+    )
 
 
 def _takes_file(described: argparse.ArgumentParser, default: Path | str = argparse.SUPPRESS) -> None:

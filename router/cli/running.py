@@ -26,7 +26,7 @@ from router.telemetry.terminal import say
 R = TypeVar("R")
 T = TypeVar("T", bound=BaseModel)
 
-Plain = RootModel[dict[str, Any]]
+Plain = RootModel[dict[str, Any] | list[Any]]
 
 CONNECT_WITHIN: Final = 5.0
 """Seconds until a router that is there has taken the connection."""
@@ -43,7 +43,7 @@ class Reply(Generic[T]):
     """What a router answers: what is `told`, and all of it as `plain` data. `error` is why it couldn't do it all."""
 
     told: T | None
-    plain: dict[str, Any]
+    plain: Any
     error: str = ""
 
 
@@ -106,14 +106,25 @@ def tell(
     return (printed("\n".join(said)) if said else 0) or code_of(replies)
 
 
+def shown(options: argparse.Namespace, reply: Reply[T], lines: Callable[[T], Sequence[str]]) -> int:
+    """Print an answer: its error, or `lines` of it, or with --json all of it. Gives the exit code."""
+    if reply.error:
+        say(f"{reply.error}\n", sys.stderr)
+    if options.json:
+        return printed(json.dumps(reply.plain, indent=1)) or code_of([reply])
+    return (printed("\n".join(lines(reply.told))) if reply.told is not None else 0) or code_of([reply])
+
+
 def address(options: argparse.Namespace) -> tuple[str, str]:
     """Find a router's URL and an admin key, "" if there is none. Raises ConfigError and CommandError."""
-    if options.url is not None:
+    where = os.environ.get("ROUTER_URL") if options.url is None else options.url
+    key = options.key or os.environ.get("ROUTER_ADMIN_KEY", "")
+    if where is not None:
         try:
             # The address that clients are given ends in /v1.
-            return checked_url(options.url.rstrip("/").removesuffix("/v1")), options.key or ""
+            return checked_url(where.rstrip("/").removesuffix("/v1")), key
         except ValueError:
-            sentence = f"{options.url!r} is no address of a router: write http://HOST:PORT"
+            sentence = f"{where!r} is no address of a router: write http://HOST:PORT"
             raise CommandError(sentence, BAD_START) from None
     config = load(options.config, os.environ).config
     keys = config.auth.admin_keys
@@ -124,7 +135,7 @@ def address(options: argparse.Namespace) -> tuple[str, str]:
         )
     host = EVERYWHERE.get(config.server.host, config.server.host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
-    return url, options.key or (keys[0].key.get_secret_value() if keys else "")
+    return url, key or (keys[0].key.get_secret_value() if keys else "")
 
 
 def _reason(error: Exception) -> str:
@@ -140,7 +151,8 @@ def _read(kind: type[T], status: int, body: bytes, url: str) -> Reply[T]:
     told, failed, plain = _as(kind, body), _as(ErrorTold, body), _as(Plain, body)
     error = "" if failed is None else printable(failed.error.message)
     code = None if failed is None else failed.error.code
-    if plain is None or (told is None and failed is None) or code in {"not_found", "method_not_allowed"}:
+    absent = failed is not None and failed.error.param is None and code in {"not_found", "method_not_allowed"}
+    if plain is None or (told is None and failed is None) or absent:
         raise CommandError(f"what answers at {url} is no router, or one of another version ({status})", BAD_START)
     if status in {401, 403}:
         raise CommandError(f"{error} The key is that of --key, or the first of auth.admin_keys in the file.", BAD_START)

@@ -1,20 +1,13 @@
 """What commands print of models, for people."""
 
-import io
-import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Final, Literal
-
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 from launchers.footprints.parts import RAM
 from router.api.admin.models import FailureTold, ModelTold
+from router.cli import tables
 from router.core.memory.refusals import size_text
 from router.telemetry.logs import printable
-
-_WIDE: Final = 500
-"""Columns where no terminal says how many there are: programs read lines, which mustn't be wrapped."""
 
 _LOADED: Final = frozenset({"loaded", "draining"})
 _NUMBERS: Final = frozenset({"IN FLIGHT", "WAITING", "PID", "SIZE", "CONTEXT"})
@@ -34,21 +27,9 @@ def table(models: Sequence[ModelTold]) -> str:
     return "\n".join([*columns([_row(each) for each in models], _SPARE), *notes, *_failures(models)])
 
 
-def columns(rows: Sequence[Mapping[str, str]], spare: Container[str] = ()) -> list[str]:
+def columns(rows: Sequence[tables.Row], spare: Collection[str] = ()) -> list[str]:
     """Draw rows of the same columns; on a narrow terminal without those of the last columns that are `spare`."""
-    said = io.StringIO()
-    terminal = sys.stdout.isatty()
-    # The width is that of the terminal; without one, lines stay whole.
-    width = None if terminal else _WIDE
-    console = Console(file=said, force_terminal=terminal, width=width, markup=False, emoji=False, highlight=False)
-    names = list(rows[0])
-    unbounded = console.options.update(max_width=_WIDE)
-    while console.measure(drawn := _drawn(rows, names), options=unbounded).maximum > console.width:
-        if names[-1] not in spare:
-            break
-        names.pop()
-    console.print(drawn)
-    return [line.rstrip() for line in said.getvalue().splitlines()]
+    return tables.table(rows, numbers=_NUMBERS, whole=_WHOLE, spare=spare)
 
 
 def _row(model: ModelTold) -> dict[str, str]:
@@ -65,17 +46,6 @@ def _row(model: ModelTold) -> dict[str, str]:
         "ENGINE": model.engine or "",
         "PID": "" if model.pid is None else str(model.pid),
     }
-
-
-def _drawn(rows: Iterable[Mapping[str, str]], names: Iterable[str]) -> Table:
-    """Draw these columns."""
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        justify: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
-        drawn.add_column(name, justify=justify, overflow="fold", no_wrap=name in _WHOLE)
-    for row in rows:
-        drawn.add_row(*(row[name] for name in names))
-    return drawn
 
 
 def state_of(model: ModelTold) -> str:

@@ -34,6 +34,22 @@ auth:
     - {name: dashboard, key: "${DASHBOARD_KEY}", scopes: [read]}
 ```
 
+## By command
+
+```sh
+python -m router status               # the router, the machine, each backend, who waits, the last reload
+python -m router requests             # those under way; with --recent, those that ended last
+python -m router cancel ID            # end one: its client is told, its engine stops
+python -m router explain qwen         # where a request for this model would go now, and why
+python -m router drain BACKEND        # send it nothing more; undrain: send it requests again
+python -m router restart BACKEND      # start its engine afresh, without cutting an answer
+python -m router ps                   # models: loaded or not, their memory; also load, unload
+```
+
+They find the router as router.yaml in this folder says (`--config FILE` names another), or at `--url`, or in
+`ROUTER_URL`; the admin key is that of `--key`, of `ROUTER_ADMIN_KEY`, or the first of the file. `--json` prints the
+router's own answer. Exit codes: 0; 1 if the router couldn't do it; 2 if none answers there, or doesn't take the key.
+
 ## Requests and answers
 
 Fields stand in the path, in the query, or in a JSON object in the body. A name with slashes may be written as it is, or

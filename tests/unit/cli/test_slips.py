@@ -8,6 +8,12 @@ LEVEL = "there is no option -v: logging.level in router.yaml says it, or ROUTER_
 START = "the router starts without one: python -m router --config router.yaml"
 
 
+ALL = (
+    "doctor, check, schema, plan, ps, load, unload, status, requests, cancel, explain, restart, drain, undrain, models "
+    "and init"
+)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -25,10 +31,7 @@ START = "the router starts without one: python -m router --config router.yaml"
         ("serve --port 1", f"there is no command serve: {START}"),
         ("chekc", "there is no command chekc; did you mean check?"),
         ("validate", "there is no command validate; did you mean check?"),
-        (
-            "wibble",
-            "there is no command wibble; there are doctor, check, schema, plan, ps, load, unload, models and init",
-        ),
+        ("wibble", f"there is no command wibble; there are {ALL}"),
         ("my.yaml", "my.yaml is no command; to start the router with this file: python -m router --config my.yaml"),
         ("check my.yaml", "my.yaml: name the file with --config my.yaml"),
     ],

@@ -1,0 +1,87 @@
+"""`status`: say what a running router does: its backends, who waits, the machine, the last reload."""
+
+import argparse
+
+from launchers.footprints.parts import RAM
+from router.api.admin.status import STATUS, BackendTold, ReloadTold, StatusTold
+from router.cli import running, tables
+from router.cli.shown import lasting
+from router.core.memory.refusals import size_text
+from router.telemetry.logs import printable
+
+_NUMBERS = ("IN FLIGHT", "ANSWERED", "TTFT", "TPOT")
+_SPARE = ("WHY", "ANSWERED", "TPOT", "TTFT")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the status of a running router. Raises ConfigError and CommandError."""
+    reply = running.ask(options, lambda router: router.call(STATUS))
+    return running.shown(options, reply, lines)
+
+
+def lines(told: StatusTold) -> list[str]:
+    """Write it for people."""
+    return [*summary(told), "", *backends(told.backends), *_queues(told), *_reload(told.reload)]
+
+
+def summary(told: StatusTold) -> list[str]:
+    """Write of the process and the machine, a line each."""
+    router, machine = told.router, told.machine
+    late = f", loop late by {router.loop_lag:.2f} s" if router.loop_lag >= 0.1 else ""
+    gpus = "".join(
+        f", {printable(each.name)} {size_text(each.free)} of {size_text(each.bytes)} free"
+        for each in machine.devices
+        if each.name != RAM
+    )
+    ours = (
+        f"router {router.version}, up {lasting(router.uptime)}: {router.in_flight} requests under way, {router.queued} "
+        f"waiting; CPU {router.cpu_percent:.0f}%, {size_text(router.memory_bytes)}{late}"
+    )
+    all_of_it = (
+        f"machine: CPU {machine.cpu_percent:.0f}% of {machine.cpus}, {size_text(machine.memory_available)} of "
+        f"{size_text(machine.memory_bytes)} RAM free{gpus}"
+    )
+    return [ours, all_of_it]
+
+
+def backends(told: tuple[BackendTold, ...]) -> list[str]:
+    """Draw the backends."""
+    return tables.table([_row(each) for each in told], numbers=_NUMBERS, whole=("STATE", *_NUMBERS), spare=_SPARE)
+
+
+def _row(each: BackendTold) -> tables.Row:
+    speeds = each.speeds
+    return {
+        "BACKEND": printable(each.name),
+        "STATE": state_of(each),
+        "MODELS": printable(", ".join(each.models)),
+        "IN FLIGHT": str(each.in_flight),
+        "TTFT": "" if speeds is None or speeds.ttft_p50 is None else f"{speeds.ttft_p50:.3f}s",
+        "TPOT": "" if speeds is None or speeds.tpot_p50 is None else f"{speeds.tpot_p50 * 1000:.1f}ms",
+        "ANSWERED": str(each.answered),
+        "WHY": printable(each.reason or each.detail or ""),
+    }
+
+
+def state_of(each: BackendTold) -> str:
+    """Say how it is, in a word."""
+    if each.ending:
+        return "ending"
+    return "drained" if each.drained else each.health
+
+
+def _queues(told: StatusTold) -> list[str]:
+    return [
+        f"{len(waiting)} wait for {printable(model)}, the first for {waiting[0].seconds:.1f} s"
+        for model, waiting in told.queues.items()
+        if waiting
+    ]
+
+
+def _reload(told: ReloadTold | None) -> list[str]:
+    if told is None:
+        return []
+    if told.problems:
+        return ["", "router.yaml isn't taken over:", *(f"  {printable(each)}" for each in told.problems)]
+    changes = sum(each.do != "keep" for each in told.steps)
+    return ["", f"The last reload took {told.seconds:.2f} s and changed {changes} thing{'' if changes == 1 else 's'}."]
