@@ -7,13 +7,14 @@ ALONE := unshare --map-root-user --net tests/clients/alone   # in a network that
 BENCH := --runs 5 --soak 2000000
 LOADS := zipf agents burst crowd churn
 TOGETHER := --numprocesses=4 --dist=worksteal   # most tests wait for something: two cores have time for four
-DECIDES := tests/unit/core tests/unit/launchers/test_states.py   # the tests of what decides, and does no I/O
+# The tests of what decides, and does no I/O, but for long random runs, which cover nothing that the others don't.
+DECIDES = $(shell find tests/unit/core -name 'test_*.py' ! -name 'test_random_*') tests/unit/launchers/test_states.py
 JOBLESS := env -u MAKEFLAGS   # for tests that run make: it would look for the jobs of `make test`
 
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-pure test-engines test-performance test-endurance test-browser test-clients compatibility check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-pure collected test-engines test-performance test-endurance test-browser test-clients compatibility check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -71,21 +72,26 @@ check: .venv/dev  ## lint, format, types, who may import whom, sizes, and whethe
 # as slow. Then comes all the rest, and then, of the compiled hot path, all that it is tested by. It is compiled meanwhile,
 # in another folder: what the first tests find in place are the sources.
 test: setup pure  ## every check and test, and those of the hot path again as it is compiled
-	@$(MAKE) --no-print-directory -j2 test-pure build/aside
+	@$(MAKE) --no-print-directory -j3 test-pure build/aside
 	@cp -Rp build/aside/. . && touch -r build/aside build/fast   # as old as they are: sources may be edited by now
 	$(BIN)/python -c 'from router.proxy import exchange as it; assert not it.__file__.endswith(".py"), it.__file__'
-	$(BIN)/python -m pytest $(TOGETHER) tests/unit/core tests/unit/http1 tests/unit/proxy tests/unit/translate \
+	$(BIN)/python -m pytest $(TOGETHER) --numprocesses=6 tests/unit/core tests/unit/http1 tests/unit/proxy tests/unit/translate \
 		tests/integration/proxy tests/integration/test_install.py::test_this_checkout_runs_from_any_folder   # the others build from the sources
 
-test-pure: check
+test-pure: check collected
 	$(BIN)/coverage erase
 	$(JOBLESS) $(BIN)/coverage run -m pytest $(TOGETHER) $(DECIDES)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
 	$(JOBLESS) $(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES))
 
+# Once, before several processes would each compile the tests and what they import for themselves.
+collected: .venv/dev
+	@$(BIN)/python -m pytest --collect-only -qq >.venv/collected.log || { cat .venv/collected.log; exit 1; }
+
+# No nicer than the tests: what they left undone would have one core work and the others wait.
 build/aside:
-	@nice -n 19 $(BIN)/python setup.py -q build_ext --build-lib build/aside >.venv/fast.log 2>&1 || \
+	@$(BIN)/python setup.py -q build_ext --build-lib build/aside >.venv/fast.log 2>&1 || \
 		{ cat .venv/fast.log; rm -rf build/aside; exit 1; }
 
 bench-peers:  ## install the routers that `make bench` measures ours against

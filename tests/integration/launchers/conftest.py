@@ -65,6 +65,6 @@ def demo_model(tmp_path_factory):
 
 
 def pytest_asyncio_loop_factories(config, item):  # noqa: ARG001 -- the hook's signature
-    """Each test here runs on both loops: they spawn processes in ways of their own. What takes long runs on ours."""
-    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-    return {"uvloop": loops["uvloop"]} if item.path.name == "test_many_starts.py" else loops
+    """Tests of processes and their keeper run on both loops, which spawn in ways of their own; the others on ours."""
+    both = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return both if item.path.name in {"test_keeper.py", "test_process.py"} else {"uvloop": both["uvloop"]}
