@@ -88,6 +88,7 @@ HOT = [
             "messages_answer",
             "ollama",
             "ollama_answer",
+            "ollama_conversation",
             "responses",
             "responses_answer",
             "responses_custom",

@@ -25,20 +25,15 @@ from router.core.peek import peek
 from router.translate.chat import ChatTranslator, Writer
 from router.translate.completions import NULL
 from router.translate.ollama_answer import ChatWriter, EmbeddingTranslator, GenerateWriter, LoadWriter
-from router.translate.ollama_request import MadeCall, OfferedTool, OllamaMessage
+from router.translate.ollama_conversation import EMPTY, Conversation, Sent, content_of
+from router.translate.ollama_request import ABSENT, OfferedTool, OllamaChat, OllamaMessage, OllamaPassed
 from router.translate.speech import CHAT, COMPLETIONS, EMBEDDINGS, Context, Translation
 
 Fields = dict[str, msgspec.Raw]
-Sent = dict[str, object]
 
-PASSED: Final = frozenset({
-    "chat_template_kwargs", "frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens",
-    "min_p", "parallel_tool_calls", "presence_penalty", "priority", "reasoning_effort", "repeat_penalty",
-    "repetition_penalty", "response_format", "seed", "stop", "temperature", "tool_choice", "top_k", "top_logprobs",
-    "top_p", "user",
-})  # fmt: skip
-"""Fields of chat completions that a route may have added, or that Ollama has, too; they are passed on. The client's
-options win over them, as over any default. What a route sets or bounds is applied to what comes out here once more."""
+PASSED: Final = frozenset(OllamaPassed.__struct_fields__)
+"""Fields that are passed on. The client's options win over them, as over any default. What a route sets or bounds is
+applied to what comes out here once more."""
 
 _EMBEDDINGS_PASSED: Final = frozenset({"priority", "user"})
 
@@ -60,17 +55,17 @@ _EFFORTS: Final = ("low", "medium", "high", "max")
 _THINK: Final = 'think must be true, false, or one of "low", "medium", "high" and "max".'
 _FORMAT: Final = 'format must be "json" or a JSON schema.'
 
-_MIME: Final = (("iVBORw0KGgo", "png"), ("/9j/", "jpeg"), ("R0lGOD", "gif"), ("UklGR", "webp"), ("Qk", "bmp"))
-"""How files of each type begin in base64."""
-
-_EMPTY: Final = (*NULL, msgspec.Raw(b'""'))
 _JSON: Final = msgspec.Raw(b'"json"')
 _ANY_PARAMETERS: Final = msgspec.Raw(b'{"type":"object","properties":{}}')
 _ANY_OBJECT: Final = msgspec.Raw(b'{"type":"object"}')
 _STREAM_OPTIONS: Final = msgspec.Raw(b'{"include_usage":true}')
 _ONE_WORD: Final = msgspec.Raw(b'[{"role":"user","content":"Hi"}]')
 
+_BROKEN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_OTHER: Final = [name for name in OllamaChat.__struct_fields__ if name not in {"messages", "tools"}]
+
 _encode = msgspec.json.Encoder().encode
+_chat_of = msgspec.json.Decoder(OllamaChat).decode
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _messages_of = msgspec.json.Decoder(list[OllamaMessage] | None).decode
 _tools_of = msgspec.json.Decoder(list[OfferedTool] | None).decode
@@ -86,14 +81,16 @@ _whole_of = msgspec.json.Decoder(int | None).decode
 
 def chat(body: bytes, context: Context) -> Translation:
     """Translate a request of /api/chat. Raises BadRequestError."""
-    fields = _all_fields(body)
-    streams = _streams(fields)
-    messages: list[OllamaMessage] | None = _field(fields, "messages", _messages_of)
+    try:
+        given = _chat_of(body)
+    except _BROKEN as error:
+        raise _misread(body, error) from error
+    fields = {name: value for name in _OTHER if (value := getattr(given, name)) is not ABSENT}
+    streams, messages, tools = _streams(fields), given.messages, given.tools
     if not messages:
         return _loading(fields, context, chats=True, streams=streams)
     sent = _sent(fields)
-    sent["messages"] = _Conversation().messages(messages)
-    tools: list[OfferedTool] | None = _field(fields, "tools", _tools_of)
+    sent["messages"] = Conversation().messages(messages)
     if tools:
         offered = [_tool(each) for each in tools if each.function is not None and each.type in {None, "", "function"}]
         if offered:
@@ -127,12 +124,12 @@ def generate(body: bytes, context: Context) -> Translation:
         sent.pop("logprobs", None)
         sent.pop("top_logprobs", None)
         wanted = fields.get("format", msgspec.Raw())
-        if wanted not in _EMPTY:
+        if wanted not in EMPTY:
             # llama_server's name for it, in completions.
             sent["json_schema"] = _ANY_OBJECT if wanted == _JSON else wanted
         return _asking(COMPLETIONS, sent, writer)
     messages: list[Sent] = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": _content(prompt, images)})
+    messages.append({"role": "user", "content": content_of(prompt, images)})
     sent["messages"] = messages
     _think(fields, sent)
     return _asking(CHAT, sent, writer)
@@ -164,8 +161,20 @@ def embeddings(body: bytes, context: Context) -> Translation:
 def _all_fields(body: bytes) -> Fields:
     try:
         return _fields_of(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _BROKEN as error:
         raise BadRequestError(f"The request's body is not as expected: {error}.") from error
+
+
+def _misread(body: bytes, error: Exception) -> BadRequestError:
+    """Tell which field of a chat is wrong."""
+    try:
+        fields = _all_fields(body)
+        _field(fields, "messages", _messages_of)
+        _field(fields, "tools", _tools_of)
+    except BadRequestError as found:
+        return found
+    # A field that is given twice, first wrongly.
+    return BadRequestError(f"The request's body is not as expected: {error}.")
 
 
 def _field(fields: Fields, name: str, read: Callable[[msgspec.Raw], Any]) -> Any:  # noqa: ANN401
@@ -175,14 +184,14 @@ def _field(fields: Fields, name: str, read: Callable[[msgspec.Raw], Any]) -> Any
         return None
     try:
         return read(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _BROKEN as error:
         raise BadRequestError(f"The field {name} is not as expected: {error}.", param=name) from error
 
 
 def _text(fields: Fields, name: str) -> msgspec.Raw | None:
     """Give a text as it is written; None if there is none, or an empty one."""
     value = fields.get(name)
-    if value is None or value in _EMPTY:
+    if value is None or value in EMPTY:
         return None
     if bytes(value)[:1] != b'"':
         raise BadRequestError(f"The field {name} must be a text.", param=name)
@@ -247,7 +256,7 @@ def _add_options(options: Fields, sent: Sent) -> None:
 
 def _add_format(fields: Fields, sent: Sent) -> None:
     value = fields.get("format")
-    if value is None or value in _EMPTY:
+    if value is None or value in EMPTY:
         return
     if value == _JSON:
         sent["response_format"] = {"type": "json_object"}
@@ -278,96 +287,6 @@ def _tool(tool: OfferedTool) -> Sent:
         told["description"] = function.description
     told["parameters"] = _ANY_PARAMETERS if function.parameters in NULL else function.parameters
     return {"type": "function", "function": told}
-
-
-class _Conversation:
-    """Turns messages into those of a chat, and gives ids to the calls of tools."""
-
-    def __init__(self) -> None:
-        # Calls whose results haven't come yet: id and name.
-        self._open: list[tuple[str, str]] = []
-        self._made = 0
-
-    def messages(self, messages: list[OllamaMessage]) -> list[Sent]:
-        """Translate all messages. Raises BadRequestError."""
-        return [self._message(each) for each in messages]
-
-    def _message(self, message: OllamaMessage) -> Sent:
-        content = message.content
-        if content in NULL:
-            content = msgspec.Raw(b'""')
-        elif bytes(content)[:1] not in {b'"', b"["}:
-            raise BadRequestError("The content of a message must be a text.", param="messages")
-        told: Sent = {"role": message.role, "content": _content(content, message.images)}
-        if message.thinking not in _EMPTY:
-            told["reasoning_content"] = message.thinking
-        if message.tool_calls:
-            told["tool_calls"] = [self._call(each) for each in message.tool_calls]
-        if message.role == "tool":
-            told["tool_call_id"] = self._answered(message)
-        return told
-
-    def _call(self, call: MadeCall) -> Sent:
-        name, written = call.function.name, call.function.arguments
-        id_ = call.id or self._new_id()
-        self._open.append((id_, name))
-        arguments: object = written
-        if written in NULL:
-            arguments = "{}"
-        elif bytes(written)[:1] != b'"':
-            try:
-                arguments = bytes(written).decode()
-            except UnicodeDecodeError as error:
-                raise BadRequestError(f"The arguments of a call are no text: {error}.", param="messages") from error
-        return {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-    def _new_id(self) -> str:
-        # Nine letters and digits: the templates of some models refuse any other id.
-        self._made += 1
-        return f"call{self._made:05}"
-
-    def _answered(self, message: OllamaMessage) -> str:
-        """Give the id of the call that this message has the result of."""
-        if message.tool_call_id:
-            at = [id_ for id_, _ in self._open].index(message.tool_call_id) if self._is_open(message) else None
-            if at is not None:
-                del self._open[at]
-            return message.tool_call_id
-        for at, (id_, name) in enumerate(self._open):
-            if name == message.tool_name:
-                del self._open[at]
-                return id_
-        return self._open.pop(0)[0] if self._open else self._new_id()
-
-    def _is_open(self, message: OllamaMessage) -> bool:
-        return any(id_ == message.tool_call_id for id_, _ in self._open)
-
-
-def _content(text: msgspec.Raw | None, images: list[str] | None) -> object:
-    """Give the content of a message: a text, or parts if there are images."""
-    if not images:
-        return text
-    parts: list[object] = []
-    if text is not None and text not in _EMPTY:
-        if bytes(text)[:1] == b"[":
-            raise BadRequestError("A message with images must have a text as its content.", param="messages")
-        parts.append({"type": "text", "text": text})
-    parts.extend({"type": "image_url", "image_url": {"url": _image_url(image)}} for image in images)
-    return parts
-
-
-def _image_url(image: str) -> str:
-    if image.startswith("data:"):
-        return image
-    if image.startswith(("http://", "https://")):
-        raise BadRequestError("images must be files in base64, not addresses.", param="images")
-    if "\n" in image:
-        image = "".join(image.split())
-    for begins, name in _MIME:
-        if image.startswith(begins):
-            return f"data:image/{name};base64,{image}"
-    # Engines look at the bytes themselves.
-    return f"data:image/jpeg;base64,{image}"
 
 
 def _embedding(fields: Fields, given: str | list[str] | None) -> Sent:

@@ -394,6 +394,12 @@ def test_what_cant_be_said_is_refused(ask, more, param):
     assert refused.value.message.endswith(".")
 
 
+def test_a_field_that_is_given_twice_is_refused_if_one_is_wrong():
+    """Whichever would count."""
+    with pytest.raises(BadRequestError, match="not as expected"):
+        ollama.chat(b'{"model":"m","messages":5,"messages":[]}', CONTEXT)
+
+
 def test_arguments_that_are_no_text_are_refused():
     """Bytes that aren't UTF-8 never become part of a text."""
     call = b'{"function":{"name":"a","arguments":{"x":"\xff"}}}'
