@@ -77,9 +77,13 @@ def _tile(name: str, value: float | str, of: str, kind: str = "") -> str:
 
 
 def _table(sheet: Sheet) -> str:
+    # On a narrow screen each cell stands on a line of its own, behind its name (page.css).
+    names = [f' data-name="{escape(name)}"' for name in report.full(sheet.heads)]
+
     def cells(tag: str, row: Sequence[str]) -> str:
         return "".join(
-            f"<{tag}{' class=n' if index >= sheet.numbers else ''}>{escape(cell)}</{tag}>"
+            f"<{tag}{' class=n' if index >= sheet.numbers else ''}{names[index] if tag == 'td' else ''}>"
+            f"{escape(cell)}</{tag}>"
             for index, cell in enumerate(row)
         )
 

@@ -90,8 +90,8 @@ def _loads(results: StressResults) -> Sheet:
         "of\neach": lambda step: units.number(step.times.speed.p50) if step.times.speed.count else "-",
         "TTFT\np50": lambda step: _time(step.times.ttft, "p50"),
         "\np99": lambda step: _time(step.times.ttft, "p99"),
-        "token\ngap p50": lambda step: _time(step.times.gap, "p50"),
-        "\np99 ": lambda step: _time(step.times.gap, "p99"),
+        "token\ngap p50": lambda step: _gap(step.times.gap, "p50"),
+        "\np99 ": lambda step: _gap(step.times.gap, "p99"),
         "whole\np50": lambda step: _time(step.times.whole, "p50"),
         "\np99  ": lambda step: _time(step.times.whole, "p99"),
         **({"queue\np99": lambda step: _time(step.times.queue, "p99")} if queued else {}),
@@ -125,7 +125,7 @@ def details(results: StressResults) -> list[Sheet]:
     heads = ("load", "target", "CPU, cores", "memory, most", "at the end", "started: CPU", "memory, most", "at the end")
     backends = [
         (step.name, step.target, name or "(not said)", *map(units.number, (each.requests.all, each.requests.failed)),
-         *(_time(spread, share) for spread in (each.ttft, each.gap) for share in ("p50", "p99")))
+         *(_time(each.ttft, share) for share in ("p50", "p99")), *(_gap(each.gap, share) for share in ("p50", "p99")))
         for step in results.steps
         for name, each in step.backends.items()
         if len(step.backends) > 1
@@ -151,6 +151,26 @@ def _process(process: ProcessResult | None) -> tuple[str, str, str]:
 
 def _time(spread: Spread, name: str) -> str:
     return units.time(getattr(spread, name)) if spread.count else "-"
+
+
+def _gap(spread: Spread, name: str) -> str:
+    """Write a time between tokens; it is 0 where they come several at a time."""
+    said = _time(spread, name)
+    return "at once" if said == "0" else said
+
+
+def full(heads: Sequence[str]) -> list[str]:
+    """Write heads on one line each: one that stands below the group of the head before it has the group's name, too."""
+    names: list[str] = []
+    group = ""
+    for head in heads:
+        words = head.replace("\n", " ").strip()
+        if head.startswith("\n"):
+            words = f"{group} {words}"
+        else:
+            group = words.rpartition(" ")[0]
+        names.append(words)
+    return names
 
 
 def _named(figure: str) -> str:
@@ -195,7 +215,7 @@ def _turned(sheet: Sheet) -> Sheet:
     """Make columns of the rows, where almost all of it is numbers: for narrow terminals."""
     if sheet.numbers > _NAMES:
         return sheet
-    heads, *rows = zip(*([head.replace("\n", " ").strip() for head in sheet.heads], *sheet.rows), strict=True)
+    heads, *rows = zip(*(full(sheet.heads), *sheet.rows), strict=True)
     return sheet._replace(heads=heads, rows=rows, numbers=1)
 
 

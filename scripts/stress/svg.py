@@ -7,6 +7,8 @@ from html import escape
 
 WIDTH, HEIGHT = 560, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 12, 26
+_NAME = 16
+"""Letters of a name that have room before a bar."""
 COLOURS = 8
 """How many series have colours of their own: --c0, --c1, …"""
 
@@ -107,11 +109,16 @@ def bars(title: str, rows: Sequence[tuple[str, float, str]]) -> str:
     for index, (name, share, words) in enumerate(rows):
         y, width = index * high + 4, max(1.0, share * (WIDTH - 300))
         drawn.append(
-            f'<text x="120" y="{y + 14}" text-anchor="end">{escape(name)}</text>'
+            f'<text x="120" y="{y + 14}" text-anchor="end">{escape(_short(name))}<title>{escape(name)}</title></text>'
             f'<rect x="130" y="{y}" width="{width:.1f}" height="18" rx="3" fill="var(--c{index % COLOURS})"/>'
             f'<text class="axis" x="{138 + width:.1f}" y="{y + 14}">{escape(words)}</text>'
         )
     return _figure(title, "", height, "".join(drawn)) if rows else ""
+
+
+def _short(name: str) -> str:
+    """Shorten a name to what there is room for before a bar."""
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
 
 
 def _figure(title: str, legend: str, height: int, inner: str) -> str:

@@ -54,11 +54,22 @@ def test_in_a_narrow_terminal(finished):
     said = console.export_text()
     assert re.search(r"load +1 client +1 client", said)
     assert re.search(r"TTFT p50 +149 ms +149 ms", said)
+    for name in ("TTFT p99", "token gap p50", "token gap p99", "whole p50", "whole p99"):
+        assert re.search(rf"^ *{name} ", said, re.MULTILINE), name
+
+
+def test_tokens_that_come_several_at_a_time(finished):
+    """A gap of 0 would look like a mistake."""
+    for step in finished.steps:
+        step.times.gap.p50 = 0.0
+    table = sheets(finished)["The loads"]
+    assert {row[report.full(table.heads).index("token gap p50")] for row in table.rows} == {"at once"}
 
 
 def test_the_page(finished):
     """One file: nothing is loaded from anywhere, what others said is text, every plot is there."""
     html = page.page(finished)
+    assert '<td class=n data-name="TTFT p99">' in html  # what a narrow screen shows before each cell
     assert not re.findall(r"(?:src|href|url)\s*[=(]", html)
     assert "<script" not in html
     assert "<b>late" not in html
