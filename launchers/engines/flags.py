@@ -6,6 +6,7 @@ Both engines that run llama.cpp understand them all; llama_cpp has names of its 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from launchers.engines import llama_cpp
 from launchers.errors import ArgumentError
 from launchers.spec import ArgValue
 
@@ -75,8 +76,8 @@ def _long(name: str, value: ArgValue) -> tuple[str, ArgValue]:
 
 
 def _setting(name: str, value: ArgValue) -> tuple[str, ArgValue]:
-    """Give llama_cpp's setting."""
-    long, value = _long(name, value)
+    """Give llama_cpp's setting; a name that it doesn't know stays as it was written."""
+    written, (long, value) = value, _long(name, value)
     if long in SERVERS:
         raise ArgumentError(
             f"launch.args: {name} can't be set for llama_cpp: it is llama-server's; write `engine: llama_server` for it"
@@ -85,4 +86,5 @@ def _setting(name: str, value: ArgValue) -> tuple[str, ArgValue]:
         value = _ON.get(value, value)
     if long in {"cache-type-k", "cache-type-v"} and isinstance(value, str):
         value = TYPES.get(value.lower(), value)
-    return SETTINGS.get(long, long.replace("-", "_")), value
+    setting = SETTINGS.get(long, long.replace("-", "_"))
+    return (setting, value) if setting in llama_cpp.SETTINGS else (name, written)

@@ -69,6 +69,11 @@ class Problem:
         text = f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
         return text if text.isprintable() else _printable(text)
 
+    @property
+    def pointed(self) -> str:
+        """The same, with its line below it, if that may be shown."""
+        return f"{self}\n{self.excerpt}" if self.excerpt else str(self)
+
 
 def _printable(text: str) -> str:
     """The text on one line: names of files and variables may hold any character."""

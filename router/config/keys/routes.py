@@ -100,13 +100,18 @@ Statuses = Annotated[
 
 
 class RouteConfig(Section):
-    """Where a name leads, and what changes in a request on the way. A model, or a list of models, is short for `to`."""
+    """Where a name leads, and what changes in a request on the way. A model, or a list of models, is short for `to`.
+
+    A name may be a pattern: each * in it stands for any text, or none, at any place. It leads to the models of `to`,
+    whatever the text was, and /v1/models doesn't list it. A model's own name goes before a route's, an exact name
+    before a pattern, a long pattern before a short one; `"*"` is for all others, and for requests without a model.
+    """
 
     example: ClassVar[str] = """\
 routes:
   gpt-4o-mini: demo                       # an alias
   best: [llama-70b, qwen2.5-7b]           # in order
-  "gpt-*": demo                           # any name that begins so
+  "gpt-*": demo                           # any name that begins so; "*-mini" is any that ends so
   careful:
     to: qwen2.5-7b
     set: {temperature: 0}

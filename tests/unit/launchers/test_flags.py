@@ -34,6 +34,8 @@ def test_llama_cpp_gets_its_own():
     assert named("llama_cpp", given) == {
         "n_gpu_layers": 99, "n_ctx": 1, "flash_attn": True, "use_mmap": False, "type_k": 8, "n_threads": 4,
     }  # fmt: skip
+    newer: Args = {"no-such-flag": True, "of-a-newer-version": 1}
+    assert named("llama_cpp", newer) == newer
     assert named("llama_cpp", {"fa": "off", "ctv": 1}) == {"flash_attn": False, "type_v": 1}
     assert set(SETTINGS.values()) <= set(LLAMA_CPPS)
 
