@@ -104,9 +104,20 @@ def check_options(script: str, options: list[str]) -> None:
     assert [each for each in wanted if each not in done.stdout] == []
 
 
+def find_models(command: str, name: str, folder: Path) -> None:
+    """Run a command that looks for models, where there is one."""
+    (folder / "models").mkdir()
+    (folder / "models/tiny.gguf").write_bytes((REPOSITORY / "models/demo/demo.gguf").read_bytes())
+    (folder / "url").write_text(ADDRESS)
+    if name == "models":
+        (folder / "router.yaml").write_text("backends:\n  - url: http://127.0.0.1:1\n")
+    said = run(command.replace("/mnt", str(folder)), folder)
+    assert "tiny" in said + (folder / "router.yaml").read_text()
+
+
 def check_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Run a command of the router's own, in the folder of one that runs."""
-    if words == ["plan"]:
+    if words in ([], ["plan"]):
         # Its name alone, in a sentence.
         return
     code, said = main(words), capsys.readouterr()
@@ -125,7 +136,7 @@ EVERY = _every()
 
 
 @pytest.mark.parametrize("place", EVERY)
-def test_a_command(folder, place, monkeypatch, capsys):
+def test_a_command(folder, place, tmp_path, monkeypatch, capsys):
     """It ends well, or says what it should, or names what there is."""
     command = re.sub(r"^\.venv/bin/", "", EVERY[place])
     command = re.sub(r"^((?:[A-Z_]+=\S+ )*)", "", command)
@@ -141,6 +152,8 @@ def test_a_command(folder, place, monkeypatch, capsys):
         assert said[-3:] in {"200", "202", ""} or ("/admin/requests/" in command and said.endswith("404")), said
         if command.endswith("/drain'"):
             run(command.replace("/drain'", "/undrain'").replace("curl ", "curl -fsS ", 1), folder)
+    elif words[:2] == ["-m", "router"] and words[2:3] in (["init"], ["models"]):
+        find_models(command, words[2], tmp_path)
     elif first == "router" or words[:2] == ["-m", "router"]:
         monkeypatch.chdir(folder)
         check_command(words if first == "router" else words[2:], capsys)

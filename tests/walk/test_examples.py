@@ -73,7 +73,7 @@ def checked(tmp_path, monkeypatch, capsys, machine):
 
 def whole(text: str) -> str:
     """Make a configuration of an example: one of `backends`, keys of a launch, or sections without backends."""
-    if text.lstrip().startswith("- "):
+    if re.match(r"(\s*#.*\n)*\s*- ", text):
         return "backends:\n" + text
     if text.startswith("      "):
         return "backends:\n  - name: a\n    launch:\n      model: models/demo\n" + text
@@ -113,7 +113,14 @@ def _inline() -> list[tuple[str, str]]:
     found = []
     for page, span in spans():
         key, colon, value = span.partition(": ")
-        if not colon or page in OTHERS or "…" in span or not re.fullmatch(r"[a-z_.]+", key) or value.startswith("<"):
+        if (
+            not colon
+            or page in OTHERS
+            or "…" in span
+            or "..." in span
+            or not re.fullmatch(r"[a-z_.]+", key)
+            or value.startswith("<")
+        ):
             continue
         first, *below = key.split(".")
         text = "".join(f"{'  ' * depth}{name}:\n" for depth, name in enumerate([first, *below][:-1]))

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Protocol
 
-from pydantic import Field, RootModel
+from pydantic import ConfigDict, Field, RootModel
 
 from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Nothing, Told
 from router.core.scopes import Admin, Scope
 
 
 class LoadTold(Told):
-    """The load that an engine publishes: its requests that run, and that wait."""
+    """The load that an engine publishes: its requests that run, and that wait; made of a `core.load.Load`."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     running: float
     waiting: float
