@@ -13,6 +13,8 @@ from launchers.footprints.errors import HeaderError
 from launchers.footprints.gguf import Header, Tensor
 
 MOST_LAYERS: Final = 1024
+MOST_NUMBER: Final = 1 << 40
+"""Of any measure; one above it counts as not said, as sums with it would end in numbers that no device has."""
 
 WINDOW_PERIODS: Final[Mapping[str, int]] = MappingProxyType({
     "gemma2": 2, "gemma3": 6, "gemma3n": 5, "cohere2": 4, "llama4": 4, "gpt-oss": 2, "exaone4": 4, "olmo2": 4,
@@ -137,14 +139,13 @@ class _Keys:
 
     def number(self, name: str) -> int:
         """A number above 0; 0 where there is none."""
-        value = self._header.values.get(f"{self._architecture}.{name}", 0)
-        return value if isinstance(value, int) and value > 0 else 0
+        return _measure(self._header.values.get(f"{self._architecture}.{name}", 0))
 
     def each(self, name: str, layers: int) -> list[int]:
         """A number for each layer: a list may say them, repeated where it is shorter, or one number all."""
         value = self._header.values.get(f"{self._architecture}.{name}", 0)
         said = value if isinstance(value, tuple) and value else (self.number(name),)
-        return [max(int(said[layer % len(said)]), 0) for layer in range(layers)]
+        return [_measure(said[layer % len(said)]) for layer in range(layers)]
 
 
 def _gguf_layers(keys: _Keys, blocks: int, hidden: int, heads: Sequence[int]) -> Iterable[Layer]:
@@ -253,8 +254,12 @@ def _slides_by_config(said: Mapping[str, object], blocks: int) -> list[bool]:
 
 
 def _whole(said: Mapping[str, object], key: str) -> int:
-    value = said.get(key)
-    return value if isinstance(value, int) and value > 0 else 0
+    return _measure(said.get(key))
+
+
+def _measure(value: object) -> int:
+    """Give a number that can be a measure of a model; 0 for any other."""
+    return int(value) if isinstance(value, int) and 0 < value <= MOST_NUMBER else 0
 
 
 def add_up(tensors: Iterable[Tensor], blocks: int) -> Weights:

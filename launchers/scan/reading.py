@@ -50,8 +50,8 @@ def read(candidate: Candidate) -> Read:
     try:
         return _gguf(candidate) if candidate.is_gguf else _hugging_face(candidate)
     except HeaderError as error:
-        # Its file is named beside it.
-        reason = str(error).rpartition(f"{candidate.files[0].name}: ")[2]
+        # Where it is stands beside the reason.
+        reason = str(error).removeprefix(f"{candidate.place}: ").replace(f"{candidate.files[0].parent}/", "")
     except OSError as error:
         reason = f"can't be read: {error.strerror or error}"
     except ValueError as error:

@@ -27,6 +27,7 @@ MOST_NAMES: Final = 200_000
 MOST_DEPTH: Final = 8
 """Folders below the one that is searched. LM Studio's models are two below its own."""
 MOST_MODELS: Final = 2_000
+TOO_LONG: Final = "it took too long"
 MOST_MANIFEST: Final = 1 << 20
 """Bytes of a manifest, and of a revision's name."""
 
@@ -199,7 +200,7 @@ class Walk:
         elif self._models >= MOST_MODELS:
             self.cut = f"more than {MOST_MODELS} models"
         elif not self._in_time():
-            self.cut = "it took too long"
+            self.cut = TOO_LONG
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -18,7 +18,7 @@ from launchers.described import Described
 from launchers.engines import ENGINES
 from launchers.engines import Engine as Launchable
 from launchers.scan.reading import Read, read
-from launchers.scan.walk import Walk
+from launchers.scan.walk import TOO_LONG, Walk
 from launchers.weights import hub_cache, weights
 from profiles import Facts, ProfileError, detect, load_profiles
 from profiles.detect import gibibytes
@@ -90,7 +90,11 @@ def scan(
     not.
     """
     until = clock() + within
-    walk = Walk(lambda: clock() < until)
+
+    def in_time() -> bool:
+        return clock() < until
+
+    walk = Walk(in_time)
     seen: set[Path] = set()
     found = []
     for each in walk.candidates(roots):
@@ -99,18 +103,21 @@ def scan(
             continue
         seen.add(first)
         found.append(read(each))
-        if clock() >= until:
-            walk.cut = walk.cut or "it took too long"
-    return Scan(tuple(_Judge(machine).judged(found, taken)), walk.cut)
+        if not in_time():
+            # One folder may hold all that there is time for.
+            walk.cut = TOO_LONG
+            break
+    return Scan(tuple(_Judge(machine, in_time).judged(found, taken)), walk.cut)
 
 
 class _Judge:
     """What all models of a search have in common."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, in_time: Callable[[], bool]) -> None:
         config = machine.config
         facts = machine.facts or look(machine.engines)
         self._machine = machine
+        self._in_time = in_time
         self._facts = facts
         self._profile = detect(facts, load_profiles(), "auto" if config is None else config.profile).profile
         self._installs = {name: install_command(engine) for name, engine in machine.engines.items()}
@@ -147,7 +154,7 @@ class _Judge:
         if engine.install:
             note = f"{engine.name} is not installed: {engine.install}"
             return Model(each, name, engine, Entry(keys, about, note), None, note, is_there)
-        fits, note = self._fit(keys)
+        fits, note = self._fit(keys) if self._in_time() else (None, "no time was left to find out whether it fits")
         told = f"{about}. With {note.removeprefix(_LACKS)}" if fits and note.startswith(_LACKS) else about
         return Model(each, name, engine, Entry(keys, told, note if fits is False else ""), fits, note, is_there)
 

@@ -10,7 +10,7 @@ import pytest
 
 from launchers.footprints import gguf
 from launchers.footprints.errors import HeaderError
-from launchers.footprints.gguf import read_header
+from launchers.footprints.gguf import Header, read_header
 from launchers.footprints.model import Layer, Model, from_gguf
 
 TEXT, ARRAY, U32, I32, F32, BOOL = 8, 9, 4, 5, 6, 7
@@ -82,6 +82,16 @@ def test_a_header_says_what_the_model_is_and_what_each_layer_weighs():
     assert (weights.layers, weights.embedding, weights.output, weights.rest) == ((4352, 2304), 384, 384, 256)
     assert dict(weights.kinds) == {"f16": 768, "q8_0": 4352, "q4_0": 2304, "f32": 256}
     assert not weights.output_tied
+
+
+@pytest.mark.parametrize("value", [(float("inf"),), (float("nan"), 1e300), (2**64 - 1,), 2**63, -1, 0.5, "4"])
+def test_a_number_that_is_no_measure(value):
+    """It counts as not said: what is computed of it must be a number that a device can have."""
+    said = read(header(LLAMA, TENSORS))
+    heads = {"llama.attention.head_count": value, "llama.embedding_length": 64}
+    found = from_gguf([Header(said.version, {**said.values, **heads}, said.counts, said.tensors)])
+    assert (found.heads, found.hidden) == (0, 64)
+    assert found.gaps == ("heads is not said",)
 
 
 def test_what_is_long_is_counted_and_not_kept():

@@ -95,6 +95,14 @@ def test_without_layers_there_is_no_model():
         from_config({"num_hidden_layers": "many"}, ())
 
 
+@pytest.mark.parametrize("number", [10**400, 2**63, -1, 1.5, float("inf"), None, "5", [5]])
+def test_a_number_that_is_no_measure(number):
+    """It counts as not said: what is computed of it must be a number that a device can have."""
+    found = from_config({**CONFIG, "hidden_size": number, "vocab_size": number}, ())
+    assert (found.hidden, found.vocabulary) == (0, 0)
+    assert found.gaps
+
+
 def test_mutants_of_a_header_are_read_or_refused_within_little_memory():
     whole = written(TENSORS)
     draw = random.Random(7)  # noqa: S311 -- seeded, so that a failure comes again

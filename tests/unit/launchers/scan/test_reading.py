@@ -117,6 +117,7 @@ def test_folders_that_can_not_be_used(tmp_path, demo, names, reason):
     each = only(tmp_path)
     assert reason in each.reason
     assert not each.engines
+    assert str(tmp_path) not in each.reason
 
 
 @pytest.mark.parametrize("index", [b"", b"5", b"{}", b'{"weight_map": 5}', b'{"weight_map": {}}', b"\xff"])
