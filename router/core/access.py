@@ -5,7 +5,9 @@ a page of another site. A browser says where a page is from, and the page can't 
 
     Host             A page whose name was made to point here (DNS rebinding) still sends its own name. So the Host
                      must be an address, localhost or a name of server.hosts. Only a browser can be misled, and every
-                     browser sends a Host, so a client without one passes.
+                     browser sends a Host, so a client without one passes. A name without a dot, as machines have on
+                     a network of their own, can't be registered: programs, which send no Origin, may use the models
+                     by it, but not manage the router.
     Origin           A page of another site sends its origin with every request that it could read or that changes
                      anything. So the origin must be the router's own or one of server.cors. `null` (a sandboxed frame,
                      a file) is never allowed by itself.
@@ -28,6 +30,7 @@ from router.core.errors import ForbiddenError, UnauthorizedError
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+(?:%[a-z0-9._~%-]+)?\]|[a-z0-9._-]+)(?::([0-9]{0,5}))?")
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://(?:{_AUTHORITY.pattern})?")
 _PORTS = {"http": "80", "https": "443"}
+_LOCAL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _REMEMBERED = 256
 """Parsed values that are cached of each header: nearly always there are a few."""
@@ -103,7 +106,7 @@ class Access:
 
     def check(self, asked: Asked) -> None:
         """Raise ForbiddenError if a request may not use the models without a key."""
-        self._check_hosts(asked)
+        self._check_hosts(asked, local=not asked.origins)
         if asked.forwarded and not self._is_open:
             raise ForbiddenError(
                 f"The request came through a proxy, as its {asked.forwarded} says, and only this machine may ask "
@@ -138,18 +141,21 @@ class Access:
             return asked.origins[0]
         return ""
 
-    def _check_hosts(self, asked: Asked) -> None:
-        if not self._answers(asked):
+    def _check_hosts(self, asked: Asked, *, local: bool = False) -> None:
+        if not self._answers(asked, local=local):
             raise ForbiddenError(
                 f"The Host {_shown(asked.hosts)} isn't one that is answered without a key. "
                 "Name it in server.hosts, or set auth.keys and send one."
             )
 
-    def _answers(self, asked: Asked) -> bool:
-        """Tell whether every Host is one that is answered."""
+    def _answers(self, asked: Asked, *, local: bool = False) -> bool:
+        """Tell whether every Host is one that is answered; with `local`, so is every name without a dot."""
         for host in asked.hosts:
             authority = _authority(host)
-            if authority is None or not (_is_address(authority[0]) or self._is_own_name(authority[0])):
+            if authority is None:
+                return False
+            name = authority[0]
+            if not (_is_address(name) or self._is_own_name(name) or (local and _LOCAL_NAME.fullmatch(name))):
                 return False
         return True
 

@@ -76,7 +76,6 @@ OTHERS = [
     "localhost..",
     "router.lan.evil.test",
     "xrouter.lan",
-    "router",
     "example.org",  # only names below it are named
     "2130706433",
     "0x7f000001",
@@ -114,6 +113,16 @@ def test_a_host_that_a_page_may_have_had_pointed_here(host):
         SOME.check(asked(host=host))
     with pytest.raises(ForbiddenError):
         SOME.check_admin(asked(host=host), HERE)
+
+
+@pytest.mark.parametrize("host", ["gpu-box", "router:8001", "X", "my_box."])
+def test_a_name_without_a_dot_is_for_programs_that_use_the_models(host):
+    """Nobody can register it, and a page would send its origin; nothing is managed by it."""
+    assert may(SOME, asked(host=host))
+    assert not may(SOME, asked(f"origin: http://{host}", host=host))
+    assert not may(SOME, asked("sec-fetch-site: cross-site", host=host))
+    assert not may(SOME, asked("host: evil.test", host=host))
+    assert not manages(SOME, asked(host=host))
 
 
 def test_a_name_is_nobodys_unless_it_is_listed():
