@@ -22,7 +22,8 @@ from router.proxy.lane import Lane
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules, stopping
 from router.proxy.resolve import OWN_WITHIN, Names, fixed
-from router.proxy.slow import SlowConnection, SlowLane
+from router.proxy.slow import SlowLane
+from router.proxy.slow_connection import SlowConnection
 from router.proxy.unusual import expect
 
 OTHER_FILES = 128

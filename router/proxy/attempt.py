@@ -7,6 +7,7 @@ and decides. A hedge is a second attempt beside the first; whichever wins, nothi
 """
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from router.core.catalog import Backend, Candidate
 from router.core.errors import RouterError
@@ -16,6 +17,9 @@ from router.proxy.dialling import ConnectError
 from router.proxy.heads import ResponseHead
 from router.proxy.pool import Pool
 from router.proxy.upstream import Connection, Receiver
+
+if TYPE_CHECKING:
+    from router.core.outline import Texts
 
 
 class Owner:
@@ -73,11 +77,12 @@ class Attempt(Receiver):
     else 0. `doubted_at` is since when the answer is doubted: kept until another backend was asked. None: it isn't.
     `worked_at` is when its backend last showed that it works on it. `told_read` is how many tokens of the prompt an
     engine says to have read, in comments that its client doesn't get. `paused`: the client is slow. `between` hears the
-    answer first, where it may have to be translated; `Owner.written` sets it. `cuts` is how often it was made again for
-    less.
+    answer first, where it may have to be translated; `Owner.written` sets it, and the `texts` of a body that is an
+    outline. `cuts` is how often it was made again for less.
     """
 
     between: Between | None = None
+    texts: "Texts | None" = None
     told_read = 0
     cuts = 0
 
@@ -132,9 +137,9 @@ class Attempt(Receiver):
         self._connection = connection
         request, between, raw = self._owner.written(self, pool), self.between, self._owner.takes_chunks()
         if between is None:
-            connection.send(request, self, raw=raw)
+            connection.send(request, self, raw=raw, texts=self.texts)
         else:
-            connection.send(request, between, raw=raw and between.takes_chunks)
+            connection.send(request, between, raw=raw and between.takes_chunks, texts=self.texts)
         if self.paused:
             connection.pause()
 

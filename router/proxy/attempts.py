@@ -139,6 +139,7 @@ class Attempts(HedgeOwner):
     def written(self, attempt: Attempt, pool: "Pool") -> bytes:
         """The request as the attempt's backend is to have it. Raises RouterError if its engine can't be told it."""
         request = self._exchange.request
+        attempt.texts = request.texts
         route = DIRECT if self.way is None else self.way.route
         if request.elective:
             if request.head.boundary:
@@ -146,6 +147,13 @@ class Attempts(HedgeOwner):
             if request.head.translatable:
                 return spoken(attempt, self, request, self.body, route, pool, self._plane)
         return written(request, self.body, attempt.candidate, route.reshape, pool)
+
+    def forget_body(self) -> None:
+        """Free the body: there is no other attempt any more."""
+        self.body = b""
+        texts = self._exchange.request.texts
+        if texts is not None:
+            texts.forget()
 
     def waited(self, now: float) -> float:
         """Tell for how many seconds the request has waited before it is sent."""

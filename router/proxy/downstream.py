@@ -31,6 +31,7 @@ from router.proxy.uploads import BODY_TIMEOUT, Upload, late_body
 
 if TYPE_CHECKING:
     from router.core.access import Access
+    from router.core.outline import Texts
     from router.http1.heads import Known
 
 HEAD_TIMEOUT = 10.0
@@ -281,24 +282,26 @@ class Client(asyncio.Protocol):
         """Gather the body; with its last byte, start the exchange."""
         if self._missing == CHUNKS:
             self._read_chunks(data)
-            return
-        if len(data) < self._missing:
+        elif len(data) < self._missing:
             self._missing -= len(data)
             self._keep(data)
-            return
-        body, self._buffer = data[: self._missing], data[self._missing :]
-        if self._upload is not None:
-            body = self._upload.whole(body)
-            self._upload = None
-        head, self._head = self._head, None
+        else:
+            self._buffer = data[self._missing :]
+            self._end_body(data[: self._missing])
+
+    def _end_body(self, last: bytes) -> None:
+        """Start the exchange: these are the body's last bytes."""
+        head, upload, texts = self._head, self._upload, None
+        self._head = self._upload = self._chunks = None
+        if upload is not None:
+            last, texts = upload.whole(last)
         assert head is not None  # noqa: S101  (this is its body)
-        self._ask(head, body)
+        self._ask(head, last, texts)
 
     def _read_chunks(self, data: bytes) -> None:
         """Gather a body that comes in chunks."""
-        chunks, upload, head = self._chunks, self._upload, self._head
+        chunks, upload = self._chunks, self._upload
         assert chunks is not None  # noqa: S101  (it came with the head)
-        assert head is not None  # noqa: S101  (this is its body)
         try:
             body = chunks.feed(data)
             self._lane.rules.check_length(len(body) if upload is None else upload.size + len(body))
@@ -310,11 +313,8 @@ class Client(asyncio.Protocol):
             if not chunks.done:
                 self._keep(body, chunks=True)
                 return
-            if upload is not None:
-                body = upload.whole(body)
-            self._head = self._upload = self._chunks = None
             self._buffer = chunks.rest
-            self._ask(head, body)
+            self._end_body(body)
 
     def _keep(self, data: bytes, *, chunks: bool = False) -> None:
         """Keep the next bytes of a body that isn't whole with them."""
@@ -323,15 +323,15 @@ class Client(asyncio.Protocol):
             self._since = now
             return
         if upload is None:
-            upload = self._upload = Upload(self._lane.rules.uploads, self._refuse_rest, now)
+            upload = self._upload = self._lane.rules.upload(self._head, self._refuse_rest, now)
         upload.add(data, now)
 
-    def _ask(self, head: RequestHead, body: bytes) -> None:
+    def _ask(self, head: RequestHead, body: bytes, texts: "Texts | None" = None) -> None:
         lane = self._lane
         self._state = ASKING
         try:
             request, body = lane.rules.understand(
-                head, self._id, body, self._caller, http11=True, keep_alive=head.keep_alive
+                head, self._id, body, self._caller, http11=True, keep_alive=head.keep_alive, texts=texts
             )
         except RouterError as error:
             keep_alive = head.keep_alive and not lane.rules.draining

@@ -370,7 +370,7 @@ class Exchange(UnderWay):
         """Give the head to go with the first piece of the body: from here on there is no other attempt."""
         if self._attempts.hedge is not None:
             self._attempts.end_hedge()
-        self._attempts.body = b""
+        self._attempts.forget_body()
         lines = self._explained + self.request.caller.cors
         if self._waiting is not None:
             lines += b"x-router-queue-ms: %d\r\n" % (self._waiting.waited * 1000)

@@ -247,7 +247,7 @@ class Plane:
         if request.counts:
             return Ask(1, streams=False, path=request.head.path, key=request.credentials)
         blocks = blocks_of(in_prompt_order(request.head.path, body)) if way.chooses and self.dispatcher.affinity else ()
-        return Ask(len(body), blocks, streams=request.stream, path=request.head.path, key=request.credentials)
+        return Ask(request.size(body), blocks, streams=request.stream, path=request.head.path, key=request.credentials)
 
     def explain(self, model: str, size: int) -> list[dict[str, object]]:
         """Tell where a request of `size` bytes would go now, and why. Raises ModelNotFoundError."""

@@ -21,12 +21,13 @@ from router.core import errors
 from router.core.access import Access, Asked, asked_of, unnamed
 from router.core.errors import RouterError
 from router.core.form import peek_form
+from router.core.outline import Texts
 from router.core.peek import Stay, peek
 from router.core.scopes import LOCAL, Admin
 from router.http1.heads import Headers, status_line
 from router.proxy.heads import OURS, RequestHead
 from router.proxy.naming import addressed, completed
-from router.proxy.uploads import DEFAULT_BUDGET, Uploads
+from router.proxy.uploads import DEFAULT_BUDGET, Upload, Uploads
 from router.telemetry.refusals import RefusalLog
 
 _MOST_EXPLAINED = 16
@@ -74,7 +75,7 @@ class Request:
     `credentials` are the client's header lines with a key for the backend, if the router has no keys of its own.
     Without `http11` no chunk may be sent. `keep_alive`: the client's connection may go on after the answer. `priority`
     is its class in the queue, the lowest first. `stay` is what it says of how long its model stays loaded, if it does.
-    `elective` and `counts` are as in its head.
+    `elective` and `counts` are as in its head. With `texts`, its body is an outline (`core.outline`).
     """
 
     # No msgspec.Struct, no NamedTuple: attributes of a compiled class are read in a tenth of the time.
@@ -93,6 +94,7 @@ class Request:
         keep_alive: bool,
         stay: Stay | None = None,
         elective: bool = False,
+        texts: Texts | None = None,
     ) -> None:
         self.head: Final = head
         self.id: Final = id_
@@ -106,6 +108,11 @@ class Request:
         self.stay: Final = stay
         self.elective: Final = elective
         self.counts: Final = elective and head.counts
+        self.texts: Final = texts
+
+    def size(self, body: bytes) -> int:
+        """Give the bytes that a body has."""
+        return len(body) if self.texts is None else len(body) + self.texts.size
 
 
 class Rules:
@@ -116,7 +123,7 @@ class Rules:
 
     def __init__(self, source: random.Random) -> None:
         self.draining = False
-        self.uploads = Uploads()
+        self.uploads = Uploads(b"%032x" % source.getrandbits(128))
         self.refusals = RefusalLog()
         # The name that requests without one mean; empty: there is none (`Catalog.nameless`).
         self.nameless: Callable[[], str] = str
@@ -244,8 +251,24 @@ class Rules:
         """Make an id, a UUID, for a request whose client gave no usable one."""
         return self._own + str(next(self._number))
 
+    def upload(self, head: RequestHead | None, refuse: Callable[[RouterError], None], now: float) -> Upload:
+        """Begin to gather a body; without a head, it is for no model.
+
+        What may be translated is read to the last text, and a form is no JSON: they have no outline.
+        """
+        outlines = head is not None and not (head.boundary or head.translatable)
+        return Upload(self.uploads, refuse, now, outlines=outlines)
+
     def understand(
-        self, head: RequestHead, id_: str, body: bytes, caller: Caller, *, http11: bool, keep_alive: bool
+        self,
+        head: RequestHead,
+        id_: str,
+        body: bytes,
+        caller: Caller,
+        *,
+        http11: bool,
+        keep_alive: bool,
+        texts: Texts | None = None,
     ) -> tuple[Request, bytes]:
         """Make a request of its head and body, and give the body to send. Raises BadRequestError."""
         nameless = self.nameless
@@ -280,6 +303,7 @@ class Rules:
             keep_alive=goes_on,
             stay=stay,
             elective=elective,
+            texts=texts,
         )
         return request, body
 

@@ -6,41 +6,27 @@ Only the router's own answers (api/) are written by aiohttp.
 """
 
 import asyncio
-from collections.abc import Callable
 
 import aiohttp
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import _ErrInfo
 
 from router.core import errors
 from router.core.errors import RouterError
+from router.core.outline import Texts
 from router.core.paths import is_of_models, meant
 from router.core.scopes import Admin
 from router.http1.heads import Headers
 from router.http1.requests import path_of
 from router.proxy.exchange import Exchange
-from router.proxy.heads import MAX_HEADERS, MAX_REQUEST_HEAD, RequestHead, describe_request, path_in, usable_id
+from router.proxy.heads import RequestHead, describe_request, usable_id
 from router.proxy.plane import Plane
-from router.proxy.requests import UNREADABLE, Rules, address_of, error_answer, late_head
+from router.proxy.requests import UNREADABLE, Rules, error_answer
+from router.proxy.slow_connection import BODY_ERRORS, SERVER, error_response
 from router.proxy.unusual import Decoder, Handler, as_meant, authority_of, lowered, offers_upgrade, sender_of
-from router.proxy.uploads import Upload
-from router.proxy.wire import IDLE_TIMEOUT, Wire, Written
+from router.proxy.wire import Wire, Written
 
 log = structlog.get_logger("router")
-
-HEAD_TIMEOUT = 11.0
-"""Seconds that a request's head may take to arrive."""
-
-LINGER_TIMEOUT = 5.0
-"""Seconds for which a refused client may go on sending its body."""
-
-BODY_ERRORS = (web.RequestPayloadError, aiohttp.ClientError, HttpProcessingError)
-"""What aiohttp raises for a body that isn't as its head says."""
-
-SERVER = "router"
-"""The Server header of the router's own answers."""
 
 OPEN = ("/health", "/ready")
 """Paths that answer every client, whatever the Host, for load balancers. They name models only to those who may use
@@ -49,91 +35,6 @@ them."""
 
 ADMIN = web.RequestKey("admin", Admin)
 """Where a handler with a `scope` finds who asks, who has it."""
-
-
-class SlowConnection(web.RequestHandler):
-    """aiohttp's side of a connection, with errors in the API's form instead of an HTML page."""
-
-    def __init__(self, server: web.Server, rules: Rules, on_lost: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-        # aiohttp writes no access log if this is None, which its types don't allow.
-        super().__init__(
-            server,
-            loop=loop,
-            access_log=None,  # type: ignore[arg-type]
-            keepalive_timeout=IDLE_TIMEOUT,
-            lingering_time=LINGER_TIMEOUT,
-            max_line_size=MAX_REQUEST_HEAD,
-            max_field_size=MAX_REQUEST_HEAD,
-            max_headers=MAX_HEADERS,
-            auto_decompress=False,
-        )
-        self._rules = rules
-        self._on_lost = on_lost
-        # The path of the head that came last, for errors of heads that aiohttp can't read.
-        self._path = ""
-        # Runs while a head has begun and isn't whole.
-        self._late_head: asyncio.TimerHandle | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Have aiohttp read these bytes; if a head begins with them, it has to end in time."""
-        if self._late_head is None:
-            self._path = path_in(data)
-        super().data_received(data)
-        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
-            self._end_body()
-        if self._waiter is None or self._waiter.done():
-            # A request is being handled, or is about to be.
-            self._forget_head()
-        elif self._late_head is None and data.strip(b"\r\n"):
-            self._late_head = self._loop.call_later(HEAD_TIMEOUT, self._refuse_head)
-
-    def _end_body(self) -> None:
-        """Tell whoever reads a body that what has come of it is no part of one: aiohttp tells only who asks next."""
-        request = self._current_request
-        if request is not None and not request.content.is_eof():
-            request.content.set_exception(web.RequestPayloadError(UNREADABLE))
-
-    def _forget_head(self) -> None:
-        if self._late_head is not None:
-            self._late_head.cancel()
-            self._late_head = None
-
-    def _refuse_head(self) -> None:
-        self._refuse(late_head(HEAD_TIMEOUT), self._path)
-        self.force_close()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Report the end to the lane that the connection came from, too."""
-        self._forget_head()
-        super().connection_lost(exc)
-        self._on_lost()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002  (aiohttp's, for its page)
-    ) -> web.StreamResponse:
-        """Answer a request that aiohttp couldn't read, or that a bug of ours broke; then the connection is closed."""
-        if status < 500:
-            self._refuse(errors.BadRequestError("This is no well-formed HTTP request."), self._path)
-        else:
-            log.error("a request failed because of a bug in the router", path=request.path, exc_info=exc)
-            self._refuse(RouterError(errors.BUG), request.path)
-        return Written(keep_alive=False)
-
-    def _refuse(self, error: RouterError, path: str) -> None:
-        if self.transport is not None:
-            if error.status < 500:
-                self._rules.refusals.note(error, address_of(self.transport), path, self._loop.time())
-            self.transport.write(error_answer(error, path, self._rules.new_id(), keep_alive=False))
-
-    def log_exception(self, *args: object, **more: object) -> None:
-        """Log what aiohttp meets, but not that a body isn't as its head says: its client has been told."""
-        if not isinstance(more.get("exc_info"), BODY_ERRORS):
-            super().log_exception(*args, **more)
 
 
 class _Reading:
@@ -177,9 +78,11 @@ class SlowLane:
         wire, goes_on = Wire(request), False
         try:
             caller = self._rules.admit(head.headers, authority_of(request), sender_of(request))
-            body = await self._read(request, head.headers)
+            body, texts = await self._read(request, head.headers, head)
             goes_on = http11 and request.keep_alive and not self._rules.draining and not offers_upgrade(request)
-            parsed, body = self._rules.understand(head, id_, body, caller, http11=http11, keep_alive=goes_on)
+            parsed, body = self._rules.understand(
+                head, id_, body, caller, http11=http11, keep_alive=goes_on, texts=texts
+            )
         except RouterError as error:
             cors = self._rules.cors(head.headers)
             self._note(error, request, head.path)
@@ -187,7 +90,9 @@ class SlowLane:
             return Written(keep_alive=goes_on)
         return await wire.carry(Exchange(self._plane, parsed, body, wire))
 
-    async def _read(self, request: web.Request, headers: Headers) -> bytes:
+    async def _read(
+        self, request: web.Request, headers: Headers, head: RequestHead | None = None
+    ) -> tuple[bytes, Texts | None]:
         self._rules.check_length(request.content_length or 0)
         decoder = Decoder(request.headers.get("content-encoding", ""))
         expected = dict(headers).get(b"expect")
@@ -196,14 +101,19 @@ class SlowLane:
                 raise errors.BadRequestError("The request expects what this server doesn't do; leave Expect out.")
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
-            return await self._gather(request.content, decoder)
+            return await self._gather(request.content, decoder, head)
         except BODY_ERRORS as error:
             raise errors.BadRequestError(UNREADABLE) from error
 
-    async def _gather(self, content: aiohttp.StreamReader, decoder: Decoder) -> bytes:
-        """Read a body to its end. Raises RouterError if it is too large, or refused (`proxy.uploads`)."""
+    async def _gather(
+        self, content: aiohttp.StreamReader, decoder: Decoder, head: RequestHead | None
+    ) -> tuple[bytes, Texts | None]:
+        """Read a body to its end; `head` is its head if it is for a model.
+
+        Raises RouterError if it is too large, or refused (`proxy.uploads`).
+        """
         loop, owner = asyncio.get_running_loop(), _Reading()
-        upload = Upload(self._rules.uploads, owner.refuse, loop.time())
+        upload = self._rules.upload(head, owner.refuse, loop.time())
         try:
             async with asyncio.timeout(None) as owner.deadline:
                 async for piece in content.iter_any():
@@ -258,7 +168,7 @@ class SlowLane:
 
     def _refuse(self, error: RouterError, request: web.Request) -> web.Response:
         self._note(error, request, request.path)
-        return _error_response(error, request)
+        return error_response(error, request)
 
     def _note(self, error: RouterError, request: web.Request, path: str) -> None:
         """Leave a trace of a request that is refused before it became an exchange."""
@@ -277,7 +187,7 @@ class SlowLane:
                 admin.check(scope)
         if request.can_read_body:
             # For `handler`, which asks aiohttp for it.
-            request._read_bytes = await self._read(request, headers)  # noqa: SLF001
+            request._read_bytes, _ = await self._read(request, headers)  # noqa: SLF001
         return await handler(request)
 
     def shows_key(self, request: web.Request) -> bool:
@@ -298,9 +208,3 @@ def _head_of(request: web.Request, target: bytes) -> RequestHead:
 
 def _fields(lines: bytes) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in lines.decode("latin-1").splitlines())
-
-
-def _error_response(error: RouterError, request: web.BaseRequest) -> web.Response:
-    headers = {"server": SERVER} | ({} if error.retry_after is None else {"retry-after": str(error.retry_after)})
-    body = errors.body(error, request.path)
-    return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)

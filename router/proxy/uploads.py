@@ -9,13 +9,15 @@ its last move. It is refused in these cases:
      makes room for who sends fast.
   4. The router stops, and the upload isn't whole after STOP_WITHIN. Nothing of it is in flight.
 
-A body that comes whole in one piece, as most do, is no upload.
+A body that comes whole in one piece, as most do, is no upload. Of a large JSON body its long texts are cut out as they
+come (`core.outline`): to join, parse and copy all of it at its end would hold up everybody else.
 """
 
 from collections.abc import Callable
 from typing import Final
 
 from router.core.errors import RequestTimeoutError, RouterError, UnavailableError
+from router.core.outline import LARGE, Outline, Texts
 
 STEP: Final = 32 * 1024
 """Bytes that an upload has to grow by within BODY_TIMEOUT: about 1 KiB/s."""
@@ -38,6 +40,9 @@ DEFAULT_BUDGET = 256 * 1024 * 1024
 _CRUMB: Final = 4 * 1024
 """Pieces below so many bytes are joined at once: each piece takes some 40 bytes of its own."""
 
+_CRUMBS: Final = 64 * 1024
+"""Bytes of such pieces that are joined to one."""
+
 _FULL = UnavailableError(
     "The bodies of requests that aren't whole yet are too large together, and this one came too slowly. Try again "
     "soon, or raise limits.max_uploads.",
@@ -48,10 +53,13 @@ _FULL = UnavailableError(
 class Upload:
     """One body that isn't whole yet. `size` counts its bytes so far; `moved_at` is when it last moved.
 
-    `refuse` is called, once the upload is closed, if its client is to get this error instead.
+    `refuse` is called, once the upload is closed, if its client is to get this error instead. With `outlines`, a large
+    body becomes its outline in the end, and its long texts.
     """
 
-    def __init__(self, uploads: "Uploads", refuse: Callable[[RouterError], None], now: float) -> None:
+    def __init__(
+        self, uploads: "Uploads", refuse: Callable[[RouterError], None], now: float, *, outlines: bool = False
+    ) -> None:
         self.size = 0
         self.moved_at = now
         self.refuse: Final = refuse
@@ -61,6 +69,8 @@ class Upload:
         self._pieces: list[bytes] = []
         # The last ones of the pieces, as long as they are small.
         self._crumbs = bytearray()
+        self._outlines = outlines
+        self._outline: Outline | None = None
         uploads.under_way.add(self)
 
     def add(self, data: bytes, now: float) -> None:
@@ -70,9 +80,11 @@ class Upload:
             self._moves_at, self.moved_at = self.size + STEP, now
         if len(data) < _CRUMB:
             self._crumbs += data
+            if len(self._crumbs) >= _CRUMBS:
+                self._gather()
         else:
             self._gather()
-            self._pieces.append(data)
+            self._keep(data)
         uploads = self._uploads
         uploads.held += len(data)
         if uploads.held > uploads.budget:
@@ -80,15 +92,33 @@ class Upload:
 
     def _gather(self) -> None:
         if self._crumbs:
-            self._pieces.append(bytes(self._crumbs))
-            self._crumbs = bytearray()
+            crumbs, self._crumbs = bytes(self._crumbs), bytearray()
+            self._keep(crumbs)
 
-    def whole(self, last: bytes) -> bytes:
-        """Give all of the body, with its last piece, and close."""
+    def _keep(self, piece: bytes) -> None:
+        if self._outline is not None:
+            self._outline.feed(piece)
+            return
+        self._pieces.append(piece)
+        if self._outlines and self.size >= LARGE:
+            outline = Outline(self._uploads.secret)
+            for each in self._pieces:
+                outline.feed(each)
+            self._outlines = False
+            if outline.pays:
+                self._outline, self._pieces = outline, []
+
+    def whole(self, last: bytes) -> tuple[bytes, Texts | None]:
+        """Give all of the body, with its last piece, and close; or its outline, and its texts."""
         self._gather()
-        body = b"".join([*self._pieces, last])
+        outline = self._outline
+        if outline is None:
+            body, texts = b"".join([*self._pieces, last]), None
+        else:
+            outline.feed(last)
+            body, texts = outline.end(), outline.texts
         self.close()
-        return body
+        return body, texts
 
     def close(self) -> None:
         """Free what is held, once."""
@@ -97,6 +127,7 @@ class Upload:
             self._uploads.held -= self.size
             self._pieces = []
             self._crumbs = bytearray()
+            self._outline = None
 
     def overdue(self, now: float) -> bool:
         """Whether it comes too slowly."""
@@ -104,10 +135,14 @@ class Upload:
 
 
 class Uploads:
-    """All bodies that aren't whole yet. `held` counts their bytes, of which there may be `budget`."""
+    """All bodies that aren't whole yet. `held` counts their bytes, of which there may be `budget`.
 
-    def __init__(self) -> None:
+    `secret` is for outlines; see `core.outline`.
+    """
+
+    def __init__(self, secret: bytes) -> None:
         self.held = 0
+        self.secret: Final = secret
         self.budget = DEFAULT_BUDGET
         self.under_way: set[Upload] = set()
 

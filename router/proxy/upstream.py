@@ -8,15 +8,21 @@ pool; after anything else it is closed.
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from router.core.retry import Failure
 from router.http1.bodies import Body, ChunkedBody, body_of
 from router.http1.heads import Known, ProtocolError
 from router.proxy.heads import ResponseHead, parse_response
 
+if TYPE_CHECKING:
+    from router.core.outline import Texts
+
 STALE_WITHIN = 1.0
 """Seconds within which a kept connection shows that it was closed already; later, the engine died at work."""
+
+AT_ONCE = 512 * 1024
+"""Bytes of a large request that are written at once: in a millisecond."""
 
 
 class Receiver:
@@ -83,6 +89,9 @@ class Connection(asyncio.Protocol):
         self._known: Known[ResponseHead] | None = None  # the latest answer's head
         self._held = b""  # a head that isn't whole yet
         self._reused = False
+        # What isn't written yet of a large request, the next piece last.
+        self._rest: list[bytes] = []
+        self._full = False
         self._loop = asyncio.get_running_loop()
         self._sent_at = 0.0
         self._paused = False
@@ -97,13 +106,41 @@ class Connection(asyncio.Protocol):
         """Whether a request can be sent now."""
         return not self._closed and self._receiver is None
 
-    def send(self, request: bytes, receiver: Receiver, *, raw: bool) -> None:
-        """Send a request; its answer goes to the receiver, a chunked body as it comes if `raw`, else decoded."""
+    def send(self, request: bytes, receiver: Receiver, *, raw: bool, texts: "Texts | None" = None) -> None:
+        """Send a request; its answer goes to the receiver, a chunked body as it comes if `raw`, else decoded.
+
+        With `texts`, the request is an outline that they fill.
+        """
         self._receiver = receiver
         self._body = None
         self._raw = raw
         self._sent_at = self._loop.time()
-        self._transport.write(request)
+        if texts is None:
+            self._transport.write(request)
+        else:
+            self._rest = texts.filled(request)
+            self._rest.reverse()
+            self._write_rest()
+
+    def _write_rest(self) -> None:
+        """Write pieces of a large request, as many at once as take no time that others would notice."""
+        rest, now, size = self._rest, [], 0
+        while rest and size < AT_ONCE:
+            now.append(rest.pop())
+            size += len(now[-1])
+        self._transport.writelines(now)
+        if rest and not self._full:
+            self._loop.call_soon(self.resume_writing)
+
+    def pause_writing(self) -> None:
+        """Note that the backend has to take what there is first."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Go on writing a large request."""
+        self._full = False
+        if self._rest:
+            self._write_rest()
 
     def hand_over(self, receiver: Receiver) -> None:
         """Have another receiver hear the rest of an answer that is under way."""
@@ -155,7 +192,7 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         if not self._closed:
-            self._closed = True
+            self._closed, self._rest = True, []
             self._transport.abort()
             self._on_closed(self)
 
@@ -229,7 +266,7 @@ class Connection(asyncio.Protocol):
             # It left while it was being told of the last bytes.
             return
         # If there is any, the backend answered before it had read the request.
-        unsent = self._transport.get_write_buffer_size()
+        unsent = self._transport.get_write_buffer_size() + len(self._rest)
         if self._keep_alive and not body.surplus and not unsent and not self._closed:
             self._reused = True
             if self._paused:

@@ -37,12 +37,13 @@ def put(request: "Request", body: bytes, backend: "Backend", pool: "Pool") -> by
 def message(
     request: "Request", backend: "Backend", target: bytes, credentials: bytes, body: bytes, pool: "Pool"
 ) -> bytes:
-    """Write the head and the body of a request that a backend gets at `target`."""
+    """Write the head and the body, or the outline of that, of a request that a backend gets at `target`."""
     if not backend.uuid_request_ids or is_uuid(request.id):
         credentials += b"x-request-id: %s\r\n" % request.id.encode("ascii")
     lines = request.head.lines
     if not pool.is_plain:
         target, lines = pool.adapted(target, lines)
+    length = len(body) if request.texts is None else sum([len(piece) for piece in request.texts.filled(body)])
     return b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (
         pool.base,
         target,
@@ -50,6 +51,6 @@ def message(
         lines,
         credentials,
         request.head.kind,
-        len(body),
+        length,
         body,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from router.core.catalog import Backend
 from router.core.health import WELL, Thresholds
+from router.core.outline import Texts
 from router.core.peek import Stay
 from router.core.retry import Failure
 from router.http1.bodies import CHUNKED
@@ -36,7 +37,7 @@ class Wire(Connection):
         self.aborted = self.paused = False
         self.left_for: float | None = None
 
-    def send(self, request: bytes, receiver: Receiver, *, raw: bool) -> None:  # noqa: ARG002
+    def send(self, request: bytes, receiver: Receiver, *, raw: bool, texts: Texts | None = None) -> None:  # noqa: ARG002
         """Keep the request."""
         self.sent, self.receiver = request, receiver
 

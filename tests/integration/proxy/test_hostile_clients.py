@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from structlog.testing import capture_logs
 
-from router.proxy import downstream, slow, uploads
+from router.proxy import downstream, slow_connection, uploads
 from router.proxy import lane as lane_module
 from router.proxy.pool import MAX_IDLE
 from router.proxy.requests import NO_TLS
@@ -67,7 +67,7 @@ ODD_REQUESTS = {
     "long head": b"GET / HTTP/1.1\r\nx: " + b"a" * 40_000 + b"\r\n\r\n",
     "long target": b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n",
     "bad value": post(ASK, headers=b"x: a\x00b\r\n"),
-    "two codings": b"POST %s HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip, chunked\r\n\r\nzz" % CHAT,
+    "two codings": b"POST %s HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip, chunked\r\n\r\nzz\r\n" % CHAT,
 }
 
 
@@ -467,8 +467,8 @@ def impatient(monkeypatch):
         monkeypatch.setattr(downstream, name, 0.1)
     monkeypatch.setattr(uploads, "BODY_TIMEOUT", 0.1)
     monkeypatch.setattr(lane_module, "SWEEP_EVERY", 0.02)
-    monkeypatch.setattr(slow, "HEAD_TIMEOUT", 0.1)
-    monkeypatch.setattr(slow, "LINGER_TIMEOUT", 0.1)
+    monkeypatch.setattr(slow_connection, "HEAD_TIMEOUT", 0.1)
+    monkeypatch.setattr(slow_connection, "LINGER_TIMEOUT", 0.1)
 
 
 GET = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -523,15 +523,93 @@ async def test_a_head_that_drips_is_cut(router, raw, lane):
 
 async def test_a_head_on_the_slow_lane_that_ends_in_time(router, raw, monkeypatch):
     """However it is cut: its limit ends with it."""
-    monkeypatch.setattr(slow, "HEAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(slow_connection, "HEAD_TIMEOUT", 2.0)
     client = await raw(router)
     client.send(GET)
     assert (await client.answer()).status == 200
-    for _ in range(2):
+    begun = asyncio.get_running_loop().time()
+    while asyncio.get_running_loop().time() < begun + 2.5:
         client.send(GET[:20])
         await client.sent()
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.2)
         client.send(GET[20:])
+        assert (await client.answer()).status == 200
+
+
+BEFORE = {
+    "fast": post(ASK),
+    "slow": post(ASK, lane="slow"),
+    "slow, with a length": post(ASK, headers=b"content-encoding: identity\r\n"),
+    "get": GET,
+}
+
+
+@pytest.mark.parametrize("garbage", [b"garbage\r\n\r\n", b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n"])
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
+@pytest.mark.parametrize("cut", [False, True])
+async def test_garbage_behind_a_request_takes_nothing_from_it(router, raw, before, garbage, cut):
+    """The request has its answer, and then the garbage has its own."""
+    client = await raw(router)
+    if cut:
+        client.send(before[:-3])
+        await client.sent()
+        client.send(before[-3:] + garbage)
+    else:
+        client.send(before + garbage)
+    assert (await client.answer()).status == 200
+    assert (await client.answer()).status == 400
+    assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
+@pytest.mark.usefixtures("impatient")
+async def test_half_a_head_behind_a_request_is_cut(router, raw, before):
+    """It isn't taken for an idle connection."""
+    client = await raw(router)
+    client.send(before + b"GET / HT")
+    assert (await client.answer()).status == 200
+    assert (await client.answer()).status == 408
+    assert await client.rest() == b""
+
+
+async def test_many_requests_at_once_on_the_slow_lane(router, raw):
+    """Each is answered, in its turn."""
+    client = await raw(router)
+    client.send((GET + post(ASK, lane="slow")) * 60 + GET)
+    for _ in range(60):
+        assert (await client.answer()).body == b'{"status":"ok"}'
+        assert (await client.answer()).body == expected_body(0, 8)
+    assert (await client.answer()).status == 200
+
+
+def in_chunks_of(size, data):
+    """Frame a body in chunks of this size."""
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    return b"".join([b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces]) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(("size", "status"), [(1, 400), (10, 400), (400, 200)])
+async def test_crumbs_on_the_slow_lane_are_bounded(router, raw, size, status):
+    """There, each chunk takes microseconds. It is said what is wrong; larger chunks are as good as any."""
+    body = json.dumps({**ASK, "user": "\r\n" + "x" * 300_000}).encode()
+    head = post(ASK, lane="slow").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    client = await raw(router)
+    client.send(head + in_chunks_of(size, body))
+    told = await client.answer()
+    assert told.status == status
+    if status == 400:
+        assert b"chunks of a few bytes" in told.body
+        client.leave()
+    await eventually(lambda: nothing_left(router))
+
+
+async def test_crumbs_are_counted_for_each_request(router, raw):
+    """Not for the connection."""
+    body = json.dumps({**ASK, "user": "x" * 3000}).encode()
+    head = post(ASK, lane="slow").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    client = await raw(router)
+    for _ in range(4):
+        client.send(head + in_chunks_of(1, body))
         assert (await client.answer()).status == 200
 
 
@@ -539,7 +617,7 @@ async def test_a_head_on_the_slow_lane_that_ends_in_time(router, raw, monkeypatc
 @pytest.mark.usefixtures("impatient")
 async def test_empty_lines_buy_no_time(router, raw, data, lane, monkeypatch):
     """They are no request, nor the beginning of one."""
-    monkeypatch.setattr(slow, "IDLE_TIMEOUT", 0.1)
+    monkeypatch.setattr(slow_connection, "IDLE_TIMEOUT", 0.1)
     client = await raw(router)
     if lane == "slow":
         client.send(GET)

@@ -3,6 +3,7 @@
 import pytest
 
 from router.core.errors import RequestTimeoutError, UnavailableError
+from router.core.outline import LARGE
 from router.proxy.uploads import BODY_TIMEOUT, LEAST_RATE, STEP, WITHIN, Upload, Uploads
 
 
@@ -10,7 +11,7 @@ class Scene:
     """Some uploads, and whom of them was told what."""
 
     def __init__(self, budget=100_000):
-        self.uploads = Uploads()
+        self.uploads = Uploads(b"5ec4e7")
         self.uploads.budget = budget
         self.told = {}
 
@@ -26,9 +27,25 @@ def test_a_body_is_whole_however_it_is_cut():
     for piece in pieces:
         upload.add(piece, 0.0)
     assert scene.uploads.held == upload.size
-    assert upload.whole(b"!") == b"".join(pieces) + b"!"
+    assert upload.whole(b"!") == (b"".join(pieces) + b"!", None)
     upload.close()
     assert (scene.uploads.held, scene.uploads.under_way, scene.told) == (0, set(), {})
+
+
+@pytest.mark.parametrize("size", [1000, 5000, 200_000])
+def test_a_large_body_becomes_its_outline(size):
+    """Where it may: from when it is large, however it is cut; crumbs are joined to pieces first."""
+    scene = Scene(budget=10 * LARGE)
+    body = b'{"model":"m","prompt":"%s"}' % (b"x" * 2 * LARGE)
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    for outlines in (True, False):
+        upload = Upload(scene.uploads, lambda error: pytest.fail(error.message), 0.0, outlines=outlines)
+        for piece in pieces[:-1]:
+            upload.add(piece, 0.0)
+        outline, texts = upload.whole(pieces[-1])
+        assert (texts is not None, len(outline) < 1000) == (outlines, outlines)
+        assert body == (outline if texts is None else b"".join(texts.filled(outline)))
+    assert scene.uploads.held == 0
 
 
 def test_crumbs_are_no_move():

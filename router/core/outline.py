@@ -1,0 +1,193 @@
+r"""A large JSON body as its outline, which is small, and its long texts, which nobody here reads. Pure.
+
+Images and files are texts of megabytes. To parse and copy them takes tenths of a second, in which nobody else is
+served. So they are cut out piece by piece as they come:
+
+    {"messages": [{"content": "data:image/png;base64,iVBORw…MARK"}]}       the outline: JSON that is read and changed
+    MARK → [b"…", b"…"]                                                   put back into what is sent (`Texts.filled`)
+
+A text keeps its first KEPT bytes, which say what it is. A mark has a hash of what it stands for: the same texts have
+the same marks, so that prefixes of prompts compare. It has a secret, too, so that no client can write one.
+
+A piece is cut where no escape, no character and no pair of surrogates is parted, and is checked as `peek` would check
+it. A piece that is no valid text stays in the outline, for `peek` to refuse.
+"""
+
+import re
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+LARGE: Final = 1024 * 1024
+"""Bytes from which on a body is outlined: a smaller one is read in a few milliseconds."""
+
+LONG: Final = 16 * 1024
+"""Bytes from which on a text is cut out."""
+
+KEPT: Final = 512
+"""Bytes of a text, at most, that stay in the outline."""
+
+_TAIL: Final = 12
+"""Bytes of the longest unit of a text, an escaped pair of surrogates."""
+
+_HIGH = re.compile(rb"\\u[dD][89abAB]..")
+_READ = re.compile(rb'"arguments"\s*:\s*"\Z')
+"""What is before a text that engines' rules look into: a call's arguments are JSON in themselves."""
+
+_WRITTEN = re.compile(rb'"arguments"\s*:\s*\{')
+"""Arguments that engines' rules write as a text: what is in them changes."""
+
+
+class _Nothing(msgspec.Struct):
+    """No field: all of a body is passed over, as most of it is by `peek`."""
+
+
+_pass_over = msgspec.json.Decoder(_Nothing).decode
+
+
+class Texts:
+    """The long texts of one body. `size` counts their bytes."""
+
+    def __init__(self, secret: bytes) -> None:
+        self.size = 0
+        self._texts: list[list[bytes]] = []
+        self._mark: Final = re.compile(rb"\[\[%s:(\d{1,9}):[0-9a-f]+\]\]" % secret)
+        self._secret: Final = secret
+
+    def add(self, pieces: list[bytes], digest: int) -> bytes:
+        """Keep a text; give its mark."""
+        self.size += sum([len(piece) for piece in pieces])
+        self._texts.append(pieces)
+        return b"[[%s:%d:%x]]" % (self._secret, len(self._texts) - 1, digest)
+
+    def filled(self, outline: bytes) -> list[bytes]:
+        """Give what an outline stands for, in pieces."""
+        pieces: list[bytes] = []
+        at = 0
+        for mark in self._mark.finditer(outline):
+            pieces.append(outline[at : mark.start()])
+            pieces += self._texts[int(mark[1])]
+            at = mark.end()
+        pieces.append(outline[at:])
+        return pieces
+
+    def forget(self) -> None:
+        """Free the texts: the body isn't sent again."""
+        self.size, self._texts = 0, []
+
+
+class Outline:
+    """Makes the outline of one body from its bytes as they come."""
+
+    def __init__(self, secret: bytes) -> None:
+        self.texts: Final = Texts(secret)
+        self._outline = bytearray()
+        # Bytes that can't be judged without those that follow.
+        self._held = b""
+        # Whether they are in a text, and what has been cut out of that.
+        self._inside = False
+        self._cut: list[bytes] = []
+        self._digest = 0
+        # Whether what has been cut out goes back.
+        self._read = False
+
+    @property
+    def pays(self) -> bool:
+        """Whether most of what has come is in long texts; else to look for them is dearer than to read all at once."""
+        return self.texts.size + sum([len(piece) for piece in self._cut]) > len(self._outline)
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        data, self._held = self._held + data, b""
+        at = 0
+        while at < len(data):
+            if self._inside:
+                at = self._read_text(data, at)
+            else:
+                quote = data.find(b'"', at) + 1
+                self._outline += data[at : quote or len(data)]
+                self._inside, at = quote > 0, quote or len(data)
+
+    def _read_text(self, data: bytes, at: int) -> int:
+        """Take a text, or as much of it as has come; give where to read on."""
+        ends = _end_of_text(data, at)
+        if ends >= 0:
+            self._end_text(data[at:ends])
+            return ends + 1
+        if not self._cut:
+            if len(data) - at < LONG:
+                self._held = data[at:]
+                return len(data)
+            at = self._keep_beginning(data, at)
+        stop = _whole_units(data, at)
+        self._take(data[at:stop])
+        self._held = data[stop:]
+        return len(data)
+
+    def _end_text(self, text: bytes) -> None:
+        if self._cut:
+            self._take(text)
+        elif len(text) < LONG:
+            self._outline += text
+        else:
+            self._take(text[self._keep_beginning(text, 0) :])
+        if self._cut:
+            self._outline += b"".join(self._cut) if self._read else self.texts.add(self._cut, self._digest)
+            self._cut, self._digest = [], 0
+        self._outline += b'"'
+        self._inside = False
+
+    def _keep_beginning(self, data: bytes, at: int) -> int:
+        self._read = _READ.search(self._outline, max(0, len(self._outline) - 64)) is not None
+        stop = _whole_units(data[: at + KEPT], at)
+        self._outline += data[at:stop]
+        return stop
+
+    def _take(self, piece: bytes) -> None:
+        """Cut out a piece, or leave it if it is no valid text."""
+        try:
+            _pass_over(b'{"":"%s"}' % piece)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._outline += piece
+        else:
+            self._cut.append(piece)
+            self._digest = crc32(piece, self._digest)
+
+    def end(self) -> bytes:
+        """Give the outline, or all of a body that can't do with one: it has come to its end."""
+        self._outline += self._held
+        outline, self._outline, self._held = bytes(self._outline), bytearray(), b""
+        if self.texts.size and _WRITTEN.search(outline):
+            outline = b"".join(self.texts.filled(outline))
+            self.texts.forget()
+        return outline
+
+
+def _end_of_text(data: bytes, at: int) -> int:
+    """Find the quote that ends a text, of which a unit begins at `at`; -1: it doesn't end here."""
+    quote = data.find(b'"', at)
+    while quote >= 0 and _slashes(data, at, quote) % 2:
+        quote = data.find(b'"', quote + 1)
+    return quote
+
+
+def _slashes(data: bytes, at: int, end: int) -> int:
+    """Count the backslashes that end at `end`, from `at` on."""
+    near = max(at, end - _TAIL)
+    count = end - near - len(data[near:end].rstrip(b"\\"))
+    return count if near + count < end or near == at else end - at - len(data[at:end].rstrip(b"\\"))
+
+
+def _whole_units(data: bytes, at: int) -> int:
+    """Give where to part a text that goes on behind the data: behind its last whole unit."""
+    end = len(data)
+    slash = data.rfind(b"\\", max(at, end - _TAIL), end)
+    if slash >= 0 and _slashes(data, at, slash + 1) % 2:
+        # An escape begins there; it may be the second one of a pair.
+        first = slash - 6
+        pair = first >= at and _HIGH.fullmatch(data, first, slash) and _slashes(data, at, first + 1) % 2
+        return first if pair else slash
+    while end > at and data[end - 1] & 0xC0 == 0x80:
+        end -= 1
+    return end - 1 if end > at and data[end - 1] >= 0xC0 else end

@@ -1,0 +1,139 @@
+"""Large bodies: what is cut out of them, and put back."""
+
+import json
+import random
+
+import msgspec
+import pytest
+
+from router.core.affinity import blocks_of
+from router.core.errors import BadRequestError
+from router.core.outline import KEPT, LONG, Outline, Texts
+from router.core.peek import peek
+from router.core.reshape import reshaped
+
+SECRET = b"5ec4e7"
+
+
+def outlined(body: bytes, sizes: list[int]) -> tuple[bytes, Texts]:
+    """The outline of a body that comes in pieces of these sizes, again and again."""
+    outline, at, number = Outline(SECRET), 0, 0
+    while at < len(body):
+        size = sizes[number % len(sizes)]
+        outline.feed(body[at : at + size])
+        at, number = at + size, number + 1
+    return outline.end(), outline.texts
+
+
+def chat(text: str, *, escaped: bool = False, model: str = "demo") -> bytes:
+    message = {"role": "user", "content": text}
+    return json.dumps({"model": model, "messages": [message], "stream": True}, ensure_ascii=escaped).encode()
+
+
+TEXTS = {
+    "base64": "iVBORw0KGgo" * 9000,
+    "quotes": 'he said "no" \\ and "yes"\n' * 3000,
+    "backslashes": "\\" * 50_001,
+    "other letters": "жéж漢字😀" * 5000,
+    "emoji": "😀" * 9000,
+    "backslash before u": "\\ud83d\\\\ude00 \\\\\\" * 4000,
+}
+
+
+@pytest.mark.parametrize("sizes", [[100_000_000], [4096], [5000, 4097, 9001], [16_384, 1, 7]])
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_long_text_is_cut_out_and_put_back(kind, escaped, sizes):
+    """However its bytes come: the outline is small, valid JSON, and filled it is the body to the last byte."""
+    body = chat(TEXTS[kind], escaped=escaped)
+    outline, texts = outlined(body, sizes)
+    assert len(outline) < LONG
+    assert len(outline) + texts.size > len(body)
+    assert peek(outline) == ("demo", True, None, None)
+    assert json.loads(outline)["messages"][0]["content"].startswith(TEXTS[kind][: KEPT // 13])
+    assert b"".join(texts.filled(outline)) == body
+
+
+def test_pieces_that_fall_anywhere():
+    """Escapes, characters and pairs of surrogates are never parted, or the check of a piece would fail."""
+    chance = random.Random(7)  # noqa: S311  (the same texts in each run)
+    letters = ["a", "\\", '"', "\n", "é", "漢", "😀", "\\u", "d83d", "\ufffd"]
+    for _ in range(60):
+        text = "".join(chance.choices(letters, k=20_000))
+        body = chat(text, escaped=chance.random() < 0.5)
+        outline, texts = outlined(body, [chance.randrange(1, 9000) for _ in range(9)])
+        assert b"".join(texts.filled(outline)) == body
+        assert len(outline) < LONG
+
+
+def test_the_outline_may_be_changed_before_it_is_filled():
+    """As a route's rules, and engines', change a body."""
+    body = chat("x" * 100_000)
+    outline, texts = outlined(body, [5000])
+    assert b"".join(texts.filled(reshaped(outline, None, "other"))) == reshaped(body, None, "other")
+
+
+@pytest.mark.parametrize(("length", "pays"), [(100, False), (LONG - 1, False), (100_000, True)])
+def test_it_pays_where_texts_are_long(length, pays):
+    """Each short text takes as long to pass over as to read."""
+    outline = Outline(SECRET)
+    outline.feed(json.dumps({"input": ["x" * length] * (1_000_000 // length)}).encode()[:999_000])
+    assert outline.pays is pays
+
+
+def test_short_texts_stay():
+    """And so does what stands between texts."""
+    body = json.dumps({"model": "demo", "input": [["a" * 500, 1, None]] * 500}).encode()
+    outline, texts = outlined(body, [5000])
+    assert (outline, texts.size) == (body, 0)
+    assert texts.filled(outline) == [body]
+
+
+@pytest.mark.parametrize("sizes", [[10_000_000], [5000]])
+def test_the_arguments_of_a_call_stay(sizes):
+    """They are JSON in themselves, which engines' rules read."""
+    body = b'{"model":"demo","arguments": "%s"}' % (b"x" * 50_000)
+    assert outlined(body, sizes)[0] == body
+
+
+def test_arguments_that_are_written_anew_bring_all_back():
+    """Rules make a text of them, in which what was cut out would have to be escaped again."""
+    body = b'{"model":"demo","arguments":{"a":"%s"},"b":"%s"}' % (b"x" * 50_000, b"y" * 50_000)
+    outline, texts = outlined(body, [5000])
+    assert (outline, texts.size) == (body, 0)
+
+
+@pytest.mark.parametrize("sizes", [[10_000_000], [5000]])
+@pytest.mark.parametrize("bad", [b"\\q", b"\x01", b"\\ud83d\\u0041"])
+def test_what_peek_would_refuse_is_refused(bad, sizes):
+    """A piece that is no text is left for it."""
+    body = b'{"model":"demo","input":"%s%s%s"}' % (b"x" * 40_000, bad, b"y" * 40_000)
+    with pytest.raises(BadRequestError, match="not valid JSON"):
+        peek(body)
+    with pytest.raises(BadRequestError, match="not valid JSON"):
+        peek(outlined(body, sizes)[0])
+
+
+@pytest.mark.parametrize("end", [b"", b"\\", b'"', b'"}}'])
+def test_a_body_that_is_not_whole(end):
+    """It is refused, as any other."""
+    body = b'{"model":"demo","input":"' + b"x" * 40_000 + end
+    with pytest.raises(BadRequestError):
+        peek(outlined(body, [5000])[0])
+
+
+def test_conversations_that_begin_alike_have_blocks_in_common():
+    """The same text has the same mark; another one of the same beginning has another."""
+    same, other = ["x" * 100_000, "y" * 3000, "z"], ["x" * 99_999 + "!", "y" * 3000]
+    bodies = [json.dumps({"prompt": texts}).encode() for texts in (same[:2], same, other)]
+    first, second, third = (blocks_of(outlined(body, [70_000])[0]) for body in bodies)
+    assert len(set(first) & set(second)) > 8
+    assert len(set(first) & set(third)) <= KEPT // 256 + 1
+
+
+def test_what_is_forgotten_is_freed():
+    """Once an answer has begun, the body isn't sent again."""
+    outline, texts = outlined(chat("x" * 100_000), [5000])
+    texts.forget()
+    assert not texts._texts
+    assert msgspec.json.decode(outline)["model"] == "demo"
