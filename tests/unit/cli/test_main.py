@@ -102,5 +102,5 @@ def test_a_router_at_work_imports_nothing_of_the_other_commands():
     assert "router.app" in modules
     assert [name for name in modules if name.startswith(("router.cli", "router.doctor", "router.config.schema"))] == [
         "router.cli", "router.cli.exits", "router.cli.mistakes", "router.cli.slips", "router.cli.options",
-        "router.cli.lock", "router.cli.main", "router.cli.run"
+        "router.cli.main", "router.cli.lock", "router.cli.run"
     ]  # fmt: skip
