@@ -66,9 +66,10 @@ class Walk:
     def candidates(self, roots: Iterable[Path]) -> Iterator[Candidate]:
         """Give what may be models in these folders; of a file, the model that it is part of."""
         for root in roots:
-            if root.is_dir():
+            # Unlike Path's, these say False of what may not be looked at, as another user's home.
+            if os.path.isdir(root):  # noqa: PTH112
                 yield from self._below(root)
-            elif root.is_file():
+            elif os.path.isfile(root):  # noqa: PTH113
                 of_folder = self._of_files(root.parent, self._listed(root.parent)[0])
                 yield from (each for each in of_folder if root in each.files)
             if self.cut:

@@ -3,8 +3,10 @@
 import argparse
 import asyncio
 import os
+from pathlib import Path
 
 from launchers.engines import ENGINES
+from launchers.files import read_ordinary
 from profiles import detect, load_profiles
 from router.cli.exits import BAD_START, CommandError, printed
 from router.cli.models import search, table
@@ -23,13 +25,10 @@ Put a GGUF file into {folder}/models, or start Ollama, LM Studio or llama-server
 def run(options: argparse.Namespace) -> int:
     """Write it. Raises CommandError."""
     path = options.config
-    old = None
-    if path.exists():
-        if not options.force:
-            raise CommandError(
-                f"{path} is there already: `models --scan --write` adds models to it, --force replaces it", BAD_START
-            )
-        old = path.read_bytes()
+    old = _there(path)
+    if old is not None and not options.force:
+        sentence = f"{path} is there already: `models --scan --write` adds models to it, --force replaces it"
+        raise CommandError(sentence, BAD_START)
     answered = asyncio.run(servers.ask(servers.USUAL))
     elsewhere = [name for each in answered for name in (each.name, *each.models)]
     found = [each for each in search([], path, None, elsewhere).models if not _is_served(each, answered)]
@@ -50,6 +49,16 @@ def run(options: argparse.Namespace) -> int:
     said = [*(table(found) if found else []), "", f"{path} is written. Backends: {names}."]
     said += [f"What it was is in {path.name}{BACKUP}."] if old is not None else []
     return printed("\n".join([*said, f"Start them: python -m router --config {path}"]).strip())
+
+
+def _there(path: Path) -> bytes | None:
+    """Read the file that is there, if there is one. Raises CommandError."""
+    try:
+        return read_ordinary(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CommandError(f"{path} can't be written: {error.strerror or error}", BAD_START) from None
 
 
 def _is_served(model: Model, answered: list[servers.Server]) -> bool:

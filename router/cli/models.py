@@ -12,7 +12,7 @@ from typing import Any
 from launchers.scan import places
 from profiles import ProfileError
 from profiles.detect import gibibytes
-from router.cli import ps, shown
+from router.cli import ps, tables
 from router.cli.exits import BAD_START, REFUSED, CommandError, printed
 from router.config import Config, ConfigError, load
 from router.config.inserting import InsertError, inserted
@@ -21,6 +21,8 @@ from router.scan.models import Machine, Model, Scan, modality_of, scan
 from router.telemetry.logs import printable
 from router.telemetry.terminal import say
 
+NUMBERS = frozenset({"SIZE", "CONTEXT"})
+WHOLE = frozenset({"SIZE", "FITS"})
 SPARE = frozenset({"PLACE", "ROUTER.YAML"})
 FITS = {True: "yes", False: "no", None: ""}
 NOTHING = "No models were found."
@@ -97,7 +99,7 @@ def table(models: Sequence[Model]) -> list[str]:
     if not models:
         return [f"{NOTHING} {WHERE}"]
     usable = [each for each in models if each.engine is not None]
-    lines = shown.columns([_row(each) for each in usable], SPARE) if usable else []
+    lines = tables.table([_row(each) for each in usable], numbers=NUMBERS, whole=WHOLE, spare=SPARE)
     notes = [f"{printable(_called(each))}: {printable(each.note)}" for each in models if each.note]
     return [*lines, *([""] if lines and notes else []), *notes]
 

@@ -1,6 +1,6 @@
 """What commands print of models, for people."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from launchers.footprints.parts import RAM
@@ -10,8 +10,8 @@ from router.core.memory.refusals import size_text
 from router.telemetry.logs import printable
 
 _LOADED: Final = frozenset({"loaded", "draining"})
-_NUMBERS: Final = frozenset({"IN FLIGHT", "WAITING", "PID", "SIZE", "CONTEXT"})
-_WHOLE: Final = frozenset({"STATE", "WAITING", "IDLE", "ENGINE", "PID", "SIZE", "FITS"})
+_NUMBERS: Final = frozenset({"IN FLIGHT", "WAITING", "PID"})
+_WHOLE: Final = frozenset({"STATE", "WAITING", "IDLE", "ENGINE", "PID"})
 _SPARE: Final = frozenset({"IDLE", "ENGINE", "PID"})
 """Columns that are left out where a terminal is too narrow; `--json` has all."""
 
@@ -24,12 +24,8 @@ def table(models: Sequence[ModelTold]) -> str:
     if not models:
         return "This router launches no models."
     notes = [f"{each.name}: {printable(each.note)}" for each in models if each.note]
-    return "\n".join([*columns([_row(each) for each in models], _SPARE), *notes, *_failures(models)])
-
-
-def columns(rows: Sequence[tables.Row], spare: Collection[str] = ()) -> list[str]:
-    """Draw rows of the same columns; on a narrow terminal without those of the last columns that are `spare`."""
-    return tables.table(rows, numbers=_NUMBERS, whole=_WHOLE, spare=spare)
+    lines = tables.table([_row(each) for each in models], numbers=_NUMBERS, whole=_WHOLE, spare=_SPARE)
+    return "\n".join([*lines, *notes, *_failures(models)])
 
 
 def _row(model: ModelTold) -> dict[str, str]:

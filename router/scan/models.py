@@ -5,7 +5,7 @@ what is said here is what the router does.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,23 +107,24 @@ def scan(
             # One folder may hold all that there is time for.
             walk.cut = TOO_LONG
             break
-    return Scan(tuple(_Judge(machine, in_time).judged(found, taken)), walk.cut)
+    return Scan(tuple(_Judge(machine, in_time, taken).judged(found)), walk.cut)
 
 
 class _Judge:
     """What all models of a search have in common."""
 
-    def __init__(self, machine: Machine, in_time: Callable[[], bool]) -> None:
+    def __init__(self, machine: Machine, in_time: Callable[[], bool], taken: Iterable[str]) -> None:
         config = machine.config
         facts = machine.facts or look(machine.engines)
         self._machine = machine
         self._in_time = in_time
+        self._taken = frozenset({*_names(config), *taken})
         self._facts = facts
         self._profile = detect(facts, load_profiles(), "auto" if config is None else config.profile).profile
         self._installs = {name: install_command(engine) for name, engine in machine.engines.items()}
         self._figures = devices.look()
 
-    def judged(self, found: Sequence[Read], taken: Iterable[str]) -> list[Model]:
+    def judged(self, found: Sequence[Read]) -> list[Model]:
         there = _there(self._machine)
         engines = [
             engine_for(each.engines, self._profile, self._facts.engines, self._installs) if each.engines else None
@@ -133,8 +134,7 @@ class _Judge:
         names = {at: known for at, each in enumerate(found) if (known := _known(each, there))}
         there_too = frozenset(names)
         new = [at for at in range(len(found)) if engines[at] and at not in same and at not in names]
-        taken = [*_names(self._machine.config), *taken]
-        names |= dict(zip(new, names_for([found[at] for at in new], taken), strict=True))
+        names |= dict(zip(new, names_for([found[at] for at in new], self._taken), strict=True))
         models = []
         for at, each in enumerate(found):
             engine = engines[at]
@@ -149,7 +149,7 @@ class _Judge:
         return models
 
     def _judged(self, each: Read, name: str, engine: Engine, *, is_there: bool) -> Model:
-        keys = _keys(each, name, engine, self._machine)
+        keys = _keys(each, name, engine, self._machine, self._taken)
         about = about_of(each.described)
         if engine.install:
             note = f"{engine.name} is not installed: {engine.install}"
@@ -190,7 +190,7 @@ def _short(needs: Mapping[str, int], limits: Mapping[str, int]) -> list[str]:
 # Entries
 
 
-def _keys(each: Read, name: str, engine: Engine, machine: Machine) -> dict[str, Value]:
+def _keys(each: Read, name: str, engine: Engine, machine: Machine, taken: Collection[str]) -> dict[str, Value]:
     candidate = each.candidate
     launch: dict[str, Value] = {"model": _place(each, machine)}
     if not engine.is_usual:
@@ -199,7 +199,7 @@ def _keys(each: Read, name: str, engine: Engine, machine: Machine) -> dict[str, 
     if args := _args(each, engine):
         launch["args"] = args
     keys: dict[str, Value] = {"name": name}
-    if candidate.of_ollama and candidate.name not in {name, f"{name}:latest"}:
+    if candidate.of_ollama and candidate.name not in {name, f"{name}:latest", *taken}:
         # What Ollama's clients ask for.
         keys["models"] = [candidate.name]
     return {**keys, "launch": launch}

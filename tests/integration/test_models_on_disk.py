@@ -191,6 +191,29 @@ def test_files_that_nothing_is_added_to(folder, command, config, said):
     assert command("models", "--scan")[0] == 0
 
 
+def test_backends_that_are_in_other_files(folder, command):
+    """The first file gets a list of its own; what others have isn't new."""
+    gguf(folder / "models" / "one.gguf")
+    gguf(folder / "models" / "two.gguf")
+    (folder / "more.yaml").write_text("backends: [{name: one, launch: {model: models/one.gguf}}]\n")
+    (folder / "router.yaml").write_text("include: '*.yaml'\n")
+    code, out, _ = command("models", "--scan", "--write")
+    assert (code, "router.yaml has them now: two." in out) == (0, True)
+    said = (folder / "router.yaml").read_text()
+    assert said.startswith("include: '*.yaml'\n\nbackends:\n")
+    assert "one" not in said
+    assert command("check")[0] == 0
+
+
+@pytest.mark.parametrize("words", [["init"], ["init", "--force"]])
+def test_a_place_where_no_file_can_be(folder, command, words):
+    (folder / "router.yaml").mkdir()
+    gguf(folder.parent / "home/.lmstudio/models/m.gguf")
+    assert command(*words) == (2, "", "router.yaml can't be written: Is a directory\n")
+    code, _, err = command("init", "--config", "gone/router.yaml")
+    assert (code, err) == (2, "gone/router.yaml can't be written: No such file or directory\n")
+
+
 def test_no_file_to_write_to(folder, command):
     gguf(folder / "models" / "m.gguf")
     code, _, err = command("models", "--scan", "--write")

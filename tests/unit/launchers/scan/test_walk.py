@@ -107,3 +107,18 @@ def test_depth_and_time(tmp_path):
 def test_what_can_not_be_read(tmp_path):
     """Nothing is in it."""
     assert found(tmp_path / "gone", Path("/proc/1/fd"), Path("/dev/null")) == []
+
+
+def test_what_may_not_be_looked_at(tmp_path):
+    """As another user's home: nothing is in it, either."""
+    files(tmp_path, "a/m.gguf")
+    (tmp_path / "a").chmod(0)
+    was = os.geteuid()
+    try:
+        if not was:
+            # Root may look at everything.
+            os.seteuid(65534)
+        assert found(tmp_path / "a", tmp_path / "a" / "b") == []
+    finally:
+        os.seteuid(was)
+        (tmp_path / "a").chmod(0o700)
