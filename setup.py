@@ -30,6 +30,7 @@ HOT = [
             "estimate/hearing",
             "estimate/others",
             "estimate/penalty",
+            "estimate/readers",
             "estimate/reading",
             "estimate/slots",
             "ledger",

@@ -22,6 +22,7 @@ import msgspec
 
 from router.core.apis import MESSAGES, RESPONSES
 from router.core.catalog import Backend
+from router.core.estimate.ask import Sent
 
 STEP: Final = 256
 """Bytes between the first ends of blocks: some 64 tokens, which any engine reads in milliseconds."""
@@ -129,6 +130,12 @@ class Prefixes:
         for block in blocks:
             key = block ^ salt
             young[key] = young.get(key, 0) | bit
+
+    def was_read(self, backend: Backend, sent: Sent, now: float) -> None:
+        """Note that a backend has the prompt of an attempt in its cache, or will before it reads the next one."""
+        if sent.blocks:
+            self.note(backend, sent.model, sent.blocks, now)
+            sent.blocks = ()
 
     def cached(self, backend: Backend, model: str, blocks: Sequence[int]) -> int:
         """Give the bytes of the prompt that are probably in a backend's cache."""

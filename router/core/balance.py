@@ -145,12 +145,15 @@ class _Scored:
 
 
 class _Found:
-    """How many bytes of a prompt each backend has cached under this model's name, and the most that any has."""
+    """How many bytes of a prompt each backend has cached under this model's name, and the most that a usable has."""
 
     def __init__(self, model: str, holders: dict[Backend, int]) -> None:
         self.model = model
         self.holders = holders
-        self.most = max(holders.values()) if holders else 0
+        self.most = 0
+        for backend, end in holders.items():
+            if end > self.most and backend.health.usable:
+                self.most = end
 
 
 _NOTHING = _Found("", {})
@@ -208,8 +211,16 @@ class _LeastLatency(_Scored):
         estimate = backend.estimate
         if found.most:
             cached = found.holders.get(backend, 0)
-            reread = REREAD_PENALTY * (1 + estimate.behind) * estimate.line.slope * (found.most - cached)
-            seconds = estimate.expected(ask, cached, now) + reread
+            seconds = estimate.expected(ask, cached, now)
+            more = found.most - cached
+            if more > 0:
+                line = estimate.line
+                reread = REREAD_PENALTY * (1 + estimate.behind) * more
+                # Another has read these bytes, so there is no need to try whether they are read as fast as hoped.
+                beyond = ask.size - cached - line.reach
+                if beyond > 0:
+                    reread += min(more, beyond)
+                seconds += line.slope * reread
         else:
             seconds = estimate.expected(ask, 0, now)
         return seconds if estimate.measured else seconds / backend.weight

@@ -155,11 +155,12 @@ class Ledger:
         backend.in_flight += 1
         backend.progress.began(now)
         backend.size += ask.size
-        cached = 0
-        if ask.blocks:
-            cached = self.prefixes.cached(backend, candidate.model, ask.blocks)
-            self.prefixes.note(backend, candidate.model, ask.blocks, now)
-        return backend.estimate.sent(ask, cached, now)
+        cached = self.prefixes.cached(backend, candidate.model, ask.blocks) if ask.blocks else 0
+        sent = backend.estimate.sent(ask, cached, now)
+        sent.model, sent.blocks = candidate.model, ask.blocks
+        if backend.estimate.readers.count == 1:  # what is sent there next is read after it
+            self.prefixes.was_read(backend, sent, now)
+        return sent
 
     def ended(self, backend: Backend, ask: Ask, sent: Sent, now: float) -> None:
         """Release an attempt's room. With no outcome recorded before, it counts as abandoned."""
@@ -171,6 +172,7 @@ class Ledger:
 
     def first_token(self, backend: Backend, sent: Sent, now: float) -> None:
         """Note the first token of a stream."""
+        self.prefixes.was_read(backend, sent, now)
         backend.estimate.first_token(sent, now)
 
     def read_prompt(self, backend: Backend, size: int, seconds: float) -> None:
@@ -204,6 +206,7 @@ class Ledger:
         if status < 400:
             backend.errors = 0
             if sent is not None:
+                self.prefixes.was_read(backend, sent, now)
                 backend.estimate.ended(sent, now)
         believed = status < 400 or (status in OF_THE_REQUEST and backend.errors < DOUBT)
         if backend.health is WELL or not believed:
@@ -230,8 +233,7 @@ class Ledger:
 
         It holds for all requests if the router shows the backend a key of its own (`own_key`), else for this client's.
         """
-        for_all = own_key or not ask.key
-        kind = Kind(candidate.backend) if for_all else Kind(candidate.backend, key=ask.key)
+        kind = Kind(candidate.backend, key=b"" if own_key else ask.key)
         self.aside.put(kind, now, seconds or BUSY, LONGEST_BUSY)
 
     def disproved(
@@ -243,8 +245,7 @@ class Ledger:
             return None
         if status >= LIES:
             self.budget.refund()
-        kind = scope(status, candidate, ask, own_key=own_key)
-        if kind is not None:
+        if (kind := scope(status, candidate, ask, own_key=own_key)) is not None:
             self.aside.put(kind, now)
             return None
         if sent is not None:

@@ -13,7 +13,8 @@ import msgspec
 
 from router.core.estimate.ask import Ask
 from scripts.balance.simulation.cache import Path
-from scripts.balance.simulation.engine import ModelEngine, Outage, Spec
+from scripts.balance.simulation.engine import Outage, Spec
+from scripts.balance.simulation.readers import engine_of
 from scripts.balance.simulation.traffic import Job
 from scripts.instruments.statistics import percentile
 
@@ -63,7 +64,7 @@ class RealTimeEngine:
         self._pace = pace
         self._loop = asyncio.get_running_loop()
         self._began = time.perf_counter()
-        self._engine = ModelEngine(spec)
+        self._engine = engine_of(spec)
         self._engine.on_read = self._on_read
         self._asked: dict[Job, TokenReceiver] = {}
         # Those whose first token is out; the first of them gets the next event.

@@ -4,14 +4,16 @@ This is the short version, of one load a scenario and few requests; docs/balanci
 `make test` plays two scenarios, `make test-performance` all of them.
 """
 
+from dataclasses import replace
 from functools import cache
+from statistics import fmean
 
 import pytest
 
 from router.core import balance
 from scripts.balance.simulation.choosing import AFFINITY, ORACLE, UNAWARE
 from scripts.balance.simulation.figures import RunFigures, figures_of
-from scripts.balance.simulation.scenarios import SCENARIOS, simulate
+from scripts.balance.simulation.scenarios import SCENARIOS, play, simulate
 
 REQUESTS = 2500
 SEED = 1
@@ -87,3 +89,29 @@ def test_shared_prefixes_are_found_in_caches(name):
 def test_a_prompt_that_half_of_all_share_makes_no_hot_spot():
     """Looking at prefixes makes the p99 of TTFT no worse than not looking at them."""
     assert figures("chats-skewed", OURS).p99 <= figures("chats-skewed", UNAWARE).p99
+
+
+COLD = ["cold-start", "cold-shared", "cold-serial", "cold-refusing"]
+SEEDS = range(11, 17)
+
+
+def cold(name: str, policy: str) -> dict[str, float]:
+    """Give the mean p50 and p99 of some runs from the first request on, by engines of which nothing is known.
+
+    Where one of them refuses all requests, those who don't look at health are given the others alone.
+    """
+    scenario = SCENARIOS[name]
+    if policy != OURS:
+        scenario = replace(scenario, engines=tuple(spec for spec in scenario.engines if not spec.refuses))
+    runs = [figures_of(play(scenario, 1.0, policy, requests=700, seed=seed)) for seed in SEEDS]
+    return {share: fmean(getattr(run, share) for run in runs) for share in ("p50", "p99")}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name != "cold-start")) for name in COLD]
+)
+def test_from_the_first_request_on_caches_and_queues_are_both_minded(name):
+    """Nobody has to choose: it is hardly worse than the better of pure affinity and least connections, each time."""
+    ours, others = cold(name, OURS), [cold(name, policy) for policy in (AFFINITY, "least_in_flight")]
+    for share, seconds in ours.items():
+        assert seconds <= 1.1 * min(other[share] for other in others), share

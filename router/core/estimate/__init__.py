@@ -10,11 +10,18 @@ the rate at which they come. Of a cached prompt only the rest is read. How much 
 cache that holds nothing is noticed. A cached prompt takes little more than the base, so it is an upper bound of the
 base: where most prompts are cached, a line through the others alone would be a guess.
 
+**Readers.** Some engines read one prompt after the other, or all together in batches, which comes to the same. Others
+read several side by side, each as fast as if it were alone. There a prompt waits only if all readers are busy, and what
+is read at the moment will not be cached before this prompt is read, too. The order of first tokens shows how many
+readers there are: a prompt that overtakes another was read at the same time (`Readers`).
+
 **Queue.** Prompts that were sent and haven't begun to be answered are read before this one. If all slots are taken, the
 next request begins when an answer ends, which happens every `hold / slots` seconds. The number of slots is inferred: it
 is how many requests were at work when an overdue one began only as another ended. The time that has been waited
 already is subtracted. Once a wait is longer than expected, something is wrong there, and the expected time grows with
-every moment. So a backend that hangs gets no further requests after the first one that shows it.
+every moment. So a backend that hangs gets no further requests after the first one that shows it. Where caches have held
+less than was believed of late, a prompt that was expected to be cached is perhaps read whole instead, and isn't late
+before it could have been (`Reading.doubt`).
 
 **Silence.** Often not even one request need find out. If answers are under way and none has brought anything for
 longer than usual (`Pauses`), the expected time grows with every moment, too.

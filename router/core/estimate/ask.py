@@ -1,5 +1,6 @@
 """A request before it is sent, and an attempt while it is under way, as the estimate sees them."""
 
+from math import inf
 from typing import Final
 
 
@@ -44,6 +45,10 @@ class Sent:
         self.work = work
         # When it was sent, when its first token was expected, and from when on it is late.
         self.at = at
+        # When a reader had time for its prompt; inf: not yet, as far as is known.
+        self.turn = inf
+        # When a prompt that was sent later began, though it should have waited for this one; inf: none did.
+        self.overtaken_at = inf
         self.due = due
         self.late = late
         # When its answer began, once `waits` is False.
@@ -51,5 +56,8 @@ class Sent:
         # Whether its first token hasn't come yet.
         self.waits = True
         self.over = False
+        # What is to be noted once its prompt has been read: the prefixes of which it makes the cache have more.
+        self.model = ""
+        self.blocks: tuple[int, ...] = ()
         # Whether its answer is under way and shows each of its pieces.
         self.audible = False

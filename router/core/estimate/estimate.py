@@ -7,6 +7,7 @@ from router.core.estimate.ask import Ask, Sent
 from router.core.estimate.hearing import Hearing
 from router.core.estimate.others import Others
 from router.core.estimate.penalty import FAILURE, Penalty
+from router.core.estimate.readers import Readers
 from router.core.estimate.reading import GAIN, Line, Reading, SlowestReading
 from router.core.estimate.slots import Slots
 from router.core.load import Load
@@ -45,13 +46,12 @@ class Estimate:
         self.prompts = Reading()
         # Attempts whose answers have begun.
         self.begun = 0
-        # Attempts whose answers haven't, in the order in which they were sent, and the bytes to be read for them.
-        self._waiting: list[Sent] = []
+        # Attempts whose answers haven't.
+        self.readers = Readers()
         self._slots = Slots(parallel)
-        self._work = 0.0
         # Average seconds from an answer's first token to its end.
         self.hold = 0.0
-        # When it last became free for the next prompt, and when it last began or ended an answer.
+        # When it last had a slot again for the next prompt, and when it last began or ended an answer.
         self._free = -inf
         self._moved = 0.0
         self._hearing = Hearing()
@@ -77,7 +77,7 @@ class Estimate:
     @property
     def in_flight(self) -> int:
         """Attempts sent and not yet ended."""
-        return len(self._waiting) + self.begun
+        return len(self.readers.unread) + self.begun
 
     @property
     def line(self) -> Line:
@@ -113,21 +113,16 @@ class Estimate:
 
     def queue(self, now: float) -> float:
         """Give the seconds until it would be a prompt's turn if it were sent here now."""
-        line, number, begun, slots = self.prompts.line, len(self._waiting), self.begun, self._slots.count
-        ahead = number * line.base + line.slope * self._work + CROWD * begun
+        line, readers, begun, slots = self.prompts.line, self.readers, self.begun, self._slots.count
+        number = len(readers.unread)
+        ahead = number * line.base + line.slope * readers.work + CROWD * begun
         if begun >= slots:
             # The next begins when one ends.
             gap, spent = self.hold / slots, now - self._moved
             turn = (number + begun - slots) * gap + max(gap - spent, 0.4 * gap) + max(0.0, spent - LATE_FACTOR * gap)
             ahead = max(ahead, ahead / slots + turn)
         elif number:
-            # The first of them is being read.
-            first = self._waiting[0]
-            takes, spent = line.at(first.work), now - max(first.at, self._free)
-            if self._streamed and not first.streams:
-                # It may have been read already: an answer in one piece doesn't show that.
-                spent = max(min(takes, spent), spent - 2 * self.hold)
-            ahead += max(takes - spent, takes / 4) - takes + LATE * max(0.0, spent - takes)
+            ahead = self._until_read(ahead, number, now)
             if number + begun >= slots:
                 ahead = max(ahead, (ahead + (number + begun - slots + 1) * self.hold) / slots)
         if self._hearing.audible and not self._reads():
@@ -151,8 +146,8 @@ class Estimate:
         # Without the fading: an old measurement may still hold, so the attempt isn't late before.
         late = now + LATE_FACTOR * (turn - now + prompts.line.at(work))
         sent = Sent(ask, cached, work, now, due, late)
-        self._waiting.append(sent)
-        self._work += sent.work
+        prompts.believed(cached)
+        self.readers.add(sent, now)
         self._crowd()
         return sent
 
@@ -162,10 +157,13 @@ class Estimate:
         if sent.over or not sent.waits:
             return
         # Those that were sent before and don't stream have begun, too.
-        while not self._waiting[0].streams and self._waiting[0] is not sent:
-            self._begin(self._waiting[0], now)
+        unread = self.readers.unread
+        while not unread[0].streams and unread[0] is not sent:
+            self._begin(unread[0], now)
         prompts = self.prompts
-        takes = now - max(sent.at, self._free)
+        self.readers.learn(sent, now)
+        # One that has overtaken others was read from its sending on.
+        takes = now - (max(sent.turn, self._free) if sent.turn < inf else sent.at)
         let_in = self._slots.began(self.begun + 1, now, let_in=self._ended > max(sent.due, prompts.heard))
         if sent.streams and not self._streamed:
             # The line was of whole answers until now, whose times say nothing of their beginnings.
@@ -207,7 +205,7 @@ class Estimate:
         self._settle(now)
         sent.over = True
         if sent.waits:
-            self._forget(sent)
+            self.readers.drop(sent, sent.turn)
             self._crowd()
             return
         self._ends += 1
@@ -241,7 +239,7 @@ class Estimate:
         sent.over = True
         lost = FAILURE
         if sent.waits:
-            self._forget(sent)
+            self.readers.drop(sent, sent.turn)
             lost += now - sent.at
         else:
             self.begun -= 1
@@ -266,13 +264,33 @@ class Estimate:
 
     def published(self, load: Load | None, ours: float, now: float) -> None:
         """Note the published load, of which at most `ours` came from here; None: it publishes none."""
-        self._others.published(load, ours, len(self._waiting), now)
+        self._others.published(load, ours, len(self.readers.unread), now)
 
     # How it is kept
 
     def _reads(self) -> bool:
         """Tell whether it may be reading a prompt: that is a reason for answers under way to pause."""
-        return len(self._waiting) > 0 and self.begun < self._slots.count
+        return len(self.readers.unread) > 0 and self.begun < self._slots.count
+
+    def _until_read(self, ahead: float, number: int, now: float) -> float:
+        """Give the seconds until there is a reader for the next prompt; to read all of the `number` takes `ahead`."""
+        prompts, readers = self.prompts, self.readers
+        first, count = readers.unread[0], readers.count
+        takes, spent = prompts.line.at(first.work), now - max(first.turn, self._free)
+        if self._streamed and not first.streams:
+            # It may have been read already: an answer in one piece doesn't show that.
+            spent = max(min(takes, spent), spent - 2 * self.hold)
+        ahead += max(takes - spent, takes / 4) - takes
+        if count > 1:
+            ahead = ahead * (number - count + 1) / (number * count) if number >= count else CROWD * self.begun
+        late, doubt = spent - takes, prompts.doubt
+        if late <= 0:
+            return ahead
+        if not doubt:
+            return ahead + LATE * late
+        whole = prompts.whole(first.size)
+        left = max(0.0, whole - spent) + LATE * max(0.0, spent - max(takes, whole))
+        return ahead + doubt * left + (1 - doubt) * LATE * late
 
     def _crowd(self) -> None:
         """Update the expected queue length at this utilisation u: u²/(1 - u), as of an M/M/1 queue."""
@@ -286,23 +304,18 @@ class Estimate:
         over = self.in_flight + others - full + 1
         return max(ahead, over * self.hold / full) if over > 0 else ahead
 
-    def _forget(self, sent: Sent) -> None:
-        waiting = self._waiting
-        waiting.remove(sent)
-        self._work = self._work - sent.work if waiting else 0.0
-
     def _begin(self, sent: Sent, at: float) -> None:
-        self._forget(sent)
+        self.readers.begun(sent, at)
         sent.begun, sent.waits = at, False
-        self._free, self._moved = max(self._free, at), max(self._moved, at)
+        self._moved = max(self._moved, at)
         self.begun += 1
         self._hearing.change(sent, at, audible=sent.streams)
 
     def _settle(self, now: float) -> None:
         """Assume that attempts without a visible first token have begun when they were due, in turn and with a slot."""
-        waiting = self._waiting
-        while self._streamed and waiting and self.begun < self._slots.count:
-            first = waiting[0]
+        unread = self.readers.unread
+        while self._streamed and unread and self.begun < self._slots.count:
+            first = unread[0]
             if first.streams or first.due > now:
                 break
             self._begin(first, first.due)

@@ -40,6 +40,9 @@ _REMEMBERED = 32
 _WORTH: Final = 1024
 """Cached bytes from which on the time shows whether they really were in the cache."""
 
+_SUSPICIOUS: Final = 1 / 50
+"""Share of cached prompts that weren't in the cache after all, from which on a late prompt is taken for one of them."""
+
 _ORIGIN: Final = 0.05
 """Weight that pulls the line through the origin, where samples of similar sizes leave its slope open."""
 
@@ -134,7 +137,8 @@ class SlowestReading:
 class Reading:
     """What one backend's prompts have shown: both statistics, and how much of a cached prompt it really has to read.
 
-    `heard` is when the last first token came; inf: never. Old measurements fade.
+    `heard` is when the last first token came; inf: never. Old measurements fade. `doubt` is how likely it is, from 0 to
+    1, that a prompt which is late has to be read whole, and that nothing else is wrong.
     """
 
     def __init__(self) -> None:
@@ -143,6 +147,9 @@ class Reading:
         self.heard = inf
         # Averages over prompts that are believed to be cached: bytes that were read, and bytes beyond those cached.
         self._read = self._uncached = float(_WORTH)
+        self.doubt = 0.0
+        # The share of them that had to be read whole; below 0: none was sent yet.
+        self._missed = -1.0
 
     def seconds(self, size: int, cached: int, now: float) -> float:
         """Give the seconds for a prompt of so many bytes once it is its turn; `cached` of them are in the cache."""
@@ -152,6 +159,15 @@ class Reading:
     def bytes(self, size: int, cached: int) -> float:
         """Give the bytes of a prompt that have to be read."""
         return size if cached < _WORTH else min(size, self._read / self._uncached * (size - cached))
+
+    def believed(self, cached: int) -> None:
+        """Note that a prompt is sent of which so much is believed to be cached. The first time, that is mere belief."""
+        if self._missed < 0 and cached >= _WORTH:
+            self._missed, self.doubt = 0.5, 1.0
+
+    def whole(self, size: int) -> float:
+        """Give the seconds for a prompt of which nothing is cached, however long it is."""
+        return self.line.base + self.line.slope * size
 
     def measured(self, sent: Sent, takes: float) -> None:
         """Learn from the seconds that one prompt took, its time in the queue left out.
@@ -164,5 +180,7 @@ class Reading:
             return
         line.bound(takes)
         was_read = min(max((takes - line.base) / line.slope, 0.0), sent.size)
+        self._missed += 2 * GAIN * ((was_read > sent.size - sent.cached / 2) - self._missed)
+        self.doubt = min(1.0, self._missed / _SUSPICIOUS)
         self._read += GAIN * (was_read - self._read)
         self._uncached += GAIN * (sent.size - sent.cached - self._uncached)

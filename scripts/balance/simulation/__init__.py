@@ -3,6 +3,7 @@
     scenarios   what is simulated: engines, their faults, the traffic
     traffic     jobs (requests, with what they will turn out to need) and when they arrive
     engine      an engine: its queue, its steps, its cache of prefixes (`cache`)
+    readers     another kind of engine, which reads prompts side by side
     routing     a router: the real policies, estimates and health, and retries, before simulated engines
     choosing    policies to measure against: all to the longest prefix, and the oracle
     world       the clock: what happens when, faults and probes too

@@ -56,3 +56,46 @@ class Foreseen(Cache):
     def keep(self, path: Path) -> None:
         """Hold all prefixes of a prompt."""
         self._held.update(path)
+
+
+class LastPrompts(Cache):
+    """The last `capacity` prompts, whatever their lengths; a prompt that is there already counts as read again."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity)
+        self._prompts: dict[Path, None] = {}  # the least lately read first
+        self._times: dict[int, int] = {}  # how many of them have a prefix
+
+    def hit(self, path: Path) -> int:
+        """Count the tokens of the longest prefix that is held."""
+        tokens = 0
+        for key, more in path:
+            if key not in self._times:
+                break
+            tokens += more
+        return tokens
+
+    def keep(self, path: Path) -> None:
+        """Hold a prompt, and drop one, if there are too many."""
+        if path in self._prompts:
+            del self._prompts[path]
+        else:
+            self._count(path, 1)
+        self._prompts[path] = None
+        if len(self._prompts) > self._capacity:
+            dropped = next(iter(self._prompts))
+            del self._prompts[dropped]
+            self._count(dropped, -1)
+
+    def _count(self, path: Path, more: int) -> None:
+        for key, _ in path:
+            times = self._times.get(key, 0) + more
+            if times:
+                self._times[key] = times
+            else:
+                del self._times[key]
+
+    def clear(self) -> None:
+        """Lose everything."""
+        self._prompts.clear()
+        self._times.clear()

@@ -54,6 +54,7 @@ class Spec:
     slowing: float = 0.02  # more time a step for each further stream, as a share of a step's time for one
     chunk: int = 2048  # tokens of prompts a step
     cache: int = 250_000  # tokens of prefixes kept
+    keeps: int = 0  # prompts kept instead, of an engine that reads them side by side (`readers`); 0: it doesn't
     stalls: Outage | None = None
     restarts: Outage | None = None
     refuses: bool = False

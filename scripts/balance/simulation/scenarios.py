@@ -11,7 +11,7 @@ from router.core.estimate.ask import Ask
 from scripts.balance.simulation.choosing import UNAWARE
 from scripts.balance.simulation.engine import Outage, Spec
 from scripts.balance.simulation.routing import SimulatedRequest
-from scripts.balance.simulation.traffic import PROMPTS, Conversation, Writer, arrivals, chats, singles
+from scripts.balance.simulation.traffic import PROMPTS, Conversation, Writer, arrivals, chats, popular, singles
 from scripts.balance.simulation.world import World
 
 GPU = Spec()
@@ -21,6 +21,12 @@ SERIAL = Spec(parallel=1, reading=2000.0, writing=40.0, cache=4096)
 
 FEW = replace(SERIAL, parallel=4, cache=16_384)
 """llama.cpp's own server: four at once, as it comes."""
+
+READERS = Spec(parallel=4, reading=1000 / 0.24, keeps=24)
+"""Reads four prompts side by side, each at 60 ms a kilobyte, and keeps the last 24."""
+
+READER = replace(READERS, parallel=1, reading=4 * READERS.reading)
+"""Reads as much, but one prompt at a time."""
 
 LAUNCHED = replace(SERIAL, told=True)
 
@@ -49,7 +55,8 @@ class Scenario:
     That capacity is what they can do at most with ever busy slots, with what faults leave of their time, and with all
     that turns of a conversation share found in caches. `supervised`: the routers are told when an engine ends, and when
     it is back, as of those that they launched; of others they find out. `guests`: the share of the requests that goes
-    to the first engine directly. `warm_up`: the share of them, the first ones, that the figures leave out.
+    to the first engine directly. `warm_up`: the share of them, the first ones, that the figures leave out. `rate`:
+    requests a second that a load of 1 means, instead of the engines' capacity.
     """
 
     name: str
@@ -62,6 +69,7 @@ class Scenario:
     guests: float = 0.0
     supervised: bool = True
     warm_up: float = WARM_UP
+    rate: float = 0.0
 
 
 _GUESTS = "one of which gets 30% of all requests directly, past the router"
@@ -72,6 +80,12 @@ def _and_published(scenario: Scenario) -> tuple[Scenario, Scenario]:
     engines = tuple(replace(spec, publishes=True) for spec in scenario.engines)
     says = f"{scenario.says}; the engines publish their load"
     return scenario, replace(scenario, name=f"{scenario.name}-published", says=says, engines=engines)
+
+
+def _cold_start(name: str, says: str, engines: tuple[Spec, ...], *, shared: bool = False) -> Scenario:
+    """Give a scenario of engines whose caches are empty, and of which nothing has been measured; all requests count."""
+    asked = partial(popular, shared=shared)
+    return Scenario(f"cold-{name}", says, engines, asked, loads=(1.0,), warm_up=0.0, rate=45.0)
 
 
 SCENARIOS = {
@@ -120,6 +134,18 @@ SCENARIOS = {
         Scenario(
             "serial-untold", "4 serial engines of which the router knows nothing", (SERIAL,) * 4, loads=(0.7, 0.95)
         ),
+        _cold_start(
+            "start",
+            "4 equal engines that read 4 prompts side by side, and keep the last 24; half a hundred conversations",
+            (READERS,) * 4,
+        ),
+        _cold_start("shared", "the same, where all have one system prompt", (READERS,) * 4, shared=True),
+        _cold_start("serial", "the same, where the engines read one prompt at a time", (READER,) * 4),
+        _cold_start(
+            "refusing",
+            "the same, where one of four engines answers 503 at once",
+            (replace(READERS, refuses=True), *(READERS,) * 3),
+        ),
         Scenario(
             "eleven",
             "11 equal engines, one of which stalls for good after 20 s; the others have enough to spare",
@@ -141,7 +167,7 @@ def starts_of(scenario: Scenario, conversations: Sequence[Conversation], load: f
     jobs = [job for conversation in conversations for job in conversation]
     fresh, answer = fmean(job.fresh for job in jobs), fmean(job.answer for job in jobs)
     capacity = sum(spec.capacity(fresh, answer) for spec in scenario.engines)
-    rate = load * capacity * len(conversations) / len(jobs)
+    rate = load * (scenario.rate or capacity) * len(conversations) / len(jobs)
     arrive = Random(f"{seed} {load} arrive")  # noqa: S311
     return list(arrivals(len(conversations), rate, arrive, bursty=scenario.bursty))
 

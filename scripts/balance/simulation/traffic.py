@@ -83,6 +83,9 @@ THINKING = Lognormal(8, 0.7, 1, 60)
 _SYSTEMS = 20
 _TURNS = 5  # on average
 
+# Of conversations that don't wait for answers: how many there are, the tokens of a system prompt and of what is asked.
+_OPEN, _SYSTEM, _ASKED, _MOST_TURNS = (40, 60), 375, (75, 150), 12
+
 
 class Writer:
     """Makes jobs: text at random, keys for prefixes, numbers in order. All randomness is `random`'s."""
@@ -162,6 +165,35 @@ def _turns(writer: Writer, said: list[tuple[str, str]], path: Path, turns: int) 
         yield job
         said.append(("assistant", writer.text(answer)))
         path = job.kept
+
+
+def popular(writer: Writer, count: int, *, shared: bool = False) -> list[Conversation]:
+    """Make requests of 40 to 60 conversations, some of them far more popular than others.
+
+    Each request is the next turn of a conversation, and comes when it comes, whether the turn before was answered or
+    not. So for a simulation it is a conversation of its own. Prompts grow by what is asked alone; after twelve turns a
+    conversation begins anew. `shared`: all have the same system prompt; else each has one of its own.
+    """
+    random = writer.random
+    common = _system(writer)
+    weights = [random.expovariate(1.0) for _ in range(random.randint(*_OPEN))]
+    going: list[tuple[list[tuple[str, str]], Path]] = [([], ())] * len(weights)
+    made: list[Conversation] = []
+    for _ in range(count):
+        which = random.choices(range(len(weights)), weights)[0]
+        said, path = going[which]
+        if len(said) % (_MOST_TURNS + 1) == 0:
+            text, begins = common if shared else _system(writer)
+            said, path = [("system", text)], (begins,)
+        asked = random.randint(*_ASKED)
+        said, path = [*said, ("user", writer.text(asked))], (*path, (writer.key(), asked))
+        going[which] = said, path
+        made.append((writer.job(said, path, answer=1),))
+    return made
+
+
+def _system(writer: Writer) -> tuple[str, tuple[int, int]]:
+    return writer.text(_SYSTEM), (writer.key(), _SYSTEM)
 
 
 def arrivals(count: int, rate: float, random: Random, *, bursty: bool = False) -> Iterator[float]:

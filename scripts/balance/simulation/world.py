@@ -19,7 +19,8 @@ from router.core.load import Load
 from router.core.retry import Failure
 from router.proxy.watching.listen import EVERY, SETTLES
 from scripts.balance.simulation.choosing import sender_of
-from scripts.balance.simulation.engine import ModelEngine, Outage, Spec
+from scripts.balance.simulation.engine import Outage, Spec
+from scripts.balance.simulation.readers import engine_of
 from scripts.balance.simulation.routing import PROBE_EVERY, STALL_AFTER, SimulatedRequest, SimulatedRouter
 from scripts.balance.simulation.traffic import MODEL, Conversation, Job
 
@@ -55,7 +56,7 @@ class World:
         self.now = 0.0
         self._supervised = supervised
         self.requests: list[SimulatedRequest] = []
-        self._engines = [ModelEngine(spec) for spec in specs]
+        self._engines = [engine_of(spec) for spec in specs]
         self._armed = [inf] * len(specs)
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()

@@ -9,6 +9,7 @@ from router.core.balance import POLICIES, least_in_flight, policy_of
 from router.core.catalog import Backend, Candidate
 from router.core.estimate.ask import Ask
 from router.core.estimate.estimate import Estimate
+from router.core.health import declared
 
 
 def candidates(*loads, weights=None):
@@ -298,7 +299,7 @@ def test_a_prefix_that_all_share_makes_no_hot_spot():
     """With everybody's prompt at one backend the others get their part all the same, and then have it too."""
     prefixes, backends = Prefixes(), [reads(name) for name in "abcd"]
     ask, policy = chat(20_000, backends[0], prefixes), policy_of("least_latency", prefixes)
-    for number in range(200):
+    for number in range(400):
         now = 100.0 + number / 100
         chosen = policy.pick(among(*backends), ask, now, Random(number).randrange).backend
         prefixes.note(chosen, "m", ask.blocks, now)
@@ -306,6 +307,25 @@ def test_a_prefix_that_all_share_makes_no_hot_spot():
         chosen.estimate.sent(ask, backend_cached, now)
         chosen.in_flight += 1
     assert min(backend.in_flight for backend in backends) > 5
+
+
+def test_a_prompt_longer_than_any_before_is_not_read_again_for_a_short_queue():
+    """A guess beyond what was measured lets nobody off what it costs to read what another has."""
+    prefixes, holder, other = Prefixes(), reads("holder"), reads("other")
+    ask, policy = chat(200_000, holder, prefixes), policy_of("least_latency", prefixes)
+    for _ in range(3):
+        send(holder, 100.0, size=40_000)
+    assert policy.pick(among(other, holder), ask, 100.0, never).backend is holder
+
+
+def test_what_a_backend_has_that_is_out_is_no_reason_for_another():
+    """Nobody can be sent there, so nothing is lost by reading it again: the others' queues alone decide."""
+    prefixes, gone, other = Prefixes(), reads("gone"), reads("other")
+    ask, policy = chat(20_000, gone, prefixes), policy_of("least_latency", prefixes)
+    (before,) = policy.explain(among(other), ask, 100.0)
+    gone.health = declared(up=False)
+    (after,) = policy.explain(among(other), ask, 100.0)
+    assert before.score > after.score == after.expected
 
 
 def test_prefixes_are_of_a_model_as_the_backend_knows_it():

@@ -68,6 +68,20 @@ def test_a_prefix_is_believed_to_be_where_it_was_sent(ledger):
     assert ledger.began(a, ask, 3.0).cached == 0
 
 
+def test_where_prompts_are_read_side_by_side_a_prefix_is_there_once_it_was_read(ledger):
+    """What is sent next isn't read after it. A stream shows that with its first token, other answers with their end."""
+    for streams in (True, False):
+        a, ask = candidate(), Ask(1000, (256 << 32 | 1, 1 << 32 | 2), streams=streams)
+        a.backend.estimate.readers.count = 2
+        sent = ledger.began(a, ask, 1.0)
+        assert ledger.prefixes.holders("m", ask.blocks).get(a.backend) is None
+        if streams:
+            ledger.first_token(a.backend, sent, 2.0)
+            assert a.backend in ledger.prefixes.holders("m", ask.blocks)
+        ledger.answered(a.backend, 200, sent, 3.0)
+        assert a.backend in ledger.prefixes.holders("m", ask.blocks)
+
+
 def test_who_is_on_trial_has_little_room_and_little_weight(ledger):
     """So many requests at a time; then its weight grows."""
     a = candidate(health=Health(Verdict.PROBING))

@@ -14,13 +14,14 @@ from router.core.catalog import Backend, Candidate
 from router.core.estimate.ask import Ask
 from router.core.health import Verdict
 from scripts import simulate
-from scripts.balance.simulation.cache import Cache, Foreseen
+from scripts.balance.simulation.cache import Cache, Foreseen, LastPrompts
 from scripts.balance.simulation.choosing import AFFINITY, ORACLE, POLICIES, Affinity, Oracle
 from scripts.balance.simulation.engine import ModelEngine, Outage, Spec
 from scripts.balance.simulation.figures import Key, RunFigures, figures_of, ordered, summary, tables
+from scripts.balance.simulation.readers import engine_of
 from scripts.balance.simulation.scenarios import SCENARIOS
 from scripts.balance.simulation.scenarios import simulate as simulate_scenario
-from scripts.balance.simulation.traffic import ANSWERS, PROMPTS, Job, Writer, arrivals, chats, singles
+from scripts.balance.simulation.traffic import ANSWERS, PROMPTS, Job, Writer, arrivals, chats, popular, singles
 from scripts.balance.simulation.world import World
 
 PLAIN = Spec(parallel=3, reading=1000.0, writing=10.0, slowing=0.5, chunk=100, cache=0)
@@ -197,6 +198,48 @@ def test_capacity_is_what_leaves_an_overloaded_engine():
     assert Spec(stalls=Outage(inf, inf, 0.0)).capacity(1, 1) == Spec(refuses=True).capacity(1, 1) == 0
 
 
+# The engine that reads prompts side by side
+
+SIDE = Spec(parallel=2, reading=100.0, keeps=2)
+
+
+def test_prompts_that_are_read_side_by_side_take_as_long_as_alone():
+    """The third waits for the first that ends; what is read at the same time isn't cached yet."""
+    shared = (7, 100)
+    jobs = [job(0, 300), job(1, path=(shared,)), job(2, path=(shared,)), job(3, path=(shared, (8, 50)))]
+    began, ended = work(engine_of(SIDE), [(0.0, jobs[0]), (0.0, jobs[1]), (0.5, jobs[2]), (2.5, jobs[3])])
+    assert began == ended == {0: 3.0, 1: 1.0, 2: pytest.approx(1.01), 3: pytest.approx(3.0)}
+
+
+def test_readers_stall_and_end_and_forget_as_any_engine_does():
+    """What they read goes on after a stall; who leaves meanwhile isn't read on; an end loses all, and the cache."""
+    engine = engine_of(SIDE)
+    jobs = [job(number, 100) for number in range(4)]
+    for each in jobs:
+        engine.offer(each, 0.0)
+    engine.stall(0.5)
+    engine.forget({jobs[0], jobs[3]})
+    engine.offer(job(4, 100), 0.6)
+    assert engine.wake == inf
+    engine.thaw(1.5)
+    assert work(engine, [])[0] == {1: 2.0, 2: 2.5, 4: 3.0}
+    assert engine.spoke(9.0) == 3.0
+    engine.offer(job(5, 100), 4.0)
+    assert [each.number for each in engine.end()] == [5]
+    assert (engine.wake, engine.cache.hit(((-5, 100),))) == (inf, 0)
+
+
+def test_what_readers_will_do_is_foreseen():
+    """To the moment, with what will be cached by then; nothing changes."""
+    engine, shared = engine_of(SIDE), (7, 100)
+    for number, tokens in enumerate((300, 400)):
+        engine.offer(job(number, path=(shared, (number, tokens))), 0.0)
+    asked = job(2, path=(shared, (9, 50)))
+    assert engine.first_token(asked, 1.0, 4.5) == inf
+    at = engine.first_token(asked, 1.0, inf)
+    assert at == work(engine, [(1.0, asked)])[0][2] == 4.5
+
+
 # The cache
 
 
@@ -211,6 +254,17 @@ def test_a_cache_drops_what_was_used_least_lately_and_ends_before_beginnings():
     assert cache.hit(((1, 40), (3, 30))) == 70
     cache.clear()
     assert cache.hit(((1, 40),)) == 0
+
+
+def test_some_caches_hold_the_last_prompts_whatever_their_lengths():
+    """A prefix stays as long as any prompt that has it."""
+    cache = LastPrompts(2)
+    first, second, third = ((1, 40), (2, 30)), ((1, 40), (3, 30)), ((4, 20),)
+    for each in (first, second, first, third):
+        cache.keep(each)
+    assert [cache.hit(each) for each in (first, second, third)] == [70, 40, 20]
+    cache.clear()
+    assert cache.hit(first) == 0
 
 
 def test_a_foreseen_cache_leaves_the_real_one_alone():
@@ -250,6 +304,18 @@ def test_a_turn_begins_with_all_that_was_said_before(skewed):
             assert after.think > 0
     commonest = Counter(each[0].path[0] for each in conversations).most_common(1)[0][1] / len(conversations)
     assert commonest > 0.45 if skewed else commonest < 0.15
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_turns_of_popular_conversations_wait_for_nobody(shared):
+    """Each is a conversation of its own, with what was asked before; a long one begins anew."""
+    made = popular(Writer(Random(2)), 700, shared=shared)
+    assert [len(each) for each in made] == [1] * 700
+    jobs = [each for (each,) in made]
+    conversations = Counter(each.path[1][0] for each in jobs)
+    assert max(conversations.values()) == max(len(each.path) - 1 for each in jobs) == 12
+    assert (len({each.path[0][0] for each in jobs}) == 1) is shared
+    assert all(each.path[0][1] == 375 and all(75 <= tokens <= 150 for _, tokens in each.path[1:]) for each in jobs)
 
 
 def test_single_requests_share_nothing():
