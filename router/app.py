@@ -49,6 +49,7 @@ from router.proxy.uploads import STOP_WITHIN
 from router.proxy.watching.probe import Prober
 from router.store.store import Store
 from router.telemetry.access import AccessLog
+from router.telemetry.feed import Feed, FeedHandler
 from router.telemetry.logs import printable, tell, terminal_of
 from router.telemetry.tasks import aside
 
@@ -96,6 +97,7 @@ class App:
         self._access: AccessLog | None = None
         self._recent = Recent()
         self._machine = Machine()
+        self._feed = FeedHandler(Feed())
         self.plane = Plane(
             settings.exchange_limits(config),
             settings.thresholds(config),
@@ -142,6 +144,7 @@ class App:
 
     async def start(self) -> None:
         """Serve, and start the engines; returns before these are ready. Raises StartError."""
+        logging.getLogger().addHandler(self._feed)
         plan = self._first_plan()
         await self.fleet.apply(steps(self.plan, plan, Room()), plan)
         self.plan = plan
@@ -210,6 +213,8 @@ class App:
             self.plane,
             self._recent,
             self._machine,
+            self._feed.feed,
+            self._logs,
             in_force=lambda: self.plan.config,
             reloader=self.reloader,
             restart=self.restart,
@@ -278,8 +283,10 @@ class App:
         if self.reloader is not None:
             await self.reloader.stop()
         self.listener.close_port()
+        self._feed.feed.close()
 
     async def _close(self) -> None:
+        logging.getLogger().removeHandler(self._feed)
         self._machine.lag.stop()
         self.plane.close()
         await self.listener.close()

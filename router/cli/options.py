@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all\n"
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
         f"       {name} {{status,requests}} [--json]\n       {name} explain MODEL\n       {name} cancel ID\n"
-        f"       {name} {{restart,drain,undrain}} BACKEND",
+        f"       {name} {{restart,drain,undrain}} BACKEND\n       {name} logs [-f] [BACKEND]\n       {name} events",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
@@ -135,6 +135,12 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     explained.add_argument("model", metavar="MODEL", help="the name of a model or a route")
     explained.add_argument("--size", type=int, default=1000, metavar="BYTES", help="of the request; default: 1000")
     _asks(explained)
+    written = commands.add_parser("logs", help="print what the router or an engine has written, and with -f what comes")
+    written.add_argument("name", nargs="?", metavar="BACKEND", help="of an engine; without one: the router's own log")
+    written.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+    written.add_argument("-n", "--limit", type=int, default=100, metavar="N", help="so many lines; default: 100")
+    _asks(written)
+    _asks(commands.add_parser("events", help="print what happens, as it happens"))
     for name, does in _LEVERS.items():
         lever = commands.add_parser(name, help=does)
         lever.add_argument("name", metavar="BACKEND")

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
@@ -33,6 +33,12 @@ CONNECT_WITHIN: Final = 5.0
 
 ANSWER_WITHIN: Final = 30.0
 """Seconds until it has answered what takes no time. A load takes as long as it takes."""
+
+ALIVE_WITHIN: Final = 40.0
+"""Seconds without a sign of life after which a stream is taken to be lost: the router gives one each 15 s."""
+
+TRIES: Final = 12
+"""How often a lost stream is asked for again before that is given up: for a minute, in which a router restarts."""
 
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where a router can be asked that listens everywhere."""
@@ -65,11 +71,43 @@ class Running:
             async with self._session.request(endpoint.method, url, timeout=timeout) as answer:
                 return _read(endpoint.tells, answer.status, await answer.read(), self._url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise CommandError(
-                f"no router answers at {self._url} ({_reason(error)}): start it with `python -m router --config FILE`, "
-                "or say where it is with --config or --url",
-                BAD_START,
-            ) from None
+            raise _nobody(self._url, error) from None
+
+    async def follow(
+        self, endpoint: Endpoint[Any, Any, T], *, after: int | None = None, **fields: str | int
+    ) -> AsyncGenerator[T, None]:
+        """Follow a stream of events, and go on with it where its connection is lost."""
+        lost = 0
+        while True:
+            path = endpoint.path.format(**{name: quote(str(fields[name]), safe="") for name in endpoint.in_path})
+            headers = {} if after is None else {"last-event-id": str(after)}
+            timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_WITHIN, sock_read=ALIVE_WITHIN)
+            try:
+                url = URL(f"{self._url}{path}", encoded=True)
+                async with self._session.get(url, headers=headers, timeout=timeout) as answer:
+                    if answer.status != 200:
+                        reply = _read(endpoint.tells, answer.status, await answer.read(), self._url)
+                        raise CommandError(reply.error, REFUSED)
+                    lost = 0
+                    async for line in answer.content:
+                        if line.startswith(b"id: "):
+                            after = int(line[4:])
+                        told = _as(endpoint.tells, line[6:]) if line.startswith(b"data: ") else None
+                        if told is not None:
+                            yield told
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                if lost == TRIES or after is None:
+                    raise _nobody(self._url, error) from None
+            lost += 1
+            await asyncio.sleep(min(lost, 5))
+
+
+def _nobody(url: str, error: Exception) -> CommandError:
+    return CommandError(
+        f"no router answers at {url} ({_reason(error)}): start it with `python -m router --config FILE`, "
+        "or say where it is with --config or --url",
+        BAD_START,
+    )
 
 
 def ask(options: argparse.Namespace, do: Callable[[Running], Awaitable[R]]) -> R:
@@ -113,6 +151,15 @@ def shown(options: argparse.Namespace, reply: Reply[T], lines: Callable[[T], Seq
     if options.json:
         return printed(json.dumps(reply.plain, indent=1)) or code_of([reply])
     return (printed("\n".join(lines(reply.told))) if reply.told is not None else 0) or code_of([reply])
+
+
+def follow(options: argparse.Namespace, do: Callable[[Running], Awaitable[None]]) -> int:
+    """Follow what the router tells until Ctrl-C, which is no error. Raises ConfigError and CommandError."""
+    try:
+        ask(options, do)
+    except KeyboardInterrupt:
+        say("\n", sys.stderr)
+    return 0
 
 
 def address(options: argparse.Namespace) -> tuple[str, str]:

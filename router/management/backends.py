@@ -28,7 +28,7 @@ class Backends:
 
     async def restart(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
         """Start an engine afresh. Raises NotFoundError and ConflictError."""
-        member = self._member(asked.name)
+        member = member_of(self._fleet, asked.name)
         if member.supervisor is None:
             raise ConflictError(f"'{asked.name}' is not launched by this router, which can't restart it.")
         if not self._fleet.runs(member):
@@ -46,19 +46,21 @@ class Backends:
         return self._hold(asked.name, admin, on=False)
 
     def _hold(self, name: str, admin: Admin, *, on: bool) -> BackendsTold:
-        backend = self._member(name).backend
+        backend = member_of(self._fleet, name).backend
         if on != (backend in self._plane.ledger.held):
             log.info(f"admin: {'drains' if on else 'undrains'} {name}", by=admin.name)
             self._plane.ledger.hold(backend, on=on)
             self._plane.queues.offer_soon(backend)
         return self._told(name)
 
-    def _member(self, name: str) -> Member:
-        member = self._fleet.members.get(name)
-        if member is None:
-            known = ", ".join(islice(self._fleet.members, _NAMES_IN_AN_ERROR))
-            raise NotFoundError(f"There is no backend '{name}'. Backends: {known or 'none'}.", param="name")
-        return member
-
     def _told(self, name: str) -> BackendsTold:
         return BackendsTold.model_validate({"backends": [each for each in self._fleet.told() if each["name"] == name]})
+
+
+def member_of(fleet: Fleet, name: str) -> Member:
+    """Find a backend. Raises NotFoundError, which says what there is."""
+    member = fleet.members.get(name)
+    if member is None:
+        known = ", ".join(islice(fleet.members, _NAMES_IN_AN_ERROR))
+        raise NotFoundError(f"There is no backend '{name}'. Backends: {known or 'none'}.", param="name")
+    return member

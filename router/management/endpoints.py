@@ -1,21 +1,24 @@
 """Every endpoint of the management API, with the part of the router that answers it."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from aiohttp import web
 
-from router.api.admin import backends, configuration, models, requests, status
+from router.api.admin import backends, configuration, logs, models, requests, status
 from router.config import Config
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
 from router.management.backends import Backends
 from router.management.configuration import Configuration
+from router.management.logs import Logs
 from router.management.machine import Machine
 from router.management.models import Models
 from router.management.requests import Recent, Requests
 from router.management.serving import routes
 from router.management.status import Status
 from router.proxy.plane import Plane
+from router.telemetry.feed import Feed
 
 
 def endpoints(
@@ -23,6 +26,8 @@ def endpoints(
     plane: Plane,
     recent: Recent,
     machine: Machine,
+    feed: Feed,
+    folder: Path,
     *,
     in_force: Callable[[], Config],
     reloader: Reloader | None,
@@ -31,12 +36,14 @@ def endpoints(
     """Give the routes of the management API.
 
     `in_force` gives the configuration that runs, `recent` has the requests that have ended,
-    and `restart` starts an engine afresh.
+    `restart` starts an engine afresh,
+    and `folder` has the engines' logs.
     """
     return [
         *routes(status.ENDPOINTS, Status(fleet, plane, recent, machine, reloader)),
         *routes(models.ENDPOINTS, Models(fleet, plane)),
         *routes(backends.ENDPOINTS, Backends(fleet, plane, restart)),
         *routes(requests.ENDPOINTS, Requests(plane, recent)),
+        *routes(logs.ENDPOINTS, Logs(fleet, feed, folder)),
         *routes(configuration.ENDPOINTS, Configuration(in_force, reloader)),
     ]

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
 from pydantic import ValidationError
 
-from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Reply
+from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Reply, Sent, Stream
 from router.core.errors import BadRequestError
 from router.proxy.slow import ADMIN
 
@@ -42,6 +43,8 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Callable[[web.Request]
 
     async def answer(request: web.Request) -> web.StreamResponse:
         reply = await handle(await _asked(request, endpoint.asks), request[ADMIN])
+        if isinstance(reply, Stream):
+            return await _streamed(request, reply)
         if not isinstance(reply, Reply):
             reply = Reply(reply)
         body = reply.told.model_dump_json(exclude_unset=True).encode()
@@ -51,9 +54,30 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Callable[[web.Request]
     return answer
 
 
+async def _streamed(request: web.Request, stream: Stream[Any]) -> web.StreamResponse:
+    """Write events as they come. A client that takes none of them keeps the next ones waiting, and nobody else."""
+    headers = {"content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no"}
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    await response.write(b": connected\n\n")
+    async with aclosing(stream.events) as events:
+        async for each in events:
+            await response.write(_event(each))
+    return response
+
+
+def _event(each: Sent[Any] | None) -> bytes:
+    if each is None:
+        return b": still here\n\n"
+    return f"id: {each.id}\nevent: {each.kind}\ndata: {each.told.model_dump_json(exclude_unset=True)}\n\n".encode()
+
+
 async def _asked(request: web.Request, kind: type[Asked]) -> Asked:
     """Read what a request says. Raises BadRequestError."""
     said: dict[str, Any] = {**request.query, **request.match_info}
+    if "after" in kind.model_fields and "Last-Event-ID" in request.headers:
+        # A browser that lost its connection says by itself how far it came.
+        said["after"] = request.headers["Last-Event-ID"]
     if request.can_read_body:
         body = await request.read()
         if kind.raw:

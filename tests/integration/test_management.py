@@ -17,7 +17,7 @@ AUTH = {
     "admin_keys": [{"key": key, "name": scope.value, "scopes": [scope.value]} for scope, key in KEYS.items()],
 }
 REFUSED = {401, 403}
-GETS = [each for each in TABLE if each.method == "GET"]
+GETS = [each for each in TABLE if each.method == "GET" and not each.streams and "name" not in each.in_path]
 
 
 def url_of(router: str, each: Endpoint[Any, Any, Any]) -> str:

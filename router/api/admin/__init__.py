@@ -5,7 +5,7 @@ TABLE has them all. A path that isn't in it isn't answered.
 
 from typing import Any, Final
 
-from router.api.admin import backends, configuration, models, requests, status
+from router.api.admin import backends, configuration, logs, models, requests, status
 from router.api.admin.endpoint import Endpoint
 
 TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (
@@ -13,6 +13,7 @@ TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (
     *models.ENDPOINTS,
     *backends.ENDPOINTS,
     *requests.ENDPOINTS,
+    *logs.ENDPOINTS,
     *configuration.ENDPOINTS,
 )
 """Every endpoint, in the order of the docs."""

@@ -5,7 +5,7 @@ test of who may ask for what.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
@@ -82,7 +82,23 @@ class Reply(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Handle = Callable[[A, Admin], Awaitable[T | Reply[T]]]
+@dataclass(frozen=True, slots=True)
+class Sent(Generic[T]):
+    """One event of a stream. `id` is what a client may send as Last-Event-ID, to go on from there."""
+
+    id: int
+    kind: str
+    told: T
+
+
+@dataclass(frozen=True, slots=True)
+class Stream(Generic[T]):
+    """An answer that goes on: server-sent events; None is a sign of life."""
+
+    events: AsyncGenerator[Sent[T] | None, None]
+
+
+Handle = Callable[[A, Admin], Awaitable[T | Reply[T] | Stream[T]]]
 """Answers a request of an admin. Raises RouterError."""
 
 
@@ -92,7 +108,8 @@ class Endpoint(Generic[P, A, T]):
 
     `doc` is a sentence for the docs; `example` the fields of a request that a router with a backend `qwen` and a model
     `qwen` answers. `others` are the statuses of answers of type `tells` beside 200, with their meaning, and `errors`
-    those of answers with an ErrorTold beside 400, 401 and 403.
+    those of answers with an ErrorTold beside 400, 401 and 403. With `streams`, the answer is a stream of server-sent
+    events, each with a `tells`.
     """
 
     operation: str
@@ -106,6 +123,7 @@ class Endpoint(Generic[P, A, T]):
     others: Mapping[int, str] = field(default_factory=dict)
     errors: Mapping[int, str] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
+    streams: bool = False
 
     @property
     def in_path(self) -> list[str]:

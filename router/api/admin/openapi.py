@@ -7,6 +7,7 @@ from pydantic.json_schema import models_json_schema
 
 from router.api.admin.endpoint import Endpoint, ErrorTold
 
+JSON: Final = "application/json"
 _REF: Final = "#/components/schemas/{model}"
 _ERRORS: Final = {
     400: "The request is wrong; `param` names the field.",
@@ -52,7 +53,10 @@ def _operation(each: Endpoint[Any, Any, Any], shapes: dict[type[Any], Any], know
         "x-scope": each.scope.value,
         **_asked(each, known[each.asks.__name__]),
         "responses": {
-            **{str(status): _answer(said, shapes[each.tells]) for status, said in answers.items()},
+            **{
+                str(status): _answer(said, shapes[each.tells], "text/event-stream" if each.streams else JSON)
+                for status, said in answers.items()
+            },
             **{
                 str(status): _answer(said, shapes[ErrorTold])
                 for status, said in (_ERRORS | dict(each.errors)).items()
@@ -80,5 +84,5 @@ def _asked(each: Endpoint[Any, Any, Any], shape: dict[str, Any]) -> dict[str, An
     return {"parameters": parameters} | ({"requestBody": body} if body else {})
 
 
-def _answer(said: str, shape: dict[str, Any]) -> dict[str, Any]:
-    return {"description": said, "content": {"application/json": {"schema": shape}}}
+def _answer(said: str, shape: dict[str, Any], kind: str = JSON) -> dict[str, Any]:
+    return {"description": said, "content": {kind: {"schema": shape}}}

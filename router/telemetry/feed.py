@@ -1,0 +1,152 @@
+"""What has happened lately, for those who follow it: each entry with a number, from which one who left goes on.
+
+All followers read the same entries, of which only the latest are kept. So a slow one costs nothing: it misses those
+that are gone when it comes to read them, and is told how many.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping
+from itertools import islice
+from typing import Final, NamedTuple
+
+from router.core.errors import UnavailableError
+
+MOST_KEPT: Final = 1000
+MOST_FOLLOWERS: Final = 200
+GATHER: Final = 0.05
+"""Seconds for which entries are gathered before followers are woken: a burst of them is sent at once."""
+
+QUIET: Final = 15.0
+"""Seconds without an entry after which a follower gets a sign of life, so that no proxy closes its connection."""
+
+
+class Entry(NamedTuple):
+    """One thing that happened, at `at` in seconds since the epoch. `missed`: so many before it were gone already."""
+
+    id: int
+    at: float
+    kind: str
+    data: Mapping[str, object]
+    missed: int = 0
+
+
+class Feed:
+    """Keeps the latest entries. `add` may be called by any thread, all else by the loop's alone."""
+
+    def __init__(self, most: int = MOST_KEPT, clock: Callable[[], float] = time.time) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._kept: deque[Entry] = deque(maxlen=most)
+        # Numbers go on from one start to the next, so that none means two things.
+        self._first = self._next = int(clock() * 1000)
+        self._news: asyncio.Future[None] = self._loop.create_future()
+        self._closed = False
+        self.followers = 0
+
+    def add(self, kind: str, data: Mapping[str, object]) -> None:
+        """Add an entry."""
+        if not self._closed:
+            self._loop.call_soon_threadsafe(self._add, self._clock(), kind, data)
+
+    def _add(self, at: float, kind: str, data: Mapping[str, object]) -> None:
+        self._kept.append(Entry(self._next, at, kind, data))
+        self._next += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, self._loop.create_future()
+        news.set_result(None)
+
+    def close(self) -> None:
+        """End whoever follows."""
+        self._closed = True
+        self._wake()
+
+    @property
+    def last(self) -> int:
+        """The number of the last entry."""
+        return self._next - 1
+
+    def latest(self, count: int) -> list[Entry]:
+        """Give the last entries, the first one first."""
+        return list(islice(self._kept, max(0, len(self._kept) - count), None))
+
+    def follow(self, after: int | None = None) -> AsyncGenerator[Entry | None, None]:
+        """Give each entry behind the number `after`, or from now on; None as a sign of life.
+
+        Raises UnavailableError where there are too many followers.
+        """
+        if self.followers >= MOST_FOLLOWERS:
+            raise UnavailableError(f"{MOST_FOLLOWERS} followers are here already: close some of them.", retry_after=5)
+        return self._follow(self.last if after is None else after)
+
+    async def _follow(self, after: int) -> AsyncGenerator[Entry | None, None]:
+        self.followers += 1
+        try:
+            while not self._closed:
+                found = self._behind(after)
+                for entry in found:
+                    yield entry
+                if found:
+                    after = found[-1].id
+                    await asyncio.sleep(GATHER)
+                elif not await self._heard():
+                    yield None
+        finally:
+            self.followers -= 1
+
+    async def _heard(self) -> bool:
+        """Wait for news; False: there was none for long."""
+        try:
+            async with asyncio.timeout(QUIET):
+                await asyncio.shield(self._news)
+        except TimeoutError:
+            return False
+        return True
+
+    def _behind(self, after: int) -> list[Entry]:
+        """Give what is kept behind a number; the first one says how many were gone already."""
+        found = [each for each in self._kept if each.id > after]
+        if found:
+            # A number of an earlier start says nothing of how many there were since.
+            gone = found[0].id - max(after + 1, self._first)
+            found[0] = found[0]._replace(missed=gone)
+        return found
+
+
+class FeedHandler(logging.Handler):
+    """Has the router's own log lines followed. Each is an entry, with its details; its kind says what it is about."""
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__(logging.INFO)
+        self.feed = feed
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a line on."""
+        if not isinstance(record.msg, dict):
+            return
+        said = {name: value for name, value in record.msg.items() if name not in _OF_THE_LINE}
+        fields = {name: value if isinstance(value, int | float) else str(value) for name, value in said.items()}
+        message = str(record.msg.get("event", ""))
+        self.feed.add(
+            kind_of(message, fields), {"level": record.levelname.lower(), "message": message, "details": fields}
+        )
+
+
+_OF_THE_LINE: Final = frozenset({
+    "event", "level", "logger", "timestamp", "exception", "exc_info", "_record", "_from_structlog", "_logger", "_name"
+})  # fmt: skip
+
+
+def kind_of(message: str, fields: Mapping[str, object]) -> str:
+    """Say what a line is about: `admin`, `reload`, `backend`, `request`, or else `log`."""
+    if message.startswith("admin: "):
+        return "admin"
+    if message.startswith(("reload", "router.yaml")):
+        return "reload"
+    if "request_id" in fields:
+        return "request"
+    return "backend" if "backend" in fields else "log"

@@ -1,0 +1,121 @@
+import asyncio
+import logging
+
+import pytest
+
+from router.core.errors import UnavailableError
+from router.telemetry import feed
+from router.telemetry.feed import MOST_FOLLOWERS, Feed, FeedHandler, kind_of
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(feed, "GATHER", 0.0)
+
+
+async def taken(entries, count):
+    found = []
+    async with asyncio.timeout(10):
+        async for each in entries:
+            if each is not None:
+                found.append(each)
+            if len(found) == count:
+                return found
+    return found
+
+
+async def added(made, *numbers):
+    for number in numbers:
+        made.add("k", {"n": number})
+    await asyncio.sleep(0)
+
+
+async def test_one_who_follows_gets_what_comes():
+    """Nothing of what was before; each with a number, one more than the last."""
+    made = Feed(clock=lambda: 5.0)
+    await added(made, 1)
+    following = asyncio.create_task(taken(made.follow(), 3))
+    await asyncio.sleep(0)
+    await added(made, 2, 3)
+    await added(made, 4)
+    found = await following
+    assert [(each.id, each.at, each.data["n"], each.missed) for each in found] == [
+        (5001, 5.0, 2, 0), (5002, 5.0, 3, 0), (5003, 5.0, 4, 0)
+    ]  # fmt: skip
+    assert [each.data["n"] for each in made.latest(2)] == [3, 4]
+
+
+async def test_one_who_comes_back_misses_nothing_that_is_kept():
+    """And is told how many are gone."""
+    made = Feed(most=3, clock=lambda: 5.0)
+    await added(made, *range(6))
+    assert [each.data["n"] for each in await taken(made.follow(5003), 2)] == [4, 5]
+    first, *others = await taken(made.follow(5000), 3)
+    assert (first.data["n"], first.missed, [each.missed for each in others]) == (3, 2, [0, 0])
+
+
+async def test_one_of_an_earlier_start():
+    """It gets all that is kept of this one."""
+    made = Feed(most=3, clock=lambda: 5.0)
+    await added(made, *range(5))
+    first, *_ = await taken(made.follow(17), 3)
+    assert (first.data["n"], first.missed) == (2, 2)
+
+
+async def test_a_sign_of_life(monkeypatch):
+    """While nothing happens."""
+    monkeypatch.setattr(feed, "QUIET", 0.01)
+    async for each in Feed().follow():
+        assert each is None
+        break
+
+
+async def test_the_end():
+    """Who follows is let go, and nobody is counted any more."""
+    made = Feed()
+    following = asyncio.create_task(taken(made.follow(), 1))
+    await asyncio.sleep(0)
+    assert made.followers == 1
+    made.close()
+    assert await following == []
+    assert made.followers == 0
+    made.add("k", {})
+
+
+async def test_too_many_followers():
+    """One more is refused, and told why."""
+    made = Feed()
+    made.followers = MOST_FOLLOWERS
+    with pytest.raises(UnavailableError, match="followers are here already"):
+        made.follow()
+
+
+async def test_lines_of_the_log_are_followed():
+    """Those of the router's own, with their details; not those of libraries, nor of levels below."""
+    made = Feed()
+    handler = FeedHandler(made)
+    said = {"event": "backend is down", "backend": "a", "reason": "x", "level": "warning", "_name": "n", "o": None}
+    handler.handle(logging.makeLogRecord({"msg": said, "levelname": "WARNING", "levelno": logging.WARNING}))
+    handler.handle(logging.makeLogRecord({"msg": "of a library", "levelno": logging.WARNING}))
+    await asyncio.sleep(0)
+    assert [(each.kind, each.data) for each in made.latest(9)] == [
+        (
+            "backend",
+            {"level": "warning", "message": "backend is down", "details": {"backend": "a", "reason": "x", "o": "None"}},
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "fields", "kind"),
+    [
+        ("admin: drains a", {"by": "ops"}, "admin"),
+        ("reload: nothing has changed", {}, "reload"),
+        ("router.yaml is not taken over: x", {}, "reload"),
+        ("POST /v1/x: failed", {"request_id": "1", "backend": "a"}, "request"),
+        ("backend is up", {"backend": "a"}, "backend"),
+        ("listening at x", {}, "log"),
+    ],
+)
+def test_what_a_line_is_about(message, fields, kind):
+    assert kind_of(message, fields) == kind
