@@ -66,6 +66,13 @@ class _File:
         return said
 
 
+def _is_of_a_flag(command: list[Any], index: Any) -> bool:  # noqa: ANN401 - an index of the list
+    """Whether an item of a command belongs to a flag that is named like a secret: `--api-key X`, `--api-key=X`."""
+    flag, equals, _ = str(command[index]).partition("=")
+    before = str(command[index - 1]) if index else ""
+    return any(each.startswith("-") and is_secret(each, "") for each in (flag if equals else "", before))
+
+
 def _secrets(
     value: Any,  # noqa: ANN401 - whatever a file holds
     path: KeyPath,
@@ -79,7 +86,8 @@ def _secrets(
     hide = hide or (place is not None and (place.line, place.column) in unknown)
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _secrets(inner, (*path, key), document, unknown, hide=hide)
+            below = hide or (isinstance(value, list) and _is_of_a_flag(value, key))
+            yield from _secrets(inner, (*path, key), document, unknown, hide=below)
     elif hide or any(is_secret(key, value) for key in path):
         said = str(value)
         if len(said) >= _SHORT and _REFERENCE.fullmatch(said) is None:

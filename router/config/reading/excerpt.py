@@ -19,7 +19,9 @@ WIDTH: Final = 100
 
 _BEFORE = 60
 _COMMENT = re.compile(r"\s#.*")
-_SECTION = re.compile(r"[a-z_]+\s*:")
+_SECTION = re.compile(
+    r"(?:server|profile|backends|routes|balance|health|limits|memory|auth|logging|state|include|telemetry|ray)\s*:"
+)
 _KEY = re.compile(r"""([\w.-]+)["']?\s*:(?!\s*["']?\$\{)""")
 
 

@@ -49,6 +49,9 @@ def test_a_long_line_is_shown_around_its_place(tmp_path):
         (f"routes: {{a: {{wrong: {{b: {KEY}}}}}}}", "routes: {a: {wrong: {b: …}}}"),
         (f"server: {{wrong: 1, cors: 'http://u:{KEY}@h'}}", "server: {wrong: 1, cors: '…'}"),
         (f"auth:\n  keys: [\n    {KEY}], wrong: 1", None),
+        (f"memory: {{wrong: [a, --api-key, {KEY}]}}", None),
+        (f"include: [x, --api-key, {KEY}]", "include: [x, --api-key, …]"),
+        (f"include: [x, --api-key={KEY}]", "include: [x, …]"),
     ],
 )
 def test_what_is_secret_is_not_shown(tmp_path, text, shown):
@@ -63,6 +66,7 @@ def test_what_is_secret_is_not_shown(tmp_path, text, shown):
     [
         f"auth:\n  keys:\n    - {KEY}: x: y\n",
         f"auth: {{keys: [\n{KEY}: x: y]}}\n",
+        "auth: {keys: [\nsecret: x: y]}\n",
         f"backends:\n  - url: http://a\n    api_key: {KEY}: b: c\n",
         f"backends:\n  - url: http://a\n    api_key: {KEY}\n\tname: x\n",
         f"backends:\n  - url: http://u:{KEY}@h: x: y\n",
