@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from launchers import devices
+from launchers.devices import DeviceFigures
 from profiles import Facts
 from profiles.parsers import Gpu
 from router.config import Config
@@ -63,6 +65,21 @@ def test_what_does_not_fit(tmp_path):
     assert ". With a context of" in limited.entry.about
     assert (refused.fits, refused.is_new) == (False, False)
     assert refused.note.endswith("of ram, of which models may have 300 MiB")
+
+
+def test_a_model_larger_than_the_gpu(tmp_path, monkeypatch):
+    """It fits with fewer layers there, and the note says what that costs; one that fits needs no note."""
+    gpu = DeviceFigures(H100.id, 80 * GIB, 80 * GIB)
+    monkeypatch.setattr(devices, "look", lambda: (DeviceFigures("ram", 256 * GIB, 256 * GIB), gpu))
+    write_gguf(tmp_path / "large.gguf", layers=100, layer=GIB)
+    write_gguf(tmp_path / "small.gguf", layers=20, layer=GIB)
+    write_gguf(tmp_path / "huge.gguf", layers=500, layer=GIB)
+    models = found(tmp_path, H100)
+    assert (models["small"].fits, models["small"].note) == (True, "")
+    assert models["large"].fits is True
+    assert " of 101 layers on the GPU, as no more fit" in models["large"].note
+    assert models["huge"].fits is False
+    assert launch(models["large"])["engine"] == "llama_server"
 
 
 def test_a_model_in_two_forms(tmp_path):
