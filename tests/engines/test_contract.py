@@ -159,6 +159,13 @@ def forgotten(files: set[str]) -> set[str]:
     return {file for file in files if Path(file).exists() and Path(file).stat().st_ino not in used}
 
 
+async def status(router: RunningRouter) -> dict[str, Any]:
+    """What the router says of its backend."""
+    answer = await asyncio.to_thread(urllib.request.urlopen, f"{router.url}/admin/status")
+    told: dict[str, Any] = json.load(answer)["backends"][0]
+    return told
+
+
 async def working(client: AsyncOpenAI) -> Any:
     """Have it begin a long stream."""
     stream = await client.chat.completions.create(model="public", messages=HELLO, max_tokens=LONG, stream=True)
@@ -255,14 +262,10 @@ async def test_its_load_is_read(client, router, engine):
                 async for _ in stream:
                     pass
 
-    async def published() -> Any:
-        answer = await asyncio.to_thread(urllib.request.urlopen, f"{router.url}/admin/status")
-        return json.load(answer)["backends"][0].get("published")
-
     at_work = asyncio.create_task(work())
     try:
         until = time.monotonic() + STARTS_WITHIN  # a page that took its time isn't asked for again at once
-        while (load := await published()) != {"running": 1, "waiting": 0} and engine.publishes:
+        while (load := (await status(router)).get("published")) != {"running": 1, "waiting": 0} and engine.publishes:
             assert time.monotonic() < until, load
             await asyncio.sleep(0.2)
     finally:
@@ -313,8 +316,12 @@ async def test_clients_that_leave_mid_stream_free_the_engine(client, router, eng
 async def test_clients_that_leave_before_an_answer_free_the_engine(client, router, engine):
     """Of an answer in one piece, too: nothing is generated for nobody."""
     ask: Any = {"model": "public", "messages": HELLO, "max_tokens": LONG}
-    asking = [asyncio.create_task(client.chat.completions.create(**ask)) for _ in range(min(engine.parallel, 4))]
-    await asyncio.sleep(0.3)
+    asking: list[asyncio.Task[Any]] = []
+    while not (await status(router))["in_flight"]:
+        if all(each.done() for each in asking):  # none yet, or the engine was faster than the look at it
+            asking = [
+                asyncio.create_task(client.chat.completions.create(**ask)) for _ in range(min(engine.parallel, 4))
+            ]
     for task in asking:
         task.cancel()
     left = time.monotonic()

@@ -6,10 +6,8 @@ is found within a bounded time, and its clients get an answer or are told. At lo
 """
 
 import asyncio
-import json
 import signal
 import time
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +20,18 @@ import pytest_asyncio
 from openai import AsyncOpenAI
 
 from launchers.engines import ENGINES
-from tests.engines.test_contract import CASES, HELLO, LONG, STARTS_WITHIN, installed, none_left, ports, served, working
+from tests.engines.test_contract import (
+    CASES,
+    HELLO,
+    LONG,
+    STARTS_WITHIN,
+    installed,
+    none_left,
+    ports,
+    served,
+    status,
+    working,
+)
 from tests.running import RunningRouter, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -101,13 +110,6 @@ def by_url(name: str, holder: RunningRouter) -> str:
 
 def client_of(router: RunningRouter) -> AsyncOpenAI:
     return AsyncOpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0, timeout=300)
-
-
-async def status(router: RunningRouter) -> dict[str, Any]:
-    """What the router says of its backend."""
-    answer = await asyncio.to_thread(urllib.request.urlopen, f"{router.url}/admin/status")
-    told: dict[str, Any] = json.load(answer)["backends"][0]
-    return told
 
 
 async def ask(client: AsyncOpenAI, tokens: int, *, stream: bool) -> str:

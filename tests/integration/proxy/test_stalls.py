@@ -49,7 +49,7 @@ async def test_a_stream_of_pings_is_no_progress(start_router, engine, session):
     began = time.monotonic()
     async with session.post(f"{router.url}/v1/completions", json=chat(stream=True)) as answer:
         received = await until_cut(answer)
-    assert time.monotonic() - began < 2 + 1
+    assert time.monotonic() - began < 2 + 5
     assert parsed(received)[-1]["error"]["message"].startswith("The backend 'b' stopped working.")
     backend = router.plane.backends["b"]
     assert (backend.stalled, backend.health.usable) == (True, False)
