@@ -163,7 +163,7 @@ class LlamaCpp:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
         """Use the forms that it knows; refuse requests that it would answer without end, wrongly, or with a 500."""
-        counts, path = path == self.counter, CHAT if path == self.counter else path
+        path = CHAT if path == self.counter else path
         if path == CHAT and usual.usual(body, native=False):
             return body
         rules = RULES.get(path)
@@ -175,8 +175,7 @@ class LlamaCpp:
         bodies.check(found, rules)
         if path == CHAT:
             _put_chat_right(found)
-            if not counts:
-                _force_the_only_tool(found)
+            _force_the_only_tool(found)
         if path != EMBEDDINGS:
             chats.put_stop_right(found)
             bodies.check_limits(found)
@@ -210,9 +209,7 @@ def _force_the_only_tool(found: Fields) -> None:
     """Name the only tool if a call is required: it ignores "required", but not a name."""
     if tools.chosen(found) == "required":
         names = [tool["function"]["name"] for tool in tools.all_of(found)]
-        if len(names) > 1:
-            tools.refuse_wanted_call(found, "llama_cpp can hold an answer to one tool alone: name it in tool_choice")
-        if names:
+        if len(names) == 1:
             found["tool_choice"] = bodies.raw({"type": "function", "function": {"name": names[0]}})
 
 

@@ -161,7 +161,6 @@ NEEDS: Mapping[str, tuple[frozenset[str], str]] = MappingProxyType({
 })  # fmt: skip
 """An API → the options that enable it, any one of them, and the one that an error names."""
 
-NO_CALLS = "this model's chat template shows it no tools"
 IMAGE = b"image_url"
 TEXT_ALONE = chats.Takes("llama_server without launch.args.mmproj", parts=frozenset(), reads_arguments=True)
 MEDIA: Mapping[str, tuple[str, ...]] = MappingProxyType({
@@ -270,7 +269,7 @@ def _put_chat_right(found: Fields, takes: chats.Takes, spec: LaunchSpec | None) 
     _put_log_probabilities_right(found)
     tools.put_tools_right(found, "llama_server")
     if spec is not None and spec.calls is False:
-        tools.refuse_wanted_call(found, NO_CALLS)
+        tools.refuse_wanted_call(found, tools.NO_CALLS)
     _force(found)
     tools.refuse_functions(found, "llama_server")
 
@@ -338,7 +337,7 @@ def _put_response_right(found: Fields) -> None:
 def _put_messages_right(found: Fields, spec: LaunchSpec | None) -> None:
     choice = wanted_call(found)
     if choice and spec is not None and spec.calls is False:
-        raise UnfitRequestError(f"tool_choice wants a call, but {NO_CALLS}.", "tool_choice")
+        raise UnfitRequestError(f"tool_choice wants a call, but {tools.NO_CALLS}.", "tool_choice")
     if choice.get("type") == "tool":
         # It takes a name for `any`.
         keep_tool(found, choice.get("name"))

@@ -179,7 +179,7 @@ class Mlx:
         bodies.drop_no_limits(found)
         bodies.check(found, {**RULES.get(path, {}), **ALWAYS})
         if path == CHAT:
-            _put_chat_right(found, counts=counts)
+            _put_chat_right(found, None if counts else spec)
         elif path == COMPLETIONS:
             prompt = bodies.value(found["prompt"])
             if isinstance(prompt, list):
@@ -200,14 +200,18 @@ class Mlx:
         return bodies.written(found) if nulls or found != was else body
 
 
-def _put_chat_right(found: Fields, *, counts: bool) -> None:
-    """Rewrite fields of a chat. It shows tools to the model, but has no choice among them."""
+def _put_chat_right(found: Fields, spec: LaunchSpec | None) -> None:
+    """Rewrite fields of a chat. It shows tools to the model, but has no choice among them.
+
+    Where a call is wanted, models nearly always make it, as clients that want one say so: a 400 would help nobody. But
+    a model whose template shows no tools can't.
+    """
     bodies.check_log_probabilities(found)
     chats.put_messages_right(found, chats.Takes("mlx", reads_arguments=True))
     tools.put_tools_right(found, "mlx")
     tools.refuse_functions(found, "mlx")
-    if not counts:
-        tools.refuse_wanted_call(found, "mlx can't hold an answer to one: send auto, and ask for it in words")
+    if spec is not None and spec.calls is False:
+        tools.refuse_wanted_call(found, tools.NO_CALLS)
     choice = tools.chosen(found)
     if isinstance(choice, dict):
         tools.only(found, {choice["function"]["name"]})

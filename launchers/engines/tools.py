@@ -119,6 +119,9 @@ def _name(of: object) -> str:
     raise UnfitRequestError(_CHOICE, "tool_choice")
 
 
+NO_CALLS = "this model's chat template shows it no tools"
+
+
 def refuse_wanted_call(found: Fields, why: str) -> None:
     """Refuse a choice that wants a call where nothing can hold an answer to one."""
     choice = chosen(found)

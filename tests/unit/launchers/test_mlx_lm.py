@@ -19,12 +19,12 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
-def spec(model="/models/demo", args=None, env=None):
-    return LaunchSpec("demo-1", "mlx", model, "demo", args or {}, env or {}, start_timeout=60)
+def spec(model="/models/demo", args=None, env=None, calls=None):
+    return LaunchSpec("demo-1", "mlx", model, "demo", args or {}, env or {}, start_timeout=60, calls=calls)
 
 
-def right(body, path=CHAT):
-    return json.loads(ENGINE.put_right(path, json.dumps(body).encode()))
+def right(body, path=CHAT, of=None):
+    return json.loads(ENGINE.put_right(path, json.dumps(body).encode(), of))
 
 
 def test_the_command_line():
@@ -178,12 +178,15 @@ def test_the_model_sees_the_tools_that_may_be_called(choice, left):
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "g"}}])
-def test_nothing_holds_an_answer_to_a_call(choice):
-    """To count a prompt, that doesn't matter; it shows the tools that may be called."""
+def test_a_call_that_is_wanted(choice):
+    """The model decides, and sees the tools that it may call; one whose template shows none can't make a call."""
     body = {**HELLO, "tools": TOOLS, "tool_choice": choice}
-    with pytest.raises(UnfitRequestError, match="tool_choice wants a call, but mlx can't hold an answer to one"):
-        right(body)
-    assert right(body, COUNTER)["tools"] == (TOOLS if choice == "required" else TOOLS[1:])
+    shown = TOOLS if choice == "required" else TOOLS[1:]
+    for calls in (True, None):
+        assert right(body, of=spec(calls=calls))["tools"] == shown
+    with pytest.raises(UnfitRequestError, match="wants a call, but this model's chat template shows it no tools"):
+        right(body, of=spec(calls=False))
+    assert right(body, COUNTER, spec(calls=False))["tools"] == shown
 
 
 def test_a_prompt_may_be_a_list_of_one():
