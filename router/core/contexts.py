@@ -9,7 +9,7 @@ How many tokens a prompt has, only its engine knows, and no request is refused b
      another backend is there that may hold it (`fitting`).
   2. Where an engine says that a prompt is too long, the backends with a longer context are asked, and those of which it
      isn't known (`beyond`).
-  3. Where there is none, the client is told the longest context there is (`with_longest`).
+  3. Where there is none, the client is told the longest context there is (`tell_longest`).
 """
 
 import re
@@ -132,9 +132,7 @@ def said_in(message: str) -> int:
     return 0
 
 
-def with_longest(error: RouterError, model: str, tokens: int) -> bool:
-    """Add the longest context there is to an engine's refusal; tell whether the engine's own words lack it."""
-    if not tokens or said_in(error.message) == tokens:
-        return False
-    error.message = f"{error.message.rstrip()} The longest context of '{model}' here is {tokens} tokens."
-    return True
+def tell_longest(error: RouterError, model: str, tokens: int) -> None:
+    """Add the longest context there is to an engine's refusal, unless its own words have it, or it isn't known (0)."""
+    if tokens and said_in(error.message) != tokens:
+        error.message = f"{error.message.rstrip()} The longest context of '{model}' here is {tokens} tokens."

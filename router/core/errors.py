@@ -296,6 +296,26 @@ def reworded(status: int, said: bytes, path: str) -> bytes:
     return body(of_engine(status, said), path)
 
 
+def amended(said: bytes, error: RouterError, path: str) -> bytes:
+    """Write an engine's refusal of a long prompt with this message, and the code where the path's API has codes.
+
+    Whatever else the engine said stays.
+    """
+    fields, sentence = _fields(said), error.message if _has_codes(path) else _sentence(error)
+    before = fields.get("error")
+    if isinstance(before, dict):
+        after: object = {**before, "message": sentence} | ({"code": TOO_LONG} if _has_codes(path) else {})
+    elif isinstance(before, str):
+        after = sentence
+    else:
+        return body(error, path)
+    return said if after == before else _encode({**fields, "error": after})
+
+
+def _has_codes(path: str) -> bool:
+    return not (_is_anthropic(path) or _is_ollama(path))
+
+
 def refusal(status: int, said: bytes) -> RouterError:
     """Turn an engine's error answer into an error for a stream: with its message, and in its status's class."""
     sentence = f"The engine answered {status}: {_words(said) or 'nothing more'}"

@@ -11,7 +11,7 @@ import structlog
 
 from router.core import errors, retry, stall
 from router.core.catalog import DIRECT, NOWHERE, narrowed
-from router.core.contexts import said_in, with_longest
+from router.core.contexts import said_in, tell_longest
 from router.core.health import WELL
 from router.core.retry import NOT_ITS_FAULT, Failure
 from router.proxy.attempt import Attempt
@@ -263,16 +263,8 @@ class Attempts(HedgeOwner):
             return False
         return retry.rival(way, self.tried, ask, plane.dispatcher, plane.loop.time(), full=full) is not None
 
-    @property
-    def had_choice(self) -> bool:
-        """Whether there is, or was, more than one backend that might take the request."""
-        return self.too_short != () or (self.way is not None and self.way.chooses)
-
     def go_beyond(self, attempt: Attempt, refusal: errors.RouterError) -> bool:
-        """Ask a backend with a longer context; where there is none, answer with the longest there is.
-
-        Tell whether either was done; else the engine's own words say it all.
-        """
+        """Ask a backend with a longer context, and tell whether one is asked; else the refusal tells the longest."""
         plane, way, now = self._plane, self.way, self._plane.loop.time()
         if way is None:
             return False
@@ -286,11 +278,8 @@ class Attempts(HedgeOwner):
             self._leave_out(larger)
             if self.retry(Failure.TOO_LONG, f"{contexts.of(candidate, now) or 'unknown'} tokens"):
                 return True
-        if not with_longest(refusal, self._exchange.request.model, longest):
-            return False
-        plane.answered(candidate.backend, refusal.status, attempt.sent)
-        self._exchange.break_off(refusal, "answered")
-        return True
+        tell_longest(refusal, self._exchange.request.model, longest)
+        return False
 
     def blame(self, failure: Failure, attempt: Attempt) -> None:
         """Note that an attempt failed."""

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from router.core import errors, retry
 from router.core.retry import Failure
 from router.core.statuses import LIES, MAY_BE_TOO_LONG, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
-from router.http1.bodies import CHUNKED, ChunkedBody
+from router.http1.bodies import CHUNKED, LENGTH, ChunkedBody
 from router.http1.heads import ProtocolError
 from router.proxy.heads import retry_after
 
 if TYPE_CHECKING:
     from router.core.catalog import Candidate
+    from router.core.errors import RouterError
     from router.core.estimate.ask import Ask, Sent
     from router.proxy.attempt import Attempt
     from router.proxy.attempts import Attempts
@@ -86,8 +87,7 @@ class Refusals:
 
     def _doubt(self, attempt: "Attempt") -> None:
         """Keep an error for now, if another backend may show that it is this one's fault, or one has refused, too."""
-        may_be_too_long = attempt.status in MAY_BE_TOO_LONG and self._attempts.had_choice
-        if may_be_too_long or self._is_doubted(attempt):
+        if attempt.status in MAY_BE_TOO_LONG or self._is_doubted(attempt):
             attempt.doubted_at = self._plane.loop.time()
 
     def _is_doubted(self, attempt: "Attempt") -> bool:
@@ -108,12 +108,16 @@ class Refusals:
         head, status, before = attempt.head, attempt.status, self._kept
         assert head is not None  # noqa: S101  (it is in doubt)
         attempt.doubted_at = None
-        if whole and self._attempts.had_choice:
-            refusal = errors.of_engine(status if status < LIES else max(400, head.status), unframed(head, attempt.held))
+        if whole:
+            said = unframed(head, attempt.held)
+            refusal = errors.of_engine(max(400, head.status), said)
             if refusal.code == errors.TOO_LONG:
-                return self._attempts.go_beyond(attempt, refusal)
+                if self._attempts.go_beyond(attempt, refusal):
+                    return True
+                self._amend(attempt, said, refusal)
+                return self._let_pass()
         if not self._is_doubted(attempt):
-            return False
+            return self._let_pass()
         body = attempt.held if whole else None
         self._kept = (*before, Refusal(attempt.candidate, status, attempt.sent, head, attempt.length, body))
         # What an engine may have worked on is tried once more, not twice.
@@ -125,6 +129,18 @@ class Refusals:
             self._confirm()
             self._plane.ledger.confirmed(attempt.backend)
         return False
+
+    def _let_pass(self) -> bool:
+        """Have the client get this answer, which speaks of its request, rather than one that was doubted before it."""
+        self._confirm()
+        self._kept = ()
+        return False
+
+    def _amend(self, attempt: "Attempt", said: bytes, refusal: "RouterError") -> None:
+        """Have the client told what the engine's own words lack."""
+        head, words = attempt.head, errors.amended(said, refusal, self._ask.path)
+        if head is not None and head.status >= 400 and words != said:
+            attempt.held, attempt.length, attempt.head = words, len(words), head._replace(framing=LENGTH)
 
     def first_known(self) -> Refusal | None:
         """Give the first refusal of which all is known; the client gets that one, and the others don't matter."""

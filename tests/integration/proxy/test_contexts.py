@@ -1,6 +1,7 @@
 """A prompt that is too long for one backend goes to one that holds it."""
 
 import json
+import re
 from contextlib import asynccontextmanager
 
 import pytest
@@ -151,6 +152,21 @@ async def test_words_that_tell_the_longest_pass_as_they_are(start_router, sessio
             assert answer.headers["x-router-backend"] == "b1"
             assert json.loads(await answer.read())["error"]["message"].endswith("(3000 tokens), try increasing it")
         assert (small.asked, large.asked) == (1, 1)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("words", [LLAMA, VLLM])
+async def test_a_backend_alone_gets_the_code_that_clients_look_for(start_router, session, words, chunked):
+    """In OpenAI's API; nothing else of what it says is changed."""
+    async with serving(Engine(1000, words, chunked=chunked)) as (engine,):
+        router = await started(start_router, engine)
+        for _ in range(3):
+            async with session.post(router.url + CHAT, json=chat(2000)) as answer:
+                told = json.loads(await answer.read())
+                assert (answer.status, answer.headers["x-router-backend"]) == (400, "b0")
+            (asked,) = re.findall(r"20\d\d", told["error"]["message"])
+            said = json.loads(words.format(asked=asked, context=1000))
+            assert told == {"error": {**said["error"], "code": "context_length_exceeded"}}
 
 
 @pytest.mark.parametrize("words", [PLAIN, SILENT])

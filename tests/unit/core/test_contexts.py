@@ -4,7 +4,7 @@ import pytest
 
 from router.core import contexts as module
 from router.core.catalog import DIRECT, Backend, Candidate, Way
-from router.core.contexts import LASTS, MOST_BYTES, Contexts, said_in, with_longest
+from router.core.contexts import LASTS, MOST_BYTES, Contexts, said_in, tell_longest
 from router.core.errors import RouterError
 from router.core.health import declared
 
@@ -148,7 +148,8 @@ def test_no_model_is_loaded_on_a_chance():
 def test_the_longest_context_is_told_once():
     """Where the engine's own words have it, they pass as they are."""
     error = RouterError("This model's maximum context length is 8192 tokens.")
-    assert not with_longest(error, "m", 8192)
-    assert not with_longest(error, "m", 0)
-    assert with_longest(error, "m", 16384)
+    for tokens in (8192, 0):
+        tell_longest(error, "m", tokens)
+        assert error.message.endswith("length is 8192 tokens.")
+    tell_longest(error, "m", 16384)
     assert error.message.endswith("8192 tokens. The longest context of 'm' here is 16384 tokens.")

@@ -160,6 +160,35 @@ def test_engines_without_a_code_say_it_in_words(status, sentence):
     assert errors.of_engine(status, json.dumps({"error": sentence}).encode()).code == TOO_LONG
 
 
+@pytest.mark.parametrize(
+    ("path", "said", "told"),
+    [
+        (
+            "/v1/chat/completions",
+            b'{"error":{"code":400,"message":"no","n_ctx":5},"x":1}',
+            b'{"error":{"code":"context_length_exceeded","message":"No. 9","n_ctx":5},"x":1}',
+        ),
+        ("/v1/chat/completions", b'{"error":"no"}', b'{"error":"No. 9"}'),
+        (
+            "/v1/messages",
+            b'{"type":"error","error":{"type":"t","message":"no"}}',
+            b'{"type":"error","error":{"type":"t","message":"prompt is too long: No. 9"}}',
+        ),
+        ("/api/chat", b'{"error":"no"}', b'{"error":"prompt is too long: No. 9"}'),
+        ("/api/chat", b"no", b'{"error":"prompt is too long: No. 9"}'),
+        (
+            "/v1/chat/completions",
+            b'{"error": {"code": "context_length_exceeded", "message": "No. 9"}}',
+            b'{"error": {"code": "context_length_exceeded", "message": "No. 9"}}',
+        ),
+    ],
+)
+def test_a_refusal_of_a_long_prompt_is_amended(path, said, told):
+    """With its message, and the code where its API has one; all else that the engine said stays, or the very bytes."""
+    error = errors.of_engine(400, b'{"error":{"message":"No. 9","code":"context_length_exceeded"}}')
+    assert errors.amended(said, error, path) == told
+
+
 def test_a_prompt_that_is_too_long_is_told_to_ollamas_clients_by_a_sentence():
     error = errors.of_engine(400, b'{"error":{"message":"no","code":"context_length_exceeded"}}')
     assert json.loads(errors.body(error, "/api/chat")) == {"error": "prompt is too long: no"}
