@@ -57,6 +57,8 @@ def base(stem: str) -> str:
 def _of_gguf(names: Sequence[str]) -> list[Files]:
     stems = {name: name[: -len(_GGUF)] for name in names if name.lower().endswith(_GGUF) and name[: -len(_GGUF)]}
     projectors = {name: stem for name, stem in stems.items() if _PROJECTOR.search(stem)}
+    # An engine is told its path by router.yaml, which can't have every letter.
+    usable = {name: stem for name, stem in projectors.items() if name.isprintable()}
     models: dict[tuple[str, int], list[str]] = {}
     for name, stem in stems.items():
         if name not in projectors:
@@ -64,7 +66,7 @@ def _of_gguf(names: Sequence[str]) -> list[Files]:
             models.setdefault((part["stem"], int(part["all"])) if part else (stem, 0), []).append(name)
     bases = {base(stem) for stem, _ in models}
     return [
-        Files(stem, tuple(parts), is_gguf=True, projector=_projector(stem, projectors, bases), whole=whole)
+        Files(stem, tuple(parts), is_gguf=True, projector=_projector(stem, usable, bases), whole=whole)
         for (stem, whole), parts in models.items()
     ]
 

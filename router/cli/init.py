@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     why = detect(look(ENGINES), load_profiles()).why
     # Those that can't be used stand last.
     entries.sort(key=lambda each: bool(each.reason))
-    text = first_file(entries, printable(why), str(path))
+    text = first_file(entries, printable(why), printable(str(path)))
     try:
         loaded = replace(path, old, text.encode(), os.environ)
     except ReplaceError as error:

@@ -42,9 +42,14 @@ def text(value: str) -> str:
     value = value.replace("${", "$${")
     if _BARE.fullmatch(value) and isinstance(scalars.read(value), str):
         return value
-    # As in JSON, but letters stay what they are.
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    # Whatever it has, it stays one line: a file's name mustn't add keys, not even behind a #.
+    return '"' + "".join(_letter(each) for each in value) + '"'
+
+
+def _letter(letter: str) -> str:
+    if letter in {"\\", '"'}:
+        return f"\\{letter}"
+    return letter if letter.isprintable() else f"\\U{ord(letter):08x}"
 
 
 def _mapping(keys: Mapping[str, Value], step: int) -> Iterator[str]:

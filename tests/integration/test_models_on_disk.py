@@ -10,6 +10,7 @@ import pytest
 
 from launchers.scan.ollama import MODEL, PROJECTOR
 from router.cli.main import main
+from router.config import load
 from router.scan import servers
 from scripts import make_demo_model
 from tests.fakes.engine import FakeEngine
@@ -274,6 +275,16 @@ def test_first_file(folder, command):
     file.write_text("# mine\n")
     assert command("init", "--force")[0] == 0
     assert (file.read_text(), (folder / "router.yaml.bak").read_text()) == (said, "# mine\n")
+
+
+def test_a_files_name_adds_no_keys(folder, command):
+    """Whatever it is: it stands in a comment, with the reason."""
+    gguf(folder / "models" / "m.gguf")
+    gguf(folder / "models" / '\n  - name: evil\n    launch: {cmd: [rm, "{port}"]}\n.gguf')
+    assert command("init")[0] == 0
+    said = (folder / "router.yaml").read_text()
+    assert [each.name for each in load(folder / "router.yaml", {}).config.backends] == ["m"]
+    assert "rename it" in said
 
 
 def test_nothing_to_write_of(folder, command):

@@ -33,6 +33,7 @@ def gguf(*names: str, projector: str | None = None, whole: int = 0, name: str = 
             [gguf("org_gemma_gemma-it-Q4_K_M.gguf", projector="org_gemma_mmproj-model-f16.gguf"), gguf("other.gguf")],
         ),
         (["mmproj-a.gguf"], []),
+        (["m.gguf", "mmproj\n.gguf", "mmproj-\udcff.gguf"], [gguf("m.gguf")]),
         (["config.json", "model.safetensors", "x.bin"], [Files("", ("model.safetensors",), is_gguf=False)]),
         (["config.json", "pytorch_model.bin", "training_args.bin"], [Files("", ("pytorch_model.bin",), is_gguf=False)]),
         (["config.json", "training_args.bin"], []),
