@@ -85,7 +85,9 @@ class Walk:
             found, inside = self._in(folder, files, folders)
             yield from found
             self._models += len(found)
-            if depth < MOST_DEPTH:
+            # What is below a model in Hugging Face's layout are its parts, but not below the folder of all.
+            has_parts = depth > 0 and any(not each.is_gguf for each in found)
+            if depth < MOST_DEPTH and not has_parts:
                 ahead.extend((each, depth + 1) for each in inside)
             self._check()
             if self.cut:
@@ -99,10 +101,8 @@ class Walk:
         # 2. Ollama's store.
         if {"manifests", "blobs"} <= set(folders):
             return [*self._of_ollama(folder)], []
-        found = self._of_files(folder, files)
-        # 3. What is below a model in Hugging Face's layout are its parts.
-        whole = any(not each.is_gguf for each in found)
-        return found, [] if whole else [folder / name for name in folders if not name.startswith(".")]
+        # 3. Any other.
+        return self._of_files(folder, files), [folder / name for name in folders if not name.startswith(".")]
 
     def _of_files(self, folder: Path, files: list[str]) -> list[Candidate]:
         if "model_index.json" in files:

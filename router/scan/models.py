@@ -33,6 +33,7 @@ from router.scan.entries import Entry, Value
 WITHIN: Final = 60.0
 """Seconds that a search may take."""
 
+EYES: Final = frozenset({"llama_server"})
 _LACKS: Final = "it doesn't fit as it is configured, so it has "
 
 
@@ -126,10 +127,7 @@ class _Judge:
 
     def judged(self, found: Sequence[Read]) -> list[Model]:
         there = _there(self._machine)
-        engines = [
-            engine_for(each.engines, self._profile, self._facts.engines, self._installs) if each.engines else None
-            for each in found
-        ]
+        engines = [self._engine(each) for each in found]
         same = doubles(found, engines, [each.name for each in self._profile.engines])
         names = {at: known for at, each in enumerate(found) if (known := _known(each, there))}
         there_too = frozenset(names)
@@ -148,12 +146,21 @@ class _Judge:
                 )
         return models
 
+    def _engine(self, each: Read) -> Engine | None:
+        """Choose the engine; of those that read GGUF, llama_server alone reads images."""
+        installed, readers = self._facts.engines, each.engines
+        if each.candidate.projector is not None and EYES & installed.keys():
+            readers = EYES
+        return engine_for(readers, self._profile, installed, self._installs) if readers else None
+
     def _judged(self, each: Read, name: str, engine: Engine, *, is_there: bool) -> Model:
         keys = _keys(each, name, engine, self._machine, self._taken)
         about = about_of(each.described)
         if engine.install:
             note = f"{engine.name} is not installed: {engine.install}"
             return Model(each, name, engine, Entry(keys, about, note), None, note, is_there)
+        if each.candidate.projector is not None and engine.name not in EYES:
+            about += f", these with {' or '.join(EYES)} alone"
         fits, note = self._fit(keys) if self._in_time() else (None, "no time was left to find out whether it fits")
         told = f"{about}. With {note.removeprefix(_LACKS)}" if fits and note.startswith(_LACKS) else about
         return Model(each, name, engine, Entry(keys, told, note if fits is False else ""), fits, note, is_there)

@@ -11,12 +11,14 @@ from router.config import Config
 from router.scan.models import Machine, Model, about_of, scan
 from scripts import make_demo_model
 from tests.models import GIB, write_gguf, write_hf
+from tests.unit.launchers.footprints.test_gguf import TENSORS, header
 
 CONFIG = {
     "model_type": "llama", "num_hidden_layers": 1, "num_attention_heads": 16, "hidden_size": 1024,
     "max_position_embeddings": 4096, "architectures": ["LlamaForCausalLM"],
 }  # fmt: skip
 H100 = Gpu("NVIDIA", "NVIDIA H100 80GB HBM3", 80 * GIB, "580.159.04", "9.0")
+EYES = header({"general.architecture": "clip", "clip.has_vision_encoder": True}, TENSORS[:1]) + bytes(384)
 ALL = {"llama_cpp": "0.3.36", "llama_server": "2026.10", "vllm": "0.32.0", "mlx": "0.32.2"}
 
 
@@ -48,6 +50,18 @@ def test_the_engine_that_reads_it(tmp_path):
     assert on_cpu["b"].note.startswith("mlx is not installed: ")
     assert on_cpu["b"].entry is not None
     assert on_cpu["b"].entry.reason == on_cpu["b"].note
+
+
+def test_a_model_that_reads_images(tmp_path):
+    """llama_server is taken, where it is installed; without it, the model reads text."""
+    write_gguf(tmp_path / "a.gguf", layers=1, layer=1 << 20)
+    (tmp_path / "mmproj.gguf").write_bytes(EYES)
+    sees, reads = found(tmp_path)["a"], found(tmp_path, engines={"llama_cpp": "0.3.36"})["a"]
+    args = {"llama_server": {"mmproj": f"{tmp_path}/mmproj.gguf"}}
+    assert launch(sees) == {"model": "./a.gguf", "engine": "llama_server", "load": "on_demand", "args": args}
+    assert launch(reads) == {"model": "./a.gguf", "load": "on_demand", "args": args}
+    assert reads.entry is not None
+    assert reads.entry.about.endswith("text and images, these with llama_server alone")
 
 
 def test_what_does_not_fit(tmp_path):

@@ -33,6 +33,12 @@ def test_folders_in_folders(tmp_path):
     assert found(tmp_path) == [("mlx", f"{tmp_path}/mlx"), ("a", f"{tmp_path}/org/repo/a.gguf")]
 
 
+def test_a_model_beside_folders_of_others(tmp_path):
+    """In the folder that is searched, they are no parts of it."""
+    files(tmp_path, "config.json", "model.safetensors", "other/m.gguf")
+    assert found(tmp_path) == [(tmp_path.name, str(tmp_path)), ("m", f"{tmp_path}/other/m.gguf")]
+
+
 def test_links_that_lead_back(tmp_path):
     files(tmp_path, "a/m.gguf")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
