@@ -192,15 +192,17 @@ async def test_a_compressed_body_is_unpacked(router, raw, fake):
     "body", [b"notgzip", gzip.compress(b"{}")[:-4], gzip.compress(b"{}") + b"x"], ids=["other", "cut", "more"]
 )
 async def test_a_body_that_is_not_compressed_as_it_says(router, raw, caplog, path, body):
-    """Is the client's fault alone: nothing is logged."""
+    """Is the client's fault alone: it is refused in one line, and nothing else is logged."""
     client = await raw(router)
     with capture_logs() as logged:
         client.send(post(body, path, headers=b"content-encoding: gzip\r\nconnection: close\r\n"))
         answer = await client.answer()
         assert await client.rest() == b""
     assert answer.status == 400
-    assert b"isn't gzip" in answer.body
-    assert (caplog.records, logged) == ([], [])
+    told = "The request's body isn't gzip, as its content-encoding says."
+    assert told.encode() in answer.body
+    events = [line["event"] for line in logged if line["event"] != "backend is up"]
+    assert (caplog.records, events) == ([], [f"refused: {told}"])
 
 
 async def test_a_bad_chunk_is_not_logged(router, raw, lane, caplog):
