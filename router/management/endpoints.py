@@ -5,12 +5,13 @@ from pathlib import Path
 
 from aiohttp import web
 
-from router.api.admin import backends, configuration, logs, models, requests, status
+from router.api.admin import backends, configuration, llama_swap, logs, models, requests, status
 from router.config import Config
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
 from router.management.backends import Backends
 from router.management.configuration import Configuration
+from router.management.llama_swap import LikeLlamaSwap
 from router.management.logs import Logs
 from router.management.machine import Machine
 from router.management.models import Models
@@ -39,11 +40,13 @@ def endpoints(
     `restart` starts an engine afresh,
     and `folder` has the engines' logs.
     """
+    of_models, of_requests = Models(fleet, plane), Requests(plane, recent)
     return [
         *routes(status.ENDPOINTS, Status(fleet, plane, recent, machine, reloader)),
-        *routes(models.ENDPOINTS, Models(fleet, plane)),
+        *routes(models.ENDPOINTS, of_models),
         *routes(backends.ENDPOINTS, Backends(fleet, plane, restart)),
-        *routes(requests.ENDPOINTS, Requests(plane, recent)),
+        *routes(requests.ENDPOINTS, of_requests),
         *routes(logs.ENDPOINTS, Logs(fleet, feed, folder)),
         *routes(configuration.ENDPOINTS, Configuration(in_force, reloader)),
+        *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, of_models, of_requests, feed)),
     ]

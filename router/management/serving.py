@@ -44,9 +44,11 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Callable[[web.Request]
     async def answer(request: web.Request) -> web.StreamResponse:
         reply = await handle(await _asked(request, endpoint.asks), request[ADMIN])
         if isinstance(reply, Stream):
-            return await _streamed(request, reply)
+            return await _streamed(request, reply, is_text=endpoint.is_text)
         if not isinstance(reply, Reply):
             reply = Reply(reply)
+        if endpoint.is_text:
+            return web.Response(text=reply.told.root, status=reply.status, headers=reply.headers)
         body = reply.told.model_dump_json(exclude_unset=True).encode()
         return web.Response(body=body, status=reply.status, content_type="application/json", headers=reply.headers)
 
@@ -54,15 +56,23 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Callable[[web.Request]
     return answer
 
 
-async def _streamed(request: web.Request, stream: Stream[Any]) -> web.StreamResponse:
-    """Write events as they come. A client that takes none of them keeps the next ones waiting, and nobody else."""
-    headers = {"content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no"}
+async def _streamed(request: web.Request, stream: Stream[Any], *, is_text: bool) -> web.StreamResponse:
+    """Write events, or lines, as they come. A client that takes none of them keeps the next waiting, and nobody else.
+
+    Text has no form for a sign of life.
+    """
+    kind = "text/plain; charset=utf-8" if is_text else "text/event-stream"
+    headers = {"content-type": kind, "cache-control": "no-store", "x-accel-buffering": "no"}
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
-    await response.write(b": connected\n\n")
+    if not is_text:
+        await response.write(b": connected\n\n")
     async with aclosing(stream.events) as events:
         async for each in events:
-            await response.write(_event(each))
+            if not is_text:
+                await response.write(_event(each))
+            elif each is not None:
+                await response.write(f"{each.told.root}\n".encode())
     return response
 
 

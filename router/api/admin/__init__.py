@@ -5,7 +5,7 @@ TABLE has them all. A path that isn't in it isn't answered.
 
 from typing import Any, Final
 
-from router.api.admin import backends, configuration, logs, models, requests, status
+from router.api.admin import backends, configuration, llama_swap, logs, models, requests, status
 from router.api.admin.endpoint import Endpoint
 
 TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (
@@ -15,5 +15,6 @@ TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (
     *requests.ENDPOINTS,
     *logs.ENDPOINTS,
     *configuration.ENDPOINTS,
+    *llama_swap.ENDPOINTS,
 )
 """Every endpoint, in the order of the docs."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel
 from pydantic_core import PydanticCustomError
 
 from router.core.scopes import Admin, Scope
@@ -124,6 +124,11 @@ class Endpoint(Generic[P, A, T]):
     errors: Mapping[int, str] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
     streams: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its answers are plain text, and not JSON."""
+        return issubclass(self.tells, RootModel) and self.tells.model_fields["root"].annotation is str
 
     @property
     def in_path(self) -> list[str]:

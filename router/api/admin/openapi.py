@@ -53,10 +53,7 @@ def _operation(each: Endpoint[Any, Any, Any], shapes: dict[type[Any], Any], know
         "x-scope": each.scope.value,
         **_asked(each, known[each.asks.__name__]),
         "responses": {
-            **{
-                str(status): _answer(said, shapes[each.tells], "text/event-stream" if each.streams else JSON)
-                for status, said in answers.items()
-            },
+            **{str(status): _answer(said, shapes[each.tells], _kind(each)) for status, said in answers.items()},
             **{
                 str(status): _answer(said, shapes[ErrorTold])
                 for status, said in (_ERRORS | dict(each.errors)).items()
@@ -82,6 +79,12 @@ def _asked(each: Endpoint[Any, Any, Any], shape: dict[str, Any]) -> dict[str, An
     raw = each.asks.raw
     body = {"required": True, "content": {"text/plain": {"schema": fields[raw]}}} if raw else None
     return {"parameters": parameters} | ({"requestBody": body} if body else {})
+
+
+def _kind(each: Endpoint[Any, Any, Any]) -> str:
+    if each.is_text:
+        return "text/plain"
+    return "text/event-stream" if each.streams else JSON
 
 
 def _answer(said: str, shape: dict[str, Any], kind: str = JSON) -> dict[str, Any]:

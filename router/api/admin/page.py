@@ -58,6 +58,15 @@ Fields stand in the path, in the query, or in a JSON object in the body. A name 
 encoded. Answers are JSON. Errors have the form of OpenAI's API, `{"error": {"message", "type", "param", "code"}}`: 400
 where a field is wrong, 401 without a key that is needed, 403 where the key's scopes don't allow it. Later versions may
 add fields to answers, but take none away.
+
+## From other systems
+
+| there | here |
+|---|---|
+| `GET /v1/system`, `/v1/system/info` | `GET /admin/status` |
+| `POST /v1/models/load`, `/v1/models/unload` | `POST /admin/models/{name}/load`, `…/unload` |
+| `GET /v1/cluster` | `GET /admin/status`: its `backends` |
+| llama-swap's `/running`, `/unload`, `/api/models/unload`, `/logs`, `/logs/stream` | the same paths, with its shapes |
 """
 
 

@@ -1,0 +1,121 @@
+"""llama-swap's endpoints: scripts that were written for it work here."""
+
+import asyncio
+
+import pytest
+import structlog
+
+from router.app import App
+from router.config import Config
+from router.telemetry import feed
+from tests.fakes.launched import FACTS, LaunchedFake
+from tests.running import eventually
+
+SLOW = {"model": "demo", "stream": True, "messages": [], "fake": {"events": 100, "delay": 0.05}}
+
+
+@pytest.fixture(autouse=True)
+def logged(monkeypatch):
+    """Log as a router at work does, but for other tests' sake, for this one alone."""
+    monkeypatch.setattr(feed, "GATHER", 0.0)
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+async def app(tmp_path):
+    """Give a router with a model that is loaded, and one that isn't yet."""
+    for name in "ab":
+        (tmp_path / name).touch()
+    launch = {"engine": "llama_cpp", "load": "on_demand", "memory": "1MiB"}
+    config = Config.model_validate({
+        "server": {"port": 0},
+        "health": {"interval": "1h"},
+        "backends": [
+            {"name": "a", "models": ["demo"], "launch": {**launch, "model": str(tmp_path / "a")}},
+            {"name": "b", "models": ["other"], "launch": {**launch, "model": str(tmp_path / "b")}},
+        ],
+    })  # fmt: skip
+    app = App(config, tmp_path, engines={"llama_cpp": LaunchedFake()}, facts=FACTS)
+    await app.start()
+    await app.fleet.load("a")
+    yield app
+    await app.kill()
+
+
+@pytest.fixture
+def asked(app, session):
+    """Give a function that asks: an answer's status, type and text."""
+
+    async def ask(method, path):
+        async with session.request(method, app.url + path) as answer:
+            return answer.status, answer.content_type, await answer.text()
+
+    return ask
+
+
+async def running(app, session):
+    async with session.get(app.url + "/running") as answer:
+        return (await answer.json())["running"]
+
+
+async def test_running(app, session):
+    """What is loaded, with where it is."""
+    (told,) = await running(app, session)
+    host, port = app.fleet.members["a"].supervisor.status.address
+    assert (told["model"], told["state"], told["proxy"]) == ("demo", "ready", f"http://{host}:{port}")
+    assert told.keys() == {"model", "state", "cmd", "proxy", "ttl", "name", "description"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "text"),
+    [
+        ("GET", "/unload", "text/plain", "OK"),
+        ("POST", "/api/models/unload", "application/json", '{"msg":"ok"}'),
+        ("POST", "/api/models/unload/demo", "text/plain", "OK"),
+    ],
+)
+async def test_unload(app, session, asked, method, path, kind, text):
+    """All of them, or one."""
+    assert await asked(method, path) == (200, kind, text)
+    await eventually(lambda: app.fleet.models_told()[0]["state"] == "unloaded")
+    assert await running(app, session) == []
+
+
+async def test_one_that_is_not_there(asked):
+    """It is said."""
+    status, _, text = await asked("POST", "/api/models/unload/nope")
+    assert (status, "nope" in text) == (404, True)
+    assert (await asked("POST", "/api/inflight/nope/cancel"))[0] == 404
+
+
+async def test_a_request_is_cancelled(app, session, asked):
+    """By its id."""
+
+    async def chat():
+        async with session.post(app.url + "/v1/chat/completions", json=SLOW, headers={"x-request-id": "one"}) as answer:
+            await answer.read()
+
+    asking = asyncio.create_task(chat())
+    await eventually(lambda: any(each.backend is not None for each in app.plane.exchanges))
+    assert await asked("POST", "/api/inflight/one/cancel") == (200, "application/json", '{"msg":"ok"}')
+    with pytest.raises(Exception, match="payload"):
+        await asking
+
+
+async def test_the_log(app, session, asked):
+    """As text, and as it comes."""
+    _, kind, text = await asked("GET", "/logs")
+    assert kind == "text/plain"
+    assert "listening at" in text
+    async with session.get(app.url + "/logs/stream") as answer, asyncio.timeout(20):
+        assert b"INFO" in await answer.content.readline()
+        await asked("POST", "/api/models/unload/demo")
+        async for line in answer.content:
+            if b"admin: unloads a by=this machine" in line:
+                break
