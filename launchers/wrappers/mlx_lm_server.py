@@ -5,7 +5,8 @@ process and its port when the generating thread has died, or has never got a por
 nothing. Here a thread asks /health once a second, and ends the process.
 
 The server notices that a client has left only when it writes to a stream; any other answer is generated to its end,
-for nobody. Here each client is checked between two tokens, and between two steps through a prompt.
+for nobody. Here each client is checked between two tokens, and between two steps through a prompt, which are short
+(mlx_lm_prompts.py).
 
 The queue of connections to accept is longer, too: the library's own, five, turns away a burst of clients.
 
@@ -28,18 +29,17 @@ What it adds of OpenAI's API:
 
 import contextlib
 import http.client
-import importlib
+import importlib.util
 import json
 import os
-import select
 import signal
-import socket
 import socketserver
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,7 +74,9 @@ def main() -> None:
     """Serve until a signal, or the failure of what generates, ends it."""
     server: Any = importlib.import_module("mlx_lm.server")
     socketserver.TCPServer.request_queue_size = BACKLOG
-    stop_when_left(server.APIHandler, server.ResponseGenerator)
+    prompts = beside("mlx_lm_prompts")
+    prompts.read_in_steps(server)
+    stop_when_left(server.APIHandler, server.ResponseGenerator, prompts)
     count_tokens(server)
     speak_as_openai(server.APIHandler)
     refuse_strangers(server.APIHandler)
@@ -104,11 +106,15 @@ def leave_out_probes(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own clas
     handler.log_request = log_others
 
 
-class LeftError(Exception):
-    """The client has left."""
+def beside(name: str) -> Any:  # noqa: ANN401
+    """Import a file beside this one, by its path: the folder isn't where Python looks."""
+    spec: Any = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def stop_when_left(handler: Any, generator: Any) -> None:  # noqa: ANN401 -- mlx_lm's own classes
+def stop_when_left(handler: Any, generator: Any, prompts: Any) -> None:  # noqa: ANN401 -- mlx_lm's own classes
     """Make the thread that answers a client end when the client has left; with it, the generating ends."""
     # Each thread answers one client.
     mine = threading.local()
@@ -116,12 +122,12 @@ def stop_when_left(handler: Any, generator: Any) -> None:  # noqa: ANN401 -- mlx
 
     def answering(self: Any, *args: Any) -> None:  # noqa: ANN401
         mine.connection, mine.stop = self.connection, ""
-        with contextlib.suppress(LeftError):
+        with contextlib.suppress(prompts.LeftError):
             answer(self, *args)
 
     def look() -> None:
-        if has_left(mine.connection):
-            raise LeftError
+        if prompts.has_left(mine.connection):
+            raise prompts.LeftError
 
     def watched(tokens: Iterator[Any]) -> Iterator[Any]:
         for token in tokens:
@@ -138,8 +144,9 @@ def stop_when_left(handler: Any, generator: Any) -> None:  # noqa: ANN401 -- mlx
             look()
             progress_callback(processed, total)
 
-        words, options.stop_words = options.stop_words, []
+        words, options.stop_words, options.connection = options.stop_words, [], mine.connection
         context, tokens = generate(self, request, options, progressed)
+        context.connection = mine.connection
         return context, watched(until_stopped(tokens, words) if words else tokens)
 
     def until_stopped(tokens: Iterator[Any], words: list[str]) -> Iterator[Any]:
@@ -200,14 +207,6 @@ def worded(form: Callable[..., Any]) -> Callable[..., Any]:
         return tuple({**each, "token": text, "bytes": list(text.encode())} for each, text in found)
 
     return formed
-
-
-def has_left(connection: socket.socket) -> bool:
-    """Tell whether the other side has closed its end."""
-    try:
-        return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1, socket.MSG_PEEK)
-    except OSError:
-        return True
 
 
 def speak_as_openai(handler: Any) -> None:  # noqa: ANN401 -- mlx_lm's own class
