@@ -330,7 +330,7 @@ async def test_a_streaming_client_is_told_its_place(busy, queued, framing):
     router.plane.queues.tell_places(now)
     head = await told(first, 0)
     await told(second, 1)
-    assert head.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\nserver: router\r\ncontent-type: text/event-stream")
     assert b"x-request-id: mine\r\n" in head
     assert b"cache-control: no-cache\r\n" in head
     assert b"x-router-" not in head
