@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from router.api.admin import backends, configuration, llama_swap, logs, models, requests, status
+from router.api.admin import backends, configuration, llama_swap, logs, models, requests, status, upstream
 from router.config import Config
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
@@ -18,6 +18,7 @@ from router.management.models import Models
 from router.management.requests import Recent, Requests
 from router.management.serving import routes
 from router.management.status import Status
+from router.management.upstream import Upstream
 from router.proxy.plane import Plane
 from router.telemetry.feed import Feed
 
@@ -49,4 +50,5 @@ def endpoints(
         *routes(logs.ENDPOINTS, Logs(fleet, feed, folder)),
         *routes(configuration.ENDPOINTS, Configuration(in_force, reloader)),
         *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, of_models, of_requests, feed)),
+        *routes(upstream.ENDPOINTS, Upstream(fleet, plane)),
     ]

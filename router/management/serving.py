@@ -39,9 +39,12 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Callable[[web.Request]
 
     Its `scope` is what the asking key needs: `proxy.slow.SlowLane.guard` looks at it.
     """
-    handle = endpoint.handle(part)
+    handle: Callable[..., Awaitable[Any]] = endpoint.handle(part)
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        if endpoint.passes:
+            passed: web.StreamResponse = await handle(request, request[ADMIN])
+            return passed
         reply = await handle(await _asked(request, endpoint.asks), request[ADMIN])
         if isinstance(reply, Stream):
             return await _streamed(request, reply, is_text=endpoint.is_text)
@@ -88,7 +91,7 @@ async def _asked(request: web.Request, kind: type[Asked]) -> Asked:
     if "after" in kind.model_fields and "Last-Event-ID" in request.headers:
         # A browser that lost its connection says by itself how far it came.
         said["after"] = request.headers["Last-Event-ID"]
-    if request.can_read_body:
+    if request.body_exists:
         body = await request.read()
         if kind.raw:
             said[kind.raw] = _text(body)

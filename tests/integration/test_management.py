@@ -26,7 +26,7 @@ GETS = [
 
 def url_of(router: str, each: Endpoint[Any, Any, Any]) -> str:
     """Write an endpoint's address, with its example's names in the path."""
-    return router + each.path.format(**{"name": "demo", **each.example})
+    return router + each.path.format(**{**each.example, "name": "demo"})
 
 
 def named(each: Endpoint[Any, Any, Any]) -> str:

@@ -109,7 +109,7 @@ class Endpoint(Generic[P, A, T]):
     `doc` is a sentence for the docs; `example` the fields of a request that a router with a backend `qwen` and a model
     `qwen` answers. `others` are the statuses of answers of type `tells` beside 200, with their meaning, and `errors`
     those of answers with an ErrorTold beside 400, 401 and 403. With `streams`, the answer is a stream of server-sent
-    events, each with a `tells`.
+    events, each with a `tells`. With `passes`, the part gets the request itself, and gives the response.
     """
 
     operation: str
@@ -124,6 +124,7 @@ class Endpoint(Generic[P, A, T]):
     errors: Mapping[int, str] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
     streams: bool = False
+    passes: bool = False
 
     @property
     def is_text(self) -> bool:

@@ -82,6 +82,8 @@ def _asked(each: Endpoint[Any, Any, Any], shape: dict[str, Any]) -> dict[str, An
 
 
 def _kind(each: Endpoint[Any, Any, Any]) -> str:
+    if each.passes:
+        return "*/*"
     if each.is_text:
         return "text/plain"
     return "text/event-stream" if each.streams else JSON

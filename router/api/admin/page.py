@@ -66,7 +66,7 @@ add fields to answers, but take none away.
 | `GET /v1/system`, `/v1/system/info` | `GET /admin/status` |
 | `POST /v1/models/load`, `/v1/models/unload` | `POST /admin/models/{name}/load`, `…/unload` |
 | `GET /v1/cluster` | `GET /admin/status`: its `backends` |
-| llama-swap's `/running`, `/unload`, `/api/models/unload`, `/logs`, `/logs/stream` | the same paths, with its shapes |
+| llama-swap's `/running`, `/unload`, `/api/models/unload`, `/logs`, `/upstream/{name}/…` | the same, in its shapes |
 """
 
 

@@ -1,0 +1,92 @@
+"""Requests of admins that go to an engine as they are."""
+
+from typing import Final
+from urllib.parse import unquote
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from router.core.catalog import Backend
+from router.core.errors import BadGatewayError, ConflictError, NotFoundError
+from router.core.scopes import Admin
+from router.fleet.fleet import Fleet
+from router.proxy.plane import Plane
+from router.proxy.resolve import Resolver
+from router.proxy.watching.asking import NO_ANSWER
+
+PATIENCE: Final = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=600.0)
+
+_NOT_PASSED: Final = frozenset({
+    "api-key", "authorization", "connection", "content-length", "cookie", "expect", "host", "keep-alive", "origin",
+    "proxy-authorization", "referer", "te", "trailer", "transfer-encoding", "upgrade", "x-api-key",
+})  # fmt: skip
+"""Headers of a request that are for the router, or for its connection."""
+
+_PASSED_BACK: Final = ("content-type", "content-disposition", "etag", "last-modified", "location", "cache-control")
+
+_SANDBOX: Final = {"content-security-policy": "sandbox allow-scripts allow-forms", "x-content-type-options": "nosniff"}
+"""A page of an engine has an origin of its own then: it can't use the router as its reader could."""
+
+
+class Upstream:
+    """Answers `router.api.admin.upstream`."""
+
+    def __init__(self, fleet: Fleet, plane: Plane) -> None:
+        self._fleet = fleet
+        self._plane = plane
+
+    async def pass_on(self, request: web.Request, _: Admin) -> web.StreamResponse:
+        """Pass a request on, and its answer back. Raises NotFoundError, ConflictError and BadGatewayError."""
+        raw = request.rel_url.raw_path_qs.removeprefix("/upstream/")
+        backend, path = self._found(raw)
+        pool = self._plane.pool(backend)
+        if pool is None:
+            raise ConflictError(f"'{backend.name}' isn't there now: {backend.health.reason or 'it has not started'}.")
+        address, key = pool.address, self._plane.api_key(backend)
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_PASSED]
+        headers += [*address.headers, *([("authorization", f"Bearer {key}")] if key else [])]
+        connector = aiohttp.TCPConnector(resolver=Resolver(self._plane.connections.names), force_close=True)
+        answered: web.StreamResponse | None = None
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, auto_decompress=False, timeout=PATIENCE) as session,
+                session.request(
+                    request.method,
+                    URL(address.url(path), encoded=True),
+                    headers=headers,
+                    data=await request.read() if request.body_exists else None,
+                    allow_redirects=False,
+                ) as answer,
+            ):
+                passed = {name: answer.headers[name] for name in _PASSED_BACK if name in answer.headers}
+                if "content-encoding" in answer.headers:
+                    passed["content-encoding"] = answer.headers["content-encoding"]
+                answered = web.StreamResponse(status=answer.status, headers=passed | _SANDBOX)
+                await answered.prepare(request)
+                async for piece in answer.content.iter_any():
+                    await answered.write(piece)
+        except NO_ANSWER as error:
+            if answered is None:
+                raise BadGatewayError(f"'{backend.name}' didn't answer: {error or type(error).__name__}.") from error
+            # The client is told by a body without its end.
+            if request.transport is not None:
+                request.transport.abort()
+        return answered
+
+    def _found(self, said: str) -> tuple[Backend, str]:
+        """Tell which backend is meant, whose name may have slashes, and the target there. Raises NotFoundError."""
+        path, _, query = said.partition("?")
+        parts = path.split("/")
+        for count in range(len(parts), 0, -1):
+            name, rest = unquote("/".join(parts[:count])), "/" + "/".join(parts[count:])
+            backend = self._named(name)
+            if backend is not None:
+                return backend, f"{rest}?{query}" if query else rest
+        raise NotFoundError(f"There is no backend or model '{unquote(parts[0])}'.", param="name")
+
+    def _named(self, name: str) -> Backend | None:
+        member = self._fleet.members.get(name)
+        if member is not None:
+            return member.backend
+        return next((each for each in self._plane.backends.values() if name in each.models), None)
