@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
         f"       {name} plan --config NEW [--running FILE]\n       {name} schema\n"
         f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all\n"
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
-        f"       {name} {{status,requests}} [--json]\n       {name} explain MODEL\n       {name} cancel ID\n"
+        f"       {name} {{status,requests}} [--json]\n       {name} top [--once]\n"
+        f"       {name} explain MODEL\n       {name} cancel ID\n"
         f"       {name} {{restart,drain,undrain}} BACKEND\n       {name} logs [-f] [BACKEND]\n       {name} events",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
@@ -141,10 +142,36 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     written.add_argument("-n", "--limit", type=int, default=100, metavar="N", help="so many lines; default: 100")
     _asks(written)
     _asks(commands.add_parser("events", help="print what happens, as it happens"))
+    _add_top(commands)
     for name, does in _LEVERS.items():
         lever = commands.add_parser(name, help=does)
         lever.add_argument("name", metavar="BACKEND")
         _asks(lever)
+
+
+def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command that shows it live."""
+    live = commands.add_parser(
+        "top",
+        help="show live what the router does: backends, requests, GPUs, last events",
+        description="Show what the router does, drawn anew each second until Ctrl-C. In a pipe, and on a terminal that "
+        "can't be drawn over (TERM=dumb), one frame below the other, of COLUMNS by LINES. A router that restarts is "
+        "waited for.",
+    )
+    live.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks; default: 1")
+    live.add_argument("--once", action="store_true", help="print one frame, and end")
+    _asks(live)
+
+
+def _seconds(text: str) -> float:
+    """Read a time between two looks. Raises ArgumentTypeError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r}: write seconds, from 0.1 to 3600")
+    return seconds
 
 
 _LEVERS = {

@@ -6,7 +6,7 @@ from router.api.admin.requests import RECENT, REQUESTS, EndedTold, RecentTold, R
 from router.cli import running, tables
 from router.telemetry.logs import printable
 
-_NUMBERS = ("AGE", "TTFT", "TOKENS", "TOKENS/S", "PROMPT", "CACHED", "TOOK", "STATUS")
+NUMBERS = ("AGE", "TTFT", "TOKENS", "TOKENS/S", "PROMPT", "CACHED", "TOOK", "STATUS")
 _SPARE = ("PATH", "CACHED", "PROMPT", "KEY", "TTFT", "TOKENS/S")
 
 
@@ -25,10 +25,11 @@ def under_way(told: RequestsTold) -> list[str]:
         return ["No request is under way."]
     left = told.total - len(told.requests)
     more = [f"and {left} more"] if left else []
-    return [*tables.table([_row(each) for each in told.requests], numbers=_NUMBERS, spare=_SPARE), *more]
+    return [*tables.table([row(each) for each in told.requests], numbers=NUMBERS, spare=_SPARE), *more]
 
 
-def _row(each: RequestTold) -> tables.Row:
+def row(each: RequestTold) -> tables.Row:
+    """Say all of a request under way, by the names of the columns."""
     state = each.state if each.ahead is None else f"queued, {each.ahead} ahead"
     return {
         "ID": printable(each.id),
@@ -48,7 +49,7 @@ def recent(told: RecentTold) -> list[str]:
     """Draw those that ended last."""
     if not told.requests:
         return ["No request has ended yet."]
-    return tables.table([_ended(each) for each in told.requests], numbers=_NUMBERS, spare=_SPARE)
+    return tables.table([_ended(each) for each in told.requests], numbers=NUMBERS, spare=_SPARE)
 
 
 def _ended(each: EndedTold) -> tables.Row:

@@ -3,13 +3,13 @@
 import argparse
 
 from launchers.footprints.parts import RAM
-from router.api.admin.status import STATUS, BackendTold, ReloadTold, StatusTold
+from router.api.admin.status import STATUS, BackendTold, MachineTold, ReloadTold, RouterTold, StatusTold
 from router.cli import running, tables
 from router.cli.shown import lasting
 from router.core.memory.refusals import size_text
 from router.telemetry.logs import printable
 
-_NUMBERS = ("IN FLIGHT", "ANSWERED", "TTFT", "TPOT")
+NUMBERS = ("IN FLIGHT", "ANSWERED", "TTFT", "TPOT")
 _SPARE = ("WHY", "ANSWERED", "TPOT", "TTFT")
 
 
@@ -21,35 +21,48 @@ def run(options: argparse.Namespace) -> int:
 
 def lines(told: StatusTold) -> list[str]:
     """Write it for people."""
-    return [*summary(told), "", *backends(told.backends), *_queues(told), *_reload(told.reload)]
+    return [*summary(told), "", *backends(told.backends), *queues(told), *_reload(told.reload)]
 
 
 def summary(told: StatusTold) -> list[str]:
     """Write of the process and the machine, a line each."""
-    router, machine = told.router, told.machine
-    late = f", loop late by {router.loop_lag:.2f} s" if router.loop_lag >= 0.1 else ""
-    gpus = "".join(
-        f", {printable(each.name)} {size_text(each.free)} of {size_text(each.bytes)} free"
-        for each in machine.devices
-        if each.name != RAM
-    )
-    ours = (
-        f"router {router.version}, up {lasting(router.uptime)}: {router.in_flight} requests under way, {router.queued} "
-        f"waiting; CPU {router.cpu_percent:.0f}%, {size_text(router.memory_bytes)}{late}"
-    )
-    all_of_it = (
-        f"machine: CPU {machine.cpu_percent:.0f}% of {machine.cpus}, {size_text(machine.memory_available)} of "
-        f"{size_text(machine.memory_bytes)} RAM free{gpus}"
-    )
-    return [ours, all_of_it]
+    return [", ".join(of_router(told.router)), ", ".join(of_machine(told.machine))]
+
+
+def of_router(told: RouterTold) -> list[str]:
+    """Write of the process, a few words each."""
+    late = [f"loop late by {told.loop_lag:.2f} s"] if told.loop_lag >= 0.1 else []
+    return [
+        f"router {told.version}",
+        f"up {lasting(told.uptime)}",
+        f"{told.in_flight} requests under way",
+        f"{told.queued} waiting",
+        f"CPU {told.cpu_percent:.0f}%",
+        size_text(told.memory_bytes),
+        *late,
+    ]
+
+
+def of_machine(told: MachineTold) -> list[str]:
+    """Write of the machine, a few words each; the GPUs come last."""
+    return [
+        f"machine: CPU {told.cpu_percent:.0f}% of {told.cpus}",
+        f"{size_text(told.memory_available)} of {size_text(told.memory_bytes)} RAM free",
+        *(
+            f"{printable(each.name)} {size_text(each.free)} of {size_text(each.bytes)} free"
+            for each in told.devices
+            if each.name != RAM
+        ),
+    ]
 
 
 def backends(told: tuple[BackendTold, ...]) -> list[str]:
     """Draw the backends."""
-    return tables.table([_row(each) for each in told], numbers=_NUMBERS, whole=("STATE", *_NUMBERS), spare=_SPARE)
+    return tables.table([row(each) for each in told], numbers=NUMBERS, whole=("STATE", *NUMBERS), spare=_SPARE)
 
 
-def _row(each: BackendTold) -> tables.Row:
+def row(each: BackendTold) -> tables.Row:
+    """Say all of a backend, by the names of the columns."""
     speeds = each.speeds
     return {
         "BACKEND": printable(each.name),
@@ -70,7 +83,8 @@ def state_of(each: BackendTold) -> str:
     return "drained" if each.drained else each.health
 
 
-def _queues(told: StatusTold) -> list[str]:
+def queues(told: StatusTold) -> list[str]:
+    """Say who waits for what."""
     return [
         f"{len(waiting)} wait for {printable(model)}, the first for {waiting[0].seconds:.1f} s"
         for model, waiting in told.queues.items()

@@ -65,7 +65,7 @@ async def test_status(command, asking):
     del asking
     code, out, err = await command("status")
     assert (code, err) == (0, "")
-    assert ": 1 requests under way, 0 waiting; CPU " in out
+    assert ", 1 requests under way, 0 waiting, CPU " in out
     assert [line[:4] for line in cells(out) if line[:1] == ["box"]] == [["box", "up", "demo", "1"]]
     code, out, _ = await command("status", "--json")
     assert json.loads(out)["backends"][0]["name"] == "box"
