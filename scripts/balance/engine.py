@@ -16,6 +16,7 @@ An engine that restarts stops listening and cuts all connections, which looks fr
 
 import argparse
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -32,6 +33,7 @@ _EVENT = event({"object": "chat.completion.chunk", "choices": [{"index": 0, "del
 _ANSWER = reply(as_json({"object": "chat.completion", "choices": [{"index": 0, "message": {"content": "so"}}]}))
 _HEAD = stream_head(b"x-cached: %d\r\n")
 _DONE = reply(b"{}")
+_STREAMS = re.compile(rb'"stream": ?true')  # some routers write the body anew
 _REFUSAL = reply(b'{"error": {"message": "No.", "type": "server_error"}}', b"503 Service Unavailable")
 
 
@@ -69,7 +71,7 @@ class ModelConnection(EngineConnection):
         elif self._model.spec.refuses:
             self.transport.write(_REFUSAL)
         else:
-            self._streams = b'"stream": true' in body[-64:]
+            self._streams = _STREAMS.search(body) is not None
             self._job = self._model.take(self, header(head, b"x-job").decode(), len(body))
 
     def begin(self, cached: int) -> None:
