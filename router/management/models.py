@@ -8,7 +8,7 @@ from itertools import islice
 import structlog
 
 from router.api.admin.endpoint import Nothing, Reply
-from router.api.admin.models import LoadError, ModelAsked, ModelsTold
+from router.api.admin.models import LoadError, ModelAsked, ModelsTold, OneAsked
 from router.core import errors
 from router.core.errors import ConflictError, ModelNotFoundError, RouterError
 from router.core.memory.refusals import MemoryShortageError
@@ -33,6 +33,10 @@ class Models:
     async def models(self, _: Nothing, _admin: Admin) -> ModelsTold:
         """Describe each launched backend."""
         return self._told()
+
+    async def model(self, asked: OneAsked, _: Admin) -> ModelsTold:
+        """Describe the backends that a name means. Raises ModelNotFoundError and ConflictError."""
+        return self._told(launched(self._fleet, self._plane, asked.name))
 
     async def load(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
         """Load what a name means. Raises ModelNotFoundError and ConflictError."""

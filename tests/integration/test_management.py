@@ -77,7 +77,7 @@ async def test_who_may_ask_where_there_are_none(start, session, each):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-@pytest.mark.parametrize("path", ["/admin", "/admin/", "/admin/nothing", "/admin/models/demo", "/administration"])
+@pytest.mark.parametrize("path", ["/admin", "/admin/", "/admin/nothing", "/admin/backends/demo", "/administration"])
 async def test_what_is_not_in_the_table_is_not_answered(start, session, method, path):
     """Nor does it tell anybody without a key what there is."""
     url = await start(**AUTH)

@@ -84,11 +84,20 @@ class ModelAsked(Asked):
     wait: Annotated[Switch, Field(description="false: answer at once, and go on")] = True
 
 
+class OneAsked(Asked):
+    """Which one."""
+
+    name: Annotated[str, Field(description="that of a model, a route or a backend")]
+
+
 class ManagedModels(Protocol):
     """The part of the router that loads and unloads."""
 
     async def models(self, asked: Nothing, admin: Admin) -> ModelsTold:
         """Describe each launched backend."""
+
+    async def model(self, asked: OneAsked, admin: Admin) -> ModelsTold:
+        """Describe the backends that a name means. Raises ModelNotFoundError and ConflictError."""
 
     async def load(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
         """Load what a name means. Raises ModelNotFoundError and ConflictError."""
@@ -109,6 +118,19 @@ MODELS: Final = Endpoint[ManagedModels, Nothing, ModelsTold](
     asks=Nothing,
     tells=ModelsTold,
     handle=lambda part: part.models,
+)
+
+MODEL: Final = Endpoint[ManagedModels, OneAsked, ModelsTold](
+    operation="model",
+    method="GET",
+    path="/admin/models/{name}",
+    scope=Scope.READ,
+    doc="The launched backends that a name means.",
+    asks=OneAsked,
+    tells=ModelsTold,
+    handle=lambda part: part.model,
+    errors=_ERRORS,
+    example={"name": "qwen"},
 )
 
 LOAD: Final = Endpoint[ManagedModels, ModelAsked, ModelsTold](
@@ -139,4 +161,4 @@ UNLOAD: Final = Endpoint[ManagedModels, ModelAsked, ModelsTold](
     example={"name": "qwen"},
 )
 
-ENDPOINTS: Final[Endpoints[ManagedModels]] = (MODELS, LOAD, UNLOAD)
+ENDPOINTS: Final[Endpoints[ManagedModels]] = (MODELS, MODEL, LOAD, UNLOAD)

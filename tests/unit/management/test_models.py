@@ -80,6 +80,12 @@ async def test_the_models_are_listed(asked):
     assert (await asked(Managed(), "GET", "/admin/models"))[2] == {"models": [LOADED]}
 
 
+async def test_one_of_them_is_described(asked):
+    """By any name that means it."""
+    status, _, told = await asked(Managed(), "GET", "/admin/models/qwen")
+    assert (status, told) == (200, {"models": [LOADED]})
+
+
 @pytest.mark.parametrize("wait", ["", "?wait=true", "?wait=1"])
 async def test_a_load_is_answered_when_it_is_done(asked, wait):
     """With the state that it has then."""
