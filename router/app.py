@@ -19,6 +19,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -170,19 +171,28 @@ class App:
 
         Raises StartError, and changes nothing, where it can't be run.
         """
-        self.listener.check(config.auth)
-        looked = await aside(self._look)
-        facts = self._seen = with_known_gpus(looked, self._seen)
-        if facts is not looked and facts.gpus:
-            log.warning(f"its GPUs can't be seen now, and are taken to be there: {'; '.join(looked.notes)}")
-        plan = await aside(plan_of, config, self._folder, self._engines, facts, self.plan)
-        room = await aside(room_beside, self.fleet.pids, facts)
-        todo = await aside(steps, self.plan, plan, room)
+        plan, todo = await self._steps_to(config)
         self._set_up(config)
         await self.fleet.apply(todo, plan)
         self.fleet.revive()
         self.plan = plan
         return todo
+
+    async def preview(self, config: Config) -> list[Step]:
+        """Tell what `reload` would do, and do nothing. Raises StartError."""
+        return (await self._steps_to(config, quiet=True))[1]
+
+    async def _steps_to(self, config: Config, *, quiet: bool = False) -> tuple[Plan, list[Step]]:
+        """Plan a configuration, and find the steps to it from what runs. Raises StartError."""
+        self.listener.check(config.auth)
+        looked = await aside(self._look)
+        facts = self._seen = with_known_gpus(looked, self._seen)
+        if facts is not looked and facts.gpus:
+            log.warning(f"its GPUs can't be seen now, and are taken to be there: {'; '.join(looked.notes)}")
+        planned = partial(plan_of, config, self._folder, self._engines, facts, self.plan, quiet=quiet)
+        plan = await aside(planned)
+        room = await aside(room_beside, self.fleet.pids, facts)
+        return plan, await aside(steps, self.plan, plan, room)
 
     async def restart(self, name: str) -> None:
         """Start a launched engine afresh: as a change of its entry would, and so that no answer is cut."""
@@ -215,9 +225,8 @@ class App:
             self._machine,
             self._feed.feed,
             self._logs,
-            in_force=lambda: self.plan.config,
+            router=self,
             reloader=self.reloader,
-            restart=self.restart,
         )
         await self.listener.bind([*surface.routes(), *managed, *ollama.routes()], self._config.auth)
 

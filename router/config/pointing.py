@@ -11,7 +11,7 @@ from router.config.problems import ConfigError
 from router.config.reading import places
 from router.config.reading.excerpt import excerpt
 from router.config.reading.files import LINE_BREAK
-from router.config.redact import is_secret
+from router.config.redact import is_of_a_flag, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -66,13 +66,6 @@ class _File:
         return said
 
 
-def _is_of_a_flag(command: list[Any], index: Any) -> bool:  # noqa: ANN401 - an index of the list
-    """Whether an item of a command belongs to a flag that is named like a secret: `--api-key X`, `--api-key=X`."""
-    flag, equals, _ = str(command[index]).partition("=")
-    before = str(command[index - 1]) if index else ""
-    return any(each.startswith("-") and is_secret(each, "") for each in (flag if equals else "", before))
-
-
 def _secrets(
     value: Any,  # noqa: ANN401 - whatever a file holds
     path: KeyPath,
@@ -86,7 +79,7 @@ def _secrets(
     hide = hide or (place is not None and (place.line, place.column) in unknown)
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            below = hide or (isinstance(value, list) and _is_of_a_flag(value, key))
+            below = hide or (isinstance(value, list) and is_of_a_flag(value, key))
             yield from _secrets(inner, (*path, key), document, unknown, hide=below)
     elif hide or any(is_secret(key, value) for key in path):
         said = str(value)

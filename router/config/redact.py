@@ -8,7 +8,7 @@ URL). Dumps in pydantic's JSON mode show none of these: the types have serialize
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from router.config.scalars import FromEnvironment
@@ -46,3 +46,10 @@ def is_secret(key: object, value: object) -> bool:
         # It counts tokens.
         return False
     return _SECRET.search(str(key)) is not None
+
+
+def is_of_a_flag(command: Sequence[Any], index: int) -> bool:
+    """Whether an item of a command belongs to a flag that is named like a secret: `--api-key X`, `--api-key=X`."""
+    flag, equals, _ = str(command[index]).partition("=")
+    before = str(command[index - 1]) if index else ""
+    return any(each.startswith("-") and is_secret(each, "") for each in (flag if equals else "", before))

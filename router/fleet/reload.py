@@ -64,6 +64,7 @@ class Reloader:
     """Reloads with `read`, which may block. `loaded` is what the router was started with."""
 
     def __init__(self, loaded: Loaded, read: Callable[[], Loaded]) -> None:
+        self.path = loaded.path
         self.last: Reload | None = None
         self._read = read
         self._wanted = asyncio.Event()

@@ -1,16 +1,15 @@
 """Every endpoint of the management API, with the part of the router that answers it."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
 
 from router.api.admin import backends, configuration, llama_swap, logs, models, requests, status, upstream
-from router.config import Config
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
 from router.management.backends import Backends
 from router.management.configuration import Configuration
+from router.management.levers import Levers
 from router.management.llama_swap import LikeLlamaSwap
 from router.management.logs import Logs
 from router.management.machine import Machine
@@ -31,24 +30,21 @@ def endpoints(
     feed: Feed,
     folder: Path,
     *,
-    in_force: Callable[[], Config],
+    router: Levers,
     reloader: Reloader | None,
-    restart: Callable[[str], Awaitable[None]],
 ) -> list[web.RouteDef]:
     """Give the routes of the management API.
 
-    `in_force` gives the configuration that runs, `recent` has the requests that have ended,
-    `restart` starts an engine afresh,
-    and `folder` has the engines' logs.
+    `recent` has the requests that have ended, and `folder` the engines' logs; `router` is all of it.
     """
     of_models, of_requests = Models(fleet, plane), Requests(plane, recent)
     return [
         *routes(status.ENDPOINTS, Status(fleet, plane, recent, machine, reloader)),
         *routes(models.ENDPOINTS, of_models),
-        *routes(backends.ENDPOINTS, Backends(fleet, plane, restart)),
+        *routes(backends.ENDPOINTS, Backends(fleet, plane, router.restart)),
         *routes(requests.ENDPOINTS, of_requests),
         *routes(logs.ENDPOINTS, Logs(fleet, feed, folder)),
-        *routes(configuration.ENDPOINTS, Configuration(in_force, reloader)),
+        *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
         *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, of_models, of_requests, feed)),
         *routes(upstream.ENDPOINTS, Upstream(fleet, plane)),
     ]

@@ -91,6 +91,10 @@ async def _asked(request: web.Request, kind: type[Asked]) -> Asked:
     if "after" in kind.model_fields and "Last-Event-ID" in request.headers:
         # A browser that lost its connection says by itself how far it came.
         said["after"] = request.headers["Last-Event-ID"]
+    for name, header in kind.headers.items():
+        said.pop(name, None)
+        if header in request.headers:
+            said[name] = request.headers[header]
     if request.body_exists:
         body = await request.read()
         if kind.raw:

@@ -20,7 +20,12 @@ REFUSED = {401, 403}
 GETS = [
     each
     for each in TABLE
-    if each.method == "GET" and not each.streams and not each.is_text and "name" not in each.in_path
+    if each.method == "GET"
+    and not each.streams
+    and not each.is_text
+    and "name" not in each.in_path
+    # These routers have no file.
+    and each.operation != "config_file"
 ]
 
 

@@ -1,11 +1,12 @@
-"""/admin/config and /admin/reload: router.yaml."""
+"""/admin/config, /admin/plan and /admin/reload: router.yaml."""
 
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Protocol
 
-from pydantic import RootModel
+from pydantic import Field, RootModel
 
-from router.api.admin.endpoint import Endpoint, Endpoints, Nothing, Reply
-from router.api.admin.status import ReloadTold
+from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Nothing, Reply, Told
+from router.api.admin.status import ReloadTold, StepTold
 from router.core.scopes import Admin, Scope
 
 
@@ -13,15 +14,70 @@ class ConfigTold(RootModel[dict[str, Any]]):
     """The configuration in router.yaml's own words, with every default; secrets are "(hidden)"."""
 
 
+class FileTold(Told):
+    """The text of router.yaml, with "(hidden)" in the place of its secrets; `etag` is the ETag header, too."""
+
+    file: str
+    etag: str
+    text: str
+
+
+class ProblemTold(Told):
+    """A mistake: where, and what would be right. Lines and columns count from 1; what isn't in a file has neither."""
+
+    file: str | None
+    line: int | None
+    column: int | None
+    key: str
+    message: str
+
+
+class PlanTold(Told):
+    """What a reload would do; or the mistakes, and it would do nothing."""
+
+    problems: tuple[ProblemTold, ...]
+    steps: tuple[StepTold, ...]
+
+
+class PlanAsked(Asked):
+    """A candidate."""
+
+    raw: ClassVar[str] = "text"
+
+    text: Annotated[str, Field(description="the body: what router.yaml would be")]
+
+
+class WriteAsked(Asked):
+    """Another router.yaml."""
+
+    raw: ClassVar[str] = "text"
+    headers: ClassVar[Mapping[str, str]] = {"if_match": "If-Match"}
+
+    text: Annotated[str, Field(description='the body: what router.yaml is to be; a secret may stay "(hidden)"')]
+    if_match: Annotated[str, Field(description="the ETag of the file that it is a change of")] = ""
+
+
 class ManagedConfig(Protocol):
-    """The part of the router that reads router.yaml."""
+    """The part of the router that reads and writes router.yaml."""
 
     async def config(self, asked: Nothing, admin: Admin) -> ConfigTold:
         """Give the configuration in force, without its secrets."""
 
+    async def file(self, asked: Nothing, admin: Admin) -> Reply[FileTold]:
+        """Give the file's text, without its secrets. Raises NotFoundError and ConflictError."""
+
+    async def plan(self, asked: PlanAsked, admin: Admin) -> Reply[PlanTold]:
+        """Tell what a reload would do if the file had this text. Raises NotFoundError and ForbiddenError."""
+
+    async def write(self, asked: WriteAsked, admin: Admin) -> Reply[ReloadTold]:
+        """Replace the file's text, and reload. Raises RouterError."""
+
     async def reload(self, asked: Nothing, admin: Admin) -> Reply[ReloadTold]:
         """Read router.yaml again. Raises NotFoundError where there is no file to read."""
 
+
+_NO_FILE: Final = {404: "This router was started without a file."}
+_UNREADABLE: Final = {409: "The file has mistakes, or changes meanwhile: it is to be mended on the disk first."}
 
 CONFIG: Final = Endpoint[ManagedConfig, Nothing, ConfigTold](
     operation="config",
@@ -34,6 +90,54 @@ CONFIG: Final = Endpoint[ManagedConfig, Nothing, ConfigTold](
     handle=lambda part: part.config,
 )
 
+FILE: Final = Endpoint[ManagedConfig, Nothing, FileTold](
+    operation="config_file",
+    method="GET",
+    path="/admin/config/file",
+    scope=Scope.READ,
+    doc="The text of router.yaml with its comments. Secrets are `(hidden)`; `${NAME}` stands as it is written.",
+    asks=Nothing,
+    tells=FileTold,
+    handle=lambda part: part.file,
+    errors={**_NO_FILE, **_UNREADABLE},
+)
+
+PLAN: Final = Endpoint[ManagedConfig, PlanAsked, PlanTold](
+    operation="plan",
+    method="POST",
+    path="/admin/plan",
+    scope=Scope.READ,
+    doc="What a reload would do if router.yaml had this text, or what is wrong with it. Nothing is started, nothing "
+    "written. It may not have other files or variables read than the file does: a new `include` or `${…}` is a 403.",
+    asks=PlanAsked,
+    tells=PlanTold,
+    handle=lambda part: part.plan,
+    others={422: "It has mistakes: `problems` has them."},
+    errors={**_NO_FILE, **_UNREADABLE},
+)
+
+WRITE: Final = Endpoint[ManagedConfig, WriteAsked, ReloadTold](
+    operation="write_config",
+    method="PUT",
+    path="/admin/config",
+    scope=Scope.CONFIGURE,
+    doc="Replace router.yaml by this text, and reload it. It is checked first; the old file stays beside it as "
+    "`router.yaml.bak`. What makes this machine run programs or use files is changed on the disk alone: `cmd`, `args`, "
+    "`env`, a `model` in another folder, `include`, `profile`, `logging.dir`, `state.dir`, `auth`, `${…}`, and the "
+    "`url` that a secret of the file is sent to. Such a change is a 403 that names the keys.",
+    asks=WriteAsked,
+    tells=ReloadTold,
+    handle=lambda part: part.write,
+    others={422: "It has mistakes: `problems` has them."},
+    errors={
+        **_NO_FILE,
+        **_UNREADABLE,
+        412: "The file isn't the one of If-Match any more.",
+        413: "It is too large.",
+        428: "If-Match is missing.",
+    },
+)
+
 RELOAD: Final = Endpoint[ManagedConfig, Nothing, ReloadTold](
     operation="reload",
     method="POST",
@@ -44,7 +148,7 @@ RELOAD: Final = Endpoint[ManagedConfig, Nothing, ReloadTold](
     tells=ReloadTold,
     handle=lambda part: part.reload,
     others={422: "The file has mistakes, and nothing has changed: `problems` has them."},
-    errors={404: "This router was started without a file."},
+    errors=_NO_FILE,
 )
 
-ENDPOINTS: Final[Endpoints[ManagedConfig]] = (CONFIG, RELOAD)
+ENDPOINTS: Final[Endpoints[ManagedConfig]] = (CONFIG, WRITE, FILE, PLAN, RELOAD)

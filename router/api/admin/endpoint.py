@@ -20,12 +20,13 @@ _FIELD = re.compile(r"{(\w+)}")
 class Asked(BaseModel):
     """What a request may say: the fields of its path, and others in its query or, as a JSON object, in its body.
 
-    `raw` names the field that is the body itself, where that is text.
+    `raw` names the field that is the body itself, where that is text; `headers` are fields that are headers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     raw: ClassVar[str] = ""
+    headers: ClassVar[Mapping[str, str]] = {}
 
 
 _SWITCH: Final[dict[object, bool]] = {"true": True, "1": True, "": True, "false": False, "0": False}

@@ -64,12 +64,12 @@ def _operation(each: Endpoint[Any, Any, Any], shapes: dict[type[Any], Any], know
 
 
 def _asked(each: Endpoint[Any, Any, Any], shape: dict[str, Any]) -> dict[str, Any]:
-    """Describe the fields of a request: those of the path, the others in the query, and one that is the body."""
+    """Describe the fields of a request: those of the path, headers, one that is the body, the others in the query."""
     fields: dict[str, Any] = shape.get("properties", {})
     parameters = [
         {
-            "name": name,
-            "in": "path" if name in each.in_path else "query",
+            "name": each.asks.headers.get(name, name),
+            "in": "path" if name in each.in_path else "header" if name in each.asks.headers else "query",
             "required": name in shape.get("required", ()),
             "schema": {key: value for key, value in field.items() if key != "title"},
         }

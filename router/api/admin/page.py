@@ -81,7 +81,7 @@ def page(table: Sequence[Endpoint[Any, Any, Any]]) -> str:
 def _endpoint(each: Endpoint[Any, Any, Any]) -> Iterator[str]:
     yield f"### {each.method} {each.path}\n"
     yield f"{each.doc}\n"
-    fields = [_field(name, field) for name, field in each.asks.model_fields.items()]
+    fields = [_field(each.asks.headers.get(name, name), field) for name, field in each.asks.model_fields.items()]
     if fields:
         yield "| field | meaning | default |\n|---|---|---|"
         yield from fields
@@ -101,7 +101,9 @@ def _field(name: str, field: Any) -> str:  # noqa: ANN401 - a field of pydantic'
 def curl(each: Endpoint[Any, Any, Any]) -> str:
     """Write an endpoint's example as a command."""
     method = "" if each.method == "GET" else f"-X {each.method} "
-    return f"curl {method}'http://127.0.0.1:8001{address(each)}'"
+    body = " --data-binary @router.yaml" if each.asks.raw else ""
+    headers = "".join(f" -H '{header}: …'" for header in each.asks.headers.values())
+    return f"curl {method}'http://127.0.0.1:8001{address(each)}'{headers}{body}"
 
 
 def address(each: Endpoint[Any, Any, Any]) -> str:
