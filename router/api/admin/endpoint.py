@@ -69,6 +69,12 @@ class ErrorTold(Told):
     error: ErrorText
 
 
+class ErrorSentence(Told):
+    """The same as Ollama and llama-swap have it, for paths that begin with /api/."""
+
+    error: str
+
+
 P = TypeVar("P")
 A = TypeVar("A", bound=Asked)
 T = TypeVar("T", bound=BaseModel)
@@ -109,7 +115,8 @@ class Endpoint(Generic[P, A, T]):
 
     `doc` is a sentence for the docs; `example` the fields of a request that a router with a backend `qwen` and a model
     `qwen` answers. `others` are the statuses of answers of type `tells` beside 200, with their meaning, and `errors`
-    those of answers with an ErrorTold beside 400, 401 and 403. With `streams`, the answer is a stream of server-sent
+    those of answers with a `fails` beside 400, 401 and 403;
+    a status that is in both may have either. With `streams`, the answer is a stream of server-sent
     events, each with a `tells`. With `passes`, the part gets the request itself, and gives the response.
     """
 
@@ -125,6 +132,7 @@ class Endpoint(Generic[P, A, T]):
     errors: Mapping[int, str] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
     streams: bool = False
+    fails: type[ErrorTold | ErrorSentence] = ErrorTold
     passes: bool = False
 
     @property

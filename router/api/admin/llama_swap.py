@@ -4,7 +4,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import Field, RootModel
 
-from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Nothing, Stream, Told
+from router.api.admin.endpoint import Asked, Endpoint, Endpoints, ErrorSentence, Nothing, Stream, Told
 from router.core.scopes import Admin, Scope
 
 
@@ -105,6 +105,7 @@ UNLOAD_EVERY: Final = Endpoint[_Part, Nothing, Message](
     doc="The same.",
     asks=Nothing,
     tells=Message,
+    fails=ErrorSentence,
     handle=lambda part: part.unload_every,
 )
 
@@ -116,6 +117,7 @@ UNLOAD_ONE: Final = Endpoint[_Part, UnloadAsked, Text](
     doc="Unload one of them.",
     asks=UnloadAsked,
     tells=Text,
+    fails=ErrorSentence,
     handle=lambda part: part.unload_one,
     errors={404: "There is no such name.", 409: "The router doesn't launch it."},
     example={"id": "qwen"},
@@ -129,6 +131,7 @@ CANCEL_ONE: Final = Endpoint[_Part, EndAsked, Message](
     doc="End a request, as /admin/requests/{id}/cancel does.",
     asks=EndAsked,
     tells=Message,
+    fails=ErrorSentence,
     handle=lambda part: part.cancel_one,
     errors={404: "No request with this id is under way."},
     example={"id": "3f0c7a52-0000-4000-8000-000000000001"},

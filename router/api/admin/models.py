@@ -106,8 +106,12 @@ class ManagedModels(Protocol):
         """Unload it. Raises ModelNotFoundError and ConflictError."""
 
 
-_OTHERS = {202: "It has begun.", 503: "It can't be done now; `error` says why."}
-_ERRORS = {404: "There is no such name.", 409: "The router doesn't launch it, so it can't do that."}
+_OTHERS = {
+    202: "It has begun.",
+    409: "It stays as it is; `error` says why.",
+    503: "It can't be done now; `error` says why.",
+}
+_ERRORS = {404: "There is no such name.", 409: "It can't: the router doesn't launch it, or keeps it as it is."}
 
 MODELS: Final = Endpoint[ManagedModels, Nothing, ModelsTold](
     operation="models",

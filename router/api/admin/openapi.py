@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 
 from pydantic.json_schema import models_json_schema
 
-from router.api.admin.endpoint import Endpoint, ErrorTold
+from router.api.admin.endpoint import Endpoint
 
 JSON: Final = "application/json"
 _REF: Final = "#/components/schemas/{model}"
@@ -18,7 +18,7 @@ _ERRORS: Final = {
 
 def described(table: Sequence[Endpoint[Any, Any, Any]], version: str) -> dict[str, Any]:
     """Describe the endpoints of a router of this version."""
-    told: list[type[Any]] = [ErrorTold, *{each.tells: None for each in table}]
+    told: list[type[Any]] = list({kind: None for each in table for kind in (each.fails, each.tells)})
     asked = list({each.asks: None for each in table})
     kinds: list[tuple[type[Any], Literal["serialization", "validation"]]] = []
     kinds += [(each, "serialization") for each in told]
@@ -46,19 +46,20 @@ def described(table: Sequence[Endpoint[Any, Any, Any]], version: str) -> dict[st
 
 
 def _operation(each: Endpoint[Any, Any, Any], shapes: dict[type[Any], Any], known: dict[str, Any]) -> dict[str, Any]:
-    answers = {200: "It is done.", **each.others}
+    answers, failures = {200: "It is done.", **each.others}, _ERRORS | dict(each.errors)
+    told, failed = _content(shapes[each.tells], _kind(each)), _content(shapes[each.fails])
+    either = _content({"anyOf": [shapes[each.tells], shapes[each.fails]]})
     return {
         "operationId": each.operation,
         "summary": each.doc,
         "x-scope": each.scope.value,
         **_asked(each, known[each.asks.__name__]),
         "responses": {
-            **{str(status): _answer(said, shapes[each.tells], _kind(each)) for status, said in answers.items()},
-            **{
-                str(status): _answer(said, shapes[ErrorTold])
-                for status, said in (_ERRORS | dict(each.errors)).items()
-                if status not in answers
-            },
+            str(status): {
+                "description": said,
+                "content": told if status not in failures else failed if status not in answers else either,
+            }
+            for status, said in {**answers, **failures}.items()
         },
     }
 
@@ -72,6 +73,7 @@ def _asked(each: Endpoint[Any, Any, Any], shape: dict[str, Any]) -> dict[str, An
             "in": "path" if name in each.in_path else "header" if name in each.asks.headers else "query",
             "required": name in shape.get("required", ()),
             "schema": {key: value for key, value in field.items() if key != "title"},
+            **({"example": each.example[name]} if name in each.example else {}),
         }
         for name, field in fields.items()
         if name != each.asks.raw
@@ -89,5 +91,5 @@ def _kind(each: Endpoint[Any, Any, Any]) -> str:
     return "text/event-stream" if each.streams else JSON
 
 
-def _answer(said: str, shape: dict[str, Any], kind: str = JSON) -> dict[str, Any]:
-    return {"description": said, "content": {kind: {"schema": shape}}}
+def _content(shape: dict[str, Any], kind: str = JSON) -> dict[str, Any]:
+    return {kind: {"schema": shape}}

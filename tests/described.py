@@ -1,0 +1,72 @@
+"""Schemathesis at a router: what it finds of answers that /admin/openapi.json doesn't allow."""
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import yaml
+
+from router.api.admin import TABLE
+from router.app import App
+from router.config import load
+from router.fleet.reload import Reloader
+from tests.fakes.launched import FACTS, LaunchedFake
+from tests.running import eventually
+
+KEY = "opens-everything"
+
+
+@asynccontextmanager
+async def a_router(folder: Path, fake_url: str):
+    """Run a router whose `qwen` is a fake engine of its own, and `box` one elsewhere; its file lies in this folder."""
+    (folder / "model").touch()
+    file = folder / "router.yaml"
+    file.write_text(yaml.safe_dump({
+        "server": {"port": 0},
+        "health": {"interval": "1h"},
+        "auth": {"admin_keys": [{"key": KEY, "name": "all", "scopes": ["read", "manage", "configure"]}]},
+        "backends": [
+            {"name": "qwen", "models": ["qwen"], "launch": {"engine": "llama_cpp", "model": str(folder / "model")}},
+            {"name": "box", "url": fake_url, "models": ["other"]},
+        ],
+    }), encoding="utf-8")  # fmt: skip
+    loaded = load(file, {})
+    app = App(
+        loaded.config,
+        folder,
+        reloader=Reloader(loaded, lambda: load(file, {})),
+        engines={"llama_cpp": LaunchedFake()},
+        facts=FACTS,
+    )
+    await app.start()
+    try:
+        await eventually(lambda: app.fleet.told()[0]["health"] == "up")
+        yield app
+    finally:
+        await app.kill()
+
+
+async def found(url: str, folder: Path, *options: str) -> tuple[int, str]:
+    """Let it try every endpoint but streams and engines' own paths, from a folder that it may write into.
+
+    Gives its exit code, and what it says.
+    """
+    streams = [
+        word for each in TABLE if each.streams or each.passes for word in ("--exclude-operation-id", each.operation)
+    ]
+    # 503 is described where it may be, so `status_code_conformance` knows more of errors than `not_a_server_error`.
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/admin/openapi.json",
+        "--header", f"Authorization:Bearer {KEY}", "--exclude-checks", "not_a_server_error", "--no-color",
+        "--phases", "examples,coverage,fuzzing", "--warnings", "off",
+        *streams, *options,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=folder,
+    )  # fmt: skip
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
