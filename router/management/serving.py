@@ -21,6 +21,7 @@ _SENTENCES: Final[dict[str, Callable[[str], str]]] = {
     "missing": lambda name: f"'{name}' is missing.",
     "extra_forbidden": lambda name: f"There is no '{name}' here.",
     "bool_parsing": lambda name: f"Say {name}=true or {name}=false.",
+    "string_too_short": lambda name: f"'{name}' is empty.",
     "int_parsing": lambda name: f"'{name}' is a whole number.",
 }
 """What is said of pydantic's commonest mistakes; of others, its own words."""
@@ -29,9 +30,19 @@ _SENTENCES: Final[dict[str, Callable[[str], str]]] = {
 def routes(endpoints: Endpoints[P], part: P) -> list[web.RouteDef]:
     """Give the routes of a part's endpoints, for aiohttp."""
     return [
-        web.route(each.method, _FIELD.sub(r"{\1:.+}", each.path), _handler(each, part))
+        web.route(each.method, _pattern(each.path, endpoints), _handler(each, part))
         for each in sorted(endpoints, key=lambda each: each.path.count("{"))
     ]
+
+
+def _pattern(path: str, endpoints: Endpoints[Any]) -> str:
+    """Write a path as aiohttp has it. A name may have slashes, but doesn't end as the path of an endpoint below it.
+
+    So `GET …/qwen/load` isn't taken for a model called `qwen/load`: it is a 405 that names POST.
+    """
+    below = [re.escape(each.path.removeprefix(path)) for each in endpoints if each.path.startswith(f"{path}/")]
+    other = f"(?!.*(?:{'|'.join(below)})$)" if below and path.endswith("}") else ""
+    return _FIELD.sub(lambda field: f"{{{field[1]}:{other}.+}}", path)
 
 
 def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -95,12 +106,10 @@ async def _asked(request: web.Request, kind: type[Asked]) -> Asked:
         said.pop(name, None)
         if header in request.headers:
             said[name] = request.headers[header]
-    if request.body_exists:
-        body = await request.read()
-        if kind.raw:
-            said[kind.raw] = _text(body)
-        elif body:
-            said = {**_fields(body), **said}
+    if kind.raw:
+        said[kind.raw] = _text(await request.read())
+    elif request.body_exists and (body := await request.read()):
+        said = {**_fields(body), **said}
     try:
         return kind.model_validate(said)
     except ValidationError as error:

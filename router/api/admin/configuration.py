@@ -44,7 +44,7 @@ class PlanAsked(Asked):
 
     raw: ClassVar[str] = "text"
 
-    text: Annotated[str, Field(description="the body: what router.yaml would be")]
+    text: Annotated[str, Field(min_length=1, description="the body: what router.yaml would be")]
 
 
 class WriteAsked(Asked):
@@ -53,7 +53,9 @@ class WriteAsked(Asked):
     raw: ClassVar[str] = "text"
     headers: ClassVar[Mapping[str, str]] = {"if_match": "If-Match"}
 
-    text: Annotated[str, Field(description='the body: what router.yaml is to be; a secret may stay "(hidden)"')]
+    text: Annotated[
+        str, Field(min_length=1, description='the body: what router.yaml is to be; a secret may stay "(hidden)"')
+    ]
     if_match: Annotated[str, Field(description="the ETag of the file that it is a change of")] = ""
 
 

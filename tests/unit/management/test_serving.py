@@ -1,8 +1,8 @@
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from aiohttp import web
-from pydantic import RootModel
+from pydantic import Field, RootModel
 
 from router.api.admin.endpoint import Asked, Endpoint, Reply, Switch
 from router.core.errors import RouterError
@@ -17,10 +17,14 @@ class Fields(Asked):
     wait: Switch = True
 
 
+class Name(Asked):
+    name: str
+
+
 class Text(Asked):
     raw: ClassVar[str] = "text"
 
-    text: str
+    text: Annotated[str, Field(min_length=1)]
     name: str = ""
 
 
@@ -51,6 +55,16 @@ ENDPOINTS = (
         asks=Fields,
         tells=Said,
         handle=lambda part: part.fields,
+    ),
+    Endpoint[Echo, Name, Said](
+        operation="one",
+        method="GET",
+        path="/admin/{name}",
+        scope=Scope.READ,
+        doc="Says its name.",
+        asks=Name,
+        tells=Said,
+        handle=lambda part: part.text,
     ),
     Endpoint[Echo, Text, Said](
         operation="text",
@@ -121,4 +135,18 @@ async def test_what_is_wrong_is_said(ask, path, body, sentence, param):
 async def test_a_text_that_is_no_text(ask):
     """What isn't UTF-8 is refused; what is missing is named."""
     assert await ask("PUT", "/admin/text", b"\xff") == (400, ["The request's body isn't UTF-8.", None])
-    assert await ask("PUT", "/admin/text") == (400, ["'text' is missing.", "text"])
+    assert await ask("PUT", "/admin/text") == (400, ["'text' is empty.", "text"])
+
+
+@pytest.mark.parametrize("name", ["qwen", "org/qwen", "do", "do/qwen", "qwen/redo", "qwen/do/2"])
+async def test_a_name_may_have_slashes(ask, name):
+    assert await ask("GET", f"/admin/{name}") == (200, {"name": name})
+
+
+async def test_a_method_that_is_forgotten_is_told(aiohttp_client):
+    """A path of the table is no name that ends so: it takes its own methods alone."""
+    app = web.Application()
+    app.add_routes(routes(ENDPOINTS, Echo()))
+    client = await aiohttp_client(app)
+    answer = await client.get("/admin/org/qwen/do")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
