@@ -18,7 +18,7 @@ import random
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from router.core.record import Record
 from router.fleet.diff import Plan, Room, Step, runs_twice, steps
 from router.fleet.fleet import Fleet
 from router.fleet.launches import StartError
+from router.fleet.overrides import Key, Overrides
 from router.fleet.planning import look, plan_of, room_beside, with_known_gpus
 from router.fleet.reload import Reloader
 from router.listener import Listener, room_for_clients
@@ -85,6 +86,9 @@ class App:
     ) -> None:
         chance = random.Random()  # noqa: S311 -- it breaks ties; it keeps no secret
         self.plan = Plan(config, {}, "")
+        self.overrides = Overrides(config)
+        # One change at a time.
+        self._changing = asyncio.Lock()
         self.reloader = reloader
         # Of the start, for settings that can't change.
         self._config = config
@@ -112,9 +116,9 @@ class App:
         self.rules = Rules(chance)
         self.rules.nameless = self._nameless
         most = config.limits.max_connections
-        self._room = most if files is None else min(most, room_for_clients(files))
-        self.plane.connections.spare = self._room // 2
-        self.listener = Listener(config.server, self.plane, self.rules, room=self._room)
+        room = most if files is None else min(most, room_for_clients(files))
+        self.plane.connections.spare = room // 2
+        self.listener = Listener(config.server, self.plane, self.rules, room=room)
         self._prober = Prober(self.plane, settings.probe_timing(config), chance.random)
         self.fleet = Fleet(
             self.plane, self._prober, self._logs, self._announce, policy, Store(folder / config.state.dir)
@@ -154,8 +158,8 @@ class App:
         log.info(f"listening at {self.url}")
         if self.listener.ollama_url:
             log.info(f"listening at {self.listener.ollama_url}, too, for Ollama's clients")
-        if self._room < self._config.limits.max_connections:
-            log.info(f"room for {self._room} connections: this system's file limit allows no more (ulimit -n)")
+        if self.listener.room < self._config.limits.max_connections:
+            log.info(f"room for {self.listener.room} connections: this system's file limit allows no more (ulimit -n)")
         kept = [launch.spec.name for launch in plan.launches if launch.spec.keep]
         for leftover in await aside(reap, self._logs / "run", kept):
             log.warning(f"{leftover.name}: stopped what an earlier router had left running", pid=leftover.pid)
@@ -171,16 +175,29 @@ class App:
 
         Raises StartError, and changes nothing, where it can't be run.
         """
+        async with self._changing:
+            todo = await self._go_over(self.overrides.over(config))
+            self.fleet.revive()
+        return todo
+
+    async def override(self, backends: Collection[str], key: Key, value: int, by: str) -> None:
+        """Change a key of launches without touching the file; `by` is the admin's name. Raises StartError."""
+        async with self._changing:
+            entries = [each for each in self.overrides.written.backends if each.name in backends]
+            await self._go_over(self.overrides.add(entries, key, value, by, time.time()))
+
+    async def _go_over(self, overrides: Overrides) -> list[Step]:
+        """Run another configuration. Raises StartError, and changes nothing, where it can't be run."""
+        config = overrides.config
         plan, todo = await self._steps_to(config)
         self._set_up(config)
         await self.fleet.apply(todo, plan)
-        self.fleet.revive()
-        self.plan = plan
+        self.plan, self.overrides = plan, overrides
         return todo
 
     async def preview(self, config: Config) -> list[Step]:
         """Tell what `reload` would do, and do nothing. Raises StartError."""
-        return (await self._steps_to(config, quiet=True))[1]
+        return (await self._steps_to(self.overrides.over(config).config, quiet=True))[1]
 
     async def _steps_to(self, config: Config, *, quiet: bool = False) -> tuple[Plan, list[Step]]:
         """Plan a configuration, and find the steps to it from what runs. Raises StartError."""

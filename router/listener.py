@@ -52,7 +52,7 @@ class Listener:
         self._where = where
         self._plane = plane
         self._rules = rules
-        self._room = room
+        self.room = room
         self._runner: web.AppRunner | None = None
         self._lane: Lane | None = None
         self._server: asyncio.Server | None = None
@@ -96,7 +96,7 @@ class Listener:
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=AIOHTTP_WITHIN)
         await self._runner.setup()
         server, rules = cast("web.Server", self._runner.server), self._rules
-        lane = self._lane = Lane(self._plane, rules, lambda left: SlowConnection(server, rules, left), room=self._room)
+        lane = self._lane = Lane(self._plane, rules, lambda left: SlowConnection(server, rules, left), room=self.room)
         where = self._where
         try:
             with _reasons(where.host, where.port, _why_not_bound):

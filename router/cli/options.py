@@ -29,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
         f"       {name} {{status,requests}} [--json]\n       {name} top [--once]\n"
         f"       {name} explain MODEL\n       {name} cancel ID\n"
-        f"       {name} {{restart,drain,undrain}} BACKEND\n       {name} logs [-f] [BACKEND]\n       {name} events",
+        f"       {name} {{restart,drain,undrain}} BACKEND\n       {name} scale BACKEND N\n"
+        f"       {name} {{pin,unpin}} NAME\n       {name} logs [-f] [BACKEND]\n       {name} events",
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
@@ -147,6 +148,14 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         lever = commands.add_parser(name, help=does)
         lever.add_argument("name", metavar="BACKEND")
         _asks(lever)
+    scaled = commands.add_parser("scale", help="have so many processes of a launch, until its entry changes")
+    scaled.add_argument("name", metavar="BACKEND")
+    scaled.add_argument("replicas", type=int, metavar="N", help="how many")
+    _asks(scaled)
+    for name, does in _PINS.items():
+        pinned = commands.add_parser(name, help=does)
+        pinned.add_argument("name", metavar="NAME", help="of a model, a route or a backend")
+        _asks(pinned)
 
 
 def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -178,6 +187,10 @@ _LEVERS = {
     "restart": "start an engine afresh, without cutting an answer",
     "drain": "send a backend nothing more; what it has goes on",
     "undrain": "send a drained backend requests again",
+}
+_PINS = {
+    "pin": "keep a model loaded, until its entry changes",
+    "unpin": "let a model leave again, also one that router.yaml has pinned",
 }
 
 

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
 
 def lines(told: StatusTold) -> list[str]:
     """Write it for people."""
-    return [*summary(told), "", *backends(told.backends), *queues(told), *_reload(told.reload)]
+    return [*summary(told), "", *backends(told.backends), *queues(told), *overrides(told), *_reload(told.reload)]
 
 
 def summary(told: StatusTold) -> list[str]:
@@ -90,6 +90,19 @@ def queues(told: StatusTold) -> list[str]:
         for model, waiting in told.queues.items()
         if waiting
     ]
+
+
+def overrides(told: StatusTold) -> list[str]:
+    """Say what was changed by people and isn't in the file."""
+    return [
+        f"{printable(each.backend)}: {each.key} is {_word(each.value)}, as {printable(each.by)} wants it; "
+        f"router.yaml says {_word(each.written)}"
+        for each in told.overrides
+    ]
+
+
+def _word(value: bool | int) -> str:  # noqa: FBT001 - a value of router.yaml
+    return str(value).lower()
 
 
 def _reload(told: ReloadTold | None) -> list[str]:

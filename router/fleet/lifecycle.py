@@ -328,7 +328,7 @@ class Lifecycle:
 
     def remove(self, name: str) -> None:
         """Retire a member for good."""
-        self._retire(self.members.pop(name), "was removed from router.yaml")
+        self._retire(self.members.pop(name), "was taken out")
 
     def _retire(self, member: Member, why: str) -> "asyncio.Task[None]":
         """Send it nothing more; give the task that ends it when its last answer has ended."""

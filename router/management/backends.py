@@ -1,16 +1,16 @@
-"""Backends that are drained and restarted."""
+"""Backends that are drained, restarted and scaled."""
 
-from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import Final
 
 import structlog
 
-from router.api.admin.backends import BackendAsked, BackendsTold
+from router.api.admin.backends import BackendAsked, BackendsTold, ScaleAsked
 from router.core.errors import ConflictError, NotFoundError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.fleet.members import Member
+from router.management.levers import Levers, override
 from router.proxy.plane import Plane
 
 log = structlog.get_logger("router")
@@ -19,12 +19,12 @@ _NAMES_IN_AN_ERROR: Final = 20
 
 
 class Backends:
-    """Answers `router.api.admin.backends`. `restart` starts an engine afresh, by its backend's name."""
+    """Answers `router.api.admin.backends`."""
 
-    def __init__(self, fleet: Fleet, plane: Plane, restart: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, fleet: Fleet, plane: Plane, router: Levers) -> None:
         self._fleet = fleet
         self._plane = plane
-        self._restart = restart
+        self._router = router
 
     async def restart(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
         """Start an engine afresh. Raises NotFoundError and ConflictError."""
@@ -34,7 +34,7 @@ class Backends:
         if not self._fleet.runs(member):
             raise ConflictError(f"'{asked.name}' isn't running: there is nothing to restart.")
         log.info(f"admin: restarts {asked.name}", by=admin.name)
-        await self._restart(asked.name)
+        await self._router.restart(asked.name)
         return self._told(asked.name)
 
     async def drain(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
@@ -45,6 +45,21 @@ class Backends:
         """Send it requests again. Raises NotFoundError."""
         return self._hold(asked.name, admin, on=False)
 
+    async def scale(self, asked: ScaleAsked, admin: Admin) -> BackendsTold:
+        """Have so many processes of a launch. Raises NotFoundError and ConflictError."""
+        member = member_of(self._fleet, asked.name)
+        if member.supervisor is None:
+            raise ConflictError(f"'{asked.name}' is not launched by this router, which can't scale it.")
+        name = member.planned.config.name
+        log.info(f"admin: scales {name} to {asked.replicas}", by=admin.name)
+        before = self._of(name)
+        await override(self._router, [name], "replicas", asked.replicas, admin)
+        return self._told(*before, *self._of(name))
+
+    def _of(self, entry: str) -> list[str]:
+        """Name the processes of an entry of router.yaml."""
+        return [name for name, each in self._fleet.members.items() if each.planned.config.name == entry]
+
     def _hold(self, name: str, admin: Admin, *, on: bool) -> BackendsTold:
         backend = member_of(self._fleet, name).backend
         if on != (backend in self._plane.ledger.held):
@@ -53,8 +68,8 @@ class Backends:
             self._plane.queues.offer_soon(backend)
         return self._told(name)
 
-    def _told(self, name: str) -> BackendsTold:
-        return BackendsTold.model_validate({"backends": [each for each in self._fleet.told() if each["name"] == name]})
+    def _told(self, *names: str) -> BackendsTold:
+        return BackendsTold.model_validate({"backends": [each for each in self._fleet.told() if each["name"] in names]})
 
 
 def member_of(fleet: Fleet, name: str) -> Member:

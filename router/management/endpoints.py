@@ -37,11 +37,11 @@ def endpoints(
 
     `recent` has the requests that have ended, and `folder` the engines' logs; `router` is all of it.
     """
-    of_models, of_requests = Models(fleet, plane), Requests(plane, recent)
+    of_models, of_requests = Models(fleet, plane, router), Requests(plane, recent)
     return [
-        *routes(status.ENDPOINTS, Status(fleet, plane, recent, machine, reloader)),
+        *routes(status.ENDPOINTS, Status(fleet, plane, recent, machine, router, reloader)),
         *routes(models.ENDPOINTS, of_models),
-        *routes(backends.ENDPOINTS, Backends(fleet, plane, router.restart)),
+        *routes(backends.ENDPOINTS, Backends(fleet, plane, router)),
         *routes(requests.ENDPOINTS, of_requests),
         *routes(logs.ENDPOINTS, Logs(fleet, feed, folder)),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),

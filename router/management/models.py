@@ -8,12 +8,13 @@ from itertools import islice
 import structlog
 
 from router.api.admin.endpoint import Nothing, Reply
-from router.api.admin.models import LoadError, ModelAsked, ModelsTold, OneAsked
+from router.api.admin.models import LoadError, ModelAsked, ModelsTold, OneAsked, PinAsked
 from router.core import errors
 from router.core.errors import ConflictError, ModelNotFoundError, RouterError
 from router.core.memory.refusals import MemoryShortageError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
+from router.management.levers import Levers, override
 from router.proxy.plane import Plane
 from router.telemetry.tasks import heard
 
@@ -25,8 +26,9 @@ _NAMES_IN_AN_ERROR = 20
 class Models:
     """Answers `router.api.admin.models`."""
 
-    def __init__(self, fleet: Fleet, plane: Plane) -> None:
+    def __init__(self, fleet: Fleet, plane: Plane, router: Levers) -> None:
         self._fleet = fleet
+        self._router = router
         self._plane = plane
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -45,6 +47,21 @@ class Models:
     async def unload(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
         """Unload it. Raises ModelNotFoundError and ConflictError."""
         return await self._do("unloads", self._fleet.unload, asked, admin)
+
+    async def pin(self, asked: PinAsked, admin: Admin) -> ModelsTold:
+        """Keep it loaded. Raises ModelNotFoundError and ConflictError."""
+        return await self._pin(asked.name, admin, on=True)
+
+    async def unpin(self, asked: PinAsked, admin: Admin) -> ModelsTold:
+        """Let it leave again. Raises ModelNotFoundError and ConflictError."""
+        return await self._pin(asked.name, admin, on=False)
+
+    async def _pin(self, name: str, admin: Admin, *, on: bool) -> ModelsTold:
+        names = launched(self._fleet, self._plane, name)
+        entries = list(dict.fromkeys(self._fleet.members[each].planned.config.name for each in names))
+        log.info(f"admin: {'pins' if on else 'unpins'} {', '.join(entries)}", by=admin.name)
+        await override(self._router, entries, "pinned", on, admin)
+        return self._told(names)
 
     async def _do(
         self, does: str, act: Callable[[str], Awaitable[None]], asked: ModelAsked, admin: Admin

@@ -5,10 +5,12 @@ from importlib.metadata import version
 from router.api.admin import TABLE
 from router.api.admin.endpoint import Nothing
 from router.api.admin.openapi import described
-from router.api.admin.status import Description, ExplainAsked, Explained, StatusTold
+from router.api.admin.status import Description, ExplainAsked, Explained, OverrideTold, StatusTold
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
+from router.fleet.overrides import Override
 from router.fleet.reload import Reloader
+from router.management.levers import Levers
 from router.management.machine import Machine
 from router.management.requests import Recent
 from router.proxy.plane import Plane
@@ -17,11 +19,14 @@ from router.proxy.plane import Plane
 class Status:
     """Answers `router.api.admin.status`."""
 
-    def __init__(self, fleet: Fleet, plane: Plane, recent: Recent, machine: Machine, reloader: Reloader | None) -> None:
+    def __init__(
+        self, fleet: Fleet, plane: Plane, recent: Recent, machine: Machine, router: Levers, reloader: Reloader | None
+    ) -> None:
         self._fleet = fleet
         self._plane = plane
         self._recent = recent
         self._machine = machine
+        self._router = router
         self._reloader = reloader
 
     async def status(self, _: Nothing, _admin: Admin) -> StatusTold:
@@ -38,6 +43,7 @@ class Status:
             "backends": backends,
             "queues": plane.queues.told(),
             "reload": None if last is None else last.told(),
+            "overrides": tuple(map(_override, self._router.overrides.kept)),
         }
         return StatusTold.model_validate(told)
 
@@ -48,3 +54,14 @@ class Status:
     async def openapi(self, _: Nothing, _admin: Admin) -> Description:
         """Describe the management API."""
         return Description(described(TABLE, version("router")))
+
+
+def _override(each: Override) -> OverrideTold:
+    return OverrideTold(
+        backend=each.entry.name,
+        key=each.key,
+        value=each.value,
+        written=each.written,
+        by=each.by,
+        since=round(each.at, 3),
+    )

@@ -93,7 +93,7 @@ async def url(aiohttp_server, managed):
         )
 
     app = web.Application(middlewares=[later_version])
-    app.add_routes(routes(models.ENDPOINTS, Models(managed, managed)))
+    app.add_routes(routes(models.ENDPOINTS, Models(managed, managed, managed)))
     server = await aiohttp_server(app)
     return f"http://127.0.0.1:{server.port}"
 

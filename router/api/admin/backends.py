@@ -1,4 +1,4 @@
-"""/admin/backends: draining and restarting them."""
+"""/admin/backends: draining, restarting and scaling them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Final, Protocol
@@ -22,6 +22,13 @@ class BackendAsked(Asked):
     name: Annotated[str, Field(description="that of a backend")]
 
 
+class ScaleAsked(Asked):
+    """Which one, and how many processes."""
+
+    name: Annotated[str, Field(description="that of a launched backend")]
+    replicas: Annotated[int, Field(ge=1, le=64, description="how many processes, at most 64")]
+
+
 class ManagedBackends(Protocol):
     """The part of the router that looks after backends."""
 
@@ -33,6 +40,9 @@ class ManagedBackends(Protocol):
 
     async def undrain(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
         """Send it requests again. Raises NotFoundError."""
+
+    async def scale(self, asked: ScaleAsked, admin: Admin) -> BackendsTold:
+        """Have so many processes of a launch. Raises NotFoundError and ConflictError."""
 
 
 _ERRORS: Final[Mapping[int, str]] = {404: "There is no such backend."}
@@ -78,4 +88,18 @@ UNDRAIN: Final = Endpoint[ManagedBackends, BackendAsked, BackendsTold](
     example={"name": "qwen"},
 )
 
-ENDPOINTS: Final[Endpoints[ManagedBackends]] = (RESTART, DRAIN, UNDRAIN)
+SCALE: Final = Endpoint[ManagedBackends, ScaleAsked, BackendsTold](
+    operation="scale",
+    method="POST",
+    path="/admin/backends/{name}/scale",
+    scope=Scope.MANAGE,
+    doc="Have so many processes of a launch, until its entry in router.yaml changes. One that goes ends what it has "
+    "first. /admin/status tells of it under `overrides`.",
+    asks=ScaleAsked,
+    tells=BackendsTold,
+    handle=lambda part: part.scale,
+    errors={**_ERRORS, 409: "The router doesn't launch it, or can't run so many."},
+    example={"name": "qwen", "replicas": 2},
+)
+
+ENDPOINTS: Final[Endpoints[ManagedBackends]] = (RESTART, DRAIN, UNDRAIN, SCALE)

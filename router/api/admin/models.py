@@ -90,6 +90,12 @@ class OneAsked(Asked):
     name: Annotated[str, Field(description="that of a model, a route or a backend")]
 
 
+class PinAsked(Asked):
+    """What is to stay loaded."""
+
+    name: Annotated[str, Field(description="that of a model, a route or a backend")]
+
+
 class ManagedModels(Protocol):
     """The part of the router that loads and unloads."""
 
@@ -104,6 +110,12 @@ class ManagedModels(Protocol):
 
     async def unload(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
         """Unload it. Raises ModelNotFoundError and ConflictError."""
+
+    async def pin(self, asked: PinAsked, admin: Admin) -> ModelsTold:
+        """Keep it loaded. Raises ModelNotFoundError and ConflictError."""
+
+    async def unpin(self, asked: PinAsked, admin: Admin) -> ModelsTold:
+        """Let it leave again. Raises ModelNotFoundError and ConflictError."""
 
 
 _OTHERS = {
@@ -165,4 +177,31 @@ UNLOAD: Final = Endpoint[ManagedModels, ModelAsked, ModelsTold](
     example={"name": "qwen"},
 )
 
-ENDPOINTS: Final[Endpoints[ManagedModels]] = (MODELS, MODEL, LOAD, UNLOAD)
+PIN: Final = Endpoint[ManagedModels, PinAsked, ModelsTold](
+    operation="pin",
+    method="POST",
+    path="/admin/models/{name}/pin",
+    scope=Scope.MANAGE,
+    doc="Keep it loaded: it leaves neither for others nor when it is idle, until its entry in router.yaml changes. "
+    "/admin/status tells of it under `overrides`.",
+    asks=PinAsked,
+    tells=ModelsTold,
+    handle=lambda part: part.pin,
+    errors=_ERRORS,
+    example={"name": "qwen"},
+)
+
+UNPIN: Final = Endpoint[ManagedModels, PinAsked, ModelsTold](
+    operation="unpin",
+    method="POST",
+    path="/admin/models/{name}/unpin",
+    scope=Scope.MANAGE,
+    doc="Let it leave again, also where router.yaml has it pinned, until its entry there changes.",
+    asks=PinAsked,
+    tells=ModelsTold,
+    handle=lambda part: part.unpin,
+    errors=_ERRORS,
+    example={"name": "qwen"},
+)
+
+ENDPOINTS: Final[Endpoints[ManagedModels]] = (MODELS, MODEL, LOAD, UNLOAD, PIN, UNPIN)

@@ -43,6 +43,8 @@ python -m router requests             # those under way; with --recent, those th
 python -m router cancel ID            # end one: its client is told, its engine stops
 python -m router explain qwen         # where a request for this model would go now, and why
 python -m router drain BACKEND        # send it nothing more; undrain: send it requests again
+python -m router scale BACKEND 3      # have so many processes of it, until its entry in router.yaml changes
+python -m router pin NAME             # keep a model loaded; unpin: let it leave again
 python -m router restart BACKEND      # start its engine afresh, without cutting an answer
 python -m router logs -f BACKEND      # what its engine writes; without BACKEND: what the router does
 python -m router events --json        # what happens, as it happens, a line of JSON each

@@ -138,6 +138,20 @@ class ReloadTold(Told):
     steps: tuple[StepTold, ...]
 
 
+class OverrideTold(Told):
+    """What somebody has changed by this API of what router.yaml says, until its entry changes there.
+
+    `written` is what the file says, `by` the name of the admin's key, `since` in seconds since the epoch.
+    """
+
+    backend: str
+    key: str
+    value: int | bool
+    written: int | bool
+    by: str
+    since: float
+
+
 class StatusTold(Told):
     """The router as it is now. `queues` are those who wait, by the names that they asked for; the first goes next."""
 
@@ -146,6 +160,7 @@ class StatusTold(Told):
     backends: tuple[BackendTold, ...]
     queues: Mapping[str, tuple[WaitingTold, ...]]
     reload: ReloadTold | None
+    overrides: tuple[OverrideTold, ...] = ()
 
 
 class ExplainAsked(Asked):
@@ -202,8 +217,8 @@ STATUS: Final = Endpoint[ManagedStatus, Nothing, StatusTold](
     method="GET",
     path="/admin/status",
     scope=Scope.READ,
-    doc="The router, the machine, every backend with its state and what it does, who waits in the queues, and the last "
-    "reload.",
+    doc="The router, the machine, every backend with its state and what it does, who waits in the queues, the last "
+    "reload, and what was changed by this API and isn't in router.yaml.",
     asks=Nothing,
     tells=StatusTold,
     handle=lambda part: part.status,

@@ -67,7 +67,9 @@ async def asked(aiohttp_client):
 
     async def ask(managed, method, path):
         app = web.Application(middlewares=[let_in])
-        app.add_routes(routes(models.ENDPOINTS, Models(cast("Any", managed), cast("Any", NoModels()))))
+        app.add_routes(
+            routes(models.ENDPOINTS, Models(cast("Any", managed), cast("Any", NoModels()), cast("Any", None)))
+        )
         client = await aiohttp_client(app)
         async with client.request(method, path) as answer:
             return answer.status, answer.headers, await answer.json()

@@ -1,0 +1,78 @@
+"""What admins have changed of what router.yaml says, until its entry changes there. Pure.
+
+The file's configuration with these laid over it is planned as any other is: a scale down goes the way of a reload, and
+a reload of an unchanged entry keeps what lies over it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from router.config import BackendConfig, Config
+
+Key = Literal["replicas", "pinned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One of them. `entry` is the file's, by `at`, in seconds since the epoch; `by` is the admin's name."""
+
+    entry: BackendConfig
+    key: Key
+    value: int
+    by: str
+    at: float
+
+    @property
+    def written(self) -> int:
+        """What the file says."""
+        return written(self.entry, self.key)
+
+
+def written(entry: BackendConfig, key: Key) -> int:
+    """Give what an entry of a launch says."""
+    assert entry.launch is not None  # noqa: S101 -- nothing else is scaled or pinned
+    value: int = getattr(entry.launch, key)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """All of them, over what is `written`."""
+
+    written: Config
+    kept: tuple[Override, ...] = ()
+
+    @property
+    def config(self) -> Config:
+        """The configuration to run."""
+        if not self.kept:
+            return self.written
+        backends = tuple(
+            _laid_over(each, [one for one in self.kept if one.entry == each]) for each in self.written.backends
+        )
+        return self.written.model_copy(update={"backends": backends})
+
+    def over(self, config: Config) -> "Overrides":
+        """Lay them over another file; those end whose entry is another one there."""
+        return Overrides(config, tuple(each for each in self.kept if each.entry in config.backends))
+
+    def add(self, entries: Iterable[BackendConfig], key: Key, value: int, by: str, at: float) -> "Overrides":
+        """Change a key of entries of the file. What the file says itself is no override."""
+        kept = list(self.kept)
+        for entry in entries:
+            before = next((each for each in kept if each.entry == entry and each.key == key), None)
+            if before is not None:
+                if before.value == value:
+                    continue
+                kept.remove(before)
+            if written(entry, key) != value:
+                kept.append(Override(entry, key, value, by, at))
+        return Overrides(self.written, tuple(kept))
+
+
+def _laid_over(entry: BackendConfig, overrides: Iterable[Override]) -> BackendConfig:
+    changes: dict[str, Any] = {each.key: each.value for each in overrides}
+    if not changes or entry.launch is None:
+        return entry
+    return entry.model_copy(update={"launch": entry.launch.model_copy(update=changes)})
