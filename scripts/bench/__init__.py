@@ -12,6 +12,8 @@
 
     pick       python -m scripts.bench.pick: the cost of one choice among backends
     reload     python -m scripts.bench.reload: the cost of a reload of a large router.yaml
+    followers  python -m scripts.bench.followers: the cost of followers of events and logs, and of `top`
+       └─ following    the processes that follow, and the engine that writes what they follow
 
 docs/performance.md has the figures.
 """
