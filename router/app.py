@@ -213,9 +213,11 @@ class App:
 
     async def restart(self, name: str) -> None:
         """Start a launched engine afresh: as a change of its entry would, and so that no answer is cut."""
-        room = await aside(room_beside, self.fleet.pids, self._seen or self._look())
-        planned = self.plan.backends[name]
-        self.fleet.restart_gently(planned, name, new_first=runs_twice(planned, room))
+        async with self._changing:
+            room = await aside(room_beside, self.fleet.pids, self._seen or self._look())
+            # It may have been taken out meanwhile.
+            if (planned := self.plan.backends.get(name)) is not None:
+                self.fleet.restart_gently(planned, name, new_first=runs_twice(planned, room))
 
     def _first_plan(self) -> Plan:
         """Plan what runs. Where no GPU is seen though there may be one, that is said: it may be all that is wrong."""

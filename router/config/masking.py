@@ -34,8 +34,8 @@ _SHORT: Final = 4
 _REFERENCE = re.compile(r"\$\{\w+\}")
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
 _COMMENT = re.compile(r"(?:^|(?<=[\s,\[\]{}:-]))#[^\n\r]*", re.MULTILINE)
+_BEHIND_A_KEY = re.compile(r"[:=]\s*(?=[^\s/])")
 _IN_COMMENTS = (
-    re.compile(r"(?i)(?<=[\w\"'])(?<![:=])(\s*[:=]\s*)(\S.*)"),
     re.compile(r"\S*://\S*[@?]\S*"),
     re.compile(r"\b(?:sk-|hf_|gh[pous]_)\S+|(?<=Bearer )\S+"),
     re.compile(r"(?<![\w/.-])(?=\w*\d)(?=\w*[A-Za-z])[\w-]{16,}(?![\w/.-])"),
@@ -46,13 +46,13 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Scalar:
-    """A value or a key: where it stands in the text, where in the data, and whether it is secret."""
+    """A value or a key: where it stands in the text, and in the data with all its aliases; whether it is secret."""
 
     begin: int
     end: int
     line: int
     column: int
-    path: Path
+    paths: frozenset[Path]
     value: str
     is_hidden: bool
 
@@ -68,19 +68,27 @@ def restored(text: str, original: str, file: str) -> str:
     Raises ConfigError if one of the two is no YAML, or where "(hidden)" stands for nothing in the original.
     """
     before, now = _scalars(original, file), _scalars(text, file)
-    secrets = {each.path: each for each in before if each.is_hidden}
-    wanted = [each for each in now if each.value == HIDDEN]
-    said = "stands for no secret of the file at this place: write the value itself"
-    if unknown := [each for each in wanted if each.path not in secrets]:
-        raise ConfigError(_problem(file, each, said) for each in unknown)
-    found = [
-        (each.begin, each.end, original[secrets[each.path].begin : secrets[each.path].end].rstrip("\r\n"))
-        for each in wanted
-    ]
-    whole = _replaced(text, [*found, *_comments_restored(text, now, original, before)])
-    values = {each.path: each.value for each in _scalars(whole, file)}
-    if moved := [each for each in wanted if values.get(each.path) != secrets[each.path].value]:
-        raise ConfigError(_problem(file, each, "can't be put back here: write the value itself") for each in moved)
+    secrets = {path: each for each in before if each.is_hidden for path in each.paths}
+    spans, faults = [], []
+    for each in now:
+        if each.value == HIDDEN:
+            # One that has aliases would be shown where one of them stands for something else.
+            meant = {secrets.get(path) for path in each.paths}
+            secret = meant.pop()
+            if secret is None or meant:
+                faults.append(_problem(file, each, "stands for no secret of the file at this place: write the value"))
+            else:
+                spans.append((each.begin, each.end, original[secret.begin : secret.end].rstrip("\r\n")))
+    if faults:
+        raise ConfigError(faults)
+    whole = _replaced(text, [*spans, *_comments_restored(text, now, original, before)])
+    values = {path: each.value for each in _scalars(whole, file) for path in each.paths}
+    if moved := [
+        each
+        for each in now
+        if each.value == HIDDEN and any(values.get(path) != secrets[path].value for path in each.paths)
+    ]:
+        raise ConfigError(_problem(file, each, "can't be put back here: write the value") for each in moved)
     return whole
 
 
@@ -97,26 +105,27 @@ def _replaced(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
 
 
 def _hiding(text: str, found: list[_Scalar]) -> Iterator[tuple[int, int, str]]:
-    secrets = sorted(
-        {each.value for each in found if each.is_hidden and len(each.value) >= _SHORT}, key=len, reverse=True
-    )
+    comments = [*_comments(text, found)]
+    said = "\n".join(text[begin:end] for begin, end in comments)
+    secrets = {each.value for each in found if each.is_hidden and len(each.value) >= _SHORT and each.value in said}
     for each in found:
         if each.is_hidden:
             # A block of text has its last line's end in itself.
             yield each.begin, each.end, HIDDEN + "\n" * text[each.begin : each.end].endswith("\n")
-    for begin, end in _comments(text, found):
-        yield begin, end, _hidden_in(text[begin:end], secrets)
+    for begin, end in comments:
+        yield begin, end, _hidden_in(text[begin:end], sorted(secrets, key=len, reverse=True))
 
 
 def _hidden_in(comment: str, secrets: list[str]) -> str:
     """Give a comment without what may be a secret: those of the file, and what stands behind a key that names one."""
     for secret in secrets:
         comment = comment.replace(secret, HIDDEN)
-    named, *others = _IN_COMMENTS
-    if (found := named.search(comment)) and is_secret(comment[: found.start()], ""):
-        behind = found[2]
-        comment = comment if _REFERENCE.fullmatch(behind.strip("\"' ")) else comment[: found.start(2)] + HIDDEN
-    for each in others:
+    for key in _BEHIND_A_KEY.finditer(comment):
+        if is_secret(comment[: key.start()], ""):
+            if _REFERENCE.fullmatch(comment[key.end() :].strip("\"' ")) is None:
+                comment = comment[: key.end()] + HIDDEN
+            break
+    for each in _IN_COMMENTS:
         comment = each.sub(HIDDEN, comment)
     return comment
 
@@ -146,60 +155,57 @@ def _comments(text: str, found: list[_Scalar]) -> Iterator[tuple[int, int]]:
 def _scalars(text: str, file: str) -> list[_Scalar]:
     """Find all keys and values, in their order. Raises ConfigError."""
     # It bounds the depth and the number of values, aliases among them.
-    places.parse(text.encode(), file)
-    top = yaml.compose(text, Loader=_LOADER)
-    found: dict[int, _Scalar] = {}
+    document = places.parse(text.encode(), file)
+    if document.problems:
+        raise ConfigError(document.problems)
+    walk, top = _Walk(), yaml.compose(text, Loader=_LOADER)
     if top is not None:
-        _Walk(text, found).of(top, (), hide=False)
-    return sorted(found.values(), key=lambda each: each.begin)
+        walk.of(top, (), hide=False)
+    return sorted((_scalar(text, node, paths, walk.hidden) for node, paths in walk.found), key=lambda each: each.begin)
+
+
+def _scalar(text: str, node: yaml.ScalarNode, paths: set[Path], hidden: set[int]) -> _Scalar:
+    start, end = node.start_mark, node.end_mark.index
+    # An anchor stays.
+    properties = _PROPERTIES.match(text, start.index, end)
+    begin = start.index if properties is None else properties.end()
+    hide = id(node) in hidden and bool(node.value) and _REFERENCE.fullmatch(node.value) is None
+    return _Scalar(begin, end, start.line + 1, start.column + 1, frozenset(paths), node.value, hide)
 
 
 class _Walk:
-    """One walk over a file's nodes. A node with several aliases is secret if it is at one of them."""
+    """One walk over a file's nodes. What has several aliases is secret if it is so at one of them."""
 
-    def __init__(self, text: str, found: dict[int, _Scalar]) -> None:
-        self._text = text
-        self._found = found
-        self._seen: set[tuple[int, bool]] = set()
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[yaml.ScalarNode, set[Path]]] = {}
+        self.hidden: set[int] = set()
+
+    @property
+    def found(self) -> Iterable[tuple[yaml.ScalarNode, set[Path]]]:
+        """All keys and values, with their paths."""
+        return self._found.values()
 
     def of(self, node: yaml.Node, path: Path, *, hide: bool) -> None:
-        if (id(node), hide) in self._seen:
-            return
-        self._seen.add((id(node), hide))
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                self._add(key, (*path, "?", str(key.value)), hide=False)
-                self.of(value, (*path, str(key.value)), hide=self._is_secret(path, str(key.value), value, hide=hide))
+                name = str(key.value)
+                self.of(key, (*path, "?", name), hide=False)
+                self.of(value, (*path, name), hide=_is_secret(path, name, value, hide=hide))
         elif isinstance(node, yaml.SequenceNode):
             words = [each.value if isinstance(each, yaml.ScalarNode) else "" for each in node.value]
             for index, item in enumerate(node.value):
                 self.of(item, (*path, _name_of(item) or index), hide=hide or is_of_a_flag(words, index))
-        else:
-            self._add(node, path, hide=hide or is_secret("", node.value))
+        elif isinstance(node, yaml.ScalarNode):
+            self._found.setdefault(id(node), (node, set()))[1].add(path)
+            if hide or is_secret("", node.value):
+                self.hidden.add(id(node))
 
-    def _is_secret(self, path: Path, key: str, value: yaml.Node, *, hide: bool) -> bool:
-        if path[:1] == ("auth",) and key in _PUBLIC:
-            return False
-        said = scalars.read(value.value) if isinstance(value, yaml.ScalarNode) and not value.style else ""
-        return hide or key == _HEADERS or is_secret(key, said)
 
-    def _add(self, node: yaml.Node, path: Path, *, hide: bool) -> None:
-        if not isinstance(node, yaml.ScalarNode):
-            return
-        before, start = self._found.get(id(node)), node.start_mark
-        begin, end = start.index, node.end_mark.index
-        if (properties := _PROPERTIES.match(self._text, begin, end)) is not None:
-            begin = properties.end()
-        hide = hide and bool(node.value) and _REFERENCE.fullmatch(node.value) is None
-        self._found[id(node)] = _Scalar(
-            begin,
-            end,
-            start.line + 1,
-            start.column + 1,
-            path if before is None else before.path,
-            node.value,
-            hide or (before is not None and before.is_hidden),
-        )
+def _is_secret(path: Path, key: str, value: yaml.Node, *, hide: bool) -> bool:
+    if path[:1] == ("auth",) and key in _PUBLIC:
+        return False
+    said = scalars.read(value.value) if isinstance(value, yaml.ScalarNode) and not value.style else ""
+    return hide or key == _HEADERS or is_secret(key, said)
 
 
 def _name_of(item: yaml.Node) -> str:

@@ -64,7 +64,8 @@ class Configuration:
         self._reloader = reloader
         # A digest alone would let those who see the file without its secrets try out what these are.
         self._seal = secrets.token_bytes(32)
-        self._writing = asyncio.Lock()
+        # One plan or change at a time: each looks at the whole machine.
+        self._turns = asyncio.Lock()
 
     async def config(self, _: Nothing, _admin: Admin) -> ConfigTold:
         """Give the configuration in force, without its secrets."""
@@ -87,8 +88,9 @@ class Configuration:
         """Tell what a reload would do if the file had this text. Raises RouterError."""
         path = self._source().path
         try:
-            candidate = await aside(partial(_candidate, path, await _read(path), asked.text))
-            steps = await self._router.preview(candidate.config)
+            async with self._turns:
+                candidate = await aside(partial(_candidate, path, await _read(path), asked.text))
+                steps = await self._router.preview(candidate.config)
         except (ConfigError, StartError) as error:
             return Reply(PlanTold(problems=_problems(error), steps=()), 422)
         return Reply(PlanTold(problems=(), steps=tuple(map(_step, steps))))
@@ -98,7 +100,7 @@ class Configuration:
         source = self._source()
         if not asked.if_match:
             raise PreconditionRequiredError("Send the ETag that GET /admin/config/file gives, as If-Match.")
-        async with self._writing:
+        async with self._turns:
             old = await _read(source.path)
             if self._etag(old) not in {each.strip() for each in asked.if_match.split(",")}:
                 raise PreconditionFailedError("router.yaml has changed: ask /admin/config/file for it again.")
@@ -159,7 +161,7 @@ def _candidate(path: Path, old: bytes, text: str, *, writes: bool = False) -> _C
         raise _unusable(error) from None
     if len(text.encode()) > MAX_BYTES:
         raise BodyTooLargeError(f"A router.yaml of more than {MAX_BYTES >> 20} MiB can't be read.")
-    raw = restored(text, original, str(path)).encode()
+    raw = restored(text.removeprefix("\ufeff"), original, str(path)).encode()
     now = places.parse(raw, str(path)).data
     # Before anything is loaded: its mistakes would tell of what it has read.
     _refuse(locked.reading(before, now))

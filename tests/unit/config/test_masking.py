@@ -75,6 +75,13 @@ def test_what_comes_back_as_it_was_shown_is_the_file(text):
     assert restored(masked(text, "f"), text, "f").replace("\r\n", "\n") == text.replace("\r\n", "\n")
 
 
+def test_comments_show_no_secret_of_the_file():
+    """Whatever it looks like."""
+    text = "backends:\n- {name: a, url: 'http://a', api_key: plain}   # not plain, but (plain)\n"
+    assert "plain" not in masked(text, "f")
+    assert restored(masked(text, "f"), text, "f") == text
+
+
 def test_secrets_follow_their_entries():
     """A named entry may move, and others may come."""
     old = "backends:\n- {name: a, url: 'http://a', api_key: one}\n- {name: b, url: 'http://b', api_key: two}\n"
@@ -92,6 +99,29 @@ def test_hidden_values_that_stand_for_nothing_are_refused():
     with pytest.raises(ConfigError) as refused:
         restored(new, old, "f")
     assert str(refused.value).startswith("f:2:39: (hidden) stands for no secret")
+
+
+@pytest.mark.parametrize("more", ["models: [*k]", "max_in_flight: *k", "headers: {x: *k}"])
+def test_an_alias_does_not_carry_a_secret_elsewhere(more):
+    """Names of models, for one, are told to everybody."""
+    old = "backends:\n- {name: a, url: 'http://a', api_key: &k one}\n"
+    new = masked(old, "f").replace("}", f", {more}}}")
+    with pytest.raises(ConfigError):
+        restored(new, old, "f")
+
+
+def test_aliases_that_the_file_has_stay():
+    """They are secrets, too, where their own keys say so."""
+    old = "backends:\n- {name: a, url: 'http://a', x: &k one}\n- {name: b, url: 'http://b', api_key: *k}\n"
+    said = masked(old, "f")
+    assert "one" not in said
+    assert restored(said, old, "f") == old
+
+
+@pytest.mark.parametrize("text", ["a: &x 1\nb: &x 2\n", "a: 1\na: 2\n", "<<: {a: b}\n"])
+def test_what_is_no_clean_yaml_is_refused(text):
+    with pytest.raises(ConfigError):
+        masked(text, "f")
 
 
 def test_what_is_no_yaml_is_refused():
