@@ -1,7 +1,7 @@
 """llama-swap's endpoints, by what /admin does."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from router.api.admin.endpoint import Nothing, Sent, Stream
@@ -12,7 +12,7 @@ from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.management.models import Models
 from router.management.requests import Requests
-from router.telemetry.feed import Entry, Feed
+from router.telemetry.feed import Entry, Feed, Once
 
 _STATES: Final = {"loaded": "ready", "draining": "ready", "loading": "starting", "queued": "starting"}
 """Our states of models → llama-swap's; one of another state isn't listed."""
@@ -26,6 +26,7 @@ class LikeLlamaSwap:
         self._models = models
         self._requests = requests
         self._feed = feed
+        self._lines = Once(lambda entry: Sent(entry.id, entry.kind, Text(_line(entry))))
 
     async def running(self, _: Nothing, admin: Admin) -> RunningTold:
         """List the models that are loaded."""
@@ -80,12 +81,14 @@ class LikeLlamaSwap:
 
     async def log_stream(self, _: Nothing, _admin: Admin) -> Stream[Text]:
         """Give it as it comes, behind what there was. Raises UnavailableError where too many follow."""
-        return Stream(_lines(self._feed.follow(0)))
+        return Stream(_lines(self._feed.follow(0), self._lines))
 
 
-async def _lines(entries: AsyncGenerator[Entry | None, None]) -> AsyncGenerator[Sent[Text] | None, None]:
-    async for each in entries:
-        yield None if each is None else Sent(each.id, each.kind, Text(_line(each)))
+async def _lines(
+    entries: AsyncGenerator[Sequence[Entry], None], made: Once[Sent[Text]]
+) -> AsyncGenerator[Sequence[Sent[Text]], None]:
+    async for some in entries:
+        yield made.of(some)
 
 
 def _line(entry: Entry) -> str:

@@ -2,9 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+from pydantic import BaseModel
 
 from router.api.admin.endpoint import Sent, Stream
 from router.api.admin.logs import (
@@ -21,7 +24,7 @@ from router.core.errors import ConflictError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.management.backends import member_of
-from router.telemetry.feed import Entry, Feed
+from router.telemetry.feed import Entry, Feed, Once
 from router.telemetry.tasks import aside
 
 AT_ONCE: Final = 256 * 1024
@@ -30,8 +33,10 @@ AT_ONCE: Final = 256 * 1024
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks whether an engine has written more, while somebody follows it."""
 
-FOLLOWERS: Final = 100
-"""Lines that are kept of a log for those who follow it."""
+LONGEST: Final = 4096
+"""Bytes of a line that followers are given: a thousand lines are kept for them."""
+
+T = TypeVar("T", bound=BaseModel)
 
 
 class Logs:
@@ -41,6 +46,7 @@ class Logs:
         self._fleet = fleet
         self._feed = feed
         self._folder = folder
+        self._events = Once(_sent)
         self._followed: dict[Path, Followed] = {}
 
     async def logs(self, asked: LatestAsked, _: Admin) -> EventsTold:
@@ -49,7 +55,7 @@ class Logs:
 
     async def events(self, asked: EventsAsked, _: Admin) -> Stream[EventTold]:
         """Give each line as it comes. Raises UnavailableError where too many follow."""
-        return Stream(_events(self._feed.follow(asked.after)))
+        return Stream(_made(self._feed.follow(asked.after), self._events))
 
     async def lines(self, asked: LinesAsked, _: Admin) -> LinesTold:
         """Give the last lines of an engine's log. Raises NotFoundError and ConflictError."""
@@ -77,9 +83,21 @@ def _told(entry: Entry) -> EventTold:
     )
 
 
-async def _events(entries: AsyncGenerator[Entry | None, None]) -> AsyncGenerator[Sent[EventTold] | None, None]:
-    async for each in entries:
-        yield None if each is None else Sent(each.id, each.kind, _told(each))
+def _sent(entry: Entry) -> Sent[EventTold]:
+    return Sent(entry.id, entry.kind, _told(entry))
+
+
+def _line(entry: Entry) -> Sent[LineTold]:
+    missed = {"missed": entry.missed} if entry.missed else {}
+    return Sent(entry.id, "line", LineTold.model_validate({**entry.data, **missed}))
+
+
+async def _made(
+    entries: AsyncGenerator[Sequence[Entry], None], made: Once[Sent[T]]
+) -> AsyncGenerator[Sequence[Sent[T]], None]:
+    async with aclosing(entries):
+        async for some in entries:
+            yield made.of(some)
 
 
 def last_lines(path: Path) -> list[str]:
@@ -101,19 +119,15 @@ class Followed:
         self._path = path
         self._on_end = on_end
         self._feed = Feed()
+        self._lines = Once(_line)
         self._task: asyncio.Task[None] | None = None
 
-    async def lines(self) -> AsyncGenerator[Sent[LineTold] | None, None]:
-        """Give each line from now on."""
+    def lines(self) -> AsyncGenerator[Sequence[Sent[LineTold]], None]:
+        """Give each line from now on. Raises UnavailableError where too many follow."""
         entries = self._feed.follow()
         if self._task is None:
             self._task = asyncio.create_task(self._read(), name=f"follow {self._path.name}")
-        async for each in entries:
-            if each is None:
-                yield None
-            else:
-                missed = {"missed": each.missed} if each.missed else {}
-                yield Sent(each.id, "line", LineTold.model_validate({**each.data, **missed}))
+        return _made(entries, self._lines)
 
     async def _read(self) -> None:
         """Read what is written, until nobody follows it any more."""
@@ -126,8 +140,12 @@ class Followed:
             *lines, left = (left + data).split(b"\n")
             left = left[-AT_ONCE:]
             for line in lines:
-                self._feed.add("line", {"line": line.decode("utf-8", "replace").rstrip("\r")})
+                self._feed.add("line", {"line": _cut(line).decode("utf-8", "replace").rstrip("\r")})
         self._on_end()
+
+
+def _cut(line: bytes) -> bytes:
+    return line if len(line) <= LONGEST else line[:LONGEST] + " …".encode()
 
 
 def _end_of(path: Path) -> int:

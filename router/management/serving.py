@@ -1,7 +1,7 @@
 """Serves the endpoints of a part of the router over HTTP: reads what is asked by its type, and writes what is told."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
@@ -82,18 +82,14 @@ async def _streamed(request: web.Request, stream: Stream[Any], *, is_text: bool)
     if not is_text:
         await response.write(b": connected\n\n")
     async with aclosing(stream.events) as events:
-        async for each in events:
-            if not is_text:
-                await response.write(_event(each))
-            elif each is not None:
-                await response.write(f"{each.told.root}\n".encode())
+        async for some in events:
+            if data := _text_of(some) if is_text else b"".join(each.event for each in some) or b": still here\n\n":
+                await response.write(data)
     return response
 
 
-def _event(each: Sent[Any] | None) -> bytes:
-    if each is None:
-        return b": still here\n\n"
-    return f"id: {each.id}\nevent: {each.kind}\ndata: {each.told.model_dump_json(exclude_unset=True)}\n\n".encode()
+def _text_of(some: Sequence[Sent[Any]]) -> bytes:
+    return "".join(f"{each.told.root}\n" for each in some).encode()
 
 
 async def _asked(request: web.Request, kind: type[Asked]) -> Asked:

@@ -1,16 +1,17 @@
 """What has happened lately, for those who follow it: each entry with a number, from which one who left goes on.
 
 All followers read the same entries, of which only the latest are kept. So a slow one costs nothing: it misses those
-that are gone when it comes to read them, and is told how many.
+that are gone when it comes to read them, and is told how many. A hundred of them aren't felt by requests: they come
+one by one, a millisecond apart, each takes all that is new at once, and what is made of an entry is made once.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
-from itertools import islice
-from typing import Final, NamedTuple
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from itertools import count, islice
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from router.core.errors import UnavailableError
 
@@ -18,6 +19,13 @@ MOST_KEPT: Final = 1000
 MOST_FOLLOWERS: Final = 200
 GATHER: Final = 0.05
 """Seconds for which entries are gathered before followers are woken: a burst of them is sent at once."""
+
+MOST_AT_ONCE: Final = 100
+"""Entries that a follower is given at a time."""
+
+TURNS: Final = 50
+TURN: Final = 0.001
+"""Seconds between one follower and the next, of so many: the loop has requests to look after between them."""
 
 QUIET: Final = 15.0
 """Seconds without an entry after which a follower gets a sign of life, so that no proxy closes its connection."""
@@ -44,6 +52,7 @@ class Feed:
         self._first = self._next = int(clock() * 1000)
         self._news: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
+        self._turns = count()
         self.followers = 0
 
     def add(self, kind: str, data: Mapping[str, object]) -> None:
@@ -70,12 +79,12 @@ class Feed:
         """The number of the last entry."""
         return self._next - 1
 
-    def latest(self, count: int) -> list[Entry]:
+    def latest(self, most: int) -> list[Entry]:
         """Give the last entries, the first one first."""
-        return list(islice(self._kept, max(0, len(self._kept) - count), None))
+        return list(islice(self._kept, max(0, len(self._kept) - most), None))
 
-    def follow(self, after: int | None = None) -> AsyncGenerator[Entry | None, None]:
-        """Give each entry behind the number `after`, or from now on; None as a sign of life.
+    def follow(self, after: int | None = None) -> AsyncGenerator[Sequence[Entry], None]:
+        """Give all entries behind the number `after`, or from now on, as they come; none at all as a sign of life.
 
         Raises UnavailableError where there are too many followers.
         """
@@ -83,18 +92,21 @@ class Feed:
             raise UnavailableError(f"{MOST_FOLLOWERS} followers are here already: close some of them.", retry_after=5)
         return self._follow(self.last if after is None else after)
 
-    async def _follow(self, after: int) -> AsyncGenerator[Entry | None, None]:
+    async def _follow(self, after: int) -> AsyncGenerator[Sequence[Entry], None]:
         self.followers += 1
+        turn = next(self._turns) % TURNS * TURN
         try:
             while not self._closed:
                 found = self._behind(after)
-                for entry in found:
-                    yield entry
+                for begin in range(0, len(found), MOST_AT_ONCE):
+                    yield found[begin : begin + MOST_AT_ONCE]
                 if found:
                     after = found[-1].id
                     await asyncio.sleep(GATHER)
-                elif not await self._heard():
-                    yield None
+                elif await self._heard():
+                    await asyncio.sleep(turn)
+                else:
+                    yield ()
         finally:
             self.followers -= 1
 
@@ -109,12 +121,39 @@ class Feed:
 
     def _behind(self, after: int) -> list[Entry]:
         """Give what is kept behind a number; the first one says how many were gone already."""
-        found = [each for each in self._kept if each.id > after]
+        found = self.latest(max(0, self.last - after))
         if found:
             # A number of an earlier start says nothing of how many there were since.
             gone = found[0].id - max(after + 1, self._first)
             found[0] = found[0]._replace(missed=gone)
         return found
+
+
+M = TypeVar("M")
+
+
+class Once(Generic[M]):
+    """What is made of a feed's entries, once for all who follow it."""
+
+    def __init__(self, make: Callable[[Entry], M], most: int = MOST_KEPT) -> None:
+        self._make = make
+        self._most = most
+        self._made: dict[int, M] = {}
+
+    def of(self, entries: Sequence[Entry]) -> list[M]:
+        """Give what is made of each."""
+        return [self._of(each) for each in entries]
+
+    def _of(self, entry: Entry) -> M:
+        if entry.missed:
+            # That is one follower's alone.
+            return self._make(entry)
+        made = self._made.get(entry.id)
+        if made is None:
+            made = self._made[entry.id] = self._make(entry)
+            if len(self._made) > self._most:
+                del self._made[next(iter(self._made))]
+        return made
 
 
 class FeedHandler(logging.Handler):

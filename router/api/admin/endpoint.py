@@ -5,8 +5,9 @@ test of who may ask for what.
 """
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel
@@ -89,7 +90,7 @@ class Reply(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sent(Generic[T]):
     """One event of a stream. `id` is what a client may send as Last-Event-ID, to go on from there."""
 
@@ -97,12 +98,17 @@ class Sent(Generic[T]):
     kind: str
     told: T
 
+    @cached_property
+    def event(self) -> bytes:
+        """What is written of it: once for all who follow."""
+        return f"id: {self.id}\nevent: {self.kind}\ndata: {self.told.model_dump_json(exclude_unset=True)}\n\n".encode()
+
 
 @dataclass(frozen=True, slots=True)
 class Stream(Generic[T]):
-    """An answer that goes on: server-sent events; None is a sign of life."""
+    """An answer that goes on: server-sent events, some at a time; none at all is a sign of life."""
 
-    events: AsyncGenerator[Sent[T] | None, None]
+    events: AsyncGenerator[Sequence[Sent[T]], None]
 
 
 Handle = Callable[[A, Admin], Awaitable[T | Reply[T] | Stream[T]]]

@@ -32,7 +32,7 @@ class EventsTold(Told):
 
 
 class LineTold(Told):
-    """A line of an engine's log. `missed`: so many bytes before it were passed over."""
+    """A line of an engine's log. `missed`: so many before it were gone when this follower came to them."""
 
     line: str
     missed: int = 0

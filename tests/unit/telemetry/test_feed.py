@@ -5,21 +5,21 @@ import pytest
 
 from router.core.errors import UnavailableError
 from router.telemetry import feed
-from router.telemetry.feed import MOST_FOLLOWERS, Feed, FeedHandler, kind_of
+from router.telemetry.feed import MOST_FOLLOWERS, Entry, Feed, FeedHandler, Once, kind_of
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(feed, "GATHER", 0.0)
+    monkeypatch.setattr(feed, "TURN", 0.0)
 
 
 async def taken(entries, count):
     found = []
     async with asyncio.timeout(10):
-        async for each in entries:
-            if each is not None:
-                found.append(each)
-            if len(found) == count:
+        async for some in entries:
+            found += some
+            if len(found) >= count:
                 return found
     return found
 
@@ -65,9 +65,57 @@ async def test_one_of_an_earlier_start():
 async def test_a_sign_of_life(monkeypatch):
     """While nothing happens."""
     monkeypatch.setattr(feed, "QUIET", 0.01)
-    async for each in Feed().follow():
-        assert each is None
+    async for some in Feed().follow():
+        assert not some
         break
+
+
+async def test_a_burst_is_given_some_at_a_time():
+    """So that neither a follower's buffer nor the loop has to take all of it at once."""
+    made = Feed(clock=lambda: 5.0)
+    await added(made, *range(250))
+    sizes = []
+    async for some in made.follow(0):
+        sizes.append(len(some))
+        if sum(sizes) == 250:
+            break
+    assert sizes == [100, 100, 50]
+
+
+async def test_followers_come_one_after_the_other(monkeypatch):
+    """Each has a turn of its own: between two of them, the loop looks after requests."""
+    monkeypatch.setattr(feed, "TURN", 1.0)
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    made = Feed()
+    following = [asyncio.create_task(taken(made.follow(), 1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    made.add("k", {"n": 1})
+    await asyncio.gather(*following)
+    assert sorted(waits) == [0.0, 1.0, 2.0]
+
+
+def test_an_entry_is_made_into_something_once():
+    """For all followers; but what was missed before it is one follower's alone. Only the latest are remembered."""
+    made = []
+
+    def make(entry):
+        made.append(entry.id)
+        return [entry.id]
+
+    once = Once(make, most=2)
+    one, two, three = (Entry(number, 0.0, "k", {}) for number in (1, 2, 3))
+    assert once.of([one, two]) == [[1], [2]]
+    assert once.of([one])[0] is once.of([one])[0]
+    assert made == [1, 2]
+    once.of([one._replace(missed=4)])
+    assert made == [1, 2, 1]
+    once.of([three, one])
+    assert made == [1, 2, 1, 3, 1]
 
 
 async def test_the_end():
