@@ -80,6 +80,7 @@ class ManagedConfig(Protocol):
 
 _NO_FILE: Final = {404: "This router was started without a file."}
 _UNREADABLE: Final = {409: "The file has mistakes, or changes meanwhile: it is to be mended on the disk first."}
+_TOO_LARGE: Final = {413: "It is too large for a router.yaml."}
 
 CONFIG: Final = Endpoint[ManagedConfig, Nothing, ConfigTold](
     operation="config",
@@ -115,7 +116,7 @@ PLAN: Final = Endpoint[ManagedConfig, PlanAsked, PlanTold](
     tells=PlanTold,
     handle=lambda part: part.plan,
     others={422: "It has mistakes: `problems` has them."},
-    errors={**_NO_FILE, **_UNREADABLE},
+    errors={**_NO_FILE, **_UNREADABLE, **_TOO_LARGE},
 )
 
 WRITE: Final = Endpoint[ManagedConfig, WriteAsked, ReloadTold](
@@ -134,8 +135,8 @@ WRITE: Final = Endpoint[ManagedConfig, WriteAsked, ReloadTold](
     errors={
         **_NO_FILE,
         **_UNREADABLE,
+        **_TOO_LARGE,
         412: "The file isn't the one of If-Match any more.",
-        413: "It is too large.",
         428: "If-Match is missing.",
     },
 )
