@@ -93,8 +93,8 @@ SCALE: Final = Endpoint[ManagedBackends, ScaleAsked, BackendsTold](
     method="POST",
     path="/admin/backends/{name}/scale",
     scope=Scope.MANAGE,
-    doc="Have so many processes of a launch, until its entry in router.yaml changes. One that goes ends what it has "
-    "first. /admin/status tells of it under `overrides`.",
+    doc="Have so many processes of a launch, until its entry in router.yaml changes or the router is started anew. One "
+    "that goes ends what it has first. /admin/status tells of it under `overrides`.",
     asks=ScaleAsked,
     tells=BackendsTold,
     handle=lambda part: part.scale,

@@ -182,8 +182,8 @@ PIN: Final = Endpoint[ManagedModels, PinAsked, ModelsTold](
     method="POST",
     path="/admin/models/{name}/pin",
     scope=Scope.MANAGE,
-    doc="Keep it loaded: it leaves neither for others nor when it is idle, until its entry in router.yaml changes. "
-    "/admin/status tells of it under `overrides`.",
+    doc="Keep it loaded: it leaves neither for others nor when it is idle, until its entry in router.yaml changes "
+    "or the router is started anew. /admin/status tells of it under `overrides`.",
     asks=PinAsked,
     tells=ModelsTold,
     handle=lambda part: part.pin,
