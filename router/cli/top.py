@@ -24,8 +24,8 @@ from router.cli.exits import REFUSED, CommandError, printed
 from router.cli.running import Reply, Running
 from router.cli.screen import Seen, frame
 
-EVENTS: Final = 50
-"""Events that are asked for: more than most terminals have lines for."""
+LINES: Final = 100
+"""Requests, and events, that are asked for: as many as a terminal may have lines for."""
 
 ANSWER_WITHIN: Final = 5.0
 """Seconds without an answer after which the router counts as lost."""
@@ -89,8 +89,8 @@ async def watch(router: Running, show: Show, interval: float, *, once: bool = Fa
 async def _look(router: Running) -> Look:
     """Ask the router. Raises CommandError."""
     status = await router.call(STATUS, within=ANSWER_WITHIN)
-    requests = await router.call(REQUESTS, within=ANSWER_WITHIN)
-    logs = await router.call(LOGS, within=ANSWER_WITHIN, limit=EVENTS)
+    requests = await router.call(REQUESTS, within=ANSWER_WITHIN, limit=LINES)
+    logs = await router.call(LOGS, within=ANSWER_WITHIN, limit=LINES)
     told = Seen(_told(status), _told(requests), _told(logs).events)
     return Look(told, {"status": status.plain, "requests": requests.plain, **logs.plain})
 

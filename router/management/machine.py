@@ -62,6 +62,8 @@ class Machine:
         self._looked: float | None = None
         self._process = psutil.Process()
         self._started = time.time()
+        # It is read from the disk, which takes a millisecond.
+        self._version = version("router")
         # The first call only begins the measurement.
         psutil.cpu_percent()
         self._process.cpu_percent()
@@ -86,7 +88,7 @@ class Machine:
         process = self._process
         with process.oneshot():
             return RouterTold(
-                version=version("router"),
+                version=self._version,
                 pid=process.pid,
                 started=round(self._started, 3),
                 uptime=round(time.time() - self._started, 1),

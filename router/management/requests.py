@@ -8,8 +8,15 @@ from typing import Final
 
 import structlog
 
-from router.api.admin.endpoint import Nothing
-from router.api.admin.requests import CancelAsked, EndedTold, RecentAsked, RecentTold, RequestsTold, RequestTold
+from router.api.admin.requests import (
+    CancelAsked,
+    EndedTold,
+    RecentAsked,
+    RecentTold,
+    RequestsAsked,
+    RequestsTold,
+    RequestTold,
+)
 from router.api.admin.status import SpeedsTold
 from router.core.errors import CancelledError, NotFoundError
 from router.core.record import Record, cached_tokens, ending
@@ -18,9 +25,6 @@ from router.proxy.plane import Plane
 from router.proxy.roles import UnderWay
 
 log = structlog.get_logger("router")
-
-MOST_TOLD: Final = 1000
-"""Requests under way that are described; of more, the oldest."""
 
 MOST_KEPT: Final = 500
 """Ended requests that are remembered, each with the last 2 KB of its answer: 1 MiB."""
@@ -62,12 +66,12 @@ class Requests:
         self._plane = plane
         self._recent = recent
 
-    async def requests(self, _: Nothing, _admin: Admin) -> RequestsTold:
+    async def requests(self, asked: RequestsAsked, _: Admin) -> RequestsTold:
         """Describe those that are under way."""
-        found = sorted(self._plane.exchanges, key=lambda each: each.began)
-        ahead = self._places()
-        now = self._plane.loop.time()
-        return RequestsTold(total=len(found), requests=tuple(under_way(each, ahead, now) for each in found[:MOST_TOLD]))
+        ahead, now = self._places(), self._plane.loop.time()
+        found = sorted(self._plane.exchanges, key=lambda each: (each in ahead, each.began))
+        told = tuple(under_way(each, ahead, now) for each in found[: asked.limit])
+        return RequestsTold(total=len(found), requests=told)
 
     async def recent(self, asked: RecentAsked, _: Admin) -> RecentTold:
         """Describe the latest that have ended."""
@@ -152,10 +156,10 @@ def ended(at: float, record: Record) -> EndedTold:
 
 def speeds(records: Sequence[Record]) -> SpeedsTold:
     """Tell how fast a backend was with these streams."""
-    ttfts = [each.ttft - each.waited for each in records if each.ttft is not None]
-    tpots = [
+    ttfts = sorted(each.ttft - each.waited for each in records if each.ttft is not None)
+    tpots = sorted(
         (each.duration - each.ttft) / (each.events - 1) for each in records if each.ttft is not None and each.events > 2
-    ]
+    )
     return SpeedsTold(
         requests=len(records),
         ttft_p50=_quantile(ttfts, 0.5),
@@ -165,9 +169,8 @@ def speeds(records: Sequence[Record]) -> SpeedsTold:
     )
 
 
-def _quantile(values: Sequence[float], share: float) -> float | None:
-    """Give the least value that so many are no greater than; None of none."""
-    ordered = sorted(values)
+def _quantile(ordered: Sequence[float], share: float) -> float | None:
+    """Give the least of these rising values that so many are no greater than; None of none."""
     return round(ordered[max(0, ceil(share * len(ordered)) - 1)], 4) if ordered else None
 
 

@@ -70,6 +70,8 @@ async def test_what_is_under_way(ask, chat):
     first, second = await told(ask, 2)
     assert (first["id"], first["key"], first["model"], first["backend"]) == ("one", "alice", "demo", "a")
     assert (second["id"], second["state"], second["backend"], second["ahead"]) == ("two", "queued", None, 0)
+    _, shortened = await ask("GET", "/admin/requests?limit=1")
+    assert (shortened["total"], [each["id"] for each in shortened["requests"]]) == (2, ["one"])
     while first["state"] != "answered" or first["tokens"] < 3:
         first = (await told(ask, 2))[0]
     assert first["ttft"] > 0

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import Field
 
-from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Nothing, Told
+from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Told
 from router.core.scopes import Admin, Scope
 
 
@@ -32,7 +32,7 @@ class RequestTold(Told):
 
 
 class RequestsTold(Told):
-    """The requests under way, the oldest first; `total` counts those that are left out, too."""
+    """The requests under way, the oldest first, the queued ones last; `total` counts those that are left out, too."""
 
     total: int
     requests: tuple[RequestTold, ...]
@@ -68,6 +68,12 @@ class EndedTold(Told):
     tokens_per_second: float | None = None
 
 
+class RequestsAsked(Asked):
+    """How many."""
+
+    limit: Annotated[int, Field(ge=1, le=1000, description="at most so many")] = 1000
+
+
 class RecentTold(Told):
     """The latest requests that have ended, the last one first."""
 
@@ -89,7 +95,7 @@ class CancelAsked(Asked):
 class ManagedRequests(Protocol):
     """The part of the router that knows of requests."""
 
-    async def requests(self, asked: Nothing, admin: Admin) -> RequestsTold:
+    async def requests(self, asked: RequestsAsked, admin: Admin) -> RequestsTold:
         """Describe those that are under way."""
 
     async def recent(self, asked: RecentAsked, admin: Admin) -> RecentTold:
@@ -99,13 +105,13 @@ class ManagedRequests(Protocol):
         """End those with this id, and describe them as they were. Raises NotFoundError where there is none."""
 
 
-REQUESTS: Final = Endpoint[ManagedRequests, Nothing, RequestsTold](
+REQUESTS: Final = Endpoint[ManagedRequests, RequestsAsked, RequestsTold](
     operation="requests",
     method="GET",
     path="/admin/requests",
     scope=Scope.READ,
     doc="The requests under way: whose they are, where, for how long, and what has come of their answers.",
-    asks=Nothing,
+    asks=RequestsAsked,
     tells=RequestsTold,
     handle=lambda part: part.requests,
 )
