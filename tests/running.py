@@ -28,6 +28,19 @@ async def eventually(condition: Callable[[], object], within: float = 30.0) -> N
         await asyncio.sleep(0.005)
 
 
+async def first_line(process: asyncio.subprocess.Process, within: float = 60.0) -> bytes:
+    """Read the first line that a process prints, and no more, as `| head -1` does."""
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(within):
+            return await process.stdout.readline()
+    except TimeoutError:
+        process.kill()
+        raise
+    finally:
+        process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     """Give what a process has started, and what those have; nothing of a process that is gone."""
     with suppress(psutil.NoSuchProcess):

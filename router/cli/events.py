@@ -6,7 +6,7 @@ import time
 
 from router.api.admin.logs import EVENTS, EventTold
 from router.cli import running
-from router.cli.exits import printed
+from router.cli.exits import goes_on
 from router.cli.running import Running
 from router.telemetry.logs import printable
 
@@ -20,11 +20,11 @@ async def follow(router: Running, options: argparse.Namespace, after: int | None
     """Print each event behind this one, a line each."""
     async for each in router.follow(EVENTS, after=after):
         if options.json:
-            printed(json.dumps(each.model_dump(exclude_unset=True)))
+            goes_on(json.dumps(each.model_dump(exclude_unset=True)))
             continue
         if each.missed:
-            printed(f"({each.missed} lines were passed over)")
-        printed(line(each))
+            goes_on(f"({each.missed} lines were passed over)")
+        goes_on(line(each))
 
 
 def line(each: EventTold) -> str:

@@ -3,7 +3,7 @@
 import sys
 from typing import Final
 
-from router.telemetry.terminal import say
+from router.telemetry.terminal import failure, nobody_reads, say
 
 REFUSED: Final = 1
 """The exit code if a running router couldn't do what it was asked for."""
@@ -29,3 +29,17 @@ class CommandError(Exception):
 def printed(text: str) -> int:
     """Print the output of a command; give the exit code."""
     return 0 if say(text + "\n", sys.stdout) else UNPRINTED
+
+
+class NobodyReadsError(Exception):
+    """Whoever read the output of a command that goes on (`| head`) has stopped: so does the command."""
+
+
+def goes_on(text: str) -> None:
+    """Print a line of an output that goes on. Raises NobodyReadsError, and CommandError where it can't be printed."""
+    error = failure(text + "\n", sys.stdout)
+    if error is None:
+        return
+    if nobody_reads(error):
+        raise NobodyReadsError
+    raise CommandError(f"the output can't be printed: {error}", UNPRINTED)

@@ -4,7 +4,7 @@ import argparse
 
 from router.api.admin.logs import FOLLOW, LINES, LOGS
 from router.cli import events, running
-from router.cli.exits import printed
+from router.cli.exits import goes_on
 from router.cli.running import Running
 from router.telemetry.logs import printable
 
@@ -27,5 +27,5 @@ def run(options: argparse.Namespace) -> int:
 async def _engine(router: Running, name: str) -> None:
     async for each in router.follow(FOLLOW, name=name):
         if each.missed:
-            printed(f"({each.missed} lines were passed over)")
-        printed(printable(each.line))
+            goes_on(f"({each.missed} lines were passed over)")
+        goes_on(printable(each.line))

@@ -17,7 +17,7 @@ from yarl import URL
 
 from router.api.admin.endpoint import Endpoint, ErrorTold
 from router.api.admin.models import ModelsTold, ModelTold
-from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, printed
+from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, NobodyReadsError, printed
 from router.config import load
 from router.config.keys.values import url as checked_url
 from router.telemetry.logs import printable
@@ -154,9 +154,11 @@ def shown(options: argparse.Namespace, reply: Reply[T], lines: Callable[[T], Seq
 
 
 def follow(options: argparse.Namespace, do: Callable[[Running], Awaitable[None]]) -> int:
-    """Follow what the router tells until Ctrl-C, which is no error. Raises ConfigError and CommandError."""
+    """Follow what the router tells until Ctrl-C or the end of `| head`. Raises ConfigError and CommandError."""
     try:
         ask(options, do)
+    except NobodyReadsError:
+        pass
     except KeyboardInterrupt:
         say("\n", sys.stderr)
     return 0

@@ -7,6 +7,7 @@ On a terminal it has the screen for itself until Ctrl-C. Where frames can't be d
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from router.api.admin.logs import LOGS
 from router.api.admin.requests import REQUESTS
 from router.api.admin.status import STATUS
 from router.cli import running
-from router.cli.exits import REFUSED, CommandError, printed
+from router.cli.exits import REFUSED, CommandError, goes_on
 from router.cli.running import Reply, Running
 from router.cli.screen import Seen, frame
 
@@ -45,22 +46,19 @@ def run(options: argparse.Namespace) -> int:
     """Show it until Ctrl-C, or once. Raises ConfigError and CommandError."""
     console = Console(markup=False, emoji=False, highlight=False)
     if options.json:
-        return _until_the_end(options, lambda look: _print(json.dumps(look.plain)))
+        return _until_the_end(options, lambda look: goes_on(json.dumps(look.plain)))
     if options.once or not console.is_terminal or console.is_dumb_terminal:
-        return _until_the_end(options, lambda look: _print(_plain(look.seen, console)))
+        return _until_the_end(options, lambda look: goes_on(_plain(look.seen, console)))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
+    # SIGTERM, too, gives the screen back.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         return _until_the_end(options, lambda look: live.update(_drawn(look.seen, console), refresh=True))
 
 
 def _until_the_end(options: argparse.Namespace, show: Show) -> int:
     return running.follow(options, lambda router: watch(router, show, options.interval, once=options.once))
-
-
-def _print(text: str) -> None:
-    if printed(text):
-        raise CommandError("the output can't be printed", REFUSED)
 
 
 def _plain(seen: Seen, console: Console) -> str:

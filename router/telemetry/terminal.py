@@ -104,8 +104,19 @@ def say(text: str, stream: IO[str] | None) -> bool:
 
     A reader that stops early (`| head`) counts as success.
     """
+    error = failure(text, stream)
+    return error is None or nobody_reads(error)
+
+
+def nobody_reads(error: Exception) -> bool:
+    """Whether this is the error of a pipe whose reader has stopped."""
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
+
+
+def failure(text: str, stream: IO[str] | None) -> OSError | ValueError | None:
+    """Write to a stream, as `say` does; give the error that came of it."""
     if stream is None:
-        return False
+        return ValueError("there is nothing to write to")
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -116,8 +127,8 @@ def say(text: str, stream: IO[str] | None) -> bool:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
-        return isinstance(error, OSError) and error.errno == errno.EPIPE
-    return True
+        return error
+    return None
 
 
 def secure_standard_streams() -> None:

@@ -15,7 +15,7 @@ from router.cli.main import main
 from router.config import Config
 from router.telemetry import feed
 from tests.fakes.launched import FACTS, LaunchedFake
-from tests.running import eventually
+from tests.running import eventually, first_line
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +147,17 @@ async def test_the_commands(app, session, logged, monkeypatch):
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
     assert (told["kind"], told["message"]) == ("admin", "admin: undrains box")
+
+
+async def test_a_command_ends_with_its_reader(app, session, monkeypatch):
+    """As behind `| head -1`: at the next event, not when the router stops."""
+    monkeypatch.setenv("ROUTER_URL", app.url)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "router", "events", stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        await eventually(lambda: app._feed.feed.followers == 1)
+        await lever(app, session, "drain")
+        assert (await first_line(process)).endswith(b"admin: drains box  by=this machine\n")
+        await lever(app, session, "undrain")
+        assert await process.wait() == 0

@@ -19,7 +19,7 @@ from router.cli.exits import CommandError
 from router.cli.main import main
 from router.cli.running import Running
 from router.config import Config
-from tests.running import eventually
+from tests.running import eventually, first_line
 
 COLOUR = re.compile(r"\x1b\[[\d;]*\b[34]\d[\d;]*m")
 
@@ -44,18 +44,18 @@ class Shown:
     def __init__(self) -> None:
         self.text = ""
 
-    async def until(self, word: str, *options: str, **env: str) -> int:
-        """Start it, wait until it has written this, and end it as Ctrl-C does. Gives the exit code."""
+    async def until(self, word: str, end: signal.Signals = signal.SIGINT, **env: str) -> int:
+        """Start it, wait until it has written this, and end it, else as Ctrl-C does. Gives the exit code."""
         ours, theirs = pty.openpty()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "router", "top", "--interval", "0.1", *options,
+            sys.executable, "-m", "router", "top", "--interval", "0.1",
             stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "COLUMNS": "80", "LINES": "24", **env},
         )  # fmt: skip
         os.close(theirs)
         reading = asyncio.create_task(asyncio.to_thread(self._read, ours))
         try:
             await eventually(lambda: word in self.text, within=60)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(end)
             async with asyncio.timeout(30):
                 code = await process.wait()
             await reading
@@ -85,11 +85,12 @@ async def test_once(router, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out).keys() == {"status", "requests", "events"}
 
 
-async def test_on_a_terminal(router):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+async def test_on_a_terminal(router, end):
     """It has the screen for itself, and gives it back."""
     del router
     shown = Shown()
-    assert await shown.until("No request is under way.", TERM="xterm-256color", NO_COLOR="") == 0
+    assert await shown.until("No request is under way.", end, TERM="xterm-256color", NO_COLOR="") == 0
     assert "\x1b[?1049h" in shown.text
     assert "\x1b[?1049l" in shown.text
     assert COLOUR.search(shown.text)
@@ -140,6 +141,17 @@ async def test_a_router_that_restarts_is_waited_for(fake, tmp_path, unused_tcp_p
         await second.kill()
         with pytest.raises(CommandError, match="nothing listens there"):
             await top.watch(Running(session, first.url), looks.append, 0.02)
+
+
+async def test_it_ends_with_its_reader(router):
+    """As behind `| head -1`, where there is more to print."""
+    del router
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "router", "top", "--interval", "0.1", stdout=asyncio.subprocess.PIPE
+    )
+    assert await first_line(process)
+    async with asyncio.timeout(30):
+        assert await process.wait() == 0
 
 
 @pytest.mark.parametrize("interval", ["0", "-1", "nan", "inf", "soon"])
