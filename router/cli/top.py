@@ -25,8 +25,8 @@ from router.cli.exits import REFUSED, CommandError, goes_on
 from router.cli.running import Reply, Running
 from router.cli.screen import Seen, frame
 
-LINES: Final = 100
-"""Requests, and events, that are asked for: as many as a terminal may have lines for."""
+LINES: Final = 60
+"""Requests, and events, that are asked for: more than most terminals have lines for."""
 
 ANSWER_WITHIN: Final = 5.0
 """Seconds without an answer after which the router counts as lost."""
