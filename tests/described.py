@@ -12,7 +12,6 @@ from router.app import App
 from router.config import load
 from router.fleet.reload import Reloader
 from tests.fakes.launched import FACTS, LaunchedFake
-from tests.running import eventually
 
 KEY = "opens-everything"
 CHECKS = Path(__file__).with_name("schemathesis.toml")
@@ -20,15 +19,16 @@ CHECKS = Path(__file__).with_name("schemathesis.toml")
 
 @asynccontextmanager
 async def a_router(folder: Path, fake_url: str):
-    """Run a router whose `qwen` is a fake engine of its own, and `box` one elsewhere; its file lies in this folder."""
+    """Run a router with a file in this folder: it loads and unloads `qwen`, a fake engine; `box` is one elsewhere."""
     (folder / "model").touch()
+    launch = {"engine": "llama_cpp", "model": str(folder / "model"), "load": "on_demand", "memory": "1MiB"}
     file = folder / "router.yaml"
     file.write_text(yaml.safe_dump({
         "server": {"port": 0},
         "health": {"interval": "1h"},
         "auth": {"admin_keys": [{"key": KEY, "name": "all", "scopes": ["read", "manage", "configure"]}]},
         "backends": [
-            {"name": "qwen", "models": ["qwen"], "launch": {"engine": "llama_cpp", "model": str(folder / "model")}},
+            {"name": "qwen", "models": ["qwen"], "launch": launch},
             {"name": "box", "url": fake_url, "models": ["other"]},
         ],
     }), encoding="utf-8")  # fmt: skip
@@ -42,7 +42,6 @@ async def a_router(folder: Path, fake_url: str):
     )
     await app.start()
     try:
-        await eventually(lambda: app.fleet.told()[0]["health"] == "up")
         yield app
     finally:
         await app.kill()

@@ -9,7 +9,8 @@
    It also says what the router's memory was, and whether one that comes and goes missed any event.
 2. `top` beside 50 backends and requests by a schedule: the router's share of a core with it and without it, in turns.
 
-The router is this checkout's: compile it first, with `make fast`. It has the first core for itself where there are two. Figures of one run may be compared, those of two not.
+The router is this checkout's: compile it first, with `make fast`. It has the first core for itself where there are two.
+Figures of one run may be compared, those of two not.
 """
 
 import argparse
