@@ -90,6 +90,7 @@ class Listener:
     async def bind(self, routes: Iterable[web.RouteDef], auth: AuthConfig) -> None:
         """Serve from now on; `routes` are what the router answers itself. Raises StartError."""
         app = web.Application(middlewares=[self.slow.guard], client_max_size=MOST_ADMIN_BODY)
+        app.on_response_prepare.append(self.slow.sign)
         app.add_routes(routes)
         for path in ("/v1/{rest:.*}", "/openai/{rest:.*}", "/api/v1/{rest:.*}", *sorted(OLLAMA | BESIDE)):
             app.router.add_post(path, self.slow.proxy, expect_handler=expect)

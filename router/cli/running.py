@@ -64,6 +64,8 @@ class Running:
         self, endpoint: Endpoint[Any, Any, T], *, within: float | None = ANSWER_WITHIN, **fields: str | int
     ) -> Reply[T]:
         """Ask at an endpoint; the answer comes `within` seconds, or whenever it does."""
+        if empty := next((name for name in endpoint.in_path if not str(fields[name])), ""):
+            raise CommandError(f"the {empty} is empty: say which one", BAD_START)
         path = endpoint.path.format(**{name: quote(str(fields.pop(name)), safe="") for name in endpoint.in_path})
         timeout = aiohttp.ClientTimeout(within, sock_connect=CONNECT_WITHIN)
         try:

@@ -117,8 +117,11 @@ class Access:
         elif not self.reader(asked):
             raise unnamed(asked)
 
-    def check_admin(self, asked: Asked, remote: str, *, http11: bool = True) -> None:
+    def check_admin(self, asked: Asked, remote: str, *, http11: bool = True, changes: bool = False) -> None:
         """Raise UnauthorizedError or ForbiddenError if a request may not manage the router without an admin key.
+
+        One that `changes` something must not come from another site at all: there, a page can have its reader follow a
+        link.
 
         `remote` is the address of the connection's other end. Origins in server.cors may only use the models. A request
         that isn't `http11` counts as forwarded: nginx by default adds no header, but uses HTTP/1.0.
@@ -129,7 +132,7 @@ class Access:
             )
         self._check_hosts(asked)
         if not asked.origins:
-            _check_site(asked)
+            _check_site(asked._replace(is_visit=False) if changes else asked)
         elif not self._is_own(asked):
             raise ForbiddenError(
                 f"A page of another origin, {_shown(asked.origins)}, needs a key here: set auth.admin_keys."

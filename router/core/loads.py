@@ -32,8 +32,10 @@ def where(
 ) -> Backend | None:
     """Choose the backend whose loading a request waits for, or that it keeps loaded; None: none of them.
 
-    Those `against` don't count: they can't be loaded, or have failed the request.
+    Those `against` don't count: they can't be loaded, or have failed the request. Nor do those that an admin holds.
     """
+    held = dispatcher.ledger.held
+    against = (*against, *held) if held else against
     backends = [backend for tier in way.tiers for backend, _ in tier if backend not in against]
     serves = any(dispatcher.serves(each) for each in backends)
     for tier in way.tiers:

@@ -21,7 +21,7 @@ After the first byte there is no other attempt: the client is told that its answ
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import Final, TypeVar
 
@@ -259,8 +259,12 @@ def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatche
     return candidate if candidate is not None and candidate.backend.health.usable else None
 
 
-def waited_in_vain(error: RouterError, tiers: Sequence[Tier]) -> RouterError:
-    """Add the engines' reasons to an error of the queue, if none of them was there at all."""
+def waited_in_vain(error: RouterError, tiers: Sequence[Tier], held: Collection[Backend] = ()) -> RouterError:
+    """Add the engines' reasons to an error of the queue, if none of them was there at all, or all are `held`."""
+    if held and all(c.backend in held for tier in tiers for c in tier):
+        return type(error)(
+            f"{error.message} It is drained: an admin lets nothing through.", retry_after=error.retry_after
+        )
     if any(not c.backend.health.absent for tier in tiers for c in tier):
         return error
     return type(error)(f"{error.message} Of its engines: {_reasons(tiers)}.", retry_after=error.retry_after)

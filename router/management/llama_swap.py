@@ -13,6 +13,7 @@ from router.fleet.fleet import Fleet
 from router.management.models import Models
 from router.management.requests import Requests
 from router.telemetry.feed import Entry, Feed, Once
+from router.telemetry.logs import field, printable
 
 _STATES: Final = {"loaded": "ready", "draining": "ready", "loading": "starting", "queued": "starting"}
 """Our states of models → llama-swap's; one of another state isn't listed."""
@@ -92,8 +93,11 @@ async def _lines(
 
 
 def _line(entry: Entry) -> str:
+    """Write an entry as a line. What clients chose can neither forge another one nor control a terminal."""
     data = entry.data
     details = data["details"]
-    more = "".join(f" {name}={value}" for name, value in details.items()) if isinstance(details, dict) else ""
+    more = (
+        "".join(f" {name}={field(str(value))}" for name, value in details.items()) if isinstance(details, dict) else ""
+    )
     clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(entry.at))
-    return f"{clock} [{str(data['level']).upper()}] {data['message']}{more}"
+    return f"{clock} [{str(data['level']).upper()}] {printable(str(data['message']))}{more}"

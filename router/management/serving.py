@@ -11,9 +11,12 @@ from pydantic import ValidationError
 
 from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Reply, Sent, Stream
 from router.core.errors import BadRequestError
+from router.core.scopes import Scope
 from router.proxy.slow import ADMIN
 
 P = TypeVar("P")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _FIELD = re.compile(r"{(\w+)}")
 
@@ -30,7 +33,7 @@ _SENTENCES: Final[dict[str, Callable[[str], str]]] = {
 def routes(endpoints: Endpoints[P], part: P) -> list[web.RouteDef]:
     """Give the routes of a part's endpoints, for aiohttp."""
     return [
-        web.route(each.method, _pattern(each.path, endpoints), _handler(each, part))
+        _route(each, _pattern(each.path, endpoints), _handler(each, part))
         for each in sorted(endpoints, key=lambda each: each.path.count("{"))
     ]
 
@@ -45,7 +48,14 @@ def _pattern(path: str, endpoints: Endpoints[Any]) -> str:
     return _FIELD.sub(lambda field: f"{{{field[1]}:{other}.+}}", path)
 
 
-def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _route(endpoint: Endpoint[Any, Any, Any], path: str, handler: Handler) -> web.RouteDef:
+    """Give a route. A HEAD may only ask for what could be read: it is what link checkers send."""
+    if endpoint.method == "GET":
+        return web.get(path, handler, allow_head=endpoint.scope is Scope.READ and not endpoint.streams)
+    return web.route(endpoint.method, path, handler)
+
+
+def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Handler:
     """Make the function that answers an endpoint: it reads, does, and answers.
 
     Its `scope` is what the asking key needs: `proxy.slow.SlowLane.guard` looks at it.

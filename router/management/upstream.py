@@ -1,19 +1,23 @@
-"""Requests of admins that go to an engine as they are."""
+"""Requests of admins that go to an engine as they are, but for what is the router's own business."""
 
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import aiohttp
+import structlog
 from aiohttp import web
 from yarl import URL
 
+from router.core.access import is_forwarded
 from router.core.catalog import Backend
-from router.core.errors import BadGatewayError, ConflictError, NotFoundError
+from router.core.errors import BadGatewayError, BadRequestError, ConflictError, NotFoundError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.proxy.plane import Plane
 from router.proxy.resolve import Resolver
 from router.proxy.watching.asking import NO_ANSWER
+
+log = structlog.get_logger("router")
 
 PATIENCE: Final = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=600.0)
 
@@ -23,7 +27,9 @@ _NOT_PASSED: Final = frozenset({
 })  # fmt: skip
 """Headers of a request that are for the router, or for its connection."""
 
-_PASSED_BACK: Final = ("content-type", "content-disposition", "etag", "last-modified", "location", "cache-control")
+_PASSED_BACK: Final = (
+    "cache-control", "content-disposition", "content-encoding", "content-type", "etag", "last-modified", "server"
+)  # fmt: skip
 
 _SANDBOX: Final = {"content-security-policy": "sandbox allow-scripts allow-forms", "x-content-type-options": "nosniff"}
 """A page of an engine has an origin of its own then: it can't use the router as its reader could."""
@@ -36,7 +42,7 @@ class Upstream:
         self._fleet = fleet
         self._plane = plane
 
-    async def pass_on(self, request: web.Request, _: Admin) -> web.StreamResponse:
+    async def pass_on(self, request: web.Request, admin: Admin) -> web.StreamResponse:
         """Pass a request on, and its answer back. Raises NotFoundError, ConflictError and BadGatewayError."""
         raw = request.rel_url.raw_path_qs.removeprefix("/upstream/")
         backend, path = self._found(raw)
@@ -44,7 +50,9 @@ class Upstream:
         if pool is None:
             raise ConflictError(f"'{backend.name}' isn't there now: {backend.health.reason or 'it has not started'}.")
         address, key = pool.address, self._plane.api_key(backend)
-        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_PASSED]
+        if request.method != "GET":
+            log.info(f"admin: {request.method} at {backend.name}", by=admin.name, path=path)
+        headers = _passed(request)
         headers += [*address.headers, *([("authorization", f"Bearer {key}")] if key else [])]
         connector = aiohttp.TCPConnector(resolver=Resolver(self._plane.connections.names), force_close=True)
         answered: web.StreamResponse | None = None
@@ -60,8 +68,9 @@ class Upstream:
                 ) as answer,
             ):
                 passed = {name: answer.headers[name] for name in _PASSED_BACK if name in answer.headers}
-                if "content-encoding" in answer.headers:
-                    passed["content-encoding"] = answer.headers["content-encoding"]
+                place = answer.headers.get("location", "")
+                if place.startswith("/") and not place.startswith("//"):
+                    passed["location"] = f"/upstream/{quote(backend.name, safe='')}{place}"
                 answered = web.StreamResponse(status=answer.status, headers=passed | _SANDBOX)
                 await answered.prepare(request)
                 async for piece in answer.content.iter_any():
@@ -78,6 +87,8 @@ class Upstream:
         """Tell which backend is meant, whose name may have slashes, and the target there. Raises NotFoundError."""
         path, _, query = said.partition("?")
         parts = path.split("/")
+        if any(unquote(part) in {".", ".."} for part in parts):
+            raise BadRequestError("A path here has no '.' and no '..'.", param="name")
         for count in range(len(parts), 0, -1):
             name, rest = unquote("/".join(parts[:count])), "/" + "/".join(parts[count:])
             backend = self._named(name)
@@ -90,3 +101,15 @@ class Upstream:
         if member is not None:
             return member.backend
         return next((each for each in self._plane.backends.values() if name in each.models), None)
+
+
+def _passed(request: web.Request) -> list[tuple[str, str]]:
+    """Give the headers that an engine gets: none for the router, of the connection, a browser's or a proxy's."""
+    of_connection = {name.strip().lower() for name in request.headers.get("connection", "").split(",")}
+    return [
+        (name, value)
+        for name, value in request.headers.items()
+        if (low := name.lower()) not in _NOT_PASSED | of_connection
+        and not low.startswith("sec-")
+        and not is_forwarded(low.encode("latin-1", "replace"))
+    ]

@@ -101,7 +101,7 @@ class Queues:
         """Refuse those who have waited too long or for nobody, send those who can go, tell clients their places."""
         for ticket, error in self._admission.expired(now):
             waiting = ticket.payload
-            why = waited_in_vain(error, waiting.way.tiers)
+            why = waited_in_vain(error, waiting.way.tiers, self._dispatcher.ledger.held)
             waiting.exchange.break_off(why, "waited too long for a backend with room")
         self.offer_all()
         if len(self._admission):

@@ -182,13 +182,16 @@ class Rules:
             self.access.check(asked)
         return Caller(caller.name, caller.priority, self._cors(asked), address)
 
-    def admit_admin(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> Admin:
+    def admit_admin(
+        self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True, changes: bool = False
+    ) -> Admin:
         """Tell who manages the router. Raises UnauthorizedError or ForbiddenError if a request may not.
 
-        `remote` is the address of the client, `authority` that of the request's target, if it has one.
+        `remote` is the address of the client, `authority` that of the request's target, if it has one. See
+        `Access.check_admin`.
         """
         if not self._admin_keys:
-            self.access.check_admin(asked_of(headers, authority), remote, http11=http11)
+            self.access.check_admin(asked_of(headers, authority), remote, http11=http11, changes=changes)
             return LOCAL
         place = _shown(headers, self._admin_keys)
         if place < 0:

@@ -10,12 +10,13 @@ import asyncio
 import aiohttp
 import structlog
 from aiohttp import web
+from aiohttp.http import SERVER_SOFTWARE
 
 from router.core import errors
 from router.core.errors import RouterError
 from router.core.outline import Texts
 from router.core.paths import is_of_models, meant
-from router.core.scopes import Admin
+from router.core.scopes import Admin, Scope
 from router.http1.heads import Headers
 from router.http1.requests import path_of
 from router.proxy.exchange import Exchange
@@ -142,7 +143,9 @@ class SlowLane:
         wanted = meant(target).target
         if request.method == "POST" and (is_of_models(wanted) or path_of(wanted) in self._rules.beside):
             return await self.proxy(request)
-        if wanted != target and not request._message.url.absolute:  # noqa: SLF001  (as in `authority_of`)
+        # What is behind /upstream/ is an engine's own path, to be left as it is.
+        is_ours = not target.startswith(b"/upstream/")
+        if wanted != target and is_ours and not request._message.url.absolute:  # noqa: SLF001  (as in `authority_of`)
             request, handler = await as_meant(request, wanted)
         headers = lowered(request)
         try:
@@ -159,12 +162,18 @@ class SlowLane:
             response = self._refuse(errors.NotFoundError(sentence), request)
         except web.HTTPException as refused:
             response = self._refuse(errors.BadRequestError(f"{refused.status}: {refused.reason}."), request)
-        response.headers["x-request-id"] = usable_id(headers) or self._rules.new_id()
-        response.headers["vary"], response.headers["server"] = "origin", SERVER
-        response.headers.update(_fields(self._rules.cors(headers)))
         if self._rules.draining or offers_upgrade(request):
             response.force_close()
         return response
+
+    async def sign(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Complete the head of an answer of ours, before it is sent: one that streams is, in its handler."""
+        headers = lowered(request)
+        response.headers["x-request-id"] = usable_id(headers) or self._rules.new_id()
+        response.headers["vary"] = "origin"
+        if response.headers.get("server", SERVER_SOFTWARE) == SERVER_SOFTWARE:
+            response.headers["server"] = SERVER
+        response.headers.update(_fields(self._rules.cors(headers)))
 
     def _refuse(self, error: RouterError, request: web.Request) -> web.Response:
         self._note(error, request, request.path)
@@ -182,7 +191,8 @@ class SlowLane:
         if rules.draining or not (scope or request.path in OPEN or request.path.startswith("/admin")):
             rules.admit(headers, authority)
         elif request.path not in OPEN:
-            admin = request[ADMIN] = rules.admit_admin(headers, remote, authority, http11=request.version >= (1, 1))
+            http11, changes = request.version >= (1, 1), scope not in {None, Scope.READ}
+            admin = request[ADMIN] = rules.admit_admin(headers, remote, authority, http11=http11, changes=changes)
             if scope:
                 admin.check(scope)
         if request.can_read_body:

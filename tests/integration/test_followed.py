@@ -71,6 +71,8 @@ async def test_events_as_they_come(app, session):
     """What somebody does is told to whoever follows; one who comes back goes on where it was."""
     async with session.get(app.url + "/admin/events") as answer:
         assert answer.content_type == "text/event-stream"
+        assert answer.headers["server"] == "router"
+        assert answer.headers["x-request-id"]
         assert await answer.content.readline() == b": connected\n"
         await lever(app, session, "drain")
         (drained,) = await events(answer, 1)

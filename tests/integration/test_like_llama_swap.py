@@ -94,6 +94,29 @@ async def test_one_that_is_not_there(asked):
     assert (await asked("POST", "/api/inflight/nope/cancel"))[0] == 404
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_page_of_another_site_unloads_nothing(app, session, site):
+    """Not even as its reader follows a link; nor does a link checker."""
+    visit = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document", "sec-fetch-user": "?1"}
+    async with session.get(app.url + "/unload", headers={**visit, "sec-fetch-site": site}) as answer:
+        assert answer.status == 403
+    async with session.head(app.url + "/unload") as answer:
+        assert answer.status == 405
+    assert await running(app, session)
+    async with session.get(app.url + "/unload", headers={**visit, "sec-fetch-site": "none"}) as answer:
+        assert answer.status == 200
+
+
+async def test_no_client_forges_a_line_of_the_log(app, session, asked):
+    """Nor does it control a terminal."""
+    for model in ("x\n2026-11-30T00:00:00 [INFO] forged by=root", "\x1b[2J", "x by=root"):
+        async with session.post(app.url + "/v1/chat/completions", json={"model": model, "messages": []}) as answer:
+            assert answer.status == 404
+    _, _, text = await asked("GET", "/logs")
+    assert "\x1b" not in text
+    assert not [line for line in text.splitlines() if line.endswith("by=root") or "forged" in line[:40]]
+
+
 async def test_a_request_is_cancelled(app, session, asked):
     """By its id."""
 
@@ -117,5 +140,5 @@ async def test_the_log(app, session, asked):
         assert b"INFO" in await answer.content.readline()
         await asked("POST", "/api/models/unload/demo")
         async for line in answer.content:
-            if b"admin: unloads a by=this machine" in line:
+            if b'admin: unloads a by="this machine"' in line:
                 break

@@ -39,17 +39,26 @@ async def router(start_router, echo):
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 async def test_an_engines_own_paths(router, session, name, method):
     """By the backend's name or a model's; with the backend's key and not the admin's. Its page is in a sandbox."""
-    headers = {"authorization": "Bearer mine", "cookie": "a=b", "x-other": "c"}
-    url = URL(f"{router.url}/upstream/{name}/slots/a%2Fb?x=1", encoded=True)
+    headers = {"authorization": "Bearer mine", "cookie": "a=b", "x-other": "c", "sec-fetch-site": "none"}
+    headers |= {"connection": "x-mine", "x-mine": "d"}
+    url = URL(f"{router.url}/upstream/{name}//slots/a%2Fb/?x=1", encoded=True)
     async with session.request(method, url, data=b"hi", headers=headers) as answer:
         assert answer.status == 200
         assert answer.headers["content-security-policy"].startswith("sandbox")
         assert "set-cookie" not in answer.headers
+        assert answer.headers["x-request-id"]
         told = await answer.json()
-    assert (told["path"], told["method"], told["body"]) == ("/slots/a%2Fb?x=1", method, "hi")
+    assert (told["path"], told["method"], told["body"]) == ("//slots/a%2Fb/?x=1", method, "hi")
     got = {name.lower(): value for name, value in told["headers"].items()}
     assert (got["authorization"], got["x-other"]) == ("Bearer secret", "c")
-    assert "cookie" not in got
+    assert not got.keys() & {"cookie", "sec-fetch-site", "x-mine"}
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "%2e%2e/x", "."])
+async def test_no_way_up(router, session, path):
+    """A backend's url may have a base, beyond which nothing is reached."""
+    async with session.get(URL(f"{router.url}/upstream/box/{path}", encoded=True)) as answer:
+        assert answer.status == 400
 
 
 async def test_what_is_not_there(router, session):

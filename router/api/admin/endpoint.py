@@ -37,7 +37,7 @@ def _switch(value: object) -> object:
     """Take what a query may say for true and false: not `no` and `off`, which router.yaml doesn't take, either."""
     if isinstance(value, bool):
         return value
-    if value not in _SWITCH:
+    if not isinstance(value, str) or value not in _SWITCH:
         raise PydanticCustomError("bool_parsing", "expected true or false")
     return _SWITCH[value]
 

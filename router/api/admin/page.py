@@ -97,7 +97,9 @@ def _endpoint(each: Endpoint[Any, Any, Any]) -> Iterator[str]:
 
 def _field(name: str, field: Any) -> str:  # noqa: ANN401 - a field of pydantic's
     default = "required" if field.default is PydanticUndefined else json.dumps(field.default)
-    return f"| `{name}` | {field.description} | {default} |"
+    bounds = {key: getattr(each, key) for each in field.metadata for key in ("ge", "le") if hasattr(each, key)}
+    within = f" ({bounds['ge']} to {bounds['le']})" if {"ge", "le"} <= bounds.keys() else ""
+    return f"| `{name}` | {field.description}{within} | {default} |"
 
 
 def curl(each: Endpoint[Any, Any, Any]) -> str:

@@ -105,6 +105,16 @@ def test_one_that_drains_does_not_serve(dispatcher):
     assert where(dispatcher, ((a, b),), a=30, b=10) == "a"
 
 
+def test_one_that_is_held_is_not_loaded(dispatcher):
+    """Nobody goes there until it is let go; another may be loaded."""
+    a, b = unloaded("a"), unloaded("b")
+    dispatcher.ledger.hold(a.backend, on=True)
+    assert where(dispatcher, ((a,),), a=10) is None
+    assert where(dispatcher, ((a, b),), a=10, b=30) == "b"
+    dispatcher.ledger.hold(a.backend, on=False)
+    assert where(dispatcher, ((a, b),), a=10, b=30) == "a"
+
+
 def test_one_that_looks_bad_is_tried_by_those_who_wait_there(dispatcher):
     """It is loaded: its requests keep it so."""
     a = Candidate(Backend("a", resident="a", health=Health(Verdict.DOWN, reason="answered 503")), "m")

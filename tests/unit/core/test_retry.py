@@ -63,6 +63,10 @@ def test_who_waited_for_engines_that_did_not_come_is_told_why():
     assert (type(told), told.retry_after) == (QueueTimeoutError, 7)
     assert told.message == f"{error.message} Of its engines: a: ValueError: no room on 0; b: starting."
     assert retry.waited_in_vain(error, ((down("a"), up("b", in_flight=9)),)) is error
+    held = up("c")
+    told = retry.waited_in_vain(error, ((held,),), {held.backend})
+    assert (told.message, told.retry_after) == (f"{error.message} An admin has drained it.", 7)
+    assert retry.waited_in_vain(error, ((held, up("b")),), {held.backend}) is error
 
 
 def test_nobody_up():

@@ -124,6 +124,7 @@ async def test_a_body_that_is_text(ask):
         ("", "{", "The request's body isn't JSON.", None),
         ("", b'{"\xff": 1}', "The request's body isn't JSON.", None),
         ("", "[" * 100_000, "The request's body isn't JSON.", None),
+        ("", '{"wait": []}', "Say wait=true or wait=false.", "wait"),
         ("", '{"count": null}', "'count': input should be a valid integer.", "count"),
     ],
 )
