@@ -120,6 +120,7 @@ def vllm(machine: Path) -> int:
     parser.add_argument("--gpu-memory-utilization", type=float, default=0.92)
     parser.add_argument("--kv-cache-memory-bytes", type=int, default=0)
     parser.add_argument("--allowed-origins")
+    parser.add_argument("--disable-access-log-for-endpoints")
     for option in ("max-num-seqs", "shutdown-timeout", "tensor-parallel-size", "max-model-len"):
         parser.add_argument(f"--{option}", type=int)
     parser.add_argument("--enforce-eager", action="store_true")
