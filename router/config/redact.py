@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 HIDDEN = "(hidden)"
 
-_SECRET = re.compile(r"key|token(?!iz)|secret|passw|credential|\bauth\b|\benv\b", re.IGNORECASE)
+_SECRET = re.compile(
+    r"key|token(?!iz)|secret|passw|credential|\bauth\b|authorization|\bheaders\b|\benv\b", re.IGNORECASE
+)
 
 
 def redacted(config: BaseModel) -> dict[str, Any]:

@@ -200,6 +200,10 @@ class Fleet:
         """Whether a launched engine is to be there: it isn't one that is unloaded."""
         return self._memory is None or self._memory.loader.holds_memory(member)
 
+    def is_settled(self, member: Member) -> bool:
+        """Whether nothing of it is on its way: it serves, or can't, and no predecessor serves for it."""
+        return member.before is None and self._life.is_settled(member)
+
     def restart_gently(self, planned: PlannedBackend, name: str, *, new_first: bool) -> None:
         """Start an engine afresh without cutting an answer. One that was drained stays so."""
         ledger, held = self._plane.ledger, self.members[name].backend in self._plane.ledger.held

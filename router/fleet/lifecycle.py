@@ -207,10 +207,11 @@ class Lifecycle:
             self._plane.directory.tell(member.backend, abilities_of(member.planned, loaded))
 
     def _settle(self) -> None:
-        if all(self._is_settled(member) for member in self.members.values()):
+        if all(self.is_settled(member) for member in self.members.values()):
             self._on_settled()
 
-    def _is_settled(self, member: Member) -> bool:
+    def is_settled(self, member: Member) -> bool:
+        """Whether more time changes nothing of its engine."""
         if member.resident and self.loader is not None:
             return self.loader.is_settled(member)
         return member.settled

@@ -114,7 +114,6 @@ class Reloader:
         at, began = time.time(), time.monotonic()
         steps: list[Step] = []
         problems: tuple[str, ...] = ()
-        said: tuple[str, ...] = ()
         try:
             with threads_take_turns():
                 async with asyncio.timeout(READ_WITHIN):
@@ -125,7 +124,6 @@ class Reloader:
             # The mistake may be in a file that is new.
             self._watcher.look_at(error.files, error.patterns)
             problems = tuple(map(str, error.problems))
-            said = tuple(each.pointed for each in error.problems)
         except StartError as error:
             problems = error.problems
         except TimeoutError:
@@ -134,7 +132,7 @@ class Reloader:
             # A bug must not end the reloads: the old configuration serves on.
             log.exception("a reload failed because of a bug in the router")
             problems = (f"the reload failed: {error!r}",)
-        for problem in said or problems:
+        for problem in problems:
             log.error(f"router.yaml is not taken over: {problem}")
         changes = [step for step in steps if step.do is not Do.KEEP]
         for step in changes[:MOST_SAID]:

@@ -33,6 +33,8 @@ class Backends:
             raise ConflictError(f"'{asked.name}' is not launched by this router, which can't restart it.")
         if not self._fleet.runs(member):
             raise ConflictError(f"'{asked.name}' isn't running: there is nothing to restart.")
+        if not self._fleet.is_settled(member):
+            raise ConflictError(f"'{asked.name}' is starting already: wait until it serves, or has failed.")
         log.info(f"admin: restarts {asked.name}", by=admin.name)
         await self._router.restart(asked.name)
         return self._told(asked.name)

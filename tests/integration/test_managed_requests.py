@@ -182,7 +182,15 @@ async def test_an_engine_is_restarted(app, session):
     before = a()["pid"]
     async with session.post(app.url + CHAT, json={**SLOW, "fake": {"events": 20, "delay": 0.05}}) as answer:
         assert (await restart("a"))[0] == 200
+        answered, told = await restart("a")
+        assert (answered, told["error"]["message"]) == (
+            409, "'a' is starting already: wait until it serves, or has failed."
+        )  # fmt: skip
         assert (await answer.text()).endswith("data: [DONE]\n\n")
     await eventually(lambda: a()["pid"] not in {None, before} and a()["health"] == "up")
+    for _ in range(3):
+        before = a()["pid"]
+        assert (await restart("a"))[0] == 200
+        await eventually(lambda: a()["pid"] not in {None, before} and a()["health"] == "up")  # noqa: B023
     answered, told = await restart("b")
     assert (answered, told["error"]["message"]) == (409, "'b' isn't running: there is nothing to restart.")

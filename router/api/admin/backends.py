@@ -57,7 +57,7 @@ RESTART: Final = Endpoint[ManagedBackends, BackendAsked, BackendsTold](
     asks=BackendAsked,
     tells=BackendsTold,
     handle=lambda part: part.restart,
-    errors={**_ERRORS, 409: "The router doesn't launch it, or it isn't running."},
+    errors={**_ERRORS, 409: "The router doesn't launch it, or it isn't running, or it is starting already."},
     example={"name": "qwen"},
 )
 

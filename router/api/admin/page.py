@@ -92,7 +92,8 @@ def _endpoint(each: Endpoint[Any, Any, Any]) -> Iterator[str]:
         yield f"- {status}: {said}"
     if each.others or each.errors:
         yield ""
-    yield f"```sh\n{curl(each)}\n```\n"
+    if not each.passes or each.method == "GET":
+        yield f"```sh\n{curl(each)}\n```\n"
 
 
 def _field(name: str, field: Any) -> str:  # noqa: ANN401 - a field of pydantic's

@@ -24,17 +24,24 @@ _SECTION = re.compile(
 )
 _KEY = re.compile(r"""([\w.-]+)["']?\s*:(?!\s*["']?\$\{)""")
 
+_VALUE = re.compile(r"""((?P<key>[\w.-]+)["']?\s*:\s+)(?!["']?[…$])[^\s,\[{}\]][^,}\]]*""")
+
 
 def excerpt(line: str, column: int, hide: Callable[[str], str]) -> str:
     """Write a line, and below it a caret under `column`, which counts from 1. `hide` takes secrets out of a text."""
     before, behind = line[: column - 1], _COMMENT.sub("", line[column - 1 :])
-    shown, caret = hide(before + behind), len(hide(before))
+    shown, caret = _blanked(hide(before + behind)), len(_blanked(hide(before)))
     if not shown.strip():
         return ""
     first = max(0, caret - _BEFORE) if len(shown) > WIDTH else 0
     part = "…" * bool(first) + shown[first : first + WIDTH] + "…" * (len(shown) > first + WIDTH)
     part = "".join(each if each.isprintable() else " " for each in part)
     return f"    {part.rstrip()}\n    {' ' * (caret - first + bool(first))}^"
+
+
+def _blanked(text: str) -> str:
+    """Take out what stands behind a key that is named like a secret: written twice, it isn't in the file's data."""
+    return _VALUE.sub(lambda found: f"{found[1]}…" if is_secret(found["key"], "") else found[0], text)
 
 
 def with_excerpts(problems: Iterable[Problem], text: str) -> Iterator[Problem]:

@@ -96,7 +96,10 @@ def test_what_is_shown_can_be_loaded_again(tmp_path):
     assert load(path, {}).config == config.model_copy(update={"include": ()})
 
 
-@pytest.mark.parametrize("key", ["api_key", "HF_TOKEN", "password", "client-secret", "auth", "credentials", "PASSWD"])
+@pytest.mark.parametrize(
+    "key",
+    ["api_key", "HF_TOKEN", "headers", "Authorization", "password", "client-secret", "auth", "credentials", "PASSWD"],
+)
 def test_names_of_secrets(key):
     """What is named like a secret is one."""
     assert is_secret(key, "x")
