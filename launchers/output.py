@@ -3,7 +3,9 @@
 Its keeper writes the whole output to a file.
 """
 
+import re
 from collections import deque
+from collections.abc import Collection, Mapping
 from copy import copy
 
 from launchers.reason import FirstError
@@ -13,11 +15,18 @@ KEPT_LINES = 40
 MAX_LINE = 2000
 """Bytes of a line that are kept; the rest is only in the file."""
 
+SHORTEST = 6
+"""Characters of a secret that is looked for: fewer are in words that mean something else."""
+
+HIDDEN = "(hidden)"
+_SECRET = re.compile(r"key|token(?!iz)|secret|passw|credential|auth", re.IGNORECASE)
+
 
 class Output:
-    """Takes an engine's output as it comes, in any pieces."""
+    """Takes an engine's output as it comes, in any pieces. None of the `hidden` texts is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Collection[str] = ()) -> None:
+        self._hidden = hidden
         self._first_error = FirstError()
         self._shortages = Shortages()
         self._lines: deque[bytes] = deque(maxlen=KEPT_LINES)
@@ -28,20 +37,20 @@ class Output:
     def last_lines(self) -> tuple[str, ...]:
         """The last lines that aren't blank, oldest first."""
         lines = (*self._lines, self._unfinished) if self._unfinished.strip() else self._lines
-        return tuple(line.decode(errors="replace").rstrip() for line in lines)[-KEPT_LINES:]
+        return tuple(self._told(line).rstrip() for line in lines)[-KEPT_LINES:]
 
     @property
     def reason(self) -> str:
         """Why it ended, if it ended before it was ready: its first error, however many lines ago."""
         heard = copy(self._first_error)
-        heard.hear(self._unfinished.decode(errors="replace"))
+        heard.hear(self._told(self._unfinished))
         return heard.text
 
     @property
     def shortages(self) -> Shortages:
         """What it said of a lack of memory."""
         heard = copy(self._shortages)
-        heard.hear(self._unfinished.decode(errors="replace"))
+        heard.hear(self._told(self._unfinished))
         return heard
 
     def feed(self, data: bytes) -> None:
@@ -53,7 +62,24 @@ class Output:
             self._unfinished = b""
             if line.strip():
                 self._lines.append(line)
-                text = line.decode(errors="replace")
+                text = self._told(line)
                 self._first_error.hear(text)
                 self._shortages.hear(text)
         self._unfinished = (self._unfinished + rest[:MAX_LINE])[:MAX_LINE]
+
+    def _told(self, line: bytes) -> str:
+        return without(self._hidden, line.decode(errors="replace"))
+
+
+def without(hidden: Collection[str], text: str) -> str:
+    """Give a text without these secrets."""
+    # The longest first: one may be a part of another.
+    for each in sorted(hidden, key=len, reverse=True):
+        text = text.replace(each, HIDDEN)
+    return text
+
+
+def secrets_of(env: Mapping[str, str], key: str) -> list[str]:
+    """Give the secrets that an engine knows: its own key, and those of its variables that are named like secrets."""
+    named = [value for name, value in env.items() if _SECRET.search(name)]
+    return [text for text in (key, *named) if len(text) >= SHORTEST]

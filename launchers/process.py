@@ -23,7 +23,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,7 @@ from typing import Any, cast
 import structlog
 
 from launchers import kin, leftovers
-from launchers.output import Output
+from launchers.output import Output, secrets_of
 from launchers.record import SCRATCH, ProcessRecord
 from launchers.shortage import Shortages
 from launchers.spec import Command
@@ -57,9 +57,12 @@ log = structlog.get_logger("launchers")
 
 
 class Process:
-    """One running process. `on_gone` is called once, when nothing of it runs and all of its output was read."""
+    """One running process. `on_gone` is called once, when nothing of it runs and all of its output was read.
 
-    def __init__(self, id: str, link: "_Link", on_gone: Callable[[], None]) -> None:  # noqa: A002
+    What is told of its output has none of the `hidden` texts: clients and logs get its last words.
+    """
+
+    def __init__(self, id: str, link: "_Link", on_gone: Callable[[], None], hidden: Collection[str] = ()) -> None:  # noqa: A002
         self.id = id
         # None until it runs.
         self.record: ProcessRecord | None = None
@@ -69,7 +72,7 @@ class Process:
         # Done once it runs; else it raises the reason. That is looked at here, as the caller may have left.
         self.began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.began.add_done_callback(lambda began: began.cancelled() or began.exception())
-        self._output = Output()
+        self._output = Output(hidden)
         self._link = link
         self._on_gone = on_gone
         self._unheard: asyncio.TimerHandle | None = None
@@ -272,7 +275,7 @@ class Keepers:
                 self._own = await _start_keeper()
             link = self._own
         scratch = os.path.abspath(f"{tempfile.gettempdir()}/{SCRATCH}{secrets.token_hex(4)}")  # noqa: ASYNC240, PTH100 -- no I/O
-        process = Process(scratch, link, on_gone)
+        process = Process(scratch, link, on_gone, secrets_of(command.env, key))
         link.processes[scratch] = process
         link.tell(
             do="spawn", id=scratch, argv=command.argv, env=command.environment(os.environ),
@@ -291,7 +294,7 @@ class Keepers:
             loop = asyncio.get_running_loop()
             _, link = await loop.create_unix_connection(lambda: _Link(record.keeper_pid, None), record.keeper_at)
             self._others[record.keeper_at] = link
-        process = Process(record.scratch, link, on_gone)
+        process = Process(record.scratch, link, on_gone, secrets_of({}, record.key))
         link.processes[record.scratch] = process
         link.tell(do="attach", id=record.scratch, router=_me())
         await self._begun(process, ANSWER_WITHIN)

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final, TypeVar
 
 from pydantic import BaseModel
 
+from launchers.output import secrets_of, without
 from router.api.admin.endpoint import Sent, Stream
 from router.api.admin.logs import (
     EventsAsked,
@@ -59,21 +60,25 @@ class Logs:
 
     async def lines(self, asked: LinesAsked, _: Admin) -> LinesTold:
         """Give the last lines of an engine's log. Raises NotFoundError and ConflictError."""
-        return LinesTold(lines=tuple((await aside(last_lines, self._log_of(asked.name)))[-asked.limit :]))
+        path, hidden = self._log_of(asked.name)
+        lines = await aside(last_lines, path)
+        return LinesTold(lines=tuple(without(hidden, line) for line in lines[-asked.limit :]))
 
     async def follow(self, asked: FollowAsked, _: Admin) -> Stream[LineTold]:
         """Give each line of an engine's log as it comes. Raises NotFoundError, ConflictError and UnavailableError."""
-        path = self._log_of(asked.name)
+        path, hidden = self._log_of(asked.name)
         followed = self._followed.get(path)
         if followed is None:
-            followed = self._followed[path] = Followed(path, lambda: self._followed.pop(path, None))
+            followed = self._followed[path] = Followed(path, hidden, lambda: self._followed.pop(path, None))
         return Stream(followed.lines())
 
-    def _log_of(self, name: str) -> Path:
+    def _log_of(self, name: str) -> tuple[Path, Collection[str]]:
+        """Give a backend's log, and the secrets that its engine knows."""
         member = member_of(self._fleet, name)
-        if member.files is None:
+        if member.supervisor is None or member.planned.launch is None:
             raise ConflictError(f"'{name}' is not launched by this router, which has no log of it.")
-        return self._folder / f"{member.files}.log"
+        hidden = secrets_of(member.planned.launch.spec.env, member.supervisor.status.key)
+        return self._folder / f"{member.files}.log", hidden
 
 
 def _told(entry: Entry) -> EventTold:
@@ -113,10 +118,14 @@ def last_lines(path: Path) -> list[str]:
 
 
 class Followed:
-    """An engine's log that somebody follows: read once for all of them, until the last one has left."""
+    """An engine's log that somebody follows: read once for all of them, until the last one has left.
 
-    def __init__(self, path: Path, on_end: Callable[[], object]) -> None:
+    What they get has none of the `hidden` texts.
+    """
+
+    def __init__(self, path: Path, hidden: Collection[str], on_end: Callable[[], object]) -> None:
         self._path = path
+        self._hidden = hidden
         self._on_end = on_end
         self._feed = Feed()
         self._lines = Once(_line)
@@ -140,7 +149,8 @@ class Followed:
             *lines, left = (left + data).split(b"\n")
             left = left[-AT_ONCE:]
             for line in lines:
-                self._feed.add("line", {"line": _cut(line).decode("utf-8", "replace").rstrip("\r")})
+                text = without(self._hidden, _cut(line).decode("utf-8", "replace").rstrip("\r"))
+                self._feed.add("line", {"line": text})
         self._on_end()
 
 

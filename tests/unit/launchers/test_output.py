@@ -1,4 +1,4 @@
-from launchers.output import KEPT_LINES, MAX_LINE, Output
+from launchers.output import KEPT_LINES, MAX_LINE, Output, secrets_of
 
 
 def test_what_is_said_is_kept():
@@ -46,3 +46,14 @@ def test_last_words_without_a_line_end_are_a_reason_too():
     output = Output()
     output.feed(b"loading\nno such model")
     assert output.reason == output.reason == "no such model"
+
+
+def test_secrets_are_not_told():
+    """Neither in its last lines nor in the reason; short ones and other variables are words as any."""
+    env = {"HF_TOKEN": "hf_abcdef", "API_KEY": "hf_abcdef-longer", "HF_HOME": "/models/here", "X_KEY": "abc"}
+    hidden = secrets_of(env, "0123456789")
+    assert sorted(hidden) == ["0123456789", "hf_abcdef", "hf_abcdef-longer"]
+    output = Output(hidden)
+    output.feed(b"ERROR: 0123456789 hf_abcdef-longer at /models/here, abc\nbehind hf_abcdef")
+    assert output.last_lines == ("ERROR: (hidden) (hidden) at /models/here, abc", "behind (hidden)")
+    assert output.reason.endswith("(hidden) (hidden) at /models/here, abc")
