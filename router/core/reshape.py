@@ -33,6 +33,9 @@ _GO_WITH: Mapping[str, tuple[str, ...]] = MappingProxyType({
 })  # fmt: skip
 """A field → those that mean nothing without it, and that engines refuse then."""
 
+_LIMITS = frozenset({*ALIKE, "max_output_tokens", "num_predict", "n_predict"})
+"""Names of the most tokens of an answer; for some engines a negative number means that there is no limit."""
+
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _NULL = msgspec.Raw(b"null")
 _NUMBER = tuple(b"-0123456789")
@@ -42,8 +45,9 @@ class Reshape:
     """A route's rules for a body's fields. Values may be anything that JSON can express; they are encoded once, here.
 
     Fields in `strip` are dropped, and with them those that mean nothing without them. A `default` applies if the client
-    gives none, or null. `set` always applies. `at_most` then bounds numbers; any other value is left for the engine to
-    judge. A client can't avoid what is set or bounded by using a field's other name.
+    gives none, or null. `set` always applies. `at_most` then bounds numbers, in quotes, too, as engines read these; any
+    other value is left for the engine to judge. A client can't avoid what is set or bounded by using a field's other
+    name, or by a limit that means none.
     """
 
     def __init__(
@@ -55,7 +59,10 @@ class Reshape:
     ) -> None:
         self._set = _written(set)
         self._default = [(name, ALIKE.get(name, name), value) for name, value in _written(default).items()]
-        bounds = {ALIKE[name]: most for name, most in at_most.items() if name in ALIKE} | dict(at_most)
+        bounds = {
+            other: most for name, most in at_most.items() if name in ALIKE for other in (ALIKE[name], "n_predict")
+        }
+        bounds |= at_most
         self._at_most = [(name, most, msgspec.Raw(_encode(most))) for name, most in bounds.items()]
         others = (ALIKE[name] for name in set if name in ALIKE and ALIKE[name] not in set)
         self._strip: tuple[str, ...] = (*(each for name in strip for each in (name, *_GO_WITH.get(name, ()))), *others)
@@ -91,7 +98,7 @@ class Reshape:
                 fields[name] = value
         fields.update(self._set)
         for name, most, written in self._at_most:
-            if name in fields and _exceeds(fields[name], most):
+            if name in fields and _exceeds(fields[name], most, is_limit=name in _LIMITS):
                 fields[name] = written
 
 
@@ -118,6 +125,13 @@ def _written(values: Mapping[str, object]) -> dict[str, msgspec.Raw]:
     return {name: msgspec.Raw(_encode(value)) for name, value in values.items()}
 
 
-def _exceeds(value: msgspec.Raw, most: float) -> bool:
-    text = bytes(value)
-    return text[0] in _NUMBER and float(text) > most
+def _exceeds(value: msgspec.Raw, most: float, *, is_limit: bool) -> bool:
+    text = bytes(value).strip(b'"')
+    if not text or text[0] not in _NUMBER:
+        return False
+    try:
+        number = float(text)
+    except ValueError:
+        # In quotes, anything may stand.
+        return False
+    return number > most or (is_limit and number < 0)

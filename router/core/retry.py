@@ -262,9 +262,7 @@ def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatche
 def waited_in_vain(error: RouterError, tiers: Sequence[Tier], held: Collection[Backend] = ()) -> RouterError:
     """Add the engines' reasons to an error of the queue, if none of them was there at all, or all are `held`."""
     if held and all(c.backend in held for tier in tiers for c in tier):
-        return type(error)(
-            f"{error.message} It is drained: an admin lets nothing through.", retry_after=error.retry_after
-        )
+        return type(error)(f"{error.message} An admin has drained it.", retry_after=error.retry_after)
     if any(not c.backend.health.absent for tier in tiers for c in tier):
         return error
     return type(error)(f"{error.message} Of its engines: {_reasons(tiers)}.", retry_after=error.retry_after)

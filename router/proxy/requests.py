@@ -203,6 +203,8 @@ class Rules:
         asked = asked_of(headers, authority)
         if self.shows_key(headers):
             return True
+        if self._keys and self._admin_keys:
+            return False
         with suppress(errors.RouterError):
             if self._keys:
                 self.access.check_admin(asked, remote, http11=http11)

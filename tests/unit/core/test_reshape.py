@@ -39,13 +39,19 @@ def shaped(body: str, model: str | None = None, **rules) -> str:
         ({"at_most": {"t": 9}}, '{"t": 9}', '{"t":9}'),
         ({"at_most": {"t": 9}}, '{"t": 9.0}', '{"t":9.0}'),
         ({"at_most": {"t": 9}}, '{"t": -10}', '{"t":-10}'),
+        ({"at_most": {"t": 9}}, '{"t": "10"}', '{"t":9}'),
+        ({"at_most": {"t": 9}}, '{"t": "8"}', '{"t":"8"}'),
+        ({"at_most": {"t": 9}}, '{"t": "1 0"}', '{"t":"1 0"}'),
+        ({"at_most": {"max_tokens": 9}}, '{"max_tokens": -1}', '{"max_tokens":9}'),
+        ({"at_most": {"max_tokens": 9}}, '{"max_completion_tokens": "-1"}', '{"max_completion_tokens":9}'),
+        ({"at_most": {"max_tokens": 9}}, '{"n_predict": 40}', '{"n_predict":9}'),
         ({"at_most": {"t": 0.5}}, '{"t": 5.1e-1}', '{"t":0.5}'),
         ({"at_most": {"t": 0.5}}, '{"t": 1E999}', '{"t":0.5}'),
         ({"at_most": {"t": 9}}, '{"t": 123456789012345678901234567890}', '{"t":9}'),
         ({"at_most": {"t": -1}}, '{"t": 0}', '{"t":-1}'),
         *[
             ({"at_most": {"t": 9}}, f'{{"t":{odd}}}', f'{{"t":{odd}}}')
-            for odd in ('"10"', "true", "null", "[10]", "{}")
+            for odd in ('"ten"', "true", "null", "[10]", "{}")
         ],
         ({"at_most": {"t": 9}}, "{}", "{}"),
         ({"strip": ("t", "u")}, '{"t": 1, "m": 2}', '{"m":2}'),
