@@ -57,7 +57,8 @@ class Feed:
 
     def add(self, kind: str, data: Mapping[str, object]) -> None:
         """Add an entry."""
-        if not self._closed:
+        # A router that didn't come up may leave its handler behind.
+        if not self._closed and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._add, self._clock(), kind, data)
 
     def _add(self, at: float, kind: str, data: Mapping[str, object]) -> None:

@@ -167,3 +167,14 @@ async def test_lines_of_the_log_are_followed():
 )
 def test_what_a_line_is_about(message, fields, kind):
     assert kind_of(message, fields) == kind
+
+
+def test_a_feed_of_a_loop_that_is_closed():
+    """A router that couldn't start may leave its handler: lines that come later are no errors."""
+    with asyncio.Runner() as runner:
+        made = runner.run(_made())
+    FeedHandler(made).handle(logging.makeLogRecord({"msg": {"event": "late"}, "levelno": logging.WARNING}))
+
+
+async def _made() -> Feed:
+    return Feed()
