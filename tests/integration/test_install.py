@@ -1,6 +1,7 @@
 """The command as it is installed: of this checkout, of a wheel, and from any folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -66,7 +67,7 @@ def installed(tmp_path_factory, wheel):
 def test_a_wheel_brings_the_command_and_the_profiles(installed, tmp_path):
     """All that starts nothing works from a folder that has only a router.yaml."""
     (tmp_path / "router.yaml").write_text(LINE)
-    (tmp_path / "m.gguf").touch()
+    shutil.copy(REPOSITORY / "models/demo/demo.gguf", tmp_path / "m.gguf")
     assert ran(tmp_path, installed / "router", "--version") == f"router {VERSION}\n"
     assert ran(tmp_path, installed / "router", "check") == "router.yaml can be used. Backends: 1, routes: 0.\n"
     assert "ok  llama_cpp" in ran(tmp_path, installed / "router", "doctor")
