@@ -208,7 +208,7 @@ def _shortener(attempt: "Attempt", sender: Sender, path: str, asked: bytes, pool
 @lru_cache(maxsize=64)
 def _parted(rules: Reshape, path: str) -> tuple[Reshape, Reshape]:
     """Part a route's rules: for fields that only clients' APIs have, and for those of chats."""
-    names = OWN_FIELDS | ALIKE.keys() if path == MESSAGES else OWN_FIELDS
+    names = frozenset({*OWN_FIELDS, *ALIKE}) if path == MESSAGES else OWN_FIELDS
     return rules.only(names, inside=True), rules.only(names, inside=False)
 
 
