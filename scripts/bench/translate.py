@@ -39,7 +39,8 @@ def messages(said: list[Turn]) -> dict[str, Any]:
         found.append({"role": "assistant", "content": [{"type": "text", "text": text}, use]})
         found.append({"role": "user", "content": [{"type": "tool_result", "tool_use_id": call, "content": result}]})
     tool = {"name": "Bash", "description": "Runs a command.", "input_schema": SCHEMA}
-    return {"system": "You are kind. " * 15, "messages": found, "tools": [tool] * (1 + len(said) // 4), "stream": True}
+    more = {"tools": [tool] * (1 + len(said) // 4), "max_tokens": 1024, "stream": True}
+    return {"system": "You are kind. " * 15, "messages": found, **more}
 
 
 def responses(said: list[Turn]) -> dict[str, Any]:
