@@ -72,14 +72,16 @@ class Output:
 
 
 def without(hidden: Collection[str], text: str) -> str:
-    """Give a text without these secrets."""
-    # The longest first: one may be a part of another.
-    for each in sorted(hidden, key=len, reverse=True):
+    """Give a text without these secrets, as `secrets_of` gives them."""
+    for each in hidden:
         text = text.replace(each, HIDDEN)
     return text
 
 
 def secrets_of(env: Mapping[str, str], key: str) -> list[str]:
-    """Give the secrets that an engine knows: its own key, and those of its variables that are named like secrets."""
+    """Give the secrets that an engine knows: its own key, and those of its variables that are named like secrets.
+
+    The longest come first: one may be a part of another.
+    """
     named = [value for name, value in env.items() if _SECRET.search(name)]
-    return [text for text in (key, *named) if len(text) >= SHORTEST]
+    return sorted((text for text in (key, *named) if len(text) >= SHORTEST), key=len, reverse=True)

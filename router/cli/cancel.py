@@ -9,7 +9,7 @@ from router.telemetry.logs import printable
 
 def run(options: argparse.Namespace) -> int:
     """End it. Raises ConfigError and CommandError."""
-    return running.shown(options, running.ask(options, lambda router: router.call(CANCEL, id=options.id)), lines)
+    return running.act(options, CANCEL, lines, id=options.id)
 
 
 def lines(told: RequestsTold) -> list[str]:

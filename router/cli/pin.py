@@ -2,16 +2,12 @@
 
 import argparse
 
-from router.api.admin.models import PIN, ModelsTold
+from router.api.admin.models import PIN
 from router.cli import running
-from router.telemetry.logs import printable
 
 
 def run(options: argparse.Namespace) -> int:
     """Do it. Raises ConfigError and CommandError."""
-    return running.shown(options, running.ask(options, lambda router: router.call(PIN, name=options.name)), lines)
-
-
-def lines(told: ModelsTold) -> list[str]:
-    """Say what was done."""
-    return [f"{printable(each.name)} stays loaded until its entry in router.yaml changes" for each in told.models]
+    return running.act(
+        options, PIN, running.said_of("stays loaded until its entry in router.yaml changes"), name=options.name
+    )

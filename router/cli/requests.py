@@ -13,10 +13,8 @@ _SPARE = ("PATH", "CACHED", "PROMPT", "KEY", "TTFT", "TOKENS/S")
 def run(options: argparse.Namespace) -> int:
     """Print them. Raises ConfigError and CommandError."""
     if options.recent:
-        limit = options.limit
-        ended = running.ask(options, lambda router: router.call(RECENT, limit=limit))
-        return running.shown(options, ended, recent)
-    return running.shown(options, running.ask(options, lambda router: router.call(REQUESTS)), under_way)
+        return running.act(options, RECENT, recent, limit=options.limit)
+    return running.act(options, REQUESTS, under_way)
 
 
 def under_way(told: RequestsTold) -> list[str]:

@@ -15,6 +15,7 @@ import aiohttp
 from pydantic import BaseModel, RootModel, ValidationError
 from yarl import URL
 
+from router.api.admin.backends import BackendsTold
 from router.api.admin.endpoint import Endpoint, ErrorTold
 from router.api.admin.models import ModelsTold, ModelTold
 from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, NobodyReadsError, printed
@@ -153,6 +154,27 @@ def shown(options: argparse.Namespace, reply: Reply[T], lines: Callable[[T], Seq
     if options.json:
         return printed(json.dumps(reply.plain, indent=1)) or code_of([reply])
     return (printed("\n".join(lines(reply.told))) if reply.told is not None else 0) or code_of([reply])
+
+
+def act(
+    options: argparse.Namespace,
+    endpoint: Endpoint[Any, Any, T],
+    lines: Callable[[T], Sequence[str]],
+    **fields: str | int,
+) -> int:
+    """Ask at an endpoint, and print the answer, as `shown` does. Raises ConfigError and CommandError."""
+    reply = ask(options, lambda router: router.call(endpoint, within=ANSWER_WITHIN, **fields))
+    return shown(options, reply, lines)
+
+
+def said_of(words: str) -> Callable[[BackendsTold | ModelsTold], list[str]]:
+    """Make a function that says these words of each backend of an answer."""
+
+    def lines(told: BackendsTold | ModelsTold) -> list[str]:
+        entries = told.backends if isinstance(told, BackendsTold) else told.models
+        return [f"{printable(name)} {words}" for name in dict.fromkeys(each.name for each in entries)]
+
+    return lines
 
 
 def follow(options: argparse.Namespace, do: Callable[[Running], Awaitable[None]]) -> int:

@@ -10,8 +10,7 @@ from router.telemetry.logs import printable
 
 def run(options: argparse.Namespace) -> int:
     """Do it. Raises ConfigError and CommandError."""
-    reply = running.ask(options, lambda router: router.call(SCALE, name=options.name, replicas=options.replicas))
-    return running.shown(options, reply, lines)
+    return running.act(options, SCALE, lines, name=options.name, replicas=options.replicas)
 
 
 def lines(told: BackendsTold) -> list[str]:

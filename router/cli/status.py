@@ -15,8 +15,7 @@ _SPARE = ("WHY", "ANSWERED", "TPOT", "TTFT")
 
 def run(options: argparse.Namespace) -> int:
     """Print the status of a running router. Raises ConfigError and CommandError."""
-    reply = running.ask(options, lambda router: router.call(STATUS))
-    return running.shown(options, reply, lines)
+    return running.act(options, STATUS, lines)
 
 
 def lines(told: StatusTold) -> list[str]:

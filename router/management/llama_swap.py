@@ -1,7 +1,6 @@
 """llama-swap's endpoints, by what /admin does."""
 
 import time
-from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from router.api.admin.endpoint import Nothing, Sent, Stream
@@ -82,14 +81,7 @@ class LikeLlamaSwap:
 
     async def log_stream(self, _: Nothing, _admin: Admin) -> Stream[Text]:
         """Give it as it comes, behind what there was. Raises UnavailableError where too many follow."""
-        return Stream(_lines(self._feed.follow(0), self._lines))
-
-
-async def _lines(
-    entries: AsyncGenerator[Sequence[Entry], None], made: Once[Sent[Text]]
-) -> AsyncGenerator[Sequence[Sent[Text]], None]:
-    async for some in entries:
-        yield made.of(some)
+        return Stream(self._lines.following(self._feed.follow(0)))
 
 
 def _line(entry: Entry) -> str:

@@ -3,11 +3,8 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import aclosing
 from pathlib import Path
-from typing import Final, TypeVar
-
-from pydantic import BaseModel
+from typing import Final
 
 from launchers.output import secrets_of, without
 from router.api.admin.endpoint import Sent, Stream
@@ -37,8 +34,6 @@ LOOK_EVERY: Final = 0.5
 LONGEST: Final = 4096
 """Bytes of a line that followers are given: a thousand lines are kept for them."""
 
-T = TypeVar("T", bound=BaseModel)
-
 
 class Logs:
     """Answers `router.api.admin.logs`. `folder` has the engines' logs."""
@@ -56,7 +51,7 @@ class Logs:
 
     async def events(self, asked: EventsAsked, _: Admin) -> Stream[EventTold]:
         """Give each line as it comes. Raises UnavailableError where too many follow."""
-        return Stream(_made(self._feed.follow(asked.after), self._events))
+        return Stream(self._events.following(self._feed.follow(asked.after)))
 
     async def lines(self, asked: LinesAsked, _: Admin) -> LinesTold:
         """Give the last lines of an engine's log. Raises NotFoundError and ConflictError."""
@@ -81,11 +76,14 @@ class Logs:
         return self._folder / f"{member.files}.log", hidden
 
 
+def _said(entry: Entry) -> dict[str, object]:
+    """Give an entry's data, and how many before it were gone, if any were."""
+    return {**entry.data, "missed": entry.missed} if entry.missed else {**entry.data}
+
+
 def _told(entry: Entry) -> EventTold:
-    missed = {"missed": entry.missed} if entry.missed else {}
-    return EventTold.model_validate(
-        {**entry.data, "id": entry.id, "at": round(entry.at, 3), "kind": entry.kind, **missed}
-    )
+    told = {**_said(entry), "id": entry.id, "at": round(entry.at, 3), "kind": entry.kind}
+    return EventTold.model_validate(told)
 
 
 def _sent(entry: Entry) -> Sent[EventTold]:
@@ -93,27 +91,14 @@ def _sent(entry: Entry) -> Sent[EventTold]:
 
 
 def _line(entry: Entry) -> Sent[LineTold]:
-    missed = {"missed": entry.missed} if entry.missed else {}
-    return Sent(entry.id, "line", LineTold.model_validate({**entry.data, **missed}))
-
-
-async def _made(
-    entries: AsyncGenerator[Sequence[Entry], None], made: Once[Sent[T]]
-) -> AsyncGenerator[Sequence[Sent[T]], None]:
-    async with aclosing(entries):
-        async for some in entries:
-            yield made.of(some)
+    return Sent(entry.id, "line", LineTold.model_validate(_said(entry)))
 
 
 def last_lines(path: Path) -> list[str]:
     """Read the last lines of a file; none where there is none. Blocks."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - AT_ONCE))
-            lines = file.read(AT_ONCE).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
+    data, size = _behind(path, 0)
+    lines = data.decode("utf-8", "replace").splitlines()
+    # The first one lacks its beginning.
     return lines[1:] if size > AT_ONCE else lines
 
 
@@ -136,7 +121,7 @@ class Followed:
         entries = self._feed.follow()
         if self._task is None:
             self._task = asyncio.create_task(self._read(), name=f"follow {self._path.name}")
-        return _made(entries, self._lines)
+        return self._lines.following(entries)
 
     async def _read(self) -> None:
         """Read what is written, until nobody follows it any more."""

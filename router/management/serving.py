@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from pydantic import ValidationError
 
-from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Reply, Sent, Stream
+from router.api.admin.endpoint import FIELD, Asked, Endpoint, Endpoints, Reply, Sent, Stream
 from router.core.errors import BadRequestError
 from router.core.scopes import Scope
 from router.proxy.slow import ADMIN
@@ -17,8 +17,6 @@ from router.proxy.slow import ADMIN
 P = TypeVar("P")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_FIELD = re.compile(r"{(\w+)}")
 
 _SENTENCES: Final[dict[str, Callable[[str], str]]] = {
     "missing": lambda name: f"'{name}' is missing.",
@@ -45,7 +43,7 @@ def _pattern(path: str, endpoints: Endpoints[Any]) -> str:
     """
     below = [re.escape(each.path.removeprefix(path)) for each in endpoints if each.path.startswith(f"{path}/")]
     other = f"(?!.*(?:{'|'.join(below)})$)" if below and path.endswith("}") else ""
-    return _FIELD.sub(lambda field: f"{{{field[1]}:{other}.+}}", path)
+    return FIELD.sub(lambda field: f"{{{field[1]}:{other}.+}}", path)
 
 
 def _route(endpoint: Endpoint[Any, Any, Any], path: str, handler: Handler) -> web.RouteDef:

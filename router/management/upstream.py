@@ -8,24 +8,22 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
-from router.core.access import is_forwarded
 from router.core.catalog import Backend
 from router.core.errors import BadGatewayError, BadRequestError, ConflictError, NotFoundError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
+from router.proxy.heads import for_engines
 from router.proxy.plane import Plane
 from router.proxy.resolve import Resolver
+from router.proxy.unusual import lowered
 from router.proxy.watching.asking import NO_ANSWER
 
 log = structlog.get_logger("router")
 
 PATIENCE: Final = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=600.0)
 
-_NOT_PASSED: Final = frozenset({
-    "api-key", "authorization", "connection", "content-length", "cookie", "expect", "host", "keep-alive", "origin",
-    "proxy-authorization", "referer", "te", "trailer", "transfer-encoding", "upgrade", "x-api-key",
-})  # fmt: skip
-"""Headers of a request that are for the router, or for its connection."""
+_PASSED: Final = frozenset({b"accept-encoding", b"content-type", b"x-request-id"})
+"""Headers that the router writes itself where it knows the request; here they are the client's."""
 
 _PASSED_BACK: Final = (
     "cache-control", "content-disposition", "content-encoding", "content-type", "etag", "last-modified", "server"
@@ -104,12 +102,7 @@ class Upstream:
 
 
 def _passed(request: web.Request) -> list[tuple[str, str]]:
-    """Give the headers that an engine gets: none for the router, of the connection, a browser's or a proxy's."""
-    of_connection = {name.strip().lower() for name in request.headers.get("connection", "").split(",")}
-    return [
-        (name, value)
-        for name, value in request.headers.items()
-        if (low := name.lower()) not in _NOT_PASSED | of_connection
-        and not low.startswith("sec-")
-        and not is_forwarded(low.encode("latin-1", "replace"))
-    ]
+    """Give the headers that an engine gets."""
+    headers = lowered(request)
+    own = (each for each in headers if each[0] in _PASSED)
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in (*for_engines(headers), *own)]

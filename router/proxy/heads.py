@@ -283,7 +283,17 @@ def is_uuid(text: str) -> bool:
     return True
 
 
+def for_engines(headers: Headers) -> Headers:
+    """Give those of a client's headers that any backend may be told."""
+    return _kept(headers, _WRITTEN_TO_ENGINES)
+
+
 def _passed_on(headers: Headers, dropped: frozenset[bytes]) -> bytes:
-    """Serialise the headers that go on: not `dropped`, nor those of one connection, nor those for one server."""
+    """Serialise the headers that go on."""
+    return header_lines(_kept(headers, dropped))
+
+
+def _kept(headers: Headers, dropped: frozenset[bytes]) -> Headers:
+    """Give the headers that go on: not `dropped`, nor those of one connection, nor those for one server."""
     kept = end_to_end(headers, dropped)
-    return header_lines([h for h in kept if not h[0].startswith(_FOR_ONE_SERVER) and not is_forwarded(h[0])])
+    return tuple([h for h in kept if not h[0].startswith(_FOR_ONE_SERVER) and not is_forwarded(h[0])])

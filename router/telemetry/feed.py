@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from itertools import count, islice
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -144,6 +145,12 @@ class Once(Generic[M]):
     def of(self, entries: Sequence[Entry]) -> list[M]:
         """Give what is made of each."""
         return [self._of(each) for each in entries]
+
+    async def following(self, entries: AsyncGenerator[Sequence[Entry], None]) -> AsyncGenerator[Sequence[M], None]:
+        """Give what is made of a follower's entries, as they come. Once this is closed, it follows no more."""
+        async with aclosing(entries):
+            async for some in entries:
+                yield self.of(some)
 
     def _of(self, entry: Entry) -> M:
         if entry.missed:

@@ -2,17 +2,19 @@
 
 import asyncio
 import json as json_module
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 import uvloop
 
 from router.app import App
 from router.config import Config
+from router.telemetry import feed
 from tests.fakes.engine import FakeEngine
 from tests.integration.raw import LANES, Raw, connect
 from tests.running import RunningRouter
@@ -50,6 +52,19 @@ async def start_router(tmp_path: Path) -> AsyncIterator[StartRouter]:
             return app
 
         yield start
+
+
+@pytest.fixture
+def logs_as_at_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Log as a router at work does, for one test alone; followers get each line at once."""
+    monkeypatch.setattr(feed, "GATHER", 0.0)
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(params=LANES)

@@ -8,27 +8,21 @@ from typing import Any
 
 import aiohttp
 import pytest
-import structlog
 
 from router.app import App
 from router.cli.main import main
 from router.config import Config
-from router.telemetry import feed
 from tests.fakes.launched import FACTS, LaunchedFake
 from tests.running import eventually, first_line
 
+pytestmark = pytest.mark.usefixtures("logs_as_at_work")
 
-@pytest.fixture(autouse=True)
-def logged(capsys, monkeypatch):
-    """Log as a router at work does, but for other tests' sake, for this one alone."""
-    monkeypatch.setattr(feed, "GATHER", 0.0)
-    structlog.configure(
-        processors=[structlog.stdlib.add_log_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
-    yield capsys
-    structlog.reset_defaults()
+
+@pytest.fixture
+def logged(logs_as_at_work, capsys):
+    """What is printed, while the router logs as it does at work."""
+    del logs_as_at_work
+    return capsys
 
 
 @pytest.fixture

@@ -3,28 +3,15 @@
 import asyncio
 
 import pytest
-import structlog
 
 from router.app import App
 from router.config import Config
-from router.telemetry import feed
 from tests.fakes.launched import FACTS, LaunchedFake
 from tests.running import eventually
 
 SLOW = {"model": "demo", "stream": True, "messages": [], "fake": {"events": 100, "delay": 0.05}}
 
-
-@pytest.fixture(autouse=True)
-def logged(monkeypatch):
-    """Log as a router at work does, but for other tests' sake, for this one alone."""
-    monkeypatch.setattr(feed, "GATHER", 0.0)
-    structlog.configure(
-        processors=[structlog.stdlib.add_log_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
-    yield
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("logs_as_at_work")
 
 
 @pytest.fixture
@@ -142,3 +129,4 @@ async def test_the_log(app, session, asked):
         async for line in answer.content:
             if b'admin: unloads a by="this machine"' in line:
                 break
+    await eventually(lambda: app._feed.feed.followers == 0)

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from router.core.scopes import Admin, Scope
 
-_FIELD = re.compile(r"{(\w+)}")
+FIELD = re.compile(r"{(\w+)}")
 
 
 class Asked(BaseModel):
@@ -115,15 +115,16 @@ Handle = Callable[[A, Admin], Awaitable[T | Reply[T] | Stream[T]]]
 """Answers a request of an admin. Raises RouterError."""
 
 
-@dataclass(frozen=True, kw_only=True)  # without slots: with them, Python 3.11 makes no generic ones
+# Without slots: with them, Python 3.11 makes no generic ones.
+@dataclass(frozen=True, kw_only=True)
 class Endpoint(Generic[P, A, T]):
     """One endpoint. A part of the router, of type P, handles it.
 
     `doc` is a sentence for the docs; `example` the fields of a request that a router with a backend `qwen` and a model
     `qwen` answers. `others` are the statuses of answers of type `tells` beside 200, with their meaning, and `errors`
-    those of answers with a `fails` beside 400, 401 and 403;
-    a status that is in both may have either. With `streams`, the answer is a stream of server-sent
-    events, each with a `tells`. With `passes`, the part gets the request itself, and gives the response.
+    those of answers with a `fails` beside 400, 401 and 403; a status that is in both may have either. With `streams`,
+    the answer is a stream of server-sent events, each with a `tells`. With `passes`, the part gets the request itself,
+    and gives the response.
     """
 
     operation: str
@@ -149,7 +150,7 @@ class Endpoint(Generic[P, A, T]):
     @property
     def in_path(self) -> list[str]:
         """The fields that stand in the path."""
-        return _FIELD.findall(self.path)
+        return FIELD.findall(self.path)
 
 
 Endpoints = tuple[Endpoint[P, Any, Any], ...]
