@@ -112,7 +112,7 @@ async def test_a_request_is_cancelled(app, session, asked):
             await answer.read()
 
     asking = asyncio.create_task(chat())
-    await eventually(lambda: any(each.backend is not None for each in app.plane.exchanges))
+    await eventually(lambda: any(each.answer.begun_at for each in app.plane.exchanges))
     assert await asked("POST", "/api/inflight/one/cancel") == (200, "application/json", '{"msg":"ok"}')
     with pytest.raises(Exception, match="payload"):
         await asking

@@ -81,11 +81,11 @@ async def test_what_is_under_way(ask, chat):
     await told(ask, 0)
 
 
-async def test_one_is_cancelled(ask, chat, fake):
+async def test_one_is_cancelled(ask, chat, fake, router):
     """Its client is told, as an event in a stream; its engine stops; and it is remembered with its end."""
     asking = asyncio.create_task(chat(SLOW))
     await told(ask, 1)
-    await eventually(lambda: fake.stats.begun == 1)
+    await eventually(lambda: any(each.answer.begun_at for each in router.plane.exchanges))
     status, cancelled = await ask("POST", "/admin/requests/one/cancel")
     assert (status, cancelled["total"], cancelled["requests"][0]["id"]) == (200, 1, "one")
     answered, text = await asking

@@ -43,7 +43,7 @@ def command(router, capsys, monkeypatch):
 
 
 @pytest.fixture
-async def asking(router, session, fake):
+async def asking(router, session):
     """Have a request under way, `one`."""
 
     async def ask():
@@ -51,7 +51,7 @@ async def asking(router, session, fake):
             await answer.read()
 
     task = asyncio.create_task(ask())
-    await eventually(lambda: fake.stats.begun == 1)
+    await eventually(lambda: any(each.answer.begun_at for each in router.plane.exchanges))
     yield task
     task.cancel()
 
