@@ -192,9 +192,9 @@ async def _stream(client: CheckClient) -> str:
 
 
 async def _at_once(client: CheckClient) -> str:
-    # On a busy machine one may arrive whole before it is read.
-    for _ in range(3):
-        answer = await client.chat(64, stream=True)
+    # On a busy machine a short one may arrive whole before it is read; of a longer one, some is read while the rest is written.
+    for most in (64, 256, 1024, 4096):
+        answer = await client.chat(most, stream=True)
         if answer.tokens < 8:
             raise SkippedError(f"too short an answer to tell: {answer.tokens} tokens")
         if answer.last > answer.first:

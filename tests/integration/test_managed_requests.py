@@ -74,7 +74,7 @@ async def test_what_is_under_way(ask, chat):
     assert (shortened["total"], [each["id"] for each in shortened["requests"]]) == (2, ["one"])
     while first["state"] != "answered" or first["tokens"] < 3:
         first = (await told(ask, 2))[0]
-    assert first["ttft"] > 0
+    assert 0 <= first["ttft"] < first["age"]
     assert 1 < first["tokens_per_second"] < 40
     for each in asking:
         each.cancel()
