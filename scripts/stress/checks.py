@@ -192,7 +192,7 @@ async def _stream(client: CheckClient) -> str:
 
 
 async def _at_once(client: CheckClient) -> str:
-    # On a busy machine a short one may arrive whole before it is read; of a longer one, some is read while the rest is written.
+    # On a busy machine a short one may arrive whole before it is read; a long one is still being written then.
     for most in (64, 256, 1024, 4096):
         answer = await client.chat(most, stream=True)
         if answer.tokens < 8:
