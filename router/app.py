@@ -30,6 +30,7 @@ from launchers.states import RestartPolicy
 from profiles import Facts
 from router import settings
 from router.api.ollama import Ollama
+from router.api.page import Page
 from router.api.surface import Surface, servable
 from router.config import Config
 from router.core.catalog import Backend
@@ -247,7 +248,7 @@ class App:
             router=self,
             reloader=self.reloader,
         )
-        await self.listener.bind([*surface.routes(), *managed, *ollama.routes()], self._config.auth)
+        await self.listener.bind([*surface.routes(), *Page().routes(), *managed, *ollama.routes()], self._config.auth)
 
     def _want(self, backend: Backend) -> bool:
         return self.fleet.want(backend)

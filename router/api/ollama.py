@@ -4,7 +4,6 @@ GET    /api/tags      every model and route
 POST   /api/show      one of them: context length, capabilities, architecture
 GET    /api/ps        the launched models that are loaded, with their memory and when they unload
 GET    /api/version   a version of Ollama whose API this is
-GET    /              "Ollama is running", by which programs find it
 
 Names have a tag, as Ollama's do: `qwen` is listed as `qwen:latest`, and answers to both. What is known of a model comes
 from its file or its engine; what isn't is left out, or empty where clients need the field. Everything that would change
@@ -31,7 +30,7 @@ VERSION = "0.13.0"
 of what is answered here; a later one might promise more."""
 
 RUNNING = "Ollama is running"
-"""Programs compare this text."""
+"""What Ollama answers at /, by which programs find it (`router.api.page`): they compare this text."""
 
 NEVER = 292 * 365 * 86400.0
 """Seconds until a model unloads that never does: Ollama's own, the longest time that Go can express."""
@@ -123,10 +122,6 @@ class Ollama:
         """Tell the version."""
         return json_answer({"version": VERSION})
 
-    async def home(self, _: web.Request) -> web.Response:
-        """Say that Ollama runs: programs look for it by this."""
-        return web.Response(text=RUNNING)
-
     def _engines(self) -> dict[str, str]:
         """Give the engine of each launched model, by the model's name."""
         return {name: told["engine"] or "" for told in self._loaded() for name in told["models"]}
@@ -160,7 +155,6 @@ class Ollama:
     def routes(self) -> list[web.RouteDef]:
         """Give the routes, for aiohttp, which answers HEAD wherever it answers GET."""
         return [
-            web.get("/", self.home),
             web.get("/api/tags", self.tags),
             web.post("/api/show", self.show),
             web.get("/api/ps", self.running),

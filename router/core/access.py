@@ -56,6 +56,11 @@ def is_forwarded(name: bytes) -> bool:
     return name in _FORWARDED or name.startswith(_FORWARDED_BEGINS) or name.endswith(_FORWARDED_ENDS)
 
 
+def is_for_page(method: str, path: str, accept: str) -> bool:
+    """Tell whether a browser asks for the web page, or a file of it. Everybody may have these: they tell nothing."""
+    return method in {"GET", "HEAD"} and (path.startswith("/web/") or (path == "/" and "text/html" in accept))
+
+
 class Asked(NamedTuple):
     """Where a request comes from, by its head: all its Hosts and Origins, and Sec-Fetch-Site (`site`).
 

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from router.api.admin import TABLE
 from router.api.admin.endpoint import Nothing
 from router.api.admin.openapi import described
-from router.api.admin.status import Description, ExplainAsked, Explained, OverrideTold, StatusTold
+from router.api.admin.status import AdminTold, Description, ExplainAsked, Explained, OverrideTold, StatusTold
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.fleet.overrides import Override
@@ -50,6 +50,10 @@ class Status:
     async def explain(self, asked: ExplainAsked, _: Admin) -> Explained:
         """Tell where a request would go now, and why. Raises ModelNotFoundError."""
         return Explained.model_validate(self._plane.explain(asked.model, asked.size))
+
+    async def whoami(self, _: Nothing, admin: Admin) -> AdminTold:
+        """Tell who asks."""
+        return AdminTold(name=admin.name, scopes=tuple(admin.scopes))
 
     async def openapi(self, _: Nothing, _admin: Admin) -> Description:
         """Describe the management API."""

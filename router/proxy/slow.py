@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.http import SERVER_SOFTWARE
 
 from router.core import errors
+from router.core.access import is_for_page
 from router.core.errors import RouterError
 from router.core.outline import Texts
 from router.core.paths import is_of_models, meant
@@ -188,7 +189,9 @@ class SlowLane:
             return web.Response(status=204, headers=_fields(self._rules.preflight(headers)))
         rules, authority, remote = self._rules, authority_of(request), request.remote or ""
         scope = getattr(request.match_info.handler, "scope", None)
-        if rules.draining or not (scope or request.path in OPEN or request.path.startswith("/admin")):
+        if is_for_page(request.method, request.path, request.headers.get("accept", "")):
+            pass  # it tells nothing
+        elif rules.draining or not (scope or request.path in OPEN or request.path.startswith("/admin")):
             rules.admit(headers, authority)
         elif request.path not in OPEN:
             http11, changes = request.version >= (1, 1), scope not in {None, Scope.READ}

@@ -195,6 +195,13 @@ class Explained(RootModel[tuple[CandidateTold, ...]]):
     """Every candidate, the first models of a route first."""
 
 
+class AdminTold(Told):
+    """Who asks: the name of the key, and what it may do."""
+
+    name: str
+    scopes: tuple[Scope, ...]
+
+
 class Description(RootModel[dict[str, Any]]):
     """The management API as OpenAPI 3.1."""
 
@@ -207,6 +214,9 @@ class ManagedStatus(Protocol):
 
     async def explain(self, asked: ExplainAsked, admin: Admin) -> Explained:
         """Tell where a request would go now, and why. Raises ModelNotFoundError."""
+
+    async def whoami(self, asked: Nothing, admin: Admin) -> AdminTold:
+        """Tell who asks."""
 
     async def openapi(self, asked: Nothing, admin: Admin) -> Description:
         """Describe the management API."""
@@ -237,6 +247,17 @@ EXPLAIN: Final = Endpoint[ManagedStatus, ExplainAsked, Explained](
     example={"model": "qwen", "size": 5000},
 )
 
+WHOAMI: Final = Endpoint[ManagedStatus, Nothing, AdminTold](
+    operation="whoami",
+    method="GET",
+    path="/admin/whoami",
+    scope=Scope.READ,
+    doc="Whose key this is, and what it may do.",
+    asks=Nothing,
+    tells=AdminTold,
+    handle=lambda part: part.whoami,
+)
+
 OPENAPI: Final = Endpoint[ManagedStatus, Nothing, Description](
     operation="openapi",
     method="GET",
@@ -248,4 +269,4 @@ OPENAPI: Final = Endpoint[ManagedStatus, Nothing, Description](
     handle=lambda part: part.openapi,
 )
 
-ENDPOINTS: Final[Endpoints[ManagedStatus]] = (STATUS, EXPLAIN, OPENAPI)
+ENDPOINTS: Final[Endpoints[ManagedStatus]] = (STATUS, EXPLAIN, WHOAMI, OPENAPI)

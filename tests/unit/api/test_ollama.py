@@ -8,7 +8,7 @@ from aiohttp import web
 
 from launchers.abilities import UNKNOWN, Abilities
 from launchers.footprints.parts import RAM
-from router.api.ollama import RUNNING, Ollama, capabilities, with_tag
+from router.api.ollama import Ollama, capabilities, with_tag
 from router.core.catalog import Backend, Catalog, Route
 from router.core.errors import BadRequestError, ModelNotFoundError
 
@@ -161,12 +161,6 @@ async def test_the_version_is_numeric(asked):
         assert status == 200
         if method == "GET":
             assert tuple(map(int, told["version"].split("."))) >= (0, 6, 4)
-
-
-async def test_it_says_that_it_runs(asked):
-    """Programs look for these words."""
-    assert await asked("GET", "/") == (200, RUNNING)
-    assert (await asked("HEAD", "/"))[0] == 200
 
 
 @pytest.mark.parametrize(

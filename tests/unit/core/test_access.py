@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.access import Access, Asked, asked_of, is_forwarded, is_loopback, is_wide
+from router.core.access import Access, Asked, asked_of, is_for_page, is_forwarded, is_loopback, is_wide
 from router.core.errors import ForbiddenError, RouterError, UnauthorizedError
 
 HOST = "127.0.0.1:8001"
@@ -376,3 +376,20 @@ def test_nothing_that_is_said_is_too_much(host, origin):
     may(SOME, who)
     manages(SOME, who)
     SOME.reader(who)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "accept", "expected"),
+    [
+        ("GET", "/", "text/html,application/xhtml+xml", True),
+        ("HEAD", "/", "text/html", True),
+        ("GET", "/", "*/*", False),  # a client of Ollama's
+        ("GET", "/web/app.js", "*/*", True),
+        ("POST", "/", "text/html", False),
+        ("GET", "/admin/status", "text/html", False),
+        ("GET", "/webs", "text/html", False),
+    ],
+)
+def test_what_is_of_the_page(method, path, accept, expected):
+    """A browser may have the page without a key; what other programs ask for at / is guarded as all else."""
+    assert is_for_page(method, path, accept) is expected

@@ -1,0 +1,104 @@
+/**
+ * Starts the page: its frame, its pages by the address's hash, sign-in and theme.
+ * @module
+ */
+
+import {adminKey, signIn} from "./lib/api.js"
+import {fill, h, say} from "./lib/dom.js"
+import {start, state, subscribe} from "./lib/store.js"
+import {signInDialog} from "./components/dialog.js"
+
+/**
+ * @typedef {object} Opened
+ * @property {HTMLElement} element
+ * @property {() => void} [close] stop what the page began
+ */
+
+/** @type {Record<string, {title: string, load: () => Promise<{open: (args: string[]) => Opened}>}>} */
+const PAGES = {
+  overview: {title: "Overview", load: () => import("./pages/overview.js")},
+  models: {title: "Models", load: () => import("./pages/models.js")},
+  activity: {title: "Activity", load: () => import("./pages/activity.js")},
+  playground: {title: "Playground", load: () => import("./pages/playground.js")},
+  configuration: {title: "Configuration", load: () => import("./pages/configuration.js")},
+  logs: {title: "Logs", load: () => import("./pages/logs.js")},
+}
+
+/** @param {string} id @returns {any} */
+const the = id => document.getElementById(id)
+
+/** @type {Opened | null} */
+let opened = null
+let shown = ""
+
+async function show() {
+  const [name, ...args] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent)
+  const page = PAGES[name] ? name : "overview"
+  const asked = [page, ...args].join("/")
+  shown = asked
+  for (const link of the("nav").children) link.toggleAttribute("aria-current", link.dataset.page === page)
+  document.title = `${PAGES[page].title} · router`
+  const {open} = await PAGES[page].load()
+  if (shown !== asked) return
+  opened?.close?.()
+  opened = open(args)
+  fill(the("main"), opened.element)
+  the("main").scrollTop = 0
+}
+
+function frame() {
+  fill(the("nav"), Object.entries(PAGES).map(([name, {title}]) => h("a", {href: `#/${name}`, dataset: {page: name}}, title)))
+  const theme = the("theme")
+  theme.value = localStorage.getItem("router.theme") ?? ""
+  theme.addEventListener("change", () => {
+    localStorage.setItem("router.theme", theme.value)
+    paint()
+  })
+  paint()
+  the("sign").addEventListener("click", async () => {
+    if (adminKey()) {
+      signIn("")
+      start()
+    } else await ask("")
+  })
+  addEventListener("hashchange", () => {
+    show()
+    the("main").focus({preventScroll: true})
+  })
+}
+
+function paint() {
+  const theme = localStorage.getItem("router.theme") ?? ""
+  if (theme) document.documentElement.dataset.theme = theme
+  else delete document.documentElement.dataset.theme
+}
+
+let asking = false
+
+/** @param {string} why */
+async function ask(why) {
+  if (asking) return
+  asking = true
+  const key = await signInDialog(why)
+  asking = false
+  if (key === null) return
+  signIn(key)
+  start()
+}
+
+const SAID = {connecting: "Connecting …", open: "Live", lost: "Reconnecting …", denied: "Sign-in needed"}
+let denied = false
+
+subscribe(() => {
+  const element = the("connection")
+  element.dataset.state = state.connection
+  element.title = state.error
+  say(element, SAID[state.connection])
+  say(the("sign"), adminKey() ? `Sign out${state.me.name ? ` (${state.me.name})` : ""}` : "Sign in")
+  if (state.connection === "denied" && !denied) ask(state.error)
+  denied = state.connection === "denied"
+})
+
+frame()
+show()
+start()

@@ -1,0 +1,147 @@
+/**
+ * Every launched model: its state and memory, the levers over it, its engine's log; and what lies on disk besides.
+ * @module
+ */
+
+import {act, ask, part} from "../lib/api.js"
+import {fill, h, say} from "../lib/dom.js"
+import {bytes, duration, number, percent} from "../lib/format.js"
+import {may, refresh, state, subscribe} from "../lib/store.js"
+import {badge} from "../components/badge.js"
+import {progress} from "../components/bar.js"
+import {confirmed, dialog, toast, told} from "../components/dialog.js"
+import {engineLog} from "../components/engine_log.js"
+import {table} from "../components/table.js"
+
+/** @param {string[]} args the name of the model that is opened, if one is */
+export function open(args) {
+  const chosen = args.join("/")
+  const search = h("input", {type: "search", placeholder: "Search", "aria-label": "Search models", oninput: () => draw()})
+  const list = table({
+    label: "Models", empty: "No model is launched here that matches. router.yaml names them, under backends.",
+    key: row => row.name, sort: [0, 1], onopen: row => { location.hash = address(row.name) }, columns: [
+      {title: "Model", value: row => row.name, show: (row, cell) => fill(cell, h("a.name", {href: address(row.name)}, row.name), served(row))},
+      {title: "State", value: row => row.state, show: stated},
+      {title: "Engine", value: row => row.engine, wide: true},
+      {title: "Memory", value: row => bytes(total(row)), by: total, figures: true},
+      {title: "Requests", value: row => number(row.in_flight + row.waiting), by: row => row.in_flight + row.waiting, figures: true},
+      {title: "Unloads", value: unloads, wide: true},
+      {title: "", value: () => "", show: (row, cell) => levers(row, cell)},
+    ],
+  })
+  const detail = h("div"), found = h("div")
+  const element = h("section.page", {}, h("div.row.between", {}, h("h1", {}, "Models"), search), list, detail, found)
+  const shown = chosen ? details(chosen) : null
+  if (shown) detail.append(shown)
+
+  function draw() {
+    const wanted = search.value.toLowerCase()
+    list.update(state.models.filter(each => [each.name, ...each.models, each.engine ?? "", each.state].some(text => text.toLowerCase().includes(wanted))))
+    shown?.update()
+  }
+  const unsubscribe = subscribe(draw)
+  onDisk(found)
+  return {element, close: () => {
+    unsubscribe()
+    shown?.close()
+  }}
+}
+
+/** @param {string} name */
+const address = name => `#/models/${part(name)}`
+/** @param {any} row */
+const total = row => Object.values(row.footprint).reduce((/** @type {number} */ sum, /** @type {any} */ each) => sum + each, 0) || null
+/** @param {any} row */
+const served = row => row.models.some((/** @type {string} */ each) => each !== row.name) ? h("div.quiet", {}, row.models.join(", ")) : null
+/** @param {any} row */
+const unloads = row => row.stays || row.pinned ? "stays" : row.expires == null ? "–" : `in ${duration(row.expires)}`
+/** @param {any} row */
+const isLoading = row => ["loading", "queued", "starting"].includes(row.state)
+
+/** @param {any} row @param {HTMLElement} cell */
+function stated(row, cell) {
+  fill(cell, badge(row.failure ? "failed" : row.state, row.failure?.reason), isLoading(row) && row.share != null && progress(row.share, `${row.name}: ${percent(row.share)} loaded`),
+    h("div.quiet", {}, isLoading(row) ? [row.load ?? row.detail, row.seconds && `${duration(row.seconds)} to go`].filter(Boolean).join(", ") : row.pinned ? "pinned" : ""))
+}
+
+/** The one lever that is wanted most. @param {any} row @param {HTMLElement} cell */
+function levers(row, cell) {
+  const does = row.state === "unloaded" ? "load" : "unload"
+  let button = /** @type {any} */ (cell.firstChild)
+  if (!button) {
+    button = h("button.small", {type: "button", onclick: () => lever(button.name_, button.does)})
+    cell.append(button)
+  }
+  Object.assign(button, {name_: row.name, does, disabled: !may("manage") || (does === "unload" && row.stays)})
+  button.title = may("manage") ? "" : "Your key may only look."
+  button.setAttribute("aria-label", `${does === "load" ? "Load" : "Unload"} ${row.name}`)
+  say(button, does === "load" ? "Load" : "Unload")
+}
+
+/** @param {string} name @param {"load" | "unload" | "pin" | "unpin"} what */
+async function lever(name, what) {
+  const answer = await told(act(`/admin/models/${part(name)}/${what}`, what === "load" || what === "unload" ? {wait: false} : {}))
+  if (answer?.error) toast(answer.error.message, "bad")
+  refresh()
+}
+
+/** @param {string} name @param {string} what @param {any} [json] */
+async function backendLever(name, what, json) {
+  await told(act(`/admin/backends/${part(name)}/${what}`, json), `${name}: ${what}`)
+  refresh()
+}
+
+/** @param {string} name */
+function details(name) {
+  const facts = h("dl.facts"), buttons = h("div.row"), log = engineLog(name), gone = h("p.empty", {hidden: true}, `There is no model '${name}' here now.`)
+  const element = h("section.card", {"aria-label": name}, h("div.row.between", {}, h("h2", {}, name), h("a", {href: "#/models"}, "Close")), gone, buttons, facts, h("h3", {}, "Log of its engine"), log)
+  const does = (/** @type {string} */ text, /** @type {() => void} */ onclick, danger = false) => h(`button${danger ? ".danger" : ""}`, {type: "button", onclick, disabled: !may("manage")}, text)
+  let shownFor = ""
+  element.update = () => {
+    const row = state.models.find(each => each.name === name), backend = state.status?.backends.find((/** @type {any} */ each) => each.name === name)
+    gone.hidden = Boolean(row) || !state.status
+    if (!row) return
+    fill(facts, ...[
+      ["State", [row.state, row.detail].filter(Boolean).join(": ")], row.failure && ["Failed", row.failure.reason],
+      ["Serves", row.models.join(", ")], ["Engine", row.engine], row.pid && ["Process", row.pid],
+      ["Needs", memory(row.footprint, row.source)], ["Holds", memory(row.reserved)], row.note && ["Note", row.note],
+      row.context && ["Context", `${number(row.context)} tokens`], row.capabilities?.length && ["Can", row.capabilities.join(", ")],
+      ["Requests", `${number(row.in_flight)} in flight, ${number(row.waiting)} waiting`], row.idle != null && ["Idle for", duration(row.idle)], ["Unloads", unloads(row)],
+      backend?.restarts != null && ["Restarts", number(backend.restarts)], backend?.load_time != null && ["Took to load", duration(backend.load_time)],
+    ].filter(Boolean).flatMap(([title, value]) => [h("dt", {}, title), h("dd", {}, value)]))
+    const now = [row.state === "unloaded", row.pinned, backend?.drained, may("manage")].join()
+    if (now === shownFor) return
+    shownFor = now
+    fill(buttons,
+      row.state === "unloaded" ? does("Load", () => lever(name, "load")) : does("Unload", () => lever(name, "unload")),
+      row.pinned ? does("Unpin", () => lever(name, "unpin")) : does("Pin", () => lever(name, "pin")),
+      does("Restart", async () => await confirmed(`Restart ${name}?`, "Its engine is started afresh. No answer is cut.", "Restart") && backendLever(name, "restart")),
+      backend?.drained ? does("Undrain", () => backendLever(name, "undrain")) : does("Drain", () => backendLever(name, "drain")),
+      does("Scale …", () => scale(name)))
+  }
+  element.close = () => log.close()
+  return element
+}
+
+/** @param {Record<string, number>} held @param {string} [source] */
+const memory = (held, source) => Object.entries(held).map(([device, size]) => `${bytes(size)} of ${device}`).join(", ").concat(source ? ` (${source})` : "") || "–"
+
+/** @param {string} name */
+async function scale(name) {
+  const count = h("input", {type: "number", min: 1, max: 64, value: 1, required: true})
+  const replicas = await dialog(`Scale ${name}`, [h("label", {}, "Processes that run it", count), h("p.quiet", {}, "Until its entry in router.yaml changes.")],
+    {yes: "Scale", value: () => Number(count.value)})
+  if (replicas !== null) await backendLever(name, "scale", {replicas})
+}
+
+/** @param {HTMLElement} element */
+async function onDisk(element) {
+  if (!may("manage")) return
+  try {
+    const {models} = await ask("/admin/models/found")
+    if (!models.length) return
+    fill(element, h("h2", {}, "On disk, and not in router.yaml"), h("div.cards", {}, models.map((/** @type {any} */ each) => h("div.card", {},
+      h("h3", {}, each.name), h("p.quiet", {}, [bytes(each.bytes), each.quantization, each.fits].filter(Boolean).join(" · ")), h("pre", {}, each.entry),
+      h("div.row.end", {}, h("button.small", {type: "button", onclick: () => told(navigator.clipboard.writeText(each.entry), "Copied")}, "Copy"))))))
+  } catch { /* a router that doesn't look for them shows none */ }
+}

@@ -1,0 +1,118 @@
+/**
+ * The machine, the backends, how it goes over time; what needs attention first.
+ * @module
+ */
+
+import {ask} from "../lib/api.js"
+import {fill, h, keyed, say} from "../lib/dom.js"
+import {bytes, clock, duration, number, percent} from "../lib/format.js"
+import {state, subscribe} from "../lib/store.js"
+import {badge} from "../components/badge.js"
+import {bar, progress} from "../components/bar.js"
+import {chart} from "../components/chart.js"
+import {table} from "../components/table.js"
+
+const HISTORY_EVERY = 5000
+
+export function open() {
+  const attention = h("div"), devices = h("div.cards"), facts = h("dl.facts")
+  const requests = chart("Requests", value => number(value, "/s")), tokens = chart("Tokens", value => number(value, "/s"))
+  const ttft = chart("Time to first token", duration), waiting = chart("In flight and queued", value => number(value))
+  const charts = h("div.cards", {}, [requests, tokens, ttft, waiting].map(each => h("div.card", {}, each)))
+  const backends = table({
+    label: "Backends", empty: "router.yaml has no backends yet.", key: row => row.name, columns: [
+      {title: "Backend", value: row => row.name, show: named},
+      {title: "State", value: row => row.state ?? row.health, show: (row, cell) => fill(cell, badge(row.state ?? row.health, row.reason))},
+      {title: "In flight", value: row => row.in_flight, figures: true},
+      {title: "TTFT p50", value: row => duration(row.speeds?.ttft_p50), by: row => row.speeds?.ttft_p50, figures: true},
+      {title: "p99", value: row => duration(row.speeds?.ttft_p99), by: row => row.speeds?.ttft_p99, figures: true, wide: true},
+      {title: "Tokens/s", value: row => number(speed(row)), by: speed, figures: true, wide: true},
+      {title: "Answered", value: row => number(row.answered), by: row => row.answered, figures: true, wide: true},
+      {title: "Memory", value: row => bytes(row.memory_bytes), by: row => row.memory_bytes, figures: true, wide: true},
+      {title: "Where", value: row => row.url ?? row.engine, wide: true},
+    ],
+  })
+  const element = h("section.page", {}, h("h1", {}, "Overview"), attention, charts,
+    h("h2", {}, "Memory"), devices, h("h2", {}, "Backends"), backends, h("h2", {}, "The router"), h("div.card", {}, facts))
+
+  const unsubscribe = subscribe(() => {
+    const {status, models} = state
+    if (!status) return
+    keyed(attention, problems(status, models), each => each.text, each => h("p.notice", {dataset: {tone: each.tone}}, each.text))
+    keyed(devices, status.machine.devices, each => each.name, device)
+    backends.update(status.backends)
+    const {router, machine} = status
+    fill(facts, ...pairs({
+      Version: router.version, "Up for": duration(router.uptime), "In flight": number(router.in_flight), Queued: number(router.queued),
+      CPU: `${number(router.cpu_percent, "%")} of one; the machine ${number(machine.cpu_percent, "%")} of ${machine.cpus} at 100 %`,
+      Memory: bytes(router.memory_bytes), "Loop late by at most": duration(router.loop_lag), "Open files": number(router.descriptors),
+      "Last reload": status.reload ? `${clock(status.reload.at)}${status.reload.problems.length ? ": not taken over" : ""}` : "none",
+    }))
+  })
+
+  async function look() {
+    if (document.hidden) return
+    try {
+      const {every, series} = await ask("/admin/history")
+      const {requests: ended, tokens: written, ttft_p50: half, ttft_p99: most, in_flight, queued} = series
+      const span = duration(every * Math.max(1, ended.length - 1))
+      const rate = (/** @type {(number | null)[]} */ values) => values.map(each => each == null ? null : each / every)
+      requests.update([{label: "ended", values: rate(ended)}], span)
+      tokens.update([{label: "written", values: rate(written)}], span)
+      ttft.update([{label: "p50", values: half}, {label: "p99", values: most}], span)
+      waiting.update([{label: "in flight", values: in_flight}, {label: "queued", values: queued}], span)
+    } catch { /* the store says whether the router can be reached */ }
+  }
+  look()
+  const timer = setInterval(look, HISTORY_EVERY)
+  return {element, close: () => {
+    clearInterval(timer)
+    unsubscribe()
+  }}
+}
+
+/** @param {any} row @param {HTMLElement} cell */
+function named(row, cell) {
+  if (!cell.firstChild) cell.append(h("span.name"), " ", h("span.quiet"))
+  say(/** @type {any} */ (cell.firstChild), row.name)
+  say(/** @type {any} */ (cell.lastChild), row.drained ? "drained" : row.ending ? "ending" : "")
+}
+
+/** Tokens a second of one answer. @param {any} row */
+const speed = row => row.speeds?.tpot_p50 ? 1 / row.speeds.tpot_p50 : null
+
+/** @param {Record<string, string>} facts */
+const pairs = facts => Object.entries(facts).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])
+
+/** @param {any} first */
+function device(first) {
+  const title = h("h3", {}), figures = h("span.quiet"), memory = bar([], 1, bytes), legend = h("p.quiet")
+  const element = h("div.card", {}, h("div.row.between", {}, title, figures), memory, legend)
+  element.update = (/** @type {any} */ it) => {
+    const held = state.models.map(each => ({label: each.name, value: each.reserved[it.name] ?? 0}))
+      .filter(each => each.value > 0)
+    const used = it.bytes - it.free, other = Math.max(0, used - held.reduce((sum, each) => sum + each.value, 0))
+    say(title, it.name === "ram" ? "RAM" : it.name)
+    say(figures, [it.utilization != null && `${Math.round(it.utilization)} % busy`, it.temperature != null && `${Math.round(it.temperature)} °C`,
+      it.power != null && `${Math.round(it.power)} W`].filter(Boolean).join(" · "))
+    memory.update([...held, {label: "other", value: other, tone: "other"}], it.bytes)
+    say(legend, `${bytes(used)} of ${bytes(it.bytes)} used${held.length ? `: ${held.map(each => `${each.label} ${bytes(each.value)}`).join(", ")}` : ""}`)
+  }
+  element.update(first)
+  return element
+}
+
+/** What a person should look at first. @param {any} status @param {any[]} models */
+function problems(status, models) {
+  const found = []
+  if (status.reload?.problems.length) found.push({tone: "bad", text: `router.yaml was not taken over: ${status.reload.problems[0]}`})
+  for (const each of models) if (each.failure) found.push({tone: "bad", text: `${each.name}: ${each.failure.reason}`})
+  for (const each of status.backends)
+    if (!["up", "healthy", "ok"].includes(each.health) && each.reason && !models.some(one => one.name === each.name && (one.failure || one.state === "unloaded")))
+      found.push({tone: each.health === "down" ? "bad" : "warn", text: `${each.name}: ${each.health}, ${each.reason}`})
+  for (const [name, queue] of Object.entries(status.queues))
+    if (/** @type {any[]} */ (queue).length) found.push({tone: "warn", text: `${name}: ${queue.length} waiting, the first for ${duration(queue[0].seconds)}`})
+  for (const each of status.overrides) found.push({tone: "warn", text: `${each.backend}: ${each.key} is ${each.value}, not ${each.written} as in router.yaml (by ${each.by})`})
+  if (status.router.loop_lag > 0.25) found.push({tone: "warn", text: `The router was held up: requests were late by up to ${duration(status.router.loop_lag)}.`})
+  return found.slice(0, 12)
+}
