@@ -51,7 +51,7 @@ class Logs:
 
     async def events(self, asked: EventsAsked, _: Admin) -> Stream[EventTold]:
         """Give each line as it comes. Raises UnavailableError where too many follow."""
-        return Stream(self._events.following(self._feed.follow(asked.after)))
+        return Stream(self._events.following(self._feed.follow(asked.after, asked.every)))
 
     async def lines(self, asked: LinesAsked, _: Admin) -> LinesTold:
         """Give the last lines of an engine's log. Raises NotFoundError and ConflictError."""

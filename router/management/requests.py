@@ -1,8 +1,10 @@
 """Requests under way and the latest that ended."""
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from math import ceil
 from typing import Final
 
@@ -26,9 +28,14 @@ from router.proxy.roles import UnderWay
 
 log = structlog.get_logger("router")
 
-MOST_KEPT: Final = 500
-"""Ended requests that are remembered, each with the last 2 KB of its answer: 1 MiB."""
+MOST_KEPT: Final = 2000
+"""Ended requests that are remembered, each with the last 2 KB of its answer."""
 
+OF_SPEEDS: Final = 500
+"""Of these, the latest so many say how fast backends are."""
+
+AT_ONCE: Final = 50
+"""Requests that are described in one turn of the loop: that takes a millisecond or two."""
 
 _LEAST: Final = 1e-3
 """Seconds that a speed is measured in at least."""
@@ -40,20 +47,32 @@ class Recent:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._kept: deque[tuple[float, Record]] = deque(maxlen=MOST_KEPT)
+        # The number of the last one. They go on from one start to the next, so that none means two requests.
+        self._last = self._before = int(clock() * 1000)
 
     def add(self, record: Record) -> None:
         """Remember one that ends now."""
+        self._last += 1
         self._kept.append((self._clock(), record))
 
-    def told(self, limit: int) -> tuple[EndedTold, ...]:
-        """Describe the latest, the last one first."""
-        kept = list(self._kept)
-        return tuple(ended(at, record) for at, record in reversed(kept[-limit:]))
+    async def told(self, limit: int, after: int | None = None) -> RecentTold:
+        """Describe the latest, the last one first; with `after`, those whose number is higher."""
+        kept, last = list(self._kept), self._last
+        # A number that isn't of this start says nothing of how many there were since.
+        since = last - after if after is not None and self._before <= after <= last else last - self._before
+        most = min(limit, since, len(kept))
+        told: list[EndedTold] = []
+        for place in range(most):
+            if place % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+            at, record = kept[-1 - place]
+            told.append(ended(last - place, at, record))
+        return RecentTold(last=last, missed=0 if after is None else since - most, requests=tuple(told))
 
     def speeds(self) -> dict[str, SpeedsTold]:
-        """Tell how fast each backend was with these, by its name."""
+        """Tell how fast each backend was with the last of these, by its name."""
         by_backend: dict[str, list[Record]] = {}
-        for _, record in self._kept:
+        for _, record in islice(reversed(self._kept), OF_SPEEDS):
             if record.backend is not None and record.outcome == "answered" and record.events:
                 by_backend.setdefault(record.backend, []).append(record)
         return {name: speeds(records) for name, records in by_backend.items()}
@@ -75,7 +94,7 @@ class Requests:
 
     async def recent(self, asked: RecentAsked, _: Admin) -> RecentTold:
         """Describe the latest that have ended."""
-        return RecentTold(requests=self._recent.told(asked.limit))
+        return await self._recent.told(asked.limit, asked.after)
 
     async def cancel(self, asked: CancelAsked, admin: Admin) -> RequestsTold:
         """End those with this id. Raises NotFoundError where there is none."""
@@ -124,18 +143,20 @@ def under_way(exchange: UnderWay, ahead: dict[UnderWay, int], now: float) -> Req
     )
 
 
-def ended(at: float, record: Record) -> EndedTold:
+def ended(number: int, at: float, record: Record) -> EndedTold:
     """Describe a request that has ended."""
     said, cached = ending(record.tail), cached_tokens(record.tail)
     ttft, prompt, tokens = record.ttft, said.prompt_tokens, said.completion_tokens
     # A token is there when it has been read up to it: what follows the first is the writing.
     reading = None if ttft is None else ttft - record.waited
     return EndedTold(
+        number=number,
         id=record.id,
         at=round(at, 3),
         path=record.path,
         model=record.model,
         key=record.key,
+        client=record.client,
         backend=record.backend,
         status=record.status,
         outcome=record.outcome,

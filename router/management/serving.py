@@ -23,6 +23,7 @@ _SENTENCES: Final[dict[str, Callable[[str], str]]] = {
     "extra_forbidden": lambda name: f"There is no '{name}' here.",
     "bool_parsing": lambda name: f"Say {name}=true or {name}=false.",
     "string_too_short": lambda name: f"'{name}' is empty.",
+    "float_parsing": lambda name: f"'{name}' is a number.",
     "int_parsing": lambda name: f"'{name}' is a whole number.",
 }
 """What is said of pydantic's commonest mistakes; of others, its own words."""

@@ -2,7 +2,8 @@
 
 All followers read the same entries, of which only the latest are kept. So a slow one costs nothing: it misses those
 that are gone when it comes to read them, and is told how many. A hundred of them aren't felt by requests: they come
-one by one, a millisecond apart, each takes all that is new at once, and what is made of an entry is made once.
+one by one, a millisecond apart, each takes all that is new at once, and what is made of an entry is made once. One that
+draws what it is told, as a page does, says how long entries are to be gathered for it: each gathering is sent as one.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import count, islice
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -22,7 +23,10 @@ GATHER: Final = 0.05
 """Seconds for which entries are gathered before followers are woken: a burst of them is sent at once."""
 
 MOST_AT_ONCE: Final = 100
-"""Entries that a follower is given at a time."""
+"""Entries that a follower is given at a time, unless it has them gathered, and that are made without a pause."""
+
+SLOWEST: Final = 10.0
+"""Seconds for which entries are gathered at most, where a follower wants that."""
 
 TURNS: Final = 50
 TURN: Final = 0.001
@@ -52,14 +56,14 @@ class Feed:
         # Numbers go on from one start to the next, so that none means two things.
         self._first = self._next = int(clock() * 1000)
         self._news: asyncio.Future[None] = self._loop.create_future()
-        self._closed = False
+        self._end = asyncio.Event()
         self._turns = count()
         self.followers = 0
 
     def add(self, kind: str, data: Mapping[str, object]) -> None:
         """Add an entry."""
         # A router that didn't come up may leave its handler behind.
-        if not self._closed and not self._loop.is_closed():
+        if not self._end.is_set() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._add, self._clock(), kind, data)
 
     def _add(self, at: float, kind: str, data: Mapping[str, object]) -> None:
@@ -73,7 +77,7 @@ class Feed:
 
     def close(self) -> None:
         """End whoever follows."""
-        self._closed = True
+        self._end.set()
         self._wake()
 
     @property
@@ -85,32 +89,39 @@ class Feed:
         """Give the last entries, the first one first."""
         return list(islice(self._kept, max(0, len(self._kept) - most), None))
 
-    def follow(self, after: int | None = None) -> AsyncGenerator[Sequence[Entry], None]:
+    def follow(self, after: int | None = None, every: float = 0.0) -> AsyncGenerator[Sequence[Entry], None]:
         """Give all entries behind the number `after`, or from now on, as they come; none at all as a sign of life.
 
-        Raises UnavailableError where there are too many followers.
+        With `every`, they are gathered for so many seconds. Raises UnavailableError where there are too many followers.
         """
         if self.followers >= MOST_FOLLOWERS:
             raise UnavailableError(f"{MOST_FOLLOWERS} followers are here already: close some of them.", retry_after=5)
-        return self._follow(self.last if after is None else after)
+        return self._follow(self.last if after is None else after, min(every, SLOWEST))
 
-    async def _follow(self, after: int) -> AsyncGenerator[Sequence[Entry], None]:
+    async def _follow(self, after: int, every: float) -> AsyncGenerator[Sequence[Entry], None]:
         self.followers += 1
         turn = next(self._turns) % TURNS * TURN
         try:
-            while not self._closed:
+            while not self._end.is_set():
                 found = self._behind(after)
-                for begin in range(0, len(found), MOST_AT_ONCE):
-                    yield found[begin : begin + MOST_AT_ONCE]
                 if found:
+                    most = len(found) if every else MOST_AT_ONCE
+                    for begin in range(0, len(found), most):
+                        yield found[begin : begin + most]
                     after = found[-1].id
-                    await asyncio.sleep(GATHER)
+                    await (self._gather(every) if every > GATHER else asyncio.sleep(GATHER))
                 elif await self._heard():
                     await asyncio.sleep(turn)
                 else:
                     yield ()
         finally:
             self.followers -= 1
+
+    async def _gather(self, seconds: float) -> None:
+        """Let so many seconds go by, or fewer where the end comes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._end.wait()
 
     async def _heard(self) -> bool:
         """Wait for news; False: there was none for long."""
@@ -150,7 +161,11 @@ class Once(Generic[M]):
         """Give what is made of a follower's entries, as they come. Once this is closed, it follows no more."""
         async with aclosing(entries):
             async for some in entries:
-                yield self.of(some)
+                made: list[M] = []
+                for begin in range(0, len(some), MOST_AT_ONCE):
+                    made += self.of(some[begin : begin + MOST_AT_ONCE])
+                    await asyncio.sleep(0)
+                yield made
 
     def _of(self, entry: Entry) -> M:
         if entry.missed:

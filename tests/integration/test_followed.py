@@ -4,16 +4,20 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 
 from router.app import App
 from router.cli.main import main
 from router.config import Config
 from tests.fakes.launched import FACTS, LaunchedFake
 from tests.running import eventually, first_line
+
+log = structlog.get_logger("router")
 
 pytestmark = pytest.mark.usefixtures("logs_as_at_work")
 
@@ -83,6 +87,37 @@ async def test_events_as_they_come(app, session):
     assert [each["message"] for each in found] == ["admin: undrains box", "admin: drains box"]
     async with session.get(app.url + "/admin/logs?limit=2") as answer:
         assert (await answer.json())["events"] == found
+
+
+async def test_events_are_gathered(app, session):
+    """One piece of the answer each gathering, with all that came; and no gathering holds up the router's end."""
+    async with session.get(app.url + "/admin/events?every=0.2") as answer:
+        assert await answer.content.readline() == b": connected\n"
+        await eventually(lambda: app._feed.feed.followers == 1)
+        await lever(app, session, "drain")
+        await events(answer, 1)
+        for number in range(150):
+            log.warning(f"event {number}")
+        await lever(app, session, "undrain")
+        found, pieces, began = b"", 0, time.monotonic()
+        async with asyncio.timeout(20):
+            async for piece, ends in answer.content.iter_chunks():
+                found += piece
+                pieces += ends
+                if b"admin: undrains box" in found:
+                    break
+    assert found.count(b"\ndata: ") == 151
+    assert pieces <= 2 + (time.monotonic() - began) / 0.2
+    for wrong in ("11", "-1", "nan", "often"):
+        async with session.get(f"{app.url}/admin/events?every={wrong}") as answer:
+            assert answer.status == 400
+    async with session.get(app.url + "/admin/events?every=10") as answer:
+        assert await answer.content.readline() == b": connected\n"
+        await lever(app, session, "drain")
+        await events(answer, 1)
+        async with asyncio.timeout(5):
+            await app.stop()
+            await answer.content.read()
 
 
 async def test_a_follower_does_not_hold_up_the_end(app, session):

@@ -120,6 +120,12 @@ async def test_the_latest_that_ended(ask, chat):
     assert (last["key"], last["backend"], last["status"], last["outcome"]) == ("alice", "a", 200, "answered")
     assert (last["prompt_tokens"], last["finish_reason"]) == (1, "length")
     assert last["tokens"] > 0
+    assert last["client"] == "127.0.0.1"
+    assert (recent["last"], recent["missed"]) == (last["number"], 0)
+    await chat(QUICK, "n3")
+    _, since = await ask("GET", f"/admin/requests/recent?after={recent['last']}")
+    assert [each["id"] for each in since["requests"]] == ["n3"]
+    assert (await ask("GET", "/admin/requests/recent?limit=2001"))[0] == 400
 
 
 async def test_a_drained_backend_gets_nothing_more(ask, chat, fake):

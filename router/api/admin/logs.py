@@ -51,11 +51,17 @@ class LatestAsked(Asked):
 
 
 class EventsAsked(Asked):
-    """From where on."""
+    """From where on, and how often."""
 
     after: Annotated[int | None, Field(description="an event's id: go on behind it; Last-Event-ID says the same")] = (
         None
     )
+    every: Annotated[
+        float,
+        Field(
+            ge=0, le=10, description="seconds for which events are gathered: each gathering is one piece of the answer"
+        ),
+    ] = 0.0
 
 
 class LinesAsked(Asked):
@@ -104,7 +110,8 @@ EVENTS: Final = Endpoint[ManagedLogs, EventsAsked, EventTold](
     method="GET",
     path="/admin/events",
     scope=Scope.READ,
-    doc="The same as they come, as server-sent events. Who comes back with the last id misses none of the latest 1000.",
+    doc="The same as they come, as server-sent events. Who comes back with the last id misses none of the latest 1000. "
+    "With `every`, a page gets one piece of the answer in so many seconds, however much happens.",
     asks=EventsAsked,
     tells=EventTold,
     handle=lambda part: part.events,

@@ -41,16 +41,19 @@ class RequestsTold(Told):
 class EndedTold(Told):
     """A request that has ended, at `at` in seconds since the epoch. Times are in seconds.
 
-    `outcome` is `answered`, or what went wrong. `prompt_tokens`, `cached_tokens` and `tokens` are the engine's counts:
-    of the prompt, of what it had of that in its cache, and of the answer; the speeds are of reading the rest of the
-    prompt, and of what followed the first token.
+    `number` rises from one to the next, also where the router has restarted between them. `client` is the address that
+    it came from. `outcome` is `answered`, or what went wrong. `prompt_tokens`, `cached_tokens` and `tokens` are the
+    engine's counts: of the prompt, of what it had of that in its cache, and of the answer; the speeds are of reading
+    the rest of the prompt, and of what followed the first token.
     """
 
+    number: int
     id: str
     at: float
     path: str
     model: str
     key: str
+    client: str
     backend: str | None
     status: int
     outcome: str
@@ -75,15 +78,24 @@ class RequestsAsked(Asked):
 
 
 class RecentTold(Told):
-    """The latest requests that have ended, the last one first."""
+    """The latest requests that have ended, the last one first.
 
+    `last` is the number of the last one that has ended: to be given as `after`, for those that end from now on.
+    `missed`: so many behind `after` are left out, as more than `limit`, or as no longer known.
+    """
+
+    last: int
+    missed: int
     requests: tuple[EndedTold, ...]
 
 
 class RecentAsked(Asked):
-    """How many."""
+    """How many, and from where on."""
 
-    limit: Annotated[int, Field(ge=1, le=500, description="at most so many")] = 100
+    limit: Annotated[int, Field(ge=1, le=2000, description="at most so many; the router remembers no more")] = 100
+    after: Annotated[int | None, Field(description="a request's number, or `last` of an answer: those behind it")] = (
+        None
+    )
 
 
 class CancelAsked(Asked):
@@ -121,7 +133,7 @@ RECENT: Final = Endpoint[ManagedRequests, RecentAsked, RecentTold](
     method="GET",
     path="/admin/requests/recent",
     scope=Scope.READ,
-    doc="The latest requests that have ended, with their tokens, times and outcomes.",
+    doc="The latest requests that have ended, with their tokens, times and outcomes; with `after`, those since then.",
     asks=RecentAsked,
     tells=RecentTold,
     handle=lambda part: part.recent,

@@ -1,7 +1,9 @@
+import asyncio
+
 import pytest
 
 from router.core.record import Record
-from router.management.requests import Recent, ended, speeds
+from router.management.requests import AT_ONCE, Recent, ended, speeds
 
 
 def record(id_="r", **known) -> Record:
@@ -20,7 +22,7 @@ USAGE = (
 
 def test_speeds_of_one_that_ended():
     """The cached part of the prompt wasn't read, the wait was no reading, and the first token is no writing."""
-    told = ended(7.0, record(tail=USAGE))
+    told = ended(1, 7.0, record(tail=USAGE))
     assert (told.prompt_tokens, told.cached_tokens, told.tokens) == (50, 10, 41)
     assert (told.prompt_tokens_per_second, told.tokens_per_second) == (100.0, 20.0)
 
@@ -28,7 +30,7 @@ def test_speeds_of_one_that_ended():
 @pytest.mark.parametrize("known", [{"tail": b""}, {"tail": USAGE, "events": 0}, {"tail": USAGE, "ttft": None}])
 def test_speeds_that_are_not_known(known):
     """Without counts, of an answer in one piece, of one that had no first token."""
-    told = ended(7.0, record(**known))
+    told = ended(1, 7.0, record(**known))
     assert told.prompt_tokens_per_second is None
 
 
@@ -40,13 +42,48 @@ def test_how_fast_a_backend_was():
     assert speeds([record(ttft=None, events=1)]).ttft_p50 is None
 
 
-def test_the_latest_are_remembered():
-    """So many and no more, the last one first; those that failed tell no speed."""
-    clock = iter(range(10_000))
+def recent_of(count: int) -> Recent:
+    clock = iter(range(5, 100_000))
     recent = Recent(lambda: float(next(clock)))
-    for number in range(600):
+    for number in range(count):
         recent.add(record(str(number), outcome="answered" if number % 2 else "the client left"))
-    told = recent.told(1000)
-    assert [told[0].id, told[-1].id, len(told)] == ["599", "100", 500]
-    assert [each.at for each in recent.told(2)] == [599.0, 598.0]
+    return recent
+
+
+async def test_the_latest_are_remembered():
+    """So many and no more, the last one first; those that failed tell no speed."""
+    recent = recent_of(2600)
+    told = (await recent.told(5000)).requests
+    assert [told[0].id, told[-1].id, len(told)] == ["2599", "600", 2000]
+    assert [each.at for each in (await recent.told(2)).requests] == [2605.0, 2604.0]
     assert recent.speeds()["b"].requests == 250
+
+
+async def test_those_that_ended_since_the_last_look():
+    """Behind a number, and how many of them are left out; one of an earlier start means all of this one."""
+    recent = recent_of(0)
+    none = await recent.told(10)
+    assert (none.last, none.missed, none.requests) == (5000, 0, ())
+    recent = recent_of(2600)
+    first = await recent.told(2)
+    assert (first.last, first.missed, [each.number for each in first.requests]) == (7600, 0, [7600, 7599])
+    recent.add(record("next"))
+    told = await recent.told(10, first.last)
+    assert (told.last, told.missed, [each.id for each in told.requests]) == (7601, 0, ["next"])
+    assert (await recent.told(10, told.last)).requests == ()
+    told = await recent.told(3, 7597)
+    assert ([each.number for each in told.requests], told.missed) == ([7601, 7600, 7599], 1)
+    for other in (17, 9_000_000):
+        told = await recent.told(2000, other)
+        assert (len(told.requests), told.missed) == (2000, 601)
+
+
+async def test_a_long_list_lets_others_go_on():
+    """Two thousand of them take many turns of the loop."""
+    recent, turns = recent_of(2000), 0
+    telling = asyncio.create_task(recent.told(2000))
+    while not telling.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 2000 // AT_ONCE
+    assert [int(each.id) for each in telling.result().requests] == list(range(1999, -1, -1))

@@ -82,6 +82,38 @@ async def test_a_burst_is_given_some_at_a_time():
     assert sizes == [100, 100, 50]
 
 
+async def test_what_is_gathered_is_given_at_once(monkeypatch):
+    """Whoever asks for that gets nothing between two gatherings, however much happens, and misses nothing."""
+    made, pauses = Feed(clock=lambda: 5.0), []
+    await added(made, *range(250))
+
+    async def gather(_, seconds):
+        pauses.append(seconds)
+        await added(made, *range(120))
+
+    monkeypatch.setattr(Feed, "_gather", gather)
+    once = Once(lambda entry: entry.id)
+    sizes = []
+    async for some in once.following(made.follow(0, every=0.25)):
+        sizes.append(len(some))
+        if len(sizes) == 3:
+            break
+    assert (sizes, pauses) == ([250, 120, 120], [0.25, 0.25])
+
+
+async def test_gathering_ends_with_the_feed():
+    """A router that stops waits for no follower's next gathering; and none lasts longer than ten seconds."""
+    made = Feed()
+    following = asyncio.create_task(taken(made.follow(0, every=1e9), 2))
+    await asyncio.sleep(0)
+    await added(made, 1)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    made.close()
+    async with asyncio.timeout(5):
+        assert len(await following) == 1
+
+
 async def test_followers_come_one_after_the_other(monkeypatch):
     """Each has a turn of its own: between two of them, the loop looks after requests."""
     monkeypatch.setattr(feed, "TURN", 1.0)
