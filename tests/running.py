@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,21 @@ import psutil
 from launchers.files import read_ordinary
 
 REPOSITORY = Path(__file__).parent.parent
+
+_DEAD: list[socket.socket] = []
+
+
+def dead_port() -> int:
+    """Give a port that refuses connections, and that no other test gets: it stays bound, and nobody listens at it."""
+    if not _DEAD:
+        _DEAD.append(socket.socket())
+        _DEAD[0].bind(("127.0.0.1", 0))
+    return int(_DEAD[0].getsockname()[1])
+
+
+def dead_url() -> str:
+    """Give the address of one."""
+    return f"http://127.0.0.1:{dead_port()}"
 
 
 async def eventually(condition: Callable[[], object], within: float = 30.0) -> None:

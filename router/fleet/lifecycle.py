@@ -127,7 +127,7 @@ class Lifecycle:
             self._plane.withdraw(member.backend, "not started yet", due=0.0)
             member.supervisor = self._supervise(
                 launch,
-                files=free_files(launch.spec.name, running),
+                files=free_files(launch.spec.name, running, () if self.loader is None else self.loader.names),
                 on_change=lambda status: self._changed(member, status),
                 is_wanted=lambda: self._plane.directory.asked_beside(member.backend) != member.asked,
             )

@@ -12,7 +12,7 @@ failed is told to `Residency`, which refuses who waits for it; its supervisor is
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 
@@ -92,8 +92,13 @@ class Loader:
 
     # Members
 
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all that is known here; of one that was removed, until its memory is free."""
+        return self.residency.residents().keys()
+
     def add(self, member: Member, loadable: Loadable) -> None:
-        """Take in a member, unloaded."""
+        """Take in a member, unloaded; its name is none of `names`."""
         self._members[loadable.name] = member
         measured = [self._load_seconds[each.key] for each in loadable.placements if each.key in self._load_seconds]
         if measured:

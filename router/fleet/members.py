@@ -3,7 +3,7 @@
 Knows how a member is built and described. When members come, change and go: `router.fleet.lifecycle`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -181,12 +181,13 @@ def target_of(member: Member) -> Target:
     )
 
 
-def free_files(name: str, running: Iterable[Member]) -> str | None:
+def free_files(name: str, running: Iterable[Member], residents: Collection[str] = ()) -> str | None:
     """Choose the name of a launch's log and record, which no member that is running has; None: the launch's own name.
 
+    Nor may one of the `residents` have it: memory knows an engine by it, until what the engine held is seen to be free.
     Turns to start on a GPU go by it, too: two engines of one name would end each other's.
     """
-    used, found = {each.files for each in running}, name
+    used, found = {each.files for each in running}.union(residents), name
     while found in used:
         found += "~"
     return None if found == name else found

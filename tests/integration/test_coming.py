@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from router.app import App
 from router.config import Config
 from tests.fakes.engine import FakeEngine, expected_body
 from tests.fakes.launched import ENGINES, FACTS
-from tests.running import eventually
+from tests.running import dead_url, eventually
 
 CHAT = "/v1/chat/completions"
 SOON = RestartPolicy(first_delay=0.05, longest_delay=0.05, give_up_after=2)
@@ -161,8 +160,6 @@ async def test_right_after_the_start_names_are_waited_for(start, session):
 async def test_a_server_that_tells_nothing_is_not_waited_for(start, session, monkeypatch):
     """It answers, or it has had its time."""
     monkeypatch.setattr("router.proxy.directory.DISCOVERY_TIMEOUT", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    app = await start({"name": "b", "url": f"http://127.0.0.1:{port}"})
+    app = await start({"name": "b", "url": dead_url()})
     assert (await asked(session, app, model="big"))[0] == 503  # it may be that server's
     assert waiting(app) == 0

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +14,7 @@ from router.scan import servers
 from scripts import make_demo_model
 from tests.fakes.engine import FakeEngine
 from tests.models import GIB, write_gguf, write_hf
-from tests.running import RunningRouter
+from tests.running import RunningRouter, dead_port
 from tests.unit.launchers.footprints.test_gguf import LLAMA, TENSORS, header
 
 EYES = header({"general.architecture": "clip", "clip.has_vision_encoder": True}, TENSORS[:1]) + bytes(384)
@@ -42,9 +41,7 @@ def folder(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(work)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    monkeypatch.setattr(servers, "USUAL", ((port, "Ollama", "ollama"),))
+    monkeypatch.setattr(servers, "USUAL", ((dead_port(), "Ollama", "ollama"),))
     return work
 
 

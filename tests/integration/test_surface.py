@@ -1,13 +1,12 @@
 """What the router itself answers: models, health, and every error in its API's form."""
 
 import asyncio
-import socket
 
 import pytest
 
 from tests.fakes.engine import FakeEngine
 from tests.integration.raw import post
-from tests.running import eventually
+from tests.running import dead_url, eventually
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}]}
@@ -20,11 +19,6 @@ async def router(start_router, fake):
         routes={"best": ["demo"], "gpt-*": "demo"},
         limits={"max_body": "10KiB"},
     )
-
-
-def unused_url() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 async def test_models(router, session):
@@ -130,7 +124,7 @@ async def test_a_chunked_upload_is_sent_on_with_a_length(router, session, fake):
 
 async def test_no_backend_up(start_router, asking):
     """It is tried rather than nobody, and its failure told at once; /ready and /v1/models say that it is down."""
-    url = unused_url()
+    url = dead_url()
     router = await start_router([{"url": url, "models": ["demo"], "name": "gone"}])
     await eventually(lambda: not router.plane.backends["gone"].health.usable)
     async with asking.post(router.url + CHAT, json=ASK) as answer:

@@ -2,21 +2,13 @@
 
 import asyncio
 import json
-import socket
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.fakes.engine import FakeEngine
 from tests.integration.raw import ASK, LANES, post
-from tests.running import eventually
-
-
-def unused_url() -> str:
-    """Give the address of a port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        return f"http://127.0.0.1:{unused.getsockname()[1]}"
-
+from tests.running import dead_url, eventually
 
 KEY = b"authorization: Bearer one\r\n"
 HUGE = {**ASK, "messages": ["x" * 2000]}
@@ -113,7 +105,7 @@ async def test_what_the_router_answers_itself_names_no_library(router, raw, kind
 @pytest.mark.parametrize("auth", [{}, {"keys": ["one"]}])
 async def test_ready_tells_no_addresses_without_a_key(start_router, session, auth):
     """Of servers elsewhere: who shows a key learns which one it is, anybody else that there is one."""
-    there, named = unused_url(), unused_url()
+    there, named = dead_url(), f"{dead_url()}/other"
     backends = [{"url": there, "models": ["demo"]}, {"url": named, "models": ["demo"], "name": "gone"}]
     router = await start_router(backends, auth=auth)
     await eventually(lambda: not any(each.health.usable for each in router.plane.backends.values()))

@@ -12,7 +12,7 @@ import pytest
 
 from router.core.budget import RetryBudget
 from tests.fakes.engine import FakeEngine, expected_body, expected_stream
-from tests.running import eventually
+from tests.running import dead_url, eventually
 
 CHAT = "/v1/chat/completions"
 
@@ -103,9 +103,7 @@ async def test_a_backend_that_hangs_is_left_for_another(start_router, session, g
 
 async def test_a_refused_connection_leads_to_another_backend(start_router, session, good):
     """And nobody is asked there again soon: a first word against a backend counts at once."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    gone = {"url": f"http://127.0.0.1:{port}", "models": ["demo"], "name": "bad"}
+    gone = {"url": dead_url(), "models": ["demo"], "name": "bad"}
     router = await start_router([gone, backend(good, "good")])
     async with session.post(router.url + CHAT, json=chat()) as answer:
         assert answer.headers["x-router-backend"] == "good"
@@ -114,16 +112,13 @@ async def test_a_refused_connection_leads_to_another_backend(start_router, sessi
 
 async def test_what_no_engine_has_read_is_sent_on_whatever_the_budget(start_router, session, good):
     """A refused connection costs nobody anything: not even on a bad day is a request lost of it."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        backends = [{"url": url, "models": ["demo"], "name": "bad"}, backend(good, "good")]
-        router = await start_router(backends, health={"unhealthy_after": 100})
-        router.plane.ledger.budget = RetryBudget(0, reserve=0)
-        for _ in range(3):
-            router.plane.backends["good"].in_flight = 1  # it looks busier
-            async with session.post(router.url + CHAT, json=chat()) as answer:
-                assert answer.headers["x-router-backend"] == "good"
+    backends = [{"url": dead_url(), "models": ["demo"], "name": "bad"}, backend(good, "good")]
+    router = await start_router(backends, health={"unhealthy_after": 100})
+    router.plane.ledger.budget = RetryBudget(0, reserve=0)
+    for _ in range(3):
+        router.plane.backends["good"].in_flight = 1  # it looks busier
+        async with session.post(router.url + CHAT, json=chat()) as answer:
+            assert answer.headers["x-router-backend"] == "good"
 
 
 async def test_what_an_engine_refuses_is_paid_for(start_router, session, good):

@@ -230,3 +230,12 @@ def test_an_engine_hears_whether_calls_come_as_calls(version, calls):
     assert made.put_right is not None
     made.put_right("/v1/chat/completions", b"{}")
     assert entry.launch.engine.heard.calls is calls
+
+
+def test_files_that_nobody_else_has():
+    """Of those that end, and of what memory still knows: there, an engine is known by the name of its files."""
+    ending = member(planned(LaunchedFake()))
+    ending.supervisor = Supervised(STARTING)
+    assert members.free_files("demo", ()) is None
+    assert members.free_files("demo~", (ending,)) == "demo~~"
+    assert members.free_files("demo", (), {"demo", "demo~"}) == "demo~~"

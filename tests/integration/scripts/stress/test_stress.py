@@ -4,7 +4,6 @@ import asyncio
 import csv
 import json
 import signal
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from scripts.stress.results import SCHEMA, StressResults, read
 from tests.fakes.engine import FakeEngine
-from tests.running import REPOSITORY, RunningRouter, eventually
+from tests.running import REPOSITORY, RunningRouter, dead_url, eventually
 
 CONFIG = """\
 server: {port: 0}
@@ -181,9 +180,7 @@ async def test_a_target_that_goes_away(tmp_path):
 
 async def test_a_target_that_was_never_there(tmp_path):
     """It is said in a sentence, before anything is measured."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    ended = await run(tmp_path, "serial_stress_test", f"http://127.0.0.1:{port}")
+    ended = await run(tmp_path, "serial_stress_test", dead_url())
     assert ended.code == 2
     assert "can't be measured: no connection: Connection refused" in ended.said
 
