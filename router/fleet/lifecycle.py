@@ -225,6 +225,7 @@ class Lifecycle:
         member.planned = planned
         self._plane.ledger.weigh(backend, planned.config.weight)
         self._plane.bound(backend, cap_of(planned))
+        self._plane.directory.omissions.forget(backend)
         if planned.launch is not None and member.supervisor is not None:
             self._plane.learn_models(backend, models_of(planned))
             member.supervisor.set_up(self._spec_of(member, planned.launch.spec))

@@ -78,13 +78,13 @@ class Attempt(Receiver):
     `worked_at` is when its backend last showed that it works on it. `told_read` is how many tokens of the prompt an
     engine says to have read, in comments that its client doesn't get. `paused`: the client is slow. `between` hears the
     answer first, where it may have to be translated; `Owner.written` sets it, and the `texts` of a body that is an
-    outline. `cuts` is how often it was made again for less.
+    outline. `rewrites` is how often it was made again with another body.
     """
 
     between: Between | None = None
     texts: "Texts | None" = None
     told_read = 0
-    cuts = 0
+    rewrites = 0
 
     def __init__(self, owner: Owner, candidate: Candidate, sent: Sent, sent_at: float) -> None:
         self.candidate = candidate

@@ -11,6 +11,7 @@ from launchers.abilities import Abilities
 from router.core.catalog import Backend, Catalog, Route
 from router.core.contexts import Contexts
 from router.core.errors import ModelNotFoundError, RouterError, UnavailableError
+from router.core.omissions import Omissions
 
 DISCOVERY_TIMEOUT = 10.0
 """Seconds for which requests for unknown names wait while a new backend hasn't said what it serves. It is long enough
@@ -30,8 +31,8 @@ class Directory:
     So is `on_news`, and also when a backend has come up or gone down (`tell_news`).
 
     `backends` are by their names, and `abilities` has what their models can do, by the engines' names; of that,
-    `contexts` decides where long prompts go. `catalog` is replaced whole, never changed: a request keeps what it
-    resolved.
+    `contexts` decides where long prompts go. `omissions` are the fields that backends have refused. `catalog` is
+    replaced whole, never changed: a request keeps what it resolved.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -39,6 +40,7 @@ class Directory:
         self.abilities: dict[Backend, Mapping[str, Abilities]] = {}
         self.catalog = Catalog((), {})
         self.contexts = Contexts()
+        self.omissions = Omissions()
         self._routes: Mapping[str, Route] = {}
         # Backends that haven't said what they serve yet, and until when requests wait for that.
         self._undiscovered: dict[Backend, float] = {}
@@ -61,6 +63,7 @@ class Directory:
             del self.backends[backend.name]
             self.abilities.pop(backend, None)
             self.contexts.forget(backend)
+            self.omissions.forget(backend)
             self.changed()
 
     def has(self, backend: Backend) -> bool:

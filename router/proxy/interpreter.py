@@ -26,8 +26,9 @@ MOST_WHOLE = 256 * 1024 * 1024
 MOST_TOLD = 64 * 1024
 """Bytes that are kept of an answer which may say that there is no such path."""
 
-_MAY_BE_TOO_LONG = frozenset({400, 413, 422, 500})
-"""Statuses of errors that may say that a text is too long: llama.cpp's server says 500."""
+_MAY_BE_REWRITTEN = frozenset({400, 413, 422, 500})
+"""Statuses of errors after which the attempt may be made again with another body: with a shorter text, for which
+llama.cpp's server says 500, or without a field that was refused."""
 
 _UNABLE = 501
 """The status by which a counter says that it can't count this."""
@@ -50,8 +51,8 @@ class Interpreter(Between):
     """Has one attempt's answer translated; `clock` gives the loop's time.
 
     `instead` answers where the engine says that it can't (501); None: nobody does. `raw`: chunks come as they are.
-    `target` is the path at which the engine was asked, if it may lack that and nothing stands in for it. `shorten`
-    hears an error's words, and tells whether it has the attempt made again for less.
+    `target` is the path at which the engine was asked, if it may lack that and nothing stands in for it. `rewrite`
+    hears an error's status and words, and tells whether it has the attempt made again with another body.
     """
 
     takes_chunks = False
@@ -65,12 +66,13 @@ class Interpreter(Between):
         *,
         raw: bool = False,
         target: str = "",
-        shorten: Callable[[bytes], bool] | None = None,
+        rewrite: Callable[[int, bytes], bool] | None = None,
     ) -> None:
         self._attempt: Final = attempt
         self._instead: Final = instead
         self._target: Final = target
-        self._shorten: Final = shorten
+        # It holds on to the request's body, so it goes with the first sign of a good answer.
+        self._rewrite = rewrite
         # Whether chunks come as they are.
         self._raw: Final = raw
         self._answer: Final = answer
@@ -95,11 +97,13 @@ class Interpreter(Between):
         elif head.odd and not self._can_not:
             # A redirection, or an answer without content, can't be translated.
             self._tell_head(head, head.status if head.status >= 400 else 502)
+        if self._kept is None:
+            self._rewrite = None
 
     def _words_tell(self, status: int) -> bool:
         """Whether what is wrong is known only with an error's words."""
         lacks = self._target in PARTIAL and may_lack(status, 0)
-        return lacks or (self._shorten is not None and status in _MAY_BE_TOO_LONG)
+        return lacks or (self._rewrite is not None and status in _MAY_BE_REWRITTEN)
 
     def _tell_head(self, head: ResponseHead, status: int) -> None:
         waits = b"".join(b"retry-after: %s\r\n" % value for name, value in head.headers if name == b"retry-after")
@@ -153,7 +157,11 @@ class Interpreter(Between):
             attempt.let_go()
             self._instead()
             return
-        if self._shorten is not None and self._kept is not None and self._shorten(b"".join(self._gathered)):
+        if (
+            self._rewrite is not None
+            and self._kept is not None
+            and self._rewrite(self._status, b"".join(self._gathered))
+        ):
             return
         try:
             told = answer.ended(now) if self._streams else self._translated(now)

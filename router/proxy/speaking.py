@@ -10,8 +10,11 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from router.core.apis import COUNT, MESSAGES, OLLAMA_STREAMS, RESPONSES
 from router.core.form import renamed
+from router.core.omissions import refused, without
 from router.core.reshape import ALIKE, Reshape, reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
 from router.proxy.writing import fitted, message, put
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from router.proxy.pool import Pool
     from router.proxy.requests import Request
 
+_log = structlog.get_logger("router")
+
 _REWORDED = frozenset({MESSAGES, COUNT})
 """Paths on which some engines that speak the API have errors of another form."""
 
@@ -36,7 +41,10 @@ _LIMITS = {MESSAGES: "max_tokens", RESPONSES: "max_output_tokens"}
 """The one name that an API has for the most tokens of an answer."""
 
 _MOST_CUTS = 5
-"""How often an attempt is made again for less."""
+"""How often an attempt is made again for a shorter text."""
+
+_MOST_REWRITES = 16
+"""How often it is made again in all."""
 
 _ESTIMATED = b"x-router-estimate: 1\r\n"
 
@@ -182,27 +190,56 @@ def _translated(
         body = reshaped(body, after, model)
     if backend.put_right is not None:
         body = backend.put_right(target, body)
+    omitted = plane.directory.omissions.of(attempt.candidate, plane.loop.time())
+    if omitted:
+        body = without(body, omitted)
     # A counter can't count images; then there is an estimate.
     instead = (lambda: _estimate(attempt, asked)) if path == COUNT else None
-    shorten = _shortener(attempt, sender, path, asked, pool) if path in SHORTENED else None
-    attempt.between = Interpreter(attempt, translation.answer, plane.loop.time, instead, target=target, shorten=shorten)
+    rewrite = _rewriter(attempt, sender, path, asked, body, pool, plane)
+    attempt.between = Interpreter(attempt, translation.answer, plane.loop.time, instead, target=target, rewrite=rewrite)
     credentials = pool.credentials or _as_bearer(request)
     return message(request, backend, target.encode("ascii"), credentials, body, pool)
 
 
-def _shortener(attempt: "Attempt", sender: Sender, path: str, asked: bytes, pool: "Pool") -> "Callable[[bytes], bool]":
-    """Give what has an attempt made again for less, where its error says that this was too long."""
+def _rewriter(
+    attempt: "Attempt", sender: Sender, path: str, asked: bytes, sent: bytes, pool: "Pool", plane: "Plane"
+) -> "Callable[[int, bytes], bool] | None":
+    """Give what has an attempt made again with another body, where its error shows how to write it; None: nothing.
 
-    def shorten(said: bytes) -> bool:
-        body = SHORTENED[path](asked, said) if attempt.cuts < _MOST_CUTS else None
-        if body is None:
+    `asked` is the client's body, `sent` the one that the backend got. What router launches knows all fields.
+    """
+    learns = not attempt.backend.apis.engine
+    if not learns and path not in SHORTENED:
+        return None
+
+    def rewrite(status: int, said: bytes) -> bool:
+        if attempt.rewrites >= _MOST_REWRITES:
             return False
-        attempt.cuts += 1
+        shorter: bytes | None = None
+        if not (learns and _leaves_out(attempt, path, status, said, sent, plane)):
+            if path in SHORTENED and attempt.rewrites < _MOST_CUTS:
+                shorter = SHORTENED[path](asked, said)
+            if shorter is None:
+                return False
+        attempt.rewrites += 1
         attempt.let_go()
-        sender.again(attempt, pool, body)
+        sender.again(attempt, pool, shorter)
         return True
 
-    return shorten
+    return rewrite
+
+
+def _leaves_out(attempt: "Attempt", path: str, status: int, said: bytes, sent: bytes, plane: "Plane") -> bool:
+    """Note the fields that a server has refused and a request can do without; tell whether there are any."""
+    omissions, now = plane.directory.omissions, plane.loop.time()
+    found = refused(status, said, sent, omissions.of(attempt.candidate, now), is_openais=path == RESPONSES)
+    if found:
+        omissions.learn(attempt.candidate, found, now)
+        fields = ", ".join(sorted({each.field for each in found}))
+        _log.info(
+            "a server refused fields, and gets requests without them", backend=attempt.backend.name, fields=fields
+        )
+    return bool(found)
 
 
 @lru_cache(maxsize=64)
