@@ -1,4 +1,4 @@
-"""How much memory this machine's devices have free, and what our engines have of it.
+"""How much memory this machine's devices have free, what our engines have of it, and what GPUs' sensors tell.
 
 A device is RAM, or one GPU with memory of its own. A Mac has RAM alone: its GPU shares it.
 
@@ -29,6 +29,7 @@ from launchers.footprints.parts import RAM
 from launchers.footprints.resident import Resident, of_process, of_processes
 from launchers.nvml import GpuMemory, Nvml
 from profiles import facts
+from profiles.parsers import Sensors
 
 PATIENCE = 5.0
 """Seconds within which the GPUs must have been read: two calls of nvidia-smi, and then some."""
@@ -52,7 +53,8 @@ class DeviceFigures:
     """The memory of one device, in bytes.
 
     `by_pid` are bytes by process, None where the device doesn't tell; of RAM, only of our engines' processes.
-    `ceiling` is what engines can have of it together, None where the system sets no such bound.
+    `ceiling` is what engines can have of it together, None where the system sets no such bound. `sensors` are a GPU's,
+    None where they tell nothing, or NVIDIA's weren't asked for.
     """
 
     name: str
@@ -60,6 +62,7 @@ class DeviceFigures:
     free: int
     by_pid: Mapping[int, int] | None = None
     ceiling: int | None = None
+    sensors: Sensors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +77,20 @@ class DeviceLimit:
 # Looking
 
 
-def look(roots: Iterable[int] = ()) -> tuple[DeviceFigures, ...]:
+def look(roots: Iterable[int] = (), *, sensors: bool = False) -> tuple[DeviceFigures, ...]:
     """Read all devices, RAM first. `roots` are the first processes of our engines. Blocks for up to some seconds.
 
     RAM costs some 10 ms for each GiB of an engine whose size has changed; GPUs cost 1 to 60 ms.
     """
-    gpus = _GPUS(_read_gpus, PATIENCE) if sys.platform != "darwin" else None
+    gpus = _GPUS(lambda: _read_gpus(sensors=sensors), PATIENCE) if sys.platform != "darwin" else None
     return (_ram(roots), *(gpus or ()))
 
 
 def _ram(roots: Iterable[int]) -> DeviceFigures:
     memory = facts.memory_now()
     ceiling = metal_ceiling(memory.total, facts.metal_limit_now()) if sys.platform == "darwin" else None
-    table, roots = kin.processes(), set(roots)
+    roots = set(roots)
+    table = kin.processes() if roots else {}
     found = _RESIDENT.read({pid for root in roots for pid in family(root, table)})
     mapped = sum(each.mapped for each in found.values())
     by_pid = {pid: each.total - each.swapped for pid, each in found.items()}
@@ -106,15 +110,15 @@ def metal_ceiling(total: int, allowed: int | None) -> int:
     return total * 3 // 4 if total >= 36 << 30 else total * 2 // 3
 
 
-def _read_gpus() -> tuple[DeviceFigures, ...]:
-    nvidia = _NVML.read()
+def _read_gpus(*, sensors: bool) -> tuple[DeviceFigures, ...]:
+    nvidia = _NVML.read(sensors=sensors)
     gpus = by_nvidia_smi() if nvidia is None else nvidia
     amd = [
-        DeviceFigures(gpu.id, gpu.memory_bytes, gpu.free_bytes)
+        DeviceFigures(gpu.id, gpu.memory_bytes, gpu.free_bytes, sensors=gpu.sensors)
         for gpu in facts.amd_now()
         if gpu.memory_bytes is not None and gpu.free_bytes is not None
     ]
-    return (*(DeviceFigures(gpu.id, gpu.total, gpu.free, shown(gpu)) for gpu in gpus), *amd)
+    return (*(DeviceFigures(gpu.id, gpu.total, gpu.free, shown(gpu), sensors=gpu.sensors) for gpu in gpus), *amd)
 
 
 def by_nvidia_smi() -> tuple[GpuMemory, ...]:
@@ -122,7 +126,7 @@ def by_nvidia_smi() -> tuple[GpuMemory, ...]:
     gpus = [(gpu, gpu.memory_bytes, gpu.free_bytes) for gpu in facts.nvidia_now()]
     apps = facts.nvidia_apps_now() if gpus else None
     return tuple(
-        GpuMemory(gpu.id, total, free, None if apps is None else {**apps.get(gpu.uuid, {})})
+        GpuMemory(gpu.id, total, free, None if apps is None else {**apps.get(gpu.uuid, {})}, gpu.sensors)
         for gpu, total, free in gpus
         if total is not None and free is not None
     )
@@ -228,8 +232,34 @@ def own(figures: Iterable[DeviceFigures], roots: Mapping[str, int]) -> dict[str,
 
     `roots` are the first processes of the backends' engines, and `figures` what `look(roots.values())` gave.
     """
-    table = kin.processes()
-    families = {backend: family(root, table) for backend, root in roots.items()}
+    return _by_family(figures, _families(roots))
+
+
+def held(figures: Iterable[DeviceFigures], roots: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Give the same of GPUs, and the resident bytes of RAM: what several processes map counts in each of them.
+
+    That is much cheaper than what `look` measures of RAM, so `figures` may be those of a `look` without processes.
+    """
+    families = _families(roots)
+    gpus = (each for each in figures if each.name != RAM)
+    resident = {backend: sum(map(_resident, pids)) for backend, pids in families.items()}
+    return {RAM: resident} | _by_family(gpus, families)
+
+
+def _families(roots: Mapping[str, int]) -> dict[str, set[int]]:
+    table = kin.processes() if roots else {}
+    return {backend: family(root, table) for backend, root in roots.items()}
+
+
+def _resident(pid: int) -> int:
+    try:
+        resident: int = psutil.Process(pid).memory_info().rss
+    except (psutil.Error, OSError):
+        return 0
+    return resident
+
+
+def _by_family(figures: Iterable[DeviceFigures], families: Mapping[str, Iterable[int]]) -> dict[str, dict[str, int]]:
     return {
         device.name: {backend: _of(device.by_pid, pids) for backend, pids in families.items()}
         for device in figures

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver tells of the memory of each GPU, by its library NVML. Blocks for some milliseconds.
+"""What NVIDIA's driver tells of the memory and the sensors of each GPU, by its library NVML. Blocks for milliseconds.
 
 The package nvidia-ml-py (the extra `nvidia`) is optional, and so is a driver: without either, or where the driver
 fails, there are no figures, and that is no error. NVML is initialised once and kept: doing so at each look costs many
@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 
-from profiles.parsers import NVIDIA
+from profiles.parsers import NVIDIA, Sensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,15 @@ class GpuMemory:
     """The memory of one GPU, or of a part of one (MIG), in bytes.
 
     `id` is as in `profiles.parsers.Gpu.id`. `total` includes what the driver keeps for itself, which is never free.
-    `by_pid` is None where the driver names processes without their bytes, as in WSL, or names none.
+    `by_pid` is None where the driver names processes without their bytes, as in WSL, or names none. `sensors` is None
+    where they weren't asked for, or tell nothing.
     """
 
     id: str
     total: int
     free: int
     by_pid: dict[int, int] | None
+    sensors: Sensors | None = None
 
 
 class Nvml:
@@ -39,13 +41,16 @@ class Nvml:
         self._load = load
         self._library: ModuleType | None = None
 
-    def read(self) -> tuple[GpuMemory, ...] | None:
-        """Read all GPUs. One that has no memory of its own, or that fails, is left out; None without NVML."""
+    def read(self, *, sensors: bool = False) -> tuple[GpuMemory, ...] | None:
+        """Read all GPUs. One that has no memory of its own, or that fails, is left out; None without NVML.
+
+        `sensors` are read only if they are asked for: they take more calls than the memory does.
+        """
         library = self._initialised()
         if library is None:
             return None
         try:
-            return tuple(self._all(library))
+            return tuple(self._all(library, sensors=sensors))
         except library.NVMLError:
             self._library = None
             with suppress(library.NVMLError):
@@ -64,17 +69,17 @@ class Nvml:
             self._library = library
         return self._library
 
-    def _all(self, library: ModuleType) -> Iterator[GpuMemory]:
+    def _all(self, library: ModuleType, *, sensors: bool) -> Iterator[GpuMemory]:
         """Raises NVMLError if not even the count of the GPUs can be read."""
         for number in range(library.nvmlDeviceGetCount()):
             with suppress(library.NVMLError):
                 handle = library.nvmlDeviceGetHandleByIndex(number)
                 parts = tuple(_parts(library, handle))
                 with suppress(library.NVMLError):
-                    yield _memory(library, handle, f"{NVIDIA} {number}")
+                    yield _memory(library, handle, f"{NVIDIA} {number}", sensors=sensors)
                 for part in parts:
                     with suppress(library.NVMLError):
-                        yield _memory(library, part, library.nvmlDeviceGetUUID(part))
+                        yield _memory(library, part, library.nvmlDeviceGetUUID(part), sensors=sensors)
 
 
 def _parts(library: ModuleType, handle: object) -> Iterator[object]:
@@ -87,9 +92,31 @@ def _parts(library: ModuleType, handle: object) -> Iterator[object]:
                 yield library.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
 
 
-def _memory(library: ModuleType, handle: object, name: str) -> GpuMemory:
+def _memory(library: ModuleType, handle: object, name: str, *, sensors: bool) -> GpuMemory:
     memory = library.nvmlDeviceGetMemoryInfo(handle)
-    return GpuMemory(name, memory.total, memory.free, _by_pid(library, handle))
+    sensed = _sensors(library, handle) if sensors else None
+    return GpuMemory(name, memory.total, memory.free, _by_pid(library, handle), sensed)
+
+
+def _sensors(library: ModuleType, handle: object) -> Sensors | None:
+    """Read each sensor that there is. A part of a GPU (MIG) has none of its own."""
+
+    def told(read: Callable[[], int]) -> int | None:
+        with suppress(library.NVMLError):
+            return read()
+        return None
+
+    power = told(lambda: library.nvmlDeviceGetPowerUsage(handle))
+    limit = told(lambda: library.nvmlDeviceGetEnforcedPowerLimit(handle))
+    return (
+        Sensors(
+            told(lambda: library.nvmlDeviceGetUtilizationRates(handle).gpu),
+            told(lambda: library.nvmlDeviceGetTemperature(handle, library.NVML_TEMPERATURE_GPU)),
+            None if power is None else round(power / 1000, 1),
+            None if limit is None else round(limit / 1000, 1),
+        )
+        or None
+    )
 
 
 def _by_pid(library: ModuleType, handle: object) -> dict[int, int] | None:

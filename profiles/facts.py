@@ -250,9 +250,16 @@ def _amd(cards: Path) -> tuple[Gpu, ...]:
     names = ("vendor", "mem_info_vram_total", "product_name", "mem_info_vram_used")
     found = sorted(cards.glob("card[0-9]*"), key=lambda card: (len(card.name), card.name))
     folders = [card / "device" for card in found if "-" not in card.name]
-    read = (parsers.amd_gpu(*(_text(folder / name) for name in names)) for folder in folders)
+    told = ([_text(folder / name) for name in names] for folder in folders)
+    read = (parsers.amd_gpu(*each, sensors=_amd_sensors(folder)) for each, folder in zip(told, folders, strict=True))
     gpus = (gpu for gpu in read if gpu is not None)
     return tuple(replace(gpu, number=number) for number, gpu in enumerate(gpus))
+
+
+def _amd_sensors(folder: Path) -> parsers.Sensors | None:
+    hwmon = next(iter(sorted(folder.glob("hwmon/hwmon*"))), folder / "hwmon")
+    names = ("temp1_input", "power1_average", "power1_input", "power1_cap")
+    return parsers.amd_sensors(_text(folder / "gpu_busy_percent"), *(_text(hwmon / name) for name in names))
 
 
 # Engines

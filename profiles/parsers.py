@@ -9,7 +9,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-NVIDIA_FIELDS = ("index", "name", "memory.total", "driver_version", "compute_cap", "memory.free", "uuid")
+NVIDIA_FIELDS = (
+    "index", "name", "memory.total", "driver_version", "compute_cap", "memory.free", "uuid",
+    "utilization.gpu", "temperature.gpu", "power.draw", "enforced.power.limit",
+)  # fmt: skip
 """The fields to query of nvidia-smi, in the order in which `nvidia_gpus` reads them."""
 
 NVIDIA_APP_FIELDS = ("gpu_uuid", "pid", "used_gpu_memory")
@@ -22,13 +25,34 @@ _MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Sensors:
+    """What a GPU's sensors tell; None where it has no such sensor, or doesn't tell.
+
+    `utilisation` is the percentage of the driver's last sample (up to a second) in which the GPU computed,
+    `temperature` in °C, `power` what it draws and `power_limit` what it may draw, in watts.
+    """
+
+    utilisation: int | None = None
+    temperature: int | None = None
+    power: float | None = None
+    power_limit: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether any of them tells something."""
+        return self != _SILENT
+
+
+_SILENT = Sensors()
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU that this process may use. Two of a kind are equal, whatever their numbers and their free memory.
 
     `vendor` is NVIDIA or AMD, `name` like NVIDIA H100 80GB HBM3. `memory_bytes` are its own, None if it shares the
     machine's (a DGX Spark, a Jetson). `capability` is NVIDIA's compute capability, like 9.0. `number` is its place
-    among the machine's GPUs of its vendor. `uuid`, of NVIDIA's alone, is like GPU-…. `free_bytes` is from the last
-    look, None if unknown.
+    among the machine's GPUs of its vendor. `uuid`, of NVIDIA's alone, is like GPU-…. `free_bytes` and `sensors` are
+    from the last look, None if unknown.
     """
 
     vendor: str
@@ -39,6 +63,7 @@ class Gpu:
     number: int = field(default=0, compare=False)
     uuid: str = field(default="", compare=False)
     free_bytes: int | None = field(default=None, compare=False)
+    sensors: Sensors | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -53,11 +78,24 @@ def nvidia_gpus(text: str) -> tuple[Gpu, ...]:
 
 
 def _nvidia_gpu(
-    index: str, name: str, memory: str, driver: str, capability: str, free: str = "", uuid: str = ""
+    index: str, name: str, memory: str, driver: str, capability: str, free: str = "", uuid: str = "", *sensed: str
 ) -> Gpu:
     return Gpu(
-        NVIDIA, name, _mebibytes(memory), _known(driver), _known(capability), int(index), _known(uuid), _mebibytes(free)
+        NVIDIA,
+        name,
+        _mebibytes(memory),
+        _known(driver),
+        _known(capability),
+        int(index),
+        _known(uuid),
+        _mebibytes(free),
+        _nvidia_sensors(*sensed),
     )
+
+
+def _nvidia_sensors(busy: str = "", temperature: str = "", power: str = "", limit: str = "") -> Sensors | None:
+    """Parse what nvidia-smi tells in percent, °C and watts; what isn't told is in brackets."""
+    return Sensors(_whole(busy), _whole(temperature), _scaled(power), _scaled(limit)) or None
 
 
 def nvidia_apps(text: str) -> dict[str, dict[int, int]] | None:
@@ -84,12 +122,38 @@ def _known(cell: str) -> str:
     return "" if cell.startswith("[") else cell  # [N/A], [Not Supported]
 
 
-def amd_gpu(vendor: str, memory: str, product: str, used: str = "") -> Gpu | None:
+def _whole(text: str) -> int | None:
+    return int(text) if text.strip().isdecimal() else None
+
+
+def _scaled(text: str, unit: float = 1) -> float | None:
+    """Parse a number in so small a unit, to a tenth of the large one."""
+    return round(float(text) / unit, 1) if re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s*", text) else None
+
+
+def amd_gpu(vendor: str, memory: str, product: str, used: str = "", *, sensors: Sensors | None = None) -> Gpu | None:
     """Parse a card's files vendor, mem_info_vram_total, product_name and mem_info_vram_used; None if it isn't AMD's."""
     if vendor.strip() != _AMD_VENDOR or not memory.strip().isdecimal():
         return None
     free = max(int(memory) - int(used), 0) if used.strip().isdecimal() else None
-    return Gpu(AMD, product.strip() or "AMD GPU", int(memory), free_bytes=free)
+    return Gpu(AMD, product.strip() or "AMD GPU", int(memory), free_bytes=free, sensors=sensors)
+
+
+def amd_sensors(busy: str, temperature: str, average: str, power: str, limit: str) -> Sensors | None:
+    """Parse a card's files gpu_busy_percent and, of its hwmon, temp1_input, power1_average, power1_input, power1_cap.
+
+    These are in thousandths of °C and millionths of watts; newer cards have power1_input alone.
+    """
+    degrees, watts = _scaled(temperature, 1000), _scaled(average, 1e6)
+    return (
+        Sensors(
+            _whole(busy),
+            None if degrees is None else round(degrees),
+            _scaled(power, 1e6) if watts is None else watts,
+            _scaled(limit, 1e6),
+        )
+        or None
+    )
 
 
 def visible(gpus: Sequence[Gpu], wish: str | None) -> tuple[Gpu, ...]:

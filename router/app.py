@@ -42,7 +42,9 @@ from router.fleet.overrides import Key, Overrides
 from router.fleet.planning import look, plan_of, room_beside, with_known_gpus
 from router.fleet.reload import Reloader
 from router.listener import Listener, room_for_clients
+from router.management.devices import Devices
 from router.management.endpoints import endpoints
+from router.management.history import Historian
 from router.management.machine import Machine
 from router.management.requests import Recent
 from router.proxy.plane import Plane
@@ -102,7 +104,6 @@ class App:
         self._announced = False
         self._access: AccessLog | None = None
         self._recent = Recent()
-        self._machine = Machine()
         self._feed = FeedHandler(Feed())
         self.plane = Plane(
             settings.exchange_limits(config),
@@ -124,6 +125,7 @@ class App:
         self.fleet = Fleet(
             self.plane, self._prober, self._logs, self._announce, policy, Store(folder / config.state.dir)
         )
+        self._historian = Historian(self.plane, Machine(Devices(self.fleet)))
         self._set_up(config)
 
     def _set_up(self, config: Config) -> None:
@@ -155,7 +157,8 @@ class App:
         await self.fleet.apply(steps(self.plan, plan, Room()), plan)
         self.plan = plan
         await self._bind()
-        self._access = AccessLog(self._logs, terminal_of(sys.stderr) if sys.stderr.isatty() else None)
+        terminal = terminal_of(sys.stderr) if sys.stderr.isatty() else None
+        self._access = AccessLog(self._logs, terminal, self._historian.history.ended)
         log.info(f"listening at {self.url}")
         if self.listener.ollama_url:
             log.info(f"listening at {self.listener.ollama_url}, too, for Ollama's clients")
@@ -167,7 +170,7 @@ class App:
         if plan.launches:
             log.info(f"profile {plan.why}")
         self.fleet.start()
-        self._machine.lag.start()
+        self._historian.start()
         if self.reloader is not None:
             self.reloader.start(self.reload)
 
@@ -242,7 +245,7 @@ class App:
             self.fleet,
             self.plane,
             self._recent,
-            self._machine,
+            self._historian,
             self._feed.feed,
             self._logs,
             router=self,
@@ -316,7 +319,7 @@ class App:
 
     async def _close(self) -> None:
         logging.getLogger().removeHandler(self._feed)
-        self._machine.lag.stop()
+        self._historian.stop()
         self.plane.close()
         await self.listener.close()
         if self._access is not None:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from router.api.admin.logs import EventTold
 from router.api.admin.requests import RequestsTold, RequestTold
-from router.api.admin.status import BackendTold, StatusTold
+from router.api.admin.status import BackendTold, DeviceTold, StatusTold
 from router.cli import events, requests, status
 from router.cli.tables import Row
 
@@ -74,13 +74,23 @@ def _head(seen: Seen, width: int, height: int) -> list[tuple[str, str]]:
     """Write the lines above the tables, each with its style."""
     told = seen.status
     waiting = [each for each in status.queues(told) if each]
+    machine, most = status.of_machine(told.machine), 2 if height < TALL else 6
+    gpus = status.gpus(told.machine)
+    in_full = machine + [" ".join(filter(None, (status.room(each), _in_brackets(each)))) for each in gpus]
+    # What the sensors tell is left out where GPUs would be, too.
+    fits = len(packed(in_full, width, len(in_full))) <= most
     parts = [
         (status.of_router(told.router), "bold", 2),
-        (status.of_machine(told.machine), "", 2 if height < TALL else 6),
+        (in_full if fits else machine + list(map(status.room, gpus)), "", most),
         (waiting, "yellow", 1 if height < TALL else 3),
     ]
     lost = [(seen.lost, "bold red")] if seen.lost else []
     return lost + [(line, style) for words, style, most in parts for line in packed(words, width, most)]
+
+
+def _in_brackets(gpu: DeviceTold) -> str:
+    said = status.sensed(gpu)
+    return f"({said})" if said else ""
 
 
 def packed(words: Sequence[str], width: int, most: int) -> list[str]:

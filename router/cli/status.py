@@ -3,7 +3,7 @@
 import argparse
 
 from launchers.footprints.parts import RAM
-from router.api.admin.status import STATUS, BackendTold, MachineTold, ReloadTold, RouterTold, StatusTold
+from router.api.admin.status import STATUS, BackendTold, DeviceTold, MachineTold, ReloadTold, RouterTold, StatusTold
 from router.cli import running, tables
 from router.cli.shown import lasting
 from router.core.memory.refusals import size_text
@@ -24,8 +24,9 @@ def lines(told: StatusTold) -> list[str]:
 
 
 def summary(told: StatusTold) -> list[str]:
-    """Write of the process and the machine, a line each."""
-    return [", ".join(of_router(told.router)), ", ".join(of_machine(told.machine))]
+    """Write of the process, the machine, and its GPUs, a line each."""
+    machine = ", ".join(of_machine(told.machine))
+    return [", ".join(of_router(told.router)), machine, *map(_of_gpu, gpus(told.machine))]
 
 
 def of_router(told: RouterTold) -> list[str]:
@@ -43,16 +44,36 @@ def of_router(told: RouterTold) -> list[str]:
 
 
 def of_machine(told: MachineTold) -> list[str]:
-    """Write of the machine, a few words each; the GPUs come last."""
+    """Write of the machine, a few words each."""
     return [
         f"machine: CPU {told.cpu_percent:.0f}% of {told.cpus}",
         f"{size_text(told.memory_available)} of {size_text(told.memory_bytes)} RAM free",
-        *(
-            f"{printable(each.name)} {size_text(each.free)} of {size_text(each.bytes)} free"
-            for each in told.devices
-            if each.name != RAM
-        ),
     ]
+
+
+def gpus(told: MachineTold) -> list[DeviceTold]:
+    """Give the GPUs that have memory of their own."""
+    return [each for each in told.devices if each.name != RAM]
+
+
+def room(told: DeviceTold) -> str:
+    """Write how much of a GPU is free."""
+    return f"{printable(told.name)} {size_text(told.free)} of {size_text(told.bytes)} free"
+
+
+def sensed(told: DeviceTold) -> str:
+    """Write what its sensors tell, as far as there are any."""
+    watts = "" if told.power is None else f"{told.power:.0f} W"
+    limit = "" if told.power_limit is None or not watts else f" of {told.power_limit:.0f} W"
+    busy = "" if told.utilisation is None else f"{told.utilisation}% busy"
+    warm = "" if told.temperature is None else f"{told.temperature} °C"
+    return ", ".join(filter(None, (busy, warm, watts + limit)))
+
+
+def _of_gpu(told: DeviceTold) -> str:
+    holders = sorted(told.held.items(), key=lambda each: -each[1])
+    held = ", ".join(f"{printable(name)} has {size_text(size)}" for name, size in holders)
+    return "; ".join(filter(None, (room(told), sensed(told), held)))
 
 
 def backends(told: tuple[BackendTold, ...]) -> list[str]:

@@ -14,6 +14,7 @@ from launchers.turns import Turns
 from router.core.catalog import Backend
 from router.core.errors import ConflictError
 from router.core.memory.actions import Remember
+from router.core.memory.devices import Footprint
 from router.core.memory.refusals import LoadFailedError
 from router.fleet.diff import Do, Plan, PlannedBackend, Step
 from router.fleet.launching import Launch
@@ -102,6 +103,14 @@ class Fleet:
     def pids(self) -> dict[str, int]:
         """The process of each member that has one, by the member's name."""
         return pids_of(self.members)
+
+    @property
+    def reserved(self) -> dict[str, Footprint]:
+        """Bytes by device that are reserved for each member whose engine is loaded and unloaded."""
+        if self._memory is None:
+            return {}
+        held = self._memory.residency.reservations.held
+        return {name: held(each.resident) for name, each in self.members.items() if each.resident}
 
     def told(self) -> list[dict[str, object]]:
         """Describe each backend as plain data: those that are there, then those that are ending."""

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from aiohttp import web
 
-from router.api.admin import backends, configuration, llama_swap, logs, models, requests, status, upstream
+from router.api.admin import backends, configuration, history, llama_swap, logs, models, requests, status, upstream
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
 from router.management.backends import Backends
 from router.management.configuration import Configuration
+from router.management.history import Historian
 from router.management.levers import Levers
 from router.management.llama_swap import LikeLlamaSwap
 from router.management.logs import Logs
-from router.management.machine import Machine
 from router.management.models import Models
 from router.management.requests import Recent, Requests
 from router.management.serving import routes
@@ -26,7 +26,7 @@ def endpoints(
     fleet: Fleet,
     plane: Plane,
     recent: Recent,
-    machine: Machine,
+    historian: Historian,
     feed: Feed,
     folder: Path,
     *,
@@ -39,10 +39,11 @@ def endpoints(
     """
     of_models, of_requests = Models(fleet, plane, router), Requests(plane, recent)
     return [
-        *routes(status.ENDPOINTS, Status(fleet, plane, recent, machine, router, reloader)),
+        *routes(status.ENDPOINTS, Status(fleet, plane, recent, historian.machine, router, reloader)),
         *routes(models.ENDPOINTS, of_models),
         *routes(backends.ENDPOINTS, Backends(fleet, plane, router)),
         *routes(requests.ENDPOINTS, of_requests),
+        *routes(history.ENDPOINTS, historian),
         *routes(logs.ENDPOINTS, Logs(fleet, feed, folder)),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
         *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, of_models, of_requests, feed)),

@@ -4,19 +4,18 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Final
 
 import psutil
 
-from launchers import devices
-from launchers.devices import DeviceFigures
 from router.api.admin.status import DeviceTold, MachineTold, RouterTold
-from router.telemetry.tasks import aside
+from router.management.devices import DeviceNow, Devices
 
-LOOK_EVERY: Final = 5.0
-"""Seconds for which the figures of GPUs are good: where nvidia-smi has to be asked, it takes 50 ms of CPU."""
+MEASURE_OVER: Final = 1.0
+"""Seconds over which the CPU's work is measured at least, however many ask for it."""
 
 SAMPLE_EVERY: Final = 1.0
 SAMPLES: Final = 60
@@ -52,35 +51,47 @@ class Lag:
         return max(self._late, default=0.0)
 
 
-class Machine:
-    """Describes the machine and the process. `look` reads the devices, and may block."""
+class Busy:
+    """How busy a CPU is, in percent, since it was measured last; `measure` tells that, and begins anew."""
 
-    def __init__(self, look: Callable[[], Sequence[DeviceFigures]] = devices.look) -> None:
+    def __init__(self, measure: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+        self._measure = measure
+        self._clock = clock
+        self._told = 0.0
+        self._at = clock()
+        # The first call only begins the measurement.
+        measure()
+
+    @property
+    def percent(self) -> float:
+        """The latest figure: one that was measured over too short a time would say nothing."""
+        if self._clock() - self._at >= MEASURE_OVER:
+            self._told, self._at = self._measure(), self._clock()
+        return self._told
+
+
+class Machine:
+    """Describes the machine and the process."""
+
+    def __init__(self, devices: Devices) -> None:
         self.lag = Lag()
-        self._look = look
-        self._devices: Sequence[DeviceFigures] = ()
-        self._looked: float | None = None
+        self.devices = devices
         self._process = psutil.Process()
         self._started = time.time()
         # It is read from the disk, which takes a millisecond.
         self._version = version("router")
-        # The first call only begins the measurement.
-        psutil.cpu_percent()
-        self._process.cpu_percent()
+        self.cpu = Busy(psutil.cpu_percent)
+        self.own_cpu = Busy(self._process.cpu_percent)
 
     async def machine(self) -> MachineTold:
-        """Describe the machine; its load is that since it was asked last."""
-        now = time.monotonic()
-        if self._looked is None or now - self._looked > LOOK_EVERY:
-            self._looked = now
-            self._devices = await aside(self._look)
+        """Describe the machine."""
         memory = psutil.virtual_memory()
         return MachineTold(
             cpus=os.cpu_count() or 1,
-            cpu_percent=psutil.cpu_percent(),
+            cpu_percent=self.cpu.percent,
             memory_bytes=memory.total,
             memory_available=memory.available,
-            devices=tuple(DeviceTold(name=each.name, bytes=each.total, free=each.free) for each in self._devices),
+            devices=tuple(map(told, await self.devices.fresh())),
         )
 
     def router(self, in_flight: int, queued: int) -> RouterTold:
@@ -92,10 +103,17 @@ class Machine:
                 pid=process.pid,
                 started=round(self._started, 3),
                 uptime=round(time.time() - self._started, 1),
-                cpu_percent=process.cpu_percent(),
+                cpu_percent=self.own_cpu.percent,
                 memory_bytes=process.memory_info().rss,
                 descriptors=process.num_fds() if hasattr(process, "num_fds") else None,
                 loop_lag=round(self.lag.worst, 4),
                 in_flight=in_flight,
                 queued=queued,
             )
+
+
+def told(device: DeviceNow) -> DeviceTold:
+    """Describe a device."""
+    return DeviceTold(
+        name=device.name, bytes=device.total, free=device.free, held=device.held, **asdict(device.sensors)
+    )

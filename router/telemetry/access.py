@@ -13,10 +13,11 @@ requests that were refused before they could be sent anywhere (`telemetry.refusa
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from router.core.record import Record, ending
+from router.core.record import Ending, Record, ending
 from router.telemetry.logs import BoundedFile, field
 from router.telemetry.tasks import unharmed
 from router.telemetry.terminal import Terminal
@@ -29,11 +30,20 @@ MOST_RECORDS = 1024
 
 
 class AccessLog:
-    """Writes lines to a folder's access.log and to a terminal; either may be None."""
+    """Writes lines to a folder's access.log and to a terminal; either may be None.
 
-    def __init__(self, folder: Path | None, terminal: Terminal | None) -> None:
+    `on_ended` gets each record with what the end of its answer says, when its line is written.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        terminal: Terminal | None,
+        on_ended: Callable[[Record, Ending], None] = lambda _, _said: None,
+    ) -> None:
         self._file = None if folder is None else BoundedFile(folder / "access.log")
         self._terminal = terminal
+        self._on_ended = on_ended
         self._records: list[Record] = []
         self._loop = asyncio.get_running_loop()
         self._flushing: asyncio.TimerHandle | None = None
@@ -59,7 +69,12 @@ class AccessLog:
         if not records:
             return
         moment = time.strftime("%Y-%m-%d %H:%M:%S")
-        text = "\n".join([f"{moment} {line(record)}" for record in records])
+        lines = []
+        for record in records:
+            said = ending(record.tail)
+            lines.append(f"{moment} {line(record, said)}")
+            self._on_ended(record, said)
+        text = "\n".join(lines)
         if self._file is not None:
             self._file.handle(logging.makeLogRecord({"msg": text}))
         if self._terminal is not None:
@@ -72,9 +87,8 @@ class AccessLog:
             self._file.close()
 
 
-def line(record: Record) -> str:
-    """Format an exchange as a line of access.log, without the time."""
-    said = ending(record.tail)
+def line(record: Record, said: Ending) -> str:
+    """Format an exchange as a line of access.log, without the time; `said` is what the end of its answer says."""
     prompt, completion = said.prompt_tokens, said.completion_tokens
     ttft = "-" if record.ttft is None else f"{record.ttft:.3f}s"
     tokens = ""

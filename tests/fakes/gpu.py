@@ -104,6 +104,7 @@ def nvidia_smi(machine: Path) -> int:
         known = {
             "index": index, "name": "NVIDIA H200", "memory.total": total, "driver_version": "580.159.04",
             "compute_cap": "9.0", "memory.free": total - RESERVED if index else free(machine), "uuid": f"GPU-{index}",
+            "utilization.gpu": 37, "temperature.gpu": 41, "power.draw": 212.35, "enforced.power.limit": "700.00",
         }  # fmt: skip
         print(", ".join(str(known[field]) for field in fields))  # noqa: T201
     return 0

@@ -17,6 +17,7 @@ from tests.fakes import gpu
 from tests.running import REPOSITORY, RunningRouter, eventually
 
 H200 = 143771  # MiB
+GIB = 1 << 30
 CHAT = "/v1/chat/completions"
 ASK = {"messages": [{"role": "user", "content": "Hello"}]}
 QWEN = {
@@ -125,6 +126,28 @@ async def test_two_that_share_a_gpu_start_one_after_the_other(machine):
             router.signal()
             assert await router.exit_code() == 0
     assert not any("error" in start for start in gpu.starts(machine.gpu))
+
+
+async def test_the_status_tells_who_has_what_of_the_gpu(machine):
+    """Its sensors, and the bytes of each backend, as its driver tells them; of RAM, what is resident."""
+    async with machine.router("one qwen", "two qwen") as router:
+        await until(router, one="running", two="running")
+        caches = {name: GIB * size for name, size in machine.caches().items()}
+        async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+            while True:
+                async with session.get(router.url + "/admin/status") as answer:
+                    ram, told = (await answer.json())["machine"]["devices"]
+                # A reading is good for some seconds, and may be of before both had their caches.
+                if all(told["held"].get(name, 0) > size for name, size in caches.items()):
+                    break
+                await asyncio.sleep(0.1)
+        sensors = {name: told[name] for name in ("utilisation", "temperature", "power", "power_limit")}
+        assert sensors == {"utilisation": 37, "temperature": 41, "power": 212.3, "power_limit": 700.0}
+        assert sum(told["held"].values()) == told["bytes"] - told["free"] - (gpu.RESERVED << 20)
+        assert ram["held"].keys() == {"one", "two"}
+        assert ram["utilisation"] is None
+        said = machine.command("status", "--url", router.url).stdout
+        assert re.search(r"^NVIDIA 0 .* free; 37% busy, 41 °C, 212 W of 700 W; (one|two) has ", said, re.MULTILINE)
 
 
 async def test_replicas_take_turns_too(machine):

@@ -5,7 +5,7 @@ TABLE has them all. A path that isn't in it isn't answered.
 
 from typing import Any, Final
 
-from router.api.admin import backends, configuration, llama_swap, logs, models, requests, status, upstream
+from router.api.admin import backends, configuration, history, llama_swap, logs, models, requests, status, upstream
 from router.api.admin.endpoint import Endpoint
 
 TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (
@@ -13,6 +13,7 @@ TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (
     *models.ENDPOINTS,
     *backends.ENDPOINTS,
     *requests.ENDPOINTS,
+    *history.ENDPOINTS,
     *logs.ENDPOINTS,
     *configuration.ENDPOINTS,
     *llama_swap.ENDPOINTS,

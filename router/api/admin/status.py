@@ -19,15 +19,24 @@ class LoadTold(Told):
 
 
 class DeviceTold(Told):
-    """RAM, or a GPU with memory of its own; in bytes."""
+    """RAM, or a GPU with memory of its own; in bytes. `held` is what each backend has of it, as far as it is known.
+
+    `utilisation` is the percentage of the latest moment in which the GPU computed, `temperature` in °C, `power` what it
+    draws and `power_limit` what it may draw, in watts; null where that isn't known.
+    """
 
     name: str
     bytes: int
     free: int
+    held: Mapping[str, int] = {}
+    utilisation: int | None = None
+    temperature: int | None = None
+    power: float | None = None
+    power_limit: float | None = None
 
 
 class MachineTold(Told):
-    """This machine. `cpu_percent` is of all its CPUs, since it was asked last; 100 is one of them."""
+    """This machine. `cpu_percent` is how busy its CPUs were lately, all together: 100 is all of them."""
 
     cpus: int
     cpu_percent: float

@@ -33,12 +33,12 @@ def event(number: int, message: str = "", level: str = "info") -> EventTold:
     return EventTold(id=number, at=0.0, kind="log", level=level, message=message or f"event {number}")
 
 
-def seen(backends=(), requests=(), events=(), *, gpus=0, queues=None, lost="", total=None) -> Seen:
+def seen(backends=(), requests=(), events=(), *, gpus=0, queues=None, lost="", total=None, **sensors) -> Seen:
     router = RouterTold(
         version="0.1.0", pid=1, started=0.0, uptime=250.0, cpu_percent=3.0, memory_bytes=GIB // 8, descriptors=9,
         loop_lag=0.0, in_flight=len(requests), queued=0,
     )  # fmt: skip
-    devices = [DeviceTold(name=f"NVIDIA {each}", bytes=80 * GIB, free=20 * GIB) for each in range(gpus)]
+    devices = [DeviceTold(name=f"NVIDIA {each}", bytes=80 * GIB, free=20 * GIB, **sensors) for each in range(gpus)]
     machine = MachineTold(
         cpus=64, cpu_percent=12.0, memory_bytes=512 * GIB, memory_available=400 * GIB,
         devices=(DeviceTold(name="ram", bytes=512 * GIB, free=400 * GIB), *devices),
@@ -122,6 +122,19 @@ def test_more_room_shows_more():
 def test_gpus_that_do_not_fit_are_counted():
     assert drawn(BUSY)[2] == "NVIDIA 0 20.0 GiB of 80.0 GiB free, and 7 more"
     assert any(line.endswith("NVIDIA 7 20.0 GiB of 80.0 GiB free") for line in drawn(BUSY, 120, 40))
+
+
+SENSORS = {"utilisation": 87, "temperature": 64, "power": 412.3, "power_limit": 700.0}
+
+
+def test_what_sensors_tell_where_there_is_room():
+    """Before GPUs are left out, it is."""
+    free = "NVIDIA 0 20.0 GiB of 80.0 GiB free"
+    assert drawn(seen(gpus=1, **SENSORS))[2] == f"{free} (87% busy, 64 °C, 412 W of 700 W)"
+    assert drawn(seen(gpus=1, utilisation=3))[2] == f"{free} (3% busy)"
+    assert drawn(seen(gpus=2, **SENSORS))[2] == f"{free}, NVIDIA 1 20.0 GiB of 80.0 GiB free"
+    eight = drawn(seen(gpus=8, **SENSORS), 200, 60)
+    assert sum(line.count("(87% busy, 64 °C, 412 W of 700 W)") for line in eight) == 8
 
 
 def test_requests_that_wait_come_last():

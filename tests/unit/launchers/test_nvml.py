@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from launchers.nvml import GpuMemory, Nvml
+from profiles.parsers import Sensors
 
 GIB = 1 << 30
 
@@ -19,6 +20,7 @@ class NVMLLibraryMismatchError(Exception):
 class _Fake(ModuleType):
     """NVML's Python module, for GPUs that are dictionaries."""
 
+    NVML_TEMPERATURE_GPU = 0
     NVMLError = NVMLError
     NVMLLibraryMismatchError = NVMLLibraryMismatchError
 
@@ -72,6 +74,19 @@ class _Fake(ModuleType):
     def nvmlDeviceGetGraphicsRunningProcesses(self, handle):  # noqa: N802
         return self.listed(self.told(handle, "drawing"))
 
+    def nvmlDeviceGetUtilizationRates(self, handle):  # noqa: N802
+        return SimpleNamespace(gpu=self.told(handle, "busy"), memory=1)
+
+    def nvmlDeviceGetTemperature(self, handle, sensor):  # noqa: N802
+        assert sensor == self.NVML_TEMPERATURE_GPU
+        return self.told(handle, "warm")
+
+    def nvmlDeviceGetPowerUsage(self, handle):  # noqa: N802
+        return self.told(handle, "milliwatts")
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle):  # noqa: N802
+        return self.told(handle, "limit")
+
     @staticmethod
     def listed(processes):
         return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in processes]
@@ -86,8 +101,8 @@ class _Fake(ModuleType):
 H100 = {"total": 80 * GIB, "free": 70 * GIB, "computing": [(413, 8 * GIB), (414, GIB)]}
 
 
-def read(*gpus: dict[str, Any]) -> tuple[GpuMemory, ...] | None:
-    return Nvml(lambda: _Fake(*gpus)).read()
+def read(*gpus: dict[str, Any], sensors: bool = False) -> tuple[GpuMemory, ...] | None:
+    return Nvml(lambda: _Fake(*gpus)).read(sensors=sensors)
 
 
 def test_each_gpu_with_its_processes():
@@ -123,6 +138,29 @@ def test_the_parts_of_a_gpu_are_devices():
         GpuMemory("NVIDIA 0", 80 * GIB, 70 * GIB, None),
         GpuMemory("MIG-0a", 10 * GIB, 9 * GIB, {413: GIB}),
     )
+
+
+BUSY = {"busy": 87, "warm": 64, "milliwatts": 412_345, "limit": 700_000}
+
+
+@pytest.mark.parametrize(
+    ("told", "sensors"),
+    [
+        (BUSY, Sensors(87, 64, 412.3, 700.0)),
+        ({"busy": 0, "warm": 30}, Sensors(0, 30)),
+        ({"milliwatts": 8000}, Sensors(power=8.0)),
+        ({}, None),
+    ],
+)
+def test_what_the_sensors_tell(told, sensors):
+    """Each by itself: a laptop's GPU may have no power limit, a part of a GPU has none of them."""
+    (gpu,) = read(H100 | told, sensors=True) or ()
+    assert gpu.sensors == sensors
+
+
+def test_sensors_are_read_only_if_they_are_asked_for():
+    """Whoever waits for freed memory waits for each call."""
+    assert read(H100 | BUSY) == read(H100)
 
 
 def test_without_the_package_nothing_is_known():

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from profiles import facts
-from profiles.parsers import Gpu
+from profiles.parsers import Gpu, Sensors
 
 H100 = Gpu("NVIDIA", "NVIDIA H100 80GB HBM3", 81559 << 20, "580.159.04", "9.0")
 
@@ -105,10 +105,11 @@ def test_nvidia_smi_is_asked(program):
     """For what is understood, in the order in which it is."""
     program(
         "nvidia-smi",
-        '[ "$1" = --query-gpu=index,name,memory.total,driver_version,compute_cap,memory.free,uuid ] || exit 1\n'
+        "[ $1 = --query-gpu=index,name,memory.total,driver_version,compute_cap,memory.free,uuid,"
+        "utilization.gpu,temperature.gpu,power.draw,enforced.power.limit ] || exit 1\n"
         '[ "$2" = --format=csv,noheader,nounits ] || exit 1\n'
-        "echo '0, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0, 81079, GPU-0a'\n"
-        "echo '1, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0, 1000, GPU-1b'",
+        "echo '0, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0, 81079, GPU-0a, 0, 36, 120.93, 700.00'\n"
+        "echo '1, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0, 1000, GPU-1b, 0, 36, [N/A], [N/A]'",
     )
     assert facts._gpus("Linux", {}) == ((H100, H100), ())
     gpus, (note,) = facts._gpus("Linux", {"CUDA_VISIBLE_DEVICES": "1"})
@@ -190,9 +191,14 @@ def test_amd_cards_are_read_of_their_files(tmp_path):
     card(tmp_path, "card2-DP-1", vendor="0x1002", mem_info_vram_total="1")
     card(tmp_path, "card3", vendor="0x8086")
     (tmp_path / "card10" / "device" / "mem_info_vram_used").write_text(f"{3 << 30}\n")
+    hwmon = tmp_path / "card10" / "device" / "hwmon" / "hwmon7"
+    hwmon.mkdir(parents=True)
+    for name, text in (("temp1_input", "61000"), ("power1_average", "99500000"), ("power1_cap", "750000000")):
+        (hwmon / name).write_text(f"{text}\n")
     found = facts._amd(tmp_path)
     assert found == (Gpu("AMD", "MI300X", 2 << 30), Gpu("AMD", "MI300X", 10 << 30))
     assert [(gpu.id, gpu.free_bytes) for gpu in found] == [("AMD 0", None), ("AMD 1", 7 << 30)]
+    assert [gpu.sensors for gpu in found] == [None, Sensors(None, 61, 99.5, 750.0)]
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -3,7 +3,7 @@
 import pytest
 
 from profiles import parsers
-from profiles.parsers import Gpu
+from profiles.parsers import Gpu, Sensors
 
 MIB = 1 << 20
 H100 = Gpu("NVIDIA", "NVIDIA H100 80GB HBM3", 81559 * MIB, "580.159.04", "9.0")
@@ -30,6 +30,35 @@ NO_DRIVER = (
 )
 def test_nvidia_gpus(said, gpus):
     assert parsers.nvidia_gpus(said) == gpus
+
+
+@pytest.mark.parametrize(
+    ("said", "sensors"),
+    [
+        ("0, 36, 120.93, 700.00", Sensors(0, 36, 120.9, 700.0)),
+        ("[N/A], 51, [Not Supported], [N/A]", Sensors(temperature=51)),
+        ("[N/A], [N/A], [N/A], [N/A]", None),
+        ("100", Sensors(100)),
+    ],
+)
+def test_nvidia_sensors(said, sensors):
+    (gpu,) = parsers.nvidia_gpus(f"0, NVIDIA H100 80GB HBM3, 81559, 580.159.04, 9.0, 81079, GPU-0, {said}\n")
+    assert gpu.sensors == sensors
+    assert gpu.free_bytes == 81079 * MIB
+
+
+@pytest.mark.parametrize(
+    ("said", "sensors"),
+    [
+        (("41\n", "52500\n", "130000000\n", "", "750000000\n"), Sensors(41, 52, 130.0, 750.0)),
+        (("0", "44000", "", "12345678", "300000000"), Sensors(0, 44, 12.3, 300.0)),
+        (("", "", "", "", ""), None),
+        (("?", "-1", "?", "?", "?"), None),
+    ],
+)
+def test_amd_sensors(said, sensors):
+    """Newer cards tell their power now, older ones on average."""
+    assert parsers.amd_sensors(*said) == sensors
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from router.core.record import Record
+from router.core.record import Record, ending
 from router.telemetry import access, terminal
-from router.telemetry.access import FLUSH_EVERY, MOST_RECORDS, AccessLog, line
+from router.telemetry.access import FLUSH_EVERY, MOST_RECORDS, AccessLog
 
 CLOCK = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 RECORD = Record(
@@ -34,6 +34,10 @@ RECORD = Record(
 
 def record(**changed) -> Record:
     return replace(RECORD, **changed)
+
+
+def line(record: Record) -> str:
+    return access.line(record, ending(record.tail))
 
 
 # A record's line

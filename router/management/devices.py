@@ -1,0 +1,135 @@
+"""What the devices of this machine have, and which backend holds how much of each: for /admin/status and its history.
+
+A device is read in a thread of its own, as a driver may hang: who asks meanwhile gets what was read before. GPUs are
+read when somebody asks, and for the history only while an engine of ours runs: to read one that sleeps would wake it.
+
+Of RAM, a backend holds what its processes have resident, which is cheap to read; of a GPU, what its driver tells by
+process. Where that isn't known, it is what the router has reserved.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from launchers import devices
+from launchers.devices import DeviceFigures
+from launchers.footprints.parts import RAM
+from profiles import facts
+from profiles.parsers import Sensors
+from router.telemetry.tasks import aside, heard
+
+FRESH: Final = 5.0
+"""Seconds for which a reading is good."""
+
+WITHIN: Final = 1.0
+"""Seconds that who asks waits for a new reading at most; nvidia-smi takes 0.1 s, but seconds to start a driver."""
+
+SPARE: Final = 200.0
+"""How many times as long as a reading took the history waits for the next one: nvidia-smi takes 50 ms of a core."""
+
+STALE: Final = 60.0
+"""Seconds after which a reading says nothing any more."""
+
+NO_SENSORS: Final = Sensors()
+
+By = Mapping[str, Mapping[str, int]]
+"""Bytes by device and by backend, of the devices that tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNow:
+    """A device, in bytes: what is `free` of its `total`, and what each backend has `held` of it."""
+
+    name: str
+    total: int
+    free: int
+    held: Mapping[str, int] = field(default_factory=dict)
+    sensors: Sensors = NO_SENSORS
+
+
+class Engines(Protocol):
+    """What is known of the engines: `router.fleet.fleet.Fleet`."""
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """The process of each backend that has one."""
+
+    @property
+    def reserved(self) -> Mapping[str, Mapping[str, int]]:
+        """Bytes by device that are reserved for each backend."""
+
+
+Read = Callable[[Mapping[str, int]], tuple[tuple[DeviceFigures, ...], By]]
+"""Reads all devices, and what each backend has there, by the pid of its first process. It may block."""
+
+
+def read(roots: Mapping[str, int]) -> tuple[tuple[DeviceFigures, ...], By]:
+    """Read them."""
+    figures = devices.look(sensors=True)
+    return figures, devices.held(figures, roots)
+
+
+class Devices:
+    """The devices, and who holds what of them."""
+
+    def __init__(self, engines: Engines, read: Read = read, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engines = engines
+        self._read = read
+        self._clock = clock
+        self._gpus: tuple[DeviceFigures, ...] = ()
+        self._by: By = {}
+        self._at = float("-inf")
+        # Seconds that the last reading took.
+        self._took = 0.0
+        self._reading: asyncio.Task[None] | None = None
+
+    async def fresh(self) -> list[DeviceNow]:
+        """Describe them as they are now, or, if that takes long, as they were."""
+        if self._clock() - self._at > FRESH:
+            await asyncio.wait([self._begin()], timeout=WITHIN)
+        return self.now()
+
+    def watch(self) -> None:
+        """Read them soon, if it is time to and an engine runs."""
+        if self._engines.pids and self._clock() - self._at >= max(FRESH - 0.5, min(SPARE * self._took, STALE / 2)):
+            self._begin()
+
+    def _begin(self) -> asyncio.Task[None]:
+        """Give the reading that is under way, or a new one."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(heard(self._take()), name="devices")
+        return self._reading
+
+    async def _take(self) -> None:
+        began = self._clock()
+        figures, self._by = await aside(self._read, dict(self._engines.pids))
+        self._gpus = tuple(each for each in figures if each.name != RAM)
+        self._at = self._clock()
+        self._took = self._at - began
+
+    def now(self) -> list[DeviceNow]:
+        """Describe them, RAM first, as it is; GPUs as they were read last."""
+        memory, reserved = facts.memory_now(), self._engines.reserved
+        held = self._held(RAM, reserved)
+        # What an engine maps of a file counts as available to the system. The engine would have to read it again.
+        free = max(0, min(memory.available, memory.total - sum(held.values())))
+        gpus = self._gpus if self._clock() - self._at <= STALE else ()
+        return [
+            DeviceNow(RAM, memory.total, free, held),
+            *(
+                DeviceNow(each.name, each.total, each.free, self._held(each.name, reserved), each.sensors or NO_SENSORS)
+                for each in gpus
+            ),
+        ]
+
+    def _held(self, device: str, reserved: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+        """Tell what each backend has of a device."""
+        promised = {name: each.get(device, 0) for name, each in reserved.items()}
+        found = promised if device not in self._by else {**self._by[device]}
+        if device == RAM and sys.platform == "darwin":
+            # What a Mac's GPU has isn't resident.
+            found |= promised
+        return {name: size for name, size in found.items() if size}

@@ -1,0 +1,211 @@
+"""What the router did in the last hour, for charts: samples of a few seconds each, of which the latest are kept.
+
+A sample has the requests that ended since the one before, and how things are at its end. A stream's tokens count as
+they come, by its events; at its end it is put right by what the engine says.
+
+Series are arrays: an hour of a backend takes 23 KB. A backend has some from its first request on, until it has had none
+for as long as samples are kept. Pure: the time is an argument.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, Final
+
+from router.core.record import Ending, Record
+from router.core.statuses import TOO_MANY
+
+EVERY: Final = 5.0
+"""Seconds that a sample covers."""
+
+MOST: Final = 720
+"""Samples that are kept: an hour."""
+
+MOST_TIMES: Final = 1000
+"""Times to the first token that are kept of a sample: of more, every second one, or fourth, and so on."""
+
+MOST_ROWS: Final = 500
+"""Backends, and devices, that have series at a time: 12 MB."""
+
+UNKNOWN: Final = -1
+
+_COUNT, _FIGURE = "q", "d"  # types of arrays
+
+OF_ALL: Final = {
+    "at": _FIGURE, "seconds": _FIGURE, "ended": _COUNT, "failed": _COUNT, "prompt_tokens": _COUNT, "tokens": _COUNT,
+    "ttft_p50": _FIGURE, "ttft_p99": _FIGURE, "in_flight": _COUNT, "queued": _COUNT, "cpu_percent": _FIGURE,
+    "router_cpu_percent": _FIGURE,
+}  # fmt: skip
+OF_BACKEND: Final = {"ended": _COUNT, "failed": _COUNT, "tokens": _COUNT, "in_flight": _COUNT}
+OF_DEVICE: Final = {"used": _COUNT, "utilisation": _COUNT}
+
+Series = list[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How things are at the end of a sample.
+
+    `devices` are the bytes that are used of each, and its utilisation. `in_flight_by` is by backend, and so is
+    `streamed`: the events that were sent so far of streams under way.
+    """
+
+    in_flight: int = 0
+    queued: int = 0
+    cpu_percent: float = 0.0
+    router_cpu_percent: float = 0.0
+    devices: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+    in_flight_by: Mapping[str, int] = field(default_factory=dict)
+    streamed: Mapping[str, int] = field(default_factory=dict)
+
+
+class History:
+    """The samples: `ended` counts requests, `sample` ends a sample, `told` gives the latest."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._all = Rows(OF_ALL, most)
+        self._backends: dict[str, Rows] = {}
+        self._devices: dict[str, Rows] = {}
+        # Since the last sample, by backend: "" for those that reached none.
+        self._ended: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
+        self._prompt_tokens = 0
+        self._times = Times()
+        # Tokens of ended requests that are in no sample yet. Below 0: what streams under way have sent is in samples.
+        self._owed: Counter[str] = Counter()
+
+    def ended(self, record: Record, said: Ending) -> None:
+        """Count a request that has ended; `said` is what the end of its answer says."""
+        backend = record.backend or ""
+        self._ended[backend] += 1
+        if has_failed(record):
+            self._failed[backend] += 1
+        self._owed[backend] += record.events if said.completion_tokens is None else said.completion_tokens
+        self._prompt_tokens += said.prompt_tokens or 0
+        if record.ttft is not None:
+            self._times.add(record.ttft)
+
+    def sample(self, at: float, seconds: float, now: Moment) -> None:
+        """End a sample that covers so many seconds. `at` is in seconds since the epoch."""
+        ended, failed, tokens = self._ended, self._failed, self._came(now.streamed)
+        self._all.add((
+            at, seconds, ended.total(), failed.total(), self._prompt_tokens, sum(tokens.values()), *self._times.take(),
+            now.in_flight, now.queued, now.cpu_percent, now.router_cpu_percent,
+        ))  # fmt: skip
+        of_backends = {
+            name: (ended[name], failed[name], tokens.get(name, 0), now.in_flight_by.get(name, 0))
+            for name in {*ended, *tokens, *now.in_flight_by}
+            if name
+        }
+        of_devices = {name: (used, UNKNOWN if busy is None else busy) for name, (used, busy) in now.devices.items()}
+        self._add(self._backends, OF_BACKEND, of_backends, (0, 0, 0, 0))
+        self._add(self._devices, OF_DEVICE, of_devices, (UNKNOWN, UNKNOWN))
+        self._ended, self._failed, self._prompt_tokens = Counter(), Counter(), 0
+
+    def _came(self, streamed: Mapping[str, int]) -> dict[str, int]:
+        """Tell how many tokens came at each backend since the last sample."""
+        owed, came = self._owed, {}
+        for name in {*owed, *streamed}:
+            new = owed[name] + streamed.get(name, 0)
+            if new > 0:
+                came[name] = new
+                owed[name] -= new
+            if not owed[name]:
+                del owed[name]
+        return came
+
+    def _add(
+        self,
+        rows: "dict[str, Rows]",
+        kinds: Mapping[str, str],
+        found: Mapping[str, Sequence[float]],
+        none: Sequence[float],
+    ) -> None:
+        """Add what was found to the rows of each name, or `none`; rows that have had none for long are dropped."""
+        for name in found.keys() - rows.keys():
+            if len(rows) < MOST_ROWS:
+                rows[name] = Rows(kinds, self._most, none, len(self._all) - 1)
+        for name, each in list(rows.items()):
+            each.idle = 0 if name in found else each.idle + 1
+            each.add(found.get(name, none))
+            if each.idle >= self._most:
+                del rows[name]
+                self._owed.pop(name, None)
+
+    def told(self, since: float = 0.0, *, backends: bool = False) -> dict[str, Any]:
+        """Give the samples that ended after `since`: a list for each series, with None where a figure isn't known."""
+        last = len(self._all) - bisect_right(self._all.series["at"], since)
+        return self._all.told(last) | {
+            "devices": {name: each.told(last) for name, each in self._devices.items()},
+            "backends": {name: each.told(last) for name, each in self._backends.items()} if backends else {},
+        }
+
+
+def has_failed(record: Record) -> bool:
+    """Tell whether a request failed, and not by its client's doing: 5xx, no room for it (429), or an answer cut off."""
+    return record.status >= 500 or record.status == TOO_MANY or (record.status < 400 and record.outcome != "answered")
+
+
+class Rows:
+    """Series of equal length, which get a figure each with every sample; `idle` is for how many they had none."""
+
+    def __init__(self, kinds: Mapping[str, str], most: int, none: Sequence[float] = (), missed: int = 0) -> None:
+        """For so many samples that were `missed`, the figures are `none`."""
+        before = none or [UNKNOWN] * len(kinds)
+        self._most = most
+        self.series = {
+            name: array(kind, [figure]) * missed for (name, kind), figure in zip(kinds.items(), before, strict=True)
+        }
+        self.idle = 0
+
+    def __len__(self) -> int:
+        return len(next(iter(self.series.values())))
+
+    def add(self, figures: Iterable[float]) -> None:
+        """Add a figure to each, in their order."""
+        for series, figure in zip(self.series.values(), figures, strict=True):
+            series.append(figure)
+            del series[: -self._most]
+
+    def told(self, last: int) -> dict[str, Series]:
+        """Give so many of the last figures of each."""
+        return {name: _told(series[len(series) - last :]) for name, series in self.series.items()}
+
+
+def _told(series: "array[float]") -> Series:
+    return [None if each == UNKNOWN else each for each in series] if UNKNOWN in series else list(series)
+
+
+class Times:
+    """Times to the first token, in seconds, since the last sample; of very many, some."""
+
+    def __init__(self) -> None:
+        self._kept: list[float] = []
+        # Of so many, one is kept; and how many are passed over until the next one.
+        self._of = 1
+        self._skip = 0
+
+    def add(self, time: float) -> None:
+        """Add one."""
+        if self._skip:
+            self._skip -= 1
+            return
+        self._kept.append(time)
+        if len(self._kept) > MOST_TIMES:
+            del self._kept[1::2]
+            self._of *= 2
+        self._skip = self._of - 1
+
+    def take(self) -> tuple[float, float]:
+        """Give their median and their 99th percentile, and begin anew; UNKNOWN, of none."""
+        kept, self._kept, self._of, self._skip = sorted(self._kept), [], 1, 0
+        return quantile(kept, 0.5), quantile(kept, 0.99)
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """Give the least of these rising times that so many are no greater than; UNKNOWN, of none."""
+    return round(ordered[max(0, ceil(share * len(ordered)) - 1)], 4) if ordered else UNKNOWN
