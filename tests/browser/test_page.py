@@ -136,12 +136,13 @@ async def test_names_full_of_scripts(page, said, tmp_path):
     """Names of models, backends and keys, ids, log lines, errors: all are text."""
     async with AsyncExitStack() as stack:
         fake = await stack.enter_async_context(FakeEngine(models=[HOSTILE]))
+        says = f"echo '{HOSTILE}'; exit 1"
         config = {
             "server": {"port": 0},
             "auth": {"keys": [{"key": "k", "name": HOSTILE}]},
             "backends": [
                 {"name": HOSTILE, "url": fake.url, "models": [HOSTILE]},
-                {"name": "broken", "models": ["b"], "launch": {"cmd": ["sh", "-c", f"echo '{HOSTILE}'; exit 1", "{port}"]}},
+                {"name": "broken", "models": ["b"], "launch": {"cmd": ["sh", "-c", says, "{port}"]}},
             ],
             "logging": {"dir": f"{tmp_path}/logs"},
         }  # fmt: skip
