@@ -61,6 +61,7 @@ HOT = [
             "exchange",
             "heads",
             "hedge",
+            "incoming",
             "interpreter",
             "lane",
             "loading",

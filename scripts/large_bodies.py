@@ -1,9 +1,10 @@
 """Measures what one client's large bodies, or bodies in crumbs, cost the others, as ratios within one run.
 
-    .venv/bin/python -m scripts.large_bodies [--router ANOTHER/CHECKOUT] [--seconds 10]
+    .venv/bin/python -m scripts.large_bodies [--router ANOTHER/CHECKOUT] [--seconds 10] [--only messages]
 
-Small requests go one after another: alone; beside two clients that send JSON bodies of 60 MiB; and beside one that
-sends bodies in chunks of one byte, to the fast lane and to aiohttp's. The longest turn of the router's event loop is
+Small requests go one after another: alone; beside two clients that send bodies of 60 MiB (JSON, some of it translated
+for the engine, and a form); and beside one that sends bodies in chunks of one byte, to the fast lane and to aiohttp's.
+The longest turn of the router's event loop is
 counted in its thread's CPU time, so it is nearly the same on a busy machine; latencies are not.
 """
 
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -50,15 +52,49 @@ uvloop.new_event_loop = new_event_loop
 
 ANSWER = reply(b'{"object": "chat.completion", "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}')
 SMALL = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}]}).encode()
-SHAPES = {
-    "one text": lambda: json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * 60 * MIB}]}).encode(),
-    "many texts": lambda: json.dumps({"model": "m", "input": ["lorem ipsum " * 8] * (60 * MIB // 100)}).encode(),
+IMAGE = "iVBORw0KGgoA" * (5 * MIB // 12)
+CHAT = "/v1/chat/completions"
+
+
+def parts(part: dict[str, object]) -> Callable[[], bytes]:
+    """Write a body of twelve images."""
+    return lambda: json.dumps({"model": "m", "messages": [{"role": "user", "content": [part] * 12}]}).encode()
+
+
+def form() -> bytes:
+    """Write a form, the model behind the file."""
+    name = 'content-disposition: form-data; name="%s"\r\n\r\n'
+    ends = f"\r\n--b\r\n{name % 'model'}m\r\n--b--\r\n"
+    return f"--b\r\n{name % 'file'}".encode() + bytes(range(256)) * (60 * MIB // 256) + ends.encode()
+
+
+BASE64: dict[str, object] = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": IMAGE}}
+INPUT_IMAGE = {"type": "input_image", "image_url": f"data:image/png;base64,{IMAGE}"}
+SHAPES: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "one text": (CHAT, lambda: json.dumps({"model": "m", "prompt": "x" * 60 * MIB}).encode()),
+    "many texts": (
+        CHAT,
+        lambda: json.dumps({"model": "m", "input": ["lorem ipsum " * 8] * (60 * MIB // 100)}).encode(),
+    ),
+    "messages": ("/v1/messages", parts(BASE64)),
+    "responses": (
+        "/v1/responses",
+        lambda: json.dumps({"model": "m", "input": [{"role": "user", "content": [INPUT_IMAGE] * 12}]}).encode(),
+    ),
+    "ollama": (
+        "/api/chat",
+        lambda: json.dumps(
+            {"model": "m", "messages": [{"role": "user", "content": "Hi", "images": [IMAGE] * 12}], "stream": False}
+        ).encode(),
+    ),
+    "form": ("/v1/audio/transcriptions", form),
 }
+MISSING = reply(b'{"error": "Not Found"}', b"404 Not Found")
 
 
-def head(lines: str) -> bytes:
+def head(lines: str, path: str = CHAT) -> bytes:
     """Write a request's head."""
-    return f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n\r\n".encode()
 
 
 class Engine(asyncio.Protocol):
@@ -67,6 +103,7 @@ class Engine(asyncio.Protocol):
     def __init__(self) -> None:
         self._left = 0
         self._head = b""
+        self._answer = ANSWER
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -81,12 +118,14 @@ class Engine(asyncio.Protocol):
                 return
             head, data = self._head[:end].lower(), self._head[end + 4 :]
             self._head, self._left = b"", int(header(head, b"content-length") or 0)
+            # It has no API that could be translated.
+            self._answer = MISSING if head.startswith((b"post /v1/messages", b"post /v1/responses")) else ANSWER
             if head.startswith(b"get"):
                 self._transport.write(ANSWER)  # type: ignore[attr-defined]
                 return
         self._left -= len(data)
         if not self._left:
-            self._transport.write(ANSWER)  # type: ignore[attr-defined]
+            self._transport.write(self._answer)  # type: ignore[attr-defined]
 
 
 def serve(port: int) -> None:
@@ -141,12 +180,16 @@ def longest(turns: Path, since: float) -> float:
     return max([float(took) for at, took in lines if float(at) > since], default=0.0)
 
 
-async def measure(port: int, router: psutil.Process, seconds: float, turns: Path) -> None:
+def whole(path: str, shape: Callable[[], bytes]) -> bytes:
+    """Write a request with a body of this shape."""
+    body = shape()
+    kind = "multipart/form-data; boundary=b" if shape is form else "application/json"
+    return head(f"content-type: {kind}\r\ncontent-length: {len(body)}", path) + body
+
+
+async def measure(port: int, router: psutil.Process, seconds: float, turns: Path, only: str) -> None:
     """Print a row for each kind of neighbour."""
-    sized = {
-        name: (lambda shape=shape: head(f"content-length: {len(shape())}") + shape(), 2)
-        for name, shape in SHAPES.items()
-    }
+    sized = {name: (partial(whole, path, shape), 2) for name, (path, shape) in SHAPES.items()}
     kinds: dict[str, tuple[Callable[[], bytes], int]] = {
         "nobody": (bytes, 0),
         **sized,
@@ -157,6 +200,8 @@ async def measure(port: int, router: psutil.Process, seconds: float, turns: Path
     print(f"{'beside':20} {' '.join(f'{column:>10}' for column in columns)}")
     alone = 0.0
     for name, (request, count) in kinds.items():
+        if count and only not in name:
+            continue
         sent = multiprocessing.Value("i", 0)
         senders = [multiprocessing.Process(target=send, args=(port, request, sent)) for _ in range(count)]
         for each in senders:
@@ -182,6 +227,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--router", type=Path, default=HERE, help="the checkout whose router is measured")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each row is measured")
+    parser.add_argument("--only", default="", help="measure only rows whose name has this")
     asked = parser.parse_args()
     port, engine_port = free_port(), free_port()
     engine = multiprocessing.Process(target=serve, args=(engine_port,))
@@ -196,7 +242,7 @@ async def main() -> None:
         )
         try:
             async with StartedRouter(asked.router.resolve(), Path(folder), config) as router:
-                await measure(port, psutil.Process(router._process.pid), asked.seconds, turns)  # noqa: SLF001
+                await measure(port, psutil.Process(router._process.pid), asked.seconds, turns, asked.only)  # noqa: SLF001
         finally:
             engine.terminate()
 

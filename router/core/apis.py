@@ -20,6 +20,9 @@ OLLAMA = OLLAMA_STREAMS | {"/api/embed", "/api/embeddings"}
 
 TRANSLATABLE = OLLAMA | {MESSAGES, COUNT, RESPONSES}
 
+READ_WHOLE = frozenset({COUNT, "/api/embed"})
+"""Paths whose texts the router may have to measure, or to shorten."""
+
 BESIDE = frozenset({
     "/apply-template",
     "/classify",

@@ -1,16 +1,25 @@
 """A form with files (multipart/form-data, RFC 7578), in which audio and images are sent: its field `model`. Pure.
 
-Files are skipped, not copied: a form may have many megabytes.
+Files are skipped, not copied: a form may have many megabytes. Of a large one they are cut out as they come, as long
+texts are of JSON (`core.outline`).
 """
 
 import re
 from collections.abc import Iterator
+from typing import Final
 
 from router.core.errors import BadRequestError, NoModelError
+from router.core.outline import Outliner, Texts
 from router.core.peek import MAX_NAME
 
 _MOST_HEAD = 8 * 1024
 """Bytes of the headers of a part."""
+
+_MOST_PARTS = 1000
+"""Parts of a form: as many as web frameworks take. To look at one takes a microsecond."""
+
+_STAYS: Final = _MOST_HEAD + 4 * MAX_NAME + 8
+"""Bytes of a part, at most, that stay in the outline: its headers, and more than a model's name."""
 
 _KIND = re.compile(rb'multipart/form-data\s*;(?:[^"]*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 _NAME = re.compile(rb'(?:\A|\r\n)content-disposition:[^\r\n]*;[ \t]*name=(?:"([^"\r\n]*)"|([^\s;"]+))', re.IGNORECASE)
@@ -45,7 +54,7 @@ def peek_form(body: bytes, boundary: bytes) -> tuple[str, bool, None, None]:
 
 
 def renamed(body: bytes, boundary: bytes, model: str) -> bytes:
-    """Give the form with this name of the model, whether it has named one or not."""
+    """Give the form with this name of the model, whether it has named one or not. Raises BadRequestError."""
     places = [(begins, ends) for name, begins, ends in _parts(body, boundary) if name == b"model"]
     if not places:
         return b"--%s\r\n%s\r\n\r\n%s\r\n%s" % (boundary, _MODEL, model.encode(), body)
@@ -56,11 +65,77 @@ def renamed(body: bytes, boundary: bytes, model: str) -> bytes:
     return b"".join([*pieces, body[at:]])
 
 
+class FormOutline(Outliner):
+    """Makes the outline of one form from its bytes as they come."""
+
+    def __init__(self, secret: bytes, boundary: bytes) -> None:
+        self.texts = Texts(secret)
+        self._delimiter: Final = b"\r\n--" + boundary
+        # The first delimiter has no line before it.
+        self._held = b"\r\n"
+        self._outline = bytearray()
+        # Of the part that comes: the bytes that may still stay in the outline, and what has been cut out.
+        self._room = _STAYS
+        self._cut: list[bytes] = []
+        self._parts = 0
+
+    @property
+    def pays(self) -> bool:
+        """It always does."""
+        return True
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the form."""
+        data, at = self._held + data, 0
+        while self._parts <= _MOST_PARTS:
+            ends = data.find(self._delimiter, at)
+            if ends < 0:
+                break
+            self._take(data[at:ends])
+            self._end_part()
+            at = ends + len(self._delimiter)
+        # The last bytes may begin a delimiter.
+        stop = max(at, len(data) - len(self._delimiter) + 1)
+        self._take(data[at:stop])
+        self._held = data[stop:]
+
+    def _take(self, data: bytes) -> None:
+        """Take bytes of a part."""
+        if self._room:
+            stays = data[: self._room]
+            self._outline += stays
+            self._room -= len(stays)
+            data = data[len(stays) :]
+        if data:
+            self._cut.append(data)
+
+    def _end_part(self) -> None:
+        """Put the mark of what has been cut out, and the delimiter."""
+        self._end_cut()
+        self._outline += self._delimiter
+        self._room = _STAYS
+        self._parts += 1
+
+    def _end_cut(self) -> None:
+        if self._cut:
+            self._outline += self.texts.add(self._cut, 0)
+            self._cut = []
+
+    def end(self) -> bytes:
+        """Give the outline: the form has come to its end."""
+        self._take(self._held)
+        self._end_cut()
+        return bytes(self._outline[2:])
+
+
 def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Give each part's name, and where its content begins and ends."""
-    delimiter = b"--" + boundary
+    """Give each part's name, and where its content begins and ends. Raises BadRequestError if there are too many."""
+    delimiter, count = b"--" + boundary, 0
     at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
     while at >= 0 and body.startswith(delimiter, at):
+        count += 1
+        if count > _MOST_PARTS + 1:
+            raise BadRequestError(f"The form has more than {_MOST_PARTS} parts.")
         begins = at + len(delimiter)
         head = body.find(b"\r\n\r\n", begins, begins + _MOST_HEAD)
         ends = body.find(b"\r\n" + delimiter, head + 4)

@@ -20,14 +20,13 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
 from router.core.errors import BadRequestError, RouterError
-from router.http1.bodies import ChunkedBody
-from router.http1.heads import ProtocolError
 from router.http1.requests import TLS_HANDSHAKE, is_well_formed, without_empty_lines
 from router.proxy.exchange import Exchange
 from router.proxy.heads import CHUNKS, MAX_REQUEST_HEAD, RequestHead, parse_request, path_in
+from router.proxy.incoming import Incoming
 from router.proxy.lane import GUEST_TIMEOUT, HEALTH, HIGH_WATER, MAX_PIPELINED, Lane
-from router.proxy.requests import ANYBODY, FULL, NO_TLS, UNREADABLE, address_of, error_answer, late_head
-from router.proxy.uploads import BODY_TIMEOUT, Upload, late_body
+from router.proxy.requests import ANYBODY, FULL, NO_TLS, address_of, error_answer, late_head
+from router.proxy.uploads import BODY_TIMEOUT, late_body
 
 if TYPE_CHECKING:
     from router.core.access import Access
@@ -74,16 +73,12 @@ class Client(asyncio.Protocol):
         self._buffer = b""
         # The latest request's head, to recognise the next one by.
         self._known: Known[RequestHead] | None = None
-        # The head of a request whose body isn't whole yet.
-        self._head: RequestHead | None = None
+        # A body that isn't whole yet.
+        self._incoming: Incoming | None = None
         self._id = ""
         self._caller = ANYBODY
         # The rules that let in the latest head, and so let in another like it.
         self._let_in_by: Access | None = None
-        # The body so far, once some of it has come; how many bytes are still to come; what reads it if it is in chunks.
-        self._upload: Upload | None = None
-        self._missing = 0
-        self._chunks: ChunkedBody | None = None
         self._exchange: Exchange | None = None
         # Whether too many bytes wait for the client.
         self._full = False
@@ -100,11 +95,12 @@ class Client(asyncio.Protocol):
     @property
     def busy(self) -> bool:
         """Whether a request is under way, or the last bytes of its answer are."""
-        return self._state is ASKING or self._head is not None or self._transport.get_write_buffer_size() > 0
+        return self._state is ASKING or self._incoming is not None or self._transport.get_write_buffer_size() > 0
 
     def overdue(self, now: float) -> bool:
         """Whether the current state has lasted too long."""
-        if self._state is ASKING or self._upload is not None:
+        incoming = self._incoming
+        if self._state is ASKING or (incoming is not None and incoming.begun):
             # The exchange, or the upload, has its own limits.
             return False
         before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
@@ -115,7 +111,7 @@ class Client(asyncio.Protocol):
             limit = GUEST_TIMEOUT
         elif self._state is LINGERING:
             limit = LINGER_TIMEOUT
-        elif self._head is not None:
+        elif incoming is not None:
             limit = BODY_TIMEOUT
         else:
             limit = IDLE_TIMEOUT if self._buffer in _NOTHING_YET else HEAD_TIMEOUT
@@ -127,7 +123,7 @@ class Client(asyncio.Protocol):
             self.abort()
         elif self._guest:
             self._turn_away(FULL, "")
-        elif self._head is not None:
+        elif self._incoming is not None:
             self._refuse_rest(late_body())
         elif self._buffer not in _NOTHING_YET:
             self._turn_away(late_head(HEAD_TIMEOUT), path_in(self._buffer))
@@ -136,21 +132,20 @@ class Client(asyncio.Protocol):
 
     def refuse_unread(self, error: RouterError) -> None:
         """Refuse the request that has begun to come and isn't whole, if there is one."""
-        if self._head is not None:
+        if self._incoming is not None:
             self._refuse_rest(error)
 
     def _refuse_rest(self, error: RouterError) -> None:
         """Answer with this error instead of reading the body to its end."""
-        head = self._head
-        assert head is not None  # noqa: S101  (what is refused is the rest of its body)
+        incoming = self._incoming
+        assert incoming is not None  # noqa: S101  (what is refused is the rest of it)
         self._forget_body()
-        self._turn_away(error, head.path, self._caller.cors)
+        self._turn_away(error, incoming.head.path, self._caller.cors)
 
     def _forget_body(self) -> None:
-        self._head = None
-        if self._upload is not None:
-            self._upload.close()
-            self._upload = None
+        if self._incoming is not None:
+            self._incoming.close()
+            self._incoming = None
 
     # What the event loop calls
 
@@ -192,7 +187,7 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take the next bytes of a request; while one is under way, keep them for later."""
         if self._state is READING:
-            if self._head is None:
+            if self._incoming is None:
                 self._read_head(self._buffer + data if self._buffer else data)
             else:
                 self._read_body(data)
@@ -262,8 +257,8 @@ class Client(asyncio.Protocol):
         if len(rest) == length:
             self._ask(head, rest)
         else:
-            self._head, self._missing = head, length
-            self._chunks = ChunkedBody() if length == CHUNKS else None
+            self._since = self._lane.loop.time()
+            self._incoming = Incoming(head, length, rules, self._refuse_rest)
             self._read_body(rest)
 
     def _wait_for_head(self, data: bytes) -> None:
@@ -279,52 +274,25 @@ class Client(asyncio.Protocol):
         self._buffer = data
 
     def _read_body(self, data: bytes) -> None:
-        """Gather the body; with its last byte, start the exchange."""
-        if self._missing == CHUNKS:
-            self._read_chunks(data)
-        elif len(data) < self._missing:
-            self._missing -= len(data)
-            self._keep(data)
-        else:
-            self._buffer = data[self._missing :]
-            self._end_body(data[: self._missing])
-
-    def _end_body(self, last: bytes) -> None:
-        """Start the exchange: these are the body's last bytes."""
-        head, upload, texts = self._head, self._upload, None
-        self._head = self._upload = self._chunks = None
-        if upload is not None:
-            last, texts = upload.whole(last)
-        assert head is not None  # noqa: S101  (this is its body)
-        self._ask(head, last, texts)
-
-    def _read_chunks(self, data: bytes) -> None:
-        """Gather a body that comes in chunks."""
-        chunks, upload = self._chunks, self._upload
-        assert chunks is not None  # noqa: S101  (it came with the head)
+        """Take the next bytes of a body; with its last ones, start the exchange."""
+        incoming, loop = self._incoming, self._lane.loop
+        assert incoming is not None  # noqa: S101  (they are of it)
         try:
-            body = chunks.feed(data)
-            self._lane.rules.check_length(len(body) if upload is None else upload.size + len(body))
-        except ProtocolError:
-            self._refuse_rest(BadRequestError(UNREADABLE))
+            last = incoming.feed(data, loop.time())
         except RouterError as error:
             self._refuse_rest(error)
-        else:
-            if not chunks.done:
-                self._keep(body, chunks=True)
-                return
-            self._buffer = chunks.rest
-            self._end_body(body)
-
-    def _keep(self, data: bytes, *, chunks: bool = False) -> None:
-        """Keep the next bytes of a body that isn't whole with them."""
-        now, upload = self._lane.loop.time(), self._upload
-        if upload is None and not data and not chunks:
-            self._since = now
             return
-        if upload is None:
-            upload = self._upload = self._lane.rules.upload(self._head, self._refuse_rest, now)
-        upload.add(data, now)
+        if last is not None:
+            self._incoming, self._buffer = None, incoming.rest
+            self._ask(incoming.head, *incoming.whole(last))
+        elif incoming.is_large and self._incoming is incoming:
+            # The loop would read as long as more comes, up to 8 MiB, and nobody else would be served.
+            self._transport.pause_reading()
+            loop.call_soon(self._read_more)
+
+    def _read_more(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _ask(self, head: RequestHead, body: bytes, texts: "Texts | None" = None) -> None:
         lane = self._lane

@@ -19,9 +19,10 @@ import msgspec
 
 from router.core import errors
 from router.core.access import Access, Asked, asked_of, unnamed
+from router.core.apis import READ_WHOLE
 from router.core.errors import RouterError
-from router.core.form import peek_form
-from router.core.outline import Texts
+from router.core.form import FormOutline, peek_form
+from router.core.outline import Outline, Outliner, Texts
 from router.core.peek import Stay, peek
 from router.core.scopes import LOCAL, Admin
 from router.http1.heads import Headers, status_line
@@ -257,12 +258,13 @@ class Rules:
         return self._own + str(next(self._number))
 
     def upload(self, head: RequestHead | None, refuse: Callable[[RouterError], None], now: float) -> Upload:
-        """Begin to gather a body; without a head, it is for no model.
-
-        What may be translated is read to the last text, and a form is no JSON: they have no outline.
-        """
-        outlines = head is not None and not (head.boundary or head.translatable)
-        return Upload(self.uploads, refuse, now, outlines=outlines)
+        """Begin to gather a body; without a head, it is for no model."""
+        outliner: Callable[[], Outliner] | None = None
+        if head is not None and head.boundary:
+            outliner = partial(FormOutline, self.uploads.secret, head.boundary)
+        elif head is not None and head.path not in READ_WHOLE:
+            outliner = partial(Outline, self.uploads.secret, translatable=head.translatable)
+        return Upload(self.uploads, refuse, now, outliner)
 
     def understand(
         self,

@@ -9,15 +9,15 @@ its last move. It is refused in these cases:
      makes room for who sends fast.
   4. The router stops, and the upload isn't whole after STOP_WITHIN. Nothing of it is in flight.
 
-A body that comes whole in one piece, as most do, is no upload. Of a large JSON body its long texts are cut out as they
-come (`core.outline`): to join, parse and copy all of it at its end would hold up everybody else.
+A body that comes whole in one piece, as most do, is no upload. Of a large body its long texts and files are cut out as
+they come (`core.outline`, `core.form`): to join, parse and copy all of it at its end would hold up everybody else.
 """
 
 from collections.abc import Callable
 from typing import Final
 
 from router.core.errors import RequestTimeoutError, RouterError, UnavailableError
-from router.core.outline import LARGE, Outline, Texts
+from router.core.outline import LARGE, Outliner, Texts
 
 STEP: Final = 32 * 1024
 """Bytes that an upload has to grow by within BODY_TIMEOUT: about 1 KiB/s."""
@@ -37,11 +37,8 @@ STOP_WITHIN = 2.0
 DEFAULT_BUDGET = 256 * 1024 * 1024
 """Bytes that all uploads may hold together."""
 
-_CRUMB: Final = 4 * 1024
-"""Pieces below so many bytes are joined at once: each piece takes some 40 bytes of its own."""
-
-_CRUMBS: Final = 64 * 1024
-"""Bytes of such pieces that are joined to one."""
+_SMALL: Final = 64 * 1024
+"""Pieces below so many bytes are joined: each takes some 40 bytes of its own, and an outline fewer calls."""
 
 _FULL = UnavailableError(
     "The bodies of requests that aren't whole yet are too large together, and this one came too slowly. Try again "
@@ -53,12 +50,16 @@ _FULL = UnavailableError(
 class Upload:
     """One body that isn't whole yet. `size` counts its bytes so far; `moved_at` is when it last moved.
 
-    `refuse` is called, once the upload is closed, if its client is to get this error instead. With `outlines`, a large
-    body becomes its outline in the end, and its long texts.
+    `refuse` is called, once the upload is closed, if its client is to get this error instead. If an `outliner`
+    can be made, a large body becomes its outline in the end, and its long texts.
     """
 
     def __init__(
-        self, uploads: "Uploads", refuse: Callable[[RouterError], None], now: float, *, outlines: bool = False
+        self,
+        uploads: "Uploads",
+        refuse: Callable[[RouterError], None],
+        now: float,
+        outliner: Callable[[], Outliner] | None = None,
     ) -> None:
         self.size = 0
         self.moved_at = now
@@ -69,8 +70,9 @@ class Upload:
         self._pieces: list[bytes] = []
         # The last ones of the pieces, as long as they are small.
         self._crumbs = bytearray()
-        self._outlines = outlines
-        self._outline: Outline | None = None
+        # Makes what makes an outline of it, once it is large.
+        self._outliner = outliner
+        self._outline: Outliner | None = None
         uploads.under_way.add(self)
 
     def add(self, data: bytes, now: float) -> None:
@@ -78,9 +80,9 @@ class Upload:
         self.size += len(data)
         if self.size >= self._moves_at:
             self._moves_at, self.moved_at = self.size + STEP, now
-        if len(data) < _CRUMB:
+        if len(data) < _SMALL:
             self._crumbs += data
-            if len(self._crumbs) >= _CRUMBS:
+            if len(self._crumbs) >= _SMALL:
                 self._gather()
         else:
             self._gather()
@@ -100,11 +102,11 @@ class Upload:
             self._outline.feed(piece)
             return
         self._pieces.append(piece)
-        if self._outlines and self.size >= LARGE:
-            outline = Outline(self._uploads.secret)
+        if self._outliner is not None and self.size >= LARGE:
+            outline = self._outliner()
             for each in self._pieces:
                 outline.feed(each)
-            self._outlines = False
+            self._outliner = None
             if outline.pays:
                 self._outline, self._pieces = outline, []
 
@@ -127,7 +129,7 @@ class Upload:
             self._uploads.held -= self.size
             self._pieces = []
             self._crumbs = bytearray()
-            self._outline = None
+            self._outline = self._outliner = None
 
     def overdue(self, now: float) -> bool:
         """Whether it comes too slowly."""

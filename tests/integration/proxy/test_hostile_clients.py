@@ -683,11 +683,11 @@ async def test_who_gets_on_is_not_cut(router, raw):
     request = post({**ASK, "x": "y" * 100_000})
     head, _, body = request.partition(b"\r\n\r\n")
     client.send(head + b"\r\n\r\n")
-    await eventually(lambda: connection._head is not None)
+    await eventually(lambda: connection._incoming is not None)
     assert not connection.overdue(connection._since + uploads.BODY_TIMEOUT)
     assert connection.overdue(connection._since + uploads.BODY_TIMEOUT + 1)
     client.send(body[:-50_000])
-    await eventually(lambda: connection._missing == 50_000)
+    await eventually(lambda: connection._incoming._missing == 50_000)
     (upload,) = router.rules.uploads.under_way
     before = upload.moved_at
     assert not connection.overdue(before + uploads.BODY_TIMEOUT + 1)

@@ -1,11 +1,12 @@
-"""Bodies that are kept as an outline and their long texts: engines get all of them, to the byte."""
+"""Bodies that are kept as an outline and what was cut out of it: engines get all of them, to the byte."""
 
 import json
 
 import pytest
 
+from router.core.apis import MESSAGES, RESPONSES
 from router.core.outline import LARGE
-from tests.fakes.engine import FakeEngine, expected_body
+from tests.fakes.engine import FakeEngine, error, expected_body, reply
 from tests.integration.raw import ASK, nothing_left, post
 from tests.running import eventually
 
@@ -43,6 +44,15 @@ async def test_a_large_body_is_changed_as_any_other(start_router, fake, raw, lan
     assert json.loads(fake.stats.last.body) == {**BODY, "model": "real/name", "user": "you"}
 
 
+async def test_many_short_texts_are_sent_as_they_are(router, fake, raw, lane):
+    """They are cut out by runs."""
+    client = await raw(router)
+    sent = json.dumps({**ASK, "input": ["Lorem ipsum", 'said "no"\n', "漢字"] * 50_000}).encode()
+    client.send(post(sent, lane=lane))
+    assert (await client.answer()).status == 200
+    assert fake.stats.last.body == sent.decode()
+
+
 async def test_a_large_body_is_sent_again(start_router, fake, raw, lane):
     """To the next backend, whole."""
     async with FakeEngine(fault="status:503") as broken:
@@ -55,6 +65,59 @@ async def test_a_large_body_is_sent_again(start_router, fake, raw, lane):
             assert (await client.answer()).body == expected_body(0, 8)
             assert fake.stats.last.body == sent.decode()
         assert broken.stats.begun
+
+
+@pytest.mark.parametrize("name", ["demo", "real/name"])
+async def test_a_large_form_is_sent_as_it_is(start_router, raw, lane, name):
+    """To the byte, but for the model's name, though that stands behind the file; and again to the next backend."""
+    path = "/v1/audio/transcriptions"
+    async with FakeEngine(fault="status:503") as broken, FakeEngine(answers={path: reply(200, {"text": "Hi"})}) as fake:
+        backends = [{"url": each.url, "name": each.url, "models": {"demo": name}} for each in (broken, fake)]
+        router = await start_router(backends, balance={"policy": "round_robin"})
+        client = await raw(router)
+        for _ in range(4):
+            client.send(
+                post(form("demo"), path.encode(), b"content-type: multipart/form-data; boundary=b\r\n", lane=lane)
+            )
+            assert json.loads((await client.answer()).body) == {"text": "Hi"}
+            assert fake.stats.last is not None
+            assert fake.stats.last.body == form(name).decode()
+        assert broken.stats.begun
+    await eventually(lambda: nothing_left(router) and router.rules.uploads.held == 0)
+
+
+def form(model: str) -> bytes:
+    """A file of some megabytes, and the model behind it."""
+    field = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    return (
+        field % (b"file", b"RIFF, and a line of sound\r\n--" * (LARGE // 10))
+        + field % (b"model", model.encode())
+        + b"--b--\r\n"
+    )
+
+
+IMAGES: dict[str, dict[str, object]] = {
+    MESSAGES: {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": IMAGE[22:]}},
+    RESPONSES: {"type": "input_image", "image_url": IMAGE},
+}
+
+
+@pytest.mark.parametrize("path", [MESSAGES, RESPONSES, "/api/chat"])
+async def test_a_large_body_is_translated(router, fake, raw, lane, path):
+    """Its images get where they belong, to the byte."""
+    fake.answers |= dict.fromkeys(IMAGES, error(404, "Not Found"))
+    said = {"type": "input_text" if path == RESPONSES else "text", "text": "Look! " * 40_000}
+    message: dict[str, object] = {"role": "user", "content": said["text"], "images": [IMAGE[22:]]}
+    if path != "/api/chat":
+        message = {"role": "user", "content": [said, IMAGES[path]]}
+    body = {"model": "demo", "max_tokens": 9, "stream": False, "input" if path == RESPONSES else "messages": [message]}
+    client = await raw(router)
+    for _ in range(2):
+        client.send(post(body, path.encode(), lane=lane))
+        assert (await client.answer()).status == 200
+        (got,) = json.loads(fake.stats.last.body)["messages"]
+        assert got["content"][0] == {"type": "text", "text": said["text"]}
+        assert got["content"][1]["image_url"]["url"] == IMAGE
 
 
 async def test_a_large_body_of_no_json_is_refused(router, fake, raw, lane):

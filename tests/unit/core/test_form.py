@@ -1,7 +1,7 @@
 import pytest
 
 from router.core.errors import BadRequestError, NoModelError
-from router.core.form import boundary_of, peek_form, renamed
+from router.core.form import FormOutline, boundary_of, peek_form, renamed
 from router.core.peek import MAX_NAME
 
 FILE = b'Content-Disposition: form-data; name="file"; filename="name=model.wav"\r\nContent-Type: audio/wav\r\n\r\n'
@@ -72,3 +72,46 @@ def test_renamed():
     """Only the field changes; where there is none, it is put in front."""
     assert renamed(form(SOUND, field("model", b"a")), b"b", "möd") == form(SOUND, field("model", "möd".encode()))
     assert renamed(form(SOUND), b"b", "m") == form(field("model", b"m"), SOUND)
+
+
+MANY = [field("temperature", b"0")] * 1000
+
+
+def outlined(body: bytes, size: int) -> tuple[bytes, FormOutline]:
+    """The outline of a form that comes in pieces of this size."""
+    outline = FormOutline(b"5ec4e7", b"b")
+    for at in range(0, len(body), size):
+        outline.feed(body[at : at + size])
+    return outline.end(), outline
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096, 10_000_000])
+@pytest.mark.parametrize("before", [b"", b"preamble\r\n"])
+def test_files_are_cut_out_and_put_back(before, size):
+    """However its bytes come: the outline is a small form, and filled it is the form to the last byte."""
+    file = FILE + b"\r\n--\r\n--a" * 5000
+    body = before + form(file, field("model", b"demo"), field("stream", b"true"), file, end=b"--b--\r\nepilogue")
+    outline, outliner = outlined(body, size)
+    assert outliner.pays
+    assert len(outline) < 30_000
+    assert peek_form(outline, b"b") == ("demo", True, None, None)
+    assert b"".join(outliner.texts.filled(outline)) == body
+    assert b"".join(outliner.texts.filled(renamed(outline, b"b", "other"))) == renamed(body, b"b", "other")
+
+
+@pytest.mark.parametrize("end", [b"--b--", b"", b"\r", b"--b"])
+def test_the_outline_of_a_form_that_is_not_whole(end):
+    """It is as little of a form as what came."""
+    body = form(field("model", b"demo"), field("file", b"x" * 50_000), end=b"")[:-2] + end
+    outline, outliner = outlined(body, 1000)
+    assert len(outline) < 20_000
+    assert b"".join(outliner.texts.filled(outline)) == body
+
+
+def test_a_form_has_a_bounded_number_of_parts():
+    """To look at each takes time."""
+    assert peek_form(form(field("model", b"m"), *MANY[1:]), b"b")[0] == "m"
+    for body in (form(field("model", b"m"), *MANY), outlined(form(field("model", b"m"), *MANY * 9), 10_000)[0]):
+        with pytest.raises(BadRequestError, match="more than 1000 parts"):
+            peek_form(body, b"b")
+    assert len(outlined(form(*MANY * 100), 10_000)[0]) < 100_000

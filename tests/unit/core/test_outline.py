@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,9 +16,9 @@ from router.core.reshape import reshaped
 SECRET = b"5ec4e7"
 
 
-def outlined(body: bytes, sizes: list[int]) -> tuple[bytes, Texts]:
+def outlined(body: bytes, sizes: list[int], *, translatable: bool = False) -> tuple[bytes, Texts]:
     """The outline of a body that comes in pieces of these sizes, again and again."""
-    outline, at, number = Outline(SECRET), 0, 0
+    outline, at, number = Outline(SECRET, translatable=translatable), 0, 0
     while at < len(body):
         size = sizes[number % len(sizes)]
         outline.feed(body[at : at + size])
@@ -73,12 +74,68 @@ def test_the_outline_may_be_changed_before_it_is_filled():
     assert b"".join(texts.filled(reshaped(outline, None, "other"))) == reshaped(body, None, "other")
 
 
-@pytest.mark.parametrize(("length", "pays"), [(100, False), (LONG - 1, False), (100_000, True)])
-def test_it_pays_where_texts_are_long(length, pays):
-    """Each short text takes as long to pass over as to read."""
+@pytest.mark.parametrize(("length", "pays"), [(100, True), (LONG - 1, True), (100_000, True), (0, False)])
+def test_it_pays_where_most_is_cut_out(length, pays):
+    """What stands between texts takes as long to pass over as to read."""
     outline = Outline(SECRET)
-    outline.feed(json.dumps({"input": ["x" * length] * (1_000_000 // length)}).encode()[:999_000])
+    outline.feed(json.dumps({"input": ["x" * length] * (1_000_000 // max(4, length))}).encode()[:999_000])
     assert outline.pays is pays
+
+
+RUNS: dict[str, list[Any]] = {
+    "short": ["Lorem ipsum, dolor"] * 5000,
+    "as long as a few lines": ['said "no" \\ and\n\tyes', "x" * 3000, "漢字😀" * 99] * 70,
+    "with an empty one": [*["text"] * 6000, "", *["text"] * 6000],
+    "in lists, and numbers": [["text"] * 5000, [1, 2, 3], ["text"] * 5000],
+}
+
+
+@pytest.mark.parametrize("sizes", [[100_000_000], [65_536], [70_000, 40_001, 33_333]])
+@pytest.mark.parametrize("separators", [(",", ":"), (" ,\n ", ": ")])
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_list_of_many_short_texts_is_cut_out(kind, separators, sizes):
+    """The outline is a list of texts, too, and begins as it does."""
+    body = json.dumps({"model": "demo", "input": RUNS[kind], "user": "me"}, separators=separators).encode()
+    outline, texts = outlined(body, sizes)
+    assert len(outline) < len(body) / 2
+    assert peek(outline)[0] == "demo"
+    mine, read = RUNS[kind], json.loads(outline)
+    assert read["user"] == "me"
+    assert read["input"][0][0] == mine[0][0]
+    assert {type(each) for each in read["input"]} == {type(each) for each in mine}
+    assert b"".join(texts.filled(outline)) == body
+
+
+def test_texts_of_objects_are_no_list():
+    """Where a comma follows each text, it is one, or no JSON."""
+    body = b'{"model":"demo","input":%s}' % json.dumps([{"a": "x" * 40, "b": "y" * 40}] * 1000).encode()
+    outline, texts = outlined(body, [65_536])
+    assert (outline, texts.size) == (body, 0)
+    with pytest.raises(BadRequestError, match="not valid JSON"):
+        peek(outlined(b'{"model":"demo","input":{"a":' + b'"text",' * 9000 + b'"b":1}}', [65_536])[0])
+
+
+@pytest.mark.parametrize("bad", [b"\\q", b"\x01", b"\\ud83d\\u0041"])
+def test_a_bad_text_in_a_list_is_refused(bad):
+    """And none of those beside it is looked at twice."""
+    body = b'{"model":"demo","input":[' + b'"text",' * 9000 + b'"%s",' % bad + b'"text",' * 9000 + b'"end"]}'
+    with pytest.raises(BadRequestError, match="not valid JSON"):
+        peek(outlined(body, [65_536])[0])
+
+
+def test_of_a_body_that_may_be_translated_base64_is_cut_out():
+    """Other texts may be read, or told again in the answer."""
+    image, text, file = "iVBORw0KGgo/+" * 9000, "Look at this. " * 9000, "data:text/plain;base64," + "aGVsbG8h" * 9000
+    parts = [text, "data:image/png;base64," + image, image, "A" * 70_000 + text, file, "é" * 50_000]
+    body = json.dumps(
+        {"model": "demo", "input": ["short"] * 9000, "content": parts, "arguments": {"a": image}}
+    ).encode()
+    outline, texts = outlined(body, [65_536], translatable=True)
+    read = json.loads(outline)
+    assert [len(each) for each in read["content"]] == [len(text), *[len(read["content"][1])] * 2, *map(len, parts[3:])]
+    assert len(read["content"][1]) < 700
+    assert texts.size == 3 * len(image) - 3 * KEPT + len("data:image/png;base64,")
+    assert b"".join(texts.filled(outline)) == body
 
 
 def test_short_texts_stay():
