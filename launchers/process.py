@@ -32,7 +32,7 @@ from typing import Any, cast
 import structlog
 
 from launchers import kin, leftovers
-from launchers.output import Output, secrets_of
+from launchers.output import Output
 from launchers.record import SCRATCH, ProcessRecord
 from launchers.shortage import Shortages
 from launchers.spec import Command
@@ -264,18 +264,20 @@ class Keepers:
         keep: bool = False,
         fingerprint: str = "",
         key: str = "",
+        hidden: Collection[str] = (),
     ) -> Process:
         """Start a process whose output goes to `log`. Raises OSError if that fails.
 
         A later router recognises it by `fingerprint`, by default the command's, and shows it the `key`. If another
-        living router has a record at `record`, this process gets a record beside it.
+        living router has a record at `record`, this process gets a record beside it. Of its output, none of the
+        `hidden` texts is told.
         """
         async with self._starting:
             if self._own is None or self._own.lost:
                 self._own = await _start_keeper()
             link = self._own
         scratch = os.path.abspath(f"{tempfile.gettempdir()}/{SCRATCH}{secrets.token_hex(4)}")  # noqa: ASYNC240, PTH100 -- no I/O
-        process = Process(scratch, link, on_gone, secrets_of(command.env, key))
+        process = Process(scratch, link, on_gone, hidden)
         link.processes[scratch] = process
         link.tell(
             do="spawn", id=scratch, argv=command.argv, env=command.environment(os.environ),
@@ -287,14 +289,16 @@ class Keepers:
         await self._begun(process, BEGIN_WITHIN)
         return process
 
-    async def adopt(self, record: ProcessRecord, on_gone: Callable[[], None] = lambda: None) -> Process:
+    async def adopt(
+        self, record: ProcessRecord, on_gone: Callable[[], None] = lambda: None, hidden: Collection[str] = ()
+    ) -> Process:
         """Watch over a process that an earlier router left running. Raises OSError if it has ended."""
         link = self._others.get(record.keeper_at)
         if link is None or link.lost:
             loop = asyncio.get_running_loop()
             _, link = await loop.create_unix_connection(lambda: _Link(record.keeper_pid, None), record.keeper_at)
             self._others[record.keeper_at] = link
-        process = Process(record.scratch, link, on_gone, secrets_of({}, record.key))
+        process = Process(record.scratch, link, on_gone, hidden)
         link.processes[record.scratch] = process
         link.tell(do="attach", id=record.scratch, router=_me())
         await self._begun(process, ANSWER_WITHIN)

@@ -20,6 +20,7 @@ from launchers.errors import LaunchError
 from launchers.files import Disk, Stamp, stamp
 from launchers.gpus import with_share
 from launchers.keys import key_of
+from launchers.output import secrets_of
 from launchers.ports import free_port
 from launchers.process import Keepers, Process
 from launchers.record import ProcessRecord
@@ -55,6 +56,7 @@ class Starter:
         self._record = logs / "run" / f"{name}.json"
         self._secret = logs / "engines.key"
         self._python = python
+        self._key = ""
 
     async def start(self, share: float | None, on_gone: Callable[[], None]) -> Started:
         """Start it with this share of its GPUs, or take over what runs; `on_gone` is called when it is gone.
@@ -95,27 +97,29 @@ class Starter:
         return None
 
     async def _spawn(self, spec: LaunchSpec, share: float | None, on_gone: Callable[[], None]) -> Started:
-        port, key = free_port(), key_of(self._secret, spec.name)
+        port, self._key = free_port(), key_of(self._secret, spec.name)
         planned = self._engine.command(spec, port, self._python)
         command = self._engine.command(_with_share(spec, share), port, self._python)
         process = await self._keepers.spawn(
-            replace(command, env={**command.env, self._engine.key_variable: key}),
+            replace(command, env={**command.env, self._engine.key_variable: self._key}),
             self._log,
             self._record,
             on_gone,
             port=port,
             keep=spec.keep,
             fingerprint=planned.fingerprint,
-            key=key,
+            key=self._key,
+            hidden=self.secrets(),
         )
-        return Started(process, port, key)
+        return Started(process, port, self._key)
 
     async def _adopt(self, on_gone: Callable[[], None]) -> Started | None:
         record = await self.left_running()
         if record is None:
             return None
+        self._key = record.key
         try:
-            process = await self._keepers.adopt(record, on_gone)
+            process = await self._keepers.adopt(record, on_gone, self.secrets())
         except OSError as error:
             # It ended meanwhile, or can't be spoken to.
             log.warning(f"{self.spec.name}: can't be taken over from an earlier router, and is started anew: {error}")
@@ -123,6 +127,10 @@ class Starter:
             return None
         log.info(f"{self.spec.name}: took over the engine that an earlier router left running", pid=record.pid)
         return Started(process, record.port, record.key)
+
+    def secrets(self) -> list[str]:
+        """Give the texts that nothing may tell of what the engine writes, or wrote before this router was. Blocks."""
+        return secrets_of(self.spec, self._key or key_of(self._secret, self.spec.name), os.environ)
 
     def _found(self) -> LaunchSpec:
         """Look for the model afresh. Raises ModelNotFoundError."""

@@ -124,6 +124,10 @@ class Supervisor:
         """The latest status, with the engine's last lines up to now."""
         return replace(self._announcer.status, last_lines=self._lines())
 
+    def secrets(self) -> list[str]:
+        """Give the texts that nothing may tell of what the engine writes. Blocks."""
+        return self._starter.secrets()
+
     @property
     def is_ahead(self) -> bool:
         """Whether it was asked for something, or has done something, that its status doesn't show yet."""

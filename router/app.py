@@ -33,6 +33,7 @@ from router.api.ollama import Ollama
 from router.api.page import Page
 from router.api.surface import Surface, servable
 from router.config import Config
+from router.config.versions import Versions
 from router.core.catalog import Backend
 from router.core.record import Record
 from router.fleet.diff import Plan, Room, Step, runs_twice, steps
@@ -95,7 +96,7 @@ class App:
         self.reloader = reloader
         # Of the start, for settings that can't change.
         self._config = config
-        self._folder = folder
+        self.folder = folder
         self._engines = engines
         self._facts = facts
         # The machine, as it was looked at last.
@@ -172,7 +173,7 @@ class App:
         self.fleet.start()
         self._historian.start()
         if self.reloader is not None:
-            self.reloader.start(self.reload)
+            self.reloader.start(self.reload, Versions(self.folder / self._config.state.dir / "versions"))
 
     async def reload(self, config: Config) -> list[Step]:
         """Go over to another configuration; nothing that it doesn't change is touched. Gives the steps that it took.
@@ -210,7 +211,7 @@ class App:
         facts = self._seen = with_known_gpus(looked, self._seen)
         if facts is not looked and facts.gpus:
             log.warning(f"its GPUs can't be seen now, and are taken to be there: {'; '.join(looked.notes)}")
-        planned = partial(plan_of, config, self._folder, self._engines, facts, self.plan, quiet=quiet)
+        planned = partial(plan_of, config, self.folder, self._engines, facts, self.plan, quiet=quiet)
         plan = await aside(planned)
         room = await aside(room_beside, self.fleet.pids, facts)
         return plan, await aside(steps, self.plan, plan, room)
@@ -228,7 +229,7 @@ class App:
         seen = self._seen = self._look()
         notes = () if seen.gpus else seen.notes
         try:
-            plan = plan_of(self._config, self._folder, self._engines, seen)
+            plan = plan_of(self._config, self.folder, self._engines, seen)
         except StartError as error:
             raise StartError(*error.problems, *notes) from error
         for note in notes:

@@ -16,7 +16,7 @@ from router.cli import ps, tables
 from router.cli.exits import BAD_START, REFUSED, CommandError, printed
 from router.config import Config, ConfigError, load
 from router.config.inserting import InsertError, inserted
-from router.config.replacing import BACKUP, ReplaceError, replace
+from router.config.replacing import ReplaceError, backup_of, replace
 from router.scan.models import Machine, Model, Scan, modality_of, scan
 from router.telemetry.logs import printable
 from router.telemetry.terminal import say
@@ -91,7 +91,13 @@ def _write(path: Path, new: Sequence[Model]) -> str:
         raise CommandError(f"{path}: {error}", BAD_START) from None
     names = ", ".join(each.name for each in new)
     assert {each.name for each in new} <= {each.name for each in loaded.config.backends}  # noqa: S101
-    return f"{path} has them now: {names}. What it was is in {path.name}{BACKUP}."
+    return f"{path} has them now: {names}. What it was is in {_beside(path)}."
+
+
+def _beside(path: Path) -> str:
+    """Name the backup: in full, where the file is elsewhere than it seems."""
+    backup = backup_of(path)
+    return str(backup) if path.is_symlink() else backup.name
 
 
 def table(models: Sequence[Model]) -> list[str]:

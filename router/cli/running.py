@@ -191,7 +191,10 @@ def follow(options: argparse.Namespace, do: Callable[[Running], Awaitable[None]]
 def address(options: argparse.Namespace) -> tuple[str, str]:
     """Find a router's URL and an admin key, "" if there is none. Raises ConfigError and CommandError."""
     where = os.environ.get("ROUTER_URL") if options.url is None else options.url
-    key = options.key or os.environ.get("ROUTER_ADMIN_KEY", "")
+    # One that was read from a file ends with its line.
+    key = (options.key or os.environ.get("ROUTER_ADMIN_KEY", "")).strip()
+    if not key.isprintable():
+        raise CommandError("the admin key has a line break in it, or another character that no key has", BAD_START)
     if where is not None:
         try:
             # The address that clients are given ends in /v1.

@@ -38,13 +38,14 @@ class Loaded:
     """A configuration that can be used, and where it came from.
 
     `files` are the file at `path` and those that it includes. `patterns` are absolute; a file that matches one later
-    will be included, too.
+    will be included, too. `text` is that of the file at `path` alone.
     """
 
     config: Config
     path: Path
     files: tuple[Path, ...]
     patterns: tuple[str, ...]
+    text: str = ""
 
 
 def load(path: Path, environ: Mapping[str, str], raw: bytes | None = None) -> Loaded:
@@ -71,7 +72,7 @@ def load_with_places(path: Path, environ: Mapping[str, str], raw: bytes | None =
         found = ConfigError(pointed(error.problems, texts))
         found.files, found.patterns = sources
         raise found from None
-    return Loaded(config, path, *sources), document
+    return Loaded(config, path, *sources, document.texts[document.file]), document
 
 
 @contextmanager

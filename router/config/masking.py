@@ -15,7 +15,7 @@ import yaml
 from router.config import scalars
 from router.config.problems import ConfigError, Problem
 from router.config.reading import places
-from router.config.redact import HIDDEN, is_of_a_flag, is_secret
+from router.config.redact import HIDDEN, is_hidden_key, is_of_a_flag, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +27,14 @@ _PUBLIC: Final = frozenset({"name", "weight", "priority", "scopes", "open"})
 
 _HEADERS: Final = "headers"
 """The key whose values are all secret, whatever their names are."""
+
+_OF_SECRETS: Final = frozenset({"auth", "keys", "admin_keys", "api_key", "admin_key", _HEADERS, "env"})
+"""Keys with nothing below them but secrets, and names that are known."""
+
+_OF_NAMES: Final = (_HEADERS, "env")
+"""Those below which any name may stand."""
+
+_NAME = re.compile(r"[\w.-]+")
 
 _SHORT: Final = 4
 """Characters of a secret from which on it is looked for in comments."""
@@ -189,7 +197,7 @@ class _Walk:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 name = str(key.value)
-                self.of(key, (*path, "?", name), hide=False)
+                self.of(key, (*path, "?", name), hide=_is_hidden_key(path, name))
                 self.of(value, (*path, name), hide=_is_secret(path, name, value, hide=hide))
         elif isinstance(node, yaml.SequenceNode):
             words = [each.value if isinstance(each, yaml.ScalarNode) else "" for each in node.value]
@@ -199,6 +207,13 @@ class _Walk:
             self._found.setdefault(id(node), (node, set()))[1].add(path)
             if hide or is_secret("", node.value):
                 self.hidden.add(id(node))
+
+
+def _is_hidden_key(path: Path, name: str) -> bool:
+    """Whether a key may be a secret that was written in its place."""
+    if _OF_SECRETS.isdisjoint(path) or not is_hidden_key(name):
+        return False
+    return path[-1] not in _OF_NAMES or _NAME.fullmatch(name) is None
 
 
 def _is_secret(path: Path, key: str, value: yaml.Node, *, hide: bool) -> bool:

@@ -26,7 +26,7 @@ MOST_PROBLEMS = 100
 """Problems that are reported at most: nobody reads more, and a file of another kind would have 100,000."""
 
 _MOST_CHOICES = 1000
-_SIMPLE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_SIMPLE_KEY = re.compile(r"[A-Za-z0-9_-]+|…")
 
 
 class SourcePosition(NamedTuple):

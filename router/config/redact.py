@@ -16,7 +16,15 @@ from router.config.scalars import FromEnvironment
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from router.config.problems import KeyPath
+
 HIDDEN = "(hidden)"
+
+NOT_SHOWN = "…"
+"""Stands in messages for a part that is not shown."""
+
+KNOWN = frozenset({"keys", "admin_keys", "open", "key", "name", "weight", "priority", "scopes"})
+"""The keys that a section may have below one that is named like a secret: those of `auth`. A test holds them to it."""
 
 _SECRET = re.compile(
     r"key|token(?!iz)|secret|passw|credential|\bauth\b|authorization|\bheaders\b|\benv\b", re.IGNORECASE
@@ -48,6 +56,17 @@ def is_secret(key: object, value: object) -> bool:
         # It counts tokens.
         return False
     return _SECRET.search(str(key)) is not None
+
+
+def is_hidden_key(key: object) -> bool:
+    """Whether a key must not be shown that stands below a secret one: it may be the secret, written in its place."""
+    return isinstance(key, str) and key not in KNOWN
+
+
+def public(path: KeyPath) -> KeyPath:
+    """A path that may be shown."""
+    above = next((at for at, key in enumerate(path) if is_secret(key, "")), len(path))
+    return (*path[: above + 1], *(NOT_SHOWN if is_hidden_key(key) else key for key in path[above + 1 :]))
 
 
 def is_of_a_flag(command: Sequence[Any], index: int) -> bool:

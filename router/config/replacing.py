@@ -18,6 +18,12 @@ BACKUP: Final = ".bak"
 """What the old file's name gets."""
 
 
+def backup_of(path: Path) -> Path:
+    """Give where the old file stays: beside the file itself, wherever a link leads."""
+    target = path.resolve()
+    return target.with_name(target.name + BACKUP)
+
+
 class ReplaceError(Exception):
     """The file stays as it was; the message says why."""
 
@@ -50,7 +56,7 @@ def _replace(target: Path, old: bytes | None, new: bytes) -> None:
         if old is None:
             written.chmod(0o666 & ~_umask())
         else:
-            shutil.copy2(target, target.with_name(target.name + BACKUP))
+            shutil.copy2(target, backup_of(target))
             stat = target.stat()
             written.chmod(stat.st_mode & 0o7777)
             with suppress(OSError):

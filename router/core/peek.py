@@ -23,6 +23,9 @@ HALF_A_PAIR = (
 STAYS = ("keep_alive", "ttl")
 """Fields that say for how long the model stays loaded: Ollama's, and LM Studio's."""
 
+LONGEST_STAY = 10 * 365 * 86400.0
+"""Seconds beyond which a stay is one for ever."""
+
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = r"\d{1,15}(?:\.\d{0,15})?"
 _PART = re.compile(rf"({_NUMBER})(ns|us|µs|ms|s|m|h)")
@@ -104,7 +107,8 @@ def _stay(seen: Peek) -> Stay:
     """Read for how long the model is to stay loaded. Ollama's field counts, if both are given."""
     ttl = _ttl(seen.ttl)
     seconds = _keep_alive(seen.keep_alive)
-    return Stay(ttl if seconds is None else seconds)
+    stay = ttl if seconds is None else seconds
+    return Stay(inf if stay is not None and stay > LONGEST_STAY else stay)
 
 
 def _keep_alive(value: msgspec.Raw) -> float | None:

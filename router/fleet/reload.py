@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from router.config import Config, ConfigError, Loaded
+from router.config.versions import EDITED, Versions
 from router.fleet.diff import Do, Step
 from router.fleet.launches import StartError
 from router.fleet.watch import Watcher
@@ -66,14 +67,23 @@ class Reloader:
     def __init__(self, loaded: Loaded, read: Callable[[], Loaded]) -> None:
         self.path = loaded.path
         self.last: Reload | None = None
+        self.versions: Versions | None = None
         self._read = read
+        self._text = loaded.text
+        # What the API writes, and for whom: the reload that takes it over may be the watch's.
+        self._written = ("", "")
+        self._lost = False
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[Reload]] = []
         self._watcher = Watcher(loaded.files, loaded.patterns, self._wanted.set)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, take: Callable[[Config], Awaitable[list[Step]]]) -> None:
-        """Follow the file from now on; `take` applies a configuration, and gives the steps."""
+    def start(self, take: Callable[[Config], Awaitable[list[Step]]], versions: Versions | None = None) -> None:
+        """Follow the file from now on; `take` applies a configuration, and gives the steps.
+
+        `versions` keeps each text that is in force.
+        """
+        self.versions = versions
         self._tasks = [
             asyncio.create_task(for_ever("the watch over router.yaml", self._watcher.watch), name="watch router.yaml"),
             asyncio.create_task(for_ever("the reload", partial(self._follow, take)), name="reload"),
@@ -98,7 +108,12 @@ class Reloader:
         self._wanted.set()
         return await done
 
+    def writes(self, text: str, by: str) -> None:
+        """Hear that the file is about to have this text, and from whom."""
+        self._written = (text, by)
+
     async def _follow(self, take: Callable[[Config], Awaitable[list[Step]]]) -> None:
+        await self._keep(self._text)
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -120,6 +135,7 @@ class Reloader:
                     loaded = await aside(self._read)
                 self._watcher.look_at(loaded.files, loaded.patterns)
                 steps = await take(loaded.config)
+            await self._keep(loaded.text)
         except ConfigError as error:
             # The mistake may be in a file that is new.
             self._watcher.look_at(error.files, error.patterns)
@@ -142,3 +158,16 @@ class Reloader:
         if not problems and not changes:
             log.info("reload: nothing has changed")
         return Reload(at, time.monotonic() - began, problems, tuple(steps))
+
+    async def _keep(self, text: str) -> None:
+        """Keep a text that is in force. Where that can't be, nothing else fails."""
+        if self.versions is None:
+            return
+        by = self._written[1] if text == self._written[0] else EDITED
+        try:
+            async with asyncio.timeout(READ_WITHIN):
+                await aside(partial(self.versions.add, text, time.time(), by))
+        except (OSError, TimeoutError) as error:
+            if not self._lost:
+                log.warning("versions of router.yaml can't be kept", why=str(error) or "the disk doesn't answer")
+            self._lost = True

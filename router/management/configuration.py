@@ -12,7 +12,18 @@ from pathlib import Path
 
 import structlog
 
-from router.api.admin.configuration import ConfigTold, FileTold, PlanAsked, PlanTold, ProblemTold, WriteAsked
+from router.api.admin.configuration import (
+    ConfigTold,
+    FileTold,
+    PlanAsked,
+    PlanTold,
+    ProblemTold,
+    VersionAsked,
+    VersionsTold,
+    VersionTextTold,
+    VersionTold,
+    WriteAsked,
+)
 from router.api.admin.endpoint import Nothing, Reply
 from router.api.admin.status import ReloadTold, StepTold
 from router.config import Config, ConfigError, load, redacted
@@ -20,6 +31,7 @@ from router.config.masking import masked, restored
 from router.config.reading import places
 from router.config.reading.files import MAX_BYTES, decoded, read
 from router.config.replacing import ReplaceError, replace
+from router.config.versions import Version
 from router.core.errors import BodyTooLargeError, ConflictError, ForbiddenError, NotFoundError, RouterError
 from router.core.scopes import Admin
 from router.fleet.diff import Step
@@ -49,7 +61,7 @@ class PreconditionRequiredError(RouterError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class Candidate:
     """What the file would be."""
 
     raw: bytes
@@ -89,7 +101,7 @@ class Configuration:
         path = self._source().path
         try:
             async with self._turns:
-                candidate = await aside(partial(_candidate, path, await _read(path), asked.text))
+                candidate = await aside(partial(read_candidate, path, await _read(path), asked.text))
                 steps = await self._router.preview(candidate.config)
         except (ConfigError, StartError) as error:
             return Reply(PlanTold(problems=_problems(error), steps=()), 422)
@@ -105,9 +117,10 @@ class Configuration:
             if self._etag(old) not in {each.strip() for each in asked.if_match.split(",")}:
                 raise PreconditionFailedError("router.yaml has changed: ask /admin/config/file for it again.")
             try:
-                candidate = await aside(partial(_candidate, source.path, old, asked.text, writes=True))
+                candidate = await aside(partial(read_candidate, source.path, old, asked.text, writes=True))
                 # What this machine can't run isn't written either: the next start would fail.
                 await self._router.preview(candidate.config)
+                source.writes(decoded(candidate.raw, str(source.path)), admin.name)
                 await aside(replace, source.path, old, candidate.raw, os.environ)
             except (ConfigError, StartError) as error:
                 said = tuple(map(str, error.problems))
@@ -117,6 +130,24 @@ class Configuration:
             log.info("admin: wrote router.yaml", by=admin.name)
             reply = await self._reloaded(source)
         return Reply(reply.told, reply.status, {"etag": self._etag(candidate.raw)})
+
+    async def versions(self, _: Nothing, _admin: Admin) -> VersionsTold:
+        """List the last texts of the file. Raises NotFoundError."""
+        kept = self._source().versions
+        found = [] if kept is None else await aside(kept.all)
+        return VersionsTold(versions=tuple(map(_version, found)))
+
+    async def version(self, asked: VersionAsked, _: Admin) -> VersionTextTold:
+        """Give one of them, without its secrets. Raises NotFoundError and ConflictError."""
+        source = self._source()
+        found = None if source.versions is None else await aside(source.versions.one, asked.id)
+        if found is None:
+            raise NotFoundError("There is no such version, or it is too old to be kept.", param="id")
+        try:
+            text = await aside(masked, found.text, source.path.name)
+        except ConfigError as error:
+            raise ConflictError(f"This version has mistakes. {error.problems[0]}.") from None
+        return VersionTextTold(**dict(_version(found)), text=text)
 
     async def reload(self, _: Nothing, admin: Admin) -> Reply[ReloadTold]:
         """Read router.yaml again. Raises NotFoundError where there is no file to read."""
@@ -148,7 +179,7 @@ def _unusable(error: ConfigError) -> ConflictError:
     return ConflictError(f"router.yaml has mistakes; mend it on the disk first. {error.problems[0]}.")
 
 
-def _candidate(path: Path, old: bytes, text: str, *, writes: bool = False) -> _Candidate:
+def read_candidate(path: Path, old: bytes, text: str, *, writes: bool = False) -> Candidate:
     """Read what the file would be.
 
     Raises ConfigError, and ForbiddenError where it has others read; where it `writes`, for all that HTTP can't change.
@@ -168,7 +199,7 @@ def _candidate(path: Path, old: bytes, text: str, *, writes: bool = False) -> _C
     config = load(path, os.environ, raw).config
     if loaded is not None:
         _refuse(locked.changed(locked.Side(before, loaded), locked.Side(now, config), path.resolve().parent))
-    return _Candidate(raw, config)
+    return Candidate(raw, config)
 
 
 def _refuse(keys: Sequence[str]) -> None:
@@ -184,6 +215,11 @@ def _problems(error: ConfigError | StartError) -> tuple[ProblemTold, ...]:
         ProblemTold(file=each.file, line=each.line, column=each.column, key=each.key, message=each.message)
         for each in error.problems
     )
+
+
+def _version(version: Version) -> VersionTold:
+    size = len(version.text.encode())
+    return VersionTold(id=version.id, at=round(version.at, 3), by=version.by, size=size)
 
 
 def _step(step: Step) -> StepTold:

@@ -4,11 +4,23 @@ from pathlib import Path
 
 from aiohttp import web
 
-from router.api.admin import backends, configuration, history, llama_swap, logs, models, requests, status, upstream
+from router.api.admin import (
+    backends,
+    configuration,
+    found,
+    history,
+    llama_swap,
+    logs,
+    models,
+    requests,
+    status,
+    upstream,
+)
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
 from router.management.backends import Backends
 from router.management.configuration import Configuration
+from router.management.found import Search
 from router.management.history import Historian
 from router.management.levers import Levers
 from router.management.llama_swap import LikeLlamaSwap
@@ -46,6 +58,7 @@ def endpoints(
         *routes(history.ENDPOINTS, historian),
         *routes(logs.ENDPOINTS, Logs(fleet, feed, folder)),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
+        *routes(found.ENDPOINTS, Search(router)),
         *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, of_models, of_requests, feed)),
         *routes(upstream.ENDPOINTS, Upstream(fleet, plane)),
     ]

@@ -1,6 +1,7 @@
 """What the management API has the router itself do: the parts alone couldn't."""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Protocol
 
 from router.config import Config
@@ -12,7 +13,11 @@ from router.fleet.overrides import Key, Overrides
 
 
 class Levers(Protocol):
-    """The router as a whole: `router.app.App`."""
+    """The router as a whole: `router.app.App`. `folder` is that of router.yaml."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths count from."""
 
     @property
     def plan(self) -> Plan:

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from router.config import Config
 from router.config.keys.launches import LaunchConfig
+from router.config.problems import KeyPath
+from router.config.redact import public
 from router.fleet.launches import located
 
 _ALWAYS: Final = ("include", "profile", "auth", "logging.dir", "state.dir")
@@ -135,23 +137,28 @@ def _is_in(model: str, folders: Collection[Path], folder: Path) -> bool:
 
 def _references(old: Written, new: Written) -> Iterator[str]:
     """Name the values in which ${…} is new, or another one, or no more."""
-    before, now = dict(_values(old, "")), dict(_values(new, ""))
-    for key, value in now.items():
-        was = before.get(key)
+    before, now = dict(_values(old, ())), dict(_values(new, ()))
+    for path, value in now.items():
+        was = before.get(path)
         if value != was and any("${" in str(each) for each in (value, was)):
-            yield key
+            yield "".join(map(_part, public(path))).removeprefix(".")
 
 
-def _values(value: object, key: str) -> Iterator[tuple[str, object]]:
+def _part(key: str | int) -> str:
+    return f"[{key}]" if isinstance(key, int) else key if key.startswith("[") else f".{key}"
+
+
+def _values(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
     """Give all single values by their paths; entries of lists by their names, if they have any."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _values(inner, f"{key}.{name}" if key else str(name))
+            yield from _values(inner, (*path, str(name)))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _values(inner, f"{key}[{_below(inner, 'name') or index}]")
+            name = _below(inner, "name")
+            yield from _values(inner, (*path, f"[{name}]" if name else index))
     else:
-        yield key, value
+        yield path, value
 
 
 def _secrets(old: Config, new: Config) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
-from launchers.output import secrets_of, without
+from launchers.output import without
 from router.api.admin.endpoint import Sent, Stream
 from router.api.admin.logs import (
     EventsAsked,
@@ -55,25 +55,28 @@ class Logs:
 
     async def lines(self, asked: LinesAsked, _: Admin) -> LinesTold:
         """Give the last lines of an engine's log. Raises NotFoundError and ConflictError."""
-        path, hidden = self._log_of(asked.name)
+        path, secrets = self._log_of(asked.name)
+        hidden = await aside(secrets)
         lines = await aside(last_lines, path)
-        return LinesTold(lines=tuple(without(hidden, line) for line in lines[-asked.limit :]))
+        # The last one may be half written.
+        told = [without(hidden, line, is_whole=at < len(lines)) for at, line in enumerate(lines, 1)]
+        return LinesTold(lines=tuple(told[-asked.limit :]))
 
     async def follow(self, asked: FollowAsked, _: Admin) -> Stream[LineTold]:
         """Give each line of an engine's log as it comes. Raises NotFoundError, ConflictError and UnavailableError."""
-        path, hidden = self._log_of(asked.name)
+        path, secrets = self._log_of(asked.name)
+        hidden = await aside(secrets)
         followed = self._followed.get(path)
         if followed is None:
             followed = self._followed[path] = Followed(path, hidden, lambda: self._followed.pop(path, None))
         return Stream(followed.lines())
 
-    def _log_of(self, name: str) -> tuple[Path, Collection[str]]:
-        """Give a backend's log, and the secrets that its engine knows."""
+    def _log_of(self, name: str) -> tuple[Path, Callable[[], Collection[str]]]:
+        """Give a backend's log, and what gives the secrets that its engine knows."""
         member = member_of(self._fleet, name)
         if member.supervisor is None or member.planned.launch is None:
             raise ConflictError(f"'{name}' is not launched by this router, which has no log of it.")
-        hidden = secrets_of(member.planned.launch.spec.env, member.supervisor.status.key)
-        return self._folder / f"{member.files}.log", hidden
+        return self._folder / f"{member.files}.log", member.supervisor.secrets
 
 
 def _said(entry: Entry) -> dict[str, object]:
@@ -134,13 +137,14 @@ class Followed:
             *lines, left = (left + data).split(b"\n")
             left = left[-AT_ONCE:]
             for line in lines:
-                text = without(self._hidden, _cut(line).decode("utf-8", "replace").rstrip("\r"))
-                self._feed.add("line", {"line": text})
+                self._feed.add("line", {"line": self._told(line)})
         self._on_end()
 
-
-def _cut(line: bytes) -> bytes:
-    return line if len(line) <= LONGEST else line[:LONGEST] + " …".encode()
+    def _told(self, line: bytes) -> str:
+        text = line[:LONGEST].decode("utf-8", "replace").rstrip("\r")
+        if len(line) <= LONGEST:
+            return without(self._hidden, text)
+        return without(self._hidden, text, is_whole=False) + " …"
 
 
 def _end_of(path: Path) -> int:

@@ -1,6 +1,6 @@
 """Keepers without processes: each test says what its engines do, and hears what is asked of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from launchers.process import Keepers, Process
@@ -91,6 +91,7 @@ class FakeKeepers(Keepers):
         keep: bool = False,  # noqa: ARG002
         fingerprint: str = "",
         key: str = "",  # noqa: ARG002
+        hidden: Collection[str] = (),  # noqa: ARG002
     ) -> Process:
         """Start a process that is none. The pid is one that no process has."""
         self.commands.append(command)
@@ -98,7 +99,12 @@ class FakeKeepers(Keepers):
         self.processes.append(FakeProcess(1 << 30, on_gone))
         return self.processes[-1]
 
-    async def adopt(self, record: ProcessRecord, on_gone: Callable[[], None] = lambda: None) -> Process:
+    async def adopt(
+        self,
+        record: ProcessRecord,
+        on_gone: Callable[[], None] = lambda: None,
+        hidden: Collection[str] = (),  # noqa: ARG002
+    ) -> Process:
         """Take over a process that is none, or say that it has ended."""
         if not self.adopts:
             raise ChildProcessError("it has ended")

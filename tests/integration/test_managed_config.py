@@ -184,3 +184,48 @@ async def test_a_file_with_mistakes_is_mended_on_the_disk(managed):
         status, told = await managed.ask(method, path, text if method == "POST" else None)
         assert (status, told["error"]["code"]) == (409, "conflict")
     assert (await managed.ask("PUT", "/admin/config", text, If_Match=etag))[0] == 412
+
+
+async def test_versions_are_kept(managed):
+    """Each text that was in force, with who brought it; it is shown without its secrets, and can be taken back."""
+
+    async def versions():
+        status, told = await managed.ask("GET", "/admin/config/versions")
+        assert status == 200
+        return told["versions"]
+
+    first = managed.path.read_text()
+    assert (await managed.write((await managed.shown())[0].replace("[demo]", "[demo, other]")))[0] == 200
+    managed.path.write_text(first + "# edited\n")
+    assert (await managed.ask("POST", "/admin/reload"))[0] == 200
+    managed.path.write_text("wrong: 1\n")
+    assert (await managed.ask("POST", "/admin/reload"))[0] == 422
+    told = await versions()
+    assert [each["by"] for each in told] == ["edited", "ops", "edited"]
+    assert [each["size"] for each in told] == [len(first) + 9, len(first) + 7, len(first)]
+    managed.path.write_text(first + "# edited\n")
+    assert (await managed.ask("POST", "/admin/reload"))[0] == 200
+    status, old = await managed.ask("GET", f"/admin/config/versions/{told[1]['id']}")
+    assert (status, {**old, "text": ""}) == (200, {**told[1], "text": ""})
+    assert "[demo, other]" in old["text"]
+    assert "secret" not in old["text"].replace("# of the engine", "")
+    assert (await managed.write(old["text"]))[0] == 200
+    assert managed.path.read_text() == first.replace("[demo]", "[demo, other]")
+    assert [each["by"] for each in await versions()] == ["ops", "edited", "ops", "edited"]
+    assert (await managed.ask("GET", "/admin/config/versions/1"))[0] == 404
+    assert (await managed.ask("GET", "/admin/config/versions/x"))[0] == 400
+
+
+async def test_versions_that_can_not_be_kept(tmp_path, session, fake):
+    """Are missing, and nothing else is."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "versions").touch()
+    managed = Managed(tmp_path, TEXT % fake.url, session)
+    with capture_logs() as logs:
+        await managed.app.start()
+        try:
+            assert (await managed.write((await managed.shown())[0] + "# more\n"))[0] == 200
+            assert await managed.ask("GET", "/admin/config/versions") == (200, {"versions": []})
+        finally:
+            await managed.app.kill()
+    assert len([each for each in logs if each["event"] == "versions of router.yaml can't be kept"]) == 1

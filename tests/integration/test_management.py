@@ -25,7 +25,7 @@ GETS = [
     and not each.is_text
     and "name" not in each.in_path
     # These routers have no file.
-    and each.operation != "config_file"
+    and each.operation not in {"config_file", "config_versions", "config_version"}
 ]
 
 

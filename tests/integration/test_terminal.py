@@ -113,3 +113,7 @@ async def test_a_key_that_is_not_taken(command, monkeypatch):
     assert (code, out) == (2, "")
     assert err.startswith("No valid admin key")
     assert (await command("status", "--key", "sesame"))[0] == 0
+    # As a file ends.
+    assert (await command("status", "--key", "sesame\n"))[0] == 0
+    code, _, err = await command("status", "--key", "ses\name")
+    assert (code, err) == (2, "the admin key has a line break in it, or another character that no key has\n")

@@ -5,7 +5,18 @@ TABLE has them all. A path that isn't in it isn't answered.
 
 from typing import Any, Final
 
-from router.api.admin import backends, configuration, history, llama_swap, logs, models, requests, status, upstream
+from router.api.admin import (
+    backends,
+    configuration,
+    found,
+    history,
+    llama_swap,
+    logs,
+    models,
+    requests,
+    status,
+    upstream,
+)
 from router.api.admin.endpoint import Endpoint
 
 TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (
@@ -16,6 +27,7 @@ TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (
     *history.ENDPOINTS,
     *logs.ENDPOINTS,
     *configuration.ENDPOINTS,
+    *found.ENDPOINTS,
     *llama_swap.ENDPOINTS,
     *upstream.ENDPOINTS,
 )

@@ -59,6 +59,36 @@ class WriteAsked(Asked):
     if_match: Annotated[str, Field(description="the ETag of the file that it is a change of")] = ""
 
 
+class VersionTold(Told):
+    """A text that router.yaml had: in force from `at` on, in seconds since the epoch; `size` is in bytes.
+
+    `by` is the name of the admin who wrote it by this API, or `edited`: it was written on the disk.
+    """
+
+    id: int
+    at: float
+    by: str
+    size: int
+
+
+class VersionsTold(Told):
+    """The texts, the last one first: that is the one in force."""
+
+    versions: tuple[VersionTold, ...]
+
+
+class VersionTextTold(VersionTold):
+    """One of them, with "(hidden)" in the place of its secrets."""
+
+    text: str
+
+
+class VersionAsked(Asked):
+    """Which one."""
+
+    id: Annotated[int, Field(ge=0, description="its id in /admin/config/versions")]
+
+
 class ManagedConfig(Protocol):
     """The part of the router that reads and writes router.yaml."""
 
@@ -73,6 +103,12 @@ class ManagedConfig(Protocol):
 
     async def write(self, asked: WriteAsked, admin: Admin) -> Reply[ReloadTold]:
         """Replace the file's text, and reload. Raises RouterError."""
+
+    async def versions(self, asked: Nothing, admin: Admin) -> VersionsTold:
+        """List the last texts of the file. Raises NotFoundError."""
+
+    async def version(self, asked: VersionAsked, admin: Admin) -> VersionTextTold:
+        """Give one of them, without its secrets. Raises NotFoundError and ConflictError."""
 
     async def reload(self, asked: Nothing, admin: Admin) -> Reply[ReloadTold]:
         """Read router.yaml again. Raises NotFoundError where there is no file to read."""
@@ -125,7 +161,8 @@ WRITE: Final = Endpoint[ManagedConfig, WriteAsked, ReloadTold](
     path="/admin/config",
     scope=Scope.CONFIGURE,
     doc="Replace router.yaml by this text, and reload it. It is checked first; the old file stays beside it as "
-    "`router.yaml.bak`. What makes this machine run programs or use files is changed on the disk alone: `cmd`, `args`, "
+    "`router.yaml.bak`, and the last ten as versions. What makes this machine run programs or use files is changed on "
+    "the disk alone: `cmd`, `args`, "
     "`env`, a `model` in another folder, `include`, `profile`, `logging.dir`, `state.dir`, `auth`, `${…}`, and the "
     "`url` that a secret of the file is sent to. Such a change is a 403 that names the keys.",
     asks=WriteAsked,
@@ -141,6 +178,33 @@ WRITE: Final = Endpoint[ManagedConfig, WriteAsked, ReloadTold](
     },
 )
 
+VERSIONS: Final = Endpoint[ManagedConfig, Nothing, VersionsTold](
+    operation="config_versions",
+    method="GET",
+    path="/admin/config/versions",
+    scope=Scope.READ,
+    doc="The last texts of router.yaml that were in force: by whom, and since when. Ten are kept beside the present "
+    "one, in `versions` below `state.dir`, for the router's user alone.",
+    asks=Nothing,
+    tells=VersionsTold,
+    handle=lambda part: part.versions,
+    errors=_NO_FILE,
+)
+
+VERSION: Final = Endpoint[ManagedConfig, VersionAsked, VersionTextTold](
+    operation="config_version",
+    method="GET",
+    path="/admin/config/versions/{id}",
+    scope=Scope.READ,
+    doc="One of these texts, its secrets hidden. `PUT /admin/config` takes it back: a hidden secret is then the one "
+    "that the present file has at this place.",
+    asks=VersionAsked,
+    tells=VersionTextTold,
+    handle=lambda part: part.version,
+    errors={404: "There is no such version, or no file.", 409: "It can't be shown."},
+    example={"id": 1764500000000},
+)
+
 RELOAD: Final = Endpoint[ManagedConfig, Nothing, ReloadTold](
     operation="reload",
     method="POST",
@@ -154,4 +218,4 @@ RELOAD: Final = Endpoint[ManagedConfig, Nothing, ReloadTold](
     errors=_NO_FILE,
 )
 
-ENDPOINTS: Final[Endpoints[ManagedConfig]] = (CONFIG, WRITE, FILE, PLAN, RELOAD)
+ENDPOINTS: Final[Endpoints[ManagedConfig]] = (CONFIG, WRITE, FILE, VERSIONS, VERSION, PLAN, RELOAD)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.config.problems import MOST_PROBLEMS, ConfigError, KeyPath, Problem, SourcePosition, dotted, shortened
-from router.config.redact import is_secret
+from router.config.redact import is_secret, public
 
 
 @dataclass
@@ -47,13 +47,13 @@ class Document:
         path = self.as_written(path)
         place = self._nearest(path)
         if other:
-            message = message.replace("{other}", f"{dotted(other)} ({self.place(other)})")
+            message = message.replace("{other}", f"{dotted(public(other))} ({self.place(other)})")
         message = message.replace("{got}", self.shown(path))
         if "'" in message:
             # "did you mean" may quote a hidden value, too.
             for text in set(self.hidden.values()):
                 message = message.replace(repr(text), "'…'")
-        return Problem(*place, key=dotted(path), message=message)
+        return Problem(*place, key=dotted(public(path)), message=message)
 
     def place(self, path: KeyPath) -> str:
         """Where the value at a path was written: `conf.d/a.yaml:14:7`."""

@@ -19,6 +19,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from router.config.problems import KeyPath, Problem, SourcePosition, dotted
+from router.config.redact import public
 from router.config.scalars import BROKEN, FromEnvironment
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _set(document: Document, variable: str, levels: list[str], text: str) -> Pro
         key = _key(here, level, path)
         if key is None:
             held = f"its next item is {len(here)}" if isinstance(here, list) else "it holds a single value"
-            return Problem(variable, None, None, dotted(path), f"has no {level!r}: {held}")
+            return Problem(variable, None, None, dotted(public(path)), f"has no {level!r}: {held}")
         path = (*path, key)
         if isinstance(here, list) and key == len(here):
             here.append(None)

@@ -7,30 +7,33 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from router.config.reading.files import LINE_BREAK
-from router.config.redact import is_secret
+from router.config.redact import NOT_SHOWN, is_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from router.config.problems import Problem
 
 WIDTH: Final = 100
 """Characters of a line that are shown; of a longer one, those around the place."""
 
+Span = tuple[int, int]
+"""A part of a text: where it begins, and where it ends."""
+
 _BEFORE = 60
-_COMMENT = re.compile(r"\s#.*")
+_COMMENT = re.compile(r"(?:^|\s)#.*")
 _SECTION = re.compile(
     r"(?:server|profile|backends|routes|balance|health|limits|memory|auth|logging|state|include|telemetry|ray)\s*:"
 )
-_KEY = re.compile(r"""([\w.-]+)["']?\s*:(?!\s*["']?\$\{)""")
+_WORD = re.compile(r"[\w.-]+")
+_REFERENCE = re.compile(r"""[\w.-]+["']?\s*:\s*(?P<quote>["']?)\$\{\w+\}(?P=quote)(?=\s|[,\]}]|$)""")
 
-_VALUE = re.compile(r"""((?P<key>[\w.-]+)["']?\s*:\s+)(?!["']?[…$])[^\s,\[{}\]][^,}\]]*""")
 
-
-def excerpt(line: str, column: int, hide: Callable[[str], str]) -> str:
-    """Write a line, and below it a caret under `column`, which counts from 1. `hide` takes secrets out of a text."""
-    before, behind = line[: column - 1], _COMMENT.sub("", line[column - 1 :])
-    shown, caret = _blanked(hide(before + behind)), len(_blanked(hide(before)))
+def excerpt(line: str, column: int, hidden: Sequence[Span] = ()) -> str:
+    """Write a line, and below it a caret under `column`, which counts from 1. The `hidden` parts are left out."""
+    place = column - 1
+    end = place + len(_COMMENT.sub("", line[place:]))
+    shown, caret = _without(line[:end], hidden), len(_without(line[:place], hidden))
     if not shown.strip():
         return ""
     first = max(0, caret - _BEFORE) if len(shown) > WIDTH else 0
@@ -39,9 +42,13 @@ def excerpt(line: str, column: int, hide: Callable[[str], str]) -> str:
     return f"    {part.rstrip()}\n    {' ' * (caret - first + bool(first))}^"
 
 
-def _blanked(text: str) -> str:
-    """Take out what stands behind a key that is named like a secret: written twice, it isn't in the file's data."""
-    return _VALUE.sub(lambda found: f"{found[1]}…" if is_secret(found["key"], "") else found[0], text)
+def _without(line: str, hidden: Sequence[Span]) -> str:
+    parts, at = [], 0
+    for begin, end in hidden:
+        if begin < len(line):
+            parts += [line[at:begin], NOT_SHOWN]
+            at = max(at, end)
+    return "".join([*parts, line[at:]])
 
 
 def with_excerpts(problems: Iterable[Problem], text: str) -> Iterator[Problem]:
@@ -50,13 +57,14 @@ def with_excerpts(problems: Iterable[Problem], text: str) -> Iterator[Problem]:
     for problem in problems:
         if problem.line is None or problem.column is None or _may_be_secret(lines[: problem.line]):
             yield problem
-        else:
-            line = lines[problem.line - 1] if problem.line <= len(lines) else ""
-            yield replace(problem, excerpt=excerpt(line, problem.column, lambda said: said))
+            continue
+        line = lines[problem.line - 1] if problem.line <= len(lines) else ""
+        is_in_comment = _COMMENT.search(line[: problem.column - 1]) is not None
+        yield problem if is_in_comment else replace(problem, excerpt=excerpt(line, problem.column))
 
 
 def _may_be_secret(lines: list[str]) -> bool:
-    """Whether any key is named like a secret between the beginning of the last line's section and its end."""
+    """Whether anything is named like a secret between the beginning of the last line's section and its end."""
     begin = next((at for at in range(len(lines) - 1, -1, -1) if _SECTION.match(lines[at])), 0)
-    words = "\n".join(lines[begin:])
-    return any(is_secret(key, "") for key in _KEY.findall(words)) or ("://" in words and "@" in words)
+    words = _REFERENCE.sub("", "\n".join(_COMMENT.sub("", line) for line in lines[begin:]))
+    return any(is_secret(word, "") for word in _WORD.findall(words)) or ("://" in words and "@" in words)

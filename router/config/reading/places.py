@@ -20,6 +20,7 @@ from router.config.reading.document import Document
 from router.config.reading.excerpt import with_excerpts
 from router.config.reading.files import decoded, fatal
 from router.config.reading.syntax import MAX_DEPTH, TOO_DEEP, syntax_error
+from router.config.redact import public
 
 MAX_VALUES = 200_000
 
@@ -37,14 +38,14 @@ def parse(raw: bytes, file: str, most: int = MAX_VALUES) -> Document:
         raise fatal(SourcePosition(file, 1, 1), theirs)
     document = Document(file, places={(): SourcePosition(file, 1, 1)}, texts={file: text})
     try:
-        if events := _events(text, file):
-            _Builder(document, events, most).build()
+        if found := events(text, file):
+            _Builder(document, found, most).build()
     except ConfigError as error:
         raise ConfigError(with_excerpts(error.problems, text)) from None
     return document
 
 
-def _events(text: str, file: str) -> list[Any]:
+def events(text: str, file: str) -> list[Any]:
     """The parser's events, from the first node to the last. Raises ConfigError if this is no YAML."""
     try:
         return _parsed(text, file)
@@ -196,7 +197,7 @@ class _Builder:
 
     def _report(self, event: Any, path: KeyPath, message: str) -> None:  # noqa: ANN401
         place = _at(event, self._document.file)
-        self._document.report(Problem(*place, key=dotted(path), message=message))
+        self._document.report(Problem(*place, key=dotted(public(path)), message=message))
 
     def _stop(self, event: Any, path: KeyPath, message: str) -> ConfigError:  # noqa: ANN401
         self._report(event, path, message)

@@ -42,12 +42,12 @@ def test_a_long_line_is_shown_around_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        (f"auth: {{keys: [{KEY}], wrong: 1}}", "auth: {keys: […], wrong: 1}"),
-        (f"auth: {{keys: ['{KEY}', '{KEY}2'], wrong: 1}}", "auth: {keys: ['…', '…'], wrong: 1}"),
+        (f"auth: {{keys: [{KEY}], wrong: 1}}", "auth: {keys: […], …: …}"),
+        (f"auth: {{keys: ['{KEY}', '{KEY}2'], wrong: 1}}", "auth: {keys: […, …], …: …}"),
         (f"server: {{api_kye: {KEY}}}", "server: {api_kye: …}"),
-        (f"server: {{kyes: [{KEY}, b]}}", "server: {kyes: […, b]}"),
-        (f"routes: {{a: {{wrong: {{b: {KEY}}}}}}}", "routes: {a: {wrong: {b: …}}}"),
-        (f"server: {{wrong: 1, cors: 'http://u:{KEY}@h'}}", "server: {wrong: 1, cors: '…'}"),
+        (f"server: {{kyes: [{KEY}, b]}}", "server: {kyes: […, …]}"),
+        (f"routes: {{a: {{wrong: {{b: {KEY}}}}}}}", "routes: {a: {wrong: {…: …}}}"),
+        (f"server: {{wrong: 1, cors: 'http://u:{KEY}@h'}}", "server: {wrong: 1, cors: …}"),
         (f"auth:\n  keys: [\n    {KEY}], wrong: 1", None),
         (f"memory: {{wrong: [a, --api-key, {KEY}]}}", None),
         (f"include: [x, --api-key, {KEY}]", "include: [x, --api-key, …]"),
@@ -78,9 +78,9 @@ def test_where_a_secret_may_stand_in_what_is_no_yaml_no_line_is_shown(tmp_path, 
 
 
 def test_a_secret_that_is_written_with_escapes(tmp_path):
-    """It can't be found in its line, so no line is shown."""
+    """It isn't in its line as it is read."""
     text = "backends: [{url: 'http://a'}]\nauth: {keys: [\"sk-\\x733cr3t\"], wrong: 1}\n"
-    assert excerpts(tmp_path, text) == [[]]
+    assert excerpts(tmp_path, text) == [["auth: {keys: […], …: …}", " " * 18 + "^"]]
 
 
 def test_what_the_environment_gives_has_no_line(tmp_path):

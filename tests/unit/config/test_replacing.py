@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from router.config import ConfigError
-from router.config.replacing import ReplaceError, replace
+from router.config.replacing import ReplaceError, backup_of, replace
 
 OLD, NEW = b"backends: [{url: 'http://a'}]\n", b"backends: [{url: 'http://b'}]\n"
 
@@ -79,3 +79,14 @@ def test_a_folder_that_can_not_be_written(file, monkeypatch):
     with pytest.raises(ReplaceError, match=r"router.yaml can't be written: No space left on device"):
         replace(file, OLD, NEW, {})
     assert (file.read_bytes(), names(file)) == (OLD, ["router.yaml"])
+
+
+def test_what_a_link_leads_to_is_replaced(file, tmp_path):
+    """Its backup is beside it, and not beside the link."""
+    link = tmp_path / "elsewhere" / "router.yaml"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    replace(link, OLD, NEW, {})
+    assert (link.is_symlink(), file.read_bytes()) == (True, NEW)
+    assert backup_of(link) == file.parent / "router.yaml.bak"
+    assert backup_of(link).read_bytes() == OLD
