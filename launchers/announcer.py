@@ -19,6 +19,10 @@ class Announcer:
     def __init__(self, name: str, on_change: Callable[[Status], None]) -> None:
         self.status = Status(name, State.STOPPED, None, None, "not started", (), time.time())
         self.on_change = on_change
+        self.restarts = 0
+        # Whether its last process ended unasked, and when its last start began, by the loop's clock.
+        self._fell = False
+        self._began = 0.0
 
     def announce(
         self,
@@ -36,6 +40,9 @@ class Announcer:
     ) -> None:
         """Tell what is so `now`; `share` is that of the load. See Status and `is_coming` for the others."""
         state = now.state
+        load_seconds = self.status.load_seconds
+        if state is not self.status.state:
+            load_seconds = self._count(now, load_seconds, adopted=started is not None and started.adopted)
         status = Status(
             name=self.status.name,
             state=state,
@@ -50,11 +57,26 @@ class Announcer:
             coming=is_coming(now, lacks=lacks, start_asked=start_asked),
             share=1.0 if state is State.RUNNING else share if state is State.STARTING else 0.0,
             progressed=progressed(now),
+            restarts=self.restarts,
+            load_seconds=load_seconds,
             failure=failure,
             out_of_memory=out_of_memory,
             is_news=is_news,
         )
         self.tell(status)
+
+    def _count(self, now: Supervision, load_seconds: float | None, *, adopted: bool) -> float | None:
+        """Count a restart, where the new state is one; give the seconds of the last load."""
+        if now.state in {State.BACKOFF, State.FATAL}:
+            self._fell = True
+        elif now.state is State.STOPPED:
+            self._fell = False
+        elif now.state is State.STARTING:
+            self.restarts += self._fell
+            self._fell, self._began = False, now.since
+        elif now.state is State.RUNNING:
+            return None if adopted else now.since - self._began
+        return load_seconds
 
     def tell(self, status: Status) -> None:
         """Keep a status, and call `on_change`. An error there is logged: it is no reason to end a working engine."""

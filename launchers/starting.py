@@ -32,11 +32,15 @@ log = structlog.get_logger("launchers")
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A process that was started, the port that it will serve at, and the key without which it answers nobody."""
+    """A process that was started, the port that it will serve at, and the key without which it answers nobody.
+
+    `adopted`: an earlier router has started it.
+    """
 
     process: Process
     port: int
     key: str
+    adopted: bool = False
 
 
 class Starter:
@@ -126,7 +130,7 @@ class Starter:
             await asyncio.to_thread(leftovers.end, record)
             return None
         log.info(f"{self.spec.name}: took over the engine that an earlier router left running", pid=record.pid)
-        return Started(process, record.port, record.key)
+        return Started(process, record.port, record.key, adopted=True)
 
     def secrets(self) -> list[str]:
         """Give the texts that nothing may tell of what the engine writes, or wrote before this router was. Blocks."""

@@ -23,6 +23,9 @@ class Status:
     start last showed progress, while STARTING, by the loop's clock; at first it is when the start began. `is_news`:
     people haven't read this yet; else only these two have changed.
 
+    `restarts` is how often it was started again because it had ended unasked, or worked no more. `load_seconds` is how
+    long its last start took until it was ready; None: it was never ready, or an earlier router has started it.
+
     `failure` is of what its process has ended, or why it could not be started, while in BACKOFF or FATAL.
     `out_of_memory` is told once, with the state that follows the end of a process that nobody wanted to end for good.
     It is the device whose memory that process ran out of: `footprints.parts.RAM`, a GPU's id, or "" where the device
@@ -42,6 +45,8 @@ class Status:
     coming: bool = False
     share: float = 0.0
     progressed: float | None = None
+    restarts: int = 0
+    load_seconds: float | None = None
     failure: str = ""
     out_of_memory: str | None = None
     is_news: bool = True

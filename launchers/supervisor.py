@@ -148,6 +148,7 @@ class Supervisor:
         if self._now.state in {State.STARTING, State.RUNNING}:
             self._ask(Event.KILL)
             self._ask(Event.START)
+            self._announcer.restarts += 1
 
     def want(self) -> bool:
         """Try it once more for a request, if it was given up some time ago; tell whether it is tried."""

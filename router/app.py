@@ -181,7 +181,10 @@ class App:
         Raises StartError, and changes nothing, where it can't be run.
         """
         async with self._changing:
-            todo = await self._go_over(self.overrides.over(config))
+            before = self.overrides
+            todo = await self._go_over(before.over(config))
+            for each in before.ended(self.overrides):
+                log.info(f"as router.yaml says again, as its entry has changed: {each}")
             self.fleet.revive()
         return todo
 
@@ -197,8 +200,23 @@ class App:
         plan, todo = await self._steps_to(config)
         self._set_up(config)
         await self.fleet.apply(todo, plan)
-        self.plan, self.overrides = plan, overrides
+        self.plan = plan
+        self._lay(overrides.within(plan.backends))
         return todo
+
+    def _lay(self, overrides: Overrides) -> None:
+        """Have admins' changes of what router.yaml says; those of its keys are in the plan that runs."""
+        self.overrides = overrides
+        self.fleet.hold({each.backend: each.by for each in overrides.drained})
+
+    async def drain(self, name: str, by: str | None) -> None:
+        """Send a backend nothing more, as this admin wants it; None: send it requests again."""
+        async with self._changing:
+            planned = self.plan.backends.get(name)
+            if by is None:
+                self._lay(self.overrides.undrain(name))
+            elif planned is not None:  # it was not taken out meanwhile
+                self._lay(self.overrides.drain(planned.config.name, name, by, time.time()))
 
     async def preview(self, config: Config) -> list[Step]:
         """Tell what `reload` would do, and do nothing. Raises StartError."""
@@ -223,6 +241,7 @@ class App:
             # It may have been taken out meanwhile.
             if (planned := self.plan.backends.get(name)) is not None:
                 self.fleet.restart_gently(planned, name, new_first=runs_twice(planned, room))
+                self._lay(self.overrides)
 
     def _first_plan(self) -> Plan:
         """Plan what runs. Where no GPU is seen though there may be one, that is said: it may be all that is wrong."""

@@ -4,6 +4,7 @@ import argparse
 
 from router.api.admin.status import EXPLAIN, CandidateTold, Explained
 from router.cli import running, tables
+from router.cli.shown import lasting
 from router.telemetry.logs import printable
 
 _NUMBERS = ("EXPECTED", "QUEUE", "READING", "IN FLIGHT", "CACHED")
@@ -27,13 +28,19 @@ def lines(told: Explained) -> list[str]:
 def _row(each: CandidateTold) -> tables.Row:
     return {
         "BACKEND": printable(each.backend),
-        "TAKES IT": printable(f"no: {each.passed_over}") if each.passed_over else "yes",
+        "TAKES IT": printable(_takes(each)),
         "EXPECTED": _seconds(each.expected),
         "IN FLIGHT": "" if each.in_flight is None else str(each.in_flight),
         "QUEUE": _seconds(each.queue),
         "READING": _seconds(each.reading),
         "CACHED": "" if each.cached is None else f"{each.cached}B",
     }
+
+
+def _takes(each: CandidateTold) -> str:
+    if each.loads_in is not None:
+        return f"yes, once it is loaded: in {lasting(each.loads_in)}"
+    return f"no: {each.passed_over}" if each.passed_over else "yes"
 
 
 def _seconds(value: float | None) -> str:

@@ -31,7 +31,7 @@ _STYLES: Final = {"up": "green", "answered": "green", "down": "red", "error": "r
 _CALM: Final = frozenset({"unknown", "sent", "queued", "info"})
 """States and levels without a colour; those that are in neither set are yellow."""
 
-_BACKEND_SPARE: Final = ("ANSWERED", "WHY", "TPOT", "TTFT", "MODELS")
+_BACKEND_SPARE: Final = ("ANSWERED", "LOAD", "RESTARTS", "MEMORY", "WHY", "TPOT", "TTFT", "MODELS")
 _REQUEST_SPARE: Final = ("PATH", "TTFT", "KEY", "TOKENS/S", "ID", "TOKENS")
 """Columns that are left out where the terminal is too narrow, the first one first."""
 
@@ -175,10 +175,13 @@ def _cut(text: Text, width: int) -> Text:
 
 
 def fitted(rows: Sequence[Row], width: int, *, numbers: Sequence[str], spare: Sequence[str]) -> dict[str, int]:
-    """Give the columns that are shown, each with its width. Columns of text shrink; then some are left out."""
+    """Give the columns that are shown, each with its width. Columns of text shrink; then some are left out.
+
+    Those go first in which nothing stands.
+    """
     natural = {name: max(cell_len(name), *(min(width, cell_len(row[name])) for row in rows)) for name in rows[0]}
     least = {name: size if name in numbers else min(size, NARROWEST) for name, size in natural.items()}
-    for name in spare:
+    for name in sorted(spare, key=lambda name: any(row[name] for row in rows)):
         if sum(least.values()) + GAP * (len(least) - 1) <= width:
             break
         least.pop(name, None)

@@ -1,16 +1,17 @@
 """`status`: say what a running router does: its backends, who waits, the machine, the last reload."""
 
 import argparse
+import time
 
 from launchers.footprints.parts import RAM
 from router.api.admin.status import STATUS, BackendTold, DeviceTold, MachineTold, ReloadTold, RouterTold, StatusTold
 from router.cli import running, tables
-from router.cli.shown import lasting
+from router.cli.shown import lasting, sizes
 from router.core.memory.refusals import size_text
 from router.telemetry.logs import printable
 
-NUMBERS = ("IN FLIGHT", "ANSWERED", "TTFT", "TPOT")
-_SPARE = ("WHY", "ANSWERED", "TPOT", "TTFT")
+NUMBERS = ("IN FLIGHT", "ANSWERED", "TTFT", "TPOT", "RESTARTS", "LOAD")
+_SPARE = ("WHY", "ANSWERED", "LOAD", "RESTARTS", "MEMORY", "TPOT", "TTFT")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -91,8 +92,11 @@ def row(each: BackendTold) -> tables.Row:
         "IN FLIGHT": str(each.in_flight),
         "TTFT": "" if speeds is None or speeds.ttft_p50 is None else f"{speeds.ttft_p50:.3f}s",
         "TPOT": "" if speeds is None or speeds.tpot_p50 is None else f"{speeds.tpot_p50 * 1000:.1f}ms",
+        "MEMORY": sizes(each.footprint),
+        "RESTARTS": str(each.restarts or ""),
+        "LOAD": "" if each.load_seconds is None else f"{each.load_seconds:.1f}s",
         "ANSWERED": str(each.answered),
-        "WHY": printable(each.reason or each.detail or ""),
+        "WHY": printable(_drain(each) or each.reason or each.detail or ""),
     }
 
 
@@ -101,6 +105,17 @@ def state_of(each: BackendTold) -> str:
     if each.ending:
         return "ending"
     return "drained" if each.drained else each.health
+
+
+def _drain(each: BackendTold) -> str:
+    """Say who has drained it, and since when; empty if nobody has."""
+    return "" if each.drained_since is None else f"by {each.drained_by} since {_clock(each.drained_since)}"
+
+
+def _clock(at: float) -> str:
+    """Write a time: of today without the date."""
+    now, then = time.localtime(), time.localtime(at)
+    return time.strftime("%H:%M:%S" if now[:3] == then[:3] else "%Y-%m-%d %H:%M", then)
 
 
 def queues(told: StatusTold) -> list[str]:
@@ -115,7 +130,9 @@ def queues(told: StatusTold) -> list[str]:
 def overrides(told: StatusTold) -> list[str]:
     """Say what was changed by people and isn't in the file."""
     return [
-        f"{printable(each.backend)}: {each.key} is {_word(each.value)}, as {printable(each.by)} wants it; "
+        f"{printable(each.backend)} is drained by {printable(each.by)} since {_clock(each.since)}"
+        if each.key == "drained"
+        else f"{printable(each.backend)}: {each.key} is {_word(each.value)}, as {printable(each.by)} wants it; "
         f"router.yaml says {_word(each.written)}"
         for each in told.overrides
     ]

@@ -24,8 +24,8 @@ def table(
 ) -> list[str]:
     """Draw rows, and give the lines. `numbers` stand at the right, and what is `whole` isn't wrapped.
 
-    The first column isn't wrapped either: people copy from it. Where a terminal is too narrow, the last columns are
-    left out, if they are to `spare`; where it is far too narrow, each row is a few lines.
+    The first column isn't wrapped either: people copy from it. Where a terminal is too narrow, columns that are to
+    `spare` are left out, empty ones first, then from the last; where it is far too narrow, each row is a few lines.
     """
     if not rows:
         return []
@@ -35,9 +35,10 @@ def table(
     names = list(rows[0])
     unbounded = console.options.update(max_width=WIDE)
     while console.measure(drawn := _drawn(rows, names, numbers, whole), options=unbounded).maximum > console.width:
-        if names[-1] not in spare:
+        empty = [name for name in names if name in spare and not any(row[name] for row in rows)]
+        if not empty and names[-1] not in spare:
             break
-        names.pop()
+        names.remove(empty[-1] if empty else names[-1])
     if _is_squeezed(rows, names, {names[0], *whole, *numbers}, console.width):
         return _listed(rows, names)
     console.print(drawn)

@@ -287,11 +287,11 @@ class Admission(Generic[T]):
         refused: list[Refused[T]] = []
         while self._waiting:
             ticket = next(iter(self._waiting))
-            waited = now - ticket.since
-            if waited < self.bounds.queue_timeout:
+            if now - ticket.since < self.bounds.queue_timeout:
                 break
             seconds = self._queues[ticket.model].retry_after(now)
-            sentence = f"No backend of '{ticket.model}' had room within {waited:.0f} s. Try again in {seconds} s."
+            within = f"within {self.bounds.queue_timeout:g} s"
+            sentence = f"No backend of '{ticket.model}' had room {within}. Try again in {seconds} s."
             refused.append((ticket, QueueTimeoutError(sentence, retry_after=seconds)))
             self.leave(ticket)
         return refused

@@ -74,7 +74,7 @@ class Dispatcher(Generic[T]):
                 able = self._with_room(able, ask, now)
             if able:
                 return self.policy(way).pick(able, ask, now, self._draw)
-        everybody = [each for tier in way.tiers for each in tier]
+        everybody = [each for tier in way.tiers for each in tier if each.backend not in self.ledger.held]
         if any(each.backend.health.usable for each in everybody) or (way.loads and _loads(everybody)):
             return None
         able = least_bad((each for each in everybody if each not in tried), _health_of)
@@ -187,8 +187,10 @@ class Dispatcher(Generic[T]):
                 if candidate not in able:
                     backend = candidate.backend
                     why = f"{backend.health.verdict.value}: {backend.health.reason}"
+                    if backend.loadable and backend.health.coming:
+                        why = backend.health.reason
                     if backend in self.ledger.held:
-                        why = "it is drained"
+                        why = f"it is drained by {self.ledger.held[backend]}"
                     elif backend in self.ledger.draining:
                         why = "it makes room for other models"
                     elif backend.health.usable:

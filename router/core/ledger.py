@@ -74,9 +74,9 @@ class Ledger:
         self.budget = RetryBudget()
         self.thresholds = Thresholds()
         # Backends that get no new requests: those that make room for other models, which still get what was promised to
-        # them, and those that an admin holds.
+        # them, and those that an admin holds, with that admin's name.
         self.draining: set[Backend] = set()
-        self.held: set[Backend] = set()
+        self.held: dict[Backend, str] = {}
         self._leaving: set[Backend] = set()
         self._retired: set[Backend] = set()
 
@@ -90,23 +90,23 @@ class Ledger:
     def forget(self, backend: Backend) -> None:
         """Forget a retired backend."""
         self._retired.discard(backend)
-        self.held.discard(backend)
+        self.held.pop(backend, None)
         self.resume(backend)
 
     def drain(self, backend: Backend) -> None:
         """Send a backend no new requests: it is to be unloaded. Those that hold a lease still go there."""
         self._leaving.add(backend)
-        self.draining = self._leaving | self.held
+        self.draining = self._leaving.union(self.held)
 
     def resume(self, backend: Backend) -> None:
         """Let a backend have new requests again, unless it is held."""
         self._leaving.discard(backend)
-        self.draining = self._leaving | self.held
+        self.draining = self._leaving.union(self.held)
 
-    def hold(self, backend: Backend, *, on: bool) -> None:
-        """Send a backend nothing more, as an admin wants it; what it has goes on. Not `on`: it has requests again."""
-        (self.held.add if on else self.held.discard)(backend)
-        self.draining = self._leaving | self.held
+    def hold(self, held: dict[Backend, str]) -> None:
+        """Send these backends nothing more, each with the admin's name who wants it so; all others have requests."""
+        self.held = held
+        self.draining = self._leaving.union(self.held)
 
     def is_retired(self, backend: Backend) -> bool:
         """Whether a backend is retired and not yet forgotten."""

@@ -67,11 +67,16 @@ def beside(
         return None
     first = serving.index(True)
     for number, tier in enumerate(way.tiers[: first + 1] if chosen else way.tiers):
-        able = [each.backend for each in tier if each.backend.loadable and not dispatcher.serves(each.backend)]
+        able = [each.backend for each in tier if each.backend.loadable and _is_asleep(each.backend, dispatcher)]
         soonest = min(able, key=seconds, default=None)
         if soonest is not None and seconds(soonest) < (inf if number < first else wait):
             return soonest
     return None
+
+
+def _is_asleep(backend: Backend, dispatcher: Dispatcher[T]) -> bool:
+    """Tell whether a backend doesn't serve, and would once it is loaded."""
+    return not dispatcher.serves(backend) and backend not in dispatcher.ledger.held
 
 
 def _takes(backend: Backend, chosen: Backend | None, dispatcher: Dispatcher[T]) -> bool:

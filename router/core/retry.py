@@ -21,7 +21,7 @@ After the first byte there is no other attempt: the client is told that its answ
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final, TypeVar
 
@@ -259,11 +259,14 @@ def second(way: Way, tried: Sequence[Candidate], ask: Ask, dispatcher: Dispatche
     return candidate if candidate is not None and candidate.backend.health.usable else None
 
 
-def waited_in_vain(error: RouterError, tiers: Sequence[Tier], held: Collection[Backend] = ()) -> RouterError:
-    """Add the engines' reasons to an error of the queue, if none of them was there at all, or all are `held`."""
-    if held and all(c.backend in held for tier in tiers for c in tier):
-        return type(error)(f"{error.message} An admin has drained it.", retry_after=error.retry_after)
-    if any(not c.backend.health.absent for tier in tiers for c in tier):
+def waited_in_vain(error: RouterError, tiers: Sequence[Tier], held: Mapping[Backend, str]) -> RouterError:
+    """Add reasons to an error of the queue: who has drained (`held`) all that are there; or why none is there."""
+    there = [c.backend for tier in tiers for c in tier if not c.backend.health.absent or c.backend in held]
+    if there and all(each in held for each in there):
+        names = {each.name: held[each] for each in there}
+        drained = " and ".join(f"'{name}' is drained by {by}" for name, by in names.items())
+        return type(error)(f"{error.message} {drained}: undrain it first.", retry_after=error.retry_after)
+    if there:
         return error
     return type(error)(f"{error.message} Of its engines: {_reasons(tiers)}.", retry_after=error.retry_after)
 

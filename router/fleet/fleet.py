@@ -114,10 +114,9 @@ class Fleet:
 
     def told(self) -> list[dict[str, object]]:
         """Describe each backend as plain data: those that are there, then those that are ending."""
-        now, held = self._plane.loop.time(), self._plane.ledger.held
+        now = self._plane.loop.time()
         ending = [member.told(now) | {"ending": True} for member in self._life.ending]
-        drained = {"drained": True}
-        return [each.told(now) | (drained if each.backend in held else {}) for each in self.members.values()] + ending
+        return [each.told(now) for each in self.members.values()] + ending
 
     # Changes
 
@@ -214,12 +213,20 @@ class Fleet:
         return member.before is None and self._life.is_settled(member)
 
     def restart_gently(self, planned: PlannedBackend, name: str, *, new_first: bool) -> None:
-        """Start an engine afresh without cutting an answer. One that was drained stays so."""
-        ledger, held = self._plane.ledger, self.members[name].backend in self._plane.ledger.held
+        """Start an engine afresh without cutting an answer."""
         self._life.replace(planned, name, new_first=new_first)
         self._plane.directory.rebuild()
-        if held:
-            ledger.hold(self.members[name].backend, on=True)
+
+    def hold(self, drained: Mapping[str, str]) -> None:
+        """Send these backends nothing more, each with the admin's name who wants it so; all others have requests."""
+        before = self._plane.ledger.held
+        held = {each.backend: drained[each.name] for each in self._life.everybody if each.name in drained}
+        self._plane.ledger.hold(held)
+        if any(backend not in held for backend in before):
+            self._plane.queues.look(self._plane.loop.time())
+        for backend in held:
+            if backend not in before and self._plane.loading is not None:
+                self._plane.loading.drained(backend)
 
     # Models by the names of their backends
 

@@ -14,7 +14,6 @@ from launchers.spec import LaunchSpec
 from launchers.states import State
 from launchers.status import Status
 from launchers.supervisor import Supervisor
-from launchers.tree import memory_of
 from router.core.admission import Cap
 from router.core.apis import PARTIAL, TRANSLATABLE, UNKNOWN, Apis
 from router.core.catalog import Backend
@@ -93,8 +92,9 @@ class Member:
             "state": status.state.value,
             "detail": status.detail,
             "pid": status.pid,
-            "memory_bytes": None if status.pid is None else memory_of(status.pid),
             "since": status.since,
+            "restarts": status.restarts,
+            "load_seconds": None if status.load_seconds is None else round(status.load_seconds, 3),
         }
 
 

@@ -1,11 +1,11 @@
 """What admins have changed of what router.yaml says, until its entry changes there. Pure.
 
 The file's configuration with these laid over it is planned as any other is: a scale down goes the way of a reload, and
-a reload of an unchanged entry keeps what lies over it.
+a reload of an unchanged entry keeps what lies over it. A drain concerns one backend, and changes no plan.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from router.config import BackendConfig, Config
@@ -37,11 +37,22 @@ def written(entry: BackendConfig, key: Key) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Drained:
+    """A backend that gets nothing more. `entry` is the file's, `by` the admin's name, `at` as above."""
+
+    entry: BackendConfig
+    backend: str
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Overrides:
     """All of them, over what is `written`."""
 
     written: Config
     kept: tuple[Override, ...] = ()
+    drained: tuple[Drained, ...] = ()
 
     @property
     def config(self) -> Config:
@@ -55,7 +66,11 @@ class Overrides:
 
     def over(self, config: Config) -> "Overrides":
         """Lay them over another file; those end whose entry is another one there."""
-        return Overrides(config, tuple(each for each in self.kept if each.entry in config.backends))
+        return Overrides(
+            config,
+            tuple(each for each in self.kept if each.entry in config.backends),
+            tuple(each for each in self.drained if each.entry in config.backends),
+        )
 
     def add(self, entries: Iterable[BackendConfig], key: Key, value: int, by: str, at: float) -> "Overrides":
         """Change a key of entries of the file. What the file says itself is no override."""
@@ -68,7 +83,29 @@ class Overrides:
                 kept.remove(before)
             if written(entry, key) != value:
                 kept.append(Override(entry, key, value, by, at))
-        return Overrides(self.written, tuple(kept))
+        return replace(self, kept=tuple(kept))
+
+    def drain(self, entry: str, backend: str, by: str, at: float) -> "Overrides":
+        """Drain a backend of an entry, by their names; one that is drained already stays so."""
+        found = [each for each in self.written.backends if each.name == entry]
+        if not found or any(each.backend == backend for each in self.drained):
+            return self
+        return replace(self, drained=(*self.drained, Drained(found[0], backend, by, at)))
+
+    def undrain(self, backend: str) -> "Overrides":
+        """Drain a backend no more."""
+        return replace(self, drained=tuple(each for each in self.drained if each.backend != backend))
+
+    def within(self, backends: Container[str]) -> "Overrides":
+        """Leave out what concerns backends that aren't there any more."""
+        return replace(self, drained=tuple(each for each in self.drained if each.backend in backends))
+
+    def ended(self, now: "Overrides") -> list[str]:
+        """Say what isn't so any more with those of `now`."""
+        kept = [
+            f"{each.entry.name}: {each.key} {each.value} by {each.by}" for each in self.kept if each not in now.kept
+        ]
+        return kept + [f"{each.backend}: drained by {each.by}" for each in self.drained if each not in now.drained]
 
 
 def _laid_over(entry: BackendConfig, overrides: Iterable[Override]) -> BackendConfig:

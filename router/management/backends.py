@@ -10,8 +10,8 @@ from router.core.errors import ConflictError, NotFoundError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.fleet.members import Member
+from router.management.described import Describe
 from router.management.levers import Levers, override
-from router.proxy.plane import Plane
 
 log = structlog.get_logger("router")
 
@@ -21,9 +21,9 @@ _NAMES_IN_AN_ERROR: Final = 20
 class Backends:
     """Answers `router.api.admin.backends`."""
 
-    def __init__(self, fleet: Fleet, plane: Plane, router: Levers) -> None:
+    def __init__(self, fleet: Fleet, describe: Describe, router: Levers) -> None:
         self._fleet = fleet
-        self._plane = plane
+        self._describe = describe
         self._router = router
 
     async def restart(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
@@ -37,15 +37,15 @@ class Backends:
             raise ConflictError(f"'{asked.name}' is starting already: wait until it serves, or has failed.")
         log.info(f"admin: restarts {asked.name}", by=admin.name)
         await self._router.restart(asked.name)
-        return self._told(asked.name)
+        return await self._told(asked.name)
 
     async def drain(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
         """Send a backend nothing more. Raises NotFoundError."""
-        return self._hold(asked.name, admin, on=True)
+        return await self._hold(asked.name, admin, on=True)
 
     async def undrain(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
         """Send it requests again. Raises NotFoundError."""
-        return self._hold(asked.name, admin, on=False)
+        return await self._hold(asked.name, admin, on=False)
 
     async def scale(self, asked: ScaleAsked, admin: Admin) -> BackendsTold:
         """Have so many processes of a launch. Raises NotFoundError and ConflictError."""
@@ -56,22 +56,21 @@ class Backends:
         log.info(f"admin: scales {name} to {asked.replicas}", by=admin.name)
         before = self._of(name)
         await override(self._router, [name], "replicas", asked.replicas, admin)
-        return self._told(*before, *self._of(name))
+        return await self._told(*before, *self._of(name))
 
     def _of(self, entry: str) -> list[str]:
         """Name the processes of an entry of router.yaml."""
         return [name for name, each in self._fleet.members.items() if each.planned.config.name == entry]
 
-    def _hold(self, name: str, admin: Admin, *, on: bool) -> BackendsTold:
-        backend = member_of(self._fleet, name).backend
-        if on != (backend in self._plane.ledger.held):
+    async def _hold(self, name: str, admin: Admin, *, on: bool) -> BackendsTold:
+        member_of(self._fleet, name)
+        if on != any(each.backend == name for each in self._router.overrides.drained):
             log.info(f"admin: {'drains' if on else 'undrains'} {name}", by=admin.name)
-            self._plane.ledger.hold(backend, on=on)
-            self._plane.queues.offer_soon(backend)
-        return self._told(name)
+            await self._router.drain(name, admin.name if on else None)
+        return await self._told(name)
 
-    def _told(self, *names: str) -> BackendsTold:
-        return BackendsTold.model_validate({"backends": [each for each in self._fleet.told() if each["name"] in names]})
+    async def _told(self, *names: str) -> BackendsTold:
+        return BackendsTold(backends=tuple(each for each in await self._describe() if each.name in names))
 
 
 def member_of(fleet: Fleet, name: str) -> Member:

@@ -20,6 +20,7 @@ from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
 from router.management.backends import Backends
 from router.management.configuration import Configuration
+from router.management.described import Described
 from router.management.found import Search
 from router.management.history import Historian
 from router.management.levers import Levers
@@ -50,10 +51,11 @@ def endpoints(
     `recent` has the requests that have ended, and `folder` the engines' logs; `router` is all of it.
     """
     of_models, of_requests = Models(fleet, plane, router), Requests(plane, recent)
+    describe = Described(fleet, recent, historian.machine.devices, router).backends
     return [
-        *routes(status.ENDPOINTS, Status(fleet, plane, recent, historian.machine, router, reloader)),
+        *routes(status.ENDPOINTS, Status(describe, plane, historian.machine, router, reloader)),
         *routes(models.ENDPOINTS, of_models),
-        *routes(backends.ENDPOINTS, Backends(fleet, plane, router)),
+        *routes(backends.ENDPOINTS, Backends(fleet, describe, router)),
         *routes(requests.ENDPOINTS, of_requests),
         *routes(history.ENDPOINTS, historian),
         *routes(logs.ENDPOINTS, Logs(fleet, feed, folder)),

@@ -1,18 +1,19 @@
 """What runs, who waits, where a request would go."""
 
+import asyncio
 from importlib.metadata import version
 
 from router.api.admin import TABLE
 from router.api.admin.endpoint import Nothing
 from router.api.admin.openapi import described
 from router.api.admin.status import AdminTold, Description, ExplainAsked, Explained, OverrideTold, StatusTold
+from router.core.estimate.ask import Ask
 from router.core.scopes import Admin
-from router.fleet.fleet import Fleet
-from router.fleet.overrides import Override
+from router.fleet.overrides import Overrides
 from router.fleet.reload import Reloader
+from router.management.described import Describe
 from router.management.levers import Levers
 from router.management.machine import Machine
-from router.management.requests import Recent
 from router.proxy.plane import Plane
 
 
@@ -20,11 +21,10 @@ class Status:
     """Answers `router.api.admin.status`."""
 
     def __init__(
-        self, fleet: Fleet, plane: Plane, recent: Recent, machine: Machine, router: Levers, reloader: Reloader | None
+        self, describe: Describe, plane: Plane, machine: Machine, router: Levers, reloader: Reloader | None
     ) -> None:
-        self._fleet = fleet
+        self._describe = describe
         self._plane = plane
-        self._recent = recent
         self._machine = machine
         self._router = router
         self._reloader = reloader
@@ -32,24 +32,25 @@ class Status:
     async def status(self, _: Nothing, _admin: Admin) -> StatusTold:
         """Describe the router, the machine, every backend, the queues, and the last reload."""
         plane, last = self._plane, None if self._reloader is None else self._reloader.last
-        machine, speeds = await self._machine.machine(), self._recent.speeds()
-        backends = self._fleet.told()
-        for each in backends:
-            if (found := speeds.get(str(each["name"]))) is not None:
-                each["speeds"] = found
+        machine, backends = await asyncio.gather(self._machine.machine(), self._describe())
         told = {
             "router": self._machine.router(len(plane.exchanges), len(plane.dispatcher.admission)),
             "machine": machine,
             "backends": backends,
             "queues": plane.queues.told(),
             "reload": None if last is None else last.told(),
-            "overrides": tuple(map(_override, self._router.overrides.kept)),
+            "overrides": overrides_told(self._router.overrides),
         }
         return StatusTold.model_validate(told)
 
     async def explain(self, asked: ExplainAsked, _: Admin) -> Explained:
         """Tell where a request would go now, and why. Raises ModelNotFoundError."""
-        return Explained.model_validate(self._plane.explain(asked.model, asked.size))
+        plane, ask = self._plane, Ask(asked.size)
+        way = plane.catalog.resolve(asked.model)
+        told = plane.dispatcher.explain(way, ask, plane.loop.time())
+        if plane.loading is not None:
+            plane.loading.explain(way, ask, told)
+        return Explained.model_validate(told)
 
     async def whoami(self, _: Nothing, admin: Admin) -> AdminTold:
         """Tell who asks."""
@@ -60,12 +61,13 @@ class Status:
         return Description(described(TABLE, version("router")))
 
 
-def _override(each: Override) -> OverrideTold:
-    return OverrideTold(
-        backend=each.entry.name,
-        key=each.key,
-        value=each.value,
-        written=each.written,
-        by=each.by,
-        since=round(each.at, 3),
+def overrides_told(overrides: Overrides) -> tuple[OverrideTold, ...]:
+    """Describe what admins have changed."""
+    told: list[tuple[str, str, int, int, str, float]] = [
+        (each.entry.name, each.key, each.value, each.written, each.by, each.at) for each in overrides.kept
+    ]
+    told += [(each.backend, "drained", True, False, each.by, each.at) for each in overrides.drained]
+    return tuple(
+        OverrideTold(backend=backend, key=key, value=value, written=written, by=by, since=round(at, 3))
+        for backend, key, value, written, by, at in told
     )

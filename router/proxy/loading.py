@@ -23,7 +23,7 @@ from math import inf
 from router.core import loads
 from router.core.catalog import Backend, Candidate, Way
 from router.core.dispatch import Dispatcher
-from router.core.estimate.ask import Sent
+from router.core.estimate.ask import Ask, Sent
 from router.core.memory.actions import Action, Drain, Load, Offer, Refuse, Remember, Resume, Unload
 from router.core.memory.residency import Residency
 from router.core.memory.resident import Place
@@ -256,6 +256,43 @@ class Loading:
         backend = loads.beside(way, chosen, wait, self._dispatcher, self._seconds_if_unloaded)
         if backend is not None:
             self.do(self.residency.load(backend.resident, now, evict=False))
+
+    # What an admin wants, and asks
+
+    def drained(self, backend: Backend) -> None:
+        """Have those who wait for a backend's load wait for another one; where there is none, their time counts."""
+        now = self._loop.time()
+        for waiting in list(self._registered.get(backend, ())):
+            self.left(waiting)
+            if waiting.ticket is not None and not self._ask(waiting, waiting.way_now(), now):
+                self._admission.start_clock(waiting.ticket, now)
+
+    def explain(self, way: Way, ask: Ask, told: list[dict[str, object]]) -> None:
+        """Say of candidates which one a request would have loaded, in how many seconds, and which can't be."""
+        now = self._loop.time()
+        against: tuple[Backend, ...] = ()
+        by_name = {each["backend"]: each for each in told}
+        if any(not each["passed_over"] for each in told):
+            return
+        while True:
+            backend = loads.where(way, against, ask, self._dispatcher, self._seconds, now)
+            if backend is None or self._dispatcher.serves(backend):
+                return
+            against += (backend,)
+            if (why := self._why_not(backend, now)) is None:
+                by_name[backend.name].update(passed_over="", loads_in=round(self._seconds(backend), 1))
+                return
+            by_name[backend.name]["passed_over"] = why
+
+    def _why_not(self, backend: Backend, now: float) -> str | None:
+        """Tell why a backend isn't loaded for a request that comes now; None: it is."""
+        if self._state(backend) is None:
+            return "it is being taken out"
+        failures = self.residency.residents()[backend.resident].failures
+        if failures.reason and now < failures.until:
+            return f"could not be loaded: {failures.reason}"
+        short = self.residency.shortage(backend.resident, now)
+        return None if short is None else short.message
 
     # What is decided
 

@@ -249,10 +249,6 @@ class Plane:
         blocks = blocks_of(in_prompt_order(request.head.path, body)) if way.chooses and self.dispatcher.affinity else ()
         return Ask(request.size(body), blocks, streams=request.stream, path=request.head.path, key=request.credentials)
 
-    def explain(self, model: str, size: int) -> list[dict[str, object]]:
-        """Tell where a request of `size` bytes would go now, and why. Raises ModelNotFoundError."""
-        return self.dispatcher.explain(self.catalog.resolve(model), Ask(size), self.loop.time())
-
     def wait(self, waiting: Queued, way: Way, queue: str) -> Ticket[Queued]:
         """Have an exchange wait until a backend has room for it. Raises QueueFullError."""
         return self.queues.enter(waiting, way, queue)

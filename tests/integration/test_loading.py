@@ -107,6 +107,65 @@ async def test_a_load_whose_clients_have_left_is_cancelled(start, session):
     assert (await asked(session, app, "b"))[0] == 200
 
 
+async def explained(session: aiohttp.ClientSession, app: App, model: str) -> list[dict[str, Any]]:
+    async with session.get(f"{app.url}/admin/explain?model={model}") as answer:
+        return list(await answer.json())
+
+
+async def test_explain_says_what_a_request_would_load(start, session):
+    """And in how many seconds it would be sent; once that is loaded, it goes there as to any other."""
+    app = await start(launched("a"), launched("b", memory="2GiB"), routes={"any": ["b", "a"]})
+    (told,) = await explained(session, app, "a")
+    assert (told["backend"], told["passed_over"], told["loads_in"] > 0) == ("a", "", True)
+    large, small = await explained(session, app, "any")
+    assert "It needs 2.0 GiB of ram" in large["passed_over"]
+    assert (small["backend"], small["passed_over"], small["loads_in"] > 0) == ("a", "", True)
+    assert states(app) == {"a": "unloaded", "b": "unloaded"}
+    assert (await asked(session, app, "a"))[0] == 200
+    (told,) = await explained(session, app, "a")
+    assert (told["passed_over"], "loads_in" in told) == ("", False)
+
+
+async def test_explain_says_why_a_model_is_not_loaded(start, session):
+    """While a failed load rests, requests are refused: so says explain."""
+    app = await start(launched("a", **{"fail-start": True}))
+    assert (await asked(session, app, "a"))[0] == 503
+    (told,) = await explained(session, app, "a")
+    assert told["passed_over"].startswith("could not be loaded: ")
+
+
+async def hold(session: aiohttp.ClientSession, app: App, lever: str, name: str) -> None:
+    async with session.post(f"{app.url}/admin/backends/{name}/{lever}") as answer:
+        assert answer.status == 200
+
+
+async def test_a_drained_model_is_not_loaded_and_clients_are_told(start, session):
+    """Not for those who wait already, either. Another that can serve is loaded for them."""
+    app = await start(
+        launched("a", **{"start-delay": 1000}), launched("b"),
+        routes={"any": ["a", "b"]}, limits={"queue_timeout": "0.5s"},
+    )  # fmt: skip
+    asking = [asyncio.create_task(asked(session, app, name)) for name in ("a", "any")]
+    await eventually(lambda: waiting(app) == 2 and states(app)["a"] == "loading")
+    await hold(session, app, "drain", "a")
+    status, body = await asking[0]
+    assert (status, json.loads(body)["error"]["message"].partition(". Try")[0]) == (
+        503, "No backend of 'a' had room within 0.5 s"
+    )  # fmt: skip
+    assert "'a' is drained by this machine: undrain it first." in body.decode()
+    assert (await asking[1])[0] == 200
+    assert states(app) == {"a": "unloaded", "b": "loaded"}
+    (told,) = await explained(session, app, "a")
+    assert (told["passed_over"], "loads_in" in told) == ("it is drained by this machine", False)
+    assert (await asked(session, app, "a"))[0] == 503
+    assert states(app)["a"] == "unloaded"
+    waits = asyncio.create_task(asked(session, app, "a"))
+    await eventually(lambda: waiting(app) == 1)
+    await hold(session, app, "undrain", "a")
+    await eventually(lambda: states(app)["a"] in {"queued", "loading"})
+    waits.cancel()
+
+
 async def test_a_model_that_does_not_load_is_told_to_all_who_wait(start, session):
     """With the reason, and when it is tried again."""
     app = await start(launched("a", **{"fail-start": True}))

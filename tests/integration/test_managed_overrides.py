@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import psutil
 import pytest
 from structlog.testing import capture_logs
 
@@ -114,6 +115,68 @@ async def test_a_scale_down_loses_no_answer(followed, session):
     assert await followed.overrides() == []
 
 
+def line(message, **more):
+    return {"event": message, "log_level": "info", **more}
+
+
+async def test_a_drain_ends_with_a_change_of_its_entry(followed):
+    """Not with that of another one, nor with a restart. It is told who wanted it, and since when."""
+    with capture_logs() as logs:
+        await followed.ask("POST", "/admin/backends/qwen/drain")
+        _, told = await followed.ask("POST", "/admin/backends/qwen/drain")
+    assert logs.count(line("admin: drains qwen", by="this machine")) == 1
+    (drained,) = told["backends"]
+    assert (drained["drained"], drained["drained_by"]) == (True, "this machine")
+    _, status = await followed.ask("GET", "/admin/status")
+    assert status["overrides"] == [
+        {"backend": "qwen", "key": "drained", "value": True, "written": False, "by": "this machine",
+         "since": drained["drained_since"]}
+    ]  # fmt: skip
+
+    pid = followed.app.fleet.pids["qwen"]
+    assert (await followed.ask("POST", "/admin/backends/qwen/restart"))[0] == 200
+    await eventually(lambda: followed.app.fleet.pids.get("qwen") not in {None, pid}, within=20)
+    await eventually(lambda: followed.up() == ["qwen"], within=20)
+    await followed.becomes(followed.text.replace("name: other", "name: other\n    weight: 2"))
+    held = followed.app.plane.ledger.held
+    assert {backend.name: by for backend, by in held.items()} == {"qwen": "this machine"}
+    assert all(each.backend in held for each in followed.app.fleet.members.values() if each.name == "qwen")
+
+    with capture_logs() as logs:
+        await followed.becomes(followed.text.replace("name: qwen", "name: qwen\n    weight: 2"))
+    assert line("as router.yaml says again, as its entry has changed: qwen: drained by this machine") in logs
+    assert await followed.overrides() == []
+    assert followed.app.plane.ledger.held == {}
+
+
+async def test_a_replica_that_is_scaled_away_takes_its_drain_with_it(followed):
+    """Another one of its name isn't drained."""
+    for path in ("qwen/scale?replicas=2", "qwen-2/drain", "qwen/scale?replicas=1"):
+        assert (await followed.ask("POST", f"/admin/backends/{path}"))[0] == 200
+    assert await followed.overrides() == []
+    await followed.ask("POST", "/admin/backends/qwen/scale?replicas=2")
+    await eventually(lambda: followed.up() == ["qwen", "qwen-2"], within=20)
+    assert followed.app.plane.ledger.held == {}
+
+
+async def test_status_tells_what_an_engine_holds_and_how_its_starts_went(followed):
+    """And how often it had to be started again."""
+
+    async def qwen():
+        _, told = await followed.ask("GET", "/admin/status")
+        return next(each for each in told["backends"] if each["name"] == "qwen")
+
+    while "footprint" not in (told := await qwen()):  # noqa: ASYNC110 -- devices are read each few seconds
+        await asyncio.sleep(0.1)
+    assert told["restarts"] == 0
+    assert told["load_seconds"] > 0
+    assert told["footprint"]["ram"] == told["memory_bytes"] > 1 << 20
+    psutil.Process(told["pid"]).kill()
+    await eventually(lambda: followed.app.fleet.pids.get("qwen") not in {None, told["pid"]}, within=20)
+    await eventually(lambda: followed.up() == ["qwen"], within=20)
+    assert (await qwen())["restarts"] == 1
+
+
 async def test_what_can_not_be_scaled(followed):
     """The reason; and all stays as it is."""
     for count in ("0", "65", "many"):
@@ -167,5 +230,9 @@ async def test_the_commands(followed, capsys):
     assert code == 0
     assert "qwen: replicas is 2, as this machine wants it; router.yaml says 1\n" in said
     assert "other: pinned is true, as this machine wants it; router.yaml says false\n" in said
+    await command("drain", "qwen-2")
+    code, said = await command("status")
+    assert "\nqwen-2 is drained by this machine since " in said
+    assert "  by this machine since " in said
     code, said = await command("unpin", "other")
     assert (code, "other may be unloaded again\n" in said) == (0, True)

@@ -139,7 +139,7 @@ async def test_a_drained_backend_gets_nothing_more(ask, chat, fake):
     assert [each["state"] for each in await told(ask, 1)] == ["queued"]
     assert fake.stats.begun == 1
     _, explained = await ask("GET", "/admin/explain?model=demo")
-    assert [each["passed_over"] for each in explained] == ["it is drained"]
+    assert [each["passed_over"] for each in explained] == ["it is drained by ops"]
     await ask("POST", "/admin/backends/a/drain")
     _, undrained = await ask("POST", "/admin/backends/a/undrain")
     assert "drained" not in undrained["backends"][0]

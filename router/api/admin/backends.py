@@ -67,7 +67,8 @@ DRAIN: Final = Endpoint[ManagedBackends, BackendAsked, BackendsTold](
     path="/admin/backends/{name}/drain",
     scope=Scope.MANAGE,
     doc="Send a backend nothing more until it is undrained, or its entry in router.yaml changes. What it has goes on. "
-    "Requests that no other backend can take wait, at most `limits.queue_timeout`.",
+    "Requests that no other backend can take wait, at most `limits.queue_timeout`; no model is loaded for them. "
+    "/admin/status tells of it under `overrides`.",
     asks=BackendAsked,
     tells=BackendsTold,
     handle=lambda part: part.drain,

@@ -77,13 +77,8 @@ class SpeedsTold(Told):
     tpot_p99: float | None
 
 
-class BackendTold(Told):
-    """A backend: its health, and what it does. Of a launched one also its engine's state, of another one its URL.
-
-    `since` is the time of its state's begin, in seconds since the epoch; `expected_ttft` the seconds to the first token
-    of a typical request that is sent now. `drained`: it gets nothing more, as an admin wants it. `ending`: it is out of
-    router.yaml, and ends what it has.
-    """
+class ServingTold(Told):
+    """What any backend does; see BackendTold."""
 
     name: str
     health: str
@@ -96,16 +91,37 @@ class BackendTold(Told):
     bytes_in_flight: int
     expected_ttft: float
     drained: bool = False
+    drained_by: str | None = None
+    drained_since: float | None = None
     published: LoadTold | None = None
     speeds: SpeedsTold | None = None
+    ending: bool = False
+
+
+class BackendTold(ServingTold):
+    """A backend: its health, and what it does. Of a launched one also its engine's state, of another one its URL.
+
+    `since` is the time of its state's begin, in seconds since the epoch; `expected_ttft` the seconds to the first token
+    of a typical request that is sent now. `ending`: it is out of router.yaml, and ends what it has. `drained`: it gets
+    nothing more, as the admin wants it whose key has the name `drained_by`; `drained_since` is in seconds since the
+    epoch.
+
+    `restarts`: how often its engine was started again because it had ended unasked, or worked no more, since it was
+    last changed or restarted. `load_seconds`: how long its last start took until it was ready. `footprint`: the bytes
+    that it holds of each device, measured within the last seconds; of a GPU that doesn't tell whose they are, what is
+    reserved. `memory_bytes` is what it holds of RAM.
+    """
+
     url: str | None = None
     engine: str | None = None
     state: str | None = None
     detail: str | None = None
     pid: int | None = None
     memory_bytes: int | None = None
+    footprint: Mapping[str, int] = {}
     since: float | None = None
-    ending: bool = False
+    restarts: int | None = None
+    load_seconds: float | None = None
 
 
 class AwaitedLoad(Told):
@@ -150,7 +166,8 @@ class ReloadTold(Told):
 class OverrideTold(Told):
     """What somebody has changed by this API of what router.yaml says, until its entry changes there.
 
-    `written` is what the file says, `by` the name of the admin's key, `since` in seconds since the epoch.
+    `key` is one of `replicas`, `pinned` and `drained`. `written` is what the file says, `by` the name of the admin's
+    key, `since` in seconds since the epoch.
     """
 
     backend: str
@@ -182,13 +199,15 @@ class ExplainAsked(Asked):
 class CandidateTold(Told):
     """A backend that may get the request, with its figures in seconds, and why it would be passed over.
 
-    It goes to one whose `passed_over` is empty. docs/balancing.md has the others.
+    It goes to one whose `passed_over` is empty. With `loads_in`, that isn't loaded: the request has it loaded, and is
+    sent in about so many seconds. docs/balancing.md has the others.
     """
 
     backend: str
     tier: int
     policy: str
     passed_over: str
+    loads_in: float | None = None
     score: float | None = None
     expected: float | None = None
     queue: float | None = None
@@ -248,7 +267,7 @@ EXPLAIN: Final = Endpoint[ManagedStatus, ExplainAsked, Explained](
     method="GET",
     path="/admin/explain",
     scope=Scope.READ,
-    doc="Where a request for a model would go now, and why.",
+    doc="Where a request for a model would go now, and why; of one that isn't loaded, how long its load would take.",
     asks=ExplainAsked,
     tells=Explained,
     handle=lambda part: part.explain,

@@ -356,7 +356,7 @@ def test_deadlines():
     assert (ticket.payload, other.payload) == ("at 10", "at 20")
     assert isinstance(error, QueueTimeoutError)
     assert (error.status, error.retry_after) == (503, 242)  # three wait, and one has gone in 80.5 s
-    assert error.message == "No backend of 'demo' had room within 70 s. Try again in 242 s."
+    assert error.message == "No backend of 'demo' had room within 60 s. Try again in 242 s."
     assert [refused.payload for refused, _ in admission.expired(120.0)] == ["at 60"]
     assert admission.expired(1e9) == []
     check(admission)

@@ -227,20 +227,30 @@ def test_one_that_drains_takes_nothing_new(dispatcher):
 def test_who_is_held_gets_nobody_who_waits(dispatcher):
     """Not even where it is alone: they wait until it is let go."""
     held = backend("a")
-    dispatcher.ledger.hold(held.backend, on=True)
+    dispatcher.ledger.hold({held.backend: "ops"})
     assert dispatcher.choose(way((held,)), (), ASK, 0.0) is None
     assert dispatcher.may_wait(way((held,)))
-    assert [each["passed_over"] for each in dispatcher.explain(way((held,)), ASK, 0.0)] == ["it is drained"]
+    assert [each["passed_over"] for each in dispatcher.explain(way((held,)), ASK, 0.0)] == ["it is drained by ops"]
     dispatcher.admission.enter("m", "mine", "", 0, 100, 0.0)
     assert dispatcher.next_for(held.backend, 0.0, lambda _: True) is None
-    dispatcher.ledger.hold(held.backend, on=False)
+    dispatcher.ledger.hold({})
     assert dispatcher.choose(way((held,)), (), ASK, 0.0) is held
+
+
+def test_who_is_held_is_not_tried_though_nothing_looks_better(dispatcher):
+    """Another one that looks bad, too, is."""
+    held, bad = backend("a", health=DOWN), backend("b", health=DOWN)
+    dispatcher.ledger.hold({held.backend: "ops"})
+    assert dispatcher.choose(way((held,)), (), ASK, 0.0) is None
+    assert dispatcher.choose(way((held, bad)), (), ASK, 0.0) is bad
 
 
 def test_a_model_that_can_be_loaded_is_surer_than_a_backend_that_looks_bad(dispatcher):
     """So a request waits for it. Where it isn't known to load, the bad one is tried, as ever."""
     bad, unloaded = backend("a", health=DOWN), loadable("b", health=UNLOADED)
     assert dispatcher.choose(way((bad, unloaded))._replace(loads=True), (), ASK, 0.0) is None
+    told = [each["passed_over"] for each in dispatcher.explain(way((bad, unloaded)), ASK, 0.0)]
+    assert told == ["down: refused", "is not loaded"]
     assert dispatcher.choose(way((bad,))._replace(loads=True), (), ASK, 0.0) is bad
     starts = backend("b", health=UNLOADED)
     assert dispatcher.choose(way((bad, starts)), (), ASK, 0.0) is bad

@@ -400,15 +400,15 @@ def test_who_drains_is_forgotten_with_its_backend():
 def test_who_is_held_gets_nothing_though_memory_would_have_it():
     """Each of the two has its own word; a backend that is forgotten is held no more."""
     ledger, a, b = Ledger(), Backend("a", {}), Backend("b", {})
-    ledger.hold(a, on=True)
+    ledger.hold({a: "ops"})
     ledger.drain(a)
     ledger.resume(a)
-    assert ledger.draining == ledger.held == {a}
+    assert (ledger.draining, ledger.held) == ({a}, {a: "ops"})
     ledger.drain(a)
-    ledger.hold(a, on=False)
-    assert (ledger.draining, ledger.held) == ({a}, set())
+    ledger.hold({})
+    assert (ledger.draining, ledger.held) == ({a}, {})
     ledger.resume(a)
-    ledger.hold(b, on=True)
+    ledger.hold({b: "ops"})
     ledger.forget(b)
     assert not ledger.draining
     assert not ledger.held

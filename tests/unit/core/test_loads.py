@@ -108,10 +108,11 @@ def test_one_that_drains_does_not_serve(dispatcher):
 def test_one_that_is_held_is_not_loaded(dispatcher):
     """Nobody goes there until it is let go; another may be loaded."""
     a, b = unloaded("a"), unloaded("b")
-    dispatcher.ledger.hold(a.backend, on=True)
+    dispatcher.ledger.hold({a.backend: "ops"})
     assert where(dispatcher, ((a,),), a=10) is None
     assert where(dispatcher, ((a, b),), a=10, b=30) == "b"
-    dispatcher.ledger.hold(a.backend, on=False)
+    assert beside(dispatcher, ((a, loaded("c")),), None, 99.0) is None
+    dispatcher.ledger.hold({})
     assert where(dispatcher, ((a, b),), a=10, b=30) == "a"
 
 

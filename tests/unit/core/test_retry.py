@@ -59,14 +59,20 @@ def test_the_first_attempt_goes_to_the_first_tier_that_can_take_it():
 def test_who_waited_for_engines_that_did_not_come_is_told_why():
     """Where one was there, it had no room, and that says it all."""
     error = QueueTimeoutError("No backend of 'm' had room within 60 s.", retry_after=7)
-    told = retry.waited_in_vain(error, ((down("a", "ValueError: no room on /gpus/of/0"), down("b", "starting")),))
+    told = retry.waited_in_vain(error, ((down("a", "ValueError: no room on /gpus/of/0"), down("b", "starting")),), {})
     assert (type(told), told.retry_after) == (QueueTimeoutError, 7)
     assert told.message == f"{error.message} Of its engines: a: ValueError: no room on 0; b: starting."
-    assert retry.waited_in_vain(error, ((down("a"), up("b", in_flight=9)),)) is error
-    held = up("c")
-    told = retry.waited_in_vain(error, ((held,),), {held.backend})
-    assert (told.message, told.retry_after) == (f"{error.message} An admin has drained it.", 7)
-    assert retry.waited_in_vain(error, ((held, up("b")),), {held.backend}) is error
+    assert retry.waited_in_vain(error, ((down("a"), up("b", in_flight=9)),), {}) is error
+
+
+def test_who_waited_for_drained_backends_is_told_who_drained_them():
+    """Where another one was there, it had no room. One that is gone, drained or not, changes nothing."""
+    error = QueueTimeoutError("No backend of 'm' had room within 60 s.", retry_after=7)
+    held, asleep = up("c"), down("d")
+    told = retry.waited_in_vain(error, ((held, down("e")), (asleep,)), {held.backend: "ops", asleep.backend: "bob"})
+    assert told.message == f"{error.message} 'c' is drained by ops and 'd' is drained by bob: undrain it first."
+    assert (type(told), told.retry_after) == (QueueTimeoutError, 7)
+    assert retry.waited_in_vain(error, ((held, up("b")),), {held.backend: "ops"}) is error
 
 
 def test_nobody_up():

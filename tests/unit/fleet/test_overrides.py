@@ -77,3 +77,30 @@ def test_it_ends_with_a_change_of_its_entry(overrides):
 
 def dumped(written):
     return [each.model_dump(mode="json", exclude_none=True) for each in written.backends]
+
+
+def drained(overrides, backend="a-2", entry="a", by="ops", at=1.0):
+    return overrides.drain(entry, backend, by, at)
+
+
+def test_a_drain_is_of_one_backend_and_changes_no_plan(overrides):
+    """The first who wanted it is told; and a scale beside it leaves it alone."""
+    found = drained(drained(overrides), by="bob", at=2.0)
+    assert [(each.backend, each.by, each.at) for each in found.drained] == [("a-2", "ops", 1.0)]
+    assert found.config is overrides.written
+    assert scaled(found, 3).drained == found.drained
+    assert drained(found, "c", "c").undrain("a-2").drained[0].backend == "c"
+    assert found.undrain("a-2") == overrides
+    assert drained(overrides, entry="nothing") is overrides
+
+
+def test_a_drain_ends_with_a_change_of_its_entry_or_with_its_backend(overrides):
+    """Not with a change of another entry."""
+    found = scaled(drained(overrides), 3)
+    other = Config.model_validate({"backends": dumped(found.written)[:2]})
+    assert found.over(other).drained == found.drained
+    assert found.over(config(replicas=2)).drained == ()
+    assert found.within({"a", "a-2"}) == found
+    assert found.within({"a"}).drained == ()
+    assert found.ended(found.over(other)) == []
+    assert found.ended(found.over(config(replicas=2))) == ["a: replicas 3 by ops", "a-2: drained by ops"]

@@ -421,6 +421,7 @@ async def test_one_that_ran_out_of_memory_and_hangs_says_so_when_it_is_restarted
     demo.supervisor.restart()
     await demo.until(State.RUNNING)
     assert [status.out_of_memory for status in demo.seen if status.out_of_memory is not None] == [RAM]
+    assert demo.supervisor.status.restarts == 1
     demo.process.said = ("std::bad_alloc",)
     await demo.supervisor.stop()
     assert demo.seen[-1].out_of_memory is None
