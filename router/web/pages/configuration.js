@@ -1,5 +1,5 @@
 import {h} from "../lib/dom.js"
 
 export function open() {
-  return {element: h("section.page", {}, h("h1", {}, "configuration"))}
+  return {element: h("section.page", {}, h("h1", {}, "Configuration"))}
 }
