@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from router.config.keys import rules
 from router.config.keys.backends import BackendConfig
-from router.config.keys.config import NO_BACKENDS, Config
+from router.config.keys.config import NO_BACKENDS
 from router.config.keys.routes import RouteConfig
 from router.config.problems import MOST_PROBLEMS, Fault, KeyPath, Problem, did_you_mean, either
+from router.config.rounds import all_errors, section_at, sections_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pydantic_core import ErrorDetails
 
     from router.config.reading.document import Document
@@ -36,8 +33,7 @@ _MISSING = {
 
 def problems(error: ValidationError, document: Document) -> list[Problem]:
     """All problems of a document whose data pydantic refused."""
-    details = (each for each in error.errors(include_url=False, include_input=False) if each["type"] != "rule")
-    faults = [Fault(detail["loc"], _message(detail)) for detail in islice(details, MOST_PROBLEMS)]
+    faults = [Fault(detail["loc"], _message(detail)) for detail in all_errors(error, document)]
     faults += islice(rules.faults(*_sketch(document)), MOST_PROBLEMS)
     return [document.problem(*fault) for fault in faults if document.as_written(fault.path) not in document.broken]
 
@@ -58,10 +54,10 @@ def _message(error: ErrorDetails) -> str:
 
 def _unknown_key(path: KeyPath) -> str:
     *section, key = path
-    fields = _section(section).model_fields
+    fields = section_at(section).model_fields
     known = list(fields)
     # Such as `port` at the top, or `model` beside `launch`.
-    inner = {name: _models(field.annotation) for name, field in fields.items()}
+    inner = {name: sections_in(field.annotation) for name, field in fields.items()}
     below = [name for name, models in inner.items() if any(key in each.model_fields for each in models)]
     if len(below) == 1:
         return f"unknown key here: it stands below `{below[0]}`"
@@ -70,28 +66,17 @@ def _unknown_key(path: KeyPath) -> str:
     return f"unknown key; known here: {either(known)}"
 
 
-def _section(path: list[str | int]) -> type[BaseModel]:
-    """The type of the section at a path. Indices and the names of routes are steps that lead to no other type."""
-    section: type[BaseModel] = Config
-    # Whether the next step is the name of a route, which may be the same word as a key.
-    is_name = False
-    for key in path:
-        if not is_name and (field := section.model_fields.get(str(key))):
-            section = _models(field.annotation)[0]
-            is_name = get_origin(field.annotation) is Mapping
-        else:
-            is_name = False
-    return section
+class _Sketch(NamedTuple):
+    """What the rules look at of a backend; empty where it can't be known for its mistakes."""
+
+    name: str = ""
+    models: tuple[str, ...] = ()
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - annotations have no common type
-    """The pydantic models in a type such as `tuple[Backend, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models(argument)]
+_UNKNOWN = _Sketch()
 
 
-def _sketch(document: Document) -> tuple[list[BackendConfig | None], dict[str, tuple[str, ...]]]:
+def _sketch(document: Document) -> tuple[list[_Sketch], dict[str, tuple[str, ...]]]:
     """The backends and routes, as far as the rules need them and data with mistakes gives them.
 
     Without this, a misspelt key would hide a route that leads nowhere until the next try.
@@ -101,25 +86,35 @@ def _sketch(document: Document) -> tuple[list[BackendConfig | None], dict[str, t
     sketched = [_sketched(entry) for entry in listing]
     if not listing or ("backends",) in document.broken:
         # There may be backends that could not be read.
-        sketched.append(None)
-    return sketched, dict(_leading(routes)) if isinstance(routes, dict) else {}
+        sketched.append(_UNKNOWN)
+    return sketched, {name: _targets(value) for name, value in routes.items()} if isinstance(routes, dict) else {}
 
 
-def _sketched(entry: object) -> BackendConfig | None:
-    """A backend made of those keys that the rules look at, as if the others were right; None if these are wrong."""
+def _sketched(entry: object) -> _Sketch:
+    """A backend made of those keys that the rules look at, as if the others were right, and none misspelt."""
     if not isinstance(entry, dict):
-        return None
-    sketch = {key: entry[key] for key in ("name", "url", "models") if key in entry}
-    if entry.get("launch") is not None:
-        sketch["launch"] = {"model": "any"}
+        return _UNKNOWN
+    known = BackendConfig.model_fields
+    said = {key if key in known else did_you_mean(key, known): value for key, value in entry.items()}
+    place = {"launch": {"model": "any"}} if said.get("launch") is not None else {"url": said.get("url")}
+    named = {"name": said["name"]} if said.get("name") is not None else {}
+    models = {"models": said["models"]} if "models" in said else {}
+    if found := _made(place | named | models):
+        return _Sketch(found.name, tuple(found.models))
+    # Its name may be known all the same.
+    found = _made(place | named) or (_made({"url": "http://any"} | named) if named else None)
+    return _Sketch(found.name) if found else _UNKNOWN
+
+
+def _made(sketch: dict[str, Any]) -> BackendConfig | None:
     try:
         return BackendConfig.model_validate(sketch)
     except ValidationError:
         return None
 
 
-def _leading(routes: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for name, value in routes.items():
-        with suppress(ValidationError):
-            to = value.get("to") if isinstance(value, dict) else value
-            yield name, RouteConfig.model_validate({"to": to}).to
+def _targets(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever the file holds
+    try:
+        return RouteConfig.model_validate({"to": value.get("to") if isinstance(value, dict) else value}).to
+    except ValidationError:
+        return ()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import PlainSerializer, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from router.config.keys import rules
 from router.config.problems import Fault
 from router.config.redact import HIDDEN, shown
 from router.config.scalars import FromEnvironment
@@ -53,15 +54,16 @@ def mapping(value: object) -> Mapping[str, object]:
         return {}
     if not isinstance(value, Mapping):
         raise ValueError("expected a mapping, such as `name: value`, got {got}")
-    if any(not isinstance(key, str) or not key.strip() or not key.isprintable() for key in value):
-        raise ValueError("a key in here is empty, or not printable text")
     return value
 
 
 def each(items: Iterable[tuple[str | int, object]], check: Callable[[Any], T]) -> list[T]:
-    """Check all items. Raises one error for all wrong ones, each at its key or index."""
+    """Check all items, and their keys. Raises one error for all wrong ones, each at its key or index."""
     faults, values = [], []
     for key, item in items:
+        if not isinstance(key, int) and not rules.is_name(key):
+            faults.append(Fault((key,), rules.NO_NAME))
+            continue
         try:
             values.append(check(item))
         except ValueError as error:

@@ -10,6 +10,8 @@ from router.core.access import is_wide
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+NO_NAME = "a name here must be printable text, and not empty"
+
 _MOST_LISTED = 20
 
 
@@ -25,15 +27,22 @@ class Backend(Protocol):
         """The names of its models."""
 
 
-def faults(backends: Sequence[Backend | None], routes: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
-    """All broken rules. A backend that has mistakes of its own is None: its name and models are unknown."""
+def is_name(key: object) -> bool:
+    """Whether a key of a mapping can be a name."""
+    return isinstance(key, str) and bool(key.strip()) and key.isprintable()
+
+
+def faults(backends: Sequence[Backend], routes: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
+    """All broken rules. Of a backend with mistakes of its own, the name or the models may be empty: unknown."""
     yield from _names(backends)
-    models = dict.fromkeys(name for backend in backends if backend for name in backend.models)
+    models = dict.fromkeys(name for backend in backends for name in backend.models)
     for name in routes:
-        if name in models:
+        if not is_name(name):
+            yield Fault(("routes", name), NO_NAME)
+        elif name in models:
             yield Fault(("routes", name), "is a backend's model, too: a name can mean one thing only")
     # A backend without configured models is asked for them later.
-    complete = all(backend and backend.models for backend in backends)
+    complete = all(backend.models for backend in backends)
     for name, targets in routes.items():
         for index, target in enumerate(targets):
             if target in routes and target not in models:
@@ -57,9 +66,9 @@ def open_doors(host: str, cors: Sequence[str], *, is_open: bool) -> Iterator[Fau
             yield Fault(("server", "cors", index), "{got} lets every web page in: set auth.keys, or name its origin")
 
 
-def _names(backends: Sequence[Backend | None]) -> Iterator[Fault]:
+def _names(backends: Sequence[Backend]) -> Iterator[Fault]:
     """Names must differ in more than case: log files have these names, and some file systems ignore case."""
-    names = [backend.name.casefold() if backend else index for index, backend in enumerate(backends)]
+    names = [backend.name.casefold() or index for index, backend in enumerate(backends)]
     for index, first in repeated(names):
         message = "{other} has this name already: give each a `name` of its own"
         yield Fault(("backends", index, "name"), message, ("backends", first))

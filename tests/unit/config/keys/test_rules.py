@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from router.config import Config, ConfigError, load
@@ -13,6 +15,7 @@ from tests.configured import LAUNCHED, REMOTE, errors
         ({"x": "y", "y": "demo"}, "routes.x.to[0]: {got} is a route itself: name the models it leads to"),
         ({"demo": "demo"}, "routes.demo: is a backend's model, too: a name can mean one thing only"),
         ({"x": []}, "routes.x.to: Value error, a route needs a model to lead to"),
+        ({"": "demo"}, "routes['']: a name here must be printable text, and not empty"),
         ({"x": "dem*"}, "routes.x.to[0]: a model's name can't have a *"),
     ],
 )
@@ -35,8 +38,9 @@ def test_names_are_unique(name):
 
 
 def test_a_backend_that_is_wrong_itself_is_passed_over():
-    """The rules take None for a backend of which nothing is known."""
-    assert list(rules.faults([None], {"x": ("y",)})) == []
+    """Of a backend with mistakes the name or the models may be unknown."""
+    unknown = SimpleNamespace(name="", models=())
+    assert list(rules.faults([unknown, unknown], {"x": ("y",)})) == []
 
 
 def test_a_hint_lists_some_models_and_counts_the_others():
