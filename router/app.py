@@ -35,7 +35,7 @@ from router.api.surface import Surface, servable
 from router.config import Config
 from router.config.versions import Versions
 from router.core.catalog import Backend
-from router.core.record import Record
+from router.core.record import ANSWERED, Record
 from router.fleet.diff import Plan, Room, Step, runs_twice, steps
 from router.fleet.fleet import Fleet
 from router.fleet.launches import StartError
@@ -350,7 +350,7 @@ class App:
         self._recent.add(record)
         if self._access is not None:
             self._access.write(record)
-        if record.outcome != "answered":
+        if record.outcome != ANSWERED:
             log.warning(
                 f"POST {record.path}: {printable(record.outcome)}",
                 status=record.status,

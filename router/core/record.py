@@ -5,6 +5,7 @@ engines send the token counts, the finish reason and their errors last.
 """
 
 import re
+from typing import Final
 
 import msgspec
 
@@ -12,6 +13,12 @@ from router.core.apis import OLLAMA_STREAMS, RESPONSES
 
 TAIL = 2048
 """Bytes that are kept of an answer's end: a stream's last events, or the last fields of a JSON answer."""
+
+ANSWERED: Final = "answered"
+"""The outcome of an exchange whose answer is whole."""
+
+_OPENING: Final = {"/v1/messages": 2, RESPONSES: 4}
+"""Events before a stream's first text: of the message and its block; of the response, its item and its part."""
 
 _PIECE = 256
 """Bytes below which a piece is joined with the next."""
@@ -60,6 +67,11 @@ def has_event(data: bytes) -> bool:
 def events_in(data: bytes) -> int:
     """Count the server-sent events that begin in the next bytes of a stream."""
     return data.count(b"\ndata:") + data.startswith(b"data:")
+
+
+def tokens_in(path: str, events: int) -> int:
+    """Tell about how many tokens so many events of a stream bring: one each, but for those that open the stream."""
+    return max(0, events - _OPENING.get(path, 0))
 
 
 def is_lines(path: str) -> bool:
@@ -216,6 +228,20 @@ def ending(tail: bytes) -> Ending:
         next(filter(None, (_reason(tail, name) for name in _REASONS)), None),
         ends_in_error(tail),
     )
+
+
+def told_by(record: Record) -> Ending:
+    """Read how an exchange ended. What was cut has no reason of the engine's, and the counts of its beginning are none.
+
+    Its tokens are about as many as its events.
+    """
+    said = ending(record.tail)
+    if record.outcome != ANSWERED:
+        said.finish_reason = None
+        if record.events:
+            said.prompt_tokens = said.prompt_tokens or None
+            said.completion_tokens = max(said.completion_tokens or 0, tokens_in(record.path, record.events))
+    return said
 
 
 def cached_tokens(tail: bytes) -> int | None:

@@ -21,7 +21,7 @@ from router.api.admin.requests import (
 )
 from router.api.admin.status import SpeedsTold
 from router.core.errors import CancelledError, NotFoundError
-from router.core.record import Record, cached_tokens, ending
+from router.core.record import ANSWERED, Record, cached_tokens, tokens_in, told_by
 from router.core.scopes import Admin
 from router.proxy.plane import Plane
 from router.proxy.roles import UnderWay
@@ -73,7 +73,7 @@ class Recent:
         """Tell how fast each backend was with the last of these, by its name."""
         by_backend: dict[str, list[Record]] = {}
         for _, record in islice(reversed(self._kept), OF_SPEEDS):
-            if record.backend is not None and record.outcome == "answered" and record.events:
+            if record.backend is not None and record.outcome == ANSWERED and record.events:
                 by_backend.setdefault(record.backend, []).append(record)
         return {name: speeds(records) for name, records in by_backend.items()}
 
@@ -123,7 +123,8 @@ class Requests:
 def under_way(exchange: UnderWay, ahead: dict[UnderWay, int], now: float) -> RequestTold:
     """Describe a request under way."""
     request, answer, backend = exchange.request, exchange.answer, exchange.backend
-    begun, tokens = answer.begun_at, answer.passed.events if answer.passed.streams else 0
+    begun = answer.begun_at
+    tokens = tokens_in(request.head.path, answer.passed.events) if answer.passed.streams else 0
     place = ahead.get(exchange)
     writing = 0.0 if begun is None else now - begun
     return RequestTold(
@@ -145,7 +146,7 @@ def under_way(exchange: UnderWay, ahead: dict[UnderWay, int], now: float) -> Req
 
 def ended(number: int, at: float, record: Record) -> EndedTold:
     """Describe a request that has ended."""
-    said, cached = ending(record.tail), cached_tokens(record.tail)
+    said, cached = told_by(record), cached_tokens(record.tail)
     ttft, prompt, tokens = record.ttft, said.prompt_tokens, said.completion_tokens
     # A token is there when it has been read up to it: what follows the first is the writing.
     reading = None if ttft is None else ttft - record.waited

@@ -3,9 +3,10 @@
     2026-11-30 05:11:58 10.0.0.7 200 POST /v1/chat/completions demo gpu-box 1.204s ttft=0.036s 1418B 12+40tok stop 003c…
 
 Date, time and the address of the client's connection; status, path, model, backend, duration, TTFT, bytes; the engine's
-counts of tokens (prompt + completion) and its reason to stop; the id. Then, if there is something to tell: the number
-of attempts, whether a hedge won or lost, the time in the queue, the name of the key. What a client chooses (path,
-model, id) stands in quotes if it could be taken for several fields. Lines go to `<dir>/access.log`, which is bounded
+counts of tokens (prompt + completion) and its reason to stop; the id. Then, if there is something to tell: why the
+answer was cut, the number of attempts, whether a hedge won or lost, the time in the queue, the name of the key. Of a
+stream that was cut, the tokens are about as many as its events. What a client chooses (path, model, id) stands in
+quotes if it could be taken for several fields. Lines go to `<dir>/access.log`, which is bounded
 like router.log, and to the terminal if there is one. Failures are in router.log as well, with their reasons; so are
 requests that were refused before they could be sent anywhere (`telemetry.refusals`), which have no line here.
 """
@@ -17,13 +18,19 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from router.core.record import Ending, Record, ending
+from router.core.record import ANSWERED, Ending, Record, told_by
 from router.telemetry.logs import BoundedFile, field
 from router.telemetry.tasks import unharmed
 from router.telemetry.terminal import Terminal
 
 FLUSH_EVERY = 0.25
 """Seconds that a record may wait to be written."""
+
+MOST_OF_A_REASON = 120
+"""Characters of the reason why an answer was cut."""
+
+LEFT = 499
+"""The status of an answer whose client didn't wait for its end."""
 
 MOST_RECORDS = 1024
 """Records that may wait; at this many they are written at once."""
@@ -71,7 +78,7 @@ class AccessLog:
         moment = time.strftime("%Y-%m-%d %H:%M:%S")
         lines = []
         for record in records:
-            said = ending(record.tail)
+            said = told_by(record)
             lines.append(f"{moment} {line(record, said)}")
             self._on_ended(record, said)
         text = "\n".join(lines)
@@ -88,7 +95,7 @@ class AccessLog:
 
 
 def line(record: Record, said: Ending) -> str:
-    """Format an exchange as a line of access.log, without the time; `said` is what the end of its answer says."""
+    """Format an exchange as a line of access.log, without the time; `said` is what is told of its answer."""
     prompt, completion = said.prompt_tokens, said.completion_tokens
     ttft = "-" if record.ttft is None else f"{record.ttft:.3f}s"
     tokens = ""
@@ -96,6 +103,9 @@ def line(record: Record, said: Ending) -> str:
         tokens = f" {'-' if prompt is None else prompt}+{'-' if completion is None else completion}tok"
     why = f" {said.finish_reason}" if said.finish_reason else ""
     failed = " error" if said.error and record.status < 400 else ""
+    # Any other status says by itself that it is an error; router.log has the reason.
+    is_cut = record.outcome != ANSWERED and (record.status < 400 or record.status == LEFT)
+    cut = f" cut={field(record.outcome[:MOST_OF_A_REASON])}" if is_cut else ""
     retried = f" attempts={record.attempts}" if record.attempts > 1 else ""
     retried += f" hedge={record.hedge}" if record.hedge else ""
     waited = f" queued={record.waited:.3f}s" if record.waited else ""
@@ -103,7 +113,7 @@ def line(record: Record, said: Ending) -> str:
     answer = f"{record.sent}B{tokens}{why}{failed}"
     return (
         f"{record.client or '-'} {record.status} POST {_where(record.path, record.model, record.backend)}"
-        f" {record.duration:.3f}s ttft={ttft} {answer} {field(record.id)}{retried}{waited}{key}"
+        f" {record.duration:.3f}s ttft={ttft} {answer} {field(record.id)}{cut}{retried}{waited}{key}"
     )
 
 

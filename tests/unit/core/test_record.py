@@ -1,5 +1,6 @@
 import json
 from itertools import accumulate, pairwise
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from router.core.record import (
     TAIL,
     Ending,
+    Record,
     Tail,
     cached_tokens,
     ending,
@@ -16,6 +18,8 @@ from router.core.record import (
     needs_mark,
     says_error,
     tail_of,
+    tokens_in,
+    told_by,
 )
 
 APIS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
@@ -696,3 +700,48 @@ def test_ollamas_counts():
 def test_counts_in_a_line_that_is_cut():
     """Are none."""
     assert ending(LAST[9:]) == Ending(None, None, "stop", error=False)
+
+
+# What is told of an exchange
+
+
+def record(**known: Any) -> Record:
+    said: dict[str, Any] = {
+        "id": "r", "path": "/v1/messages", "model": "m", "backend": "b", "status": 200, "outcome": "answered",
+        "attempts": 1, "ttft": 0.5, "duration": 2.5, "sent": 100, "events": 5, "tail": b"",
+    }  # fmt: skip
+    return Record(**(said | known))
+
+
+BEGUN = b'data: {"type":"message_start","message":{"usage":{"input_tokens":%d,"output_tokens":%d}}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"tail": BEGUN % (9, 40)}, (9, 40)),
+        # What a message begins with is no count.
+        ({"tail": BEGUN % (0, 0), "outcome": "the client left"}, (None, 3)),
+        ({"tail": BEGUN % (9, 1), "outcome": "the client left"}, (9, 3)),
+        ({"tail": BEGUN % (9, 40), "outcome": "the client left"}, (9, 40)),
+        ({"events": 2, "outcome": "the client left"}, (None, 0)),
+        ({"path": "/v1/responses", "outcome": "it broke off"}, (None, 1)),
+        ({"path": "/v1/chat/completions", "outcome": "it broke off"}, (None, 5)),
+        # An answer in one piece.
+        ({"events": 0, "outcome": "the client left"}, (None, None)),
+    ],
+)
+def test_the_tokens_of_an_answer_that_was_cut(known, expected):
+    """About as many as its events; its prompt's are unknown, unless the engine has said them at the beginning."""
+    said = told_by(record(**known))
+    assert (said.prompt_tokens, said.completion_tokens) == expected
+
+
+@pytest.mark.parametrize(("outcome", "reason"), [("answered", "stop"), ("cancelled by an admin", None)])
+def test_what_was_cut_has_no_reason_of_the_engines(outcome, reason):
+    """Least of all that it is in progress."""
+    assert told_by(record(tail=b'{"finish_reason":"stop"}', outcome=outcome)).finish_reason == reason
+
+
+def test_the_events_that_open_a_stream_are_no_tokens():
+    assert [tokens_in("/v1/messages", events) for events in (0, 2, 3)] == [0, 0, 1]

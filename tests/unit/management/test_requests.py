@@ -87,3 +87,9 @@ async def test_a_long_list_lets_others_go_on():
         turns += 1
     assert turns >= 2000 // AT_ONCE
     assert [int(each.id) for each in telling.result().requests] == list(range(1999, -1, -1))
+
+
+def test_one_that_was_cut():
+    """It has had about as many tokens as events, and says why it ended itself."""
+    told = ended(1, 7.0, record(outcome="cancelled by an admin", tail=b'{"finish_reason":"stop"}'))
+    assert (told.tokens, told.finish_reason, told.outcome) == (21, None, "cancelled by an admin")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from router.core.record import Record, ending
+from router.core.record import Record, told_by
 from router.telemetry import access, terminal
 from router.telemetry.access import FLUSH_EVERY, MOST_RECORDS, AccessLog
 
@@ -37,7 +37,7 @@ def record(**changed) -> Record:
 
 
 def line(record: Record) -> str:
-    return access.line(record, ending(record.tail))
+    return access.line(record, told_by(record))
 
 
 # A record's line
@@ -82,6 +82,22 @@ def test_line_of_a_request_that_was_tried_again():
 def test_line_of_what_the_end_of_an_answer_says(tail, said):
     """The tokens, why the engine stopped, and an error that its status doesn't tell of, between bytes and id."""
     assert line(record(tail=tail)).endswith(f" ttft=0.036s {said}")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"outcome": "cancelled by an admin"}, ' 1418B -+7tok id-1 cut="cancelled by an admin"'),
+        ({"outcome": "the client left", "status": 499, "attempts": 2}, ' id-1 cut="the client left" attempts=2'),
+        ({"outcome": 'broken (a "b"\n)'}, r' id-1 cut="broken (a \"b\"\n)"'),
+        ({"outcome": "x" * 500}, f" id-1 cut={'x' * 120}"),
+        # The status says it.
+        ({"outcome": "No backend has room.", "status": 503, "events": 0}, " 1418B id-1"),
+    ],
+)
+def test_line_of_an_answer_that_was_cut(changed, said):
+    """Why, behind the id; with about as many tokens as it had events."""
+    assert line(record(**changed)).endswith(said)
 
 
 @pytest.mark.parametrize(("status", "told"), [(200, True), (399, True), (400, False), (503, False)])
