@@ -38,6 +38,11 @@ _LIMITS = frozenset({*ALIKE, "max_output_tokens", "num_predict", "n_predict"})
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _NULL = msgspec.Raw(b"null")
+NO_LIMIT = -1
+"""A limit of tokens that is none, in what `router.translate` writes."""
+
+_NO_LIMIT = msgspec.Raw(b"-1")
+_SAYS_NO_LIMIT = b'"max_tokens":-1'
 _NUMBER = tuple(b"-0123456789")
 
 
@@ -118,6 +123,17 @@ def reshaped(body: bytes, reshape: Reshape | None, model: str | None, drop: Iter
         reshape.apply(fields)
     if model is not None:
         fields["model"] = msgspec.Raw(_encode(model))
+    return _encode(fields)
+
+
+def limited(body: bytes) -> bytes:
+    """Leave out a translated body's limit if it is `NO_LIMIT`, which servers refuse. A route's rules have seen it."""
+    if _SAYS_NO_LIMIT not in body:
+        return body
+    fields = _fields_of(body)
+    if fields.get("max_tokens") != _NO_LIMIT:
+        return body
+    del fields["max_tokens"]
     return _encode(fields)
 
 

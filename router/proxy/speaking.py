@@ -15,7 +15,7 @@ import structlog
 from router.core.apis import COUNT, MESSAGES, OLLAMA_STREAMS, RESPONSES
 from router.core.form import renamed
 from router.core.omissions import refused, without
-from router.core.reshape import ALIKE, Reshape, reshaped
+from router.core.reshape import ALIKE, Reshape, limited, reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
 from router.proxy.writing import fitted, message, put
 from router.translate import ESTIMATES, MENDERS, OWN_FIELDS, SHORTENED, SPEECHES, tidied
@@ -188,6 +188,7 @@ def _translated(
     body, target = translation.body, backend.apis.counter if path == COUNT else translation.path
     if after is not None:
         body = reshaped(body, after, model)
+    body = limited(body)
     if backend.put_right is not None:
         body = backend.put_right(target, body)
     omitted = plane.directory.omissions.of(attempt.candidate, plane.loop.time())

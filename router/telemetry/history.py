@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final
 
-from router.core.record import Ending, Record
+from router.core.record import ANSWERED, Ending, Record
 from router.core.statuses import TOO_MANY
 
 EVERY: Final = 5.0
@@ -147,7 +147,7 @@ class History:
 
 def has_failed(record: Record) -> bool:
     """Tell whether a request failed, and not by its client's doing: 5xx, no room for it (429), or an answer cut off."""
-    return record.status >= 500 or record.status == TOO_MANY or (record.status < 400 and record.outcome != "answered")
+    return record.status >= 500 or record.status == TOO_MANY or (record.status < 400 and record.outcome != ANSWERED)
 
 
 class Rows:

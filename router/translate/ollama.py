@@ -22,6 +22,7 @@ import msgspec
 
 from router.core.errors import BadRequestError
 from router.core.peek import peek
+from router.core.reshape import NO_LIMIT
 from router.translate.chat import ChatTranslator, Writer
 from router.translate.completions import NULL
 from router.translate.ollama_answer import ChatWriter, EmbeddingTranslator, GenerateWriter, LoadWriter
@@ -248,10 +249,10 @@ def _add_options(options: Fields, sent: Sent) -> None:
                 sent[each] = value
     if "num_predict" in options:
         most: float | None = _field(options, "num_predict", _number_of)
-        # -1 and -2: to the end of the answer, or of the context.
-        if most is not None and 0 < most < 2**53:
+        if most is not None:
             sent.pop("max_completion_tokens", None)
-            sent["max_tokens"] = max(1, int(most))
+            # -1 and -2: to the end of the answer, or of the context. A route's rules must see that.
+            sent["max_tokens"] = max(1, int(most)) if 0 < most < 2**53 else NO_LIMIT
 
 
 def _add_format(fields: Fields, sent: Sent) -> None:

@@ -221,6 +221,19 @@ async def test_a_routes_rules_hold(client, scripted):
     assert (scripted.bodies[-1]["temperature"], scripted.bodies[-1]["max_tokens"]) == (0, 9)
 
 
+@pytest.mark.parametrize("given", [-1, -2, 0, 2**60, 9.5])
+async def test_no_limit_is_more_than_a_routes(client, scripted, given):
+    """A client that says so is bounded as one that asks for too much; where no route bounds it, none is sent."""
+    for asked in (
+        client.chat("cold", HI, options={"num_predict": given}),
+        client.generate("cold", "a", options={"num_predict": given}),
+    ):
+        await asked
+        assert scripted.bodies[-1]["max_tokens"] == 9
+    await client.chat("demo", HI, options={"num_predict": given})
+    assert scripted.bodies[-1].get("max_tokens") == (None if given != 9.5 else 9)
+
+
 async def test_errors_are_texts(client, router, asking):
     """The SDK shows them as they are; pulls are refused, and so is what can't be said."""
     with pytest.raises(ollama.ResponseError, match="'nope' does not exist") as failed:

@@ -44,7 +44,8 @@ class EndedTold(Told):
     `number` rises from one to the next, also where the router has restarted between them. `client` is the address that
     it came from. `outcome` is `answered`, or what went wrong. `prompt_tokens`, `cached_tokens` and `tokens` are the
     engine's counts: of the prompt, of what it had of that in its cache, and of the answer (of a stream that was cut,
-    about as many as its events); the speeds are of reading the rest of the prompt, and of what followed the first token.
+    about as many as its events). The speeds are of reading the rest of the prompt, and of what followed the first
+    token.
     """
 
     number: int

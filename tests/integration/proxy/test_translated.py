@@ -568,6 +568,18 @@ async def test_what_a_route_says_holds(start_router, session, fake, path):
     assert sent.get("max_tokens", 9) <= 9
 
 
+@pytest.mark.parametrize("given", [-1, 100])
+async def test_no_limit_is_more_than_a_routes(start_router, session, fake, path, given):
+    """A negative number is none for many engines: a client can't avoid the bound so."""
+    routes = {"most": {"to": "demo", "at_most": {"max_tokens": 9}}}
+    router = lacking(await start_router([backend(fake)], routes=routes), "b")
+    limits = {RESPONSES: {"max_output_tokens": given}, MESSAGES: {"max_tokens": given}}
+    more = limits.get(path, {"options": {"num_predict": given}})
+    async with session.post(router.url + path, json={**request_of(path, model="most", stream=False), **more}) as answer:
+        assert answer.status == 200, await answer.read()
+    assert json.loads(fake.stats.last.body)["max_tokens"] == 9
+
+
 async def test_names_with_latest(router, session, path):
     """Mean the same, and the answer has the client's name."""
     _, body = await answered(session, router, path, model="demo:latest", stream=False)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import BadRequestError
-from router.core.reshape import Reshape, reshaped
+from router.core.reshape import Reshape, limited, reshaped
 
 names = st.sampled_from(["model", "temperature", "max_tokens", "messages", "user", "ü"])
 values = st.recursive(
@@ -202,3 +202,17 @@ def test_rules_are_parted_by_their_fields():
     after = json.loads(reshaped(body, rules.only(own, inside=False), None))
     assert before == {"seed": 1, "num_predict": 3, "max_tokens": 9, "system": "S", "think": True}
     assert after == {"options": 1, "num_predict": 9, "max_tokens": 5, "top_p": 1, "stop": "x"}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"max_tokens":-1,"x":1}', b'{"x":1}'),
+        (b'{"max_tokens":-10}', b'{"max_tokens":-10}'),
+        (b'{"max_tokens":9,"x":{"max_tokens":-1}}', b'{"max_tokens":9,"x":{"max_tokens":-1}}'),
+        (b'{"max_tokens": -1}', b'{"max_tokens": -1}'),  # not as it is written here
+    ],
+)
+def test_a_limit_that_is_none_is_left_out(body, expected):
+    """Where a route has let it be."""
+    assert limited(body) == expected

@@ -121,11 +121,9 @@ def test_options_have_the_names_of_chat_completions():
     }
 
 
-@pytest.mark.parametrize(
-    ("given", "most"), [(-1, None), (-2, None), (0, None), (None, None), (12.0, 12), (1e300, None)]
-)
+@pytest.mark.parametrize(("given", "most"), [(-1, -1), (-2, -1), (0, -1), (None, None), (12.0, 12), (1e300, -1)])
 def test_num_predict_below_one_is_no_limit(given, most):
-    """-1 and -2 mean that the answer ends by itself."""
+    """-1 and -2 mean that the answer ends by itself; a route's rules are to see that this was said."""
     assert sent(chat(options={"num_predict": given})).get("max_tokens") == most
 
 
