@@ -1,6 +1,8 @@
 """The interface of engines: what the router must know to launch and to use one; and their view of a disk."""
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from launchers.spec import ArgValue, Command, LaunchSpec
@@ -21,6 +23,20 @@ class Files(Protocol):
 
     def list(self, folder: str) -> Sequence[str]:
         """The names in `folder`, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where the names of an engine's options stand, which `pattern` finds.
+
+    In `files` of its module's folder; or in what its program prints for --help, as our `script` does in its Python.
+    `abbreviates`: the beginning of a name is enough for it.
+    """
+
+    pattern: re.Pattern[str]
+    files: tuple[str, ...] = ()
+    script: str = ""
+    abbreviates: bool = False
 
 
 class Engine(Protocol):
@@ -45,6 +61,10 @@ class Engine(Protocol):
     @property
     def install(self) -> str:
         """The one command that installs it."""
+
+    @property
+    def options(self) -> Options | None:
+        """Where to read which options the installed version has; None: nowhere."""
 
     @property
     def ready_path(self) -> str:

@@ -180,14 +180,14 @@ def _put_calls_right(message: Fields, place: str, takes: Takes) -> None:
         message["tool_calls"] = bodies.raw(calls)
 
 
-def put_stop_right(found: Fields) -> None:
-    """Drop empty stop words: they would end each answer before its first token."""
-    given = found.get("stop")
+def put_stop_right(found: Fields, name: str = "stop") -> None:
+    """Drop empty stop words: they would end each answer before its first token. `name` is the API's field of them."""
+    given = found.get(name)
     if given is None:
         return
-    words = bodies.read(given, str | list[str], "stop must be a text or a list of texts.", "stop")
+    words = bodies.read(given, str | list[str], f"{name} must be a text or a list of texts.", name)
     kept = [word for word in ([words] if isinstance(words, str) else words) if word]
     if not kept:
-        del found["stop"]
+        del found[name]
     elif isinstance(words, list) and len(kept) < len(words):
-        found["stop"] = bodies.raw(kept)
+        found[name] = bodies.raw(kept)

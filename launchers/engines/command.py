@@ -13,7 +13,7 @@ from launchers.engines import common
 from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
-    from launchers.engines.base import Files
+    from launchers.engines.base import Files, Options
 
 NAME = "command"
 
@@ -39,6 +39,7 @@ class AnyCommand:
     program: str | None = None
     suits: str = "any program that serves HTTP"
     install: str = ""
+    options: "Options | None" = None
     ready_request: tuple[str, bytes] | None = None
     key_variable: str = KEY
     uuid_request_ids: bool = False

@@ -20,6 +20,7 @@ What running it taught (0.3.36):
    whatever `n` is, and for a `suffix` it puts tokens into the prompt that mean something else.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from launchers.engines import bodies, chats, common, tools, usual
+from launchers.engines.base import Options
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
 from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
@@ -69,6 +71,7 @@ Texts = Annotated[list[Text], msgspec.Meta(min_length=1)]
 Limit = Annotated[int, msgspec.Meta(ge=-1)]
 
 STYLE = common.Style(dashes=False, booleans="words", lists="words")
+OPTIONS = Options(re.compile(r"^    (\w+): ", re.MULTILINE), files=("server/settings.py",))
 
 ONE = Rule(bodies.One, "must be 1: llama_cpp gives one answer a request")
 LIMIT = Rule(Limit, "must be a whole number, 1 or more")
@@ -118,6 +121,7 @@ class LlamaCpp:
     program: str | None = None
     suits: str = "GGUF models, one request at a time; compiled on this machine"
     install: str = "pip install 'llama-cpp-python[server]'"
+    options: Options | None = OPTIONS
     ready_path: str = "/openapi.json"
     ready_request: tuple[str, bytes] | None = None
     key_variable: str = "API_KEY"

@@ -22,6 +22,7 @@ What running it taught (xllamacpp 2026.10):
    or a list of no messages is answered.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from launchers.engines import bodies, chats, common, tools, usual
+from launchers.engines.base import Options
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
 from launchers.engines.messages import COUNT, MESSAGES, Items, keep_tool, put_messages_right, wanted_call
 from launchers.engines.messages import RULES as MESSAGES_RULES
@@ -84,6 +86,7 @@ SWITCHES = frozenset({
 ON_OFF = frozenset({"flash-attn", "fit", "log-colors"})
 """Flags that take the word on or off."""
 STYLE = common.Style(dashes=True, booleans="pairs", lists="commas", switches=SWITCHES)
+OPTIONS = Options(re.compile(r"(?<![\w-])--([a-z][\w.-]*)"), script=SCRIPT)
 
 RESPONSES = "/v1/responses"
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
@@ -182,6 +185,7 @@ class LlamaServer:
     program: str | None = "llama-server"
     suits: str = "GGUF models, several requests at once, more APIs (/v1/responses, /v1/messages, rerank); no compiler"
     install: str = "pip install xllamacpp"
+    options: Options | None = OPTIONS
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None
     key_variable: str = "LLAMA_API_KEY"

@@ -3,6 +3,7 @@
 1. `max_tokens` is wanted, as in Anthropic's API. 0 is 1: it asks that the prompt be read and cached, and engines make
    one token at least.
 2. A text document and a search result become text: engines ignore such blocks, or refuse them.
+3. Empty stop sequences are left out: they would end each answer at once.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from launchers.engines import bodies
+from launchers.engines import bodies, chats
 from launchers.engines.bodies import Fields, Rule
 from launchers.errors import UnfitRequestError
 
@@ -30,9 +31,10 @@ _IN_WORDS = (b'"document"', b'"search_result"')
 
 
 def put_messages_right(found: Fields) -> None:
-    """Do 1 and 2 above to a body that `RULES` have passed."""
+    """Do what is said above to a body that `RULES` have passed."""
     if found.get("max_tokens") == bodies.ZERO:
         found["max_tokens"] = bodies.raw(1)
+    chats.put_stop_right(found, "stop_sequences")
     given = bytes(found["messages"])
     if any(kind in given for kind in _IN_WORDS):
         messages = bodies.value(found["messages"])

@@ -18,6 +18,7 @@ What running it taught (mlx-lm 0.32.2):
 7. It notices that a client has left only when it writes to a stream; wrappers/mlx_lm_server.py always does.
 """
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 import msgspec
 
 from launchers.engines import bodies, chats, common, tools, usual
+from launchers.engines.base import Options
 from launchers.engines.bodies import CHAT, COMPLETIONS, Fields, Rule, Text
 from launchers.errors import UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
@@ -69,6 +71,7 @@ GROUP = (
 VARIABLES: Mapping[str, str] = MappingProxyType(dict.fromkeys(GROUP, NOT_TO_SET["pipeline"]))
 
 STYLE = common.Style(dashes=True, booleans="switches", lists="commas")
+OPTIONS = Options(re.compile(r'"--([a-z][\w-]*)"'), files=("server.py",), abbreviates=True)
 
 OneText = Annotated[list[Text], msgspec.Meta(min_length=1, max_length=1)]
 
@@ -131,6 +134,7 @@ class Mlx:
     program: str | None = None
     suits: str = "Hugging Face models on Apple silicon, many requests at once"
     install: str = "pip install mlx-lm" + (" 'mlx[cpu]'" if sys.platform == "linux" else "")
+    options: Options | None = OPTIONS
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = (COMPLETIONS, b'{"prompt": "a", "max_tokens": 1}')
     key_variable: str = "ENGINE_API_KEY"

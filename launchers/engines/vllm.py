@@ -21,6 +21,7 @@ What running it taught (0.32.0):
 9. A stream of /v1/responses that was cut at its limit ends as one that is completed.
 """
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from launchers.engines import bodies, chats, common, messages, tools, usual
+from launchers.engines.base import Options
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule
 from launchers.errors import ArgumentError, UnfitRequestError
 from launchers.spec import ArgValue, Command, LaunchSpec
@@ -76,6 +78,12 @@ UNSET = (
 """Variables that would change whom it serves, or make it part of a group. launch.env may set the latter."""
 
 STYLE = common.Style(dashes=True, booleans="pairs", lists="words")
+# Fields of its classes, which are flags with dashes, and flags that are written out.
+OPTIONS = Options(
+    re.compile(r'(?:^    (?=\w+: )|"--(?=[a-z]))([\w-]+)', re.MULTILINE),
+    files=("engine/arg_utils.py", "entrypoints/openai/cli_args.py"),
+    abbreviates=True,
+)
 
 APIS = frozenset({
     CHAT, COMPLETIONS, "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", EMBEDDINGS, "/v1/rerank",
@@ -138,6 +146,7 @@ class Vllm:
     program: str | None = "vllm"
     suits: str = "Hugging Face models on NVIDIA and AMD GPUs, very many requests at once; some GB"
     install: str = "pip install vllm"
+    options: Options | None = OPTIONS
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None
     key_variable: str = "VLLM_API_KEY"

@@ -60,6 +60,9 @@ def main() -> None:
     # Here, as the tests import this file where the package isn't installed.
     xllamacpp = importlib.import_module("xllamacpp")
     parameters = xllamacpp.CommonParams()
+    if sys.argv[1:] == ["--help"]:
+        print(*(f"--{name}" for name in sorted(options(parameters))), sep="\n")  # noqa: T201
+        return
     if hasattr(parameters, "cors_origins"):
         parameters.cors_origins = OWN_ORIGIN
     parameters.api_keys = [os.environ["LLAMA_API_KEY"]] if "LLAMA_API_KEY" in os.environ else []
@@ -85,6 +88,11 @@ def read(words: Sequence[str]) -> Iterator[tuple[str, str]]:
             value = words[i + 1] if i + 1 < len(words) and not words[i + 1].startswith("--") else None
             negative = value is None and word.startswith("--no-")
             yield word[5 if negative else 2 :], value or ("false" if negative else "true")
+
+
+def options(parameters: object) -> set[str]:
+    """Give the names of all flags: those of NAMES, and those that are an attribute's name."""
+    return {*NAMES, *(name.replace("_", "-") for name in dir(parameters) if not name.startswith("_"))}
 
 
 def put(parameters: object, flag: str, value: str) -> None:

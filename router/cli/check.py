@@ -34,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
     lines = [f"{loaded.path} can be used. Backends: {len(config.backends)}, routes: {len(config.routes)}."]
     looks = [each for each in (*launched.findings, *of_doors(config)) if each.mark is Mark.LOOK]
     lines += [f"{paint(YELLOW, each.what)}: {each.text}" for each in looks]
-    return printed("\n".join(lines))
+    odd = pointed([document.problem(key, text) for text, key in launched.odd], document.texts)
+    return printed("\n".join([*lines, told(odd, sys.stdout)] if odd else lines).rstrip("\n"))
 
 
 def _launched(loaded: Loaded) -> Launched:

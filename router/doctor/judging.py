@@ -1,16 +1,20 @@
 """Turns facts about the machine into findings, in pure functions."""
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from launchers.engines import Engine
+from launchers.engines.flags import named
 from launchers.footprints.parts import RAM
 from launchers.gpus import SOME, as_started, lacking
+from launchers.spec import ArgValue
 from profiles import Facts, Profile, ProfileError, detect
 from profiles.detect import cpus, describe, gibibytes, model_memory
 from router.config import Config
+from router.config.problems import did_you_mean
 from router.core.memory.devices import Footprint
 from router.core.memory.footprints import Footprints
 from router.core.memory.resident import Loadable
@@ -114,6 +118,40 @@ def of_models(models: Sequence[Model], profile: Profile, facts: Facts) -> Iterat
         else:
             yield Finding(Mark.OK, model.backend, f"{what}, {_size(model)}, fits")
         taken += need
+
+
+def of_arguments(
+    args: Mapping[str, ArgValue], launch: Launch, known: Collection[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The arguments of router.yaml that the launch's engine doesn't list, each with its key below `args`.
+
+    `known` are its options; none: they aren't known, and nothing can be said.
+    """
+    engine, listed = launch.engine.name, {_plain(option): option for option in known}
+    own = args.get(engine)
+    written: list[tuple[tuple[str, ...], Any]] = [
+        ((name,), value) for name, value in args.items() if not isinstance(value, Mapping)
+    ]
+    written += [((engine, name), value) for name, value in (own.items() if isinstance(own, Mapping) else ())]
+    for key, value in written if listed else ():
+        if value is None:
+            continue
+        for name in map(_plain, named(engine, {key[-1]: value})):
+            if not _is_listed(name, listed, launch):
+                near = did_you_mean(name, listed)
+                hint = f"; did you mean {listed[near]!r}?" if near else ""
+                yield f"{engine} {launch.version} lists no such option{hint}", key
+
+
+def _is_listed(name: str, listed: Collection[str], launch: Launch) -> bool:
+    if {name, f"no-{name}", name.partition(".")[0]} & set(listed):
+        return True
+    abbreviates = launch.engine.options is not None and launch.engine.options.abbreviates
+    return abbreviates and any(option.startswith(name) for option in listed)
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").replace("_", "-")
 
 
 def of_limits(limits: Footprint) -> Finding:

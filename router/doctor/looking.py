@@ -14,13 +14,16 @@ import aiohttp
 from launchers import devices
 from launchers.engines import ENGINES, Engine
 from launchers.leftovers import running
+from launchers.options import options_of
 from launchers.weights import no_gguf, size_of, weights
 from profiles import Facts, Profile, load_profiles
 from profiles.facts import program_version
-from router.config import BackendConfig, Config, ConfigError, ServerConfig, load
+from router.config import BackendConfig, Config, ConfigError, ServerConfig
+from router.config.load import load_with_places
 from router.doctor.findings import Finding, FindingGroup, Mark
 from router.doctor.judging import (
     Model,
+    of_arguments,
     of_doors,
     of_engines,
     of_gpus,
@@ -144,14 +147,16 @@ async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patie
 class Launched:
     """What was found of the launches.
 
-    `problems` stop the router; `broken` are models that no engine can load, which are among the findings, too. Both
-    come with the keys of router.yaml that they are about. `managed`: models load and unload by themselves.
+    `problems` stop the router; `broken` are models that no engine can load, which are among the findings, too; `odd`
+    are arguments that an engine doesn't list. All come with the keys of router.yaml that they are about. `managed`:
+    models load and unload by themselves.
     """
 
     findings: Sequence[Finding]
     problems: Sequence[Placed]
     broken: Sequence[Placed] = ()
     managed: bool = False
+    odd: Sequence[Placed] = ()
 
 
 def look_at_launches(
@@ -174,7 +179,20 @@ def look_at_launches(
     findings += of_gpus(stay, runs, facts, shares_of(runs))
     keys = {backend.name: ("backends", index, "launch", "model") for index, backend in enumerate(config.backends)}
     broken = [(f"{each.wrong}; {each.engine} can't load it", keys[each.backend]) for each in models if each.wrong]
-    return Launched(findings, problems, broken, managed)
+    return Launched(findings, problems, broken, managed, odd_arguments(config, launches))
+
+
+def odd_arguments(config: Config, launches: Iterable[Launch]) -> list[Placed]:
+    """The arguments of launches that their installed engines don't list, as far as these can be asked."""
+    firsts = {launch.backend.name: launch for launch in launches}
+    odd: list[Placed] = []
+    for index, backend in enumerate(config.backends):
+        launch = firsts.get(backend.name)
+        if launch is not None and backend.launch is not None and backend.launch.args:
+            known = options_of(launch.engine, launch.python)
+            key = ("backends", index, "launch", "args")
+            odd += [(text, (*key, *below)) for text, below in of_arguments(backend.launch.args, launch, known)]
+    return odd
 
 
 async def examine(
@@ -184,7 +202,7 @@ async def examine(
     facts = facts or look_at_machine(engines)
     folder = path.resolve().parent  # noqa: ASYNC240  (nobody else waits on this loop)
     try:
-        loaded = load(path, environ)
+        loaded, document = load_with_places(path, environ)
     except ConfigError as error:
         profile, of_this = of_profile(facts, load_profiles(), "auto")
         mistakes = [Finding(Mark.STOP, "mistake", str(problem)) for problem in error.problems]
@@ -200,11 +218,12 @@ async def examine(
             # What the profile leaves to models is for those that all run at once.
             of_this = of_this[:1]
     mistakes = [Finding(Mark.STOP, "mistake", problem) for problem, _ in launched.problems]
+    odd = [Finding(Mark.LOOK, "argument", str(document.problem(key, text))) for text, key in launched.odd]
     return _sections(
         machine=of_machine(facts),
         profile=of_this,
         engines=of_engines(engines, facts, profile),
-        launched=[*launched.findings, *mistakes],
+        launched=[*launched.findings, *odd, *mistakes],
         elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),
         server=[
             of_port(config.server.host, config.server.port, await taken(config.server.host, config.server.port)),

@@ -21,6 +21,7 @@ class LaunchedFake:
     program: str | None = None
     suits: str = "tests"
     install: str = "nothing to install"
+    options: None = None
     ready_path: str = "/health"
     ready_request: tuple[str, bytes] | None = None
     key_variable: str = "ENGINE_API_KEY"

@@ -75,6 +75,7 @@ class Scripted:
     name: str = "scripted"
     module: str = "scripted"
     install: str = "nothing to install"
+    options: None = None
     program: str | None = None
     ready_path: str = "/ready"
     ready_request: tuple[str, bytes] | None = None

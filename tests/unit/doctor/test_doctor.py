@@ -457,3 +457,40 @@ async def test_a_server_elsewhere_that_is_asked_for_its_models(aiohttp_server, h
 
 async def test_no_servers_elsewhere():
     assert await looking.reach([]) == []
+
+
+# Arguments that an engine doesn't list
+
+
+def odd(engine: str, args: dict[str, object], known: set[str]) -> dict[str, str]:
+    launch = cast("Launch", SimpleNamespace(engine=ENGINES[engine], version="1.2"))
+    return {".".join(key): text for text, key in judging.of_arguments(args, launch, known)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("engine", "args", "keys"),
+    [
+        ("llama_server", {"ctx-sise": 5, "ctx_size": 5, "ngl": 1, "no-mmap": True, "x": None}, {"ctx-sise"}),
+        ("llama_server", {"mmap": False, "sampling.top_k": 1, "sampl.top_k": 2}, {"sampl.top_k"}),
+        ("llama_server", {"mlx": {"nosuch": 1}, "llama_server": {"nosuch": 1}}, {"llama_server.nosuch"}),
+        ("llama_cpp", {"n_ctx": 1, "c": 1, "n-ctxx": 2}, {"n-ctxx"}),
+        # The beginning of a name is enough for argparse.
+        ("mlx", {"max": 1, "max_tokens": 1, "maxx": 1}, {"maxx"}),
+    ],
+)
+def test_of_arguments(engine, args, keys):
+    """Those that no name stands for, whatever its form; what is left out, or is for others, isn't looked at."""
+    known = {"ctx-size", "n-gpu-layers", "mmap", "no-mmap", "sampling.top_k", "sampling", "n_ctx", "max-tokens"}
+    assert set(odd(engine, args, known)) == keys
+    assert odd(engine, args, set()) == {}
+
+
+def test_of_arguments_names_what_was_meant():
+    """As the engine writes it."""
+    assert odd("llama_server", {"ctx_sise": 5}, {"ctx-size"}) == {
+        "ctx_sise": "llama_server 1.2 lists no such option; did you mean 'ctx-size'?"
+    }
+    assert odd("llama_cpp", {"n-ctxx": 5, "zzz": 5}, {"n_ctx"}) == {
+        "n-ctxx": "llama_cpp 1.2 lists no such option; did you mean 'n_ctx'?",
+        "zzz": "llama_cpp 1.2 lists no such option",
+    }

@@ -77,3 +77,14 @@ def test_a_document_that_is_no_text(engine, source):
         blocks(engine, TEXT, {"type": "document", "source": source})
     with pytest.raises(UnfitRequestError, match=r"content\[0\]\.content\[0\] is a document"):
         blocks(engine, {"type": "tool_result", "content": [{"type": "document", "source": source}]})
+
+
+@pytest.mark.parametrize(("given", "left"), [([""], None), (["", "zz"], ["zz"]), (["zz"], ["zz"]), (None, None)])
+def test_empty_stop_sequences_are_left_out(engine, given, left):
+    """They would end the answer at once."""
+    assert put(engine, stop_sequences=given).get("stop_sequences") == left
+
+
+def test_stop_sequences_that_are_none(engine):
+    with pytest.raises(UnfitRequestError, match="stop_sequences must be"):
+        put(engine, stop_sequences=[5])
