@@ -43,7 +43,7 @@ _REFUSALS = (
     ("POST", "/api/create", "create: add a backend or a route to router.yaml; a route's set has a system's parameters"),
     ("POST", "/api/copy", "copy: a route in router.yaml gives a model a second name"),
     ("DELETE", "/api/delete", "delete: take the model out of router.yaml, and remove its files yourself"),
-    ("POST", "/api/blobs/{digest}", "blobs: give the model's file as launch.model in router.yaml"),
+    ("POST", "/api/blobs/{digest}", "take files: give the model's file as launch.model in router.yaml"),
 )
 
 

@@ -53,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
 def search(folders: Sequence[Path], path: Path, config: Config | None, taken: Sequence[str] = ()) -> Scan:
     """Search these folders, or those where programs keep models. Raises CommandError."""
     for each in folders:
+        if each.is_file():
+            raise CommandError(f"{each}: this is a file; name the folder that it is in", BAD_START)
         if not os.access(each, os.R_OK):
             raise CommandError(f"{each}: there is no such folder, or it can't be read", BAD_START)
     folder = path.resolve().parent

@@ -5,9 +5,22 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, cast
 
-from router.cli.exits import BAD_START
+from router.cli.exits import BAD_START, UNPRINTED
 from router.cli.slips import slip
+from router.telemetry.terminal import say
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose help and version can fail to be printed, as on a full disk: argparse would end with 0."""
+
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        if message and not say(message, cast("TextIO", file or sys.stderr)) and file is sys.stdout:
+            sys.exit(UNPRINTED)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -21,7 +34,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def parser() -> argparse.ArgumentParser:
     """Describe the command line; without a command, `command` is None."""
     name = "router" if Path(sys.argv[0]).stem == "router" else "python -m router"
-    described = argparse.ArgumentParser(
+    described: argparse.ArgumentParser = _Parser(
         prog=name,
         usage=f"{name} [--config FILE] [--version]\n       {name} {{doctor,check}} [--config FILE]\n"
         f"       {name} plan --config NEW [--running FILE]\n       {name} schema\n"

@@ -33,6 +33,17 @@ def boundary_of(content_type: bytes) -> bytes:
     return b"" if found is None else found[1] or found[2]
 
 
+def refusal(content_type: bytes) -> BadRequestError | None:
+    """Give the error for a body that is no JSON, if it is a form that isn't taken: without a boundary, or of a kind."""
+    kind = content_type.partition(b";")[0].strip().lower()
+    if kind == b"multipart/form-data":
+        return BadRequestError("The form has no boundary: let your HTTP client write the content-type.")
+    if kind.startswith((b"multipart/", b"application/x-www-form-urlencoded")):
+        said = kind.decode("ascii", "replace")
+        return BadRequestError(f"The body is said to be {said}: send JSON, or files as multipart/form-data.")
+    return None
+
+
 def peek_form(body: bytes, boundary: bytes) -> tuple[str, bool, None, None]:
     """Read the model's name, and whether a stream is asked for; forms have no priority and no stay, as `peek` gives.
 
@@ -46,6 +57,8 @@ def peek_form(body: bytes, boundary: bytes) -> tuple[str, bool, None, None]:
         model = found.get(b"model", b"").decode()
     except UnicodeDecodeError as error:
         raise BadRequestError("The model's name is not UTF-8.", param="model") from error
+    if not model and body.rfind(b"--%s--" % boundary) < 0:
+        raise BadRequestError("The form breaks off: it lacks the line, made of its boundary, with which it ends.")
     if not model:
         raise NoModelError('The form names no model: give its name as the field "model".', param="model")
     if len(model) > MAX_NAME:

@@ -6,7 +6,7 @@ The path may name it, as Azure's do. A form has it in a field. Where only one mo
 from collections.abc import Callable
 
 from router.core.errors import BadRequestError, NoModelError
-from router.core.form import peek_form, renamed
+from router.core.form import peek_form, refusal, renamed
 from router.core.peek import peek
 from router.core.reshape import reshaped
 from router.proxy.heads import RequestHead
@@ -39,7 +39,7 @@ def _form(head: RequestHead, body: bytes, nameless: Callable[[], str]) -> bytes:
     return renamed(body, head.boundary, name) if name else body
 
 
-def completed(body: bytes, error: BadRequestError, nameless: Callable[[], str]) -> bytes:
+def completed(head: RequestHead, body: bytes, error: BadRequestError, nameless: Callable[[], str]) -> bytes:
     """Put right the body that `peek` has refused with this error, and engines would take; else raise the error."""
     if body.startswith(_MARK):
         body = body[len(_MARK) :]
@@ -51,5 +51,6 @@ def completed(body: bytes, error: BadRequestError, nameless: Callable[[], str]) 
             return body
     name = nameless() if isinstance(error, NoModelError) else ""
     if not name:
-        raise error
+        kind = next((value for name, value in head.headers if name == b"content-type"), b"")
+        raise (None if isinstance(error, NoModelError) else refusal(kind)) or error
     return reshaped(body, None, name)

@@ -292,7 +292,7 @@ class Rules:
             try:
                 model, stream, wish, stay = peek(body, streams=streams)
             except errors.BadRequestError as error:
-                body = completed(body, error, nameless)
+                body = completed(head, body, error, nameless)
                 model, stream, wish, stay = peek(body, streams=streams)
         # If the router has keys, the client's key is for the router, and no backend may see it.
         credentials = b"" if self._keys else head.credentials

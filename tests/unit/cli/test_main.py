@@ -1,8 +1,10 @@
 """Commands that start nothing."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +44,33 @@ def test_check_says_what_this_machine_lacks(file, capsys):
     assert lines[1:3] == ["      - {name: a, launch: {model: ./gone.gguf}}", " " * 27 + "^"]
     assert lines[3].startswith(f"{file}:4:48 backends[2].launch.args.port: port can't be set for llama_cpp")
     assert lines[6].startswith(f"{file}:3:24 backends[1].launch.model: {file.parent}/bad.gguf is no GGUF file: it is a")
+
+
+def test_check_says_which_arguments_the_engine_lacks(file, capsys):
+    """With the line and what was meant; but the engine may know better, so the file can be used."""
+    (file.parent / "m.gguf").write_bytes(b"GGUF" + bytes(60))
+    launch = "{model: m.gguf, engine: llama_cpp, gpus: 0, args: {n_ctx: 64, n_batsh: 8}}"
+    file.write_text(f"backends:\n  - {{name: a, launch: {launch}}}\n")
+    assert main(["check", "--config", str(file)]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    lines = said.out.splitlines()
+    assert lines[0].startswith(f"{file} can be used.")
+    assert re.fullmatch(
+        re.escape(f"{file}:2:85 backends[0].launch.args.n_batsh: llama_cpp ")
+        + r"\S+ lists no such option; did you mean 'n_batch'\?",
+        lines[-3],
+    )
+    assert lines[-2:] == [f"      - {{name: a, launch: {launch}}}", " " * 88 + "^"]
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["check", "--help"]])
+def test_what_can_not_be_printed_is_told_by_the_exit_code(words):
+    """As of all commands."""
+    command = [sys.executable, "-m", "router", *words]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr) == (74, b"")
 
 
 def test_check_of_a_profile_that_there_is_not(file, capsys):

@@ -1,7 +1,7 @@
 import pytest
 
 from router.core.errors import BadRequestError, NoModelError
-from router.core.form import FormOutline, boundary_of, peek_form, renamed
+from router.core.form import FormOutline, boundary_of, peek_form, refusal, renamed
 from router.core.peek import MAX_NAME
 
 FILE = b'Content-Disposition: form-data; name="file"; filename="name=model.wav"\r\nContent-Type: audio/wav\r\n\r\n'
@@ -53,12 +53,36 @@ def test_a_form_asks_for_a_stream():
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"nothing", form(SOUND), form(field("model", b"")), b"--b\r\n", form(field("model", b"m"), end=b"")[:-2]],
+    [form(SOUND), form(field("model", b"")), b"--b--"],
 )
 def test_a_form_without_a_model(body):
-    """Even one that is no whole form."""
+    """It has its end."""
     with pytest.raises(NoModelError, match="names no model"):
         peek_form(body, b"b")
+
+
+@pytest.mark.parametrize("body", [b"", b"nothing", b"--b\r\n", form(field("model", b"m"), end=b"")[:-2]])
+def test_a_form_that_breaks_off(body):
+    """Its model may be in what is missing."""
+    with pytest.raises(BadRequestError, match="breaks off"):
+        peek_form(body, b"b")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (b"Multipart/Form-Data; charset=utf-8", "has no boundary"),
+        (b"multipart/mixed; boundary=x", "said to be multipart/mixed"),
+        (b"application/x-www-form-urlencoded", "said to be application/x-www-form-urlencoded: send JSON"),
+        (b"application/json", ""),
+        (b"", ""),
+    ],
+)
+def test_forms_of_other_kinds(kind, said):
+    """They aren't called JSON with a mistake."""
+    error = refusal(kind)
+    assert said in (error.message if error else "")
+    assert bool(error) is bool(said)
 
 
 @pytest.mark.parametrize("value", [b"\xff", b"x" * (MAX_NAME + 1)])

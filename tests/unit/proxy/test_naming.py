@@ -14,11 +14,12 @@ def only() -> str:
     return "only"
 
 
-def put_right(body: bytes, nameless=str) -> bytes:
+def put_right(body: bytes, nameless=str, kind: bytes = b"application/json") -> bytes:
+    head = describe_request(b"/v1/completions", ((b"content-type", kind),), keep_alive=True)
     try:
         peek(body)
     except BadRequestError as error:
-        return completed(body, error, nameless)
+        return completed(head, body, error, nameless)
     return body
 
 
@@ -66,3 +67,19 @@ def test_what_stays_wrong(body):
     """The error is that of the body."""
     with pytest.raises(BadRequestError):
         put_right(body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        (b"multipart/form-data", b"xx", "no boundary"),
+        (b"application/x-www-form-urlencoded", b"a=b", "send JSON"),
+        # As curl's -d says of JSON, too.
+        (b"application/x-www-form-urlencoded", b"{}", "names no model"),
+        (b"application/json", b"xx", "not valid JSON"),
+    ],
+)
+def test_a_form_of_another_kind(kind, body, said):
+    """The error is about that."""
+    with pytest.raises(BadRequestError, match=said):
+        put_right(body, kind=kind)
