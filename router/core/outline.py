@@ -9,9 +9,11 @@ served. So they are cut out piece by piece as they come:
 A text keeps its first KEPT bytes, which say what it is. A mark has a hash of what it stands for: the same texts have
 the same marks, so that prefixes of prompts compare. It has a secret, too, so that no client can write one.
 
-A list of many short texts is cut out by runs, each with a mark that is a text, too:
+A field's list of many short texts is cut out by runs, each with a mark that is a text, too:
 
     {"input": ["first", "second", … "last"]}    →    {"input": ["first", "MARK", "last"]}
+
+But not a message's content: of texts there, rules make one.
 
 A piece is cut where no escape, no character and no pair of surrogates is parted, and is checked as `peek` would check
 it. A piece that is no valid text stays in the outline, for `peek` to refuse.
@@ -37,6 +39,9 @@ KEPT: Final = 512
 
 _RUN = re.compile(rb'(?:"(?!")[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+,[ \t\r\n]*+){2,}+', re.DOTALL)
 """Matches texts of a list, none empty, each with the comma behind it."""
+
+_LIST = re.compile(rb'"(?!content")[^"\\]{1,64}"\s*+:\s*+\[\s*+"\Z')
+"""What is before the first text of such a list."""
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_"
 _DECODED = (b"data:text/", b"data:application/json")
@@ -124,6 +129,8 @@ class Outline(Outliner):
         self._digest = 0
         # Whether all of it stays.
         self._read = False
+        # Whether the texts that come are those of a list that may be cut out; None until the next one begins.
+        self._listed: bool | None = None
 
     @property
     def pays(self) -> bool:
@@ -135,14 +142,21 @@ class Outline(Outliner):
         data, self._held = self._held + data, b""
         at = 0
         while at < len(data):
-            if self._inside:
-                at = self._read_text(data, at)
-            else:
-                quote = data.find(b'"', at) + 1
-                self._outline += data[at : quote or len(data)]
-                self._inside, at = quote > 0, quote or len(data)
-                if self._inside and len(data) - at > LONG and not self._translatable:
-                    at = self._read_run(data, at)
+            at = self._read_text(data, at) if self._inside else self._read_between(data, at)
+
+    def _read_between(self, data: bytes, at: int) -> int:
+        """Take what is between two texts, and a run of short ones behind it; give where to read on."""
+        quote = data.find(b'"', at) + 1
+        between = data[at : quote or len(data)]
+        self._outline += between
+        self._inside, at = quote > 0, quote or len(data)
+        if between.strip(b', \t\r\n"'):
+            self._listed = None
+        if self._inside and self._listed is None:
+            self._listed = (
+                not self._translatable and _LIST.search(self._outline, max(0, len(self._outline) - 96)) is not None
+            )
+        return self._read_run(data, at) if self._inside and self._listed and len(data) - at > LONG else at
 
     def _read_run(self, data: bytes, at: int) -> int:
         """Take a run of short texts, the first of which begins at `at`, if there is one; give where to read on."""

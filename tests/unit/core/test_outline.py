@@ -86,7 +86,7 @@ RUNS: dict[str, list[Any]] = {
     "short": ["Lorem ipsum, dolor"] * 5000,
     "as long as a few lines": ['said "no" \\ and\n\tyes', "x" * 3000, "漢字😀" * 99] * 70,
     "with an empty one": [*["text"] * 6000, "", *["text"] * 6000],
-    "in lists, and numbers": [["text"] * 5000, [1, 2, 3], ["text"] * 5000],
+    "some in a list of lists": [*["text"] * 5000, [1, 2, 3], ["text"] * 50],
 }
 
 
@@ -101,9 +101,16 @@ def test_a_list_of_many_short_texts_is_cut_out(kind, separators, sizes):
     assert peek(outline)[0] == "demo"
     mine, read = RUNS[kind], json.loads(outline)
     assert read["user"] == "me"
-    assert read["input"][0][0] == mine[0][0]
+    assert read["input"][0] == mine[0]
     assert {type(each) for each in read["input"]} == {type(each) for each in mine}
     assert b"".join(texts.filled(outline)) == body
+
+
+@pytest.mark.parametrize("content", [["text"] * 9000, [{"type": "text"}, *["text"] * 9000], [["text"] * 9000]])
+def test_texts_of_a_content_stay(content):
+    """Rules make one text of them, in which others' quotes would have to be escaped."""
+    body = json.dumps({"model": "demo", "messages": [{"role": "user", "content": content}]}).encode()
+    assert outlined(body, [65_536])[0] == body
 
 
 def test_texts_of_objects_are_no_list():
