@@ -54,7 +54,7 @@ class DeviceFigures:
 
     `by_pid` are bytes by process, None where the device doesn't tell; of RAM, only of our engines' processes.
     `ceiling` is what engines can have of it together, None where the system sets no such bound. `sensors` are a GPU's,
-    None where they tell nothing, or NVIDIA's weren't asked for.
+    None where they tell nothing.
     """
 
     name: str
@@ -77,12 +77,12 @@ class DeviceLimit:
 # Looking
 
 
-def look(roots: Iterable[int] = (), *, sensors: bool = False) -> tuple[DeviceFigures, ...]:
+def look(roots: Iterable[int] = ()) -> tuple[DeviceFigures, ...]:
     """Read all devices, RAM first. `roots` are the first processes of our engines. Blocks for up to some seconds.
 
     RAM costs some 10 ms for each GiB of an engine whose size has changed; GPUs cost 1 to 60 ms.
     """
-    gpus = _GPUS(lambda: _read_gpus(sensors=sensors), PATIENCE) if sys.platform != "darwin" else None
+    gpus = _GPUS(_read_gpus, PATIENCE) if sys.platform != "darwin" else None
     return (_ram(roots), *(gpus or ()))
 
 
@@ -110,8 +110,8 @@ def metal_ceiling(total: int, allowed: int | None) -> int:
     return total * 3 // 4 if total >= 36 << 30 else total * 2 // 3
 
 
-def _read_gpus(*, sensors: bool) -> tuple[DeviceFigures, ...]:
-    nvidia = _NVML.read(sensors=sensors)
+def _read_gpus() -> tuple[DeviceFigures, ...]:
+    nvidia = _NVML.read()
     gpus = by_nvidia_smi() if nvidia is None else nvidia
     amd = [
         DeviceFigures(gpu.id, gpu.memory_bytes, gpu.free_bytes, sensors=gpu.sensors)

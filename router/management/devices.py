@@ -68,7 +68,7 @@ Read = Callable[[Mapping[str, int]], tuple[tuple[DeviceFigures, ...], By]]
 
 def read(roots: Mapping[str, int]) -> tuple[tuple[DeviceFigures, ...], By]:
     """Read them."""
-    figures = devices.look(sensors=True)
+    figures = devices.look()
     return figures, devices.held(figures, roots)
 
 
@@ -81,15 +81,18 @@ class Devices:
         self._clock = clock
         self._gpus: tuple[DeviceFigures, ...] = ()
         self._by: By = {}
-        self._at = float("-inf")
-        # Seconds that the last reading took.
+        # The engines that were there.
+        self._pids: Mapping[str, int] = {}
+        # When the last reading began, and ended, and how many seconds one took.
+        self._began = self._at = float("-inf")
         self._took = 0.0
         self._reading: asyncio.Task[None] | None = None
 
     async def fresh(self) -> list[DeviceNow]:
         """Describe them as they are now, or, if that takes long, as they were."""
-        if self._clock() - self._at > FRESH:
-            await asyncio.wait([self._begin()], timeout=WITHIN)
+        if self._clock() - self._at > FRESH or self._engines.pids != self._pids:
+            reading = self._begin()
+            await asyncio.wait([reading], timeout=max(0.0, self._began + WITHIN - self._clock()))
         return self.now()
 
     def watch(self) -> None:
@@ -100,15 +103,17 @@ class Devices:
     def _begin(self) -> asyncio.Task[None]:
         """Give the reading that is under way, or a new one."""
         if self._reading is None or self._reading.done():
+            self._began = self._clock()
             self._reading = asyncio.create_task(heard(self._take()), name="devices")
         return self._reading
 
     async def _take(self) -> None:
-        began = self._clock()
-        figures, self._by = await aside(self._read, dict(self._engines.pids))
+        pids = dict(self._engines.pids)
+        figures, self._by = await aside(self._read, pids)
+        self._pids = pids
         self._gpus = tuple(each for each in figures if each.name != RAM)
         self._at = self._clock()
-        self._took = self._at - began
+        self._took = self._at - self._began
 
     def now(self) -> list[DeviceNow]:
         """Describe them, RAM first, as it is; GPUs as they were read last."""

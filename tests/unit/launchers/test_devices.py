@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import SimpleNamespace
 
 import psutil
@@ -169,7 +168,7 @@ def test_who_is_gone_is_left_out():
 def test_gpus_are_read_by_nvml(monkeypatch):
     """And AMD's of their files, which say nothing of processes."""
     here = os.getpid()
-    monkeypatch.setattr(devices, "_NVML", SimpleNamespace(read=lambda **_: (GpuMemory("NVIDIA 0", 9, 5, {here: 4}),)))
+    monkeypatch.setattr(devices, "_NVML", SimpleNamespace(read=lambda: (GpuMemory("NVIDIA 0", 9, 5, {here: 4}),)))
     cards = (Gpu("AMD", "MI300X", 8, free_bytes=7), Gpu("AMD", "none", None), Gpu("AMD", "older", 8))
     monkeypatch.setattr(facts, "amd_now", lambda: cards)
     ram, *gpus = devices.look([here])
@@ -185,7 +184,7 @@ def machine(tmp_path, monkeypatch):
     """Two GPUs of 20,000 MiB that an nvidia-smi tells of; there is no NVML."""
     for name, value in gpu.install(tmp_path / "gpu", 20_000, 2).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(devices, "_NVML", SimpleNamespace(read=lambda **_: None))
+    monkeypatch.setattr(devices, "_NVML", SimpleNamespace(read=lambda: None))
     return tmp_path / "gpu"
 
 
@@ -212,14 +211,11 @@ def test_who_holds_what(machine):
     }
 
 
-def test_sensors_are_asked_for(monkeypatch):
-    """They reach the figures, NVIDIA's only then."""
-    told = GpuMemory("NVIDIA 0", 9, 5, None)
-    read = lambda *, sensors: (replace(told, sensors=Sensors(5) if sensors else None),)  # noqa: E731
-    monkeypatch.setattr(devices, "_NVML", SimpleNamespace(read=read))
+def test_what_sensors_tell(monkeypatch):
+    told = GpuMemory("NVIDIA 0", 9, 5, None, Sensors(5))
+    monkeypatch.setattr(devices, "_NVML", SimpleNamespace(read=lambda: (told,)))
     monkeypatch.setattr(facts, "amd_now", lambda: (Gpu("AMD", "MI300X", 8, free_bytes=7, sensors=Sensors(6)),))
-    assert [each.sensors for each in devices.look()] == [None, None, Sensors(6)]
-    assert [each.sensors for each in devices.look(sensors=True)] == [None, Sensors(5), Sensors(6)]
+    assert [each.sensors for each in devices.look()] == [None, Sensors(5), Sensors(6)]
 
 
 @pytest.mark.parametrize("said", ["413, [N/A]", "[Insufficient Permissions]"])
@@ -251,7 +247,7 @@ def test_a_driver_that_hangs_is_left_behind(monkeypatch):
     """RAM is told without it; it isn't called again while it hangs; afterwards, GPUs are told again."""
     release, calls = threading.Event(), []
 
-    def hang(**_: bool) -> tuple[GpuMemory, ...]:
+    def hang() -> tuple[GpuMemory, ...]:
         calls.append(1)
         release.wait(60)
         return ()
@@ -265,7 +261,7 @@ def test_a_driver_that_hangs_is_left_behind(monkeypatch):
     assert len(calls) == 1
     release.set()
     monkeypatch.setattr(devices, "PATIENCE", 30.0)
-    monkeypatch.setattr(devices, "_NVML", SimpleNamespace(read=lambda **_: (GpuMemory("NVIDIA 0", 9, 5, None),)))
+    monkeypatch.setattr(devices, "_NVML", SimpleNamespace(read=lambda: (GpuMemory("NVIDIA 0", 9, 5, None),)))
     assert devices.look()[1:2] == (DeviceFigures("NVIDIA 0", 9, 5, None),)
 
 
@@ -296,7 +292,7 @@ def test_a_mac_has_one_device(monkeypatch, said, ceiling):
     monkeypatch.setattr(facts, "METAL_LIMIT", ("printf", said.replace("\n", "\\n")))
     monkeypatch.setattr(facts, "memory_now", lambda: facts.Memory(36 * GIB, 30 * GIB))
     monkeypatch.setattr(kin, "processes", dict)
-    monkeypatch.setattr(devices, "_read_gpus", lambda **_: 1 / 0)
+    monkeypatch.setattr(devices, "_read_gpus", lambda: 1 / 0)
     (ram,) = devices.look()
     assert ram.name == RAM
     assert ram.ceiling == (ceiling if said.startswith("3") else 27 * GIB)

@@ -101,8 +101,8 @@ class _Fake(ModuleType):
 H100 = {"total": 80 * GIB, "free": 70 * GIB, "computing": [(413, 8 * GIB), (414, GIB)]}
 
 
-def read(*gpus: dict[str, Any], sensors: bool = False) -> tuple[GpuMemory, ...] | None:
-    return Nvml(lambda: _Fake(*gpus)).read(sensors=sensors)
+def read(*gpus: dict[str, Any]) -> tuple[GpuMemory, ...] | None:
+    return Nvml(lambda: _Fake(*gpus)).read()
 
 
 def test_each_gpu_with_its_processes():
@@ -154,13 +154,8 @@ BUSY = {"busy": 87, "warm": 64, "milliwatts": 412_345, "limit": 700_000}
 )
 def test_what_the_sensors_tell(told, sensors):
     """Each by itself: a laptop's GPU may have no power limit, a part of a GPU has none of them."""
-    (gpu,) = read(H100 | told, sensors=True) or ()
+    (gpu,) = read(H100 | told) or ()
     assert gpu.sensors == sensors
-
-
-def test_sensors_are_read_only_if_they_are_asked_for():
-    """Whoever waits for freed memory waits for each call."""
-    assert read(H100 | BUSY) == read(H100)
 
 
 def test_without_the_package_nothing_is_known():

@@ -83,6 +83,15 @@ async def test_a_reading_is_good_for_a_while(machine):
     assert machine.reads == 2
 
 
+async def test_an_engine_that_comes_is_seen_at_once(machine):
+    """A reading of before it says nothing of it."""
+    await machine.devices.fresh()
+    machine.engines.pids, machine.held = {"qwen": 7}, {RAM: {"qwen": 20}}
+    ram, _ = await machine.devices.fresh()
+    assert ram.held == {"qwen": 20}
+    assert machine.reads == 2
+
+
 async def test_a_driver_that_hangs_holds_nobody_up(machine, monkeypatch):
     """What was read before is told, for a while; it isn't read again while it hangs."""
     await machine.devices.fresh()
