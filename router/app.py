@@ -126,7 +126,9 @@ class App:
         self.fleet = Fleet(
             self.plane, self._prober, self._logs, self._announce, policy, Store(folder / config.state.dir)
         )
-        self._historian = Historian(self.plane, Machine(Devices(self.fleet)))
+        devices = Devices(self.fleet)
+        self.fleet.held = devices.held
+        self._historian = Historian(self.plane, Machine(devices))
         self._set_up(config)
 
     def _set_up(self, config: Config) -> None:

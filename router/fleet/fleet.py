@@ -67,6 +67,8 @@ class Fleet:
         self._keepers = Keepers()
         self._turns = Turns()
         self._life = Lifecycle(plane, prober, self._supervise, on_settled)
+        # What was measured of each member's engine: bytes by device.
+        self.held: Callable[[], Mapping[str, Mapping[str, int]]] = dict
 
     def _supervise(
         self, launch: Launch, *, files: str | None, on_change: Callable[[Status], None], is_wanted: Callable[[], bool]
@@ -233,10 +235,10 @@ class Fleet:
     def models_told(self) -> list[dict[str, object]]:
         """Describe each launched backend as plain data: see `router.fleet.telling`."""
         known = [] if self._memory is None else self._memory.residency.told(self._plane.loop.time())
-        by_name = {each["name"]: each for each in known}
+        by_name, held = {each["name"]: each for each in known}, self.held()
         launched = ((member, member.supervisor) for member in self.members.values())
         return [
-            model_told(member, supervisor, by_name.get(member.resident))
+            model_told(member, supervisor, by_name.get(member.resident), held.get(member.name, {}))
             for member, supervisor in launched
             if supervisor is not None
         ]

@@ -6,10 +6,8 @@ keeps every engine running, is described with the same keys from what its superv
 
 from collections.abc import Mapping
 
-from launchers.footprints.parts import RAM
 from launchers.states import State
 from launchers.supervisor import Supervisor
-from launchers.tree import memory_of
 from router.core.memory import states as memory
 from router.fleet.members import Member
 
@@ -24,14 +22,18 @@ _STATES = {
 }
 
 
-def model_told(member: Member, supervisor: Supervisor, known: Mapping[str, object] | None) -> dict[str, object]:
+def model_told(
+    member: Member, supervisor: Supervisor, known: Mapping[str, object] | None, held: Mapping[str, int]
+) -> dict[str, object]:
     """Describe a member with an engine of ours as plain data; `known` is what memory tells of it, if it does.
+
+    `held` is what was measured of it, in bytes by device.
 
     Beside the keys of `described`: the `models` that it serves, its `engine`, the `pid` of its process if it has one,
     and a `detail` for people. `stays`: the router never unloads it.
     """
     config, status = member.planned.config.launch, supervisor.status
-    told = _without_memory(member, supervisor) if known is None else dict(known)
+    told = _without_memory(member, supervisor, held) if known is None else dict(known)
     return told | {
         "name": member.name,
         "models": list(member.backend.models),
@@ -42,10 +44,10 @@ def model_told(member: Member, supervisor: Supervisor, known: Mapping[str, objec
     }
 
 
-def _without_memory(member: Member, supervisor: Supervisor) -> dict[str, object]:
+def _without_memory(member: Member, supervisor: Supervisor, held: Mapping[str, int]) -> dict[str, object]:
     status = supervisor.status
     state = _STATES[status.state]
-    taken = {} if status.pid is None else {RAM: memory_of(status.pid)}
+    taken = {} if status.pid is None else dict(held)
     return {
         "state": state.value,
         "pinned": False,

@@ -90,14 +90,18 @@ class Devices:
 
     async def fresh(self) -> list[DeviceNow]:
         """Describe them as they are now, or, if that takes long, as they were."""
-        if self._clock() - self._at > FRESH or self._engines.pids != self._pids:
+        if self._is_due():
             reading = self._begin()
             await asyncio.wait([reading], timeout=max(0.0, self._began + WITHIN - self._clock()))
         return self.now()
 
+    def _is_due(self) -> bool:
+        return self._clock() - self._at > FRESH or self._engines.pids != self._pids
+
     def watch(self) -> None:
         """Read them soon, if it is time to and an engine runs."""
-        if self._engines.pids and self._clock() - self._at >= max(FRESH - 0.5, min(SPARE * self._took, STALE / 2)):
+        pids, pause = self._engines.pids, max(FRESH - 0.5, min(SPARE * self._took, STALE / 2))
+        if pids and (pids != self._pids or self._clock() - self._at >= pause):
             self._begin()
 
     def _begin(self) -> asyncio.Task[None]:
@@ -114,6 +118,15 @@ class Devices:
         self._gpus = tuple(each for each in figures if each.name != RAM)
         self._at = self._clock()
         self._took = self._at - self._began
+
+    def held(self) -> dict[str, dict[str, int]]:
+        """Tell what each backend was seen to hold, in bytes by device; have that read anew, if it is old."""
+        if self._is_due():
+            self._begin()
+        return {
+            backend: {device: by[backend] for device, by in self._by.items() if by.get(backend)}
+            for backend in self._pids
+        }
 
     def now(self) -> list[DeviceNow]:
         """Describe them, RAM first, as it is; GPUs as they were read last."""

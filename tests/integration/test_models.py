@@ -59,6 +59,8 @@ async def asked(session: aiohttp.ClientSession, app: App, what: str, method: str
 
 async def test_each_launched_model_is_told(app, session):
     """What it serves, what it takes, and why it isn't there; servers elsewhere aren't loaded."""
+    # It is measured when somebody asks, and told who asks later.
+    await eventually(lambda: app.fleet.models_told()[0]["footprint"])
     status, told = await asked(session, app, "", "get")
     a, b = told["models"]
     assert status == 200

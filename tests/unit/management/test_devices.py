@@ -143,6 +143,15 @@ async def test_who_holds_what(machine):
     assert ram.free == 100 - 23
 
 
+async def test_what_one_holds(machine):
+    """Nobody waits for it: it is what was read last, and is read anew."""
+    machine.engines.pids = {"qwen": 7, "tiny": 8}
+    machine.held = {RAM: {"qwen": 20, "tiny": 3}, "NVIDIA 0": {"qwen": 55, "tiny": 0}}
+    assert machine.devices.held() == {}
+    await eventually(lambda: machine.devices.held() == {"qwen": {RAM: 20, "NVIDIA 0": 55}, "tiny": {RAM: 3}})
+    assert machine.reads == 1
+
+
 async def test_a_mac_reserves_what_its_gpu_has(machine, monkeypatch):
     """It isn't resident in the engine's process."""
     monkeypatch.setattr(sys, "platform", "darwin")
