@@ -376,5 +376,6 @@ def welcome(url: str, ready: list[str], *, with_key: bool) -> str:
     more = f" and {len(ready) - MOST_NAMED} more" if len(ready) > MOST_NAMED else ""
     return (
         f"\nReady at {url}/v1 with {', '.join(map(printable, ready[:MOST_NAMED]))}{more}. Try:\n\n"
-        f"  curl {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n    -d {body}\n"
+        f"  curl {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n    -d {body}\n\n"
+        f"or open {url}/ in a browser.\n"
     )

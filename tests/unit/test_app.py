@@ -8,7 +8,8 @@ def test_welcome_shows_a_command_that_can_be_copied():
     """A shell and a JSON reader understand it; it asks for the first model."""
     said = welcome("http://127.0.0.1:8001", ["demo", "other"], with_key=False)
     assert said.startswith("\nReady at http://127.0.0.1:8001/v1 with demo, other. Try:\n\n")
-    words = shlex.split(said.partition("Try:")[2])
+    assert said.endswith("\n\nor open http://127.0.0.1:8001/ in a browser.\n")
+    words = shlex.split(said.partition("Try:")[2].partition("\n\nor ")[0])
     assert words[:2] == ["curl", "http://127.0.0.1:8001/v1/chat/completions"]
     assert words[words.index("-H") + 1] == "content-type: application/json"
     assert words.count("-H") == 1
@@ -19,7 +20,7 @@ def test_welcome_shows_a_command_that_can_be_copied():
 
 def test_welcome_asks_for_a_key_where_one_is_needed():
     """And shows none."""
-    words = shlex.split(welcome("http://a:1", ["demo"], with_key=True).partition("Try:")[2])
+    words = shlex.split(welcome("http://a:1", ["demo"], with_key=True).partition("Try:")[2].partition("\n\nor ")[0])
     assert "authorization: Bearer YOUR_KEY" in words
 
 

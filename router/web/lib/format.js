@@ -39,12 +39,12 @@ export function percent(share) {
 
 /** @param {number | null | undefined} at seconds since the epoch @returns {string} the time of day, with seconds */
 export function clock(at) {
-  return at == null ? NONE : new Date(at * 1000).toLocaleTimeString()
+  return at == null ? NONE : new Date(at * 1000).toLocaleTimeString(undefined, {hourCycle: "h23"})
 }
 
 /** @param {number | null | undefined} at seconds since the epoch */
 export function moment(at) {
-  return at == null ? NONE : new Date(at * 1000).toLocaleString()
+  return at == null ? NONE : new Date(at * 1000).toLocaleString(undefined, {hourCycle: "h23"})
 }
 
 /** @param {number} value three digits that count, or the whole number if it has more */

@@ -27,7 +27,7 @@ export function open(args) {
   const failed = h("input", {type: "checkbox", onchange: () => draw()})
   const fluid = {onopen: (/** @type {any} */ row) => { location.hash = address(row) }, key: (/** @type {any} */ row) => `${row.number ?? row.id}`}
   const id = {title: "Request", value: (/** @type {any} */ row) => row.id, show: (/** @type {any} */ row, /** @type {HTMLElement} */ cell) => {
-    if (!cell.firstChild) cell.append(h("a", {href: address(row)}, row.id.slice(0, 8)))
+    if (!cell.firstChild) cell.append(h("a", {href: address(row)}, row.id.length > 12 ? `…${row.id.slice(-8)}` : row.id))
   }}
   const whose = [
     {title: "Model", value: (/** @type {any} */ row) => row.model}, {title: "Key", value: (/** @type {any} */ row) => row.key || "–", wide: true},

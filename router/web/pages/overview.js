@@ -3,19 +3,19 @@
  * @module
  */
 
-import {ask} from "../lib/api.js"
+import {ApiError, ask} from "../lib/api.js"
 import {fill, h, keyed, say} from "../lib/dom.js"
-import {bytes, clock, duration, number, percent} from "../lib/format.js"
+import {bytes, clock, duration, number} from "../lib/format.js"
 import {state, subscribe} from "../lib/store.js"
 import {badge} from "../components/badge.js"
-import {bar, progress} from "../components/bar.js"
+import {bar} from "../components/bar.js"
 import {chart} from "../components/chart.js"
 import {table} from "../components/table.js"
 
 const HISTORY_EVERY = 5000
 
 export function open() {
-  const attention = h("div"), devices = h("div.cards"), facts = h("dl.facts")
+  const past = new History(), attention = h("div"), devices = h("div.cards"), facts = h("dl.facts")
   const requests = chart("Requests", value => number(value, "/s")), tokens = chart("Tokens", value => number(value, "/s"))
   const ttft = chart("Time to first token", duration), waiting = chart("In flight and queued", value => number(value))
   const charts = h("div.cards", {}, [requests, tokens, ttft, waiting].map(each => h("div.card", {}, each)))
@@ -44,7 +44,7 @@ export function open() {
     const {router, machine} = status
     fill(facts, ...pairs({
       Version: router.version, "Up for": duration(router.uptime), "In flight": number(router.in_flight), Queued: number(router.queued),
-      CPU: `${number(router.cpu_percent, "%")} of one; the machine ${number(machine.cpu_percent, "%")} of ${machine.cpus} at 100 %`,
+      CPU: `${number(router.cpu_percent, "%")} of one; the machine ${number(machine.cpu_percent, "%")} of ${machine.cpus}`,
       Memory: bytes(router.memory_bytes), "Loop late by at most": duration(router.loop_lag), "Open files": number(router.descriptors),
       "Last reload": status.reload ? `${clock(status.reload.at)}${status.reload.problems.length ? ": not taken over" : ""}` : "none",
     }))
@@ -53,15 +53,18 @@ export function open() {
   async function look() {
     if (document.hidden) return
     try {
-      const {every, series} = await ask("/admin/history")
-      const {requests: ended, tokens: written, ttft_p50: half, ttft_p99: most, in_flight, queued} = series
-      const span = duration(every * Math.max(1, ended.length - 1))
-      const rate = (/** @type {(number | null)[]} */ values) => values.map(each => each == null ? null : each / every)
-      requests.update([{label: "ended", values: rate(ended)}], span)
-      tokens.update([{label: "written", values: rate(written)}], span)
-      ttft.update([{label: "p50", values: half}, {label: "p99", values: most}], span)
+      past.add(await ask(`/admin/history?since=${past.last}`))
+      const {at, seconds, ended, failed, tokens: written, ttft_p50, ttft_p99, in_flight, queued} = past.series
+      const span = at.length ? `the last ${duration(at[at.length - 1] - at[0] + seconds[0])}` : "nothing yet"
+      const rate = (/** @type {number[]} */ counts) => counts.map((each, place) => each / seconds[place])
+      requests.update([{label: "ended", values: rate(ended)}, {label: "failed", values: rate(failed)}], span)
+      tokens.update([{label: "tokens", values: rate(written)}], span)
+      ttft.update([{label: "p50", values: ttft_p50}, {label: "p99", values: ttft_p99}], span)
       waiting.update([{label: "in flight", values: in_flight}, {label: "queued", values: queued}], span)
-    } catch { /* the store says whether the router can be reached */ }
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error
+      // The store says whether the router can be reached.
+    }
   }
   look()
   const timer = setInterval(look, HISTORY_EVERY)
@@ -69,6 +72,21 @@ export function open() {
     clearInterval(timer)
     unsubscribe()
   }}
+}
+
+/** The samples of the last hour: each is asked for once. */
+class History {
+  /** @type {Record<string, any[]>} */
+  series = {}
+  last = 0
+
+  /** @param {any} told /admin/history since `last` */
+  add(told) {
+    const most = Math.ceil(3600 / told.every)
+    for (const [name, values] of Object.entries(told))
+      if (Array.isArray(values)) this.series[name] = [...this.series[name] ?? [], ...values].slice(-most)
+    this.last = this.series.at.at(-1) ?? 0
+  }
 }
 
 /** @param {any} row @param {HTMLElement} cell */
@@ -89,12 +107,11 @@ function device(first) {
   const title = h("h3", {}), figures = h("span.quiet"), memory = bar([], 1, bytes), legend = h("p.quiet")
   const element = h("div.card", {}, h("div.row.between", {}, title, figures), memory, legend)
   element.update = (/** @type {any} */ it) => {
-    const held = state.models.map(each => ({label: each.name, value: each.reserved[it.name] ?? 0}))
-      .filter(each => each.value > 0)
+    const held = Object.entries(it.held).map(([label, value]) => ({label, value: /** @type {number} */ (value)}))
     const used = it.bytes - it.free, other = Math.max(0, used - held.reduce((sum, each) => sum + each.value, 0))
     say(title, it.name === "ram" ? "RAM" : it.name)
-    say(figures, [it.utilization != null && `${Math.round(it.utilization)} % busy`, it.temperature != null && `${Math.round(it.temperature)} °C`,
-      it.power != null && `${Math.round(it.power)} W`].filter(Boolean).join(" · "))
+    say(figures, [it.utilisation != null && `${it.utilisation} % busy`, it.temperature != null && `${it.temperature} °C`,
+      it.power != null && `${Math.round(it.power)} W${it.power_limit ? ` of ${Math.round(it.power_limit)}` : ""}`].filter(Boolean).join(" · "))
     memory.update([...held, {label: "other", value: other, tone: "other"}], it.bytes)
     say(legend, `${bytes(used)} of ${bytes(it.bytes)} used${held.length ? `: ${held.map(each => `${each.label} ${bytes(each.value)}`).join(", ")}` : ""}`)
   }
