@@ -29,8 +29,8 @@ export function open(args) {
       {title: "", value: () => "", show: (row, cell) => levers(row, cell)},
     ],
   })
-  const detail = h("div"), found = h("div")
-  const element = h("section.page", {}, h("div.row.between", {}, h("h1", {}, "Models"), search), list, detail, found)
+  const detail = h("div")
+  const element = h("section.page", {}, h("div.row.between", {}, h("h1", {}, "Models"), search), list, detail, onDisk())
   const shown = chosen ? details(chosen) : null
   if (shown) detail.append(shown)
 
@@ -40,7 +40,6 @@ export function open(args) {
     shown?.update()
   }
   const unsubscribe = subscribe(draw)
-  onDisk(found)
   return {element, close: () => {
     unsubscribe()
     shown?.close()
@@ -134,14 +133,27 @@ async function scale(name) {
   if (replicas !== null) await backendLever(name, "scale", {replicas})
 }
 
-/** @param {HTMLElement} element */
-async function onDisk(element) {
-  if (!may("manage")) return
-  try {
-    const {models} = await ask("/admin/models/found")
-    if (!models.length) return
-    fill(element, h("h2", {}, "On disk, and not in router.yaml"), h("div.cards", {}, models.map((/** @type {any} */ each) => h("div.card", {},
-      h("h3", {}, each.name), h("p.quiet", {}, [bytes(each.bytes), each.quantization, each.fits].filter(Boolean).join(" · ")), h("pre", {}, each.entry),
-      h("div.row.end", {}, h("button.small", {type: "button", onclick: () => told(navigator.clipboard.writeText(each.entry), "Copied")}, "Copy"))))))
-  } catch { /* a router that doesn't look for them shows none */ }
+/** What lies on this machine's disk besides: it is looked for when somebody wants to know. */
+function onDisk() {
+  const found = h("div.cards")
+  const element = h("details.card", {ontoggle: async () => {
+    if (!element.open || found.firstChild) return
+    fill(found, h("p.empty", {}, "Looking …"))
+    try {
+      const {models, cut} = await ask("/admin/found")
+      fill(found, cut && h("p.notice", {}, cut), models.map(onOne), !models.length && h("p.empty", {}, "Nothing that router.yaml hasn't."))
+    } catch (error) {
+      fill(found, h("p.empty", {}, /** @type {Error} */ (error).message))
+    }
+  }}, h("summary", {}, "Models on disk that router.yaml lacks"), found)
+  return element
+}
+
+/** @param {any} each */
+function onOne(each) {
+  const lines = each.lines.join("\n")
+  return h("div", {}, h("h3", {}, each.name),
+    h("p.quiet", {}, [bytes(each.size), each.parameters, each.quantization, each.context && `${number(each.context)} tokens`, each.modality, each.fits === false && "doesn't fit here"].filter(Boolean).join(" · ")),
+    each.note && h("p.quiet", {}, each.note), h("pre", {tabindex: 0}, lines),
+    h("button.small", {type: "button", onclick: () => told(navigator.clipboard.writeText(`${lines}\n`), "Copied: it goes below backends in router.yaml")}, "Copy"))
 }
