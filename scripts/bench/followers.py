@@ -70,14 +70,14 @@ def router(engine_port: int, core: int, folder: Path, backends: int) -> Iterator
         yield process, port
 
 
-async def _happen(port: int) -> None:
-    """Have something happen over and over: each is an event."""
+async def happen(port: int, apart: float = EVENTS_EACH) -> None:
+    """Have something happen over and over, so many seconds apart: each is an event."""
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
         while True:
             for lever in ("drain", "undrain"):
                 async with session.post(f"/admin/backends/writer/{lever}") as answer:
                     answer.raise_for_status()
-                await asyncio.sleep(EVENTS_EACH)
+                await asyncio.sleep(apart)
 
 
 def p99(port: int, rate: float, seconds: float) -> tuple[float, int]:
@@ -85,7 +85,7 @@ def p99(port: int, rate: float, seconds: float) -> tuple[float, int]:
 
     async def go() -> Schedule:
         schedule = Schedule(port, BODY, rate, max(1, round(rate * seconds)))
-        happening = asyncio.create_task(_happen(port))
+        happening = asyncio.create_task(happen(port))
         await schedule.run()
         happening.cancel()
         return schedule

@@ -5,7 +5,7 @@
 
 import {h} from "../lib/dom.js"
 
-const MOST = 2000
+const MOST = 1000
 
 /** @typedef {{text: string, tone?: string, title?: string}} Line */
 

@@ -82,11 +82,11 @@ export function keyed(parent, items, keyOf, make) {
     const key = keyOf(item)
     let element = there.get(key)
     there.delete(key)
-    if (element) element.update?.(item)
-    else {
+    if (!element) {
       element = make(item)
       element.key = key
-    }
+    } else if (element.item !== item) element.update?.(item)
+    element.item = item
     const next = before ? before.nextSibling : parent.firstChild
     if (next !== element) parent.insertBefore(element, next)
     before = element

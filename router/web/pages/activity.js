@@ -12,7 +12,7 @@ import {told} from "../components/dialog.js"
 import {requestDetails} from "../components/request.js"
 import {table} from "../components/table.js"
 
-const EVERY = 1000, MOST = 2000
+const EVERY = 1000, MOST = 2000, AT_FIRST = 100
 
 /** @type {any[]} the latest that have ended, the last one first: kept while the page is open elsewhere */
 let recent = []
@@ -59,10 +59,14 @@ export function open(args) {
     {title: "Tokens/s", value: row => number(row.tokens_per_second), by: row => row.tokens_per_second, figures: true, wide: true},
   ]})
   const shown = chosen ? requestDetails(chosen, "#/activity") : null
-  const count = h("span.quiet")
+  let shownMost = AT_FIRST
+  const count = h("span.quiet"), more = h("button", {type: "button", onclick: () => {
+    shownMost += 5 * AT_FIRST
+    draw()
+  }}, "Show more")
   const element = h("section.page", {}, h("h1", {}, "Activity"), shown, h("h2", {}, "Under way"), now,
     h("div.row.between", {}, h("h2", {}, "Ended ", count), h("button.small", {type: "button", onclick: () => save(matching())}, "CSV")),
-    h("div.row", {}, filter, h("label.inline", {}, failed, "Only what failed")), ended)
+    h("div.row", {}, filter, h("label.inline", {}, failed, "Only what failed")), ended, h("div", {}, more))
 
   function matching() {
     const text = filter.value.toLowerCase()
@@ -72,7 +76,8 @@ export function open(args) {
   const draw = () => {
     const found = matching()
     count.textContent = `${number(found.length)} of ${number(recent.length)}`
-    ended.update(found.slice(0, 200))
+    ended.update(found.slice(0, shownMost))
+    more.hidden = found.length <= shownMost
   }
 
   async function look() {
