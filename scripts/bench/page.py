@@ -3,10 +3,10 @@
     python -m scripts.bench.page                                    two minutes and a half
     python -m scripts.bench.page --seconds 3 --rate 100             a trial
 
-50 backends, 2,000 recent requests, requests and events by a schedule, and a real Chromium (the extra `browser`). Of each
-page it tells the first paint (nothing cached), the longest task of the browser's main thread, and how many messages a
-second came from the router; then the router's share of a core with a page open and without, in turns. Events are made
-by a program that asks the router for them, in both. The router is this checkout's: compile it first, with `make fast`.
+50 backends, 2,000 recent requests, requests and events by a schedule, and a real Chromium (the extra `browser`). Of
+each page it tells the first paint (nothing cached), the longest task of the browser's main thread, and how many
+messages a second came from the router; then the router's share of a core with a page open and without, in turns. Events
+are made by a program that asks the router for them, in both. The router is this checkout's: `make fast` compiles it.
 """
 
 import argparse
@@ -34,8 +34,8 @@ from scripts.instruments.processes import ROOT, cores, cpu_of, pinned
 PAGES = ("overview", "models", "activity", "logs")
 WATCH = """() => {
   window.longest = 0
-  new PerformanceObserver(list => { for (const each of list.getEntries()) window.longest = Math.max(window.longest, each.duration) })
-    .observe({type: "longtask", buffered: true})
+  const seen = list => { window.longest = Math.max(window.longest, ...list.getEntries().map(each => each.duration)) }
+  new PerformanceObserver(seen).observe({type: "longtask", buffered: true})
 }"""
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
 
@@ -97,13 +97,10 @@ async def cost(process: psutil.Process, port: int, pairs: int, seconds: float) -
 
 
 async def measure(process: psutil.Process, port: int, asked: argparse.Namespace) -> str:
-    """Measure both, under a load of a process of its own."""
-    command = [sys.executable, "-m", "scripts.bench.page", "--load", str(port), "--rate", str(asked.rate)]
-    with subprocess.Popen([*command, "--events", str(asked.events)], cwd=ROOT) as load:
-        await asyncio.sleep(2000 / asked.rate)
-        lines = await look(port, asked.seconds)
-        told = await cost(process, port, asked.pairs, asked.seconds)
-        load.terminate()
+    """Measure both."""
+    await asyncio.sleep(2000 / asked.rate)
+    lines = await look(port, asked.seconds)
+    told = await cost(process, port, asked.pairs, asked.seconds)
     return "\n".join([f"{asked.rate:g} requests/s, {asked.events:g} events/s:", *lines, told])
 
 
@@ -130,7 +127,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, pinned(available[1:] or available):
         folder = Path(name)
         with engine(available[-1], folder) as port, router(port, available[0], folder, 50) as (process, at):
-            print(asyncio.run(measure(process, at, asked)))
+            command = [sys.executable, "-m", "scripts.bench.page", "--load", str(at), "--rate", str(asked.rate)]
+            with subprocess.Popen([*command, "--events", str(asked.events)], cwd=ROOT) as load:
+                print(asyncio.run(measure(process, at, asked)))
+                load.terminate()
 
 
 if __name__ == "__main__":
