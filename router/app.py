@@ -305,8 +305,10 @@ class App:
 
     async def stop(self) -> None:
         """Take no new requests, let those in flight end, stop the engines."""
-        await self._close_port()
-        await self._drained(self.plan.config.limits.drain_timeout)
+        seconds = self.plan.config.limits.drain_timeout
+        await self._take_nothing_new()
+        await self.listener.narrow(seconds)
+        await self._drained(seconds)
         await self._prober.stop()
         await self.fleet.stop()
         await self._close()
@@ -327,19 +329,24 @@ class App:
 
     async def kill(self) -> None:
         """Stop now: cut every request, kill every engine."""
-        await self._close_port()
+        await self._take_nothing_new()
+        self.listener.close_port()
         await self.fleet.kill(keep=self._config.server.keep_engines)
         await self._prober.stop()
         await self._close()
 
-    async def _close_port(self) -> None:
+    @property
+    def stops_in(self) -> float | None:
+        """Seconds until what is still in flight is cut; None: the router doesn't stop."""
+        return self.listener.stops_in
+
+    async def _take_nothing_new(self) -> None:
         self.rules.draining = True
         if self.reloader is not None:
             await self.reloader.stop()
-        self.listener.close_port()
-        self._feed.feed.close()
 
     async def _close(self) -> None:
+        self._feed.feed.close()
         logging.getLogger().removeHandler(self._feed)
         self._historian.stop()
         self.plane.close()

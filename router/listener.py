@@ -1,6 +1,6 @@
 """The router's port, and that for Ollama's clients: both lanes behind each.
 
-bind ──▶ serves ──▶ close_port (nobody new) ──▶ close (everybody out)
+bind ──▶ serves ──▶ narrow (nobody new but this machine's programs) ──▶ close (everybody out)
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from aiohttp import web
@@ -39,6 +39,10 @@ AIOHTTP_WITHIN = 1.0
 """Seconds that aiohttp's handlers get at the end; requests in flight have had `drain_timeout` before."""
 
 
+_LOOPBACK = {"0.0.0.0": ("127.0.0.1",), "::": ("127.0.0.1", "::1")}
+"""Where this machine's programs reach a port that is open at every address."""
+
+
 def room_for_clients(files: int) -> int:
     """Tell how many clients' connections this many file descriptors allow, each with one to a backend."""
     return max(1, (files - OTHER_FILES) // 2)
@@ -58,6 +62,10 @@ class Listener:
         self._server: asyncio.Server | None = None
         # Of server.ollama_port; None also where it is the same port.
         self._ollama: asyncio.Server | None = None
+        # In the place of one that other machines reach, while the router ends its requests.
+        self._at_the_end: list[asyncio.Server] = []
+        # When what is in flight then is cut, by the loop's clock.
+        self._until: float | None = None
 
     @property
     def url(self) -> str:
@@ -121,7 +129,7 @@ class Listener:
 
     @property
     def _servers(self) -> list[asyncio.Server]:
-        return [server for server in (self._server, self._ollama) if server is not None]
+        return [server for server in (self._server, self._ollama, *self._at_the_end) if server is not None]
 
     def check(self, auth: AuthConfig) -> None:
         """Raise StartError where other machines reach the port, and nothing says who of them may ask.
@@ -138,13 +146,35 @@ class Listener:
                 "with server.host: 127.0.0.1"
             )
 
+    @property
+    def stops_in(self) -> float | None:
+        """Seconds until what is still in flight is cut; None: the router doesn't stop."""
+        return None if self._until is None else max(0.0, self._until - asyncio.get_running_loop().time())
+
+    async def narrow(self, seconds: float) -> None:
+        """Accept nobody any more but this machine's programs, who may see what is ended within so many seconds.
+
+        Where the port is one address of a network, they don't reach it any more, either.
+        """
+        loop, lane, port = asyncio.get_running_loop(), self._lane, _port_of(self._server)
+        self._until = loop.time() + seconds
+        wide = [each for each in self._servers if any(is_wide(one.getsockname()[0]) for one in each.sockets)]
+        for each in wide:
+            each.close()
+        if lane is None or self._server not in wide:
+            return
+        for host in _LOOPBACK.get(self._where.host, ()):
+            with suppress(OSError):
+                self._at_the_end.append(await loop.create_server(lambda: Client(lane), host, port, reuse_address=True))
+
     def close_port(self) -> None:
         """Accept nobody any more; who is connected stays."""
         for server in self._servers:
             server.close()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close the port, and every connection."""
+        self.close_port()
         if self._lane is not None:
             self._lane.close()
         if self._runner is not None:

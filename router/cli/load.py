@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from router.api.admin.models import LOAD, MODELS, ModelsTold, ModelTold
 from router.cli import running, shown
 from router.cli.running import Reply, Running
+from router.telemetry.logs import printable
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks how far the loads are."""
@@ -42,11 +43,20 @@ async def _load(router: Running, names: Collection[str]) -> list[Reply[ModelsTol
                 bars.show(
                     [model for model in running.models_of(await router.call(MODELS)) if shown.is_on_its_way(model)]
                 )
-            replies.append(await load)
+            replies.append(_checked(await load))
     if len(replies) > 1:
         now = {model.name: model for model in running.models_of(await router.call(MODELS))}
         replies = [_with_what_left(reply, now) for reply in replies]
     return replies
+
+
+def _checked(reply: Reply[ModelsTold]) -> Reply[ModelsTold]:
+    """Give an answer that says that all is loaded; what says so with other words isn't believed."""
+    models = running.models_of(reply)
+    other = ", ".join(f"{each.name} is {each.state}" for each in models if not shown.is_loaded(each))
+    if reply.error or (models and not other):
+        return reply
+    return running.doubted(reply, f"not loaded: {printable(other) or 'nothing'}")
 
 
 def _with_what_left(reply: Reply[ModelsTold], now: Mapping[str, ModelTold]) -> Reply[ModelsTold]:

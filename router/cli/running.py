@@ -55,11 +55,12 @@ class Reply(Generic[T]):
 
 
 class Running:
-    """A running router at `url`. All methods raise CommandError where it can't be asked."""
+    """A running router at `url`. It `stops` if it said so last. Methods raise CommandError where it can't be asked."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url
+        self.stops = False
 
     async def call(
         self, endpoint: Endpoint[Any, Any, T], *, within: float | None = ANSWER_WITHIN, **fields: str | int
@@ -72,6 +73,7 @@ class Running:
         try:
             url = URL(f"{self._url}{path}", encoded=True).with_query(fields)
             async with self._session.request(endpoint.method, url, timeout=timeout) as answer:
+                self.stops = answer.ok and answer.headers.get("x-router-state") == "stopping"
                 return _read(endpoint.tells, answer.status, await answer.read(), self._url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _nobody(self._url, error) from None
@@ -91,6 +93,8 @@ class Running:
                     if answer.status != 200:
                         reply = _read(endpoint.tells, answer.status, await answer.read(), self._url)
                         raise CommandError(reply.error, REFUSED)
+                    if answer.content_type != "text/event-stream":
+                        raise _no_router(self._url, answer.status)
                     lost = 0
                     async for line in answer.content:
                         if line.startswith(b"id: "):
@@ -113,6 +117,10 @@ def _nobody(url: str, error: Exception) -> CommandError:
     )
 
 
+def _no_router(url: str, status: int) -> CommandError:
+    return CommandError(f"what answers at {url} is no router, or one of another version ({status})", BAD_START)
+
+
 def ask(options: argparse.Namespace, do: Callable[[Running], Awaitable[R]]) -> R:
     """Ask the router that the options mean. Raises ConfigError, and CommandError where it can't be asked."""
 
@@ -120,7 +128,11 @@ def ask(options: argparse.Namespace, do: Callable[[Running], Awaitable[R]]) -> R
         url, key = address(options)
         headers = {"authorization": f"Bearer {key}"} if key else {}
         async with aiohttp.ClientSession(headers=headers) as session:
-            return await do(Running(session, url))
+            router = Running(session, url)
+            found = await do(router)
+        if router.stops:
+            say("This router is stopping: what is under way may end, and nothing new is taken.\n", sys.stderr)
+        return found
 
     return asyncio.run(ask_it())
 
@@ -229,7 +241,7 @@ def _read(kind: type[T], status: int, body: bytes, url: str) -> Reply[T]:
     code = None if failed is None else failed.error.code
     absent = failed is not None and failed.error.param is None and code in {"not_found", "method_not_allowed"}
     if plain is None or (told is None and failed is None) or absent:
-        raise CommandError(f"what answers at {url} is no router, or one of another version ({status})", BAD_START)
+        raise _no_router(url, status)
     if status in {401, 403}:
         raise CommandError(f"{error} The key is that of --key, or the first of auth.admin_keys in the file.", BAD_START)
     return Reply(told, plain.root, error)
@@ -241,6 +253,12 @@ def _as(kind: type[T], body: bytes) -> T | None:
         return kind.model_validate_json(body, extra="ignore")
     except ValidationError:
         return None
+
+
+def doubted(reply: Reply[T], error: str) -> Reply[T]:
+    """Give an answer that says that it was done, and doesn't show it, as an error."""
+    plain = reply.plain if isinstance(reply.plain, dict) else {}
+    return Reply(None, {**plain, "error": {"message": error}}, error)
 
 
 def code_of(replies: Sequence[Reply[Any]]) -> int:

@@ -32,9 +32,11 @@ def summary(told: StatusTold) -> list[str]:
 
 def of_router(told: RouterTold) -> list[str]:
     """Write of the process, a few words each."""
+    stops = [] if told.stops_in is None else [f"stopping within {lasting(told.stops_in)}"]
     late = [f"loop late by {told.loop_lag:.2f} s"] if told.loop_lag >= 0.1 else []
     return [
         f"router {told.version}",
+        *stops,
         f"up {lasting(told.uptime)}",
         f"{told.in_flight} requests under way",
         f"{told.queued} waiting",

@@ -3,11 +3,16 @@
 import argparse
 import asyncio
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from router.api.admin.models import MODELS, UNLOAD, ModelsTold
 from router.cli import running
 from router.cli.exits import BAD_START, CommandError
 from router.cli.running import Reply, Running
+from router.core.memory.states import State
+from router.telemetry.logs import printable
+
+_KNOWN: Final = frozenset(each.value for each in State)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,4 +39,13 @@ async def _unload(router: Running, names: Collection[str]) -> list[Reply[ModelsT
             for model in running.models_of(await router.call(MODELS))
             if model.state not in {"unloaded", "failed"}
         ]
-    return await asyncio.gather(*(router.call(UNLOAD, within=None, name=name) for name in names))
+    return [_checked(each) for each in await asyncio.gather(*(router.call(UNLOAD, within=None, name=n) for n in names))]
+
+
+def _checked(reply: Reply[ModelsTold]) -> Reply[ModelsTold]:
+    """Give an answer that says that all is unloaded. A request may have had it loaded again meanwhile."""
+    models = running.models_of(reply)
+    other = ", ".join(f"{each.name} is {each.state}" for each in models if each.state not in _KNOWN)
+    if reply.error or (models and not other):
+        return reply
+    return running.doubted(reply, f"not unloaded: {printable(other) or 'nothing'}")

@@ -27,6 +27,10 @@ class Levers(Protocol):
     def overrides(self) -> Overrides:
         """What admins have changed of what router.yaml says."""
 
+    @property
+    def stops_in(self) -> float | None:
+        """Seconds until the router cuts what is still in flight, as it stops; None: it doesn't stop."""
+
     async def override(self, backends: Collection[str], key: Key, value: int, by: str) -> None:
         """Change a key of launches without touching the file; `by` is the admin's name. Raises StartError."""
 

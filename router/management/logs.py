@@ -100,7 +100,9 @@ def _line(entry: Entry) -> Sent[LineTold]:
 def last_lines(path: Path) -> list[str]:
     """Read the last lines of a file; none where there is none. Blocks."""
     data, size = _behind(path, 0)
-    lines = data.decode("utf-8", "replace").splitlines()
+    text = data.decode("utf-8", "replace").removesuffix("\n")
+    # Nothing but \n ends a line, as for those who follow: a bar of progress is written over and over with \r.
+    lines = [line.rstrip("\r") for line in text.split("\n")] if data else []
     # The first one lacks its beginning.
     return lines[1:] if size > AT_ONCE else lines
 

@@ -13,6 +13,7 @@ from router.api.admin.endpoint import FIELD, Asked, Endpoint, Endpoints, Reply, 
 from router.core.errors import BadRequestError
 from router.core.scopes import Scope
 from router.proxy.slow import ADMIN
+from router.proxy.unusual import expect
 
 P = TypeVar("P")
 
@@ -50,14 +51,16 @@ def _pattern(path: str, endpoints: Endpoints[Any]) -> str:
 def _route(endpoint: Endpoint[Any, Any, Any], path: str, handler: Handler) -> web.RouteDef:
     """Give a route. A HEAD may only ask for what could be read: it is what link checkers send."""
     if endpoint.method == "GET":
-        return web.get(path, handler, allow_head=endpoint.scope is Scope.READ and not endpoint.streams)
-    return web.route(endpoint.method, path, handler)
+        head = endpoint.scope is Scope.READ and not endpoint.streams
+        return web.get(path, handler, allow_head=head, expect_handler=expect)
+    return web.route(endpoint.method, path, handler, expect_handler=expect)
 
 
 def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Handler:
     """Make the function that answers an endpoint: it reads, does, and answers.
 
-    Its `scope` is what the asking key needs: `proxy.slow.SlowLane.guard` looks at it.
+    Its `scope` is what the asking key needs, and what `lasts` is answered while the router stops, as what only reads:
+    `proxy.slow.SlowLane.guard` looks at them.
     """
     handle: Callable[..., Awaitable[Any]] = endpoint.handle(part)
 
@@ -76,6 +79,7 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Handler:
         return web.Response(body=body, status=reply.status, content_type="application/json", headers=reply.headers)
 
     vars(answer)["scope"] = endpoint.scope
+    vars(answer)["lasts"] = endpoint.lasts or endpoint.scope is Scope.READ
     return answer
 
 

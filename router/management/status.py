@@ -6,7 +6,15 @@ from importlib.metadata import version
 from router.api.admin import TABLE
 from router.api.admin.endpoint import Nothing
 from router.api.admin.openapi import described
-from router.api.admin.status import AdminTold, Description, ExplainAsked, Explained, OverrideTold, StatusTold
+from router.api.admin.status import (
+    AdminTold,
+    Description,
+    ExplainAsked,
+    Explained,
+    OverrideTold,
+    RouterTold,
+    StatusTold,
+)
 from router.core.estimate.ask import Ask
 from router.core.scopes import Admin
 from router.fleet.overrides import Overrides
@@ -34,7 +42,7 @@ class Status:
         plane, last = self._plane, None if self._reloader is None else self._reloader.last
         machine, backends = await asyncio.gather(self._machine.machine(), self._describe())
         told = {
-            "router": self._machine.router(len(plane.exchanges), len(plane.dispatcher.admission)),
+            "router": self._router_told(),
             "machine": machine,
             "backends": backends,
             "queues": plane.queues.told(),
@@ -42,6 +50,11 @@ class Status:
             "overrides": overrides_told(self._router.overrides),
         }
         return StatusTold.model_validate(told)
+
+    def _router_told(self) -> RouterTold:
+        told = self._machine.router(len(self._plane.exchanges), len(self._plane.dispatcher.admission))
+        seconds = self._router.stops_in
+        return told if seconds is None else told.model_copy(update={"stops_in": round(seconds, 1)})
 
     async def explain(self, asked: ExplainAsked, _: Admin) -> Explained:
         """Tell where a request would go now, and why. Raises ModelNotFoundError."""

@@ -1,5 +1,7 @@
 """Requests of admins that go to an engine as they are, but for what is the router's own business."""
 
+import asyncio
+from collections import Counter
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -33,12 +35,47 @@ _SANDBOX: Final = {"content-security-policy": "sandbox allow-scripts allow-forms
 """A page of an engine has an origin of its own then: it can't use the router as its reader could."""
 
 
+WINDOW: Final = 60.0
+"""Seconds in which a GET is logged once. What a page asks for again and again is counted, and told after them."""
+
+MOST_LINES: Final = 32
+"""Most GETs that are logged within these: a page has many parts."""
+
+
+class Visits:
+    """Logs who sends what to which backend: each request that may change something, and GETs within bounds."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[str, str, str]] = set()
+        self._counted: Counter[tuple[str, str]] = Counter()
+
+    def note(self, method: str, backend: str, path: str, by: str) -> None:
+        """Log or count a request."""
+        visit = backend, path.partition("?")[0], by
+        if method == "GET" and (visit in self._seen or len(self._seen) >= MOST_LINES):
+            self._counted[backend, by] += 1
+            return
+        if method == "GET":
+            if not self._seen:
+                asyncio.get_running_loop().call_later(WINDOW, self.tell)
+            self._seen.add(visit)
+        log.info(f"admin: {method} at {backend}", by=by, path=path)
+
+    def tell(self) -> None:
+        """Tell what was counted, and begin anew."""
+        for (backend, by), count in self._counted.items():
+            log.info(f"admin: {count} more GETs at {backend}", by=by)
+        self._seen.clear()
+        self._counted.clear()
+
+
 class Upstream:
     """Answers `router.api.admin.upstream`."""
 
     def __init__(self, fleet: Fleet, plane: Plane) -> None:
         self._fleet = fleet
         self._plane = plane
+        self._visits = Visits()
 
     async def pass_on(self, request: web.Request, admin: Admin) -> web.StreamResponse:
         """Pass a request on, and its answer back. Raises NotFoundError, ConflictError and BadGatewayError."""
@@ -48,8 +85,7 @@ class Upstream:
         if pool is None:
             raise ConflictError(f"'{backend.name}' isn't there now: {backend.health.reason or 'it has not started'}.")
         address, key = pool.address, self._plane.api_key(backend)
-        if request.method != "GET":
-            log.info(f"admin: {request.method} at {backend.name}", by=admin.name, path=path)
+        self._visits.note(request.method, backend.name, path, admin.name)
         headers = _passed(request)
         headers += [*address.headers, *([("authorization", f"Bearer {key}")] if key else [])]
         connector = aiohttp.TCPConnector(resolver=Resolver(self._plane.connections.names), force_close=True)

@@ -35,6 +35,9 @@ OPEN = ("/health", "/ready")
 them."""
 
 
+STATE, STOPPING = "x-router-state", "stopping"
+"""A header of each answer of ours while the router stops."""
+
 ADMIN = web.RequestKey("admin", Admin)
 """Where a handler with a `scope` finds who asks, who has it."""
 
@@ -159,7 +162,8 @@ class SlowLane:
             response = self._refuse(errors.MethodNotAllowedError(sentence), request)
             response.headers["allow"] = allowed
         except web.HTTPNotFound:
-            sentence = f"There is no {request.method} {request.path} here. See /v1/models, /health, /ready."
+            where = "/admin/openapi.json" if request.path.startswith("/admin") else "/v1/models, /health, /ready"
+            sentence = f"There is no {request.method} {request.path} here. See {where}."
             response = self._refuse(errors.NotFoundError(sentence), request)
         except web.HTTPException as refused:
             response = self._refuse(errors.BadRequestError(f"{refused.status}: {refused.reason}."), request)
@@ -172,6 +176,8 @@ class SlowLane:
         headers = lowered(request)
         response.headers["x-request-id"] = usable_id(headers) or self._rules.new_id()
         response.headers["vary"] = "origin"
+        if self._rules.draining:
+            response.headers[STATE] = STOPPING
         if response.headers.get("server", SERVER_SOFTWARE) == SERVER_SOFTWARE:
             response.headers["server"] = SERVER
         response.headers.update(_fields(self._rules.cors(headers)))
@@ -188,10 +194,12 @@ class SlowLane:
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             return web.Response(status=204, headers=_fields(self._rules.preflight(headers)))
         rules, authority, remote = self._rules, authority_of(request), request.remote or ""
-        scope = getattr(request.match_info.handler, "scope", None)
+        endpoint = request.match_info.handler
+        scope = getattr(endpoint, "scope", None)
+        is_over = rules.draining and not getattr(endpoint, "lasts", False)
         if is_for_page(request.method, request.path, request.headers.get("accept", "")):
             pass  # it tells nothing
-        elif rules.draining or not (scope or request.path in OPEN or request.path.startswith("/admin")):
+        elif is_over or not (scope or request.path in OPEN or request.path.startswith("/admin")):
             rules.admit(headers, authority)
         elif request.path not in OPEN:
             http11, changes = request.version >= (1, 1), scope not in {None, Scope.READ}

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from itertools import count, islice
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Final, Generic, NamedTuple, TypeVar
 
 from router.core.errors import UnavailableError
 
@@ -34,6 +34,12 @@ TURN: Final = 0.001
 
 QUIET: Final = 15.0
 """Seconds without an entry after which a follower gets a sign of life, so that no proxy closes its connection."""
+
+
+class TooManyFollowersError(UnavailableError):
+    """As many follow as may."""
+
+    code: ClassVar[str] = "too_many_followers"
 
 
 class Entry(NamedTuple):
@@ -92,11 +98,18 @@ class Feed:
     def follow(self, after: int | None = None, every: float = 0.0) -> AsyncGenerator[Sequence[Entry], None]:
         """Give all entries behind the number `after`, or from now on, as they come; none at all as a sign of life.
 
-        With `every`, they are gathered for so many seconds. Raises UnavailableError where there are too many followers.
+        With `every`, they are gathered for so many seconds. Raises TooManyFollowersError.
         """
         if self.followers >= MOST_FOLLOWERS:
-            raise UnavailableError(f"{MOST_FOLLOWERS} followers are here already: close some of them.", retry_after=5)
-        return self._follow(self.last if after is None else after, min(every, SLOWEST))
+            raise TooManyFollowersError(
+                f"{MOST_FOLLOWERS} followers are here already: close some of them.", retry_after=5
+            )
+        if after is None:
+            after = self.last
+        elif after > self.last:
+            # A number of another router's, or of before the clock went back: all is new.
+            after = self._first - 1
+        return self._follow(after, min(every, SLOWEST))
 
     async def _follow(self, after: int, every: float) -> AsyncGenerator[Sequence[Entry], None]:
         self.followers += 1

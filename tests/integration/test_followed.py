@@ -136,6 +136,11 @@ async def test_an_engines_log(app, session):
         file.write("one\ntwo\n")
     async with session.get(app.url + "/admin/backends/a/logs?limit=2") as answer:
         assert (await answer.json())["lines"] == ["one", "two"]
+    with path.open("a", newline="") as file:
+        file.write("10%\r20%\u2028\r\nend")
+    async with session.get(app.url + "/admin/backends/a/logs?limit=3") as answer:
+        assert (await answer.json())["lines"] == ["two", "10%\r20%\u2028", "end"]
+    path.write_text("")
     async with session.get(app.url + "/admin/backends/a/logs/stream") as answer:
         assert await answer.content.readline() == b": connected\n"
         reading = asyncio.create_task(events(answer, 2))

@@ -251,6 +251,39 @@ async def test_another_server_there(command, aiohttp_server, status, text):
     assert err == f"what answers at http://127.0.0.1:{server.port} is no router, or one of another version ({status})\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("load", "m"), "not loaded: m is flying\n"), (("unload", "m"), "not unloaded: m is flying\n"),
+     (("unload", "--all"), "not unloaded: m is flying\n")],
+)  # fmt: skip
+async def test_an_answer_that_does_not_show_that_it_was_done(command, aiohttp_server, words, said):
+    """It isn't believed."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"models": [{"name": "m", "state": "flying"}]})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    server = await aiohttp_server(app)
+    code, out, err = await command(*words, "--url", f"http://127.0.0.1:{server.port}")
+    assert (code, out, err) == (1, "", said)
+
+
+@pytest.mark.parametrize("command_", ["events", "logs -f box"])
+async def test_who_follows_what_is_no_router_is_told(command, aiohttp_server, command_):
+    """An answer of another kind isn't followed for ever."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    server = await aiohttp_server(app)
+    code, out, err = await command(*command_.split(), "--url", f"http://127.0.0.1:{server.port}")
+    assert (code, out) == (2, "")
+    assert "is no router, or one of another version (200)" in err
+
+
 @pytest.fixture
 async def keyed(start_router, fake, tmp_path):
     """Give the router.yaml of a real router that has an admin key."""

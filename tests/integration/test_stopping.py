@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from router.cli.main import main
 from tests.fakes.engine import FakeEngine, expected_body
 from tests.integration.raw import ASK, LANES, nothing_left, post, small_send_buffers
 from tests.running import REPOSITORY, RunningRouter, eventually
@@ -123,6 +124,63 @@ async def test_a_terminal_that_is_closed_stops_it(tmp_path, raw):
         router.signal(signal.SIGHUP)
         assert b"[DONE]" in await client.rest()
         assert await router.exit_code() == 0
+
+
+# Admins, while it stops
+
+WIDE = """\
+server: {port: 0, host: 0.0.0.0}
+auth: {keys: [mine], admin_keys: [{key: ops, name: ops, scopes: [read, manage]}]}
+"""
+
+
+@pytest.mark.parametrize("where", ["server: {port: 0}\n", WIDE])
+async def test_who_looks_after_it_sees_what_it_waits_for_and_may_end_it(tmp_path, where, raw, session, capsys):
+    """From this machine: what is read, and an end for requests. Nothing else is answered, and followers hold nobody."""
+    key = {"authorization": "Bearer ops"}
+    async with FakeEngine(fault="hang", fault_after=1) as fake:
+        text = config(fake, where).replace("server: {port: 0}\n", "", 1)
+        async with RunningRouter(tmp_path, text) as router:
+            await router.ready()
+            client = await raw(router)
+            client.send(post({**ASK, "stream": True}, headers=b"authorization: Bearer mine\r\nx-request-id: mine\r\n"))
+            await client.reader.readuntil(b"data: ")
+            follower = await session.get(router.url + "/admin/events", headers=key)
+            router.signal(signal.SIGTERM)
+            await eventually(lambda: "in flight may end" in router.said)
+
+            async def ask(method, path):
+                async with session.request(method, router.url + path, headers=key) as answer:
+                    return answer.status, await answer.json()
+
+            status, told = await ask("GET", "/admin/status")
+            assert (status, told["router"]["in_flight"]) == (200, 1)
+            assert 0 < told["router"]["stops_in"] <= 300
+            assert [each["id"] for each in (await ask("GET", "/admin/requests"))[1]["requests"]] == ["mine"]
+            assert (await ask("GET", "/admin/logs"))[0] == 200
+            for method, path in (
+                ("POST", "/admin/backends/b/drain"),
+                ("GET", "/upstream/b/health"),
+                ("GET", "/v1/models"),
+            ):
+                status, told = await ask(method, path)
+                assert (status, told["error"]["message"]) == (503, "The router is stopping. Try again soon.")
+            other = await raw(router)
+            other.send(post(ASK, headers=b"authorization: Bearer mine\r\n"))
+            assert (await other.answer()).status == 503
+
+            words = ["--url", router.url, "--key", "ops"]
+            assert await asyncio.to_thread(main, ["status", *words]) == 0
+            said = capsys.readouterr()
+            assert ", stopping within " in said.out
+            assert said.err == "This router is stopping: what is under way may end, and nothing new is taken.\n"
+            assert await asyncio.to_thread(main, ["drain", "b", *words]) == 1
+            assert capsys.readouterr().err == "The router is stopping. Try again soon.\n"
+            assert await asyncio.to_thread(main, ["cancel", "mine", *words]) == 0
+            assert await router.exit_code() == 0
+            assert b"An admin of the router has cancelled this request." in await client.cut()
+            assert "in flight may end" in await follower.text()
+            assert "Traceback" not in router.said
 
 
 # Clients, while it stops

@@ -124,7 +124,7 @@ class Endpoint(Generic[P, A, T]):
     `qwen` answers. `others` are the statuses of answers of type `tells` beside 200, with their meaning, and `errors`
     those of answers with a `fails` beside 400, 401 and 403; a status that is in both may have either. With `streams`,
     the answer is a stream of server-sent events, each with a `tells`. With `passes`, the part gets the request itself,
-    and gives the response.
+    and gives the response. `lasts`: it is answered as long as requests are under way, also while the router stops.
     """
 
     operation: str
@@ -141,6 +141,7 @@ class Endpoint(Generic[P, A, T]):
     streams: bool = False
     fails: type[ErrorTold | ErrorSentence] = ErrorTold
     passes: bool = False
+    lasts: bool = False
 
     @property
     def is_text(self) -> bool:

@@ -55,6 +55,10 @@ They find the router as router.yaml in this folder says (`--config FILE` names a
 `ROUTER_URL`; the admin key is that of `--key`, of `ROUTER_ADMIN_KEY`, or the first of the file. `--json` prints the
 router's own answer. Exit codes: 0; 1 if the router couldn't do it; 2 if none answers there, or doesn't take the key.
 
+While the router stops, it still answers this machine's programs what only reads, and `cancel`: until the requests under
+way have ended, at most `limits.drain_timeout`, and its engines are stopped. Commands say so; anything else is a 503.
+(Where `server.host` is one address of a network, nobody reaches it any more.)
+
 ## Requests and answers
 
 Fields stand in the path, in the query, or in a JSON object in the body. A name with slashes may be written as it is, or

@@ -147,6 +147,7 @@ CANCEL: Final = Endpoint[ManagedRequests, CancelAsked, RequestsTold](
     path="/admin/requests/{id}/cancel",
     scope=Scope.MANAGE,
     doc="End a request now. Its client is told, and its engine stops working on it.",
+    lasts=True,
     asks=CancelAsked,
     tells=RequestsTold,
     handle=lambda part: part.cancel,

@@ -50,6 +50,7 @@ class RouterTold(Told):
 
     `started` is in seconds since the epoch, `uptime` in seconds. `loop_lag` is how late its event loop was at worst in
     the last minute, in seconds: all requests are late by as much. `descriptors` are its open files and connections.
+    `stops_in`, while it stops: seconds until what is still in flight is cut.
     """
 
     version: str
@@ -62,6 +63,7 @@ class RouterTold(Told):
     loop_lag: float
     in_flight: int
     queued: int
+    stops_in: float | None = None
 
 
 class SpeedsTold(Told):

@@ -62,6 +62,14 @@ async def test_one_of_an_earlier_start():
     assert (first.data["n"], first.missed) == (2, 2)
 
 
+async def test_one_of_a_later_start():
+    """The clock went back, or it was another router's: it gets all that is kept of this one."""
+    made = Feed(most=3, clock=lambda: 5.0)
+    await added(made, *range(5))
+    first, *_ = await taken(made.follow(9_999_999_999_999), 3)
+    assert (first.data["n"], first.missed) == (2, 2)
+
+
 async def test_a_sign_of_life(monkeypatch):
     """While nothing happens."""
     monkeypatch.setattr(feed, "QUIET", 0.01)
@@ -166,8 +174,9 @@ async def test_too_many_followers():
     """One more is refused, and told why."""
     made = Feed()
     made.followers = MOST_FOLLOWERS
-    with pytest.raises(UnavailableError, match="followers are here already"):
+    with pytest.raises(UnavailableError, match="followers are here already") as caught:
         made.follow()
+    assert caught.value.code == "too_many_followers"
 
 
 async def test_lines_of_the_log_are_followed():
