@@ -52,15 +52,16 @@ def endpoints(
     """
     of_models, of_requests = Models(fleet, plane, router), Requests(plane, recent)
     describe = Described(fleet, recent, historian.machine.devices, router).backends
+    of_logs = Logs(fleet, feed, folder)
     return [
         *routes(status.ENDPOINTS, Status(describe, plane, historian.machine, router, reloader)),
         *routes(models.ENDPOINTS, of_models),
         *routes(backends.ENDPOINTS, Backends(fleet, describe, router)),
         *routes(requests.ENDPOINTS, of_requests),
         *routes(history.ENDPOINTS, historian),
-        *routes(logs.ENDPOINTS, Logs(fleet, feed, folder)),
+        *routes(logs.ENDPOINTS, of_logs),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
         *routes(found.ENDPOINTS, Search(router)),
-        *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, of_models, of_requests, feed)),
+        *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, plane, of_models, of_requests, of_logs, feed)),
         *routes(upstream.ENDPOINTS, Upstream(fleet, plane)),
     ]

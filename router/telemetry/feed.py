@@ -81,6 +81,11 @@ class Feed:
         news, self._news = self._news, self._loop.create_future()
         news.set_result(None)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody follows any more."""
+        return self._end.is_set()
+
     def close(self) -> None:
         """End whoever follows."""
         self._end.set()

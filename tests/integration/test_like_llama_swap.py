@@ -1,6 +1,7 @@
 """llama-swap's endpoints: scripts that were written for it work here."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -130,3 +131,100 @@ async def test_the_log(app, session, asked):
             if b'admin: unloads a by="this machine"' in line:
                 break
     await eventually(lambda: app._feed.feed.followers == 0)
+
+
+class Followed:
+    """What /api/events has told so far."""
+
+    def __init__(self, answer):
+        self._lines = answer.content
+        self.told = []
+
+    async def until(self, fits):
+        """Read on until a message of this kind fits; give it."""
+        async with asyncio.timeout(20):
+            while True:
+                line = await self._lines.readline()
+                if line.startswith(b"data:"):
+                    envelope = json.loads(line[5:])
+                    self.told.append((envelope["type"], json.loads(envelope["data"])))
+                    if fits(*self.told[-1]):
+                        return self.told[-1][1]
+
+
+async def chat(app, session, **more):
+    async with session.post(app.url + "/v1/chat/completions", json={"model": "demo", "messages": [], **more}) as answer:
+        await answer.read()
+        return answer.status
+
+
+async def test_events(app, session, asked):
+    """How things are, and then what changes: states of models, the log, requests under way and ended."""
+    assert await chat(app, session) == 200
+    async with session.get(app.url + "/api/events") as answer:
+        assert answer.content_type == "text/event-stream"
+        followed = Followed(answer)
+        await followed.until(lambda kind, _: kind == "inflight")
+        assert [kind for kind, _ in followed.told] == ["logData", "modelStatus", "metrics", "inflight"]
+        log, models, metrics, inflight = (data for _, data in followed.told)
+        assert (log["source"], "listening at" in log["data"]) == ("proxy", True)
+        assert [(each["id"], each["name"], each["state"]) for each in models] == [
+            ("demo", "a", "ready"),
+            ("other", "b", "stopped"),
+        ]
+        (first,) = metrics
+        assert (first["model"], first["resp_status_code"], first["error_msg"]) == ("demo", 200, "")
+        assert (inflight["operation"], inflight["total"], inflight["requests"]) == ("snapshot", 0, [])
+        asking = asyncio.create_task(chat(app, session, **{each: SLOW[each] for each in ("stream", "fake")}))
+        inflight = await followed.until(lambda kind, data: kind == "inflight" and data["total"])
+        assert [(each["model"], each["req_path"]) for each in inflight["requests"]] == [
+            ("demo", "/v1/chat/completions")
+        ]
+        assert await asking == 200
+        (second,) = await followed.until(lambda kind, _: kind == "metrics")
+        assert second["id"] == first["id"] + 1
+        assert await followed.until(lambda kind, _: kind == "activity") == {"id": second["id"]}
+        await asked("POST", "/api/models/unload/demo")
+        await followed.until(lambda kind, data: kind == "logData" and "admin: unloads a" in data["data"])
+        stopped = [("demo", "stopped"), ("other", "stopped")]
+        await followed.until(
+            lambda kind, data: kind == "modelStatus" and [(each["id"], each["state"]) for each in data] == stopped
+        )
+
+
+async def test_followers_of_events_end_with_the_router(app, session):
+    """They hold up no stop; who comes later is told anew."""
+    for _ in range(2):
+        async with session.get(app.url + "/api/events") as answer:
+            await Followed(answer).until(lambda kind, _: kind == "inflight")
+    async with session.get(app.url + "/api/events") as answer:
+        await Followed(answer).until(lambda kind, _: kind == "inflight")
+        await app.kill()
+
+
+async def test_activity(app, session):
+    """As a list, by pages, and what it comes to."""
+
+    async def ask(path):
+        async with session.get(app.url + path) as answer:
+            return answer.status, await answer.json()
+
+    for _ in range(3):
+        await chat(app, session)
+    status, listed = await ask("/api/metrics")
+    assert (status, len(listed)) == (200, 3)
+    status, page = await ask("/api/metrics/activity?limit=2&model=demo")
+    assert (status, page["total"], page["total_pages"], page["data"]) == (200, 3, 2, listed[:0:-1])
+    assert listed[0]["tokens"]["output_tokens"] > 0
+    status, stats = await ask("/api/metrics/stats")
+    assert (status, stats["total_requests"]) == (200, 3)
+    assert (await ask("/api/metrics/activity?limit=1000"))[0] == 400
+    assert (await ask("/api/metrics/activity?sort=nothing"))[0] == 400
+
+
+@pytest.mark.parametrize(("name", "status"), [("proxy", 200), ("demo", 200), ("a", 200), ("nope", 404)])
+async def test_one_log(app, session, name, status):
+    """The router's, or an engine's by its model or its backend."""
+    async with session.get(f"{app.url}/logs/stream/{name}") as answer:
+        assert answer.status == status
+        assert (answer.content_type == "text/plain") == (status == 200)

@@ -4,6 +4,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import Field, RootModel
 
+from router.api.admin.activity import ActivitiesTold, ActivityAsked, PageTold, StatsAsked, StatsTold
 from router.api.admin.endpoint import Asked, Endpoint, Endpoints, ErrorSentence, Nothing, Stream, Told
 from router.core.scopes import Admin, Scope
 
@@ -48,6 +49,26 @@ class EndAsked(Asked):
     id: Annotated[str, Field(description="its x-request-id")]
 
 
+class SwapEvent(Told):
+    """Something that happened. `data` is JSON once more, of a form that `type` says.
+
+    `modelStatus`: a list of all models, each with `id`, `name`, `description`, `state` (`ready`, `starting`, `stopping`
+    or `stopped`; empty for one that runs elsewhere), `unlisted` and `peerID` (the backend elsewhere that has it).
+    `logData`: `source`, which is `proxy`, and `data`, lines of the router's log. `metrics`: a list of requests that
+    have ended, as /api/metrics has them; `activity`: the `id` of the last one. `inflight`: the requests under way, as
+    `operation: snapshot`, their `total` and `requests`.
+    """
+
+    type: str
+    data: str
+
+
+class StreamAsked(Asked):
+    """Whose log."""
+
+    id: Annotated[str, Field(description="`proxy` for the router's own, or the name of a model or a backend")]
+
+
 class ManagedLikeLlamaSwap(Protocol):
     """The part of the router that answers as llama-swap does."""
 
@@ -71,6 +92,21 @@ class ManagedLikeLlamaSwap(Protocol):
 
     async def log_stream(self, asked: Nothing, admin: Admin) -> Stream[Text]:
         """Give it as it comes. Raises UnavailableError where too many follow."""
+
+    async def one_log(self, asked: StreamAsked, admin: Admin) -> Stream[Text]:
+        """Give one log as it comes. Raises RouterError."""
+
+    async def events(self, asked: Nothing, admin: Admin) -> Stream[SwapEvent]:
+        """Give what happens. Raises UnavailableError where too many follow."""
+
+    async def metrics(self, asked: Nothing, admin: Admin) -> ActivitiesTold:
+        """List the latest requests that have ended."""
+
+    async def activity(self, asked: ActivityAsked, admin: Admin) -> PageTold:
+        """Give a page of them."""
+
+    async def stats(self, asked: StatsAsked, admin: Admin) -> StatsTold:
+        """Tell what they come to."""
 
 
 _Part = ManagedLikeLlamaSwap
@@ -161,4 +197,87 @@ LOG_STREAM: Final = Endpoint[_Part, Nothing, Text](
     streams=True,
 )
 
-ENDPOINTS: Final[Endpoints[_Part]] = (RUNNING, UNLOAD_ALL, UNLOAD_EVERY, UNLOAD_ONE, CANCEL_ONE, LOG, LOG_STREAM)
+ONE_LOG: Final = Endpoint[_Part, StreamAsked, Text](
+    operation="one_log",
+    method="GET",
+    path="/logs/stream/{id}",
+    scope=Scope.READ,
+    doc="The router's log (`proxy`), or that of a model's engine, as text: what there is of it, and then what comes.",
+    asks=StreamAsked,
+    tells=Text,
+    handle=lambda part: part.one_log,
+    errors={
+        404: "There is no such name.",
+        409: "The router doesn't launch it, and has no log of it.",
+        503: "Too many follow already.",
+    },
+    example={"id": "qwen"},
+    streams=True,
+)
+
+EVENTS: Final = Endpoint[_Part, Nothing, SwapEvent](
+    operation="swap_events",
+    method="GET",
+    path="/api/events",
+    scope=Scope.READ,
+    doc="What happens, in llama-swap's form: the models' states, the router's log, the requests. It begins with how "
+    "things are now. Changes are looked for twice a second.",
+    asks=Nothing,
+    tells=SwapEvent,
+    fails=ErrorSentence,
+    handle=lambda part: part.events,
+    errors={503: "Too many follow already."},
+    streams=True,
+)
+
+METRICS: Final = Endpoint[_Part, Nothing, ActivitiesTold](
+    operation="metrics",
+    method="GET",
+    path="/api/metrics",
+    scope=Scope.READ,
+    doc="The latest requests that have ended, as llama-swap lists them.",
+    asks=Nothing,
+    tells=ActivitiesTold,
+    fails=ErrorSentence,
+    handle=lambda part: part.metrics,
+)
+
+ACTIVITY: Final = Endpoint[_Part, ActivityAsked, PageTold](
+    operation="activity",
+    method="GET",
+    path="/api/metrics/activity",
+    scope=Scope.READ,
+    doc="The same by pages, as later versions have it.",
+    asks=ActivityAsked,
+    tells=PageTold,
+    fails=ErrorSentence,
+    handle=lambda part: part.activity,
+    example={"limit": 10, "sort": "duration"},
+)
+
+STATS: Final = Endpoint[_Part, StatsAsked, StatsTold](
+    operation="stats",
+    method="GET",
+    path="/api/metrics/stats",
+    scope=Scope.READ,
+    doc="What the latest requests come to, and how their speeds are spread.",
+    asks=StatsAsked,
+    tells=StatsTold,
+    fails=ErrorSentence,
+    handle=lambda part: part.stats,
+)
+
+ENDPOINTS: Final[Endpoints[_Part]] = (
+    RUNNING,
+    UNLOAD_ALL,
+    UNLOAD_EVERY,
+    UNLOAD_ONE,
+    CANCEL_ONE,
+    LOG,
+    LOG_STREAM,
+    ONE_LOG,
+    EVENTS,
+    METRICS,
+    ACTIVITY,
+    STATS,
+)

@@ -74,6 +74,7 @@ add fields to answers, but take none away.
 | `POST /v1/models/load`, `/v1/models/unload` | `POST /admin/models/{name}/load`, `…/unload` |
 | `GET /v1/cluster` | `GET /admin/status`: its `backends` |
 | llama-swap's `/running`, `/unload`, `/api/models/unload`, `/logs`, `/upstream/{name}/…` | the same, in its shapes |
+| llama-swap's `/api/events`, `/api/metrics`, `/api/metrics/activity`, `/api/inflight/{id}/cancel` | the same |
 """
 
 
