@@ -56,6 +56,9 @@ PARTIAL = BESIDE | {
 }
 """Paths that some engines have and others lack, and that nothing translates."""
 
+POSTED = PARTIAL | TRANSLATABLE | {"/v1/chat/completions", "/v1/completions"}
+"""Paths that are known to take a POST, of all that a model may answer."""
+
 _NO_SUCH_PATH = frozenset({404, 405, 501})
 
 _MODEL = re.compile(rb"\bmodel(?:_not_found)?\b", re.IGNORECASE)

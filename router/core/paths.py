@@ -16,9 +16,11 @@ from router.core.apis import BESIDE, OLLAMA
 _SLASHES = re.compile(rb"/{2,}")
 _PREFIX = re.compile(rb"/(?:(?:api|openai)/v1|v1/v1)(?=/|\Z)")
 _AZURE = re.compile(rb"/openai/deployments/([^/]+)(/.+)")
-_WITHOUT_V1 = re.compile(
-    rb"/(?:chat/completions|completions|embeddings|models|messages|responses|audio|images|moderations)(?=/|\Z)"
-)
+_WORDS = rb"/(?:chat/completions|completions|embeddings|models|messages|responses|audio|images|moderations)(?=/|\Z)"
+_WITHOUT_V1 = re.compile(_WORDS)
+_AZURES_OTHER = re.compile(rb"/openai(" + _WORDS + rb".*)")
+_HEALTH = b"/v1/health"
+"""The name that llama.cpp's clients have for /health, too."""
 _TARGET = re.compile(rb"/[!\"$-~]*")
 
 
@@ -32,7 +34,8 @@ class Meant(NamedTuple):
 def meant(target: bytes) -> Meant:
     """Tell what a request's target means, which is the path with its query.
 
-    Azure's `/openai/deployments/NAME/…` names the model; its query, the version of the API, is for Azure alone.
+    Azure's `/openai/deployments/NAME/…` names the model, `/openai/models` and `/openai/responses` don't; the query, the
+    version of the API, is for Azure alone.
     """
     path, mark, query = target.partition(b"?")
     path = _SLASHES.sub(b"/", path)
@@ -41,6 +44,11 @@ def meant(target: bytes) -> Meant:
     azure = _AZURE.fullmatch(path)
     if azure is not None:
         return Meant(b"/v1" + azure[2], unquote(azure[1].decode("latin-1")))
+    azure = _AZURES_OTHER.fullmatch(path)
+    if azure is not None:
+        return Meant(b"/v1" + azure[1])
+    if path == _HEALTH:
+        return Meant(b"/health" + mark + query)
     path = _PREFIX.sub(b"/v1", path)
     return Meant((b"/v1" if _WITHOUT_V1.match(path) else b"") + path + mark + query)
 

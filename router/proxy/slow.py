@@ -14,6 +14,7 @@ from aiohttp.http import SERVER_SOFTWARE
 
 from router.core import errors
 from router.core.access import is_for_page
+from router.core.apis import POSTED
 from router.core.errors import RouterError
 from router.core.outline import Texts
 from router.core.paths import is_of_models, meant
@@ -157,14 +158,9 @@ class SlowLane:
         except RouterError as error:
             response = self._refuse(error, request)
         except web.HTTPMethodNotAllowed as refused:
-            allowed = ", ".join(sorted(refused.allowed_methods))
-            sentence = f"{request.path} takes {allowed}, not {request.method}."
-            response = self._refuse(errors.MethodNotAllowedError(sentence), request)
-            response.headers["allow"] = allowed
+            response = self._refuse_method(request, refused.allowed_methods)
         except web.HTTPNotFound:
-            where = "/admin/openapi.json" if request.path.startswith("/admin") else "/v1/models, /health, /ready"
-            sentence = f"There is no {request.method} {request.path} here. See {where}."
-            response = self._refuse(errors.NotFoundError(sentence), request)
+            response = self._refuse_path(request)
         except web.HTTPException as refused:
             response = self._refuse(errors.BadRequestError(f"{refused.status}: {refused.reason}."), request)
         if self._rules.draining or offers_upgrade(request):
@@ -185,6 +181,25 @@ class SlowLane:
     def _refuse(self, error: RouterError, request: web.Request) -> web.Response:
         self._note(error, request, request.path)
         return error_response(error, request)
+
+    def _refuse_path(self, request: web.Request) -> web.Response:
+        where = "/admin/openapi.json" if request.path.startswith("/admin") else "/v1/models, /health, /ready"
+        engines = f"; an engine's own {request.path} is at /upstream/NAME{request.path}, for admins"
+        is_engines = not request.path.startswith(("/v1", "/api/", "/admin", "/upstream"))
+        sentence = f"There is no {request.method} {request.path} here. See {where}{engines * is_engines}."
+        return self._refuse(errors.NotFoundError(sentence), request)
+
+    def _refuse_method(self, request: web.Request, methods: set[str]) -> web.Response:
+        """Name the methods of a path. Any one under /v1 may be sent a POST, but few are known to take it."""
+        path = request.path.encode("utf-8", "surrogateescape")
+        known = methods - {"POST"} if is_of_models(path) and request.path not in POSTED else methods
+        if not known:
+            return self._refuse_path(request)
+        allowed = ", ".join(sorted(known))
+        sentence = f"{request.path} takes {allowed}, not {request.method}."
+        response = self._refuse(errors.MethodNotAllowedError(sentence), request)
+        response.headers["allow"] = allowed
+        return response
 
     def _note(self, error: RouterError, request: web.Request, path: str) -> None:
         """Leave a trace of a request that is refused before it became an exchange."""

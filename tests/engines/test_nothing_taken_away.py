@@ -63,6 +63,30 @@ BODIES = {
 }
 
 
+READ = ("/v1/models", "/v1/models/", "/models", "/v1/models/MODEL", "/health", "/v1/health", "/health?verbose=1")
+"""Paths that clients read."""
+
+METHODS = ("HEAD", "OPTIONS", "DELETE", "PUT", "PATCH")
+POSTED = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/api/chat")
+OWN = ("/props", "/slots", "/metrics", "/lora-adapters", "/docs", "/openapi.json", "/version", "/ping", "/load")
+"""Paths that engines have for themselves, and for those who run them."""
+
+REFUSED: dict[tuple[str, str], tuple[int, str]] = {
+    **{("GET", path): (405, "takes POST, not GET") for path in POSTED},
+    **{(method, path): (405, f"takes POST, not {method}") for method in METHODS[1:] for path in POSTED[:1]},
+    **{(method, "/v1/models"): (405, f"takes GET, HEAD, not {method}") for method in METHODS[1:]},
+    **{("GET", path): (404, f"an engine's own {path} is at /upstream/NAME{path}") for path in OWN},
+    **{("DELETE", path): (404, f"There is no DELETE {path} here") for path in OWN[:2]},
+    ("DELETE", "/v1/models/demo"): (405, "takes GET, HEAD, not DELETE"),
+    ("GET", "/v1/responses/resp_1"): (404, "There is no GET /v1/responses/resp_1 here"),
+    ("DELETE", "/v1/responses/resp_1"): (404, "There is no DELETE /v1/responses/resp_1 here"),
+    ("GET", "/v1/files"): (404, "There is no GET /v1/files here"),
+    ("GET", "/v1/models/nope"): (404, "'nope' does not exist"),
+    ("DELETE", "/api/delete"): (400, "doesn't delete"),
+}
+"""What is not for clients, whatever the engine has: the status, and words of the error."""
+
+
 class Server(NamedTuple):
     """Who is asked: where, under which name of the model, and what its requests' heads have more."""
 
@@ -151,3 +175,62 @@ async def test_bodies(asked, write):
     """As clients write them."""
     await both(asked, "/v1/chat/completions", write, HEADERS["usual"])
     await both(asked, "/v1/completions", write, HEADERS["usual"])
+
+
+# Without a body
+
+
+async def read(server: Server, method: str, path: str, *, behind: bool = False) -> Answer:
+    """Ask without a body; `behind`: on a connection whose first request was a chat, which another lane has read."""
+    client = await connect(server.url)
+    try:
+        if behind:
+            body = as_it_is({**CHAT, "model": server.model})
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%scontent-length: %d\r\n\r\n"
+            client.send(head % (server.lines, HEADERS["usual"], len(body)) + body)
+            assert (await client.answer()).status == 200
+        client.send(b"%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s" % (method.encode(), path.encode(), server.lines))
+        client.send(b"Connection: close\r\n\r\n")
+        head, _, rest = (await client.rest()).partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        headers = dict(line.lower().split(b": ", 1) for line in lines)
+        return Answer(int(status.split()[1]), headers, rest, head)
+    finally:
+        client.leave()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", READ)
+async def test_what_is_read(asked, path, method):
+    """Where the engine gives it, so does the router, whatever came before on the connection."""
+    told = await read(asked.engine, method, path.replace("MODEL", asked.engine.model))
+    if told.status != 200:
+        return
+    for behind in (False, True):
+        ours = await read(asked.router, method, path.replace("MODEL", asked.router.model), behind=behind)
+        assert ours.status == 200, ours
+        assert ours.headers[b"content-type"].partition(b";")[0] == b"application/json"
+        assert bool(ours.body) is (method == "GET")
+        assert int(ours.headers[b"content-length"]) > 0
+
+
+@pytest.mark.parametrize(("method", "path"), REFUSED)
+async def test_what_is_refused(asked, method, path):
+    """In clear words, in the form of the path's API, and alike on each lane; the methods that there are stand in it."""
+    status, words = REFUSED[method, path]
+    answers = [await read(asked.router, method, path, behind=behind) for behind in (False, True)]
+    for answer in answers:
+        assert answer.status == status
+        error = json.loads(answer.body)["error"]
+        assert words in (error if path.startswith("/api/") else error["message"])
+        assert (b"allow" in answer.headers) is (status == 405)
+    first, second = ({**each.headers, b"x-request-id": b"", b"date": b""} for each in answers)
+    assert first == second
+
+
+@pytest.mark.parametrize("path", [POSTED[0], "/v1/models", "/props", "/v1/files"])
+async def test_a_refused_head_has_no_body(asked, path):
+    """It would be taken for the next answer. And a page's preflight is for pages that may ask."""
+    answer = await read(asked.router, "HEAD", path)
+    assert (answer.status == 200) is (path == "/v1/models")
+    assert answer.body == b""

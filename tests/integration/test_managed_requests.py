@@ -81,7 +81,7 @@ async def test_what_is_under_way(ask, chat):
     await told(ask, 0)
 
 
-async def test_one_is_cancelled(ask, chat, fake, router):
+async def test_one_is_cancelled(ask, chat, fake, router, tmp_path):
     """Its client is told, as an event in a stream; its engine stops; and it is remembered with its end."""
     asking = asyncio.create_task(chat(SLOW))
     await told(ask, 1)
@@ -94,7 +94,12 @@ async def test_one_is_cancelled(ask, chat, fake, router):
     await told(ask, 0)
     await eventually(lambda: fake.stats.aborted == 1)
     _, recent = await ask("GET", "/admin/requests/recent")
-    assert [(each["id"], each["outcome"]) for each in recent["requests"]] == [("one", "cancelled by an admin")]
+    (ended,) = recent["requests"]
+    assert (ended["id"], ended["outcome"], ended["finish_reason"]) == ("one", "cancelled by an admin", None)
+    assert 1 <= ended["tokens"] < 50
+    log = tmp_path / "logs" / "access.log"
+    await eventually(lambda: log.exists() and log.read_text())
+    assert log.read_text().endswith(f' -+{ended["tokens"]}tok one cut="cancelled by an admin" key=alice\n')
 
 
 async def test_one_that_waits_is_cancelled(ask, chat):

@@ -125,6 +125,8 @@ def test_every_store(folder, command):
     assert (found["llama3.2"]["context"], found["llama3.2"]["fits"]) == (32768, True)
     assert found["llava-7b"]["entry"]["models"] == ["llava:7b"]
     assert found["llava-7b"]["modality"] == "text and images"
+    code, _, err = command("models", "--scan", "models/broken.gguf")
+    assert (code, err) == (2, "models/broken.gguf: this is a file; name the folder that it is in\n")
     code, out, _ = command("models", "--scan")
     assert code == 0
     assert out.splitlines()[0].split() == [

@@ -61,6 +61,9 @@ BAD = [
     ("get", "/v1/models/nope", None, 404, "model_not_found"),
     ("get", CHAT, None, 405, "method_not_allowed"),
     ("delete", "/v1/models/demo", None, 405, "method_not_allowed"),
+    ("get", "/v1/files", None, 404, "not_found"),
+    ("delete", "/v1/responses/resp_1", None, 404, "not_found"),
+    ("get", "/props", None, 404, "not_found"),
 ]
 
 

@@ -171,7 +171,7 @@ async def test_the_version_is_numeric(asked):
         ("POST", "/api/create", "router.yaml"),
         ("POST", "/api/copy", "route"),
         ("DELETE", "/api/delete", "router.yaml"),
-        ("POST", "/api/blobs/sha256:0", "launch.model"),
+        ("POST", "/api/blobs/sha256:0", "doesn't take files: give the model's file as launch.model"),
     ],
 )
 async def test_what_changes_models_is_refused(asked, method, path, instead):
