@@ -30,6 +30,9 @@ WITHIN: Final = 1.0
 SPARE: Final = 200.0
 """How many times as long as a reading took the history waits for the next one: nvidia-smi takes 50 ms of a core."""
 
+LASTS: Final = 0.5
+"""Seconds for which a description is good, free RAM included: a status asks for it twice, and a page may ask often."""
+
 STALE: Final = 60.0
 """Seconds after which a reading says nothing any more."""
 
@@ -87,6 +90,9 @@ class Devices:
         self._began = self._at = float("-inf")
         self._took = 0.0
         self._reading: asyncio.Task[None] | None = None
+        # What was described, and until when it is good.
+        self._described: list[DeviceNow] = []
+        self._good_until = self._at
 
     async def fresh(self) -> list[DeviceNow]:
         """Describe them as they are now, or, if that takes long, as they were."""
@@ -117,7 +123,7 @@ class Devices:
         self._pids = pids
         self._gpus = tuple(each for each in figures if each.name != RAM)
         self._at = self._clock()
-        self._took = self._at - self._began
+        self._took, self._good_until = self._at - self._began, self._at
 
     def held(self) -> dict[str, dict[str, int]]:
         """Tell what each backend was seen to hold, in bytes by device; have that read anew, if it is old."""
@@ -129,7 +135,12 @@ class Devices:
         }
 
     def now(self) -> list[DeviceNow]:
-        """Describe them, RAM first, as it is; GPUs as they were read last."""
+        """Describe them, RAM first; GPUs as they were read last."""
+        if self._clock() >= self._good_until:
+            self._described, self._good_until = self._describe(), self._clock() + LASTS
+        return self._described
+
+    def _describe(self) -> list[DeviceNow]:
         memory, reserved = facts.memory_now(), self._engines.reserved
         held = self._held(RAM, reserved)
         # What an engine maps of a file counts as available to the system. The engine would have to read it again.

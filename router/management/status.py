@@ -1,6 +1,5 @@
 """What runs, who waits, where a request would go."""
 
-import asyncio
 from importlib.metadata import version
 
 from router.api.admin import TABLE
@@ -40,7 +39,7 @@ class Status:
     async def status(self, _: Nothing, _admin: Admin) -> StatusTold:
         """Describe the router, the machine, every backend, the queues, and the last reload."""
         plane, last = self._plane, None if self._reloader is None else self._reloader.last
-        machine, backends = await asyncio.gather(self._machine.machine(), self._describe())
+        machine, backends = await self._machine.machine(), await self._describe()
         told = {
             "router": self._router_told(),
             "machine": machine,
