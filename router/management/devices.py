@@ -96,13 +96,14 @@ class Devices:
 
     async def fresh(self) -> list[DeviceNow]:
         """Describe them as they are now, or, if that takes long, as they were."""
-        if self._is_due():
-            reading = self._begin()
+        if (reading := self._renew()) is not None and self._clock() - self._at > FRESH:
             await asyncio.wait([reading], timeout=max(0.0, self._began + WITHIN - self._clock()))
         return self.now()
 
-    def _is_due(self) -> bool:
-        return self._clock() - self._at > FRESH or self._engines.pids != self._pids
+    def _renew(self) -> asyncio.Task[None] | None:
+        """Begin a reading, if the last one is old or an engine has come or gone since."""
+        is_due = self._clock() - self._at > FRESH or self._engines.pids != self._pids
+        return self._begin() if is_due else None
 
     def watch(self) -> None:
         """Read them soon, if it is time to and an engine runs."""
@@ -127,8 +128,7 @@ class Devices:
 
     def held(self) -> dict[str, dict[str, int]]:
         """Tell what each backend was seen to hold, in bytes by device; have that read anew, if it is old."""
-        if self._is_due():
-            self._begin()
+        self._renew()
         return {
             backend: {device: by[backend] for device, by in self._by.items() if by.get(backend)}
             for backend in self._pids

@@ -83,12 +83,14 @@ async def test_a_reading_is_good_for_a_while(machine):
     assert machine.reads == 2
 
 
-async def test_an_engine_that_comes_is_seen_at_once(machine):
-    """A reading of before it says nothing of it."""
+async def test_an_engine_that_comes_is_looked_at_soon(machine):
+    """A reading of before it says nothing of it; but it is no reason to wait."""
     await machine.devices.fresh()
+    machine.goes_on.clear()
     machine.engines.pids, machine.held = {"qwen": 7}, {RAM: {"qwen": 20}}
-    ram, _ = await machine.devices.fresh()
-    assert ram.held == {"qwen": 20}
+    assert [each.held for each in await machine.devices.fresh()] == [{}, {}]
+    machine.goes_on.set()
+    await eventually(lambda: machine.devices.now()[0].held == {"qwen": 20})
     assert machine.reads == 2
 
 
