@@ -9,18 +9,18 @@ import {h} from "../lib/dom.js"
  * Open a dialog until it is answered.
  * @param {string} title
  * @param {(Node | string)[]} content
- * @param {{yes: string, no?: string, danger?: boolean, value?: () => any}} answers
+ * @param {{yes: string, no?: string, danger?: boolean, large?: boolean, value?: () => any}} answers
  * @returns {Promise<any>} what `value` gives, or true; null if it was closed otherwise
  */
-export function dialog(title, content, {yes, no = "Cancel", danger = false, value = () => true}) {
+export function dialog(title, content, {yes, no = "Cancel", danger = false, large = false, value = () => true}) {
   return new Promise(done => {
     /** @type {any} */
     let given = null
-    const element = h("dialog", {"aria-label": title},
+    const element = h(large ? "dialog.large" : "dialog", {"aria-label": title},
       h("form", {method: "dialog", onsubmit: () => { given = value() }},
         h("h2", {}, title), ...content,
         h("div.row.end", {},
-          h("button", {type: "button", onclick: () => element.close()}, no),
+          no && h("button", {type: "button", onclick: () => element.close()}, no),
           h(danger ? "button.danger" : "button.primary", {type: "submit"}, yes))))
     element.addEventListener("close", () => {
       element.remove()
