@@ -33,7 +33,7 @@ export function open() {
   let timer
   let closed = false, reloadedAt = /** @type {number | null} */ (null), isSaving = false, isWrong = false
 
-  const path = h("p.quiet", {}), changed = h("p.notice.row", {hidden: true}), why = h("p.notice", {hidden: true, dataset: {tone: "bad"}})
+  const path = h("p.quiet.path", {}), changed = h("p.notice.row", {hidden: true}), why = h("p.notice", {hidden: true, dataset: {tone: "bad"}})
   const summary = h("p.figure", {id: "problems", role: "status"}), found = h("div")
   const text = editor("router.yaml", {oninput: typed, described: "problems"})
   const save = h("button.primary", {type: "button", onclick: write}, "Save"), undo = h("button", {type: "button", onclick: takeBack}, "Take changes back")
