@@ -177,11 +177,15 @@ def _cut(text: Text, width: int) -> Text:
 def fitted(rows: Sequence[Row], width: int, *, numbers: Sequence[str], spare: Sequence[str]) -> dict[str, int]:
     """Give the columns that are shown, each with its width. Columns of text shrink; then some are left out.
 
-    Those go first in which nothing stands.
+    Before that, those in which nothing stands.
     """
     natural = {name: max(cell_len(name), *(min(width, cell_len(row[name])) for row in rows)) for name in rows[0]}
+    for name in [name for name in spare if not any(row[name] for row in rows)]:
+        if sum(natural.values()) + GAP * (len(natural) - 1) <= width:
+            break
+        natural.pop(name, None)
     least = {name: size if name in numbers else min(size, NARROWEST) for name, size in natural.items()}
-    for name in sorted(spare, key=lambda name: any(row[name] for row in rows)):
+    for name in spare:
         if sum(least.values()) + GAP * (len(least) - 1) <= width:
             break
         least.pop(name, None)

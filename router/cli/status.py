@@ -6,11 +6,11 @@ import time
 from launchers.footprints.parts import RAM
 from router.api.admin.status import STATUS, BackendTold, DeviceTold, MachineTold, ReloadTold, RouterTold, StatusTold
 from router.cli import running, tables
-from router.cli.shown import lasting, sizes
+from router.cli.shown import lasting
 from router.core.memory.refusals import size_text
 from router.telemetry.logs import printable
 
-NUMBERS = ("IN FLIGHT", "ANSWERED", "TTFT", "TPOT", "RESTARTS", "LOAD")
+NUMBERS = ("IN FLIGHT", "ANSWERED", "TTFT", "TPOT", "MEMORY", "RESTARTS", "LOAD")
 _SPARE = ("WHY", "ANSWERED", "LOAD", "RESTARTS", "MEMORY", "TPOT", "TTFT")
 
 
@@ -94,7 +94,7 @@ def row(each: BackendTold) -> tables.Row:
         "IN FLIGHT": str(each.in_flight),
         "TTFT": "" if speeds is None or speeds.ttft_p50 is None else f"{speeds.ttft_p50:.3f}s",
         "TPOT": "" if speeds is None or speeds.tpot_p50 is None else f"{speeds.tpot_p50 * 1000:.1f}ms",
-        "MEMORY": sizes(each.footprint),
+        "MEMORY": size_text(sum(each.footprint.values())) if each.footprint else "",
         "RESTARTS": str(each.restarts or ""),
         "LOAD": "" if each.load_seconds is None else f"{each.load_seconds:.1f}s",
         "ANSWERED": str(each.answered),

@@ -142,6 +142,12 @@ class UnavailableError(RouterError):
     code = "no_backend_available"
 
 
+class StoppingError(UnavailableError):
+    """The router stops; another one may soon be there."""
+
+    code = "router_stopping"
+
+
 class QueueFullError(RouterError):
     """The model's queue is full, or the requests that wait have too many bytes."""
 

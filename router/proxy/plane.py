@@ -23,7 +23,7 @@ from router.core.affinity import blocks_of, in_prompt_order
 from router.core.balance import Draw
 from router.core.catalog import Backend, Candidate, Catalog, Way
 from router.core.dispatch import Dispatcher
-from router.core.errors import UnavailableError
+from router.core.errors import StoppingError, UnavailableError
 from router.core.estimate.ask import Ask, Sent
 from router.core.estimate.hearing import HEAR
 from router.core.health import Thresholds
@@ -387,7 +387,7 @@ class Plane:
 
     def close(self) -> None:
         """Cut every exchange under way, which its client is told, and every connection."""
-        stopped = UnavailableError("The router stopped before the answer was whole. Try again soon.", retry_after=5)
+        stopped = StoppingError("The router stopped before the answer was whole. Try again soon.", retry_after=5)
         for each in list(self.exchanges):
             each.break_off(stopped, "the router stopped")
         self.connections.close_all()

@@ -321,9 +321,9 @@ def address_of(transport: BaseTransport) -> str:
     return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
 
 
-def stopping() -> errors.UnavailableError:
+def stopping() -> errors.StoppingError:
     """Give the error for a request that comes while the router stops."""
-    return errors.UnavailableError("The router is stopping. Try again soon.", retry_after=5)
+    return errors.StoppingError("The router is stopping. Try again soon.", retry_after=5)
 
 
 def late_head(seconds: float) -> errors.RequestTimeoutError:

@@ -165,6 +165,7 @@ async def test_who_looks_after_it_sees_what_it_waits_for_and_may_end_it(tmp_path
             ):
                 status, told = await ask(method, path)
                 assert (status, told["error"]["message"]) == (503, "The router is stopping. Try again soon.")
+                assert told["error"]["code"] == "router_stopping"
             other = await raw(router)
             other.send(post(ASK, headers=b"authorization: Bearer mine\r\n"))
             assert (await other.answer()).status == 503

@@ -99,6 +99,24 @@ def test_no_size_is_overrun(width, height):
     assert len(lines) == height
 
 
+def test_what_engines_hold_and_who_has_drained_one():
+    """As far as there is room: columns without anything leave first, then the counts, and the reasons stay."""
+    backends = [
+        backend("qwen-7b", 2, models=("qwen2.5-7b-instruct",), restarts=2, load_seconds=12.34,
+                footprint={"NVIDIA 0": 6 * GIB, "ram": GIB // 2}),
+        backend("mistral", drained=True, drained_by="ops", drained_since=0.0),
+        backend("far", health="down", reason="connection refused"),
+    ]  # fmt: skip
+    head, *rows = [" ".join(line.split()) for line in drawn(seen(backends), 120)[2:6]]
+    assert head == "BACKEND STATE MODELS IN FLIGHT MEMORY RESTARTS LOAD ANSWERED WHY"
+    assert rows[0] == "qwen-7b up qwen2.5-7b-instruct 2 6.5 GiB 2 12.3s 5"
+    assert rows[1].startswith("mistral drained demo 0 5 by ops since 19")
+    assert rows[2] == "far down demo 0 5 connection refused"
+    head, *rows = [" ".join(line.split()) for line in drawn(seen(backends))[2:6]]
+    assert head == "BACKEND STATE MODELS IN FLIGHT MEMORY RESTARTS WHY"
+    assert rows[1].startswith("mistral drained demo 0 by ops")
+
+
 def test_fifty_backends_at_80_by_24():
     """Those with requests come first, then the one that is down, then the others; all that is left out is counted."""
     lines = drawn(BUSY)
