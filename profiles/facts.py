@@ -27,6 +27,7 @@ PATIENCE = 2.0
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+MEMINFO = Path("/proc/meminfo")
 CARDS = Path("/sys/class/drm")
 KFD = Path("/dev/kfd")
 """The device by which ROCm computes. A container sees the host's cards in /sys, but may not have this."""
@@ -152,6 +153,11 @@ def _within(membership: str, root: Path, machine: Memory) -> Memory:
             in_use = parsers.memory_in_use(_text(group / used), _text(group / "memory.stat"))
             left.append(limit if in_use is None else max(limit - in_use, 0))
     return Memory(min(limits, default=machine.total), min(left))
+
+
+def mapped_now() -> int:
+    """Give the bytes of mapped files, which count as available though a program works with them; 0 if unknown."""
+    return parsers.mapped_files(_text(MEMINFO))
 
 
 METAL_LIMIT = ("/usr/sbin/sysctl", "-n", "iogpu.wired_limit_mb")

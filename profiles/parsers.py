@@ -236,6 +236,12 @@ def memory_in_use(usage: str, stat: str) -> int | None:
     return max(int(usage) - cached, 0)
 
 
+def mapped_files(meminfo: str) -> int:
+    """Give the bytes of files that any process has mapped, each once, by /proc/meminfo; 0 if it doesn't tell."""
+    found = re.search(r"^Mapped:\s+([0-9]+) kB$", meminfo, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
 def usable_cpus(allowed: int, quotas: Iterable[float | None]) -> int:
     """Give the CPUs that a process may keep busy: those that it may run on, bounded by the least quota; at least 1."""
     return max(min(allowed, *(math.ceil(quota) for quota in quotas if quota is not None), allowed), 1)

@@ -144,7 +144,7 @@ class Devices:
         memory, reserved = facts.memory_now(), self._engines.reserved
         held = self._held(RAM, reserved)
         # What an engine maps of a file counts as available to the system. The engine would have to read it again.
-        free = max(0, min(memory.available, memory.total - sum(held.values())))
+        free = max(0, memory.available - min(facts.mapped_now(), sum(held.values())))
         gpus = self._gpus if self._clock() - self._at <= STALE else ()
         return [
             DeviceNow(RAM, memory.total, free, held),

@@ -67,6 +67,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch):
     monkeypatch.setattr(facts, "memory_now", lambda: facts.Memory(100, 90))
+    monkeypatch.setattr(facts, "mapped_now", lambda: 15)
     return Machine()
 
 
@@ -141,8 +142,16 @@ async def test_who_holds_what(machine):
     machine.held = {RAM: {"qwen": 20, "tiny": 3}, "NVIDIA 0": {"qwen": 55, "tiny": 0}}
     ram, nvidia, amd = await machine.devices.fresh()
     assert [each.held for each in (ram, nvidia, amd)] == [{"qwen": 20, "tiny": 3}, {"qwen": 55}, {"qwen": 30}]
-    # What is mapped of files isn't free, though the system calls it available.
-    assert ram.free == 100 - 23
+    assert ram.free == 75
+
+
+@pytest.mark.parametrize(("held", "free"), [({}, 90), ({"qwen": 9}, 81), ({"qwen": 14}, 76), ({"a": 13, "b": 13}, 75)])
+async def test_what_engines_map_is_not_free(machine, held, free):
+    """The system calls it available. What replicas share counts once; what other programs map doesn't count."""
+    machine.engines.pids = dict.fromkeys(held, 7)
+    machine.held = {RAM: held}
+    ram, _ = await machine.devices.fresh()
+    assert ram.free == free
 
 
 async def test_what_one_holds(machine):

@@ -151,6 +151,14 @@ def test_memory_limit(text, limit):
 
 
 @pytest.mark.parametrize(
+    ("text", "mapped"),
+    [("MemTotal:  8 kB\nMapped:          2048 kB\nShmem:  9 kB\n", 2 << 20), ("Mapped: ? kB\n", 0), ("", 0)],
+)
+def test_mapped_files(text, mapped):
+    assert parsers.mapped_files(text) == mapped
+
+
+@pytest.mark.parametrize(
     ("limits", "left"),
     [([], None), ([None, 9223372036854771712], None), ([8 << 30], None), ([4 << 30, None, 2 << 30], 2 << 30)],
 )
