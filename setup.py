@@ -23,6 +23,7 @@ HOT = [
             "balance",
             "budget",
             "catalog",
+            "decision",
             "dispatch",
             "health",
             "estimate/ask",
@@ -45,6 +46,7 @@ HOT = [
             "record",
             "retry",
             "stall",
+            "timeline",
             "turns",
         )
     ),
@@ -68,6 +70,7 @@ HOT = [
             "plane",
             "pool",
             "queues",
+            "recording",
             "refusals",
             "repeating",
             "requests",

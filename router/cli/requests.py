@@ -1,8 +1,21 @@
-"""`requests`: say which requests are under way, or with --recent, which ended last."""
+"""`requests`: say which requests are under way; with --recent, which ended last; with an id, all about that one."""
 
 import argparse
+import time
 
-from router.api.admin.requests import RECENT, REQUESTS, EndedTold, RecentTold, RequestsTold, RequestTold
+from router.api.admin.requests import (
+    RECENT,
+    REQUESTS,
+    TIMELINE,
+    AttemptTold,
+    EndedTold,
+    RecentTold,
+    RequestsTold,
+    RequestTold,
+    TimelineTold,
+    WaitTold,
+)
+from router.api.admin.status import CandidateTold
 from router.cli import running, tables
 from router.telemetry.logs import printable
 
@@ -12,6 +25,8 @@ _SPARE = ("PATH", "CACHED", "PROMPT", "KEY", "TTFT", "TOKENS/S")
 
 def run(options: argparse.Namespace) -> int:
     """Print them. Raises ConfigError and CommandError."""
+    if options.id is not None:
+        return running.act(options, TIMELINE, way, id=options.id)
     if options.recent:
         return running.act(options, RECENT, recent, limit=options.limit)
     return running.act(options, REQUESTS, under_way)
@@ -66,3 +81,70 @@ def _ended(each: EndedTold) -> tables.Row:
         "CACHED": "" if each.cached_tokens is None else str(each.cached_tokens),
         "PATH": printable(each.path),
     }
+
+
+def way(told: TimelineTold) -> list[str]:
+    """Draw a request's way: what happened when, and for each attempt why it was made there."""
+    request = told.under_way or told.ended
+    if request is None:
+        return []
+    came = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(told.at))
+    key = f", key {printable(request.key)}" if request.key else ""
+    sender = f"{request.client or 'a client that was gone'}{key}"
+    moments = [
+        *[(each.begun, _wait(each)) for each in told.waits],
+        *[(each.begun, _attempt(each)) for each in told.attempts],
+        *_answer(told),
+    ]
+    rows = [{"AT": f"{at:.3f}s", "WHAT": what} for at, what in sorted(moments, key=lambda moment: moment[0])]
+    lines = [f"{printable(request.id)}: {printable(request.model)}, POST {printable(request.path)}"]
+    lines += [f"came {came} from {sender}", "", *tables.table(rows, numbers=["AT"])]
+    for each in told.attempts:
+        lines += ["", f"Why {printable(each.backend)}: {printable(each.why)}"]
+        if each.candidates:
+            lines += tables.table(
+                [_candidate(one) for one in each.candidates], numbers=("SCORE", "IN FLIGHT", "CACHED")
+            )
+        if each.left_out:
+            lines += [f"and {each.left_out} more"]
+    return lines
+
+
+def _wait(each: WaitTold) -> str:
+    until = "until now" if each.ended is None else f"for {each.ended - each.begun:.3f}s"
+    load = f", {each.loading:.3f}s of it while {printable(each.backend)} was loaded" if each.backend else ""
+    return f"queued {until}{load}"
+
+
+def _attempt(each: AttemptTold) -> str:
+    beside = " beside it" if each.beside else ""
+    head = "" if each.head is None else f", head at {each.head:.3f}s"
+    first = "" if each.first_byte is None else f", first byte at {each.first_byte:.3f}s"
+    status = "" if each.status is None else f" ({each.status})"
+    end = "under way" if each.ended is None else f"ended at {each.ended:.3f}s: {printable(each.outcome)}"
+    return f"sent to {printable(each.backend)}{beside}{head}{first}, {end}{status}"
+
+
+def _candidate(each: CandidateTold) -> tables.Row:
+    return {
+        "BACKEND": printable(each.backend),
+        "SCORE": "" if each.score is None else f"{each.score:.4g}",
+        "IN FLIGHT": "" if each.in_flight is None else str(each.in_flight),
+        "CACHED": f"{each.cached}B" if each.cached else "",
+        "PASSED OVER": printable(each.passed_over),
+    }
+
+
+def _answer(told: TimelineTold) -> list[tuple[float, str]]:
+    """Say when the first token came, and the end."""
+    request = told.under_way or told.ended
+    moments = []
+    if request is not None and request.ttft is not None:
+        prompt = "" if told.prefill is None else f": {told.prefill:.3f}s after it was sent"
+        moments.append((request.ttft, f"first token{prompt}"))
+    if told.ended is not None:
+        said = told.ended
+        tokens = "" if said.tokens is None else f", {said.tokens} tokens"
+        speed = "" if said.tokens_per_second is None else f", {said.tokens_per_second:.1f}/s"
+        moments.append((said.duration, f"end: {said.status} {printable(said.outcome)}{tokens}{speed}"))
+    return moments

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from router.core.affinity import Prefixes
 from router.core.catalog import Backend, Candidate
+from router.core.decision import MOST_KEPT, NOTHING, Decision, passed_over
 from router.core.estimate.ask import Ask
 from router.core.load import Load
 
@@ -62,9 +63,10 @@ class Figures(NamedTuple):
 
 
 class Policy(Protocol):
-    """Picks one of at least one candidates."""
+    """Picks one of at least one candidates. `decision` is what the latest pick among several has compared."""
 
     name: str
+    decision: Decision | None
 
     def pick(self, candidates: Sequence[Candidate], ask: Ask, now: float, draw: Draw) -> Candidate:
         """Pick the candidate that gets the request."""
@@ -93,6 +95,7 @@ class _Scored:
 
     def __init__(self, name: str, prefixes: Prefixes | None) -> None:
         self.name = name
+        self.decision: Decision | None = None
         self._prefixes = prefixes
 
     def scores(self, candidates: Sequence[Candidate], ask: Ask, now: float) -> list[float]:  # noqa: ARG002
@@ -110,7 +113,25 @@ class _Scored:
         scores = self.scores(candidates, ask, now)
         worst = self.worst(min(scores))
         good = [candidates[place] for place, score in enumerate(scores) if score <= worst]
-        return good[0] if len(good) == 1 else self.among(good, draw)
+        taken = good[0] if len(good) == 1 else self.among(good, draw)
+        self.note(taken, candidates, scores, worst, NOTHING, len(candidates))
+        return taken
+
+    def note(
+        self,
+        taken: Candidate,
+        candidates: Sequence[Candidate],
+        scores: Sequence[float],
+        worst: float,
+        cached: dict[Backend, int],
+        number: int,
+    ) -> None:
+        """Remember what was compared, of `number` candidates: of many, the one that is taken and some others."""
+        if len(candidates) > MOST_KEPT:
+            at = candidates.index(taken)
+            places = [at, *(place for place in range(MOST_KEPT) if place != at)][:MOST_KEPT]
+            candidates, scores = [candidates[place] for place in places], [scores[place] for place in places]
+        self.decision = Decision(self.name, candidates, scores, worst, self.unit, cached, number - len(candidates))
 
     def among(self, good: Sequence[Candidate], draw: Draw) -> Candidate:
         """Choose among those that are as good."""
@@ -123,7 +144,7 @@ class _Scored:
         figures: list[Figures] = []
         for (backend, model), score in zip(candidates, scores, strict=True):
             cached = self._prefixes.cached(backend, model, ask.blocks) if self._prefixes is not None else 0
-            why = "" if score <= worst else f"{score:.4g}{self.unit}, and another has {min(scores):.4g}{self.unit}"
+            why = passed_over(score, min(scores), worst, self.unit)
             estimate = backend.estimate
             queue, reading, cost = estimate.queue(now), estimate.reading(ask.size, cached, now), estimate.cost(now)
             figures.append(
@@ -182,12 +203,15 @@ class _LeastLatency(_Scored):
         if len(candidates) == 1:
             return candidates[0]
         found, least, worst = _NOTHING, inf, inf
-        near, theirs = list[Candidate](), list[float]()
+        near, theirs, scores = list[Candidate](), list[float](), list[float]()
+        few = len(candidates) <= MOST_KEPT
         for candidate in candidates:
             backend, model = candidate
             if model != found.model:
                 found = self._find(model, ask.blocks)
             score = self._score(backend, found, ask, now)
+            if few:
+                scores.append(score)
             if score <= worst:
                 near.append(candidate)
                 theirs.append(score)
@@ -200,7 +224,12 @@ class _LeastLatency(_Scored):
             good = _holding_most(alike, found) or [
                 candidate for candidate, score in zip(near, theirs, strict=True) if score <= strict
             ]
-        return good[0] if len(good) == 1 else self.among(good, draw)
+        taken = good[0] if len(good) == 1 else self.among(good, draw)
+        if few:
+            self.note(taken, candidates, scores, worst, found.holders, len(candidates))
+        else:
+            self.note(taken, near, theirs, worst, found.holders, len(candidates))
+        return taken
 
     def _find(self, model: str, blocks: Sequence[int]) -> "_Found":
         if self._prefixes is None or not blocks:

@@ -14,7 +14,17 @@ from typing import Generic, TypeVar
 
 from router.core.admission import Admission, Bounds
 from router.core.balance import Draw, Policy, policy_of
-from router.core.catalog import Backend, Candidate, Way
+from router.core.catalog import Backend, Candidate, Tier, Way
+from router.core.decision import (
+    JUST_REFUSED,
+    MAKES_ROOM,
+    MOST_KEPT,
+    NO_ROOM,
+    TRIED,
+    Decision,
+    Other,
+    why_not,
+)
 from router.core.estimate.ask import Ask
 from router.core.health import Health, least_bad
 from router.core.ledger import Ledger
@@ -40,6 +50,8 @@ class Dispatcher(Generic[T]):
         self.admission: Admission[T] = Admission(Bounds())
         self.affinity = True
         self.ledger = ledger
+        # What was compared by the latest choice that found a backend; None: there was one candidate alone.
+        self.decision: Decision | None = None
         self._draw = draw
         self._policy = ""
         self._policies: dict[str, Policy] = {}
@@ -63,8 +75,13 @@ class Dispatcher(Generic[T]):
     def choose(
         self, way: Way, tried: Sequence[Candidate], ask: Ask, now: float, *, full: bool = False
     ) -> Candidate | None:
-        """Choose a candidate that wasn't tried yet; None if none has room. `full`: room doesn't matter."""
-        for tier in way.tiers:
+        """Choose a candidate that wasn't tried yet; None if none has room. `full`: room doesn't matter.
+
+        `decision` says what was compared.
+        """
+        self.decision = None
+        tiers = way.tiers
+        for tier in tiers:
             able = [each for each in tier if each.backend.health.usable and each not in tried]
             if self.ledger.draining:
                 able = [each for each in able if each.backend not in self.ledger.draining]
@@ -73,14 +90,71 @@ class Dispatcher(Generic[T]):
             if able and not full:
                 able = self._with_room(able, ask, now)
             if able:
-                return self.policy(way).pick(able, ask, now, self._draw)
-        everybody = [each for tier in way.tiers for each in tier if each.backend not in self.ledger.held]
+                are_all = len(able) == len(tier) and tier is tiers[0]
+                return self._pick(way, able, tried, ask, now, are_all=are_all)
+        everybody = [each for tier in tiers for each in tier if each.backend not in self.ledger.held]
         if any(each.backend.health.usable for each in everybody) or (way.loads and _loads(everybody)):
             return None
         able = least_bad((each for each in everybody if each not in tried), _health_of)
         if not full:
             able = self._with_room(able, ask, now)
-        return self.policy(way).pick(able, ask, now, self._draw) if able else None
+        if not able:
+            return None
+        return self._pick(way, able, tried, ask, now, are_all=len(able) == sum(map(len, tiers)))
+
+    def _pick(
+        self, way: Way, able: list[Candidate], tried: Sequence[Candidate], ask: Ask, now: float, *, are_all: bool
+    ) -> Candidate:
+        """Pick one of those that are able, and note what was compared. `are_all`: no other candidate went before."""
+        policy = self.policy(way)
+        taken = policy.pick(able, ask, now, self._draw)
+        if len(able) > 1:
+            self.decision = policy.decision
+        elif not are_all:
+            self.decision = Decision(policy.name, able)
+        if not are_all and self.decision is not None:
+            self._note_others(self.decision, way.tiers, able, tried, ask, now)
+        return taken
+
+    def _note_others(
+        self,
+        decision: Decision,
+        tiers: Sequence[Tier],
+        able: Sequence[Candidate],
+        tried: Sequence[Candidate],
+        ask: Ask,
+        now: float,
+    ) -> None:
+        """Note the candidates that went before these or stand beside them, and why none of them is one of these.
+
+        `able` has the order that they have in the tiers.
+        """
+        others: list[Other] = []
+        left, place = decision.left_out, 0
+        for number, tier in enumerate(tiers):
+            if place == len(able):
+                break
+            for each in tier:
+                if place < len(able) and each is able[place]:
+                    decision.tier = number
+                    place += 1
+                elif len(others) < MOST_KEPT:
+                    others.append(Other(number, each, self._why_not(each, tried, ask, now)))
+                else:
+                    left += 1
+        decision.others, decision.left_out = others, left
+
+    def _why_not(self, candidate: Candidate, tried: Sequence[Candidate], ask: Ask, now: float) -> Health | str:
+        """Say why a candidate can't take a request now: its health if that is why, else in words."""
+        backend, ledger = candidate.backend, self.ledger
+        if backend in ledger.draining:
+            return f"it is drained by {ledger.held[backend]}" if backend in ledger.held else MAKES_ROOM
+        if not backend.health.usable:
+            return backend.health
+        if candidate in tried:
+            return TRIED
+        refused = ledger.aside.has(candidate, ask, now) and self._with_room((candidate,), ask, now)
+        return JUST_REFUSED if refused else NO_ROOM
 
     def _not_aside(self, able: list[Candidate], ask: Ask, now: float) -> list[Candidate]:
         """Leave out candidates that just refused such requests, unless that leaves none."""
@@ -175,8 +249,7 @@ class Dispatcher(Generic[T]):
         chosen = False
         for number, tier in enumerate(way.tiers):
             usable = [each for each in tier if each.backend.health.usable and each.backend not in self.ledger.draining]
-            welcome = self._not_aside(usable, ask, now)
-            able = self._with_room(welcome, ask, now)
+            able = self._with_room(self._not_aside(usable, ask, now), ask, now)
             figures = policy.explain(able, ask, now) if able else []
             for each in figures:
                 told: dict[str, object] = {"tier": number, "policy": policy.name}
@@ -185,17 +258,9 @@ class Dispatcher(Generic[T]):
             chosen = chosen or bool(able)
             for candidate in tier:
                 if candidate not in able:
-                    backend = candidate.backend
-                    why = f"{backend.health.verdict.value}: {backend.health.reason}"
-                    if backend.loadable and backend.health.coming:
-                        why = backend.health.reason
-                    if backend in self.ledger.held:
-                        why = f"it is drained by {self.ledger.held[backend]}"
-                    elif backend in self.ledger.draining:
-                        why = "it makes room for other models"
-                    elif backend.health.usable:
-                        why = "it has no room" if candidate in welcome else "it has just refused such a request"
-                    found.append({"backend": backend.name, "tier": number, "policy": policy.name, "passed_over": why})
+                    why = why_not(candidate, self._why_not(candidate, (), ask, now))
+                    name = candidate.backend.name
+                    found.append({"backend": name, "tier": number, "policy": policy.name, "passed_over": why})
         return found
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from router.core.apis import OLLAMA_STREAMS, RESPONSES
+from router.core.timeline import Try, Wait
 
 TAIL = 2048
 """Bytes that are kept of an answer's end: a stream's last events, or the last fields of a JSON answer."""
@@ -165,7 +166,8 @@ class Record(msgspec.Struct):
     `sent` is the bytes of body, and `events` the server-sent events, that were passed to the client; `tail` is the last
     of these bytes. `waited` is the part of `duration` spent waiting for a backend with room. `key` is the name of the
     key that was shown. `hedge` is how a second attempt ended, if there was one: "won" or "lost". `client` is its
-    connection's address.
+    connection's address. `tries` and `waits` are its attempts and its times in the queue, each in the order of their
+    ends.
     """
 
     id: str
@@ -184,6 +186,8 @@ class Record(msgspec.Struct):
     key: str = ""
     hedge: str = ""
     client: str = ""
+    tries: tuple[Try, ...] = ()
+    waits: tuple[Wait, ...] = ()
 
 
 class Ending(msgspec.Struct):

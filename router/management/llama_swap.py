@@ -21,7 +21,7 @@ from router.api.admin.llama_swap import (
 )
 from router.api.admin.logs import FollowAsked, LinesAsked, LineTold
 from router.api.admin.models import ModelAsked
-from router.api.admin.requests import CancelAsked, RecentAsked, RequestsAsked
+from router.api.admin.requests import RecentAsked, RequestAsked, RequestsAsked
 from router.core.scopes import LOCAL, Admin
 from router.fleet.fleet import Fleet
 from router.fleet.members import Member
@@ -113,7 +113,7 @@ class LikeLlamaSwap:
 
     async def cancel_one(self, asked: EndAsked, admin: Admin) -> Message:
         """End a request. Raises NotFoundError."""
-        await self._requests.cancel(CancelAsked(id=asked.id), admin)
+        await self._requests.cancel(RequestAsked(id=asked.id), admin)
         return Message(msg="ok")
 
     async def log(self, _: Nothing, _admin: Admin) -> Text:

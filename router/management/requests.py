@@ -11,18 +11,20 @@ from typing import Final
 import structlog
 
 from router.api.admin.requests import (
-    CancelAsked,
     EndedTold,
     RecentAsked,
     RecentTold,
+    RequestAsked,
     RequestsAsked,
     RequestsTold,
     RequestTold,
+    TimelineTold,
 )
 from router.api.admin.status import SpeedsTold
 from router.core.errors import CancelledError, NotFoundError
 from router.core.record import ANSWERED, Record, cached_tokens, tokens_in, told_by
 from router.core.scopes import Admin
+from router.management import timeline
 from router.proxy.plane import Plane
 from router.proxy.roles import UnderWay
 
@@ -69,6 +71,13 @@ class Recent:
             told.append(ended(last - place, at, record))
         return RecentTold(last=last, missed=0 if after is None else since - most, requests=tuple(told))
 
+    def find(self, id_: str) -> tuple[int, float, Record] | None:
+        """Find the last one with this id: its number, when it ended, and its record."""
+        for place, (at, record) in enumerate(reversed(self._kept)):
+            if record.id == id_:
+                return self._last - place, at, record
+        return None
+
     def speeds(self) -> dict[str, SpeedsTold]:
         """Tell how fast each backend was with the last of these, by its name."""
         by_backend: dict[str, list[Record]] = {}
@@ -96,7 +105,20 @@ class Requests:
         """Describe the latest that have ended."""
         return await self._recent.told(asked.limit, asked.after)
 
-    async def cancel(self, asked: CancelAsked, admin: Admin) -> RequestsTold:
+    async def timeline(self, asked: RequestAsked, _: Admin) -> TimelineTold:
+        """Tell all about the last one with this id. Raises NotFoundError where there is none."""
+        found = [each for each in self._plane.exchanges if each.request.id == asked.id]
+        if found:
+            now = self._plane.loop.time()
+            return way_of(max(found, key=lambda each: each.began), self._places(), now)
+        known = self._recent.find(asked.id)
+        if known is None:
+            raise NotFoundError(
+                "No request with this id is under way, or among the latest that have ended.", param="id"
+            )
+        return way_of_ended(*known)
+
+    async def cancel(self, asked: RequestAsked, admin: Admin) -> RequestsTold:
         """End those with this id. Raises NotFoundError where there is none."""
         found = [each for each in self._plane.exchanges if each.request.id == asked.id]
         if not found:
@@ -132,6 +154,7 @@ def under_way(exchange: UnderWay, ahead: dict[UnderWay, int], now: float) -> Req
         path=request.head.path,
         model=request.model,
         key=request.caller.name,
+        client=request.caller.address,
         stream=request.stream,
         state="queued" if place is not None else "sent" if begun is None else "answered",
         backend=None if backend is None or place is not None else backend.name,
@@ -166,6 +189,7 @@ def ended(number: int, at: float, record: Record) -> EndedTold:
         duration=round(record.duration, 3),
         queued=round(record.waited, 3),
         bytes=record.sent,
+        why=_why(record),
         ttft=None if ttft is None else round(ttft, 3),
         prompt_tokens=prompt,
         cached_tokens=cached,
@@ -173,6 +197,39 @@ def ended(number: int, at: float, record: Record) -> EndedTold:
         finish_reason=said.finish_reason,
         prompt_tokens_per_second=_speed((prompt or 0) - (cached or 0), reading) if record.events else None,
         tokens_per_second=_speed((tokens or 0) - 1, record.duration - (ttft or 0.0)) if record.events else None,
+    )
+
+
+def _why(record: Record) -> str:
+    """Say why the last attempt was made where it was made."""
+    tries = timeline.in_order(record.tries)
+    return timeline.reason(tries.index(record.tries[-1]), tries, record.waits) if tries else ""
+
+
+def way_of(exchange: UnderWay, ahead: dict[UnderWay, int], now: float) -> TimelineTold:
+    """Tell all about a request under way."""
+    tries, begun_at = exchange.tries, exchange.answer.begun_at
+    writing = None if begun_at is None else now - begun_at
+    return TimelineTold(
+        at=round(time.time() - (now - exchange.began), 3),
+        under_way=under_way(exchange, ahead, now),
+        waits=timeline.waits_of(exchange, now),
+        attempts=timeline.attempts(tries, () if exchange.queued is None else exchange.queued.waits),
+        prefill=None if begun_at is None or not tries else round(begun_at - exchange.began - tries[-1].begun, 3),
+        stream=None if writing is None else round(writing, 3),
+    )
+
+
+def way_of_ended(number: int, at: float, record: Record) -> TimelineTold:
+    """Tell all about a request that has ended."""
+    tries, ttft = record.tries, record.ttft
+    return TimelineTold(
+        at=round(at - record.duration, 3),
+        ended=ended(number, at, record),
+        waits=timeline.waits(record.waits),
+        attempts=timeline.attempts(tries, record.waits),
+        prefill=None if ttft is None or not tries else round(ttft - tries[-1].begun, 3),
+        stream=None if ttft is None else round(record.duration - ttft, 3),
     )
 
 

@@ -19,6 +19,7 @@ from router.proxy.pool import Pool
 from router.proxy.upstream import Connection, Receiver
 
 if TYPE_CHECKING:
+    from router.core.decision import Decision
     from router.core.outline import Texts
 
 
@@ -71,8 +72,9 @@ class Between(Receiver):
 
 
 class Attempt(Receiver):
-    """One try at one backend, made when the ledger has counted it (`sent`), at the time `sent_at`.
+    """One try at one backend, made when the ledger has counted it (`sent`), at the time `sent.at`.
 
+    `why` is what was compared when its backend was chosen. `head_at` is when the head of its answer came.
     `held` are the first bytes of the body, while they aren't passed on. `status` is that of an answer that isn't good,
     else 0. `doubted_at` is since when the answer is doubted: kept until another backend was asked. None: it isn't.
     `worked_at` is when its backend last showed that it works on it. `told_read` is how many tokens of the prompt an
@@ -85,18 +87,19 @@ class Attempt(Receiver):
     texts: "Texts | None" = None
     told_read = 0
     rewrites = 0
+    head_at: float | None = None
 
-    def __init__(self, owner: Owner, candidate: Candidate, sent: Sent, sent_at: float) -> None:
+    def __init__(self, owner: Owner, candidate: Candidate, sent: Sent, why: "Decision | None") -> None:
         self.candidate = candidate
         self.backend: Backend = candidate.backend
         self.sent = sent
-        self.sent_at = sent_at
+        self.why = why
         self.head: ResponseHead | None = None
         self.length = 0
         self.held = b""
         self.status = 0
         self.doubted_at: float | None = None
-        self.worked_at = sent_at
+        self.worked_at = sent.at
         self.tokens_read = 0
         self.paused = False
         self._owner = owner
@@ -206,6 +209,8 @@ class Attempt(Receiver):
     def on_head(self, head: ResponseHead, length: int) -> None:
         """Keep the head until the body begins."""
         self.head, self.length = head, length
+        if self._connection is not None:
+            self.head_at = self._connection.head_at
         if head.odd:
             self._owner.on_odd_head(self, head)
 

@@ -14,13 +14,16 @@ from router.core.catalog import DIRECT, NOWHERE, narrowed
 from router.core.contexts import said_in, tell_longest
 from router.core.health import WELL
 from router.core.retry import NOT_ITS_FAULT, Failure
+from router.core.timeline import NEVER, Try
 from router.proxy.attempt import Attempt
-from router.proxy.hedge import Hedge, HedgeOwner
+from router.proxy.hedge import SLOWER, Hedge, HedgeOwner
+from router.proxy.recording import try_of
 from router.proxy.speaking import estimated, spoken, tidy, unloading, written_form
 from router.proxy.writing import written
 
 if TYPE_CHECKING:
     from router.core.catalog import Backend, Candidate, Way
+    from router.core.decision import Decision
     from router.proxy.plane import Plane
     from router.proxy.pool import Pool
     from router.proxy.roles import UnderWay
@@ -33,13 +36,14 @@ class Attempts(HedgeOwner):
     """The attempts of one exchange.
 
     `way` is where it may go; `raced` says how a second attempt ended: won, lost. `body` is the request's, for as long
-    as there may be another attempt.
+    as there may be another attempt. `tries` are those that have ended.
     """
 
     # For mypyc: the attributes that may be deleted.
     __deletable__ = ("_exchange",)
 
     tried: "tuple[Candidate, ...]" = ()
+    tries: tuple[Try, ...] = ()
     current: Attempt | None = None
     hedge: Hedge | None = None
     raced = ""
@@ -58,17 +62,18 @@ class Attempts(HedgeOwner):
         """The one beside the one under way."""
         return None if self.hedge is None else self.hedge.attempt
 
-    def make(self, candidate: "Candidate", *, fresh: bool = False) -> None:
+    def make(self, candidate: "Candidate", why: "Decision | None" = None, *, fresh: bool = False) -> None:
         """Make an attempt. `fresh`: on a new connection, in the place of one that turned out to be closed.
 
-        Raises RouterError if the engine can't be told the request.
+        `why` is what was compared when its backend was chosen. Raises RouterError if the engine can't be told the
+        request.
         """
         plane, exchange, way, now = self._plane, self._exchange, self.way, self._plane.loop.time()
         if not fresh:
             self.tried = (*self.tried, candidate)
         assert way is not None  # noqa: S101  (the candidate is of it)
         sent = plane.began(candidate, way, exchange, now)
-        attempt = self.current = Attempt(exchange, candidate, sent, now)
+        attempt = self.current = Attempt(exchange, candidate, sent, why)
         attempt.paused = exchange.paused
         if plane.hedges:
             self._watch()
@@ -168,48 +173,60 @@ class Attempts(HedgeOwner):
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
             attempt.on_mistake(error)
 
-    def end(self) -> None:
-        """Let go of everything: the engine is free in the same turn of the loop."""
+    def end(self, outcome: str) -> None:
+        """Let go of everything: the engine is free in the same turn of the loop. `outcome` is how the attempt ended."""
         if self.hedge is not None:
-            self.end_hedge()
+            self.end_hedge(outcome)
         attempt, self.current = self.current, None
         if attempt is not None:
-            self._release(attempt)
+            self._release(attempt, outcome)
 
-    def close(self) -> None:
+    def close(self, outcome: str) -> None:
         """End for good. What refers to each other would be let go of by the garbage collector alone."""
-        self.end()
+        self.end(outcome)
         del self._exchange
 
-    def _release(self, attempt: Attempt) -> None:
+    def _release(self, attempt: Attempt, outcome: str) -> None:
         """End an attempt, and have its room offered to others."""
+        plane, exchange = self._plane, self._exchange
         if attempt.paused:
             # Its answer may have begun long ago, but nothing was read.
-            self._plane.excused(attempt.backend, attempt.sent)
-        self._plane.ended(attempt.backend, self._exchange.ask, attempt.sent)
+            plane.excused(attempt.backend, attempt.sent)
+        now = plane.loop.time()
+        ended = try_of(attempt, exchange, now, outcome)
+        self.tries = (*self.tries, ended) if self.tries else (ended,)
+        plane.ended(attempt.backend, exchange.ask, attempt.sent, now)
         attempt.end()
+
+    def so_far(self) -> tuple[Try, ...]:
+        """Give all attempts so far, those under way last."""
+        under_way = [each for each in (self.current, self.second_attempt) if each is not None]
+        return (*self.tries, *[try_of(each, self._exchange, NEVER, "") for each in under_way])
 
     # Another attempt
 
     def retry(self, failure: Failure, detail: str) -> bool:
         """Make another attempt, if one is allowed; a second one that is under way takes its place."""
         plane, exchange, way = self._plane, self._exchange, self.way
+        why = f"{failure.value} ({detail})"
         if self.second_attempt is not None:
-            self.take_over()
+            self.take_over(why)
             return True
         assert way is not None  # noqa: S101  (an attempt was made of it)
         now, retries = plane.loop.time(), plane.limits.retries
         candidate = retry.after(failure, way, self.tried, retries, exchange.ask, plane.dispatcher, now)
         if candidate is None:
-            return self._wait(failure, detail, way, now)
+            return self._wait(failure, why, way, now)
         if not retry.is_free(failure, self.tried[-1].backend) and not plane.ledger.budget.withdraw(now):
             return False
-        if failure is not Failure.STALE:
-            self._warn("trying again", f"{failure.value} ({detail})")
-        self._go_on(candidate, fresh=failure is Failure.STALE)
+        stale = failure is Failure.STALE
+        if not stale:
+            self._warn("trying again", why)
+        decision = self.current.why if stale and self.current is not None else plane.dispatcher.decision
+        self._go_on(candidate, decision, why, fresh=stale)
         return True
 
-    def _wait(self, failure: Failure, detail: str, way: "Way", now: float) -> bool:
+    def _wait(self, failure: Failure, why: str, way: "Way", now: float) -> bool:
         """Wait for an engine that is about to be there, or for another model to be loaded; tell if there is one."""
         plane, exchange, retries = self._plane, self._exchange, self._plane.limits.retries
         queued = exchange.queued
@@ -221,8 +238,8 @@ class Attempts(HedgeOwner):
                 return False
             if not retry.is_free(failure, self.tried[-1].backend) and not plane.ledger.budget.withdraw(now):
                 return False
-        self._warn("waits for an engine", f"{failure.value} ({detail})")
-        self.end()
+        self._warn("waits for an engine", why)
+        self.end(why)
         exchange.wait_again(way, unfit)
         return True
 
@@ -236,17 +253,18 @@ class Attempts(HedgeOwner):
         candidate = retry.second(way, (*silent, *tried), self._exchange.ask, plane.dispatcher, now)
         if candidate is None or not plane.ledger.budget.withdraw(now):
             return
+        decision = plane.dispatcher.decision
         self._warn("goes elsewhere", "it is silent")
-        self._go_on(candidate)
+        self._go_on(candidate, decision, "it was silent")
 
-    def _go_on(self, candidate: "Candidate", *, fresh: bool = False) -> None:
-        """Make another attempt in the place of the one under way."""
+    def _go_on(self, candidate: "Candidate", decision: "Decision | None", why: str, *, fresh: bool = False) -> None:
+        """Make another attempt in the place of the one under way, which ends because of `why`."""
         loading = self._plane.loading
         if loading is not None:
             loading.hold()
-        self.end()
+        self.end(why)
         try:
-            self.make(candidate, fresh=fresh)
+            self.make(candidate, decision, fresh=fresh)
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
             self._exchange.go_wrong(error)
         finally:
@@ -310,7 +328,7 @@ class Attempts(HedgeOwner):
 
     def note_first_content(self, attempt: Attempt, now: float) -> None:
         """Note how long the first content took, which no ping is."""
-        self._plane.ledger.read_prompt(attempt.backend, self._exchange.ask.size, now - attempt.sent_at)
+        self._plane.ledger.read_prompt(attempt.backend, self._exchange.ask.size, now - attempt.sent.at)
 
     def note_work(self, attempt: Attempt, now: float) -> None:
         """Note that a backend works on a request."""
@@ -332,12 +350,12 @@ class Attempts(HedgeOwner):
             return None
         return retry.second(self.way, self.tried, self._exchange.ask, self._plane.dispatcher, now)
 
-    def take_over(self) -> None:
-        """Go on with the second attempt, and end the first."""
+    def take_over(self, why: str = SLOWER) -> None:
+        """Go on with the second attempt, and end the first, because of `why`."""
         hedge, self.hedge = self.hedge, None
         attempt = None if hedge is None else hedge.stop()
         assert attempt is not None  # noqa: S101  (it has been sent)
-        self.end()
+        self.end(why)
         attempt.hand_over(self._exchange)
         self.current, self.raced = attempt, "won"
         self.tried = (*self.tried, attempt.candidate)
@@ -345,9 +363,9 @@ class Attempts(HedgeOwner):
             attempt.pause()
         self._pass_on_held(attempt)
 
-    def go_alone(self) -> None:
+    def go_alone(self, why: str = SLOWER) -> None:
         """End the second attempt, or have none, and pass on what was held back because of it."""
-        self.end_hedge()
+        self.end_hedge(why)
         if self.current is not None:
             self._pass_on_held(self.current)
 
@@ -360,12 +378,12 @@ class Attempts(HedgeOwner):
         """End the second attempt if it is at this backend, which is out."""
         second = self.second_attempt
         if second is not None and second.backend is backend:
-            self.go_alone()
+            self.go_alone("its backend is out")
 
-    def end_hedge(self) -> None:
-        """End the second attempt, or have none."""
+    def end_hedge(self, why: str = SLOWER) -> None:
+        """End the second attempt, because of `why`, or have none."""
         hedge, self.hedge = self.hedge, None
         lost = None if hedge is None else hedge.stop()
         if lost is not None:
-            self._release(lost)
+            self._release(lost, why)
             self.tried, self.raced = (*self.tried[:-1], lost.candidate, self.tried[-1]), "lost"

@@ -22,7 +22,7 @@ from router.core import errors, retry, stall
 from router.core.catalog import UNTOLD
 from router.core.estimate.ask import Ask
 from router.core.progress import AnswerProgress, Found
-from router.core.record import Record, has_event, says_error, tail_of
+from router.core.record import has_event, says_error, tail_of
 from router.core.retry import Failure
 from router.core.stall import Silence
 from router.http1.bodies import CLOSE
@@ -30,6 +30,7 @@ from router.proxy.answer import DONE, PINGING, PROMISED, REFUSING, STREAMING
 from router.proxy.attempt import Attempt
 from router.proxy.attempts import Attempts
 from router.proxy.hedge import MOST_HELD
+from router.proxy.recording import record_of
 from router.proxy.refusals import MOST_KEPT, REST_WITHIN, Refusals
 from router.proxy.requests import Request, explained
 from router.proxy.roles import UnderWay
@@ -38,6 +39,7 @@ from router.proxy.waiting import Waiting
 if TYPE_CHECKING:
     from router.core.catalog import Backend, Candidate, Way
     from router.core.errors import RouterError
+    from router.core.timeline import Try
     from router.proxy.heads import ResponseHead
     from router.proxy.plane import Plane
     from router.proxy.pool import Pool
@@ -102,7 +104,7 @@ class Exchange(UnderWay):
             if candidate is None:
                 self._wait(way, queue)
                 return
-            self._attempts.make(candidate)
+            self._attempts.make(candidate, plane.dispatcher.decision)
         except Exception as error:  # noqa: BLE001  (whatever it is, the client gets an answer)
             self.go_wrong(error)
 
@@ -181,6 +183,11 @@ class Exchange(UnderWay):
         """Where the attempt under way is."""
         attempt = self._attempts.current
         return None if attempt is None else attempt.backend
+
+    @property
+    def tries(self) -> "tuple[Try, ...]":
+        """Its attempts so far, those under way last."""
+        return self._attempts.so_far()
 
     def leave(self, now: float) -> None:
         """Go to another backend that has room, while nothing of the answer has come."""
@@ -315,7 +322,7 @@ class Exchange(UnderWay):
         attempts = self._attempts
         if first is None or first.body is None:
             return False
-        attempts.end()
+        attempts.end("had refused the request, as all others did")
         attempts.tried = (*[each for each in attempts.tried if each != first.candidate], first.candidate)
         pings = first.head.is_event_stream and first.body != b"" and not has_event(first.body)
         self._give(first.head, first.length, first.body, pings=pings)
@@ -446,9 +453,9 @@ class Exchange(UnderWay):
         if attempt.doubted_at is not None and now >= attempt.doubted_at + REST_WITHIN:
             if not self._ask_another(attempt, whole=False):
                 self._attempts.go_alone()
-        elif now >= attempt.sent_at + limit and self.paused:  # the engine may have answered long ago
+        elif now >= attempt.sent.at + limit and self.paused:  # the engine may have answered long ago
             self._abandon(limit)
-        elif now >= attempt.sent_at + limit:
+        elif now >= attempt.sent.at + limit:
             self.on_failure(attempt, Failure.FIRST_BYTE_TIMEOUT, f"{limit:g} s")
 
     def _abandon(self, seconds: float) -> None:
@@ -475,31 +482,12 @@ class Exchange(UnderWay):
 
     def _finish(self, status: int, outcome: str) -> None:
         """End the exchange, and give its record."""
-        answer, request, attempts = self.answer, self.request, self._attempts
-        answer.end()
+        attempts = self._attempts
+        self.answer.end()
         waiting, self._waiting, self._refusals = self._waiting, None, None
         if waiting is not None:
             waiting.leave()
-        attempts.close()
-        now, begun_at, passed, tried = self._plane.loop.time(), answer.begun_at, answer.passed, attempts.tried
-        self._plane.finished(
-            self,
-            Record(
-                request.id,
-                request.head.path,
-                request.model,
-                tried[-1].backend.name if tried else None,
-                status,
-                outcome,
-                len(tried),
-                None if begun_at is None else begun_at - self.began,
-                now - self.began,
-                passed.size,
-                passed.events,
-                passed.tail.bytes(),
-                0.0 if waiting is None else waiting.waited,
-                request.caller.name,
-                attempts.raced,
-                request.caller.address,
-            ),
-        )
+        attempts.close(outcome)
+        now = self._plane.loop.time()
+        record = record_of(self, waiting, attempts.tried, attempts.tries, attempts.raced, status, outcome, now)
+        self._plane.finished(self, record)

@@ -33,6 +33,10 @@ MOST_HELD = 512
 """Bytes of pings that are held back: then the client is to see that somebody lives, and that decides the race."""
 
 
+SLOWER = "another backend was sooner"
+"""How the attempt that loses a race has ended, unless it failed."""
+
+
 class HedgeOwner(Sender):
     """An exchange's attempts, as the hedge knows them. `way` is where it may go."""
 
@@ -52,12 +56,12 @@ class HedgeOwner(Sender):
         """Note that an attempt failed."""
         raise NotImplementedError
 
-    def take_over(self) -> None:
-        """Go on with the second attempt, and end the first."""
+    def take_over(self, why: str = SLOWER) -> None:
+        """Go on with the second attempt, and end the first, because of `why`."""
         raise NotImplementedError
 
-    def go_alone(self) -> None:
-        """End the second attempt, or have none, and pass on what was held back because of it."""
+    def go_alone(self, why: str = SLOWER) -> None:
+        """End the second attempt, because of `why`, or have none, and pass on what was held back because of it."""
         raise NotImplementedError
 
 
@@ -88,7 +92,7 @@ class Hedge(Owner):
             second=second.name,
         )
         sent = plane.began(candidate, way, exchange, now)
-        attempt = self.attempt = Attempt(self, candidate, sent, now)
+        attempt = self.attempt = Attempt(self, candidate, sent, plane.dispatcher.decision)
         try:
             self._owner.send(attempt, pool)
         except Exception as error:  # noqa: BLE001  (whatever it is, the first attempt is still there)
@@ -113,7 +117,7 @@ class Hedge(Owner):
     def on_odd_head(self, attempt: Attempt, head: "ResponseHead") -> None:
         """End it: an error is no answer to win with, and the first attempt may do better."""
         self._plane.refused(attempt.backend, head.status, attempt.sent)
-        self._owner.go_alone()
+        self._owner.go_alone(f"answered {head.status}")
 
     def on_body(self, attempt: Attempt, data: bytes) -> None:
         """Win with the first words."""
@@ -130,14 +134,14 @@ class Hedge(Owner):
         self._owner.take_over()
         self._exchange.on_end(attempt)
 
-    def on_failure(self, attempt: Attempt, failure: Failure, detail: str) -> None:  # noqa: ARG002  (the client is not told)
+    def on_failure(self, attempt: Attempt, failure: Failure, detail: str) -> None:
         """Try once more where a kept connection failed; else end it, and let the first attempt go on."""
         pool = self._plane.pool(attempt.backend)
         if failure is Failure.STALE and pool is not None:
             self._owner.send(attempt, pool, fresh=True)
             return
         self._owner.blame(failure, attempt)
-        self._owner.go_alone()
+        self._owner.go_alone(f"{failure.value} ({detail})")
 
     def on_mistake(self, attempt: Attempt, error: Exception) -> None:
         """End it; the backend is not at fault."""
@@ -145,4 +149,4 @@ class Hedge(Owner):
         if not isinstance(error, RouterError):
             log.error("a second attempt failed because of a bug in the router", exc_info=error)
         self._plane.excused(attempt.backend, attempt.sent)
-        self._owner.go_alone()
+        self._owner.go_alone(str(error) or type(error).__name__)

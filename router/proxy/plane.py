@@ -264,9 +264,8 @@ class Plane:
             self.loading.sent(sent, candidate, way, exchange, now)
         return sent
 
-    def ended(self, backend: Backend, ask: Ask, sent: Sent) -> None:
+    def ended(self, backend: Backend, ask: Ask, sent: Sent, now: float) -> None:
         """Release an attempt's room, and offer it to requests that wait."""
-        now = self.loop.time()
         self.ledger.ended(backend, ask, sent, now)
         if backend.loadable and self.loading is not None:
             self.loading.ended(sent, now)

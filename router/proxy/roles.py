@@ -11,6 +11,7 @@ from router.core.errors import RouterError
 from router.core.estimate.ask import Ask
 from router.core.retry import Failure
 from router.core.stall import Silence
+from router.core.timeline import Try, Wait
 from router.proxy.answer import Answer
 from router.proxy.attempt import Owner
 from router.proxy.requests import Request
@@ -24,9 +25,9 @@ class Queued:
     """A request that waits for a backend with room; see proxy.waiting.
 
     `ticket` is its place in the queue; None: it waits no more. `waited` are the seconds that it has waited before that,
-    and `uncounted` those of them in which it waited for a model to be loaded. While memory knows of it, `registered` is
-    the backend that is kept in memory for it, or loaded; `refused` are those that can't be loaded. It doesn't go to
-    those that are `unfit`: they have failed it, or their context is too short.
+    and `uncounted` those of them in which it waited for a model to be loaded; `waits` are these times, each. While
+    memory knows of it, `registered` is the backend that is kept in memory for it, or loaded; `refused` are those that
+    can't be loaded. It doesn't go to those that are `unfit`: they have failed it, or their context is too short.
     """
 
     def __init__(self, exchange: "UnderWay", way: Way) -> None:
@@ -34,6 +35,7 @@ class Queued:
         self.ticket: Ticket[Queued] | None = None
         self.waited = 0.0
         self.uncounted = 0.0
+        self.waits: tuple[Wait, ...] = ()
         self.registered: Backend | None = None
         self.refused: tuple[Backend, ...] = ()
         self.unfit: tuple[Backend, ...] = ()
@@ -99,6 +101,11 @@ class UnderWay(Owner):
     @property
     def backend(self) -> Backend | None:
         """Where the attempt under way is."""
+        raise NotImplementedError
+
+    @property
+    def tries(self) -> tuple[Try, ...]:
+        """Its attempts so far, those under way last."""
         raise NotImplementedError
 
     def silence(self, now: float) -> Silence | None:

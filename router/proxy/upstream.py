@@ -94,6 +94,8 @@ class Connection(asyncio.Protocol):
         self._full = False
         self._loop = asyncio.get_running_loop()
         self._sent_at = 0.0
+        # When the head of the latest answer came.
+        self.head_at = 0.0
         self._paused = False
         self._closed = False
 
@@ -250,6 +252,7 @@ class Connection(asyncio.Protocol):
         head = known.head
         self._keep_alive = head.keep_alive
         body = self._body = body_of(head.framing, length, raw=self._raw)
+        self.head_at = self._loop.time()
         receiver.on_head(head, length)
         if body.done:  # none was announced
             body.surplus = bool(data)

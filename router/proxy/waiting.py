@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from router.core import retry
 from router.core.errors import ApiMissingError, ModelNotFoundError
+from router.core.timeline import Wait
 from router.proxy.roles import Queued
 
 if TYPE_CHECKING:
     from router.core.catalog import Backend, Candidate, Catalog, Way
     from router.core.errors import RouterError
+    from router.core.turns import Ticket
     from router.proxy.plane import Plane
     from router.proxy.roles import UnderWay
 
@@ -103,19 +105,28 @@ class Waiting(Queued):
         """Wait no longer: this backend has room."""
         ticket, self.ticket = self.ticket, None
         if ticket is not None:
-            now = self._plane.loop.time()
-            self.waited += now - ticket.entered
-            self.uncounted += ticket.uncounted(now)
+            self._note(ticket)
         if not candidate.backend.loadable:
             self._forget_load()
         self.exchange.go(self.way, candidate)
 
     def leave(self) -> None:
         """Wait no longer: the exchange is over."""
+        if self.ticket is not None:
+            self._note(self.ticket)
         self._forget_load()
         if self.ticket is not None:
             self._plane.leave(self.ticket)
             self.ticket = None
+
+    def _note(self, ticket: "Ticket[Queued]") -> None:
+        """Note a time in the queue that ends now."""
+        now, began, backend = self._plane.loop.time(), self.exchange.began, self.registered
+        loading = ticket.uncounted(now)
+        self.waited += now - ticket.entered
+        self.uncounted += loading
+        loaded = backend.name if backend is not None and loading else ""
+        self.waits = (*self.waits, Wait(ticket.entered - began, now - began, loading, loaded))
 
     def due(self, now: float) -> bool:
         """Whether the client should hear of its place: one that streams, and has waited for long."""

@@ -36,6 +36,7 @@ class Wire(Connection):
         self.receiver: Receiver | None = None
         self.aborted = self.paused = False
         self.left_for: float | None = None
+        self.head_at = 0.0
 
     def send(self, request: bytes, receiver: Receiver, *, raw: bool, texts: Texts | None = None) -> None:  # noqa: ARG002
         """Keep the request."""
@@ -78,6 +79,7 @@ class Wire(Connection):
         assert self.receiver is not None
         odd = status >= 300
         lines = b"HTTP/1.1 %d X\r\n" % status
+        self.head_at = asyncio.get_running_loop().time()
         head = ResponseHead(
             status=status,
             headers=headers,

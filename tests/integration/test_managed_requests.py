@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from router.app import App
+from router.cli.main import main
 from router.config import Config
 from tests.fakes.launched import FACTS, LaunchedFake
 from tests.running import eventually
@@ -52,7 +53,7 @@ def chat(router, session):
     return chatting
 
 
-async def told(ask, count):
+async def told_of(ask, count):
     """Wait until so many are under way; describe them."""
     async with asyncio.timeout(20):
         while True:
@@ -65,33 +66,33 @@ async def told(ask, count):
 async def test_what_is_under_way(ask, chat):
     """Whose it is, where, what has come of it; and of one that waits, its place."""
     asking = [asyncio.create_task(chat(SLOW, "one"))]
-    (first,) = await told(ask, 1)
+    (first,) = await told_of(ask, 1)
     asking += [asyncio.create_task(chat(SLOW, "two"))]
-    first, second = await told(ask, 2)
+    first, second = await told_of(ask, 2)
     assert (first["id"], first["key"], first["model"], first["backend"]) == ("one", "alice", "demo", "a")
     assert (second["id"], second["state"], second["backend"], second["ahead"]) == ("two", "queued", None, 0)
     _, shortened = await ask("GET", "/admin/requests?limit=1")
     assert (shortened["total"], [each["id"] for each in shortened["requests"]]) == (2, ["one"])
     while first["state"] != "answered" or first["tokens"] < 3:
-        first = (await told(ask, 2))[0]
+        first = (await told_of(ask, 2))[0]
     assert 0 <= first["ttft"] < first["age"]
     assert 1 < first["tokens_per_second"] < 40
     for each in asking:
         each.cancel()
-    await told(ask, 0)
+    await told_of(ask, 0)
 
 
 async def test_one_is_cancelled(ask, chat, fake, router, tmp_path):
     """Its client is told, as an event in a stream; its engine stops; and it is remembered with its end."""
     asking = asyncio.create_task(chat(SLOW))
-    await told(ask, 1)
+    await told_of(ask, 1)
     await eventually(lambda: any(each.answer.begun_at for each in router.plane.exchanges))
     status, cancelled = await ask("POST", "/admin/requests/one/cancel")
     assert (status, cancelled["total"], cancelled["requests"][0]["id"]) == (200, 1, "one")
     answered, text = await asking
     assert '"code":"cancelled"' in text
     assert answered == 200
-    await told(ask, 0)
+    await told_of(ask, 0)
     await eventually(lambda: fake.stats.aborted == 1)
     _, recent = await ask("GET", "/admin/requests/recent")
     (ended,) = recent["requests"]
@@ -105,9 +106,9 @@ async def test_one_is_cancelled(ask, chat, fake, router, tmp_path):
 async def test_one_that_waits_is_cancelled(ask, chat):
     """It gets the error as its answer, with a status that no client tries again by itself."""
     first = asyncio.create_task(chat(SLOW, "one"))
-    await told(ask, 1)
+    await told_of(ask, 1)
     second = asyncio.create_task(chat(SLOW, "two"))
-    await told(ask, 2)
+    await told_of(ask, 2)
     assert (await ask("POST", "/admin/requests/two/cancel"))[0] == 200
     status, text = await second
     assert (status, '"code":"cancelled"' in text) == (499, True)
@@ -133,6 +134,48 @@ async def test_the_latest_that_ended(ask, chat):
     assert (await ask("GET", "/admin/requests/recent?limit=2001"))[0] == 400
 
 
+async def test_all_about_one(ask, chat, router, capsys, monkeypatch):
+    """While it is under way, while it waits, and once it has ended; by the command, too."""
+    monkeypatch.setenv("ROUTER_URL", router.url)
+    monkeypatch.setenv("ROUTER_ADMIN_KEY", "ops")
+
+    async def command():
+        assert await asyncio.to_thread(main, ["requests", "two"]) == 0
+        return capsys.readouterr().out
+
+    first = asyncio.create_task(chat(SLOW, "one"))
+    await eventually(lambda: any(each.answer.begun_at for each in router.plane.exchanges))
+    status, told = await ask("GET", "/admin/requests/one")
+    (attempt,) = told["attempts"]
+    assert (status, told["under_way"]["id"], told["waits"]) == (200, "one", [])
+    assert (attempt["backend"], attempt["outcome"], attempt["ended"], attempt["status"]) == ("a", "", None, 200)
+    assert attempt["why"] == "the only one that can serve it"
+    assert 0 <= attempt["begun"] <= attempt["head"] <= attempt["first_byte"]
+    assert told["stream"] >= 0
+
+    second = asyncio.create_task(chat(QUICK, "two"))
+    await told_of(ask, 2)
+    _, told = await ask("GET", "/admin/requests/two")
+    assert (told["under_way"]["state"], told["attempts"], told["prefill"]) == ("queued", [], None)
+    assert [(each["loading"], each.get("ended")) for each in told["waits"]] == [(0.0, None)]
+    assert "queued until now" in await command()
+
+    await ask("POST", "/admin/requests/one/cancel")
+    assert (await second)[0] == 200
+    await first
+    _, told = await ask("GET", "/admin/requests/two")
+    (wait,), (attempt,) = told["waits"], told["attempts"]
+    assert (told["ended"]["id"], told["ended"]["client"], attempt["outcome"]) == ("two", "127.0.0.1", "answered")
+    assert wait["ended"] <= attempt["begun"] <= attempt["head"] <= attempt["ended"]
+    assert attempt["why"] == told["ended"]["why"] == "the first that had room for it after its time in the queue"
+    assert abs(told["at"] + told["ended"]["duration"] - told["ended"]["at"]) < 0.01
+    lines = await command()
+    assert "two: demo, POST /v1/chat/completions\ncame " in lines
+    assert "from 127.0.0.1, key alice" in lines
+    assert "Why a: the first that had room for it after its time in the queue" in lines
+    assert (await ask("GET", "/admin/requests/three"))[0] == 404
+
+
 async def test_a_drained_backend_gets_nothing_more(ask, chat, fake):
     """What it has goes on; others wait, and go once it is undrained."""
     asking = asyncio.create_task(chat({**SLOW, "fake": {"events": 5, "delay": 0.1}}))
@@ -141,7 +184,7 @@ async def test_a_drained_backend_gets_nothing_more(ask, chat, fake):
     assert drained["backends"][0]["drained"]
     waiting = asyncio.create_task(chat(QUICK, "two"))
     assert (await asking)[0] == 200
-    assert [each["state"] for each in await told(ask, 1)] == ["queued"]
+    assert [each["state"] for each in await told_of(ask, 1)] == ["queued"]
     assert fake.stats.begun == 1
     _, explained = await ask("GET", "/admin/explain?model=demo")
     assert [each["passed_over"] for each in explained] == ["it is drained by ops"]

@@ -109,6 +109,10 @@ async def test_answers_are_as_described(start, session, each):
     url = await start()
     query = {name: value for name, value in each.example.items() if name not in each.in_path and name != "model"}
     query |= {"model": "demo"} if "model" in each.example else {}
+    if "id" in each.in_path:
+        body, headers = {"model": "demo", "messages": []}, {"x-request-id": str(each.example["id"])}
+        async with session.post(url + "/v1/chat/completions", json=body, headers=headers) as answer:
+            assert answer.status == 200
     async with session.get(url_of(url, each), params=query) as answer, session.get(url + "/admin/openapi.json") as page:
         told, description = await answer.json(), await page.json()
         assert answer.status == 200

@@ -40,6 +40,7 @@ auth:
 python -m router status               # the router, the machine, each backend, who waits, the last reload
 python -m router top                  # all of it live: backends, requests, GPUs, last events; Ctrl-C ends it
 python -m router requests             # those under way; with --recent, those that ended last
+python -m router requests ID          # all about one: its times, its attempts, and why it went where it went
 python -m router cancel ID            # end one: its client is told, its engine stops
 python -m router explain qwen         # where a request for this model would go now, and why
 python -m router drain BACKEND        # send it nothing more; undrain: send it requests again

@@ -22,6 +22,7 @@ from router.core.affinity import Prefixes
 from router.core.balance import POLICIES as ROUTER_POLICIES
 from router.core.balance import Draw, Figures
 from router.core.catalog import DIRECT, Candidate, Way
+from router.core.decision import Decision
 from router.core.dispatch import Dispatcher
 from router.core.estimate.ask import Ask
 from router.core.ledger import Ledger
@@ -70,6 +71,7 @@ class Affinity:
     """A policy: all to the longest prefix; among equals, and where there is none, the fewest in flight."""
 
     name = AFFINITY
+    decision: Decision | None = None
 
     def __init__(self, prefixes: Prefixes, random: Random) -> None:
         self._prefixes = prefixes

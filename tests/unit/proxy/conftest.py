@@ -15,6 +15,7 @@ PLAYED = [
     "test_interpreter.py",
     "test_loading.py",
     "test_queues.py",
+    "test_recording.py",
     "test_slow.py",
     "test_stalls.py",
     "test_upstream.py",

@@ -33,7 +33,7 @@ async def test_the_first_content_alone_teaches_how_fast_prompts_are_read(scene):
     exchange, _ = scene.ask()
     exchange.began -= 100.0
     wire = scene.wire(0)
-    sent_at = exchange._attempts.current.sent_at
+    sent_at = exchange._attempts.current.sent.at
     wire.head()
     wire.body(PING)
     exchange.look(sent_at + 1.0)
@@ -109,7 +109,7 @@ async def test_a_client_that_does_not_read_its_last_answer_costs_no_backend_its_
     failed = noted(scene, "failed")
     exchange, client = scene.ask()
     exchange.pause()
-    sent_at, limit = exchange._attempts.current.sent_at, scene.plane.limits.first_byte_timeout
+    sent_at, limit = exchange._attempts.current.sent.at, scene.plane.limits.first_byte_timeout
     exchange.look(sent_at + limit - 1)
     assert client.ended == ""
     exchange.look(sent_at + limit)
@@ -120,7 +120,7 @@ async def test_a_client_that_does_not_read_its_last_answer_costs_no_backend_its_
 async def test_silence_grows_from_the_last_sign_of_work(scene):
     """Its first content ends the time in which it may have read the prompt."""
     exchange, _ = scene.ask()
-    wire, sent_at = scene.wire(0), exchange._attempts.current.sent_at
+    wire, sent_at = scene.wire(0), exchange._attempts.current.sent.at
     assert exchange.silence(sent_at + 7).seconds == pytest.approx(7)
     assert not exchange.silence(sent_at + 7).begun
     wire.head()

@@ -121,7 +121,7 @@ class Whole(Shouting):
 def attempt_of(owner: Owner) -> Attempt:
     """An attempt that has been sent."""
     sent = Sent(Ask(1), 0, 1.0, 0.0, 0.0, 0.0)
-    attempt = Attempt(owner, Candidate(Backend("b"), "m"), sent, 0.0)
+    attempt = Attempt(owner, Candidate(Backend("b"), "m"), sent, None)
     attempt._connection = connection_on(Transport())
     return attempt
 
