@@ -23,7 +23,7 @@ def options_of(engine: Engine, python: str) -> frozenset[str]:
     if options is None:
         return frozenset()
     if not options.script:
-        return _listed(options, _read(engine.module, options.files))
+        return _listed(options, _read(_folder(engine.module, python), options.files))
     is_program = engine.program is not None and python.rpartition("/")[2].startswith(engine.program)
     return _listed(options, _printed((python, *(() if is_program else ("-P", options.script)), "--help")))
 
@@ -33,15 +33,23 @@ def _listed(options: Options, text: str) -> frozenset[str]:
     return names if ALWAYS in names else frozenset()
 
 
-@lru_cache(maxsize=16)
-def _read(module: str, files: tuple[str, ...]) -> str:
+def _folder(module: str, python: str) -> Path | None:
+    """Find a module in the router's own Python, or beside a program that has an environment of its own."""
     spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        return ""
-    folder = Path(spec.origin).parent
-    with suppress(OSError):
-        return "\n".join(read_ordinary(folder / file).decode(errors="replace") for file in files)
-    return ""
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent
+    environment = Path(python).resolve().parent.parent
+    return next(environment.glob(f"lib/python3*/site-packages/{module}"), None)
+
+
+def _read(folder: Path | None, files: tuple[str, ...]) -> str:
+    text = ""
+    if folder is None:
+        return text
+    for file in files:
+        with suppress(OSError):
+            text += read_ordinary(folder / file).decode(errors="replace")
+    return text
 
 
 @lru_cache(maxsize=16)

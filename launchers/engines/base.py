@@ -29,7 +29,8 @@ class Files(Protocol):
 class Options:
     """Where the names of an engine's options stand, which `pattern` finds.
 
-    In `files` of its module's folder; or in what its program prints for --help, as our `script` does in its Python.
+    In those `files` of its module's folder that there are; or in what its program prints for --help, as our `script`
+    does in its Python.
     `abbreviates`: the beginning of a name is enough for it.
     """
 

@@ -81,7 +81,8 @@ STYLE = common.Style(dashes=True, booleans="pairs", lists="words")
 # Fields of its classes, which are flags with dashes, and flags that are written out.
 OPTIONS = Options(
     re.compile(r'(?:^    (?=\w+: )|"--(?=[a-z]))([\w-]+)', re.MULTILINE),
-    files=("engine/arg_utils.py", "entrypoints/openai/cli_args.py"),
+    # The last two are one file, which has moved.
+    files=("engine/arg_utils.py", "entrypoints/launchers/cli_args.py", "entrypoints/openai/cli_args.py"),
     abbreviates=True,
 )
 

@@ -30,6 +30,8 @@ _SECRET = re.compile(
     r"key|token(?!iz)|secret|passw|credential|\bauth\b|authorization|\bheaders\b|\benv\b", re.IGNORECASE
 )
 
+_COUNT = re.compile(r"(?:max|min|n|num)_(?:[a-z]+_)?tokens", re.IGNORECASE)
+
 
 def redacted(config: BaseModel) -> dict[str, Any]:
     """The configuration as plain data in router.yaml's own words, with every default, and without its secrets.
@@ -52,7 +54,7 @@ def is_secret(key: object, value: object) -> bool:
     """Whether a value is secret by its key, or by its form: a URL with a password or a query."""
     if isinstance(value, str) and "://" in value and ("@" in value or "?" in value):
         return True
-    if isinstance(value, int | float) and str(key).lower().endswith("tokens"):
+    if _COUNT.fullmatch(str(key)) or (isinstance(value, int | float) and str(key).lower().endswith("tokens")):
         # It counts tokens.
         return False
     return _SECRET.search(str(key)) is not None

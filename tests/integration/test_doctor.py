@@ -56,6 +56,17 @@ async def test_what_only_hampers_is_no_failure(tmp_path):
     assert "what is marked ! deserves a look (2 of it)." in said
 
 
+async def test_an_argument_that_the_engine_lacks(tmp_path):
+    """It deserves a look, with its place and what was meant; the engine may know better."""
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    launch = "{model: m.gguf, engine: llama_cpp, args: {n_ctx: 64, llama_cpp: {n_batsh: 8}}}"
+    code, said = await doctor(tmp_path, f"server: {{port: 0}}\nbackends:\n  - {{name: good, launch: {launch}}}\n")
+    assert code == 0
+    (line,) = [each for each in said.splitlines() if "!   argument" in each]
+    assert "router.yaml:3:91 backends[0].launch.args.llama_cpp.n_batsh: llama_cpp " in line
+    assert line.endswith("lists no such option; did you mean 'n_batch'?")
+
+
 async def test_everything_that_would_stop_the_router(tmp_path):
     """All in one go; and what is right is looked at all the same."""
     (tmp_path / "m.gguf").write_bytes(b"GGUF")

@@ -107,7 +107,15 @@ def test_names_of_secrets(key):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("tokenizer", "x"), ("max_tokens", 5), ("name", "x"), ("author", "x"), ("url", "http://a/b"), ("n_ctx", 1)],
+    [
+        ("tokenizer", "x"),
+        ("max_tokens", 5),
+        ("max_output_tokens", "x"),
+        ("name", "x"),
+        ("author", "x"),
+        ("url", "http://a/b"),
+        ("n_ctx", 1),
+    ],
 )
 def test_names_of_no_secrets(key, value):
     """What is not, isn't."""

@@ -89,7 +89,7 @@ def test_routes_doors_and_names(keys):
          ["routes.x[1]", "routes.y.to", "routes.y.tp", "routes.z.at_most.n", "routes.z.default['']"]),
         # What is missing, or of a wrong type, lets nobody in, and makes no name.
         ("server: {host: 0.0.0.0}\nauth: {keys: {a: b}}", ["auth.keys"]),
-        ("server: {host: 0.0.0.0}\nauth: {kyes: [a]}", ["auth.kyes"]),
+        ("server: {host: 0.0.0.0}\nauth: {kyes: [a]}", ["auth.…"]),
         ("server: {host: 0.0.0.0}\nauth: {open: perhaps}", ["auth.open"]),
         ("server: {host: 0.0.0.0}\nauth: 5", ["auth"]),
         ("server: {host: 0.0.0.0}\nauth: {keys: [{name: x}]}", ["auth.keys[0].key"]),
@@ -109,7 +109,7 @@ def test_no_mistake_waits_for_another(keys, text, expected):
          ["launch.cmd", "launch.modl", "launch.pinned"]),
         ("{name: a, launch: {model: [x], cmd: [y, '{port}']}}", ["launch.model", "launch.cmd"]),
         ("{name: a, launch: {model: x, env: {A: [], B: {}}, args: {vllm: 5, x: []}}}",
-         ["launch.args.vllm", "launch.env.A", "launch.env.B"]),
+         ["launch.args.vllm", "launch.env.…"]),
         ("{name: a, launch: 5}", ["launch"]),
         ("{name: a}", ["launch"]),
         ("{url: 'http://x', models: {'': a, b: []}, name: [c]}", ["name", "models['']", "models.b"]),
@@ -120,3 +120,13 @@ def test_an_entry(keys, entry, expected):
     """Of a backend."""
     told = {key.removeprefix("backends[0]").removeprefix(".") for key in keys(f"backends: [{entry}]\n")}
     assert told == set(expected)
+
+
+def test_what_counts_tokens_is_shown(tmp_path):
+    """In the sentence and in the line alike: only its name looks like a secret's."""
+    path = tmp_path / "router.yaml"
+    path.write_text("backends: [{url: 'http://a'}]\nroutes: {x: {to: m, at_most: {max_tokens: 4k}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    (told,) = caught.value.problems
+    assert (told.message, "max_tokens: 4k" in told.excerpt) == ("expected a number, got '4k'", True)

@@ -60,3 +60,20 @@ def test_names_that_stand_for_others_are_known():
     wrapper = {"ctx-size", "batch-size", "ubatch-size", "threads", "flash-attn", "mmproj", "cache-type-k"}
     assert wrapper <= known
     assert {flags.LONG[each] for each in ("ngl", "c", "np", "fa")} <= known
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="the router's own Python has vllm")
+def test_a_program_of_another_environment(tmp_path):
+    """Its package is beside it, whatever link leads to it."""
+    package = tmp_path / "env/lib/python3.12/site-packages/vllm"
+    for file, text in {
+        "engine/arg_utils.py": 'class EngineArgs:\n    max_model_len: int = 1\n    def f():\n        add("--model")\n',
+        "entrypoints/launchers/cli_args.py": "class FrontendArgs:\n    port: int = 8000\n",
+    }.items():
+        (package / file).parent.mkdir(parents=True)
+        (package / file).write_text(text)
+    (tmp_path / "env/bin").mkdir()
+    (tmp_path / "env/bin/vllm").touch()
+    link = tmp_path / "vllm"
+    link.symlink_to("env/bin/vllm")
+    assert options_of(ENGINES["vllm"], str(link)) == {"max_model_len", "model", "port"}
