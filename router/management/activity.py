@@ -62,14 +62,9 @@ def _fits(each: Activity, asked: ActivityAsked) -> bool:
         asked.model in {"", each.model}
         and each.id >= asked.min_id
         and (asked.max_id is None or each.id <= asked.max_id)
-        and (asked.start is None or each.timestamp >= _in_utc(asked.start))
-        and (asked.end is None or each.timestamp <= _in_utc(asked.end))
+        and (asked.start is None or each.timestamp >= asked.start)
+        and (asked.end is None or each.timestamp <= asked.end)
     )
-
-
-def _in_utc(at: datetime) -> datetime:
-    """Give a time its zone, if it has none."""
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def stats(found: Sequence[Activity]) -> StatsTold:

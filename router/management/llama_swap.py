@@ -1,5 +1,6 @@
 """llama-swap's endpoints, by what /admin does."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -28,7 +29,7 @@ from router.fleet.members import Member
 from router.management.activity import activity, page, stats
 from router.management.logs import Logs
 from router.management.models import Models, launched
-from router.management.requests import Requests
+from router.management.requests import AT_ONCE, Requests
 from router.management.swap_events import Sources, SwapEvents
 from router.proxy.plane import Plane
 from router.telemetry.feed import Entry, Feed, Once
@@ -51,6 +52,9 @@ _OF_ENGINES: Final = {
 
 _MOST: Final = 2000
 """Requests that have ended which are looked at: all that are remembered."""
+
+_MOST_LISTED: Final = 1000
+"""Those that are listed at once, as many as llama-swap keeps: to write them takes some milliseconds."""
 
 _MOST_UNDER_WAY: Final = 100
 """Requests under way that an event tells of."""
@@ -141,7 +145,7 @@ class LikeLlamaSwap:
 
     async def metrics(self, _: Nothing, _admin: Admin) -> ActivitiesTold:
         """List the latest requests that have ended."""
-        return ActivitiesTold(tuple(await self._latest()))
+        return ActivitiesTold(tuple((await self._ended(None, _MOST_LISTED))[1]))
 
     async def activity(self, asked: ActivityAsked, _: Admin) -> PageTold:
         """Give a page of them."""
@@ -157,7 +161,11 @@ class LikeLlamaSwap:
     async def _ended(self, after: int | None, most: int) -> tuple[int, list[Activity]]:
         """Give the last requests that have ended behind a number, the first one first, with the last one's number."""
         told = await self._requests.recent(RecentAsked(limit=most, after=after), LOCAL)
-        return told.last, [activity(each) for each in reversed(told.requests)]
+        found: list[Activity] = []
+        for first in range(0, len(told.requests), AT_ONCE):
+            found += map(activity, told.requests[first : first + AT_ONCE])
+            await asyncio.sleep(0)
+        return told.last, found[::-1]
 
     async def _under_way(self) -> dict[str, Any]:
         """Tell of the requests under way."""

@@ -64,7 +64,9 @@ class SwapEvents:
         if self._task is None:
             self._models, self._line = msgspec.json.encode(self._sources.models()), self._sources.log.last
             self._task = asyncio.create_task(heard(self._look_on()), name="what llama-swap's events tell")
-        return self._following(await self._first(), self._written.following(entries))
+        # What a look tells from here on, this follower hears.
+        first = await self._first(self._models, self._line, self._number)
+        return self._following(first, self._written.following(entries))
 
     async def _following(
         self, first: Sequence[Sent[SwapEvent]], entries: AsyncGenerator[Sequence[Sent[SwapEvent]], None]
@@ -74,16 +76,16 @@ class SwapEvents:
             async for some in following:
                 yield some
 
-    async def _first(self) -> list[Sent[SwapEvent]]:
-        """Tell how things are, up to what was told last: those who follow hear the rest."""
-        number, ended = await self._sources.ended(None, MOST_ENDED)
+    async def _first(self, models: bytes, line: int, number: int | None) -> list[Sent[SwapEvent]]:
+        """Tell how things are, up to what was told last."""
+        log = [each for each in self._sources.log.latest(MOST_LINES) if each.id <= line]
+        last, ended = await self._sources.ended(None, MOST_ENDED)
         if self._number is None:
-            self._number = number
-        until = self._number
-        log = [each for each in self._sources.log.latest(MOST_LINES) if each.id <= self._line]
+            self._number = last
+        until = self._number if number is None else number
         told = [
             self._log(log),
-            ("modelStatus", self._models),
+            ("modelStatus", models),
             ("metrics", _json(each for each in ended if each.id <= until)),
             ("inflight", msgspec.json.encode(await self._sources.under_way())),
         ]

@@ -1,9 +1,11 @@
 """Requests that have ended, in llama-swap's shapes."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, RootModel
+from pydantic import AwareDatetime, BeforeValidator, Field, RootModel
+from pydantic_core import PydanticCustomError
 
 from router.api.admin.endpoint import Asked, Told
 
@@ -106,12 +108,25 @@ Sort = Literal[
 ]
 
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _time(value: object) -> object:
+    """Take a time as RFC 3339 has it alone, and no number."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        raise PydanticCustomError("datetime_parsing", "expected a time such as 2026-11-30T04:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_time)]
+
+
 class ActivityAsked(Asked):
     """Which of them."""
 
     model: Annotated[str, Field(description="of this model alone")] = ""
-    start: Annotated[datetime | None, Field(description="ended then, or later")] = None
-    end: Annotated[datetime | None, Field(description="ended then, or before")] = None
+    start: Annotated[Time | None, Field(description="ended then, or later")] = None
+    end: Annotated[Time | None, Field(description="ended then, or before")] = None
     min_id: Annotated[int, Field(ge=1, description="from this id on")] = 1
     max_id: Annotated[int | None, Field(ge=1, description="up to this id")] = None
     limit: Annotated[int, Field(ge=1, le=999, description="so many a page")] = 25

@@ -1,7 +1,7 @@
-from datetime import UTC, datetime
 from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
 from router.api.admin.activity import SORTS, ActivityAsked, Sort
 from router.api.admin.requests import EndedTold
@@ -50,8 +50,7 @@ def test_a_request_as_llama_swap_has_it():
         ({"limit": 3, "page": 3}, []),
         ({"model": "b"}, [4, 2]),
         ({"min_id": 2, "max_id": 3}, [3, 2]),
-        ({"start": datetime.fromtimestamp(AT + 2, UTC), "end": datetime.fromtimestamp(AT + 3, UTC)}, [3, 2]),
-        ({"start": "2025-11-30T10:53:23"}, [4, 3]),
+        ({"start": "2025-11-30T10:53:22Z", "end": "2025-11-30T11:53:23.0+01:00"}, [3, 2]),
         ({"sort": "duration"}, [1, 3, 4, 2]),
         ({"sort": "model", "order": "asc"}, [1, 3, 2, 4]),
     ],
@@ -59,6 +58,13 @@ def test_a_request_as_llama_swap_has_it():
 def test_a_page(asked, expected):
     """Of those that fit, in an order; of equals, the latest is first where the greatest is."""
     assert numbers(**asked) == expected
+
+
+@pytest.mark.parametrize("start", ["123", 123, "2025-11-30", "2025-11-30T10:53:23", "2025-13-30T10:53:22Z"])
+def test_what_is_no_time(start):
+    """As RFC 3339 has it, with its zone."""
+    with pytest.raises(ValidationError):
+        ActivityAsked.model_validate({"start": start})
 
 
 def test_how_many_pages():
