@@ -8,13 +8,14 @@ BENCH := --runs 5 --soak 2000000
 LOADS := zipf agents burst crowd churn
 TOGETHER := --numprocesses=4 --dist=worksteal   # most tests wait for something: two cores have time for four
 # The tests of what decides, and does no I/O, but for long random runs, which cover nothing that the others don't.
+ALL := tests/unit tests/integration tests/engines tests/walk tests/performance
 DECIDES = $(shell find tests/unit/core -name 'test_*.py' ! -name 'test_random_*') tests/unit/launchers/test_states.py
 JOBLESS := env -u MAKEFLAGS   # for tests that run make: it would look for the jobs of `make test`
 
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-pure collected test-engines test-performance test-endurance test-browser test-clients compatibility check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-pure collected browser-if-there test-engines test-performance test-endurance test-browser test-clients compatibility check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -44,7 +45,7 @@ test-performance: setup pure  ## what the balancing policies are held to, in eve
 test-endurance: setup pure  ## what takes minutes: processes killed at random moments
 	$(BIN)/python -m pytest -s tests/endurance
 
-test-browser: setup pure .venv/browser  ## what web pages can do, in a real Chromium (apt install chromium)
+test-browser: setup pure .venv/chromium  ## what web pages can do, ours and others, in a real Chromium
 	$(BIN)/python -m pytest tests/browser
 
 test-clients: setup pure .clients/ready  ## real programs before the router: Claude Code, Codex, aider, … (3 GB; Node 20 or newer)
@@ -78,12 +79,16 @@ test: setup pure  ## every check and test, and those of the hot path again as it
 	$(BIN)/python -m pytest $(TOGETHER) --numprocesses=6 tests/unit/core tests/unit/http1 tests/unit/proxy tests/unit/translate \
 		tests/integration/proxy tests/integration/test_install.py::test_this_checkout_runs_from_any_folder   # the others build from the sources
 
-test-pure: check collected
+test-pure: check collected browser-if-there
 	$(BIN)/coverage erase
 	$(JOBLESS) $(BIN)/coverage run -m pytest $(TOGETHER) $(DECIDES)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
-	$(JOBLESS) $(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES))
+	$(JOBLESS) $(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES)) $(ALL) \
+		$$([ ! -e .venv/chromium ] || echo tests/browser)
+
+browser-if-there:
+	@$(MAKE) --no-print-directory .venv/chromium || echo "tests/browser is left out."
 
 # Once, before several processes would each compile the tests and what they import for themselves.
 collected: .venv/dev
@@ -147,10 +152,12 @@ clean:  ## remove what setup made
 	.clients/webui/bin/pip install --quiet --disable-pip-version-check --no-deps 'open-webui>=0.12.4,<0.13'
 	@touch $@
 
-.venv/browser: pyproject.toml .venv/dev
+# Debian's, where it may be installed.
+.venv/chromium: .venv/dev
 	@[ -n "$$CHROMIUM" ] || which chromium chromium-browser google-chrome | grep -q . || { \
+		[ "$$(id -u)" = 0 ] && which apt-get >/dev/null && echo "Installing Chromium, for the web page's tests." && \
+		{ apt-get -qq update; apt-get -qq install --yes --no-install-recommends chromium; } >.venv/chromium.log 2>&1; } || { \
 		echo "A Chromium is needed: apt install chromium, or name one: make test-browser CHROMIUM=/path/of/it"; exit 2; }
-	ROUTER_PURE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	@touch $@
 
 # Where nothing can be compiled, the sources run as they are.

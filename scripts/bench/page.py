@@ -3,7 +3,7 @@
     python -m scripts.bench.page                                    two minutes and a half
     python -m scripts.bench.page --seconds 3 --rate 100             a trial
 
-50 backends, 2,000 recent requests, requests and events by a schedule, and a real Chromium (the extra `browser`). Of
+50 backends, 2,000 recent requests, requests and events by a schedule, and a real Chromium. Of
 each page it tells the first paint (nothing cached), the longest task of the browser's main thread, and how many
 messages a second came from the router; then the router's share of a core with a page open and without, in turns. Events
 are made by a program that asks the router for them, in both. The router is this checkout's: `make fast` compiles it.

@@ -15,7 +15,7 @@ from tests.fakes.engine import FakeEngine
 from tests.running import REPOSITORY, RunningRouter, eventually
 
 PAGES = ["overview", "models", "activity", "playground", "configuration", "logs"]
-WITHIN = 15_000
+WITHIN = 30_000
 DEMO = f"{{engine: llama_server, model: {REPOSITORY}/models/demo, load: on_demand}}"
 HOSTILE = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
 
