@@ -32,17 +32,15 @@ MOST_ROWS: Final = 500
 
 UNKNOWN: Final = -1
 
-_COUNT, _FIGURE = "q", "d"  # types of arrays
-
-OF_ALL: Final = {
-    "at": _FIGURE, "seconds": _FIGURE, "ended": _COUNT, "failed": _COUNT, "prompt_tokens": _COUNT, "tokens": _COUNT,
-    "ttft_p50": _FIGURE, "ttft_p99": _FIGURE, "in_flight": _COUNT, "queued": _COUNT, "cpu_percent": _FIGURE,
-    "router_cpu_percent": _FIGURE,
+OF_ALL: Final[Mapping[str, float]] = {
+    "at": 0.0, "seconds": 0.0, "ended": 0, "failed": 0, "prompt_tokens": 0, "tokens": 0, "ttft_p50": float(UNKNOWN),
+    "ttft_p99": float(UNKNOWN), "in_flight": 0, "queued": 0, "cpu_percent": 0.0, "router_cpu_percent": 0.0,
 }  # fmt: skip
-OF_BACKEND: Final = {"ended": _COUNT, "failed": _COUNT, "tokens": _COUNT, "in_flight": _COUNT}
-OF_DEVICE: Final = {"used": _COUNT, "utilisation": _COUNT}
+OF_BACKEND: Final[Mapping[str, float]] = {"ended": 0, "failed": 0, "tokens": 0, "in_flight": 0}
+OF_DEVICE: Final[Mapping[str, float]] = {"used": UNKNOWN, "utilisation": UNKNOWN}
+"""The series, each with the figure of a sample without any; where that is UNKNOWN, there may be samples without."""
 
-Series = list[float | None]
+Series = Sequence[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +100,8 @@ class History:
             if name
         }
         of_devices = {name: (used, UNKNOWN if busy is None else busy) for name, (used, busy) in now.devices.items()}
-        self._add(self._backends, OF_BACKEND, of_backends, (0, 0, 0, 0))
-        self._add(self._devices, OF_DEVICE, of_devices, (UNKNOWN, UNKNOWN))
+        self._add(self._backends, OF_BACKEND, of_backends)
+        self._add(self._devices, OF_DEVICE, of_devices)
         self._ended, self._failed, self._prompt_tokens = Counter(), Counter(), 0
 
     def _came(self, streamed: Mapping[str, int]) -> dict[str, int]:
@@ -118,20 +116,14 @@ class History:
                 del owed[name]
         return came
 
-    def _add(
-        self,
-        rows: "dict[str, Rows]",
-        kinds: Mapping[str, str],
-        found: Mapping[str, Sequence[float]],
-        none: Sequence[float],
-    ) -> None:
+    def _add(self, rows: "dict[str, Rows]", none: Mapping[str, float], found: Mapping[str, Iterable[float]]) -> None:
         """Add what was found to the rows of each name, or `none`; rows that have had none for long are dropped."""
         for name in found.keys() - rows.keys():
             if len(rows) < MOST_ROWS:
-                rows[name] = Rows(kinds, self._most, none, len(self._all) - 1)
+                rows[name] = Rows(none, self._most, len(self._all) - 1)
         for name, each in list(rows.items()):
             each.idle = 0 if name in found else each.idle + 1
-            each.add(found.get(name, none))
+            each.add(found.get(name, none.values()))
             if each.idle >= self._most:
                 del rows[name]
                 self._owed.pop(name, None)
@@ -153,12 +145,12 @@ def has_failed(record: Record) -> bool:
 class Rows:
     """Series of equal length, which get a figure each with every sample; `idle` is for how many they had none."""
 
-    def __init__(self, kinds: Mapping[str, str], most: int, none: Sequence[float] = (), missed: int = 0) -> None:
-        """For so many samples that were `missed`, the figures are `none`."""
-        before = none or [UNKNOWN] * len(kinds)
+    def __init__(self, none: Mapping[str, float], most: int, missed: int = 0) -> None:
+        """`none` has a figure for each series; it is that of the samples that were `missed`."""
         self._most = most
+        self._has_gaps = {name for name, figure in none.items() if figure == UNKNOWN}
         self.series = {
-            name: array(kind, [figure]) * missed for (name, kind), figure in zip(kinds.items(), before, strict=True)
+            name: array("q" if isinstance(figure, int) else "d", [figure]) * missed for name, figure in none.items()
         }
         self.idle = 0
 
@@ -173,11 +165,10 @@ class Rows:
 
     def told(self, last: int) -> dict[str, Series]:
         """Give so many of the last figures of each."""
-        return {name: _told(series[len(series) - last :]) for name, series in self.series.items()}
+        return {name: self._told(name, series[len(series) - last :].tolist()) for name, series in self.series.items()}
 
-
-def _told(series: "array[float]") -> Series:
-    return [None if each == UNKNOWN else each for each in series] if UNKNOWN in series else list(series)
+    def _told(self, name: str, figures: Series) -> Series:
+        return [None if each == UNKNOWN else each for each in figures] if name in self._has_gaps else figures
 
 
 class Times:

@@ -21,7 +21,7 @@ class LoadTold(Told):
 class DeviceTold(Told):
     """RAM, or a GPU with memory of its own; in bytes. `held` is what each backend has of it, as far as it is known.
 
-    Of RAM that is what its processes have resident. What several of them share counts in each, but isn't `free` once.
+    Of RAM that is what its processes have resident: what several map counts in each, and is taken off `free` once.
 
     `utilisation` is the percentage of the latest moment in which the GPU computed, `temperature` in °C, `power` what it
     draws and `power_limit` what it may draw, in watts; null where that isn't known.
