@@ -9,7 +9,6 @@ for as long as samples are kept. Pure: the time is an argument.
 
 from array import array
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -68,53 +67,46 @@ class History:
         self._all = Rows(OF_ALL, most)
         self._backends: dict[str, Rows] = {}
         self._devices: dict[str, Rows] = {}
-        # Since the last sample, by backend: "" for those that reached none.
-        self._ended: Counter[str] = Counter()
-        self._failed: Counter[str] = Counter()
+        # By backend; None has the requests that reached none.
+        self._counts: dict[str | None, Counts] = {}
         self._prompt_tokens = 0
         self._times = Times()
-        # Tokens of ended requests that are in no sample yet. Below 0: what streams under way have sent is in samples.
-        self._owed: Counter[str] = Counter()
 
     def ended(self, record: Record, said: Ending) -> None:
         """Count a request that has ended; `said` is what the end of its answer says."""
-        backend = record.backend or ""
-        self._ended[backend] += 1
-        if has_failed(record):
-            self._failed[backend] += 1
-        self._owed[backend] += record.events if said.completion_tokens is None else said.completion_tokens
+        counts = self._counts.get(record.backend)
+        if counts is None:
+            counts = self._counts[record.backend] = Counts()
+        counts.ended += 1
+        counts.failed += has_failed(record)
+        tokens = said.completion_tokens
+        counts.tokens += record.events if tokens is None else tokens
         self._prompt_tokens += said.prompt_tokens or 0
         if record.ttft is not None:
             self._times.add(record.ttft)
 
     def sample(self, at: float, seconds: float, now: Moment) -> None:
         """End a sample that covers so many seconds. `at` is in seconds since the epoch."""
-        ended, failed, tokens = self._ended, self._failed, self._came(now.streamed)
+        by_backend = {name: self._take(name, now) for name in {*self._counts, *now.in_flight_by, *now.streamed}}
+        ended, failed, tokens = (sum(row[place] for row in by_backend.values()) for place in range(3))
         self._all.add((
-            at, seconds, ended.total(), failed.total(), self._prompt_tokens, sum(tokens.values()), *self._times.take(),
+            at, seconds, ended, failed, self._prompt_tokens, tokens, *self._times.take(),
             now.in_flight, now.queued, now.cpu_percent, now.router_cpu_percent,
         ))  # fmt: skip
-        of_backends = {
-            name: (ended[name], failed[name], tokens.get(name, 0), now.in_flight_by.get(name, 0))
-            for name in {*ended, *tokens, *now.in_flight_by}
-            if name
-        }
+        self._prompt_tokens = 0
+        of_backends = {name: row for name, row in by_backend.items() if name is not None and any(row)}
         of_devices = {name: (used, UNKNOWN if busy is None else busy) for name, (used, busy) in now.devices.items()}
         self._add(self._backends, OF_BACKEND, of_backends)
         self._add(self._devices, OF_DEVICE, of_devices)
-        self._ended, self._failed, self._prompt_tokens = Counter(), Counter(), 0
 
-    def _came(self, streamed: Mapping[str, int]) -> dict[str, int]:
-        """Tell how many tokens came at each backend since the last sample."""
-        owed, came = self._owed, {}
-        for name in {*owed, *streamed}:
-            new = owed[name] + streamed.get(name, 0)
-            if new > 0:
-                came[name] = new
-                owed[name] -= new
-            if not owed[name]:
-                del owed[name]
-        return came
+    def _take(self, backend: str | None, now: Moment) -> tuple[int, int, int, int]:
+        """Give a backend's row, and begin anew."""
+        counts, name = self._counts.pop(backend, None) or Counts(), backend or ""
+        came = max(0, counts.tokens + now.streamed.get(name, 0))
+        if counts.tokens != came:
+            left = self._counts[backend] = Counts()
+            left.tokens = counts.tokens - came
+        return counts.ended, counts.failed, came, now.in_flight_by.get(name, 0)
 
     def _add(self, rows: "dict[str, Rows]", none: Mapping[str, float], found: Mapping[str, Iterable[float]]) -> None:
         """Add what was found to the rows of each name, or `none`; rows that have had none for long are dropped."""
@@ -126,7 +118,7 @@ class History:
             each.add(found.get(name, none.values()))
             if each.idle >= self._most:
                 del rows[name]
-                self._owed.pop(name, None)
+                self._counts.pop(name, None)
 
     def told(self, since: float = 0.0, *, backends: bool = False) -> dict[str, Any]:
         """Give the samples that ended after `since`: a list for each series, with None where a figure isn't known."""
@@ -135,6 +127,18 @@ class History:
             "devices": {name: each.told(last) for name, each in self._devices.items()},
             "backends": {name: each.told(last) for name, each in self._backends.items()} if backends else {},
         }
+
+
+class Counts:
+    """What has ended at a backend since the last sample.
+
+    `tokens` are those that are in no sample yet. They are below 0 while samples have some of streams under way.
+    """
+
+    __slots__ = ("ended", "failed", "tokens")
+
+    def __init__(self) -> None:
+        self.ended = self.failed = self.tokens = 0
 
 
 def has_failed(record: Record) -> bool:
