@@ -195,7 +195,7 @@ def test_what_is_told_of_a_member():
     told = made.told(0.0)
     assert (told["name"], told["max_in_flight"], told["models"]) == ("demo-2", 3, ["demo", "other"])
     assert (told["engine"], told["state"], told["detail"]) == ("llama_cpp", "starting", "starts")
-    assert (told["pid"], told["memory_bytes"]) == (None, None)
+    assert (told["pid"], told["restarts"], told["load_seconds"]) == (None, 0, None)
     assert "url" not in told
     assert "published" not in told
     told = member(planned()).told(0.0)
