@@ -27,8 +27,9 @@ FRESH: Final = 5.0
 WITHIN: Final = 1.0
 """Seconds that who asks waits for a new reading at most; nvidia-smi takes 0.1 s, but seconds to start a driver."""
 
-SPARE: Final = 200.0
-"""How many times as long as a reading took the history waits for the next one: nvidia-smi takes 50 ms of a core."""
+SPARE: Final = 500.0
+"""How many times as long as a reading took the history waits for the next one: NVML takes a millisecond, but nvidia-smi
+takes 50, and so does `ps` where there is no /proc."""
 
 LASTS: Final = 0.5
 """Seconds for which a description is good, free RAM included: a status asks for it twice, and a page may ask often."""

@@ -126,7 +126,7 @@ async def test_the_history_wakes_no_gpu(machine):
     machine.takes = 0.1
     machine.devices.watch()
     await eventually(lambda: len(machine.devices.now()) == 2)
-    for seconds, reads in ((15.0, 1), (4.9, 1), (0.2, 2)):
+    for seconds, reads in ((25.0, 1), (4.9, 1), (0.2, 2)):
         machine.clock.now += seconds
         machine.devices.watch()
         await asyncio.sleep(0)
