@@ -2,7 +2,8 @@
 
 Start:  plan the launches → know every backend → bind the port → stop leftovers → start the engines → probe
 Reload: plan → compare with what runs → do the steps between them → take over the settings
-Stop:   close the port → let requests in flight end, at most `drain_timeout` → stop the engines
+Stop:   take nothing new, but let admins of this machine look and cancel → let requests in flight end, at most
+        `drain_timeout` → stop the engines
 Kill:   cut everything now
 
 With server.keep_engines, engines run on at the end, and the next start takes them over.

@@ -11,7 +11,7 @@ each has its turn in memory. Here is what a request asks of it:
      earlier tier, as its model is preferred; or one that is loaded sooner than the request is answered without it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from math import inf
 from typing import TypeVar
 
@@ -84,9 +84,9 @@ def _takes(backend: Backend, chosen: Backend | None, dispatcher: Dispatcher[T]) 
     return dispatcher.serves(backend) if chosen is None else backend is chosen
 
 
-def has_another(way: Way, tried: Collection[Candidate]) -> bool:
-    """Tell whether a model that wasn't tried yet can be loaded for a request."""
-    candidates = [each for tier in way.tiers for each in tier if each not in tried]
+def has_another(way: Way, tried: Collection[Candidate], held: Container[Backend]) -> bool:
+    """Tell whether a model that wasn't tried yet can be loaded for a request: none that an admin holds."""
+    candidates = [each for tier in way.tiers for each in tier if each not in tried and each.backend not in held]
     return any(backend.loadable and backend.health.coming for backend, _ in candidates)
 
 

@@ -21,7 +21,7 @@ After the first byte there is no other attempt: the client is told that its answ
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from enum import Enum
 from typing import Final, TypeVar
 
@@ -179,11 +179,13 @@ def may_wait(
     )
 
 
-def unfit(failure: Failure, way: Way, tried: Sequence[Candidate], retries: int) -> tuple[Backend, ...]:
+def unfit(
+    failure: Failure, way: Way, tried: Sequence[Candidate], retries: int, held: Container[Backend] = ()
+) -> tuple[Backend, ...]:
     """Give the backends that a request is no more for, if it waits for another one of its candidates to be loaded.
 
-    None: no other one is loaded for it. That is so after an error that may be the request's own fault: a load is too
-    much for finding out.
+    None: no other one is loaded for it, as those are not that an admin has `held`. That is so after an error that may
+    be the request's own fault, too: a load is too much for finding out.
     """
     if failure in NEVER_LOADS or len(tried) > retries:
         return ()
@@ -191,7 +193,7 @@ def unfit(failure: Failure, way: Way, tried: Sequence[Candidate], retries: int) 
     if failure is Failure.UNWANTED:
         last = max(i for i, tier in enumerate(way.tiers) if tried[-1] in tier)
         spent += tuple(each for tier in way.tiers[: last + 1] for each in tier)
-    return tuple(each.backend for each in spent) if has_another(way, spent) else ()
+    return tuple(each.backend for each in spent) if has_another(way, spent, held) else ()
 
 
 def is_free(failure: Failure, backend: Backend) -> bool:
@@ -265,7 +267,9 @@ def waited_in_vain(error: RouterError, tiers: Sequence[Tier], held: Mapping[Back
     if there and all(each in held for each in there):
         names = {each.name: held[each] for each in there}
         drained = " and ".join(f"'{name}' is drained by {by}" for name, by in names.items())
-        return type(error)(f"{error.message} {drained}: undrain it first.", retry_after=error.retry_after)
+        # When to come again is nothing that the queue could tell.
+        waited = error.message.partition(" Try again")[0]
+        return type(error)(f"{waited} {drained}: undrain it first.", retry_after=error.retry_after)
     if there:
         return error
     return type(error)(f"{error.message} Of its engines: {_reasons(tiers)}.", retry_after=error.retry_after)

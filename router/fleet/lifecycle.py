@@ -75,9 +75,6 @@ class Supervise(Protocol):
 _DIGITS = re.compile(r"\b(?:0x)?[0-9a-f]*[0-9][0-9a-f]*\b")
 
 
-_DIGITS = re.compile(r"\b(?:0x)?[0-9a-f]*[0-9][0-9a-f]*\b")
-
-
 class Lifecycle:
     """Adds, changes and ends members. `on_settled` is called when every member serves, or can't."""
 

@@ -233,7 +233,7 @@ class Attempts(HedgeOwner):
         age = now - exchange.began - (0.0 if queued is None else queued.uncounted)
         unfit: tuple[Backend, ...] = ()
         if not retry.may_wait(failure, way, self.tried, retries, age, plane.dispatcher):
-            unfit = retry.unfit(failure, way, self.tried, retries) if way.loads else ()
+            unfit = retry.unfit(failure, way, self.tried, retries, plane.ledger.held) if way.loads else ()
             if not unfit:
                 return False
             if not retry.is_free(failure, self.tried[-1].backend) and not plane.ledger.budget.withdraw(now):

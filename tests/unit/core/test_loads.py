@@ -146,9 +146,10 @@ def test_a_preferred_model_is_loaded_beside_whatever_it_takes(dispatcher):
 
 def test_whether_another_can_be_loaded():
     a, b = unloaded("a"), url("b")
-    assert loads.has_another(way((a,), (b,)), (b,))
-    assert not loads.has_another(way((a,), (b,)), (a,))
-    assert not loads.has_another(way((loaded("c"), b)), ())
+    assert loads.has_another(way((a,), (b,)), (b,), ())
+    assert not loads.has_another(way((a,), (b,)), (a,), ())
+    assert not loads.has_another(way((a,), (b,)), (b,), {a.backend: "ops"})
+    assert not loads.has_another(way((loaded("c"), b)), (), ())
 
 
 def test_a_way_knows_whether_it_loads():

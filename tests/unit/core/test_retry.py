@@ -67,10 +67,12 @@ def test_who_waited_for_engines_that_did_not_come_is_told_why():
 
 def test_who_waited_for_drained_backends_is_told_who_drained_them():
     """Where another one was there, it had no room. One that is gone, drained or not, changes nothing."""
-    error = QueueTimeoutError("No backend of 'm' had room within 60 s.", retry_after=7)
+    error = QueueTimeoutError("No backend of 'm' had room within 60 s. Try again in 7 s.", retry_after=7)
     held, asleep = up("c"), down("d")
     told = retry.waited_in_vain(error, ((held, down("e")), (asleep,)), {held.backend: "ops", asleep.backend: "bob"})
-    assert told.message == f"{error.message} 'c' is drained by ops and 'd' is drained by bob: undrain it first."
+    assert told.message == (
+        "No backend of 'm' had room within 60 s. 'c' is drained by ops and 'd' is drained by bob: undrain it first."
+    )
     assert (type(told), told.retry_after) == (QueueTimeoutError, 7)
     assert retry.waited_in_vain(error, ((held, up("b")),), {held.backend: "ops"}) is error
 
@@ -362,6 +364,7 @@ def test_where_the_others_have_failed_a_model_is_loaded_for_a_request(failure):
     a, b, c = up("a"), up("b"), unloaded("c")
     assert retry.unfit(failure, Way(((a, b), (c,)), DIRECT), (a, b), 2) == (a.backend, b.backend)
     assert retry.unfit(failure, Way(((a, b), (c,)), DIRECT), (a, b), 1) == ()
+    assert retry.unfit(failure, Way(((a, b), (c,)), DIRECT), (a, b), 2, {c.backend: "ops"}) == ()
     assert retry.unfit(failure, Way(((a, b),), DIRECT), (a, b), 2) == ()
 
 
