@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -73,14 +74,17 @@ async def fake() -> AsyncIterator[FakeEngine]:
 @pytest.fixture
 async def start_router(tmp_path: Path, fake: FakeEngine) -> AsyncIterator[StartRouter]:
     """Give a function that starts a router before that engine, with more in its router.yaml."""
+    numbers = count()
     async with AsyncExitStack() as stack:
 
         async def start(server: str = "port: 0", more: str = "") -> RunningRouter:
+            folder = tmp_path / f"router-{next(numbers)}"
+            folder.mkdir()
             config = (
                 f"server: {{{server}}}\n{more}\n"
-                f"backends: [{{url: '{fake.url}', models: [demo]}}]\nlogging: {{dir: {tmp_path}/logs}}\n"
+                f"backends: [{{url: '{fake.url}', models: [demo]}}]\nlogging: {{dir: {folder}/logs}}\n"
             )
-            router = await stack.enter_async_context(RunningRouter(tmp_path, config))
+            router = await stack.enter_async_context(RunningRouter(folder, config))
             return await router.ready()
 
         yield start
