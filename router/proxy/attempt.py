@@ -138,11 +138,8 @@ class Attempt(Receiver):
 
     def _send(self, connection: Connection, pool: Pool) -> None:
         self._connection = connection
-        request, between, raw = self._owner.written(self, pool), self.between, self._owner.takes_chunks()
-        if between is None:
-            connection.send(request, self, raw=raw, texts=self.texts)
-        else:
-            connection.send(request, between, raw=raw and between.takes_chunks, texts=self.texts)
+        request, between = self._owner.written(self, pool), self.between
+        connection.send(request, self if between is None else between, raw=self.raw, texts=self.texts)
         if self.paused:
             connection.pause()
 
@@ -161,6 +158,11 @@ class Attempt(Receiver):
         self.paused = False
         if self._connection is not None:
             self._connection.resume()
+
+    @property
+    def raw(self) -> bool:
+        """Whether a body in chunks comes as it is."""
+        return self._owner.takes_chunks() and (self.between is None or self.between.takes_chunks)
 
     @property
     def position(self) -> tuple[int, int] | None:

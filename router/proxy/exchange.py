@@ -25,7 +25,7 @@ from router.core.progress import AnswerProgress, Found
 from router.core.record import has_event, says_error, tail_of
 from router.core.retry import Failure
 from router.core.stall import Silence
-from router.http1.bodies import CLOSE
+from router.http1.bodies import CLOSE, LAST_CHUNK
 from router.proxy.answer import DONE, PINGING, PROMISED, REFUSING, STREAMING
 from router.proxy.attempt import Attempt
 from router.proxy.attempts import Attempts
@@ -286,7 +286,7 @@ class Exchange(UnderWay):
         attempt.let_go()
         if answer.first_byte_at is None:
             if not attempt.held and head.status < 300 and not attempt.status:  # empty
-                self._doubts().lie(attempt)
+                self._doubts().lie(attempt, is_empty=True)
             if attempt.doubted_at is not None and self._ask_another(attempt, whole=True):
                 return
         if attempt.held:
@@ -294,7 +294,7 @@ class Exchange(UnderWay):
         if answer.first_byte_at is None:
             self._begin_answer(attempt)
         self._plane.answered(backend, answer.passed.status(attempt.status or head.status), attempt.sent)
-        self._complete(head)
+        self._complete(attempt.head or head)
 
     def on_failure(self, attempt: Attempt, failure: Failure, detail: str) -> None:
         """Try again while nothing has reached the client; else tell it that its answer broke off."""
@@ -348,11 +348,11 @@ class Exchange(UnderWay):
         """
         head, attempts = attempt.head, self._attempts
         data, attempt.held = attempt.held + data, b""
-        if not attempt.status and says_error(data):
-            self._doubts().lie(attempt)
+        if not attempt.status and (data == LAST_CHUNK or says_error(data)):
+            self._doubts().lie(attempt, is_empty=data == LAST_CHUNK)
         if attempt.doubted_at is not None:
             attempt.held = data
-            if len(data) < MOST_KEPT or (attempts.has_rival(full=False) and self._ask_another(attempt, whole=False)):
+            if len(data) < MOST_KEPT or self._ask_another(attempt, whole=False):
                 return b""
             attempt.held, attempt.doubted_at = b"", None
         pings = head is not None and head.is_event_stream and not has_event(data)

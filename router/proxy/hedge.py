@@ -17,6 +17,7 @@ import structlog
 from router.core.errors import RouterError
 from router.core.record import has_event
 from router.core.retry import Failure
+from router.core.statuses import LIES
 from router.proxy.attempt import Attempt, Owner
 from router.proxy.speaking import Sender
 
@@ -130,9 +131,10 @@ class Hedge(Owner):
         """Don't win with it: the first attempt may do better."""
 
     def on_end(self, attempt: Attempt) -> None:
-        """Win with an answer of no words."""
-        self._owner.take_over()
-        self._exchange.on_end(attempt)
+        """End it: an answer of no words is none, and the first attempt may do better."""
+        attempt.let_go()
+        self._plane.refused(attempt.backend, LIES, attempt.sent)
+        self._owner.go_alone()
 
     def on_failure(self, attempt: Attempt, failure: Failure, detail: str) -> None:
         """Try once more where a kept connection failed; else end it, and let the first attempt go on."""

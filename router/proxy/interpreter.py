@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from router.core import errors, stall
 from router.core.apis import PARTIAL, may_lack, says_no_such_path
 from router.core.errors import ApiMissingError, BadGatewayError, EngineError, RouterError
+from router.core.no_answer import instead
 from router.core.retry import Failure
 from router.http1.bodies import CHUNKED, CLOSE, LENGTH, payload
 from router.http1.heads import status_line
@@ -45,6 +46,12 @@ def head_of(status: int, content_type: bytes, *, streams: bool = False, lines: b
         odd=status >= 400,
         lines=b"%s%scontent-type: %s\r\n%s" % (status_line(status), OURS, content_type, lines),
     )
+
+
+def head_of_error(head: ResponseHead, status: int) -> ResponseHead:
+    """Make the head of an error that the router writes in the place of a backend's answer."""
+    waits = b"".join(b"retry-after: %s\r\n" % value for name, value in head.headers if name == b"retry-after")
+    return head_of(status, JSON, lines=waits)._replace(headers=head.headers)
 
 
 class Interpreter(Between):
@@ -106,9 +113,7 @@ class Interpreter(Between):
         return lacks or (self._rewrite is not None and status in _MAY_BE_REWRITTEN)
 
     def _tell_head(self, head: ResponseHead, status: int) -> None:
-        waits = b"".join(b"retry-after: %s\r\n" % value for name, value in head.headers if name == b"retry-after")
-        told = head_of(status, JSON, lines=waits)
-        self._attempt.on_head(told._replace(headers=head.headers), 0)
+        self._attempt.on_head(head_of_error(head, status), 0)
 
     @property
     def _can_not(self) -> bool:
@@ -195,6 +200,9 @@ class Interpreter(Between):
         if self._kept is not None:
             self._judge(self._kept)
         if self._attempt.head is not None:
+            error = instead(self._status, self._whole) if self._status < 400 else None
+            if error is not None:
+                return self._answer.error(error.status, error.message.encode())
             return self._answer.error(self._status, self._whole)
         return self._answer.whole(self._whole, now)
 

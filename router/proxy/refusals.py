@@ -9,17 +9,22 @@ and another backend of the same model is asked:
 
 An error that may say that the prompt is too long for this backend is held, too, until it is known what it says. If it
 does, nobody is at fault, and a backend with a longer context is asked (`Attempts.go_beyond`).
+
+So is what may be no answer at all: a web page, a redirection, nothing, an error in words. On OpenAI's and Anthropic's
+paths it becomes an error in the form of the path's API (`core.no_answer`).
 """
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from router.core import errors, retry
+from router.core.no_answer import instead
 from router.core.retry import Failure
 from router.core.statuses import LIES, MAY_BE_TOO_LONG, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
 from router.http1.bodies import CHUNKED, LENGTH, ChunkedBody
 from router.http1.heads import ProtocolError
 from router.proxy.heads import retry_after
+from router.proxy.interpreter import head_of_error
 
 if TYPE_CHECKING:
     from router.core.catalog import Candidate
@@ -48,12 +53,20 @@ class Refusal(NamedTuple):
     body: bytes | None
 
 
-def unframed(head: "ResponseHead", held: bytes) -> bytes:
+def _unframed(attempt: "Attempt") -> bytes:
     """Give the data of an error's body, which may have come in chunks that are left as they are."""
-    if head.framing is CHUNKED:
+    if attempt.raw and attempt.head is not None and attempt.head.framing is CHUNKED:
         with suppress(ProtocolError):
-            return ChunkedBody().feed(held)
-    return held
+            return ChunkedBody().feed(attempt.held)
+    return attempt.held
+
+
+def _may_be_none(head: "ResponseHead") -> bool:
+    """Whether this may be the head of no answer at all: it isn't good, and no error in JSON or in a stream."""
+    if head.is_event_stream or any(name == b"content-encoding" for name, _ in head.headers):
+        return False
+    is_json = any(name == b"content-type" and b"json" in value.lower() for name, value in head.headers)
+    return head.odd and not (is_json and head.status >= 400)
 
 
 class Refusals:
@@ -74,24 +87,25 @@ class Refusals:
             plane.busy(attempt.candidate, self._ask, retry_after(head.headers))
         if self._is_unwanted(attempt, status) and self._attempts.retry(Failure.UNWANTED, f"status {status}"):
             return
-        if status not in RETRY_STATUSES:
-            self._doubt(attempt)
-        else:
-            self._attempts.retry(Failure.STATUS, f"status {status}")
+        if status not in RETRY_STATUSES or not self._attempts.retry(Failure.STATUS, f"status {status}"):
+            self._doubt(attempt, is_odd=_may_be_none(head))
 
-    def lie(self, attempt: "Attempt") -> None:
+    def lie(self, attempt: "Attempt", *, is_empty: bool = False) -> None:
         """Note an answer that claims to be good and isn't."""
         self._plane.refused(attempt.backend, LIES, attempt.sent)
         attempt.status = LIES
-        self._doubt(attempt)
+        self._doubt(attempt, is_odd=is_empty)
 
-    def _doubt(self, attempt: "Attempt") -> None:
-        """Keep an error for now, if another backend may show that it is this one's fault, or one has refused, too."""
-        if attempt.status in MAY_BE_TOO_LONG or self._is_doubted(attempt):
+    def _doubt(self, attempt: "Attempt", *, is_odd: bool) -> None:
+        """Keep an error for now, if another backend may show that it is this one's fault, or one has refused, too.
+
+        Also if it may have to be told in other words: it is `is_odd`, or may say that the prompt is too long.
+        """
+        if is_odd or attempt.status in MAY_BE_TOO_LONG or self._is_doubted(attempt):
             attempt.doubted_at = self._plane.loop.time()
 
     def _is_doubted(self, attempt: "Attempt") -> bool:
-        doubtful = retry.is_doubtful(attempt.status, attempt.backend)
+        doubtful = attempt.status not in RETRY_STATUSES and retry.is_doubtful(attempt.status, attempt.backend)
         return doubtful and (self._kept != () or self._attempts.has_rival(full=True))
 
     def _is_unwanted(self, attempt: "Attempt", status: int) -> bool:
@@ -104,22 +118,36 @@ class Refusals:
         return unable or status in way.route.next_on
 
     def ask_another(self, attempt: "Attempt", *, whole: bool) -> bool:
-        """Ask another backend what this one refused; `whole`: all of the error is held. Tell whether one is asked."""
+        """Ask another backend what this one refused; `whole`: all of the error is held.
+
+        Tell whether one is asked, or this one's words are told as an error, as far as they have come.
+        """
+        if self._asks_another(attempt, whole=whole):
+            return True
+        return not whole and all(each.body is None for each in self._kept) and self._cut_short(attempt)
+
+    def _asks_another(self, attempt: "Attempt", *, whole: bool) -> bool:
         head, status, before = attempt.head, attempt.status, self._kept
         assert head is not None  # noqa: S101  (it is in doubt)
         attempt.doubted_at = None
+        if len(attempt.held) >= MOST_KEPT and not whole and not self._attempts.has_rival(full=False):
+            return False
         if whole:
-            said = unframed(head, attempt.held)
+            said = _unframed(attempt)
+            self._reword(attempt, said)
             refusal = errors.of_engine(max(400, head.status), said)
             if refusal.code == errors.TOO_LONG:
                 if self._attempts.go_beyond(attempt, refusal):
                     return True
                 self._amend(attempt, said, refusal)
-                return self._let_pass()
+                return self._let_pass(status)
         if not self._is_doubted(attempt):
-            return self._let_pass()
+            return self._let_pass(status)
         body = attempt.held if whole else None
-        self._kept = (*before, Refusal(attempt.candidate, status, attempt.sent, head, attempt.length, body))
+        self._kept = (
+            *before,
+            Refusal(attempt.candidate, status, attempt.sent, attempt.head or head, attempt.length, body),
+        )
         # What an engine may have worked on is tried once more, not twice.
         again = status < LIES or not before
         if again and self._attempts.retry(retry.failure_of(status), f"status {head.status}"):
@@ -130,9 +158,10 @@ class Refusals:
             self._plane.ledger.confirmed(attempt.backend)
         return False
 
-    def _let_pass(self) -> bool:
-        """Have the client get this answer, which speaks of its request, rather than one that was doubted before it."""
-        self._confirm()
+    def _let_pass(self, status: int) -> bool:
+        """Have the client get this answer rather than one that was doubted before it; it may speak of its request."""
+        if status not in RETRY_STATUSES:
+            self._confirm()
         self._kept = ()
         return False
 
@@ -141,6 +170,27 @@ class Refusals:
         head, words = attempt.head, errors.amended(said, refusal, self._ask.path)
         if head is not None and head.status >= 400 and words != said:
             attempt.held, attempt.length, attempt.head = words, len(words), head._replace(framing=LENGTH)
+
+    def _cut_short(self, attempt: "Attempt") -> bool:
+        """End what is no answer, and too long or too slow to be read whole; tell whether it was that."""
+        if not self._reword(attempt, _unframed(attempt)):
+            return False
+        attempt.end()
+        attempt.on_end()
+        return True
+
+    def _reword(self, attempt: "Attempt", said: bytes) -> bool:
+        """Have the client told in the form of the path's API what is no answer; tell whether it is that."""
+        head, path = attempt.head, self._ask.path
+        assert head is not None  # noqa: S101  (it is in doubt)
+        if (said and not _may_be_none(head)) or not path.startswith("/v1/"):
+            return False
+        error = instead(head.status, said)
+        if error is None:
+            return False
+        words = errors.body(error, path)
+        attempt.held, attempt.length, attempt.head = words, len(words), head_of_error(head, error.status)
+        return True
 
     def first_known(self) -> Refusal | None:
         """Give the first refusal of which all is known; the client gets that one, and the others don't matter."""

@@ -9,7 +9,7 @@ from router.core.health import WELL, Thresholds
 from router.core.outline import Texts
 from router.core.peek import Stay
 from router.core.retry import Failure
-from router.http1.bodies import CHUNKED
+from router.http1.bodies import CHUNKED, LENGTH
 from router.proxy.dialling import Address, ConnectError
 from router.proxy.exchange import Exchange
 from router.proxy.heads import ResponseHead, describe_request
@@ -75,15 +75,17 @@ class Wire(Connection):
     # What the test has the engine say
 
     def head(self, status: int = 200, *, stream: bool = True, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        """Answer with a head, of a body in chunks."""
+        """Answer with a head, of a body in chunks; an error that is no stream is JSON in one piece."""
         assert self.receiver is not None
         odd = status >= 300
+        if odd and not headers:
+            headers = ((b"content-type", b"application/json"),)
         lines = b"HTTP/1.1 %d X\r\n" % status
         self.head_at = asyncio.get_running_loop().time()
         head = ResponseHead(
             status=status,
             headers=headers,
-            framing=CHUNKED,
+            framing=LENGTH if odd and not stream else CHUNKED,
             keep_alive=True,
             is_event_stream=stream,
             odd=odd,

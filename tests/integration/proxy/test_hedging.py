@@ -17,6 +17,7 @@ STREAM = {**ASK, "stream": True}
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 NOTHING = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 CLOSE = b""
 
 
@@ -145,13 +146,24 @@ async def test_the_first_wins(race):
 
 
 async def test_an_answer_in_one_piece(race):
-    """Is raced for, too; one of no bytes wins with its end."""
+    """Is raced for, too."""
+    ran = await race()
+    asking, first, second = await ran.run(ASK)
+    second.says.put_nowait(OK)
+    assert await asking == (200, second.name, b"{}")
+    await eventually(lambda: first.left == 1)
+    assert (await ran.over()).backend == second.name
+
+
+async def test_an_answer_of_no_bytes(race):
+    """Is none: the first attempt goes on."""
     ran = await race()
     asking, first, second = await ran.run(ASK)
     second.says.put_nowait(NOTHING)
-    assert await asking == (200, second.name, b"")
-    await eventually(lambda: first.left == 1)
-    assert (await ran.over()).backend == second.name
+    await eventually(lambda: ran.router.plane.backends[second.name].in_flight == 0)
+    first.says.put_nowait(OK)
+    assert await asking == (200, first.name, b"{}")
+    assert (await ran.over()).hedge == "lost"
 
 
 @pytest.mark.parametrize("failure", [CLOSE, b"garbage\r\n\r\n", error(503), error(429)])
@@ -330,7 +342,7 @@ async def test_a_kept_connection_that_was_closed_is_no_answer(start_router, engi
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             return
         answered = True
-        writer.write(NOTHING)
+        writer.write(OK)
         await reader.readuntil(b"\r\n\r\n")
 
     router = await start_router(
@@ -669,8 +681,8 @@ async def test_a_connection_goes_to_its_pool_as_it_is_to_be_read(race):
     asking, _, second = await ran.run()
     (exchange,) = ran.router.plane.exchanges
     exchange.pause()
-    second.says.put_nowait(NOTHING)
-    assert await asking == (200, second.name, b"")
+    second.says.put_nowait(OK)
+    assert await asking == (200, second.name, b"{}")
     await ran.over()
     connection = ran.router.plane.pool(ran.router.plane.backends[second.name]).take()
     assert connection is not None

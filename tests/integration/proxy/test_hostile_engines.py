@@ -57,13 +57,13 @@ def router_of(start_router):
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified", b"205 Reset Content"])
 async def test_answers_without_a_body(router_of, engine, raw, lane, status):
-    """They end with their heads, and the connection goes on."""
+    """They end with their heads, and the connection goes on. Of OpenAI's API they are no answers."""
     extra = b"content-length: 0\r\n" if status.startswith(b"205") else b""
     router = await router_of(await engine(answering(b"HTTP/1.1 " + status + b"\r\n" + extra + b"\r\n")))
     client = await raw(router)
-    for _ in range(3):
-        client.send(post(ASK, lane=lane))
-        assert (await client.answer()).status == int(status[:3])
+    for path, told in ((b"/v1/chat/completions", 502), (b"/tokenize", int(status[:3])), (b"/v1/chat/completions", 502)):
+        client.send(post(ASK, path, lane=lane))
+        assert (await client.answer()).status == told
     assert nothing_left(router)
 
 

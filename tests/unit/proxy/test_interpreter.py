@@ -274,8 +274,10 @@ async def test_an_error_is_told_of_at_once(scene, status, told):
     assert (b"retry-after", b"7") in attempt.head.headers
     interpreter.on_body(b"no")
     interpreter.on_end()
-    assert owner.told[1:] == [("body", b"%d: no" % status), ("end",)]
-    assert attempt.length == len(b"%d: no" % status)
+    words = b"502: The backend answered 302, a redirection, instead of an answer: check its url."
+    said = words if status == 302 else b"%d: no" % status
+    assert owner.told[1:] == [("body", said), ("end",)]
+    assert attempt.length == len(said)
 
 
 async def test_an_engine_that_can_not_answer(scene):
