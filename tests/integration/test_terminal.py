@@ -90,7 +90,8 @@ async def test_levers(command, logged):
     """What is done is said, and logged with who did it; what can't be done is an error."""
     assert await command("drain", "box") == (0, "box gets nothing more\n", "")
     _, out, _ = await command("status")
-    assert [line[:2] for line in cells(out) if line[:1] == ["box"]] == [["box", "drained"]]
+    assert next(line[:2] for line in cells(out) if line[:1] == ["box"]) == ["box", "drained"]
+    assert "\nbox is drained by ops since " in out
     _, out, _ = await command("explain", "demo")
     assert "no: it is drained" in out
     assert await command("undrain", "box") == (0, "box gets requests again\n", "")
