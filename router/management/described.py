@@ -32,7 +32,8 @@ class Described:
                 each["speeds"] = found
             if each.get("ending"):
                 continue
-            if footprint := {device.name: device.held[name] for device in devices if name in device.held}:
+            if "engine" in each:
+                footprint = {device.name: device.held[name] for device in devices if name in device.held}
                 each |= {"footprint": footprint, "memory_bytes": footprint.get(RAM)}
             if (drain := drained.get(name)) is not None:
                 each |= {"drained": True, "drained_by": drain.by, "drained_since": round(drain.at, 3)}

@@ -166,7 +166,7 @@ async def test_status_tells_what_an_engine_holds_and_how_its_starts_went(followe
         _, told = await followed.ask("GET", "/admin/status")
         return next(each for each in told["backends"] if each["name"] == "qwen")
 
-    while "footprint" not in (told := await qwen()):  # noqa: ASYNC110 -- devices are read each few seconds
+    while not (told := await qwen())["footprint"]:  # noqa: ASYNC110 -- devices are read each few seconds
         await asyncio.sleep(0.1)
     assert told["restarts"] == 0
     assert told["load_seconds"] > 0
