@@ -3,7 +3,7 @@
  * @module
  */
 
-const PLAIN = /^(?!(?:true|false|null|yes|no|on|off)$)[A-Za-z_./][\w ./-]*$/i
+const PLAIN = /^(?!(?:true|false|null|yes|no|on|off)$)(?:\d+[A-Za-z]+|[A-Za-z_/](?:[\w ./-]*[\w./-])?)$/i
 
 /** @param {any} value what JSON can hold @param {string} [indent] @returns {string} with an end of line */
 export function yaml(value, indent = "") {

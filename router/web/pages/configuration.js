@@ -31,7 +31,7 @@ export function open() {
   let planning
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer
-  let closed = false, reloadedAt = /** @type {number | null} */ (null), isSaving = false, isWrong = false
+  let closed = false, reloadedAt = /** @type {number | null} */ (null), isSaving = false, isWrong = false, wasOpen = state.connection === "open"
 
   const path = h("p.quiet.path", {}), changed = h("p.notice.row", {hidden: true}), why = h("p.notice", {hidden: true, dataset: {tone: "bad"}})
   const summary = h("p.figure", {id: "problems", role: "status"}), found = h("div")
@@ -234,8 +234,10 @@ export function open() {
 
   const unsubscribe = subscribe(() => {
     buttons()
-    const at = state.status?.reload?.at ?? null
-    if (at !== reloadedAt && base && !isSaving) load()
+    const {connection, status} = state, at = status?.reload?.at ?? null
+    // The file may be another one after a reload, or behind another key.
+    if (connection === "open" && (wasOpen ? at !== reloadedAt && !isSaving : !base)) load()
+    wasOpen = connection === "open"
     reloadedAt = at
   })
   const leaving = (/** @type {Event} */ event) => {
