@@ -43,8 +43,11 @@ _STAND_INS: Mapping[str, Any] = MappingProxyType({
 })  # fmt: skip
 """Values for keys that are required, or whose absence may be a mistake. All others are left out."""
 
-_ITEMS: Mapping[str | int, Any] = MappingProxyType({"backends": {"url": _URL}, "cors": _URL})
-"""Items of lists that are no text."""
+_OF_COMMANDS = frozenset({"ready", "parallel", "paths"})
+"""Keys that show that a launch without either means a `cmd`, not a `model`."""
+
+_ITEMS: Mapping[str | int, Any] = MappingProxyType({"backends": {"url": _URL}, "cmd": "{port}", "cors": _URL})
+"""Items of lists, where not any text will do."""
 
 
 def all_errors(error: ValidationError, document: Document) -> list[ErrorDetails]:
@@ -88,24 +91,37 @@ def _mend(data: Any, path: KeyPath, *, again: bool, unknown: bool) -> None:  # n
     """Replace what is wrong at a place, or leave it out; what was replaced before, and is still wrong, is left out."""
     *above, key = path
     here = data
-    for step in above:
-        here = here.get(step) if isinstance(here, dict) else here[int(step)] if isinstance(here, list) else None
+    try:
+        for step in above:
+            here = here[step]
+    except (LookupError, TypeError):
+        # What it stood in has been replaced.
+        return
     if isinstance(here, list):
-        if again:
+        if again or key not in range(len(here)):
             _mend(data, tuple(above), again=True, unknown=False)
         else:
             here[int(key)] = _copied(_ITEMS.get(above[-1], _TEXT))
     elif isinstance(here, dict):
-        was = here.pop(str(key), None)
-        if unknown:
-            # What was meant may be required.
-            meant = did_you_mean(str(key), section_at(above).model_fields)
-            if meant is not None and meant in _STAND_INS:
-                here.setdefault(meant, _copied(_STAND_INS[meant]))
-        elif key == "launch" and was is None:
-            here["url"] = _URL
-        elif key in _STAND_INS and not again:
-            here[str(key)] = _copied(_STAND_INS[str(key)])
+        _mend_key(here, str(key), above, again=again, unknown=unknown)
+        if not here and above:
+            # An empty one may be wrong, too.
+            _mend(data, tuple(above), again=again, unknown=False)
+
+
+def _mend_key(here: dict[str, Any], key: str, above: Sequence[str | int], *, again: bool, unknown: bool) -> None:
+    was = here.pop(key, None)
+    # What was meant by an unknown key may be required.
+    meant = did_you_mean(key, section_at(above).model_fields) if unknown else key
+    if key == "launch" and was is None:
+        meant = "url"
+    elif key == "cmd" and was is None:
+        meant = "cmd" if _OF_COMMANDS & here.keys() else "model"
+    elif key == "cmd" and again:
+        # It can't stand beside a model: one of the two has to go.
+        again = "args" in here or here.pop("model", None) is None
+    if meant is not None and meant in _STAND_INS and not again:
+        here.setdefault(meant, _copied(_STAND_INS[meant]))
 
 
 def section_at(path: Sequence[str | int]) -> type[BaseModel]:
