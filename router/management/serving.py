@@ -79,7 +79,7 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Handler:
         return web.Response(body=body, status=reply.status, content_type="application/json", headers=reply.headers)
 
     vars(answer)["scope"] = endpoint.scope
-    vars(answer)["lasts"] = endpoint.lasts or endpoint.scope is Scope.READ
+    vars(answer)["lasts"] = endpoint.lasts
     return answer
 
 

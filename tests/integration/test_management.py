@@ -126,6 +126,8 @@ def test_the_table_is_described_whole():
     operations = [operation for methods in description["paths"].values() for operation in methods.values()]
     assert [each["operationId"] for each in operations] == [each.operation for each in TABLE]
     assert [each["x-scope"] for each in operations] == [each.scope for each in TABLE]
+    stopping = {each["operationId"] for each in operations if "503" in each["responses"]}
+    assert {each.operation for each in TABLE if each.scope is not Scope.READ} - stopping == {"cancel"}
     known = description["components"]["schemas"]
     kinds = {kind for each in TABLE for kind in (each.asks, each.tells)}
     assert len({kind.__name__ for kind in kinds}) == len(kinds)

@@ -124,7 +124,7 @@ class Endpoint(Generic[P, A, T]):
     `qwen` answers. `others` are the statuses of answers of type `tells` beside 200, with their meaning, and `errors`
     those of answers with a `fails` beside 400, 401 and 403; a status that is in both may have either. With `streams`,
     the answer is a stream of server-sent events, each with a `tells`. With `passes`, the part gets the request itself,
-    and gives the response. `lasts`: it is answered as long as requests are under way, also while the router stops.
+    and gives the response. `ends`: it ends requests, and is answered while the router stops, as what only reads.
     """
 
     operation: str
@@ -141,7 +141,12 @@ class Endpoint(Generic[P, A, T]):
     streams: bool = False
     fails: type[ErrorTold | ErrorSentence] = ErrorTold
     passes: bool = False
-    lasts: bool = False
+    ends: bool = False
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is answered while the router stops."""
+        return self.ends or self.scope is Scope.READ
 
     @property
     def is_text(self) -> bool:

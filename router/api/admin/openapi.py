@@ -46,7 +46,8 @@ def described(table: Sequence[Endpoint[Any, Any, Any]], version: str) -> dict[st
 
 
 def _operation(each: Endpoint[Any, Any, Any], shapes: dict[type[Any], Any], known: dict[str, Any]) -> dict[str, Any]:
-    answers, failures = {200: "It is done.", **each.others}, _ERRORS | dict(each.errors)
+    stops = {} if each.lasts else {503: "The router is stopping."}
+    answers, failures = {200: "It is done.", **each.others}, _ERRORS | stops | dict(each.errors)
     told, failed = _content(shapes[each.tells], _kind(each)), _content(shapes[each.fails])
     either = _content({"anyOf": [shapes[each.tells], shapes[each.fails]]})
     return {
