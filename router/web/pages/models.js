@@ -106,7 +106,8 @@ function details(name) {
       ["Needs", memory(row.footprint, row.source)], ["Holds", memory(row.reserved)], row.note && ["Note", row.note],
       row.context && ["Context", `${number(row.context)} tokens`], row.capabilities?.length && ["Can", row.capabilities.join(", ")],
       ["Requests", `${number(row.in_flight)} in flight, ${number(row.waiting)} waiting`], row.idle != null && ["Idle for", duration(row.idle)], ["Unloads", unloads(row)],
-      backend?.restarts != null && ["Restarts", number(backend.restarts)], backend?.load_time != null && ["Took to load", duration(backend.load_time)],
+      backend?.restarts != null && ["Restarts", number(backend.restarts)], backend?.load_seconds != null && ["Took to load", duration(backend.load_seconds)],
+      backend?.drained && ["Drained", `by ${backend.drained_by ?? "router.yaml"}`],
     ].filter(Boolean).flatMap(([title, value]) => [h("dt", {}, title), h("dd", {}, value)]))
     const now = [row.state === "unloaded", row.pinned, backend?.drained, may("manage")].join()
     if (now === shownFor) return
