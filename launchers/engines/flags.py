@@ -3,6 +3,7 @@
 Both engines that run llama.cpp understand them all; llama_cpp has names of its own.
 """
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -49,19 +50,50 @@ _OFTEN = frozenset({"ngl", "n-gpu-layers", "gpu-layers", "c", "ctx-size", "n-ctx
 _ON = {"on": True, "auto": True, "off": False}
 
 
+_WHOLE: Mapping[str, frozenset[str]] = MappingProxyType({
+    "llama_cpp": frozenset({
+        "n-ctx", "n-batch", "n-ubatch", "n-threads", "n-threads-batch", "n-gpu-layers", "main-gpu", "seed",
+    }),
+    "llama_server": frozenset({
+        "ctx-size", "batch-size", "ubatch-size", "threads", "threads-batch", "parallel", "predict", "main-gpu", "top-k",
+    }),
+    "mlx": frozenset({
+        "max-tokens", "decode-concurrency", "prompt-concurrency", "prefill-step-size", "prompt-cache-size", "kv-bits",
+        "kv-group-size", "quantized-kv-start", "num-draft-tokens", "top-k",
+    }),
+})  # fmt: skip
+"""An engine → options that are whole numbers in every version of it; llama_server takes words for others, too."""
+
+_NUMBER = re.compile(r"\s*[+-]?\d+\s*")
+
+
 def named(engine: str, args: Mapping[str, ArgValue]) -> dict[str, ArgValue]:
     """Give an engine's arguments the names by which it knows them. Raises ArgumentError for one that it can't know."""
+    known = {name: _named(engine, name, value) for name, value in args.items()}
+    for name, (option, value) in known.items():
+        if option.replace("_", "-") in _WHOLE.get(engine, ()) and not _may_be_whole(value):
+            raise ArgumentError(f"launch.args: {name} can't be set to this for {engine}: it is a whole number")
+    return dict(known.values())
+
+
+def _named(engine: str, name: str, value: ArgValue) -> tuple[str, ArgValue]:
     if engine == "llama_server":
-        return dict(_long(name, value) for name, value in args.items())
+        return _long(name, value)
     if engine == "llama_cpp":
-        return dict(_setting(name, value) for name, value in args.items())
-    for name in args:
-        if name.replace("_", "-").lstrip("-") in _OFTEN and engine in {"vllm", "mlx"}:
-            raise ArgumentError(
-                f"launch.args: {name} can't be set for {engine}: it is a flag of llama.cpp; below `llama_cpp` or "
-                "`llama_server` in args it is for that engine alone"
-            )
-    return dict(args)
+        return _setting(name, value)
+    if name.replace("_", "-").lstrip("-") in _OFTEN and engine in {"vllm", "mlx"}:
+        raise ArgumentError(
+            f"launch.args: {name} can't be set for {engine}: it is a flag of llama.cpp; below `llama_cpp` or "
+            "`llama_server` in args it is for that engine alone"
+        )
+    return name, value
+
+
+def _may_be_whole(value: ArgValue) -> bool:
+    """Tell whether an engine may read a value as a whole number; None leaves the option out."""
+    if isinstance(value, str):
+        return _NUMBER.fullmatch(value) is not None
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _long(name: str, value: ArgValue) -> tuple[str, ArgValue]:

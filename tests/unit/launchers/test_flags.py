@@ -60,3 +60,29 @@ def test_the_tables_are_of_long_names():
     """None of which is a short one, too."""
     assert not LONG.keys() & set(LONG.values())
     assert not (SETTINGS.keys() | SERVERS) & LONG.keys()
+
+
+@pytest.mark.parametrize(
+    ("engine", "args", "name"),
+    [
+        ("llama_server", {"ctx-size": "abc"}, "ctx-size"),
+        ("llama_server", {"c": "16k"}, "c"),
+        ("llama_server", {"threads": True}, "threads"),
+        ("llama_server", {"parallel": [1, 2]}, "parallel"),
+        ("llama_cpp", {"ngl": "all"}, "ngl"),
+        ("llama_cpp", {"n-ctx": ""}, "n-ctx"),
+        ("mlx", {"max_tokens": "many"}, "max_tokens"),
+    ],
+)
+def test_a_word_for_a_whole_number(engine, args, name):
+    """The engine would not start with it; the word isn't shown: it may come from the environment."""
+    with pytest.raises(ArgumentError) as caught:
+        named(engine, args)
+    assert str(caught.value) == f"launch.args: {name} can't be set to this for {engine}: it is a whole number"
+
+
+@pytest.mark.parametrize("value", [5, 5.0, "5", " -1 ", None])
+def test_what_an_engine_may_read_as_a_whole_number(value):
+    """And what takes words, too."""
+    assert named("llama_server", {"ctx-size": value, "ngl": "all"}) == {"ctx-size": value, "n-gpu-layers": "all"}
+    assert named("vllm", {"max-model-len": "16k"}) == {"max-model-len": "16k"}
