@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import Final
 
 from launchers.described import NOT_DESCRIBED, Described
+from launchers.engines import llama_server
+from launchers.engines.bodies import EMBEDDINGS
 from launchers.spec import ArgValue, LaunchSpec
 
 LLAMA_CPP_CONTEXT: Final = 2048
@@ -81,6 +83,15 @@ def served(spec: LaunchSpec, described: Described = NOT_DESCRIBED, *, on_cpu: bo
         return UNKNOWN
     found = read(Arguments(spec, on_cpu=on_cpu), described)
     return Abilities(*found, described.architecture, described.parameters, described.quantization, described.size)
+
+
+def not_enabled(spec: LaunchSpec) -> Mapping[str, str]:
+    """Give the APIs that an engine has, but that this launch doesn't enable, each with the argument that would."""
+    if spec.engine == "llama_server":
+        return llama_server.not_enabled(spec)
+    if spec.engine == "llama_cpp" and not Arguments(spec, on_cpu=False).is_on("embedding"):
+        return {EMBEDDINGS: "embedding: true"}
+    return {}
 
 
 class Arguments:

@@ -354,13 +354,18 @@ def _typed(item: dict[str, Any]) -> dict[str, Any]:
     return item if "type" in item or "role" not in item else {"type": "message", **item}
 
 
-def _check_options(spec: LaunchSpec, path: str) -> None:
-    """Refuse an API that isn't enabled: it would answer 501, which clients retry."""
-    options, example = NEEDS[path]
+def not_enabled(spec: LaunchSpec) -> Mapping[str, str]:
+    """Give the APIs that a launch doesn't enable, each with what would."""
     given = {name.replace("_", "-") for name, value in spec.args.items() if value is not False}
     given |= {name.lower().removeprefix("llama_arg_") for name in spec.env}
-    if not given & options:
-        raise UnfitRequestError(f"This model is launched without {path}: it needs {example} in its launch.args.")
+    return {path: example for path, (options, example) in NEEDS.items() if not given & options}
+
+
+def _check_options(spec: LaunchSpec, path: str) -> None:
+    """Refuse an API that isn't enabled: it would answer 501, which clients retry."""
+    needed = not_enabled(spec).get(path)
+    if needed:
+        raise UnfitRequestError(f"This model is launched without {path}: it needs {needed} in its launch.args.")
 
 
 def _reads_media(spec: LaunchSpec) -> bool:

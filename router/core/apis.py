@@ -6,7 +6,8 @@ says "there is no such path" teaches that it must be translated.
 """
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 MESSAGES = "/v1/messages"
 COUNT = "/v1/messages/count_tokens"
@@ -73,16 +74,33 @@ class Apis:
 
     It doesn't speak those that it `lacks`, and has answered those that it `speaks`; of others it isn't known. Answers
     on paths that it `mends` lack what clients need. `counter` is the path at which our wrapper of an engine
-    counts the tokens of a chat; empty: there is none. `missing` are those of `PARTIAL` that it doesn't have. `engine`
-    is its name, if it is launched.
+    counts the tokens of a chat; empty: there is none.
+
+    `engine` is what runs there, if the router launches it. It `has` these paths, but not those that its launch doesn't
+    enable: `needs` has the argument for each. `opaque`: what else it has, and which fields it knows, its answers show.
     """
 
     lacks: frozenset[str] = OLLAMA
     speaks: frozenset[str] = frozenset()
     mends: frozenset[str] = frozenset()
     counter: str = ""
-    missing: frozenset[str] = frozenset()
+    has: frozenset[str] = frozenset()
+    needs: Mapping[str, str] = field(default_factory=dict)
     engine: str = ""
+    opaque: bool = True
+
+    def has_path(self, path: str) -> bool | None:
+        """Whether a path is there, if nothing translates it; None: only an answer can tell.
+
+        What is neither under /v1 nor one of `BESIDE` is a path of a command's own.
+        """
+        if path in self.has:
+            return path not in self.needs
+        if not self.engine or path in OLLAMA:
+            return None
+        if path.startswith("/v1/") or path in BESIDE:
+            return None if self.opaque or path not in PARTIAL else False
+        return False
 
     def taught(self, path: str, *, speaks: bool) -> "Apis":
         """Give what is known once an answer has shown whether a path is there."""

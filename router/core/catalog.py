@@ -205,28 +205,21 @@ class Catalog:
 
         Raises ApiMissingError, which names models that have it, if all of them do.
         """
-        able = narrowed(way, lambda each: path not in each.backend.apis.missing)
+        able = narrowed(way, lambda each: each.backend.apis.has_path(path) is not False)
         if way.tiers and not able.tiers:
-            engines = sorted({each.backend.apis.engine for tier in way.tiers for each in tier})
-            raise ApiMissingError(
-                f"This model runs on {' and '.join(engines)}, which has no {path}. {self._that_have(path)}"
-            )
+            raise ApiMissingError(f"{_why_not(way, path)} {self._that_have(path)}")
         return able
 
     def _that_have(self, path: str) -> str:
-        """Name the models that have the API of a path. Of servers elsewhere it isn't known."""
-        known, elsewhere = [], []
+        """Name the models that have the API of a path, and those of which only an answer can tell; none that is out."""
+        has: dict[bool | None, list[str]] = {True: [], None: [], False: []}
         for name, tier in self._models.items():
-            apis = [each.backend.apis for each in tier if path not in each.backend.apis.missing]
-            if any(each.engine for each in apis):
-                known.append(name)
-            elif apis:
-                elsewhere.append(name)
-        if not known and not elsewhere:
-            return "No model here has it."
-        has = f"Models that have it: {_few(known)}." if known else ""
-        may = f"Models on other servers may have it: {_few(elsewhere)}." if elsewhere else ""
-        return f"{has} {may}".strip()
+            there = [each.backend for each in tier if each.backend.health.usable or each.backend.health.coming]
+            found = {each.apis.has_path(path) for each in there}
+            has[True if True in found else None if None in found else False].append(name)
+        known = f"Models that have it: {_few(has[True])}." if has[True] else ""
+        maybe = f"Models that may have it: {_few(has[None])}." if has[None] else ""
+        return f"{known} {maybe}".strip() or "No model here has it."
 
     def nameless(self) -> str:
         """Give the name that requests without one mean: the route `*`, or the only model; empty if there is neither."""
@@ -279,6 +272,15 @@ class Catalog:
         """List each model, then each route of an exact name."""
         routes = [Listing(name, route.targets) for name, route in self._shown()]
         return [Listing(name, ()) for name in self._models] + routes
+
+
+def _why_not(way: Way, path: str) -> str:
+    """Say why no backend of a way has the API of a path."""
+    apis = [each.backend.apis for tier in way.tiers for each in tier]
+    needs = sorted({each.needs[path] for each in apis if path in each.needs})
+    if needs:
+        return f"This model is launched without {path}: it needs {' or '.join(needs)} in its launch.args."
+    return f"This model runs on {' and '.join(sorted({each.engine for each in apis}))}, which has no {path}."
 
 
 def _few(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
-from launchers.abilities import Abilities, common, served
+from launchers.abilities import Abilities, common, not_enabled, served
 from launchers.engines import Engine
 from launchers.errors import UnfitRequestError
 from launchers.spec import LaunchSpec
@@ -15,7 +15,7 @@ from launchers.states import State
 from launchers.status import Status
 from launchers.supervisor import Supervisor
 from router.core.admission import Cap
-from router.core.apis import PARTIAL, TRANSLATABLE, UNKNOWN, Apis
+from router.core.apis import TRANSLATABLE, Apis
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
 from router.core.estimate.ask import Ask
@@ -118,23 +118,25 @@ def backend_of(planned: PlannedBackend) -> Backend:
         config.weight,
         uuid_request_ids=launch.engine.uuid_request_ids,
         put_right=_right_for(launch.engine, replace(launch.spec, calls=_calls(planned))),
-        apis=apis_of(launch.engine),
+        apis=apis_of(launch.engine, launch.spec),
         estimate=Estimate(parallel_of(launch)),
         cap=cap_of(planned),
         supervised=True,
     )
 
 
-def apis_of(engine: Engine) -> Apis:
-    """Tell which APIs an engine lacks; whether it has the others its first answer shows, as versions differ."""
+def apis_of(engine: Engine, spec: LaunchSpec) -> Apis:
+    """Tell which APIs an engine lacks as it is launched; whether it has others its first answer shows."""
     if engine.opaque:
-        return UNKNOWN
+        return Apis(has=engine.apis, engine="a command")
     return Apis(
         TRANSLATABLE - engine.apis,
         mends=engine.mends,
         counter=engine.counter,
-        missing=PARTIAL - engine.apis,
+        has=engine.apis,
+        needs=not_enabled(spec),
         engine=engine.name,
+        opaque=False,
     )
 
 

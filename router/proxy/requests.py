@@ -284,8 +284,8 @@ class Rules:
             if of_path:
                 nameless = partial(str, of_path)
             body = addressed(head, body, nameless, beside=bool(of_path))
-        elective = head.elective
-        if elective and head.boundary:
+        elective = head.elective or head.path in self.beside
+        if head.boundary:
             model, stream, wish, stay = peek_form(body, head.boundary)
         else:
             streams = elective and head.streams

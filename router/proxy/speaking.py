@@ -207,9 +207,9 @@ def _rewriter(
 ) -> "Callable[[int, bytes], bool] | None":
     """Give what has an attempt made again with another body, where its error shows how to write it; None: nothing.
 
-    `asked` is the client's body, `sent` the one that the backend got. What router launches knows all fields.
+    `asked` is the client's body, `sent` the one that the backend got. What is known of an engine includes its fields.
     """
-    learns = not attempt.backend.apis.engine
+    learns = attempt.backend.apis.opaque
     if not learns and path not in SHORTENED:
         return None
 

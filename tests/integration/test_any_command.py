@@ -86,6 +86,21 @@ async def test_forms_and_requests_without_a_model(start_router, session, command
         assert (await answer.json())["body"] == {"model": "w-1", "x": 1}
 
 
+@pytest.mark.parametrize("as_form", [False, True])
+async def test_its_path_with_the_model_of_another(start_router, session, command, as_form):
+    """Is a 400 that names its own: the other's 404 would say that the model is gone."""
+    other = {**command, "name": "other", "models": ["other"], "launch": {**command["launch"], "paths": ["/other"]}}
+    router = await start_router([command, other])
+    form = aiohttp.FormData({"model": "other"})
+    form.add_field("file", b"RIFF", filename="a.wav")
+    asked = {"data": form} if as_form else {"json": {"model": "other"}}
+    async with session.post(router.url + "/inference", **asked) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"]["message"] == (
+            "This model runs on a command, which has no /inference. Models that have it: whisper-large."
+        )
+
+
 async def test_other_paths_are_not_served(start_router, session, command):
     """Nor is what isn't a POST."""
     router = await start_router([command])

@@ -25,6 +25,31 @@ def test_the_ledger_notes_it_for_one_backend():
     assert other.apis == UNKNOWN
 
 
+RERANK, OWN = "/v1/rerank", "/inference"
+ENGINE = Apis(has=frozenset({RERANK, "/v1/embeddings"}), needs={"/v1/embeddings": "x: true"}, engine="e", opaque=False)
+COMMAND = Apis(has=frozenset({OWN}), engine="a command")
+
+
+@pytest.mark.parametrize(
+    ("apis", "has", "lacks", "unknown"),
+    [
+        (
+            ENGINE,
+            [RERANK],
+            ["/v1/embeddings", "/v1/audio/speech", "/tokenize", OWN],
+            ["/v1/other", MESSAGES, "/api/chat"],
+        ),
+        (COMMAND, [OWN], ["/other"], [RERANK, "/tokenize", "/v1/other", "/api/chat"]),
+        (UNKNOWN, [], [], [RERANK, OWN, "/tokenize"]),
+    ],
+)
+def test_which_paths_are_there(apis, has, lacks, unknown):
+    """Of an engine, what its launch enables; of a command, what router.yaml says; of others, answers tell."""
+    assert [apis.has_path(path) for path in has] == [True] * len(has)
+    assert [apis.has_path(path) for path in lacks] == [False] * len(lacks)
+    assert [apis.has_path(path) for path in unknown] == [None] * len(unknown)
+
+
 @pytest.mark.parametrize(
     ("status", "length", "may"),
     [

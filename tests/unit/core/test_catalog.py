@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -224,9 +225,18 @@ def test_two_models_that_differ_by_latest_alone():
 
 
 RERANK = "/v1/rerank"
-MLX = Backend("x", {"small": "s", "both": "b"}, apis=Apis(missing=frozenset({RERANK}), engine="mlx"))
-VLLM = Backend("v", {"both": "b", "large": "l"}, apis=Apis(engine="vllm"))
-REMOTE = Backend("r", {"far": "f"})
+CHATS = frozenset({"/v1/chat/completions"})
+WELL = declared(up=True)
+MLX = Backend("x", {"small": "s", "both": "b"}, health=WELL, apis=Apis(has=CHATS, engine="mlx", opaque=False))
+VLLM = Backend(
+    "v", {"both": "b", "large": "l"}, health=WELL, apis=Apis(has=frozenset({RERANK}), engine="vllm", opaque=False)
+)
+REMOTE = Backend("r", {"far": "f"}, health=WELL)
+OURS = Backend("c", {"own": "o"}, health=WELL, apis=Apis(has=frozenset({"/inference"}), engine="a command"))
+LAUNCHED_WITHOUT = Apis(has=frozenset({RERANK}), needs={RERANK: "reranking: true"}, engine="ls", opaque=False)
+WITHOUT = Backend("w", {"without": "o"}, health=WELL, apis=LAUNCHED_WITHOUT)
+DEAD = replace(VLLM, name="d", models={"dead": "d"}, health=declared(up=False, reason="failed five times"))
+STARTS = replace(VLLM, name="s", models={"starts": "s"}, health=declared(up=False, coming=True))
 
 
 def test_backends_that_lack_an_api_are_left_out():
@@ -245,8 +255,10 @@ def test_backends_that_lack_an_api_are_left_out():
     [
         ((), "No model here has it."),
         ((VLLM,), "Models that have it: both, large."),
-        ((REMOTE,), "Models on other servers may have it: far."),
-        ((VLLM, REMOTE), "Models that have it: both, large. Models on other servers may have it: far."),
+        ((REMOTE, OURS), "Models that may have it: far, own."),
+        ((VLLM, REMOTE), "Models that have it: both, large. Models that may have it: far."),
+        ((WITHOUT, DEAD), "No model here has it."),
+        ((DEAD, STARTS), "Models that have it: starts."),
     ],
 )
 def test_an_api_that_no_engine_of_a_model_has(beside, said):
@@ -256,6 +268,31 @@ def test_an_api_that_no_engine_of_a_model_has(beside, said):
         names.able(names.resolve("small"), RERANK)
     assert raised.value.message == f"This model runs on mlx, which has no {RERANK}. {said}"
     assert raised.value.status == 400
+
+
+def test_an_api_that_a_launch_does_not_enable():
+    """The error says which argument does."""
+    names = Catalog([WITHOUT, VLLM], {})
+    with pytest.raises(ApiMissingError) as raised:
+        names.able(names.resolve("without"), RERANK)
+    assert raised.value.message == (
+        f"This model is launched without {RERANK}: it needs reranking: true in its launch.args."
+        " Models that have it: both, large."
+    )
+
+
+@pytest.mark.parametrize(("model", "said"), [("small", "mlx"), ("other", "a command")])
+def test_a_path_of_a_commands_own(model, said):
+    """No engine has it, and no other command; a server elsewhere may."""
+    other = replace(OURS, models={"other": "o"}, apis=Apis(engine="a command"))
+    names = Catalog([MLX, OURS, other, REMOTE], {})
+    assert names.able(names.resolve("own"), "/inference").tiers == ((Candidate(OURS, "o"),),)
+    assert names.able(names.resolve("far"), "/inference").tiers
+    with pytest.raises(ApiMissingError) as raised:
+        names.able(names.resolve(model), "/inference")
+    assert raised.value.message == (
+        f"This model runs on {said}, which has no /inference. Models that have it: own. Models that may have it: far."
+    )
 
 
 def test_what_a_request_without_a_model_means():

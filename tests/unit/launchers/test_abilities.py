@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from launchers.abilities import UNKNOWN, Abilities, common, served
+from launchers.abilities import UNKNOWN, Abilities, common, not_enabled, served
 from launchers.described import NOT_DESCRIBED, Described
 from launchers.spec import LaunchSpec
 
@@ -174,3 +174,19 @@ def test_of_several_what_all_can_do():
     assert common([one, UNKNOWN]).context is None
     assert common([one, UNKNOWN]).completion is None
     assert common([]) is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("engine", "args", "path", "needs"),
+    [
+        ("llama_server", {}, "/v1/rerank", "reranking: true"),
+        ("llama_server", {"reranking": True}, "/v1/rerank", None),
+        ("llama_server", {}, "/v1/audio/transcriptions", "mmproj: FILE of a model that hears"),
+        ("llama_cpp", {}, "/v1/embeddings", "embedding: true"),
+        ("llama_cpp", {"embedding": True}, "/v1/embeddings", None),
+        ("vllm", {}, "/v1/embeddings", None),
+    ],
+)
+def test_what_a_launch_does_not_enable(engine, args, path, needs):
+    """Is told with the argument that would."""
+    assert not_enabled(LaunchSpec("m", engine, "m.gguf", "m", args, {}, 60.0)).get(path) == needs
