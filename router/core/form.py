@@ -83,6 +83,7 @@ class FormOutline(Outliner):
 
     def __init__(self, secret: bytes, boundary: bytes) -> None:
         self.texts = Texts(secret)
+        self._boundary: Final = boundary
         self._delimiter: Final = b"\r\n--" + boundary
         # The first delimiter has no line before it.
         self._held = b"\r\n"
@@ -95,6 +96,15 @@ class FormOutline(Outliner):
     @property
     def pays(self) -> bool:
         """It always does."""
+        return True
+
+    @property
+    def says_where(self) -> bool:
+        """Whether the part has come that names the model."""
+        try:
+            peek_form(bytes(self._outline[2:]), self._boundary)
+        except BadRequestError:
+            return False
         return True
 
     def feed(self, data: bytes) -> None:
@@ -135,7 +145,7 @@ class FormOutline(Outliner):
             self._cut = []
 
     def end(self) -> bytes:
-        """Give the outline: the form has come to its end."""
+        """Give the outline: the form has come to its end, or goes on in the part that comes."""
         self._take(self._held)
         self._end_cut()
         return bytes(self._outline[2:])

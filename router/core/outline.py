@@ -23,10 +23,13 @@ into another text. So only base64 is cut out of it, which is the same everywhere
 """
 
 import re
-from typing import Annotated, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Protocol
 from zlib import crc32
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LARGE: Final = 1024 * 1024
 """Bytes from which on a body is outlined: a smaller one is read in a few milliseconds."""
@@ -67,11 +70,18 @@ _texts = msgspec.json.Decoder(list[Annotated[str, msgspec.Meta(min_length=1)]]).
 
 
 class Texts:
-    """The long texts of one body. `size` counts their bytes."""
+    """What was cut out of one body. `size` counts its bytes.
+
+    A body may be sent on before all of it has come. Then `missing` bytes are to come behind its outline, which `size`
+    counts, too, and each of `takers` gets them as they come.
+    """
 
     def __init__(self, secret: bytes) -> None:
-        self.size = 0
+        self.size = self.missing = 0
+        self.takers: list[Callable[[bytes], None]] = []
         self._texts: list[list[bytes]] = []
+        self._behind: list[bytes] = []
+        self._forgotten = False
         self._mark: Final = re.compile(rb"\[\[%s:(\d{1,9}):[0-9a-f]+\]\]" % secret)
         self._secret: Final = secret
 
@@ -82,7 +92,7 @@ class Texts:
         return b"[[%s:%d:%x]]" % (self._secret, len(self._texts) - 1, digest)
 
     def filled(self, outline: bytes) -> list[bytes]:
-        """Give what an outline stands for, in pieces."""
+        """Give what an outline stands for, in pieces, as far as it has come."""
         pieces: list[bytes] = []
         at = 0
         for mark in self._mark.finditer(outline):
@@ -90,11 +100,24 @@ class Texts:
             pieces += self._texts[int(mark[1])]
             at = mark.end()
         pieces.append(outline[at:])
-        return pieces
+        return pieces + self._behind
+
+    def expect(self, missing: int) -> None:
+        """Note that so many bytes are to come behind the outline."""
+        self.missing = missing
+        self.size += missing
+
+    def follow(self, data: bytes) -> None:
+        """Take the next of them."""
+        self.missing -= len(data)
+        if not self._forgotten:
+            self._behind.append(data)
+        for take in self.takers:
+            take(data)
 
     def forget(self) -> None:
-        """Free the texts: the body isn't sent again."""
-        self.size, self._texts = 0, []
+        """Free what has come: the body isn't sent again."""
+        self.size, self._texts, self._behind, self._forgotten = 0, [], [], True
 
 
 class Outliner(Protocol):
@@ -106,11 +129,15 @@ class Outliner(Protocol):
     def pays(self) -> bool:
         """Whether most of what has come is cut out; else to look for it is dearer than to read all at once."""
 
+    @property
+    def says_where(self) -> bool:
+        """Whether enough has come to tell where the body goes, whatever follows."""
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
 
     def end(self) -> bytes:
-        """Give the outline, or all of a body that can't do with one: it has come to its end."""
+        """Give the outline, or all of a body that can't do with one: nothing more is told of it."""
 
 
 class Outline(Outliner):
@@ -136,6 +163,11 @@ class Outline(Outliner):
     def pays(self) -> bool:
         """Whether most of what has come is in texts that are cut out."""
         return self.texts.size + sum([len(piece) for piece in self._cut]) > len(self._outline)
+
+    @property
+    def says_where(self) -> bool:
+        """It never has: any field may be the last."""
+        return False
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""

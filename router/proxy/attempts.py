@@ -328,7 +328,9 @@ class Attempts(HedgeOwner):
 
     def note_first_content(self, attempt: Attempt, now: float) -> None:
         """Note how long the first content took, which no ping is."""
-        self._plane.ledger.read_prompt(attempt.backend, self._exchange.ask.size, now - attempt.sent.at)
+        self._plane.ledger.read_prompt(
+            attempt.backend, self._exchange.ask.size, now - self._exchange.owed_since(attempt)
+        )
 
     def note_work(self, attempt: Attempt, now: float) -> None:
         """Note that a backend works on a request."""
@@ -346,7 +348,7 @@ class Attempts(HedgeOwner):
 
     def second(self, now: float) -> "Candidate | None":
         """Choose a second backend; None while nobody listens to the first one."""
-        if self.way is None or self._exchange.paused:
+        if self.way is None or self._exchange.paused or self._exchange.uploads:
             return None
         return retry.second(self.way, self.tried, self._exchange.ask, self._plane.dispatcher, now)
 

@@ -7,7 +7,8 @@ that sends anything else is handed over to aiohttp, with the bytes read so far, 
 A connection is in one of these states:
 
     READING    a request isn't whole yet, or hasn't begun: then the connection is idle
-    ASKING     an exchange is under way; bytes that come meanwhile belong to the next request, and wait
+    ASKING     an exchange is under way; bytes that come meanwhile belong to the next request, and wait. Or they are the
+               rest of this one's body, which is sent on as it comes
     LINGERING  a request was refused before its body was read: further bytes are dropped until the client closes
 
 `Lane.sweep` cuts connections that make no progress: a head that isn't whole in time, an idle connection, a lingering
@@ -139,6 +140,9 @@ class Client(asyncio.Protocol):
         """Answer with this error instead of reading the body to its end."""
         incoming = self._incoming
         assert incoming is not None  # noqa: S101  (what is refused is the rest of it)
+        if self._exchange is not None:
+            self._exchange.break_off(error, error.message)
+            return
         self._forget_body()
         self._turn_away(error, incoming.head.path, self._caller.cors)
 
@@ -186,11 +190,10 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take the next bytes of a request; while one is under way, keep them for later."""
-        if self._state is READING:
-            if self._incoming is None:
-                self._read_head(self._buffer + data if self._buffer else data)
-            else:
-                self._read_body(data)
+        if self._incoming is not None:
+            self._read_body(data)
+        elif self._state is READING:
+            self._read_head(self._buffer + data if self._buffer else data)
         elif self._state is ASKING and not self._drops:
             self._buffer += data
             if len(self._buffer) > MAX_PIPELINED:
@@ -284,8 +287,13 @@ class Client(asyncio.Protocol):
             return
         if last is not None:
             self._incoming, self._buffer = None, incoming.rest
-            self._ask(incoming.head, *incoming.whole(last))
-        elif incoming.is_large and self._incoming is incoming:
+            body, texts = incoming.whole(last)
+            if self._state is READING:
+                self._ask(incoming.head, body, texts)
+            return
+        if self._state is READING and incoming.goes_on(loop.time()):
+            self._ask(incoming.head, *incoming.go_on())
+        if incoming.is_large and self._incoming is incoming:
             # The loop would read as long as more comes, up to 8 MiB, and nobody else would be served.
             self._transport.pause_reading()
             loop.call_soon(self._read_more)
@@ -318,6 +326,10 @@ class Client(asyncio.Protocol):
         id_ = self._id or self._lane.rules.new_id()
         self._lane.note_refusal(error, path, self._transport)
         self.write(error_answer(error, path, id_, keep_alive=False, cors=cors))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Read nothing more, and let the client read its answer before the connection closes."""
         self._state, self._since = LINGERING, self._lane.loop.time()
         self._buffer = b""
         if self._transport.can_write_eof():
@@ -339,6 +351,11 @@ class Client(asyncio.Protocol):
     def finish(self, *, keep_alive: bool) -> None:
         """Go on with the next request, or close."""
         self._exchange, self._id = None, ""
+        if self._incoming is not None:
+            # It is answered before all of it has come.
+            self._forget_body()
+            self._linger()
+            return
         self._state, self._since = READING, self._lane.loop.time()
         if not keep_alive or self._drops:
             self._transport.close()
@@ -355,6 +372,7 @@ class Client(asyncio.Protocol):
     def hang_up(self) -> None:
         """Close once all is sent."""
         self._exchange = None
+        self._forget_body()
         # `overdue` bounds how long the client may take for the rest.
         self._state, self._since = READING, self._lane.loop.time()
         self._transport.close()

@@ -191,7 +191,7 @@ class Exchange(UnderWay):
 
     def leave(self, now: float) -> None:
         """Go to another backend that has room, while nothing of the answer has come."""
-        if self.answer.first_byte_at is None and not self.paused:
+        if self.answer.first_byte_at is None and not (self.paused or self.uploads):
             self._attempts.leave(now)
 
     def lose_at(self, backend: "Backend") -> None:
@@ -446,16 +446,19 @@ class Exchange(UnderWay):
 
     def _look_for_beginning(self, attempt: Attempt, now: float) -> None:
         """Wait no longer for the rest of an error, nor for ever for an answer's first byte."""
+        if self.uploads:
+            self._whole_at = attempt.worked_at = now
         limit, tokens = self._plane.limits.first_byte_timeout, max(attempt.told_read, stall.progress(attempt.held))
         if tokens > attempt.tokens_read:
             attempt.tokens_read = tokens
             self._attempts.note_work(attempt, now)
+        late = now >= self.owed_since(attempt) + limit
         if attempt.doubted_at is not None and now >= attempt.doubted_at + REST_WITHIN:
             if not self._ask_another(attempt, whole=False):
                 self._attempts.go_alone()
-        elif now >= attempt.sent.at + limit and self.paused:  # the engine may have answered long ago
+        elif late and self.paused:  # the engine may have answered long ago
             self._abandon(limit)
-        elif now >= attempt.sent.at + limit:
+        elif late:
             self.on_failure(attempt, Failure.FIRST_BYTE_TIMEOUT, f"{limit:g} s")
 
     def _abandon(self, seconds: float) -> None:
@@ -473,7 +476,7 @@ class Exchange(UnderWay):
     def silence(self, now: float) -> Silence | None:
         """For how long the attempt under way has had no content; None: there is none, or the client holds it up."""
         attempt, progress = self._attempts.current, self._progress
-        if attempt is None or self.paused:
+        if attempt is None or self.paused or self.uploads:
             return None
         spoken = progress is not None and progress.spoken
         return Silence(now - attempt.worked_at, spoken, self.request.stream, self.ask.size)

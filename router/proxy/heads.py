@@ -190,11 +190,13 @@ def parse_request(head: bytes) -> tuple[Known[RequestHead], int] | None:
     """Parse a client's head, with the empty line at its end; give it, and the length of its body in bytes, or CHUNKS.
 
     None if it isn't ordinary. Ordinary is: POST of a path of the data plane's, HTTP/1.1, one Content-Length or chunks,
-    one Host, no encoding, no expectation, no form, every line well-formed. An offered upgrade is declined. What isn't
+    one Host, no encoding, no expectation, every line well-formed. An offered upgrade is declined. What isn't
     ordinary isn't refused here: the slow lane's parser knows the rest of HTTP.
     """
     before, digits, behind = split_at_length(head)
-    known = _known_request(before, behind) if len(head) <= _CACHED_HEAD else _known_request.__wrapped__(before, behind)
+    # Most forms have a boundary of their own, so a head like theirs never comes again.
+    again = len(head) <= _CACHED_HEAD and b"boundary=" not in head
+    known = _known_request(before, behind) if again else _known_request.__wrapped__(before, behind)
     return None if known is None else (known, int(digits or CHUNKS))
 
 
@@ -217,7 +219,7 @@ def _is_ordinary(parsed: requests.ParsedRequest, *, has_length: bool) -> bool:
             if framed or value.lower() != b"chunked":
                 return False
             framed = True
-        if name in _NOT_ORDINARY or (name == b"content-type" and value.lower().startswith(b"multipart/")):
+        if name in _NOT_ORDINARY:
             return False
         hosts += name == b"host"
     return framed and hosts == 1

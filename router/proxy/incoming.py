@@ -65,6 +65,15 @@ class Incoming:
         upload.add(data, now)
         return None
 
+    def goes_on(self, now: float) -> bool:
+        """Tell whether what has come can be sent on, and the rest as it comes. A backend is told a length."""
+        return self._upload is not None and self._chunks is None and self._upload.goes_on(self._missing, now)
+
+    def go_on(self) -> "tuple[bytes, Texts]":
+        """Give the outline of what has come, and the texts, by which the rest follows."""
+        assert self._upload is not None  # noqa: S101  (`goes_on`)
+        return self._upload.go_on(self._missing)
+
     def whole(self, last: bytes) -> "tuple[bytes, Texts | None]":
         """Give the body with its last bytes, or its outline, and its texts; and close."""
         return (last, None) if self._upload is None else self._upload.whole(last)

@@ -18,6 +18,7 @@ from router.proxy.requests import Request
 
 if TYPE_CHECKING:
     from router.core.turns import Ticket
+    from router.proxy.attempt import Attempt
     from router.proxy.sink import Sink
 
 
@@ -84,12 +85,25 @@ class UnderWay(Owner):
     `ask` is what balancing knows of the request, `began` when it came. `paused`: its client is slow.
     """
 
+    # When its client was last seen to send its body still; 0: it was sent on whole.
+    _whole_at = 0.0
+
     def __init__(self, request: Request, ask: Ask, sink: "Sink", began: float) -> None:
         self.request = request
         self.ask = ask
         self.began = began
         self.paused = False
         self.answer = Answer(request, sink)
+
+    @property
+    def uploads(self) -> bool:
+        """Whether its client still sends its body."""
+        texts = self.request.texts
+        return texts is not None and texts.missing > 0
+
+    def owed_since(self, attempt: "Attempt") -> float:
+        """Tell since when an attempt's backend has had all of the request."""
+        return max(attempt.sent.at, self._whole_at)
 
     # To the plane
 

@@ -11,6 +11,10 @@ its last move. It is refused in these cases:
 
 A body that comes whole in one piece, as most do, is no upload. Of a large body its long texts and files are cut out as
 they come (`core.outline`, `core.form`): to join, parse and copy all of it at its end would hold up everybody else.
+
+A large form is sent on as it comes, once it has named its model. It takes a place at an engine from then on. So that no
+slow client keeps one from others, its rest must be expected SOON, by the pace of what has come; else more is gathered
+first. All of it is kept until its answer begins, as any body is, so that it can be sent again.
 """
 
 from collections.abc import Callable
@@ -30,6 +34,9 @@ WITHIN = 300.0
 
 LEAST_RATE = 16 * 1024
 """Bytes a second that a long upload has to come by on average: the slowest mobile network sends more."""
+
+SOON = 2.0
+"""Seconds in which the rest of a body must be expected that is sent on as it comes."""
 
 STOP_WITHIN = 2.0
 """Seconds that uploads get to become whole when the router stops."""
@@ -73,6 +80,9 @@ class Upload:
         # Makes what makes an outline of it, once it is large.
         self._outliner = outliner
         self._outline: Outliner | None = None
+        # What takes the rest, if that is sent on as it comes; and the size at which that is thought of next.
+        self._texts: Texts | None = None
+        self._asks_at = LARGE
         uploads.under_way.add(self)
 
     def add(self, data: bytes, now: float) -> None:
@@ -98,6 +108,9 @@ class Upload:
             self._keep(crumbs)
 
     def _keep(self, piece: bytes) -> None:
+        if self._texts is not None:
+            self._texts.follow(piece)
+            return
         if self._outline is not None:
             self._outline.feed(piece)
             return
@@ -110,11 +123,31 @@ class Upload:
             if outline.pays:
                 self._outline, self._pieces = outline, []
 
+    def goes_on(self, missing: int, now: float) -> bool:
+        """Tell whether what has come can be sent on, and the `missing` bytes as they come."""
+        outline = self._outline
+        if outline is None or self._texts is not None or self.size < self._asks_at:
+            return False
+        self._asks_at = self.size + LARGE
+        return missing * (now - self._began) <= SOON * self.size and outline.says_where
+
+    def go_on(self, missing: int) -> tuple[bytes, Texts]:
+        """Give the outline of what has come, and the texts, by which the rest follows."""
+        outline = self._outline
+        assert outline is not None  # noqa: S101  (`goes_on`)
+        self._gather()
+        texts = self._texts = outline.texts
+        texts.expect(missing)
+        return outline.end(), texts
+
     def whole(self, last: bytes) -> tuple[bytes, Texts | None]:
         """Give all of the body, with its last piece, and close; or its outline, and its texts."""
         self._gather()
         outline = self._outline
-        if outline is None:
+        if self._texts is not None:
+            self._texts.follow(last)
+            body, texts = b"", self._texts
+        elif outline is None:
             body, texts = b"".join([*self._pieces, last]), None
         else:
             outline.feed(last)

@@ -89,8 +89,9 @@ class Connection(asyncio.Protocol):
         self._known: Known[ResponseHead] | None = None  # the latest answer's head
         self._held = b""  # a head that isn't whole yet
         self._reused = False
-        # What isn't written yet of a large request, the next piece last.
+        # What isn't written yet of a large request, the next piece last; and what tells whether more is to come.
         self._rest: list[bytes] = []
+        self._texts: Texts | None = None
         self._full = False
         self._loop = asyncio.get_running_loop()
         self._sent_at = 0.0
@@ -116,13 +117,23 @@ class Connection(asyncio.Protocol):
         self._receiver = receiver
         self._body = None
         self._raw = raw
+        self._texts = texts
         self._sent_at = self._loop.time()
         if texts is None:
             self._transport.write(request)
         else:
             self._rest = texts.filled(request)
             self._rest.reverse()
+            if texts.missing:
+                texts.takers.append(self._take)
             self._write_rest()
+
+    def _take(self, piece: bytes) -> None:
+        """Write the next bytes of a body that is sent as it comes, or keep them until there is room."""
+        if not self._closed:
+            self._rest.insert(0, piece)
+            if len(self._rest) == 1 and not self._full:
+                self._write_rest()
 
     def _write_rest(self) -> None:
         """Write pieces of a large request, as many at once as take no time that others would notice."""
@@ -270,6 +281,8 @@ class Connection(asyncio.Protocol):
             return
         # If there is any, the backend answered before it had read the request.
         unsent = self._transport.get_write_buffer_size() + len(self._rest)
+        if self._texts is not None:
+            unsent += self._texts.missing
         if self._keep_alive and not body.surplus and not unsent and not self._closed:
             self._reused = True
             if self._paused:

@@ -43,7 +43,9 @@ def message(
     lines = request.head.lines
     if not pool.is_plain:
         target, lines = pool.adapted(target, lines)
-    length = len(body) if request.texts is None else sum([len(piece) for piece in request.texts.filled(body)])
+    length, texts = len(body), request.texts
+    if texts is not None:
+        length = sum([len(piece) for piece in texts.filled(body)]) + texts.missing
     return b"POST %s%s HTTP/1.1\r\n%s%s%scontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (
         pool.base,
         target,

@@ -163,13 +163,20 @@ class Scene:
         self.plane.directory.rebuild()
 
     def ask(
-        self, *, stream: bool = True, model: str = "m", caller: Caller = ANYBODY, stay: Stay | None = None
+        self,
+        *,
+        stream: bool = True,
+        model: str = "m",
+        caller: Caller = ANYBODY,
+        stay: Stay | None = None,
+        texts: Texts | None = None,
     ) -> tuple[Exchange, Client]:
         """Start an exchange; give it, and its client."""
         client = Client()
         head = describe_request(CHAT.encode(), (), keep_alive=True)
         request = Request(
-            head, "id-1", model, caller, 0, stream=stream, credentials=b"", http11=True, keep_alive=True, stay=stay
+            head, "id-1", model, caller, 0, stream=stream, credentials=b"", http11=True, keep_alive=True, stay=stay,
+            texts=texts,
         )  # fmt: skip
         exchange = Exchange(self.plane, request, BODY, client)
         exchange.start()

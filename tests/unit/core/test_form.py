@@ -139,3 +139,18 @@ def test_a_form_has_a_bounded_number_of_parts():
         with pytest.raises(BadRequestError, match="more than 1000 parts"):
             peek_form(body, b"b")
     assert len(outlined(form(*MANY * 100), 10_000)[0]) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("body", "says"), [(form(field("model", b"m"), SOUND), 5), (form(SOUND, field("model", b"m")), 0)]
+)
+def test_where_a_form_goes_is_known_once_its_model_is(body, says):
+    """The part has to be whole, but no other."""
+    outline = FormOutline(b"5ec4e7", b"b")
+    told = []
+    for at in range(0, len(body), 10):
+        outline.feed(body[at : at + 10])
+        told.append(outline.says_where)
+    assert told[0] is False
+    assert told[-1] is True
+    assert told.index(True) == (says or len(told) - 1)

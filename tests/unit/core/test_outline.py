@@ -195,6 +195,32 @@ def test_conversations_that_begin_alike_have_blocks_in_common():
     assert len(set(first) & set(third)) <= KEPT // 256 + 1
 
 
+def test_what_follows_an_outline():
+    """It is kept for who asks later, until it is forgotten; then it is passed on alone."""
+    outline, texts = outlined(chat("x" * 100_000), [5000])
+    first: list[bytes] = []
+    second: list[bytes] = []
+    texts.takers.append(first.append)
+    size = texts.size
+    texts.expect(6)
+    texts.follow(b"ab")
+    texts.takers.append(second.append)
+    texts.follow(b"cd")
+    assert (texts.size, texts.missing) == (size + 6, 2)
+    assert b"".join(texts.filled(outline)).endswith(b"}abcd")
+    texts.forget()
+    texts.follow(b"ef")
+    assert (first, second, texts.missing) == ([b"ab", b"cd", b"ef"], [b"cd", b"ef"], 0)
+    assert texts.filled(b"{}") == [b"{}"]
+
+
+def test_where_json_goes_is_known_at_its_end():
+    """Any field may be the last."""
+    outline = Outline(SECRET)
+    outline.feed(chat("x" * 100_000)[:-1])
+    assert not outline.says_where
+
+
 def test_what_is_forgotten_is_freed():
     """Once an answer has begun, the body isn't sent again."""
     outline, texts = outlined(chat("x" * 100_000), [5000])

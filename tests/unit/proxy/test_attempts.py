@@ -4,6 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from router.core.catalog import Route
+from router.core.outline import Texts
 from router.core.retry import Failure
 from tests.fakes.wired import EVENT, LAST, PING, Scene, begin_hedge
 from tests.running import eventually
@@ -102,6 +103,30 @@ async def test_while_its_client_is_slow_nobody_hears_an_engine(scene):
     exchange.pause()
     exchange.cancel()
     assert [each[0] for each in excused] == ["a"]
+
+
+async def test_while_a_client_sends_its_body_an_engine_owes_nothing() -> None:
+    """Its time for an answer begins once it has all of the request; until then no other engine is asked."""
+    scene, texts = Scene("a", "b", hedge_after=1e6), Texts(b"5ec4e7")
+    texts.expect(2)
+    exchange, client = scene.ask(texts=texts)
+    assert exchange._attempts.current is not None
+    sent_at, limit = exchange._attempts.current.sent.at, scene.plane.limits.first_byte_timeout
+    for seconds in (limit, 2 * limit):
+        exchange.look(sent_at + seconds)
+        exchange.leave(sent_at + seconds)
+        assert exchange.silence(sent_at + seconds) is None
+    begin_hedge(exchange)
+    assert scene.asked() == [1, 0]
+    texts.follow(b"ab")
+    exchange.look(sent_at + 3 * limit - 1)
+    silence = exchange.silence(sent_at + 2 * limit + 7)
+    assert silence is not None
+    assert silence.seconds == pytest.approx(7)
+    assert client.ended == ""
+    exchange.look(sent_at + 3 * limit)
+    assert scene.asked() == [1, 1]
+    scene.plane.close()
 
 
 async def test_a_client_that_does_not_read_its_last_answer_costs_no_backend_its_health(scene):

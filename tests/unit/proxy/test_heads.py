@@ -165,6 +165,13 @@ def test_an_ordinary_request_in_chunks():
     assert (length, head.lines) == (CHUNKS, b"")
 
 
+def test_an_ordinary_form():
+    """Its type, with what separates its parts, is passed on, and no other's is remembered for it."""
+    for boundary in ("x", "y"):
+        head, _ = request_of(FIRST, HOST, LENGTH, f"Content-Type: Multipart/form-data; boundary={boundary}")
+        assert (head.boundary, head.kind) == (boundary.encode(), b"Multipart/form-data; boundary=" + boundary.encode())
+
+
 def test_requests_that_differ_in_their_length_alone_are_told_apart():
     """What is remembered of a head is not its body's length."""
     lengths = [2, 30, 2, 0, 999_999_999_999_999_999]
@@ -240,7 +247,6 @@ def test_a_request_says_whether_its_connection_goes_on(lines, keep_alive):
         [FIRST, HOST, LENGTH, "Content-Encoding: gzip"],
         [FIRST, HOST, LENGTH, "Trailer: x"],
         [FIRST, HOST, LENGTH, *(f"x-{number}: y" for number in range(MAX_HEADERS + 1))],
-        [FIRST, HOST, LENGTH, "Content-Type: Multipart/form-data; boundary=x"],
     ],
 )
 def test_an_unusual_request_is_left_to_the_slow_lane(lines):

@@ -5,8 +5,9 @@ from functools import partial
 import pytest
 
 from router.core.errors import RequestTimeoutError, UnavailableError
+from router.core.form import FormOutline
 from router.core.outline import LARGE, Outline
-from router.proxy.uploads import BODY_TIMEOUT, LEAST_RATE, STEP, WITHIN, Upload, Uploads
+from router.proxy.uploads import BODY_TIMEOUT, LEAST_RATE, SOON, STEP, WITHIN, Upload, Uploads
 
 
 class Scene:
@@ -96,3 +97,49 @@ def test_all_are_refused(error):
     scene.uploads.refuse_all(error)
     assert scene.told == {"a": error, "b": error}
     assert scene.uploads.held == 0
+
+
+def large_form(seconds=0.0):
+    """An upload of a form of 2 MiB in so many seconds."""
+    begins = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--b\r\n\r\n'
+    scene = Scene(budget=10 * LARGE)
+    upload = Upload(scene.uploads, lambda error: pytest.fail(error.message), 0.0, partial(FormOutline, b"5ec4e7", b"b"))
+    upload.add(begins, 0.0)
+    upload.add(b"x" * 2 * LARGE, seconds)
+    return scene, upload, begins + b"x" * 2 * LARGE
+
+
+def test_a_large_form_goes_on_before_its_end():
+    """What follows goes to who takes it, and is kept for others; small pieces are joined."""
+    scene, upload, body = large_form()
+    assert upload.goes_on(300_000, 0.0)
+    outline, texts = upload.go_on(300_000)
+    assert not upload.goes_on(300_000, 0.0)
+    taken: list[bytes] = []
+    texts.takers.append(taken.append)
+    rest = [b"y" * 199_000, b"z" * 1000, b"!" * 100_000]
+    for piece in rest[:-1]:
+        upload.add(piece, 0.0)
+    assert taken == rest[:1]
+    assert scene.uploads.held == upload.size == len(body) + 200_000
+    upload.whole(rest[-1])
+    assert (b"".join(taken), texts.missing, scene.uploads.held) == (b"".join(rest), 0, 0)
+    assert b"".join(texts.filled(outline)) == body + b"".join(rest)
+
+
+@pytest.mark.parametrize(("seconds", "goes_on"), [(SOON, True), (SOON + 0.1, False)])
+def test_a_form_goes_on_if_the_rest_comes_soon(seconds, goes_on):
+    """By the pace of what has come. It is asked again with each MiB."""
+    _, upload, body = large_form(seconds)
+    assert upload.goes_on(len(body), seconds) is goes_on
+    assert not upload.goes_on(0, seconds)
+    upload.add(b"x" * LARGE, seconds)
+    assert upload.goes_on(0, seconds)
+
+
+def test_a_body_that_is_no_large_form_does_not_go_on():
+    scene = Scene(budget=10 * LARGE)
+    upload = Upload(scene.uploads, lambda error: pytest.fail(error.message), 0.0, partial(Outline, b"5ec4e7"))
+    assert not upload.goes_on(0, 0.0)
+    upload.add(b'{"model":"m","prompt":"%s' % (b"x" * 2 * LARGE), 0.0)
+    assert not upload.goes_on(0, 0.0)

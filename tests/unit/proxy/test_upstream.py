@@ -2,6 +2,7 @@
 
 import pytest
 
+from router.core.outline import Texts
 from router.core.retry import Failure
 from router.proxy import upstream
 from router.proxy.upstream import Connection, Receiver
@@ -22,6 +23,10 @@ class Transport:
     def write(self, data):
         """Keep it."""
         self.written += data
+
+    def writelines(self, pieces):
+        """Keep them."""
+        self.written += b"".join(pieces)
 
     def get_write_buffer_size(self):
         """Tell what the test says."""
@@ -86,10 +91,10 @@ class Line:
     def _on_closed(self, _):
         self.closed += 1
 
-    def ask(self, *, raw=False, leaves=None):
+    def ask(self, *, raw=False, leaves=None, texts=None):
         """Send a request; give its receiver."""
         told = Told(leaves)
-        self.connection.send(REQUEST, told, raw=raw)
+        self.connection.send(REQUEST, told, raw=raw, texts=texts)
         return told
 
 
@@ -269,3 +274,32 @@ async def test_a_raw_body_keeps_its_chunks(line):
         line.connection.data_received(CHUNKED + b"2\r\nab\r\n0\r\n\r\n")
         assert b"".join(each for each in told.told if isinstance(each, bytes)) == body
         assert told.told[-1] == "end"
+
+
+async def test_a_body_is_sent_as_it_comes(line):
+    """What the backend has no room for waits. Once all of it is sent, the connection can carry another request."""
+    texts = Texts(b"5ec4e7")
+    texts.expect(6)
+    told = line.ask(texts=texts)
+    texts.follow(b"ab")
+    assert line.transport.written == REQUEST + b"ab"
+    line.connection.pause_writing()
+    texts.follow(b"cd")
+    texts.follow(b"ef")
+    assert line.transport.written == REQUEST + b"ab"
+    line.connection.resume_writing()
+    assert line.transport.written == REQUEST + b"abcdef"
+    line.connection.data_received(HEAD + b"abcd")
+    assert told.told == [(200, 4), b"abcd", "end"]
+    assert line.connection.usable
+
+
+async def test_an_answer_before_its_request_is_whole(line):
+    """It is told, and the connection closes: nobody knows where the next request would begin."""
+    texts = Texts(b"5ec4e7")
+    texts.expect(6)
+    told = line.ask(texts=texts)
+    line.connection.data_received(HEAD + b"abcd")
+    assert (told.told[-1], line.idle, line.closed) == ("end", 0, 1)
+    texts.follow(b"abcdef")
+    assert line.transport.written == REQUEST
