@@ -4,7 +4,7 @@ It is noted for each choice, and few are asked for. So a decision keeps what the
 put into words only for whoever asks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from router.core.catalog import Backend, Candidate
@@ -100,15 +100,17 @@ def passed_over(score: float, least: float, worst: float, unit: str) -> str:
 
 def summary(decision: Decision, taken: str) -> str:
     """Say in a line why this backend was chosen."""
-    scores: Mapping[str, float] = dict(
-        zip([backend.name for backend, _ in decision.candidates], decision.scores, strict=False)
-    )
-    if taken not in scores:
+    known = [(score, backend.name) for (backend, _), score in zip(decision.candidates, decision.scores, strict=False)]
+    own = [score for score, name in known if name == taken]
+    if not own:
         return "the only one that could take it"
-    score = f"{decision.policy}: {scores[taken]:.4g}{decision.unit}"
-    others = sorted((each, name) for name, each in scores.items() if name != taken)
-    alike = [name for each, name in others if each <= decision.worst]
+    others = [each for each in known if each[1] != taken]
+    said = f"{decision.policy}: {own[0]:.4g}{decision.unit}"
+    alike = [name for score, name in others if score <= decision.worst]
     if alike:
         more = f" and {len(alike) - 3} more" if len(alike) > 3 else ""
-        return f"{score}, as good as {', '.join(alike[:3])}{more}"
-    return f"{score}; next is {others[0][1]} with {others[0][0]:.4g}{decision.unit}" if others else score
+        return f"{said}, as good as {', '.join(alike[:3])}{more}"
+    if not others:
+        return said
+    score, name = min(others)
+    return f"{said}; next is {name} with {score:.4g}{decision.unit}"

@@ -61,7 +61,8 @@ class Feed:
         self._kept: deque[Entry] = deque(maxlen=most)
         # Numbers go on from one start to the next, so that none means two things.
         self._first = self._next = int(clock() * 1000)
-        self._news: asyncio.Future[None] = self._loop.create_future()
+        # What followers wait for; None while none of them does.
+        self._news: asyncio.Future[None] | None = None
         self._end = asyncio.Event()
         self._turns = count()
         self.followers = 0
@@ -78,8 +79,9 @@ class Feed:
         self._wake()
 
     def _wake(self) -> None:
-        news, self._news = self._news, self._loop.create_future()
-        news.set_result(None)
+        news, self._news = self._news, None
+        if news is not None:
+            news.set_result(None)
 
     @property
     def is_closed(self) -> bool:
@@ -143,9 +145,10 @@ class Feed:
 
     async def _heard(self) -> bool:
         """Wait for news; False: there was none for long."""
+        news = self._news = self._news or self._loop.create_future()
         try:
             async with asyncio.timeout(QUIET):
-                await asyncio.shield(self._news)
+                await asyncio.shield(news)
         except TimeoutError:
             return False
         return True

@@ -283,7 +283,6 @@ async def test_a_hedge_that_a_translated_backend_wins(start_router, session, pat
             assert answer.headers["x-router-backend"] == "quick"
             assert said_in(path, body) == SAID
         await eventually(lambda: nothing_left(router) and len(records) == 2)
-        assert {record.hedge for record in records} <= {"", "won"}
         assert "won" in {record.hedge for record in records}
         await eventually(lambda: silent.stats.aborted == silent.stats.begun)
 
