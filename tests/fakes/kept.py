@@ -71,13 +71,14 @@ class FakeProcess(Process):
 
 
 class FakeKeepers(Keepers):
-    """Keeps what was spawned in `processes`, with its commands, and the fingerprints that it is known by."""
+    """Keeps what was spawned in `processes`: its commands, their fingerprints, and what of their output is hidden."""
 
     def __init__(self) -> None:
         super().__init__()
         self.processes: list[FakeProcess] = []
         self.commands: list[Command] = []
         self.fingerprints: list[str] = []
+        self.hidden: list[Collection[str]] = []
         self.adopts = True  # whether what is left running can be taken over
 
     async def spawn(
@@ -91,9 +92,10 @@ class FakeKeepers(Keepers):
         keep: bool = False,  # noqa: ARG002
         fingerprint: str = "",
         key: str = "",  # noqa: ARG002
-        hidden: Collection[str] = (),  # noqa: ARG002
+        hidden: Collection[str] = (),
     ) -> Process:
         """Start a process that is none. The pid is one that no process has."""
+        self.hidden.append(hidden)
         self.commands.append(command)
         self.fingerprints.append(fingerprint)
         self.processes.append(FakeProcess(1 << 30, on_gone))
@@ -103,10 +105,11 @@ class FakeKeepers(Keepers):
         self,
         record: ProcessRecord,
         on_gone: Callable[[], None] = lambda: None,
-        hidden: Collection[str] = (),  # noqa: ARG002
+        hidden: Collection[str] = (),
     ) -> Process:
         """Take over a process that is none, or say that it has ended."""
         if not self.adopts:
             raise ChildProcessError("it has ended")
+        self.hidden.append(hidden)
         self.processes.append(FakeProcess(record.pid, on_gone))
         return self.processes[-1]

@@ -143,3 +143,20 @@ async def test_what_cannot_be_taken_over_is_ended_and_started_anew(starter, left
         await starter(kept).start(None, lambda: None)
     assert len(ended) == len(keepers.commands) == 1
     assert "is started anew: it has ended" in logs[0]["event"]
+
+
+async def test_what_is_secret_to_an_engine_is_hidden_in_its_output(starter, left, keepers):
+    """What its variables say, its key, and that of one that is taken over; also before it was started."""
+    kept = replace(SPEC, keep=True, env={"SEC": "its words"})
+    made = starter(kept)
+    before = made.secrets()
+    key = (await made.start(None, lambda: None)).key
+    left(LaunchedFake().command(kept, 20000, "python").fingerprint)
+    adopting = starter(kept)
+    await adopting.start(None, lambda: None)
+    assert {key, "its words"} <= set(before)
+    assert [{key, "old key", "its words"} & set(each) for each in keepers.hidden] == [
+        {key, "its words"},
+        {"old key", "its words"},
+    ]
+    assert adopting.secrets() == keepers.hidden[1]
