@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 import yaml
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from tests.running import RunningRouter, eventually
@@ -84,6 +85,8 @@ async def test_a_mistake_is_shown_at_its_place(page, start):
     await expect(text_of(page)).to_have_attribute("aria-invalid", "true")
     assert await page.locator(".mark u").all_inner_texts() == ["port", "modles"]
     assert await page.locator(".numbers span").all_inner_texts() == [" 3", " 7"]
+    found = await Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
     await check_of(page).get_by_role("button", name="Line 7").click()
     await expect(text_of(page)).to_be_focused()
     assert await page.evaluate(

@@ -7,6 +7,7 @@ import re
 from contextlib import AsyncExitStack
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
 from tests.fakes.scripted import Say, Scripted
@@ -249,6 +250,8 @@ async def test_an_answer_full_of_scripts(page, start, scripted):
         assert rel == "noopener noreferrer"
     assert await page.title() == "Playground · router"
     assert [each for each in wrong if "400" not in each] == []
+    found = await Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 async def test_markdown(page, start_router):

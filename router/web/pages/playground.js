@@ -49,7 +49,7 @@ function playground() {
     h("div.row.between", {}, h("h1", {}, "Playground"), h("div.row", {},
       key, h("button", {type: "button", onclick: () => showCode(requests(writing.question())[0])}, "As code"), h("button", {type: "button", onclick: clear}, "Clear"))),
     h("div.row.lanes", {}, lanes.map(each => each.element)), notice,
-    h("div.talk", {}, h("div.page", {}, empty, conversation, h("div.foot", {}, editing, writing)), settings), status)
+    h("div.talk", {}, settings, h("div.page", {}, empty, conversation, h("div.foot", {}, editing, writing))), status)
 
   /** @param {string} label @param {any[]} before what can be chosen besides the models */
   function lane(label, before) {
