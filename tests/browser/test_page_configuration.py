@@ -39,7 +39,7 @@ async def start(tmp_path, fake):
             config = (
                 "# the router\nserver:\n  port: 0\nbackends:\n"
                 f"  - name: far\n    url: {fake.url}\n    models: [demo]\n    api_key: not-for-you\n"
-                f"logging: {{dir: {tmp_path}/logs}}\n{KEYS}"
+                f"logging: {{dir: {tmp_path}/logs}}\nstate: {{dir: {tmp_path}/state}}\n{KEYS}"
             )
             return await (await stack.enter_async_context(RunningRouter(tmp_path, config))).ready()
 
@@ -129,6 +129,26 @@ async def test_a_change_is_saved(page, start, tmp_path):
     await page.get_by_role("button", name="Save").click()  # of the text that it has now
     await expect(page.get_by_role("region", name="Outcome")).to_contain_text("far")
     assert "41s" not in (tmp_path / "router.yaml").read_text()
+
+
+async def test_an_earlier_version(page, start, tmp_path):
+    """It is compared, put into the text area, and saved as any other change; secrets stay."""
+    router = await start()
+    text = await opened(page, router)
+    await text_of(page).fill(f"{text}limits: {{queue_timeout: 41s}}\n")
+    await expect(check_of(page)).to_contain_text("It would do this")
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("button", name=re.compile("^Compare with the version of")).click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.locator("[data-kind=gone]")).to_contain_text("41s")
+    await dialog.get_by_role("button", name="Put it into the text area").click()
+    await expect(text_of(page)).to_have_value(text)
+    await expect(check_of(page)).to_contain_text("It would do this")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("button", name=re.compile("^Compare with the version of"))).to_have_count(2)
+    written = (tmp_path / "router.yaml").read_text()
+    assert "41s" not in written
+    assert "api_key: not-for-you" in written
 
 
 async def test_what_changes_on_the_disk_alone(page, start, tmp_path):
