@@ -72,14 +72,17 @@ _UNKNOWN_CODES: Final = frozenset({"unknown_parameter", "unsupported_parameter"}
 _VALUE_CODES: Final = frozenset({"unsupported_value", "invalid_value"})
 """Codes of errors whose `param` is a field that isn't known, or whose value isn't."""
 
-_MOST_READ: Final = 64 * 1024
+_MOST_READ: Final = 16 * 1024
 """Bytes of an answer that are read."""
 
-_NAME: Final = r"\\*[\"'`]?[A-Za-z_$][\w$.\[\]-]*\\*[\"'`]?"
-_NAMES: Final = rf"({_NAME}(?:\s*(?:,|\band\b)\s*{_NAME})*)"
+# All repeats are bounded: a server's words may be made to keep a search busy.
+_SPACE, _SPACES = r"\s{0,4}", r"\s{1,8}"
+_NAME: Final = r"(?<![\w$.])\\{0,3}[\"'`]?[A-Za-z_$][\w$.\[\]-]{0,80}\\{0,3}[\"'`]?"
+_NAMES: Final = rf"({_NAME}(?:{_SPACE}(?:,|\band\b){_SPACE}{_NAME}){{0,20}})"
 _UNKNOWN: Final = r"\b(?:unknown|unsupported|unrecogni[sz]ed|unexpected|extraneous)"
-_FIELD: Final = r"(?:request\s+|keyword\s+)?(?:parameter|argument|field|property|key|name)"
+_FIELD: Final = rf"(?:request{_SPACES}|keyword{_SPACES})?(?:parameter|argument|field|property|key|name)"
 _EXTRA: Final = r"extra[ _](?:forbidden|inputs|fields)"
+_KNOWN: Final = r"(?:supported|permitted|allowed|recogni[sz]ed|expected|known)"
 
 _SAYS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -87,15 +90,15 @@ _SAYS: Final = tuple(
         # OpenAI, Azure: "Unrecognized request argument supplied: x", "Unknown parameter: 'x'.",
         # "Unsupported parameter: 'x' is not supported with this model."; Rust, Go: "unknown field `x`";
         # Gemini: 'Unknown name "x": Cannot find field.'; Bedrock: "extraneous key [x] is not permitted".
-        rf"{_UNKNOWN}\s+{_FIELD}(?:s|\(s\))?(?:\s+supplied)?\s*[:\[]?\s*{_NAMES}",
+        rf"{_UNKNOWN}{_SPACES}{_FIELD}(?:s|\(s\))?(?:{_SPACES}supplied)?{_SPACE}[:\[]?{_SPACE}{_NAMES}",
         # Groq, Cerebras: "property 'x' is unsupported"; OpenAI's older form: "('x' was unexpected)".
-        rf"({_NAME})\s+(?:is|was|are|were)\s+(?:not\s+|un)(?:supported|permitted|allowed|recogni[sz]ed|expected|known)",
+        rf"({_NAME}){_SPACES}(?:is|was|are|were){_SPACES}(?:not{_SPACES}|un){_KNOWN}",
         # xAI: "Model m does not support parameter x".
-        rf"\b(?:does\s+not|doesn't)\s+support\s+(?:the\s+)?(?:parameter\s+|argument\s+|field\s+)?{_NAMES}",
+        rf"\b(?:does{_SPACES}not|doesn't){_SPACES}support{_SPACES}(?:the{_SPACES})?(?:{_FIELD}{_SPACES})?{_NAMES}",
         # Anthropic: "messages.1.x: Extra inputs are not permitted"; pydantic's own text has a line end between.
-        rf"({_NAME}):?\s+{_EXTRA}",
+        rf"({_NAME}):?{_SPACES}{_EXTRA}",
         # Fireworks: "Extra inputs are not permitted, field: 'x'".
-        rf"{_EXTRA}[^\"]{{0,40}}\bfield:\s*({_NAME})",
+        rf"{_EXTRA}[^\"]{{0,40}}\bfield:{_SPACE}({_NAME})",
     )
 )
 """How servers say that they don't know a field; quotes may be escaped, line ends are not."""
@@ -105,13 +108,15 @@ _SAYS_WHERE: Final = tuple(
     for pattern in (
         # Mistral, vllm: {"type": "extra_forbidden", "loc": ["body", "x"], "msg": "Extra inputs are not permitted"},
         # in JSON, as text in JSON, or as Python writes it.
-        rf"\bloc\\*[\"']\s*:\s*[\[(]([^\])]*)[\])][^{{}}]{{0,200}}?{_EXTRA}",
-        r"\bextra_forbidden[^{}]{0,200}?\bloc\\*[\"']\s*:\s*[\[(]([^\])]*)",
+        rf"\bloc\\{{0,3}}[\"']{_SPACE}:{_SPACE}[\[(]([^\])]{{0,200}})[\])][^{{}}]{{0,200}}?{_EXTRA}",
+        rf"\bextra_forbidden[^{{}}]{{0,200}}?\bloc\\{{0,3}}[\"']{_SPACE}:{_SPACE}[\[(]([^\])]{{0,200}})",
     )
 )
 """The same where the place of the field is a list."""
 
-_SAYS_VALUE: Final = re.compile(rf"\bunsupported value:\s*({_NAME})|({_NAME})\s+must be one of\b", re.IGNORECASE)
+_SAYS_VALUE: Final = re.compile(
+    rf"\bunsupported value:{_SPACE}({_NAME})|({_NAME}){_SPACES}must be one of\b", re.IGNORECASE
+)
 """How servers without codes say that they don't know a value: OpenAI's words, and Groq's."""
 
 _BETWEEN: Final = re.compile(r",|\band\b")

@@ -61,9 +61,16 @@ def _unframed(attempt: "Attempt") -> bytes:
     return attempt.held
 
 
-def _may_be_none(head: "ResponseHead") -> bool:
-    """Whether this may be the head of no answer at all: it isn't good, and no error in JSON or in a stream."""
-    if head.is_event_stream or any(name == b"content-encoding" for name, _ in head.headers):
+def _may_be_none(head: "ResponseHead", path: str) -> bool:
+    """Whether this may be the head of no answer at all: it isn't good, and no error in JSON or in a stream.
+
+    A path beside /v1 has no form of errors.
+    """
+    if (
+        not path.startswith("/v1/")
+        or head.is_event_stream
+        or any(name == b"content-encoding" for name, _ in head.headers)
+    ):
         return False
     is_json = any(name == b"content-type" and b"json" in value.lower() for name, value in head.headers)
     return head.odd and not (is_json and head.status >= 400)
@@ -88,7 +95,7 @@ class Refusals:
         if self._is_unwanted(attempt, status) and self._attempts.retry(Failure.UNWANTED, f"status {status}"):
             return
         if status not in RETRY_STATUSES or not self._attempts.retry(Failure.STATUS, f"status {status}"):
-            self._doubt(attempt, is_odd=_may_be_none(head))
+            self._doubt(attempt, is_odd=_may_be_none(head, self._ask.path))
 
     def lie(self, attempt: "Attempt", *, is_empty: bool = False) -> None:
         """Note an answer that claims to be good and isn't."""
@@ -183,9 +190,8 @@ class Refusals:
         """Have the client told in the form of the path's API what is no answer; tell whether it is that."""
         head, path = attempt.head, self._ask.path
         assert head is not None  # noqa: S101  (it is in doubt)
-        if (said and not _may_be_none(head)) or not path.startswith("/v1/"):
-            return False
-        error = instead(head.status, said)
+        may_be_none = _may_be_none(head, path) if said else path.startswith("/v1/")
+        error = instead(head.status, said) if may_be_none else None
         if error is None:
             return False
         words = errors.body(error, path)

@@ -171,6 +171,30 @@ def test_other_errors_are_the_clients(said, status):
     assert found(said, status) == NONE
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"a" * 65000,
+        b"a," * 32000,
+        b"a " * 32000,
+        b"unknown field a" + b",a" * 32000,
+        b"unknown field a," * 4000,
+        b"unknown field" + b" " * 65000,
+        b"does not support" + b" the" * 16000,
+        b"\\" * 65000,
+        b"'" * 65000,
+        b"loc': [" * 9000,
+        b"extra_forbidden" * 4000,
+        b"a" + b" " * 65000,
+        b"[" * 65000,
+    ],
+    ids=lambda said: said[:16].decode(),
+)
+def test_long_words_that_say_nothing(said):
+    """Are read in no time: a search that goes back and forth would take minutes."""
+    assert found(said) == NONE
+
+
 def test_a_long_value_is_not_left_out():
     """It would be remembered."""
     said = error("", param="reasoning_effort", code="invalid_value")

@@ -7,7 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from launchers.states import State
+from router.core.catalog import Candidate
 from router.core.health import Verdict
+from router.core.omissions import Omission
 from tests.fakes.fleet import FAILED, RUNNING, URL, Fleet, planned
 from tests.running import eventually
 
@@ -47,6 +49,17 @@ async def test_what_a_url_serves_after_a_change(fleet, before, learned, after, s
     assert fleet.prober.targets["b"].discovers is discovers
     assert fleet.plane.backends["b"] is backend
     assert backend.weight == 3
+
+
+async def test_what_a_url_has_refused_is_forgotten_with_a_change(fleet):
+    """The server may have been upgraded."""
+    fleet.life.add(planned(URL, models=["demo"]))
+    candidate = Candidate(fleet.plane.backends["b"], "demo")
+    omissions, refused = fleet.plane.directory.omissions, frozenset({Omission("top_k")})
+    omissions.learn(candidate, refused, 0.0)
+    assert omissions.of(candidate, 1.0) == refused
+    fleet.life.tune(planned(URL, models=["demo"], weight=3), "b")
+    assert not omissions.of(candidate, 1.0)
 
 
 async def test_a_url_is_ready_as_soon_as_it_is_added(fleet):
