@@ -700,11 +700,24 @@ async def test_who_gets_on_is_not_cut(router, raw):
     assert (router.rules.uploads.held, router.rules.uploads.under_way) == (0, set())
 
 
+TRANSCRIPTIONS = b"/v1/audio/transcriptions"
+A_FORM = b"content-type: multipart/form-data; boundary=b\r\n"
+
+
+def a_form(size):
+    """A file of so many bytes, and the model behind it."""
+    field = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    return field % (b"file", b"y" * size) + field % (b"model", b"demo") + b"--b--\r\n"
+
+
+@pytest.mark.parametrize("form", [False, True])
 @pytest.mark.usefixtures("impatient")
-async def test_a_body_that_drips_is_cut(router, raw, fake, lane):
+async def test_a_body_that_drips_is_cut(router, raw, fake, lane, form):
     """A byte now and then buys no time."""
     client = await raw(router)
-    client.send(post({**ASK, "x": "y" * 100_000}, lane=lane)[:-90_000])
+    whole = a_form(100_000) if form else {**ASK, "x": "y" * 100_000}
+    request = post(whole, TRANSCRIPTIONS, A_FORM, lane=lane) if form else post(whole, lane=lane)
+    client.send(request[:-90_000])
     async with dripping(client, b"y"):
         answer = await client.answer()
         assert answer.status == 408
@@ -753,12 +766,14 @@ def holds(held, least):
     return held.held > least
 
 
-async def test_bodies_that_are_not_whole_have_a_budget(start_router, fake, raw, lane):
+@pytest.mark.parametrize("form", [False, True])
+async def test_bodies_that_are_not_whole_have_a_budget(start_router, fake, raw, lane, form):
     """Who stands still makes room for who gets on, and is told; what was held is free at once."""
     limits = {"max_body": "1MiB", "max_uploads": "4MiB"}
     router = await start_router([{"url": fake.url, "models": ["demo"]}], limits=limits)
     held = router.rules.uploads
-    request = post({**ASK, "x": "y" * 1_000_000}, lane=lane)
+    whole = a_form(1_000_000) if form else {**ASK, "x": "y" * 1_000_000}
+    request = post(whole, TRANSCRIPTIONS, A_FORM, lane=lane) if form else post(whole, lane=lane)
     clients = []
     for number in range(1, 5):
         client = await raw(router)
