@@ -7,8 +7,10 @@ from itertools import islice
 
 import structlog
 
+from launchers.abilities import common
 from router.api.admin.endpoint import Nothing, Reply
 from router.api.admin.models import LoadError, ModelAsked, ModelsTold, OneAsked, PinAsked
+from router.api.surface import capabilities
 from router.core import errors
 from router.core.errors import ConflictError, ModelNotFoundError, RouterError
 from router.core.memory.refusals import MemoryShortageError
@@ -84,7 +86,14 @@ class Models:
 
     def _told(self, names: Collection[str] | None = None) -> ModelsTold:
         told = [each for each in self._fleet.models_told() if names is None or each["name"] in names]
-        return ModelsTold.model_validate({"models": told})
+        return ModelsTold.model_validate({"models": [each | self._abilities(str(each["name"])) for each in told]})
+
+    def _abilities(self, name: str) -> dict[str, object]:
+        """Tell what the models of a backend can do."""
+        member = self._fleet.members.get(name)
+        found = {} if member is None else self._plane.directory.abilities.get(member.backend, {})
+        can = common(found.values())
+        return {"context": can.context, "capabilities": capabilities(can)}
 
 
 def launched(fleet: Fleet, plane: Plane, name: str) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ class ModelTold(Told):
     `placement`: where it is loaded, or would be; `note`: what was chosen because it doesn't fit whole. `leased`: of
     those in flight or waiting, who keep it loaded. `idle`: since its last use; `expires`: until it is unloaded if
     nobody uses it; `stays`: it never is. `share`: how much of its load is done; `seconds`: until a request that comes
-    now is sent.
+    now is sent. `context` are the most tokens of a request with its answer, and `capabilities` the words of /v1/models,
+    as far as they are known.
     """
 
     name: str
@@ -53,6 +54,8 @@ class ModelTold(Told):
     seconds: float | None = None
     failure: FailureTold | None = None
     stays: bool = False
+    context: int | None = None
+    capabilities: tuple[str, ...] = ()
 
 
 class ShortageTold(Told):

@@ -65,7 +65,7 @@ function way(it) {
   ].sort((one, other) => one.parts[0].from - other.parts[0].from)
   return h("div", {}, h("h3", {}, "Its way"), h("p.quiet", {}, `Amber: reading the prompt${it.prefill != null ? `, ${duration(it.prefill)}` : ""}. Green: writing the answer${it.stream != null ? `, ${duration(it.stream)}` : ""}. Grey: waiting.`),
     h("ol.way", {}, lines.map(({name, parts}) => h("li", {}, h("div.row.between", {}, h("span", {}, name), h("span.quiet", {}, `${duration(parts[0].from)} to ${duration(parts[parts.length - 1].to)}`)),
-      h("div.lane", {"aria-hidden": "true"}, parts.map((/** @type {any} */ each) => h("span", {dataset: {tone: each.tone}, style: {left: share(each.from, until), width: share(each.to - each.from, until)}})))))))
+      h("div.track", {"aria-hidden": "true"}, parts.map((/** @type {any} */ each) => h("span", {dataset: {tone: each.tone}, style: {left: share(each.from, until), width: share(each.to - each.from, until)}})))))))
 }
 
 /** @param {number} value @param {number} whole */

@@ -5,6 +5,7 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
+from launchers.abilities import Abilities
 from router.api.admin import models
 from router.core.errors import ModelNotFoundError, RouterError
 from router.core.memory.refusals import LoadFailedError, MemoryShortageError, Shortage
@@ -15,6 +16,7 @@ from router.proxy.slow import ADMIN
 from tests.running import eventually
 
 LOADED = {"name": "qwen", "state": "loaded"}
+TOLD = LOADED | {"context": 8192, "capabilities": ["completion", "tools"]}
 SHORT = MemoryShortageError("qwen", (Shortage("GPU-1", 6 << 30, 2 << 30, {"llama": 1 << 30}),))
 
 
@@ -25,7 +27,7 @@ class Managed:
         self.error = error
         self.asked: list[tuple[str, str]] = []
         self.may_end = asyncio.Event()
-        self.members = dict.fromkeys(["qwen", "org/qwen"], SimpleNamespace(supervisor=object()))
+        self.members = dict.fromkeys(["qwen", "org/qwen"], SimpleNamespace(supervisor=object(), backend="qwen"))
 
     def models_told(self):
         """Describe it."""
@@ -44,7 +46,9 @@ class Managed:
 
 
 class NoModels:
-    """A catalog without a model: names are those of backends."""
+    """A catalog without a model: names are those of backends. What `qwen` can do is known."""
+
+    directory = SimpleNamespace(abilities={"qwen": {"qwen": Abilities(8192, completion=True, tools=True)}})
 
     @property
     def catalog(self):
@@ -79,13 +83,13 @@ async def asked(aiohttp_client):
 
 async def test_the_models_are_listed(asked):
     """As the router describes them."""
-    assert (await asked(Managed(), "GET", "/admin/models"))[2] == {"models": [LOADED]}
+    assert (await asked(Managed(), "GET", "/admin/models"))[2] == {"models": [TOLD]}
 
 
 async def test_one_of_them_is_described(asked):
     """By any name that means it."""
     status, _, told = await asked(Managed(), "GET", "/admin/models/qwen")
-    assert (status, told) == (200, {"models": [LOADED]})
+    assert (status, told) == (200, {"models": [TOLD]})
 
 
 @pytest.mark.parametrize("wait", ["", "?wait=true", "?wait=1"])
@@ -97,14 +101,14 @@ async def test_a_load_is_answered_when_it_is_done(asked, wait):
     assert not asking.done()
     managed.may_end.set()
     status, _, told = await asking
-    assert (status, told) == (200, {"models": [LOADED]})
+    assert (status, told) == (200, {"models": [TOLD]})
 
 
 async def test_a_load_that_is_not_waited_for_goes_on(asked):
     """It is answered at once, as accepted."""
     managed = Managed()
     status, _, told = await asked(managed, "POST", "/admin/models/qwen/load?wait=false")
-    assert (status, told) == (202, {"models": [LOADED]})
+    assert (status, told) == (202, {"models": [TOLD]})
     managed.may_end.set()
     assert managed.asked == [("load", "qwen")]
 
@@ -130,7 +134,7 @@ async def test_a_lack_of_memory_is_told_with_its_figures(asked):
     assert told["error"]["shortages"] == [
         {"device": "GPU-1", "needs": 6 << 30, "free": 2 << 30, "held": {"llama": 1 << 30}}
     ]
-    assert told["models"] == [LOADED]
+    assert told["models"] == [TOLD]
 
 
 async def test_a_load_that_failed_says_when_to_try_again(asked):
