@@ -1,5 +1,6 @@
 """The page's configuration: router.yaml looked at, changed, saved, and fought over."""
 
+import os
 import re
 from contextlib import AsyncExitStack
 
@@ -187,6 +188,24 @@ async def test_two_who_change_it(page, start, tmp_path):
     path.write_text(path.read_text().replace("42s", "43s"))
     await expect(text_of(page)).to_have_value(re.compile("43s"))
     await expect(page.get_by_text("The file has been changed meanwhile")).to_be_hidden()
+
+
+async def test_a_router_that_was_started_again(page, start, tmp_path):
+    """Its tag of the file is another one; the same text is no change of somebody else."""
+    router = await start()
+    text = await opened(page, router)
+    await text_of(page).fill(f"{text}limits: {{queue_timeout: 44s}}\n")
+    path, env = tmp_path / "router.yaml", os.environ | {"ROUTER_SERVER__PORT": router.url.rpartition(":")[2]}
+    router.signal()
+    await router.exit_code()
+    written = path.read_text()
+    async with RunningRouter(tmp_path, written, env=env) as second:
+        await second.ready()
+        await expect(page.locator("#connection")).to_have_text("Live")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("region", name="Outcome")).to_contain_text("Saved, and in force")
+        await expect(page.get_by_text("The file has been changed meanwhile")).to_be_hidden()
+        assert "44s" in path.read_text()
 
 
 async def test_what_is_not_saved_stays(page, start):

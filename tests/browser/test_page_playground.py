@@ -198,7 +198,7 @@ async def test_thoughts_images_and_errors(page, start, scripted, tmp_path):
     assert image == {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
     await said_by(page, "And now?")
     last = page.get_by_role("article").last
-    await expect(last.locator(".notice")).to_have_text("The answer broke off.")
+    await expect(last.locator(".notice")).to_contain_text("broke off")
     assert scripted.asked[1]["messages"][0] == scripted.asked[0]["messages"][0]
     await last.get_by_role("button", name="Ask told again").click()
     await expect(last.locator(".notice")).to_contain_text("too long")

@@ -56,7 +56,7 @@ export function answer(body, {again, ended, state}) {
       newThought = ""
     }
     if (newText) {
-      if (!text.firstChild) say(summary, `Thought for ${duration((performance.now() - began) / 1000)}`)
+      if (!text.firstChild) say(summary, `Thought for ${duration((performance.now() - wrote) / 1000)}`)
       text.write(newText)
       newText = ""
     }
@@ -93,7 +93,7 @@ export function answer(body, {again, ended, state}) {
     following(() => {
       draw()
       text.end()
-      if (!newText && !text.firstChild) say(summary, "Thoughts")
+      if (!text.firstChild) say(summary, "Thoughts")
     })
     ended(said, failed)
   }

@@ -66,12 +66,12 @@ export function open() {
       if (draft && !take && !base) {
         base = draft.base
         text.value = draft.text
-        if (file.etag !== base.etag) conflict(file)
+        meet(file)
       } else if (take || !isDirty()) {
         base = file
         if (text.value !== file.text) text.value = file.text
         changed.hidden = true
-      } else if (base && file.etag !== base.etag) conflict(file)
+      } else meet(file)
       say(path, file.file)
       plan()
     } catch (/** @type {any} */ error) {
@@ -134,9 +134,11 @@ export function open() {
     isSaving = true
     buttons()
     const sent = text.value
+    let again = false
     try {
       const response = await send("/admin/config", {method: "PUT", text: sent, headers: {"if-match": base.etag}})
-      if (response.status === 412) conflict(await ask(FILE))
+      // A router that was started again has another tag for the same text.
+      if (response.status === 412) again = meet(await ask(FILE))
       else if (response.status === 422) {
         const {problems} = await response.json()
         tell(problems.map(placed), [])
@@ -157,7 +159,8 @@ export function open() {
       toast(`Not saved: ${error.message}`, "bad")
     }
     isSaving = false
-    buttons()
+    if (again) await write()
+    else buttons()
   }
 
   /** @param {string} title @param {import("../components/steps.js").Step[]} steps */
@@ -179,6 +182,13 @@ export function open() {
     } catch (/** @type {any} */ error) {
       toast(error.message, "bad")
     }
+  }
+
+  /** See the file that the router has by now. @param {File} file @returns {boolean} whether what is here is still a change of it */
+  function meet(file) {
+    if (file.text === base?.text) base = file
+    else if (file.etag !== base?.etag) conflict(file)
+    return file === base
   }
 
   /** Somebody else has changed the file. @param {File} other */
@@ -235,8 +245,8 @@ export function open() {
   const unsubscribe = subscribe(() => {
     buttons()
     const {connection, status} = state, at = status?.reload?.at ?? null
-    // The file may be another one after a reload, or behind another key.
-    if (connection === "open" && (wasOpen ? at !== reloadedAt && !isSaving : !base)) load()
+    // The file may be another one after a reload, and after a time without the router.
+    if (connection === "open" && !isSaving && (!wasOpen || at !== reloadedAt)) load()
     wasOpen = connection === "open"
     reloadedAt = at
   })

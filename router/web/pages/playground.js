@@ -10,7 +10,7 @@ import {percent} from "../lib/format.js"
 import {answer, showCode} from "../components/answer.js"
 import {badge} from "../components/badge.js"
 import {composer} from "../components/composer.js"
-import {confirmed, dialog} from "../components/dialog.js"
+import {confirmed, dialog, toast} from "../components/dialog.js"
 import {parameters} from "../components/parameters.js"
 
 const MODELS_EVERY = 2000
@@ -38,6 +38,8 @@ function playground() {
   let turns = []
   /** @type {Turn | null} the one whose question is being changed */
   let edited = null
+  /** @type {Promise<boolean> | null} */
+  let keyAsked = null
 
   const first = lane("Model", []), second = lane("Beside it", [{id: "", state: ""}]), lanes = [first, second]
   const settings = parameters(), notice = h("p.notice", {hidden: true}), key = h("button", {type: "button", onclick: askForKey}, "Key …")
@@ -48,7 +50,7 @@ function playground() {
   const element = h("section.page.playground", {},
     h("div.row.between", {}, h("h1", {}, "Playground"), h("div.row", {},
       key, h("button", {type: "button", onclick: () => showCode(requests(writing.question())[0])}, "As code"), h("button", {type: "button", onclick: clear}, "Clear"))),
-    h("div.row.lanes", {}, lanes.map(each => each.element)), notice,
+    h("div.row.choosers", {}, lanes.map(each => each.element)), notice,
     h("div.talk", {}, settings, h("div.page", {}, empty, conversation, h("div.foot", {}, editing, writing))), status)
 
   /** @param {string} label @param {any[]} before what can be chosen besides the models */
@@ -56,7 +58,7 @@ function playground() {
     const select = h("select", {onchange: () => draw()}), state = badge(""), noImages = h("span.quiet", {}, "not known to see images")
     return {
       select,
-      element: h("div.lane.row", {}, h("label.inline", {}, label, select), state, noImages),
+      element: h("div.chooser.row", {}, h("label.inline", {}, label, select), state, noImages),
       draw() {
         const chosen = models.find(each => each.id === select.value)
         keyed(select, [...before, ...models], each => each.id, each => {
@@ -101,7 +103,13 @@ function playground() {
     draw()
   }
 
-  async function askForKey() {
+  /** Ask for it once, however many wait for it. @returns {Promise<boolean>} whether one was given */
+  function askForKey() {
+    keyAsked ??= keyDialog().finally(() => { keyAsked = null })
+    return keyAsked
+  }
+
+  async function keyDialog() {
     const field = h("input", {type: "password", autocomplete: "off", name: "key"})
     const given = await dialog("A client's key", [h("label", {}, "Key", field), h("p.quiet", {}, "One of auth.keys in router.yaml; it is kept until this tab is closed. Empty: none.")],
       {yes: "Use it", value: () => field.value})
@@ -128,7 +136,10 @@ function playground() {
 
   /** @param {import("../components/composer.js").Question} question */
   function send(question) {
-    if (!asked().length) return
+    if (!asked().length) {
+      toast("There is no model to ask.", "bad")
+      return
+    }
     const bodies = requests(question)
     if (edited) cut(turns.indexOf(edited))
     edit(null)
@@ -137,7 +148,6 @@ function playground() {
     turns.push(turn)
     conversation.append(turn.element)
     bodies.forEach((body, place) => run(turn, place, body))
-    turn.element.scrollIntoView({block: "end"})
     draw()
     scrollTo(0, document.documentElement.scrollHeight)
   }
