@@ -149,10 +149,10 @@ class ChunkedBody:
 
     `raw` passes on the bytes as they came, without a copy; else the payload. An incomplete size line is held back until
     it is whole. So is the last chunk, which is passed on without its trailers. Hence the client is always inside a
-    chunk or between two, where words can still follow.
+    chunk or between two, where words can still follow. With `raw`, `crumbs` counts those of fewer than SMALL bytes.
     """
 
-    __slots__ = ("_crlf", "_held", "_left", "_raw", "done", "rest", "surplus")
+    __slots__ = ("_crlf", "_held", "_left", "_raw", "crumbs", "done", "rest", "surplus")
 
     def __init__(self, *, raw: bool = False) -> None:
         self._raw = raw
@@ -160,6 +160,7 @@ class ChunkedBody:
         self._left = 0
         self._crlf = 0
         self._held = b""
+        self.crumbs = 0
         self.done = False
         self.surplus = False
         # The bytes after the end.
@@ -211,6 +212,8 @@ class ChunkedBody:
                     raise _BadChunkError(f"a bad chunk size: {data[at:stop][:60]!r}", at)
                 if size == 0:
                     return self._finish(data, at, begins, payload)
+                if raw and size < SMALL:
+                    self.crumbs += 1
                 at = begins + size + 2
                 # The common case: all of the chunk is here.
                 if at <= end and data[at - 2 : at] == b"\r\n":

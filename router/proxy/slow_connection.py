@@ -58,10 +58,9 @@ class Messages:
     def __init__(self) -> None:
         self.held = b""
         self.path = ""
-        # Bytes that the body lacks; what reads it if it is in chunks, and how many crumbs it had.
+        # Bytes that the body lacks, and what reads it if it is in chunks.
         self._missing = 0
         self._chunks: ChunkedBody | None = None
-        self._crumbs = 0
         # Whether something isn't understood: from then on all of it is passed on.
         self._lost = False
 
@@ -104,7 +103,7 @@ class Messages:
         self.path = path_in(head)
         digits = split_at_length(head)[1]
         if _CHUNKED.search(head):
-            self._chunks, self._crumbs = ChunkedBody(raw=True), 0
+            self._chunks = ChunkedBody(raw=True)
         else:
             self._missing = int(digits or 0)
             # Who posts nothing may mean what follows for a body.
@@ -114,15 +113,13 @@ class Messages:
 
     def _in_chunks(self, data: bytes, chunks: ChunkedBody) -> bytes:
         """Take bytes of a body in chunks; give those of whole chunks' lines and their data."""
-        lines = data.count(b"\r\n")
-        if 12 * lines > len(data) and chunks.position[0] < len(data):
-            self._crumbs += lines // 2
-            if self._crumbs > MOST_CRUMBS:
-                raise _TOO_FINE
         try:
-            return chunks.feed(data)
+            whole = chunks.feed(data)
         except ProtocolError as error:
             raise BadRequestError(UNREADABLE) from error
+        if chunks.crumbs > MOST_CRUMBS:
+            raise _TOO_FINE
+        return whole
 
 
 class SlowConnection(web.RequestHandler):

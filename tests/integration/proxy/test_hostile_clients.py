@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -603,6 +604,20 @@ async def test_crumbs_on_the_slow_lane_are_bounded(router, raw, size, status):
         assert b"chunks of a few bytes" in told.body
         client.leave()
     await eventually(lambda: nothing_left(router))
+
+
+async def test_lines_in_a_body_are_no_crumbs(router, raw):
+    """A form of a file with short lines, as tables have them, in ordinary chunks."""
+    file = b"--x\r\ncontent-disposition: form-data; name=model\r\n\r\ndemo\r\n--x\r\n" + (
+        b'content-disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
+        + b"1,2\r\n" * 60_000
+        + b"\r\n--x--\r\n"
+    )
+    head = post(ASK, lane="slow").partition(b"\r\n\r\n")[0] + b"\r\ncontent-encoding: identity\r\n\r\n"
+    head = re.sub(rb"content-type: [^\r]*", b"content-type: multipart/form-data; boundary=x", head, flags=re.IGNORECASE)
+    client = await raw(router)
+    client.send(head + in_chunks_of(4000, file))
+    assert b"chunks of a few bytes" not in (await client.answer()).body
 
 
 async def test_crumbs_are_counted_for_each_request(router, raw):
