@@ -36,7 +36,12 @@ async function show() {
   const page = PAGES[name] ? name : "overview"
   const asked = [page, ...args].join("/")
   shown = asked
-  for (const link of the("nav").children) link.toggleAttribute("aria-current", link.dataset.page === page)
+  for (const link of the("nav").children) {
+    if (link.dataset.page === page) link.setAttribute("aria-current", "page")
+    else link.removeAttribute("aria-current")
+  }
+  // On a narrow screen the menu scrolls sideways.
+  the("nav").querySelector("[aria-current]").scrollIntoView({block: "nearest", inline: "nearest"})
   document.title = `${PAGES[page].title} · router`
   const {open} = await PAGES[page].load()
   if (shown !== asked) return

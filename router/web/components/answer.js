@@ -14,6 +14,8 @@ import {copyButton} from "./copy.js"
 import {dialog} from "./dialog.js"
 
 const FIGURES_EVERY = 500
+/** Characters that are drawn at once: of more that came together, the rest is drawn with the next frames. */
+const MOST_AT_ONCE = 4000
 
 /**
  * @param {any} body the request
@@ -43,6 +45,10 @@ export function answer(body, {again, ended, state}) {
     newThought += thought
     pieces += 1
     if (!wrote) wrote = performance.now()
+    schedule()
+  }
+
+  function schedule() {
     if (drawing) return
     drawing = true
     requestAnimationFrame(() => following(draw))
@@ -57,8 +63,13 @@ export function answer(body, {again, ended, state}) {
     }
     if (newText) {
       if (!text.firstChild) say(summary, `Thought for ${duration((performance.now() - wrote) / 1000)}`)
-      text.write(newText)
-      newText = ""
+      text.write(newText.slice(0, MOST_AT_ONCE))
+      newText = newText.slice(MOST_AT_ONCE)
+    }
+    if (newText) schedule()
+    else if (!element.running) {
+      text.end()
+      if (!text.firstChild) say(summary, "Thoughts")
     }
     if (element.running) tick()
   }
@@ -90,11 +101,7 @@ export function answer(body, {again, ended, state}) {
     }
     clearInterval(timer)
     element.running = levers.hidden = false
-    following(() => {
-      draw()
-      text.end()
-      if (!text.firstChild) say(summary, "Thoughts")
-    })
+    schedule()
     ended(said, failed)
   }
   element.stop = () => ending.abort()

@@ -7,6 +7,8 @@ import {ApiError, refusal, send} from "./api.js"
 import {eventsOf} from "./events.js"
 
 const BROKEN = "The answer broke off."
+/** Milliseconds of reading after which the page gets its turn. */
+const TURN = 16
 
 /** @typedef {{role: string, content: any}} Message */
 
@@ -33,7 +35,7 @@ export async function chat(body, hear, signal) {
   if (!response.ok) throw await refusal(response)
   /** @type {Figures} */
   const figures = {ttft: null, seconds: 0, speed: null, usage: null, finish: "", backend: response.headers.get("x-router-backend") ?? ""}
-  let first = 0, pieces = 0
+  let first = 0, pieces = 0, turn = performance.now()
   for await (const events of unbroken(eventsOf(response), signal)) {
     let text = "", thought = ""
     for (const {data} of events) {
@@ -52,6 +54,10 @@ export async function chat(body, hear, signal) {
       first = performance.now()
     }
     if (text || thought) hear(text, thought)
+    if (performance.now() - turn > TURN) {
+      await new Promise(done => setTimeout(done))
+      turn = performance.now()
+    }
     figures.seconds = since(began)
     const tokens = figures.usage?.completion_tokens ?? pieces
     figures.speed = first && tokens > 1 ? (tokens - 1) / Math.max(0.001, figures.seconds - (figures.ttft ?? 0)) : null
