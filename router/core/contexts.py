@@ -45,11 +45,11 @@ _FILE: Final = b";base64,"
 
 _SAYS: Final = (
     # "maximum context length is 8192 tokens", "available context size (8192 tokens)", "context window of 2048"
-    re.compile(r"(?:context(?:[ _-](?:length|size|window))?|model length)\b[^\d.]{0,40}(\d[\d,]*)", re.IGNORECASE),
+    re.compile(r"(?:context(?:[ _-](?:length|size|window))?|model length)\b[^\d.]{0,40}(\d[\d,]{0,20})", re.IGNORECASE),
     # "208310 tokens > 200000 maximum", "with 32768 maximum context length"
-    re.compile(r"(\d[\d,]*)(?: tokens?)? max", re.IGNORECASE),
+    re.compile(r"(?<![\d,])(\d[\d,]{0,20})(?: tokens?)? max", re.IGNORECASE),
     # "exceeds the maximum number of tokens allowed (1048576)", "`inputs` tokens + `max_new_tokens` must be <= 4096"
-    re.compile(r"(?:tokens allowed\D{0,10}|<= ?)(\d[\d,]*)", re.IGNORECASE),
+    re.compile(r"(?:tokens allowed\D{0,10}|<= ?)(\d[\d,]{0,20})", re.IGNORECASE),
 )
 
 

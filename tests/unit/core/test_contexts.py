@@ -153,3 +153,9 @@ def test_the_longest_context_is_told_once():
         assert error.message.endswith("length is 8192 tokens.")
     tell_longest(error, "m", 16384)
     assert error.message.endswith("8192 tokens. The longest context of 'm' here is 16384 tokens.")
+
+
+@pytest.mark.parametrize("text", ["1" * 200_000, "1," * 100_000, "context " * 25_000])
+def test_no_words_keep_the_search_busy(text):
+    """It takes as long as the text is: quadratic, this would take minutes."""
+    assert said_in(text) == 0
