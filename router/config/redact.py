@@ -30,6 +30,9 @@ _SECRET = re.compile(
     r"key|token(?!iz)|secret|passw|credential|\bauth\b|authorization|\bheaders\b|\benv\b", re.IGNORECASE
 )
 
+_SETS = re.compile(r"(?<![\w-])([\w-]{1,100})=\S")
+"""Matches the name in `--name=value` and `NAME=value`, anywhere in a word of a command."""
+
 _COUNT = re.compile(r"(?:max|min|n|num)_(?:[a-z]+_)?tokens", re.IGNORECASE)
 
 
@@ -46,7 +49,7 @@ def shown(value: Any, key: str = "") -> Any:  # noqa: ANN401 - whatever JSON can
     if isinstance(value, Mapping):
         return {name: shown(item, name) for name, item in value.items()}
     if isinstance(value, tuple):
-        return [shown(item, key) for item in value]
+        return [HIDDEN if is_of_a_flag(value, index) else shown(item, key) for index, item in enumerate(value)]
     return HIDDEN if isinstance(value, FromEnvironment) or is_secret(key, value) else value
 
 
@@ -72,7 +75,11 @@ def public(path: KeyPath) -> KeyPath:
 
 
 def is_of_a_flag(command: Sequence[Any], index: int) -> bool:
-    """Whether an item of a command belongs to a flag that is named like a secret: `--api-key X`, `--api-key=X`."""
-    flag, equals, _ = str(command[index]).partition("=")
-    before = str(command[index - 1]) if index else ""
-    return any(each.startswith("-") and is_secret(each, "") for each in (flag if equals else "", before))
+    """Whether an item of a command belongs to a flag that is named like a secret: `--api-key X`, `--api-key=X`.
+
+    Or sets a variable that is: `API_KEY=X`, which may stand within a line for a shell.
+    """
+    flag = command[index - 1] if index else ""
+    if isinstance(flag, str) and flag.startswith("-") and is_secret(flag, ""):
+        return True
+    return any(is_secret(name, "") for name in _SETS.findall(str(command[index])))

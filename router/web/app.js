@@ -36,6 +36,7 @@ async function show() {
   const page = PAGES[name] ? name : "overview"
   const asked = [page, ...args].join("/")
   shown = asked
+  cover()
   for (const link of the("nav").children) {
     if (link.dataset.page === page) link.setAttribute("aria-current", "page")
     else link.removeAttribute("aria-current")
@@ -100,9 +101,18 @@ subscribe(() => {
   element.title = state.error
   say(element, SAID[state.connection])
   say(the("sign"), adminKey() ? `Sign out${state.me.name ? ` (${state.me.name})` : ""}` : "Sign in")
+  cover()
   if (state.connection === "denied" && !denied) ask(state.error)
   denied = state.connection === "denied"
 })
+
+/** What isn't known isn't shown as if there were none; but clients may chat without an admin's key. */
+function cover() {
+  const unknown = !state.status && !shown.startsWith("playground")
+  the("main").hidden = unknown
+  the("unknown").hidden = !unknown
+  say(the("unknown"), state.error ? `Nothing can be told: ${state.error}` : "Asking the router …")
+}
 
 frame()
 show()

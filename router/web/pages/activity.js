@@ -51,7 +51,7 @@ export function open(args) {
   ]})
   const ended = table({label: "Requests that have ended", empty: "None that matches.", ...fluid, columns: [
     {title: "At", value: row => clock(row.at), by: row => row.at}, id, ...whose,
-    {title: "Outcome", value: row => row.outcome, show: (row, cell) => cell.replaceChildren(badge(row.outcome === "answered" ? "answered" : row.status === 499 ? "left" : "failed", row.outcome), row.outcome === "answered" ? "" : h("div.quiet", {}, row.outcome))},
+    {title: "Outcome", value: row => row.outcome, show: (row, cell) => cell.replaceChildren(...outcome(row))},
     {title: "TTFT", value: row => duration(row.ttft), by: row => row.ttft, figures: true},
     {title: "Whole", value: row => duration(row.duration), by: row => row.duration, figures: true},
     {title: "Prompt", value: row => row.prompt_tokens == null ? "–" : number(row.prompt_tokens) + (row.cached_tokens ? ` (${number(row.cached_tokens)} cached)` : ""), by: row => row.prompt_tokens, figures: true, wide: true},
@@ -70,7 +70,7 @@ export function open(args) {
 
   function matching() {
     const text = filter.value.toLowerCase()
-    return recent.filter(each => (!failed.checked || each.outcome !== "answered") &&
+    return recent.filter(each => (!failed.checked || wentWrong(each)) &&
       (!text || [each.id, each.model, each.key, each.backend ?? "", each.outcome, each.path].some(one => one.toLowerCase().includes(text))))
   }
   const draw = () => {
@@ -97,6 +97,15 @@ export function open(args) {
     clearInterval(timer)
     shown?.close()
   }}
+}
+
+/** @param {any} row */
+const wentWrong = row => row.outcome !== "answered" || row.status >= 400
+
+/** @param {any} row */
+function outcome(row) {
+  const said = row.outcome === "answered" ? `the backend answered ${row.status}` : row.outcome
+  return wentWrong(row) ? [badge(row.status === 499 ? "left" : "failed", said), h("div.quiet", {}, said)] : [badge("answered")]
 }
 
 async function catchUp() {

@@ -53,7 +53,7 @@ export function open() {
     undo.disabled = compare.disabled = !dirty
     reload.disabled = !may("manage")
     say(rights, may("configure") ? "Secrets are shown as (hidden), and stay what they are. What makes this machine run programs or read files is changed on its disk alone."
-      : "Your key may not save: copy the text, and put it into the file; it is taken over at once. Secrets are shown as (hidden): keep those of the file.")
+      : "Saving here needs an admin key with the scope configure. Or copy the text, and put it into the file: it is taken over at once. Secrets are shown as (hidden): keep those of the file.")
   }
 
   /** Show the file that the router has; what was changed here stays, unless it is to `take` the place of it. @param {boolean} [take] */

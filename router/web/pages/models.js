@@ -23,7 +23,7 @@ export function open(args) {
       {title: "Model", value: row => row.name, show: (row, cell) => fill(cell, h("a.name", {href: address(row.name)}, row.name), served(row))},
       {title: "State", value: row => row.state, show: stated},
       {title: "Engine", value: row => row.engine, wide: true},
-      {title: "Memory", value: row => bytes(total(row)), by: total, figures: true},
+      {title: "Memory", value: row => isOut(row) ? total(row) && `(${bytes(total(row))})` : bytes(total(row)), by: total, figures: true},
       {title: "Requests", value: row => number(row.in_flight + row.waiting), by: row => row.in_flight + row.waiting, figures: true},
       {title: "Unloads", value: unloads, wide: true},
       {title: "", value: () => "", show: (row, cell) => levers(row, cell)},
@@ -55,6 +55,8 @@ const served = row => row.models.some((/** @type {string} */ each) => each !== r
 /** @param {any} row */
 const unloads = row => row.stays || row.pinned ? "stays" : row.expires == null ? "–" : `in ${duration(row.expires)}`
 /** @param {any} row */
+const isOut = row => row.state === "unloaded" || row.state === "failed"
+/** @param {any} row */
 const isLoading = row => ["loading", "queued", "starting"].includes(row.state)
 
 /** @param {any} row @param {HTMLElement} cell */
@@ -65,7 +67,7 @@ function stated(row, cell) {
 
 /** The one lever that is wanted most. @param {any} row @param {HTMLElement} cell */
 function levers(row, cell) {
-  const does = row.state === "unloaded" ? "load" : "unload"
+  const does = isOut(row) ? "load" : "unload"
   let button = /** @type {any} */ (cell.firstChild)
   if (!button) {
     button = h("button.small", {type: "button", onclick: () => lever(button.name_, button.does)})
@@ -109,11 +111,11 @@ function details(name) {
       backend?.restarts != null && ["Restarts", number(backend.restarts)], backend?.load_seconds != null && ["Took to load", duration(backend.load_seconds)],
       backend?.drained && ["Drained", `by ${backend.drained_by ?? "router.yaml"}`],
     ].filter(Boolean).flatMap(([title, value]) => [h("dt", {}, title), h("dd", {}, value)]))
-    const now = [row.state === "unloaded", row.pinned, backend?.drained, may("manage")].join()
+    const now = [isOut(row), row.pinned, backend?.drained, may("manage")].join()
     if (now === shownFor) return
     shownFor = now
     fill(buttons,
-      row.state === "unloaded" ? does("Load", () => lever(name, "load")) : does("Unload", () => lever(name, "unload")),
+      isOut(row) ? does("Load", () => lever(name, "load")) : does("Unload", () => lever(name, "unload")),
       row.pinned ? does("Unpin", () => lever(name, "unpin")) : does("Pin", () => lever(name, "pin")),
       does("Restart", async () => await confirmed(`Restart ${name}?`, "Its engine is started afresh. No answer is cut.", "Restart") && backendLever(name, "restart")),
       backend?.drained ? does("Undrain", () => backendLever(name, "undrain")) : does("Drain", () => backendLever(name, "drain")),

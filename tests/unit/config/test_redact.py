@@ -31,6 +31,9 @@ backends:
         max_tokens: 512
         tokenizer: plain
       env: {{HF_TOKEN: {SECRET}, ODD: {SECRET}, OTHER: "x${{KEY}}"}}
+  - name: d
+    launch:
+      cmd: [sh, -c, "A_KEY={SECRET} exec run --port {{port}}", "--api-key={SECRET}", --hf-token, {SECRET}, --port, "1"]
 routes:
   r: {{to: c, set: {{user: "${{KEY}}", safety: {{password: {SECRET}}}, stop: [a]}}, default: {{api_key: {SECRET}}}}}
 auth:
