@@ -208,7 +208,7 @@ def _check_order(watch: GpuWatch, names: Sequence[str], report: Report) -> None:
         when = "never" if freed is None else report.since(freed)
         report.check(
             freed is not None and freed <= after.began,
-            f"{before.name} had {_gib(watch.most(before))}, free at {when}; "
+            f"{before.name} had {_gib(watch.most(before))}, free after {when}; "
             f"{after.name} began at {report.since(after.began)}",
         )
 

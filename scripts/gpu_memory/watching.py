@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Self
 
 import psutil
@@ -131,15 +132,15 @@ class GpuWatch:
         return max((each.own.get(engine.pid, 0) for each in self.samples if each.own is not None), default=0)
 
     def freed(self, engine: Engine) -> float | None:
-        """Tell when an engine's memory was free: the first sample after its end without it, in epoch seconds."""
+        """Tell since when an engine's memory may have been free: the time of the last sample before one without it."""
         had = [(each, each.own[engine.pid]) for each in self.samples if each.own and each.own.get(engine.pid, 0)]
         if not had:
             return engine.ended
         # It may have given some back by then.
         last, rest = had[-1]
-        for each in self.samples:
+        for before, each in pairwise(self.samples):
             if each.at > last.at and each.free >= last.free + rest - GONE:
-                return each.at
+                return before.at
         return None
 
     def together(self, pids: Iterable[int]) -> int:

@@ -48,7 +48,7 @@ async def test_a_router_takes_over_what_the_last_one_left(tmp_path, model, end):
             second.signal(end)
             await second.exit_code()
         assert alive(engine)
-        assert took < 10, took
+        assert took < 60, took
         async with RunningRouter(tmp_path, config.replace("N", "1024")) as third:
             await third.ready()
             await eventually(lambda: not alive(engine))

@@ -285,7 +285,7 @@ async def test_ollamas_durations_have_the_load(start, session):
     app = await start(launched("a", **{"start-delay": 0.5}))
     async with session.post(app.url + "/api/chat", json=ask("a", stream=False)) as answer:
         told = await answer.json()
-    assert 500_000_000 < told["load_duration"] < told["total_duration"]
+    assert 500_000_000 < told["load_duration"] <= told["total_duration"]
 
 
 async def test_a_stay_that_means_nothing_is_refused(start, session):

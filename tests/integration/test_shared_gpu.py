@@ -194,7 +194,7 @@ async def test_what_does_not_fit_beside_another_waits_and_says_what_to_write(mac
         (machine.folder / "router.yaml").write_text(both)
         status = await until(router, two="waiting")
         assert write in str(status["two"]["detail"])
-        assert router.said.count(write) == 2  # of the reload, and of the start
+        await eventually(lambda: router.said.count(write) == 2)  # of the reload, and of the start
         async with aiohttp.ClientSession() as session:
             async with session.post(router.url + CHAT, json={**ASK, "model": "two"}) as answer:
                 assert answer.status == 503

@@ -29,7 +29,7 @@ def test_memory_is_free_when_the_gpu_says_so():
     """Not when its process is gone."""
     watch = watched(*GOOD)
     assert watch.most(A) == 50 * GIB
-    assert watch.freed(A) == 5.0
+    assert watch.freed(A) == 4.0
     assert watch.freed(B) is None
     assert watch.together([1, 2]) == 0
 
