@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from router.config.scalars import FromEnvironment
@@ -32,6 +34,10 @@ _SECRET = re.compile(
 
 _SETS = re.compile(r"(?<![\w-])([\w-]{1,100})=\S")
 """Matches the name in `--name=value` and `NAME=value`, anywhere in a word of a command."""
+
+_SECRETS = ("apikey", "headers", "token", "hftoken", "password", "secret", "adminkeys", "authorization", "credentials")
+_LONGEST = 40
+"""Letters of a key that are compared with these."""
 
 _COUNT = re.compile(r"(?:max|min|n|num)_(?:[a-z]+_)?tokens", re.IGNORECASE)
 
@@ -61,6 +67,13 @@ def is_secret(key: object, value: object) -> bool:
         # It counts tokens.
         return False
     return _SECRET.search(str(key)) is not None
+
+
+@lru_cache(maxsize=4096)
+def is_nearly_secret(key: str) -> bool:
+    """Whether a key is a misspelt name of a secret: `apikee`, `header`. No key that router.yaml has is one: a test."""
+    word = key[:_LONGEST].lower().replace("_", "").replace("-", "")
+    return bool(get_close_matches(word, _SECRETS, n=1, cutoff=0.8))
 
 
 def is_hidden_key(key: object) -> bool:

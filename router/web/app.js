@@ -31,8 +31,13 @@ const the = id => document.getElementById(id)
 let opened = null
 let shown = ""
 
+/** @param {string} text what somebody wrote into the address */
+function decoded(text) {
+  try { return decodeURIComponent(text) } catch { return text }
+}
+
 async function show() {
-  const [name, ...args] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent)
+  const [name, ...args] = location.hash.replace(/^#\/?/, "").split("/").map(decoded)
   const page = PAGES[name] ? name : "overview"
   const asked = [page, ...args].join("/")
   shown = asked
@@ -49,7 +54,7 @@ async function show() {
   opened?.close?.()
   opened = open(args)
   fill(the("main"), opened.element)
-  the("main").scrollTop = 0
+  scrollTo(0, 0)
 }
 
 function frame() {

@@ -9,6 +9,7 @@ import {fill, h, keyed, say} from "../lib/dom.js"
  * @template T
  * @typedef {object} Column
  * @property {string} title
+ * @property {string} [said] what it is called where it has no title; it can't be sorted by then
  * @property {(row: T) => any} value what is shown, and sorted by unless `by` is given: a text or a figure, or an element with `show`
  * @property {(row: T) => any} [by] what is sorted by
  * @property {(row: T, cell: HTMLElement) => void} [show] fills a cell by itself, each time its row has changed
@@ -29,7 +30,7 @@ import {fill, h, keyed, say} from "../lib/dom.js"
  */
 export function table({label, columns, key, empty = "Nothing here.", onopen, sort}) {
   let rows = /** @type {T[]} */ ([]), sorted = sort
-  const heads = columns.map((column, place) => h("th", {scope: "col", class: classes(column)},
+  const heads = columns.map((column, place) => h("th", {scope: "col", class: classes(column)}, column.said ? h("span.hidden", {}, column.said) :
     h("button.plain", {type: "button", onclick: () => {
       sorted = [place, sorted?.[0] === place && sorted[1] === 1 ? -1 : 1]
       draw()

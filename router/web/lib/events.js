@@ -47,7 +47,8 @@ function parsed(block) {
 /**
  * Follow a stream of the router's, and go on where it broke off, until `signal` ends it.
  *
- * After a cut it tries again, at first at once and then ever more rarely, at most each five seconds.
+ * After a cut it tries again, at first at once and then ever more rarely, at most each five seconds. While nobody sees the
+ * page it doesn't follow: a browser has six connections for all its tabs of one address.
  * @param {string} path
  * @param {object} hear
  * @param {(events: any[], kinds: string[]) => void} hear.events data of events that came together, and their kinds
@@ -58,8 +59,11 @@ function parsed(block) {
 export async function follow(path, {events, cut, open}, signal) {
   let last = "", pause = 0
   while (!signal.aborted) {
+    await seen(signal)
+    const looking = new AbortController(), hide = () => document.hidden && looking.abort()
+    document.addEventListener("visibilitychange", hide)
     try {
-      const response = await send(path, {signal, headers: last ? {"last-event-id": last} : {}})
+      const response = await send(path, {signal: AbortSignal.any([signal, looking.signal]), headers: last ? {"last-event-id": last} : {}})
       if (!response.ok) throw await refusal(response)
       open?.()
       for await (const some of eventsOf(response)) {
@@ -71,9 +75,26 @@ export async function follow(path, {events, cut, open}, signal) {
       cut?.(null)
     } catch (error) {
       if (signal.aborted) return
+      if (looking.signal.aborted) continue
       cut?.(error)
+    } finally {
+      document.removeEventListener("visibilitychange", hide)
     }
     await new Promise(done => setTimeout(done, pause))
     pause = Math.min(5000, pause * 2 + 250)
   }
+}
+
+/** Wait until somebody sees the page. @param {AbortSignal} signal @returns {Promise<void>} */
+function seen(signal) {
+  return new Promise(done => {
+    const look = () => {
+      if (document.hidden && !signal.aborted) return
+      document.removeEventListener("visibilitychange", look)
+      done()
+    }
+    document.addEventListener("visibilitychange", look)
+    signal.addEventListener("abort", look)
+    look()
+  })
 }

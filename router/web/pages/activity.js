@@ -42,7 +42,7 @@ export function open(args) {
     {title: "TTFT", value: row => duration(row.ttft), by: row => row.ttft, figures: true, wide: true},
     {title: "Tokens", value: row => number(row.tokens), by: row => row.tokens, figures: true},
     {title: "Tokens/s", value: row => number(row.tokens_per_second), by: row => row.tokens_per_second, figures: true, wide: true},
-    {title: "", value: () => "", show: (row, cell) => {
+    {title: "", said: "Lever", value: () => "", show: (row, cell) => {
       if (!cell.firstChild) cell.append(h("button.small.danger", {type: "button", disabled: !may("manage"), "aria-label": `Cancel ${row.id}`, onclick: async () => {
         await told(act(`/admin/requests/${part(row.id)}/cancel`))
         look()

@@ -7,6 +7,7 @@ import {act, ask, part} from "../lib/api.js"
 import {fill, h, say} from "../lib/dom.js"
 import {bytes, duration, number, percent} from "../lib/format.js"
 import {may, refresh, state, subscribe} from "../lib/store.js"
+import {copyButton} from "../components/copy.js"
 import {badge} from "../components/badge.js"
 import {progress} from "../components/bar.js"
 import {confirmed, dialog, toast, told} from "../components/dialog.js"
@@ -26,11 +27,11 @@ export function open(args) {
       {title: "Memory", value: row => isOut(row) ? total(row) && `(${bytes(total(row))})` : bytes(total(row)), by: total, figures: true},
       {title: "Requests", value: row => number(row.in_flight + row.waiting), by: row => row.in_flight + row.waiting, figures: true},
       {title: "Unloads", value: unloads, wide: true},
-      {title: "", value: () => "", show: (row, cell) => levers(row, cell)},
+      {title: "", said: "Lever", value: () => "", show: (row, cell) => levers(row, cell)},
     ],
   })
   const detail = h("div")
-  const element = h("section.page", {}, h("div.row.between", {}, h("h1", {}, "Models"), search), list, detail, onDisk())
+  const element = h("section.page", {}, h("div.row.between", {}, h("h1", {}, "Models"), search), detail, list, onDisk())
   const shown = chosen ? details(chosen) : null
   if (shown) detail.append(shown)
 
@@ -158,5 +159,5 @@ function onOne(each) {
   return h("div", {}, h("h3", {}, each.name),
     h("p.quiet", {}, [bytes(each.size), each.parameters, each.quantization, each.context && `${number(each.context)} tokens`, each.modality, each.fits === false && "doesn't fit here"].filter(Boolean).join(" · ")),
     each.note && h("p.quiet", {}, each.note), h("pre", {tabindex: 0}, lines),
-    h("button.small", {type: "button", onclick: () => told(navigator.clipboard.writeText(`${lines}\n`), "Copied: it goes below backends in router.yaml")}, "Copy"))
+    copyButton(() => `${lines}\n`, each.name))
 }

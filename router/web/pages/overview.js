@@ -12,7 +12,7 @@ import {bar} from "../components/bar.js"
 import {chart} from "../components/chart.js"
 import {table} from "../components/table.js"
 
-const HISTORY_EVERY = 5000
+const HISTORY_EVERY = 5000, MOST_PROBLEMS = 12
 
 export function open() {
   const past = new History(), attention = h("div"), devices = h("div.cards"), facts = h("dl.facts")
@@ -131,5 +131,6 @@ function problems(status, models) {
     if (/** @type {any[]} */ (queue).length) found.push({tone: "warn", text: `${name}: ${queue.length} waiting, the first for ${duration(queue[0].seconds)}`})
   for (const each of status.overrides) found.push({tone: "warn", text: `${each.backend}: ${each.key} is ${each.value}, not ${each.written} as in router.yaml (by ${each.by})`})
   if (status.router.loop_lag > 0.25) found.push({tone: "warn", text: `The router was held up: requests were late by up to ${duration(status.router.loop_lag)}.`})
-  return found.slice(0, 12)
+  const more = found.length - MOST_PROBLEMS
+  return more > 0 ? [...found.slice(0, MOST_PROBLEMS), {tone: "warn", text: `and ${more} more`}] : found
 }

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import yaml
 
 from router.config import Config, load, redacted
-from router.config.redact import HIDDEN, is_secret
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from router.config.redact import HIDDEN, is_nearly_secret, is_secret
 
 SECRET = "s3cr3t-d0-n0t-sh0w"
 SECRETIVE = f"""
@@ -129,3 +126,27 @@ def test_names_of_no_secrets(key, value):
 def test_a_url_may_hold_one(url):
     """A URL with a user or a query is hidden wherever it stands."""
     assert is_secret("anything", url)
+
+
+@pytest.mark.parametrize("key", ["apikee", "api-kee", "header", "hf-tokn", "pasword", "secrt", "Authorisation"])
+def test_a_misspelt_secret_is_one(key):
+    """Whoever mistypes its name must not have it shown."""
+    assert is_nearly_secret(key)
+
+
+def test_no_key_of_router_yaml_is_taken_for_a_secret():
+    """But for those that are."""
+    schema = json.loads((Path(__file__).parents[3] / "docs/router.schema.json").read_text())
+
+    def names(of):
+        if isinstance(of, dict):
+            yield from of.get("properties", {})
+            for value in of.values():
+                yield from names(value)
+        elif isinstance(of, list):
+            for value in of:
+                yield from names(value)
+
+    found = set(names(schema))
+    assert "server" in found
+    assert {name for name in found if is_nearly_secret(name) and not is_secret(name, "")} == set()
