@@ -153,3 +153,11 @@ def test_what_was_in_the_caches():
     cached = {each["backend"]: each["cached"] for each in figures(policy.decision, "other")}
     assert (cached["one"], cached["other"]) == (0, prefixes.cached(other.backend, "m", blocks))
     assert cached["other"] != 0
+
+
+def test_one_that_was_compared_with_none():
+    """Its own score is all there is to tell."""
+    only = backend("a")
+    assert (
+        summary(Decision("least_in_flight", (only,), (2.0,), 2.0, " in flight"), "a") == "least_in_flight: 2 in flight"
+    )
