@@ -30,6 +30,8 @@ NO_NOPE = "The model 'nope' does not exist. Launched: qwen, org/llama.\n"
 class Managed:
     """The backends of a router whose loads take as long as the test lets them."""
 
+    directory = SimpleNamespace(abilities={})
+
     def __init__(self):
         self.states = {"qwen": "unloaded", "org/llama": "loaded"}
         self.share = 0.25
@@ -38,7 +40,7 @@ class Managed:
         self.error: RouterError | None = None
         self.fits = 2
         self.looks = 0
-        self.members = {name: SimpleNamespace(name=name, supervisor=object()) for name in self.states}
+        self.members = {name: SimpleNamespace(name=name, supervisor=object(), backend=name) for name in self.states}
 
     def models_told(self):
         """Describe each model."""
