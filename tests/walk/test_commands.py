@@ -31,7 +31,7 @@ ELSEWHERE = {
 }
 """Commands that aren't run here, and why. One that is neither here nor known below fails the test."""
 
-ENDED = "/3f0c7a52-0000-4000-8000-000000000001/"
+ENDED = "/3f0c7a52-0000-4000-8000-000000000001"
 """The id of a request in examples."""
 
 ADDRESS = "http://127.0.0.1:8001"
