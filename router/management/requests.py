@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from math import ceil
 from typing import Final
 
 import structlog
@@ -27,6 +26,7 @@ from router.core.scopes import Admin
 from router.management import timeline
 from router.proxy.plane import Plane
 from router.proxy.roles import UnderWay
+from router.telemetry.history import quantile
 
 log = structlog.get_logger("router")
 
@@ -241,16 +241,11 @@ def speeds(records: Sequence[Record]) -> SpeedsTold:
     )
     return SpeedsTold(
         requests=len(records),
-        ttft_p50=_quantile(ttfts, 0.5),
-        ttft_p99=_quantile(ttfts, 0.99),
-        tpot_p50=_quantile(tpots, 0.5),
-        tpot_p99=_quantile(tpots, 0.99),
+        ttft_p50=quantile(ttfts, 0.5) if ttfts else None,
+        ttft_p99=quantile(ttfts, 0.99) if ttfts else None,
+        tpot_p50=quantile(tpots, 0.5) if tpots else None,
+        tpot_p99=quantile(tpots, 0.99) if tpots else None,
     )
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float | None:
-    """Give the least of these rising values that so many are no greater than; None of none."""
-    return round(ordered[max(0, ceil(share * len(ordered)) - 1)], 4) if ordered else None
 
 
 def _speed(count: int, seconds: float | None) -> float | None:

@@ -16,8 +16,7 @@ import msgspec
 from router.api.admin.activity import ActivitiesTold, Activity
 from router.api.admin.endpoint import Sent
 from router.api.admin.llama_swap import SwapEvent
-from router.core.errors import UnavailableError
-from router.telemetry.feed import MOST_FOLLOWERS, Entry, Feed, Once
+from router.telemetry.feed import Entry, Feed, Once, check_room
 from router.telemetry.tasks import heard
 
 LOOK_EVERY: Final = 0.5
@@ -70,9 +69,8 @@ class SwapEvents:
         self._first: list[Sent[SwapEvent]] = []
 
     async def follow(self) -> AsyncGenerator[Sequence[Sent[SwapEvent]], None]:
-        """Give how things are, and each change from then on. Raises UnavailableError where too many follow."""
-        if self._followers >= MOST_FOLLOWERS:
-            raise UnavailableError(f"{MOST_FOLLOWERS} followers are here already: close some of them.", retry_after=5)
+        """Give how things are, and each change from then on. Raises TooManyFollowersError."""
+        check_room(self._followers)
         if self._task is None:
             self._begun.clear()
             self._task = asyncio.create_task(heard(self._look_on()), name="what llama-swap's events tell")

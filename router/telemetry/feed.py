@@ -107,10 +107,7 @@ class Feed:
 
         With `every`, they are gathered for so many seconds. Raises TooManyFollowersError.
         """
-        if self.followers >= MOST_FOLLOWERS:
-            raise TooManyFollowersError(
-                f"{MOST_FOLLOWERS} followers are here already: close some of them.", retry_after=5
-            )
+        check_room(self.followers)
         if after is None:
             after = self.last
         elif after > self.last:
@@ -161,6 +158,12 @@ class Feed:
             gone = found[0].id - max(after + 1, self._first)
             found[0] = found[0]._replace(missed=gone)
         return found
+
+
+def check_room(followers: int) -> None:
+    """Raise TooManyFollowersError where so many are as many as may be."""
+    if followers >= MOST_FOLLOWERS:
+        raise TooManyFollowersError(f"{MOST_FOLLOWERS} followers are here already: close some of them.", retry_after=5)
 
 
 M = TypeVar("M")

@@ -198,9 +198,9 @@ class Times:
     def take(self) -> tuple[float, float]:
         """Give their median and their 99th percentile, and begin anew; UNKNOWN, of none."""
         kept, self._kept, self._of, self._skip = sorted(self._kept), [], 1, 0
-        return quantile(kept, 0.5), quantile(kept, 0.99)
+        return (quantile(kept, 0.5), quantile(kept, 0.99)) if kept else (UNKNOWN, UNKNOWN)
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """Give the least of these rising times that so many are no greater than; UNKNOWN, of none."""
-    return round(ordered[max(0, ceil(share * len(ordered)) - 1)], 4) if ordered else UNKNOWN
+    """Give the least of these rising times that so many are no greater than. There is one at least."""
+    return round(ordered[max(0, ceil(share * len(ordered)) - 1)], 4)

@@ -7,6 +7,7 @@ import {ask, part} from "../lib/api.js"
 import {fill, h} from "../lib/dom.js"
 import {bytes, duration, moment, number} from "../lib/format.js"
 import {badge} from "./badge.js"
+import {factsOf} from "./facts.js"
 import {table} from "./table.js"
 
 /**
@@ -41,12 +42,12 @@ export function requestDetails(id, back) {
 /** @param {any} it */
 function facts(it) {
   const one = it.ended ?? it.under_way
-  return h("dl.facts", {}, [
+  return h("dl.facts", {}, factsOf([
     ["Came", moment(it.at)], ["Asked for", `${one.model} by ${one.path}`], one.key && ["Key", one.key], one.client && ["From", one.client], [it.ended ? "Sent to it" : "Its body", bytes(one.bytes)],
     ["Outcome", it.ended ? `${it.ended.outcome} (${it.ended.status})` : one.state],
     one.prompt_tokens != null && ["Prompt", `${number(one.prompt_tokens)} tokens, ${number(one.cached_tokens ?? 0)} of them cached${one.prompt_tokens_per_second ? `, ${number(one.prompt_tokens_per_second)} read a second` : ""}`],
     one.tokens != null && ["Answer", `${number(one.tokens)} tokens${one.tokens_per_second ? `, ${number(one.tokens_per_second)} a second` : ""}${one.finish_reason ? `, ${one.finish_reason}` : ""}`],
-  ].filter(Boolean).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))
+  ]))
 }
 
 /** What it waited for and where it was, one below the other on one scale of time. @param {any} it */

@@ -12,6 +12,7 @@ import {badge} from "../components/badge.js"
 import {progress} from "../components/bar.js"
 import {confirmed, dialog, toast, told} from "../components/dialog.js"
 import {engineLog} from "../components/engine_log.js"
+import {factsOf} from "../components/facts.js"
 import {table} from "../components/table.js"
 
 /** @param {string[]} args the name of the model that is opened, if one is */
@@ -103,7 +104,7 @@ function details(name) {
     const row = state.models.find(each => each.name === name), backend = state.status?.backends.find((/** @type {any} */ each) => each.name === name)
     gone.hidden = Boolean(row) || !state.status
     if (!row) return
-    fill(facts, ...[
+    fill(facts, factsOf([
       ["State", [row.state, row.detail].filter(Boolean).join(": ")], row.failure && ["Failed", row.failure.reason],
       ["Serves", row.models.join(", ")], ["Engine", row.engine], row.pid && ["Process", row.pid],
       ["Needs", memory(row.footprint, row.source)], ["Holds", memory(row.reserved)], row.note && ["Note", row.note],
@@ -111,7 +112,7 @@ function details(name) {
       ["Requests", `${number(row.in_flight)} in flight, ${number(row.waiting)} waiting`], row.idle != null && ["Idle for", duration(row.idle)], ["Unloads", unloads(row)],
       backend?.restarts != null && ["Restarts", number(backend.restarts)], backend?.load_seconds != null && ["Took to load", duration(backend.load_seconds)],
       backend?.drained && ["Drained", `by ${backend.drained_by ?? "router.yaml"}`],
-    ].filter(Boolean).flatMap(([title, value]) => [h("dt", {}, title), h("dd", {}, value)]))
+    ]))
     const now = [isOut(row), row.pinned, backend?.drained, may("manage")].join()
     if (now === shownFor) return
     shownFor = now

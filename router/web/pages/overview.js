@@ -10,6 +10,7 @@ import {state, subscribe} from "../lib/store.js"
 import {badge} from "../components/badge.js"
 import {bar} from "../components/bar.js"
 import {chart} from "../components/chart.js"
+import {factsOf} from "../components/facts.js"
 import {table} from "../components/table.js"
 
 const HISTORY_EVERY = 5000, MOST_PROBLEMS = 12
@@ -42,12 +43,12 @@ export function open() {
     keyed(devices, status.machine.devices, each => each.name, device)
     backends.update(status.backends)
     const {router, machine} = status
-    fill(facts, ...pairs({
+    fill(facts, factsOf(Object.entries({
       Version: router.version, "Up for": duration(router.uptime), "In flight": number(router.in_flight), Queued: number(router.queued),
       CPU: `${number(router.cpu_percent, "%")} of one; the machine ${number(machine.cpu_percent, "%")} of ${machine.cpus}`,
       Memory: bytes(router.memory_bytes), "Loop late by at most": duration(router.loop_lag), "Open files": number(router.descriptors),
       "Last reload": status.reload ? `${clock(status.reload.at)}${status.reload.problems.length ? ": not taken over" : ""}` : "none",
-    }))
+    })))
   })
 
   async function look() {
@@ -98,9 +99,6 @@ function named(row, cell) {
 
 /** Tokens a second of one answer. @param {any} row */
 const speed = row => row.speeds?.tpot_p50 ? 1 / row.speeds.tpot_p50 : null
-
-/** @param {Record<string, string>} facts */
-const pairs = facts => Object.entries(facts).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])
 
 /** @param {any} first */
 function device(first) {
