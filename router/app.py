@@ -13,11 +13,8 @@ before a model is ready wait for it in its queue.
 """
 
 import asyncio
-import json
 import logging
 import random
-import shlex
-import sys
 import time
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -36,7 +33,7 @@ from router.api.surface import Surface, servable
 from router.config import Config
 from router.config.versions import Versions
 from router.core.catalog import Backend
-from router.core.record import ANSWERED, Record
+from router.ended import Ended
 from router.fleet.diff import Plan, Room, Step, runs_twice, steps
 from router.fleet.fleet import Fleet
 from router.fleet.launches import StartError
@@ -48,25 +45,21 @@ from router.management.devices import Devices
 from router.management.endpoints import endpoints
 from router.management.history import Historian
 from router.management.machine import Machine
-from router.management.requests import Recent
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules
 from router.proxy.resolve import Names
 from router.proxy.uploads import STOP_WITHIN
 from router.proxy.watching.probe import Prober
 from router.store.store import Store
-from router.telemetry.access import AccessLog
 from router.telemetry.feed import Feed, FeedHandler
-from router.telemetry.logs import printable, tell, terminal_of
+from router.telemetry.logs import tell
 from router.telemetry.tasks import aside
+from router.welcome import welcome
 
 log = structlog.get_logger("router")
 
 LOOK_EVERY = 0.02
 """Seconds between two looks whether the requests in flight have ended."""
-
-MOST_NAMED = 20
-"""Models that are named when the router is ready."""
 
 
 class App:
@@ -104,15 +97,14 @@ class App:
         self._seen = facts
         self._logs = folder / config.logging.dir
         self._announced = False
-        self._access: AccessLog | None = None
-        self._recent = Recent()
+        self._ended = Ended()
         self._feed = FeedHandler(Feed())
         self.plane = Plane(
             settings.exchange_limits(config),
             settings.thresholds(config),
             settings.balancing(config),
             draw=chance.randrange,
-            on_record=self._log,
+            on_record=self._ended.take,
             on_stall=self._restart,
             names=names,
             on_want=self._want,
@@ -130,6 +122,7 @@ class App:
         devices = Devices(self.fleet)
         self.fleet.held = devices.held
         self._historian = Historian(self.plane, Machine(devices))
+        self._ended.counters.append(self._historian.history.ended)
         self._set_up(config)
 
     def _set_up(self, config: Config) -> None:
@@ -161,8 +154,7 @@ class App:
         await self.fleet.apply(steps(self.plan, plan, Room()), plan)
         self.plan = plan
         await self._bind()
-        terminal = terminal_of(sys.stderr) if sys.stderr.isatty() else None
-        self._access = AccessLog(self._logs, terminal, self._historian.history.ended)
+        self._ended.start(self._logs)
         log.info(f"listening at {self.url}")
         if self.listener.ollama_url:
             log.info(f"listening at {self.listener.ollama_url}, too, for Ollama's clients")
@@ -267,7 +259,7 @@ class App:
         managed = endpoints(
             self.fleet,
             self.plane,
-            self._recent,
+            self._ended.recent,
             self._historian,
             self._feed.feed,
             self._logs,
@@ -352,38 +344,4 @@ class App:
         self._historian.stop()
         self.plane.close()
         await self.listener.close()
-        if self._access is not None:
-            self._access.close()
-
-    def _log(self, record: Record) -> None:
-        """Write a line for each exchange, and a warning for one that went wrong."""
-        self._recent.add(record)
-        if self._access is not None:
-            self._access.write(record)
-        if record.outcome != ANSWERED:
-            log.warning(
-                f"POST {record.path}: {printable(record.outcome)}",
-                status=record.status,
-                model=record.model,
-                backend=record.backend,
-                client=record.client,
-                seconds=round(record.duration, 3),
-                attempts=record.attempts,
-                request_id=record.id,
-            )
-
-
-def welcome(url: str, ready: list[str], *, with_key: bool) -> str:
-    """Write what a person needs next: the address, and a line to try. A key is asked for, not shown."""
-    if not ready:
-        return f"\nThe router is at {url}/v1, but no model can be served yet: see {url}/ready\n"
-    ask = {"model": ready[0], "max_tokens": 40, "messages": [{"role": "user", "content": "Hello"}]}
-    # The name of a model may come from another machine, and must not leave its quotes.
-    body = shlex.quote(json.dumps(ask))
-    key = " -H 'authorization: Bearer YOUR_KEY'" if with_key else ""
-    more = f" and {len(ready) - MOST_NAMED} more" if len(ready) > MOST_NAMED else ""
-    return (
-        f"\nReady at {url}/v1 with {', '.join(map(printable, ready[:MOST_NAMED]))}{more}. Try:\n\n"
-        f"  curl {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n    -d {body}\n\n"
-        f"or open {url}/ in a browser.\n"
-    )
+        self._ended.close()

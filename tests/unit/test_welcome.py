@@ -1,7 +1,7 @@
 import json
 import shlex
 
-from router.app import welcome
+from router.welcome import welcome
 
 
 def test_welcome_shows_a_command_that_can_be_copied():

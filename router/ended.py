@@ -1,0 +1,60 @@
+"""What is done with requests that have ended: lines in logs, figures, and what is remembered of them.
+
+Who only counts hears of them many at a time, when their lines are written (`telemetry.access`), off the hot path.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from router.core.record import ANSWERED, Ending, Record
+from router.management.requests import Recent
+from router.telemetry.access import AccessLog
+from router.telemetry.logs import printable, terminal_of
+
+log = structlog.get_logger("router")
+
+Counter = Callable[[Record, Ending], None]
+"""Gets each record with what the end of its answer says."""
+
+
+class Ended:
+    """Takes the records of requests; `counters` hear of each within a quarter of a second."""
+
+    def __init__(self) -> None:
+        self.recent = Recent()
+        self.counters: list[Counter] = []
+        self._access: AccessLog | None = None
+
+    def start(self, folder: Path) -> None:
+        """Write the access log from now on: in this folder, and on the terminal, if there is one."""
+        terminal = terminal_of(sys.stderr) if sys.stderr.isatty() else None
+        self._access = AccessLog(folder, terminal, self._count)
+
+    def take(self, record: Record) -> None:
+        """Write a line for a request, and a warning for one that went wrong."""
+        self.recent.add(record)
+        if self._access is not None:
+            self._access.write(record)
+        if record.outcome != ANSWERED:
+            log.warning(
+                f"POST {record.path}: {printable(record.outcome)}",
+                status=record.status,
+                model=record.model,
+                backend=record.backend,
+                client=record.client,
+                seconds=round(record.duration, 3),
+                attempts=record.attempts,
+                request_id=record.id,
+            )
+
+    def _count(self, record: Record, said: Ending) -> None:
+        for each in self.counters:
+            each(record, said)
+
+    def close(self) -> None:
+        """Write the waiting records, and stop."""
+        if self._access is not None:
+            self._access.close()
