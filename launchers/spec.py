@@ -27,7 +27,8 @@ class LaunchSpec:
     `start_timeout` is in seconds from the spawn until it must be ready, `stop_timeout` from SIGTERM until SIGKILL.
     `claim` is what it takes of GPUs that others use, too. `keep`: it runs on when the router ends, and the next router
     adopts it. `calls`: whether this model's calls come as calls; None: it isn't known. It is for `Engine.put_right`,
-    which knows the engine alone; no plan has it.
+    which knows the engine alone; no plan has it. The same is true of `allow`, the private fields and paths that
+    clients' requests may have, and of `media_hosts`, the hosts from which the engine may fetch media.
     """
 
     name: str
@@ -42,6 +43,8 @@ class LaunchSpec:
     keep: bool = False
     source: str = ""
     calls: bool | None = None
+    allow: frozenset[str] = frozenset()
+    media_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

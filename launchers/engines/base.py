@@ -103,6 +103,10 @@ class Engine(Protocol):
         """The paths that it serves, those beside /v1 included; some only with certain arguments or models."""
 
     @property
+    def private(self) -> frozenset[str]:
+        """Fields of requests that are private to it: `put_right` refuses them unless `LaunchSpec.allow` has them."""
+
+    @property
     def counter(self) -> str:
         """The path whose POST of a chat's body is answered with `{"input_tokens": n}`; empty if there is none.
 

@@ -3,7 +3,7 @@
 A null at the top level means the same as no field; some engines accept only the latter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from math import inf
 from types import MappingProxyType
@@ -127,9 +127,9 @@ def check_text(body: bytes) -> None:
         raise UnfitRequestError(f"The request's body must be UTF-8, which it is not at byte {error.start}.") from error
 
 
-def check_path(path: str, apis: frozenset[str], engine: str) -> None:
-    """Raise UnfitRequestError for an API that other engines have, but not this one."""
-    if path in APIS - apis:
+def check_path(path: str, apis: frozenset[str], engine: str, allow: Container[str] = ()) -> None:
+    """Raise UnfitRequestError for a path that this engine lacks, or that is its own affair, and isn't allowed."""
+    if path not in apis and path not in allow:
         raise UnfitRequestError(f"This model runs on {engine}, which has no {path}; it has {', '.join(sorted(apis))}.")
 
 

@@ -2,14 +2,14 @@
 
 The router does for it what it does for the others: it starts it on a port of its own, waits until it is ready, sends it
 requests, and stops it. It changes no body, and learns from answers which of OpenAI's, Anthropic's and Ollama's APIs the
-program has.
+program has. Where router.yaml says which engine it is, it gets nothing that is private to that.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launchers.engines import common
+from launchers.engines import bodies, common, private
 from launchers.spec import ArgValue, Command, LaunchSpec
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ CMD, PARALLEL = "cmd", "parallel"
 
 @dataclass(frozen=True, slots=True)
 class AnyCommand:
-    """See launchers.engines.Engine for the meaning of each member."""
+    """See launchers.engines.Engine for the meaning of each member. `private` are those of the engine that it is."""
 
     ready_path: str = "/health"
     parallel: int = 1
@@ -45,6 +45,7 @@ class AnyCommand:
     uuid_request_ids: bool = False
     accepts_slowly: bool = False
     opaque: bool = True
+    private: frozenset[str] = frozenset()
     counter: str = ""
     mends: frozenset[str] = frozenset()
     usage_in_streams: bool = True
@@ -70,5 +71,7 @@ class AnyCommand:
         )
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
-        """Change nothing."""
+        """Change nothing; refuse what is private to the engine, if it is known which one it is."""
+        if self.private:
+            private.refuse(bodies.fields(body)[0], body, self.private, "the engine of this model", spec)
         return body

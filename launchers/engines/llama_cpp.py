@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from launchers.engines import bodies, chats, common, tools, usual
+from launchers.engines import bodies, chats, common, private, tools, usual
 from launchers.engines.base import Options
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
 from launchers.errors import UnfitRequestError
@@ -65,6 +65,9 @@ SETTINGS = (
     "yarn_beta_fast", "yarn_beta_slow", "yarn_ext_factor", "yarn_orig_ctx",
 )  # fmt: skip
 """Every field of llama_cpp.server.settings; a test compares them with those of the installed version."""
+
+PRIVATE = frozenset({"chat_template"})
+"""Fields of requests that clients may not send; its server knows no others that are private."""
 
 OneText = Annotated[list[Text], msgspec.Meta(min_length=1, max_length=1)]
 Texts = Annotated[list[Text], msgspec.Meta(min_length=1)]
@@ -130,6 +133,7 @@ class LlamaCpp:
     accepts_slowly: bool = False
     opaque: bool = False
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
+    private: frozenset[str] = PRIVATE
     counter: str = bodies.COUNTER
     mends: frozenset[str] = frozenset()
     usage_in_streams: bool = True
@@ -165,16 +169,17 @@ class LlamaCpp:
             unset=(*SETTINGS, "config_file", "web_concurrency"),
         )
 
-    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
+    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Use the forms that it knows; refuse requests that it would answer without end, wrongly, or with a 500."""
         path = CHAT if path == self.counter else path
         if path == CHAT and usual.usual(body, native=False):
             return body
         rules = RULES.get(path)
         if rules is None:
-            bodies.check_path(path, self.apis, self.name)
+            bodies.check_path(path, self.apis, self.name, spec.allow if spec else ())
             return body
         found, nulls = bodies.fields(body)
+        private.refuse(found, body, PRIVATE, self.name, spec)
         was = dict(found)
         bodies.check(found, rules)
         if path == CHAT:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from launchers.engines import bodies, chats, common, tools, usual
+from launchers.engines import bodies, chats, common, private, tools, usual
 from launchers.engines.base import Options
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule, Text
 from launchers.engines.messages import COUNT, MESSAGES, Items, keep_tool, put_messages_right, wanted_call
@@ -95,6 +95,15 @@ APIS = frozenset({
     "/v1/responses/input_tokens",
     "/apply-template", "/completion", "/detokenize", "/embedding", "/infill", "/rerank", "/reranking", "/tokenize",
 })  # fmt: skip
+
+SPECULATIVE = ("n_max", "n_min", "p_min", "type", "types", "ngram_size_n", "ngram_size_m", "ngram_min_hits")
+PRIVATE = frozenset({
+    "n_discard", "n_cache_reuse", "id_slot", "slot_id",
+    "chat_template", "chat_format", "chat_parser", "generation_prompt", "grammar_lazy", "grammar_triggers",
+    "grammar_type", "parse_tool_calls", "preserved_tokens", "thinking_forced_open", "backend_sampling", "lora",
+    "speculative", *(f"speculative.{name}" for name in SPECULATIVE),
+})  # fmt: skip
+"""Fields of tools/server/server-schema.cpp that reach into its memory, or that its own templates fill in."""
 
 Prompts = Annotated[
     list[int | Text | Annotated[list[int | Text], msgspec.Meta(min_length=1)] | dict[str, object]],
@@ -194,6 +203,7 @@ class LlamaServer:
     accepts_slowly: bool = False
     opaque: bool = False
     apis: frozenset[str] = APIS
+    private: frozenset[str] = PRIVATE
     counter: str = ""
     mends: frozenset[str] = frozenset({RESPONSES, MESSAGES})
     usage_in_streams: bool = True
@@ -228,18 +238,16 @@ class LlamaServer:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Rewrite what it would ignore or fail at."""
-        bodies.check_path(path, self.apis, self.name)
+        bodies.check_path(path, self.apis, self.name, spec.allow if spec else ())
         if spec is not None and path in NEEDS:
             _check_options(spec, path)
-        rules = RULES.get(path)
-        if rules is None:
-            return body
         reads_media = spec is None or _reads_media(spec)
         if path == CHAT and (reads_media or IMAGE not in body) and _is_usual(body):
             return body
         found, nulls = bodies.fields(body)
+        private.refuse(found, body, PRIVATE, self.name, spec)
         was = dict(found)
-        bodies.check(found, rules)
+        bodies.check(found, RULES.get(path, {}))
         if path == CHAT:
             takes = chats.Takes(self.name, reads_arguments=True) if reads_media else TEXT_ALONE
             _put_chat_right(found, takes, spec)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import msgspec
 
-from launchers.engines import bodies, chats, common, tools, usual
+from launchers.engines import bodies, chats, common, private, tools, usual
 from launchers.engines.base import Options
 from launchers.engines.bodies import CHAT, COMPLETIONS, Fields, Rule, Text
 from launchers.errors import UnfitRequestError
@@ -72,6 +72,9 @@ VARIABLES: Mapping[str, str] = MappingProxyType(dict.fromkeys(GROUP, NOT_TO_SET[
 
 STYLE = common.Style(dashes=True, booleans="switches", lists="commas")
 OPTIONS = Options(re.compile(r'"--([a-z][\w-]*)"'), files=("server.py",), abbreviates=True)
+
+PRIVATE = frozenset({"adapters", "chat_template", "draft_model", "num_draft_tokens", "role_mapping"})
+"""Fields of requests that clients may not send: files that it would load, and templates."""
 
 OneText = Annotated[list[Text], msgspec.Meta(min_length=1, max_length=1)]
 
@@ -150,6 +153,11 @@ class Mlx:
     works_on_cpu: bool = True
     linux: bool = sys.platform == "linux"
 
+    @property
+    def private(self) -> frozenset[str]:
+        """What would make it load other files, or take another template."""
+        return PRIVATE
+
     def works_on(self, args: Mapping[str, ArgValue]) -> int:
         """The value of --decode-concurrency."""
         return common.number(args, "decode-concurrency") or self.parallel
@@ -177,8 +185,9 @@ class Mlx:
         counts, path = path == self.counter, CHAT if path == self.counter else path
         if path == CHAT and usual.usual(body, native=False):
             return body
-        bodies.check_path(path, self.apis, self.name)
+        bodies.check_path(path, self.apis, self.name, spec.allow if spec else ())
         found, nulls = bodies.fields(body)
+        private.refuse(found, body, PRIVATE, self.name, spec)
         was = dict(found)
         bodies.drop_no_limits(found)
         bodies.check(found, {**RULES.get(path, {}), **ALWAYS})
@@ -192,8 +201,6 @@ class Mlx:
                 args = common.over({}, spec.args if spec else {}, STYLE)
                 found["max_tokens"] = bodies.raw(args.get("max-tokens") or MOST_OF_A_PROMPT)
         chats.put_stop_right(found)
-        for name in ("adapters", "draft_model"):
-            found.pop(name, None)
         for name, says_nothing in SAY_NOTHING.items():
             if name in found and says_nothing(bodies.value(found[name])):
                 del found[name]

@@ -55,10 +55,20 @@ class TextPart(msgspec.Struct, tag_field="type", tag="text"):
     text: str
 
 
-class ImagePart(msgspec.Struct, tag_field="type", tag="image_url"):
-    """An image part, whose content isn't checked."""
+Inline = Annotated[str, msgspec.Meta(pattern="^data:")]
+"""A URL that has what it names in itself; others are for `private` to judge."""
 
-    image_url: msgspec.Raw
+
+class InlineImage(msgspec.Struct):
+    """An image in a request."""
+
+    url: Inline
+
+
+class ImagePart(msgspec.Struct, tag_field="type", tag="image_url"):
+    """An image part."""
+
+    image_url: Inline | InlineImage
 
 
 class StreamOptions(msgspec.Struct):

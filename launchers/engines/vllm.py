@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from launchers.engines import bodies, chats, common, messages, tools, usual
+from launchers.engines import bodies, chats, common, messages, private, tools, usual
 from launchers.engines.base import Options
 from launchers.engines.bodies import CHAT, COMPLETIONS, EMBEDDINGS, Fields, Rule
 from launchers.errors import ArgumentError, UnfitRequestError
@@ -91,6 +91,16 @@ APIS = frozenset({
     "/v1/score", "/v1/audio/transcriptions", "/v1/audio/translations", "/classify", "/detokenize", "/pooling",
     "/rerank", "/score", "/tokenize", "/v2/embed", "/v2/rerank",
 })  # fmt: skip
+
+PRIVATE = frozenset({
+    # Templates of the client's own, which are programs; and code that is chosen by name.
+    "chat_template", "guided_decoding_backend", "logits_processors", "vllm_xargs",
+    # What loaders of media, processors and plug-ins are told.
+    "media_io_kwargs", "mm_processor_kwargs", "data", "image_embeds", "audio_embeds", "prompt_embeds",
+    # Memory of other requests and machines.
+    "kv_transfer_params", "ec_transfer_params", "request_id",
+})  # fmt: skip
+"""Fields of requests that clients may not send. Tensors are read by code that can be made to run another."""
 
 
 class Named(bodies.Schema):
@@ -158,6 +168,7 @@ class Vllm:
     accepts_slowly: bool = True
     opaque: bool = False
     apis: frozenset[str] = APIS
+    private: frozenset[str] = PRIVATE
     counter: str = ""
     mends: frozenset[str] = frozenset({"/v1/responses"})
     usage_in_streams: bool = True
@@ -202,9 +213,10 @@ class Vllm:
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Leave out values that ask for nothing, and the priority, which the router's queue has applied."""
-        bodies.check_path(path, self.apis, self.name)
+        bodies.check_path(path, self.apis, self.name, spec.allow if spec else ())
         rules = RULES.get(path)
         if rules is None:
+            private.refuse(bodies.fields(body)[0], body, PRIVATE, self.name, spec)
             return body
         args = common.over({}, spec.args if spec else {}, STYLE)
         if path == CHAT:
@@ -212,6 +224,7 @@ class Vllm:
             if chat is not None and (chat.tools is None or args.get("tool-call-parser")):
                 return body
         found, nulls = bodies.fields(body)
+        private.refuse(found, body, PRIVATE, self.name, spec)
         was = dict(found)
         bodies.drop_no_limits(found)
         bodies.check(found, rules)

@@ -78,6 +78,7 @@ class Apis:
 
     `engine` is what runs there, if the router launches it. It `has` these paths, but not those that its launch doesn't
     enable: `needs` has the argument for each. `opaque`: what else it has, and which fields it knows, its answers show.
+    `guarded`: there are fields that it must not get.
     """
 
     lacks: frozenset[str] = OLLAMA
@@ -88,6 +89,7 @@ class Apis:
     needs: Mapping[str, str] = field(default_factory=dict)
     engine: str = ""
     opaque: bool = True
+    guarded: bool = False
 
     def has_path(self, path: str) -> bool | None:
         """Whether a path is there, if nothing translates it; None: only an answer can tell.

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from router.core.errors import BadRequestError, NoModelError
 from router.core.outline import Outliner, Texts
 from router.core.peek import MAX_NAME
@@ -24,7 +26,18 @@ _STAYS: Final = _MOST_HEAD + 4 * MAX_NAME + 8
 _KIND = re.compile(rb'multipart/form-data\s*;(?:[^"]*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 _NAME = re.compile(rb'(?:\A|\r\n)content-disposition:[^\r\n]*;[ \t]*name=(?:"([^"\r\n]*)"|([^\s;"]+))', re.IGNORECASE)
 
+_DISPOSITION = re.compile(rb"\r\ncontent-disposition:([^\r\n]*)", re.IGNORECASE)
+_PLAIN = re.compile(
+    rb"""[ \t]*form-data[ \t]*;[ \t]*name=(?:"([^"\\%\r\n]*)"|([^\s;"\\%]+))"""
+    rb"""(?:[ \t]*;[ \t]*filename=(?:"[^"\r\n]*"|[^\s;"]+)|[ \t]*;[ \t]*filename\*=[^\s;"]+)*[ \t]*""",
+    re.IGNORECASE,
+)
+"""Matches a disposition whose name every parser reads alike."""
+
 _MODEL = b'Content-Disposition: form-data; name="model"'
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def boundary_of(content_type: bytes) -> bytes:
@@ -168,3 +181,41 @@ def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, int, int]]:
         if found is not None:
             yield found[1] or found[2] or b"", head + 4, ends
         at = ends + 2
+
+
+def names_as_json(form: bytes, boundary: bytes) -> bytes:
+    """Give the JSON that has a form's fields, without what they say, for rules of JSON. Raises BadRequestError.
+
+    `name[key]` and `name[]` are a field `name`.
+    """
+    return _encode({name.partition("[")[0]: "" for name in names_in(form, boundary)})
+
+
+def names_in(body: bytes, boundary: bytes) -> list[str]:
+    """Give the names of a form's fields, for whoever forbids some, as far as the form has come.
+
+    Raises BadRequestError for a form in which another parser may find other names: with a part that has none, or has
+    two, or a name in a form of its own.
+    """
+    delimiter, names = b"--" + boundary, list[str]()
+    at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
+    while body.startswith(delimiter, at):
+        begins = at + len(delimiter)
+        if body.startswith(b"--", begins):
+            if body.find(delimiter, begins + 2) >= 0:
+                raise BadRequestError("The form goes on behind its end.")
+            break
+        head = body.find(b"\r\n\r\n", begins, begins + _MOST_HEAD)
+        if head < 0 and len(body) - begins < _MOST_HEAD:
+            break
+        said = _DISPOSITION.findall(body, begins, max(begins, head))
+        plain = _PLAIN.fullmatch(said[0]) if len(said) == 1 else None
+        if plain is None or body.find(delimiter, begins, head + 4 + len(delimiter)) >= 0:
+            raise BadRequestError("The form has a part whose name can't be read: give each one plain name, in quotes.")
+        names.append((plain[1] or plain[2] or b"").decode("utf-8", "replace"))
+        at = body.find(b"\r\n" + delimiter, head + 4) + 2
+        if len(names) > _MOST_PARTS:
+            raise BadRequestError(f"The form has more than {_MOST_PARTS} parts.")
+        if at < 2:
+            break
+    return names

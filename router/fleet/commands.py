@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from launchers.engines import ENGINES
 from launchers.engines.command import CMD, PARALLEL, AnyCommand
 from launchers.errors import LaunchError
 from launchers.spec import LaunchSpec
+from profiles import AUTO
 from profiles.parsers import Gpu
 from router.config import BackendConfig
 from router.config.keys.launches import LaunchConfig
@@ -28,7 +30,8 @@ def command_of(
     if program is None:
         raise LaunchError(f"launch.cmd: there is no program {name}{'' if '/' in name else ' on PATH'}")
     cmd = (name, *(_placed(each, folder) for each in arguments))
-    engine = AnyCommand(launch.ready, launch.parallel, frozenset(launch.paths))
+    private = frozenset[str]() if launch.engine == AUTO else ENGINES[launch.engine].private
+    engine = AnyCommand(launch.ready, launch.parallel, frozenset(launch.paths), private=private)
     spec = LaunchSpec(
         name=backend.name,
         engine=engine.name,

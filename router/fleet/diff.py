@@ -227,7 +227,7 @@ def _details(old: BackendConfig, new: BackendConfig) -> list[str]:
     """Name the other keys of an entry that have changed. The number of replicas shows in the plan's backends."""
     changed = [key for key in BackendConfig.model_fields if key != "launch" and getattr(old, key) != getattr(new, key)]
     if old.launch is not None and new.launch is not None:
-        keys = ("start_timeout", "load", "unload_after", "pinned", "memory", "warm_up")
+        keys = ("start_timeout", "load", "unload_after", "pinned", "memory", "warm_up", "allow", "media_hosts")
         changed += [key for key in keys if getattr(old.launch, key) != getattr(new.launch, key)]
     return changed
 

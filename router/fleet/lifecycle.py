@@ -39,6 +39,7 @@ from router.fleet.launching import Launch
 from router.fleet.loader import Loader
 from router.fleet.members import (
     Member,
+    Right,
     abilities_of,
     ahead_of,
     backend_of,
@@ -225,6 +226,8 @@ class Lifecycle:
         self._plane.directory.omissions.forget(backend)
         if planned.launch is not None and member.supervisor is not None:
             self._plane.learn_models(backend, models_of(planned))
+            if isinstance(backend.put_right, Right):
+                backend.put_right.set_up(planned)
             member.supervisor.set_up(self._spec_of(member, planned.launch.spec))
             self._tune_load(member)
             self._tell(member)

@@ -3,7 +3,7 @@
 Knows how a member is built and described. When members come, change and go: `router.fleet.lifecycle`.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -117,7 +117,7 @@ def backend_of(planned: PlannedBackend) -> Backend:
         models_of(planned),
         config.weight,
         uuid_request_ids=launch.engine.uuid_request_ids,
-        put_right=_right_for(launch.engine, replace(launch.spec, calls=_calls(planned))),
+        put_right=Right(planned),
         apis=apis_of(launch.engine, launch.spec),
         estimate=Estimate(parallel_of(launch)),
         cap=cap_of(planned),
@@ -128,7 +128,7 @@ def backend_of(planned: PlannedBackend) -> Backend:
 def apis_of(engine: Engine, spec: LaunchSpec) -> Apis:
     """Tell which APIs an engine lacks as it is launched; whether it has others its first answer shows."""
     if engine.opaque:
-        return Apis(has=engine.apis, engine="a command")
+        return Apis(has=engine.apis, engine="a command", guarded=bool(engine.private))
     return Apis(
         TRANSLATABLE - engine.apis,
         mends=engine.mends,
@@ -137,6 +137,7 @@ def apis_of(engine: Engine, spec: LaunchSpec) -> Apis:
         needs=not_enabled(spec),
         engine=engine.name,
         opaque=False,
+        guarded=True,
     )
 
 
@@ -222,13 +223,25 @@ def _calls(planned: PlannedBackend) -> bool | None:
     return abilities_of(planned)[launch.spec.served_name].tools
 
 
-def _right_for(engine: Engine, spec: LaunchSpec) -> Callable[[str, bytes], bytes]:
-    """Have an engine put requests right; a request that it must not get is its client's mistake."""
+class Right:
+    """Has an engine put requests right; a request that it must not get is its client's mistake."""
 
-    def put_right(path: str, body: bytes) -> bytes:
+    def __init__(self, planned: PlannedBackend) -> None:
+        self.set_up(planned)
+
+    def set_up(self, planned: PlannedBackend) -> None:
+        """Go by another entry of a plan from now on, whose engine is the same."""
+        config, launch = planned.config.launch, planned.launch
+        assert config is not None  # noqa: S101  (it is launched)
+        assert launch is not None  # noqa: S101
+        self._engine = launch.engine
+        self._spec = replace(
+            launch.spec, calls=_calls(planned), allow=frozenset(config.allow), media_hosts=config.media_hosts
+        )
+
+    def __call__(self, path: str, body: bytes) -> bytes:
+        """Give the body of a POST of `path` as the engine must get it. Raises BadRequestError."""
         try:
-            return engine.put_right(path, body, spec)
+            return self._engine.put_right(path, body, self._spec)
         except UnfitRequestError as error:
             raise BadRequestError(error.message, param=error.param) from error
-
-    return put_right

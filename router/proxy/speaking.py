@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from router.core.apis import COUNT, MESSAGES, OLLAMA_STREAMS, RESPONSES
-from router.core.form import renamed
+from router.core.form import names_as_json, renamed
 from router.core.omissions import refused, without
 from router.core.reshape import ALIKE, Reshape, limited, reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
@@ -142,11 +142,12 @@ def spoken(
 def written_form(attempt: "Attempt", request: "Request", body: bytes, pool: "Pool") -> bytes:
     """Write a request whose body is a form; a route's rules are for JSON.
 
-    Raises RouterError if its engine has no such API.
+    Raises RouterError if its engine has no such API, or may not get one of the fields.
     """
     backend = attempt.backend
     if backend.put_right is not None:
-        backend.put_right(request.head.path, b"{}")
+        fields = names_as_json(body, request.head.boundary) if backend.apis.guarded else b"{}"
+        backend.put_right(request.head.path, fields)
     if attempt.candidate.model != request.model:
         body = renamed(body, request.head.boundary, attempt.candidate.model)
     credentials = pool.credentials or request.credentials

@@ -107,9 +107,9 @@ async def test_an_empty_prompt_does_no_harm_past_the_router_either(router, ask):
 
 
 async def test_what_is_put_right_is_answered(ask):
-    """Another's model, adapters, nulls, and options that say nothing."""
+    """Another's model, nulls, and options that say nothing."""
     bodies: tuple[dict[str, object], ...] = (
-        {"model": "nobody/knows-it", "adapters": "/etc", "draft_model": "/etc"},
+        {"model": "nobody/knows-it", "adapters": None, "draft_model": None},
         {"temperature": None, "stop": None, "max_completion_tokens": None, "logit_bias": {}},
         {"stream": True, "stream_options": {}},
         {"seed": -1},

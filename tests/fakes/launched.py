@@ -30,6 +30,7 @@ class LaunchedFake:
     accepts_slowly: bool = False
     opaque: bool = False
     apis: frozenset[str] = frozenset({"/v1/chat/completions"})
+    private: frozenset[str] = frozenset()
     counter: str = ""
     mends: frozenset[str] = frozenset()
     usage_in_streams: bool = False

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -18,13 +19,15 @@ from pydantic import (
 )
 
 from router.config.keys.elsewhere import what_it_is
-from router.config.keys.groups import all_hidden, as_it_is, as_shown, each_item, each_value, faulty, mapping
+from router.config.keys.groups import all_hidden, as_it_is, as_shown, each_item, each_value, faulty, listed, mapping
 from router.config.keys.section import Section, setting
 from router.config.keys.units import BOUNDS, SIZE, Duration, DurationOrNever, lasting, size, size_in_words
 from router.config.keys.values import (
     ENGINES,
     TEXT,
+    HostName,
     Item,
+    RequestField,
     Switch,
     Whole,
     choice,
@@ -276,7 +279,9 @@ backends:
         None, "What to run: a path or a hub id, or one for each engine. A launch has either `model` or `cmd`."
     )
     engine: Annotated[str, choice("an engine", "auto", *ENGINES, other=what_it_is), words("auto", *ENGINES)] = setting(
-        "auto", "Which engine runs the model; auto is the profile's."
+        "auto",
+        "Which engine runs the model; auto is the profile's. Of a `cmd`: what its program is, so that it "
+        "gets no field that is private to that engine (`allow`).",
     )
     cmd: Annotated[tuple[str, ...], PlainValidator(_command), as_shown, words_of_list] = setting(
         (),
@@ -331,6 +336,16 @@ backends:
         "10m", "How long it may take to become ready, counted anew whenever its load goes on; 12 times this in all."
     )
 
+    allow: Annotated[tuple[RequestField, ...], BeforeValidator(listed)] = setting(
+        (),
+        "Fields of requests that clients may send though they are private to the engine, such as n_discard; or paths.",
+    )
+    media_hosts: Annotated[tuple[HostName, ...], BeforeValidator(listed)] = setting(
+        (),
+        "Hosts from which the engine may fetch images, sounds and videos that requests name; *.example.org is every "
+        "name that ends so. All others have to be in the request, as data: URLs.",
+    )
+
     @field_validator("cmd")
     @classmethod
     def _model_or_command(cls, cmd: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -338,8 +353,6 @@ backends:
             raise ValueError("neither `model` nor `cmd` says what to run, as `model: models/demo` does")
         if cmd and info.data.get("model") is not None:
             raise ValueError("a launch has either `model` (an engine runs it) or `cmd` (a program of any kind)")
-        if cmd and info.data.get("engine", "auto") != "auto":
-            raise ValueError("`engine` is for a `model`: leave it out, or `cmd`")
         return cmd
 
     @field_validator("ready", "parallel", "paths")

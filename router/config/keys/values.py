@@ -39,6 +39,7 @@ _URL = re.compile(
     r"(?P<path>/[\w.~!$&'()*+,;=:@%/-]*)?(?P<query>\?[\w.~!$&'()*+,;=:@%/?-]*)?",
     re.IGNORECASE | re.ASCII,
 )
+_REQUEST_FIELD = re.compile(r"[A-Za-z_][\w.-]{0,127}|/[\w./-]{1,127}", re.ASCII)
 _PATH = re.compile(r"/[\w.~!$&'()*+,;=:@%/?-]*", re.ASCII)
 _ENDPOINT = re.compile(r"/(?:chat/completions|completions|embeddings|messages|responses)\Z")
 
@@ -175,6 +176,13 @@ def host_name(value: object) -> str:
     return said
 
 
+def request_field(value: object) -> str:
+    """The name of a field in requests; or a path of an engine."""
+    if _REQUEST_FIELD.fullmatch(said := text(value)):
+        return said
+    raise ValueError("expected the name of a field in requests, such as n_discard, or a path, got {got}")
+
+
 def origin(value: object) -> str:
     """The origin of a web page as browsers send it, in lower case; or a pattern of origins; or `*`, or `null`."""
     said = text(value).lower()
@@ -243,6 +251,7 @@ Url = Annotated[
 ]
 Address = Annotated[str, BeforeValidator(address), WithJsonSchema(TEXT)]
 HostName = Annotated[str, BeforeValidator(host_name), WithJsonSchema(TEXT)]
+RequestField = Annotated[str, BeforeValidator(request_field), WithJsonSchema(TEXT)]
 Origin = Annotated[str, BeforeValidator(origin), WithJsonSchema(TEXT)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Whole = Annotated[int, BeforeValidator(whole)]

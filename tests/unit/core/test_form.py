@@ -1,7 +1,7 @@
 import pytest
 
 from router.core.errors import BadRequestError, NoModelError
-from router.core.form import FormOutline, boundary_of, peek_form, refusal, renamed
+from router.core.form import FormOutline, boundary_of, names_as_json, names_in, peek_form, refusal, renamed
 from router.core.peek import MAX_NAME
 
 FILE = b'Content-Disposition: form-data; name="file"; filename="name=model.wav"\r\nContent-Type: audio/wav\r\n\r\n'
@@ -154,3 +154,47 @@ def test_where_a_form_goes_is_known_once_its_model_is(body, says):
     assert told[0] is False
     assert told[-1] is True
     assert told.index(True) == (says or len(told) - 1)
+
+
+DISPOSED = b"Content-Disposition: form-data; "
+
+
+def test_the_names_of_a_forms_fields():
+    """In their order, as far as the form has come."""
+    body = form(field("model", b"demo"), SOUND, DISPOSED + b"name=tag[]\r\n\r\nx", DISPOSED + b'name=""\r\n\r\nx')
+    assert names_in(body, b"b") == ["model", "file", "tag[]", ""]
+    assert names_in(body[: body.index(b"tag")], b"b") == ["model", "file"]
+    assert names_in(b"preamble\r\n" + form(field("a", b""), end=b""), b"b") == ["a"]
+    assert names_in(b"no form", b"b") == []
+    assert names_as_json(body, b"b") == b'{"model":"","file":"","tag":"","":""}'
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"X: y",
+        b"Content-Disposition: form-data",
+        DISPOSED + b"name*=utf-8''vllm_xargs",
+        DISPOSED + b"name=a; name=vllm_xargs",
+        DISPOSED + b"name=a; filename=b; name=vllm_xargs",
+        DISPOSED + b'name="a\\"; name=\\"vllm_xargs"',
+        DISPOSED + b'name="vllm%5Fxargs"',
+        DISPOSED + b"name=a\r\n" + DISPOSED + b"name=vllm_xargs",
+        b"Content-Disposition: form-data;\r\n name=vllm_xargs",
+        b"--b\r\n" + DISPOSED + b"name=vllm_xargs",
+        DISPOSED + b"name=a\r\nX: " + b"x" * 9000,
+        DISPOSED + b"name=a\r\n\r\n--b\r\n" + DISPOSED + b"name=vllm_xargs",
+    ],
+)
+def test_a_name_that_may_be_read_in_two_ways(head):
+    """An engine's parser may find another name there than ours."""
+    with pytest.raises(BadRequestError, match="one plain name"):
+        names_in(form(field("model", b"demo"), head + b"\r\n\r\nx"), b"b")
+
+
+def test_names_of_forms_are_bounded():
+    """Both what may come behind their end, and how many there are."""
+    with pytest.raises(BadRequestError, match="behind its end"):
+        names_in(form(field("a", b"")) + form(field("vllm_xargs", b"")), b"b")
+    with pytest.raises(BadRequestError, match="more than 1000 parts"):
+        names_in(form(*[field("a", b"")] * 1001), b"b")

@@ -90,6 +90,7 @@ def test_an_entry_of_a_server_changes(changed, said):
     [
         ({"start_timeout": "1m"}, "tune demo: other start_timeout"),
         ({"load": "on_demand", "unload_after": "5m"}, "tune demo: other load, unload_after"),
+        ({"allow": ["n_discard"], "media_hosts": ["a.org"]}, "tune demo: other allow, media_hosts"),
         ({"pinned": True, "memory": "1GiB", "warm_up": True}, "tune demo: other pinned, memory, warm_up"),
         ({"gpus": 1}, "replace demo: other gpus; the new one first"),
         ({"args": {"n_ctx": 512}}, "replace demo: other args; the new one first"),

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from launchers.engines import ENGINES
 from launchers.states import State
 from router.core.catalog import Candidate
+from router.core.errors import BadRequestError
 from router.core.health import Verdict
 from router.core.omissions import Omission
 from tests.fakes.fleet import FAILED, RUNNING, URL, Fleet, planned
@@ -239,6 +241,21 @@ async def test_a_tuned_engine_keeps_its_process_and_gets_its_new_times(fleet):
     assert (backend.weight, backend.cap.requests) == (4, 3)
     assert now.launch is not None
     assert fleet.supervisors[0].specs == [now.launch.spec]
+    assert len(fleet.supervisors) == 1
+
+
+async def test_what_clients_may_send_changes_where_the_engine_stands(fleet):
+    """Its process goes on."""
+    now = planned()
+    now = replace(now, launch=replace(now.launch, engine=ENGINES["llama_cpp"]))
+    fleet.life.add(now)
+    put_right = fleet.plane.backends["demo"].put_right
+    body = b'{"messages": [{"role": "user", "content": "a"}], "chat_template": "x"}'
+    with pytest.raises(BadRequestError, match="chat_template is private to llama_cpp"):
+        put_right("/v1/chat/completions", body)
+    opened = now.config.launch.model_copy(update={"allow": ("chat_template",)})
+    fleet.life.tune(replace(now, config=now.config.model_copy(update={"launch": opened})), "demo")
+    assert put_right("/v1/chat/completions", body) == body
     assert len(fleet.supervisors) == 1
 
 

@@ -318,7 +318,6 @@ def test_llama_cpp_gets_a_good_request_as_it_is():
     assert ENGINES["llama_cpp"].put_right(COMPLETIONS, body) is body
     body = b'{"input": ["one", "two"]}'
     assert ENGINES["llama_cpp"].put_right(EMBEDDINGS, body) is body
-    assert ENGINES["llama_cpp"].put_right("/v1/others", b"anything") == b"anything"
 
 
 @pytest.mark.parametrize("name", ["llama_cpp", "mlx"])

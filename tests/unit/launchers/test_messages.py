@@ -70,7 +70,7 @@ def test_documents_become_text(engine, path, block, text):
     assert given == [TEXT, said, {**result, "content": [said, TEXT]}, {"type": "tool_result", "content": "x"}]
 
 
-@pytest.mark.parametrize("source", [PDF, None, "x", {"type": "url", "url": "http://d"}])
+@pytest.mark.parametrize("source", [PDF, None, "x", {"type": "url", "url": "data:text/plain,a"}])
 def test_a_document_that_is_no_text(engine, source):
     """The error says which one it is."""
     with pytest.raises(UnfitRequestError, match=r"^messages\[0\]\.content\[1\] is a document that is no text"):

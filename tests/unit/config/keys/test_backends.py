@@ -95,13 +95,34 @@ def test_a_command_takes_the_place_of_a_model():
     assert backend(name="w", launch={"cmd": ["serve"], "env": {"PORT": "{port}"}}).launch is not None
 
 
+def test_a_command_may_say_which_engine_it_is():
+    """What is private to that engine is refused, then."""
+    launch = backend(name="w", launch={"cmd": ["serve", "{port}"], "engine": "vllm"}).launch
+    assert launch is not None
+    assert launch.engine == "vllm"
+
+
+def test_what_clients_may_send_to_an_engine():
+    """Nothing by default."""
+    shut = backend(name="w", launch={"model": "m"}).launch
+    assert shut is not None
+    assert (shut.allow, shut.media_hosts) == ((), ())
+    opened = {"allow": ["n_discard", "speculative.n_max", "/v1/x"], "media_hosts": ["Images.Example.org", "*.cdn.net"]}
+    launch = backend(name="w", launch={"model": "m", **opened}).launch
+    assert launch is not None
+    assert launch.allow == ("n_discard", "speculative.n_max", "/v1/x")
+    assert launch.media_hosts == ("images.example.org", "*.cdn.net")
+
+
 @pytest.mark.parametrize(
     ("launch", "said"),
     [
         ({}, "neither `model` nor `cmd` says what to run"),
         ({"cmd": []}, "neither `model` nor `cmd` says what to run"),
         ({"cmd": ["a", "{port}"], "model": "m"}, "either `model`"),
-        ({"cmd": ["a", "{port}"], "engine": "vllm"}, "`engine` is for a `model`"),
+        ({"model": "m", "allow": ["a b"]}, "expected the name of a field in requests"),
+        ({"model": "m", "allow": "n_discard"}, "expected a list"),
+        ({"model": "m", "media_hosts": ["http://example.org"]}, "expected a host's name alone"),
         ({"cmd": ["a", "{port}"], "args": {"a": 1}}, "a `cmd` has its arguments in itself"),
         ({"cmd": ["a"]}, "the command must be told its port"),
         ({"cmd": ["a", "{port}"], "paths": ["/v1/x"]}, "is the router's own"),
