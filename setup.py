@@ -34,7 +34,9 @@ HOT = [
             "estimate/readers",
             "estimate/reading",
             "estimate/slots",
+            "keys",
             "ledger",
+            "limits",
             "loads",
             "memory/lives",
             "memory/order",
@@ -48,6 +50,7 @@ HOT = [
             "stall",
             "timeline",
             "turns",
+            "wildcards",
         )
     ),
     *(f"router/http1/{name}.py" for name in ("bodies", "heads", "requests", "responses")),

@@ -133,7 +133,7 @@ class App:
         self.rules.set_up(
             max_body=config.limits.max_body,
             max_uploads=config.limits.max_uploads,
-            keys=settings.callers(config),
+            keys=settings.keys(config),
             admins=settings.admins(config),
             access=settings.access(config),
             beside=settings.paths(config),

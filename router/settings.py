@@ -3,20 +3,19 @@
 `App` hands them over at the start and after each reload. Pure.
 """
 
-import hashlib
-
 from router.config import Config, KeyConfig
-from router.config.keys.auth import AdminKeyConfig
+from router.config.keys.auth import AdminKeyConfig, LimitedConfig
 from router.core.access import Access
 from router.core.admission import Bounds
 from router.core.health import Thresholds
+from router.core.keys import NEVER, Key, Keys, Team
+from router.core.limits import Limits
 from router.core.scopes import Admin, Scope
 from router.proxy.plane import Balancing, ExchangeLimits
-from router.proxy.requests import Caller
 from router.proxy.watching.probe import ProbeTiming
 
 _DIGITS = 8
-"""Digits of a key's digest that stand for a key without a name: they tell keys apart, and give none away."""
+"""Digits of a key's hash that stand for a key without a name: they tell keys apart, and give none away."""
 
 
 def exchange_limits(config: Config) -> ExchangeLimits:
@@ -80,29 +79,41 @@ def access(config: Config) -> Access:
     return Access(hosts=(server.host, *server.hosts), cors=server.cors, is_open=config.auth.open)
 
 
-def callers(config: Config) -> dict[str, Caller]:
-    """Give the callers by the keys that they show."""
-    return {key.key.get_secret_value(): caller(key) for key in config.auth.keys}
+def keys(config: Config) -> Keys:
+    """Give the keys of clients, by their hashes."""
+    teams = {name: Team(name, _limits(team)) for name, team in config.auth.teams.items()}
+    of_team = {key: teams[name] for name, team in config.auth.teams.items() for key in team.keys}
+    return Keys(
+        {
+            key.digest: Key(
+                _name(key),
+                priority=key.priority,
+                weight=key.weight,
+                expires=NEVER if key.expires is None else key.expires,
+                models=key.models,
+                paths=key.paths,
+                limits=_limits(key),
+                team=of_team.get(key.name or ""),
+            )
+            for key in config.auth.keys
+        }
+    )
 
 
-def admins(config: Config) -> dict[str, Admin]:
-    """Give the admins by the keys that they show."""
-    return {
-        key.key.get_secret_value(): Admin(_name(key), frozenset(map(Scope, key.scopes)))
-        for key in config.auth.admin_keys
-    }
+def admins(config: Config) -> dict[bytes, Admin]:
+    """Give the admins by the hashes of their keys."""
+    return {key.digest: Admin(_name(key), frozenset(map(Scope, key.scopes))) for key in config.auth.admin_keys}
 
 
 def weights(config: Config) -> dict[str, float]:
     """Give the shares of keys, by the names of their callers."""
-    return {caller(key).name: key.weight for key in config.auth.keys}
+    return {_name(key): key.weight for key in config.auth.keys}
 
 
-def caller(key: KeyConfig) -> Caller:
-    """Tell whose a key is."""
-    return Caller(_name(key), key.priority)
+def _limits(limited: LimitedConfig) -> Limits:
+    return Limits(**{name: getattr(limited, name) for name in LimitedConfig.model_fields})
 
 
 def _name(key: KeyConfig | AdminKeyConfig) -> str:
-    """Name a key: as router.yaml does, else by the beginning of its digest."""
-    return key.name or hashlib.sha256(key.key.get_secret_value().encode()).hexdigest()[:_DIGITS]
+    """Name a key: as router.yaml does, else by the beginning of its hash."""
+    return key.name or key.digest.hex()[:_DIGITS]

@@ -215,7 +215,7 @@ def address(options: argparse.Namespace) -> tuple[str, str]:
             sentence = f"{where!r} is no address of a router: write http://HOST:PORT"
             raise CommandError(sentence, BAD_START) from None
     config = load(options.config, os.environ).config
-    keys = config.auth.admin_keys
+    keys = [each.key.get_secret_value() for each in config.auth.admin_keys if each.key is not None]
     if not config.server.port:
         raise CommandError(
             f"{options.config} has server.port: 0, which is any free port: say where its router is with --url",
@@ -223,7 +223,7 @@ def address(options: argparse.Namespace) -> tuple[str, str]:
         )
     host = EVERYWHERE.get(config.server.host, config.server.host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
-    return url, key or (keys[0].key.get_secret_value() if keys else "")
+    return url, key or (keys[0] if keys else "")
 
 
 def _reason(error: Exception) -> str:
@@ -243,7 +243,8 @@ def _read(kind: type[T], status: int, body: bytes, url: str) -> Reply[T]:
     if plain is None or (told is None and failed is None) or absent:
         raise _no_router(url, status)
     if status in {401, 403}:
-        raise CommandError(f"{error} The key is that of --key, or the first of auth.admin_keys in the file.", BAD_START)
+        where = "The key is that of --key, or the first of auth.admin_keys in the file that is no hash."
+        raise CommandError(f"{error} {where}", BAD_START)
     return Reply(told, plain.root, error)
 
 

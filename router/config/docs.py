@@ -26,9 +26,9 @@ python -m router schema                         # the JSON Schema, which editors
 ```
 
 **Values.** A duration is `500ms`, `5s`, `10m`, `1h` or `1d`; it needs its unit, which may be a longer word (`5min`). A
-size is `64MiB` (powers of 1024), `2GB` (powers of 1000; `2G` is the same) or a number of bytes. Only `true` and `false`
-are switches: `yes`, `on` and `017` are text. A key without a value counts as left out. An unknown key is an error, and
-so is a key that occurs twice.
+size is `64MiB` (powers of 1024), `2GB` (powers of 1000; `2G` is the same) or a number of bytes. A count is `60`, `100k`
+or `2M`. Only `true` and `false` are switches: `yes`, `on` and `017` are text. A key without a value counts as left out.
+An unknown key is an error, and so is a key that occurs twice.
 
 **From the environment.** `${NAME}` and `${NAME:-default}` may stand in any value; inside `[ ]` and `{ }` put them in
 quotes. A name that the environment lacks is an error, `$${` is a literal `${`. Any single value can be set without
@@ -91,7 +91,7 @@ def _reference(value: Schema) -> tuple[str, str]:
 
 
 def _plain(path: str) -> str:
-    last = path.rpartition(".")[2] if not path.endswith(".*") else path.removesuffix(".*")
+    last = path.removesuffix(".*").rpartition(".")[2]
     return {"[]": f"list of {last[:-2]}", ".*": f"mapping of names to {last}"}.get(path[-2:], last)
 
 
@@ -99,7 +99,7 @@ def _takes(form: Schema) -> str:
     """The values that a form allows, in words."""
     if "anyOf" in form:
         return ", or ".join(dict.fromkeys(filter(None, map(_takes, form["anyOf"]))))
-    if form.get("title") in {"text", "name", "URL", "path", "duration", "size", "percentage"}:
+    if form.get("title") in {"text", "name", "URL", "path", "duration", "size", "percentage", "count", "date", "hash"}:
         return str(form["title"])
     if "enum" in form or "const" in form:
         return either([f"`{word}`" for word in form.get("enum", [form.get("const")])])

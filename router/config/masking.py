@@ -15,14 +15,14 @@ import yaml
 from router.config import scalars
 from router.config.problems import ConfigError, Problem
 from router.config.reading import places
-from router.config.redact import HIDDEN, is_hidden_key, is_nearly_secret, is_of_a_flag, is_secret
+from router.config.redact import HIDDEN, LIMITS, is_hidden_key, is_nearly_secret, is_of_a_flag, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_PUBLIC: Final = frozenset({"name", "weight", "priority", "scopes", "open"})
+_PUBLIC: Final = LIMITS | {"name", "models", "paths", "expires", "weight", "priority", "scopes", "open", "teams"}
 """Keys below `auth` that say nothing secret."""
 
 _HEADERS: Final = "headers"

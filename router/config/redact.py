@@ -25,7 +25,15 @@ HIDDEN = "(hidden)"
 NOT_SHOWN = "…"
 """Stands in messages for a part that is not shown."""
 
-KNOWN = frozenset({"keys", "admin_keys", "open", "key", "name", "weight", "priority", "scopes"})
+LIMITS = frozenset(
+    {f"{what}_per_{time}" for what in ("requests", "tokens", "cost") for time in ("minute", "day", "month")}
+) - {"cost_per_minute"} | {"max_in_flight"}
+"""The names of a key's limits, and of a team's."""
+
+KNOWN = LIMITS | {
+    "keys", "teams", "admin_keys", "open", "key", "hash", "name", "models", "paths", "expires", "weight", "priority",
+    "scopes",
+}  # fmt: skip
 """The keys that a section may have below one that is named like a secret: those of `auth`. A test holds them to it."""
 
 _SECRET = re.compile(

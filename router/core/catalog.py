@@ -19,6 +19,7 @@ from router.core.estimate.estimate import Estimate
 from router.core.health import Health
 from router.core.reshape import Reshape
 from router.core.stall import Progress
+from router.core.wildcards import matches
 
 DOUBT = 2
 """Errors in a row from which on a backend is in doubt, even if their statuses blame the requests. The price: a client
@@ -253,7 +254,7 @@ class Catalog:
             if length > len(name):
                 return
             for wildcard, parts in self._wildcards.get(name[:length], ()):
-                if _matches(parts, name):
+                if matches(parts, name):
                     yield wildcard
                     break
 
@@ -292,20 +293,3 @@ def _few(names: Sequence[str]) -> str:
 def _other_name(name: str) -> str:
     """Give the name that means the same to Ollama."""
     return name.removesuffix(_LATEST) if name.endswith(_LATEST) else name + _LATEST
-
-
-def _matches(parts: Sequence[str], name: str) -> bool:
-    """Tell whether a wildcard, split at its asterisks, matches a name: all parts in order, the outer ones at the ends.
-
-    The time is linear in the name: the first place where a part is found is always good enough.
-    """
-    first, *middle, last = parts
-    if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
-        return False
-    at, end = len(first), len(name) - len(last)
-    for part in middle:
-        found = name.find(part, at, end)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return True

@@ -4,16 +4,16 @@ The lanes differ only in how they read. The checks of a request and their order 
 size, the body, the id. `writing` has the way it is written for a backend.
 """
 
-import hmac
 import random
 import re
+import time
 from asyncio import BaseTransport
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import count
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -22,6 +22,7 @@ from router.core.access import Access, Asked, asked_of, unnamed
 from router.core.apis import READ_WHOLE
 from router.core.errors import RouterError
 from router.core.form import FormOutline, peek_form
+from router.core.keys import NEVER, Key, Keys, digest
 from router.core.outline import Outline, Outliner, Texts
 from router.core.peek import Stay, peek
 from router.core.scopes import LOCAL, Admin
@@ -52,22 +53,29 @@ _PREFLIGHT_LASTS = 7200
 """Seconds for which a browser may remember a preflight's answer: the most that any browser allows."""
 
 
-class Caller(NamedTuple):
+class Caller:
     """Whose key a client showed (`name`), and the priority class of its requests, unless they ask for a later one.
 
     `cors` are the lines of its answers' heads that let a page of another origin read them. `address` is the client's.
+    `key` is None where the router has no keys.
     """
 
-    name: str = ""
-    priority: int = 0
-    cors: bytes = b""
-    address: str = ""
+    # As `Request`: no NamedTuple.
+
+    def __init__(
+        self, name: str = "", priority: int = 0, cors: bytes = b"", address: str = "", key: Key | None = None
+    ) -> None:
+        self.name: Final = name
+        self.priority: Final = priority
+        self.cors: Final = cors
+        self.address: Final = address
+        self.key: Final = key
 
 
 ANYBODY = Caller()
 _NONE: Mapping[str, str] = MappingProxyType({})
-_NOBODY: Mapping[str, Caller] = MappingProxyType({})
-_NO_ADMINS: Mapping[str, Admin] = MappingProxyType({})
+_NOBODY: Final = Keys()
+_NO_ADMINS: Mapping[bytes, Admin] = MappingProxyType({})
 
 
 class Request:
@@ -119,10 +127,11 @@ class Request:
 class Rules:
     """The checks of every request, whichever lane reads it.
 
-    `source` gives the randomness for the ids of requests that have none.
+    `source` gives the randomness for the ids of requests that have none, and `clock` the Unix time, in seconds.
     """
 
-    def __init__(self, source: random.Random) -> None:
+    def __init__(self, source: random.Random, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self.draining = False
         self.uploads = Uploads(b"%032x" % source.getrandbits(128))
         self.refusals = RefusalLog()
@@ -140,15 +149,15 @@ class Rules:
         *,
         max_body: int = 64 * 1024 * 1024,
         max_uploads: int = DEFAULT_BUDGET,
-        keys: Mapping[str, Caller] = _NOBODY,
-        admins: Mapping[str, Admin] = _NO_ADMINS,
+        keys: Keys = _NOBODY,
+        admins: Mapping[bytes, Admin] = _NO_ADMINS,
         access: Access | None = None,
         beside: Mapping[str, str] = _NONE,
     ) -> None:
         """Replace the rules, for the requests from now on.
 
-        A client must show one of `keys`, which have their callers beside them; for /admin, a key of `admins`. Where
-        there are none, `access` decides. `max_body` and `max_uploads` are in bytes.
+        A client must show one of `keys`; for /admin, one whose digest is in `admins`. Where there are none, `access`
+        decides. `max_body` and `max_uploads` are in bytes.
         """
         self.max_body = max_body
         # Paths of commands that aren't under /v1, each with the model that it is for unless a request names another.
@@ -157,10 +166,8 @@ class Rules:
         self.uploads.budget = max(max_uploads, max_body)
         # A new object each time, so that heads which an earlier one let in are checked again.
         self.access = access or Access()
-        self._keys = [key.encode() for key in keys]
-        self._callers = list(keys.values())
-        self._admin_keys = [key.encode() for key in admins]
-        self._admins = list(admins.values())
+        self._keys = keys
+        self._admins = dict(admins)
 
     def admit(self, headers: Headers, authority: str = "", address: str = "") -> Caller:
         """Check that a request is allowed, and give its caller; `authority` is that of its target, if it has one.
@@ -173,15 +180,31 @@ class Rules:
         if self.draining:
             raise stopping()
         asked = asked_of(headers, authority)
-        caller = ANYBODY
-        if self._keys:
-            place = _shown(headers, self._keys)
-            if place < 0:
-                raise errors.UnauthorizedError(_NO_KEY)
-            caller = self._callers[place]
-        else:
+        if not self._keys:
             self.access.check(asked)
-        return Caller(caller.name, caller.priority, self._cors(asked), address)
+            return Caller(cors=self._cors(asked), address=address)
+        key = self._key_of(headers)
+        if key is None:
+            raise errors.UnauthorizedError(_NO_KEY)
+        self.check_expiry(key)
+        return Caller(key.name, key.priority, self._cors(asked), address, key)
+
+    def check_expiry(self, key: Key | None) -> None:
+        """Raise UnauthorizedError if a key is no longer valid."""
+        if key is not None and key.expires != NEVER and key.has_expired(self._clock()):
+            raise errors.UnauthorizedError(f"The API key '{key.name}' has expired.")
+
+    def _key_of(self, headers: Headers) -> Key | None:
+        """Find the key that is shown, beside others, it may be, that are for a proxy."""
+        bearer, plain = _shown(headers)
+        return self._keys.find(bearer) or self._keys.find(plain)
+
+    def _admin_of(self, headers: Headers) -> Admin | None:
+        for shown in _shown(headers):
+            admin = self._admins.get(digest(shown)) if shown else None
+            if admin is not None:
+                return admin
+        return None
 
     def admit_admin(
         self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True, changes: bool = False
@@ -191,20 +214,20 @@ class Rules:
         `remote` is the address of the client, `authority` that of the request's target, if it has one. See
         `Access.check_admin`.
         """
-        if not self._admin_keys:
+        if not self._admins:
             self.access.check_admin(asked_of(headers, authority), remote, http11=http11, changes=changes)
             return LOCAL
-        place = _shown(headers, self._admin_keys)
-        if place < 0:
+        admin = self._admin_of(headers)
+        if admin is None:
             raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
-        return self._admins[place]
+        return admin
 
     def may_look(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> bool:
         """Whether a request may see models and backends: its sender may use or manage them."""
         asked = asked_of(headers, authority)
         if self.shows_key(headers):
             return True
-        if self._keys and self._admin_keys:
+        if self._keys and self._admins:
             return False
         with suppress(errors.RouterError):
             if self._keys:
@@ -216,7 +239,9 @@ class Rules:
 
     def shows_key(self, headers: Headers) -> bool:
         """Whether a request shows a valid key, of either kind."""
-        return _shown(headers, [*self._keys, *self._admin_keys]) >= 0
+        key = self._key_of(headers)
+        valid = key is not None and not key.has_expired(self._clock())
+        return valid or self._admin_of(headers) is not None
 
     def cors(self, headers: Headers) -> bytes:
         """Write the lines of an answer's head that let the asking page read it; none if it may not."""
@@ -331,8 +356,8 @@ def late_head(seconds: float) -> errors.RequestTimeoutError:
     return errors.RequestTimeoutError(f"The request's head didn't come within {seconds:g} s.")
 
 
-def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
-    """Give the index of the key that is shown, beside others, it may be, that are for a proxy; -1: none is."""
+def _shown(headers: Headers) -> tuple[bytes, bytes]:
+    """Give what a request shows as a key: as a bearer token, and in a header of its own; empty: it shows none."""
     bearer = plain = b""
     for name, value in headers:
         if name == b"authorization":
@@ -340,14 +365,7 @@ def _shown(headers: Headers, keys: Iterable[bytes]) -> int:
                 bearer = value[7:].strip()
         elif name == b"x-api-key" or name == b"api-key":  # noqa: PLR1714  (compiled, two comparisons are cheaper)
             plain = value
-    place = -1
-    # All keys are compared, each in constant time, so that timing tells nothing of them.
-    for shown in (plain, bearer):
-        if shown:
-            for number, key in enumerate(keys):
-                if hmac.compare_digest(shown, key):
-                    place = number
-    return place
+    return bearer, plain
 
 
 def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: bool, cors: bytes = b"") -> bytes:

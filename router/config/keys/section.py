@@ -14,7 +14,8 @@ def setting(default: Any, meaning: str) -> Any:  # noqa: ANN401 - the default is
     """A field with a default, which is written as in router.yaml and appended to the description."""
     said = "none" if default is None else "empty" if default in ((), {}) else default
     said = str(said).lower() if isinstance(said, bool) else said
-    said = f"[{', '.join(said)}]" if isinstance(said, tuple) else said
+    if isinstance(said, tuple):
+        said = f"[{', '.join(each if each.isalnum() else repr(each) for each in said)}]"
     description = f"{meaning} Default: {said}."
     return Field(default=default, validate_default=True, description=description)
 

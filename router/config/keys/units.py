@@ -1,5 +1,7 @@
 """Durations and sizes: `500ms`, `5s`, `10m`, `1.5h` → seconds as a float; `64MiB`, `2GB`, `4096` → bytes as an int.
 
+Counts: `60`, `100k`, `2M` → an int. Dates: `2027-01-31` → a Unix time.
+
 A duration needs a unit, because programs disagree whether a bare `5` means seconds or milliseconds; only 0 is the same
 in both. Units may be longer words, too: `5min`, `30 sec`, `2 hours`, `1d`. A size without a unit is in bytes; `64M` is
 `64MB`, and `64Mi` is `64MiB`, as in Kubernetes. `never`, for keys that allow it, is infinity; `90%` is a `Share`.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema
@@ -37,6 +40,10 @@ BOUNDS = "x-bounds"
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)"
 _DURATION = re.compile(rf"{_NUMBER} ?(ms|s(?:ec(?:s|onds?)?)?|m(?:in(?:s|utes?)?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)")
 _SIZE = re.compile(rf"{_NUMBER} ?((?:[kmgt]i?)?)b?", re.IGNORECASE)
+_COUNT = re.compile(rf"{_NUMBER} ?([km]?)", re.IGNORECASE)
+_THOUSANDS = {"": 1, "k": 1000, "m": 1000_000}
+_MOST = 10**15
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,15})?) ?%")
 
 
@@ -85,6 +92,34 @@ def size(value: object) -> int:
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         return round(float(match[1]) * _BYTES[match[2].lower()])
     raise ValueError("expected a size such as 64MiB, 2GB or a whole number of bytes, got {got}")
+
+
+def count(value: object) -> int:
+    """A number of things, above 0. Raises ValueError, with `{got}` for the value, if it isn't one."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST:
+        return value
+    if isinstance(value, str) and (match := _COUNT.fullmatch(value)):
+        found = float(match[1]) * _THOUSANDS[match[2].lower()]
+        if found.is_integer() and 0 < found <= _MOST:
+            return int(found)
+    raise ValueError("expected a whole number above 0, such as 60, 100k or 2M, got {got}")
+
+
+def expiry(value: object) -> float:
+    """The Unix time at which something ends: that of a moment, or of the end of a day. Without an offset, in UTC."""
+    if isinstance(value, str) and (match := _MOMENT.fullmatch(value)):
+        try:
+            moment = datetime.fromisoformat(value)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return (moment if match[1] else moment + timedelta(days=1)).timestamp()
+        except (ValueError, OverflowError):
+            pass  # there is no such day
+    raise ValueError("expected a date, such as 2027-01-31, or a time, such as 2027-01-31T18:00+01:00, got {got}")
+
+
+def expiry_in_words(at: float) -> str:
+    """The moment, in UTC, as `expiry` reads it."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def size_or_share(value: object) -> int | Share:
@@ -220,3 +255,33 @@ SizeOrShare = Annotated[
     ),
 ]
 """Bytes, or a Share of what there is."""
+
+Count = Annotated[
+    int,
+    BeforeValidator(count),
+    WithJsonSchema(
+        {
+            "title": "count",
+            "type": ["string", "integer"],
+            "pattern": f"^{_NUMBER} ?[kKmM]?$",
+            "minimum": 1,
+            "examples": [60, "100k", "2M"],
+        }
+    ),
+]
+"""A whole number above 0."""
+
+Expiry = Annotated[
+    float,
+    BeforeValidator(expiry),
+    PlainSerializer(expiry_in_words, when_used="json"),
+    WithJsonSchema(
+        {
+            "title": "date",
+            "type": "string",
+            "pattern": f"^{_MOMENT.pattern}$",
+            "examples": ["2027-01-31", "2027-01-31T18:00+01:00"],
+        }
+    ),
+]
+"""A Unix time, in seconds."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from hashlib import sha256
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ import launchers.engines
 from router.config.problems import did_you_mean, either
 from router.config.redact import HIDDEN
 from router.config.scalars import FromEnvironment, read, typed
+from router.core.paths import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,8 @@ _URL = re.compile(
 )
 _REQUEST_FIELD = re.compile(r"[A-Za-z_][\w.-]{0,127}|/[\w./-]{1,127}", re.ASCII)
 _PATH = re.compile(r"/[\w.~!$&'()*+,;=:@%/?-]*", re.ASCII)
+_KEY_HASH = re.compile(r"sha256:([0-9a-f]{64})")
+_OF_NOTHING = sha256().hexdigest()
 _ENDPOINT = re.compile(r"/(?:chat/completions|completions|embeddings|messages|responses)\Z")
 
 
@@ -168,6 +172,26 @@ def path(value: object, expected: str = "a path") -> str:
     raise ValueError(f"expected {expected} such as /health, got {{got}}")
 
 
+def path_pattern(value: object) -> str:
+    """A pattern of paths, in the form that the router knows them by: `paths.meant`."""
+    said = text(value)
+    if said == "*":
+        return said
+    if not said.startswith("/") or _PATH.fullmatch(said) is None or "?" in said:
+        raise ValueError("expected a path, such as /v1/* or /v1/chat/completions, got {got}")
+    return meant(said.encode()).target.decode()
+
+
+def key_hash(value: object) -> str:
+    """The digits of a key's SHA-256."""
+    match = _KEY_HASH.fullmatch(text(value).lower())
+    if match is None:
+        raise ValueError("expected sha256: and 64 hexadecimal digits, as `python -m router key new` prints them")
+    if match[1] == _OF_NOTHING:
+        raise ValueError("this is the hash of no text at all: whatever should have been the key was empty")
+    return match[1]
+
+
 def host_name(value: object) -> str:
     """A host name, in lower case; `*.example.org` is every name that ends so."""
     match = _HOST_NAME.fullmatch(said := text(value).lower().removesuffix("."))
@@ -253,6 +277,7 @@ Address = Annotated[str, BeforeValidator(address), WithJsonSchema(TEXT)]
 HostName = Annotated[str, BeforeValidator(host_name), WithJsonSchema(TEXT)]
 RequestField = Annotated[str, BeforeValidator(request_field), WithJsonSchema(TEXT)]
 Origin = Annotated[str, BeforeValidator(origin), WithJsonSchema(TEXT)]
+PathPattern = Annotated[str, BeforeValidator(path_pattern), WithJsonSchema(TEXT)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Whole = Annotated[int, BeforeValidator(whole)]
 Number = Annotated[float, BeforeValidator(number)]
@@ -262,4 +287,12 @@ Secret = Annotated[
     PlainSerializer(lambda _: HIDDEN, when_used="json"),
     WithJsonSchema(TEXT),
 ]
+Hash = Annotated[
+    str,
+    BeforeValidator(key_hash),
+    PlainSerializer(lambda _: HIDDEN, when_used="json"),
+    WithJsonSchema({"title": "hash", "type": "string", "pattern": "^[sS][hH][aA]256:[0-9a-fA-F]{64}$"}),
+]
+"""The SHA-256 of a key: 64 hexadecimal digits."""
+
 MaybeSecret = Annotated[Secret | None, absent_if_empty]

@@ -21,6 +21,7 @@ def test_the_page_has_every_key():
             "memory.limit",
             "auth",
             "auth.keys[]",
+            "auth.teams.*",
             "auth.admin_keys[]",
         ],
         "logging",

@@ -80,7 +80,14 @@ def test_all_else_is_shown(secretive):
     }
     assert (launch["start_timeout"], launch["unload_after"]) == ("10m", "never")
     assert data["routes"]["r"]["set"] == {"user": HIDDEN, "safety": {"password": HIDDEN}, "stop": ["a"]}
-    assert data["auth"]["keys"][1] == {"key": HIDDEN, "name": "team", "weight": 1.0, "priority": 1}
+    assert data["auth"]["keys"][1] == {
+        "key": HIDDEN,
+        "name": "team",
+        "weight": 1.0,
+        "priority": 1,
+        "models": ["*"],
+        "paths": ["*"],
+    }
     assert (data["limits"]["max_body"], data["health"]["interval"]) == ("64MiB", "5s")
 
 

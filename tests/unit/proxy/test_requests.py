@@ -18,6 +18,7 @@ from router.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from router.core.keys import Key, Keys, digest
 from router.core.reshape import Reshape
 from router.core.scopes import Admin, Scope
 from router.http1.heads import Headers
@@ -42,8 +43,19 @@ BODY = b'{"model": "m", "stream": true}'
 
 def rules(*keys: str, max_body: int = 100) -> Rules:
     made = Rules(random.Random(7))  # noqa: S311  (the same ids in each run)
-    made.set_up(max_body=max_body, keys={key: Caller(key) for key in keys})
+    made.set_up(max_body=max_body, keys=known(*keys))
     return made
+
+
+def known(*keys: str) -> Keys:
+    """Give keys that have their own names."""
+    return Keys({digest(key.encode()): Key(key) for key in keys})
+
+
+def said_of(caller: Caller) -> tuple[str, bytes]:
+    """Give whose key was shown, and which page may read the answer."""
+    assert (caller.key is None) is (caller.name == "")
+    return caller.name, caller.cors
 
 
 def headers(*lines: str) -> Headers:
@@ -62,7 +74,7 @@ def understood(*lines, target=b"/v1/chat/completions", keys=(), body=BODY, http1
 @pytest.mark.parametrize("lines", [[], ["authorization: Bearer whatever"], ["x-api-key: whatever"]])
 def test_without_keys_everybody_may_ask(lines):
     """No key is asked for where none is configured."""
-    assert rules().admit(headers(*lines)) == ANYBODY
+    assert said_of(rules().admit(headers(*lines))) == ("", b"")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +96,9 @@ def test_who_shows_a_key_may_ask(lines):
     rules("sesame", "two", "schlüssel").admit(headers(*lines))
 
 
+HASH = digest(b"sesame").hex()
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -97,10 +112,14 @@ def test_who_shows_a_key_may_ask(lines):
         ["authorization: Bearer wrong", "x-api-key: sesam"],
         ["x-api-key: Bearer sesame"],
         ["cookie: sesame"],
+        ["x-api-key: "],
+        [f"authorization: Bearer {HASH}"],
+        [f"authorization: Bearer sha256:{HASH}"],
+        [f"x-api-key: {HASH}"],
     ],
 )
 def test_who_shows_none_may_not(lines):
-    """What isn't a key, letter by letter, is none; the answer says how to send sesame and doesn't show any."""
+    """What isn't a key, letter by letter, is none, nor is its hash; the answer says how to send one, and shows none."""
     with pytest.raises(UnauthorizedError, match="Authorization: Bearer KEY") as caught:
         rules("sesame", "two").admit(headers(*lines))
     assert "sesame" not in caught.value.message
@@ -115,6 +134,20 @@ def test_nobody_may_ask_while_the_router_stops():
     assert caught.value.retry_after
 
 
+def test_a_key_is_valid_until_it_expires():
+    """Then its owner is told so; it shows nothing any more."""
+    now = 100.0
+    made = Rules(random.Random(7), lambda: now)  # noqa: S311
+    made.set_up(keys=Keys({digest(b"sesame"): Key("alice", expires=200.0)}))
+    shown = headers("authorization: Bearer sesame")
+    assert made.admit(shown).name == "alice"
+    assert made.shows_key(shown)
+    now = 200.0
+    with pytest.raises(UnauthorizedError, match=r"The API key 'alice' has expired\."):
+        made.admit(shown)
+    assert not made.shows_key(shown)
+
+
 def test_a_body_may_be_as_long_as_the_limit():
     """One byte more is refused, with the setting that would allow it."""
     rules(max_body=100).check_length(100)
@@ -127,7 +160,7 @@ def test_a_body_may_be_as_long_as_the_limit():
 
 def of_pages(*keys: str, cors: tuple[str, ...] = ("https://chat.test",)) -> Rules:
     made = rules(*keys)
-    made.set_up(keys={key: Caller(key) for key in keys}, access=Access(["router.lan"], cors))
+    made.set_up(keys=known(*keys), access=Access(["router.lan"], cors))
     return made
 
 
@@ -157,7 +190,7 @@ def test_without_keys_it_counts_where_a_request_is_from(lines):
 @pytest.mark.parametrize("lines", BAD_PLACES)
 def test_who_shows_a_key_may_be_anywhere(lines):
     """It is no cookie: no browser adds it by itself."""
-    assert of_pages("sesame").admit(headers(*lines, "authorization: Bearer sesame")) == Caller("sesame")
+    assert said_of(of_pages("sesame").admit(headers(*lines, "authorization: Bearer sesame"))) == ("sesame", b"")
     with pytest.raises(UnauthorizedError):
         of_pages("sesame").admit(headers(*lines, "cookie: key=sesame"))
 
@@ -166,8 +199,8 @@ def test_a_page_that_is_named_reads_its_answers():
     """With a key or without; another one reads nothing, though its key may be right."""
     bearer = "authorization: Bearer sesame"
     assert of_pages().admit(headers(PAGE)).cors == READS
-    assert of_pages("sesame").admit(headers(PAGE, bearer)) == Caller("sesame", cors=READS)
-    assert of_pages("sesame").admit(headers("origin: https://evil.test", bearer)) == Caller("sesame")
+    assert said_of(of_pages("sesame").admit(headers(PAGE, bearer))) == ("sesame", READS)
+    assert said_of(of_pages("sesame").admit(headers("origin: https://evil.test", bearer))) == ("sesame", b"")
 
 
 def test_the_target_may_name_the_host():
@@ -184,7 +217,7 @@ OPS = Admin("ops", (Scope.READ,))
 def test_an_admin_key_manages_from_anywhere():
     """Without one it is this machine that does."""
     managed = of_pages()
-    managed.set_up(admins={"sesame": OPS}, access=Access())
+    managed.set_up(admins={digest(b"sesame"): OPS}, access=Access())
     for lines in BAD_PLACES:
         assert managed.admit_admin(headers(*lines, "authorization: Bearer sesame"), "10.0.0.7") is OPS
         with pytest.raises(UnauthorizedError, match="No valid admin key"):

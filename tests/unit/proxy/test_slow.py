@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from router.proxy.requests import Caller, Rules
+from router.core.keys import Key, Keys, digest
+from router.proxy.requests import Rules
 from router.proxy.slow import SlowLane
 from tests.fakes.wired import Scene
 
@@ -19,7 +20,7 @@ def asked(remote: str | None, host: bytes = b"localhost") -> Any:
     )
 
 
-@pytest.mark.parametrize("keys", [{}, {"a key that is long": Caller("alice")}])
+@pytest.mark.parametrize("keys", [Keys(), Keys({digest(b"a key that is long"): Key("alice")})])
 @pytest.mark.parametrize(("remote", "may"), [("127.0.0.1", True), ("192.0.2.1", False), (None, False)])
 async def test_only_who_may_manage_the_router_is_told_of_backends(remote, may, keys):
     """Where there are keys; whose address nobody knows is no exception."""

@@ -1,4 +1,4 @@
-"""Durations and sizes."""
+"""Durations, sizes, counts and dates."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from router.config.keys.units import (
     Share,
     Size,
     SizeOrShare,
+    count,
     duration,
     duration_in_words,
     duration_or_never,
+    expiry,
+    expiry_in_words,
     hedge_after,
     lasting,
     size,
@@ -169,3 +172,45 @@ def test_pydantic_refuses_too():
     """The types raise what pydantic gathers."""
     with pytest.raises(ValidationError):
         TypeAdapter(Duration).validate_python("soon")
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(1, 1), ("60", 60), ("100k", 100_000), ("100 K", 100_000), ("2M", 2_000_000), ("1.5m", 1_500_000)],
+)
+def test_a_count(value, number):
+    """A whole number, or thousands and millions of them."""
+    assert count(value) == number
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, True, 1.0, "0", "1.5", "0.0001k", "2G", "many", "", None, 10**16, "9" * 15 + "M"]
+)
+def test_what_is_no_count(value):
+    with pytest.raises(ValueError, match="expected a whole number above 0"):
+        count(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("1970-01-01", 86400.0),
+        ("2027-01-31", 1801440000.0),
+        ("2027-01-31T18:00", 1801418400.0),
+        ("2027-01-31 18:00:30Z", 1801418430.0),
+        ("2027-01-31T18:00+01:00", 1801414800.0),
+    ],
+)
+def test_when_something_ends(text, at):
+    """A day is valid to its end; a time without an offset is in UTC."""
+    assert expiry(text) == at
+    assert expiry(expiry_in_words(at)) == at
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2027-02-30", "2027-01-31T25:00", "9999-12-31", "20270131", "31.01.2027", "tomorrow", "", 1801440000, None],
+)
+def test_what_is_no_date(value):
+    with pytest.raises(ValueError, match="expected a date, such as 2027-01-31"):
+        expiry(value)
