@@ -30,6 +30,7 @@ from router import settings
 from router.api.ollama import Ollama
 from router.api.page import Page
 from router.api.surface import Surface, servable
+from router.certificates import Certificates
 from router.config import Config
 from router.config.versions import Versions
 from router.core.catalog import Backend
@@ -114,7 +115,10 @@ class App:
         most = config.limits.max_connections
         room = most if files is None else min(most, room_for_clients(files))
         self.plane.connections.spare = room // 2
-        self.listener = Listener(config.server, self.plane, self.rules, room=room)
+        self.certificates = Certificates(folder)
+        self.listener = Listener(
+            config.server, self.plane, self.rules, room=room, context=lambda: self.certificates.context
+        )
         self._prober = Prober(self.plane, settings.probe_timing(config), chance.random)
         self.fleet = Fleet(
             self.plane, self._prober, self._logs, self._announce, policy, Store(folder / config.state.dir)
@@ -151,6 +155,7 @@ class App:
         """Serve, and start the engines; returns before these are ready. Raises StartError."""
         logging.getLogger().addHandler(self._feed)
         plan = self._first_plan()
+        await self.certificates.start(self._config.server.tls)
         await self.fleet.apply(steps(self.plan, plan, Room()), plan)
         self.plan = plan
         await self._bind()
@@ -194,6 +199,7 @@ class App:
         config = overrides.config
         plan, todo = await self._steps_to(config)
         self._set_up(config)
+        self.certificates.follow(config.server.tls)
         await self.fleet.apply(todo, plan)
         self.plan = plan
         self._lay(overrides.within(plan.backends))
@@ -220,6 +226,7 @@ class App:
     async def _steps_to(self, config: Config, *, quiet: bool = False) -> tuple[Plan, list[Step]]:
         """Plan a configuration, and find the steps to it from what runs. Raises StartError."""
         self.listener.check(config.auth)
+        await self.certificates.check(config.server.tls)
         looked = await aside(self._look)
         facts = self._seen = with_known_gpus(looked, self._seen)
         if facts is not looked and facts.gpus:
@@ -343,5 +350,6 @@ class App:
         logging.getLogger().removeHandler(self._feed)
         self._historian.stop()
         self.plane.close()
+        await self.certificates.stop()
         await self.listener.close()
         self._ended.close()

@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import cast
@@ -22,6 +23,7 @@ from router.proxy.lane import Lane
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules, stopping
 from router.proxy.resolve import OWN_WITHIN, Names, fixed
+from router.proxy.secured import Handshakes, Secured
 from router.proxy.slow import SlowLane
 from router.proxy.slow_connection import SlowConnection
 from router.proxy.unusual import expect
@@ -49,11 +51,17 @@ def room_for_clients(files: int) -> int:
 
 
 class Listener:
-    """Listens as `where` says, for at most `room` clients at a time."""
+    """Listens as `where` says, for at most `room` clients at a time.
 
-    def __init__(self, where: ServerConfig, plane: Plane, rules: Rules, *, room: int) -> None:
+    `context` gives the certificate's, for each connection, if `where` says that there is one.
+    """
+
+    def __init__(
+        self, where: ServerConfig, plane: Plane, rules: Rules, *, room: int, context: Callable[[], ssl.SSLContext]
+    ) -> None:
         self.slow = SlowLane(plane, rules)
         self._where = where
+        self._context = context
         self._plane = plane
         self._rules = rules
         self.room = room
@@ -82,7 +90,8 @@ class Listener:
         if host in {"0.0.0.0", "::"}:
             # Every address: name one that works here.
             host = "127.0.0.1"
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self._where.tls is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @property
     def busy(self) -> bool:
@@ -125,7 +134,14 @@ class Listener:
             raise
 
     async def _listen(self, lane: Lane, port: int) -> asyncio.Server:
-        return await _listening(lambda: Client(lane), self._where.host, port, self._plane.connections.names)
+        return await _listening(self._clients(lane), self._where.host, port, self._plane.connections.names)
+
+    def _clients(self, lane: Lane) -> Callable[[], asyncio.Protocol]:
+        """Give what makes the protocol of a new connection."""
+        if self._where.tls is None:
+            return lambda: Client(lane)
+        handshakes, context = Handshakes(lane.loop), self._context
+        return lambda: Secured(lane, handshakes, context, lambda: Client(lane))
 
     @property
     def _servers(self) -> list[asyncio.Server]:
@@ -163,9 +179,10 @@ class Listener:
             each.close()
         if lane is None or self._server not in wide:
             return
+        clients = self._clients(lane)
         for host in _LOOPBACK.get(self._where.host, ()):
             with suppress(OSError):
-                self._at_the_end.append(await loop.create_server(lambda: Client(lane), host, port, reuse_address=True))
+                self._at_the_end.append(await loop.create_server(clients, host, port, reuse_address=True))
 
     def close_port(self) -> None:
         """Accept nobody any more; who is connected stays."""
@@ -181,7 +198,7 @@ class Listener:
             await self._runner.cleanup()
 
 
-async def _listening(client: Callable[[], Client], host: str, port: int, names: Names) -> asyncio.Server:
+async def _listening(client: Callable[[], asyncio.Protocol], host: str, port: int, names: Names) -> asyncio.Server:
     """Bind the port, and serve nobody yet. `::` is every address, also of IPv4; where there is no IPv6, these alone."""
     loop, listening = asyncio.get_running_loop(), None
     if host == "::":

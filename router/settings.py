@@ -76,7 +76,9 @@ def paths(config: Config) -> dict[str, str]:
 def access(config: Config) -> Access:
     """Say who may ask without a key. A name that the router listens at is one of its own."""
     server = config.server
-    return Access(hosts=(server.host, *server.hosts), cors=server.cors, is_open=config.auth.open)
+    return Access(
+        hosts=(server.host, *server.hosts), cors=server.cors, is_open=config.auth.open, tls=server.tls is not None
+    )
 
 
 def keys(config: Config) -> Keys:

@@ -102,12 +102,16 @@ class Access:
 
     `hosts` are Host names that are answered, besides addresses and localhost; `*.example.org` is every name that ends
     so. `cors` are the allowed origins of other pages. With `is_open`, other machines need no key, also through a proxy.
+    With `tls`, clients reach the router by https alone, and so does its own page.
     """
 
-    def __init__(self, hosts: Iterable[str] = (), cors: Iterable[str] = (), *, is_open: bool = False) -> None:
+    def __init__(
+        self, hosts: Iterable[str] = (), cors: Iterable[str] = (), *, is_open: bool = False, tls: bool = False
+    ) -> None:
         self._names = _any_of([_name(host) for host in hosts])
         self._named = _any_of(list(cors))
         self._is_open = is_open
+        self._tls = tls
 
     def check(self, asked: Asked) -> None:
         """Raise ForbiddenError if a request may not use the models without a key."""
@@ -181,7 +185,7 @@ class Access:
         if origin is None or host is None:
             return False
         scheme, name, port = origin
-        if port != (host[1] or _PORTS[scheme]):
+        if port != (host[1] or _PORTS[scheme]) or (self._tls and scheme != "https"):
             return False
         return name == host[0] or (self._is_own_name(name) and self._is_own_name(host[0]))
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from operator import attrgetter
 
-from pydantic import BaseModel
-
 from launchers.described import NOT_DESCRIBED, Described
 from launchers.devices import DeviceFigures
 from launchers.gpus import as_started, lacking
@@ -241,6 +239,8 @@ def _routes(old: Config, new: Config) -> Iterator[Step]:
             yield Step(Do.ROUTE, name, "changes" if name in old.routes else "is new")
 
 
+_SECTIONS = ("server", "balance", "health", "limits", "memory", "memory.limit", "auth", "logging", "state")
+
 FIXED = {
     "server": ("host", "port", "ollama_port", "keep_engines"),
     "logging": ("dir",),
@@ -251,16 +251,17 @@ FIXED = {
 
 
 def _sections(old: Config, new: Config) -> Iterator[Step]:
-    for section in ("server", "balance", "health", "limits", "memory", "memory.limit", "auth", "logging", "state"):
+    for section in _SECTIONS:
         part = attrgetter(section)
         one, other = part(old), part(new)
         words = [each.model_dump(mode="json") for each in (one, other)]
         for key in type(one).model_fields:
             before = getattr(one, key)
+            after = getattr(other, key)
             # Sections below a section are compared by themselves.
-            if before == getattr(other, key) or isinstance(before, BaseModel):
+            if before == after or f"{section}.{key}" in _SECTIONS:
                 continue
-            if key in FIXED.get(section, ()):
+            if key in FIXED.get(section, ()) or (key == "tls" and None in {before, after}):
                 yield Step(Do.STUCK, f"{section}.{key}", "takes a restart of the router")
             else:
                 # No secret is shown.
@@ -270,4 +271,6 @@ def _sections(old: Config, new: Config) -> Iterator[Step]:
 
 def _words(value: object) -> str:
     """Write the value of a key for people."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {said}" for name, said in value.items())
     return "none" if value is None else str(value)

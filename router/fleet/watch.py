@@ -41,10 +41,16 @@ Digests = dict[str, str]
 
 
 class Watcher:
-    """Calls `changed` when the content of a file, or of one that matches a pattern, has changed."""
+    """Calls `changed` when the content of a file, or of one that matches a pattern, has changed.
 
-    def __init__(self, files: Iterable[Path], patterns: Iterable[str], changed: Callable[[], None]) -> None:
+    `what` is what the log calls them.
+    """
+
+    def __init__(
+        self, files: Iterable[Path], patterns: Iterable[str], changed: Callable[[], None], what: str = "router.yaml"
+    ) -> None:
         self._changed = changed
+        self._what = what
         # Set when other folders are to be watched.
         self._moved = asyncio.Event()
         # Why the system reports no changes, if it doesn't.
@@ -77,7 +83,7 @@ class Watcher:
                 why = f"{error}".partition("\n")[0] or type(error).__name__
             if why and why != self._unwatched:
                 log.warning(
-                    f"the system can't tell when router.yaml changes: it is looked at each {LOOK_EVERY:g} s", why=why
+                    f"the system can't tell when {self._what} changes: it is looked at each {LOOK_EVERY:g} s", why=why
                 )
             self._unwatched = why
             await asyncio.sleep(0 if self._moved.is_set() else LOOK_EVERY)

@@ -17,7 +17,7 @@ from router.config.problems import KeyPath
 from router.config.redact import public
 from router.fleet.launches import located
 
-_ALWAYS: Final = ("include", "profile", "auth", "logging.dir", "state.dir")
+_ALWAYS: Final = ("include", "profile", "auth", "server.tls", "logging.dir", "state.dir")
 """Keys that stay as they are. A profile is a file, too, of engines' options."""
 
 _OF_LAUNCHES: Final = ("cmd", "args", "env")

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
@@ -334,6 +335,7 @@ class FakeEngine:
         own_process: bool = False,
         key: str = "",
         answers: Mapping[str, bytes] | None = None,
+        tls: ssl.SSLContext | None = None,
         **defaults: object,
     ) -> None:
         self.host = host
@@ -342,6 +344,7 @@ class FakeEngine:
         self.publishes = publishes
         self.stats = Stats()
         self.answers = dict(answers or {})
+        self._tls = tls
         self._models = list(models)
         self._own_process = own_process
         self._key = key.lower()  # as Request.header gives it
@@ -354,11 +357,11 @@ class FakeEngine:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://{self.host}:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://{self.host}:{self.port}"
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Link(self), self.host, self.port, backlog=1024)
+        self._server = await loop.create_server(lambda: Link(self), self.host, self.port, ssl=self._tls, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -120,7 +120,7 @@ async def raw() -> AsyncIterator[Callable[..., Awaitable[Raw]]]:
     """Give a function that connects to a router, for raw bytes."""
     made: list[Raw] = []
 
-    async def to(router: App | RunningRouter, **options: int) -> Raw:
+    async def to(router: App | RunningRouter, **options: Any) -> Raw:
         made.append(await connect(router.url, **options))
         return made[-1]
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -104,20 +105,21 @@ class Raw:
         return b"".join(body), b"".join(framed)
 
 
-async def connect(url: str, *, receive_buffer: int = 0) -> Raw:
+async def connect(url: str, *, receive_buffer: int = 0, tls: ssl.SSLContext | None = None) -> Raw:
     """Connect to a router's URL; with a small buffer, as over a network that the kernel can't hide."""
     sock = socket.socket()
     try:
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)
-        host, port = url.removeprefix("http://").split(":")
+        host, port = url.partition("://")[2].split(":")
         await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
     except BaseException:
         sock.close()
         raise
     limit = 1024 if receive_buffer else 2**20  # of the stream's own buffer
-    return Raw(*await asyncio.open_connection(sock=sock, limit=limit))
+    name = None if tls is None else host
+    return Raw(*await asyncio.open_connection(sock=sock, limit=limit, ssl=tls, server_hostname=name))
 
 
 def small_send_buffers(router: App) -> None:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from router.config.keys.groups import listed
 from router.config.keys.section import Section, setting
+from router.config.keys.tls import ServerTlsConfig
 from router.config.keys.values import Address, HostName, Origin, Switch, Whole
 
 
@@ -34,6 +35,7 @@ auth: {keys: ["${ROUTER_KEY:-change-me}"]}
         "Port to listen at, too, for programs that look for Ollama: 11434 is Ollama's. If left out, only `port`, which "
         "answers the same requests.",
     )
+    tls: ServerTlsConfig | None = setting(None, ServerTlsConfig.__doc__ or "")
     keep_engines: Switch = setting(
         default=False,
         meaning="Whether launched engines run on when the router stops; its next start takes them over.",

@@ -11,6 +11,7 @@ def test_the_page_has_every_key():
     assert headings == [
         *[
             "server",
+            "server.tls",
             "backends[]",
             "backends[].launch",
             "routes.*",
