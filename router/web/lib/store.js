@@ -110,7 +110,7 @@ export async function start() {
     if (state.connection === "denied") return
   }
   look()
-  follow("/admin/events?every=0.25", {events: hear, open: back, cut: error => error && fail(error)}, following.signal)
+  follow("/admin/events?every=0.4", {events: hear, open: back, cut: error => error && fail(error)}, following.signal)
 }
 
 async function back() {
