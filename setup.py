@@ -25,6 +25,7 @@ HOT = [
             "catalog",
             "decision",
             "dispatch",
+            "ending",
             "health",
             "estimate/ask",
             "estimate/estimate",
@@ -86,6 +87,7 @@ HOT = [
             "writing",
         )
     ),
+    "router/telemetry/lines.py",
     *(
         f"router/translate/{name}.py"
         for name in (

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import structlog
 
-from router.core.record import ANSWERED, Ending, Record
+from router.core.ending import Ending
+from router.core.record import ANSWERED, Record
 from router.management.requests import Recent
 from router.telemetry.access import AccessLog
 from router.telemetry.logs import printable, terminal_of

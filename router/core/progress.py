@@ -13,7 +13,8 @@
 from enum import Enum, auto
 
 from router.core import stall
-from router.core.record import ends_in_error, events_in, is_cut, is_lines, needs_mark, tail_of
+from router.core.ending import ends_in_error
+from router.core.record import events_in, is_cut, is_lines, needs_mark, tail_of
 from router.core.statuses import LIES
 from router.http1.bodies import payload
 

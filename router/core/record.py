@@ -24,9 +24,6 @@ _OPENING: Final = {"/v1/messages": 2, RESPONSES: 4}
 _PIECE = 256
 """Bytes below which a piece is joined with the next."""
 
-_MOST_TOKENS = 10**12
-"""Token counts above this are mistakes."""
-
 _DONE = rb"(?:^|\n)data: ?\[DONE\][ \t]*(?:\r?\n|\Z)"
 _ERROR_EVENT = rb"(?:^|\n)event: ?error\r?\ndata:[^\n]*\}\r?\n"
 _STOPPED = rb'(?:^|\n)(?:event: ?message_stop\r?\ndata:|data: ?\{[^\n]*"type" ?: ?"message_stop")[^\n]*\}\r?\n'
@@ -48,13 +45,6 @@ _NAME = 64
 
 _EMPTY_LINE = re.compile(rb"(?:\r?\n){2}\Z")
 _CHUNK_LINE = re.compile(rb"\r\n[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n]*)?\r\n")
-_WORD = re.compile(rb'\s*:\s*(?:\{\s*"reason"\s*:\s*)?"([A-Za-z_]{1,40})"')
-_REASONS = (b'"finish_reason"', b'"stop_reason"', b'"done_reason"', b'"incomplete_details"', b'"status"')
-"""Fields that say why an answer ended; answers of OpenAI's Responses have the last two alone."""
-
-_ERROR = re.compile(rb'(?:\n|^)(?:data: ?)?\{\s*"(?:error"\s*:\s*[{"]|(?:type|object)"\s*:\s*"error")')
-_FAILED = re.compile(rb'"status":"failed"\}(?:,"sequence_number":\d+)?\}\s*\Z')
-"""The end of a stream of /v1/responses that failed, as `router.translate` writes it."""
 
 
 def has_event(data: bytes) -> bool:
@@ -190,15 +180,6 @@ class Record(msgspec.Struct):
     waits: tuple[Wait, ...] = ()
 
 
-class Ending(msgspec.Struct):
-    """What the end of an answer says; None if it doesn't. `error`: it ends with an error, whatever its status."""
-
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    finish_reason: str | None
-    error: bool
-
-
 _SAYS_ERROR = re.compile(
     rb"\s*(?:[0-9A-Fa-f]{1,8}[^\r\n]{0,64}\r\n)?(?:event: ?error\r?\n)?(?:data: ?)?"
     rb'\{\s*"(?:error"\s*:\s*[{"]|(?:type|object)"\s*:\s*"error")'
@@ -213,95 +194,4 @@ def says_error(data: bytes) -> bool:
     return data.find(b"error", 0, 96) >= 0 and _SAYS_ERROR.match(data) is not None
 
 
-_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
-
-_read = msgspec.json.Decoder(dict[str, object]).decode
 _parse = msgspec.json.Decoder(msgspec.Raw).decode
-
-
-def ending(tail: bytes) -> Ending:
-    """Read the end of an answer. The last mention of each figure counts."""
-    usage = _usage(tail)
-    prompt = _count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count")
-    if prompt is not None:
-        # Anthropic's API counts them apart.
-        prompt += sum(_count(usage, name) or 0 for name in _CACHED)
-    return Ending(
-        prompt,
-        _count(usage, "completion_tokens", "output_tokens", "eval_count"),
-        next(filter(None, (_reason(tail, name) for name in _REASONS)), None),
-        ends_in_error(tail),
-    )
-
-
-def told_by(record: Record) -> Ending:
-    """Read how an exchange ended. What was cut has no reason of the engine's, and the counts of its beginning are none.
-
-    Its tokens are about as many as its events.
-    """
-    said = ending(record.tail)
-    if record.outcome != ANSWERED:
-        said.finish_reason = None
-        if record.events:
-            said.prompt_tokens = said.prompt_tokens or None
-            said.completion_tokens = max(said.completion_tokens or 0, tokens_in(record.path, record.events))
-    return said
-
-
-def cached_tokens(tail: bytes) -> int | None:
-    """Read how many of the prompt's tokens the engine had in its cache; None if the end of its answer doesn't say.
-
-    Anthropic's API has it beside the other counts, OpenAI's two have it inside.
-    """
-    usage = _usage(tail)
-    details = usage.get("prompt_tokens_details", usage.get("input_tokens_details"))
-    if isinstance(details, dict):
-        return _count(details, "cached_tokens")
-    return _count(usage, _CACHED[0])
-
-
-def ends_in_error(tail: bytes) -> bool:
-    """Tell whether there is an error in the end of an answer."""
-    return (tail.rfind(b'"error"') >= 0 and _ERROR.search(tail) is not None) or _FAILED.search(tail[-64:]) is not None
-
-
-def _usage(tail: bytes) -> dict[str, object]:
-    """Read the last object named usage; it may have objects inside."""
-    at = tail.rfind(b'"usage"')
-    begins = ends = tail.find(b"{", at + 7, at + 12) if at >= 0 else -1
-    while begins >= 0 and (ends := tail.find(b"}", ends) + 1) > 0:
-        said = tail[begins:ends]
-        if said.count(b"{") == said.count(b"}"):
-            try:
-                return _read(said)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                break
-    return _read_or_nothing(tail.rstrip().rpartition(b"\n")[2]) if b'"eval_count"' in tail else {}
-
-
-def _read_or_nothing(said: bytes) -> dict[str, object]:
-    """Read an object: the last line of Ollama's, which has its counts at the top."""
-    try:
-        return _read(said)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
-
-
-def _count(usage: dict[str, object], *names: str) -> int | None:
-    """Give a token count by its first name found: OpenAI's older one, or Anthropic's, which OpenAI's newer API has."""
-    for name in names:
-        said = usage.get(name)
-        if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < _MOST_TOKENS:
-            return said
-    return None
-
-
-def _reason(tail: bytes, name: bytes) -> str | None:
-    """Find the last text in a field of this name: engines send null until they have one."""
-    at = tail.rfind(name)
-    while at >= 0:
-        said = _WORD.match(tail, at + len(name))
-        if said is not None:
-            return said[1].decode("ascii")
-        at = tail.rfind(name, 0, at)
-    return None

@@ -33,7 +33,8 @@ from router.management.requests import AT_ONCE, Requests
 from router.management.swap_events import Sources, SwapEvents
 from router.proxy.plane import Plane
 from router.telemetry.feed import Entry, Feed, Once
-from router.telemetry.logs import field, printable
+from router.telemetry.lines import field
+from router.telemetry.logs import printable
 
 _STATES: Final = {"loaded": "ready", "draining": "ready", "loading": "starting", "queued": "starting"}
 """Our states of models → llama-swap's; one of another state isn't listed."""

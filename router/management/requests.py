@@ -20,8 +20,9 @@ from router.api.admin.requests import (
     TimelineTold,
 )
 from router.api.admin.status import SpeedsTold
+from router.core.ending import told_by
 from router.core.errors import CancelledError, NotFoundError
-from router.core.record import ANSWERED, Record, cached_tokens, tokens_in, told_by
+from router.core.record import ANSWERED, Record, tokens_in
 from router.core.scopes import Admin
 from router.management import timeline
 from router.proxy.plane import Plane
@@ -169,7 +170,7 @@ def under_way(exchange: UnderWay, ahead: dict[UnderWay, int], now: float) -> Req
 
 def ended(number: int, at: float, record: Record) -> EndedTold:
     """Describe a request that has ended."""
-    said, cached = told_by(record), cached_tokens(record.tail)
+    said = told_by(record)
     ttft, prompt, tokens = record.ttft, said.prompt_tokens, said.completion_tokens
     # A token is there when it has been read up to it: what follows the first is the writing.
     reading = None if ttft is None else ttft - record.waited
@@ -192,10 +193,10 @@ def ended(number: int, at: float, record: Record) -> EndedTold:
         why=_why(record),
         ttft=None if ttft is None else round(ttft, 3),
         prompt_tokens=prompt,
-        cached_tokens=cached,
+        cached_tokens=said.cached_tokens,
         tokens=tokens,
         finish_reason=said.finish_reason,
-        prompt_tokens_per_second=_speed((prompt or 0) - (cached or 0), reading) if record.events else None,
+        prompt_tokens_per_second=_speed((prompt or 0) - (said.cached_tokens or 0), reading) if record.events else None,
         tokens_per_second=_speed((tokens or 0) - 1, record.duration - (ttft or 0.0)) if record.events else None,
     )
 

@@ -15,22 +15,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
-from router.core.record import ANSWERED, Ending, Record, told_by
-from router.telemetry.logs import BoundedFile, field
+from router.core.ending import Ending, told_by
+from router.core.record import Record
+from router.telemetry.lines import line
+from router.telemetry.logs import BoundedFile
 from router.telemetry.tasks import unharmed
 from router.telemetry.terminal import Terminal
 
 FLUSH_EVERY = 0.25
 """Seconds that a record may wait to be written."""
-
-MOST_OF_A_REASON = 120
-"""Characters of the reason why an answer was cut."""
-
-LEFT = 499
-"""The status of an answer whose client didn't wait for its end."""
 
 MOST_RECORDS = 1024
 """Records that may wait; at this many they are written at once."""
@@ -92,32 +87,3 @@ class AccessLog:
         self.flush()
         if self._file is not None:
             self._file.close()
-
-
-def line(record: Record, said: Ending) -> str:
-    """Format an exchange as a line of access.log, without the time; `said` is what is told of its answer."""
-    prompt, completion = said.prompt_tokens, said.completion_tokens
-    ttft = "-" if record.ttft is None else f"{record.ttft:.3f}s"
-    tokens = ""
-    if prompt is not None or completion is not None:
-        tokens = f" {'-' if prompt is None else prompt}+{'-' if completion is None else completion}tok"
-    why = f" {said.finish_reason}" if said.finish_reason else ""
-    failed = " error" if said.error and record.status < 400 else ""
-    # Any other status says by itself that it is an error; router.log has the reason.
-    is_cut = record.outcome != ANSWERED and (record.status < 400 or record.status == LEFT)
-    cut = f" cut={field(record.outcome[:MOST_OF_A_REASON])}" if is_cut else ""
-    retried = f" attempts={record.attempts}" if record.attempts > 1 else ""
-    retried += f" hedge={record.hedge}" if record.hedge else ""
-    waited = f" queued={record.waited:.3f}s" if record.waited else ""
-    key = f" key={field(record.key)}" if record.key else ""
-    answer = f"{record.sent}B{tokens}{why}{failed}"
-    return (
-        f"{record.client or '-'} {record.status} POST {_where(record.path, record.model, record.backend)}"
-        f" {record.duration:.3f}s ttft={ttft} {answer} {field(record.id)}{cut}{retried}{waited}{key}"
-    )
-
-
-@lru_cache(maxsize=1024)
-def _where(path: str, model: str, backend: str | None) -> str:
-    """Format the fields that are alike for most requests."""
-    return f"{field(path)} {field(model)} {'-' if backend is None else field(backend)}"

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final
 
-from router.core.record import ANSWERED, Ending, Record
+from router.core.ending import Ending
+from router.core.record import ANSWERED, Record
 from router.core.statuses import TOO_MANY
 
 EVERY: Final = 5.0

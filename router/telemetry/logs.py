@@ -116,14 +116,6 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def field(text: str) -> str:
-    """Write a value so that it can't be taken for several fields: in quotes, if it has spaces, `=` or quotes."""
-    # Of all spaces, only the usual one is printable.
-    if text and " " not in text and "=" not in text and '"' not in text and text.isprintable():
-        return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
-
-
 def _shown(value: object) -> str:
     """Write a detail; two spaces and `=` would begin the next one."""
     text = printable(str(value))

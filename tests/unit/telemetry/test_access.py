@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from router.core.record import Record, told_by
+from router.core.ending import told_by
+from router.core.record import Record
 from router.telemetry import access, terminal
 from router.telemetry.access import FLUSH_EVERY, MOST_RECORDS, AccessLog
+from router.telemetry.lines import line as line_of
 
 CLOCK = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 RECORD = Record(
@@ -37,7 +39,7 @@ def record(**changed) -> Record:
 
 
 def line(record: Record) -> str:
-    return access.line(record, told_by(record))
+    return line_of(record, told_by(record))
 
 
 # A record's line

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from router.core.record import Ending, Record
+from router.core.ending import Ending
+from router.core.record import Record
 from router.telemetry import history
 from router.telemetry.history import History, Moment, Times, quantile
 
@@ -22,7 +23,7 @@ class Samples(History):
 
     def ends(self, tokens: int | None = None, prompt: int | None = None, **changed: Any) -> None:
         """Have a request end."""
-        self.ended(replace(RECORD, **changed), Ending(prompt, tokens, None, False))
+        self.ended(replace(RECORD, **changed), Ending(prompt, tokens, None, error=False))
 
     def next(self, **now: Any) -> dict[str, Any]:
         """End a sample; give its figures."""

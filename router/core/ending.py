@@ -1,0 +1,131 @@
+"""What the end of an answer says: its counts of tokens, why it ended, and whether with an error. Pure.
+
+It is read once for each answer, from its last bytes, when the access log's lines are written.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from router.core.record import ANSWERED, Record, tokens_in
+
+_MOST_TOKENS = 10**12
+"""Token counts above this are mistakes."""
+
+_WORD = re.compile(rb'\s*:\s*(?:\{\s*"reason"\s*:\s*)?"([A-Za-z_]{1,40})"')
+_REASONS: Final = (b'"finish_reason"', b'"stop_reason"', b'"done_reason"', b'"incomplete_details"', b'"status"')
+"""Fields that say why an answer ended; answers of OpenAI's Responses have the last two alone."""
+
+_ERROR = re.compile(rb'(?:\n|^)(?:data: ?)?\{\s*"(?:error"\s*:\s*[{"]|(?:type|object)"\s*:\s*"error")')
+_FAILED = re.compile(rb'"status":"failed"\}(?:,"sequence_number":\d+)?\}\s*\Z')
+"""The end of a stream of /v1/responses that failed, as `router.translate` writes it."""
+
+_read = msgspec.json.Decoder(dict[str, object]).decode
+
+
+class Ending:
+    """What the end of an answer says; None if it doesn't. `error`: it ends with an error, whatever its status.
+
+    `prompt_tokens` include `cached_tokens`: those that the engine had in its cache.
+    """
+
+    def __init__(
+        self,
+        prompt_tokens: int | None,
+        completion_tokens: int | None,
+        finish_reason: str | None,
+        *,
+        error: bool,
+        cached_tokens: int | None = None,
+    ) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens
+        self.finish_reason = finish_reason
+        self.error: Final = error
+        self.cached_tokens: Final = cached_tokens
+
+
+def ending(tail: bytes) -> Ending:
+    """Read the end of an answer. The last mention of each figure counts."""
+    usage = _usage(tail)
+    prompt = completion = cached = None
+    if usage:
+        prompt = _count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count")
+        completion = _count(usage, "completion_tokens", "output_tokens", "eval_count")
+        details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+        if isinstance(details, dict):
+            cached = _whole(details.get("cached_tokens"))
+        elif "cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage:
+            cached = _whole(usage.get("cache_read_input_tokens"))
+            if prompt is not None:
+                # Anthropic's API counts them apart.
+                prompt += (cached or 0) + (_whole(usage.get("cache_creation_input_tokens")) or 0)
+    return Ending(prompt, completion, _reason(tail), error=ends_in_error(tail), cached_tokens=cached)
+
+
+def told_by(record: Record) -> Ending:
+    """Read how an exchange ended. What was cut has no reason of the engine's, and the counts of its beginning are none.
+
+    Its tokens are about as many as its events.
+    """
+    said = ending(record.tail)
+    if record.outcome != ANSWERED:
+        said.finish_reason = None
+        if record.events:
+            said.prompt_tokens = said.prompt_tokens or None
+            said.completion_tokens = max(said.completion_tokens or 0, tokens_in(record.path, record.events))
+    return said
+
+
+def ends_in_error(tail: bytes) -> bool:
+    """Tell whether there is an error in the end of an answer."""
+    if b'"error"' in tail and _ERROR.search(tail) is not None:
+        return True
+    return b'"failed"' in tail and _FAILED.search(tail[-64:]) is not None
+
+
+def _usage(tail: bytes) -> dict[str, object]:
+    """Read the last object named usage; it may have objects inside."""
+    at = tail.rfind(b'"usage"')
+    begins = ends = tail.find(b"{", at + 7, at + 12) if at >= 0 else -1
+    while begins >= 0 and (ends := tail.find(b"}", ends) + 1) > 0:
+        said = tail[begins:ends]
+        if said.count(b"{") == said.count(b"}"):
+            usage = _fields(said)
+            if usage:
+                return usage
+            break
+    return _fields(tail.rstrip().rpartition(b"\n")[2]) if b'"eval_count"' in tail else {}
+
+
+def _fields(said: bytes) -> dict[str, object]:
+    """Read an object; nothing, where it is none. The last line of Ollama's API has its counts at the top."""
+    try:
+        return _read(said)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+def _count(usage: dict[str, object], older: str, newer: str, ollamas: str) -> int | None:
+    """Give a token count by its first name found: OpenAI's older one, or Anthropic's, which OpenAI's newer API has."""
+    said = _whole(usage.get(older))
+    if said is None:
+        said = _whole(usage.get(newer))
+    return _whole(usage.get(ollamas)) if said is None else said
+
+
+def _whole(said: object) -> int | None:
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < _MOST_TOKENS else None
+
+
+def _reason(tail: bytes) -> str | None:
+    """Find the last text in the first of these fields that has one: engines send null until they have one."""
+    for name in _REASONS:
+        at = tail.rfind(name)
+        while at >= 0:
+            said = _WORD.match(tail, at + len(name))
+            if said is not None:
+                return said[1].decode("ascii")
+            at = tail.rfind(name, 0, at)
+    return None
