@@ -87,7 +87,6 @@ HOT = [
             "writing",
         )
     ),
-    "router/telemetry/lines.py",
     *(
         f"router/translate/{name}.py"
         for name in (

@@ -21,6 +21,9 @@ _ERROR = re.compile(rb'(?:\n|^)(?:data: ?)?\{\s*"(?:error"\s*:\s*[{"]|(?:type|ob
 _FAILED = re.compile(rb'"status":"failed"\}(?:,"sequence_number":\d+)?\}\s*\Z')
 """The end of a stream of /v1/responses that failed, as `router.translate` writes it."""
 
+_OBJECT = re.compile(rb"[\s:]{1,5}(\{[^{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^{}]*)*\})")
+"""An object that has objects inside, and these too, but no further ones."""
+
 _read = msgspec.json.Decoder(dict[str, object]).decode
 
 
@@ -80,22 +83,18 @@ def told_by(record: Record) -> Ending:
 
 def ends_in_error(tail: bytes) -> bool:
     """Tell whether there is an error in the end of an answer."""
-    if b'"error"' in tail and _ERROR.search(tail) is not None:
+    if tail.rfind(b'"error"') >= 0 and _ERROR.search(tail) is not None:
         return True
-    return b'"failed"' in tail and _FAILED.search(tail[-64:]) is not None
+    return tail.rfind(b'"failed"', -64) >= 0 and _FAILED.search(tail[-64:]) is not None
 
 
 def _usage(tail: bytes) -> dict[str, object]:
     """Read the last object named usage; it may have objects inside."""
     at = tail.rfind(b'"usage"')
-    begins = ends = tail.find(b"{", at + 7, at + 12) if at >= 0 else -1
-    while begins >= 0 and (ends := tail.find(b"}", ends) + 1) > 0:
-        said = tail[begins:ends]
-        if said.count(b"{") == said.count(b"}"):
-            usage = _fields(said)
-            if usage:
-                return usage
-            break
+    found = _OBJECT.match(tail, at + 7) if at >= 0 else None
+    usage = _fields(found[1]) if found is not None else None
+    if usage:
+        return usage
     return _fields(tail.rstrip().rpartition(b"\n")[2]) if b'"eval_count"' in tail else {}
 
 

@@ -1,6 +1,5 @@
 """The lines of access.log. Pure; `telemetry.access` says what stands in them."""
 
-import re
 from functools import lru_cache
 from json import dumps
 
@@ -13,30 +12,36 @@ MOST_OF_A_REASON = 120
 LEFT = 499
 """The status of an answer whose client didn't wait for its end."""
 
-_PLAIN = re.compile(r"[!#-<>-~]+").fullmatch
-
 
 def line(record: Record, said: Ending) -> str:
     """Format an exchange as a line of access.log, without the time; `said` is what is told of its answer."""
-    prompt, completion = said.prompt_tokens, said.completion_tokens
+    prompt, completion, reason = said.prompt_tokens, said.completion_tokens, said.finish_reason
     ttft = "-" if record.ttft is None else f"{record.ttft:.3f}s"
     tokens = ""
     if prompt is not None or completion is not None:
         tokens = f" {'-' if prompt is None else prompt}+{'-' if completion is None else completion}tok"
-    why = f" {said.finish_reason}" if said.finish_reason else ""
-    failed = " error" if said.error and record.status < 400 else ""
+    told = (
+        f"{record.client or '-'} {record.status} POST {_where(record.path, record.model, record.backend)}"
+        f" {record.duration:.3f}s ttft={ttft} {record.sent}B{tokens}{' ' + reason if reason else ''}"
+    )
+    if said.error and record.status < 400:
+        told += " error"
+    told += " " + field(record.id)
+    # Nearly all are answered by the first attempt, and at once.
+    if record.outcome != ANSWERED or record.attempts > 1 or record.waited or record.key or record.hedge:
+        return told + _more(record)
+    return told
+
+
+def _more(record: Record) -> str:
+    """Format what isn't to be said of every exchange."""
     # Any other status says by itself that it is an error; router.log has the reason.
     is_cut = record.outcome != ANSWERED and (record.status < 400 or record.status == LEFT)
     cut = f" cut={field(record.outcome[:MOST_OF_A_REASON])}" if is_cut else ""
     retried = f" attempts={record.attempts}" if record.attempts > 1 else ""
     retried += f" hedge={record.hedge}" if record.hedge else ""
     waited = f" queued={record.waited:.3f}s" if record.waited else ""
-    key = f" key={field(record.key)}" if record.key else ""
-    answer = f"{record.sent}B{tokens}{why}{failed}"
-    return (
-        f"{record.client or '-'} {record.status} POST {_where(record.path, record.model, record.backend)}"
-        f" {record.duration:.3f}s ttft={ttft} {answer} {field(record.id)}{cut}{retried}{waited}{key}"
-    )
+    return cut + retried + waited + (f" key={field(record.key)}" if record.key else "")
 
 
 @lru_cache(maxsize=1024)
@@ -47,8 +52,6 @@ def _where(path: str, model: str, backend: str | None) -> str:
 
 def field(text: str) -> str:
     """Write a value so that it can't be taken for several fields: in quotes, if it has spaces, `=` or quotes."""
-    if _PLAIN(text) is not None:
-        return text
     # Of all spaces, only the usual one is printable.
     if text and " " not in text and "=" not in text and '"' not in text and text.isprintable():
         return text
