@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from router.cli.exits import BAD_START, UNPRINTED
 from router.cli.slips import slip
+from router.config.redact import LIMITS
 from router.telemetry.terminal import say
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
         f"       {name} plan --config NEW [--running FILE]\n       {name} schema\n"
         f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all\n"
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
+        f"       {name} key new --name NAME [--admin]\n"
         f"       {name} {{status,requests}} [--json]\n       {name} top [--once]\n"
         f"       {name} explain MODEL\n       {name} cancel ID\n"
         f"       {name} {{restart,drain,undrain}} BACKEND\n       {name} scale BACKEND N\n"
@@ -78,7 +80,31 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_running(commands)
     _add_finding(commands)
+    _add_key(commands)
     return described
+
+
+def _add_key(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command that makes keys. What its options may say is what router.yaml may say."""
+    made = commands.add_parser(
+        "key",
+        help="make a key for a client or an admin",
+        description="Make a key of 256 random bits, and print it once, with the entry for router.yaml, which holds "
+        "its SHA-256 alone. No file is written, and no router asked.",
+        epilog="Exit code: 0, or 2 where router.yaml couldn't have such an entry.",
+    )
+    made.add_argument("what", choices=["new"], metavar="new", help="make one")
+    made.add_argument("--name", required=True, metavar="NAME", help="of its owner")
+    for name in sorted(LIMITS):
+        made.add_argument(f"--{name.replace('_', '-')}", metavar="N", help="as auth.keys[] has it; 100k and 2M, too")
+    made.add_argument("--models", metavar="PATTERNS", help="that it may use, separated by commas: 'qwen*,llama'")
+    made.add_argument("--paths", metavar="PATTERNS", help="that it may ask, separated by commas: '/v1/*'")
+    made.add_argument("--expires", metavar="DATE", help="its last day, or a time")
+    made.add_argument("--weight", metavar="N", help="its share where requests wait")
+    made.add_argument("--priority", metavar="N", help="the lowest number goes first")
+    made.add_argument("--admin", action="store_true", help="a key for /admin")
+    made.add_argument("--scopes", metavar="SCOPES", help="with --admin: read, manage, configure, separated by commas")
+    made.add_argument("--json", action="store_true", help="print all of it, for programs")
 
 
 def _add_finding(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -45,8 +45,8 @@ class OwnedConfig(BaseModel):
     key: Secret | None = setting(None, "The bearer token, or `${NAME}`. Each key has this or `hash`.")
     hash: Hash | None = setting(
         None,
-        "Its SHA-256 instead, as `sha256:` and 64 hexadecimal digits: `python -m router key new` makes a key and "
-        "prints both.",
+        "Its SHA-256 instead, as `sha256:` and 64 hexadecimal digits. `python -m router key new --name alice` makes a "
+        "key and prints both.",
     )
     name: Text | None = setting(None, "Name of its owner in logs.")
 
