@@ -1,7 +1,8 @@
 """What servers send in the place of an answer: web pages, redirections, nothing, errors in words. Pure.
 
 Gateways and login pages before a server speak no API of the client's. What they send becomes an error in the form of
-the path's API (`instead`). An error in JSON is the server's own, and passes as it is.
+the path's API (`instead`). An error in JSON is the server's own, and passes as it is. But what a launched engine says
+of its own failure is for its log, not for clients (`own_failure`).
 """
 
 from router.core.errors import BadGatewayError, RouterError, of_engine
@@ -27,3 +28,12 @@ def instead(status: int, said: bytes) -> RouterError | None:
         words = of_engine(BadGatewayError.status, said).message
         return BadGatewayError(f"The backend answered {status} with a web page instead of an answer: {words}")
     return None
+
+
+def own_failure(status: int, model: str, backend: str) -> RouterError:
+    """Give the error for a launched engine's failure of this status, without the engine's words."""
+    return of_engine(
+        status,
+        f"The engine '{backend}' of the model '{model}' failed with status {status}. Its log says why: "
+        f"python -m router logs {backend}".encode(),
+    )

@@ -237,7 +237,7 @@ class Exchange(UnderWay):
 
     def _doubts(self) -> Refusals:
         if self._refusals is None:
-            self._refusals = Refusals(self._plane, self._attempts, self.ask)
+            self._refusals = Refusals(self._plane, self._attempts, self.request, self.ask)
         return self._refusals
 
     def on_body(self, attempt: Attempt, data: bytes) -> None:

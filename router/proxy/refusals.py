@@ -12,13 +12,20 @@ does, nobody is at fault, and a backend with a longer context is asked (`Attempt
 
 So is what may be no answer at all: a web page, a redirection, nothing, an error in words. On OpenAI's and Anthropic's
 paths it becomes an error in the form of the path's API (`core.no_answer`).
+
+What a launched engine says of its own failure (5xx) names files and addresses of this machine. So the client is told
+which engine failed, and where to look; the router's log has the beginning of its words.
 """
 
+import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
 
 from router.core import errors, retry
-from router.core.no_answer import instead
+from router.core.no_answer import instead, own_failure
+from router.core.record import says_error
 from router.core.retry import Failure
 from router.core.statuses import LIES, MAY_BE_TOO_LONG, OF_THE_REQUEST, RETRY_STATUSES, TOO_MANY
 from router.http1.bodies import CHUNKED, LENGTH, ChunkedBody
@@ -27,16 +34,25 @@ from router.proxy.heads import retry_after
 from router.proxy.interpreter import head_of_error
 
 if TYPE_CHECKING:
-    from router.core.catalog import Candidate
+    from router.core.catalog import Backend, Candidate
     from router.core.errors import RouterError
     from router.core.estimate.ask import Ask, Sent
     from router.proxy.attempt import Attempt
     from router.proxy.attempts import Attempts
     from router.proxy.heads import ResponseHead
     from router.proxy.plane import Plane
+    from router.proxy.requests import Request
+
+log = structlog.get_logger("router")
 
 MOST_KEPT = 64 * 1024
 """Bytes that are kept of an error, to be passed on if no backend does better."""
+
+_MOST_LOGGED = 500
+"""Bytes of an engine's words on its failure that are logged."""
+
+_OF_THE_REQUEST: Final = re.compile(rb'"code"\s*:\s*"?4\d\d\b')
+"""Matches what an engine says in an error under the status 200 that is the request's fault."""
 
 REST_WITHIN = 1.0
 """Seconds that the rest of an error has to come, before another backend is asked without it."""
@@ -76,12 +92,18 @@ def _may_be_none(head: "ResponseHead", path: str) -> bool:
     return head.odd and not (is_json and head.status >= 400)
 
 
+def _is_own_failure(status: int, backend: "Backend") -> bool:
+    """Whether an engine of ours says that it has failed. Its words name files and addresses."""
+    return status >= LIES and backend.supervised
+
+
 class Refusals:
     """The doubted errors of one exchange, in the order in which they came; made with its first error."""
 
-    def __init__(self, plane: "Plane", attempts: "Attempts", ask: "Ask") -> None:
+    def __init__(self, plane: "Plane", attempts: "Attempts", request: "Request", ask: "Ask") -> None:
         self._plane = plane
         self._attempts = attempts
+        self._request = request
         self._ask = ask
         self._kept: tuple[Refusal, ...] = ()
 
@@ -95,13 +117,14 @@ class Refusals:
         if self._is_unwanted(attempt, status) and self._attempts.retry(Failure.UNWANTED, f"status {status}"):
             return
         if status not in RETRY_STATUSES or not self._attempts.retry(Failure.STATUS, f"status {status}"):
-            self._doubt(attempt, is_odd=_may_be_none(head, self._ask.path))
+            is_odd = _may_be_none(head, self._ask.path) or _is_own_failure(status, attempt.backend)
+            self._doubt(attempt, is_odd=is_odd)
 
     def lie(self, attempt: "Attempt", *, is_empty: bool = False) -> None:
         """Note an answer that claims to be good and isn't."""
         self._plane.refused(attempt.backend, LIES, attempt.sent)
         attempt.status = LIES
-        self._doubt(attempt, is_odd=is_empty)
+        self._doubt(attempt, is_odd=is_empty or attempt.backend.supervised)
 
     def _doubt(self, attempt: "Attempt", *, is_odd: bool) -> None:
         """Keep an error for now, if another backend may show that it is this one's fault, or one has refused, too.
@@ -141,9 +164,10 @@ class Refusals:
             return False
         if whole:
             said = _unframed(attempt)
-            self._reword(attempt, said)
             refusal = errors.of_engine(max(400, head.status), said)
-            if refusal.code == errors.TOO_LONG:
+            too_long = refusal.code == errors.TOO_LONG
+            self._reword(attempt, said, own=not too_long)
+            if too_long:
                 if self._attempts.go_beyond(attempt, refusal):
                     return True
                 self._amend(attempt, said, refusal)
@@ -186,17 +210,31 @@ class Refusals:
         attempt.on_end()
         return True
 
-    def _reword(self, attempt: "Attempt", said: bytes) -> bool:
-        """Have the client told in the form of the path's API what is no answer; tell whether it is that."""
+    def _reword(self, attempt: "Attempt", said: bytes, *, own: bool = True) -> bool:
+        """Have the client told in the form of the path's API what is no answer; tell whether it is that.
+
+        With `own`, also what a launched engine says of its own failure.
+        """
         head, path = attempt.head, self._ask.path
         assert head is not None  # noqa: S101  (it is in doubt)
-        may_be_none = _may_be_none(head, path) if said else path.startswith("/v1/")
-        error = instead(head.status, said) if may_be_none else None
+        lies = head.status == 200 and says_error(said) and _OF_THE_REQUEST.search(said) is None
+        if own and _is_own_failure(LIES if lies else head.status, attempt.backend):
+            error: RouterError | None = self._failure(attempt, LIES if lies else head.status, said)
+        else:
+            may_be_none = _may_be_none(head, path) if said else path.startswith("/v1/")
+            error = instead(head.status, said) if may_be_none else None
         if error is None:
             return False
         words = errors.body(error, path)
         attempt.held, attempt.length, attempt.head = words, len(words), head_of_error(head, error.status)
         return True
+
+    def _failure(self, attempt: "Attempt", status: int, said: bytes) -> "RouterError":
+        """Log what a launched engine said of its failure, and give what its client is told instead."""
+        request, name = self._request, attempt.backend.name
+        words = said[:_MOST_LOGGED].decode("utf-8", "replace")
+        log.warning("an engine has failed", request_id=request.id, backend=name, status=status, said=words)
+        return own_failure(status, request.model, name)
 
     def first_known(self) -> Refusal | None:
         """Give the first refusal of which all is known; the client gets that one, and the others don't matter."""

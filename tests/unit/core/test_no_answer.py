@@ -1,6 +1,6 @@
 import pytest
 
-from router.core.no_answer import instead
+from router.core.no_answer import instead, own_failure
 
 PAGE = b"<!DOCTYPE html><html><head><title>Log in</title></head><body><h1>Log in</h1> first</body></html>"
 
@@ -39,3 +39,11 @@ def test_what_is_no_answer_is_told_as_an_error(status, said, told, words):
 def test_what_is_an_answer_stays(status, said):
     """An error in JSON is the server's own."""
     assert instead(status, said) is None
+
+
+def test_an_engines_own_failure_is_told_without_its_words():
+    """Which engine it was, and where they stand."""
+    error = own_failure(503, "qwen", "demo-2")
+    assert (error.status, error.code) == (503, "engine_unavailable")
+    assert error.message.startswith("The engine 'demo-2' of the model 'qwen' failed with status 503.")
+    assert error.message.endswith("python -m router logs demo-2")
