@@ -68,6 +68,7 @@ check: .venv/dev  ## lint, format, types, who may import whom, sizes, and whethe
 	$(BIN)/python -m scripts.check_structure
 	$(BIN)/python -m scripts.make_configuration_docs --check
 	$(BIN)/python -m scripts.make_management_docs --check
+	$(BIN)/python -m scripts.make_metrics_docs --check
 
 # What decides is covered wholly by its own tests alone: so only they are run with coverage, which makes a request twice
 # as slow. Then comes all the rest, and then, of the compiled hot path, all that it is tested by. It is compiled meanwhile,

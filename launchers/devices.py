@@ -246,6 +246,19 @@ def held(figures: Iterable[DeviceFigures], roots: Mapping[str, int]) -> dict[str
     return {RAM: resident} | _by_family(gpus, families)
 
 
+def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
+    """Give the CPU time, in seconds, of each backend's living processes. Blocks for some milliseconds."""
+    return {backend: sum(map(_worked, pids)) for backend, pids in _families(roots).items()}
+
+
+def _worked(pid: int) -> float:
+    try:
+        used = psutil.Process(pid).cpu_times()
+    except (psutil.Error, OSError):
+        return 0.0
+    return float(used.user + used.system)
+
+
 def _families(roots: Mapping[str, int]) -> dict[str, set[int]]:
     table = kin.processes() if roots else {}
     return {backend: family(root, table) for backend, root in roots.items()}

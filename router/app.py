@@ -44,8 +44,10 @@ from router.fleet.reload import Reloader
 from router.listener import Listener, room_for_clients
 from router.management.devices import Devices
 from router.management.endpoints import endpoints
+from router.management.figures import Figures
 from router.management.history import Historian
 from router.management.machine import Machine
+from router.management.metrics import CatalogNames
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules
 from router.proxy.resolve import Names
@@ -54,6 +56,7 @@ from router.proxy.watching.probe import Prober
 from router.store.store import Store
 from router.telemetry.feed import Feed, FeedHandler
 from router.telemetry.logs import tell
+from router.telemetry.metrics import Metrics
 from router.telemetry.tasks import aside
 from router.welcome import welcome
 
@@ -142,6 +145,7 @@ class App:
             access=settings.access(config),
             beside=settings.paths(config),
         )
+        self.listener.slow.opened = settings.opened(config)
         logging.getLogger().setLevel(config.logging.level.upper())
 
     @property
@@ -263,6 +267,9 @@ class App:
     async def _bind(self) -> None:
         surface = Surface(self.plane, self.listener.slow.may_look, self.listener.slow.shows_key)
         ollama = Ollama(lambda: self.plane.catalog, self.fleet.models_told, surface.abilities_of)
+        counted, machine = Metrics(CatalogNames(self.plane)), self._historian.machine
+        figures = Figures(counted, self.plane, self.fleet, machine, self.rules.refusals, self.reloader)
+        self._ended.counters.append(counted.ended)
         managed = endpoints(
             self.fleet,
             self.plane,
@@ -270,6 +277,7 @@ class App:
             self._historian,
             self._feed.feed,
             self._logs,
+            figures,
             router=self,
             reloader=self.reloader,
         )

@@ -3,6 +3,7 @@
 `App` hands them over at the start and after each reload. Pure.
 """
 
+from router.api.admin.metrics import PATH as METRICS
 from router.config import Config, KeyConfig
 from router.config.keys.auth import AdminKeyConfig, LimitedConfig
 from router.core.access import Access
@@ -62,6 +63,11 @@ def probe_timing(config: Config) -> ProbeTiming:
     """Say how often backends are probed."""
     health = config.health
     return ProbeTiming(interval=health.interval, timeout=health.timeout, stall_after=health.stall_after)
+
+
+def opened(config: Config) -> tuple[str, ...]:
+    """Give the paths that everybody may read, whoever may not manage the router."""
+    return (METRICS,) if config.telemetry.metrics == "open" else ()
 
 
 def paths(config: Config) -> dict[str, str]:

@@ -118,12 +118,13 @@ def servable(state: DataPlane) -> list[str]:
 
 
 def _shown(state: DataPlane, name: str) -> Shown:
-    stages = [_stage(backend, state.loading) for tier in state.catalog.resolve(name).tiers for backend, _ in tier]
+    stages = [stage_of(backend, state.loading) for tier in state.catalog.resolve(name).tiers for backend, _ in tier]
     # Of several that load, the one that is furthest.
     return min(stages, key=lambda each: (each.rank, -(each.progress or 0.0)), default=_UNAVAILABLE)
 
 
-def _stage(backend: Backend, loading: Stages | None) -> Shown:
+def stage_of(backend: Backend, loading: Stages | None) -> Shown:
+    """Tell how far a backend is."""
     health = backend.health
     if health.usable:
         return _READY

@@ -16,6 +16,7 @@ from router.config.keys.memory import MemoryConfig
 from router.config.keys.routes import RouteConfig
 from router.config.keys.server import ServerConfig
 from router.config.keys.state import StateConfig
+from router.config.keys.telemetry import TelemetryConfig
 from router.config.keys.units import Share
 from router.config.load import Loaded, load
 from router.config.problems import ConfigError, Problem
@@ -39,6 +40,7 @@ __all__ = [
     "ServerConfig",
     "Share",
     "StateConfig",
+    "TelemetryConfig",
     "load",
     "redacted",
 ]

@@ -232,21 +232,34 @@ class Catalog:
         """Tell whether another backend serves a model of this one, so that there is a choice between them."""
         return any(len(self._models.get(name, ())) > 1 for name in backend.models)
 
+    def meant(self, name: str) -> Listing:
+        """Give the model or the route that a name means, as it is written here. Raises ModelNotFoundError."""
+        name = self._own(name)
+        if name in self._models:
+            return Listing(name, ())
+        route = self._route(name)
+        return Listing(route, self._routes[route].targets)
+
     def _find(self, name: str) -> Way:
-        if name not in self._models and name not in self._routes:
-            other = _other_name(name)
-            name = other if other in self._models or other in self._routes else name
+        name = self._own(name)
         tier = self._models.get(name)
         if tier is not None:
             return _way((tier,), DIRECT)
-        route = self._route(name)
+        route = self._routes[self._route(name)]
         return _way(tuple(tier for target in route.targets if (tier := self._models.get(target))), route)
 
-    def _route(self, name: str) -> Route:
+    def _own(self, name: str) -> str:
+        """Give a name as it is written here: Ollama's may have `:latest` at its end, or lack it."""
+        if name in self._models or name in self._routes:
+            return name
+        other = _other_name(name)
+        return other if other in self._models or other in self._routes else name
+
+    def _route(self, name: str) -> str:
         exact = name if name in self._routes else max(self._matching(name), key=len, default=None)
         if exact is None:
             raise ModelNotFoundError(f"The model '{name}' does not exist. {self._known()}", param="model")
-        return self._routes[exact]
+        return exact
 
     def _matching(self, name: str) -> Iterator[str]:
         """Give, for each beginning, the longest wildcard that matches."""

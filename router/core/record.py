@@ -157,7 +157,7 @@ class Record(msgspec.Struct):
     of these bytes. `waited` is the part of `duration` spent waiting for a backend with room. `key` is the name of the
     key that was shown. `hedge` is how a second attempt ended, if there was one: "won" or "lost". `client` is its
     connection's address. `tries` and `waits` are its attempts and its times in the queue, each in the order of their
-    ends.
+    ends. `error` is the code of the router's own error that its client was told; empty: none.
     """
 
     id: str
@@ -178,6 +178,7 @@ class Record(msgspec.Struct):
     client: str = ""
     tries: tuple[Try, ...] = ()
     waits: tuple[Wait, ...] = ()
+    error: str = ""
 
 
 _SAYS_ERROR = re.compile(

@@ -41,3 +41,6 @@ class Admin(NamedTuple):
 
 LOCAL = Admin("this machine", (Scope.READ, Scope.MANAGE))
 """A program on this machine, where router.yaml has no admin keys."""
+
+ANYBODY = Admin("anybody", (Scope.READ,))
+"""Who asks for what router.yaml lets everybody read."""

@@ -10,6 +10,9 @@ from router.core.decision import Decision
 NEVER: Final = -1.0
 """The time of what has not happened."""
 
+SLOWER: Final = "another backend was sooner"
+"""The outcome of an attempt that loses a race, unless it failed."""
+
 
 class Try:
     """An attempt: when it began, when the head and the first byte of its answer's body came, when and how it ended.

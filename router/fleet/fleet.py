@@ -1,6 +1,7 @@
 """All backends of one router: does a reload's steps, starts and stops everything, and says what there is."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,8 @@ class Fleet:
         self._keepers = Keepers()
         self._turns = Turns()
         self._life = Lifecycle(plane, prober, self._supervise, on_settled)
+        # How often each backend has stalled.
+        self.stalls: Counter[str] = Counter()
         # What was measured of each member's engine: bytes by device.
         self.held: Callable[[], Mapping[str, Mapping[str, int]]] = dict
 
@@ -113,6 +116,16 @@ class Fleet:
             return {}
         held = self._memory.residency.reservations.held
         return {name: held(each.resident) for name, each in self.members.items() if each.resident}
+
+    @property
+    def loads(self) -> Counter[str]:
+        """How often each member's load was begun."""
+        return Counter() if self._memory is None else self._memory.loader.loads
+
+    @property
+    def evictions(self) -> Counter[str]:
+        """How often each member was unloaded because others needed its memory."""
+        return Counter() if self._memory is None else self._memory.loader.evictions
 
     def told(self) -> list[dict[str, object]]:
         """Describe each backend as plain data: those that are there, then those that are ending."""
@@ -202,6 +215,7 @@ class Fleet:
 
     def restart(self, backend: Backend) -> None:
         """Restart an engine that has stalled, if it is one of ours."""
+        self.stalls[backend.name] += 1
         for member in (*self.members.values(), *self._life.ending):
             if member.backend is backend and member.supervisor is not None:
                 member.supervisor.restart()

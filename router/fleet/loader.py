@@ -12,6 +12,7 @@ failed is told to `Residency`, which refuses who waits for it; its supervisor is
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -23,7 +24,7 @@ from launchers.spec import LaunchSpec
 from launchers.states import State as EngineState
 from launchers.status import Status
 from router.core.errors import ConflictError, UnavailableError
-from router.core.memory.actions import Action, Cancel, Load, Remember, Unload
+from router.core.memory.actions import MAKES_ROOM, Action, Cancel, Load, Remember, Unload
 from router.core.memory.devices import Device, Footprint
 from router.core.memory.refusals import size_text
 from router.core.memory.residency import Residency
@@ -86,6 +87,9 @@ class Loader:
         self._loop = asyncio.get_running_loop()
         self._loading = plane.manage_memory(residency, self._carry_out)
         self._closed = False
+        # By the names of members: loads that were begun, and evictions.
+        self.loads: Counter[str] = Counter()
+        self.evictions: Counter[str] = Counter()
         self.drain_timeout = 300.0
         # Called when an engine is gone: whether its memory is free is then to be read.
         self.on_gone: Callable[[], None] = lambda: None
@@ -180,10 +184,12 @@ class Loader:
         again = "" if load.attempt == 1 else " once more, with more memory"
         log.info(f"{member.name}: loading{again}{f', with {reserved} reserved for it' if reserved else ''}")
         self._prepare(member, load)
+        self.loads[member.name] += 1
         member.supervisor.start()
 
     def _end(self, member: Member, reason: str, *, kill: bool) -> None:
         """End an engine, to which nothing is sent any more, and tell when it is gone. One that loads may be deaf."""
+        self.evictions[member.name] += reason == MAKES_ROOM
         if member.supervisor is not None and member.supervisor.status.pid is not None:
             log.info(f"{member.name}: {'its load is cancelled' if kill else 'is unloaded'}: {reason}")
         self._begin(self._until_gone(member, kill=kill), f"end of {member.resident}")

@@ -67,6 +67,8 @@ class Reloader:
     def __init__(self, loaded: Loaded, read: Callable[[], Loaded]) -> None:
         self.path = loaded.path
         self.last: Reload | None = None
+        # How many there were since the start, of each kind.
+        self.applied = self.refused = 0
         self.versions: Versions | None = None
         self._read = read
         self._text = loaded.text
@@ -119,6 +121,8 @@ class Reloader:
             self._wanted.clear()
             waiting, self._waiting = self._waiting, []
             self.last = await self._once(take)
+            self.refused += bool(self.last.problems)
+            self.applied += not self.last.problems
             # A reload leaves reference cycles, and the router runs the collector seldom.
             gc.collect()
             for each in waiting:

@@ -11,6 +11,7 @@ from router.api.admin import (
     history,
     llama_swap,
     logs,
+    metrics,
     models,
     requests,
     status,
@@ -21,11 +22,13 @@ from router.fleet.reload import Reloader
 from router.management.backends import Backends
 from router.management.configuration import Configuration
 from router.management.described import Described
+from router.management.figures import Figures
 from router.management.found import Search
 from router.management.history import Historian
 from router.management.levers import Levers
 from router.management.llama_swap import LikeLlamaSwap
 from router.management.logs import Logs
+from router.management.metrics import Scrapes
 from router.management.models import Models
 from router.management.requests import Recent, Requests
 from router.management.serving import routes
@@ -42,6 +45,7 @@ def endpoints(
     historian: Historian,
     feed: Feed,
     folder: Path,
+    figures: Figures,
     *,
     router: Levers,
     reloader: Reloader | None,
@@ -59,6 +63,7 @@ def endpoints(
         *routes(backends.ENDPOINTS, Backends(fleet, describe, router)),
         *routes(requests.ENDPOINTS, of_requests),
         *routes(history.ENDPOINTS, historian),
+        *routes(metrics.ENDPOINTS, Scrapes(figures)),
         *routes(logs.ENDPOINTS, of_logs),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
         *routes(found.ENDPOINTS, Search(router)),

@@ -5,7 +5,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Final
 
@@ -70,6 +70,20 @@ class Busy:
         return self._told
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessNow:
+    """This process: its CPU time, its bytes of RAM, its open files, how many it may open, when it was started.
+
+    Files are None where the system doesn't tell or doesn't bound them.
+    """
+
+    cpu_seconds: float
+    memory: int
+    files: int | None
+    most_files: int | None
+    started: float
+
+
 class Machine:
     """Describes the machine and the process."""
 
@@ -79,7 +93,7 @@ class Machine:
         self._process = psutil.Process()
         self._started = time.time()
         # It is read from the disk, which takes a millisecond.
-        self._version = version("router")
+        self.version: Final = version("router")
         self.cpu = Busy(psutil.cpu_percent)
         self.own_cpu = Busy(self._process.cpu_percent)
 
@@ -99,17 +113,33 @@ class Machine:
         process = self._process
         with process.oneshot():
             return RouterTold(
-                version=self._version,
+                version=self.version,
                 pid=process.pid,
                 started=round(self._started, 3),
                 uptime=round(time.time() - self._started, 1),
                 cpu_percent=self.own_cpu.percent,
                 memory_bytes=process.memory_info().rss,
-                descriptors=process.num_fds() if hasattr(process, "num_fds") else None,
+                descriptors=self._files(),
                 loop_lag=round(self.lag.worst, 4),
                 in_flight=in_flight,
                 queued=queued,
             )
+
+    def _files(self) -> int | None:
+        return self._process.num_fds() if hasattr(self._process, "num_fds") else None
+
+    def _most_files(self) -> int | None:
+        if not hasattr(self._process, "rlimit"):  # but on Linux
+            return None
+        most: int = self._process.rlimit(psutil.RLIMIT_NOFILE)[0]
+        return None if most == psutil.RLIM_INFINITY else most
+
+    def process(self) -> ProcessNow:
+        """Look at this process."""
+        process = self._process
+        with process.oneshot():
+            used, memory = process.cpu_times(), process.memory_info().rss
+        return ProcessNow(used.user + used.system, memory, self._files(), self._most_files(), process.create_time())
 
 
 def told(device: DeviceNow) -> DeviceTold:

@@ -16,6 +16,7 @@ from router.proxy.slow import ADMIN
 from router.proxy.unusual import expect
 
 P = TypeVar("P")
+A = TypeVar("A", bound=Asked)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -68,7 +69,7 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Handler:
         if endpoint.passes:
             passed: web.StreamResponse = await handle(request, request[ADMIN])
             return passed
-        reply = await handle(await _asked(request, endpoint.asks), request[ADMIN])
+        reply = await handle(await asked_of(request, endpoint.asks), request[ADMIN])
         if isinstance(reply, Stream):
             return await _streamed(request, reply, is_text=endpoint.is_text)
         if not isinstance(reply, Reply):
@@ -105,7 +106,7 @@ def _text_of(some: Sequence[Sent[Any]]) -> bytes:
     return "".join(f"{each.told.root}\n" for each in some).encode()
 
 
-async def _asked(request: web.Request, kind: type[Asked]) -> Asked:
+async def asked_of(request: web.Request, kind: type[A]) -> A:
     """Read what a request says. Raises BadRequestError."""
     said: dict[str, Any] = {**request.query, **request.match_info}
     if "after" in kind.model_fields and "Last-Event-ID" in request.headers:

@@ -107,7 +107,8 @@ class Answer:
     """What one client gets, by its sink.
 
     `first_byte_at` is when the first byte of the body came; `begun_at` the same, but of a stream the time of its first
-    event, not of a ping. Both are in seconds. `head` is the engine's, once its body is passed on.
+    event, not of a ping. Both are in seconds. `head` is the engine's, once its body is passed on. `error` is the code
+    of the error that the client was told.
     """
 
     def __init__(self, request: Request, sink: "Sink") -> None:
@@ -116,6 +117,7 @@ class Answer:
         self.first_byte_at: float | None = None
         self.begun_at: float | None = None
         self.head: ResponseHead | None = None
+        self.error = ""
         self._request = request
         self._sink = sink
         self._write = sink.write
@@ -252,7 +254,7 @@ class Answer:
         `interrupt` frames words behind what the engine gave (upstream.Connection.interrupt); None: there is no engine.
         `words` are those of a stream that is translated; those of /v1/responses are its proper end.
         """
-        request, head = self._request, self.head
+        request, head, self.error = self._request, self.head, error.code
         path, keep_alive = request.head.path, request.keep_alive
         # With `_lead` the head of an answer was made, but nothing of it was sent yet.
         if self.state is WAITING or self._lead:

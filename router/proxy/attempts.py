@@ -14,9 +14,9 @@ from router.core.catalog import DIRECT, NOWHERE, narrowed
 from router.core.contexts import said_in, tell_longest
 from router.core.health import WELL
 from router.core.retry import NOT_ITS_FAULT, Failure
-from router.core.timeline import NEVER, Try
+from router.core.timeline import NEVER, SLOWER, Try
 from router.proxy.attempt import Attempt
-from router.proxy.hedge import SLOWER, Hedge, HedgeOwner
+from router.proxy.hedge import Hedge, HedgeOwner
 from router.proxy.recording import try_of
 from router.proxy.speaking import estimated, spoken, tidy, unloading, written_form
 from router.proxy.writing import written

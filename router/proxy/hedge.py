@@ -18,6 +18,7 @@ from router.core.errors import RouterError
 from router.core.record import has_event
 from router.core.retry import Failure
 from router.core.statuses import LIES
+from router.core.timeline import SLOWER
 from router.proxy.attempt import Attempt, Owner
 from router.proxy.speaking import Sender
 
@@ -32,10 +33,6 @@ log = structlog.get_logger("router")
 
 MOST_HELD = 512
 """Bytes of pings that are held back: then the client is to see that somebody lives, and that decides the race."""
-
-
-SLOWER = "another backend was sooner"
-"""How the attempt that loses a race has ended, unless it failed."""
 
 
 class HedgeOwner(Sender):

@@ -58,4 +58,5 @@ def record_of(
         request.caller.address,
         tries,
         () if waiting is None else waiting.waits,
+        answer.error,
     )

@@ -18,7 +18,7 @@ from router.core.apis import POSTED
 from router.core.errors import RouterError
 from router.core.outline import Texts
 from router.core.paths import is_of_models, meant
-from router.core.scopes import Admin, Scope
+from router.core.scopes import ANYBODY, Admin, Scope
 from router.http1.heads import Headers
 from router.http1.requests import path_of
 from router.proxy.exchange import Exchange
@@ -64,6 +64,8 @@ class SlowLane:
         self._rules = rules
         # Requests under way.
         self.under_way = 0
+        # Paths of endpoints that everybody may read, beside OPEN.
+        self.opened: tuple[str, ...] = ()
 
     async def proxy(self, request: web.Request) -> web.StreamResponse:
         """Answer a POST through an exchange, by the model that its body names."""
@@ -216,6 +218,8 @@ class SlowLane:
             pass  # it tells nothing
         elif is_over or not (scope or request.path in OPEN or request.path.startswith("/admin")):
             rules.admit(headers, authority)
+        elif scope is Scope.READ and request.path in self.opened:
+            request[ADMIN] = ANYBODY
         elif request.path not in OPEN:
             http11, changes = request.version >= (1, 1), scope not in {None, Scope.READ}
             admin = request[ADMIN] = rules.admit_admin(headers, remote, authority, http11=http11, changes=changes)

@@ -33,10 +33,13 @@ class RefusalLog:
         self._began = 0.0
         self._kinds: set[tuple[str, str]] = set()
         self._counted: Counter[int] = Counter()
+        # Since the start, by their status and the code that clients are told.
+        self.refused: Counter[tuple[int, str]] = Counter()
 
     def note(self, error: RouterError, client: str, path: str, now: float) -> None:
         """Log or count a request that is refused with this error; `client` is its sender's address."""
         self.tell(now)
+        self.refused[error.status, error.code] += 1
         if not self._kinds:
             self._began = now
         kind = error.message, client

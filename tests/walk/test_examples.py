@@ -33,7 +33,7 @@ NO_GPU = r"launch\.gpus|there is no GPU|has no GPU"
 
 URL = "backends: [{url: 'http://127.0.0.1:1', models: [demo, qwen2.5-7b, llama-70b, qwen]}]\n"
 KEYS = "auth: {keys: [secret]}\n"
-ENVIRON = ("NAME", "OPS_KEY", "DASHBOARD_KEY", "ROUTER_KEY", "MAC_KEY", "KEY")
+ENVIRON = ("NAME", "OPS_KEY", "DASHBOARD_KEY", "PROMETHEUS_KEY", "ROUTER_KEY", "MAC_KEY", "KEY")
 
 
 @pytest.fixture(scope="module")

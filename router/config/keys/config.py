@@ -29,6 +29,7 @@ from router.config.keys.routes import RouteConfig
 from router.config.keys.section import Section, setting
 from router.config.keys.server import ServerConfig
 from router.config.keys.state import StateConfig
+from router.config.keys.telemetry import TelemetryConfig
 from router.config.keys.values import TEXT, FileName, Text
 
 NO_BACKENDS = 'there is none; the least that works is `backends: [{url: "http://127.0.0.1:8000"}]`'
@@ -67,6 +68,7 @@ class Config(Section):
     memory: MemoryConfig = Field(default_factory=MemoryConfig, description=MemoryConfig.__doc__)
     auth: AuthConfig = Field(default_factory=AuthConfig, description=AuthConfig.__doc__)
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description=LoggingConfig.__doc__)
+    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig, description=TelemetryConfig.__doc__)
     state: StateConfig = Field(default_factory=StateConfig, description=StateConfig.__doc__)
 
     @field_validator("backends")

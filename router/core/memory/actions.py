@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from router.core.errors import UnavailableError
 from router.core.memory.devices import Footprint
@@ -39,9 +40,13 @@ class Load:
     attempt: int = 1
 
 
+MAKES_ROOM: Final = "others need its memory"
+"""The reason of an eviction."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """End an idle engine; tell `exited` when its last process is gone. `reason` is for the log."""
+    """End an idle engine; tell `exited` when its last process is gone. `reason` is for the log, and for counts."""
 
     backend: str
     reason: str

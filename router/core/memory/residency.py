@@ -7,7 +7,7 @@ does the actions that it gets back, in order. Every method that can change somet
 from collections.abc import Hashable, Iterable, Mapping
 
 from router.core.errors import UnavailableError
-from router.core.memory.actions import NOTHING, Actions, Refuse
+from router.core.memory.actions import MAKES_ROOM, NOTHING, Actions, Refuse
 from router.core.memory.devices import Device, Footprint, Reservations
 from router.core.memory.footprints import Footprints
 from router.core.memory.lives import Lives
@@ -369,7 +369,7 @@ class Residency:
         wanted_since = round_.victims.get(resident.name)
         leaves = wanted_since is not None or resident.wish.unload
         if leaves and resident.is_idle:
-            reason = "others need its memory" if wanted_since is not None else "it was asked for"
+            reason = MAKES_ROOM if wanted_since is not None else "it was asked for"
             self._lives.unload(resident, reason, now if wanted_since is None else wanted_since, now)
         elif leaves and resident.state is State.LOADED:
             self._lives.drain(resident)

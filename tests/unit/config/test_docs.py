@@ -26,6 +26,7 @@ def test_the_page_has_every_key():
             "auth.admin_keys[]",
         ],
         "logging",
+        "telemetry",
         "state",
     ]
     rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", text, re.MULTILINE)

@@ -79,7 +79,7 @@ def test_the_defaults_are_all_there():
     """Each key has one, but for those that are required and for sections, whose keys have theirs."""
     without = {f"{name}.{key}" for name, key in KEYS} - {f"{name}.{key}" for name, key in DEFAULTS}
     required = {"Config.backends", "RouteConfig.to", "ServerTlsConfig.cert", "ServerTlsConfig.key"}
-    sections = ("server", "balance", "health", "limits", "memory", "auth", "logging", "state")
+    sections = ("server", "balance", "health", "limits", "memory", "auth", "logging", "telemetry", "state")
     assert without == required | {f"Config.{key}" for key in sections} | {"MemoryConfig.limit"}
 
 

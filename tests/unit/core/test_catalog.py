@@ -36,6 +36,27 @@ def test_a_route_is_a_tier_for_each_target_in_order():
     )
 
 
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("qwen", Listing("qwen", ())),
+        ("qwen:latest", Listing("qwen", ())),
+        ("best", Listing("best", ("gone", "qwen"))),
+        ("gpt-4o", Listing("gpt-*", ("llama",))),
+    ],
+)
+def test_a_name_is_known_as_it_is_written(asked, meant):
+    """A model's, a route's, or the wildcard that matches: whatever clients write, there are only so many."""
+    routes = {"best": ("gone", "qwen"), "gpt-*": ("llama",), "qwen": ("llama",)}
+    assert Catalog([A, B], led(routes)).meant(asked) == meant
+
+
+def test_a_name_that_means_nothing_is_not_known():
+    """It is refused as `resolve` refuses it."""
+    with pytest.raises(ModelNotFoundError, match="'nope' does not exist"):
+        catalog().meant("nope")
+
+
 def test_a_target_that_nobody_serves_now_is_passed_over():
     """A route to a model not discovered yet has fewer tiers, or none."""
     assert catalog(best=("gone", "qwen")).resolve("best").tiers == ((Candidate(A, "qwen"),),)
