@@ -119,9 +119,7 @@ class App:
         room = most if files is None else min(most, room_for_clients(files))
         self.plane.connections.spare = room // 2
         self.certificates = Certificates(folder)
-        self.listener = Listener(
-            config.server, self.plane, self.rules, room=room, context=lambda: self.certificates.context
-        )
+        self.listener = Listener(config.server, self.plane, self.rules, room=room, shown=self.certificates)
         self._prober = Prober(self.plane, settings.probe_timing(config), chance.random)
         self.fleet = Fleet(
             self.plane, self._prober, self._logs, self._announce, policy, Store(folder / config.state.dir)
@@ -307,7 +305,8 @@ class App:
         ready = servable(self.plane)
         if ready:
             self.plane.directory.on_news = lambda: None
-            tell(welcome(self.url, ready, with_key=bool(self.plan.config.auth.keys)))
+            with_key = bool(self.plan.config.auth.keys)
+            tell(welcome(self.url, ready, with_key=with_key, cert=self.certificates.unknown))
 
     # Stop
 

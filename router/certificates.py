@@ -22,6 +22,8 @@ from router.tls.faults import TlsError
 
 log = structlog.get_logger("router")
 
+_OF_EACH = frozenset({"127.0.0.1", "::1", "localhost"})
+
 
 def files_of(config: ServerTlsConfig, folder: Path) -> tuple[Path, Path]:
     """Give the files of the certificate and of its key; relative paths count from router.yaml's folder."""
@@ -55,10 +57,22 @@ class Certificates:
         assert self._taken is not None  # noqa: S101  (without one, nobody asks)
         return self._taken.context
 
+    def host(self, host: str) -> str:
+        """Give the name by which the router's own programs best call this host: one that the certificate has, if any.
+
+        That may be another machine's, so it is another only for addresses that every machine has.
+        """
+        names = () if self._taken is None else self._taken.names
+        if not names or host in names or host not in _OF_EACH:
+            return host
+        return "localhost" if "localhost" in names else next((name for name in names if "*" not in name), host)
+
     @property
-    def names(self) -> tuple[str, ...] | None:
-        """The hosts that it is for; None: the router speaks plain HTTP."""
-        return None if self._taken is None else self._taken.names
+    def unknown(self) -> str:
+        """The file with the certificate, if it is its own CA, so that clients have to be given it; else empty."""
+        if self._taken is None or self._config is None or not self._taken.is_self_signed:
+            return ""
+        return str(files_of(self._config, self._folder)[0])
 
     async def check(self, config: ServerTlsConfig | None) -> None:
         """Raise StartError if what a configuration names can't be used."""

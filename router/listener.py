@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import cast
+from typing import Protocol, cast
 
 from aiohttp import web
 
@@ -50,18 +50,27 @@ def room_for_clients(files: int) -> int:
     return max(1, (files - OTHER_FILES) // 2)
 
 
+class Shown(Protocol):
+    """The certificate that clients are shown (certificates.Certificates)."""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The context of a connection that begins now."""
+
+    def host(self, host: str) -> str:
+        """Give a name for this host that is the certificate's, if there is one."""
+
+
 class Listener:
     """Listens as `where` says, for at most `room` clients at a time.
 
-    `context` gives the certificate's, for each connection, if `where` says that there is one.
+    `shown` is the certificate, if `where` says that there is one.
     """
 
-    def __init__(
-        self, where: ServerConfig, plane: Plane, rules: Rules, *, room: int, context: Callable[[], ssl.SSLContext]
-    ) -> None:
+    def __init__(self, where: ServerConfig, plane: Plane, rules: Rules, *, room: int, shown: Shown) -> None:
         self.slow = SlowLane(plane, rules)
         self._where = where
-        self._context = context
+        self._shown = shown
         self._plane = plane
         self._rules = rules
         self.room = room
@@ -90,7 +99,7 @@ class Listener:
         if host in {"0.0.0.0", "::"}:
             # Every address: name one that works here.
             host = "127.0.0.1"
-        scheme = "http" if self._where.tls is None else "https"
+        scheme, host = "http" if self._where.tls is None else "https", self._shown.host(host)
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @property
@@ -140,8 +149,8 @@ class Listener:
         """Give what makes the protocol of a new connection."""
         if self._where.tls is None:
             return lambda: Client(lane)
-        handshakes, context = Handshakes(lane.loop), self._context
-        return lambda: Secured(lane, handshakes, context, lambda: Client(lane))
+        handshakes, shown = Handshakes(lane.loop), self._shown
+        return lambda: Secured(lane, handshakes, lambda: shown.context, lambda: Client(lane))
 
     @property
     def _servers(self) -> list[asyncio.Server]:

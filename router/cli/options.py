@@ -243,6 +243,11 @@ def _asks(described: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="an admin key; default: ROUTER_ADMIN_KEY, or the first of auth.admin_keys in the file",
     )
+    described.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="with an https --url: the certificate of its CA, or its own; default: ROUTER_CA, or those of this system",
+    )
     described.add_argument("--json", action="store_true", help="print all of it, for programs")
     described.epilog = described.epilog or (
         "Exit code: 0; 1 where the router couldn't do it; 2 where no router answers, or it doesn't take the key."

@@ -5,9 +5,11 @@ import asyncio
 import errno
 import json
 import os
+import ssl
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
@@ -18,11 +20,15 @@ from yarl import URL
 from router.api.admin.backends import BackendsTold
 from router.api.admin.endpoint import Endpoint, ErrorTold
 from router.api.admin.models import ModelsTold, ModelTold
+from router.certificates import files_of
 from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, NobodyReadsError, printed
 from router.config import load
 from router.config.keys.values import url as checked_url
 from router.telemetry.logs import printable
 from router.telemetry.terminal import say
+from router.tls.certificate import pinned
+from router.tls.faults import TlsError, read, why_not
+from router.tls.trust import trusting
 
 R = TypeVar("R")
 T = TypeVar("T", bound=BaseModel)
@@ -55,11 +61,15 @@ class Reply(Generic[T]):
 
 
 class Running:
-    """A running router at `url`. It `stops` if it said so last. Methods raise CommandError where it can't be asked."""
+    """A running router at `url`. It `stops` if it said so last. Methods raise CommandError where it can't be asked.
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    `pinned` is the file with the one certificate that is trusted; empty: it is trusted as other servers are.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, pinned: str = "") -> None:
         self._session = session
         self._url = url
+        self._pinned = pinned
         self.stops = False
 
     async def call(
@@ -76,7 +86,7 @@ class Running:
                 self.stops = answer.ok and answer.headers.get("x-router-state") == "stopping"
                 return _read(endpoint.tells, answer.status, await answer.read(), self._url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _nobody(self._url, error) from None
+            raise _nobody(self._url, error, self._pinned) from None
 
     async def follow(
         self, endpoint: Endpoint[Any, Any, T], *, after: int | None = None, **fields: str | int
@@ -104,12 +114,17 @@ class Running:
                             yield told
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 if lost == TRIES or after is None:
-                    raise _nobody(self._url, error) from None
+                    raise _nobody(self._url, error, self._pinned) from None
             lost += 1
             await asyncio.sleep(min(lost, 5))
 
 
-def _nobody(url: str, error: Exception) -> CommandError:
+def _nobody(url: str, error: Exception, pinned: str) -> CommandError:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError) and pinned:
+        why = f"it shows another certificate than that of {pinned}: its log says why it didn't take this one"
+        return CommandError(f"{url}: {why}", BAD_START)
+    if why := why_not(error, ca="with --ca", name="write one that it has in --url"):
+        return CommandError(f"{url}: {why}", BAD_START)
     return CommandError(
         f"no router answers at {url} ({_reason(error)}): start it with `python -m router --config FILE`, "
         "or say where it is with --config or --url",
@@ -127,8 +142,10 @@ def ask(options: argparse.Namespace, do: Callable[[Running], Awaitable[R]]) -> R
     async def ask_it() -> R:
         url, key = address(options)
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        async with aiohttp.ClientSession(headers=headers) as session:
-            router = Running(session, url)
+        trusted, file = _trusted(options) if url.startswith("https:") else (True, "")
+        connector = aiohttp.TCPConnector(ssl=trusted)
+        async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
+            router = Running(session, url, file)
             found = await do(router)
         if router.stops:
             say("This router is stopping: what is under way may end, and nothing new is taken.\n", sys.stderr)
@@ -202,7 +219,7 @@ def follow(options: argparse.Namespace, do: Callable[[Running], Awaitable[None]]
 
 def address(options: argparse.Namespace) -> tuple[str, str]:
     """Find a router's URL and an admin key, "" if there is none. Raises ConfigError and CommandError."""
-    where = os.environ.get("ROUTER_URL") if options.url is None else options.url
+    where = _where(options)
     # One that was read from a file ends with its line.
     key = (options.key or os.environ.get("ROUTER_ADMIN_KEY", "")).strip()
     if not key.isprintable():
@@ -222,8 +239,32 @@ def address(options: argparse.Namespace) -> tuple[str, str]:
             BAD_START,
         )
     host = EVERYWHERE.get(config.server.host, config.server.host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
+    scheme = "http" if config.server.tls is None else "https"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.server.port}"
     return url, key or (keys[0] if keys else "")
+
+
+def _where(options: argparse.Namespace) -> str | None:
+    """Give the URL that was said; None: it is as router.yaml says."""
+    return os.environ.get("ROUTER_URL") if options.url is None else options.url
+
+
+def _trusted(options: argparse.Namespace) -> tuple[ssl.SSLContext, str]:
+    """Say which certificate a router must show; and its file, if it is that one alone. Raises CommandError.
+
+    One that is found by router.yaml shows the certificate of the file that stands there, whatever names and dates it
+    has: it needs no CA, and not to be asked by one of its names. Any other must be trusted as servers are.
+    """
+    said = options.ca or os.environ.get("ROUTER_CA")
+    try:
+        if said or _where(options) is not None:
+            return trusting(Path(said) if said else None, "--ca"), ""
+        config = load(options.config, os.environ).config.server.tls
+        assert config is not None  # noqa: S101  (its address is one of https)
+        cert, _ = files_of(config, options.config.resolve().parent)
+        return pinned(read(cert, "cert"), cert), str(cert)
+    except TlsError as error:
+        raise CommandError(str(error), BAD_START) from None
 
 
 def _reason(error: Exception) -> str:

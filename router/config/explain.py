@@ -27,7 +27,8 @@ _BOUNDS = {
 _MISSING = {
     "backends": NO_BACKENDS,
     "to": "is missing: the model that the route leads to, or several in order",
-    "key": "is missing: the bearer token that clients send",
+    "cert": "is missing: the file with the certificate that the router shows",
+    "key": "is missing: the file with the private key of the certificate",
 }
 
 

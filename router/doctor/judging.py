@@ -21,6 +21,7 @@ from router.core.memory.resident import Loadable
 from router.doctor.findings import Finding, Mark
 from router.fleet.launches import install_command
 from router.fleet.launching import Launch
+from router.tls.certificate import SOON, Certificate
 
 NONE: Mapping[str, float] = MappingProxyType({})
 
@@ -264,6 +265,16 @@ def of_doors(config: Config) -> Iterator[Finding]:
         yield Finding(Mark.OK, "pages", ", ".join(server.cors) or "none but the router's own (server.cors)")
     admins = "whoever shows an admin key" if auth.admin_keys else "this machine alone, and nothing through a proxy"
     yield Finding(Mark.OK, "/admin", admins)
+
+
+def of_certificate(found: Certificate, now: float) -> Finding:
+    """For whom the router's own certificate is, and whether it still is one."""
+    if late := found.late(now):
+        return Finding(Mark.LOOK, "tls", f"{found}: {late}, and clients refuse it")
+    if found.ends - now < SOON:
+        return Finding(Mark.LOOK, "tls", f"{found}: that is soon, and nothing has renewed it yet")
+    alone = "; it has no CA, so clients have to be given it" if found.is_self_signed else ""
+    return Finding(Mark.OK, "tls", f"a certificate for {found}{alone}")
 
 
 def of_remote(name: str, url: str, failure: str) -> Finding:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,12 +19,14 @@ from launchers.options import options_of
 from launchers.weights import no_gguf, size_of, weights
 from profiles import Facts, Profile, load_profiles
 from profiles.facts import program_version
+from router.certificates import loaded
 from router.config import BackendConfig, Config, ConfigError, ServerConfig
 from router.config.load import load_with_places
 from router.doctor.findings import Finding, FindingGroup, Mark
 from router.doctor.judging import (
     Model,
     of_arguments,
+    of_certificate,
     of_doors,
     of_engines,
     of_gpus,
@@ -195,6 +198,17 @@ def odd_arguments(config: Config, launches: Iterable[Launch]) -> list[Placed]:
     return odd
 
 
+def look_at_certificate(config: Config, folder: Path, now: float) -> tuple[list[Finding], list[Placed]]:
+    """Look at the router's own certificate: what deserves to be told, and what stops the router."""
+    if config.server.tls is None:
+        return [], []
+    try:
+        found = loaded(config.server.tls, folder)
+    except StartError as error:
+        return [], list(zip(error.problems, error.keys, strict=True))
+    return [of_certificate(found, now)], []
+
+
 async def examine(
     path: Path, environ: Mapping[str, str], *, engines: Mapping[str, Engine] = ENGINES, facts: Facts | None = None
 ) -> list[FindingGroup]:
@@ -218,6 +232,7 @@ async def examine(
             # What the profile leaves to models is for those that all run at once.
             of_this = of_this[:1]
     mistakes = [Finding(Mark.STOP, "mistake", problem) for problem, _ in launched.problems]
+    certificate, wrong = await aside(look_at_certificate, config, folder, time.time())
     odd = [Finding(Mark.LOOK, "argument", str(document.problem(key, text))) for text, key in launched.odd]
     return _sections(
         machine=of_machine(facts),
@@ -229,6 +244,8 @@ async def examine(
             of_port(config.server.host, config.server.port, await taken(config.server.host, config.server.port)),
             *await _ollamas_port(config.server),
             *of_doors(config),
+            *certificate,
+            *(Finding(Mark.STOP, "tls", problem) for problem, _ in wrong),
         ],
     )
 

@@ -30,3 +30,10 @@ def test_welcome_without_a_model_says_where_to_look():
     assert "no model can be served yet" in said
     assert "http://a:1/ready" in said
     assert "curl" not in said
+
+
+def test_welcome_names_the_certificate_where_programs_must_be_given_it():
+    """One without a CA."""
+    said = welcome("https://a:1", ["demo"], with_key=False, cert="/etc/my tls/a.crt")
+    words = shlex.split(said.partition("Try:")[2].partition("\n\nor ")[0])
+    assert words[words.index("--cacert") + 1] == "/etc/my tls/a.crt"

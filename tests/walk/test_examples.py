@@ -12,6 +12,7 @@ from router.cli import check
 from router.cli.main import main
 from router.config.schema import schema
 from router.doctor.looking import look_at_machine
+from tests.certificates import Authority
 from tests.running import REPOSITORY
 from tests.walk.documents import PAGES, anchors, blocks, spans, text_of
 
@@ -60,6 +61,9 @@ def checked(tmp_path, monkeypatch, capsys, machine):
         for name in re.findall(r"[\w./-]+\.(?:gguf|bin)\b", text):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes((REPOSITORY / "models/demo/demo.gguf").read_bytes())
+        for name in re.findall(r"[\w./-]+(?=\.crt\b)", text):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            Authority(tmp_path).issue(name)
         if "models/demo" in text:
             (tmp_path / "models").mkdir(exist_ok=True)
             (tmp_path / "models/demo").symlink_to(REPOSITORY / "models/demo")

@@ -53,8 +53,10 @@ python -m router ps                   # models: loaded or not, their memory; als
 ```
 
 They find the router as router.yaml in this folder says (`--config FILE` names another), or at `--url`, or in
-`ROUTER_URL`; the admin key is that of `--key`, of `ROUTER_ADMIN_KEY`, or the first of the file. `--json` prints the
-router's own answer. Exit codes: 0; 1 if the router couldn't do it; 2 if none answers there, or doesn't take the key.
+`ROUTER_URL`; the admin key is that of `--key`, of `ROUTER_ADMIN_KEY`, or the first of the file. With `server.tls`,
+the router must show the certificate of that file, by whatever name; at an https `--url` this system's CAs are
+trusted, or those in `--ca FILE` (or `ROUTER_CA`). `--json` prints the router's own answer. Exit codes: 0; 1 if the
+router couldn't do it; 2 if none answers there, or doesn't take the key.
 
 While the router stops, it still answers this machine's programs what only reads, and `cancel`: until the requests under
 way have ended, at most `limits.drain_timeout`, and its engines are stopped. Commands say so; anything else is a 503.

@@ -230,6 +230,14 @@ def test_the_own_origin_is_that_of_the_host(host, origin):
     assert may(SOME, asked(f"origin: {origin}", host=host))
 
 
+def test_an_own_page_that_came_by_http_is_none_where_there_is_tls():
+    """Whoever sits between could have changed it; and another server may be at the port that http has."""
+    tls = Access(["router.lan"], tls=True)
+    for host in ("router.lan", "router.lan:8001"):
+        assert may(tls, asked(f"origin: https://{host}", host=host))
+        assert not may(tls, asked(f"origin: http://{host}", host=host))
+
+
 @pytest.mark.parametrize("origin", FOREIGN)
 def test_an_origin_that_nobody_named(origin):
     """403 for its page, and no word of the answer."""
