@@ -12,7 +12,8 @@ don't know. OpenAI, Azure, Mistral, Groq, Cerebras and others answer 400 or 422 
      upgraded gets the fields again.
 
 Models differ in the name of their limit, too. `max_tokens` and `max_completion_tokens` are never left out: the one that
-is refused gets the name of the other.
+is refused gets the name of the other. If that is refused by a later request, the server has changed, and the first name
+is used again.
 """
 
 import re
@@ -158,7 +159,8 @@ class Omissions:
         until = self._known[candidate][1] if known else now + LASTS
         if len(known) >= MOST_OF_ONE:
             known = frozenset(each for each in known if not each.value)
-        self._known[candidate] = known | refused, until
+        renamed_before = {Omission(ALIKE[each.field]) for each in refused if each.field in ALIKE}
+        self._known[candidate] = (known - renamed_before) | refused, until
         self._known.move_to_end(candidate)
         if len(self._known) > MOST:
             self._known.popitem(last=False)
@@ -170,11 +172,12 @@ class Omissions:
 
 
 def refused(
-    status: int, said: bytes, sent: bytes, known: frozenset[Omission], *, is_openais: bool
+    status: int, said: bytes, sent: bytes, before: frozenset[Omission], *, is_openais: bool
 ) -> frozenset[Omission]:
     """Find what must be left out of a request, by the error that it got: `said`. Nothing: the client gets this error.
 
-    `sent` is the request's body, without what was `known`. `is_openais`: the client's own API is one of OpenAI's.
+    `sent` is the request's body. `before` is what the same attempt has had refused. `is_openais`: the client's own API
+    is one of OpenAI's.
     """
     if status not in STATUSES:
         return NONE
@@ -191,7 +194,7 @@ def refused(
                 if len(value) <= _LONGEST_VALUE:
                     found.add(Omission(field, value))
     # Each has to change something, so that the same error can't come for ever.
-    return frozenset(each for each in found if without(sent, known | {each}) is not sent)
+    return frozenset(each for each in found if without(sent, before | {each}) is not sent)
 
 
 def _named(said: bytes) -> Iterator[tuple[list[str], bool]]:

@@ -20,6 +20,7 @@ from router.proxy.upstream import Connection, Receiver
 
 if TYPE_CHECKING:
     from router.core.decision import Decision
+    from router.core.omissions import Omission
     from router.core.outline import Texts
 
 
@@ -80,13 +81,14 @@ class Attempt(Receiver):
     `worked_at` is when its backend last showed that it works on it. `told_read` is how many tokens of the prompt an
     engine says to have read, in comments that its client doesn't get. `paused`: the client is slow. `between` hears the
     answer first, where it may have to be translated; `Owner.written` sets it, and the `texts` of a body that is an
-    outline. `rewrites` is how often it was made again with another body.
+    outline. `rewrites` has, for each time that it was made again with another body,
+    the fields that were refused.
     """
 
     between: Between | None = None
     texts: "Texts | None" = None
     told_read = 0
-    rewrites = 0
+    rewrites: "tuple[frozenset[Omission], ...]" = ()
     head_at: float | None = None
 
     def __init__(self, owner: Owner, candidate: Candidate, sent: Sent, why: "Decision | None") -> None:

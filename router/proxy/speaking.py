@@ -14,7 +14,7 @@ import structlog
 
 from router.core.apis import COUNT, MESSAGES, OLLAMA_STREAMS, RESPONSES
 from router.core.form import names_as_json, renamed
-from router.core.omissions import refused, without
+from router.core.omissions import NONE, Omission, refused, without
 from router.core.reshape import ALIKE, Reshape, limited, reshaped
 from router.proxy.interpreter import Interpreter, Trial, head_of
 from router.proxy.writing import fitted, message, put
@@ -215,15 +215,16 @@ def _rewriter(
         return None
 
     def rewrite(status: int, said: bytes) -> bool:
-        if attempt.rewrites >= _MOST_REWRITES:
+        if len(attempt.rewrites) >= _MOST_REWRITES:
             return False
         shorter: bytes | None = None
-        if not (learns and _leaves_out(attempt, path, status, said, sent, plane)):
-            if path in SHORTENED and attempt.rewrites < _MOST_CUTS:
+        found = _found_refused(attempt, path, status, said, sent, plane) if learns else NONE
+        if not found:
+            if path in SHORTENED and len(attempt.rewrites) < _MOST_CUTS:
                 shorter = SHORTENED[path](asked, said)
             if shorter is None:
                 return False
-        attempt.rewrites += 1
+        attempt.rewrites = (*attempt.rewrites, found)
         attempt.let_go()
         sender.again(attempt, pool, shorter)
         return True
@@ -231,17 +232,18 @@ def _rewriter(
     return rewrite
 
 
-def _leaves_out(attempt: "Attempt", path: str, status: int, said: bytes, sent: bytes, plane: "Plane") -> bool:
-    """Note the fields that a server has refused and a request can do without; tell whether there are any."""
-    omissions, now = plane.directory.omissions, plane.loop.time()
-    found = refused(status, said, sent, omissions.of(attempt.candidate, now), is_openais=path == RESPONSES)
+def _found_refused(
+    attempt: "Attempt", path: str, status: int, said: bytes, sent: bytes, plane: "Plane"
+) -> frozenset[Omission]:
+    """Give the fields that a server has refused and a request can do without, and note them."""
+    found = refused(status, said, sent, NONE.union(*attempt.rewrites), is_openais=path == RESPONSES)
     if found:
-        omissions.learn(attempt.candidate, found, now)
+        plane.directory.omissions.learn(attempt.candidate, found, plane.loop.time())
         fields = ", ".join(sorted({each.field for each in found}))
         _log.info(
             "a server refused fields, and gets requests without them", backend=attempt.backend.name, fields=fields
         )
-    return bool(found)
+    return found
 
 
 @lru_cache(maxsize=64)

@@ -87,6 +87,22 @@ async def test_a_limit_gets_the_name_that_the_model_knows(start_router, session)
         assert [(each["max_completion_tokens"], "max_tokens" in each) for each in strict.asked] == [(7, False)] * 2
 
 
+async def test_a_limit_of_a_server_that_was_changed(start_router, session):
+    """Gets the name that it takes now; one that takes neither name gives its error."""
+    asked = {"model": "demo", "messages": ASK, "max_tokens": 7}
+    async with Strict() as strict:
+        router = await start_router([backend(strict)])
+        for unknown in ("max_tokens", "max_completion_tokens", "max_tokens"):
+            strict.knows = OPENAIS - {unknown}
+            for _ in range(2):
+                status, said = await ask(session, router, MESSAGES, asked)
+                assert status == 200, said
+        assert strict.refusals == 3
+        strict.knows = OPENAIS - {"max_tokens", "max_completion_tokens"}
+        status, said = await ask(session, router, MESSAGES, asked)
+        assert (status, strict.refusals) == (400, 5), said
+
+
 async def test_what_a_server_knows_is_not_left_out(start_router, session):
     """Nor is what no answer was told of: another field, another model, another backend."""
     async with Strict() as strict, Strict(knows=OPENAIS | {"chat_template_kwargs", "top_k"}) as lenient:

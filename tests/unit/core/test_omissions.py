@@ -28,9 +28,9 @@ def encoded(value):
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def found(said, status=400, sent=SENT, known=NONE, *, is_openais=False):
+def found(said, status=400, sent=SENT, before=NONE, *, is_openais=False):
     said = said if isinstance(said, bytes) else encoded(said)
-    return refused(status, said, encoded(sent), known, is_openais=is_openais)
+    return refused(status, said, encoded(sent), before, is_openais=is_openais)
 
 
 def error(message, **fields):
@@ -209,7 +209,7 @@ def test_wishes_in_openais_own_form():
 
 
 def test_a_limit_is_never_left_out():
-    """It is renamed; where both names are refused, the error stays."""
+    """It is renamed; where one attempt had both names refused, the error stays."""
     said = error("Unknown parameter: 'max_completion_tokens'.")
     known = frozenset({Omission("max_tokens")})
     renamed = without(encoded({"max_tokens": 9}), known)
@@ -217,6 +217,18 @@ def test_a_limit_is_never_left_out():
     assert refused(400, encoded(said), renamed, known, is_openais=False) == NONE
     both = encoded({"max_tokens": 9, "max_completion_tokens": 5})
     assert without(both, known) == encoded({"max_completion_tokens": 5})
+
+
+def test_a_limit_gets_its_first_name_again():
+    """If a later request's other name is refused: the server was changed meanwhile."""
+    far, omissions = Candidate(Backend("b"), "m"), Omissions()
+    omissions.learn(far, frozenset({Omission("max_tokens"), Omission("top_k")}), 0.0)
+    sent = without(encoded({"max_tokens": 9}), omissions.of(far, 1.0))
+    said = encoded(error("Unknown parameter: 'max_completion_tokens'."))
+    again = refused(400, said, sent, NONE, is_openais=False)
+    omissions.learn(far, again, 1.0)
+    assert omissions.of(far, 1.0) == {Omission("max_completion_tokens"), Omission("top_k")}
+    assert without(encoded({"max_tokens": 9}), omissions.of(far, 1.0)) == encoded({"max_tokens": 9})
 
 
 def test_fields_inside_of_others():
