@@ -105,6 +105,7 @@ HOT = [
             "responses_tools",
             "speech",
             "thinking",
+            "writer",
         )
     ),
 ]

@@ -41,8 +41,8 @@ MOST_OF_ONE: Final = 32
 _LONGEST_VALUE: Final = 64
 """Bytes of a value that is left out for itself."""
 
-STATUSES: Final = frozenset({400, 422})
-"""With these, servers refuse a field."""
+STATUSES: Final = frozenset({200, 400, 422})
+"""With these, servers refuse a field; with 200 by an error in the place of the answer, or as its stream's first event."""
 
 _OPTIONAL: Final = frozenset({
     *ALIKE,

@@ -19,7 +19,9 @@ from router.http1.bodies import CHUNKED, CLOSE, LENGTH, payload
 from router.http1.heads import status_line
 from router.proxy.attempt import Attempt, Between
 from router.proxy.heads import AT_ONCE, OURS, ResponseHead
-from router.translate.speech import JSON, AnswerTranslator
+from router.translate.completions import NULL, read_answer
+from router.translate.events import EventReader
+from router.translate.speech import CHAT, JSON, AnswerTranslator
 
 MOST_WHOLE = 256 * 1024 * 1024
 """Bytes of an answer in one piece, which is gathered to be translated; thousands of embeddings have a tenth of it."""
@@ -30,6 +32,9 @@ MOST_TOLD = 64 * 1024
 _MAY_BE_REWRITTEN = frozenset({400, 413, 422, 500})
 """Statuses of errors after which the attempt may be made again with another body: with a shorter text, for which
 llama.cpp's server says 500, or without a field that was refused."""
+
+_MOST_FIRST = 64 * 1024
+"""Bytes of a stream that are kept until its first event is whole, which may refuse a field."""
 
 _UNABLE = 501
 """The status by which a counter says that it can't count this."""
@@ -54,12 +59,20 @@ def head_of_error(head: ResponseHead, status: int) -> ResponseHead:
     return head_of(status, JSON, lines=waits)._replace(headers=head.headers)
 
 
+class Rewrite(Protocol):
+    """Has an attempt made again with another body, if an error shows how to write it."""
+
+    def __call__(self, status: int, said: bytes, *, whole: bool) -> bool:
+        """Tell whether it is made again. `whole`: the answer has ended, and its connection is its pool's again."""
+
+
 class Interpreter(Between):
     """Has one attempt's answer translated; `clock` gives the loop's time.
 
     `instead` answers where the engine says that it can't (501); None: nobody does. `raw`: chunks come as they are.
     `target` is the path at which the engine was asked, if it may lack that and nothing stands in for it. `rewrite`
-    hears an error's status and words, and tells whether it has the attempt made again with another body.
+    hears an error's status and words: 200 for an error that comes in the place of an answer, or as a stream's first
+    event.
     """
 
     takes_chunks = False
@@ -73,7 +86,7 @@ class Interpreter(Between):
         *,
         raw: bool = False,
         target: str = "",
-        rewrite: Callable[[int, bytes], bool] | None = None,
+        rewrite: Rewrite | None = None,
     ) -> None:
         self._attempt: Final = attempt
         self._instead: Final = instead
@@ -85,7 +98,7 @@ class Interpreter(Between):
         self._answer: Final = answer
         self._clock: Final = clock
         # The engine's head, and what it gave of an answer in one piece. An error's is kept here while only its words
-        # can say of what kind it is.
+        # can say of what kind it is; a stream's, until its first event has come, if that may be an error.
         self._kept: ResponseHead | None = None
         self._status = 0
         self._streams = False
@@ -95,17 +108,23 @@ class Interpreter(Between):
 
     def on_head(self, head: ResponseHead, length: int) -> None:  # noqa: ARG002  (a translated body has another)
         """Tell the attempt of a stream or an error now; of an answer in one piece once it is translated."""
-        self._status, self._streams = head.status, head.is_event_stream and not head.odd
-        if self._streams:
-            lines = b"cache-control: no-cache\r\n" + AT_ONCE
-            self._attempt.on_head(head_of(head.status, self._answer.content_type, streams=True, lines=lines), 0)
-        elif head.odd and self._words_tell(head.status):
+        self._status = head.status
+        # A stream that wasn't asked for is gathered: the client gets one piece.
+        self._streams = head.is_event_stream and not head.odd and self._answer.content_type != JSON
+        if self._streams and self._rewrite is None:
+            self._tell_stream()
+        elif self._streams or (head.odd and self._words_tell(head.status)):
             self._kept = head
         elif head.odd and not self._can_not:
             # A redirection, or an answer without content, can't be translated.
             self._tell_head(head, head.status if head.status >= 400 else 502)
-        if self._kept is None:
+        if head.odd and self._kept is None:
             self._rewrite = None
+
+    def _tell_stream(self) -> None:
+        self._kept = self._rewrite = None
+        lines = b"cache-control: no-cache\r\n" + AT_ONCE
+        self._attempt.on_head(head_of(self._status, self._answer.content_type, streams=True, lines=lines), 0)
 
     def _words_tell(self, status: int) -> bool:
         """Whether what is wrong is known only with an error's words."""
@@ -122,12 +141,32 @@ class Interpreter(Between):
 
     def on_body(self, data: bytes) -> None:
         """Translate the next bytes of a stream; keep those of anything else."""
-        if not self._streams:
-            self._gathered.append(data)
-            self._size += len(data)
-            if self._size > MOST_WHOLE:
-                self._attempt.give_up(Failure.NONSENSE, f"an answer of more than {MOST_WHOLE} bytes")
+        if self._streams and self._kept is None:
+            self._feed(data)
             return
+        self._gathered.append(data)
+        self._size += len(data)
+        if self._streams:
+            self._look_at_first()
+        elif self._size > MOST_WHOLE:
+            self._attempt.give_up(Failure.NONSENSE, f"an answer of more than {MOST_WHOLE} bytes")
+
+    def _look_at_first(self) -> None:
+        """Begin the stream once its first event or comment is whole, unless that refuses a field."""
+        said = next(iter(EventReader().feed(b"".join(self._gathered))), b"")
+        if not said and self._size <= _MOST_FIRST:
+            return
+        rewrite = self._rewrite
+        if rewrite is not None and _is_error(said) and rewrite(self._status, said, whole=False):
+            return
+        self._begin_stream()
+
+    def _begin_stream(self) -> None:
+        data, self._gathered = b"".join(self._gathered), []
+        self._tell_stream()
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
         try:
             told = self._answer.feed(data, self._clock())
         except BadGatewayError as error:
@@ -141,7 +180,7 @@ class Interpreter(Between):
 
     def on_remains(self, data: bytes) -> None:
         """Translate what came before a mistake in the framing."""
-        if self._streams:
+        if self._streams and self._kept is None:
             try:
                 told = self._answer.feed(data, self._clock())
             except BadGatewayError:
@@ -162,18 +201,24 @@ class Interpreter(Between):
             attempt.let_go()
             self._instead()
             return
-        if (
-            self._rewrite is not None
+        rewrite = self._rewrite
+        if self._streams and self._kept is not None:
+            # No event is whole.
+            self._begin_stream()
+        elif (
+            rewrite is not None
             and self._kept is not None
-            and self._rewrite(self._status, b"".join(self._gathered))
+            and rewrite(self._status, b"".join(self._gathered), whole=True)
         ):
             return
         try:
             told = answer.ended(now) if self._streams else self._translated(now)
         except EngineError as error:
             # It said 200, and then that something is wrong.
+            if rewrite is not None and rewrite(self._status, self._whole, whole=True):
+                return
             attempt.on_head(head_of(error.status, JSON), 0)
-            told = answer.error(error.status, self._whole)
+            told = answer.error(error.status, errors.body(error, CHAT))
         except BadGatewayError as error:
             self._end_badly(Failure.NONSENSE, error.message)
             return
@@ -220,11 +265,23 @@ class Interpreter(Between):
 
     def on_failure(self, failure: Failure, detail: str) -> None:
         """Hand it on."""
+        if self._streams and self._kept is not None:
+            self._tell_stream()
         self._attempt.on_failure(failure, detail)
 
     def last_words(self, error: RouterError) -> bytes:
         """End a stream that breaks off as the client's API does."""
         return self._answer.fail(error, self._clock()) if self._streams and not self._answer.done else b""
+
+
+def _is_error(said: bytes) -> bool:
+    """Tell whether an event of a chat's stream is an error."""
+    if b'"error"' not in said:
+        return False
+    try:
+        return read_answer(said).error not in NULL
+    except BadGatewayError:
+        return False
 
 
 class Lesson(Protocol):

@@ -16,7 +16,7 @@ from router.core.apis import COUNT, MESSAGES, OLLAMA_STREAMS, RESPONSES
 from router.core.form import names_as_json, renamed
 from router.core.omissions import NONE, Omission, refused, without
 from router.core.reshape import ALIKE, Reshape, limited, reshaped
-from router.proxy.interpreter import Interpreter, Trial, head_of
+from router.proxy.interpreter import Interpreter, Rewrite, Trial, head_of
 from router.proxy.writing import fitted, message, put
 from router.translate import ESTIMATES, MENDERS, OWN_FIELDS, SHORTENED, SPEECHES, tidied
 from router.translate.reading import check_text
@@ -205,7 +205,7 @@ def _translated(
 
 def _rewriter(
     attempt: "Attempt", sender: Sender, path: str, asked: bytes, sent: bytes, pool: "Pool", plane: "Plane"
-) -> "Callable[[int, bytes], bool] | None":
+) -> Rewrite | None:
     """Give what has an attempt made again with another body, where its error shows how to write it; None: nothing.
 
     `asked` is the client's body, `sent` the one that the backend got. What is known of an engine includes its fields.
@@ -214,7 +214,7 @@ def _rewriter(
     if not learns and path not in SHORTENED:
         return None
 
-    def rewrite(status: int, said: bytes) -> bool:
+    def rewrite(status: int, said: bytes, *, whole: bool) -> bool:
         if len(attempt.rewrites) >= _MOST_REWRITES:
             return False
         shorter: bytes | None = None
@@ -225,7 +225,10 @@ def _rewriter(
             if shorter is None:
                 return False
         attempt.rewrites = (*attempt.rewrites, found)
-        attempt.let_go()
+        if whole:
+            attempt.let_go()
+        else:
+            attempt.end()
         sender.again(attempt, pool, shorter)
         return True
 

@@ -12,10 +12,6 @@ An answer is over with `[DONE]`, or with the end of the stream if its finish rea
 off.
 """
 
-from typing import Final, NamedTuple
-
-import msgspec
-
 from router.core import errors
 from router.core.errors import BadGatewayError, RouterError
 from router.translate.completions import (
@@ -32,102 +28,11 @@ from router.translate.completions import (
     text_of,
 )
 from router.translate.events import EventReader
-from router.translate.speech import EVENT_STREAM, JSON, AnswerTranslator, Context
+from router.translate.speech import AnswerTranslator
 from router.translate.thinking import ThinkingSplitter
-
-STOP, LENGTH, CALLS, FILTERED = "stop", "length", "tool_calls", "content_filter"
-"""The finish reasons of chat completions; a writer gets one of these."""
+from router.translate.writer import CALLS, FILTERED, LENGTH, STOP, Call, Gatherer, Usage, WholeAnswer, Writer
 
 _DONE = b"[DONE]"
-
-
-class Usage(NamedTuple):
-    """Tokens of an answer. `prompt` includes those that were `cached`, `completion` those of `reasoning`.
-
-    `told`: the engine said so; else all are 0. `prompt_seconds` and `completion_seconds` are the times that llama.cpp
-    tells, else 0.
-    """
-
-    prompt: int = 0
-    completion: int = 0
-    cached: int = 0
-    reasoning: int = 0
-    told: bool = False
-    prompt_seconds: float = 0.0
-    completion_seconds: float = 0.0
-
-
-class Call(NamedTuple):
-    """One call of a tool. `arguments` are JSON as the model wrote it, which may be empty or no JSON."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-class WholeAnswer(NamedTuple):
-    """An answer in one piece. `finish` is one of `STOP` and the others; `stopped_by` the stop text that ended it."""
-
-    thinking: str
-    text: str
-    calls: tuple[Call, ...]
-    finish: str
-    usage: Usage
-    stopped_by: str | None = None
-
-
-class Writer:
-    """Writes one answer in a client's API; each method gives the bytes for the client. `context` is its request's."""
-
-    # A base class, not a Protocol: compiled, its methods are called natively.
-
-    def __init__(self, context: Context, *, streams: bool) -> None:
-        self.context: Final = context
-        self.streams: Final = streams
-
-    @property
-    def content_type(self) -> bytes:
-        """The content type of a good answer."""
-        return EVENT_STREAM if self.streams else JSON
-
-    def comment(self, line: bytes) -> bytes:
-        """Pass on a comment of the engine's stream, or leave it out where the client's has none."""
-        return line + b"\n\n"
-
-    def begin(self, now: float) -> bytes:
-        """Begin a stream."""
-        raise NotImplementedError
-
-    def thinking(self, text: str) -> bytes:
-        """Write a piece of the reasoning; never empty."""
-        raise NotImplementedError
-
-    def text(self, text: str) -> bytes:
-        """Write a piece of the answer's text; never empty."""
-        raise NotImplementedError
-
-    def probabilities(self, told: msgspec.Raw) -> None:
-        """Take the log probabilities of what comes next; most APIs don't tell them."""
-
-    def call(self, id_: str, name: str) -> bytes:
-        """Begin a call of a tool."""
-        raise NotImplementedError
-
-    def arguments(self, text: str) -> bytes:
-        """Write a piece of the arguments of the call that was begun last; never empty."""
-        raise NotImplementedError
-
-    def end(self, finish: str, usage: Usage, stopped_by: str | None, now: float) -> bytes:
-        """End a stream."""
-        raise NotImplementedError
-
-    def fail(self, error: RouterError, now: float) -> bytes:  # noqa: ARG002 -- other writers need the time
-        """End a stream with an error; it may not have begun."""
-        return errors.event(error, self.context.path)
-
-    def whole(self, answer: WholeAnswer, now: float) -> bytes:
-        """Write an answer in one piece."""
-        raise NotImplementedError
 
 
 class _Pending:
@@ -303,6 +208,8 @@ class ChatTranslator(AnswerTranslator):
 
     def whole(self, body: bytes, now: float) -> bytes:
         """Translate an answer in one piece: into one piece, or into a stream if the client asked for that."""
+        if not body.lstrip().startswith(b"{") and EventReader().feed(body):
+            return self._gathered(body, now)
         said = read_answer(body)
         choice = first_choice(said)
         if said.error not in NULL:
@@ -327,6 +234,19 @@ class ChatTranslator(AnswerTranslator):
         calls = tuple(self._whole_call(each, number) for number, each in enumerate(message.tool_calls or ()))
         finish = _finish(self._finish, calls=bool(calls))
         return self._writer.whole(WholeAnswer(thinking, text, calls, finish, self._usage, self._stopped_by), now)
+
+    def _gathered(self, body: bytes, now: float) -> bytes:
+        """Write what a stream says that nobody has asked for in one piece."""
+        gatherer = Gatherer(self._writer.context)
+        stream = ChatTranslator(gatherer)
+        stream.feed(body, now)
+        stream.ended(now)
+        if gatherer.failed is not None:
+            raise gatherer.failed
+        if gatherer.answer is None:
+            raise BadGatewayError("The engine streamed an answer that wasn't to be a stream, and it broke off.")
+        self.done = True
+        return self._writer.whole(gatherer.answer, now)
 
     def _whole_call(self, call: ToldCall, number: int) -> Call:
         function = call.function or Function()

@@ -17,10 +17,10 @@ import msgspec
 from router.core import errors
 from router.core.errors import BadGatewayError, RouterError
 from router.core.record import says_error
-from router.translate.chat import CALLS, FILTERED, LENGTH, STOP, Call, Usage, WholeAnswer, Writer
 from router.translate.events import MOST
 from router.translate.messages_request import read_count
 from router.translate.speech import EVENT_STREAM, JSON, AnswerTranslator, Context
+from router.translate.writer import CALLS, FILTERED, LENGTH, STOP, Call, Usage, WholeAnswer, Writer
 
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode

@@ -23,12 +23,13 @@ import msgspec
 from router.core.errors import BadRequestError
 from router.core.peek import peek
 from router.core.reshape import NO_LIMIT
-from router.translate.chat import ChatTranslator, Writer
+from router.translate.chat import ChatTranslator
 from router.translate.completions import NULL
 from router.translate.ollama_answer import ChatWriter, EmbeddingTranslator, GenerateWriter, LoadWriter
 from router.translate.ollama_conversation import EMPTY, Conversation, Sent, content_of
 from router.translate.ollama_request import ABSENT, OfferedTool, OllamaChat, OllamaMessage, OllamaPassed
 from router.translate.speech import CHAT, COMPLETIONS, EMBEDDINGS, Context, Translation
+from router.translate.writer import Writer
 
 Fields = dict[str, msgspec.Raw]
 

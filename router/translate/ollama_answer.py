@@ -14,10 +14,10 @@ import msgspec
 
 from router.core import errors
 from router.core.errors import BadGatewayError
-from router.translate.chat import LENGTH, STOP, Call, Usage, WholeAnswer, Writer
 from router.translate.completions import NULL
 from router.translate.ollama_request import Embedding, EmbeddingAnswer, Probabilities
 from router.translate.speech import JSON, NDJSON, AnswerTranslator, Context
+from router.translate.writer import LENGTH, STOP, Call, Usage, WholeAnswer, Writer
 
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, Any]).decode

@@ -14,12 +14,12 @@ from typing import Final
 import msgspec
 
 from router.core.errors import RouterError
-from router.translate.chat import FILTERED, LENGTH, Usage, WholeAnswer, Writer
 from router.translate.completions import NULL
 from router.translate.responses_custom import InputReader
 from router.translate.responses_request import Asked
 from router.translate.responses_tools import Tools
 from router.translate.speech import Context
+from router.translate.writer import FILTERED, LENGTH, Usage, WholeAnswer, Writer
 
 _encode = msgspec.json.Encoder().encode
 

@@ -6,6 +6,7 @@ https://github.com/charmbracelet/crush/issues/1590 (Mistral), https://github.com
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,11 +32,15 @@ Place = tuple[str | int, ...]
 
 @dataclass
 class Strict(Scripted):
-    """The engine; `knows` are the fields that it takes, and `form` is that of its refusals. It counts these."""
+    """The engine; `knows` are the fields that it takes, and `form` is that of its refusals. It counts these.
+
+    `late`: it refuses a field once it has said 200, in a stream by its first event.
+    """
 
     form: str = "openai"
     knows: frozenset[str] = OPENAIS
     refusals: int = 0
+    late: bool = False
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -43,7 +48,10 @@ class Strict(Scripted):
         if unknown:
             self.refusals += 1
             status, told = _refusal(self.form, unknown)
-            return web.json_response(told, status=status)
+            if self.late and body.get("stream"):
+                event = f"data: {json.dumps(told)}\n\ndata: [DONE]\n\n"
+                return web.Response(text=event, content_type="text/event-stream")
+            return web.json_response(told, status=200 if self.late else status)
         self.says(Say(text="Hello", thinks="Hm."))
         return await super()._chat(request)
 

@@ -75,6 +75,30 @@ async def test_one_that_knows_less(start_router, session):
             assert strict.refusals == number
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("form", ["openai", "groq"])
+async def test_a_field_that_is_refused_with_the_status_200(start_router, session, form, stream):
+    """In the place of an answer, or as a stream's first event: nothing has reached the client yet."""
+    async with Strict(form=form, late=True) as strict:
+        router = await start_router([{"url": strict.url, "models": list(REQUESTS)}])
+        for model, (path, body) in REQUESTS.items():
+            status, said = await ask(session, router, path, {**body, "model": model, "stream": stream})
+            assert (status, "Hel" in said) == (200, True), said
+        assert strict.refusals >= len(REQUESTS)
+
+
+async def test_another_error_as_a_first_event(start_router, session):
+    """Is the client's, as the event that it is."""
+    async with Strict(late=True) as strict:
+        strict.knows = strict.knows - {"stop"}
+        router = await start_router([backend(strict)])
+        asked = {"model": "demo", "messages": ASK, "max_tokens": 9, "stop_sequences": ["x"], "stream": True}
+        status, said = await ask(session, router, MESSAGES, asked)
+        assert (status, strict.refusals) == (200, 1)
+        assert "event: error" in said
+        assert "Unknown parameter: 'stop'" in said
+
+
 async def test_a_limit_gets_the_name_that_the_model_knows(start_router, session):
     """It isn't left out: OpenAI's reasoning models take `max_completion_tokens` alone."""
     async with Strict() as strict:

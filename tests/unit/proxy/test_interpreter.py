@@ -190,6 +190,109 @@ async def test_a_stream_without_its_end_has_failed(scene):
     assert owner.told[1:] == [("failed", Failure.BROKEN, "an answer without its end")]
 
 
+async def test_a_stream_that_was_not_asked_for(scene):
+    """Is gathered: the client gets one piece."""
+    owner, attempt, interpreter = scene(Whole())
+    interpreter.on_head(head(content_type=STREAM), 0)
+    interpreter.on_body(b"a")
+    interpreter.on_body(b"b")
+    assert owner.told == []
+    interpreter.on_end()
+    assert (attempt.head.is_event_stream, attempt.length) == (False, 2)
+    assert owner.told == [("body", b"AB"), ("end",)]
+
+
+REFUSED = b'data: {"error":{"message":"Unknown."}}\n\n'
+
+
+class Rewriter:
+    """Makes attempts again, or not; notes the errors."""
+
+    def __init__(self, attempt: Attempt, *, makes: bool):
+        self.heard: list[tuple[int, bytes, bool]] = []
+        self._attempt, self._makes = attempt, makes
+
+    def __call__(self, status: int, said: bytes, *, whole: bool) -> bool:
+        """Note it."""
+        self.heard.append((status, said, whole))
+        if self._makes:
+            self._attempt.end()
+        return self._makes
+
+
+@pytest.fixture
+async def rewritten(scene):
+    """Give (owner, interpreter, rewriter) of an attempt that may be made again."""
+
+    def make(translator=None, *, makes=True):
+        owner, attempt, _ = scene()
+        rewriter = Rewriter(attempt, makes=makes)
+        return owner, Interpreter(attempt, translator or Shouting(), lambda: 5.0, rewrite=rewriter), rewriter
+
+    return make
+
+
+async def test_a_first_event_that_refuses_a_field(rewritten, transport):
+    """Has the attempt made again, on another connection: nothing of it has been told."""
+    owner, interpreter, rewriter = rewritten()
+    interpreter.on_head(head(content_type=STREAM), 0)
+    interpreter.on_body(REFUSED[:9])
+    interpreter.on_body(REFUSED[9:] + b"data: [DONE]\n\n")
+    assert (owner.told, transport.aborted) == ([], True)
+    assert rewriter.heard == [(200, REFUSED[6:-2], False)]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        REFUSED,
+        b'data: {"choices":[]}\n\n',
+        b'data: {"error":null}\n\n',
+        b'data: "error" {\n\n',
+        b": ping\n\n",
+        b"x" * 70000,
+    ],
+)
+async def test_any_other_beginning_of_a_stream(rewritten, first):
+    """Passes when it is known to be one, and all that follows as it comes."""
+    owner, interpreter, rewriter = rewritten(makes=False)
+    interpreter.on_head(head(content_type=STREAM), 0)
+    interpreter.on_body(first)
+    interpreter.on_body(b"b")
+    interpreter.on_body(REFUSED)
+    assert owner.told == [("body", each.upper()) for each in (first, b"b", REFUSED)]
+    assert len(rewriter.heard) == (first == REFUSED)
+
+
+async def test_a_stream_that_ends_before_its_first_event(rewritten):
+    """Has what it said looked at, whole or broken off."""
+    owner, interpreter, _ = rewritten()
+    interpreter.on_head(head(content_type=STREAM), 0)
+    interpreter.on_body(b"data: .")
+    interpreter.on_end()
+    assert owner.told == [("body", b"DATA: ."), ("body", b" END"), ("end",)]
+    owner, interpreter, _ = rewritten()
+    interpreter.on_head(head(content_type=STREAM), 0)
+    interpreter.on_body(b"data: ")
+    interpreter.on_remains(b"x")
+    interpreter.on_failure(Failure.BROKEN, "gone")
+    assert owner.told == [("failed", Failure.BROKEN, "gone")]
+
+
+async def test_an_error_in_the_place_of_an_answer(rewritten, monkeypatch):
+    """May have the attempt made again, too."""
+
+    def fails(*_):
+        raise of_engine(500, b'{"error": {"message": "I fail."}}')
+
+    monkeypatch.setattr(Whole, "whole", fails)
+    owner, interpreter, rewriter = rewritten(Whole())
+    interpreter.on_head(head(), 0)
+    interpreter.on_body(b"no")
+    interpreter.on_end()
+    assert (owner.told, rewriter.heard) == ([], [(200, b"no", True)])
+
+
 async def test_a_piece_that_can_not_be_read(scene, transport):
     """Ends the attempt, and frees the engine at once."""
     owner, attempt, interpreter = scene()
@@ -242,7 +345,9 @@ async def test_an_error_that_says_200(scene, monkeypatch):
     interpreter.on_head(head(), 0)
     interpreter.on_body(b"no")
     interpreter.on_end()
-    assert owner.told == [("odd head", 500), ("body", b"500: no"), ("end",)]
+    assert owner.told[0] == ("odd head", 500)
+    assert b'"message":"I fail."' in owner.told[1][1]
+    assert owner.told[2:] == [("end",)]
 
 
 async def test_a_bug_at_the_end(scene, monkeypatch):

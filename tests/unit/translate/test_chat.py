@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core.errors import BadGatewayError, EngineError
-from router.translate.chat import Call, ChatTranslator, Usage, WholeAnswer, Writer
+from router.translate.chat import ChatTranslator
 from router.translate.speech import EVENT_STREAM, JSON, Context
+from router.translate.writer import Call, Usage, WholeAnswer, Writer
 from tests.fakes.chat_streams import Said, cut, said
 
 CONTEXT = Context("req-1", "demo", "/v1/messages", 0.0, 0.0)
@@ -251,6 +252,30 @@ class TestWhole:
         assert whole(choices=[{"message": {"content": "<think>a</think>b"}}])[:2] == ("a", "b")
         assert whole(choices=[{"message": {"content": "<think>", "reasoning": "a"}}])[:2] == ("a", "<think>")
         assert whole(choices=[{"text": "<think>a</think>b"}])[:2] == ("", "<think>a</think>b")
+
+    def test_a_stream_that_was_not_asked_for(self):
+        """Is gathered into one piece, its calls and its usage, too."""
+        calls = [
+            delta(tool_calls=[{"index": 0, "id": "c0", "function": {"name": "f", "arguments": ""}}]),
+            delta(tool_calls=[{"index": 0, "function": {"arguments": '{"a":'}}]),
+            delta(tool_calls=[{"index": 0, "function": {"arguments": "1}"}}]),
+        ]
+        usage = event(choices=[], usage={"prompt_tokens": 2, "completion_tokens": 3})
+        pieces = [b": ping\n\n", delta(content="<think>a</think>"), delta(content="b"), *calls, delta("stop"), usage]
+        writer = Recorder(streams=False)
+        answer = ChatTranslator(writer)
+        assert answer.whole(b"".join([*pieces, DONE]), 1.0) == b"whole"
+        calls_told = (Call("c0", "f", '{"a":1}'),)
+        usage_told = Usage(2, 3, told=True)
+        assert writer.told == [("whole", WholeAnswer("a", "b", calls_told, "tool_calls", usage_told), 1.0)]
+        assert answer.done
+
+    def test_such_a_stream_that_fails(self):
+        """Is its error, or one that says that it broke off."""
+        with pytest.raises(EngineError, match="It broke"):
+            ChatTranslator(Recorder(streams=False)).whole(event(error={"message": "It broke"}), 0.0)
+        with pytest.raises(BadGatewayError, match="broke off"):
+            ChatTranslator(Recorder(streams=False)).whole(delta(content="a"), 0.0)
 
     def test_a_stream_was_asked_for(self):
         """An engine that answers a stream in one piece: the writer streams it."""
