@@ -34,6 +34,7 @@ _PLAIN = re.compile(
 )
 """Matches a disposition whose name every parser reads alike."""
 
+_LINE_END = re.compile(rb"[ \t]{0,64}\r\n")
 _MODEL = b'Content-Disposition: form-data; name="model"'
 
 
@@ -57,20 +58,24 @@ def refusal(content_type: bytes) -> BadRequestError | None:
     return None
 
 
-def peek_form(body: bytes, boundary: bytes) -> tuple[str, bool, None, None]:
+def peek_form(body: bytes, boundary: bytes, *, goes_on: bool = False) -> tuple[str, bool, None, None]:
     """Read the model's name, and whether a stream is asked for; forms have no priority and no stay, as `peek` gives.
 
-    Raises BadRequestError.
+    `goes_on`: the rest is still to come. Raises BadRequestError.
     """
     found: dict[bytes, bytes] = {}
-    for name, begins, ends in _parts(body, boundary):
+    at = _first(body, boundary)
+    for name, begins, ends in _parts(body, boundary, at):
+        at = ends + 2
         if name in {b"model", b"stream"}:
-            found[name] = body[begins : min(ends, begins + 4 * MAX_NAME + 1)]
+            value = body[begins : min(ends, begins + 4 * MAX_NAME + 1)]
+            if found.setdefault(name, value) != value and name == b"model":
+                raise BadRequestError("The form names two models: give one.", param="model")
     try:
         model = found.get(b"model", b"").decode()
     except UnicodeDecodeError as error:
         raise BadRequestError("The model's name is not UTF-8.", param="model") from error
-    if not model and body.rfind(b"--%s--" % boundary) < 0:
+    if not goes_on and not body.startswith(b"--%s--" % boundary, max(at, 0)):
         raise BadRequestError("The form breaks off: it lacks the line, made of its boundary, with which it ends.")
     if not model:
         raise NoModelError('The form names no model: give its name as the field "model".', param="model")
@@ -81,7 +86,8 @@ def peek_form(body: bytes, boundary: bytes) -> tuple[str, bool, None, None]:
 
 def renamed(body: bytes, boundary: bytes, model: str) -> bytes:
     """Give the form with this name of the model, whether it has named one or not. Raises BadRequestError."""
-    places = [(begins, ends) for name, begins, ends in _parts(body, boundary) if name == b"model"]
+    parts = _parts(body, boundary, _first(body, boundary))
+    places = [(begins, ends) for name, begins, ends in parts if name == b"model"]
     if not places:
         return b"--%s\r\n%s\r\n\r\n%s\r\n%s" % (boundary, _MODEL, model.encode(), body)
     pieces, at = [], 0
@@ -105,6 +111,8 @@ class FormOutline(Outliner):
         self._room = _STAYS
         self._cut: list[bytes] = []
         self._parts = 0
+        # Whether what comes is sent on as it comes.
+        self._is_sent = False
 
     @property
     def pays(self) -> bool:
@@ -115,10 +123,15 @@ class FormOutline(Outliner):
     def says_where(self) -> bool:
         """Whether the part has come that names the model."""
         try:
-            peek_form(bytes(self._outline[2:]), self._boundary)
+            peek_form(bytes(self._outline[2:]), self._boundary, goes_on=True)
         except BadRequestError:
             return False
         return True
+
+    def check(self, last: bytes) -> None:
+        """Check the whole of a form that was sent on, by its last bytes. Raises BadRequestError."""
+        self.feed(last)
+        peek_form(self.end(), self._boundary)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the form."""
@@ -142,7 +155,7 @@ class FormOutline(Outliner):
             self._outline += stays
             self._room -= len(stays)
             data = data[len(stays) :]
-        if data:
+        if data and not self._is_sent:
             self._cut.append(data)
 
     def _end_part(self) -> None:
@@ -158,28 +171,57 @@ class FormOutline(Outliner):
             self._cut = []
 
     def end(self) -> bytes:
-        """Give the outline: the form has come to its end, or goes on in the part that comes."""
+        """Give the outline: the form has come to its end, or goes on in the part that comes.
+
+        What comes then is looked at, for `check`, and not kept.
+        """
+        kept, room = len(self._outline), self._room
         self._take(self._held)
         self._end_cut()
-        return bytes(self._outline[2:])
+        outline = bytes(self._outline[2:])
+        del self._outline[kept:]
+        self._room, self._is_sent = room, True
+        return outline
 
 
-def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Give each part's name, and where its content begins and ends. Raises BadRequestError if there are too many."""
+def _first(body: bytes, boundary: bytes) -> int:
+    """Give where the first delimiter begins; -1: there is none."""
+    delimiter = b"--" + boundary
+    if body.startswith(delimiter) and _is_delimiter(body, len(delimiter)):
+        return 0
+    at = _delimiter(body, b"\r\n" + delimiter, 0)
+    return at + 2 if at >= 0 else at
+
+
+def _delimiter(body: bytes, delimiter: bytes, at: int) -> int:
+    """Find the next delimiter: its line has nothing else, so a longer one that begins alike is none."""
+    at = body.find(delimiter, at)
+    while at >= 0 and not _is_delimiter(body, at + len(delimiter)):
+        at = body.find(delimiter, at + 1)
+    return at
+
+
+def _is_delimiter(body: bytes, behind: int) -> bool:
+    return body.startswith(b"--", behind) or _LINE_END.match(body, behind) is not None
+
+
+def _parts(body: bytes, boundary: bytes, at: int) -> Iterator[tuple[bytes, int, int]]:
+    """Give each part's name, and where its content begins and ends. Raises BadRequestError if there are too many.
+
+    The first delimiter is `at`.
+    """
     delimiter, count = b"--" + boundary, 0
-    at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
-    while at >= 0 and body.startswith(delimiter, at):
+    while at >= 0:
         count += 1
         if count > _MOST_PARTS + 1:
             raise BadRequestError(f"The form has more than {_MOST_PARTS} parts.")
         begins = at + len(delimiter)
         head = body.find(b"\r\n\r\n", begins, begins + _MOST_HEAD)
-        ends = body.find(b"\r\n" + delimiter, head + 4)
+        ends = _delimiter(body, b"\r\n" + delimiter, head + 4)
         if head < 0 or ends < 0:
             return
         found = _NAME.search(body, begins, head)
-        if found is not None:
-            yield found[1] or found[2] or b"", head + 4, ends
+        yield b"" if found is None else found[1] or found[2] or b"", head + 4, ends
         at = ends + 2
 
 

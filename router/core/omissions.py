@@ -42,7 +42,7 @@ _LONGEST_VALUE: Final = 64
 """Bytes of a value that is left out for itself."""
 
 STATUSES: Final = frozenset({200, 400, 422})
-"""With these, servers refuse a field; with 200 by an error in the place of the answer, or as its stream's first event."""
+"""With these, servers refuse a field: with 200 by an error in the place of the answer, or as a stream's first event."""
 
 _OPTIONAL: Final = frozenset({
     *ALIKE,

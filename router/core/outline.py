@@ -72,12 +72,13 @@ _texts = msgspec.json.Decoder(list[Annotated[str, msgspec.Meta(min_length=1)]]).
 class Texts:
     """What was cut out of one body. `size` counts its bytes.
 
-    A body may be sent on before all of it has come. Then `missing` bytes are to come behind its outline, which `size`
-    counts, too, and each of `takers` gets them as they come.
+    A body may be sent on before all of it has come (`goes_on`). Then `missing` bytes are to come behind its outline,
+    which `size` counts, too, and each of `takers` gets them as they come.
     """
 
     def __init__(self, secret: bytes) -> None:
         self.size = self.missing = 0
+        self.goes_on = False
         self.takers: list[Callable[[bytes], None]] = []
         self._texts: list[list[bytes]] = []
         self._behind: list[bytes] = []
@@ -104,7 +105,7 @@ class Texts:
 
     def expect(self, missing: int) -> None:
         """Note that so many bytes are to come behind the outline."""
-        self.missing = missing
+        self.missing, self.goes_on = missing, True
         self.size += missing
 
     def follow(self, data: bytes) -> None:
@@ -136,8 +137,11 @@ class Outliner(Protocol):
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
 
+    def check(self, last: bytes) -> None:
+        """Check the whole of a body that was sent on, by its last bytes. Raises BadRequestError."""
+
     def end(self) -> bytes:
-        """Give the outline, or all of a body that can't do with one: nothing more is told of it."""
+        """Give the outline, or all of a body that can't do with one."""
 
 
 class Outline(Outliner):
@@ -168,6 +172,9 @@ class Outline(Outliner):
     def says_where(self) -> bool:
         """It never has: any field may be the last."""
         return False
+
+    def check(self, last: bytes) -> None:
+        """It is never sent on before its end."""
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""

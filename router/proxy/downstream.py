@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, cast
 
 from router.core.errors import BadRequestError, RouterError
 from router.http1.requests import TLS_HANDSHAKE, is_well_formed, without_empty_lines
+from router.proxy.answer import WAITING
 from router.proxy.exchange import Exchange
 from router.proxy.heads import CHUNKS, MAX_REQUEST_HEAD, RequestHead, parse_request, path_in
 from router.proxy.incoming import Incoming
@@ -292,11 +293,20 @@ class Client(asyncio.Protocol):
                 self._ask(incoming.head, body, texts)
             return
         if self._state is READING and incoming.goes_on(loop.time()):
-            self._ask(incoming.head, *incoming.go_on())
+            self._ask(incoming.head, *incoming.go_on(loop.time(), self._take_back))
         if incoming.is_large and self._incoming is incoming:
             # The loop would read as long as more comes, up to 8 MiB, and nobody else would be served.
             self._transport.pause_reading()
             loop.call_soon(self._read_more)
+
+    def _take_back(self) -> bool:
+        """Free the engine that waits for the rest of a body, which is gathered first; tell whether one did."""
+        exchange = self._exchange
+        if exchange is None or exchange.backend is None or exchange.answer.state is not WAITING:
+            return False
+        self._exchange, self._state = None, READING
+        exchange.cancel("the body came too slowly: it is sent again once it is whole")
+        return True
 
     def _read_more(self) -> None:
         if not self._transport.is_closing():

@@ -55,6 +55,8 @@ class Incoming:
                 return data
         elif len(data) >= self._missing:
             self.rest = data[self._missing :]
+            if upload is not None:
+                upload.check(data[: self._missing])
             return data[: self._missing]
         else:
             self._missing -= len(data)
@@ -69,10 +71,10 @@ class Incoming:
         """Tell whether what has come can be sent on, and the rest as it comes. A backend is told a length."""
         return self._upload is not None and self._chunks is None and self._upload.goes_on(self._missing, now)
 
-    def go_on(self) -> "tuple[bytes, Texts]":
-        """Give the outline of what has come, and the texts, by which the rest follows."""
+    def go_on(self, now: float, take_back: Callable[[], bool]) -> "tuple[bytes, Texts]":
+        """Give the outline of what has come, and the texts, by which the rest follows (`Upload.go_on`)."""
         assert self._upload is not None  # noqa: S101  (`goes_on`)
-        return self._upload.go_on(self._missing)
+        return self._upload.go_on(self._missing, now, take_back)
 
     def whole(self, last: bytes) -> "tuple[bytes, Texts | None]":
         """Give the body with its last bytes, or its outline, and its texts; and close."""

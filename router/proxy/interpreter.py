@@ -19,7 +19,7 @@ from router.http1.bodies import CHUNKED, CLOSE, LENGTH, payload
 from router.http1.heads import status_line
 from router.proxy.attempt import Attempt, Between
 from router.proxy.heads import AT_ONCE, OURS, ResponseHead
-from router.translate.completions import NULL, read_answer
+from router.translate.completions import is_error
 from router.translate.events import EventReader
 from router.translate.speech import CHAT, JSON, AnswerTranslator
 
@@ -156,10 +156,11 @@ class Interpreter(Between):
         said = next(iter(EventReader().feed(b"".join(self._gathered))), b"")
         if not said and self._size <= _MOST_FIRST:
             return
-        rewrite = self._rewrite
-        if rewrite is not None and _is_error(said) and rewrite(self._status, said, whole=False):
-            return
-        self._begin_stream()
+        if not (is_error(said) and self._made_again(said, whole=False)):
+            self._begin_stream()
+
+    def _made_again(self, said: bytes, *, whole: bool) -> bool:
+        return self._rewrite is not None and self._rewrite(self._status, said, whole=whole)
 
     def _begin_stream(self) -> None:
         data, self._gathered = b"".join(self._gathered), []
@@ -201,21 +202,13 @@ class Interpreter(Between):
             attempt.let_go()
             self._instead()
             return
-        rewrite = self._rewrite
-        if self._streams and self._kept is not None:
-            # No event is whole.
-            self._begin_stream()
-        elif (
-            rewrite is not None
-            and self._kept is not None
-            and rewrite(self._status, b"".join(self._gathered), whole=True)
-        ):
+        if self._kept is not None and not self._streams and self._made_again(b"".join(self._gathered), whole=True):
             return
         try:
-            told = answer.ended(now) if self._streams else self._translated(now)
+            told = self._told_at_end(now)
         except EngineError as error:
             # It said 200, and then that something is wrong.
-            if rewrite is not None and rewrite(self._status, self._whole, whole=True):
+            if self._made_again(self._whole, whole=True):
                 return
             attempt.on_head(head_of(error.status, JSON), 0)
             told = answer.error(error.status, errors.body(error, CHAT))
@@ -223,10 +216,7 @@ class Interpreter(Between):
             self._end_badly(Failure.NONSENSE, error.message)
             return
         if not self._streams:
-            attempt.length = len(told)
-            if attempt.head is None:
-                streams = answer.content_type != JSON
-                attempt.on_head(head_of(200, answer.content_type, streams=streams), len(told))
+            self._tell_length(len(told))
         if told and attempt.listens:
             attempt.on_body(told)
         if not attempt.listens:
@@ -235,6 +225,21 @@ class Interpreter(Between):
             self._end_badly(Failure.BROKEN, "an answer without its end")
         else:
             attempt.on_end()
+
+    def _tell_length(self, length: int) -> None:
+        """Tell of an answer in one piece, which may have become a stream."""
+        self._attempt.length = length
+        if self._attempt.head is None:
+            content_type = self._answer.content_type
+            self._attempt.on_head(head_of(200, content_type, streams=content_type != JSON), length)
+
+    def _told_at_end(self, now: float) -> bytes:
+        if not self._streams:
+            return self._translated(now)
+        if self._kept is not None:
+            # No event was whole.
+            self._begin_stream()
+        return self._answer.ended(now)
 
     def _translated(self, now: float) -> bytes:
         """Translate what was gathered: an error if its head has been told."""
@@ -272,16 +277,6 @@ class Interpreter(Between):
     def last_words(self, error: RouterError) -> bytes:
         """End a stream that breaks off as the client's API does."""
         return self._answer.fail(error, self._clock()) if self._streams and not self._answer.done else b""
-
-
-def _is_error(said: bytes) -> bool:
-    """Tell whether an event of a chat's stream is an error."""
-    if b'"error"' not in said:
-        return False
-    try:
-        return read_answer(said).error not in NULL
-    except BadGatewayError:
-        return False
 
 
 class Lesson(Protocol):

@@ -15,23 +15,26 @@ _MARK = b"\xef\xbb\xbf"
 """A byte order mark in UTF-8, with which some editors and shells begin a text. Engines pass over it."""
 
 
-def addressed(head: RequestHead, body: bytes, nameless: Callable[[], str], *, beside: bool) -> bytes:
+def addressed(
+    head: RequestHead, body: bytes, nameless: Callable[[], str], *, beside: bool, goes_on: bool = False
+) -> bytes:
     """Give the body of a request whose head isn't plain, with the model's name. Raises BadRequestError.
 
     `nameless` gives the name that requests without one mean; empty: there is none. `beside`: the path is a command's.
+    `goes_on`: of a form, the rest is still to come.
     """
     if not (head.well_addressed or beside):
         raise BadRequestError("The request's path must begin with /v1/ and name no parent folder.")
     if head.boundary:
-        return _form(head, body, nameless)
+        return _form(head, body, nameless, goes_on=goes_on)
     return reshaped(body.removeprefix(_MARK), None, head.model) if head.model else body
 
 
-def _form(head: RequestHead, body: bytes, nameless: Callable[[], str]) -> bytes:
+def _form(head: RequestHead, body: bytes, nameless: Callable[[], str], *, goes_on: bool) -> bytes:
     name = head.model
     if not name:
         try:
-            peek_form(body, head.boundary)
+            peek_form(body, head.boundary, goes_on=goes_on)
         except NoModelError:
             name = nameless()
             if not name:

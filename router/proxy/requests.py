@@ -303,15 +303,15 @@ class Rules:
         texts: Texts | None = None,
     ) -> tuple[Request, bytes]:
         """Make a request of its head and body, and give the body to send. Raises BadRequestError."""
-        nameless = self.nameless
+        nameless, goes_on = self.nameless, texts is not None and texts.goes_on
         if not head.plain:
             of_path = self.beside.get(head.path, "")
             if of_path:
                 nameless = partial(str, of_path)
-            body = addressed(head, body, nameless, beside=bool(of_path))
+            body = addressed(head, body, nameless, beside=bool(of_path), goes_on=goes_on)
         elective = head.elective or head.path in self.beside
         if head.boundary:
-            model, stream, wish, stay = peek_form(body, head.boundary)
+            model, stream, wish, stay = peek_form(body, head.boundary, goes_on=goes_on)
         else:
             streams = elective and head.streams
             try:
@@ -321,7 +321,7 @@ class Rules:
                 model, stream, wish, stay = peek(body, streams=streams)
         # If the router has keys, the client's key is for the router, and no backend may see it.
         credentials = b"" if self._keys else head.credentials
-        goes_on = keep_alive and http11 and not self.draining
+        lasts = keep_alive and http11 and not self.draining
         priority = caller.priority if wish is None else max(wish, caller.priority) if self._keys else wish
         request = Request(
             head,
@@ -332,7 +332,7 @@ class Rules:
             stream=stream,
             credentials=credentials,
             http11=http11,
-            keep_alive=goes_on,
+            keep_alive=lasts,
             stay=stay,
             elective=elective,
             texts=texts,

@@ -23,8 +23,6 @@ from router.translate.reading import check_text
 from router.translate.speech import JSON, AnswerTranslator, Context, ErrorTranslator, Translation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from router.core.catalog import Route, Way
     from router.proxy.attempt import Attempt
     from router.proxy.heads import ResponseHead

@@ -14,7 +14,8 @@ they come (`core.outline`, `core.form`): to join, parse and copy all of it at it
 
 A large form is sent on as it comes, once it has named its model. It takes a place at an engine from then on. So that no
 slow client keeps one from others, its rest must be expected SOON, by the pace of what has come; else more is gathered
-first. All of it is kept until its answer begins, as any body is, so that it can be sent again.
+first. If it isn't whole WHILE_SENT later, it gives its place back: the rest is gathered, and then all of it is sent.
+All of it is kept until its answer begins, as any body is, so that it can be sent again.
 """
 
 from collections.abc import Callable
@@ -37,6 +38,9 @@ LEAST_RATE = 16 * 1024
 
 SOON = 2.0
 """Seconds in which the rest of a body must be expected that is sent on as it comes."""
+
+WHILE_SENT = 10.0
+"""Seconds for which a body may be sent on as it comes."""
 
 STOP_WITHIN = 2.0
 """Seconds that uploads get to become whole when the router stops."""
@@ -83,6 +87,10 @@ class Upload:
         # What takes the rest, if that is sent on as it comes; and the size at which that is thought of next.
         self._texts: Texts | None = None
         self._asks_at = LARGE
+        # What takes the rest back to be gathered, if that is sent on; until when it need not; and what was sent of it.
+        self._take_back: Callable[[], bool] | None = None
+        self._sent_until = 0.0
+        self._sent = b""
         uploads.under_way.add(self)
 
     def add(self, data: bytes, now: float) -> None:
@@ -108,11 +116,10 @@ class Upload:
             self._keep(crumbs)
 
     def _keep(self, piece: bytes) -> None:
-        if self._texts is not None:
-            self._texts.follow(piece)
-            return
         if self._outline is not None:
             self._outline.feed(piece)
+            if self._texts is not None:
+                self._texts.follow(piece)
             return
         self._pieces.append(piece)
         if self._outliner is not None and self.size >= LARGE:
@@ -131,14 +138,26 @@ class Upload:
         self._asks_at = self.size + LARGE
         return missing * (now - self._began) <= SOON * self.size and outline.says_where
 
-    def go_on(self, missing: int) -> tuple[bytes, Texts]:
-        """Give the outline of what has come, and the texts, by which the rest follows."""
+    def go_on(self, missing: int, now: float, take_back: Callable[[], bool]) -> tuple[bytes, Texts]:
+        """Give the outline of what has come, and the texts, by which the rest follows.
+
+        `take_back` is called, maybe several times, if that comes too slowly. It tells whether the rest is gathered.
+        """
         outline = self._outline
         assert outline is not None  # noqa: S101  (`goes_on`)
         self._gather()
         texts = self._texts = outline.texts
+        self._sent = outline.end()
         texts.expect(missing)
-        return outline.end(), texts
+        self._take_back, self._sent_until = take_back, now + WHILE_SENT
+        return self._sent, texts
+
+    def give_place_back(self, now: float) -> None:
+        """Gather the rest of what is sent on as it comes, if it comes too slowly."""
+        take_back, texts = self._take_back, self._texts
+        if take_back is not None and texts is not None and now > self._sent_until and take_back():
+            self._take_back = None
+            texts.takers.clear()
 
     def whole(self, last: bytes) -> tuple[bytes, Texts | None]:
         """Give all of the body, with its last piece, and close; or its outline, and its texts."""
@@ -146,7 +165,7 @@ class Upload:
         outline = self._outline
         if self._texts is not None:
             self._texts.follow(last)
-            body, texts = b"", self._texts
+            body, texts = self._sent, self._texts
         elif outline is None:
             body, texts = b"".join([*self._pieces, last]), None
         else:
@@ -155,6 +174,12 @@ class Upload:
         self.close()
         return body, texts
 
+    def check(self, last: bytes) -> None:
+        """Check the whole of a body that was sent on, by its last bytes. Raises BadRequestError."""
+        if self._texts is not None and self._outline is not None:
+            self._gather()
+            self._outline.check(last)
+
     def close(self) -> None:
         """Free what is held, once."""
         if self in self._uploads.under_way:
@@ -162,7 +187,7 @@ class Upload:
             self._uploads.held -= self.size
             self._pieces = []
             self._crumbs = bytearray()
-            self._outline = self._outliner = None
+            self._outline = self._outliner = self._take_back = None
 
     def overdue(self, now: float) -> bool:
         """Whether it comes too slowly."""
@@ -182,9 +207,12 @@ class Uploads:
         self.under_way: set[Upload] = set()
 
     def sweep(self, now: float) -> None:
-        """Refuse those that come too slowly."""
-        for upload in [each for each in self.under_way if each.overdue(now)]:
-            _refuse(upload, late_body())
+        """Refuse those that come too slowly; have others give back the places that they keep from others."""
+        for upload in list(self.under_way):
+            if upload.overdue(now):
+                _refuse(upload, late_body())
+            else:
+                upload.give_place_back(now)
 
     def make_room(self) -> None:
         """Refuse those that moved longest ago, until an eighth of the budget is free."""

@@ -112,6 +112,16 @@ def read_answer(said: bytes) -> Answer:
         raise BadGatewayError(f"The engine's answer is not as chat completions should be: {error}.") from error
 
 
+def is_error(said: bytes) -> bool:
+    """Tell whether an event of a stream is an error."""
+    if b'"error"' not in said:
+        return False
+    try:
+        return read_answer(said).error not in NULL
+    except BadGatewayError:
+        return False
+
+
 def text_of(message: Message) -> str:
     """Give the text of a message, or what it says instead of an answer."""
     content = message.content

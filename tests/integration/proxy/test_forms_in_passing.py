@@ -183,6 +183,39 @@ async def test_a_client_that_sends_no_more(start_router, engine, raw, ear, monke
     assert backend.health.usable
 
 
+async def test_a_form_that_begins_fast_and_goes_on_slowly(start_router, engine, raw, ear, monkeypatch):
+    """It keeps no place: the engine is free for others, and gets the form again once it is whole."""
+    monkeypatch.setattr(uploads, "WHILE_SENT", 0.1)
+    monkeypatch.setattr(lane_module, "SWEEP_EVERY", 0.02)
+    router = await started(start_router, engine, ear)
+    client = await raw(router)
+    first, rest = parted(form(b"demo"))
+    client.send(first)
+    await eventually(lambda: bool(ear.bodies) and nothing_left(router))
+    assert router.rules.uploads.held
+    client.send(rest)
+    assert (await client.answer()).body == b'{"text": "Hi"}'
+    assert ear.bodies[-1] == form(b"demo")
+    client.send(post(ASK))
+    assert (await client.answer()).status == 200
+    await eventually(lambda: nothing_left(router) and router.rules.uploads.held == 0)
+
+
+@pytest.mark.parametrize("end", [b"\r\n" + FIELD % (b"model", b"other") + b"--b--", b""])
+async def test_a_flaw_at_the_end_of_a_form(start_router, engine, raw, ear, end):
+    """Is the client's, and no engine gets all of such a form."""
+    router = await started(start_router, engine, ear)
+    client = await raw(router)
+    first, rest = parted(form(b"demo").removesuffix(b"--b--\r\n").removesuffix(b"\r\n") + end)
+    client.send(first)
+    await eventually(lambda: bool(ear.bodies) and len(ear.bodies[-1]) > LARGE)
+    client.send(rest)
+    answer = await client.answer()
+    assert (answer.status, b"names two models" in answer.body) == (400, bool(end))
+    await eventually(lambda: nothing_left(router) and ear.left == 1)
+    assert router.rules.uploads.held == 0
+
+
 async def test_forms_have_the_budget_of_all_bodies(start_router, engine, raw, ear):
     """Also while they are sent on: who sends slowly makes room."""
     router = await started(start_router, engine, ear)

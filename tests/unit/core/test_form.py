@@ -61,9 +61,20 @@ def test_a_form_without_a_model(body):
         peek_form(body, b"b")
 
 
-@pytest.mark.parametrize("body", [b"", b"nothing", b"--b\r\n", form(field("model", b"m"), end=b"")[:-2]])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nothing",
+        b"--b\r\n",
+        form(field("model", b"m"), end=b"")[:-2],
+        form(field("model", b"m"), SOUND, end=b""),
+        form(field("model", b"m"), SOUND + b"--b--", end=b""),
+        form(field("model", b"m"), SOUND, end=b"--b\r\n"),
+    ],
+)
 def test_a_form_that_breaks_off(body):
-    """Its model may be in what is missing."""
+    """Another model may be in what is missing, or half of a file."""
     with pytest.raises(BadRequestError, match="breaks off"):
         peek_form(body, b"b")
 
@@ -83,6 +94,24 @@ def test_forms_of_other_kinds(kind, said):
     error = refusal(kind)
     assert said in (error.message if error else "")
     assert bool(error) is bool(said)
+
+
+def test_a_form_with_two_models():
+    """Some engines take the first one, others the last: one that is named twice is one."""
+    assert peek_form(form(field("model", b"m"), SOUND, field("model", b"m")), b"b")[0] == "m"
+    assert peek_form(form(field("stream", b"1"), field("stream", b"true"), field("model", b"m")), b"b")[0] == "m"
+    with pytest.raises(BadRequestError, match="names two models"):
+        peek_form(form(field("model", b"m"), SOUND, field("model", b"n")), b"b")
+
+
+@pytest.mark.parametrize("size", [7, 10_000_000])
+@pytest.mark.parametrize("line", [b"--bound", b"--b-", b"--b x", b" --b"])
+def test_a_line_that_begins_as_a_boundary(line, size):
+    """Is the file's own, in a form of any size."""
+    file = FILE + b"\r\n" + line + b"\r\n" + field("model", b"other") + b"\r\n" + b"x" * 50_000
+    body = form(field("model", b"m"), file)
+    assert peek_form(body, b"b")[0] == peek_form(outlined(body, size)[0], b"b")[0] == "m"
+    assert peek_form(form(field("model", b"m")).replace(b"--b\r", b"--b \t\r"), b"b")[0] == "m"
 
 
 @pytest.mark.parametrize("value", [b"\xff", b"x" * (MAX_NAME + 1)])
@@ -142,18 +171,21 @@ def test_a_form_has_a_bounded_number_of_parts():
 
 
 @pytest.mark.parametrize(
-    ("body", "says"), [(form(field("model", b"m"), SOUND), 5), (form(SOUND, field("model", b"m")), 0)]
+    ("body", "says"),
+    [
+        (form(field("model", b"m"), SOUND), 6),
+        (form(SOUND, field("model", b"m"), end=b"--b--" + b" " * 20), 93),
+        (form(SOUND, field("model", b"m")), -1),
+    ],
 )
 def test_where_a_form_goes_is_known_once_its_model_is(body, says):
-    """The part has to be whole, but no other."""
+    """The part has to be whole, and what is behind it must have begun, but no other."""
     outline = FormOutline(b"5ec4e7", b"b")
     told = []
     for at in range(0, len(body), 10):
         outline.feed(body[at : at + 10])
         told.append(outline.says_where)
-    assert told[0] is False
-    assert told[-1] is True
-    assert told.index(True) == (says or len(told) - 1)
+    assert told == [says >= 0 and at >= says for at in range(len(told))]
 
 
 DISPOSED = b"Content-Disposition: form-data; "
@@ -198,3 +230,34 @@ def test_names_of_forms_are_bounded():
         names_in(form(field("a", b"")) + form(field("vllm_xargs", b"")), b"b")
     with pytest.raises(BadRequestError, match="more than 1000 parts"):
         names_in(form(*[field("a", b"")] * 1001), b"b")
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize(
+    ("rest", "flaw"),
+    [
+        (b"\r\n--b--\r\n", ""),
+        (b"\r\n--b\r\n" + field("model", b"m") + b"\r\n--b--", ""),
+        (b"\r\n--b\r\n" + field("model", b"n") + b"\r\n--b--", "two models"),
+        (b"\r\n", "breaks off"),
+        (b"\r\n--b\r\n", "breaks off"),
+    ],
+)
+@pytest.mark.parametrize("parted_at", [30, 200])
+def test_the_rest_of_a_form_that_was_sent_on(size, rest, flaw, parted_at):
+    """Is looked at to its end, and nothing of it is kept."""
+    first = form(field("model", b"m"), end=b"")
+    body = first + b"--b\r\n" + FILE + b"x" * 50_000 + rest
+    outline, at = FormOutline(b"5ec4e7", b"b"), len(first) + parted_at
+    outline.feed(body[:at])
+    assert outline.says_where
+    assert body[:at] == b"".join(outline.texts.filled(outline.end()))
+    last = max(at, len(body) - size)
+    for begin in range(at, last, size):
+        outline.feed(body[begin : min(begin + size, last)])
+    if flaw:
+        with pytest.raises(BadRequestError, match=flaw):
+            outline.check(body[last:])
+    else:
+        outline.check(body[last:])
+    assert outline.texts.size == 0

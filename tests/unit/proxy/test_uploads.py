@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
-from router.core.errors import RequestTimeoutError, UnavailableError
+from router.core.errors import BadRequestError, RequestTimeoutError, UnavailableError
 from router.core.form import FormOutline
 from router.core.outline import LARGE, Outline
-from router.proxy.uploads import BODY_TIMEOUT, LEAST_RATE, SOON, STEP, WITHIN, Upload, Uploads
+from router.proxy.uploads import BODY_TIMEOUT, LEAST_RATE, SOON, STEP, WHILE_SENT, WITHIN, Upload, Uploads
 
 
 class Scene:
@@ -113,7 +113,7 @@ def test_a_large_form_goes_on_before_its_end():
     """What follows goes to who takes it, and is kept for others; small pieces are joined."""
     scene, upload, body = large_form()
     assert upload.goes_on(300_000, 0.0)
-    outline, texts = upload.go_on(300_000)
+    outline, texts = upload.go_on(300_000, 0.0, lambda: False)
     assert not upload.goes_on(300_000, 0.0)
     taken: list[bytes] = []
     texts.takers.append(taken.append)
@@ -122,9 +122,38 @@ def test_a_large_form_goes_on_before_its_end():
         upload.add(piece, 0.0)
     assert taken == rest[:1]
     assert scene.uploads.held == upload.size == len(body) + 200_000
+    with pytest.raises(BadRequestError, match="breaks off"):
+        upload.check(rest[-1])
     upload.whole(rest[-1])
     assert (b"".join(taken), texts.missing, scene.uploads.held) == (b"".join(rest), 0, 0)
     assert b"".join(texts.filled(outline)) == body + b"".join(rest)
+
+
+@pytest.mark.parametrize("gives", [True, False])
+def test_a_form_that_comes_slowly_once_it_is_sent_on(gives: bool):
+    """Gives its place back, if it can: the rest is gathered, and all of it is given at the end."""
+    scene, upload, body = large_form()
+    asked: list[int] = []
+
+    def take_back() -> bool:
+        asked.append(1)
+        return gives
+
+    _, texts = upload.go_on(300_000, 0.0, take_back)
+    taken: list[bytes] = []
+    texts.takers.append(taken.append)
+    scene.uploads.sweep(WHILE_SENT)
+    assert not asked
+    for _ in range(2):
+        scene.uploads.sweep(WHILE_SENT + 1)
+    assert len(asked) == (1 if gives else 2)
+    upload.add(b"y" * 200_000, WHILE_SENT)
+    last = b"z" * 99_995 + b"\r\n--b--\r\n"
+    upload.check(last)
+    outline, told = upload.whole(last)
+    assert told is texts
+    assert len(b"".join(taken)) == (0 if gives else 300_004)
+    assert b"".join(texts.filled(outline)) == body + b"y" * 200_000 + last
 
 
 @pytest.mark.parametrize(("seconds", "goes_on"), [(SOON, True), (SOON + 0.1, False)])
