@@ -54,6 +54,7 @@ from router.proxy.resolve import Names
 from router.proxy.uploads import STOP_WITHIN
 from router.proxy.watching.probe import Prober
 from router.store.store import Store
+from router.telemetry import logs
 from router.telemetry.feed import Feed, FeedHandler
 from router.telemetry.logs import tell
 from router.telemetry.metrics import Metrics
@@ -144,7 +145,9 @@ class App:
             beside=settings.paths(config),
         )
         self.listener.slow.opened = settings.opened(config)
-        logging.getLogger().setLevel(config.logging.level.upper())
+        form, rotation = logs.Form(config.logging.format), settings.rotation(config)
+        logs.set_up(config.logging.level, form, rotation)
+        self._ended.set_up(form, rotation)
 
     @property
     def url(self) -> str:

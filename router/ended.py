@@ -13,7 +13,8 @@ from router.core.ending import Ending
 from router.core.record import ANSWERED, Record
 from router.management.requests import Recent
 from router.telemetry.access import AccessLog
-from router.telemetry.logs import printable, terminal_of
+from router.telemetry.files import Rotation
+from router.telemetry.logs import Form, printable, terminal_of
 
 log = structlog.get_logger("router")
 
@@ -28,11 +29,19 @@ class Ended:
         self.recent = Recent()
         self.counters: list[Counter] = []
         self._access: AccessLog | None = None
+        self._settings = Form.AUTO, Rotation()
 
     def start(self, folder: Path) -> None:
         """Write the access log from now on: in this folder, and on the terminal, if there is one."""
         terminal = terminal_of(sys.stderr) if sys.stderr.isatty() else None
         self._access = AccessLog(folder, terminal, self._count)
+        self._access.set_up(*self._settings)
+
+    def set_up(self, form: Form, rotation: Rotation) -> None:
+        """Take settings of the access log."""
+        self._settings = form, rotation
+        if self._access is not None:
+            self._access.set_up(form, rotation)
 
     def take(self, record: Record) -> None:
         """Write a line for a request, and a warning for one that went wrong."""

@@ -14,6 +14,7 @@ from router.core.limits import Limits
 from router.core.scopes import Admin, Scope
 from router.proxy.plane import Balancing, ExchangeLimits
 from router.proxy.watching.probe import ProbeTiming
+from router.telemetry.files import Rotation
 
 _DIGITS = 8
 """Digits of a key's hash that stand for a key without a name: they tell keys apart, and give none away."""
@@ -68,6 +69,12 @@ def probe_timing(config: Config) -> ProbeTiming:
 def opened(config: Config) -> tuple[str, ...]:
     """Give the paths that everybody may read, whoever may not manage the router."""
     return (METRICS,) if config.telemetry.metrics == "open" else ()
+
+
+def rotation(config: Config) -> Rotation:
+    """Say when log files are rotated."""
+    logging = config.logging
+    return Rotation(logging.max_size, logging.max_age, logging.keep)
 
 
 def paths(config: Config) -> dict[str, str]:

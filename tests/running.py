@@ -120,7 +120,7 @@ class RunningRouter:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             self.said += line.decode()
-            if found := re.search(r"listening at (https?://\S+)", self.said):
+            if found := re.search(r"listening at (https?://[^\s\"]+)", self.said):
                 self.url = found[1]
 
     @property

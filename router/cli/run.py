@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from router import settings
 from router.app import App
 from router.cli.exits import STOPPED_NOW
 from router.cli.lock import FolderLock
@@ -32,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     files = raise_file_limit()
     kept = folder / loaded.config.logging.dir
     with FolderLock(kept, loaded.path) as lock:
-        logs.configure(loaded.config.logging.level, kept)
+        said = loaded.config.logging
+        logs.configure(said.level, kept, form=logs.Form(said.format), rotation=settings.rotation(loaded.config))
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(serve(loaded, folder, lock.serves_at, files))
 

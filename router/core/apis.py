@@ -115,6 +115,13 @@ UNKNOWN = Apis()
 """What is known of a server elsewhere."""
 
 
+def api_of(path: str) -> str:
+    """Say whose API a path belongs to: `openai`, `anthropic`, `ollama`, or `engine` for what only some engines have."""
+    if path in {MESSAGES, COUNT}:
+        return "anthropic"
+    return "openai" if path.startswith("/v1/") else "ollama" if path in OLLAMA else "engine"
+
+
 def may_lack(status: int, length: int) -> bool:
     """Whether an answer with this status and length of body, 0 if not told, may say that there is no such path."""
     return status in _NO_SUCH_PATH or (status == 200 and 0 < length < 512)

@@ -34,6 +34,7 @@ from launchers.spec import LaunchSpec
 from launchers.states import State
 from launchers.status import Status
 from launchers.supervisor import Supervisor
+from router.fleet import figures
 from router.fleet.diff import PlannedBackend
 from router.fleet.launching import Launch
 from router.fleet.loader import Loader
@@ -53,9 +54,10 @@ from router.proxy.dialling import Address
 from router.proxy.loading import NOT_LOADED
 from router.proxy.plane import Plane
 from router.proxy.watching.probe import Prober
+from router.telemetry.logs import MODELS
 from router.telemetry.tasks import heard, unharmed
 
-log = structlog.get_logger("router")
+log = structlog.get_logger(MODELS)
 
 LOOK_EVERY = 0.02
 """Seconds between two looks whether what a retired member has in flight has ended."""
@@ -375,6 +377,7 @@ class Lifecycle:
 
 def _log_change(member: Member, status: Status) -> None:
     """Tell people what a supervisor says; of a failure, with the engine's last words, unless they are those before."""
+    figures.engine(member, status)
     if status.state in {State.BACKOFF, State.FATAL}:
         lines = status.last_lines[-10:]
         # Times, addresses and numbers of processes differ each time.

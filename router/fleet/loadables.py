@@ -21,10 +21,11 @@ from router.fleet.launches import is_managed, parallel_of
 from router.fleet.launching import Launch
 from router.fleet.placements import EnginePlacement, key_of, placed
 from router.fleet.placing import Placing
+from router.telemetry.logs import MODELS
 
 __all__ = ["EnginePlacement", "is_managed", "limits_of", "loadable_of", "placed"]
 
-log = structlog.get_logger("router")
+log = structlog.get_logger(MODELS)
 
 DISK: Final = 500e6
 """Bytes a second at which a model is read, until a load has been measured."""

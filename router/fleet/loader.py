@@ -30,13 +30,15 @@ from router.core.memory.refusals import size_text
 from router.core.memory.residency import Residency
 from router.core.memory.resident import Loadable, Policy
 from router.core.memory.states import State, holds_memory
+from router.fleet import figures
 from router.fleet.loadables import EnginePlacement, placed
 from router.fleet.members import Member, pids_of
 from router.proxy.loading import NOT_LOADED
 from router.proxy.plane import Plane
+from router.telemetry.logs import MODELS
 from router.telemetry.tasks import heard
 
-log = structlog.get_logger("router")
+log = structlog.get_logger(MODELS)
 
 Measure = Callable[[str, int], Footprint]
 """Tells what a backend takes of each device, by its name in memory and its first process. It may block."""
@@ -183,6 +185,8 @@ class Loader:
         reserved = ", ".join(f"{size_text(size)} of {device}" for device, size in load.reserved.items() if size)
         again = "" if load.attempt == 1 else " once more, with more memory"
         log.info(f"{member.name}: loading{again}{f', with {reserved} reserved for it' if reserved else ''}")
+        reservations = self.residency.reservations
+        figures.load(member, load, {device: reservations.room(device) for device in load.reserved})
         self._prepare(member, load)
         self.loads[member.name] += 1
         member.supervisor.start()
@@ -192,10 +196,14 @@ class Loader:
         self.evictions[member.name] += reason == MAKES_ROOM
         if member.supervisor is not None and member.supervisor.status.pid is not None:
             log.info(f"{member.name}: {'its load is cancelled' if kill else 'is unloaded'}: {reason}")
+        if self._is_known(member.resident):
+            idle = self._now() - self.residency.residents()[member.resident].idle_since
+            held = self.residency.reservations.held(member.resident)
+            figures.unload(member, reason, held, idle, cancelled=kill)
         self._begin(self._until_gone(member, kill=kill), f"end of {member.resident}")
 
     async def _until_gone(self, member: Member, *, kill: bool) -> None:
-        supervisor = member.supervisor
+        supervisor, began = member.supervisor, self._now()
         assert supervisor is not None  # noqa: S101 -- only engines are loaded
         pid = supervisor.status.pid
         if not kill:
@@ -205,6 +213,7 @@ class Loader:
             if self._is_known(member.resident):
                 self.do(self.residency.used(member.resident, came_to, self._now()))
         await (supervisor.kill() if kill else supervisor.stop())
+        figures.unloaded(member, self._now() - began)
         self._exited(member)
 
     async def _last_answers(self, member: Member) -> None:
@@ -284,6 +293,8 @@ class Loader:
             serve(member, status)
             placement = self.residency.residents()[member.resident].placement
             grows = placement.grows if isinstance(placement, EnginePlacement) else {}
+            if is_new:
+                figures.loaded(member, status, measured)
             self.do(self.residency.loaded(member.resident, self._now(), measured, grows))
 
     async def _taken(self, member: Member, pid: int) -> Footprint:

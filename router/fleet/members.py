@@ -26,6 +26,7 @@ from router.fleet.launching import Launch
 from router.fleet.loadables import placed
 from router.proxy.watching.examine import Process
 from router.proxy.watching.probe import Target
+from router.telemetry.logs import NAMES
 
 TYPICAL = Ask(1000)
 """The request whose expected time to the first token `told` shows."""
@@ -188,10 +189,11 @@ def free_files(name: str, running: Iterable[Member], residents: Collection[str] 
     """Choose the name of a launch's log and record, which no member that is running has; None: the launch's own name.
 
     Nor may one of the `residents` have it: memory knows an engine by it, until what the engine held is seen to be free.
-    Turns to start on a GPU go by it, too: two engines of one name would end each other's.
+    Turns to start on a GPU go by it, too: two engines of one name would end each other's. The router's own logs have
+    names, too.
     """
     used, found = {each.files for each in running}.union(residents), name
-    while found in used:
+    while found in used or found.casefold() in NAMES:
         found += "~"
     return None if found == name else found
 

@@ -7,8 +7,9 @@ import structlog
 
 from launchers.status import Status
 from router.fleet.members import Member
+from router.telemetry.logs import MODELS
 
-log = structlog.get_logger("router")
+log = structlog.get_logger(MODELS)
 
 _PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 """Tried in turn: a model of embeddings has no chat."""

@@ -3,13 +3,18 @@
 import asyncio
 import time
 from collections import Counter
+from typing import Final
 
 from router.api.admin.history import HistoryAsked, HistoryTold
 from router.core.scopes import Admin
+from router.management import system
 from router.management.machine import Machine
 from router.proxy.plane import Plane
 from router.telemetry.history import EVERY, History, Moment
 from router.telemetry.tasks import for_ever
+
+LOGGED: Final = 12
+"""Of so many samples, one is written to system.log: one a minute."""
 
 
 class Historian:
@@ -19,6 +24,7 @@ class Historian:
         self.history = History()
         self.machine = machine
         self._plane = plane
+        self._samples = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -38,8 +44,12 @@ class Historian:
         while True:
             await asyncio.sleep(EVERY)
             ends = loop.time()
-            self.history.sample(round(time.time(), 3), round(ends - began, 3), self.moment())
+            now = self.moment()
+            self.history.sample(round(time.time(), 3), round(ends - began, 3), now)
             began = ends
+            self._samples += 1
+            if self._samples % LOGGED == 0:
+                system.write(self.machine, now)
             self.machine.devices.watch()
 
     def moment(self) -> Moment:

@@ -12,13 +12,12 @@ from pydantic import ValidationError
 from router.api.admin.endpoint import FIELD, Asked, Endpoint, Endpoints, Reply, Sent, Stream
 from router.core.errors import BadRequestError
 from router.core.scopes import Scope
+from router.management.audit import ASKED, Handler, audited
 from router.proxy.slow import ADMIN
 from router.proxy.unusual import expect
 
 P = TypeVar("P")
 A = TypeVar("A", bound=Asked)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _SENTENCES: Final[dict[str, Callable[[str], str]]] = {
     "missing": lambda name: f"'{name}' is missing.",
@@ -69,7 +68,8 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Handler:
         if endpoint.passes:
             passed: web.StreamResponse = await handle(request, request[ADMIN])
             return passed
-        reply = await handle(await asked_of(request, endpoint.asks), request[ADMIN])
+        asked = request[ASKED] = await asked_of(request, endpoint.asks)
+        reply = await handle(asked, request[ADMIN])
         if isinstance(reply, Stream):
             return await _streamed(request, reply, is_text=endpoint.is_text)
         if not isinstance(reply, Reply):
@@ -79,9 +79,10 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Handler:
         body = reply.told.model_dump_json(exclude_unset=True).encode()
         return web.Response(body=body, status=reply.status, content_type="application/json", headers=reply.headers)
 
-    vars(answer)["scope"] = endpoint.scope
-    vars(answer)["lasts"] = endpoint.lasts
-    return answer
+    served = answer if endpoint.passes or endpoint.scope is Scope.READ else audited(endpoint, answer)
+    vars(served)["scope"] = endpoint.scope
+    vars(served)["lasts"] = endpoint.lasts
+    return served
 
 
 async def _streamed(request: web.Request, stream: Stream[Any], *, is_text: bool) -> web.StreamResponse:

@@ -19,8 +19,9 @@ from router.proxy.plane import Plane
 from router.proxy.resolve import Resolver
 from router.proxy.unusual import lowered
 from router.proxy.watching.asking import NO_ANSWER
+from router.telemetry.logs import UPSTREAM
 
-log = structlog.get_logger("router")
+log = structlog.get_logger(UPSTREAM)
 
 PATIENCE: Final = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=600.0)
 

@@ -42,6 +42,9 @@ STATE, STOPPING = "x-router-state", "stopping"
 ADMIN = web.RequestKey("admin", Admin)
 """Where a handler with a `scope` finds who asks, who has it."""
 
+ID = web.RequestKey("id", str)
+"""Where it finds the request's id."""
+
 
 class _Reading:
     """The task that reads a body, as the one who hears that it is refused."""
@@ -172,7 +175,7 @@ class SlowLane:
     async def sign(self, request: web.Request, response: web.StreamResponse) -> None:
         """Complete the head of an answer of ours, before it is sent: one that streams is, in its handler."""
         headers = lowered(request)
-        response.headers["x-request-id"] = usable_id(headers) or self._rules.new_id()
+        response.headers["x-request-id"] = request.get(ID) or usable_id(headers) or self._rules.new_id()
         response.headers["vary"] = "origin"
         if self._rules.draining:
             response.headers[STATE] = STOPPING
@@ -223,6 +226,7 @@ class SlowLane:
         elif request.path not in OPEN:
             http11, changes = request.version >= (1, 1), scope not in {None, Scope.READ}
             admin = request[ADMIN] = rules.admit_admin(headers, remote, authority, http11=http11, changes=changes)
+            request[ID] = usable_id(headers) or rules.new_id()
             if scope:
                 admin.check(scope)
         if request.can_read_body:

@@ -6,21 +6,26 @@ Date, time and the address of the client's connection; status, path, model, back
 counts of tokens (prompt + completion) and its reason to stop; the id. Then, if there is something to tell: why the
 answer was cut, the number of attempts, whether a hedge won or lost, the time in the queue, the name of the key. Of a
 stream that was cut, the tokens are about as many as its events. What a client chooses (path, model, id) stands in
-quotes if it could be taken for several fields. Lines go to `<dir>/access.log`, which is bounded
-like router.log, and to the terminal if there is one. Failures are in router.log as well, with their reasons; so are
-requests that were refused before they could be sent anywhere (`telemetry.refusals`), which have no line here.
+quotes if it could be taken for several fields. As JSON, a line has the same by name (`in_json`). Lines go to
+`<dir>/access.log`, which is rotated like router.log, and to the terminal if there is one. Failures are in router.log as
+well, with their reasons; so are requests that were refused before they could be sent anywhere (`telemetry.refusals`),
+which have no line here.
 """
 
 import asyncio
-import logging
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
+from router.core.apis import api_of
 from router.core.ending import Ending, told_by
-from router.core.record import Record
+from router.core.record import Record, tokens_in
+from router.telemetry.files import LogFile, Rotation
 from router.telemetry.lines import line
-from router.telemetry.logs import BoundedFile
+from router.telemetry.logs import Form
 from router.telemetry.tasks import unharmed
 from router.telemetry.terminal import Terminal
 
@@ -43,12 +48,19 @@ class AccessLog:
         terminal: Terminal | None,
         on_ended: Callable[[Record, Ending], None] = lambda _, _said: None,
     ) -> None:
-        self._file = None if folder is None else BoundedFile(folder / "access.log")
+        self._file = None if folder is None else LogFile(folder / "access.log")
+        self._form = Form.AUTO
         self._terminal = terminal
         self._on_ended = on_ended
         self._records: list[Record] = []
         self._loop = asyncio.get_running_loop()
         self._flushing: asyncio.TimerHandle | None = None
+
+    def set_up(self, form: Form, rotation: Rotation) -> None:
+        """Take settings, now and after a reload."""
+        self._form = form
+        if self._file is not None:
+            self._file.rotation = rotation
 
     def write(self, record: Record) -> None:
         """Take a record."""
@@ -70,15 +82,18 @@ class AccessLog:
         records, self._records = self._records, []
         if not records:
             return
-        moment = time.strftime("%Y-%m-%d %H:%M:%S")
+        if self._form is Form.JSON:
+            moment, write = time.strftime("%Y-%m-%dT%H:%M:%S%z"), in_json
+        else:
+            moment, write = time.strftime("%Y-%m-%d %H:%M:%S"), _with_moment
         lines = []
         for record in records:
             said = told_by(record)
-            lines.append(f"{moment} {line(record, said)}")
+            lines.append(write(record, said, moment))
             self._on_ended(record, said)
         text = "\n".join(lines)
         if self._file is not None:
-            self._file.handle(logging.makeLogRecord({"msg": text}))
+            self._file.put(text)
         if self._terminal is not None:
             self._terminal.write(text + "\n")
 
@@ -87,3 +102,53 @@ class AccessLog:
         self.flush()
         if self._file is not None:
             self._file.close()
+
+
+def _with_moment(record: Record, said: Ending, moment: str) -> str:
+    return f"{moment} {line(record, said)}"
+
+
+def in_json(record: Record, said: Ending, moment: str) -> str:
+    """Write an exchange as a line of JSON. Times are in seconds; what isn't known is null.
+
+    `tpot` is the mean time from one token to the next. `error`: an answer says that it is one, whatever its status.
+    """
+    ttft, tokens = record.ttft, said.completion_tokens
+    count = tokens_in(record.path, record.events) if tokens is None else tokens
+    tpot = None if ttft is None or not record.events or count < 2 else (record.duration - ttft) / (count - 1)
+    return _encoded({
+        "timestamp": moment,
+        "id": record.id,
+        "key": record.key,
+        "client": record.client,
+        "api": api_of(record.path),
+        "path": record.path,
+        "model": record.model,
+        "backend": record.backend,
+        "attempts": record.attempts,
+        "hedge": record.hedge,
+        "status": record.status,
+        "outcome": record.outcome,
+        "finish_reason": said.finish_reason,
+        "error": said.error,
+        "stream": record.events > 0,
+        "ttft": None if ttft is None else round(ttft, 4),
+        "tpot": None if tpot is None else round(tpot, 5),
+        "duration": round(record.duration, 4),
+        "queued": round(record.waited, 4),
+        "prompt_tokens": said.prompt_tokens,
+        "cached_tokens": said.cached_tokens,
+        "tokens": tokens,
+        "bytes": record.sent,
+    })  # fmt: skip
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _encoded(fields: dict[str, object]) -> str:
+    try:
+        return _encode(fields).decode()
+    except UnicodeEncodeError:
+        # A client named half a character.
+        return json.dumps(fields)

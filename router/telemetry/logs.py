@@ -1,80 +1,75 @@
-"""Logging: sentences on the terminal, JSON lines in a bounded file.
+"""Logging: sentences on the terminal, JSON lines in files (`telemetry.files`); `Form` may say otherwise.
 
-Both get the same events. The terminal's lines are for people: the time, the sentence, its details. The file,
-`<dir>/router.log`, is for programs and for later: at most `FILES` files of `FILE_SIZE` bytes. If a log can't be written
-(a full disk), that is reported once and costs no request.
+The terminal's lines are for people: the time, the sentence, its details. Files are for programs and for later:
+
+    router.log   the same events as on the terminal
+    models.log   those that are about models: loads, unloads, restarts, and their figures
+    system.log   this machine and this process, each minute
+    audit.log    what admins did, and how that ended
+    access.log   a line a request (`telemetry.access`)
+
+A logger's name says where its lines go. Those of `FILES_ALONE` are for a file alone: a sentence elsewhere has said the
+same, or people need not read it.
 """
 
 import json
 import logging
-import logging.handlers
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import structlog
 from structlog.typing import EventDict, Processor
 
-from launchers.files import at_once
+from router.telemetry.files import LogFile, Rotation
 from router.telemetry.terminal import DIM, RED, YELLOW, Terminal, painter
 
-FILE_SIZE = 16 * 1024 * 1024
-FILES = 4
+AUDIT: Final = "router.audit"
+MODELS: Final = "router.models"
+FIGURES: Final = "router.figures"
+SYSTEM: Final = "router.system"
+UPSTREAM: Final = "router.upstream"
+
+FILES: Final[Mapping[str, tuple[str, ...]]] = {
+    "models": (MODELS, FIGURES, "launchers"),
+    "system": (SYSTEM,),
+    "audit": (AUDIT, UPSTREAM),
+}
+"""The files beside router.log, each with the loggers whose lines it has."""
+
+FILES_ALONE: Final = (AUDIT, FIGURES, SYSTEM)
+
+NAMES: Final = frozenset({"access", "router", *FILES})
+"""The names of all files, which no engine's log may have."""
+
 _MARKS = {"warning": "! ", "error": "! ", "critical": "! "}
 _COLOURS = {"warning": YELLOW, "error": RED, "critical": RED}
 
 
-class BoundedFile(logging.handlers.RotatingFileHandler):
-    """A rotating file that reports only once that it can't be written.
+class Form(Enum):
+    """Which form lines have. AUTO: sentences on the terminal and in access.log, JSON in the other files."""
 
-    If the file or its folder was removed, it is created again.
-    """
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
 
-    _complained = False
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            path, maxBytes=FILE_SIZE, backupCount=FILES - 1, encoding="utf-8", delay=True, errors="backslashreplace"
-        )
+class FileHandler(logging.Handler):
+    """Writes records to a log file, whose thread does the waiting."""
+
+    def __init__(self, file: LogFile) -> None:
+        super().__init__()
+        self.file = file
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record to the file of this name, even if the open one was removed."""
-        if not os.path.exists(self.baseFilename):  # noqa: PTH110  (this handler's path is text)
-            try:
-                if self.stream is not None:
-                    self.stream.close()
-                    self.stream = None
-                os.makedirs(os.path.dirname(self.baseFilename), exist_ok=True)  # noqa: PTH103, PTH120
-            except OSError:
-                self._complain()
-                return
-        super().emit(record)
-
-    def _open(self) -> IO[str]:  # type: ignore[override]
-        """Open the file without blocking, as a FIFO in its place would."""
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=at_once)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (logging's name)
-        """Report the first failure."""
-        self._complain()
-
-    def close(self) -> None:
-        """Flush and close; a failure is reported like any other."""
+        """Have a record written."""
         try:
-            super().close()
-        except OSError:
-            self._complain()
-
-    def _complain(self) -> None:
-        if not self._complained:
-            self._complained = True
-            error = sys.exc_info()[1]
-            terminal_of(sys.stderr).write(
-                f"! the log {self.baseFilename} can't be written: {error}; what belongs there is lost until it can\n"
-            )
+            self.file.put(self.format(record))
+        except Exception as error:  # noqa: BLE001  (as below)
+            self.file.put(f"a log record can't be rendered: {type(error).__name__}")
 
 
 class TerminalHandler(logging.Handler):
@@ -122,16 +117,17 @@ def _shown(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if "  " in text or "=" in text or text.startswith('"') else text
 
 
-def _for_people(stream: IO[str]) -> Processor:
-    """Give a renderer of `12:34:56 ! sentence  key=value …`; a traceback follows on its own lines."""
-    paint = painter(stream)
-    return lambda _, __, event: _in_words(event, paint)
+def _for_people(stream: IO[str] | None) -> Processor:
+    """Give a renderer of `12:34:56 ! sentence  key=value …`; a traceback follows on its own lines.
+
+    In a file (None), the day stands before the time.
+    """
+    paint, moment = painter(stream), slice(0 if stream is None else 11, 19)
+    return lambda _, __, event: _in_words(event, paint, moment)
 
 
-def _in_words(event: EventDict, paint: Callable[[str, str], str]) -> str:
-    event.pop("_record", None)
-    event.pop("_from_structlog", None)
-    moment = paint(DIM, str(event.pop("timestamp", ""))[11:19])
+def _in_words(event: EventDict, paint: Callable[[str, str], str], part: slice) -> str:
+    moment = paint(DIM, str(event.pop("timestamp", ""))[part].replace("T", " "))
     level = str(event.pop("level", ""))
     mark = _MARKS.get(level, "")
     event.pop("logger", None)
@@ -142,15 +138,7 @@ def _in_words(event: EventDict, paint: Callable[[str, str], str]) -> str:
     return f"{moment} {said}{details}" + (f"\n{trace}" if trace else "")
 
 
-def _handler(handler: logging.Handler, renderer: Processor) -> logging.Handler:
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
-    return handler
-
+_IN_JSON: Final = structlog.processors.JSONRenderer()
 
 _SHARED: list[Processor] = [
     structlog.stdlib.add_log_level,
@@ -160,10 +148,66 @@ _SHARED: list[Processor] = [
 ]
 
 
-def configure(level: str, folder: Path | None, stream: IO[str] = sys.stderr) -> None:
-    """Send all logs of this process, including those of libraries, to the stream and to the folder's router.log.
+class Outputs:
+    """Where the lines of this process go: the terminal, and a folder's files; without a folder, the terminal alone."""
 
-    If the folder can't be created or written, that is logged, and the file is left out.
+    def __init__(self, stream: IO[str], folder: Path | None) -> None:
+        self._stream = stream
+        self._terminal = TerminalHandler(stream)
+        self._files: dict[str, FileHandler] = {}
+        root = logging.getLogger()
+        root.addHandler(self._terminal)
+        for name in FILES_ALONE:
+            logging.getLogger(name).propagate = False
+        if folder is None:
+            return
+        self._files = {name: FileHandler(LogFile(folder / f"{name}.log")) for name in ("router", *FILES)}
+        root.addHandler(self._files["router"])
+        for file, loggers in FILES.items():
+            for name in loggers:
+                logging.getLogger(name).addHandler(self._files[file])
+
+    def set_up(self, form: Form, rotation: Rotation) -> None:
+        """Take settings."""
+        self._terminal.setFormatter(_formatter(_IN_JSON if form is Form.JSON else _for_people(self._stream)))
+        for each in self._files.values():
+            each.file.rotation = rotation
+            each.setFormatter(_formatter(_for_people(None) if form is Form.TEXT else _IN_JSON))
+
+    def close(self) -> None:
+        """Write what waits, and end; what is told of the files is for the terminal."""
+        root = logging.getLogger()
+        for logger in (root, *(logging.getLogger(name) for names in FILES.values() for name in names)):
+            for each in self._files.values():
+                logger.removeHandler(each)
+        for each in self._files.values():
+            each.close()
+            each.file.close()
+        root.removeHandler(self._terminal)
+        self._terminal.close()
+
+
+_OUTPUTS: Final[list[Outputs]] = []
+"""Those of `configure`: one, or none where the router is a part of another program."""
+
+
+def _formatter(renderer: Processor) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_SHARED,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+
+
+def configure(
+    level: str,
+    folder: Path | None,
+    stream: IO[str] = sys.stderr,
+    form: Form = Form.AUTO,
+    rotation: Rotation | None = None,
+) -> None:
+    """Send all logs of this process, including those of libraries, to the stream and to the folder's files.
+
+    If the folder can't be created, that is logged, and the files are left out.
     """
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -171,22 +215,26 @@ def configure(level: str, folder: Path | None, stream: IO[str] = sys.stderr) -> 
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handlers = [_handler(TerminalHandler(stream), _for_people(stream))]
     trouble: OSError | None = None
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handlers.append(_handler(BoundedFile(folder / "router.log"), structlog.processors.JSONRenderer()))
         except OSError as error:
             trouble = error
-    root = logging.getLogger()
-    for old in root.handlers[:]:
-        root.removeHandler(old)
-        old.close()
-    for handler in handlers:
-        root.addHandler(handler)
-    root.setLevel(level.upper())
+    while _OUTPUTS:
+        _OUTPUTS.pop().close()
+    _OUTPUTS.append(Outputs(stream, folder if trouble is None else None))
+    set_up(level, form, rotation or Rotation())
     for noisy in ("asyncio", "aiohttp.access", "watchfiles"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if trouble is not None:
         structlog.get_logger("router").warning("no log file can be written", folder=str(folder), why=str(trouble))
+
+
+def set_up(level: str, form: Form, rotation: Rotation) -> None:
+    """Take settings, now and after a reload; what is for a file alone is written whatever the level is."""
+    logging.getLogger().setLevel(level.upper())
+    for name in FILES_ALONE:
+        logging.getLogger(name).setLevel(logging.INFO)
+    for outputs in _OUTPUTS:
+        outputs.set_up(form, rotation)

@@ -343,6 +343,7 @@ async def test_logs_on_a_full_disk(tmp_path, raw):
         router.signal(signal.SIGTERM)
         assert await router.exit_code() == 0
         assert router.said.count("can't be written") == 2
+        assert "access.log is closed: 40 lines are lost" in router.said
         assert "Traceback" not in router.said
 
 

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "llm": "make test-clients runs it",
     "open-webui": "make test-clients runs it",
     "aider": "make test-clients runs it",
+    "jq": "tests/integration/test_logs.py runs it",
     "pip": "it would install",
     "apt": "it would install",
     "xcode-select": "it would install",

@@ -1,6 +1,6 @@
 import pytest
 
-from router.core.apis import COUNT, MESSAGES, OLLAMA, RESPONSES, UNKNOWN, Apis, may_lack, says_no_such_path
+from router.core.apis import COUNT, MESSAGES, OLLAMA, RESPONSES, UNKNOWN, Apis, api_of, may_lack, says_no_such_path
 from router.core.catalog import Backend
 from router.core.ledger import Ledger
 
@@ -8,6 +8,23 @@ from router.core.ledger import Ledger
 def test_a_server_elsewhere_is_only_known_not_to_be_asked_ollamas_paths():
     """Of all other APIs its answers teach whether it has them."""
     assert (UNKNOWN.lacks, UNKNOWN.speaks) == (OLLAMA, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [
+        ("/v1/chat/completions", "openai"),
+        ("/v1/anything", "openai"),
+        (MESSAGES, "anthropic"),
+        (COUNT, "anthropic"),
+        ("/api/chat", "ollama"),
+        ("/api/anything", "engine"),
+        ("/rerank", "engine"),
+    ],
+)
+def test_whose_api_a_path_belongs_to(path, api):
+    """There are four, whatever clients ask for."""
+    assert api_of(path) == api
 
 
 def test_what_an_answer_teaches():

@@ -95,7 +95,7 @@ async def test_people_read_only_what_is_news(fleet):
     with capture_logs() as logs:
         fleet.supervisors[0].says(loading)
         fleet.supervisors[0].says(replace(loading, share=0.5, is_news=False))
-    assert [entry["event"] for entry in logs] == ["demo: starting"]
+    assert [entry["event"] for entry in logs] == ["engine", "demo: starting"]
     assert fleet.supervisors[0].status.share == 0.5
 
 

@@ -1,20 +1,26 @@
 import asyncio
+import json
 import re
 import shlex
 import time
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from router.core.ending import told_by
 from router.core.record import Record
 from router.telemetry import access, terminal
 from router.telemetry.access import FLUSH_EVERY, MOST_RECORDS, AccessLog
+from router.telemetry.files import Rotation
 from router.telemetry.lines import line as line_of
+from router.telemetry.logs import Form
 
 CLOCK = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 RECORD = Record(
@@ -187,7 +193,9 @@ async def test_records_after_a_flush_are_flushed_too(tmp_path):
     log.close()
 
 
-def lines(folder: Path) -> int:
+def lines(folder: Path, log: AccessLog | None = None) -> int:
+    if log is not None and log._file is not None:
+        log._file.flush()
     return len((folder / "access.log").read_text().splitlines())
 
 
@@ -198,7 +206,7 @@ async def test_many_records_are_written_at_once(tmp_path):
         log.write(RECORD)
     assert not (tmp_path / "access.log").exists()
     log.write(RECORD)
-    assert lines(tmp_path) == MOST_RECORDS
+    assert lines(tmp_path, log) == MOST_RECORDS
     log.write(RECORD)
     log.close()
     assert lines(tmp_path) == MOST_RECORDS + 1
@@ -242,7 +250,7 @@ async def test_a_closed_terminal_costs_nothing(tmp_path):
     for count in (1, 2):
         log.write(RECORD)
         log.flush()
-        assert lines(tmp_path) == count
+        assert lines(tmp_path, log) == count
     log.close()
 
 
@@ -261,12 +269,81 @@ async def test_the_clock_moves_on(monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-async def test_a_full_disk_costs_nothing(tmp_path, capsys):
-    """It is said once, while lines come and at the close."""
+async def test_a_full_disk_costs_nothing(tmp_path):
+    """It is said once while lines come, and how many are lost at the close."""
     (tmp_path / "access.log").symlink_to("/dev/full")
     log = AccessLog(tmp_path, None)
-    for _ in range(3):
+    with capture_logs() as said:
+        for _ in range(3):
+            log.write(RECORD)
+            log.flush()
+        log.close()
+    assert ["can't be written" in each["event"] for each in said] == [True, False]
+    assert said[1]["lost"] == 3
+
+
+# As JSON
+
+
+def in_json(**changed) -> dict[str, Any]:
+    each = record(**changed)
+    said: dict[str, Any] = json.loads(access.in_json(each, told_by(each), "2026-11-30T05:11:58+0000"))
+    return said
+
+
+def test_a_line_of_json():
+    """All that a text line has, by name, and the time from one token to the next."""
+    tail = b'{"finish_reason":"stop","usage":{"prompt_tokens":12,"completion_tokens":41}}'
+    assert in_json(tail=tail, key="alice", waited=0.25, ttft=0.2, duration=1.2) == {
+        "timestamp": "2026-11-30T05:11:58+0000",
+        "id": "id-1",
+        "key": "alice",
+        "client": "10.0.0.7",
+        "api": "openai",
+        "path": "/v1/chat/completions",
+        "model": "demo",
+        "backend": "gpu-box",
+        "attempts": 1,
+        "hedge": "",
+        "status": 200,
+        "outcome": "answered",
+        "finish_reason": "stop",
+        "error": False,
+        "stream": True,
+        "ttft": 0.2,
+        "tpot": 0.025,
+        "duration": 1.2,
+        "queued": 0.25,
+        "prompt_tokens": 12,
+        "cached_tokens": None,
+        "tokens": 41,
+        "bytes": 1418,
+    }
+
+
+def test_a_line_of_json_of_what_is_not_known():
+    """It is null; events are about tokens, where those aren't counted."""
+    said = in_json(backend=None, status=503, ttft=None, events=0, sent=0)
+    assert [said[name] for name in ("backend", "ttft", "tpot", "tokens", "stream")] == [None, None, None, None, False]
+    assert in_json(ttft=0.2, duration=0.8, events=7)["tpot"] == 0.1
+    assert in_json(ttft=0.2, duration=0.8, events=1)["tpot"] is None
+
+
+@pytest.mark.parametrize("evil", ["a\nb", 'a" b', "模", "cut \ud83d"])
+def test_no_line_of_json_can_be_forged(evil):
+    """What clients choose is one value, whatever it is."""
+    assert in_json(model=evil)["model"] == evil
+
+
+async def test_the_form_may_change_while_it_runs(tmp_path):
+    """From one line to the next."""
+    log = AccessLog(tmp_path, None)
+    for form in (Form.JSON, Form.TEXT, Form.AUTO):
+        log.set_up(form, Rotation())
         log.write(RECORD)
         log.flush()
     log.close()
-    assert capsys.readouterr().err.count("can't be written") == 1
+    first, *others = (tmp_path / "access.log").read_text().splitlines()
+    assert json.loads(first)["id"] == "id-1"
+    assert datetime.strptime(json.loads(first)["timestamp"], "%Y-%m-%dT%H:%M:%S%z")
+    assert all(CLOCK.sub("", each) == line(RECORD) for each in others)

@@ -1,7 +1,6 @@
 import json
 import logging
-import os
-import shutil
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.telemetry import logs
-from router.telemetry.logs import FILES, BoundedFile, configure, printable
+from router.telemetry import files, logs
+from router.telemetry.files import LogFile, Rotation
+from router.telemetry.logs import AUDIT, FIGURES, MODELS, SYSTEM, UPSTREAM, Form, configure, printable, set_up
 
 
 @pytest.mark.parametrize("text", ["", "plain", "möd/el:7b", "日本", 'it\'s "so"', "a\\b"])
@@ -48,16 +48,19 @@ def test_printable_gives_one_line_that_can_be_encoded(text):
 
 
 @pytest.fixture
-def logging_as_it_was():
-    """Give the process its own logging back: `configure` is for all of it."""
+def logging_as_it_was(monkeypatch):
+    """Give the process its own logging back: `configure` is for all of it, and a logger keeps it from its first use."""
+    monkeypatch.setattr(files, "log", structlog.get_logger("router"))
     root, before, settings = logging.getLogger(), structlog.get_config(), structlog.is_configured()
     handlers, level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in ("asyncio", "aiohttp.access")}
     root.handlers[:] = []
     yield
-    for handler in root.handlers[:]:
-        root.removeHandler(handler)
-        handler.close()
+    while logs._OUTPUTS:
+        logs._OUTPUTS.pop().close()
+    for name in logs.FILES_ALONE:
+        logging.getLogger(name).propagate = True
+        logging.getLogger(name).setLevel(logging.NOTSET)
     root.handlers[:] = handlers
     root.setLevel(level)
     for name, each in levels.items():
@@ -75,8 +78,14 @@ def terminal(logging_as_it_was, tmp_path):  # noqa: ARG001
     return stream
 
 
-def in_file(tmp_path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (tmp_path / "logs" / "router.log").read_text().splitlines()]
+def written(tmp_path: Path, name: str = "router") -> str:
+    logs._OUTPUTS[0]._files[name].file.flush()
+    path = tmp_path / "logs" / f"{name}.log"
+    return path.read_text() if path.exists() else ""
+
+
+def in_file(tmp_path: Path, name: str = "router") -> list[dict[str, object]]:
+    return [json.loads(line) for line in written(tmp_path, name).splitlines()]
 
 
 def test_a_sentence_with_its_details(terminal, tmp_path):
@@ -106,7 +115,7 @@ def test_what_matters_less_than_the_level_is_left_out(terminal, tmp_path):
     structlog.get_logger("router.test").debug("psst")
     logging.getLogger("aiohttp.access").info("GET /")
     assert terminal.getvalue() == ""
-    assert not (tmp_path / "logs" / "router.log").exists()
+    assert not written(tmp_path)
 
 
 def test_no_detail_can_forge_a_line_or_steer_the_terminal(terminal, tmp_path):
@@ -180,72 +189,67 @@ def test_without_a_folder_there_is_the_terminal_alone():
     configure("warning", None, stream)
     logging.getLogger("some.library").warning("it is so")
     assert stream.getvalue().endswith(" ! it is so\n")
-    assert len(logging.getLogger().handlers) == 1
+    assert not logs._OUTPUTS[0]._files
 
 
-# The file
+# Which file
 
 
-def record(text: str) -> logging.LogRecord:
-    return logging.makeLogRecord({"msg": text})
+@pytest.mark.parametrize(
+    ("logger", "found", "shown"),
+    [
+        ("router", {"router"}, True),
+        (MODELS, {"router", "models"}, True),
+        ("launchers", {"router", "models"}, True),
+        (FIGURES, {"models"}, False),
+        (SYSTEM, {"system"}, False),
+        (AUDIT, {"audit"}, False),
+        (UPSTREAM, {"router", "audit"}, True),
+    ],
+)
+def test_a_loggers_name_says_where_its_lines_go(terminal, tmp_path, logger, found, shown):
+    """Once to each."""
+    structlog.get_logger(logger).info("it is so", backend="a")
+    for name in ("router", *logs.FILES):
+        assert [line["backend"] for line in in_file(tmp_path, name)] == ["a"] * (name in found), name
+    assert ("it is so" in terminal.getvalue()) is shown
 
 
-def test_the_files_are_bounded_in_size_and_number(tmp_path, monkeypatch):
-    """The oldest lines go."""
-    monkeypatch.setattr(logs, "FILE_SIZE", 100)
-    file = BoundedFile(tmp_path / "router.log")
-    for i in range(1000):
-        file.handle(record(f"line {i}"))
+@pytest.mark.usefixtures("terminal")
+def test_what_is_for_a_file_alone_is_written_whatever_the_level_is(tmp_path):
+    """The level is of sentences for people."""
+    set_up("error", Form.AUTO, Rotation())
+    for logger in (AUDIT, MODELS):
+        structlog.get_logger(logger).info("it is so")
+    assert len(in_file(tmp_path, "audit")) == 1
+    assert not in_file(tmp_path, "models")
+
+
+# Their form
+
+
+def test_json_for_a_program_that_reads_the_terminal(terminal, tmp_path):
+    """The same lines as in the file."""
+    set_up("info", Form.JSON, Rotation())
+    structlog.get_logger("router.test").warning("it is so", seconds=1.5)
+    assert json.loads(terminal.getvalue()) == in_file(tmp_path)[0]
+
+
+def test_text_in_files(terminal, tmp_path):
+    """As on the terminal, with the day."""
+    set_up("info", Form.TEXT, Rotation())
+    structlog.get_logger("router.test").warning("it is so", seconds=1.5)
+    said = written(tmp_path)
+    assert said[11:] == terminal.getvalue()
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ! it is so", said)
+
+
+def test_a_file_takes_a_value_that_can_not_be_shown(tmp_path):
+    """It harms nobody who logs."""
+    file = LogFile(tmp_path / "router.log")
+    logs.FileHandler(file).handle(logging.makeLogRecord({"msg": Unshowable()}))
     file.close()
-    found = sorted(tmp_path.iterdir())
-    assert [path.name for path in found] == ["router.log", *[f"router.log.{i}" for i in range(1, FILES)]]
-    assert all(path.stat().st_size <= 100 for path in found)
-    assert found[0].read_text().endswith("line 999\n")
-
-
-def test_a_file_that_can_not_be_written_is_said_once(tmp_path, capsys):
-    """Then it goes on, and writes as soon as it can."""
-    (tmp_path / "taken").write_text("no folder")
-    file = BoundedFile(tmp_path / "taken" / "router.log")
-    for _ in range(3):
-        file.handle(record("lost"))
-    assert capsys.readouterr().err.count("\n") == 1
-    (tmp_path / "taken").unlink()
-    file.handle(record("kept"))
-    file.close()
-    assert (tmp_path / "taken" / "router.log").read_text() == "kept\n"
-    assert capsys.readouterr().err == ""
-
-
-def test_a_file_that_was_removed_is_made_again(tmp_path, capsys):
-    """And so is its folder: what is written to a file without a name nobody reads."""
-    file = BoundedFile(tmp_path / "logs" / "router.log")
-    file.handle(record("one"))
-    shutil.rmtree(tmp_path / "logs")
-    file.handle(record("two"))
-    (tmp_path / "logs" / "router.log").unlink()
-    file.handle(record("three"))
-    file.close()
-    assert (tmp_path / "logs" / "router.log").read_text() == "three\n"
-    assert capsys.readouterr().err == ""
-
-
-def test_a_fifo_in_a_files_place_is_not_waited_for(tmp_path, capsys):
-    """Nobody reads it: it can't be written, which is said."""
-    os.mkfifo(tmp_path / "router.log")
-    file = BoundedFile(tmp_path / "router.log")
-    file.handle(record("lost"))
-    file.close()
-    assert "can't be written" in capsys.readouterr().err
-
-
-def test_half_a_character_is_written_in_ascii(tmp_path, capsys):
-    """Whoever chose the text: the line isn't lost."""
-    file = BoundedFile(tmp_path / "router.log")
-    file.handle(record("cut \ud83d"))
-    file.close()
-    assert (tmp_path / "router.log").read_text() == "cut \\ud83d\n"
-    assert capsys.readouterr().err == ""
+    assert (tmp_path / "router.log").read_text() == "a log record can't be rendered: ValueError\n"
 
 
 class Unshowable:
@@ -268,26 +272,14 @@ needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="ther
 
 
 @needs_dev_full
-def test_a_full_disk_is_said_once(capsys):
-    """It costs no request: nothing is raised, and the lines are lost."""
-    file = BoundedFile(Path("/dev/full"))
-    for _ in range(1000):
-        file.handle(record("lost" * 100))
-    said = capsys.readouterr().err
-    assert said.startswith("! the log /dev/full can't be written: ")
-    assert said.count("\n") == 1
-    file.close()
-
-
-@needs_dev_full
 @pytest.mark.usefixtures("logging_as_it_was")
-def test_a_full_disk_does_not_silence_the_terminal(tmp_path, capsys):
+def test_a_full_disk_does_not_silence_the_terminal(tmp_path):
     """One of the two outputs is enough to hear of it."""
     (tmp_path / "router.log").symlink_to("/dev/full")
     stream = StringIO()
     configure("info", tmp_path, stream)
     for _ in range(3):
         logging.getLogger("some.library").warning("it is so")
-    assert stream.getvalue().count("it is so") == 3
-    assert capsys.readouterr().err.count("can't be written") == 1
     configure("info", None, stream)  # which closes the file
+    assert stream.getvalue().count("it is so") == 3
+    assert stream.getvalue().count("can't be written") == 1
