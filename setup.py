@@ -83,6 +83,7 @@ HOT = [
             "stalls",
             "upstream",
             "uploads",
+            "usage",
             "waiting",
             "writing",
         )

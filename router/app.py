@@ -31,7 +31,7 @@ from router.api.ollama import Ollama
 from router.api.page import Page
 from router.api.surface import Surface, servable
 from router.certificates import Certificates
-from router.config import Config
+from router.config import BackendConfig, Config
 from router.config.versions import Versions
 from router.core.catalog import Backend
 from router.ended import Ended
@@ -48,6 +48,7 @@ from router.management.figures import Figures
 from router.management.history import Historian
 from router.management.machine import Machine
 from router.management.metrics import CatalogNames
+from router.management.usage import Usage
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules
 from router.proxy.resolve import Names
@@ -129,6 +130,7 @@ class App:
         self.fleet.held = devices.held
         self._historian = Historian(self.plane, Machine(devices))
         self._ended.counters.append(self._historian.history.ended)
+        self._ended.count(Usage(self.plane, folder / config.state.dir, self._entry_of))
         self._set_up(config)
 
     def _set_up(self, config: Config) -> None:
@@ -207,6 +209,7 @@ class App:
         self.certificates.follow(config.server.tls)
         await self.fleet.apply(todo, plan)
         self.plan = plan
+        self._ended.usage.set_up()
         self._lay(overrides.within(plan.backends))
         return todo
 
@@ -276,6 +279,7 @@ class App:
             self.plane,
             self._ended.recent,
             self._historian,
+            self._ended.usage,
             self._feed.feed,
             self._logs,
             figures,
@@ -283,6 +287,10 @@ class App:
             reloader=self.reloader,
         )
         await self.listener.bind([*surface.routes(), *Page().routes(), *managed, *ollama.routes()], self._config.auth)
+
+    def _entry_of(self, backend: str) -> BackendConfig | None:
+        planned = self.plan.backends.get(backend)
+        return None if planned is None else planned.config
 
     def _want(self, backend: Backend) -> bool:
         return self.fleet.want(backend)
@@ -363,3 +371,4 @@ class App:
         await self.certificates.stop()
         await self.listener.close()
         self._ended.close()
+        await self._ended.usage.tally.close()

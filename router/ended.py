@@ -12,6 +12,7 @@ import structlog
 from router.core.ending import Ending
 from router.core.record import ANSWERED, Record
 from router.management.requests import Recent
+from router.management.usage import Usage
 from router.telemetry.access import AccessLog
 from router.telemetry.files import Rotation
 from router.telemetry.logs import Form, printable, terminal_of
@@ -25,11 +26,19 @@ Counter = Callable[[Record, Ending], None]
 class Ended:
     """Takes the records of requests; `counters` hear of each within a quarter of a second."""
 
+    # Set by `count`, before there are any.
+    usage: Usage
+
     def __init__(self) -> None:
         self.recent = Recent()
         self.counters: list[Counter] = []
         self._access: AccessLog | None = None
         self._settings = Form.AUTO, Rotation()
+
+    def count(self, usage: Usage) -> None:
+        """Have it hear of all that is used."""
+        self.usage = usage
+        self.counters.append(usage.count)
 
     def start(self, folder: Path) -> None:
         """Write the access log from now on: in this folder, and on the terminal, if there is one."""

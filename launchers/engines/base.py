@@ -118,8 +118,12 @@ class Engine(Protocol):
         """Those of `apis` whose answers lack what official clients need: fields, or a format that is asked for."""
 
     @property
-    def usage_in_streams(self) -> bool:
-        """Whether streams report the usage of tokens if `stream_options.include_usage` is set."""
+    def usage_in_streams(self) -> str:
+        """When streams report the usage of tokens; all that do do so if `stream_options.include_usage` is set.
+
+        `always`: otherwise, too, where clients ignore it, in the last chunk that has choices. `asked`: not otherwise,
+        so the router asks. Empty: never.
+        """
 
     @property
     def publishes(self) -> bool:

@@ -48,7 +48,7 @@ class AnyCommand:
     private: frozenset[str] = frozenset()
     counter: str = ""
     mends: frozenset[str] = frozenset()
-    usage_in_streams: bool = True
+    usage_in_streams: str = "asked"
     publishes: bool = True
     works_on_cpu: bool = True
 

@@ -136,7 +136,7 @@ class LlamaCpp:
     private: frozenset[str] = PRIVATE
     counter: str = bodies.COUNTER
     mends: frozenset[str] = frozenset()
-    usage_in_streams: bool = True
+    usage_in_streams: str = "always"
     publishes: bool = False
     works_on_cpu: bool = True
 

@@ -206,7 +206,7 @@ class LlamaServer:
     private: frozenset[str] = PRIVATE
     counter: str = ""
     mends: frozenset[str] = frozenset({RESPONSES, MESSAGES})
-    usage_in_streams: bool = True
+    usage_in_streams: str = "always"
     publishes: bool = True
     works_on_cpu: bool = True
 

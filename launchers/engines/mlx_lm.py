@@ -148,7 +148,7 @@ class Mlx:
     apis: frozenset[str] = frozenset({CHAT, COMPLETIONS})
     counter: str = bodies.COUNTER
     mends: frozenset[str] = frozenset()
-    usage_in_streams: bool = True
+    usage_in_streams: str = "always"
     publishes: bool = False
     works_on_cpu: bool = True
     linux: bool = sys.platform == "linux"

@@ -171,7 +171,7 @@ class Vllm:
     private: frozenset[str] = PRIVATE
     counter: str = ""
     mends: frozenset[str] = frozenset({"/v1/responses"})
-    usage_in_streams: bool = True
+    usage_in_streams: str = "asked"
     publishes: bool = True
     works_on_cpu: bool = False
 

@@ -4,7 +4,7 @@ Run as `python -P llama_cpp_server.py --model FILE ...`, with the arguments of `
 notices only between the pieces of a stream that its client has left; any other answer is generated to its end, for
 nobody, while all others wait. Here each request's client is watched, and no token is generated after it has left.
 
-1. A stream ends with its usage, if `stream_options` asks for it.
+1. A stream ends with its usage if `stream_options` asks for it, else it is in the chunk with the finish reason.
 2. Embeddings are base64 if `encoding_format` asks for it: little-endian floats of 32 bits.
 3. An error is one sentence: a 400 for a mistake of the client, and nothing about the server's files. A stream's head
    waits for its first event, so a prompt that is too long is a 400 there, too.
@@ -51,8 +51,7 @@ OWN_NAMES = (b"127.0.0.1", b"localhost")
 MOST_GRAMMAR = 64 << 10
 """Most bytes of a grammar: nested optional parts are parsed by recursion."""
 PROBE = "/openapi.json"
-LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
-"""ggml's levels, as Python's."""
+LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}  # ggml's, as Python's
 TOO_LONG = re.compile(r"Requested tokens \((\d+)\) exceed context window of (\d+)")
 
 
@@ -68,11 +67,13 @@ class Asked:
     made: int = 0
     error: Told | None = None
 
+    @property
+    def usage(self) -> dict[str, int]:
+        """The numbers of tokens as OpenAI's API has them."""
+        return {"prompt_tokens": self.prompt, "completion_tokens": self.made, "total_tokens": self.prompt + self.made}
+
 
 ASKED: ContextVar[Asked | None] = ContextVar("asked", default=None)
-
-
-# The requests of the application
 
 
 def watched(app: App) -> App:
@@ -193,6 +194,8 @@ def streamed(chunks: Iterable[Chunk], *, with_usage: bool) -> Iterator[Chunk]:
             named = once_named(chunk, named=named)
             if with_usage:
                 chunk["usage"] = None
+            elif any(choice.get("finish_reason") for choice in chunk.get("choices", ())):
+                chunk["usage"] = asked.usage
             yield chunk
     except Exception as error:
         if chunk:
@@ -201,9 +204,7 @@ def streamed(chunks: Iterable[Chunk], *, with_usage: bool) -> Iterator[Chunk]:
         yield {"error": asked.error[1]}
         return
     if with_usage and chunk:
-        usage = {"prompt_tokens": asked.prompt, "completion_tokens": asked.made}
-        usage["total_tokens"] = asked.prompt + asked.made
-        yield {**chunk, "choices": [], "usage": usage}
+        yield {**chunk, "choices": [], "usage": asked.usage}
 
 
 def once_named(chunk: Chunk, *, named: bool) -> bool:

@@ -110,3 +110,11 @@ def watched(context: Any) -> Any:  # noqa: ANN401 -- mlx_lm's own class
             self.stopped = stop
 
     return Watched
+
+
+def with_usage(told: Any, handler: Any, context: Any, made: int) -> Any:  # noqa: ANN401
+    """Write the usage into the last chunk of a stream that wasn't asked for it: clients ignore it there."""
+    if handler.stream and not (handler.stream_options or {}).get("include_usage"):
+        counts = len(context.prompt), made, context.prompt_cache_count
+        told["usage"] = handler.completion_usage_response(*counts)["usage"]
+    return told

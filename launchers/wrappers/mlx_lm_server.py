@@ -130,7 +130,7 @@ def stop_when_left(handler: Any, generator: Any, prompts: Any) -> None:  # noqa:
             raise prompts.LeftError
 
     def watched(tokens: Iterator[Any]) -> Iterator[Any]:
-        for token in tokens:
+        for mine.made, token in enumerate(tokens, 1):
             look()
             yield token
 
@@ -146,7 +146,7 @@ def stop_when_left(handler: Any, generator: Any, prompts: Any) -> None:  # noqa:
 
         words, options.stop_words, options.connection = options.stop_words, [], mine.connection
         context, tokens = generate(self, request, options, progressed)
-        context.connection = mine.connection
+        context.connection, mine.context, mine.made = mine.connection, context, 0
         return context, watched(until_stopped(tokens, words) if words else tokens)
 
     def until_stopped(tokens: Iterator[Any], words: list[str]) -> Iterator[Any]:
@@ -154,7 +154,8 @@ def stop_when_left(handler: Any, generator: Any, prompts: Any) -> None:  # noqa:
 
     def written(self: Any, text: str, reason: str | None, *args: Any, **more: Any) -> Any:  # noqa: ANN401
         stop = mine.stop if reason else ""
-        return with_stop(write(self, text, "stop" if stop else reason, *args, **more), stop)
+        told = with_stop(write(self, text, "stop" if stop else reason, *args, **more), stop)
+        return prompts.with_usage(told, self, mine.context, mine.made) if reason else told
 
     handler.handle_completion, generator.generate, handler.generate_response = answering, generating, written
 

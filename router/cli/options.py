@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
         f"       {name} key new --name NAME [--admin]\n"
         f"       {name} {{status,requests}} [--json]\n       {name} top [--once]\n"
+        f"       {name} usage [--by key,model,day] [--since DAY|7d] [--csv]\n"
         f"       {name} explain MODEL\n       {name} cancel ID\n"
         f"       {name} {{restart,drain,undrain}} BACKEND\n       {name} scale BACKEND N\n"
         f"       {name} {{pin,unpin}} NAME\n       {name} logs [-f] [BACKEND]\n       {name} events",
@@ -170,6 +171,18 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     told.add_argument("--recent", action="store_true", help="those that ended last")
     told.add_argument("--limit", type=int, default=20, metavar="N", help="with --recent: so many; default: 20")
     _asks(told)
+    used = commands.add_parser(
+        "usage",
+        help="say what was used: requests, tokens and money, by key, model and day",
+        description="Say what was used, as the running router knows it; if none runs, as its database has it. Days are "
+        "those of the router's machine.",
+    )
+    used.add_argument("--by", default="key,model", metavar="WHAT", help="some of key,model,day; default: key,model")
+    used.add_argument(
+        "--since", default="", metavar="DAY", help="2026-11-30, or 7d: seven days with today; default: all"
+    )
+    used.add_argument("--csv", action="store_true", help="print it for spreadsheets")
+    _asks(used)
     cancelled = commands.add_parser("cancel", help="end a request: its client is told, its engine stops")
     cancelled.add_argument("id", metavar="ID", help="its x-request-id")
     _asks(cancelled)

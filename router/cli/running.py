@@ -119,13 +119,17 @@ class Running:
             await asyncio.sleep(min(lost, 5))
 
 
+class NoRouterError(CommandError):
+    """No router answers there."""
+
+
 def _nobody(url: str, error: Exception, pinned: str) -> CommandError:
     if isinstance(error, aiohttp.ClientConnectorCertificateError) and pinned:
         why = f"it shows another certificate than that of {pinned}: its log says why it didn't take this one"
         return CommandError(f"{url}: {why}", BAD_START)
     if why := why_not(error, ca="with --ca", name="write one that it has in --url"):
         return CommandError(f"{url}: {why}", BAD_START)
-    return CommandError(
+    return NoRouterError(
         f"no router answers at {url} ({_reason(error)}): start it with `python -m router --config FILE`, "
         "or say where it is with --config or --url",
         BAD_START,

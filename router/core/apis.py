@@ -79,6 +79,7 @@ class Apis:
     `engine` is what runs there, if the router launches it. It `has` these paths, but not those that its launch doesn't
     enable: `needs` has the argument for each. `opaque`: what else it has, and which fields it knows, its answers show.
     `guarded`: there are fields that it must not get.
+    `asks_usage`: its streams tell their usage only if they are asked to, and are, though their clients don't.
     """
 
     lacks: frozenset[str] = OLLAMA
@@ -90,6 +91,7 @@ class Apis:
     engine: str = ""
     opaque: bool = True
     guarded: bool = False
+    asks_usage: bool = False
 
     def has_path(self, path: str) -> bool | None:
         """Whether a path is there, if nothing translates it; None: only an answer can tell.

@@ -89,13 +89,29 @@ def ends_in_error(tail: bytes) -> bool:
 
 
 def _usage(tail: bytes) -> dict[str, object]:
-    """Read the last object named usage; it may have objects inside."""
+    """Read the last object named usage, which may have objects inside, or what says the same elsewhere.
+
+    llama.cpp's server tells `timings` at the end of every stream, and its usage only if it is asked for it.
+    """
     at = tail.rfind(b'"usage"')
     found = _OBJECT.match(tail, at + 7) if at >= 0 else None
     usage = _fields(found[1]) if found is not None else None
     if usage:
         return usage
-    return _fields(tail.rstrip().rpartition(b"\n")[2]) if b'"eval_count"' in tail else {}
+    if b'"eval_count"' in tail:
+        return _fields(tail.rstrip().rpartition(b"\n")[2])
+    at = tail.rfind(b'"timings"')
+    found = _OBJECT.match(tail, at + 9) if at >= 0 else None
+    return {} if found is None else _timed(_fields(found[1]))
+
+
+def _timed(timings: dict[str, object]) -> dict[str, object]:
+    """Read llama.cpp's timings as a usage: it counts apart what it has read, and what was in its cache."""
+    read, made, cached = _whole(timings.get("prompt_n")), timings.get("predicted_n"), _whole(timings.get("cache_n"))
+    if read is None or made is None:
+        return {}
+    prompt = read + (cached or 0)
+    return {"prompt_tokens": prompt, "completion_tokens": made, "prompt_tokens_details": {"cached_tokens": cached}}
 
 
 def _fields(said: bytes) -> dict[str, object]:

@@ -10,7 +10,6 @@ prefixes in its cache, which backends refused which requests, and the budget tha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 from math import inf
 from typing import Final
@@ -18,6 +17,7 @@ from typing import Final
 from router.core import health, stall
 from router.core.admission import Cap
 from router.core.affinity import Prefixes
+from router.core.apis import Apis
 from router.core.aside import BUSY, LONGEST_BUSY, Aside, Kind, scope
 from router.core.budget import RetryBudget
 from router.core.catalog import DOUBT, Backend, Candidate
@@ -130,10 +130,9 @@ class Ledger:
         """Note whether a backend has the API of this path."""
         backend.apis = backend.apis.taught(path, speaks=speaks)
 
-    def learn_mends(self, backend: Backend, paths: frozenset[str]) -> None:
-        """Note on which paths a backend's answers lack fields that clients need."""
-        if paths != backend.apis.mends:
-            backend.apis = replace(backend.apis, mends=paths)
+    def learn_apis(self, backend: Backend, apis: Apis) -> None:
+        """Note what else is known of a backend's APIs, such as what its answers lack."""
+        backend.apis = apis
 
     def room(self, backend: Backend, now: float) -> float:
         """Give the bytes of a request that a backend has room for; below 0: not even for an empty one.

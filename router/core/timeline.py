@@ -18,7 +18,7 @@ class Try:
     """An attempt: when it began, when the head and the first byte of its answer's body came, when and how it ended.
 
     `why` is what was compared when its backend was chosen; None: there was nothing to compare. `status` is that of its
-    answer, 0 if none came.
+    answer, 0 if none came. `size` is the bytes of the request's body, and `streams` whether it asked for a stream.
     """
 
     def __init__(
@@ -31,6 +31,8 @@ class Try:
         ended: float,
         status: int,
         outcome: str,
+        size: int = 0,
+        streams: bool = False,  # noqa: FBT001, FBT002  (positional arguments are cheaper, compiled)
     ) -> None:
         self.backend: Final = backend
         self.why: Final = why
@@ -40,6 +42,8 @@ class Try:
         self.ended: Final = ended
         self.status: Final = status
         self.outcome: Final = outcome
+        self.size: Final = size
+        self.streams: Final = streams
 
 
 class Wait:

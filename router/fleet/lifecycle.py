@@ -43,6 +43,7 @@ from router.fleet.members import (
     Right,
     abilities_of,
     ahead_of,
+    asks_usage,
     backend_of,
     cap_of,
     due,
@@ -234,6 +235,9 @@ class Lifecycle:
             self._tune_load(member)
             self._tell(member)
             return
+        asks = asks_usage(planned.config)
+        if asks != backend.apis.asks_usage:
+            self._plane.ledger.learn_apis(backend, replace(backend.apis, asks_usage=asks))
         # What was discovered stays until the server says otherwise; what router.yaml named counts no longer.
         if planned.config.models or not discovered:
             self._plane.learn_models(backend, models_of(planned))

@@ -14,8 +14,9 @@ from launchers.spec import LaunchSpec
 from launchers.states import State
 from launchers.status import Status
 from launchers.supervisor import Supervisor
+from router.config import BackendConfig
 from router.core.admission import Cap
-from router.core.apis import TRANSLATABLE, Apis
+from router.core.apis import TRANSLATABLE, UNKNOWN, Apis
 from router.core.catalog import Backend
 from router.core.errors import BadRequestError
 from router.core.estimate.ask import Ask
@@ -112,7 +113,8 @@ def backend_of(planned: PlannedBackend) -> Backend:
     """Build the live backend of a plan's entry."""
     config, launch = planned.config, planned.launch
     if launch is None:
-        return Backend(config.name, models_of(planned), config.weight, cap=cap_of(planned))
+        apis = replace(UNKNOWN, asks_usage=asks_usage(config))
+        return Backend(config.name, models_of(planned), config.weight, apis=apis, cap=cap_of(planned))
     return Backend(
         launch.spec.name,
         models_of(planned),
@@ -139,7 +141,16 @@ def apis_of(engine: Engine, spec: LaunchSpec) -> Apis:
         engine=engine.name,
         opaque=False,
         guarded=True,
+        asks_usage=engine.usage_in_streams == "asked",
     )
+
+
+def asks_usage(config: BackendConfig) -> bool:
+    """Tell whether a server elsewhere is asked for the usage of streams: only where it costs something.
+
+    The request is changed for it, and some servers don't know the field.
+    """
+    return config.price is not None or bool(config.prices)
 
 
 def models_of(planned: PlannedBackend) -> dict[str, str]:

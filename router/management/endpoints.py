@@ -16,6 +16,7 @@ from router.api.admin import (
     requests,
     status,
     upstream,
+    usage,
 )
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
@@ -34,6 +35,7 @@ from router.management.requests import Recent, Requests
 from router.management.serving import routes
 from router.management.status import Status
 from router.management.upstream import Upstream
+from router.management.usage import Usage
 from router.proxy.plane import Plane
 from router.telemetry.feed import Feed
 
@@ -43,6 +45,7 @@ def endpoints(
     plane: Plane,
     recent: Recent,
     historian: Historian,
+    used: Usage,
     feed: Feed,
     folder: Path,
     figures: Figures,
@@ -64,6 +67,7 @@ def endpoints(
         *routes(requests.ENDPOINTS, of_requests),
         *routes(history.ENDPOINTS, historian),
         *routes(metrics.ENDPOINTS, Scrapes(figures)),
+        *routes(usage.ENDPOINTS, used),
         *routes(logs.ENDPOINTS, of_logs),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
         *routes(found.ENDPOINTS, Search(router)),

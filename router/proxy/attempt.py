@@ -63,9 +63,17 @@ class Owner:
 
 
 class Between(Receiver):
-    """Hears an answer before its attempt does (proxy.interpreter). `takes_chunks`: chunks are left as they are."""
+    """Hears an answer before its attempt does (proxy.interpreter, proxy.usage).
+
+    `takes_chunks`: chunks are left as they are. `holds`: some bytes that came are held back.
+    """
 
     takes_chunks = True
+    holds = False
+
+    def rest(self) -> bytes:
+        """Give what is held back of an answer that breaks off."""
+        return b""
 
     def last_words(self, error: RouterError) -> bytes:  # noqa: ARG002  (an interface)
         """The end of a stream that breaks off; nothing if only the stream's own API has a form for it."""
@@ -169,7 +177,9 @@ class Attempt(Receiver):
     @property
     def position(self) -> tuple[int, int] | None:
         """Where in the chunks of a raw body is what has come so far (upstream.Connection.position)."""
-        return None if self._connection is None else self._connection.position
+        if self._connection is None or (self.between is not None and self.between.holds):
+            return None
+        return self._connection.position
 
     @property
     def listens(self) -> bool:
@@ -178,9 +188,11 @@ class Attempt(Receiver):
 
     def interrupt(self, words: bytes) -> bytes:
         """Frame last words behind what has come of a body that breaks off (framing of upstream.Connection)."""
-        if self.between is not None and not self.between.takes_chunks:
+        between = self.between
+        if between is not None and not between.takes_chunks:
             return words  # the body's framing is the router's
-        return b"" if self._connection is None else self._connection.interrupt(words)
+        rest = b"" if between is None else between.rest()
+        return rest if self._connection is None else rest + self._connection.interrupt(words)
 
     def let_end(self, seconds: float) -> None:
         """Have the rest of the answer read for nobody, for so many seconds: then its connection can be kept."""

@@ -19,6 +19,7 @@ from router.proxy.attempt import Attempt
 from router.proxy.hedge import Hedge, HedgeOwner
 from router.proxy.recording import try_of
 from router.proxy.speaking import estimated, spoken, tidy, unloading, written_form
+from router.proxy.usage import asks_usage
 from router.proxy.writing import written
 
 if TYPE_CHECKING:
@@ -151,7 +152,10 @@ class Attempts(HedgeOwner):
                 return written_form(attempt, request, self.body, pool)
             if request.head.translatable:
                 return spoken(attempt, self, request, self.body, route, pool, self._plane)
-        return written(request, self.body, attempt.candidate, route.reshape, pool)
+        asks = attempt.backend.apis.asks_usage and asks_usage(
+            attempt, self._exchange, self.body, self._plane, lambda: self.again(attempt, pool)
+        )
+        return written(request, self.body, attempt.candidate, route.reshape, pool, asks=asks)
 
     def forget_body(self) -> None:
         """Free the body: there is no other attempt any more."""

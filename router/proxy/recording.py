@@ -23,6 +23,8 @@ def try_of(attempt: "Attempt", exchange: "UnderWay", ended: float, outcome: str)
         ended - began if ended >= 0 else NEVER,
         attempt.status if head is None or attempt.status else head.status,
         outcome,
+        attempt.sent.size,
+        attempt.sent.streams,
     )
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from router.core.peek import STAYS
 from router.core.reshape import Reshape, reshaped
 from router.proxy.heads import is_uuid
+from router.proxy.usage import asking
 
 if TYPE_CHECKING:
     from router.core.catalog import Backend, Candidate
@@ -12,9 +13,20 @@ if TYPE_CHECKING:
     from router.proxy.requests import Request
 
 
-def written(request: "Request", body: bytes, candidate: "Candidate", reshape: Reshape | None, pool: "Pool") -> bytes:
-    """Write a request for this backend. Raises RouterError if its engine can't be sent it."""
-    return put(request, fitted(request, body, candidate, reshape), candidate.backend, pool)
+def written(
+    request: "Request",
+    body: bytes,
+    candidate: "Candidate",
+    reshape: Reshape | None,
+    pool: "Pool",
+    *,
+    asks: bool = False,
+) -> bytes:
+    """Write a request for this backend; `asks`: its stream is to tell its usage.
+
+    Raises RouterError if its engine can't be sent it.
+    """
+    return put(request, fitted(request, body, candidate, reshape), candidate.backend, pool, asks=asks)
 
 
 def fitted(request: "Request", body: bytes, candidate: "Candidate", reshape: Reshape | None) -> bytes:
@@ -26,11 +38,13 @@ def fitted(request: "Request", body: bytes, candidate: "Candidate", reshape: Res
     return body
 
 
-def put(request: "Request", body: bytes, backend: "Backend", pool: "Pool") -> bytes:
+def put(request: "Request", body: bytes, backend: "Backend", pool: "Pool", *, asks: bool = False) -> bytes:
     """Write a request with a body meant for this backend. Raises RouterError if its engine can't be sent it."""
     head = request.head
     if backend.put_right is not None:
         body = backend.put_right(head.path, body)
+    if asks:
+        body = asking(body)
     return message(request, backend, head.target, pool.credentials or request.credentials, body, pool)
 
 

@@ -1,12 +1,16 @@
-"""The database's file: opened for each transaction, made by the first one that writes, and replaced if it is torn.
+"""A database's file: made by the first transaction that writes, and replaced if it is torn.
 
-Why so:
+There are two, state.db (footprints) and usage.db, which is written up to twice a second. Why so:
 
-1. **A rollback journal, no write-ahead log.** A log needs memory that all its processes share, which network folders
-   don't have. Writes are rare (one a load), so a log's speed is worth nothing here. With `synchronous=FULL` the file
-   holds the last transaction after a power loss, or the one before it.
+1. **state.db has a rollback journal, no write-ahead log.** A log needs memory that all its processes share, which
+   network folders don't have. Writes are rare (one a load), so a log's speed is worth nothing there. With
+   `synchronous=FULL` the file holds the last transaction after a power loss, or the one before it.
+   **usage.db has a write-ahead log** where the folder allows one (`often`): a transaction then waits for no disk. The
+   end of the process, even by kill -9, loses nothing of what was committed; a power loss may lose the last seconds.
 2. **A connection for each transaction.** It finds a file that was removed, restored from a copy, or moved aside by
-   another router. A connection that is kept would write into a file that is gone.
+   another router. A connection that is kept would write into a file that is gone. usage.db's is kept all the same,
+   because the end of the last connection copies the log into the file. So before each transaction it is compared with
+   the file that lies there.
 3. **Whose file it is** stands in its header: SQLite's `application_id`, and the version of the tables in
    `user_version`. A file of a newer router is left alone.
 4. **A file that is torn, or isn't ours, is moved aside** with its journal, and a new one is begun. A journal that
@@ -16,8 +20,8 @@ Why so:
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,6 +29,7 @@ import structlog
 
 from router.store.footprints import CREATE_FOOTPRINTS
 from router.store.remembered import StoreError
+from router.store.usage import CREATE_USAGE
 
 T = TypeVar("T")
 
@@ -32,10 +37,12 @@ APPLICATION: Final = 0x526F7574
 """The `application_id` of our files: "Rout"."""
 
 STEPS: Final = (CREATE_FOOTPRINTS,)
+USAGE_STEPS: Final = (CREATE_USAGE,)
 """Each makes the next version of the tables. A change of the tables adds a step."""
 
 MOST_PAGES: Final = 16384
-"""Pages that the file may have, 64 MiB: far more than a full table takes."""
+MOST_USAGE_PAGES: Final = 65536
+"""Pages that a file may have, 64 MiB and 256 MiB: far more than a full table takes."""
 
 BUSY: Final = 5.0
 """Seconds to wait for another router that writes."""
@@ -60,12 +67,39 @@ class _BrokenError(Exception):
 
 
 class Database:
-    """The file at `path`. Its methods block, and raise StoreError."""
+    """The file at `path`. Its methods block, and raise StoreError. One thread at a time may use it.
 
-    def __init__(self, path: Path) -> None:
+    `often`: it is written many times. `lost` says what becomes of what was in a file that is torn.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        steps: Sequence[str] = STEPS,
+        *,
+        often: bool = False,
+        lost: str = "what each model takes of the memory is measured again",
+    ) -> None:
         self.path = path
+        self._steps = steps
+        self._often = often
+        self._lost = lost
+        # With the file that it has open.
+        self._kept: tuple[sqlite3.Connection, os.stat_result] | None = None
 
-    def read(self, query: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+    @classmethod
+    def of_usage(cls, path: Path) -> "Database":
+        """Give the database of usage."""
+        return cls(path, USAGE_STEPS, often=True, lost="usage is counted from nothing again")
+
+    def close(self) -> None:
+        """Close the connection that is kept."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            with _mapped():
+                kept[0].close()
+
+    def read(self, query: Callable[[sqlite3.Connection], T], nothing: T, *, check: bool = True) -> T:
         """Ask the file, after a check of all of it; give `nothing` if there is no file, or none that can be used."""
         with _mapped():
             found = self._found()
@@ -74,9 +108,10 @@ class Database:
                 return nothing
             try:
                 with self._opened() as db:
-                    if not _version(db):
+                    if not self._version(db):
                         return nothing
-                    _check(db)
+                    if check:
+                        _check(db)
                     return query(db)
             except _BrokenError as error:
                 self._move_aside(found, error)
@@ -97,10 +132,12 @@ class Database:
         with self._opened() as db:
             # Before the version is read: two routers must not both make the tables.
             db.execute("BEGIN IMMEDIATE")
-            for step in STEPS[_version(db) :]:
+            version = self._version(db)
+            for step in self._steps[version:]:
                 db.execute(step)
-            db.execute(f"PRAGMA application_id = {APPLICATION}")
-            db.execute(f"PRAGMA user_version = {len(STEPS)}")
+            if version < len(self._steps):
+                db.execute(f"PRAGMA application_id = {APPLICATION}")
+                db.execute(f"PRAGMA user_version = {len(self._steps)}")
             change(db)
             db.execute("COMMIT")
 
@@ -111,15 +148,59 @@ class Database:
         if found is not None and 0 < found.st_size < LEAST_SIZE:
             raise _BrokenError("it is too short")
         try:
-            with closing(sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)) as db:
-                db.execute("PRAGMA synchronous = FULL")
-                db.execute(f"PRAGMA max_page_count = {MOST_PAGES}")
+            db = self._connection(found)
+            try:
                 yield db
+            except BaseException:
+                self._kept = None
+                db.close()
+                raise
+            self._keep_or_close(db)
         except sqlite3.Error as error:
             # The lower byte is the kind of error.
             if getattr(error, "sqlite_errorcode", -1) & 0xFF in _BROKEN:
                 raise _BrokenError(str(error)) from error
             raise
+
+    def _connection(self, found: os.stat_result | None) -> sqlite3.Connection:
+        """Give the connection that is kept, if it is to the file that was found; else a new one."""
+        if self._kept is not None:
+            db, file = self._kept
+            if found is not None and os.path.samestat(found, file):
+                return db
+            self._kept = None
+            db.close()
+        db = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        try:
+            if self._often:
+                db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {'NORMAL' if self._often else 'FULL'}")
+            db.execute(f"PRAGMA max_page_count = {MOST_USAGE_PAGES if self._often else MOST_PAGES}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _keep_or_close(self, db: sqlite3.Connection) -> None:
+        """Keep a connection for the next transaction, or close it: what only reads a file keeps none."""
+        found = self._found() if self._often else None
+        if found is None:
+            db.close()
+        else:
+            self._kept = db, found
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        """Give the version of the tables, 0 in an empty file. Raises _BrokenError if they aren't ours."""
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables and not version:
+            return 0
+        if application != APPLICATION:
+            raise _BrokenError("another program made it")
+        if version > len(self._steps):
+            raise StoreError("a newer router made it, and it is left as it is: set state.dir, or remove it")
+        return int(version)
 
     def _found(self) -> os.stat_result | None:
         """Look at the file; None if there is none."""
@@ -145,7 +226,7 @@ class Database:
                 self.path.with_name(self.path.name + suffix).rename(target.with_name(target.name + suffix))
         log.warning(
             f"{self.path} is torn, or not this router's ({error}): it was moved to {target.name}, and a new one is "
-            "begun; what each model takes of the memory is measured again"
+            f"begun; {self._lost}"
         )
 
 
@@ -163,17 +244,3 @@ def _check(db: sqlite3.Connection) -> None:
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise _BrokenError(verdict)
-
-
-def _version(db: sqlite3.Connection) -> int:
-    """Give the version of the tables, 0 in an empty file. Raises _BrokenError if they aren't ours."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if not tables and not version:
-        return 0
-    if application != APPLICATION:
-        raise _BrokenError("another program made it")
-    if version > len(STEPS):
-        raise StoreError("a newer router made it, and it is left as it is: set state.dir, or remove it")
-    return int(version)

@@ -33,7 +33,7 @@ class LaunchedFake:
     private: frozenset[str] = frozenset()
     counter: str = ""
     mends: frozenset[str] = frozenset()
-    usage_in_streams: bool = False
+    usage_in_streams: str = ""
     publishes: bool = False
     works_on_cpu: bool = False
 

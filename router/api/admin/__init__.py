@@ -17,6 +17,7 @@ from router.api.admin import (
     requests,
     status,
     upstream,
+    usage,
 )
 from router.api.admin.endpoint import Endpoint
 
@@ -27,6 +28,7 @@ TABLE: Final[tuple[Endpoint[Any, Any, Any], ...]] = (
     *requests.ENDPOINTS,
     *history.ENDPOINTS,
     *metrics.ENDPOINTS,
+    *usage.ENDPOINTS,
     *logs.ENDPOINTS,
     *configuration.ENDPOINTS,
     *found.ENDPOINTS,

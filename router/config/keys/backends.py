@@ -20,6 +20,7 @@ from pydantic import (
 
 from router.config.keys.groups import all_hidden, as_it_is, each, each_item, each_value, faulty, mapping
 from router.config.keys.launches import LaunchConfig
+from router.config.keys.prices import PriceConfig, Prices
 from router.config.keys.section import Section, setting
 from router.config.keys.units import Size, sized
 from router.config.keys.values import (
@@ -160,6 +161,10 @@ backends:
     max_prompt_bytes: Annotated[Annotated[Size, sized("1KiB", "1TiB")] | None, absent_if_empty] = setting(
         None, "Most bytes of request bodies that it works on at a time; a larger request is sent there alone."
     )
+    price: PriceConfig | None = setting(
+        None, "What a million tokens of its models cost, for usage and budgets in money."
+    )
+    prices: Prices = setting({}, "The same for single models, by the names that clients use; it goes before `price`.")
 
     @field_validator("launch")
     @classmethod

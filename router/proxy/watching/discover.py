@@ -6,6 +6,7 @@ used is told once, and again each `TOLD_AGAIN` seconds. What a backend serves st
 """
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
@@ -97,7 +98,8 @@ class Discoverer:
         self._known, plane, backend = hash(data), self._plane, self._backend
         plane.learn_models(backend, {name: name for name in found.models})
         plane.directory.tell(backend, found.models)
-        plane.ledger.learn_mends(backend, found.mends)
+        if found.mends != backend.apis.mends:
+            plane.ledger.learn_apis(backend, replace(backend.apis, mends=found.mends))
         if not whole:
             self._say(f"a list of more than {MOST_BYTES} bytes: its first {len(found.models)} models are used")
 

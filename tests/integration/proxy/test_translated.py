@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -593,7 +594,8 @@ async def test_what_a_route_says_of_the_limit_holds_on_native_paths(start_router
         "set": {"to": "demo", "set": {"max_tokens": 8}},
     }
     router = await start_router([backend(fake)], routes=routes)
-    router.plane.ledger.learn_mends(router.plane.backends["b"], frozenset({RESPONSES}))
+    b = router.plane.backends["b"]
+    router.plane.ledger.learn_apis(b, replace(b.apis, mends=frozenset({RESPONSES})))
     fake.answers[native] = reply(200, {"output": [], "usage": {"input_tokens": 5, "output_tokens": 8}})
     for model in routes:
         asked = {**request_of(native, model=model, stream=False), limit: 100}

@@ -14,6 +14,8 @@ def test_the_page_has_every_key():
             "server.tls",
             "backends[]",
             "backends[].launch",
+            "backends[].price",
+            "backends[].prices.*",
             "routes.*",
             "balance",
             "health",

@@ -65,6 +65,7 @@ def test_all_else_is_shown(secretive):
         "headers": {},
         "probe": "/health",
         "weight": 2,
+        "prices": {},
     }
     assert data["backends"][1]["url"] == f"http://b:80/{HIDDEN}"
     launch = data["backends"][2]["launch"]

@@ -120,6 +120,16 @@ IN_EVERY_CHUNK = [
     chunk_of('"content":"b"', '"stop"', usage='{"prompt_tokens":12,"completion_tokens":40}'),
     DONE,
 ]
+TIMINGS = (
+    b'"timings":{"cache_n":5,"prompt_n":7,"prompt_ms":4.2,"prompt_per_token_ms":0.6,"prompt_per_second":1666.1,'
+    b'"predicted_n":40,"predicted_ms":410.5,"predicted_per_token_ms":10.2,"predicted_per_second":97.4}}\n\n'
+)
+OF_LLAMA_SERVER = [
+    b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"Hi"}}],"created":1}\n\n',
+    b'data: {"choices":[{"finish_reason":"stop","index":0,"delta":{}}],"object":"chat.completion.chunk",' + TIMINGS,
+    DONE,
+]
+OF_LLAMA_SERVER_OLD = [event.replace(b'"cache_n":5,', b"") for event in OF_LLAMA_SERVER]
 MESSAGE_START = (
     b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","content":[],'
     b'"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":1}}}\n\n'
@@ -147,6 +157,8 @@ RESPONSE_EVENTS = [
         (CHAT, (12, 40, "stop", False)),
         (WITHOUT_USAGE, (None, None, "length", False)),
         (IN_EVERY_CHUNK, (12, 40, "stop", False)),
+        (OF_LLAMA_SERVER, (12, 40, "stop", False)),
+        (OF_LLAMA_SERVER_OLD, (7, 40, "stop", False)),
         (MESSAGES, (None, 40, "max_tokens", False)),
         (RESPONSE_EVENTS, (12, 40, "completed", False)),
         ([CHAT[3], chunk_of("", usage=USAGE), DONE], (12, 40, "stop", False)),
@@ -171,6 +183,12 @@ def test_a_stream(events, expected, spaced):
         assert told(tail) == expected
         assert told(kept([tail])) == expected
         assert told(kept(tail[at : at + 7] for at in range(0, len(tail), 7))) == expected
+
+
+def test_what_was_cached_by_llama_server():
+    """Apart from what it has read, if it is new enough."""
+    assert ending(b"".join(OF_LLAMA_SERVER)).cached_tokens == 5
+    assert ending(b"".join(OF_LLAMA_SERVER_OLD)).cached_tokens is None
 
 
 @pytest.mark.parametrize("at", range(1, len(USAGE)))
@@ -246,6 +264,9 @@ def test_what_an_answer_talks_of_does_not_hide_what_it_says(talk):
         b'"usage":{"prompt_tokens":12,"prompt_tokens_details":{"cached_tokens":0}',
         b'"usage":null',
         b'"usage":null,"timings":{"prompt_tokens":12}}',
+        b'"usage":null,"timings":{"prompt_n":12}}',
+        b'"timings":{"prompt_n":-1,"predicted_n":3}}',
+        b'"timings":null}',
         b'"usage":[]',
         b'"usage":"{}"',
         b'"usage":12}',

@@ -1,0 +1,196 @@
+"""What a request has used: tokens as the engine counted them, or an estimate where it didn't, and their price. Pure.
+
+1. An answer that is whole, and says its counts: these, to the token.
+2. An error in the place of an answer has used nothing, nor has what was sent to no engine.
+3. Anything else (the client left, the engine broke off, or it doesn't count) is estimated, and marked so: the prompt
+   from the bytes of the request, a stream's tokens from its events, those of an answer in one piece from its time. What
+   a model's tokens come to in bytes, events and seconds is learned from those of its answers that do say.
+"""
+
+from typing import Final, NamedTuple
+
+from router.core.apis import MESSAGES, OLLAMA_STREAMS, RESPONSES
+from router.core.ending import Ending
+from router.core.record import ANSWERED, Record, tokens_in
+
+MILLION: Final = 1_000_000
+"""Prices are for so many tokens."""
+
+BYTES_A_TOKEN: Final = 4.0
+"""Of a request, until something is known of its model."""
+
+MOST_SUMMED: Final = 1e5
+"""Tokens from which on older ones count half: what is learned follows a model whose use changes."""
+
+LEAST_SUMMED: Final = 8
+"""Tokens before which nothing is known."""
+
+MOST_MODELS: Final = 4096
+"""Models of which something is known."""
+
+_CHAT: Final = "/v1/chat/completions"
+_GENERATES: Final = frozenset(
+    {_CHAT, "/v1/completions", "/completion", "/infill", MESSAGES, RESPONSES, *OLLAMA_STREAMS}
+)
+_READS: Final = _GENERATES | {
+    "/v1/embeddings", "/embedding", "/api/embed", "/api/embeddings", "/v1/rerank", "/v1/reranking", "/rerank",
+    "/reranking", "/v1/score", "/score", "/v2/embed", "/v2/rerank", "/classify", "/pooling",
+}  # fmt: skip
+"""Paths whose answers are of tokens that a model makes, or reads."""
+
+_ENDS: Final = 2
+"""Events of a whole stream that bring no token: the one with the reason for its end, and the end mark."""
+
+LEFT: Final = 499
+
+
+class Price(NamedTuple):
+    """Money for a million tokens; `cached` is for those of a prompt that the engine had in its cache."""
+
+    input: float = 0.0
+    output: float = 0.0
+    cached: float = 0.0
+
+
+FREE: Final = Price()
+
+
+class Use(NamedTuple):
+    """What a request has used, in tokens; those that were `cached` are among those of its prompt."""
+
+    prompt: int
+    cached: int
+    completion: int
+    estimated: bool
+
+
+NONE: Final = Use(0, 0, 0, estimated=False)
+
+
+def cost(use: Use, price: Price) -> float:
+    """Give the money for it."""
+    read = use.prompt - use.cached
+    return (read * price.input + use.cached * price.cached + use.completion * price.output) / MILLION
+
+
+class Rate:
+    """Tokens for each of something else, learned from pairs of both."""
+
+    def __init__(self, first: float) -> None:
+        self._first = first
+        self._tokens = 0.0
+        self._others = 0.0
+
+    def learn(self, tokens: int, others: float) -> None:
+        """Take a pair."""
+        if others <= 0:
+            return
+        self._tokens += tokens
+        self._others += others
+        if self._tokens > MOST_SUMMED:
+            self._tokens, self._others = self._tokens / 2, self._others / 2
+
+    def tokens(self, others: float) -> int:
+        """Estimate the tokens."""
+        rate = self._tokens / self._others if self._tokens >= LEAST_SUMMED else self._first
+        return round(max(0.0, others) * rate)
+
+
+class Line:
+    """Tokens of a prompt by the bytes of its request: each request has some of both beside its texts.
+
+    The line through what came, by least squares; where all requests were of one size, through that.
+    """
+
+    def __init__(self) -> None:
+        self._n = self._x = self._y = self._xx = self._xy = 0.0
+
+    def learn(self, size: int, tokens: int) -> None:
+        """Take a request that was counted."""
+        self._n += 1
+        self._x += size
+        self._y += tokens
+        self._xx += size * size
+        self._xy += size * tokens
+        if self._y > MOST_SUMMED and self._n > LEAST_SUMMED:
+            self._n, self._x, self._y = self._n / 2, self._x / 2, self._y / 2
+            self._xx, self._xy = self._xx / 2, self._xy / 2
+
+    def tokens(self, size: int) -> int:
+        """Estimate the tokens of a request of so many bytes: not more than it has."""
+        if not self._x:
+            return round(size / BYTES_A_TOKEN)
+        mean_x, mean_y = self._x / self._n, self._y / self._n
+        spread = self._xx / self._n - mean_x * mean_x
+        if spread <= mean_x * mean_x * 1e-6:
+            return min(size, round(size * mean_y / mean_x))
+        slope = max(0.0, (self._xy / self._n - mean_x * mean_y) / spread)
+        return max(0, min(size, round(mean_y + slope * (size - mean_x))))
+
+
+class Known:
+    """What is known of one model's tokens: by bytes of a prompt, events of a stream, seconds of an answer."""
+
+    def __init__(self) -> None:
+        self.prompt: Final = Line()
+        self.events: Final = Rate(1.0)
+        self.seconds: Final = Rate(0.0)
+
+
+class Meter:
+    """Tells what requests have used. It learns from those that say, by their models."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Known] = {}
+
+    def use(self, model: str, record: Record, said: Ending) -> Use:
+        """Tell what a request for this model has used; `said` is what its end says."""
+        prompt, completion = said.prompt_tokens, said.completion_tokens
+        is_whole = record.outcome == ANSWERED and not said.error
+        is_refused = record.status >= 400 and record.status != LEFT and not record.events
+        if is_refused or not record.tries:
+            return NONE
+        if is_whole and prompt is not None and (completion is not None or record.path not in _GENERATES):
+            use = Use(prompt, min(prompt, said.cached_tokens or 0), completion or 0, estimated=False)
+            self._learn(self._of(model), record, use)
+            return use
+        if record.path not in _READS:
+            return Use(prompt or 0, 0, completion or 0, estimated=False)
+        return self._estimate(self._of(model), record, said, is_whole=is_whole)
+
+    def _of(self, model: str) -> Known:
+        known = self._known.get(model)
+        if known is None:
+            if len(self._known) >= MOST_MODELS:
+                self._known.clear()
+            known = self._known[model] = Known()
+        return known
+
+    def _learn(self, known: Known, record: Record, use: Use) -> None:
+        known.prompt.learn(record.tries[-1].size, use.prompt)
+        if record.events:
+            known.events.learn(use.completion, _texts(record, is_whole=True))
+        elif use.completion:
+            known.seconds.learn(use.completion, _seconds(record))
+
+    def _estimate(self, known: Known, record: Record, said: Ending, *, is_whole: bool) -> Use:
+        prompt = known.prompt.tokens(record.tries[-1].size) if said.prompt_tokens is None else said.prompt_tokens
+        completion = said.completion_tokens if is_whole else None
+        if completion is None and record.path in _GENERATES:
+            if record.events:
+                completion = known.events.tokens(_texts(record, is_whole=is_whole))
+            elif not record.tries[-1].streams:
+                completion = known.seconds.tokens(_seconds(record))
+        return Use(prompt, 0, completion or 0, estimated=True)
+
+
+def _texts(record: Record, *, is_whole: bool) -> int:
+    """Tell how many events of a stream have brought text: a chat's first one says only who speaks."""
+    others = (record.path == _CHAT) + (_ENDS if is_whole else 0)
+    return max(0, tokens_in(record.path, record.events) - others)
+
+
+def _seconds(record: Record) -> float:
+    """Tell for how long its last attempt lasted."""
+    last = record.tries[-1]
+    return max(0.0, last.ended - last.begun)

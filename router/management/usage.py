@@ -1,0 +1,129 @@
+"""Counts what requests have used, and tells it. It hears of them once they have ended (`router.ended`)."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from router.api.admin.usage import UsageAsked, UsageRow, UsageTold, first_day, told_apart
+from router.config import BackendConfig
+from router.config.keys.prices import PriceConfig
+from router.core.ending import Ending
+from router.core.record import Record
+from router.core.scopes import Admin
+from router.core.usage import FREE, Meter, Price, Use, cost
+from router.management.metrics import CatalogNames
+from router.proxy.plane import Plane
+from router.store.tally import Tally
+from router.store.usage import NOTHING, Group, Place, Sums, plus
+
+MOST_NAMES: Final = 4096
+"""Pairs of a name and a backend whose model is remembered: clients may make up any number of names for a pattern."""
+
+LONGEST: Final = 900.0
+"""Seconds after which the day is looked at again: clocks are set, and time zones change."""
+
+
+class Usage:
+    """Answers `router.api.admin.usage`. `configured` gives a backend's entry in router.yaml by the backend's name.
+
+    What is counted is bounded: by the keys that router.yaml has and the models that backends have, whatever is asked
+    for. A request that was sent to no backend has used nothing.
+    """
+
+    def __init__(self, plane: Plane, folder: Path, configured: Callable[[str], BackendConfig | None]) -> None:
+        self.tally = Tally(folder)
+        self._names = CatalogNames(plane)
+        self._configured = configured
+        self._meter = Meter()
+        # What a name meant at a backend, and its price there, in this catalog.
+        self._catalog: object = None
+        self._known: dict[tuple[str, str], tuple[str, Price]] = {}
+        self._day, self._until = "", 0.0
+
+    def set_up(self) -> None:
+        """Look at the prices again: they may have changed."""
+        self._known.clear()
+
+    def count(self, record: Record, said: Ending) -> None:
+        """Count a request that has ended."""
+        backend = record.backend
+        if backend is None:
+            return
+        model, price = self._of(record.model, backend)
+        use = self._meter.use(model, record, said)
+        place = Place(self._today(), record.key, model)
+        self.tally.add(place, sums_of(use, cost(use, price)))
+
+    def _of(self, name: str, backend: str) -> tuple[str, Price]:
+        """Give the model that answered, by the name that was asked for and the backend, and its price."""
+        catalog = self._names.now
+        if catalog is not self._catalog or len(self._known) >= MOST_NAMES:
+            self._catalog = catalog
+            self._known.clear()
+        known = self._known.get((name, backend))
+        if known is None:
+            # The backend's own name, if what was asked for has left meanwhile.
+            model = self._names.meant(name, backend)[0] or backend
+            known = self._known[name, backend] = model, price_of(self._configured(backend), model)
+        return known
+
+    def _today(self) -> str:
+        """Give the day as this machine's calendar has it now."""
+        now = time.time()
+        if not self._until - LONGEST <= now < self._until:
+            self._day, self._until = _day_at(now)
+        return self._day
+
+    async def told(self, asked: UsageAsked, _: Admin) -> UsageTold:
+        """Tell the sums."""
+        by, since = told_apart(asked.by), first_day(asked.since, date.today())  # noqa: DTZ011  (this machine's day)
+        return usage_told(by, since, await self.tally.told(by, since))
+
+
+def _day_at(now: float) -> tuple[str, float]:
+    """Give the day at a Unix time, and until when it surely is that day."""
+    at = time.localtime(now)
+    left = 86400 - (at.tm_hour * 3600 + at.tm_min * 60 + at.tm_sec)
+    return time.strftime("%Y-%m-%d", at), now + min(LONGEST, left)
+
+
+def price_of(configured: BackendConfig | None, model: str) -> Price:
+    """Give the price of a model at a backend."""
+    if configured is None:
+        return FREE
+    said = configured.prices.get(model, configured.price)
+    return FREE if said is None else _price(said)
+
+
+@lru_cache(maxsize=1024)
+def _price(said: PriceConfig) -> Price:
+    return Price(said.input, said.output, said.input if said.cached is None else said.cached)
+
+
+def sums_of(use: Use, money: float) -> Sums:
+    """Write what one request has used as a sum."""
+    return Sums(1, int(use.estimated), use.prompt, use.cached, use.completion, money)
+
+
+def usage_told(by: Sequence[str], since: str, found: Mapping[Group, Sums]) -> UsageTold:
+    """Tell sums, in the order of what is told apart."""
+    total = NOTHING
+    for each in found.values():
+        total = plus(total, each)
+    rows = tuple(_row(dict(zip(by, group, strict=True)), found[group]) for group in sorted(found))
+    return UsageTold(by=tuple(by), since=since or None, rows=rows, total=_row({}, total))
+
+
+def _row(group: Mapping[str, str], sums: Sums) -> UsageRow:
+    return UsageRow(
+        **group,
+        requests=sums.requests,
+        estimated=sums.estimated,
+        prompt_tokens=sums.prompt,
+        cached_tokens=sums.cached,
+        completion_tokens=sums.completion,
+        cost=round(sums.cost, 9),
+    )
