@@ -14,6 +14,9 @@ MOST_STAMPED = 10_000
 MOST = 16 * 1024 * 1024
 """Most bytes that are read of a file: descriptions of models and records of engines are far smaller."""
 
+FOR_US_ALONE = 0o600
+"""The mode of files with logs, keys or state: what models were asked, and who asked, is nobody else's affair."""
+
 
 class NoFileError(OSError):
     """A FIFO, a device, a socket."""
@@ -28,8 +31,18 @@ def read_ordinary(path: Path | str, most: int = MOST) -> bytes:
 
 
 def at_once(path: str, flags: int) -> int:
-    """Open a file without waiting: opening a FIFO would wait for its other end."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    """Open a file without waiting: opening a FIFO would wait for its other end. One that it makes is for us alone."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), FOR_US_ALONE)
+
+
+def own_folder(folder: Path) -> None:
+    """Make a folder that its owner alone can enter, and those above it, unless they are there. Raises OSError."""
+    for each in (*reversed(folder.parents), folder):
+        with suppress(FileExistsError):
+            if not each.is_dir():
+                each.mkdir(mode=0o700)
+    # A file stands there.
+    folder.mkdir(exist_ok=True)
 
 
 class Disk:

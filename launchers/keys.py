@@ -9,7 +9,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from launchers.files import read_ordinary
+from launchers.files import at_once, own_folder, read_ordinary
 
 
 def key_of(file: Path, name: str) -> str:
@@ -19,12 +19,8 @@ def key_of(file: Path, name: str) -> str:
     """
     secret = b""
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError), open(file, "xb", opener=_for_us_alone) as new:
+        own_folder(file.parent)
+        with suppress(FileExistsError), open(file, "xb", opener=at_once) as new:
             new.write(os.urandom(32))
         secret = read_ordinary(file)
     return sha256((secret or os.urandom(32)) + name.encode()).hexdigest()
-
-
-def _for_us_alone(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

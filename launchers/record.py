@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from launchers import kin
-from launchers.files import read_ordinary
+from launchers.files import at_once, own_folder, read_ordinary
 
 SCRATCH = "router-"
 """The beginning of the names of engines' folders for temporary files; no other folder is ever removed."""
@@ -49,10 +49,10 @@ class ProcessRecord(NamedTuple):
     def write(self) -> None:
         """Write it whole or not at all, readable by its owner alone. Raises OSError."""
         path = Path(self.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(path.parent)
         draft = path.with_name(f"{path.name}.new")
         draft.unlink(missing_ok=True)
-        with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        with open(draft, "x", opener=at_once) as file:
             json.dump(self._asdict(), file)
         draft.replace(path)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from launchers.files import at_once
+from launchers.files import at_once, own_folder
 
 MAX_FILE = 8 * 1024 * 1024
 """Bytes of a log. Then it becomes NAME.log.1, and the one before that is gone."""
@@ -18,7 +18,7 @@ class Log:
         self._warn = warn
         self._file: BinaryIO | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            own_folder(path.parent)
             self._open()
         except OSError as error:
             self._give_up(error)

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import structlog
 
-from launchers.files import read_ordinary
+from launchers.files import at_once, own_folder, read_ordinary
 from router.fleet.launches import StartError
 from router.telemetry.logs import printable
 
@@ -37,8 +37,8 @@ class FolderLock:
         try:
             import fcntl  # noqa: PLC0415  (Windows has none)
 
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+            own_folder(self._path.parent)
+            self._file = at_once(str(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._file)

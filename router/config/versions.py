@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from launchers.files import read_ordinary
+from launchers.files import own_folder, read_ordinary
 from router.config.reading.files import MAX_BYTES
 
 MOST: Final = 11
@@ -46,7 +46,7 @@ class Versions:
         ids = self._ids()
         if ids and (last := self._read(ids[-1])) is not None and last.text == text:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        own_folder(self._folder)
         # Their order is that of their numbers, whatever the clock does.
         number = max(int(at * 1000), ids[-1] + 1 if ids else 0)
         # mkstemp's files are for their owner alone.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import aiohttp
@@ -23,6 +24,7 @@ from router.certificates import loaded
 from router.config import BackendConfig, Config, ConfigError, ServerConfig
 from router.config.load import load_with_places
 from router.doctor.findings import Finding, FindingGroup, Mark
+from router.doctor.guarding import of_files, of_risks, of_versions
 from router.doctor.judging import (
     Model,
     of_arguments,
@@ -51,6 +53,9 @@ Placed = tuple[str, tuple[str | int, ...]]
 
 GGUF = frozenset({"llama_cpp", "llama_server"})
 """Engines whose models are GGUF files."""
+
+_MOST_FILES = 1000
+"""Files of a folder that are looked at."""
 
 REMOTE_TIMEOUT = 2.0
 """Seconds that a remote server may take to answer."""
@@ -182,6 +187,7 @@ def look_at_launches(
     findings += of_gpus(stay, runs, facts, shares_of(runs))
     keys = {backend.name: ("backends", index, "launch", "model") for index, backend in enumerate(config.backends)}
     broken = [(f"{each.wrong}; {each.engine} can't load it", keys[each.backend]) for each in models if each.wrong]
+    findings += of_risks(launches)
     return Launched(findings, problems, broken, managed, odd_arguments(config, launches))
 
 
@@ -207,6 +213,20 @@ def look_at_certificate(config: Config, folder: Path, now: float) -> tuple[list[
     except StartError as error:
         return [], list(zip(error.problems, error.keys, strict=True))
     return [of_certificate(found, now)], []
+
+
+def open_files(config: Config, folder: Path) -> list[str]:
+    """Find what other users of this machine can read of logs, state and the certificate's key."""
+    tls = config.server.tls
+    found = [] if tls is None else [folder / tls.key]
+    for top in (config.logging.dir, config.state.dir):
+        found += [folder / top, *islice((folder / top).rglob("*"), _MOST_FILES)]
+    opened = []
+    for each in found:
+        with suppress(OSError):
+            if each.stat().st_mode & 0o077 and os.name == "posix":
+                opened.append(os.path.relpath(each, folder))
+    return opened
 
 
 async def examine(
@@ -237,7 +257,7 @@ async def examine(
     return _sections(
         machine=of_machine(facts),
         profile=of_this,
-        engines=of_engines(engines, facts, profile),
+        engines=[*of_engines(engines, facts, profile), *of_versions(facts)],
         launched=[*launched.findings, *odd, *mistakes],
         elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),
         server=[
@@ -246,6 +266,7 @@ async def examine(
             *of_doors(config),
             *certificate,
             *(Finding(Mark.STOP, "tls", problem) for problem, _ in wrong),
+            *of_files(await aside(open_files, config, folder)),
         ],
     )
 

@@ -27,6 +27,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from launchers.files import at_once, own_folder
 from router.store.footprints import CREATE_FOOTPRINTS
 from router.store.remembered import StoreError
 from router.store.usage import CREATE_USAGE
@@ -128,7 +129,10 @@ class Database:
                 self._change(change)
 
     def _change(self, change: Callable[[sqlite3.Connection], None]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(self.path.parent)
+        # What SQLite writes beside it has its mode. One that is there stays shut: closing it would end SQLite's locks.
+        with suppress(FileExistsError):
+            os.close(at_once(str(self.path), os.O_RDWR | os.O_CREAT | os.O_EXCL))
         with self._opened() as db:
             # Before the version is read: two routers must not both make the tables.
             db.execute("BEGIN IMMEDIATE")

@@ -27,7 +27,7 @@ from weakref import WeakSet
 
 import structlog
 
-from launchers.files import at_once
+from launchers.files import at_once, own_folder
 
 log = structlog.get_logger("router")
 
@@ -157,7 +157,7 @@ class LogFile:
             self._is_torn = False
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(self.path.parent)
         # A FIFO in its place is not waited for.
         self._descriptor = at_once(str(self.path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
         if not os.fstat(self._descriptor).st_size:
@@ -292,7 +292,11 @@ def _last(path: Path) -> int:
 
 def _compress(plain: Path, packed: Path) -> None:
     """Replace a file by its compressed form. Raises OSError."""
-    with plain.open("rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
+    with (
+        plain.open("rb") as source,
+        open(packed, "wb", opener=at_once) as made,
+        gzip.open(made, "wb", compresslevel=1) as target,
+    ):
         while piece := source.read(_PIECE):
             target.write(piece)
     plain.unlink()

@@ -24,6 +24,7 @@ from typing import IO, Final
 import structlog
 from structlog.typing import EventDict, Processor
 
+from launchers.files import own_folder
 from router.telemetry.files import LogFile, Rotation
 from router.telemetry.terminal import DIM, RED, YELLOW, Terminal, painter
 
@@ -218,7 +219,7 @@ def configure(
     trouble: OSError | None = None
     if folder is not None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            own_folder(folder)
         except OSError as error:
             trouble = error
     while _OUTPUTS:

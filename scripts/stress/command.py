@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from launchers.files import own_folder
 from scripts.bench.results import this_machine
 from scripts.instruments.client import LoadTarget
 from scripts.instruments.processes import raise_file_limit
@@ -61,7 +62,7 @@ def start(
     try:
         targets = {target: options.asking(asked, model) for target, model in options.targets(asked).items()}
         if asked.out:
-            asked.out.mkdir(parents=True, exist_ok=True)
+            own_folder(asked.out)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG

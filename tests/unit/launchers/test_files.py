@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from launchers.files import Changes, Disk, NoFileError, read_ordinary, stamp
+from launchers.files import Changes, Disk, NoFileError, at_once, own_folder, read_ordinary, stamp
 from launchers.keeper.log import Log
 from launchers.record import ProcessRecord
 from launchers.weights import described
@@ -78,3 +78,21 @@ def test_a_change_counts_once_two_looks_have_seen_the_same():
     changes.used(three)
     assert not changes.look(three)
     assert [changes.look(now) for now in (one, one)] == [False, True]
+
+
+def test_what_is_made_is_for_its_owner_alone(tmp_path):
+    """Files and folders, whatever the umask, and those above; what is there stays as it is."""
+    before = os.umask(0)
+    try:
+        own_folder(tmp_path / "a" / "b")
+        with open(tmp_path / "a" / "b" / "c", "w", opener=at_once):
+            pass
+    finally:
+        os.umask(before)
+    modes = {each.name: each.stat().st_mode & 0o777 for each in (tmp_path / "a", *(tmp_path / "a").rglob("*"))}
+    assert modes == {"a": 0o700, "b": 0o700, "c": 0o600}
+    (tmp_path / "a").chmod(0o750)
+    own_folder(tmp_path / "a")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o750
+    with pytest.raises(FileExistsError):
+        own_folder(tmp_path / "a" / "b" / "c")

@@ -69,6 +69,7 @@ def test_a_file_of_its_size_is_rotated_and_compressed(tmp_path):
     for i in range(100):
         written(file, f"line {i}")
     assert names(tmp_path) == ["router.log", "router.log.1.gz", "router.log.2.gz", "router.log.3.gz"]
+    assert [each.stat().st_mode & 0o077 for each in tmp_path.iterdir()] == [0] * 4
     whole = "".join(unpacked(tmp_path / f"router.log.{i}.gz") for i in (3, 2, 1)) + file.path.read_text()
     assert whole.splitlines() == [f"line {i}" for i in range(100)][-len(whole.splitlines()) :]
     assert len(whole) > 300
