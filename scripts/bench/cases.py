@@ -64,10 +64,10 @@ _WARM_UP = Case("", _body(), clients=32, each=50)
 _SOAK = Case("", _body(), clients=50, each=SOAK_SAMPLE // 50)
 
 
-def answers(port: int) -> bool:
+def answers(port: int, api_key: str = "") -> bool:
     """Tell whether a request is answered at this port: some proxies listen before they know their backends."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
-        sock.sendall(chat_request(port, _body()))
+        sock.sendall(chat_request(port, _body(), api_key))
         return sock.recv(12) == b"HTTP/1.1 200"
     return False
 

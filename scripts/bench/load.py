@@ -17,9 +17,9 @@ _LONGEST = 300.0
 """Seconds after which an answer that hasn't come is lost."""
 
 
-def chat_request(port: int, body: bytes) -> bytes:
+def chat_request(port: int, body: bytes, api_key: str = "") -> bytes:
     """Write the request that every client sends."""
-    return LoadTarget("proxy", f"http://127.0.0.1:{port}").request("POST", "/v1/chat/completions", body)
+    return LoadTarget("proxy", f"http://127.0.0.1:{port}", api_key).request("POST", "/v1/chat/completions", body)
 
 
 def is_whole(answer: bytes) -> bool:

@@ -51,9 +51,9 @@ class ScheduledConnection(ClientConnection):
 class Schedule:
     """`count` requests at even distances, `rate` a second. `latencies` are in seconds, from due to the answer's end."""
 
-    def __init__(self, port: int, body: bytes, rate: float, count: int) -> None:
+    def __init__(self, port: int, body: bytes, rate: float, count: int, api_key: str = "") -> None:
         self._port = port
-        self._request = chat_request(port, body)
+        self._request = chat_request(port, body, api_key)
         self._rate = rate
         self._count = count
         self._next = 0
