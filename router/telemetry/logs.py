@@ -12,6 +12,7 @@ A logger's name says where its lines go. Those of `FILES_ALONE` are for a file a
 same, or people need not read it.
 """
 
+import atexit
 import json
 import logging
 import sys
@@ -26,6 +27,7 @@ from structlog.typing import EventDict, Processor
 
 from launchers.files import own_folder
 from router.telemetry.files import LogFile, Rotation
+from router.telemetry.repeats import Repeats
 from router.telemetry.terminal import DIM, RED, YELLOW, Terminal, painter
 
 AUDIT: Final = "router.audit"
@@ -210,8 +212,9 @@ def configure(
 
     If the folder can't be created, that is logged, and the files are left out.
     """
+    repeats = Repeats()
     structlog.configure(
-        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[repeats, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -226,6 +229,8 @@ def configure(
         _OUTPUTS.pop().close()
     _OUTPUTS.append(Outputs(stream, folder if trouble is None else None))
     set_up(level, form, rotation or Rotation())
+    # Before the files' own end, as it was registered later.
+    atexit.register(repeats.tell)
     for noisy in ("asyncio", "aiohttp.access", "watchfiles"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if trouble is not None:

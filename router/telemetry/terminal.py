@@ -34,7 +34,8 @@ class Terminal:
     def __init__(self, stream: IO[str] | None) -> None:
         self._stream = stream
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
-        self._waiting: deque[bytes] = deque()
+        # Each piece with its lines, those that it tells of as left out among them.
+        self._waiting: deque[tuple[bytes, int]] = deque()
         self._size = 0  # bytes that wait, or are being written
         self._left_out = 0  # lines, not yet reported
         self._changed = threading.Condition()
@@ -52,13 +53,14 @@ class Terminal:
             return len(text)
         data = text.encode(self._encoding, "backslashreplace")
         with self._changed:
-            if self._size + len(data) > MOST_WAITING:
-                self._left_out += text.count("\n")
-                return len(text)
+            lines = self._left_out + text.count("\n")
             if self._left_out:
                 data = b"! %d lines were left out: nobody took them\n" % self._left_out + data
-                self._left_out = 0
-            self._waiting.append(data)
+            if self._size + len(data) > MOST_WAITING:
+                self._left_out = lines
+                return len(text)
+            self._left_out = 0
+            self._waiting.append((data, lines))
             self._size += len(data)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write_on, name="terminal", daemon=True)
@@ -71,7 +73,9 @@ class Terminal:
         return len(text)
 
     def flush(self, within: float = FLUSH_WITHIN) -> None:
-        """Wait until everything is written, `within` seconds at most."""
+        """Wait until everything is written, `within` seconds at most; what was left out is told."""
+        if self._left_out:
+            self.write("")
         with self._changed:
             self._changed.wait_for(lambda: not self._size or self._thread is None, within)
 
@@ -79,15 +83,16 @@ class Terminal:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-                data = self._waiting.popleft()
-            _put(self._descriptor, data)
+                data, lines = self._waiting.popleft()
+            is_written = _put(self._descriptor, data)
             with self._changed:
+                self._left_out += 0 if is_written else lines
                 self._size -= len(data)
                 self._changed.notify_all()
 
 
-def _put(descriptor: int, data: bytes) -> None:
-    """Write all data, however long that takes; after an error the rest is lost."""
+def _put(descriptor: int, data: bytes) -> bool:
+    """Write all data, however long that takes; False: an error came, and the rest is lost."""
     while data:
         try:
             data = data[os.write(descriptor, data) :]
@@ -96,7 +101,8 @@ def _put(descriptor: int, data: bytes) -> None:
             select.select([], [descriptor], [])
         except OSError:
             # It was closed, or its disk is full.
-            return
+            return False
+    return True
 
 
 def say(text: str, stream: IO[str] | None) -> bool:

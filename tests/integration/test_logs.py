@@ -1,12 +1,16 @@
 """The files of logs, as a router at work writes them, and what docs/logs.md asks of them."""
 
+import asyncio
 import json
+import os
 import shutil
 import signal
 import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import aiohttp
 import pytest
@@ -24,7 +28,7 @@ from router.fleet.members import Member
 from router.telemetry.access import in_json
 from tests.fakes.engine import FakeEngine
 from tests.integration.raw import ASK
-from tests.running import RunningRouter, dead_url
+from tests.running import REPOSITORY, RunningRouter, dead_url, eventually
 from tests.walk.documents import commands
 
 if TYPE_CHECKING:
@@ -125,3 +129,103 @@ def test_an_example_of_jq_finds_something(folder, command):
 def test_the_examples_are_found():
     """A change of how the page is written mustn't leave all of them out."""
     assert len(JQ) > 5
+
+
+# Where logs can't be written
+
+
+async def asked(router: str, session: aiohttp.ClientSession, count: int) -> list[int]:
+    """Ask so often for a model that isn't there; give the statuses. Each is a warning of its own."""
+    url, statuses = f"{router}/v1/chat/completions", []
+    for number in range(count):
+        async with session.post(url, json=ASK | {"model": f"none-{number}-{'x' * 100}"}) as answer:
+            statuses.append(answer.status)
+    return statuses
+
+
+class InSmallFolder(RunningRouter):
+    """A router whose folder of logs is a disk of 64 KiB."""
+
+    async def __aenter__(self) -> Self:
+        """Start it where that disk is mounted, which no other process sees."""
+        (self.folder / "logs").mkdir()
+        mount = f"mount -t tmpfs -o size=64k none {self.folder}/logs"
+        run = f"exec {sys.executable} -m router --config {self.folder}/router.yaml"
+        self.process = await asyncio.create_subprocess_exec(
+            "unshare", "-Urm", "/bin/sh", "-c", f"{mount} && {run}",
+            cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        self._listening = asyncio.create_task(self._listen())
+        return self
+
+    @property
+    def logs(self) -> Path:
+        """The disk as its process sees it."""
+        return Path(f"/proc/{self.process.pid}/root{self.folder}/logs")
+
+
+def may_mount() -> bool:
+    """Tell whether this machine lets a process mount a disk that it alone sees."""
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        return False
+    command = ["unshare", "-Urm", "mount", "-t", "tmpfs", "-o", "size=64k", "none", "/mnt"]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_mount(), reason="no disk can be mounted")
+async def test_a_disk_that_is_full_and_has_room_again(tmp_path):
+    """Each request is answered; how many lines are lost is said once there is room, and whole lines follow."""
+    async with (
+        FakeEngine() as fake,
+        InSmallFolder(tmp_path, CONFIG.format(url=fake.url, dead=dead_url())) as router,
+        aiohttp.ClientSession() as session,
+    ):
+        await router.ready()
+        filler = router.logs / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 1024)
+        assert set(await asked(router.url, session, 30)) == {404}
+        await eventually(lambda: "access.log can't be written: No space left on device" in router.said)
+        filler.unlink()
+        assert set(await asked(router.url, session, 3)) == {404}
+        await eventually(lambda: "access.log can be written again" in router.said)
+        # Also those of before that it took.
+        said = (router.logs / "access.log").read_text().splitlines()
+        kept = [json.loads(line)["id"] for line in said if line.endswith("}")]
+        router.signal(signal.SIGTERM)
+        assert await router.exit_code() == 0
+    lost = sum(
+        json.loads(line)["lost"] for line in router.said.splitlines() if "access.log can be written again" in line
+    )
+    assert lost + len(kept) == 33
+
+
+async def test_standard_error_that_nobody_reads(tmp_path):
+    """A pipe that is full: each request is answered, and the end waits a second at most."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 1024)
+    os.set_blocking(writing, True)
+    (tmp_path / "router.yaml").write_text(CONFIG.format(url="http://127.0.0.1:1", dead=dead_url()))
+    command = [sys.executable, "-m", "router", "--config", str(tmp_path / "router.yaml")]
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=REPOSITORY, stdout=asyncio.subprocess.DEVNULL, stderr=writing
+    )
+    try:
+        log = tmp_path / "logs" / "router.log"
+        await eventually(lambda: log.exists() and "listening at" in log.read_text())
+        url = log.read_text().split("listening at ")[1].split('"')[0]
+        async with aiohttp.ClientSession() as session:
+            assert set(await asked(url, session, 50)) == {404}
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        os.close(reading)
+        os.close(writing)
+    assert len(lines(tmp_path, "access")) == 50

@@ -225,6 +225,15 @@ def test_what_is_for_a_file_alone_is_written_whatever_the_level_is(tmp_path):
     assert not in_file(tmp_path, "models")
 
 
+def test_a_warning_that_repeats_is_said_once(terminal, tmp_path):
+    """At the end with its count, in all outputs of its logger."""
+    for number in range(5):
+        structlog.get_logger(MODELS).warning("it repeats", request_id=number)
+    structlog.get_config()["processors"][0].tell()
+    assert terminal.getvalue().count("it repeats") == 2
+    assert [line.get("repeated") for line in in_file(tmp_path, "models")] == [None, 4]
+
+
 # Their form
 
 

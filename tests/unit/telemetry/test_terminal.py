@@ -81,6 +81,35 @@ def test_a_terminal_that_is_closed_costs_nothing():
         assert not terminal._size
 
 
+def test_what_a_full_disk_takes_no_more_is_counted(tmp_path, monkeypatch):
+    """And told with the first line that it takes again, or at the end."""
+    is_full, write = [True], os.write
+
+    def put(descriptor: int, data: bytes) -> int:
+        if is_full[0]:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", put)
+    with (tmp_path / "said").open("w") as stream:
+        terminal = Terminal(stream)
+        for _ in range(3):
+            terminal.write("lost\nlost\n")
+            terminal.flush(20)
+        is_full[0] = False
+        terminal.write("and on\n")
+        terminal.flush(20)
+        is_full[0] = True
+        terminal.write("lost\n")
+        with terminal._changed:
+            assert terminal._changed.wait_for(lambda: not terminal._size, 20)
+        is_full[0] = False
+        terminal.flush(20)
+    assert (tmp_path / "said").read_text() == (
+        "! 6 lines were left out: nobody took them\nand on\n! 1 lines were left out: nobody took them\n"
+    )
+
+
 def test_a_stream_without_a_descriptor_is_written_at_once():
     """As tests have it; and none at all is no mistake."""
     stream = StringIO()
