@@ -269,8 +269,9 @@ class App:
         return self._facts or look(self._engines)
 
     async def _bind(self) -> None:
-        surface = Surface(self.plane, self.listener.slow.may_look, self.listener.slow.shows_key)
-        ollama = Ollama(lambda: self.plane.catalog, self.fleet.models_told, surface.abilities_of)
+        slow = self.listener.slow
+        surface = Surface(self.plane, slow.may_look, slow.shows_key, slow.key_of)
+        ollama = Ollama(lambda: self.plane.catalog, self.fleet.models_told, surface.abilities_of, slow.key_of)
         counted, machine = Metrics(CatalogNames(self.plane)), self._historian.machine
         figures = Figures(counted, self.plane, self.fleet, machine, self.rules.refusals, self.reloader)
         self._ended.counters.append(counted.ended)

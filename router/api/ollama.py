@@ -23,6 +23,7 @@ from launchers.footprints.parts import RAM
 from router.api.surface import json_answer
 from router.core.catalog import Catalog
 from router.core.errors import BadRequestError
+from router.core.keys import Key
 from router.translate.ollama_answer import time_text
 
 VERSION = "0.13.0"
@@ -51,32 +52,41 @@ class Ollama:
     """The handlers.
 
     `loaded` describes each launched backend, as /admin/models does. `abilities_of` tells what a model can do, by its
-    name; it raises ModelNotFoundError. `started` is the router's start as a Unix time, in seconds.
+    name, to who has this key; it raises ModelNotFoundError, and ForbiddenError. `key_of` gives the key that a request
+    shows, which bounds what is listed. `started` is the router's start as a Unix time, in seconds.
     """
 
     def __init__(
         self,
         catalog: Callable[[], Catalog],
         loaded: Callable[[], Sequence[Mapping[str, Any]]],
-        abilities_of: Callable[[str], Abilities],
+        abilities_of: Callable[[str, Key | None], Abilities],
+        key_of: Callable[[web.Request], Key | None] = lambda _: None,
         *,
         started: float | None = None,
     ) -> None:
         self._catalog = catalog
         self._loaded = loaded
         self._abilities_of = abilities_of
+        self._key_of = key_of
         self._started = time.time() if started is None else started
 
-    async def tags(self, _: web.Request) -> web.Response:
+    async def tags(self, request: web.Request) -> web.Response:
         """List every model and route."""
-        names = [each.name for each in self._catalog().listing()]
+        names, own = self._names(request)
         engines = self._engines()
-        return json_answer({"models": [self._listed(name, names, engines) for name in names]})
+        return json_answer({"models": [self._listed(name, names, engines) for name in own]})
+
+    def _names(self, request: web.Request) -> tuple[list[str], list[str]]:
+        """Give all names that can be asked for, and those that this client's key may use."""
+        catalog = self._catalog()
+        names = [each.name for each in catalog.listing()]
+        return names, [each.name for each in catalog.listing(self._key_of(request))]
 
     async def show(self, request: web.Request) -> web.Response:
         """Show one model or route. Raises BadRequestError and ModelNotFoundError."""
         name = _asked(await request.read())
-        known = self._abilities_of(name)
+        known = self._abilities_of(name, self._key_of(request))
         architecture = known.architecture or _UNKNOWN
         info: dict[str, object] = {"general.architecture": architecture, "general.basename": name}
         if known.context is not None:
@@ -94,9 +104,9 @@ class Ollama:
             "modified_at": time_text(self._started),
         })  # fmt: skip
 
-    async def running(self, _: web.Request) -> web.Response:
+    async def running(self, request: web.Request) -> web.Response:
         """List the launched models that are loaded."""
-        names = [each.name for each in self._catalog().listing()]
+        names, own = self._names(request)
         engines = self._engines()
         found: dict[str, dict[str, Any]] = {}
         for told in self._loaded():
@@ -104,7 +114,7 @@ class Ollama:
                 continue
             taken: Mapping[str, int] = told["footprint"]
             # An engine that is about to be replaced may serve what has no name any more.
-            for name in filter(names.__contains__, told["models"]):
+            for name in filter(own.__contains__, told["models"]):
                 if name in found:
                     # Another replica of it.
                     size, vram = found[name]["size"], found[name]["size_vram"]
@@ -114,7 +124,7 @@ class Ollama:
                     "size": size + sum(taken.values()),
                     "size_vram": vram + sum(size for device, size in taken.items() if device != RAM),
                     "expires_at": time_text(time.time() + (NEVER if told["expires"] is None else told["expires"])),
-                    "context_length": self._abilities_of(name).context or 0,
+                    "context_length": self._abilities_of(name, None).context or 0,
                 }
         return json_answer({"models": list(found.values())})
 
@@ -127,7 +137,7 @@ class Ollama:
         return {name: told["engine"] or "" for told in self._loaded() for name in told["models"]}
 
     def _listed(self, name: str, names: Sequence[str], engines: Mapping[str, str]) -> dict[str, Any]:
-        known = self._abilities_of(name)
+        known = self._abilities_of(name, None)
         tagged = with_tag(name, names)
         return {
             "name": tagged,
@@ -139,7 +149,7 @@ class Ollama:
         }
 
     def _details(self, name: str, engines: Mapping[str, str]) -> dict[str, Any]:
-        known = self._abilities_of(name)
+        known = self._abilities_of(name, None)
         tiers = self._catalog().resolve(name).tiers
         # A route is what its first model is.
         served = [model for backend, _ in (tiers[0] if tiers else ()) for model in backend.models]

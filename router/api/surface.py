@@ -36,6 +36,7 @@ from launchers.abilities import UNKNOWN, Abilities, common
 from router.api import anthropic, codex
 from router.core.catalog import Backend, Catalog
 from router.core.errors import ModelNotFoundError
+from router.core.keys import Key
 from router.core.memory.states import State
 
 _ON_ITS_WAY = frozenset({State.QUEUED, State.LOADING})
@@ -155,7 +156,8 @@ class Surface:
     """The handlers of these endpoints. `started` is the router's start as a Unix time, in seconds.
 
     Everybody may ask /ready; `may_look` decides whether a request gets the names of models and backends there, and
-    `shows_key` whether it gets addresses with them.
+    `shows_key` whether it gets addresses with them. Of models it gets those that the key which it shows, `key_of`, may
+    use.
     """
 
     def __init__(
@@ -163,12 +165,14 @@ class Surface:
         state: DescribedPlane,
         may_look: Callable[[web.Request], bool],
         shows_key: Callable[[web.Request], bool] = lambda _: False,
+        key_of: Callable[[web.Request], Key | None] = lambda _: None,
         *,
         started: float | None = None,
     ) -> None:
         self._state = state
         self._may_look = may_look
         self._shows_key = shows_key
+        self._key_of = key_of
         self._started = int(time.time() if started is None else started)
 
     def _model(self, name: str, targets: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -190,16 +194,19 @@ class Surface:
         told["capabilities"] = capabilities(found)
         return told
 
-    def abilities_of(self, name: str) -> Abilities:
-        """Tell what a model can do, or a route's first target that is served. Raises ModelNotFoundError."""
-        way = self._state.catalog.resolve(name)
+    def abilities_of(self, name: str, key: Key | None = None) -> Abilities:
+        """Tell what a model can do, or a route's first target that is served.
+
+        Raises ModelNotFoundError, and ForbiddenError for what the `key` may not use.
+        """
+        way = self._state.catalog.resolve(name, key)
         told = self._state.directory.abilities
         found = [told.get(backend, {}).get(known, UNKNOWN) for tier in way.tiers[:1] for backend, known in tier]
         return replace(common(found), context=max((each.context for each in found if each.context), default=None))
 
     async def models(self, request: web.Request) -> web.Response:
-        """List every model and route that clients can ask for."""
-        listing = self._state.catalog.listing()
+        """List every model and route that the client can ask for."""
+        listing = self._state.catalog.listing(self._key_of(request))
         found = [self._model(each.name, each.targets) for each in listing]
         told: dict[str, object] = {"object": "list", "data": found}
         if anthropic.ASKS in request.headers:
@@ -210,12 +217,12 @@ class Surface:
 
     async def model(self, request: web.Request) -> web.Response:
         """Show one model or route; a name that matches a wildcard is shown as if it were a route of its own."""
-        name = request.match_info["id"]
-        for listing in self._state.catalog.listing():
+        name, key = request.match_info["id"], self._key_of(request)
+        for listing in self._state.catalog.listing(key):
             if listing.name == name:
                 return self._one(request, name, listing.targets)
-        # Raises ModelNotFoundError for a name that nothing matches.
-        if not self._state.catalog.resolve(name).tiers:
+        # Raises ModelNotFoundError for a name that nothing matches, and ForbiddenError.
+        if not self._state.catalog.resolve(name, key).tiers:
             raise ModelNotFoundError(f"The model '{name}' is not served by any backend now.", param="model")
         return self._one(request, name)
 
@@ -233,9 +240,11 @@ class Surface:
         One that is loaded when it is asked for can be.
         """
         served = servable(self._state)
+        key = self._key_of(request)
+        named = served if key is None else [name for name in served if key.may_use(name)]
         told: dict[str, object] = {"status": "ready" if served else "not ready"}
         if self._may_look(request):
-            told |= {"models": served} if served else {"backends": self._waiting(whole=self._shows_key(request))}
+            told |= {"models": named} if served else {"backends": self._waiting(whole=self._shows_key(request))}
         if served:
             return json_answer(told)
         response = json_answer(told, 503)

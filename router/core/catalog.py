@@ -8,26 +8,23 @@ A name means, in this order: a model, a route of exactly that name, the same wit
 wildcard that matches it. Ollama's clients add `:latest` to a name without a tag, or leave it out.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from router.core.admission import UNBOUNDED, Cap
 from router.core.apis import UNKNOWN, Apis
-from router.core.errors import ApiMissingError, ModelNotFoundError
+from router.core.errors import ApiMissingError, ForbiddenError, ModelNotFoundError
 from router.core.estimate.estimate import Estimate
 from router.core.health import Health
+from router.core.keys import Key
 from router.core.reshape import Reshape
 from router.core.stall import Progress
-from router.core.wildcards import matches
+from router.core.wildcards import few, matches, other_name
 
 DOUBT = 2
 """Errors in a row from which on a backend is in doubt, even if their statuses blame the requests. The price: a client
 that sends nonsense again and again has every third of its requests sent twice."""
-
-_NAMES_IN_AN_ERROR = 20
-
-_LATEST = ":latest"
 
 _MOST_REMEMBERED = 4096
 """Names whose meaning is remembered: names that clients make up must not fill the memory."""
@@ -188,38 +185,45 @@ class Catalog:
         self._beginnings = sorted({len(beginning) for beginning in self._wildcards})
         self._remembered: dict[str, Way] = {}
 
-    def resolve(self, name: str) -> Way:
+    def resolve(self, name: str, key: Key | None = None) -> Way:
         """Find what a name means. There is no tier to try if no backend serves the models that it leads to.
 
-        Raises ModelNotFoundError, which lists the known names, if the name means nothing.
+        Raises ForbiddenError if the `key` that asks may not use it, whether it is there or not; and ModelNotFoundError,
+        which lists the known names that it may use, if the name means nothing.
         """
+        if key is not None and not key.may_use(name):
+            raise ForbiddenError(
+                f"The key '{key.name}' may not use the model '{name}'. It may use: {key.models}.", param="model"
+            )
         way = self._remembered.get(name)
         if way is None:
-            way = self._find(name)
+            way = self._find(name, key)
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
             self._remembered[name] = way
         return way
 
-    def able(self, way: Way, path: str) -> Way:
+    def able(self, way: Way, path: str, key: Key | None = None) -> Way:
         """Leave out the backends that lack the API of this path.
 
-        Raises ApiMissingError, which names models that have it, if all of them do.
+        Raises ApiMissingError, which names models that have it, if all of them do; of these, what `key` may use.
         """
         able = narrowed(way, lambda each: each.backend.apis.has_path(path) is not False)
         if way.tiers and not able.tiers:
-            raise ApiMissingError(f"{_why_not(way, path)} {self._that_have(path)}")
+            raise ApiMissingError(f"{_why_not(way, path)} {self._that_have(path, key)}")
         return able
 
-    def _that_have(self, path: str) -> str:
+    def _that_have(self, path: str, key: Key | None) -> str:
         """Name the models that have the API of a path, and those of which only an answer can tell; none that is out."""
         has: dict[bool | None, list[str]] = {True: [], None: [], False: []}
         for name, tier in self._models.items():
+            if key is not None and not key.may_use(name):
+                continue
             there = [each.backend for each in tier if each.backend.health.usable or each.backend.health.coming]
             found = {each.apis.has_path(path) for each in there}
             has[True if True in found else None if None in found else False].append(name)
-        known = f"Models that have it: {_few(has[True])}." if has[True] else ""
-        maybe = f"Models that may have it: {_few(has[None])}." if has[None] else ""
+        known = f"Models that have it: {few(has[True])}." if has[True] else ""
+        maybe = f"Models that may have it: {few(has[None])}." if has[None] else ""
         return f"{known} {maybe}".strip() or "No model here has it."
 
     def nameless(self) -> str:
@@ -240,25 +244,25 @@ class Catalog:
         route = self._route(name)
         return Listing(route, self._routes[route].targets)
 
-    def _find(self, name: str) -> Way:
+    def _find(self, name: str, key: Key | None) -> Way:
         name = self._own(name)
         tier = self._models.get(name)
         if tier is not None:
             return _way((tier,), DIRECT)
-        route = self._routes[self._route(name)]
+        route = self._routes[self._route(name, key)]
         return _way(tuple(tier for target in route.targets if (tier := self._models.get(target))), route)
 
     def _own(self, name: str) -> str:
         """Give a name as it is written here: Ollama's may have `:latest` at its end, or lack it."""
         if name in self._models or name in self._routes:
             return name
-        other = _other_name(name)
+        other = other_name(name)
         return other if other in self._models or other in self._routes else name
 
-    def _route(self, name: str) -> str:
+    def _route(self, name: str, key: Key | None = None) -> str:
         exact = name if name in self._routes else max(self._matching(name), key=len, default=None)
         if exact is None:
-            raise ModelNotFoundError(f"The model '{name}' does not exist. {self._known()}", param="model")
+            raise ModelNotFoundError(f"The model '{name}' does not exist. {self._known(key)}", param="model")
         return exact
 
     def _matching(self, name: str) -> Iterator[str]:
@@ -271,21 +275,28 @@ class Catalog:
                     yield wildcard
                     break
 
-    def _known(self) -> str:
-        names = [*self._models, *(name for name, _ in self._shown())]
-        if not names:
-            return "No model is known yet: no backend has said what it serves."
-        return f"Known: {_few(names)}."
+    def _known(self, key: Key | None) -> str:
+        names = [each.name for each in self.listing(key)]
+        if names or key is not None:
+            return f"Known: {few(names)}." if names else "There is none now that the key may use."
+        return "No model is known yet: no backend has said what it serves."
 
     def _shown(self) -> Iterator[tuple[str, Route]]:
         for name, route in self._routes.items():
             if not (route.hidden or "*" in name or name in self._models):
                 yield name, route
 
-    def listing(self) -> list[Listing]:
-        """List each model, then each route of an exact name."""
+    def listing(self, key: Key | None = None) -> list[Listing]:
+        """List each model, then each route of an exact name; with a key, what it may use, and nothing else."""
         routes = [Listing(name, route.targets) for name, route in self._shown()]
-        return [Listing(name, ()) for name in self._models] + routes
+        found = [Listing(name, ()) for name in self._models] + routes
+        if key is None:
+            return found
+        return [
+            Listing(each.name, tuple([name for name in each.targets if key.may_use(name)]))
+            for each in found
+            if key.may_use(each.name)
+        ]
 
 
 def _why_not(way: Way, path: str) -> str:
@@ -295,14 +306,3 @@ def _why_not(way: Way, path: str) -> str:
     if needs:
         return f"This model is launched without {path}: it needs {' or '.join(needs)} in its launch.args."
     return f"This model runs on {' and '.join(sorted({each.engine for each in apis}))}, which has no {path}."
-
-
-def _few(names: Sequence[str]) -> str:
-    """List names, but no more than a person reads."""
-    shown, more = ", ".join(names[:_NAMES_IN_AN_ERROR]), len(names) - _NAMES_IN_AN_ERROR
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _other_name(name: str) -> str:
-    """Give the name that means the same to Ollama."""
-    return name.removesuffix(_LATEST) if name.endswith(_LATEST) else name + _LATEST

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 from router.core.limits import UNLIMITED, Limits
-from router.core.wildcards import Wildcards
+from router.core.wildcards import Wildcards, other_name
 
 EVERYTHING: Final = ("*",)
 
@@ -58,8 +58,8 @@ class Key:
         return f"<Key {self.name}>"
 
     def may_use(self, model: str) -> bool:
-        """Tell whether it may use a model or a route of this name, as /v1/models lists it."""
-        return self.models.match(model)
+        """Tell whether it may use a model or a route of this name, which is the same with and without `:latest`."""
+        return self.models.match(model) or self.models.match(other_name(model))
 
     def may_ask(self, path: str) -> bool:
         """Tell whether it may ask this path, in the form of `paths.meant`, without a query."""

@@ -1,6 +1,11 @@
 """Patterns of names and paths, in which `*` stands for any text, also none. Pure."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
+
+_MOST_TOLD: Final = 20
+
+_LATEST: Final = ":latest"
 
 
 class Wildcards:
@@ -13,8 +18,8 @@ class Wildcards:
         self._all = "*" in self._said
 
     def __str__(self) -> str:
-        """The patterns, as they were given."""
-        return ", ".join(self._said)
+        """The patterns, as they were given; no more than a person reads."""
+        return few(self._said)
 
     def match(self, name: str) -> bool:
         """Tell whether one of them matches the whole name."""
@@ -24,6 +29,17 @@ class Wildcards:
             if matches(parts, name):
                 return True
         return False
+
+
+def few(names: Sequence[str]) -> str:
+    """List names, but no more than a person reads."""
+    shown, more = ", ".join(names[:_MOST_TOLD]), len(names) - _MOST_TOLD
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def other_name(name: str) -> str:
+    """Give the name of a model that means the same to Ollama's clients: with `:latest`, or without it."""
+    return name.removesuffix(_LATEST) if name.endswith(_LATEST) else name + _LATEST
 
 
 def matches(parts: Sequence[str], name: str) -> bool:

@@ -94,10 +94,13 @@ class Attempts(HedgeOwner):
             attempt.connect(pool, self._plane.loop, fresh=fresh)
 
     def resolve(self, began: float) -> "Way":
-        """Find what the model's name means. Raises ModelNotFoundError, but not while that may soon change."""
-        plane = self._plane
+        """Find what the model's name means. Raises ForbiddenError where its key may not use it.
+
+        And ModelNotFoundError, but not while that may soon change.
+        """
+        plane, request = self._plane, self._exchange.request
         try:
-            return plane.catalog.resolve(self._exchange.request.model)
+            return plane.catalog.resolve(request.model, request.caller.key)
         except errors.ModelNotFoundError as error:
             if plane.may_learn(began):
                 return NOWHERE
@@ -112,7 +115,7 @@ class Attempts(HedgeOwner):
         if request.elective:
             if request.head.translatable:
                 self.body = tidy(request, self.body, way.route)
-            way = self._plane.catalog.able(way, request.head.path)
+            way = self._plane.catalog.able(way, request.head.path, request.caller.key)
         self.way = way
         if way.chooses and len(self.body) > contexts.enough:
             self._leave_out(contexts.fitting(way, request.head.path, self.body, self._plane.loop.time()))

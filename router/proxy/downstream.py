@@ -31,7 +31,7 @@ from router.proxy.requests import ANYBODY, FULL, NO_TLS, address_of, error_answe
 from router.proxy.uploads import BODY_TIMEOUT, late_body
 
 if TYPE_CHECKING:
-    from router.core.access import Access
+    from router.core.gate import Gate
     from router.core.outline import Texts
     from router.http1.heads import Known
 
@@ -80,7 +80,7 @@ class Client(asyncio.Protocol):
         self._id = ""
         self._caller = ANYBODY
         # The rules that let in the latest head, and so let in another like it.
-        self._let_in_by: Access | None = None
+        self._let_in_by: Gate | None = None
         self._exchange: Exchange | None = None
         # Whether too many bytes wait for the client.
         self._full = False
@@ -250,9 +250,12 @@ class Client(asyncio.Protocol):
         rules = self._lane.rules
         self._id = head.id or rules.new_id()
         try:
-            if self._let_in_by is not rules.access or rules.draining:
-                self._caller = rules.admit(head.headers, "", self._caller.address or address_of(self._transport))
-                self._let_in_by = rules.access
+            if self._let_in_by is not rules.gate or rules.draining:
+                address = self._caller.address or address_of(self._transport)
+                self._caller = rules.admit(head.headers, head.path, "", address)
+                self._let_in_by = rules.gate
+            else:
+                rules.check_time(self._caller.key)
             rules.check_length(length)
         except RouterError as error:
             self._turn_away(error, head.path, rules.cors(head.headers))

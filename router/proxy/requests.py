@@ -9,7 +9,6 @@ import re
 import time
 from asyncio import BaseTransport
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import count
 from types import MappingProxyType
@@ -22,10 +21,11 @@ from router.core.access import Access, Asked, asked_of, unnamed
 from router.core.apis import READ_WHOLE
 from router.core.errors import RouterError
 from router.core.form import FormOutline, peek_form
-from router.core.keys import NEVER, Key, Keys, digest
+from router.core.gate import Gate, check_time
+from router.core.keys import NEVER, Key, Keys
 from router.core.outline import Outline, Outliner, Texts
 from router.core.peek import Stay, peek
-from router.core.scopes import LOCAL, Admin
+from router.core.scopes import Admin, Scope
 from router.http1.heads import Headers, status_line
 from router.proxy.heads import OURS, RequestHead
 from router.proxy.naming import addressed, completed
@@ -38,7 +38,6 @@ _MOST_EXPLAINED = 16
 NO_TLS = "This port speaks plain HTTP, and the request began with a TLS handshake: begin the URL with http://."
 """What a client is told that speaks TLS; such clients show but the handshake's error, so the log has it, too."""
 
-_NO_KEY = "No valid API key: send one as 'Authorization: Bearer KEY' or 'x-api-key: KEY'."
 UNREADABLE = "The request's body can't be read as its headers say."
 
 FULL = errors.UnavailableError(
@@ -165,90 +164,54 @@ class Rules:
         # One upload alone never has to make room.
         self.uploads.budget = max(max_uploads, max_body)
         # A new object each time, so that heads which an earlier one let in are checked again.
-        self.access = access or Access()
-        self._keys = keys
-        self._admins = dict(admins)
+        self.gate = Gate(keys, admins, access or Access())
 
-    def admit(self, headers: Headers, authority: str = "", address: str = "") -> Caller:
-        """Check that a request is allowed, and give its caller; `authority` is that of its target, if it has one.
+    def admit(self, headers: Headers, path: str, authority: str = "", address: str = "") -> Caller:
+        """Check that a request of this path is allowed, and give its caller.
 
-        `address` is the client's.
+        `authority` is that of its target, if it has one; `address` is the client's.
 
-        Raises UnavailableError while the router stops, UnauthorizedError without a valid key, and ForbiddenError if
-        there are no keys and `access` refuses it.
+        Raises UnavailableError while the router stops, and what `Gate.client` raises.
         """
         if self.draining:
             raise stopping()
         asked = asked_of(headers, authority)
-        if not self._keys:
-            self.access.check(asked)
-            return Caller(cors=self._cors(asked), address=address)
-        key = self._key_of(headers)
-        if key is None:
-            raise errors.UnauthorizedError(_NO_KEY)
-        self.check_expiry(key)
-        return Caller(key.name, key.priority, self._cors(asked), address, key)
+        key = self.gate.client(headers, asked, path, self._clock())
+        cors = self._cors(asked)
+        return Caller(cors=cors, address=address) if key is None else Caller(key.name, key.priority, cors, address, key)
 
-    def check_expiry(self, key: Key | None) -> None:
-        """Raise UnauthorizedError if a key is no longer valid."""
-        if key is not None and key.expires != NEVER and key.has_expired(self._clock()):
-            raise errors.UnauthorizedError(f"The API key '{key.name}' has expired.")
-
-    def _key_of(self, headers: Headers) -> Key | None:
-        """Find the key that is shown, beside others, it may be, that are for a proxy."""
-        bearer, plain = _shown(headers)
-        return self._keys.find(bearer) or self._keys.find(plain)
-
-    def _admin_of(self, headers: Headers) -> Admin | None:
-        for shown in _shown(headers):
-            admin = self._admins.get(digest(shown)) if shown else None
-            if admin is not None:
-                return admin
-        return None
+    def check_time(self, key: Key | None) -> None:
+        """Check again the key that let in a request before, for the next one. Raises UnauthorizedError."""
+        if key is not None and key.expires != NEVER:
+            check_time(key, self._clock())
 
     def admit_admin(
-        self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True, changes: bool = False
+        self, headers: Headers, remote: str, scope: Scope | None, authority: str = "", *, http11: bool = True
     ) -> Admin:
-        """Tell who manages the router. Raises UnauthorizedError or ForbiddenError if a request may not.
+        """Tell who manages the router; see `Gate.admin`.
 
-        `remote` is the address of the client, `authority` that of the request's target, if it has one. See
-        `Access.check_admin`.
+        `remote` is the address of the client, `authority` that of the request's target, if it has one.
         """
-        if not self._admins:
-            self.access.check_admin(asked_of(headers, authority), remote, http11=http11, changes=changes)
-            return LOCAL
-        admin = self._admin_of(headers)
-        if admin is None:
-            raise errors.UnauthorizedError("No valid admin key: send one as 'Authorization: Bearer KEY'.")
-        return admin
+        return self.gate.admin(headers, asked_of(headers, authority), remote, scope, http11=http11)
 
     def may_look(self, headers: Headers, remote: str, authority: str = "", *, http11: bool = True) -> bool:
         """Whether a request may see models and backends: its sender may use or manage them."""
-        asked = asked_of(headers, authority)
-        if self.shows_key(headers):
-            return True
-        if self._keys and self._admins:
-            return False
-        with suppress(errors.RouterError):
-            if self._keys:
-                self.access.check_admin(asked, remote, http11=http11)
-            else:
-                self.access.check(asked)
-            return True
-        return False
+        return self.gate.may_look(headers, asked_of(headers, authority), remote, self._clock(), http11=http11)
 
     def shows_key(self, headers: Headers) -> bool:
         """Whether a request shows a valid key, of either kind."""
-        key = self._key_of(headers)
-        valid = key is not None and not key.has_expired(self._clock())
-        return valid or self._admin_of(headers) is not None
+        return self.gate.shows_key(headers, self._clock())
+
+    def key_of(self, headers: Headers) -> Key | None:
+        """Give the client's key that a request shows, which bounds what it is told of."""
+        return self.gate.key_of(headers)
 
     def cors(self, headers: Headers) -> bytes:
         """Write the lines of an answer's head that let the asking page read it; none if it may not."""
         return self._cors(asked_of(headers))
 
     def _cors(self, asked: Asked) -> bytes:
-        reader = self.access.reader(asked) if asked.origins else ""
+        reader = self.gate.access.reader(asked) if asked.origins else ""
         return b"" if not reader else _CORS % (reader.encode("latin-1"), _READABLE)
 
     def preflight(self, headers: Headers) -> bytes:
@@ -320,9 +283,9 @@ class Rules:
                 body = completed(head, body, error, nameless)
                 model, stream, wish, stay = peek(body, streams=streams)
         # If the router has keys, the client's key is for the router, and no backend may see it.
-        credentials = b"" if self._keys else head.credentials
+        credentials = b"" if self.gate.has_keys else head.credentials
         lasts = keep_alive and http11 and not self.draining
-        priority = caller.priority if wish is None else max(wish, caller.priority) if self._keys else wish
+        priority = caller.priority if wish is None else max(wish, caller.priority) if self.gate.has_keys else wish
         request = Request(
             head,
             id_,
@@ -354,18 +317,6 @@ def stopping() -> errors.StoppingError:
 def late_head(seconds: float) -> errors.RequestTimeoutError:
     """Give the error for a head that doesn't end."""
     return errors.RequestTimeoutError(f"The request's head didn't come within {seconds:g} s.")
-
-
-def _shown(headers: Headers) -> tuple[bytes, bytes]:
-    """Give what a request shows as a key: as a bearer token, and in a header of its own; empty: it shows none."""
-    bearer = plain = b""
-    for name, value in headers:
-        if name == b"authorization":
-            if value[:7].lower() == b"bearer ":
-                bearer = value[7:].strip()
-        elif name == b"x-api-key" or name == b"api-key":  # noqa: PLR1714  (compiled, two comparisons are cheaper)
-            plain = value
-    return bearer, plain
 
 
 def error_answer(error: RouterError, path: str, request_id: str, *, keep_alive: bool, cors: bytes = b"") -> bytes:

@@ -13,28 +13,24 @@ from aiohttp import web
 from aiohttp.http import SERVER_SOFTWARE
 
 from router.core import errors
-from router.core.access import is_for_page
 from router.core.apis import POSTED
 from router.core.errors import RouterError
+from router.core.gate import OPEN, Right, right_of
+from router.core.keys import Key
 from router.core.outline import Texts
 from router.core.paths import is_of_models, meant
-from router.core.scopes import ANYBODY, Admin, Scope
+from router.core.scopes import ANYBODY, Admin
 from router.http1.heads import Headers
 from router.http1.requests import path_of
 from router.proxy.exchange import Exchange
 from router.proxy.heads import RequestHead, describe_request, usable_id
 from router.proxy.plane import Plane
-from router.proxy.requests import UNREADABLE, Rules, error_answer
+from router.proxy.requests import UNREADABLE, Rules, error_answer, stopping
 from router.proxy.slow_connection import BODY_ERRORS, SERVER, error_response
 from router.proxy.unusual import Decoder, Handler, as_meant, authority_of, lowered, offers_upgrade, sender_of
 from router.proxy.wire import Wire, Written
 
 log = structlog.get_logger("router")
-
-OPEN = ("/health", "/ready")
-"""Paths that answer every client, whatever the Host, for load balancers. They name models only to those who may use
-them."""
-
 
 STATE, STOPPING = "x-router-state", "stopping"
 """A header of each answer of ours while the router stops."""
@@ -88,7 +84,7 @@ class SlowLane:
         http11 = request.version >= (1, 1)
         wire, goes_on = Wire(request), False
         try:
-            caller = self._rules.admit(head.headers, authority_of(request), sender_of(request))
+            caller = self._rules.admit(head.headers, head.path, authority_of(request), sender_of(request))
             body, texts = await self._read(request, head.headers, head)
             goes_on = http11 and request.keep_alive and not self._rules.draining and not offers_upgrade(request)
             parsed, body = self._rules.understand(
@@ -213,30 +209,40 @@ class SlowLane:
     async def _let_in(self, request: web.Request, headers: Headers, handler: Handler) -> web.StreamResponse:
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             return web.Response(status=204, headers=_fields(self._rules.preflight(headers)))
-        rules, authority, remote = self._rules, authority_of(request), request.remote or ""
-        endpoint = request.match_info.handler
-        scope = getattr(endpoint, "scope", None)
-        is_over = rules.draining and not getattr(endpoint, "lasts", False)
-        if is_for_page(request.method, request.path, request.headers.get("accept", "")):
-            pass  # it tells nothing
-        elif is_over or not (scope or request.path in OPEN or request.path.startswith("/admin")):
-            rules.admit(headers, authority)
-        elif scope is Scope.READ and request.path in self.opened:
-            request[ADMIN] = ANYBODY
-        elif request.path not in OPEN:
-            http11, changes = request.version >= (1, 1), scope not in {None, Scope.READ}
-            admin = request[ADMIN] = rules.admit_admin(headers, remote, authority, http11=http11, changes=changes)
-            request[ID] = usable_id(headers) or rules.new_id()
-            if scope:
-                admin.check(scope)
+        self._check(request, headers)
         if request.can_read_body:
             # For `handler`, which asks aiohttp for it.
             request._read_bytes, _ = await self._read(request, headers)  # noqa: SLF001
         return await handler(request)
 
+    def _check(self, request: web.Request, headers: Headers) -> None:
+        """Ask the gate. Raises RouterError."""
+        rules, authority, match = self._rules, authority_of(request), request.match_info
+        scope = getattr(match.handler, "scope", None)
+        known_as = "" if match.route.resource is None else match.route.resource.canonical
+        accept = request.headers.get("accept", "")
+        right = right_of(request.method, request.path, accept, known_as, scope, self.opened)
+        if right is Right.EVERYBODYS and known_as not in OPEN:
+            request[ADMIN] = ANYBODY
+            return  # until the end
+        if rules.draining and not getattr(match.handler, "lasts", False):
+            raise stopping()
+        if right is Right.CLIENTS:
+            rules.admit(headers, request.path, authority)
+        elif right is Right.ADMINS:
+            remote, http11 = request.remote or "", request.version >= (1, 1)
+            request[ADMIN] = rules.admit_admin(headers, remote, scope, authority, http11=http11)
+            request[ID] = usable_id(headers) or rules.new_id()
+        elif right is Right.NOBODYS:
+            raise web.HTTPNotFound
+
     def shows_key(self, request: web.Request) -> bool:
         """Whether a request shows a valid key."""
         return self._rules.shows_key(lowered(request))
+
+    def key_of(self, request: web.Request) -> Key | None:
+        """Give the client's key that a request shows, which bounds the models that it is told of."""
+        return self._rules.key_of(lowered(request))
 
     def may_look(self, request: web.Request) -> bool:
         """Whether the answer to an OPEN path may name models and backends."""

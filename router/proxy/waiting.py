@@ -96,7 +96,7 @@ class Waiting(Queued):
             return
         error: RouterError = retry.nobody(model, way)
         try:
-            plane.catalog.resolve(model)
+            plane.catalog.resolve(model, self.request.caller.key)
         except ModelNotFoundError as unknown:
             error = plane.directory.unknown(unknown)
         self.exchange.break_off(error, "waited for nobody")

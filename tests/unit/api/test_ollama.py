@@ -41,8 +41,8 @@ async def asked(aiohttp_client):
     async def ask(method, path, json=None, *, loaded=(LOADED, UNLOADED), known=QWEN, data=None):
         app = web.Application(middlewares=[told])
 
-        def abilities_of(name):
-            ((backend, _),) = CATALOG.resolve(name).tiers[0]
+        def abilities_of(name, key):
+            ((backend, _),) = CATALOG.resolve(name, key).tiers[0]
             return known if backend.name == "qwen" else UNKNOWN
 
         handlers = Ollama(lambda: CATALOG, lambda: loaded, abilities_of, started=1)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from router.core import catalog as module
 from router.core.apis import Apis
 from router.core.catalog import DIRECT, Backend, Candidate, Catalog, Listing, Route
-from router.core.errors import ApiMissingError, ModelNotFoundError
+from router.core.errors import ApiMissingError, ForbiddenError, ModelNotFoundError
 from router.core.health import declared
+from router.core.keys import Key
 
 A = Backend("a", {"llama": "meta/llama", "qwen": "qwen"}, health=declared(up=True))
 B = Backend("b", {"llama": "llama-8b"}, health=declared(up=False, reason="gone"))
@@ -254,6 +255,14 @@ def test_an_api_that_no_engine_of_a_model_has(beside, said):
     assert raised.value.status == 400
 
 
+def test_an_api_that_no_model_of_a_keys_has():
+    """Of models that have it, the key is told those that it may use."""
+    names = Catalog([MLX, VLLM, REMOTE], {})
+    for model, said in (("far", "Models that may have it: far."), ("small", "No model here has it.")):
+        with pytest.raises(ApiMissingError, match=f"{re.escape(said)}$"):
+            names.able(names.resolve("small"), RERANK, Key("bob", models=[model]))
+
+
 def test_an_api_that_a_launch_does_not_enable():
     """The error says which argument does."""
     names = Catalog([WITHOUT, VLLM], {})
@@ -285,3 +294,32 @@ def test_what_a_request_without_a_model_means():
     assert Catalog([B], {}).nameless() == "llama"
     assert Catalog([A], led({"*": ("qwen",)})).nameless() == "*"
     assert Catalog([], {}).nameless() == ""
+
+
+ALICE = Key("alice", models=["qwen*", "best", "b*"])
+
+
+def test_a_key_may_ask_for_what_it_may_use():
+    """A route by its name, whatever that leads to; with and without `:latest`."""
+    known = catalog(best=("llama",), other=("qwen",))
+    for name in ("qwen", "qwen:latest", "best"):
+        assert known.resolve(name, ALICE).tiers == known.resolve(name).tiers
+
+
+@pytest.mark.parametrize("name", ["llama", "llama:latest", "other", "nothing", "*"])
+def test_a_key_may_not_ask_for_anything_else(name):
+    """Whether it is there or not. The route `other` leads to a model that it may use, which is no way around."""
+    with pytest.raises(ForbiddenError) as caught:
+        catalog(best=("llama",), other=("qwen",)).resolve(name, ALICE)
+    assert caught.value.message == (f"The key 'alice' may not use the model '{name}'. It may use: qwen*, best, b*.")
+    assert caught.value.param == "model"
+
+
+def test_a_key_is_told_of_what_it_may_use_alone():
+    """In lists, and in errors."""
+    known = catalog(best=("llama", "qwen"), other=("qwen",))
+    assert known.listing(ALICE) == [Listing("qwen", ()), Listing("best", ("qwen",))]
+    with pytest.raises(ModelNotFoundError, match=r"'qwen9' does not exist\. Known: qwen, best\.$"):
+        known.resolve("qwen9", ALICE)
+    with pytest.raises(ModelNotFoundError, match=r"There is none now that the key may use\.$"):
+        known.resolve("x", Key("bob", models=["x"]))

@@ -39,6 +39,7 @@ from router.proxy.resolve import Names
 from router.proxy.writing import written
 
 BODY = b'{"model": "m", "stream": true}'
+CHAT = "/v1/chat/completions"
 
 
 def rules(*keys: str, max_body: int = 100) -> Rules:
@@ -74,7 +75,7 @@ def understood(*lines, target=b"/v1/chat/completions", keys=(), body=BODY, http1
 @pytest.mark.parametrize("lines", [[], ["authorization: Bearer whatever"], ["x-api-key: whatever"]])
 def test_without_keys_everybody_may_ask(lines):
     """No key is asked for where none is configured."""
-    assert said_of(rules().admit(headers(*lines))) == ("", b"")
+    assert said_of(rules().admit(headers(*lines), CHAT)) == ("", b"")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_without_keys_everybody_may_ask(lines):
 )
 def test_who_shows_a_key_may_ask(lines):
     """Any of the keys, as OpenAI's clients show it or as Anthropic's do."""
-    rules("sesame", "two", "schlüssel").admit(headers(*lines))
+    rules("sesame", "two", "schlüssel").admit(headers(*lines), CHAT)
 
 
 HASH = digest(b"sesame").hex()
@@ -121,7 +122,7 @@ HASH = digest(b"sesame").hex()
 def test_who_shows_none_may_not(lines):
     """What isn't a key, letter by letter, is none, nor is its hash; the answer says how to send one, and shows none."""
     with pytest.raises(UnauthorizedError, match="Authorization: Bearer KEY") as caught:
-        rules("sesame", "two").admit(headers(*lines))
+        rules("sesame", "two").admit(headers(*lines), CHAT)
     assert "sesame" not in caught.value.message
 
 
@@ -130,7 +131,7 @@ def test_nobody_may_ask_while_the_router_stops():
     stopping = rules("one")
     stopping.draining = True
     with pytest.raises(UnavailableError) as caught:
-        stopping.admit(headers("authorization: Bearer one"))
+        stopping.admit(headers("authorization: Bearer one"), CHAT)
     assert caught.value.retry_after
 
 
@@ -140,11 +141,11 @@ def test_a_key_is_valid_until_it_expires():
     made = Rules(random.Random(7), lambda: now)  # noqa: S311
     made.set_up(keys=Keys({digest(b"sesame"): Key("alice", expires=200.0)}))
     shown = headers("authorization: Bearer sesame")
-    assert made.admit(shown).name == "alice"
+    assert made.admit(shown, CHAT).name == "alice"
     assert made.shows_key(shown)
     now = 200.0
     with pytest.raises(UnauthorizedError, match=r"The API key 'alice' has expired\."):
-        made.admit(shown)
+        made.admit(shown, CHAT)
     assert not made.shows_key(shown)
 
 
@@ -184,31 +185,31 @@ def test_without_keys_it_counts_where_a_request_is_from(lines):
     """A name that isn't the router's, a page, a proxy: whatever key they show, there is none that could be right."""
     for shown in ([], ["authorization: Bearer sesame"]):
         with pytest.raises(ForbiddenError):
-            of_pages().admit(headers(*lines, *shown))
+            of_pages().admit(headers(*lines, *shown), CHAT)
 
 
 @pytest.mark.parametrize("lines", BAD_PLACES)
 def test_who_shows_a_key_may_be_anywhere(lines):
     """It is no cookie: no browser adds it by itself."""
-    assert said_of(of_pages("sesame").admit(headers(*lines, "authorization: Bearer sesame"))) == ("sesame", b"")
+    assert said_of(of_pages("sesame").admit(headers(*lines, "authorization: Bearer sesame"), CHAT)) == ("sesame", b"")
     with pytest.raises(UnauthorizedError):
-        of_pages("sesame").admit(headers(*lines, "cookie: key=sesame"))
+        of_pages("sesame").admit(headers(*lines, "cookie: key=sesame"), CHAT)
 
 
 def test_a_page_that_is_named_reads_its_answers():
     """With a key or without; another one reads nothing, though its key may be right."""
     bearer = "authorization: Bearer sesame"
-    assert of_pages().admit(headers(PAGE)).cors == READS
-    assert said_of(of_pages("sesame").admit(headers(PAGE, bearer))) == ("sesame", READS)
-    assert said_of(of_pages("sesame").admit(headers("origin: https://evil.test", bearer))) == ("sesame", b"")
+    assert of_pages().admit(headers(PAGE), CHAT).cors == READS
+    assert said_of(of_pages("sesame").admit(headers(PAGE, bearer), CHAT)) == ("sesame", READS)
+    assert said_of(of_pages("sesame").admit(headers("origin: https://evil.test", bearer), CHAT)) == ("sesame", b"")
 
 
 def test_the_target_may_name_the_host():
     """In the form that is meant for proxies."""
     with pytest.raises(ForbiddenError):
-        of_pages().admit(headers("host: localhost"), "evil.test")
+        of_pages().admit(headers("host: localhost"), CHAT, "evil.test")
     with pytest.raises(ForbiddenError):
-        of_pages().admit_admin(headers("host: localhost"), "127.0.0.1", "evil.test")
+        of_pages().admit_admin(headers("host: localhost"), "127.0.0.1", Scope.READ, "evil.test")
 
 
 OPS = Admin("ops", (Scope.READ,))
@@ -219,9 +220,9 @@ def test_an_admin_key_manages_from_anywhere():
     managed = of_pages()
     managed.set_up(admins={digest(b"sesame"): OPS}, access=Access())
     for lines in BAD_PLACES:
-        assert managed.admit_admin(headers(*lines, "authorization: Bearer sesame"), "10.0.0.7") is OPS
+        assert managed.admit_admin(headers(*lines, "authorization: Bearer sesame"), "10.0.0.7", Scope.READ) is OPS
         with pytest.raises(UnauthorizedError, match="No valid admin key"):
-            managed.admit_admin(headers(*lines), "127.0.0.1")
+            managed.admit_admin(headers(*lines), "127.0.0.1", Scope.READ)
 
 
 ASKS = ["access-control-request-method: POST"]
@@ -268,7 +269,9 @@ def test_an_answer_to_a_page_that_is_named_may_be_an_error():
 
 def test_who_asks_is_known():
     """By the address of its connection."""
-    assert rules("sesame").admit(headers("authorization: Bearer sesame"), address="10.0.0.7").address == "10.0.0.7"
+    assert (
+        rules("sesame").admit(headers("authorization: Bearer sesame"), CHAT, address="10.0.0.7").address == "10.0.0.7"
+    )
 
 
 @pytest.mark.parametrize(
