@@ -148,6 +148,6 @@ def _reload(told: ReloadTold | None) -> list[str]:
     if told is None:
         return []
     if told.problems:
-        return ["", "router.yaml isn't taken over:", *(f"  {printable(each)}" for each in told.problems)]
+        return ["", "router.yaml isn't taken over:", *(f"  {printable(str(each))}" for each in told.problems)]
     changes = sum(each.do != "keep" for each in told.steps)
     return ["", f"The last reload took {told.seconds:.2f} s and changed {changes} thing{'' if changes == 1 else 's'}."]

@@ -15,7 +15,7 @@ import yaml
 from router.config import scalars
 from router.config.problems import ConfigError, Problem
 from router.config.reading import places
-from router.config.redact import HIDDEN, LIMITS, is_hidden_key, is_nearly_secret, is_of_a_flag, is_secret
+from router.config.redact import HIDDEN, LIMITS, is_hidden_key, is_of_a_flag, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -220,7 +220,7 @@ def _is_secret(path: Path, key: str, value: yaml.Node, *, hide: bool) -> bool:
     if path[:1] == ("auth",) and key in _PUBLIC:
         return False
     said = scalars.read(value.value) if isinstance(value, yaml.ScalarNode) and not value.style else ""
-    return hide or key == _HEADERS or is_secret(key, said) or is_nearly_secret(key)
+    return hide or key == _HEADERS or is_secret(key, said)
 
 
 def _name_of(item: yaml.Node) -> str:

@@ -65,9 +65,16 @@ class Problem:
 
     def __str__(self) -> str:
         """`router.yaml:14:7 backends[2].launch.engine: 'vlm' is not an engine; did you mean 'vllm'?`."""
+        if not self.file:
+            return self.message if self.message.isprintable() else _printable(self.message)
         place = SourcePosition(self.file, self.line, self.column)
         text = f"{place} {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
         return text if text.isprintable() else _printable(text)
+
+    def told(self) -> dict[str, str | int | None]:
+        """Describe it as plain data."""
+        at = {"file": self.file or None, "line": self.line, "column": self.column}
+        return {**at, "key": self.key, "message": self.message}
 
     @property
     def pointed(self) -> str:
@@ -99,6 +106,11 @@ class ConfigError(Exception):
 
 def _by_place(problem: Problem) -> tuple[str, int, int, str, str]:
     return problem.file, problem.line or 0, problem.column or 0, problem.key, problem.message
+
+
+def nowhere(message: str) -> Problem:
+    """A mistake that isn't at one place: of this machine, say."""
+    return Problem("", None, None, "", message)
 
 
 def dotted(path: KeyPath) -> str:

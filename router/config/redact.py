@@ -47,6 +47,13 @@ _SECRETS = ("apikey", "headers", "token", "hftoken", "password", "secret", "admi
 _LONGEST = 40
 """Letters of a key that are compared with these."""
 
+_FREE = frozenset({"set", "default", "at_most", "args"})
+"""Keys below which any name may stand, and so a secret in the place of its value."""
+
+_NAME = re.compile(r"-{0,2}[a-z][a-z0-9_.-]{0,39}")
+_MADE_UP = re.compile(r"(?:sk-|hf_|gh[pous]_).*|(?=.*\d)[a-z0-9]{16,}")
+"""Matches what is written as a name is, and is none: a key of a service, or random letters and digits."""
+
 _COUNT = re.compile(r"(?:max|min|n|num)_(?:[a-z]+_)?tokens", re.IGNORECASE)
 
 
@@ -68,17 +75,17 @@ def shown(value: Any, key: str = "") -> Any:  # noqa: ANN401 - whatever JSON can
 
 
 def is_secret(key: object, value: object) -> bool:
-    """Whether a value is secret by its key, or by its form: a URL with a password or a query."""
+    """Whether a value is secret by its key, which may be misspelt, or by its form: a URL with a password or a query."""
     if isinstance(value, str) and "://" in value and ("@" in value or "?" in value):
         return True
     if _COUNT.fullmatch(str(key)) or (isinstance(value, int | float) and str(key).lower().endswith("tokens")):
         # It counts tokens.
         return False
-    return _SECRET.search(str(key)) is not None
+    return _SECRET.search(str(key)) is not None or _is_nearly_secret(str(key))
 
 
 @lru_cache(maxsize=4096)
-def is_nearly_secret(key: str) -> bool:
+def _is_nearly_secret(key: str) -> bool:
     """Whether a key is a misspelt name of a secret: `apikee`, `header`. No key that router.yaml has is one: a test."""
     word = key[:_LONGEST].lower().replace("_", "").replace("-", "")
     return bool(get_close_matches(word, _SECRETS, n=1, cutoff=0.8))
@@ -90,9 +97,21 @@ def is_hidden_key(key: object) -> bool:
 
 
 def public(path: KeyPath) -> KeyPath:
-    """A path that may be shown."""
+    """A path that may be shown.
+
+    Below a key that is named like a secret, only names that are known are; where any name may stand, only what looks
+    like the name of a field or an option.
+    """
     above = next((at for at, key in enumerate(path) if is_secret(key, "")), len(path))
-    return (*path[: above + 1], *(NOT_SHOWN if is_hidden_key(key) else key for key in path[above + 1 :]))
+    free = next((at for at, key in enumerate(path) if key in _FREE), len(path))
+    return tuple(
+        NOT_SHOWN if (at > above and is_hidden_key(key)) or (at > free and _is_no_name(key)) else key
+        for at, key in enumerate(path)
+    )
+
+
+def _is_no_name(key: object) -> bool:
+    return isinstance(key, str) and key != "" and (_NAME.fullmatch(key) is None or _MADE_UP.fullmatch(key) is not None)
 
 
 def is_of_a_flag(command: Sequence[Any], index: int) -> bool:

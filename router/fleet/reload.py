@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from router.config import Config, ConfigError, Loaded
+from router.config.problems import Problem, nowhere
 from router.config.versions import EDITED, Versions
 from router.fleet.diff import Do, Step
 from router.fleet.launches import StartError
@@ -52,13 +53,14 @@ class Reload:
 
     at: float
     seconds: float
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     steps: tuple[Step, ...] = ()
 
     def told(self) -> dict[str, object]:
         """Describe it as plain data."""
         steps = [{"do": step.do.value, "name": step.name, "why": step.why, "but": step.but} for step in self.steps]
-        return {"at": self.at, "seconds": round(self.seconds, 4), "problems": list(self.problems), "steps": steps}
+        problems = [each.told() for each in self.problems]
+        return {"at": self.at, "seconds": round(self.seconds, 4), "problems": problems, "steps": steps}
 
 
 class Reloader:
@@ -73,7 +75,7 @@ class Reloader:
         self._read = read
         self._text = loaded.text
         # What the API writes, and for whom: the reload that takes it over may be the watch's.
-        self._written = ("", "")
+        self._written: tuple[str, str] | None = None
         self._lost = False
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[Reload]] = []
@@ -114,6 +116,10 @@ class Reloader:
         """Hear that the file is about to have this text, and from whom."""
         self._written = (text, by)
 
+    def writes_nothing(self) -> None:
+        """Hear that the file couldn't be written."""
+        self._written = None
+
     async def _follow(self, take: Callable[[Config], Awaitable[list[Step]]]) -> None:
         await self._keep(self._text)
         while True:
@@ -132,7 +138,7 @@ class Reloader:
     async def _once(self, take: Callable[[Config], Awaitable[list[Step]]]) -> Reload:
         at, began = time.time(), time.monotonic()
         steps: list[Step] = []
-        problems: tuple[str, ...] = ()
+        problems: tuple[Problem, ...] = ()
         try:
             with threads_take_turns():
                 async with asyncio.timeout(READ_WITHIN):
@@ -143,15 +149,16 @@ class Reloader:
         except ConfigError as error:
             # The mistake may be in a file that is new.
             self._watcher.look_at(error.files, error.patterns)
-            problems = tuple(map(str, error.problems))
+            problems = tuple(error.problems)
         except StartError as error:
-            problems = error.problems
+            problems = tuple(map(nowhere, error.problems))
         except TimeoutError:
-            problems = (f"it could not be read within {READ_WITHIN:g} s: does a file server hang that it lies on?",)
+            said = f"it could not be read within {READ_WITHIN:g} s: does a file server hang that it lies on?"
+            problems = (nowhere(said),)
         except Exception as error:
             # A bug must not end the reloads: the old configuration serves on.
             log.exception("a reload failed because of a bug in the router")
-            problems = (f"the reload failed: {error!r}",)
+            problems = (nowhere(f"the reload failed: {error!r}"),)
         for problem in problems:
             log.error(f"router.yaml is not taken over: {problem}")
         changes = [step for step in steps if step.do is not Do.KEEP]
@@ -167,7 +174,10 @@ class Reloader:
         """Keep a text that is in force. Where that can't be, nothing else fails."""
         if self.versions is None:
             return
-        by = self._written[1] if text == self._written[0] else EDITED
+        by = EDITED
+        if self._written is not None and text == self._written[0]:
+            # Who writes the same text later has edited the file.
+            by, self._written = self._written[1], None
         try:
             async with asyncio.timeout(READ_WITHIN):
                 await aside(partial(self.versions.add, text, time.time(), by))

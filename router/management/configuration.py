@@ -17,7 +17,6 @@ from router.api.admin.configuration import (
     FileTold,
     PlanAsked,
     PlanTold,
-    ProblemTold,
     VersionAsked,
     VersionsTold,
     VersionTextTold,
@@ -25,9 +24,10 @@ from router.api.admin.configuration import (
     WriteAsked,
 )
 from router.api.admin.endpoint import Nothing, Reply
-from router.api.admin.status import ReloadTold, StepTold
+from router.api.admin.status import ProblemTold, ReloadTold, StepTold
 from router.config import Config, ConfigError, load, redacted
 from router.config.masking import masked, restored
+from router.config.problems import nowhere
 from router.config.reading import places
 from router.config.reading.files import MAX_BYTES, decoded, read
 from router.config.replacing import ReplaceError, replace
@@ -62,10 +62,11 @@ class PreconditionRequiredError(RouterError):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What the file would be."""
+    """What the file would be. `locked` are changed keys that HTTP may not write."""
 
     raw: bytes
     config: Config
+    locked: Sequence[str]
 
 
 class Configuration:
@@ -105,7 +106,7 @@ class Configuration:
                 steps = await self._router.preview(candidate.config)
         except (ConfigError, StartError) as error:
             return Reply(PlanTold(problems=_problems(error), steps=()), 422)
-        return Reply(PlanTold(problems=(), steps=tuple(map(_step, steps))))
+        return Reply(PlanTold(problems=(), steps=tuple(map(_step, steps)), locked=tuple(candidate.locked)))
 
     async def write(self, asked: WriteAsked, admin: Admin) -> Reply[ReloadTold]:
         """Replace the file's text, and reload. Raises RouterError."""
@@ -123,9 +124,10 @@ class Configuration:
                 source.writes(decoded(candidate.raw, str(source.path)), admin.name)
                 await aside(replace, source.path, old, candidate.raw, os.environ)
             except (ConfigError, StartError) as error:
-                said = tuple(map(str, error.problems))
-                return Reply(ReloadTold(at=time.time(), seconds=0.0, problems=said, steps=()), 422)
+                source.writes_nothing()
+                return Reply(ReloadTold(at=time.time(), seconds=0.0, problems=_problems(error), steps=()), 422)
             except ReplaceError as error:
+                source.writes_nothing()
                 raise ConflictError(f"{error}.") from None
             log.info("admin: wrote router.yaml", by=admin.name)
             reply = await self._reloaded(source)
@@ -187,9 +189,14 @@ def read_candidate(path: Path, old: bytes, text: str, *, writes: bool = False) -
     try:
         original = decoded(old, str(path))
         before = places.parse(old, str(path)).data
-        loaded = load(path, os.environ, old).config if writes else None
     except ConfigError as error:
         raise _unusable(error) from None
+    try:
+        loaded = load(path, os.environ, old).config
+    except ConfigError as error:
+        if writes:
+            raise _unusable(error) from None
+        loaded = None
     if len(text.encode()) > MAX_BYTES:
         raise BodyTooLargeError(f"A router.yaml of more than {MAX_BYTES >> 20} MiB can't be read.")
     raw = restored(text.removeprefix("\ufeff"), original, str(path)).encode()
@@ -197,9 +204,12 @@ def read_candidate(path: Path, old: bytes, text: str, *, writes: bool = False) -
     # Before anything is loaded: its mistakes would tell of what it has read.
     _refuse(locked.reading(before, now))
     config = load(path, os.environ, raw).config
+    keys: Sequence[str] = ()
     if loaded is not None:
-        _refuse(locked.changed(locked.Side(before, loaded), locked.Side(now, config), path.resolve().parent))
-    return Candidate(raw, config)
+        keys = locked.changed(locked.Side(before, loaded), locked.Side(now, config), path.resolve().parent)
+    if writes:
+        _refuse(keys)
+    return Candidate(raw, config, keys)
 
 
 def _refuse(keys: Sequence[str]) -> None:
@@ -209,12 +219,8 @@ def _refuse(keys: Sequence[str]) -> None:
 
 
 def _problems(error: ConfigError | StartError) -> tuple[ProblemTold, ...]:
-    if isinstance(error, StartError):
-        return tuple(ProblemTold(file=None, line=None, column=None, key="", message=each) for each in error.problems)
-    return tuple(
-        ProblemTold(file=each.file, line=each.line, column=each.column, key=each.key, message=each.message)
-        for each in error.problems
-    )
+    found = map(nowhere, error.problems) if isinstance(error, StartError) else error.problems
+    return tuple(ProblemTold.model_validate(each.told()) for each in found)
 
 
 def _version(version: Version) -> VersionTold:

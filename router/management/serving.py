@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from router.api.admin.endpoint import FIELD, Asked, Endpoint, Endpoints, Reply, Sent, Stream
 from router.core.errors import BadRequestError
-from router.core.scopes import Scope
 from router.management.audit import ASKED, Handler, audited
 from router.proxy.slow import ADMIN
 from router.proxy.unusual import expect
@@ -51,7 +50,7 @@ def _pattern(path: str, endpoints: Endpoints[Any]) -> str:
 def _route(endpoint: Endpoint[Any, Any, Any], path: str, handler: Handler) -> web.RouteDef:
     """Give a route. A HEAD may only ask for what could be read: it is what link checkers send."""
     if endpoint.method == "GET":
-        head = endpoint.scope is Scope.READ and not endpoint.streams
+        head = endpoint.reads and not endpoint.streams
         return web.get(path, handler, allow_head=head, expect_handler=expect)
     return web.route(endpoint.method, path, handler, expect_handler=expect)
 
@@ -79,7 +78,7 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Handler:
         body = reply.told.model_dump_json(exclude_unset=True).encode()
         return web.Response(body=body, status=reply.status, content_type="application/json", headers=reply.headers)
 
-    served = answer if endpoint.passes or endpoint.scope is Scope.READ else audited(endpoint, answer)
+    served = answer if endpoint.passes or endpoint.reads else audited(endpoint, answer)
     vars(served)["scope"] = endpoint.scope
     vars(served)["lasts"] = endpoint.lasts
     return served

@@ -135,7 +135,8 @@ async def test_what_is_wrong_is_not_written(managed):
     ):
         status, told = await managed.write(wrong)
         assert (status, bool(told["problems"])) == (422, True)
-        assert "router.yaml:" in told["problems"][0]
+        assert told["problems"][0]["file"].endswith("router.yaml")
+        assert told["problems"] == (await managed.ask("POST", "/admin/plan", wrong))[1]["problems"]
     assert managed.path.read_bytes() == before
     assert not managed.path.with_name("router.yaml.bak").exists()
 
@@ -155,6 +156,9 @@ async def test_what_comes_from_the_disk_alone(managed, was, is_, key):
     """The answer names the key, and says where it is changed."""
     text, _ = await managed.shown()
     before = managed.path.read_bytes()
+    status, told = await managed.ask("POST", "/admin/plan", text.replace(was, is_))
+    assert status in {200, 403, 422}
+    assert status != 200 or told["locked"] == [key]
     status, told = await managed.write(text.replace(was, is_))
     assert (status, told["error"]["message"]) == (403, f"Changed on the disk alone, not by HTTP: {key}.")
     assert managed.path.read_bytes() == before
@@ -212,6 +216,11 @@ async def test_versions_are_kept(managed):
     assert (await managed.write(old["text"]))[0] == 200
     assert managed.path.read_text() == first.replace("[demo]", "[demo, other]")
     assert [each["by"] for each in await versions()] == ["ops", "edited", "ops", "edited"]
+    # The same text, written on the disk, isn't the admin's.
+    for text in (first, managed.path.read_text()):
+        managed.path.write_text(text)
+        assert (await managed.ask("POST", "/admin/reload"))[0] == 200
+    assert [each["by"] for each in await versions()][:3] == ["edited", "edited", "ops"]
     assert (await managed.ask("GET", "/admin/config/versions/1"))[0] == 404
     assert (await managed.ask("GET", "/admin/config/versions/x"))[0] == 400
 

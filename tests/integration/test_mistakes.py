@@ -117,7 +117,7 @@ async def test_a_reading_that_hangs_holds_up_neither_the_next_nor_the_end(tmp_pa
     app = App(loaded.config, tmp_path, reloader=reloader)
     await app.start()
     try:
-        assert "could not be read within 0.1 s" in (await reloader.reload()).problems[0]
+        assert "could not be read within 0.1 s" in str((await reloader.reload()).problems[0])
         hangs = False
         assert (await reloader.reload()).problems == ()
         hangs = True

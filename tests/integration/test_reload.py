@@ -214,14 +214,14 @@ async def test_a_mistake_changes_nothing(edited, session):
     async with FakeEngine() as one:
         router = await edited(remote(one))
         last = await router.becomes("backends: [{url: 1}]\nlimits: {retires: 2}\n")
-        assert [problem.partition("router.yaml:")[2] for problem in last.problems] == [
+        assert [str(problem).partition("router.yaml:")[2] for problem in last.problems] == [
             "3:12 backends[0].url: expected text, got 1; put it in quotes",
             "4:10 limits.retires: there is no such key; did you mean 'retries'?",
         ] or last.problems
         assert len(last.problems) == 2
         assert await stream(session, router) == "b0"
         async with session.get(f"{router.app.url}/admin/status") as answer:
-            assert (await answer.json())["reload"]["problems"] == list(last.problems)
+            assert (await answer.json())["reload"]["problems"] == [each.told() for each in last.problems]
         assert not (await router.becomes(remote(one))).problems
 
 
@@ -240,7 +240,7 @@ async def test_a_launch_that_cannot_be_changes_nothing(edited, session):
     async with FakeEngine() as one:
         router = await edited(remote(one))
         last = await router.becomes(remote(one) + DEMO.replace("any", "missing") % "" + "routes: {x: demo}\n")
-        assert last.problems == ("backends[1] (demo): missing: there is no such model",)
+        assert list(map(str, last.problems)) == ["backends[1] (demo): missing: there is no such model"]
         assert await status_of(session, router, "x") == 404
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Protocol
 from pydantic import Field, RootModel
 
 from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Nothing, Reply, Told
-from router.api.admin.status import ReloadTold, StepTold
+from router.api.admin.status import ProblemTold, ReloadTold, StepTold
 from router.core.scopes import Admin, Scope
 
 
@@ -22,21 +22,15 @@ class FileTold(Told):
     text: str
 
 
-class ProblemTold(Told):
-    """A mistake: where, and what would be right. Lines and columns count from 1; what isn't in a file has neither."""
-
-    file: str | None
-    line: int | None
-    column: int | None
-    key: str
-    message: str
-
-
 class PlanTold(Told):
-    """What a reload would do; or the mistakes, and it would do nothing."""
+    """What a reload would do; or the mistakes, and it would do nothing.
+
+    `locked` are changed keys that are for the disk alone: PUT /admin/config is refused with them.
+    """
 
     problems: tuple[ProblemTold, ...]
     steps: tuple[StepTold, ...]
+    locked: tuple[str, ...] = ()
 
 
 class PlanAsked(Asked):

@@ -124,13 +124,14 @@ class Endpoint(Generic[P, A, T]):
     `qwen` answers. `others` are the statuses of answers of type `tells` beside 200, with their meaning, and `errors`
     those of answers with a `fails` beside 400, 401 and 403; a status that is in both may have either. With `streams`,
     the answer is a stream of server-sent events, each with a `tells`. With `passes`, the part gets the request itself,
-    and gives the response. `ends`: it ends requests, and is answered while the router stops, as what only reads.
+    and gives the response. `ends`: it ends requests, and is answered while the router stops, as what only reads. With
+    None for a `scope`, it only reads, and any admin may ask.
     """
 
     operation: str
     method: str
     path: str
-    scope: Scope
+    scope: Scope | None
     doc: str
     asks: type[A]
     tells: type[T]
@@ -146,7 +147,12 @@ class Endpoint(Generic[P, A, T]):
     @property
     def lasts(self) -> bool:
         """Whether it is answered while the router stops."""
-        return self.ends or self.scope is Scope.READ
+        return self.ends or self.reads
+
+    @property
+    def reads(self) -> bool:
+        """Whether it changes nothing."""
+        return self.scope in {None, Scope.READ}
 
     @property
     def is_text(self) -> bool:

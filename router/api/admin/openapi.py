@@ -53,7 +53,7 @@ def _operation(each: Endpoint[Any, Any, Any], shapes: dict[type[Any], Any], know
     return {
         "operationId": each.operation,
         "summary": each.doc,
-        "x-scope": each.scope.value,
+        **({} if each.scope is None else {"x-scope": each.scope.value}),
         **_asked(each, known[each.asks.__name__]),
         "responses": {
             str(status): {

@@ -83,7 +83,7 @@ add fields to answers, but take none away.
 
 def page(table: Sequence[Endpoint[Any, Any, Any]]) -> str:
     """Write the page."""
-    rows = [f"| `{each.method} {each.path}` | {each.scope} | {each.doc} |" for each in table]
+    rows = [f"| `{each.method} {each.path}` | {each.scope or 'any'} | {each.doc} |" for each in table]
     listed = "\n".join(["## Endpoints", "", "| | scope | |", "|---|---|---|", *rows, ""])
     return "\n".join([_INTRODUCTION, listed, *("\n".join(_endpoint(each)) for each in table)])
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Protocol
 from pydantic import ConfigDict, Field, RootModel
 
 from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Nothing, Told
+from router.config.problems import Problem
 from router.core.scopes import Admin, Scope
 
 
@@ -158,12 +159,26 @@ class StepTold(Told):
     but: str
 
 
+class ProblemTold(Told):
+    """A mistake: where, and what would be right. Lines and columns count from 1; what isn't in a file has neither."""
+
+    file: str | None
+    line: int | None
+    column: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        """`router.yaml:14:7 server.port: …`, as the log has it."""
+        return str(Problem(self.file or "", self.line, self.column, self.key, self.message))
+
+
 class ReloadTold(Told):
     """A reload: when, in seconds since the epoch, how long it took, its steps; or the mistakes, and nothing changed."""
 
     at: float
     seconds: float
-    problems: tuple[str, ...]
+    problems: tuple[ProblemTold, ...]
     steps: tuple[StepTold, ...]
 
 
@@ -283,7 +298,7 @@ WHOAMI: Final = Endpoint[ManagedStatus, Nothing, AdminTold](
     operation="whoami",
     method="GET",
     path="/admin/whoami",
-    scope=Scope.READ,
+    scope=None,
     doc="Whose key this is, and what it may do.",
     asks=Nothing,
     tells=AdminTold,

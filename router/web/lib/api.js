@@ -64,8 +64,14 @@ export async function refusal(response) {
   const text = await response.text()
   let told
   try { told = JSON.parse(text) } catch { /* it isn't the router's own */ }
-  const said = told?.error?.message ?? told?.error ?? told?.problems?.join("\n")
+  const said = told?.error?.message ?? told?.error ?? told?.problems?.map(whole).join("\n")
   return new ApiError(said || text.slice(0, 500) || `${response.status} ${response.statusText}`, response.status, told)
+}
+
+/** A mistake in one line, as the router's log has it. @param {{file: string | null, line: number | null, column: number | null, key: string, message: string}} each */
+export function whole({file, line, column, key, message}) {
+  const at = [file, line, column].filter(part => part !== null).join(":")
+  return at ? `${at}${key && ` ${key}`}: ${message}` : message
 }
 
 /** One part of a path, whatever a name has in it: slashes stay, as the router's paths have them. @param {string} name */

@@ -16,7 +16,6 @@ import {stepsView} from "../components/steps.js"
 
 const PAUSE = 400
 const FILE = "/admin/config/file"
-const PLACED = /^(.*):(\d+)(?::(\d+))? (?:(\S+): )?(.*)$/s
 
 /** @typedef {{file: string | null, line: number | null, column: number | null, key: string, message: string}} Problem */
 /** @typedef {{file: string, etag: string, text: string}} File what the router has, and `draft` is a change of it */
@@ -85,6 +84,8 @@ export function open() {
   }
 
   function typed() {
+    // What was saved or read before is not about this text.
+    outcome.hidden = true
     buttons()
     clearTimeout(timer)
     timer = setTimeout(plan, PAUSE)
@@ -100,23 +101,23 @@ export function open() {
     try {
       const response = await send("/admin/plan", {text: text.value, signal: ending.signal})
       if (!response.ok && response.status !== 422) throw await refusal(response)
-      const {problems, steps} = await response.json()
-      if (planning === ending) tell(problems, steps)
+      const {problems, steps, locked} = await response.json()
+      if (planning === ending) tell(problems, steps, locked)
     } catch (/** @type {any} */ error) {
       if (!ending.signal.aborted) tell([{file: null, line: null, column: null, key: "", message: error.message}], [])
     }
   }
 
-  /** @param {Problem[]} problems @param {import("../components/steps.js").Step[]} steps */
-  function tell(problems, steps) {
+  /** @param {Problem[]} problems @param {import("../components/steps.js").Step[]} steps @param {string[]} [locked] what is for the disk alone */
+  function tell(problems, steps, locked = []) {
     text.mark(problems.filter(isHere).map(each => ({line: each.line, column: each.column, message: each.message})))
     const changes = steps.filter(each => each.do !== "keep").length
     say(summary, problems.length ? problems.length === 1 ? "One problem" : `${problems.length} problems` : isDirty() ? changes ? "It is right. It would do this:" : "It is right." : "This is in force.")
-    isWrong = problems.length > 0
+    isWrong = problems.length > 0 || (locked.length > 0 && may("configure"))
     buttons()
     summary.dataset.tone = problems.length ? "bad" : "good"
     if (problems.length) fill(found, h("ul.problems", {}, problems.map(each => h("li", {}, problem(each)))))
-    else fill(found, stepsView(steps, isDirty() ? "Nothing would change." : "Nothing is left to take over."))
+    else fill(found, locked.length > 0 && h("p.notice", {dataset: {tone: "warn"}}, `Changed on the disk alone, so this can't be saved here: ${locked.join(", ")}. Copy the text, and put it into the file.`), stepsView(steps, isDirty() ? "Nothing would change." : "Nothing is left to take over."))
   }
 
   /** @param {Problem} each */
@@ -141,7 +142,7 @@ export function open() {
       if (response.status === 412) again = meet(await ask(FILE))
       else if (response.status === 422) {
         const {problems} = await response.json()
-        tell(problems.map(placed), [])
+        tell(problems, [])
         toast("Not saved: it has mistakes.", "bad")
       } else if (!response.ok) throw await refusal(response)
       else {
@@ -176,7 +177,7 @@ export function open() {
       const {problems, steps, seconds} = await response.json()
       if (problems.length) {
         outcome.hidden = false
-        fill(outcome, h("p.figure", {role: "status"}, "The file has mistakes; nothing has changed."), h("ul.problems", {}, problems.map((/** @type {string} */ each) => h("li", {}, problem(placed(each))))))
+        fill(outcome, h("p.figure", {role: "status"}, "The file has mistakes; nothing has changed."), h("ul.problems", {}, problems.map((/** @type {Problem} */ each) => h("li", {}, problem(each)))))
       } else finished(`Read again in ${duration(seconds)}.`, steps)
       load()
     } catch (/** @type {any} */ error) {
@@ -268,12 +269,6 @@ export function open() {
 
 /** @param {string} title @param {string} before @param {string} after */
 const show = (title, before, after) => dialog(title, [diffView(before, after, title)], {yes: "Close", no: "", large: true})
-
-/** A problem of its words: `router.yaml:14:7 server.port: …`. @param {string} said @returns {Problem} */
-function placed(said) {
-  const [, file = null, line = null, column = null, key = "", message = said] = PLACED.exec(said) ?? []
-  return {file, line: line === null ? null : Number(line), column: column === null ? null : Number(column), key, message}
-}
 
 /** All of the configuration, its defaults included. */
 function inForce() {

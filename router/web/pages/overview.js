@@ -3,7 +3,7 @@
  * @module
  */
 
-import {ApiError, ask} from "../lib/api.js"
+import {ApiError, ask, whole} from "../lib/api.js"
 import {fill, h, keyed, say} from "../lib/dom.js"
 import {bytes, clock, duration, number} from "../lib/format.js"
 import {state, subscribe} from "../lib/store.js"
@@ -120,7 +120,7 @@ function device(first) {
 /** What a person should look at first. @param {any} status @param {any[]} models */
 function problems(status, models) {
   const found = []
-  if (status.reload?.problems.length) found.push({tone: "bad", text: `router.yaml was not taken over: ${status.reload.problems[0]}`})
+  if (status.reload?.problems.length) found.push({tone: "bad", text: `router.yaml was not taken over: ${whole(status.reload.problems[0])}`})
   for (const each of models) if (each.failure) found.push({tone: "bad", text: `${each.name}: ${each.failure.reason}`})
   for (const each of status.backends)
     if (!["up", "healthy", "ok"].includes(each.health) && each.reason && !models.some(one => one.name === each.name && (one.failure || one.state === "unloaded")))

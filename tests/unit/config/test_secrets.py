@@ -183,8 +183,15 @@ def _models(annotation: object) -> list[type[BaseModel]]:
         (("auth", "keys", 1, "weight"), ("auth", "keys", 1, "weight")),
         (("auth", "keys", 1, "wieght", 0), ("auth", "keys", 1, "…", 0)),
         (("server", "prot"), ("server", "prot")),
+        (("routes", "z", "set", "top_k"), ("routes", "z", "set", "top_k")),
+        (("routes", "z", "set", "SETSEC-17"), ("routes", "z", "set", "…")),
+        (("routes", "z", "at_most", "sk-17"), ("routes", "z", "at_most", "…")),
+        (("routes", "default", "to", 0), ("routes", "default", "to", 0)),
+        (("backends", 0, "launch", "args", "--ctx-sise"), ("backends", 0, "launch", "args", "--ctx-sise")),
+        (("backends", 0, "launch", "args", "0a1b2c3d4e5f6a7b8c"), ("backends", 0, "launch", "args", "…")),
+        (("backends", 0, "launch", "args", "a1b2c3d4e5f6a7b8c"), ("backends", 0, "launch", "args", "…")),
     ],
 )
 def test_a_path_that_may_be_shown(path, shown):
-    """Below a secret key, only the keys that there are."""
+    """Below a secret key, only the keys that there are; where any name may stand, only what looks like one."""
     assert public(path) == shown
