@@ -15,7 +15,7 @@ JOBLESS := env -u MAKEFLAGS   # for tests that run make: it would look for the j
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-pure collected browser-if-there test-engines test-performance test-endurance test-browser test-clients compatibility check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-pure collected browser-if-there prometheus-if-there test-engines test-performance test-endurance test-browser test-prometheus test-clients compatibility check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -47,6 +47,9 @@ test-endurance: setup pure  ## what takes minutes: processes killed at random mo
 
 test-browser: setup pure .venv/chromium  ## what web pages can do, ours and others, in a real Chromium
 	$(BIN)/python -m pytest tests/browser
+
+test-prometheus: setup pure .venv/prometheus  ## metrics, boards and alerts, in a real Prometheus
+	$(BIN)/python -m pytest tests/prometheus
 
 test-clients: setup pure .clients/ready  ## real programs before the router: Claude Code, Codex, aider, … (3 GB; Node 20 or newer)
 	@$(ALONE) true 2>/dev/null || echo "No network of its own can be made here: the programs could reach the internet."
@@ -80,16 +83,19 @@ test: setup pure  ## every check and test, and those of the hot path again as it
 	$(BIN)/python -m pytest $(TOGETHER) --numprocesses=6 tests/unit/core tests/unit/http1 tests/unit/proxy tests/unit/translate \
 		tests/integration/proxy tests/integration/test_install.py::test_this_checkout_runs_from_any_folder   # the others build from the sources
 
-test-pure: check collected browser-if-there
+test-pure: check collected browser-if-there prometheus-if-there
 	$(BIN)/coverage erase
 	$(JOBLESS) $(BIN)/coverage run -m pytest $(TOGETHER) $(DECIDES)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
 	$(JOBLESS) $(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES)) $(ALL) \
-		$$([ ! -e .venv/chromium ] || echo tests/browser)
+		$$([ ! -e .venv/chromium ] || echo tests/browser) $$([ ! -e .venv/prometheus ] || echo tests/prometheus)
 
 browser-if-there:
 	@$(MAKE) --no-print-directory .venv/chromium || echo "tests/browser is left out."
+
+prometheus-if-there:
+	@$(MAKE) --no-print-directory .venv/prometheus || echo "tests/prometheus is left out."
 
 # Once, before several processes would each compile the tests and what they import for themselves.
 collected: .venv/dev
@@ -159,6 +165,14 @@ clean:  ## remove what setup made
 		[ "$$(id -u)" = 0 ] && which apt-get >/dev/null && echo "Installing Chromium, for the web page's tests." && \
 		{ apt-get -qq update; apt-get -qq install --yes --no-install-recommends chromium; } >.venv/chromium.log 2>&1; } || { \
 		echo "A Chromium is needed: apt install chromium, or name one: make test-browser CHROMIUM=/path/of/it"; exit 2; }
+	@touch $@
+
+# Debian's, with promtool, where it may be installed; its service isn't started.
+.venv/prometheus: .venv/dev
+	@{ [ -n "$$PROMETHEUS" ] && [ -n "$$PROMTOOL" ]; } || { which prometheus && which promtool; } >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && which apt-get >/dev/null && echo "Installing Prometheus, for the tests of metrics and alerts." && \
+		{ apt-get -qq update; RUNLEVEL=1 apt-get -qq install --yes --no-install-recommends prometheus; } >.venv/prometheus.log 2>&1; } || { \
+		echo "A Prometheus is needed: apt install prometheus, or name it: make test-prometheus PROMETHEUS=… PROMTOOL=…"; exit 2; }
 	@touch $@
 
 # Where nothing can be compiled, the sources run as they are.

@@ -37,6 +37,7 @@ scrape_configs:
   - job_name: router
     authorization: {credentials_file: /etc/prometheus/router.key}
     static_configs: [{targets: ["gpu-box:8001"]}]
+rule_files: [alerts.yml]
 ```
 
 On a network where everybody may know the names of models, keys and backends, no key is needed:
@@ -45,6 +46,9 @@ On a network where everybody may know the names of models, keys and backends, no
 telemetry:
   metrics: open
 ```
+
+[dashboards/](../dashboards) has boards for Grafana (`overview.json`, `models.json`, `machine.json`: import them, and
+choose the data source) and rules for alerts (`alerts.yml`).
 
 ## Engines' own metrics
 
