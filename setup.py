@@ -16,6 +16,7 @@ HOT = [
         f"router/core/{name}.py"
         for name in (
             "access",
+            "accounts",
             "admission",
             "affinity",
             "apis",
@@ -46,6 +47,7 @@ HOT = [
             "memory/states",
             "memory/wanting",
             "progress",
+            "prompts",
             "record",
             "retry",
             "stall",
@@ -61,6 +63,8 @@ HOT = [
             "answer",
             "attempt",
             "attempts",
+            "caller",
+            "charging",
             "connections",
             "directory",
             "downstream",

@@ -49,6 +49,7 @@ from router.management.history import Historian
 from router.management.machine import Machine
 from router.management.metrics import CatalogNames
 from router.management.usage import Usage
+from router.proxy.charging import Charging
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules
 from router.proxy.resolve import Names
@@ -116,6 +117,7 @@ class App:
             on_want=self._want,
         )
         self.rules = Rules(chance)
+        charging = self.rules.charging = Charging(self.plane.loop.time)
         self.rules.nameless = self._nameless
         most = config.limits.max_connections
         room = most if files is None else min(most, room_for_clients(files))
@@ -129,7 +131,7 @@ class App:
         devices = Devices(self.fleet)
         self.fleet.held = devices.held
         self._historian = Historian(self.plane, Machine(devices))
-        self._ended.counters.append(self._historian.history.ended)
+        self._ended.counters += [self._historian.history.ended, charging.settle]
         self._ended.count(Usage(self.plane, folder / config.state.dir, self._entry_of))
         self._set_up(config)
 

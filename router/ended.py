@@ -3,6 +3,7 @@
 Who only counts hears of them many at a time, when their lines are written (`telemetry.access`), off the hot path.
 """
 
+import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 import structlog
 
 from router.core.ending import Ending
+from router.core.over_limit import AGAIN, AT_LIMIT, LimitError
 from router.core.record import ANSWERED, Record
 from router.management.requests import Recent
 from router.management.usage import Usage
 from router.telemetry.access import AccessLog
 from router.telemetry.files import Rotation
 from router.telemetry.logs import Form, printable, terminal_of
+from router.telemetry.refusals import RefusalLog
 
 log = structlog.get_logger("router")
 
@@ -32,6 +35,8 @@ class Ended:
     def __init__(self) -> None:
         self.recent = Recent()
         self.counters: list[Counter] = []
+        # Those of keys at their limits: anybody with a key can send as many as they like.
+        self._at_limit = RefusalLog()
         self._access: AccessLog | None = None
         self._settings = Form.AUTO, Rotation()
 
@@ -57,7 +62,10 @@ class Ended:
         self.recent.add(record)
         if self._access is not None:
             self._access.write(record)
-        if record.outcome != ANSWERED:
+        if record.error in AT_LIMIT:
+            said = LimitError(record.outcome.partition(AGAIN)[0])
+            self._at_limit.note(said, record.client, record.path, asyncio.get_running_loop().time())
+        elif record.outcome != ANSWERED:
             log.warning(
                 f"POST {record.path}: {printable(record.outcome)}",
                 status=record.status,

@@ -46,7 +46,7 @@ _RUN = re.compile(rb'(?:"(?!")[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+,[ \t\r\n]*+)
 _LIST = re.compile(rb'"(?!content")[^"\\]{1,64}"\s*+:\s*+\[\s*+"\Z')
 """What is before the first text of such a list."""
 
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_"
+BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_"
 _DECODED = (b"data:text/", b"data:application/json")
 """How files begin whose text translators read."""
 
@@ -91,6 +91,11 @@ class Texts:
         self.size += sum([len(piece) for piece in pieces])
         self._texts.append(pieces)
         return b"[[%s:%d:%x]]" % (self._secret, len(self._texts) - 1, digest)
+
+    @property
+    def words(self) -> int:
+        """The bytes of those that are text, not base64."""
+        return sum([len(piece) for pieces in self._texts if _has_words(pieces) for piece in pieces])
 
     def filled(self, outline: bytes) -> list[bytes]:
         """Give what an outline stands for, in pieces, as far as it has come."""
@@ -262,7 +267,7 @@ class Outline(Outliner):
 
     def _take(self, piece: bytes) -> None:
         """Cut out a piece, or leave it if it is no valid text, or is read."""
-        if self._translatable and not self._read and piece.translate(None, _BASE64):
+        if self._translatable and not self._read and piece.translate(None, BASE64):
             self._read = True
             self._outline += b"".join(self._cut)
             self._cut, self._digest = [], 0
@@ -285,6 +290,11 @@ class Outline(Outliner):
             outline = b"".join(self.texts.filled(outline))
             self.texts.forget()
         return outline
+
+
+def _has_words(pieces: list[bytes]) -> bool:
+    """Tell whether there is a byte that base64 hasn't, where a text would have one."""
+    return any(piece[:KEPT].translate(None, BASE64) for piece in pieces[:4])
 
 
 def _are_texts(piece: bytes) -> bool:

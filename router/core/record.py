@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from router.core.apis import OLLAMA_STREAMS, RESPONSES
+from router.core.limits import Charge
 from router.core.timeline import Try, Wait
 
 TAIL = 2048
@@ -157,7 +158,8 @@ class Record(msgspec.Struct):
     of these bytes. `waited` is the part of `duration` spent waiting for a backend with room. `key` is the name of the
     key that was shown. `hedge` is how a second attempt ended, if there was one: "won" or "lost". `client` is its
     connection's address. `tries` and `waits` are its attempts and its times in the queue, each in the order of their
-    ends. `error` is the code of the router's own error that its client was told; empty: none.
+    ends. `error` is the code of the router's own error that its client was told; empty: none. `charge` is what its
+    key is charged, if that has limits.
     """
 
     id: str
@@ -179,6 +181,7 @@ class Record(msgspec.Struct):
     tries: tuple[Try, ...] = ()
     waits: tuple[Wait, ...] = ()
     error: str = ""
+    charge: Charge | None = None
 
 
 _SAYS_ERROR = re.compile(

@@ -248,18 +248,24 @@ class Answer:
         is_cut = not end and self.head is not None and self.head.framing is CHUNKED and request.http11
         self._sink.finish(keep_alive=request.keep_alive and not is_cut)
 
-    def break_off(self, error: RouterError, interrupt: "Callable[[bytes], bytes] | None", words: bytes = b"") -> int:
+    def break_off(
+        self,
+        error: RouterError,
+        interrupt: "Callable[[bytes], bytes] | None",
+        words: bytes = b"",
+        lines: bytes = b"",
+    ) -> int:
         """Say why there is no more. Give the status that the client got.
 
         `interrupt` frames words behind what the engine gave (upstream.Connection.interrupt); None: there is no engine.
-        `words` are those of a stream that is translated; those of /v1/responses are its proper end.
+        `words` are those of a stream that is translated; those of /v1/responses are its proper end. `lines` go into the
+        head, if that has yet to be sent.
         """
         request, head, self.error = self._request, self.head, error.code
         path, keep_alive = request.head.path, request.keep_alive
         # With `_lead` the head of an answer was made, but nothing of it was sent yet.
         if self.state is WAITING or self._lead:
-            cors = request.caller.cors
-            self._write(error_answer(error, path, request.id, keep_alive=keep_alive, cors=cors))
+            self._write(error_answer(error, path, request.id, keep_alive=keep_alive, cors=lines))
             self._sink.finish(keep_alive=keep_alive)
             return error.status
         ends = bool(words) and path == RESPONSES

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, cast
 from router.core.errors import BadRequestError, RouterError
 from router.http1.requests import TLS_HANDSHAKE, is_well_formed, without_empty_lines
 from router.proxy.answer import WAITING
+from router.proxy.caller import ANYBODY
 from router.proxy.exchange import Exchange
 from router.proxy.heads import CHUNKS, MAX_REQUEST_HEAD, RequestHead, parse_request, path_in
 from router.proxy.incoming import Incoming
 from router.proxy.lane import GUEST_TIMEOUT, HEALTH, HIGH_WATER, MAX_PIPELINED, Lane
-from router.proxy.requests import ANYBODY, FULL, NO_TLS, address_of, error_answer, late_head
+from router.proxy.requests import FULL, NO_TLS, address_of, error_answer, late_head
 from router.proxy.uploads import BODY_TIMEOUT, late_body
 
 if TYPE_CHECKING:

@@ -80,6 +80,7 @@ class Exchange(UnderWay):
         plane, model = self._plane, self.request.model
         plane.entered(self)
         try:
+            self.charge(self._attempts.body)
             way = self._attempts.elect(self._attempts.resolve(self.began))
             if self.request.elective:
                 told = self._attempts.unload(way)
@@ -111,7 +112,7 @@ class Exchange(UnderWay):
     def _wait(self, way: "Way", queue: str, unfit: "tuple[Backend, ...]" = ()) -> None:
         """Wait for a backend with room, or for one that is about to be there. Raises QueueFullError."""
         if self._waiting is None:
-            lines = self._explained + self.request.caller.cors
+            lines = self._explained + self.lines(self._plane.loop.time())
             if not self.request.keep_alive:
                 lines += b"connection: close\r\n"
             self._waiting = Waiting(self, self._plane, way, lines)
@@ -147,7 +148,8 @@ class Exchange(UnderWay):
     def _cut(self, error: "RouterError", outcome: str) -> None:
         attempt = self._attempts.current
         words = b"" if attempt is None or attempt.between is None else attempt.between.last_words(error)
-        self._finish(self.answer.break_off(error, None if attempt is None else attempt.interrupt, words), outcome)
+        interrupt, lines = None if attempt is None else attempt.interrupt, self.lines(self._plane.loop.time())
+        self._finish(self.answer.break_off(error, interrupt, words, lines), outcome)
 
     def pause(self) -> None:
         """Read no more from the engine: the client is slower."""
@@ -378,11 +380,11 @@ class Exchange(UnderWay):
         if self._attempts.hedge is not None:
             self._attempts.end_hedge()
         self._attempts.forget_body()
-        lines = self._explained + self.request.caller.cors
+        name, now = self._attempts.tried[-1].backend.name, self._plane.loop.time()
+        lines = self._explained + self.lines(now)
         if self._waiting is not None:
             lines += b"x-router-queue-ms: %d\r\n" % (self._waiting.waited * 1000)
-        name, now = self._attempts.tried[-1].backend.name, self._plane.loop.time()
-        self.answer.begin(head, length, name, lines, now, pings=pings)
+        self.answer.begin(self.ours(head), length, name, lines, now, pings=pings)
 
     def _note_beginning(self, attempt: Attempt, now: float) -> None:
         self.answer.speak(now)
@@ -427,6 +429,7 @@ class Exchange(UnderWay):
         if begun_at is None:
             self._look_for_beginning(attempt, now)
             return
+        self.charge_on(now)
         progress, limit = self._progress, self._plane.limits.idle_timeout
         if progress is None:
             progress = self._progress = AnswerProgress(begun_at, attempt.tokens_read)
@@ -492,5 +495,6 @@ class Exchange(UnderWay):
             waiting.leave()
         attempts.close(outcome)
         now = self._plane.loop.time()
+        self.settle_up(attempts.tried[-1].backend.name if attempts.tried else "", now)
         record = record_of(self, waiting, attempts.tried, attempts.tries, attempts.raced, status, outcome, now)
         self._plane.finished(self, record)

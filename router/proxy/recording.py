@@ -61,4 +61,5 @@ def record_of(
         tries,
         () if waiting is None else waiting.waits,
         answer.error,
+        request.charge,
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from itertools import count
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -27,10 +27,15 @@ from router.core.outline import Outline, Outliner, Texts
 from router.core.peek import Stay, peek
 from router.core.scopes import Admin, Scope
 from router.http1.heads import Headers, status_line
+from router.proxy.caller import Caller
 from router.proxy.heads import OURS, RequestHead
 from router.proxy.naming import addressed, completed
 from router.proxy.uploads import DEFAULT_BUDGET, Upload, Uploads
 from router.telemetry.refusals import RefusalLog
+
+if TYPE_CHECKING:
+    from router.core.limits import Charge
+    from router.proxy.charging import Charging
 
 _MOST_EXPLAINED = 16
 """Most candidates in an x-router-explain header."""
@@ -52,26 +57,6 @@ _PREFLIGHT_LASTS = 7200
 """Seconds for which a browser may remember a preflight's answer: the most that any browser allows."""
 
 
-class Caller:
-    """Whose key a client showed (`name`), and the priority class of its requests, unless they ask for a later one.
-
-    `cors` are the lines of its answers' heads that let a page of another origin read them. `address` is the client's.
-    `key` is None where the router has no keys.
-    """
-
-    # As `Request`: no NamedTuple.
-
-    def __init__(
-        self, name: str = "", priority: int = 0, cors: bytes = b"", address: str = "", key: Key | None = None
-    ) -> None:
-        self.name: Final = name
-        self.priority: Final = priority
-        self.cors: Final = cors
-        self.address: Final = address
-        self.key: Final = key
-
-
-ANYBODY = Caller()
 _NONE: Mapping[str, str] = MappingProxyType({})
 _NOBODY: Final = Keys()
 _NO_ADMINS: Mapping[bytes, Admin] = MappingProxyType({})
@@ -83,7 +68,8 @@ class Request:
     `credentials` are the client's header lines with a key for the backend, if the router has no keys of its own.
     Without `http11` no chunk may be sent. `keep_alive`: the client's connection may go on after the answer. `priority`
     is its class in the queue, the lowest first. `stay` is what it says of how long its model stays loaded, if it does.
-    `elective` and `counts` are as in its head. With `texts`, its body is an outline (`core.outline`).
+    `elective` and `counts` are as in its head. With `texts`, its body is an outline (`core.outline`). `charge` is what
+    its key is charged, once it has begun, if that has limits.
     """
 
     # No msgspec.Struct, no NamedTuple: attributes of a compiled class are read in a tenth of the time.
@@ -117,6 +103,7 @@ class Request:
         self.elective: Final = elective
         self.counts: Final = elective and head.counts
         self.texts: Final = texts
+        self.charge: Charge | None = None
 
     def size(self, body: bytes) -> int:
         """Give the bytes that a body has."""
@@ -134,6 +121,8 @@ class Rules:
         self.draining = False
         self.uploads = Uploads(b"%032x" % source.getrandbits(128))
         self.refusals = RefusalLog()
+        # Who charges the requests of keys that have limits.
+        self.charging: Charging | None = None
         # The name that requests without one mean; empty: there is none (`Catalog.nameless`).
         self.nameless: Callable[[], str] = str
         self.set_up()
@@ -164,6 +153,8 @@ class Rules:
         # One upload alone never has to make room.
         self.uploads.budget = max(max_uploads, max_body)
         # A new object each time, so that heads which an earlier one let in are checked again.
+        if self.charging is not None:
+            self.charging.set_up(keys)
         self.gate = Gate(keys, admins, access or Access())
 
     def admit(self, headers: Headers, path: str, authority: str = "", address: str = "") -> Caller:
@@ -178,7 +169,10 @@ class Rules:
         asked = asked_of(headers, authority)
         key = self.gate.client(headers, asked, path, self._clock())
         cors = self._cors(asked)
-        return Caller(cors=cors, address=address) if key is None else Caller(key.name, key.priority, cors, address, key)
+        if key is None:
+            return Caller(cors=cors, address=address)
+        payer = None if self.charging is None else self.charging.payer(key.name)
+        return Caller(key.name, key.priority, cors, address, key, payer)
 
     def check_time(self, key: Key | None) -> None:
         """Check again the key that let in a request before, for the next one. Raises UnauthorizedError."""

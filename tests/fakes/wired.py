@@ -10,12 +10,13 @@ from router.core.outline import Texts
 from router.core.peek import Stay
 from router.core.retry import Failure
 from router.http1.bodies import CHUNKED, LENGTH
+from router.proxy.caller import ANYBODY, Caller
 from router.proxy.dialling import Address, ConnectError
 from router.proxy.exchange import Exchange
 from router.proxy.heads import ResponseHead, describe_request
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
 from router.proxy.pool import Pool
-from router.proxy.requests import ANYBODY, Caller, Request
+from router.proxy.requests import Request
 from router.proxy.resolve import Names
 from router.proxy.upstream import Connection, Receiver
 from tests.fakes.client import Client

@@ -25,8 +25,9 @@ from router.proxy.answer import (
     IllegalMomentError,
     Moment,
 )
+from router.proxy.caller import Caller
 from router.proxy.heads import RequestHead, ResponseHead
-from router.proxy.requests import Caller, Request
+from router.proxy.requests import Request
 from tests.fakes.client import Client
 
 CHAT = "/v1/chat/completions"

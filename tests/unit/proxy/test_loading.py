@@ -13,7 +13,7 @@ from router.core.health import WELL
 from router.core.memory.order import ByKey
 from router.core.peek import Stay
 from router.core.retry import Failure
-from router.proxy.requests import Caller
+from router.proxy.caller import Caller
 from tests.fakes.loading import LoadingScene
 from tests.fakes.wired import EVENT, Wires
 from tests.running import eventually

@@ -22,12 +22,11 @@ from router.core.keys import Key, Keys, digest
 from router.core.reshape import Reshape
 from router.core.scopes import Admin, Scope
 from router.http1.heads import Headers
+from router.proxy.caller import ANYBODY, Caller
 from router.proxy.dialling import Address
 from router.proxy.heads import describe_request, is_uuid, retry_after
 from router.proxy.pool import Pool
 from router.proxy.requests import (
-    ANYBODY,
-    Caller,
     Request,
     Rules,
     address_of,

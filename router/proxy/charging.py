@@ -1,0 +1,182 @@
+"""What limits of keys have to do with an exchange: its charge, the calendar, and the lines of its answer's head.
+
+A request of a key that has limits, or whose team has, is charged (`core.accounts`) when its exchange starts. What it
+generates is charged when the clock looks at all exchanges, and at its end. It is settled with its record, off the hot
+path. Other requests have no charge, and nothing of this is done for them.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import Final
+
+from router.core.accounts import Account, Accounts
+from router.core.apis import MESSAGES
+from router.core.ending import Ending
+from router.core.keys import Keys
+from router.core.limits import Charge, Left, Today
+from router.core.over_limit import duration
+from router.core.progress import Passed
+from router.core.prompts import BYTES_A_TOKEN, Rates, generates
+from router.core.record import Record, tokens_in
+from router.proxy.heads import ResponseHead
+
+SHIFT: Final = 1.0
+"""Seconds by which the machine's clock may differ from ours before the calendar is looked at again."""
+
+LEFT: Final = 499
+"""The status of a request whose client left."""
+
+_WHAT = (b"limit", b"remaining", b"reset")
+_KINDS = (b"requests", b"tokens")
+OPENAIS: Final = tuple([b"x-ratelimit-%s-%s" % (what, kind) for kind in _KINDS for what in _WHAT])
+ANTHROPICS: Final = tuple([b"anthropic-ratelimit-%s-%s" % (kind, what) for kind in _KINDS for what in _WHAT])
+"""Names of the lines of heads, which pages of other origins may read."""
+
+_ENVELOPE: Final = 256
+"""Bytes of an answer in one piece beside its text."""
+
+_THEIRS = re.compile(rb"\r\n(?:x|anthropic)-ratelimit-[^\r\n]*", re.IGNORECASE)
+
+Money = Callable[[str, str, int, int], float]
+"""Gives the price of tokens: of the model asked for, at a backend, so many of a prompt and generated ones."""
+
+
+class Charging:
+    """The accounts of keys, and what is needed to charge them.
+
+    `clock` is the loop's, in which everything here is told; `wall` gives the Unix time. `money` is None while nothing
+    has a price.
+    """
+
+    def __init__(self, clock: Callable[[], float], wall: Callable[[], float] = time.time) -> None:
+        self.accounts: Final = Accounts()
+        self.rates: Final = Rates()
+        self.money: Money | None = None
+        # The Unix time at the zero of the loop's clock.
+        self.offset = 0.0
+        self._payers: dict[str, Payer] = {}
+        self._clock: Final = clock
+        self._wall: Final = wall
+        self._today = Today(-1, -1, 0.0, 0.0)
+
+    def today(self, now: float) -> Today:
+        """Tell which day it is for the machine."""
+        offset = self._wall() - now
+        if now >= self._today.day_ends or abs(offset - self.offset) > SHIFT:
+            self.offset = offset
+            self._today = _day_of(now + offset, now)
+        return self._today
+
+    def set_up(self, keys: Keys) -> None:
+        """Take the keys that there are."""
+        self.accounts.set_up(keys.known.values(), self._clock())
+        self._payers = {name: Payer(account, self) for name, account in self.accounts.all().items()}
+
+    def payer(self, name: str) -> "Payer | None":
+        """Find who charges the requests of a key; None: it has no limits."""
+        return self._payers.get(name)
+
+    def restore(self, name: str, day: tuple[int, int, float], month: tuple[int, int, float]) -> None:
+        """Add what a key has used today and in this month, before the router started: requests, tokens and money."""
+        self.accounts.restore(name, self.today(self._clock()), day, month)
+
+    def settle(self, record: Record, said: Ending) -> None:
+        """Put what a request has used, as its engine has counted it, in the place of what was estimated."""
+        charge = record.charge
+        if charge is None:
+            return
+        prompt, completion = said.prompt_tokens, said.completion_tokens
+        if record.status >= 400 and not (record.status == LEFT and record.attempts):
+            prompt = completion = 0
+        elif prompt is not None and charge.size:
+            self.rates.learn(record.model, charge.size, prompt)
+        charge.settle(
+            charge.prompt if prompt is None else prompt,
+            charge.completion if completion is None else completion,
+            charge.cost,
+            self._clock(),
+            sent=record.backend is not None,
+        )
+
+
+class Payer:
+    """Charges the requests of one key to its account."""
+
+    def __init__(self, account: Account, charging: Charging) -> None:
+        self.account: Final = account
+        self._charging: Final = charging
+
+    def begin(self, model: str, size: int, now: float, *, learns: bool) -> Charge:
+        """Charge a request that has so many bytes of text; 0: it uses no tokens. Raises LimitError.
+
+        `learns`: its prompt is nothing but text, so its count says what a model's tokens come to in bytes.
+        """
+        charging = self._charging
+        tokens = charging.rates.tokens(model, size) if size else 0
+        charge = self.account.begin(now, charging.today(now), tokens)
+        charge.size = size if learns else 0
+        return charge
+
+    def end(self, charge: Charge, model: str, backend: str, now: float) -> None:
+        """Free the place of a request that is over, and estimate its money, if that is bounded."""
+        money, cost = self._charging.money, 0.0
+        if money is not None and backend and charge.has_budget:
+            cost = money(model, backend, charge.prompt, charge.completion)
+        charge.end(cost, now)
+
+    def lines(self, path: str, cors: bytes, now: float) -> bytes:
+        """Write the lines of an answer's head that tell what is left, behind those that let a page read it."""
+        account = self.account
+        account.turn(self._charging.today(now))
+        told = [each for each in account.nearest(now) if each is not None]
+        lines = cors + b"".join([_openais(each) for each in told])
+        exposed = OPENAIS
+        if path.startswith(MESSAGES):
+            at = now + self._charging.offset
+            lines += b"".join([_anthropics(each, at) for each in told])
+            exposed += ANTHROPICS
+        return lines + b"access-control-expose-headers: %s\r\n" % b", ".join(exposed) if cors else lines
+
+
+def generated(path: str, passed: Passed) -> int:
+    """Tell about how many tokens an answer has brought so far."""
+    if passed.streams:
+        return tokens_in(path, passed.events)
+    return max(0, int((passed.size - _ENVELOPE) / BYTES_A_TOKEN)) if generates(path) else 0
+
+
+def without_theirs(head: ResponseHead) -> ResponseHead:
+    """Leave out of a backend's head what it says of its own limits: they are the router's there, not a client's."""
+    lines = head.lines
+    return head._replace(lines=_THEIRS.sub(b"", lines)) if b"-ratelimit-" in lines.lower() else head
+
+
+def _day_of(wall: float, now: float) -> Today:
+    """Give the day of a Unix time by the machine's calendar; `now` is that time by the loop's clock."""
+    at = datetime.fromtimestamp(wall)  # noqa: DTZ006  (the machine's own time)
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    tomorrow = midnight + timedelta(days=1)
+    first = (midnight.replace(day=1) + timedelta(days=31)).replace(day=1)
+    # A day of 23 or 25 hours has these.
+    ends, month_ends = (now + each.timestamp() - wall for each in (tomorrow, first))
+    return Today(at.toordinal(), at.year * 12 + at.month, ends, month_ends)
+
+
+def _openais(left: Left) -> bytes:
+    kind, remaining, resets = left.kind.encode(), max(0, int(left.left)), duration(left.resets).encode()
+    return b"x-ratelimit-limit-%s: %d\r\nx-ratelimit-remaining-%s: %d\r\nx-ratelimit-reset-%s: %s\r\n" % (
+        kind, int(left.most), kind, remaining, kind, resets
+    )  # fmt: skip
+
+
+def _anthropics(left: Left, at: float) -> bytes:
+    """Write them as Anthropic's API has them; `at` is the Unix time."""
+    kind, remaining = left.kind.encode(), max(0, int(left.left))
+    resets = datetime.fromtimestamp(ceil(at + left.resets), UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+    name = b"anthropic-ratelimit-%s" % kind
+    return b"%s-limit: %d\r\n%s-remaining: %d\r\n%s-reset: %s\r\n" % (
+        name, int(left.most), name, remaining, name, resets
+    )  # fmt: skip

@@ -1,0 +1,237 @@
+"""Limits of keys and teams, over real sockets: no client gets more, and each is told when it may go on."""
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from router.app import App
+from router.config import Config
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import StartRouter
+from tests.integration.raw import ASK, connect, post
+from tests.running import eventually
+
+CHAT = "/v1/chat/completions"
+CLIENTS = 100
+ALICE = {"authorization": "Bearer alice-s-key"}
+
+
+def keys(**limits: Any) -> dict[str, Any]:
+    return {"keys": [{"name": "alice", "key": "alice-s-key", **limits}, {"name": "bob", "key": "bob-s-key"}]}
+
+
+def book(app: App) -> Any:
+    assert app.rules.charging is not None
+    payer = app.rules.charging.payer("alice")
+    assert payer is not None
+    return payer.account.books[0]
+
+
+async def settled(app: App) -> Any:
+    """Wait until all that has ended is settled; give the key's book."""
+    found = book(app)
+    access = app._ended._access
+    assert access is not None
+    await eventually(lambda: not (app.plane.exchanges or access._records))
+    assert found.in_flight == 0
+    return found
+
+
+async def asked(
+    session: aiohttp.ClientSession, app: App, body: dict[str, Any], path: str = CHAT, **headers: str
+) -> int:
+    async with session.post(app.url + path, json=body, headers=ALICE | headers) as response:
+        await response.read()
+        return response.status
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        (CHAT, {"error": {"type": "requests", "param": None, "code": "rate_limit_exceeded"}}),
+        ("/v1/completions", {"error": {"type": "requests", "param": None, "code": "rate_limit_exceeded"}}),
+        ("/v1/responses", {"error": {"type": "requests", "param": None, "code": "rate_limit_exceeded"}}),
+        ("/v1/embeddings", {"error": {"type": "requests", "param": None, "code": "rate_limit_exceeded"}}),
+        ("/v1/messages", {"type": "error", "error": {"type": "rate_limit_error"}}),
+        ("/api/chat", {}),
+    ],
+)
+async def test_a_refusal_has_the_form_of_its_api(start_router: StartRouter, fake: FakeEngine, lane, path, wanted):
+    """With the limit's name, whose it is, when to go on, and the heads that SDKs read; the connection stays open."""
+    app = await start_router([{"name": "box", "url": fake.url}], auth=keys(requests_per_minute=1))
+    key = b"authorization: Bearer alice-s-key\r\n"
+    client = await connect(app.url)
+    client.send(post(ASK, headers=key))
+    first = await client.answer()
+    assert first.status == 200
+    assert first.headers[b"x-ratelimit-limit-requests"] == b"1"
+    assert first.headers[b"x-ratelimit-remaining-requests"] == b"0"
+    client.send(post(ASK | {"stream": True, "max_tokens": 5}, path.encode(), key, lane=lane))
+    answer = await client.answer()
+    assert answer.status == 429
+    assert 1 <= int(answer.headers[b"retry-after"]) <= 60
+    assert answer.headers[b"x-ratelimit-remaining-requests"] == b"0"
+    assert (b"anthropic-ratelimit-requests-reset" in answer.headers) is (path == "/v1/messages")
+    said = json.loads(answer.body)
+    words = said["error"] if path == "/api/chat" else said["error"].pop("message")
+    assert words.startswith(
+        "The key 'alice' is at its limit of 1 requests a minute (requests_per_minute). Try again in "
+    )
+    assert path == "/api/chat" or said == wanted
+    assert fake.stats.begun == 1
+    client.leave()
+
+
+async def test_another_key_is_not_concerned(start_router: StartRouter, fake: FakeEngine, session):
+    """Nor told of limits, if it has none."""
+    app = await start_router([{"name": "box", "url": fake.url}], auth=keys(requests_per_minute=1))
+    assert [await asked(session, app, ASK) for _ in range(2)] == [200, 429]
+    async with session.post(app.url + CHAT, json=ASK, headers={"authorization": "Bearer bob-s-key"}) as response:
+        assert response.status == 200
+        assert not [name for name in response.headers if "ratelimit" in name.lower()]
+
+
+async def test_a_team_shares_its_limits(start_router: StartRouter, fake: FakeEngine, session):
+    """Whichever of its keys is shown."""
+    auth = keys() | {"teams": {"family": {"keys": ["alice", "bob"], "requests_per_day": 3}}}
+    app = await start_router([{"name": "box", "url": fake.url}], auth=auth)
+    bob = {"authorization": "Bearer bob-s-key"}
+    statuses = [await asked(session, app, ASK, **who) for who in ({}, bob, {}, bob)]
+    assert statuses == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"requests_per_minute": 7},
+        {"requests_per_day": 7},
+        {"requests_per_month": 7},
+        {"max_in_flight": 7},
+        {"tokens_per_minute": 100},
+        {"tokens_per_day": 100},
+        {"tokens_per_month": 100},
+    ],
+    ids=lambda limits: next(iter(limits)),
+)
+async def test_a_hundred_clients_on_one_key_overrun_no_limit(
+    start_router: StartRouter, fake: FakeEngine, session, limits
+):
+    """By no more than what the requests in flight use: each client asks until it is refused."""
+    app = await start_router([{"name": "box", "url": fake.url}], auth=keys(**limits))
+    (limit, most), used, most_open, words = next(iter(limits.items())), [], 0, 12
+    body = ASK | {"fake": {"events": words, "first_delay": 0.05}}
+
+    async def client() -> None:
+        for _ in range(3):
+            async with session.post(app.url + CHAT, json=body, headers=ALICE) as response:
+                await response.read()
+                if response.status == 429:
+                    return
+                used.append(1 + words)
+
+    async def watch() -> None:
+        nonlocal most_open
+        while True:
+            most_open = max(most_open, book(app).in_flight, fake.stats.in_flight)
+            await asyncio.sleep(0.001)
+
+    watching = asyncio.ensure_future(watch())
+    began = app.plane.loop.time()
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    minutes = (app.plane.loop.time() - began) / 60
+    watching.cancel()
+    found = await settled(app)
+    assert used
+    assert found.day.sums.requests == len(used) == fake.stats.begun
+    assert found.day.sums.tokens == sum(used)
+    if limit == "max_in_flight":
+        assert most_open <= most
+    elif limit.startswith("requests"):
+        assert len(used) <= most * (1 + (minutes if limit.endswith("minute") else 0))
+    else:
+        refilled = most * minutes if limit.endswith("minute") else 0
+        in_flight = most_open * max(used)
+        assert sum(used) <= most + refilled + in_flight
+        # What was estimated of prompts alone would have let all of them in.
+        assert len(used) < CLIENTS
+
+
+async def test_a_stream_is_settled_as_its_engine_has_counted_it(start_router: StartRouter, session):
+    """Whatever was estimated while it ran: its key has used that much, exactly."""
+    usage = b'data: {"choices": [], "usage": {"prompt_tokens": 1234, "completion_tokens": 56}}\n\ndata: [DONE]\n\n'
+    answer = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n%s" % (len(usage), usage)
+    async with FakeEngine(answers={CHAT: answer}) as engine:
+        app = await start_router([{"name": "box", "url": engine.url}], auth=keys(tokens_per_day=5000))
+        assert await asked(session, app, ASK | {"stream": True}) == 200
+        assert (await settled(app)).day.sums.tokens == 1290
+
+
+async def test_a_count_takes_a_request_and_no_tokens(start_router: StartRouter, fake: FakeEngine, session):
+    """It goes on where the tokens are used up."""
+    app = await start_router([{"name": "box", "url": fake.url}], auth=keys(tokens_per_day=1, requests_per_day=5))
+    body = {"model": "demo", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]}
+    assert await asked(session, app, ASK) == 200
+    assert await asked(session, app, ASK) == 429
+    assert await asked(session, app, body, "/v1/messages/count_tokens") == 200
+    found = await settled(app)
+    assert found.day.sums.requests == 2
+
+
+async def test_a_translated_answer_tells_what_is_left(start_router: StartRouter, fake: FakeEngine, session):
+    """Ollama's and Anthropic's clients have the same limits."""
+    app = await start_router([{"name": "box", "url": fake.url}], auth=keys(requests_per_day=50))
+    messages = [{"role": "user", "content": "hello"}]
+    for number, path in enumerate(("/v1/messages", "/v1/responses", "/api/chat"), 1):
+        body = {"model": "demo", "max_tokens": 5, "messages": messages, "input": "hello", "stream": False}
+        async with session.post(app.url + path, json=body, headers=ALICE) as response:
+            assert response.status == 200
+            assert response.headers["x-ratelimit-remaining-requests"] == str(50 - number)
+
+
+async def test_a_client_that_leaves_frees_its_place(start_router: StartRouter, fake: FakeEngine, held):
+    """At once."""
+    app = await start_router([{"name": "box", "url": fake.url}], auth=keys(max_in_flight=1))
+    body = ASK | {"stream": True, "fake": {"held_by": str(held)}}
+    client = await connect(app.url)
+    client.send(post(body, headers=b"authorization: Bearer alice-s-key\r\n"))
+    await client.reader.readuntil(b"data:")
+    assert book(app).in_flight == 1
+    client.leave()
+    await eventually(lambda: not app.plane.exchanges)
+    assert book(app).in_flight == 0
+
+
+async def test_a_change_of_router_yaml_keeps_what_was_used(start_router: StartRouter, fake: FakeEngine, session):
+    """Also for connections that stay open: the new limits hold from their next request."""
+    backends = [{"name": "box", "url": fake.url}]
+    app = await start_router(backends, auth=keys(requests_per_day=2))
+    assert [await asked(session, app, ASK) for _ in range(3)] == [200, 200, 429]
+
+    async def changed(**limits: int) -> None:
+        sections: dict[str, Any] = {"server": {"port": 0}, "backends": backends, "auth": keys(**limits)}
+        await app.reload(Config.model_validate(sections))
+
+    await changed(requests_per_day=3)
+    assert [await asked(session, app, ASK) for _ in range(2)] == [200, 429]
+    await changed()
+    assert await asked(session, app, ASK) == 200
+
+
+async def test_a_page_may_read_what_is_left(start_router: StartRouter, fake: FakeEngine, session):
+    """A page of another origin, if it may use the router at all."""
+    app = await start_router(
+        [{"name": "box", "url": fake.url}],
+        server={"port": 0, "cors": ["https://chat.example.org"]},
+        auth=keys(requests_per_day=1),
+    )
+    for status in (200, 429):
+        async with session.post(
+            app.url + CHAT, json=ASK, headers=ALICE | {"origin": "https://chat.example.org"}
+        ) as response:
+            assert response.status == status
+            exposed = ", ".join(response.headers.getall("access-control-expose-headers"))
+            assert "x-ratelimit-remaining-requests" in exposed
+            assert "retry-after" in exposed
