@@ -18,6 +18,7 @@ import msgspec
 
 from router.core.omissions import Omission
 from router.core.progress import Passed
+from router.core.record import says_error
 from router.core.retry import Failure
 from router.proxy.attempt import Between
 from router.proxy.heads import ResponseHead
@@ -101,6 +102,7 @@ class UsageTaker(Between):
         self._passed: Final = passed
         self._refused: Final = refused
         self._streams = False
+        self._begun = False
         self._held = b""
         # An error that may be about the field, and what has come of it.
         self._head: ResponseHead | None = None
@@ -122,6 +124,12 @@ class UsageTaker(Between):
             self._held, self.holds = b"", False
             if self._head is not None:
                 self._keep(data)
+                return
+        if not self._begun:
+            self._begun = True
+            # Some say 200, and only then what they refuse.
+            if says_error(data) and _is_about_it(data):
+                self._head, self._held, self.holds = self._attempt.head, data, True
                 return
         if not self._streams:
             self._attempt.on_body(data)
@@ -191,7 +199,7 @@ class UsageTaker(Between):
         """Pass on the end; or have the attempt made again, if the field was refused."""
         rest = self.rest()
         if self._head is not None:
-            if b"stream_options" in rest or b"include_usage" in rest:
+            if _is_about_it(rest):
                 self._attempt.let_go()
                 self._refused()
                 return
@@ -217,6 +225,10 @@ class UsageTaker(Between):
         elif rest:
             self._attempt.on_remains(rest)
         self._attempt.on_failure(failure, detail)
+
+
+def _is_about_it(error: bytes) -> bool:
+    return b"stream_options" in error or b"include_usage" in error
 
 
 def _tells_usage(line: bytes) -> bool:

@@ -179,8 +179,9 @@ class CountTranslator(AnswerTranslator):
 class MessagesMender(AnswerTranslator):
     """Corrects what an engine with a /v1/messages of its own answers there; `streams`: as a stream.
 
-    llama_server (of November 2026) names the stop sequence that ended an answer, but says `end_turn`, and errors in its
-    streams have OpenAI's form. All else passes as it comes.
+    llama_server (of November 2026) names the stop sequence that ended an answer, but says `end_turn`, errors in its
+    streams have OpenAI's form, and a stream's end doesn't repeat, as Anthropic's does, what its beginning says of the
+    prompt's tokens. All else passes as it comes.
     """
 
     def __init__(self, context: Context, *, streams: bool) -> None:
@@ -189,6 +190,8 @@ class MessagesMender(AnswerTranslator):
         self._streams: Final = streams
         # The beginning of an event that isn't whole yet.
         self._rest = b""
+        # Fields of the usage that count the prompt's tokens.
+        self._prompt = b""
 
     @property
     def content_type(self) -> bytes:
@@ -233,11 +236,22 @@ class MessagesMender(AnswerTranslator):
             if found is not None:
                 self.done = True
                 said = said[: found.start(1)] + errors.reworded(500, found[1], self._context.path) + b"\n\n"
+        if b'"message_start"' in said:
+            found = _BEGAN.search(said)
+            if found is not None:
+                self._prompt = b"".join([b"%s," % field for field in _COUNTS.findall(found[1])])
         if b'"stop_reason"' in said:
             said = _with_reason(said)
+            if self._prompt:
+                said = _ENDS_WITH.sub(lambda found: found[0] + self._prompt, said, count=1)
         if b"message_stop" in said and _IS_OVER.search(said):
             self.done = True
         return said
+
+
+_BEGAN = re.compile(rb'"type": ?"message_start"[^\n]*"usage": ?(\{[^{}]*\})')
+_COUNTS = re.compile(rb'"(?:cache_read_input_tokens|cache_creation_input_tokens|input_tokens)": ?\d+')
+_ENDS_WITH = re.compile(rb'"type": ?"message_delta"[^\n]*"usage": ?\{(?=")(?![^{}]*"input_tokens")')
 
 
 def _with_reason(said: bytes) -> bytes:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import openai
 import psutil
 import pytest
@@ -217,6 +218,40 @@ async def test_completions(client):
     stream = await client.completions.create(**ask, stream=True)
     assert "".join([chunk.choices[0].text async for chunk in stream]) == whole
     assert WORDS.fullmatch(whole)
+
+
+async def test_what_is_used_is_counted_though_no_client_asks(router):
+    """A stream's tokens as those of the same answer in one piece, in every API; the client sees only what it knows."""
+    asked: dict[str, dict[str, Any]] = {
+        "/v1/chat/completions": {"messages": HELLO, "max_tokens": 9},
+        "/v1/completions": {"prompt": "the cat", "max_tokens": 9},
+        "/v1/messages": {"messages": HELLO, "max_tokens": 9},
+        "/v1/responses": {"input": "Hello", "max_output_tokens": 9},
+        "/api/chat": {"messages": HELLO, "options": {"num_predict": 9}},
+    }
+    async with aiohttp.ClientSession(router.url) as session:
+
+        async def used(requests: int) -> dict[str, int]:
+            async with asyncio.timeout(30):
+                while True:
+                    async with session.get("/admin/usage") as answer:
+                        total = (await answer.json())["total"]
+                    if total["requests"] >= requests:
+                        return dict(total)
+                    await asyncio.sleep(0.05)
+
+        for path, body in asked.items():
+            told = []
+            for stream in (False, True):
+                before = await used(0)
+                async with session.post(path, json={"model": "public", "stream": stream, **body}) as answer:
+                    said = await answer.text()
+                    assert answer.status == 200, said
+                now = await used(before["requests"] + 1)
+                told.append([now[name] - before[name] for name in ("prompt_tokens", "completion_tokens", "estimated")])
+            assert told[0] == told[1], path
+            assert told[1][1:] == [9, 0], path
+            assert '"choices":[]' not in said.replace(" ", "")
 
 
 async def test_usage_in_a_stream(client, engine):

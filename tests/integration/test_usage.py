@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.strict import MISTRALS, Strict
 from tests.running import dead_url
 
 CHAT = "/v1/chat/completions"
+ASKS = {"stream_options": {"include_usage": True}}
 TODAY = time.strftime("%Y-%m-%d")
 
 
@@ -127,6 +129,38 @@ async def test_clients_that_leave_are_estimated(start_router, fake, session, tol
     found = await told(router, 1)
     assert found["total"]["estimated"] == 1
     assert 30 <= found["total"]["completion_tokens"] <= 60
+
+
+async def test_a_stream_that_costs_is_counted_though_its_client_does_not_ask(start_router, session, told):
+    """To the token, and the client sees nothing of it; one that asks gets what it asks for."""
+    async with Strict() as engine:
+        router = await start_router([{"url": engine.url, "models": ["demo"], "price": {"output": 10}}])
+        ask = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+        unasked, asked = [await text_of(session, router, body) for body in (ask, ask | ASKS)]
+        found = await told(router, 2)
+    assert (found["total"]["estimated"], found["total"]["cost"] > 0) == (0, True)
+    assert found["total"]["completion_tokens"] % 2 == 0
+    assert '"usage"' in asked
+    assert '"usage"' not in unasked
+    assert unasked.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_server_that_refuses_the_question_is_not_asked(start_router, session, told, late):
+    """The client gets its answer, and the tokens are estimated."""
+    async with Strict(form="mistral", knows=MISTRALS, late=late) as strict:
+        router = await start_router([{"url": strict.url, "models": ["demo"], "price": {"output": 10}}])
+        ask = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+        for number in range(3):
+            assert '"finish_reason": "stop"' in await text_of(session, router, ask)
+            assert strict.refusals == 1
+            assert (await told(router, number + 1))["total"]["estimated"] == number + 1
+
+
+async def text_of(session, router, body) -> Any:
+    async with session.post(router.url + CHAT, json=body) as answer:
+        assert answer.status == 200
+        return await answer.text()
 
 
 @pytest.mark.parametrize(

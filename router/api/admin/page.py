@@ -42,6 +42,7 @@ python -m router top                  # all of it live: backends, requests, GPUs
 python -m router requests             # those under way; with --recent, those that ended last
 python -m router requests ID          # all about one: its times, its attempts, and why it went where it went
 python -m router cancel ID            # end one: its client is told, its engine stops
+python -m router usage                # what was used, in tokens and money, by key, model and day
 python -m router explain qwen         # where a request for this model would go now, and why
 python -m router drain BACKEND        # send it nothing more; undrain: send it requests again
 python -m router scale BACKEND 3      # have so many processes of it, until its entry in router.yaml changes

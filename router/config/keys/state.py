@@ -12,7 +12,7 @@ from router.config.keys.values import TEXT, text
 
 
 class StateConfig(Section):
-    """What the router remembers when it stops: how much memory each model took, and how long it took to load."""
+    """What the router remembers when it stops: what each model took to load, and what was used of it."""
 
     example: ClassVar[str] = """\
 state:
@@ -21,5 +21,5 @@ state:
 
     # Beside router.yaml, as `logs` is: two routers with two files don't share it, and a copy of the folder has it all.
     dir: Annotated[Path, BeforeValidator(text), WithJsonSchema(TEXT)] = setting(
-        "state", "Folder of the database state.db, relative to router.yaml. The router works without it, too."
+        "state", "Folder of state.db and usage.db, relative to router.yaml. The router works without them, too."
     )

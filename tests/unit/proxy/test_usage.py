@@ -31,8 +31,10 @@ class _Attempt(Receiver):
         self.heard: list[Any] = []
         self.body = b""
         self.listens = True
+        self.head: ResponseHead | None = None
 
     def on_head(self, head: ResponseHead, length: int) -> None:
+        self.head = head
         self.heard.append((head.status, length))
 
     def on_body(self, data: bytes) -> None:
@@ -204,6 +206,16 @@ def test_a_refusal_of_the_field_is_asked_without(attempt, taker, refusals, statu
     taker.on_body(b' parameter: stream_options"}}')
     taker.on_end()
     assert (attempt.heard, attempt.body, attempt.listens, refusals) == ([], b"", False, [1])
+
+
+def test_a_refusal_behind_a_200_is_asked_without(attempt, taker, refusals):
+    """Some servers begin a stream, and then say what they refuse."""
+    taker.on_head(head(), 0)
+    taker.on_body(b'data: {"error":{"message":"Extra inputs are not permitted: stream_options"}}\n\n')
+    taker.on_body(DONE)
+    taker.on_end()
+    assert (attempt.body, attempt.listens, refusals) == (b"", False, [1])
+    taker.on_head(head(), 0)
 
 
 def test_any_other_error_is_told(attempt, taker, refusals):

@@ -218,6 +218,20 @@ class TestNative:
             assert mender.done
             assert b"".join(found) + mender.ended(0.0) == expected
 
+    @pytest.mark.parametrize("size", [1, 7, 1000])
+    def test_the_end_repeats_what_the_prompt_had(self, size):
+        """Where the engine's doesn't: clients and the router read it there."""
+        usage = {"cache_read_input_tokens": 23, "input_tokens": 1, "output_tokens": 0}
+        begun = event("message_start", message={"id": "m", "usage": usage, "stop_reason": None})
+        ended = event("message_delta", delta={"stop_reason": "max_tokens"}, usage={"output_tokens": 7})
+        said = begun + TALK + ended + STOPPED
+        mender = MessagesMender(CONTEXT, streams=True)
+        found = events(b"".join([mender.feed(said[at : at + size], 0.0) for at in range(0, len(said), size)]))
+        assert found[-2]["usage"] == {"cache_read_input_tokens": 23, "input_tokens": 1, "output_tokens": 7}
+        assert found[:-2] == events(begun + TALK)
+        whole = event("message_delta", delta={"stop_reason": "max_tokens"}, usage={"input_tokens": 9})
+        assert mender.feed(whole, 0.0) == whole
+
     def test_an_event_is_passed_on_when_it_is_whole(self):
         """And a stream isn't over before its end."""
         mender = MessagesMender(CONTEXT, streams=True)
