@@ -4,7 +4,7 @@ Most engines tell how many tokens a stream had only if `stream_options.include_u
 own before the end mark, with `choices: []`. Many clients take the first of the choices unseen, and break there. So for
 those that didn't ask, `asking` writes the field into the request, and `UsageTaker` takes the event out of the answer:
 
-1. Most pieces hold none, and end where an event ends: they pass as they are, after two searches for a few bytes.
+1. Most pieces end with an event that can't be it: they pass as they are, after a look at their last bytes.
 2. The event is replaced by a comment of the same length, which clients skip. So the chunks that an engine puts its
    events into stay as they are. What is no JSON (a chunk that ends inside of it, from some proxies) isn't touched.
 3. The beginning of an event that isn't whole is held back until its end comes. No client could read it sooner.
@@ -44,6 +44,9 @@ _FIELD: Final = b'"stream_options"'
 _ASKS: Final = b'{"stream_options":{"include_usage":true},'
 _MARK: Final = b'"choices":[]'
 _SPACED: Final = b'"choices": []'
+_USUAL: Final = (b"}]}\n\n", b"}]}\n\n\r\n", b'"usage":null}\n\n', b'"usage":null}\n\n\r\n')
+"""How a piece ends whose last event has a choice, or no usage yet: the one with the usage comes after all others."""
+
 _MAY_REFUSE: Final = frozenset({400, 422, 500, 501})
 """Statuses with which servers refuse a field."""
 
@@ -132,6 +135,9 @@ class UsageTaker(Between):
                 self._head, self._held, self.holds = self._attempt.head, data, True
                 return
         if not self._streams:
+            self._attempt.on_body(data)
+            return
+        if data.endswith(_USUAL):
             self._attempt.on_body(data)
             return
         if data[-3:] != b"\n\r\n" and data[-2:] != b"\n\n":
