@@ -158,6 +158,10 @@ class App:
         """Where the router can be reached from this machine; once it has started."""
         return self.listener.url
 
+    def watch_loop(self) -> None:
+        """Say from now on what holds the event loop up."""
+        self._historian.machine.lag.watch()
+
     # Start, and changes
 
     async def start(self) -> None:

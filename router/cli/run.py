@@ -112,6 +112,7 @@ async def serve(loaded: Loaded, folder: Path, on_url: Callable[[str], None], fil
         await app.start()
         on_url(app.url)
         settle_garbage_collector()
+        app.watch_loop()
         await asked.wait()
     except BaseException:
         # Whatever went wrong, no engine stays behind.

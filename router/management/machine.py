@@ -1,9 +1,7 @@
 """What this machine and this process have: read when somebody asks, and not more often than it is worth."""
 
-import asyncio
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -13,42 +11,10 @@ import psutil
 
 from router.api.admin.status import DeviceTold, MachineTold, RouterTold
 from router.management.devices import DeviceNow, Devices
+from router.telemetry.lag import Lag
 
 MEASURE_OVER: Final = 1.0
 """Seconds over which the CPU's work is measured at least, however many ask for it."""
-
-SAMPLE_EVERY: Final = 1.0
-SAMPLES: Final = 60
-"""The event loop's lag is taken each second, and the worst of a minute is told."""
-
-
-class Lag:
-    """How late the event loop is: the worst of the last minute, in seconds."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._late: deque[float] = deque(maxlen=SAMPLES)
-        self._due = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Take it from now on."""
-        self._due = self._loop.time() + SAMPLE_EVERY
-        self._timer = self._loop.call_at(self._due, self._sample)
-
-    def stop(self) -> None:
-        """Take it no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _sample(self) -> None:
-        self._late.append(max(0.0, self._loop.time() - self._due))
-        self.start()
-
-    @property
-    def worst(self) -> float:
-        """The worst of the last minute."""
-        return max(self._late, default=0.0)
 
 
 class Busy:

@@ -1,0 +1,152 @@
+"""How late the event loop is, and what held it up.
+
+A timer beats in the loop. How late it comes is the loop's lag: all requests are late by as much. While the loop is
+watched, a thread looks whether the last beat is too long ago, and if so, where the loop's thread is just then. A beat
+that is late by `HELD` is a warning that says where it was seen most often. Compiled functions have no frames: the one
+that called them is named. If the thread itself was late, too, the process got no CPU, or C code held the
+interpreter's lock; which of them it was, its CPU time tells.
+"""
+
+import asyncio
+import sys
+import threading
+import time
+from collections import Counter, deque
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger("router")
+
+BEAT: Final = 0.04
+"""Seconds from one beat to the next, and from one look of the thread to the next."""
+
+HELD: Final = 0.1
+"""Seconds by which a beat is late that is a warning."""
+
+KEPT: Final = 60
+"""Seconds for which the worst is told."""
+
+MOST_SEEN: Final = 100
+"""Looks at the loop's thread while it is held once, and different places that are remembered of them."""
+
+MOST_FRAMES: Final = 6
+"""Functions that are named, from the innermost one on."""
+
+MOST_SAID: Final = 10
+"""Warnings within `KEPT` seconds; of others, the number is told."""
+
+BUSY: Final = 0.5
+"""The share of CPU time from which on the process had work to do, though it wasn't seen at it."""
+
+_HERE: Final = str(Path(__file__).parents[2])
+
+
+class Lag:
+    """How late the loop is, from `start` to `stop`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        # The worst of each second, and which second that is.
+        self._late: deque[float] = deque([0.0], maxlen=KEPT)
+        self._second = 0
+        self._due = 0.0
+        self._watch: _Watch | None = None
+
+    def start(self) -> None:
+        """Take it from now on."""
+        self._due = self._loop.time() + BEAT
+        self._timer = self._loop.call_at(self._due, self._beat)
+
+    def watch(self) -> None:
+        """Say what holds the loop up, too; by the thread that runs it."""
+        self._watch = _Watch()
+
+    def stop(self) -> None:
+        """Take it no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watch is not None:
+            self._watch.stop()
+
+    def _beat(self) -> None:
+        now = self._loop.time()
+        late = max(0.0, now - self._due)
+        while self._second < int(now):
+            self._late.append(0.0)
+            self._second = max(self._second + 1, int(now) - KEPT)
+        self._late[-1] = max(self._late[-1], late)
+        if self._watch is not None:
+            self._watch.beat(late)
+        self.start()
+
+    @property
+    def worst(self) -> float:
+        """The worst of the last minute, in seconds."""
+        return max(self._late)
+
+
+class _Watch:
+    """The thread that looks at the loop's."""
+
+    def __init__(self) -> None:
+        self._of = threading.get_ident()
+        self._ended = threading.Event()
+        self._beaten = time.monotonic()
+        self._cpu = time.process_time()
+        self._seen: Counter[str] = Counter()
+        self._said: deque[float] = deque(maxlen=MOST_SAID)
+        self._more = 0
+        threading.Thread(target=self._look_on, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._ended.set()
+
+    def beat(self, late: float) -> None:
+        """Note a beat; in the loop."""
+        cpu = time.process_time()
+        if late > HELD and (self._seen or cpu - self._cpu > late * BUSY):
+            self._tell(late, cpu - self._cpu)
+        self._seen = Counter()
+        self._beaten, self._cpu = time.monotonic(), cpu
+
+    def _tell(self, late: float, cpu: float) -> None:
+        now = time.monotonic()
+        if len(self._said) == MOST_SAID and now - self._said[0] < KEPT:
+            self._more += 1
+            return
+        self._said.append(now)
+        where = max(self._seen, key=self._seen.__getitem__, default="in C code, which let nothing else run")
+        more = {"others": self._more} if self._more else {}
+        self._more = 0
+        log.warning("the event loop was held up", where=where, seconds=round(late, 3), cpu=round(cpu, 3), **more)
+
+    def _look_on(self) -> None:
+        before = time.monotonic()
+        while not self._ended.wait(BEAT):
+            now = time.monotonic()
+            # If it comes late itself, the loop may be as late for the same reason.
+            if now - self._beaten > 2 * BEAT and now - before < 2 * BEAT:
+                self._look()
+            before = now
+
+    def _look(self) -> None:
+        seen = self._seen
+        if seen.total() < MOST_SEEN:
+            seen[where(sys._current_frames().get(self._of))] += 1  # noqa: SLF001  (there is no other way)
+
+
+def where(frame: FrameType | None) -> str:
+    """Name the functions that a thread is in, from the innermost one on: `parse (router/a.py:12) < answer (…)`."""
+    named: list[str] = []
+    while frame is not None and len(named) < MOST_FRAMES:
+        code = frame.f_code
+        file = code.co_filename
+        short = file[len(_HERE) + 1 :] if file.startswith(_HERE) else "/".join(file.split("/")[-2:])
+        named.append(f"{code.co_qualname} ({short}:{frame.f_lineno})")
+        frame = frame.f_back
+    return " < ".join(named)

@@ -1,0 +1,159 @@
+import asyncio
+import sys
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from router.telemetry import lag
+from router.telemetry.lag import KEPT, MOST_SAID, Lag, where
+from tests.running import eventually
+
+
+@pytest.fixture
+async def watched():
+    """Give a lag whose loop is watched."""
+    each = Lag()
+    each.start()
+    each.watch()
+    yield each
+    each.stop()
+
+
+def hold(seconds: float) -> None:
+    """Hold the loop up, as work does that is too long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+async def test_the_loops_lag_is_the_worst_of_a_minute():
+    """Whatever holds the loop up makes its timers late."""
+    each = Lag()
+    assert each.worst == 0.0
+    each.start()
+    time.sleep(0.3)  # noqa: ASYNC251  (that is what it is about)
+    await eventually(lambda: each.worst > 0.2)
+    assert each.worst < 60
+    each.stop()
+
+
+async def test_after_a_minute_it_is_forgotten():
+    """However long the loop was held, or the machine asleep."""
+    now = [1000.0]
+    each = Lag()
+    each._loop = SimpleNamespace(time=lambda: now[0], call_at=lambda *_: None)  # type: ignore[assignment]
+    each.start()
+    now[0] += 5
+    each._beat()
+    assert each.worst == pytest.approx(5 - lag.BEAT)
+    for _ in range(KEPT - 1):
+        now[0] = each._due + 1 - lag.BEAT
+        each._due = now[0]
+        each._beat()
+    assert each.worst == pytest.approx(5 - lag.BEAT)
+    now[0] = each._due + 2
+    each._due = now[0]
+    each._beat()
+    assert each.worst == 0.0
+    now[0] = each._due = now[0] + 10**6
+    each._beat()
+    assert each.worst == 0.0
+
+
+@pytest.mark.usefixtures("watched")
+@pytest.mark.parametrize("held_by", [hold, time.sleep])
+async def test_what_holds_the_loop_is_named(held_by):
+    """The function and its line, and who called it; whether it works, or waits for a dead disk."""
+    with capture_logs() as logged:
+        # On a busy machine the thread that looks may come too late.
+        while not any("test_what_holds_the_loop_is_named (" in each["where"] for each in logged):
+            held_by(0.5)
+            await asyncio.sleep(lag.BEAT)
+    last = logged[-1]
+    assert last["event"] == "the event loop was held up"
+    assert "test_what_holds_the_loop_is_named (tests/unit/telemetry/test_lag.py:" in last["where"]
+    assert ("hold (tests/unit/telemetry/test_lag.py:" in last["where"]) is (held_by is hold)
+    assert last["seconds"] > 0.3
+    assert last["cpu"] >= 0
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, cpu: list[float]) -> Any:
+    """Give the part that judges, without its thread."""
+    monkeypatch.setattr(threading.Thread, "start", lambda _: None)
+    monkeypatch.setattr(lag, "time", SimpleNamespace(monotonic=time.monotonic, process_time=lambda: cpu[0]))
+    return lag._Watch()
+
+
+def test_a_process_that_got_no_cpu_is_no_fault(monkeypatch):
+    """It was stopped, or others had the CPU: nobody held its loop. C code that did has worked."""
+    cpu = [0.0]
+    each = watch(monkeypatch, cpu)
+    with capture_logs() as logged:
+        each.beat(0.5)
+        cpu[0] += 0.2
+        each.beat(0.5)
+        assert logged == []
+        cpu[0] += 0.3
+        each.beat(0.5)
+    assert logged[0]["where"].startswith("in C code")
+
+
+def test_what_is_not_late_enough_is_no_warning(monkeypatch):
+    """Though it was seen."""
+    each = watch(monkeypatch, [0.0])
+    with capture_logs() as logged:
+        each._look()
+        each.beat(0.1)
+        each.beat(0.2)
+    assert logged == []
+
+
+def test_warnings_are_bounded(monkeypatch):
+    """Each may name another place."""
+    each = watch(monkeypatch, [0.0])
+    with capture_logs() as logged:
+        for number in range(MOST_SAID + 5):
+            each._seen[f"place {number}"] += 1
+            each.beat(0.2)
+        assert len(logged) == MOST_SAID
+        each._said[0] -= KEPT
+        each._seen["another"] += 1
+        each.beat(0.2)
+    assert logged[-1]["where"] == "another"
+    assert logged[-1]["others"] == 5
+
+
+def test_what_is_seen_is_bounded(monkeypatch):
+    """Of a loop that is held for long."""
+    each = watch(monkeypatch, [0.0])
+    for _ in range(1000):
+        each._look()
+    assert each._seen.total() == lag.MOST_SEEN
+
+
+def test_a_thread_that_is_gone_is_nowhere():
+    """It has no frames."""
+    assert where(None) == ""
+
+
+def test_the_innermost_functions_are_named():
+    """As many as a line has room for."""
+
+    def deep(levels: int) -> str:
+        return deep(levels - 1) if levels else where(sys._getframe())
+
+    said = deep(20).split(" < ")
+    assert len(said) == lag.MOST_FRAMES
+    assert all(each.startswith("test_the_innermost_functions_are_named.<locals>.deep (tests/") for each in said)
+
+
+def test_files_of_libraries_are_named_shortly():
+    """By their last two parts."""
+    code = compile("def f():\n    return g()\n", "/usr/lib/python3/site-packages/some/file.py", "exec")
+    names: dict[str, Any] = {"g": lambda: where(sys._getframe(1))}
+    exec(code, names)  # noqa: S102
+    assert names["f"]().startswith("f (some/file.py:2) < ")
