@@ -84,12 +84,15 @@ async def test_every_route_and_kind_of_caller(router, session):
         if known_as in OPEN or known_as.startswith("/web"):
             assert not REFUSED & set(told.values()), (method, path, told)
             continue
-        right = {ADMINS[scope]} if scope else set(CLIENTS) if path not in PATHS else {*CLIENTS, "narrow"}
+        is_admins = scope is not None or known_as.startswith("/admin")
+        right = {ADMINS[scope]} if scope else set(ADMINS.values()) if is_admins else set(CLIENTS)
+        if path in PATHS:
+            right.add("narrow")
         for key, got in told.items():
             if key in right:
                 # A route that changes models is refused in words of its own, with 400.
                 assert got not in REFUSED, (method, path, key, got)
-            elif scope:
+            elif is_admins:
                 assert got == (403 if key in ADMINS.values() else 401), (method, path, key, got)
             else:
                 assert got == (403 if key == "narrow" else 401), (method, path, key, got)
@@ -224,6 +227,32 @@ async def test_another_path_is_refused_however_it_is_written(router, raw, fake, 
     assert told.status == 403
     assert b"It may ask: /v1/chat/completions, /v1/models." in told.body
     assert fake.stats.begun == 0
+
+
+# Wrong keys
+
+
+@pytest.mark.usefixtures("logs_as_at_work")
+async def test_nothing_of_a_wrong_key_is_told(router, raw, lane, tmp_path, caplog):
+    """Neither in an answer, nor in a log; however many there are, a few lines say so."""
+    lines = [b"x-api-key: Zq%d", b"authorization: Bearer Zq%d", b"api-key: Zq%d", b"authorization: Basic Zq%d"]
+    for number in range(200):
+        client = await raw(router)
+        header = lines[number % len(lines)] % number
+        client.send(post(ASK, headers=header + b"\r\n", lane=lane))
+        told = await client.answer()
+        assert told.status == 401
+        assert b"Zq" not in told.bytes
+        client.leave()
+    client = await raw(router)
+    client.send(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nx-api-key: Zq\r\n\r\n")
+    assert b"Zq" not in (await client.answer()).bytes
+    router.rules.refusals.tell(1e12)
+    assert "Zq" not in caplog.text
+    assert caplog.text.count("refused") == 2
+    assert "refused 200 more requests within 60 s" in caplog.text
+    assert "invalid_api_key: 200" in caplog.text
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"Zq" in file.read_bytes()]
 
 
 # Kept connections

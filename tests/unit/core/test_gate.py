@@ -115,6 +115,7 @@ def test_an_admin_has_a_scope():
         assert admin(gate, shown("ops'"), None, FAR) is OPS
         with pytest.raises(ForbiddenError, match="'ops' hasn't the scope 'manage'"):
             admin(gate, shown("ops'"), Scope.MANAGE)
+        assert admin(gate, ((b"x-api-key", b"ops'"), (b"authorization", b"Bearer alice's")), Scope.READ) is OPS
         for key in ("", "alice's"):
             with pytest.raises(UnauthorizedError, match="No valid admin key"):
                 admin(gate, shown(key), Scope.READ)

@@ -1,7 +1,7 @@
 import pytest
 
-from router.core.keys import NEVER, Key, Keys, digest
-from router.core.limits import UNLIMITED
+from router.core.keys import NEVER, Key, Keys, Team, digest
+from router.core.limits import UNLIMITED, Limits
 
 ALICE = Key("alice")
 KEYS = Keys({digest(b"sesame"): ALICE, digest(b""): Key("nobody")})
@@ -35,6 +35,14 @@ def test_a_key_may_do_what_its_patterns_say():
     bob = Key("bob", models=["qwen*", "llama"], paths=["/v1/*"])
     assert [name for name in ("qwen3", "llama", "llama2", "gpt") if bob.may_use(name)] == ["qwen3", "llama"]
     assert [path for path in ("/v1/messages", "/v1", "/api/chat") if bob.may_ask(path)] == ["/v1/messages"]
+
+
+def test_a_team_has_limits_beside_its_keys():
+    family = Team("family", Limits(tokens_per_day=5))
+    bob = Key("bob", team=family)
+    assert bob.team is family
+    assert (family.limits.tokens_per_day, bob.limits.tokens_per_day) == (5, None)
+    assert Team("work").limits is UNLIMITED
 
 
 def test_a_key_is_over_at_the_moment_it_expires():

@@ -2,7 +2,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from router.core.errors import BodyTooLargeError, ForbiddenError, UnauthorizedError
-from router.telemetry.refusals import MOST_LINES, WINDOW, RefusalLog
+from router.telemetry.refusals import MOST_LINES, MOST_OF_A_CAUSE, WINDOW, RefusalLog
 
 NO_KEY = UnauthorizedError("No valid API key.")
 TOO_LARGE = BodyTooLargeError("Send less.")
@@ -37,7 +37,8 @@ def test_what_comes_again_is_counted(ends):
         if ends == "a look":
             log.tell(100.0 + WINDOW)
         log.note(NO_KEY, "a", "/v1/x", 100.0 + WINDOW)
-    assert (said[3]["event"], said[3]["statuses"]) == ("refused 6 more requests within 60 s", "401: 4, 413: 2")
+    assert said[3]["event"] == "refused 6 more requests within 60 s"
+    assert said[3]["causes"] == f"401 invalid_api_key: 4, 413 {TOO_LARGE.code}: 2"
     assert [each.get("client") for each in said[4:]] == ["a"]
 
 
@@ -57,7 +58,25 @@ def test_lines_are_bounded():
         for number in range(1000):
             log.note(ForbiddenError(f"The Host 'evil{number}.test\x7f' isn't one."), "", "/" + "x" * 9000, 5.0)
         log.tell(5.0 + WINDOW)
-    assert len(said) == MOST_LINES + 1
-    assert said[-1]["statuses"] == f"403: {1000 - MOST_LINES}"
+    assert len(said) == MOST_OF_A_CAUSE + 1
+    assert said[-1]["causes"] == f"403 not_allowed: {1000 - MOST_OF_A_CAUSE}"
     assert "\x7f" not in said[0]["event"]
     assert (len(said[0]["path"]) < 300, said[0]["client"]) == (True, "-")
+
+
+def test_one_cause_hides_no_other():
+    """Nor do all together have more lines than there may be."""
+    log = RefusalLog()
+    with capture_logs() as said:
+        for number in range(100_000):
+            log.note(NO_KEY, f"10.0.{number >> 8}.{number & 255}", "/v1/models", 5.0)
+        log.note(TOO_LARGE, "10.0.0.7", "/v1/x", 5.0)
+        assert [each["status"] for each in said] == [*[401] * MOST_OF_A_CAUSE, 413]
+        for status in range(600, 700):
+            error = type("Odd", (ForbiddenError,), {"status": status})(f"No. {status}")
+            log.note(error, "a", "/", 5.0)
+            log.note(error, "b", "/", 5.0)
+    assert len(said) == MOST_LINES
+    # What it keeps doesn't grow with those who ask.
+    assert len(log._kinds) == MOST_LINES
+    assert len(log._counted) <= 101
