@@ -133,6 +133,7 @@ class App:
         self._historian = Historian(self.plane, Machine(devices))
         self._ended.counters += [self._historian.history.ended, charging.settle]
         self._ended.count(Usage(self.plane, folder / config.state.dir, self._entry_of))
+        charging.money = self._ended.usage.money
         self._set_up(config)
 
     def _set_up(self, config: Config) -> None:
@@ -171,6 +172,7 @@ class App:
         await self.certificates.start(self._config.server.tls)
         await self.fleet.apply(steps(self.plan, plan, Room()), plan)
         self.plan = plan
+        await self._ended.usage.restore(self.rules.charging)
         await self._bind()
         self._ended.start(self._logs)
         log.info(f"listening at {self.url}")

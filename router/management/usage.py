@@ -15,6 +15,7 @@ from router.core.record import Record
 from router.core.scopes import Admin
 from router.core.usage import FREE, Meter, Price, Use, cost
 from router.management.metrics import CatalogNames
+from router.proxy.charging import Charging
 from router.proxy.plane import Plane
 from router.store.tally import Tally
 from router.store.usage import NOTHING, Group, Place, Sums, plus
@@ -57,6 +58,24 @@ class Usage:
         place = Place(self._today(), record.key, model)
         self.tally.add(place, sums_of(use, cost(use, price)))
 
+    def money(self, name: str, backend: str, prompt: int, cached: int, completion: int) -> float:
+        """Give the price of a request for a name, so many tokens of which were read and generated at a backend."""
+        return cost(Use(prompt, cached, completion, estimated=False), self._of(name, backend)[1])
+
+    async def restore(self, charging: Charging | None) -> None:
+        """Tell what keys with limits have used today and in this month, before the router started."""
+        if charging is None or not charging.accounts.all():
+            return
+        today = self._today()
+        day: dict[str, Sums] = {}
+        month: dict[str, Sums] = {}
+        for (key, each), used in (await self.tally.told(("key", "day"), f"{today[:-2]}01")).items():
+            month[key] = plus(month.get(key, NOTHING), used)
+            if each == today:
+                day[key] = used
+        for name in charging.accounts.all():
+            charging.restore(name, _charged(day.get(name, NOTHING)), _charged(month.get(name, NOTHING)))
+
     def _of(self, name: str, backend: str) -> tuple[str, Price]:
         """Give the model that answered, by the name that was asked for and the backend, and its price."""
         catalog = self._names.now
@@ -88,6 +107,11 @@ def _day_at(now: float) -> tuple[str, float]:
     at = time.localtime(now)
     left = 86400 - (at.tm_hour * 3600 + at.tm_min * 60 + at.tm_sec)
     return time.strftime("%Y-%m-%d", at), now + min(LONGEST, left)
+
+
+def _charged(used: Sums) -> tuple[int, int, float]:
+    """Give requests, tokens and money."""
+    return used.requests, used.prompt + used.completion, used.cost
 
 
 def price_of(configured: BackendConfig | None, model: str) -> Price:

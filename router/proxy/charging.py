@@ -40,8 +40,8 @@ _ENVELOPE: Final = 256
 
 _THEIRS = re.compile(rb"\r\n(?:x|anthropic)-ratelimit-[^\r\n]*", re.IGNORECASE)
 
-Money = Callable[[str, str, int, int], float]
-"""Gives the price of tokens: of the model asked for, at a backend, so many of a prompt and generated ones."""
+Money = Callable[[str, str, int, int, int], float]
+"""Gives the price of tokens: of the model asked for, at a backend, so many of a prompt, cached and generated ones."""
 
 
 class Charging:
@@ -93,13 +93,12 @@ class Charging:
             prompt = completion = 0
         elif prompt is not None and charge.size:
             self.rates.learn(record.model, charge.size, prompt)
-        charge.settle(
-            charge.prompt if prompt is None else prompt,
-            charge.completion if completion is None else completion,
-            charge.cost,
-            self._clock(),
-            sent=record.backend is not None,
-        )
+        prompt = charge.prompt if prompt is None else prompt
+        completion = charge.completion if completion is None else completion
+        backend, cost = record.backend, charge.cost
+        if self.money is not None and backend is not None and charge.has_budget:
+            cost = self.money(record.model, backend, prompt, min(prompt, said.cached_tokens or 0), completion)
+        charge.settle(prompt, completion, cost, self._clock(), sent=backend is not None)
 
 
 class Payer:
@@ -124,7 +123,7 @@ class Payer:
         """Free the place of a request that is over, and estimate its money, if that is bounded."""
         money, cost = self._charging.money, 0.0
         if money is not None and backend and charge.has_budget:
-            cost = money(model, backend, charge.prompt, charge.completion)
+            cost = money(model, backend, charge.prompt, 0, charge.completion)
         charge.end(cost, now)
 
     def lines(self, path: str, cors: bytes, now: float) -> bytes:

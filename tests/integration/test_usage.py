@@ -115,6 +115,28 @@ async def test_money(start_router, fake, session, told):
     assert row(found, model="dear")["cost"] == pytest.approx(4000e-6)
 
 
+async def test_budgets_in_money(start_router, fake, session, told):
+    """By the price, exactly; what was used before counts again after a restart."""
+    backends = [{"url": fake.url, "models": ["demo"], "name": "box", "price": {"output": 100_000}}]
+    auth = {"keys": [{"name": "alice", "key": "alice's key", "cost_per_day": 1.0}]}
+    headers = {"x-api-key": "alice's key"}
+    router = await start_router(backends, auth=auth)
+    status = []
+    for number in range(4):
+        body = {"model": "demo", "messages": [], "fake": {"events": 4}}
+        async with session.post(router.url + CHAT, json=body, headers=headers) as answer:
+            status.append(answer.status)
+        await told(router, min(number + 1, 3))
+    # Each costs 0.40.
+    assert status == [200, 200, 200, 429]
+    assert (await told(router, 3))["total"]["cost"] == pytest.approx(1.2)
+    await router.kill()
+    router = await start_router(backends, auth=auth)
+    async with session.post(router.url + CHAT, json=body, headers=headers) as answer:
+        assert answer.status == 429
+        assert "cost_per_day" in await answer.text()
+
+
 async def test_clients_that_leave_are_estimated(start_router, fake, session, told):
     """By what the model's other streams have shown."""
     router = await start_router([{"url": fake.url, "models": ["demo"], "name": "box"}])

@@ -388,7 +388,7 @@ def test_money_is_estimated_at_the_end_where_it_is_bounded():
     assert payer is not None
     for backend in ("box", ""):
         payer.end(payer.begin("m", 40, 0.0, learns=True), "m", backend, 0.0)
-    assert asked == [("m", "box", 10, 0)]
+    assert asked == [("m", "box", 10, 0, 0)]
     assert payer.account.books[0].day.sums.cost == 2.5
     free = at(0.0, lambda: 0.0, max_in_flight=1)
     free.money = money
