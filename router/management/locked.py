@@ -1,4 +1,4 @@
-"""What of router.yaml comes from the disk alone: what makes this machine run programs, or read and write files.
+"""What of router.yaml comes from the disk alone: what runs programs here, reads and writes files, or opens doors.
 
 Two configurations are compared twice: as they are written, since the environment may lie over what is written now, but
 not after the next start; and as they are loaded, since one thing may be written in several ways.
@@ -20,7 +20,7 @@ from router.fleet.launches import located
 _ALWAYS: Final = ("include", "profile", "auth", "server.tls", "logging.dir", "state.dir")
 """Keys that stay as they are. A profile is a file, too, of engines' options."""
 
-_OF_LAUNCHES: Final = ("cmd", "args", "env")
+_OF_LAUNCHES: Final = ("cmd", "args", "env", "allow", "media_hosts")
 
 Written = Mapping[str, Any]
 """A file's data, before the environment has been laid over it."""

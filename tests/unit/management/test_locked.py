@@ -54,6 +54,8 @@ def compare(tmp_path):
         ("logging:", "profile: other\nlogging:", ["profile"]),
         ("[one]", "[one, two]", ["auth"]),
         ("n_ctx: 4096", "n_ctx: 1", ["backends[mine].launch.args"]),
+        ("args: {n_ctx: 4096}", "args: {n_ctx: 4096}, allow: [lora]", ["backends[mine].launch.allow"]),
+        ("args: {n_ctx: 4096}", "args: {n_ctx: 4096}, media_hosts: [a.org]", ["backends[mine].launch.media_hosts"]),
         ("args: {n_ctx: 4096}, ", "", ["backends[mine].launch.args"]),
         ("A: b", "A: c", ["backends[mine].launch.env"]),
         ("[prog, ", "[evil, ", ["backends[tool].launch.cmd"]),
