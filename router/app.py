@@ -131,9 +131,8 @@ class App:
         devices = Devices(self.fleet)
         self.fleet.held = devices.held
         self._historian = Historian(self.plane, Machine(devices))
-        self._ended.counters += [self._historian.history.ended, charging.settle]
-        self._ended.count(Usage(self.plane, folder / config.state.dir, self._entry_of))
-        charging.money = self._ended.usage.money
+        self._ended.counters.append(self._historian.history.ended)
+        self._ended.count(Usage(self.plane, folder / config.state.dir, self._entry_of), charging)
         self._set_up(config)
 
     def _set_up(self, config: Config) -> None:
@@ -172,7 +171,7 @@ class App:
         await self.certificates.start(self._config.server.tls)
         await self.fleet.apply(steps(self.plan, plan, Room()), plan)
         self.plan = plan
-        await self._ended.usage.restore(self.rules.charging)
+        await self._ended.budgets.remember()
         await self._bind()
         self._ended.start(self._logs)
         log.info(f"listening at {self.url}")
@@ -214,6 +213,7 @@ class App:
         config = overrides.config
         plan, todo = await self._steps_to(config)
         self._set_up(config)
+        await self._ended.budgets.remember()
         self.certificates.follow(config.server.tls)
         await self.fleet.apply(todo, plan)
         self.plan = plan

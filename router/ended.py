@@ -13,8 +13,10 @@ import structlog
 from router.core.ending import Ending
 from router.core.over_limit import AGAIN, AT_LIMIT, LimitError
 from router.core.record import ANSWERED, Record
+from router.management.budgets import Budgets
 from router.management.requests import Recent
 from router.management.usage import Usage
+from router.proxy.charging import Charging
 from router.telemetry.access import AccessLog
 from router.telemetry.files import Rotation
 from router.telemetry.logs import Form, printable, terminal_of
@@ -31,6 +33,7 @@ class Ended:
 
     # Set by `count`, before there are any.
     usage: Usage
+    budgets: Budgets
 
     def __init__(self) -> None:
         self.recent = Recent()
@@ -40,9 +43,9 @@ class Ended:
         self._access: AccessLog | None = None
         self._settings = Form.AUTO, Rotation()
 
-    def count(self, usage: Usage) -> None:
-        """Have it hear of all that is used."""
-        self.usage = usage
+    def count(self, usage: Usage, charging: Charging) -> None:
+        """Have it hear of all that is used, and limits of keys of what each has used."""
+        self.usage, self.budgets = usage, Budgets(charging, usage)
         self.counters.append(usage.count)
 
     def start(self, folder: Path) -> None:

@@ -4,12 +4,15 @@ An account has the books (`core.limits`) of a key and of its team. A request pas
 any. Books are kept by their names, so that a change of router.yaml changes limits, and not what has been used of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from router.core.keys import Key
 from router.core.limits import REQUESTS, TOKENS, Book, Charge, Left, Limits, Refusal, Today
 from router.core.over_limit import error_of
+
+Used = tuple[int, int, float]
+"""Requests, tokens and money."""
 
 
 class Account:
@@ -86,13 +89,25 @@ class Accounts:
         """Find the account of a key; None: it has no limits."""
         return self._accounts.get(name)
 
-    def restore(self, name: str, today: Today, day: tuple[int, int, float], month: tuple[int, int, float]) -> None:
-        """Add what a key has used today and in this month, before the router started: requests, tokens and money."""
-        account = self._accounts.get(name)
-        for book in () if account is None else account.books:
-            book.turn(today)
-            book.day.sums.add(*day)
-            book.month.sums.add(*month)
+    @property
+    def lack_the_past(self) -> bool:
+        """Whether there are books that don't know what was used before they were made."""
+        return any(book.is_new for book in self._books())
+
+    def restore(self, used: Mapping[str, tuple[Used, Used]], today: Today) -> None:
+        """Tell such books what keys have used today and in this month, by the keys' names."""
+        for name, (day, month) in used.items():
+            account = self._accounts.get(name)
+            for book in () if account is None else account.books:
+                if book.is_new:
+                    book.turn(today)
+                    book.day.sums.add(*day)
+                    book.month.sums.add(*month)
+        for book in self._books():
+            book.is_new = False
+
+    def _books(self) -> list[Book]:
+        return [*self._keys.values(), *self._teams.values()]
 
     def keys(self, today: Today) -> dict[str, Book]:
         """Give the books of keys, by their names."""

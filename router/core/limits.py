@@ -198,10 +198,14 @@ class Span:
 
 
 class Book:
-    """What one key, or one team, may use and has used. `whose` says which: "key 'alice'"."""
+    """What one key, or one team, may use and has used. `whose` says which: "key 'alice'".
+
+    While it `is_new`, it has nothing of what was used today before it was made.
+    """
 
     def __init__(self, whose: str, limits: Limits, now: float) -> None:
         self.whose: Final = whose
+        self.is_new = True
         self.in_flight = 0
         self.most_in_flight = inf
         self.requests: Bucket | None = None

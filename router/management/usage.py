@@ -13,9 +13,8 @@ from router.config.keys.prices import PriceConfig
 from router.core.ending import Ending
 from router.core.record import Record
 from router.core.scopes import Admin
-from router.core.usage import FREE, Meter, Price, Use, cost
+from router.core.usage import FREE, NONE, Meter, Price, Use, cost
 from router.management.metrics import CatalogNames
-from router.proxy.charging import Charging
 from router.proxy.plane import Plane
 from router.store.tally import Tally
 from router.store.usage import NOTHING, Group, Place, Sums, plus
@@ -43,6 +42,8 @@ class Usage:
         self._catalog: object = None
         self._known: dict[tuple[str, str], tuple[str, Price]] = {}
         self._day, self._until = "", 0.0
+        # Hears what each request has used, and of what money: limits of keys.
+        self.on_use: Callable[[Record, Use, float], None] = lambda _record, _use, _money: None
 
     def set_up(self) -> None:
         """Look at the prices again: they may have changed."""
@@ -52,29 +53,17 @@ class Usage:
         """Count a request that has ended."""
         backend = record.backend
         if backend is None:
+            self.on_use(record, NONE, 0.0)
             return
         model, price = self._of(record.model, backend)
         use = self._meter.use(model, record, said)
-        place = Place(self._today(), record.key, model)
-        self.tally.add(place, sums_of(use, cost(use, price)))
+        money = cost(use, price)
+        self.on_use(record, use, money)
+        self.tally.add(Place(self._today(), record.key, model), sums_of(use, money))
 
-    def money(self, name: str, backend: str, prompt: int, cached: int, completion: int) -> float:
-        """Give the price of a request for a name, so many tokens of which were read and generated at a backend."""
-        return cost(Use(prompt, cached, completion, estimated=False), self._of(name, backend)[1])
-
-    async def restore(self, charging: Charging | None) -> None:
-        """Tell what keys with limits have used today and in this month, before the router started."""
-        if charging is None or not charging.accounts.all():
-            return
-        today = self._today()
-        day: dict[str, Sums] = {}
-        month: dict[str, Sums] = {}
-        for (key, each), used in (await self.tally.told(("key", "day"), f"{today[:-2]}01")).items():
-            month[key] = plus(month.get(key, NOTHING), used)
-            if each == today:
-                day[key] = used
-        for name in charging.accounts.all():
-            charging.restore(name, _charged(day.get(name, NOTHING)), _charged(month.get(name, NOTHING)))
+    def money(self, name: str, backend: str, prompt: int, completion: int) -> float:
+        """Give the price of so many tokens, as far as it is known before they are counted."""
+        return cost(Use(prompt, 0, completion, estimated=True), self._of(name, backend)[1])
 
     def _of(self, name: str, backend: str) -> tuple[str, Price]:
         """Give the model that answered, by the name that was asked for and the backend, and its price."""
@@ -107,11 +96,6 @@ def _day_at(now: float) -> tuple[str, float]:
     at = time.localtime(now)
     left = 86400 - (at.tm_hour * 3600 + at.tm_min * 60 + at.tm_sec)
     return time.strftime("%Y-%m-%d", at), now + min(LONGEST, left)
-
-
-def _charged(used: Sums) -> tuple[int, int, float]:
-    """Give requests, tokens and money."""
-    return used.requests, used.prompt + used.completion, used.cost
 
 
 def price_of(configured: BackendConfig | None, model: str) -> Price:

@@ -7,27 +7,24 @@ path. Other requests have no charge, and nothing of this is done for them.
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Final
 
-from router.core.accounts import Account, Accounts
+from router.core.accounts import Account, Accounts, Used
 from router.core.apis import MESSAGES
-from router.core.ending import Ending
-from router.core.keys import Keys
+from router.core.keys import Key, Keys
 from router.core.limits import Charge, Left, Today
 from router.core.over_limit import duration
 from router.core.progress import Passed
 from router.core.prompts import BYTES_A_TOKEN, Rates, generates
 from router.core.record import Record, tokens_in
+from router.core.usage import Use
 from router.proxy.heads import ResponseHead
 
 SHIFT: Final = 1.0
 """Seconds by which the machine's clock may differ from ours before the calendar is looked at again."""
-
-LEFT: Final = 499
-"""The status of a request whose client left."""
 
 _WHAT = (b"limit", b"remaining", b"reset")
 _KINDS = (b"requests", b"tokens")
@@ -40,8 +37,8 @@ _ENVELOPE: Final = 256
 
 _THEIRS = re.compile(rb"\r\n(?:x|anthropic)-ratelimit-[^\r\n]*", re.IGNORECASE)
 
-Money = Callable[[str, str, int, int, int], float]
-"""Gives the price of tokens: of the model asked for, at a backend, so many of a prompt, cached and generated ones."""
+Money = Callable[[str, str, int, int], float]
+"""Gives the price of tokens: of the model asked for, at a backend, so many of a prompt and generated ones."""
 
 
 class Charging:
@@ -54,6 +51,7 @@ class Charging:
     def __init__(self, clock: Callable[[], float], wall: Callable[[], float] = time.time) -> None:
         self.accounts: Final = Accounts()
         self.rates: Final = Rates()
+        self.known: list[Key] = []
         self.money: Money | None = None
         # The Unix time at the zero of the loop's clock.
         self.offset = 0.0
@@ -72,33 +70,26 @@ class Charging:
 
     def set_up(self, keys: Keys) -> None:
         """Take the keys that there are."""
-        self.accounts.set_up(keys.known.values(), self._clock())
+        self.known = list(keys.known.values())
+        self.accounts.set_up(self.known, self._clock())
         self._payers = {name: Payer(account, self) for name, account in self.accounts.all().items()}
 
     def payer(self, name: str) -> "Payer | None":
         """Find who charges the requests of a key; None: it has no limits."""
         return self._payers.get(name)
 
-    def restore(self, name: str, day: tuple[int, int, float], month: tuple[int, int, float]) -> None:
-        """Add what a key has used today and in this month, before the router started: requests, tokens and money."""
-        self.accounts.restore(name, self.today(self._clock()), day, month)
+    def restore(self, used: Mapping[str, tuple[Used, Used]]) -> None:
+        """Tell books that are new what keys have used today and in this month, by the keys' names."""
+        self.accounts.restore(used, self.today(self._clock()))
 
-    def settle(self, record: Record, said: Ending) -> None:
-        """Put what a request has used, as its engine has counted it, in the place of what was estimated."""
+    def settle(self, record: Record, use: Use, money: float) -> None:
+        """Put what a request has used in the place of what was estimated while it ran."""
         charge = record.charge
         if charge is None:
             return
-        prompt, completion = said.prompt_tokens, said.completion_tokens
-        if record.status >= 400 and not (record.status == LEFT and record.attempts):
-            prompt = completion = 0
-        elif prompt is not None and charge.size:
-            self.rates.learn(record.model, charge.size, prompt)
-        prompt = charge.prompt if prompt is None else prompt
-        completion = charge.completion if completion is None else completion
-        backend, cost = record.backend, charge.cost
-        if self.money is not None and backend is not None and charge.has_budget:
-            cost = self.money(record.model, backend, prompt, min(prompt, said.cached_tokens or 0), completion)
-        charge.settle(prompt, completion, cost, self._clock(), sent=backend is not None)
+        if charge.size and not use.estimated:
+            self.rates.learn(record.model, charge.size, use.prompt)
+        charge.settle(use.prompt, use.completion, money, self._clock(), sent=record.backend is not None)
 
 
 class Payer:
@@ -123,7 +114,7 @@ class Payer:
         """Free the place of a request that is over, and estimate its money, if that is bounded."""
         money, cost = self._charging.money, 0.0
         if money is not None and backend and charge.has_budget:
-            cost = money(model, backend, charge.prompt, 0, charge.completion)
+            cost = money(model, backend, charge.prompt, charge.completion)
         charge.end(cost, now)
 
     def lines(self, path: str, cors: bytes, now: float) -> bytes:

@@ -235,3 +235,50 @@ async def test_a_page_may_read_what_is_left(start_router: StartRouter, fake: Fak
             exposed = ", ".join(response.headers.getall("access-control-expose-headers"))
             assert "x-ratelimit-remaining-requests" in exposed
             assert "retry-after" in exposed
+
+
+async def test_a_hundred_clients_overrun_no_budget(start_router: StartRouter, fake: FakeEngine, session):
+    """Nor in money: what an answer costs is estimated as it ends, so that the next one doesn't go over it."""
+    backend = {"name": "box", "url": fake.url, "price": {"input": 1_000_000, "output": 1_000_000}}  # 1 a token
+    app = await start_router([backend], auth=keys(cost_per_day=100, max_in_flight=5))
+    words, used = 9, []
+
+    async def client() -> None:
+        while True:
+            async with session.post(
+                app.url + CHAT, json=ASK | {"stream": True, "fake": {"events": words}}, headers=ALICE
+            ) as response:
+                await response.read()
+                if response.status == 429:
+                    return
+                used.append(1)
+
+    # One first: what the engine counts of a prompt is learned from its answers.
+    assert await asked(session, app, ASK | {"fake": {"events": 1}}) == 200
+    await settled(app)
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    found = await settled(app)
+    most_of_one = 60
+    assert found.day.sums.cost <= 100 + 5 * most_of_one
+    assert found.day.sums.cost == found.day.sums.tokens
+    assert used
+
+
+async def test_days_and_months_go_on_after_a_restart(start_router: StartRouter, fake: FakeEngine, session):
+    """As they were counted; a limit that is new knows what was used before it, too."""
+    backends = [{"name": "box", "url": fake.url, "price": {"output": 1_000_000}}]
+    first = await start_router(backends, auth=keys(requests_per_day=3))
+    body = ASK | {"fake": {"events": 7}}
+    assert [await asked(session, first, body) for _ in range(2)] == [200, 200]
+    await settled(first)
+    await first.stop()
+    second = await start_router(backends, auth=keys(requests_per_day=3))
+    found = book(second)
+    assert (found.day.sums.requests, found.month.sums.tokens, found.day.sums.cost) == (2, 16, 14)
+    assert [await asked(session, second, body) for _ in range(2)] == [200, 429]
+    await settled(second)
+    auth = keys() | {"teams": {"family": {"keys": ["alice", "bob"], "tokens_per_month": 20}}}
+    await second.reload(Config.model_validate({"server": {"port": 0}, "backends": backends, "auth": auth}))
+    assert book(second).whose == "team 'family'"
+    assert book(second).month.sums.tokens == 24
+    assert await asked(session, second, body) == 429

@@ -40,6 +40,7 @@ def test_only_a_key_with_limits_has_an_account():
     )
     assert found.of("free") is None
     assert found.of("loose") is None
+    assert sorted(found.all()) == ["own", "shared"]
     assert found.of("unknown") is None
     assert [book.whose for book in account_of(found, "own").books] == ["key 'own'"]
     assert [book.whose for book in account_of(found, "shared").books] == ["team 'family'"]
@@ -176,14 +177,25 @@ def test_what_was_used_before_the_start_is_added():
     """To the key's books and to its team's; keys without limits have none."""
     team = Team("family", Limits(tokens_per_month=1000))
     found = accounts(Key("alice", limits=Limits(requests_per_day=5), team=team), Key("bob", team=team), Key("free"))
-    for name in ("alice", "bob", "free", "gone"):
-        found.restore(name, TODAY, (2, 100, 0.5), (4, 300, 1.0))
+    assert found.lack_the_past
+    found.restore(dict.fromkeys(("alice", "bob", "free", "gone"), ((2, 100, 0.5), (4, 300, 1.0))), TODAY)
+    assert not found.lack_the_past
     own, shared = found.keys(TODAY)["alice"], found.teams(TODAY)["family"]
     assert list(found.keys(TODAY)) == ["alice"]
     assert (own.day.sums.requests, own.day.sums.tokens, own.day.sums.cost) == (2, 100, 0.5)
     assert (own.month.sums.requests, own.month.sums.tokens, own.month.sums.cost) == (4, 300, 1.0)
     assert (shared.month.sums.requests, shared.month.sums.tokens, shared.month.sums.cost) == (8, 600, 2.0)
     assert found.keys(TOMORROW)["alice"].day.sums.requests == 0
+
+
+def test_a_limit_that_is_new_learns_of_the_past_too():
+    """Books that know it are not told again."""
+    found = accounts(Key("alice", limits=Limits(requests_per_day=5)))
+    found.restore({"alice": ((1, 10, 0.0), (1, 10, 0.0))}, TODAY)
+    keys = [Key("alice", limits=Limits(requests_per_day=6)), Key("bob", limits=Limits(requests_per_day=7))]
+    found.set_up(keys, 0.0)
+    found.restore(dict.fromkeys(("alice", "bob"), ((3, 30, 0.0), (3, 30, 0.0))), TODAY)
+    assert {name: book.day.sums.requests for name, book in found.keys(TODAY).items()} == {"alice": 1, "bob": 3}
 
 
 @pytest.mark.parametrize(
