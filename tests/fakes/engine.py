@@ -61,8 +61,8 @@ def to_json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def sse_events(seed: int, events: int, size: int) -> Iterator[bytes]:
-    """Each event of a stream, [DONE] at the end."""
+def sse_events(seed: int, events: int, size: int, counts: bytes = b"") -> Iterator[bytes]:
+    """Each event of a stream, [DONE] at the end; before it the event that `counts`, if there is one."""
     for index in range(events):
         delta = {"role": "assistant"} if index == 0 else {}
         choice = {
@@ -71,6 +71,8 @@ def sse_events(seed: int, events: int, size: int) -> Iterator[bytes]:
             "finish_reason": "length" if index == events - 1 else None,
         }
         yield b"data: " + to_json(_answer(seed, "chat.completion.chunk", choice)) + b"\n\n"
+    if counts:
+        yield counts
     yield DONE
 
 
@@ -79,11 +81,26 @@ def expected_stream(seed: int, events: int, size: int) -> bytes:
     return b"".join(sse_events(seed, events, size))
 
 
-def expected_body(seed: int, events: int) -> bytes:
+def counting(script: Script, *, asked: bool) -> bytes:
+    """The event that tells a stream's tokens, as the script has it; `asked`: the client wants to know them."""
+    last = {"index": 0, "delta": {}, "finish_reason": "length"}
+    frame = _answer(script.seed, "chat.completion.chunk", last)
+    if script.counts == "timings":
+        told = {**frame, "timings": {"cache_n": 0, "prompt_n": script.prompt, "predicted_n": script.events}}
+    elif script.counts == "asked" and asked:
+        total = script.prompt + script.events
+        usage = {"prompt_tokens": script.prompt, "completion_tokens": script.events, "total_tokens": total}
+        told = {**frame, "choices": [], "usage": usage}
+    else:
+        return b""
+    return b"data: " + to_json(told) + b"\n\n"
+
+
+def expected_body(seed: int, events: int, prompt: int = 1) -> bytes:
     """The body of an answer in one piece, of `events` words."""
     text = "".join(PIECES[(seed + index) % len(PIECES)] for index in range(events))
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length"}
-    usage = {"prompt_tokens": 1, "completion_tokens": events, "total_tokens": events + 1}
+    usage = {"prompt_tokens": prompt, "completion_tokens": events, "total_tokens": events + prompt}
     return to_json({**_answer(seed, "chat.completion", choice), "usage": usage})
 
 
@@ -122,6 +139,8 @@ class Script:
 
     events: int = 8  # content events of a stream, before [DONE]; words of a body in one piece
     size: int = 16  # characters of content in each event
+    prompt: int = 1  # tokens that the prompt had, as it says
+    counts: str = ""  # how a stream tells its tokens: timings, as llama.cpp's server; asked, as vllm; empty: not at all
     seed: int = 0
     first_delay: float = 0.0  # seconds before the first byte
     delay: float = 0.0  # seconds between writes of events
@@ -193,8 +212,8 @@ INSTEAD: Final = {
 CUTS: Final = {"die": End.RESET, "truncate": End.CLOSE, "hang": End.HANG, "exit": End.EXIT}
 
 
-def plan(script: Script, *, stream: bool) -> Plan:
-    """Decide the whole of an answer."""
+def plan(script: Script, *, stream: bool, asked: bool = False) -> Plan:
+    """Decide the whole of an answer; `asked`: the client wants to know a stream's tokens."""
     fault, _, code = script.fault.partition(":")
     if fault == "status":
         retry_after = {"retry-after": script.retry_after} if script.retry_after else {}
@@ -209,29 +228,29 @@ def plan(script: Script, *, stream: bool) -> Plan:
         framing = "chunked" if stream else "length"
     cut = CUTS.get(fault)
     whole = script.fault_after if cut else None  # how many events arrive; None: all
-    sent = _batches(islice(_parts(script, stream=stream), whole), script.coalesce)
+    sent = _batches(islice(_parts(script, stream=stream, asked=asked), whole), script.coalesce)
     end = cut or (End.CLOSE if framing == "close" else End.KEEP)
     tail = b"0\r\n\r\n" if framing == "chunked" and not cut else b""
     return Plan(
-        head=_head(script, framing, stream=stream),
+        head=_head(script, framing, stream=stream, asked=asked),
         events=map(_chunk, sent) if framing == "chunked" else sent,
         tail=tail + (SURPLUS if fault == "surplus" else b""),
         end=end,
     )
 
 
-def _parts(script: Script, *, stream: bool) -> Iterable[bytes]:
+def _parts(script: Script, *, stream: bool, asked: bool) -> Iterable[bytes]:
     if stream:
-        return sse_events(script.seed, script.events, script.size)
-    body = expected_body(script.seed, script.events)
+        return sse_events(script.seed, script.events, script.size, counting(script, asked=asked))
+    body = expected_body(script.seed, script.events, script.prompt)
     return (body[: len(body) // 2], body[len(body) // 2 :])
 
 
-def _head(script: Script, framing: str, *, stream: bool) -> bytes:
+def _head(script: Script, framing: str, *, stream: bool, asked: bool) -> bytes:
     lines = ["HTTP/1.0 200 OK" if framing == "close" else "HTTP/1.1 200 OK"]
     lines += ["content-type: " + ("text/event-stream; charset=utf-8" if stream else "application/json")]
     if framing == "length":
-        length = sum(map(len, _parts(script, stream=stream)))
+        length = sum(map(len, _parts(script, stream=stream, asked=asked)))
         lines += [f"content-length: {length}"]
         if script.fault == "two_lengths":
             lines += [f"content-length: {length + 1}"]
@@ -296,6 +315,7 @@ class Stats:
     aborted: int = 0  # the client left while its answer was being made
     waiting: int = 0  # for their turn, of those in flight
     gets: int = 0  # GETs, without those of /fake/…
+    events: int = 0  # written, of all answers
     bytes_written: int = 0  # taken by the kernel: stops growing when the client doesn't read
     connections_opened: int = 0
     connections_open: int = 0
@@ -460,7 +480,7 @@ class FakeEngine:
         except ValueError as wrong:
             await self._write(link, error(400, str(wrong)))
             return End.KEEP
-        chosen = plan(script, stream=stream)
+        chosen = plan(script, stream=stream, asked='"include_usage":true' in request.body.replace(" ", ""))
         await asyncio.sleep(script.first_delay)
         await self._write(link, chosen.head, script.split)
         for number, event in enumerate(chosen.events):
@@ -468,6 +488,7 @@ class FakeEngine:
             while number and script.held:  # noqa: ASYNC110 -- a file tells nobody that it is gone
                 await asyncio.sleep(0.005)
             await self._write(link, event, script.split)
+            self.stats.events += 1
         await self._write(link, chosen.tail, script.split)
         if chosen.end is End.HANG:
             await asyncio.Event().wait()

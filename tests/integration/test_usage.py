@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes.strict import MISTRALS, Strict
 from tests.running import dead_url
+from tests.used import check, load
 
 CHAT = "/v1/chat/completions"
 ASKS = {"stream_options": {"include_usage": True}}
@@ -193,3 +194,8 @@ async def test_what_cannot_be_told(start_router, fake, session, query, words):
     async with session.get(f"{router.url}/admin/usage?{query}") as answer:
         assert answer.status == 400
         assert words in (await answer.json())["error"]["message"]
+
+
+async def test_many_requests(tmp_path):
+    """Whole answers count to the token, those whose clients leave within a tenth; 10,000 are tests/endurance's."""
+    check(*await load(500, 0.1, tmp_path, seed=1))

@@ -354,6 +354,7 @@ class TestRequests:
             "in_flight": 0,
             "waiting": 0,
             "gets": 1,
+            "events": 9,
             "bytes_written": len(raw),
             "connections_opened": 3,
             "connections_open": 1,
