@@ -16,10 +16,10 @@ from router.config.load import Loaded, load_with_places
 from router.config.pointing import pointed
 from router.doctor.findings import Mark
 from router.doctor.judging import of_doors, of_profile
-from router.doctor.looking import Launched, look_at_certificate, look_at_launches, look_at_machine
+from router.doctor.looking import Launched, look_at_launches, look_at_machine, look_at_tls
 from router.telemetry.terminal import YELLOW, painter, say
 
-_NAMED = re.compile(r"backends\[\d+\] \((.*?)\): (?:launch\.\w+: )?|server\.tls\.\w+: ")
+_NAMED = re.compile(r"backends\[\d+\] \((.*?)\): (?:(?:launch|tls)\.\w+: )?|server\.tls\.\w+: ")
 """How a problem of a launch begins; what stands there is said by its key."""
 
 
@@ -27,14 +27,14 @@ def run(options: argparse.Namespace) -> int:
     """Say that a configuration can be used here, and what deserves a look. Raises ConfigError."""
     loaded, document = load_with_places(options.config, os.environ)
     config, launched = loaded.config, _launched(loaded)
-    certificate, wrong = look_at_certificate(config, loaded.path.resolve().parent, time.time())
+    secured, wrong = look_at_tls(config, loaded.path.resolve().parent, time.time())
     if found := [*launched.problems, *launched.broken, *wrong]:
         problems = [document.problem(key, _NAMED.sub("", problem)) for problem, key in found]
         say(told(pointed(problems, document.texts), sys.stderr), sys.stderr)
         return REFUSED
     paint = painter(sys.stdout)
     lines = [f"{loaded.path} can be used. Backends: {len(config.backends)}, routes: {len(config.routes)}."]
-    looks = [each for each in (*launched.findings, *of_doors(config), *certificate) if each.mark is Mark.LOOK]
+    looks = [each for each in (*launched.findings, *of_doors(config), *secured) if each.mark is Mark.LOOK]
     lines += [f"{paint(YELLOW, each.what)}: {each.text}" for each in looks]
     odd = pointed([document.problem(key, text) for text, key in launched.odd], document.texts)
     return printed("\n".join([*lines, told(odd, sys.stdout)] if odd else lines).rstrip("\n"))

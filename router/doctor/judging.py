@@ -22,6 +22,7 @@ from router.doctor.findings import Finding, Mark
 from router.fleet.launches import install_command
 from router.fleet.launching import Launch
 from router.tls.certificate import SOON, Certificate
+from router.tls.trust import UNVERIFIED
 
 NONE: Mapping[str, float] = MappingProxyType({})
 
@@ -275,6 +276,13 @@ def of_certificate(found: Certificate, now: float) -> Finding:
         return Finding(Mark.LOOK, "tls", f"{found}: that is soon, and nothing has renewed it yet")
     alone = "; it has no CA, so clients have to be given it" if found.is_self_signed else ""
     return Finding(Mark.OK, "tls", f"a certificate for {found}{alone}")
+
+
+def of_trust(config: Config) -> Iterator[Finding]:
+    """The backends that may be anybody."""
+    for each in config.backends:
+        if each.tls is not None and not each.tls.verify:
+            yield Finding(Mark.LOOK, each.name, UNVERIFIED)
 
 
 def of_remote(name: str, url: str, failure: str) -> Finding:

@@ -39,14 +39,17 @@ from router.doctor.judging import (
     of_port,
     of_profile,
     of_remote,
+    of_trust,
 )
 from router.fleet.launches import StartError, plan_launches
 from router.fleet.launching import Launch
 from router.fleet.loadables import is_managed, limits_of, loadable_of
-from router.fleet.planning import look, shares_of
+from router.fleet.planning import faults_of_trust, look, shares_of
 from router.proxy.dialling import Address
 from router.proxy.resolve import OWN_WITHIN, Names, Resolver, UnknownNameError
 from router.telemetry.tasks import aside
+from router.tls.faults import why_not
+from router.tls.trust import Trust
 
 Placed = tuple[str, tuple[str | int, ...]]
 """A problem, and the key of router.yaml that it is about."""
@@ -120,26 +123,29 @@ async def taken(host: str, port: int, patience: float = OWN_WITHIN) -> OSError |
         return UnknownNameError(host, f"no answer in {patience:g} s")
 
 
-async def reach(backends: Sequence[BackendConfig], patience: float = REMOTE_TIMEOUT) -> list[Finding]:
+async def reach(
+    backends: Sequence[BackendConfig], patience: float = REMOTE_TIMEOUT, folder: Path = Path()
+) -> list[Finding]:
     """Probe all remote servers at once, as the router does; `patience` is in seconds."""
     within, resolver = aiohttp.ClientTimeout(total=patience), Resolver(Names())
     async with aiohttp.ClientSession(timeout=within, connector=aiohttp.TCPConnector(resolver=resolver)) as session:
-        failures = await asyncio.gather(*(_failure(session, backend, patience) for backend in backends))
+        failures = await asyncio.gather(*(_failure(session, backend, patience, folder) for backend in backends))
     return [of_remote(each.name, each.url or "", why) for each, why in zip(backends, failures, strict=True)]
 
 
-async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patience: float) -> str:
+async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patience: float, folder: Path) -> str:
     key = backend.api_key.get_secret_value() if backend.api_key else None
     own = {name: value.get_secret_value() for name, value in backend.headers.items()}
     headers = own | ({"authorization": f"Bearer {key}"} if key else {})
-    address = Address.of(backend.url or "")
+    address = Address.of(backend.url or "", trust=Trust.of(backend.tls, folder))
     try:
+        options = {"headers": headers, "allow_redirects": False, **address.secured}
         if backend.probe != "never":
-            async with session.get(address.url(backend.probe), headers=headers, allow_redirects=False) as answer:
+            async with session.get(address.url(backend.probe), **options) as answer:
                 if answer.status >= 500:
                     return f"answers {answer.status} to {backend.probe}"
         if not backend.models:
-            async with session.get(address.url("/v1/models"), headers=headers, allow_redirects=False) as answer:
+            async with session.get(address.url("/v1/models"), **options) as answer:
                 if answer.status in {401, 403}:
                     return f"answers {answer.status} to /v1/models: set api_key, or list its models in router.yaml"
                 if answer.status != 200:
@@ -147,7 +153,7 @@ async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patie
     except TimeoutError:
         return f"no answer within {patience:g} s"
     except (aiohttp.ClientError, OSError) as error:
-        return f"can't be reached ({str(error) or type(error).__name__})"
+        return f"can't be reached ({why_not(error) or str(error) or type(error).__name__})"
     return ""
 
 
@@ -204,15 +210,16 @@ def odd_arguments(config: Config, launches: Iterable[Launch]) -> list[Placed]:
     return odd
 
 
-def look_at_certificate(config: Config, folder: Path, now: float) -> tuple[list[Finding], list[Placed]]:
-    """Look at the router's own certificate: what deserves to be told, and what stops the router."""
-    if config.server.tls is None:
-        return [], []
-    try:
-        found = loaded(config.server.tls, folder)
-    except StartError as error:
-        return [], list(zip(error.problems, error.keys, strict=True))
-    return [of_certificate(found, now)], []
+def look_at_tls(config: Config, folder: Path, now: float) -> tuple[list[Finding], list[Placed]]:
+    """Look at the router's own certificate, and whom it trusts: what deserves to be told, and what stops the router."""
+    findings = [*of_trust(config)]
+    wrong: list[Placed] = faults_of_trust(config, folder)
+    if config.server.tls is not None:
+        try:
+            findings.append(of_certificate(loaded(config.server.tls, folder), now))
+        except StartError as error:
+            wrong += zip(error.problems, error.keys, strict=True)
+    return findings, wrong
 
 
 def open_files(config: Config, folder: Path) -> list[str]:
@@ -252,19 +259,19 @@ async def examine(
             # What the profile leaves to models is for those that all run at once.
             of_this = of_this[:1]
     mistakes = [Finding(Mark.STOP, "mistake", problem) for problem, _ in launched.problems]
-    certificate, wrong = await aside(look_at_certificate, config, folder, time.time())
+    secured, wrong = await aside(look_at_tls, config, folder, time.time())
     odd = [Finding(Mark.LOOK, "argument", str(document.problem(key, text))) for text, key in launched.odd]
     return _sections(
         machine=of_machine(facts),
         profile=of_this,
         engines=[*of_engines(engines, facts, profile), *of_versions(facts)],
         launched=[*launched.findings, *odd, *mistakes],
-        elsewhere=await reach([backend for backend in config.backends if backend.url is not None]),
+        elsewhere=await reach([each for each in config.backends if each.url is not None], folder=folder),
         server=[
             of_port(config.server.host, config.server.port, await taken(config.server.host, config.server.port)),
             *await _ollamas_port(config.server),
             *of_doors(config),
-            *certificate,
+            *secured,
             *(Finding(Mark.STOP, "tls", problem) for problem, _ in wrong),
             *of_files(await aside(open_files, config, folder)),
         ],

@@ -18,6 +18,7 @@ from router.core.catalog import Route
 from router.core.memory.resident import Loadable
 from router.core.reshape import Reshape
 from router.fleet.launching import Launch
+from router.tls.trust import SYSTEM, Trust
 
 SPARE = 256 * 1024 * 1024
 """Bytes that must stay free, beside what a second process of a backend would take."""
@@ -65,13 +66,14 @@ class PlannedBackend:
     """One backend as it is configured: a URL, or one process of a launch.
 
     `loadable`: what its engine takes, where memory decides what is loaded; None: it runs from its start to its end.
-    `described` is what the files of a launch's model say of it.
+    `described` is what the files of a launch's model say of it. `trust` says who may answer at an https URL.
     """
 
     config: BackendConfig
     launch: Launch | None = None
     loadable: Loadable | None = None
     described: Described = NOT_DESCRIBED
+    trust: Trust = SYSTEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
 def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
     """Name the changed keys that take another process, or another server."""
     if old.launch is None or new.launch is None:
-        keys = ("url", "launch", "api_key", "headers")
+        keys = ("url", "launch", "api_key", "headers", "tls")
         return [key for key in keys if getattr(old.config, key) != getattr(new.config, key)]
     one, other = old.launch.spec, new.launch.spec
     changed = [

@@ -57,6 +57,7 @@ from router.proxy.plane import Plane
 from router.proxy.watching.probe import Prober
 from router.telemetry.logs import MODELS
 from router.telemetry.tasks import heard, unharmed
+from router.tls.trust import UNVERIFIED
 
 log = structlog.get_logger(MODELS)
 
@@ -150,7 +151,10 @@ class Lifecycle:
         self.members[member.name] = member
         key = config.api_key.get_secret_value() if config.api_key else None
         headers = {name: value.get_secret_value() for name, value in config.headers.items()}
-        address = Address.of(config.url, headers) if config.url else None
+        trust = member.planned.trust
+        address = Address.of(config.url, headers, trust) if config.url else None
+        if not trust.verify:
+            log.warning(f"{member.name}: {UNVERIFIED}", url=config.url)
         self._plane.add(member.backend, address, key, discovers=address is not None and not config.models)
         self._tell(member)
 

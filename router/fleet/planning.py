@@ -19,8 +19,10 @@ from launchers.tree import memory_of, said_to
 from profiles import Facts, gather
 from router.config import Config
 from router.fleet.diff import Do, Plan, Room, Step, steps
-from router.fleet.launches import plan_launches
+from router.fleet.launches import StartError, plan_launches
 from router.fleet.loadables import is_managed, limits_of, loadable_of
+from router.tls.faults import TlsError
+from router.tls.trust import Trust, context_of
 
 
 def look(engines: Mapping[str, Engine]) -> Facts:
@@ -57,11 +59,36 @@ def plan_of(
     """
     kept = () if running is None or running.config.profile != config.profile else running.launches
     why, launches = plan_launches(config, folder, engines, facts, kept)
-    plan = _described(Plan.of(config, launches, why))
+    plan = _trusting(_described(Plan.of(config, launches, why)), folder)
     managed = is_managed(config)
     if not managed and (running is None or not running.devices):
         return plan
     return _with_memory(plan, managed=managed, quiet=quiet)
+
+
+def _trusting(plan: Plan, folder: Path) -> Plan:
+    """Say who may answer at each https URL. Raises StartError where the files that say so can't be used."""
+    if faults := faults_of_trust(plan.config, folder):
+        raise StartError(*(problem for problem, _ in faults), keys=[key for _, key in faults])
+    backends = {
+        name: each if each.launch is not None or each.config.tls is None
+        else replace(each, trust=Trust.of(each.config.tls, folder))
+        for name, each in plan.backends.items()
+    }  # fmt: skip
+    return replace(plan, backends=backends)
+
+
+def faults_of_trust(config: Config, folder: Path) -> list[tuple[str, tuple[str | int, ...]]]:
+    """Give what is wrong with the files of backends' `tls`, each with its key."""
+    found: list[tuple[str, tuple[str | int, ...]]] = []
+    for index, each in enumerate(config.backends):
+        try:
+            if each.tls is not None:
+                context_of(Trust.of(each.tls, folder))
+        except TlsError as error:
+            problem = f"backends[{index}] ({each.name}): tls.{error.key}: {error}"
+            found.append((problem, ("backends", index, "tls", error.key)))
+    return found
 
 
 def _described(plan: Plan) -> Plan:

@@ -63,6 +63,7 @@ def _of_loaded(config: Config) -> dict[str, object]:
         launch = each.launch
         for key in _OF_LAUNCHES if launch is not None else ():
             found[f"backends[{each.name}].launch.{key}"] = getattr(launch, key) or None
+        found[f"backends[{each.name}].tls"] = each.tls
     return found
 
 
@@ -75,6 +76,7 @@ def _of_written(data: Written) -> dict[str, object]:
         launch = _below(each, "launch")
         for key in _OF_LAUNCHES:
             found[f"backends[{name}].launch.{key}"] = _below(launch, key) or None
+        found[f"backends[{name}].tls"] = _below(each, "tls")
     return found
 
 

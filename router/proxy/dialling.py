@@ -7,14 +7,16 @@ compiler would gain nothing here.
 import asyncio
 import errno
 import re
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from router.core.retry import Failure
 from router.proxy import resolve
 from router.proxy.upstream import Connection
+from router.tls.faults import why_not
+from router.tls.trust import SYSTEM, Trust, context_of
 
 AT_ONCE = 8
 """Connections opened ahead of need at the same time: few enough for a server with a short listen queue."""
@@ -29,7 +31,7 @@ class Address:
     """Where a backend listens, and what each request there has beside what its client sent.
 
     `base` stands there for the /v1 of clients' paths: "/openai/v1", or "/inference". `query` is added to each target,
-    and `headers` to each head; their names are in lower case.
+    and `headers` to each head; their names are in lower case. With `tls`, `trust` says who may answer.
     """
 
     host: str
@@ -38,14 +40,15 @@ class Address:
     base: str = _V1
     query: str = field(default="", repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    trust: Trust = SYSTEM
 
     @classmethod
-    def of(cls, url: str, headers: Mapping[str, str] | None = None) -> "Address":
+    def of(cls, url: str, headers: Mapping[str, str] | None = None, trust: Trust = SYSTEM) -> "Address":
         """Read a backend's URL. Its path is the base; without one, /v1 is."""
         parts = urlsplit(url)
         port, base = parts.port or _PORTS[parts.scheme], parts.path.rstrip("/") or _V1
         more = tuple((headers or {}).items())
-        return cls(parts.hostname or "", port, parts.scheme == "https", base, parts.query, more)
+        return cls(parts.hostname or "", port, parts.scheme == "https", base, parts.query, more, trust)
 
     def __str__(self) -> str:
         return f"{self._place}{self.root}"
@@ -85,6 +88,11 @@ class Address:
         return f"{self._place}{self.target(asked)}"
 
     @property
+    def secured(self) -> dict[str, Any]:
+        """What aiohttp's client has to know for a request there. Raises TlsError."""
+        return {"ssl": context_of(self.trust), "server_hostname": self.trust.name or None} if self.tls else {}
+
+    @property
     def authority(self) -> bytes:
         """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -103,13 +111,14 @@ async def dial(
     address: Address,
     make: Callable[[], Connection],
     names: resolve.Names,
-    tls: ssl.SSLContext | None,
     patience: float,
 ) -> Connection:
     """Open a connection, within `patience` seconds; it may be closed again when it is here. Raises ConnectError."""
     try:
         async with asyncio.timeout(patience):
-            _, connection = await resolve.connect(names, make, address.host, address.port, tls, patience * 0.8)
+            tls = context_of(address.trust) if address.tls else None
+            place, within, name = (address.host, address.port), patience * 0.8, address.trust.name
+            _, connection = await resolve.connect(names, make, *place, tls, within, name)
             return connection
     except TimeoutError as error:
         names.doubt(address.host)
@@ -119,7 +128,8 @@ async def dial(
     except (OSError, UnicodeError) as error:
         # Refused, no such host, a certificate that isn't trusted, …
         no_files = isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
-        raise ConnectError(Failure.NO_FILES if no_files else Failure.REFUSED, f"{address}: {error}") from error
+        why = why_not(error) or error
+        raise ConnectError(Failure.NO_FILES if no_files else Failure.REFUSED, f"{address}: {why}") from error
 
 
 async def dial_ahead(

@@ -1,7 +1,6 @@
 """The kept-alive connections to one backend."""
 
 import asyncio
-import ssl
 from collections.abc import Coroutine
 
 from router.core.retry import Failure
@@ -39,7 +38,6 @@ class Pool:
         else:
             self.host_line += own
         self._connect_timeout = connect_timeout
-        self._tls = ssl.create_default_context() if address.tls else None
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._closed = False
@@ -72,9 +70,7 @@ class Pool:
 
     def connect(self) -> Coroutine[object, object, Connection]:
         """Open a new connection. The awaited raises ConnectError."""
-        return dial(
-            self.address, lambda: Connection(self._keep, self._forget), self._names, self._tls, self._connect_timeout
-        )
+        return dial(self.address, lambda: Connection(self._keep, self._forget), self._names, self._connect_timeout)
 
     def made(self, connecting: "asyncio.Task[Connection]") -> Connection:
         """Give the connection that `connect` made. Raises ConnectError, also if it has been closed by now."""

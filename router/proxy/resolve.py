@@ -170,30 +170,36 @@ class Names:
 
 
 async def connect(
-    names: Names, make: Callable[[], P], host: str, port: int, tls: ssl.SSLContext | None, within: float
+    names: Names,
+    make: Callable[[], P],
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    within: float,
+    name: str = "",
 ) -> tuple[asyncio.BaseTransport, P]:
     """Connect to a host, at whichever of its addresses answers first. Raises OSError.
 
     If none does, the name may have moved, so new addresses are tried, too. `within` is how many seconds the first
-    look-up of a name may take.
+    look-up of a name may take. With `tls`, the certificate must have this `name`, or else the host's.
     """
     addresses = await names.addresses(host, within)
     try:
-        return await _connect(make, host, addresses, port, tls)
+        return await _connect(make, addresses, port, tls, name or host)
     except ssl.SSLError:
         raise
     except OSError:
         renewed = await names.renewed(host)
         if not renewed:
             raise
-        return await _connect(make, host, renewed, port, tls)
+        return await _connect(make, renewed, port, tls, name or host)
 
 
 async def _connect(
-    make: Callable[[], P], host: str, addresses: tuple[str, ...], port: int, tls: ssl.SSLContext | None
+    make: Callable[[], P], addresses: tuple[str, ...], port: int, tls: ssl.SSLContext | None, name: str
 ) -> tuple[asyncio.BaseTransport, P]:
     loop = asyncio.get_running_loop()
-    shown = None if tls is None else host
+    shown = None if tls is None else name
     if len(addresses) == 1:
         return await loop.create_connection(make, addresses[0], port, ssl=tls, server_hostname=shown)
     infos = [_info(address, port) for address in addresses]

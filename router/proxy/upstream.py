@@ -14,6 +14,7 @@ from router.core.retry import Failure
 from router.http1.bodies import Body, ChunkedBody, body_of
 from router.http1.heads import Known, ProtocolError
 from router.proxy.heads import ResponseHead, parse_response
+from router.tls.faults import why_not
 
 if TYPE_CHECKING:
     from router.core.outline import Texts
@@ -298,7 +299,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell the receiver what the lost connection means for its answer."""
-        detail = str(error) if error else "the connection closed"
+        detail = why_not(error) or str(error) if error else "the connection closed"
         if self._body is None:
             stale = self._reused and not self._held and self._loop.time() - self._sent_at < STALE_WITHIN
             self._fail(Failure.STALE if stale else Failure.CLOSED, detail)

@@ -2,7 +2,7 @@
 
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 from launchers.files import NoFileError, read_ordinary
 
@@ -39,7 +39,7 @@ _REASONS: Final = {
 }  # fmt: skip
 
 
-class TlsError(Exception):
+class TlsError(OSError):
     """A file of TLS can't be used; `key` is the one of router.yaml that names it, below its `tls`."""
 
     def __init__(self, key: str, message: str) -> None:
@@ -100,15 +100,20 @@ def why_not(error: BaseException, *, ca: str = "in tls.ca", name: str = "set tls
     if isinstance(error, ssl.SSLError):
         reason = error.reason or ""
         return f"TLS failed: {_REASONS.get(reason) or reason.replace('_', ' ').lower() or str(error)}"
-    return ""
+    # That is how an event loop tells of a handshake that the other side has ended without a word.
+    return "TLS failed: it broke off the handshake: it may want a certificate (tls.cert)" if _is_bare(error) else ""
 
 
 def _behind(error: BaseException) -> BaseException:
     """Give the error of TLS that is behind one of aiohttp's client."""
-    for each in ("certificate_error", "os_error"):
-        if isinstance(inner := getattr(error, each, None), ssl.SSLError):
+    for inner in (getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__):
+        if isinstance(inner, ssl.SSLError) or _is_bare(inner):
             return inner
-    return error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
+    return error
+
+
+def _is_bare(error: object) -> TypeGuard[ConnectionResetError]:
+    return isinstance(error, ConnectionResetError) and not error.args
 
 
 def _unverified(error: ssl.SSLCertVerificationError, ca: str, name: str) -> str:

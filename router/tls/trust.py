@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from launchers.files import Stamp, stamp
+from router.config.keys.tls import BackendTlsConfig
 from router.tls.certificate import put_into
 from router.tls.faults import TlsError, certificates_in, read
 
@@ -31,6 +32,16 @@ class Trust:
     key: Path | None = None
     name: str = ""
 
+    @classmethod
+    def of(cls, config: BackendTlsConfig | None, folder: Path) -> "Trust":
+        """Read it from router.yaml, from whose folder relative paths count."""
+        if config is None:
+            return SYSTEM
+        ca, cert, key = (
+            None if each is None else folder / Path(each).expanduser() for each in (config.ca, config.cert, config.key)
+        )
+        return cls(config.verify, ca, cert, key, config.name or "")
+
     @property
     def _files(self) -> list[str]:
         return [str(each) for each in (self.ca, self.cert, self.key) if each is not None]
@@ -39,6 +50,12 @@ class Trust:
         """What shows that its files have changed."""
         return stamp(self._files) if self._files else ()
 
+
+UNVERIFIED: Final = (
+    "its certificate isn't checked (tls.verify: false): whoever sits between can read and change all that is sent; "
+    "tls.ca names a certificate to trust instead"
+)
+"""What is said of a backend that may be anybody."""
 
 SYSTEM: Final = Trust()
 """Servers that the whole world trusts."""

@@ -550,7 +550,8 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are no instances of it
-        self._transport.set_write_buffer_limits(high=0)  # so that room means: nothing waits in this process
+        if self._transport.get_extra_info("sslcontext") is None:  # asyncio's TLS never resumes at 0
+            self._transport.set_write_buffer_limits(high=0)  # so that room means: nothing waits in this process
         self._room.set()
         self.task = asyncio.get_running_loop().create_task(self._engine.serve(self))
 

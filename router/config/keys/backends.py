@@ -22,6 +22,7 @@ from router.config.keys.groups import all_hidden, as_it_is, each, each_item, eac
 from router.config.keys.launches import LaunchConfig
 from router.config.keys.prices import PriceConfig, Prices
 from router.config.keys.section import Section, setting
+from router.config.keys.tls import BackendTlsConfig
 from router.config.keys.units import Size, sized
 from router.config.keys.values import (
     TEXT,
@@ -149,6 +150,7 @@ backends:
     headers: Headers = setting(
         {}, "Headers sent to a url with each request, in the place of clients' own, such as a key by another name."
     )
+    tls: BackendTlsConfig | None = setting(None, BackendTlsConfig.__doc__ or "")
     probe: Probe = setting(
         HEALTH,
         "Path that shows whether a url lives, by any answer below 500; it counts from the url's path, without a /v1 at "
@@ -181,6 +183,16 @@ backends:
         if isinstance(value, Mapping) and "authorization" in value and info.data.get("api_key") is not None:
             raise ValueError("`api_key` is the authorization header: write one of the two")
         return value
+
+    @field_validator("tls")
+    @classmethod
+    def _only_with_https(cls, tls: BackendTlsConfig | None, info: ValidationInfo) -> BackendTlsConfig | None:
+        url = info.data.get("url")
+        if tls is not None and info.data.get("launch") is not None:
+            raise ValueError("this is for a `url`: a launched engine is asked at this machine's own address")
+        if tls is not None and url is not None and not url.startswith("https:"):
+            raise ValueError("this is for a url that begins with https://, and this one doesn't")
+        return tls
 
     @field_validator("name", mode="before")
     @classmethod

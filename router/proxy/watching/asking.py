@@ -59,6 +59,7 @@ class Asker:
             headers=self._headers(backend, address) | dict(headers or {}),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout),
+            **address.secured,
         )
 
     async def ask_for_token(self, backend: Backend, address: Address, within: float | None) -> None:
@@ -72,6 +73,7 @@ class Asker:
             data=body,
             headers=self._headers(backend, address) | {"content-type": "application/json"},
             timeout=aiohttp.ClientTimeout(total=within),
+            **address.secured,
         ) as answer:
             await answer.read()
 

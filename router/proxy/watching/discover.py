@@ -16,6 +16,7 @@ from router.proxy.plane import Plane
 from router.proxy.watching.asking import NO_ANSWER, Asker, read
 from router.proxy.watching.listed import Listed, listed, listed_in_part
 from router.telemetry.tasks import heard
+from router.tls.faults import why_not
 
 log = structlog.get_logger("router")
 
@@ -72,7 +73,7 @@ class Discoverer:
         try:
             status, data, whole = await self._page(address)
         except NO_ANSWER as error:
-            self._fail(str(error) or f"no answer in {PATIENCE:g} s")
+            self._fail(why_not(error) or str(error) or f"no answer in {PATIENCE:g} s")
             return
         if self._plane.connections.address(self._backend) != address:
             return

@@ -39,6 +39,7 @@ from router.proxy.watching.discover import Discoverer
 from router.proxy.watching.examine import Examiner, Process, Subject
 from router.proxy.watching.listen import Listener
 from router.telemetry.tasks import for_ever
+from router.tls.faults import why_not
 
 log = structlog.get_logger("router")
 
@@ -233,7 +234,7 @@ class Prober:
                 # The router itself has no file descriptor left.
                 return True
             reached, refused = False, isinstance(error, OSError)
-            failure = f"a probe failed: {str(error) or type(error).__name__}"
+            failure = f"a probe failed: {why_not(error) or str(error) or type(error).__name__}"
         if self._plane.connections.address(backend) != address:
             # It was restarted meanwhile: the outcome is of a process that is gone.
             return False

@@ -14,6 +14,7 @@ def test_the_page_has_every_key():
             "server.tls",
             "backends[]",
             "backends[].launch",
+            "backends[].tls",
             "backends[].price",
             "backends[].prices.*",
             "routes.*",

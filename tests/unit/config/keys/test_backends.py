@@ -1,9 +1,9 @@
 import math
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from router.config import LaunchConfig
+from router.config import BackendConfig, LaunchConfig
 from router.config.scalars import FromEnvironment
 from tests.configured import LAUNCHED, REMOTE, backend, errors
 
@@ -306,3 +306,29 @@ def test_a_wrong_backend(entry, error):
 def test_a_wrong_launch(launch, error):
     """Each rule of a launch has its error, at its key."""
     assert errors({"backends": [{"name": "demo", "launch": launch}]})[0].startswith(f"backends[0].launch.{error}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "says"),
+    [
+        ({"url": "http://a", "tls": {"ca": "a.pem"}}, "tls", "this is for a url that begins with https://"),
+        ({"name": "a", "launch": {"model": "m"}, "tls": {"verify": False}}, "tls", "this is for a `url`"),
+        ({"url": "https://a", "tls": {"cert": "a.crt"}}, "key", "`cert` and `key` go together: one is missing"),
+        ({"url": "https://a", "tls": {"key": "a.key"}}, "key", "`cert` and `key` go together: one is missing"),
+        ({"url": "https://a", "tls": {"verify": False, "ca": "a.pem"}}, "ca", "nothing is checked with it"),
+    ],
+)
+def test_what_tls_is_for(entry, key, says):
+    """A URL of https, and files that mean something together."""
+    with pytest.raises(ValidationError) as told:
+        BackendConfig.model_validate(entry)
+    (error,) = told.value.errors()
+    assert error["loc"][-1] == key
+    assert says in error["msg"]
+
+
+def test_tls_of_a_url():
+    """Verified, unless router.yaml says otherwise."""
+    config = BackendConfig.model_validate({"url": "https://a", "tls": {"cert": "a.crt", "key": "a.key"}})
+    assert config.tls is not None
+    assert (config.tls.verify, config.tls.ca, config.tls.name) == (True, None, None)
