@@ -148,6 +148,7 @@ class App:
             access=settings.access(config),
             beside=settings.paths(config),
         )
+        self.rules.capture = settings.captures(config, self.rules.capture)
         self.listener.slow.opened = settings.opened(config)
         form, rotation = logs.Form(config.logging.format), settings.rotation(config)
         logs.set_up(config.logging.level, form, rotation)
@@ -292,6 +293,7 @@ class App:
             self._feed.feed,
             self._logs,
             figures,
+            lambda: self.rules.capture,
             router=self,
             reloader=self.reloader,
         )

@@ -12,6 +12,7 @@ from router.core.health import Thresholds
 from router.core.keys import NEVER, Key, Keys, Team
 from router.core.limits import Limits
 from router.core.scopes import Admin, Scope
+from router.proxy.capture import Captures
 from router.proxy.plane import Balancing, ExchangeLimits
 from router.proxy.watching.probe import ProbeTiming
 from router.telemetry.files import Rotation
@@ -69,6 +70,16 @@ def probe_timing(config: Config) -> ProbeTiming:
 def opened(config: Config) -> tuple[str, ...]:
     """Give the paths that everybody may read, whoever may not manage the router."""
     return (METRICS,) if config.telemetry.metrics == "open" else ()
+
+
+def captures(config: Config, before: Captures | None) -> Captures | None:
+    """Give what keeps the last requests, with those that are kept; None: none are."""
+    capture = config.telemetry.capture
+    if before is not None:
+        before.set_up(capture.requests, capture.size)
+    if not capture.requests:
+        return None
+    return before or Captures(capture.requests, capture.size)
 
 
 def rotation(config: Config) -> Rotation:

@@ -168,6 +168,7 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _asks(asked)
     told = commands.add_parser("requests", help="say which requests are under way, which ended last, or all about one")
     told.add_argument("id", nargs="?", metavar="ID", help="tell the way of this one, and why it went there")
+    told.add_argument("--capture", action="store_true", help="with ID: what it said, and what it was answered")
     told.add_argument("--recent", action="store_true", help="those that ended last")
     told.add_argument("--limit", type=int, default=20, metavar="N", help="with --recent: so many; default: 20")
     _asks(told)

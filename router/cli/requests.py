@@ -1,13 +1,18 @@
-"""`requests`: say which requests are under way; with --recent, which ended last; with an id, all about that one."""
+"""`requests`: say which requests are under way; with --recent, which ended last; with an id, all about that one.
+
+With --capture, too, what it said and was answered, word for word.
+"""
 
 import argparse
 import time
 
 from router.api.admin.requests import (
+    CAPTURE,
     RECENT,
     REQUESTS,
     TIMELINE,
     AttemptTold,
+    CaptureTold,
     EndedTold,
     RecentTold,
     RequestsTold,
@@ -17,6 +22,7 @@ from router.api.admin.requests import (
 )
 from router.api.admin.status import CandidateTold
 from router.cli import running, tables
+from router.cli.exits import BAD_START, CommandError
 from router.telemetry.logs import printable
 
 NUMBERS = ("AGE", "TTFT", "TOKENS", "TOKENS/S", "PROMPT", "CACHED", "TOOK", "STATUS")
@@ -25,6 +31,12 @@ _SPARE = ("PATH", "CACHED", "PROMPT", "KEY", "TTFT", "TOKENS/S")
 
 def run(options: argparse.Namespace) -> int:
     """Print them. Raises ConfigError and CommandError."""
+    if options.capture and options.id is None:
+        raise CommandError(
+            "Whose capture? Say the id of a request: `requests --recent` has those that ended last.", BAD_START
+        )
+    if options.id is not None and options.capture:
+        return running.act(options, CAPTURE, captured, id=options.id)
     if options.id is not None:
         return running.act(options, TIMELINE, way, id=options.id)
     if options.recent:
@@ -108,6 +120,26 @@ def way(told: TimelineTold) -> list[str]:
         if each.left_out:
             lines += [f"and {each.left_out} more"]
     return lines
+
+
+def captured(told: CaptureTold) -> list[str]:
+    """Draw what a request said, and what it was answered, by lines."""
+    came = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(told.at))
+    key = f", key {printable(told.key)}" if told.key else ""
+    more = ["", "There was more than is kept."] if told.cut else []
+    return [
+        f"{printable(told.id)}: {printable(told.model)}, POST {printable(told.path)}, came {came}{key}",
+        "",
+        *_lines(told.request),
+        "",
+        "No answer has come yet." if told.status is None else f"{told.status}:",
+        *_lines(told.answer),
+        *more,
+    ]
+
+
+def _lines(text: str) -> list[str]:
+    return [printable(line) for line in text.split("\n")]
 
 
 def _wait(each: WaitTold) -> str:

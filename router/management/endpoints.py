@@ -1,5 +1,6 @@
 """Every endpoint of the management API, with the part of the router that answers it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -36,6 +37,7 @@ from router.management.serving import routes
 from router.management.status import Status
 from router.management.upstream import Upstream
 from router.management.usage import Usage
+from router.proxy.capture import Captures
 from router.proxy.plane import Plane
 from router.telemetry.feed import Feed
 
@@ -49,15 +51,17 @@ def endpoints(
     feed: Feed,
     folder: Path,
     figures: Figures,
+    captures: Callable[[], Captures | None],
     *,
     router: Levers,
     reloader: Reloader | None,
 ) -> list[web.RouteDef]:
     """Give the routes of the management API.
 
-    `recent` has the requests that have ended, and `folder` the engines' logs; `router` is all of it.
+    `recent` has the requests that have ended, `captures` gives those that are kept whole, and `folder` has the engines'
+    logs; `router` is all of it.
     """
-    of_models, of_requests = Models(fleet, plane, router), Requests(plane, recent)
+    of_models, of_requests = Models(fleet, plane, router), Requests(plane, recent, captures)
     describe = Described(fleet, recent, historian.machine.devices, router).backends
     of_logs = Logs(fleet, feed, folder)
     return [

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from router.api.admin.requests import (
+    CaptureTold,
     EndedTold,
     RecentAsked,
     RecentTold,
@@ -25,6 +26,7 @@ from router.core.errors import CancelledError, NotFoundError
 from router.core.record import ANSWERED, Record, tokens_in
 from router.core.scopes import Admin
 from router.management import timeline
+from router.proxy.capture import Captures
 from router.proxy.plane import Plane
 from router.proxy.roles import UnderWay
 from router.telemetry.history import quantile
@@ -91,9 +93,10 @@ class Recent:
 class Requests:
     """Answers `router.api.admin.requests`."""
 
-    def __init__(self, plane: Plane, recent: Recent) -> None:
+    def __init__(self, plane: Plane, recent: Recent, captures: Callable[[], Captures | None]) -> None:
         self._plane = plane
         self._recent = recent
+        self._captures = captures
 
     async def requests(self, asked: RequestsAsked, _: Admin) -> RequestsTold:
         """Describe those that are under way."""
@@ -118,6 +121,27 @@ class Requests:
                 "No request with this id is under way, or among the latest that have ended.", param="id"
             )
         return way_of_ended(*known)
+
+    async def capture(self, asked: RequestAsked, _: Admin) -> CaptureTold:
+        """Tell the last one with this id, with its answer. Raises NotFoundError where it isn't kept."""
+        captures = self._captures()
+        if captures is None:
+            raise NotFoundError("No request is kept: telemetry.capture is off in router.yaml.", param="id")
+        kept = captures.find(asked.id)
+        if kept is None:
+            raise NotFoundError("No request with this id is among those that are kept.", param="id")
+        status, answer = kept.answer()
+        return CaptureTold(
+            id=kept.id,
+            at=round(kept.at, 3),
+            path=kept.path,
+            model=kept.model,
+            key=kept.key,
+            request=kept.body.decode("utf-8", "replace"),
+            status=status or None,
+            answer=answer.decode("utf-8", "replace"),
+            cut=kept.cut,
+        )
 
     async def cancel(self, asked: RequestAsked, admin: Admin) -> RequestsTold:
         """End those with this id. Raises NotFoundError where there is none."""

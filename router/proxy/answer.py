@@ -120,7 +120,7 @@ class Answer:
         self.error = ""
         self._request = request
         self._sink = sink
-        self._write = sink.write
+        self._write = sink.write if request.captured is None else _to_both(sink.write, request.captured)
         # The head, until it goes with the first piece of the body.
         self._lead = b""
         # Whether the body is put into chunks here.
@@ -292,3 +292,13 @@ class Answer:
     def end(self) -> None:
         """Note that nothing more is sent."""
         self._move(ENDED)
+
+
+def _to_both(write: "Callable[[bytes], None]", take: "Callable[[bytes], None]") -> "Callable[[bytes], None]":
+    """Have what is written kept, too."""
+
+    def both(data: bytes) -> None:
+        write(data)
+        take(data)
+
+    return both

@@ -35,6 +35,7 @@ from router.telemetry.refusals import RefusalLog
 
 if TYPE_CHECKING:
     from router.core.limits import Charge
+    from router.proxy.capture import Captures
     from router.proxy.charging import Charging
 
 _MOST_EXPLAINED = 16
@@ -69,7 +70,7 @@ class Request:
     Without `http11` no chunk may be sent. `keep_alive`: the client's connection may go on after the answer. `priority`
     is its class in the queue, the lowest first. `stay` is what it says of how long its model stays loaded, if it does.
     `elective` and `counts` are as in its head. With `texts`, its body is an outline (`core.outline`). `charge` is what
-    its key is charged, once it has begun, if that has limits.
+    its key is charged, once it has begun, if that has limits. `captured` takes what its client gets, if that is kept.
     """
 
     # No msgspec.Struct, no NamedTuple: attributes of a compiled class are read in a tenth of the time.
@@ -104,6 +105,7 @@ class Request:
         self.counts: Final = elective and head.counts
         self.texts: Final = texts
         self.charge: Charge | None = None
+        self.captured: Callable[[bytes], None] | None = None
 
     def size(self, body: bytes) -> int:
         """Give the bytes that a body has."""
@@ -125,6 +127,7 @@ class Rules:
         self.charging: Charging | None = None
         # The name that requests without one mean; empty: there is none (`Catalog.nameless`).
         self.nameless: Callable[[], str] = str
+        self.capture: Captures | None = None
         self.set_up()
         # Our ids have the form of UUIDs (RFC 9562, 5.4), with the last part counted up: they are names, not secrets.
         bits = f"{source.getrandbits(72):018x}"
@@ -294,6 +297,9 @@ class Rules:
             elective=elective,
             texts=texts,
         )
+        if self.capture is not None:
+            whole = texts is None
+            request.captured = self.capture.begin(id_, head.path, model, caller.name, body, is_whole=whole)
         return request, body
 
 

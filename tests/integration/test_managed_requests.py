@@ -1,6 +1,7 @@
 """/admin/requests and /admin/backends: what is under way, what ended, and the levers over both."""
 
 import asyncio
+import json
 from contextlib import suppress
 
 import aiohttp
@@ -248,3 +249,65 @@ async def test_an_engine_is_restarted(app, session):
         await eventually(lambda: a()["pid"] not in {None, before} and a()["health"] == "up")  # noqa: B023
     answered, told = await restart("b")
     assert (answered, told["error"]["message"]) == (409, "'b' isn't running: there is nothing to restart.")
+
+
+# What is kept of them whole
+
+
+@pytest.fixture
+async def keeping(start_router, fake):
+    return await start_router(
+        [{"url": fake.url, "models": ["demo"], "name": "a"}],
+        auth={"keys": [{"key": "k", "name": "alice"}], "admin_keys": [{"key": "ops", "name": "ops"}]},
+        telemetry={"capture": {"requests": 2}},
+    )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_one_said_and_was_answered(keeping, asking, stream):
+    """Word for word, whichever lane it came by; no key of anybody's is there."""
+    key = {"authorization": "Bearer k"}
+    body = {**QUICK, "stream": stream, "messages": [{"role": "user", "content": "möd"}]}
+    async with asking.post(keeping.url + CHAT, json=body, headers=key | {"x-request-id": "one"}) as answer:
+        text = await answer.text()
+    async with aiohttp.ClientSession(headers={"authorization": "Bearer ops"}) as session:
+        async with session.get(f"{keeping.url}/admin/requests/one/capture") as answer:
+            told = await answer.json()
+        async with session.get(f"{keeping.url}/admin/requests/two/capture") as answer:
+            assert answer.status == 404
+    assert json.loads(told["request"]) == body
+    assert told["answer"] == text
+    assert (told["id"], told["path"], told["model"], told["key"], told["status"], told["cut"]) == (
+        "one", CHAT, "demo", "alice", 200, False,
+    )  # fmt: skip
+    assert "Bearer" not in str(told)
+
+
+async def test_without_being_asked_for_nothing_is_kept(ask, chat, router, keeping):
+    """And nothing is any more, once it isn't."""
+    await chat(QUICK)
+    status, told = await ask("GET", "/admin/requests/one/capture")
+    assert (status, "telemetry.capture is off" in told["error"]["message"]) == (404, True)
+    assert router.rules.capture is None
+    assert keeping.rules.capture is not None
+    off = keeping.plan.config.model_copy(update={"telemetry": router.plan.config.telemetry})
+    await keeping.reload(off)
+    assert keeping.rules.capture is None
+
+
+async def test_the_capture_by_command(keeping, session, capsys, monkeypatch):
+    """By lines, with nothing that could steer a terminal."""
+    body = {**QUICK, "messages": [{"role": "user", "content": "\x1b[2J"}]}
+    headers = {"authorization": "Bearer k", "x-request-id": "one"}
+    async with session.post(keeping.url + CHAT, json=body, headers=headers) as answer:
+        text = await answer.text()
+    monkeypatch.setenv("ROUTER_ADMIN_KEY", "ops")
+    code = await asyncio.to_thread(main, ["requests", "one", "--capture", "--url", keeping.url])
+    said = capsys.readouterr().out
+    assert code == 0
+    assert "one: demo, POST /v1/chat/completions, came " in said
+    assert "200:" in said
+    assert text.splitlines()[0] in said
+    assert "\x1b" not in said
+    assert await asyncio.to_thread(main, ["requests", "--capture", "--url", keeping.url]) == 2
+    assert "Whose capture?" in capsys.readouterr().err

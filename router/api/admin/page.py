@@ -41,6 +41,7 @@ python -m router status               # the router, the machine, each backend, w
 python -m router top                  # all of it live: backends, requests, GPUs, last events; Ctrl-C ends it
 python -m router requests             # those under way; with --recent, those that ended last
 python -m router requests ID          # all about one: its times, its attempts, and why it went where it went
+python -m router requests ID --capture   # what it said and was answered, where telemetry.capture keeps that
 python -m router cancel ID            # end one: its client is told, its engine stops
 python -m router usage                # what was used, in tokens and money, by key, model and day
 python -m router explain qwen         # where a request for this model would go now, and why

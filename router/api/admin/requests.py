@@ -154,6 +154,24 @@ class TimelineTold(Told):
     stream: float | None
 
 
+class CaptureTold(Told):
+    """A request and its answer, as the client sees them. It came at `at`, in seconds since the epoch.
+
+    `request` and `answer` are their bodies, with `\ufffd` for what is no text; `status` is null while
+    nothing of an answer has come. `cut`: there was more of them than is kept.
+    """
+
+    id: str
+    at: float
+    path: str
+    model: str
+    key: str
+    request: str
+    status: int | None
+    answer: str
+    cut: bool
+
+
 class RequestAsked(Asked):
     """Which one."""
 
@@ -171,6 +189,9 @@ class ManagedRequests(Protocol):
 
     async def timeline(self, asked: RequestAsked, admin: Admin) -> TimelineTold:
         """Tell all about the last one with this id. Raises NotFoundError where there is none."""
+
+    async def capture(self, asked: RequestAsked, admin: Admin) -> CaptureTold:
+        """Tell the last one with this id, with its answer. Raises NotFoundError where it isn't kept."""
 
     async def cancel(self, asked: RequestAsked, admin: Admin) -> RequestsTold:
         """End those with this id, and describe them as they were. Raises NotFoundError where there is none."""
@@ -213,6 +234,20 @@ TIMELINE: Final = Endpoint[ManagedRequests, RequestAsked, TimelineTold](
     example={"id": "3f0c7a52-0000-4000-8000-000000000001"},
 )
 
+CAPTURE: Final = Endpoint[ManagedRequests, RequestAsked, CaptureTold](
+    operation="capture",
+    method="GET",
+    path="/admin/requests/{id}/capture",
+    scope=Scope.MANAGE,
+    doc="What a request said, and what it was answered, word for word, where `telemetry.capture` keeps the last of "
+    "them. Heads, in which keys stand, are never kept.",
+    asks=RequestAsked,
+    tells=CaptureTold,
+    handle=lambda part: part.capture,
+    errors={404: "It isn't kept: `telemetry.capture` is off, or others came since."},
+    example={"id": "3f0c7a52-0000-4000-8000-000000000001"},
+)
+
 CANCEL: Final = Endpoint[ManagedRequests, RequestAsked, RequestsTold](
     operation="cancel",
     method="POST",
@@ -227,4 +262,4 @@ CANCEL: Final = Endpoint[ManagedRequests, RequestAsked, RequestsTold](
     example={"id": "3f0c7a52-0000-4000-8000-000000000001"},
 )
 
-ENDPOINTS: Final[Endpoints[ManagedRequests]] = (REQUESTS, RECENT, TIMELINE, CANCEL)
+ENDPOINTS: Final[Endpoints[ManagedRequests]] = (REQUESTS, RECENT, TIMELINE, CAPTURE, CANCEL)

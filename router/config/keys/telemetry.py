@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
+
 from router.config.keys.section import Section, setting
+from router.config.keys.units import Size, sized
 from router.config.keys.values import choice
 
 ACCESS = ("admin", "open")
+
+
+class CaptureConfig(Section):
+    """The last requests with their answers, kept in memory for admins with the scope `manage`; off unless it is set."""
+
+    example: ClassVar[str] = """\
+telemetry:
+  capture: {requests: 100}     # prompts and answers of everybody: only while a fault is looked for
+"""
+
+    requests: Annotated[int, Field(ge=0, le=10000)] = setting(0, "How many are kept; 0: none.")
+    size: Annotated[Size, sized("1MiB", "16GiB")] = setting(
+        "64MiB", "The most memory that they take together; of each request and each answer, 1 MiB is kept at most."
+    )
 
 
 class TelemetryConfig(Section):
@@ -22,3 +39,4 @@ telemetry:
     metrics: Annotated[Literal["admin", "open"], choice("a kind of access", *ACCESS)] = setting(
         "admin", "Who may ask for /metrics: admin (who has the scope `read`) or open (everybody who reaches the port)."
     )
+    capture: CaptureConfig = Field(default_factory=CaptureConfig, description=CaptureConfig.__doc__)

@@ -30,6 +30,7 @@ def test_the_page_has_every_key():
         ],
         "logging",
         "telemetry",
+        "telemetry.capture",
         "state",
     ]
     rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", text, re.MULTILINE)

@@ -80,7 +80,10 @@ def test_the_defaults_are_all_there():
     without = {f"{name}.{key}" for name, key in KEYS} - {f"{name}.{key}" for name, key in DEFAULTS}
     required = {"Config.backends", "RouteConfig.to", "ServerTlsConfig.cert", "ServerTlsConfig.key"}
     sections = ("server", "balance", "health", "limits", "memory", "auth", "logging", "telemetry", "state")
-    assert without == required | {f"Config.{key}" for key in sections} | {"MemoryConfig.limit"}
+    assert without == required | {f"Config.{key}" for key in sections} | {
+        "MemoryConfig.limit",
+        "TelemetryConfig.capture",
+    }
 
 
 GOOD = [
