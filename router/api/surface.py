@@ -7,7 +7,7 @@ GET /v1/models and /v1/models/{id} answer as OpenAI's API does, with more fields
   unloaded     it is loaded when it is asked for
   unavailable  nothing can answer now
 
-It is the best state of all backends that the name may lead to.
+It is the best state of all backends that the name may lead to, but for those that an admin has drained.
 
 What isn't known of a model is left out:
 
@@ -75,8 +75,20 @@ class KnownModels(Protocol):
         """What the models of each backend can do, by the engine's names for them."""
 
 
+class Holds(Protocol):
+    """The part of the ledger that knows which backends get nothing."""
+
+    @property
+    def held(self) -> Mapping[Backend, str]:
+        """The drained ones, each with the admin's name who wants it so."""
+
+
 class DataPlane(Protocol):
     """The part of the data plane that is shown here."""
+
+    @property
+    def ledger(self) -> Holds:
+        """What is known of each backend."""
 
     @property
     def catalog(self) -> Catalog:
@@ -119,7 +131,8 @@ def servable(state: DataPlane) -> list[str]:
 
 
 def _shown(state: DataPlane, name: str) -> Shown:
-    stages = [stage_of(backend, state.loading) for tier in state.catalog.resolve(name).tiers for backend, _ in tier]
+    able = [each for tier in state.catalog.resolve(name).tiers for each, _ in tier if each not in state.ledger.held]
+    stages = [stage_of(backend, state.loading) for backend in able]
     # Of several that load, the one that is furthest.
     return min(stages, key=lambda each: (each.rank, -(each.progress or 0.0)), default=_UNAVAILABLE)
 
@@ -256,6 +269,8 @@ class Surface:
         told = {}
         for number, backend in enumerate(self._state.backends.values(), 1):
             name, reason = backend.name, backend.health.reason or "serves no model"
+            if backend in self._state.ledger.held:
+                reason = "is drained"
             if not whole and not backend.supervised:
                 # One without a name of its own is named after its address.
                 name = f"backend {number}" if _ADDRESS.search(name) or _HOST.fullmatch(name) else name

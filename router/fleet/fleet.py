@@ -17,6 +17,7 @@ from router.core.errors import ConflictError
 from router.core.memory.actions import Remember
 from router.core.memory.devices import Footprint
 from router.core.memory.refusals import LoadFailedError
+from router.core.memory.states import State as MemoryState
 from router.fleet.diff import Do, Plan, PlannedBackend, Step
 from router.fleet.launching import Launch
 from router.fleet.lifecycle import Lifecycle
@@ -32,6 +33,7 @@ from router.store.store import Store
 LOOK_EVERY = 0.05
 """Seconds between two looks whether what a person asked for has come."""
 
+_OUT = frozenset({MemoryState.UNLOADED, MemoryState.FAILED})
 _SETTLED = frozenset({State.RUNNING, State.FATAL, State.STOPPING, State.STOPPED})
 
 SLICE = 0.005
@@ -131,7 +133,14 @@ class Fleet:
         """Describe each backend as plain data: those that are there, then those that are ending."""
         now = self._plane.loop.time()
         ending = [member.told(now) | {"ending": True} for member in self._life.ending]
-        return [each.told(now) for each in self.members.values()] + ending
+        return [each.told(now) | self._out_of_memory(each) for each in self.members.values()] + ending
+
+    def _out_of_memory(self, member: Member) -> dict[str, object]:
+        """Tell in memory's word why an engine isn't there that is loaded on demand: it is no failure of a backend."""
+        if self._memory is None or not member.resident:
+            return {}
+        state = self._memory.residency.residents()[member.resident].state
+        return {"health": state.value, "state": state.value} if state in _OUT else {}
 
     # Changes
 

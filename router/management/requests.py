@@ -181,7 +181,7 @@ def under_way(exchange: UnderWay, ahead: dict[UnderWay, int], now: float) -> Req
         key=request.caller.name,
         client=request.caller.address,
         stream=request.stream,
-        state="queued" if place is not None else "sent" if begun is None else "answered",
+        state="queued" if place is not None else "sent" if begun is None else "answering",
         backend=None if backend is None or place is not None else backend.name,
         age=round(now - exchange.began, 3),
         bytes=exchange.ask.size,

@@ -5,6 +5,7 @@
 
 import {adminKey, signIn} from "./lib/api.js"
 import {fill, h, say} from "./lib/dom.js"
+import {duration} from "./lib/format.js"
 import {start, state, subscribe} from "./lib/store.js"
 import {signInDialog} from "./components/dialog.js"
 
@@ -102,9 +103,10 @@ let denied = false
 
 subscribe(() => {
   const element = the("connection")
-  element.dataset.state = state.connection
+  const stops = state.connection === "open" ? state.status?.router.stops_in : null
+  element.dataset.state = stops == null ? state.connection : "stopping"
   element.title = state.error
-  say(element, SAID[state.connection])
+  say(element, stops == null ? SAID[state.connection] : `Stopping within ${duration(stops)}`)
   say(the("sign"), adminKey() ? `Sign out${state.me.name ? ` (${state.me.name})` : ""}` : "Sign in")
   cover()
   if (state.connection === "denied" && !denied) ask(state.error)

@@ -77,12 +77,12 @@ async def start_router(tmp_path: Path, fake: FakeEngine) -> AsyncIterator[StartR
     numbers = count()
     async with AsyncExitStack() as stack:
 
-        async def start(server: str = "port: 0", more: str = "") -> RunningRouter:
+        async def start(server: str = "port: 0", more: str = "", keys: str = "weight: 1") -> RunningRouter:
             folder = tmp_path / f"router-{next(numbers)}"
             folder.mkdir()
             config = (
                 f"server: {{{server}}}\n{more}\n"
-                f"backends: [{{url: '{fake.url}', models: [demo]}}]\nlogging: {{dir: {folder}/logs}}\n"
+                f"backends: [{{url: '{fake.url}', models: [demo], {keys}}}]\nlogging: {{dir: {folder}/logs}}\n"
             )
             router = await stack.enter_async_context(RunningRouter(folder, config))
             return await router.ready()

@@ -113,6 +113,23 @@ async def test_a_router_that_is_started_again(page, said, tmp_path, fake):
     assert said == []
 
 
+async def test_a_router_that_stops(page, said, tmp_path, fake):
+    """The page says so, and opens all the same; then it waits for the next one."""
+    config = (
+        f"server: {{port: 0}}\nbackends: [{{url: '{fake.url}', models: [demo]}}]\nlogging: {{dir: {tmp_path}/logs}}\n"
+    )
+    async with RunningRouter(tmp_path, config) as router:
+        await router.ready()
+        await page.goto(router.url)
+        async with ask(router.url, {"events": 4000, "delay": 0.05}):
+            router.signal()
+            await expect(page.locator("#connection")).to_contain_text("Stopping within")
+            await page.reload()
+            await expect(page.locator("#connection")).to_contain_text("Stopping within")
+        await expect(page.locator("#connection")).to_have_text("Reconnecting …")
+    assert said == []
+
+
 async def test_a_key_is_asked_for(page, said, start_router):
     """A key that may only look sees all and changes nothing; a wrong one is asked for again."""
     more = "auth: {admin_keys: [{key: look, name: viewer, scopes: [read]}]}"

@@ -126,6 +126,7 @@ async def test_a_change_is_saved(page, start, tmp_path):
     assert "api_key: not-for-you" in written
     assert "41s" in await queue_timeout(router)
     await text_of(page).fill(text.replace("demo]", "demo, more]"))
+    await expect(page.get_by_role("region", name="Outcome")).to_be_hidden()  # it was about another text
     await expect(check_of(page)).to_contain_text("It would do this")
     await page.get_by_role("button", name="Save").click()  # of the text that it has now
     await expect(page.get_by_role("region", name="Outcome")).to_contain_text("far")
@@ -153,13 +154,13 @@ async def test_an_earlier_version(page, start, tmp_path):
 
 
 async def test_what_changes_on_the_disk_alone(page, start, tmp_path):
-    """The refusal is told, and what was written stays to be copied."""
+    """It is named before, so that it isn't sent in vain; and what was written stays to be copied."""
     router = await start()
     text = await opened(page, router)
     await text_of(page).fill(text.replace("/logs", "/elsewhere"))
     await expect(check_of(page)).to_contain_text("It would do this")
-    await page.get_by_role("button", name="Save").click()
-    await expect(page.get_by_role("alert")).to_contain_text("logging.dir")
+    await expect(check_of(page)).to_contain_text("can't be saved here: logging.dir")
+    await expect(page.get_by_role("button", name="Save")).to_be_disabled()
     assert "/elsewhere" in await text_of(page).input_value()
     assert "/elsewhere" not in (tmp_path / "router.yaml").read_text()
 

@@ -6,6 +6,7 @@ import json
 import re
 from contextlib import AsyncExitStack
 
+import aiohttp
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
@@ -135,6 +136,18 @@ async def test_an_answer_streams_and_is_stopped(page, start):
     await expect(page.get_by_role("region", name="Requests that have ended")).to_contain_text("demo")
     await page.goto(f"{router.url}/#/playground")  # it has stayed
     await expect(answer).to_contain_text("Stopped")
+
+
+async def test_a_question_that_waits(page, start_router):
+    """Shows its place in the queue."""
+    router = await start_router(keys="max_in_flight: 1")
+    asked = {"model": "demo", "stream": True, "messages": [], "fake": {"events": 4000, "delay": 0.05}}
+    async with aiohttp.request("POST", f"{router.url}/v1/chat/completions", json=asked):
+        await opened(page, router, "demo")
+        await said_by(page, "Hello")
+        answer = page.get_by_role("article", name="Answer of demo")
+        await expect(answer).to_contain_text("queued, 0 before you ·")
+    await expect(answer).to_contain_text("to the first")
 
 
 async def test_a_whole_answer(page, start):

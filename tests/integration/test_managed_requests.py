@@ -74,7 +74,7 @@ async def test_what_is_under_way(ask, chat):
     assert (second["id"], second["state"], second["backend"], second["ahead"]) == ("two", "queued", None, 0)
     _, shortened = await ask("GET", "/admin/requests?limit=1")
     assert (shortened["total"], [each["id"] for each in shortened["requests"]]) == (2, ["one"])
-    while first["state"] != "answered" or first["tokens"] < 3:
+    while first["state"] != "answering" or first["tokens"] < 3:
         first = (await told_of(ask, 2))[0]
     assert 0 <= first["ttft"] < first["age"]
     assert 1 < first["tokens_per_second"] < 40

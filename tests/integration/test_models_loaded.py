@@ -65,6 +65,9 @@ async def test_load_and_unload_by_name(start, session):
         status, told = await asked(session, app, f"/{name}/unload")
         (a,) = told["models"]
         assert (status, a["state"], a["pid"], a["reserved"]) == (200, "unloaded", None, {})
+        # One word for it everywhere: it isn't down.
+        backend = next(each for each in app.fleet.told() if each["name"] == "a")
+        assert (backend["health"], backend["state"], backend["reason"]) == ("unloaded", "unloaded", "is not loaded")
         assert app.fleet.pids == {}
 
 

@@ -13,7 +13,7 @@ class RequestTold(Told):
     """A request under way. Times are in seconds; `key` is the name of the client's key, empty without keys.
 
     `client` is the address that it came from. `state` is `queued`, `sent` (nothing of the answer has come) or
-    `answered`. `ahead`: of those queued for the same name, how many go first. `ttft` is the time to the first token.
+    `answering`. `ahead`: of those queued for the same name, how many go first. `ttft` is the time to the first token.
     `tokens` are the events that have come of a stream, about one a token, and `tokens_per_second` their speed.
     """
 

@@ -106,6 +106,9 @@ class ServingTold(Told):
 class BackendTold(ServingTold):
     """A backend: its health, and what it does. Of a launched one also its engine's state, of another one its URL.
 
+    Both are `unloaded` where its model is loaded on demand and isn't loaded, and `failed` where that rests after a load
+    that failed: the words of /admin/models.
+
     `since` is the time of its state's begin, in seconds since the epoch; `expected_ttft` the seconds to the first token
     of a typical request that is sent now. `ending`: it is out of router.yaml, and ends what it has. `drained`: it gets
     nothing more, as the admin wants it whose key has the name `drained_by`; `drained_since` is in seconds since the

@@ -36,7 +36,7 @@ export function answer(body, {again, ended, state}) {
   element.text = ""
   element.running = false
 
-  let newText = "", newThought = "", drawing = false, began = 0, wrote = 0, pieces = 0, saidAt = 0
+  let newText = "", newThought = "", place = "", drawing = false, began = 0, wrote = 0, pieces = 0, saidAt = 0
 
   /** @param {string} some @param {string} thought */
   function hear(some, thought) {
@@ -79,7 +79,7 @@ export function answer(body, {again, ended, state}) {
     if (now - saidAt < FIGURES_EVERY) return
     saidAt = now
     const waited = `${Math.round((now - began) / 1000)} s`
-    say(doing, wrote ? `${duration((wrote - began) / 1000)} to the first · about ${number(pieces / Math.max(0.001, now - wrote) * 1000)} tokens/s` : `${state() || "Asked"} · ${waited}`)
+    say(doing, wrote ? `${duration((wrote - began) / 1000)} to the first · about ${number(pieces / Math.max(0.001, now - wrote) * 1000)} tokens/s` : `${place || state() || "Asked"} · ${waited}`)
   }
 
   element.run = async () => {
@@ -88,7 +88,7 @@ export function answer(body, {again, ended, state}) {
     const timer = setInterval(tick, FIGURES_EVERY)
     let said = "", failed
     try {
-      const figures = await chat(body, hear, ending.signal)
+      const figures = await chat(body, hear, ending.signal, words => { place = words })
       say(doing, told(figures))
       doing.title = figures.backend && `Answered by ${figures.backend}`
       said = `${model} has answered${figures.usage ? ` in ${number(figures.usage.completion_tokens)} tokens` : ""}.`

@@ -27,16 +27,17 @@ const TURN = 16
  * @param {any} body the request's, with `stream`
  * @param {(text: string, thought: string) => void} hear what is new of the answer, and of the reasoning before it
  * @param {AbortSignal} signal
+ * @param {(words: string) => void} [note] what the router says while it waits: its place in the queue, how far a load is
  * @returns {Promise<Figures>} raises ApiError, or what `signal` says
  */
-export async function chat(body, hear, signal) {
+export async function chat(body, hear, signal, note) {
   const began = performance.now(), since = (/** @type {number} */ from) => (performance.now() - from) / 1000
   const response = await send("/v1/chat/completions", {json: body, signal})
   if (!response.ok) throw await refusal(response)
   /** @type {Figures} */
   const figures = {ttft: null, seconds: 0, speed: null, usage: null, finish: "", backend: response.headers.get("x-router-backend") ?? ""}
   let first = 0, pieces = 0, turn = performance.now()
-  for await (const events of unbroken(eventsOf(response), signal)) {
+  for await (const events of unbroken(eventsOf(response, note), signal)) {
     let text = "", thought = ""
     for (const {data} of events) {
       if (data === "[DONE]") continue

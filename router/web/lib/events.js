@@ -10,9 +10,10 @@ import {refusal, send} from "./api.js"
 /**
  * Give the events of a response as they come; the end of the stream ends it.
  * @param {Response} response
+ * @param {(words: string) => void} [note] hears a comment before the next event
  * @returns {AsyncGenerator<ServerEvent[]>} all that came at once
  */
-export async function* eventsOf(response) {
+export async function* eventsOf(response, note) {
   const reader = /** @type {ReadableStream<BufferSource>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader()
   let rest = ""
   try {
@@ -21,6 +22,8 @@ export async function* eventsOf(response) {
       if (done) return
       const blocks = (rest + value).split(/\r?\n\r?\n/)
       rest = blocks.pop() ?? ""
+      const comment = rest.split(/\r?\n/).slice(0, -1).findLast(line => line.startsWith(":"))
+      if (comment) note?.(comment.slice(1).trim())
       yield blocks.map(parsed).filter(each => each.data)
     }
   } finally {

@@ -64,7 +64,7 @@ const isLoading = row => ["loading", "queued", "starting"].includes(row.state)
 /** @param {any} row @param {HTMLElement} cell */
 function stated(row, cell) {
   fill(cell, badge(row.failure ? "failed" : row.state, row.failure?.reason), isLoading(row) && row.share != null && progress(row.share, `${row.name}: ${percent(row.share)} loaded`),
-    h("div.quiet", {}, isLoading(row) ? [row.load ?? row.detail, row.seconds && `${duration(row.seconds)} to go`].filter(Boolean).join(", ") : row.pinned ? "pinned" : ""))
+    h("div.quiet.short", {title: isLoading(row) ? row.detail : ""}, isLoading(row) ? [row.load ?? row.detail, row.seconds && `${duration(row.seconds)} to go`].filter(Boolean).join(", ") : row.pinned ? "pinned" : ""))
 }
 
 /** The one lever that is wanted most. @param {any} row @param {HTMLElement} cell */
@@ -105,7 +105,7 @@ function details(name) {
     gone.hidden = Boolean(row) || !state.status
     if (!row) return
     fill(facts, factsOf([
-      ["State", [row.state, row.detail].filter(Boolean).join(": ")], row.failure && ["Failed", row.failure.reason],
+      ["State", h("span.short", {title: row.detail ?? ""}, [row.state, row.detail].filter(Boolean).join(": "))], row.failure && ["Failed", row.failure.reason],
       ["Serves", row.models.join(", ")], ["Engine", row.engine], row.pid && ["Process", row.pid],
       ["Needs", memory(row.footprint, row.source)], ["Holds", memory(row.reserved)], row.note && ["Note", row.note],
       row.context && ["Context", `${number(row.context)} tokens`], row.capabilities?.length && ["Can", row.capabilities.join(", ")],

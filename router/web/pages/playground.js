@@ -40,6 +40,7 @@ function playground() {
   let edited = null
   /** @type {Promise<boolean> | null} */
   let keyAsked = null
+  let needsKey = false
 
   const first = lane("Model", []), second = lane("Beside it", [{id: "", state: ""}]), lanes = [first, second]
   const settings = parameters(), notice = h("p.notice", {hidden: true}), key = h("button", {type: "button", onclick: askForKey}, "Key …")
@@ -68,7 +69,7 @@ function playground() {
           return option
         })
         // An element without a box stays in place, and its neighbours, too.
-        state.hidden = !chosen
+        state.hidden = !chosen || !notice.hidden
         if (chosen) state.update(chosen.state, chosen.progress == null ? "" : `${percent(chosen.progress)} loaded`)
         noImages.hidden = !chosen || chosen.capabilities.includes("vision") || !asksWithImages()
       },
@@ -83,7 +84,7 @@ function playground() {
     for (const each of lanes) each.draw()
     settings.update(asked().some(name => models.find(each => each.id === name)?.capabilities.includes("reasoning")))
     writing.update(answering().length > 0)
-    key.hidden = !clientKey() && notice.hidden
+    key.hidden = !clientKey() && !needsKey
     empty.hidden = turns.length > 0
   }
 
@@ -92,12 +93,14 @@ function playground() {
     try {
       models = (await ask("/v1/models")).data
       notice.hidden = true
+      needsKey = false
       if (!first.select.value) {
         first.draw()
         first.select.value = (models.find(each => each.state === "ready") ?? models[0])?.id ?? ""
       }
     } catch (error) {
       notice.hidden = false
+      needsKey = isRefused(error)
       say(notice, isRefused(error) ? "Clients need a key here, one of auth.keys in router.yaml." : /** @type {Error} */ (error).message)
     }
     draw()

@@ -20,7 +20,8 @@ class Plane:
         self.catalog = Catalog(backends, {"both": Route(("a", "b")), "a*": Route(("a",)), **routes})
         self.loading = None if stages is None else self
         self._stages = stages or {}
-        self.directory = self
+        self.directory = self.ledger = self
+        self.held: dict[Backend, str] = {}
         self.abilities: dict[Backend, dict[str, Abilities]] = {}
 
     def stage(self, backend):
@@ -82,6 +83,22 @@ async def test_an_engine_that_starts_with_the_router(asked):
         ("b", "unavailable"),
         ("both", "loading"),
     ]
+
+
+async def test_what_an_admin_has_drained_is_unavailable(asked):
+    """Unless another backend has the model: nothing is sent there."""
+    a, a2, b = up("a", "a"), up("a-2", "a"), up("b", "b")
+    plane = Plane(a, a2, b)
+    plane.held = {a: "ops", b: "ops"}
+    _, told = await asked(plane, "/v1/models")
+    assert [(each["id"], each["state"]) for each in told["data"]] == [
+        ("a", "ready"),
+        ("b", "unavailable"),
+        ("both", "ready"),
+    ]
+    plane.held = {a: "ops", a2: "ops", b: "ops"}
+    status, told = await asked(plane, "/ready")
+    assert (status, told["backends"]) == (503, {"a": "is drained", "a-2": "is drained", "b": "is drained"})
 
 
 async def test_the_best_of_several_counts(asked):
