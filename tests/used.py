@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+import sqlite3
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import aiohttp
 
 from router.app import App
 from router.config import Config
+from router.store import tally
+from router.store.usage import NOTHING
 from tests.fakes.engine import FakeEngine
-from tests.running import eventually
+from tests.running import RunningRouter, eventually
 
 CHAT = "/v1/chat/completions"
 AT_ONCE = 50
@@ -108,3 +111,49 @@ def check(truth: Truth, told: Truth) -> dict[str, float]:
     off = {name: told[LEAVES][name] / truth[LEAVES][name] - 1 for name in ("prompt", "completion")}
     assert all(abs(each) <= 0.1 for each in off.values()), off
     return off
+
+
+async def kills(rounds: int, folder: Path, seed: int, within: float = 1.0) -> list[tuple[int, int]]:
+    """Kill a router under load at so many random moments; give after each what its file has lost, and could have lost.
+
+    The file must be whole. What was answered `within` so many seconds of the kill may be missing.
+    """
+    source = random.Random(seed)  # noqa: S311
+    lost: list[tuple[int, int]] = []
+    async with FakeEngine() as engine:
+        config = f"server: {{port: 0}}\nbackends: [{{url: '{engine.url}', models: [demo]}}]\n"
+        known = 0
+        for _ in range(rounds):
+            async with RunningRouter(folder, config) as router:
+                await router.ready(60)
+                ended, killed_at = await _until_killed(router, source.uniform(0.3, 2.5))
+            path = folder / "state" / tally.NAME
+            with closing(sqlite3.connect(path)) as db:
+                assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            requests = tally.read(path, (), "").get((), NOTHING).requests
+            assert known + sum(at < killed_at - within for at in ended) <= requests, f"seed {seed}"
+            lost.append((known + len(ended) - requests, sum(at >= killed_at - within for at in ended)))
+            known = requests
+    return lost
+
+
+async def _until_killed(router: RunningRouter, seconds: float) -> tuple[list[float], float]:
+    """Ask a router without a pause, and kill it; give when each answer came, and when it was killed."""
+    loop = asyncio.get_running_loop()
+    ended: list[float] = []
+
+    async def ask(session: aiohttp.ClientSession) -> None:
+        with suppress(aiohttp.ClientError, OSError):
+            while True:
+                async with session.post(router.url + CHAT, json={"model": "demo", "messages": []}) as answer:
+                    await answer.read()
+                ended.append(loop.time())
+
+    async with aiohttp.ClientSession() as session:
+        asking = [asyncio.create_task(ask(session)) for _ in range(4)]
+        await asyncio.sleep(seconds)
+        router.process.kill()
+        at = loop.time()
+        await asyncio.gather(*asking)
+    await router.process.wait()
+    return ended, at

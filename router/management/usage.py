@@ -82,7 +82,7 @@ class Usage:
         """Give the day as this machine's calendar has it now."""
         now = time.time()
         if not self._until - LONGEST <= now < self._until:
-            self._day, self._until = _day_at(now)
+            self._day, self._until = day_at(now)
         return self._day
 
     async def told(self, asked: UsageAsked, _: Admin) -> UsageTold:
@@ -91,7 +91,7 @@ class Usage:
         return usage_told(by, since, await self.tally.told(by, since))
 
 
-def _day_at(now: float) -> tuple[str, float]:
+def day_at(now: float) -> tuple[str, float]:
     """Give the day at a Unix time, and until when it surely is that day."""
     at = time.localtime(now)
     left = 86400 - (at.tm_hour * 3600 + at.tm_min * 60 + at.tm_sec)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.strict import MISTRALS, Strict
 from tests.running import dead_url
-from tests.used import check, load
+from tests.used import check, kills, load
 
 CHAT = "/v1/chat/completions"
 ASKS = {"stream_options": {"include_usage": True}}
@@ -199,3 +199,8 @@ async def test_what_cannot_be_told(start_router, fake, session, query, words):
 async def test_many_requests(tmp_path):
     """Whole answers count to the token, those whose clients leave within a tenth; 10,000 are tests/endurance's."""
     check(*await load(500, 0.1, tmp_path, seed=1))
+
+
+async def test_a_kill_leaves_a_whole_file(tmp_path):
+    """With all but the last second; on a machine that does other things too, this takes the last five."""
+    await kills(2, tmp_path, seed=1, within=5.0)

@@ -87,6 +87,15 @@ def test_or_not():
     assert list(program.streamed([], with_usage=True)) == []
 
 
+def test_usage_that_nobody_asked_for(asked):
+    """It is where clients ignore it, in the chunk with the finish reason; the router reads it there."""
+    asked.prompt, asked.made = 12, 40
+    *first, last = program.streamed([chunk(delta={}), chunk(finish_reason="stop")], with_usage=False)
+    assert first == [chunk(delta={})]
+    usage = {"prompt_tokens": 12, "completion_tokens": 40, "total_tokens": 52}
+    assert last == {**chunk(finish_reason="stop"), "usage": usage}
+
+
 def failing(*chunks, error):
     yield from chunks
     raise error

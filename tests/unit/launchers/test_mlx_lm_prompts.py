@@ -146,3 +146,21 @@ def test_who_has_left(ends):
     assert has_left(ours)
     ours.close()
     assert has_left(ours)
+
+
+@pytest.mark.parametrize(
+    ("stream", "options", "has"),
+    [
+        (True, None, True),
+        (True, {"include_usage": False}, True),
+        (True, {"include_usage": True}, False),
+        (False, None, False),
+    ],
+)
+def test_usage_that_nobody_asked_for(stream, options, has):
+    """It is in the last chunk; a client that asks gets it in one of its own, an answer in one piece has it anyway."""
+    told = lambda *counts: {"choices": [], "usage": counts}  # noqa: E731
+    handler = SimpleNamespace(stream=stream, stream_options=options, completion_usage_response=told)
+    context = SimpleNamespace(prompt=[1, 2, 3], prompt_cache_count=2)
+    last = mlx_lm_prompts.with_usage({"choices": [{}]}, handler, context, 7)
+    assert last == ({"choices": [{}], "usage": (3, 7, 2)} if has else {"choices": [{}]})
