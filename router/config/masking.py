@@ -31,6 +31,9 @@ _HEADERS: Final = "headers"
 _OF_SECRETS: Final = frozenset({"auth", "keys", "admin_keys", "api_key", "admin_key", _HEADERS, "env"})
 """Keys with nothing below them but secrets, and names that are known."""
 
+_TEAMS: Final = ("auth", "teams")
+"""Below them stand names of teams and of keys; somebody may have written a key in the place of its name."""
+
 _OF_NAMES: Final = (_HEADERS, "env")
 """Those below which any name may stand."""
 
@@ -205,7 +208,7 @@ class _Walk:
                 self.of(item, (*path, _name_of(item) or index), hide=hide or is_of_a_flag(words, index))
         elif isinstance(node, yaml.ScalarNode):
             self._found.setdefault(id(node), (node, set()))[1].add(path)
-            if hide or is_secret("", node.value):
+            if hide or is_secret("", node.value) or (path[:2] == _TEAMS and _looks_secret(node.value)):
                 self.hidden.add(id(node))
 
 
@@ -213,14 +216,20 @@ def _is_hidden_key(path: Path, name: str) -> bool:
     """Whether a key may be a secret that was written in its place."""
     if _OF_SECRETS.isdisjoint(path) or not is_hidden_key(name):
         return False
+    if path == _TEAMS:
+        return _looks_secret(name)
     return path[-1] not in _OF_NAMES or _NAME.fullmatch(name) is None
 
 
 def _is_secret(path: Path, key: str, value: yaml.Node, *, hide: bool) -> bool:
-    if path[:1] == ("auth",) and key in _PUBLIC:
+    if path[:1] == ("auth",) and (key in _PUBLIC or path[:2] == _TEAMS):
         return False
     said = scalars.read(value.value) if isinstance(value, yaml.ScalarNode) and not value.style else ""
     return hide or key == _HEADERS or is_secret(key, said)
+
+
+def _looks_secret(text: str) -> bool:
+    return any(each.search(text) for each in _IN_COMMENTS)
 
 
 def _name_of(item: yaml.Node) -> str:

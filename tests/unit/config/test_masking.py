@@ -150,3 +150,28 @@ def test_comments_show_no_secret(comment):
 @pytest.mark.parametrize("comment", ["# a note: see below", "# api_key: ${KEY}", "# models/qwen2.5-7b-q4_k_m.gguf"])
 def test_other_comments_stay(comment):
     assert masked(f"{comment}\nbackends: []\n", "f") == f"{comment}\nbackends: []\n"
+
+
+TEAMS = """\
+auth:
+  keys:
+    - {name: alice, hash: "sha256:%s", models: ["qwen*"], paths: [/v1/*], expires: 2027-01-31, weight: 2}
+    - {name: bob, key: sk-bobs}
+  teams:
+    family: {keys: [alice, bob], max_in_flight: 4}
+    odd: {keys: [sk-bobs, aB3dE6gH9jK2mN5pQ8], tokens_per_day: 1}
+""" % ("ab" * 32)
+
+
+def test_teams_are_shown_but_for_keys_in_the_place_of_names():
+    """What a key may use is no secret; its hash is one, as a short key could be found by it."""
+    said = masked(TEAMS, "router.yaml")
+    assert said.splitlines()[2:] == [
+        '    - {name: alice, hash: (hidden), models: ["qwen*"], paths: [/v1/*], expires: 2027-01-31, weight: 2}',
+        "    - {name: bob, key: (hidden)}",
+        "  teams:",
+        "    family: {keys: [alice, bob], max_in_flight: 4}",
+        "    odd: {keys: [(hidden), (hidden)], tokens_per_day: 1}",
+    ]
+    assert restored(said, TEAMS, "router.yaml") == TEAMS
+    assert "sk-carols" not in masked(TEAMS + "    sk-carols: {keys: []}\n", "router.yaml")

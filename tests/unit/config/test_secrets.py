@@ -30,6 +30,12 @@ PLACES = {
     "auth.keys[0]": ("auth:\n  keys:\n", "    -", "        "),
     "auth.keys[0].key": ("auth:\n  keys:\n    - name: x\n", "      key:", "        "),
     "auth.keys[0].name": ("auth:\n  keys:\n    - key: x\n", "      name:", "        "),
+    "auth.keys[0].hash": ("auth:\n  keys:\n    - name: x\n", "      hash:", "        "),
+    "auth.keys[0].paths": ("auth:\n  keys:\n    - key: x\n", "      paths:", "        "),
+    "auth.keys[0].expires": ("auth:\n  keys:\n    - key: x\n", "      expires:", "        "),
+    "auth.keys[0].max_in_flight": ("auth:\n  keys:\n    - key: x\n", "      max_in_flight:", "        "),
+    "auth.teams": ("auth:\n", "  teams:", "    "),
+    "auth.teams.x.keys": ("auth:\n  teams:\n    x:\n", "      keys:", "        "),
     "auth.admin_keys": ("auth:\n", "  admin_keys:", "    "),
     "auth.admin_keys[0].scopes": ("auth:\n  admin_keys:\n    - key: x\n", "      scopes:", "        "),
     "api_key": (BACKEND, "    api_key:", "      "),
@@ -51,7 +57,7 @@ WORDS = st.sampled_from([
 KEYS = st.sampled_from([
     SECRET, f'"{SECRET}"', f"{SECRET} x", f"? {SECRET}", f"&{SECRET} a", f"${{A}}{SECRET}", f"sk-{SECRET}",
     f"[{SECRET}]", f"!{SECRET} a", f"Authorization: {SECRET}", f"{SECRET}.x", f'"{SECRET}\\n"', "<<", "7", "key",
-    "name", "scopes", "weight", "A", "x", "authorization", "Authorization",
+    "name", "scopes", "weight", "hash", "teams", "expires", "A", "x", "authorization", "Authorization",
 ])  # fmt: skip
 
 
