@@ -14,6 +14,9 @@ from router.core.wildcards import Wildcards, other_name
 
 EVERYTHING: Final = ("*",)
 
+_ALL: Final = Wildcards(EVERYTHING)
+"""One for all keys that it suits: it is in the processor's cache then."""
+
 NEVER: Final = 0.0
 """When a key expires that doesn't."""
 
@@ -49,8 +52,8 @@ class Key:
         self.priority: Final = priority
         self.weight: Final = weight
         self.expires: Final = expires
-        self.models: Final = Wildcards(models)
-        self.paths: Final = Wildcards(paths)
+        self.models: Final = _ALL if models is EVERYTHING else Wildcards(models)
+        self.paths: Final = _ALL if paths is EVERYTHING else Wildcards(paths)
         self.limits: Final = limits
         self.team: Final = team
 
