@@ -11,6 +11,7 @@ types, and only the others are parsed, here and in `tools`.
 5. A message's `function_call` becomes a tool call, and the role `function` becomes `tool`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ class Takes:
     """What an engine accepts in messages: roles, and types of parts beside texts. None: it gives good errors itself.
 
     `reads_arguments`: it parses the arguments of calls, which a model may have written as invalid JSON. `functions`:
-    it knows functions, the predecessors of tools.
+    it knows functions, the predecessors of tools. `look` is given each message as it came (`private.refuse`).
     """
 
     engine: str
@@ -52,6 +53,7 @@ class Takes:
     parts: frozenset[str] | None = None
     reads_arguments: bool = False
     functions: bool = False
+    look: Callable[[Fields, str], None] | None = None
 
 
 def put_messages_right(found: Fields, takes: Takes) -> None:
@@ -63,8 +65,11 @@ def put_messages_right(found: Fields, takes: Takes) -> None:
     if not messages:
         raise UnfitRequestError(_MESSAGES, "messages")
     changed = False
-    for place, message in enumerate(messages):
-        changed |= _put_message_right(message, f"messages[{place}]", takes)
+    for number, message in enumerate(messages):
+        place = f"messages[{number}]"
+        if takes.look is not None:
+            takes.look(message, place)
+        changed |= _put_message_right(message, place, takes)
     if changed:
         found["messages"] = bodies.raw(messages)
 

@@ -73,5 +73,5 @@ class AnyCommand:
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
         """Change nothing; refuse what is private to the engine, if it is known which one it is."""
         if self.private:
-            private.refuse(bodies.fields(body)[0], body, self.private, "the engine of this model", spec)
+            private.refuse(bodies.fields(body)[0], self.private, "the engine of this model", spec)
         return body

@@ -22,7 +22,7 @@ What running it taught (0.3.36):
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -179,11 +179,11 @@ class LlamaCpp:
             bodies.check_path(path, self.apis, self.name, spec.allow if spec else ())
             return body
         found, nulls = bodies.fields(body)
-        private.refuse(found, body, PRIVATE, self.name, spec)
+        look = private.refuse(found, PRIVATE, self.name, spec, but="messages" if path == CHAT else "")
         was = dict(found)
         bodies.check(found, rules)
         if path == CHAT:
-            _put_chat_right(found)
+            _put_chat_right(found, look)
             _force_the_only_tool(found)
         if path != EMBEDDINGS:
             chats.put_stop_right(found)
@@ -194,9 +194,9 @@ class LlamaCpp:
         return bodies.written(found) if nulls or found != was else body
 
 
-def _put_chat_right(found: Fields) -> None:
+def _put_chat_right(found: Fields, look: private.Look) -> None:
     """Rewrite fields that only chats have."""
-    chats.put_messages_right(found, TAKES)
+    chats.put_messages_right(found, replace(TAKES, look=look))
     tools.put_tools_right(found, "llama_cpp")
     if "functions" in found:
         functions = bodies.value(found["functions"])

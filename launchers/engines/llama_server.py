@@ -245,11 +245,11 @@ class LlamaServer:
         if path == CHAT and (reads_media or IMAGE not in body) and _is_usual(body):
             return body
         found, nulls = bodies.fields(body)
-        private.refuse(found, body, PRIVATE, self.name, spec)
+        look = private.refuse(found, PRIVATE, self.name, spec, but="messages" if path == CHAT else "")
         was = dict(found)
         bodies.check(found, RULES.get(path, {}))
         if path == CHAT:
-            takes = chats.Takes(self.name, reads_arguments=True) if reads_media else TEXT_ALONE
+            takes = chats.Takes(self.name, reads_arguments=True, look=look) if reads_media else TEXT_ALONE
             _put_chat_right(found, takes, spec)
         elif path in MEDIA:
             _check_media(found, path, reads_media=reads_media)

@@ -187,12 +187,12 @@ class Mlx:
             return body
         bodies.check_path(path, self.apis, self.name, spec.allow if spec else ())
         found, nulls = bodies.fields(body)
-        private.refuse(found, body, PRIVATE, self.name, spec)
+        look = private.refuse(found, PRIVATE, self.name, spec, but="messages" if path == CHAT else "")
         was = dict(found)
         bodies.drop_no_limits(found)
         bodies.check(found, {**RULES.get(path, {}), **ALWAYS})
         if path == CHAT:
-            _put_chat_right(found, None if counts else spec)
+            _put_chat_right(found, None if counts else spec, look)
         elif path == COMPLETIONS:
             prompt = bodies.value(found["prompt"])
             if isinstance(prompt, list):
@@ -211,14 +211,14 @@ class Mlx:
         return bodies.written(found) if nulls or found != was else body
 
 
-def _put_chat_right(found: Fields, spec: LaunchSpec | None) -> None:
+def _put_chat_right(found: Fields, spec: LaunchSpec | None, look: private.Look) -> None:
     """Rewrite fields of a chat. It shows tools to the model, but has no choice among them.
 
     Where a call is wanted, models nearly always make it, as clients that want one say so: a 400 would help nobody. But
     a model whose template shows no tools can't.
     """
     bodies.check_log_probabilities(found)
-    chats.put_messages_right(found, chats.Takes("mlx", reads_arguments=True))
+    chats.put_messages_right(found, chats.Takes("mlx", reads_arguments=True, look=look))
     tools.put_tools_right(found, "mlx")
     tools.refuse_functions(found, "mlx")
     if spec is not None and spec.calls is False:

@@ -11,13 +11,13 @@ media have to be in the request (`data:` URLs), or at a host of `launch.media_ho
     {"chat_template_kwargs": {"chat_template": "…"}}        a field in what is handed on as fields (`PLACES`)
     {"messages": [{"content": [{"image_url": "…"}]}]}       media, in any list or object of the top level
 
-Names are compared as a parser reads them, so that an escape in one hides nothing. Most requests name no media, and a
-look at their bytes shows that (`_MAY_NAME`). Requests that `usual` recognises aren't looked at: its types have no
-other fields, and no media but `data:` URLs.
+Names are compared as a parser reads them, so that an escape in one hides nothing. Requests that `usual` recognises
+aren't looked at: its types have no other fields, and no media but `data:` URLs.
 """
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -40,15 +40,6 @@ INLINE: Final = "data:"
 _EMBEDS: Final = ("image_embeds", "audio_embeds", "prompt_embeds")
 """Parts of a message that are tensors."""
 
-_MAY_NAME: Final = (
-    b'_url"', b'input_audio"', b'input_video"', b'input_image"', b'"image"', b'"images"', b'"source"', b'"file"',
-    b'_embeds"',
-)  # fmt: skip
-"""What the bytes of a request have that names media, but for escapes in names (`_ESCAPED`)."""
-
-_ESCAPED: Final = re.compile(rb"\\u00[4-7]")
-"""Matches an escape of a letter, of which no other has need."""
-
 _NO_PLACES: Final = frozenset({
     "tools", "functions", "response_format", "structured_outputs", "metadata", "logit_bias", "text", "tool_choice",
 })  # fmt: skip
@@ -68,28 +59,6 @@ _LOOKED_AT: Final = 256
 _ABSENT: Final = msgspec.Raw()
 
 
-class _Node(msgspec.Struct):
-    """A message, a part of one, or anything else that may hold media."""
-
-    type: msgspec.Raw = _ABSENT
-    content: msgspec.Raw = _ABSENT
-    output: msgspec.Raw = _ABSENT
-    image_url: msgspec.Raw = _ABSENT
-    video_url: msgspec.Raw = _ABSENT
-    audio_url: msgspec.Raw = _ABSENT
-    file_url: msgspec.Raw = _ABSENT
-    input_audio: msgspec.Raw = _ABSENT
-    input_video: msgspec.Raw = _ABSENT
-    input_image: msgspec.Raw = _ABSENT
-    image: msgspec.Raw = _ABSENT
-    source: msgspec.Raw = _ABSENT
-    file: msgspec.Raw = _ABSENT
-    file_data: msgspec.Raw = _ABSENT
-    image_embeds: msgspec.Raw = _ABSENT
-    audio_embeds: msgspec.Raw = _ABSENT
-    prompt_embeds: msgspec.Raw = _ABSENT
-
-
 class _Media(msgspec.Struct):
     """What a field of media is, if it is an object."""
 
@@ -105,18 +74,26 @@ class _Media(msgspec.Struct):
 
 _fields = msgspec.json.Decoder(Fields).decode
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_node = msgspec.json.Decoder(_Node).decode
+_objects = msgspec.json.Decoder(list[Fields]).decode
+_values = msgspec.json.Decoder(list[str | float | bool | None]).decode
 _media = msgspec.json.Decoder(_Media).decode
 _text = msgspec.json.Decoder(str).decode
 
 _URLS: Final = ("image_url", "video_url", "audio_url", "file_url", "input_image")
 _DATA: Final = ("input_audio", "input_video", "file_data")
+_MEDIA: Final = frozenset({*_URLS, *_DATA, *_EMBEDS, "image", "source", "file"})
+_NESTS: Final = frozenset({A_LIST, AN_OBJECT})
 
 
-def refuse(found: Fields, body: bytes, private: Container[str], engine: str, spec: LaunchSpec | None) -> None:
+Look = Callable[[Fields, str], None]
+"""Looks at an object of a request, and names its place where it refuses it."""
+
+
+def refuse(found: Fields, private: Container[str], engine: str, spec: LaunchSpec | None, *, but: str = "") -> Look:
     """Raise UnfitRequestError for a private field, or for media elsewhere, of a request whose top level is `found`.
 
-    `spec` says what the launch allows.
+    `spec` says what the launch allows. Of the field `but`, which is read later in any case, each object is to be given
+    to what is returned.
     """
     allow: Container[str] = () if spec is None else spec.allow
     _refuse_names(found, private, allow, engine)
@@ -125,8 +102,9 @@ def refuse(found: Fields, body: bytes, private: Container[str], engine: str, spe
             within = _fields(found[place])
             _refuse_names(within, private, allow, engine, f"{place}.")
             _refuse_names(within, TEMPLATE, allow, engine, f"{place}.")
-    if any(name in body for name in _MAY_NAME) or _ESCAPED.search(body) is not None:
-        _Looker(engine, private, allow, () if spec is None else spec.media_hosts).look(found)
+    looker = _Looker(engine, private, allow, () if spec is None else spec.media_hosts)
+    looker.look(found, but)
+    return looker.check
 
 
 def _refuse_names(found: Fields, private: Container[str], allow: Container[str], engine: str, place: str = "") -> None:
@@ -148,44 +126,60 @@ class _Looker:
         self._allow = allow
         self._hosts = tuple(hosts)
 
-    def look(self, found: Fields) -> None:
-        """Look at each list and object of the top level; at a field of media there, too."""
+    def look(self, found: Fields, but: str) -> None:
+        """Look at each list and object of the top level, but this one; at a field of media there, too."""
         for name, value in found.items():
-            if name not in _NO_PLACES and name not in PLACES:
+            if name != but and name not in _NO_PLACES and begins(value) in _NESTS:
                 self._walk(value, name, 0)
         for name in ("images", *_URLS):
             self._check_media(found.get(name, _ABSENT), name, in_data=False)
 
     def _walk(self, value: msgspec.Raw, place: str, depth: int) -> None:
-        if not value or begins(value) not in _NESTS:
-            return
+        """Look into a list or an object."""
         if depth > _DEEPEST:
             raise UnfitRequestError(f"{place} is nested too deeply.", place.partition("[")[0])
-        if begins(value) == A_LIST:
-            for number, each in enumerate(_items(value)):
-                if begins(each) in _NESTS:
-                    self._walk(each, f"{place}[{number}]", depth)
+        if begins(value) == AN_OBJECT:
+            self.check(_fields(value), place, depth)
             return
-        node = _node(value)
-        self._check(node, f"{place}.")
-        for name in ("content", "output"):
-            self._walk(getattr(node, name), f"{place}.{name}", depth + 1)
+        try:
+            for number, each in enumerate(_objects(value)):
+                self.check(each, f"{place}[{number}]", depth)
+        except msgspec.ValidationError:
+            self._walk_mixed(value, place, depth)
 
-    def _check(self, node: _Node, place: str) -> None:
-        """Check the fields of media of one object."""
-        embeds = {name: getattr(node, name) for name in _EMBEDS if getattr(node, name)}
+    def _walk_mixed(self, value: msgspec.Raw, place: str, depth: int) -> None:
+        """Look into a list that isn't of objects alone: of texts or numbers, as a rule."""
+        with suppress(msgspec.ValidationError):
+            _values(value)
+            return
+        for number, each in enumerate(_items(value)):
+            if begins(each) in _NESTS:
+                self._walk(each, f"{place}[{number}]", depth + 1)
+
+    def check(self, node: Fields, place: str, depth: int = 0) -> None:
+        """Look at one object, and at what is in its content."""
+        if not _MEDIA.isdisjoint(node):
+            self._check_fields(node, f"{place}.")
+        for name in ("content", "output"):
+            inner = node.get(name)
+            if inner is not None and begins(inner) in _NESTS:
+                self._walk(inner, f"{place}.{name}", depth + 1)
+
+    def _check_fields(self, node: Fields, place: str) -> None:
+        embeds: Fields = {name: node[name] for name in _EMBEDS if name in node}
         _refuse_names(embeds, self._private, self._allow, self._engine, place)
         for name in _URLS:
-            self._check_media(getattr(node, name), place + name, in_data=False)
+            self._check_media(node.get(name, _ABSENT), place + name, in_data=False)
         for name in _DATA:
-            self._check_media(getattr(node, name), place + name, in_data=True)
+            self._check_media(node.get(name, _ABSENT), place + name, in_data=True)
         # As texts these two may be anything, and so may the data of a source.
-        if node.source and begins(node.source) == AN_OBJECT:
-            self._check_media(node.source, f"{place}source", in_data=False)
-        if node.file and begins(node.file) == AN_OBJECT:
-            self._check_media(node.file, f"{place}file", in_data=True)
-        if node.image and node.type and b"image" in _text_of(node.type).encode():
-            self._check_media(node.image, f"{place}image", in_data=False)
+        source, file = node.get("source", _ABSENT), node.get("file", _ABSENT)
+        if source and begins(source) == AN_OBJECT:
+            self._check_media(source, f"{place}source", in_data=False)
+        if file and begins(file) == AN_OBJECT:
+            self._check_media(file, f"{place}file", in_data=True)
+        if "image" in _text_of(node.get("type", _ABSENT)):
+            self._check_media(node.get("image", _ABSENT), f"{place}image", in_data=False)
 
     def _check_media(self, value: msgspec.Raw, place: str, *, in_data: bool) -> None:
         """Check one field of media; `in_data`: a text in it is base64 without a URL before it."""
@@ -204,7 +198,8 @@ class _Looker:
             if in_data:
                 for name in ("data", "file_data"):
                     self._check_media(getattr(inner, name), f"{place}.{name}", in_data=True)
-            self._walk(inner.content, f"{place}.content", 1)
+            if inner.content and begins(inner.content) in _NESTS:
+                self._walk(inner.content, f"{place}.content", 1)
 
     def _check_text(self, value: msgspec.Raw, place: str, *, in_data: bool) -> None:
         # It may be megabytes, of which the first bytes say enough.
@@ -225,12 +220,9 @@ class _Looker:
         return match is not None and any(_is_of(match[1].lower(), each) for each in self._hosts)
 
 
-_NESTS: Final = frozenset({A_LIST, AN_OBJECT})
-
-
 def _is_of(host: str, pattern: str) -> bool:
     return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
 
 
 def _text_of(value: msgspec.Raw) -> str:
-    return _text(value) if begins(value) == A_TEXT else ""
+    return _text(value) if value and begins(value) == A_TEXT else ""

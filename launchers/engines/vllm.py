@@ -216,7 +216,7 @@ class Vllm:
         bodies.check_path(path, self.apis, self.name, spec.allow if spec else ())
         rules = RULES.get(path)
         if rules is None:
-            private.refuse(bodies.fields(body)[0], body, PRIVATE, self.name, spec)
+            private.refuse(bodies.fields(body)[0], PRIVATE, self.name, spec)
             return body
         args = common.over({}, spec.args if spec else {}, STYLE)
         if path == CHAT:
@@ -224,14 +224,14 @@ class Vllm:
             if chat is not None and (chat.tools is None or args.get("tool-call-parser")):
                 return body
         found, nulls = bodies.fields(body)
-        private.refuse(found, body, PRIVATE, self.name, spec)
+        look = private.refuse(found, PRIVATE, self.name, spec, but="messages" if path == CHAT else "")
         was = dict(found)
         bodies.drop_no_limits(found)
         bodies.check(found, rules)
         if args.get("scheduling-policy") != "priority":
             found.pop("priority", None)
         if path == CHAT:
-            chats.put_messages_right(found, chats.Takes(self.name, reads_arguments=True))
+            chats.put_messages_right(found, chats.Takes(self.name, reads_arguments=True, look=look))
             tools.put_tools_right(found, self.name)
             tools.refuse_functions(found, self.name)
             if spec is not None:

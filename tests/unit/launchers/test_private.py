@@ -58,7 +58,7 @@ def chat(**fields):
 
 def look(body, *, allow=(), hosts=()):
     """Look at a body as if for vllm; raise what it is refused with."""
-    private.refuse(bodies.fields(body)[0], body, ENGINES["vllm"].private, "vllm", spec(allow=allow, hosts=hosts))
+    private.refuse(bodies.fields(body)[0], ENGINES["vllm"].private, "vllm", spec(allow=allow, hosts=hosts))
 
 
 def refused(engine, path, body, **options):
@@ -164,6 +164,25 @@ def test_media_elsewhere_are_refused(part, place):
     assert caught.value.param == place
     assert caught.value.message.startswith(f"{place}[0].content[1]")
     assert "launch.media_hosts" in caught.value.message
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES, MESSAGES])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_each_engine_looks_for_media(engine, path):
+    """In each API that it speaks, also in a tool's result and beside a field that makes a chat unusual."""
+    if path not in ENGINES[engine].apis:
+        return
+    source = {"type": "image", "source": {"type": "url", "url": "http://10.0.0.1/a.png"}}
+    parts = {
+        CHAT: ("messages", {"type": "image_url", "image_url": {"url": "http://10.0.0.1/a.png"}}),
+        RESPONSES: ("input", {"type": "input_image", "image_url": "http://10.0.0.1/a.png"}),
+        MESSAGES: ("messages", source),
+    }
+    name, part = parts[path]
+    for more in ({}, {"top_k": 3}):
+        body = json.dumps({"model": "demo", "max_tokens": 5, name: [{"role": "user", "content": [part]}], **more})
+        error = refused(engine, path, body.encode(), args={"mmproj": "a.gguf"})
+        assert "media_hosts" in error.message
 
 
 @pytest.mark.parametrize("part", FROM_ELSEWHERE.values(), ids=list(FROM_ELSEWHERE))
