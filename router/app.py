@@ -290,6 +290,7 @@ class App:
             self._ended.recent,
             self._historian,
             self._ended.usage,
+            self._ended.budgets,
             self._feed.feed,
             self._logs,
             figures,

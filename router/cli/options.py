@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
         f"       {name} key new --name NAME [--admin]\n"
         f"       {name} {{status,requests}} [--json]\n       {name} top [--once]\n"
-        f"       {name} usage [--by key,model,day] [--since DAY|7d] [--csv]\n"
+        f"       {name} usage [--by key,model,day] [--since DAY|7d] [--csv]\n       {name} keys [--json]\n"
         f"       {name} explain MODEL\n       {name} cancel ID\n"
         f"       {name} {{restart,drain,undrain}} BACKEND\n       {name} scale BACKEND N\n"
         f"       {name} {{pin,unpin}} NAME\n       {name} logs [-f] [BACKEND]\n       {name} events",
@@ -184,6 +184,8 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     used.add_argument("--csv", action="store_true", help="print it for spreadsheets")
     _asks(used)
+    limited = commands.add_parser("keys", help="say what each key and team may use now, and what it has used")
+    _asks(limited)
     cancelled = commands.add_parser("cancel", help="end a request: its client is told, its engine stops")
     cancelled.add_argument("id", metavar="ID", help="its x-request-id")
     _asks(cancelled)

@@ -5,8 +5,14 @@ is read where it is kept (`router.store.tally`).
 """
 
 from datetime import date
+from math import floor, inf
 
+from router.api.admin.endpoint import Nothing
+from router.api.admin.keys import KeysTold, KeyTold, LimitTold, TeamTold
 from router.core.accounts import Used
+from router.core.keys import NEVER
+from router.core.limits import REQUESTS, TOKENS, Book, Left
+from router.core.scopes import Admin
 from router.management.usage import Usage
 from router.proxy.charging import Charging
 from router.store.usage import NOTHING, Sums, plus
@@ -32,6 +38,46 @@ class Budgets:
             of_day, of_month = used.get(key, (NOTHING, NOTHING))
             used[key] = plus(of_day, sums) if day == today.isoformat() else of_day, plus(of_month, sums)
         self._charging.restore({key: (_used(day), _used(month)) for key, (day, month) in used.items()})
+
+    async def told(self, _: Nothing, __: Admin) -> KeysTold:
+        """Tell of all keys and teams."""
+        charging, now = self._charging, self._charging.now
+        books, of_teams = charging.books()
+        teams: dict[str, list[str]] = {}
+        for key in charging.known:
+            if key.team is not None:
+                teams.setdefault(key.team.name, []).append(key.name)
+        return KeysTold(
+            keys=tuple(
+                KeyTold(
+                    name=key.name,
+                    team=None if key.team is None else key.team.name,
+                    expires=None if key.expires == NEVER else key.expires,
+                    limits=_limits(books.get(key.name), now),
+                )
+                for key in charging.known
+            ),
+            teams=tuple(
+                TeamTold(name=name, keys=tuple(keys), limits=_limits(of_teams.get(name), now))
+                for name, keys in teams.items()
+            ),
+        )
+
+
+def _limits(book: Book | None, now: float) -> tuple[LimitTold, ...]:
+    return () if book is None else tuple(_told(each) for each in book.left(now))
+
+
+def _told(each: Left) -> LimitTold:
+    # Of a minute's tokens the fractions that come back say nothing; money is told as usage tells it.
+    left = floor(each.left) if each.kind in {REQUESTS, TOKENS} else round(each.left, 9)
+    return LimitTold(
+        limit=each.limit,
+        most=each.most,
+        used=round(each.most - left, 9),
+        left=left,
+        resets_in=None if each.resets == inf else round(each.resets, 3),
+    )
 
 
 def _used(sums: Sums) -> Used:

@@ -10,6 +10,7 @@ from router.api.admin import (
     configuration,
     found,
     history,
+    keys,
     llama_swap,
     logs,
     metrics,
@@ -22,6 +23,7 @@ from router.api.admin import (
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
 from router.management.backends import Backends
+from router.management.budgets import Budgets
 from router.management.configuration import Configuration
 from router.management.described import Described
 from router.management.figures import Figures
@@ -48,6 +50,7 @@ def endpoints(
     recent: Recent,
     historian: Historian,
     used: Usage,
+    budgets: Budgets,
     feed: Feed,
     folder: Path,
     figures: Figures,
@@ -72,6 +75,7 @@ def endpoints(
         *routes(history.ENDPOINTS, historian),
         *routes(metrics.ENDPOINTS, Scrapes(figures)),
         *routes(usage.ENDPOINTS, used),
+        *routes(keys.ENDPOINTS, budgets),
         *routes(logs.ENDPOINTS, of_logs),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
         *routes(found.ENDPOINTS, Search(router)),

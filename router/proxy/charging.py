@@ -15,7 +15,7 @@ from typing import Final
 from router.core.accounts import Account, Accounts, Used
 from router.core.apis import MESSAGES
 from router.core.keys import Key, Keys
-from router.core.limits import Charge, Left, Today
+from router.core.limits import Book, Charge, Left, Today
 from router.core.over_limit import duration
 from router.core.progress import Passed
 from router.core.prompts import BYTES_A_TOKEN, Rates, generates
@@ -77,6 +77,16 @@ class Charging:
     def payer(self, name: str) -> "Payer | None":
         """Find who charges the requests of a key; None: it has no limits."""
         return self._payers.get(name)
+
+    @property
+    def now(self) -> float:
+        """The time by the loop's clock."""
+        return self._clock()
+
+    def books(self) -> tuple[dict[str, Book], dict[str, Book]]:
+        """Give the books of keys that have limits of their own, and those of teams, by their names."""
+        today = self.today(self._clock())
+        return self.accounts.keys(today), self.accounts.teams(today)
 
     def restore(self, used: Mapping[str, tuple[Used, Used]]) -> None:
         """Tell books that are new what keys have used today and in this month, by the keys' names."""

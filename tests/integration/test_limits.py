@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from router.api.admin.keys import KeysTold
 from router.app import App
 from router.config import Config
 from tests.fakes.engine import FakeEngine
@@ -282,3 +283,31 @@ async def test_days_and_months_go_on_after_a_restart(start_router: StartRouter, 
     assert book(second).whose == "team 'family'"
     assert book(second).month.sums.tokens == 24
     assert await asked(session, second, body) == 429
+
+
+async def test_admins_are_told_what_is_used_of_each_limit(start_router: StartRouter, fake: FakeEngine, session):
+    """By names, and nothing of the keys themselves."""
+    auth = keys(tokens_per_day=100, max_in_flight=4, cost_per_month=2.5) | {
+        "teams": {"family": {"keys": ["alice", "bob"], "requests_per_minute": 60}}
+    }
+    app = await start_router([{"name": "box", "url": fake.url, "price": {"output": 1000}}], auth=auth)
+    assert await asked(session, app, ASK | {"fake": {"events": 9}}) == 200
+    await settled(app)
+    async with session.get(f"{app.url}/admin/keys") as answer:
+        text = await answer.text()
+    assert "alice-s-key" not in text
+    told = KeysTold.model_validate_json(text)
+    alice, bob = told.keys
+    assert (alice.name, alice.team, alice.expires) == ("alice", "family", None)
+    assert [(each.limit, each.most, each.used, each.left) for each in alice.limits] == [
+        ("max_in_flight", 4, 0, 4),
+        ("tokens_per_day", 100, 10, 90),
+        ("cost_per_month", 2.5, 0.009, 2.491),
+    ]
+    assert alice.limits[0].resets_in is None
+    assert 0 < (alice.limits[1].resets_in or 0) <= 25 * 3600
+    assert (bob.name, bob.team, bob.limits) == ("bob", "family", ())
+    (family,) = told.teams
+    assert (family.name, family.keys) == ("family", ("alice", "bob"))
+    assert family.limits[0].limit == "requests_per_minute"
+    assert family.limits[0].left in {59, 60}

@@ -44,6 +44,7 @@ python -m router requests ID          # all about one: its times, its attempts, 
 python -m router requests ID --capture   # what it said and was answered, where telemetry.capture keeps that
 python -m router cancel ID            # end one: its client is told, its engine stops
 python -m router usage                # what was used, in tokens and money, by key, model and day
+python -m router keys                 # what each key and team may use now, and what it has used
 python -m router explain qwen         # where a request for this model would go now, and why
 python -m router drain BACKEND        # send it nothing more; undrain: send it requests again
 python -m router scale BACKEND 3      # have so many processes of it, until its entry in router.yaml changes

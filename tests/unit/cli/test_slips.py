@@ -9,7 +9,7 @@ START = "the router starts without one: python -m router --config router.yaml"
 
 
 ALL = (
-    "doctor, check, schema, plan, ps, load, unload, status, requests, usage, cancel, explain, logs, events, top, "
+    "doctor, check, schema, plan, ps, load, unload, status, requests, usage, keys, cancel, explain, logs, events, top, "
     "restart, drain, undrain, scale, pin, unpin, models, init and key"
 )
 
