@@ -17,10 +17,12 @@ from router.config.keys.tls import ServerTlsConfig
 from router.fleet.launches import StartError
 from router.fleet.watch import Watcher
 from router.telemetry.tasks import aside, for_ever
-from router.tls.certificate import Certificate, load
+from router.tls.certificate import SOON, Certificate, load
 from router.tls.faults import TlsError
 
 log = structlog.get_logger("router")
+
+_DAY = 86400.0
 
 _OF_EACH = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -89,9 +91,8 @@ class Certificates:
         # Before they are loaded, so that no change is missed.
         watcher = self._watcher = Watcher(files_of(config, self._folder), (), self._changed.set, "the certificate")
         self._config, self._taken = config, await aside(loaded, config, self._folder)
-        if late := self._taken.late(self._now()):
-            log.warning(f"server.tls.cert: {late}: clients that check it refuse it", file=config.cert)
         log.info(f"certificate: {self._taken}")
+        self._look_at_its_end()
         self._tasks = [
             asyncio.create_task(for_ever("the watch over the certificate", watcher.watch), name="watch certificate"),
             asyncio.create_task(for_ever("the reload of the certificate", self._follow), name="reload certificate"),
@@ -112,9 +113,22 @@ class Certificates:
 
     async def _follow(self) -> None:
         while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await self._renew()
+            try:
+                async with asyncio.timeout(_DAY):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._look_at_its_end()
+            else:
+                self._changed.clear()
+                await self._renew()
+
+    def _look_at_its_end(self) -> None:
+        """Say that its time is over, or nearly so, and nothing has renewed it."""
+        taken, now = self._taken, self._now()
+        if taken is not None and (late := taken.late(now)):
+            log.warning(f"server.tls.cert: {late}: clients refuse it")
+        elif taken is not None and taken.ends - now < SOON:
+            log.warning(f"server.tls.cert: it ends on {taken.until}, and nothing has renewed it yet")
 
     async def _renew(self) -> None:
         """Take the certificate that the files have now, if it is another one, and a good one."""

@@ -378,6 +378,50 @@ async def test_certificates_change_under_streams(router, secure, trusting, autho
         assert answer.body == expected_stream(index, 200, 16)
 
 
+def as_kubernetes_does(folder: Path, files: Files) -> Files:
+    """Have the files behind two links; the next call changes where the inner one leads, in one step."""
+    held = folder / f"..{len(list(folder.iterdir()))}"
+    held.mkdir()
+    for path in files:
+        path.rename(held / f"tls{path.suffix}")
+    inner = folder / "..new"
+    inner.symlink_to(held.name)
+    inner.rename(folder / "..data")
+    outer = Files(folder / "tls.crt", folder / "tls.key")
+    for path in outer:
+        if not path.is_symlink():
+            path.symlink_to(f"..data/{path.name}")
+    return outer
+
+
+def as_certbot_does(folder: Path, files: Files) -> Files:
+    """Have links into an archive, each of which is replaced by itself, the key last."""
+    archive, live = folder / "archive", folder / "live"
+    for each in (archive, live):
+        each.mkdir(exist_ok=True)
+    outer = Files(live / "fullchain.pem", live / "privkey.pem")
+    number = len(list(archive.iterdir()))
+    for path, link in zip(files, outer, strict=True):
+        path.rename(archive / f"{link.stem}{number}.pem")
+        new = live / "new"
+        new.symlink_to(f"../archive/{link.stem}{number}.pem")
+        new.rename(link)
+    return outer
+
+
+@pytest.mark.parametrize("way", [as_kubernetes_does, as_certbot_does])
+async def test_links_that_lead_elsewhere(start_router, fake, authority, trusting, tmp_path, way):
+    """A certificate that others renew is seen wherever its links lead."""
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    files = way(folder, authority.issue("a", folder=tmp_path))
+    router = await start_router([{"url": fake.url, "models": ["demo"]}], server={"port": 0, "tls": files.config})
+    now = await serial(router, trusting)
+    for _ in range(2):
+        way(folder, authority.issue("a", folder=tmp_path))
+        now = await until_another(router, trusting, now)
+
+
 @pytest.mark.parametrize("change", ["garbage", "half", "other key", "expired", "encrypted", "gone"])
 async def test_a_bad_certificate_changes_nothing(router, trusting, authority, files, tmp_path, change, caplog):
     """The one before stays, and it is said once what is wrong; a good one is taken then."""
@@ -448,6 +492,6 @@ async def test_one_that_has_expired_serves_at_the_start(start_router, fake, auth
     """A router must not stay away because of a date; but it says so."""
     files = authority.issue("own", days=-2, folder=tmp_path)
     router = await start_router([{"url": fake.url, "models": ["demo"]}], server={"port": 0, "tls": files.config})
-    assert "it has expired, on " in caplog.text
+    assert "server.tls.cert: it has expired, on " in caplog.text
     with suppress(aiohttp.ClientConnectorCertificateError), pytest.raises(ssl.SSLCertVerificationError):
         await shaken(router.url, ssl.create_default_context(cafile=authority.pem))

@@ -50,6 +50,8 @@ def compare(tmp_path):
         ("include: more/*.yaml", "include: /etc/*.yaml", ["include"]),
         ("include: more/*.yaml\n", "", ["include"]),
         ("dir: logs", "dir: /tmp/x", ["logging.dir"]),
+        ("logging:", "server: {tls: {cert: /etc/a, key: /etc/b}}\nlogging:", ["server.tls"]),
+        ("http://far.test", "https://far.test\n    tls: {verify: false}", ["backends[far].tls", "backends[far].url"]),
         ("logging:", "state: {dir: /tmp/x}\nlogging:", ["state.dir"]),
         ("logging:", "profile: other\nlogging:", ["profile"]),
         ("[one]", "[one, two]", ["auth"]),
