@@ -50,6 +50,9 @@ CLIENTS: Final = OLLAMA | BESIDE | {
 }  # fmt: skip
 """Paths of the router's own that are for clients, as its table has them."""
 
+_MOST_SHOWN = 100
+"""Letters of a path that an error message shows."""
+
 _ADMINS = ("/admin", "/upstream")
 
 _NO_KEY = "No valid API key: send one as 'Authorization: Bearer KEY' or 'x-api-key: KEY'."
@@ -104,7 +107,7 @@ class Gate:
             raise UnauthorizedError(_NO_KEY)
         check_time(key, now)
         if not key.may_ask(path):
-            raise ForbiddenError(f"The key '{key.name}' may not ask {path}. It may ask: {key.paths}.")
+            raise ForbiddenError(f"The key '{key.name}' may not ask {path[:_MOST_SHOWN]}. It may ask: {key.paths}.")
         return key
 
     def admin(self, headers: Headers, asked: Asked, remote: str, scope: Scope | None, *, http11: bool = True) -> Admin:

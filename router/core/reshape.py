@@ -113,10 +113,7 @@ def reshaped(body: bytes, reshape: Reshape | None, model: str | None, drop: Iter
     The fields `drop` are left out. If a field is given twice, the last one counts. Raises BadRequestError for field
     names that are invalid text, which `peek` doesn't check.
     """
-    try:
-        fields = _fields_of(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequestError(f"The request's body is not valid JSON: {error}.") from error
+    fields = _read(body)
     for name in drop:
         fields.pop(name, None)
     if reshape is not None:
@@ -124,6 +121,17 @@ def reshaped(body: bytes, reshape: Reshape | None, model: str | None, drop: Iter
     if model is not None:
         fields["model"] = msgspec.Raw(_encode(model))
     return _encode(fields)
+
+
+def with_one_model(body: bytes, model: str) -> bytes:
+    """Give a body that `peek` has read, in which no server finds another model than this one.
+
+    Of two fields with one name some servers take the first; and programs in Go take `Model` for `model`.
+    """
+    if body.lower().count(b'"model"') == 1 and b"\\u00" not in body:
+        return body
+    others = [name for name in _read(body) if name != "model" and name.lower() == "model"]
+    return reshaped(body, None, model, others)
 
 
 def limited(body: bytes) -> bytes:
@@ -135,6 +143,13 @@ def limited(body: bytes) -> bytes:
         return body
     del fields["max_tokens"]
     return _encode(fields)
+
+
+def _read(body: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _fields_of(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequestError(f"The request's body is not valid JSON: {error}.") from error
 
 
 def _written(values: Mapping[str, object]) -> dict[str, msgspec.Raw]:

@@ -15,7 +15,7 @@ class Wildcards:
         self._said = tuple(patterns)
         self._names = frozenset([each for each in self._said if "*" not in each])
         self._parts = [each.split("*") for each in self._said if "*" in each]
-        self._all = "*" in self._said
+        self.everything: Final = "*" in self._said
 
     def __str__(self) -> str:
         """The patterns, as they were given; no more than a person reads."""
@@ -23,7 +23,7 @@ class Wildcards:
 
     def match(self, name: str) -> bool:
         """Tell whether one of them matches the whole name."""
-        if self._all or name in self._names:
+        if self.everything or name in self._names:
             return True
         for parts in self._parts:  # noqa: SIM110  (compiled, a loop is cheaper than a generator)
             if matches(parts, name):

@@ -25,6 +25,7 @@ from router.core.gate import Gate, check_time
 from router.core.keys import NEVER, Key, Keys
 from router.core.outline import Outline, Outliner, Texts
 from router.core.peek import Stay, peek
+from router.core.reshape import with_one_model
 from router.core.scopes import Admin, Scope
 from router.http1.heads import Headers, status_line
 from router.proxy.caller import Caller
@@ -279,6 +280,9 @@ class Rules:
             except errors.BadRequestError as error:
                 body = completed(head, body, error, nameless)
                 model, stream, wish, stay = peek(body, streams=streams)
+            key = caller.key
+            if key is not None and not key.models.everything:
+                body = with_one_model(body, model)
         # If the router has keys, the client's key is for the router, and no backend may see it.
         credentials = b"" if self.gate.has_keys else head.credentials
         lasts = keep_alive and http11 and not self.draining

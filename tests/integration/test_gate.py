@@ -229,6 +229,25 @@ async def test_another_path_is_refused_however_it_is_written(router, raw, fake, 
     assert fake.stats.begun == 0
 
 
+@pytest.mark.parametrize("key", [b"alice's", b"all"])
+async def test_a_body_names_one_model(start_router, raw, engine, lane, key):
+    """Programs in Go, such as Ollama, would take `Model`, too. A key that may use all has its body as it came."""
+    bodies: list[bytes] = []
+
+    async def answer(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        bodies.append(await reader.readexactly(int(length[1])) if length else b"")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    router = await start_router([{"url": await engine(answer), "models": MODELS}], routes=ROUTES, auth=AUTH)
+    client = await raw(router)
+    body = b'{"model": "demo", "messages": [], "Model": "secret"}'
+    client.send(post(body, headers=b"x-api-key: %s\r\n" % key, lane=lane))
+    assert (await client.answer()).status == 200
+    assert bodies[-1] == (body if key == b"all" else b'{"model":"demo","messages":[]}')
+
+
 # Wrong keys
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import BadRequestError
-from router.core.reshape import Reshape, limited, reshaped
+from router.core.reshape import Reshape, limited, reshaped, with_one_model
 
 names = st.sampled_from(["model", "temperature", "max_tokens", "messages", "user", "ü"])
 values = st.recursive(
@@ -216,3 +216,25 @@ def test_rules_are_parted_by_their_fields():
 def test_a_limit_that_is_none_is_left_out(body, expected):
     """Where a route has let it be."""
     assert limited(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (b'{"model": "m", "n": 1.50}', b'{"model": "m", "n": 1.50}'),
+        (b'{"model": "x", "model": "m"}', b'{"model":"m"}'),
+        (b'{"model": "m", "Model": "x", "MODEL": "y", "models": 1.50}', b'{"model":"m","models":1.50}'),
+        (b'{"model": "m", "\\u004dodel": "x"}', b'{"model":"m"}'),
+        (b'{"\\u006dodel": "m", "a": "\\u00e4"}', b'{"model":"m","a":"\\u00e4"}'),
+        (b'{"model": "m", "a": {"Model": 1}}', b'{"model":"m","a":{"Model": 1}}'),
+        (b'{"model": "m", "a": "say \\"model\\""}', b'{"model": "m", "a": "say \\"model\\""}'),
+    ],
+)
+def test_a_body_with_one_model(body, sent):
+    """However servers read it; one that has a single one passes as it is."""
+    assert with_one_model(body, "m") == sent
+
+
+def test_a_body_with_one_model_and_a_name_that_is_no_text():
+    with pytest.raises(BadRequestError):
+        with_one_model(b'{"model": "m", "Model": 1, "\xff": 1}', "m")
