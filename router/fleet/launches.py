@@ -39,6 +39,9 @@ BESIDES = 256 << 20
 
 _KEY = re.compile(r"launch\.(\w+)(?:: (\S+) can't be set)?")
 
+MOST_OF_ONE = 20
+"""Mistakes that are told of one launch at most."""
+
 log = structlog.get_logger("router")
 
 
@@ -102,11 +105,20 @@ def plan_launches(
     for i, backend in enumerate(config.backends):
         if backend.launch is None:
             continue
-        try:
-            launches += _replicas(backend, machine, running)
-        except (ProfileError, LaunchError) as error:
-            problems.append(f"backends[{i}] ({backend.name}): {error}")
-            keys.append(("backends", i, "launch", *_key_of(error)))
+        for _ in range(MOST_OF_ONE):
+            try:
+                launches += _replicas(backend, machine, running)
+            except (ProfileError, LaunchError) as error:
+                key = _key_of(error)
+                problems.append(f"backends[{i}] ({backend.name}): {error}")
+                keys.append(("backends", i, "launch", *key))
+                less = _without(backend, *key) if len(key) > 1 else backend
+                if less == backend:
+                    break
+                # The next mistake of it shows only without this one.
+                backend = less  # noqa: PLW2901
+            else:
+                break
     launches = _settled(launches)
     problems += _clashes(config, launches)
     if problems:
@@ -121,6 +133,18 @@ def _key_of(error: Exception) -> tuple[str, ...]:
         return ("model",)
     match = _KEY.match(str(error))
     return tuple(filter(None, match.groups())) if match else ()
+
+
+def _without(backend: BackendConfig, kind: str, name: str) -> BackendConfig:
+    """Give a backend whose launch lacks one of its `args`, or of its `env`."""
+    given = getattr(backend.launch, kind)
+    kept = {
+        key: {inner: each for inner, each in value.items() if inner != name} if isinstance(value, Mapping) else value
+        for key, value in given.items()
+        if key != name
+    }
+    launch = backend.launch and backend.launch.model_copy(update={kind: kept})
+    return backend if kept == given else backend.model_copy(update={"launch": launch})
 
 
 def _settled(launches: Sequence[Launch]) -> list[Launch]:

@@ -31,6 +31,7 @@ from router.config.keys.server import ServerConfig
 from router.config.keys.state import StateConfig
 from router.config.keys.telemetry import TelemetryConfig
 from router.config.keys.values import TEXT, FileName, Text
+from router.config.problems import Fault
 
 NO_BACKENDS = 'there is none; the least that works is `backends: [{url: "http://127.0.0.1:8000"}]`'
 
@@ -85,6 +86,20 @@ class Config(Section):
             raise faulty(faults)
         if faults := [*rules.faults(self.backends, self.targets)]:
             raise faulty(faults, "rule")
+        return self
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Config:
+        server, limits, faults = self.server, self.limits, list[Fault]()
+        if server.port and server.ollama_port == server.port:
+            message = "{got} is server.port, which answers these requests, too: leave it out"
+            faults.append(Fault(("server", "ollama_port"), message))
+        # The default grows with max_body.
+        if LimitsConfig().max_uploads != limits.max_uploads < limits.max_body:
+            message = "{got} is less than limits.max_body: one body alone would not fit"
+            faults.append(Fault(("limits", "max_uploads"), message))
+        if faults:
+            raise faulty(faults)
         return self
 
     @property

@@ -26,7 +26,7 @@ limits:
     max_uploads: Annotated[Size, sized("1KiB", "64GiB")] = setting(
         "256MiB",
         "Most bytes of all bodies together that have begun to come and aren't whole; beyond it, those that come "
-        "slowest are refused with 503. At least max_body.",
+        "slowest are refused with 503. At least max_body, to which the default grows.",
     )
     max_connections: Annotated[Whole, Field(ge=1, le=1_000_000)] = setting(
         16384,

@@ -129,6 +129,14 @@ def test_everything_that_is_wrong_is_said_at_once(folder):
     assert [text for text, start in zip(said, starts, strict=True) if not text.startswith(start)] == []
 
 
+def test_all_that_is_wrong_with_one_launch(folder):
+    """One mistake hides no other: each argument that can't be set is named, also below an engine's name."""
+    args = {"n_ctx": 4.5, "n_batch": "xx", "llama_cpp": {"port": 3}, "host": "h"}
+    said = problems(folder, launched("a", args=args, env={"HOST": "x"}), launched("b", args={"port": 1}))
+    names = ("args: n_ctx", "args: n_batch", "args: host", "args: port", "env: HOST", "args: port")
+    assert sorted(text.partition(" can't")[0].partition("launch.")[2] for text in said) == sorted(names)
+
+
 def test_a_profile_that_there_is_not_is_said_alone(folder):
     """Without one nothing else can be known."""
     said = problems(folder, launched(model="gone"), profile="tpu")

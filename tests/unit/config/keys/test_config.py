@@ -100,6 +100,23 @@ def test_there_is_at_least_one_backend():
     assert "the least that works is `backends: [{url:" in errors({"backends": None})[0]
 
 
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"limits": {"max_body": "10MB", "max_uploads": "1MB"}}, "less than limits.max_body"),
+        ({"limits": {"max_body": "1GiB", "max_uploads": "256MiB"}}, ""),
+        ({"server": {"ollama_port": 8001}}, "is server.port"),
+        ({"server": {"port": 0, "ollama_port": 0}}, ""),
+    ],
+)
+def test_settings_that_can_not_both_be_meant(sections, said):
+    """One of the two would do nothing."""
+    if said:
+        assert said in errors({"backends": [LAUNCHED], **sections})[0]
+    else:
+        Config.model_validate({"backends": [LAUNCHED], **sections})
+
+
 def test_lists_are_bounded():
     """No list is longer than anybody would write."""
     assert "10000 items at most" in errors({"backends": [{}] * 10_001})[0]
