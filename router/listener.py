@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Protocol, cast
 
@@ -23,7 +24,7 @@ from router.proxy.lane import Lane
 from router.proxy.plane import Plane
 from router.proxy.requests import Rules, stopping
 from router.proxy.resolve import OWN_WITHIN, Names, fixed
-from router.proxy.secured import Handshakes, Secured
+from router.proxy.secured import Secured
 from router.proxy.slow import SlowLane
 from router.proxy.slow_connection import SlowConnection
 from router.proxy.unusual import expect
@@ -71,6 +72,8 @@ class Listener:
         self.slow = SlowLane(plane, rules)
         self._where = where
         self._shown = shown
+        # It makes its thread with the first handshake.
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="handshakes")
         self._plane = plane
         self._rules = rules
         self.room = room
@@ -149,8 +152,8 @@ class Listener:
         """Give what makes the protocol of a new connection."""
         if self._where.tls is None:
             return lambda: Client(lane)
-        handshakes, shown = Handshakes(lane.loop), self._shown
-        return lambda: Secured(lane, handshakes, lambda: shown.context, lambda: Client(lane))
+        beside, shown = self._beside, self._shown
+        return lambda: Secured(lane, beside, lambda: shown.context, lambda: Client(lane))
 
     @property
     def _servers(self) -> list[asyncio.Server]:
@@ -205,6 +208,7 @@ class Listener:
             self._lane.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        self._beside.shutdown(wait=False, cancel_futures=True)
 
 
 async def _listening(client: Callable[[], asyncio.Protocol], host: str, port: int, names: Names) -> asyncio.Server:

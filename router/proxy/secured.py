@@ -11,14 +11,15 @@ protocol so in the same turn of the loop.
 Not asyncio's own TLS: there a connection is nobody's until its handshake is whole, and one that isn't can't be counted,
 or answered, or seen among others. Its certificate is also that of the server's start.
 
-A handshake costs a signature: up to some milliseconds with the long keys of old. So handshakes take turns: one step of
-one of them in each turn of the loop, and all others go on between. Nothing more is read from a client that waits.
+A handshake costs a signature: from 0.1 ms to ten, by the key. So a thread takes the steps of all handshakes, one after
+the other, and the loop goes on meanwhile. Nothing is read from a client while a step of its own waits or is taken: then
+the thread alone touches what encrypts.
 """
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Final, cast
@@ -54,41 +55,24 @@ class State(Enum):
 SHAKING, OPEN, LINGERING = State
 
 
-class Handshakes:
-    """Lets handshakes take turns."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: deque[Callable[[], None]] = deque()
-
-    def add(self, step: Callable[[], None]) -> None:
-        """Call this when it is its turn."""
-        if not self._waiting:
-            self._loop.call_soon(self._next)
-        self._waiting.append(step)
-
-    def _next(self) -> None:
-        step = self._waiting.popleft()
-        if self._waiting:
-            self._loop.call_soon(self._next)
-        step()
-
-
 class Secured(asyncio.Transport, asyncio.Protocol):
-    """One client's connection. `context` gives the certificate's, and `make` the protocol, once it is open."""
+    """One client's connection. `context` gives the certificate's, and `make` the protocol, once it is open.
+
+    `beside` has the one thread that takes the steps of handshakes.
+    """
 
     _raw: asyncio.Transport
 
     def __init__(
         self,
         lane: Lane,
-        handshakes: Handshakes,
+        beside: Executor,
         context: Callable[[], ssl.SSLContext],
         make: Callable[[], asyncio.Protocol],
     ) -> None:
         super().__init__()
         self._lane = lane
-        self._handshakes = handshakes
+        self._beside = beside
         self._context = context
         self._make = make
         self._state = SHAKING
@@ -128,7 +112,11 @@ class Secured(asyncio.Transport, asyncio.Protocol):
                 return
             self._coming.write(data)
             self._raw.pause_reading()
-            self._handshakes.add(self._shake)
+            try:
+                self._beside.submit(self._shake)
+            except RuntimeError:
+                # The listener is closed.
+                self._raw.abort()
 
     def eof_received(self) -> bool:
         """Take the client's end for the connection's; one that doesn't say so over TLS means the same."""
@@ -174,19 +162,28 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         return False
 
     def _shake(self) -> None:
-        """Take the next step of the handshake, in its turn."""
-        if self._state is not SHAKING or self._raw.is_closing() or self._tls is None:
+        """Take the next step of the handshake, in the thread."""
+        tls, why = self._tls, None
+        assert tls is not None  # noqa: S101  (it has begun)
+        try:
+            tls.do_handshake()
+        except ssl.SSLError as error:
+            why = error
+        with suppress(RuntimeError):  # the loop may have ended meanwhile
+            self._lane.loop.call_soon_threadsafe(self._shaken, why)
+
+    def _shaken(self, why: ssl.SSLError | None) -> None:
+        """Go on after a step, which may have failed, or the last one."""
+        if self._raw.is_closing():
             return
         self._raw.resume_reading()
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._send()
-        except ssl.SSLError as error:
-            self._fail(error)
-        else:
+        if why is None:
             self._send()
             self._open()
+        elif isinstance(why, ssl.SSLWantReadError):
+            self._send()
+        else:
+            self._fail(why)
 
     def _open(self) -> None:
         """Have the protocol read, which counts the connection by itself."""

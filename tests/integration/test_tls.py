@@ -178,6 +178,30 @@ async def test_a_refused_client_reads_why(start_router, fake, files, trusting):
     assert said.endswith(b"}")
 
 
+async def test_the_port_for_ollamas_clients(start_router, fake, files, trusting, session):
+    """It speaks TLS, too: nothing is left open beside it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    router = await start_router(
+        [{"url": fake.url, "models": ["demo"]}], server={"port": 0, "ollama_port": port, "tls": files.config}
+    )
+    assert router.listener.ollama_url == f"https://127.0.0.1:{port}"
+    async with session.get(f"{router.listener.ollama_url}/api/tags", ssl=trusting) as answer:
+        assert answer.status == 200
+    async with session.get(f"http://127.0.0.1:{port}/api/tags") as answer:
+        assert answer.status == 400
+
+
+async def test_many_come_at_once(router, trusting):
+    """Their handshakes are made one after the other, and each is."""
+    clients = await asyncio.gather(*(connect(router.url, tls=trusting) for _ in range(100)))
+    for client in clients:
+        client.send(post(ASK))
+    assert {(await client.answer()).status for client in clients} == {200}
+    for client in clients:
+        client.leave()
+
+
 # Who isn't let in
 
 

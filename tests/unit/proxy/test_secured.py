@@ -2,14 +2,16 @@
 
 import asyncio
 import ssl
-from functools import partial
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from router.proxy.secured import HANDSHAKE_TIMEOUT, LINGER_TIMEOUT, Handshakes, Secured
+from router.proxy.secured import HANDSHAKE_TIMEOUT, LINGER_TIMEOUT, Secured
 from router.tls.certificate import load, pinned
 from tests.certificates import Authority
+from tests.running import eventually
 from tests.unit.proxy.test_downstream import Door, Transport
 
 
@@ -89,10 +91,10 @@ class Client:
 
     def __init__(self, files, scene):
         self.files, self.raw, self.inner = files, Raw(), Inner()
-        loop = asyncio.get_running_loop()
+        self.beside = ThreadPoolExecutor(1)
         self.lane = scene.lane
         context = load(*files).context
-        self.secured = Secured(self.lane, Handshakes(loop), lambda: context, lambda: self.inner)
+        self.secured = Secured(self.lane, self.beside, lambda: context, lambda: self.inner)
         self.secured.connection_made(self.raw)  # type: ignore[arg-type]
         self.into, self.out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = pinned(Path(files.cert).read_bytes(), files.cert).wrap_bio(self.into, self.out)
@@ -113,8 +115,7 @@ class Client:
         """Send what there is, and let the router's side have its turns."""
         if data := self.out.read():
             self.secured.data_received(data)
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await eventually(lambda: self.raw.reads)
 
     def take(self):
         """Take what has come."""
@@ -278,24 +279,24 @@ async def test_a_client_that_left_before_its_turn(client):
     client.secured.data_received(client.out.read())
     assert not client.raw.reads
     client.raw.abort()
-    for _ in range(5):
-        await asyncio.sleep(0)
+    client.beside.shutdown()
+    await asyncio.sleep(0)
     assert client.raw.got == b""
 
 
-async def test_handshakes_take_turns():
-    """One step in each turn of the loop, in order, whoever comes meanwhile."""
-    loop = asyncio.get_running_loop()
-    turns, done = Handshakes(loop), list[int]()
-    for each in range(3):
-        turns.add(partial(done.append, each))
-    seen = []
-    for _ in range(5):
-        await asyncio.sleep(0)
-        seen.append(list(done))
-    assert seen[-1] == [0, 1, 2]
-    assert all(len(after) - len(before) <= 1 for before, after in zip([[], *seen], seen, strict=False))
-    turns.add(partial(done.append, 3))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert done == [0, 1, 2, 3]
+async def test_handshakes_do_not_hold_the_loop(client):
+    """Their steps are taken beside it; meanwhile nothing more is read of their clients."""
+    threads = []
+    client.secured._context().sni_callback = lambda *_: threads.append(threading.current_thread())
+    await client.shake()
+    assert threads != [threading.current_thread()]
+    assert len(threads) == 1
+
+
+async def test_what_comes_once_the_listener_is_closed(client):
+    """It is cut: nobody makes a handshake any more."""
+    client.beside.shutdown()
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.do_handshake()
+    client.secured.data_received(client.out.read())
+    assert client.raw.done == ["abort"]
