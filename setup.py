@@ -53,6 +53,7 @@ HOT = [
             "stall",
             "timeline",
             "turns",
+            "usage",
             "wildcards",
         )
     ),

@@ -17,7 +17,7 @@ from router.core.usage import FREE, NONE, Meter, Price, Use, cost
 from router.management.metrics import CatalogNames
 from router.proxy.plane import Plane
 from router.store.tally import Tally
-from router.store.usage import NOTHING, Group, Place, Sums, plus
+from router.store.usage import NOTHING, Group, Sums, plus
 
 MOST_NAMES: Final = 4096
 """Pairs of a name and a backend whose model is remembered: clients may make up any number of names for a pattern."""
@@ -59,7 +59,7 @@ class Usage:
         use = self._meter.use(model, record, said)
         money = cost(use, price)
         self.on_use(record, use, money)
-        self.tally.add(Place(self._today(), record.key, model), sums_of(use, money))
+        self.tally.add(self._today(), record.key, model, use, money)
 
     def money(self, name: str, backend: str, prompt: int, completion: int) -> float:
         """Give the price of so many tokens, as far as it is known before they are counted."""
@@ -109,11 +109,6 @@ def price_of(configured: BackendConfig | None, model: str) -> Price:
 @lru_cache(maxsize=1024)
 def _price(said: PriceConfig) -> Price:
     return Price(said.input, said.output, said.input if said.cached is None else said.cached)
-
-
-def sums_of(use: Use, money: float) -> Sums:
-    """Write what one request has used as a sum."""
-    return Sums(1, int(use.estimated), use.prompt, use.cached, use.completion, money)
 
 
 def usage_told(by: Sequence[str], since: str, found: Mapping[Group, Sums]) -> UsageTold:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from router.core.usage import Sum, Use
 from router.store.remembered import StoreError
-from router.store.usage import NOTHING, Group, Place, Sums, add, drop_oldest, grouped, plus, sums
+from router.store.usage import NOTHING, Group, Place, Sums, add, drop_oldest, grouped, plus, sums, sums_of
 from router.telemetry.tasks import aside, heard
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Tally:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self._pending: dict[Place, Sums] = {}
-        # What is being written. The task is never cancelled: nobody would know whether its thread has written.
+        self._pending: dict[tuple[str, str, str], Sum] = {}
+        # What is being written, or couldn't be. The task is never cancelled: nobody would know what its thread did.
         self._batch: dict[Place, Sums] = {}
         self._writing: asyncio.Task[None] | None = None
         self._file: Database | None = None
@@ -49,12 +50,15 @@ class Tally:
         self._latest = ""
         self._works = True
 
-    def add(self, place: Place, used: Sums) -> None:
-        """Count something, and write it soon. Never raises."""
+    def add(self, day: str, key: str, model: str, use: Use, money: float) -> None:
+        """Count what a request has used, and write it soon. Never raises."""
+        place = day, key, model
         known = self._pending.get(place)
-        self._pending[place] = used if known is None else plus(known, used)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(WRITE_EVERY, self._write)
+        if known is None:
+            known = self._pending[place] = Sum()
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(WRITE_EVERY, self._write)
+        known.add(use, money)
 
     @property
     def _is_writing(self) -> bool:
@@ -67,7 +71,7 @@ class Tally:
             self._timer = None
         if self._is_writing or self._readers:
             self._timer = asyncio.get_running_loop().call_later(WRITE_EVERY, self._write)
-        elif self._pending:
+        elif self._pending or self._batch:
             self._writing = asyncio.create_task(heard(self._put()), name="write usage")
 
     async def _settle(self) -> bool:
@@ -82,22 +86,27 @@ class Tally:
         return not self._is_writing
 
     async def _put(self) -> None:
-        batch = self._batch = self._pending
+        batch = self._batch = self._unwritten()
         self._pending = {}
         latest = max(place.day for place in batch)
         try:
             await aside(self._add, batch, latest != self._latest)
         except StoreError as error:
             # It is tried again with what comes next.
-            for place, used in batch.items():
-                self._pending[place] = plus(self._pending.get(place, NOTHING), used)
             self._complain("written", str(error))
-        else:
-            self._latest = latest
-            if not self._works:
-                self._works = True
-                log.info(f"{self.path} can be written again")
-        self._batch = {}
+            return
+        self._batch, self._latest = {}, latest
+        if not self._works:
+            self._works = True
+            log.info(f"{self.path} can be written again")
+
+    def _unwritten(self) -> dict[Place, Sums]:
+        """Add up what isn't in the file."""
+        found = dict(self._batch)
+        for key, each in self._pending.items():
+            place = Place(*key)
+            found[place] = plus(found.get(place, NOTHING), sums_of(each))
+        return found
 
     def _add(self, batch: Mapping[Place, Sums], is_new_day: bool) -> None:  # noqa: FBT001  (a thread's arguments)
         """Write sums. Raises StoreError."""
@@ -129,7 +138,7 @@ class Tally:
             finally:
                 self._readers -= 1
         # No await stands between: nothing has been written since.
-        for group, used in grouped([*self._batch.items(), *self._pending.items()], by, since).items():
+        for group, used in grouped(self._unwritten().items(), by, since).items():
             found[group] = plus(found.get(group, NOTHING), used)
         return found
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from router.core.usage import Sum
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -61,6 +63,11 @@ NOTHING: Final = Sums()
 
 Group = tuple[str, ...]
 """The values of what is told apart, in the order in which it was asked for."""
+
+
+def sums_of(sum_: Sum) -> Sums:
+    """Write down a sum as it is now."""
+    return Sums(sum_.requests, sum_.estimated, sum_.prompt, sum_.cached, sum_.completion, sum_.cost)
 
 
 def plus(one: Sums, two: Sums) -> Sums:

@@ -6,15 +6,14 @@ import pytest
 from router.cli import usage
 from router.cli.exits import CommandError
 from router.cli.main import main
-from router.core.usage import Use
-from router.management.usage import sums_of, usage_told
+from router.management.usage import usage_told
 from router.store.database import Database
-from router.store.usage import Place, add
+from router.store.usage import Place, Sums, add
 
 CONFIG = "server: {port: 1}\nbackends: [{url: 'http://127.0.0.1:1', models: [m]}]\n"
 USED = {
-    Place("2026-11-29", "alice", "qwen"): sums_of(Use(12, 4, 40, estimated=False), 0.5),
-    Place("2026-11-30", "", "qwen"): sums_of(Use(10, 0, 30, estimated=True), 0.0),
+    Place("2026-11-29", "alice", "qwen"): Sums(1, 0, 12, 4, 40, 0.5),
+    Place("2026-11-30", "", "qwen"): Sums(1, 1, 10, 0, 30, 0.0),
 }
 
 
@@ -51,7 +50,7 @@ def test_for_spreadsheets(file, capsys):
         "2026-11-29,alice,1,0,12,4,40,0.5",
         "2026-11-30,,1,1,10,0,30,0.0",
     ]
-    told = usage_told(("key",), "", {("=HYPERLINK()",): sums_of(Use(1, 0, 1, estimated=False), 0.0)})
+    told = usage_told(("key",), "", {("=HYPERLINK()",): Sums(1, 0, 1, 0, 1, 0.0)})
     assert usage.as_csv(told)[1].startswith("'=HYPERLINK(),1,")
 
 

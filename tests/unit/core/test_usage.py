@@ -6,7 +6,7 @@ from router.core import usage
 from router.core.ending import Ending
 from router.core.record import ANSWERED, Record
 from router.core.timeline import Try
-from router.core.usage import FREE, NONE, Line, Meter, Price, Rate, Use, cost
+from router.core.usage import FREE, Line, Meter, Price, Rate, Sum, Use, cost
 
 CHAT = "/v1/chat/completions"
 NOTHING = Ending(None, None, None, error=False)
@@ -30,6 +30,11 @@ def left(**more: Any) -> Record:
     return record(status=499, outcome="the client left", **more)
 
 
+def used(meter: Meter, model: str, of: Record, told: Ending) -> tuple[int, int, int, bool]:
+    use = meter.use(model, of, told)
+    return use.prompt, use.cached, use.completion, use.estimated
+
+
 def said(prompt: int | None, completion: int | None, cached: int | None = None, *, error: bool = False) -> Ending:
     return Ending(prompt, completion, "stop", error=error, cached_tokens=cached)
 
@@ -37,77 +42,77 @@ def said(prompt: int | None, completion: int | None, cached: int | None = None, 
 def test_what_the_engine_counted_counts():
     """To the token, with what was cached, which is never more than the prompt."""
     meter = Meter()
-    assert meter.use("m", record(), said(12, 40, 8)) == Use(12, 8, 40, estimated=False)
-    assert meter.use("m", record(), said(12, 40, 99)) == Use(12, 12, 40, estimated=False)
+    assert used(meter, "m", record(), said(12, 40, 8)) == (12, 8, 40, False)
+    assert used(meter, "m", record(), said(12, 40, 99)) == (12, 12, 40, False)
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/rerank", "/v1/audio/transcriptions"])
 def test_what_generates_nothing_needs_no_count_of_it(path):
     """An embedding's usage has its prompt alone."""
-    assert Meter().use("m", record(path=path), said(12, None)) == Use(12, 0, 0, estimated=False)
+    assert used(Meter(), "m", record(path=path), said(12, None)) == (12, 0, 0, False)
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
 def test_an_error_in_the_place_of_an_answer_has_used_nothing(status):
     """Nor is that an estimate."""
-    assert Meter().use("m", record(status=status), NOTHING) == NONE
+    assert used(Meter(), "m", record(status=status), NOTHING) == (0, 0, 0, False)
 
 
 def test_what_knows_no_tokens_has_used_none():
     """Such as a picture, or the count of a text's tokens."""
-    assert Meter().use("m", record(path="/tokenize"), NOTHING) == NONE
+    assert used(Meter(), "m", record(path="/tokenize"), NOTHING) == (0, 0, 0, False)
 
 
 def test_an_answer_without_counts_is_estimated():
     """By bytes and events, before anything is known of its model."""
     meter = Meter()
     # Its first event says who speaks, the last two end it.
-    assert meter.use("m", record(events=23, streams=True), NOTHING) == Use(100, 0, 20, estimated=True)
-    assert meter.use("m", record(events=23, path="/v1/completions"), NOTHING) == Use(100, 0, 21, estimated=True)
-    assert meter.use("m", record(path="/v1/embeddings"), NOTHING) == Use(100, 0, 0, estimated=True)
+    assert used(meter, "m", record(events=23, streams=True), NOTHING) == (100, 0, 20, True)
+    assert used(meter, "m", record(events=23, path="/v1/completions"), NOTHING) == (100, 0, 21, True)
+    assert used(meter, "m", record(path="/v1/embeddings"), NOTHING) == (100, 0, 0, True)
     # What it does say is taken.
-    assert meter.use("m", record(events=23), said(7, None)) == Use(7, 0, 20, estimated=True)
-    assert meter.use("m", record(events=23), said(None, 19)) == Use(100, 0, 19, estimated=True)
+    assert used(meter, "m", record(events=23), said(7, None)) == (7, 0, 20, True)
+    assert used(meter, "m", record(events=23), said(None, 19)) == (100, 0, 19, True)
 
 
 def test_what_broke_off_is_estimated_by_what_is_known_of_the_model():
     """Two tokens come in each event of it, and three bytes of a request are a token, beside 100 for its frame."""
     meter = Meter()
     for size, tokens in ((400, 100), (700, 200), (1000, 300)):
-        meter.use("m", record(events=23, streams=True, asked=size), said(tokens, 40))
+        used(meter, "m", record(events=23, streams=True, asked=size), said(tokens, 40))
     cut = record(status=499, outcome="the client left", events=11, streams=True, asked=850)
-    assert meter.use("m", cut, said(None, 10)) == Use(250, 0, 20, estimated=True)
-    assert meter.use("other", cut, NOTHING) == Use(212, 0, 10, estimated=True)
+    assert used(meter, "m", cut, said(None, 10)) == (250, 0, 20, True)
+    assert used(meter, "other", cut, NOTHING) == (212, 0, 10, True)
 
 
 def test_an_answer_in_one_piece_that_broke_off_is_estimated_by_its_time():
     """At the rate of those that came; a stream that brought nothing had generated nothing."""
     meter = Meter()
-    meter.use("m", record(), said(100, 40))
-    assert meter.use("m", left(seconds=1.0), NOTHING) == Use(100, 0, 20, estimated=True)
+    used(meter, "m", record(), said(100, 40))
+    assert used(meter, "m", left(seconds=1.0), NOTHING) == (100, 0, 20, True)
     # The router itself has answered, as where a model is unloaded.
-    assert meter.use("m", left(seconds=None), NOTHING) == NONE
-    assert meter.use("m", left(streams=True), NOTHING) == Use(100, 0, 0, estimated=True)
-    assert meter.use("m", left(path="/v1/embeddings"), NOTHING) == Use(100, 0, 0, estimated=True)
+    assert used(meter, "m", left(seconds=None), NOTHING) == (0, 0, 0, False)
+    assert used(meter, "m", left(streams=True), NOTHING) == (100, 0, 0, True)
+    assert used(meter, "m", left(path="/v1/embeddings"), NOTHING) == (100, 0, 0, True)
 
 
 def test_a_stream_that_ends_in_an_error_is_estimated():
     """Whatever its status says; so is one that broke off after its head."""
-    use = Meter().use("m", record(events=6, streams=True), said(None, None, error=True))
-    assert use == Use(100, 0, 5, estimated=True)
-    assert Meter().use("m", record(status=502, outcome="broken", events=6), NOTHING) == Use(100, 0, 5, estimated=True)
+    use = used(Meter(), "m", record(events=6, streams=True), said(None, None, error=True))
+    assert use == (100, 0, 5, True)
+    assert used(Meter(), "m", record(status=502, outcome="broken", events=6), NOTHING) == (100, 0, 5, True)
 
 
 def test_what_is_known_of_models_is_bounded(monkeypatch):
     """And is learned again."""
     monkeypatch.setattr(usage, "MOST_MODELS", 2)
     meter = Meter()
-    meter.use("m", record(), said(50, 40))
+    used(meter, "m", record(), said(50, 40))
     cut = record(outcome="cut", events=2)
-    assert meter.use("m", cut, NOTHING).prompt == 50
+    assert used(meter, "m", cut, NOTHING)[0] == 50
     for name in "ab":
-        meter.use(name, record(), said(50, 40))
-    assert meter.use("m", cut, NOTHING).prompt == 100
+        used(meter, name, record(), said(50, 40))
+    assert used(meter, "m", cut, NOTHING)[0] == 100
 
 
 def test_a_rate_follows_what_is_new():
@@ -148,3 +153,13 @@ def test_the_price():
     price = Price(1.0, 4.0, 0.25)
     assert cost(Use(1_000_000, 400_000, 500_000, estimated=False), price) == pytest.approx(0.6 + 0.1 + 2.0)
     assert cost(Use(1_000_000, 0, 500_000, estimated=False), FREE) == 0
+
+
+def test_a_sum():
+    """Of exact and estimated ones."""
+    total = Sum()
+    total.add(Use(12, 4, 40, estimated=False), 0.5)
+    total.add(Use(10, 0, 30, estimated=True), 0.25)
+    assert (total.requests, total.estimated, total.prompt, total.cached) == (2, 1, 22, 4)
+    assert (total.completion, total.cost) == (70, 0.75)
+    assert repr(Use(10, 4, 30, estimated=True)) == "<Use: about 10 tokens, 4 of them cached, and 30>"
