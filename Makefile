@@ -80,7 +80,7 @@ test: setup pure  ## every check and test, and those of the hot path again as it
 	@$(MAKE) --no-print-directory -j3 test-pure build/aside
 	@cp -Rp build/aside/. . && touch -r build/aside build/fast   # as old as they are: sources may be edited by now
 	$(BIN)/python -c 'from router.proxy import exchange as it; assert not it.__file__.endswith(".py"), it.__file__'
-	$(BIN)/python -m pytest $(TOGETHER) --numprocesses=6 tests/unit/core tests/unit/http1 tests/unit/proxy tests/unit/translate \
+	$(BIN)/python -m pytest $(TOGETHER) --numprocesses=6 tests/unit/core tests/unit/http1 tests/unit/proxy tests/unit/telemetry/test_metrics.py tests/unit/translate \
 		tests/integration/proxy tests/integration/test_install.py::test_this_checkout_runs_from_any_folder   # the others build from the sources
 
 test-pure: check collected browser-if-there prometheus-if-there
@@ -176,7 +176,7 @@ clean:  ## remove what setup made
 	@touch $@
 
 # Where nothing can be compiled, the sources run as they are.
-build/fast: setup.py $(shell find router/core router/http1 router/proxy router/translate -name "*.py") | .venv/run
+build/fast: setup.py $(shell find router/core router/http1 router/proxy router/telemetry router/translate -name "*.py") | .venv/run
 	@$(BIN)/python -c 'import mypyc' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mypy setuptools
 	@for so in $$(find router -name '*.so'); do [ -e "$${so%%.*}.py" ] || rm "$$so"; done   # their sources have moved

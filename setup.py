@@ -93,6 +93,7 @@ HOT = [
             "writing",
         )
     ),
+    "router/telemetry/metrics.py",
     *(
         f"router/translate/{name}.py"
         for name in (

@@ -19,11 +19,12 @@ class CatalogNames:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+        self._directory = plane.directory
 
     @property
     def now(self) -> object:
         """The catalog: it is replaced whole."""
-        return self._plane.catalog
+        return self._directory.catalog
 
     def meant(self, asked: str, backend: str | None) -> tuple[str, str]:
         """Give the model and the route for a name that a client asked for."""
