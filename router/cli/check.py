@@ -16,6 +16,7 @@ from router.config.load import Loaded, load_with_places
 from router.config.pointing import pointed
 from router.doctor.findings import Mark
 from router.doctor.judging import of_doors, of_profile
+from router.doctor.keys import of_keys
 from router.doctor.looking import Launched, look_at_launches, look_at_machine, look_at_tls
 from router.telemetry.terminal import YELLOW, painter, say
 
@@ -28,13 +29,14 @@ def run(options: argparse.Namespace) -> int:
     loaded, document = load_with_places(options.config, os.environ)
     config, launched = loaded.config, _launched(loaded)
     secured, wrong = look_at_tls(config, loaded.path.resolve().parent, time.time())
-    if found := [*launched.problems, *launched.broken, *wrong]:
-        problems = [document.problem(key, _NAMED.sub("", problem)) for problem, key in found]
+    if faults := [*launched.problems, *launched.broken, *wrong]:
+        problems = [document.problem(key, _NAMED.sub("", problem)) for problem, key in faults]
         say(told(pointed(problems, document.texts), sys.stderr), sys.stderr)
         return REFUSED
     paint = painter(sys.stdout)
     lines = [f"{loaded.path} can be used. Backends: {len(config.backends)}, routes: {len(config.routes)}."]
-    looks = [each for each in (*launched.findings, *of_doors(config), *secured) if each.mark is Mark.LOOK]
+    found = (*launched.findings, *of_doors(config), *of_keys(config, time.time()), *secured)
+    looks = [each for each in found if each.mark is Mark.LOOK]
     lines += [f"{paint(YELLOW, each.what)}: {each.text}" for each in looks]
     odd = pointed([document.problem(key, text) for text, key in launched.odd], document.texts)
     return printed("\n".join([*lines, told(odd, sys.stdout)] if odd else lines).rstrip("\n"))

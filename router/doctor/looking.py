@@ -41,6 +41,7 @@ from router.doctor.judging import (
     of_remote,
     of_trust,
 )
+from router.doctor.keys import of_keys
 from router.fleet.launches import StartError, plan_launches
 from router.fleet.launching import Launch
 from router.fleet.loadables import is_managed, limits_of, loadable_of
@@ -271,6 +272,7 @@ async def examine(
             of_port(config.server.host, config.server.port, await taken(config.server.host, config.server.port)),
             *await _ollamas_port(config.server),
             *of_doors(config),
+            *of_keys(config, time.time()),
             *secured,
             *(Finding(Mark.STOP, "tls", problem) for problem, _ in wrong),
             *of_files(await aside(open_files, config, folder)),
