@@ -129,9 +129,12 @@ class FormOutline(Outliner):
         return True
 
     def check(self, last: bytes) -> None:
-        """Check the whole of a form that was sent on, by its last bytes. Raises BadRequestError."""
+        """Check the whole of a form that was sent on, by its last bytes. Raises RouterError."""
         self.feed(last)
-        peek_form(self.end(), self._boundary)
+        form = self.end()
+        peek_form(form, self._boundary)
+        if self.texts.judge is not None:
+            self.texts.judge(form)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the form."""

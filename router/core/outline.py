@@ -73,13 +73,15 @@ class Texts:
     """What was cut out of one body. `size` counts its bytes.
 
     A body may be sent on before all of it has come (`goes_on`). Then `missing` bytes are to come behind its outline,
-    which `size` counts, too, and each of `takers` gets them as they come.
+    which `size` counts, too, and each of `takers` gets them as they come. Before the last of them, `judge` is given the
+    outline of the whole body: it raises RouterError for one that its engine must not get.
     """
 
     def __init__(self, secret: bytes) -> None:
         self.size = self.missing = 0
         self.goes_on = False
         self.takers: list[Callable[[bytes], None]] = []
+        self.judge: Callable[[bytes], None] | None = None
         self._texts: list[list[bytes]] = []
         self._behind: list[bytes] = []
         self._forgotten = False

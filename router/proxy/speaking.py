@@ -23,7 +23,9 @@ from router.translate.reading import check_text
 from router.translate.speech import JSON, AnswerTranslator, Context, ErrorTranslator, Translation
 
 if TYPE_CHECKING:
-    from router.core.catalog import Route, Way
+    from collections.abc import Callable
+
+    from router.core.catalog import Backend, Route, Way
     from router.proxy.attempt import Attempt
     from router.proxy.heads import ResponseHead
     from router.proxy.plane import Plane
@@ -137,15 +139,27 @@ def spoken(
     return put(request, fit, attempt.backend, pool)
 
 
+def _judge(backend: "Backend", request: "Request") -> "Callable[[bytes], None]":
+    """Give what raises RouterError for a form whose engine has no such API, or may not get one of its fields."""
+
+    def judge(form: bytes) -> None:
+        if backend.put_right is not None:
+            fields = names_as_json(form, request.head.boundary) if backend.apis.guarded else b"{}"
+            backend.put_right(request.head.path, fields)
+
+    return judge
+
+
 def written_form(attempt: "Attempt", request: "Request", body: bytes, pool: "Pool") -> bytes:
     """Write a request whose body is a form; a route's rules are for JSON.
 
     Raises RouterError if its engine has no such API, or may not get one of the fields.
     """
     backend = attempt.backend
-    if backend.put_right is not None:
-        fields = names_as_json(body, request.head.boundary) if backend.apis.guarded else b"{}"
-        backend.put_right(request.head.path, fields)
+    judge = _judge(backend, request)
+    judge(body)
+    if request.texts is not None:
+        request.texts.judge = judge
     if attempt.candidate.model != request.model:
         body = renamed(body, request.head.boundary, attempt.candidate.model)
     credentials = pool.credentials or request.credentials

@@ -261,3 +261,15 @@ def test_the_rest_of_a_form_that_was_sent_on(size, rest, flaw, parted_at):
     else:
         outline.check(body[last:])
     assert outline.texts.size == 0
+
+
+def test_a_form_that_was_sent_on_is_judged_before_its_end():
+    """By all of its fields."""
+    outline = FormOutline(b"5ec4e7", b"b")
+    body = form(field("model", b"demo"), SOUND, field("vllm_xargs", b"1"))
+    outline.feed(body[:300])
+    outline.end()
+    seen: list[bytes] = []
+    outline.texts.judge = lambda whole: seen.extend(names_as_json(whole, b"b").split(b","))
+    outline.check(body[300:])
+    assert seen == [b'{"model":""', b'"file":""', b'"vllm_xargs":""}']
