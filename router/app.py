@@ -148,6 +148,8 @@ class App:
             access=settings.access(config),
             beside=settings.paths(config),
         )
+        traces = config.telemetry.traces
+        self.rules.tracing = self._ended.traces.set_up(traces.endpoint or "", traces.share)
         self.rules.capture = settings.captures(config, self.rules.capture)
         self.listener.slow.opened = settings.opened(config)
         form, rotation = logs.Form(config.logging.format), settings.rotation(config)

@@ -21,6 +21,7 @@ from router.telemetry.access import AccessLog
 from router.telemetry.files import Rotation
 from router.telemetry.logs import Form, printable, terminal_of
 from router.telemetry.refusals import RefusalLog
+from router.telemetry.traces import Traces
 
 log = structlog.get_logger("router")
 
@@ -40,6 +41,8 @@ class Ended:
         self.counters: list[Counter] = []
         # Those of keys at their limits: anybody with a key can send as many as they like.
         self._at_limit = RefusalLog()
+        self.traces = Traces()
+        self.counters.append(self.traces.ended)
         self._access: AccessLog | None = None
         self._settings = Form.AUTO, Rotation()
 
@@ -88,3 +91,4 @@ class Ended:
         """Write the waiting records, and stop."""
         if self._access is not None:
             self._access.close()
+        self.traces.close()

@@ -41,7 +41,7 @@ def record_of(
     """Write down an exchange that ends now."""
     request, answer = exchange.request, exchange.answer
     begun_at, passed = answer.begun_at, answer.passed
-    return Record(
+    record = Record(
         request.id,
         request.head.path,
         request.model,
@@ -63,3 +63,6 @@ def record_of(
         answer.error,
         request.charge,
     )
+    if request.trace is not None:
+        request.trace.end(record)
+    return record

@@ -36,6 +36,7 @@ from router.telemetry.refusals import RefusalLog
 
 if TYPE_CHECKING:
     from router.core.limits import Charge
+    from router.core.trace import Trace
     from router.proxy.capture import Captures
     from router.proxy.charging import Charging
 
@@ -72,6 +73,7 @@ class Request:
     is its class in the queue, the lowest first. `stay` is what it says of how long its model stays loaded, if it does.
     `elective` and `counts` are as in its head. With `texts`, its body is an outline (`core.outline`). `charge` is what
     its key is charged, once it has begun, if that has limits. `captured` takes what its client gets, if that is kept.
+    `trace` is its part of a trace, if it is traced.
     """
 
     # No msgspec.Struct, no NamedTuple: attributes of a compiled class are read in a tenth of the time.
@@ -107,6 +109,7 @@ class Request:
         self.texts: Final = texts
         self.charge: Charge | None = None
         self.captured: Callable[[bytes], None] | None = None
+        self.trace: Trace | None = None
 
     def size(self, body: bytes) -> int:
         """Give the bytes that a body has."""
@@ -129,6 +132,7 @@ class Rules:
         # The name that requests without one mean; empty: there is none (`Catalog.nameless`).
         self.nameless: Callable[[], str] = str
         self.capture: Captures | None = None
+        self.tracing: Callable[[Headers], Trace | None] | None = None
         self.set_up()
         # Our ids have the form of UUIDs (RFC 9562, 5.4), with the last part counted up: they are names, not secrets.
         bits = f"{source.getrandbits(72):018x}"
@@ -301,6 +305,8 @@ class Rules:
             elective=elective,
             texts=texts,
         )
+        if self.tracing is not None:
+            request.trace = self.tracing(head.headers)
         if self.capture is not None:
             whole = texts is None
             request.captured = self.capture.begin(id_, head.path, model, caller.name, body, is_whole=whole)

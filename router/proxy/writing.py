@@ -55,6 +55,8 @@ def message(
     if not backend.uuid_request_ids or is_uuid(request.id):
         credentials += b"x-request-id: %s\r\n" % request.id.encode("ascii")
     lines = request.head.lines
+    if request.trace is not None:
+        lines = request.trace.passed_on(lines)
     if b"?" in target and backend.apis.guarded:
         # An engine's APIs have no query; some clients write their key there.
         target = target.partition(b"?")[0]

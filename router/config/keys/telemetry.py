@@ -8,7 +8,7 @@ from pydantic import Field
 
 from router.config.keys.section import Section, setting
 from router.config.keys.units import Size, sized
-from router.config.keys.values import choice
+from router.config.keys.values import Number, Url, absent_if_empty, choice
 
 ACCESS = ("admin", "open")
 
@@ -27,6 +27,23 @@ telemetry:
     )
 
 
+class TracesConfig(Section):
+    """Spans of requests, their attempts, waits and loads, for OpenTelemetry. They need `pip install '.[otel]'`."""
+
+    example: ClassVar[str] = """\
+telemetry:
+  traces: {endpoint: "http://127.0.0.1:4318/v1/traces", share: 0.05}
+"""
+
+    endpoint: Annotated[Url | None, absent_if_empty] = setting(
+        None, "Where a collector takes OTLP over HTTP. Without it, there are no traces."
+    )
+    # A span costs the event loop about as much as passing a request on.
+    share: Annotated[Number, Field(ge=0, le=1)] = setting(
+        0.1, "Share of the requests that are traced, of those that are no part of a client's trace (`traceparent`)."
+    )
+
+
 class TelemetryConfig(Section):
     """What is told of the router's work, and to whom."""
 
@@ -40,3 +57,4 @@ telemetry:
         "admin", "Who may ask for /metrics: admin (who has the scope `read`) or open (everybody who reaches the port)."
     )
     capture: CaptureConfig = Field(default_factory=CaptureConfig, description=CaptureConfig.__doc__)
+    traces: TracesConfig = Field(default_factory=TracesConfig, description=TracesConfig.__doc__)

@@ -31,6 +31,7 @@ def test_the_page_has_every_key():
         "logging",
         "telemetry",
         "telemetry.capture",
+        "telemetry.traces",
         "state",
     ]
     rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", text, re.MULTILINE)

@@ -83,6 +83,7 @@ def test_the_defaults_are_all_there():
     assert without == required | {f"Config.{key}" for key in sections} | {
         "MemoryConfig.limit",
         "TelemetryConfig.capture",
+        "TelemetryConfig.traces",
     }
 
 
