@@ -5,10 +5,11 @@ any. Books are kept by their names, so that a change of router.yaml changes limi
 """
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Final
 
 from router.core.keys import Key
-from router.core.limits import REQUESTS, TOKENS, Book, Charge, Left, Limits, Refusal, Today
+from router.core.limits import PER_MINUTE, REQUESTS, TOKENS, Book, Charge, Left, Limits, Refusal, Today
 from router.core.over_limit import error_of
 
 Used = tuple[int, int, float]
@@ -39,15 +40,25 @@ class Account:
 
     def nearest(self, now: float) -> tuple[Left | None, Left | None]:
         """Tell which limit of requests, and which of tokens, has the least left; None: there is none."""
-        requests: Left | None = None
-        tokens: Left | None = None
+        return self._nearest(now, tokens=False), self._nearest(now, tokens=True)
+
+    def _nearest(self, now: float, *, tokens: bool) -> Left | None:
+        # Each answer tells it: nothing is made for limits that aren't told.
+        least = most = inf
+        resets, name = 0.0, ""
         for book in self.books:
-            for each in book.left(now):
-                if each.kind is REQUESTS and (requests is None or each.left < requests.left):
-                    requests = each
-                elif each.kind is TOKENS and (tokens is None or each.left < tokens.left):
-                    tokens = each
-        return requests, tokens
+            bucket = book.tokens if tokens else book.requests
+            if bucket is not None:
+                left = bucket.level(now)
+                if left < least:
+                    least, most, name = left, bucket.size, PER_MINUTE[tokens]
+                    resets = bucket.wait(most, now)
+            for span in (book.day, book.month):
+                bound = span.tokens if tokens else span.requests
+                left = bound - (span.sums.tokens if tokens else span.sums.requests)
+                if left < least:
+                    least, most, name, resets = left, bound, span.names[tokens], span.ends - now
+        return Left(TOKENS if tokens else REQUESTS, name, most, least, resets) if name else None
 
 
 def _wait(refusal: Refusal) -> float:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from router.core.errors import RouterError
-from router.core.limits import COST, IN_FLIGHT, TOKENS, Refusal, seconds_of
+from router.core.limits import COST, IN_FLIGHT, TOKENS, Refusal, duration, seconds_of
 
 _WORDS: Final = {
     "requests_per_minute": "requests a minute",
@@ -55,14 +55,3 @@ def error_of(refusal: Refusal) -> LimitError:
         limit=limit,
         retry_after=seconds,
     )
-
-
-def duration(seconds: float) -> str:
-    """Write a time as OpenAI's heads do: 17ms, 8.64s, 6m0s, 1h0m5s."""
-    ms = round(seconds * 1000)
-    if 0 < ms < 1000:
-        return f"{ms}ms"
-    minutes, rest = divmod(ms, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    words = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
-    return f"{words}{rest / 1000:g}s"

@@ -26,7 +26,7 @@ MOST_SUMMED: Final = 1e5
 MOST_MODELS: Final = 1024
 """Models of which something is known."""
 
-_STEP: Final = 1024
+_STEP: Final = 2048
 _WINDOW: Final = 256
 """A text is looked at for so many bytes in each step: base64 is noticed from two steps on."""
 

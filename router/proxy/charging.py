@@ -15,8 +15,7 @@ from typing import Final
 from router.core.accounts import Account, Accounts, Used
 from router.core.apis import MESSAGES
 from router.core.keys import Key, Keys
-from router.core.limits import Book, Charge, Left, Today
-from router.core.over_limit import duration
+from router.core.limits import REQUESTS, Book, Charge, Left, Today, duration
 from router.core.progress import Passed
 from router.core.prompts import BYTES_A_TOKEN, Rates, generates
 from router.core.record import Record, tokens_in
@@ -26,11 +25,18 @@ from router.proxy.heads import ResponseHead
 SHIFT: Final = 1.0
 """Seconds by which the machine's clock may differ from ours before the calendar is looked at again."""
 
-_WHAT = (b"limit", b"remaining", b"reset")
 _KINDS = (b"requests", b"tokens")
-OPENAIS: Final = tuple([b"x-ratelimit-%s-%s" % (what, kind) for kind in _KINDS for what in _WHAT])
-ANTHROPICS: Final = tuple([b"anthropic-ratelimit-%s-%s" % (kind, what) for kind in _KINDS for what in _WHAT])
-"""Names of the lines of heads, which pages of other origins may read."""
+_WHAT = (b"limit", b"remaining", b"reset")
+_OPENAIS = [b"x-ratelimit-%s-%s" % (what, kind) for kind in _KINDS for what in _WHAT]
+_ANTHROPICS = [b"anthropic-ratelimit-%s-%s" % (kind, what) for kind in _KINDS for what in _WHAT]
+_EXPOSED: Final = tuple(
+    [b"access-control-expose-headers: %s\r\n" % b", ".join(names) for names in (_OPENAIS, _OPENAIS + _ANTHROPICS)]
+)
+"""The line that lets a page of another origin read them: for OpenAI's clients, and for Anthropic's."""
+
+_FORM = b"x-ratelimit-limit-%s: %%d\r\nx-ratelimit-remaining-%s: %%d\r\nx-ratelimit-reset-%s: %%s\r\n"
+_REQUESTS: Final[bytes] = _FORM % (b"requests", b"requests", b"requests")
+_TOKENS: Final[bytes] = _FORM % (b"tokens", b"tokens", b"tokens")
 
 _ENVELOPE: Final = 256
 """Bytes of an answer in one piece beside its text."""
@@ -58,15 +64,16 @@ class Charging:
         self._payers: dict[str, Payer] = {}
         self._clock: Final = clock
         self._wall: Final = wall
-        self._today = Today(-1, -1, 0.0, 0.0)
+        # The day of the last request.
+        self.latest = Today(-1, -1, 0.0, 0.0)
 
     def today(self, now: float) -> Today:
         """Tell which day it is for the machine."""
         offset = self._wall() - now
-        if now >= self._today.day_ends or abs(offset - self.offset) > SHIFT:
+        if now >= self.latest.day_ends or abs(offset - self.offset) > SHIFT:
             self.offset = offset
-            self._today = _day_of(now + offset, now)
-        return self._today
+            self.latest = _day_of(now + offset, now)
+        return self.latest
 
     def set_up(self, keys: Keys) -> None:
         """Take the keys that there are."""
@@ -129,16 +136,15 @@ class Payer:
 
     def lines(self, path: str, cors: bytes, now: float) -> bytes:
         """Write the lines of an answer's head that tell what is left, behind those that let a page read it."""
-        account = self.account
-        account.turn(self._charging.today(now))
-        told = [each for each in account.nearest(now) if each is not None]
-        lines = cors + b"".join([_openais(each) for each in told])
-        exposed = OPENAIS
-        if path.startswith(MESSAGES):
-            at = now + self._charging.offset
-            lines += b"".join([_anthropics(each, at) for each in told])
-            exposed += ANTHROPICS
-        return lines + b"access-control-expose-headers: %s\r\n" % b", ".join(exposed) if cors else lines
+        account, is_anthropics = self.account, path.startswith(MESSAGES)
+        account.turn(self._charging.latest)
+        lines = cors
+        for each in account.nearest(now):
+            if each is not None:
+                lines += _openais(each)
+                if is_anthropics:
+                    lines += _anthropics(each, now + self._charging.offset)
+        return lines + _EXPOSED[is_anthropics] if cors else lines
 
 
 def generated(path: str, passed: Passed) -> int:
@@ -166,10 +172,8 @@ def _day_of(wall: float, now: float) -> Today:
 
 
 def _openais(left: Left) -> bytes:
-    kind, remaining, resets = left.kind.encode(), max(0, int(left.left)), duration(left.resets).encode()
-    return b"x-ratelimit-limit-%s: %d\r\nx-ratelimit-remaining-%s: %d\r\nx-ratelimit-reset-%s: %s\r\n" % (
-        kind, int(left.most), kind, remaining, kind, resets
-    )  # fmt: skip
+    form = _REQUESTS if left.kind == REQUESTS else _TOKENS
+    return form % (int(left.most), max(0, int(left.left)), duration(left.resets).encode())
 
 
 def _anthropics(left: Left, at: float) -> bytes:

@@ -23,11 +23,13 @@ from statistics import median
 
 from router.core import keys as module
 from router.core.access import Access, asked_of
-from router.core.accounts import Accounts
 from router.core.gate import Gate, check_time
 from router.core.keys import Key, Keys, Team, digest
-from router.core.limits import UNLIMITED, Limits, Today
+from router.core.limits import UNLIMITED, Limits
+from router.core.prompts import text_size
+from router.core.usage import Use
 from router.http1.heads import Headers
+from router.proxy.charging import Charging
 from scripts.instruments.statistics import percentile
 
 CALLS = 2000
@@ -39,7 +41,8 @@ LIMITS = Limits(
     requests_per_minute=WIDE, tokens_per_minute=WIDE, max_in_flight=WIDE, requests_per_day=WIDE, tokens_per_day=WIDE,
     requests_per_month=WIDE, tokens_per_month=WIDE, cost_per_day=1e9, cost_per_month=1e9,
 )  # fmt: skip
-TODAY = Today(1, 1, 1e12, 1e12)
+SIZE = 1200
+"""Bytes of a request's text."""
 
 Work = Callable[[], object]
 
@@ -70,8 +73,9 @@ class Case:
         keys = Keys({digest(key.encode()): each for key, each in zip(shown, known, strict=True)})
         self._gate = Gate(keys, {}, Access())
         self._open = Gate(Keys(), {}, Access())
-        self._accounts = Accounts()
-        self._accounts.set_up(known, 0.0)
+        self._charging = Charging(lambda: 1.0)
+        self._charging.set_up(keys)
+        self._use = Use(290, 0, 110, estimated=False)
         self._turns = cycle([headers_of(key) for key in chance.sample(shown, used)])
         self.work: Work = self._look_up_and_charge if limited else self._look_up
 
@@ -87,12 +91,27 @@ class Case:
     def _look_up_and_charge(self) -> None:
         headers = next(self._turns)
         key = self._gate.client(headers, asked_of(headers), PATH, 1.0)
-        account = None if key is None else self._accounts.of(key.name)
-        if account is not None:
-            charge = account.begin(1.0, TODAY, 300)
+        payer = None if key is None else self._charging.payer(key.name)
+        if payer is not None:
+            charge = payer.begin("m", SIZE, 1.0, learns=True)
             charge.generated(100, 1.0)
-            charge.end(0.0, 1.0)
+            payer.end(charge, "m", "box", 1.0)
             charge.settle(290, 110, 0.0, 1.0, sent=True)
+
+
+def heads() -> Work:
+    """Give what tells a client what is left."""
+    charging = Charging(lambda: 1.0)
+    charging.set_up(Keys({b"": Key("alice", limits=LIMITS, team=Team("all", LIMITS))}))
+    payer = charging.payer("alice")
+    assert payer is not None  # noqa: S101  (it has limits)
+    return lambda: payer.lines(PATH, b"", 1.0)
+
+
+def sizes() -> Work:
+    """Give what tells a text of 8 KB from images."""
+    body = b'{"messages": [{"content": "%s"}]}' % (b"The quick brown fox jumps over the lazy dog. " * 180)
+    return lambda: text_size(body)
 
 
 def kept() -> Work:
@@ -120,20 +139,27 @@ def main() -> None:
         for count, used in ((1, 1), (MANY, 100), (MANY, MANY))
     }
     found: dict[str, list[float]] = {"no keys, again": [], **{name: [] for name in cases}}
-    bases, expiries, expiry = [], [], kept()
+    bases: list[float] = []
+    others: dict[str, tuple[Work, list[float]]] = {
+        "to ask for the expiry of a kept connection's key": (kept(), []),
+        "to tell how much of 8 KB is text, of a key with limits": (sizes(), []),
+        "to write the lines of the answer's head that tell what is left": (heads(), []),
+    }
     gc.disable()
     for _ in range(rounds):
         for name, case in cases.items():
             bases.append(micros(case.base))
             found["no keys, again"].append(micros(case.base) - bases[-1])
             found[name].append(micros(case.work) - bases[-1])
-        expiries.append(micros(expiry))
+        for work, figures in others.values():
+            figures.append(micros(work))
     print(module.__file__)
     print(f"{median(bases):7.2f} µs  no keys; each below is what it costs more, by median and from p10 to p90")
     for name, costs in found.items():
         low, high = percentile(costs, 0.1), percentile(costs, 0.9)
         print(f"{median(costs):+7.2f} µs  {low:+6.2f} … {high:+6.2f}  {name}")
-    print(f"{median(expiries):7.2f} µs  to ask for the expiry of a kept connection's key")
+    for name, (_, figures) in others.items():
+        print(f"{median(figures):7.2f} µs  {name}")
 
 
 if __name__ == "__main__":

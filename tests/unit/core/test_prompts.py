@@ -28,7 +28,7 @@ def bodies(text: str):
 def test_images_are_no_text(number):
     """Whatever the API calls them: what is left is as long as the text, to about two steps."""
     body = json.dumps(bodies(WORDS)[number]).encode()
-    assert text_size(body) == pytest.approx(len(WORDS) + 200, abs=2500)
+    assert text_size(body) == pytest.approx(len(WORDS) + 200, abs=4500)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_was_cut_out_of_a_large_body(translatable):
         outline.feed(body[at : at + 4096])
     short = outline.end()
     assert outline.texts.size > 100_000
-    assert text_size(short, outline.texts) == pytest.approx(len(words) + 200, abs=2500)
+    assert text_size(short, outline.texts) == pytest.approx(len(words) + 200, abs=4500)
 
 
 def test_tokens_are_estimated_by_what_engines_report():
