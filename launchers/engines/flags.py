@@ -93,7 +93,9 @@ def _may_be_whole(value: ArgValue) -> bool:
     """Tell whether an engine may read a value as a whole number; None leaves the option out."""
     if isinstance(value, str):
         return _NUMBER.fullmatch(value) is not None
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    if isinstance(value, float):
+        return value.is_integer()
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _long(name: str, value: ArgValue) -> tuple[str, ArgValue]:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from router.config.keys.section import Section, setting
 from router.config.keys.units import DurationOrNever, Size, lasting, sized
-from router.config.keys.values import TEXT, choice, text
+from router.config.keys.values import TEXT, Whole, choice, text
 
 FORMATS = ("auto", "json", "text")
 LEVELS = ("debug", "info", "warning", "error")
@@ -47,4 +47,4 @@ logging:
     max_age: Annotated[DurationOrNever, lasting("1m", "3650d")] = setting(
         "never", "At this age of its first line a log file is rotated, with the next line that is written."
     )
-    keep: Annotated[int, Field(ge=0, le=1000)] = setting(8, "How many rotated files of each log are kept.")
+    keep: Annotated[Whole, Field(ge=0, le=1000)] = setting(8, "How many rotated files of each log are kept.")

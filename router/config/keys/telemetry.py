@@ -8,7 +8,7 @@ from pydantic import Field
 
 from router.config.keys.section import Section, setting
 from router.config.keys.units import Size, sized
-from router.config.keys.values import Number, Url, absent_if_empty, choice
+from router.config.keys.values import Number, Url, Whole, absent_if_empty, choice
 
 ACCESS = ("admin", "open")
 
@@ -21,7 +21,7 @@ telemetry:
   capture: {requests: 100}     # prompts and answers of everybody: only while a fault is looked for
 """
 
-    requests: Annotated[int, Field(ge=0, le=10000)] = setting(0, "How many are kept; 0: none.")
+    requests: Annotated[Whole, Field(ge=0, le=10000)] = setting(0, "How many are kept; 0: none.")
     size: Annotated[Size, sized("1MiB", "16GiB")] = setting(
         "64MiB", "The most memory that they take together; of each request and each answer, 1 MiB is kept at most."
     )

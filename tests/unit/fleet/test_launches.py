@@ -134,7 +134,8 @@ def test_all_that_is_wrong_with_one_launch(folder):
     args = {"n_ctx": 4.5, "n_batch": "xx", "llama_cpp": {"port": 3}, "host": "h"}
     said = problems(folder, launched("a", args=args, env={"HOST": "x"}), launched("b", args={"port": 1}))
     names = ("args: n_ctx", "args: n_batch", "args: host", "args: port", "env: HOST", "args: port")
-    assert sorted(text.partition(" can't")[0].partition("launch.")[2] for text in said) == sorted(names)
+    found = [text.partition(" can't")[0].partition("launch.")[2] for text in said]
+    assert sorted(found) == sorted(names), said
 
 
 def test_a_profile_that_there_is_not_is_said_alone(folder):
