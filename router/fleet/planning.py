@@ -79,11 +79,11 @@ def _trusting(plan: Plan, folder: Path) -> Plan:
 
 
 def faults_of_trust(config: Config, folder: Path) -> list[tuple[str, tuple[str | int, ...]]]:
-    """Give what is wrong with the files of backends' `tls`, each with its key."""
+    """Give what is wrong with the files of backends' `tls`, each with its key. Blocks: it reads this system's CAs."""
     found: list[tuple[str, tuple[str | int, ...]]] = []
     for index, each in enumerate(config.backends):
         try:
-            if each.tls is not None:
+            if each.url is not None and each.url.startswith("https:"):
                 context_of(Trust.of(each.tls, folder))
         except TlsError as error:
             problem = f"backends[{index}] ({each.name}): tls.{error.key}: {error}"

@@ -60,6 +60,9 @@ UNVERIFIED: Final = (
 SYSTEM: Final = Trust()
 """Servers that the whole world trusts."""
 
+MOST: Final = 256
+"""Contexts that are kept, those of earlier versions of router.yaml among them."""
+
 _MADE: Final[dict[Trust, tuple[Stamp, ssl.SSLContext]]] = {}
 
 
@@ -74,6 +77,8 @@ def context_of(trust: Trust) -> ssl.SSLContext:
         if context is None:
             raise
         log.warning(f"tls.{error.key}: what is new isn't taken, and what was before stays: {error}")
+    if len(_MADE) >= MOST:
+        _MADE.clear()
     _MADE[trust] = now, context
     return context
 

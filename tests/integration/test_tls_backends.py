@@ -124,6 +124,23 @@ async def test_its_ca_is_named(start_router, serving, session, authority):
     assert router.plane.backends["far"].health.verdict is Verdict.UP
 
 
+async def test_large_bodies_and_clients_that_leave(start_router, serving, session, authority):
+    """As over plain HTTP: both ways, and its work ends with the client."""
+    fake = await serving(authority.issue("there", folder=authority.pem.parent))
+    router = await start_router([entry(fake, ca=authority.pem)])
+    asks = {**ASK, "filler": "x" * 900_000, "fake": {"events": 20_000}}
+    async with session.post(router.url + CHAT, json=asks) as answer:
+        assert await answer.read() == expected_body(0, 20_000)
+    async with session.post(
+        router.url + CHAT, json={**ASK, "stream": True, "fake": {"events": 1000, "delay": 0.01}}
+    ) as answer:
+        await answer.content.readany()
+        answer.close()
+    await eventually(lambda: fake.stats.aborted == 1)
+    async with session.post(router.url + CHAT, json=ASK) as answer:
+        assert await answer.read() == expected_body(0, 8)
+
+
 async def test_its_own_certificate_may_be_named(start_router, serving, session, authority):
     """It needs no CA then."""
     files = authority.issue("alone", folder=authority.pem.parent)
