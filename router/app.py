@@ -284,7 +284,9 @@ class App:
         surface = Surface(self.plane, slow.may_look, slow.shows_key, slow.key_of)
         ollama = Ollama(lambda: self.plane.catalog, self.fleet.models_told, surface.abilities_of, slow.key_of)
         counted, machine = Metrics(CatalogNames(self.plane)), self._historian.machine
-        figures = Figures(counted, self.plane, self.fleet, machine, self.rules.refusals, self.reloader)
+        figures = Figures(
+            counted, self.plane, self.fleet, machine, self.rules.refusals, self.reloader, self.certificates
+        )
         self._ended.counters.append(counted.ended)
         managed = endpoints(
             self.fleet,

@@ -70,6 +70,11 @@ class Certificates:
         return "localhost" if "localhost" in names else next((name for name in names if "*" not in name), host)
 
     @property
+    def ends(self) -> float | None:
+        """When the certificate ends, in seconds since the epoch; None: there is none."""
+        return None if self._taken is None else self._taken.ends
+
+    @property
     def unknown(self) -> str:
         """The file with the certificate, if it is its own CA, so that clients have to be given it; else empty."""
         if self._taken is None or self._config is None or not self._taken.is_self_signed:

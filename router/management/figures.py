@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
 from launchers.devices import cpu_seconds
 from router.api.surface import stage_of
@@ -18,6 +18,7 @@ from router.proxy import exchange
 from router.proxy.plane import Plane
 from router.telemetry import families
 from router.telemetry.families import Family
+from router.telemetry.files import losses
 from router.telemetry.metrics import Metrics, Point
 from router.telemetry.refusals import RefusalLog
 from router.telemetry.tasks import aside
@@ -30,6 +31,14 @@ IS_COMPILED: Final = not str(exchange.__file__).endswith(".py")
 Found = tuple[Family, list[Point]]
 
 
+class Certified(Protocol):
+    """What is known of the router's own certificate: `router.certificates.Certificates`."""
+
+    @property
+    def ends(self) -> float | None:
+        """When it ends, in seconds since the epoch; None: there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """The parts that are looked at; `counted` has what was counted of requests."""
@@ -40,6 +49,7 @@ class Figures:
     machine: Machine
     refusals: RefusalLog
     reloader: Reloader | None
+    certificates: Certified
 
     async def points(self) -> Iterator[Found]:
         """Give every family with its points; each is looked at when it is asked for."""
@@ -101,6 +111,9 @@ class Figures:
             yield families.RELOADS, [(("applied",), applied), (("refused",), refused)]
             yield families.RELOAD_GOOD, [((), int(last is None or not last.problems))]
             yield families.RELOAD_AT, [((), last.at)] if last is not None else []
+        yield families.LOST_LINES, [((name,), lines) for name, lines in sorted(losses().items())]
+        ends = self.certificates.ends
+        yield families.CERTIFICATE, [((), ends)] if ends is not None else []
         process = machine.process()
         yield families.PROCESS_CPU, [((), process.cpu_seconds)]
         yield families.PROCESS_MEMORY, [((), process.memory)]

@@ -40,6 +40,7 @@ LABELS: Final[Mapping[str, str]] = {
     "engine": "the program that a launch starts",
     "state": "`stopped`, `waiting`, `starting`, `running`, `backoff`, `stopping` or `fatal`",
     "device": "`ram`, or a GPU's id",
+    "log": "the name of its file, without `.log`",
     "version": "the router's version",
     "python": "Python's version",
     "compiled": "`true`: the hot path is compiled",
@@ -266,6 +267,18 @@ RELOAD_AT: Final = Family(
     (),
     "When the last reload was, in seconds since the epoch; missing before the first.",
 )
+LOST_LINES: Final = Family(
+    "router_log_lines_lost_total",
+    COUNTER,
+    ("log",),
+    "Lines that a log could not take, as its disk was full, gone or too slow. A log is there from its first line on.",
+)
+CERTIFICATE: Final = Family(
+    "router_certificate_expiry_timestamp_seconds",
+    GAUGE,
+    (),
+    "When the certificate of server.tls ends, in seconds since the epoch; missing where there is none.",
+)
 PROCESS_CPU: Final = Family("process_cpu_seconds_total", COUNTER, (), "CPU time of the router's own process.")
 PROCESS_MEMORY: Final = Family(
     "process_resident_memory_bytes", GAUGE, (), "What the router's own process has resident of RAM."
@@ -301,8 +314,8 @@ SECTIONS: Final[Mapping[str, tuple[Family, ...]]] = {
         DEVICE_MEMORY, DEVICE_FREE, DEVICE_BUSY, DEVICE_TEMPERATURE, DEVICE_POWER, DEVICE_POWER_LIMIT, MACHINE_CPU,
     ),
     "The router itself": (
-        LOOP_LAG, RELOADS, RELOAD_GOOD, RELOAD_AT, PROCESS_CPU, PROCESS_MEMORY, PROCESS_FILES, PROCESS_MOST_FILES,
-        PROCESS_STARTED, BUILD,
+        LOOP_LAG, RELOADS, RELOAD_GOOD, RELOAD_AT, LOST_LINES, CERTIFICATE, PROCESS_CPU, PROCESS_MEMORY,
+        PROCESS_FILES, PROCESS_MOST_FILES, PROCESS_STARTED, BUILD,
     ),
 }  # fmt: skip
 """All of them, in the order of the docs and of the page."""

@@ -14,7 +14,7 @@ import re
 import stat
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Rotation:
 
 
 class LogFile:
-    """A file of lines. `put` never waits and never raises."""
+    """A file of lines. `put` never waits and never raises. `lost` is how many lines it could not take in all."""
 
     def __init__(self, path: Path, rotation: Rotation | None = None, clock: Callable[[], float] = time.time) -> None:
         self.path = path
@@ -67,6 +67,7 @@ class LogFile:
         self._waiting: deque[str] = deque()
         self._size = 0
         self._lost = 0
+        self.lost = 0
         self._is_closing = False
         # The writer's alone.
         self._descriptor = -1
@@ -79,11 +80,15 @@ class LogFile:
         """Have lines written; the last one is without its end."""
         with self._changed:
             if self._size + len(text) > MOST_WAITING:
-                self._lost += text.count("\n") + 1
+                self._lose(text.count("\n") + 1)
                 return
             self._waiting.append(text)
             self._size += len(text)
         _WRITER.wake(self)
+
+    def _lose(self, lines: int) -> None:
+        self._lost += lines
+        self.lost += lines
 
     def flush(self, within: float = FLUSH_WITHIN) -> None:
         """Wait until everything is written or lost, `within` seconds at most."""
@@ -106,7 +111,7 @@ class LogFile:
         data = "".join(f"{text}\n" for text in taken).encode("utf-8", "backslashreplace")
         left = self._write(data)
         with self._changed:
-            self._lost += left.count(b"\n")
+            self._lose(left.count(b"\n"))
             is_lost = self._lost > 0
         if is_lost and (ends or (data and not left)):
             self._tell_losses(ends=ends)
@@ -243,10 +248,16 @@ class _Writer:
                     self._thread = thread
             self._changed.notify()
 
+    @property
+    def known(self) -> list[LogFile]:
+        """The files that something was written to, or should have been."""
+        with self._changed:
+            return list(self._known)
+
     def end(self) -> None:
         """Have everything written at the program's end, also what one file tells of another's losses."""
         until = time.monotonic() + FLUSH_WITHIN
-        known = [*self._known]
+        known = self.known
         for file in known:
             file.close(max(0.0, until - time.monotonic()))
         for file in known:
@@ -266,6 +277,16 @@ class _Writer:
 
 
 _WRITER: Final = _Writer()
+
+
+def losses() -> Counter[str]:
+    """Tell how many lines each log could not take since the start, by its file's name without `.log`."""
+    found: Counter[str] = Counter()
+    for each in _WRITER.known:
+        found[each.path.stem] += each.lost
+    return found
+
+
 # It runs before logging's own end, which holds locks that the writer needs for what it tells.
 atexit.register(_WRITER.end)
 

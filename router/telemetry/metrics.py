@@ -18,9 +18,9 @@ from typing import Final, Protocol
 from router.core import errors
 from router.core.apis import POSTED
 from router.core.ending import Ending
+from router.core.over_limit import AT_LIMIT
 from router.core.record import ANSWERED as WHOLE
 from router.core.record import Record
-from router.core.statuses import TOO_MANY
 from router.core.timeline import SLOWER
 from router.telemetry import families
 from router.telemetry.families import ANSWERED, BAD_REQUEST, CLIENT_LEFT, ENGINE_ERROR, ENGINE_FAILED, OUTCOMES, Family
@@ -55,6 +55,7 @@ _BY_CODE: Final[Mapping[str, str]] = {
     errors.BadGatewayError.code: ENGINE_FAILED,
     errors.GatewayTimeoutError.code: families.ENGINE_TIMEOUT,
     errors.RouterError.code: families.BUG,
+    **dict.fromkeys(AT_LIMIT, families.RATE_LIMITED),
 }
 """The outcome for the code of an error that the router answers with. Others are told by their status."""
 
@@ -333,8 +334,6 @@ def outcome_of(record: Record, said: Ending) -> str:
         known = _BY_CODE.get(record.error)
         if known is not None:
             return known
-        if record.status == TOO_MANY:
-            return families.RATE_LIMITED
         return BAD_REQUEST if 400 <= record.status < 500 else ENGINE_FAILED
     if record.outcome != WHOLE:
         return CLIENT_LEFT

@@ -121,6 +121,22 @@ async def test_what_waits_and_what_is_under_way(start_router, fake, held, sessio
     assert page.of("router_request_queue_seconds_count", model="demo") == 2
 
 
+async def test_what_a_key_may_not(start_router, fake, session, scrape):
+    """A request over a limit of its key has an outcome of its own."""
+    keys = [{"key": "client", "name": "alice", "requests_per_minute": 1}]
+    router = await start_router(
+        [{"url": fake.url, "models": ["demo"], "name": "box"}], auth={"keys": keys}, telemetry={"metrics": "open"}
+    )
+    headers = {"authorization": "Bearer client"}
+    for status in (200, 429):
+        async with session.post(router.url + CHAT, json={"model": "demo", "messages": []}, headers=headers) as answer:
+            assert answer.status == status
+    page = await scrape(router, lambda page: page.of("router_requests_ended_total") == 2)
+    assert page.of("router_requests_ended_total", outcome="rate_limited") == 1
+    assert page.of("router_requests_total", model="demo", backend="", code="429", outcome="rate_limited") == 1
+    assert page.of("router_log_lines_lost_total", log="access") >= 0
+
+
 async def test_devices(start_router, fake, scrape):
     """RAM always; a GPU as it was read last: a scrape wakes none."""
     router = await start_router([{"url": fake.url, "models": ["demo"], "name": "box"}])

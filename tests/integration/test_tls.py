@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import ssl
+import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -80,6 +81,15 @@ async def test_both_lanes_on_one_connection(router, secure):
     client.send(GET % b"/health")
     assert (await client.answer()).status == 200
     assert lane_of_connections(router) == (0, 1)
+
+
+async def test_prometheus_is_told_when_the_certificate_ends(router, session, trusting):
+    """It is valid for some time yet."""
+    async with session.get(router.url + "/metrics", ssl=trusting) as answer:
+        page = await answer.text()
+    (ends,) = (line for line in page.splitlines() if line.startswith("router_certificate_expiry_timestamp_seconds "))
+    assert float(ends.split()[1]) == pytest.approx(router.certificates.ends)
+    assert router.certificates.ends > time.time()
 
 
 async def test_a_connection_that_began_in_the_fast_lane_stays_there(router, secure):

@@ -120,7 +120,8 @@ async def test_each_panel_has_data(start, launch, tmp_path):
             busy(app),
             Prometheus(tmp_path / "prometheus", target(app.url), RULES) as prometheus,
         ):
-            lacking = dict(panels())
+            # A router of this test speaks no TLS.
+            lacking = {where: said for where, said in panels() if "certificate" not in said}
             assert len(lacking) > 60
 
             async def look():

@@ -165,6 +165,20 @@ def test_losses_are_counted_and_told_when_it_is_over(tmp_path):
     assert [each["log_level"] for each in said] == ["error", "warning"]
     assert said[1]["event"].endswith("router.log can be written again: 6 lines are lost")
     assert said[1]["lost"] == 6
+    assert file.lost == 6
+
+
+def test_losses_of_all_files(tmp_path):
+    """By their names, in all; one that lost nothing has 0."""
+    (tmp_path / "taken").write_text("no folder")
+    files_ = [LogFile(tmp_path / "taken" / "unlucky.log"), LogFile(tmp_path / "lucky.log")]
+    with capture_logs():
+        for each in files_:
+            each.put("one\ntwo")
+            each.flush()
+    found = files.losses()
+    assert (found["unlucky"], found["lucky"]) == (2, 0)
+    assert "lucky" in found
 
 
 def test_what_is_lost_at_the_end_is_told_at_the_close(tmp_path):
