@@ -231,6 +231,7 @@ class Lifecycle:
         self._plane.ledger.weigh(backend, planned.config.weight)
         self._plane.bound(backend, cap_of(planned))
         self._plane.directory.omissions.forget(backend)
+        self._plane.ledger.learn_apis(backend, replace(backend.apis, asks_usage=asks_usage(planned)))
         if planned.launch is not None and member.supervisor is not None:
             self._plane.learn_models(backend, models_of(planned))
             if isinstance(backend.put_right, Right):
@@ -239,9 +240,6 @@ class Lifecycle:
             self._tune_load(member)
             self._tell(member)
             return
-        asks = asks_usage(planned.config)
-        if asks != backend.apis.asks_usage:
-            self._plane.ledger.learn_apis(backend, replace(backend.apis, asks_usage=asks))
         # What was discovered stays until the server says otherwise; what router.yaml named counts no longer.
         if planned.config.models or not discovered:
             self._plane.learn_models(backend, models_of(planned))

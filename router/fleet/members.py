@@ -14,7 +14,6 @@ from launchers.spec import LaunchSpec
 from launchers.states import State
 from launchers.status import Status
 from launchers.supervisor import Supervisor
-from router.config import BackendConfig
 from router.core.admission import Cap
 from router.core.apis import TRANSLATABLE, UNKNOWN, Apis
 from router.core.catalog import Backend
@@ -113,7 +112,7 @@ def backend_of(planned: PlannedBackend) -> Backend:
     """Build the live backend of a plan's entry."""
     config, launch = planned.config, planned.launch
     if launch is None:
-        apis = replace(UNKNOWN, asks_usage=asks_usage(config))
+        apis = replace(UNKNOWN, asks_usage=asks_usage(planned))
         return Backend(config.name, models_of(planned), config.weight, apis=apis, cap=cap_of(planned))
     return Backend(
         launch.spec.name,
@@ -121,7 +120,7 @@ def backend_of(planned: PlannedBackend) -> Backend:
         config.weight,
         uuid_request_ids=launch.engine.uuid_request_ids,
         put_right=Right(planned),
-        apis=apis_of(launch.engine, launch.spec),
+        apis=replace(apis_of(launch.engine, launch.spec), asks_usage=asks_usage(planned)),
         estimate=Estimate(parallel_of(launch)),
         cap=cap_of(planned),
         supervised=True,
@@ -141,16 +140,19 @@ def apis_of(engine: Engine, spec: LaunchSpec) -> Apis:
         engine=engine.name,
         opaque=False,
         guarded=True,
-        asks_usage=engine.usage_in_streams == "asked",
     )
 
 
-def asks_usage(config: BackendConfig) -> bool:
-    """Tell whether a server elsewhere is asked for the usage of streams: only where it costs something.
+def asks_usage(planned: PlannedBackend) -> bool:
+    """Tell whether a backend's streams are asked for their usage: an engine's that tell it only then.
 
-    The request is changed for it, and some servers don't know the field.
+    Of what may be any server, only where it costs something: the request is changed for it, and some don't know the
+    field.
     """
-    return config.price is not None or bool(config.prices)
+    config, launch = planned.config, planned.launch
+    if launch is None or launch.engine.opaque:
+        return config.price is not None or bool(config.prices)
+    return launch.engine.usage_in_streams == "asked"
 
 
 def models_of(planned: PlannedBackend) -> dict[str, str]:

@@ -75,7 +75,7 @@ def asks_usage(
     if (
         not request.stream
         or request.head.path not in PATHS
-        or request.texts is not None
+        or (request.texts is not None and request.texts.goes_on)
         or _FIELD in body
         or REFUSED in omissions.of(candidate, plane.loop.time())
     ):

@@ -1,11 +1,13 @@
 """What was used, at a running router: what engines count, to the token, and what broke off about so."""
 
 import asyncio
+import json
 import time
 from typing import Any
 
 import pytest
 
+from tests.fakes.engine import FakeEngine
 from tests.fakes.strict import MISTRALS, Strict
 from tests.running import dead_url
 from tests.used import check, kills, load
@@ -166,6 +168,20 @@ async def test_a_stream_that_costs_is_counted_though_its_client_does_not_ask(sta
     assert '"usage"' in asked
     assert '"usage"' not in unasked
     assert unasked.endswith("data: [DONE]\n\n")
+
+
+async def test_a_large_request_is_asked_for_its_tokens_too(start_router, session, told):
+    """Its texts, which the router doesn't parse, stay as they are."""
+    async with FakeEngine(counts="asked") as engine:
+        router = await start_router([{"url": engine.url, "models": ["demo"], "price": {"output": 10}}])
+        text = {"role": "user", "content": "x" * 900_000}
+        ask = {"model": "demo", "messages": [text], "stream": True, "fake": {"events": 3, "prompt": 7}}
+        await text_of(session, router, ask)
+        found = await told(router, 1)
+        sent = engine.stats.last
+    assert sent is not None
+    assert json.loads(sent.body) == ask | ASKS
+    assert (found["total"]["prompt_tokens"], found["total"]["completion_tokens"]) == (7, 3)
 
 
 @pytest.mark.parametrize("late", [False, True])

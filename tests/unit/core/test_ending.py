@@ -185,6 +185,12 @@ def test_a_stream(events, expected, spaced):
         assert told(kept(tail[at : at + 7] for at in range(0, len(tail), 7))) == expected
 
 
+def test_what_was_cached_of_a_prompt_that_is_not_told():
+    """The prompt stays unknown."""
+    said = ending(b'"usage":{"cache_read_input_tokens":3,"output_tokens":5}}')
+    assert (said.prompt_tokens, said.completion_tokens, said.cached_tokens) == (None, 5, 3)
+
+
 def test_what_was_cached_by_llama_server():
     """Apart from what it has read, if it is new enough."""
     assert ending(b"".join(OF_LLAMA_SERVER)).cached_tokens == 5
