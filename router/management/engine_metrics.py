@@ -41,9 +41,15 @@ class EngineMetrics:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+        self._reading: asyncio.Task[bytes] | None = None
 
     async def pages(self) -> bytes:
-        """Read the pages of all of them, and give what they say as one."""
+        """Give what the pages of all of them say, as one. Who asks while they are read gets the same."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read(), name="engines' metrics")
+        return await asyncio.shield(self._reading)
+
+    async def _read(self) -> bytes:
         backends = [each for each in self._plane.backends.values() if each.supervised and each.health.usable]
         asker = Asker(self._plane.connections)
         try:
