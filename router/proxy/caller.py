@@ -31,5 +31,9 @@ class Caller:
         self.key: Final = key
         self.payer: Final = payer
 
+    def lines(self, path: str, now: float) -> bytes:
+        """The lines of an answer's head that are for it: who may read it, and what is left of limits."""
+        return self.cors if self.payer is None else self.payer.lines(path, self.cors, now)
+
 
 ANYBODY = Caller()

@@ -64,16 +64,15 @@ class Charging:
         self._payers: dict[str, Payer] = {}
         self._clock: Final = clock
         self._wall: Final = wall
-        # The day of the last request.
-        self.latest = Today(-1, -1, 0.0, 0.0)
+        self._today = Today(-1, -1, 0.0, 0.0)
 
     def today(self, now: float) -> Today:
         """Tell which day it is for the machine."""
         offset = self._wall() - now
-        if now >= self.latest.day_ends or abs(offset - self.offset) > SHIFT:
+        if now >= self._today.day_ends or abs(offset - self.offset) > SHIFT:
             self.offset = offset
-            self.latest = _day_of(now + offset, now)
-        return self.latest
+            self._today = _day_of(now + offset, now)
+        return self._today
 
     def set_up(self, keys: Keys) -> None:
         """Take the keys that there are."""
@@ -137,7 +136,7 @@ class Payer:
     def lines(self, path: str, cors: bytes, now: float) -> bytes:
         """Write the lines of an answer's head that tell what is left, behind those that let a page read it."""
         account, is_anthropics = self.account, path.startswith(MESSAGES)
-        account.turn(self._charging.latest)
+        account.turn(self._charging.today(now))
         lines = cors
         for each in account.nearest(now):
             if each is not None:

@@ -317,16 +317,16 @@ class Client(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _ask(self, head: RequestHead, body: bytes, texts: "Texts | None" = None) -> None:
-        lane = self._lane
-        self._state = ASKING
+        lane, self._state = self._lane, ASKING
         try:
             request, body = lane.rules.understand(
                 head, self._id, body, self._caller, http11=True, keep_alive=head.keep_alive, texts=texts
             )
         except RouterError as error:
-            keep_alive = head.keep_alive and not lane.rules.draining
             lane.note_refusal(error, head.path, self._transport)
-            self.write(error_answer(error, head.path, self._id, keep_alive=keep_alive, cors=self._caller.cors))
+            keep_alive = head.keep_alive and not lane.rules.draining
+            cors = self._caller.lines(head.path, lane.loop.time())
+            self.write(error_answer(error, head.path, self._id, keep_alive=keep_alive, cors=cors))
             self.finish(keep_alive=keep_alive)
             return
         exchange = self._exchange = Exchange(lane.plane, request, body, self)

@@ -82,7 +82,7 @@ class SlowLane:
         head = _head_of(request, target)
         id_ = head.id or self._rules.new_id()
         http11 = request.version >= (1, 1)
-        wire, goes_on = Wire(request), False
+        wire, goes_on, caller = Wire(request), False, None
         try:
             caller = self._rules.admit(head.headers, head.path, authority_of(request), sender_of(request))
             body, texts = await self._read(request, head.headers, head)
@@ -92,8 +92,9 @@ class SlowLane:
             )
         except RouterError as error:
             cors = self._rules.cors(head.headers)
+            lines = cors if caller is None else caller.lines(head.path, self._plane.loop.time())
             self._note(error, request, head.path)
-            wire.write(error_answer(error, head.path, id_, keep_alive=goes_on, cors=cors))
+            wire.write(error_answer(error, head.path, id_, keep_alive=goes_on, cors=lines))
             return Written(keep_alive=goes_on)
         return await wire.carry(Exchange(self._plane, parsed, body, wire))
 

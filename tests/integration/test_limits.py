@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import random
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
 import pytest
 
 from router.api.admin.keys import KeysTold
+from router.api.admin.usage import UsageTold
 from router.app import App
 from router.config import Config
 from tests.fakes.engine import FakeEngine
@@ -311,3 +314,57 @@ async def test_admins_are_told_what_is_used_of_each_limit(start_router: StartRou
     assert (family.name, family.keys) == ("family", ("alice", "bob"))
     assert family.limits[0].limit == "requests_per_minute"
     assert family.limits[0].left in {59, 60}
+
+
+async def test_a_request_that_makes_no_sense_takes_nothing_and_is_told_what_is_left(
+    start_router: StartRouter, fake: FakeEngine, lane
+):
+    """In either lane."""
+    app = await start_router([{"name": "box", "url": fake.url}], auth=keys(requests_per_day=5))
+    client = await connect(app.url)
+    client.send(post(b"no JSON", headers=b"authorization: Bearer alice-s-key\r\n", lane=lane))
+    answer = await client.answer()
+    assert answer.status == 400
+    assert answer.headers[b"x-ratelimit-remaining-requests"] == b"5"
+    client.leave()
+
+
+async def test_the_books_are_what_usage_says(start_router: StartRouter, session):
+    """After requests that end in all ways, some of them at the same time: to the request, the token and the cent."""
+    chance = random.Random(7)  # noqa: S311 -- repeatable
+    ways: list[dict[str, Any]] = [
+        {"fake": {"events": 5}},
+        {"fake": {"events": 5}, "stream": True},
+        {"fake": {"events": 5, "fault": "die", "fault_after": 2}, "stream": True},
+        {"fake": {"fault": "reset_before"}},
+        {"fake": {"fault": "status:500"}},
+        {"fake": {"fault": "status:400"}},
+        {"fake": {"fault": "status:429"}},
+        {"model": "unknown"},
+    ]
+    async with FakeEngine(max_concurrent=8) as engine:
+        backends = [{"name": "box", "url": engine.url, "price": {"input": 1, "output": 2}}]
+        app = await start_router(backends, auth=keys(tokens_per_month=10**9, max_in_flight=20))
+
+        async def client(number: int) -> None:
+            body = ASK | chance.choice(ways)
+            if number % 4 == 0:
+                raw = await connect(app.url)
+                slow = ASK | {"stream": True, "fake": {"events": 50, "delay": 0.02}}
+                raw.send(post(slow, headers=b"authorization: Bearer alice-s-key\r\n"))
+                await raw.reader.readuntil(b"\r\n")
+                raw.leave()
+                return
+            with suppress(aiohttp.ClientError):
+                await asked(session, app, body)
+
+        await asyncio.gather(*(client(number) for number in range(CLIENTS)))
+        found = await settled(app)
+        async with session.get(f"{app.url}/admin/usage?by=key") as answer:
+            told = UsageTold.model_validate_json(await answer.text())
+    (row,) = told.rows
+    assert row.key == "alice"
+    assert row.requests > 20
+    assert found.day.sums.requests == row.requests
+    assert found.day.sums.tokens == row.prompt_tokens + row.completion_tokens
+    assert found.day.sums.cost == pytest.approx(row.cost)

@@ -17,8 +17,10 @@ from router.core.progress import Passed
 from router.core.usage import NONE, Meter
 from router.proxy.caller import Caller
 from router.proxy.charging import Charging, generated, without_theirs
-from router.proxy.heads import parse_response
-from router.proxy.requests import Rules
+from router.proxy.exchange import Exchange
+from router.proxy.heads import describe_request, parse_response
+from router.proxy.requests import Request, Rules
+from tests.fakes.client import Client
 from tests.fakes.wired import BODY, EVENT, LAST, Scene, begin_hedge
 
 USAGE = b'data: {"usage": {"prompt_tokens": 70, "completion_tokens": 5}}\n\n'
@@ -438,3 +440,26 @@ def test_a_head_without_such_lines_is_left_alone():
     parsed = parse_response(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
     assert parsed is not None
     assert without_theirs(parsed[0].head) is parsed[0].head
+
+
+async def test_a_forms_files_are_no_text():
+    """A sound of a megabyte is not a quarter of a million tokens; but the request needs some that are left."""
+    scene = Charged("a")
+    head = describe_request(
+        b"/v1/audio/transcriptions", ((b"content-type", b"multipart/form-data; boundary=x"),), keep_alive=True
+    )
+    request = Request(head, "id-1", "m", scene.caller, 0, stream=False, credentials=b"", http11=True, keep_alive=True)
+    exchange = Exchange(scene.plane, request, b"--x" + b"\x00\x01" * 100_000, Client())
+    exchange.charge(b"--x" + b"\x00\x01" * 100_000)
+    assert (scene.book.day.sums.requests, scene.book.day.sums.tokens) == (1, 1)
+    scene.plane.close()
+
+
+async def test_a_count_of_tokens_uses_none():
+    """Whatever it counts."""
+    scene = Charged("a")
+    head = describe_request(b"/v1/messages/count_tokens", (), keep_alive=True)
+    request = Request(head, "id-1", "m", scene.caller, 0, stream=False, credentials=b"", http11=True, keep_alive=True)
+    Exchange(scene.plane, request, BODY, Client()).charge(BODY)
+    assert (scene.book.day.sums.requests, scene.book.day.sums.tokens) == (1, 0)
+    scene.plane.close()
