@@ -43,7 +43,8 @@ async def start(start_router, fake):
     """Give a function that starts a router with this `auth`, and gives its URL."""
 
     async def starting(**auth):
-        router = await start_router([{"url": fake.url, "models": ["demo"], "name": "fake"}], auth=auth)
+        backends = [{"url": fake.url, "models": ["demo"], "name": "fake"}]
+        router = await start_router(backends, auth=auth, telemetry={"capture": {"requests": 1}})
         return router.url
 
     return starting

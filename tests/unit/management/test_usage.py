@@ -28,7 +28,8 @@ def record(model: str, backend: str | None = "box", key: str = "") -> Record:
 def counted(tmp_path, monkeypatch):
     """Give what is counted, and the places where something was: those of a model `demo` at a backend `box`."""
     catalog = Catalog([Backend("box", {"demo": "its/name"})], {"gpt-*": Route(("demo",)), "best": Route(("demo",))})
-    plane: Any = SimpleNamespace(catalog=catalog, backends={"box": SimpleNamespace(models={"demo": "its/name"})})
+    backends = {"box": SimpleNamespace(models={"demo": "its/name"})}
+    plane: Any = SimpleNamespace(catalog=catalog, backends=backends, directory=SimpleNamespace(catalog=catalog))
     made = Usage(plane, tmp_path, lambda _: BackendConfig(url="http://box", price={"output": 10}))
     places: dict[Place, int] = {}
 
