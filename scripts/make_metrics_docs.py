@@ -66,6 +66,17 @@ that have answered.
 
 Counters begin at 0 when the router starts.
 
+## The same in OpenTelemetry's words
+
+| OpenTelemetry, generative AI | here |
+|---|---|
+| `gen_ai.server.request.duration` | `router_request_duration_seconds` |
+| `gen_ai.server.time_to_first_token` | `router_time_to_first_token_seconds` |
+| `gen_ai.server.time_per_output_token` | `router_time_per_output_token_seconds` |
+| `gen_ai.client.token.usage`: input | `router_request_prompt_tokens` |
+| `gen_ai.client.token.usage`: output | `router_request_generated_tokens` |
+| `gen_ai.request.model`, `gen_ai.response.model` | the labels `route`, where there is one, and `model` |
+
 ## Labels
 
 """

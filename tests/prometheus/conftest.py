@@ -21,7 +21,7 @@ from router.config import load
 from router.fleet.reload import Reloader
 from tests.fakes.launched import FACTS, LaunchedFake
 
-EVERY = "300ms"
+EVERY = "1s"
 Holds = Callable[[Any], bool]
 
 

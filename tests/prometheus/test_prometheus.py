@@ -136,7 +136,7 @@ async def test_each_panel_has_data(start, launch, tmp_path):
 def soon(rules: str) -> str:
     """Have alerts fire at once, and a storm of swaps be a small one."""
     assert rules.count("[10m])) > 10") == 1
-    return re.sub(r"for: \d+m", "for: 2s", rules).replace("[10m])) > 10", "[10m])) > 3")
+    return re.sub(r"for: \d+m", "for: 5s", rules).replace("[10m])) > 10", "[10m])) > 3")
 
 
 @pytest.fixture
