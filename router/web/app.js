@@ -20,6 +20,7 @@ const PAGES = {
   overview: {title: "Overview", load: () => import("./pages/overview.js")},
   models: {title: "Models", load: () => import("./pages/models.js")},
   activity: {title: "Activity", load: () => import("./pages/activity.js")},
+  usage: {title: "Usage", load: () => import("./pages/usage.js")},
   playground: {title: "Playground", load: () => import("./pages/playground.js")},
   configuration: {title: "Configuration", load: () => import("./pages/configuration.js")},
   logs: {title: "Logs", load: () => import("./pages/logs.js")},

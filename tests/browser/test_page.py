@@ -14,7 +14,7 @@ from playwright.async_api import expect
 from tests.fakes.engine import FakeEngine
 from tests.running import REPOSITORY, RunningRouter, eventually
 
-PAGES = ["overview", "models", "activity", "playground", "configuration", "logs"]
+PAGES = ["overview", "models", "activity", "usage", "playground", "configuration", "logs"]
 WITHIN = 30_000
 DEMO = f"{{engine: llama_server, model: {REPOSITORY}/models/demo, load: on_demand}}"
 HOSTILE = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
@@ -90,6 +90,21 @@ async def test_a_request_is_cancelled(page, said, start_router, fake):
     await expect(ended).to_contain_text("cancelled by an admin")
     await ended.get_by_role("link").first.click()
     await expect(page.get_by_role("region", name=re.compile("^Request "))).to_be_visible()
+    assert said == []
+
+
+async def test_what_was_used(page, said, start_router):
+    """By key and model at first, or as is chosen, with the sum below."""
+    router = await start_router()
+    async with ask(router.url, {"events": 3}) as answer:
+        await read(answer)
+    await page.goto(f"{router.url}/#/usage")
+    shown = page.get_by_role("region", name="Usage")
+    await expect(shown.get_by_role("row", name="demo")).to_be_visible()
+    await page.get_by_label("Told apart by").select_option("day")
+    await expect(shown.get_by_role("columnheader", name="Day")).to_be_visible()
+    await expect(shown.get_by_role("columnheader", name="Model")).to_have_count(0)
+    await expect(page.get_by_role("status").filter(has_text="1 requests")).to_be_visible()
     assert said == []
 
 
