@@ -15,6 +15,8 @@ A field's list of many short texts is cut out by runs, each with a mark that is 
 
 But not a message's content: of texts there, rules make one.
 
+What has neither is passed over in leaps (`_leap`): to look at each of 100,000 short texts takes tenths of a second.
+
 A piece is cut where no escape, no character and no pair of surrogates is parted, and is checked as `peek` would check
 it. A piece that is no valid text stays in the outline, for `peek` to refuse.
 
@@ -42,6 +44,10 @@ KEPT: Final = 512
 
 _RUN = re.compile(rb'(?:"(?!")[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+,[ \t\r\n]*+){2,}+', re.DOTALL)
 """Matches texts of a list, none empty, each with the comma behind it."""
+
+_LONG_TEXT = re.compile(rb'"[^"]{%d}' % LONG)
+_LIST_OF_TEXTS = re.compile(rb'\[(?<=[: \t\r\n]\[)(?<!"content":\[)(?<!"content": \[)[ \t\r\n]*"')
+"""These match what leaps end at, where no escape is left: a text that may be long, a list that may be cut out."""
 
 _LIST = re.compile(rb'"(?!content")[^"\\]{1,64}"\s*+:\s*+\[\s*+"\Z')
 """What is before the first text of such a list."""
@@ -186,9 +192,35 @@ class Outline(Outliner):
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         data, self._held = self._held + data, b""
-        at = 0
+        # The same without escaped quotes: each that is left begins or ends a text.
+        plain = data.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in data else data
+        at, long_at = 0, -1
         while at < len(data):
-            at = self._read_text(data, at) if self._inside else self._read_between(data, at)
+            if self._inside:
+                at = self._read_text(data, at, plain.find(b'"', at))
+                continue
+            if not self._listed:
+                if long_at < at:
+                    found = _LONG_TEXT.search(plain, at)
+                    long_at = len(plain) if found is None else found.start()
+                at = self._leap(data, plain, at, long_at)
+            at = self._read_between(data, at)
+
+    def _leap(self, data: bytes, plain: bytes, at: int, long_at: int) -> int:
+        """Take all up to the next text or list that may be cut out, or isn't whole; give where it is.
+
+        The next text that may be long begins `long_at`.
+        """
+        listed = None if self._translatable else _LIST_OF_TEXTS.search(plain, at, long_at)
+        last = plain.rfind(b'"', at, long_at if listed is None else listed.start())
+        if last < 0:
+            return at
+        # It stops between two texts: before a quote that begins one, or behind one that ends one.
+        stop = last + plain.count(b'"', at, last) % 2
+        if stop > at:
+            self._outline += data[at:stop]
+            self._listed = None
+        return stop
 
     def _read_between(self, data: bytes, at: int) -> int:
         """Take what is between two texts, and a run of short ones behind it; give where to read on."""
@@ -227,9 +259,8 @@ class Outline(Outliner):
         self._inside = False
         return stop + 1
 
-    def _read_text(self, data: bytes, at: int) -> int:
-        """Take a text, or as much of it as has come; give where to read on."""
-        ends = _end_of_text(data, at)
+    def _read_text(self, data: bytes, at: int, ends: int) -> int:
+        """Take a text, or as much of it as has come (`ends` is -1 then); give where to read on."""
         if ends >= 0:
             self._end_text(data[at:ends])
             return ends + 1

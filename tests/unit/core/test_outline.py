@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.core.affinity import blocks_of
 from router.core.errors import BadRequestError
@@ -153,6 +155,56 @@ def test_short_texts_stay():
     assert texts.filled(outline) == [body]
 
 
+def counted(method, calls):
+    """The method, noted each time."""
+
+    def call(*given):
+        calls.append(method.__name__)
+        return method(*given)
+
+    return call
+
+
+@pytest.mark.parametrize("translatable", [False, True])
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps(
+            {"messages": [{"role": "user", "content": f"Hello {n}"} for n in range(5000)], "model": "m"}
+        ).encode(),
+        json.dumps({"messages": [{"role": "user", "content": [f'a \n"b" {n}']} for n in range(5000)]}).encode(),
+        b'{"x":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+        b'{"x":"' + b'\\"' * 200_000 + b'"}',
+    ],
+    ids=["messages", "contents", "nested", "quotes"],
+)
+def test_short_texts_are_passed_over_in_leaps(monkeypatch, body, translatable):
+    """However many there are: to look at each holds up everybody."""
+    looks: list[str] = []
+    for name in ("_read_between", "_read_text"):
+        read = getattr(Outline, name)
+        monkeypatch.setattr(Outline, name, counted(read, looks))
+    outline, texts = outlined(body, [65_536], translatable=translatable)
+    assert b"".join(texts.filled(outline)) == body
+    assert len(looks) <= 5 * (len(body) // 65_536 + 1)
+
+
+PARTS = ['"', "\\", '\\"', "[", "]", ":", ",", " ", '"content"', '"input"', "x" * 40, "x" * LONG, '"y",' * 5000]
+
+
+@given(
+    parts=st.lists(st.sampled_from(PARTS), max_size=12), sizes=st.lists(st.integers(1, 40_000), min_size=1, max_size=3)
+)
+@pytest.mark.parametrize("translatable", [False, True])
+def test_whatever_comes_is_put_back(parts, sizes, translatable):
+    """To the last byte, or what is left of it is no JSON: then the client is told so."""
+    body = b'{"model":"m","input": ["' + "".join(parts).encode()
+    outline, texts = outlined(body, [max(each, len(body) // 200) for each in sizes], translatable=translatable)
+    if b"".join(texts.filled(outline)) != body:
+        with pytest.raises(BadRequestError, match="not valid JSON"):
+            peek(outline)
+
+
 @pytest.mark.parametrize("sizes", [[10_000_000], [5000]])
 def test_the_arguments_of_a_call_stay(sizes):
     """They are JSON in themselves, which engines' rules read."""
@@ -219,6 +271,7 @@ def test_where_json_goes_is_known_at_its_end():
     outline = Outline(SECRET)
     outline.feed(chat("x" * 100_000)[:-1])
     assert not outline.says_where
+    outline.check(b"}")  # nothing is sent on before
 
 
 def test_what_is_forgotten_is_freed():
