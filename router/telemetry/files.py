@@ -312,12 +312,12 @@ def _last(path: Path) -> int:
 
 
 def _compress(plain: Path, packed: Path) -> None:
-    """Replace a file by its compressed form. Raises OSError."""
+    """Replace a file by its compressed form, which is for its owner alone as well. Raises OSError."""
     with (
         plain.open("rb") as source,
-        open(packed, "wb", opener=at_once) as made,
-        gzip.open(made, "wb", compresslevel=1) as target,
+        open(packed, "wb", opener=at_once) as target,
+        gzip.open(target, "wb", compresslevel=1) as packing,
     ):
         while piece := source.read(_PIECE):
-            target.write(piece)
+            packing.write(piece)
     plain.unlink()

@@ -74,6 +74,7 @@ def test_a_file_of_its_size_is_rotated_and_compressed(tmp_path):
     assert whole.splitlines() == [f"line {i}" for i in range(100)][-len(whole.splitlines()) :]
     assert len(whole) > 300
     assert file.path.stat().st_size <= 100
+    assert {each.stat().st_mode & 0o777 for each in tmp_path.iterdir()} == {0o600}
 
 
 def test_no_more_are_kept_once_fewer_may_be(tmp_path):
