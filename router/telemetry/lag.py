@@ -4,7 +4,7 @@ A timer beats in the loop. How late it comes is the loop's lag: all requests are
 watched, a thread looks whether the last beat is too long ago, and if so, where the loop's thread is just then. A beat
 that is late by `HELD` is a warning that says where it was seen most often. Compiled functions have no frames: the one
 that called them is named. If the thread itself was late, too, the process got no CPU, or C code held the
-interpreter's lock; which of them it was, its CPU time tells.
+interpreter's lock; which of them it was, its CPU time tells. Both beat seldom while the process has nothing to do.
 """
 
 import asyncio
@@ -22,6 +22,12 @@ log = structlog.get_logger("router")
 
 BEAT: Final = 0.04
 """Seconds from one beat to the next, and from one look of the thread to the next."""
+
+IDLE_BEAT: Final = 0.25
+"""The same while the process does nothing: each costs up to 0.1 ms, and wakes a processor."""
+
+IDLE: Final = 0.01
+"""The share of CPU time up to which that is so."""
 
 HELD: Final = 0.1
 """Seconds by which a beat is late that is a warning."""
@@ -54,11 +60,13 @@ class Lag:
         self._late: deque[float] = deque([0.0], maxlen=KEPT)
         self._second = 0
         self._due = 0.0
+        self._every = BEAT
+        self._cpu = 0.0
         self._watch: _Watch | None = None
 
     def start(self) -> None:
         """Take it from now on."""
-        self._due = self._loop.time() + BEAT
+        self._due = self._loop.time() + self._every
         self._timer = self._loop.call_at(self._due, self._beat)
 
     def watch(self) -> None:
@@ -73,14 +81,16 @@ class Lag:
             self._watch.stop()
 
     def _beat(self) -> None:
-        now = self._loop.time()
+        now, cpu = self._loop.time(), time.process_time()
         late = max(0.0, now - self._due)
+        used, self._cpu = cpu - self._cpu, cpu
+        self._every = BEAT if late > BEAT or used > IDLE * (self._every + late) else IDLE_BEAT
         while self._second < int(now):
             self._late.append(0.0)
             self._second = max(self._second + 1, int(now) - KEPT)
         self._late[-1] = max(self._late[-1], late)
         if self._watch is not None:
-            self._watch.beat(late)
+            self._watch.beat(late, used, self._every)
         self.start()
 
     @property
@@ -96,7 +106,7 @@ class _Watch:
         self._of = threading.get_ident()
         self._ended = threading.Event()
         self._beaten = time.monotonic()
-        self._cpu = time.process_time()
+        self._every = BEAT
         self._seen: Counter[str] = Counter()
         self._said: deque[float] = deque(maxlen=MOST_SAID)
         self._more = 0
@@ -106,13 +116,12 @@ class _Watch:
         """End it."""
         self._ended.set()
 
-    def beat(self, late: float) -> None:
-        """Note a beat; in the loop."""
-        cpu = time.process_time()
-        if late > HELD and (self._seen or cpu - self._cpu > late * BUSY):
-            self._tell(late, cpu - self._cpu)
+    def beat(self, late: float, cpu: float, every: float) -> None:
+        """Note a beat, in the loop; since the last one, the process had so much CPU time. The next comes in `every`."""
+        if late > HELD and (self._seen or cpu > late * BUSY):
+            self._tell(late, cpu)
         self._seen = Counter()
-        self._beaten, self._cpu = time.monotonic(), cpu
+        self._beaten, self._every = time.monotonic(), every
 
     def _tell(self, late: float, cpu: float) -> None:
         now = time.monotonic()
@@ -127,10 +136,10 @@ class _Watch:
 
     def _look_on(self) -> None:
         before = time.monotonic()
-        while not self._ended.wait(BEAT):
-            now = time.monotonic()
+        while not self._ended.wait(self._every):
+            now, at_most = time.monotonic(), self._every + BEAT
             # If it comes late itself, the loop may be as late for the same reason.
-            if now - self._beaten > 2 * BEAT and now - before < 2 * BEAT:
+            if now - self._beaten > at_most and now - before < at_most:
                 self._look()
             before = now
 

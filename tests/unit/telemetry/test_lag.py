@@ -51,12 +51,10 @@ async def test_after_a_minute_it_is_forgotten():
     each._beat()
     assert each.worst == pytest.approx(5 - lag.BEAT)
     for _ in range(KEPT - 1):
-        now[0] = each._due + 1 - lag.BEAT
-        each._due = now[0]
+        now[0] = each._due = now[0] + 1
         each._beat()
     assert each.worst == pytest.approx(5 - lag.BEAT)
-    now[0] = each._due + 2
-    each._due = now[0]
+    now[0] = each._due = now[0] + 2
     each._beat()
     assert each.worst == 0.0
     now[0] = each._due = now[0] + 10**6
@@ -81,58 +79,71 @@ async def test_what_holds_the_loop_is_named(held_by):
     assert last["cpu"] >= 0
 
 
-def watch(monkeypatch: pytest.MonkeyPatch, cpu: list[float]) -> Any:
+@pytest.fixture
+def watch(monkeypatch):
     """Give the part that judges, without its thread."""
     monkeypatch.setattr(threading.Thread, "start", lambda _: None)
-    monkeypatch.setattr(lag, "time", SimpleNamespace(monotonic=time.monotonic, process_time=lambda: cpu[0]))
     return lag._Watch()
 
 
-def test_a_process_that_got_no_cpu_is_no_fault(monkeypatch):
+def test_a_process_that_got_no_cpu_is_no_fault(watch):
     """It was stopped, or others had the CPU: nobody held its loop. C code that did has worked."""
-    cpu = [0.0]
-    each = watch(monkeypatch, cpu)
     with capture_logs() as logged:
-        each.beat(0.5)
-        cpu[0] += 0.2
-        each.beat(0.5)
+        watch.beat(0.5, 0.0, 0.25)
+        watch.beat(0.5, 0.2, 0.25)
         assert logged == []
-        cpu[0] += 0.3
-        each.beat(0.5)
+        watch.beat(0.5, 0.3, 0.25)
     assert logged[0]["where"].startswith("in C code")
+    assert (logged[0]["seconds"], logged[0]["cpu"]) == (0.5, 0.3)
 
 
-def test_what_is_not_late_enough_is_no_warning(monkeypatch):
+def test_what_is_not_late_enough_is_no_warning(watch):
     """Though it was seen."""
-    each = watch(monkeypatch, [0.0])
     with capture_logs() as logged:
-        each._look()
-        each.beat(0.1)
-        each.beat(0.2)
+        watch._look()
+        watch.beat(0.1, 0.1, 0.04)
+        watch.beat(0.2, 0.0, 0.04)
     assert logged == []
 
 
-def test_warnings_are_bounded(monkeypatch):
+def test_warnings_are_bounded(watch):
     """Each may name another place."""
-    each = watch(monkeypatch, [0.0])
     with capture_logs() as logged:
         for number in range(MOST_SAID + 5):
-            each._seen[f"place {number}"] += 1
-            each.beat(0.2)
+            watch._seen[f"place {number}"] += 1
+            watch.beat(0.2, 0.0, 0.04)
         assert len(logged) == MOST_SAID
-        each._said[0] -= KEPT
-        each._seen["another"] += 1
-        each.beat(0.2)
+        watch._said[0] -= KEPT
+        watch._seen["another"] += 1
+        watch.beat(0.2, 0.0, 0.04)
     assert logged[-1]["where"] == "another"
     assert logged[-1]["others"] == 5
 
 
-def test_what_is_seen_is_bounded(monkeypatch):
+def test_what_is_seen_is_bounded(watch):
     """Of a loop that is held for long."""
-    each = watch(monkeypatch, [0.0])
     for _ in range(1000):
-        each._look()
-    assert each._seen.total() == lag.MOST_SEEN
+        watch._look()
+    assert watch._seen.total() == lag.MOST_SEEN
+
+
+async def test_it_beats_seldom_while_there_is_nothing_to_do(monkeypatch):
+    """And often again with the first work, or once the loop was late."""
+    now, cpu = [1000.0], [0.0]
+    monkeypatch.setattr(lag, "time", SimpleNamespace(process_time=lambda: cpu[0]))
+    each = Lag()
+    each._loop = SimpleNamespace(time=lambda: now[0], call_at=lambda *_: None)  # type: ignore[assignment]
+    each.start()
+    for late, used, every in (
+        (0.0, 0.0, 0.25),
+        (0.0, 0.002, 0.25),
+        (0.0, 0.003, 0.04),
+        (0.0, 0.0, 0.25),
+        (0.05, 0.0, 0.04),
+    ):
+        now[0], cpu[0] = each._due + late, cpu[0] + used
+        each._beat()
+        assert each._due == pytest.approx(now[0] + every)
 
 
 def test_a_thread_that_is_gone_is_nowhere():
