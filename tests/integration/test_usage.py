@@ -3,8 +3,10 @@
 import asyncio
 import json
 import time
+from contextlib import suppress
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.fakes.engine import FakeEngine
@@ -220,3 +222,23 @@ async def test_many_requests(tmp_path):
 async def test_a_kill_leaves_a_whole_file(tmp_path):
     """With all but the last second; on a machine that does other things too, this takes the last five."""
     await kills(2, tmp_path, seed=1, within=5.0)
+
+
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+@pytest.mark.parametrize("split", [0, 7, 100])
+async def test_a_stream_that_breaks_off_says_so(start_router, session, told, framing, split):
+    """Wherever it is cut: also where the beginning of an event was held back."""
+    async with FakeEngine(counts="asked", framing=framing, split=split, fault="truncate", fault_after=3) as engine:
+        router = await start_router([{"url": engine.url, "models": ["demo"], "price": {"output": 10}}])
+        got = b""
+        body = {"model": "demo", "messages": [], "stream": True}
+        async with session.post(router.url + CHAT, json=body) as answer:
+            with suppress(aiohttp.ClientPayloadError):
+                async for piece in answer.content.iter_any():
+                    got += piece
+        found = await told(router, 1)
+    *events, last = [json.loads(each.removeprefix(b"data: ")) for each in got.split(b"\n\n") if each]
+    assert len(events) == 3
+    assert "error" in last
+    # A chat's first event is taken to say only who speaks.
+    assert (found["total"]["estimated"], found["total"]["completion_tokens"]) == (1, 2)
