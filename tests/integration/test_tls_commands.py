@@ -166,7 +166,7 @@ async def test_the_start_says_it_too(tmp_path, files):
     """And nothing is started."""
     files.key.write_bytes(files.cert.read_bytes())
     async with RunningRouter(tmp_path, CONFIG % (0, dead_url())) as router:
-        assert await router.exit_code() == 2
+        assert await router.exit_code(within=60) == 2
     assert "server.tls.key: " in router.said
     assert "are the two files mixed up?" in router.said
     assert "listening" not in router.said
@@ -179,7 +179,7 @@ async def test_a_running_one_says_where_it_is(tmp_path, authority):
         await eventually(lambda: router.url)
         assert router.url.startswith("https://localhost:")
         router.signal()
-        assert await router.exit_code() == 0
+        assert await router.exit_code(within=60) == 0
 
 
 def test_names_for_this_machine(tmp_path, authority):
