@@ -237,5 +237,8 @@ def test_files_that_nobody_else_has():
     ending = member(planned(LaunchedFake()))
     ending.supervisor = Supervised(STARTING)
     assert members.free_files("demo", ()) is None
+    # Those of the router's own logs.
+    assert members.free_files("audit", ()) == "audit~"
+    assert members.free_files("Router", ()) == "Router~"
     assert members.free_files("demo~", (ending,)) == "demo~~"
     assert members.free_files("demo", (), {"demo", "demo~"}) == "demo~~"
