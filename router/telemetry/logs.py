@@ -45,6 +45,10 @@ FILES: Final[Mapping[str, tuple[str, ...]]] = {
 
 FILES_ALONE: Final = (AUDIT, FIGURES, SYSTEM)
 
+for _name in FILES_ALONE:
+    # Whoever uses this package hears no more of them than the terminal does.
+    logging.getLogger(_name).propagate = False
+
 NAMES: Final = frozenset({"access", "router", *FILES})
 """The names of all files, which no engine's log may have."""
 
@@ -160,8 +164,6 @@ class Outputs:
         self._files: dict[str, FileHandler] = {}
         root = logging.getLogger()
         root.addHandler(self._terminal)
-        for name in FILES_ALONE:
-            logging.getLogger(name).propagate = False
         if folder is None:
             return
         self._files = {name: FileHandler(LogFile(folder / f"{name}.log")) for name in ("router", *FILES)}

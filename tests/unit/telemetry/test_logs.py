@@ -59,7 +59,6 @@ def logging_as_it_was(monkeypatch):
     while logs._OUTPUTS:
         logs._OUTPUTS.pop().close()
     for name in logs.FILES_ALONE:
-        logging.getLogger(name).propagate = True
         logging.getLogger(name).setLevel(logging.NOTSET)
     root.handlers[:] = handlers
     root.setLevel(level)
