@@ -89,14 +89,14 @@ class Histogram:
     def add(self, value: float) -> None:
         """Count a value."""
         # What the standard library's bisect does; compiled, at a fifth of its cost.
-        bounds, low, high = self.bounds, 0, len(self.bounds)
+        bounds, counts, low, high = self.bounds, self.counts, 0, len(self.bounds)
         while low < high:
             middle = (low + high) >> 1
             if bounds[middle] < value:
                 low = middle + 1
             else:
                 high = middle
-        self.counts[low] += 1
+        counts[low] = counts[low] + 1  # += would be a call
         self.sum += value
 
 
