@@ -145,6 +145,28 @@ async def test_a_router_that_stops(page, said, tmp_path, fake):
     assert said == []
 
 
+async def test_messages_on_a_narrow_screen(page, said, start_router):
+    """Don't lie over what sends the next question; and an engine's long last line takes three lines at most."""
+    router = await start_router()
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await page.goto(f"{router.url}/#/playground")
+    await page.evaluate("async () => (await import('/web/components/dialog.js')).toast('x'.repeat(300), 'bad')")
+    alert = await page.get_by_role("alert").bounding_box()
+    send = await page.get_by_role("button", name="Send").bounding_box()
+    assert alert is not None
+    assert send is not None
+    assert alert["y"] + alert["height"] <= send["y"]
+    lines = await page.evaluate("""() => {
+      const element = document.createElement("div")
+      element.className = "short"
+      element.textContent = "x".repeat(5000)
+      document.body.append(element)
+      return element.clientHeight / parseFloat(getComputedStyle(element).lineHeight)
+    }""")
+    assert lines < 4
+    assert said == []
+
+
 async def test_a_key_is_asked_for(page, said, start_router):
     """A key that may only look sees all and changes nothing; a wrong one is asked for again."""
     more = "auth: {admin_keys: [{key: look, name: viewer, scopes: [read]}]}"
