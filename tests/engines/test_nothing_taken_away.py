@@ -68,7 +68,7 @@ READ = ("/v1/models", "/v1/models/", "/models", "/v1/models/MODEL", "/health", "
 
 METHODS = ("HEAD", "OPTIONS", "DELETE", "PUT", "PATCH")
 POSTED = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/api/chat")
-OWN = ("/props", "/slots", "/metrics", "/lora-adapters", "/docs", "/openapi.json", "/version", "/ping", "/load")
+OWN = ("/props", "/slots", "/lora-adapters", "/docs", "/openapi.json", "/version", "/ping", "/load")
 """Paths that engines have for themselves, and for those who run them."""
 
 REFUSED: dict[tuple[str, str], tuple[int, str]] = {
