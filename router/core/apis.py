@@ -60,6 +60,9 @@ PARTIAL = BESIDE | {
 POSTED = PARTIAL | TRANSLATABLE | {"/v1/chat/completions", "/v1/completions"}
 """Paths that are known to take a POST, of all that a model may answer."""
 
+GENERATES = OLLAMA_STREAMS | {"/v1/chat/completions", "/v1/completions", "/completion", "/infill", MESSAGES, RESPONSES}
+"""Paths whose answers are text that a model makes."""
+
 _NO_SUCH_PATH = frozenset({404, 405, 501})
 
 _MODEL = re.compile(rb"\bmodel(?:_not_found)?\b", re.IGNORECASE)

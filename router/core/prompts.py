@@ -7,7 +7,7 @@ a letter that base64 lacks in every few words.
 
 from typing import TYPE_CHECKING, Final
 
-from router.core.apis import COUNT, MESSAGES, OLLAMA_STREAMS, RESPONSES
+from router.core.apis import COUNT, GENERATES
 from router.core.outline import BASE64
 
 if TYPE_CHECKING:
@@ -32,10 +32,6 @@ _WINDOW: Final = 256
 
 _READS_NONE: Final = frozenset({COUNT, "/tokenize", "/detokenize", "/apply-template"})
 
-_GENERATES: Final = frozenset(
-    {"/v1/chat/completions", "/v1/completions", "/completion", "/infill", MESSAGES, RESPONSES} | OLLAMA_STREAMS
-)
-
 
 def uses_tokens(path: str) -> bool:
     """Tell whether a request on this path has an engine's model read something."""
@@ -44,7 +40,7 @@ def uses_tokens(path: str) -> bool:
 
 def generates(path: str) -> bool:
     """Tell whether answers on this path are text that a model makes."""
-    return path in _GENERATES
+    return path in GENERATES
 
 
 def text_size(body: bytes, texts: "Texts | None" = None) -> int:

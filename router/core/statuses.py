@@ -27,3 +27,6 @@ LACKS: Final = 404
 
 LIES: Final = 500
 """Stands for the status of an answer that says 200 and isn't one: empty, a web page, an error."""
+
+LEFT: Final = 499
+"""Stands for the status of an answer whose client didn't wait for its end."""

@@ -9,9 +9,10 @@
 
 from typing import Final
 
-from router.core.apis import MESSAGES, OLLAMA_STREAMS, RESPONSES
+from router.core.apis import GENERATES
 from router.core.ending import Ending
 from router.core.record import ANSWERED, Record, tokens_in
+from router.core.statuses import LEFT
 
 MILLION: Final = 1_000_000
 """Prices are for so many tokens."""
@@ -29,10 +30,7 @@ MOST_MODELS: Final = 4096
 """Models of which something is known."""
 
 _CHAT: Final = "/v1/chat/completions"
-_GENERATES: Final = frozenset(
-    {_CHAT, "/v1/completions", "/completion", "/infill", MESSAGES, RESPONSES, *OLLAMA_STREAMS}
-)
-_READS: Final = _GENERATES | {
+_READS: Final = GENERATES | {
     "/v1/embeddings", "/embedding", "/api/embed", "/api/embeddings", "/v1/rerank", "/v1/reranking", "/rerank",
     "/reranking", "/v1/score", "/score", "/v2/embed", "/v2/rerank", "/classify", "/pooling",
 }  # fmt: skip
@@ -40,8 +38,6 @@ _READS: Final = _GENERATES | {
 
 _ENDS: Final = 2
 """Events of a whole stream that bring no token: the one with the reason for its end, and the end mark."""
-
-LEFT: Final = 499
 
 
 # No NamedTuples: attributes of compiled classes are read in a tenth of the time, and each request makes some.
@@ -180,7 +176,7 @@ class Meter:
         is_refused = record.status >= 400 and record.status != LEFT and not record.events
         if is_refused or not record.tries:
             return NONE
-        if is_whole and prompt is not None and (completion is not None or record.path not in _GENERATES):
+        if is_whole and prompt is not None and (completion is not None or record.path not in GENERATES):
             use = Use(prompt, min(prompt, said.cached_tokens or 0), completion or 0, estimated=False)
             self._learn(self._of(model), record, use)
             return use
@@ -206,7 +202,7 @@ class Meter:
     def _estimate(self, known: Known, record: Record, said: Ending, *, is_whole: bool) -> Use:
         prompt = known.prompt.tokens(record.tries[-1].size) if said.prompt_tokens is None else said.prompt_tokens
         completion = said.completion_tokens if is_whole else None
-        if completion is None and record.path in _GENERATES:
+        if completion is None and record.path in GENERATES:
             if record.events:
                 completion = known.events.tokens(_texts(record, is_whole=is_whole))
             elif not record.tries[-1].streams:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from router.api.admin.endpoint import Asked, Endpoint
 from router.core.errors import RouterError
+from router.core.statuses import LEFT
 from router.proxy.slow import ADMIN, ID
 from router.proxy.unusual import sender_of
 from router.telemetry.logs import AUDIT
@@ -20,9 +21,6 @@ log = structlog.get_logger(AUDIT)
 
 ASKED = web.RequestKey("asked", Asked)
 """What a request says, once that is read."""
-
-LEFT: Final = 499
-"""The status of a request whose client didn't wait for the answer."""
 
 LONGEST: Final = 200
 """Characters of a value that are written."""

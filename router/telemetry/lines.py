@@ -5,12 +5,10 @@ from json import dumps
 
 from router.core.ending import Ending
 from router.core.record import ANSWERED, Record
+from router.core.statuses import LEFT
 
 MOST_OF_A_REASON = 120
 """Characters of the reason why an answer was cut."""
-
-LEFT = 499
-"""The status of an answer whose client didn't wait for its end."""
 
 
 def line(record: Record, said: Ending) -> str:

@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from router.api.admin.endpoint import Asked, Endpoint
 from router.core.errors import ConflictError, RouterError
 from router.core.scopes import LOCAL, Scope
-from router.management.audit import LEFT, LONGEST, audited
+from router.core.statuses import LEFT
+from router.management.audit import LONGEST, audited
 from router.management.serving import routes
 from router.proxy.slow import ADMIN, ID
 
