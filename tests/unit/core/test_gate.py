@@ -81,6 +81,14 @@ def test_whoever_has_no_clients_key_is_no_client(key):
             client(gate, shown(key))
 
 
+def test_only_a_bearer_token_is_a_key():
+    """Basic credentials are for something else, such as a proxy."""
+    basic = (b"authorization", b"Basic alice's")
+    with pytest.raises(UnauthorizedError, match="No valid API key"):
+        client(WITH_KEYS, (basic,))
+    assert client(WITH_KEYS, (basic, (b"x-api-key", b"alice's"))) is ALICE
+
+
 def test_a_key_that_has_expired_is_none():
     """That is said, to whoever has it."""
     with pytest.raises(UnauthorizedError, match="'alice' has expired"):
