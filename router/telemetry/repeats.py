@@ -22,6 +22,9 @@ MOST_KINDS: Final = 200
 
 VARIES: Final = frozenset({"attempts", "exc_info", "lost", "pid", "request_id", "seconds"})
 
+ALWAYS: Final = frozenset({"backend is down"})
+"""Said each time: what was true in between was said, too."""
+
 _OF_CLIENTS: Final = ("request_id", "client")
 
 Key = tuple[str, ...]
@@ -52,6 +55,8 @@ class Repeats:
     def __call__(self, logger: Any, name: str, event: EventDict) -> EventDict:  # noqa: ANN401  (structlog's)
         """Let a line pass. Raises structlog.DropEvent if it is to be counted alone."""
         if (name != "warning" and not ("exc_info" in event and name in {"error", "exception"})) or "repeated" in event:
+            return event
+        if event.get("event") in ALWAYS:
             return event
         level = "warning" if name == "warning" else "error"
         if self._is_new(_key(event), {**event, "level": level, "logger": getattr(logger, "name", "router")}):

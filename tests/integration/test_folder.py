@@ -117,5 +117,4 @@ async def test_engines_at_the_end_of_the_terminal(tmp_path, keep):
         if not keep:
             await eventually(made.is_clean)
     finally:
-        for each in made.processes():
-            each.kill()
+        made.kill()

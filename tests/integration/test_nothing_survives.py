@@ -86,6 +86,12 @@ class Nasty:
                 found.append(psutil.Process(pid))
         return [each for each in found if alive(each)]
 
+    def kill(self) -> None:
+        """Kill them."""
+        for each in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+
     def is_clean(self) -> bool:
         """Whether nothing of any is left: no process, no file."""
         files = [*(self.folder / "tmp").iterdir(), *(self.folder / "logs" / "run").iterdir()]
@@ -96,8 +102,7 @@ class Nasty:
 def nasty(tmp_path):
     made = Nasty(tmp_path)
     yield made
-    for each in made.processes():
-        each.kill()
+    made.kill()
 
 
 @pytest.mark.parametrize("form", ["daemon", "stopped"])

@@ -90,10 +90,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Config:
-        server, limits, faults = self.server, self.limits, list[Fault]()
-        if server.port and server.ollama_port == server.port:
-            message = "{got} is server.port, which answers these requests, too: leave it out"
-            faults.append(Fault(("server", "ollama_port"), message))
+        limits, faults = self.limits, list[Fault]()
         # The default grows with max_body.
         if LimitsConfig().max_uploads != limits.max_uploads < limits.max_body:
             message = "{got} is less than limits.max_body: one body alone would not fit"

@@ -90,6 +90,11 @@ def test_what_is_news_is_always_said(said, level):
     assert all(said.log("it is so", level=level) for _ in range(3))
 
 
+def test_what_was_over_in_between_is_said_again(said):
+    """A backend that is down twice was up meanwhile."""
+    assert [said.log("backend is down", backend="box", reason="stalled") for _ in range(3)] == [True] * 3
+
+
 def test_a_minute_begins_with_its_first_warning(said):
     """One that comes a minute later is the first one again."""
     assert said.log("it is so")
