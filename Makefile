@@ -78,10 +78,11 @@ check: .venv/dev  ## lint, format, types, who may import whom, sizes, and whethe
 # in another folder: what the first tests find in place are the sources.
 test: setup pure  ## every check and test, and those of the hot path again as it is compiled
 	@$(MAKE) --no-print-directory -j3 test-pure build/aside
-	@cp -Rp build/aside/. . && touch -r build/aside build/fast   # as old as they are: sources may be edited by now
+	@cp -Rp build/aside/. .
 	$(BIN)/python -c 'from router.proxy import exchange as it; assert not it.__file__.endswith(".py"), it.__file__'
 	$(BIN)/python -m pytest $(TOGETHER) --numprocesses=6 tests/unit/core tests/unit/http1 tests/unit/proxy tests/unit/telemetry/test_metrics.py tests/unit/translate \
 		tests/integration/proxy tests/integration/test_install.py::test_this_checkout_runs_from_any_folder   # the others build from the sources
+	@$(MAKE) --no-print-directory pure   # these were for tests alone
 
 test-pure: check collected browser-if-there prometheus-if-there
 	$(BIN)/coverage erase
@@ -101,9 +102,10 @@ prometheus-if-there:
 collected: .venv/dev
 	@$(BIN)/python -m pytest --collect-only -qq >.venv/collected.log || { cat .venv/collected.log; exit 1; }
 
-# No nicer than the tests: what they left undone would have one core work and the others wait.
+# No nicer than the tests: what they left undone would have one core work and the others wait. Not optimised, which is
+# most of the work and changes nothing that they could see.
 build/aside:
-	@$(BIN)/python setup.py -q build_ext --build-lib build/aside >.venv/fast.log 2>&1 || \
+	@ROUTER_OPTIMISE=0 $(BIN)/python setup.py -q build_ext --build-lib build/aside >.venv/fast.log 2>&1 || \
 		{ cat .venv/fast.log; rm -rf build/aside; exit 1; }
 
 bench-peers:  ## install the routers that `make bench` measures ours against
@@ -179,6 +181,7 @@ clean:  ## remove what setup made
 build/fast: setup.py $(shell find router/core router/http1 router/proxy router/telemetry router/translate -name "*.py") | .venv/run
 	@$(BIN)/python -c 'import mypyc' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt mypy setuptools
+	@[ ! -e build/aside ] || $(MAKE) --no-print-directory pure   # what a test run that was broken off has left
 	@for so in $$(find router -name '*.so'); do [ -e "$${so%%.*}.py" ] || rm "$$so"; done   # their sources have moved
 	@$(BIN)/python setup.py -q build_ext --inplace
 	@touch $@ $$(find router -name '*.so')   # those whose source didn't really change are as new
