@@ -47,6 +47,8 @@ class Failure(Enum):
 
     REFUSED = "refused the connection"
     UNKNOWN = "can't be found by its name"
+    UNTRUSTED = "has a certificate that the router doesn't trust"
+    INSECURE = "failed in its TLS handshake"
     CONNECT_TIMEOUT = "could not be connected to in time"
     STALE = "had closed the kept-alive connection"
     CLOSED = "closed the connection without an answer"
@@ -68,6 +70,7 @@ RETRY_SAME = frozenset(
     {
         Failure.REFUSED,
         Failure.UNKNOWN,
+        Failure.INSECURE,
         Failure.STALE,
         Failure.CLOSED,
         Failure.BROKEN,
@@ -80,7 +83,15 @@ NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED, Fai
 """Failures that say nothing of the backend, or nothing that isn't known already. An answer that can't be translated may
 be the request's fault: no client may take a backend out."""
 
-FREE_RETRY = frozenset({Failure.REFUSED, Failure.UNKNOWN, Failure.STALE, Failure.STALLED, Failure.TOO_LONG})
+FREE_RETRY = frozenset({
+    Failure.REFUSED,
+    Failure.UNKNOWN,
+    Failure.UNTRUSTED,
+    Failure.INSECURE,
+    Failure.STALE,
+    Failure.STALLED,
+    Failure.TOO_LONG,
+})  # fmt: skip
 """Failures after which another attempt adds no load: no working engine has read the request. The retry budget doesn't
 pay for it, as for gRPC's transparent retries."""
 
@@ -103,6 +114,8 @@ def error_of(failure: Failure, backend: str) -> RouterError:
         return GatewayTimeoutError(f"{sentence} Try again, or ask for fewer tokens.")
     if failure is Failure.UNKNOWN:
         return BadGatewayError(f"{sentence} Try again; the router's log says why: check its url, and DNS.")
+    if failure is Failure.UNTRUSTED or failure is Failure.INSECURE:
+        return BadGatewayError(f"{sentence} The router's log says why.")
     if failure is Failure.NO_FILES:
         return UnavailableError(f"{sentence} Try again soon; raise its limit (ulimit -n).", retry_after=RETRY_AFTER)
     return BadGatewayError(f"{sentence} Try again; the router's log says more.")

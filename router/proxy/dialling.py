@@ -7,6 +7,7 @@ compiler would gain nothing here.
 import asyncio
 import errno
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from router.core.retry import Failure
 from router.proxy import resolve
 from router.proxy.upstream import Connection
-from router.tls.faults import why_not
+from router.tls.faults import TlsError, why_not
 from router.tls.trust import SYSTEM, Trust, context_of
 
 AT_ONCE = 8
@@ -126,10 +127,16 @@ async def dial(
     except resolve.UnknownNameError as error:
         raise ConnectError(Failure.UNKNOWN, str(error)) from error
     except (OSError, UnicodeError) as error:
-        # Refused, no such host, a certificate that isn't trusted, …
-        no_files = isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
-        why = why_not(error) or error
-        raise ConnectError(Failure.NO_FILES if no_files else Failure.REFUSED, f"{address}: {why}") from error
+        raise ConnectError(_failure_of(error), f"{address}: {why_not(error) or error}") from error
+
+
+def _failure_of(error: Exception) -> Failure:
+    """Tell refused connections from those whose other side isn't trusted, or whose handshake failed."""
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        return Failure.NO_FILES
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Failure.UNTRUSTED
+    return Failure.INSECURE if isinstance(error, TlsError) or why_not(error) else Failure.REFUSED
 
 
 async def dial_ahead(

@@ -98,7 +98,8 @@ def why_not(error: BaseException, *, ca: str = "in tls.ca", name: str = "set tls
     if isinstance(error, ssl.SSLCertVerificationError):
         return _unverified(error, ca, name)
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or ""
+        # One that OpenSSL has not raised has no reason.
+        reason = getattr(error, "reason", None) or ""
         return f"TLS failed: {_REASONS.get(reason) or reason.replace('_', ' ').lower() or str(error)}"
     # That is how an event loop tells of a handshake that the other side has ended without a word.
     return "TLS failed: it broke off the handshake: it may want a certificate (tls.cert)" if _is_bare(error) else ""

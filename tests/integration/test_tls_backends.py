@@ -196,6 +196,19 @@ async def test_what_is_wrong_is_said(
     assert says in found.text
 
 
+async def test_who_can_not_be_trusted_is_told_at_once(start_router, serving, session, authority, other):
+    """Also where no probe shows it: nothing is waited for, and the client isn't told to try again."""
+    fake = await serving(authority.issue("there", folder=authority.pem.parent))
+    router = await start_router([entry(fake, ca=other.pem) | {"probe": "never"}])
+    for _ in range(4):
+        async with asyncio.timeout(30), session.post(router.url + CHAT, json=ASK) as answer:
+            assert answer.status == 502
+            message = (await answer.json())["error"]["message"]
+        assert (
+            message == "The backend 'far' has a certificate that the router doesn't trust. The router's log says why."
+        )
+
+
 @pytest.mark.parametrize("version", [None, ssl.TLSVersion.TLSv1_2])
 async def test_it_is_shown_our_certificate(start_router, serving, session, authority, tmp_path, version):
     """With each connection that is opened there."""

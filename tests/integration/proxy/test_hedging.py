@@ -271,7 +271,7 @@ async def test_the_second_is_being_connected_to(start_router, engine, session):
     ends.set()
     status, _, said = await asking
     assert status == 502
-    assert b"'tls' refused the connection" in said
+    assert b"'tls' failed in its TLS handshake" in said
 
 
 async def test_nobody_is_asked_twice_unless_told_to(race):

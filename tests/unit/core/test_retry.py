@@ -165,6 +165,17 @@ def test_error_of(failure):
     assert type(error) is expected
     assert bool(error.retry_after) is (failure in own)
     assert "'gpu-box'" in error.message
+    heals = failure not in {Failure.UNTRUSTED, Failure.INSECURE}
+    assert ("Try again" in error.message) is heals
+
+
+@pytest.mark.parametrize("failure", [Failure.UNTRUSTED, Failure.INSECURE])
+def test_tls_does_not_heal_while_a_request_waits(failure):
+    """Others are tried, for free; where none is left, the client is told at once."""
+    a, b = up("a"), up("b")
+    assert way(((a,), (b,)), 1, failure) == [a, b]
+    assert retry.is_free(failure, a.backend)
+    assert not waits(failure, ((down("a"),),), 1)
 
 
 def test_an_unwanted_answer_leads_to_the_next_model():

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import ssl
 import time
 from functools import partial
 from math import inf
@@ -112,6 +113,7 @@ async def watched():
         (503, True, [("answered 503 to a probe", False)]),
         (TimeoutError(), True, [("probed", False), ("no answer to a probe in 2 s", False)]),
         (ConnectionRefusedError("no"), False, [("a probe failed: no", True)]),
+        (ssl.SSLError(1, "some reason"), False, [("a probe failed: TLS failed: some reason", False)]),
         (aiohttp.ServerDisconnectedError("gone"), False, [("a probe failed: gone", False)]),
         (aiohttp.ClientPayloadError(), False, [("a probe failed: ClientPayloadError", False)]),
         (OSError(errno.EMFILE, "no files"), True, []),
