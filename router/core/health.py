@@ -26,6 +26,8 @@ What the table doesn't show:
   6. If all of a model's backends are DOWN, the `least_bad` may be tried, but none that is known to be `absent`.
   7. A server that answered before and now refuses one request's connection is out at once: nothing listens there. It
      may just be restarting, so requests wait for it as for an engine that is `coming`, for `RETURNS_WITHIN` at most.
+  8. Of a backend that is never probed, nobody knows whether it is back (not `heard`). A request that is refused there
+     again belongs to the same absence, which `RETURNS_WITHIN` bounds.
 """
 
 from collections.abc import Callable, Iterable
@@ -93,7 +95,7 @@ class Health:
 
     `absent`: nothing is there that could answer, because its supervisor says so or because it refuses connections; it
     began to refuse them at `since`. `coming`: it is being started, or soon will be, so requests may wait for it.
-    `refused`: it refuses connections, and requests don't wait for it any more.
+    `refused`: it refuses connections, and requests don't wait for it any more; on trial: it wasn't heard of since.
     """
 
     # Not a frozen dataclass: a storm of failures makes one for each failure, and a dataclass takes four times as long.
@@ -157,9 +159,17 @@ WELL = Health(Verdict.UP, 0, "")
 """The health of a backend that answers, with nothing against it."""
 
 
-def succeeded(health: Health, thresholds: Thresholds, *, probe: bool = False, now: float = 0.0) -> Health:
-    """Give the health after a probe or a request that was answered."""
+def succeeded(
+    health: Health, thresholds: Thresholds, *, probe: bool = False, now: float = 0.0, heard: bool = True
+) -> Health:
+    """Give the health after a probe or a request that was answered.
+
+    Not `heard`: a probe would have come, but this backend is never probed, and requests may try it.
+    """
     verdict = health.verdict
+    if not heard and (health.refused or health.absent):
+        since, relapses = health.since, health.relapses
+        return Health(Verdict.PROBING, 0, health.reason, by_requests=True, since=since, relapses=relapses, refused=True)
     if health is WELL or verdict is Verdict.UNKNOWN:
         return WELL
     if verdict is not _DOWN and probe and health.by_requests:
@@ -196,7 +206,8 @@ def failed(
             return Health(_DOWN, 0, reason, by_requests=not probe, relapses=relapses, refused=refused)
         # It was out, but something listened there until now.
         return _gone(reason, relapses, now)
-    gone = refused and verdict is not Verdict.UNKNOWN
+    again = refused and health.refused
+    gone = refused and verdict is not Verdict.UNKNOWN and (not again or now < health.since + RETURNS_WITHIN)
     recent = health.recent if probe else (health.recent << 1 | 1) & _mask(thresholds)
     if (
         health.against + 1 >= thresholds.unhealthy_after
@@ -205,9 +216,10 @@ def failed(
         or verdict is Verdict.PROBING
         or (verdict is Verdict.UNKNOWN and probe)
     ):
-        relapses = min(relapses + 1, _MOST_RELAPSES) if health.ramp(now, thresholds) < 1 else 0
+        if not again:
+            relapses = min(relapses + 1, _MOST_RELAPSES) if health.ramp(now, thresholds) < 1 else 0
         if gone:
-            return _gone(reason, relapses, now)
+            return _gone(reason, relapses, health.since if again else now)
         return Health(_DOWN, 0, reason, by_requests=not probe, relapses=relapses, refused=refused)
     return Health(
         verdict if verdict is Verdict.UNKNOWN else Verdict.SUSPECT,

@@ -258,13 +258,14 @@ class Ledger:
 
     # Health
 
-    def succeeded(self, backend: Backend, now: float, *, probe: bool) -> Change | None:
-        """Note that a backend answered a probe or a request. It means nothing for a stalled one."""
+    def succeeded(self, backend: Backend, now: float, *, probe: bool, heard: bool = True) -> Change | None:
+        """Note that a backend answered a probe or a request, or isn't `heard` of; nothing for a stalled one."""
         if backend.stalled:
             return None
         if probe:
             backend.progress.probed(now, answered=True)
-        return self._believe(backend, health.succeeded(backend.health, self.thresholds, probe=probe, now=now), now)
+        found = health.succeeded(backend.health, self.thresholds, probe=probe, now=now, heard=heard)
+        return self._believe(backend, found, now)
 
     def failed(
         self, backend: Backend, reason: str, now: float, sent: Sent | None = None, *, refused: bool = False

@@ -316,9 +316,9 @@ class Plane:
         """Note that an attempt is as good as over, and that its latency says nothing of its backend."""
         self.ledger.excused(backend, sent, self.loop.time())
 
-    def succeeded(self, backend: Backend) -> None:
-        """Note that a backend answered a probe as it should."""
-        self._follow(backend, self.ledger.succeeded(backend, self.loop.time(), probe=True))
+    def succeeded(self, backend: Backend, *, heard: bool = True) -> None:
+        """Note that a backend answered a probe as it should, or is never probed, so that it isn't `heard` of."""
+        self._follow(backend, self.ledger.succeeded(backend, self.loop.time(), probe=True, heard=heard))
 
     def failed(self, backend: Backend, reason: str, sent: Sent | None = None, *, refused: bool = False) -> None:
         """Note that a backend failed an attempt that was `sent`, or without one, a probe; see Ledger.failed."""

@@ -218,7 +218,7 @@ class Prober:
         """Find out whether a backend lives; tell whether anything listens at its address."""
         backend, failure, reached, refused, sent = target.backend, "", True, False, self._plane.loop.time()
         if target.path is None:
-            self._plane.succeeded(backend)
+            self._plane.succeeded(backend, heard=False)
             return True
         try:
             async with asker.get(backend, address, target.path, self.timing.timeout) as answer:

@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.health import SOONEST, WELL, Health, Thresholds, Verdict, declared, failed, least_bad, pause, succeeded
+from router.core.health import (
+    RETURNS_WITHIN,
+    SOONEST,
+    WELL,
+    Health,
+    Thresholds,
+    Verdict,
+    declared,
+    failed,
+    least_bad,
+    pause,
+    succeeded,
+)
 
 UNKNOWN, UP, SUSPECT, DOWN, PROBING = Verdict
 THRESHOLDS = Thresholds(unhealthy_after=3, healthy_after=2, slow_start=30)
@@ -132,11 +144,41 @@ def test_a_server_that_goes_again_is_waited_for_again():
     assert refused(after("sr", refused(WELL, 7.0)), 20.0).coming
 
 
+def test_a_server_that_is_never_probed_is_waited_for_once():
+    """However often it is tried meanwhile: nobody has heard of it. Then each request is told at once."""
+    health = refused(WELL, 7.0)
+    for now in (7.1, 8.0, 7.0 + RETURNS_WITHIN - 0.1):
+        tried = supposed(health, now)
+        assert (tried.verdict, tried.coming) == (PROBING, False)
+        assert supposed(tried, now).verdict is PROBING  # no request has come
+        health = refused(tried, now)
+        assert (health.coming, health.absent, health.since, health.relapses) == (True, True, 7.0, 0)
+    late = 7.0 + RETURNS_WITHIN
+    for now in (late, late + 1):
+        health = refused(supposed(health, now), now)
+        assert (health.verdict, health.coming, health.absent, health.refused) == (DOWN, False, False, True)
+
+
+def test_a_server_that_is_never_probed_is_back_once_it_answers():
+    """A request shows it; another failure on trial is counted as one of a backend that had answered."""
+    tried = supposed(refused(WELL, 7.0), 8.0)
+    back = succeeded(tried, THRESHOLDS, now=9.0)
+    assert (back.verdict, back.refused) == (UP, False)
+    assert refused(back, 20.0).since == 20.0
+    assert failed(tried, THRESHOLDS, "answered 500", probe=False, now=9.0).relapses == 1
+    assert supposed(Health()) is WELL
+    assert supposed(after("r", Health(PROBING))).verdict is DOWN
+
+
 def test_who_is_waited_for_is_probed_soon_however_often_it_fell():
     """One that is out otherwise is left alone for longer each time."""
     relapsed = Health(DOWN, relapses=3)
     waited = Health(DOWN, relapses=3, absent=True, coming=True)
     assert [pause(each, 5.0, 0.0) for each in (relapsed, waited)] == [8 * SOONEST, SOONEST]
+
+
+def supposed(health: Health, now: float = 0.0) -> Health:
+    return succeeded(health, THRESHOLDS, probe=True, now=now, heard=False)
 
 
 def late_hope(gone: Health) -> int:

@@ -145,6 +145,14 @@ async def test_an_outcome_of_a_process_that_is_gone_says_nothing(watched, outcom
     assert [each for each in watched.told if each != ("probed", False)] == []
 
 
+async def test_who_is_never_probed_is_not_heard_of(watched):
+    """It may be tried, and nothing is asked."""
+    told: list[bool] = []
+    watched.play("succeeded", lambda _, *, heard: told.append(heard))
+    assert await watched.probe(path=None)
+    assert (told, watched.asker.asked) == ([False], [])
+
+
 # A token
 
 
