@@ -83,6 +83,9 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
         self._protocol: asyncio.Protocol | None = None
+        # Whether the client was shown the certificate; and what is said of a handshake that ends here, if anything.
+        self._shown = False
+        self._cut: str | None = None
         # Whether our side has said that it ends.
         self._ended = False
 
@@ -129,8 +132,12 @@ class Secured(asyncio.Transport, asyncio.Protocol):
             if protocol is not None:
                 protocol.connection_lost(error)
             return
-        if self._tls is not None:
-            self._refuse("The TLS handshake broke off: its client may not trust the certificate.", "")
+        why = self._cut
+        if why is None and self._tls is not None:
+            likely = "may not trust the certificate" if self._shown else "closed before it was shown the certificate"
+            why = f"The TLS handshake broke off: its client {likely}."
+        if why:
+            self._refuse(why, "")
         self._leave()
 
     def pause_writing(self) -> None:
@@ -181,6 +188,7 @@ class Secured(asyncio.Transport, asyncio.Protocol):
             self._send()
             self._open()
         elif isinstance(why, ssl.SSLWantReadError):
+            self._shown = self._shown or self._going.pending > 0
             self._send()
         else:
             self._fail(why)
@@ -203,7 +211,7 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         """Close, with the alert that says why, if there is one."""
         self._refuse(f"The TLS handshake failed: {_plain(error)}.", "")
         self._send()
-        self._tls = None
+        self._tls, self._cut = None, ""
         self._raw.close()
 
     def _refuse(self, why: str, path: str) -> None:
@@ -257,7 +265,10 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         return now - self._since > (GUEST_TIMEOUT if self._guest else limit)
 
     def give_up(self) -> None:
-        """Cut it."""
+        """Cut it, as it is overdue."""
+        if self._state is SHAKING and self._cut is None:
+            what = "had not begun" if self._tls is None else "was not whole"
+            self._cut = f"The TLS handshake {what} within {GUEST_TIMEOUT if self._guest else HANDSHAKE_TIMEOUT:g} s."
         self._raw.abort()
 
     def refuse_unread(self, error: RouterError) -> None:
@@ -265,10 +276,12 @@ class Secured(asyncio.Transport, asyncio.Protocol):
 
     def hang_up(self) -> None:
         """Close it."""
+        self._cut = ""
         self._raw.close()
 
     def make_way(self) -> None:
         """Cut it, for another guest."""
+        self._cut = ""
         self._raw.abort()
 
     # What the protocol asks of its transport

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from router.proxy.lane import GUEST_TIMEOUT
 from router.proxy.secured import HANDSHAKE_TIMEOUT, LINGER_TIMEOUT, Secured
 from router.tls.certificate import load, pinned
 from tests.certificates import Authority
@@ -189,6 +190,62 @@ async def test_what_is_overdue(client):
     client.secured.hang_up()
     client.secured.make_way()
     assert client.raw.done == ["eof", "abort", "close", "abort"]
+
+
+def said_of(client, monkeypatch):
+    """Note what is said of refused handshakes."""
+    told = []
+    monkeypatch.setattr(client.lane, "note_refusal", lambda error, *_: told.append(error.message))
+    return told
+
+
+async def begin(client):
+    """Have the client begin its handshake, and be shown the certificate."""
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.do_handshake()
+    await client.give()
+
+
+@pytest.mark.parametrize("guest", [False, True])
+@pytest.mark.parametrize(("begun", "what"), [(False, "had not begun"), (True, "was not whole")])
+async def test_a_handshake_that_is_late_is_said_to_be(client, monkeypatch, guest, begun, what):
+    """It is no lack of trust, and said once."""
+    told = said_of(client, monkeypatch)
+    client.secured._guest = guest
+    if begun:
+        await begin(client)
+    client.secured.give_up()
+    client.secured.connection_lost(None)
+    seconds = GUEST_TIMEOUT if guest else HANDSHAKE_TIMEOUT
+    assert told == [f"The TLS handshake {what} within {seconds:g} s."]
+
+
+@pytest.mark.parametrize(
+    ("all_of_it", "likely"),
+    [(True, "may not trust the certificate"), (False, "closed before it was shown the certificate")],
+)
+async def test_a_client_that_breaks_off_its_handshake(client, monkeypatch, all_of_it, likely):
+    """Only one that has seen the certificate may not trust it."""
+    told = said_of(client, monkeypatch)
+    if all_of_it:
+        await begin(client)
+    else:
+        with pytest.raises(ssl.SSLWantReadError):
+            client.tls.do_handshake()
+        client.secured.data_received(client.out.read()[:50])
+        await eventually(lambda: client.raw.reads)
+    client.secured.connection_lost(None)
+    assert told == [f"The TLS handshake broke off: its client {likely}."]
+
+
+@pytest.mark.parametrize("end", ["hang_up", "make_way"])
+async def test_what_this_side_ends_is_not_the_clients_fault(client, monkeypatch, end):
+    """Nothing is said of it."""
+    told = said_of(client, monkeypatch)
+    await begin(client)
+    getattr(client.secured, end)()
+    client.secured.connection_lost(None)
+    assert told == []
 
 
 async def test_the_end_is_said(client):
