@@ -285,8 +285,8 @@ def of_trust(config: Config) -> Iterator[Finding]:
             yield Finding(Mark.LOOK, each.name, UNVERIFIED)
 
 
-def of_remote(name: str, url: str, failure: str) -> Finding:
-    """Whether a remote server answers; `failure` says what happened instead, or is empty."""
+def of_remote(name: str, url: str, failure: str, *, asked: bool = True) -> Finding:
+    """Whether a remote server answers, if it was `asked`; `failure` says what happened instead, or is empty."""
     if failure:
         return Finding(Mark.LOOK, name, f"{url}: {failure}; it gets requests as soon as it answers")
-    return Finding(Mark.OK, name, f"{url} answers")
+    return Finding(Mark.OK, name, f"{url} answers" if asked else f"{url} isn't asked (probe: never)")

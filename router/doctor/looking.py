@@ -49,7 +49,6 @@ from router.fleet.planning import faults_of_trust, look, shares_of
 from router.proxy.dialling import Address
 from router.proxy.resolve import OWN_WITHIN, Names, Resolver, UnknownNameError
 from router.telemetry.tasks import aside
-from router.tls.faults import why_not
 from router.tls.trust import Trust
 
 Placed = tuple[str, tuple[str | int, ...]]
@@ -131,7 +130,10 @@ async def reach(
     within, resolver = aiohttp.ClientTimeout(total=patience), Resolver(Names())
     async with aiohttp.ClientSession(timeout=within, connector=aiohttp.TCPConnector(resolver=resolver)) as session:
         failures = await asyncio.gather(*(_failure(session, backend, patience, folder) for backend in backends))
-    return [of_remote(each.name, each.url or "", why) for each, why in zip(backends, failures, strict=True)]
+    return [
+        of_remote(each.name, each.url or "", why, asked=each.probe != "never" or not each.models)
+        for each, why in zip(backends, failures, strict=True)
+    ]
 
 
 async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patience: float, folder: Path) -> str:
@@ -154,7 +156,7 @@ async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patie
     except TimeoutError:
         return f"no answer within {patience:g} s"
     except (aiohttp.ClientError, OSError) as error:
-        return f"can't be reached ({why_not(error) or str(error) or type(error).__name__})"
+        return f"can't be reached ({address.fault(error)})"
     return ""
 
 

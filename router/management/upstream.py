@@ -20,7 +20,6 @@ from router.proxy.resolve import Resolver
 from router.proxy.unusual import lowered
 from router.proxy.watching.asking import NO_ANSWER
 from router.telemetry.logs import UPSTREAM
-from router.tls.faults import why_not
 
 log = structlog.get_logger(UPSTREAM)
 
@@ -114,9 +113,7 @@ class Upstream:
                     await answered.write(piece)
         except NO_ANSWER as error:
             if answered is None:
-                raise BadGatewayError(
-                    f"'{backend.name}' didn't answer: {why_not(error) or error or type(error).__name__}."
-                ) from error
+                raise BadGatewayError(f"'{backend.name}' didn't answer: {address.fault(error)}.") from error
             # The client is told by a body without its end.
             if request.transport is not None:
                 request.transport.abort()

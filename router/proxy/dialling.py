@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
+
 from router.core.retry import Failure
 from router.proxy import resolve
 from router.proxy.upstream import Connection
-from router.tls.faults import TlsError, why_not
+from router.tls.faults import MAY_WANT, TlsError, why_not
 from router.tls.trust import SYSTEM, Trust, context_of
 
 AT_ONCE = 8
 """Connections opened ahead of need at the same time: few enough for a server with a short listen queue."""
 
+_CUT = frozenset({errno.EPIPE, errno.ECONNRESET})
 _PORTS = {"http": 80, "https": 443}
 _V1 = "/v1"
 _SHOWS_KEY = re.compile(r"key|token|secret|auth|passw|cookie|credential|signature")
@@ -92,6 +95,14 @@ class Address:
     def secured(self) -> dict[str, Any]:
         """What aiohttp's client has to know for a request there. Raises TlsError."""
         return {"ssl": context_of(self.trust), "server_hostname": self.trust.name or None} if self.tls else {}
+
+    def fault(self, error: Exception) -> str:
+        """Say what an error of a request there shows; a server may also close instead of telling what is wrong."""
+        if why := why_not(error):
+            return why
+        said = str(error) or type(error).__name__
+        cut = isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", None) in _CUT
+        return f"{said}; {MAY_WANT}" if cut and self.tls else said
 
     @property
     def authority(self) -> bytes:

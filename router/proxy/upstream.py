@@ -7,6 +7,7 @@ pool; after anything else it is closed.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +15,7 @@ from router.core.retry import Failure
 from router.http1.bodies import Body, ChunkedBody, body_of
 from router.http1.heads import Known, ProtocolError
 from router.proxy.heads import ResponseHead, parse_response
-from router.tls.faults import why_not
+from router.tls.faults import MAY_WANT, why_not
 
 if TYPE_CHECKING:
     from router.core.outline import Texts
@@ -301,8 +302,14 @@ class Connection(asyncio.Protocol):
         """Tell the receiver what the lost connection means for its answer."""
         detail = why_not(error) or str(error) if error else "the connection closed"
         if self._body is None:
-            stale = self._reused and not self._held and self._loop.time() - self._sent_at < STALE_WITHIN
-            self._fail(Failure.STALE if stale else Failure.CLOSED, detail)
+            soon = not self._held and self._loop.time() - self._sent_at < STALE_WITHIN
+            if soon and self._reused:
+                self._fail(Failure.STALE, detail)
+            elif isinstance(error, ssl.SSLError):
+                self._fail(Failure.INSECURE, detail)
+            else:
+                secured = soon and self._transport.get_extra_info("ssl_object") is not None
+                self._fail(Failure.CLOSED, f"{detail}; {MAY_WANT}" if secured else detail)
         elif error is None and self._body.ends_at_eof():
             self._end(self._body)
         else:

@@ -39,6 +39,10 @@ _REASONS: Final = {
 }  # fmt: skip
 
 
+MAY_WANT: Final = "it may want a certificate from its clients, or another one: see tls.cert"
+"""What is said of a server that closes a connection as soon as its handshake is whole, and tells nothing."""
+
+
 class TlsError(OSError):
     """A file of TLS can't be used; `key` is the one of router.yaml that names it, below its `tls`."""
 

@@ -233,9 +233,8 @@ class Prober:
             if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
                 # The router itself has no file descriptor left.
                 return True
-            insecure = why_not(error)
-            reached, refused = False, isinstance(error, OSError) and not insecure
-            failure = f"a probe failed: {insecure or str(error) or type(error).__name__}"
+            reached, refused = False, isinstance(error, OSError) and not why_not(error)
+            failure = f"a probe failed: {address.fault(error)}"
         if self._plane.connections.address(backend) != address:
             # It was restarted meanwhile: the outcome is of a process that is gone.
             return False

@@ -419,6 +419,10 @@ async def test_servers_elsewhere():
             findings = await looking.reach(
                 [remote(fake.url), remote(f"{fake.url}/v1", models=None), remote(gone), remote(silent)], patience=3
             )
+            unasked = await looking.reach([remote(fake.url, probe="never")])
+            listed = await looking.reach([remote(fake.url, probe="never", models=None)])
+    assert said(unasked) == [f"ok there {fake.url} isn't asked (probe: never)"]
+    assert said(listed) == [f"ok there {fake.url} answers"]
     lines = said(findings)
     assert lines[:2] == [f"ok there {fake.url} answers", f"ok there {fake.url}/v1 answers"]
     assert lines[2].startswith(f"! there {gone}: can't be reached (")

@@ -1,5 +1,7 @@
 """One connection to a backend: what it tells of an answer, and when it can carry another request. No sockets."""
 
+import ssl
+
 import pytest
 
 from router.core.outline import Texts
@@ -18,6 +20,7 @@ class Transport:
     def __init__(self):
         self.written = b""
         self.unsent = 0
+        self.secured: object = None
         self.done: list[str] = []
 
     def write(self, data):
@@ -31,6 +34,10 @@ class Transport:
     def get_write_buffer_size(self):
         """Tell what the test says."""
         return self.unsent
+
+    def get_extra_info(self, name):
+        """Tell what the test says of its TLS."""
+        return self.secured if name == "ssl_object" else None
 
     def pause_reading(self):
         """Note it."""
@@ -50,6 +57,7 @@ class Told(Receiver):
 
     def __init__(self, leaves=None):
         self.told: list[object] = []
+        self.detail = ""
         self.leaves = leaves
 
     def on_head(self, head, length):
@@ -70,9 +78,10 @@ class Told(Receiver):
         """Keep it."""
         self.told.append("end")
 
-    def on_failure(self, failure, detail):  # noqa: ARG002 -- its words are for people
+    def on_failure(self, failure, detail):
         """Keep it."""
         self.told.append(failure)
+        self.detail = detail
 
 
 class Line:
@@ -200,6 +209,25 @@ async def test_what_a_lost_connection_means(line, monkeypatch, came, reused, lat
     assert line.closed == 1
     line.connection.connection_lost(None)
     assert (told.told.count(failure), line.closed) == (1, 1)
+
+
+@pytest.mark.parametrize("secured", [False, True])
+async def test_a_new_connection_that_closes_at_once_may_lack_a_certificate(line, secured):
+    """A server that wants one may close without an alert, or before that is read."""
+    line.transport.secured = object() if secured else None
+    told = line.ask()
+    line.connection.connection_lost(BrokenPipeError(32, "Broken pipe"))
+    assert told.told == [Failure.CLOSED]
+    assert ("see tls.cert" in told.detail) is secured
+
+
+async def test_an_alert_instead_of_an_answer_is_a_fault_of_tls(line):
+    """It comes once the handshake is whole on this side (TLS 1.3)."""
+    told, error = line.ask(), ssl.SSLError(1, "words")
+    error.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    line.connection.connection_lost(error)
+    assert told.told == [Failure.INSECURE]
+    assert told.detail == "TLS failed: it wants a certificate from its clients: set tls.cert and tls.key"
 
 
 async def test_a_body_may_end_with_its_connection():
