@@ -76,7 +76,7 @@ def context_of(trust: Trust) -> ssl.SSLContext:
     except TlsError as error:
         if context is None:
             raise
-        log.warning(f"tls.{error.key}: what is new isn't taken, and what was before stays: {error}")
+        log.warning(f"a backend's tls.{error.key}: what is new isn't taken, and what was before stays: {error}")
     if len(_MADE) >= MOST:
         _MADE.clear()
     _MADE[trust] = now, context

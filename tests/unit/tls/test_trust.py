@@ -49,7 +49,7 @@ def test_another_is_made_when_its_files_change(authority):
     files.key.write_bytes(b"half of")
     with capture_logs() as logs:
         assert context_of(of) is context_of(of) is first
-    assert [each["event"].partition(": ")[0] for each in logs] == ["tls.key"]
+    assert [each["event"].partition(": ")[0] for each in logs] == ["a backend's tls.key"]
     authority.issue("own", "router.lan")
     second = context_of(of)
     assert second is not first
