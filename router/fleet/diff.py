@@ -7,13 +7,13 @@ KEEP: its process, its connections and all that is known of it stay.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from operator import attrgetter
 
 from launchers.described import NOT_DESCRIBED, Described
 from launchers.devices import DeviceFigures
 from launchers.gpus import as_started, lacking
 from profiles.parsers import Gpu
 from router.config import BackendConfig, Config, RouteConfig
+from router.config.keys.section import Section
 from router.core.catalog import Route
 from router.core.memory.resident import Loadable
 from router.core.reshape import Reshape
@@ -220,6 +220,8 @@ def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
     ]
     # Which GPUs `auto` and a number mean is decided when the engine starts, so the arguments alone don't show it.
     wanted = [planned.config.launch.gpus for planned in (old, new) if planned.config.launch is not None]
+    # A command is judged by what is private to the engine that it is.
+    changed += ["engine"] * ("engine" not in changed and old.launch.engine.private != new.launch.engine.private)
     return changed + ["gpus"] * (len(set(wanted)) > 1) + ["python"] * (old.launch.python != new.launch.python)
 
 
@@ -241,38 +243,40 @@ def _routes(old: Config, new: Config) -> Iterator[Step]:
             yield Step(Do.ROUTE, name, "changes" if name in old.routes else "is new")
 
 
-_SECTIONS = ("server", "balance", "health", "limits", "memory", "memory.limit", "auth", "logging", "state")
+_APART = ("backends", "routes")
+"""Sections that are compared above."""
 
-FIXED = {
-    "server": ("host", "port", "ollama_port", "keep_engines"),
-    "logging": ("dir",),
-    "limits": ("max_connections",),
-    "state": ("dir",),
-}
+_FIXED = frozenset({
+    "server.host", "server.port", "server.ollama_port", "server.keep_engines", "logging.dir", "limits.max_connections",
+    "state.dir",
+})  # fmt: skip
 """Keys that a running router can't change."""
 
 
-def _sections(old: Config, new: Config) -> Iterator[Step]:
-    for section in _SECTIONS:
-        part = attrgetter(section)
-        one, other = part(old), part(new)
-        words = [each.model_dump(mode="json") for each in (one, other)]
-        for key in type(one).model_fields:
-            before = getattr(one, key)
-            after = getattr(other, key)
-            # Sections below a section are compared by themselves.
-            if before == after or f"{section}.{key}" in _SECTIONS:
-                continue
-            if key in FIXED.get(section, ()) or (key == "tls" and None in {before, after}):
-                yield Step(Do.STUCK, f"{section}.{key}", "takes a restart of the router")
-            else:
-                # No secret is shown.
-                said = "" if section == "auth" else " → ".join(_words(each[key]) for each in words)
-                yield Step(Do.LIMIT, f"{section}.{key}", said)
+def _sections(old: Section, new: Section, above: str = "") -> Iterator[Step]:
+    """Compare all settings; sections below a section follow its own keys."""
+    fields = {key: field for key, field in type(new).model_fields.items() if above or key not in _APART}
+    changed = [key for key in fields if getattr(old, key) != getattr(new, key)]
+    # A section that may be left out is one setting.
+    below = [key for key in changed if fields[key].default_factory is not None]
+    keys = [key for key in changed if key not in below]
+    words = [each.model_dump(mode="json", include=set(keys)) for each in (old, new)]
+    for key in keys:
+        name = f"{above}{key}"
+        if name in _FIXED or (name == "server.tls" and None in {getattr(old, key), getattr(new, key)}):
+            yield Step(Do.STUCK, name, "takes a restart of the router")
+        else:
+            # No secret is shown.
+            said = "" if name.startswith("auth.") else " → ".join(_words(each[key]) for each in words)
+            yield Step(Do.LIMIT, name, said)
+    for key in below:
+        yield from _sections(getattr(old, key), getattr(new, key), f"{above}{key}.")
 
 
 def _words(value: object) -> str:
     """Write the value of a key for people."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {said}" for name, said in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from launchers.engines import ENGINES
+from launchers.engines.command import AnyCommand
 from launchers.gpus import Claim
 from launchers.spec import LaunchSpec
 from profiles.parsers import Gpu
@@ -238,6 +239,59 @@ def test_settings():
         "stuck   server.port: takes a restart of the router",
         "stuck   server.ollama_port: takes a restart of the router",
     ]
+
+
+def test_every_setting_that_changes_is_told():
+    """Of all sections: what nobody is told of would be in force behind their backs."""
+    new = plan(
+        url(),
+        include="conf.d/*.yaml",
+        profile="cpu",
+        telemetry={
+            "metrics": "open",
+            "capture": {"requests": 9, "size": "1MiB"},
+            "traces": {"endpoint": "http://127.0.0.1:4318/v1/traces?key=hidden", "share": 1},
+        },
+    )
+    found = [str(step) for step in steps(plan(url()), new, ROOMY) if step.do is not Do.KEEP]
+    assert found == [
+        "limit   include: none → conf.d/*.yaml",
+        "limit   profile: auto → cpu",
+        "limit   telemetry.metrics: admin → open",
+        "limit   telemetry.capture.requests: 0 → 9",
+        "limit   telemetry.capture.size: 64MiB → 1MiB",
+        "limit   telemetry.traces.endpoint: none → http://127.0.0.1:4318/v1/traces?(hidden)",
+        "limit   telemetry.traces.share: 0.1 → 1.0",
+    ]
+
+
+def test_no_section_is_left_out():
+    """Nor a new one."""
+    changes: dict[str, dict[str, object]] = {
+        "server": {"hosts": ["a.test", "b.test"]},
+        "balance": {"retry_share": 0.5},
+        "health": {"interval": "9s"},
+        "limits": {"retries": 7},
+        "memory": {"max_wait": "9m"},
+        "auth": {"open": True},
+        "logging": {"keep": 3},
+        "telemetry": {"metrics": "open"},
+        "state": {"dir": "elsewhere"},
+    }
+    assert set(changes) == {name for name, field in Config.model_fields.items() if field.default_factory}
+    found = [step.name for step in steps(plan(url()), plan(url(), **changes), ROOMY) if step.do is not Do.KEEP]
+    assert sorted(found) == sorted(f"{section}.{next(iter(keys))}" for section, keys in changes.items())
+
+
+def test_what_a_command_is_said_to_be_replaces_it():
+    """What is private to that engine is closed, or open, with the next process."""
+    old, new = (plan(launched(), launched("b")) for _ in range(2))
+    launch = new.backends["b"].launch
+    assert launch is not None
+    other = replace(new.backends["b"], launch=replace(launch, engine=AnyCommand(private=frozenset({"id_slot"}))))
+    new = replace(new, backends={**new.backends, "b": other})
+    (step,) = [each for each in steps(old, new, ROOMY) if each.do is not Do.KEEP]
+    assert str(step) == "replace b: other engine; the new one first"
 
 
 def test_what_models_may_take_of_the_memory_changes_live_and_where_it_is_remembered_does_not():
