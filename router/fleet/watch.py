@@ -12,6 +12,7 @@ import glob
 import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,10 @@ import watchfiles
 
 from launchers.files import read_ordinary
 from router.telemetry.tasks import aside
+
+with suppress(ImportError):
+    # watchfiles needs it. With its first use, it would be read while the event loop waits.
+    import_module("anyio._backends._asyncio")
 
 log = structlog.get_logger("router")
 

@@ -66,12 +66,21 @@ class Lag:
 
     def start(self) -> None:
         """Take it from now on."""
-        self._due = self._loop.time() + self._every
-        self._timer = self._loop.call_at(self._due, self._beat)
+        self._cpu = time.process_time()
+        self._plan()
 
     def watch(self) -> None:
-        """Say what holds the loop up, too; by the thread that runs it."""
+        """Say from now on what holds the loop up, too; by the thread that runs it."""
+        if self._timer is not None:
+            # What came before, such as the program's start, isn't judged.
+            self._timer.cancel()
+            self._note(self._loop.time())
+            self.start()
         self._watch = _Watch()
+
+    def _plan(self) -> None:
+        self._due = self._loop.time() + self._every
+        self._timer = self._loop.call_at(self._due, self._beat)
 
     def stop(self) -> None:
         """Take it no more."""
@@ -82,16 +91,21 @@ class Lag:
 
     def _beat(self) -> None:
         now, cpu = self._loop.time(), time.process_time()
-        late = max(0.0, now - self._due)
+        late = self._note(now)
         used, self._cpu = cpu - self._cpu, cpu
         self._every = BEAT if late > BEAT or used > IDLE * (self._every + late) else IDLE_BEAT
+        if self._watch is not None:
+            self._watch.beat(late, used, self._every)
+        self._plan()
+
+    def _note(self, now: float) -> float:
+        """Keep how late the loop is now, and give it."""
+        late = max(0.0, now - self._due)
         while self._second < int(now):
             self._late.append(0.0)
             self._second = max(self._second + 1, int(now) - KEPT)
         self._late[-1] = max(self._late[-1], late)
-        if self._watch is not None:
-            self._watch.beat(late, used, self._every)
-        self.start()
+        return late
 
     @property
     def worst(self) -> float:

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import subprocess
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -138,3 +140,21 @@ async def test_the_clock_has_the_file_looked_at_where_the_system_tells_nothing(m
     assert all(later - earlier >= 0.049 for earlier, later in itertools.pairwise(watcher.at[1:]))
     assert seen["yield_on_timeout"]
     assert seen["rust_timeout"] == 50
+
+
+def test_what_it_needs_is_there_before_it_watches():
+    """Else a router's event loop would wait for the disk at its start."""
+    program = """
+import asyncio, sys
+from router.fleet.watch import Watcher
+before = set(sys.modules)
+async def main():
+    task = asyncio.create_task(Watcher((), ("/proc/none/*",), print).watch())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+asyncio.run(main())
+print(sorted(each for each in set(sys.modules) - before if each.partition(".")[0] in {"anyio", "watchfiles"}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

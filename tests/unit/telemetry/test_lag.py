@@ -146,6 +146,42 @@ async def test_it_beats_seldom_while_there_is_nothing_to_do(monkeypatch):
         assert each._due == pytest.approx(now[0] + every)
 
 
+@pytest.fixture
+async def clocks(monkeypatch):
+    """Give a lag in a process that has worked for 100 s, with the clocks of its loop and of its CPU time."""
+    now, cpu = [1000.0], [100.0]
+    monkeypatch.setattr(threading.Thread, "start", lambda _: None)
+    monkeypatch.setattr(lag, "time", SimpleNamespace(process_time=lambda: cpu[0], monotonic=lambda: now[0]))
+    each = Lag()
+    timer = SimpleNamespace(cancel=lambda: None)
+    each._loop = SimpleNamespace(time=lambda: now[0], call_at=lambda *_: timer)  # type: ignore[assignment]
+    return each, now, cpu
+
+
+async def test_cpu_time_before_its_start_is_none_of_a_hold_up(clocks):
+    """It is that since the last beat, also of the first one."""
+    each, now, cpu = clocks
+    each.start()
+    each.watch()
+    now[0], cpu[0] = each._due + 0.2, 100.15
+    with capture_logs() as logged:
+        each._beat()
+    assert [(said["seconds"], said["cpu"]) for said in logged] == [(0.2, 0.15)]
+
+
+async def test_what_came_before_the_watch_is_not_judged(clocks):
+    """A program's start takes its time before it serves; the lag is told all the same."""
+    each, now, cpu = clocks
+    each.start()
+    now[0], cpu[0] = each._due + 5, 105.0
+    with capture_logs() as logged:
+        each.watch()
+        now[0] = each._due
+        each._beat()
+    assert logged == []
+    assert each.worst == 5
+
+
 def test_a_thread_that_is_gone_is_nowhere():
     """It has no frames."""
     assert where(None) == ""
