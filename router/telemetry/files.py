@@ -12,6 +12,7 @@ import gzip
 import os
 import re
 import stat
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -123,23 +124,24 @@ class LogFile:
             self._changed.notify_all()
 
     def _write(self, data: bytes) -> bytes:
-        """Write data; give what could not be written."""
-        left = data
+        """Write lines, each file's share of them at once; give what could not be written."""
+        at = 0
         try:
-            if data:
-                self._ready(len(data))
-            while left:
-                left = left[os.write(self._descriptor, left) :]
+            while at < len(data):
+                first = data.index(b"\n", at) + 1
+                end = max(first, data.rfind(b"\n", at, at + self._ready(first - at)) + 1)
+                while at < end:
+                    at += os.write(self._descriptor, data[at:end])
         except OSError as error:
-            if len(left) < len(data):
+            if at:
                 # What follows must not be joined to half a line.
-                self._is_torn = not data[: -len(left)].endswith(b"\n")
+                self._is_torn = not data[:at].endswith(b"\n")
             self._close()
             self._fail(error)
-        return left
+        return data[at:]
 
-    def _ready(self, more: int) -> None:
-        """Have the file of this name open, with room for more bytes. Raises OSError."""
+    def _ready(self, more: int) -> int:
+        """Have the file of this name open, with room for more bytes; give all its room. Raises OSError."""
         try:
             there = os.stat(self.path)  # noqa: PTH116  (all that follows has descriptors)
         except FileNotFoundError:
@@ -148,18 +150,24 @@ class LogFile:
             mine = os.fstat(self._descriptor)
             if there is None or (mine.st_ino, mine.st_dev) != (there.st_ino, there.st_dev):
                 self._close()
-        is_file = there is not None and stat.S_ISREG(there.st_mode)
+        is_file = there is None or stat.S_ISREG(there.st_mode)
+        size = 0
         if there is not None and is_file and there.st_size:
+            size = there.st_size
             if self._descriptor < 0:
                 self._begun = _begun(self.path, there.st_mtime)
-            if there.st_size + more > self.rotation.size or self._clock() - self._begun > self.rotation.age:
+            if size + more > self.rotation.size or self._clock() - self._begun > self.rotation.age:
                 self._close()
                 self._rotate()
+                size = 0
         if self._descriptor < 0:
             self._open()
         if self._is_torn:
             os.write(self._descriptor, b"\n")
             self._is_torn = False
+            size += 1
+        # A pipe is never full of old lines.
+        return max(0, self.rotation.size - size) if is_file else sys.maxsize
 
     def _open(self) -> None:
         own_folder(self.path.parent)

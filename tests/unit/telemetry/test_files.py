@@ -77,6 +77,26 @@ def test_a_file_of_its_size_is_rotated_and_compressed(tmp_path):
     assert {each.stat().st_mode & 0o777 for each in tmp_path.iterdir()} == {0o600}
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_lines_that_come_together_are_kept_to_the_size(tmp_path, monkeypatch, apart):
+    """However many wait, and however they were put; a line that is longer has a file of its own."""
+    monkeypatch.setattr(files._WRITER, "wake", lambda _: None)
+    file = LogFile(tmp_path / "router.log", Rotation(size=100, keep=100))
+    lines = [f"line {i:03d} {'ä' * (i % 20)}" for i in range(50)]
+    lines[20] = "long" * 50
+    for text in lines if apart else ["\n".join(lines)]:
+        file.put(text)
+    file.write()
+    parts = [unpacked(tmp_path / f"router.log.{i}.gz") for i in range(len(names(tmp_path)) - 1, 0, -1)]
+    parts.append(file.path.read_text())
+    assert "".join(parts).splitlines() == lines
+    sizes = [len(part.encode()) for part in parts]
+    assert [size for size in sizes if size > 100] == [201]
+    # And each is as full as it may be.
+    for i, part in enumerate(parts[1:]):
+        assert sizes[i] + len(part.partition("\n")[0].encode()) + 1 > 100
+
+
 def test_no_more_are_kept_once_fewer_may_be(tmp_path):
     """Those of an earlier configuration go with the next rotation; so does one that was not compressed."""
     for i in range(1, 9):
