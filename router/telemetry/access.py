@@ -25,7 +25,7 @@ from router.core.ending import Ending, told_by
 from router.core.record import Record, tokens_in
 from router.telemetry.files import LogFile, Rotation
 from router.telemetry.lines import line
-from router.telemetry.logs import Form
+from router.telemetry.logs import Form, moment
 from router.telemetry.tasks import unharmed
 from router.telemetry.terminal import Terminal
 
@@ -83,13 +83,13 @@ class AccessLog:
         if not records:
             return
         if self._form is Form.JSON:
-            moment, write = time.strftime("%Y-%m-%dT%H:%M:%S%z"), in_json
+            at, write = moment(), in_json
         else:
-            moment, write = time.strftime("%Y-%m-%d %H:%M:%S"), _with_moment
+            at, write = time.strftime("%Y-%m-%d %H:%M:%S"), _with_moment
         lines = []
         for record in records:
             said = told_by(record)
-            lines.append(write(record, said, moment))
+            lines.append(write(record, said, at))
             self._on_ended(record, said)
         text = "\n".join(lines)
         if self._file is not None:
@@ -104,11 +104,11 @@ class AccessLog:
             self._file.close()
 
 
-def _with_moment(record: Record, said: Ending, moment: str) -> str:
-    return f"{moment} {line(record, said)}"
+def _with_moment(record: Record, said: Ending, at: str) -> str:
+    return f"{at} {line(record, said)}"
 
 
-def in_json(record: Record, said: Ending, moment: str) -> str:
+def in_json(record: Record, said: Ending, at: str) -> str:
     """Write an exchange as a line of JSON. Times are in seconds; what isn't known is null.
 
     `tpot` is the mean time from one token to the next. `error`: an answer says that it is one, whatever its status.
@@ -117,7 +117,7 @@ def in_json(record: Record, said: Ending, moment: str) -> str:
     count = tokens_in(record.path, record.events) if tokens is None else tokens
     tpot = None if ttft is None or not record.events or count < 2 else (record.duration - ttft) / (count - 1)
     return _encoded({
-        "timestamp": moment,
+        "timestamp": at,
         "id": record.id,
         "key": record.key,
         "client": record.client,

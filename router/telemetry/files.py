@@ -44,7 +44,7 @@ TELL_EVERY: Final = 60.0
 _PIECE: Final = 256 * 1024
 """Bytes that are compressed at a time: other threads go on between two of them."""
 
-_MOMENT: Final = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d")
+_MOMENT: Final = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.\d]*(?:Z|[+-]\d\d:?\d\d))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,12 +300,12 @@ atexit.register(_WRITER.end)
 
 
 def _begun(path: Path, otherwise: float) -> float:
-    """Tell when a file was begun: its first line says it, in local time."""
+    """Tell when a file was begun: its first line says it, in local time where it names no offset."""
     with suppress(OSError, ValueError):
         with open(path, "rb", opener=at_once) as file:
             said = _MOMENT.search(file.read(4096))
         if said is not None:
-            return datetime.fromisoformat(said[0].decode().replace("T", " ")).timestamp()
+            return datetime.fromisoformat(said[0].decode()).timestamp()
     return otherwise
 
 

@@ -17,6 +17,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -129,12 +130,12 @@ def _for_people(stream: IO[str] | None) -> Processor:
 
     In a file (None), the day stands before the time.
     """
-    paint, moment = painter(stream), slice(0 if stream is None else 11, 19)
-    return lambda _, __, event: _in_words(event, paint, moment)
+    paint, part = painter(stream), slice(0 if stream is None else 11, 19)
+    return lambda _, __, event: _in_words(event, paint, part)
 
 
 def _in_words(event: EventDict, paint: Callable[[str, str], str], part: slice) -> str:
-    moment = paint(DIM, str(event.pop("timestamp", ""))[part].replace("T", " "))
+    said_at = paint(DIM, str(event.pop("timestamp", ""))[part].replace("T", " "))
     level = str(event.pop("level", ""))
     mark = _MARKS.get(level, "")
     event.pop("logger", None)
@@ -142,7 +143,17 @@ def _in_words(event: EventDict, paint: Callable[[str, str], str], part: slice) -
     said = "\n".join(printable(line) for line in str(event.pop("event", "")).split("\n"))
     said = paint(_COLOURS[level], mark + said) if level in _COLOURS else mark + said
     details = paint(DIM, "".join(f"  {key}={_shown(value)}" for key, value in event.items()))
-    return f"{moment} {said}{details}" + (f"\n{trace}" if trace else "")
+    return f"{said_at} {said}{details}" + (f"\n{trace}" if trace else "")
+
+
+def moment() -> str:
+    """Write the present time in the form of all logs in JSON (RFC 3339): local, with its offset from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def _stamp(_: object, __: str, event: EventDict) -> EventDict:
+    event["timestamp"] = moment()
+    return event
 
 
 _IN_JSON: Final = structlog.processors.JSONRenderer()
@@ -150,7 +161,7 @@ _IN_JSON: Final = structlog.processors.JSONRenderer()
 _SHARED: list[Processor] = [
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=False),
+    _stamp,
     structlog.processors.format_exc_info,
 ]
 

@@ -113,6 +113,24 @@ def test_no_more_are_kept_once_fewer_may_be(tmp_path):
     assert names(tmp_path) == ["router.log", "router.log.mine"]
 
 
+@pytest.fixture(params=["Asia/Kolkata", "America/New_York"])
+def elsewhere(request, monkeypatch):
+    """Be in another time zone than the first line was written in."""
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("said", ["05:11:58.123+00:00", "05:11:58Z", "06:11:58+0100", "02:11:58.123456-03:00"])
+def test_a_file_that_was_begun_in_another_time_zone(tmp_path, said):
+    """Its first line says its offset."""
+    (tmp_path / "a.log").write_text(f'{{"timestamp": "2026-11-30T{said}"}}\n')
+    assert files._begun(tmp_path / "a.log", 0.0) == pytest.approx(1796015518, abs=1)
+
+
 @pytest.mark.parametrize("moment", ["2026-11-30T05:11:58.123456", "2026-11-30 05:11:58"])
 def test_a_file_of_its_age_is_rotated(tmp_path, moment):
     """Its age is that of its first line, also of an earlier start's."""

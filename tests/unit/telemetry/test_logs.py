@@ -1,6 +1,8 @@
 import json
 import logging
 import re
+import time
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
 
@@ -85,6 +87,30 @@ def written(tmp_path: Path, name: str = "router") -> str:
 
 def in_file(tmp_path: Path, name: str = "router") -> list[dict[str, object]]:
     return [json.loads(line) for line in written(tmp_path, name).splitlines()]
+
+
+@pytest.fixture
+def in_india(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_india")
+def test_a_moment_has_its_offset(terminal, tmp_path):
+    """In files and on a terminal in JSON alike, also what libraries log: else nobody could compare two machines'."""
+    before = time.time() - 0.001
+    set_up("info", Form.JSON, Rotation())
+    structlog.get_logger("router").info("one")
+    structlog.get_logger(AUDIT).info("two")
+    logging.getLogger("another").warning("three")
+    lines = [*in_file(tmp_path), *in_file(tmp_path, "audit"), *map(json.loads, terminal.getvalue().splitlines())]
+    assert len(lines) == 5
+    for each in lines:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+05:30", str(each["timestamp"]))
+        assert before <= datetime.fromisoformat(str(each["timestamp"])).timestamp() <= time.time()
 
 
 def test_a_sentence_with_its_details(terminal, tmp_path):
