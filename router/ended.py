@@ -70,7 +70,7 @@ class Ended:
             self._access.write(record)
         if record.error in AT_LIMIT:
             said = LimitError(record.outcome.partition(AGAIN)[0])
-            self._at_limit.note(said, record.client, record.path, asyncio.get_running_loop().time())
+            self._at_limit.note(said, record.client, record.path, asyncio.get_running_loop().time(), record.id)
         elif record.outcome != ANSWERED:
             log.warning(
                 f"POST {record.path}: {printable(record.outcome)}",

@@ -323,7 +323,7 @@ class Client(asyncio.Protocol):
                 head, self._id, body, self._caller, http11=True, keep_alive=head.keep_alive, texts=texts
             )
         except RouterError as error:
-            lane.note_refusal(error, head.path, self._transport)
+            lane.note_refusal(error, head.path, self._transport, self._id)
             keep_alive = head.keep_alive and not lane.rules.draining
             cors = self._caller.lines(head.path, lane.loop.time())
             self.write(error_answer(error, head.path, self._id, keep_alive=keep_alive, cors=cors))
@@ -338,7 +338,7 @@ class Client(asyncio.Protocol):
     def _turn_away(self, error: RouterError, path: str, cors: bytes = b"") -> None:
         """Refuse a request whose body hasn't been read, and let the client read that before the connection closes."""
         id_ = self._id or self._lane.rules.new_id()
-        self._lane.note_refusal(error, path, self._transport)
+        self._lane.note_refusal(error, path, self._transport, id_)
         self.write(error_answer(error, path, id_, keep_alive=False, cors=cors))
         self._linger()
 

@@ -93,9 +93,11 @@ class Lane:
         for connection in list(self.connections):
             connection.refuse_unread(error)
 
-    def note_refusal(self, error: RouterError, path: str, transport: asyncio.BaseTransport) -> None:
+    def note_refusal(
+        self, error: RouterError, path: str, transport: asyncio.BaseTransport, request_id: str = ""
+    ) -> None:
         """Leave a trace of a request that is refused before it became an exchange."""
-        self.rules.refusals.note(error, address_of(transport), path, self.loop.time())
+        self.rules.refusals.note(error, address_of(transport), path, self.loop.time(), request_id)
 
     def receive(self, guest: Connection) -> None:
         """Take a connection for which there is no room; if there are too many such, the oldest makes way."""

@@ -159,7 +159,7 @@ class Secured(asyncio.Transport, asyncio.Protocol):
             return True
         if data[:1].isalpha():
             id_ = self._lane.rules.new_id()
-            self._refuse(ONLY_TLS, path_in(data))
+            self._refuse(ONLY_TLS, path_in(data), id_)
             self._raw.write(error_answer(BadRequestError(ONLY_TLS), path_in(data), id_, keep_alive=False))
             if self._raw.can_write_eof():
                 self._raw.write_eof()
@@ -214,8 +214,8 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         self._tls, self._cut = None, ""
         self._raw.close()
 
-    def _refuse(self, why: str, path: str) -> None:
-        self._lane.note_refusal(BadRequestError(why), path, self._raw)
+    def _refuse(self, why: str, path: str, request_id: str = "") -> None:
+        self._lane.note_refusal(BadRequestError(why), path, self._raw, request_id)
 
     # Bytes
 

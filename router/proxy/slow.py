@@ -93,7 +93,7 @@ class SlowLane:
         except RouterError as error:
             cors = self._rules.cors(head.headers)
             lines = cors if caller is None else caller.lines(head.path, self._plane.loop.time())
-            self._note(error, request, head.path)
+            self._note(error, request, head.path, id_)
             wire.write(error_answer(error, head.path, id_, keep_alive=goes_on, cors=lines))
             return Written(keep_alive=goes_on)
         return await wire.carry(Exchange(self._plane, parsed, body, wire))
@@ -172,7 +172,7 @@ class SlowLane:
     async def sign(self, request: web.Request, response: web.StreamResponse) -> None:
         """Complete the head of an answer of ours, before it is sent: one that streams is, in its handler."""
         headers = lowered(request)
-        response.headers["x-request-id"] = request.get(ID) or usable_id(headers) or self._rules.new_id()
+        response.headers["x-request-id"] = self._id_of(request, headers)
         response.headers["vary"] = "origin"
         if self._rules.draining:
             response.headers[STATE] = STOPPING
@@ -181,7 +181,7 @@ class SlowLane:
         response.headers.update(_fields(self._rules.cors(headers)))
 
     def _refuse(self, error: RouterError, request: web.Request) -> web.Response:
-        self._note(error, request, request.path)
+        self._note(error, request, request.path, self._id_of(request, lowered(request)))
         return error_response(error, request)
 
     def _refuse_path(self, request: web.Request) -> web.Response:
@@ -203,9 +203,15 @@ class SlowLane:
         response.headers["allow"] = allowed
         return response
 
-    def _note(self, error: RouterError, request: web.Request, path: str) -> None:
+    def _id_of(self, request: web.Request, headers: Headers) -> str:
+        """Give a request's id, the same each time."""
+        if ID not in request:
+            request[ID] = usable_id(headers) or self._rules.new_id()
+        return request[ID]
+
+    def _note(self, error: RouterError, request: web.Request, path: str, id_: str) -> None:
         """Leave a trace of a request that is refused before it became an exchange."""
-        self._rules.refusals.note(error, sender_of(request), path, self._plane.loop.time())
+        self._rules.refusals.note(error, sender_of(request), path, self._plane.loop.time(), id_)
 
     async def _let_in(self, request: web.Request, headers: Headers, handler: Handler) -> web.StreamResponse:
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
@@ -233,7 +239,7 @@ class SlowLane:
         elif right is Right.ADMINS:
             remote, http11 = request.remote or "", request.version >= (1, 1)
             request[ADMIN] = rules.admit_admin(headers, remote, scope, authority, http11=http11)
-            request[ID] = usable_id(headers) or rules.new_id()
+            self._id_of(request, headers)
         elif right is Right.NOBODYS:
             raise web.HTTPNotFound
 

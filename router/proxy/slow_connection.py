@@ -226,9 +226,10 @@ class SlowConnection(web.RequestHandler):
 
     def _refuse(self, error: RouterError, path: str) -> None:
         if self.transport is not None:
+            id_ = self._rules.new_id()
             if error.status < 500:
-                self._rules.refusals.note(error, address_of(self.transport), path, self._loop.time())
-            self.transport.write(error_answer(error, path, self._rules.new_id(), keep_alive=False))
+                self._rules.refusals.note(error, address_of(self.transport), path, self._loop.time(), id_)
+            self.transport.write(error_answer(error, path, id_, keep_alive=False))
 
     def log_exception(self, *args: object, **more: object) -> None:
         """Log what aiohttp meets, but not that a body isn't as its head says: its client has been told."""

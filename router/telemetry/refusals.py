@@ -3,7 +3,7 @@
 Anybody can send such requests, as many as they like. So the first of each kind is logged, with the client's address;
 what is like it, and all above `MOST_LINES` and `MOST_OF_A_CAUSE`, is counted, and told once in `WINDOW`:
 
-    refused: No valid API key: send one as 'Authorization: Bearer KEY'.  status=401  client=10.0.0.7  path=/v1/models
+    refused: No valid API key: send one as 'Authorization: Bearer KEY'.  status=401  client=10.0.0.7  path=/v1/models  …
     refused 1203 more requests within 60 s  causes=401 invalid_api_key: 1200, 413 request_too_large: 3
 
 Nothing of a key that was shown is kept or told.
@@ -43,8 +43,11 @@ class RefusalLog:
         # Since the start, by their status and the code that clients are told.
         self.refused: Counter[tuple[int, str]] = Counter()
 
-    def note(self, error: RouterError, client: str, path: str, now: float) -> None:
-        """Log or count a request that is refused with this error; `client` is its sender's address."""
+    def note(self, error: RouterError, client: str, path: str, now: float, request_id: str = "") -> None:
+        """Log or count a request that is refused with this error; `client` is its sender's address.
+
+        `request_id` is what the answer says; empty: there is none, as no request has come.
+        """
         self.tell(now)
         cause = error.status, error.code
         self.refused[cause] += 1
@@ -57,7 +60,10 @@ class RefusalLog:
         self._kinds.add(kind)
         self._lines[cause] += 1
         shown = path[:_LONGEST_PATH] or "-"
-        log.warning(f"refused: {printable(error.message)}", status=error.status, client=client or "-", path=shown)
+        which = {"request_id": request_id} if request_id else {}
+        log.warning(
+            f"refused: {printable(error.message)}", status=error.status, client=client or "-", path=shown, **which
+        )
 
     def tell(self, now: float) -> None:
         """Tell what was counted, if the window is over."""

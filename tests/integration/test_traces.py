@@ -42,6 +42,7 @@ async def router(start_router, fake):
 
 @pytest.mark.parametrize("kind", REFUSED)
 async def test_a_refusal_is_logged_with_the_clients_address(router, raw, kind):
+    """And with the id that the client is told."""
     status, request = REFUSED[kind]
     with capture_logs() as logged:
         client = await raw(router)
@@ -50,6 +51,7 @@ async def test_a_refusal_is_logged_with_the_clients_address(router, raw, kind):
     assert (answer.status, answer.headers[b"server"]) == (status, b"router")
     (said,) = [each for each in logged if each["event"].startswith("refused: ")]
     assert (said["status"], said["client"]) == (status, "127.0.0.1")
+    assert said["request_id"] == answer.headers[b"x-request-id"].decode()
 
 
 @pytest.mark.parametrize("lane", LANES)

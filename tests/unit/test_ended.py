@@ -26,6 +26,7 @@ async def test_a_key_at_its_limit_does_not_fill_the_log():
         "refused: The key 'a' is at its limit of 1 requests a minute (requests_per_minute).",
         "refused: The team 'f' is at its limit.",
     ]
+    assert {line["request_id"] for line in lines} == {"id"}
 
 
 async def test_what_went_wrong_is_told():

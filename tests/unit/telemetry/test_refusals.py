@@ -9,16 +9,26 @@ TOO_LARGE = BodyTooLargeError("Send less.")
 
 
 def test_a_refusal_is_logged_with_its_sender():
+    """And its id, if a request has come."""
     with capture_logs() as said:
-        RefusalLog().note(NO_KEY, "10.0.0.7", "/v1/models", 0.0)
+        RefusalLog().note(NO_KEY, "10.0.0.7", "/v1/models", 0.0, "id-1")
+        RefusalLog().note(NO_KEY, "10.0.0.7", "", 0.0)
     assert said == [
         {
             "event": "refused: No valid API key.",
             "status": 401,
             "client": "10.0.0.7",
             "path": "/v1/models",
+            "request_id": "id-1",
             "log_level": "warning",
-        }
+        },
+        {
+            "event": "refused: No valid API key.",
+            "status": 401,
+            "client": "10.0.0.7",
+            "path": "-",
+            "log_level": "warning",
+        },
     ]
 
 
