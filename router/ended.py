@@ -1,6 +1,8 @@
 """What is done with requests that have ended: lines in logs, figures, and what is remembered of them.
 
-Who only counts hears of them many at a time, when their lines are written (`telemetry.access`), off the hot path.
+Who only counts hears of them many at a time, when their lines are written (`telemetry.access`), off the hot path. Only
+what a key with limits has used is counted at once, in the turn of the loop in which the request ends: the key's next
+request is judged by it.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from router.core.ending import Ending
+from router.core.ending import Ending, told_by
 from router.core.over_limit import AGAIN, AT_LIMIT, LimitError
 from router.core.record import ANSWERED, Record
 from router.management.budgets import Budgets
@@ -21,6 +23,7 @@ from router.telemetry.access import AccessLog
 from router.telemetry.files import Rotation
 from router.telemetry.logs import Form, printable, terminal_of
 from router.telemetry.refusals import RefusalLog
+from router.telemetry.tasks import unharmed
 from router.telemetry.traces import Traces
 
 log = structlog.get_logger("router")
@@ -49,7 +52,7 @@ class Ended:
     def count(self, usage: Usage, charging: Charging) -> None:
         """Have it hear of all that is used, and limits of keys of what each has used."""
         self.usage, self.budgets = usage, Budgets(charging, usage)
-        self.counters.append(usage.count)
+        self.counters.append(self._count_use)
 
     def start(self, folder: Path) -> None:
         """Write the access log from now on: in this folder, and on the terminal, if there is one."""
@@ -65,6 +68,8 @@ class Ended:
 
     def take(self, record: Record) -> None:
         """Write a line for a request, and a warning for one that went wrong."""
+        if record.charge is not None:
+            unharmed("usage", self._settle, record)
         self.recent.add(record)
         if self._access is not None:
             self._access.write(record)
@@ -82,6 +87,14 @@ class Ended:
                 attempts=record.attempts,
                 request_id=record.id,
             )
+
+    def _settle(self, record: Record) -> None:
+        self.usage.count(record, told_by(record))
+
+    def _count_use(self, record: Record, said: Ending) -> None:
+        """Count what a request has used that was not settled at its end."""
+        if record.charge is None:
+            self.usage.count(record, said)
 
     def _count(self, record: Record, said: Ending) -> None:
         for each in self.counters:

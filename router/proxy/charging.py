@@ -1,8 +1,9 @@
 """What limits of keys have to do with an exchange: its charge, the calendar, and the lines of its answer's head.
 
 A request of a key that has limits, or whose team has, is charged (`core.accounts`) when its exchange starts. What it
-generates is charged when the clock looks at all exchanges, and at its end. It is settled with its record, off the hot
-path. Other requests have no charge, and nothing of this is done for them.
+generates is charged when the clock looks at all exchanges, and at its end. It is settled with its record, in the same
+turn of the loop (`router.ended`), so that no later request is judged by an estimate of it. Other requests have no
+charge, and nothing of this is done for them.
 """
 
 import re
