@@ -98,12 +98,13 @@ APIS = frozenset({
 
 SPECULATIVE = ("n_max", "n_min", "p_min", "type", "types", "ngram_size_n", "ngram_size_m", "ngram_min_hits")
 PRIVATE = frozenset({
-    "n_discard", "n_cache_reuse", "id_slot", "slot_id",
+    "n_discard", "n_cache_reuse", "id_slot", "slot_id", "response_fields",
     "chat_template", "chat_format", "chat_parser", "generation_prompt", "grammar_lazy", "grammar_triggers",
     "grammar_type", "parse_tool_calls", "preserved_tokens", "thinking_forced_open", "backend_sampling", "lora",
     "speculative", *(f"speculative.{name}" for name in SPECULATIVE),
 })  # fmt: skip
-"""Fields of tools/server/server-schema.cpp that reach into its memory, or that its own templates fill in."""
+"""Fields of tools/server/server-schema.cpp that reach into its memory, that its own templates fill in, or that leave its
+counts of tokens out of its answers."""
 
 Prompts = Annotated[
     list[int | Text | Annotated[list[int | Text], msgspec.Meta(min_length=1)] | dict[str, object]],

@@ -2,7 +2,7 @@
 
 Most engines tell how many tokens a stream had only if `stream_options.include_usage` asks for that, in an event of its
 own before the end mark, with `choices: []`. Many clients take the first of the choices unseen, and break there. So for
-those that didn't ask, `asking` writes the field into the request, and `UsageTaker` takes the event out of the answer:
+those that didn't ask, whatever else they say in that field, `asking` writes the field into the request, and `UsageTaker` takes the event out of the answer:
 
 1. Most pieces end with an event that can't be it: they pass as they are, after a look at their last bytes.
 2. The event is replaced by a comment of the same length, which clients skip. So the chunks that an engine puts its
@@ -40,8 +40,9 @@ MOST_HELD: Final = 8 * 1024
 MOST_SAID: Final = 16 * 1024
 """Bytes of an error that are read."""
 
+_NAME: Final = "stream_options"
 _FIELD: Final = b'"stream_options"'
-_ASKS: Final = b'{"stream_options":{"include_usage":true},'
+_ASKS: Final = b',"stream_options":{"include_usage":true}}'
 _MARK: Final = b'"choices":[]'
 _SPACED: Final = b'"choices": []'
 _USUAL: Final = (b"}]}\n\n", b"}]}\n\n\r\n", b'"usage":null}\n\n', b'"usage":null}\n\n\r\n')
@@ -59,6 +60,9 @@ class _Event(msgspec.Struct):
 
 
 _read = msgspec.json.Decoder(_Event).decode
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_options_of = msgspec.json.Decoder(dict[str, object]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def asks_usage(
@@ -76,7 +80,7 @@ def asks_usage(
         not request.stream
         or request.head.path not in PATHS
         or (request.texts is not None and request.texts.goes_on)
-        or _FIELD in body
+        or (_FIELD in body and _asks_itself(body))
         or REFUSED in omissions.of(candidate, plane.loop.time())
     ):
         return False
@@ -90,8 +94,30 @@ def asks_usage(
 
 
 def asking(body: bytes) -> bytes:
-    """Write into a body, which is an object with fields, that its stream is to tell its usage."""
-    return body[: body.find(b"{")] + _ASKS + body[body.find(b"{") + 1 :]
+    """Write into a body, which is an object with fields, that its stream is to tell its usage.
+
+    It stands last: of two fields with one name, however that is written, servers take the last one.
+    """
+    if _FIELD in body:
+        fields = _fields_of(body)
+        options = _options(fields.pop(_NAME, None))
+        options["include_usage"] = True
+        fields[_NAME] = msgspec.Raw(_encode(options))
+        return _encode(fields)
+    return body[: body.rfind(b"}")] + _ASKS
+
+
+def _asks_itself(body: bytes) -> bool:
+    """Tell whether a client asks for its stream's usage, or its request can't be read: then that is the backend's."""
+    try:
+        return _options(_fields_of(body).get(_NAME)).get("include_usage") is True
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
+
+
+def _options(said: msgspec.Raw | None) -> dict[str, object]:
+    """Read the field; whatever is no object says nothing."""
+    return _options_of(said) if said is not None and bytes(said)[:1] == b"{" else {}
 
 
 class UsageTaker(Between):

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -243,4 +244,52 @@ def test_any_other_error_is_told(attempt, taker, refusals):
 def test_a_body_that_asks(body):
     """All else of it stays."""
     asked = asking(body)
-    assert asked.replace(b'"stream_options":{"include_usage":true},', b"") == body
+    assert asked.replace(b',"stream_options":{"include_usage":true}', b"") == body
+    json.loads(asked)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        (b"null", {}),
+        (b"{}", {}),
+        (b"[]", {}),
+        (b'"x"', {}),
+        (b" { }", {}),
+        (b'{"include_usage":false}', {}),
+        (b'{"include_usage":null}', {}),
+        (b'{"include_usage":0}', {}),
+        (b'{"include_usage":true},"stream_options":{"include_usage":false}', {}),
+        (b'{"include_obfuscation":false}', {"include_obfuscation": False}),
+    ],
+)
+def test_a_client_does_not_choose_whether_its_stream_is_counted(said, written):
+    """Whatever it says but yes, the stream is asked; what else it says there stays."""
+    body = b'{"n":1.50,"stream_options":%s,"stream":true}' % said
+    assert not usage._asks_itself(body)
+    asked = asking(body)
+    assert json.loads(asked)["stream_options"] == {**written, "include_usage": True}
+    assert asked.count(b"stream_options") == 1
+    assert asked.startswith(b'{"n":1.50,')
+
+
+@pytest.mark.parametrize(
+    ("body", "itself"),
+    [
+        (b'{"stream_options":{"include_usage":true}}', True),
+        (b'{"stream_options":{"include_usage":false},"stream_options":{"include_usage":true}}', True),
+        (b'{"a":{"stream_options":{"include_usage":true}}}', False),
+        (b'{"stream_options":', True),
+        (b'{"stream_options":{"include_usage":1e}}', True),
+        (b'{"stream_options":{"a":%s}}' % (b"[" * 5000 + b"]" * 5000), True),
+    ],
+)
+def test_who_asks_gets_it(body, itself):
+    """At the top of the request, by the last field; what can't be read is the backend's to refuse."""
+    assert usage._asks_itself(body) is itself
+
+
+def test_a_field_by_an_escaped_name_comes_before_ours():
+    """Of two, servers take the last one."""
+    asked = asking(b'{"stream\\u005foptions":{"include_usage":false}}')
+    assert json.loads(asked) == {"stream_options": {"include_usage": True}}
