@@ -24,13 +24,20 @@ _FAILED = re.compile(rb'"status":"failed"\}(?:,"sequence_number":\d+)?\}\s*\Z')
 _OBJECT = re.compile(rb"[\s:]{1,5}(\{[^{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^{}]*)*\})")
 """An object that has objects inside, and these too, but no further ones."""
 
+_CHOICE = re.compile(rb'"index"\s*:\s*([1-9]\d{0,5})\s*,\s*"(?:message|delta|logprobs|content)"')
+"""The number of a choice that isn't the first, as llama.cpp's server writes it, and not that of a tool call."""
+
+_LIST = re.compile(rb"\}\s*\]\s*(?:0\s*)?\Z")
+"""The end of a list of answers, chunked or not."""
+
 _read = msgspec.json.Decoder(dict[str, object]).decode
 
 
 class Ending:
     """What the end of an answer says; None if it doesn't. `error`: it ends with an error, whatever its status.
 
-    `prompt_tokens` include `cached_tokens`: those that the engine had in its cache.
+    `prompt_tokens` include `cached_tokens`: those that the engine had in its cache. `choices`: the counts are of one
+    choice alone, and there are at least so many; 0: they are of all.
     """
 
     def __init__(
@@ -41,12 +48,14 @@ class Ending:
         *,
         error: bool,
         cached_tokens: int | None = None,
+        choices: int = 0,
     ) -> None:
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = completion_tokens
         self.finish_reason = finish_reason
         self.error: Final = error
         self.cached_tokens: Final = cached_tokens
+        self.choices: Final = choices
 
 
 def ending(tail: bytes) -> Ending:
@@ -64,7 +73,8 @@ def ending(tail: bytes) -> Ending:
             if prompt is not None:
                 # Anthropic's API counts them apart.
                 prompt += (cached or 0) + (_whole(usage.get("cache_creation_input_tokens")) or 0)
-    return Ending(prompt, completion, _reason(tail), error=ends_in_error(tail), cached_tokens=cached)
+    choices = _choices(tail)
+    return Ending(prompt, completion, _reason(tail), error=ends_in_error(tail), cached_tokens=cached, choices=choices)
 
 
 def told_by(record: Record) -> Ending:
@@ -103,6 +113,14 @@ def _usage(tail: bytes) -> dict[str, object]:
     at = tail.rfind(b'"timings"')
     found = _OBJECT.match(tail, at + 9) if at >= 0 else None
     return {} if found is None else _timed(_fields(found[1]))
+
+
+def _choices(tail: bytes) -> int:
+    """Tell of at least how many choices an answer with `timings` is: llama.cpp's server counts one of them alone."""
+    if b'"timings"' not in tail:
+        return 0
+    numbers = [int(number) + 1 for number in _CHOICE.findall(tail)]
+    return max(numbers, default=2 if _LIST.search(tail[-64:]) is not None else 1)
 
 
 def _timed(timings: dict[str, object]) -> dict[str, object]:

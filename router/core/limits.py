@@ -8,9 +8,9 @@
    cut: what it generates may overdraw a limit, and then the next one waits. So a limit is overrun by what the requests
    in flight use, and by no more. The tokens that a request may generate (max_tokens) aren't reserved: clients ask for
    tens of thousands, and get some hundreds, so a key could have one request in flight.
-3. When a request has ended, its place among those in flight is free at once. In the same turn of the loop it is settled,
-   once: what it has used takes the place of what was estimated. What it has used belongs to the day and the month in
-   which it began.
+3. When a request has ended, its place among those in flight is free at once. In the same turn of the loop it is
+   settled, once: what it has used takes the place of what was estimated. What it has used belongs to the day and the
+   month in which it began.
 4. A request that no backend was sent is given back to the day and the month, but not to the minute: a client that asks
    for what isn't there, again and again, is to be slowed down.
 """
@@ -296,7 +296,7 @@ class Charge:
     """What one request takes from the books of its key and its team.
 
     `prompt` and `completion` are the tokens that it is charged now. `size` is the bytes of its request, if all of them
-    are text, by which its prompt's tokens were estimated; else 0.
+    are text, by which its prompt's tokens were estimated; else 0. `choices` is how many answers it asks for.
     """
 
     def __init__(self, books: tuple[Book, ...], tokens: int, now: float) -> None:
@@ -304,6 +304,7 @@ class Charge:
         self.completion = 0
         self.cost = 0.0
         self.size = 0
+        self.choices = 1
         # Whether its money is bounded.
         self.has_budget = False
         self._books: Final = books

@@ -5,7 +5,10 @@ base64, megabytes of it, and are no text: they are told by their bytes. Texts in
 a letter that base64 lacks in every few words.
 """
 
+import re
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from router.core.apis import COUNT, GENERATES
 from router.core.outline import BASE64
@@ -26,11 +29,28 @@ MOST_SUMMED: Final = 1e5
 MOST_MODELS: Final = 1024
 """Models of which something is known."""
 
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
 _STEP: Final = 2048
 _WINDOW: Final = 256
 """A text is looked at for so many bytes in each step: base64 is noticed from two steps on."""
 
 _READS_NONE: Final = frozenset({COUNT, "/tokenize", "/detokenize", "/apply-template"})
+
+
+_CHOICES: Final = re.compile(rb'"n(?:_cmpl)?"\s*:')
+"""Names of the number of choices, llama.cpp's own one, too."""
+
+
+def choices_in(body: bytes) -> int:
+    """Tell how many choices a request asks for; 1, if that can't be read."""
+    if _CHOICES.search(body) is None:
+        return 1
+    try:
+        fields = _fields_of(body)
+        return max(1, *[int(bytes(fields.get(name, b"1")).strip(b'"')) for name in ("n", "n_cmpl")])
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
+        return 1
 
 
 def uses_tokens(path: str) -> bool:

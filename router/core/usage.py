@@ -2,7 +2,9 @@
 
 1. An answer that is whole, and says its counts: these, to the token.
 2. An error in the place of an answer has used nothing, nor has what was sent to no engine.
-3. Anything else (the client left, the engine broke off, or it doesn't count) is estimated, and marked so: the prompt
+3. llama.cpp's server counts one choice alone where a request has several prompts, or asks for several choices: the rest
+   is estimated from the events and the bytes of the answer, and nothing is learned from it.
+4. Anything else (the client left, the engine broke off, or it doesn't count) is estimated, and marked so: the prompt
    from the bytes of the request, a stream's tokens from its events, those of an answer in one piece from its time. What
    a model's tokens come to in bytes, events and seconds is learned from those of its answers that do say.
 """
@@ -35,6 +37,14 @@ _READS: Final = GENERATES | {
     "/reranking", "/v1/score", "/score", "/v2/embed", "/v2/rerank", "/classify", "/pooling",
 }  # fmt: skip
 """Paths whose answers are of tokens that a model makes, or reads."""
+
+_CHOOSES: Final = frozenset({_CHAT, "/v1/completions", "/completion", "/infill"})
+"""Paths whose answers may have several choices."""
+
+_FRAME: Final = 512
+_FRAMES: Final = {"/completion": 2048}
+_OF_CHOICE: Final = 80
+"""Bytes of an answer in one piece beside its texts: once, and for each choice, which may have all settings with it."""
 
 _ENDS: Final = 2
 """Events of a whole stream that bring no token: the one with the reason for its end, and the end mark."""
@@ -177,6 +187,8 @@ class Meter:
         if is_refused or not record.tries:
             return NONE
         if is_whole and prompt is not None and (completion is not None or record.path not in GENERATES):
+            if said.choices and _has_more(record, said.choices, completion or 0):
+                return self._estimate_all(self._of(model), record, said.choices, prompt, completion or 0)
             use = Use(prompt, min(prompt, said.cached_tokens or 0), completion or 0, estimated=False)
             self._learn(self._of(model), record, use)
             return use
@@ -195,7 +207,9 @@ class Meter:
     def _learn(self, known: Known, record: Record, use: Use) -> None:
         known.prompt.learn(record.tries[-1].size, use.prompt)
         if record.events:
-            known.events.learn(use.completion, _texts(record, is_whole=True))
+            texts = _texts(record, is_whole=True)
+            # An event with text has a token at least, whatever an engine says: other requests are estimated by this.
+            known.events.learn(max(use.completion, texts), texts)
         elif use.completion:
             known.seconds.learn(use.completion, _seconds(record))
 
@@ -206,14 +220,43 @@ class Meter:
             if record.events:
                 completion = known.events.tokens(_texts(record, is_whole=is_whole))
             elif not record.tries[-1].streams:
-                completion = known.seconds.tokens(_seconds(record))
+                completion = known.seconds.tokens(_seconds(record)) or (_by_bytes(record, 1) if is_whole else 0)
         return Use(prompt, 0, completion or 0, estimated=True)
+
+    def _estimate_all(self, known: Known, record: Record, choices: int, prompt: int, completion: int) -> Use:
+        """Estimate what all choices have used, of which one has used this."""
+        asked = choices if record.charge is None else max(choices, record.charge.choices)
+        prompt = max(prompt, known.prompt.tokens(record.tries[-1].size))
+        if record.events:
+            all_of_them = known.events.tokens(_texts(record, is_whole=True))
+        else:
+            # Not all that are asked for need be there.
+            all_of_them = max(min(completion * asked, record.sent), _by_bytes(record, asked))
+        return Use(prompt, 0, max(completion, all_of_them), estimated=True)
 
 
 def _texts(record: Record, *, is_whole: bool) -> int:
     """Tell how many events of a stream have brought text: a chat's first one says only who speaks."""
     others = (record.path == _CHAT) + (_ENDS if is_whole else 0)
     return max(0, tokens_in(record.path, record.events) - others)
+
+
+def _has_more(record: Record, choices: int, completion: int) -> bool:
+    """Tell whether an answer has more choices than the one that was counted."""
+    if record.path not in _CHOOSES:
+        return False
+    if choices > 1 or (record.charge is not None and record.charge.choices > 1):
+        return True
+    # Each event with text has a token at least; a few more may be of tool calls.
+    return record.events > 0 and _texts(record, is_whole=True) > completion * 1.25 + LEAST_SUMMED
+
+
+def _by_bytes(record: Record, choices: int) -> int:
+    """Estimate the tokens of an answer in one piece by its bytes; where these tell of each token, they say nothing."""
+    if b'"logprob":' in record.tail:
+        return 0
+    frames = _FRAME + choices * _FRAMES.get(record.path, _OF_CHOICE)
+    return max(0, round((record.sent - frames) / BYTES_A_TOKEN))
 
 
 def _seconds(record: Record) -> float:

@@ -2,7 +2,8 @@
 
 Most engines tell how many tokens a stream had only if `stream_options.include_usage` asks for that, in an event of its
 own before the end mark, with `choices: []`. Many clients take the first of the choices unseen, and break there. So for
-those that didn't ask, whatever else they say in that field, `asking` writes the field into the request, and `UsageTaker` takes the event out of the answer:
+those that didn't ask, whatever else they say in that field, `asking` writes it into the request, and `UsageTaker` takes
+the event out of the answer:
 
 1. Most pieces end with an event that can't be it: they pass as they are, after a look at their last bytes.
 2. The event is replaced by a comment of the same length, which clients skip. So the chunks that an engine puts its

@@ -197,6 +197,37 @@ def test_what_was_cached_by_llama_server():
     assert ending(b"".join(OF_LLAMA_SERVER_OLD)).cached_tokens is None
 
 
+TOOL_CALLS = (
+    b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"tool_calls":[{"index":1,"id":"x","type":"function"}]'
+    b"}}]}\n\n"
+)
+OF_COMPLETION = (
+    b'{"index":%d,"content":"Hi","tokens":[],"stop":true,"timings":{"cache_n":0,"prompt_n":3,"predicted_n":5}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("tail", "choices"),
+    [
+        (OPENAI, 0),
+        (OPENAI.replace(b'"index":0', b'"index":3'), 0),
+        (LLAMA_CPP, 1),
+        (LLAMA_CPP.replace(b'"index":0', b'"index":39'), 40),
+        (b"".join(OF_LLAMA_SERVER), 1),
+        (b"".join([TOOL_CALLS, *OF_LLAMA_SERVER]), 1),
+        (b"".join(OF_LLAMA_SERVER).replace(b'"index":0', b'"index":1', 1), 2),
+        (b'{"choices":[{"text":"Hi","index":1,"logprobs":null}],"timings":{"prompt_n":1,"predicted_n":1}}', 2),
+        (OF_COMPLETION % 0, 1),
+        (b"[%s,%s]" % (OF_COMPLETION % 0, OF_COMPLETION % 6), 7),
+        (b'...hidden","timings":{"prompt_n":3,"predicted_n":5}}]\n', 2),
+        (chunked(b'...hidden","timings":{"prompt_n":3,"predicted_n":5}}]'), 2),
+    ],
+)
+def test_of_how_many_choices_an_answer_is_of_which_one_was_counted(tail, choices):
+    """llama.cpp's server counts one alone, whose count says nothing of the others; others count all."""
+    assert ending(tail).choices == choices
+
+
 @pytest.mark.parametrize("at", range(1, len(USAGE)))
 def test_counts_that_two_chunks_part_are_not_misread(at):
     """Where a chunk ends amid the counts, they are those that were said, or none."""

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from router.core.outline import LONG, Outline
-from router.core.prompts import MOST_MODELS, Rates, generates, text_size, uses_tokens
+from router.core.prompts import MOST_MODELS, Rates, choices_in, generates, text_size, uses_tokens
 
 CHANCE = random.Random(20)  # noqa: S311 -- no secret
 IMAGE = base64.b64encode(CHANCE.randbytes(90_000)).decode()
@@ -110,3 +110,22 @@ def test_what_paths_do():
     assert not uses_tokens("/tokenize")
     assert generates("/v1/messages")
     assert not generates("/v1/embeddings")
+
+
+@pytest.mark.parametrize(
+    ("body", "choices"),
+    [
+        (b'{"messages":[]}', 1),
+        (b'{"n":3}', 3),
+        (b'{"n_cmpl" : 4, "n": 2}', 4),
+        (b'{"n":"5"}', 5),
+        (b'{"n":null}', 1),
+        (b'{"n":-7}', 1),
+        (b'{"n":', 1),
+        (b'{"tools":[{"n":100}]}', 1),
+        (b'{"prompt":"\\"n\\":100"}', 1),
+    ],
+)
+def test_how_many_choices_are_asked_for(body, choices):
+    """At the top of the request; what can't be read asks for one."""
+    assert choices_in(body) == choices

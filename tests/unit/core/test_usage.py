@@ -4,6 +4,7 @@ import pytest
 
 from router.core import usage
 from router.core.ending import Ending
+from router.core.limits import Charge
 from router.core.record import ANSWERED, Record
 from router.core.timeline import Try
 from router.core.usage import FREE, Line, Meter, Price, Rate, Sum, Use, cost
@@ -21,9 +22,16 @@ def record(
     asked: int = 400,
     streams: bool = False,
     seconds: float | None = 2.0,
+    sent: int = 10,
+    tail: bytes = b"",
+    choices: int | None = None,
 ) -> Record:
     tries = () if seconds is None else (Try("b", None, 0.5, 0.6, 0.7, 0.5 + seconds, status, outcome, asked, streams),)
-    return Record("id", path, "m", "b", status, outcome, 1, None, 9.0, 10, events, b"", tries=tries)
+    charge = None
+    if choices is not None:
+        charge = Charge((), 1, 0.0)
+        charge.choices = choices
+    return Record("id", path, "m", "b", status, outcome, 1, None, 9.0, sent, events, tail, tries=tries, charge=charge)
 
 
 def left(**more: Any) -> Record:
@@ -35,8 +43,10 @@ def used(meter: Meter, model: str, of: Record, told: Ending) -> tuple[int, int, 
     return use.prompt, use.cached, use.completion, use.estimated
 
 
-def said(prompt: int | None, completion: int | None, cached: int | None = None, *, error: bool = False) -> Ending:
-    return Ending(prompt, completion, "stop", error=error, cached_tokens=cached)
+def said(
+    prompt: int | None, completion: int | None, cached: int | None = None, *, error: bool = False, choices: int = 0
+) -> Ending:
+    return Ending(prompt, completion, "stop", error=error, cached_tokens=cached, choices=choices)
 
 
 def test_what_the_engine_counted_counts():
@@ -163,3 +173,51 @@ def test_a_sum():
     assert (total.requests, total.estimated, total.prompt, total.cached) == (2, 1, 22, 4)
     assert (total.completion, total.cost) == (70, 0.75)
     assert repr(Use(10, 4, 30, estimated=True)) == "<Use: about 10 tokens, 4 of them cached, and 30>"
+
+
+@pytest.mark.parametrize(
+    ("of", "told", "use"),
+    [
+        # 40 prompts, of which one was counted, in a stream.
+        ({"path": "/v1/completions", "events": 2040, "streams": True}, (6, 50, 1), (100, 0, 2038, True)),
+        # In one piece: by the number of its last choice, or by its bytes if these are more.
+        ({"path": "/v1/completions", "sent": 9000}, (6, 50, 40), (100, 0, 2000, True)),
+        ({"path": "/v1/completions", "sent": 99_712}, (6, 1, 40), (100, 0, 24_000, True)),
+        ({"path": "/v1/completions", "sent": 99_712, "tail": b'{"logprob":-1.5}'}, (6, 1, 40), (100, 0, 40, True)),
+        ({"path": "/completion", "sent": 70_000}, (6, 50, 40), (100, 0, 2000, True)),
+        # As the request says, where the answer's end doesn't.
+        ({"choices": 2, "sent": 5000}, (120, 500, 1), (120, 0, 1082, True)),
+        ({"choices": 2, "sent": 4000}, (24, 500, 1), (100, 0, 1000, True)),
+        ({"choices": 1000, "sent": 700}, (24, 100, 1), (100, 0, 700, True)),
+        # One choice, to the token: also with some events more than tokens; and whatever others count.
+        ({"choices": 1, "sent": 5000}, (12, 50, 1), (12, 0, 50, False)),
+        ({"events": 70, "streams": True}, (12, 50, 1), (12, 0, 50, False)),
+        ({"events": 75, "streams": True}, (12, 50, 1), (100, 0, 72, True)),
+        ({"events": 2040, "streams": True}, (12, 50, 0), (12, 0, 50, False)),
+        ({"choices": 2}, (12, 50, 0), (12, 0, 50, False)),
+        ({"path": "/v1/embeddings"}, (12, None, 3), (12, 0, 0, False)),
+    ],
+)
+def test_all_choices_count_where_the_engine_counts_one(of, told, use):
+    """As llama.cpp's server does."""
+    prompt, completion, choices = told
+    assert used(Meter(), "m", record(**of), said(prompt, completion, choices=choices)) == use
+
+
+def test_nothing_is_learned_from_counts_of_one_choice():
+    """Nor from any that tell of fewer tokens than events: all keys' broken streams are estimated by that."""
+    meter = Meter()
+    for _ in range(3):
+        several = record(path="/v1/completions", events=2040, streams=True)
+        used(meter, "m", several, said(6, 50, choices=40))
+        used(meter, "m", several, said(100, 50))
+    assert used(meter, "m", left(events=1718, streams=True), said(None, 1718)) == (100, 0, 1717, True)
+
+
+def test_a_whole_answer_without_counts_is_estimated_by_its_bytes_until_its_time_says_something():
+    """It is there, after all."""
+    meter = Meter()
+    assert used(meter, "m", record(sent=2192), NOTHING) == (100, 0, 400, True)
+    assert used(meter, "m", left(sent=2192), NOTHING) == (100, 0, 0, True)
+    used(meter, "m", record(), said(100, 40))
+    assert used(meter, "m", record(sent=2192), NOTHING) == (100, 0, 40, True)

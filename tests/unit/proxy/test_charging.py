@@ -119,7 +119,8 @@ async def test_an_answer_in_one_piece_is_charged_by_its_bytes_until_it_is_counte
     wire.body(b"x" * 656)
     wire.end()
     assert scene.book.day.sums.tokens == PROMPT + 100
-    assert scene.settled() == (1, PROMPT)
+    # Less what stands around a text.
+    assert scene.settled() == (1, PROMPT + 16)
     scene.plane.close()
 
 
@@ -462,4 +463,16 @@ async def test_a_count_of_tokens_uses_none():
     request = Request(head, "id-1", "m", scene.caller, 0, stream=False, credentials=b"", http11=True, keep_alive=True)
     Exchange(scene.plane, request, BODY, Client()).charge(BODY)
     assert (scene.book.day.sums.requests, scene.book.day.sums.tokens) == (1, 0)
+    scene.plane.close()
+
+
+async def test_how_many_choices_a_request_asks_for_is_noted():
+    """Some engines count one of them."""
+    scene = Charged("a")
+    head = describe_request(b"/v1/chat/completions", (), keep_alive=True)
+    request = Request(head, "id-1", "m", scene.caller, 0, stream=False, credentials=b"", http11=True, keep_alive=True)
+    body = b'{"n":3}'
+    Exchange(scene.plane, request, body, Client()).charge(body)
+    assert request.charge is not None
+    assert request.charge.choices == 3
     scene.plane.close()
