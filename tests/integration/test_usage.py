@@ -163,10 +163,12 @@ async def test_a_stream_that_costs_is_counted_though_its_client_does_not_ask(sta
     async with Strict() as engine:
         router = await start_router([{"url": engine.url, "models": ["demo"], "price": {"output": 10}}])
         ask = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
-        unasked, asked = [await text_of(session, router, body) for body in (ask, ask | ASKS)]
-        found = await told(router, 2)
+        bodies = ask, ask | {"stream_options": {"include_usage": False}}, ask | ASKS
+        unasked, refused, asked = [await text_of(session, router, body) for body in bodies]
+        found = await told(router, 3)
     assert (found["total"]["estimated"], found["total"]["cost"] > 0) == (0, True)
-    assert found["total"]["completion_tokens"] % 2 == 0
+    assert found["total"]["completion_tokens"] % 3 == 0
+    assert '"usage"' not in refused
     assert '"usage"' in asked
     assert '"usage"' not in unasked
     assert unasked.endswith("data: [DONE]\n\n")
