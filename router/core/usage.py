@@ -253,7 +253,7 @@ def _has_more(record: Record, choices: int, completion: int) -> bool:
 
 def _by_bytes(record: Record, choices: int) -> int:
     """Estimate the tokens of an answer in one piece by its bytes; where these tell of each token, they say nothing."""
-    if b'"logprob":' in record.tail:
+    if b'"logprob":' in record.tail or b'"prob":' in record.tail:
         return 0
     frames = _FRAME + choices * _FRAMES.get(record.path, _OF_CHOICE)
     return max(0, round((record.sent - frames) / BYTES_A_TOKEN))

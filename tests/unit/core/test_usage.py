@@ -184,6 +184,7 @@ def test_a_sum():
         ({"path": "/v1/completions", "sent": 9000}, (6, 50, 40), (100, 0, 2000, True)),
         ({"path": "/v1/completions", "sent": 99_712}, (6, 1, 40), (100, 0, 24_000, True)),
         ({"path": "/v1/completions", "sent": 99_712, "tail": b'{"logprob":-1.5}'}, (6, 1, 40), (100, 0, 40, True)),
+        ({"path": "/completion", "sent": 99_712, "tail": b'{"prob":0.5}'}, (6, 1, 40), (100, 0, 40, True)),
         ({"path": "/completion", "sent": 70_000}, (6, 50, 40), (100, 0, 2000, True)),
         # As the request says, where the answer's end doesn't.
         ({"choices": 2, "sent": 5000}, (120, 500, 1), (120, 0, 1082, True)),
