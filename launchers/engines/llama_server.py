@@ -103,8 +103,7 @@ PRIVATE = frozenset({
     "grammar_type", "parse_tool_calls", "preserved_tokens", "thinking_forced_open", "backend_sampling", "lora",
     "speculative", *(f"speculative.{name}" for name in SPECULATIVE),
 })  # fmt: skip
-"""Fields of tools/server/server-schema.cpp that reach into its memory, or that its own templates fill in; and one that
-leaves its counts of tokens out of its answers."""
+"""Fields of tools/server/server-schema.cpp that reach into its memory, are its templates' own, or hide its counts."""
 
 Prompts = Annotated[
     list[int | Text | Annotated[list[int | Text], msgspec.Meta(min_length=1)] | dict[str, object]],
