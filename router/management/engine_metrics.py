@@ -1,12 +1,14 @@
 """Engines' own metrics, each with the label `backend`: read from every launched engine at once, within bounds.
 
 An engine that doesn't answer, says too much, or has no such page is left out, and costs no other one anything. What an
-engine writes is looked at line by line: a line that is no sample, or whose metric is one of the router's, is left out.
+engine writes is looked at line by line: a line that is no sample, or whose metric is one of the router's, is left out. So is
+one that Prometheus would refuse: it would drop the whole scrape, with the router's own figures.
 """
 
 import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from typing import Final
 
 from router.core.catalog import Backend
@@ -33,6 +35,9 @@ _SAMPLE: Final = re.compile(
 )
 _COMMENT: Final = re.compile(rf"# (HELP|TYPE) ({_NAME})(?:[ \t]+(.*))?")
 _SUFFIX: Final = re.compile(r"_(?:bucket|count|sum|total)\Z")
+_NUMBER: Final = re.compile(
+    r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?|nan", re.ASCII | re.IGNORECASE
+)
 _OURS: Final = frozenset(each.name for each in FAMILIES)
 
 
@@ -96,10 +101,11 @@ class Merged:
             if sample is None or not _is_number(sample[5]):
                 continue
             family = self._family(sample[1])
-            if family in _OURS or sample[1] in _OURS:
+            if not _OURS.isdisjoint((family, sample[1], _SUFFIX.sub("", sample[1]))):
                 continue
-            labels = [label, *(_renamed(*each.groups()) for each in _LABEL.finditer(sample[2] or ""))]
-            self._samples.setdefault(family, []).append(f"{sample[1]}{{{','.join(labels)}}} {sample[5]}")
+            labels = _labels(sample[2] or "")
+            if labels is not None:
+                self._samples.setdefault(family, []).append(f"{sample[1]}{{{','.join((label, *labels))}}} {sample[5]}")
 
     def _family(self, name: str) -> str:
         """Tell which metric a sample is of: a part of a histogram, or of a summary, has a name of its own."""
@@ -120,17 +126,23 @@ class Merged:
             yield from samples
 
 
-def _renamed(name: str, value: str) -> str:
-    """Write a label of an engine's; one that has the name of ours gets another, as Prometheus names it."""
-    return f"{'exported_' * (name == 'backend')}{name}={value}"
+def _labels(written: str) -> list[str] | None:
+    """Write an engine's labels; one that has the name of ours gets another, as Prometheus names it.
+
+    None: Prometheus would refuse them, as two have one name, or a name is kept for Prometheus itself.
+    """
+    found: dict[str, str] = {}
+    for name, value in _LABEL.findall(written):
+        said = "exported_backend" if name == "backend" else name
+        if said in found or said.startswith("__"):
+            return None
+        found[said] = value
+    return [f"{name}={value}" for name, value in found.items()]
 
 
 def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return "_" not in word
+    """Tell whether Prometheus reads it: not as much as Python does, and nothing too large for a float."""
+    return _NUMBER.fullmatch(word) is not None and ("n" in word.lower() or isfinite(float(word)))
 
 
 def _escaped(value: str) -> str:

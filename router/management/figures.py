@@ -19,6 +19,7 @@ from router.proxy.plane import Plane
 from router.telemetry import families
 from router.telemetry.families import Family
 from router.telemetry.files import losses
+from router.telemetry.logs import NAMES
 from router.telemetry.metrics import Metrics, Point
 from router.telemetry.refusals import RefusalLog
 from router.telemetry.tasks import aside
@@ -111,7 +112,7 @@ class Figures:
             yield families.RELOADS, [(("applied",), applied), (("refused",), refused)]
             yield families.RELOAD_GOOD, [((), int(last is None or not last.problems))]
             yield families.RELOAD_AT, [((), last.at)] if last is not None else []
-        yield families.LOST_LINES, [((name,), lines) for name, lines in sorted(losses().items())]
+        yield families.LOST_LINES, [((name,), lines) for name, lines in sorted(losses(NAMES).items())]
         ends = self.certificates.ends
         yield families.CERTIFICATE, [((), ends)] if ends is not None else []
         process = machine.process()

@@ -11,7 +11,7 @@ from router.management.engine_metrics import EngineMetrics
 from router.management.figures import Figures
 from router.management.serving import asked_of
 from router.proxy.plane import Plane
-from router.telemetry.exposition import OPENMETRICS, TEXT, exposition
+from router.telemetry.exposition import OPENMETRICS, TEXT, exposition, wants_openmetrics
 
 
 class CatalogNames:
@@ -51,8 +51,8 @@ class Scrapes:
 
         Engines' own metrics are in Prometheus's text form, so with them, all of it is.
         """
-        asked, accept = await asked_of(request, MetricsAsked), request.headers.get("accept", "")
-        openmetrics = not asked.engines and "application/openmetrics-text" in accept
+        asked, accept = await asked_of(request, MetricsAsked), ",".join(request.headers.getall("accept", ()))
+        openmetrics = not asked.engines and wants_openmetrics(accept)
         self._figures.counted.tidy(asyncio.get_running_loop().time())
         pages = asyncio.create_task(self._engines.pages()) if asked.engines else None
         body = await exposition(await self._figures.points(), openmetrics=openmetrics)

@@ -5,6 +5,7 @@ router that nobody scrapes has no memory to spare for it.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -23,9 +24,25 @@ AT_ONCE: Final = 64
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
+_RANGE: Final = re.compile(r"([a-z*]+/[a-z*.+-]+)((?:;[^,;]*)*)")
+_WEIGHT: Final = re.compile(r";q=([01](?:\.[0-9]*)?)(?:;|\Z)")
+
 _END: Final = b"# EOF\n"
 
 Write = Callable[[Family, Sequence[Point]], bytes]
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Tell from the header `Accept` whether a client would rather have OpenMetrics, which it must name."""
+    weights: dict[str, float] = {}
+    for each in re.sub(r"[ \t]", "", accept.lower()).split(","):
+        said = _RANGE.fullmatch(each)
+        if said is not None:
+            weight = _WEIGHT.search(said[2])
+            found = float(weight[1]) if weight is not None else 0.0 if ";q=" in said[2] else 1.0
+            weights[said[1]] = max(found, weights.get(said[1], 0.0))
+    text = next((weights[kind] for kind in ("text/plain", "text/*", "*/*") if kind in weights), 0.0)
+    return 0.0 < weights.get("application/openmetrics-text", 0.0) >= text
 
 
 async def exposition(

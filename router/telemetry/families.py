@@ -271,7 +271,7 @@ LOST_LINES: Final = Family(
     "router_log_lines_lost_total",
     COUNTER,
     ("log",),
-    "Lines that a log could not take, as its disk was full, gone or too slow. A log is there from its first line on.",
+    "Lines that a log could not take, as its disk was full, gone or too slow. Each log is there from the start.",
 )
 CERTIFICATE: Final = Family(
     "router_certificate_expiry_timestamp_seconds",

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -287,9 +287,12 @@ class _Writer:
 _WRITER: Final = _Writer()
 
 
-def losses() -> Counter[str]:
-    """Tell how many lines each log could not take since the start, by its file's name without `.log`."""
-    found: Counter[str] = Counter()
+def losses(names: Iterable[str] = ()) -> Counter[str]:
+    """Tell how many lines each log could not take since the start, by its file's name without `.log`.
+
+    Those of these names are there from the start.
+    """
+    found = Counter(dict.fromkeys(names, 0))
     for each in _WRITER.known:
         found[each.path.stem] += each.lost
     return found

@@ -99,6 +99,8 @@ async def test_requests_and_backends(start_router, fake, session, scrape):
     assert page.of("router_backend_up", backend="dead") == 0
     assert page.of("router_backend_health", backend="dead", health="down") == 1
     assert page.of("router_stalls_total") == 0
+    for name in ("access", "audit", "models", "router", "system"):
+        assert page.of("router_log_lines_lost_total", log=name) >= 0
     assert page.of("router_build_info", compiled="false") == 1
     assert page.of("process_open_fds") < page.of("process_max_fds")
 

@@ -62,21 +62,31 @@ vllm:ttft_seconds_sum{backend="t\\"wo"} 1.5e+00
         ('a{x="a,backend=b} 7"} +Inf', 'a{backend="b",x="a,backend=b} 7"} +Inf'),
         ('a{backend="c"} 1', 'a{backend="b",exported_backend="c"} 1'),
         (r'a{x="\"\\\n"} 1', r'a{backend="b",x="\"\\\n"} 1'),
+        ('a{backend="c",exported_backend="d"} 1', ""),
+        ('a{exported_backend="d",backend="c"} 1', ""),
+        ('a{x="1",x="1"} 1', ""),
+        ('a{__name__="router_backend_up"} 1', ""),
         ("a", ""),
         ("a x", ""),
+        ("a -nan", ""),
+        ("a ١", ""),
+        ("a 1e999", ""),
+        ("a -.5e-3", 'a{backend="b"} -.5e-3'),
+        ("a -Infinity", 'a{backend="b"} -Infinity'),
         ("a 1_0", ""),
         ("1a 1", ""),
         ('a{x="1} 1', ""),
         ('a{x="1"} 1 # {trace="x"} 1', ""),
         ("router_backend_up 1", ""),
         ('router_requests_total{backend="b"} 1', ""),
+        ('router_request_duration_seconds_bucket{le="1"} 1', ""),
         ("process_cpu_seconds_total 1", ""),
         ("<html>", ""),
         ("", ""),
     ],
 )
 def test_a_line(line, written):
-    """A sample gets its backend; what is none, or would be one of the router's, is left out."""
+    """A sample gets its backend; what is none, is refused by Prometheus, or would be the router's, is left out."""
     assert merged(("b", line)) == (f"{written}\n" if written else "")
 
 

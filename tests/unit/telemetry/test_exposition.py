@@ -10,7 +10,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.telemetry import exposition as module
-from router.telemetry.exposition import exposition
+from router.telemetry.exposition import exposition, wants_openmetrics
 from router.telemetry.families import Family
 from router.telemetry.metrics import Histogram, Point
 
@@ -74,6 +74,32 @@ async def test_a_parser_reads_what_was_written(is_open, parse):
         f"name {n}": float(n) for n in range(500)
     }
     assert len(families["router_took_seconds"].samples) == 50 * 6
+
+
+OPEN, TEXT = "application/openmetrics-text", "text/plain"
+
+
+@pytest.mark.parametrize(
+    ("accept", "wants"),
+    [
+        (f"{OPEN};version=1.0.0;q=0.5,{OPEN};version=0.0.1;q=0.4,{TEXT};version=0.0.4;q=0.3,*/*;q=0.1", True),
+        (OPEN, True),
+        (f"{TEXT}, {OPEN.upper()} ; version=1.0.0", True),
+        (f"{TEXT};version=0.0.4;q=1,{OPEN};q=0", False),
+        (f"{TEXT};q=1,{OPEN};q=0.1", False),
+        (f"{TEXT};q=0,{OPEN};q=0.1,*/*", True),
+        (f"text/*;q=0.5,{OPEN};q=0.4", False),
+        (f"{OPEN};q=0.000", False),
+        (f"{OPEN};q=wrong", False),
+        (f"x{OPEN}, {OPEN}x", False),
+        ("*/*", False),
+        ("", False),
+        (";,=", False),
+    ],
+)
+def test_the_form_that_a_client_would_rather_have(accept, wants):
+    """By its weights; OpenMetrics only if it is named."""
+    assert wants_openmetrics(accept) is wants
 
 
 async def test_others_have_their_turn():
