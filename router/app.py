@@ -283,10 +283,12 @@ class App:
         slow = self.listener.slow
         surface = Surface(self.plane, slow.may_look, slow.shows_key, slow.key_of)
         ollama = Ollama(lambda: self.plane.catalog, self.fleet.models_told, surface.abilities_of, slow.key_of)
-        counted, machine = Metrics(CatalogNames(self.plane)), self._historian.machine
+        names, machine = CatalogNames(self.plane), self._historian.machine
+        counted, refusals = Metrics(names), self.rules.refusals
         figures = Figures(
-            counted, self.plane, self.fleet, machine, self.rules.refusals, self.reloader, self.certificates
+            counted, self.plane, self.fleet, machine, refusals, self.reloader, self.certificates, self._ended.flush
         )
+        self._ended.traces.names = names
         self._ended.counters.append(counted.ended)
         managed = endpoints(
             self.fleet,

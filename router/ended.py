@@ -100,6 +100,11 @@ class Ended:
         for each in self.counters:
             each(record, said)
 
+    def flush(self) -> None:
+        """Have all that has ended until now counted: for whoever reads what was counted."""
+        if self._access is not None:
+            self._access.flush()
+
     def close(self) -> None:
         """Write the waiting records, and stop."""
         if self._access is not None:

@@ -17,8 +17,9 @@ FILE: Final = Path(__file__).parents[1] / "docs/metrics.md"
 INTRODUCTION: Final = """\
 # Metrics
 
-`GET /metrics` has the router's figures in Prometheus's text form; as OpenMetrics where the header `Accept` asks for
-that, as Prometheus does. This page is made from the code (`python -m scripts.make_metrics_docs`).
+`GET /metrics` has the router's figures in Prometheus's text form; as OpenMetrics where the header `Accept` names that,
+and with no lower weight (`q`) than plain text, as Prometheus does. All requests are counted that have ended until then.
+This page is made from the code (`python -m scripts.make_metrics_docs`).
 
 ## Have Prometheus scrape it
 
@@ -54,8 +55,9 @@ choose the data source) and rules for alerts (`alerts.yml`).
 
 With `?engines=1`, `/metrics` also has those of each launched engine that has such a page, with the label `backend`;
 a label of this name that an engine wrote is called `exported_backend`. All engines have two seconds together. One that
-doesn't answer is left out. All of it is in Prometheus's text form then. Metrics that the router has, too, such as
-`process_open_fds`, are left out of the engines' pages. In prometheus.yml it is `params: {engines: ["1"]}`.
+doesn't answer is left out, and so is a line that Prometheus would refuse, as it would refuse the whole page. All of it
+is in Prometheus's text form then. Metrics that the router has, too, such as `process_open_fds`, are left out of the
+engines' pages. In prometheus.yml it is `params: {engines: ["1"]}`.
 
 ## How many series there are
 

@@ -12,8 +12,12 @@ from router.http1.heads import Headers
 
 NAME: Final = b"traceparent"
 
-_CONTEXT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
-_LINE = re.compile(rb"(?:\A|(?<=\n))traceparent:[^\r\n]*\r\n")
+# That of version 00 has exactly 55 characters; later ones may say more.
+_CONTEXT = re.compile(
+    rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
+)
+_PARENT = re.compile(rb"(?:\A|(?<=\n))traceparent:[^\r\n]*\r\n")
+_PARENT_AND_STATE = re.compile(rb"(?:\A|(?<=\n))trace(?:parent|state):[^\r\n]*\r\n")
 
 Draw = Callable[[int], int]
 """Gives so many random bits."""
@@ -35,10 +39,14 @@ class Trace:
         self.attempts: list[int] = []
 
     def passed_on(self, lines: bytes) -> bytes:
-        """Begin an attempt; give the header lines of a request, serialised, with its span in the client's place."""
+        """Begin an attempt; give the header lines of a request, serialised, with its span in the client's place.
+
+        `tracestate` belongs to a client's trace: a new one has none.
+        """
         span = span_of(self._draw)
         self.attempts.append(span)
-        return b"%straceparent: 00-%032x-%016x-01\r\n" % (_LINE.sub(b"", lines), self.trace, span)
+        told = _PARENT if self.parent else _PARENT_AND_STATE
+        return b"%straceparent: 00-%032x-%016x-01\r\n" % (told.sub(b"", lines), self.trace, span)
 
     def end(self, record: object) -> None:
         """Note that its request has ended, with this record."""
@@ -56,9 +64,11 @@ def span_of(draw: Draw) -> int:
 
 def traced(headers: Headers, share: float, began: int, draw: Draw, ended: Ended) -> Trace | None:
     """Give a request's part of a trace; None: it isn't recorded. `share` is that of requests without a trace."""
-    for name, value in headers:
-        if name == NAME and (said := _CONTEXT.fullmatch(value)) is not None:
-            if not int(said[3], 16) & 1:
-                return None
-            return Trace(int(said[1], 16), int(said[2], 16), began, draw, ended)
+    values = [value for name, value in headers if name == NAME]
+    # Of two, none counts.
+    said = _CONTEXT.fullmatch(values[0]) if len(values) == 1 else None
+    if said is not None:
+        if not int(said[3], 16) & 1:
+            return None
+        return Trace(int(said[1], 16), int(said[2], 16), began, draw, ended)
     return Trace(draw(128) or 1, 0, began, draw, ended) if draw(32) < share * 2**32 else None

@@ -1,8 +1,8 @@
 """Engines' own metrics, each with the label `backend`: read from every launched engine at once, within bounds.
 
 An engine that doesn't answer, says too much, or has no such page is left out, and costs no other one anything. What an
-engine writes is looked at line by line: a line that is no sample, or whose metric is one of the router's, is left out. So is
-one that Prometheus would refuse: it would drop the whole scrape, with the router's own figures.
+engine writes is looked at line by line: a line that is no sample, or whose metric is one of the router's, is left out.
+So is one that Prometheus would refuse: it would drop the whole scrape, with the router's own figures.
 """
 
 import asyncio
@@ -35,9 +35,7 @@ _SAMPLE: Final = re.compile(
 )
 _COMMENT: Final = re.compile(rf"# (HELP|TYPE) ({_NAME})(?:[ \t]+(.*))?")
 _SUFFIX: Final = re.compile(r"_(?:bucket|count|sum|total)\Z")
-_NUMBER: Final = re.compile(
-    r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?|nan", re.ASCII | re.IGNORECASE
-)
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?|nan", re.ASCII | re.IGNORECASE)
 _OURS: Final = frozenset(each.name for each in FAMILIES)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -42,7 +42,7 @@ class Certified(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The parts that are looked at; `counted` has what was counted of requests."""
+    """The parts that are looked at; `counted` has what was counted of requests, and `flush` brings it up to date."""
 
     counted: Metrics
     plane: Plane
@@ -51,9 +51,11 @@ class Figures:
     refusals: RefusalLog
     reloader: Reloader | None
     certificates: Certified
+    flush: Callable[[], None]
 
     async def points(self) -> Iterator[Found]:
         """Give every family with its points; each is looked at when it is asked for."""
+        self.flush()
         worked: dict[str, float] = {}
         if pids := self.fleet.pids:
             with suppress(TimeoutError):

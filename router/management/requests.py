@@ -129,7 +129,9 @@ class Requests:
             raise NotFoundError("No request is kept: telemetry.capture is off in router.yaml.", param="id")
         kept = captures.find(asked.id)
         if kept is None:
-            raise NotFoundError("No request with this id is among those that are kept.", param="id")
+            raise NotFoundError(
+                "No request with this id is kept: others came since, or the router refused it.", param="id"
+            )
         status, answer = kept.answer()
         return CaptureTold(
             id=kept.id,

@@ -16,6 +16,9 @@ from router.http1.heads import ProtocolError
 MOST_OF_EACH: Final = 1024 * 1024
 """Bytes that are kept of a request's body, and of its answer."""
 
+PARTS: Final = 8
+"""What is kept of a body, or of an answer, is no larger than such a part of all: a large one leaves room for others."""
+
 _PIECE: Final = 100
 """Bytes that a piece of an answer takes beside its own."""
 
@@ -29,14 +32,16 @@ class Captured:
     `cut`: more of them was there than is kept.
     """
 
-    def __init__(self, id_: str, path: str, model: str, key: str, body: bytes, at: float, *, is_whole: bool) -> None:
+    def __init__(
+        self, id_: str, path: str, model: str, key: str, body: bytes, at: float, *, most: int, is_whole: bool
+    ) -> None:
         self.id: Final = id_
         self.path: Final = path
         self.model: Final = model
         self.key: Final = key
         self.at: Final = at
-        self.body: Final = body[:MOST_OF_EACH]
-        self.cut = len(body) > MOST_OF_EACH or not is_whole
+        self.body: Final = body[:most]
+        self.cut = len(body) > most or not is_whole
         self.pieces: list[bytes] = []
         self.size = len(self.body)
         self.is_kept = True
@@ -56,7 +61,7 @@ class Captured:
 
 
 class Captures:
-    """The last requests, at most `most` of them, and about `size` bytes."""
+    """The last requests, at most `most` of them, and about `size` bytes; of each, a quarter of that at most."""
 
     def __init__(self, most: int, size: int, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -64,6 +69,10 @@ class Captures:
         self._size = 0
         self._most = most
         self._most_size = size
+
+    @property
+    def _most_of_each(self) -> int:
+        return min(MOST_OF_EACH, self._most_size // PARTS)
 
     def set_up(self, most: int, size: int) -> None:
         """Take other bounds."""
@@ -74,7 +83,7 @@ class Captures:
         self, id_: str, path: str, model: str, key: str, body: bytes, *, is_whole: bool
     ) -> Callable[[bytes], None]:
         """Keep a request; give what takes the pieces of its answer. `is_whole`: none of its texts is kept elsewhere."""
-        kept = Captured(id_, path, model, key, body, self._clock(), is_whole=is_whole)
+        kept = Captured(id_, path, model, key, body, self._clock(), most=self._most_of_each, is_whole=is_whole)
         self._kept.append(kept)
         self._size += kept.size
         self._drop()
@@ -82,7 +91,7 @@ class Captures:
         def take(data: bytes) -> None:
             if not kept.is_kept:
                 return
-            room = len(kept.body) + MOST_OF_EACH - kept.size
+            room = len(kept.body) + self._most_of_each - kept.size
             kept.cut = kept.cut or len(data) > room
             if room > 0:
                 kept.pieces.append(data[:room])

@@ -20,7 +20,7 @@ WINDOW: Final = 60.0
 
 MOST_KINDS: Final = 200
 
-VARIES: Final = frozenset({"attempts", "exc_info", "lost", "pid", "request_id", "seconds"})
+VARIES: Final = frozenset({"attempts", "exc_info", "lost", "opentelemetry", "pid", "request_id", "seconds"})
 
 ALWAYS: Final = frozenset({"backend is down"})
 """Said each time: what was true in between was said, too."""

@@ -3,8 +3,10 @@
 Spans are made of a request's record after its end, and sent by a thread of OpenTelemetry's SDK, which drops what it
 can't send. Nothing of that is imported before traces are asked for (`.[otel]`). Names and attributes are those of
 OpenTelemetry's conventions for HTTP and GenAI, and `router.*` for what these don't know. What was said is in none.
+Spans are grouped by their names, so these have nothing that a client writes.
 """
 
+import logging
 import random
 import threading
 import time
@@ -14,15 +16,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
-from router.core.apis import api_of
+from router.core.apis import POSTED, api_of
 from router.core.ending import Ending
 from router.core.record import ANSWERED, Record
-from router.core.timeline import NEVER
+from router.core.timeline import NEVER, SLOWER, Try
 from router.core.trace import Ended, Trace, span_of, traced
 from router.http1.heads import Headers
+from router.telemetry import families
+from router.telemetry.metrics import Names, outcome_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
+    from requests import Response, Session
 
 log = structlog.get_logger("router")
 
@@ -46,6 +51,11 @@ _OPERATIONS: Final = {
     "/api/embed": "embeddings",
     "/api/embeddings": "embeddings",
 }
+
+_WITH_THE_REQUEST: Final = frozenset({
+    families.CANCELLED, families.CLIENT_LEFT, families.ENGINE_ERROR, families.ENGINE_TIMEOUT, families.STOPPING,
+})  # fmt: skip
+"""Outcomes that a request shares with its last attempt."""
 
 _NANO: Final = 10**9
 
@@ -74,6 +84,7 @@ class Traces:
         self._draw = random.Random().getrandbits  # noqa: S311 -- ids keep no secret
         self._exporter: _Exporter | None = None
         self._ended: Ended = {}
+        self.names: Names | None = None
 
     def set_up(self, endpoint: str, share: float) -> Tracing | None:
         """Take settings; give what begins a request's trace, None if there are none. An empty endpoint is none."""
@@ -98,7 +109,8 @@ class Traces:
         """Have the spans of a request sent that was traced."""
         known = self._ended.pop(id(record), None) if self._ended else None
         if known is not None and self._exporter is not None:
-            for span in spans(record, known[1], said, self._draw):
+            model, route = ("", "") if self.names is None else self.names.meant(record.model, record.backend)
+            for span in spans(record, known[1], said, self._draw, route or model):
                 self._exporter.send(known[1], span)
 
     def close(self) -> None:
@@ -108,13 +120,22 @@ class Traces:
             exporter.close()
 
 
-def spans(record: Record, trace: Trace, said: Ending, draw: Callable[[int], int]) -> Iterator[Span]:
-    """Give the spans of a request, its own first."""
+def spans(record: Record, trace: Trace, said: Ending, draw: Callable[[int], int], known: str) -> Iterator[Span]:
+    """Give the spans of a request, its own first. `known` is its model or route, as router.yaml has it; empty: none."""
     operation = _OPERATIONS.get(record.path, "")
-    name = f"{operation} {record.model}" if operation else f"POST {record.path}"
+    name = f"{operation} {known}" if operation else f"POST {record.path if record.path in POSTED else ''}"
+    name = name.rstrip()
+    whole = outcome_of(record, said)
     failed = "" if record.outcome == ANSWERED and not said.error and record.status < 400 else record.outcome
     yield Span(
-        name, "SERVER", trace.span, trace.parent, 0.0, record.duration, failed, _of_request(record, said, operation)
+        name,
+        "SERVER",
+        trace.span,
+        trace.parent,
+        0.0,
+        record.duration,
+        failed,
+        _of_request(record, said, operation, whole),
     )
     for wait in record.waits:
         queued = span_of(draw)
@@ -123,7 +144,8 @@ def spans(record: Record, trace: Trace, said: Ending, draw: Callable[[int], int]
             began, loaded = max(wait.begun, wait.ended - wait.loading), {"router.backend": wait.loaded}
             yield Span(f"load {wait.loaded}", "INTERNAL", span_of(draw), queued, began, wait.ended, "", loaded)
     for each, span in zip(sorted(record.tries, key=lambda one: one.begun), trace.attempts, strict=False):
-        attributes: dict[str, Any] = {"router.backend": each.backend, "router.outcome": each.outcome}
+        outcome = _outcome_of(each, whole if each is record.tries[-1] else "")
+        attributes: dict[str, Any] = {"router.backend": each.backend, "router.outcome": outcome}
         if each.status:
             attributes["http.response.status_code"] = each.status
         if each.first_byte != NEVER:
@@ -133,7 +155,18 @@ def spans(record: Record, trace: Trace, said: Ending, draw: Callable[[int], int]
         yield Span(f"attempt {each.backend}", "CLIENT", span, trace.span, each.begun, ended, why, attributes)
 
 
-def _of_request(record: Record, said: Ending, operation: str) -> dict[str, Any]:
+def _outcome_of(each: Try, whole: str) -> str:
+    """Tell how an attempt ended, in the words for requests; `whole` is its request's outcome if it is the last one."""
+    if each.outcome == SLOWER:
+        return "slower"
+    if whole in _WITH_THE_REQUEST:
+        return whole
+    if each.status >= 400:
+        return families.ENGINE_ERROR
+    return families.ANSWERED if each.outcome == ANSWERED else families.ENGINE_FAILED
+
+
+def _of_request(record: Record, said: Ending, operation: str, outcome: str) -> dict[str, Any]:
     """Give the attributes of a request's span; what isn't known is left out."""
     found: dict[str, Any] = {
         "http.request.method": "POST",
@@ -150,11 +183,42 @@ def _of_request(record: Record, said: Ending, operation: str) -> dict[str, Any]:
         "router.key": record.key or None,
         "router.backend": record.backend,
         "router.attempts": record.attempts,
-        "router.outcome": record.outcome,
+        "router.outcome": outcome,
         "router.ttft": record.ttft,
         "router.queued": record.waited or None,
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+class _Said(logging.Handler):
+    """Has the log say what OpenTelemetry's library says: in our words, with its own behind them, once a minute."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record. Its words differ each time, so they aren't what tells two warnings apart."""
+        why = record.exc_info[1] if record.exc_info else None
+        said = record.getMessage() + (f" ({why})" if why is not None else "")
+        log.warning(
+            "spans can't be sent to telemetry.traces.endpoint as they should: some may be lost", opentelemetry=said
+        )
+
+
+_SAID: Final = _Said(logging.WARNING)
+
+
+def session() -> "Session":
+    """Give what sends spans: a redirection is an error, as requests would be sent to where nobody said they may."""
+    from requests import Session  # noqa: PLC0415  (a part of `.[otel]`)
+
+    made = Session()
+    made.hooks["response"].append(_not_redirected)
+    return made
+
+
+def _not_redirected(answer: "Response", *_: object, **_known: object) -> None:
+    from requests import TooManyRedirects  # noqa: PLC0415
+
+    if 300 <= answer.status_code < 400:
+        raise TooManyRedirects(f"it answers {answer.status_code}, and redirections aren't followed: name its own URL")
 
 
 class _Exporter:
@@ -167,11 +231,13 @@ class _Exporter:
         from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
+        logging.getLogger("opentelemetry").propagate = False
+        logging.getLogger("opentelemetry").addHandler(_SAID)
         self._api = api
         self._make = ReadableSpan
         self._resource = Resource.create({"service.name": "router", "service.version": version("router")})
         self._processor: SpanProcessor = BatchSpanProcessor(
-            OTLPSpanExporter(endpoint=endpoint, timeout=SEND_WITHIN), schedule_delay_millis=1000
+            OTLPSpanExporter(endpoint=endpoint, timeout=SEND_WITHIN, session=session()), schedule_delay_millis=1000
         )
 
     def send(self, trace: Trace, span: Span) -> None:

@@ -17,6 +17,7 @@ from router.app import App
 from router.config import load
 from router.fleet.reload import Reloader
 from router.management import engine_metrics
+from router.telemetry import access as access_log
 from router.telemetry.families import FAMILIES, HISTOGRAM
 from tests.fakes.launched import FACTS, LaunchedFake
 from tests.running import REPOSITORY, dead_url, eventually
@@ -123,8 +124,9 @@ async def test_what_waits_and_what_is_under_way(start_router, fake, held, sessio
     assert page.of("router_request_queue_seconds_count", model="demo") == 2
 
 
-async def test_what_a_key_may_not(start_router, fake, session, scrape):
-    """A request over a limit of its key has an outcome of its own."""
+async def test_what_a_key_may_not(start_router, fake, session, scrape, monkeypatch):
+    """A request over a limit of its key has an outcome of its own; a scrape doesn't wait for the access log's turn."""
+    monkeypatch.setattr(access_log, "FLUSH_EVERY", 3600.0)
     keys = [{"key": "client", "name": "alice", "requests_per_minute": 1}]
     router = await start_router(
         [{"url": fake.url, "models": ["demo"], "name": "box"}], auth={"keys": keys}, telemetry={"metrics": "open"}

@@ -148,8 +148,9 @@ async def test_each_attempt_and_each_wait_is_a_span(start_router, session, colle
         assert all(each.status.code == 2 for each in failed)
         async with session.post(router.url + CHAT, json={**ASK, "model": "none"}) as answer:
             assert answer.status == 404
-        (refused,) = await collector.named("chat none")
+        (refused,) = [each for each in await collector.named("chat", 4) if each.name == "chat"]
         assert (refused.status.code, attributes(refused)["http.response.status_code"]) == (2, 404)
+        assert attributes(refused)["router.outcome"] == "model_not_found"
 
 
 async def test_a_reload_ends_and_begins_traces(traced, asking, fake, collector):

@@ -42,6 +42,19 @@ async def test_a_key_at_its_limit_does_not_fill_the_log():
     assert {line["request_id"] for line in lines} == {"id"}
 
 
+async def test_what_was_counted_can_be_asked_for_at_once(tmp_path):
+    """Whoever reads figures needn't wait for the access log's turn."""
+    ended, heard = Ended(), []
+    ended.flush()
+    ended.counters.append(lambda record, _: heard.append(record.id))
+    ended.start(tmp_path)
+    ended.take(record(outcome="answered", status=200))
+    assert heard == []
+    ended.flush()
+    assert heard == ["id"]
+    ended.close()
+
+
 async def test_what_went_wrong_is_told():
     """Each by itself."""
     ended = Ended()

@@ -244,7 +244,7 @@ CAPTURE: Final = Endpoint[ManagedRequests, RequestAsked, CaptureTold](
     asks=RequestAsked,
     tells=CaptureTold,
     handle=lambda part: part.capture,
-    errors={404: "It isn't kept: `telemetry.capture` is off, or others came since."},
+    errors={404: "It isn't kept: `telemetry.capture` is off, others came since, or the router refused it."},
     example={"id": "3f0c7a52-0000-4000-8000-000000000001"},
 )
 

@@ -23,7 +23,9 @@ telemetry:
 
     requests: Annotated[Whole, Field(ge=0, le=10000)] = setting(0, "How many are kept; 0: none.")
     size: Annotated[Size, sized("1MiB", "16GiB")] = setting(
-        "64MiB", "The most memory that they take together; of each request and each answer, 1 MiB is kept at most."
+        "64MiB",
+        "The most memory that they take together; of each request and each answer, 1 MiB is kept at most, "
+        "and an eighth of this.",
     )
 
 

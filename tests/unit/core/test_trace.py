@@ -43,7 +43,16 @@ def test_a_later_version_may_say_more():
 
 @pytest.mark.parametrize(
     "value",
-    ["", "x", f"ff-{ID}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{ID}-{'0' * 16}-01", f"00-{ID.upper()}-{SPAN}-01"],
+    [
+        "",
+        "x",
+        f"00-{ID}-{SPAN}-01-more",
+        f"00-{ID}-{SPAN}-01-",
+        f"ff-{ID}-{SPAN}-01",
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{ID}-{'0' * 16}-01",
+        f"00-{ID.upper()}-{SPAN}-01",
+    ],
 )
 def test_what_is_no_trace_is_none(value):
     """A new one begins, or none."""
@@ -51,6 +60,15 @@ def test_what_is_no_trace_is_none(value):
     trace = said(value, share=1.0)
     assert trace is not None
     assert (trace.trace, trace.parent) == (2**128 - 1, 0)
+
+
+def test_of_two_parents_none_counts():
+    """Which of them is the right one isn't known."""
+    twice = ((b"traceparent", f"00-{ID}-{SPAN}-01".encode()),) * 2
+    assert traced(twice, 0.0, 5, draw, {}) is None
+    trace = traced(twice, 1.0, 5, draw, {})
+    assert trace is not None
+    assert trace.parent == 0
 
 
 def test_a_share_of_those_without_one_is_recorded():
@@ -69,7 +87,7 @@ def test_ids_are_never_0():
 
 
 def test_each_attempt_is_told_its_own_span():
-    """In the place of the client's; other lines stay."""
+    """In the place of the client's; other lines stay, but for the state of a trace that isn't theirs."""
     bits, ended = iter([7, 8, 9]), dict[int, Any]()
     trace = traced(((b"traceparent", f"00-{ID}-{SPAN}-01".encode()),), 0.0, 0, lambda _: next(bits), ended)
     assert trace is not None
@@ -78,6 +96,11 @@ def test_each_attempt_is_told_its_own_span():
     assert trace.passed_on(before) == after % (ID.encode(), 8)
     assert trace.passed_on(b"") == b"traceparent: 00-%s-%016x-01\r\n" % (ID.encode(), 9)
     assert trace.attempts == [8, 9]
+    new = traced((), 1.0, 0, none, {})
+    assert new is not None
+    assert new.passed_on(b"tracestate: a=1\r\n" + before) == (
+        b"x-a: traceparent: 1\r\ntraceparent: 00-%032x-%016x-01\r\n" % (1, 1)
+    )
     record = object()
     trace.end(record)
     assert ended == {id(record): (record, trace)}

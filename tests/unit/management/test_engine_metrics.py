@@ -69,7 +69,7 @@ vllm:ttft_seconds_sum{backend="t\\"wo"} 1.5e+00
         ("a", ""),
         ("a x", ""),
         ("a -nan", ""),
-        ("a ١", ""),
+        ("a \u0661", ""),
         ("a 1e999", ""),
         ("a -.5e-3", 'a{backend="b"} -.5e-3'),
         ("a -Infinity", 'a{backend="b"} -Infinity'),

@@ -70,20 +70,33 @@ def test_the_last_ones_are_kept():
 def test_bytes_are_bounded():
     """The oldest goes, also while its answer comes, and takes nothing more then."""
     captures = Captures(100, 5000)
-    first = begin(captures, "first", b"x" * 1000)
+    first = begin(captures, "first", b"x" * 600)
     for _ in range(20):
         first(b"y" * 100)
     assert captures.find("first") is not None
-    for number in range(10):
+    for number in range(20):
         begin(captures, str(number), b"z" * 400)
         assert captures._size <= 5000
     assert captures.find("first") is None
     size = captures._size
     first(b"y" * 100)
     assert captures._size == size
-    begin(captures, "last", b"")(b"y" * 6000)
-    assert captures._size == 0
-    assert captures.find("last") is None
+
+
+def test_a_large_one_leaves_room_for_others():
+    """Also with the least `size`: the last one is there, and of those before it most are."""
+    captures = Captures(50, 1024 * 1024)
+    for number in range(40):
+        begin(captures, str(number), b"x" * 20_000)
+    take = begin(captures, "large", b"x" * 4_500_000)
+    take(HEAD + b"\r\n" + b"y" * 4_500_000)
+    large = kept(captures, "large")
+    assert (len(large.body), large.cut, large.answer()[0]) == (128 * 1024, True, 200)
+    assert captures._size <= 1024 * 1024
+    assert sum(captures.find(str(number)) is not None for number in range(40)) > 30
+    captures.set_up(50, 4 * 1024 * 1024)
+    take(b"z")
+    assert captures._size <= 4 * 1024 * 1024
 
 
 def test_of_large_ones_it_is_the_beginning(monkeypatch):

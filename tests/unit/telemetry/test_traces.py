@@ -1,14 +1,24 @@
+import io
+import logging
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from router.core.ending import Ending
 from router.core.record import Record
 from router.core.timeline import NEVER, Try, Wait
 from router.core.trace import Trace
 from router.telemetry import traces
+from router.telemetry.repeats import Repeats
 from router.telemetry.traces import Span, Traces, spans
+
+requests = pytest.importorskip("requests")
+OTLPSpanExporter = pytest.importorskip("opentelemetry.exporter.otlp.proto.http.trace_exporter").OTLPSpanExporter
+SpanExportResult = pytest.importorskip("opentelemetry.sdk.trace.export").SpanExportResult
 
 SAID = Ending(12, 40, "stop", error=False)
 
@@ -29,9 +39,9 @@ def trace(attempts: int = 0) -> Trace:
     return each
 
 
-def made(said: Ending = SAID, attempts: int = 0, **changed: Any) -> list[Span]:
+def made(said: Ending = SAID, attempts: int = 0, known: str = "demo", **changed: Any) -> list[Span]:
     numbers = count(1)
-    return list(spans(record(**changed), trace(attempts), said, lambda _: next(numbers)))
+    return list(spans(record(**changed), trace(attempts), said, lambda _: next(numbers), known))
 
 
 def test_a_load_is_a_part_of_the_time_in_the_queue():
@@ -75,10 +85,144 @@ def test_what_failed_is_an_error(changed, said, error):
     assert made(said, **changed)[0].error == error
 
 
-def test_a_path_of_no_known_operation():
-    """It is named by its path, which clients choose, but within /v1 and what engines have."""
+@pytest.mark.parametrize(
+    ("path", "model", "known", "name"),
+    [
+        ("/v1/chat/completions", "demo", "demo", "chat demo"),
+        ("/v1/chat/completions", "fast-12345", "fast*", "chat fast*"),
+        ("/v1/chat/completions", "x" * 500, "", "chat"),
+        ("/v1/embeddings", "anything", "", "embeddings"),
+        ("/v1/rerank", "demo", "demo", "POST /v1/rerank"),
+        ("/v1/made/up", "demo", "demo", "POST"),
+    ],
+)
+def test_what_clients_write_is_no_name(path, model, known, name):
+    """Spans are grouped by their names: a model or a path that nobody knows is in none."""
+    (span,) = made(path=path, model=model, known=known)
+    assert (span.name, span.attributes["gen_ai.request.model"]) == (name, model)
+
+
+def test_models_are_known_by_the_catalog():
+    """By the route, where there is one; without a catalog, by none."""
+
+    class Names:
+        now = None
+
+        def meant(self, asked: str, backend: str | None) -> tuple[str, str]:
+            assert backend == "a"
+            return {"demo": ("demo", ""), "fast-1": ("demo", "fast*")}.get(asked, ("", ""))
+
+    class Exporter:
+        def __init__(self) -> None:
+            self.names: list[str] = []
+
+        def send(self, _: Trace, span: Span) -> None:
+            self.names.append(span.name)
+
+    exporter, each = Exporter(), Traces()
+    each._exporter, each._share = exporter, 1.0  # type: ignore[assignment]
+    for names, model in ((None, "demo"), (Names(), "demo"), (Names(), "fast-1"), (Names(), "none")):
+        each.names = names
+        part, ended = each._begin(()), record(model=model)
+        assert part is not None
+        part.end(ended)
+        each.ended(ended, SAID)
+    assert exporter.names == ["chat", "chat demo", "chat fast*", "chat"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "said", "attempt", "outcomes"),
+    [
+        ({}, SAID, ("answered", 200), ("answered", "answered")),
+        ({"status": 404}, SAID, ("answered", 404), ("engine_error", "engine_error")),
+        ({}, Ending(1, 2, None, error=True), ("answered", 200), ("engine_error", "engine_error")),
+        ({"outcome": "the client left", "status": 499}, SAID, ("the client left", 0), ("client_left", "client_left")),
+        ({"outcome": "x refused it", "status": 502, "error": "bad_gateway"}, SAID, ("refused (http://a:1)", 0),
+         ("engine_failed", "engine_failed")),
+        ({"outcome": "no", "status": 502, "error": "bad_gateway"}, SAID, ("503", 503),
+         ("engine_failed", "engine_error")),
+        ({}, SAID, ("another backend was sooner", 200), ("answered", "slower")),
+        ({"outcome": "No model 'x'.", "status": 404, "error": "model_not_found"}, SAID, None, ("model_not_found",)),
+    ],
+)  # fmt: skip
+def test_outcomes_are_in_the_words_of_metrics(request_, said, attempt, outcomes):
+    """So that they can be grouped; why it failed is the status's description."""
+    tries = () if attempt is None else (Try("a", None, 0.1, NEVER, NEVER, 0.4, attempt[1], attempt[0]),)
+    found = made(said, attempts=1, tries=tries, **request_)
+    assert tuple(each.attributes["router.outcome"] for each in found) == outcomes
+
+
+def test_only_the_last_attempt_shares_its_requests_outcome():
+    """Those before it failed by themselves."""
+    tries = (
+        Try("a", None, 0.1, NEVER, NEVER, 0.4, 0, "refused"),
+        Try("b", None, 0.5, 0.6, 0.7, NEVER, 0, "the client left"),
+    )
+    _, first, second = made(attempts=2, tries=tries, outcome="the client left", status=499)
+    assert (first.error, first.attributes["router.outcome"]) == ("refused", "engine_failed")
+    assert second.attributes["router.outcome"] == "client_left"
+
+
+class Redirects:
+    """A collector that is elsewhere, or takes what it gets."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.asked: list[str | None] = []
+
+    def send(self, request: Any, *_: Any, **_known: Any) -> Any:
+        """Answer."""
+        self.asked.append(request.url)
+        answer = requests.Response()
+        answer.status_code, answer.request, answer.url = self.status, request, str(request.url)
+        answer.headers["location"] = "http://elsewhere.test/v1/traces"
+        answer._content = b""
+        answer.raw = io.BytesIO()
+        return answer
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+@pytest.mark.parametrize("status", [200, 301, 302, 307, 308])
+def test_a_collector_that_redirects_is_told_of(status):
+    """Nothing is sent to where nobody said it may; that spans are lost is a line of ours."""
+    made_: Any = traces.session()
+    collector = Redirects(status)
+    made_.mount("http://", collector)
+    exporter = traces._Exporter("http://127.0.0.1:9/v1/traces")
+    try:
+        with capture_logs() as said:
+            found = OTLPSpanExporter(endpoint="http://collector.test/v1/traces", session=made_).export([])
+    finally:
+        exporter.close()
+    assert (found is SpanExportResult.SUCCESS) is (status == 200)
+    assert set(collector.asked) == {"http://collector.test/v1/traces"}
+    assert bool(said) is (status != 200)
+    for line in said:
+        assert "telemetry.traces.endpoint" in line["event"]
+        assert f"it answers {status}" in line["opentelemetry"]
+
+
+def test_what_the_library_says_is_a_repeat():
+    """However its words differ."""
+    repeats, said = Repeats(lambda _, _do: None), []
+    with capture_logs() as lines:
+        for words in ("Transient error, retrying in 0.88s.", "Transient error, retrying in 0.91s.", "Failed"):
+            traces._SAID.handle(logging.makeLogRecord({"msg": words, "levelno": logging.WARNING}))
+        known = ValueError, ValueError("why"), None
+        traces._SAID.handle(logging.makeLogRecord({"msg": "Exception", "exc_info": known, "levelno": logging.ERROR}))
+    for line in lines:
+        level = line.pop("log_level")
+        with suppress(structlog.DropEvent):
+            said.append(repeats(None, level, line)["opentelemetry"])
+    assert said == ["Transient error, retrying in 0.88s."]
+    assert lines[-1]["opentelemetry"] == "Exception (why)"
+
+
+def test_another_path():
+    """What isn't known of a request is left out."""
     (span,) = made(Ending(None, None, None, error=False), path="/v1/other", backend=None, ttft=None)
-    assert span.name == "POST /v1/other"
     assert not any(name.startswith("gen_ai.usage") for name in span.attributes)
     assert None not in span.attributes.values()
 
