@@ -23,16 +23,22 @@ _MOST_PARTS = 1000
 _STAYS: Final = _MOST_HEAD + 4 * MAX_NAME + 8
 """Bytes of a part, at most, that stay in the outline: its headers, and more than a model's name."""
 
-_KIND = re.compile(rb'multipart/form-data\s*;(?:[^"]*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+_KIND = re.compile(
+    rb'multipart/form-data\s*;(?:[^"]*;)?\s*boundary=(?:"([^"\\]{1,70})"|([^\s;"\\]{1,70}))\s*(?:;|\Z)', re.IGNORECASE
+)
+_SAID = re.compile(rb";\s*boundary[\s*0-9]*=", re.IGNORECASE)
 _NAME = re.compile(rb'(?:\A|\r\n)content-disposition:[^\r\n]*;[ \t]*name=(?:"([^"\r\n]*)"|([^\s;"]+))', re.IGNORECASE)
+
+_HEAD = re.compile(rb"[ \t]*(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)+")
+"""Matches the headers of a part, and the rest of the line before them, if all have lines of their own."""
 
 _DISPOSITION = re.compile(rb"\r\ncontent-disposition:([^\r\n]*)", re.IGNORECASE)
 _PLAIN = re.compile(
-    rb"""[ \t]*form-data[ \t]*;[ \t]*name=(?:"([^"\\%\r\n]*)"|([^\s;"\\%]+))"""
-    rb"""(?:[ \t]*;[ \t]*filename=(?:"[^"\r\n]*"|[^\s;"]+)|[ \t]*;[ \t]*filename\*=[^\s;"]+)*[ \t]*""",
+    rb"""[ \t]*form-data[ \t]*;[ \t]*name=(?:"([^"\\%\x00-\x1f\x7f]*)"|([\w.\[\]-]+))"""
+    rb"""(?:[ \t]*;[ \t]*filename=(?:"(?:[^"\\]|\\[^"])*"|[^\s;"\\]+)|[ \t]*;[ \t]*filename\*=[^\s;"\\]+)*[ \t]*""",
     re.IGNORECASE,
 )
-"""Matches a disposition whose name every parser reads alike."""
+"""Matches a disposition whose name every parser reads alike: one that goes on behind `\\"`, or not."""
 
 _LINE_END = re.compile(rb"[ \t]{0,64}\r\n")
 _MODEL = b'Content-Disposition: form-data; name="model"'
@@ -42,16 +48,16 @@ _encode = msgspec.json.Encoder().encode
 
 
 def boundary_of(content_type: bytes) -> bytes:
-    """Give what separates the parts of a form; nothing if the content is no form."""
+    """Give what separates the parts of a form; nothing if the content is no form, or each parser may find another."""
     found = _KIND.match(content_type)
-    return b"" if found is None else found[1] or found[2]
+    return b"" if found is None or len(_SAID.findall(content_type)) > 1 else found[1] or found[2]
 
 
 def refusal(content_type: bytes) -> BadRequestError | None:
     """Give the error for a body that is no JSON, if it is a form that isn't taken: without a boundary, or of a kind."""
     kind = content_type.partition(b";")[0].strip().lower()
     if kind == b"multipart/form-data":
-        return BadRequestError("The form has no boundary: let your HTTP client write the content-type.")
+        return BadRequestError("The form has no boundary, or two: let your HTTP client write the content-type.")
     if kind.startswith((b"multipart/", b"application/x-www-form-urlencoded")):
         said = kind.decode("ascii", "replace")
         return BadRequestError(f"The body is said to be {said}: send JSON, or files as multipart/form-data.")
@@ -104,6 +110,7 @@ class FormOutline(Outliner):
         self.texts = Texts(secret)
         self._boundary: Final = boundary
         self._delimiter: Final = b"\r\n--" + boundary
+        self._line: Final = b"--" + boundary
         # The first delimiter has no line before it.
         self._held = b"\r\n"
         self._outline = bytearray()
@@ -111,6 +118,8 @@ class FormOutline(Outliner):
         self._room = _STAYS
         self._cut: list[bytes] = []
         self._parts = 0
+        # Whether the boundary has come elsewhere than behind a line's end.
+        self._is_odd = False
         # Whether what comes is sent on as it comes.
         self._is_sent = False
 
@@ -133,6 +142,8 @@ class FormOutline(Outliner):
         self.feed(last)
         form = self.end()
         peek_form(form, self._boundary)
+        if self.texts.names_one_model:
+            check_model(form, self._boundary)
         if self.texts.judge is not None:
             self.texts.judge(form)
 
@@ -141,6 +152,7 @@ class FormOutline(Outliner):
         data, at = self._held + data, 0
         while self._parts <= _MOST_PARTS:
             ends = data.find(self._delimiter, at)
+            at = self._keep_odd(data, at, ends if ends >= 0 else len(data))
             if ends < 0:
                 break
             self._take(data[at:ends])
@@ -150,6 +162,20 @@ class FormOutline(Outliner):
         stop = max(at, len(data) - len(self._delimiter) + 1)
         self._take(data[at:stop])
         self._held = data[stop:]
+
+    def _keep_odd(self, data: bytes, at: int, ends: int) -> int:
+        """Keep the boundary in the outline where it is in the midst of a part, for `names_in`; give what is behind it.
+
+        Some parsers take it for the end of the part. The first one in a form is enough.
+        """
+        odd = -1 if self._is_odd else data.find(self._line, at, ends)
+        if odd < 0:
+            return at
+        self._take(data[at:odd])
+        self._end_cut()
+        self._outline += self._line
+        self._is_odd = True
+        return odd + len(self._line)
 
     def _take(self, data: bytes) -> None:
         """Take bytes of a part."""
@@ -236,14 +262,22 @@ def names_as_json(form: bytes, boundary: bytes) -> bytes:
     return _encode({name.partition("[")[0]: "" for name in names_in(form, boundary)})
 
 
+def check_model(form: bytes, boundary: bytes) -> None:
+    """Raise BadRequestError for a form in which another parser may find another model, for keys of certain models."""
+    alike = [name for name in names_in(form, boundary) if name.partition("[")[0].strip().lower() == "model"]
+    if alike != ["model"]:
+        raise BadRequestError("The form has to name its model once, in one field model.", param="model")
+
+
 def names_in(body: bytes, boundary: bytes) -> list[str]:
     """Give the names of a form's fields, for whoever forbids some, as far as the form has come.
 
     Raises BadRequestError for a form in which another parser may find other names: with a part that has none, or has
-    two, or a name in a form of its own.
+    two, or a name in a form of its own; or with its boundary elsewhere than between parts.
     """
     delimiter, names = b"--" + boundary, list[str]()
     at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
+    odd = body.find(delimiter, 0, max(at, 0)) >= 0
     while body.startswith(delimiter, at):
         begins = at + len(delimiter)
         if body.startswith(b"--", begins):
@@ -251,16 +285,24 @@ def names_in(body: bytes, boundary: bytes) -> list[str]:
                 raise BadRequestError("The form goes on behind its end.")
             break
         head = body.find(b"\r\n\r\n", begins, begins + _MOST_HEAD)
-        if head < 0 and len(body) - begins < _MOST_HEAD:
+        ends = body.find(b"\r\n" + delimiter, max(begins, head + 4))
+        odd = odd or body.find(delimiter, begins, ends if ends >= 0 and head >= 0 else len(body)) >= 0
+        if head < 0 and len(body) - begins < _MOST_HEAD and not odd:
             break
-        said = _DISPOSITION.findall(body, begins, max(begins, head))
-        plain = _PLAIN.fullmatch(said[0]) if len(said) == 1 else None
-        if plain is None or body.find(delimiter, begins, head + 4 + len(delimiter)) >= 0:
+        name = None if odd or head < 0 else _plain_name(body[begins:head])
+        if name is None:
             raise BadRequestError("The form has a part whose name can't be read: give each one plain name, in quotes.")
-        names.append((plain[1] or plain[2] or b"").decode("utf-8", "replace"))
-        at = body.find(b"\r\n" + delimiter, head + 4) + 2
+        names.append(name)
         if len(names) > _MOST_PARTS:
             raise BadRequestError(f"The form has more than {_MOST_PARTS} parts.")
-        if at < 2:
+        if ends < 0:
             break
+        at = ends + 2
     return names
+
+
+def _plain_name(head: bytes) -> str | None:
+    """Give the name in a part's head, from behind its delimiter; None: not every parser would read this one."""
+    said = _DISPOSITION.findall(head) if _HEAD.fullmatch(head) else []
+    plain = _PLAIN.fullmatch(said[0]) if len(said) == 1 else None
+    return None if plain is None else (plain[1] or plain[2] or b"").decode("utf-8", "replace")

@@ -80,7 +80,8 @@ class Texts:
 
     A body may be sent on before all of it has come (`goes_on`). Then `missing` bytes are to come behind its outline,
     which `size` counts, too, and each of `takers` gets them as they come. Before the last of them, `judge` is given the
-    outline of the whole body: it raises RouterError for one that its engine must not get.
+    outline of the whole body: it raises RouterError for one that its engine must not get. `names_one_model`: a form is
+    refused in which other parsers may find another model.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -88,6 +89,7 @@ class Texts:
         self.goes_on = False
         self.takers: list[Callable[[bytes], None]] = []
         self.judge: Callable[[bytes], None] | None = None
+        self.names_one_model = False
         self._texts: list[list[bytes]] = []
         self._behind: list[bytes] = []
         self._forgotten = False

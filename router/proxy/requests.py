@@ -20,7 +20,7 @@ from router.core import errors
 from router.core.access import Access, Asked, asked_of, unnamed
 from router.core.apis import READ_WHOLE
 from router.core.errors import RouterError
-from router.core.form import FormOutline, peek_form
+from router.core.form import FormOutline, check_model, peek_form
 from router.core.gate import Gate, check_time
 from router.core.keys import NEVER, Key, Keys
 from router.core.outline import Outline, Outliner, Texts
@@ -275,8 +275,14 @@ class Rules:
                 nameless = partial(str, of_path)
             body = addressed(head, body, nameless, beside=bool(of_path), goes_on=goes_on)
         elective = head.elective or head.path in self.beside
+        key = caller.key
+        is_bound = key is not None and not key.models.everything
         if head.boundary:
             model, stream, wish, stay = peek_form(body, head.boundary, goes_on=goes_on)
+            if is_bound:
+                check_model(body, head.boundary)
+            if texts is not None:
+                texts.names_one_model = is_bound
         else:
             streams = elective and head.streams
             try:
@@ -284,8 +290,7 @@ class Rules:
             except errors.BadRequestError as error:
                 body = completed(head, body, error, nameless)
                 model, stream, wish, stay = peek(body, streams=streams)
-            key = caller.key
-            if key is not None and not key.models.everything:
+            if is_bound:
                 body = with_one_model(body, model)
         # If the router has keys, the client's key is for the router, and no backend may see it.
         credentials = b"" if self.gate.has_keys else head.credentials

@@ -1,7 +1,7 @@
 import pytest
 
 from router.core.errors import BadRequestError, NoModelError
-from router.core.form import FormOutline, boundary_of, names_as_json, names_in, peek_form, refusal, renamed
+from router.core.form import FormOutline, boundary_of, check_model, names_as_json, names_in, peek_form, refusal, renamed
 from router.core.peek import MAX_NAME
 
 FILE = b'Content-Disposition: form-data; name="file"; filename="name=model.wav"\r\nContent-Type: audio/wav\r\n\r\n'
@@ -24,10 +24,17 @@ def field(name: str, value: bytes) -> bytes:
         (b"multipart/form-data", b""),
         (b"multipart/mixed; boundary=x", b""),
         (b"application/json", b""),
+        (b"multipart/form-data; boundary=----WebKitFormBoundary; charset=utf-8", b"----WebKitFormBoundary"),
+        (b"multipart/form-data; boundary=a; Boundary=b", b""),
+        (b"multipart/form-data; boundary=a; boundary*=utf-8''b", b""),
+        (b"multipart/form-data; boundary=a; boundary*0=b", b""),
+        (b'multipart/form-data; boundary="a\\b"', b""),
+        (b'multipart/form-data; boundary="a"b', b""),
+        (b"multipart/form-data; boundary=a b", b""),
     ],
 )
 def test_boundary_of(kind, boundary):
-    """It is said in the content's type, quoted or not."""
+    """It is said in the content's type, quoted or not, and once."""
     assert boundary_of(kind) == boundary
 
 
@@ -216,12 +223,73 @@ def test_the_names_of_a_forms_fields():
         b"--b\r\n" + DISPOSED + b"name=vllm_xargs",
         DISPOSED + b"name=a\r\nX: " + b"x" * 9000,
         DISPOSED + b"name=a\r\n\r\n--b\r\n" + DISPOSED + b"name=vllm_xargs",
+        DISPOSED + b"name=a\r\n; name=vllm_xargs",
+        DISPOSED + b"name=a\r\n ; name=vllm_xargs",
+        DISPOSED + b"name=a\nContent-Disposition: form-data; name=vllm_xargs",
+        DISPOSED + b"name=a\r\nContent-Disposition : form-data; name=vllm_xargs",
+        DISPOSED + b'name = "vllm_xargs"',
+        DISPOSED + b'name="vllm\\_xargs"',
+        DISPOSED + b'name="vllm_xargs\0"',
+        DISPOSED + b"name=<vllm_xargs>",
+        DISPOSED + b'name=a; filename="b\\"; filename="; name=vllm_xargs; c="',
+        DISPOSED + b"name*0=vllm; name*1=_xargs",
+        b"form-data; name=vllm_xargs\r\n" + DISPOSED + b"name=a",
+        DISPOSED + b"name=a\r\n\r\n" + b"x" * 20_000 + b"\n--b\n" + DISPOSED + b"name=vllm_xargs\n\nx",
+        DISPOSED + b"name=a\r\n\r\n\r\n--b\n" + DISPOSED + b"name=vllm_xargs\n\nx",
+        DISPOSED + b"name=a\r\n\r\n" + b"x" * 20_000 + b"\r--b\r" + DISPOSED + b"name=vllm_xargs\r\rx",
     ],
 )
-def test_a_name_that_may_be_read_in_two_ways(head):
-    """An engine's parser may find another name there than ours."""
+@pytest.mark.parametrize("size", [0, 1, 5, 1000])
+def test_a_name_that_may_be_read_in_two_ways(head, size):
+    """An engine's parser may find another name there than ours, in forms of all sizes, however they come."""
+    body = form(field("model", b"demo"), head + b"\r\n\r\nx")
     with pytest.raises(BadRequestError, match="one plain name"):
-        names_in(form(field("model", b"demo"), head + b"\r\n\r\nx"), b"b")
+        names_in(outlined(body, size)[0] if size else body, b"b")
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_boundary_in_the_midst_of_a_file(size):
+    """It stays in the outline, and what is there is put back to the last byte."""
+    body = form(field("model", b"m"), FILE + b"x" * 20_000 + b"\n--b" + b"--b" * 9000)
+    outline, outliner = outlined(body, size)
+    assert len(outline) < 20_000
+    assert b"".join(outliner.texts.filled(outline)) == body
+    with pytest.raises(BadRequestError, match="one plain name"):
+        names_in(b"x\n--b\n" + body, b"b")
+
+
+@pytest.mark.parametrize("name", ["model", "Model", " model", "model[]", "MODEL[a]"])
+def test_a_form_with_one_model(name):
+    """A key of certain models names no second one, whichever parser reads the form."""
+    check_model(form(field("model", b"m"), field("models", b"n"), SOUND), b"b")
+    with pytest.raises(BadRequestError, match="has to name its model once"):
+        check_model(form(field("model", b"m"), SOUND, field(name, b"m")), b"b")
+
+
+def test_a_form_without_the_models_plain_name():
+    """As the model's name was put into it, another parser finds none but in what is alike."""
+    with pytest.raises(BadRequestError, match="has to name its model once"):
+        check_model(form(field("Model", b"m")), b"b")
+    with pytest.raises(BadRequestError, match="has to name its model once"):
+        check_model(form(DISPOSED + b'name=a; filename="b; name=model"\r\n\r\nm'), b"b")
+    with pytest.raises(BadRequestError, match="one plain name"):
+        check_model(form(DISPOSED + b'name = "model"\r\n\r\nm', field("model", b"m")), b"b")
+
+
+@pytest.mark.parametrize("name", ["model", "Model"])
+def test_a_form_that_was_sent_on_has_one_model(name):
+    """Where its key may use certain models; else it may repeat itself."""
+    body = form(field("model", b"m"), FILE + b"x" * 50_000, field(name, b"m"))
+    for is_bound in (False, True):
+        outline = FormOutline(b"5ec4e7", b"b")
+        outline.texts.names_one_model = is_bound
+        outline.feed(body[:30_000])
+        outline.end()
+        if is_bound:
+            with pytest.raises(BadRequestError, match="has to name its model once"):
+                outline.check(body[30_000:])
+        else:
+            outline.check(body[30_000:])
 
 
 def test_names_of_forms_are_bounded():

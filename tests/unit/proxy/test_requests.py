@@ -19,6 +19,7 @@ from router.core.errors import (
     UnavailableError,
 )
 from router.core.keys import Key, Keys, digest
+from router.core.outline import Texts
 from router.core.over_limit import LimitError
 from router.core.reshape import Reshape
 from router.core.scopes import Admin, Scope
@@ -439,6 +440,25 @@ def test_no_spelling_of_a_parent_folder_is_understood(rest):
         return
     plain = request.head.target.decode().partition("?")[0].lower().replace("%2e", ".").replace("%2f", "/")
     assert ".." not in plain.split("/")
+
+
+@pytest.mark.parametrize(("models", "is_bound"), [(("fa",), True), (("*",), False)])
+def test_a_bound_keys_form_names_one_model(models, is_bound):
+    """In every parser, also where the rest of it is still to come."""
+    plain, odd = b'Content-Disposition: form-data; name="model"', b'Content-Disposition: form-data; name = "model"'
+    body = b"--b\r\n%s\r\n\r\nfb\r\n--b\r\n%s\r\n\r\nfa\r\n--b--\r\n" % (odd, plain)
+    form = headers("content-type: multipart/form-data; boundary=b", "authorization: Bearer k")
+    head = describe_request(b"/v1/audio/transcriptions", form, keep_alive=True)
+    some = rules()
+    some.set_up(keys=Keys({digest(b"k"): Key("k", models=models)}))
+    caller = some.admit(form, head.path)
+    texts = Texts(b"5ec4e7")
+    if is_bound:
+        with pytest.raises(BadRequestError, match="one plain name"):
+            some.understand(head, "id-1", body, caller, http11=True, keep_alive=True, texts=texts)
+        body = body.replace(odd, b'Content-Disposition: form-data; name="file"')
+    assert some.understand(head, "id-1", body, caller, http11=True, keep_alive=True, texts=texts)[0].model == "fa"
+    assert texts.names_one_model == is_bound
 
 
 def test_a_body_that_names_no_model_is_refused():
