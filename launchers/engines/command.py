@@ -2,7 +2,7 @@
 
 The router does for it what it does for the others: it starts it on a port of its own, waits until it is ready, sends it
 requests, and stops it. It changes no body, and learns from answers which of OpenAI's, Anthropic's and Ollama's APIs the
-program has. Where router.yaml says which engine it is, it gets nothing that is private to that.
+program has. Where router.yaml says which engine it is, it gets nothing that is private to that, and no paths but APIs.
 """
 
 from collections.abc import Mapping
@@ -71,7 +71,9 @@ class AnyCommand:
         )
 
     def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
-        """Change nothing; refuse what is private to the engine, if it is known which one it is."""
+        """Change nothing; refuse fields and paths that are private to the engine, if it is known which one it is."""
         if self.private:
+            # Those of any engine: which of them it has, its answers show.
+            bodies.check_path(path, self.apis | bodies.APIS, "a command", spec.allow if spec else ())
             private.refuse(bodies.fields(body)[0], self.private, "the engine of this model", spec)
         return body

@@ -281,7 +281,7 @@ backends:
     engine: Annotated[str, choice("an engine", "auto", *ENGINES, other=what_it_is), words("auto", *ENGINES)] = setting(
         "auto",
         "Which engine runs the model; auto is the profile's. Of a `cmd`: what its program is, so that it "
-        "gets no field that is private to that engine (`allow`).",
+        "gets no field and no path that is private to that engine (`allow`).",
     )
     cmd: Annotated[tuple[str, ...], PlainValidator(_command), as_shown, words_of_list] = setting(
         (),

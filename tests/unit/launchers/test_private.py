@@ -344,3 +344,22 @@ def test_a_command_has_no_list_unless_it_says_which_engine_it_is():
         known.put_right(CHAT, body)
     plain = chat(priority=3)
     assert known.put_right(CHAT, plain) is plain
+
+
+@pytest.mark.parametrize("path", ["/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/files", "/lora-adapters"])
+def test_a_command_that_says_which_engine_it_is_gets_no_paths_of_its_own_affairs(path):
+    """As the engine itself; all APIs reach it, as its answers show which it has, and so do paths that are said."""
+    body = chat()
+    assert AnyCommand().put_right(path, body) is body
+    known = AnyCommand(apis=frozenset({"/inference"}), private=ENGINES["vllm"].private)
+    with pytest.raises(UnfitRequestError, match=f"which has no {path}; it has"):
+        known.put_right(path, body)
+    assert known.put_right(path, body, spec(allow=[path])) is body
+    for api in ("/inference", *bodies.APIS):
+        assert known.put_right(api, body) is body
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_no_engine_has_a_path_that_is_no_api(name):
+    """What is its own affair is in no engine's list."""
+    assert ENGINES[name].apis <= bodies.APIS
