@@ -70,7 +70,7 @@ class AnyCommand:
             unset=(),
         )
 
-    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:  # noqa: ARG002
+    def put_right(self, path: str, body: bytes, spec: LaunchSpec | None = None) -> bytes:
         """Change nothing; refuse fields and paths that are private to the engine, if it is known which one it is."""
         if self.private:
             # Those of any engine: which of them it has, its answers show.

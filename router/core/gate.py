@@ -22,7 +22,7 @@ from typing import Final
 from router.core.access import Access, Asked, is_for_page
 from router.core.apis import BESIDE, OLLAMA
 from router.core.errors import ForbiddenError, RouterError, UnauthorizedError
-from router.core.keys import NEVER, Key, Keys, digest
+from router.core.keys import Key, Keys, digest
 from router.core.scopes import LOCAL, Admin, Scope
 from router.http1.heads import Headers
 
@@ -102,10 +102,11 @@ class Gate:
         if not self.has_keys:
             self.access.check(asked)
             return None
-        key = self.key_of(headers)
+        key = self.key_of(headers, now)
         if key is None:
             raise UnauthorizedError(_NO_KEY)
-        check_time(key, now)
+        if key.has_expired(now):
+            raise UnauthorizedError(f"The API key '{key.name}' has expired.")
         if not key.may_ask(path):
             raise ForbiddenError(f"The key '{key.name}' may not ask {path[:_MOST_SHOWN]}. It may ask: {key.paths}.")
         return key
@@ -144,35 +145,32 @@ class Gate:
 
     def shows_key(self, headers: Headers, now: float) -> bool:
         """Tell whether a request shows a valid key, of either kind."""
-        key = self.key_of(headers)
+        key = self.key_of(headers, now)
         return (key is not None and not key.has_expired(now)) or self._admin_of(headers) is not None
 
-    def key_of(self, headers: Headers) -> Key | None:
-        """Find the client's key that is shown, beside others, it may be, that are for a proxy."""
-        bearer, plain = _shown(headers)
-        return self._keys.find(bearer) or self._keys.find(plain)
+    def key_of(self, headers: Headers, now: float) -> Key | None:
+        """Find the client's key that is shown, beside others, it may be, that are for a proxy, or have expired.
+
+        Of several the first that is valid counts, a bearer token before another; else one that has expired.
+        """
+        found = [key for shown in _shown(headers) if (key := self._keys.find(shown)) is not None]
+        return next((key for key in found if not key.has_expired(now)), found[0] if found else None)
 
     def _admin_of(self, headers: Headers) -> Admin | None:
         for shown in _shown(headers):
-            admin = self._admins.get(digest(shown)) if shown else None
+            admin = self._admins.get(digest(shown))
             if admin is not None:
                 return admin
         return None
 
 
-def check_time(key: Key | None, now: float) -> None:
-    """Raise UnauthorizedError if a key is no longer valid."""
-    if key is not None and key.expires != NEVER and key.has_expired(now):
-        raise UnauthorizedError(f"The API key '{key.name}' has expired.")
-
-
-def _shown(headers: Headers) -> tuple[bytes, bytes]:
-    """Give what a request shows as a key: as a bearer token, and in a header of its own; empty: it shows none."""
-    bearer = plain = b""
+def _shown(headers: Headers) -> list[bytes]:
+    """Give what a request shows as keys: as bearer tokens, then in headers of their own; none of them is empty."""
+    bearers, plain = list[bytes](), list[bytes]()
     for name, value in headers:
         if name == b"authorization":
             if value[:7].lower() == b"bearer ":
-                bearer = value[7:].strip()
-        elif name == b"x-api-key" or name == b"api-key":  # noqa: PLR1714  (compiled, two comparisons are cheaper)
-            plain = value
-    return bearer, plain
+                bearers.append(value[7:].strip())
+        elif name in {b"x-api-key", b"api-key"}:
+            plain.append(value)
+    return [shown for shown in bearers + plain if shown]

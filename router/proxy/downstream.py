@@ -251,12 +251,10 @@ class Client(asyncio.Protocol):
         rules = self._lane.rules
         self._id = head.id or rules.new_id()
         try:
-            if self._let_in_by is not rules.gate or rules.draining:
+            if self._let_in_by is not rules.gate or rules.draining or rules.has_expired(self._caller.key):
                 address = self._caller.address or address_of(self._transport)
                 self._caller = rules.admit(head.headers, head.path, "", address)
                 self._let_in_by = rules.gate
-            else:
-                rules.check_time(self._caller.key)
             rules.check_length(length)
         except RouterError as error:
             self._turn_away(error, head.path, rules.cors(head.headers))

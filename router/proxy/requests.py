@@ -21,7 +21,7 @@ from router.core.access import Access, Asked, asked_of, unnamed
 from router.core.apis import READ_WHOLE
 from router.core.errors import RouterError
 from router.core.form import FormOutline, check_model, peek_form
-from router.core.gate import Gate, check_time
+from router.core.gate import Gate
 from router.core.keys import NEVER, Key, Keys
 from router.core.outline import Outline, Outliner, Texts
 from router.core.peek import Stay, peek
@@ -182,10 +182,9 @@ class Rules:
         payer = None if self.charging is None else self.charging.payer(key.name)
         return Caller(key.name, key.priority, cors, address, key, payer)
 
-    def check_time(self, key: Key | None) -> None:
-        """Check again the key that let in a request before, for the next one. Raises UnauthorizedError."""
-        if key is not None and key.expires != NEVER:
-            check_time(key, self._clock())
+    def has_expired(self, key: Key | None) -> bool:
+        """Tell whether the key that let in a request before no longer lets in the next one."""
+        return key is not None and key.expires != NEVER and key.has_expired(self._clock())
 
     def admit_admin(
         self, headers: Headers, remote: str, scope: Scope | None, authority: str = "", *, http11: bool = True
@@ -206,7 +205,7 @@ class Rules:
 
     def key_of(self, headers: Headers) -> Key | None:
         """Give the client's key that a request shows, which bounds what it is told of."""
-        return self.gate.key_of(headers)
+        return self.gate.key_of(headers, self._clock())
 
     def cors(self, headers: Headers) -> bytes:
         """Write the lines of an answer's head that let the asking page read it; none if it may not."""

@@ -4,7 +4,7 @@ import pytest
 
 from router.core.access import Access, asked_of
 from router.core.errors import ForbiddenError, RouterError, UnauthorizedError
-from router.core.gate import Gate, Right, check_time, right_of
+from router.core.gate import Gate, Right, right_of
 from router.core.keys import Key, Keys, digest
 from router.core.scopes import LOCAL, Admin, Scope
 from router.http1.heads import Headers
@@ -94,11 +94,35 @@ def test_a_key_that_has_expired_is_none():
     with pytest.raises(UnauthorizedError, match="'alice' has expired"):
         client(WITH_KEYS, shown("alice's"), now=200.0)
     assert not WITH_KEYS.shows_key(shown("alice's"), 200.0)
-    check_time(ALICE, 199.9)
-    check_time(Key("bob"), 1e12)
-    check_time(None, 1e12)
-    with pytest.raises(UnauthorizedError):
-        check_time(ALICE, 200.0)
+    assert client(WITH_KEYS, shown("alice's"), now=199.9) is ALICE
+
+
+BEARER_OF_ALICE, BEARER_OF_BOB = (b"authorization", b"Bearer alice's"), (b"authorization", b"Bearer bob's")
+
+
+@pytest.mark.parametrize(
+    ("headers", "early", "late"),
+    [
+        ((BEARER_OF_ALICE, (b"x-api-key", b"bob's")), "alice", "bob"),
+        (((b"x-api-key", b"bob's"), BEARER_OF_ALICE), "alice", "bob"),
+        (((b"api-key", b"alice's"), BEARER_OF_BOB), "bob", "bob"),
+        ((BEARER_OF_ALICE, BEARER_OF_BOB), "alice", "bob"),
+        (((b"authorization", b"Bearer another's"), (b"x-api-key", b""), (b"api-key", b"bob's")), "bob", "bob"),
+        ((BEARER_OF_ALICE, (b"x-api-key", b"another's")), "alice", ""),
+    ],
+)
+def test_of_several_keys_the_first_that_is_valid_counts(headers, early, late):
+    """Bearer tokens come first. One that has expired is told only where no other is valid."""
+    gate = Gate(Keys({digest(b"alice's"): ALICE, digest(b"bob's"): Key("bob")}), NOBODYS, Access())
+    for now, name in ((199.0, early), (200.0, late)):
+        assert gate.shows_key(headers, now) is bool(name)
+        if name:
+            key = client(gate, headers, now=now)
+            assert key is not None
+            assert key.name == name
+        else:
+            with pytest.raises(UnauthorizedError, match="'alice' has expired"):
+                client(gate, headers, now=now)
 
 
 def test_a_key_is_for_its_paths():

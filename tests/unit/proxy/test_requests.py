@@ -142,9 +142,14 @@ def test_a_key_is_valid_until_it_expires():
     made = Rules(random.Random(7), lambda: now)  # noqa: S311
     made.set_up(keys=Keys({digest(b"sesame"): Key("alice", expires=200.0)}))
     shown = headers("authorization: Bearer sesame")
-    assert made.admit(shown, CHAT).name == "alice"
+    caller = made.admit(shown, CHAT)
+    assert caller.name == "alice"
     assert made.shows_key(shown)
+    assert not made.has_expired(caller.key)
+    assert not made.has_expired(Key("bob"))
+    assert not made.has_expired(None)
     now = 200.0
+    assert made.has_expired(caller.key)
     with pytest.raises(UnauthorizedError, match=r"The API key 'alice' has expired\."):
         made.admit(shown, CHAT)
     assert not made.shows_key(shown)
