@@ -5,7 +5,10 @@ import json
 import re
 import secrets
 import string
+import sys
+import time
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Final
 
 from pydantic import ValidationError
@@ -15,6 +18,7 @@ from router.config import AuthConfig
 from router.config.keys.auth import LimitedConfig
 from router.config.scalars import FromEnvironment, Scalar, read
 from router.core.keys import digest
+from router.telemetry.terminal import say
 
 PREFIX: Final = "sk-router-"
 """How keys begin: by it, people and programs that look for secrets know what they have found."""
@@ -51,18 +55,19 @@ def run(options: argparse.Namespace) -> int:
     key = PREFIX + "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
     entry: dict[str, str | list[str]] = {"name": options.name, "hash": f"sha256:{digest(key.encode()).hex()}"}
     entry |= {name: value.split(",") if name in _LISTS else value for name, value in given.items()}
-    _check(section, entry)
+    if _check(section, entry) < time.time():
+        say("--expires: this is over already: the key opens nothing.\n", sys.stderr)
     if options.json:
         return printed(json.dumps({"key": key, "entry": {name: _typed(name, value) for name, value in entry.items()}}))
     return printed(_SAID.format(key=key, section=section, entry="\n".join(_lines(entry))))
 
 
-def _check(section: str, entry: Mapping[str, str | list[str]]) -> None:
-    """Raise CommandError where router.yaml couldn't have this entry."""
+def _check(section: str, entry: Mapping[str, str | list[str]]) -> float:
+    """Give when the key expires, a Unix time or inf. Raises CommandError where router.yaml couldn't have this entry."""
     # As from the environment: numbers are text here, too.
     typed = {name: FromEnvironment(value) if isinstance(value, str) else value for name, value in entry.items()}
     try:
-        AuthConfig.model_validate({section: [typed]})
+        auth = AuthConfig.model_validate({section: [typed]})
     except ValidationError as error:
         said = []
         for each in error.errors():
@@ -70,6 +75,7 @@ def _check(section: str, entry: Mapping[str, str | list[str]]) -> None:
             message = each["msg"].removeprefix("Value error, ").replace("{got}", repr(each["input"]))
             said.append(f"{_option(name)}: {message}")
         raise CommandError("\n".join(said), BAD_START) from None
+    return next((key.expires for key in auth.keys if key.expires is not None), inf)
 
 
 def _option(name: str) -> str:

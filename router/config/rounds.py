@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from router.config.keys.config import Config
 from router.config.problems import MOST_PROBLEMS, KeyPath, did_you_mean
+from router.core.keys import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,6 +121,9 @@ def _mend_key(here: dict[str, Any], key: str, above: Sequence[str | int], *, aga
     elif key == "cmd" and again:
         # It can't stand beside a model: one of the two has to go.
         again = "args" in here or here.pop("model", None) is None
+    if meant == "hash" and "key" not in here:
+        # One of its own, as no two keys may have one; without it, the key would be missing.
+        here[meant] = f"sha256:{digest(repr(above).encode()).hex()}"
     if meant is not None and meant in _STAND_INS and not again:
         here.setdefault(meant, _copied(_STAND_INS[meant]))
 

@@ -203,10 +203,17 @@ auth:
         return keys
 
     @model_validator(mode="after")
-    def _has_teams(self) -> Self:
-        if faults := [*self._faults_of_teams()]:
+    def _is_whole(self) -> Self:
+        if faults := [*self._faults_of_admins(), *self._faults_of_teams()]:
             raise faulty(faults)
         return self
+
+    def _faults_of_admins(self) -> Iterator[Fault]:
+        clients = {key.digest: index for index, key in enumerate(self.keys)}
+        for index, key in enumerate(self.admin_keys):
+            if (first := clients.get(key.digest)) is not None:
+                told = f"stands at keys[{first}], too: an admin's key is no client's"
+                yield Fault(("admin_keys", index, key.given), told)
 
     def _faults_of_teams(self) -> Iterator[Fault]:
         names, teams = {key.name for key in self.keys}, dict[str, str]()

@@ -94,3 +94,12 @@ def test_what_router_yaml_would_not_take(capsys, arguments, said):
     told = capsys.readouterr()
     assert told.err.startswith(said)
     assert told.out == ""
+
+
+@pytest.mark.parametrize(("date", "is_over"), [("2020-01-01", True), ("9998-01-01", False)])
+def test_a_date_that_is_over_is_said(capsys, date, is_over):
+    """The key is made all the same."""
+    assert main(["key", "new", "--name", "a", "--expires", date]) == 0
+    told = capsys.readouterr()
+    assert ("over already" in told.err) is is_over
+    assert "sha256:" in told.out

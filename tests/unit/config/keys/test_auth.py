@@ -1,6 +1,8 @@
+import json
+
 import pytest
 
-from router.config import Config
+from router.config import Config, ConfigError, load
 from router.config.keys.auth import AuthConfig
 from router.core.keys import digest
 from tests.configured import REMOTE, errors
@@ -36,8 +38,16 @@ def test_a_key_and_its_hash_are_the_same():
 @pytest.mark.parametrize("key", ["a", {"hash": HASH}])
 def test_a_key_is_known_by_its_hash(key):
     """Whichever of the two is given."""
-    told = auth(keys=[key], admin_keys=[key])
-    assert told.keys[0].digest == told.admin_keys[0].digest == digest(b"a")
+    assert auth(keys=[key]).keys[0].digest == auth(admin_keys=[key]).admin_keys[0].digest == digest(b"a")
+
+
+@pytest.mark.parametrize("key", ["a", {"hash": HASH}])
+def test_an_admins_key_is_no_clients(key):
+    """Whoever may only ask models would manage the router with it."""
+    part = "key" if key == "a" else "hash"
+    assert faults(keys=["b", "a"], admin_keys=["c", key]) == [
+        f"auth.admin_keys[1].{part}: stands at keys[1], too: an admin's key is no client's"
+    ]
 
 
 NO_HASH = "Value error, expected sha256: and 64 hexadecimal digits, as `python -m router key new` prints them"
@@ -90,3 +100,18 @@ def test_teams_name_keys():
         "auth.teams.work.keys[1]: is the name of no key in auth.keys",
         "auth.teams['']: a name here must be printable text, and not empty",
     ]
+
+
+@pytest.mark.parametrize("section", ["keys", "admin_keys"])
+def test_a_wrong_hash_is_one_mistake(tmp_path, section):
+    """Nothing else is said of its key, and no other mistake is hidden."""
+    entries = [{"hash": HASH}, {"hash": HASH}, {"hash": HASH[7:]}, {"hash": 5}, {"hahs": HASH}, {"name": "x"}]
+    entries.append({"key": "b", "hash": HASH})
+    path = tmp_path / "router.yaml"
+    path.write_text(json.dumps({"backends": [REMOTE], "auth": {section: entries}}), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    assert sorted({each.key.removeprefix(f"auth.{section}") for each in caught.value.problems}) == [
+        "[1].hash", "[2].hash", "[3].hash", "[4].…", "[5].key", "[6].hash",
+    ]  # fmt: skip
+    assert len(caught.value.problems) == 6
