@@ -288,7 +288,7 @@ def _read(kind: type[T], status: int, body: bytes, url: str) -> Reply[T]:
     if plain is None or (told is None and failed is None) or absent:
         raise _no_router(url, status)
     if status in {401, 403}:
-        where = "The key is that of --key, or the first of auth.admin_keys in the file that is no hash."
+        where = "It is that of --key or ROUTER_ADMIN_KEY; without --url, else the first of auth.admin_keys in the file."
         raise CommandError(f"{error} {where}", BAD_START)
     return Reply(told, plain.root, error)
 

@@ -310,7 +310,7 @@ async def test_a_wrong_key(command, keyed):
     """Exit code 2, and where the right one would stand."""
     code, out, err = await command("ps", "--config", keyed, "--key", "wrong")
     assert (code, "models" in out) == (2, False)
-    assert err.endswith("The key is that of --key, or the first of auth.admin_keys in the file that is no hash.\n")
+    assert err.endswith("; without --url, else the first of auth.admin_keys in the file.\n")
 
 
 async def test_a_file_that_says_no_port(command, tmp_path):
