@@ -23,7 +23,7 @@ from statistics import median
 
 from router.core import keys as module
 from router.core.access import Access, asked_of
-from router.core.gate import Gate, check_time
+from router.core.gate import Gate
 from router.core.keys import Key, Keys, Team, digest
 from router.core.limits import UNLIMITED, Limits
 from router.core.prompts import text_size
@@ -117,7 +117,7 @@ def sizes() -> Work:
 def kept() -> Work:
     """Give what is asked of the key of a kept connection."""
     key = Key("alice", expires=2.0)
-    return lambda: check_time(key, 1.0)
+    return lambda: key.has_expired(1.0)
 
 
 def micros(work: Work) -> float:
