@@ -226,7 +226,10 @@ class Meter:
     def _estimate_all(self, known: Known, record: Record, choices: int, prompt: int, completion: int) -> Use:
         """Estimate what all choices have used, of which one has used this."""
         asked = choices if record.charge is None else max(choices, record.charge.choices)
-        prompt = max(prompt, known.prompt.tokens(record.tries[-1].size))
+        size = record.tries[-1].size
+        # What was learned from single prompts may be too little for a list of them; chats have one, and maybe images.
+        least = 0 if record.path == _CHAT else round(size / BYTES_A_TOKEN)
+        prompt = max(prompt, known.prompt.tokens(size), least)
         if record.events:
             all_of_them = known.events.tokens(_texts(record, is_whole=True))
         else:

@@ -205,6 +205,16 @@ def test_all_choices_count_where_the_engine_counts_one(of, told, use):
     assert used(Meter(), "m", record(**of), said(prompt, completion, choices=choices)) == use
 
 
+@pytest.mark.parametrize(("path", "prompt"), [("/v1/completions", 160), (CHAT, 28)])
+def test_a_list_of_prompts_has_more_than_short_single_ones_let_expect(path, prompt):
+    """A line through two short prompts says little of it; a chat has no list."""
+    meter = Meter()
+    for size, tokens in ((50, 5), (75, 6)):
+        used(meter, "m", record(path=path, asked=size), said(tokens, 9))
+    several = record(path=path, asked=640, sent=9000)
+    assert used(meter, "m", several, said(6, 50, choices=2))[0] in {prompt, prompt + 1}
+
+
 def test_nothing_is_learned_from_counts_of_one_choice():
     """Nor from any that tell of fewer tokens than events: all keys' broken streams are estimated by that."""
     meter = Meter()
