@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from router.core.scopes import Admin, Scope
@@ -42,7 +42,11 @@ def _switch(value: object) -> object:
     return _SWITCH[value]
 
 
-Switch = Annotated[bool, BeforeValidator(_switch)]
+Switch = Annotated[
+    bool,
+    BeforeValidator(_switch),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["", "0", "1"]}]}),
+]
 
 
 class Nothing(Asked):

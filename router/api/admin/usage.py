@@ -5,20 +5,21 @@ from contextlib import suppress
 from datetime import date, timedelta
 from typing import Annotated, Final, Protocol
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Told
 from router.core.scopes import Admin, Scope
 
 GROUPS: Final = ("key", "model", "day")
 
-_DAYS: Final = re.compile(r"(\d{1,5})d")
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAYS: Final = "([0-9]{1,5})d"
+_DATE: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_NAME: Final = f"(?:{'|'.join(GROUPS)})"
 
 
 def told_apart(said: str) -> tuple[str, ...]:
     """Read `key,model,day`, some of them in any order. Raises ValueError."""
-    names = tuple(dict.fromkeys(name.strip() for name in said.split(",") if name.strip()))
+    names = tuple(dict.fromkeys(said.split(","))) if said else ()
     if wrong := [name for name in names if name not in GROUPS]:
         raise ValueError(f"{wrong[0]!r} is none of {', '.join(GROUPS)}")
     return names
@@ -28,9 +29,9 @@ def first_day(said: str, today: date) -> str:
     """Read a day such as 2026-11-30, or `7d`: the last seven days, with today; empty: all days. Raises ValueError."""
     if not said:
         return ""
-    if days := _DAYS.fullmatch(said):
+    if days := re.fullmatch(_DAYS, said):
         return max(date.min, today - timedelta(days=max(0, int(days[1]) - 1))).isoformat()
-    if _DATE.fullmatch(said):
+    if re.fullmatch(_DATE, said):
         with suppress(ValueError):
             return date.fromisoformat(said).isoformat()
     raise ValueError(f"{said!r} is neither a day such as 2026-11-30 nor so many days, such as 7d")
@@ -50,11 +51,19 @@ class UsageAsked(Asked):
     """What is told apart, and from which day on."""
 
     by: Annotated[
-        str, AfterValidator(_by), Field(description="what is told apart: some of `key`, `model` and `day`, by commas")
+        str,
+        AfterValidator(_by),
+        Field(
+            description="what is told apart: some of `key`, `model` and `day`, by commas",
+            json_schema_extra={"pattern": f"^({_NAME}(,{_NAME})*)?$"},
+        ),
     ] = "key,model"
     since: Annotated[
         str,
         AfterValidator(_since),
+        WithJsonSchema(
+            {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "pattern": f"^({_DAYS})?$"}]}
+        ),
         Field(description="the first day, such as `2026-11-30`, or so many days with today, such as `7d`; empty: all"),
     ] = ""
 
