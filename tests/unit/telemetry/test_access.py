@@ -180,7 +180,8 @@ async def test_records_are_gathered_and_written_together(tmp_path):
     assert time.monotonic() - began >= FLUSH_EVERY * 0.9
     assert [CLOCK.sub("", text) for text in terminal.writes] == [f"{line(one)}\n{line(two)}\n"]
     assert len(CLOCK.findall(terminal.writes[0])) == 2
-    assert (tmp_path / "access.log").read_text() == terminal.writes[0]
+    written = tmp_path / "access.log"
+    await soon(lambda: written.exists() and written.read_text() == terminal.writes[0])
     log.close()
 
 
