@@ -141,7 +141,7 @@ def check_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words = [{"BACKEND": "qwen", "NAME": "qwen"}.get(word, word) for word in words]
     if words[0] in {"restart", "drain"}:
         main(["load", "qwen"])
-    goes_on = words[0] == "events" or "-f" in words
+    goes_on = words[0] in {"events", "top"} or "-f" in words
     code, said = within(words, 1.5 if goes_on else 45.0), capsys.readouterr()
     if words[0] == "drain":
         main(["undrain", *words[1:]])
