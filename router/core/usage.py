@@ -176,7 +176,8 @@ class Known:
 class Meter:
     """Tells what requests have used. It learns from those that say, by their models."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_MODELS) -> None:
+        self._most: Final = most
         self._known: dict[str, Known] = {}
 
     def use(self, model: str, record: Record, said: Ending) -> Use:
@@ -199,7 +200,7 @@ class Meter:
     def _of(self, model: str) -> Known:
         known = self._known.get(model)
         if known is None:
-            if len(self._known) >= MOST_MODELS:
+            if len(self._known) >= self._most:
                 self._known.clear()
             known = self._known[model] = Known()
         return known

@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 
-from router.core import usage
 from router.core.ending import Ending
 from router.core.limits import Charge
 from router.core.record import ANSWERED, Record
@@ -113,10 +112,9 @@ def test_a_stream_that_ends_in_an_error_is_estimated():
     assert used(Meter(), "m", record(status=502, outcome="broken", events=6), NOTHING) == (100, 0, 5, True)
 
 
-def test_what_is_known_of_models_is_bounded(monkeypatch):
+def test_what_is_known_of_models_is_bounded():
     """And is learned again."""
-    monkeypatch.setattr(usage, "MOST_MODELS", 2)
-    meter = Meter()
+    meter = Meter(most=2)
     used(meter, "m", record(), said(50, 40))
     cut = record(outcome="cut", events=2)
     assert used(meter, "m", cut, NOTHING)[0] == 50

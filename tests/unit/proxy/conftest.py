@@ -6,6 +6,7 @@ IS_COMPILED = not exchange.__file__.endswith(".py")
 
 PLAYED = [
     "test_attempts.py",
+    "test_charging.py",
     "test_connections.py",
     "test_directory.py",
     "test_downstream.py",
@@ -16,9 +17,11 @@ PLAYED = [
     "test_loading.py",
     "test_queues.py",
     "test_recording.py",
+    "test_secured.py",
     "test_slow.py",
     "test_stalls.py",
     "test_upstream.py",
+    "test_usage.py",
     "watching",
 ]
 """Tests that put their own connections, pools, ledgers or methods in the place of the router's."""
