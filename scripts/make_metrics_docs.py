@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from router.telemetry.families import HISTOGRAM, LABELS, OUTCOMES, SECTIONS, Family
+from scripts.generated import DOCS, keep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-FILE: Final = Path(__file__).parents[1] / "docs/metrics.md"
+FILE: Final = DOCS / "metrics.md"
 
 INTRODUCTION: Final = """\
 # Metrics
@@ -120,16 +119,7 @@ def _bounds(family: Family) -> str:
 
 def main() -> int:
     """Write the file, or check it; the exit code is 1 if it is not current."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the file isn't current")
-    text = page()
-    if FILE.exists() and FILE.read_text(encoding="utf-8") == text:
-        return 0
-    if parser.parse_args().check:
-        print(f"{FILE} is not current: run python -m scripts.make_metrics_docs", file=sys.stderr)
-        return 1
-    FILE.write_text(text, encoding="utf-8")
-    return 0
+    return keep("make_metrics_docs", __doc__, {FILE: page()})
 
 
 if __name__ == "__main__":

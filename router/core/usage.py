@@ -13,17 +13,12 @@ from typing import Final
 
 from router.core.apis import GENERATES
 from router.core.ending import Ending
+from router.core.prompts import BYTES_A_TOKEN, MOST_SUMMED
 from router.core.record import ANSWERED, Record, tokens_in
 from router.core.statuses import LEFT
 
 MILLION: Final = 1_000_000
 """Prices are for so many tokens."""
-
-BYTES_A_TOKEN: Final = 4.0
-"""Of a request, until something is known of its model."""
-
-MOST_SUMMED: Final = 1e5
-"""Tokens from which on older ones count half: what is learned follows a model whose use changes."""
 
 LEAST_SUMMED: Final = 8
 """Tokens before which nothing is known."""

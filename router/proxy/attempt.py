@@ -89,8 +89,7 @@ class Attempt(Receiver):
     `worked_at` is when its backend last showed that it works on it. `told_read` is how many tokens of the prompt an
     engine says to have read, in comments that its client doesn't get. `paused`: the client is slow. `between` hears the
     answer first, where it may have to be translated; `Owner.written` sets it, and the `texts` of a body that is an
-    outline. `rewrites` has, for each time that it was made again with another body,
-    the fields that were refused.
+    outline. `rewrites` has, for each time that it was made again with another body, the fields that were refused.
     """
 
     between: Between | None = None

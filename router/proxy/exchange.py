@@ -25,6 +25,7 @@ from router.core.progress import AnswerProgress, Found
 from router.core.record import has_event, says_error, tail_of
 from router.core.retry import Failure
 from router.core.stall import Silence
+from router.core.statuses import LEFT
 from router.http1.bodies import CLOSE, LAST_CHUNK
 from router.proxy.answer import DONE, PINGING, PROMISED, REFUSING, STREAMING
 from router.proxy.attempt import Attempt
@@ -133,7 +134,7 @@ class Exchange(UnderWay):
         if self.answer.passed.is_whole() and not self.paused and not self.answer.unsent:
             self._end_message(left=True)
         else:
-            self._finish(499, outcome)
+            self._finish(LEFT, outcome)
 
     def break_off(self, error: "RouterError", outcome: str) -> None:
         """Stop at once, and tell the client why: as its answer, or behind what it got of one."""

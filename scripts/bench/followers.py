@@ -32,6 +32,7 @@ import uvloop
 
 from scripts.bench.cases import answers, engine
 from scripts.bench.open_loop import Schedule
+from scripts.bench.pairs import beside
 from scripts.bench.proxies import MODEL
 from scripts.instruments.processes import ROOT, cores, cpu_of, free_port, pinned, running
 from scripts.instruments.statistics import percentile
@@ -112,25 +113,19 @@ def followed(port: int, count: int, slow: int, counts: dict[str, int]) -> Iterat
 
 def follow(process: psutil.Process, port: int, asked: argparse.Namespace) -> str:
     """Measure requests with followers and without; say what was found."""
-    rows, counts, lost = [], dict[str, int](), 0
+    counts = dict[str, int]()
     p99(port, asked.rate, 2)
     memory = [process.memory_info().rss / 1e6]
-    for number in range(asked.pairs):
-        before, lost_before = p99(port, asked.rate, asked.seconds)
+
+    @contextlib.contextmanager
+    def watching() -> Iterator[None]:
         with followed(port, asked.followers, asked.slow, counts):
-            watched, lost_with = p99(port, asked.rate, asked.seconds)
+            yield
             memory.append(process.memory_info().rss / 1e6)
-        after, lost_after = p99(port, asked.rate, asked.seconds)
-        lost += lost_before + lost_with + lost_after
-        rows.append((before, watched, after))
-        print(f"pair {number + 1}: {before:.2f}, with followers {watched:.2f}, {after:.2f} ms", file=sys.stderr)
-    between = max(abs(before - after) for before, _, after in rows)
-    more = median(watched - (before + after) / 2 for before, watched, after in rows)
-    listed = "; ".join(f"{before:.2f} / {watched:.2f} / {after:.2f}" for before, watched, after in rows)
+
+    told = beside("followers", asked.pairs, lambda: p99(port, asked.rate, asked.seconds), watching)
     return (
-        f"{asked.followers} followers, {asked.slow} slow, {asked.rate:g} requests/s for {asked.seconds:g} s:\n"
-        f"  p99 in ms without / with / without: {listed}\n"
-        f"  with them {more:+.2f} ms (median); the largest difference without them {between:.2f} ms; {lost} lost\n"
+        f"{asked.followers} followers, {asked.slow} slow, {asked.rate:g} requests/s for {asked.seconds:g} s:\n{told}\n"
         f"  memory in MB at first, then with them: {', '.join(f'{each:.1f}' for each in memory)}\n"
         f"  one came back {counts['returned']} times: of {counts['told']} events it missed {counts['missed']}\n"
         f"  the others saw {counts['events']} events and {counts['lines']} lines; {counts['left']} streams ended early"

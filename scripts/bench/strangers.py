@@ -23,7 +23,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import psutil
 import uvloop
@@ -32,6 +31,7 @@ from scripts.bench.cases import answers, engine
 from scripts.bench.followers import BODY
 from scripts.bench.load import chat_request
 from scripts.bench.open_loop import Schedule
+from scripts.bench.pairs import beside
 from scripts.bench.proxies import MODEL
 from scripts.instruments.processes import ROOT, cores, free_port, pinned, running
 from scripts.instruments.statistics import percentile
@@ -86,28 +86,27 @@ def _flood(port: int, count: int, rate: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*command, "--strangers", str(rate)], cwd=ROOT)
 
 
-def beside(port: int, asked: argparse.Namespace) -> str:
-    """Measure requests with strangers and without; say what was found."""
-    rows, lost = [], 0
-    p99(port, asked.rate, 2)
-    for number in range(asked.pairs):
-        before, lost_before = p99(port, asked.rate, asked.seconds)
-        with _flood(port, 10**9, asked.strangers) as flood:
+@contextlib.contextmanager
+def flooded(port: int, rate: float) -> Iterator[None]:
+    """Have strangers in the block, so many a second."""
+    with _flood(port, 10**9, rate) as flood:
+        try:
             time.sleep(1)
-            with_them, lost_with = p99(port, asked.rate, asked.seconds)
+            yield
+        finally:
             flood.terminate()
-        after, lost_after = p99(port, asked.rate, asked.seconds)
-        lost += lost_before + lost_with + lost_after
-        rows.append((before, with_them, after))
-        print(f"pair {number + 1}: {before:.2f}, with strangers {with_them:.2f}, {after:.2f} ms", file=sys.stderr)
-    between = max(abs(before - after) for before, _, after in rows)
-    more = median(with_them - (before + after) / 2 for before, with_them, after in rows)
-    listed = "; ".join(f"{before:.2f} / {with_them:.2f} / {after:.2f}" for before, with_them, after in rows)
-    return (
-        f"{asked.strangers:g} wrong keys a second, {asked.rate:g} requests/s for {asked.seconds:g} s:\n"
-        f"  p99 in ms without / with / without: {listed}\n"
-        f"  with them {more:+.2f} ms (median); the largest difference without them {between:.2f} ms; {lost} lost"
+
+
+def others(port: int, asked: argparse.Namespace) -> str:
+    """Measure requests with strangers and without; say what was found."""
+    p99(port, asked.rate, 2)
+    told = beside(
+        "strangers",
+        asked.pairs,
+        lambda: p99(port, asked.rate, asked.seconds),
+        lambda: flooded(port, asked.strangers),
     )
+    return f"{asked.strangers:g} wrong keys a second, {asked.rate:g} requests/s for {asked.seconds:g} s:\n{told}"
 
 
 def whole(process: psutil.Process, port: int, logs: Path, count: int) -> str:
@@ -148,7 +147,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, pinned(available[1:] or available):
         folder = Path(name)
         with engine(available[-1], folder) as port, router(port, available[0], folder) as (process, at):
-            print(beside(at, asked))
+            print(others(at, asked))
             print(whole(process, at, folder / "logs", asked.whole))
 
 

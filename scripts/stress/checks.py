@@ -24,7 +24,7 @@ _HUGE = 10**12
 """Bytes of a body that every server refuses."""
 
 _LEAST_REST = 0.05
-"""Seconds that the rest of an answer must have: of less, nobody can tell whether an engine went on."""
+"""Seconds below which nobody can tell whether an engine went on with the rest of an answer."""
 
 _LONG, _TRIES = 1500, 3
 """Tokens of an answer that is left early, and how often that is tried, since a busy machine may be slow once."""

@@ -9,8 +9,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Told
 from router.core.scopes import Admin, Scope
-
-GROUPS: Final = ("key", "model", "day")
+from router.store.usage import GROUPS
 
 _DAYS: Final = "([0-9]{1,5})d"
 _DATE: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
