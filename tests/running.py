@@ -7,8 +7,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -57,6 +57,26 @@ async def first_line(process: asyncio.subprocess.Process, within: float = 60.0) 
         process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
 
 
+@asynccontextmanager
+async def started(
+    *command: str, stdout: int | None = asyncio.subprocess.PIPE, stderr: int | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start a command in the repository; at the end it is gone with all that it started, whatever the test met.
+
+    One that outlived its test would fail the tests after it: its pipes belong to a loop that is closed.
+    """
+    process = await asyncio.create_subprocess_exec(*command, cwd=REPOSITORY, stdout=stdout, stderr=stderr)
+    try:
+        yield process
+    finally:
+        for each in descendants(process.pid):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     """Give what a process has started, and what those have; nothing of a process that is gone."""
     with suppress(psutil.NoSuchProcess):
@@ -71,11 +91,16 @@ def alive(process: psutil.Process) -> bool:
     return False
 
 
+def words_of(process: psutil.Process) -> list[str]:
+    """Give the words of a process's command; none of one that is gone, or going."""
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
 def is_keeper(process: psutil.Process) -> bool:
     """Whether a process is the keeper of a router's engines."""
-    with suppress(psutil.Error):
-        return any("launchers.keeper" in word for word in process.cmdline())
-    return False
+    return any("launchers.keeper" in word for word in words_of(process))
 
 
 class RunningRouter:

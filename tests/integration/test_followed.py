@@ -15,7 +15,7 @@ from router.app import App
 from router.cli.main import main
 from router.config import Config
 from tests.fakes.launched import FACTS, LaunchedFake
-from tests.running import eventually, first_line
+from tests.running import eventually, first_line, started
 
 log = structlog.get_logger("router")
 
@@ -172,11 +172,11 @@ async def test_the_commands(app, session, logged, monkeypatch):
     assert logged.readouterr().out == "one\ntwo\\x1b[1m\n"
     assert await asyncio.to_thread(main, ["logs", "box", "-f"]) == 1
 
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", "events", "--json", stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(60):
+    async with (
+        started(sys.executable, "-m", "router", "events", "--json") as process,
+        asyncio.timeout(60),
+    ):
+        assert process.stdout is not None
         await eventually(lambda: app._feed.feed.followers == 1)
         await lever(app, session, "undrain")
         told = json.loads(await process.stdout.readline())
@@ -189,10 +189,7 @@ async def test_the_commands(app, session, logged, monkeypatch):
 async def test_a_command_ends_with_its_reader(app, session, monkeypatch):
     """As behind `| head -1`: at the next event, not when the router stops."""
     monkeypatch.setenv("ROUTER_URL", app.url)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", "events", stdout=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
+    async with started(sys.executable, "-m", "router", "events") as process, asyncio.timeout(60):
         await eventually(lambda: app._feed.feed.followers == 1)
         await lever(app, session, "drain")
         assert (await first_line(process)).endswith(b"admin: drains box  by=this machine\n")

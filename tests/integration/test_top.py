@@ -19,7 +19,7 @@ from router.cli.exits import CommandError
 from router.cli.main import main
 from router.cli.running import Running
 from router.config import Config
-from tests.running import eventually, first_line
+from tests.running import eventually, first_line, started
 
 COLOUR = re.compile(r"\x1b\[[\d;]*\b[34]\d[\d;]*m")
 
@@ -146,12 +146,10 @@ async def test_a_router_that_restarts_is_waited_for(fake, tmp_path, unused_tcp_p
 async def test_it_ends_with_its_reader(router):
     """As behind `| head -1`, where there is more to print."""
     del router
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router", "top", "--interval", "0.1", stdout=asyncio.subprocess.PIPE
-    )
-    assert await first_line(process)
-    async with asyncio.timeout(30):
-        assert await process.wait() == 0
+    async with started(sys.executable, "-m", "router", "top", "--interval", "0.1") as process:
+        assert await first_line(process)
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
 
 
 @pytest.mark.parametrize("interval", ["0", "-1", "nan", "inf", "soon"])

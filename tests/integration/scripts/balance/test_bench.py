@@ -5,11 +5,10 @@ import json
 import signal
 import sys
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from math import inf
 
 import aiohttp
-import psutil
 import pytest
 
 from scripts.balance.engine import Service
@@ -17,7 +16,7 @@ from scripts.balance.process import ask
 from scripts.balance.real_time import RealTimeEngine, described
 from scripts.balance.simulation.engine import Outage, Spec
 from scripts.balance.simulation.scenarios import SCENARIOS, conversations_of
-from tests.running import REPOSITORY, descendants, eventually
+from tests.running import alive, descendants, eventually, started, words_of
 
 (JOB,) = conversations_of(SCENARIOS["equal"].asked, 1, 1, keep_bodies=True)[0]
 PACE = 100.0
@@ -108,21 +107,18 @@ async def test_an_engine_that_restarts_is_back_without_its_cache(session):
         assert (await asked(session, url))[::2] == (200, "0")
 
 
-async def bench(*flags):
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "scripts.balance.bench", *flags,
-        cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+def bench(*flags):
+    return started(sys.executable, "-m", "scripts.balance.bench", *flags, stderr=asyncio.subprocess.PIPE)
 
 
 async def test_two_policies_on_real_processes(tmp_path):
     """All requests are answered, and stand beside the simulated ones."""
     figures = tmp_path / "figures.json"
-    process = await bench(
+    async with bench(
         "--scenario", "two-routers", "--policy", "least_latency", "--policy", "random", "--requests", "30",
         "--json", str(figures),
-    )  # fmt: skip
-    out, said = await process.communicate()
+    ) as process:  # fmt: skip
+        out, said = await process.communicate()
     assert process.returncode == 0, said.decode()
     runs = json.loads(figures.read_text())
     assert [run["policy"] for run in runs] == ["least_latency", "random"]
@@ -135,19 +131,17 @@ async def test_two_policies_on_real_processes(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_ended_midway_it_leaves_nothing_behind(number):
     """Engines and routers end with it."""
-    process = await bench("--scenario", "equal", "--policy", "random", "--requests", "500")
+    async with bench("--scenario", "equal", "--policy", "random", "--requests", "500") as process:
+        left = descendants(process.pid)
 
-    left: list[psutil.Process] = []
-
-    def complete():
-        with suppress(psutil.NoSuchProcess):  # one of those that simulated
+        def complete():  # beside those that simulate
             left[:] = descendants(process.pid)
-            modules = Counter(each.cmdline()[2] for each in left if "-m" in each.cmdline())
+            modules = Counter(words[2] for each in left if (words := words_of(each))[1:2] == ["-m"])
             return modules == {"scripts.balance.engine": 4, "router": 1}
 
-    await eventually(complete)
-    process.send_signal(number)
-    _, said = await process.communicate()
+        await eventually(complete)
+        process.send_signal(number)
+        _, said = await process.communicate()
     assert process.returncode == 1
     assert said.decode().endswith("Ended before its time.\n")
-    assert not [each for each in left if each.is_running()]
+    assert not [each for each in left if alive(each)]

@@ -5,6 +5,8 @@ import csv
 import json
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from scripts.stress.results import SCHEMA, StressResults, read
 from tests.fakes.engine import FakeEngine
-from tests.running import REPOSITORY, RunningRouter, dead_url, eventually
+from tests.running import RunningRouter, dead_url, eventually, started
 
 CONFIG = """\
 server: {port: 0}
@@ -67,16 +69,16 @@ class Command:
         return Ended(self.said, code, self._out)
 
 
-async def start(out: Path, script: str, url: str, *flags: str) -> Command:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, f"scripts/{script}.py", "--base-url", url, "--out", str(out), *flags,
-        cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    return Command(process, out)
+@asynccontextmanager
+async def start(out: Path, script: str, url: str, *flags: str) -> AsyncIterator[Command]:
+    words = (f"scripts/{script}.py", "--base-url", url, "--out", str(out), *flags)
+    async with started(sys.executable, *words, stderr=asyncio.subprocess.STDOUT) as process:
+        yield Command(process, out)
 
 
 async def run(out: Path, script: str, url: str, *flags: str) -> Ended:
-    return await (await start(out, script, url, *flags)).end()
+    async with start(out, script, url, *flags) as command:
+        return await command.end()
 
 
 def whole(results: StressResults) -> None:
@@ -149,11 +151,11 @@ async def test_a_bound_that_is_broken(tmp_path, fake, bound):
 
 async def test_ctrl_c(tmp_path, fake):
     """The report of what ran so far; what was under way is neither an answer nor a failure."""
-    command = await start(tmp_path, "concurrent_test", fake.url, "--clients", "2,4", "--duration", "60s")
-    await eventually(lambda: (tmp_path / "requests.csv").exists() and "2 clients" in command.said, within=30)
-    await asyncio.sleep(0.2)
-    command.process.send_signal(signal.SIGINT)
-    ended = await command.end()
+    async with start(tmp_path, "concurrent_test", fake.url, "--clients", "2,4", "--duration", "60s") as command:
+        await eventually(lambda: (tmp_path / "requests.csv").exists() and "2 clients" in command.said, within=30)
+        await asyncio.sleep(0.2)
+        command.process.send_signal(signal.SIGINT)
+        ended = await command.end()
     assert ended.code == 130
     results = ended.results
     whole(results)
@@ -165,10 +167,12 @@ async def test_ctrl_c(tmp_path, fake):
 
 async def test_a_target_that_goes_away(tmp_path):
     """Failures of their kinds, with what was said; the run goes on to its end."""
-    async with FakeEngine(delay=0.01) as fake:
-        command = await start(tmp_path, "concurrent_test", fake.url, "--rate", "50", "--duration", "2s")
-        await eventually(lambda: fake.stats.ended > 5, within=30)
-    ended = await command.end()
+    async with AsyncExitStack() as stack:
+        async with FakeEngine(delay=0.01) as fake:
+            flags = ("--rate", "50", "--duration", "2s")
+            command = await stack.enter_async_context(start(tmp_path, "concurrent_test", fake.url, *flags))
+            await eventually(lambda: fake.stats.ended > 5, within=30)
+        ended = await command.end()
     assert ended.code == 0  # no bound was asked for
     (step,) = ended.results.steps
     whole(ended.results)
