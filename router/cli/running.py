@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import quote
 
 import aiohttp
 from pydantic import BaseModel, RootModel, ValidationError
@@ -78,10 +77,9 @@ class Running:
         """Ask at an endpoint; the answer comes `within` seconds, or whenever it does."""
         if empty := next((name for name in endpoint.in_path if not str(fields[name])), ""):
             raise CommandError(f"the {empty} is empty: say which one", BAD_START)
-        path = endpoint.path.format(**{name: quote(str(fields.pop(name)), safe="") for name in endpoint.in_path})
         timeout = aiohttp.ClientTimeout(within, sock_connect=CONNECT_WITHIN)
         try:
-            url = URL(f"{self._url}{path}", encoded=True).with_query(fields)
+            url = URL(f"{self._url}{endpoint.target(fields)}", encoded=True)
             async with self._session.request(endpoint.method, url, timeout=timeout) as answer:
                 self.stops = answer.ok and answer.headers.get("x-router-state") == "stopping"
                 return _read(endpoint.tells, answer.status, await answer.read(), self._url)
@@ -94,11 +92,10 @@ class Running:
         """Follow a stream of events, and go on with it where its connection is lost."""
         lost = 0
         while True:
-            path = endpoint.path.format(**{name: quote(str(fields[name]), safe="") for name in endpoint.in_path})
             headers = {} if after is None else {"last-event-id": str(after)}
             timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_WITHIN, sock_read=ALIVE_WITHIN)
             try:
-                url = URL(f"{self._url}{path}", encoded=True)
+                url = URL(f"{self._url}{endpoint.target(fields)}", encoded=True)
                 async with self._session.get(url, headers=headers, timeout=timeout) as answer:
                     if answer.status != 200:
                         reply = _read(endpoint.tells, answer.status, await answer.read(), self._url)

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
+from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -167,6 +168,12 @@ class Endpoint(Generic[P, A, T]):
     def in_path(self) -> list[str]:
         """The fields that stand in the path."""
         return FIELD.findall(self.path)
+
+    def target(self, fields: Mapping[str, str | int]) -> str:
+        """Write the target of a request with these fields: those of the path in it, the others as its query."""
+        path = self.path.format(**{name: quote(str(fields[name]), safe="") for name in self.in_path})
+        rest = {name: value for name, value in fields.items() if name not in self.in_path}
+        return f"{path}?{urlencode(rest)}" if rest else path
 
 
 Endpoints = tuple[Endpoint[P, Any, Any], ...]
