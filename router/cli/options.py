@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all\n"
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
         f"       {name} key new --name NAME [--admin]\n"
+        f"       {name} service {{install,status,remove}} [--user|--system] [--dry-run]\n"
         f"       {name} {{status,requests}} [--json]\n       {name} top [--once]\n"
         f"       {name} usage [--by key,model,day] [--since DAY|7d] [--csv]\n       {name} keys [--json]\n"
         f"       {name} explain MODEL\n       {name} cancel ID\n"
@@ -82,7 +83,35 @@ def parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_finding(commands)
     _add_key(commands)
+    _add_service(commands)
     return described
+
+
+def _add_service(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command that has the system start the router."""
+    served = commands.add_parser(
+        "service",
+        help="have this system start the router, and keep it running",
+        description="Install the router as a service of systemd, or of launchd on a Mac: it starts with the machine, "
+        "and again if it fails. Or say how that service is, or stop and remove it.",
+        epilog="Exit code: 0; 1 where the service doesn't run, or its manager failed; 2 where something must be put "
+        "right first.",
+    )
+    served.add_argument("what", choices=["install", "status", "remove"])
+    scope = served.add_mutually_exclusive_group()
+    scope.add_argument(
+        "--user", dest="scope", action="store_const", const="user", help="your own service; the default, but for root"
+    )
+    scope.add_argument(
+        "--system", dest="scope", action="store_const", const="system", help="the machine's: it needs root"
+    )
+    served.add_argument(
+        "--as", dest="user", metavar="USER", help="with --system: who runs it; default: who called sudo, or the owner "
+        "of router.yaml",
+    )  # fmt: skip
+    served.add_argument("--name", default="router", metavar="NAME", help="of the service; default: router")
+    served.add_argument("--dry-run", action="store_true", help="print the file and the commands, and do nothing")
+    _takes_file(served)
 
 
 def _add_key(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -8,16 +8,19 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from router import settings
+from router.api.surface import servable
 from router.app import App
 from router.cli.exits import STOPPED_NOW
 from router.cli.lock import FolderLock
 from router.config import Loaded, load
 from router.fleet.reload import Reloader
+from router.service.notify import Notifier, sentence
 from router.telemetry import logs
 
 log = structlog.get_logger("router")
@@ -28,15 +31,21 @@ MOST_FILES = 65536
 
 def run(options: argparse.Namespace) -> int:
     """Run the router until it is told to stop. Raises ConfigError and StartError."""
-    loaded = load(options.config, os.environ)
-    folder = options.config.resolve().parent
+    with Notifier(os.environ) as manager:
+        return run_for(manager, options.config)
+
+
+def run_for(manager: Notifier, config: Path) -> int:
+    """Run the router, and tell a service manager how it is. Raises ConfigError and StartError."""
+    loaded = load(config, os.environ)
+    folder = config.resolve().parent
     files = raise_file_limit()
     kept = folder / loaded.config.logging.dir
     with FolderLock(kept, loaded.path) as lock:
         said = loaded.config.logging
         logs.configure(said.level, kept, form=logs.Form(said.format), rotation=settings.rotation(loaded.config))
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(serve(loaded, folder, lock.serves_at, files))
+            return runner.run(serve(loaded, folder, lock.serves_at, manager, files))
 
 
 def raise_file_limit() -> int | None:
@@ -83,7 +92,19 @@ def terminals() -> tuple[bool, bool]:
     return sys.stderr.isatty(), controlled
 
 
-async def serve(loaded: Loaded, folder: Path, on_url: Callable[[str], None], files: int | None = None) -> int:
+def words_of(app: App, asked: asyncio.Event) -> str:
+    """Tell how the router is, in a sentence; `asked`: whether it was asked to stop."""
+    last = app.reloader.last if app.reloader is not None else None
+    mistakes = len(last.problems) if last is not None else 0
+    models, in_flight = len(servable(app.plane)), len(app.plane.exchanges)
+    drain = app.plan.config.limits.drain_timeout if asked.is_set() else None
+    stops_in = drain if app.stops_in is None else app.stops_in
+    return sentence(app.url, models, in_flight, mistakes=mistakes, stops_in=stops_in)
+
+
+async def serve(
+    loaded: Loaded, folder: Path, on_url: Callable[[str], None], manager: Notifier, files: int | None = None
+) -> int:
     """Start, wait for a signal, stop; a second signal stops now. `on_url` is told where the router can be reached.
 
     SIGHUP is a reload, but the end of the terminal in which the router was started is a signal to stop, as Ctrl-C is.
@@ -107,10 +128,12 @@ async def serve(loaded: Loaded, folder: Path, on_url: Callable[[str], None], fil
     loop.add_signal_handler(signal.SIGTERM, on_signal)
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
     reloader = Reloader(loaded, lambda: load(loaded.path, os.environ))
+    reloader.on_begin, reloader.on_end = manager.reloading, manager.reloaded
     app = App(loaded.config, folder, files=files, reloader=reloader)
     try:
         await app.start()
         on_url(app.url)
+        manager.ready(partial(words_of, app, asked))
         settle_garbage_collector()
         app.watch_loop()
         await asked.wait()
@@ -119,6 +142,7 @@ async def serve(loaded: Loaded, folder: Path, on_url: Callable[[str], None], fil
         await app.kill()
         raise
     log.info("stopping")
+    manager.stopping(app.plan.config.limits.drain_timeout)
     stopping = asyncio.create_task(app.stop(), name="stop")
     insisting = asyncio.create_task(insisted.wait(), name="second signal")
     await asyncio.wait({stopping, insisting}, return_when=asyncio.FIRST_COMPLETED)

@@ -63,6 +63,10 @@ class Reload:
         return {"at": self.at, "seconds": round(self.seconds, 4), "problems": problems, "steps": steps}
 
 
+def _nobody() -> None:
+    """Tell nobody."""
+
+
 class Reloader:
     """Reloads with `read`, which may block. `loaded` is what the router was started with."""
 
@@ -72,6 +76,9 @@ class Reloader:
         # How many there were since the start, of each kind.
         self.applied = self.refused = 0
         self.versions: Versions | None = None
+        # Called before and after each, for those who tell of it.
+        self.on_begin: Callable[[], None] = _nobody
+        self.on_end: Callable[[], None] = _nobody
         self._read = read
         self._text = loaded.text
         # What the API writes, and for whom: the reload that takes it over may be the watch's.
@@ -126,9 +133,11 @@ class Reloader:
             await self._wanted.wait()
             self._wanted.clear()
             waiting, self._waiting = self._waiting, []
+            self.on_begin()
             self.last = await self._once(take)
             self.refused += bool(self.last.problems)
             self.applied += not self.last.problems
+            self.on_end()
             # A reload leaves reference cycles, and the router runs the collector seldom.
             gc.collect()
             for each in waiting:
