@@ -29,7 +29,6 @@ SLACK: Final = 0.9
 
 EXCEPTIONS: Final[Mapping[str, tuple[int, str]]] = {
     "router/proxy/exchange.py": (505, "each moment of an exchange is a short method, on the same few objects"),
-    "router/api/admin/models.py ModelTold": (24, "a row that is told and never changed: it has no state"),
     "router/api/admin/requests.py EndedTold": (23, "a row that is told and never changed: it has no state"),
     "scripts/make_demo_model.py": (420, "needs nothing else of the project, so that it can be copied"),
 }

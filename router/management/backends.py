@@ -5,12 +5,13 @@ from typing import Final
 
 import structlog
 
-from router.api.admin.backends import BackendAsked, BackendsTold, ScaleAsked
-from router.core.errors import ConflictError, NotFoundError
+from router.api.admin.backends import DRAIN, RESTART, SCALE, UNDRAIN, BackendAsked, BackendsTold, ScaleAsked
+from router.core.errors import ConflictError, NotFoundError, RouterError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.fleet.members import Member
 from router.management.described import Describe
+from router.management.elsewhere import Elsewhere
 from router.management.levers import Levers, override
 
 log = structlog.get_logger("router")
@@ -21,13 +22,17 @@ _NAMES_IN_AN_ERROR: Final = 20
 class Backends:
     """Answers `router.api.admin.backends`."""
 
-    def __init__(self, fleet: Fleet, describe: Describe, router: Levers) -> None:
+    def __init__(self, fleet: Fleet, describe: Describe, router: Levers, elsewhere: Elsewhere) -> None:
         self._fleet = fleet
+        self._elsewhere = elsewhere
         self._describe = describe
         self._router = router
 
     async def restart(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
         """Start an engine afresh. Raises NotFoundError and ConflictError."""
+        if self._elsewhere.machine(asked.name) is not None:
+            log.info(f"admin: restarts {asked.name}", by=admin.name)
+            return await self._elsewhere.backends(RESTART, asked.name)
         member = member_of(self._fleet, asked.name)
         if member.supervisor is None:
             raise ConflictError(f"'{asked.name}' is not launched by this router, which can't restart it.")
@@ -49,6 +54,9 @@ class Backends:
 
     async def scale(self, asked: ScaleAsked, admin: Admin) -> BackendsTold:
         """Have so many processes of a launch. Raises NotFoundError and ConflictError."""
+        if self._elsewhere.machine(asked.name) is not None:
+            log.info(f"admin: scales {asked.name} to {asked.replicas}", by=admin.name)
+            return await self._elsewhere.backends(SCALE, asked.name, replicas=asked.replicas)
         member = member_of(self._fleet, asked.name)
         if member.supervisor is None:
             raise ConflictError(f"'{asked.name}' is not launched by this router, which can't scale it.")
@@ -63,11 +71,26 @@ class Backends:
         return [name for name, each in self._fleet.members.items() if each.planned.config.name == entry]
 
     async def _hold(self, name: str, admin: Admin, *, on: bool) -> BackendsTold:
-        member_of(self._fleet, name)
+        """Drain a backend, or let it have requests again: here, and what is a peer's there, too, for everybody."""
+        if self._elsewhere.machine(name) is None:
+            await self._hold_here(member_of(self._fleet, name).name, admin, on=on)
+            return await self._told(name)
+        if is_here := name in self._fleet.members:
+            await self._hold_here(name, admin, on=on)
+        if is_here and not self._elsewhere.is_managed(name):
+            return await self._told(name)
+        try:
+            there = await self._elsewhere.backends(DRAIN if on else UNDRAIN, name, single=False)
+        except RouterError as error:
+            if is_here and on:
+                error.message += " This router sends it nothing more."
+            raise
+        return await self._told(name) if is_here else there
+
+    async def _hold_here(self, name: str, admin: Admin, *, on: bool) -> None:
         if on != any(each.backend == name for each in self._router.overrides.drained):
             log.info(f"admin: {'drains' if on else 'undrains'} {name}", by=admin.name)
             await self._router.drain(name, admin.name if on else None)
-        return await self._told(name)
 
     async def _told(self, *names: str) -> BackendsTold:
         return BackendsTold(backends=tuple(each for each in await self._describe() if each.name in names))

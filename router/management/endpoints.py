@@ -26,6 +26,7 @@ from router.management.backends import Backends
 from router.management.budgets import Budgets
 from router.management.configuration import Configuration
 from router.management.described import Described
+from router.management.elsewhere import Elsewhere, NoPeers
 from router.management.figures import Figures
 from router.management.found import Search
 from router.management.history import Historian
@@ -64,13 +65,14 @@ def endpoints(
     `recent` has the requests that have ended, `captures` gives those that are kept whole, and `folder` has the engines'
     logs; `router` is all of it.
     """
-    of_models, of_requests = Models(fleet, plane, router), Requests(plane, recent, captures)
-    describe = Described(fleet, recent, historian.machine.devices, router).backends
-    of_logs = Logs(fleet, feed, folder)
+    elsewhere = Elsewhere(NoPeers())
+    of_models, of_requests = Models(fleet, plane, router, elsewhere), Requests(plane, recent, captures)
+    describe = Described(fleet, recent, historian.machine.devices, router, elsewhere).backends
+    of_logs = Logs(fleet, feed, folder, elsewhere)
     return [
         *routes(status.ENDPOINTS, Status(describe, plane, historian.machine, router, reloader)),
         *routes(models.ENDPOINTS, of_models),
-        *routes(backends.ENDPOINTS, Backends(fleet, describe, router)),
+        *routes(backends.ENDPOINTS, Backends(fleet, describe, router, elsewhere)),
         *routes(requests.ENDPOINTS, of_requests),
         *routes(history.ENDPOINTS, historian),
         *routes(metrics.ENDPOINTS, Scrapes(figures)),
@@ -79,6 +81,6 @@ def endpoints(
         *routes(logs.ENDPOINTS, of_logs),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
         *routes(found.ENDPOINTS, Search(router)),
-        *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, plane, of_models, of_requests, of_logs, feed)),
+        *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, of_models, of_requests, of_logs, feed)),
         *routes(upstream.ENDPOINTS, Upstream(fleet, plane)),
     ]

@@ -28,10 +28,9 @@ from router.fleet.fleet import Fleet
 from router.fleet.members import Member
 from router.management.activity import activity, page, stats
 from router.management.logs import Logs
-from router.management.models import Models, launched
+from router.management.models import Models
 from router.management.requests import AT_ONCE, Requests
 from router.management.swap_events import Sources, SwapEvents
-from router.proxy.plane import Plane
 from router.telemetry.feed import Entry, Feed, Once
 from router.telemetry.lines import field
 from router.telemetry.logs import printable
@@ -64,9 +63,8 @@ _MOST_UNDER_WAY: Final = 100
 class LikeLlamaSwap:
     """Answers `router.api.admin.llama_swap`."""
 
-    def __init__(self, fleet: Fleet, plane: Plane, models: Models, requests: Requests, logs: Logs, feed: Feed) -> None:
+    def __init__(self, fleet: Fleet, models: Models, requests: Requests, logs: Logs, feed: Feed) -> None:
         self._fleet = fleet
-        self._plane = plane
         self._models = models
         self._requests = requests
         self._logs = logs
@@ -89,7 +87,7 @@ class LikeLlamaSwap:
                     description=each.note,
                 )
                 for each in told
-                if each.state in _STATES
+                if each.state in _STATES and each.machine is None
                 for model in each.models
             )
         )
@@ -100,9 +98,9 @@ class LikeLlamaSwap:
         return "" if address is None else f"http://{address[0]}:{address[1]}"
 
     async def unload_all(self, _: Nothing, admin: Admin) -> Text:
-        """Unload all models."""
+        """Unload all models of this machine."""
         for each in (await self._models.models(Nothing(), admin)).models:
-            if each.state in _STATES:
+            if each.state in _STATES and each.machine is None:
                 await self._models.unload(ModelAsked(name=each.name, wait=False), admin)
         return Text("OK")
 
@@ -133,7 +131,7 @@ class LikeLlamaSwap:
         """Give one log as it comes. Raises RouterError."""
         if asked.id == "proxy":
             return await self.log_stream(Nothing(), admin)
-        name = launched(self._fleet, self._plane, asked.id)[0]
+        name = self._models.named(asked.id)[0]
         following = await self._logs.follow(FollowAsked(name=name), admin)
         said = await self._logs.lines(LinesAsked(name=name), admin)
         return Stream(_as_text(said.lines, following.events))

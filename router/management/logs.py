@@ -2,7 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +20,13 @@ from router.api.admin.logs import (
     LinesTold,
     LineTold,
 )
-from router.core.errors import ConflictError
+from router.core.errors import ConflictError, RouterError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.management.backends import member_of
+from router.management.elsewhere import Elsewhere
 from router.telemetry.feed import Entry, Feed, Once
-from router.telemetry.tasks import aside
+from router.telemetry.tasks import aside, heard
 
 AT_ONCE: Final = 256 * 1024
 """Bytes that are read of a log at a time; of a flood, a follower gets the latest."""
@@ -34,16 +37,20 @@ LOOK_EVERY: Final = 0.5
 LONGEST: Final = 4096
 """Bytes of a line that followers are given: a thousand lines are kept for them."""
 
+Source = Callable[[Feed], Awaitable[None]]
+"""Adds lines to a feed, until nobody follows it or there are no more."""
+
 
 class Logs:
     """Answers `router.api.admin.logs`. `folder` has the engines' logs."""
 
-    def __init__(self, fleet: Fleet, feed: Feed, folder: Path) -> None:
+    def __init__(self, fleet: Fleet, feed: Feed, folder: Path, elsewhere: Elsewhere) -> None:
         self._fleet = fleet
+        self._elsewhere = elsewhere
         self._feed = feed
         self._folder = folder
         self._events = Once(_sent)
-        self._followed: dict[Path, Followed] = {}
+        self._followed: dict[Path | str, Followed] = {}
 
     async def logs(self, asked: LatestAsked, _: Admin) -> EventsTold:
         """Give the latest lines of the router's log."""
@@ -55,6 +62,8 @@ class Logs:
 
     async def lines(self, asked: LinesAsked, _: Admin) -> LinesTold:
         """Give the last lines of an engine's log. Raises NotFoundError and ConflictError."""
+        if self._elsewhere.machine(asked.name) is not None:
+            return await self._elsewhere.lines(asked.name, asked.limit)
         path, secrets = self._log_of(asked.name)
         hidden = await aside(secrets)
         lines = await aside(last_lines, path)
@@ -64,12 +73,26 @@ class Logs:
 
     async def follow(self, asked: FollowAsked, _: Admin) -> Stream[LineTold]:
         """Give each line of an engine's log as it comes. Raises NotFoundError, ConflictError and UnavailableError."""
+        if self._elsewhere.machine(asked.name) is not None:
+            return Stream(await self._follow_there(asked.name))
         path, secrets = self._log_of(asked.name)
         hidden = await aside(secrets)
-        followed = self._followed.get(path)
+        return Stream(self._follow(path, lambda: Written(path, hidden).read))
+
+    async def _follow_there(self, name: str) -> AsyncGenerator[Sequence[Sent[LineTold]], None]:
+        """Follow a peer's log: it is asked for it once for all who follow."""
+        if name not in self._followed:
+            following = await self._elsewhere.log(name)
+            if name not in self._followed:
+                return self._follow(name, lambda: partial(_pass_on, following))
+            await following.aclose()
+        return self._followed[name].lines()
+
+    def _follow(self, log: Path | str, source: Callable[[], Source]) -> AsyncGenerator[Sequence[Sent[LineTold]], None]:
+        followed = self._followed.get(log)
         if followed is None:
-            followed = self._followed[path] = Followed(path, hidden, lambda: self._followed.pop(path, None))
-        return Stream(followed.lines())
+            followed = self._followed[log] = Followed(source(), lambda: self._followed.pop(log, None))
+        return followed.lines()
 
     def _log_of(self, name: str) -> tuple[Path, Callable[[], Collection[str]]]:
         """Give a backend's log, and what gives the secrets that its engine knows."""
@@ -108,14 +131,10 @@ def last_lines(path: Path) -> list[str]:
 
 
 class Followed:
-    """An engine's log that somebody follows: read once for all of them, until the last one has left.
+    """A log that somebody follows: read once for all of them, until the last one has left, or it has ended."""
 
-    What they get has none of the `hidden` texts.
-    """
-
-    def __init__(self, path: Path, hidden: Collection[str], on_end: Callable[[], object]) -> None:
-        self._path = path
-        self._hidden = hidden
+    def __init__(self, read: Source, on_end: Callable[[], object]) -> None:
+        self._source = read
         self._on_end = on_end
         self._feed = Feed()
         self._lines = Once(_line)
@@ -125,28 +144,56 @@ class Followed:
         """Give each line from now on. Raises UnavailableError where too many follow."""
         entries = self._feed.follow()
         if self._task is None:
-            self._task = asyncio.create_task(self._read(), name=f"follow {self._path.name}")
+            self._task = asyncio.create_task(heard(self._read()), name="follow a log")
         return self._lines.following(entries)
 
     async def _read(self) -> None:
-        """Read what is written, until nobody follows it any more."""
+        try:
+            await self._source(self._feed)
+        finally:
+            self._on_end()
+            self._feed.close()
+
+
+class Written:
+    """An engine's log on this disk. What is told of it has none of the `hidden` texts."""
+
+    def __init__(self, path: Path, hidden: Collection[str]) -> None:
+        self._path = path
+        self._hidden = hidden
+
+    async def read(self, feed: Feed) -> None:
+        """Add what is written from now on, until nobody follows any more."""
         position, left = await aside(_end_of, self._path), b""
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            if not self._feed.followers:
+            if not feed.followers:
                 break
             data, position = await aside(_behind, self._path, position)
             *lines, left = (left + data).split(b"\n")
             left = left[-AT_ONCE:]
             for line in lines:
-                self._feed.add("line", {"line": self._told(line)})
-        self._on_end()
+                feed.add("line", {"line": self._told(line)})
 
     def _told(self, line: bytes) -> str:
         text = line[:LONGEST].decode("utf-8", "replace").rstrip("\r")
         if len(line) <= LONGEST:
             return without(self._hidden, text)
         return without(self._hidden, text, is_whole=False) + " …"
+
+
+async def _pass_on(following: AsyncGenerator[list[LineTold], None], feed: Feed) -> None:
+    """Add a peer's lines, until nobody follows any more, or the peer tells no more."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with suppress(RouterError):
+        async with aclosing(following):
+            async for some in following:
+                # Who asked for it first begins to follow a moment later.
+                if not feed.followers and loop.time() > began + LOOK_EVERY:
+                    break
+                for each in some:
+                    feed.add("line", each.model_dump(exclude_unset=True))
 
 
 def _end_of(path: Path) -> int:

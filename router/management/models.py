@@ -1,21 +1,33 @@
 """Models that load and unload."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict
-from itertools import islice
+from types import MappingProxyType
+from typing import Any
 
 import structlog
 
 from launchers.abilities import common
-from router.api.admin.endpoint import Nothing, Reply
-from router.api.admin.models import LoadError, ModelAsked, ModelsTold, OneAsked, PinAsked
+from router.api.admin.endpoint import Endpoint, Nothing, Reply
+from router.api.admin.models import (
+    LOAD,
+    PIN,
+    UNLOAD,
+    UNPIN,
+    LoadError,
+    ModelAsked,
+    ModelsTold,
+    OneAsked,
+    PinAsked,
+)
 from router.api.surface import capabilities
 from router.core import errors
 from router.core.errors import ConflictError, ModelNotFoundError, RouterError
 from router.core.memory.refusals import MemoryShortageError
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
+from router.management.elsewhere import Elsewhere, together
 from router.management.levers import Levers, override
 from router.proxy.plane import Plane
 from router.telemetry.tasks import heard
@@ -28,8 +40,9 @@ _NAMES_IN_AN_ERROR = 20
 class Models:
     """Answers `router.api.admin.models`."""
 
-    def __init__(self, fleet: Fleet, plane: Plane, router: Levers) -> None:
+    def __init__(self, fleet: Fleet, plane: Plane, router: Levers, elsewhere: Elsewhere) -> None:
         self._fleet = fleet
+        self._elsewhere = elsewhere
         self._router = router
         self._plane = plane
         self._under_way: set[asyncio.Task[None]] = set()
@@ -40,15 +53,15 @@ class Models:
 
     async def model(self, asked: OneAsked, _: Admin) -> ModelsTold:
         """Describe the backends that a name means. Raises ModelNotFoundError and ConflictError."""
-        return self._told(launched(self._fleet, self._plane, asked.name))
+        return self._told(self.named(asked.name))
 
     async def load(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
         """Load what a name means. Raises ModelNotFoundError and ConflictError."""
-        return await self._do("loads", self._fleet.load, asked, admin)
+        return await self._do("loads", self._fleet.load, LOAD, asked, admin)
 
     async def unload(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
         """Unload it. Raises ModelNotFoundError and ConflictError."""
-        return await self._do("unloads", self._fleet.unload, asked, admin)
+        return await self._do("unloads", self._fleet.unload, UNLOAD, asked, admin)
 
     async def pin(self, asked: PinAsked, admin: Admin) -> ModelsTold:
         """Keep it loaded. Raises ModelNotFoundError and ConflictError."""
@@ -59,16 +72,26 @@ class Models:
         return await self._pin(asked.name, admin, on=False)
 
     async def _pin(self, name: str, admin: Admin, *, on: bool) -> ModelsTold:
-        names = launched(self._fleet, self._plane, name)
+        names = self.named(name)
+        does = "pins" if on else "unpins"
+        if self._elsewhere.machine(names[0]) is not None:
+            return (await self._do_elsewhere(does, PIN if on else UNPIN, names, admin)).told
         entries = list(dict.fromkeys(self._fleet.members[each].planned.config.name for each in names))
-        log.info(f"admin: {'pins' if on else 'unpins'} {', '.join(entries)}", by=admin.name)
+        log.info(f"admin: {does} {', '.join(entries)}", by=admin.name)
         await override(self._router, entries, "pinned", on, admin)
         return self._told(names)
 
     async def _do(
-        self, does: str, act: Callable[[str], Awaitable[None]], asked: ModelAsked, admin: Admin
+        self,
+        does: str,
+        act: Callable[[str], Awaitable[None]],
+        endpoint: Endpoint[Any, Any, ModelsTold],
+        asked: ModelAsked,
+        admin: Admin,
     ) -> Reply[ModelsTold]:
-        names = launched(self._fleet, self._plane, asked.name)
+        names = self.named(asked.name)
+        if self._elsewhere.machine(names[0]) is not None:
+            return await self._do_elsewhere(does, endpoint, names, admin, wait="true" if asked.wait else "false")
         log.info(f"admin: {does} {', '.join(names)}", by=admin.name)
         work = _all_of([act(name) for name in names])
         if not asked.wait:
@@ -84,9 +107,55 @@ class Models:
         told = self._told(names)
         return Reply(ModelsTold(models=told.models, error=_described(error)), error.status, headers)
 
-    def _told(self, names: Collection[str] | None = None) -> ModelsTold:
+    async def _do_elsewhere(
+        self, does: str, endpoint: Endpoint[Any, Any, ModelsTold], names: Collection[str], admin: Admin, **fields: str
+    ) -> Reply[ModelsTold]:
+        """Have peers do it. What is told of the models is what they answer: their events come a moment later."""
+        log.info(f"admin: {does} {', '.join(names)}", by=admin.name)
+        replies = await self._elsewhere.models(endpoint, names, **fields)
+        told = self._told(names, {name: together(reply.told.models) for name, reply in replies.items()})
+        for name, reply in replies.items():
+            if (error := reply.told.error) is not None:
+                said = error.model_copy(update={"message": f"'{self._elsewhere.machine(name)}' says: {error.message}"})
+                return Reply(ModelsTold(models=told.models, error=said), reply.status, reply.headers)
+        return Reply(told, max(reply.status for reply in replies.values()))
+
+    def named(self, name: str) -> tuple[str, ...]:
+        """Find the backends that a model's, a route's or a backend's name means, and that have a model to manage.
+
+        Of a route it is those of the first model that has any: a request would go there first. Those launched here go
+        before peers', and of these those that can be managed. Raises ModelNotFoundError for a name that means nothing,
+        ConflictError where nothing of it can be managed.
+        """
+        reason, members, elsewhere = "", self._fleet.members, self._elsewhere
+        try:
+            tiers = self._plane.catalog.resolve(name).tiers
+        except ModelNotFoundError as error:
+            tiers, reason = (), error.message
+        for tier in tiers:
+            there = [backend.name for backend, _ in tier if elsewhere.machine(backend.name) is not None]
+            here = [backend.name for backend, _ in tier if backend.name in members and backend.supervised]
+            if found := here or list(filter(elsewhere.is_managed, there)) or there:
+                return tuple(found)
+        managed = [each for each, it in members.items() if it.supervisor is not None or elsewhere.machine(each)]
+        if name in managed:
+            return (name,)
+        if reason and name not in members:
+            shown = ", ".join(managed[:_NAMES_IN_AN_ERROR])
+            raise ModelNotFoundError(f"{reason} Launched: {shown or 'none'}.", param="name")
+        raise ConflictError(f"'{name}' is not launched by this router, which can neither load nor unload it.")
+
+    def _told(
+        self, names: Collection[str] | None = None, known: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+    ) -> ModelsTold:
+        """Describe these, or all. What is `known` of some goes before what was heard of them."""
         told = [each for each in self._fleet.models_told() if names is None or each["name"] in names]
-        return ModelsTold.model_validate({"models": [each | self._abilities(str(each["name"])) for each in told]})
+        rows = [{**each, **self._more(str(each["name"])), **known.get(str(each["name"]), {})} for each in told]
+        return ModelsTold.model_validate({"models": rows})
+
+    def _more(self, name: str) -> dict[str, object]:
+        machine = self._elsewhere.machine(name)
+        return self._abilities(name) if machine is None else {"machine": machine}
 
     def _abilities(self, name: str) -> dict[str, object]:
         """Tell what the models of a backend can do."""
@@ -94,29 +163,6 @@ class Models:
         found = {} if member is None else self._plane.directory.abilities.get(member.backend, {})
         can = common(found.values())
         return {"context": can.context, "capabilities": capabilities(can)}
-
-
-def launched(fleet: Fleet, plane: Plane, name: str) -> tuple[str, ...]:
-    """Find the launched backends that a model's, a route's or a backend's name means.
-
-    Of a route it is those of the first model that has any: a request would go there first. Raises ModelNotFoundError
-    for a name that means nothing, ConflictError where no backend of it is launched here.
-    """
-    reason, members = "", fleet.members
-    try:
-        tiers = plane.catalog.resolve(name).tiers
-    except ModelNotFoundError as error:
-        tiers, reason = (), error.message
-    for tier in tiers:
-        if found := tuple(backend.name for backend, _ in tier if backend.name in members and backend.supervised):
-            return found
-    if name in members and members[name].supervisor is not None:
-        return (name,)
-    if reason and name not in members:
-        names = (each.name for each in members.values() if each.supervisor is not None)
-        shown = ", ".join(islice(names, _NAMES_IN_AN_ERROR))
-        raise ModelNotFoundError(f"{reason} Launched: {shown or 'none'}.", param="name")
-    raise ConflictError(f"'{name}' is not launched by this router, which can neither load nor unload it.")
 
 
 def _described(error: RouterError) -> LoadError:

@@ -19,6 +19,7 @@ from router.core import errors
 from router.core.errors import ModelNotFoundError, RouterError
 from router.core.memory.refusals import LoadFailedError
 from router.core.scopes import LOCAL
+from router.management.elsewhere import Elsewhere, NoPeers
 from router.management.models import Models
 from router.management.serving import routes
 from router.proxy.slow import ADMIN
@@ -95,7 +96,7 @@ async def url(aiohttp_server, managed):
         )
 
     app = web.Application(middlewares=[later_version])
-    app.add_routes(routes(models.ENDPOINTS, Models(managed, managed, managed)))
+    app.add_routes(routes(models.ENDPOINTS, Models(managed, managed, managed, Elsewhere(NoPeers()))))
     server = await aiohttp_server(app)
     return f"http://127.0.0.1:{server.port}"
 

@@ -1,11 +1,14 @@
-"""/admin/backends: draining, restarting and scaling them."""
+"""/admin/backends: draining, restarting and scaling them.
+
+What concerns a peer's (`mac-studio/qwen`) is done there, with its `admin_key`.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Final, Protocol
 
 from pydantic import Field
 
-from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Told
+from router.api.admin.endpoint import OF_PEERS, Asked, Endpoint, Endpoints, Told
 from router.api.admin.status import BackendTold
 from router.core.scopes import Admin, Scope
 
@@ -45,7 +48,7 @@ class ManagedBackends(Protocol):
         """Have so many processes of a launch. Raises NotFoundError and ConflictError."""
 
 
-_ERRORS: Final[Mapping[int, str]] = {404: "There is no such backend."}
+_ERRORS: Final[Mapping[int, str]] = {404: "There is no such backend.", **OF_PEERS}
 
 RESTART: Final = Endpoint[ManagedBackends, BackendAsked, BackendsTold](
     operation="restart",
@@ -68,6 +71,7 @@ DRAIN: Final = Endpoint[ManagedBackends, BackendAsked, BackendsTold](
     scope=Scope.MANAGE,
     doc="Send a backend nothing more until it is undrained, or its entry in router.yaml changes. What it has goes on. "
     "Requests that no other backend can take wait, at most `limits.queue_timeout`; no model is loaded for them. "
+    "A peer's model is drained at the peer, too, for everybody, if there is an `admin_key` for it. "
     "/admin/status tells of it under `overrides`.",
     asks=BackendAsked,
     tells=BackendsTold,

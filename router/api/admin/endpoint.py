@@ -81,6 +81,12 @@ class ErrorSentence(Told):
     error: str
 
 
+OF_PEERS: Final[Mapping[int, str]] = {
+    502: "The peer can't be asked, or doesn't take its `admin_key`.",
+    504: "The peer says nothing.",
+}
+"""Errors of what may be asked of a peer; others that it answers with are passed on."""
+
 P = TypeVar("P")
 A = TypeVar("A", bound=Asked)
 T = TypeVar("T", bound=BaseModel)

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import Field
 
-from router.api.admin.endpoint import Asked, Endpoint, Endpoints, Stream, Told
+from router.api.admin.endpoint import OF_PEERS, Asked, Endpoint, Endpoints, Stream, Told
 from router.core.scopes import Admin, Scope
 
 
@@ -67,14 +67,14 @@ class EventsAsked(Asked):
 class LinesAsked(Asked):
     """Whose log, and how much of it."""
 
-    name: Annotated[str, Field(description="that of a launched backend")]
+    name: Annotated[str, Field(description="that of a launched backend, or of a peer's")]
     limit: Annotated[int, Field(ge=1, le=1000, description="at most so many lines")] = 100
 
 
 class FollowAsked(Asked):
     """Whose log."""
 
-    name: Annotated[str, Field(description="that of a launched backend")]
+    name: Annotated[str, Field(description="that of a launched backend, or of a peer's")]
 
 
 class ManagedLogs(Protocol):
@@ -119,7 +119,11 @@ EVENTS: Final = Endpoint[ManagedLogs, EventsAsked, EventTold](
     streams=True,
 )
 
-_ERRORS: Final = {404: "There is no such backend.", 409: "The router doesn't launch it, and has no log of it."}
+_ERRORS: Final = {
+    404: "There is no such backend.",
+    409: "The router doesn't launch it, and has no log of it.",
+    **OF_PEERS,
+}
 
 LINES: Final = Endpoint[ManagedLogs, LinesAsked, LinesTold](
     operation="lines",

@@ -1,7 +1,7 @@
-"""/admin/models: models that load and unload.
+"""/admin/models: models that load and unload, those of peers (`mac-studio/qwen`) among them.
 
-A `name` is a model's, a route's or a backend's. To load what is loaded, or to unload what is not, changes nothing and
-is no error.
+A `name` is a model's, a route's or a backend's. What it means on this machine goes before what it means at a peer. To
+load what is loaded, or to unload what is not, changes nothing and is no error.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import Field
 
-from router.api.admin.endpoint import Asked, Endpoint, Endpoints, ErrorText, Nothing, Reply, Switch, Told
+from router.api.admin.endpoint import OF_PEERS, Asked, Endpoint, Endpoints, ErrorText, Nothing, Reply, Switch, Told
 from router.core.scopes import Admin, Scope
 
 
@@ -21,8 +21,21 @@ class FailureTold(Told):
     retry_in: float | None = None
 
 
-class ModelTold(Told):
-    """A launched backend and its memory, in bytes by device; times in seconds.
+class WhichTold(Told):
+    """Which model it is, and how it is; see ModelTold."""
+
+    name: str
+    state: str
+    machine: str | None = None
+    models: tuple[str, ...] = ()
+    engine: str | None = None
+    load: str | None = None
+
+
+class ModelTold(WhichTold):
+    """A launched backend, or a peer's model, and its memory, in bytes by device; times in seconds.
+
+    `machine` is the peer's name in router.yaml; of what is launched here there is none.
 
     `footprint` is what it takes when it is loaded, `source` how that is known, `reserved` what it holds now.
     `placement`: where it is loaded, or would be; `note`: what was chosen because it doesn't fit whole. `leased`: of
@@ -32,11 +45,6 @@ class ModelTold(Told):
     as far as they are known.
     """
 
-    name: str
-    state: str
-    models: tuple[str, ...] = ()
-    engine: str | None = None
-    load: str | None = None
     pid: int | None = None
     detail: str = ""
     pinned: bool = False
@@ -74,7 +82,7 @@ class LoadError(ErrorText):
 
 
 class ModelsTold(Told):
-    """Launched backends; with an `error` where not all of it could be done."""
+    """Launched backends and peers' models; with an `error` where not all of it could be done."""
 
     models: tuple[ModelTold, ...]
     error: LoadError | None = None
@@ -126,14 +134,15 @@ _OTHERS = {
     409: "It stays as it is; `error` says why.",
     503: "It can't be done now; `error` says why.",
 }
-_ERRORS = {404: "There is no such name.", 409: "It can't: the router doesn't launch it, or keeps it as it is."}
+_UNKNOWN = {404: "There is no such name.", 409: "It can't: the router doesn't launch it, or keeps it as it is."}
+_ERRORS = {**_UNKNOWN, **OF_PEERS}
 
 MODELS: Final = Endpoint[ManagedModels, Nothing, ModelsTold](
     operation="models",
     method="GET",
     path="/admin/models",
     scope=Scope.READ,
-    doc="Each launched backend: its state, its memory, who uses it, when it unloads.",
+    doc="Each launched backend, and each model of a peer: its state, its memory, who uses it, when it unloads.",
     asks=Nothing,
     tells=ModelsTold,
     handle=lambda part: part.models,
@@ -144,11 +153,11 @@ MODEL: Final = Endpoint[ManagedModels, OneAsked, ModelsTold](
     method="GET",
     path="/admin/models/{name}",
     scope=Scope.READ,
-    doc="The launched backends that a name means.",
+    doc="The launched backends, or peers' models, that a name means.",
     asks=OneAsked,
     tells=ModelsTold,
     handle=lambda part: part.model,
-    errors=_ERRORS,
+    errors=_UNKNOWN,
     example={"name": "qwen"},
 )
 

@@ -10,6 +10,7 @@ from router.api.admin import models
 from router.core.errors import ModelNotFoundError, RouterError
 from router.core.memory.refusals import LoadFailedError, MemoryShortageError, Shortage
 from router.core.scopes import LOCAL
+from router.management.elsewhere import Elsewhere, NoPeers
 from router.management.models import Models
 from router.management.serving import routes
 from router.proxy.slow import ADMIN
@@ -71,9 +72,8 @@ async def asked(aiohttp_client):
 
     async def ask(managed, method, path):
         app = web.Application(middlewares=[let_in])
-        app.add_routes(
-            routes(models.ENDPOINTS, Models(cast("Any", managed), cast("Any", NoModels()), cast("Any", None)))
-        )
+        part = Models(cast("Any", managed), cast("Any", NoModels()), cast("Any", None), Elsewhere(NoPeers()))
+        app.add_routes(routes(models.ENDPOINTS, part))
         client = await aiohttp_client(app)
         async with client.request(method, path) as answer:
             return answer.status, answer.headers, await answer.json()

@@ -1,0 +1,209 @@
+"""Peers' models, managed at their own routers: what is asked of a name here is asked of its name there.
+
+A peer's model is called by both names, `mac-studio/qwen`, and so is each backend of its router: `mac-studio/qwen-2`.
+What the peer answers is told by the names here, and what it refuses in its own words (`cluster.remote`).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Final, Protocol
+
+import aiohttp
+
+from router.api.admin.backends import BackendsTold
+from router.api.admin.endpoint import Endpoint, Reply
+from router.api.admin.logs import FOLLOW, LINES, LinesTold, LineTold
+from router.api.admin.models import ModelsTold, ModelTold
+from router.cluster.remote import ANSWER_WITHIN, NoAdminKeyError, Remote
+from router.core.errors import ConflictError
+from router.core.memory.states import State
+from router.proxy.dialling import Address
+
+_FIRST: Final = (
+    State.LOADED, State.DRAINING, State.LOADING, State.QUEUED, State.UNLOADING, State.RELEASING, State.FAILED,
+    State.UNLOADED,
+)  # fmt: skip
+"""Of several backends of one model, the state that a client meets."""
+
+
+class Shared(Protocol):
+    """A model of a peer. `backends` are the names that its router has for what runs it."""
+
+    @property
+    def backends(self) -> Sequence[str]:
+        """Their names there."""
+
+
+class Peer(Protocol):
+    """Another router: `router.cluster.peers.Peer`."""
+
+    name: str
+    address: Address
+    admin_key: str | None
+    session: aiohttp.ClientSession
+
+    @property
+    def models(self) -> Mapping[str, Shared]:
+        """Its models by its own names."""
+
+
+class Peers(Protocol):
+    """All peers: `router.cluster.peers.Peers`."""
+
+    @property
+    def by_name(self) -> Mapping[str, Peer]:
+        """Each by its name in router.yaml."""
+
+    def of(self, name: str) -> tuple[Peer, str] | None:
+        """Give the peer whose model this is, and its own name of it."""
+
+
+class NoPeers:
+    """A router without peers."""
+
+    by_name: Final[Mapping[str, Peer]] = {}
+
+    def of(self, _name: str) -> tuple[Peer, str] | None:
+        """Give none."""
+        return None
+
+
+class Elsewhere:
+    """Asks peers. Methods that await raise RouterError: the peer's own, or of asking it."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._peers.by_name)
+
+    def machine(self, name: str) -> str | None:
+        """Give the peer that a name begins with; None: it is nobody's, or of this machine."""
+        found = self._peers.of(name)
+        return _longest(self._peers.by_name, name) if found is None else found[0].name
+
+    def is_managed(self, name: str) -> bool:
+        """Whether a name is a peer's that there is an admin key for."""
+        machine = self.machine(name)
+        return machine is not None and self._peers.by_name[machine].admin_key is not None
+
+    async def models(
+        self, endpoint: Endpoint[Any, Any, ModelsTold], names: Collection[str], **fields: str
+    ) -> dict[str, Reply[ModelsTold]]:
+        """Ask for each model at its peer, all at once, and wait as long as it takes; give what each peer answers."""
+        asking = [self._of_model(endpoint, name, fields) for name in names]
+        found = await asyncio.gather(*asking, return_exceptions=True)
+        replies = {
+            name: reply for name, reply in zip(names, found, strict=True) if not isinstance(reply, BaseException)
+        }
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+        return replies
+
+    async def _of_model(
+        self, endpoint: Endpoint[Any, Any, ModelsTold], name: str, fields: Mapping[str, str]
+    ) -> Reply[ModelsTold]:
+        found = self._peers.of(name)
+        if found is None:
+            raise ConflictError(f"'{name}' is not there any more.")
+        within = ANSWER_WITHIN if fields.get("wait") == "false" else None
+        return await _remote(found[0]).call(endpoint, within=within, name=found[1], **fields)
+
+    async def backends(
+        self, endpoint: Endpoint[Any, Any, BackendsTold], name: str, *, single: bool = True, **fields: int
+    ) -> BackendsTold:
+        """Ask for the backend at its peer that a name means; without `single`, for all of a model's."""
+        remote, there = self._there(name)
+        if single:
+            there = _single(name, remote.name, there)
+        told = [(await remote.call(endpoint, name=each, **fields)).told for each in there]
+        return BackendsTold(
+            backends=tuple(
+                each.model_copy(update={"name": f"{remote.name}/{each.name}", "machine": remote.name})
+                for some in told
+                for each in some.backends
+            )
+        )
+
+    async def lines(self, name: str, limit: int) -> LinesTold:
+        """Give the last lines of a log at a peer."""
+        remote, there = self._there(name)
+        (one,) = _single(name, remote.name, there)
+        told = (await remote.call(LINES, name=one, limit=limit)).told
+        return LinesTold(lines=told.lines[-limit:])
+
+    async def log(self, name: str) -> AsyncGenerator[list[LineTold], None]:
+        """Follow a log at a peer; it has begun when this returns."""
+        remote, there = self._there(name)
+        (one,) = _single(name, remote.name, there)
+        following = remote.follow(FOLLOW, name=one)
+        await anext(following)
+        return _lines(following)
+
+    def _there(self, name: str) -> tuple[Remote, Sequence[str]]:
+        """Give what asks a name's peer, and the backends that it means there. Raises NoAdminKeyError."""
+        if (found := self._peers.of(name)) is not None:
+            peer, own = found
+            return _remote(peer), peer.models[own].backends or (own,)
+        machine = _longest(self._peers.by_name, name)
+        assert machine is not None  # noqa: S101  (it was asked for its `machine` before)
+        return _remote(self._peers.by_name[machine]), (name.removeprefix(f"{machine}/"),)
+
+
+def _remote(peer: Peer) -> Remote:
+    if peer.admin_key is None:
+        raise NoAdminKeyError(peer.name)
+    return Remote(peer.session, peer.name, peer.address, peer.admin_key)
+
+
+def _longest(peers: Iterable[str], name: str) -> str | None:
+    """Give the peer whose name this begins with; a peer's name may have slashes, too."""
+    return max((each for each in peers if name.startswith(f"{each}/")), key=len, default=None)
+
+
+def _single(name: str, peer: str, there: Sequence[str]) -> Sequence[str]:
+    if len(there) == 1:
+        return there
+    names = ", ".join(f"{peer}/{each}" for each in there[:20])
+    raise ConflictError(f"'{name}' is run by several backends there: name one of {names}.")
+
+
+async def _lines(following: AsyncGenerator[list[Any], None]) -> AsyncGenerator[list[LineTold], None]:
+    async with aclosing(following):
+        async for some in following:
+            yield [each.told for each in some]
+
+
+def together(models: Sequence[ModelTold]) -> dict[str, object]:
+    """Describe the backends of one model at a peer as one: what they hold and do together, and the best of states."""
+    if not models:
+        return {}
+    first = models[0]
+    states = {each.state for each in models}
+    return {
+        "state": next((each.value for each in _FIRST if each.value in states), first.state),
+        "engine": first.engine,
+        "detail": first.detail,
+        "pinned": all(each.pinned for each in models),
+        "stays": all(each.stays for each in models),
+        "footprint": _sum(each.footprint for each in models),
+        "reserved": _sum(each.reserved for each in models),
+        "source": first.source,
+        "note": first.note,
+        "in_flight": sum(each.in_flight for each in models),
+        "waiting": sum(each.waiting for each in models),
+        "idle": min((each.idle for each in models if each.idle is not None), default=None),
+        "expires": max((each.expires for each in models if each.expires is not None), default=None),
+        "failure": None if first.failure is None else first.failure.model_dump(),
+    }
+
+
+def _sum(held: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in held:
+        total.update(each)
+    return dict(total)
