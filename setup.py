@@ -2,6 +2,7 @@
 
     pip install .                            compiled, where there is a C compiler
     ROUTER_PURE=1 pip install -e .           as they stand: what is edited is what runs
+    ROUTER_COMPILED=1 pip wheel .            compiled, or it fails: for wheels that others install
     python setup.py build_ext --inplace      compiled beside the sources (`make fast`; `make pure` undoes it)
 
 Everything else about the package stands in pyproject.toml.
@@ -123,16 +124,19 @@ def compiled() -> list[Extension]:
     """Turn the hot path to C; where mypyc isn't at hand, nothing."""
     if os.environ.get("ROUTER_PURE"):
         return []
+    must = bool(os.environ.get("ROUTER_COMPILED"))
     try:
         from mypyc.build import mypycify  # noqa: PLC0415
     except ImportError:
+        if must:
+            raise
         return []
     # Types are checked by `make check`; what is missing here (an isolated build has no dependencies) is Any.
     options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent", "--explicit-package-bases"]
     level = os.environ.get("ROUTER_OPTIMISE", "3")
     extensions: list[Extension] = mypycify([*options, *HOT], group_name="router", opt_level=level, debug_level="0")
     for extension in extensions:
-        extension.optional = True  # without a compiler the sources run as they are
+        extension.optional = not must  # without a compiler the sources run as they are
     return extensions
 
 

@@ -11,6 +11,7 @@ from profiles import detect, load_profiles
 from router.cli.exits import BAD_START, CommandError, printed
 from router.cli.models import search, table
 from router.config.replacing import BACKUP, ReplaceError, replace
+from router.distribution import called
 from router.fleet.planning import look
 from router.scan import servers
 from router.scan.first import first_file
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     why = detect(look(ENGINES), load_profiles()).why
     # Those that can't be used stand last.
     entries.sort(key=lambda each: bool(each.reason))
-    text = first_file(entries, printable(why), printable(str(path)))
+    text = first_file(entries, printable(why), printable(str(path)), called())
     try:
         loaded = replace(path, old, text.encode(), os.environ)
     except ReplaceError as error:
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     names = ", ".join(each.name for each in loaded.config.backends)
     said = [*(table(found) if found else []), "", f"{path} is written. Backends: {names}."]
     said += [f"What it was is in {path.name}{BACKUP}."] if old is not None else []
-    return printed("\n".join([*said, f"Start them: python -m router --config {path}"]).strip())
+    return printed("\n".join([*said, f"Start them: {called()} --config {path}"]).strip())
 
 
 def _there(path: Path) -> bytes | None:

@@ -3,13 +3,13 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from router.cli.exits import BAD_START, UNPRINTED
 from router.cli.slips import slip
 from router.config.redact import LIMITS
+from router.distribution import VERSION, called
 from router.telemetry.terminal import say
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line; without a command, `command` is None."""
-    name = "router" if Path(sys.argv[0]).stem == "router" else "python -m router"
+    name = called()
     described: argparse.ArgumentParser = _Parser(
         prog=name,
         usage=f"{name} [--config FILE] [--version]\n       {name} {{doctor,check}} [--config FILE]\n"
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
     _takes_file(described, Path("router.yaml"))
-    described.add_argument("--version", action="version", version=f"router {version('router')}")
+    described.add_argument("--version", action="version", version=f"router {VERSION}")
     commands = described.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=name)
     examined = commands.add_parser(
         "doctor",

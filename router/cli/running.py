@@ -23,6 +23,7 @@ from router.certificates import files_of
 from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, NobodyReadsError, printed
 from router.config import load
 from router.config.keys.values import url as checked_url
+from router.distribution import called
 from router.telemetry.logs import printable
 from router.telemetry.terminal import say
 from router.tls.certificate import pinned
@@ -127,7 +128,7 @@ def _nobody(url: str, error: Exception, pinned: str) -> CommandError:
     if why := why_not(error, ca="with --ca", name="write one that it has in --url"):
         return CommandError(f"{url}: {why}", BAD_START)
     return NoRouterError(
-        f"no router answers at {url} ({_reason(error)}): start it with `python -m router --config FILE`, "
+        f"no router answers at {url} ({_reason(error)}): start it with `{called()} --config FILE`, "
         "or say where it is with --config or --url",
         BAD_START,
     )

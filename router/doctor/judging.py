@@ -18,8 +18,8 @@ from router.config.problems import did_you_mean
 from router.core.memory.devices import Footprint
 from router.core.memory.footprints import Footprints
 from router.core.memory.resident import Loadable
+from router.distribution import install_command
 from router.doctor.findings import Finding, Mark
-from router.fleet.launches import install_command
 from router.fleet.launching import Launch
 from router.tls.certificate import SOON, Certificate
 from router.tls.trust import UNVERIFIED
@@ -89,7 +89,7 @@ def of_engines(engines: Mapping[str, Engine], facts: Facts, profile: Profile | N
         if name in facts.engines:
             yield Finding(Mark.OK, name, f"{facts.engines[name]}: {engine.suits}")
         else:
-            text = f"not installed: {engine.suits}; to install it: {install_command(engine)}"
+            text = f"not installed: {engine.suits}; to install it: {install_command(engine.install)}"
             yield Finding(Mark.FACT, name, text)
     if profile and (taken := next((name for name in preferred if name in facts.engines), None)):
         why = f"the first of the {profile.name} profile's that is installed"

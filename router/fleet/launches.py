@@ -7,7 +7,6 @@ not in the log of a process that died.
 import math
 import os
 import re
-import shlex
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from profiles.detect import Memory, model_memory, numbers, usable_gpus
 from profiles.parsers import Gpu
 from router.config import BackendConfig, Config
 from router.config.keys.launches import LaunchConfig
+from router.distribution import install_command
 from router.fleet.commands import command_of
 from router.fleet.gpus import CPU_ENGINES, allowed, chosen, showing, without_gpu
 from router.fleet.launching import Launch
@@ -239,12 +239,6 @@ def _chosen_of(launch: Launch) -> tuple[str, ...]:
     return () if config is None or config.gpus == "auto" or claim is None else claim.gpus
 
 
-def install_command(engine: Engine) -> str:
-    """Give the command that installs an engine where the router looks for it: in its own Python, activated or not."""
-    here = f"{shlex.quote(sys.executable)} -m "
-    return here * engine.install.startswith("pip ") + engine.install
-
-
 def _asked_alike(one: BackendConfig, other: BackendConfig) -> bool:
     """Whether two entries of router.yaml ask for the same process."""
     if one.launch is None or other.launch is None:
@@ -325,7 +319,7 @@ def _threads(engine: str, facts: Facts, machine: _Machine) -> dict[str, str]:
 
 def _installs(launch: LaunchConfig, machine: _Machine) -> dict[str, str]:
     """Give the engines that a launch may have, each with the command that installs it."""
-    installs = {name: install_command(engine) for name, engine in machine.engines.items()}
+    installs = {name: install_command(engine.install) for name, engine in machine.engines.items()}
     if launch.engine == AUTO and isinstance(launch.model, Mapping):
         # Engines without a model in the mapping are left out.
         named = {name for name in machine.facts.engines if name in launch.model}

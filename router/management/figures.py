@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from launchers.devices import cpu_seconds
 from router.api.surface import stage_of
+from router.distribution import VERSION
 from router.fleet.fleet import Fleet
 from router.fleet.reload import Reloader
 from router.management.devices import DeviceNow
@@ -124,7 +125,7 @@ class Figures:
         yield families.PROCESS_MOST_FILES, [((), process.most_files)] if process.most_files is not None else []
         yield families.PROCESS_STARTED, [((), process.started)]
         compiled = "true" if IS_COMPILED else "false"
-        yield families.BUILD, [((machine.version, platform.python_version(), compiled), 1)]
+        yield families.BUILD, [((VERSION, platform.python_version(), compiled), 1)]
 
 
 def devices(now: list[DeviceNow]) -> Iterator[Found]:

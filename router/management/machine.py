@@ -4,12 +4,12 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Final
 
 import psutil
 
 from router.api.admin.status import DeviceTold, MachineTold, RouterTold
+from router.distribution import VERSION
 from router.management.devices import DeviceNow, Devices
 from router.telemetry.lag import Lag
 
@@ -58,8 +58,6 @@ class Machine:
         self.devices = devices
         self._process = psutil.Process()
         self._started = time.time()
-        # It is read from the disk, which takes a millisecond.
-        self.version: Final = version("router")
         self.cpu = Busy(psutil.cpu_percent)
         self.own_cpu = Busy(self._process.cpu_percent)
 
@@ -79,7 +77,7 @@ class Machine:
         process = self._process
         with process.oneshot():
             return RouterTold(
-                version=self.version,
+                version=VERSION,
                 pid=process.pid,
                 started=round(self._started, 3),
                 uptime=round(time.time() - self._started, 1),

@@ -1,7 +1,5 @@
 """What runs, who waits, where a request would go."""
 
-from importlib.metadata import version
-
 from router.api.admin import TABLE
 from router.api.admin.endpoint import Nothing
 from router.api.admin.openapi import described
@@ -16,6 +14,7 @@ from router.api.admin.status import (
 )
 from router.core.estimate.ask import Ask
 from router.core.scopes import Admin
+from router.distribution import VERSION
 from router.fleet.overrides import Overrides
 from router.fleet.reload import Reloader
 from router.management.described import Describe
@@ -70,7 +69,7 @@ class Status:
 
     async def openapi(self, _: Nothing, _admin: Admin) -> Description:
         """Describe the management API."""
-        return Description(described(TABLE, version("router")))
+        return Description(described(TABLE, VERSION))
 
 
 def overrides_told(overrides: Overrides) -> tuple[OverrideTold, ...]:

@@ -7,9 +7,9 @@ from router.scan.entries import Entry
 TOP = """\
 # router.yaml: which models are served, and by what.
 #
-#   start            python -m router --config {file}
+#   start            {router} --config {file}
 #   talk to          http://127.0.0.1:8001/v1, with any OpenAI client
-#   check an edit    python -m router check --config {file}
+#   check an edit    {router} check --config {file}
 #   every key        docs/configuration.md
 #
 # A change is live as soon as this file is saved. A model is loaded by the first request for it, and leaves when others
@@ -31,7 +31,10 @@ LATER = """\
 """
 
 
-def first_file(entries: Iterable[Entry], why: str, file: str) -> str:
-    """Write a file with these entries; those with a reason are comments. `why` is why the profile is this machine's."""
+def first_file(entries: Iterable[Entry], why: str, file: str, router: str = "python -m router") -> str:
+    """Write a file with these entries; those with a reason are comments.
+
+    `why` is why the profile is this machine's; `router` is the command as it is typed here.
+    """
     parts: Sequence[str] = ["".join(f"{line}\n" for line in each.lines()) for each in entries]
-    return TOP.format(why=why, file=file) + "\n".join([*parts, LATER])
+    return TOP.format(why=why, file=file, router=router) + "\n".join([*parts, LATER])

@@ -24,7 +24,8 @@ from profiles import Facts, ProfileError, detect, load_profiles
 from profiles.detect import gibibytes
 from router.config import Config, MemoryConfig
 from router.core.memory.footprints import Footprints
-from router.fleet.launches import StartError, install_command, located, plan_launches
+from router.distribution import install_command
+from router.fleet.launches import StartError, located, plan_launches
 from router.fleet.loadables import limits_of, loadable_of
 from router.fleet.planning import look
 from router.scan.choosing import Engine, doubles, engine_for, names_for
@@ -122,7 +123,7 @@ class _Judge:
         self._taken = frozenset({*_names(config), *taken})
         self._facts = facts
         self._profile = detect(facts, load_profiles(), "auto" if config is None else config.profile).profile
-        self._installs = {name: install_command(engine) for name, engine in machine.engines.items()}
+        self._installs = {name: install_command(engine.install) for name, engine in machine.engines.items()}
         self._figures = devices.look()
 
     def judged(self, found: Sequence[Read]) -> list[Model]:

@@ -1,7 +1,7 @@
 """Traces, for OpenTelemetry: a span a request; below it one for each attempt, each time in the queue, and each load.
 
 Spans are made of a request's record after its end, and sent by a thread of OpenTelemetry's SDK, which drops what it
-can't send. Nothing of that is imported before traces are asked for (`.[otel]`). Names and attributes are those of
+can't send. Nothing of that is imported before traces are asked for (the extra otel). Names and attributes are those of
 OpenTelemetry's conventions for HTTP and GenAI, and `router.*` for what these don't know. What was said is in none.
 Spans are grouped by their names, so these have nothing that a client writes.
 """
@@ -11,11 +11,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
+from router import distribution
 from router.core.apis import POSTED, api_of
 from router.core.ending import Ending
 from router.core.record import ANSWERED, Record
@@ -96,7 +96,8 @@ class Traces:
                 try:
                     self._exporter = _Exporter(endpoint)
                 except ImportError as error:
-                    log.warning("no traces are sent: install what they need by `pip install '.[otel]'`", why=str(error))
+                    needed = distribution.install_command(f"pip install '{distribution.NAME}[otel]'")
+                    log.warning(f"no traces are sent: install what they need by `{needed}`", why=str(error))
         return None if self._exporter is None else self._begin
 
     def _begin(self, headers: Headers) -> Trace | None:
@@ -207,7 +208,7 @@ _SAID: Final = _Said(logging.WARNING)
 
 def session() -> "Session":
     """Give what sends spans: a redirection is an error, as requests would be sent to where nobody said they may."""
-    from requests import Session  # noqa: PLC0415  (a part of `.[otel]`)
+    from requests import Session  # noqa: PLC0415  (a part of the extra otel)
 
     made = Session()
     made.hooks["response"].append(_not_redirected)
@@ -235,7 +236,7 @@ class _Exporter:
         logging.getLogger("opentelemetry").addHandler(_SAID)
         self._api = api
         self._make = ReadableSpan
-        self._resource = Resource.create({"service.name": "router", "service.version": version("router")})
+        self._resource = Resource.create({"service.name": "router", "service.version": distribution.VERSION})
         self._processor: SpanProcessor = BatchSpanProcessor(
             OTLPSpanExporter(endpoint=endpoint, timeout=SEND_WITHIN, session=session()), schedule_delay_millis=1000
         )

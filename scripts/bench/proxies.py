@@ -4,7 +4,6 @@ Each is set up as its documentation says for one backend that speaks OpenAI's AP
 streams need. nginx logs requests, as ours does, since one line of configuration turns that on.
 """
 
-import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from router.distribution import VERSION
 from scripts.instruments.processes import ROOT, file_limit, free_port
 
 PEERS = ROOT / ".peers"
@@ -136,7 +136,7 @@ def said(command: list[str]) -> str:
 OURS = "router"
 ROUTERS = ("vllm-router", "sglang-router", "smg")
 PROXIES = (
-    Proxy(OURS, lambda: True, ours, lambda: importlib.metadata.version("router")),
+    Proxy(OURS, lambda: True, ours, lambda: VERSION),
     Proxy("nginx", lambda: shutil.which("nginx") is not None, nginx, lambda: said(["nginx", "-v"])),
     Proxy("haproxy", lambda: shutil.which("haproxy") is not None, haproxy, lambda: said(["haproxy", "-v"])),
     router("vllm-router", "vllm-router"),

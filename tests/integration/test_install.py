@@ -5,15 +5,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tomllib
 import venv
 from pathlib import Path
 
 import pytest
 
+from router.distribution import VERSION
 from tests.running import REPOSITORY
 
-VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
 LINE = "backends: [{name: mine, launch: {model: m.gguf, engine: llama_cpp}}]\n"
 
 
@@ -72,8 +71,16 @@ def test_a_wheel_brings_the_command_and_the_profiles(installed, tmp_path):
     assert ran(tmp_path, installed / "router", "check") == "router.yaml can be used. Backends: 1, routes: 0.\n"
     assert "ok  llama_cpp" in ran(tmp_path, installed / "router", "doctor")
     assert "usage: router [" in ran(tmp_path, installed / "router", "--help")
+    assert ran(tmp_path, installed / "llm-engine-router", "--version") == f"router {VERSION}\n"
     where = ran(tmp_path, installed / "python", "-c", "import router, profiles; print(router.__file__)")
     assert where.startswith(str(installed.parent))
+
+
+def test_a_wheel_brings_what_people_read(installed):
+    """The router.yaml that explains itself, the pages, the schema that it names, and the boards."""
+    share = installed.parent / "share/llm-engine-router"
+    for name in ("router.yaml", "docs/configuration.md", "docs/router.schema.json", "dashboards/overview.json"):
+        assert (share / name).read_bytes() == (REPOSITORY / name).read_bytes()
 
 
 def test_without_router_yaml_one_sentence_says_what_to_do(installed, tmp_path):

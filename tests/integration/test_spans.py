@@ -198,7 +198,7 @@ async def test_without_the_sdk_it_is_said_and_all_else_works(start_router, fake,
             [{"url": fake.url, "models": ["demo"], "name": "a"}],
             telemetry={"traces": {"endpoint": "http://127.0.0.1:4318/v1/traces", "share": 1}},
         )
-    assert [each for each in logged if "pip install '.[otel]'" in each["event"]]
+    assert [each for each in logged if "pip install 'llm-engine-router[otel]'" in each["event"]]
     async with session.post(router.url + CHAT, json=ASK) as answer:
         assert answer.status == 200
     assert "traceparent" not in dict(fake.stats.last.headers)

@@ -30,7 +30,7 @@ telemetry:
 
 
 class TracesConfig(Section):
-    """Spans of requests, their attempts, waits and loads, for OpenTelemetry. They need `pip install '.[otel]'`."""
+    """Spans of requests, attempts, waits and loads, for OpenTelemetry; `pip install 'llm-engine-router[otel]'`."""
 
     example: ClassVar[str] = """\
 telemetry:
