@@ -64,7 +64,7 @@ def _with_what_left(reply: Reply[ModelsTold], now: Mapping[str, ModelTold]) -> R
     gone = [each.name for each in running.models_of(reply) if each.name in now and not shown.is_loaded(now[each.name])]
     if reply.error or not gone:
         return reply
-    error = f"{', '.join(gone)} left for models that were loaded later: there isn't memory for all."
+    error = f"{printable(', '.join(gone))} left for models that were loaded later: there isn't memory for all."
     models = tuple(now.get(each.name, each) for each in running.models_of(reply))
     plain = [
         {**each, "state": now[each["name"]].state} if each["name"] in gone else each for each in reply.plain["models"]
@@ -96,7 +96,7 @@ class _Bars:
             share = 1.0 if shown.is_loaded(model) else model.share
             self._progress.update(
                 self._bars[model.name],
-                description=f"{model.name}: {shown.state_of(model)}",
+                description=printable(f"{model.name}: {shown.state_of(model)}"),
                 total=1.0 if share else None,
                 completed=share or 0.0,
             )

@@ -190,7 +190,7 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "their memory is free.",
     )
     unloading.add_argument("names", nargs="*", metavar="NAME", help="of a model, a route or a backend")
-    unloading.add_argument("--all", action="store_true", help="every model that is loaded")
+    unloading.add_argument("--all", action="store_true", help="every model that the router itself has loaded")
     for each in (listed, loading, unloading):
         _asks(each)
     asked = commands.add_parser("status", help="say what the router does: backends, who waits, the machine")

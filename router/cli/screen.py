@@ -31,7 +31,7 @@ _STYLES: Final = {"up": "green", "answered": "green", "down": "red", "error": "r
 _CALM: Final = frozenset({"unknown", "sent", "queued", "info"})
 """States and levels without a colour; those that are in neither set are yellow."""
 
-_BACKEND_SPARE: Final = ("ANSWERED", "LOAD", "RESTARTS", "MEMORY", "WHY", "TPOT", "TTFT", "MODELS")
+_BACKEND_SPARE: Final = ("ANSWERED", "LOAD", "RESTARTS", "MEMORY", "MACHINE", "WHY", "TPOT", "TTFT", "MODELS")
 _REQUEST_SPARE: Final = ("PATH", "TTFT", "KEY", "TOKENS/S", "ID", "TOKENS")
 """Columns that are left out where the terminal is too narrow, the first one first."""
 
@@ -57,7 +57,7 @@ def frame(seen: Seen, width: int, height: int) -> list[Text]:
     drawn = [
         *head,
         *_table(
-            [(status.row(each), status.state_of(each)) for each in backends],
+            list(zip(status.rows(backends), map(status.state_of, backends), strict=True)),
             of_backends, width, numbers=status.NUMBERS, spare=_BACKEND_SPARE, none="No backend is configured.",
         ),
         *_table(
@@ -180,7 +180,7 @@ def fitted(rows: Sequence[Row], width: int, *, numbers: Sequence[str], spare: Se
     Before that, those in which nothing stands.
     """
     natural = {name: max(cell_len(name), *(min(width, cell_len(row[name])) for row in rows)) for name in rows[0]}
-    for name in [name for name in spare if not any(row[name] for row in rows)]:
+    for name in [name for name in spare if name in natural and not any(row[name] for row in rows)]:
         if sum(natural.values()) + GAP * (len(natural) - 1) <= width:
             break
         natural.pop(name, None)

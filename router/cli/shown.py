@@ -15,6 +15,9 @@ _WHOLE: Final = frozenset({"STATE", "WAITING", "IDLE", "ENGINE", "PID"})
 _SPARE: Final = frozenset({"IDLE", "ENGINE", "PID"})
 """Columns that are left out where a terminal is too narrow; `--json` has all."""
 
+HERE: Final = "this one"
+"""What stands for the router's own machine in a column of machines."""
+
 _ON_ITS_WAY: Final = frozenset({"queued", "loading"})
 _UNITS: Final = ((3600, "h"), (60, "m"), (1, "s"))
 
@@ -23,23 +26,25 @@ def table(models: Sequence[ModelTold]) -> str:
     """Draw the models as a table, and below it what was chosen for those that don't fit, and why some failed."""
     if not models:
         return "This router launches no models."
-    notes = [f"{each.name}: {printable(each.note)}" for each in models if each.note]
-    lines = tables.table([_row(each) for each in models], numbers=_NUMBERS, whole=_WHOLE, spare=_SPARE)
+    notes = [printable(f"{each.name}: {each.note}") for each in models if each.note]
+    peers = any(each.machine for each in models)
+    lines = tables.table([_row(each, peers=peers) for each in models], numbers=_NUMBERS, whole=_WHOLE, spare=_SPARE)
     return "\n".join([*lines, *notes, *_failures(models)])
 
 
-def _row(model: ModelTold) -> dict[str, str]:
-    """Say all of a model, by the names of the columns."""
+def _row(model: ModelTold, *, peers: bool) -> dict[str, str]:
+    """Say all of a model, by the names of the columns; where there are `peers`, also on which machine it is."""
     return {
-        "MODEL": ", ".join(model.models),
-        "BACKEND": model.name,
-        "STATE": state_of(model),
+        "MODEL": printable(", ".join(model.models)),
+        "BACKEND": printable(model.name),
+        **({"MACHINE": printable(model.machine or HERE)} if peers else {}),
+        "STATE": printable(state_of(model)),
         "MEMORY": memory_of(model),
         "IN FLIGHT": str(model.in_flight),
         "WAITING": str(model.waiting),
         "UNLOADS": _unloads(model),
         "IDLE": "" if model.idle is None or not is_loaded(model) else lasting(model.idle),
-        "ENGINE": model.engine or "",
+        "ENGINE": printable(model.engine or ""),
         "PID": "" if model.pid is None else str(model.pid),
     }
 
@@ -62,7 +67,7 @@ def is_on_its_way(model: ModelTold) -> bool:
 def loaded(model: ModelTold) -> str:
     """Say that it is loaded, and what it takes."""
     memory = memory_of(model)
-    return f"{model.name} is loaded: {memory}" if memory else f"{model.name} is loaded"
+    return printable(f"{model.name} is loaded: {memory}" if memory else f"{model.name} is loaded")
 
 
 def memory_of(model: ModelTold) -> str:
@@ -93,18 +98,20 @@ def lasting(seconds: float) -> str:
 
 
 def _unloads(model: ModelTold) -> str:
-    """Say when it is unloaded."""
+    """Say when it is unloaded, as far as that is known."""
     if not is_loaded(model):
         return ""
     if model.pinned or model.stays:
         return "never, as it is pinned" if model.pinned else "never"
     if model.expires is None:
-        return "when others need its memory"
+        return "" if model.machine else "when others need its memory"
     return f"in {lasting(model.expires)}" if model.idle is not None else f"{lasting(model.expires)} after its last use"
 
 
 def _failures(models: Iterable[ModelTold]) -> list[str]:
-    failed = [(each.name, each.failure) for each in models if each.failure is not None and not is_loaded(each)]
+    failed = [
+        (printable(each.name), each.failure) for each in models if each.failure is not None and not is_loaded(each)
+    ]
     return [f"{name}: {printable(failure.reason)}{_again(failure)}" for name, failure in failed]
 
 

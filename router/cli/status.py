@@ -2,16 +2,18 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 
 from launchers.footprints.parts import RAM
 from router.api.admin.status import STATUS, BackendTold, DeviceTold, MachineTold, ReloadTold, RouterTold, StatusTold
 from router.cli import running, tables
-from router.cli.shown import lasting
+from router.cli.shown import HERE, lasting
 from router.core.memory.refusals import size_text
+from router.core.memory.states import State
 from router.telemetry.logs import printable
 
 NUMBERS = ("IN FLIGHT", "ANSWERED", "TTFT", "TPOT", "MEMORY", "RESTARTS", "LOAD")
-_SPARE = ("WHY", "ANSWERED", "LOAD", "RESTARTS", "MEMORY", "TPOT", "TTFT")
+_SPARE = ("WHY", "ANSWERED", "LOAD", "RESTARTS", "MEMORY", "TPOT", "TTFT", "MACHINE")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,15 +83,21 @@ def _of_gpu(told: DeviceTold) -> str:
 
 def backends(told: tuple[BackendTold, ...]) -> list[str]:
     """Draw the backends."""
-    return tables.table([row(each) for each in told], numbers=NUMBERS, whole=("STATE", *NUMBERS), spare=_SPARE)
+    return tables.table(rows(told), numbers=NUMBERS, whole=("STATE", *NUMBERS), spare=_SPARE)
 
 
-def row(each: BackendTold) -> tables.Row:
-    """Say all of a backend, by the names of the columns."""
+def rows(told: Sequence[BackendTold]) -> list[tables.Row]:
+    """Say all of each backend, by the names of the columns; where there are peers, also on which machine it is."""
+    peers = any(each.machine for each in told)
+    return [_row(each, peers=peers) for each in told]
+
+
+def _row(each: BackendTold, *, peers: bool) -> tables.Row:
     speeds = each.speeds
     return {
         "BACKEND": printable(each.name),
-        "STATE": state_of(each),
+        **({"MACHINE": printable(each.machine or (HERE if each.url is None else ""))} if peers else {}),
+        "STATE": printable(state_of(each)),
         "MODELS": printable(", ".join(each.models)),
         "IN FLIGHT": str(each.in_flight),
         "TTFT": "" if speeds is None or speeds.ttft_p50 is None else f"{speeds.ttft_p50:.3f}s",
@@ -106,7 +114,11 @@ def state_of(each: BackendTold) -> str:
     """Say how it is, in a word."""
     if each.ending:
         return "ending"
-    return "drained" if each.drained else each.health
+    if each.drained:
+        return "drained"
+    # A peer that works may have its model unloaded.
+    is_there = each.machine is None or each.health != "up" or each.state in {None, State.LOADED.value}
+    return each.health if is_there else str(each.state)
 
 
 def _drain(each: BackendTold) -> str:

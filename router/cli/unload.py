@@ -28,16 +28,16 @@ def _lines(replies: Sequence[Reply[ModelsTold]]) -> list[str]:
     if not replies:
         return ["Nothing is loaded."]
     ended = {model.name: model.state for reply in replies if not reply.error for model in running.models_of(reply)}
-    return [f"{name} is {state}" for name, state in ended.items()]
+    return [printable(f"{name} is {state}") for name, state in ended.items()]
 
 
 async def _unload(router: Running, names: Collection[str]) -> list[Reply[ModelsTold]]:
-    """Unload what the names mean, all at once; without names, whatever isn't unloaded."""
+    """Unload what the names mean, all at once; without names, whatever isn't unloaded of this router's own."""
     if not names:
         names = [
             model.name
             for model in running.models_of(await router.call(MODELS))
-            if model.state not in {"unloaded", "failed"}
+            if model.state not in {"unloaded", "failed"} and model.machine is None
         ]
     return [_checked(each) for each in await asyncio.gather(*(router.call(UNLOAD, within=None, name=n) for n in names))]
 

@@ -117,3 +117,24 @@ def test_a_narrow_terminal(monkeypatch):
 def test_a_router_without_launches():
     """It has nothing that loads."""
     assert shown.table([]) == "This router launches no models."
+
+
+def test_machines():
+    """A column of them stands where a peer's model does; when that unloads is told as far as it is known."""
+    own = model(name="demo", expires=60.0)
+    assert "MACHINE" not in shown.table([own])
+    lines = [
+        re.split(r"  +", line.strip())
+        for line in shown.table([own, model(name="mac/qwen", machine="mac")]).splitlines()
+    ]
+    assert lines[0][:5] == ["MODEL", "BACKEND", "MACHINE", "STATE", "MEMORY"]
+    assert [line[1:3] for line in lines[1:]] == [["demo", "this one"], ["mac/qwen", "mac"]]
+    assert "when others need its memory" not in "".join(lines[2])
+
+
+def test_what_a_peer_tells_controls_no_terminal():
+    """Its words are another machine's."""
+    evil = "\x1b[2J\n"
+    drawn = shown.table([model(name=f"mac/{evil}", machine="mac", state=evil, engine=evil, note=evil, models=(evil,))])
+    assert "\x1b" not in drawn
+    assert "\x1b" not in shown.loaded(model(name=evil))

@@ -1,0 +1,40 @@
+"""What `status` prints of backends."""
+
+import re
+
+import pytest
+
+from router.api.admin.status import BackendTold
+from router.cli import status
+
+
+def backend(**told) -> BackendTold:
+    usual = {
+        "name": "box", "health": "up", "reason": "", "models": ("demo",), "in_flight": 0, "answered": 5, "weight": 1.0,
+        "max_in_flight": None, "bytes_in_flight": 0, "expected_ttft": 0.1,
+    }  # fmt: skip
+    return BackendTold(**{**usual, **told})
+
+
+def test_machines():
+    """A column of them stands where a peer's model does; a URL's isn't known."""
+    own, url, peers = backend(engine="vllm"), backend(url="http://x:1"), backend(name="mac/qwen", machine="mac")
+    assert "MACHINE" not in status.backends((own, url))[0]
+    told = [re.split(r" +", line) for line in status.backends((own, url, peers))]
+    assert told[0][:3] == ["BACKEND", "MACHINE", "STATE"]
+    assert [line[1:3] for line in told[1:]] == [["this", "one"], ["up", "demo"], ["mac", "up"]]
+
+
+@pytest.mark.parametrize(
+    ("told", "word"),
+    [
+        ({"state": "unloaded"}, "unloaded"),
+        ({"state": "loaded"}, "up"),
+        ({}, "up"),
+        ({"state": "loaded", "health": "down"}, "down"),
+        ({"state": "unloaded", "drained": True}, "drained"),
+    ],
+)
+def test_a_peers_model(told, word):
+    """The peer may be up, and its model not loaded."""
+    assert status.state_of(backend(machine="mac", **told)) == word
