@@ -37,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
     name = called()
     described: argparse.ArgumentParser = _Parser(
         prog=name,
-        usage=f"{name} [--config FILE] [--version]\n       {name} {{doctor,check}} [--config FILE]\n"
+        usage=f"{name} [--config FILE] [--version]\n       {name} doctor [--report [FILE]]\n"
+        f"       {name} check [--config FILE]\n"
         f"       {name} plan --config NEW [--running FILE]\n       {name} schema\n"
         f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all\n"
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
@@ -59,6 +60,15 @@ def parser() -> argparse.ArgumentParser:
         help="say what this machine is and what the router would run, and start nothing",
         description="Say what this machine is, what the router would run on it, and what would be in its way.",
         epilog="Exit code: 0, or 1 where something would stop the router.",
+    )
+    examined.add_argument(
+        "--report",
+        nargs="?",
+        type=Path,
+        const=Path("router-report.txt"),
+        metavar="FILE",
+        help="write all that a report of a fault needs, without secrets, into a file; default: router-report.txt; "
+        "- prints it",
     )
     _takes_file(examined)
     checked = commands.add_parser(

@@ -39,9 +39,14 @@ def slip(described: argparse.ArgumentParser, arguments: Sequence[str]) -> str:
     """Say what is meant by the first word that nothing knows; empty if all are known."""
     commands = _commands(described)
     parser, words = described, iter(arguments)
+    may_be_value = False
     for word in words:
         if word == "--":
             return ""
+        if may_be_value and (word == "-" or not word.startswith("-")):
+            may_be_value = False
+            continue
+        may_be_value = False
         if word.startswith("-") and word != "-":
             option = word.partition("=")[0]
             action = _action(parser, option)
@@ -50,6 +55,7 @@ def slip(described: argparse.ArgumentParser, arguments: Sequence[str]) -> str:
             if action is not None and action.nargs is None and "=" not in word:
                 # Its value.
                 next(words, None)
+            may_be_value = action is not None and action.nargs == "?" and "=" not in word
         elif parser is described:
             if word not in commands:
                 return _unknown_command(described.prog, word, list(commands))

@@ -73,6 +73,11 @@ def masked(text: str, file: str) -> str:
     return _replaced(text, _hiding(text, _scalars(text, file)))
 
 
+def secrets_in(text: str, file: str) -> set[str]:
+    """Give the values that `masked` hides, as they are written. Raises ConfigError if the text is no YAML."""
+    return {each.value for each in _scalars(text, file) if each.is_hidden}
+
+
 def restored(text: str, original: str, file: str) -> str:
     """Give a text with the secrets of the original where it has them hidden.
 

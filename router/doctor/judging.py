@@ -266,6 +266,12 @@ def of_doors(config: Config) -> Iterator[Finding]:
         yield Finding(Mark.OK, "pages", ", ".join(server.cors) or "none but the router's own (server.cors)")
     admins = "whoever shows an admin key" if auth.admin_keys else "this machine alone, and nothing through a proxy"
     yield Finding(Mark.OK, "/admin", admins)
+    if config.telemetry.metrics == "open":
+        text = "whoever reaches the port is told the names of models, keys and backends (telemetry.metrics: open)"
+        yield Finding(Mark.LOOK, "/metrics", text)
+    if kept := config.telemetry.capture.requests:
+        told = f"the last {kept} requests and their answers are kept for admins (telemetry.capture)"
+        yield Finding(Mark.LOOK, "capture", f"{told}: only while a fault is looked for")
 
 
 def of_certificate(found: Certificate, now: float) -> Finding:

@@ -406,6 +406,15 @@ def test_who_may_ask(server, auth, told):
     assert said(judging.of_doors(config)) == told
 
 
+def test_what_is_told_of_the_work():
+    """Metrics that everybody may ask for, and prompts that are kept."""
+    telemetry = {"metrics": "open", "capture": {"requests": 100}}
+    config = Config.model_validate({"backends": [{"url": "http://a"}], "telemetry": telemetry})
+    metrics, capture = said(judging.of_doors(config))[-2:]
+    assert metrics.startswith("! /metrics whoever reaches the port is told the names of models, keys and backends")
+    assert capture.startswith("! capture the last 100 requests and their answers are kept for admins")
+
+
 def remote(url: str, **more: object) -> BackendConfig:
     return BackendConfig.model_validate({"url": url, "name": "there", "models": ["demo"], **more})
 
