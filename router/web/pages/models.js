@@ -1,5 +1,5 @@
 /**
- * Every launched model: its state and memory, the levers over it, its engine's log; and what lies on disk besides.
+ * Every launched model, here and at peers: its state and memory, the levers over it, its engine's log; and what lies on disk besides.
  * @module
  */
 
@@ -18,11 +18,12 @@ import {table} from "../components/table.js"
 /** @param {string[]} args the name of the model that is opened, if one is */
 export function open(args) {
   const chosen = args.join("/")
+  const whose = h("select", {"aria-label": "Whose models", hidden: true, onchange: () => draw()})
   const search = h("input", {type: "search", placeholder: "Search", "aria-label": "Search models", oninput: () => draw()})
   const list = table({
     label: "Models", empty: "No model is launched here that matches. router.yaml names them, under backends.",
     key: row => row.name, sort: [0, 1], onopen: row => { location.hash = address(row.name) }, columns: [
-      {title: "Model", value: row => row.name, show: (row, cell) => fill(cell, h("a.name", {href: address(row.name)}, row.name), served(row))},
+      {title: "Model", value: row => row.name, by: row => `${row.machine ?? ""}\n${row.name}`, show: (row, cell) => fill(cell, h("a.name", {href: address(row.name)}, row.name), served(row))},
       {title: "State", value: row => row.state, show: stated},
       {title: "Engine", value: row => row.engine, wide: true},
       {title: "Memory", value: row => isOut(row) ? total(row) && `(${bytes(total(row))})` : bytes(total(row)), by: total, figures: true},
@@ -32,13 +33,15 @@ export function open(args) {
     ],
   })
   const detail = h("div")
-  const element = h("section.page", {}, h("div.row.between", {}, h("h1", {}, "Models"), search), detail, list, onDisk())
+  const element = h("section.page", {}, h("div.row.between", {}, h("h1", {}, "Models"), h("div.row", {}, whose, search)), detail, list, onDisk())
   const shown = chosen ? details(chosen) : null
   if (shown) detail.append(shown)
 
   function draw() {
     const wanted = search.value.toLowerCase()
-    list.update(state.models.filter(each => [each.name, ...each.models, each.engine ?? "", each.state].some(text => text.toLowerCase().includes(wanted))))
+    offer(whose)
+    list.update(state.models.filter(each => (!whose.value || whose.value === (each.machine ?? HERE)) &&
+      [each.name, ...each.models, each.engine ?? "", each.state].some(text => text.toLowerCase().includes(wanted))))
     shown?.update()
   }
   const unsubscribe = subscribe(draw)
@@ -46,6 +49,19 @@ export function open(args) {
     unsubscribe()
     shown?.close()
   }}
+}
+
+const HERE = "this machine"
+
+/** Offer each machine, where there are others than this one. @param {any} whose */
+function offer(whose) {
+  const peers = [...new Set(state.models.flatMap(each => each.machine ?? []))].sort(), all = peers.join("\n")
+  whose.hidden = !peers.length
+  if (whose.dataset.peers === all) return
+  const chosen = whose.value
+  whose.dataset.peers = all
+  fill(whose, h("option", {value: ""}, "every machine"), [HERE, ...peers].map(each => h("option", {value: each}, each)))
+  whose.value = peers.includes(chosen) || chosen === HERE ? chosen : ""
 }
 
 /** @param {string} name */
@@ -106,7 +122,7 @@ function details(name) {
     if (!row) return
     fill(facts, factsOf([
       ["State", h("span.short", {title: row.detail ?? ""}, [row.state, row.detail].filter(Boolean).join(": "))], row.failure && ["Failed", row.failure.reason],
-      ["Serves", row.models.join(", ")], ["Engine", row.engine], row.pid && ["Process", row.pid],
+      row.machine && ["Machine", row.machine], ["Serves", row.models.join(", ")], ["Engine", row.engine], row.pid && ["Process", row.pid],
       ["Needs", memory(row.footprint, row.source)], ["Holds", memory(row.reserved)], row.note && ["Note", row.note],
       row.context && ["Context", `${number(row.context)} tokens`], row.capabilities?.length && ["Can", row.capabilities.join(", ")],
       ["Requests", `${number(row.in_flight)} in flight, ${number(row.waiting)} waiting`], row.idle != null && ["Idle for", duration(row.idle)], ["Unloads", unloads(row)],
