@@ -229,14 +229,13 @@ class App:
         self.overrides = overrides
         self.fleet.hold({each.backend: each.by for each in overrides.drained})
 
-    async def drain(self, name: str, by: str | None) -> None:
-        """Send a backend nothing more, as this admin wants it; None: send it requests again."""
+    async def drain(self, name: str, entry: str, by: str | None) -> None:
+        """Send a backend of an entry nothing more, as this admin wants it; None: send it requests again."""
         async with self._changing:
-            planned = self.plan.backends.get(name)
             if by is None:
                 self._lay(self.overrides.undrain(name))
-            elif planned is not None:  # it was not taken out meanwhile
-                self._lay(self.overrides.drain(planned.config.name, name, by, time.time()))
+            elif name in self.fleet.members:  # it was not taken out meanwhile
+                self._lay(self.overrides.drain(entry, name, by, time.time()))
 
     async def preview(self, config: Config) -> list[Step]:
         """Tell what `reload` would do, and do nothing. Raises StartError."""

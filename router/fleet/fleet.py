@@ -72,6 +72,8 @@ class Fleet:
         self._life = Lifecycle(plane, prober, self._supervise, on_settled)
         # How often each backend has stalled.
         self.stalls: Counter[str] = Counter()
+        # What `hold` was told last: a peer's backend that comes back is held again.
+        self.drained: Mapping[str, str] = {}
         # What was measured of each member's engine: bytes by device.
         self.held: Callable[[], Mapping[str, Mapping[str, int]]] = dict
 
@@ -244,6 +246,7 @@ class Fleet:
 
     def hold(self, drained: Mapping[str, str]) -> None:
         """Send these backends nothing more, each with the admin's name who wants it so; all others have requests."""
+        self.drained = drained
         before = self._plane.ledger.held
         held = {each.backend: drained[each.name] for each in self._life.everybody if each.name in drained}
         self._plane.ledger.hold(held)

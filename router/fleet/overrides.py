@@ -97,8 +97,11 @@ class Overrides:
         return replace(self, drained=tuple(each for each in self.drained if each.backend != backend))
 
     def within(self, backends: Container[str]) -> "Overrides":
-        """Leave out what concerns backends that aren't there any more."""
-        return replace(self, drained=tuple(each for each in self.drained if each.backend in backends))
+        """Leave out what concerns backends that aren't there any more. A peer's, below its entry, may come back."""
+        kept = (
+            each for each in self.drained if each.backend in backends or each.backend.startswith(f"{each.entry.name}/")
+        )
+        return replace(self, drained=tuple(kept))
 
     def ended(self, now: "Overrides") -> list[str]:
         """Say what isn't so any more with those of `now`."""

@@ -102,5 +102,7 @@ def test_a_drain_ends_with_a_change_of_its_entry_or_with_its_backend(overrides):
     assert found.over(config(replicas=2)).drained == ()
     assert found.within({"a", "a-2"}) == found
     assert found.within({"a"}).drained == ()
+    # A peer's model, whose router may be away.
+    assert drained(overrides, backend="a/qwen").within({"a"}).drained[0].backend == "a/qwen"
     assert found.ended(found.over(other)) == []
     assert found.ended(found.over(config(replicas=2))) == ["a: replicas 3 by ops", "a-2: drained by ops"]
