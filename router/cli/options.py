@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         f"       {name} plan --config NEW [--running FILE]\n       {name} schema\n"
         f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all\n"
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
+        f"       {name} import FILE [--output FILE] [--force]\n"
         f"       {name} key new --name NAME [--admin]\n"
         f"       {name} service {{install,status,remove}} [--user|--system] [--dry-run]\n"
         f"       {name} {{status,requests}} [--json]\n       {name} top [--once]\n"
@@ -176,6 +177,23 @@ def _add_finding(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     begun.add_argument("--force", action="store_true", help="replace a file that is there; it stays beside as .bak")
     _takes_file(begun)
+    _add_import(commands)
+
+
+def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command that reads other programs' configurations."""
+    read = commands.add_parser(
+        "import",
+        help="make a router.yaml of another program's configuration",
+        description="Make a router.yaml of a configuration of llama-swap: an entry for each thing, and a list of what "
+        "can't be carried over, and why. Starts nothing, and asks nobody.",
+        epilog="Exit code: 0, or 2 where the file can't be used, or a router.yaml is there already.",
+    )
+    # A module can't be called `import`.
+    read.set_defaults(command="importing")
+    read.add_argument("file", type=Path, metavar="FILE", help="of another program")
+    read.add_argument("--output", type=Path, metavar="FILE", help="write it there; without it, print it")
+    read.add_argument("--force", action="store_true", help="replace a file that is there; it stays beside as .bak")
 
 
 def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -13,14 +13,16 @@ _LITELLM: Final = frozenset({"model_list", "litellm_settings", "general_settings
 _MODELFILE = re.compile(r"(?:\s*(?:#.*)?\n)*\s*FROM[ \t]+\S", re.IGNORECASE)
 _VARIABLES = re.compile(r"(?:\s*(?:#.*)?\n)*\s*(?:export[ \t]+)?OLLAMA_[A-Z_]+=")
 
+_IMPORT: Final = ": `python -m router import FILE` makes a router.yaml of it, and says what can't be carried over. "
 _MORE: Final = "; docs/coming-from.md has more"
 LLAMA_SWAP: Final = (
-    "this is a configuration of llama-swap. Each of its `models` is one of `backends` here, such as `- {name: qwen, "
-    "launch: {engine: llama_server, model: qwen.gguf, args: {ngl: 99}, load: on_demand, unload_after: 5m}}`" + _MORE
+    "this is a configuration of llama-swap" + _IMPORT + "Each of its `models` is one of `backends` here, such as "
+    "`- {name: qwen, launch: {engine: llama_server, model: qwen.gguf, args: {ngl: 99}, load: on_demand, "
+    "unload_after: 5m}}`" + _MORE
 )
 LITELLM: Final = (
-    "this is a configuration of LiteLLM. Each entry of its `model_list` is one of `backends` here, such as `- {url: "
-    '"https://api.example.com/v1", api_key: "${KEY}", models: {gpt-4o: their-name}}`' + _MORE
+    "this is a configuration of LiteLLM" + _IMPORT + "Each entry of its `model_list` is one of `backends` here, such "
+    'as `- {url: "https://api.example.com/v1", api_key: "${KEY}", models: {gpt-4o: their-name}}`' + _MORE
 )
 OLLAMA: Final = (
     "this is a configuration of Ollama. To have the models of an Ollama that runs, write `backends: [{url: "

@@ -39,7 +39,11 @@ class Entry:
 
 def text(value: str) -> str:
     """Write text so that router.yaml means just this by it."""
-    value = value.replace("${", "$${")
+    return quoted(value.replace("${", "$${"))
+
+
+def quoted(value: str) -> str:
+    """Write router.yaml's own text, in which `${NAME}` is a variable: in quotes, unless it means itself without."""
     if _BARE.fullmatch(value) and isinstance(scalars.read(value), str):
         return value
     # Whatever it has, it stays one line: a file's name mustn't add keys, not even behind a #.

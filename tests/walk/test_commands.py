@@ -120,6 +120,20 @@ def find_models(command: str, name: str, folder: Path) -> None:
     assert "tiny" in said + (folder / "router.yaml").read_text()
 
 
+FOREIGN = {
+    "llama-swap.yaml": "models:\n  qwen: {cmd: 'llama-server --port ${PORT} -m qwen.gguf', ttl: 300}\n",
+}
+"""Files of other programs that commands name, so that they are there."""
+
+
+def import_a_file(command: str, words: list[str], folder: Path) -> None:
+    """Run a command that reads another program's file."""
+    (folder / "url").write_text(ADDRESS)
+    (folder / words[0]).write_text(FOREIGN.get(words[0], ""))
+    said = run(command, folder)
+    assert "qwen" in said + (folder / "router.yaml").read_text() if "--output" in words else "qwen" in said
+
+
 def within(words: list[str], seconds: float) -> int:
     """Run a command of the router's own, and press Ctrl-C after so many seconds; give its exit code."""
     before = signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
@@ -191,6 +205,8 @@ def test_a_command(folder, place, tmp_path, monkeypatch, capsys):
         assert said[-3:] in {"200", "202", ""} or refused, said
         if command.endswith("/drain'"):
             run(command.replace("/drain'", "/undrain'").replace("curl ", "curl -fsS ", 1), folder)
+    elif words[:3] == ["-m", "router", "import"]:
+        import_a_file(command, words[3:], tmp_path)
     elif words[:2] == ["-m", "router"] and words[2:3] in (["init"], ["models"]):
         find_models(command, words[2], tmp_path)
     elif first == "router" or words[:2] == ["-m", "router"]:

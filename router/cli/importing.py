@@ -1,0 +1,77 @@
+"""`import`: make a router.yaml of another program's configuration, and say what can't be carried over."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from launchers.files import read_ordinary
+from router.cli.exits import BAD_START, CommandError, printed
+from router.config import ConfigError
+from router.config.reading.files import read
+from router.config.replacing import BACKUP, ReplaceError, replace
+from router.importing import accepting
+from router.importing.imported import Imported
+from router.importing.recognising import imported
+from router.importing.writing import told
+from router.telemetry.logs import printable
+from router.telemetry.terminal import say
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print it, or write it with --output. Raises ConfigError and CommandError."""
+    found = _found(options)
+    try:
+        text = accepting.accepted(found)
+    except ConfigError as error:
+        told_of = "\n".join([*told(found), "", *(each.message for each in error.problems)])
+        raise CommandError(f"{found.file}: nothing of it can be used here.\n{told_of}", BAD_START) from None
+    path: Path | None = options.output
+    if path is None:
+        say("\n".join([*_told(found), ""]), sys.stderr)
+        return printed(text.rstrip("\n"))
+    _write(path, text, found, is_forced=options.force)
+    used = sum(not each.reason for each in found.entries)
+    lines = [f"{path} is written. Backends: {used}, routes: {len(found.routes)}.", "", *_told(found)]
+    return printed("\n".join([*lines, "", f"Check it: python -m router check --config {path}"]))
+
+
+def _found(options: argparse.Namespace) -> Imported:
+    """Read what the command line names. Raises ConfigError and CommandError."""
+    if options.file is None:
+        raise CommandError("name the file of another program", BAD_START)
+    path: Path = options.file
+    found = imported(read(path), str(path))
+    if found is None:
+        raise CommandError(
+            f"{path}: this is no configuration that is known here: of llama-swap, LiteLLM or llama.cpp's presets",
+            BAD_START,
+        )
+    return found
+
+
+def _told(found: Imported) -> list[str]:
+    """Say what is to be done, and what is left out."""
+    lines = told(found)
+    unset = [name for name in found.variables if name not in os.environ]
+    if unset:
+        lines += ["", f"Set before the start: {', '.join(unset)}. router.yaml says what each is."]
+    return lines or ["Nothing is left out."]
+
+
+def _write(path: Path, text: str, found: Imported, *, is_forced: bool) -> None:
+    """Write the file. Raises CommandError."""
+    try:
+        old: bytes | None = read_ordinary(path)
+    except FileNotFoundError:
+        old = None
+    except OSError as error:
+        raise CommandError(f"{path} can't be written: {error.strerror or error}", BAD_START) from None
+    if old is not None and not is_forced:
+        raise CommandError(
+            f"{path} is there already: --force replaces it, and keeps it as {path.name}{BACKUP}", BAD_START
+        )
+    try:
+        replace(path, old, text.encode(), accepting.stand_ins(found.variables))
+    except ReplaceError as error:
+        raise CommandError(printable(str(error)), BAD_START) from None
