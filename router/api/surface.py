@@ -5,6 +5,7 @@ GET /v1/models and /v1/models/{id} answer as OpenAI's API does, with more fields
   ready        it is answered at once
   loading      it is being loaded; `progress` is the share that is done, 0 to 1, where that is known
   unloaded     it is loaded when it is asked for
+  asleep       its machine sleeps, and is woken when it is asked for; `loading` while it wakes
   unavailable  nothing can answer now
 
 It is the best state of all backends that the name may lead to, but for those that an admin has drained.
@@ -122,7 +123,8 @@ class Shown(NamedTuple):
 
 _READY = Shown(0, "ready", can_serve=True)
 _UNLOADED = Shown(2, "unloaded", can_serve=True)
-_UNAVAILABLE = Shown(3, "unavailable")
+_ASLEEP = Shown(3, "asleep", can_serve=True)
+_UNAVAILABLE = Shown(4, "unavailable")
 
 
 def servable(state: DataPlane) -> list[str]:
@@ -142,6 +144,8 @@ def stage_of(backend: Backend, loading: Stages | None) -> Shown:
     health = backend.health
     if health.usable:
         return _READY
+    if health.asleep:
+        return Shown(1, "loading", can_serve=True) if health.coming else _ASLEEP
     if loading is None or not backend.loadable:
         return Shown(1, "loading") if backend.supervised and health.coming else _UNAVAILABLE
     state, share = loading.stage(backend)

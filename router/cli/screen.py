@@ -28,7 +28,7 @@ TALL: Final = 30
 """Lines from which there is room for more than two lines of the machine's GPUs."""
 
 _STYLES: Final = {"up": "green", "answered": "green", "down": "red", "error": "red", "critical": "red"}
-_CALM: Final = frozenset({"unknown", "sent", "queued", "info"})
+_CALM: Final = frozenset({"unknown", "asleep", "sent", "queued", "info"})
 """States and levels without a colour; those that are in neither set are yellow."""
 
 _BACKEND_SPARE: Final = ("ANSWERED", "LOAD", "RESTARTS", "MEMORY", "MACHINE", "WHY", "TPOT", "TTFT", "MODELS")

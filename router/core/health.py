@@ -28,6 +28,8 @@ What the table doesn't show:
      may just be restarting, so requests wait for it as for an engine that is `coming`, for `RETURNS_WITHIN` at most.
   8. Of a backend that is never probed, nobody knows whether it is back (not `heard`). A request that is refused there
      again belongs to the same absence, which `RETURNS_WITHIN` bounds.
+  9. A backend whose machine is `asleep`, and can be woken, is absent without having failed. It is coming once a request
+     has it woken (`router.core.waking`), and is probed all the time then.
 """
 
 from collections.abc import Callable, Iterable
@@ -96,6 +98,7 @@ class Health:
     `absent`: nothing is there that could answer, because its supervisor says so or because it refuses connections; it
     began to refuse them at `since`. `coming`: it is being started, or soon will be, so requests may wait for it.
     `refused`: it refuses connections, and requests don't wait for it any more; on trial: it wasn't heard of since.
+    `asleep`: its machine is; while it is woken, it is expected to answer at `due`, if that is known.
     """
 
     # Not a frozen dataclass: a storm of failures makes one for each failure, and a dataclass takes four times as long.
@@ -113,6 +116,8 @@ class Health:
         absent: bool = False,
         coming: bool = False,
         refused: bool = False,
+        asleep: bool = False,
+        due: float = inf,
     ) -> None:
         self.verdict: Final = verdict
         self.against: Final = against
@@ -124,11 +129,20 @@ class Health:
         self.absent: Final = absent
         self.coming: Final = coming
         self.refused: Final = refused
+        self.asleep: Final = asleep
+        self.due: Final = due
 
     @property
     def usable(self) -> bool:
         """Whether a request may be sent."""
         return self.verdict is not _DOWN
+
+    @property
+    def word(self) -> str:
+        """What people are told of it in a word: the verdict, unless its machine sleeps."""
+        if self.asleep:
+            return "waking" if self.coming else "asleep"
+        return self.verdict.value
 
     @property
     def hope(self) -> int:
@@ -240,13 +254,19 @@ def _mask(thresholds: Thresholds) -> int:
     return (1 << thresholds.window) - 1
 
 
-def declared(*, up: bool, reason: str = "", now: float = -inf, coming: bool = False) -> Health:
+def declared(
+    *, up: bool, reason: str = "", now: float = -inf, coming: bool = False, due: float | None = None
+) -> Health:
     """Give the health that a supervisor declares: the engine is ready (`up`), or its process is gone or stuck.
 
-    With `now`, an engine that is ready starts slowly. `coming`: one that isn't there will soon be.
+    With `now`, an engine that is ready starts slowly. `coming`: one that isn't there will soon be. With `due` its
+    machine sleeps; that is when it is expected, if it is woken and that is known, else infinity.
     """
     if not up:
-        return Health(Verdict.DOWN, 0, reason, absent=True, coming=coming)
+        asleep = due is not None
+        return Health(
+            Verdict.DOWN, 0, reason, absent=True, coming=coming, asleep=asleep, due=inf if due is None else due
+        )
     return WELL if now == -inf else Health(Verdict.UP, 0, "", since=now)
 
 
@@ -258,6 +278,8 @@ def pause(health: Health, interval: float, ill: float) -> float:
     """
     if health.verdict is Verdict.UP:
         return interval
+    if health.asleep and health.coming:
+        return min(interval, SOONEST)
     answered = health.verdict is Verdict.PROBING or (health.verdict is _DOWN and health.against > 0)
     relapses = 0 if health.coming else health.relapses
     return min(interval, SOONEST * (1 << relapses) + (0.0 if answered else _LATER * ill))

@@ -292,9 +292,9 @@ class Ledger:
         backend.progress.back(now)
         return Change(offer=True)
 
-    def take_out(self, backend: Backend, reason: str, *, coming: bool = False) -> Change:
-        """Note that a backend is gone, and its cache with it. `coming`: it will soon be back."""
-        backend.health = health.declared(up=False, reason=reason, coming=coming)
+    def take_out(self, backend: Backend, reason: str, *, coming: bool = False, due: float | None = None) -> Change:
+        """Note that a backend is gone, and its cache with it. `coming`: it will soon be back. `due`: see `declared`."""
+        backend.health = health.declared(up=False, reason=reason, coming=coming, due=due)
         self.prefixes.forget(backend)
         self.aside.forget(backend)
         return RELEASE

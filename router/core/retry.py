@@ -8,8 +8,8 @@ reached the client, another attempt may follow a failed one:
      nothing for ten minutes, would only say it again.
   3. At the next model of its route, where the route says so for the answer's status, or where this backend can't serve
      the model (`is_unable`) and no other is left that might (`UNWANTED`).
-  4. In the queue, where no backend is up but an engine is about to be, if the connection failed (`may_wait`); or where
-     another candidate isn't loaded, and would be for this request (`unfit`).
+  4. In the queue, where no backend is up but an engine is about to be, or a machine is woken, if the connection failed
+     (`may_wait`); or where another candidate isn't loaded, and would be for this request (`unfit`).
   5. At another backend of the same model, where an error may be its backend's fault (`is_doubtful`). If that one
      answers, the first was at fault. If both refuse alike, the client gets the first one's words.
   6. At a backend with a longer context, or the next model of its route, where an engine says that its context is too
@@ -94,6 +94,9 @@ FREE_RETRY = frozenset({
 })  # fmt: skip
 """Failures after which another attempt adds no load: no working engine has read the request. The retry budget doesn't
 pay for it, as for gRPC's transparent retries."""
+
+UNREACHED = frozenset({Failure.CONNECT_TIMEOUT, Failure.UNKNOWN})
+"""Failures that a machine shows that sleeps: nobody was there to get the request."""
 
 NEVER_LOADS = frozenset({Failure.STALE, Failure.NO_FILES, Failure.DENIED, Failure.ERROR, Failure.TOO_LONG})
 """Failures after which no other model is loaded for a request: but one whose context is known to be longer is waited
@@ -186,7 +189,7 @@ def may_wait(
     more than `retries`. One that no engine has read gets as many as fit into `queue_timeout`.
     """
     return (
-        (failure in FREE_RETRY or (failure in RETRY_SAME and len(tried) <= retries + 1))
+        (failure in FREE_RETRY or failure in UNREACHED or (failure in RETRY_SAME and len(tried) <= retries + 1))
         and age < dispatcher.admission.bounds.queue_timeout
         and dispatcher.awaits(way)
     )
@@ -218,7 +221,7 @@ def is_free(failure: Failure, backend: Backend) -> bool:
     """
     if failure in FREE_RETRY or failure is Failure.DENIED or failure is Failure.UNWANTED:
         return True
-    return failure in RETRY_SAME and (backend.supervised or backend.health.absent)
+    return (failure in RETRY_SAME or failure in UNREACHED) and (backend.supervised or backend.health.absent)
 
 
 def in_doubt(backend: Backend) -> bool:

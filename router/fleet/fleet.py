@@ -12,6 +12,7 @@ from launchers.states import RestartPolicy, State
 from launchers.status import Status
 from launchers.supervisor import Supervisor
 from launchers.turns import Turns
+from router.cluster.wake import Waker
 from router.core.catalog import Backend
 from router.core.errors import ConflictError
 from router.core.memory.actions import Remember
@@ -70,6 +71,9 @@ class Fleet:
         self._keepers = Keepers()
         self._turns = Turns()
         self._life = Lifecycle(plane, prober, self._supervise, on_settled)
+        self._waker: Waker | None = None
+        if store is not None:
+            prober.sleepers = self._waker = Waker(plane, store)
         # How often each backend has stalled.
         self.stalls: Counter[str] = Counter()
         # What `hold` was told last: a peer's backend that comes back is held again.
@@ -215,7 +219,9 @@ class Fleet:
                 self._memory.loader.forgive(member)
 
     def want(self, backend: Backend) -> bool:
-        """Have an engine that was given up some time ago tried once more, for a request; tell whether it is."""
+        """For a request, have an engine tried once more that was given up, or a machine woken; tell whether it is."""
+        if not backend.supervised:
+            return self._waker is not None and self._waker.want(backend)
         member = self.members.get(backend.name)
         return (
             member is not None
@@ -317,6 +323,8 @@ class Fleet:
     async def _decide_no_more(self) -> None:
         if self._memory is not None:
             await self._memory.stop()
+        if self._waker is not None:
+            self._waker.stop()
         if self._store is not None:
             await self._store.close()
 

@@ -26,6 +26,7 @@ from router.fleet.launching import Launch
 from router.fleet.loadables import placed
 from router.proxy.watching.examine import Process
 from router.proxy.watching.probe import Target
+from router.proxy.watching.sleepers import Wake
 from router.telemetry.logs import NAMES
 
 TYPICAL = Ask(1000)
@@ -73,7 +74,7 @@ class Member:
         backend = self.backend
         told: dict[str, object] = {
             "name": self.name,
-            "health": backend.health.verdict.value,
+            "health": backend.health.word,
             "reason": backend.health.reason,
             "models": list(backend.models),
             "in_flight": backend.in_flight,
@@ -188,7 +189,8 @@ def target_of(member: Member) -> Target:
     if launch is None or supervisor is None:
         config = member.planned.config
         path = None if config.probe == "never" else config.probe
-        return Target(member.backend, path, discovers=not config.models, publishes=path is not None)
+        wake = None if config.wake is None else Wake(config.wake, config.wake_timeout)
+        return Target(member.backend, path, discovers=not config.models, publishes=path is not None, wake=wake)
     return Target(
         member.backend,
         launch.engine.ready_path,

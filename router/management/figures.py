@@ -89,7 +89,7 @@ class Figures:
         capped = [(each.name, each.cap.requests) for each in backends if each.cap.requests < inf]
         yield families.CAPACITY, [((name,), most) for name, most in capped]
         yield families.UP, [((each.name,), int(stage_of(each, plane.loading).can_serve)) for each in backends]
-        yield families.HEALTH, [((each.name, each.health.verdict.value), 1) for each in backends]
+        yield families.HEALTH, [((each.name, each.health.word), 1) for each in backends]
         yield families.STALLS, [((each.name,), self.fleet.stalls[each.name]) for each in backends]
 
     def _engines(self) -> Iterator[Found]:

@@ -75,7 +75,7 @@ def waits_of(exchange: UnderWay, now: float) -> tuple[WaitTold, ...]:
     past = waits(queued.waits)
     if ticket is None:
         return past
-    backend, loading = queued.registered, ticket.uncounted(now)
+    backend, loading = queued.registered or queued.waking, ticket.uncounted(now)
     still = WaitTold(
         begun=round(ticket.entered - exchange.began, 3),
         loading=round(loading, 3),

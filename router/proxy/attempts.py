@@ -239,6 +239,8 @@ class Attempts(HedgeOwner):
         queued = exchange.queued
         age = now - exchange.began - (0.0 if queued is None else queued.uncounted)
         unfit: tuple[Backend, ...] = ()
+        if failure in retry.UNREACHED:
+            plane.revive(way, self.tried[-1].backend)
         if not retry.may_wait(failure, way, self.tried, retries, age, plane.dispatcher):
             unfit = retry.unfit(failure, way, self.tried, retries, plane.ledger.held) if way.loads else ()
             if not unfit:

@@ -78,8 +78,8 @@ class Balancing:
 class Plane:
     """Where requests come in and go out. `draw` breaks ties.
 
-    `on_record` gets the record of each ended exchange, `on_stall` a backend that has stopped working. `on_want` gets a
-    launched one that was given up and is wanted again; it tells whether that is started.
+    `on_record` gets the record of each ended exchange, `on_stall` a backend that has stopped working. `on_want` gets
+    one that was given up, or whose machine sleeps, and that is wanted; it tells whether it is started, or woken.
     `on_quiet` gets a backend to be looked into, and `on_doubt` one to be probed now; the prober sets both.
     """
 
@@ -204,13 +204,19 @@ class Plane:
         coming = due is not None and due <= self.dispatcher.admission.bounds.queue_timeout
         self._follow(backend, self.ledger.take_out(backend, reason, coming=coming))
 
-    def revive(self, way: Way) -> bool:
-        """Ask for another start of engines that were given up, as nothing else serves a request; tell if any starts."""
-        given_up = {each.backend for tier in way.tiers for each in tier if each.backend.supervised}
-        revived = [backend for backend in given_up if self._on_want(backend)]
-        for backend in revived:
+    def revive(self, way: Way, lost: Backend | None = None) -> bool:
+        """Have given-up engines tried again, and machines woken (`lost` wasn't reached); tell if any comes."""
+        backends = {each.backend for tier in way.tiers for each in tier}
+        given_up = [each for each in backends if each.supervised or each.health.asleep or each is lost]
+        revived = [each for each in given_up if self._on_want(each)]
+        for backend in [each for each in revived if not each.health.asleep]:
             self._follow(backend, self.ledger.take_out(backend, "is tried again", coming=True))
         return bool(revived)
+
+    def sleeps(self, backend: Backend, reason: str, *, coming: bool = False, due: float = inf) -> None:
+        """Note that a backend's machine sleeps, or is being woken, and then answers at `due`, if that is known."""
+        if not self.ledger.is_retired(backend):
+            self._follow(backend, self.ledger.take_out(backend, reason, coming=coming, due=due))
 
     def bound(self, backend: Backend, cap: Cap) -> None:
         """Change the cap of what a backend may have in flight."""

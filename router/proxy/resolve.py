@@ -123,6 +123,11 @@ class Names:
             raise UnknownNameError(host, name.error or f"no answer in {within:g} s")
         return name.addresses
 
+    def known(self, host: str) -> tuple[str, ...]:
+        """Give the addresses that a host had when it was looked up last."""
+        name = self._names.get(host)
+        return fixed(host) or (() if name is None else name.addresses)
+
     def doubt(self, host: str) -> "asyncio.Task[None] | None":
         """Look a name up again, as its addresses couldn't be connected to; None: that has just been done."""
         if fixed(host):

@@ -29,9 +29,10 @@ class Queued:
     """A request that waits for a backend with room; see proxy.waiting.
 
     `ticket` is its place in the queue; None: it waits no more. `waited` are the seconds that it has waited before that,
-    and `uncounted` those of them in which it waited for a model to be loaded; `waits` are these times, each. While
-    memory knows of it, `registered` is the backend that is kept in memory for it, or loaded; `refused` are those that
-    can't be loaded. It doesn't go to those that are `unfit`: they have failed it, or their context is too short.
+    and `uncounted` those of them in which it waited for a model to be loaded, or a machine to wake; `waits` are these
+    times, each. While memory knows of it, `registered` is the backend that is kept in memory for it, or loaded;
+    `refused` are those that can't be loaded. `waking` is the backend whose machine is woken for it. It doesn't go to
+    those that are `unfit`: they have failed it, or their context is too short.
     """
 
     def __init__(self, exchange: "UnderWay", way: Way) -> None:
@@ -42,6 +43,7 @@ class Queued:
         self.waits: tuple[Wait, ...] = ()
         self.registered: Backend | None = None
         self.refused: tuple[Backend, ...] = ()
+        self.waking: Backend | None = None
         self.unfit: tuple[Backend, ...] = ()
         self.request = exchange.request
         # Bytes that it takes up while it waits.
@@ -78,7 +80,7 @@ class Queued:
         raise NotImplementedError
 
     def told(self, now: float) -> dict[str, object] | None:
-        """Describe the load that it waits for; None: it waits for none."""
+        """Describe the load, or the machine, that it waits for; None: it waits for neither."""
         raise NotImplementedError
 
 

@@ -3,13 +3,14 @@
     no backend has room → a ticket → (the client is told its place, now and then) → a backend has room: it goes
 
 A streaming client that waits for long is told how many requests are before its own; or how far the load of its model
-is, if it waits for that. The first such comment brings it the head of a stream, which promises one (`proxy.answer`).
+is, or that a machine is being woken, if it waits for that. The first such comment brings it the head of a stream, which
+promises one (`proxy.answer`).
 """
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from router.core import retry
+from router.core import retry, waking
 from router.core.errors import ApiMissingError, ModelNotFoundError
 from router.core.timeline import Wait
 from router.proxy.roles import Queued
@@ -51,6 +52,20 @@ class Waiting(Queued):
         way = self.way_now()
         self.ticket = self._plane.wait(self, way, queue)
         self._ask_for_load(way)
+        self._see_who_wakes(way)
+
+    def _see_who_wakes(self, way: "Way") -> None:
+        """Let its time not count while a machine is woken for it, as nobody else serves; `wake_timeout` bounds that."""
+        ticket, plane = self.ticket, self._plane
+        if ticket is None or self.registered is not None:
+            return
+        backends = [each for tier in way.tiers for each, _ in tier]
+        found = None if any(each.health.usable for each in backends) else waking.first(backends)
+        if found is not None:
+            plane.dispatcher.admission.stop_clock(ticket, plane.loop.time())
+        elif self.waking is not None:
+            plane.dispatcher.admission.start_clock(ticket, plane.loop.time())
+        self.waking = found
 
     def _ask_for_load(self, way: "Way") -> None:
         loading = self._plane.loading
@@ -92,7 +107,8 @@ class Waiting(Queued):
         # Memory refuses those whose model can't be loaded; the last of these has left.
         if self.registered is not None or self.ticket is None:
             return
-        if plane.dispatcher.may_wait(way, self.unfit) or plane.may_learn(now):
+        if plane.dispatcher.may_wait(way, self.unfit) or plane.may_learn(now) or plane.revive(way):
+            self._see_who_wakes(way)
             return
         error: RouterError = retry.nobody(model, way)
         try:
@@ -121,7 +137,7 @@ class Waiting(Queued):
 
     def _note(self, ticket: "Ticket[Queued]") -> None:
         """Note a time in the queue that ends now."""
-        now, began, backend = self._plane.loop.time(), self.exchange.began, self.registered
+        now, began, backend = self._plane.loop.time(), self.exchange.began, self.registered or self.waking
         loading = ticket.uncounted(now)
         self.waited += now - ticket.entered
         self.uncounted += loading
@@ -141,7 +157,7 @@ class Waiting(Queued):
 
     def _tell_at(self, entered: float) -> float:
         loading = self._plane.loading
-        if self._told_at <= entered and loading is not None and loading.is_awaited(self):
+        if self._told_at <= entered and (self.waking or (loading is not None and loading.is_awaited(self))):
             return entered + TELL_OF_LOAD
         return max(entered, self._told_at) + TELL_EVERY
 
@@ -150,9 +166,12 @@ class Waiting(Queued):
         self._told_at = now
         loading = self._plane.loading
         words = None if loading is None else loading.words(self, now)
+        if words is None and self.waking is not None:
+            words = waking.comment(self.waking, now)
         self.exchange.answer.tell_place(words or b"queued, %d before you" % ahead, self._lines)
 
     def told(self, now: float) -> dict[str, object] | None:
-        """Describe the load that it waits for; None: it waits for none."""
+        """Describe the load, or the machine, that it waits for; None: it waits for neither."""
         loading = self._plane.loading
-        return None if loading is None else loading.told(self, now)
+        told = None if loading is None else loading.told(self, now)
+        return waking.told(self.waking, now) if told is None and self.waking is not None else told

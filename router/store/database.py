@@ -1,6 +1,6 @@
 """A database's file: made by the first transaction that writes, and replaced if it is torn.
 
-There are two, state.db (footprints) and usage.db, which is written up to twice a second. Why so:
+There are two, state.db (footprints, machines) and usage.db, which is written up to twice a second. Why so:
 
 1. **state.db has a rollback journal, no write-ahead log.** A log needs memory that all its processes share, which
    network folders don't have. Writes are rare (one a load), so a log's speed is worth nothing there. With
@@ -29,6 +29,7 @@ import structlog
 
 from launchers.files import at_once, own_folder
 from router.store.footprints import CREATE_FOOTPRINTS
+from router.store.machines import CREATE_MACHINES
 from router.store.remembered import StoreError
 from router.store.usage import CREATE_USAGE
 
@@ -37,7 +38,7 @@ T = TypeVar("T")
 APPLICATION: Final = 0x526F7574
 """The `application_id` of our files: "Rout"."""
 
-STEPS: Final = (CREATE_FOOTPRINTS,)
+STEPS: Final = (CREATE_FOOTPRINTS, CREATE_MACHINES)
 USAGE_STEPS: Final = (CREATE_USAGE,)
 """Each makes the next version of the tables. A change of the tables adds a step."""
 
@@ -100,8 +101,11 @@ class Database:
             with _mapped():
                 kept[0].close()
 
-    def read(self, query: Callable[[sqlite3.Connection], T], nothing: T, *, check: bool = True) -> T:
-        """Ask the file, after a check of all of it; give `nothing` if there is no file, or none that can be used."""
+    def read(self, query: Callable[[sqlite3.Connection], T], nothing: T, *, check: bool = True, since: int = 1) -> T:
+        """Ask the file, after a check of all of it; give `nothing` if there is no file, or none that can be used.
+
+        `since` is the first version that has what is asked for: an older router's file gets that when it is written.
+        """
         with _mapped():
             found = self._found()
             # An empty file is one whose making was cut short.
@@ -109,7 +113,7 @@ class Database:
                 return nothing
             try:
                 with self._opened() as db:
-                    if not self._version(db):
+                    if self._version(db) < since:
                         return nothing
                     if check:
                         _check(db)

@@ -6,6 +6,12 @@ from typing import Final, NamedTuple
 MOST: Final = 4096
 """Footprints that are kept, the newest ones: a model not loaded for so many loads of others is measured again."""
 
+MOST_MACHINES: Final = 256
+"""Machines whose models are kept, the newest ones."""
+
+MOST_TOLD: Final = 1024 * 1024
+"""Characters of what is kept of one machine: thousands of models."""
+
 
 class StoreError(Exception):
     """The database can't be read or written now; the message says why."""

@@ -6,13 +6,19 @@ learned next, and when the router stops. The log says once that it can't be writ
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from router.store.remembered import MOST, Remembered, StoreError
+from router.store.remembered import MOST, MOST_TOLD, Remembered, StoreError
 from router.telemetry.tasks import aside, heard
+
+if TYPE_CHECKING:
+    import sqlite3
+
+T = TypeVar("T")
 
 NAME: Final = "state.db"
 
@@ -28,14 +34,22 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self._pending: dict[str, Remembered] = {}
+        self._machines: dict[str, str] = {}
         self._writing: asyncio.Task[None] | None = None
         self._works = True
 
     async def footprints(self) -> dict[str, Remembered]:
         """Give all that was remembered, by key, the oldest first; nothing where it can't be read."""
+        return await self._read(_footprints)
+
+    async def machines(self) -> dict[str, str]:
+        """Give what machines said of their models, by their URLs; nothing where it can't be read."""
+        return await self._read(_machines)
+
+    async def _read(self, read: Callable[[Path], dict[str, T]]) -> dict[str, T]:
         try:
             async with asyncio.timeout(PATIENCE):
-                return await aside(_read, self.path)
+                return await aside(read, self.path)
         except TimeoutError:
             self._complain("read", f"the disk takes longer than {PATIENCE:g} s")
         except StoreError as error:
@@ -50,6 +64,12 @@ class Store:
         self._drop_oldest()
         self._write()
 
+    def remember_machine(self, key: str, told: str) -> None:
+        """Write soon what a machine said of its models; nothing of what is too long. As `remember`."""
+        if len(told) <= MOST_TOLD:
+            self._machines[key] = told
+            self._write()
+
     async def close(self) -> None:
         """Write what is left to write, if that takes no longer than `PATIENCE`."""
         self._write()
@@ -61,18 +81,20 @@ class Store:
             self._writing.cancel()
 
     def _write(self) -> None:
-        if self._pending and (self._writing is None or self._writing.done()):
-            self._writing = asyncio.create_task(heard(self._write_pending()), name="remember footprints")
+        if (self._pending or self._machines) and (self._writing is None or self._writing.done()):
+            self._writing = asyncio.create_task(heard(self._write_pending()), name="remember what was learned")
 
     async def _write_pending(self) -> None:
         """Write until nothing is pending, or it can't be written."""
-        while batch := self._pending:
-            self._pending = {}
+        while self._pending or self._machines:
+            batch, machines = self._pending, self._machines
+            self._pending, self._machines = {}, {}
             try:
-                await aside(_put, self.path, batch)
+                await aside(_put, self.path, batch, machines)
             except StoreError as error:
                 kept = {key: remembered for key, remembered in batch.items() if key not in self._pending}
                 self._pending = kept | self._pending
+                self._machines = machines | self._machines
                 self._drop_oldest()
                 self._complain("written", str(error))
                 return
@@ -93,8 +115,8 @@ class Store:
             )
 
 
-def _read(path: Path) -> dict[str, Remembered]:
-    """Read the file. Raises StoreError."""
+def _footprints(path: Path) -> dict[str, Remembered]:
+    """Read the footprints. Raises StoreError."""
     try:
         from router.store import database, footprints  # noqa: PLC0415 -- some Pythons are built without SQLite
     except ImportError as error:
@@ -102,10 +124,25 @@ def _read(path: Path) -> dict[str, Remembered]:
     return database.Database(path).read(footprints.all_footprints, {})
 
 
-def _put(path: Path, learned: dict[str, Remembered]) -> None:
-    """Write some rows. Raises StoreError."""
+def _machines(path: Path) -> dict[str, str]:
+    """Read what machines said. Raises StoreError."""
     try:
-        from router.store import database, footprints  # noqa: PLC0415 -- as above
+        from router.store import database, machines  # noqa: PLC0415 -- as above
     except ImportError as error:
         raise StoreError(str(error)) from error
-    database.Database(path).write(lambda db: footprints.put(db, learned, time.time()))
+    return database.Database(path).read(machines.all_machines, {}, since=machines.SINCE)
+
+
+def _put(path: Path, learned: dict[str, Remembered], told: dict[str, str]) -> None:
+    """Write some rows. Raises StoreError."""
+    try:
+        from router.store import database, footprints, machines  # noqa: PLC0415 -- as above
+    except ImportError as error:
+        raise StoreError(str(error)) from error
+
+    def change(db: "sqlite3.Connection") -> None:
+        now = time.time()
+        footprints.put(db, learned, now)
+        machines.put_machines(db, told, now)
+
+    database.Database(path).write(change)

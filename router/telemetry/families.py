@@ -36,7 +36,7 @@ LABELS: Final[Mapping[str, str]] = {
     "reason": "the code of the error that the client was told",
     "result": "`won` or `lost`; of reloads `applied` or `refused`",
     "key": "the name of the key that was shown, from auth.keys; empty: none",
-    "health": "`up`, `suspect`, `down`, `probing` or `unknown`",
+    "health": "`up`, `suspect`, `down`, `probing` or `unknown`; of one that can be woken also `asleep` or `waking`",
     "engine": "the program that a launch starts",
     "state": "`stopped`, `waiting`, `starting`, `running`, `backoff`, `stopping` or `fatal`",
     "device": "`ram`, or a GPU's id",

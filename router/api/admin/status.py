@@ -136,7 +136,10 @@ class BackendTold(ServingTold):
 
 
 class AwaitedLoad(Told):
-    """The load of a model that a request waits for. `share` is how much of it is done, `seconds` what it takes yet."""
+    """The load of a model that a request waits for, or the waking of its machine (`stage` is `waking` then).
+
+    `share` is how much of it is done, `seconds` what it takes yet, 0 where that isn't known.
+    """
 
     backend: str
     stage: str

@@ -23,7 +23,7 @@ from router.config.keys.launches import LaunchConfig
 from router.config.keys.prices import PriceConfig, Prices
 from router.config.keys.section import Section, setting
 from router.config.keys.tls import BackendTlsConfig
-from router.config.keys.units import Size, sized
+from router.config.keys.units import Duration, Size, lasting, sized
 from router.config.keys.values import (
     TEXT,
     MaybeSecret,
@@ -37,6 +37,7 @@ from router.config.keys.values import (
     path,
     text,
 )
+from router.config.keys.wake import Mac
 from router.config.problems import Fault, repeated
 from router.config.scalars import FromEnvironment
 
@@ -129,6 +130,8 @@ backends:
     models: {qwen2.5-7b: mlx-community/Qwen2.5-7B-Instruct-4bit}
     api_key: ${MAC_KEY:-}                 # none, where the environment has none
     weight: 2                             # takes twice what a backend of weight 1 takes
+  - url: http://gaming-pc:8000
+    wake: 00:11:22:33:44:55               # it sleeps, and is woken for a request that nothing else serves
 """
 
     # The order matters: each of the first four is checked against those before it.
@@ -163,6 +166,16 @@ backends:
     max_prompt_bytes: Annotated[Annotated[Size, sized("1KiB", "1TiB")] | None, absent_if_empty] = setting(
         None, "Most bytes of request bodies that it works on at a time; a larger request is sent there alone."
     )
+    wake: Annotated[Mac | None, absent_if_empty] = setting(
+        None,
+        "Hardware address of its machine's network card, if that machine sleeps: it is woken (Wake-on-LAN) when a "
+        "request wants one of its models and nothing else serves it (docs/machines.md). Probes and lists of models "
+        "wake nobody.",
+    )
+    # A PC that was shut down starts, and its servers with it, within two minutes; one that sleeps takes seconds.
+    wake_timeout: Annotated[Duration, lasting("1s", "1h")] = setting(
+        "2m", "How long requests wait for its machine to wake, before they are told that it doesn't."
+    )
     price: PriceConfig | None = setting(
         None, "What a million tokens of its models cost, for usage and budgets in money."
     )
@@ -174,6 +187,13 @@ backends:
         if "url" in info.data and (launch is None) == (info.data["url"] is None):
             raise ValueError("a backend has either `url` (it runs elsewhere) or `launch` (it is started here)")
         return launch
+
+    @field_validator("wake")
+    @classmethod
+    def _only_of_another_machine(cls, wake: str | None, info: ValidationInfo) -> str | None:
+        if wake is not None and info.data.get("launch") is not None:
+            raise ValueError("this is for another machine: a launched engine runs on this one")
+        return wake
 
     @field_validator("headers", "probe")
     @classmethod

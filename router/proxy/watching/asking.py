@@ -15,6 +15,9 @@ from router.proxy.resolve import Resolver
 NO_ANSWER: Final = (TimeoutError, aiohttp.ClientError, OSError)
 """What a request raises that isn't answered."""
 
+CONNECTS_WITHIN: Final = 0.8
+"""Share of a page's time in which its connection must be there: so it is known that nobody answers at all."""
+
 _CHAT = "/v1/chat/completions"
 
 
@@ -58,7 +61,7 @@ class Asker:
             address.url(path),
             headers=self._headers(backend, address) | dict(headers or {}),
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout),
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECTS_WITHIN * timeout),
             **address.secured,
         )
 

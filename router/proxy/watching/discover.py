@@ -6,10 +6,12 @@ used is told once, and again each `TOLD_AGAIN` seconds. What a backend serves st
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
 
+from launchers.abilities import Abilities
 from router.core.catalog import Backend
 from router.proxy.dialling import Address
 from router.proxy.plane import Plane
@@ -40,13 +42,25 @@ _WRONG = 500
 
 
 class Discoverer:
-    """Asks one backend for its models, at most one time at once. `seldom`: it is asked as little as can be."""
+    """Asks one backend for its models, at most one time at once. `seldom`: it is asked as little as can be.
 
-    def __init__(self, plane: Plane, backend: Backend, asker: Asker, *, seldom: bool = False) -> None:
+    `on_learned` hears of each list that is new.
+    """
+
+    def __init__(
+        self,
+        plane: Plane,
+        backend: Backend,
+        asker: Asker,
+        *,
+        seldom: bool = False,
+        on_learned: Callable[[Backend, Mapping[str, Abilities]], None] = lambda *_: None,
+    ) -> None:
         self._plane = plane
         self._backend = backend
         self._asker = asker
         self._least = SELDOM if seldom else 0.0
+        self._on_learned = on_learned
         self._task: asyncio.Task[None] | None = None
         # When it may be asked again, and when it may be told again that the list can't be used.
         self._next = 0.0
@@ -99,6 +113,7 @@ class Discoverer:
         self._known, plane, backend = hash(data), self._plane, self._backend
         plane.learn_models(backend, {name: name for name in found.models})
         plane.directory.tell(backend, found.models)
+        self._on_learned(backend, found.models)
         if found.mends != backend.apis.mends:
             plane.ledger.learn_apis(backend, replace(backend.apis, mends=found.mends))
         if not whole:

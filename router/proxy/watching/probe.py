@@ -21,7 +21,7 @@ Between two probes, the load that an engine publishes is read (`listen`).
 import asyncio
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,7 @@ from math import inf
 import aiohttp
 import structlog
 
+from launchers.abilities import Abilities
 from router.core.catalog import Backend
 from router.core.health import Verdict, pause
 from router.proxy.dialling import Address
@@ -38,6 +39,7 @@ from router.proxy.watching.asking import NO_ANSWER, Asker
 from router.proxy.watching.discover import Discoverer
 from router.proxy.watching.examine import Examiner, Process, Subject
 from router.proxy.watching.listen import Listener
+from router.proxy.watching.sleepers import Sleepers, Wake, met_nobody
 from router.telemetry.tasks import for_ever
 from router.tls.faults import why_not
 
@@ -65,7 +67,7 @@ class Target:
 
     `path` shows life; None: nothing but clients' requests does. `discovers`: its models are asked for. `publishes`: its
     published load is read. `launched`: it is asked for a token when idle, and `process` gives the process to look at,
-    if there is one.
+    if there is one. `wake`: how its machine is woken, if it is one that sleeps.
     """
 
     backend: Backend
@@ -73,6 +75,7 @@ class Target:
     discovers: bool = False
     launched: bool = False
     publishes: bool = True
+    wake: Wake | None = None
     process: Callable[[], Process | None] = lambda: None
 
 
@@ -88,7 +91,7 @@ class ProbeTiming:
 class Prober:
     """Probes every target in a task of its own. `uniform` gives a random number from 0 to 1.
 
-    `timing` may be replaced at any time.
+    `timing` may be replaced at any time. `sleepers` hears of machines that may sleep.
     """
 
     def __init__(self, plane: Plane, timing: ProbeTiming, uniform: Callable[[], float]) -> None:
@@ -104,6 +107,7 @@ class Prober:
         # When each backend was probed last, and its pause since then.
         self._pauses: dict[Backend, tuple[float, asyncio.Timeout]] = {}
         self._examiner = Examiner(plane)
+        self.sleepers = Sleepers()
         plane.on_quiet = self._examine
         plane.on_doubt = self._probe_soon
 
@@ -124,7 +128,7 @@ class Prober:
 
     def watch(self, target: Target) -> None:
         """Probe a backend from now on. The first probes of many backends are spread out."""
-        self.forget(target.backend)
+        self._stop_watching(target.backend)
         if self._asker is None:
             self._asker = Asker(self._plane.connections)
         within = min(self.timing.interval, len(self._tasks) / _FIRST_PROBES_A_SECOND)
@@ -133,11 +137,21 @@ class Prober:
         self._targets[target.backend] = target
         if target.discovers:
             seldom = target.path is None
-            self._discoverers[target.backend] = Discoverer(self._plane, target.backend, self._asker, seldom=seldom)
+            self._discoverers[target.backend] = Discoverer(
+                self._plane, target.backend, self._asker, seldom=seldom, on_learned=self._learned
+            )
+        self.sleepers.watch(target.backend, target.wake)
         self._tasks[target.backend] = asyncio.create_task(watching, name=f"probe {target.backend.name}")
+
+    def _learned(self, backend: Backend, models: Mapping[str, Abilities]) -> None:
+        self.sleepers.learned(backend, models)
 
     def forget(self, backend: Backend) -> None:
         """Stop probing a backend."""
+        self._stop_watching(backend)
+        self.sleepers.forget(backend)
+
+    def _stop_watching(self, backend: Backend) -> None:
         self._targets.pop(backend, None)
         self._ill.pop(backend, None)
         self._pauses.pop(backend, None)
@@ -217,6 +231,7 @@ class Prober:
     async def _probe(self, asker: Asker, target: Target, address: Address) -> bool:
         """Find out whether a backend lives; tell whether anything listens at its address."""
         backend, failure, reached, refused, sent = target.backend, "", True, False, self._plane.loop.time()
+        nobody = False
         if target.path is None:
             self._plane.succeeded(backend, heard=False)
             return True
@@ -224,24 +239,27 @@ class Prober:
             async with asker.get(backend, address, target.path, self.timing.timeout) as answer:
                 if answer.status >= 500:
                     failure = f"answered {answer.status} to a probe"
-        except TimeoutError:
+        except TimeoutError as error:
             self._plane.ledger.probed(backend, sent, answered=False)
-            if backend.in_flight:
+            nobody = met_nobody(error)
+            # The system accepts connections to a server that is busy, unless it sleeps.
+            if backend.in_flight and not (nobody and target.wake):
                 return True
             failure = f"no answer to a probe in {self.timing.timeout:g} s"
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
                 # The router itself has no file descriptor left.
                 return True
+            nobody = met_nobody(error)
             reached, refused = False, isinstance(error, OSError) and not why_not(error)
             failure = f"a probe failed: {address.fault(error)}"
         if self._plane.connections.address(backend) != address:
             # It was restarted meanwhile: the outcome is of a process that is gone.
             return False
-        if failure:
-            self._plane.failed(backend, failure, refused=refused)
-        else:
+        if not failure:
             self._plane.succeeded(backend)
+        elif not (nobody and self.sleepers.unreached(backend)):
+            self._plane.failed(backend, failure, refused=refused)
         return reached
 
     def _find_unresponsive(self, backend: Backend) -> None:

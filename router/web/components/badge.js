@@ -8,7 +8,7 @@ import {h, say} from "../lib/dom.js"
 /** @type {Record<string, string>} */
 const TONES = {
   up: "good", ready: "good", loaded: "good", healthy: "good", running: "good", answered: "good",
-  starting: "busy", loading: "busy", queued: "busy", draining: "busy", unloading: "busy", releasing: "busy", waiting: "busy", sent: "busy", answering: "good",
+  starting: "busy", loading: "busy", waking: "busy", queued: "busy", draining: "busy", unloading: "busy", releasing: "busy", waiting: "busy", sent: "busy", answering: "good",
   stopping: "busy", stopped: "none", restarting: "busy", backoff: "warn", degraded: "warn", probation: "warn", saturated: "warn", warning: "warn",
   down: "bad", failed: "bad", unavailable: "bad", fatal: "bad", error: "bad", critical: "bad", broken: "bad",
 }

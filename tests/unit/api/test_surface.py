@@ -1,3 +1,5 @@
+from math import inf
+
 import pytest
 from aiohttp import web
 from anthropic.types import ModelInfo
@@ -83,6 +85,20 @@ async def test_an_engine_that_starts_with_the_router(asked):
         ("b", "unavailable"),
         ("both", "loading"),
     ]
+
+
+async def test_what_a_sleeping_machine_has_can_be_asked_for(asked):
+    """It is woken then; the router is ready, though nothing answers at once."""
+    asleep, waking = away("a", "a", resident=False), away("b", "b", resident=False)
+    asleep.health = declared(up=False, reason="is asleep", due=inf)
+    waking.health = declared(up=False, reason="is being woken", coming=True, due=inf)
+    _, told = await asked(Plane(asleep, waking), "/v1/models")
+    assert [(each["id"], each["state"]) for each in told["data"]] == [
+        ("a", "asleep"),
+        ("b", "loading"),
+        ("both", "loading"),
+    ]
+    assert (await asked(Plane(asleep), "/ready"))[0] == 200
 
 
 async def test_what_an_admin_has_drained_is_unavailable(asked):

@@ -382,3 +382,32 @@ def test_an_engine_that_fails_fast_is_out_within_a_handful(story, unhealthy_afte
     for _ in range(unhealthy_after):
         health = after("rs" if health.verdict not in {UNKNOWN, DOWN} else "r", health, thresholds)
     assert health.verdict is DOWN
+
+
+@pytest.mark.parametrize(
+    ("health", "word"),
+    [
+        (declared(up=False, reason="is asleep", due=inf), "asleep"),
+        (declared(up=False, reason="is being woken", coming=True, due=12.0), "waking"),
+        (declared(up=False, reason="starts", coming=True), "down"),
+        (WELL, "up"),
+    ],
+)
+def test_who_sleeps_is_not_called_down(health, word):
+    """In a word for people."""
+    assert health.word == word
+
+
+def test_one_that_sleeps_stays_asleep_until_it_answers():
+    """Whatever fails there meanwhile; no request is tried there. Then it comes back as any other."""
+    asleep = declared(up=False, reason="is asleep", due=inf)
+    assert after("frf", asleep) is asleep
+    assert (asleep.hope, asleep.usable) == (0, False)
+    assert not after("s", asleep).asleep
+    assert after("ss", asleep).verdict is PROBING
+
+
+def test_one_that_is_being_woken_is_probed_all_the_time():
+    """However long it slept; one that sleeps on as one that is down."""
+    asleep, waking = declared(up=False, due=inf), declared(up=False, coming=True, due=inf)
+    assert (pause(asleep, 5.0, 3600.0), pause(waking, 5.0, 3600.0), pause(waking, 0.05, 0.0)) == (5.0, 0.1, 0.05)

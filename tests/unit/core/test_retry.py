@@ -1,3 +1,5 @@
+from math import inf
+
 import pytest
 
 from router.core import retry
@@ -9,7 +11,7 @@ from router.core.errors import BadGatewayError, GatewayTimeoutError, QueueTimeou
 from router.core.estimate.ask import Ask
 from router.core.health import WELL, Health, Thresholds, Verdict, declared, failed
 from router.core.ledger import Ledger
-from router.core.retry import FREE_RETRY, RETRY_SAME, Failure, error_of
+from router.core.retry import FREE_RETRY, RETRY_SAME, UNREACHED, Failure, error_of
 
 
 def up(name, in_flight=0) -> Candidate:
@@ -295,7 +297,7 @@ def test_who_waits_again_does_not_end_engines_for_ever():
     assert not waits(Failure.REFUSED, tiers, 9, age=60.0)
 
 
-@pytest.mark.parametrize("failure", sorted(set(Failure) - RETRY_SAME - FREE_RETRY, key=str))
+@pytest.mark.parametrize("failure", sorted(set(Failure) - RETRY_SAME - FREE_RETRY - UNREACHED, key=str))
 def test_what_an_engine_has_answered_does_not_wait_again(failure):
     """Nor what it was silent on."""
     assert not waits(failure, ((coming("a"),),), 1)
@@ -317,6 +319,15 @@ def test_what_a_server_that_is_gone_lets_go_of_is_no_load():
     backend.health = failed(WELL, Thresholds(), "why", probe=False, refused=True)
     assert retry.is_free(Failure.CLOSED, backend)
     assert not retry.is_free(Failure.STATUS, backend)
+
+
+def test_what_reached_nobody_waits_for_who_is_coming():
+    """However often; and costs nothing elsewhere, once it is known that the machine is away."""
+    assert waits(Failure.CONNECT_TIMEOUT, ((coming("a"),),), 9)
+    backend = up("a").backend
+    assert not retry.is_free(Failure.CONNECT_TIMEOUT, backend)
+    backend.health = declared(up=False, reason="is asleep", due=inf)
+    assert retry.is_free(Failure.CONNECT_TIMEOUT, backend)
 
 
 def test_the_next_model_of_a_route_is_no_retry():

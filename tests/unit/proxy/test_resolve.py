@@ -179,6 +179,14 @@ async def test_the_last_good_addresses_stay_when_a_newer_look_up_fails(system, l
     assert await names.addresses("a", 5.0) == ("192.0.2.1",)
 
 
+async def test_the_addresses_that_a_host_had_are_known(system):
+    """Without a look-up: those of a name that was asked for, and of an address itself."""
+    names = Names(system)
+    assert (names.known("a"), names.known("10.0.0.1"), system.asked) == ((), ("10.0.0.1",), [])
+    await names.addresses("a", 5.0)
+    assert names.known("a") == ("192.0.2.1",)
+
+
 async def test_a_name_that_is_not_found_is_asked_for_again_soon(system, later):
     """But not by each request."""
     names = Names(system)

@@ -10,7 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from router.store import store
-from router.store.remembered import MOST, Remembered
+from router.store.database import Database
+from router.store.footprints import CREATE_FOOTPRINTS, put
+from router.store.remembered import MOST, MOST_MACHINES, MOST_TOLD, Remembered
 from router.store.store import Store
 from tests.running import REPOSITORY, eventually
 
@@ -113,7 +115,7 @@ async def test_a_disk_that_hangs_holds_up_neither_the_start_nor_the_end(tmp_path
     assert [each["log_level"] for each in told] == ["warning"]
     assert "can't be read (the disk takes longer than 0.05 s)" in told[0]["event"]
     # The thread goes on by itself.
-    await eventually(lambda: len(store._read(kept.path)) == 2)
+    await eventually(lambda: len(store._footprints(kept.path)) == 2)
 
 
 CHILD = """\
@@ -211,3 +213,49 @@ async def test_a_broken_file_costs_what_it_held(tmp_path, content):
     kept.remember("a", QWEN)
     await kept.close()
     assert await known(tmp_path) == {"a": QWEN}
+
+
+async def test_what_machines_serve_is_remembered_beside(tmp_path):
+    """The newest of each; what is too long is left out."""
+    first = Store(tmp_path)
+    assert await first.machines() == {}
+    first.remember("a", QWEN)
+    first.remember_machine("http://pc:8000/v1", '{"old": {}}')
+    first.remember_machine("http://pc:8000/v1", '{"qwen": {}}')
+    first.remember_machine("http://mac:8000/v1", "x" * (MOST_TOLD + 1))
+    await first.close()
+    assert await Store(tmp_path).machines() == {"http://pc:8000/v1": '{"qwen": {}}'}
+    assert await known(tmp_path) == {"a": QWEN}
+
+
+async def test_machines_that_cannot_be_written_are_tried_again(tmp_path):
+    """As footprints are."""
+    (tmp_path / "state").touch()
+    kept = Store(tmp_path / "state")
+    kept.remember_machine("http://pc", "{}")
+    await kept.close()
+    (tmp_path / "state").unlink()
+    await kept.close()
+    assert await Store(tmp_path / "state").machines() == {"http://pc": "{}"}
+
+
+async def test_a_file_of_an_earlier_router_gets_the_table(tmp_path):
+    """What it knew of footprints stays."""
+    old = Database(tmp_path / "state.db", (CREATE_FOOTPRINTS,))
+    old.write(lambda db: put(db, {"a": QWEN}, 1.0))
+    new = Store(tmp_path)
+    assert (await new.machines(), await new.footprints()) == ({}, {"a": QWEN})
+    new.remember_machine("http://pc", "{}")
+    await new.close()
+    assert (await new.machines(), await new.footprints()) == ({"http://pc": "{}"}, {"a": QWEN})
+
+
+async def test_the_oldest_machines_are_dropped(tmp_path):
+    """And what somebody else wrote there is left out."""
+    kept = Store(tmp_path)
+    for number in range(MOST_MACHINES + 2):
+        kept.remember_machine(str(number), "{}")
+    await kept.close()
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as db:
+        db.execute("UPDATE machines SET told = x'05' WHERE key = '2'")
+    assert list(await kept.machines()) == [str(number) for number in range(3, MOST_MACHINES + 2)]

@@ -17,6 +17,7 @@ from router.proxy.dialling import Address
 from router.proxy.watching import probe
 from router.proxy.watching.asking import Asker
 from router.proxy.watching.probe import Prober, ProbeTiming, Target
+from router.proxy.watching.sleepers import Sleepers, Wake
 from tests.fakes.wired import Scene
 from tests.running import eventually
 
@@ -135,6 +136,43 @@ async def test_a_probe_that_times_out_excuses_who_has_requests(watched, in_fligh
     assert await watched.probe(503)
     assert not await watched.probe(ConnectionRefusedError("no"))
     assert watched.told[1:] == [("answered 503 to a probe", False), ("a probe failed: no", True)]
+
+
+class Heard(Sleepers):
+    """Notes which backends nobody answered at; they are `asleep`, or not."""
+
+    def __init__(self, *, asleep):
+        self.lost: list[Backend] = []
+        self.asleep = asleep
+
+    def unreached(self, backend):
+        """Note it."""
+        self.lost.append(backend)
+        return self.asleep
+
+
+@pytest.mark.parametrize("asleep", [False, True])
+async def test_that_nobody_is_there_is_told_to_who_wakes_machines(watched, asleep):
+    """Of a server that refuses or is silent nothing. Where its machine sleeps, that is no failure."""
+    watched.prober.sleepers = heard = Heard(asleep=asleep)
+    for outcome in (ConnectionRefusedError(errno.ECONNREFUSED, "no"), 503, TimeoutError()):
+        await watched.probe(outcome)
+    watched.told.clear()
+    assert heard.lost == []
+    await watched.probe(OSError(errno.EHOSTUNREACH, "no route"))
+    assert heard.lost == [watched.backend]
+    assert len(watched.told) == (0 if asleep else 1)
+
+
+async def test_requests_in_flight_excuse_no_machine_that_may_sleep(watched):
+    """Its system would accept a connection, however busy its server is."""
+    watched.backend.in_flight = 1
+    await watched.probe(aiohttp.ConnectionTimeoutError(), wake=None)
+    assert watched.told == [("probed", False)]
+    await watched.probe(TimeoutError(), wake=Wake("00:11:22:33:44:55", 60.0))
+    assert watched.told == [("probed", False)] * 2
+    await watched.probe(aiohttp.ConnectionTimeoutError(), wake=Wake("00:11:22:33:44:55", 60.0))
+    assert watched.told[2:] == [("probed", False), ("no answer to a probe in 2 s", False)]
 
 
 @pytest.mark.parametrize("outcome", [200, 503, TimeoutError(), ConnectionRefusedError("no")])
