@@ -35,13 +35,13 @@ class SleepingPc:
         self.packets = 0
         self.wakes = True
         self._server: asyncio.Server | None = None
+        self._starting: asyncio.Future[None] | None = None
         asyncio.get_running_loop().add_reader(self.card, self._read)
 
     def _read(self) -> None:
         if self.card.recv(200) == packet(MAC):
             self.packets += 1
-            if self.wakes and self._server is None:
-                self._server = True
+            if self.wakes and self._starting is None:
                 self._starting = asyncio.ensure_future(self._start())
 
     async def _start(self) -> None:
@@ -64,8 +64,9 @@ class SleepingPc:
     async def close(self) -> None:
         """End it."""
         asyncio.get_running_loop().remove_reader(self.card)
-        if self._server is not None:
+        if self._starting is not None:
             await self._starting
+        if self._server is not None:
             self._server.close()
         for each in (self.card, self.socket, *self._fillers):
             each.close()

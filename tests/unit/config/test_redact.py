@@ -64,6 +64,7 @@ def test_all_else_is_shown(secretive):
         "models": {},
         "headers": {},
         "probe": "/health",
+        "wake_timeout": "2m",
         "weight": 2,
         "prices": {},
     }
