@@ -7,7 +7,7 @@ What the peer answers is told by the names here, and what it refuses in its own 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -15,11 +15,17 @@ import aiohttp
 from router.api.admin.backends import BackendsTold
 from router.api.admin.endpoint import Endpoint, Reply
 from router.api.admin.logs import FOLLOW, LINES, LinesTold, LineTold
-from router.api.admin.models import ModelsTold, ModelTold
+from router.api.admin.models import MODELS, ModelsTold, ModelTold
 from router.cluster.remote import ANSWER_WITHIN, NoAdminKeyError, Remote
-from router.core.errors import ConflictError
+from router.core.errors import ConflictError, RouterError
 from router.core.memory.states import State
 from router.proxy.dialling import Address
+
+FRESH: Final = 1.0
+"""Seconds for which what a peer told of its models is as good as new: the page asks every two."""
+
+PATIENCE: Final = 0.5
+"""Seconds that who looks waits for a peer's answer: what its events told is there at once."""
 
 _FIRST: Final = (
     State.LOADED, State.DRAINING, State.LOADING, State.QUEUED, State.UNLOADING, State.RELEASING, State.FAILED,
@@ -75,6 +81,7 @@ class Elsewhere:
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
+        self._looks = Looks()
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -89,6 +96,16 @@ class Elsewhere:
         """Whether a name is a peer's that there is an admin key for."""
         machine = self.machine(name)
         return machine is not None and self._peers.by_name[machine].admin_key is not None
+
+    async def looked(self) -> dict[str, dict[str, object]]:
+        """Describe what is managed of peers as they do now, by the names here: what their events don't tell."""
+        peers = [each for each in self._peers.by_name.values() if each.admin_key is not None]
+        told = await asyncio.gather(*map(self._looks.at, peers))
+        return {
+            f"{peer.name}/{own}": together([models[each] for each in shared.backends if each in models])
+            for peer, models in zip(peers, told, strict=True)
+            for own, shared in peer.models.items()
+        }
 
     async def models(
         self, endpoint: Endpoint[Any, Any, ModelsTold], names: Collection[str], **fields: str
@@ -111,6 +128,7 @@ class Elsewhere:
         if found is None:
             raise ConflictError(f"'{name}' is not there any more.")
         within = ANSWER_WITHIN if fields.get("wait") == "false" else None
+        self._looks.forget(found[0].name)
         return await _remote(found[0]).call(endpoint, within=within, name=found[1], **fields)
 
     async def backends(
@@ -152,6 +170,40 @@ class Elsewhere:
         machine = _longest(self._peers.by_name, name)
         assert machine is not None  # noqa: S101  (it was asked for its `machine` before)
         return _remote(self._peers.by_name[machine]), (name.removeprefix(f"{machine}/"),)
+
+
+class Looks:
+    """What peers tell of all their models, asked for while somebody looks: once for all who do."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[float, Mapping[str, ModelTold]]] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    async def at(self, peer: Peer) -> Mapping[str, ModelTold]:
+        """Give its models by their names there, as they were within a second; of a peer that is slow, what is known."""
+        now = asyncio.get_running_loop().time()
+        at, told = self._told.get(peer.name, (-FRESH, {}))
+        if now - at < FRESH:
+            return told
+        task = self._asking.get(peer.name)
+        if task is None:
+            task = self._asking[peer.name] = asyncio.create_task(self._ask(peer), name=f"look at {peer.name}")
+        await asyncio.wait([task], timeout=PATIENCE)
+        return self._told.get(peer.name, (at, told))[1]
+
+    async def _ask(self, peer: Peer) -> None:
+        found: Mapping[str, ModelTold] = {}
+        try:
+            # A peer that can't be asked is told of where it is watched.
+            with suppress(RouterError):
+                found = {each.name: each for each in (await _remote(peer).call(MODELS)).told.models}
+        finally:
+            self._asking.pop(peer.name, None)
+            self._told[peer.name] = asyncio.get_running_loop().time(), found
+
+    def forget(self, name: str) -> None:
+        """Ask a peer anew, as something was changed there."""
+        self._told.pop(name, None)
 
 
 def _remote(peer: Peer) -> Remote:

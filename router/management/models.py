@@ -49,11 +49,11 @@ class Models:
 
     async def models(self, _: Nothing, _admin: Admin) -> ModelsTold:
         """Describe each launched backend."""
-        return self._told()
+        return await self._looked()
 
     async def model(self, asked: OneAsked, _: Admin) -> ModelsTold:
         """Describe the backends that a name means. Raises ModelNotFoundError and ConflictError."""
-        return self._told(self.named(asked.name))
+        return await self._looked(self.named(asked.name))
 
     async def load(self, asked: ModelAsked, admin: Admin) -> Reply[ModelsTold]:
         """Load what a name means. Raises ModelNotFoundError and ConflictError."""
@@ -144,6 +144,13 @@ class Models:
             shown = ", ".join(managed[:_NAMES_IN_AN_ERROR])
             raise ModelNotFoundError(f"{reason} Launched: {shown or 'none'}.", param="name")
         raise ConflictError(f"'{name}' is not launched by this router, which can neither load nor unload it.")
+
+    async def _looked(self, names: Collection[str] | None = None) -> ModelsTold:
+        """Describe these, or all. A peer's state is what its events told last."""
+        known = await self._elsewhere.looked() if self._elsewhere else {}
+        for each in known.values():
+            each.pop("state", None)
+        return self._told(names, known)
 
     def _told(
         self, names: Collection[str] | None = None, known: Mapping[str, Mapping[str, object]] = MappingProxyType({})

@@ -1,5 +1,6 @@
 """What is asked of a peer's model is asked at the peer; tests/integration/test_peers_levers.py has two routers."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from router.core.errors import ConflictError, RouterError
 from router.management.elsewhere import Elsewhere, together
 from router.proxy.dialling import Address
 from router.proxy.resolve import Names
+from tests.running import dead_url, eventually
 
 
 class Peers:
@@ -50,12 +52,17 @@ async def elsewhere(aiohttp_server, asked):
             return web.json_response({"error": {"message": "No.", "type": "t", "code": "conflict"}}, status=409)
         return web.json_response({"models": [{"name": name, "state": "loaded"}], "backends": [told]})
 
+    async def all_models(request):
+        asked.append(request.path)
+        return web.json_response({"models": [{"name": "qwen-1", "state": "loaded", "reserved": {"ram": 5}}]})
+
     app = web.Application()
+    app.router.add_get("/admin/models", all_models)
     app.router.add_route("*", "/admin/{kind}/{name}/{what}", said)
     server = await aiohttp_server(app)
     async with session_for(Names()) as session:
-        url = f"http://127.0.0.1:{server.port}"
-        yield lambda *backends: Elsewhere(cast("Any", Peers(url, session, *backends)))
+        here = f"http://127.0.0.1:{server.port}"
+        yield lambda *backends, url=here: Elsewhere(cast("Any", Peers(url, session, *backends)))
 
 
 async def test_whose_a_name_is(elsewhere):
@@ -118,6 +125,35 @@ async def test_what_is_refused_or_gone(elsewhere):
     assert (caught.value.status, caught.value.message) == (409, "'mac' says: No.")
     with pytest.raises(ConflictError, match="'mac/gone' is not there any more"):
         await elsewhere("no").models(LOAD, ["mac/gone", "mac/qwen"])
+
+
+async def test_all_are_looked_at_while_somebody_looks(elsewhere, asked):
+    """Once a second for all who do, and anew after a change; a peer without a key isn't asked."""
+    it = elsewhere("qwen-1")
+    found = await asyncio.gather(it.looked(), it.looked())
+    assert found[0] == found[1]
+    assert {name: each.get("reserved") for name, each in found[0].items()} == {
+        "mac/qwen": {"ram": 5}, "mac/up/qwen": {"ram": 5},
+    }  # fmt: skip
+    await it.looked()
+    assert asked == ["/admin/models"] * 2
+    await it.models(LOAD, ["mac/qwen"])
+    await it.looked()
+    assert asked == ["/admin/models", "/admin/models", "/admin/models/qwen/load", "/admin/models"]
+
+
+async def test_a_peer_that_is_slow_keeps_nobody_waiting(elsewhere, monkeypatch):
+    """What is known is told."""
+    monkeypatch.setattr("router.management.elsewhere.PATIENCE", 0.0)
+    it = elsewhere("qwen-1")
+    assert await it.looked() == {"mac/qwen": {}, "mac/up/qwen": {}}
+    await eventually(lambda: "mac" in it._looks._told)
+    assert (await it.looked())["mac/qwen"]["reserved"] == {"ram": 5}
+
+
+async def test_a_peer_that_is_away_tells_nothing(elsewhere):
+    """It is no error of who looks."""
+    assert (await elsewhere("qwen-1", url=dead_url()).looked())["mac/qwen"] == {}
 
 
 def test_several_backends_as_one_model():
