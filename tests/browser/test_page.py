@@ -77,6 +77,30 @@ async def test_a_model_is_loaded_and_unloaded(page, said, tmp_path):
     assert said == []
 
 
+async def test_models_of_other_machines(page, said, start_router):
+    """They stand by machines, and those of one can be had alone; its name is where they are described."""
+    router = await start_router()
+    row = {
+        "state": "loaded", "models": ["qwen"], "footprint": {}, "reserved": {}, "in_flight": 0, "waiting": 0,
+        "pinned": False, "stays": False, "capabilities": [],
+    }  # fmt: skip
+    peers = [{**row, "name": f"{each}/qwen", "machine": each} for each in ("nas", "mac")]
+    told = [json.dumps({"models": []}), json.dumps({"models": [*peers, {**row, "name": "own"}]})]
+    await page.route("**/admin/models", lambda route: route.fulfill(body=told[0], content_type="application/json"))
+    await page.goto(f"{router.url}/#/models")
+    whose = page.get_by_label("Whose models")
+    await expect(page.locator("#connection")).to_have_text("Live")
+    await expect(whose).to_be_hidden()
+    del told[0]
+    names = page.locator("table[aria-label=Models] a.name")
+    await expect(names).to_have_text(["own", "mac/qwen", "nas/qwen"])
+    await whose.select_option("mac")
+    await expect(names).to_have_text(["mac/qwen"])
+    await names.click()
+    await expect(page.locator("dl.facts")).to_contain_text("mac")
+    assert said == []
+
+
 async def test_a_request_is_cancelled(page, said, start_router, fake):
     """Its client is told, and it stands among those that ended, with what became of it."""
     router = await start_router()
