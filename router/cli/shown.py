@@ -27,7 +27,7 @@ def table(models: Sequence[ModelTold]) -> str:
     if not models:
         return "This router launches no models."
     notes = [printable(f"{each.name}: {each.note}") for each in models if each.note]
-    peers = any(each.machine for each in models)
+    peers = any(each.peer for each in models)
     lines = tables.table([_row(each, peers=peers) for each in models], numbers=_NUMBERS, whole=_WHOLE, spare=_SPARE)
     return "\n".join([*lines, *notes, *_failures(models)])
 
@@ -37,7 +37,7 @@ def _row(model: ModelTold, *, peers: bool) -> dict[str, str]:
     return {
         "MODEL": printable(", ".join(model.models)),
         "BACKEND": printable(model.name),
-        **({"MACHINE": printable(model.machine or HERE)} if peers else {}),
+        **({"MACHINE": printable(model.peer or HERE)} if peers else {}),
         "STATE": printable(state_of(model)),
         "MEMORY": memory_of(model),
         "IN FLIGHT": str(model.in_flight),
@@ -104,7 +104,7 @@ def _unloads(model: ModelTold) -> str:
     if model.pinned or model.stays:
         return "never, as it is pinned" if model.pinned else "never"
     if model.expires is None:
-        return "" if model.machine else "when others need its memory"
+        return "" if model.peer else "when others need its memory"
     return f"in {lasting(model.expires)}" if model.idle is not None else f"{lasting(model.expires)} after its last use"
 
 

@@ -88,7 +88,7 @@ def backends(told: tuple[BackendTold, ...]) -> list[str]:
 
 def rows(told: Sequence[BackendTold]) -> list[tables.Row]:
     """Say all of each backend, by the names of the columns; where there are peers, also on which machine it is."""
-    peers = any(each.machine for each in told)
+    peers = any(each.peer for each in told)
     return [_row(each, peers=peers) for each in told]
 
 
@@ -96,7 +96,7 @@ def _row(each: BackendTold, *, peers: bool) -> tables.Row:
     speeds = each.speeds
     return {
         "BACKEND": printable(each.name),
-        **({"MACHINE": printable(each.machine or (HERE if each.url is None else ""))} if peers else {}),
+        **({"MACHINE": printable(each.peer or (HERE if each.url is None else ""))} if peers else {}),
         "STATE": printable(state_of(each)),
         "MODELS": printable(", ".join(each.models)),
         "IN FLIGHT": str(each.in_flight),
@@ -117,7 +117,7 @@ def state_of(each: BackendTold) -> str:
     if each.drained:
         return "drained"
     # A peer that works may have its model unloaded.
-    is_there = each.machine is None or each.health != "up" or each.state in {None, State.LOADED.value}
+    is_there = each.peer is None or each.health != "up" or each.state in {None, State.LOADED.value}
     return each.health if is_there else str(each.state)
 
 

@@ -37,7 +37,7 @@ async def _unload(router: Running, names: Collection[str]) -> list[Reply[ModelsT
         names = [
             model.name
             for model in running.models_of(await router.call(MODELS))
-            if model.state not in {"unloaded", "failed"} and model.machine is None
+            if model.state not in {"unloaded", "failed"} and model.peer is None
         ]
     return [_checked(each) for each in await asyncio.gather(*(router.call(UNLOAD, within=None, name=n) for n in names))]
 

@@ -89,9 +89,9 @@ class NoAdminKeyError(ConflictError):
 class Remote:
     """The management API of the peer `name`, at `address`. All methods raise RouterError; see the cases above."""
 
-    def __init__(self, session: aiohttp.ClientSession, name: str, address: Address, admin_key: str) -> None:
+    def __init__(self, names: Names, name: str, address: Address, admin_key: str) -> None:
         self.name = name
-        self._session = session
+        self._names = names
         self._address = address
         self._key = admin_key
 
@@ -136,14 +136,17 @@ class Remote:
         headers = {**dict(self._address.headers), **(more or {}), "authorization": f"Bearer {self._key}"}
         url = URL(self._address.url(endpoint.target(fields)), encoded=True)
         try:
-            async with self._session.request(
-                endpoint.method,
-                url,
-                headers=headers | {"accept-encoding": "identity"},
-                allow_redirects=False,
-                timeout=patience,
-                **self._address.secured,
-            ) as answer:
+            async with (
+                _session(self._names) as session,
+                session.request(
+                    endpoint.method,
+                    url,
+                    headers=headers | {"accept-encoding": "identity"},
+                    allow_redirects=False,
+                    timeout=patience,
+                    **self._address.secured,
+                ) as answer,
+            ):
                 yield answer
         except TimeoutError as error:
             raise PeerTimeoutError(f"'{self.name}' at {self._address} says nothing.") from error
@@ -207,10 +210,10 @@ class _Event:
         return None
 
 
-def session_for(names: Names) -> aiohttp.ClientSession:
-    """Make what asks peers: each request has a connection of its own, and learns of a cut one while it waits."""
+def _session(names: Names) -> aiohttp.ClientSession:
+    """Make what sends a request: on a connection of its own, which learns that it was cut while it waits."""
     connector = aiohttp.TCPConnector(
-        limit=0, force_close=True, resolver=Resolver(names), use_dns_cache=False, socket_factory=_socket
+        force_close=True, resolver=Resolver(names), use_dns_cache=False, socket_factory=_socket
     )
     return aiohttp.ClientSession(connector=connector, auto_decompress=False)
 

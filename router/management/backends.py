@@ -30,7 +30,7 @@ class Backends:
 
     async def restart(self, asked: BackendAsked, admin: Admin) -> BackendsTold:
         """Start an engine afresh. Raises NotFoundError and ConflictError."""
-        if self._elsewhere.machine(asked.name) is not None:
+        if self._elsewhere.peer(asked.name) is not None:
             log.info(f"admin: restarts {asked.name}", by=admin.name)
             return await self._elsewhere.backends(RESTART, asked.name)
         member = member_of(self._fleet, asked.name)
@@ -54,7 +54,7 @@ class Backends:
 
     async def scale(self, asked: ScaleAsked, admin: Admin) -> BackendsTold:
         """Have so many processes of a launch. Raises NotFoundError and ConflictError."""
-        if self._elsewhere.machine(asked.name) is not None:
+        if self._elsewhere.peer(asked.name) is not None:
             log.info(f"admin: scales {asked.name} to {asked.replicas}", by=admin.name)
             return await self._elsewhere.backends(SCALE, asked.name, replicas=asked.replicas)
         member = member_of(self._fleet, asked.name)
@@ -72,12 +72,12 @@ class Backends:
 
     async def _hold(self, name: str, admin: Admin, *, on: bool) -> BackendsTold:
         """Drain a backend, or let it have requests again: here, and what is a peer's there, too, for everybody."""
-        machine = self._elsewhere.machine(name)
-        if machine is None:
+        peer = self._elsewhere.peer(name)
+        if peer is None:
             await self._hold_here(name, member_of(self._fleet, name).planned.config.name, admin, on=on)
             return await self._told(name)
         if is_here := name in self._fleet.members:
-            await self._hold_here(name, machine, admin, on=on)
+            await self._hold_here(name, peer, admin, on=on)
         if is_here and not self._elsewhere.is_managed(name):
             return await self._told(name)
         try:

@@ -39,8 +39,8 @@ class Described:
                 each["speeds"] = found
             if each.get("ending"):
                 continue
-            if (machine := self._elsewhere.machine(name)) is not None:
-                each |= {"machine": machine, **(shared.get(name, {}) if each["health"] == "up" else {})}
+            if (peer := self._elsewhere.peer(name)) is not None:
+                each |= {"peer": peer, **(shared.get(name, {}) if each["health"] == "up" else {})}
             elif "engine" in each:
                 footprint = {device.name: device.held[name] for device in devices if name in device.held}
                 each |= {"footprint": footprint, "memory_bytes": footprint.get(RAM)}

@@ -6,11 +6,9 @@ What the peer answers is told by the names here, and what it refuses in its own 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final, Protocol
-
-import aiohttp
 
 from router.api.admin.backends import BackendsTold
 from router.api.admin.endpoint import Endpoint, Reply
@@ -20,6 +18,7 @@ from router.cluster.remote import ANSWER_WITHIN, NoAdminKeyError, Remote
 from router.core.errors import ConflictError, RouterError
 from router.core.memory.states import State
 from router.proxy.dialling import Address
+from router.proxy.resolve import Names
 
 FRESH: Final = 1.0
 """Seconds for which what a peer told of its models is as good as new: the page asks every two."""
@@ -48,7 +47,6 @@ class Peer(Protocol):
     name: str
     address: Address
     admin_key: str | None
-    session: aiohttp.ClientSession
 
     @property
     def models(self) -> Mapping[str, Shared]:
@@ -79,23 +77,24 @@ class NoPeers:
 class Elsewhere:
     """Asks peers. Methods that await raise RouterError: the peer's own, or of asking it."""
 
-    def __init__(self, peers: Peers) -> None:
+    def __init__(self, peers: Peers, names: Names) -> None:
         self._peers = peers
-        self._looks = Looks()
+        self._names = names
+        self._looks = Looks(self._remote)
 
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self._peers.by_name)
 
-    def machine(self, name: str) -> str | None:
+    def peer(self, name: str) -> str | None:
         """Give the peer that a name begins with; None: it is nobody's, or of this machine."""
         found = self._peers.of(name)
         return _longest(self._peers.by_name, name) if found is None else found[0].name
 
     def is_managed(self, name: str) -> bool:
         """Whether a name is a peer's that there is an admin key for."""
-        machine = self.machine(name)
-        return machine is not None and self._peers.by_name[machine].admin_key is not None
+        peer = self.peer(name)
+        return peer is not None and self._peers.by_name[peer].admin_key is not None
 
     async def looked(self) -> dict[str, dict[str, object]]:
         """Describe what is managed of peers as they do now, by the names here: what their events don't tell."""
@@ -129,7 +128,7 @@ class Elsewhere:
             raise ConflictError(f"'{name}' is not there any more.")
         within = ANSWER_WITHIN if fields.get("wait") == "false" else None
         self._looks.forget(found[0].name)
-        return await _remote(found[0]).call(endpoint, within=within, name=found[1], **fields)
+        return await self._remote(found[0]).call(endpoint, within=within, name=found[1], **fields)
 
     async def backends(
         self, endpoint: Endpoint[Any, Any, BackendsTold], name: str, *, single: bool = True, **fields: int
@@ -141,7 +140,7 @@ class Elsewhere:
         told = [(await remote.call(endpoint, name=each, **fields)).told for each in there]
         return BackendsTold(
             backends=tuple(
-                each.model_copy(update={"name": f"{remote.name}/{each.name}", "machine": remote.name})
+                each.model_copy(update={"name": f"{remote.name}/{each.name}", "peer": remote.name})
                 for some in told
                 for each in some.backends
             )
@@ -166,16 +165,22 @@ class Elsewhere:
         """Give what asks a name's peer, and the backends that it means there. Raises NoAdminKeyError."""
         if (found := self._peers.of(name)) is not None:
             peer, own = found
-            return _remote(peer), peer.models[own].backends or (own,)
-        machine = _longest(self._peers.by_name, name)
-        assert machine is not None  # noqa: S101  (it was asked for its `machine` before)
-        return _remote(self._peers.by_name[machine]), (name.removeprefix(f"{machine}/"),)
+            return self._remote(peer), peer.models[own].backends or (own,)
+        longest = _longest(self._peers.by_name, name)
+        assert longest is not None  # noqa: S101  (it was asked for its `peer` before)
+        return self._remote(self._peers.by_name[longest]), (name.removeprefix(f"{longest}/"),)
+
+    def _remote(self, peer: Peer) -> Remote:
+        if peer.admin_key is None:
+            raise NoAdminKeyError(peer.name)
+        return Remote(self._names, peer.name, peer.address, peer.admin_key)
 
 
 class Looks:
     """What peers tell of all their models, asked for while somebody looks: once for all who do."""
 
-    def __init__(self) -> None:
+    def __init__(self, remote: Callable[[Peer], Remote]) -> None:
+        self._remote = remote
         self._told: dict[str, tuple[float, Mapping[str, ModelTold]]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -196,7 +201,7 @@ class Looks:
         try:
             # A peer that can't be asked is told of where it is watched.
             with suppress(RouterError):
-                found = {each.name: each for each in (await _remote(peer).call(MODELS)).told.models}
+                found = {each.name: each for each in (await self._remote(peer).call(MODELS)).told.models}
         finally:
             self._asking.pop(peer.name, None)
             self._told[peer.name] = asyncio.get_running_loop().time(), found
@@ -204,12 +209,6 @@ class Looks:
     def forget(self, name: str) -> None:
         """Ask a peer anew, as something was changed there."""
         self._told.pop(name, None)
-
-
-def _remote(peer: Peer) -> Remote:
-    if peer.admin_key is None:
-        raise NoAdminKeyError(peer.name)
-    return Remote(peer.session, peer.name, peer.address, peer.admin_key)
 
 
 def _longest(peers: Iterable[str], name: str) -> str | None:

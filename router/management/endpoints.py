@@ -65,7 +65,7 @@ def endpoints(
     `recent` has the requests that have ended, `captures` gives those that are kept whole, and `folder` has the engines'
     logs; `router` is all of it.
     """
-    elsewhere = Elsewhere(NoPeers())
+    elsewhere = Elsewhere(NoPeers(), plane.connections.names)
     of_models, of_requests = Models(fleet, plane, router, elsewhere), Requests(plane, recent, captures)
     describe = Described(fleet, recent, historian.machine.devices, router, elsewhere).backends
     of_logs = Logs(fleet, feed, folder, elsewhere)

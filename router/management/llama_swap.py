@@ -87,7 +87,7 @@ class LikeLlamaSwap:
                     description=each.note,
                 )
                 for each in told
-                if each.state in _STATES and each.machine is None
+                if each.state in _STATES and each.peer is None
                 for model in each.models
             )
         )
@@ -100,7 +100,7 @@ class LikeLlamaSwap:
     async def unload_all(self, _: Nothing, admin: Admin) -> Text:
         """Unload all models of this machine."""
         for each in (await self._models.models(Nothing(), admin)).models:
-            if each.state in _STATES and each.machine is None:
+            if each.state in _STATES and each.peer is None:
                 await self._models.unload(ModelAsked(name=each.name, wait=False), admin)
         return Text("OK")
 

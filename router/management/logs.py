@@ -62,7 +62,7 @@ class Logs:
 
     async def lines(self, asked: LinesAsked, _: Admin) -> LinesTold:
         """Give the last lines of an engine's log. Raises NotFoundError and ConflictError."""
-        if self._elsewhere.machine(asked.name) is not None:
+        if self._elsewhere.peer(asked.name) is not None:
             return await self._elsewhere.lines(asked.name, asked.limit)
         path, secrets = self._log_of(asked.name)
         hidden = await aside(secrets)
@@ -73,7 +73,7 @@ class Logs:
 
     async def follow(self, asked: FollowAsked, _: Admin) -> Stream[LineTold]:
         """Give each line of an engine's log as it comes. Raises NotFoundError, ConflictError and UnavailableError."""
-        if self._elsewhere.machine(asked.name) is not None:
+        if self._elsewhere.peer(asked.name) is not None:
             return Stream(await self._follow_there(asked.name))
         path, secrets = self._log_of(asked.name)
         hidden = await aside(secrets)

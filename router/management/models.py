@@ -77,7 +77,7 @@ class Models:
     async def _pin(self, name: str, admin: Admin, *, on: bool) -> ModelsTold:
         names = self.named(name)
         does = "pins" if on else "unpins"
-        if self._elsewhere.machine(names[0]) is not None:
+        if self._elsewhere.peer(names[0]) is not None:
             return (await self._do_elsewhere(does, PIN if on else UNPIN, names, admin)).told
         entries = list(dict.fromkeys(self._fleet.members[each].planned.config.name for each in names))
         log.info(f"admin: {does} {', '.join(entries)}", by=admin.name)
@@ -93,7 +93,7 @@ class Models:
         admin: Admin,
     ) -> Reply[ModelsTold]:
         names = self.named(asked.name)
-        if self._elsewhere.machine(names[0]) is not None:
+        if self._elsewhere.peer(names[0]) is not None:
             return await self._do_elsewhere(does, endpoint, names, admin, wait="true" if asked.wait else "false")
         log.info(f"admin: {does} {', '.join(names)}", by=admin.name)
         work = _all_of([act(name) for name in names])
@@ -119,7 +119,7 @@ class Models:
         told = self._told(names, {name: together(reply.told.models) for name, reply in replies.items()})
         for name, reply in replies.items():
             if (error := reply.told.error) is not None:
-                said = error.model_copy(update={"message": f"'{self._elsewhere.machine(name)}' says: {error.message}"})
+                said = error.model_copy(update={"message": f"'{self._elsewhere.peer(name)}' says: {error.message}"})
                 return Reply(ModelsTold(models=told.models, error=said), reply.status, reply.headers)
         return Reply(told, max(reply.status for reply in replies.values()))
 
@@ -136,11 +136,11 @@ class Models:
         except ModelNotFoundError as error:
             tiers, reason = (), error.message
         for tier in tiers:
-            there = [backend.name for backend, _ in tier if elsewhere.machine(backend.name) is not None]
+            there = [backend.name for backend, _ in tier if elsewhere.peer(backend.name) is not None]
             here = [backend.name for backend, _ in tier if backend.name in members and backend.supervised]
             if found := here or list(filter(elsewhere.is_managed, there)) or there:
                 return tuple(found)
-        managed = [each for each, it in members.items() if it.supervisor is not None or elsewhere.machine(each)]
+        managed = [each for each, it in members.items() if it.supervisor is not None or elsewhere.peer(each)]
         if name in managed:
             return (name,)
         if reason and name not in members:
@@ -164,11 +164,11 @@ class Models:
 
     def _row(self, told: Mapping[str, object], known: Mapping[str, Mapping[str, object]]) -> Mapping[str, object]:
         name = str(told["name"])
-        machine = self._elsewhere.machine(name)
-        if machine is None:
+        peer = self._elsewhere.peer(name)
+        if peer is None:
             return {**told, **self._abilities(name)}
         # A row has all fields, whatever its peer tells.
-        return {**_UNKNOWN, **told, **known.get(name, {}), "machine": machine}
+        return {**_UNKNOWN, **told, **known.get(name, {}), "peer": peer}
 
     def _abilities(self, name: str) -> dict[str, object]:
         """Tell what the models of a backend can do."""

@@ -84,7 +84,7 @@ async def test_models_of_other_machines(page, said, start_router):
         "state": "loaded", "models": ["qwen"], "footprint": {}, "reserved": {}, "in_flight": 0, "waiting": 0,
         "pinned": False, "stays": False, "capabilities": [],
     }  # fmt: skip
-    peers = [{**row, "name": f"{each}/qwen", "machine": each} for each in ("nas", "mac")]
+    peers = [{**row, "name": f"{each}/qwen", "peer": each} for each in ("nas", "mac")]
     told = [json.dumps({"models": []}), json.dumps({"models": [*peers, {**row, "name": "own"}]})]
     await page.route("**/admin/models", lambda route: route.fulfill(body=told[0], content_type="application/json"))
     await page.goto(f"{router.url}/#/models")

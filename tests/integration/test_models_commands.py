@@ -22,6 +22,7 @@ from router.core.scopes import LOCAL
 from router.management.elsewhere import Elsewhere, NoPeers
 from router.management.models import Models
 from router.management.serving import routes
+from router.proxy.resolve import Names
 from router.proxy.slow import ADMIN
 from tests.running import REPOSITORY, eventually
 
@@ -96,7 +97,7 @@ async def url(aiohttp_server, managed):
         )
 
     app = web.Application(middlewares=[later_version])
-    app.add_routes(routes(models.ENDPOINTS, Models(managed, managed, managed, Elsewhere(NoPeers()))))
+    app.add_routes(routes(models.ENDPOINTS, Models(managed, managed, managed, Elsewhere(NoPeers(), Names()))))
     server = await aiohttp_server(app)
     return f"http://127.0.0.1:{server.port}"
 

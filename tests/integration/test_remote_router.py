@@ -10,7 +10,7 @@ from router.api.admin.backends import DRAIN
 from router.api.admin.logs import EVENTS, LINES
 from router.api.admin.models import LOAD, MODELS
 from router.api.admin.status import STATUS, WHOAMI
-from router.cluster.remote import PeerError, Remote, session_for
+from router.cluster.remote import PeerError, Remote
 from router.core.errors import RouterError
 from router.core.scopes import Scope
 from router.proxy.dialling import Address
@@ -26,8 +26,7 @@ KEYS = [
 async def ask(start_router, fake):
     """Give a function that gives what asks a router, with one of these keys."""
     peer = await start_router([{"url": fake.url, "models": ["demo"], "name": "box"}], auth={"admin_keys": KEYS})
-    async with session_for(Names()) as session:
-        yield lambda key: Remote(session, "mac", Address.of(peer.url), key)
+    return lambda key: Remote(Names(), "mac", Address.of(peer.url), key)
 
 
 async def test_a_router_is_asked(ask):

@@ -26,7 +26,7 @@ class WhichTold(Told):
 
     name: str
     state: str
-    machine: str | None = None
+    peer: str | None = None
     models: tuple[str, ...] = ()
     engine: str | None = None
     load: str | None = None
@@ -35,7 +35,7 @@ class WhichTold(Told):
 class ModelTold(WhichTold):
     """A launched backend, or a peer's model, and its memory, in bytes by device; times in seconds.
 
-    `machine` is the peer's name in router.yaml; of what is launched here there is none.
+    `peer` is the router that has it, by its name in router.yaml; of what is launched here there is none.
 
     `footprint` is what it takes when it is loaded, `source` how that is known, `reserved` what it holds now.
     `placement`: where it is loaded, or would be; `note`: what was chosen because it doesn't fit whole. `leased`: of

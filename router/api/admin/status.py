@@ -106,7 +106,7 @@ class ServingTold(Told):
 class BackendTold(ServingTold):
     """A backend: its health, and what it does. Of a launched one also its engine's state, of another one its URL.
 
-    Of a peer's model, `machine` is the peer's name in router.yaml, and `state` and `footprint` are what the peer tells.
+    Of a peer's model, `peer` is its router, by its name in router.yaml; `state` and `footprint` are what that tells.
 
     Both are `unloaded` where its model is loaded on demand and isn't loaded, and `failed` where that rests after a load
     that failed: the words of /admin/models.
@@ -123,7 +123,7 @@ class BackendTold(ServingTold):
     """
 
     url: str | None = None
-    machine: str | None = None
+    peer: str | None = None
     engine: str | None = None
     state: str | None = None
     detail: str | None = None

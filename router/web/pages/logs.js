@@ -48,7 +48,7 @@ export function open(args) {
 
   const unhear = named ? () => {} : onEvents(events => view.add(events.filter(view.keep).map(line)))
   const unsubscribe = subscribe(() => {
-    const names = (state.status?.backends ?? []).filter((/** @type {any} */ each) => each.engine || each.machine).map((/** @type {any} */ each) => each.name)
+    const names = (state.status?.backends ?? []).filter((/** @type {any} */ each) => each.engine || each.peer).map((/** @type {any} */ each) => each.name)
     if (named && !names.includes(named)) names.push(named)
     const all = ["", ...names].join()
     if (whose.dataset.names === all) return

@@ -23,7 +23,7 @@ export function open(args) {
   const list = table({
     label: "Models", empty: "No model is launched here that matches. router.yaml names them, under backends.",
     key: row => row.name, sort: [0, 1], onopen: row => { location.hash = address(row.name) }, columns: [
-      {title: "Model", value: row => row.name, by: row => `${row.machine ?? ""}\n${row.name}`, show: (row, cell) => fill(cell, h("a.name", {href: address(row.name)}, row.name), served(row))},
+      {title: "Model", value: row => row.name, by: row => `${row.peer ?? ""}\n${row.name}`, show: (row, cell) => fill(cell, h("a.name", {href: address(row.name)}, row.name), served(row))},
       {title: "State", value: row => row.state, show: stated},
       {title: "Engine", value: row => row.engine, wide: true},
       {title: "Memory", value: row => isOut(row) ? total(row) && `(${bytes(total(row))})` : bytes(total(row)), by: total, figures: true},
@@ -40,7 +40,7 @@ export function open(args) {
   function draw() {
     const wanted = search.value.toLowerCase()
     offer(whose)
-    list.update(state.models.filter(each => (!whose.value || whose.value === (each.machine ?? HERE)) &&
+    list.update(state.models.filter(each => (!whose.value || whose.value === (each.peer ?? HERE)) &&
       [each.name, ...each.models, each.engine ?? "", each.state].some(text => text.toLowerCase().includes(wanted))))
     shown?.update()
   }
@@ -55,7 +55,7 @@ const HERE = "this machine"
 
 /** Offer each machine, where there are others than this one. @param {any} whose */
 function offer(whose) {
-  const peers = [...new Set(state.models.flatMap(each => each.machine ?? []))].sort(), all = peers.join("\n")
+  const peers = [...new Set(state.models.flatMap(each => each.peer ?? []))].sort(), all = peers.join("\n")
   whose.hidden = !peers.length
   if (whose.dataset.peers === all) return
   const chosen = whose.value
@@ -122,7 +122,7 @@ function details(name) {
     if (!row) return
     fill(facts, factsOf([
       ["State", h("span.short", {title: row.detail ?? ""}, [row.state, row.detail].filter(Boolean).join(": "))], row.failure && ["Failed", row.failure.reason],
-      row.machine && ["Machine", row.machine], ["Serves", row.models.join(", ")], ["Engine", row.engine], row.pid && ["Process", row.pid],
+      row.peer && ["Machine", row.peer], ["Serves", row.models.join(", ")], ["Engine", row.engine], row.pid && ["Process", row.pid],
       ["Needs", memory(row.footprint, row.source)], ["Holds", memory(row.reserved)], row.note && ["Note", row.note],
       row.context && ["Context", `${number(row.context)} tokens`], row.capabilities?.length && ["Can", row.capabilities.join(", ")],
       ["Requests", `${number(row.in_flight)} in flight, ${number(row.waiting)} waiting`], row.idle != null && ["Idle for", duration(row.idle)], ["Unloads", unloads(row)],

@@ -30,7 +30,7 @@ export function open() {
       {title: "Tokens/s", value: row => number(speed(row)), by: speed, figures: true, wide: true},
       {title: "Answered", value: row => number(row.answered), by: row => row.answered, figures: true, wide: true},
       {title: "Memory", value: row => bytes(row.memory_bytes), by: row => row.memory_bytes, figures: true, wide: true},
-      {title: "Where", value: row => row.machine ?? row.url ?? row.engine, wide: true},
+      {title: "Where", value: row => row.peer ?? row.url ?? row.engine, wide: true},
     ],
   })
   const element = h("section.page", {}, h("h1", {}, "Overview"), attention, charts,

@@ -124,8 +124,7 @@ def test_machines():
     own = model(name="demo", expires=60.0)
     assert "MACHINE" not in shown.table([own])
     lines = [
-        re.split(r"  +", line.strip())
-        for line in shown.table([own, model(name="mac/qwen", machine="mac")]).splitlines()
+        re.split(r"  +", line.strip()) for line in shown.table([own, model(name="mac/qwen", peer="mac")]).splitlines()
     ]
     assert lines[0][:5] == ["MODEL", "BACKEND", "MACHINE", "STATE", "MEMORY"]
     assert [line[1:3] for line in lines[1:]] == [["demo", "this one"], ["mac/qwen", "mac"]]
@@ -135,6 +134,6 @@ def test_machines():
 def test_what_a_peer_tells_controls_no_terminal():
     """Its words are another machine's."""
     evil = "\x1b[2J\n"
-    drawn = shown.table([model(name=f"mac/{evil}", machine="mac", state=evil, engine=evil, note=evil, models=(evil,))])
+    drawn = shown.table([model(name=f"mac/{evil}", peer="mac", state=evil, engine=evil, note=evil, models=(evil,))])
     assert "\x1b" not in drawn
     assert "\x1b" not in shown.loaded(model(name=evil))

@@ -18,7 +18,7 @@ def backend(**told) -> BackendTold:
 
 def test_machines():
     """A column of them stands where a peer's model does; a URL's isn't known."""
-    own, url, peers = backend(engine="vllm"), backend(url="http://x:1"), backend(name="mac/qwen", machine="mac")
+    own, url, peers = backend(engine="vllm"), backend(url="http://x:1"), backend(name="mac/qwen", peer="mac")
     assert "MACHINE" not in status.backends((own, url))[0]
     told = [re.split(r" +", line) for line in status.backends((own, url, peers))]
     assert told[0][:3] == ["BACKEND", "MACHINE", "STATE"]
@@ -37,4 +37,4 @@ def test_machines():
 )
 def test_a_peers_model(told, word):
     """The peer may be up, and its model not loaded."""
-    assert status.state_of(backend(machine="mac", **told)) == word
+    assert status.state_of(backend(peer="mac", **told)) == word

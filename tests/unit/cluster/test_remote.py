@@ -10,7 +10,7 @@ from aiohttp import web
 from router.api.admin.logs import FOLLOW
 from router.api.admin.models import LOAD, MODELS
 from router.cluster import remote
-from router.cluster.remote import NoAdminKeyError, PeerError, PeerTimeoutError, Remote, session_for
+from router.cluster.remote import NoAdminKeyError, PeerError, PeerTimeoutError, Remote
 from router.core.errors import RouterError
 from router.proxy.dialling import Address
 from router.proxy.resolve import Names
@@ -20,20 +20,13 @@ QWEN = {"name": "qwen", "state": "loaded"}
 
 
 @pytest.fixture
-async def session():
-    """Give what asks."""
-    async with session_for(Names()) as session:
-        yield session
-
-
-@pytest.fixture
 def asked():
     """What a server was asked."""
     return []
 
 
 @pytest.fixture
-async def peer(session, aiohttp_server, asked):
+async def peer(aiohttp_server, asked):
     """Give a function that has a server answer everything alike, and gives what asks it."""
 
     async def start(answer=None, *, body=b"", status=200, headers=None):
@@ -44,7 +37,7 @@ async def peer(session, aiohttp_server, asked):
         app = web.Application()
         app.router.add_route("*", "/{rest:.*}", answer or said)
         server = await aiohttp_server(app)
-        return Remote(session, "mac", Address.of(f"http://127.0.0.1:{server.port}"), "its-key")
+        return Remote(Names(), "mac", Address.of(f"http://127.0.0.1:{server.port}"), "its-key")
 
     return start
 
@@ -135,9 +128,9 @@ async def test_a_load_that_failed_has_its_figures(peer):
     assert (reply.status, reply.headers, reply.told.error.message) == (503, {"retry-after": "5"}, "no room")
 
 
-async def test_nobody_there(session):
+async def test_nobody_there():
     """Who doesn't answer, and why."""
-    found = await refused(Remote(session, "mac", Address.of(dead_url()), "k").call(MODELS))
+    found = await refused(Remote(Names(), "mac", Address.of(dead_url()), "k").call(MODELS))
     assert (found.status, found.code) == (502, "peer_failed")
     assert found.message.startswith("'mac' can't be asked at http://127.0.0.1:")
 
@@ -155,14 +148,13 @@ async def test_silence(peer):
     assert (found.status, found.code) == (504, "peer_timeout")
 
 
-async def test_a_connection_learns_that_it_was_cut(peer, session):
+async def test_a_connection_learns_that_it_was_cut():
     """While a load is waited for."""
-    mac = await peer(body=json.dumps({"models": []}).encode())
-    made = remote._socket((2, 1, 6, "", ("127.0.0.1", 1)))
-    with made:
+    async with remote._session(Names()) as session:
+        assert session.connector is not None
+        assert session.connector._socket_factory is remote._socket  # type: ignore[attr-defined]
+    with remote._socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))) as made:
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    await mac.call(MODELS)
-    assert session.connector._socket_factory is remote._socket
 
 
 async def test_a_stream(peer):

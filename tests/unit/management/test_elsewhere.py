@@ -9,7 +9,7 @@ from aiohttp import web
 
 from router.api.admin.backends import DRAIN, RESTART
 from router.api.admin.models import LOAD, ModelTold
-from router.cluster.remote import NoAdminKeyError, session_for
+from router.cluster.remote import NoAdminKeyError
 from router.core.errors import ConflictError, RouterError
 from router.management.elsewhere import Elsewhere, together
 from router.proxy.dialling import Address
@@ -20,11 +20,11 @@ from tests.running import dead_url, eventually
 class Peers:
     """The peer `mac`, which has a key, with a model that is run by these backends; and `nas`, which has none."""
 
-    def __init__(self, url, session, *backends):
+    def __init__(self, url, *backends):
         shared = {"qwen": SimpleNamespace(backends=backends)}
         address = Address.of(url)
         self.by_name = {
-            name: SimpleNamespace(name=name, address=address, admin_key=key, session=session, models=shared)
+            name: SimpleNamespace(name=name, address=address, admin_key=key, models=shared)
             for name, key in (("mac", "key"), ("nas", None), ("mac/up", "key"))
         }
 
@@ -60,16 +60,15 @@ async def elsewhere(aiohttp_server, asked):
     app.router.add_get("/admin/models", all_models)
     app.router.add_route("*", "/admin/{kind}/{name}/{what}", said)
     server = await aiohttp_server(app)
-    async with session_for(Names()) as session:
-        here = f"http://127.0.0.1:{server.port}"
-        yield lambda *backends, url=here: Elsewhere(cast("Any", Peers(url, session, *backends)))
+    here = f"http://127.0.0.1:{server.port}"
+    return lambda *backends, url=here: Elsewhere(cast("Any", Peers(url, *backends)), Names())
 
 
 async def test_whose_a_name_is(elsewhere):
     """That of the peer whose name it begins with: the longest one."""
     it = elsewhere("qwen")
     names = ("mac/qwen", "mac/qwen-2", "mac/up/qwen", "mac/up/x", "mac", "qwen", "macs/qwen", "nas/qwen")
-    assert [it.machine(each) for each in names] == ["mac", "mac", "mac/up", "mac/up", None, None, None, "nas"]
+    assert [it.peer(each) for each in names] == ["mac", "mac", "mac/up", "mac/up", None, None, None, "nas"]
     assert [it.is_managed(each) for each in names] == [True, True, True, True, False, False, False, False]
 
 
@@ -85,7 +84,7 @@ async def test_a_model_is_asked_for_by_its_own_name(elsewhere, asked):
 async def test_a_backend_is_asked_for_by_its_own_name(elsewhere, asked):
     """What is told of it has the names of here."""
     told = await elsewhere("qwen-1").backends(RESTART, "mac/qwen")
-    assert [(each.name, each.machine) for each in told.backends] == [("mac/qwen-1", "mac")]
+    assert [(each.name, each.peer) for each in told.backends] == [("mac/qwen-1", "mac")]
     await elsewhere("qwen-1").backends(RESTART, "mac/other")
     await elsewhere().backends(RESTART, "mac/qwen")
     assert asked == [f"/admin/backends/{each}/restart" for each in ("qwen-1", "other", "qwen")]

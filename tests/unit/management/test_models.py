@@ -13,6 +13,7 @@ from router.core.scopes import LOCAL
 from router.management.elsewhere import Elsewhere, NoPeers
 from router.management.models import Models
 from router.management.serving import routes
+from router.proxy.resolve import Names
 from router.proxy.slow import ADMIN
 from tests.running import eventually
 
@@ -72,7 +73,7 @@ async def asked(aiohttp_client):
 
     async def ask(managed, method, path):
         app = web.Application(middlewares=[let_in])
-        part = Models(cast("Any", managed), cast("Any", NoModels()), cast("Any", None), Elsewhere(NoPeers()))
+        part = Models(cast("Any", managed), cast("Any", NoModels()), cast("Any", None), Elsewhere(NoPeers(), Names()))
         app.add_routes(routes(models.ENDPOINTS, part))
         client = await aiohttp_client(app)
         async with client.request(method, path) as answer:
