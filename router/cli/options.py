@@ -185,8 +185,8 @@ def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     read = commands.add_parser(
         "import",
         help="make a router.yaml of another program's configuration",
-        description="Make a router.yaml of a configuration of llama-swap: an entry for each thing, and a list of what "
-        "can't be carried over, and why. Starts nothing, and asks nobody.",
+        description="Make a router.yaml of a configuration of llama-swap or LiteLLM: an entry for each thing, and a "
+        "list of what can't be carried over, and why. Starts nothing, and asks nobody.",
         epilog="Exit code: 0, or 2 where the file can't be used, or a router.yaml is there already.",
     )
     # A module can't be called `import`.

@@ -4,6 +4,8 @@ source       a YAML file of another program → data that remembers its lines (p
 imported     what comes of it: entries, routes, sections, and what is left out, with the reason (pure)
 commands     a command line → a model with its arguments, or any program's command (pure)
 llama_swap   llama-swap's config.yaml (pure), with swap_macros, swap_models and swap_names
+litellm      LiteLLM's config.yaml (pure), with litellm_deployments and litellm_groups
+recognising  whose a file is (pure)
 writing      all of it → the text of a router.yaml (pure)
 accepting    tries each entry; one that router.yaml can't have becomes a comment
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.config import foreign
-from router.importing import llama_swap, source
+from router.importing import litellm, llama_swap, source
 
 if TYPE_CHECKING:
     from router.importing.imported import Imported
@@ -17,4 +17,6 @@ def imported(raw: bytes, file: str) -> Imported | None:
     _, said = foreign.of_data(found.data)
     if said == foreign.LLAMA_SWAP:
         return llama_swap.imported(found)
+    if said == foreign.LITELLM:
+        return litellm.imported(found)
     return None

@@ -127,9 +127,21 @@ def _key(key: str, value: Value, indent: int) -> Iterator[str]:
             yield from _key(name, each, indent + 2)
     elif any(isinstance(each, Mapping) for each in value):
         yield before
-        yield from (f"{' ' * indent}  - {inline(each)}" for each in value)
+        for each in value:
+            yield from _item(each, indent + 2)
     else:
         yield from _list(f"{before} [", [inline(each) for each in value])
+
+
+def _item(value: Value, indent: int) -> Iterator[str]:
+    """Write an item of a list on a line of its own, or a mapping on several."""
+    whole = f"{' ' * indent}- {inline(value)}"
+    if len(whole) <= WIDTH or not isinstance(value, Mapping):
+        yield whole
+        return
+    lines = [line for key, each in value.items() for line in _key(key, each, indent + 2)]
+    yield f"{' ' * indent}- {lines[0].lstrip()}"
+    yield from lines[1:]
 
 
 def _list(before: str, items: Iterable[str]) -> Iterator[str]:
@@ -154,4 +166,4 @@ def inline(value: Value) -> str:
         return "{" + ", ".join(f"{quoted(key)}: {inline(each)}" for key, each in value.items()) + "}"
     if isinstance(value, Sequence):
         return "[" + ", ".join(inline(each) for each in value) + "]"
-    return repr(value)
+    return str(int(value)) if float(value).is_integer() else repr(value)
