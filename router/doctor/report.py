@@ -24,13 +24,14 @@ from profiles import Facts
 from profiles.detect import gibibytes
 from router.config import ConfigError, Loaded, LoggingConfig, load
 from router.config.masking import masked, secrets_in
+from router.distribution import VERSION
 from router.doctor import findings
 from router.doctor.cleaning import Cleaner, secrets_of, secrets_of_environment
 from router.doctor.findings import FindingGroup
 from router.telemetry.logs import printable
 
 PACKAGES: Final = (
-    "router", "aiohttp", "msgspec", "psutil", "pydantic", "pyyaml", "structlog", "uvloop", "watchfiles",
+    "aiohttp", "msgspec", "psutil", "pydantic", "pyyaml", "structlog", "uvloop", "watchfiles",
     "llama-cpp-python", "xllamacpp", "mlx", "mlx-lm", "vllm", "torch", "nvidia-ml-py", "ray",
 )  # fmt: skip
 PROGRAMS: Final = (
@@ -104,6 +105,7 @@ def _texts(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _versions() -> Iterator[str]:
+    yield f"router {VERSION}"
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             yield f"{name} {version(name)}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from router.config import Config
+from router.distribution import NAME
 from router.service.units import Service
 
 DEVICES: Final = ("dev/kfd", "dev/dri/renderD*")
@@ -67,7 +68,7 @@ def _owner(path: Path) -> str:
 def _command() -> tuple[str, ...]:
     """What starts the router again: the program that was started now, whose path outlives upgrades, or this Python."""
     program = shutil.which(sys.argv[0])
-    if program is not None and Path(program).name == "router":
+    if program is not None and Path(program).name in {"router", NAME}:
         return (os.path.abspath(program),)  # noqa: PTH100  (a link stays one: it leads to the next version, too)
     return (sys.executable, "-m", "router")
 

@@ -1,4 +1,4 @@
-"""The README's second example, word for word: a backend joins a running router, takes its share, and leaves."""
+"""The second example of docs/first-steps.md, word for word: a backend joins a running router, takes its share, and leaves."""
 
 import asyncio
 import re
@@ -18,9 +18,9 @@ TOKENS = 24
 
 
 def example(model: Path) -> str:
-    """Give the lines that the README has a person add."""
-    text = (REPOSITORY / "README.md").read_text()
-    lines = re.search(r"### A second backend, live.*?```yaml\n(.*?)```", text, re.DOTALL)
+    """Give the lines that the page has a person add."""
+    text = (REPOSITORY / "docs/first-steps.md").read_text()
+    lines = re.search(r"## A second backend, live.*?```yaml\n(.*?)```", text, re.DOTALL)
     assert lines is not None
     return lines[1].replace("models/demo", str(model))
 

@@ -309,12 +309,12 @@ async def test_the_reason_of_a_failed_start_is_the_cores(machine):
             assert "ValueError: No available memory" in await answer.text()
 
 
-async def test_the_shipped_router_yaml_and_the_readmes_second_backend_run_here(machine):
+async def test_the_shipped_router_yaml_and_the_docs_second_backend_run_here(machine):
     """As they stand, by the engine of this machine."""
     machine.make_demo_model()
     shipped = (REPOSITORY / "router.yaml").read_text().replace("  port: 8001", "  port: 0")
-    readme = (REPOSITORY / "README.md").read_text()
-    (second,) = re.findall(r"```yaml\n(  - name: second\n.*?)```", readme, re.DOTALL)
+    page = (REPOSITORY / "docs/first-steps.md").read_text()
+    (second,) = re.findall(r"```yaml\n(  - name: second\n.*?)```", page, re.DOTALL)
     async with RunningRouter(machine.folder, shipped, env=machine.env) as router:
         await until(router, demo="running")
         lines = shipped.splitlines(keepends=True)

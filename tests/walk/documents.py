@@ -47,15 +47,31 @@ def spans() -> list[tuple[str, str]]:
     return [(page, found[1]) for page in PAGES for found in _SPAN.finditer(_BLOCK.sub("", text_of(page)))]
 
 
-def commands() -> list[tuple[str, str]]:
-    """Give each command line of blocks of sh, without its comment, with its place; continued lines are one."""
+NEEDS = ("on macOS", "on NVIDIA", "on AMD", "with root")
+"""How comments begin that say what a command needs and the machine of the tests lacks."""
+
+
+def _lines() -> list[tuple[str, str, str]]:
+    """Give each command line of blocks of sh, with its place and what it needs; continued lines are one."""
     found = []
     for block in blocks("sh"):
         for line in block.text.replace("\\\n", " ").splitlines():
             command = re.sub(r"(^|\s)#\s.*", "", line).strip()
+            needs = re.search(r"#\s+((?:on|with) \w+)", line)
             if command:
-                found.append((str(block), re.sub(r"\s+", " ", command)))
+                needed = needs[1] if needs is not None and needs[1] in NEEDS else ""
+                found.append((str(block), re.sub(r"\s+", " ", command), needed))
     return found
+
+
+def commands() -> list[tuple[str, str]]:
+    """Give each command line of blocks of sh, without its comment, with its place, that needs no other machine."""
+    return [(place, command) for place, command, needs in _lines() if not needs]
+
+
+def elsewhere() -> list[tuple[str, str, str]]:
+    """Give those that need one, with the words that say so."""
+    return [each for each in _lines() if each[2]]
 
 
 def anchors(page: Path) -> set[str]:

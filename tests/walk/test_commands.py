@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from router.cli.main import main
+from router.cli.options import parser
 from tests.running import REPOSITORY
-from tests.walk.documents import blocks, commands, spans, text_of
+from tests.walk.documents import NEEDS, blocks, commands, elsewhere, spans, text_of
 
 ELSEWHERE = {
     "export": "for a program below it",
@@ -29,7 +30,15 @@ ELSEWHERE = {
     "xcode-select": "it would install",
     "docker": "not everywhere",
     "openssl": "tests of the router's certificate run it",
+    "mkdir": "test_walks.py runs it",
+    "cp": "test_walks.py runs it",
+    "python3": "test_walks.py runs it",
     "tiny_server": "there is no such program",
+    "pkill": "it ends processes",
+    "systemctl": "not everywhere",
+    "loginctl": "not everywhere",
+    "launchctl": "on macOS",
+    "dmesg": "it needs rights",
 }
 """Commands that aren't run here, and why. One that is neither here nor known below fails the test."""
 
@@ -189,6 +198,7 @@ def test_a_command(folder, place, tmp_path, monkeypatch, capsys):
     command = re.sub(r"^(sudo )?(\.venv/bin/)?", "", EVERY[place])
     command = re.sub(r"^((?:[A-Z_]+=\S+ )*)", "", command)
     first, *words = command.split()
+    own = words if first == "router" else words[2:] if words[:2] == ["-m", "router"] else []
     if first == "make":
         assert re.search(rf"^{words[0]}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE), f"no target {words[0]}"
     elif first == "curl":
@@ -205,13 +215,13 @@ def test_a_command(folder, place, tmp_path, monkeypatch, capsys):
         assert said[-3:] in {"200", "202", ""} or refused, said
         if command.endswith("/drain'"):
             run(command.replace("/drain'", "/undrain'").replace("curl ", "curl -fsS ", 1), folder)
-    elif words[:3] == ["-m", "router", "import"]:
-        import_a_file(command, words[3:], tmp_path)
-    elif words[:2] == ["-m", "router"] and words[2:3] in (["init"], ["models"]):
-        find_models(command, words[2], tmp_path)
+    elif own[:1] == ["import"]:
+        import_a_file(command, own[1:], tmp_path)
+    elif own[:1] in (["init"], ["models"]):
+        find_models(command, own[0], tmp_path)
     elif first == "router" or words[:2] == ["-m", "router"]:
         monkeypatch.chdir(folder)
-        check_command(words if first == "router" else words[2:], capsys)
+        check_command(own, capsys)
     elif first == "python" and words[0].startswith("scripts/"):
         check_options(words[0], words[1:])
     elif first == "python" and words[1].startswith("scripts."):
@@ -227,17 +237,29 @@ def test_readmes_python(folder):
 
 
 def _paths() -> list[str]:
-    table = text_of("README.md").partition("## Using it")[2].partition("### ")[0]
-    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `GET ")]
+    rows = [row.split("|")[1] for row in text_of("docs/http.md").splitlines() if row.startswith("| `GET ")]
     spans = [span.removeprefix("GET ") for row in rows for span in re.findall(r"`([^`]+)`", row)]
     return [re.sub(r"\{id\}|NAME", "qwen", each) for each in spans]
 
 
 @pytest.mark.parametrize("path", _paths())
-def test_readmes_paths_answer(folder, path):
+def test_paths_answer(folder, path):
     """/ready says 503 only while no model can be served, and these two can be loaded."""
     with urllib.request.urlopen((folder / "url").read_text() + path, timeout=30) as answer:  # noqa: S310
         assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("place", "command", "needs"), elsewhere(), ids=lambda each: each if each.startswith("docs/") else ""
+)
+def test_a_command_for_another_machine(place, command, needs):
+    """It says which in words that are known, a shell can read it, and what is the router's own is an option of it."""
+    assert needs in NEEDS
+    done = subprocess.run(["/bin/sh", "-n", "-c", command], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, f"{place}: {done.stderr}"
+    words = command.removeprefix("sudo ").split()
+    if words[0] == "router":
+        parser().parse_args(words[1:])
 
 
 def test_the_commands_are_found():

@@ -34,7 +34,8 @@ NO_GPU = r"launch\.gpus|there is no GPU|has no GPU"
 
 URL = "backends: [{url: 'http://127.0.0.1:1', models: [demo, qwen2.5-7b, llama-70b, qwen]}]\n"
 KEYS = "auth: {keys: [secret]}\n"
-ENVIRON = ("NAME", "OPS_KEY", "DASHBOARD_KEY", "PROMETHEUS_KEY", "ROUTER_KEY", "MAC_KEY", "KEY")
+ENVIRON = ("NAME", "OPS_KEY", "DASHBOARD_KEY", "PROMETHEUS_KEY", "ROUTER_KEY", "MAC_KEY", "KEY", "ALICE_KEY", "BOB_KEY",
+           "NIGHTLY_KEY")
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +65,9 @@ def checked(tmp_path, monkeypatch, capsys, machine):
         for name in re.findall(r"[\w./-]+(?=\.crt\b)", text):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             Authority(tmp_path).issue(name)
-        if "models/demo" in text:
+        for name in set(re.findall(r"models/[\w.-]+(?=[\s,}])(?<!gguf)", text)):
             (tmp_path / "models").mkdir(exist_ok=True)
-            (tmp_path / "models/demo").symlink_to(REPOSITORY / "models/demo")
+            (tmp_path / name).symlink_to(REPOSITORY / "models/demo")
         (tmp_path / "router.yaml").write_text(text)
         code = main(["check", "--config", str(tmp_path / "router.yaml")])
         said = capsys.readouterr()
