@@ -1,4 +1,4 @@
-"""The second example of docs/first-steps.md, word for word: a backend joins a running router, takes its share, and leaves."""
+"""An example of docs/first-steps.md, word for word: a backend joins a running router, takes its share, and leaves."""
 
 import asyncio
 import re

@@ -186,7 +186,8 @@ def _every() -> dict[str, str]:
     found = {f"{place}: {command}": command for place, command in commands()}
     begins = r"(ROUTER_\w+=\S+ )?(make|python|router|curl|pip|docker|apt|\.venv/bin/\w+) \S"
     found |= {f"{page}: {span}": span for page, span in spans() if re.match(begins, span) and "…" not in span}
-    return found
+    # Where several pages have the same one, it is run once.
+    return {place: command for command, place in {command: place for place, command in reversed(found.items())}.items()}
 
 
 EVERY = _every()

@@ -34,8 +34,18 @@ NO_GPU = r"launch\.gpus|there is no GPU|has no GPU"
 
 URL = "backends: [{url: 'http://127.0.0.1:1', models: [demo, qwen2.5-7b, llama-70b, qwen]}]\n"
 KEYS = "auth: {keys: [secret]}\n"
-ENVIRON = ("NAME", "OPS_KEY", "DASHBOARD_KEY", "PROMETHEUS_KEY", "ROUTER_KEY", "MAC_KEY", "KEY", "ALICE_KEY", "BOB_KEY",
-           "NIGHTLY_KEY")
+ENVIRON = (
+    "NAME",
+    "OPS_KEY",
+    "DASHBOARD_KEY",
+    "PROMETHEUS_KEY",
+    "ROUTER_KEY",
+    "MAC_KEY",
+    "KEY",
+    "ALICE_KEY",
+    "BOB_KEY",
+    "NIGHTLY_KEY",
+)
 
 
 @pytest.fixture(scope="module")
