@@ -15,6 +15,9 @@ from typing import Protocol, cast
 
 from aiohttp import web
 
+from router import distribution
+from router.cluster.discovery import Discovery
+from router.cluster.neighbours import Neighbour
 from router.config import AuthConfig, ServerConfig
 from router.core.access import is_wide
 from router.core.apis import BESIDE, OLLAMA
@@ -84,6 +87,8 @@ class Listener:
         self._ollama: asyncio.Server | None = None
         # In the place of one that other machines reach, while the router ends its requests.
         self._at_the_end: list[asyncio.Server] = []
+        # Of server.discover; None without it.
+        self._discovery: Discovery | None = None
         # When what is in flight then is cut, by the loop's clock.
         self._until: float | None = None
 
@@ -135,6 +140,7 @@ class Listener:
                 if where.ollama_port is not None and (where.ollama_port != where.port or not where.port):
                     self._ollama = await self._listen(lane, where.ollama_port)
             self.check(auth)
+            self._discover(auth)
             with _reasons(where.host, where.port, _why_not_bound):
                 await self._server.start_serving()
             with _reasons(where.host, where.ollama_port, _why_not_ollamas):
@@ -144,6 +150,24 @@ class Listener:
             self.close_port()
             await self.close()
             raise
+
+    def _discover(self, auth: AuthConfig) -> None:
+        """Look for other routers, if that is wanted. Raises StartError."""
+        if self._where.discover is None or self._server is None:
+            return
+        hosts = [str(each.getsockname()[0]) for each in self._server.sockets]
+        tls, keyed = self._where.tls is not None, bool(auth.keys)
+        self._discovery = Discovery(_port_of(self._server), hosts, tls=tls, keyed=keyed)
+        try:
+            self._discovery.start()
+        except ImportError as error:
+            needed = distribution.install_command(f"pip install '{distribution.NAME}[mdns]'")
+            raise StartError(f"server.discover: mdns needs a package that isn't there ({error}): {needed}") from error
+
+    @property
+    def neighbours(self) -> list[Neighbour]:
+        """Other routers on the network, as far as they are looked for."""
+        return [] if self._discovery is None else self._discovery.neighbours.told()
 
     async def _listen(self, lane: Lane, port: int) -> asyncio.Server:
         return await _listening(self._clients(lane), self._where.host, port, self._plane.connections.names)
@@ -206,6 +230,8 @@ class Listener:
         self.close_port()
         if self._lane is not None:
             self._lane.close()
+        if self._discovery is not None:
+            await self._discovery.close()
         if self._runner is not None:
             await self._runner.cleanup()
         self._beside.shutdown(wait=False, cancel_futures=True)

@@ -5,7 +5,16 @@ import time
 from collections.abc import Sequence
 
 from launchers.footprints.parts import RAM
-from router.api.admin.status import STATUS, BackendTold, DeviceTold, MachineTold, ReloadTold, RouterTold, StatusTold
+from router.api.admin.status import (
+    STATUS,
+    BackendTold,
+    DeviceTold,
+    MachineTold,
+    NeighbourTold,
+    ReloadTold,
+    RouterTold,
+    StatusTold,
+)
 from router.cli import running, tables
 from router.cli.shown import HERE, lasting
 from router.core.memory.refusals import size_text
@@ -23,7 +32,15 @@ def run(options: argparse.Namespace) -> int:
 
 def lines(told: StatusTold) -> list[str]:
     """Write it for people."""
-    return [*summary(told), "", *backends(told.backends), *queues(told), *overrides(told), *_reload(told.reload)]
+    return [
+        *summary(told),
+        "",
+        *backends(told.backends),
+        *queues(told),
+        *overrides(told),
+        *neighbours(told.neighbours),
+        *_reload(told.reload),
+    ]
 
 
 def summary(told: StatusTold) -> list[str]:
@@ -138,6 +155,15 @@ def queues(told: StatusTold) -> list[str]:
         f"{len(waiting)} wait for {printable(model)}, the first for {waiting[0].seconds:.1f} s"
         for model, waiting in told.queues.items()
         if waiting
+    ]
+
+
+def neighbours(told: Sequence[NeighbourTold]) -> list[str]:
+    """Say which other routers are on the network, and how each is used."""
+    return [
+        f"{printable(each.name)} is another router on the network, at {printable(each.url)}; "
+        + (f"used as {printable(', '.join(each.used_by))}" if each.used_by else f"to use it: {printable(each.entry)}")
+        for each in told
     ]
 
 

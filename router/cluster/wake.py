@@ -12,7 +12,7 @@ sent to every IPv4 network that this machine is in, and to the network of the ba
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from math import inf
 from typing import Final, NamedTuple
@@ -29,7 +29,7 @@ from router.core.waking import Do, Machine, State
 from router.proxy.plane import Plane
 from router.proxy.watching.sleepers import Sleepers, Wake
 from router.store.store import Store
-from router.telemetry.tasks import aside, heard, unharmed
+from router.telemetry.tasks import aside, heard_of, unharmed
 
 log = structlog.get_logger("router")
 
@@ -155,7 +155,7 @@ class Waker(Sleepers):
         machine.timeout = wake.timeout
         machine.backends.add(backend)
         self._at[backend] = machine
-        self._do_aside(self._recall(backend))
+        self._do_aside(self._recall, backend)
 
     def forget(self, backend: Backend) -> None:
         """Forget a backend."""
@@ -226,7 +226,7 @@ class Waker(Sleepers):
         self._see_who_answers(machine)
         do = machine.due(loop.time())
         if do is Do.SEND:
-            self._do_aside(self._send(machine))
+            self._do_aside(self._send, machine)
         elif do is Do.GIVE_UP:
             reason = f"was woken, and did not answer within {machine.timeout:g} s"
             log.warning(f"{machine.title}: the machine {reason}", address=machine.wake.address)
@@ -283,8 +283,8 @@ class Waker(Sleepers):
         self._plane.learn_models(backend, {name: name for name in models})
         self._plane.directory.tell(backend, models)
 
-    def _do_aside(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(heard(work), name="a machine that sleeps")
+    def _do_aside(self, do: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        task = asyncio.create_task(heard_of(do, *arguments), name="a machine that sleeps")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -248,7 +248,7 @@ _APART = ("backends", "routes")
 
 _FIXED = frozenset({
     "server.host", "server.port", "server.ollama_port", "server.keep_engines", "logging.dir", "limits.max_connections",
-    "state.dir",
+    "server.discover", "state.dir",
 })  # fmt: skip
 """Keys that a running router can't change."""
 

@@ -4,12 +4,21 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
+from router.cluster.neighbours import Neighbour
 from router.config import Config
 from router.core.errors import ConflictError
 from router.core.scopes import Admin
 from router.fleet.diff import Plan, Step
 from router.fleet.launches import StartError
 from router.fleet.overrides import Key, Overrides
+
+
+class Listens(Protocol):
+    """Where the router listens."""
+
+    @property
+    def neighbours(self) -> list[Neighbour]:
+        """Other routers on the network."""
 
 
 class Levers(Protocol):
@@ -26,6 +35,10 @@ class Levers(Protocol):
     @property
     def overrides(self) -> Overrides:
         """What admins have changed of what router.yaml says."""
+
+    @property
+    def listener(self) -> Listens:
+        """Where it listens."""
 
     @property
     def stops_in(self) -> float | None:

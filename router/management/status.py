@@ -1,5 +1,7 @@
 """What runs, who waits, where a request would go."""
 
+from collections.abc import Mapping
+
 from router.api.admin import TABLE
 from router.api.admin.endpoint import Nothing
 from router.api.admin.openapi import described
@@ -8,10 +10,13 @@ from router.api.admin.status import (
     Description,
     ExplainAsked,
     Explained,
+    NeighbourTold,
     OverrideTold,
     RouterTold,
     StatusTold,
 )
+from router.cluster.neighbours import Neighbour
+from router.core.catalog import Backend
 from router.core.estimate.ask import Ask
 from router.core.scopes import Admin
 from router.distribution import VERSION
@@ -20,6 +25,7 @@ from router.fleet.reload import Reloader
 from router.management.described import Describe
 from router.management.levers import Levers
 from router.management.machine import Machine
+from router.proxy.connections import Connections
 from router.proxy.plane import Plane
 
 
@@ -46,8 +52,13 @@ class Status:
             "queues": plane.queues.told(),
             "reload": None if last is None else last.told(),
             "overrides": overrides_told(self._router.overrides),
+            "neighbours": [self._neighbour(each) for each in self._router.listener.neighbours],
         }
         return StatusTold.model_validate(told)
+
+    def _neighbour(self, each: Neighbour) -> NeighbourTold:
+        used = users_of(each, self._plane.connections, self._plane.backends)
+        return NeighbourTold(name=each.name, url=each.url, version=each.version, entry=each.entry, used_by=used)
 
     def _router_told(self) -> RouterTold:
         told = self._machine.router(len(self._plane.exchanges), len(self._plane.dispatcher.admission))
@@ -70,6 +81,18 @@ class Status:
     async def openapi(self, _: Nothing, _admin: Admin) -> Description:
         """Describe the management API."""
         return Description(described(TABLE, VERSION))
+
+
+def users_of(neighbour: Neighbour, connections: Connections, backends: Mapping[str, Backend]) -> tuple[str, ...]:
+    """Give the backends that are at a neighbour's address."""
+    found = []
+    for name, backend in backends.items():
+        address = connections.address(backend)
+        if address is not None and address.port == neighbour.port:
+            known = {address.host.lower(), *connections.names.known(address.host)}
+            if not known.isdisjoint({neighbour.host, *neighbour.addresses} - {""}):
+                found.append(name)
+    return tuple(found)
 
 
 def overrides_told(overrides: Overrides) -> tuple[OverrideTold, ...]:

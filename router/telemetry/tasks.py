@@ -55,6 +55,11 @@ async def heard(work: Awaitable[None]) -> None:
         log.exception("a background task failed because of a bug in the router")
 
 
+async def heard_of(do: Callable[..., Awaitable[None]], *arguments: object) -> None:
+    """Do the same with work that begins with the task: what is cancelled before leaves nothing that nobody awaits."""
+    await heard(do(*arguments))
+
+
 async def aside(do: Callable[..., T], *arguments: object) -> T:
     """Call a function that may block for ever, in a thread of its own.
 

@@ -206,8 +206,24 @@ class OverrideTold(Told):
     since: float
 
 
+class NeighbourTold(Told):
+    """Another router that has announced itself on the network, as it says; nothing is sent there.
+
+    `entry` is what to write into `backends` of router.yaml to use it. `used_by` are the backends there already.
+    """
+
+    name: str
+    url: str
+    version: str
+    entry: str
+    used_by: tuple[str, ...]
+
+
 class StatusTold(Told):
-    """The router as it is now. `queues` are those who wait, by the names that they asked for; the first goes next."""
+    """The router as it is now. `queues` are those who wait, by the names that they asked for; the first goes next.
+
+    `neighbours` are other routers on the network, with `server.discover`.
+    """
 
     router: RouterTold
     machine: MachineTold
@@ -215,6 +231,7 @@ class StatusTold(Told):
     queues: Mapping[str, tuple[WaitingTold, ...]]
     reload: ReloadTold | None
     overrides: tuple[OverrideTold, ...] = ()
+    neighbours: tuple[NeighbourTold, ...] = ()
 
 
 class ExplainAsked(Asked):

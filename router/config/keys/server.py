@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from router.config.keys.groups import listed
 from router.config.keys.section import Section, setting
 from router.config.keys.tls import ServerTlsConfig
-from router.config.keys.values import Address, HostName, Origin, Switch, Whole
+from router.config.keys.values import Address, HostName, Origin, Switch, Whole, choice
+
+Discover = Annotated[Literal["mdns"], choice("a way to find routers", "mdns")]
 
 
 class ServerConfig(Section):
@@ -44,6 +46,12 @@ auth: {keys: ["${ROUTER_KEY:-change-me}"]}
         (),
         "Host names of this machine that clients without a key may use, besides localhost and addresses; "
         "*.example.org is every name that ends so.",
+    )
+    discover: Discover | None = setting(
+        None,
+        "`mdns`: find other routers on the network, and let them find this one where its address isn't loopback alone "
+        "(docs/machines.md). They are shown, and used only if `backends` names them. "
+        "`pip install 'llm-engine-router[mdns]'`.",
     )
     cors: Annotated[tuple[Origin, ...], BeforeValidator(listed)] = setting(
         (),

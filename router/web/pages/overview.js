@@ -129,6 +129,8 @@ function problems(status, models) {
     if (/** @type {any[]} */ (queue).length) found.push({tone: "warn", text: `${name}: ${queue.length} waiting, the first for ${duration(queue[0].seconds)}`})
   for (const each of status.overrides) found.push({tone: "warn", text: `${each.backend}: ${each.key} is ${each.value}, not ${each.written} as in router.yaml (by ${each.by})`})
   if (status.router.loop_lag > 0.25) found.push({tone: "warn", text: `The router was held up: requests were late by up to ${duration(status.router.loop_lag)}.`})
+  for (const each of status.neighbours ?? [])
+    if (!each.used_by.length) found.push({tone: "none", text: `${each.name} is another router on the network. To use it, add to backends: ${each.entry}`})
   const more = found.length - MOST_PROBLEMS
   return more > 0 ? [...found.slice(0, MOST_PROBLEMS), {tone: "warn", text: `and ${more} more`}] : found
 }

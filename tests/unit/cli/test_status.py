@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from router.api.admin.status import BackendTold
+from router.api.admin.status import BackendTold, NeighbourTold
 from router.cli import status
 
 
@@ -38,3 +38,15 @@ def test_machines():
 def test_a_peers_model(told, word):
     """The peer may be up, and its model not loaded."""
     assert status.state_of(backend(peer="mac", **told)) == word
+
+
+def test_other_routers_on_the_network():
+    """How each is used, or what to write to use it; what strangers announce can't move the cursor."""
+    mac = NeighbourTold(
+        name="mac 8001", url="http://10.0.0.2:8001", version="", entry="- router: http://10.0.0.2:8001", used_by=()
+    )
+    pc = mac.model_copy(update={"name": "p\x1bc", "used_by": ("pc/qwen", "pc/llama")})
+    assert status.neighbours((mac, pc)) == [
+        "mac 8001 is another router on the network, at http://10.0.0.2:8001; to use it: - router: http://10.0.0.2:8001",
+        "p\\x1bc is another router on the network, at http://10.0.0.2:8001; used as pc/qwen, pc/llama",
+    ]
