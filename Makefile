@@ -15,7 +15,7 @@ JOBLESS := env -u MAKEFLAGS   # for tests that run make: it would look for the j
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-pure collected browser-if-there prometheus-if-there test-engines test-performance test-endurance test-browser test-prometheus test-clients compatibility recording check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-pure collected browser-if-there prometheus-if-there test-engines test-performance test-endurance test-browser test-prometheus test-clients compatibility recording test-walks check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -57,6 +57,9 @@ test-clients: setup pure .clients/ready  ## real programs before the router: Cla
 
 compatibility: test-clients  ## docs/compatibility.md, from what test-clients finds
 	$(BIN)/python -m scripts.make_compatibility_docs
+
+test-walks: setup pure  ## walks through the docs, each command as it is written: a CPU, a Mac, a GPU, a team
+	$(BIN)/python -m pytest $(TOGETHER) -m "" tests/walk/test_walks.py
 
 recording: setup pure  ## docs/recording.svg anew: the session of README.md
 	$(BIN)/python -m scripts.make_recording

@@ -95,11 +95,12 @@ def holder(machine: Path) -> int:
 def nvidia_smi(machine: Path) -> int:
     """Say what was asked for of each GPU, or of each process on GPU 0."""
     total, count = map(int, (machine / "total").read_text().split())
-    if sys.argv[1] == "--query-compute-apps=gpu_uuid,pid,used_gpu_memory":
+    asked = sys.argv[1] if len(sys.argv) > 1 else "--query-gpu=name,driver_version"
+    if asked == "--query-compute-apps=gpu_uuid,pid,used_gpu_memory":
         for path in holders(machine):
             print(f"GPU-0, {path.name}, {path.read_text()}")  # noqa: T201
         return 0
-    fields = sys.argv[1].removeprefix("--query-gpu=").split(",")
+    fields = asked.removeprefix("--query-gpu=").split(",")
     for index in range(count):
         known = {
             "index": index, "name": "NVIDIA H200", "memory.total": total, "driver_version": "580.159.04",

@@ -51,17 +51,32 @@ NEEDS = ("on macOS", "on NVIDIA", "on AMD", "with root")
 """How comments begin that say what a command needs and the machine of the tests lacks."""
 
 
-def _lines() -> list[tuple[str, str, str]]:
-    """Give each command line of blocks of sh, with its place and what it needs; continued lines are one."""
+def lines_of(block: Block) -> list[tuple[str, str]]:
+    """Give the command lines of a block of sh, without comments, each with what it needs; continued lines are one."""
     found = []
-    for block in blocks("sh"):
-        for line in block.text.replace("\\\n", " ").splitlines():
-            command = re.sub(r"(^|\s)#\s.*", "", line).strip()
-            needs = re.search(r"#\s+((?:on|with) \w+)", line)
-            if command:
-                needed = needs[1] if needs is not None and needs[1] in NEEDS else ""
-                found.append((str(block), re.sub(r"\s+", " ", command), needed))
+    for line in block.text.replace("\\\n", " ").splitlines():
+        command = re.sub(r"(^|\s)#\s.*", "", line).strip()
+        needs = re.search(r"#\s+((?:on|with) \w+)", line)
+        if command:
+            needed = needs[1] if needs is not None and needs[1] in NEEDS else ""
+            found.append((re.sub(r"\s+", " ", command), needed))
     return found
+
+
+def _lines() -> list[tuple[str, str, str]]:
+    """Give all of them, each with its place."""
+    return [(str(block), *line) for block in blocks("sh") for line in lines_of(block)]
+
+
+def blocks_of(page: str, heading: str = "") -> list[Block]:
+    """Give the blocks of a page, or those below a heading of it, in their order."""
+    found = [block for block in blocks("sh", "yaml", "") if block.page == page]
+    if not heading:
+        return found
+    lines = text_of(page).splitlines()
+    begin = next(number for number, line in enumerate(lines, 1) if re.fullmatch(rf"#+ {re.escape(heading)}", line))
+    end = next((n for n, line in enumerate(lines[begin:], begin + 1) if re.match(r"#+ ", line)), len(lines) + 1)
+    return [block for block in found if begin < block.line < end]
 
 
 def commands() -> list[tuple[str, str]]:
