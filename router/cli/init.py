@@ -15,7 +15,7 @@ from router.distribution import called
 from router.fleet.planning import look
 from router.scan import servers
 from router.scan.first import first_file
-from router.scan.models import Model
+from router.scan.models import Machine, Model
 from router.telemetry.logs import printable
 
 NOTHING = """\
@@ -32,7 +32,8 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(sentence, BAD_START)
     answered = asyncio.run(servers.ask(servers.USUAL))
     elsewhere = [name for each in answered for name in (each.name, *each.models)]
-    found = [each for each in search([], path, None, elsewhere).models if not _is_served(each, answered)]
+    here = Machine(path.resolve().parent)
+    found = [each for each in search([], path, here, elsewhere).models if not _is_served(each, answered)]
     usable = [each.entry for each in found if each.entry is not None]
     entries = [*(each.entry for each in answered), *usable]
     if all(each.reason for each in entries):

@@ -36,12 +36,12 @@ def run(options: argparse.Namespace) -> int:
             raise CommandError("a FOLDER and --write are for --scan: say that, too", BAD_START)
         return ps.run(options)
     path: Path = options.config
-    config = _config(path, must_be_right=options.write)
-    found = search(options.folders, path, config)
+    config = config_of(path, must_be_right=options.write)
+    found = search(options.folders, path, Machine(path.resolve().parent, config))
     if found.cut:
         say(f"There may be more: the search ended early ({found.cut}). {WHERE}\n", sys.stderr)
     new = [each for each in found.models if each.is_new]
-    added = _write(path, new) if options.write and new else ""
+    added = written(path, new) if options.write and new else ""
     if options.json:
         code = printed(json.dumps({"models": [_plain(each) for each in found.models]}, indent=1))
     else:
@@ -50,22 +50,21 @@ def run(options: argparse.Namespace) -> int:
     return code or (REFUSED if found.cut else 0)
 
 
-def search(folders: Sequence[Path], path: Path, config: Config | None, taken: Sequence[str] = ()) -> Scan:
-    """Search these folders, or those where programs keep models. Raises CommandError."""
+def search(folders: Sequence[Path], path: Path, machine: Machine, taken: Sequence[str] = ()) -> Scan:
+    """Search these folders, or those where programs keep models, and beside `path`. Raises CommandError."""
     for each in folders:
         if each.is_file():
             raise CommandError(f"{each}: this is a file; name the folder that it is in", BAD_START)
         if not os.access(each, os.R_OK):
             raise CommandError(f"{each}: there is no such folder, or it can't be read", BAD_START)
-    folder = path.resolve().parent
-    known = places.known(folder, os.environ, Path.home(), is_mac=sys.platform == "darwin")
+    known = places.known(path.resolve().parent, os.environ, Path.home(), is_mac=sys.platform == "darwin")
     try:
-        return scan(folders or known, Machine(folder, config), time.monotonic, taken)
+        return scan(folders or known, machine, time.monotonic, taken)
     except ProfileError as error:
         raise CommandError(f"profile: {error}", BAD_START) from None
 
 
-def _config(path: Path, *, must_be_right: bool) -> Config | None:
+def config_of(path: Path, *, must_be_right: bool) -> Config | None:
     """Read router.yaml, if there is one: what it has already isn't new."""
     try:
         return load(path, os.environ).config
@@ -78,7 +77,7 @@ def _config(path: Path, *, must_be_right: bool) -> Config | None:
         return None
 
 
-def _write(path: Path, new: Sequence[Model]) -> str:
+def written(path: Path, new: Sequence[Model]) -> str:
     """Add entries to router.yaml; say what was done. Raises ConfigError and CommandError, and then it is as it was."""
     old = path.read_bytes()
     mark = "\ufeff"

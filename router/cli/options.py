@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from router.cli.exits import BAD_START, UNPRINTED
+from router.cli.option_groups import asks, takes_file
 from router.cli.slips import slip
+from router.cli.using_options import CLIENTS, add_using
 from router.config.redact import LIMITS
 from router.distribution import VERSION, called
 from router.telemetry.terminal import say
@@ -29,7 +31,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     described = parser()
     if said := slip(described, arguments):
         described.exit(BAD_START, f"{described.prog}: {said}\n")
-    return described.parse_args(arguments)
+    words, rest = list(arguments), []
+    if "--" in words and "connect" in words[: (end := words.index("--"))]:
+        # What stands behind it is for another program; argparse would look for options among it.
+        words, rest = words[:end], words[end + 1 :]
+    options = described.parse_args(words)
+    options.rest = rest
+    return options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
         f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all\n"
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
         f"       {name} import FILE [--output FILE] [--force]\n"
+        f"       {name} pull ORG/NAME[:QUANT] [--write]\n       {name} run MODEL [--prompt TEXT]\n"
+        f"       {name} connect {{{','.join(CLIENTS)}}} [--exec]\n"
         f"       {name} key new --name NAME [--admin]\n"
         f"       {name} service {{install,status,remove}} [--user|--system] [--dry-run]\n"
         f"       {name} {{status,requests}} [--json]\n       {name} top [--once]\n"
@@ -53,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         description="Start the engines that router.yaml names, and route OpenAI clients' requests to them.",
         epilog="Ctrl-C lets requests in flight end; a second one stops now.",
     )
-    _takes_file(described, Path("router.yaml"))
+    takes_file(described, Path("router.yaml"))
     described.add_argument("--version", action="version", version=f"router {VERSION}")
     commands = described.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=name)
     examined = commands.add_parser(
@@ -71,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
         help="write all that a report of a fault needs, without secrets, into a file; default: router-report.txt; "
         "- prints it",
     )
-    _takes_file(examined)
+    takes_file(examined)
     checked = commands.add_parser(
         "check",
         help="say all that is wrong with router.yaml, and start nothing",
@@ -79,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
         "engines are looked at, too; nothing is started, and no other machine is asked.",
         epilog="Exit code: 0; 1 where this machine lacks something for it; 2 where the file can't be used.",
     )
-    _takes_file(checked)
+    takes_file(checked)
     commands.add_parser("schema", help="print the JSON Schema of router.yaml, for editors")
     planned = commands.add_parser(
         "plan",
@@ -93,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_running(commands)
     _add_finding(commands)
+    add_using(commands)
     _add_key(commands)
     _add_service(commands)
     return described
@@ -122,7 +133,7 @@ def _add_service(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )  # fmt: skip
     served.add_argument("--name", default="router", metavar="NAME", help="of the service; default: router")
     served.add_argument("--dry-run", action="store_true", help="print the file and the commands, and do nothing")
-    _takes_file(served)
+    takes_file(served)
 
 
 def _add_key(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -167,7 +178,7 @@ def _add_finding(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "LM Studio, Ollama and llama.cpp keep theirs",
     )
     found.add_argument("--write", action="store_true", help="add the new ones that fit to router.yaml")
-    _asks(found)
+    asks(found)
     begun = commands.add_parser(
         "init",
         help="write a router.yaml for this machine",
@@ -176,7 +187,7 @@ def _add_finding(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog="Exit code: 0, or 2 where the file is there already, or nothing was found to write.",
     )
     begun.add_argument("--force", action="store_true", help="replace a file that is there; it stays beside as .bak")
-    _takes_file(begun)
+    takes_file(begun)
     _add_import(commands)
 
 
@@ -220,15 +231,15 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     unloading.add_argument("names", nargs="*", metavar="NAME", help="of a model, a route or a backend")
     unloading.add_argument("--all", action="store_true", help="every model that the router itself has loaded")
     for each in (listed, loading, unloading):
-        _asks(each)
+        asks(each)
     asked = commands.add_parser("status", help="say what the router does: backends, who waits, the machine")
-    _asks(asked)
+    asks(asked)
     told = commands.add_parser("requests", help="say which requests are under way, which ended last, or all about one")
     told.add_argument("id", nargs="?", metavar="ID", help="tell the way of this one, and why it went there")
     told.add_argument("--capture", action="store_true", help="with ID: what it said, and what it was answered")
     told.add_argument("--recent", action="store_true", help="those that ended last")
     told.add_argument("--limit", type=int, default=20, metavar="N", help="with --recent: so many; default: 20")
-    _asks(told)
+    asks(told)
     used = commands.add_parser(
         "usage",
         help="say what was used: requests, tokens and money, by key, model and day",
@@ -240,35 +251,35 @@ def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--since", default="", metavar="DAY", help="2026-11-30, or 7d: seven days with today; default: all"
     )
     used.add_argument("--csv", action="store_true", help="print it for spreadsheets")
-    _asks(used)
+    asks(used)
     limited = commands.add_parser("keys", help="say what each key and team may use now, and what it has used")
-    _asks(limited)
+    asks(limited)
     cancelled = commands.add_parser("cancel", help="end a request: its client is told, its engine stops")
     cancelled.add_argument("id", metavar="ID", help="its x-request-id")
-    _asks(cancelled)
+    asks(cancelled)
     explained = commands.add_parser("explain", help="say where a request for a model would go now, and why")
     explained.add_argument("model", metavar="MODEL", help="the name of a model or a route")
     explained.add_argument("--size", type=int, default=1000, metavar="BYTES", help="of the request; default: 1000")
-    _asks(explained)
+    asks(explained)
     written = commands.add_parser("logs", help="print what the router or an engine has written, and with -f what comes")
     written.add_argument("name", nargs="?", metavar="BACKEND", help="of an engine; without one: the router's own log")
     written.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
     written.add_argument("-n", "--limit", type=int, default=100, metavar="N", help="so many lines; default: 100")
-    _asks(written)
-    _asks(commands.add_parser("events", help="print what happens, as it happens"))
+    asks(written)
+    asks(commands.add_parser("events", help="print what happens, as it happens"))
     _add_top(commands)
     for name, does in _LEVERS.items():
         lever = commands.add_parser(name, help=does)
         lever.add_argument("name", metavar="BACKEND")
-        _asks(lever)
+        asks(lever)
     scaled = commands.add_parser("scale", help="have so many processes of a launch, until its entry changes")
     scaled.add_argument("name", metavar="BACKEND")
     scaled.add_argument("replicas", type=int, metavar="N", help="how many")
-    _asks(scaled)
+    asks(scaled)
     for name, does in _PINS.items():
         pinned = commands.add_parser(name, help=does)
         pinned.add_argument("name", metavar="NAME", help="of a model, a route or a backend")
-        _asks(pinned)
+        asks(pinned)
 
 
 def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -282,7 +293,7 @@ def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     live.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks; default: 1")
     live.add_argument("--once", action="store_true", help="print one frame, and end")
-    _asks(live)
+    asks(live)
 
 
 def _seconds(text: str) -> float:
@@ -305,30 +316,3 @@ _PINS = {
     "pin": "keep a model loaded, until its entry changes",
     "unpin": "let a model leave again, also one that router.yaml has pinned",
 }
-
-
-def _asks(described: argparse.ArgumentParser) -> None:
-    """Add what each command takes that asks a running router."""
-    _takes_file(described)
-    described.add_argument("--url", metavar="URL", help="where the router is; default: ROUTER_URL, or as the file says")
-    described.add_argument(
-        "--key",
-        metavar="KEY",
-        help="an admin key; default: ROUTER_ADMIN_KEY, or the first of auth.admin_keys in the file",
-    )
-    described.add_argument(
-        "--ca",
-        metavar="FILE",
-        help="with an https --url: the certificate of its CA, or its own; default: ROUTER_CA, or those of this system",
-    )
-    described.add_argument("--json", action="store_true", help="print all of it, for programs")
-    described.epilog = described.epilog or (
-        "Exit code: 0; 1 where the router couldn't do it; 2 where no router answers, or it doesn't take the key."
-    )
-
-
-def _takes_file(described: argparse.ArgumentParser, default: Path | str = argparse.SUPPRESS) -> None:
-    """Add the option that names router.yaml; given behind a command, it replaces the one before it."""
-    described.add_argument(
-        "--config", type=Path, default=default, metavar="FILE", help="default: router.yaml, in this folder"
-    )

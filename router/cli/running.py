@@ -85,7 +85,7 @@ class Running:
                 self.stops = answer.ok and answer.headers.get("x-router-state") == "stopping"
                 return _read(endpoint.tells, answer.status, await answer.read(), self._url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _nobody(self._url, error, self._pinned) from None
+            raise nobody(self._url, error, self._pinned) from None
 
     async def follow(
         self, endpoint: Endpoint[Any, Any, T], *, after: int | None = None, **fields: str | int
@@ -112,7 +112,7 @@ class Running:
                             yield told
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 if lost == TRIES or after is None:
-                    raise _nobody(self._url, error, self._pinned) from None
+                    raise nobody(self._url, error, self._pinned) from None
             lost += 1
             await asyncio.sleep(min(lost, 5))
 
@@ -121,7 +121,8 @@ class NoRouterError(CommandError):
     """No router answers there."""
 
 
-def _nobody(url: str, error: Exception, pinned: str) -> CommandError:
+def nobody(url: str, error: Exception, pinned: str) -> CommandError:
+    """Say why a router can't be asked; `pinned` is the file with the one certificate that it has to show."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError) and pinned:
         why = f"it shows another certificate than that of {pinned}: its log says why it didn't take this one"
         return CommandError(f"{url}: {why}", BAD_START)
@@ -144,8 +145,8 @@ def ask(options: argparse.Namespace, do: Callable[[Running], Awaitable[R]]) -> R
     async def ask_it() -> R:
         url, key = address(options)
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        trusted, file = _trusted(options) if url.startswith("https:") else (True, "")
-        connector = aiohttp.TCPConnector(ssl=trusted)
+        trust, file = trusted(options) if url.startswith("https:") else (True, "")
+        connector = aiohttp.TCPConnector(ssl=trust)
         async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
             router = Running(session, url, file)
             found = await do(router)
@@ -251,7 +252,7 @@ def _where(options: argparse.Namespace) -> str | None:
     return os.environ.get("ROUTER_URL") if options.url is None else options.url
 
 
-def _trusted(options: argparse.Namespace) -> tuple[ssl.SSLContext, str]:
+def trusted(options: argparse.Namespace) -> tuple[ssl.SSLContext, str]:
     """Say which certificate a router must show; and its file, if it is that one alone. Raises CommandError.
 
     One that is found by router.yaml shows the certificate of the file that stands there, whatever names and dates it

@@ -18,7 +18,7 @@ from launchers.described import Described
 from launchers.engines import ENGINES
 from launchers.engines import Engine as Launchable
 from launchers.scan.reading import Read, read
-from launchers.scan.walk import TOO_LONG, Walk
+from launchers.scan.walk import TOO_LONG, Candidate, Walk
 from launchers.weights import hub_cache, weights
 from profiles import Facts, ProfileError, detect, load_profiles
 from profiles.detect import gibibytes
@@ -110,6 +110,11 @@ def scan(
             walk.cut = TOO_LONG
             break
     return Scan(tuple(_Judge(machine, in_time, taken).judged(found)), walk.cut)
+
+
+def judge(candidate: Candidate, machine: Machine, taken: Iterable[str] = ()) -> Model:
+    """Tell of one model what a search tells of each. Raises ProfileError."""
+    return _Judge(machine, lambda: True, taken).judged([read(candidate)])[0]
 
 
 class _Judge:

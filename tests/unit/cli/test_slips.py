@@ -10,7 +10,7 @@ START = "the router starts without one: python -m router --config router.yaml"
 
 ALL = (
     "doctor, check, schema, plan, ps, load, unload, status, requests, usage, keys, cancel, explain, logs, events, top, "
-    "restart, drain, undrain, scale, pin, unpin, models, init, import, key and service"
+    "restart, drain, undrain, scale, pin, unpin, models, init, import, pull, run, connect, key and service"
 )
 
 

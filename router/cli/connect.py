@@ -1,0 +1,71 @@
+"""`connect`: say what a program needs to be told of this router, or start it so."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from launchers.files import FOR_US_ALONE
+from router.cli.client import Client
+from router.cli.exits import BAD_START, CommandError, printed
+from router.cli.recipes import NONE, RECIPES, VARIABLE, Recipe, Told
+from router.telemetry.logs import printable
+
+PROGRAMS: Final = {
+    "claude": "npm install -g @anthropic-ai/claude-code", "codex": "npm install -g @openai/codex",
+    "opencode": "npm install -g opencode-ai", "aider": "pip install aider-chat", "open-webui": "pip install open-webui",
+    "cn": "npm install -g @continuedev/cli",
+}  # fmt: skip
+"""What installs each program."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Say it, or start the program. Raises ConfigError and CommandError."""
+    if options.rest and not options.exec:
+        raise CommandError(f"{options.rest[0]}: what stands behind the program's name is for --exec", BAD_START)
+    client = Client.of(options)
+    there = [each.id for each in client.models()]
+    model = options.model or next(iter(there), "")
+    if model not in there:
+        what = f"no {model}: it has {', '.join(there)}" if there else "no models yet"
+        raise CommandError(printable(f"the router at {client.url} has {what}"), BAD_START)
+    # Clients may write a key to disk, and screens are looked at: it is named, not shown.
+    is_shown = options.exec or options.show_key
+    shown = NONE if not client.key else client.key if is_shown else f"${VARIABLE}"
+    recipe = RECIPES[options.client](Told(client.url, model, shown, bool(client.key)))
+    if options.exec:
+        _start(recipe, options.rest)
+    others = ", ".join(printable(each) for each in there if each != model)
+    said = [f"# its other models: {others}"] if others else []
+    if client.key and not options.show_key and VARIABLE not in os.environ:
+        said.append(f"# {VARIABLE} has to be the key; --show-key writes it out")
+    return printed("\n".join([*said, *recipe.lines()]))
+
+
+def _start(recipe: Recipe, rest: list[str]) -> None:
+    """Become the program. Raises CommandError where it isn't there."""
+    name = recipe.command[0]
+    program = shutil.which(name)
+    if program is None:
+        raise CommandError(f"{name} isn't installed: {PROGRAMS[name]}", BAD_START)
+    arguments = [*recipe.arguments, *([_written(recipe.written)] if recipe.written else [])]
+    sys.stdout.flush()
+    try:
+        os.execve(program, [*recipe.command, *arguments, *rest], {**os.environ, **recipe.env, **recipe.more})  # noqa: S606  (a person has asked for it)
+    except OSError as error:
+        raise CommandError(f"{program} can't be started: {error.strerror or error}", BAD_START) from None
+
+
+def _written(text: str) -> str:
+    """Keep what a program is told in a file of ours, which its own settings don't notice; give its place."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "router"
+    place = folder / "continue.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(place, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, FOR_US_ALONE)) as file:
+            file.write(text)
+    except OSError as error:
+        raise CommandError(f"{place} can't be written: {error.strerror or error}", BAD_START) from None
+    return str(place)

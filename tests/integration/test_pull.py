@@ -1,0 +1,223 @@
+"""`pull` before a hub: what it chooses, says, refuses, fetches, and offers for router.yaml."""
+
+import asyncio
+import shutil
+import signal
+import sys
+from collections import namedtuple
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from router.cli.main import main
+from router.config import load
+from router.hub import fetching
+from scripts import make_demo_model
+from tests.fakes.hub import COMMIT, FakeHub
+from tests.models import GIB
+from tests.running import REPOSITORY, eventually
+
+DEMO = "org/demo-GGUF"
+Command = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture(scope="session")
+def demo() -> dict[str, bytes]:
+    """Give the demo model's files."""
+    return {str(name): content for name, content in make_demo_model.build_files().items()}
+
+
+@pytest_asyncio.fixture
+async def hub(demo, tmp_path, monkeypatch) -> AsyncIterator[FakeHub]:
+    """Give a hub, which the environment names, with the demo model in three quantisations, and in safetensors."""
+    gguf = demo["demo.gguf"]
+    for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # What is behind the weights is nobody's.
+    quantisations = {f"demo-{what}.gguf": gguf + what.encode() for what in ("Q4_K_M", "Q8_0", "F16")}
+    plain = {name: content for name, content in demo.items() if not name.endswith(".gguf")} | {"demo.bin": b""}
+    async with FakeHub({DEMO: quantisations, "org/demo": plain}) as fake:
+        monkeypatch.setenv("HF_ENDPOINT", fake.url)
+        yield fake
+
+
+@pytest.fixture
+def command(capsys) -> Command:
+    """Give a function that runs a command beside the hub: its exit code, and what it says."""
+
+    async def run(*words: str) -> tuple[int, str, str]:
+        code = await asyncio.to_thread(main, words)
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    return run
+
+
+def cached(tmp_path: Path, name: str = DEMO) -> Path:
+    return tmp_path / f"home/.cache/huggingface/hub/models--{name.replace('/', '--')}/snapshots/{COMMIT}"
+
+
+async def test_a_model_is_fetched(hub, command, tmp_path, demo):
+    """The usual quantisation, into the hub's cache; its entry is printed, and is one that router.yaml takes."""
+    code, out, err = await command("pull", DEMO)
+    assert code == 0, err
+    assert err.startswith(f"{DEMO}, Q4_K_M:\nFILE                   SIZE\ndemo-Q4_K_M.gguf  682.4 KiB\n")
+    assert "\nIt fits this machine, in llama_" in err
+    place = cached(tmp_path) / "demo-Q4_K_M.gguf"
+    assert place.read_bytes() == demo["demo.gguf"] + b"Q4_K_M"
+    assert [each.name for each in place.parent.iterdir()] == [place.name]
+    assert (place.parents[2] / "refs/main").read_text() == COMMIT
+    assert out.startswith("# for router.yaml, below `backends:`; --write adds it there\n")
+    (tmp_path / "work/router.yaml").write_text("backends:\n" + out)
+    (backend,) = load(Path("router.yaml"), {}).config.backends
+    assert backend.name == "demo"
+    assert backend.launch is not None
+    assert backend.launch.model == str(place)
+    asked = len(hub.ranges)
+    code, out, err = await command("pull", f"{DEMO}:Q4_K_M")
+    assert (code, out) == (0, "router.yaml has it already, as demo.\n")
+    assert "is here" in err
+    assert len(hub.ranges) == asked
+
+
+@pytest.mark.usefixtures("hub")
+async def test_an_entry_is_written(command):
+    """Into a router.yaml that is there, or into a new one; `check` takes both."""
+    code, out, err = await command("pull", f"{DEMO}:q8_0", "--write")
+    assert (code, out) == (0, "router.yaml is written, with demo. Start it: python -m router --config router.yaml\n"), (
+        err
+    )
+    assert (await command("check"))[0] == 0
+    code, out, _ = await command("pull", f"{DEMO}:F16", "--write")
+    assert (code, out) == (0, "router.yaml has them now: demo-f16. What it was is in router.yaml.bak.\n")
+    assert (await command("check"))[0] == 0
+    assert [each.name for each in load(Path("router.yaml"), {}).config.backends] == ["demo", "demo-f16"]
+
+
+async def test_a_file_with_mistakes_is_said_before(hub, command, tmp_path):
+    """Not after gigabytes have come."""
+    (tmp_path / "work/router.yaml").write_text("backends: 7\n")
+    code, _, err = await command("pull", DEMO, "--write")
+    assert (code, "backends" in err, hub.asked) == (2, True, [])
+
+
+@pytest.mark.usefixtures("hub")
+async def test_safetensors_for_an_engine_that_reads_them(command, tmp_path):
+    """With all that describes them; what mlx or vllm are told is the hub's name."""
+    code, out, err = await command("pull", "org/demo")
+    if code == 2:
+        assert "which isn't installed" in err
+        return
+    assert "model: org/demo\n" in out
+    names = {each.name for each in cached(tmp_path, "org/demo").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert not {"demo.bin", "demo.gguf"} & names
+
+
+async def test_a_connection_that_is_cut_on_the_way(hub, command, tmp_path, demo, monkeypatch):
+    """It is said, and goes on; so it does with the next command, where this one gives up."""
+    monkeypatch.setattr(fetching, "LONGEST", 0.0)
+    hub.cuts = [1, 100_000] + [0] * 6
+    code, out, err = await command("pull", DEMO)
+    assert (code, out) == (1, "")
+    assert err.count("demo-Q4_K_M.gguf: the connection was cut; on it goes\n") >= 5
+    assert err.endswith("demo-Q4_K_M.gguf: the connection was cut; what came of it is kept\n")
+    code, _, err = await command("pull", DEMO)
+    assert code == 0, err
+    assert (cached(tmp_path) / "demo-Q4_K_M.gguf").read_bytes() == demo["demo.gguf"] + b"Q4_K_M"
+
+
+async def test_a_wrong_checksum_is_an_error(hub, command, tmp_path):
+    """The header is read before: so the next answers are wrong, too."""
+    hub.flips = 3
+    code, out, err = await command("pull", DEMO)
+    assert (code, out) == (1, "")
+    assert "what came isn't what the hub has" in err
+    assert not (cached(tmp_path) / "demo-Q4_K_M.gguf").exists()
+
+
+async def test_another_host_is_an_error(hub, command):
+    hub.elsewhere = hub.elsewhere.replace("127.0.0.1", "localhost")
+    code, out, err = await command("pull", DEMO)
+    assert (code, out) == (2, "")
+    assert "the hub sends on to another host, localhost, which is not followed" in err
+    assert (await command("pull", DEMO, "--cdn", "localhost"))[0] == 0
+
+
+@pytest.mark.usefixtures("hub")
+async def test_a_disk_without_room(command, monkeypatch):
+    """It is said before anything is fetched but headers."""
+    usage = namedtuple("usage", "total used free")  # noqa: PYI024
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(GIB, GIB, 100 << 20))
+    code, out, err = await command("pull", DEMO)
+    assert (code, out) == (2, "")
+    assert "682.4 KiB would be fetched into " in err
+    assert "where 100 MiB are free, of which 512 MiB stay so: make room, or set HF_HOME" in err
+
+
+@pytest.mark.usefixtures("hub")
+async def test_a_model_that_does_not_fit(command, tmp_path):
+    """A person is asked, and where there is none, nothing is fetched; smaller ones are named."""
+    (tmp_path / "work/router.yaml").write_text(
+        "memory: {limit: {ram: 64MiB}}\nbackends:\n  - url: http://127.0.0.1:1\n"
+    )
+    code, out, err = await command("pull", DEMO)
+    assert (code, out) == (1, "")
+    assert "It doesn't fit here: " in err
+    assert err.endswith("nothing was fetched; --yes fetches it all the same\n")
+    code, out, err = await command("pull", DEMO, "--yes")
+    assert code == 0
+    assert "  # - name: demo\n" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["qwen"], 2, "'qwen' is no model of the hub: write ORG/NAME"),
+        (["no/body"], 2, "has no model no/body, or not for everybody"),
+        ([f"{DEMO}:Q5_0"], 2, f"{DEMO} has no Q5_0. It has "),
+        (["org/demo:Q4_0"], 2, "org/demo has no GGUF files, and so no Q4_0: say org/demo"),
+        (["org/nothing"], 2, "org/nothing has no model that an engine here reads"),
+        (["org/gated"], 2, "is for those alone who have accepted its terms"),
+        (["org/broken"], 2, "was fetched, but can't be used"),
+    ],
+)
+async def test_what_comes_to_nothing(hub, command, words, code, said):
+    hub.repositories |= {"org/nothing": {"README.md": b"x"}, "org/gated": {}, "org/broken": {"b.gguf": b"GGUF"}}
+    hub.gated = {"org/gated"}
+    if words == ["org/broken"]:
+        code = 1
+    got, out, err = await command("pull", *words)
+    assert (got, out) == (code, "")
+    assert said in err
+
+
+async def test_the_environment_is_wrong(hub, command, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "nowhere")
+    assert "HF_ENDPOINT is 'nowhere'" in (await command("pull", DEMO))[2]
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("HF_HOME", "/dev/null")
+    code, _, err = await command("pull", DEMO)
+    assert (code, "can't be" in err) == (2, True)
+
+
+async def test_ctrl_c(hub, tmp_path):
+    """What came is kept, and the sentence says how it goes on."""
+    hub.holds, hub.passes = asyncio.Event(), 1
+    blobs = cached(tmp_path).parents[1] / "blobs"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "router", "pull", DEMO, "--config", str(tmp_path / "router.yaml"),
+        cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    await eventually(lambda: [each for each in blobs.glob("*.incomplete") if each.stat().st_size])
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (130, b"")
+    assert err.decode().endswith(f"What came of it is kept: `pull {DEMO}` goes on with it.\n")
+    assert [each.suffix for each in blobs.iterdir()] == [".incomplete"]
