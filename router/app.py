@@ -229,12 +229,13 @@ class App:
         self.overrides = overrides
         self.fleet.hold({each.backend: each.by for each in overrides.drained})
 
-    async def drain(self, name: str, entry: str, by: str | None) -> None:
-        """Send a backend of an entry nothing more, as this admin wants it; None: send it requests again."""
+    async def drain(self, name: str, by: str | None) -> None:
+        """Send a backend nothing more, as this admin wants it; None: send it requests again."""
         async with self._changing:
+            entry = self.fleet.entry_of(name)
             if by is None:
                 self._lay(self.overrides.undrain(name))
-            elif name in self.fleet.members:  # it was not taken out meanwhile
+            elif entry is not None:  # it was not taken out meanwhile
                 self._lay(self.overrides.drain(entry, name, by, time.time()))
 
     async def preview(self, config: Config) -> list[Step]:

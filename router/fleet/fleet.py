@@ -112,6 +112,11 @@ class Fleet:
         """The members by their names, without those that are ending."""
         return self._life.members
 
+    def entry_of(self, name: str) -> str | None:
+        """Name the entry of router.yaml that a member is of; None: it isn't there."""
+        member = self.members.get(name)
+        return None if member is None else member.planned.config.name
+
     @property
     def pids(self) -> dict[str, int]:
         """The process of each member that has one, by the member's name."""

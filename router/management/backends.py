@@ -72,12 +72,11 @@ class Backends:
 
     async def _hold(self, name: str, admin: Admin, *, on: bool) -> BackendsTold:
         """Drain a backend, or let it have requests again: here, and what is a peer's there, too, for everybody."""
-        peer = self._elsewhere.peer(name)
-        if peer is None:
-            await self._hold_here(name, member_of(self._fleet, name).planned.config.name, admin, on=on)
+        if self._elsewhere.peer(name) is None:
+            await self._hold_here(member_of(self._fleet, name).name, admin, on=on)
             return await self._told(name)
         if is_here := name in self._fleet.members:
-            await self._hold_here(name, peer, admin, on=on)
+            await self._hold_here(name, admin, on=on)
         if is_here and not self._elsewhere.is_managed(name):
             return await self._told(name)
         try:
@@ -88,10 +87,10 @@ class Backends:
             raise
         return await self._told(name) if is_here else there
 
-    async def _hold_here(self, name: str, entry: str, admin: Admin, *, on: bool) -> None:
+    async def _hold_here(self, name: str, admin: Admin, *, on: bool) -> None:
         if on != any(each.backend == name for each in self._router.overrides.drained):
             log.info(f"admin: {'drains' if on else 'undrains'} {name}", by=admin.name)
-            await self._router.drain(name, entry, admin.name if on else None)
+            await self._router.drain(name, admin.name if on else None)
 
     async def _told(self, *names: str) -> BackendsTold:
         return BackendsTold(backends=tuple(each for each in await self._describe() if each.name in names))

@@ -47,8 +47,8 @@ class Levers(Protocol):
     async def override(self, backends: Collection[str], key: Key, value: int, by: str) -> None:
         """Change a key of launches without touching the file; `by` is the admin's name. Raises StartError."""
 
-    async def drain(self, name: str, entry: str, by: str | None) -> None:
-        """Send a backend of an entry nothing more, as this admin wants it; None: send it requests again."""
+    async def drain(self, name: str, by: str | None) -> None:
+        """Send a backend nothing more, as this admin wants it; None: send it requests again."""
 
     async def restart(self, name: str) -> None:
         """Start an engine afresh, by its backend's name."""
