@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from router.service.notify import TO_STOP
+
 MARK: Final = "Written by `router service install`"
 """Stands in each file that is ours: others aren't replaced, and aren't removed."""
 
 MOST_FILES: Final = 65536
 """Open files: each stream needs two."""
-
-TO_END: Final = 30.0
-"""Seconds that a stop may take beside `drain_timeout`: engines have 10 to end, and then their memory is freed."""
 
 WATCHED: Final = 120
 """Seconds without a sign of life after which systemd starts the router anew. A busy machine's worst is some seconds."""
@@ -58,7 +57,7 @@ class Service:
     @property
     def stops_within(self) -> int:
         """Seconds that its stop may take."""
-        return int(self.drain_timeout + TO_END)
+        return int(self.drain_timeout + TO_STOP)
 
 
 def unit(service: Service) -> str:
