@@ -14,6 +14,9 @@ import msgspec
 
 MODEL: Final = "application/vnd.ollama.image.model"
 PROJECTOR: Final = "application/vnd.ollama.image.projector"
+ADAPTER: Final = "application/vnd.ollama.image.adapter"
+PARAMS: Final = "application/vnd.ollama.image.params"
+SYSTEM: Final = "application/vnd.ollama.image.system"
 
 _HOST, _LIBRARY, _LATEST = "registry.ollama.ai", "library", "latest"
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
@@ -42,14 +45,21 @@ class Named:
 def blobs_of(manifest: bytes) -> Named | str:
     """Give the names of the blobs that a manifest means, or the reason why it means no model."""
     try:
-        layers = _decode(manifest).layers
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return "this is no manifest of Ollama's"
-    found = {layer.mediaType: match[1] for layer in layers if (match := _DIGEST.fullmatch(layer.digest))}
+        found = layers_of(manifest)
+    except ValueError as error:
+        return str(error)
     if MODEL not in found:
         return "Ollama has it in a form of its own, or elsewhere: no GGUF file is in its store"
-    projector = found.get(PROJECTOR)
-    return Named(f"sha256-{found[MODEL]}", f"sha256-{projector}" if projector else None)
+    return Named(found[MODEL], found.get(PROJECTOR))
+
+
+def layers_of(manifest: bytes) -> dict[str, str]:
+    """Give the names of a manifest's blobs, by what they are. Raises ValueError if it is none."""
+    try:
+        layers = _decode(manifest).layers
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise ValueError("this is no manifest of Ollama's") from None
+    return {layer.mediaType: f"sha256-{match[1]}" for layer in layers if (match := _DIGEST.fullmatch(layer.digest))}
 
 
 def name_of(parts: tuple[str, ...]) -> str:

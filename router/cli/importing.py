@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 from launchers.files import read_ordinary
+from profiles import ProfileError
 from router.cli.exits import BAD_START, CommandError, printed
 from router.config import ConfigError
 from router.config.reading.files import read
 from router.config.replacing import BACKUP, ReplaceError, replace
-from router.importing import accepting
+from router.importing import accepting, stores
 from router.importing.imported import Imported
 from router.importing.recognising import imported
 from router.importing.writing import told
@@ -38,8 +39,17 @@ def run(options: argparse.Namespace) -> int:
 
 def _found(options: argparse.Namespace) -> Imported:
     """Read what the command line names. Raises ConfigError and CommandError."""
+    if (options.file is not None) + options.ollama + options.lmstudio != 1:
+        raise CommandError("name one: the file of another program, --ollama or --lmstudio", BAD_START)
     if options.file is None:
-        raise CommandError("name the file of another program", BAD_START)
+        folder = (options.output or Path("router.yaml")).absolute().parent
+        reading = stores.of_ollama if options.ollama else stores.of_lm_studio
+        try:
+            return reading(folder, os.environ, Path.home())
+        except stores.NoStoreError as error:
+            raise CommandError(printable(str(error)), BAD_START) from None
+        except ProfileError as error:
+            raise CommandError(f"profile: {error}", BAD_START) from None
     path: Path = options.file
     found = imported(read(path), str(path))
     if found is None:

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         f"       {name} plan --config NEW [--running FILE]\n       {name} schema\n"
         f"       {name} ps [--json]\n       {name} load NAME...\n       {name} unload NAME...|--all\n"
         f"       {name} models --scan [FOLDER...] [--write] [--json]\n       {name} init [--force]\n"
-        f"       {name} import FILE [--output FILE] [--force]\n"
+        f"       {name} import FILE|--ollama|--lmstudio [--output FILE] [--force]\n"
         f"       {name} pull ORG/NAME[:QUANT] [--write]\n       {name} run MODEL [--prompt TEXT]\n"
         f"       {name} connect {{{','.join(CLIENTS)}}} [--exec]\n"
         f"       {name} key new --name NAME [--admin]\n"
@@ -196,13 +196,16 @@ def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     read = commands.add_parser(
         "import",
         help="make a router.yaml of another program's configuration",
-        description="Make a router.yaml of a configuration of llama-swap or LiteLLM: an entry for each thing, and a "
-        "list of what can't be carried over, and why. Starts nothing, and asks nobody.",
+        description="Make a router.yaml of a configuration of llama-swap, of LiteLLM or of llama.cpp's presets, or of "
+        "the models that Ollama or LM Studio has: an entry for each thing, and a list of what can't be carried over, "
+        "and why. Starts nothing, and asks nobody.",
         epilog="Exit code: 0, or 2 where the file can't be used, or a router.yaml is there already.",
     )
     # A module can't be called `import`.
     read.set_defaults(command="importing")
-    read.add_argument("file", type=Path, metavar="FILE", help="of another program")
+    read.add_argument("file", nargs="?", type=Path, metavar="FILE", help="of another program")
+    read.add_argument("--ollama", action="store_true", help="instead of a file: the models of Ollama's store")
+    read.add_argument("--lmstudio", action="store_true", help="instead of a file: the models of LM Studio's folder")
     read.add_argument("--output", type=Path, metavar="FILE", help="write it there; without it, print it")
     read.add_argument("--force", action="store_true", help="replace a file that is there; it stays beside as .bak")
 

@@ -159,7 +159,8 @@ def _list(before: str, items: Iterable[str]) -> Iterator[str]:
 def inline(value: Value) -> str:
     """Write a value on one line."""
     if isinstance(value, str):
-        return quoted(value)
+        # As JSON in an argument.
+        return f"'{value}'" if '"' in value and "'" not in value and value.isprintable() else quoted(value)
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, Mapping):

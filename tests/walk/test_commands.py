@@ -1,5 +1,7 @@
 """Each command in README.md and docs, word for word: what can run offline, is run; what can't, is there."""
 
+import hashlib
+import json
 import os
 import re
 import signal
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from launchers.scan.ollama import MODEL
 from router.cli.main import main
 from router.cli.options import parse, parser
 from tests.running import REPOSITORY
@@ -131,14 +134,34 @@ def find_models(command: str, name: str, folder: Path) -> None:
 
 FOREIGN = {
     "llama-swap.yaml": "models:\n  qwen: {cmd: 'llama-server --port ${PORT} -m qwen.gguf', ttl: 300}\n",
+    "config.yaml": "model_list:\n- {model_name: qwen, litellm_params: {model: openai/x, api_base: 'http://a/v1'}}\n",
+    "models.ini": "[qwen]\nmodel = qwen.gguf\n",
 }
 """Files of other programs that commands name, so that they are there."""
+
+
+def keep_models(folder: Path) -> None:
+    """Put a model where Ollama and LM Studio keep theirs."""
+    model = (REPOSITORY / "models/demo/demo.gguf").read_bytes()
+    digest = hashlib.sha256(model).hexdigest()
+    ollama = folder / ".ollama/models"
+    manifest = ollama / "manifests/registry.ollama.ai/library/qwen/latest"
+    for path, raw in (
+        (folder / ".lmstudio/models/org/qwen-GGUF/qwen-Q8_0.gguf", model),
+        (ollama / "blobs" / f"sha256-{digest}", model),
+        (manifest, json.dumps({"layers": [{"mediaType": MODEL, "digest": f"sha256:{digest}"}]}).encode()),
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(raw)
 
 
 def import_a_file(command: str, words: list[str], folder: Path) -> None:
     """Run a command that reads another program's file."""
     (folder / "url").write_text(ADDRESS)
-    (folder / words[0]).write_text(FOREIGN.get(words[0], ""))
+    if words[0] in FOREIGN:
+        (folder / words[0]).write_text(FOREIGN[words[0]])
+    else:
+        keep_models(folder)
     said = run(command, folder)
     assert "qwen" in said + (folder / "router.yaml").read_text() if "--output" in words else "qwen" in said
 

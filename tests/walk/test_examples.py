@@ -26,6 +26,7 @@ FOREIGN = {
     "models:": "this is a configuration of llama-swap",
     "model_list:": "this is a configuration of LiteLLM",
     "FROM ": "this is a configuration of Ollama",
+    "[*]": "these are presets of llama.cpp's server",
 }
 """How examples of other programs' files begin, and what `check` says of them."""
 

@@ -10,6 +10,7 @@ from router.config.reading import places
 LLAMA_SWAP = "healthCheckTimeout: 60\nmodels:\n  qwen:\n    cmd: llama-server --port ${PORT} -m q.gguf\n    ttl: 60\n"
 LITELLM = "model_list:\n  - model_name: gpt\n    litellm_params: {model: openai/x, api_key: os.environ/KEY}\n"
 MODELFILE = "# mine\nFROM llama3.2\nPARAMETER temperature 1\nSYSTEM You are Mario: a plumber.\n"
+PRESETS = "; mine\nversion = 1\n\n[qwen]\nmodel = qwen.gguf\n"
 VARIABLES = "OLLAMA_HOST=0.0.0.0:11434\nOLLAMA_KEEP_ALIVE=24h\n"
 
 
@@ -22,6 +23,7 @@ VARIABLES = "OLLAMA_HOST=0.0.0.0:11434\nOLLAMA_KEEP_ALIVE=24h\n"
         ("general_settings: {master_key: sk-1234}\n", foreign.LITELLM, "1:1 general_settings"),
         (MODELFILE, foreign.OLLAMA, "1:1"),
         (VARIABLES, foreign.OLLAMA, "1:1"),
+        (PRESETS, foreign.LLAMA_PRESETS, "1:1"),
     ],
 )
 def test_a_file_of_another_program_is_one_problem(tmp_path, text, said, place):
@@ -40,7 +42,13 @@ def test_our_own_with_a_mistake_is_ours(text):
     assert foreign.of_data(places.parse(text.encode(), "f").data) == ("", "")
 
 
-@pytest.mark.parametrize("said", [foreign.LLAMA_SWAP, foreign.LITELLM, foreign.OLLAMA])
+def test_many_empty_lines_are_read_at_once(tmp_path):
+    """A pattern over all of them would take for ever."""
+    (tmp_path / "router.yaml").write_text("\n" * 1000 + "# ours\n" + "\n" * 1000 + "backends: [{url: 'http://a'}]\n")
+    assert load(tmp_path / "router.yaml", {}).config.backends
+
+
+@pytest.mark.parametrize("said", [foreign.LLAMA_SWAP, foreign.LITELLM, foreign.LLAMA_PRESETS, foreign.OLLAMA])
 def test_what_to_write_instead_can_be_used(said):
     """Each example in a message is a configuration, or an entry of `backends`."""
     for example in re.findall(r"`(backends: .*?|- .*?)`", said):
