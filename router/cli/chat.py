@@ -258,6 +258,8 @@ def talk(chat: Chat) -> int:
                 chat.ask(text)
         except KeyboardInterrupt:
             say("\n", sys.stderr)
+        except NobodyReadsError:
+            return 0
         except CommandError as error:
             say(f"{error}\n", sys.stderr)
             if error.code == UNPRINTED:

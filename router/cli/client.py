@@ -17,7 +17,6 @@ from router.telemetry.logs import printable
 
 Message = dict[str, str]
 
-MOST_BODY: Final = 16 << 20
 SILENT: Final = 120.0
 """Seconds without a byte after which an answer is given up: the router sends a comment each few seconds."""
 
@@ -59,22 +58,26 @@ class Client:
 
     def models(self) -> list[Model]:
         """List its models, those first that take text; NoRouterError if no router answers."""
-        return asyncio.run(self._models())
-
-    async def _models(self) -> list[Model]:
-        timeout = aiohttp.ClientTimeout(running.ANSWER_WITHIN, sock_connect=running.CONNECT_WITHIN)
         try:
-            async with self._session() as session, session.get(f"{self.url}/v1/models", timeout=timeout) as answer:
-                body = await answer.content.read(MOST_BODY)
-                if answer.status != 200:
-                    raise self._refused(answer.status, body)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise running.nobody(self.url, error, "") from None
-        try:
-            found = msgspec.json.decode(body, type=_Listed).data
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            found = msgspec.json.decode(self.text("/v1/models"), type=_Listed).data
+        except msgspec.MsgspecError:
             raise CommandError(f"what answers at {self.url} is no router", BAD_START) from None
         return sorted(found, key=lambda each: "embeddings" in each.capabilities)
+
+    def text(self, path: str) -> str:
+        """Give what it answers at a path; NoRouterError if no router answers."""
+        return asyncio.run(self._text(path))
+
+    async def _text(self, path: str) -> str:
+        timeout = aiohttp.ClientTimeout(running.ANSWER_WITHIN, sock_connect=running.CONNECT_WITHIN)
+        try:
+            async with self._session() as session, session.get(self.url + path, timeout=timeout) as answer:
+                body = await answer.read()
+                if answer.status != 200:
+                    raise self._refused(answer.status, body)
+                return body.decode(errors="replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise running.nobody(self.url, error, "") from None
 
     async def answer(self, model: str, messages: Sequence[Message]) -> AsyncGenerator[Piece, None]:
         """Ask a model; give its answer as it comes."""
@@ -86,7 +89,7 @@ class Client:
                 session.post(f"{self.url}/v1/chat/completions", json=ask, timeout=timeout) as answer,
             ):
                 if answer.status != 200:
-                    raise self._refused(answer.status, await answer.content.read(MOST_BODY))
+                    raise self._refused(answer.status, await answer.read())
                 async for line in _lines(answer.content):
                     for piece in pieces(line):
                         yield piece

@@ -10,7 +10,7 @@ from typing import Final
 from launchers.files import FOR_US_ALONE
 from router.cli.client import Client
 from router.cli.exits import BAD_START, CommandError, printed
-from router.cli.recipes import NONE, RECIPES, VARIABLE, Recipe, Told
+from router.cli.recipes import FILE, NONE, RECIPES, VARIABLE, Recipe, Told
 from router.telemetry.logs import printable
 
 PROGRAMS: Final = {
@@ -34,9 +34,9 @@ def run(options: argparse.Namespace) -> int:
     # Clients may write a key to disk, and screens are looked at: it is named, not shown.
     is_shown = options.exec or options.show_key
     shown = NONE if not client.key else client.key if is_shown else f"${VARIABLE}"
-    recipe = RECIPES[options.client](Told(client.url, model, shown, bool(client.key)))
+    recipe = RECIPES[options.client](Told(client.url, model, shown, bool(client.key), str(Path.home())))
     if options.exec:
-        _start(recipe, options.rest)
+        _start(recipe, client, options)
     others = ", ".join(printable(each) for each in there if each != model)
     said = [f"# its other models: {others}"] if others else []
     if client.key and not options.show_key and VARIABLE not in os.environ:
@@ -44,24 +44,29 @@ def run(options: argparse.Namespace) -> int:
     return printed("\n".join([*said, *recipe.lines()]))
 
 
-def _start(recipe: Recipe, rest: list[str]) -> None:
+def _start(recipe: Recipe, client: Client, options: argparse.Namespace) -> None:
     """Become the program. Raises CommandError where it isn't there."""
     name = recipe.command[0]
     program = shutil.which(name)
     if program is None:
         raise CommandError(f"{name} isn't installed: {PROGRAMS[name]}", BAD_START)
-    arguments = [*recipe.arguments, *([_written(recipe.written)] if recipe.written else [])]
+    arguments = list(recipe.arguments)
+    if recipe.written:
+        text = client.text(recipe.written) if recipe.written.startswith("/") else recipe.written
+        place = _written(options.client, text)
+        arguments = [each.replace(FILE, place) for each in arguments]
+    env = {**os.environ, **recipe.env, **recipe.more}
     sys.stdout.flush()
     try:
-        os.execve(program, [*recipe.command, *arguments, *rest], {**os.environ, **recipe.env, **recipe.more})  # noqa: S606  (a person has asked for it)
+        os.execve(program, [*recipe.command, *arguments, *options.rest], env)  # noqa: S606  (a person has asked for it)
     except OSError as error:
         raise CommandError(f"{program} can't be started: {error.strerror or error}", BAD_START) from None
 
 
-def _written(text: str) -> str:
+def _written(name: str, text: str) -> str:
     """Keep what a program is told in a file of ours, which its own settings don't notice; give its place."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "router"
-    place = folder / "continue.yaml"
+    place = folder / f"connect-{name}{'.json' if text.startswith('{') else '.yaml'}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(place, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, FOR_US_ALONE)) as file:

@@ -1,6 +1,7 @@
 """Starts a router of a command's own, with one model, at a free port; it ends with the command, however that ends."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,10 +37,12 @@ def started(entry: Entry) -> Iterator[str]:
         config, said = Path(folder) / "router.yaml", Path(folder) / "said"
         config.write_text(CONFIG + "".join(f"{line}\n" for line in entry.lines()), encoding="utf-8")
         command = [sys.executable, "-m", "router.cli.attended", "--config", str(config)]
-        # Ctrl-C ends an answer, not the router.
+        # What the environment says of router.yaml is meant for another one.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("ROUTER_")}
+        # Ctrl-C ends an answer, not the router: it gets a session of its own.
         with said.open("wb") as output:
             router = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, env=env
             )
         try:
             yield _address(router, Path(folder) / "logs" / NAME, said)

@@ -19,30 +19,37 @@ NONE: Final = "none"
 """The key where none is needed: many programs refuse to start without one."""
 
 
+FILE: Final = "{file}"
+"""Stands for the place of a file of ours in a program's arguments."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a program is told: where the router is, the model, and the key as it may be `shown`.
 
-    `is_secret`: there is a key.
+    `is_secret`: there is a key. `home` is the person's home folder.
     """
 
     url: str
     model: str
     shown: str = NONE
     is_secret: bool = False
+    home: str = "/home/me"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How a program is set up, and started.
 
-    `env` and `file` are for a person; `file` is a place and what belongs there. With `--exec` it gets `env`, `started`
-    with more variables and arguments in the place of the file, and then what a person adds.
+    A person is told of `file`, a place and what belongs there, and of `before`, a command that makes another file. With
+    `--exec` the program gets `more` variables and `arguments` instead: of these, FILE is a file of ours with `written`,
+    a text or what the router answers at a path.
     """
 
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     file: tuple[str, str] | None = None
+    before: str = ""
     more: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     written: str = ""
@@ -53,6 +60,7 @@ class Recipe:
         if self.file is not None:
             place, text = self.file
             found += [f"# in {place}:", *text.rstrip("\n").split("\n"), "", "# and then:"]
+            found += [self.before] if self.before else []
         found += [f"export {name}={_quoted(value)}" for name, value in self.env.items()]
         return [*found, shlex.join(self.command)]
 
@@ -77,15 +85,22 @@ def _claude(told: Told) -> Recipe:
 
 def _codex(told: Told) -> Recipe:
     top = {"model": told.model, "model_provider": "router"}
+    # It learns there how long the model's context is.
+    place, path = "/.codex/router-models.json", "/v1/models?client_version=0.171.0"
     provider = {"name": "router", "base_url": f"{told.url}/v1", "wire_api": "responses"}
     if told.is_secret:
         provider["env_key"] = VARIABLE
-    toml = [f"{key} = {json.dumps(value)}" for key, value in top.items()]
+    shown = top | {"model_catalog_json": told.home + place}
+    toml = [f"{key} = {json.dumps(value)}" for key, value in shown.items()]
     toml += ["", "[model_providers.router]", *(f"{key} = {json.dumps(value)}" for key, value in provider.items())]
     said = top | {f"model_providers.router.{key}": value for key, value in provider.items()}
-    arguments = [word for key, value in said.items() for word in ("-c", f"{key}={json.dumps(value)}")]
+    given = [f"{key}={json.dumps(value)}" for key, value in said.items()] + [f'model_catalog_json="{FILE}"']
+    arguments = tuple(word for each in given for word in ("-c", each))
+    key = f' -H "authorization: Bearer ${VARIABLE}"' if told.is_secret else ""
+    before = f"curl{key} {shlex.quote(told.url + path)} >~{place}"
     env = {VARIABLE: told.shown} if told.is_secret else {}
-    return Recipe(("codex",), env, ("~/.codex/config.toml", "\n".join(toml)), arguments=tuple(arguments))
+    file = ("~/.codex/config.toml", "\n".join(toml))
+    return Recipe(("codex",), env, file, before, arguments=arguments, written=path)
 
 
 def _opencode(told: Told) -> Recipe:
@@ -109,7 +124,7 @@ def _opencode(told: Told) -> Recipe:
         ("opencode",),
         {VARIABLE: told.shown} if told.is_secret else {},
         ("~/.config/opencode/opencode.json", text),
-        {"OPENCODE_CONFIG_CONTENT": text},
+        more={"OPENCODE_CONFIG_CONTENT": text},
     )
 
 
@@ -147,7 +162,7 @@ models:
     capabilities: [tool_use]
 """
     env = {VARIABLE: told.shown} if told.is_secret else {}
-    return Recipe(("cn",), env, ("~/.continue/config.yaml", text), arguments=("--config",), written=text)
+    return Recipe(("cn",), env, ("~/.continue/config.yaml", text), arguments=("--config", FILE), written=text)
 
 
 RECIPES: Final[Mapping[str, Callable[[Told], Recipe]]] = MappingProxyType({

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -108,7 +109,7 @@ class Hub:
             shown = dict(headers or {})
             if self._key and redirects.is_hub(self.url, url):
                 shown["authorization"] = f"Bearer {self._key}"
-            async with self._session.get(url, headers=shown, allow_redirects=False) as answer:
+            async with self._session.get(url, headers=shown, allow_redirects=False, proxy=_proxy(url)) as answer:
                 if answer.status not in {301, 302, 303, 307, 308}:
                     self._check(answer, url, name)
                     yield answer
@@ -157,7 +158,13 @@ class Hub:
 def session() -> aiohttp.ClientSession:
     """Open a session for a hub."""
     timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_WITHIN, sock_read=SILENT)
-    return aiohttp.ClientSession(timeout=timeout, trust_env=True, auto_decompress=True)
+    # Not `trust_env`: it would take passwords from ~/.netrc, and show those of its `default` wherever files lie.
+    return aiohttp.ClientSession(timeout=timeout)
+
+
+def _proxy(url: URL) -> str | None:
+    """Give the proxy that the environment, or this system, has for an address."""
+    return None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)
 
 
 def reason(error: Exception) -> str:

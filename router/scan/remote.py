@@ -53,7 +53,8 @@ async def previewed(hub: Hub, repository: Repository, choice: Choice, machine: M
     with tempfile.TemporaryDirectory(prefix="router-pull-") as folder:
         place = Path(folder)
         for each in choice.describing:
-            if each.name.endswith(".json"):
+            # config.json, and what shows whether it calls tools; a tokenizer has megabytes, and says nothing here.
+            if each.size <= HEADERS[0]:
                 _write(place, each, await _beginning(hub, repository, each, each.size))
         for each in (*choice.weights, *((choice.projector,) if choice.projector else ())):
             await _header(hub, repository, each, place)

@@ -127,9 +127,9 @@ async def test_a_program_is_started_so(start_router, fake, command, monkeypatch,
     assert "sk-secret" not in " ".join(arguments)
     assert environ["PATH"] == str(tmp_path)
     said = json.dumps([arguments, environ])
-    if client == "continue":
-        place = tmp_path / "home/.cache/router/continue.yaml"
-        assert str(place) in arguments
+    if client in {"codex", "continue"}:
+        (place,) = (tmp_path / "home/.cache/router").iterdir()
+        assert str(place) in " ".join(arguments)
         said += place.read_text()
         assert place.stat().st_mode & 0o077 == 0
     assert "sk-secret" in environ.values()

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 import yaml
 
-from router.cli.recipes import RECIPES, Told
+from router.cli.recipes import FILE, RECIPES, Told
 from tests.running import REPOSITORY
 
 URL = "http://127.0.0.1:8001"
@@ -33,6 +33,7 @@ def test_the_page_says_the_same(client):
     lines = [line.rstrip() for line in page.splitlines()]
     assert [line for line in (recipe.file or ("", ""))[1].splitlines() if line.rstrip() not in lines] == []
     assert " ".join(recipe.command) in page
+    assert recipe.before in page
     if recipe.file:
         assert recipe.file[0] in page
 
@@ -61,6 +62,6 @@ def test_files_have_the_models_name_as_it_is(name):
     told = tomllib.loads(codex.file[1])
     assert (told["model"], told["model_providers"]["router"]["base_url"]) == (name, f"{URL}/v1")
     given = tomllib.loads("\n".join(codex.arguments[1::2]))
-    assert given == told
+    assert given == {**told, "model_catalog_json": FILE}
     assert json.loads(opencode.more["OPENCODE_CONFIG_CONTENT"])["model"] == f"router/{name}"
     assert yaml.safe_load(cn.written)["models"][0]["model"] == name

@@ -76,6 +76,24 @@ async def test_a_hub_that_has_no_answer_now(downloads):
         await downloads.repository()
 
 
+async def test_a_netrc_is_nothing_to_it(downloads, tmp_path, monkeypatch):
+    """Its passwords would be shown instead of the token, or wherever files lie."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login a password b\ndefault login c password d\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    await downloads.fetch()
+    assert {key for *_, key in downloads.fake.asked} == {"Bearer secret", ""}
+
+
+async def test_a_proxy(downloads, monkeypatch):
+    """It is asked for what isn't here, unless that is to be asked directly."""
+    monkeypatch.setenv("http_proxy", downloads.fake.url)
+    hub = Hub(downloads.hub._session, URL("http://hub.example"))
+    assert (await hub.repository(NAME)).file("tiny.gguf") is not None
+    monkeypatch.setenv("no_proxy", "hub.example")
+    with pytest.raises(HubError, match="can't be asked"):
+        await hub.repository(NAME)
+
+
 @pytest.mark.parametrize(
     ("environ", "url"),
     [
