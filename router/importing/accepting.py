@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router.config import ConfigError, load
-from router.importing.writing import entry, inline, written
+from router.importing.writing import entry, inline, section, written
 from router.scan.entries import quoted
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from router.importing.imported import Entry, Imported, Route, Variable
 
 _FILE = Path("router.yaml")
+_BACKEND = 'backends: [{url: "http://127.0.0.1:1"}]'
 
 
 def accepted(imported: Imported) -> str:
@@ -30,12 +31,19 @@ def accepted(imported: Imported) -> str:
         if not each.reason and (why := _why_not(each, environ)):
             each.reason = why
             imported.leave(f"backend {each.name}", why, each.line)
+    for name, keys in [*imported.sections.items()]:
+        if why := _tried("\n".join([_BACKEND, *section(name, keys)]), environ):
+            imported.leave(name, why)
+            del imported.sections[name]
     served, complete = _served(imported)
     for name, route in [*imported.routes.items()]:
         lacking = [model for model in route.to if complete and model not in served]
         route.to = [model for model in route.to if model not in lacking]
         why = f"it leads to {', '.join(lacking)}, which no backend here serves" if lacking else ""
-        if lacking and route.to:
+        if name in served:
+            imported.leave(f"route {name}", "a model has this name, too", route.line)
+            del imported.routes[name]
+        elif lacking and route.to:
             imported.leave(f"route {name}", why, route.line)
         elif lacking or (why := _why_no_route(name, route, environ)):
             imported.leave(f"route {name}", why, route.line)

@@ -91,15 +91,18 @@ class Imported:
     entries: list[Entry] = field(default_factory=list)
     routes: dict[str, Route] = field(default_factory=dict)
     sections: dict[str, dict[str, Value]] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
+    noted: dict[LeftOut, None] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)
     advice: list[str] = field(default_factory=list)
 
     def leave(self, what: str, why: str, line: int = 0, *, is_lost: bool = True) -> None:
         """Note a setting that isn't carried over; once."""
-        left = LeftOut(what, why, line, is_lost)
-        if left not in self.left_out:
-            self.left_out.append(left)
+        self.noted[LeftOut(what, why, line, is_lost)] = None
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """Give all that isn't carried over."""
+        return list(self.noted)
 
     def refer(self, name: str, about: str, *, needed: bool = False, is_url: bool = False) -> str:
         """Give the reference to a variable, and note it. Unless it is `needed`, it may be missing: it is empty then."""
@@ -199,6 +202,11 @@ def texts(value: object) -> list[str]:
     """Give the texts of a list, or the one text; nothing of what is neither."""
     items = value if isinstance(value, list | tuple) else [value]
     return [str(each) for each in items if isinstance(each, str | int | float) and not isinstance(each, bool)]
+
+
+def listed(value: object) -> list[object]:
+    """Give the items of a list; of anything else, that alone, and of nothing, none."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def mapping(value: object) -> Mapping[str, Value]:

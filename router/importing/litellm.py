@@ -21,6 +21,7 @@ from router.importing.imported import (
     duration,
     hashed,
     is_true,
+    listed,
     mapping,
     number,
     texts,
@@ -98,9 +99,8 @@ class _Conversion:
         self._said = {name: mapping(source.data.get(name)) for name in _SECTIONS}
 
     def all(self) -> Imported:
-        items = self._source.data.get("model_list")
-        listed = items if isinstance(items, list) else []
-        deployments = [self._reading.deployment(index, mapping(each)) for index, each in enumerate(listed)]
+        items = listed(self._source.data.get("model_list"))
+        deployments = [self._reading.deployment(index, mapping(each)) for index, each in enumerate(items)]
         usable = [each for each in deployments if not each.problem]
         groups = self._groups(usable)
         self._entries(usable, groups)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from router.importing.commands import is_name_of_secret
-from router.importing.imported import Imported, Value, literal, literals, mapping, number, texts, whole
+from router.importing.imported import Imported, Value, listed, literal, literals, mapping, number, texts, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,7 +144,7 @@ class Reading:
         self._found = found
         self._credentials = {
             str(each.get("credential_name")): mapping(each.get("credential_values"))
-            for each in map(mapping, source.data.get("credential_list") or [])
+            for each in map(mapping, listed(source.data.get("credential_list")))
         }
         # A secret that stands in several entries is one variable.
         self._secrets: dict[str, str] = {}

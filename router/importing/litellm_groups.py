@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from router.importing.imported import PLAIN, Imported, Route, Value, is_true, mapping, texts
+from router.importing.imported import PLAIN, Imported, Route, Value, is_true, listed, mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,14 +38,14 @@ class Groups:
 
     def fall_back(self, said: object, what: str, line: int, *, longer: bool = False) -> None:
         """Note fallbacks: a list of mappings of a group to those that follow it. `longer`: for prompts too long."""
-        for each in said if isinstance(said, list) else [said]:
+        for each in listed(said):
             for group, targets in mapping(each).items():
-                names = [self._target(target, f"{what}: {group}", line) for target in _listed(targets)]
+                names = [self._target(target, f"{what}: {group}", line) for target in listed(targets)]
                 (self._longer if longer else self._fallbacks)[group] = [name for name in names if name]
 
     def fall_back_all(self, targets: object, what: str, line: int) -> None:
         """Note what follows each group that has no fallbacks of its own."""
-        self._fallbacks[ANY] = [name for each in _listed(targets) if (name := self._target(each, what, line))]
+        self._fallbacks[ANY] = [name for each in listed(targets) if (name := self._target(each, what, line))]
 
     def _target(self, target: object, what: str, line: int) -> str:
         if isinstance(target, str) and (target in self._groups or target in self._ids):
@@ -152,7 +152,3 @@ class Groups:
 
 def _order(each: Deployment) -> float:
     return float("inf") if each.order is None else each.order
-
-
-def _listed(value: object) -> list[object]:
-    return value if isinstance(value, list) else texts(value) if value is not None else []  # type: ignore[return-value]

@@ -167,7 +167,8 @@ class _Reading:
 
     def _keys(self) -> None:
         keys: list[Value] = []
-        for index, each in enumerate(texts(self._all.expanded(self._source.data.get("apiKeys")))):
+        said = [each for each in texts(self._all.expanded(self._source.data.get("apiKeys"))) if each.strip()]
+        for index, each in enumerate(dict.fromkeys(said)):
             name = f"client-{index + 1}"
             if "${env." in each:
                 keys.append({"name": name, "key": carried(each, self._found, f"key of {name}")})

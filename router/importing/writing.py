@@ -24,7 +24,7 @@ _DEFAULT_PORT: Final = 8001
 
 def written(imported: Imported) -> str:
     """Write the file."""
-    parts = [_head(imported), *(_section(*each) for each in imported.sections.items()), [*_entries(imported)]]
+    parts = [_head(imported), *([*section(*each)] for each in imported.sections.items()), [*_entries(imported)]]
     if imported.routes:
         parts.append([*_routes(imported)])
     return "\n".join("".join(f"{line}\n" for line in part) for part in parts)
@@ -80,7 +80,8 @@ def _wrapped(text: str, first: str = "", then: str = "") -> list[str]:
     )
 
 
-def _section(name: str, keys: Mapping[str, Value]) -> list[str]:
+def section(name: str, keys: Mapping[str, Value]) -> list[str]:
+    """Write a section."""
     return [f"{name}:", *(line for key, value in keys.items() for line in _key(key, value, 2))]
 
 

@@ -50,6 +50,22 @@ def test_a_backend_that_is_asked_for_its_models_may_have_any():
     assert list(found.routes) == ["fine"]
 
 
+def test_a_route_never_takes_a_models_name():
+    """As an alias may have it in another program, where the model wins."""
+    found = made(Entry({**GOOD}), m=Route(["m"], {"hidden": True}, line=5))
+    accepted(found)
+    assert not found.routes
+    assert [(each.what, each.line) for each in found.left_out] == [("route m", 5)]
+
+
+def test_a_section_that_can_not_be_used_is_left_out():
+    found = made(Entry({**GOOD}))
+    found.sections = {"limits": {"retries": 99}, "balance": {"policy": "random"}}
+    accepted(found)
+    assert list(found.sections) == ["balance"]
+    assert "99" in found.left_out[0].why
+
+
 def test_nothing_that_can_be_used():
     with pytest.raises(ConfigError):
         accepted(made(Entry({**BAD})))

@@ -50,7 +50,8 @@ def test_nothing():
         ("[" * 40 + "]" * 40, "nested deeper"),
     ],
 )  # fmt: skip
-def test_what_can_not_be_read(text, said):
+def test_what_can_not_be_read(monkeypatch, text, said):
     """A circle, a file that grows, broken syntax."""
+    monkeypatch.setattr(source, "MAX_VALUES", 5000)
     with pytest.raises(ConfigError, match=said):
         source.parsed(text.encode(), "f")
