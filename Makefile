@@ -15,7 +15,7 @@ JOBLESS := env -u MAKEFLAGS   # for tests that run make: it would look for the j
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-pure collected browser-if-there prometheus-if-there test-engines test-performance test-endurance test-browser test-prometheus test-clients compatibility recording test-walks check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-pure collected test-engines test-performance test-endurance test-browser test-prometheus test-clients compatibility recording test-walks check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -46,7 +46,7 @@ test-endurance: setup pure  ## what takes minutes: processes killed at random mo
 	$(BIN)/python -m pytest -s tests/endurance
 
 test-browser: setup pure .venv/chromium  ## what web pages can do, ours and others, in a real Chromium
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal tests/browser
 
 test-prometheus: setup pure .venv/prometheus  ## metrics, boards and alerts, in a real Prometheus
 	$(BIN)/python -m pytest tests/prometheus
@@ -90,19 +90,12 @@ test: setup pure  ## every check and test, and those of the hot path again as it
 		tests/integration/proxy tests/integration/test_install.py::test_this_checkout_runs_from_any_folder   # the others build from the sources
 	@$(MAKE) --no-print-directory pure   # these were for tests alone
 
-test-pure: check collected browser-if-there prometheus-if-there
+test-pure: check collected
 	$(BIN)/coverage erase
 	$(JOBLESS) $(BIN)/coverage run -m pytest $(TOGETHER) $(DECIDES)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='router/core/*,launchers/states.py' --fail-under=100
-	$(JOBLESS) $(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES)) $(ALL) \
-		$$([ ! -e .venv/chromium ] || echo tests/browser) $$([ ! -e .venv/prometheus ] || echo tests/prometheus)
-
-browser-if-there:
-	@$(MAKE) --no-print-directory .venv/chromium || echo "tests/browser is left out."
-
-prometheus-if-there:
-	@$(MAKE) --no-print-directory .venv/prometheus || echo "tests/prometheus is left out."
+	$(JOBLESS) $(BIN)/python -m pytest $(TOGETHER) $(addprefix --ignore=,$(DECIDES)) $(ALL)
 
 # Once, before several processes would each compile the tests and what they import for themselves.
 collected: .venv/dev

@@ -249,10 +249,11 @@ async def test_what_is_used_is_counted_though_no_client_asks(router):
                     break
             return last
 
+        now = await before_this()
         for path, body in asked.items():
             told = []
             for stream in (False, True):
-                before = await before_this()
+                before = now
                 async with session.post(path, json={"model": "public", "stream": stream, **body}) as answer:
                     said = await answer.text()
                     assert answer.status == 200, said
