@@ -38,6 +38,7 @@ HOT = [
             "estimate/reading",
             "estimate/slots",
             "keys",
+            "latest",
             "ledger",
             "limits",
             "loads",
@@ -51,6 +52,7 @@ HOT = [
             "prompts",
             "record",
             "retry",
+            "spending",
             "stall",
             "timeline",
             "turns",
@@ -94,7 +96,8 @@ HOT = [
             "writing",
         )
     ),
-    "router/telemetry/metrics.py",
+    "router/ended.py",
+    *(f"router/telemetry/{name}.py" for name in ("access", "history", "metrics")),
     *(
         f"router/translate/{name}.py"
         for name in (

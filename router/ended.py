@@ -7,12 +7,14 @@ request is judged by it.
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
 from router.core.ending import Ending, told_by
+from router.core.latest import Latest
 from router.core.over_limit import AGAIN, AT_LIMIT, LimitError
 from router.core.record import ANSWERED, Record
 from router.management.budgets import Budgets
@@ -40,7 +42,8 @@ class Ended:
     budgets: Budgets
 
     def __init__(self) -> None:
-        self.recent = Recent()
+        self._latest = Latest(time.time())
+        self.recent = Recent(self._latest)
         self.counters: list[Counter] = []
         # Those of keys at their limits: anybody with a key can send as many as they like.
         self._at_limit = RefusalLog()
@@ -70,7 +73,7 @@ class Ended:
         """Write a line for a request, and a warning for one that went wrong."""
         if record.charge is not None:
             unharmed("usage", self._settle, record)
-        self.recent.add(record)
+        self._latest.add(record, time.time())
         if self._access is not None:
             self._access.write(record)
         if record.error in AT_LIMIT:

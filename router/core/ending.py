@@ -21,8 +21,8 @@ _ERROR = re.compile(rb'(?:\n|^)(?:data: ?)?\{\s*"(?:error"\s*:\s*[{"]|(?:type|ob
 _FAILED = re.compile(rb'"status":"failed"\}(?:,"sequence_number":\d+)?\}\s*\Z')
 """The end of a stream of /v1/responses that failed, as `router.translate` writes it."""
 
-_OBJECT = re.compile(rb"[\s:]{1,5}(\{[^{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^{}]*)*\})")
-"""An object that has objects inside, and these too, but no further ones."""
+_MOST_CLOSED: Final = 32
+"""Objects that are looked into for the end of the one that they are in."""
 
 _CHOICE = re.compile(rb'"index"\s*:\s*([1-9]\d{0,5})\s*,\s*"(?:message|delta|logprobs|content)"')
 """The number of a choice that isn't the first, as llama.cpp's server writes it, and not that of a tool call."""
@@ -104,15 +104,31 @@ def _usage(tail: bytes) -> dict[str, object]:
     llama.cpp's server tells `timings` at the end of every stream, and its usage only if it is asked for it.
     """
     at = tail.rfind(b'"usage"')
-    found = _OBJECT.match(tail, at + 7) if at >= 0 else None
-    usage = _fields(found[1]) if found is not None else None
+    usage = _object(tail, at + 7) if at >= 0 else b""
     if usage:
-        return usage
+        fields = _fields(usage)
+        if fields:
+            return fields
     if b'"eval_count"' in tail:
         return _fields(tail.rstrip().rpartition(b"\n")[2])
     at = tail.rfind(b'"timings"')
-    found = _OBJECT.match(tail, at + 9) if at >= 0 else None
-    return {} if found is None else _timed(_fields(found[1]))
+    timings = _object(tail, at + 9) if at >= 0 else b""
+    return _timed(_fields(timings)) if timings else {}
+
+
+def _object(tail: bytes, at: int) -> bytes:
+    """Give the object behind a field's name, with those inside of it; empty where there is none, or not all of it."""
+    begin = tail.find(b"{", at, at + 6)
+    if begin < 0 or tail[at:begin].strip() != b":":
+        return b""
+    end = begin
+    for _ in range(_MOST_CLOSED):
+        end = tail.find(b"}", end) + 1
+        if end == 0:
+            break
+        if tail.count(b"{", begin, end) == tail.count(b"}", begin, end):
+            return tail[begin:end]
+    return b""
 
 
 def _choices(tail: bytes) -> int:

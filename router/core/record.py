@@ -150,7 +150,7 @@ def is_cut(tail: bytes, length: int) -> bool:
     return False
 
 
-class Record(msgspec.Struct):
+class Record:
     """The record of an exchange. Times are in seconds; `status` is 499 for a client that left.
 
     `ttft` is from the request's arrival to a stream's first event (not a ping), or to another answer's first byte.
@@ -162,26 +162,49 @@ class Record(msgspec.Struct):
     key is charged, if that has limits.
     """
 
-    id: str
-    path: str
-    model: str
-    backend: str | None
-    status: int
-    outcome: str
-    attempts: int
-    ttft: float | None
-    duration: float
-    sent: int
-    events: int
-    tail: bytes
-    waited: float = 0.0
-    key: str = ""
-    hedge: str = ""
-    client: str = ""
-    tries: tuple[Try, ...] = ()
-    waits: tuple[Wait, ...] = ()
-    error: str = ""
-    charge: Charge | None = None
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        path: str,
+        model: str,
+        backend: str | None,
+        status: int,
+        outcome: str,
+        attempts: int,
+        ttft: float | None,
+        duration: float,
+        sent: int,
+        events: int,
+        tail: bytes,
+        waited: float = 0.0,
+        key: str = "",
+        hedge: str = "",
+        client: str = "",
+        tries: tuple[Try, ...] = (),
+        waits: tuple[Wait, ...] = (),
+        error: str = "",
+        charge: Charge | None = None,
+    ) -> None:
+        self.id: Final = id
+        self.path: Final = path
+        self.model: Final = model
+        self.backend: Final = backend
+        self.status: Final = status
+        self.outcome: Final = outcome
+        self.attempts: Final = attempts
+        self.ttft: Final = ttft
+        self.duration: Final = duration
+        self.sent: Final = sent
+        self.events: Final = events
+        self.tail: Final = tail
+        self.waited: Final = waited
+        self.key: Final = key
+        self.hedge: Final = hedge
+        self.client: Final = client
+        self.tries: Final = tries
+        self.waits: Final = waits
+        self.error: Final = error
+        self.charge: Final = charge
 
 
 _SAYS_ERROR = re.compile(

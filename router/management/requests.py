@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
@@ -23,6 +22,7 @@ from router.api.admin.requests import (
 from router.api.admin.status import SpeedsTold
 from router.core.ending import told_by
 from router.core.errors import CancelledError, NotFoundError
+from router.core.latest import Latest
 from router.core.record import ANSWERED, Record, tokens_in
 from router.core.scopes import Admin
 from router.management import timeline
@@ -32,9 +32,6 @@ from router.proxy.roles import UnderWay
 from router.telemetry.history import quantile
 
 log = structlog.get_logger("router")
-
-MOST_KEPT: Final = 2000
-"""Ended requests that are remembered: 3 KB each, of which 2 are the end of its answer; up to 11 of 128 candidates."""
 
 OF_SPEEDS: Final = 500
 """Of these, the latest so many say how fast backends are."""
@@ -47,22 +44,16 @@ _LEAST: Final = 1e-3
 
 
 class Recent:
-    """The latest requests that have ended. To remember one costs next to nothing; its counts are read if asked for."""
+    """The latest requests that have ended; what their answers say is read if it is asked for."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._kept: deque[tuple[float, Record]] = deque(maxlen=MOST_KEPT)
-        # The number of the last one. They go on from one start to the next, so that none means two requests.
-        self._last = self._before = int(clock() * 1000)
-
-    def add(self, record: Record) -> None:
-        """Remember one that ends now."""
-        self._last += 1
-        self._kept.append((self._clock(), record))
+    def __init__(self, latest: Latest) -> None:
+        self._latest = latest
+        # The number of the last one before there were any.
+        self._before = latest.last
 
     async def told(self, limit: int, after: int | None = None) -> RecentTold:
         """Describe the latest, the last one first; with `after`, those whose number is higher."""
-        kept, last = list(self._kept), self._last
+        kept, last = list(self._latest.kept), self._latest.last
         # A number that isn't of this start says nothing of how many there were since.
         since = last - after if after is not None and self._before <= after <= last else last - self._before
         most = min(limit, since, len(kept))
@@ -76,15 +67,15 @@ class Recent:
 
     def find(self, id_: str) -> tuple[int, float, Record] | None:
         """Find the last one with this id: its number, when it ended, and its record."""
-        for place, (at, record) in enumerate(reversed(self._kept)):
+        for place, (at, record) in enumerate(reversed(self._latest.kept)):
             if record.id == id_:
-                return self._last - place, at, record
+                return self._latest.last - place, at, record
         return None
 
     def speeds(self) -> dict[str, SpeedsTold]:
         """Tell how fast each backend was with the last of these, by its name."""
         by_backend: dict[str, list[Record]] = {}
-        for _, record in islice(reversed(self._kept), OF_SPEEDS):
+        for _, record in islice(reversed(self._latest.kept), OF_SPEEDS):
             if record.backend is not None and record.outcome == ANSWERED and record.events:
                 by_backend.setdefault(record.backend, []).append(record)
         return {name: speeds(records) for name, records in by_backend.items()}

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
 
 from router.api.admin.usage import UsageAsked, UsageRow, UsageTold, first_day, told_apart
 from router.config import BackendConfig
@@ -13,17 +12,12 @@ from router.config.keys.prices import PriceConfig
 from router.core.ending import Ending
 from router.core.record import Record
 from router.core.scopes import Admin
-from router.core.usage import FREE, NONE, Meter, Price, Use, cost
+from router.core.spending import LONGEST, Spending
+from router.core.usage import FREE, NONE, Price, Use, cost
 from router.management.metrics import CatalogNames
 from router.proxy.plane import Plane
 from router.store.tally import Tally
 from router.store.usage import NOTHING, Group, Sums, plus
-
-MOST_NAMES: Final = 4096
-"""Pairs of a name and a backend whose model is remembered: clients may make up any number of names for a pattern."""
-
-LONGEST: Final = 900.0
-"""Seconds after which the day is looked at again: clocks are set, and time zones change."""
 
 
 class Usage:
@@ -35,55 +29,32 @@ class Usage:
 
     def __init__(self, plane: Plane, folder: Path, configured: Callable[[str], BackendConfig | None]) -> None:
         self.tally = Tally(folder)
-        self._names = CatalogNames(plane)
-        self._configured = configured
-        self._meter = Meter()
-        # What a name meant at a backend, and its price there, in this catalog.
-        self._catalog: object = None
-        self._known: dict[tuple[str, str], tuple[str, Price]] = {}
-        self._day, self._until = "", 0.0
+        names, directory = CatalogNames(plane), plane.directory
+
+        def meant(name: str, backend: str) -> tuple[str, Price]:
+            # The backend's own name, if what was asked for has left meanwhile.
+            model = names.meant(name, backend)[0] or backend
+            return model, price_of(configured(backend), model)
+
+        self._spending = Spending(self.tally.pending, meant, lambda: directory.catalog, day_at)
         # Hears what each request has used, and of what money: limits of keys.
         self.on_use: Callable[[Record, Use, float], None] = lambda _record, _use, _money: None
 
     def set_up(self) -> None:
         """Look at the prices again: they may have changed."""
-        self._known.clear()
+        self._spending.forget()
 
     def count(self, record: Record, said: Ending) -> None:
         """Count a request that has ended."""
-        backend = record.backend
-        if backend is None:
-            self.on_use(record, NONE, 0.0)
-            return
-        model, price = self._of(record.model, backend)
-        use = self._meter.use(model, record, said)
-        money = cost(use, price)
-        self.on_use(record, use, money)
-        self.tally.add(self._today(), record.key, model, use, money)
+        use, money = NONE, 0.0
+        if record.backend is not None:
+            use, money = self._spending.count(record, record.backend, said, time.time())
+        if record.charge is not None:
+            self.on_use(record, use, money)
 
     def money(self, name: str, backend: str, prompt: int, completion: int) -> float:
         """Give the price of so many tokens, as far as it is known before they are counted."""
-        return cost(Use(prompt, 0, completion, estimated=True), self._of(name, backend)[1])
-
-    def _of(self, name: str, backend: str) -> tuple[str, Price]:
-        """Give the model that answered, by the name that was asked for and the backend, and its price."""
-        catalog = self._names.now
-        if catalog is not self._catalog or len(self._known) >= MOST_NAMES:
-            self._catalog = catalog
-            self._known.clear()
-        known = self._known.get((name, backend))
-        if known is None:
-            # The backend's own name, if what was asked for has left meanwhile.
-            model = self._names.meant(name, backend)[0] or backend
-            known = self._known[name, backend] = model, price_of(self._configured(backend), model)
-        return known
-
-    def _today(self) -> str:
-        """Give the day as this machine's calendar has it now."""
-        now = time.time()
-        if not self._until - LONGEST <= now < self._until:
-            self._day, self._until = day_at(now)
-        return self._day
+        return cost(Use(prompt, 0, completion, estimated=True), self._spending.of(name, backend)[1])
 
     async def told(self, asked: UsageAsked, _: Admin) -> UsageTold:
         """Tell the sums."""

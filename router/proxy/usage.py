@@ -46,8 +46,7 @@ _FIELD: Final = b'"stream_options"'
 _ASKS: Final = b',"stream_options":{"include_usage":true}}'
 _MARK: Final = b'"choices":[]'
 _SPACED: Final = b'"choices": []'
-_USUAL: Final = (b"}]}\n\n", b"}]}\n\n\r\n", b'"usage":null}\n\n', b'"usage":null}\n\n\r\n')
-"""How a piece ends whose last event has a choice, or no usage yet: the one with the usage comes after all others."""
+_NULL: Final = (b'"usage":null}\n\n', b'"usage":null}\n\n\r\n')
 
 _MAY_REFUSE: Final = frozenset({400, 422, 500, 501})
 """Statuses with which servers refuse a field."""
@@ -164,7 +163,7 @@ class UsageTaker(Between):
         if not self._streams:
             self._attempt.on_body(data)
             return
-        if data.endswith(_USUAL):
+        if _is_usual(data):
             self._attempt.on_body(data)
             return
         if data[-3:] != b"\n\r\n" and data[-2:] != b"\n\n":
@@ -258,6 +257,19 @@ class UsageTaker(Between):
         elif rest:
             self._attempt.on_remains(rest)
         self._attempt.on_failure(failure, detail)
+
+
+def _is_usual(data: bytes) -> bool:
+    """Whether a piece's last event has a choice, or no usage yet: the one with the usage comes after all others."""
+    end = len(data)
+    # Behind an event may be the end of a chunk. Single bytes are read at no cost, compiled.
+    if end > 7 and data[end - 2] == 13:
+        end -= 2
+    if end > 5 and data[end - 1] == 10 and data[end - 2] == 10:  # \n
+        if data[end - 3] == 125 and data[end - 4] == 93 and data[end - 5] == 125:  # }]}
+            return True
+        return data.endswith(_NULL)
+    return False
 
 
 def _is_about_it(error: bytes) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from router.core.usage import Sum, Use
+from router.core.spending import Pending
 from router.store.remembered import StoreError
 from router.store.usage import NOTHING, Group, Place, Sums, add, drop_oldest, grouped, plus, sums, sums_of
 from router.telemetry.tasks import aside, heard
@@ -35,11 +35,11 @@ log = structlog.get_logger("router")
 
 
 class Tally:
-    """Sums of what was used, in a folder, which is made once there is something to write."""
+    """Sums of what was used, in a folder, which is made once there is something to write: what `pending` gets."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self._pending: dict[tuple[str, str, str], Sum] = {}
+        self.pending = Pending(self._begin)
         # What is being written, or couldn't be. The task is never cancelled: nobody would know what its thread did.
         self._batch: dict[Place, Sums] = {}
         self._writing: asyncio.Task[None] | None = None
@@ -50,15 +50,10 @@ class Tally:
         self._latest = ""
         self._works = True
 
-    def add(self, day: str, key: str, model: str, use: Use, money: float) -> None:
-        """Count what a request has used, and write it soon. Never raises."""
-        place = day, key, model
-        known = self._pending.get(place)
-        if known is None:
-            known = self._pending[place] = Sum()
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(WRITE_EVERY, self._write)
-        known.add(use, money)
+    def _begin(self) -> None:
+        """Write soon."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WRITE_EVERY, self._write)
 
     @property
     def _is_writing(self) -> bool:
@@ -71,7 +66,7 @@ class Tally:
             self._timer = None
         if self._is_writing or self._readers:
             self._timer = asyncio.get_running_loop().call_later(WRITE_EVERY, self._write)
-        elif self._pending or self._batch:
+        elif self.pending.sums or self._batch:
             self._writing = asyncio.create_task(heard(self._put()), name="write usage")
 
     async def _settle(self) -> bool:
@@ -87,7 +82,7 @@ class Tally:
 
     async def _put(self) -> None:
         batch = self._batch = self._unwritten()
-        self._pending = {}
+        self.pending.take()
         latest = max(place.day for place in batch)
         try:
             await aside(self._add, batch, latest != self._latest)
@@ -103,7 +98,7 @@ class Tally:
     def _unwritten(self) -> dict[Place, Sums]:
         """Add up what isn't in the file."""
         found = dict(self._batch)
-        for key, each in self._pending.items():
+        for key, each in self.pending.sums.items():
             place = Place(*key)
             found[place] = plus(found.get(place, NOTHING), sums_of(each))
         return found

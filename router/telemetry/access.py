@@ -82,15 +82,12 @@ class AccessLog:
         records, self._records = self._records, []
         if not records:
             return
-        if self._form is Form.JSON:
-            at, write = moment(), in_json
-        else:
-            at, write = time.strftime("%Y-%m-%d %H:%M:%S"), _with_moment
-        lines = []
+        as_json, on_ended, lines = self._form is Form.JSON, self._on_ended, []
+        at = moment() if as_json else time.strftime("%Y-%m-%d %H:%M:%S ")
         for record in records:
             said = told_by(record)
-            lines.append(write(record, said, at))
-            self._on_ended(record, said)
+            lines.append(in_json(record, said, at) if as_json else at + line(record, said))
+            on_ended(record, said)
         text = "\n".join(lines)
         if self._file is not None:
             self._file.put(text)
@@ -102,10 +99,6 @@ class AccessLog:
         self.flush()
         if self._file is not None:
             self._file.close()
-
-
-def _with_moment(record: Record, said: Ending, at: str) -> str:
-    return f"{at} {line(record, said)}"
 
 
 def in_json(record: Record, said: Ending, at: str) -> str:

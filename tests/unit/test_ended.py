@@ -115,7 +115,7 @@ async def test_what_is_settled_at_once_is_counted_once(tmp_path, monkeypatch):
     """Not again with its line; what has no limits is counted with that."""
     ended, payer = await charged(tmp_path, tokens_per_day=2000)
     places = []
-    monkeypatch.setattr(ended.usage.tally, "add", lambda *of: places.append(of[1]))
+    monkeypatch.setattr(ended.usage.tally.pending, "add", lambda place, *_: places.append(place[1]))
     answered(ended, payer)
     assert places == ["alice"]
     ended.take(record(backend="box", status=200, outcome=ANSWERED, tail=USAGE, key="bob"))

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from router.core.latest import Latest
 from router.core.record import Record
 from router.management.requests import AT_ONCE, Recent, ended, speeds
 
@@ -42,17 +43,18 @@ def test_how_fast_a_backend_was():
     assert speeds([record(ttft=None, events=1)]).ttft_p50 is None
 
 
-def recent_of(count: int) -> Recent:
-    clock = iter(range(5, 100_000))
-    recent = Recent(lambda: float(next(clock)))
+def recent_of(count: int) -> tuple[Recent, Latest]:
+    latest = Latest(5.0)
+    recent = Recent(latest)
     for number in range(count):
-        recent.add(record(str(number), outcome="answered" if number % 2 else "the client left"))
-    return recent
+        outcome = "answered" if number % 2 else "the client left"
+        latest.add(record(str(number), outcome=outcome), 6.0 + number)
+    return recent, latest
 
 
 async def test_the_latest_are_remembered():
     """So many and no more, the last one first; those that failed tell no speed."""
-    recent = recent_of(2600)
+    recent, _ = recent_of(2600)
     told = (await recent.told(5000)).requests
     assert [told[0].id, told[-1].id, len(told)] == ["2599", "600", 2000]
     assert [each.at for each in (await recent.told(2)).requests] == [2605.0, 2604.0]
@@ -61,13 +63,13 @@ async def test_the_latest_are_remembered():
 
 async def test_those_that_ended_since_the_last_look():
     """Behind a number, and how many of them are left out; one of an earlier start means all of this one."""
-    recent = recent_of(0)
+    recent, _ = recent_of(0)
     none = await recent.told(10)
     assert (none.last, none.missed, none.requests) == (5000, 0, ())
-    recent = recent_of(2600)
+    recent, latest = recent_of(2600)
     first = await recent.told(2)
     assert (first.last, first.missed, [each.number for each in first.requests]) == (7600, 0, [7600, 7599])
-    recent.add(record("next"))
+    latest.add(record("next"), 9000.0)
     told = await recent.told(10, first.last)
     assert (told.last, told.missed, [each.id for each in told.requests]) == (7601, 0, ["next"])
     assert (await recent.told(10, told.last)).requests == ()
@@ -80,7 +82,7 @@ async def test_those_that_ended_since_the_last_look():
 
 async def test_a_long_list_lets_others_go_on():
     """Two thousand of them take many turns of the loop."""
-    recent, turns = recent_of(2000), 0
+    (recent, _), turns = recent_of(2000), 0
     telling = asyncio.create_task(recent.told(2000))
     while not telling.done():
         await asyncio.sleep(0)

@@ -26,7 +26,7 @@ async def used(tmp_path):
 
 
 def count(used, day=TODAY):
-    used.add(day, KEY, MODEL, Use(12, 4, 40, estimated=False), 0.5)
+    used.pending.add((day, KEY, MODEL), Use(12, 4, 40, estimated=False), 0.5)
 
 
 def written(used) -> dict[tuple[str, ...], Sums]:

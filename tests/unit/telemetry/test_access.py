@@ -3,6 +3,7 @@ import json
 import re
 import shlex
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from router.core.ending import told_by
@@ -23,25 +23,23 @@ from router.telemetry.logs import Form
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d")
 CLOCK = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
-RECORD = Record(
-    "id-1",
-    "/v1/chat/completions",
-    "demo",
-    "gpu-box",
-    200,
-    "answered",
-    1,
-    0.0361,
-    1.2044,
+record = partial(
+    Record,
+    id="id-1",
+    path="/v1/chat/completions",
+    model="demo",
+    backend="gpu-box",
+    status=200,
+    outcome="answered",
+    attempts=1,
+    ttft=0.0361,
+    duration=1.2044,
     sent=1418,
     events=7,
     tail=b"",
     client="10.0.0.7",
 )
-
-
-def record(**changed) -> Record:
-    return replace(RECORD, **changed)
+RECORD = record()
 
 
 def line(record: Record) -> str:

@@ -1,17 +1,20 @@
 """The arithmetic of samples: what ended between them, and how things were."""
 
+from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from router.core.ending import Ending
 from router.core.record import Record
 from router.telemetry import history
 from router.telemetry.history import History, Moment, Times, quantile
 
-RECORD = Record("id", "/v1/chat/completions", "demo", "box", 200, "answered", 1, 0.25, 1.0, 100, events=8, tail=b"")
+record = partial(
+    Record, id="id", path="/v1/chat/completions", model="demo", backend="box", status=200, outcome="answered",
+    attempts=1, ttft=0.25, duration=1.0, sent=100, events=8, tail=b"",
+)  # fmt: skip
 
 
 class Samples(History):
@@ -23,7 +26,7 @@ class Samples(History):
 
     def ends(self, tokens: int | None = None, prompt: int | None = None, **changed: Any) -> None:
         """Have a request end."""
-        self.ended(replace(RECORD, **changed), Ending(prompt, tokens, None, error=False))
+        self.ended(record(**changed), Ending(prompt, tokens, None, error=False))
 
     def next(self, **now: Any) -> dict[str, Any]:
         """End a sample; give its figures."""
