@@ -87,7 +87,7 @@ test: setup pure  ## every check and test, and those of the hot path again as it
 	@cp -Rp build/aside/. .
 	$(BIN)/python -c 'from router.proxy import exchange as it; assert not it.__file__.endswith(".py"), it.__file__'
 	$(BIN)/python -m pytest $(TOGETHER) --numprocesses=6 tests/unit/core tests/unit/http1 tests/unit/proxy tests/unit/telemetry/test_metrics.py tests/unit/translate \
-		tests/integration/proxy tests/integration/test_install.py::test_this_checkout_runs_from_any_folder   # the others build from the sources
+		tests/integration/proxy tests/integration/test_usage.py tests/integration/test_install.py::test_this_checkout_runs_from_any_folder   # the others build from the sources
 	@$(MAKE) --no-print-directory pure   # these were for tests alone
 
 test-pure: check collected

@@ -52,14 +52,6 @@ _MAY_REFUSE: Final = frozenset({400, 422, 500, 501})
 """Statuses with which servers refuse a field."""
 
 
-class _Event(msgspec.Struct):
-    """What is read of an event."""
-
-    choices: list[msgspec.Raw] | None = None
-    usage: dict[str, msgspec.Raw] | None = None
-
-
-_read = msgspec.json.Decoder(_Event).decode
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _options_of = msgspec.json.Decoder(dict[str, object]).decode
 _encode = msgspec.json.Encoder().encode
@@ -281,7 +273,13 @@ def _tells_usage(line: bytes) -> bool:
     if line[:5] != b"data:":
         return False
     try:
-        event = _read(line[5:])
+        fields = _fields_of(line[5:])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
-    return event.usage is not None and not event.choices
+    usage, choices = fields.get("usage"), fields.get("choices")
+    return usage is not None and bytes(usage)[:1] == b"{" and (choices is None or not _has_items(bytes(choices)))
+
+
+def _has_items(said: bytes) -> bool:
+    """Whether a field has something in it; what is no list has not."""
+    return said[:1] == b"[" and said[1:-1].strip() != b""
