@@ -21,6 +21,7 @@ from router.cli.client import Client, Message, Piece
 from router.cli.exits import BAD_START, STOPPED_NOW, UNPRINTED, CommandError, NobodyReadsError
 from router.cli.running import NoRouterError
 from router.config import ConfigError
+from router.distribution import called
 from router.fleet.planning import look
 from router.hub import names
 from router.scan.models import Machine, scan
@@ -45,7 +46,7 @@ MOST_PIPED: Final = 64 << 20
 def run(options: argparse.Namespace) -> int:
     """Talk with a model. Raises ConfigError and CommandError."""
     if options.model is None:
-        sentence = "say which model: run MODEL. The router starts without a command: python -m router --config FILE"
+        sentence = f"say which model: run MODEL. The router starts without a command: {called()} --config FILE"
         raise CommandError(sentence, BAD_START)
     prompt = _prompt(options)
     try:
@@ -81,6 +82,8 @@ def _asked(options: argparse.Namespace) -> Iterator[tuple[Client, str]]:
     found = _found(options)
     if found.entry is None or found.entry.reason:
         raise CommandError(f"{printable(found.name)} can't be used: {printable(found.note)}", BAD_START)
+    if sys.stderr.isatty():
+        say(f"Starting a router with {printable(found.name)} …\n", sys.stderr)
     with own.started(found.entry) as url:
         here = argparse.Namespace(**{**vars(options), "url": url, "key": None, "ca": None})
         yield Client(url, "", here), found.name

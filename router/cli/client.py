@@ -13,6 +13,7 @@ import msgspec
 
 from router.cli import running
 from router.cli.exits import BAD_START, REFUSED, CommandError
+from router.distribution import called
 from router.telemetry.logs import printable
 
 Message = dict[str, str]
@@ -104,7 +105,7 @@ class Client:
     def _refused(self, status: int, body: bytes) -> CommandError:
         said = message_of(body) or f"it answers {status}"
         if status in {401, 403}:
-            make = "`python -m router key new --name NAME` makes one"
+            make = f"`{called()} key new --name NAME` makes one"
             return CommandError(f"{said} A key is said with --key or ROUTER_KEY; {make}.", BAD_START)
         return CommandError(said, REFUSED)
 

@@ -27,6 +27,7 @@ from profiles.detect import gibibytes
 from router.cli import models, tables
 from router.cli.exits import BAD_START, REFUSED, STOPPED_NOW, CommandError, printed
 from router.config.replacing import ReplaceError, replace
+from router.distribution import called
 from router.fleet.planning import look
 from router.hub import asking, choosing, names
 from router.hub.asking import Hub
@@ -229,9 +230,9 @@ def _begun(path: Path, model: Model) -> str:
     """Write a first router.yaml with one model."""
     assert model.entry is not None  # noqa: S101  (the caller looked)
     why = detect(look(ENGINES), load_profiles()).why
-    text = first_file([model.entry], printable(why), printable(str(path)))
+    text = first_file([model.entry], printable(why), printable(str(path)), called())
     try:
         replace(path, None, text.encode(), os.environ)
     except ReplaceError as error:
         raise CommandError(str(error), BAD_START) from None
-    return f"{path} is written, with {model.name}. Start it: python -m router --config {path}"
+    return f"{path} is written, with {model.name}. Start it: {called()} --config {path}"
