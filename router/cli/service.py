@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -19,6 +21,8 @@ from router.telemetry.terminal import say
 
 WITHIN: Final = 60.0
 """Seconds that a manager may take, beside those in which the service may stop."""
+
+_PATH: Final = re.compile(r"^Environment=.*$|<key>PATH</key>\s*<string>.*?</string>", re.MULTILINE)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,14 +71,22 @@ def _config(options: argparse.Namespace) -> Config:
 def install(made: Installation, service: Service) -> int:
     """Write the file, and start the service. Raises CommandError."""
     try:
+        make_folders(service)
         made.path.parent.mkdir(parents=True, exist_ok=True)
-        if service.user is None:
-            own_folder(service.logs)
         made.path.write_text(made.text, encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{made.path} can't be written: {error.strerror or error}", REFUSED) from None
     _all(made.begin, service.stops_within)
     return printed("\n".join([f"{made.path} is written, and the service runs.", *made.notes]))
+
+
+def make_folders(service: Service) -> None:
+    """Make the folders of logs and state, for who runs the service: beside a router.yaml of root's it couldn't."""
+    for each in service.written:
+        if not each.exists():
+            own_folder(each)
+            if service.user is not None:
+                shutil.chown(each, service.user)
 
 
 def remove(made: Installation, service: Service, there: str | None) -> int:
@@ -95,7 +107,8 @@ def status(made: Installation, there: str | None, name: str) -> int:
     code, said = _run(made.shows, WITHIN)
     runs, rows = state_of(said)
     rows = [("file", str(made.path)), *(rows if rows or not code else [("state", "not known to its manager")])]
-    if there != made.text:
+    # PATH is that of whoever installs it.
+    if _PATH.sub("", there) != _PATH.sub("", made.text):
         rows.append(("but", "`service install` would write it otherwise now: router.yaml or this machine has changed"))
     width = max(len(what) for what, _ in rows)
     wrong = printed("\n".join(f"{what:<{width}}  {printable(text)}" for what, text in rows))

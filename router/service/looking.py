@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from router.service.units import Service
 DEVICES: Final = ("dev/kfd", "dev/dri/renderD*")
 """What engines open of AMD's and Intel's GPUs; their owners are groups. NVIDIA's are open to all."""
 
+_NAME: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
+
 
 class ServiceError(Exception):
     """A service can't be made as asked for; the message says why, and what to do."""
@@ -27,6 +30,10 @@ def service_of(
 ) -> Service:
     """Look at all that a service of this router.yaml needs. Raises ServiceError."""
     folder = path.resolve().parent
+    if _NAME.fullmatch(name) is None:
+        raise ServiceError(f"--name {name!r}: letters, digits, - and _ alone")
+    if not str(folder).isprintable():
+        raise ServiceError(f"a service's file can't name this folder: {str(folder)!a}")
     who = _user(user or environ.get("SUDO_USER") or _owner(path)) if system else None
     if who is not None and who.pw_uid == 0:
         raise ServiceError("engines should not run as root: name whose they are, with --as USER")

@@ -4,15 +4,18 @@ import grp
 import os
 import plistlib
 import re
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from router.cli import service as command
 from router.cli.main import main
 from router.service import looking
 from router.service.installing import state_of, user_in
-from router.service.units import MARK
+from router.service.units import MARK, Service
 
 SHOWN = """\
 LoadState=loaded
@@ -146,6 +149,44 @@ def test_status_says_what_no_longer_fits(here, capsys):
     assert "`service install` would write it otherwise now" in said
     assert here.run("install", "--user") == 0
     assert "TimeoutStopSec=1230" in here.unit.read_text()
+
+
+def test_another_path_changes_no_service(here, capsys, monkeypatch):
+    """Whoever looks at it needn't have the PATH of who installed it."""
+    here.run("install", "--user")
+    monkeypatch.setenv("PATH", f"{here.folder}/bin:/usr/bin:/bin:/usr/sbin")
+    capsys.readouterr()
+    assert here.run("status", "--user") == 0
+    assert "otherwise" not in capsys.readouterr().out
+
+
+def test_folders_are_of_who_runs_it(tmp_path, monkeypatch):
+    """Those that weren't there."""
+    given = []
+    monkeypatch.setattr(shutil, "chown", lambda path, user: given.append((path, user)))
+    logs = tmp_path / "logs"
+    written = (tmp_path, logs, tmp_path / "state")
+    service = Service("a", ("b",), tmp_path / "c", tmp_path, "", 1, logs, written=written)
+    command.make_folders(replace(service, written=(tmp_path, logs)))
+    assert given == []
+    command.make_folders(replace(service, user="alice"))
+    assert given == [(tmp_path / "state", "alice")]
+    assert logs.is_dir()
+
+
+@pytest.mark.parametrize("name", ["../a", "a b", "", "a/b", "a\nb"])
+def test_a_name_is_a_name(here, capsys, name):
+    assert here.run("install", "--user", "--dry-run", "--name", name) == 2
+    assert "letters, digits" in capsys.readouterr().err
+
+
+def test_a_folder_that_cant_be_named(here, capsys, tmp_path):
+    """A new line in a unit would begin a new setting."""
+    folder = tmp_path / "a\nExecStart=b"
+    folder.mkdir()
+    (folder / "router.yaml").write_text((here.folder / "router.yaml").read_text())
+    assert main(["service", "install", "--user", "--dry-run", "--config", str(folder / "router.yaml")]) == 2
+    assert "can't name this folder" in capsys.readouterr().err
 
 
 def test_a_service_can_be_removed_whatever_router_yaml_says(here):
