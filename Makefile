@@ -15,7 +15,7 @@ JOBLESS := env -u MAKEFLAGS   # for tests that run make: it would look for the j
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-pure collected test-engines test-performance test-endurance test-browser test-prometheus test-clients compatibility recording test-walks check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-pure collected test-engines test-performance test-endurance test-browser test-prometheus test-clients test-install release compatibility recording test-walks check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -54,6 +54,14 @@ test-prometheus: setup pure .venv/prometheus  ## metrics, boards and alerts, in 
 test-clients: setup pure .clients/ready  ## real programs before the router: Claude Code, Codex, aider, … (3 GB; Node 20 or newer)
 	@$(ALONE) true 2>/dev/null || echo "No network of its own can be made here: the programs could reach the internet."
 	$$($(ALONE) true 2>/dev/null && echo '$(ALONE)') $(BIN)/python -m pytest tests/clients
+
+# As root: roots are made by debootstrap. What they hold is kept in .roots, 2 GB, but for what a test installs there.
+test-install: setup dist/SHA256SUMS .roots/ready  ## the wheels in fresh Debian roots, to the first answer; the Dockerfile's steps
+	$(BIN)/python -m pytest -s tests/install
+
+# RELEASE="--url https://…" fills in Homebrew's formula, too; --pythons 3.11 is a shorter one. docs/releasing.md has the rest.
+release:  ## wheels, sdist and their sums in dist/, of the commit that is checked out, and checked
+	nice -n 19 $(PYTHON) -m scripts.release $(RELEASE)
 
 compatibility: test-clients  ## docs/compatibility.md, from what test-clients finds
 	$(BIN)/python -m scripts.make_compatibility_docs
@@ -130,7 +138,7 @@ load-models: setup pure  ## models that come and go on real engines: 10 GB of mo
 	@touch $@
 
 clean:  ## remove what setup made
-	rm -rf .venv .venv-vllm .clients models/demo build *.egg-info *.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-vllm .clients .release .roots models/demo build *.egg-info *.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # What running needs, and what tests and benches need beside it: one environment, in two steps.
 .venv/run .venv/dev: pyproject.toml constraints.txt scripts/set_up.py scripts/llama_cpp_fast_build.cmake
@@ -158,6 +166,17 @@ clean:  ## remove what setup made
 			-r tests/clients/requirements/$$each.txt || exit 1; \
 	done
 	.clients/webui/bin/pip install --quiet --disable-pip-version-check --no-deps 'open-webui>=0.12.4,<0.13'
+	@touch $@
+
+dist/SHA256SUMS:
+	$(MAKE) --no-print-directory release
+
+.roots/ready:
+	@[ "$$(id -u)" = 0 ] || { echo "Roots are made by root alone: sudo make test-install"; exit 2; }
+	@mkdir -p .roots; { which debootstrap && which ruby; } >/dev/null || { \
+		echo "Installing debootstrap, and ruby, which reads Homebrew's formula."; \
+		{ apt-get -qq update; apt-get -qq install --yes --no-install-recommends debootstrap ruby; } >.roots/apt.log 2>&1; } || { \
+		echo "debootstrap and ruby are needed: apt install debootstrap ruby"; exit 2; }
 	@touch $@
 
 # Debian's, where it may be installed.

@@ -29,9 +29,17 @@ ELSEWHERE = {
     "aider": "make test-clients runs it",
     "jq": "tests/integration/test_logs.py runs it",
     "pip": "it would install",
+    "pipx": "make test-install runs it",
+    "uv": "make test-install runs it",
+    "router/bin/pip": "it would install",
+    "router/bin/router": "tests/integration/test_install.py runs it",
+    "brew": "on macOS",
+    "sha256sum": "make test-install checks the sums",
+    "git": "it would change this checkout",
+    "twine": "it would publish",
     "apt": "it would install",
     "xcode-select": "it would install",
-    "docker": "not everywhere",
+    "docker": "not everywhere; make test-install runs the steps of the Dockerfile",
     "openssl": "tests of the router's certificate run it",
     "mkdir": "test_walks.py runs it",
     "cp": "test_walks.py runs it",
@@ -172,6 +180,8 @@ def within(words: list[str], seconds: float) -> int:
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         return main(words)
+    except SystemExit as ended:  # of --version and --help
+        return int(ended.code or 0)
     except KeyboardInterrupt:
         pytest.fail(f"it goes on: {words}")
     finally:

@@ -1,0 +1,1 @@
+"""What `make release` does: docs/releasing.md says when, and what comes after it."""
