@@ -39,8 +39,8 @@ test-engines: setup pure .venv-vllm/ready  ## each engine for longer; vllm too, 
 		tests/engines/test_apis.py tests/engines/test_apis_ollama.py tests/engines/test_apis_calls.py -k vllm
 	$(BIN)/python -m pytest -m "" tests/engines
 
-test-performance: setup pure  ## what the balancing policies are held to, in every simulated scenario
-	$(BIN)/python -m pytest $(TOGETHER) -m "" tests/performance
+test-performance: setup pure  ## what the balancing policies are held to, in every simulated scenario; and the scripts that measure
+	$(BIN)/python -m pytest $(TOGETHER) -m "" tests/performance tests/integration/scripts
 
 test-endurance: setup pure  ## what takes minutes: processes killed at random moments
 	$(BIN)/python -m pytest -s tests/endurance

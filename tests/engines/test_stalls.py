@@ -60,8 +60,11 @@ IN_FLIGHT = {
     "queued ones": (False,) * 5,
 }
 """What is in flight: whether each streams. Two may be; more wait."""
-IN_EACH_RUN = {"both": [], "a stream": [pytest.mark.same_with_each], "one piece": [pytest.mark.same_with_each]}
-EACH = [pytest.param(what, marks=IN_EACH_RUN.get(what, [pytest.mark.long])) for what in IN_FLIGHT]
+IN_EACH_RUN = {"both", "a stream", "one piece"}
+EACH = [
+    pytest.param(what, marks=pytest.mark.same_with_each if what in IN_EACH_RUN else pytest.mark.long)
+    for what in IN_FLIGHT
+]
 
 
 @pytest.fixture(scope="module", params=installed())

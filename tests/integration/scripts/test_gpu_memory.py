@@ -20,9 +20,8 @@ def machine(tmp_path, monkeypatch):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "name", ["swap", pytest.param("taken", marks=pytest.mark.long), pytest.param("short", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["swap", "taken", "short"])
 async def test_two_models_of_which_one_fits(name):
     """One is in memory at a time, and a load that fails for lack of memory is made good."""
     asked = gpu_memory.options([name, "--engine", "vllm", "--holder", "holder"])

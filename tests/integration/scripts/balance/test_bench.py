@@ -111,6 +111,7 @@ def bench(*flags):
     return started(sys.executable, "-m", "scripts.balance.bench", *flags, stderr=asyncio.subprocess.PIPE)
 
 
+@pytest.mark.long
 async def test_two_policies_on_real_processes(tmp_path):
     """All requests are answered, and stand beside the simulated ones."""
     figures = tmp_path / "figures.json"

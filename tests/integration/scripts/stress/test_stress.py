@@ -93,6 +93,7 @@ def whole(results: StressResults) -> None:
     assert sum(sample.failed for sample in results.samples) == sum(step.requests.failed for step in results.steps)
 
 
+@pytest.mark.long
 async def test_each_script_against_a_launched_engine(tmp_path):
     """All three, for some seconds each, through the router: nothing fails, and all is reported."""
     async with RunningRouter(tmp_path, CONFIG) as router:
