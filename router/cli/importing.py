@@ -5,18 +5,22 @@ import os
 import sys
 from pathlib import Path
 
+from launchers.engines import ENGINES
 from launchers.files import read_ordinary
 from profiles import ProfileError
 from router.cli.exits import BAD_START, CommandError, printed
 from router.config import ConfigError
 from router.config.reading.files import read
 from router.config.replacing import BACKUP, ReplaceError, replace
+from router.fleet.planning import look
 from router.importing import accepting, stores
 from router.importing.imported import Imported
 from router.importing.recognising import imported
 from router.importing.writing import told
 from router.telemetry.logs import printable
 from router.telemetry.terminal import say
+
+_AT = "at "
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,12 +55,18 @@ def _found(options: argparse.Namespace) -> Imported:
         except ProfileError as error:
             raise CommandError(f"profile: {error}", BAD_START) from None
     path: Path = options.file
-    found = imported(read(path), str(path))
+    version = look(ENGINES).engines.get("llama_server", "")
+    # A program has its path in the place of a version.
+    program = Path(version.removeprefix(_AT)).resolve() if version.startswith(_AT) else None
+    found = imported(read(path), str(path), lambda name: program is not None and Path(name).resolve() == program)
     if found is None:
         raise CommandError(
             f"{path}: this is no configuration that is known here: of llama-swap, LiteLLM or llama.cpp's presets",
             BAD_START,
         )
+    if version and program is None:
+        # The package goes before the program, which may be built for a GPU.
+        found.advice.append(f"`engine: llama_server` is the package xllamacpp {version} here, not the program on PATH.")
     return found
 
 

@@ -104,6 +104,11 @@ class Imported:
         """Give all that isn't carried over."""
         return list(self.noted)
 
+    def advise(self, sentence: str) -> None:
+        """Say something to whoever moves in; once."""
+        if sentence not in self.advice:
+            self.advice.append(sentence)
+
     def refer(self, name: str, about: str, *, needed: bool = False, is_url: bool = False) -> str:
         """Give the reference to a variable, and note it. Unless it is `needed`, it may be missing: it is empty then."""
         known = self.variables.get(name)

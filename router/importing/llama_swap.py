@@ -20,7 +20,7 @@ from router.importing.swap_models import Shared
 from router.importing.swap_names import Meanings, filters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from router.importing.source import Source
 
@@ -55,16 +55,17 @@ _LEVELS: Final[Mapping[str, str]] = MappingProxyType({"debug": "debug", "warn": 
 _MEASURED: Final = "what fits into memory together is measured, and models that don't fit take turns (docs/models.md)"
 
 
-def imported(source: Source) -> Imported:
-    """Read a configuration."""
-    return _Reading(source).all()
+def imported(source: Source, runs: Callable[[str], bool] = lambda _: False) -> Imported:
+    """Read a configuration. `runs` tells of a path whether it is the llama-server that the router itself runs."""
+    return _Reading(source, runs).all()
 
 
 class _Reading:
     """One walk over a configuration."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, runs: Callable[[str], bool]) -> None:
         self._source = source
+        self._runs = runs
         self._macros = mapping(source.data.get("macros"))
         self._all = Macros(self._macros)
         self._found = Imported(WHOSE, source.file, PORT)
@@ -80,7 +81,7 @@ class _Reading:
             preload=self._preloaded(),
             pinned=frozenset(each for group in groups.values() for each in _persistent(group)),
             lists_aliases=is_true(self._all.expanded(said.get("includeAliasesInList"))),
-            program=self._usual_program(),
+            runs=self._runs,
         )
         for name, each in mapping(said.get("models")).items():
             macros = Macros(self._macros, mapping(mapping(each).get("macros")), model=name)
@@ -94,15 +95,6 @@ class _Reading:
             self._found.sections["logging"] = {"level": level}
         self._leave(groups, sets)
         return self._found
-
-    def _usual_program(self) -> str:
-        """Give the llama-server that most models run: the router runs one alone."""
-        programs: Counter[str] = Counter()
-        for name, each in mapping(self._source.data.get("models")).items():
-            macros = Macros(self._macros, mapping(mapping(each).get("macros")), model=name)
-            if program := swap_models.program_of(macros.expanded(mapping(each).get("cmd"))):
-                programs[program] += 1
-        return programs.most_common(1)[0][0] if programs else ""
 
     # Groups
 

@@ -32,7 +32,7 @@ from router.importing.swap_macros import Macros, carried
 from router.importing.swap_names import Meanings, filters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from router.importing.source import Source
 
@@ -54,6 +54,11 @@ _LOST: Final[Mapping[str, str]] = MappingProxyType({
     "timeouts": "`limits.connect_timeout` and `limits.first_byte_timeout` are for all backends",
     "sendLoadingState": "a stream that waits for a load gets comments, which clients ignore, not text of the model's",
 })  # fmt: skip
+_OWN_PROGRAM: Final = (
+    "A llama-server that is named by its path stays a command: for `engine: llama_server` the router runs one alone, "
+    "that on PATH, or the package. What a command takes of memory is known once it was loaded; until then, `memory` "
+    "may say it. To have it as a model, put its folder on PATH, and import again."
+)
 _READ: Final = frozenset({
     "cmd", "cmdStop", "proxy", "aliases", "env", "checkEndpoint", "ttl", "unlisted", "useModelName", "concurrencyLimit",
     "filters", "macros", "healthCheckTimeout",
@@ -62,23 +67,14 @@ _READ: Final = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What holds for all models. `program` is the llama-server that most of them run."""
+    """What holds for all models. `runs` tells of a path whether it is the llama-server that the router runs."""
 
     ttl: int = 0
     ready_within: int = 0
     preload: frozenset[str] = frozenset()
     pinned: frozenset[str] = frozenset()
     lists_aliases: bool = False
-    program: str = ""
-
-
-def program_of(command: object) -> str:
-    """Give the llama-server that a command runs; "" for any other."""
-    try:
-        found = split(str(command))
-    except ValueError:
-        return ""
-    return found.words[0] if found.program == LLAMA_SERVER else ""
+    runs: Callable[[str], bool] = lambda _: False
 
 
 class Model:
@@ -130,10 +126,11 @@ class Model:
         """Add how it is started, or where it is. Raises ValueError for a command that can't be read."""
         command = split(str(self._said["cmd"]))
         host, port = self._proxy()
-        is_usual = command.program == LLAMA_SERVER and command.words[0] == self._shared.program
+        program = command.words[0]
+        is_usual = program == LLAMA_SERVER or (command.program == LLAMA_SERVER and self._shared.runs(program))
         runs = launched(command) if is_usual and host in _HERE else ""
         if isinstance(runs, Launched):
-            self._as_model(entry, served, command, runs)
+            self._as_model(entry, served, runs)
             return
         if runs:
             entry.about += f". A command, not a model, as {runs}"
@@ -149,17 +146,11 @@ class Model:
 
     # 1. A model
 
-    def _as_model(self, entry: Entry, served: str, command: Command, runs: Launched) -> None:
+    def _as_model(self, entry: Entry, served: str, runs: Launched) -> None:
         if served != entry.name:
             entry.keys["models"] = [served]
         if limit := whole(self._said.get("concurrencyLimit")):
             entry.keys["max_in_flight"] = limit
-        if "/" in command.words[0]:
-            self._found.leave(
-                f"the program {command.words[0]}",
-                "the router runs the llama-server that it finds on PATH, or xllamacpp: put its folder there before the "
-                "start, or write `cmd`",
-            )
         if runs.guessed:
             entry.about += ". Its quantisation isn't named: the usual one is taken"
         for flag, why in runs.left.items():
@@ -173,9 +164,12 @@ class Model:
 
     def _as_command(self, entry: Entry, served: str, command: Command) -> None:
         self._renamed(entry, served)
-        launch: dict[str, Value] = {"cmd": self._words(command.words)}
-        if engine := command.engine:
+        engine = command.engine
+        launch: dict[str, Value] = {"cmd": self._words(_on_this_machine(command.words) if engine else command.words)}
+        if engine:
             launch["engine"] = engine
+        if command.program == LLAMA_SERVER:
+            self._found.advise(_OWN_PROGRAM)
         ready = str(self._said.get("checkEndpoint") or "/health")
         if ready == "none":
             ready = "/v1/models"
@@ -276,6 +270,12 @@ class Model:
     def _leave(self, what: str, why: str, *, is_lost: bool = True) -> None:
         line = self._line(what.partition(":")[0])
         self._found.leave(f"models.{self._name}.{what}", why, line, is_lost=is_lost)
+
+
+def _on_this_machine(words: Sequence[str]) -> tuple[str, ...]:
+    """Have an engine listen on this machine alone: the router is what others ask."""
+    hosts = [at for at, word in enumerate(words[:-1]) if word == "--host" and words[at + 1] in {"0.0.0.0", "::"}]
+    return tuple("127.0.0.1" if at - 1 in hosts else word for at, word in enumerate(words))
 
 
 def _parallel(command: Command) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from router.config import Config, load
 from router.core.errors import ModelNotFoundError
-from router.importing import recognising
+from router.importing import llama_swap, recognising, source
 from router.importing.accepting import accepted, stand_ins
 from router.importing.imported import Imported
 from tests.unit.importing.routed import Routed
@@ -183,16 +183,29 @@ def launch(made, name, backend):
 
 def test_a_command_of_llama_server_is_a_model(made):
     """With its arguments by their long names, and without what the router says itself."""
-    found = launch(made, "two-gpus", "coder-32b")
-    assert (found.engine, found.model) == ("llama_server", "/srv/models/coder-32b-q4_k_m.gguf")
-    assert found.args["n-gpu-layers"] == 99
-    assert found.args["flash-attn"] is True
-    assert not {"port", "host", "model"} & found.args.keys()
-    assert dict(found.env) == {"CUDA_VISIBLE_DEVICES": "0"}
-    assert launch(made, "two-gpus", "thinker").args["predict"] == -1
+    read = source.parsed((FILES / "two-gpus.yaml").read_bytes(), "f")
+    found = llama_swap.imported(read, lambda path: path == "/opt/llama.cpp/llama-server")
+    backends = load(Path("router.yaml"), {}, accepted(found).encode()).config.backends
+    coder, thinker = (each.launch for each in backends)
+    assert coder is not None
+    assert thinker is not None
+    assert (coder.engine, coder.model) == ("llama_server", "/srv/models/coder-32b-q4_k_m.gguf")
+    assert coder.args["n-gpu-layers"] == 99
+    assert coder.args["flash-attn"] is True
+    assert not {"port", "host", "model"} & coder.args.keys()
+    assert dict(coder.env) == {"CUDA_VISIBLE_DEVICES": "0"}
+    assert thinker.args["predict"] == -1
     assert launch(made, "groups", "bigger").args["override-tensor"] == (r"blk\.2[0-9]\.=CPU", "exps=CPU")
     assert launch(made, "speech", "writer").model == "someone/Writer-GGUF:writer-q6.gguf"
-    assert launch(made, "docker-image", "smaller").model == "someone/Smaller-135M-Instruct-GGUF:Q4_K_M"
+
+
+def test_a_llama_server_by_its_path_stays_a_command(made):
+    """The router runs another one, which may have been built for other devices. It listens on this machine alone."""
+    found = launch(made, "two-gpus", "coder-32b")
+    assert found.cmd[:5] == ("/opt/llama.cpp/llama-server", "--host", "127.0.0.1", "--port", "{port}")
+    assert (found.engine, found.parallel, dict(found.env)) == ("llama_server", 10, {"CUDA_VISIBLE_DEVICES": "0"})
+    assert launch(made, "docker-image", "small").cmd[-2:] == ("--port", "{port}")
+    assert any("by its path" in each for each in made["two-gpus"][0].advice)
 
 
 def test_macros_mean_what_they_meant(made):
@@ -254,7 +267,6 @@ def test_peers_are_urls(made):
         ("household", "selectors.many.strategy: spillover", 25),
         ("peers", "peers.open-router.timeouts", 13),
         ("two-gpus", "profiles", 5),
-        ("two-gpus", "the program /opt/llama.cpp/llama-server", 0),
         ("thinking", "models.dotted.filters: stream", 23),
     ],
 )
