@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from router.cli import chat, connect, own
+from router.cli import connect, own, talk
 from router.cli.client import Client
 from router.cli.exits import CommandError
 from router.cli.main import main
@@ -207,7 +207,7 @@ async def test_a_talk(start_router, monkeypatch, capsys):
         say = [Say(text=f"{number}") for number in range(4)]
         engine.says(*say, Say(status=400, message="refused"), Say(text="5"), Say(text="6"))
         client = Client.of(parse(["run", "demo", "--url", app.url]))
-        assert await asyncio.to_thread(chat.talk, chat.Chat(client, "demo", None)) == 0
+        assert await asyncio.to_thread(talk.talk, talk.Chat(client, "demo", None)) == 0
         asked = [[message["content"] for message in each["messages"]] for each in engine.asked]
     assert asked == [
         ["Hi"],
@@ -270,8 +270,8 @@ async def test_a_router_of_its_own():
     def ask() -> list[psutil.Process]:
         with own.started(entry) as url:
             options = parse(["run", "demo", "--url", url])
-            talk = chat.Chat(Client.of(options), "demo", None)
-            talk.ask("Hello")
+            asked = talk.Chat(Client.of(options), "demo", None)
+            asked.ask("Hello")
             return [each for each in psutil.Process().children(recursive=True) if each not in before]
 
     begun = await asyncio.to_thread(ask)

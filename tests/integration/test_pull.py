@@ -1,19 +1,24 @@
 """`pull` before a hub: what it chooses, says, refuses, fetches, and offers for router.yaml."""
 
 import asyncio
+import io
 import shutil
 import signal
 import sys
 from collections import namedtuple
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from router.cli import own, pull
+from router.cli.exits import CommandError
 from router.cli.main import main
 from router.config import load
 from router.hub import fetching
+from router.scan.entries import Entry
 from scripts import make_demo_model
 from tests.fakes.hub import COMMIT, FakeHub
 from tests.models import GIB
@@ -221,3 +226,69 @@ async def test_ctrl_c(hub, tmp_path):
     assert (process.returncode, out) == (130, b"")
     assert err.decode().endswith(f"What came of it is kept: `pull {DEMO}` goes on with it.\n")
     assert [each.suffix for each in blobs.iterdir()] == [".incomplete"]
+
+
+async def test_run_fetches_what_is_not_here(hub, command, tmp_path, monkeypatch):
+    """With --yes; the next time it is here, and nobody is asked."""
+    entries: list[Entry] = []
+
+    @contextmanager
+    def started(entry: Entry) -> Iterator[str]:
+        entries.append(entry)
+        raise CommandError("enough", 7)
+        yield ""
+
+    monkeypatch.setattr(own, "started", started)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    words = ["run", f"{DEMO}:Q8_0", "--prompt", "Hi"]
+    code, _, err = await command(*words)
+    assert (code, err) == (2, f"{DEMO}:Q8_0 isn't here; `pull {DEMO}:Q8_0` fetches it, and so does --yes\n")
+    code, _, err = await command(*words, "--yes")
+    assert (code, err.endswith("enough\n")) == (7, True)
+    asked = len(hub.asked)
+    assert await command(*words) == (7, "", "enough\n")
+    assert len(hub.asked) == asked
+    assert [each.keys for each in entries[:1]] == [each.keys for each in entries[1:]]
+    launch = entries[0].keys["launch"]
+    assert isinstance(launch, dict)
+    assert launch["model"] == str(cached(tmp_path) / "demo-Q8_0.gguf")
+
+
+class Person(io.StringIO):
+    """A terminal with a person before it, who has typed this."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "usual", "agrees"),
+    [("y\n", False, True), ("Yes\n", False, True), ("\n", True, True), ("\n", False, False), ("n\n", True, False)],
+)
+def test_a_person_is_asked(monkeypatch, typed, usual, agrees):
+    said = Person()
+    monkeypatch.setattr(sys, "stdin", Person(typed))
+    monkeypatch.setattr(sys, "stderr", said)
+    assert pull.agreed("Fetch it?", usual=usual) is agrees
+    assert said.getvalue() == "Fetch it? "
+
+
+def test_where_there_is_no_person(monkeypatch):
+    """What comes in by a pipe is no consent."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    monkeypatch.setattr(sys, "stderr", Person())
+    assert not pull.agreed("Fetch it?", usual=True)
+
+
+@pytest.mark.usefixtures("hub")
+async def test_on_a_terminal(monkeypatch, tmp_path):
+    """A bar moves, and the entry is written if a person agrees."""
+    said = Person()
+    monkeypatch.setattr(sys, "stdin", Person("\n"))
+    monkeypatch.setattr(sys, "stderr", said)
+    monkeypatch.setenv("TERM", "xterm")
+    assert await asyncio.to_thread(main, ["pull", DEMO]) == 0
+    assert "698.8/698.8" in said.getvalue() or "682.4/682.4 KiB" in said.getvalue()
+    assert said.getvalue().endswith("Add it to router.yaml as demo? [Y/n] ")
+    assert load(tmp_path / "work/router.yaml", {}).config.backends[0].name == "demo"

@@ -1,8 +1,8 @@
 import pytest
 
-from router.cli.chat import safe
 from router.cli.client import Piece, message_of, pieces
 from router.cli.exits import CommandError
+from router.cli.talk import safe
 
 
 @pytest.mark.parametrize(
