@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,9 @@ from router.telemetry.terminal import say
 
 WITHIN: Final = 60.0
 """Seconds that a manager may take, beside those in which the service may stop."""
+
+AGAIN: Final = 1.0
+"""Seconds between two tries of a command that waits."""
 
 _PATH: Final = re.compile(r"^Environment=.*$|<key>PATH</key>\s*<string>.*?</string>", re.MULTILINE)
 
@@ -141,6 +145,10 @@ def _all(commands: Iterable[Command], stops_within: float) -> None:
     """Run commands. Raises CommandError at the first one that mustn't fail, and does."""
     for each in commands:
         code, said = _run(each, stops_within + WITHIN)
+        until = time.monotonic() + stops_within
+        while code and each.waits and time.monotonic() < until:
+            time.sleep(AGAIN)
+            code, said = _run(each, WITHIN)
         if code and each.else_say is None:
             raise CommandError(
                 f"`{' '.join(each.words)}` failed: {printable(said.strip()) or f'exit code {code}'}", REFUSED

@@ -18,10 +18,14 @@ _USER: Final = re.compile(r"^User=(.+)$|<key>UserName</key>\s*<string>(.*?)</str
 
 
 class Command(NamedTuple):
-    """A command to run. `else_say`: it may fail, and then this is said; empty: nothing is, None: it mustn't fail."""
+    """A command to run. `else_say`: it may fail, and then this is said; empty: nothing is, None: it mustn't fail.
+
+    `waits`: it fails as long as the service still stops, and is tried again.
+    """
 
     words: tuple[str, ...]
     else_say: str | None = None
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,8 @@ def by_launchd(service: Service, path: Path, uid: int) -> Installation:
     return Installation(
         path,
         plist(service),
-        # A job that is there already has to go first.
-        (out, Command(("launchctl", "bootstrap", domain, str(path)))),
+        # A job that is there already has to go first, which takes as long as its requests do.
+        (out, Command(("launchctl", "bootstrap", domain, str(path)), waits=True)),
         (out,),
         (),
         Command(("launchctl", "print", job)),

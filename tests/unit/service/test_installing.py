@@ -279,6 +279,16 @@ def test_on_a_mac(mac, capsys):
     assert user_in(capsys.readouterr().out) == "daemon"
 
 
+def test_launchd_refuses_a_job_that_still_stops(mac, monkeypatch):
+    """It is asked again, until the old one has ended."""
+    monkeypatch.setattr(command, "AGAIN", 0.01)
+    program = mac.folder / "bin/launchctl"
+    tries = f'[ "$1" = bootout ] || [ "$(grep -c bootstrap {mac.folder}/asked)" -ge 3 ] || exit 5\n'
+    program.write_text(program.read_text().replace("cat ", f"{tries}cat "))
+    assert mac.run("install", "--user") == 0
+    assert [each.split()[1] for each in mac.asked] == ["bootout", "bootstrap", "bootstrap", "bootstrap"]
+
+
 def test_state_of_a_service_that_isnt_there():
     """It is launchctl that says so, in a sentence."""
     assert state_of('Could not find service "local.router" in domain for user gui: 501\n') == (False, [])
