@@ -25,6 +25,7 @@ HOT = [
             "balance",
             "budget",
             "catalog",
+            "changes",
             "decision",
             "dispatch",
             "ending",

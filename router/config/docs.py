@@ -37,9 +37,9 @@ over the file.
 
 **Secrets.** Keys, tokens, passwords and engines' environments are never shown: not in errors, not in logs, not by the
 management API. The text that `${…}` became is in no error either, and it is hidden in engines' arguments, routes'
-fields and paths of URLs. Below `auth`, `headers`, `env` and `api_key`, a mistake is told without the words of the file,
-keys that it shouldn't have included: they may be a secret in the wrong place. Nor is a secret told that an engine
-prints: its key, what its `env` says, and what is named like a secret among its arguments and in the router's own
+fields and paths of URLs. Below `auth`, `headers`, `env`, `api_key` and `admin_key`, a mistake is told without the words
+of the file, keys that it shouldn't have included: they may be a secret in the wrong place. Nor is a secret told that an
+engine prints: its key, what its `env` says, and what is named like a secret among its arguments and in the router's own
 environment.
 
 **In parts.** With `include: conf.d/*.yaml`, or a list of such patterns, more files are read: in the order of the

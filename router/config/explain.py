@@ -97,7 +97,8 @@ def _sketched(entry: object) -> _Sketch:
         return _UNKNOWN
     known = BackendConfig.model_fields
     said = {key if key in known else did_you_mean(key, known): value for key, value in entry.items()}
-    place = {"launch": {"model": "any"}} if said.get("launch") is not None else {"url": said.get("url")}
+    key = "router" if said.get("router") is not None else "url"
+    place = {"launch": {"model": "any"}} if said.get("launch") is not None else {key: said.get(key)}
     named = {"name": said["name"]} if said.get("name") is not None else {}
     models = {"models": said["models"]} if "models" in said else {}
     if found := _made(place | named | models):

@@ -6,10 +6,12 @@
 
 A backend has room up to its cap; on trial, up to the few requests of a trial (`router.core.health`). One that drains,
 because other models need its memory, has room for those alone that hold a lease on it, and these wait. One that isn't
-loaded yet is waited for: it is surer than backends that look bad.
+loaded yet is waited for: it is surer than backends that look bad. A peer's that has yet to be loaded there takes
+requests, which wait at the peer; where they would be sent sooner elsewhere, by all that is known, they wait here.
 """
 
 from collections.abc import Callable, Collection, Container, Sequence
+from math import inf
 from typing import Generic, TypeVar
 
 from router.core.admission import Admission, Bounds
@@ -57,6 +59,8 @@ class Dispatcher(Generic[T]):
         self._policies: dict[str, Policy] = {}
         # Whether a backend that loads and unloads by itself may be sent one more request now (`Residency.may_go`).
         self.may_go: Callable[[Backend], bool] = _always
+        # In how many seconds it would be; infinity: never.
+        self.loads_in: Callable[[Backend], float] = _never
 
     def set_up(self, policy: str, bounds: Bounds, *, affinity: bool) -> None:
         """Replace the settings for the next requests. `policy` is for routes that name none."""
@@ -89,6 +93,8 @@ class Dispatcher(Generic[T]):
                 able = self._not_aside(able, ask, now)
             if able and not full:
                 able = self._with_room(able, ask, now)
+                if self.ledger.unloaded:
+                    able = self._worth_loading(able, way, now)
             if able:
                 are_all = len(able) == len(tier) and tier is tiers[0]
                 return self._pick(way, able, tried, ask, now, are_all=are_all)
@@ -173,6 +179,24 @@ class Dispatcher(Generic[T]):
             return [each for each in free if not each.backend.loadable or self.may_go(each.backend)]
         return free
 
+    def _worth_loading(self, able: list[Candidate], way: Way, now: float) -> list[Candidate]:
+        """Leave out all, if each has yet to load its model at its peer, and the request is sent sooner if it waits."""
+        if any(each.backend not in self.ledger.unloaded for each in able):
+            return able
+        return [each for each in able if self._is_worth(each.backend, way, now)]
+
+    def _is_worth(self, backend: Backend, way: Way, now: float) -> bool:
+        """Tell whether a request would wait longer for room elsewhere, or for a load here, than for a peer's load."""
+        load, serves = backend.estimate.queue(now), False
+        for tier in way.tiers:
+            for each, _ in tier:
+                if self.serves(each):
+                    serves = serves or each not in self.ledger.unloaded
+                elif each.loadable and each.health.coming and self.loads_in(each) < load:
+                    return False
+        ahead = sum([self.admission.waiting(model) for model in backend.models])
+        return not serves or self.pace(way) * (ahead + 1) > load
+
     def serves(self, backend: Backend) -> bool:
         """Tell whether a backend takes new requests, if it has room."""
         return backend.health.usable and backend not in self.ledger.draining
@@ -212,8 +236,11 @@ class Dispatcher(Generic[T]):
     def candidate_for(self, way: Way, backend: Backend, ask: Ask, now: float) -> Candidate | None:
         """Give the candidate by which a request that waits may go to a backend.
 
-        None: the backend isn't a candidate, or it looks bad or just refused such a request, while others don't.
+        None: the backend isn't a candidate, or it looks bad or just refused such a request, while others don't. Or it
+        has yet to load its model, and it is sooner to wait for others.
         """
+        if backend in self.ledger.unloaded and not self._is_worth(backend, way, now):
+            return None
         found, others = None, False
         aside = self.ledger.aside
         for tier in way.tiers:
@@ -266,6 +293,10 @@ class Dispatcher(Generic[T]):
 
 def _always(_: Backend) -> bool:
     return True
+
+
+def _never(_: Backend) -> float:
+    return inf
 
 
 def _loads(candidates: Sequence[Candidate]) -> bool:

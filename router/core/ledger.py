@@ -10,9 +10,7 @@ prefixes in its cache, which backends refused which requests, and the budget tha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum
 from math import inf
-from typing import Final
 
 from router.core import health, stall
 from router.core.admission import Cap
@@ -21,48 +19,12 @@ from router.core.apis import Apis
 from router.core.aside import BUSY, LONGEST_BUSY, Aside, Kind, scope
 from router.core.budget import RetryBudget
 from router.core.catalog import DOUBT, Backend, Candidate
+from router.core.changes import RELEASE, Change, News
 from router.core.estimate.ask import Ask, Sent
 from router.core.health import WELL, Health, Thresholds, Verdict
 from router.core.load import Load
 from router.core.stall import Silence, StallVerdict
 from router.core.statuses import LIES, OF_THE_REQUEST, TOO_MANY, UNWELL_STATUSES
-
-
-class News(Enum):
-    """What the log says of a backend. WORKS: it had stalled, and works again."""
-
-    NONE = 0
-    DOWN = 1
-    TRIAL = 2
-    UP = 3
-    WORKS = 4
-
-
-class Change:
-    """What the caller has to do after a backend's state has changed.
-
-    `probe`: probe the backend soon. `release`: keep its room for nobody (`Admission.forget`), because it is out.
-    `offer`: offer its room to requests that wait. `news` is for the log; if it is DOWN, `reason` says why.
-    """
-
-    def __init__(
-        self,
-        news: News = News.NONE,
-        *,
-        probe: bool = False,
-        release: bool = False,
-        offer: bool = False,
-        reason: str = "",
-    ) -> None:
-        self.news: Final = news
-        self.probe: Final = probe
-        self.release: Final = release
-        self.offer: Final = offer
-        self.reason: Final = reason
-
-
-RELEASE: Final = Change(release=True)
-"""A backend is out, and whoever took it out has said so: there is nothing to log and nobody to probe."""
 
 
 class Ledger:
@@ -77,6 +39,8 @@ class Ledger:
         # them, and those that an admin holds, with that admin's name.
         self.draining: set[Backend] = set()
         self.held: dict[Backend, str] = {}
+        # Peers' backends that have yet to load their models.
+        self.unloaded: set[Backend] = set()
         self._leaving: set[Backend] = set()
         self._retired: set[Backend] = set()
 
@@ -90,6 +54,7 @@ class Ledger:
     def forget(self, backend: Backend) -> None:
         """Forget a retired backend."""
         self._retired.discard(backend)
+        self.unloaded.discard(backend)
         self.held.pop(backend, None)
         self.resume(backend)
 
@@ -298,6 +263,18 @@ class Ledger:
         self.prefixes.forget(backend)
         self.aside.forget(backend)
         return RELEASE
+
+    def loads(self, backend: Backend, seconds: float, now: float, *, runs: bool = False) -> None:
+        """Note that a peer has yet to load its model, in about so many `seconds`, or that it is loaded (0).
+
+        `runs`: it is being loaded.
+        """
+        if seconds:
+            self.unloaded.add(backend)
+            backend.estimate.loads(seconds, now, runs=runs)
+        elif backend in self.unloaded:
+            self.unloaded.discard(backend)
+            backend.estimate.loaded(now)
 
     def vanished(self, backend: Backend, sent: Sent | None, reason: str) -> Change | None:
         """Note that nobody listens where an attempt was sent; the engine's supervisor is about to report it, too.

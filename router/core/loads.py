@@ -5,7 +5,7 @@ each has its turn in memory. Here is what a request asks of it:
 
   1. Where a candidate serves, but has no room, the request waits as ever. If one of those is loadable, memory knows of
      it there, so that the demand keeps that backend loaded.
-  2. Where none serves, the request asks for one that can be loaded: of the first tier that has any, the one from which
+  2. Where none serves, or only peers that have yet to load it, the request asks for one that can be loaded: of the first tier that has any, the one from which
      its first token comes soonest, with the time until it is loaded.
   3. Another candidate may be worth loading beside those that serve, if there is free memory (`beside`): one of an
      earlier tier, as its model is preferred; or one that is loaded sooner than the request is answered without it.
@@ -34,10 +34,10 @@ def where(
 
     Those `against` don't count: they can't be loaded, or have failed the request. Nor do those that an admin holds.
     """
-    held = dispatcher.ledger.held
+    held, unloaded = dispatcher.ledger.held, dispatcher.ledger.unloaded
     against = (*against, *held) if held else against
     backends = [backend for tier in way.tiers for backend, _ in tier if backend not in against]
-    serves = any(dispatcher.serves(each) for each in backends)
+    serves = any(dispatcher.serves(each) and each not in unloaded for each in backends)
     for tier in way.tiers:
         able = [each.backend for each in tier if each.backend.loadable and each.backend not in against]
         able = [each for each in able if _may_serve(each, dispatcher, serves=serves)]

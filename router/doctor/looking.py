@@ -131,7 +131,7 @@ async def reach(
     async with aiohttp.ClientSession(timeout=within, connector=aiohttp.TCPConnector(resolver=resolver)) as session:
         failures = await asyncio.gather(*(_failure(session, backend, patience, folder) for backend in backends))
     return [
-        of_remote(each.name, each.url or "", why, asked=each.probe != "never" or not each.models)
+        of_remote(each.name, each.elsewhere or "", why, asked=each.probe != "never" or not each.models)
         for each, why in zip(backends, failures, strict=True)
     ]
 
@@ -140,7 +140,7 @@ async def _failure(session: aiohttp.ClientSession, backend: BackendConfig, patie
     key = backend.api_key.get_secret_value() if backend.api_key else None
     own = {name: value.get_secret_value() for name, value in backend.headers.items()}
     headers = own | ({"authorization": f"Bearer {key}"} if key else {})
-    address = Address.of(backend.url or "", trust=Trust.of(backend.tls, folder))
+    address = Address.of(backend.elsewhere or "", trust=Trust.of(backend.tls, folder))
     try:
         options = {"headers": headers, "allow_redirects": False, **address.secured}
         if backend.probe != "never":
@@ -269,7 +269,7 @@ async def examine(
         profile=of_this,
         engines=[*of_engines(engines, facts, profile), *of_versions(facts)],
         launched=[*launched.findings, *odd, *mistakes],
-        elsewhere=await reach([each for each in config.backends if each.url is not None], folder=folder),
+        elsewhere=await reach([each for each in config.backends if each.elsewhere is not None], folder=folder),
         server=[
             of_port(config.server.host, config.server.port, await taken(config.server.host, config.server.port)),
             *await _ollamas_port(config.server),

@@ -63,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class PlannedBackend:
-    """One backend as it is configured: a URL, or one process of a launch.
+    """One backend as it is configured: a URL, a peer with all of its models, or one process of a launch.
 
     `loadable`: what its engine takes, where memory decides what is loaded; None: it runs from its start to its end.
     `described` is what the files of a launch's model say of it. `trust` says who may answer at an https URL.
@@ -97,7 +97,7 @@ class Plan:
             processes.setdefault(launch.backend.name, []).append(launch)
         backends: dict[str, PlannedBackend] = {}
         for backend in config.backends:
-            if backend.url is not None:
+            if backend.elsewhere is not None:
                 backends[backend.name] = PlannedBackend(backend)
             for launch in processes.get(backend.name, ()):
                 backends[launch.spec.name] = PlannedBackend(backend, launch)
@@ -157,7 +157,7 @@ def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
             yield Step(
                 Do.ADD,
                 name,
-                str(planned.config.url).partition("?")[0] if launch is None else f"starts {launch.spec.engine}",
+                str(planned.config.elsewhere).partition("?")[0] if launch is None else f"starts {launch.spec.engine}",
                 but=lacks.get(name, ""),
             )
         elif changed := _essentials(before, planned):
@@ -212,7 +212,7 @@ def _lacking(old: Plan, new: Plan, room: Room) -> dict[str, str]:
 def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
     """Name the changed keys that take another process, or another server."""
     if old.launch is None or new.launch is None:
-        keys = ("url", "launch", "api_key", "headers", "tls")
+        keys = ("url", "router", "launch", "api_key", "admin_key", "headers", "tls")
         return [key for key in keys if getattr(old.config, key) != getattr(new.config, key)]
     one, other = old.launch.spec, new.launch.spec
     changed = [

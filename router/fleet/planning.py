@@ -83,7 +83,7 @@ def faults_of_trust(config: Config, folder: Path) -> list[tuple[str, tuple[str |
     found: list[tuple[str, tuple[str | int, ...]]] = []
     for index, each in enumerate(config.backends):
         try:
-            if each.url is not None and each.url.startswith("https:"):
+            if (each.elsewhere or "").startswith("https:"):
                 context_of(Trust.of(each.tls, folder))
         except TlsError as error:
             problem = f"backends[{index}] ({each.name}): tls.{error.key}: {error}"

@@ -173,5 +173,5 @@ def _secrets(old: Config, new: Config) -> Iterator[str]:
 
 def _sent(config: Config) -> Iterator[tuple[str, str | None, str]]:
     for each in config.backends:
-        secrets = [*each.headers.values(), *([each.api_key] if each.api_key is not None else [])]
-        yield from ((each.name, each.url, secret.get_secret_value()) for secret in secrets)
+        secrets = [*each.headers.values(), *(key for key in (each.api_key, each.admin_key) if key is not None)]
+        yield from ((each.name, each.elsewhere, secret.get_secret_value()) for secret in secrets)

@@ -152,7 +152,7 @@ class Loading:
         """Have a request wait for the best of its models that isn't ruled out; tell whether there is any."""
         while True:
             against = waiting.refused + waiting.unfit
-            backend = loads.where(way, against, waiting.exchange.ask, self._dispatcher, self._seconds, now)
+            backend = loads.where(way, against, waiting.exchange.ask, self._dispatcher, self.seconds, now)
             if backend is None:
                 return False
             if self._state(backend) is not None:
@@ -235,11 +235,12 @@ class Loading:
         load = None if state is None else self.residency.residents()[backend.resident].load
         return state, 0.0 if load is None else load.share
 
-    def _seconds(self, backend: Backend) -> float:
+    def seconds(self, backend: Backend) -> float:
+        """Tell in how many seconds a request would be sent to a backend; infinity if it can't be loaded."""
         return inf if self._state(backend) is None else self.residency.seconds(backend.resident, self._loop.time())
 
     def _seconds_if_unloaded(self, backend: Backend) -> float:
-        return self._seconds(backend) if self._state(backend) is State.UNLOADED else inf
+        return self.seconds(backend) if self._state(backend) is State.UNLOADED else inf
 
     def _look_beside(self, way: Way, chosen: Backend | None, wait: float, now: float) -> None:
         """Have a model loaded into free memory, if it would answer sooner than those that serve."""
@@ -275,12 +276,12 @@ class Loading:
         if any(not each["passed_over"] for each in told):
             return
         while True:
-            backend = loads.where(way, against, ask, self._dispatcher, self._seconds, now)
+            backend = loads.where(way, against, ask, self._dispatcher, self.seconds, now)
             if backend is None or self._dispatcher.serves(backend):
                 return
             against += (backend,)
             if (why := self._why_not(backend, now)) is None:
-                by_name[backend.name].update(passed_over="", loads_in=round(self._seconds(backend), 1))
+                by_name[backend.name].update(passed_over="", loads_in=round(self.seconds(backend), 1))
                 return
             by_name[backend.name]["passed_over"] = why
 

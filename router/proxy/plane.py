@@ -22,13 +22,14 @@ from router.core.admission import Bounds, Cap
 from router.core.affinity import blocks_of, in_prompt_order
 from router.core.balance import Draw
 from router.core.catalog import Backend, Candidate, Catalog, Way
+from router.core.changes import Change, News
 from router.core.dispatch import Dispatcher
 from router.core.errors import StoppingError, UnavailableError
 from router.core.estimate.ask import Ask, Sent
 from router.core.estimate.hearing import HEAR
 from router.core.health import Thresholds
 from router.core.hedging import Patience
-from router.core.ledger import Change, Ledger, News
+from router.core.ledger import Ledger
 from router.core.load import Load
 from router.core.memory.actions import Action
 from router.core.memory.residency import Residency
@@ -131,7 +132,7 @@ class Plane:
     def manage_memory(self, residency: Residency, carry_out: Callable[[Action], None]) -> Loading:
         """Have backends that are `loadable` loaded and unloaded as `residency` decides; see `Loading`."""
         loading = Loading(residency, self.dispatcher, self.directory, self.queues, self.withdraw, carry_out)
-        self.loading, self.dispatcher.may_go = loading, loading.may_go
+        self.loading, self.dispatcher.may_go, self.dispatcher.loads_in = loading, loading.may_go, loading.seconds
         return loading
 
     # Backends that join, change and leave

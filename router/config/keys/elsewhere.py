@@ -37,7 +37,8 @@ def what_it_is(name: object) -> str:
     """Say what to write instead of `engine: NAME`; empty if the name is of no program that is known."""
     plain = re.sub(r"[^a-z0-9]", "", str(name).lower())
     if plain in SERVERS:
-        return f"{{got}} is no engine that is started here: write `url: {SERVERS[plain]}` instead of `launch`"
+        key = "router" if plain == "router" else "url"
+        return f"{{got}} is no engine that is started here: write `{key}: {SERVERS[plain]}` instead of `launch`"
     if plain in PROGRAMS:
         return "{got} is started by its command: write `cmd` instead of `engine` and `model` (docs/commands.md)"
     return ""

@@ -37,6 +37,9 @@ doesn't look good again once its last client has given up.
 more with each first token. **Old measurements** fade: after `STALE` seconds without a first token a backend is expected
 to be faster than measured, until a request is sent there and shows its speed.
 
+**Loads elsewhere.** A peer's model may have yet to be loaded there (`Estimate.loads`). What is sent waits for that, and
+none of it is late meanwhile; the first measurements begin when it is loaded, as after a start.
+
 **Answers that don't stream** show no first token, only their end. Engines begin requests in order. So such an answer is
 assumed to have begun when it was due, if it was its turn, and at the latest when a request that was sent later has
 begun. Its time is a measurement only where nothing streams.

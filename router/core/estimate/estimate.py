@@ -31,6 +31,9 @@ FULL: Final = 0.9
 SILENT: Final = 8
 """Answers without any stream among them, after which we expect no streams."""
 
+SOON: Final = 1.0
+"""Seconds that a load takes yet that is overdue."""
+
 COLD: Final = 1.0
 """Seconds of penalty for each prompt beyond those that may wait at a cold backend."""
 
@@ -71,6 +74,10 @@ class Estimate:
         self._answers = 0
         # Attempts that were late when they were ended, since the last first token.
         self.unheard = 0
+        # Whether its model has yet to be loaded there; in how many seconds, or when, once that runs.
+        self.unloaded = False
+        self._loads_in = 0.0
+        self._loads_at = inf
 
     # What is asked
 
@@ -116,6 +123,9 @@ class Estimate:
         line, readers, begun, slots = self.prompts.line, self.readers, self.begun, self._slots.count
         number = len(readers.unread)
         ahead = number * line.base + line.slope * readers.work + CROWD * begun
+        if self.unloaded:
+            # None of them is late: they wait for the load.
+            return ahead + (self._loads_in if self._loads_at == inf else max(SOON, self._loads_at - now))
         if begun >= slots:
             # The next begins when one ends.
             gap, spent = self.hold / slots, now - self._moved
@@ -251,6 +261,15 @@ class Estimate:
     def disproved(self, sent: Sent, now: float) -> None:
         """Note that another backend has answered what this one refused: a fast error was no speed."""
         self._penalty.charge(sent.at, FAILURE, now)
+
+    def loads(self, seconds: float, now: float, *, runs: bool) -> None:
+        """Note that its model isn't loaded: what is sent waits for that, about so many seconds; `runs`: from now on."""
+        self.unloaded, self._loads_in, self._loads_at = True, seconds, now + seconds if runs else inf
+
+    def loaded(self, now: float) -> None:
+        """Note that its model is loaded: it is as after a start."""
+        self.unloaded = False
+        self.restarted(now)
 
     def restarted(self, now: float) -> None:
         """Note that the backend has just started or come back. Its speed may be as before, but it starts slowly.

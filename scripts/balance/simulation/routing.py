@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from router.core import health
 from router.core.catalog import Backend, Candidate
+from router.core.changes import Change
 from router.core.estimate.ask import Sent
 from router.core.health import Verdict
-from router.core.ledger import Change, Ledger
+from router.core.ledger import Ledger
 from router.core.retry import NOT_ITS_FAULT, Failure
 from router.core.stall import Silence, StallVerdict
 from scripts.balance.simulation.choosing import Sender

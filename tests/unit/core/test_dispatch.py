@@ -290,3 +290,46 @@ def test_of_those_that_may_be_waited_for_some_do_not_count(dispatcher):
     a, b = backend("a"), loadable("b", health=UNLOADED)
     assert dispatcher.may_wait(way((a,), (b,)), (a.backend,))
     assert not dispatcher.may_wait(way((a,), (b,)), (a.backend, b.backend))
+
+
+# A peer's model that has yet to be loaded there
+
+
+def test_a_load_elsewhere_counts(dispatcher):
+    """One that serves gets the request; where all that serve are full, it waits if an end comes before the load."""
+    busy, peer = backend("a", cap=Cap(1)), backend("b")
+    dispatcher.set_up("least_latency", Bounds(), affinity=True)
+    dispatcher.ledger.loads(peer.backend, 20.0, 0.0)
+    there = way((peer, busy))
+    assert dispatcher.choose(there, (), ASK, 0.0) is busy
+    busy.backend.in_flight, busy.backend.estimate.hold = 1, 5.0
+    assert dispatcher.choose(there, (), ASK, 0.0) is None
+    assert dispatcher.candidate_for(there, peer.backend, ASK, 0.0) is None
+    busy.backend.estimate.hold = 30.0
+    assert dispatcher.choose(there, (), ASK, 0.0) is peer
+    assert dispatcher.candidate_for(there, peer.backend, ASK, 0.0) is peer
+    assert dispatcher.choose(way((peer,)), (), ASK, 0.0) is peer
+
+
+def test_who_waits_already_counts(dispatcher):
+    """The load is worth it once enough requests wait for the one that serves."""
+    busy, peer = backend("a", cap=Cap(1), in_flight=1), backend("b")
+    busy.backend.estimate.hold = 5.0
+    dispatcher.ledger.loads(peer.backend, 8.0, 0.0)
+    assert dispatcher.candidate_for(way((busy, peer)), peer.backend, ASK, 0.0) is None
+    dispatcher.admission.enter("m", "r", "", 0, 1, 0.0)
+    assert dispatcher.candidate_for(way((busy, peer)), peer.backend, ASK, 0.0) is peer
+
+
+def test_a_load_here_that_is_sooner(dispatcher):
+    """The request waits for it, and not for the peer's; one that is being loaded there has less left."""
+    here, peer = loadable("a", health=UNLOADED), backend("b")
+    dispatcher.ledger.loads(peer.backend, 20.0, 0.0, runs=True)
+    there = way((here, peer))._replace(loads=True)
+    assert dispatcher.choose(there, (), ASK, 5.0) is peer
+    dispatcher.loads_in = lambda _: 10.0
+    assert dispatcher.choose(there, (), ASK, 5.0) is None
+    assert dispatcher.choose(there, (), ASK, 15.0) is peer
+    dispatcher.ledger.loads(peer.backend, 0.0, 16.0)
+    assert dispatcher.choose(there, (), ASK, 16.0) is peer
+    assert not dispatcher.ledger.unloaded

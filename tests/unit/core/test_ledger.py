@@ -7,9 +7,10 @@ import pytest
 
 from router.core.admission import Cap
 from router.core.catalog import DOUBT, Backend, Candidate
+from router.core.changes import RELEASE, News
 from router.core.estimate.ask import Ask
 from router.core.health import RETURNS_WITHIN, WELL, Health, Thresholds, Verdict, declared
-from router.core.ledger import RELEASE, Ledger, News
+from router.core.ledger import Ledger
 from router.core.load import Load
 from router.core.stall import Silence, StallVerdict
 
@@ -36,6 +37,20 @@ def test_whose_answers_are_completed(ledger):
     ledger.learn_apis(a, replace(a.apis, mends=frozenset({"/v1/responses"})))
     assert a.apis.mends == {"/v1/responses"}
     assert "/v1/messages" in a.apis.lacks
+
+
+def test_a_model_that_a_peer_has_yet_to_load(ledger):
+    """It is known until it is loaded, or its backend is forgotten."""
+    a, b = candidate().backend, candidate("b").backend
+    ledger.loads(a, 9.0, 1.0)
+    ledger.loads(b, 9.0, 1.0, runs=True)
+    assert (ledger.unloaded, a.estimate.unloaded) == ({a, b}, True)
+    ledger.loads(a, 0.0, 2.0)
+    ledger.loads(a, 0.0, 3.0)
+    assert (ledger.unloaded, a.estimate.unloaded) == ({b}, False)
+    ledger.retire(b, "was taken out")
+    ledger.forget(b)
+    assert not ledger.unloaded
 
 
 # Attempts

@@ -116,6 +116,15 @@ def test_one_that_is_held_is_not_loaded(dispatcher):
     assert where(dispatcher, ((a, b),), a=10, b=30) == "a"
 
 
+def test_a_peer_that_has_yet_to_load_it_does_not_serve(dispatcher):
+    """It takes requests, but one that would be sent sooner by a load here has that."""
+    here, there = unloaded("a"), url("b")
+    dispatcher.ledger.loads(there.backend, 20.0, 100.0)
+    assert where(dispatcher, [(here, there)], a=5) == "a"
+    dispatcher.ledger.loads(there.backend, 0.0, 100.0)
+    assert where(dispatcher, [(here, there)], a=5) is None
+
+
 def test_one_that_looks_bad_is_tried_by_those_who_wait_there(dispatcher):
     """It is loaded: its requests keep it so."""
     a = Candidate(Backend("a", resident="a", health=Health(Verdict.DOWN, reason="answered 503")), "m")

@@ -4,9 +4,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from router.core.catalog import Backend, Candidate
+from router.core.changes import Change, News
 from router.core.estimate.ask import Ask
 from router.core.health import WELL, Thresholds
-from router.core.ledger import Change, News
 from router.proxy.dialling import Address
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
 

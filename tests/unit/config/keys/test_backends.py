@@ -33,6 +33,22 @@ def test_a_wrong_url(url):
     assert errors({"backends": [{"url": url}]})[0].startswith("backends[0].url: Value error, expected http://host:port")
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://mac-studio:8001", "mac-studio"),
+        ("https://studio.lan/router", "studio.lan"),
+        ("http://192.168.1.5:8001", "192.168.1.5:8001"),
+        ("http://[::1]:8001", "[::1]:8001"),
+        ("http://localhost:8001", "localhost:8001"),
+    ],
+)
+def test_a_router_names_its_backend(url, name):
+    """Its host stands before the names of its models, where that tells it from others."""
+    made = backend(router=url, admin_key="k")
+    assert (made.name, made.elsewhere, dict(made.models)) == (name, url, {})
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/openai/v1/embeddings/", "/v1/messages?a=b"])
 def test_a_url_of_one_endpoint(path):
     """What documents show for curl isn't the base."""
@@ -239,6 +255,10 @@ def test_a_pinned_model_stays_loaded():
     [
         ({}, "backends[0].launch: Value error, a backend has either `url`"),
         ({**REMOTE, **LAUNCHED}, "backends[0].launch: Value error, a backend has either `url`"),
+        ({**REMOTE, "router": "http://b"}, "backends[0].launch: Value error, a backend has either `url`"),
+        ({**REMOTE, "admin_key": "k"}, "backends[0].admin_key: Value error, this is for a `router`"),
+        ({"router": "http://b", "probe": "never"}, "backends[0].probe: Value error, this is for a `url`"),
+        ({"router": "b:80"}, "backends[0].router: Value error, expected http://host:port"),
         ({"launch": {"model": "m"}}, "backends[0].name: Value error, a launched backend needs a name"),
         ({**LAUNCHED, "name": "a/b"}, "backends[0].name: Value error, expected a name of letters"),
         ({**LAUNCHED, "name": ["a"]}, "backends[0].name: Value error, expected text, got {got}"),

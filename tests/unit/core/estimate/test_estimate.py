@@ -3,7 +3,7 @@ from math import inf
 import pytest
 
 from router.core.estimate.ask import Ask
-from router.core.estimate.estimate import COLD, CROWD, LATE, PROVEN, Estimate
+from router.core.estimate.estimate import COLD, CROWD, LATE, PROVEN, SOON, Estimate
 from router.core.estimate.others import FRESH
 from router.core.estimate.penalty import FAILURE, FORGET, WORST
 from router.core.estimate.reading import FADE, STALE, UNKNOWN, Line
@@ -772,3 +772,30 @@ def test_one_that_does_not_stream_has_begun_when_a_later_one_has():
     estimate.ended(streams, 103.0)
     estimate.ended(silent, 104.0)
     assert estimate.in_flight == 0
+
+
+# A model that a peer has yet to load
+
+
+def test_a_load_elsewhere_is_waited_for():
+    """Its seconds are added; they run down once it is being loaded, and one that is overdue takes a moment yet."""
+    estimate = known(takes=0.1)
+    estimate.loads(20.0, 100.0, runs=False)
+    assert estimate.expected(ASK, 0, 110.0) == pytest.approx(20.1, abs=0.1)
+    estimate.loads(20.0, 110.0, runs=True)
+    assert estimate.queue(115.0) == pytest.approx(15.0, abs=0.1)
+    assert estimate.queue(140.0) == SOON
+    estimate.loaded(140.0)
+    assert estimate.expected(ASK, 0, 140.0) == pytest.approx(0.1, abs=0.1)
+
+
+def test_what_waits_for_a_load_is_not_late():
+    """It is neither held against the backend nor taken for slow reading: its time begins when the model is there."""
+    estimate = known(takes=0.1)
+    estimate.loads(20.0, 100.0, runs=True)
+    sent = estimate.sent(ASK, 0, 100.0)
+    assert estimate.queue(119.0) < 2
+    assert (sent.due, sent.late > 150) == (pytest.approx(120.1, abs=0.1), True)
+    estimate.loaded(125.0)
+    estimate.first_token(sent, 125.1)
+    assert estimate.line.at(1000) == pytest.approx(0.1, abs=0.02)
