@@ -30,6 +30,7 @@ HOT = [
             "dispatch",
             "ending",
             "health",
+            "hops",
             "estimate/ask",
             "estimate/estimate",
             "estimate/hearing",

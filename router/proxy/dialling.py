@@ -35,7 +35,8 @@ class Address:
     """Where a backend listens, and what each request there has beside what its client sent.
 
     `base` stands there for the /v1 of clients' paths: "/openai/v1", or "/inference". `query` is added to each target,
-    and `headers` to each head; their names are in lower case. With `tls`, `trust` says who may answer.
+    and `headers` to each head; their names are in lower case. With `tls`, `trust` says who may answer. `hop` is this
+    router's id, which another router is told.
     """
 
     host: str
@@ -45,14 +46,17 @@ class Address:
     query: str = field(default="", repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     trust: Trust = SYSTEM
+    hop: str = ""
 
     @classmethod
-    def of(cls, url: str, headers: Mapping[str, str] | None = None, trust: Trust = SYSTEM) -> "Address":
+    def of(
+        cls, url: str, headers: Mapping[str, str] | None = None, trust: Trust = SYSTEM, *, hop: str = ""
+    ) -> "Address":
         """Read a backend's URL. Its path is the base; without one, /v1 is."""
         parts = urlsplit(url)
         port, base = parts.port or _PORTS[parts.scheme], parts.path.rstrip("/") or _V1
         more = tuple((headers or {}).items())
-        return cls(parts.hostname or "", port, parts.scheme == "https", base, parts.query, more, trust)
+        return cls(parts.hostname or "", port, parts.scheme == "https", base, parts.query, more, trust, hop)
 
     def __str__(self) -> str:
         return f"{self._place}{self.root}"
@@ -70,7 +74,7 @@ class Address:
     @property
     def is_plain(self) -> bool:
         """Whether a client's target and headers are right there as they are, behind the root."""
-        return self.base.endswith(_V1) and not self.query and not self.headers
+        return self.base.endswith(_V1) and not self.query and not self.headers and not self.hop
 
     @property
     def shows_key(self) -> bool:

@@ -6,11 +6,13 @@ still come to mean something, so requests for it wait, for `DISCOVERY_TIMEOUT` a
 
 import asyncio
 from collections.abc import Callable, Mapping
+from secrets import token_hex
 
 from launchers.abilities import Abilities
-from router.core.catalog import Backend, Catalog, Route
+from router.core.catalog import Backend, Catalog, Route, Way, narrowed
 from router.core.contexts import Contexts
-from router.core.errors import ModelNotFoundError, RouterError, UnavailableError
+from router.core.errors import LoopError, ModelNotFoundError, RouterError, UnavailableError
+from router.core.hops import passed
 from router.core.omissions import Omissions
 
 DISCOVERY_TIMEOUT = 10.0
@@ -20,6 +22,8 @@ for a server that is started along with the router, and a client with a mistyped
 REBUILD_AFTER = 0.02
 """Seconds within which changes are gathered into one rebuild: a thousand backends may report at once."""
 
+
+_NOBODY: frozenset[str] = frozenset()
 
 _NAMES = 3
 """Most names of backends in an error."""
@@ -33,12 +37,17 @@ class Directory:
     `backends` are by their names, and `abilities` has what their models can do, by the engines' names; of that,
     `contexts` decides where long prompts go. `omissions` are the fields that backends have refused. `catalog` is
     replaced whole, never changed: a request keeps what it resolved.
+
+    `instance` is this router's own id, from its start to its end. `through` has, for peers' backends, the ids of the
+    routers that each request there passes.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self.backends: dict[str, Backend] = {}
         self.abilities: dict[Backend, Mapping[str, Abilities]] = {}
         self.catalog = Catalog((), {})
+        self.instance = token_hex(8)
+        self.through: dict[Backend, frozenset[str]] = {}
         self.contexts = Contexts()
         self.omissions = Omissions()
         self._routes: Mapping[str, Route] = {}
@@ -62,6 +71,7 @@ class Directory:
         if self.has(backend):
             del self.backends[backend.name]
             self.abilities.pop(backend, None)
+            self.through.pop(backend, None)
             self.contexts.forget(backend)
             self.omissions.forget(backend)
             self.changed()
@@ -75,6 +85,14 @@ class Directory:
         if self.has(backend):
             self.abilities[backend] = abilities
             self.contexts.describe(backend, {name: each.context for name, each in abilities.items() if each.context})
+
+    def onward(self, way: Way, hops: bytes) -> Way:
+        """Leave out the peers that a request comes from, and those that lead back there. Raises LoopError."""
+        before, through = passed(hops, self.instance), self.through
+        there = narrowed(way, lambda each: not before & through.get(each.backend, _NOBODY))
+        if way.tiers and not there.tiers:
+            raise LoopError("This router has the model from those alone that the request comes from.")
+        return there
 
     def route(self, routes: Mapping[str, Route]) -> None:
         """Replace the routes."""

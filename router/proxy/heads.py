@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 from uuid import UUID
 
+from router.core import hops
 from router.core.access import is_forwarded
 from router.core.apis import COUNT, OLLAMA_STREAMS, PARTIAL, TRANSLATABLE
 from router.core.form import boundary_of
@@ -85,6 +86,7 @@ _WRITTEN_TO_ENGINES = _CREDENTIALS | frozenset({
     b"accept-encoding",
     b"x-request-id",
     b"x-router-explain",
+    hops.NAME,
     b"origin",
     b"referer",
     b"cookie",
@@ -132,7 +134,7 @@ class RequestHead(NamedTuple):
 
     `elective`: not every backend can be sent such a request as it is. `model` is the one that the path names, and
     `boundary` separates the parts of a form; mostly both are empty. `plain`: it is well addressed, and has neither.
-    `kind` is the Content-Type for engines.
+    `kind` is the Content-Type for engines, and `hops` the routers that the request has passed (`core.hops`).
     """
 
     target: bytes
@@ -152,6 +154,7 @@ class RequestHead(NamedTuple):
     model: str = ""
     boundary: bytes = b""
     kind: bytes = JSON
+    hops: bytes = b""
 
 
 def parse_response(data: bytes) -> tuple[Known[ResponseHead], int, bytes] | None:
@@ -239,6 +242,7 @@ def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> Re
     boundary = boundary_of(kind)
     well_addressed = is_of_models(target) and ".." not in unquote(path).split("/")
     credentials = [header for header in headers if header[0] in _CREDENTIALS]
+    passed = hops.hops_of(headers)
     return RequestHead(
         target,
         path,
@@ -252,11 +256,12 @@ def describe_request(target: bytes, headers: Headers, *, keep_alive: bool) -> Re
         path in TRANSLATABLE,
         path in OLLAMA_STREAMS,
         path == COUNT,
-        bool(boundary) or path in TRANSLATABLE or path in PARTIAL,
+        bool(boundary) or path in TRANSLATABLE or path in PARTIAL or passed != b"",
         well_addressed and not model and not boundary,
         model,
         boundary,
         kind if boundary else JSON,
+        passed,
     )
 
 

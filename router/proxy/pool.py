@@ -17,8 +17,8 @@ class Pool:
 
     `connect_timeout` is in seconds. `api_key` is the key that the backend wants to see. `base`, `host_line` and
     `credentials` are the serialised parts of each request's head; unless it `is_plain`, `adapted` gives the others.
-    `most_idle` is how many connections are kept while no
-    request uses them, and `ahead` how many are opened before requests need them; see `warm`.
+    Another router is told the id `hop` of this one. `most_idle` is how many connections are kept while no request uses
+    them, and `ahead` how many are opened before requests need them; see `warm`.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Pool:
         self.is_plain = address.is_plain
         own = b"".join(b"%s: %s\r\n" % (name.encode(), value.encode()) for name, value in address.headers)
         self._own = tuple(b"%s:" % name.encode() for name, _ in address.headers)
+        self.hop = address.hop.encode("ascii")
         self.host_line = b"host: %s\r\n" % address.authority
         self.credentials = b"authorization: Bearer %s\r\n" % api_key.encode() if api_key else b""
         # A client's own key is for a backend that is shown no other.

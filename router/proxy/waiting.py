@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from router.core import retry, waking
-from router.core.errors import ApiMissingError, ModelNotFoundError
+from router.core.errors import ApiMissingError, LoopError, ModelNotFoundError
 from router.core.timeline import Wait
 from router.proxy.roles import Queued
 
@@ -93,9 +93,10 @@ class Waiting(Queued):
         if catalog is not self._catalog:
             self._catalog, self.refused = catalog, ()
             # Without its route it may still go where that led.
-            with suppress(ModelNotFoundError, ApiMissingError):
+            with suppress(ModelNotFoundError, ApiMissingError, LoopError):
                 way, head = catalog.resolve(self.request.model), self.request.head
-                self.way = catalog.able(way, head.path) if head.elective else way
+                way = catalog.able(way, head.path) if head.elective else way
+                self.way = self._plane.directory.onward(way, head.hops) if head.hops else way
         return self.way
 
     def look(self, now: float) -> None:

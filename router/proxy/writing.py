@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from router.core.hops import line
 from router.core.peek import STAYS
 from router.core.reshape import Reshape, reshaped
 from router.proxy.heads import is_uuid
@@ -62,6 +63,8 @@ def message(
         target = target.partition(b"?")[0]
     if not pool.is_plain:
         target, lines = pool.adapted(target, lines)
+        if pool.hop:
+            lines += line(request.head.hops, pool.hop)
     length, texts = len(body), request.texts
     if texts is not None:
         length = sum([len(piece) for piece in texts.filled(body)]) + texts.missing

@@ -6,7 +6,7 @@ import pytest
 
 from launchers.abilities import UNKNOWN
 from router.core.catalog import Backend, Route
-from router.core.errors import ModelNotFoundError
+from router.core.errors import LoopError, ModelNotFoundError
 from router.proxy import directory as module
 from router.proxy.directory import DISCOVERY_TIMEOUT, Directory
 from tests.running import eventually
@@ -108,3 +108,25 @@ async def test_what_models_can_do_is_forgotten_with_their_backend(directory):
     assert list(directory.abilities) == [backend]
     directory.remove(backend)
     assert not directory.abilities
+
+
+async def test_a_request_goes_to_no_router_that_it_comes_through(directory):
+    """Nor to one that leads back there; where no other has the model, it is refused, as it is if it came from here."""
+    own, peer, far = (Backend(name, {"m": "m"}) for name in ("own", "peer/m", "far/m"))
+    for each in (own, peer, far):
+        directory.add(each, discovers=False)
+    a, b = "a" * 16, "b" * 16
+    directory.through = {peer: frozenset({a}), far: frozenset({b, a})}
+    directory.rebuild()
+    way = directory.catalog.resolve("m")
+    assert [each.backend for each in directory.onward(way, b.encode()).tiers[0]] == [own, peer]
+    assert [each.backend for each in directory.onward(way, a.encode()).tiers[0]] == [own]
+    assert directory.onward(way, b"c" * 16) is way
+    directory.remove(own)
+    directory.rebuild()
+    with pytest.raises(LoopError, match="from those alone"):
+        directory.onward(directory.catalog.resolve("m"), a.encode())
+    with pytest.raises(LoopError, match="in a circle"):
+        directory.onward(way, directory.instance.encode())
+    directory.remove(far)
+    assert far not in directory.through
