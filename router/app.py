@@ -307,8 +307,8 @@ class App:
         await self.listener.bind([*surface.routes(), *Page().routes(), *managed, *ollama.routes()], self._config.auth)
 
     def _entry_of(self, backend: str) -> BackendConfig | None:
-        planned = self.plan.backends.get(backend)
-        return None if planned is None else planned.config
+        member = self.fleet.members.get(backend)
+        return None if member is None else member.planned.config
 
     def _want(self, backend: Backend) -> bool:
         return self.fleet.want(backend)

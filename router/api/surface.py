@@ -20,6 +20,9 @@ What isn't known of a model is left out:
 Where several backends serve a model, its context is the longest that is known, as a long prompt goes to one that holds
 it; its capabilities are what can be counted on at each. A route's are its first target's.
 
+Another router, which names itself in a header (`core.hops`), is told who this is, and of each model which routers it is
+served `through`. What is served through itself alone is left out.
+
 Codex, which names its version in the query, gets `models` too (`router.api.codex`). Clients of Anthropic's API, which
 name its version in a header, get its fields (`router.api.anthropic`).
 """
@@ -37,6 +40,7 @@ from launchers.abilities import UNKNOWN, Abilities, common
 from router.api import anthropic, codex
 from router.core.catalog import Backend, Catalog
 from router.core.errors import ModelNotFoundError
+from router.core.hops import NAME, ids_of
 from router.core.keys import Key
 from router.core.memory.states import State
 
@@ -52,6 +56,9 @@ _ADDRESS = re.compile(
 
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}", re.IGNORECASE)
 """Matches a host that is a backend's name: qwen2.5 is none."""
+
+HOPS = NAME.decode("ascii")
+_NOBODY: frozenset[str] = frozenset()
 
 _encode = msgspec.json.Encoder().encode
 
@@ -74,6 +81,14 @@ class KnownModels(Protocol):
     @property
     def abilities(self) -> Mapping[Backend, Mapping[str, Abilities]]:
         """What the models of each backend can do, by the engine's names for them."""
+
+    @property
+    def instance(self) -> str:
+        """The id of this router."""
+
+    @property
+    def through(self) -> Mapping[Backend, frozenset[str]]:
+        """The routers that requests to each backend of a peer's pass."""
 
 
 class Holds(Protocol):
@@ -122,6 +137,7 @@ class Shown(NamedTuple):
 
 
 _READY = Shown(0, "ready", can_serve=True)
+_LOADING = Shown(1, "loading", can_serve=True)
 _UNLOADED = Shown(2, "unloaded", can_serve=True)
 _ASLEEP = Shown(3, "asleep", can_serve=True)
 _UNAVAILABLE = Shown(4, "unavailable")
@@ -141,9 +157,10 @@ def _shown(state: DataPlane, name: str) -> Shown:
 
 def stage_of(backend: Backend, loading: Stages | None) -> Shown:
     """Tell how far a backend is."""
-    health = backend.health
+    health, estimate = backend.health, backend.estimate
     if health.usable:
-        return _READY
+        # A peer's is loaded there when it is asked for.
+        return _READY if not estimate.unloaded else _LOADING if estimate.loading else _UNLOADED
     if health.asleep:
         return Shown(1, "loading", can_serve=True) if health.coming else _ASLEEP
     if loading is None or not backend.loadable:
@@ -226,11 +243,25 @@ class Surface:
         listing = self._state.catalog.listing(self._key_of(request))
         found = [self._model(each.name, each.targets) for each in listing]
         told: dict[str, object] = {"object": "list", "data": found}
+        if HOPS in request.headers:
+            told |= self._for_router(found, frozenset(ids_of(request.headers[HOPS].encode("utf-8", "replace"))))
         if anthropic.ASKS in request.headers:
             told |= anthropic.page(found)
         if codex.ASKS in request.query:
             told["models"] = codex.models({each.name: self.abilities_of(each.name) for each in listing})
         return json_answer(told)
+
+    def _for_router(self, found: list[dict[str, Any]], hops: frozenset[str]) -> dict[str, object]:
+        """Tell another router who this is, and what is served here, but for what is served through itself alone."""
+        directory, resolve = self._state.directory, self._state.catalog.resolve
+        kept = []
+        for each in found:
+            there = [backend for tier in resolve(each["id"]).tiers for backend, _ in tier]
+            ways = [directory.through.get(backend, _NOBODY) for backend in there]
+            others = [ids for ids in ways if not ids & hops]
+            if others:
+                kept.append({**each, "through": sorted(frozenset.intersection(*others))})
+        return {"instance": directory.instance, "data": kept}
 
     async def model(self, request: web.Request) -> web.Response:
         """Show one model or route; a name that matches a wildcard is shown as if it were a route of its own."""

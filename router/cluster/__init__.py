@@ -1,4 +1,5 @@
 """Other machines: routers that this one uses as backends.
 
-`remote` asks a peer's management API. It knows nothing of what is routed there.
+`peers` has their models here, as they are there. `remote` asks a peer's management API, and knows nothing of what is
+routed there.
 """

@@ -5,8 +5,8 @@ each has its turn in memory. Here is what a request asks of it:
 
   1. Where a candidate serves, but has no room, the request waits as ever. If one of those is loadable, memory knows of
      it there, so that the demand keeps that backend loaded.
-  2. Where none serves, or only peers that have yet to load it, the request asks for one that can be loaded: of the first
-     tier that has any, the one from which its first token comes soonest, with the time until it is loaded.
+  2. Where none serves, or only peers that have yet to load it, the request asks for one that can be loaded: of the
+     first tier that has any, the one from which its first token comes soonest, with the time until it is loaded.
   3. Another candidate may be worth loading beside those that serve, if there is free memory (`beside`): one of an
      earlier tier, as its model is preferred; or one that is loaded sooner than the request is answered without it.
 """

@@ -12,6 +12,7 @@ from launchers.states import RestartPolicy, State
 from launchers.status import Status
 from launchers.supervisor import Supervisor
 from launchers.turns import Turns
+from router.cluster.peers import Peers
 from router.cluster.wake import Waker
 from router.core.catalog import Backend
 from router.core.errors import ConflictError
@@ -20,6 +21,7 @@ from router.core.memory.devices import Footprint
 from router.core.memory.refusals import LoadFailedError
 from router.core.memory.states import State as MemoryState
 from router.fleet.diff import Do, Plan, PlannedBackend, Step
+from router.fleet.guests import Guests
 from router.fleet.launching import Launch
 from router.fleet.lifecycle import Lifecycle
 from router.fleet.members import Member, pids_of
@@ -74,6 +76,7 @@ class Fleet:
         self._waker: Waker | None = None
         if store is not None:
             prober.sleepers = self._waker = Waker(plane, store)
+        self.peers = Peers(plane, Guests(self._life))
         # How often each backend has stalled.
         self.stalls: Counter[str] = Counter()
         # What `hold` was told last: a peer's backend that comes back is held again.
@@ -144,7 +147,11 @@ class Fleet:
         """Describe each backend as plain data: those that are there, then those that are ending."""
         now = self._plane.loop.time()
         ending = [member.told(now) | {"ending": True} for member in self._life.ending]
-        return [each.told(now) | self._out_of_memory(each) for each in self.members.values()] + ending
+        there = self.peers.states()
+        members = [
+            each.told(now) | self._out_of_memory(each) | there.get(each.name, {}) for each in self.members.values()
+        ]
+        return members + ending
 
     def _out_of_memory(self, member: Member) -> dict[str, object]:
         """Tell in memory's word why an engine isn't there that is loaded on demand: it is no failure of a backend."""
@@ -166,6 +173,7 @@ class Fleet:
             if self._memory is not None and launch is not None and loadable is not None:
                 self._memory.loader.change(replace(running_first(loadable, launch, record), name=member.resident))
         self._life.start(adopted)
+        self.peers.start()
 
     async def apply(self, steps: Iterable[Step], plan: Plan) -> None:
         """Do what the steps say of backends, and route by the plan; others have their turn in between."""
@@ -200,6 +208,10 @@ class Fleet:
             )
 
     def _do(self, step: Step, plan: Plan) -> None:
+        planned = plan.backends.get(step.name)
+        if step.name in self.peers.by_name or (planned is not None and planned.config.router is not None):
+            self._do_with_peer(step, planned)
+            return
         match step.do:
             case Do.REMOVE:
                 self._life.remove(step.name)
@@ -214,6 +226,14 @@ class Fleet:
             case Do.ROUTE | Do.LIMIT | Do.STUCK:
                 # These concern no backend: `apply` routes, and the app takes the settings over.
                 pass
+
+    def _do_with_peer(self, step: Step, planned: PlannedBackend | None) -> None:
+        if step.do in {Do.REMOVE, Do.REPLACE} and step.name in self.peers.by_name:
+            self.peers.remove(step.name)
+        if planned is not None and planned.config.router is not None and step.do in {Do.ADD, Do.REPLACE}:
+            self.peers.add(planned.config, planned.trust)
+        elif planned is not None and step.do is Do.TUNE:
+            self.peers.tune(planned.config, planned.trust)
 
     def revive(self) -> None:
         """Start every engine afresh that was given up: something may have changed."""
@@ -270,15 +290,16 @@ class Fleet:
     # Models by the names of their backends
 
     def models_told(self) -> list[dict[str, object]]:
-        """Describe each launched backend as plain data: see `router.fleet.telling`."""
+        """Describe each launched backend, and each of peers, as plain data: see `router.fleet.telling`."""
         known = [] if self._memory is None else self._memory.residency.told(self._plane.loop.time())
         by_name, held = {each["name"]: each for each in known}, self.held()
         launched = ((member, member.supervisor) for member in self.members.values())
-        return [
+        here = [
             model_told(member, supervisor, by_name.get(member.resident), held.get(member.name, {}))
             for member, supervisor in launched
             if supervisor is not None
         ]
+        return here + self.peers.models_told()
 
     async def load(self, name: str) -> None:
         """Load a launched backend, and wait until it is. Raises UnavailableError where it can't be, with the reason."""
@@ -326,6 +347,7 @@ class Fleet:
         await self._keepers.close()
 
     async def _decide_no_more(self) -> None:
+        await self.peers.stop()
         if self._memory is not None:
             await self._memory.stop()
         if self._waker is not None:

@@ -152,7 +152,8 @@ class Lifecycle:
         key = config.api_key.get_secret_value() if config.api_key else None
         headers = {name: value.get_secret_value() for name, value in config.headers.items()}
         trust = member.planned.trust
-        address = Address.of(config.elsewhere, headers, trust) if config.elsewhere else None
+        hop = self._plane.directory.instance if config.router else ""
+        address = Address.of(config.elsewhere, headers, trust, hop=hop) if config.elsewhere else None
         if not trust.verify:
             log.warning(f"{member.name}: {UNVERIFIED}", url=config.elsewhere)
         self._plane.add(member.backend, address, key, discovers=address is not None and not config.models)

@@ -190,7 +190,10 @@ def target_of(member: Member) -> Target:
         config = member.planned.config
         path = None if config.probe == "never" else config.probe
         wake = None if config.wake is None else Wake(config.wake, config.wake_timeout)
-        return Target(member.backend, path, discovers=not config.models, publishes=path is not None, wake=wake)
+        told = config.router is not None
+        return Target(
+            member.backend, path, discovers=not config.models, publishes=path is not None, wake=wake, told=told
+        )
     return Target(
         member.backend,
         launch.engine.ready_path,

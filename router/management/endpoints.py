@@ -15,6 +15,7 @@ from router.api.admin import (
     logs,
     metrics,
     models,
+    peers,
     requests,
     status,
     upstream,
@@ -36,6 +37,7 @@ from router.management.logs import Logs
 from router.management.metrics import Scrapes
 from router.management.models import Models
 from router.management.requests import Recent, Requests
+from router.management.served import Served
 from router.management.serving import routes
 from router.management.status import Status
 from router.management.upstream import Upstream
@@ -79,6 +81,7 @@ def endpoints(
         *routes(usage.ENDPOINTS, used),
         *routes(keys.ENDPOINTS, budgets),
         *routes(logs.ENDPOINTS, of_logs),
+        *routes(peers.ENDPOINTS, Served(fleet, plane, lambda: feed.is_closed)),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
         *routes(found.ENDPOINTS, Search(router)),
         *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, of_models, of_requests, of_logs, feed)),

@@ -62,8 +62,12 @@ class Directory:
         """Add a backend, in the place of one of the same name. `discovers`: it will say what it serves."""
         self.backends[backend.name] = backend
         if discovers:
-            self._undiscovered[backend] = self._loop.time() + DISCOVERY_TIMEOUT
+            self.awaits(backend)
         self.changed()
+
+    def awaits(self, backend: Backend) -> None:
+        """Have requests for unknown names wait for what a backend, or a peer of its name, will say that it serves."""
+        self._undiscovered[backend] = self._loop.time() + DISCOVERY_TIMEOUT
 
     def remove(self, backend: Backend) -> None:
         """Remove a backend. Another one of its name stays."""

@@ -450,7 +450,8 @@ class Exchange(UnderWay):
 
     def _look_for_beginning(self, attempt: Attempt, now: float) -> None:
         """Wait no longer for the rest of an error, nor for ever for an answer's first byte."""
-        if self.uploads:
+        if self.uploads or attempt.backend.estimate.unloaded:
+            # A peer loads its model first, which may take long.
             self._whole_at = attempt.worked_at = now
         limit, tokens = self._plane.limits.first_byte_timeout, max(attempt.told_read, stall.progress(attempt.held))
         if tokens > attempt.tokens_read:

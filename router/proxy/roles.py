@@ -90,7 +90,7 @@ class UnderWay(Owner):
     `ask` is what balancing knows of the request, `began` when it came. `paused`: its client is slow.
     """
 
-    # When its client was last seen to send its body still; 0: it was sent on whole.
+    # When its client was last seen to send its body still, or a peer to load its model; 0: neither was.
     _whole_at = 0.0
 
     def __init__(self, request: Request, ask: Ask, sink: "Sink", began: float) -> None:

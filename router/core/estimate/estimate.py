@@ -74,8 +74,8 @@ class Estimate:
         self._answers = 0
         # Attempts that were late when they were ended, since the last first token.
         self.unheard = 0
-        # Whether its model has yet to be loaded there; in how many seconds, or when, once that runs.
-        self.unloaded = False
+        # Whether its model has yet to be loaded there, and if that runs; in how many seconds it is, or when.
+        self.unloaded = self.loading = False
         self._loads_in = 0.0
         self._loads_at = inf
 
@@ -264,11 +264,12 @@ class Estimate:
 
     def loads(self, seconds: float, now: float, *, runs: bool) -> None:
         """Note that its model isn't loaded: what is sent waits for that, about so many seconds; `runs`: from now on."""
-        self.unloaded, self._loads_in, self._loads_at = True, seconds, now + seconds if runs else inf
+        self.unloaded, self.loading = True, runs
+        self._loads_in, self._loads_at = seconds, now + seconds if runs else inf
 
     def loaded(self, now: float) -> None:
         """Note that its model is loaded: it is as after a start."""
-        self.unloaded = False
+        self.unloaded = self.loading = False
         self.restarted(now)
 
     def restarted(self, now: float) -> None:

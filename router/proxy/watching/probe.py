@@ -67,7 +67,8 @@ class Target:
 
     `path` shows life; None: nothing but clients' requests does. `discovers`: its models are asked for. `publishes`: its
     published load is read. `launched`: it is asked for a token when idle, and `process` gives the process to look at,
-    if there is one. `wake`: how its machine is woken, if it is one that sleeps.
+    if there is one. `wake`: how its machine is woken, if it is one that sleeps. `told`: it is a peer's model, and its
+    peer tells how it stands.
     """
 
     backend: Backend
@@ -77,6 +78,7 @@ class Target:
     publishes: bool = True
     wake: Wake | None = None
     process: Callable[[], Process | None] = lambda: None
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +129,10 @@ class Prober:
             pausing.reschedule(min(soonest, pausing.when() or inf))
 
     def watch(self, target: Target) -> None:
-        """Probe a backend from now on. The first probes of many backends are spread out."""
+        """Probe a backend from now on, unless its peer tells of it. The first probes of many are spread out."""
         self._stop_watching(target.backend)
+        if target.told:
+            return
         if self._asker is None:
             self._asker = Asker(self._plane.connections)
         within = min(self.timing.interval, len(self._tasks) / _FIRST_PROBES_A_SECOND)

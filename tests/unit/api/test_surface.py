@@ -25,6 +25,8 @@ class Plane:
         self.directory = self.ledger = self
         self.held: dict[Backend, str] = {}
         self.abilities: dict[Backend, dict[str, Abilities]] = {}
+        self.instance = "e" * 16
+        self.through: dict[Backend, frozenset[str]] = {}
 
     def stage(self, backend):
         """Tell it."""
@@ -196,6 +198,31 @@ def test_what_a_model_can_do_can_be_asked_by_its_name():
     assert surface.abilities_of("both") == UNKNOWN
     with pytest.raises(ModelNotFoundError):
         surface.abilities_of("b")
+
+
+async def test_another_router_is_told_who_this_is(asked):
+    """And through whom each model is served, but for those that are served through itself alone."""
+    own, peers, theirs = up("own", "a"), up("far/b", "b"), up("peer/c", "c")
+    both = up("peer/a", "a")
+    plane = Plane(own, peers, theirs, both, route=("c",))
+    plane.through = {peers: frozenset({"f" * 16}), theirs: frozenset({"d" * 16}), both: frozenset({"d" * 16})}
+    _, told = await asked(plane, "/v1/models", **{"x-router-hops": "d" * 16})
+    assert told["instance"] == "e" * 16
+    assert {each["id"]: each["through"] for each in told["data"]} == {"a": [], "b": ["f" * 16], "both": []}
+    _, told = await asked(plane, "/v1/models")
+    assert "instance" not in told
+    assert "through" not in told["data"][0]
+
+
+@pytest.mark.parametrize(("runs", "state"), [(False, "unloaded"), (True, "loading")])
+async def test_what_a_peer_has_yet_to_load(asked, runs, state):
+    """It can be served all the same."""
+    there = up("peer/a", "a")
+    there.estimate.loads(9.0, 0.0, runs=runs)
+    _, told = await asked(Plane(there), "/v1/models/a")
+    assert told["state"] == state
+    status, _ = await asked(Plane(there), "/ready")
+    assert status == 200
 
 
 async def test_codex_gets_the_list_that_it_reads(asked):

@@ -1,0 +1,285 @@
+"""One router that this one has as a peer: whether it can be reached, and what it tells of its models.
+
+    reached: asked each second whether it lives ──▶ no answer, or none in time ──▶ away: asked again and again, on new
+       ▲                                                                           connections, until it answers
+       └──────────────────────────────── it answers ◀──────────────────────────────────────┘
+
+While it can be reached, its models are followed: by one subscription to its events, with `admin_key`; else, and where
+it has no such events, by its list of models. What it tells is its `models`, by its own names; whoever `hears` is told
+of each change. A subscription that ends is begun anew, and tells all there is at first, so no change is missed.
+
+A router answers at once whether it lives, however busy its engines are, and looks after these itself. So one that
+doesn't answer within `PATIENCE` is cut off.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+import aiohttp
+import structlog
+
+from router.cluster.picture import MOST_BYTES, Served, Told, after, events_in, listed
+from router.config import BackendConfig
+from router.core.hops import NAME
+from router.proxy.dialling import Address
+from router.proxy.slow import STATE, STOPPING
+from router.proxy.watching.asking import NO_ANSWER, read
+from router.telemetry.logs import MODELS
+from router.telemetry.tasks import for_ever
+from router.tls.trust import Trust
+
+log = structlog.get_logger(MODELS)
+
+BEAT: Final = 1.0
+"""Seconds between two questions whether it lives."""
+
+PATIENCE: Final = 2.0
+"""Seconds for the answer."""
+
+AGAIN: Final = 0.4
+"""Seconds between two of them while it is away, whether or not the one before has ended: it is seen to return within
+half a second, also where a network drops what is sent to it."""
+
+POLL: Final = 2.0
+"""Seconds between two lists of its models, where its events can't be followed."""
+
+LIST_WITHIN: Final = 10.0
+"""Seconds for such a list."""
+
+SILENCE: Final = 40.0
+"""Seconds without any event, or sign of life, after which a subscription is begun anew."""
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+"""Seconds until a subscription that has ended is begun anew; doubled while none tells anything."""
+
+NOT_ASKED: Final = "not asked yet"
+
+_HEALTH: Final = "/health"
+_EVENTS: Final = "/admin/events/models"
+_LIST: Final = "/v1/models"
+_OTHERS: Final = "can't be followed: its list of models is read instead, which tells no load times or queues"
+
+
+class Hears:
+    """Who is told of a peer."""
+
+    def beat(self, peer: "Peer") -> None:
+        """It lives: told each second."""
+        raise NotImplementedError
+
+    def gone(self, peer: "Peer") -> None:
+        """It can't be reached any more."""
+        raise NotImplementedError
+
+    def waits(self, peer: "Peer") -> None:
+        """It is still away: told some times a second."""
+        raise NotImplementedError
+
+    def news(self, peer: "Peer") -> None:
+        """It has told something of its models, or can't tell more than is known."""
+        raise NotImplementedError
+
+
+class Peer:
+    """Asks one peer. Its `name` is that of its entry in router.yaml, `config`.
+
+    `session` sends the requests. `away` is why it can't be reached; empty: it can. `instance` is the id of its process;
+    empty: not known. `models` are by its own names.
+    """
+
+    def __init__(
+        self, config: BackendConfig, trust: Trust, own: str, session: aiohttp.ClientSession, hears: Hears
+    ) -> None:
+        self.config = config
+        headers = {name: value.get_secret_value() for name, value in config.headers.items()}
+        self.address = Address.of(config.elsewhere or "", headers, trust, hop=own)
+        self.session = session
+        self.away = NOT_ASKED
+        self.instance = ""
+        # Until it tells them: those that router.yaml names.
+        self.models = {name: Served(name, "unloaded") for name in config.models.values()}
+        self._hears = hears
+        self._headers = headers | {NAME.decode("ascii"): own}
+        self._reached = asyncio.Event()
+        self._poked = asyncio.Event()
+        # It is there again: its models are asked for at once.
+        self._again = asyncio.Event()
+        self._patience: asyncio.Timeout | None = None
+        self._follows = self.admin_key is not None
+        self._complaint = ""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.name}: {self.away or 'reached'}, {len(self.models)} models>"
+
+    @property
+    def name(self) -> str:
+        """What its models' names here begin with."""
+        return self.config.name
+
+    @property
+    def api_key(self) -> str | None:
+        """The key that clients' requests show there."""
+        return self.config.api_key.get_secret_value() if self.config.api_key else None
+
+    @property
+    def admin_key(self) -> str | None:
+        """The key for its management API; None: it can't be managed from here."""
+        return self.config.admin_key.get_secret_value() if self.config.admin_key else None
+
+    @property
+    def admin_headers(self) -> dict[str, str]:
+        """What a request to its management API says."""
+        return self._with(self.admin_key)
+
+    def _with(self, key: str | None) -> dict[str, str]:
+        return self._headers | ({"authorization": f"Bearer {key}"} if key else {})
+
+    def start(self) -> None:
+        """Ask from now on."""
+        works = {"watch over": self._watch, "news of": self._follow}
+        self._tasks = [
+            asyncio.create_task(for_ever(f"the {name} {self.name}", work), name=f"the {name} {self.name}")
+            for name, work in works.items()
+        ]
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def poke(self) -> None:
+        """Ask at once whether it lives: a request has failed there, or waits for it."""
+        self._poked.set()
+
+    # Whether it can be reached
+
+    async def _watch(self) -> None:
+        while True:
+            if why := await self._ask():
+                await self._return(why)
+            if self.away:
+                self.away, self._follows = "", self.admin_key is not None
+                self._reached.set()
+                self._again.set()
+            self._hears.beat(self)
+            await self._pause(BEAT)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._poked.wait()
+        self._poked.clear()
+
+    async def _ask(self) -> str:
+        """Ask whether it lives; tell why it seems not to."""
+        try:
+            async with self._get(_HEALTH, self._headers, aiohttp.ClientTimeout(total=PATIENCE)) as answer:
+                await read(answer, MOST_BYTES)
+                if answer.headers.get(STATE) == STOPPING:
+                    return "it is stopping"
+                return f"it answers {answer.status}" if answer.status >= 500 else ""
+        except TimeoutError:
+            return f"no answer in {PATIENCE:g} s"
+        except NO_ANSWER as error:
+            return self.address.fault(error)
+
+    async def _return(self, why: str) -> None:
+        """Wait until it answers again."""
+        self.away = why
+        self._reached.clear()
+        if self._patience is not None and not self._patience.expired():
+            # What comes back may be another process, of which an old connection tells nothing.
+            self._patience.reschedule(0.0)
+        log.warning(f"{self.name}: can't be reached: {why}")
+        self._hears.gone(self)
+        loop, tries = asyncio.get_running_loop(), set[asyncio.Task[str]]()
+        try:
+            while True:
+                until = loop.time() + AGAIN
+                tries.add(asyncio.create_task(self._ask()))
+                while tries and (left := until - loop.time()) > 0:
+                    done, tries = await asyncio.wait(tries, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                    if not all(each.result() for each in done):
+                        log.info(f"{self.name}: can be reached again")
+                        return
+                await asyncio.sleep(until - loop.time())
+                self._hears.waits(self)
+        finally:
+            for each in tries:
+                each.cancel()
+
+    # What it tells
+
+    async def _follow(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            await self._reached.wait()
+            self._again.clear()
+            told, follows = self.models, self._follows
+            try:
+                async with asyncio.timeout(None) as self._patience:
+                    await (self._subscribe() if follows else self._list())
+            except NO_ANSWER:
+                # It may be away; else the next try tells.
+                self.poke()
+            except ValueError as error:
+                self._complain(f"what it tells of its models can't be read: {error}")
+            finally:
+                self._patience = None
+            pause = FIRST_PAUSE if self.models is not told else min(2 * pause, LONGEST_PAUSE)
+            if follows is self._follows:
+                await self._rest(pause if follows else POLL)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
+
+    async def _subscribe(self) -> None:
+        within, rest = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=SILENCE), b""
+        async with self._get(_EVENTS, self.admin_headers, within) as answer:
+            if answer.status != 200:
+                # With another key, or once it was started anew, it may.
+                self._follows = answer.status >= 500
+                self._complain(f"its events {_OTHERS} (it answers {answer.status}: see admin_key)")
+                return
+            async for piece in answer.content.iter_any():
+                events, rest = events_in(rest + piece)
+                for told in events:
+                    self._learn(told)
+        self.poke()
+
+    async def _list(self) -> None:
+        within = aiohttp.ClientTimeout(total=LIST_WITHIN)
+        async with self._get(_LIST, self._with(self.api_key), within) as answer:
+            page = await read(answer, MOST_BYTES)
+            if answer.status != 200:
+                self._complain(f"its list of models can't be read: it answers {answer.status} (see api_key)")
+                self._hears.news(self)
+                return
+        told = listed(page.data)
+        if not told.instance:
+            self._complain("tells no id, so it is no router, or an old one: write `url` in the place of `router`")
+        self._learn(told)
+
+    def _learn(self, told: Told) -> None:
+        self.instance, self.models = told.instance, after(self.models, told)
+        self._hears.news(self)
+
+    def _complain(self, why: str) -> None:
+        """Say once what is wrong."""
+        if why != self._complaint:
+            self._complaint = why
+            log.warning(f"{self.name}: {why}")
+
+    def _get(
+        self, path: str, headers: dict[str, str], within: aiohttp.ClientTimeout
+    ) -> "aiohttp.client._RequestContextManager":
+        return self.session.get(
+            self.address.url(path), headers=headers, allow_redirects=False, timeout=within, **self.address.secured
+        )

@@ -1,0 +1,402 @@
+"""All peers of this router: their models join and leave as backends here, and stand as they do there.
+
+    Peer ──▶ news ──▶ picture: which models are backends here, how each stands ──▶ the fleet (join, leave), the plane
+         ──▶ gone ──▶ all of them are out; what has no byte of an answer goes elsewhere
+         ──▶ beat ──▶ those in doubt have answered a probe; what they hold is being worked on
+
+A peer that is away may return soon: requests without another backend wait for it, for `RETURNS_WITHIN`, or as long as
+somebody who wakes it says (`Peers.expect`). A router knows whether its engines work, so that is not judged here.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Final, Protocol
+
+import aiohttp
+import structlog
+
+from router.cluster.peer import Hears, Peer
+from router.cluster.picture import Standing, abilities_of, apis_of, standing, taken
+from router.config import BackendConfig
+from router.core.admission import Cap
+from router.core.catalog import Backend
+from router.core.health import RETURNS_WITHIN, WELL
+from router.core.load import Load
+from router.proxy.plane import Plane
+from router.proxy.resolve import Resolver
+from router.telemetry.logs import MODELS
+from router.tls.trust import SYSTEM, Trust
+
+log = structlog.get_logger(MODELS)
+
+WANTED_EVERY: Final = 1.0
+"""Seconds between two calls of `on_wanted` for one peer."""
+
+
+class Home(Protocol):
+    """The part of the fleet that takes in peers' models. An entry is the peer's, with the name and models of one."""
+
+    def join(self, entry: BackendConfig, trust: Trust) -> Backend | None:
+        """Take in a model; None: there is a backend of its name already."""
+
+    def tune(self, entry: BackendConfig, trust: Trust) -> None:
+        """Change what is known of one."""
+
+    def leave(self, name: str) -> None:
+        """Send it nothing more; what it has in flight may end."""
+
+
+@dataclass(eq=False)
+class Guest:
+    """A peer's model as a backend here. `stands` is how it stood last; None: not told yet, or since it was away.
+
+    `ended` is the backend's count of attempts at the latest news of its load.
+    """
+
+    backend: Backend
+    stands: Standing | None = None
+    ended: int = 0
+
+
+@dataclass(eq=False)
+class Household:
+    """A peer with its `guests`, by its own names of them.
+
+    While it is away, requests wait for it until `until` (of the loop's clock), or without end if it `may_wake`;
+    `expects` is what is said of it meanwhile. `waited`: they do. `wanted_at` is when `on_wanted` was last called, and
+    `on_reached` is called when it is there again. `known_as` is its instance, once all others go by that. `unknown`
+    stands for all that it may serve, until it tells of any.
+    """
+
+    peer: Peer
+    trust: Trust
+    guests: dict[str, Guest] = field(default_factory=dict)
+    may_wake: bool = False
+    expects: str = ""
+    until: float = -inf
+    waited: bool = False
+    wanted_at: float = -inf
+    on_reached: Callable[[], None] = lambda: None
+    known_as: str = ""
+    unknown: Backend | None = None
+
+
+class Peers(Hears):
+    """The peers of one router. `on_wanted` is called when a request waits for a model of a peer that is away."""
+
+    def __init__(self, plane: Plane, home: Home) -> None:
+        self.on_wanted: Callable[[Peer], None] = lambda _: None
+        self._plane = plane
+        self._home = home
+        self._households: dict[str, Household] = {}
+        self._of: dict[Backend, Household] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._started = False
+        self._ending: set[asyncio.Task[None]] = set()
+        self._on_doubt = plane.on_doubt
+        plane.on_doubt = self._doubt
+
+    # What there is
+
+    @property
+    def by_name(self) -> dict[str, Peer]:
+        """The peers by their names in router.yaml."""
+        return {name: each.peer for name, each in self._households.items()}
+
+    def of(self, backend: str) -> tuple[Peer, str] | None:
+        """Find the peer of a backend, by that one's name, and its own name for the model; None: it is no peer's."""
+        for each in self._households.values():
+            for name, guest in each.guests.items():
+                if guest.backend.name == backend:
+                    return each.peer, name
+        return None
+
+    def household(self, name: str) -> Household:
+        """Give a peer with what is kept of it here. Raises KeyError."""
+        return self._households[name]
+
+    def told(self) -> list[dict[str, object]]:
+        """Describe each peer as plain data."""
+        return [
+            {
+                "name": name,
+                "url": str(each.peer.config.elsewhere).partition("?")[0],
+                "reached": not each.peer.away,
+                "reason": each.expects or each.peer.away,
+                "instance": each.peer.instance,
+                "managed": each.peer.admin_key is not None,
+                "models": len(each.guests),
+            }
+            for name, each in self._households.items()
+        ]
+
+    def states(self) -> dict[str, dict[str, object]]:
+        """Give the state of each of their models, by the names of backends, for /admin/status."""
+        return {str(each["name"]): {"state": each["state"], "detail": each["detail"]} for each in self.models_told()}
+
+    def models_told(self) -> list[dict[str, object]]:
+        """Describe each of their models as plain data, with the keys of `router.fleet.telling`."""
+        guests = ((each.peer, *guest) for each in self._households.values() for guest in each.guests.items())
+        return [_told(guest.backend, peer, name) for peer, name, guest in guests]
+
+    # Peers that come and go
+
+    def start(self) -> None:
+        """Ask the peers; those that are added later are asked at once."""
+        self._started = True
+        for each in self._households.values():
+            each.peer.start()
+
+    async def stop(self) -> None:
+        """Ask none any more."""
+        peers = [each.peer.stop() for each in self._households.values()]
+        await asyncio.gather(*peers, *self._ending, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    def add(self, config: BackendConfig, trust: Trust = SYSTEM) -> Peer:
+        """Have another peer. Its models join as it tells them."""
+        if self._session is None:
+            names = self._plane.connections.names
+            connector = aiohttp.TCPConnector(limit=0, resolver=Resolver(names), use_dns_cache=False)
+            self._session = aiohttp.ClientSession(connector=connector)
+        peer = Peer(config, trust, self._plane.directory.instance, self._session, self)
+        household = self._households[config.name] = Household(peer, trust, unknown=Backend(config.name))
+        # Those that router.yaml names are known, though not how they stand.
+        self._settle(household)
+        self._away(household)
+        if household.unknown is not None:
+            self._plane.directory.awaits(household.unknown)
+        if self._started:
+            peer.start()
+        return peer
+
+    def remove(self, name: str) -> None:
+        """Have a peer no more; what its models have in flight may end."""
+        household = self._households.pop(name)
+        if household.unknown is not None:
+            self._plane.directory.discovered(household.unknown)
+        for model in list(household.guests):
+            self._leave(household, model)
+        task = asyncio.create_task(household.peer.stop(), name=f"end {name}")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        self._settle_all()
+
+    def tune(self, config: BackendConfig, trust: Trust) -> None:
+        """Take another entry for a peer that is asked in the same way."""
+        household = self._households[config.name]
+        household.peer.config, household.trust = config, trust
+        for name, guest in household.guests.items():
+            self._home.tune(_entry(config, name, dict(guest.backend.models)), trust)
+            guest.stands = None
+        self._settle(household)
+
+    # What is heard of a peer
+
+    def beat(self, peer: Peer) -> None:
+        """Note that it lives, and looks after its engines."""
+        household, now = self._households.get(peer.name), self._plane.loop.time()
+        if household is None or household.peer is not peer:
+            return
+        for name, guest in household.guests.items():
+            backend = guest.backend
+            if guest.stands is None or guest.stands.out or name not in peer.models:
+                continue
+            if backend.health.absent:
+                self._stand(household, guest, name)
+            elif backend.health is not WELL:
+                self._plane.succeeded(backend)
+            if backend.in_flight:
+                self._plane.worked(backend, now)
+            self._publish(guest, name, peer)
+
+    def gone(self, peer: Peer) -> None:
+        """Take out all of its models; what has no byte of an answer goes elsewhere, where there is room."""
+        household, now = self._households.get(peer.name), self._plane.loop.time()
+        if household is None or household.peer is not peer:
+            return
+        household.until, household.waited = max(household.until, now + RETURNS_WITHIN), True
+        household.known_as = ""
+        self._away(household)
+        for guest in household.guests.values():
+            for each in self._plane.stalls.held_by(guest.backend):
+                each.leave(now)
+        # What it led to may be reached through others.
+        self._settle_all()
+
+    def waits(self, peer: Peer) -> None:
+        """See whether requests still wait for it."""
+        household = self._households.get(peer.name)
+        if household is not None and household.peer is peer and household.waited != self._waited(household):
+            household.waited = not household.waited
+            self._away(household)
+
+    def news(self, peer: Peer) -> None:
+        """Have its models stand here as they do there."""
+        household = self._households.get(peer.name)
+        if household is None or household.peer is not peer or peer.away:
+            return
+        if household.expects or household.waited:
+            household.expects, household.until, household.waited = "", -inf, False
+            household.on_reached()
+        if household.known_as != peer.instance or not peer.instance:
+            household.known_as = peer.instance
+            self._settle_all()
+        else:
+            self._settle(household)
+        if household.unknown is not None and peer.models:
+            # Who asks for a name that it may have has waited for this.
+            self._plane.directory.rebuild()
+            self._plane.directory.discovered(household.unknown)
+            household.unknown = None
+
+    # What somebody says who wakes it
+
+    def expect(self, name: str, reason: str, seconds: float) -> None:
+        """Have requests wait for a peer that is away, for so long at most; `reason` is what is said of it."""
+        household = self._households[name]
+        household.expects, household.until = reason, self._plane.loop.time() + seconds
+        if household.peer.away:
+            household.waited = True
+            self._away(household)
+
+    def expect_no_more(self, name: str, reason: str) -> None:
+        """Have nobody wait for it any longer: it doesn't come."""
+        household = self._households[name]
+        household.expects, household.until = reason, -inf
+        self.waits(household.peer)
+
+    def _waited(self, household: Household) -> bool:
+        return household.may_wake or self._plane.loop.time() < household.until
+
+    def _away(self, household: Household) -> None:
+        reason = household.expects or f"its router can't be reached: {household.peer.away}"
+        for guest in household.guests.values():
+            guest.stands = None
+            self._plane.withdraw(guest.backend, reason, due=0.0 if household.waited else None)
+
+    def _doubt(self, backend: Backend) -> None:
+        """Ask a peer at once whether it lives, as a request failed there or waits for it; have it woken if not."""
+        household, now = self._of.get(backend), self._plane.loop.time()
+        if household is None:
+            self._on_doubt(backend)
+            return
+        household.peer.poke()
+        if household.peer.away and now >= household.wanted_at + WANTED_EVERY:
+            household.wanted_at = now
+            self.on_wanted(household.peer)
+
+    # Its models as backends here
+
+    def _settle_all(self) -> None:
+        for each in list(self._households.values()):
+            if not each.peer.away:
+                self._settle(each)
+
+    def _settle(self, household: Household) -> None:
+        """Have those of its models join that are wanted, and those leave that aren't any more."""
+        peer, own = household.peer, self._plane.directory.instance
+        others = {each.peer.instance for each in self._others(household) if not each.peer.away}
+        twice = peer.instance != "" and (peer.instance == own or peer.instance in others)
+        found = {} if twice else taken(peer.models, peer.config.models, own, others)
+        for name in [each for each in household.guests if each not in found]:
+            self._leave(household, name)
+        for name, names in found.items():
+            guest = household.guests.get(name) or self._join(household, name, names)
+            if guest is not None:
+                self._plane.learn_models(guest.backend, names)
+                self._stand(household, guest, name)
+
+    def _others(self, household: Household) -> Iterator[Household]:
+        """Give the other peers; of those that are the same router, the ones that stand before this one."""
+        before = True
+        for each in self._households.values():
+            if each is household:
+                before = False
+            elif before or each.peer.instance != household.peer.instance:
+                yield each
+
+    def _join(self, household: Household, name: str, names: dict[str, str]) -> Guest | None:
+        backend = self._home.join(_entry(household.peer.config, name, names), household.trust)
+        if backend is None:
+            return None
+        self._of[backend] = household
+        guest = household.guests[name] = Guest(backend)
+        return guest
+
+    def _leave(self, household: Household, name: str) -> None:
+        guest = household.guests.pop(name)
+        del self._of[guest.backend]
+        self._home.leave(guest.backend.name)
+
+    def _stand(self, household: Household, guest: Guest, name: str) -> None:
+        """Have a backend stand as its model does there."""
+        plane, peer, backend, now = self._plane, household.peer, guest.backend, self._plane.loop.time()
+        served, before = peer.models[name], guest.stands
+        stands = guest.stands = standing(served)
+        self._describe(guest, name, peer)
+        if stands.out:
+            if before is None or before.out != stands.out:
+                plane.withdraw(backend, stands.out)
+                log.info(f"{backend.name}: {stands.out}", backend=backend.name)
+            return
+        plane.ledger.loads(backend, stands.seconds, now, runs=stands.runs)
+        if before is None or before.out or backend.health.absent:
+            plane.serve(backend, peer.address, peer.api_key or "")
+        if before is None or _word(before) != _word(stands):
+            log.info(f"{backend.name}: {_word(stands)}", backend=backend.name)
+            plane.queues.offer_soon(backend)
+        self._publish(guest, name, peer)
+
+    def _describe(self, guest: Guest, name: str, peer: Peer) -> None:
+        """Note what a model can do, how much it takes at once, and which routers requests for it pass."""
+        plane, backend, served, config = self._plane, guest.backend, peer.models[name], peer.config
+        most = min(config.max_in_flight or inf, served.max_in_flight or inf)
+        if most != backend.cap.requests:
+            plane.bound(backend, Cap(most, config.max_prompt_bytes or inf))
+        apis = apis_of(served, backend.apis)
+        if apis != backend.apis:
+            plane.ledger.learn_apis(backend, apis)
+        plane.directory.tell(backend, {name: abilities_of(served)})
+        plane.directory.through[backend] = frozenset({peer.instance, *served.through} - {""})
+
+    def _publish(self, guest: Guest, name: str, peer: Peer) -> None:
+        """Note what others have there."""
+        backend, served = guest.backend, peer.models[name]
+        ours, guest.ended = backend.in_flight + backend.ended - guest.ended, backend.ended
+        if served.backends:
+            self._plane.published(backend, Load(served.in_flight, served.waiting), ours)
+
+
+def _word(stands: Standing) -> str:
+    if not stands.seconds:
+        return "is loaded there"
+    return "is being loaded there" if stands.runs else "is loaded there when it is asked for"
+
+
+def _entry(config: BackendConfig, name: str, names: dict[str, str]) -> BackendConfig:
+    """Make the entry of one model of a peer's."""
+    return config.model_copy(update={"name": f"{config.name}/{name}", "models": names})
+
+
+def _told(backend: Backend, peer: Peer, name: str) -> dict[str, Any]:
+    served = peer.models[name]
+    out = peer.away and f"can't be reached: {peer.away}"
+    return {
+        "name": backend.name,
+        "state": "failed" if out else served.state,
+        "models": list(backend.models),
+        "engine": served.engine,
+        "detail": out or served.reason,
+        "footprint": dict(served.footprint),
+        "source": "told" if served.footprint else None,
+        "waiting": served.waiting,
+        "in_flight": served.in_flight,
+        "share": served.share,
+        "seconds": None if out else served.seconds,
+        "failure": {"reason": out or served.reason} if out or served.state == "failed" else None,
+        "peer": peer.name,
+    }

@@ -1,0 +1,136 @@
+import json
+
+import pytest
+
+from launchers.abilities import Abilities
+from router.cluster.picture import (
+    SHORT,
+    UNKNOWN_LOAD,
+    Served,
+    Standing,
+    Told,
+    abilities_of,
+    after,
+    apis_of,
+    events_in,
+    listed,
+    standing,
+    taken,
+)
+from router.core.apis import UNKNOWN
+
+OWN, OTHER, FAR = "a" * 16, "b" * 16, "c" * 16
+
+
+def picture(*models: Served) -> dict[str, Served]:
+    return {each.name: each for each in models}
+
+
+def test_a_picture_comes_whole_and_then_changes():
+    """What is said last counts; what is gone is gone; a new start has nothing of what was."""
+    first = after({}, Told(OTHER, models=(Served("a"), Served("b"))))
+    assert list(first) == ["a", "b"]
+    second = after(first, Told(OTHER, whole=False, models=(Served("b", "unloaded"), Served("c")), gone=("a",)))
+    assert {name: each.state for name, each in second.items()} == {"b": "unloaded", "c": "loaded"}
+    assert list(after(second, Told(FAR, models=(Served("d"),)))) == ["d"]
+
+
+def test_all_models_are_taken_and_no_routes():
+    """Under the names that they have there."""
+    found = taken(picture(Served("qwen"), Served("gpt", targets=("qwen",))), {}, OWN, ())
+    assert found == {"qwen": {"qwen": "qwen"}}
+
+
+def test_what_router_yaml_names_is_taken():
+    """Under its names, of which one model may have two; also a route; what isn't there isn't."""
+    there = picture(Served("qwen"), Served("llama"), Served("gpt", targets=("qwen",)))
+    wanted = {"big": "qwen", "best": "qwen", "gpt-4": "gpt", "gone": "gone"}
+    assert taken(there, wanted, OWN, ()) == {"qwen": {"big": "qwen", "best": "qwen"}, "gpt": {"gpt-4": "gpt"}}
+
+
+@pytest.mark.parametrize(
+    ("through", "found"),
+    [((), ["m"]), ((OWN,), []), ((FAR, OWN), []), ((OTHER,), []), ((FAR,), ["m"])],
+)
+def test_what_comes_back_is_not_taken(through, found):
+    """Neither our own models, nor those of a peer that is asked itself."""
+    assert list(taken(picture(Served("m", through=through)), {}, OWN, (OTHER,))) == found
+
+
+@pytest.mark.parametrize(
+    ("served", "stands"),
+    [
+        (Served("m"), Standing()),
+        (Served("m", "unloaded", 20.0), Standing(seconds=20.0)),
+        (Served("m", "queued", 40.0), Standing(seconds=40.0)),
+        (Served("m", "loading", 12.5, share=0.4), Standing(seconds=12.5, runs=True)),
+        (Served("m", "loading", 0.0), Standing(seconds=SHORT, runs=True)),
+        (Served("m", "unloaded"), Standing(seconds=UNKNOWN_LOAD)),
+        (Served("m", "draining", 8.0), Standing(seconds=8.0)),
+        (Served("m", "failed", reason="no memory", retry_in=30.0), Standing("no memory")),
+        (Served("m", "drained"), Standing("is drained there")),
+    ],
+)
+def test_how_a_model_stands(served, stands):
+    """It serves, has to be loaded first, or is out."""
+    assert standing(served) == stands
+
+
+def test_what_a_model_lacks_there():
+    """Then it has all else that nothing translates; a peer that says nothing may have anything."""
+    apis = apis_of(Served("m", lacks=("/v1/embeddings",), engine="mlx"))
+    assert [apis.has_path(path) for path in ("/v1/embeddings", "/v1/rerank", "/v1/messages")] == [False, True, None]
+    assert apis.engine == "mlx"
+    assert apis_of(Served("m"), apis) == UNKNOWN
+
+
+def test_what_a_model_can_do_there():
+    """What isn't said isn't known."""
+    assert abilities_of(Served("m", context=4096, capabilities=("tools",))) == Abilities(4096, tools=True)
+
+
+def test_events_are_read_as_they_come():
+    """Cut anywhere, with comments between them, and with fields that a later version has."""
+    told = {"instance": OWN, "whole": True, "models": [{"name": "m", "state": "loaded", "later": 1}], "gone": []}
+    stream = b": connected\n\nid: 1\nevent: models\ndata: %b\n\n: still here\n\n" % json.dumps(told).encode()
+    found, rest = [], b""
+    for at in range(0, len(stream), 7):
+        events, rest = events_in(rest + stream[at : at + 7])
+        found += events
+    assert found == [Told(OWN, models=(Served("m"),))]
+    assert rest == b""
+
+
+def test_what_is_no_event():
+    """It is said, and nothing is believed."""
+    with pytest.raises(ValueError, match="truncated"):
+        events_in(b"data: {\n\n")
+    with pytest.raises(ValueError, match="more than"):
+        events_in(b"x" * (16 * 1024 * 1024 + 1))
+
+
+def test_a_list_for_everybody():
+    """It tells all, but no load times."""
+    page = {
+        "object": "list",
+        "instance": OTHER,
+        "data": [
+            {"id": "a", "state": "ready", "context_length": 99, "capabilities": ["tools"], "owned_by": "router"},
+            {"id": "b", "state": "loading", "progress": 0.5},
+            {"id": "c", "state": "unavailable", "through": [FAR]},
+            {"id": "r", "state": "unloaded", "targets": ["a"]},
+            {"id": "other"},
+        ],
+    }
+    assert listed(json.dumps(page).encode()) == Told(
+        OTHER,
+        models=(
+            Served("a", context=99, capabilities=("tools",)),
+            Served("b", "loading", share=0.5),
+            Served("c", "failed", through=(FAR,)),
+            Served("r", "unloaded", targets=("a",)),
+            Served("other"),
+        ),
+    )
+    with pytest.raises(ValueError, match="JSON"):
+        listed(b"<html>")
