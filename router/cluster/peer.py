@@ -14,7 +14,7 @@ doesn't answer within `PATIENCE` is cut off.
 
 import asyncio
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import structlog
@@ -28,6 +28,9 @@ from router.proxy.watching.asking import NO_ANSWER, read
 from router.telemetry.logs import MODELS
 from router.telemetry.tasks import for_ever
 from router.tls.trust import Trust
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = structlog.get_logger(MODELS)
 
@@ -77,6 +80,10 @@ class Hears:
         """It is still away: told some times a second."""
         raise NotImplementedError
 
+    def expects(self, peer: "Peer", reason: str, seconds: float) -> None:
+        """Somebody says that it will be there within so many seconds; 0: it won't."""
+        raise NotImplementedError
+
     def news(self, peer: "Peer") -> None:
         """It has told something of its models, or can't tell more than is known."""
         raise NotImplementedError
@@ -86,7 +93,8 @@ class Peer:
     """Asks one peer. Its `name` is that of its entry in router.yaml, `config`.
 
     `session` sends the requests. `away` is why it can't be reached; empty: it can. `instance` is the id of its process;
-    empty: not known. `models` are by its own names.
+    empty: not known. `models` are by its own names. While it is away and `may_wake`, requests wait for it, as somebody
+    is told of them (`Peers.on_wanted`); `on_reached` is called when it is there again.
     """
 
     def __init__(
@@ -100,6 +108,8 @@ class Peer:
         self.instance = ""
         # Until it tells them: those that router.yaml names.
         self.models = {name: Served(name, "unloaded") for name in config.models.values()}
+        self.may_wake = False
+        self.on_reached: Callable[[], None] = lambda: None
         self._hears = hears
         self._headers = headers | {NAME.decode("ascii"): own}
         self._reached = asyncio.Event()
@@ -151,6 +161,14 @@ class Peer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def expect(self, reason: str, seconds: float) -> None:
+        """Have requests wait for it while it is away, for so long at most; `reason` is what is said of it."""
+        self._hears.expects(self, reason, seconds)
+
+    def expect_no_more(self, reason: str) -> None:
+        """Have nobody wait for it any longer: it doesn't come."""
+        self._hears.expects(self, reason, 0.0)
 
     def poke(self) -> None:
         """Ask at once whether it lives: a request has failed there, or waits for it."""

@@ -10,15 +10,15 @@ somebody who wakes it says (`Peers.expect`). A router knows whether its engines 
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Final
 
 import aiohttp
 import structlog
 
+from router.cluster.household import Guest, Home, Household, entry_of, told_of, word_of
 from router.cluster.peer import Hears, Peer
-from router.cluster.picture import Standing, abilities_of, apis_of, standing, taken
+from router.cluster.picture import abilities_of, apis_of, standing, taken
 from router.config import BackendConfig
 from router.core.admission import Cap
 from router.core.catalog import Backend
@@ -33,54 +33,6 @@ log = structlog.get_logger(MODELS)
 
 WANTED_EVERY: Final = 1.0
 """Seconds between two calls of `on_wanted` for one peer."""
-
-
-class Home(Protocol):
-    """The part of the fleet that takes in peers' models. An entry is the peer's, with the name and models of one."""
-
-    def join(self, entry: BackendConfig, trust: Trust) -> Backend | None:
-        """Take in a model; None: there is a backend of its name already."""
-
-    def tune(self, entry: BackendConfig, trust: Trust) -> None:
-        """Change what is known of one."""
-
-    def leave(self, name: str) -> None:
-        """Send it nothing more; what it has in flight may end."""
-
-
-@dataclass(eq=False)
-class Guest:
-    """A peer's model as a backend here. `stands` is how it stood last; None: not told yet, or since it was away.
-
-    `ended` is the backend's count of attempts at the latest news of its load.
-    """
-
-    backend: Backend
-    stands: Standing | None = None
-    ended: int = 0
-
-
-@dataclass(eq=False)
-class Household:
-    """A peer with its `guests`, by its own names of them.
-
-    While it is away, requests wait for it until `until` (of the loop's clock), or without end if it `may_wake`;
-    `expects` is what is said of it meanwhile. `waited`: they do. `wanted_at` is when `on_wanted` was last called, and
-    `on_reached` is called when it is there again. `known_as` is its instance, once all others go by that. `unknown`
-    stands for all that it may serve, until it tells of any.
-    """
-
-    peer: Peer
-    trust: Trust
-    guests: dict[str, Guest] = field(default_factory=dict)
-    may_wake: bool = False
-    expects: str = ""
-    until: float = -inf
-    waited: bool = False
-    wanted_at: float = -inf
-    on_reached: Callable[[], None] = lambda: None
-    known_as: str = ""
-    unknown: Backend | None = None
 
 
 class Peers(Hears):
@@ -139,7 +91,7 @@ class Peers(Hears):
     def models_told(self) -> list[dict[str, object]]:
         """Describe each of their models as plain data, with the keys of `router.fleet.telling`."""
         guests = ((each.peer, *guest) for each in self._households.values() for guest in each.guests.items())
-        return [_told(guest.backend, peer, name) for peer, name, guest in guests]
+        return [told_of(guest.backend, peer, name) for peer, name, guest in guests]
 
     # Peers that come and go
 
@@ -166,7 +118,7 @@ class Peers(Hears):
         household = self._households[config.name] = Household(peer, trust, unknown=Backend(config.name))
         # Those that router.yaml names are known, though not how they stand.
         self._settle(household)
-        self._away(household)
+        self._begin_to_wait(household)
         if household.unknown is not None:
             self._plane.directory.awaits(household.unknown)
         if self._started:
@@ -190,7 +142,7 @@ class Peers(Hears):
         household = self._households[config.name]
         household.peer.config, household.trust = config, trust
         for name, guest in household.guests.items():
-            self._home.tune(_entry(config, name, dict(guest.backend.models)), trust)
+            self._home.tune(entry_of(config, name, dict(guest.backend.models)), trust)
             guest.stands = None
         self._settle(household)
 
@@ -218,9 +170,8 @@ class Peers(Hears):
         household, now = self._households.get(peer.name), self._plane.loop.time()
         if household is None or household.peer is not peer:
             return
-        household.until, household.waited = max(household.until, now + RETURNS_WITHIN), True
         household.known_as = ""
-        self._away(household)
+        self._begin_to_wait(household)
         for guest in household.guests.values():
             for each in self._plane.stalls.held_by(guest.backend):
                 each.leave(now)
@@ -241,7 +192,7 @@ class Peers(Hears):
             return
         if household.expects or household.waited:
             household.expects, household.until, household.waited = "", -inf, False
-            household.on_reached()
+            peer.on_reached()
         if household.known_as != peer.instance or not peer.instance:
             household.known_as = peer.instance
             self._settle_all()
@@ -255,22 +206,20 @@ class Peers(Hears):
 
     # What somebody says who wakes it
 
-    def expect(self, name: str, reason: str, seconds: float) -> None:
-        """Have requests wait for a peer that is away, for so long at most; `reason` is what is said of it."""
-        household = self._households[name]
-        household.expects, household.until = reason, self._plane.loop.time() + seconds
-        if household.peer.away:
-            household.waited = True
+    def expects(self, peer: Peer, reason: str, seconds: float) -> None:
+        """Have requests wait for a peer that is away, for so long at most; 0: not any longer."""
+        household = self._households.get(peer.name)
+        if household is not None and household.peer is peer and peer.away:
+            household.expects, household.until = reason, self._plane.loop.time() + seconds
+            household.waited = self._waited(household)
             self._away(household)
 
-    def expect_no_more(self, name: str, reason: str) -> None:
-        """Have nobody wait for it any longer: it doesn't come."""
-        household = self._households[name]
-        household.expects, household.until = reason, -inf
-        self.waits(household.peer)
-
     def _waited(self, household: Household) -> bool:
-        return household.may_wake or self._plane.loop.time() < household.until
+        return household.peer.may_wake or self._plane.loop.time() < household.until
+
+    def _begin_to_wait(self, household: Household) -> None:
+        household.until, household.waited = self._plane.loop.time() + RETURNS_WITHIN, True
+        self._away(household)
 
     def _away(self, household: Household) -> None:
         reason = household.expects or f"its router can't be reached: {household.peer.away}"
@@ -308,7 +257,8 @@ class Peers(Hears):
             guest = household.guests.get(name) or self._join(household, name, names)
             if guest is not None:
                 self._plane.learn_models(guest.backend, names)
-                self._stand(household, guest, name)
+                if not peer.away:
+                    self._stand(household, guest, name)
 
     def _others(self, household: Household) -> Iterator[Household]:
         """Give the other peers; of those that are the same router, the ones that stand before this one."""
@@ -320,7 +270,7 @@ class Peers(Hears):
                 yield each
 
     def _join(self, household: Household, name: str, names: dict[str, str]) -> Guest | None:
-        backend = self._home.join(_entry(household.peer.config, name, names), household.trust)
+        backend = self._home.join(entry_of(household.peer.config, name, names), household.trust)
         if backend is None:
             return None
         self._of[backend] = household
@@ -346,8 +296,8 @@ class Peers(Hears):
         plane.ledger.loads(backend, stands.seconds, now, runs=stands.runs)
         if before is None or before.out or backend.health.absent:
             plane.serve(backend, peer.address, peer.api_key or "")
-        if before is None or _word(before) != _word(stands):
-            log.info(f"{backend.name}: {_word(stands)}", backend=backend.name)
+        if before is None or word_of(before) != word_of(stands):
+            log.info(f"{backend.name}: {word_of(stands)}", backend=backend.name)
             plane.queues.offer_soon(backend)
         self._publish(guest, name, peer)
 
@@ -369,34 +319,3 @@ class Peers(Hears):
         ours, guest.ended = backend.in_flight + backend.ended - guest.ended, backend.ended
         if served.backends:
             self._plane.published(backend, Load(served.in_flight, served.waiting), ours)
-
-
-def _word(stands: Standing) -> str:
-    if not stands.seconds:
-        return "is loaded there"
-    return "is being loaded there" if stands.runs else "is loaded there when it is asked for"
-
-
-def _entry(config: BackendConfig, name: str, names: dict[str, str]) -> BackendConfig:
-    """Make the entry of one model of a peer's."""
-    return config.model_copy(update={"name": f"{config.name}/{name}", "models": names})
-
-
-def _told(backend: Backend, peer: Peer, name: str) -> dict[str, Any]:
-    served = peer.models[name]
-    out = peer.away and f"can't be reached: {peer.away}"
-    return {
-        "name": backend.name,
-        "state": "failed" if out else served.state,
-        "models": list(backend.models),
-        "engine": served.engine,
-        "detail": out or served.reason,
-        "footprint": dict(served.footprint),
-        "source": "told" if served.footprint else None,
-        "waiting": served.waiting,
-        "in_flight": served.in_flight,
-        "share": served.share,
-        "seconds": None if out else served.seconds,
-        "failure": {"reason": out or served.reason} if out or served.state == "failed" else None,
-        "peer": peer.name,
-    }

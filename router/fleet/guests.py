@@ -2,7 +2,7 @@
 
 import structlog
 
-from router.cluster.peers import Home
+from router.cluster.household import Home
 from router.config import BackendConfig
 from router.core.catalog import Backend
 from router.fleet.diff import PlannedBackend

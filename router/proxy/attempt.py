@@ -7,12 +7,13 @@ and decides. A hedge is a second attempt beside the first; whichever wins, nothi
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router.core.catalog import Backend, Candidate
 from router.core.errors import RouterError
 from router.core.estimate.ask import Sent
 from router.core.retry import Failure
+from router.http1.bodies import CHUNKED, CLOSE
 from router.proxy.dialling import ConnectError
 from router.proxy.heads import ResponseHead
 from router.proxy.pool import Pool
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from router.core.decision import Decision
     from router.core.omissions import Omission
     from router.core.outline import Texts
+
+
+MOST_COMMENT: Final = 4096
+"""Bytes of a comment in a stream."""
 
 
 class Owner:
@@ -48,6 +53,9 @@ class Owner:
     def on_remains(self, attempt: "Attempt", data: bytes) -> None:
         """Take the bytes that came before a mistake in the framing, whose failure follows."""
         raise NotImplementedError
+
+    def on_comment(self, attempt: "Attempt", words: bytes) -> None:
+        """Hear what a peer says while it loads its model; by itself that is nothing."""
 
     def on_end(self, attempt: "Attempt") -> None:
         """Hear that the answer is whole by its framing."""
@@ -147,7 +155,10 @@ class Attempt(Receiver):
 
     def _send(self, connection: Connection, pool: Pool) -> None:
         self._connection = connection
-        request, between = self._owner.written(self, pool), self.between
+        request = self._owner.written(self, pool)
+        if self.between is None and self.backend.estimate.unloaded:
+            self.between = Loads(self)
+        between = self.between
         connection.send(request, self if between is None else between, raw=self.raw, texts=self.texts)
         if self.paused:
             connection.pause()
@@ -233,6 +244,10 @@ class Attempt(Receiver):
         """Hand the next bytes on."""
         self._owner.on_body(self, data)
 
+    def on_comment(self, words: bytes) -> None:
+        """Hand on what a peer says while it loads its model."""
+        self._owner.on_comment(self, words)
+
     def on_remains(self, data: bytes) -> None:
         """Hand on what came before a mistake."""
         self._owner.on_remains(self, data)
@@ -256,3 +271,60 @@ class Attempt(Receiver):
             self._owner.on_failure(self, failure, detail)
         except Exception as error:  # noqa: BLE001  (as above)
             self._owner.on_mistake(self, error)
+
+
+class Loads(Between):
+    """Hears an answer of a peer that has to load its model first, and says so in comments before the first event.
+
+    They are told to the client, and aren't passed on: it has nothing of an answer yet, and another backend may still
+    give one if the peer fails.
+    """
+
+    takes_chunks = False
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt: Final = attempt
+        self._held = b""
+        self._begun = False
+
+    def on_head(self, head: ResponseHead, length: int) -> None:
+        """Hand it on; what came in chunks comes without them."""
+        self._begun = not head.is_event_stream
+        self._attempt.on_head(head._replace(framing=CLOSE) if head.framing is CHUNKED else head, length)
+
+    def on_body(self, data: bytes) -> None:
+        """Tell comments, and pass on what follows them."""
+        if self._begun:
+            self._attempt.on_body(data)
+            return
+        *lines, rest = (self._held + data).split(b"\n")
+        self._held, self.holds = rest, True
+        for place, line in enumerate(lines):
+            if line[:1] == b":":
+                self._attempt.on_comment(line[1:].strip())
+            elif line.strip():
+                self._pass_on(b"\n".join([*lines[place:], rest]))
+                return
+        if rest and (rest[:1] != b":" or len(rest) > MOST_COMMENT):
+            self._pass_on(rest)
+
+    def _pass_on(self, data: bytes) -> None:
+        self._begun, self._held, self.holds = True, b"", False
+        if data and self._attempt.listens:
+            self._attempt.on_body(data)
+
+    def rest(self) -> bytes:
+        """Give what is held back of a stream that breaks off: a part of a comment is nothing."""
+        return b""
+
+    def on_remains(self, data: bytes) -> None:
+        """Pass on what came before a mistake."""
+        self._attempt.on_remains(data if self._begun else b"")
+
+    def on_end(self) -> None:
+        """Pass on the end."""
+        self._attempt.on_end()
+
+    def on_failure(self, failure: Failure, detail: str) -> None:
+        """Hand it on."""
+        self._attempt.on_failure(failure, detail)

@@ -150,6 +150,12 @@ class UnderWay(Owner):
         """Tell since when an attempt's backend has had all of the request."""
         return max(attempt.sent.at, self._whole_at)
 
+    def on_comment(self, attempt: "Attempt", words: bytes) -> None:
+        """Tell the client what a peer says while it loads its model: it has nothing of an answer by that."""
+        if self.request.http11 and self.answer.first_byte_at is None:
+            lines = self.lines(attempt.sent.at) + (b"" if self.request.keep_alive else b"connection: close\r\n")
+            self.answer.tell_place(words, lines)
+
     # To the plane
 
     @property

@@ -172,3 +172,33 @@ async def test_a_peer_that_was_never_there(start_router, session):
     assert status == 503
     assert "there" in told["error"]["message"]
     assert here.fleet.peers.told()[0]["reached"] is False
+
+
+async def test_who_waits_for_a_load_there(launching, start_router, session, fake):
+    """Is told of it, is bound by no time for a first byte, and goes elsewhere if the peer is killed meanwhile."""
+    there = await launching("a", args={"start-delay": 60})
+    direct = {"url": fake.url, "name": "direct", "models": {"a": "demo"}}
+    here = await start_router([at(there), direct], limits={"first_byte_timeout": "200ms"})
+    await eventually(lambda: "there/a" in here.fleet.members)
+    await here.drain("direct", "ops")
+    body = {"model": "a", "stream": True, "messages": []}
+    async with session.post(here.url + CHAT, json=body) as answer:
+        assert (await answer.content.readline()).startswith(b": loading a")
+        await eventually(lambda: states(here)["there/a"] == "loading")
+        await here.drain("direct", None)
+        await there.kill()
+        assert (await answer.read()).endswith(b"data: [DONE]\n\n")
+    assert fake.stats.begun == 1
+
+
+async def test_a_stream_waits_for_a_load_there(launching, start_router, session):
+    """Its events come whole behind what it was told."""
+    there = await launching("a", args={"start-delay": 1.5})
+    here = await start_router([at(there)])
+    await eventually(lambda: "a" in known(here))
+    body = {"model": "a", "stream": True, "messages": []}
+    async with session.post(here.url + CHAT, json=body) as answer:
+        assert answer.status == 200
+        told = await answer.read()
+    assert told.startswith(b": loading a")
+    assert told.endswith(b"data: [DONE]\n\n")

@@ -1,0 +1,89 @@
+"""What is kept of a peer and its models here, and how they are described."""
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Protocol
+
+from router.cluster.peer import Peer
+from router.cluster.picture import Standing
+from router.config import BackendConfig
+from router.core.catalog import Backend
+from router.tls.trust import Trust
+
+
+class Home(Protocol):
+    """The part of the fleet that takes in peers' models. An entry is the peer's, with the name and models of one."""
+
+    def join(self, entry: BackendConfig, trust: Trust) -> Backend | None:
+        """Take in a model; None: there is a backend of its name already."""
+
+    def tune(self, entry: BackendConfig, trust: Trust) -> None:
+        """Change what is known of one."""
+
+    def leave(self, name: str) -> None:
+        """Send it nothing more; what it has in flight may end."""
+
+
+@dataclass(eq=False)
+class Guest:
+    """A peer's model as a backend here. `stands` is how it stood last; None: not told yet, or since it was away.
+
+    `ended` is the backend's count of attempts at the latest news of its load.
+    """
+
+    backend: Backend
+    stands: Standing | None = None
+    ended: int = 0
+
+
+@dataclass(eq=False)
+class Household:
+    """A peer with its `guests`, by its own names of them.
+
+    While it is away, requests wait for it until `until` (of the loop's clock); `expects` is what is said of it
+    meanwhile. `waited`: they do. `wanted_at` is when `on_wanted` was last called. `known_as` is its instance, once all
+    others go by that. `unknown` stands for all that it may serve, until it tells of any.
+    """
+
+    peer: Peer
+    trust: Trust
+    guests: dict[str, Guest] = field(default_factory=dict)
+    expects: str = ""
+    until: float = -inf
+    waited: bool = False
+    wanted_at: float = -inf
+    known_as: str = ""
+    unknown: Backend | None = None
+
+
+def word_of(stands: Standing) -> str:
+    """Say how a model stands that may be asked for."""
+    if not stands.seconds:
+        return "is loaded there"
+    return "is being loaded there" if stands.runs else "is loaded there when it is asked for"
+
+
+def entry_of(config: BackendConfig, name: str, names: dict[str, str]) -> BackendConfig:
+    """Make the entry of one model of a peer's."""
+    return config.model_copy(update={"name": f"{config.name}/{name}", "models": names})
+
+
+def told_of(backend: Backend, peer: Peer, name: str) -> dict[str, Any]:
+    """Describe a model of a peer's as plain data, with the keys of `router.fleet.telling`."""
+    served = peer.models[name]
+    out = peer.away and f"can't be reached: {peer.away}"
+    return {
+        "name": backend.name,
+        "state": "failed" if out else served.state,
+        "models": list(backend.models),
+        "engine": served.engine,
+        "detail": out or served.reason,
+        "footprint": dict(served.footprint),
+        "source": "told" if served.footprint else None,
+        "waiting": served.waiting,
+        "in_flight": served.in_flight,
+        "share": served.share,
+        "seconds": None if out else served.seconds,
+        "failure": {"reason": out or served.reason} if out or served.state == "failed" else None,
+        "peer": peer.name,
+    }
