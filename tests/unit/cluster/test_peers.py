@@ -1,0 +1,271 @@
+"""Peers without sockets: the test says what each tells, and looks how their models stand here."""
+
+from math import inf
+from typing import Any
+
+import pytest
+
+from router.cluster.household import Home
+from router.cluster.peer import Peer
+from router.cluster.peers import Peers
+from router.cluster.picture import Served, Told
+from router.config import BackendConfig
+from router.core.catalog import Backend
+from router.core.health import RETURNS_WITHIN, Thresholds
+from router.proxy.dialling import Address
+from router.proxy.plane import Balancing, ExchangeLimits, Plane
+from router.tls.trust import SYSTEM, Trust
+
+A, B, FAR = "a" * 16, "b" * 16, "f" * 16
+
+
+class Fleet(Home):
+    """Takes in all but those of `taken` names."""
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane = plane
+        self.members: dict[str, Backend] = {}
+        self.taken: set[str] = set()
+        self.tuned: list[str] = []
+
+    def join(self, entry: BackendConfig, trust: Trust) -> Backend | None:  # noqa: ARG002
+        """Add a backend."""
+        if entry.name in self.taken:
+            return None
+        backend = self.members[entry.name] = Backend(entry.name, dict(entry.models), entry.weight)
+        self.plane.add(backend, Address.of(str(entry.router)), None)
+        return backend
+
+    def tune(self, entry: BackendConfig, trust: Trust) -> None:  # noqa: ARG002
+        """Note it."""
+        self.tuned.append(entry.name)
+
+    def leave(self, name: str) -> None:
+        """Remove a backend."""
+        self.plane.retire(self.members.pop(name), "was taken out")
+
+
+class Clock:
+    """The loop's, which the test moves."""
+
+    def __init__(self, plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = plane.loop.time()
+        monkeypatch.setattr(plane, "loop", self)
+        self.call_soon = lambda *_: None
+
+    def time(self) -> float:
+        """Tell it."""
+        return self.now
+
+
+class Scene:
+    """One router with peers that tell what the test says."""
+
+    def __init__(self, plane: Plane, clock: Clock) -> None:
+        self.plane = plane
+        self.clock = clock
+        self.fleet = Fleet(plane)
+        self.peers = Peers(plane, self.fleet)
+
+    def add(self, name: str = "there", **keys: object) -> Peer:
+        """Have a peer that wasn't heard of yet."""
+        config = BackendConfig.model_validate({"router": f"http://{name}:1", "name": name, **keys})
+        return self.peers.add(config)
+
+    def tell(self, peer: Peer, *models: Served, instance: str = A, **said: Any) -> None:
+        """Have a peer that can be reached tell this."""
+        peer.away = ""
+        peer._learn(Told(instance, models=models, **said))
+
+    def lose(self, peer: Peer, why: str = "no answer in 2 s") -> None:
+        """Have a peer be away."""
+        peer.away = why
+        self.peers.gone(peer)
+
+    def at(self, name: str) -> Backend:
+        """Give a backend."""
+        return self.fleet.members[name]
+
+
+@pytest.fixture
+async def scene(monkeypatch):
+    plane = Plane(ExchangeLimits(), Thresholds(), Balancing(), lambda _: 0)
+    made = Scene(plane, Clock(plane, monkeypatch))
+    yield made
+    plane.directory.close()
+    await made.peers.stop()
+
+
+async def test_models_join_as_they_are_told(scene):
+    """And leave with what is told next."""
+    peer = scene.add()
+    assert scene.fleet.members == {}
+    assert scene.plane.may_learn(scene.clock.now)
+    scene.tell(peer, Served("qwen"), Served("llama", "unloaded", 20.0))
+    assert set(scene.fleet.members) == {"there/qwen", "there/llama"}
+    assert not scene.plane.may_learn(scene.clock.now)
+    assert scene.peers.of("there/qwen") == (peer, "qwen")
+    assert scene.peers.of("qwen") is None
+    scene.tell(peer, Served("qwen"), whole=False, gone=("llama",))
+    assert set(scene.fleet.members) == {"there/qwen"}
+    scene.peers.remove("there")
+    assert (scene.fleet.members, scene.peers.by_name) == ({}, {})
+
+
+async def test_how_a_model_stands_here(scene):
+    """As it does there: it takes requests at once, or for a load's time more, or none, for the peer's reason."""
+    peer = scene.add()
+    scene.tell(peer, Served("m"))
+    backend = scene.at("there/m")
+    assert (backend.health.usable, backend.estimate.unloaded) == (True, False)
+    scene.tell(peer, Served("m", "unloaded", 20.0), whole=False)
+    assert (backend.health.usable, backend.estimate.unloaded) == (True, True)
+    scene.tell(peer, Served("m", "loading", 9.0), whole=False)
+    assert backend.estimate.loading
+    scene.tell(peer, Served("m", "failed", reason="no memory"), whole=False)
+    assert (backend.health.usable, backend.health.reason, backend.health.coming) == (False, "no memory", False)
+    scene.tell(peer, Served("m", "loaded"), whole=False)
+    assert (backend.health.usable, backend.estimate.unloaded) == (True, False)
+
+
+async def test_a_peer_that_is_away(scene):
+    """Its models are out: awaited for a while, and then no more; they are back with the first news."""
+    peer = scene.add()
+    scene.tell(peer, Served("m"))
+    backend = scene.at("there/m")
+    scene.lose(peer)
+    assert (backend.health.usable, backend.health.coming) == (False, True)
+    assert backend.health.reason == "its router can't be reached: no answer in 2 s"
+    scene.peers.waits(peer)
+    assert backend.health.coming
+    scene.clock.now += RETURNS_WITHIN + 1
+    scene.peers.waits(peer)
+    assert not backend.health.coming
+    (told,) = scene.peers.models_told()
+    assert (told["state"], told["detail"]) == ("failed", "can't be reached: no answer in 2 s")
+    assert not scene.peers.told()[0]["reached"]
+    scene.tell(peer, Served("m"), instance=B)
+    assert backend.health.usable
+    assert scene.peers.told()[0]["reached"]
+
+
+async def test_a_peer_that_is_woken(scene):
+    """Requests wait for it as long as is said, with that reason; who wakes it hears of them, and of its return."""
+    heard: list[str] = []
+    scene.peers.on_wanted = lambda peer: heard.append(f"{peer.name} is wanted")
+    peer = scene.add()
+    peer.on_reached = lambda: heard.append("it is there")
+    scene.tell(peer, Served("m"))
+    heard.clear()
+    backend = scene.at("there/m")
+    scene.plane.on_doubt(backend)
+    assert heard == []
+    scene.lose(peer)
+    peer.may_wake = True
+    scene.clock.now += 60
+    scene.peers.waits(peer)
+    assert backend.health.coming
+    for _ in range(2):
+        scene.plane.on_doubt(backend)
+    assert heard == ["there is wanted"]
+    peer.may_wake = False
+    peer.expect("is asleep; woken 3 s ago", 30.0)
+    assert (backend.health.reason, backend.health.coming) == ("is asleep; woken 3 s ago", True)
+    peer.expect_no_more("was woken, and didn't come")
+    assert (backend.health.reason, backend.health.coming) == ("was woken, and didn't come", False)
+    scene.tell(peer, Served("m"))
+    assert heard == ["there is wanted", "it is there"]
+    peer.expect("is there already", 5.0)
+    assert backend.health.usable
+
+
+async def test_a_peer_that_was_not_heard_of_yet(scene):
+    """What router.yaml names of it is known, and is awaited for a while; what isn't there leaves."""
+    peer = scene.add(models={"big": "qwen", "best": "qwen", "x": "gone"})
+    backend = scene.at("there/qwen")
+    assert (dict(backend.models), backend.health.coming) == ({"big": "qwen", "best": "qwen"}, True)
+    scene.tell(peer, Served("qwen"), Served("llama"))
+    assert set(scene.fleet.members) == {"there/qwen"}
+
+
+async def test_peers_that_lead_to_each_other(scene):
+    """A model comes from its own router while that can be reached; nothing comes from this one, or twice."""
+    near, far = scene.add("near"), scene.add("far")
+    itself, again = scene.add("itself"), scene.add("again")
+    own = scene.plane.directory.instance
+    scene.tell(near, Served("a"), Served("f", through=(FAR,)), Served("mine", through=(own,)))
+    assert set(scene.fleet.members) == {"near/a", "near/f"}
+    assert scene.plane.directory.through[scene.at("near/f")] == {A, FAR}
+    scene.tell(far, Served("f"), instance=FAR)
+    scene.tell(itself, Served("mine"), instance=own)
+    scene.tell(again, Served("a"), instance=A)
+    assert set(scene.fleet.members) == {"near/a", "far/f"}
+    scene.lose(far)
+    assert set(scene.fleet.members) == {"near/a", "near/f", "far/f"}
+    scene.tell(far, Served("f"), instance=FAR)
+    assert set(scene.fleet.members) == {"near/a", "far/f"}
+
+
+async def test_what_a_model_takes_at_once(scene):
+    """What the peer says, or less where router.yaml says so; what others have there counts."""
+    peer = scene.add(max_in_flight=4)
+    scene.tell(
+        peer, Served("m", max_in_flight=8, in_flight=3, waiting=1, backends=("m",)), Served("n", max_in_flight=2)
+    )
+    assert [scene.at(f"there/{name}").cap.requests for name in "mn"] == [4, 2]
+    assert scene.at("there/m").estimate.others(scene.clock.now) == 4.0
+    peer = scene.add("other")
+    scene.tell(peer, Served("m"), instance=B)
+    assert scene.at("other/m").cap.requests == inf
+
+
+async def test_a_peer_that_lives_looks_after_its_engines(scene):
+    """What it holds is being worked on; one that failed requests is probed by that."""
+    peer = scene.add()
+    scene.tell(peer, Served("m"))
+    backend = scene.at("there/m")
+    backend.in_flight = 1
+    scene.clock.now += 10
+    for _ in range(3):
+        scene.plane.failed(backend, "answered 503")
+    assert not backend.health.usable
+    scene.clock.now += 1
+    for _ in range(2):
+        scene.peers.beat(peer)
+    assert backend.health.usable
+    assert backend.worked_at == scene.clock.now
+    scene.plane.failed(backend, "refused", refused=True)
+    assert not backend.health.usable
+
+
+async def test_another_entry_for_the_same_peer(scene):
+    """Its models are told it, and those join and leave that it names."""
+    peer = scene.add()
+    scene.tell(peer, Served("a"), Served("b"))
+    entry = BackendConfig.model_validate({"router": "http://there:1", "name": "there", "models": ["a"], "weight": 2})
+    scene.peers.tune(entry, SYSTEM)
+    assert scene.fleet.tuned == ["there/a", "there/b"]
+    assert set(scene.fleet.members) == {"there/a"}
+
+
+async def test_a_name_that_is_taken(scene):
+    """It doesn't join, until the name is free."""
+    scene.fleet.taken = {"there/m"}
+    peer = scene.add()
+    scene.tell(peer, Served("m"))
+    assert scene.fleet.members == {}
+    scene.fleet.taken = set()
+    scene.tell(peer, Served("m"))
+    assert set(scene.fleet.members) == {"there/m"}
+
+
+async def test_what_is_heard_of_a_peer_that_left(scene):
+    """It is of no interest."""
+    peer = scene.add()
+    scene.peers.remove("there")
+    scene.tell(peer, Served("m"))
+    scene.peers.beat(peer)
+    scene.peers.gone(peer)
+    scene.peers.waits(peer)
+    peer.expect("nothing", 1.0)
+    assert scene.fleet.members == {}
