@@ -81,7 +81,7 @@ def endpoints(
         *routes(usage.ENDPOINTS, used),
         *routes(keys.ENDPOINTS, budgets),
         *routes(logs.ENDPOINTS, of_logs),
-        *routes(peers.ENDPOINTS, Served(fleet, plane, lambda: feed.is_closed)),
+        *routes(peers.ENDPOINTS, Served(fleet.models_told, plane, lambda: feed.is_closed)),
         *routes(configuration.ENDPOINTS, Configuration(router, reloader)),
         *routes(found.ENDPOINTS, Search(router)),
         *routes(llama_swap.ENDPOINTS, LikeLlamaSwap(fleet, of_models, of_requests, of_logs, feed)),

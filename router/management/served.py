@@ -17,7 +17,6 @@ from router.core.apis import PARTIAL
 from router.core.catalog import Backend
 from router.core.hops import ids_of
 from router.core.scopes import Admin
-from router.fleet.fleet import Fleet
 from router.proxy.plane import Plane
 from router.telemetry.feed import QUIET, check_room
 
@@ -113,10 +112,16 @@ def _rank(stage: Stage) -> tuple[int, float]:
 
 
 class Served:
-    """Answers `router.api.admin.peers`. `is_over` tells whether the router has ended."""
+    """Answers `router.api.admin.peers`.
 
-    def __init__(self, fleet: Fleet, plane: Plane, is_over: Callable[[], bool]) -> None:
-        self._fleet = fleet
+    `models_told` describes the backends that are launched here or are peers', as /admin/models does; `is_over` tells
+    whether the router has ended.
+    """
+
+    def __init__(
+        self, models_told: Callable[[], Iterable[Mapping[str, object]]], plane: Plane, is_over: Callable[[], bool]
+    ) -> None:
+        self._models_told = models_told
         self._plane = plane
         self._is_over = is_over
         self._followers = 0
@@ -163,7 +168,7 @@ class Served:
 
     def _all(self, back: Collection[Backend]) -> Iterable[ServedTold]:
         plane, catalog = self._plane, self._plane.catalog
-        told = {str(each["name"]): each for each in self._fleet.models_told()}
+        told = {str(each["name"]): each for each in self._models_told()}
         for listing in catalog.listing():
             tiers = catalog.resolve(listing.name).tiers
             there = (each for tier in tiers for each in tier if each.backend not in back)

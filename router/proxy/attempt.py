@@ -305,7 +305,7 @@ class Loads(Between):
             elif line.strip():
                 self._pass_on(b"\n".join([*lines[place:], rest]))
                 return
-        if rest and (rest[:1] != b":" or len(rest) > MOST_COMMENT):
+        if rest.strip() and (rest[:1] != b":" or len(rest) > MOST_COMMENT):
             self._pass_on(rest)
 
     def _pass_on(self, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from math import inf
-from types import SimpleNamespace
 
 import pytest
 
@@ -98,7 +97,7 @@ def join(plane: Plane, name: str, model: str) -> Backend:
 async def test_a_follower_is_told_all_and_then_what_changes(plane):
     """And that it goes on, when nothing does; not what is served through itself."""
     over: list[int] = []
-    part = Served(SimpleNamespace(models_told=list), plane, lambda: bool(over))
+    part = Served(list, plane, lambda: bool(over))
     first = join(plane, "one", "a")
     plane.directory.through[join(plane, "theirs/b", "b")] = frozenset({A})
     plane.directory.through[join(plane, "others/c", "c")] = frozenset({B})
@@ -121,7 +120,7 @@ async def test_a_follower_is_told_all_and_then_what_changes(plane):
 async def test_a_sign_of_life(plane, monkeypatch):
     """So that nobody takes it for dead."""
     monkeypatch.setattr(module, "QUIET", 0.02)
-    stream = await Served(SimpleNamespace(models_told=list), plane, lambda: False).served(ServedAsked(), ADMIN)
+    stream = await Served(list, plane, lambda: False).served(ServedAsked(), ADMIN)
     async with asyncio.timeout(20):
         assert [len(await anext(stream.events)) for _ in range(2)] == [1, 0]
     await stream.events.aclose()
@@ -129,7 +128,7 @@ async def test_a_sign_of_life(plane, monkeypatch):
 
 async def test_too_many_followers(plane):
     """The next one is refused."""
-    part = Served(SimpleNamespace(models_told=list), plane, lambda: False)
+    part = Served(list, plane, lambda: False)
     part._followers = MOST_FOLLOWERS
     with pytest.raises(UnavailableError):
         await part.served(ServedAsked(), ADMIN)

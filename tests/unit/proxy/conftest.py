@@ -5,6 +5,7 @@ from router.proxy import exchange
 IS_COMPILED = not exchange.__file__.endswith(".py")
 
 PLAYED = [
+    "test_attempt.py",
     "test_attempts.py",
     "test_charging.py",
     "test_connections.py",
