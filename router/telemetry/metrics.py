@@ -47,6 +47,7 @@ _APIS: Final[Mapping[str, str]] = {path: path for path in POSTED}
 
 _BY_CODE: Final[Mapping[str, str]] = {
     errors.CancelledError.code: families.CANCELLED,
+    errors.LoopError.code: families.BAD_REQUEST,
     errors.ModelNotFoundError.code: families.MODEL_NOT_FOUND,
     errors.QueueFullError.code: families.QUEUE_FULL,
     errors.QueueTimeoutError.code: families.QUEUE_TIMEOUT,

@@ -154,6 +154,7 @@ def test_attempts():
         ("client_left", {"status": 499, "outcome": "the client left"}),
         ("cancelled", {"status": 499, "outcome": "cancelled by an admin", "error": "cancelled"}),
         ("bad_request", {"status": 400, "outcome": "no", "error": "api_not_supported"}),
+        ("bad_request", {"status": 508, "outcome": "no", "error": "loop_detected"}),
         ("bad_request", {"status": 400, "outcome": "no", "error": "whatever an engine says"}),
         ("model_not_found", {"status": 404, "outcome": "no", "error": "model_not_found"}),
         ("rate_limited", {"status": 429, "outcome": "no", "error": "rate_limit_exceeded"}),
