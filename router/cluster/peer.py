@@ -14,12 +14,13 @@ doesn't answer within `PATIENCE` is cut off.
 
 import asyncio
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import structlog
 
-from router.cluster.picture import MOST_BYTES, Served, Told, after, events_in, listed
+from router.cluster.picture import MOST_BYTES, Served, Told, after, events_in, listed, settled
 from router.config import BackendConfig
 from router.core.hops import NAME
 from router.proxy.dialling import Address
@@ -49,6 +50,9 @@ POLL: Final = 2.0
 
 LIST_WITHIN: Final = 10.0
 """Seconds for such a list."""
+
+SETTLES: Final = 10.0
+"""Seconds after its start in which it may come to know what its own backends serve (`directory.DISCOVERY_TIMEOUT`)."""
 
 SILENCE: Final = 40.0
 """Seconds without any event, or sign of life, after which a subscription is begun anew."""
@@ -117,6 +121,8 @@ class Peer:
         # It is there again: its models are asked for at once.
         self._again = asyncio.Event()
         self._patience: asyncio.Timeout | None = None
+        # When a process of it, of which nothing was known before, has told all that it serves.
+        self._settles_at = inf
         self._follows = self.admin_key is not None
         self._complaint = ""
         self._tasks: list[asyncio.Task[None]] = []
@@ -184,6 +190,7 @@ class Peer:
                 self.away, self._follows = "", self.admin_key is not None
                 self._reached.set()
                 self._again.set()
+            self._settle()
             self._hears.beat(self)
             await self._pause(BEAT)
 
@@ -286,8 +293,19 @@ class Peer:
         self._learn(told)
 
     def _learn(self, told: Told) -> None:
-        self.instance, self.models = told.instance, after(self.models, told)
+        now, is_new = asyncio.get_running_loop().time(), told.instance != self.instance
+        if is_new:
+            self._settles_at = now + SETTLES
+        self.instance, self.models = told.instance, after(self.models, told, is_new=now < self._settles_at < inf)
         self._hears.news(self)
+
+    def _settle(self) -> None:
+        """Await no longer what a new process of it hasn't told of."""
+        if self._settles_at <= asyncio.get_running_loop().time() < inf and not self.away:
+            self._settles_at = inf
+            if (models := settled(self.models)) != self.models:
+                self.models = models
+                self._hears.news(self)
 
     def _complain(self, why: str) -> None:
         """Say once what is wrong."""

@@ -290,7 +290,7 @@ class Peers(Hears):
         self._describe(guest, name, peer)
         if stands.out:
             if before is None or before.out != stands.out:
-                plane.withdraw(backend, stands.out)
+                plane.withdraw(backend, stands.out, due=0.0 if stands.coming else None)
                 log.info(f"{backend.name}: {stands.out}", backend=backend.name)
             return
         plane.ledger.loads(backend, stands.seconds, now, runs=stands.runs)

@@ -30,6 +30,7 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 """Of one event. A model takes some 500."""
 
 ROUTER: Final = "another router"
+AWAITED: Final = "awaited"
 
 _OUT: Final = frozenset({"failed", "drained"})
 _RUNS: Final = frozenset({"loading"})
@@ -75,18 +76,30 @@ Picture = Mapping[str, Served]
 class Standing(NamedTuple):
     """How a model stands: it is `out` for this reason, or it has to be loaded first, which takes so many `seconds`.
 
-    `runs`: it is being loaded.
+    `runs`: it is being loaded. `coming`: what is out will soon be there.
     """
 
     out: str = ""
     seconds: float = 0.0
     runs: bool = False
+    coming: bool = False
 
 
-def after(picture: Picture, told: Told) -> dict[str, Served]:
-    """Give the picture after an event."""
-    stays = {} if told.whole else {name: each for name, each in picture.items() if name not in told.gone}
+def after(picture: Picture, told: Told, *, is_new: bool = False) -> dict[str, Served]:
+    """Give the picture after an event. `is_new`: the router has just been started, and may not know all of its own yet.
+
+    What it had before, and hasn't told of since, is then awaited until `settled`.
+    """
+    if not told.whole:
+        stays = {name: each for name, each in picture.items() if name not in told.gone}
+    else:
+        stays = {name: Served(name, AWAITED, targets=each.targets) for name, each in picture.items() if is_new}
     return stays | {each.name: each for each in told.models}
+
+
+def settled(picture: Picture) -> dict[str, Served]:
+    """Give the picture without what was awaited."""
+    return {name: each for name, each in picture.items() if each.state != AWAITED}
 
 
 def taken(picture: Picture, wanted: Mapping[str, str], own: str, others: Collection[str]) -> dict[str, dict[str, str]]:
@@ -106,6 +119,8 @@ def taken(picture: Picture, wanted: Mapping[str, str], own: str, others: Collect
 
 def standing(served: Served) -> Standing:
     """Tell how a model stands at its peer."""
+    if served.state == AWAITED:
+        return Standing("its router was started, and hasn't told of it yet", coming=True)
     if served.state in _OUT:
         return Standing(served.reason or f"is {served.state} there")
     if served.state == "loaded":

@@ -45,6 +45,12 @@ class Fleet(Home):
         self.plane.retire(self.members.pop(name), "was taken out")
 
 
+def settle(peer: Peer) -> None:
+    """Have time pass since its start."""
+    peer._settles_at = 0.0
+    peer._settle()
+
+
 class Clock:
     """The loop's, which the test moves."""
 
@@ -185,6 +191,8 @@ async def test_a_peer_that_was_not_heard_of_yet(scene):
     backend = scene.at("there/qwen")
     assert (dict(backend.models), backend.health.coming) == ({"big": "qwen", "best": "qwen"}, True)
     scene.tell(peer, Served("qwen"), Served("llama"))
+    assert scene.at("there/gone").health.coming
+    settle(peer)
     assert set(scene.fleet.members) == {"there/qwen"}
 
 

@@ -14,6 +14,7 @@ from router.cluster.picture import (
     apis_of,
     events_in,
     listed,
+    settled,
     standing,
     taken,
 )
@@ -33,6 +34,17 @@ def test_a_picture_comes_whole_and_then_changes():
     second = after(first, Told(OTHER, whole=False, models=(Served("b", "unloaded"), Served("c")), gone=("a",)))
     assert {name: each.state for name, each in second.items()} == {"b": "unloaded", "c": "loaded"}
     assert list(after(second, Told(FAR, models=(Served("d"),)))) == ["d"]
+
+
+def test_a_router_that_was_just_started_may_not_know_its_models_yet():
+    """What it had is awaited for a while; what it tells stands as it says, and what it takes back is gone."""
+    first = after({}, Told(OTHER, models=(Served("a"), Served("b"))))
+    second = after(first, Told(FAR, models=(Served("b", "unloaded"),)), is_new=True)
+    assert standing(second["a"]) == Standing("its router was started, and hasn't told of it yet", coming=True)
+    assert second["b"].state == "unloaded"
+    assert list(settled(second)) == ["b"]
+    third = after(second, Told(FAR, whole=False, models=(Served("a"),), gone=("b",)), is_new=True)
+    assert third == settled(third) == {"a": Served("a")}
 
 
 def test_all_models_are_taken_and_no_routes():
