@@ -34,6 +34,7 @@ HOT = [
             "estimate/ask",
             "estimate/estimate",
             "estimate/hearing",
+            "estimate/loading",
             "estimate/others",
             "estimate/penalty",
             "estimate/readers",

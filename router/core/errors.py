@@ -179,13 +179,6 @@ class GatewayTimeoutError(RouterError):
     code = "engine_timeout"
 
 
-class LoopError(RouterError):
-    """The request goes round in a circle of routers."""
-
-    status = 508
-    code = "loop_detected"
-
-
 class CancelledError(RouterError):
     """Whoever looks after the router has ended the request. It isn't one that clients try again, as they do a 5xx."""
 

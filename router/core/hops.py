@@ -7,7 +7,7 @@ nothing to one that a request has passed already.
 import re
 from typing import Final
 
-from router.core.errors import LoopError
+from router.core.errors import RouterError
 from router.http1.heads import Headers
 
 NAME: Final = b"x-router-hops"
@@ -16,6 +16,13 @@ MOST: Final = 8
 """Routers that a request passes at most. Nobody has so many in a row: it is a loop through some that tell no id."""
 
 _ID: Final = re.compile(rb"[0-9a-f]{16}")
+
+
+class LoopError(RouterError):
+    """The request goes round in a circle of routers."""
+
+    status = 508
+    code = "loop_detected"
 
 
 def hops_of(headers: Headers) -> bytes:

@@ -115,9 +115,7 @@ class Attempts(HedgeOwner):
         if request.elective:
             if request.head.translatable:
                 self.body = tidy(request, self.body, way.route)
-            way = self._plane.catalog.able(way, request.head.path, request.caller.key)
-            if request.head.hops:
-                way = self._plane.directory.onward(way, request.head.hops)
+            way = self._plane.directory.able(way, request.head.path, request.caller.key, request.head.hops)
         self.way = way
         if way.chooses and len(self.body) > contexts.enough:
             self._leave_out(contexts.fitting(way, request.head.path, self.body, self._plane.loop.time()))

@@ -11,8 +11,9 @@ from secrets import token_hex
 from launchers.abilities import Abilities
 from router.core.catalog import Backend, Catalog, Route, Way, narrowed
 from router.core.contexts import Contexts
-from router.core.errors import LoopError, ModelNotFoundError, RouterError, UnavailableError
-from router.core.hops import passed
+from router.core.errors import ModelNotFoundError, RouterError, UnavailableError
+from router.core.hops import LoopError, passed
+from router.core.keys import Key
 from router.core.omissions import Omissions
 
 DISCOVERY_TIMEOUT = 10.0
@@ -89,6 +90,14 @@ class Directory:
         if self.has(backend):
             self.abilities[backend] = abilities
             self.contexts.describe(backend, {name: each.context for name, each in abilities.items() if each.context})
+
+    def able(self, way: Way, path: str, key: Key | None, hops: bytes) -> Way:
+        """Leave out backends that lack the API of a path, and those that lead back to where the request comes from.
+
+        `hops` are the routers that it has passed. Raises ApiMissingError and LoopError.
+        """
+        able = self.catalog.able(way, path, key)
+        return self.onward(able, hops) if hops else able
 
     def onward(self, way: Way, hops: bytes) -> Way:
         """Leave out the peers that a request comes from, and those that lead back there. Raises LoopError."""

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from router.core import retry, waking
-from router.core.errors import ApiMissingError, LoopError, ModelNotFoundError
+from router.core.errors import ApiMissingError, ModelNotFoundError
+from router.core.hops import LoopError
 from router.core.timeline import Wait
 from router.proxy.roles import Queued
 
@@ -95,8 +96,7 @@ class Waiting(Queued):
             # Without its route it may still go where that led.
             with suppress(ModelNotFoundError, ApiMissingError, LoopError):
                 way, head = catalog.resolve(self.request.model), self.request.head
-                way = catalog.able(way, head.path) if head.elective else way
-                self.way = self._plane.directory.onward(way, head.hops) if head.hops else way
+                self.way = self._plane.directory.able(way, head.path, None, head.hops) if head.elective else way
         return self.way
 
     def look(self, now: float) -> None:

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from router.core import errors
 from router.core.apis import POSTED
 from router.core.ending import Ending
+from router.core.hops import LoopError
 from router.core.over_limit import AT_LIMIT
 from router.core.record import ANSWERED as WHOLE
 from router.core.record import Record
@@ -47,7 +48,7 @@ _APIS: Final[Mapping[str, str]] = {path: path for path in POSTED}
 
 _BY_CODE: Final[Mapping[str, str]] = {
     errors.CancelledError.code: families.CANCELLED,
-    errors.LoopError.code: families.BAD_REQUEST,
+    LoopError.code: families.BAD_REQUEST,
     errors.ModelNotFoundError.code: families.MODEL_NOT_FOUND,
     errors.QueueFullError.code: families.QUEUE_FULL,
     errors.QueueTimeoutError.code: families.QUEUE_TIMEOUT,

@@ -5,6 +5,7 @@ from typing import Final
 
 from router.core.estimate.ask import Ask, Sent
 from router.core.estimate.hearing import Hearing
+from router.core.estimate.loading import Loading
 from router.core.estimate.others import Others
 from router.core.estimate.penalty import FAILURE, Penalty
 from router.core.estimate.readers import Readers
@@ -30,9 +31,6 @@ FULL: Final = 0.9
 
 SILENT: Final = 8
 """Answers without any stream among them, after which we expect no streams."""
-
-SOON: Final = 1.0
-"""Seconds that a load takes yet that is overdue."""
 
 COLD: Final = 1.0
 """Seconds of penalty for each prompt beyond those that may wait at a cold backend."""
@@ -74,10 +72,7 @@ class Estimate:
         self._answers = 0
         # Attempts that were late when they were ended, since the last first token.
         self.unheard = 0
-        # Whether its model has yet to be loaded there, and if that runs; in how many seconds it is, or when.
-        self.unloaded = self.loading = False
-        self._loads_in = 0.0
-        self._loads_at = inf
+        self._load = Loading()
 
     # What is asked
 
@@ -106,6 +101,16 @@ class Estimate:
         """The load that it published last; None: none."""
         return self._others.load
 
+    @property
+    def unloaded(self) -> bool:
+        """Whether a peer has yet to load its model: what is sent waits for that."""
+        return self._load.unloaded
+
+    @property
+    def loading(self) -> bool:
+        """Whether a peer is loading its model."""
+        return self._load.runs
+
     def cost(self, now: float) -> float:
         """Give the penalty for its errors, in seconds."""
         return self._penalty.seconds(now)
@@ -123,9 +128,9 @@ class Estimate:
         line, readers, begun, slots = self.prompts.line, self.readers, self.begun, self._slots.count
         number = len(readers.unread)
         ahead = number * line.base + line.slope * readers.work + CROWD * begun
-        if self.unloaded:
+        if self._load.unloaded:
             # None of them is late: they wait for the load.
-            return ahead + (self._loads_in if self._loads_at == inf else max(SOON, self._loads_at - now))
+            return ahead + self._load.seconds(now)
         if begun >= slots:
             # The next begins when one ends.
             gap, spent = self.hold / slots, now - self._moved
@@ -264,12 +269,11 @@ class Estimate:
 
     def loads(self, seconds: float, now: float, *, runs: bool) -> None:
         """Note that its model isn't loaded: what is sent waits for that, about so many seconds; `runs`: from now on."""
-        self.unloaded, self.loading = True, runs
-        self._loads_in, self._loads_at = seconds, now + seconds if runs else inf
+        self._load.told(seconds, now, runs=runs)
 
     def loaded(self, now: float) -> None:
         """Note that its model is loaded: it is as after a start."""
-        self.unloaded = self.loading = False
+        self._load.done()
         self.restarted(now)
 
     def restarted(self, now: float) -> None:

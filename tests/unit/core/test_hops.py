@@ -1,7 +1,7 @@
 import pytest
 
 from router.core import hops
-from router.core.errors import LoopError
+from router.core.hops import LoopError
 
 A, B, C = "a" * 16, "b" * 16, "c" * 16
 

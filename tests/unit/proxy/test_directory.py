@@ -6,7 +6,8 @@ import pytest
 
 from launchers.abilities import UNKNOWN
 from router.core.catalog import Backend, Route
-from router.core.errors import LoopError, ModelNotFoundError
+from router.core.errors import ModelNotFoundError
+from router.core.hops import LoopError
 from router.proxy import directory as module
 from router.proxy.directory import DISCOVERY_TIMEOUT, Directory
 from tests.running import eventually

@@ -3,7 +3,8 @@ from math import inf
 import pytest
 
 from router.core.estimate.ask import Ask
-from router.core.estimate.estimate import COLD, CROWD, LATE, PROVEN, SOON, Estimate
+from router.core.estimate.estimate import COLD, CROWD, LATE, PROVEN, Estimate
+from router.core.estimate.loading import SOON
 from router.core.estimate.others import FRESH
 from router.core.estimate.penalty import FAILURE, FORGET, WORST
 from router.core.estimate.reading import FADE, STALE, UNKNOWN, Line
