@@ -61,7 +61,8 @@ def _found(options: argparse.Namespace) -> Imported:
     found = imported(read(path), str(path), lambda name: program is not None and Path(name).resolve() == program)
     if found is None:
         raise CommandError(
-            f"{path}: this is no configuration that is known here: of llama-swap, LiteLLM or llama.cpp's presets",
+            f"{path}: this is no configuration that is known here: of llama-swap, LiteLLM or llama.cpp's presets. For "
+            "Ollama's models say --ollama, for LM Studio's --lmstudio",
             BAD_START,
         )
     if version and program is None:

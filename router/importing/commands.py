@@ -30,7 +30,11 @@ _NUMBER = re.compile(r"-[0-9.]")
 _KEYS: Final = frozenset({"--api-key", "--api-keys", "--api-key-file"})
 """Flags of many programs for the key that they ask for: the router shows each program one that it made."""
 
-_SECRET = re.compile(r"(?:^|[-_])(?:api[-_]?key|key|token|secret|passw(?:or)?d)$", re.IGNORECASE)
+_SECRET = re.compile(r"(?:^|[-_])(?:api[-_]?key|key|token|secret|passw(?:or)?d|cookie|authorization)$", re.IGNORECASE)
+_IN_A_LINE = re.compile(
+    r"(?<![\w-])-{0,2}(?P<name>(?:[\w-]{0,60}[-_])?(?:api[-_]?key|token|secret|passw(?:or)?d))(?:=|\s+)(?P<value>[^\s\"'$]{4,})",
+    re.IGNORECASE,
+)
 
 _OURS: Final = frozenset({"host", "port", "alias", "reuse_port"})
 """Flags that the router gives an engine anyway, so that nothing is lost."""
@@ -126,7 +130,7 @@ def launched(command: Command) -> Launched | str:
     said: dict[str, Value] = {}
     for name, value in flags(command.words[1:]):
         if not name:
-            return f"{value} stands in it, which is no flag"
+            return "a word stands in it that belongs to no flag"
         long = LONG.get(name.lstrip("-"), name.lstrip("-"))
         given: Value = True if value is None else value_of(value)
         if long in said and isinstance(given, str):
@@ -204,7 +208,12 @@ def secrets(words: Sequence[str]) -> Iterator[tuple[int, str, str]]:
     """Give each word that holds a secret: its place, what it is called, and the secret itself."""
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if equals and is_name_of_secret(name) and not _is_plain(value):
+        if " " in word:
+            # A line for a shell.
+            yield from (
+                (at, each["name"], each["value"]) for each in _IN_A_LINE.finditer(word) if not _is_plain(each["value"])
+            )
+        elif equals and is_name_of_secret(name) and not _is_plain(value):
             yield at, name.lstrip("-"), value
         elif at and words[at - 1].startswith("-") and is_name_of_secret(words[at - 1]) and not _is_plain(word):
             yield at, words[at - 1].lstrip("-"), word

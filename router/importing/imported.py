@@ -21,6 +21,7 @@ PLAIN: Final = "-as-is"
 MOST_HOURS: Final = 8760
 _NOT_IN_FILES = re.compile(r"[^A-Za-z0-9._-]+")
 _NOT_IN_VARIABLES = re.compile(r"[^A-Z0-9]+")
+_SECRET_URL = re.compile(r"//[^/?#]*@|[?&](?:[\w-]*(?:key|token|secret|password)|sig)=", re.IGNORECASE)
 _MOST_LETTERS = 64
 
 
@@ -120,9 +121,14 @@ class Imported:
 
     def secret(self, wish: str, about: str) -> str:
         """Give the reference to a new variable for a secret that stands in the other program's file."""
-        name = _NOT_IN_VARIABLES.sub("_", wish.upper()).strip("_")
-        name = f"KEY_{name}" if not name or name[0].isdigit() else name
-        return self.refer(unused(name, self.variables, "_"), about)
+        return self.refer(unused(variable_name(wish), self.variables, "_"), about)
+
+    def url(self, url: str, wish: str, about: str) -> str:
+        """Write a URL; one with a password or a key in it is a variable."""
+        if _SECRET_URL.search(url) is None:
+            return literal(url)
+        name = unused(variable_name(f"{wish}_URL"), self.variables, "_")
+        return self.refer(name, about, needed=True, is_url=True)
 
 
 class Names:
@@ -137,6 +143,12 @@ class Names:
         name = unused(name.casefold(), self._used, "-") if name.casefold() in self._used else name
         self._used.add(name.casefold())
         return name
+
+
+def variable_name(wish: str) -> str:
+    """Give a name like this one that a variable of the environment can have."""
+    name = _NOT_IN_VARIABLES.sub("_", wish.upper()).strip("_")
+    return f"KEY_{name}" if not name or name[0].isdigit() else name
 
 
 def unused(wish: str, used: Mapping[str, object] | set[str], between: str) -> str:

@@ -208,7 +208,7 @@ class Reading:
         if not base and not usual[0]:
             named = f"{provider} needs an api_base" if provider else "its provider isn't known, and it has no api_base"
             return Place(""), named
-        url = self.value(base, f"where {group} is", needed=True, is_url=True) if base else usual[0]
+        url = self._url(str(base), provider, group) if base else usual[0]
         headers = [
             (name, self._header(name, each, provider)) for name, each in {
                 **mapping(params.get("headers")), **mapping(params.get("extra_headers")),
@@ -225,8 +225,14 @@ class Reading:
             key = ""
         return Place(url, key, tuple(headers)), ""
 
+    def _url(self, base: str, provider: str, group: str) -> str:
+        about = f"where {group} is"
+        if base.startswith(_ENVIRONMENT):
+            return self.value(base, about, needed=True, is_url=True)
+        return self._found.url(base, provider or "backend", about)
+
     def _header(self, name: str, value: object, provider: str) -> str:
-        is_secret = is_name_of_secret(name) or name.lower() == "authorization"
+        is_secret = is_name_of_secret(name)
         about = f"the header {name} of {provider or 'a backend'}"
         return self.secret(value, f"{provider}_{name}", about) if is_secret else self.value(value, about)
 

@@ -139,6 +139,8 @@ class _Reading:
         """Give the base of a peer's API: what llama-swap adds begins with /v1."""
         path = urlsplit(proxy).path.rstrip("/") if "${" not in proxy else ""
         base = f"{proxy.rstrip('/')}/v1" if path else proxy.rstrip("/")
+        if "${" not in base:
+            return self._found.url(base, about, f"where {about} is")
         written = carried(base, self._found, about)
         for name in self._found.variables:
             if f"${{{name}}}" in str(written):

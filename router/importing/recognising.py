@@ -21,6 +21,8 @@ def imported(raw: bytes, file: str, runs: Callable[[str], bool] = lambda _: Fals
     text = raw.decode(errors="replace")
     if foreign.of_text(text) == foreign.LLAMA_PRESETS:
         return llama_presets.imported(text.removeprefix("\ufeff"), file)
+    if foreign.of_text(text) == foreign.OLLAMA:
+        return None
     found = source.parsed(raw, file)
     _, said = foreign.of_data(found.data)
     if said == foreign.LLAMA_SWAP:

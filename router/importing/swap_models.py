@@ -199,7 +199,10 @@ class Model:
             self._leave("cmd", entry.reason)
             return
         base = proxy.rstrip("/")
-        entry.keys["url"] = self._text(f"{base}/v1" if url.path.strip("/") else base)
+        base = f"{base}/v1" if url.path.strip("/") else base
+        entry.keys["url"] = (
+            self._text(base) if "${" in base else self._found.url(base, self._name, f"where {self._name} is")
+        )
         self._renamed(entry, served)
         entry.keys.setdefault("models", [served])
         self._leave("cmd", f"{why}, so that it isn't started here: start it yourself, or write {PORT} into a `cmd`")

@@ -80,6 +80,7 @@ def test_a_variable_that_is_set_is_not_asked_for(capsys, monkeypatch):
     ("text", "said"),
     [
         ("backends: []\n", "no configuration that is known here"),
+        ("FROM llama3.2\nPARAMETER temperature 1\n", "For Ollama's models say --ollama"),
         ("models: [\n", "no valid YAML"),
         ("- a\n", "at the top of the file"),
         ("healthCheckTimeout: 5\nmodels:\n  a: {cmd: some-server}\n", "nothing of it can be used here"),

@@ -92,6 +92,21 @@ def test_names_are_each_their_own():
     assert max(map(len, made)) == 64
 
 
+@pytest.mark.parametrize(
+    ("url", "written"),
+    [
+        ("http://a:1/v1?api-version=2", "http://a:1/v1?api-version=2"),
+        ("https://me:secret@a/v1", "${BOX_URL}"),
+        ("https://a/v1?key=secret", "${BOX_URL}"),
+    ],
+)
+def test_a_url_with_a_secret_is_a_variable(url, written):
+    """Without which the router doesn't start."""
+    found = made()
+    assert found.url(url, "box", "where it is") == written
+    assert all(each.needed and each.is_url for each in found.variables.values())
+
+
 def test_numbers_and_times():
     """As others write them."""
     assert [whole(each) for each in (5, "5", 5.0, 5.5, "x", True, None)] == [5, 5, 5, None, None, None, None]

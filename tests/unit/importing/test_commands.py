@@ -113,4 +113,6 @@ def test_keys_and_secrets():
         "a --hf-token t --max-tokens 5 -e X_API_KEY=k --secret=s --ssl-key-file f -e HF_TOKEN=${HF_TOKEN} --tokenizer z"
     )
     words = line.split()
+    (shell,) = secrets(["sh", "-c", "A=1 exec x --api-key sk-1 --max-tokens 5 --token $T --password 'x'"])
+    assert shell == (2, "api-key", "sk-1")
     assert [*secrets(words)] == [(2, "hf-token", "t"), (6, "X_API_KEY", "k"), (7, "secret", "s")]
