@@ -4,7 +4,6 @@ The environment says what it says to every program of Hugging Face's: HF_ENDPOIN
 and HF_HOME (the token), HF_HUB_OFFLINE; and HTTPS_PROXY as ever.
 """
 
-import os
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -173,6 +172,5 @@ def reason(error: Exception) -> str:
         return "it says nothing"
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
         return "the connection was cut"
-    if isinstance(error, OSError):
-        return error.strerror or os.strerror(error.errno or 0) if error.errno else str(error)
-    return str(error) or type(error).__name__
+    said = error.strerror if isinstance(error, OSError) else ""
+    return said or str(error) or type(error).__name__

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from router.hub.errors import HubError
+from router.hub.names import name_of
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
@@ -31,6 +32,7 @@ class _Sibling(msgspec.Struct):
 class _Told(msgspec.Struct):
     sha: str
     siblings: list[_Sibling]
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,15 @@ class Repository:
 
 
 def listed(name: str, answer: bytes) -> Repository:
-    """Read the answer to `/api/models/ORG/NAME?blobs=true`. Raises HubError."""
+    """Read the answer to `/api/models/ORG/NAME?blobs=true`; the hub may know it by another name. Raises HubError."""
     try:
         told = msgspec.json.decode(answer, type=_Told)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise HubError(f"what answers is no hub of Hugging Face's kind: its list of {name} can't be read") from error
     if not _COMMIT.fullmatch(told.sha):
         raise HubError(f"the hub says no commit of {name}")
+    own = name_of(told.id)
+    name = own.repository if own is not None and not own.what else name
     return Repository(name, told.sha, tuple(file for each in told.siblings if (file := _file(each)) is not None))
 
 

@@ -33,8 +33,10 @@ async def test_another_host_is_not_followed(downloads):
 
 
 async def test_a_repository_that_was_renamed(downloads):
+    """It has its new name in the cache, where engines look for that."""
     downloads.fake.moved = {"old/name": NAME}
-    assert (await downloads.hub.repository("old/name")).file("tiny.gguf") is not None
+    found = await downloads.hub.repository("old/name")
+    assert (found.name, found.file("tiny.gguf") is not None) == (NAME, True)
 
 
 async def test_a_hub_that_sends_on_for_ever(downloads):

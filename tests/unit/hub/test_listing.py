@@ -49,6 +49,12 @@ def test_what_is_no_hub(body):
         listed("a/b", body)
 
 
+@pytest.mark.parametrize(("id_", "name"), [("Org/Name", "Org/Name"), ("../x", "a/b"), ("a/b:c", "a/b"), ("", "a/b")])
+def test_the_hubs_own_name(id_, name):
+    """People write it in another case; what is no name isn't believed."""
+    assert listed("a/b", json.dumps({"sha": COMMIT, "siblings": [], "id": id_}).encode()).name == name
+
+
 def test_a_commit_that_is_none():
     """It becomes a folder's name."""
     with pytest.raises(HubError, match="says no commit"):
