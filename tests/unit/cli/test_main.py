@@ -130,6 +130,6 @@ def test_a_router_at_work_imports_nothing_of_the_other_commands():
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "router.app" in modules
     assert [name for name in modules if name.startswith(("router.cli", "router.doctor", "router.config.schema"))] == [
-        "router.cli", "router.cli.exits", "router.cli.mistakes", "router.cli.slips", "router.cli.options",
-        "router.cli.main", "router.cli.lock", "router.cli.run"
+        "router.cli", "router.cli.exits", "router.cli.mistakes", "router.cli.option_groups", "router.cli.slips",
+        "router.cli.using_options", "router.cli.options", "router.cli.main", "router.cli.lock", "router.cli.run"
     ]  # fmt: skip
