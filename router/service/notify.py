@@ -46,7 +46,7 @@ class Notifier:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.settimeout(0)
         watched = watchdog.isdecimal() and int(watchdog) > 0 and pid in {"", str(os.getpid())}
-        self._is_watched = watched
+        self._life = ("WATCHDOG=1",) if watched else ()
         self._every = min(BEAT, int(watchdog) / 2e6) if watched else BEAT
         self._words: Callable[[], str] = str
         self._said = ""
@@ -91,7 +91,8 @@ class Notifier:
     def _tell(self, *lines: str) -> None:
         if self._socket is not None:
             self._said = self._sentence()
-            self._unsent = "\n".join([*lines, f"STATUS={self._said}"]).encode()
+            # The next beat is counted from here, so this is one: reloads that follow each other must not silence it.
+            self._unsent = "\n".join([*lines, *self._life, f"STATUS={self._said}"]).encode()
             self._flush()
 
     def _sentence(self) -> str:
@@ -99,7 +100,7 @@ class Notifier:
 
     def _beat(self) -> None:
         if not self._unsent:
-            lines = ["WATCHDOG=1"] if self._is_watched else []
+            lines = [*self._life]
             sentence = self._sentence()
             if sentence != self._said:
                 lines.append(f"STATUS={sentence}")

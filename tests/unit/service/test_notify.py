@@ -71,6 +71,19 @@ async def test_it_lives(manager):
         assert await manager.hears("STATUS", 2) == {"WATCHDOG": "1", "STATUS": "Serving 2 models"}
 
 
+async def test_each_message_is_a_sign_of_life(manager):
+    """Reloads that follow each other, each before the next beat is due, don't have a router killed that lives."""
+    manager.environ |= {"WATCHDOG_USEC": "60000000"}
+    with Notifier(manager.environ) as notifier:
+        notifier.ready(str)
+        notifier.reloading()
+        notifier.reloaded()
+        notifier.stopping(1)
+        told = manager.hear()
+    assert len(told) > 3
+    assert [each for each in told if each.get("WATCHDOG") != "1"] == []
+
+
 async def test_a_loop_that_is_held_up_says_nothing(manager):
     """So the manager starts the router anew."""
     manager.environ |= {"WATCHDOG_USEC": "20000"}
