@@ -112,6 +112,13 @@ def test_files_are_there():
     assert [(page, name) for page, name in _files() if name not in EXAMPLES and not (REPOSITORY / name).exists()] == []
 
 
+def test_each_target_stands_on_the_page_for_those_who_change_the_code():
+    """As `make help` lists them."""
+    targets = re.findall(r"^([a-z-]+):.*## ", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    page = text_of("docs/contributing.md")
+    assert [each for each in targets if each != "help" and f"`make {each}`" not in page] == []
+
+
 def test_the_comparison_says_its_day():
     """And isn't older than a year by what it says of itself."""
     assert re.search(r"As of \*\*20\d\d-\d\d-\d\d\*\*", text_of("docs/comparison.md"))
