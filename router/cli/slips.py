@@ -27,7 +27,7 @@ _LISTED: Final[Mapping[str, str]] = MappingProxyType({
 
 _VERBOSE: Final = frozenset({"--debug", "--verbose", "-v"})
 _CONFIG: Final = frozenset({"-c", "-f", "--file", "--yaml", "--conf", "--cfg"})
-_STARTS: Final = frozenset({"start", "serve", "run", "up", "server", "router"})
+_STARTS: Final = frozenset({"start", "serve", "up", "server", "router"})
 _SAME: Final[Mapping[str, str]] = MappingProxyType({
     "validate": "check", "lint": "check", "test": "check", "list": "ps", "status": "ps",
     "stop": "unload", "diff": "plan", "diagnose": "doctor", "info": "doctor",

@@ -20,6 +20,7 @@ def drawn(monkeypatch):
     def draw(width):
         monkeypatch.setattr(sys, "stdout", Terminal())
         monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("LINES", "25")
         monkeypatch.setenv("TERM", "dumb")
         return tables.table(ROWS, numbers=["AGE"], spare=["PATH"])
 
