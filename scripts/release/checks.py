@@ -30,7 +30,8 @@ def described(toolbox: Toolbox, files: Iterable[Path]) -> None:
 def whole(wheel: Path, sources: frozenset[str]) -> None:
     """Check that a wheel has each file of the packages, and nothing there but what was compiled of them."""
     with zipfile.ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if name.startswith(tuple(f"{each}/" for each in PACKAGES))}
+        files = [each.filename for each in archive.infolist() if not each.is_dir()]
+    names = {name for name in files if name.startswith(tuple(f"{each}/" for each in PACKAGES))}
     missing, more = sources - names, {name for name in names - sources if not name.endswith(".so")}
     if missing or more:
         raise ReleaseError(f"{wheel.name} lacks {sorted(missing)} and has {sorted(more)}, which git doesn't")

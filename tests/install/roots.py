@@ -12,6 +12,7 @@ from router.distribution import NAME, VERSION
 from scripts.release import wheels
 from tests.running import REPOSITORY
 
+DIST = REPOSITORY / "dist"
 ROOTS = REPOSITORY / ".roots"
 SUITES = {"bookworm": "3.11", "trixie": "3.13"}
 """Debian 12 and 13, with the Python that each has."""
@@ -66,7 +67,7 @@ def downloaded(python: str) -> Path:
         old.unlink()
     pip = (REPOSITORY / ".release" / python / "bin/python", "-m", "pip")
     what = (f"{NAME}[llama-server]=={VERSION}", "uv", "pipx", "pip")
-    bounds = ("-c", REPOSITORY / "constraints.txt", "--find-links", REPOSITORY / "dist", "--only-binary=:all:")
+    bounds = ("-c", REPOSITORY / "constraints.txt", "--find-links", DIST, "--only-binary=:all:")
     ran(*pip, "download", "--quiet", "-d", folder, *bounds, *what)
     return folder
 

@@ -6,10 +6,8 @@ import pytest
 
 from router.distribution import VERSION
 from tests.install.inside import WITHIN
-from tests.install.roots import Root, first_answer
-from tests.running import REPOSITORY
+from tests.install.roots import DIST, Root, first_answer
 
-DIST = REPOSITORY / "dist"
 ROOTS = (Root("bookworm", "3.11"), Root("bookworm", "3.12"), Root("trixie", "3.13"))
 
 

@@ -52,7 +52,16 @@ def test_a_python_of_another_version_is_none(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("names", "complaint"),
     [
-        (["router/a.py", "profiles/cpu.yaml", "router/a.cpython-311-x86_64-linux-gnu.so", "x.dist-info/RECORD"], ""),
+        (
+            [
+                "router/a.py",
+                "profiles/cpu.yaml",
+                "router/a.cpython-311-x86_64-linux-gnu.so",
+                "x.dist-info/RECORD",
+                "router/",
+            ],
+            "",
+        ),
         (["router/a.py"], r"lacks \['profiles/cpu.yaml'\] and has \[\]"),
         (["router/a.py", "profiles/cpu.yaml", "router/logs/a.log"], r"lacks \[\] and has \['router/logs/a.log'\]"),
     ],
