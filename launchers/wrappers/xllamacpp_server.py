@@ -7,12 +7,14 @@ value gets the type of the attribute's default.
 It installs no handler of signals: SIGTERM ends it at once, busy or not.
 """
 
+import ctypes
 import enum
 import importlib
 import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 NAMES = {
     "alias": "model_alias",
@@ -55,8 +57,14 @@ WORDS = {"on": "enabled", "off": "disabled"}
 TRUE, FALSE = ("on", "true", "1"), ("off", "false", "0")
 
 
+OPENMP = "libgomp.so.1"
+"""OpenMP's library, which the package is linked with and doesn't bring. Small systems, and images, lack it."""
+
+
 def main() -> None:
     """Serve until a signal ends it; a model that can't be loaded is exit code 1."""
+    if sys.platform == "linux":
+        find_openmp()
     # Here, as the tests import this file where the package isn't installed.
     xllamacpp = importlib.import_module("xllamacpp")
     parameters = xllamacpp.CommonParams()
@@ -79,6 +87,23 @@ def main() -> None:
         sys.exit(f"the server did not start: {error}")
     print(f"serving at {server.listening_address}", flush=True)  # noqa: T201
     threading.Event().wait()
+
+
+def find_openmp() -> None:
+    """Make sure of OpenMP's library: the system's, else that of the package cmeel-libomp.
+
+    The dynamic linker reads where else to look before a program begins, so this program begins anew with that.
+    """
+    try:
+        ctypes.CDLL(OPENMP)
+    except OSError:
+        folders = (Path(folder) / "cmeel.prefix/lib" for folder in sys.path)
+        found = next((str(folder) for folder in folders if (folder / OPENMP).exists()), None)
+        before = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+        if found is None or found in before:
+            sys.exit(f"xllamacpp needs {OPENMP}, which is missing: apt install libgomp1, or pip install cmeel-libomp")
+        os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [*before, found]))
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  (this very program)
 
 
 def read(words: Sequence[str]) -> Iterator[tuple[str, str]]:

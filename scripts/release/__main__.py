@@ -29,8 +29,8 @@ def release(pythons: list[str], url: str, homepage: str) -> None:
     archives.empty(dist)
     with tempfile.TemporaryDirectory(prefix="release-") as name:
         folder = Path(name)
-        toolbox = Toolbox(CHECKOUT, commit.environment())
         sources = tree.export(CHECKOUT, commit, folder / "tree")
+        toolbox = Toolbox(CHECKOUT / ".release", sources, commit.environment())
         sdist = archives.sdist(toolbox, sources, commit, dist)
         built = [wheels.pure(toolbox, sdist, dist)]
         if wheels.can_be_compiled(platform.system(), platform.machine()):

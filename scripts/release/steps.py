@@ -48,7 +48,9 @@ def tell(what: str, since: float) -> None:
 class Toolbox:
     """Environments in .release/, made when they are first wanted: one with the tools, and one for each Python."""
 
-    checkout: Path
+    folder: Path
+    sources: Path
+    """Those of the commit: what builds it, and in which versions, it says itself."""
     environment: Mapping[str, str]
     """What each step gets, so that it makes the same bytes at any time."""
 
@@ -70,18 +72,18 @@ class Toolbox:
     def install(self, python: Path, *what: str | Path) -> None:
         """Install packages, in the versions that the tests last passed with."""
         pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-        run([python, *pip, "-c", self.checkout / "constraints.txt", *what])
+        run([python, *pip, "-c", self.sources / "constraints.txt", *what])
 
     def _environment(self, name: str, python: Path, requirements: Sequence[str]) -> Path:
-        folder = self.checkout / ".release" / name
-        wanted = "\n".join([str(python), *requirements, (self.checkout / "constraints.txt").read_text("utf-8")])
+        folder = self.folder / name
+        wanted = "\n".join([str(python), *requirements, (self.sources / "constraints.txt").read_text("utf-8")])
         stamp = folder / "made-of"
         if not stamp.exists() or stamp.read_text("utf-8") != wanted:
             since = time.monotonic()
             self.install(self.fresh(python, folder), *requirements)
             stamp.write_text(wanted, "utf-8")
-            tell(f"the environment {folder.relative_to(self.checkout)}", since)
+            tell(f"the environment {folder}", since)
         return folder / "bin" / "python"
 
     def _described(self) -> dict[str, Any]:
-        return tomllib.loads((self.checkout / "pyproject.toml").read_text("utf-8"))
+        return tomllib.loads((self.sources / "pyproject.toml").read_text("utf-8"))

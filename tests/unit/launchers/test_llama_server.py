@@ -1,5 +1,7 @@
 import enum
 import json
+import os
+import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -406,3 +408,42 @@ def test_what_it_is_not_launched_for_is_said_to_be_so(path, args, env, serves):
         return
     with pytest.raises(UnfitRequestError, match=rf"launched without {path}: it needs \w+: true in its launch\.args"):
         ENGINE.put_right(path, body, spec(args=args, env=env))
+
+
+@pytest.fixture
+def begun(monkeypatch, tmp_path):
+    """A system without OpenMP's library, where packages lie in a folder; what the program begins anew with."""
+    found: list[list[str]] = []
+    monkeypatch.setattr(xllamacpp_server, "OPENMP", "libnowhere.so.1")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "other"), str(tmp_path)])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-P", "it.py", "--port", "1"])
+    monkeypatch.setattr(os, "execv", lambda _, words: found.append(words))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/mine")
+    return found
+
+
+def test_openmp_of_a_package_is_found_by_beginning_anew(begun, tmp_path):
+    """The dynamic linker looks there only if it is told before the program begins; what it was told before stays."""
+    folder = tmp_path / "cmeel.prefix/lib"
+    folder.mkdir(parents=True)
+    (folder / xllamacpp_server.OPENMP).touch()
+    xllamacpp_server.find_openmp()
+    assert begun == [[sys.executable, "-P", "it.py", "--port", "1"]]
+    assert os.environ["LD_LIBRARY_PATH"] == f"/mine:{folder}"
+    # Where it can't be loaded even so, it isn't tried for ever.
+    with pytest.raises(SystemExit, match=r"needs libnowhere\.so\.1, which is missing"):
+        xllamacpp_server.find_openmp()
+
+
+def test_without_openmp_it_is_said_what_brings_it(begun):
+    """Instead of the error of an import."""
+    with pytest.raises(SystemExit, match="apt install libgomp1, or pip install cmeel-libomp"):
+        xllamacpp_server.find_openmp()
+    assert begun == []
+
+
+def test_openmp_of_the_system_is_taken_as_it_is(begun, monkeypatch):
+    """Nothing begins anew."""
+    monkeypatch.setattr(xllamacpp_server, "OPENMP", None)  # the program itself, which is always there
+    xllamacpp_server.find_openmp()
+    assert begun == []
