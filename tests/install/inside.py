@@ -22,7 +22,10 @@ HOME = Path.home()
 OFFLINE = ("--no-index", "--find-links", "/wheels")
 URL = "http://127.0.0.1:8001"
 WITHIN = 60.0
-"""Seconds from the end of the download to the first answer."""
+"""Seconds from the end of the download to the first answer; of the CPU, as other programs may be busy."""
+
+AT_MOST = 300.0
+"""Seconds by the clock, however busy the machine is."""
 
 ROUTER_YAML = "backends: [{name: demo, launch: {model: /model/demo.gguf}}]\n"
 QUESTION = {"model": "demo", "max_tokens": 8, "messages": [{"role": "user", "content": "Hello"}]}
@@ -94,7 +97,7 @@ def main(how):
     if found:
         sys.exit(f"this root has a compiler: {found}")
     install = {"pip": by_pip, "uv": by_uv, "pipx": by_pipx}[how]()
-    began = time.monotonic()
+    began, before = time.monotonic(), sum(os.times()[2:4])
     command = install()
     installed = time.monotonic()
     work = HOME / "work"
@@ -102,7 +105,7 @@ def main(how):
     (work / "router.yaml").write_text(ROUTER_YAML)
     with (work / "said").open("wb") as said:
         router = subprocess.Popen([command], cwd=work, stdout=said, stderr=said)
-    text = answer(router, began + WITHIN)
+    text = answer(router, began + AT_MOST)
     answered = time.monotonic()
     python = Path(command.resolve().open("rb").readline().decode().removeprefix("#!").strip())
     where = run(python, "-c", "import router.proxy.exchange as it; print(it.__file__)")
@@ -119,6 +122,7 @@ def main(how):
     router.send_signal(signal.SIGTERM)
     told["ended"] = router.wait(60)
     told["left"] = others()
+    told["cpu"] = round(sum(os.times()[2:4]) - before, 1)  # of all that have ended, which is all that was started
     print(json.dumps(told))
 
 

@@ -111,6 +111,6 @@ def first_answer(root: Root, how: str) -> dict[str, Any]:
     command = entering(
         folder, root.program, "/test/inside.py", how, binds=binds, variables={"HOME": HOME, "USER": "user"}, user=USER
     )
-    said = ran("timeout", "--kill-after=5", "300", *command)
+    said = ran("timeout", "--kill-after=5", "600", *command)
     found: dict[str, Any] = json.loads(said.strip().rpartition("\n")[2])
     return found
