@@ -208,15 +208,15 @@ def secrets(words: Sequence[str]) -> Iterator[tuple[int, str, str]]:
     """Give each word that holds a secret: its place, what it is called, and the secret itself."""
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if " " in word:
+        flag = words[at - 1] if at else ""
+        if flag.startswith("-") and is_name_of_secret(flag):
+            found = [(flag.lstrip("-"), word)]
+        elif " " in word:
             # A line for a shell.
-            yield from (
-                (at, each["name"], each["value"]) for each in _IN_A_LINE.finditer(word) if not _is_plain(each["value"])
-            )
-        elif equals and is_name_of_secret(name) and not _is_plain(value):
-            yield at, name.lstrip("-"), value
-        elif at and words[at - 1].startswith("-") and is_name_of_secret(words[at - 1]) and not _is_plain(word):
-            yield at, words[at - 1].lstrip("-"), word
+            found = [(each["name"], each["value"]) for each in _IN_A_LINE.finditer(word)]
+        else:
+            found = [(name.lstrip("-"), value)] if equals and is_name_of_secret(name) else []
+        yield from ((at, called, secret) for called, secret in found if not _is_plain(secret))
 
 
 def is_name_of_secret(name: str) -> bool:
