@@ -14,7 +14,7 @@ from router.config.reading.files import read
 from router.config.replacing import BACKUP, ReplaceError, replace
 from router.fleet.planning import look
 from router.importing import accepting, stores
-from router.importing.imported import Imported
+from router.importing.imported import Imported, mapping
 from router.importing.recognising import imported
 from router.importing.writing import told
 from router.telemetry.logs import printable
@@ -65,7 +65,8 @@ def _found(options: argparse.Namespace) -> Imported:
             "Ollama's models say --ollama, for LM Studio's --lmstudio",
             BAD_START,
         )
-    if version and program is None:
+    launches = [mapping(each.keys.get("launch")) for each in found.entries]
+    if version and program is None and any("model" in each and "engine" in each for each in launches):
         # The package goes before the program, which may be built for a GPU.
         found.advice.append(f"`engine: llama_server` is the package xllamacpp {version} here, not the program on PATH.")
     return found

@@ -112,11 +112,8 @@ class Imported:
 
     def refer(self, name: str, about: str, *, needed: bool = False, is_url: bool = False) -> str:
         """Give the reference to a variable, and note it. Unless it is `needed`, it may be missing: it is empty then."""
-        known = self.variables.get(name)
-        if known is None:
-            self.variables[name] = Variable(about, needed, is_url)
-        elif needed and not known.needed:
-            self.variables[name] = Variable(known.about, needed, is_url or known.is_url)
+        known = self.variables.get(name, Variable(about))
+        self.variables[name] = Variable(known.about, known.needed or needed, known.is_url or is_url)
         return f"${{{name}}}" if needed else f"${{{name}:-}}"
 
     def secret(self, wish: str, about: str) -> str:

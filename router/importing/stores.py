@@ -49,7 +49,7 @@ def of_ollama(folder: Path, environ: Mapping[str, str], home: Path) -> Imported:
 def _manifests(store: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Give what each model's manifest names, by the model's name."""
     manifests = store / "manifests"
-    for path in islice((each for each in sorted(manifests.rglob("*")) if each.is_file()), MOST_MANIFESTS):
+    for path in sorted(islice((each for each in manifests.rglob("*") if each.is_file()), MOST_MANIFESTS)):
         parts = path.relative_to(manifests).parts
         with suppress(OSError, ValueError):
             if len(parts) > 1:

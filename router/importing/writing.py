@@ -40,7 +40,10 @@ def _head(imported: Imported) -> list[str]:
     lines += [line for said in imported.advice for line in (*_wrapped(said), "")]
     if imported.variables:
         lines.append("Variables of the environment that it reads:")
-        lines += [f"  {name}    {printable(each.about)}" for name, each in imported.variables.items()]
+        wide = max(map(len, imported.variables))
+        for name, each in imported.variables.items():
+            needed = "; it doesn't start without it" if each.needed else ""
+            lines.append(f"  {name:{wide}}  {printable(each.about)}{needed}")
         lines.append("")
     lines += told(imported)
     while not lines[-1]:

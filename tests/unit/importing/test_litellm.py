@@ -193,6 +193,39 @@ def test_limits_of_new_keys_are_told_as_the_command_has_them(made):
     assert "--requests-per-minute 60 --tokens-per-minute 100000 --max-in-flight 4 --cost-per-day 2" in why
 
 
+def conversion(text: str) -> Config:
+    imported = recognising.imported(text.encode(), "f")
+    assert imported is not None
+    return load(Path("router.yaml"), stand_ins(imported.variables), accepted(imported).encode()).config
+
+
+def test_fallbacks_in_a_circle_and_aliases_of_a_group():
+    """Each model stands once; a group's own name wins over an alias."""
+    config = conversion(
+        "model_list:\n"
+        "- {model_name: a, litellm_params: {model: x, custom_llm_provider: openai, api_base: 'http://a:1/v1'}}\n"
+        "- {model_name: b, litellm_params: {model: openai/y, api_base: 'http://b:1/v1'}}\n"
+        "router_settings: {fallbacks: [{a: [b]}, {b: [a]}], model_group_alias: {b: a, c: b}}\n"
+    )
+    routed = Routed(config)
+    assert {name: routed.where(name) for name in "abc"} == {
+        "a": "a-1:x > b-1:y",
+        "b": "b-1:y > a-1:x",
+        "c": "b-1:y > a-1:x",
+    }
+
+
+def test_a_url_with_a_password_is_a_variable():
+    """And so is a header that is named like a secret."""
+    params = "{model: openai/x, api_base: 'https://me:pw@a/v1', headers: {x-key: s3}}"
+    text = f"model_list: [{{model_name: a, litellm_params: {params}}}]"
+    imported = recognising.imported(text.encode(), "f")
+    assert imported is not None
+    said = accepted(imported)
+    assert not [each for each in ("pw@", "s3") if each in said]
+    assert imported.variables.keys() == {"OPENAI_URL", "OPENAI_X_KEY"}
+
+
 def test_redis_is_not_needed(made):
     needless = {each.what for each in made["several-deployments"][0].left_out if not each.is_lost}
     assert "router_settings.redis_host" in needless

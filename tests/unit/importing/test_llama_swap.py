@@ -277,6 +277,36 @@ def test_what_is_left_out_is_told_with_its_line(made, name, what, line):
     assert what in text
 
 
+@pytest.mark.parametrize(
+    ("text", "model", "where", "url"),
+    [
+        (
+            "models: {}\npeers: {a: {proxy: 'http://${env.BOX}:8080', models: [m]}}",
+            "m",
+            "a:m",
+            "http://value-of-box:8080",
+        ),
+        (
+            "models: {}\npeers: {a: {proxy: '${env.BOX}', models: [m], apiKey: 'x${env.K}'}}",
+            "a/m",
+            "a:m",
+            "http://127.0.0.1:1",
+        ),
+        ("models: {b: {cmd: x, proxy: 'http://far:1/api'}}", "b", "b:b", "http://far:1/api/v1"),
+        ("models: {b: {cmd: x, proxy: 'http://me:pw@far:1'}}", "b", "b:b", "http://127.0.0.1:1"),
+    ],
+)
+def test_where_others_are(text, model, where, url):
+    """With variables in it, and with secrets, which become such."""
+    imported = recognising.imported(f"healthCheckTimeout: 15\n{text}".encode(), "f")
+    assert imported is not None
+    said = accepted(imported)
+    assert "pw@" not in said
+    config = load(Path("router.yaml"), stand_ins(imported.variables), said.encode()).config
+    assert Routed(config).where(model) == where
+    assert config.backends[-1].url == url
+
+
 def test_what_is_not_needed_is_no_loss(made):
     """Ports, for one."""
     needless = {each.what for each in made["speech"][0].left_out if not each.is_lost}
