@@ -15,7 +15,7 @@ JOBLESS := env -u MAKEFLAGS   # for tests that run make: it would look for the j
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-pure collected test-engines test-performance test-endurance test-browser test-prometheus test-clients test-install release compatibility recording test-walks check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-pure collected test-machines test-engines test-performance test-endurance test-browser test-prometheus test-clients test-install release compatibility recording test-walks check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -50,6 +50,9 @@ test-browser: setup pure .venv/chromium  ## what web pages can do, ours and othe
 
 test-prometheus: setup pure .venv/prometheus  ## metrics, boards and alerts, in a real Prometheus
 	$(BIN)/python -m pytest tests/prometheus
+
+test-machines: setup pure .venv/haproxy  ## a household of routers in networks of their own, and two behind a real HAProxy
+	$(ALONE) $(BIN)/python -m pytest tests/machines
 
 test-clients: setup pure .clients/ready  ## real programs before the router: Claude Code, Codex, aider, … (3 GB; Node 20 or newer)
 	@$(ALONE) true 2>/dev/null || echo "No network of its own can be made here: the programs could reach the internet."
@@ -193,6 +196,14 @@ dist/SHA256SUMS:
 		[ "$$(id -u)" = 0 ] && which apt-get >/dev/null && echo "Installing Prometheus, for the tests of metrics and alerts." && \
 		{ apt-get -qq update; RUNLEVEL=1 apt-get -qq install --yes --no-install-recommends prometheus; } >.venv/prometheus.log 2>&1; } || { \
 		echo "A Prometheus is needed: apt install prometheus, or name it: make test-prometheus PROMETHEUS=… PROMTOOL=…"; exit 2; }
+	@touch $@
+
+# Debian's, where it may be installed; its service isn't started.
+.venv/haproxy: .venv/dev
+	@[ -n "$$HAPROXY" ] || PATH="$$PATH:/usr/sbin" which haproxy >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && which apt-get >/dev/null && echo "Installing HAProxy, for the test of two routers behind it." && \
+		{ apt-get -qq update; RUNLEVEL=1 apt-get -qq install --yes --no-install-recommends haproxy; } >.venv/haproxy.log 2>&1; } || { \
+		echo "A HAProxy is needed: apt install haproxy, or name one: make test-machines HAPROXY=/path/of/it"; exit 2; }
 	@touch $@
 
 # Where nothing can be compiled, the sources run as they are.

@@ -74,7 +74,8 @@ class Discovery:
         self._addresses = addresses
         # By which it knows its own announcement.
         self._instance = secrets.token_hex(8)
-        self._said = properties(distribution.VERSION, self._instance, tls=tls, keyed=keyed)
+        self._name = plain(socket.gethostname().partition(".")[0]).replace(".", "-")
+        self._said = properties(distribution.VERSION, self._instance, f"{self._name}.local", tls=tls, keyed=keyed)
         self._look = look or _here
         self._here: Sequence[str] = ()
         self._zeroconf: AsyncZeroconf | None = None
@@ -145,13 +146,13 @@ class Discovery:
         reached = [each for each in here if wide or each in self._addresses][:_MOST_ADDRESSES]
         if not reached:
             return None
-        name = plain(socket.gethostname().partition(".")[0]).replace(".", "-")
         return AsyncServiceInfo(
             SERVICE,
-            f"{name} {self._port}.{SERVICE}",
+            f"{self._name} {self._port}.{SERVICE}",
             port=self._port,
             properties=self._said,
-            server=f"{name}.local.",
+            # Two machines may have the same name: their addresses must not be mixed.
+            server=f"llm-router-{self._instance}.local.",
             parsed_addresses=reached,
         )
 
@@ -182,7 +183,7 @@ class Discovery:
                 return
             title = name.removesuffix(f".{SERVICE}")
             addresses = [each for each in info.parsed_addresses() if self._is_there(each)]
-            found = read(title, addresses, info.port, info.server, info.properties)
+            found = read(title, addresses, info.port, info.properties)
             if self.neighbours.heard(name, found) and found is not None and self._told < _MOST_TOLD:
                 self._told += 1
                 log.info(f"another router is on the network: {found.name} at {found.url}")

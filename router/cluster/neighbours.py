@@ -47,9 +47,9 @@ class Neighbour(NamedTuple):
         return f"- {{router: {self.url}, api_key: …}}" if self.keyed else f"- router: {self.url}"
 
 
-def properties(version: str, instance: str, *, tls: bool, keyed: bool) -> dict[str, str]:
+def properties(version: str, instance: str, host: str, *, tls: bool, keyed: bool) -> dict[str, str]:
     """Give what a router announces of itself beside its address: no model, and nothing that only a key would show."""
-    return {"version": version, "id": instance, "tls": str(int(tls)), "key": str(int(keyed))}
+    return {"version": version, "id": instance, "host": host, "tls": str(int(tls)), "key": str(int(keyed))}
 
 
 def plain(name: str) -> str:
@@ -57,9 +57,7 @@ def plain(name: str) -> str:
     return _ODD.sub("?", name[:_MOST_NAME]).strip() or "?"
 
 
-def read(
-    name: str, addresses: Iterable[str], port: int | None, host: str | None, said: Mapping[bytes, bytes | None]
-) -> Neighbour | None:
+def read(name: str, addresses: Iterable[str], port: int | None, said: Mapping[bytes, bytes | None]) -> Neighbour | None:
     """Read an announcement; None: it leads nowhere."""
     found = []
     for each in addresses:
@@ -72,12 +70,12 @@ def read(
     if not found or port is None or not 0 < port < 65536:
         return None
     version = _text(said, b"version")
-    where = (host or "").rstrip(".").lower()
+    host = _text(said, b"host").rstrip(".").lower()
     return Neighbour(
         plain(name),
         tuple(map(str, found)),
         port,
-        where if _HOST.fullmatch(where) else "",
+        host if _HOST.fullmatch(host) else "",
         version if _VERSION.fullmatch(version) else "",
         _text(said, b"tls") == "1",
         _text(said, b"key") == "1",

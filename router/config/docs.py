@@ -95,11 +95,17 @@ def _plain(path: str) -> str:
     return {"[]": f"list of {last[:-2]}", ".*": f"mapping of names to {last}"}.get(path[-2:], last)
 
 
+_KINDS = frozenset({
+    "text", "name", "URL", "path", "duration", "size", "percentage", "count", "date", "hash", "hardware address",
+})  # fmt: skip
+"""Titles of forms that say it all."""
+
+
 def _takes(form: Schema) -> str:
     """The values that a form allows, in words."""
     if "anyOf" in form:
         return ", or ".join(dict.fromkeys(filter(None, map(_takes, form["anyOf"]))))
-    if form.get("title") in {"text", "name", "URL", "path", "duration", "size", "percentage", "count", "date", "hash"}:
+    if form.get("title") in _KINDS:
         return str(form["title"])
     if "enum" in form or "const" in form:
         return either([f"`{word}`" for word in form.get("enum", [form.get("const")])])

@@ -213,7 +213,9 @@ def failed(
     """Give the health after a probe or a request that failed. `refused`: its connection was refused."""
     verdict, relapses = health.verdict, health.relapses
     if verdict is _DOWN:
-        if health.absent and (health.since == -inf or now < health.since + RETURNS_WITHIN):
+        # A machine that refuses a connection is awake: its server isn't there, unless both are on their way.
+        awake = refused and health.asleep and not health.coming
+        if health.absent and not awake and (health.since == -inf or now < health.since + RETURNS_WITHIN):
             # The supervisor's reason says more; or the server may return.
             return health
         if not refused or health.refused or health.absent:

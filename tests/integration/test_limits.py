@@ -98,6 +98,15 @@ async def test_another_key_is_not_concerned(start_router: StartRouter, fake: Fak
         assert not [name for name in response.headers if "ratelimit" in name.lower()]
 
 
+async def test_limits_are_each_routers_own(start_router: StartRouter, fake: FakeEngine, session):
+    """Two routers before the same backend know nothing of each other's clients."""
+    routers = [
+        await start_router([{"name": "box", "url": fake.url, "models": ["demo"]}], auth=keys(requests_per_minute=1))
+        for _ in range(2)
+    ]
+    assert [await asked(session, each, ASK) for each in routers * 2] == [200, 200, 429, 429]
+
+
 async def test_a_team_shares_its_limits(start_router: StartRouter, fake: FakeEngine, session):
     """Whichever of its keys is shown."""
     auth = keys() | {"teams": {"family": {"keys": ["alice", "bob"], "requests_per_day": 3}}}

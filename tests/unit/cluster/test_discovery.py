@@ -53,11 +53,11 @@ def change(to: Discovery, name: str, what: str = "Added") -> None:
 @pytest.fixture
 def answers(monkeypatch):
     """Have each announcement answered like this, at once."""
-    answers = SimpleNamespace(addresses=["10.0.0.2"], port=8001, server="mac.local.", properties={}, found=True)
+    answers = SimpleNamespace(addresses=["10.0.0.2"], port=8001, properties={}, found=True)
 
     class Info:
         def __init__(self, *_):
-            self.port, self.server, self.properties = answers.port, answers.server, answers.properties
+            self.port, self.properties = answers.port, answers.properties
 
         def parsed_addresses(self):
             return answers.addresses

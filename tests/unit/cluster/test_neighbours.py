@@ -4,12 +4,12 @@ from hypothesis import strategies as st
 
 from router.cluster.neighbours import MOST, Neighbour, Neighbours, instance_of, plain, properties, read
 
-SAID = {b"version": b"0.1.0", b"id": b"abc", b"tls": b"0", b"key": b"0"}
+SAID = {b"version": b"0.1.0", b"id": b"abc", b"host": b"Mac-Studio.local.", b"tls": b"0", b"key": b"0"}
 MAC = Neighbour("mac-studio 8001", ("192.168.1.20",), 8001, "mac-studio.local", "0.1.0", tls=False, keyed=False)
 
 
 def heard(**changes):
-    given = {"name": "mac-studio 8001", "addresses": ["192.168.1.20"], "port": 8001, "host": "Mac-Studio.local."}
+    given = {"name": "mac-studio 8001", "addresses": ["192.168.1.20"], "port": 8001}
     return read(**{**given, "said": SAID, **changes})
 
 
@@ -22,15 +22,15 @@ def test_what_a_router_announces_is_read():
 
 def test_what_is_announced_holds_no_secret_and_no_model():
     """Its version, an id by which it knows itself, and how it is asked."""
-    said = properties("0.1.0", "abc", tls=True, keyed=False)
-    assert said == {"version": "0.1.0", "id": "abc", "tls": "1", "key": "0"}
+    said = properties("0.1.0", "abc", "mac.local", tls=True, keyed=False)
+    assert said == {"version": "0.1.0", "id": "abc", "host": "mac.local", "tls": "1", "key": "0"}
 
 
 def test_one_with_a_key_or_a_certificate_is_written_so():
     """A certificate is for a name; without one, an address is surer."""
     secured = heard(said={**SAID, b"tls": b"1", b"key": b"1"})
     assert secured.entry == "- {router: https://mac-studio.local:8001, api_key: …}"
-    assert heard(said={**SAID, b"tls": b"1"}, host=None).url == "https://192.168.1.20:8001"
+    assert heard(said={**SAID, b"tls": b"1", b"host": b"a b"}).url == "https://192.168.1.20:8001"
     assert heard(addresses=["fd00::1"]).url == "http://[fd00::1]:8001"
 
 
@@ -79,12 +79,12 @@ def test_a_name_is_made_harmless(name, harmless):
     st.text(),
     st.lists(st.text()),
     st.integers() | st.none(),
-    st.text() | st.none(),
     st.dictionaries(st.binary(), st.binary() | st.none()),
+    st.binary(),
 )
-def test_nothing_that_strangers_send_gets_further(name, addresses, port, host, said):
+def test_nothing_that_strangers_send_gets_further(name, addresses, port, said, word):
     """Whatever is read is short, printable, and one line."""
-    found = read(name, [*addresses, "10.0.0.1"], port, host, {**said, b"version": name.encode("utf-8", "replace")})
+    found = read(name, [*addresses, "10.0.0.1"], port, {**said, b"version": word, b"host": word, b"tls": b"1"})
     if found is not None:
         assert (found.name + found.url + found.version + found.entry.replace("…", "")).isascii()
         assert all(text.isprintable() and len(text) < 400 for text in (found.name, found.url, found.entry))

@@ -402,6 +402,9 @@ def test_one_that_sleeps_stays_asleep_until_it_answers():
     """Whatever fails there meanwhile; no request is tried there. Then it comes back as any other."""
     asleep = declared(up=False, reason="is asleep", due=inf)
     assert after("frf", asleep) is asleep
+    assert refused(asleep, 1.0).word == "down"
+    waking = declared(up=False, reason="is being woken", coming=True, due=inf)
+    assert refused(waking, 1.0) is waking
     assert (asleep.hope, asleep.usable) == (0, False)
     assert not after("s", asleep).asleep
     assert after("ss", asleep).verdict is PROBING
