@@ -41,8 +41,9 @@ class Household:
     """A peer with its `guests`, by its own names of them.
 
     While it is away, requests wait for it until `until` (of the loop's clock); `expects` is what is said of it
-    meanwhile. `waited`: they do. `wanted_at` is when `on_wanted` was last called. `known_as` is its instance, once all
-    others go by that. `unknown` stands for all that it may serve, until it tells of any.
+    meanwhile. `waited`: they do. `wanted_at` is when `on_wanted` was last called. `nobody`: when it was asked last, nobody
+    was there at all. `known_as` is its instance, once all others go by that. `unknown` stands for all that it may serve,
+    until it tells of any.
     """
 
     peer: Peer
@@ -53,6 +54,7 @@ class Household:
     waited: bool = False
     wanted_at: float = -inf
     known_as: str = ""
+    nobody: bool = False
     unknown: Backend | None = None
 
 
@@ -71,10 +73,11 @@ def entry_of(config: BackendConfig, name: str, names: dict[str, str]) -> Backend
 def told_of(backend: Backend, peer: Peer, name: str) -> dict[str, Any]:
     """Describe a model of a peer's as plain data, with the keys of `router.fleet.telling`."""
     served = peer.models[name]
-    out = peer.away and f"can't be reached: {peer.away}"
+    asleep, word = backend.health.asleep, backend.health.word
+    out = peer.away and (backend.health.reason if asleep else f"can't be reached: {peer.away}")
     return {
         "name": backend.name,
-        "state": "failed" if out else served.state,
+        "state": word if asleep else "failed" if out else served.state,
         "models": list(backend.models),
         "engine": served.engine,
         "detail": out or served.reason,
@@ -84,6 +87,6 @@ def told_of(backend: Backend, peer: Peer, name: str) -> dict[str, Any]:
         "in_flight": served.in_flight,
         "share": served.share,
         "seconds": None if out else served.seconds,
-        "failure": {"reason": out or served.reason} if out or served.state == "failed" else None,
+        "failure": {"reason": out or served.reason} if not asleep and (out or served.state == "failed") else None,
         "peer": peer.name,
     }

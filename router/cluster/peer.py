@@ -25,7 +25,8 @@ from router.config import BackendConfig
 from router.core.hops import NAME
 from router.proxy.dialling import Address
 from router.proxy.slow import STATE, STOPPING
-from router.proxy.watching.asking import NO_ANSWER, read
+from router.proxy.watching.asking import CONNECTS_WITHIN, NO_ANSWER, read
+from router.proxy.watching.sleepers import met_nobody
 from router.telemetry.logs import MODELS
 from router.telemetry.tasks import for_ever
 from router.tls.trust import Trust
@@ -109,6 +110,8 @@ class Peer:
         self.address = Address.of(config.elsewhere or "", headers, trust, hop=own)
         self.session = session
         self.away = NOT_ASKED
+        # While it is away: nobody was there at all, so that its machine may sleep.
+        self.nobody = False
         self.instance = ""
         # Until it tells them: those that router.yaml names.
         self.models = {name: Served(name, "unloaded") for name in config.models.values()}
@@ -203,14 +206,18 @@ class Peer:
     async def _ask(self) -> str:
         """Ask whether it lives; tell why it seems not to."""
         try:
-            async with self._get(_HEALTH, self._headers, aiohttp.ClientTimeout(total=PATIENCE)) as answer:
+            within = aiohttp.ClientTimeout(total=PATIENCE, sock_connect=CONNECTS_WITHIN * PATIENCE)
+            async with self._get(_HEALTH, self._headers, within) as answer:
+                self.nobody = False
                 await read(answer, MOST_BYTES)
                 if answer.headers.get(STATE) == STOPPING:
                     return "it is stopping"
                 return f"it answers {answer.status}" if answer.status >= 500 else ""
-        except TimeoutError:
+        except TimeoutError as error:
+            self.nobody = met_nobody(error)
             return f"no answer in {PATIENCE:g} s"
         except NO_ANSWER as error:
+            self.nobody = met_nobody(error)
             return self.address.fault(error)
 
     async def _return(self, why: str) -> None:
@@ -220,7 +227,8 @@ class Peer:
         if self._patience is not None and not self._patience.expired():
             # What comes back may be another process, of which an old connection tells nothing.
             self._patience.reschedule(0.0)
-        log.warning(f"{self.name}: can't be reached: {why}")
+        # One whose machine may sleep, and where nobody is at all, is asleep: that is no fault.
+        (log.info if self.nobody and self.config.wake else log.warning)(f"{self.name}: can't be reached: {why}")
         self._hears.gone(self)
         loop, tries = asyncio.get_running_loop(), set[asyncio.Task[str]]()
         try:

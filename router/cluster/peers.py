@@ -10,6 +10,7 @@ somebody who wakes it says (`Peers.expect`). A router knows whether its engines 
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -18,7 +19,7 @@ import structlog
 
 from router.cluster.household import Guest, Home, Household, entry_of, told_of, word_of
 from router.cluster.peer import Hears, Peer
-from router.cluster.picture import abilities_of, apis_of, standing, taken
+from router.cluster.picture import abilities_of, apis_of, recalled, standing, taken, to_recall
 from router.config import BackendConfig
 from router.core.admission import Cap
 from router.core.catalog import Backend
@@ -26,6 +27,7 @@ from router.core.health import RETURNS_WITHIN, WELL
 from router.core.load import Load
 from router.proxy.plane import Plane
 from router.proxy.resolve import Resolver
+from router.proxy.watching.sleepers import Sleepers
 from router.telemetry.logs import MODELS
 from router.tls.trust import SYSTEM, Trust
 
@@ -36,7 +38,10 @@ WANTED_EVERY: Final = 1.0
 
 
 class Peers(Hears):
-    """The peers of one router. `on_wanted` is called when a request waits for a model of a peer that is away."""
+    """The peers of one router. `on_wanted` is called when a request waits for a model of a peer that is away.
+
+    `sleepers` hears of those whose machines may sleep.
+    """
 
     def __init__(self, plane: Plane, home: Home) -> None:
         self.on_wanted: Callable[[Peer], None] = lambda _: None
@@ -47,6 +52,7 @@ class Peers(Hears):
         self._session: aiohttp.ClientSession | None = None
         self._started = False
         self._ending: set[asyncio.Task[None]] = set()
+        self.sleepers = Sleepers()
         self._on_doubt = plane.on_doubt
         plane.on_doubt = self._doubt
 
@@ -121,6 +127,8 @@ class Peers(Hears):
         self._begin_to_wait(household)
         if household.unknown is not None:
             self._plane.directory.awaits(household.unknown)
+        if config.wake is not None:
+            self.sleepers.recall(str(peer.address), partial(self._know_again, household))
         if self._started:
             peer.start()
         return peer
@@ -145,6 +153,15 @@ class Peers(Hears):
             self._home.tune(entry_of(config, name, dict(guest.backend.models)), trust)
             guest.stands = None
         self._settle(household)
+
+    def _know_again(self, household: Household, told: str) -> None:
+        """Know again which models a peer had, until it tells itself: its machine may be asleep."""
+        peer = household.peer
+        if not peer.instance and peer.away and (found := recalled(told)):
+            peer.models = {**found, **peer.models}
+            self._settle(household)
+            self._away(household)
+            self._plane.directory.rebuild()
 
     # What is heard of a peer
 
@@ -181,8 +198,11 @@ class Peers(Hears):
     def waits(self, peer: Peer) -> None:
         """See whether requests still wait for it."""
         household = self._households.get(peer.name)
-        if household is not None and household.peer is peer and household.waited != self._waited(household):
-            household.waited = not household.waited
+        if household is None or household.peer is not peer:
+            return
+        waited = self._waited(household)
+        if household.waited != waited or household.nobody != peer.nobody:
+            household.waited = waited
             self._away(household)
 
     def news(self, peer: Peer) -> None:
@@ -198,6 +218,8 @@ class Peers(Hears):
             self._settle_all()
         else:
             self._settle(household)
+        if peer.config.wake is not None:
+            self.sleepers.remember(str(peer.address), to_recall(peer.models))
         if household.unknown is not None and peer.models:
             # Who asks for a name that it may have has waited for this.
             self._plane.directory.rebuild()
@@ -223,9 +245,16 @@ class Peers(Hears):
 
     def _away(self, household: Household) -> None:
         reason = household.expects or f"its router can't be reached: {household.peer.away}"
+        household.nobody = nobody = household.peer.nobody
         for guest in household.guests.values():
             guest.stands = None
+            health = guest.backend.health
+            if health.asleep and (nobody or health.coming):
+                # Whoever wakes its machine says how it stands.
+                continue
             self._plane.withdraw(guest.backend, reason, due=0.0 if household.waited else None)
+            if nobody:
+                self.sleepers.unreached(guest.backend)
 
     def _doubt(self, backend: Backend) -> None:
         """Ask a peer at once whether it lives, as a request failed there or waits for it; have it woken if not."""

@@ -34,8 +34,14 @@ AWAITED: Final = "awaited"
 
 _OUT: Final = frozenset({"failed", "drained"})
 _RUNS: Final = frozenset({"loading"})
-_STATES: Final = {"ready": "loaded", "loading": "loading", "unloaded": "unloaded", "unavailable": "failed"}
-"""The states of /v1/models, and what they are in /admin."""
+_STATES: Final = {
+    "ready": "loaded",
+    "loading": "loading",
+    "unloaded": "unloaded",
+    "asleep": "unloaded",
+    "unavailable": "failed",
+}
+"""The states of /v1/models, and what they are in /admin. One that is asleep there is woken there."""
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -202,3 +208,23 @@ def _models(listing: Collection[_Listed]) -> Iterator[Served]:
             capabilities=each.capabilities,
             through=each.through,
         )
+
+
+def to_recall(picture: Picture) -> str:
+    """Write what stays true of a peer's models while it is away, for `recalled`."""
+    kept = [
+        Served(
+            each.name, "unloaded", max_in_flight=each.max_in_flight, engine=each.engine, targets=each.targets,
+            context=each.context, capabilities=each.capabilities, lacks=each.lacks,
+        )
+        for each in picture.values()
+    ]  # fmt: skip
+    return msgspec.json.encode(sorted(kept, key=lambda each: each.name)).decode()
+
+
+def recalled(told: str) -> dict[str, Served]:
+    """Read it again; nothing where somebody else has written there."""
+    try:
+        return {each.name: each for each in msgspec.json.decode(told, type=list[Served])}
+    except (msgspec.MsgspecError, RecursionError):
+        return {}

@@ -14,6 +14,7 @@ import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Final, NamedTuple
 
@@ -134,8 +135,9 @@ class Waker(Sleepers):
         self._store = store
         self._machines: dict[str, _Awaited] = {}
         self._at: dict[Backend, _Awaited] = {}
-        # What the store has, by a backend's key; None until it is read.
-        self._known: dict[str, str] | None = None
+        # What the store has, by URL, once it is `_read`; and what was learned since.
+        self._known: dict[str, str] = {}
+        self._read = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     # What the prober tells
@@ -155,7 +157,8 @@ class Waker(Sleepers):
         machine.timeout = wake.timeout
         machine.backends.add(backend)
         self._at[backend] = machine
-        self._do_aside(self._recall, backend)
+        if key := self._key(backend):
+            self.recall(key, partial(self._know_again, backend))
 
     def forget(self, backend: Backend) -> None:
         """Forget a backend."""
@@ -260,20 +263,12 @@ class Waker(Sleepers):
 
     def learned(self, backend: Backend, models: Mapping[str, Abilities]) -> None:
         """Note which models a backend says that it serves, by its own names."""
-        key = self._key(backend)
-        if backend in self._at and key:
-            told = msgspec.json.encode(models).decode()
-            if self._known is None or self._known.get(key) != told:
-                self._store.remember_machine(key, told)
-            self._known = {**(self._known or {}), key: told}
+        if backend in self._at and (key := self._key(backend)):
+            self.remember(key, msgspec.json.encode(models).decode())
 
-    async def _recall(self, backend: Backend) -> None:
+    def _know_again(self, backend: Backend, told: str) -> None:
         """Know again what a backend served, until it says so itself: its machine may be asleep."""
-        if self._known is None:
-            found = await self._store.machines()
-            self._known = {**found, **(self._known or {})}
-        told = self._known.get(self._key(backend))
-        if told is None or backend.models or backend not in self._at:
+        if backend.models or backend not in self._at:
             return
         try:
             models = msgspec.json.decode(told, type=dict[str, Abilities])
@@ -282,6 +277,23 @@ class Waker(Sleepers):
             return
         self._plane.learn_models(backend, {name: name for name in models})
         self._plane.directory.tell(backend, models)
+
+    def remember(self, key: str, told: str) -> None:
+        """Keep what the machine at a URL, its `key`, says of its models; as often as it is another thing."""
+        if self._known.get(key) != told:
+            self._known[key] = told
+            self._store.remember_machine(key, told)
+
+    def recall(self, key: str, use: Callable[[str], None]) -> None:
+        """Have what was kept used soon, if anything was."""
+        self._do_aside(self._recall, key, use)
+
+    async def _recall(self, key: str, use: Callable[[str], None]) -> None:
+        if not self._read:
+            found, self._read = await self._store.machines(), True
+            self._known = {**found, **self._known}
+        if (told := self._known.get(key)) is not None:
+            use(told)
 
     def _do_aside(self, do: Callable[..., Awaitable[None]], *arguments: object) -> None:
         task = asyncio.create_task(heard_of(do, *arguments), name="a machine that sleeps")

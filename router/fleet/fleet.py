@@ -77,6 +77,7 @@ class Fleet:
         if store is not None:
             prober.sleepers = self._waker = Waker(plane, store)
         self.peers = Peers(plane, Guests(self._life))
+        self.peers.sleepers = prober.sleepers
         # How often each backend has stalled.
         self.stalls: Counter[str] = Counter()
         # What `hold` was told last: a peer's backend that comes back is held again.

@@ -131,6 +131,7 @@ class Prober:
     def watch(self, target: Target) -> None:
         """Probe a backend from now on, unless its peer tells of it. The first probes of many are spread out."""
         self._stop_watching(target.backend)
+        self.sleepers.watch(target.backend, target.wake)
         if target.told:
             return
         if self._asker is None:
@@ -144,7 +145,6 @@ class Prober:
             self._discoverers[target.backend] = Discoverer(
                 self._plane, target.backend, self._asker, seldom=seldom, on_learned=self._learned
             )
-        self.sleepers.watch(target.backend, target.wake)
         self._tasks[target.backend] = asyncio.create_task(watching, name=f"probe {target.backend.name}")
 
     def _learned(self, backend: Backend, models: Mapping[str, Abilities]) -> None:

@@ -1,7 +1,7 @@
 """What the watch over backends knows of machines that sleep and can be woken. `router.cluster.wake` wakes them."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -34,6 +34,12 @@ class Sleepers:
 
     def learned(self, backend: Backend, models: Mapping[str, Abilities]) -> None:
         """Note which models a backend says that it serves, by its own names."""
+
+    def remember(self, key: str, told: str) -> None:
+        """Keep what the machine at a URL, its `key`, says of its models, for the next start of this router."""
+
+    def recall(self, key: str, use: Callable[[str], None]) -> None:
+        """Have what was kept used soon, if anything was."""
 
     def want(self, backend: Backend) -> bool:  # noqa: ARG002  (an interface)
         """Have a backend's machine woken, as a request wants it and doesn't reach it; tell whether it is woken."""

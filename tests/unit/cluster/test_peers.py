@@ -14,6 +14,7 @@ from router.core.catalog import Backend
 from router.core.health import RETURNS_WITHIN, Thresholds
 from router.proxy.dialling import Address
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
+from router.proxy.watching.sleepers import Sleepers
 from router.tls.trust import SYSTEM, Trust
 
 A, B, FAR = "a" * 16, "b" * 16, "f" * 16
@@ -183,6 +184,81 @@ async def test_a_peer_that_is_woken(scene):
     assert heard == ["there is wanted", "it is there"]
     peer.expect("is there already", 5.0)
     assert backend.health.usable
+
+
+class Waker(Sleepers):
+    """Takes all that nobody answers for as asleep, and keeps what is to be kept."""
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane = plane
+        self.kept: dict[str, str] = {}
+
+    def unreached(self, backend: Backend) -> bool:
+        """Have it asleep."""
+        self.plane.sleeps(backend, "is asleep")
+        return True
+
+    def remember(self, key: str, told: str) -> None:
+        """Keep it."""
+        self.kept[key] = told
+
+    def recall(self, key, use) -> None:
+        """Use it at once."""
+        if key in self.kept:
+            use(self.kept[key])
+
+
+MAC = "00:11:22:33:44:55"
+
+
+async def test_a_peer_whose_machine_sleeps(scene):
+    """Nobody is there: that is no failure. Where its router alone is gone, it is."""
+    scene.peers.sleepers = Waker(scene.plane)
+    peer = scene.add(wake=MAC)
+    scene.tell(peer, Served("m"))
+    backend = scene.at("there/m")
+    peer.nobody = True
+    scene.lose(peer)
+    assert (backend.health.word, backend.health.coming) == ("asleep", False)
+    (told,) = scene.peers.models_told()
+    assert (told["state"], told["detail"], told["failure"]) == ("asleep", "is asleep", None)
+    scene.clock.now += RETURNS_WITHIN + 1
+    scene.peers.waits(peer)
+    assert backend.health.word == "asleep"
+    # While it is woken, its router may start some time after its machine.
+    scene.plane.sleeps(backend, "is being woken", coming=True)
+    peer.nobody = False
+    scene.peers.waits(peer)
+    assert backend.health.word == "waking"
+    scene.plane.sleeps(backend, "is asleep")
+    peer.nobody = True
+    scene.peers.waits(peer)
+    peer.nobody = False
+    scene.peers.waits(peer)
+    assert (backend.health.word, backend.health.reason) == ("down", "its router can't be reached: no answer in 2 s")
+    peer.nobody = True
+    scene.peers.waits(peer)
+    assert backend.health.word == "asleep"
+    scene.tell(peer, Served("m"))
+    assert backend.health.usable
+
+
+async def test_the_models_of_a_peer_that_sleeps_are_known_after_a_restart(scene):
+    """With what doesn't change; what it tells itself goes before that."""
+    scene.peers.sleepers = waker = Waker(scene.plane)
+    peer = scene.add(wake=MAC)
+    scene.tell(peer, Served("m", "loading", 9.0, waiting=4, context=4096, capabilities=("completion",)), Served("n"))
+    scene.peers.remove("there")
+    again = scene.add(wake=MAC)
+    assert again.models["m"] == Served("m", "unloaded", context=4096, capabilities=("completion",))
+    assert dict(scene.at("there/m").models) == {"m": "m"}
+    assert scene.at("there/n").health.coming
+    scene.tell(again, Served("n"))
+    settle(again)
+    assert set(scene.fleet.members) == {"there/n"}
+    scene.peers.remove("there")
+    waker.kept[str(again.address)] = "nonsense"
+    assert scene.add(wake=MAC).models == {}
 
 
 async def test_a_peer_that_was_not_heard_of_yet(scene):

@@ -410,7 +410,7 @@ async def test_only_news_are_written(home, monkeypatch):
     """And only of machines that may sleep."""
     written: list[str] = []
     monkeypatch.setattr(home.store, "remember_machine", lambda *_: written.append("x"))
-    await eventually(lambda: home.waker._known is not None)
+    await eventually(lambda: home.waker._read)
     for models in ({"a": Abilities()}, {"a": Abilities()}, {"b": Abilities()}):
         home.waker.learned(home.pc, models)
     home.waker.learned(Backend("other"), {"a": Abilities()})
