@@ -41,9 +41,9 @@ class Household:
     """A peer with its `guests`, by its own names of them.
 
     While it is away, requests wait for it until `until` (of the loop's clock); `expects` is what is said of it
-    meanwhile. `waited`: they do. `wanted_at` is when `on_wanted` was last called. `nobody`: when it was asked last, nobody
-    was there at all. `known_as` is its instance, once all others go by that. `unknown` stands for all that it may serve,
-    until it tells of any.
+    meanwhile. `waited`: they do. `wanted_at` is when `on_wanted` was last called. `nobody`: when it was asked last,
+    nobody was there at all. `known_as` is its instance, once all others go by that. `unknown` stands for all that it
+    may serve, until it tells of any.
     """
 
     peer: Peer

@@ -227,8 +227,8 @@ class Peer:
         if self._patience is not None and not self._patience.expired():
             # What comes back may be another process, of which an old connection tells nothing.
             self._patience.reschedule(0.0)
-        # One whose machine may sleep, and where nobody is at all, is asleep: that is no fault.
-        (log.info if self.nobody and self.config.wake else log.warning)(f"{self.name}: can't be reached: {why}")
+        # One whose machine may sleep does so: that is no fault.
+        (log.info if self.config.wake else log.warning)(f"{self.name}: can't be reached: {why}")
         self._hears.gone(self)
         loop, tries = asyncio.get_running_loop(), set[asyncio.Task[str]]()
         try:

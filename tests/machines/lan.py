@@ -135,6 +135,13 @@ class Router:
         async for line in self.process.stdout:
             self.said += line.decode()
 
+    async def restart(self) -> None:
+        """Stop it as a service would, and start it again."""
+        self.process.terminate()
+        await self.process.wait()
+        await self._reading
+        await self.__aenter__()
+
     async def __aexit__(self, *_: object) -> None:
         with suppress(ProcessLookupError):
             self.process.kill()

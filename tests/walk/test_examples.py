@@ -42,6 +42,8 @@ ENVIRON = (
     "PROMETHEUS_KEY",
     "ROUTER_KEY",
     "MAC_KEY",
+    "MAC_ADMIN_KEY",
+    "PC_KEY",
     "KEY",
     "ALICE_KEY",
     "BOB_KEY",
