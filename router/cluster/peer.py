@@ -46,6 +46,9 @@ AGAIN: Final = 0.4
 """Seconds between two of them while it is away, whether or not the one before has ended: it is seen to return within
 half a second, also where a network drops what is sent to it."""
 
+SELDOM: Final = 5.0
+"""As many more while its machine sleeps, and nobody has it woken."""
+
 POLL: Final = 2.0
 """Seconds between two lists of its models, where its events can't be followed."""
 
@@ -112,6 +115,8 @@ class Peer:
         self.away = NOT_ASKED
         # While it is away: nobody was there at all, so that its machine may sleep.
         self.nobody = False
+        # While it is away: nobody waits for it.
+        self.sleeps = False
         self.instance = ""
         # Until it tells them: those that router.yaml names.
         self.models = {name: Served(name, "unloaded") for name in config.models.values()}
@@ -242,6 +247,9 @@ class Peer:
                         return
                 await asyncio.sleep(until - loop.time())
                 self._hears.waits(self)
+                if self.sleeps:
+                    # Until somebody has it woken.
+                    await self._pause(SELDOM)
         finally:
             for each in tries:
                 each.cancel()

@@ -200,6 +200,8 @@ class Peers(Hears):
         household = self._households.get(peer.name)
         if household is None or household.peer is not peer:
             return
+        healths = [each.backend.health for each in household.guests.values()]
+        peer.sleeps = bool(healths) and all(each.asleep and not each.coming for each in healths)
         waited = self._waited(household)
         if household.waited != waited or household.nobody != peer.nobody:
             household.waited = waited

@@ -164,6 +164,9 @@ class Waker(Sleepers):
         """Forget a backend."""
         machine = self._at.pop(backend, None)
         if machine is not None:
+            if backend.health.coming and backend.health.asleep:
+                # Nobody wakes it any more.
+                self._plane.sleeps(backend, ASLEEP)
             machine.backends.discard(backend)
             if not machine.backends:
                 self._disarm(machine)

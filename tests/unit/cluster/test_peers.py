@@ -224,12 +224,12 @@ async def test_a_peer_whose_machine_sleeps(scene):
     assert (told["state"], told["detail"], told["failure"]) == ("asleep", "is asleep", None)
     scene.clock.now += RETURNS_WITHIN + 1
     scene.peers.waits(peer)
-    assert backend.health.word == "asleep"
+    assert (backend.health.word, peer.sleeps) == ("asleep", True)
     # While it is woken, its router may start some time after its machine.
     scene.plane.sleeps(backend, "is being woken", coming=True)
     peer.nobody = False
     scene.peers.waits(peer)
-    assert backend.health.word == "waking"
+    assert (backend.health.word, peer.sleeps) == ("waking", False)
     scene.plane.sleeps(backend, "is asleep")
     peer.nobody = True
     scene.peers.waits(peer)

@@ -365,6 +365,19 @@ async def test_a_machine_without_wake_any_more_is_probed_as_ever(home):
     home.waker.watch(home.pc, None)
 
 
+async def test_another_time_to_wake_begins_anew(home):
+    """Who waits has it woken by the new entry, at the next look."""
+    home.find_asleep()
+    exchange, _ = home.scene.ask()
+    await eventually(lambda: home.sent)
+    home.waker.watch(home.pc, Wake(MAC, 30.0))
+    assert not home.pc.health.coming
+    exchange.queued.look(home.plane.loop.time())
+    assert (home.pc.health.coming, home.machine.timeout) == (True, 30.0)
+    home.waker.watch(home.pc, Wake(MAC, 30.0))
+    assert home.pc.health.coming
+
+
 async def test_the_last_backend_of_a_machine_takes_it_along(household):
     """Its timer, too: nobody is left to be woken."""
     pc, other = household.scene.backends
