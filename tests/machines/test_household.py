@@ -63,8 +63,9 @@ class Household:
 
 def stop(router: Router, what: signal.Signals) -> None:
     """Have all processes of a machine sleep, or wake."""
-    for each in (*descendants(router.process.pid), router.process):
+    for each in descendants(router.process.pid):
         each.send_signal(what)
+    router.process.send_signal(what)
 
 
 @pytest.mark.timeout(300)
