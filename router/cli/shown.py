@@ -104,7 +104,7 @@ def _unloads(model: ModelTold) -> str:
     if model.pinned or model.stays:
         return "never, as it is pinned" if model.pinned else "never"
     if model.expires is None:
-        return "" if model.peer else "when others need its memory"
+        return "" if model.peer and not model.reserved else "when others need its memory"
     return f"in {lasting(model.expires)}" if model.idle is not None else f"{lasting(model.expires)} after its last use"
 
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from router.api.admin.models import ModelTold
 from router.cluster.peer import Peer
 from router.cluster.picture import Standing
 from router.config import BackendConfig
@@ -70,12 +71,16 @@ def entry_of(config: BackendConfig, name: str, names: dict[str, str]) -> Backend
     return config.model_copy(update={"name": f"{config.name}/{name}", "models": names})
 
 
+_BLANK: Final = ModelTold(name="", state="").model_dump()
+"""What isn't known of a model: whoever reads a description finds all of its keys."""
+
+
 def told_of(backend: Backend, peer: Peer, name: str) -> dict[str, Any]:
     """Describe a model of a peer's as plain data, with the keys of `router.fleet.telling`."""
     served = peer.models[name]
     asleep, word = backend.health.asleep, backend.health.word
     out = peer.away and (backend.health.reason if asleep else f"can't be reached: {peer.away}")
-    return {
+    return _BLANK | {
         "name": backend.name,
         "state": word if asleep else "failed" if out else served.state,
         "models": list(backend.models),

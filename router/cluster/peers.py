@@ -91,8 +91,14 @@ class Peers(Hears):
         ]
 
     def states(self) -> dict[str, dict[str, object]]:
-        """Give the state of each of their models, by the names of backends, for /admin/status."""
-        return {str(each["name"]): {"state": each["state"], "detail": each["detail"]} for each in self.models_told()}
+        """Give what /admin/status has of each of their models, by the names of backends."""
+        return {
+            str(each["name"]): {
+                **{key: each[key] for key in ("peer", "state", "detail", "engine")},
+                "footprint": each["footprint"] if each["state"] == "loaded" else {},
+            }
+            for each in self.models_told()
+        }
 
     def models_told(self) -> list[dict[str, object]]:
         """Describe each of their models as plain data, with the keys of `router.fleet.telling`."""

@@ -27,6 +27,7 @@ from yarl import URL
 
 from router.api.admin.endpoint import Endpoint, ErrorTold, Reply, Sent
 from router.core.errors import BadGatewayError, ConflictError, GatewayTimeoutError, RouterError, of_engine
+from router.core.hops import NAME, ids_of
 from router.proxy.dialling import Address
 from router.proxy.resolve import Names, Resolver
 from router.proxy.watching.asking import NO_ANSWER, read
@@ -87,10 +88,14 @@ class NoAdminKeyError(ConflictError):
 
 
 class Remote:
-    """The management API of the peer `name`, at `address`. All methods raise RouterError; see the cases above."""
+    """The management API of the peer `name`, at `address`. All methods raise RouterError; see the cases above.
 
-    def __init__(self, names: Names, name: str, address: Address, admin_key: str) -> None:
+    `hops` are the routers that what is asked for has passed before this one.
+    """
+
+    def __init__(self, names: Names, name: str, address: Address, admin_key: str, hops: bytes = b"") -> None:
         self.name = name
+        self._hops = hops
         self._names = names
         self._address = address
         self._key = admin_key
@@ -133,7 +138,13 @@ class Remote:
         more: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """Send a request, and map what goes wrong until its answer was read."""
-        headers = {**dict(self._address.headers), **(more or {}), "authorization": f"Bearer {self._key}"}
+        headers = {
+            **dict(self._address.headers),
+            **(more or {}),
+            NAME.decode("ascii"): ",".join(filter(None, (*ids_of(self._hops), self._address.hop))),
+            "authorization": f"Bearer {self._key}",
+            "accept-encoding": "identity",
+        }
         url = URL(self._address.url(endpoint.target(fields)), encoded=True)
         try:
             async with (
@@ -141,7 +152,7 @@ class Remote:
                 session.request(
                     endpoint.method,
                     url,
-                    headers=headers | {"accept-encoding": "identity"},
+                    headers=headers,
                     allow_redirects=False,
                     timeout=patience,
                     **self._address.secured,

@@ -76,7 +76,7 @@ class Fleet:
         self._waker: Waker | None = None
         if store is not None:
             prober.sleepers = self._waker = Waker(plane, store)
-        self.peers = Peers(plane, Guests(self._life))
+        self.peers = Peers(plane, Guests(self._life, self._hold_again))
         self.peers.sleepers = prober.sleepers
         # How often each backend has stalled.
         self.stalls: Counter[str] = Counter()
@@ -117,8 +117,10 @@ class Fleet:
         return self._life.members
 
     def entry_of(self, name: str) -> str | None:
-        """Name the entry of router.yaml that a member is of; None: it isn't there."""
-        member = self.members.get(name)
+        """Name the entry of router.yaml that a member is of: a peer's model is of its peer's; None: it isn't there."""
+        peer, member = self.peers.of(name), self.members.get(name)
+        if peer is not None:
+            return peer[0].name
         return None if member is None else member.planned.config.name
 
     @property
@@ -287,6 +289,11 @@ class Fleet:
         for backend in held:
             if backend not in before and self._plane.loading is not None:
                 self._plane.loading.drained(backend)
+
+    def _hold_again(self) -> None:
+        """Hold a peer's model that comes back, if it went as a drained one."""
+        if self.drained:
+            self.hold(self.drained)
 
     # Models by the names of their backends
 

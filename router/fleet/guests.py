@@ -1,5 +1,7 @@
 """Peers' models as members of the fleet: what `router.cluster.peers` has the fleet do."""
 
+from collections.abc import Callable
+
 import structlog
 
 from router.cluster.household import Home
@@ -14,10 +16,11 @@ log = structlog.get_logger(MODELS)
 
 
 class Guests(Home):
-    """Takes in peers' models as members that nobody launches or probes."""
+    """Takes in peers' models as members that nobody launches or probes. `on_join` is called after each."""
 
-    def __init__(self, life: Lifecycle) -> None:
+    def __init__(self, life: Lifecycle, on_join: Callable[[], None]) -> None:
         self._life = life
+        self._on_join = on_join
         self._refused: set[str] = set()
 
     def join(self, entry: BackendConfig, trust: Trust) -> Backend | None:
@@ -29,6 +32,7 @@ class Guests(Home):
             return None
         self._refused.discard(entry.name)
         self._life.add(PlannedBackend(entry, trust=trust))
+        self._on_join()
         return self._life.members[entry.name].backend
 
     def tune(self, entry: BackendConfig, trust: Trust) -> None:

@@ -8,17 +8,23 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Final, Protocol
+from contextvars import ContextVar
+from typing import Any, Final
 
 from router.api.admin.backends import BackendsTold
 from router.api.admin.endpoint import Endpoint, Reply
 from router.api.admin.logs import FOLLOW, LINES, LinesTold, LineTold
 from router.api.admin.models import MODELS, ModelsTold, ModelTold
+from router.cluster.peer import Peer
+from router.cluster.peers import Peers
 from router.cluster.remote import ANSWER_WITHIN, NoAdminKeyError, Remote
 from router.core.errors import ConflictError, RouterError
+from router.core.hops import passed
 from router.core.memory.states import State
-from router.proxy.dialling import Address
 from router.proxy.resolve import Names
+
+HOPS: Final[ContextVar[bytes]] = ContextVar("hops", default=b"")
+"""The routers that the request which is answered has passed: see `core.hops`."""
 
 FRESH: Final = 1.0
 """Seconds for which what a peer told of its models is as good as new: the page asks every two."""
@@ -26,52 +32,14 @@ FRESH: Final = 1.0
 PATIENCE: Final = 0.5
 """Seconds that who looks waits for a peer's answer: what its events told is there at once."""
 
+MOST_NAMED: Final = 20
+"""Backends that an error names."""
+
 _FIRST: Final = (
     State.LOADED, State.DRAINING, State.LOADING, State.QUEUED, State.UNLOADING, State.RELEASING, State.FAILED,
     State.UNLOADED,
 )  # fmt: skip
 """Of several backends of one model, the state that a client meets."""
-
-
-class Shared(Protocol):
-    """A model of a peer. `backends` are the names that its router has for what runs it."""
-
-    @property
-    def backends(self) -> Sequence[str]:
-        """Their names there."""
-
-
-class Peer(Protocol):
-    """Another router: `router.cluster.peers.Peer`."""
-
-    name: str
-    address: Address
-    admin_key: str | None
-
-    @property
-    def models(self) -> Mapping[str, Shared]:
-        """Its models by its own names."""
-
-
-class Peers(Protocol):
-    """All peers: `router.cluster.peers.Peers`."""
-
-    @property
-    def by_name(self) -> Mapping[str, Peer]:
-        """Each by its name in router.yaml."""
-
-    def of(self, name: str) -> tuple[Peer, str] | None:
-        """Give the peer whose model this is, and its own name of it."""
-
-
-class NoPeers:
-    """A router without peers."""
-
-    by_name: Final[Mapping[str, Peer]] = {}
-
-    def of(self, _name: str) -> tuple[Peer, str] | None:
-        """Give none."""
-        return None
 
 
 class Elsewhere:
@@ -87,9 +55,8 @@ class Elsewhere:
         return bool(self._peers.by_name)
 
     def peer(self, name: str) -> str | None:
-        """Give the peer that a name begins with; None: it is nobody's, or of this machine."""
-        found = self._peers.of(name)
-        return _longest(self._peers.by_name, name) if found is None else found[0].name
+        """Give the peer that a name begins with; None: it is of this machine, or nobody's."""
+        return _longest(self._peers.by_name, name)
 
     def is_managed(self, name: str) -> bool:
         """Whether a name is a peer's that there is an admin key for."""
@@ -97,7 +64,12 @@ class Elsewhere:
         return peer is not None and self._peers.by_name[peer].admin_key is not None
 
     async def looked(self) -> dict[str, dict[str, object]]:
-        """Describe what is managed of peers as they do now, by the names here: what their events don't tell."""
+        """Describe what is managed of peers as they do now, by the names here: what their events don't tell.
+
+        For another router that looks, nobody is asked: routers that have each other as peers would ask in a circle.
+        """
+        if HOPS.get():
+            return {}
         peers = [each for each in self._peers.by_name.values() if each.admin_key is not None]
         told = await asyncio.gather(*map(self._looks.at, peers))
         return {
@@ -112,12 +84,11 @@ class Elsewhere:
         """Ask for each model at its peer, all at once, and wait as long as it takes; give what each peer answers."""
         asking = [self._of_model(endpoint, name, fields) for name in names]
         found = await asyncio.gather(*asking, return_exceptions=True)
-        replies = {
-            name: reply for name, reply in zip(names, found, strict=True) if not isinstance(reply, BaseException)
-        }
-        for each in found:
-            if isinstance(each, BaseException):
-                raise each
+        replies = {}
+        for name, reply in zip(names, found, strict=True):
+            if isinstance(reply, BaseException):
+                raise reply
+            replies[name] = reply
         return replies
 
     async def _of_model(
@@ -126,17 +97,17 @@ class Elsewhere:
         found = self._peers.of(name)
         if found is None:
             raise ConflictError(f"'{name}' is not there any more.")
-        within = ANSWER_WITHIN if fields.get("wait") == "false" else None
-        self._looks.forget(found[0].name)
-        return await self._remote(found[0]).call(endpoint, within=within, name=found[1], **fields)
+        (peer, own), within = found, ANSWER_WITHIN if fields.get("wait") == "false" else None
+        try:
+            return await self._remote(peer).call(endpoint, within=within, name=own, **fields)
+        finally:
+            self._looks.forget(peer.name)
 
     async def backends(
         self, endpoint: Endpoint[Any, Any, BackendsTold], name: str, *, single: bool = True, **fields: int
     ) -> BackendsTold:
         """Ask for the backend at its peer that a name means; without `single`, for all of a model's."""
-        remote, there = self._there(name)
-        if single:
-            there = _single(name, remote.name, there)
+        remote, there = self._one(name) if single else self._there(name)
         told = [(await remote.call(endpoint, name=each, **fields)).told for each in there]
         return BackendsTold(
             backends=tuple(
@@ -148,15 +119,13 @@ class Elsewhere:
 
     async def lines(self, name: str, limit: int) -> LinesTold:
         """Give the last lines of a log at a peer."""
-        remote, there = self._there(name)
-        (one,) = _single(name, remote.name, there)
+        remote, (one,) = self._one(name)
         told = (await remote.call(LINES, name=one, limit=limit)).told
         return LinesTold(lines=told.lines[-limit:])
 
     async def log(self, name: str) -> AsyncGenerator[list[LineTold], None]:
         """Follow a log at a peer; it has begun when this returns."""
-        remote, there = self._there(name)
-        (one,) = _single(name, remote.name, there)
+        remote, (one,) = self._one(name)
         following = remote.follow(FOLLOW, name=one)
         await anext(following)
         return _lines(following)
@@ -170,10 +139,19 @@ class Elsewhere:
         assert longest is not None  # noqa: S101  (it was asked for its `peer` before)
         return self._remote(self._peers.by_name[longest]), (name.removeprefix(f"{longest}/"),)
 
+    def _one(self, name: str) -> tuple[Remote, Sequence[str]]:
+        """Give it with one backend. Raises ConflictError where the name means several."""
+        remote, there = self._there(name)
+        if len(there) > 1:
+            names = ", ".join(f"{remote.name}/{each}" for each in there[:MOST_NAMED])
+            raise ConflictError(f"'{name}' is run by several backends there: name one of {names}.")
+        return remote, there
+
     def _remote(self, peer: Peer) -> Remote:
         if peer.admin_key is None:
             raise NoAdminKeyError(peer.name)
-        return Remote(self._names, peer.name, peer.address, peer.admin_key)
+        passed(HOPS.get(), peer.address.hop)
+        return Remote(self._names, peer.name, peer.address, peer.admin_key, HOPS.get())
 
 
 class Looks:
@@ -214,13 +192,6 @@ class Looks:
 def _longest(peers: Iterable[str], name: str) -> str | None:
     """Give the peer whose name this begins with; a peer's name may have slashes, too."""
     return max((each for each in peers if name.startswith(f"{each}/")), key=len, default=None)
-
-
-def _single(name: str, peer: str, there: Sequence[str]) -> Sequence[str]:
-    if len(there) == 1:
-        return there
-    names = ", ".join(f"{peer}/{each}" for each in there[:20])
-    raise ConflictError(f"'{name}' is run by several backends there: name one of {names}.")
 
 
 async def _lines(following: AsyncGenerator[list[Any], None]) -> AsyncGenerator[list[LineTold], None]:

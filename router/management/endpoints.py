@@ -27,7 +27,7 @@ from router.management.backends import Backends
 from router.management.budgets import Budgets
 from router.management.configuration import Configuration
 from router.management.described import Described
-from router.management.elsewhere import Elsewhere, NoPeers
+from router.management.elsewhere import Elsewhere
 from router.management.figures import Figures
 from router.management.found import Search
 from router.management.history import Historian
@@ -67,9 +67,9 @@ def endpoints(
     `recent` has the requests that have ended, `captures` gives those that are kept whole, and `folder` has the engines'
     logs; `router` is all of it.
     """
-    elsewhere = Elsewhere(NoPeers(), plane.connections.names)
+    elsewhere = Elsewhere(fleet.peers, plane.connections.names)
     of_models, of_requests = Models(fleet, plane, router, elsewhere), Requests(plane, recent, captures)
-    describe = Described(fleet, recent, historian.machine.devices, router, elsewhere).backends
+    describe = Described(fleet, recent, historian.machine.devices, router).backends
     of_logs = Logs(fleet, feed, folder, elsewhere)
     return [
         *routes(status.ENDPOINTS, Status(describe, plane, historian.machine, router, reloader)),

@@ -18,7 +18,6 @@ from router.api.admin.models import (
     LoadError,
     ModelAsked,
     ModelsTold,
-    ModelTold,
     OneAsked,
     PinAsked,
 )
@@ -36,8 +35,6 @@ from router.telemetry.tasks import heard
 log = structlog.get_logger("router")
 
 _NAMES_IN_AN_ERROR = 20
-
-_UNKNOWN = ModelTold(name="", state="").model_dump()
 
 
 class Models:
@@ -160,15 +157,8 @@ class Models:
     ) -> ModelsTold:
         """Describe these, or all. What is `known` of some goes before what was heard of them."""
         told = [each for each in self._fleet.models_told() if names is None or each["name"] in names]
-        return ModelsTold.model_validate({"models": [self._row(each, known) for each in told]})
-
-    def _row(self, told: Mapping[str, object], known: Mapping[str, Mapping[str, object]]) -> Mapping[str, object]:
-        name = str(told["name"])
-        peer = self._elsewhere.peer(name)
-        if peer is None:
-            return {**told, **self._abilities(name)}
-        # A row has all fields, whatever its peer tells.
-        return {**_UNKNOWN, **told, **known.get(name, {}), "peer": peer}
+        rows = [{**each, **self._abilities(str(each["name"])), **known.get(str(each["name"]), {})} for each in told]
+        return ModelsTold.model_validate({"models": rows})
 
     def _abilities(self, name: str) -> dict[str, object]:
         """Tell what the models of a backend can do."""

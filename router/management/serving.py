@@ -11,12 +11,16 @@ from pydantic import ValidationError
 
 from router.api.admin.endpoint import FIELD, Asked, Endpoint, Endpoints, Reply, Sent, Stream
 from router.core.errors import BadRequestError
+from router.core.hops import NAME
 from router.management.audit import ASKED, Handler, audited
+from router.management.elsewhere import HOPS
 from router.proxy.slow import ADMIN
 from router.proxy.unusual import expect
 
 P = TypeVar("P")
 A = TypeVar("A", bound=Asked)
+
+_HOPS: Final = NAME.decode("ascii")
 
 _SENTENCES: Final[dict[str, Callable[[str], str]]] = {
     "missing": lambda name: f"'{name}' is missing.",
@@ -67,6 +71,7 @@ def _handler(endpoint: Endpoint[P, Any, Any], part: P) -> Handler:
         if endpoint.passes:
             passed: web.StreamResponse = await handle(request, request[ADMIN])
             return passed
+        HOPS.set(",".join(request.headers.getall(_HOPS, ())).encode("latin-1", "replace"))
         asked = request[ASKED] = await asked_of(request, endpoint.asks)
         reply = await handle(asked, request[ADMIN])
         if isinstance(reply, Stream):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -19,7 +20,7 @@ from router.core import errors
 from router.core.errors import ModelNotFoundError, RouterError
 from router.core.memory.refusals import LoadFailedError
 from router.core.scopes import LOCAL
-from router.management.elsewhere import Elsewhere, NoPeers
+from router.management.elsewhere import Elsewhere
 from router.management.models import Models
 from router.management.serving import routes
 from router.proxy.resolve import Names
@@ -97,7 +98,8 @@ async def url(aiohttp_server, managed):
         )
 
     app = web.Application(middlewares=[later_version])
-    app.add_routes(routes(models.ENDPOINTS, Models(managed, managed, managed, Elsewhere(NoPeers(), Names()))))
+    nobody: Any = SimpleNamespace(by_name={})
+    app.add_routes(routes(models.ENDPOINTS, Models(managed, managed, managed, Elsewhere(nobody, Names()))))
     server = await aiohttp_server(app)
     return f"http://127.0.0.1:{server.port}"
 

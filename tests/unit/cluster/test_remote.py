@@ -62,6 +62,22 @@ async def test_it_is_asked_with_its_key(peer, asked):
     assert told.models[0].name == "qwen"
 
 
+async def test_it_is_told_which_routers_a_request_has_passed(aiohttp_server):
+    """Those before this one, and this one."""
+    found = []
+
+    async def said(request):
+        found.append(request.headers["x-router-hops"])
+        return web.json_response({"models": []})
+
+    app = web.Application()
+    app.router.add_get("/admin/models", said)
+    address = Address.of(f"http://127.0.0.1:{(await aiohttp_server(app)).port}", hop="b" * 16)
+    await Remote(Names(), "mac", address, "k").call(MODELS)
+    await Remote(Names(), "mac", address, "k", b"a" * 16 + b",no id").call(MODELS)
+    assert found == ["b" * 16, f"{'a' * 16},{'b' * 16}"]
+
+
 async def test_a_later_version_may_tell_more(peer):
     """At any depth."""
     mac = await peer(body=json.dumps({"models": [{**QWEN, "colour": "red"}], "more": {}}).encode())

@@ -10,13 +10,14 @@ from router.api.admin import models
 from router.core.errors import ModelNotFoundError, RouterError
 from router.core.memory.refusals import LoadFailedError, MemoryShortageError, Shortage
 from router.core.scopes import LOCAL
-from router.management.elsewhere import Elsewhere, NoPeers
+from router.management.elsewhere import Elsewhere
 from router.management.models import Models
 from router.management.serving import routes
 from router.proxy.resolve import Names
 from router.proxy.slow import ADMIN
 from tests.running import eventually
 
+NO_PEERS: Any = SimpleNamespace(by_name={})
 LOADED = {"name": "qwen", "state": "loaded"}
 TOLD = LOADED | {"context": 8192, "capabilities": ["completion", "tools"]}
 SHORT = MemoryShortageError("qwen", (Shortage("GPU-1", 6 << 30, 2 << 30, {"llama": 1 << 30}),))
@@ -73,7 +74,7 @@ async def asked(aiohttp_client):
 
     async def ask(managed, method, path):
         app = web.Application(middlewares=[let_in])
-        part = Models(cast("Any", managed), cast("Any", NoModels()), cast("Any", None), Elsewhere(NoPeers(), Names()))
+        part = Models(cast("Any", managed), cast("Any", NoModels()), cast("Any", None), Elsewhere(NO_PEERS, Names()))
         app.add_routes(routes(models.ENDPOINTS, part))
         client = await aiohttp_client(app)
         async with client.request(method, path) as answer:
