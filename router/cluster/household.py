@@ -1,9 +1,11 @@
 """What is kept of a peer and its models here, and how they are described."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, Protocol
 
+from launchers.footprints.parts import RAM
 from router.api.admin.models import ModelTold
 from router.cluster.peer import Peer
 from router.cluster.picture import Standing
@@ -95,3 +97,10 @@ def told_of(backend: Backend, peer: Peer, name: str) -> dict[str, Any]:
         "failure": {"reason": out or served.reason} if not asleep and (out or served.state == "failed") else None,
         "peer": peer.name,
     }
+
+
+def status_of(told: Mapping[str, Any]) -> dict[str, object]:
+    """Give what /admin/status has of such a description: of memory, what is held now."""
+    held = told["footprint"] if told["state"] == "loaded" else {}
+    same = {key: told[key] for key in ("peer", "state", "detail", "engine")}
+    return same | {"footprint": held, "memory_bytes": held.get(RAM)}

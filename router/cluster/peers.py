@@ -17,7 +17,7 @@ from typing import Final
 import aiohttp
 import structlog
 
-from router.cluster.household import Guest, Home, Household, entry_of, told_of, word_of
+from router.cluster.household import Guest, Home, Household, entry_of, status_of, told_of, word_of
 from router.cluster.peer import Hears, Peer
 from router.cluster.picture import abilities_of, apis_of, recalled, standing, taken, to_recall
 from router.config import BackendConfig
@@ -92,13 +92,7 @@ class Peers(Hears):
 
     def states(self) -> dict[str, dict[str, object]]:
         """Give what /admin/status has of each of their models, by the names of backends."""
-        return {
-            str(each["name"]): {
-                **{key: each[key] for key in ("peer", "state", "detail", "engine")},
-                "footprint": each["footprint"] if each["state"] == "loaded" else {},
-            }
-            for each in self.models_told()
-        }
+        return {str(each["name"]): status_of(each) for each in self.models_told()}
 
     def models_told(self) -> list[dict[str, object]]:
         """Describe each of their models as plain data, with the keys of `router.fleet.telling`."""

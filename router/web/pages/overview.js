@@ -123,7 +123,7 @@ function problems(status, models) {
   if (status.reload?.problems.length) found.push({tone: "bad", text: `router.yaml was not taken over: ${whole(status.reload.problems[0])}`})
   for (const each of models) if (each.failure) found.push({tone: "bad", text: `${each.name}: ${each.failure.reason}`})
   for (const each of status.backends)
-    if (!["up", "healthy", "ok", "asleep"].includes(each.health) && each.reason && !models.some(one => one.name === each.name && (one.failure || one.state === "unloaded")))
+    if (!["up", "healthy", "ok", "asleep"].includes(each.health) && each.reason && !each.drained && !models.some(one => one.name === each.name && (one.failure || one.state === "unloaded")))
       found.push({tone: each.health === "down" ? "bad" : "warn", text: `${each.name}: ${each.health}, ${each.reason}`})
   for (const [name, queue] of Object.entries(status.queues))
     if (/** @type {any[]} */ (queue).length) found.push({tone: "warn", text: `${name}: ${queue.length} waiting, the first for ${duration(queue[0].seconds)}`})
