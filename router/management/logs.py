@@ -184,14 +184,19 @@ class Written:
 
 async def _pass_on(following: AsyncGenerator[list[LineTold], None], feed: Feed) -> None:
     """Add a peer's lines, until nobody follows any more, or the peer tells no more."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    with suppress(RouterError):
-        async with aclosing(following):
+    reading = asyncio.create_task(heard(_add_all(following, feed)))
+    try:
+        while not (await asyncio.wait([reading], timeout=LOOK_EVERY))[0] and feed.followers:
+            pass
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+
+
+async def _add_all(following: AsyncGenerator[list[LineTold], None], feed: Feed) -> None:
+    async with aclosing(following):
+        with suppress(RouterError):
             async for some in following:
-                # Who asked for it first begins to follow a moment later.
-                if not feed.followers and loop.time() > began + LOOK_EVERY:
-                    break
                 for each in some:
                     feed.add("line", each.model_dump(exclude_unset=True))
 

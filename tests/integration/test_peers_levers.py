@@ -202,6 +202,8 @@ async def test_its_logs_are_read_and_followed(front, mac, session, ask):
                 file.write("it goes on\n")
             await asyncio.sleep(0.2)
     assert {each.result()["line"] for each in lines} == {"it goes on"}
+    for each in streams:
+        each.close()
 
 
 async def _first(answer: aiohttp.ClientResponse) -> dict[str, object]:
