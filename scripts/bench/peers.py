@@ -153,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5, help="default: 5")
     parser.add_argument("--seconds", type=float, default=30, help="of each measurement; default: 30")
-    parser.add_argument("--rate", type=float, default=40, help="streams a second; default: 40")
+    parser.add_argument("--rate", type=float, default=20, help="streams a second; default: 20")
     parser.add_argument("--ttft", type=float, default=0.05, help="seconds that the engines take; default: 0.05")
     parser.add_argument("--engine", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()

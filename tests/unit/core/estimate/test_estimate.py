@@ -784,6 +784,7 @@ def test_a_load_elsewhere_is_waited_for():
     estimate.loads(20.0, 100.0, runs=False)
     assert estimate.expected(ASK, 0, 110.0) == pytest.approx(20.1, abs=0.1)
     estimate.loads(20.0, 110.0, runs=True)
+    assert (estimate.unloaded, estimate.loading) == (True, True)
     assert estimate.queue(115.0) == pytest.approx(15.0, abs=0.1)
     assert estimate.queue(140.0) == SOON
     estimate.loaded(140.0)
