@@ -184,19 +184,16 @@ class Peers(Hears):
 
     def gone(self, peer: Peer) -> None:
         """Take out all of its models; what has no byte of an answer goes elsewhere, where there is room."""
-        household, now = self._households.get(peer.name), self._plane.loop.time()
-        if household is None or household.peer is not peer:
-            return
-        household.known_as = ""
-        self._begin_to_wait(household)
-        for guest in household.guests.values():
-            for each in self._plane.stalls.held_by(guest.backend):
-                each.leave(now)
-        # What it led to may be reached through others.
-        self._settle_all()
+        household = self._households.get(peer.name)
+        if household is not None and household.peer is peer:
+            household.known_as = ""
+            self._begin_to_wait(household)
+            self._leave_behind(household)
+            # What it led to may be reached through others.
+            self._settle_all()
 
     def waits(self, peer: Peer) -> None:
-        """See whether requests still wait for it."""
+        """See whether requests still wait for it, and whether there is room elsewhere by now for those that it has."""
         household = self._households.get(peer.name)
         if household is None or household.peer is not peer:
             return
@@ -206,6 +203,13 @@ class Peers(Hears):
         if household.waited != waited or household.nobody != peer.nobody:
             household.waited = waited
             self._away(household)
+        self._leave_behind(household)
+
+    def _leave_behind(self, household: Household) -> None:
+        now = self._plane.loop.time()
+        for guest in household.guests.values():
+            for each in self._plane.stalls.held_by(guest.backend) if guest.backend.in_flight else ():
+                each.leave(now, "its router can't be reached")
 
     def news(self, peer: Peer) -> None:
         """Have its models stand here as they do there."""

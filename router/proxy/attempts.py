@@ -252,19 +252,19 @@ class Attempts(HedgeOwner):
         exchange.wait_again(way, unfit)
         return True
 
-    def leave(self, now: float) -> None:
-        """Go to another backend that has room: this one shows no sign of work, and nothing of the answer has come."""
+    def leave(self, now: float, why: str) -> None:
+        """Go to another backend that has room: this one is silent, or `why`, and nothing of the answer has come."""
         plane, tried, way = self._plane, self.tried, self.way
         if way is None or self.second_attempt is not None or len(tried) > plane.limits.retries:
             return
         long = stall.SILENT * plane.limits.stall_after
         silent = tuple(each for tier in way.tiers for each in tier if each.backend.progress.silence(now) >= long)
         candidate = retry.second(way, (*silent, *tried), self._exchange.ask, plane.dispatcher, now)
-        if candidate is None or not plane.ledger.budget.withdraw(now):
+        if candidate is None or not (why or plane.ledger.budget.withdraw(now)):
             return
         decision = plane.dispatcher.decision
-        self._warn("goes elsewhere", "it is silent")
-        self._go_on(candidate, decision, "it was silent")
+        self._warn("goes elsewhere", why or "it is silent")
+        self._go_on(candidate, decision, why or "it was silent")
 
     def _go_on(self, candidate: "Candidate", decision: "Decision | None", why: str, *, fresh: bool = False) -> None:
         """Make another attempt in the place of the one under way, which ends because of `why`."""

@@ -192,10 +192,10 @@ class Exchange(UnderWay):
         """Its attempts so far, those under way last."""
         return self._attempts.so_far()
 
-    def leave(self, now: float) -> None:
+    def leave(self, now: float, why: str = "") -> None:
         """Go to another backend that has room, while nothing of the answer has come."""
         if self.answer.first_byte_at is None and not (self.paused or self.uploads):
-            self._attempts.leave(now)
+            self._attempts.leave(now, why)
 
     def lose_at(self, backend: "Backend") -> None:
         """End the second attempt if it is at this backend, which is out."""

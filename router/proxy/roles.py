@@ -181,8 +181,11 @@ class UnderWay(Owner):
         """Give up on an engine that has been silent for too long, or on a client that takes nothing."""
         raise NotImplementedError
 
-    def leave(self, now: float) -> None:
-        """Go to another backend that has room, while nothing of the answer has come."""
+    def leave(self, now: float, why: str = "") -> None:
+        """Go to another backend that has room, while nothing of the answer has come: it is silent, or `why`.
+
+        What can't be reached isn't burdened by that, so then the retry budget doesn't pay for it.
+        """
         raise NotImplementedError
 
     def lose_at(self, backend: Backend) -> None:

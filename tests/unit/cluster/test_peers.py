@@ -2,6 +2,7 @@
 
 from math import inf
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -154,6 +155,19 @@ async def test_a_peer_that_is_away(scene):
     scene.tell(peer, Served("m"), instance=B)
     assert backend.health.usable
     assert scene.peers.told()[0]["reached"]
+
+
+async def test_what_a_peer_has_that_is_away(scene):
+    """It goes elsewhere, as soon as there is room: it is asked again and again while the peer is away."""
+    peer = scene.add()
+    scene.tell(peer, Served("m"))
+    backend = scene.at("there/m")
+    asked = Mock(backend=backend)
+    scene.plane.exchanges.add(asked)
+    backend.in_flight = 1
+    scene.lose(peer)
+    scene.peers.waits(peer)
+    assert [each.args for each in asked.leave.mock_calls] == [(scene.clock.now, "its router can't be reached")] * 2
 
 
 async def test_a_peer_that_is_woken(scene):
