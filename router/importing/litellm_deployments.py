@@ -156,7 +156,7 @@ class Reading:
         group, line = str(said.get("model_name") or "").strip(), self._source.line("model_list", index)
         provider, known = provider_of(params)
         what = f"model_list[{index}] ({group})"
-        place, problem = self._place(provider, params, group) if group else (Place(""), "it has no model_name")
+        place, problem = self._place(provider, params, group, line) if group else (Place(""), "it has no model_name")
         strip = texts(params.get("additional_drop_params"))
         default = {
             name: each for name, each in {**params, **mapping(params.get("extra_body"))}.items() if name in FIELDS
@@ -188,34 +188,36 @@ class Reading:
             return self._found.refer(text.removeprefix(_ENVIRONMENT), about, needed=needed, is_url=is_url)
         return literal(text)
 
-    def secret(self, value: object, wish: str, about: str) -> str:
+    def secret(self, value: object, wish: str, about: str, line: int) -> str:
         """Write a secret: a variable, whether it is one there, too, or stands in the file."""
         text = str(value)
         if text.startswith(_ENVIRONMENT):
             return self.value(text, about)
         if text not in self._secrets:
-            self._secrets[text] = self._found.secret(wish, about)
+            self._secrets[text] = self._found.secret(wish, f"{about}: as in the entry of line {line}")
         return self._secrets[text]
 
-    def _place(self, provider: str, params: Mapping[str, Any], group: str) -> tuple[Place, str]:
+    def _place(self, provider: str, params: Mapping[str, Any], group: str, line: int) -> tuple[Place, str]:
         """Give where a deployment is, and why it can't be asked there."""
         base, usual = params.get("api_base") or params.get("base_url"), PROVIDERS.get(provider, ("", ""))
         if provider == "azure":
-            base = base or f"{_ENVIRONMENT}AZURE_API_BASE"
+            base, usual = base or f"{_ENVIRONMENT}AZURE_API_BASE", ("", "AZURE_API_KEY")
         if provider in OTHERS and not base:
             why = f"backends speak OpenAI's API, and none of {provider} is known: LiteLLM itself can be a `url` for it"
             return Place(""), why
         if not base and not usual[0]:
             named = f"{provider} needs an api_base" if provider else "its provider isn't known, and it has no api_base"
             return Place(""), named
-        url = self._url(str(base), provider, group) if base else usual[0]
+        url = self._url(str(base), group) if base else usual[0]
+        # A key of the file gets a name of its own: the provider's may be set, to a key that this server must not see.
+        whose = (host_of(url) or group) if base else provider
         headers = [
-            (name, self._header(name, each, provider)) for name, each in {
+            (name, self._header(name, each, whose, line)) for name, each in {
                 **mapping(params.get("headers")), **mapping(params.get("extra_headers")),
                 **({"OpenAI-Organization": params["organization"]} if params.get("organization") else {}),
             }.items()
         ]  # fmt: skip
-        key = self._key(provider, params, "" if base else usual[1])
+        key = self._key(params, "" if base and provider != "azure" else usual[1], whose, line)
         if provider == "azure":
             url = f"{url.rstrip('/').removesuffix('/openai/v1').removesuffix('/openai')}/openai/v1"
         if any(name.lower() == "authorization" for name, _ in headers):
@@ -225,24 +227,24 @@ class Reading:
             key = ""
         return Place(url, key, tuple(headers)), ""
 
-    def _url(self, base: str, provider: str, group: str) -> str:
+    def _url(self, base: str, group: str) -> str:
         about = f"where {group} is"
         if base.startswith(_ENVIRONMENT):
             return self.value(base, about, needed=True, is_url=True)
-        return self._found.url(base, provider or "backend", about)
+        return self._found.url(base, group, about)
 
-    def _header(self, name: str, value: object, provider: str) -> str:
-        is_secret = is_name_of_secret(name)
-        about = f"the header {name} of {provider or 'a backend'}"
-        return self.secret(value, f"{provider}_{name}", about) if is_secret else self.value(value, about)
+    def _header(self, name: str, value: object, whose: str, line: int) -> str:
+        about = f"the header {name} of {whose}"
+        return (
+            self.secret(value, f"{whose}_{name}", about, line) if is_name_of_secret(name) else self.value(value, about)
+        )
 
-    def _key(self, provider: str, params: Mapping[str, Any], usual: str) -> str:
+    def _key(self, params: Mapping[str, Any], usual: str, whose: str, line: int) -> str:
         said = params.get("azure_ad_token") or params.get("api_key")
-        about = f"key of {provider or 'a backend'}"
+        about = f"key of {whose}"
         if said is None:
-            usual = "AZURE_API_KEY" if provider == "azure" else usual
             return self._found.refer(usual, about) if usual else ""
-        return "" if str(said).lower() in _NO_KEYS else self.secret(said, f"{provider or 'backend'}_API_KEY", about)
+        return "" if str(said).lower() in _NO_KEYS else self.secret(said, f"{whose}_API_KEY", about, line)
 
     def _leave(self, what: str, index: int, params: Mapping[str, Any], info: Mapping[str, Any]) -> None:
         for name in params:

@@ -223,7 +223,16 @@ def test_a_url_with_a_password_is_a_variable():
     assert imported is not None
     said = accepted(imported)
     assert not [each for each in ("pw@", "s3") if each in said]
-    assert imported.variables.keys() == {"OPENAI_URL", "OPENAI_X_KEY"}
+    assert imported.variables.keys() == {"A_URL", "A_X_KEY"}
+
+
+def test_a_key_of_the_file_never_gets_the_name_of_a_providers():
+    """That may be set already, to a key that this server must not see."""
+    params = "{model: openai/x, api_base: 'http://a:1/v1', api_key: sk-of-a}"
+    imported = recognising.imported(f"model_list: [{{model_name: m, litellm_params: {params}}}]".encode(), "f")
+    assert imported is not None
+    assert "${A_1_API_KEY:-}" in accepted(imported)
+    assert imported.variables["A_1_API_KEY"].about == "key of a-1: as in the entry of line 1"
 
 
 def test_redis_is_not_needed(made):
