@@ -28,7 +28,7 @@ from router.proxy.exchange import Exchange
 from router.proxy.heads import CHUNKS, MAX_REQUEST_HEAD, RequestHead, parse_request, path_in
 from router.proxy.incoming import Incoming
 from router.proxy.lane import GUEST_TIMEOUT, HEALTH, HIGH_WATER, MAX_PIPELINED, Lane
-from router.proxy.requests import FULL, NO_TLS, address_of, error_answer, late_head
+from router.proxy.requests import FULL, NO_TLS, address_of, late_head
 from router.proxy.uploads import BODY_TIMEOUT, late_body
 
 if TYPE_CHECKING:
@@ -257,7 +257,10 @@ class Client(asyncio.Protocol):
                 self._let_in_by = rules.gate
             rules.check_length(length)
         except RouterError as error:
-            self._turn_away(error, head.path, rules.cors(head.headers))
+            if len(rest) == length <= rules.max_body:
+                self._refuse(error, head, rules.cors(head.headers))
+            else:
+                self._turn_away(error, head.path, rules.cors(head.headers))
             return
         self._buffer = b""
         if len(rest) == length:
@@ -321,11 +324,7 @@ class Client(asyncio.Protocol):
                 head, self._id, body, self._caller, http11=True, keep_alive=head.keep_alive, texts=texts
             )
         except RouterError as error:
-            lane.note_refusal(error, head.path, self._transport, self._id)
-            keep_alive = head.keep_alive and not lane.rules.draining
-            cors = self._caller.lines(head.path, lane.loop.time())
-            self.write(error_answer(error, head.path, self._id, keep_alive=keep_alive, cors=cors))
-            self.finish(keep_alive=keep_alive)
+            self._refuse(error, head, self._caller.lines(head.path, lane.loop.time()))
             return
         exchange = self._exchange = Exchange(lane.plane, request, body, self)
         if self._full:
@@ -333,17 +332,20 @@ class Client(asyncio.Protocol):
             exchange.pause()
         exchange.start()
 
+    def _refuse(self, error: RouterError, head: RequestHead, cors: bytes) -> None:
+        """Refuse a request whose body has been read: the next one may follow."""
+        lane, keep_alive = self._lane, head.keep_alive and not self._lane.rules.draining
+        self.write(lane.refusal(error, head.path, self._transport, self._id, cors, keep_alive=keep_alive))
+        self.finish(keep_alive=keep_alive)
+
     def _turn_away(self, error: RouterError, path: str, cors: bytes = b"") -> None:
         """Refuse a request whose body hasn't been read, and let the client read that before the connection closes."""
-        id_ = self._id or self._lane.rules.new_id()
-        self._lane.note_refusal(error, path, self._transport, id_)
-        self.write(error_answer(error, path, id_, keep_alive=False, cors=cors))
+        self.write(self._lane.refusal(error, path, self._transport, self._id, cors))
         self._linger()
 
     def _linger(self) -> None:
         """Read nothing more, and let the client read its answer before the connection closes."""
-        self._state, self._since = LINGERING, self._lane.loop.time()
-        self._buffer = b""
+        self._state, self._since, self._buffer = LINGERING, self._lane.loop.time(), b""
         if self._transport.can_write_eof():
             self._transport.write_eof()
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from router.core.errors import RouterError
 from router.proxy.plane import Plane
-from router.proxy.requests import Rules, address_of
+from router.proxy.requests import Rules, address_of, error_answer
 from router.telemetry.tasks import unharmed
 
 HIGH_WATER = 64 * 1024
@@ -98,6 +98,21 @@ class Lane:
     ) -> None:
         """Leave a trace of a request that is refused before it became an exchange."""
         self.rules.refusals.note(error, address_of(transport), path, self.loop.time(), request_id)
+
+    def refusal(
+        self,
+        error: RouterError,
+        path: str,
+        transport: asyncio.BaseTransport,
+        request_id: str,
+        cors: bytes,
+        *,
+        keep_alive: bool = False,
+    ) -> bytes:
+        """Give the answer to such a request, and leave its trace; one without an id gets one."""
+        request_id = request_id or self.rules.new_id()
+        self.note_refusal(error, path, transport, request_id)
+        return error_answer(error, path, request_id, keep_alive=keep_alive, cors=cors)
 
     def receive(self, guest: Connection) -> None:
         """Take a connection for which there is no room; if there are too many such, the oldest makes way."""

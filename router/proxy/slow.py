@@ -81,22 +81,27 @@ class SlowLane:
         target = request.rel_url.raw_path_qs.encode("utf-8", "surrogateescape")
         head = _head_of(request, target)
         id_ = head.id or self._rules.new_id()
-        http11 = request.version >= (1, 1)
-        wire, goes_on, caller = Wire(request), False, None
+        wire, caller = Wire(request), None
         try:
             caller = self._rules.admit(head.headers, head.path, authority_of(request), sender_of(request))
             body, texts = await self._read(request, head.headers, head)
-            goes_on = http11 and request.keep_alive and not self._rules.draining and not offers_upgrade(request)
             parsed, body = self._rules.understand(
-                head, id_, body, caller, http11=http11, keep_alive=goes_on, texts=texts
+                head, id_, body, caller, http11=_is_http11(request), keep_alive=self._goes_on(request), texts=texts
             )
         except RouterError as error:
             cors = self._rules.cors(head.headers)
             lines = cors if caller is None else caller.lines(head.path, self._plane.loop.time())
             self._note(error, request, head.path, id_)
+            goes_on = self._goes_on(request)
             wire.write(error_answer(error, head.path, id_, keep_alive=goes_on, cors=lines))
             return Written(keep_alive=goes_on)
         return await wire.carry(Exchange(self._plane, parsed, body, wire))
+
+    def _goes_on(self, request: web.Request) -> bool:
+        """Whether another request may follow on its connection: not where its body hasn't been read."""
+        may = _is_http11(request) and bool(request.keep_alive) and not self._rules.draining
+        is_read = request.content.is_eof() and (request.content_length or 0) <= self._rules.max_body
+        return may and is_read and not offers_upgrade(request)
 
     async def _read(
         self, request: web.Request, headers: Headers, head: RequestHead | None = None
@@ -255,6 +260,10 @@ class SlowLane:
         """Whether the answer to an OPEN path may name models and backends."""
         remote, http11 = request.remote or "", request.version >= (1, 1)
         return self._rules.may_look(lowered(request), remote, authority_of(request), http11=http11)
+
+
+def _is_http11(request: web.Request) -> bool:
+    return request.version >= (1, 1)
 
 
 def _head_of(request: web.Request, target: bytes) -> RequestHead:

@@ -54,22 +54,27 @@ def router(engine_port: int, core: int, folder: Path) -> Iterator[tuple[psutil.P
         yield process, port
 
 
-async def intrude(port: int, count: int, rate: float) -> None:
+async def intrude(port: int, count: int, rate: float, *, anew: bool) -> None:
     """Send so many requests, each with another wrong key, `rate` a second; 0: as fast as they are refused."""
     share = count // STRANGERS
-    await asyncio.gather(*(_intrude(port, place * share, share, rate / STRANGERS) for place in range(STRANGERS)))
+    await asyncio.gather(
+        *(_intrude(port, place * share, share, rate / STRANGERS, anew=anew) for place in range(STRANGERS))
+    )
 
 
-async def _intrude(port: int, first: int, count: int, rate: float) -> None:
-    """One after the other, each on a connection of its own: the router closes it with the refusal."""
-    began = time.monotonic()
+async def _intrude(port: int, first: int, count: int, rate: float, *, anew: bool) -> None:
+    """One after the other, on one connection, as long as it is kept; `anew`: each on another."""
+    began, writer = time.monotonic(), None
     for number in range(count):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        if writer is None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(chat_request(port, BODY, f"wrong-{first + number:012}"))
         head = await reader.read(65536)
         if not head.startswith(b"HTTP/1.1 401 "):
             raise SystemExit(f"a wrong key was answered with {head[:60]!r}")
-        writer.close()
+        if anew or b"connection: close" in head:
+            writer.close()
+            writer = None
         if rate:
             await asyncio.sleep(began + (number + 1) / rate - time.monotonic())
 
@@ -81,15 +86,15 @@ def p99(port: int, rate: float, seconds: float) -> tuple[float, int]:
     return percentile(schedule.latencies, 0.99) * 1000, schedule.lost
 
 
-def _flood(port: int, count: int, rate: float) -> subprocess.Popen[bytes]:
+def _flood(port: int, count: int, rate: float, *, anew: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "scripts.bench.strangers", "--port", str(port), "--whole", str(count)]
-    return subprocess.Popen([*command, "--strangers", str(rate)], cwd=ROOT)
+    return subprocess.Popen([*command, "--strangers", str(rate), *["--anew"] * anew], cwd=ROOT)
 
 
 @contextlib.contextmanager
-def flooded(port: int, rate: float) -> Iterator[None]:
+def flooded(port: int, rate: float, *, anew: bool) -> Iterator[None]:
     """Have strangers in the block, so many a second."""
-    with _flood(port, 10**9, rate) as flood:
+    with _flood(port, 10**9, rate, anew=anew) as flood:
         try:
             time.sleep(1)
             yield
@@ -104,17 +109,17 @@ def others(port: int, asked: argparse.Namespace) -> str:
         "strangers",
         asked.pairs,
         lambda: p99(port, asked.rate, asked.seconds),
-        lambda: flooded(port, asked.strangers),
+        lambda: flooded(port, asked.strangers, anew=asked.anew),
     )
     return f"{asked.strangers:g} wrong keys a second, {asked.rate:g} requests/s for {asked.seconds:g} s:\n{told}"
 
 
-def whole(process: psutil.Process, port: int, logs: Path, count: int) -> str:
+def whole(process: psutil.Process, port: int, logs: Path, count: int, *, anew: bool) -> str:
     """Send as many wrong keys; say what became of memory and logs."""
     sizes, memory = _size(logs), [process.memory_info().rss / 1e6]
     began = time.monotonic()
     for _ in range(10):
-        with _flood(port, count // 10, 0) as flood:
+        with _flood(port, count // 10, 0, anew=anew) as flood:
             if flood.wait():
                 raise SystemExit("the flood broke off")
         memory.append(process.memory_info().rss / 1e6)
@@ -137,18 +142,19 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500, help="requests a second; default: 500")
     parser.add_argument("--strangers", type=float, default=1000, help="wrong keys a second; default: 1000")
     parser.add_argument("--whole", type=int, default=1_000_000, help="wrong keys in the end; default: 1000000")
+    parser.add_argument("--anew", action="store_true", help="each wrong key on a connection of its own")
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.port:
         os.nice(19)
-        uvloop.run(intrude(asked.port, asked.whole, asked.strangers))
+        uvloop.run(intrude(asked.port, asked.whole, asked.strangers, anew=asked.anew))
         return
     available = cores()
     with tempfile.TemporaryDirectory() as name, pinned(available[1:] or available):
         folder = Path(name)
         with engine(available[-1], folder) as port, router(port, available[0], folder) as (process, at):
             print(others(at, asked))
-            print(whole(process, at, folder / "logs", asked.whole))
+            print(whole(process, at, folder / "logs", asked.whole, anew=asked.anew))
 
 
 if __name__ == "__main__":

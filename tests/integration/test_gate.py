@@ -299,6 +299,14 @@ async def test_a_key_expires_on_a_kept_connection(router, raw, lane):
     assert b"The API key 'alice' has expired." in told.body
 
 
+async def test_a_wrong_key_costs_no_connection(router, raw, lane):
+    """Where its request came whole: the next one is answered."""
+    client = await raw(router)
+    for key, status in ((b"wrong", 401), (b"all", 200), (b"Wrong", 401), (b"all", 200)):
+        client.send(post(ASK, headers=b"x-api-key: %s\r\n" % key, lane=lane))
+        assert (await client.answer()).status == status
+
+
 async def test_a_key_that_is_taken_away_opens_nothing_more(router, raw, lane):
     """With the next request, on a connection that it opened."""
     client = await raw(router)
