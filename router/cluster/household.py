@@ -43,19 +43,16 @@ class Guest:
 class Household:
     """A peer with its `guests`, by its own names of them.
 
-    While it is away, requests wait for it until `until` (of the loop's clock); `expects` is what is said of it
-    meanwhile. `waited`: they do. `wanted_at` is when `on_wanted` was last called. `nobody`: when it was asked last,
-    nobody was there at all. `known_as` is its instance, once all others go by that. `unknown` stands for all that it
-    may serve, until it tells of any.
+    While it is away, requests wait for it until `until` (of the loop's clock): they are `waited`. `nobody`: when it was
+    asked last, nobody was there at all. `known_as` is its instance, once all others go by that. `unknown` stands for
+    all that it may serve, until it tells of any.
     """
 
     peer: Peer
     trust: Trust
     guests: dict[str, Guest] = field(default_factory=dict)
-    expects: str = ""
     until: float = -inf
     waited: bool = False
-    wanted_at: float = -inf
     known_as: str = ""
     nobody: bool = False
     unknown: Backend | None = None

@@ -15,7 +15,7 @@ doesn't answer within `PATIENCE` is cut off.
 import asyncio
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
 import structlog
@@ -30,9 +30,6 @@ from router.proxy.watching.sleepers import met_nobody
 from router.telemetry.logs import MODELS
 from router.telemetry.tasks import for_ever
 from router.tls.trust import Trust
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 log = structlog.get_logger(MODELS)
 
@@ -88,10 +85,6 @@ class Hears:
         """It is still away: told some times a second."""
         raise NotImplementedError
 
-    def expects(self, peer: "Peer", reason: str, seconds: float) -> None:
-        """Somebody says that it will be there within so many seconds; 0: it won't."""
-        raise NotImplementedError
-
     def news(self, peer: "Peer") -> None:
         """It has told something of its models, or can't tell more than is known."""
         raise NotImplementedError
@@ -101,8 +94,7 @@ class Peer:
     """Asks one peer. Its `name` is that of its entry in router.yaml, `config`.
 
     `session` sends the requests. `away` is why it can't be reached; empty: it can. `instance` is the id of its process;
-    empty: not known. `models` are by its own names. While it is away and `may_wake`, requests wait for it, as somebody
-    is told of them (`Peers.on_wanted`); `on_reached` is called when it is there again.
+    empty: not known. `models` are by its own names.
     """
 
     def __init__(
@@ -120,8 +112,6 @@ class Peer:
         self.instance = ""
         # Until it tells them: those that router.yaml names.
         self.models = {name: Served(name, "unloaded") for name in config.models.values()}
-        self.may_wake = False
-        self.on_reached: Callable[[], None] = lambda: None
         self._hears = hears
         self._headers = headers | {NAME.decode("ascii"): own}
         self._reached = asyncio.Event()
@@ -175,14 +165,6 @@ class Peer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def expect(self, reason: str, seconds: float) -> None:
-        """Have requests wait for it while it is away, for so long at most; `reason` is what is said of it."""
-        self._hears.expects(self, reason, seconds)
-
-    def expect_no_more(self, reason: str) -> None:
-        """Have nobody wait for it any longer: it doesn't come."""
-        self._hears.expects(self, reason, 0.0)
 
     def poke(self) -> None:
         """Ask at once whether it lives: a request has failed there, or waits for it."""

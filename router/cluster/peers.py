@@ -4,15 +4,14 @@
          ──▶ gone ──▶ all of them are out; what has no byte of an answer goes elsewhere
          ──▶ beat ──▶ those in doubt have answered a probe; what they hold is being worked on
 
-A peer that is away may return soon: requests without another backend wait for it, for `RETURNS_WITHIN`, or as long as
-somebody who wakes it says (`Peers.expect`). A router knows whether its engines work, so that is not judged here.
+A peer that is away may return soon: requests without another backend wait for it, for `RETURNS_WITHIN`. One whose
+machine sleeps is woken for them (`sleepers`). A router knows whether its engines work, so that is not judged here.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from math import inf
-from typing import Final
 
 import aiohttp
 import structlog
@@ -33,18 +32,11 @@ from router.tls.trust import SYSTEM, Trust
 
 log = structlog.get_logger(MODELS)
 
-WANTED_EVERY: Final = 1.0
-"""Seconds between two calls of `on_wanted` for one peer."""
-
 
 class Peers(Hears):
-    """The peers of one router. `on_wanted` is called when a request waits for a model of a peer that is away.
-
-    `sleepers` hears of those whose machines may sleep.
-    """
+    """The peers of one router. `sleepers` hears of those whose machines may sleep."""
 
     def __init__(self, plane: Plane, home: Home) -> None:
-        self.on_wanted: Callable[[Peer], None] = lambda _: None
         self._plane = plane
         self._home = home
         self._households: dict[str, Household] = {}
@@ -82,7 +74,7 @@ class Peers(Hears):
                 "name": name,
                 "url": str(each.peer.config.elsewhere).partition("?")[0],
                 "reached": not each.peer.away,
-                "reason": each.expects or each.peer.away,
+                "reason": each.peer.away,
                 "instance": each.peer.instance,
                 "managed": each.peer.admin_key is not None,
                 "models": len(each.guests),
@@ -199,7 +191,7 @@ class Peers(Hears):
             return
         healths = [each.backend.health for each in household.guests.values()]
         peer.sleeps = bool(healths) and all(each.asleep and not each.coming for each in healths)
-        waited = self._waited(household)
+        waited = self._plane.loop.time() < household.until
         if household.waited != waited or household.nobody != peer.nobody:
             household.waited = waited
             self._away(household)
@@ -216,9 +208,7 @@ class Peers(Hears):
         household = self._households.get(peer.name)
         if household is None or household.peer is not peer or peer.away:
             return
-        if household.expects or household.waited:
-            household.expects, household.until, household.waited = "", -inf, False
-            peer.on_reached()
+        household.until, household.waited = -inf, False
         if household.known_as != peer.instance or not peer.instance:
             household.known_as = peer.instance
             self._settle_all()
@@ -232,25 +222,14 @@ class Peers(Hears):
             self._plane.directory.discovered(household.unknown)
             household.unknown = None
 
-    # What somebody says who wakes it
-
-    def expects(self, peer: Peer, reason: str, seconds: float) -> None:
-        """Have requests wait for a peer that is away, for so long at most; 0: not any longer."""
-        household = self._households.get(peer.name)
-        if household is not None and household.peer is peer and peer.away:
-            household.expects, household.until = reason, self._plane.loop.time() + seconds
-            household.waited = self._waited(household)
-            self._away(household)
-
-    def _waited(self, household: Household) -> bool:
-        return household.peer.may_wake or self._plane.loop.time() < household.until
+    # While it is away
 
     def _begin_to_wait(self, household: Household) -> None:
         household.until, household.waited = self._plane.loop.time() + RETURNS_WITHIN, True
         self._away(household)
 
     def _away(self, household: Household) -> None:
-        reason = household.expects or f"its router can't be reached: {household.peer.away}"
+        reason = f"its router can't be reached: {household.peer.away}"
         household.nobody = nobody = household.peer.nobody
         for guest in household.guests.values():
             guest.stands = None
@@ -263,15 +242,12 @@ class Peers(Hears):
                 self.sleepers.unreached(guest.backend)
 
     def _doubt(self, backend: Backend) -> None:
-        """Ask a peer at once whether it lives, as a request failed there or waits for it; have it woken if not."""
-        household, now = self._of.get(backend), self._plane.loop.time()
+        """Ask a peer at once whether it lives, as a request failed there or waits for it."""
+        household = self._of.get(backend)
         if household is None:
             self._on_doubt(backend)
-            return
-        household.peer.poke()
-        if household.peer.away and now >= household.wanted_at + WANTED_EVERY:
-            household.wanted_at = now
-            self.on_wanted(household.peer)
+        else:
+            household.peer.poke()
 
     # Its models as backends here
 

@@ -170,36 +170,6 @@ async def test_what_a_peer_has_that_is_away(scene):
     assert [each.args for each in asked.leave.mock_calls] == [(scene.clock.now, "its router can't be reached")] * 2
 
 
-async def test_a_peer_that_is_woken(scene):
-    """Requests wait for it as long as is said, with that reason; who wakes it hears of them, and of its return."""
-    heard: list[str] = []
-    scene.peers.on_wanted = lambda peer: heard.append(f"{peer.name} is wanted")
-    peer = scene.add()
-    peer.on_reached = lambda: heard.append("it is there")
-    scene.tell(peer, Served("m"))
-    heard.clear()
-    backend = scene.at("there/m")
-    scene.plane.on_doubt(backend)
-    assert heard == []
-    scene.lose(peer)
-    peer.may_wake = True
-    scene.clock.now += 60
-    scene.peers.waits(peer)
-    assert backend.health.coming
-    for _ in range(2):
-        scene.plane.on_doubt(backend)
-    assert heard == ["there is wanted"]
-    peer.may_wake = False
-    peer.expect("is asleep; woken 3 s ago", 30.0)
-    assert (backend.health.reason, backend.health.coming) == ("is asleep; woken 3 s ago", True)
-    peer.expect_no_more("was woken, and didn't come")
-    assert (backend.health.reason, backend.health.coming) == ("was woken, and didn't come", False)
-    scene.tell(peer, Served("m"))
-    assert heard == ["there is wanted", "it is there"]
-    peer.expect("is there already", 5.0)
-    assert backend.health.usable
-
-
 class Waker(Sleepers):
     """Takes all that nobody answers for as asleep, and keeps what is to be kept."""
 
@@ -365,5 +335,4 @@ async def test_what_is_heard_of_a_peer_that_left(scene):
     scene.peers.beat(peer)
     scene.peers.gone(peer)
     scene.peers.waits(peer)
-    peer.expect("nothing", 1.0)
     assert scene.fleet.members == {}
