@@ -71,7 +71,8 @@ class Machine:
         ip("link", "set", self.name, "up")
 
     def end(self) -> None:
-        """Take it away."""
+        """Take it away: its cable first, as what ran there may take a moment to end."""
+        ip("link", "del", self.name)
         self._holder.kill()
         self._holder.wait()
 
