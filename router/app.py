@@ -126,7 +126,7 @@ class App:
         self.listener = Listener(config.server, self.plane, self.rules, room=room, shown=self.certificates)
         self._prober = Prober(self.plane, settings.probe_timing(config), chance.random)
         self.fleet = Fleet(
-            self.plane, self._prober, self._logs, self._announce, policy, Store(folder / config.state.dir)
+            self.plane, self._prober, self._logs, self._announce, policy, Store(folder / config.state.dir), folder
         )
         devices = Devices(self.fleet)
         self.fleet.held = devices.held

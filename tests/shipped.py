@@ -92,7 +92,7 @@ _VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
     max_leaves=6,
 )
-_DATA = json.dumps(yaml.safe_load(WHOLE))
+_DATA = json.dumps(places.parse(WHOLE, "f").data)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _AT = st.integers(0, 10**6)
 _PIECES = (

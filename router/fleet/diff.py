@@ -75,6 +75,11 @@ class PlannedBackend:
     described: Described = NOT_DESCRIBED
     trust: Trust = SYSTEM
 
+    @property
+    def is_on_ray(self) -> bool:
+        """Whether it is a replica that Ray places."""
+        return self.config.launch is not None and self.config.launch.on is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -99,6 +104,8 @@ class Plan:
         for backend in config.backends:
             if backend.elsewhere is not None:
                 backends[backend.name] = PlannedBackend(backend)
+            for name in replicas_on_ray(backend):
+                backends[name] = PlannedBackend(backend)
             for launch in processes.get(backend.name, ()):
                 backends[launch.spec.name] = PlannedBackend(backend, launch)
         return cls(config, backends, why, {name: _route(route) for name, route in config.routes.items()})
@@ -107,6 +114,14 @@ class Plan:
     def launches(self) -> tuple[Launch, ...]:
         """Every process that is to run."""
         return tuple(planned.launch for planned in self.backends.values() if planned.launch is not None)
+
+
+def replicas_on_ray(backend: BackendConfig) -> list[str]:
+    """Name the replicas that an entry has on Ray; the first has the entry's own name."""
+    launch = backend.launch
+    if launch is None or launch.on is None:
+        return []
+    return [backend.name, *(f"{backend.name}-{number}" for number in range(2, launch.replicas + 1))]
 
 
 def _route(written: RouteConfig) -> Route:
@@ -153,11 +168,10 @@ def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
     for name, planned in new.backends.items():
         before = old.backends.get(name)
         if before is None:
-            launch = planned.launch
             yield Step(
                 Do.ADD,
                 name,
-                str(planned.config.elsewhere).partition("?")[0] if launch is None else f"starts {launch.spec.engine}",
+                _what_starts(planned),
                 but=lacks.get(name, ""),
             )
         elif changed := _essentials(before, planned):
@@ -169,6 +183,12 @@ def _backends(old: Plan, new: Plan, room: Room) -> Iterator[Step]:
             yield Step(Do.TUNE, name, f"other {', '.join(changed)}")
         else:
             yield Step(Do.KEEP, name)
+
+
+def _what_starts(planned: PlannedBackend) -> str:
+    if planned.launch is not None:
+        return f"starts {planned.launch.spec.engine}"
+    return "is placed on Ray" if planned.config.launch else str(planned.config.elsewhere).partition("?")[0]
 
 
 def runs_twice(planned: PlannedBackend, room: Room) -> bool:
@@ -213,7 +233,7 @@ def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
     """Name the changed keys that take another process, or another server."""
     if old.launch is None or new.launch is None:
         keys = ("url", "router", "launch", "api_key", "admin_key", "headers", "tls")
-        return [key for key in keys if getattr(old.config, key) != getattr(new.config, key)]
+        return [key for key in keys if getattr(_as_one(old.config), key) != getattr(_as_one(new.config), key)]
     one, other = old.launch.spec, new.launch.spec
     changed = [
         key for key in ("engine", "model", "served_name", "args", "env") if getattr(one, key) != getattr(other, key)
@@ -223,6 +243,12 @@ def _essentials(old: PlannedBackend, new: PlannedBackend) -> list[str]:
     # A command is judged by what is private to the engine that it is.
     changed += ["engine"] * ("engine" not in changed and old.launch.engine.private != new.launch.engine.private)
     return changed + ["gpus"] * (len(set(wanted)) > 1) + ["python"] * (old.launch.python != new.launch.python)
+
+
+def _as_one(config: BackendConfig) -> BackendConfig:
+    """Give an entry with one replica: how many there are shows in the plan's backends."""
+    launch = config.launch and config.launch.model_copy(update={"replicas": 1})
+    return config.model_copy(update={"launch": launch})
 
 
 def _details(old: BackendConfig, new: BackendConfig) -> list[str]:
@@ -248,7 +274,7 @@ _APART = ("backends", "routes")
 
 _FIXED = frozenset({
     "server.host", "server.port", "server.ollama_port", "server.keep_engines", "logging.dir", "limits.max_connections",
-    "server.discover", "state.dir",
+    "server.discover", "state.dir", "ray.address", "ray.python", "ray.node_python",
 })  # fmt: skip
 """Keys that a running router can't change."""
 

@@ -26,6 +26,7 @@ from router.fleet.launching import Launch
 from router.fleet.lifecycle import Lifecycle
 from router.fleet.members import Member, pids_of
 from router.fleet.memory import Memory
+from router.fleet.on_ray import OnRay
 from router.fleet.placements import running_first
 from router.fleet.telling import model_told
 from router.proxy.plane import Plane
@@ -63,6 +64,7 @@ class Fleet:
         on_settled: Callable[[], None],
         policy: RestartPolicy | None = None,
         store: Store | None = None,
+        folder: Path = Path(),
     ) -> None:
         self._plane = plane
         self._logs = logs
@@ -78,6 +80,7 @@ class Fleet:
             prober.sleepers = self._waker = Waker(plane, store)
         self.peers = Peers(plane, Guests(self._life, self._hold_again))
         self.peers.sleepers = prober.sleepers
+        self.on_ray = OnRay(plane, self.peers, lambda: self._life.members, folder)
         # How often each backend has stalled.
         self.stalls: Counter[str] = Counter()
         # What `hold` was told last: a peer's backend that comes back is held again.
@@ -114,13 +117,14 @@ class Fleet:
     @property
     def members(self) -> dict[str, Member]:
         """The members by their names, without those that are ending."""
-        return self._life.members
+        stand_ins = self.on_ray.stand_ins
+        return {**self._life.members, **stand_ins} if stand_ins else self._life.members
 
     def entry_of(self, name: str) -> str | None:
         """Name the entry of router.yaml that a member is of: a peer's model is of its peer's; None: it isn't there."""
         peer, member = self.peers.of(name), self.members.get(name)
         if peer is not None:
-            return peer[0].name
+            return self.on_ray.cluster.entry_of(peer[0].name) or peer[0].name
         return None if member is None else member.planned.config.name
 
     @property
@@ -177,6 +181,7 @@ class Fleet:
                 self._memory.loader.change(replace(running_first(loadable, launch, record), name=member.resident))
         self._life.start(adopted)
         self.peers.start()
+        self.on_ray.cluster.start()
 
     async def apply(self, steps: Iterable[Step], plan: Plan) -> None:
         """Do what the steps say of backends, and route by the plan; others have their turn in between."""
@@ -211,6 +216,8 @@ class Fleet:
             )
 
     def _do(self, step: Step, plan: Plan) -> None:
+        if self.on_ray.do(step, plan):
+            return
         planned = plan.backends.get(step.name)
         if step.name in self.peers.by_name or (planned is not None and planned.config.router is not None):
             self._do_with_peer(step, planned)
@@ -340,6 +347,7 @@ class Fleet:
     async def stop(self) -> None:
         """End every engine well; those that are to be kept run on."""
         await self._decide_no_more()
+        await self.on_ray.cluster.stop()
         gone = [member.supervisor for member in self._life.ending if member.supervisor is not None]
         kept = [supervisor for supervisor in self._supervisors if supervisor not in gone]
         self._life.abandon()
@@ -349,6 +357,7 @@ class Fleet:
     async def kill(self, *, keep: bool) -> None:
         """End every engine now; with `keep`, those that are to be kept run on."""
         await self._decide_no_more()
+        await self.on_ray.cluster.stop()
         supervisors = self._supervisors
         self._life.abandon()
         await asyncio.gather(*(each.leave() if keep else each.kill() for each in supervisors))

@@ -103,7 +103,7 @@ def plan_launches(
         [gpu for launch in running for gpu in _chosen_of(launch)],
     )
     for i, backend in enumerate(config.backends):
-        if backend.launch is None:
+        if backend.here is None:
             continue
         for _ in range(MOST_OF_ONE):
             try:
@@ -167,7 +167,7 @@ def _settled(launches: Sequence[Launch]) -> list[Launch]:
 
 def is_managed(config: Config) -> bool:
     """Whether memory decides what runs: a launch is loaded on demand, or unloaded when it is idle."""
-    launches = [backend.launch for backend in config.backends if backend.launch is not None]
+    launches = [backend.here for backend in config.backends if backend.here is not None]
     return any(launch.load == "on_demand" or launch.unload_after != math.inf for launch in launches)
 
 
@@ -181,7 +181,7 @@ def parallel_of(launch: Launch) -> int:
 
 
 def _at_startup(config: Config) -> int:
-    launches = [backend.launch for backend in config.backends if backend.launch is not None]
+    launches = [backend.here for backend in config.backends if backend.here is not None]
     return sum(launch.replicas for launch in launches if launch.load == "startup")
 
 
@@ -191,8 +191,7 @@ def _together(config: Config, folder: Path, profile: Profile, facts: Facts) -> i
     Where memory decides what runs, it is as many as fit into it: the pinned ones, and of the others the smallest.
     """
     gpus = bool(usable_gpus(facts.gpus)) or profile.name == "apple_silicon"
-    backends = [backend for backend in config.backends if backend.launch is not None]
-    launches = [(backend, backend.launch) for backend in backends if backend.launch is not None]
+    launches = [(backend, backend.here) for backend in config.backends if backend.here is not None]
     # On a machine with GPUs, CPUs have little to do, but for those that are told to use no GPU.
     on_cpus = [(backend, launch) for backend, launch in launches if not gpus or launch.gpus == 0]
     if not is_managed(config):
@@ -379,7 +378,7 @@ def located(model: str, folder: Path) -> str:
 
 
 def _clashes(config: Config, launches: list[Launch]) -> Iterator[str]:
-    names = [backend.name.casefold() for backend in config.backends if backend.launch is None]
+    names = [backend.name.casefold() for backend in config.backends if backend.here is None]
     for launch in launches:
         # Their logs are files, and some file systems ignore case.
         if launch.spec.name.casefold() in names:

@@ -87,7 +87,7 @@ class Member:
         if backend.estimate.load is not None:
             told["published"] = backend.estimate.load._asdict()
         if self.supervisor is None or self.planned.launch is None:
-            return told | {"url": str(self.planned.config.elsewhere).partition("?")[0]}
+            return told | {"url": str(self.planned.config.elsewhere or "on Ray").partition("?")[0]}
         status = self.supervisor.status
         return told | {
             "engine": self.planned.launch.spec.engine,

@@ -54,17 +54,24 @@ class Backends:
 
     async def scale(self, asked: ScaleAsked, admin: Admin) -> BackendsTold:
         """Have so many processes of a launch. Raises NotFoundError and ConflictError."""
-        if self._elsewhere.peer(asked.name) is not None:
+        name = self._on_ray(asked.name)
+        if name is None and self._elsewhere.peer(asked.name) is not None:
             log.info(f"admin: scales {asked.name} to {asked.replicas}", by=admin.name)
             return await self._elsewhere.backends(SCALE, asked.name, replicas=asked.replicas)
-        member = member_of(self._fleet, asked.name)
-        if member.supervisor is None:
-            raise ConflictError(f"'{asked.name}' is not launched by this router, which can't scale it.")
-        name = member.planned.config.name
+        if name is None:
+            member = member_of(self._fleet, asked.name)
+            if member.supervisor is None:
+                raise ConflictError(f"'{asked.name}' is not launched by this router, which can't scale it.")
+            name = member.planned.config.name
         log.info(f"admin: scales {name} to {asked.replicas}", by=admin.name)
         before = self._of(name)
         await override(self._router, [name], "replicas", asked.replicas, admin)
         return await self._told(*before, *self._of(name))
+
+    def _on_ray(self, name: str) -> str | None:
+        """Give the entry of a replica on Ray, by its name or its model's: it is scaled here, not at its own router."""
+        planned = self._router.plan.backends.get(name.partition("/")[0])
+        return planned.config.name if planned is not None and planned.is_on_ray else None
 
     def _of(self, entry: str) -> list[str]:
         """Name the processes of an entry of router.yaml."""

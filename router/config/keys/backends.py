@@ -213,6 +213,11 @@ backends:
         """The address of what runs elsewhere: a server, or another router; None: it is launched here."""
         return self.router or self.url
 
+    @property
+    def here(self) -> LaunchConfig | None:
+        """How it is started on this machine; None: it runs elsewhere, perhaps on a cluster."""
+        return None if self.launch is None or self.launch.on is not None else self.launch
+
     @field_validator("launch")
     @classmethod
     def _one_of_three(cls, launch: LaunchConfig | None, info: ValidationInfo) -> LaunchConfig | None:

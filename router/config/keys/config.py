@@ -25,6 +25,7 @@ from router.config.keys.health import HealthConfig
 from router.config.keys.limits import LimitsConfig
 from router.config.keys.logging import LoggingConfig
 from router.config.keys.memory import MemoryConfig
+from router.config.keys.ray import RayConfig
 from router.config.keys.routes import RouteConfig
 from router.config.keys.section import Section, setting
 from router.config.keys.server import ServerConfig
@@ -71,6 +72,7 @@ class Config(Section):
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description=LoggingConfig.__doc__)
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig, description=TelemetryConfig.__doc__)
     state: StateConfig = Field(default_factory=StateConfig, description=StateConfig.__doc__)
+    ray: RayConfig = Field(default_factory=RayConfig, description=RayConfig.__doc__)
 
     @field_validator("backends")
     @classmethod

@@ -20,6 +20,7 @@ from pydantic import (
 
 from router.config.keys.elsewhere import what_it_is
 from router.config.keys.groups import all_hidden, as_it_is, as_shown, each_item, each_value, faulty, listed, mapping
+from router.config.keys.ray import OnConfig, placeable
 from router.config.keys.section import Section, setting
 from router.config.keys.units import BOUNDS, SIZE, Duration, DurationOrNever, lasting, size, size_in_words
 from router.config.keys.values import (
@@ -326,6 +327,7 @@ backends:
         "fewest on which it fits, else as the profile says. It can't stand together with CUDA_VISIBLE_DEVICES and the "
         "like in `env`.",
     )
+    on: OnConfig | None = setting(None, OnConfig.__doc__ or "")
     # Off: a load that a request caused is followed by that request, which warms the engine up itself.
     warm_up: Switch = setting(
         default=False,
@@ -390,3 +392,8 @@ backends:
         if gpus != "auto" and selector is not None:
             raise ValueError(f"env.{selector} chooses its GPUs already: write one of the two")
         return gpus
+
+    @field_validator("on")
+    @classmethod
+    def _can_be_placed(cls, on: OnConfig | None, info: ValidationInfo) -> OnConfig | None:
+        return placeable(on, info.data)

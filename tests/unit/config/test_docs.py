@@ -14,6 +14,7 @@ def test_the_page_has_every_key():
             "server.tls",
             "backends[]",
             "backends[].launch",
+            "backends[].launch.on",
             "backends[].tls",
             "backends[].price",
             "backends[].prices.*",
@@ -33,6 +34,7 @@ def test_the_page_has_every_key():
         "telemetry.capture",
         "telemetry.traces",
         "state",
+        "ray",
     ]
     rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", text, re.MULTILINE)
     assert len(rows) == text.count("\n| `")

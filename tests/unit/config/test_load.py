@@ -55,11 +55,11 @@ def test_the_shipped_file_works_untouched():
 
 def test_the_shipped_file_shows_the_defaults():
     """What stands in its comments as a default is the default: uncommented, nothing changes."""
-    made = uncommented({"server", "balance", "health", "limits", "memory", "auth", "logging", "state"})
+    made = uncommented({"server", "balance", "health", "limits", "memory", "auth", "logging", "state", "ray"})
     data = places.parse(made, "uncommented").data
     defaults = Config.model_validate({"backends": data["backends"], "routes": data["routes"]})
     assert Config.model_validate(data) == defaults
-    for section in ("server", "balance", "health", "limits", "memory", "auth", "logging", "state"):
+    for section in ("server", "balance", "health", "limits", "memory", "auth", "logging", "state", "ray"):
         assert set(data[section]) == set(type(getattr(defaults, section)).model_fields)
 
 

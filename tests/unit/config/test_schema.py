@@ -79,7 +79,7 @@ def test_the_defaults_are_all_there():
     """Each key has one, but for those that are required and for sections, whose keys have theirs."""
     without = {f"{name}.{key}" for name, key in KEYS} - {f"{name}.{key}" for name, key in DEFAULTS}
     required = {"Config.backends", "RouteConfig.to", "ServerTlsConfig.cert", "ServerTlsConfig.key"}
-    sections = ("server", "balance", "health", "limits", "memory", "auth", "logging", "telemetry", "state")
+    sections = ("server", "balance", "health", "limits", "memory", "auth", "logging", "telemetry", "state", "ray")
     assert without == required | {f"Config.{key}" for key in sections} | {
         "MemoryConfig.limit",
         "TelemetryConfig.capture",
@@ -108,7 +108,7 @@ def test_it_takes_what_can_be_loaded(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     (tmp_path / "part.yaml").write_text(REMOTE)
     load(path, {})
-    assert [error.message for error in validator.iter_errors(yaml.safe_load(text))] == []
+    assert [error.message for error in validator.iter_errors(places.parse(text.encode(), "f").data)] == []
 
 
 BAD = [

@@ -277,6 +277,7 @@ def test_no_section_is_left_out():
         "logging": {"keep": 3},
         "telemetry": {"metrics": "open"},
         "state": {"dir": "elsewhere"},
+        "ray": {"address": "10.0.0.2:6379"},
     }
     assert set(changes) == {name for name, field in Config.model_fields.items() if field.default_factory}
     found = [step.name for step in steps(plan(url()), plan(url(), **changes), ROOMY) if step.do is not Do.KEEP]
