@@ -100,7 +100,7 @@ class SlowLane:
     def _goes_on(self, request: web.Request) -> bool:
         """Whether another request may follow on its connection: not where its body hasn't been read."""
         may = _is_http11(request) and bool(request.keep_alive) and not self._rules.draining
-        is_read = request.content.is_eof() and (request.content_length or 0) <= self._rules.max_body
+        is_read = request.content.is_eof() and request.content.total_bytes <= self._rules.max_body
         return may and is_read and not offers_upgrade(request)
 
     async def _read(
