@@ -107,7 +107,7 @@ def main(how):
         router = subprocess.Popen([command], cwd=work, stdout=said, stderr=said)
     text = answer(router, began + AT_MOST)
     answered = time.monotonic()
-    python = Path(command.resolve().open("rb").readline().decode().removeprefix("#!").strip())
+    python = command.resolve().open("rb").readline().decode().removeprefix("#!").split()[0]  # pipx adds -E
     where = run(python, "-c", "import router.proxy.exchange as it; print(it.__file__)")
     told = {
         "how": how,
