@@ -63,6 +63,11 @@ class Peers(Hears):
                     return each.peer, name
         return None
 
+    def wakes(self, backend: str) -> bool:
+        """Have the machine of a backend, by its name, woken if it sleeps; tell whether it is woken."""
+        guests = (guest.backend for each in self._households.values() for guest in each.guests.values())
+        return any(each.name == backend and self.sleepers.want(each) for each in guests)
+
     def household(self, name: str) -> Household:
         """Give a peer with what is kept of it here. Raises KeyError."""
         return self._households[name]

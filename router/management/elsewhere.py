@@ -14,11 +14,11 @@ from typing import Any, Final
 from router.api.admin.backends import BackendsTold
 from router.api.admin.endpoint import Endpoint, Reply
 from router.api.admin.logs import FOLLOW, LINES, LinesTold, LineTold
-from router.api.admin.models import MODELS, ModelsTold, ModelTold
+from router.api.admin.models import LOAD, MODELS, ModelsTold, ModelTold
 from router.cluster.peer import Peer
 from router.cluster.peers import Peers
 from router.cluster.remote import ANSWER_WITHIN, NoAdminKeyError, Remote
-from router.core.errors import ConflictError, RouterError
+from router.core.errors import ConflictError, RouterError, UnavailableError
 from router.core.hops import passed
 from router.core.memory.states import State
 from router.proxy.resolve import Names
@@ -31,6 +31,9 @@ FRESH: Final = 1.0
 
 PATIENCE: Final = 0.5
 """Seconds that who looks waits for a peer's answer: what its events told is there at once."""
+
+LOOK_EVERY: Final = 0.1
+"""Seconds between two looks whether a machine that is being woken has come."""
 
 MOST_NAMED: Final = 20
 """Backends that an error names."""
@@ -97,9 +100,13 @@ class Elsewhere:
         found = self._peers.of(name)
         if found is None:
             raise ConflictError(f"'{name}' is not there any more.")
-        (peer, own), within = found, ANSWER_WITHIN if fields.get("wait") == "false" else None
+        (peer, own), waits = found, fields.get("wait") != "false"
+        within = None if waits else ANSWER_WITHIN
+        remote = self._remote(peer)
+        if endpoint is LOAD and peer.away and self._peers.wakes(name):
+            await _awake(peer, waits=waits)
         try:
-            return await self._remote(peer).call(endpoint, within=within, name=own, **fields)
+            return await remote.call(endpoint, within=within, name=own, **fields)
         finally:
             self._looks.forget(peer.name)
 
@@ -187,6 +194,16 @@ class Looks:
     def forget(self, name: str) -> None:
         """Ask a peer anew, as something was changed there."""
         self._told.pop(name, None)
+
+
+async def _awake(peer: Peer, *, waits: bool) -> None:
+    """Wait until a machine that is being woken answers, or isn't expected to any more; who doesn't wait is told."""
+    if not waits:
+        raise UnavailableError(f"'{peer.name}' sleeps, and is being woken: ask again when it is there.", retry_after=5)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(peer.config.wake_timeout):
+            while peer.away:  # noqa: ASYNC110 -- who hears of a peer is told of all that it says
+                await asyncio.sleep(LOOK_EVERY)
 
 
 def _longest(peers: Iterable[str], name: str) -> str | None:

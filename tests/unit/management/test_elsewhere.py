@@ -8,13 +8,15 @@ import pytest
 from aiohttp import web
 
 from router.api.admin.backends import DRAIN, RESTART
-from router.api.admin.models import LOAD, ModelTold
+from router.api.admin.models import LOAD, UNLOAD, ModelTold
 from router.cluster.remote import NoAdminKeyError
-from router.core.errors import ConflictError, RouterError
+from router.core.errors import ConflictError, RouterError, UnavailableError
 from router.management.elsewhere import Elsewhere, together
 from router.proxy.dialling import Address
 from router.proxy.resolve import Names
 from tests.running import dead_url, eventually
+
+CONFIG = SimpleNamespace(wake_timeout=20.0)
 
 
 class Peers:
@@ -23,10 +25,16 @@ class Peers:
     def __init__(self, url, *backends):
         shared = {"qwen": SimpleNamespace(backends=backends)}
         address = Address.of(url)
+        self.woken: list[str] = []
         self.by_name = {
-            name: SimpleNamespace(name=name, address=address, admin_key=key, models=shared)
+            name: SimpleNamespace(name=name, address=address, admin_key=key, models=shared, away="", config=CONFIG)
             for name, key in (("mac", "key"), ("nas", None), ("mac/up", "key"))
         }
+
+    def wakes(self, name):
+        """Have it woken."""
+        self.woken.append(name)
+        return True
 
     def of(self, name):
         """Find the model of a peer."""
@@ -153,6 +161,25 @@ async def test_a_peer_that_is_slow_keeps_nobody_waiting(elsewhere, monkeypatch):
 async def test_a_peer_that_is_away_tells_nothing(elsewhere):
     """It is no error of who looks."""
     assert (await elsewhere("qwen-1", url=dead_url()).looked())["mac/qwen"] == {}
+
+
+async def test_a_machine_that_sleeps_is_woken_for_a_load(elsewhere, asked):
+    """Who waits has it loaded there; who doesn't is told that it comes. Nothing else wakes it."""
+    it = elsewhere("qwen-1")
+    mac = it._peers.by_name["mac"]
+    mac.away = "nobody is there"
+    await it.models(UNLOAD, ["mac/qwen"])
+    assert it._peers.woken == []
+    with pytest.raises(UnavailableError, match="'mac' sleeps, and is being woken"):
+        await it.models(LOAD, ["mac/qwen"], wait="false")
+    loading = asyncio.create_task(it.models(LOAD, ["mac/qwen"], wait="true"))
+    await eventually(lambda: it._peers.woken == ["mac/qwen"] * 2)
+    assert asked == ["/admin/models/qwen/unload"]
+    mac.away = ""
+    assert (await loading)["mac/qwen"].status == 200
+    mac.away, mac.config = "nobody is there", SimpleNamespace(wake_timeout=0.0)
+    # It didn't come in time: the peer is asked all the same, and the error says what is wrong.
+    assert (await it.models(LOAD, ["mac/qwen"]))["mac/qwen"].status == 200
 
 
 def test_several_backends_as_one_model():
