@@ -16,6 +16,7 @@ import asyncio
 from contextlib import suppress
 from math import inf
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -102,7 +103,7 @@ class Peer:
     ) -> None:
         self.config = config
         headers = {name: value.get_secret_value() for name, value in config.headers.items()}
-        self.address = Address.of(config.elsewhere or "", headers, trust, hop=own)
+        self.address = Address.of(_based(config.elsewhere or ""), headers, trust, hop=own)
         self.session = session
         self.away = NOT_ASKED
         # While it is away: nobody was there at all, so that its machine may sleep.
@@ -317,3 +318,10 @@ class Peer:
         return self.session.get(
             self.address.url(path), headers=headers, allow_redirects=False, timeout=within, **self.address.secured
         )
+
+
+def _based(url: str) -> str:
+    """Give a router's URL with a /v1, which clients' paths begin with, where it has a path: a proxy is before it."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    return url if not path or path.endswith("/v1") else parts._replace(path=f"{path}/v1").geturl()

@@ -13,6 +13,7 @@ it has been loaded, in about so many seconds; or nothing may be sent, for a reas
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -28,6 +29,10 @@ SHORT: Final = 0.1
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Of one event. A model takes some 500."""
+
+MOST_MODELS: Final = 2000
+MOST_NAME: Final = 512
+"""Letters of a model's name."""
 
 ROUTER: Final = "another router"
 AWAITED: Final = "awaited"
@@ -100,7 +105,8 @@ def after(picture: Picture, told: Told, *, is_new: bool = False) -> dict[str, Se
         stays = {name: each for name, each in picture.items() if name not in told.gone}
     else:
         stays = {name: Served(name, AWAITED, targets=each.targets) for name, each in picture.items() if is_new}
-    return stays | {each.name: each for each in told.models}
+    named = {each.name: each for each in told.models if 0 < len(each.name) <= MOST_NAME and each.name.isprintable()}
+    return dict(islice((stays | named).items(), MOST_MODELS))
 
 
 def settled(picture: Picture) -> dict[str, Served]:

@@ -77,7 +77,7 @@ class Scene:
 
     def add(self, name: str = "there", **keys: object) -> Peer:
         """Have a peer that wasn't heard of yet."""
-        config = BackendConfig.model_validate({"router": f"http://{name}:1", "name": name, **keys})
+        config = BackendConfig.model_validate({"router": f"http://{name}:1", "name": name} | keys)
         return self.peers.add(config)
 
     def tell(self, peer: Peer, *models: Served, instance: str = A, **said: Any) -> None:
@@ -304,6 +304,17 @@ async def test_a_peer_that_lives_looks_after_its_engines(scene):
     assert backend.worked_at == scene.clock.now
     scene.plane.failed(backend, "refused", refused=True)
     assert not backend.health.usable
+
+
+async def test_a_peer_behind_a_proxy(scene):
+    """Its paths begin with the proxy's, whether or not the URL has a /v1 at its end."""
+    for url in ("http://box/mac/", "http://box/mac/v1"):
+        peer = scene.add(router=url)
+        assert [peer.address.url(path) for path in ("/v1/models", "/health", "/admin/status")] == [
+            "http://box:80/mac/v1/models", "http://box:80/mac/health", "http://box:80/mac/admin/status",
+        ]  # fmt: skip
+        scene.peers.remove("there")
+    assert scene.add().address.url("/v1/models") == "http://there:1/v1/models"
 
 
 async def test_another_entry_for_the_same_peer(scene):

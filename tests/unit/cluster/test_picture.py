@@ -4,6 +4,7 @@ import pytest
 
 from launchers.abilities import Abilities
 from router.cluster.picture import (
+    MOST_MODELS,
     SHORT,
     UNKNOWN_LOAD,
     Served,
@@ -34,6 +35,14 @@ def test_a_picture_comes_whole_and_then_changes():
     second = after(first, Told(OTHER, whole=False, models=(Served("b", "unloaded"), Served("c")), gone=("a",)))
     assert {name: each.state for name, each in second.items()} == {"b": "unloaded", "c": "loaded"}
     assert list(after(second, Told(FAR, models=(Served("d"),)))) == ["d"]
+
+
+def test_names_that_can_not_be_shown_are_left_out():
+    """And so are more models than anybody has."""
+    told = Told(OTHER, models=tuple(Served(name) for name in ("", "a\nb", "x" * 513, "fine")))
+    assert list(after({}, told)) == ["fine"]
+    many = Told(OTHER, models=tuple(Served(f"m{number}") for number in range(MOST_MODELS + 1)))
+    assert len(after({}, many)) == MOST_MODELS
 
 
 def test_a_router_that_was_just_started_may_not_know_its_models_yet():
