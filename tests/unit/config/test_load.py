@@ -68,13 +68,13 @@ def test_the_shipped_file_shows_every_key(tmp_path):
     path = tmp_path / "router.yaml"
     path.write_bytes(WHOLE)
     config = load(path, {"MAC_KEY": "k"}).config
-    demo, qwen, whisper, _, mac = config.backends
+    demo, qwen, whisper, _, mac, tower = config.backends
     assert demo.launch == LaunchConfig(
         model="models/demo", args={name: {"embedding": True} for name in ("llama_cpp", "llama_server")}
     )
     assert qwen.launch is not None
     assert set(Config.model_fields) == set(places.parse(WHOLE, "f").data)
-    assert {*mac.model_fields_set, "launch"} == set(BackendConfig.model_fields)
+    assert {*mac.model_fields_set, *tower.model_fields_set, "launch"} == set(BackendConfig.model_fields)
     assert whisper.launch is not None
     of_commands = {"cmd", "ready", "parallel", "paths"}
     assert demo.launch.model_fields_set == set(LaunchConfig.model_fields) - of_commands
