@@ -87,7 +87,11 @@ async def test_a_household(lan, session, tmp_path):
         await until(knows_all)
         assert (await house.ask("coder"))[:2] == (200, "mac-studio/coder")
         assert (await house.ask("small"))[:2] == (200, "small")
-        assert "mac-studio" in await desk.command("ps")
+        await desk.command("load", "mac-studio/qwen")
+        (row,) = [
+            each.split() for each in (await desk.command("ps")).splitlines() if each.startswith("mac-studio/qwen")
+        ]
+        assert "loaded" in row
 
         # The PC joins by an edit; then both serve qwen.
         pc = await router("gaming-pc", lan.pc)
