@@ -54,6 +54,8 @@ class Directory:
         self._routes: Mapping[str, Route] = {}
         # Backends that haven't said what they serve yet, and until when requests wait for that.
         self._undiscovered: dict[Backend, float] = {}
+        # Of these, those that have said it since the catalog was built: it doesn't have their models yet.
+        self._said: list[Backend] = []
         self._loop = asyncio.get_running_loop()
         self._rebuilding: asyncio.TimerHandle | None = None
         self._on_change = on_change
@@ -72,7 +74,7 @@ class Directory:
 
     def remove(self, backend: Backend) -> None:
         """Remove a backend. Another one of its name stays."""
-        self.discovered(backend)
+        self._undiscovered.pop(backend, None)
         if self.has(backend):
             del self.backends[backend.name]
             self.abilities.pop(backend, None)
@@ -114,7 +116,10 @@ class Directory:
 
     def discovered(self, backend: Backend) -> None:
         """Note that a backend has said what it serves, or that it won't: nobody waits for that any longer."""
-        self._undiscovered.pop(backend, None)
+        if self._rebuilding is None:
+            self._undiscovered.pop(backend, None)
+        else:
+            self._said.append(backend)
 
     def may_learn(self, now: float) -> bool:
         """Whether an unknown name may soon be known, because a backend hasn't said yet what it serves."""
@@ -140,6 +145,9 @@ class Directory:
         """Rebuild the catalog now."""
         self.close()
         self.catalog = Catalog(self.backends.values(), self._routes)
+        for backend in self._said:
+            self._undiscovered.pop(backend, None)
+        self._said.clear()
         self._on_change()
         self.tell_news()
 

@@ -180,9 +180,9 @@ class Plane:
 
     def learn_models(self, backend: Backend, models: Mapping[str, str]) -> None:
         """Note what a backend says that it serves: the names that clients use, and its own for them."""
-        self.directory.discovered(backend)
         if self.ledger.learn_models(backend, models):
             self.directory.changed()
+        self.directory.discovered(backend)
 
     def may_learn(self, now: float) -> bool:
         """Whether an unknown name may soon be known, because a backend hasn't said yet what it serves."""

@@ -74,6 +74,7 @@ async def test_an_unknown_name_is_waited_for_until_the_new_one_has_said_what_it_
     directory.discovered(silent)
     assert directory.may_learn(now)
     directory.remove(slow)
+    directory.rebuild()
     assert not directory.may_learn(now)
 
 

@@ -86,6 +86,17 @@ async def test_a_retired_backend_leaves_its_name_to_its_successor(plane):
     assert plane.backends == {}
 
 
+async def test_who_asks_for_a_model_that_was_just_told_is_not_refused(plane):
+    """The catalog has it some milliseconds later: until then its name is as unknown as before it was told."""
+    backend = Backend("b")
+    plane.add(backend, discovers=True)
+    plane.learn_models(backend, {"m": "m"})
+    assert plane.may_learn(plane.loop.time())
+    plane.directory.rebuild()
+    assert not plane.may_learn(plane.loop.time())
+    assert plane.catalog.resolve("m").tiers
+
+
 async def test_settings_reach_each_part(plane):
     """Live: the parts are told, and the sweep is as often as the shortest limit needs."""
     limits = ExchangeLimits(idle_timeout=3.0, connect_timeout=1.5, stall_after=20.0)
