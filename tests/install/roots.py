@@ -62,10 +62,12 @@ def made(suite: str) -> Path:
 
 def downloaded(python: str) -> Path:
     """Download what the wheel needs on this Python; give the folder, which has the wheel itself, too."""
-    folder = ROOTS / f"wheels-{python}"
+    folder, environment = ROOTS / f"wheels-{python}", ROOTS / f"pip-{python}"
+    if not environment.exists():
+        ran(wheels.python(python).program, "-m", "venv", environment)
     for old in folder.glob("llm_engine_router-*"):
         old.unlink()
-    pip = (REPOSITORY / ".release" / python / "bin/python", "-m", "pip")
+    pip = (environment / "bin/python", "-m", "pip")
     what = (f"{NAME}[llama-server]=={VERSION}", "uv", "pipx", "pip")
     bounds = ("-c", REPOSITORY / "constraints.txt", "--find-links", DIST, "--only-binary=:all:")
     ran(*pip, "download", "--quiet", "-d", folder, *bounds, *what)
