@@ -1,7 +1,7 @@
 # The router in a container: docs/installing.md says how it is started.
 #
 #   docker build --tag router .                       llama.cpp's server, for GGUF models on the CPU
-#   docker build --target cuda --tag router:cuda .    and vLLM, for NVIDIA GPUs (some 10 GB)
+#   docker build --target cuda --tag router:cuda .    and vLLM, for NVIDIA GPUs (several GB)
 #
 # The router is process 1, and needs no init for that: launchers/init.py reaps what is left, and passes signals on.
 

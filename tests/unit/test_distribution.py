@@ -18,6 +18,13 @@ def test_pyproject_has_the_same_name_and_gives_it_to_a_command():
     assert PROJECT["scripts"] == dict.fromkeys(("router", distribution.NAME), "router.__main__:main")
 
 
+def test_installing_names_each_extra():
+    """Those for who works on it are told elsewhere."""
+    page = (REPOSITORY / "docs/installing.md").read_text(encoding="utf-8")
+    extras = PROJECT["optional-dependencies"].keys() - {"dev", "release"}
+    assert [each for each in sorted(extras) if f"| `{each}` |" not in page] == []
+
+
 def test_nothing_asks_the_installed_metadata_for_it():
     """Under which name it was installed is nobody's affair but pip's."""
     asking = ('version("router")', "version('router')", 'distribution("router")')
