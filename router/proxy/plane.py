@@ -106,7 +106,7 @@ class Plane:
         self.directory = Directory(lambda: self.queues.offer_all())  # noqa: PLW0108  (they are made next)
         self.queues = Queues(self.dispatcher, self.directory, self.exchanges, self._doubt)
         self.loading: Loading | None = None
-        self.stalls = StallWatch(self.ledger, self.exchanges, self.stalled, self._quiet)
+        self.stalls = StallWatch(self.ledger, self.exchanges, self.stalled, lambda each: self.on_quiet(each))  # noqa: PLW0108
         self.sweeping = Repeating("the look at all requests", self._look_at_all, 1.0, self.exchanges)
         self.hearing = Repeating("the listening to answers", self._hear, HEAR, self.exchanges)
         self.set_up(limits, thresholds, balancing)
@@ -234,9 +234,6 @@ class Plane:
 
     def _doubt(self, backend: Backend) -> None:
         self.on_doubt(backend)
-
-    def _quiet(self, backend: Backend) -> None:
-        self.on_quiet(backend)
 
     # Exchanges
 

@@ -144,7 +144,7 @@ def add_endpoint(tree: Tree) -> None:
     tree.add(table, "OPENAPI: Final", NAMES_ENDPOINT.lstrip("\n"))
     tree.add(table, "OPENAPI)", "NAMES, ")
     handlers = "router/management/status.py"
-    tree.add(handlers, "    OverrideTold,\n", "    Names,\n")
+    tree.add(handlers, "    NeighbourTold,\n", "    Names,\n")
     tree.add(
         handlers,
         "    async def openapi(",
