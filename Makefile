@@ -15,7 +15,7 @@ JOBLESS := env -u MAKEFLAGS   # for tests that run make: it would look for the j
 # Else each start of a router would compile all that it imports, for a second, and that of an engine for several.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run later test test-pure collected test-machines test-engines test-performance test-endurance test-browser test-prometheus test-clients test-cluster test-install release compatibility recording test-walks check fast pure bench bench-peers bench-balance load-models clean help
+.PHONY: setup run later test test-pure collected test-machines test-engines test-performance test-endurance test-browser test-prometheus test-clients test-cluster test-install release compatibility recording test-walks test-service check fast pure bench bench-peers bench-balance load-models clean help
 .DEFAULT_GOAL := help
 
 help:  ## what can be made here
@@ -74,6 +74,9 @@ compatibility: test-clients  ## docs/compatibility.md, from what test-clients fi
 
 test-walks: setup pure  ## walks through the docs, each command as it is written: a CPU, a Mac, a GPU, a team
 	$(BIN)/python -m pytest $(TOGETHER) -m "" tests/walk/test_walks.py
+
+test-service: setup pure  ## the service under a real systemd, in namespaces of its own; it needs root
+	$(BIN)/python -m pytest -m "" tests/integration/test_systemd.py
 
 recording: setup pure  ## docs/recording.svg anew: the session of README.md
 	$(BIN)/python -m scripts.make_recording
