@@ -46,6 +46,9 @@ SUSPECT_FOR = 60.0
 MOST_SAID = 4000
 """Characters of what a node router said last, for the reason why it ended."""
 
+MOST_OF_A_REASON = 500
+"""Characters."""
+
 FOLDERS = "router-on-ray-"
 """How the folders of node routers begin; the actor's pid follows."""
 
@@ -68,10 +71,14 @@ class NodeRouter:
         labels: dict[str, str] = next((each.get("Labels", {}) for each in ray.nodes() if each["NodeID"] == node), {})
         self.ip = str(ray.util.get_node_ip_address())
         self.gpus = [str(each) for each in ray.get_gpu_ids()]
+        self.head = str(context.gcs_address)
         return {"node": node, "ip": self.ip, "gpus": self.gpus, "labels": labels, "actor": os.getpid()}
 
-    def start(self, python: str, config: dict[str, Any], within: float) -> dict[str, Any]:
-        """Start the router on this node; return once it listens. Raises RuntimeError with what it said."""
+    def start(self, python: str, config: dict[str, Any], within: float, *, several: bool) -> dict[str, Any]:
+        """Start the router on this node; return once it listens. Raises RuntimeError with what it said.
+
+        `several`: its engine asks Ray itself for what it has on other nodes.
+        """
         clean_up()
         self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDERS}{os.getpid()}-"))
         config["server"] = {"host": self.ip, "port": 0}
@@ -82,6 +89,9 @@ class NodeRouter:
             # By UUIDs, which the router's own numbers don't have.
             launch.pop("gpus", None)
             launch["env"] = {**launch.get("env", {}), "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
+        if several:
+            # Without it, the engine would find no cluster, and start one of its own on this node.
+            launch["env"] = {"RAY_ADDRESS": self.head, **launch.get("env", {})}
         path = self.folder / "router.yaml"
         path.touch(0o600)
         path.write_text(json.dumps(config))
@@ -228,12 +238,15 @@ class Replica:
             return
         where = self._ray.get(self._actor.place.remote())
         self._pipe.send("placed", name=self.name, **where)
-        started = self._actor.start.remote(self._said["python"], self._said["config"], self._said["start_within"])
+        said = self._said
+        started = self._actor.start.remote(
+            said["python"], said["config"], said["start_within"], several=asks["nodes"] > 1
+        )
         self._pipe.send("up", name=self.name, **where, **self._ray.get(started))
         ended = self._until_gone(where["node"])
         if not self._removed.is_set():
-            said = ended["said"].splitlines()[-1:] or [f"code {ended['code']}"]
-            self._pipe.send("gone", name=self.name, why=f"its router ended: {said[0]}", failed=False)
+            words = ended["said"].splitlines()[-1:] or [f"code {ended['code']}"]
+            self._pipe.send("gone", name=self.name, why=f"its router ended: {words[0]}", failed=False)
 
     def _on_first_node(self, asks: dict[str, Any]) -> Any:  # noqa: ANN401
         """Wait until there is room on so many nodes; give the strategy that places an actor on the first of them."""
@@ -295,10 +308,11 @@ def bundles(asks: dict[str, Any]) -> list[dict[str, float]]:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line why something failed: Ray's errors begin with where they were raised."""
+    """Say in one line why something failed: Ray's errors begin with where they were raised, and end with advice."""
     cause = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return lines[-1][:500] if lines else type(cause).__name__
+    last = lines[-1] if lines else type(cause).__name__
+    return (last.partition(". ")[0] if last.startswith("The actor") else last)[:MOST_OF_A_REASON]
 
 
 def nodes_of(ray: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- no stubs

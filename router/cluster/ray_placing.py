@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from router.config import BackendConfig, Config
 from router.config.keys.launches import LaunchConfig
+from router.config.keys.units import duration_in_words
 
 FIRST_PAUSE: Final = 1.0
 """Seconds until a replica is asked for again that failed; they double, to LONGEST_PAUSE."""
@@ -126,14 +127,14 @@ def lacking(asks: Asks, nodes: Sequence[Node]) -> str:
     if len(roomy) >= asks.nodes:
         return ""
     able = [node for node in nodes if _holds(node.total, wanted)]
-    count = f"{len(nodes)} node{'s' * (len(nodes) > 1)}"
+    count = f"there are {len(nodes)} nodes" if len(nodes) > 1 else "there is 1 node"
     if len(able) >= asks.nodes:
         free = max(able, key=lambda node: min(node.free.get(name, 0) / need for name, need in wanted.items()))
-        return f"there are {count}, and what is left of the least used is {_parts(free.free, free.total, wanted)}"
+        return f"{count}, and what is left of the least used is {_parts(free.free, free.total, wanted)}"
     best = max(nodes, key=lambda node: sum(min(1, node.total.get(name, 0) / need) for name, need in wanted.items()))
     has = joined([amount(name, best.total.get(name, 0)) for name in wanted])
     enough = "no node has as much" if not able else f"only {len(able)} of them has as much"
-    return f"there are {count}, and {enough}: the one with most has {has}"
+    return f"{count}, and {enough}: the one with most has {has}"
 
 
 def _holds(there: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
@@ -252,6 +253,9 @@ def node_config(
         said["gpus"] = 0
     client, admin = hashes
     sections = config.model_dump(mode="json", exclude_unset=True, include=set(_PASSED_ON))
+    # Its engine may still start: what waits there does so for as long as that may take. Who waits here is bounded here.
+    patience = max(config.limits.queue_timeout, launch.start_timeout)
+    sections["limits"] = {**sections.get("limits", {}), "queue_timeout": duration_in_words(patience)}
     made: dict[str, Any] = plain({
         **sections,
         "backends": [{"name": backend.name, "models": dict(backend.models), "launch": said}],

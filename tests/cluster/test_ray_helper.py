@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from router.cluster.ray_link import HELPER
 from router.cluster.ray_placing import Asks
-from tests.cluster.conftest import ENGINE, RAY_PYTHON, Nodes, node_routers
+from tests.cluster.conftest import ENGINE, RAY_PYTHON, Nodes, engines_of, node_routers
 from tests.running import alive, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -102,13 +102,17 @@ async def test_the_gpus_that_ray_assigns_are_those_of_its_router(helper: Helper)
     assert "launch.gpus: there is no GPU 0 that engines can use" in gone["why"]
 
 
-async def test_an_engine_over_several_nodes_is_on_the_first_of_those_that_have_room(helper: Helper):
-    """The group that shows it is given back, so that the engine can have one of its own."""
+async def test_an_engine_over_several_nodes_is_on_the_first_of_those_that_have_room(helper: Helper, nodes: Nodes):
+    """The group that shows it is given back, so that the engine can have one of its own, of this cluster."""
     helper.place("demo#1", Asks(gpus=4, cpus=1, nodes=2), gpus=0)
     placed = await helper.says("placed")
     assert placed["gpus"] == []
     assert placed["labels"]["kind"] == "worker"
     await helper.says("up")
+    (router,) = node_routers()
+    await eventually(lambda: any(str(ENGINE) in each.cmdline() for each in engines_of(router)))
+    (engine,) = [each for each in engines_of(router) if str(ENGINE) in each.cmdline()]
+    assert engine.environ()["RAY_ADDRESS"] == nodes.address
     await eventually(lambda: all(each["free"].get("GPU") == each["total"].get("GPU") for each in helper.nodes))
 
 

@@ -40,6 +40,8 @@ def test_a_reason_is_one_line_of_the_cause():
     error = RuntimeError("ray::NodeRouter.start()\n  Traceback\nRuntimeError: it ended")
     assert reason(error) == "RuntimeError: it ended"
     assert reason(ValueError()) == "ValueError"
+    died = RuntimeError("The actor is dead because its worker process has died. Some common causes include: …")
+    assert reason(died) == "The actor is dead because its worker process has died"
 
 
 def test_names_of_nodes_are_no_resources():

@@ -83,6 +83,16 @@ def test_a_node_that_is_too_small_is_told_with_what_it_has():
     )
 
 
+def test_one_node_is_one():
+    assert lacking(Asks(1), [node()]).startswith("there is 1 node, and no node has as much")
+
+
+def test_what_waits_at_a_node_waits_for_as_long_as_its_engine_may_take_to_start():
+    """Who waits here is bounded by what router.yaml says."""
+    assert of_node(written(start_timeout="20m"))["limits"]["queue_timeout"] == "20m"
+    assert of_node(written(start_timeout="5s"))["limits"]["queue_timeout"] == "1m"
+
+
 def test_what_others_use_is_told():
     assert lacking(Asks(2), [node(gpus=2, free_gpus=1), node(gpus=2, free_gpus=0)]) == (
         "there are 2 nodes, and what is left of the least used is 1 of 2 GPUs and 4 of 4 CPUs"
