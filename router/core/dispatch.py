@@ -187,15 +187,17 @@ class Dispatcher(Generic[T]):
 
     def _is_worth(self, backend: Backend, way: Way, now: float) -> bool:
         """Tell whether a request would wait longer for room elsewhere, or for a load here, than for a peer's load."""
-        load, serves = backend.estimate.queue(now), False
+        load, stands = backend.estimate.queue(now), inf
         for tier in way.tiers:
             for each, _ in tier:
                 if self.serves(each):
-                    serves = serves or each not in self.ledger.unloaded
+                    if each not in self.ledger.unloaded:
+                        stands = min(stands, each.estimate.stands(now))
                 elif each.loadable and each.health.coming and self.loads_in(each) < load:
                     return False
         ahead = sum([self.admission.waiting(model) for model in backend.models])
-        return not serves or self.pace(way) * (ahead + 1) > load
+        # Where no answer has ended yet, how long the next one takes is known by how long none has.
+        return max(stands, self.pace(way) * (ahead + 1)) > load
 
     def serves(self, backend: Backend) -> bool:
         """Tell whether a backend takes new requests, if it has room."""

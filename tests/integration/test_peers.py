@@ -8,6 +8,7 @@ import pytest
 
 from router.app import App
 from router.config import Config
+from tests.certificates import Authority
 from tests.fakes.engine import FakeEngine
 from tests.fakes.launched import ENGINES, FACTS
 from tests.running import dead_url, eventually
@@ -202,3 +203,19 @@ async def test_a_stream_waits_for_a_load_there(launching, start_router, session)
         told = await answer.read()
     assert told.startswith(b": loading a")
     assert told.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_peer_at_https(start_router, session, fake, tmp_path):
+    """Its events, its requests and the question whether it lives go by the CA that the entry names; else none does."""
+    ca = Authority(tmp_path)
+    files = ca.issue("there", "localhost")
+    server = {"port": 0, "tls": files.config}
+    there = await start_router([{"url": fake.url, "name": "box"}], server=server, auth=ADMIN)
+    url = f"https://localhost:{there.url.rpartition(':')[2]}"
+    trusted = {"router": url, "name": "trusted", "admin_key": "ops", "tls": {"ca": str(ca.pem)}}
+    here = await start_router([trusted, {"router": url, "name": "strange", "admin_key": "ops"}])
+    await eventually(lambda: "demo" in known(here))
+    status, headers, _ = await ask(session, here, "demo")
+    assert (status, headers["x-router-backend"]) == (200, "trusted/demo")
+    (_, strange) = here.fleet.peers.told()
+    assert "certificate" in strange["reason"]

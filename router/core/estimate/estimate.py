@@ -111,6 +111,11 @@ class Estimate:
         """Whether a peer is loading its model."""
         return self._load.runs
 
+    def stands(self, now: float) -> float:
+        """Give the seconds for which it has neither been sent a request that it reads, nor begun or ended an answer."""
+        unread = self.readers.unread
+        return now - max(self._moved, unread[0].at if unread else 0.0)
+
     def cost(self, now: float) -> float:
         """Give the penalty for its errors, in seconds."""
         return self._penalty.seconds(now)

@@ -305,6 +305,9 @@ def test_a_load_elsewhere_counts(dispatcher):
     busy.backend.in_flight, busy.backend.estimate.hold = 1, 5.0
     assert dispatcher.choose(there, (), ASK, 0.0) is None
     assert dispatcher.candidate_for(there, peer.backend, ASK, 0.0) is None
+    busy.backend.estimate.sent(ASK, 0, 10.0)
+    assert dispatcher.candidate_for(there, peer.backend, ASK, 29.0) is None
+    assert dispatcher.candidate_for(there, peer.backend, ASK, 31.0) is peer
     busy.backend.estimate.hold = 30.0
     assert dispatcher.choose(there, (), ASK, 0.0) is peer
     assert dispatcher.candidate_for(there, peer.backend, ASK, 0.0) is peer
