@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
+import yarl
 
 from tests.cluster.conftest import (
     Nodes,
@@ -192,6 +193,31 @@ async def test_a_killed_helper_costs_its_replicas_which_are_placed_again(tmp_pat
         (helper,) = [each for each in children if "ray_helper.py" in " ".join(each.cmdline())]
         helper.kill()
         await all_gone(before)
+        await serving(router, 2)
+
+
+async def pull(url: str, lever: str, name: str) -> None:
+    """Have an admin do something with a backend."""
+    path = f"{url}/admin/backends/{name.replace('/', '%2F')}/{lever}"
+    async with aiohttp.ClientSession() as session, session.post(yarl.URL(path, encoded=True)) as response:
+        assert response.status == 200, await response.text()
+
+
+async def test_a_replica_has_the_levers_of_a_peers_model(tmp_path: Path, nodes: Nodes):
+    """It is drained and restarted by its name here; its engine's words come from its node."""
+    async with RunningRouter(tmp_path, config(nodes.address, fake(replicas=2))) as router:
+        await serving(router, 2)
+        await pull(router.url, "drain", "demo-2/demo")
+        backends = (await told(router.url))["backends"]
+        assert [each["name"] for each in backends if each.get("drained_by")] == ["demo-2/demo"]
+        async with aiohttp.ClientSession() as session:
+            for _ in range(6):
+                async with session.post(f"{router.url}/v1/chat/completions", json=ASK) as response:
+                    assert response.headers["x-router-backend"] == "demo/demo"
+        await pull(router.url, "undrain", "demo-2/demo")
+        before = {each.pid for one in node_routers() for each in engines_of(one)}
+        await pull(router.url, "restart", "demo/demo")
+        await eventually(lambda: {each.pid for one in node_routers() for each in engines_of(one)} - before, within=60)
         await serving(router, 2)
 
 
