@@ -59,6 +59,9 @@ test-clients: setup pure .clients/ready  ## real programs before the router: Cla
 	$$($(ALONE) true 2>/dev/null && echo '$(ALONE)') $(BIN)/python -m pytest tests/clients
 
 test-cluster: setup pure .venv-ray/ready  ## engines on the nodes of a real Ray cluster, on this machine (300 MB)
+	@which redis-server >/dev/null || { [ "$$(id -u)" = 0 ] && which apt-get >/dev/null && { apt-get -qq update; \
+		RUNLEVEL=1 apt-get -qq install --yes --no-install-recommends redis-server; } >.venv-ray/redis.log 2>&1; } || \
+		echo "Without redis-server (apt install redis-server), a head that comes back is left out."
 	$(BIN)/python -m pytest -s tests/cluster
 
 # As root: roots are made by debootstrap. What they hold is kept in .roots, 2 GB, but for what a test installs there.
