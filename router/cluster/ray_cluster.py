@@ -61,6 +61,7 @@ class Placed:
     turn: int = 0
     keys: tuple[str, str] = ("", "")
     waits: bool = False
+    waits_since: float = 0.0
     is_peer: bool = False
     reason: str = field(default="")
 
@@ -258,7 +259,9 @@ class RayCluster:
             placed.waits, placed.reason = False, ""
             self._home.stop_waiting(name)
             return
-        waited = placed.replica.state is State.ASKED and now - placed.replica.since > placed.config.limits.queue_timeout
+        placed.waits_since = placed.waits_since if placed.waits else now
+        stands = placed.replica.state in {State.ASKED, State.GONE}
+        waited = stands and now - placed.waits_since > placed.config.limits.queue_timeout
         reason = f"{self._reason(placed, now)}{'' if not waited else ' (it has waited long)'}"
         if not placed.waits or reason != placed.reason:
             placed.waits, placed.reason = True, reason
@@ -266,7 +269,8 @@ class RayCluster:
 
     def _reason(self, placed: Placed, now: float) -> str:
         if not self._version:
-            return f"Ray at {placed.config.ray.address} can't be reached{': ' * bool(self._why_not)}{self._why_not}"
+            address = placed.config.ray.address
+            return f"Ray at {address} can't be reached: {self._why_not or 'it is being looked for'}"
         return placed.replica.told(self._nodes, now)
 
     def _peer_of(self, placed: Placed) -> BackendConfig:

@@ -192,6 +192,11 @@ class Replica:
         """Ask Ray for its place."""
         self._thread.start()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is left to be ended."""
+        return not self._thread.is_alive()
+
     def remove(self, seconds: float) -> None:
         """End it: with what it has in flight, at most for so long."""
         self._removed.set()
@@ -376,6 +381,7 @@ def main(address: str) -> None:
     for line in sys.stdin:
         said = json.loads(line)
         if said["do"] == "place":
+            replicas = {name: each for name, each in replicas.items() if not each.is_over}
             replicas[said["name"]] = Replica(ray, said, pipe, suspects)
             replicas[said["name"]].start()
         elif (replica := replicas.pop(said["name"], None)) is not None:

@@ -121,7 +121,7 @@ async def scene():
 
 async def test_before_there_is_a_cluster_it_is_said_that_there_is_none(scene):
     scene.add()
-    assert scene.home.waits["qwen"] == ("Ray at head:6379 can't be reached", 0.0)
+    assert scene.home.waits["qwen"] == ("Ray at head:6379 can't be reached: it is being looked for", 0.0)
     assert scene.helper.started is None
     scene.cluster.start()
     assert scene.helper.started == ("/opt/ray/bin/python", "head:6379")
@@ -187,6 +187,15 @@ async def test_what_waits_for_longer_than_requests_do_is_refused_with_the_reason
     scene.say("connected", ray="2.60.0", nodes=[])
     await eventually(lambda: scene.home.waits["qwen"][1] is None)
     assert "Ray is asked for 1 CPU; no node is there" in scene.home.waits["qwen"][0]
+
+
+async def test_without_a_cluster_for_longer_than_requests_wait_they_are_refused_with_the_reason(scene):
+    scene.limit(queue_timeout=0)
+    scene.add()
+    scene.cluster.start()
+    scene.cluster._lost("no cluster answers")
+    await eventually(lambda: scene.home.waits["qwen"][1] is None)
+    assert scene.home.waits["qwen"][0].startswith("Ray at head:6379 can't be reached: no cluster answers")
 
 
 async def test_one_that_is_removed_ends_when_its_requests_have(scene):
