@@ -244,7 +244,7 @@ def test_a_command(folder, place, tmp_path, monkeypatch, capsys):
         if "/admin/backends/" in command or "/upstream/" in command:
             # What it does, it does to an engine that runs; the next command finds it as ever.
             run("curl -fsS -X POST 'http://127.0.0.1:8001/admin/models/qwen/load'", folder)
-        goes_on = re.search(r"/(stream|stream/qwen|events)'", command) is not None
+        goes_on = re.search(r"/(stream|stream/qwen|events|events/models)'", command) is not None
         most = "--max-time 1.5" if goes_on else "--max-time 30"
         cut = " || [ $? = 28 ]" if goes_on else ""
         said = run(command.replace("curl ", f"curl -w '%{{http_code}}' -sS {most} ", 1) + cut, folder)
