@@ -28,7 +28,7 @@ class Balanced:
         self.session = await enter(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)))
         self.engines = [await enter(FakeEngine(publishes=True)) for _ in range(2)]
         listed = ", ".join(f"{{url: '{each.url}', name: e{number}}}" for number, each in enumerate(self.engines))
-        text = f"server: {{port: 0}}\n{QUICK}backends: [{listed}]\n"
+        text = f"server: {{port: 0}}\nauth: {{open: true}}\n{QUICK}backends: [{listed}]\n"
         self.one, self.two = [
             await enter(
                 RunningRouter(
@@ -94,6 +94,9 @@ async def answered(router, session) -> int:
 
 async def test_two_routers_behind_haproxy(balanced, tmp_path):
     """Streams come as they are made; both get requests, and heed each other's; one may go, and come back."""
+    # Who comes through it is not on this machine, even where it is.
+    async with balanced.session.get(f"{balanced.url}/admin/status") as answer:
+        assert answer.status == 401
     # Nothing is held up: the first event is here while the engine holds the second one back.
     held = tmp_path / "held"
     held.touch()
