@@ -58,7 +58,8 @@ def _found(options: argparse.Namespace) -> Imported:
     version = look(ENGINES).engines.get("llama_server", "")
     # A program has its path in the place of a version.
     program = Path(version.removeprefix(_AT)).resolve() if version.startswith(_AT) else None
-    found = imported(read(path), str(path), lambda name: program is not None and Path(name).resolve() == program)
+    text = read(path, of_another=True)
+    found = imported(text, str(path), lambda name: program is not None and Path(name).resolve() == program)
     if found is None:
         raise CommandError(
             f"{path}: this is no configuration that is known here: of llama-swap, LiteLLM or llama.cpp's presets. For "

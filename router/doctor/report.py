@@ -45,6 +45,9 @@ SHOWN: Final = (
 """Variables whose values are told. Of others that matter, only the name is."""
 
 DEVICES: Final = ("dev/nvidia*", "dev/kfd", "dev/dri/*", "dev/dxg")
+TITLE: Final = "# Report of `router doctor`, "
+"""Each report begins with it."""
+
 LAST_LINES: Final = 100
 LONGEST: Final = 1000
 """Characters of a line of the log."""
@@ -85,7 +88,7 @@ def report(path: Path, environ: Mapping[str, str], facts: Facts, found: list[Fin
     ]
     when = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M UTC")
     text = "\n".join(f"\n## {title}\n\n```\n{body.replace('```', '` ` `')}\n```" for title, body in parts)
-    return Cleaner(secrets, str(Path.home())).clean(f"# Report of `router doctor`, {when}\n{text}\n")
+    return Cleaner(secrets, str(Path.home())).clean(f"{TITLE}{when}\n{text}\n")
 
 
 def _texts(path: Path, environ: Mapping[str, str]) -> dict[str, str]:

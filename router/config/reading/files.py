@@ -32,15 +32,19 @@ LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read(path: Path, most: int = MAX_BYTES) -> bytes:
-    """The bytes of a file, `most` of them. Raises ConfigError, which names the file as the path does."""
+def read(path: Path, most: int = MAX_BYTES, *, of_another: bool = False) -> bytes:
+    """The bytes of a file, `most` of them. Raises ConfigError, which names the file as the path does.
+
+    `of_another`: it is another program's, and none is to be written if it isn't there.
+    """
     file = str(path)
     try:
         raw = read_ordinary(path, most + 1)
     except NoFileError:
         raise fatal(SourcePosition(file), "is no ordinary file: write what it gives to one, and name that") from None
     except FileNotFoundError:
-        raise fatal(SourcePosition(file), f"there is no such file in {path.absolute().parent}; {BEGINNING}") from None
+        advice = "" if of_another else f"; {BEGINNING}"
+        raise fatal(SourcePosition(file), f"there is no such file in {path.absolute().parent}{advice}") from None
     except IsADirectoryError:
         raise fatal(SourcePosition(file), "is a directory; name the file in it") from None
     except PermissionError:

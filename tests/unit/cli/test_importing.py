@@ -97,7 +97,8 @@ def test_what_can_not_be_read_is_said(tmp_path, monkeypatch, capsys, text, said)
 
 def test_a_file_that_is_not_there(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert "there is no such file" in run(capsys, "a.yaml")[2]
+    said = run(capsys, "a.yaml")[2]
+    assert said.rstrip().endswith(f"there is no such file in {tmp_path}")
 
 
 @pytest.mark.usefixtures("file")

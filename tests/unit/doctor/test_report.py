@@ -212,3 +212,65 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("# Report of")
     assert main(["doctor", "--report", "gone/report.txt", "--config", "router.yaml"]) == 1
     assert "gone/report.txt can't be written" in capsys.readouterr().err
+
+
+@pytest.fixture
+def notes(tmp_path, monkeypatch):
+    """A folder with router.yaml, and a file of somebody's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(looking, "look_at_machine", lambda _: FACTS)
+    (tmp_path / "router.yaml").write_text("server: {port: 0}\nbackends: [{url: 'http://127.0.0.1:1', models: [a]}]\n")
+    made = tmp_path / "notes.txt"
+    made.write_text("mine")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("notes.txt", 2, "notes.txt is there already, and is no report"),
+        ("empty", 2, "empty is there already, and is no report"),
+        ("router.yaml", 2, "router.yaml is the configuration"),
+        ("link", 2, "link is the configuration"),
+        (".", 1, ". can't be written: Is a directory"),
+        ("/dev/null", 1, "/dev/null is no ordinary file"),
+    ],
+)
+def test_what_is_no_report_is_not_replaced(notes, capsys, name, code, said):
+    """Somebody's notes, an empty file, router.yaml by whatever name, a folder, a device."""
+    (notes.parent / "empty").touch()
+    (notes.parent / "link").symlink_to("router.yaml")
+    before = {each: each.read_text() for each in notes.parent.iterdir()}
+    assert main(["doctor", "--report", name]) == code
+    assert said in capsys.readouterr().err
+    assert {each: each.read_text() for each in notes.parent.iterdir()} == before
+
+
+def test_a_router_yaml_that_is_not_there_is_not_made(notes, capsys):
+    """Else the report would be the next start's configuration."""
+    (notes.parent / "router.yaml").unlink()
+    assert main(["doctor", "--report", "router.yaml"]) == 2
+    assert "is the configuration" in capsys.readouterr().err
+    assert not (notes.parent / "router.yaml").exists()
+
+
+def test_a_report_is_replaced_once_the_new_one_is_whole(notes, monkeypatch, capsys):
+    """On a full disk the old one stays, and nothing is left beside it."""
+    old = notes.with_name("router-report.txt")
+    old.write_text(f"{of.TITLE}old")
+    assert main(["doctor", "--report"]) == 0
+    new = old.read_text()
+    assert new != f"{of.TITLE}old"
+    assert new.startswith(of.TITLE)
+    there = {*notes.parent.iterdir()}
+
+    def full(path, *_, **__):
+        os.close(os.open(path, os.O_WRONLY))
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        assert main(["doctor", "--report"]) == 1
+    assert "router-report.txt can't be written: No space left on device" in capsys.readouterr().err
+    assert old.read_text() == new
+    assert {*notes.parent.iterdir()} == there
