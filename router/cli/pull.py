@@ -33,7 +33,7 @@ from router.hub import asking, choosing, names
 from router.hub.asking import Hub
 from router.hub.cache import RESERVE, Cache
 from router.hub.choosing import Choice
-from router.hub.errors import HubError
+from router.hub.errors import HubError, RefusedError
 from router.hub.fetching import Fetch, Told
 from router.hub.listing import RemoteFile, Repository
 from router.hub.names import Name
@@ -44,6 +44,7 @@ from router.telemetry.logs import printable
 from router.telemetry.terminal import say
 
 WHICH: Final = "write ORG/NAME, or ORG/NAME:Q4_K_M for one quantisation of it"
+ANSWERS: Final = frozenset({"", "y", "yes", "n", "no"})
 MOST_SMALLER: Final = 4
 """Smaller quantisations that are named where one doesn't fit."""
 
@@ -132,7 +133,7 @@ async def _previewed(hub: Hub, repository: Repository, choice: Choice, machine: 
     try:
         return await remote.previewed(hub, repository, choice, machine)
     except HubError as error:
-        if not error.may_pass:
+        if not error.may_pass and not isinstance(error, RefusedError):
             raise
         return str(error)
 
@@ -158,12 +159,19 @@ def _check_fit(options: argparse.Namespace, repository: Repository, choice: Choi
 
 
 def agreed(question: str, *, usual: bool) -> bool:
-    """Ask a person; False where there is none."""
+    """Ask a person until the answer is one; False where there is none, and at the end of the input."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    say(f"{question} ", sys.stderr)
-    said = sys.stdin.readline().strip().lower()
-    return usual if not said else said in {"y", "yes"}
+    while True:
+        say(f"{question} ", sys.stderr)
+        typed = sys.stdin.readline()
+        if not typed:
+            # Ctrl-D, or a terminal that is gone: the question's line has no end yet.
+            say("\n", sys.stderr)
+            return False
+        said = typed.strip().lower()
+        if said in ANSWERS:
+            return usual if not said else said in {"y", "yes"}
 
 
 def _size(size: int) -> str:
@@ -219,7 +227,9 @@ def offered(options: argparse.Namespace, model: Model) -> int:
     if model.is_there:
         return printed(f"{path} has it already, as {model.name}.")
     if model.entry is None:
-        raise CommandError(f"it was fetched, but can't be used: {printable(model.note)}", REFUSED)
+        place = model.read.candidate.place
+        why = f"{place} was fetched as the hub has it, but can't be used: {model.note}. Try another"
+        raise CommandError(printable(why), BAD_START)
     if not model.entry.reason and (options.write or agreed(f"Add it to {path} as {model.name}? [Y/n]", usual=True)):
         return printed(models.written(path, [model]) if path.exists() else _begun(path, model))
     told = [f"# for {path}, below `backends:`; --write adds it there", *model.entry.lines()]

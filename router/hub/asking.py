@@ -15,7 +15,7 @@ from yarl import URL
 
 from launchers.files import read_ordinary
 from router.hub import redirects
-from router.hub.errors import BusyError, HubError
+from router.hub.errors import BusyError, HubError, RefusedError
 from router.hub.listing import RemoteFile, Repository, listed
 from router.telemetry.logs import printable
 
@@ -44,17 +44,27 @@ def endpoint(environ: Mapping[str, str]) -> URL:
 
 
 def token(environ: Mapping[str, str], home: Path) -> str:
-    """Find the token: that of HF_TOKEN, or the one that `hf auth login` has kept; empty if there is none."""
+    """Find the token: that of HF_TOKEN, or the one that `hf auth login` has kept; empty if there is none.
+
+    Raises HubError.
+    """
     if said := environ.get("HF_TOKEN", "").strip():
-        return said
+        return _as_header(said, "HF_TOKEN")
     if environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").lower() in _YES:
         return ""
     usual = Path(environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "huggingface")
+    place = Path(environ.get("HF_TOKEN_PATH") or usual / "token").expanduser()
     try:
-        kept = read_ordinary(Path(environ.get("HF_TOKEN_PATH") or usual / "token").expanduser(), 1024).decode().strip()
+        kept = read_ordinary(place, 1024).decode().strip()
     except (OSError, UnicodeDecodeError):
         return ""
-    return kept if kept.isprintable() else ""
+    return _as_header(kept, str(place))
+
+
+def _as_header(text: str, whose: str) -> str:
+    if not text.isprintable():
+        raise HubError(f"{whose} has a line break in it, or another character that no token has")
+    return text
 
 
 class Hub:
@@ -90,7 +100,7 @@ class Hub:
         """
         path = [*repository.name.split("/"), "resolve", repository.commit, *file.name.split("/")]
         wanted = {"range": f"bytes={start}-{end - 1}", "accept-encoding": "identity"}
-        async with self._opened(self.url.joinpath(*path), repository.name, wanted) as answer:
+        async with self._opened(self.url.joinpath(*path), repository.name, wanted, file.name) as answer:
             if answer.status == 206:
                 begins = answer.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0]
                 if begins != str(start):
@@ -101,7 +111,7 @@ class Hub:
 
     @asynccontextmanager
     async def _opened(
-        self, url: URL, name: str, headers: Mapping[str, str] | None = None
+        self, url: URL, name: str, headers: Mapping[str, str] | None = None, file: str = ""
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """Ask, and follow redirects by the rules of `redirects`."""
         for _ in range(redirects.MOST + 1):
@@ -110,7 +120,7 @@ class Hub:
                 shown["authorization"] = f"Bearer {self._key}"
             async with self._session.get(url, headers=shown, allow_redirects=False, proxy=_proxy(url)) as answer:
                 if answer.status not in {301, 302, 303, 307, 308}:
-                    self._check(answer, url, name)
+                    self._check(answer, url, name, file)
                     yield answer
                     return
                 url = self._next(url, answer.headers.get("location", ""))
@@ -127,31 +137,36 @@ class Hub:
             raise HubError(printable(why))
         return to
 
-    def _check(self, answer: aiohttp.ClientResponse, url: URL, name: str) -> None:
-        """Raise HubError for an answer that isn't what was asked for."""
+    def _check(self, answer: aiohttp.ClientResponse, url: URL, name: str, file: str) -> None:
+        """Raise HubError for an answer that isn't what was asked for: the list of `name`, or a file of it."""
         status, code = answer.status, answer.headers.get("x-error-code", "")
         if status in {200, 206}:
             return
         if not redirects.is_hub(self.url, url):
             # Addresses of files elsewhere are for minutes; the next request gets a new one.
-            raise BusyError(f"{url.host}, which has the hub's files, answers {status}")
+            error = BusyError if _may_pass(status) else RefusedError
+            raise error(f"{url.host}, which has the hub's files, answers {status}")
         page = f"{self.url}/{name}"
         if code == "GatedRepo":
             raise HubError(
                 f"{name} is for those alone who have accepted its terms: do that at {page}, and set HF_TOKEN to a "
                 f"token of that account ({self._what_was_shown()})"
             )
-        if status in {401, 403, 404} and code != "EntryNotFound":
+        if status in {401, 403, 404} and not (file and status == 404 and code != "RepoNotFound"):
             raise HubError(
                 f"{self.url} has no model {name}, or not for everybody: check how it is written; if it is private, set "
                 f"HF_TOKEN to a token that may read it ({self._what_was_shown()})"
             )
-        if status in {408, 429} or status >= 500:
+        if _may_pass(status):
             raise BusyError(f"the hub at {self.url} answers {status}: try again later")
-        raise HubError(f"the hub at {self.url} answers {status} to a question for {name}")
+        raise HubError(f"the hub at {self.url} answers {status} to a question for {printable(file) or name}")
 
     def _what_was_shown(self) -> str:
         return "the token that was shown isn't enough" if self._key else "none was shown"
+
+
+def _may_pass(status: int) -> bool:
+    return status in {408, 429} or status >= 500
 
 
 def session() -> aiohttp.ClientSession:

@@ -132,6 +132,10 @@ def nothing(repository: Repository) -> str:
             f"{repository.name} has its weights in a form that can run code (*.bin, *.pt), which isn't fetched. "
             "Look for one of the same model with safetensors or GGUF"
         )
+    for each in sort([file.name for file in repository.files]):
+        if each.is_gguf and not each.is_complete:
+            has = f"it has {len(each.names)} of {each.whole}"
+            return f"{repository.name} lacks parts of {each.name}: {has}. Take another"
     return (
         f"{repository.name} has no model that an engine here reads: neither *.gguf, nor config.json and *.safetensors"
     )

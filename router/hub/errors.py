@@ -14,3 +14,7 @@ class BusyError(HubError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, may_pass=True)
+
+
+class RefusedError(HubError):
+    """Where a file lies, it is refused: once a new address may heal that, but no waiting does."""

@@ -12,7 +12,7 @@ import aiohttp
 
 from router.hub.asking import Hub, reason
 from router.hub.cache import Cache
-from router.hub.errors import BusyError, HubError
+from router.hub.errors import BusyError, HubError, RefusedError
 from router.hub.listing import RemoteFile, Repository
 
 AT_ONCE: Final = 8 << 30
@@ -75,14 +75,8 @@ class Fetch:
 
     async def _received(self, file: RemoteFile, stream: BinaryIO) -> str:
         """Receive what is missing of a file; give the checksum of all of it."""
-        kept = _Kept(file, stream)
-        while kept.size <= file.size and (piece := stream.read(PIECE)):
-            kept.add(piece)
-            self._told.at(file, kept.size)
-            await asyncio.sleep(0)
-        if kept.size > file.size:
-            kept.empty()
-        lost = 0
+        kept = await self._there(file, stream)
+        lost = refused = 0
         while kept.size < file.size:
             before = kept.size
             try:
@@ -90,6 +84,10 @@ class Fetch:
                 why = "the connection was cut"
             except BusyError as error:
                 why = str(error)
+            except RefusedError as error:
+                refused, why = refused + 1, str(error)
+                if refused > 1 and kept.size == before:
+                    raise HubError(f"{file.name}: {why}; what came of it is kept") from error
             except (aiohttp.ClientError, TimeoutError) as error:
                 why = reason(error)
             if kept.size >= file.size:
@@ -103,6 +101,17 @@ class Fetch:
         stream.flush()
         os.fsync(stream.fileno())
         return kept.digest()
+
+    async def _there(self, file: RemoteFile, stream: BinaryIO) -> "_Kept":
+        """Read what is there of a file; what is too much is none of it."""
+        kept = _Kept(file, stream)
+        while kept.size <= file.size and (piece := stream.read(PIECE)):
+            kept.add(piece)
+            self._told.at(file, kept.size)
+            await asyncio.sleep(0)
+        if kept.size > file.size:
+            kept.empty()
+        return kept
 
     async def _part(self, file: RemoteFile, kept: "_Kept") -> None:
         end = min(kept.size + AT_ONCE, file.size)

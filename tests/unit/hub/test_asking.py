@@ -135,5 +135,22 @@ def test_where_the_token_is(tmp_path):
     assert asking.token({"HF_HOME": str(tmp_path)}, tmp_path) == "other"
     assert asking.token({"HF_TOKEN_PATH": str(tmp_path / "token")}, tmp_path) == "other"
     assert asking.token({"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}, tmp_path) == ""
-    for name in ("odd", "lines", "gone"):
+    for name in ("odd", "gone"):
         assert asking.token({"HF_TOKEN_PATH": str(tmp_path / name)}, tmp_path) == ""
+
+
+def test_a_token_that_can_be_no_header(tmp_path):
+    (tmp_path / "lines").write_text("a\nb")
+    for environ, whose in (({"HF_TOKEN": "a\nb"}, "HF_TOKEN"), ({"HF_TOKEN_PATH": str(tmp_path / "lines")}, "lines")):
+        with pytest.raises(HubError, match=f"{whose} has a line break in it, or another") as raised:
+            asking.token(environ, tmp_path)
+        assert not raised.value.may_pass
+
+
+async def test_a_file_of_the_list_that_is_gone(downloads):
+    """The model is there, so its name isn't wrong."""
+    file, repository = await downloads.file("config.json"), await downloads.repository()
+    del downloads.fake.repositories[NAME]["config.json"]
+    with pytest.raises(HubError, match=r"answers 404 to a question for config\.json"):
+        async with downloads.hub.part(repository, file, 0, 1):
+            pass

@@ -118,6 +118,7 @@ def test_no_model_in_hugging_faces_layout(names):
     [
         (("config.json", "m.bin"), "a form that can run code"),
         (("README.md",), "has no model that an engine here reads"),
+        (("S-00001-of-00003.gguf", "S-00003-of-00003.gguf"), "lacks parts of S: it has 2 of 3"),
     ],
 )
 def test_what_is_there_instead(names, said):

@@ -115,6 +115,16 @@ async def test_a_place_that_has_nothing_now(downloads, status):
     assert f"127.0.0.1, which has the hub's files, answers {status}" in downloads.lost or status >= 429
 
 
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_a_place_that_refuses(downloads, status):
+    """No waiting heals that: it is asked once more, at a new address."""
+    downloads.fake.statuses = [status] * 9
+    with pytest.raises(HubError, match=f"tiny.gguf: 127.0.0.1, which has the hub's files, answers {status}") as raised:
+        await downloads.fetch()
+    assert not raised.value.may_pass
+    assert len(downloads.fake.ranges) == 2
+
+
 async def test_a_full_disk(downloads, monkeypatch):
     """What was written stays, and the sentence says what to do."""
 
