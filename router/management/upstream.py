@@ -1,6 +1,7 @@
 """Requests of admins that go to an engine as they are, but for what is the router's own business."""
 
 import asyncio
+import re
 from collections import Counter
 from typing import Final
 from urllib.parse import quote, unquote
@@ -12,6 +13,7 @@ from yarl import URL
 
 from router.core.catalog import Backend
 from router.core.errors import BadGatewayError, BadRequestError, ConflictError, NotFoundError
+from router.core.paths import is_of_models
 from router.core.scopes import Admin
 from router.fleet.fleet import Fleet
 from router.proxy.heads import for_engines
@@ -35,6 +37,10 @@ _PASSED_BACK: Final = (
 _SANDBOX: Final = {"content-security-policy": "sandbox allow-scripts allow-forms", "x-content-type-options": "nosniff"}
 """A page of an engine has an origin of its own then: it can't use the router as its reader could."""
 
+_VIA: Final = ("via", "1.1 router")
+"""Shows that a request doesn't come from this machine itself: another router here would let that manage it."""
+
+_SEPARATORS: Final = re.compile(r"[/\\]")
 
 WINDOW: Final = 60.0
 """Seconds in which a GET is logged once. What a page asks for again and again is counted, and told after them."""
@@ -88,7 +94,7 @@ class Upstream:
         address, key = pool.address, self._plane.api_key(backend)
         self._visits.note(request.method, backend.name, path, admin.name)
         headers = _passed(request)
-        headers += [*address.headers, *([("authorization", f"Bearer {key}")] if key else [])]
+        headers += [_VIA, *address.headers, *([("authorization", f"Bearer {key}")] if key else [])]
         connector = aiohttp.TCPConnector(resolver=Resolver(self._plane.connections.names), force_close=True)
         answered: web.StreamResponse | None = None
         try:
@@ -123,20 +129,43 @@ class Upstream:
         """Tell which backend is meant, whose name may have slashes, and the target there. Raises NotFoundError."""
         path, _, query = said.partition("?")
         parts = path.split("/")
-        if any(unquote(part) in {".", ".."} for part in parts):
+        if not _goes_down(path):
             raise BadRequestError("A path here has no '.' and no '..'.", param="name")
         for count in range(len(parts), 0, -1):
             name, rest = unquote("/".join(parts[:count])), "/" + "/".join(parts[count:])
             backend = self._named(name)
             if backend is not None:
+                self._check(backend, rest)
                 return backend, f"{rest}?{query}" if query else rest
         raise NotFoundError(f"There is no backend or model '{unquote(parts[0])}'.", param="name")
+
+    def _check(self, backend: Backend, path: str) -> None:
+        """Raise NotFoundError for a path of a peer that isn't its models'.
+
+        Whoever may manage this router doesn't manage another one by that, whatever that one would allow.
+        """
+        member = self._fleet.members.get(backend.name)
+        if member is None or member.planned.config.router is None or is_of_models(path.encode()):
+            return
+        raise NotFoundError(
+            f"'{backend.name}' is a model of another router. Of its paths only those for models are reached here, such "
+            "as /v1/chat/completions; it is managed by /admin, with the peer's admin_key.",
+            param="name",
+        )
 
     def _named(self, name: str) -> Backend | None:
         member = self._fleet.members.get(name)
         if member is not None:
             return member.backend
         return next((each for each in self._plane.backends.values() if name in each.models), None)
+
+
+def _goes_down(path: str) -> bool:
+    """Tell whether a path names no folder above it, in whatever way it is quoted: who reads it next may unquote it."""
+    before = ""
+    while before != path:
+        before, path = path, unquote(path)
+    return not {".", ".."}.intersection(_SEPARATORS.split(path))
 
 
 def _passed(request: web.Request) -> list[tuple[str, str]]:

@@ -54,7 +54,7 @@ async def test_an_engines_own_paths(router, session, name, method):
         told = await answer.json()
     assert (told["path"], told["method"], told["body"]) == ("//slots/a%2Fb/?x=1", method, "hi")
     got = {name.lower(): value for name, value in told["headers"].items()}
-    assert (got["authorization"], got["x-other"]) == ("Bearer secret", "c")
+    assert (got["authorization"], got["x-other"], got["via"]) == ("Bearer secret", "c", "1.1 router")
     assert not got.keys() & {"cookie", "sec-fetch-site", "x-mine"}
 
 

@@ -34,7 +34,10 @@ def _upstream(method: str) -> Endpoint[ManagedUpstream, UpstreamAsked, UpstreamT
         method=method,
         path="/upstream/{name}",
         scope=Scope.MANAGE,
-        doc="An engine's own path, past the router: neither its queue nor its rules apply. Pages run as in a sandbox.",
+        doc=(
+            "An engine's own path, past the router: neither its queue nor its rules apply. Pages run as in a sandbox. "
+            "Of a peer, only paths for models are reached (`/v1/…`), nothing that manages it."
+        ),
         asks=UpstreamAsked,
         tells=UpstreamTold,
         handle=lambda part: part.pass_on,
