@@ -37,6 +37,15 @@ _TEAMS: Final = ("auth", "teams")
 _OF_NAMES: Final = (_HEADERS, "env")
 """Those below which any name may stand."""
 
+_FIELDS: Final = ("set", "default")
+"""Keys of a route with fields of a request below them."""
+
+_OF_PROMPTS = re.compile(r"prompt|system|instruction|message|template|kwargs|grammar", re.IGNORECASE)
+"""Matches the names of an engine's arguments that may have a prompt, or a part of one."""
+
+_WORDS = re.compile(r"[\s{}]")
+"""Matches text that is no name, number or path."""
+
 _NAME = re.compile(r"[\w.-]+")
 
 _SHORT: Final = 4
@@ -68,14 +77,23 @@ class _Scalar:
     is_hidden: bool
 
 
-def masked(text: str, file: str) -> str:
-    """Give a file's text with "(hidden)" in the place of each secret. Raises ConfigError if it is no YAML."""
-    return _replaced(text, _hiding(text, _scalars(text, file)))
+def masked(text: str, file: str, *, prompts: bool = False) -> str:
+    """Give a file's text with "(hidden)" in the place of each secret. Raises ConfigError if it is no YAML.
+
+    `prompts`: what may be one is hidden, too, such as a route's `default: {system: You are…}`.
+    """
+    return _replaced(text, _hiding(text, _scalars(text, file, prompts=prompts)))
 
 
-def secrets_in(text: str, file: str) -> set[str]:
-    """Give the values that `masked` hides, as they are written. Raises ConfigError if the text is no YAML."""
-    return {each.value for each in _scalars(text, file) if each.is_hidden}
+def secrets_in(text: str, file: str, *, prompts: bool = False) -> set[str]:
+    """Give the values that `masked` hides, as they are written. Raises ConfigError if the text is no YAML.
+
+    Of what may be a prompt, those of several words: others, such as `high`, stand in any text.
+    """
+    found = {each.value for each in _scalars(text, file) if each.is_hidden}
+    if prompts:
+        found |= {each.value for each in _scalars(text, file, prompts=True) if each.is_hidden and " " in each.value}
+    return found
 
 
 def restored(text: str, original: str, file: str) -> str:
@@ -168,13 +186,13 @@ def _comments(text: str, found: list[_Scalar]) -> Iterator[tuple[int, int]]:
         at = max(at, end)
 
 
-def _scalars(text: str, file: str) -> list[_Scalar]:
+def _scalars(text: str, file: str, *, prompts: bool = False) -> list[_Scalar]:
     """Find all keys and values, in their order. Raises ConfigError."""
     # It bounds the depth and the number of values, aliases among them.
     document = places.parse(text.encode(), file)
     if document.problems:
         raise ConfigError(document.problems)
-    walk, top = _Walk(), yaml.compose(text, Loader=_LOADER)
+    walk, top = _Walk(prompts=prompts), yaml.compose(text, Loader=_LOADER)
     if top is not None:
         walk.of(top, (), hide=False)
     return sorted((_scalar(text, node, paths, walk.hidden) for node, paths in walk.found), key=lambda each: each.begin)
@@ -192,7 +210,8 @@ def _scalar(text: str, node: yaml.ScalarNode, paths: set[Path], hidden: set[int]
 class _Walk:
     """One walk over a file's nodes. What has several aliases is secret if it is so at one of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, prompts: bool) -> None:
+        self._prompts = prompts
         self._found: dict[int, tuple[yaml.ScalarNode, set[Path]]] = {}
         self.hidden: set[int] = set()
 
@@ -213,8 +232,21 @@ class _Walk:
                 self.of(item, (*path, _name_of(item) or index), hide=hide or is_of_a_flag(words, index))
         elif isinstance(node, yaml.ScalarNode):
             self._found.setdefault(id(node), (node, set()))[1].add(path)
-            if hide or is_secret("", node.value) or (path[:2] == _TEAMS and _looks_secret(node.value)):
+            may_be_prompt = self._prompts and _may_be_prompt(path, node)
+            if hide or may_be_prompt or is_secret("", node.value) or (path[:2] == _TEAMS and _looks_secret(node.value)):
                 self.hidden.add(id(node))
+
+
+def _may_be_prompt(path: Path, node: yaml.ScalarNode) -> bool:
+    """Whether it is text that a route puts into requests, or that an engine's arguments have for a model."""
+    if "?" in path or (not node.style and not isinstance(scalars.read(node.value), str)):
+        return False
+    if path[:1] == ("routes",):
+        return len(path) > 3 and path[2] in _FIELDS
+    if "args" not in path:
+        return False
+    names = " ".join(map(str, path[path.index("args") :]))
+    return _OF_PROMPTS.search(names) is not None or _WORDS.search(node.value) is not None
 
 
 def _is_hidden_key(path: Path, name: str) -> bool:

@@ -25,12 +25,15 @@ _PATTERNS: Final = (
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),
     (re.compile(r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"), HIDDEN),
 )
-_VALUE: Final = r"(?P<value>\"[^\"\n]+\"|'[^'\n]+'|\$\{\w+\}|[^\s,;\"'(){}\[\]]+)"
+_VALUE: Final = r"(?P<value>\\+\"[^\"\n]+\"|\"[^\"\n]+\"|'[^'\n]+'|\$\{\w+\}|[^\s,;\"'(){}\[\]]+)"
 _NAMED: Final = (
-    re.compile(r"(?P<name>[\w-]{2,60})(?P<is>[\"']?[ \t]*[:=][ \t]*)" + _VALUE),
+    re.compile(r"(?P<name>[\w-]{2,60})(?P<is>\\*[\"']?[ \t]*[:=][ \t]*)" + _VALUE),
     re.compile(r"(?P<name>--[\w-]{2,60})(?P<is>[ \t]+)" + _VALUE),
 )
 """A value behind its name, and one behind an option: `api_key: X`, `--api-key X`."""
+
+_PROMPT: Final = re.compile(r"(?:system[_-]?)?prompt|instructions|(?:chat[_-])?template[_-]kwargs", re.IGNORECASE)
+"""Matches names of what is said to a model: it is nobody else's affair, either."""
 
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?(?:[kKMGT]i?)?B?%?")
 
@@ -54,16 +57,30 @@ class Cleaner:
         for pattern, instead in _PATTERNS:
             text = pattern.sub(instead, text)
         for pattern in _NAMED:
-            text = pattern.sub(_hide_named, text)
+            text = "".join(_without_named(pattern, text))
         return self._homes.sub("~", text) if self._has_home else text
 
 
-def _hide_named(found: re.Match[str]) -> str:
-    """Hide what stands behind a name that means a secret, but numbers: `max_tokens: 100`, `keys: 3`."""
-    name, value = found["name"], found["value"]
-    if _NUMBER.fullmatch(value.strip("\"'")) or value.startswith("${") or not is_secret(name, ""):
-        return found[0]
-    return f"{name}{found['is']}{HIDDEN}"
+def _without_named(pattern: re.Pattern[str], text: str) -> Iterator[str]:
+    """Give the parts of a text without the values that a name says to be secret.
+
+    Other values are looked into: that of `"event": "it said HF_TOKEN=X"` has a secret in itself.
+    """
+    at = 0
+    while found := pattern.search(text, at):
+        yield text[at : found.start("value")]
+        at = found.start("value")
+        if _is_hidden(found["name"], found["value"]):
+            yield HIDDEN
+            at = found.end()
+    yield text[at:]
+
+
+def _is_hidden(name: str, value: str) -> bool:
+    """Whether a name means that its value is secret, or a prompt; no number is: `max_tokens: 100`, `keys: 3`."""
+    if _NUMBER.fullmatch(value.strip("\\\"'")) or value.startswith(("${", HIDDEN)):
+        return False
+    return is_secret(name, "") or _PROMPT.fullmatch(name.strip("-")) is not None
 
 
 def parts(secret: str) -> Iterator[str]:
@@ -76,7 +93,9 @@ def parts(secret: str) -> Iterator[str]:
     if "://" in secret:
         try:
             address = urlsplit(secret)
-            yield from filter(None, (address.username, address.password, address.query))
+            # Beside a password, it is a name, such as `user`, which may stand anywhere.
+            user = address.username if address.password is None else None
+            yield from filter(None, (user, address.password, address.query))
             yield from (value for _, value in parse_qsl(address.query))
         except ValueError:
             return

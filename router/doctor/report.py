@@ -1,7 +1,7 @@
 """`doctor --report`: all that a report of a fault needs, in one text, without secrets, prompts and answers.
 
 What is read here is put together as it is; `Cleaner` goes over all of it at the end, so that nothing goes past it. The
-logs of engines are left out, as they may have prompts in them.
+logs of engines are left out, as they may have prompts in them, and so is what router.log quotes of them.
 """
 
 import json
@@ -28,6 +28,7 @@ from router.distribution import VERSION
 from router.doctor import findings
 from router.doctor.cleaning import Cleaner, secrets_of, secrets_of_environment
 from router.doctor.findings import FindingGroup
+from router.doctor.quotes import without_quotes
 from router.telemetry.logs import printable
 
 PACKAGES: Final = (
@@ -69,8 +70,8 @@ def report(path: Path, environ: Mapping[str, str], facts: Facts, found: list[Fin
     shown = {}
     for file, text in texts.items():
         try:
-            secrets += secrets_in(text, file)
-            lines = masked(text, file).splitlines()
+            secrets += secrets_in(text, file, prompts=True)
+            lines = masked(text, file, prompts=True).splitlines()
             # Comments are longer than what they are about.
             shown[file] = "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
         except ConfigError:
@@ -188,4 +189,4 @@ def _last_lines(path: Path) -> Iterator[str]:
     except OSError as error:
         yield f"can't be read: {error.strerror or error}"
         return
-    yield from (printable(line)[:LONGEST] for line in lines[-LAST_LINES:])
+    yield from (printable(line)[:LONGEST] for line in without_quotes(lines[-LAST_LINES:]))

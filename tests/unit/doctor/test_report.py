@@ -12,7 +12,7 @@ from profiles import Facts
 from router.cli.main import main
 from router.doctor import looking
 from router.doctor import report as of
-from router.doctor.cleaning import Cleaner
+from router.doctor.cleaning import Cleaner, parts
 from router.doctor.findings import Finding, FindingGroup, Mark
 
 FACTS = Facts("Linux", "x86_64", "3.11.7", 2, 8 << 30, {}, os="Debian", notes=("a GPU can't be read",))
@@ -187,6 +187,17 @@ def test_who_may_open_devices(tmp_path, monkeypatch):
         ("-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----", "(hidden)"),
         ("/home/me/a /home/meg /home/me", "~/a /home/meg ~"),
         ("short: abc abcd", "short: abc (hidden)"),
+        # In the value of another name, and in JSON in JSON.
+        (
+            '{"event": "it said HF_TOKEN=X1 password: X2 ok"}',
+            '{"event": "it said HF_TOKEN=(hidden) password: (hidden) ok"}',
+        ),
+        ('{"event": "{\\"api_key\\":\\"X1 X2\\"} ok"}', '{"event": "{\\"api_key\\":(hidden)} ok"}'),
+        (
+            '{"event": "serve --system-prompt hello --n-prompt 5", "prompt": "a b", "prompt_tokens": 7}',
+            '{"event": "serve --system-prompt (hidden) --n-prompt 5", "prompt": (hidden), "prompt_tokens": 7}',
+        ),
+        ("prompt=hello prompt=7", "prompt=(hidden) prompt=7"),
     ],
 )
 def test_what_looks_like_a_secret(text, cleaned):
@@ -274,3 +285,32 @@ def test_a_report_is_replaced_once_the_new_one_is_whole(notes, monkeypatch, caps
     assert "router-report.txt can't be written: No space left on device" in capsys.readouterr().err
     assert old.read_text() == new
     assert {*notes.parent.iterdir()} == there
+
+
+def test_the_user_of_an_address_is_hidden_only_there():
+    """`user` is a word that may stand anywhere; one without a password is a token."""
+    assert "user" not in {*parts("http://user:pass@h")}
+    assert "pass" in {*parts("http://user:pass@h")}
+    assert "token1" in {*parts("http://token1@h")}
+
+
+def test_prompts_of_routes_and_engines_are_not_in_it(folder):
+    """A system prompt of a route, and of an engine's arguments, in the file and the log; words of a dying engine."""
+    prompts = ["You are a planted1", "planted2", "planted3 in\\n lines", "planted4", "planted5 x"]
+    config = f"""\
+backends:
+  - name: own
+    launch:
+      model: a.gguf
+      args: {{n_ctx: 4096, flash-attn: on, system-prompt: {prompts[3]}, chat-template-kwargs: {{a: planted6}}}}
+  - {{name: two, launch: {{model: a.gguf, args: {{other: {prompts[4]}}}}}}}
+routes:
+  set: {{to: own, default: {{system: "{prompts[0]}", user: {prompts[1]}, temperature: 0.5}}}}
+  default: {{to: own, set: {{instructions: "{prompts[2]}", messages: [{{content: planted7}}], stream: true}}}}
+"""
+    (folder / "router.yaml").write_text(config)
+    (folder / "logs/router.log").write_text(json.dumps({"event": f"it ran with {prompts[0]}\n    | planted8"}))
+    text = written(folder)
+    assert "planted" not in text
+    for kept in ("n_ctx: 4096", "flash-attn: on", "temperature: 0.5", "stream: true", "user: (hidden)", "to: own"):
+        assert kept in text
