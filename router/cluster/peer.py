@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
-from router.cluster.picture import MOST_BYTES, Served, Told, after, events_in, listed, settled
+from router.cluster.picture import MOST_BYTES, Events, Served, Told, after, listed, settled
 from router.config import BackendConfig
 from router.core.hops import NAME
 from router.proxy.dialling import Address
@@ -62,6 +62,9 @@ SILENCE: Final = 40.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 """Seconds until a subscription that has ended is begun anew; doubled while none tells anything."""
+
+UNREADABLE_PAUSE: Final = 60.0
+"""As many at most, after what it told couldn't be read: to read that, too, takes time from requests."""
 
 NOT_ASKED: Final = "not asked yet"
 
@@ -244,7 +247,7 @@ class Peer:
         while True:
             await self._reached.wait()
             self._again.clear()
-            told, follows = self.models, self._follows
+            told, follows, readable = self.models, self._follows, True
             try:
                 async with asyncio.timeout(None) as self._patience:
                     await (self._subscribe() if follows else self._list())
@@ -252,12 +255,16 @@ class Peer:
                 # It may be away; else the next try tells.
                 self.poke()
             except ValueError as error:
+                readable = False
                 self._complain(f"what it tells of its models can't be read: {error}")
             finally:
                 self._patience = None
-            pause = FIRST_PAUSE if self.models is not told else min(2 * pause, LONGEST_PAUSE)
+            if not readable:
+                pause = min(max(2 * pause, LONGEST_PAUSE), UNREADABLE_PAUSE)
+            else:
+                pause = FIRST_PAUSE if self.models is not told else min(2 * pause, LONGEST_PAUSE)
             if follows is self._follows:
-                await self._rest(pause if follows else POLL)
+                await self._rest(pause if follows else max(pause, POLL))
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -265,7 +272,7 @@ class Peer:
                 await self._again.wait()
 
     async def _subscribe(self) -> None:
-        within, rest = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=SILENCE), b""
+        within, events = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=SILENCE), Events()
         async with self._get(_EVENTS, self.admin_headers, within) as answer:
             if answer.status != 200:
                 # With another key, or once it was started anew, it may.
@@ -273,8 +280,7 @@ class Peer:
                 self._complain(f"its events {_OTHERS} (it answers {answer.status}: see admin_key)")
                 return
             async for piece in answer.content.iter_any():
-                events, rest = events_in(rest + piece)
-                for told in events:
+                for told in events.feed(piece):
                     self._learn(told)
         self.poke()
 

@@ -1,7 +1,7 @@
 """All peers of this router: their models join and leave as backends here, and stand as they do there.
 
     Peer ──▶ news ──▶ picture: which models are backends here, how each stands ──▶ the fleet (join, leave), the plane
-         ──▶ gone ──▶ all of them are out; what has no byte of an answer goes elsewhere
+         ──▶ gone ──▶ all of them are out; what has no byte of an answer goes elsewhere, or is told after a while
          ──▶ beat ──▶ those in doubt have answered a probe; what they hold is being worked on
 
 A peer that is away may return soon: requests without another backend wait for it, for `RETURNS_WITHIN`. One whose
@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Iterator
 from functools import partial
 from math import inf
+from typing import Final
 
 import aiohttp
 import structlog
@@ -24,6 +25,7 @@ from router.core.admission import Cap
 from router.core.catalog import Backend
 from router.core.health import RETURNS_WITHIN, WELL
 from router.core.load import Load
+from router.core.retry import Failure
 from router.proxy.plane import Plane
 from router.proxy.resolve import Resolver
 from router.proxy.watching.sleepers import Sleepers
@@ -31,6 +33,9 @@ from router.telemetry.logs import MODELS
 from router.tls.trust import SYSTEM, Trust
 
 log = structlog.get_logger(MODELS)
+
+BREAKS_OFF: Final = 25.0
+"""Seconds after `RETURNS_WITHIN` until answers break off that have begun: a network may be back, and they go on."""
 
 
 class Peers(Hears):
@@ -201,6 +206,15 @@ class Peers(Hears):
             household.waited = waited
             self._away(household)
         self._leave_behind(household)
+        self._give_up(household)
+
+    def _give_up(self, household: Household) -> None:
+        """Tell those whose answer doesn't come: it was cut off without a word, or hangs."""
+        late = self._plane.loop.time() - household.until
+        for guest in household.guests.values() if late >= 0 else ():
+            for each in self._plane.stalls.held_by(guest.backend) if guest.backend.in_flight else ():
+                if late >= BREAKS_OFF or each.answer.first_byte_at is None:
+                    each.fail(Failure.AWAY, guest.backend.health.reason)
 
     def _leave_behind(self, household: Household) -> None:
         now = self._plane.loop.time()

@@ -162,19 +162,37 @@ def abilities_of(served: Served) -> Abilities:
 _read_event = msgspec.json.Decoder(Told).decode
 
 
-def events_in(data: bytes) -> tuple[list[Told], bytes]:
-    """Read the events that are whole in what has come of a stream; give them, and the rest.
+class Events:
+    """Reads the events of a stream as it comes. Each byte is looked at once, however long an event is."""
 
-    Raises ValueError for what is no such stream.
-    """
-    *whole, rest = data.replace(b"\r\n", b"\n").split(b"\n\n")
-    if len(rest) > MOST_BYTES:
-        raise ValueError(f"an event of more than {MOST_BYTES} bytes")
-    return [_read_event(said) for said in map(_data_of, whole) if said], rest
+    def __init__(self) -> None:
+        # Of the line, and of the event, that have yet to end.
+        self._line = bytearray()
+        self._data: list[bytes] = []
+        self._size = 0
 
+    def feed(self, piece: bytes) -> list[Told]:
+        """Give the events that end in the next piece. Raises ValueError for what is no such stream."""
+        found = []
+        *ends, rest = piece.split(b"\n")
+        for end in ends:
+            self._take(end)
+            line = bytes(self._line).rstrip(b"\r")
+            self._line.clear()
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].strip())
+            elif not line:
+                said, self._data, self._size = b"\n".join(self._data), [], 0
+                if said:
+                    found.append(_read_event(said))
+        self._take(rest)
+        return found
 
-def _data_of(event: bytes) -> bytes:
-    return b"\n".join(line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
+    def _take(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size > MOST_BYTES:
+            raise ValueError(f"an event of more than {MOST_BYTES} bytes")
+        self._line += part
 
 
 class _Listed(msgspec.Struct):

@@ -58,6 +58,7 @@ class Failure(Enum):
     FIRST_BYTE_TIMEOUT = "sent no answer in time"
     IDLE_TIMEOUT = "stopped sending in the middle of its answer"
     STALLED = "stopped working"
+    AWAY = "can't be reached any more"
     STATUS = "answered that it can't take the request"
     DENIED = "turned the request away"
     ERROR = "answered with an error"
@@ -79,7 +80,7 @@ RETRY_SAME = frozenset(
 )
 """Failures after which the same backend may be tried once more, where there is no other."""
 
-NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED, Failure.NONSENSE})
+NOT_ITS_FAULT = frozenset({Failure.STALE, Failure.NO_FILES, Failure.STALLED, Failure.AWAY, Failure.NONSENSE})
 """Failures that say nothing of the backend, or nothing that isn't known already. An answer that can't be translated may
 be the request's fault: no client may take a backend out."""
 
@@ -90,12 +91,13 @@ FREE_RETRY = frozenset({
     Failure.INSECURE,
     Failure.STALE,
     Failure.STALLED,
+    Failure.AWAY,
     Failure.TOO_LONG,
 })  # fmt: skip
 """Failures after which another attempt adds no load: no working engine has read the request. The retry budget doesn't
 pay for it, as for gRPC's transparent retries."""
 
-UNREACHED = frozenset({Failure.CONNECT_TIMEOUT, Failure.UNKNOWN})
+UNREACHED = frozenset({Failure.CONNECT_TIMEOUT, Failure.UNKNOWN, Failure.AWAY})
 """Failures that a machine shows that sleeps: nobody was there to get the request."""
 
 NEVER_LOADS = frozenset({Failure.STALE, Failure.NO_FILES, Failure.DENIED, Failure.ERROR, Failure.TOO_LONG})
@@ -119,6 +121,8 @@ def error_of(failure: Failure, backend: str) -> RouterError:
         return BadGatewayError(f"{sentence} Try again; the router's log says why: check its url, and DNS.")
     if failure is Failure.UNTRUSTED or failure is Failure.INSECURE:
         return BadGatewayError(f"{sentence} The router's log says why.")
+    if failure is Failure.AWAY:
+        return UnavailableError(f"{sentence} Try again soon.", retry_after=RETRY_AFTER)
     if failure is Failure.NO_FILES:
         return UnavailableError(f"{sentence} Try again soon; raise its limit (ulimit -n).", retry_after=RETRY_AFTER)
     return BadGatewayError(f"{sentence} Try again; the router's log says more.")

@@ -1,5 +1,6 @@
 """Peers without sockets: the test says what each tells, and looks how their models stand here."""
 
+import asyncio
 from math import inf
 from typing import Any
 from unittest.mock import Mock
@@ -8,11 +9,12 @@ import pytest
 
 from router.cluster.household import Home
 from router.cluster.peer import Peer
-from router.cluster.peers import Peers
+from router.cluster.peers import BREAKS_OFF, Peers
 from router.cluster.picture import Served, Told
 from router.config import BackendConfig
 from router.core.catalog import Backend
 from router.core.health import RETURNS_WITHIN, Thresholds
+from router.core.retry import Failure
 from router.proxy.dialling import Address
 from router.proxy.plane import Balancing, ExchangeLimits, Plane
 from router.proxy.watching.sleepers import Sleepers
@@ -168,6 +170,47 @@ async def test_what_a_peer_has_that_is_away(scene):
     scene.lose(peer)
     scene.peers.waits(peer)
     assert [each.args for each in asked.leave.mock_calls] == [(scene.clock.now, "its router can't be reached")] * 2
+
+
+async def test_what_a_peer_has_that_does_not_come_back(scene):
+    """What finds no other place is told so once others are, who wait; an answer that has begun may go on for longer."""
+    peer = scene.add()
+    scene.tell(peer, Served("m"))
+    backend = scene.at("there/m")
+    silent, begun = Mock(backend=backend), Mock(backend=backend)
+    silent.answer.first_byte_at, begun.answer.first_byte_at = None, 1.0
+    scene.plane.exchanges.update({silent, begun})
+    backend.in_flight = 2
+    scene.lose(peer)
+    scene.peers.waits(peer)
+    assert (silent.fail.called, begun.fail.called) == (False, False)
+    scene.clock.now += RETURNS_WITHIN
+    scene.peers.waits(peer)
+    silent.fail.assert_called_once_with(Failure.AWAY, "its router can't be reached: no answer in 2 s")
+    assert not begun.fail.called
+    scene.clock.now += BREAKS_OFF
+    scene.peers.waits(peer)
+    assert begun.fail.call_count == 1
+
+
+async def test_a_peer_whose_words_cannot_be_read(scene, monkeypatch):
+    """It is asked more and more seldom."""
+    peer, pauses = scene.add(), []
+
+    async def unreadable() -> None:
+        raise ValueError("nonsense")
+
+    async def rest(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 7:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(peer, "_list", unreadable)
+    monkeypatch.setattr(peer, "_rest", rest)
+    peer._reached.set()
+    with pytest.raises(asyncio.CancelledError):
+        await peer._follow()
+    assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
 class Waker(Sleepers):

@@ -3,17 +3,18 @@ import json
 import pytest
 
 from launchers.abilities import Abilities
+from router.cluster import picture as pictures
 from router.cluster.picture import (
     MOST_MODELS,
     SHORT,
     UNKNOWN_LOAD,
+    Events,
     Served,
     Standing,
     Told,
     abilities_of,
     after,
     apis_of,
-    events_in,
     listed,
     settled,
     standing,
@@ -114,20 +115,30 @@ def test_events_are_read_as_they_come():
     """Cut anywhere, with comments between them, and with fields that a later version has."""
     told = {"instance": OWN, "whole": True, "models": [{"name": "m", "state": "loaded", "later": 1}], "gone": []}
     stream = b": connected\n\nid: 1\nevent: models\ndata: %b\n\n: still here\n\n" % json.dumps(told).encode()
-    found, rest = [], b""
-    for at in range(0, len(stream), 7):
-        events, rest = events_in(rest + stream[at : at + 7])
-        found += events
-    assert found == [Told(OWN, models=(Served("m"),))]
-    assert rest == b""
+    for ends in (b"\n", b"\r\n"):
+        events, said = Events(), stream.replace(b"\n", ends)
+        found = [each for at in range(0, len(said), 7) for each in events.feed(said[at : at + 7])]
+        assert found == [Told(OWN, models=(Served("m"),))]
+        assert not events._line
+
+
+def test_an_endless_event(monkeypatch):
+    """No byte is looked at again when more comes, and it ends at the bound: in one line, or in many."""
+    monkeypatch.setattr(pictures, "MOST_BYTES", 1000)
+    for piece in (b"data: xxx", b"data:\n", b": comment\n"):
+        events, lines = Events(), piece.count(b"\n")
+        for _ in range(1000 // (len(piece) - lines)):
+            assert events.feed(piece) == []
+        with pytest.raises(ValueError, match="more than 1000 bytes"):
+            events.feed(piece)
 
 
 def test_what_is_no_event():
     """It is said, and nothing is believed."""
     with pytest.raises(ValueError, match="truncated"):
-        events_in(b"data: {\n\n")
+        Events().feed(b"data: {\n\n")
     with pytest.raises(ValueError, match="more than"):
-        events_in(b"x" * (16 * 1024 * 1024 + 1))
+        Events().feed(b"x" * (16 * 1024 * 1024 + 1))
 
 
 def test_a_list_for_everybody():

@@ -159,10 +159,10 @@ def test_a_stale_connection_costs_no_retry():
 
 @pytest.mark.parametrize("failure", Failure)
 def test_error_of(failure):
-    """Time-outs are 504, the router's own want of files is 503, all else 502; the backend is named."""
+    """Time-outs are 504, the router's own want of files and a peer that is away 503, all else 502, by name."""
     error = error_of(failure, "gpu-box")
     late = {Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.IDLE_TIMEOUT, Failure.STALLED}
-    own = {Failure.NO_FILES}
+    own = {Failure.NO_FILES, Failure.AWAY}
     expected = GatewayTimeoutError if failure in late else UnavailableError if failure in own else BadGatewayError
     assert type(error) is expected
     assert bool(error.retry_after) is (failure in own)
